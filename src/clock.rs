@@ -1,0 +1,241 @@
+//! Time as the engine sees it: wall-clock instants with microseconds, and a
+//! monotonic clock that counts through suspend, both behind a trait so that
+//! tests can set them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+/// A wall-clock instant: microseconds since 1970-01-01T00:00:00Z.
+///
+/// Shown and stored as RFC 3339 in UTC with exactly six decimals,
+/// `2026-02-04T21:09:40.123456Z` (27 bytes for the years 0000 to 9999).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// Microseconds of 0000-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: what
+/// RFC 3339 can express.
+const MIN_MICROS: i64 = -62_167_219_200_000_000;
+const MAX_MICROS: i64 = 253_402_300_799_999_999;
+
+/// Why a text is no timestamp.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is not an RFC 3339 time such as 2026-02-04T21:09:40Z: {reason}")]
+pub struct TimestampError {
+    text: String,
+    reason: String,
+}
+
+impl Timestamp {
+    /// From microseconds since the epoch; clamped to the years 0000 to 9999.
+    #[must_use]
+    pub fn from_micros(micros: i64) -> Self {
+        Self(micros.clamp(MIN_MICROS, MAX_MICROS))
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    #[must_use]
+    pub fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// Appends the 27-byte RFC 3339 form.
+    pub fn write_to(self, out: &mut Vec<u8>) {
+        let seconds = self.0.div_euclid(1_000_000);
+        let micros = self.0.rem_euclid(1_000_000);
+        let days = seconds.div_euclid(86_400);
+        let second_of_day = seconds.rem_euclid(86_400);
+        let (year, month, day) = civil_from_days(days);
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        put_digits(&mut text[0..4], year);
+        put_digits(&mut text[5..7], month);
+        put_digits(&mut text[8..10], day);
+        put_digits(&mut text[11..13], second_of_day / 3600);
+        put_digits(&mut text[14..16], second_of_day / 60 % 60);
+        put_digits(&mut text[17..19], second_of_day % 60);
+        put_digits(&mut text[20..26], micros);
+        out.extend_from_slice(&text);
+    }
+
+    /// `YYYYMMDD_HHMMSS` in UTC, for names of files set aside.
+    #[must_use]
+    pub fn file_stamp(self) -> String {
+        let text = self.to_string();
+        let digits: String = text[..19].chars().filter(char::is_ascii_digit).collect();
+        format!("{}_{}", &digits[..8], &digits[8..])
+    }
+}
+
+fn put_digits(slot: &mut [u8], mut value: i64) {
+    for digit in slot.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+/// Days since 1970-01-01 to (year, month, day) in the proleptic Gregorian
+/// calendar (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(27);
+        self.write_to(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = |reason: &str| TimestampError {
+            text: text.chars().take(64).collect(),
+            reason: reason.to_owned(),
+        };
+        let parsed =
+            DateTime::parse_from_rfc3339(text).map_err(|error| refuse(&error.to_string()))?;
+        let micros = parsed.timestamp_micros();
+        if !(MIN_MICROS..=MAX_MICROS).contains(&micros) {
+            return Err(refuse("outside the years 0000 to 9999"));
+        }
+        Ok(Self(micros))
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl From<Timestamp> for DateTime<Utc> {
+    fn from(value: Timestamp) -> Self {
+        DateTime::from_timestamp_micros(value.0).unwrap_or_default()
+    }
+}
+
+/// `2026-02-04T21:09:40Z`: whole seconds, for messages.
+#[must_use]
+pub fn display_seconds(at: Timestamp) -> String {
+    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Where the engine takes time from.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+    /// Milliseconds since boot, counting through suspend (`CLOCK_BOOTTIME`):
+    /// never goes back while the machine is up, and two processes agree on it.
+    fn boot_ms(&self) -> u64;
+}
+
+/// The machine's own clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        Timestamp::from_micros(now.tv_sec * 1_000_000 + now.tv_nsec / 1_000)
+    }
+
+    fn boot_ms(&self) -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        (now.tv_sec as u64) * 1_000 + (now.tv_nsec as u64) / 1_000_000
+    }
+}
+
+/// A clock that moves only when told to.
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    micros: AtomicI64,
+    boot_ms: AtomicU64,
+}
+
+impl ManualClock {
+    /// Stands at `now`, and at one second since boot.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { micros: AtomicI64::new(now.micros()), boot_ms: AtomicU64::new(1_000) }
+    }
+
+    /// Moves both clocks forward.
+    pub fn advance(&self, by: std::time::Duration) {
+        self.micros.fetch_add(by.as_micros() as i64, Ordering::SeqCst);
+        self.boot_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock alone, as NTP or an operator would.
+    pub fn set_wall(&self, now: Timestamp) {
+        self.micros.store(now.micros(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.micros.load(Ordering::SeqCst))
+    }
+
+    fn boot_ms(&self) -> u64 {
+        self.boot_ms.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_prints_as_chrono_does_and_reads_back() {
+        for micros in [0, 1, -1, 951_782_400_000_000, 1_770_239_380_123_456, MIN_MICROS, MAX_MICROS]
+        {
+            let at = Timestamp::from_micros(micros);
+            let chrono = DateTime::<Utc>::from_timestamp_micros(micros)
+                .expect("in range")
+                .to_rfc3339_opts(SecondsFormat::Micros, true);
+            assert_eq!(at.to_string(), chrono);
+            assert_eq!(at.to_string().parse::<Timestamp>(), Ok(at));
+        }
+    }
+
+    #[test]
+    fn an_offset_is_turned_into_utc() {
+        let at: Timestamp = "2026-02-04T23:09:40+02:00".parse().expect("valid");
+        assert_eq!(at.to_string(), "2026-02-04T21:09:40.000000Z");
+        assert_eq!(at.file_stamp(), "20260204_210940");
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_text_and_an_example() {
+        let error = "yesterday".parse::<Timestamp>().expect_err("no time").to_string();
+        assert!(error.contains("yesterday") && error.contains("2026-02-04"), "{error}");
+    }
+}

@@ -1,0 +1,82 @@
+//! The lock that a writer holds for its life.
+//!
+//! An *open file description* lock (`F_OFD_SETLK`): like `flock` it belongs to
+//! the open file, is released by the kernel when its process ends however it
+//! ends, and keeps two logs in one process apart. Unlike `flock` it can be asked
+//! about (`F_OFD_GETLK`) without being taken, so that `health` never gets in a
+//! starting writer's way.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
+use super::OpenMode;
+use super::os::open_file;
+
+/// A held lock; dropping it releases it.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+/// Takes the lock, creating the file when needed; `None` when another open
+/// file holds it.
+///
+/// # Errors
+/// When the file cannot be opened or the file system knows no locks.
+pub fn try_lock(path: &Path) -> io::Result<Option<FileLock>> {
+    let file = open_file(path, OpenMode::Create)?;
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+        Ok(_) => Ok(Some(FileLock { _file: file })),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether somebody holds the lock, without taking it. A file that does not
+/// exist is not locked.
+///
+/// # Errors
+/// When the file cannot be opened for reading, or the question is not answered.
+pub fn is_locked(path: &Path) -> io::Result<bool> {
+    let file = match open_file(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut wanted = whole_file();
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut wanted))?;
+    Ok(i32::from(wanted.l_type) != libc::F_UNLCK)
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_lock_is_seen_and_not_taken_and_ends_with_its_holder() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("audit.lock");
+        assert!(!is_locked(&path).expect("no file yet"));
+        let held = try_lock(&path).expect("lock").expect("free");
+        assert!(is_locked(&path).expect("asked"));
+        assert!(try_lock(&path).expect("asked").is_none());
+        drop(held);
+        assert!(!is_locked(&path).expect("asked"));
+        assert!(try_lock(&path).expect("lock").is_some());
+    }
+}

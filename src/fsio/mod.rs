@@ -1,0 +1,185 @@
+//! The file-system seam: everything the engine does to files goes through
+//! [`Fs`] and [`FsFile`], so that a test can make any one operation fail
+//! ([`fault`]) while production uses the operating system ([`os`]).
+//!
+//! Files are created with mode 0600 and directories with 0700, whatever the
+//! umask.
+
+pub mod fault;
+pub mod lock;
+pub mod os;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub use os::OsFs;
+
+/// What a file is, by its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMeta {
+    /// Length in bytes.
+    pub len: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Device number.
+    pub device: u64,
+    /// Number of names; 0 once the file has been deleted.
+    pub links: u64,
+    /// Last modification.
+    pub modified: SystemTime,
+    /// Permission bits, e.g. `0o600`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Whether it is a regular file.
+    pub is_file: bool,
+}
+
+impl FileMeta {
+    /// Whether both describe the same file.
+    #[must_use]
+    pub fn same_file(&self, other: &FileMeta) -> bool {
+        self.inode == other.inode && self.device == other.device
+    }
+}
+
+/// Space on a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the file system.
+    pub total: u64,
+    /// What an unprivileged process may still use.
+    pub available: u64,
+}
+
+/// How a file is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// For reading; must exist.
+    Read,
+    /// For reading and writing; must exist.
+    Write,
+    /// For reading and writing; must not exist (`O_EXCL`).
+    CreateNew,
+    /// For reading and writing; made when it does not exist.
+    Create,
+}
+
+/// An open file.
+pub trait FsFile: Send + Sync + fmt::Debug {
+    /// Writes at an offset; may write less than asked for.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Reads at an offset; may read less than asked for, 0 at the end.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// `fdatasync`.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Cuts or extends.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves space (`fallocate`), falling back to writing zeros.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// What the open file is now, whatever its name has become.
+    fn meta(&self) -> io::Result<FileMeta>;
+
+    /// Writes all of it; a short write is continued, a zero-length one is an error.
+    fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_at(bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    offset += written as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the buffer; `UnexpectedEof` when the file ends before it is full.
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.read_at(&mut bytes[filled..], offset + filled as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file system.
+pub trait Fs: Send + Sync + fmt::Debug {
+    /// Opens a file; new ones get mode 0600.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn FsFile>>;
+    /// Renames, replacing what is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory and its parents, mode 0700.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// `fsync` on a directory, so that names made or changed in it last.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// File names in a directory, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// What is at the path (following symbolic links).
+    fn meta(&self, path: &Path) -> io::Result<FileMeta>;
+    /// Space on the file system that holds the path.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Reads a whole file, refusing one larger than `limit` bytes
+    /// (`io::ErrorKind::InvalidData`).
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+}
+
+/// A shared file system.
+pub type SharedFs = Arc<dyn Fs>;
+
+/// Replaces a file's content so that after a crash either the old or the new
+/// content is there, whole: temporary file with a unique name in the same
+/// directory, write, fdatasync, rename, directory sync. The temporary file is
+/// removed when a step fails.
+///
+/// # Errors
+/// The failing step's error.
+pub fn replace_file(fs: &dyn Fs, path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = parent(path);
+    let temporary = temporary_name(path);
+    let attempt = || -> io::Result<()> {
+        let file = fs.open(&temporary, OpenMode::CreateNew)?;
+        file.write_all_at(content, 0)?;
+        file.sync_data()?;
+        fs.rename(&temporary, path)?;
+        fs.sync_dir(&directory)
+    };
+    let result = attempt();
+    if result.is_err() {
+        // Only a leftover: opening the log clears it if this fails too.
+        let _ = fs.remove(&temporary);
+    }
+    result
+}
+
+/// `<name>.tmp-<pid>-<n>` beside `path`: two processes never share it.
+#[must_use]
+pub fn temporary_name(path: &Path) -> PathBuf {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".tmp-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    path.with_file_name(name)
+}
+
+/// The directory a path is in; `.` for a bare name.
+#[must_use]
+pub fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
