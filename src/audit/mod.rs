@@ -8,3 +8,4 @@ pub mod record;
 pub mod sanitize;
 pub mod security;
 pub mod signer;
+pub mod status;
