@@ -193,6 +193,8 @@ words! {
     ValidationRing = 256,
     /// Ring: other security events by minute, 64 words.
     SecurityRing = 320,
+    /// When the damage was noticed: µs since 1970.
+    DamageAt = 384,
 }
 
 /// Upper bounds of the sync histogram's buckets, in µs.

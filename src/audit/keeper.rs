@@ -1,0 +1,403 @@
+//! The keeper: a background thread of low priority that owns the manifest. It
+//! notes sealed segments, compresses them block by block, removes what retention
+//! says, and writes the security event log, so that none of that ever makes the
+//! writer wait.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use flate2::read::MultiGzDecoder;
+use flate2::{Compression, GzBuilder};
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Manifest, Segment};
+use super::merkle::Range;
+use super::options::{LogPaths, Options};
+use super::own::{self, OwnRecord};
+use super::queue::Queue;
+use super::security::{SecurityKind, SecurityLog, SecuritySink};
+use super::segment::{Block, Layout};
+use super::status::{Damage, StatusPage, Word};
+use crate::clock::Timestamp;
+use crate::fsio::{FsFile, OpenMode, temporary_name};
+
+/// Security events are written so often.
+const SECURITY_EVERY: Duration = Duration::from_millis(200);
+/// Retention is looked at so often.
+const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+/// A failed step is tried again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Segments that may wait to be noted; the writer waits beyond.
+const JOBS: usize = 4096;
+
+enum Job {
+    Sealed(Segment),
+    Stop,
+}
+
+/// The keeper, as the writer and the log see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    jobs: Sender<Job>,
+    manifest: Mutex<Manifest>,
+    checkpoint: Mutex<String>,
+    stored_bytes: AtomicU64,
+}
+
+/// What the thread needs.
+pub(crate) struct Work {
+    pub(crate) options: Arc<Options>,
+    pub(crate) paths: LogPaths,
+    pub(crate) page: Arc<StatusPage>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) security: SecuritySink,
+    pub(crate) security_log: SecurityLog,
+}
+
+impl Keeper {
+    /// The handle, and what starts the thread.
+    pub(crate) fn new(manifest: Manifest, checkpoint: String) -> (Self, KeeperStart) {
+        let (jobs, inbox) = crossbeam_channel::bounded(JOBS);
+        let stored_bytes = AtomicU64::new(manifest.stored_bytes());
+        let inner = Inner {
+            jobs,
+            manifest: Mutex::new(manifest),
+            checkpoint: Mutex::new(checkpoint),
+            stored_bytes,
+        };
+        let keeper = Self(Arc::new(inner));
+        (keeper.clone(), KeeperStart { keeper, inbox })
+    }
+
+    /// A segment was sealed.
+    pub(crate) fn sealed(&self, layout: &Layout, at: Timestamp, damage: Option<String>) {
+        let segment = Segment::sealed(layout, at, damage);
+        self.0.stored_bytes.fetch_add(segment.stored_bytes, Ordering::Relaxed);
+        // The thread lives until the writer has stopped, so the inbox is there;
+        // should it have panicked, opening the log adopts the file.
+        let _ = self.0.jobs.send(Job::Sealed(segment));
+    }
+
+    /// Bytes of all sealed segments as stored.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.0.stored_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The manifest as it is now.
+    pub(crate) fn manifest(&self) -> Manifest {
+        self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_checkpoint(&self, text: String) {
+        *self.0.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// The newest stored checkpoint.
+    pub(crate) fn checkpoint(&self) -> String {
+        self.0.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the thread after what it is doing; compression left over is taken up
+    /// by the next opening.
+    pub(crate) fn stop(&self) {
+        let _ = self.0.jobs.send(Job::Stop);
+    }
+}
+
+/// A keeper whose thread has not been started.
+pub(crate) struct KeeperStart {
+    keeper: Keeper,
+    inbox: Receiver<Job>,
+}
+
+impl KeeperStart {
+    /// The thread's body.
+    pub(crate) fn run(self, work: Work) {
+        // Only a wish: compression should not compete with those who record.
+        let thread = rustix::thread::gettid();
+        let _ = rustix::process::setpriority_process(Some(thread), 10);
+        let mut thread = Thread {
+            keeper: self.keeper,
+            work,
+            retry_at: None,
+            store_needed: false,
+            retention_at: Instant::now(),
+        };
+        thread.publish();
+        loop {
+            // While there is something to compress, jobs only interrupt it.
+            let wait = if thread.ready() { Duration::ZERO } else { SECURITY_EVERY };
+            match self.inbox.recv_timeout(wait) {
+                Ok(Job::Sealed(segment)) => thread.note(segment),
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    thread.finish(&self.inbox);
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => thread.step(),
+            }
+        }
+    }
+}
+
+struct Thread {
+    keeper: Keeper,
+    work: Work,
+    retry_at: Option<Instant>,
+    store_needed: bool,
+    retention_at: Instant,
+}
+
+impl Thread {
+    fn ready(&self) -> bool {
+        let waiting = self.store_needed || self.next_to_compress().is_some();
+        waiting && self.retry_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    fn note(&mut self, segment: Segment) {
+        self.change(|manifest| manifest.segments.push(segment));
+        self.store_needed = true;
+        self.publish();
+    }
+
+    fn step(&mut self) {
+        self.write_security();
+        if self.ready() {
+            let result = if self.store_needed { self.store() } else { self.compress_next() };
+            self.outcome(result);
+        }
+        if Instant::now() >= self.retention_at {
+            self.retention_at = Instant::now() + RETENTION_EVERY;
+            let result = self.retain();
+            self.outcome(result);
+        }
+    }
+
+    fn finish(&mut self, inbox: &Receiver<Job>) {
+        while let Ok(Job::Sealed(segment)) = inbox.try_recv() {
+            self.note(segment);
+        }
+        if self.store_needed {
+            let result = self.store();
+            self.outcome(result);
+        }
+        self.write_security();
+    }
+
+    fn outcome(&mut self, result: io::Result<()>) {
+        match result {
+            Ok(()) => self.retry_at = None,
+            Err(error) => {
+                self.work.page.add(Word::MaintenanceErrors, 1);
+                tracing::warn!(%error, "background work on sealed segments failed; trying again");
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+            }
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Manifest) -> T) -> T {
+        change(&mut self.keeper.0.manifest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn store(&mut self) -> io::Result<()> {
+        let manifest = self.keeper.manifest();
+        manifest
+            .store(&*self.work.options.fs, &self.work.paths.manifest())
+            .map_err(io::Error::other)?;
+        self.store_needed = false;
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let (segments, stored, backlog) = self.change(|manifest| {
+            let backlog = manifest.segments.iter().filter(|s| wants_compression(s)).count();
+            (manifest.segments.len(), manifest.stored_bytes(), backlog)
+        });
+        self.keeper.0.stored_bytes.store(stored, Ordering::Relaxed);
+        self.work.page.set(Word::Segments, segments as u64);
+        self.work.page.set(Word::CompressBacklog, backlog as u64);
+        let active = self.work.page.get(Word::ActiveBytes);
+        self.work.page.set(Word::LogBytes, stored + active);
+    }
+
+    fn next_to_compress(&self) -> Option<Segment> {
+        self.change(|manifest| manifest.segments.iter().find(|s| wants_compression(s)).cloned())
+    }
+
+    /// Compresses one segment. The plain file goes last, when the manifest
+    /// already names the compressed one.
+    fn compress_next(&mut self) -> io::Result<()> {
+        let Some(segment) = self.next_to_compress() else { return Ok(()) };
+        let fs = &*self.work.options.fs;
+        let paths = &self.work.paths;
+        let source = paths.dir.join(&segment.file);
+        let file = fs.open(&source, OpenMode::Read)?;
+        let target = paths.compressed(segment.first_seq);
+        let temporary = temporary_name(&target);
+        let packed = match self.pack(&*file, &segment, &temporary) {
+            Ok(packed) => packed,
+            Err(error) => {
+                let _ = fs.remove(&temporary);
+                return Err(error);
+            }
+        };
+        let Some((blocks, sha256)) = packed else {
+            let _ = fs.remove(&temporary);
+            return self.altered(&segment);
+        };
+        fs.rename(&temporary, &target)?;
+        fs.sync_dir(&paths.dir)?;
+        self.change(|manifest| {
+            let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
+            if let Some(entry) = entry {
+                entry.file = super::options::sealed_name(segment.first_seq, true);
+                entry.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
+                entry.blocks = blocks;
+                entry.sha256 = Some(sha256);
+            }
+        });
+        self.store_needed = true;
+        self.store()?;
+        self.work.options.fs.remove(&source)?;
+        self.work.options.fs.sync_dir(&self.work.paths.dir)
+    }
+
+    /// Writes the segment's blocks as gzip members; `None` when a block is not
+    /// what the writer wrote.
+    fn pack(
+        &self,
+        file: &dyn FsFile,
+        segment: &Segment,
+        temporary: &PathBuf,
+    ) -> io::Result<Option<(Vec<Block>, String)>> {
+        let out = self.work.options.fs.open(temporary, OpenMode::CreateNew)?;
+        let mut blocks = Vec::with_capacity(segment.blocks.len());
+        let mut hasher = Sha256::new();
+        let (mut from, mut to) = (0, 0);
+        let mut raw = Vec::new();
+        for block in &segment.blocks {
+            raw.resize(block.raw_bytes as usize, 0);
+            match file.read_exact_at(&mut raw, from) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                other => other?,
+            }
+            from += block.raw_bytes;
+            if tree_of(&raw, block.first_seq) != block.tree {
+                return Ok(None);
+            }
+            let member = gzip_member(&raw, self.work.options.compression_level)?;
+            hasher.update(&member);
+            out.write_all_at(&member, to)?;
+            let stored_bytes = member.len() as u64;
+            blocks.push(Block { offset: to, stored_bytes, ..block.clone() });
+            to += stored_bytes;
+            self.write_security();
+        }
+        out.sync_data()?;
+        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Some((blocks, digest)))
+    }
+
+    /// A sealed file is not what was written: it is left as it is, for `verify`
+    /// and for whoever looks into it.
+    fn altered(&mut self, segment: &Segment) -> io::Result<()> {
+        let reason = "its records are not those that were written";
+        tracing::error!(file = segment.file, "a sealed segment was altered");
+        self.work.security.report(
+            SecurityKind::LogTampered,
+            None,
+            &format!("{}: {reason}", segment.file),
+        );
+        self.work.page.set(Word::Damage, Damage::SegmentDamaged as u64);
+        self.work.page.set(Word::DamageAt, self.work.options.clock.now().micros() as u64);
+        self.change(|manifest| {
+            let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
+            if let Some(entry) = entry {
+                entry.damage = Some(reason.to_owned());
+            }
+        });
+        self.store_needed = true;
+        self.store()
+    }
+
+    /// Removes the oldest sealed segments that retention lets go: the record
+    /// first, then the manifest, then the file. A crash in between leaves at
+    /// worst a record of a removal that the next run makes.
+    fn retain(&mut self) -> io::Result<()> {
+        let Some(keep) = self.work.options.retention else { return Ok(()) };
+        let now = self.work.options.clock.now().micros();
+        let limit = now - i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
+        loop {
+            let oldest = self.change(|manifest| manifest.segments.first().cloned());
+            let Some(segment) = oldest.filter(|segment| segment.sealed_at.micros() < limit) else {
+                return Ok(());
+            };
+            // No checkpoint may end inside what is removed.
+            if segment.end_seq() > self.work.page.get(Word::CheckpointSize) {
+                return Ok(());
+            }
+            self.work.queue.push_own(&own::encode(&OwnRecord::Pruned {
+                first_seq: segment.first_seq,
+                records: segment.records,
+                bytes: segment.stored_bytes,
+                file: segment.file.clone(),
+                held_by: None,
+            }));
+            let seq = self.work.queue.next_seq();
+            self.work.queue.request_durable(seq);
+            self.change(|manifest| {
+                let mut pruned = manifest.pruned.clone();
+                for block in &segment.blocks {
+                    pruned.extend(&block.tree).map_err(io::Error::other)?;
+                }
+                manifest.pruned = pruned;
+                manifest.segments.remove(0);
+                Ok::<_, io::Error>(())
+            })?;
+            self.store_needed = true;
+            self.store()?;
+            self.work.options.fs.remove(&self.work.paths.dir.join(&segment.file))?;
+            self.work.options.fs.sync_dir(&self.work.paths.dir)?;
+        }
+    }
+
+    fn write_security(&self) {
+        if let Err(error) = self.work.security_log.drain() {
+            self.work.page.add(Word::MaintenanceErrors, 1);
+            tracing::warn!(%error, "security_events.log could not be written");
+        }
+    }
+}
+
+fn wants_compression(segment: &Segment) -> bool {
+    !segment.is_compressed() && segment.damage.is_none()
+}
+
+fn tree_of(lines: &[u8], first_seq: u64) -> Range {
+    let mut tree = Range::empty(first_seq);
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        tree.append_line(line.strip_suffix(b"\n").unwrap_or(line));
+    }
+    tree
+}
+
+/// One gzip member, read back before it is trusted: compressors have had bugs.
+fn gzip_member(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
+    let mut encoder =
+        GzBuilder::new().mtime(0).write(Vec::with_capacity(raw.len() / 4), Compression::new(level));
+    io::Write::write_all(&mut encoder, raw)?;
+    let member = encoder.finish()?;
+    let mut back = Vec::with_capacity(raw.len());
+    MultiGzDecoder::new(&member[..]).take(raw.len() as u64 + 1).read_to_end(&mut back)?;
+    if back != raw {
+        return Err(io::Error::other("a block did not decompress to what was compressed"));
+    }
+    Ok(member)
+}

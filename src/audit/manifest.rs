@@ -1,0 +1,241 @@
+//! The manifest: what is sealed, where each block is, and what retention removed.
+//!
+//! `audit.manifest.json` is replaced atomically. It is an index and can be
+//! rebuilt from the segment files as long as none was removed by retention; the
+//! checkpoint, not the manifest, says what the log must contain.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::merkle::Range;
+use super::options::sealed_name;
+use super::segment::{Block, Layout};
+use crate::clock::Timestamp;
+use crate::fsio::{self, Fs};
+
+/// The on-disk format this version writes.
+pub const FORMAT: u32 = 1;
+/// A manifest larger than this is refused: about 4 million blocks.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// The manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// 1.
+    pub format: u32,
+    /// The log's id: 32 hex digits.
+    pub log_id: String,
+    /// 0, or the number of times signed records were set aside.
+    pub epoch: u64,
+    /// Signed heads that an epoch change abandoned, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<String>,
+    /// The tree over what retention has removed: everything before its end.
+    pub pruned: Range,
+    /// Sealed segments, in order, without gaps.
+    pub segments: Vec<Segment>,
+}
+
+/// A sealed segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// File name in the log directory.
+    pub file: String,
+    /// Its first record.
+    pub first_seq: u64,
+    /// Its number of records.
+    pub records: u64,
+    /// Its length as lines.
+    pub raw_bytes: u64,
+    /// Its length as stored.
+    pub stored_bytes: u64,
+    /// SHA-256 of the stored file, hex; absent until it has been compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// When it was sealed.
+    pub sealed_at: Timestamp,
+    /// Earliest `timestamp` in it.
+    pub min_timestamp: Timestamp,
+    /// Latest `timestamp` in it.
+    pub max_timestamp: Timestamp,
+    /// What is known to be wrong with the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+    /// Its blocks, in order, without gaps.
+    pub blocks: Vec<Block>,
+}
+
+/// Why the manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+    /// It is not a manifest that this version understands, or contradicts itself.
+    #[error("{path}: {reason}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Segment {
+    /// Whether it is stored as gzip members.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.file.ends_with(".gz")
+    }
+
+    /// The seq after its last record.
+    #[must_use]
+    pub fn end_seq(&self) -> u64 {
+        self.first_seq + self.records
+    }
+
+    /// A segment that has just been sealed and is not compressed yet.
+    pub(crate) fn sealed(layout: &Layout, sealed_at: Timestamp, damage: Option<String>) -> Self {
+        let blocks = layout.blocks();
+        Self {
+            file: sealed_name(layout.first_seq, false),
+            first_seq: layout.first_seq,
+            records: layout.records(),
+            raw_bytes: layout.raw_bytes,
+            stored_bytes: layout.raw_bytes,
+            sha256: None,
+            sealed_at,
+            min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
+            max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
+            damage,
+            blocks,
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (mut seq, mut offset, mut raw) = (self.first_seq, 0, 0);
+        for block in &self.blocks {
+            let fits = block.first_seq == seq
+                && block.offset == offset
+                && block.records > 0
+                && block.tree.begin() == seq
+                && Some(block.tree.end()) == seq.checked_add(block.records);
+            if !fits {
+                return Err(format!("{}: its blocks do not follow each other at record {seq}", self.file));
+            }
+            seq = block.tree.end();
+            offset = offset.checked_add(block.stored_bytes).ok_or("sizes overflow")?;
+            raw += block.raw_bytes;
+        }
+        let named = [sealed_name(self.first_seq, false), sealed_name(self.first_seq, true)];
+        if Some(seq) != self.first_seq.checked_add(self.records)
+            || raw != self.raw_bytes
+            || offset != self.stored_bytes
+            || !named.contains(&self.file)
+        {
+            return Err(format!("{}: its blocks do not add up to it", self.file));
+        }
+        Ok(())
+    }
+}
+
+impl Manifest {
+    /// Of a new log.
+    #[must_use]
+    pub fn new(log_id: String) -> Self {
+        Self {
+            format: FORMAT,
+            log_id,
+            epoch: 0,
+            abandoned: Vec::new(),
+            pruned: Range::empty(0),
+            segments: Vec::new(),
+        }
+    }
+
+    /// Reads it; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ManifestError::Invalid`] for another format, unknown keys, or segments
+    /// and blocks that do not follow each other.
+    pub fn load(fs: &dyn Fs, path: &Path) -> Result<Option<Self>, ManifestError> {
+        let text = match fs.read(path, MAX_BYTES) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ManifestError::Io { path: path.to_path_buf(), source }),
+        };
+        let invalid = |reason: String| ManifestError::Invalid { path: path.to_path_buf(), reason };
+        let manifest: Self =
+            serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        manifest.check().map_err(invalid)?;
+        Ok(Some(manifest))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!(
+                "format {} is not known to this version, which reads format {FORMAT}",
+                self.format
+            ));
+        }
+        if self.pruned.begin() != 0 {
+            return Err("the removed range does not begin at 0".to_owned());
+        }
+        let mut next = self.pruned.end();
+        for segment in &self.segments {
+            if segment.first_seq != next {
+                return Err(format!("records {next} to {} are in no segment", segment.first_seq));
+            }
+            segment.check()?;
+            next = segment.end_seq();
+        }
+        Ok(())
+    }
+
+    /// Replaces the file atomically and durably.
+    ///
+    /// # Errors
+    /// [`ManifestError::Io`]; the old file is then still there.
+    pub fn store(&self, fs: &dyn Fs, path: &Path) -> Result<(), ManifestError> {
+        let failed = |source| ManifestError::Io { path: path.to_path_buf(), source };
+        let mut text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
+        text.push(b'\n');
+        fsio::replace_file(fs, path, &text).map_err(failed)
+    }
+
+    /// The tree over everything sealed or removed, from seq 0.
+    ///
+    /// # Errors
+    /// When ranges are not adjacent, which [`load`](Self::load) has ruled out.
+    pub fn tree(&self) -> Result<Range, ManifestError> {
+        let mut tree = self.pruned.clone();
+        for block in self.segments.iter().flat_map(|segment| &segment.blocks) {
+            tree.extend(&block.tree).map_err(|error| ManifestError::Invalid {
+                path: PathBuf::from("audit.manifest.json"),
+                reason: error.to_string(),
+            })?;
+        }
+        Ok(tree)
+    }
+
+    /// The seq after the last sealed record.
+    #[must_use]
+    pub fn end_seq(&self) -> u64 {
+        self.segments.last().map_or(self.pruned.end(), Segment::end_seq)
+    }
+
+    /// Bytes of all sealed segments as stored.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.stored_bytes).sum()
+    }
+}

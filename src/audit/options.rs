@@ -1,0 +1,291 @@
+//! How a log is opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::status::Mode;
+use crate::clock::{Clock, SystemClock};
+use crate::fsio::{OsFs, SharedFs};
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Durability {
+    /// Acknowledged means durable (fdatasync'd): nothing acknowledged is lost to
+    /// a crash of the process or of the machine.
+    Commit = 1,
+    /// Acknowledged means accepted into memory. A crash of the process loses what
+    /// was not yet written, a power loss what was not yet synced: at most one
+    /// `write_flush_interval`, or `write_buffer_size` events if those come first.
+    Interval = 2,
+}
+
+/// A token bucket for each source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    /// Events a second; default 100.
+    pub per_second: f64,
+    /// Events at once; default 200.
+    pub burst: u32,
+    /// Sources remembered; default 10,000. Bounds memory.
+    pub max_sources: usize,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { per_second: 100.0, burst: 200, max_sources: 10_000 }
+    }
+}
+
+/// Free-space stages; each begins below the smaller of its two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskThresholds {
+    /// Warning, percent of the file system; default 10.
+    pub warn_percent: u8,
+    /// Warning, bytes; default 1 GiB.
+    pub warn_bytes: u64,
+    /// Critical, percent of the file system; default 5.
+    pub critical_percent: u8,
+    /// Critical, bytes; default 256 MiB.
+    pub critical_bytes: u64,
+}
+
+impl Default for DiskThresholds {
+    fn default() -> Self {
+        Self {
+            warn_percent: 10,
+            warn_bytes: 1 << 30,
+            critical_percent: 5,
+            critical_bytes: 256 << 20,
+        }
+    }
+}
+
+/// How to open a log.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The log directory; made (mode 0700) when it does not exist.
+    pub dir: PathBuf,
+    /// Who opens it, for records and health; default [`Mode::Library`].
+    pub mode: Mode,
+    /// The signing key; default `audit.key` in the log directory.
+    pub key_path: Option<PathBuf>,
+    /// Default [`Durability::Commit`].
+    pub durability: Durability,
+    /// With interval durability: flush when so many events wait; default 100.
+    pub write_buffer_size: usize,
+    /// With interval durability: flush when the oldest event waited so long; default 5 s.
+    pub write_flush_interval: Duration,
+    /// Events accepted and not yet settled, at most; default 1000.
+    pub write_queue_capacity: usize,
+    /// Bytes of the same, at most; default 16 MiB.
+    pub write_queue_bytes: u64,
+    /// How long a caller waits for room, or for a log that cannot be written;
+    /// default 5 s.
+    pub overflow_timeout: Duration,
+    /// gzip level for sealed segments, 1 to 9; default 6.
+    pub compression_level: u32,
+    /// `details` as compact JSON, in bytes, at most; default 50 KiB.
+    pub max_details_size: usize,
+    /// The active segment is sealed at this size in bytes; default 50 MiB.
+    pub max_segment_size: u64,
+    /// Or at this age; default 24 h.
+    pub max_segment_age: Duration,
+    /// A checkpoint is signed at most so long after something new is durable; default 1 s.
+    pub checkpoint_interval: Duration,
+    /// And so often when nothing is new; default 10 min.
+    pub idle_checkpoint_interval: Duration,
+    /// Sealed segments older than this are removed; `None` keeps them for ever;
+    /// default 90 days.
+    pub retention: Option<Duration>,
+    /// Remove only what a verified backup holds, once a backup exists; default true.
+    pub retention_requires_backup: bool,
+    /// `None`: no rate limit.
+    pub rate_limit: Option<RateLimit>,
+    /// Free-space stages.
+    pub disk: DiskThresholds,
+    /// Size of the reserve file given up on a full disk; 0 for none; default 8 MiB.
+    pub disk_reserve: u64,
+    /// Entries of the query cache; default 128.
+    pub query_cache_size: usize,
+    /// Continue a log whose stored records do not fit its checkpoint, leaving a
+    /// record that says so; default false.
+    pub accept_corruption: bool,
+    /// The file system; a test may give one that fails.
+    pub fs: SharedFs,
+    /// The clock; a test may give one that it sets.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Options {
+    /// The defaults, for a log in `dir`.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            mode: Mode::Library,
+            key_path: None,
+            durability: Durability::Commit,
+            write_buffer_size: 100,
+            write_flush_interval: Duration::from_secs(5),
+            write_queue_capacity: 1_000,
+            write_queue_bytes: 16 << 20,
+            overflow_timeout: Duration::from_secs(5),
+            compression_level: 6,
+            max_details_size: super::event::DEFAULT_MAX_DETAILS_BYTES,
+            max_segment_size: 50 << 20,
+            max_segment_age: Duration::from_secs(24 * 3600),
+            checkpoint_interval: Duration::from_secs(1),
+            idle_checkpoint_interval: Duration::from_secs(600),
+            retention: Some(Duration::from_secs(90 * 24 * 3600)),
+            retention_requires_backup: true,
+            rate_limit: Some(RateLimit::default()),
+            disk: DiskThresholds::default(),
+            disk_reserve: 8 << 20,
+            query_cache_size: 128,
+            accept_corruption: false,
+            fs: Arc::new(OsFs),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// What may change while the log is open.
+#[derive(Clone, Debug, Default)]
+pub struct Tunables {
+    /// `Some(None)` switches the rate limit off.
+    pub rate_limit: Option<Option<RateLimit>>,
+    /// What changed, for the `audit.config_changed` record: key, old, new.
+    pub changes: Vec<(String, String, String)>,
+}
+
+/// The names in a log directory (DESIGN: on disk, format 1).
+#[derive(Clone, Debug)]
+pub struct LogPaths {
+    /// The directory.
+    pub dir: PathBuf,
+}
+
+impl LogPaths {
+    /// Of a log directory.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf() }
+    }
+
+    /// The active segment.
+    #[must_use]
+    pub fn active(&self) -> PathBuf {
+        self.dir.join("audit.log")
+    }
+
+    /// A sealed segment, waiting to be compressed.
+    #[must_use]
+    pub fn sealed(&self, first_seq: u64) -> PathBuf {
+        self.dir.join(sealed_name(first_seq, false))
+    }
+
+    /// A sealed segment, compressed.
+    #[must_use]
+    pub fn compressed(&self, first_seq: u64) -> PathBuf {
+        self.dir.join(sealed_name(first_seq, true))
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> PathBuf {
+        self.dir.join("audit.manifest.json")
+    }
+
+    /// The newest signed checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> PathBuf {
+        self.dir.join("audit.checkpoint")
+    }
+
+    /// The signing key, where it is not configured elsewhere.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.dir.join("audit.key")
+    }
+
+    /// The verifier key.
+    #[must_use]
+    pub fn public_key(&self) -> PathBuf {
+        self.dir.join("audit.pub")
+    }
+
+    /// The status page.
+    #[must_use]
+    pub fn status(&self) -> PathBuf {
+        self.dir.join("audit.status")
+    }
+
+    /// The writer's lock.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("audit.lock")
+    }
+
+    /// The reserve that is given up on a full disk.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        self.dir.join("audit.reserve")
+    }
+
+    /// The security event log.
+    #[must_use]
+    pub fn security(&self) -> PathBuf {
+        self.dir.join("security_events.log")
+    }
+
+    /// Where a file is set aside: `audit.log.<why>-<stamp>`, with a number when
+    /// that name is taken.
+    #[must_use]
+    pub fn aside(&self, why: &str, stamp: &str, taken: impl Fn(&Path) -> bool) -> PathBuf {
+        let first = self.dir.join(format!("audit.log.{why}-{stamp}"));
+        if !taken(&first) {
+            return first;
+        }
+        (1_u32..)
+            .map(|n| self.dir.join(format!("audit.log.{why}-{stamp}.{n}")))
+            .find(|path| !taken(path))
+            .unwrap_or(first)
+    }
+}
+
+/// `audit.<first seq, 20 digits>.log[.gz]`.
+#[must_use]
+pub fn sealed_name(first_seq: u64, compressed: bool) -> String {
+    format!("audit.{first_seq:020}.log{}", if compressed { ".gz" } else { "" })
+}
+
+/// The first seq and whether it is compressed, when the name is a sealed segment's.
+#[must_use]
+pub fn parse_sealed_name(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix("audit.")?;
+    let (digits, suffix) = rest.split_at_checked(20)?;
+    let compressed = match suffix {
+        ".log" => false,
+        ".log.gz" => true,
+        _ => return None,
+    };
+    digits.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
+    Some((digits.parse().ok()?, compressed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sealed_names_read_back_and_nothing_else_is_taken_for_one() {
+        for compressed in [false, true] {
+            assert_eq!(parse_sealed_name(&sealed_name(42, compressed)), Some((42, compressed)));
+        }
+        for name in ["audit.log", "audit.42.log", "audit.0000000000000000004x.log", "audit.status"] {
+            assert_eq!(parse_sealed_name(name), None, "{name}");
+        }
+    }
+}

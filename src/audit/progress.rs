@@ -1,0 +1,146 @@
+//! How far the writer is, for those who wait for it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::refusal::RecordError;
+
+/// How far acknowledgement is, and what stands in its way.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Records below this are acknowledged.
+    pub acked_seq: u64,
+    /// What keeps the rest from being acknowledged: [`RecordError::Unavailable`]
+    /// while the log cannot be written, [`RecordError::Failed`] or
+    /// [`RecordError::Closed`] for good.
+    pub trouble: Option<RecordError>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    trouble: Option<Trouble>,
+    /// Counts changes of `trouble`.
+    changes: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Trouble {
+    Unavailable(String),
+    Failed(String),
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct ProgressCell {
+    durable: AtomicU64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// How soon a caller told of trouble may look again.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl ProgressCell {
+    pub(crate) fn new(durable: u64) -> Self {
+        Self {
+            durable: AtomicU64::new(durable),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_durable(&self, seq: u64) {
+        // Under the lock, so that nobody looks just before and sleeps just after.
+        let state = self.lock();
+        self.durable.store(seq, Ordering::Release);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn set_trouble(&self, trouble: Option<Trouble>) {
+        let mut state = self.lock();
+        if matches!(state.trouble, Some(Trouble::Failed(_) | Trouble::Closed)) {
+            return;
+        }
+        if state.trouble.is_some() || trouble.is_some() {
+            state.trouble = trouble;
+            state.changes += 1;
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    pub(crate) fn unavailable(&self, reason: String) {
+        self.set_trouble(Some(Trouble::Unavailable(reason)));
+    }
+
+    pub(crate) fn available(&self) {
+        self.set_trouble(None);
+    }
+
+    pub(crate) fn failed(&self, reason: &str) {
+        self.set_trouble(Some(Trouble::Failed(reason.to_owned())));
+    }
+
+    pub(crate) fn closed(&self) {
+        self.set_trouble(Some(Trouble::Closed));
+    }
+
+    fn error(trouble: &Trouble, seq: u64) -> RecordError {
+        match trouble {
+            Trouble::Unavailable(reason) => RecordError::Unavailable {
+                seq,
+                reason: reason.clone(),
+                retry_after: RETRY,
+            },
+            Trouble::Failed(reason) => RecordError::Failed { reason: reason.clone() },
+            Trouble::Closed => RecordError::Closed,
+        }
+    }
+
+    /// Waits until the record is durable or the writer says that it cannot say when.
+    pub(crate) fn wait_for(&self, seq: u64) -> Result<(), RecordError> {
+        if self.durable() > seq {
+            return Ok(());
+        }
+        let mut state = self.lock();
+        loop {
+            if self.durable() > seq {
+                return Ok(());
+            }
+            if let Some(trouble) = &state.trouble {
+                return Err(Self::error(trouble, seq));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until more than `beyond` is durable, trouble begins or ends, or
+    /// the timeout ends.
+    pub(crate) fn wait_beyond(&self, beyond: u64, timeout: Duration) -> Progress {
+        let until = Instant::now() + timeout;
+        let mut state = self.lock();
+        let seen = state.changes;
+        while self.durable() <= beyond && state.changes == seen {
+            let now = Instant::now();
+            if now >= until {
+                break;
+            }
+            let (guard, _) =
+                self.changed.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+        }
+        let acked_seq = self.durable();
+        let trouble = state.trouble.as_ref().map(|trouble| Self::error(trouble, acked_seq));
+        Progress { acked_seq, trouble }
+    }
+}

@@ -1,0 +1,89 @@
+//! What opening changes: leftovers, the torn tail, what an earlier crash lost.
+
+use std::io;
+
+use super::super::manifest::Manifest;
+use super::super::merkle::Range;
+use super::super::options::{Durability, sealed_name};
+use super::super::segment::{Active, Layout};
+use super::super::status::Word;
+use super::{Lost, OpenError, Opening, Scanned, Torn, copy_to_new, io_error};
+use crate::fsio::{FsFile, OpenMode};
+
+impl Opening<'_> {
+    /// Temporary files, and plain segments whose compressed form the manifest names.
+    pub(super) fn clear_leftovers(&self, manifest: &Manifest) {
+        for name in self.names {
+            let ours = name.starts_with("audit.") || name.starts_with("security_events.log");
+            let replaced = manifest.segments.iter().any(|segment| {
+                segment.is_compressed() && *name == sealed_name(segment.first_seq, false)
+                    || !segment.is_compressed() && *name == sealed_name(segment.first_seq, true)
+            });
+            if ours && name.contains(".tmp-") || replaced {
+                // Failing costs space only; the next opening tries again.
+                let _ = self.fs.remove(&self.paths.dir.join(name));
+            }
+        }
+    }
+
+    /// The active segment, its torn tail moved aside.
+    pub(super) fn active(
+        &self,
+        scan: Option<Scanned>,
+        base: Range,
+        new_epoch: bool,
+        altered: bool,
+    ) -> Result<(Active, Option<Torn>), OpenError> {
+        let path = self.paths.active();
+        let Some((file, mut scan)) = scan else {
+            let file = self.fs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
+            self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
+            return Ok((Active::new(file, Layout::new(base)), None));
+        };
+        let len = file.meta().map_err(io_error("look at", &path))?.len;
+        if altered {
+            // Which of its records were altered is unknown: none is carried on.
+            scan.layout = Layout::new(base);
+        }
+        let good = scan.layout.raw_bytes;
+        let torn = if good < len {
+            let why = if new_epoch { "damaged" } else { "torn" };
+            let aside = self.set_aside(&*file, good, len, why)?;
+            file.set_len(good).map_err(io_error("cut", &path))?;
+            Some(Torn { bytes: len - good, file: aside })
+        } else {
+            None
+        };
+        // What is good may still be in the page cache only.
+        file.sync_data().map_err(io_error("sync", &path))?;
+        Ok((Active::new(file, scan.layout), torn))
+    }
+
+    fn set_aside(
+        &self,
+        file: &dyn FsFile,
+        from: u64,
+        to: u64,
+        why: &str,
+    ) -> Result<String, OpenError> {
+        let stamp = self.options.clock.now().file_stamp();
+        let aside = self.paths.aside(why, &stamp, |path| self.fs.meta(path).is_ok());
+        copy_to_new(self.fs, file, from, to, &aside).map_err(io_error("write", &aside))?;
+        self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
+        Ok(aside.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    }
+
+    /// Events that an interval-durability writer had accepted and not written.
+    pub(super) fn lost(&self, active: &Active) -> Option<Lost> {
+        let earlier = self.earlier.as_ref()?;
+        let meta = active.file.meta().ok()?;
+        let interval = earlier.get(Word::Durability) == Durability::Interval as u64;
+        let count = earlier.get(Word::NextSeq).checked_sub(active.layout.next_seq())?;
+        let same = earlier.get(Word::ActiveInode) == meta.inode;
+        (interval && same && count > 0 && earlier.get(Word::ClosedAt) == 0).then(|| Lost {
+            count,
+            first: earlier.time(Word::OldestWaitingAt),
+            last: earlier.time(Word::LastEventAt),
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! Why an event was not recorded.
+
+use std::time::Duration;
+
+use super::event::EventError;
+
+/// Why an event was not recorded, when to try again, and what is known about it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RecordError {
+    /// It is not a valid event; sending it again cannot help.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// Its source sends more than it may.
+    #[error("source \"{source_name}\" sends more than its rate limit; try again in {} ms", retry_after.as_millis())]
+    RateLimited {
+        /// The source.
+        source_name: String,
+        /// Trying again after this succeeds if nobody else uses the source meanwhile.
+        retry_after: Duration,
+    },
+    /// The write buffer stayed full for `overflow_timeout`.
+    #[error("the write buffer is full: the disk does not keep up; try again in {} ms", retry_after.as_millis())]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The disk is full; recording resumes by itself once there is space.
+    #[error("the disk is full; free space on the log's file system, recording resumes by itself")]
+    DiskFull {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The event was accepted but the log cannot be written at the moment. It is
+    /// kept in memory and tried again, so it may still be recorded under its seq:
+    /// sending it again can record it twice.
+    #[error("accepted as record {seq}, but not durable: {reason}; it is kept and tried again")]
+    Unavailable {
+        /// The seq it will have.
+        seq: u64,
+        /// What fails.
+        reason: String,
+        /// When to look again.
+        retry_after: Duration,
+    },
+    /// The log is closed or closing.
+    #[error("the log is closed")]
+    Closed,
+    /// The writer died; only opening the log again helps.
+    #[error("the log's writer failed: {reason}; nothing more is recorded until the log is opened again")]
+    Failed {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl RecordError {
+    /// The kind's name, as in answers on the wire.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Event(error) => error.kind(),
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Busy { .. } => "busy",
+            Self::DiskFull { .. } => "disk_full",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Closed => "closed",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// When trying again makes sense; `None`: never, or not here.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. }
+            | Self::Busy { retry_after }
+            | Self::DiskFull { retry_after }
+            | Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Event(_) | Self::Closed | Self::Failed { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! What the writer does between batches: look whether the log file is still the
+//! one it writes, watch the space, sign checkpoints, seal by age, and record
+//! bursts of refusals.
+
+use std::time::{Duration, Instant};
+
+use super::merkle::Range;
+use super::own::OwnRecord;
+use super::recovery::copy_to_new;
+use super::segment::Active;
+use super::status::{Activity, Damage, DiskStage, Word, WriterState};
+use super::writer::{BEAT, Failure, Fresh, Writer, failure};
+use crate::fsio::{OpenMode, Space, replace_file};
+
+/// The disk is looked at so often.
+const DISK_EVERY: Duration = Duration::from_secs(1);
+/// Below this the disk counts as full even before a write fails.
+const FULL_BYTES: u64 = 64 * 1024;
+/// Recording resumes on a disk without reserve when so much is free.
+const RESUME_BYTES: u64 = 1 << 20;
+
+/// What upkeep remembers.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    pub(crate) segment_since: Instant,
+    checked_file: Instant,
+    checked_disk: Instant,
+    signed_at: Instant,
+    /// The disk is full and the reserve given up.
+    pub(crate) full: bool,
+    refused_before_full: u64,
+    pub(crate) closing: bool,
+    pub(crate) closing_since: Option<Instant>,
+    pub(crate) closed_pushed: bool,
+    opened_at_seq: u64,
+}
+
+impl Upkeep {
+    pub(crate) fn new(opened_at_seq: u64) -> Self {
+        let now = Instant::now();
+        let due = now.checked_sub(DISK_EVERY).unwrap_or(now);
+        Self {
+            segment_since: now,
+            checked_file: now,
+            checked_disk: due,
+            signed_at: now,
+            full: false,
+            refused_before_full: 0,
+            closing: false,
+            closing_since: None,
+            closed_pushed: false,
+            opened_at_seq,
+        }
+    }
+
+    pub(crate) fn closed_record(&self, tree: &Range) -> OwnRecord {
+        OwnRecord::Closed {
+            reason: "close".to_owned(),
+            records_since_open: tree.end().saturating_sub(self.opened_at_seq),
+        }
+    }
+}
+
+impl Writer {
+    /// Everything that is due.
+    pub(crate) fn keep_up(&mut self) {
+        let options = self.shared.options.clone();
+        let every = BEAT.min(options.write_flush_interval);
+        if self.upkeep.checked_file.elapsed() >= every && self.fresh.is_none() {
+            self.activity(Activity::Checking);
+            if let Err(failure) = self.check_file() {
+                self.failed(&failure);
+            }
+            self.upkeep.checked_file = Instant::now();
+        }
+        if self.upkeep.checked_disk.elapsed() >= DISK_EVERY {
+            self.check_disk();
+            self.record_bursts(false);
+            self.upkeep.checked_disk = Instant::now();
+        }
+        let old = self.upkeep.segment_since.elapsed() >= options.max_segment_age;
+        if old && self.active.layout.records() > 0 && self.pending.is_empty() {
+            if let Err(failure) = self.seal() {
+                self.failed(&failure);
+            }
+        }
+        let new = self.durable_tree.end() > self.signer.signed_size();
+        let since = self.upkeep.signed_at.elapsed();
+        if new && since >= options.checkpoint_interval || since >= options.idle_checkpoint_interval
+        {
+            self.checkpoint();
+        }
+        if self.pending.is_empty() && self.fresh.is_none() {
+            self.activity(Activity::Idle);
+        }
+    }
+
+    /// Signs and stores a checkpoint over what is durable; false when that failed
+    /// (the next one is tried after the checkpoint interval).
+    pub(crate) fn checkpoint(&mut self) -> bool {
+        self.activity(Activity::Checkpoint);
+        self.upkeep.signed_at = Instant::now();
+        let signed = match self.signer.sign(&self.durable_tree, &self.grown) {
+            Ok(signed) => signed,
+            Err(error) => {
+                // Never: the tree in memory contradicts what was signed.
+                self.poison(&error.to_string());
+                return false;
+            }
+        };
+        let size = self.durable_tree.end();
+        self.grown.reset(size);
+        let text = signed.to_string();
+        let shared = &self.shared;
+        let path = shared.paths.checkpoint();
+        let now = shared.options.clock.now();
+        if let Err(error) = replace_file(&*shared.options.fs, &path, text.as_bytes()) {
+            shared.page.add(Word::WriteErrors, 1);
+            shared.page.error(&error, Activity::Checkpoint, now);
+            tracing::warn!(%error, "the checkpoint could not be written");
+            if super::writer::is_full(&error) {
+                self.disk_is_full();
+            }
+            return false;
+        }
+        shared.page.set(Word::CheckpointSize, size);
+        shared.page.set(Word::CheckpointAt, now.micros() as u64);
+        shared.keeper.set_checkpoint(text);
+        true
+    }
+
+    /// Whether the name still leads to the file that is written, and whether it
+    /// has the length that was written.
+    fn check_file(&mut self) -> Result<(), Failure> {
+        let shared = self.shared.clone();
+        let (fs, path) = (&*shared.options.fs, shared.paths.active());
+        let open = self.active.file.meta().map_err(failure(Activity::Checking))?;
+        let expected = self.active.layout.raw_bytes;
+        if open.len < expected {
+            return self.file_truncated(open.len);
+        }
+        if open.len > expected {
+            self.foreign_bytes(open.len)?;
+        }
+        match fs.meta(&path) {
+            Ok(named) if named.same_file(&open) => Ok(()),
+            Ok(_) => self.file_gone("replaced"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.file_gone("deleted")
+            }
+            Err(error) => Err(Failure { activity: Activity::Checking, error }),
+        }
+    }
+
+    /// Deleted or replaced: the open file still has every record, so it is
+    /// copied into its place; what stands there is set aside, not overwritten.
+    fn file_gone(&mut self, what: &'static str) -> Result<(), Failure> {
+        tracing::error!(what, "the log file is not the one being written; saving its records");
+        let shared = self.shared.clone();
+        let (fs, paths) = (&*shared.options.fs, &shared.paths);
+        let failed = || failure(Activity::Checking);
+        if fs.meta(&paths.dir).is_err() {
+            self.damage(Damage::DirectoryGone);
+        }
+        let path = paths.active();
+        let temporary = crate::fsio::temporary_name(&path);
+        let length = self.active.layout.raw_bytes;
+        let file = copy_to_new(fs, &*self.active.file, 0, length, &temporary).map_err(failed())?;
+        let mut set_aside = None;
+        if fs.meta(&path).is_ok() {
+            let stamp = shared.options.clock.now().file_stamp();
+            let aside = paths.aside("foreign", &stamp, |path| fs.meta(path).is_ok());
+            fs.rename(&path, &aside).map_err(failed())?;
+            set_aside = aside.file_name().map(|name| name.to_string_lossy().into_owned());
+        }
+        fs.rename(&temporary, &path).map_err(failed())?;
+        fs.sync_dir(&paths.dir).map_err(failed())?;
+        self.active = Active::new(file, self.active.layout.clone());
+        self.became_durable();
+        self.publish_active();
+        self.damage(Damage::FileReplaced);
+        self.incident(what, set_aside, None);
+        Ok(())
+    }
+
+    /// Records are missing from the file: it is sealed as damaged, and the log
+    /// goes on in a fresh one. The tree is not harmed: its hashes are in memory.
+    fn file_truncated(&mut self, length: u64) -> Result<(), Failure> {
+        let (end, expected) = (self.active.layout.next_seq(), self.active.layout.raw_bytes);
+        // How many whole lines are left is for `verify`; the record says where
+        // at the latest the damage begins.
+        let first = self.first_lost(length);
+        let lost = end - first;
+        tracing::error!(length, expected, lost, "the log file was truncated; records are lost");
+        let damage =
+            format!("truncated while open to {length} of {expected} bytes: records {first} to {} are lost", end - 1);
+        self.damage(Damage::FileTruncated);
+        self.shared.page.add(Word::LostRecords, lost);
+        self.incident("truncated", None, Some((first, lost)));
+        // Nothing unsynced is left to save: what was written and not synced is
+        // as lost as the rest, and its seqs stay taken.
+        self.became_durable();
+        self.fresh = Some(Fresh { damage: Some(damage), ..Fresh::default() });
+        self.start_fresh()
+    }
+
+    fn first_lost(&self, length: u64) -> u64 {
+        let first = self.active.layout.first_seq;
+        let mut lines = 0;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut offset = 0;
+        while offset < length {
+            let part = buffer.len().min((length - offset) as usize);
+            match self.active.file.read_at(&mut buffer[..part], offset) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => {
+                    lines += memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64;
+                    offset += read as u64;
+                }
+            }
+        }
+        (first + lines).min(self.active.layout.next_seq())
+    }
+
+    /// Somebody appended to the file: their bytes are kept aside and cut.
+    fn foreign_bytes(&mut self, length: u64) -> Result<(), Failure> {
+        let shared = self.shared.clone();
+        let (fs, paths) = (&*shared.options.fs, &shared.paths);
+        let failed = || failure(Activity::Checking);
+        let expected = self.active.layout.raw_bytes;
+        let stamp = shared.options.clock.now().file_stamp();
+        let aside = paths.aside("foreign", &stamp, |path| fs.meta(path).is_ok());
+        copy_to_new(fs, &*self.active.file, expected, length, &aside).map_err(failed())?;
+        self.active.file.set_len(expected).map_err(failed())?;
+        let name = aside.file_name().map(|name| name.to_string_lossy().into_owned());
+        self.damage(Damage::FileReplaced);
+        self.incident("foreign_bytes", name, None);
+        Ok(())
+    }
+
+    fn incident(&self, what: &'static str, aside: Option<String>, lost: Option<(u64, u64)>) {
+        use super::security::SecurityKind;
+        self.shared.security.report(SecurityKind::LogTampered, None, &format!("audit.log {what}"));
+        self.shared.push_own(&OwnRecord::LogFileReplaced {
+            what: what.to_owned(),
+            set_aside: aside,
+            lost_records: lost,
+        });
+    }
+
+    /// One record for each source and burst of refusals that has ended.
+    pub(crate) fn record_bursts(&self, all: bool) {
+        let shared = &self.shared;
+        for burst in shared.limiter.finished_bursts(shared.boot_ms() * 1_000, all) {
+            shared.push_own(&OwnRecord::RateLimited {
+                source: burst.source,
+                refused: burst.refused,
+                first: burst.first,
+                last: burst.last,
+            });
+        }
+        shared.page.set(Word::ActiveSources, shared.limiter.active_sources() as u64);
+        if let Some((source, count)) = shared.limiter.top_blocked() {
+            shared.page.top_blocked(&source, count);
+        }
+    }
+
+    fn check_disk(&mut self) {
+        let shared = self.shared.clone();
+        let options = &shared.options;
+        let Ok(space) = options.fs.space(&options.dir) else { return };
+        let page = &shared.page;
+        page.set(Word::DiskAvailable, space.available);
+        page.set(Word::DiskTotal, space.total);
+        if !self.upkeep.full && space.available < FULL_BYTES {
+            self.disk_is_full();
+        }
+        if self.upkeep.full {
+            self.try_resume(space);
+        }
+        if !self.upkeep.full {
+            page.set(Word::DiskStage, self.stage(space) as u64);
+        }
+    }
+
+    fn stage(&self, space: Space) -> DiskStage {
+        let limits = self.shared.options.disk;
+        let part = |percent: u8| space.total / 100 * u64::from(percent);
+        if space.available < limits.critical_bytes.min(part(limits.critical_percent)) {
+            DiskStage::Critical
+        } else if space.available < limits.warn_bytes.min(part(limits.warn_percent)) {
+            DiskStage::Warn
+        } else {
+            DiskStage::Ok
+        }
+    }
+
+    /// Gives up the reserve, so that what was accepted, the record about it, the
+    /// checkpoint and a clean close can be written; refuses everything new.
+    pub(crate) fn disk_is_full(&mut self) {
+        if self.upkeep.full {
+            return;
+        }
+        self.upkeep.full = true;
+        let shared = &self.shared;
+        tracing::error!("the disk is full; new events are refused until there is space");
+        shared.queue.close_for_full_disk();
+        let reserve = shared.paths.reserve();
+        if let Err(error) = shared.options.fs.remove(&reserve)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "the disk reserve could not be given up");
+        }
+        let now = shared.options.clock.now();
+        shared.page.set(Word::DiskStage, DiskStage::Full as u64);
+        shared.page.state(WriterState::DiskFull, now);
+        self.upkeep.refused_before_full = shared.page.get(Word::Unavailable);
+        let available_bytes = shared.options.fs.space(&shared.options.dir).map_or(0, |s| s.available);
+        shared.push_own(&OwnRecord::DiskFull { available_bytes });
+    }
+
+    /// Resumes once there is room for a new reserve and as much again.
+    fn try_resume(&mut self, space: Space) {
+        let shared = self.shared.clone();
+        let reserve = shared.options.disk_reserve;
+        if !self.pending.is_empty() || space.available < (2 * reserve).max(RESUME_BYTES) {
+            return;
+        }
+        if let Err(error) = make_reserve(&shared) {
+            tracing::warn!(%error, "the disk reserve could not be made again");
+            return;
+        }
+        self.upkeep.full = false;
+        shared.page.state(WriterState::Running, shared.options.clock.now());
+        shared.queue.open_gate();
+        let refused = shared.page.get(Word::Unavailable) - self.upkeep.refused_before_full;
+        shared.push_own(&OwnRecord::DiskRecovered { available_bytes: space.available, refused });
+        tracing::info!(refused, "there is space again; recording resumes");
+    }
+}
+
+/// Makes the reserve file if it is wanted and not there.
+pub(crate) fn make_reserve(shared: &super::writer::Shared) -> std::io::Result<()> {
+    let options = &shared.options;
+    if options.disk_reserve == 0 {
+        return Ok(());
+    }
+    let path = shared.paths.reserve();
+    let file = options.fs.open(&path, OpenMode::Create)?;
+    if file.meta()?.len >= options.disk_reserve {
+        return Ok(());
+    }
+    let made = file.allocate(options.disk_reserve);
+    if made.is_err() {
+        let _ = options.fs.remove(&path);
+    }
+    made
+}
