@@ -2,6 +2,7 @@
 
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use proptest::prelude::*;
+use sha2::Sha256;
 
 use super::*;
 

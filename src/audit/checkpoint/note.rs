@@ -1,0 +1,318 @@
+//! Signed notes: a text and the signatures under it
+//! (<https://c2sp.org/signed-note>, the form of Go's `sumdb/note`).
+//!
+//! ```text
+//! <text, one or more lines>
+//! <blank line>
+//! — <key name> <base64 of 4 bytes of key id and the signature>
+//! ```
+//!
+//! A note may carry signatures by keys nobody here knows (witnesses, an older
+//! key); they are kept and printed again, and prove nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signature, VerifyingKey};
+use sha2::{Digest, Sha256};
+
+/// The largest note that is read, in bytes.
+pub const MAX_NOTE_BYTES: usize = 64 * 1024;
+/// The most signatures that are read under one note.
+pub const MAX_SIGNATURES: usize = 100;
+
+/// Signature type of Ed25519 in keys and key ids.
+pub(crate) const ED25519: u8 = 1;
+const SIGNATURE_START: &str = "— ";
+
+/// Why something is no signed note, or not signed as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoteError {
+    /// Larger than [`MAX_NOTE_BYTES`].
+    #[error("the signed note has {bytes} bytes; at most {MAX_NOTE_BYTES} are read")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Not UTF-8, a control character, no final newline, or no signatures.
+    #[error("not a signed note: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A line of the signature block that is no signature.
+    #[error("signature {number} of the note is malformed: {reason}")]
+    SignatureLine {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// No signature by the wanted key.
+    #[error("not signed by {wanted}; signed by {}", found.join(", "))]
+    WrongKey {
+        /// Name and id of the key.
+        wanted: String,
+        /// Names and ids of the keys that signed.
+        found: Vec<String>,
+    },
+    /// A signature by the wanted key that does not fit the text.
+    #[error("the signature by {key} does not fit the text: one of them was altered")]
+    BadSignature {
+        /// Name and id of the key.
+        key: String,
+    },
+    /// A key name with a space or a plus sign, or none.
+    #[error(
+        "{name:?} cannot be a key name: it must not be empty nor contain spaces, control characters or \"+\""
+    )]
+    KeyName {
+        /// The name.
+        name: String,
+    },
+    /// A verifier key that cannot be read.
+    #[error("not a verifier key (<name>+<8 hex digits>+<base64>): {reason}")]
+    VerifierKey {
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+/// Refuses a name that cannot stand in a signature line or a key.
+///
+/// # Errors
+/// [`NoteError::KeyName`].
+pub fn check_key_name(name: &str) -> Result<(), NoteError> {
+    let forbidden = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+    if name.is_empty() || name.contains(forbidden) {
+        return Err(NoteError::KeyName { name: name.chars().take(80).collect() });
+    }
+    Ok(())
+}
+
+/// What anyone needs to check signatures: a name and a public Ed25519 key,
+/// written `<name>+<8 hex digits of key id>+<base64 of 0x01 and the key>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifierKey {
+    name: String,
+    key: VerifyingKey,
+}
+
+impl VerifierKey {
+    /// From a name and a public key.
+    ///
+    /// # Errors
+    /// [`NoteError::KeyName`]; [`NoteError::VerifierKey`] for a point of small
+    /// order, under which one signature fits many texts.
+    pub(crate) fn new(name: &str, key: VerifyingKey) -> Result<Self, NoteError> {
+        check_key_name(name)?;
+        if key.is_weak() {
+            return Err(NoteError::VerifierKey { reason: "the key is of small order" });
+        }
+        Ok(Self { name: name.to_owned(), key })
+    }
+
+    /// The key's name: `auditctl/<log id>` for a log's own.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The first four bytes of SHA-256(name || LF || 0x01 || public key). It
+    /// names the key; it does not prove it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        let mut hasher = Sha256::new();
+        hasher.update(self.name.as_bytes());
+        hasher.update([b'\n', ED25519]);
+        hasher.update(self.key.as_bytes());
+        let hash = hasher.finalize();
+        u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
+    }
+
+    /// `<name>+<key id>`, for messages.
+    #[must_use]
+    pub fn label(&self) -> String {
+        label(&self.name, self.id())
+    }
+}
+
+fn label(name: &str, id: u32) -> String {
+    format!("{name}+{id:08x}")
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut key = vec![ED25519];
+        key.extend_from_slice(self.key.as_bytes());
+        write!(f, "{}+{:08x}+{}", self.name, self.id(), STANDARD.encode(key))
+    }
+}
+
+impl FromStr for VerifierKey {
+    type Err = NoteError;
+
+    /// Reads what `Display` wrote; one newline at the end is allowed.
+    fn from_str(text: &str) -> Result<Self, NoteError> {
+        let refuse = |reason| NoteError::VerifierKey { reason };
+        if text.len() > MAX_NOTE_BYTES {
+            return Err(refuse("too long"));
+        }
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let mut parts = text.splitn(3, '+');
+        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(refuse("it has not three parts"));
+        };
+        let id = parse_key_id(id).ok_or_else(|| refuse("the key id is not 8 hex digits"))?;
+        let key = STANDARD.decode(key).map_err(|_| refuse("the key is not base64"))?;
+        let Some((&ED25519, key)) = key.split_first() else {
+            return Err(refuse("the key is not an Ed25519 key (type 1)"));
+        };
+        let key = key.try_into().map_err(|_| refuse("the key has not 32 bytes"))?;
+        let key = VerifyingKey::from_bytes(key).map_err(|_| refuse("the key is no curve point"))?;
+        let key = Self::new(name, key)?;
+        if key.id() != id {
+            return Err(refuse("the key id does not belong to this name and key"));
+        }
+        Ok(key)
+    }
+}
+
+/// Eight hexadecimal digits.
+pub(crate) fn parse_key_id(text: &str) -> Option<u32> {
+    let hex = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if hex { u32::from_str_radix(text, 16).ok() } else { None }
+}
+
+/// One signature under a note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoteSignature {
+    /// The signing key's name.
+    pub name: String,
+    /// The signing key's id.
+    pub key_id: u32,
+    /// The signature; 64 bytes for Ed25519.
+    pub signature: Vec<u8>,
+}
+
+/// A text and the signatures under it, none of them checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    text: String,
+    signatures: Vec<NoteSignature>,
+}
+
+impl Note {
+    /// A text (its final newline included) with signatures over it.
+    ///
+    /// # Errors
+    /// What [`parse`](Self::parse) would not read back.
+    pub fn new(text: String, signatures: Vec<NoteSignature>) -> Result<Self, NoteError> {
+        let note = Self { text, signatures };
+        // One judge of what a note is: the parser.
+        match Self::parse(note.to_string().as_bytes())? {
+            parsed if parsed == note => Ok(note),
+            _ => Err(malformed("the text ends in a blank line and signatures of its own")),
+        }
+    }
+
+    /// Reads a signed note; strict about its form.
+    ///
+    /// # Errors
+    /// [`NoteError::TooLarge`], [`NoteError::Malformed`],
+    /// [`NoteError::SignatureLine`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, NoteError> {
+        if bytes.len() > MAX_NOTE_BYTES {
+            return Err(NoteError::TooLarge { bytes: bytes.len() });
+        }
+        let note = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8"))?;
+        if note.bytes().any(|b| b < b' ' && b != b'\n') {
+            return Err(malformed("it contains a control character"));
+        }
+        // The last blank line divides: the text may have blank lines of its own.
+        let (text, block) =
+            note.rsplit_once("\n\n").ok_or_else(|| malformed("no blank line and signatures"))?;
+        let block = block
+            .strip_suffix('\n')
+            .ok_or_else(|| malformed("it does not end in a signature line and a newline"))?;
+        let signatures = block
+            .split('\n')
+            .zip(1..)
+            .map(|(line, number)| parse_signature(line, number))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { text: format!("{text}\n"), signatures })
+    }
+
+    /// The signed text, its final newline included. Means nothing before
+    /// [`verify`](Self::verify).
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The signatures, in their order.
+    #[must_use]
+    pub fn signatures(&self) -> &[NoteSignature] {
+        &self.signatures
+    }
+
+    /// Checks that `key` signed the text: at least one signature by it, and
+    /// none of its signatures wrong. Those by other keys are ignored.
+    ///
+    /// # Errors
+    /// [`NoteError::WrongKey`] and [`NoteError::BadSignature`].
+    pub fn verify(&self, key: &VerifierKey) -> Result<(), NoteError> {
+        let id = key.id();
+        let mut signed = false;
+        for signature in self.signatures.iter().filter(|s| s.key_id == id && s.name == key.name) {
+            Signature::from_slice(&signature.signature)
+                .and_then(|signature| key.key.verify_strict(self.text.as_bytes(), &signature))
+                .map_err(|_| NoteError::BadSignature { key: key.label() })?;
+            signed = true;
+        }
+        if signed {
+            return Ok(());
+        }
+        let found = self.signatures.iter().take(3).map(|s| label(&s.name, s.key_id)).collect();
+        Err(NoteError::WrongKey { wanted: key.label(), found })
+    }
+}
+
+fn malformed(reason: &'static str) -> NoteError {
+    NoteError::Malformed { reason }
+}
+
+fn parse_signature(line: &str, number: usize) -> Result<NoteSignature, NoteError> {
+    let refuse = |reason| NoteError::SignatureLine { number, reason };
+    if number > MAX_SIGNATURES {
+        return Err(refuse("more than 100 signatures"));
+    }
+    let (name, signature) = line
+        .strip_prefix(SIGNATURE_START)
+        .and_then(|rest| rest.split_once(' '))
+        .ok_or_else(|| refuse("it is not \"— <key name> <base64>\""))?;
+    check_key_name(name).map_err(|_| refuse("no key can have this name"))?;
+    let bytes = STANDARD.decode(signature).map_err(|_| refuse("the signature is not base64"))?;
+    match bytes.split_first_chunk::<4>() {
+        Some((id, signature)) if !signature.is_empty() => Ok(NoteSignature {
+            name: name.to_owned(),
+            key_id: u32::from_be_bytes(*id),
+            signature: signature.to_vec(),
+        }),
+        _ => Err(refuse("the signature is too short")),
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.text)?;
+        for signature in &self.signatures {
+            let mut bytes = signature.key_id.to_be_bytes().to_vec();
+            bytes.extend_from_slice(&signature.signature);
+            writeln!(f, "{SIGNATURE_START}{} {}", signature.name, STANDARD.encode(bytes))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::audit::merkle::leaf_hash;
+
+/// The example of Go's note package.
+const NEUMANN: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+const NEUMANN_NOTE: &str = "If you think cryptography is the answer to your problem,\n\
+    then you don't know what your problem is.\n\
+    \n\
+    — PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+/// The example of the tlog-checkpoint specification.
+const SUMDB_LIKE: &str = "example.com/behind-the-sofa\n20852163\n\
+    CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\
+    \n\
+    — example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
+
+fn neumann() -> VerifierKey {
+    NEUMANN.parse().unwrap()
+}
+
+#[test]
+fn gos_example_note_verifies_and_prints_back() {
+    let note = Note::parse(NEUMANN_NOTE.as_bytes()).unwrap();
+    note.verify(&neumann()).unwrap();
+    assert!(note.text().ends_with("what your problem is.\n"));
+    assert_eq!(note.to_string(), NEUMANN_NOTE);
+    assert_eq!(neumann().to_string(), NEUMANN);
+    assert_eq!(neumann().label(), "PeterNeumann+c74f20a3");
+}
+
+#[test]
+fn an_altered_text_or_signature_is_refused_by_name() {
+    let altered = NEUMANN_NOTE.replace("your problem is", "the problem is");
+    let error = Note::parse(altered.as_bytes()).unwrap().verify(&neumann()).unwrap_err();
+    assert_eq!(error, NoteError::BadSignature { key: "PeterNeumann+c74f20a3".into() });
+    let altered = NEUMANN_NOTE.replace("BwJnAM=", "BwJnAN=");
+    assert!(Note::parse(altered.as_bytes()).is_err(), "base64 has one form only");
+    let altered = NEUMANN_NOTE.replace("ZJkuBS", "ZJkuBT");
+    assert!(Note::parse(altered.as_bytes()).unwrap().verify(&neumann()).is_err());
+}
+
+#[test]
+fn signatures_by_unknown_keys_are_kept_and_prove_nothing() {
+    let stranger = "— EnochRoot rwz+eBzmZa0SO3NbfRGzPCpDckykFXSdeX+MNtCOXm2/5n2tiOHp+vAF1aGrQ5ovTG01oOTGwnWLox33WWd1RvMc+QQ=\n";
+    let both = format!("{NEUMANN_NOTE}{stranger}");
+    let note = Note::parse(both.as_bytes()).unwrap();
+    note.verify(&neumann()).unwrap();
+    assert_eq!(note.to_string(), both);
+    let (text, _) = NEUMANN_NOTE.split_once("— ").unwrap();
+    let only_stranger = format!("{text}{stranger}");
+    let error = Note::parse(only_stranger.as_bytes()).unwrap().verify(&neumann()).unwrap_err();
+    assert!(matches!(&error, NoteError::WrongKey { found, .. } if found.len() == 1), "{error}");
+    assert!(error.to_string().contains("PeterNeumann+c74f20a3"), "{error}");
+    // The wanted key's id under another name is another key.
+    let renamed = NEUMANN_NOTE.replace("— PeterNeumann", "— PeterNewman");
+    let error = Note::parse(renamed.as_bytes()).unwrap().verify(&neumann()).unwrap_err();
+    assert!(matches!(error, NoteError::WrongKey { .. }), "{error}");
+}
+
+#[test]
+fn malformed_notes_are_refused() {
+    let many = format!("text\n\n{}", "— a AAAAAAAA\n".repeat(note::MAX_SIGNATURES + 1));
+    let large = format!("{}\n\n— a AAAAAAAA\n", "x".repeat(MAX_NOTE_BYTES));
+    for bad in [
+        "",
+        "\n",
+        "text\n",
+        "text\n\n",
+        "text\n\n— a AAAAAAAA",
+        "text\n\n- a AAAAAAAA\n",
+        "text\n\n— AAAAAAAA\n",
+        "text\n\n— a+b AAAAAAAA\n",
+        "text\n\n—  AAAAAAAA\n",
+        "text\n\n— a AAAAAA==\n",
+        "text\n\n— a AAAAAAA\n",
+        "text\n\n— a AAAAAAAA \n",
+        "te\txt\n\n— a AAAAAAAA\n",
+        "text\r\n\r\n— a AAAAAAAA\r\n",
+        &many,
+        &large,
+    ] {
+        assert!(Note::parse(bad.as_bytes()).is_err(), "{bad:?}");
+    }
+    assert!(Note::parse(b"te\xffxt\n\n\xe2\x80\x94 a AAAAAAAA\n").is_err());
+    assert!(Note::parse("text\n\n— a AAAAAAAA\n".as_bytes()).is_ok());
+}
+
+#[test]
+fn malformed_verifier_keys_are_refused() {
+    for (bad, reason) in [
+        ("", "three parts"),
+        ("PeterNeumann+c74f20a3", "three parts"),
+        (&NEUMANN.replace("c74f20a3", "c74f20a4"), "does not belong"),
+        (&NEUMANN.replace("c74f20a3", "+74f20a3"), "hex"),
+        (&NEUMANN.replace("c74f20a3", "c74f20a3 "), "hex"),
+        (&NEUMANN.replace("Peter", "Paul"), "does not belong"),
+        (&NEUMANN.replace("+ARpc", "+AhpC"), "type 1"),
+        (&NEUMANN[..NEUMANN.len() - 4], "32 bytes"),
+        (&format!("{NEUMANN}!"), "base64"),
+        ("weak+00000000+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "small order"),
+    ] {
+        let error = bad.parse::<VerifierKey>().unwrap_err().to_string();
+        assert!(error.contains(reason), "{bad}: {error}");
+    }
+    assert_eq!(format!("{NEUMANN}\n").parse::<VerifierKey>().unwrap(), neumann());
+}
+
+#[test]
+fn the_specifications_example_is_a_checkpoint() {
+    let signed = SignedCheckpoint::parse(SUMDB_LIKE.as_bytes()).unwrap();
+    let checkpoint = signed.unverified();
+    assert_eq!(checkpoint.origin, "example.com/behind-the-sofa");
+    assert_eq!(checkpoint.size, 20_852_163);
+    assert!(checkpoint.root.to_string().starts_with("0ac5186a91863e8e"));
+    assert_eq!(signed.to_string(), SUMDB_LIKE);
+    assert_eq!(checkpoint.to_string(), signed.note().text());
+    assert!(matches!(
+        signed.verify(&neumann()),
+        Err(CheckpointError::Note(NoteError::WrongKey { .. }))
+    ));
+}
+
+#[test]
+fn malformed_checkpoints_are_refused_with_the_line() {
+    const ROOT: &str = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=";
+    for (text, wrong) in [
+        ("".to_owned(), 1),
+        (format!("a b\n1\n{ROOT}\n"), 1),
+        (format!("a+b\n1\n{ROOT}\n"), 1),
+        ("a\n".to_owned(), 2),
+        (format!("a\n01\n{ROOT}\n"), 2),
+        (format!("a\n+1\n{ROOT}\n"), 2),
+        (format!("a\n-1\n{ROOT}\n"), 2),
+        (format!("a\n\n{ROOT}\n"), 2),
+        (format!("a\n18446744073709551616\n{ROOT}\n"), 2),
+        (format!("a\n18446744073709551615\n{ROOT}\n"), 2),
+        ("a\n1\n".to_owned(), 3),
+        (format!("a\n1\n{}\n", &ROOT[4..]), 3),
+        (format!("a\n1\n{}\n", ROOT.trim_end_matches('=')), 3),
+        (format!("a\n0\n{ROOT}\n"), 3),
+        (format!("a\n1\n{ROOT}\n\n"), 4),
+        (format!("a\n1\n{ROOT}\nextension\n\n"), 5),
+    ] {
+        match Checkpoint::parse(&text) {
+            Err(CheckpointError::Text { line, .. }) => assert_eq!(line, wrong, "{text:?}"),
+            other => panic!("{text:?} gave {other:?}"),
+        }
+    }
+    assert!(Checkpoint::parse(&format!("a\n1\n{ROOT}\nextension\n")).is_ok());
+    let empty = Checkpoint { origin: "a".into(), size: 0, root: empty_root() };
+    assert_eq!(Checkpoint::parse(&empty.to_string()).unwrap(), empty);
+}
+
+#[test]
+fn an_origin_names_log_and_epoch() {
+    let origin = |log, epoch| Origin::new(log, epoch).unwrap();
+    assert_eq!(origin("5f0c", 0).to_string(), "auditctl/5f0c");
+    assert_eq!(origin("5f0c", 3).to_string(), "auditctl/5f0c/e3");
+    assert_eq!(origin("5f0c", 3).key_name(), "auditctl/5f0c");
+    for origin in [origin("5f0c", 0), origin("e7", 0), origin("a.b_c-D", u32::MAX)] {
+        assert_eq!(origin.to_string().parse::<Origin>().unwrap(), origin);
+    }
+    for bad in [
+        "",
+        "auditctl",
+        "auditctl/",
+        "auditctl//e1",
+        "auditctl/x/e0",
+        "auditctl/x/e01",
+        "auditctl/x/e",
+        "auditctl/x/e4294967296",
+        "auditctl/x/y",
+        "auditctl/x/e1/e2",
+        "auditctl/x y",
+        "auditctl/x+y",
+        "example.com/x",
+    ] {
+        assert!(bad.parse::<Origin>().is_err(), "{bad}");
+    }
+    assert!(Origin::new(&"x".repeat(MAX_LOG_ID_BYTES + 1), 0).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_parsers_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "\\PC*") {
+        let _ = SignedCheckpoint::parse(&bytes);
+        let _ = Checkpoint::parse(&text);
+        let _ = text.parse::<VerifierKey>();
+        let _ = text.parse::<Origin>();
+    }
+
+    #[test]
+    fn a_cut_or_altered_checkpoint_is_never_read_as_another(at in 0_usize..SUMDB_LIKE.len(), byte in any::<u8>()) {
+        let mut bytes = SUMDB_LIKE.as_bytes().to_vec();
+        bytes[at] = byte;
+        for candidate in [&bytes[..], &SUMDB_LIKE.as_bytes()[..at]] {
+            if let Ok(read) = SignedCheckpoint::parse(candidate) {
+                prop_assert_eq!(read.to_string().into_bytes(), candidate);
+            }
+        }
+    }
+
+    #[test]
+    fn every_checkpoint_reads_back(size in 1_u64..=MAX_TREE_SIZE, epoch in any::<u32>(), seed in any::<u64>()) {
+        let origin = Origin::new("5f0c2b9e", epoch).unwrap().to_string();
+        let checkpoint = Checkpoint { origin, size, root: leaf_hash(&seed.to_be_bytes()) };
+        prop_assert_eq!(Checkpoint::parse(&checkpoint.to_string()).unwrap(), checkpoint);
+    }
+}
