@@ -1,0 +1,532 @@
+//! The log: open, record, seal, status, close.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::event::{Event, EventLimits, ParseMode};
+use super::keeper::{Keeper, Work};
+use super::options::{Durability, LogPaths, Options, Tunables};
+use super::own::OwnRecord;
+use super::progress::{Progress, ProgressCell};
+use super::queue::{Batch, Command, Entry, Queue, Submitted, WakeRule};
+use super::rate_limit::{Decision, RateLimiter};
+use super::record::{EncodedOrigin, Origin, encode_body};
+use super::recovery::{self, OpenError, Opened};
+use super::refusal::RecordError;
+use super::security::{SecurityKind, SecurityLog, SecuritySink};
+use super::status::{Activity, StatusError, StatusPage, StatusSnapshot, Word, WriterState};
+use super::upkeep::{Upkeep, make_reserve};
+use super::writer::{Shared, Writer};
+use crate::clock::Timestamp;
+
+/// An open log. Clones share it; the last one to go closes it, but only
+/// [`close`](Self::close) reports whether that worked.
+#[derive(Clone, Debug)]
+pub struct AuditLog(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Shared,
+    origin: EncodedOrigin,
+    log_id: String,
+    verifier_key: String,
+    threads: Mutex<Option<Threads>>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    writer: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    // Released when both threads have ended.
+    _lock: crate::fsio::lock::FileLock,
+}
+
+/// A record accepted, on its way to being durable.
+#[derive(Debug)]
+#[must_use = "the event is only safe once `wait` has returned its seq"]
+pub struct Receipt {
+    log: Arc<Inner>,
+    seq: u64,
+}
+
+impl Receipt {
+    /// The seq that the record has.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Waits until the record is acknowledged: durable with
+    /// [`Durability::Commit`], at once with [`Durability::Interval`].
+    ///
+    /// # Errors
+    /// [`RecordError::Unavailable`] when the log cannot be written at the moment
+    /// (the record is kept and tried again), [`RecordError::Failed`] or
+    /// [`RecordError::Closed`] when it never will be.
+    pub fn wait(self) -> Result<u64, RecordError> {
+        match self.log.shared.options.durability {
+            Durability::Commit => self.wait_durable(),
+            Durability::Interval => Ok(self.seq),
+        }
+    }
+
+    /// Waits until the record is durable, whatever the log's durability.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_durable(self) -> Result<u64, RecordError> {
+        let shared = &self.log.shared;
+        if shared.progress.durable() <= self.seq {
+            shared.queue.request_durable(self.seq + 1);
+            shared.progress.wait_for(self.seq)?;
+        }
+        Ok(self.seq)
+    }
+}
+
+impl AuditLog {
+    /// Opens the log in `options.dir`, making it when there is none, and starts
+    /// its two threads.
+    ///
+    /// Returns once the opening itself is recorded, durable and signed. What a
+    /// crash left is dealt with as the module `recovery` says.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] when another writer has it, [`OpenError::Corrupt`]
+    /// when stored records do not fit the signed checkpoint; see [`OpenError`].
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let options = Arc::new(options);
+        let mut opened = recovery::open(&options)?;
+        let paths = LogPaths::new(&options.dir);
+        let page = StatusPage::create(&paths.status()).map_err(|error| page_error(&options, &error))?;
+        let page = Arc::new(page);
+        publish_start(&page, &options, &opened);
+        let (shared, start, work) = build(&options, &paths, &page, &mut opened);
+        if let Err(error) = make_reserve(&shared) {
+            tracing::warn!(%error, "no disk reserve could be made");
+        }
+        let log_id = shared.keeper.manifest().log_id;
+        push_opening(&shared, &opened, &log_id);
+        let Opened { lock, active, signer, grown, verifier_key, .. } = opened;
+        let upkeep = Upkeep::new(active.layout.next_seq());
+        let writer = Writer::new(shared.clone(), active, (signer, grown), upkeep);
+        writer.publish_active();
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|error| {
+                OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
+            })
+        };
+        let keeper = spawn("audit-keeper", Box::new(move || start.run(work)))?;
+        let writer = spawn("audit-writer", Box::new(move || writer.run()))?;
+        let threads = Mutex::new(Some(Threads { writer, keeper, _lock: lock }));
+        let origin = EncodedOrigin::new(&Origin::library());
+        let log = Self(Arc::new(Inner { shared, origin, log_id, verifier_key, threads }));
+        log.settle_opening()?;
+        Ok(log)
+    }
+
+    /// The opening is durable and a checkpoint covers it before anything is
+    /// accepted from callers.
+    fn settle_opening(&self) -> Result<(), OpenError> {
+        let shared = &self.0.shared;
+        let end = shared.queue.next_seq();
+        shared.queue.request_durable(end);
+        shared.queue.command(Command::Checkpoint);
+        let until = std::time::Instant::now() + shared.options.overflow_timeout.max(Duration::from_secs(5));
+        let settled = loop {
+            let progress = shared.progress.wait_beyond(end - 1, Duration::from_millis(100));
+            let signed = shared.page.get(Word::CheckpointSize) >= end;
+            match progress.trouble {
+                _ if progress.acked_seq >= end && signed => break Ok(()),
+                Some(error) => break Err(error.to_string()),
+                None if std::time::Instant::now() >= until => {
+                    break Err("the first records could not be made durable in time".to_owned());
+                }
+                None if progress.acked_seq >= end => std::thread::yield_now(),
+                None => {}
+            }
+        };
+        settled.map_err(|reason| {
+            let _ = self.close();
+            OpenError::Start { dir: shared.options.dir.clone(), reason }
+        })
+    }
+
+    /// Records an event; waits for room up to `overflow_timeout`.
+    ///
+    /// # Errors
+    /// See [`RecordError`]; nothing is recorded then.
+    pub fn record(&self, event: Event) -> Result<Receipt, RecordError> {
+        self.record_as(&event, &self.0.origin, false)
+    }
+
+    fn record_as(
+        &self,
+        event: &Event,
+        origin: &EncodedOrigin,
+        exempt: bool,
+    ) -> Result<Receipt, RecordError> {
+        let mut body = Vec::with_capacity(512);
+        self.encode(event, origin, exempt, &mut body)?;
+        let seq = self.0.shared.queue.push(&body, event.timestamp_value()).inspect_err(|error| {
+            self.count_refusal(error, 1);
+        })?;
+        Ok(Receipt { log: Arc::clone(&self.0), seq })
+    }
+
+    /// Validates, rate-limits and encodes; counts what is refused.
+    fn encode(
+        &self,
+        event: &Event,
+        origin: &EncodedOrigin,
+        exempt: bool,
+        body: &mut Vec<u8>,
+    ) -> Result<(), RecordError> {
+        let shared = &self.0.shared;
+        let checked = event.check(&self.limits());
+        let sanitized = checked.map_err(|error| self.refuse_event(event.source_name(), error))?;
+        if sanitized {
+            let detail = "control characters in an identifier were replaced";
+            shared.security.report(SecurityKind::Sanitized, event.source_name(), detail);
+        }
+        if !exempt {
+            let source = event.source_name().unwrap_or_else(|| origin.default_source());
+            let now = shared.options.clock.now();
+            let decision = shared.limiter.check(source, shared.boot_ms() * 1_000, now);
+            if let Decision::Refused { retry_after } = decision {
+                shared.page.add(Word::RateLimited, 1);
+                shared.security.report(SecurityKind::RateLimited, Some(source), "over its rate limit");
+                return Err(RecordError::RateLimited { source_name: source.to_owned(), retry_after });
+            }
+        }
+        encode_body(event, origin, body);
+        Ok(())
+    }
+
+    fn limits(&self) -> EventLimits {
+        EventLimits { max_details_bytes: self.0.shared.options.max_details_size }
+    }
+
+    fn refuse_event(&self, source: Option<&str>, error: super::event::EventError) -> RecordError {
+        let shared = &self.0.shared;
+        shared.page.add(Word::Invalid, 1);
+        let kind = match error.kind() {
+            "malformed" => SecurityKind::Malformed,
+            "too_large" => SecurityKind::Oversize,
+            _ => SecurityKind::Validation,
+        };
+        shared.security.report(kind, source, &error.to_string());
+        RecordError::Event(error)
+    }
+
+    fn count_refusal(&self, error: &RecordError, events: u64) {
+        if matches!(error, RecordError::DiskFull { .. } | RecordError::Failed { .. }) {
+            self.0.shared.page.add(Word::Unavailable, events);
+        }
+    }
+
+    /// For events whose origin somebody attests: a socket's peer, a token.
+    /// With `exempt` they are not rate-limited.
+    #[must_use]
+    pub fn session(&self, origin: &Origin, exempt: bool) -> Session {
+        Session { log: self.clone(), origin: EncodedOrigin::new(origin), exempt }
+    }
+
+    /// Accepts as many events from the front of the batch as there is room for,
+    /// without waiting, and removes them from it.
+    ///
+    /// # Errors
+    /// When nothing is accepted at the moment whatever the room: disk full,
+    /// closed, failed. A full buffer is no error: `count` is then 0.
+    pub fn try_submit(&self, batch: &mut Batch) -> Result<Submitted, RecordError> {
+        let events = batch.len() as u64;
+        self.0.shared.queue.push_batch(batch).inspect_err(|error| self.count_refusal(error, events))
+    }
+
+    /// Counts events that a caller gave up on because the buffer stayed full.
+    pub fn count_busy(&self, events: u64) {
+        self.0.shared.page.add(Word::Busy, events);
+    }
+
+    /// Asks for everything below `seq` to be made durable now; does not wait.
+    pub fn request_durable(&self, seq: u64) {
+        if self.0.shared.progress.durable() < seq {
+            self.0.shared.queue.request_durable(seq);
+        }
+    }
+
+    /// Records below this are acknowledged.
+    #[must_use]
+    pub fn acked_seq(&self) -> u64 {
+        match self.0.shared.options.durability {
+            Durability::Commit => self.0.shared.progress.durable(),
+            Durability::Interval => self.0.shared.queue.next_seq(),
+        }
+    }
+
+    /// Waits until more than `beyond` is acknowledged, trouble begins or ends,
+    /// or the timeout ends.
+    #[must_use]
+    pub fn wait_progress(&self, beyond: u64, timeout: Duration) -> Progress {
+        let acked_seq = self.acked_seq();
+        if acked_seq > beyond && self.0.shared.options.durability == Durability::Interval {
+            return Progress { acked_seq, trouble: None };
+        }
+        let progress = self.0.shared.progress.wait_beyond(beyond, timeout);
+        Progress { acked_seq: progress.acked_seq.max(self.acked_seq()), ..progress }
+    }
+
+    /// What the status page says now.
+    ///
+    /// # Errors
+    /// When the page's file cannot be read.
+    pub fn status(&self) -> Result<StatusSnapshot, StatusError> {
+        StatusSnapshot::read(&self.0.shared.paths.status())
+    }
+
+    /// The status page, for the words that a collector keeps.
+    #[must_use]
+    pub fn page(&self) -> &StatusPage {
+        &self.0.shared.page
+    }
+
+    /// The newest signed checkpoint, as a C2SP signed note.
+    #[must_use]
+    pub fn checkpoint(&self) -> String {
+        self.0.shared.keeper.checkpoint()
+    }
+
+    /// The log's id: 32 hex digits.
+    #[must_use]
+    pub fn log_id(&self) -> &str {
+        &self.0.log_id
+    }
+
+    /// The key that checks this log's checkpoints, in signed-note form.
+    #[must_use]
+    pub fn verifier_key(&self) -> &str {
+        &self.0.verifier_key
+    }
+
+    /// What the log was opened with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.0.shared.options
+    }
+
+    /// Where security events go.
+    #[must_use]
+    pub fn security(&self) -> &SecuritySink {
+        &self.0.shared.security
+    }
+
+    /// The manifest of what is sealed, as it is now.
+    #[must_use]
+    pub fn manifest(&self) -> super::manifest::Manifest {
+        self.0.shared.keeper.manifest()
+    }
+
+    /// Has the active segment sealed, soon.
+    pub fn seal(&self) {
+        self.0.shared.queue.command(Command::Seal);
+    }
+
+    /// Changes what may change while the log is open, and records it.
+    pub fn reload(&self, tunables: Tunables) {
+        let shared = &self.0.shared;
+        if let Some(limit) = tunables.rate_limit {
+            shared.limiter.set_limits(limit);
+        }
+        if !tunables.changes.is_empty() {
+            shared.push_own(&OwnRecord::ConfigChanged { changes: tunables.changes });
+        }
+    }
+
+    /// Accepts nothing more, makes everything accepted durable, records the
+    /// end, signs the last checkpoint and ends the threads. Closing twice is fine.
+    ///
+    /// # Errors
+    /// [`RecordError::Failed`] when records could not be written within
+    /// `overflow_timeout`; how many is said.
+    pub fn close(&self) -> Result<(), RecordError> {
+        self.0.close()
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<(), RecordError> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(threads) = threads.take() {
+            self.shared.queue.command(Command::Close);
+            // A panic in the writer has already poisoned the log.
+            let _ = threads.writer.join();
+            self.shared.keeper.stop();
+            let _ = threads.keeper.join();
+        }
+        match self.shared.progress.wait_beyond(u64::MAX, Duration::ZERO).trouble {
+            Some(error @ RecordError::Failed { .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the log was not closed cleanly");
+        }
+    }
+}
+
+/// Records for one caller; see [`AuditLog::session`].
+#[derive(Clone, Debug)]
+pub struct Session {
+    log: AuditLog,
+    origin: EncodedOrigin,
+    exempt: bool,
+}
+
+impl Session {
+    /// Parses, validates, rate-limits and encodes one NDJSON line into the batch.
+    ///
+    /// # Errors
+    /// What is wrong with the event, or [`RecordError::RateLimited`]; refusals
+    /// are counted here. The batch is then as it was.
+    pub fn prepare(
+        &self,
+        line: &[u8],
+        mode: ParseMode,
+        batch: &mut Batch,
+    ) -> Result<(), RecordError> {
+        let limits = self.log.limits();
+        let event = Event::from_json(line, mode, &limits)
+            .map_err(|error| self.log.refuse_event(None, error))?;
+        self.log.encode(&event, &self.origin, self.exempt, &mut batch.bytes)?;
+        let caller_time = event.timestamp_value();
+        batch.entries.push(Entry {
+            // A batch is what one read brought: far below 4 GiB.
+            end: batch.bytes.len() as u32,
+            has_timestamp: caller_time.is_some(),
+            event_time: caller_time.unwrap_or_default(),
+            accepted_at: Timestamp::default(),
+        });
+        Ok(())
+    }
+
+    /// Records one event, as [`AuditLog::record`].
+    ///
+    /// # Errors
+    /// See [`RecordError`].
+    pub fn record(&self, event: &Event) -> Result<Receipt, RecordError> {
+        self.log.record_as(event, &self.origin, self.exempt)
+    }
+}
+
+fn page_error(options: &Options, error: &StatusError) -> OpenError {
+    OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
+}
+
+fn publish_start(page: &StatusPage, options: &Options, opened: &Opened) {
+    let now = options.clock.now();
+    page.set(Word::Pid, std::process::id().into());
+    page.set(Word::Mode, options.mode as u64);
+    page.set(Word::StartedAt, now.micros() as u64);
+    page.set(Word::StartedBootMs, options.clock.boot_ms());
+    page.set(Word::BootId, crate::fsio::boot::boot_id(&*options.fs).unwrap_or(0));
+    page.set(Word::HeartbeatBootMs, options.clock.boot_ms());
+    page.set(Word::HeartbeatAt, now.micros() as u64);
+    page.set(Word::Durability, options.durability as u64);
+    page.set(Word::CacheCapacity, options.query_cache_size as u64);
+    page.set(Word::DurableSeq, opened.active.layout.next_seq());
+    page.set(Word::WrittenSeq, opened.active.layout.next_seq());
+    page.set(Word::LostRecords, opened.lost.map_or(0, |lost| lost.count));
+    if let Some(damage) = opened.damage {
+        page.set(Word::Damage, damage as u64);
+        page.set(Word::DamageAt, now.micros() as u64);
+    }
+    page.activity(Activity::Opening, options.clock.boot_ms());
+    page.state(WriterState::Running, now);
+}
+
+fn build(
+    options: &Arc<Options>,
+    paths: &LogPaths,
+    page: &Arc<StatusPage>,
+    opened: &mut Opened,
+) -> (Shared, super::keeper::KeeperStart, Work) {
+    let next_seq = opened.active.layout.next_seq();
+    let queue = Arc::new(Queue::new(
+        next_seq,
+        (options.write_queue_capacity, options.write_queue_bytes as usize),
+        WakeRule { events: options.write_buffer_size, age: options.write_flush_interval },
+        options.overflow_timeout,
+        Arc::clone(page),
+        Arc::clone(&options.clock),
+    ));
+    let counted = Arc::clone(page);
+    let (security, security_log) = SecurityLog::new(
+        Arc::clone(&options.fs),
+        paths.security(),
+        Arc::clone(&options.clock),
+        Arc::new(move |kind, at| counted.count_security(kind, at)),
+    );
+    let checkpoint = opened.checkpoint.take().unwrap_or_default();
+    let (keeper, start) = Keeper::new(opened.manifest.clone(), checkpoint);
+    let shared = Shared {
+        options: Arc::clone(options),
+        paths: paths.clone(),
+        page: Arc::clone(page),
+        queue: Arc::clone(&queue),
+        progress: Arc::new(ProgressCell::new(next_seq)),
+        limiter: Arc::new(RateLimiter::new(options.rate_limit)),
+        security: security.clone(),
+        keeper,
+    };
+    let work = Work {
+        options: Arc::clone(options),
+        paths: paths.clone(),
+        page: Arc::clone(page),
+        queue,
+        security,
+        security_log,
+    };
+    (shared, start, work)
+}
+
+/// The records that say how the log was opened.
+fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
+    if shared.queue.next_seq() == 0 {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        shared.push_own(&OwnRecord::LogCreated {
+            log_id: log_id.to_owned(),
+            format: super::manifest::FORMAT,
+            host,
+            public_key: opened.verifier_key.clone(),
+        });
+    }
+    if opened.torn.is_some() || opened.accepted.is_some() {
+        shared.push_own(&OwnRecord::Recovered {
+            torn_bytes: opened.torn.as_ref().map_or(0, |torn| torn.bytes),
+            torn_file: opened.torn.as_ref().map(|torn| torn.file.clone()),
+            accepted_corruption: opened.accepted.as_ref().map(|a| a.reason.clone()),
+            abandoned_checkpoint: opened.accepted.as_ref().and_then(|a| a.abandoned.clone()),
+        });
+    }
+    if let Some(lost) = opened.lost {
+        shared.push_own(&OwnRecord::Gap {
+            source: None,
+            count: lost.count,
+            first: lost.first,
+            last: lost.last,
+            reason: "the writer ended before its write buffer was written (interval durability)"
+                .to_owned(),
+        });
+    }
+    shared.push_own(&OwnRecord::Opened {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        mode: shared.options.mode.as_str().to_owned(),
+        clean: opened.clean,
+    });
+}
