@@ -362,7 +362,7 @@ fn comments_and_literals_become_blanks_of_the_same_lines() {
         ("a /* b /* c */ d */ e", "a                   e"),
         ("f(\"x // \\\" y\") + 1", "f(           ) + 1"),
         ("let s = r#\"un\"safe\n\"#; x", "let s =           \n  ; x"),
-        ("b\"x\" br##\"a\"#b\"## c\"y\"", "                     "),
+        ("b\"x\" br##\"a\"#b\"## c\"y\"", "                      "),
         ("r#type + for_r#\"x\"#", "r#type + for_r#   #"),
         ("let c = '\"'; d", "let c =    ; d"),
         ("let c = '\\''; let q = '\\u{22}'; b'\"'", "let c =     ; let q =         ;     "),
