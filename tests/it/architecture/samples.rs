@@ -230,6 +230,7 @@ fn files_touched_outside_the_seam_are_found() {
         ("fn f() { std::fs::read(p); }", "std::fs::read"),
         ("fn f() { ::std::fs::read(p); }", "std::fs::read"),
         ("fn f() { File::open(p); }", "File::open"),
+        ("use rustix::fs;", "rustix::fs"),
         ("fn f() { if path.exists() {} }", ".exists()"),
     ] {
         let expected = format!("src/audit/log.rs:1: {what}");
@@ -237,6 +238,11 @@ fn files_touched_outside_the_seam_are_found() {
         assert_eq!(findings(&[("src/fsio/os.rs", text)]), none(), "{text}");
         assert_eq!(findings(&[("src/store/local.rs", text)]), none(), "{text}");
     }
+    let type_only = "use std::fs::File;\nfn f(file: &File) {}";
+    assert_eq!(findings(&[("src/audit/status.rs", type_only)]), none());
+    let opened = "use std::fs::File;\nfn f() { File::open(p); }";
+    let expected = ["src/audit/status.rs:2: std::fs::File::open"];
+    assert_eq!(findings(&[("src/audit/status.rs", opened)]), expected);
     let aliased =
         findings(&[("src/audit/log.rs", "use std::fs as files;\nfn f() { files::read(p); }")]);
     assert_eq!(aliased, ["src/audit/log.rs:1: std::fs", "src/audit/log.rs:2: std::fs::read"]);
