@@ -1,7 +1,8 @@
 //! The shape of the sources: which floor uses which, and what stands only in
-//! one place. The rules are in `rules`; here they judge the real tree, and one
+//! one place. The rules are in `floors` and `rules`; here they judge the real tree, and one
 //! bad sample each, so that no rule can fall silent.
 
+mod floors;
 mod paths;
 mod rules;
 mod samples;
@@ -40,7 +41,10 @@ fn production_files(sources: Vec<Source>) -> Vec<Source> {
         .iter()
         .flat_map(|source| {
             let module = source.module();
-            source.test_modules.iter().map(move |name| [&module[..], &[name.clone()]].concat())
+            source
+                .test_modules
+                .iter()
+                .map(move |name| [&module[..], std::slice::from_ref(name)].concat())
         })
         .collect();
     let is_test = |source: &Source| {
@@ -56,11 +60,11 @@ fn judge(sources: Vec<Source>) -> Vec<Finding> {
     found.extend(rules::unsafe_only_in_the_status_page(&sources));
     let sources = production_files(sources);
     let mentions: Vec<Mention<'_>> = mentions(&sources);
-    found.extend(rules::every_folder_is_a_known_floor(&sources));
-    found.extend(rules::floors_use_only_what_is_below(&mentions));
-    found.extend(rules::the_collector_renders_without_a_terminal(&sources, &mentions));
-    found.extend(rules::no_glob_import_of_own_modules(&sources, &mentions));
-    found.extend(rules::no_cycles(&sources, &mentions));
+    found.extend(floors::every_folder_is_a_known_floor(&sources));
+    found.extend(floors::floors_use_only_what_is_below(&mentions));
+    found.extend(floors::the_collector_renders_without_a_terminal(&sources, &mentions));
+    found.extend(floors::no_glob_import_of_own_modules(&sources, &mentions));
+    found.extend(floors::no_cycles(&sources, &mentions));
     found.extend(rules::only_fsio_touches_files(&sources, &mentions));
     found.extend(rules::only_the_top_talks_to_the_process(&sources, &mentions));
     found.extend(rules::crates_stay_on_their_floors(&mentions));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{Source, Token, tokens};
 
 /// A module's path from the crate root.
-pub type Module = Vec<String>;
+pub(crate) type Module = Vec<String>;
 
 /// A path as it stands in the source.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ struct Written {
 
 /// A path's meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// In this crate: the module, and the rest of the path within it.
     Inside(Module, Vec<String>),
     /// In another crate, `["std", "fs", "read"]`.
@@ -31,18 +31,18 @@ pub enum Target {
 
 /// One resolved mention.
 #[derive(Debug)]
-pub struct Mention<'a> {
-    pub source: &'a Source,
-    pub line: usize,
+pub(crate) struct Mention<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) line: usize,
     /// The module of the file it stands in.
-    pub from: Module,
-    pub target: Target,
+    pub(crate) from: Module,
+    pub(crate) target: Target,
     /// A `pub use` of something in a module below: a façade, not a dependency.
-    pub facade: bool,
+    pub(crate) facade: bool,
 }
 
 /// All mentions in the production code of `sources`.
-pub fn mentions(sources: &[Source]) -> Vec<Mention<'_>> {
+pub(crate) fn mentions(sources: &[Source]) -> Vec<Mention<'_>> {
     let written: Vec<(&Source, Vec<Written>)> =
         sources.iter().map(|source| (source, paths(&tokens(&source.production)))).collect();
     let resolver = Resolver::new(&written);

@@ -1,9 +1,10 @@
 //! Each rule on a small bad tree that breaks it and a good one that does not;
 //! and the reading of sources, on text made to mislead it.
 
+use super::floors::ALLOWED;
 use super::judge;
 use super::paths::{Target, mentions};
-use super::rules::{ALLOWED, Finding, every_file_is_declared};
+use super::rules::{Finding, every_file_is_declared};
 use super::source::{Source, blank_comments_and_literals, blank_test_items, tokens};
 
 /// Files as (path, text); every folder's `mod.rs` and the crate root are added

@@ -3,21 +3,21 @@
 
 /// One file of the tree under judgement.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     /// Relative to the package, with `/`: `src/audit/log.rs`.
-    pub path: String,
+    pub(crate) path: String,
     /// As it is.
-    pub text: String,
+    pub(crate) text: String,
     /// Without comments, string and character literals; tests are still there.
-    pub code: String,
+    pub(crate) code: String,
     /// `code` without what only test builds contain.
-    pub production: String,
+    pub(crate) production: String,
     /// Modules declared here that only test builds contain: `tests`.
-    pub test_modules: Vec<String>,
+    pub(crate) test_modules: Vec<String>,
 }
 
 impl Source {
-    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(crate) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
         let (path, text) = (path.into(), text.into());
         let code = blank_comments_and_literals(&text);
         let (production, test_modules) = blank_test_items(&code);
@@ -26,7 +26,7 @@ impl Source {
 
     /// `src/audit/log.rs` is `["audit", "log"]`; `src/audit/mod.rs` is
     /// `["audit"]`; the crate root is empty.
-    pub fn module(&self) -> Vec<String> {
+    pub(crate) fn module(&self) -> Vec<String> {
         let inside = self.path.trim_start_matches("src/").trim_end_matches(".rs");
         let mut parts: Vec<String> = inside.split('/').map(str::to_owned).collect();
         if matches!(parts.last().map(String::as_str), Some("mod" | "lib" | "main")) {
@@ -35,20 +35,20 @@ impl Source {
         parts
     }
 
-    pub fn is_main(&self) -> bool {
+    pub(crate) fn is_main(&self) -> bool {
         self.path == "src/main.rs"
     }
 }
 
 /// A word, `::`, or a single other character, with its line from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token<'a> {
-    pub text: &'a str,
-    pub line: usize,
+pub(crate) struct Token<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) line: usize,
 }
 
 impl Token<'_> {
-    pub fn is_word(&self) -> bool {
+    pub(crate) fn is_word(&self) -> bool {
         self.text.starts_with(is_word_char)
     }
 }
@@ -58,7 +58,7 @@ fn is_word_char(c: char) -> bool {
 }
 
 /// Splits blanked code. Lifetimes come out as `'` and a word.
-pub fn tokens(code: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(code: &str) -> Vec<Token<'_>> {
     let mut found = Vec::new();
     let mut line = 1;
     let mut rest = code;
@@ -82,7 +82,7 @@ pub fn tokens(code: &str) -> Vec<Token<'_>> {
 }
 
 /// Replaces comments and the insides of literals by blanks, keeping newlines.
-pub fn blank_comments_and_literals(text: &str) -> String {
+pub(crate) fn blank_comments_and_literals(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -172,7 +172,7 @@ fn prefixed_literal_end(chars: &[char], from: usize) -> Option<usize> {
 
 /// Blanks each item under `#[cfg(test)]` (or `cfg(all(test, …))`, `#[test]`),
 /// and names the modules among them. Expects blanked literals.
-pub fn blank_test_items(code: &str) -> (String, Vec<String>) {
+pub(crate) fn blank_test_items(code: &str) -> (String, Vec<String>) {
     let mut bytes = code.as_bytes().to_vec();
     let mut modules = Vec::new();
     let mut at = 0;
