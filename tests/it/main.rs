@@ -1,2 +1,4 @@
-//! Integration tests, one binary.
-fn main() {}
+//! Integration tests, one binary: each file here is a module of it.
+
+mod architecture;
+mod documents;
