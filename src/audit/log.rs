@@ -11,7 +11,7 @@ use super::own::OwnRecord;
 use super::progress::{Progress, ProgressCell};
 use super::queue::{Batch, Command, Entry, Queue, Submitted, WakeRule};
 use super::rate_limit::{Decision, RateLimiter};
-use super::record::{EncodedOrigin, Origin, encode_body};
+use super::record::{EncodedOrigin, Origin, Via, encode_body};
 use super::recovery::{self, OpenError, Opened};
 use super::refusal::RecordError;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
@@ -99,7 +99,8 @@ impl AuditLog {
         let options = Arc::new(options);
         let mut opened = recovery::open(&options)?;
         let paths = LogPaths::new(&options.dir);
-        let page = StatusPage::create(&paths.status()).map_err(|error| page_error(&options, &error))?;
+        let page =
+            StatusPage::create(&paths.status()).map_err(|error| page_error(&options, &error))?;
         let page = Arc::new(page);
         publish_start(&page, &options, &opened);
         let (shared, start, work) = build(&options, &paths, &page, &mut opened);
@@ -120,7 +121,7 @@ impl AuditLog {
         let keeper = spawn("audit-keeper", Box::new(move || start.run(work)))?;
         let writer = spawn("audit-writer", Box::new(move || writer.run()))?;
         let threads = Mutex::new(Some(Threads { writer, keeper, _lock: lock }));
-        let origin = EncodedOrigin::new(&Origin::library());
+        let origin = EncodedOrigin::new(&Origin::here(Via::Library));
         let log = Self(Arc::new(Inner { shared, origin, log_id, verifier_key, threads }));
         log.settle_opening()?;
         Ok(log)
@@ -133,7 +134,8 @@ impl AuditLog {
         let end = shared.queue.next_seq();
         shared.queue.request_durable(end);
         shared.queue.command(Command::Checkpoint);
-        let until = std::time::Instant::now() + shared.options.overflow_timeout.max(Duration::from_secs(5));
+        let until =
+            std::time::Instant::now() + shared.options.overflow_timeout.max(Duration::from_secs(5));
         let settled = loop {
             let progress = shared.progress.wait_beyond(end - 1, Duration::from_millis(100));
             let signed = shared.page.get(Word::CheckpointSize) >= end;
@@ -158,27 +160,28 @@ impl AuditLog {
     /// # Errors
     /// See [`RecordError`]; nothing is recorded then.
     pub fn record(&self, event: Event) -> Result<Receipt, RecordError> {
-        self.record_as(&event, &self.0.origin, false)
+        self.record_as(event, &self.0.origin, false)
     }
 
     fn record_as(
         &self,
-        event: &Event,
+        mut event: Event,
         origin: &EncodedOrigin,
         exempt: bool,
     ) -> Result<Receipt, RecordError> {
         let mut body = Vec::with_capacity(512);
-        self.encode(event, origin, exempt, &mut body)?;
-        let seq = self.0.shared.queue.push(&body, event.timestamp_value()).inspect_err(|error| {
-            self.count_refusal(error, 1);
-        })?;
+        self.encode(&mut event, origin, exempt, &mut body)?;
+        let seq =
+            self.0.shared.queue.push(&body, event.timestamp_value()).inspect_err(|error| {
+                self.count_refusal(error, 1);
+            })?;
         Ok(Receipt { log: Arc::clone(&self.0), seq })
     }
 
     /// Validates, rate-limits and encodes; counts what is refused.
     fn encode(
         &self,
-        event: &Event,
+        event: &mut Event,
         origin: &EncodedOrigin,
         exempt: bool,
         body: &mut Vec<u8>,
@@ -196,8 +199,15 @@ impl AuditLog {
             let decision = shared.limiter.check(source, shared.boot_ms() * 1_000, now);
             if let Decision::Refused { retry_after } = decision {
                 shared.page.add(Word::RateLimited, 1);
-                shared.security.report(SecurityKind::RateLimited, Some(source), "over its rate limit");
-                return Err(RecordError::RateLimited { source_name: source.to_owned(), retry_after });
+                shared.security.report(
+                    SecurityKind::RateLimited,
+                    Some(source),
+                    "over its rate limit",
+                );
+                return Err(RecordError::RateLimited {
+                    source_name: source.to_owned(),
+                    retry_after,
+                });
             }
         }
         encode_body(event, origin, body);
@@ -399,10 +409,9 @@ impl Session {
         mode: ParseMode,
         batch: &mut Batch,
     ) -> Result<(), RecordError> {
-        let limits = self.log.limits();
-        let event = Event::from_json(line, mode, &limits)
-            .map_err(|error| self.log.refuse_event(None, error))?;
-        self.log.encode(&event, &self.origin, self.exempt, &mut batch.bytes)?;
+        let mut event =
+            Event::from_json(line, mode).map_err(|error| self.log.refuse_event(None, error))?;
+        self.log.encode(&mut event, &self.origin, self.exempt, &mut batch.bytes)?;
         let caller_time = event.timestamp_value();
         batch.entries.push(Entry {
             // A batch is what one read brought: far below 4 GiB.
@@ -418,7 +427,7 @@ impl Session {
     ///
     /// # Errors
     /// See [`RecordError`].
-    pub fn record(&self, event: &Event) -> Result<Receipt, RecordError> {
+    pub fn record(&self, event: Event) -> Result<Receipt, RecordError> {
         self.log.record_as(event, &self.origin, self.exempt)
     }
 }

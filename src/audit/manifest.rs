@@ -29,7 +29,7 @@ pub struct Manifest {
     /// The log's id: 32 hex digits.
     pub log_id: String,
     /// 0, or the number of times signed records were set aside.
-    pub epoch: u64,
+    pub epoch: u32,
     /// Signed heads that an epoch change abandoned, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<String>,
@@ -130,7 +130,10 @@ impl Segment {
                 && block.tree.begin() == seq
                 && Some(block.tree.end()) == seq.checked_add(block.records);
             if !fits {
-                return Err(format!("{}: its blocks do not follow each other at record {seq}", self.file));
+                return Err(format!(
+                    "{}: its blocks do not follow each other at record {seq}",
+                    self.file
+                ));
             }
             seq = block.tree.end();
             offset = offset.checked_add(block.stored_bytes).ok_or("sizes overflow")?;

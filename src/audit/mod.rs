@@ -1,11 +1,37 @@
-//! The engine: knows nothing of the command line, tokio, clouds or terminals.
+//! The engine: events in, a durable and tamper-evident log on disk. Knows nothing
+//! of the command line, tokio, clouds or terminals.
+//!
+//! [`AuditLog`] is the way in; see the crate's documentation for an example.
+
 pub mod checkpoint;
 pub mod event;
+mod keeper;
+mod log;
+pub mod manifest;
 pub mod merkle;
+pub mod options;
+pub mod own;
+mod progress;
 pub mod proof;
+mod queue;
 pub mod rate_limit;
 pub mod record;
+mod recovery;
+mod refusal;
 pub mod sanitize;
+mod scan;
 pub mod security;
+pub mod segment;
 pub mod signer;
 pub mod status;
+mod upkeep;
+mod writer;
+
+pub use event::{Event, EventError, EventLimits, ParseMode};
+pub use log::{AuditLog, Receipt, Session};
+pub use options::{DiskThresholds, Durability, LogPaths, Options, RateLimit, Tunables};
+pub use progress::Progress;
+pub use queue::{Batch, Submitted};
+pub use record::{Origin, Via};
+pub use recovery::{Corruption, OpenError};
+pub use refusal::RecordError;

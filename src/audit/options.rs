@@ -156,8 +156,8 @@ impl Options {
 pub struct Tunables {
     /// `Some(None)` switches the rate limit off.
     pub rate_limit: Option<Option<RateLimit>>,
-    /// What changed, for the `audit.config_changed` record: key, old, new.
-    pub changes: Vec<(String, String, String)>,
+    /// What changed, for the `audit.config_changed` record.
+    pub changes: Vec<super::own::Change>,
 }
 
 /// The names in a log directory (DESIGN: on disk, format 1).
@@ -284,7 +284,8 @@ mod tests {
         for compressed in [false, true] {
             assert_eq!(parse_sealed_name(&sealed_name(42, compressed)), Some((42, compressed)));
         }
-        for name in ["audit.log", "audit.42.log", "audit.0000000000000000004x.log", "audit.status"] {
+        for name in ["audit.log", "audit.42.log", "audit.0000000000000000004x.log", "audit.status"]
+        {
             assert_eq!(parse_sealed_name(name), None, "{name}");
         }
     }

@@ -43,11 +43,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 impl ProgressCell {
     pub(crate) fn new(durable: u64) -> Self {
-        Self {
-            durable: AtomicU64::new(durable),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
+        Self { durable: AtomicU64::new(durable), state: Mutex::default(), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -97,11 +93,9 @@ impl ProgressCell {
 
     fn error(trouble: &Trouble, seq: u64) -> RecordError {
         match trouble {
-            Trouble::Unavailable(reason) => RecordError::Unavailable {
-                seq,
-                reason: reason.clone(),
-                retry_after: RETRY,
-            },
+            Trouble::Unavailable(reason) => {
+                RecordError::Unavailable { seq, reason: reason.clone(), retry_after: RETRY }
+            }
             Trouble::Failed(reason) => RecordError::Failed { reason: reason.clone() },
             Trouble::Closed => RecordError::Closed,
         }
@@ -135,8 +129,10 @@ impl ProgressCell {
             if now >= until {
                 break;
             }
-            let (guard, _) =
-                self.changed.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner);
+            let (guard, _) = self
+                .changed
+                .wait_timeout(state, until - now)
+                .unwrap_or_else(PoisonError::into_inner);
             state = guard;
         }
         let acked_seq = self.durable();

@@ -115,6 +115,8 @@ pub struct Submitted {
 pub(crate) enum Command {
     /// Seal the active segment.
     Seal,
+    /// Make everything durable and sign a checkpoint over it.
+    Checkpoint,
     /// Drain, end the log cleanly and stop.
     Close,
 }
@@ -240,10 +242,8 @@ impl Queue {
                 self.page.add(Word::Busy, 1);
                 return Err(RecordError::Busy { retry_after: BUSY_RETRY });
             }
-            let (guard, _) = self
-                .room
-                .wait_timeout(state, until - now)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (guard, _) =
+                self.room.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner);
             state = guard;
         }
     }
@@ -290,10 +290,8 @@ impl Queue {
         let accepted_at = self.clock.now().max(state.last_accepted);
         state.last_accepted = accepted_at;
         let seq = state.next_seq;
-        let full = state
-            .chunks
-            .back()
-            .is_none_or(|chunk| chunk.bytes.len() + body.len() > CHUNK_BYTES);
+        let full =
+            state.chunks.back().is_none_or(|chunk| chunk.bytes.len() + body.len() > CHUNK_BYTES);
         if full {
             let mut chunk = state.spare.pop().unwrap_or_default();
             chunk.first_seq = seq;

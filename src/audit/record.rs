@@ -1,1 +1,353 @@
-//! (module)
+//! Records: events as they are stored, one JSON object a line.
+//!
+//! The producer encodes everything but what only the queue knows (seq and time
+//! of acceptance); the writer puts the two together with [`assemble`]. Keys
+//! stand in this order, absent ones are left out: `seq`, `timestamp`,
+//! `event_type`, `actor`, `source`, `target`, `outcome`, `details`, `origin`,
+//! `recorded_at`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::event::{Event, MAX_LINE_BYTES};
+use crate::clock::Timestamp;
+
+/// How an event came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Through the library, in the writer's own process.
+    Library,
+    /// Through the collector's socket.
+    Socket,
+    /// Through the collector's HTTP server.
+    Http,
+    /// By `auditctl record` without a collector.
+    Direct,
+    /// By the engine itself.
+    Engine,
+}
+
+impl Via {
+    /// As stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Library => "library",
+            Self::Socket => "socket",
+            Self::Http => "http",
+            Self::Direct => "direct",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// What the system attests of a sender; never what the sender says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// How the event came in.
+    pub via: Via,
+    /// The sender's user id, by its socket's credentials.
+    pub uid: Option<u32>,
+    /// The sender's process id, likewise.
+    pub pid: Option<u32>,
+    /// The name of the token that was shown.
+    pub token: Option<String>,
+    /// An import by root or the collector's own user: not rate-limited.
+    pub import: bool,
+}
+
+impl Origin {
+    /// This process, by its real user id.
+    #[must_use]
+    pub fn here(via: Via) -> Self {
+        Self {
+            via,
+            uid: Some(rustix::process::getuid().as_raw()),
+            pid: Some(std::process::id()),
+            token: None,
+            import: false,
+        }
+    }
+}
+
+/// An origin's JSON, made once for a sender.
+#[derive(Clone, Debug)]
+pub struct EncodedOrigin {
+    json: Arc<[u8]>,
+    /// The rate limit's key for events that name no source.
+    default_source: Arc<str>,
+}
+
+impl EncodedOrigin {
+    /// Encodes it.
+    #[must_use]
+    pub fn new(origin: &Origin) -> Self {
+        let mut json = br#"{"via":""#.to_vec();
+        json.extend_from_slice(origin.via.as_str().as_bytes());
+        json.push(b'"');
+        for (key, value) in [(&b",\"uid\":"[..], origin.uid), (b",\"pid\":", origin.pid)] {
+            if let Some(value) = value {
+                json.extend_from_slice(key);
+                json.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+            }
+        }
+        if let Some(token) = &origin.token {
+            json.extend_from_slice(b",\"token\":");
+            push_string(&mut json, token);
+        }
+        if origin.import {
+            json.extend_from_slice(b",\"import\":true");
+        }
+        json.push(b'}');
+        let default_source = match (&origin.token, origin.uid) {
+            (Some(token), _) => format!("token:{token}"),
+            (None, Some(uid)) => format!("uid:{uid}"),
+            (None, None) => origin.via.as_str().to_owned(),
+        };
+        Self { json: json.into(), default_source: default_source.into() }
+    }
+
+    /// The rate limit's key for events that name no source.
+    #[must_use]
+    pub fn default_source(&self) -> &str {
+        &self.default_source
+    }
+}
+
+/// Appends an event's part of its record: everything after seq and the time of
+/// acceptance, without the closing brace. An event with its own time begins
+/// with `"timestamp"`.
+pub fn encode_body(event: &Event, origin: &EncodedOrigin, out: &mut Vec<u8>) {
+    if let Some(at) = event.timestamp {
+        out.extend_from_slice(b"\"timestamp\":\"");
+        at.write_to(out);
+        out.extend_from_slice(b"\",");
+    }
+    out.extend_from_slice(b"\"event_type\":");
+    push_string(out, &event.event_type);
+    for (key, value) in [
+        (&b",\"actor\":"[..], &event.actor),
+        (b",\"source\":", &event.source),
+        (b",\"target\":", &event.target),
+        (b",\"outcome\":", &event.outcome),
+    ] {
+        if let Some(value) = value {
+            out.extend_from_slice(key);
+            push_string(out, value);
+        }
+    }
+    if let Some(details) = &event.details {
+        out.extend_from_slice(b",\"details\":");
+        out.extend_from_slice(details.as_bytes());
+    }
+    out.extend_from_slice(b",\"origin\":");
+    out.extend_from_slice(&origin.json);
+}
+
+/// Appends the whole line, without its LF. `accepted_at` is the 27-byte text.
+pub fn assemble(seq: u64, accepted_at: &[u8], has_timestamp: bool, body: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(SEQ_START);
+    out.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
+    if has_timestamp {
+        out.push(b',');
+        out.extend_from_slice(body);
+        out.extend_from_slice(b",\"recorded_at\":\"");
+        out.extend_from_slice(accepted_at);
+        out.extend_from_slice(b"\"}");
+    } else {
+        out.extend_from_slice(b",\"timestamp\":\"");
+        out.extend_from_slice(accepted_at);
+        out.extend_from_slice(b"\",");
+        out.extend_from_slice(body);
+        out.push(b'}');
+    }
+}
+
+const SEQ_START: &[u8] = b"{\"seq\":";
+
+/// Appends a JSON string.
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut plain_from = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[plain_from..at]);
+        plain_from = at + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        }
+    }
+    out.extend_from_slice(&bytes[plain_from..]);
+    out.push(b'"');
+}
+
+/// Why a stored line is no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordLineError {
+    /// Longer than any record.
+    #[error("a line of {0} bytes, more than {MAX_LINE_BYTES}")]
+    TooLong(usize),
+    /// It does not begin with `{"seq":<number>,`.
+    #[error("a line that does not begin with a record's seq")]
+    NoSeq,
+    /// It is not one whole JSON object.
+    #[error("a line that is not JSON: {0}")]
+    NotJson(String),
+}
+
+/// The seq that a line begins with.
+#[must_use]
+pub fn peek_seq(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(SEQ_START)?;
+    let digits = memchr::memchr(b',', rest.get(..21.min(rest.len()))?)?;
+    let text = std::str::from_utf8(&rest[..digits]).ok()?;
+    let plain = text == "0" || !text.starts_with(['0', '+']);
+    if plain { text.parse().ok() } else { None }
+}
+
+/// Checks that a line is one whole record; its seq.
+///
+/// # Errors
+/// See [`RecordLineError`].
+pub fn check_line(line: &[u8]) -> Result<u64, RecordLineError> {
+    // A stored line is longer than the event by what the log adds.
+    if line.len() > MAX_LINE_BYTES {
+        return Err(RecordLineError::TooLong(line.len()));
+    }
+    let seq = peek_seq(line).ok_or(RecordLineError::NoSeq)?;
+    match serde_json::from_slice::<IgnoredAny>(line) {
+        Ok(_) => Ok(seq),
+        Err(error) => Err(RecordLineError::NotJson(error.to_string())),
+    }
+}
+
+/// A stored line's `timestamp` and the time at which it was accepted.
+#[must_use]
+pub fn peek_times(line: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let rest = line.strip_prefix(SEQ_START)?;
+    let comma = memchr::memchr(b',', rest)?;
+    let at = text_after(&rest[comma + 1..], b"\"timestamp\":\"")?;
+    const TAIL: &[u8] = b",\"recorded_at\":\"";
+    let tail = line.len().checked_sub(TAIL.len() + 27 + 2).and_then(|from| line.get(from..));
+    let accepted = tail.and_then(|tail| text_after(tail, TAIL)).unwrap_or(at);
+    Some((at, accepted))
+}
+
+fn text_after(bytes: &[u8], start: &[u8]) -> Option<Timestamp> {
+    let text = bytes.strip_prefix(start)?.get(..27)?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A stored record, read back.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record<'a> {
+    /// Its position, from 0.
+    pub seq: u64,
+    /// The caller's time, or when it was accepted.
+    pub timestamp: Timestamp,
+    /// What happened.
+    #[serde(borrow)]
+    pub event_type: Cow<'a, str>,
+    /// Who did it.
+    #[serde(borrow, default)]
+    pub actor: Option<Cow<'a, str>>,
+    /// Who reports it.
+    #[serde(borrow, default)]
+    pub source: Option<Cow<'a, str>>,
+    /// What it was done to.
+    #[serde(borrow, default)]
+    pub target: Option<Cow<'a, str>>,
+    /// How it ended.
+    #[serde(borrow, default)]
+    pub outcome: Option<Cow<'a, str>>,
+    /// Anything else, as stored.
+    #[serde(borrow, default)]
+    pub details: Option<&'a RawValue>,
+    /// What the system attested of the sender, as stored.
+    #[serde(borrow, default)]
+    pub origin: Option<&'a RawValue>,
+    /// When it was accepted, if the caller gave `timestamp`.
+    #[serde(default)]
+    pub recorded_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(event: &Event, seq: u64, accepted: Timestamp) -> Vec<u8> {
+        let origin = Origin {
+            via: Via::Socket,
+            uid: Some(1000),
+            pid: Some(4242),
+            token: None,
+            import: false,
+        };
+        let mut body = Vec::new();
+        encode_body(event, &EncodedOrigin::new(&origin), &mut body);
+        let mut out = Vec::new();
+        let text = accepted.to_string();
+        assemble(seq, text.as_bytes(), event.timestamp_value().is_some(), &body, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_record_is_the_documented_line() {
+        let accepted = "2026-02-04T21:09:40.123456Z".parse().expect("time");
+        let event = Event::new("login")
+            .actor("alice")
+            .source("billing")
+            .target("acct-7")
+            .outcome("success")
+            .details_json(r#"{"ip":"::1"}"#)
+            .expect("details");
+        let text = String::from_utf8(line(&event, 42, accepted)).expect("utf-8");
+        assert_eq!(
+            text,
+            r#"{"seq":42,"timestamp":"2026-02-04T21:09:40.123456Z","event_type":"login","actor":"alice","source":"billing","target":"acct-7","outcome":"success","details":{"ip":"::1"},"origin":{"via":"socket","uid":1000,"pid":4242}}"#
+        );
+        let event = event.timestamp("2023-07-10T11:42:36Z".parse().expect("time"));
+        let text = String::from_utf8(line(&event, 42, accepted)).expect("utf-8");
+        assert!(
+            text.starts_with(r#"{"seq":42,"timestamp":"2023-07-10T11:42:36.000000Z","event_type""#)
+        );
+        assert!(text.ends_with(r#","recorded_at":"2026-02-04T21:09:40.123456Z"}"#));
+        let times = peek_times(text.as_bytes()).expect("times");
+        assert_eq!(times, ("2023-07-10T11:42:36Z".parse().expect("time"), accepted));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_the_line_reads_back_as_the_event(
+            event_type in "\\PC{1,40}", actor in ".{0,40}", seq in any::<u64>(), micros in 0_i64..4_000_000_000_000_000,
+        ) {
+            let event = Event::new(event_type.clone()).actor(actor.clone());
+            let accepted = Timestamp::from_micros(micros);
+            let line = line(&event, seq, accepted);
+            prop_assert!(!line.contains(&b'\n'));
+            prop_assert_eq!(check_line(&line), Ok(seq));
+            prop_assert_eq!(peek_times(&line), Some((accepted, accepted)));
+            let record: Record<'_> = serde_json::from_slice(&line).expect("record");
+            prop_assert_eq!(&*record.event_type, event_type);
+            prop_assert_eq!(record.actor.as_deref(), Some(&*actor));
+            prop_assert_eq!(record.timestamp, accepted);
+        }
+
+        #[test]
+        fn no_cut_line_passes_for_a_record(cut in 0_usize..60) {
+            let whole = line(&Event::new("login").actor("al"), 7, Timestamp::default());
+            prop_assert!(check_line(&whole[..whole.len() - 1 - cut.min(whole.len() - 1)]).is_err());
+        }
+    }
+}

@@ -56,7 +56,9 @@ pub enum OpenError {
         source: Box<KeyError>,
     },
     /// The log exists but its signing key does not.
-    #[error("the log in {dir} was signed with a key that is not at {path}; put it back (a new key would not continue this log)")]
+    #[error(
+        "the log in {dir} was signed with a key that is not at {path}; put it back (a new key would not continue this log)"
+    )]
     KeyMissing {
         /// The log directory.
         dir: PathBuf,
@@ -64,7 +66,9 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// There is an `audit.log` that is not ours.
-    #[error("{path} is not an auditctl log: {reason}; move it away or choose another log directory")]
+    #[error(
+        "{path} is not an auditctl log: {reason}; move it away or choose another log directory"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -72,7 +76,9 @@ pub enum OpenError {
         reason: String,
     },
     /// Stored records do not fit the checkpoint.
-    #[error("the log is corrupt: {0}; nothing was changed. Reading still works; restore a backup, or continue with --accept-corruption, which leaves a record of it")]
+    #[error(
+        "the log is corrupt: {0}; nothing was changed. Reading still works; restore a backup, or continue with --accept-corruption, which leaves a record of it"
+    )]
     Corrupt(Corruption),
     /// A thread could not be started or the status page could not be made.
     #[error("cannot start the log in {dir}: {reason}")]
@@ -212,7 +218,8 @@ impl Opening<'_> {
         };
         if trouble.is_none() {
             let known = text.is_some() || manifest.epoch > 0;
-            trouble = self.judge(&manifest, scan.as_ref(), signed.as_ref(), reached.as_ref(), known);
+            trouble =
+                self.judge(&manifest, scan.as_ref(), signed.as_ref(), reached.as_ref(), known);
         }
         let accepted = match trouble {
             Some(corruption) if !self.options.accept_corruption => {
@@ -341,7 +348,8 @@ impl Opening<'_> {
 
     fn new_log_id(&self) -> Result<String, OpenError> {
         let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| self.start_error(format!("no random numbers: {error}")))?;
+        getrandom::fill(&mut random)
+            .map_err(|error| self.start_error(format!("no random numbers: {error}")))?;
         Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 

@@ -46,7 +46,9 @@ pub enum RecordError {
     #[error("the log is closed")]
     Closed,
     /// The writer died; only opening the log again helps.
-    #[error("the log's writer failed: {reason}; nothing more is recorded until the log is opened again")]
+    #[error(
+        "the log's writer failed: {reason}; nothing more is recorded until the log is opened again"
+    )]
     Failed {
         /// What happened.
         reason: String,

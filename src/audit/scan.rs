@@ -115,8 +115,7 @@ impl Scanner {
         let mut line = Vec::new();
         loop {
             line.clear();
-            let read =
-                reader.take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)?;
+            let read = reader.take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)?;
             if read == 0 {
                 return Ok(());
             }
@@ -145,8 +144,7 @@ impl Scanner {
         }
         let (event_time, _) = record::peek_times(line).ok_or("a record without a time")?;
         self.has_events |= memchr::memmem::find(line, b"\"event_type\":\"audit.").is_none();
-        self.ends_closed =
-            memchr::memmem::find(line, b"\"event_type\":\"audit.closed\"").is_some();
+        self.ends_closed = memchr::memmem::find(line, b"\"event_type\":\"audit.closed\"").is_some();
         self.staged.line(event_time, |out| out.extend_from_slice(line));
         if self.staged.bytes.len() >= GATHER_BYTES || self.watch == Some(expected + 1) {
             self.absorb();

@@ -369,7 +369,9 @@ pub enum StatusError {
         source: io::Error,
     },
     /// It is not a status page, or of another version.
-    #[error("status page {path} is not one of version 1 ({reason}); is another version of auditctl running?")]
+    #[error(
+        "status page {path} is not one of version 1 ({reason}); is another version of auditctl running?"
+    )]
     Format {
         /// The page's file.
         path: std::path::PathBuf,
@@ -737,7 +739,11 @@ mod tests {
         again.count(Ring::Events, at(64), 2);
         let seen = StatusSnapshot::read(&path).expect("read");
         assert_eq!(seen.recent(Ring::Events, at(10)), 13 - 5, "slot 0 was taken over by second 64");
-        assert_eq!(seen.recent(Ring::Events, at(64)), 2, "the second-1 slot is older than a minute");
+        assert_eq!(
+            seen.recent(Ring::Events, at(64)),
+            2,
+            "the second-1 slot is older than a minute"
+        );
         assert_eq!(seen.recent(Ring::Validation, at(59 * 60)), 1);
         assert_eq!(seen.recent(Ring::Validation, at(61 * 60 + 60)), 0);
     }

@@ -54,10 +54,7 @@ impl Upkeep {
     }
 
     pub(crate) fn closed_record(&self, tree: &Range) -> OwnRecord {
-        OwnRecord::Closed {
-            reason: "close".to_owned(),
-            records_since_open: tree.end().saturating_sub(self.opened_at_seq),
-        }
+        OwnRecord::Closed { records_since_open: tree.end().saturating_sub(self.opened_at_seq) }
     }
 }
 
@@ -145,9 +142,7 @@ impl Writer {
         match fs.meta(&path) {
             Ok(named) if named.same_file(&open) => Ok(()),
             Ok(_) => self.file_gone("replaced"),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.file_gone("deleted")
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.file_gone("deleted"),
             Err(error) => Err(Failure { activity: Activity::Checking, error }),
         }
     }
@@ -192,8 +187,10 @@ impl Writer {
         let first = self.first_lost(length);
         let lost = end - first;
         tracing::error!(length, expected, lost, "the log file was truncated; records are lost");
-        let damage =
-            format!("truncated while open to {length} of {expected} bytes: records {first} to {} are lost", end - 1);
+        let damage = format!(
+            "truncated while open to {length} of {expected} bytes: records {first} to {} are lost",
+            end - 1
+        );
         self.damage(Damage::FileTruncated);
         self.shared.page.add(Word::LostRecords, lost);
         self.incident("truncated", None, Some((first, lost)));
@@ -244,7 +241,8 @@ impl Writer {
         self.shared.push_own(&OwnRecord::LogFileReplaced {
             what: what.to_owned(),
             set_aside: aside,
-            lost_records: lost,
+            first_lost: lost.map(|(first, _)| first),
+            lost: lost.map(|(_, count)| count),
         });
     }
 
@@ -259,7 +257,10 @@ impl Writer {
                 last: burst.last,
             });
         }
-        shared.page.set(Word::ActiveSources, shared.limiter.active_sources() as u64);
+        shared.page.set(
+            Word::ActiveSources,
+            shared.limiter.active_sources(shared.boot_ms() * 1_000) as u64,
+        );
         if let Some((source, count)) = shared.limiter.top_blocked() {
             shared.page.top_blocked(&source, count);
         }
@@ -315,7 +316,8 @@ impl Writer {
         shared.page.set(Word::DiskStage, DiskStage::Full as u64);
         shared.page.state(WriterState::DiskFull, now);
         self.upkeep.refused_before_full = shared.page.get(Word::Unavailable);
-        let available_bytes = shared.options.fs.space(&shared.options.dir).map_or(0, |s| s.available);
+        let available_bytes =
+            shared.options.fs.space(&shared.options.dir).map_or(0, |s| s.available);
         shared.push_own(&OwnRecord::DiskFull { available_bytes });
     }
 

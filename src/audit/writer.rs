@@ -177,6 +177,7 @@ impl Writer {
             for command in work.commands {
                 match command {
                     Command::Seal => self.seal_now(),
+                    Command::Checkpoint => self.checkpoint_now(),
                     Command::Close => closing = true,
                 }
             }
@@ -395,6 +396,11 @@ impl Writer {
         if let Err(failure) = self.seal() {
             self.failed(&failure);
         }
+    }
+
+    fn checkpoint_now(&mut self) {
+        self.flush_all(u64::MAX);
+        self.checkpoint();
     }
 
     /// Gives the old file its sealed name and starts a fresh one; after a

@@ -5,6 +5,7 @@
 //! Files are created with mode 0600 and directories with 0700, whatever the
 //! umask.
 
+pub mod boot;
 pub mod fault;
 pub mod lock;
 pub mod os;

@@ -48,9 +48,10 @@ impl Opening<'_> {
                     .duration_since(std::time::UNIX_EPOCH)
                     .map_or(0, |since| since.as_micros() as i64),
             );
-            let damage = scan.bad.as_ref().map(|bad| {
-                format!("record {} at byte {}: {}", bad.seq, bad.offset, bad.reason)
-            });
+            let damage = scan
+                .bad
+                .as_ref()
+                .map(|bad| format!("record {} at byte {}: {}", bad.seq, bad.offset, bad.reason));
             let mut segment = Segment::sealed(&scan.layout, sealed_at, damage);
             segment.file = name;
             segment.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
@@ -206,8 +207,9 @@ impl Opening<'_> {
         };
         if end < checkpoint.size {
             let size = checkpoint.size;
-            let reason =
-                format!("the checkpoint was signed over {size} records, only {end} are whole: {why}");
+            let reason = format!(
+                "the checkpoint was signed over {size} records, only {end} are whole: {why}"
+            );
             return corrupt(Some(end), bad.map(|bad| bad.offset), reason);
         }
         let durable = active.and_then(|(file, _)| self.durable_before(&**file));

@@ -1,0 +1,134 @@
+//! The engine's own records: what the log says about itself.
+
+use serde::Serialize;
+
+use super::event::Event;
+use super::record::{EncodedOrigin, Origin, Via, encode_body};
+use crate::clock::Timestamp;
+
+/// A setting that changed: key, old and new value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The setting's key.
+    pub key: String,
+    /// What it was.
+    pub from: String,
+    /// What it is.
+    pub to: String,
+}
+
+/// A record of the engine's own; its fields become `details`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum OwnRecord {
+    /// Seq 0.
+    LogCreated { log_id: String, format: u32, host: String, public_key: String },
+    /// A writer opened the log; `clean` is false after a crash.
+    Opened { version: String, pid: u32, mode: String, clean: bool },
+    /// The last record of a clean close.
+    Closed { records_since_open: u64 },
+    /// A torn tail was cut, or corruption accepted.
+    Recovered {
+        torn_bytes: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        torn_file: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        accepted_corruption: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        abandoned_checkpoint: Option<String>,
+    },
+    /// A burst of refusals ended.
+    RateLimited { source: String, refused: u64, first: Timestamp, last: Timestamp },
+    /// Events were lost.
+    Gap {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+        count: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first: Option<Timestamp>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last: Option<Timestamp>,
+        reason: String,
+    },
+    /// Retention removed a segment.
+    Pruned {
+        first_seq: u64,
+        records: u64,
+        bytes: u64,
+        file: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        held_by: Option<String>,
+    },
+    /// The active segment's file was not the one being written.
+    LogFileReplaced {
+        what: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        set_aside: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first_lost: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lost: Option<u64>,
+    },
+    /// Settings were changed while the log was open.
+    ConfigChanged { changes: Vec<Change> },
+    /// New events are refused for want of space.
+    DiskFull { available_bytes: u64 },
+    /// There is space again.
+    DiskRecovered { available_bytes: u64, refused: u64 },
+    /// Nothing happened since the last checkpoint: written so that the next one
+    /// proves it.
+    Idle { since: Timestamp },
+}
+
+impl OwnRecord {
+    fn event_type(&self) -> &'static str {
+        match self {
+            Self::LogCreated { .. } => "audit.log_created",
+            Self::Opened { .. } => "audit.opened",
+            Self::Closed { .. } => "audit.closed",
+            Self::Recovered { .. } => "audit.recovered",
+            Self::RateLimited { .. } => "audit.rate_limited",
+            Self::Gap { .. } => "audit.gap",
+            Self::Pruned { .. } => "audit.pruned",
+            Self::LogFileReplaced { .. } => "audit.log_file_replaced",
+            Self::ConfigChanged { .. } => "audit.config_changed",
+            Self::DiskFull { .. } => "audit.disk_full",
+            Self::DiskRecovered { .. } => "audit.disk_recovered",
+            Self::Idle { .. } => "audit.idle",
+        }
+    }
+}
+
+/// The record's part that the queue takes.
+pub(crate) fn encode(own: &OwnRecord) -> Vec<u8> {
+    let mut event = Event::new(own.event_type()).actor("auditctl").source("auditctl");
+    event = match event.clone().details(own) {
+        Ok(with_details) => with_details,
+        // Plain structs of numbers and strings always serialize.
+        Err(_) => event,
+    };
+    let origin = Origin { pid: Some(std::process::id()), ..Origin::here(Via::Engine) };
+    let mut body = Vec::with_capacity(256);
+    encode_body(&event, &EncodedOrigin::new(&origin), &mut body);
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_record_names_itself_and_leaves_out_what_is_absent() {
+        let body = encode(&OwnRecord::Gap {
+            source: None,
+            count: 3,
+            first: None,
+            last: None,
+            reason: "test".to_owned(),
+        });
+        let text = String::from_utf8(body).expect("utf-8");
+        assert!(text.starts_with(
+            r#""event_type":"audit.gap","actor":"auditctl","source":"auditctl","details":{"count":3,"reason":"test"},"origin":{"via":"engine""#
+        ), "{text}");
+    }
+}
