@@ -430,6 +430,14 @@ impl Queue {
         }
     }
 
+    /// For the writer: whatever waits.
+    pub(crate) fn take(&self) -> Vec<Chunk> {
+        let mut state = self.lock();
+        state.queued_events = 0;
+        state.oldest = None;
+        state.chunks.drain(..).collect()
+    }
+
     /// For the writer, after a sync: lets more events gather, until `events`
     /// wait or `timeout` has passed, so that callers woken together share the
     /// next sync.

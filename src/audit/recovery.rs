@@ -144,7 +144,6 @@ pub(crate) struct Opened {
     /// The part of the tree that the signer has not signed yet.
     pub(crate) grown: Range,
     pub(crate) checkpoint: Option<String>,
-    pub(crate) is_new: bool,
     pub(crate) clean: bool,
     pub(crate) torn: Option<Torn>,
     pub(crate) accepted: Option<Accepted>,
@@ -260,7 +259,6 @@ impl Opening<'_> {
             signer,
             grown,
             checkpoint,
-            is_new,
             clean,
             torn,
             accepted,

@@ -244,12 +244,6 @@ impl Active {
     }
 }
 
-impl Mark {
-    pub(crate) fn raw_bytes(&self) -> u64 {
-        self.raw_bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

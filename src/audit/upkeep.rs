@@ -10,6 +10,7 @@ use super::recovery::copy_to_new;
 use super::segment::Active;
 use super::status::{Activity, Damage, DiskStage, Word, WriterState};
 use super::writer::{BEAT, Failure, Fresh, Writer, failure};
+use crate::clock::Timestamp;
 use crate::fsio::{OpenMode, Space, replace_file};
 
 /// The disk is looked at so often.
@@ -83,8 +84,14 @@ impl Writer {
         }
         let new = self.durable_tree.end() > self.signer.signed_size();
         let since = self.upkeep.signed_at.elapsed();
-        if new && since >= options.checkpoint_interval || since >= options.idle_checkpoint_interval
-        {
+        if new && since >= options.checkpoint_interval {
+            self.checkpoint();
+        } else if since >= options.idle_checkpoint_interval && self.backoff_is_over() {
+            // A checkpoint over the same records would be the same text and say
+            // nothing of the time since: a record makes the empty time provable.
+            let since = Timestamp::from_micros(self.shared.page.get(Word::CheckpointAt) as i64);
+            self.shared.push_own(&OwnRecord::Idle { since });
+            self.take_and_flush();
             self.checkpoint();
         }
         if self.pending.is_empty() && self.fresh.is_none() {
@@ -197,7 +204,7 @@ impl Writer {
         // Nothing unsynced is left to save: what was written and not synced is
         // as lost as the rest, and its seqs stay taken.
         self.became_durable();
-        self.fresh = Some(Fresh { damage: Some(damage), ..Fresh::default() });
+        self.fresh = Some(Fresh::damaged(damage));
         self.start_fresh()
     }
 

@@ -70,7 +70,7 @@ pub(crate) struct Fresh {
     /// The old file has its sealed name.
     renamed: bool,
     /// What is wrong with the old file, if anything.
-    pub(crate) damage: Option<String>,
+    damage: Option<String>,
     /// Lines that were in the old file and are not durable there.
     carry: Vec<u8>,
 }
@@ -107,6 +107,13 @@ pub(crate) struct Writer {
     backoff: Option<Duration>,
     trouble_since: Option<Instant>,
     pub(crate) upkeep: Upkeep,
+}
+
+impl Fresh {
+    /// The old file is damaged.
+    pub(crate) fn damaged(damage: String) -> Self {
+        Self { damage: Some(damage), ..Self::default() }
+    }
 }
 
 impl Writer {
@@ -399,8 +406,15 @@ impl Writer {
     }
 
     fn checkpoint_now(&mut self) {
-        self.flush_all(u64::MAX);
+        self.take_and_flush();
         self.checkpoint();
+    }
+
+    /// Takes whatever waits and makes it durable.
+    pub(crate) fn take_and_flush(&mut self) {
+        let work = self.shared.queue.take();
+        self.pending.extend(work);
+        self.flush_all(u64::MAX);
     }
 
     /// Gives the old file its sealed name and starts a fresh one; after a
@@ -502,6 +516,10 @@ impl Writer {
         });
     }
 
+    pub(crate) fn backoff_is_over(&self) -> bool {
+        self.backoff.is_none()
+    }
+
     fn recovered(&mut self) {
         if self.backoff.take().is_some() {
             self.trouble_since = None;
@@ -522,9 +540,7 @@ impl Writer {
             self.record_bursts(true);
             self.shared.push_own(&self.upkeep.closed_record(&self.durable_tree));
         }
-        let work = self.shared.queue.wait(Duration::ZERO, 0);
-        self.pending.extend(work.chunks);
-        self.flush_all(u64::MAX);
+        self.take_and_flush();
         let everything = self.shared.queue.next_seq() == self.durable_tree.end();
         if !everything {
             let limit = self.shared.options.overflow_timeout;

@@ -2,3 +2,5 @@
 
 mod architecture;
 mod documents;
+mod engine;
+mod support;

@@ -1,7 +1,5 @@
 //! What opening changes: leftovers, the torn tail, what an earlier crash lost.
 
-use std::io;
-
 use super::super::manifest::Manifest;
 use super::super::merkle::Range;
 use super::super::options::{Durability, sealed_name};

@@ -1,0 +1,183 @@
+//! The engine as a library: recording, sealing, reopening.
+
+use std::collections::HashSet;
+
+use auditctl::audit::status::{StatusSnapshot, Word};
+use auditctl::audit::{AuditLog, Durability, Event, OpenError, Options, RecordError};
+
+use crate::support::{
+    Dir, all_lines, count, eventually, open, options, records, root_agrees, types,
+};
+
+#[test]
+fn an_event_is_durable_once_its_receipt_says_so() {
+    let dir = Dir::new();
+    let log = open(options(&dir));
+    let receipt = log.record(Event::new("login").actor("alice")).expect("accepted");
+    let seq = receipt.wait().expect("durable");
+    let line = &all_lines(&dir.log())[seq as usize];
+    assert!(line.starts_with(&format!("{{\"seq\":{seq},\"timestamp\":\"")), "{line}");
+    assert!(line.contains("\"event_type\":\"login\",\"actor\":\"alice\""), "{line}");
+    log.close().expect("closed");
+    assert_eq!(types(&dir.log()), ["audit.log_created", "audit.opened", "login", "audit.closed"]);
+    root_agrees(&dir.log());
+}
+
+#[test]
+fn twenty_threads_write_every_event_once_in_one_gapless_order() {
+    let dir = Dir::new();
+    let log = open(options(&dir));
+    let acknowledged: Vec<(u64, String)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..20)
+            .map(|worker| {
+                let log = log.clone();
+                scope.spawn(move || {
+                    (0..200)
+                        .map(|n| {
+                            let name = format!("{worker}-{n}");
+                            let receipt =
+                                log.record(Event::new("e").actor(&*name)).expect("accepted");
+                            (receipt.wait().expect("durable"), name)
+                        })
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("worker")).collect()
+    });
+    log.close().expect("closed");
+    let stored = records(&dir.log());
+    for (seq, name) in &acknowledged {
+        assert_eq!(stored[*seq as usize].1["actor"], name.as_str());
+    }
+    let distinct: HashSet<u64> = acknowledged.iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(distinct.len(), 4_000);
+    assert_eq!(count(&dir.log(), "e"), 4_000);
+    root_agrees(&dir.log());
+}
+
+#[test]
+fn a_log_that_grows_is_sealed_and_compressed_and_stays_whole() {
+    let dir = Dir::new();
+    let mut small = options(&dir);
+    small.max_segment_size = 200_000;
+    let log = open(small.clone());
+    for n in 0..6_000 {
+        let event = Event::new("e").actor(format!("{n}")).details(&serde_json::json!({ "n": n }));
+        let _ = log.record(event.expect("details")).expect("accepted");
+    }
+    let last = log.record(Event::new("last")).expect("accepted").wait().expect("durable");
+    eventually("all segments are compressed", || {
+        let status = log.status().expect("status");
+        status.get(Word::Segments) >= 4 && status.get(Word::CompressBacklog) == 0
+    });
+    log.close().expect("closed");
+    assert_eq!(last, 6_002);
+    assert_eq!(count(&dir.log(), "e"), 6_000);
+    root_agrees(&dir.log());
+    let manifest = log.manifest();
+    assert!(manifest.segments.iter().all(|segment| segment.is_compressed()));
+    assert!(manifest.segments.iter().all(|segment| segment.sha256.is_some()));
+    // And it opens again, and goes on.
+    let again = open(small);
+    assert_eq!(again.record(Event::new("more")).expect("accepted").wait().expect("durable"), 6_005);
+    again.close().expect("closed");
+    root_agrees(&dir.log());
+}
+
+#[test]
+fn only_one_writer_has_the_log_and_the_next_one_goes_on_where_it_ended() {
+    let dir = Dir::new();
+    let first = open(options(&dir));
+    assert!(matches!(AuditLog::open(options(&dir)), Err(OpenError::Locked { .. })));
+    first.close().expect("closed");
+    let second = open(options(&dir));
+    second.close().expect("closed");
+    let expected =
+        ["audit.log_created", "audit.opened", "audit.closed", "audit.opened", "audit.closed"];
+    assert_eq!(types(&dir.log()), expected);
+    let stored = records(&dir.log());
+    assert_eq!(stored[3].1["details"]["clean"], true);
+    assert_eq!(first.log_id(), second.log_id());
+}
+
+#[test]
+fn nothing_is_recorded_after_close() {
+    let dir = Dir::new();
+    let log = open(options(&dir));
+    log.close().expect("closed");
+    log.close().expect("closing twice is fine");
+    assert!(matches!(log.record(Event::new("late")), Err(RecordError::Closed)));
+    assert_eq!(count(&dir.log(), "late"), 0);
+}
+
+#[test]
+fn a_full_buffer_makes_callers_wait_and_then_says_busy() {
+    let dir = Dir::new();
+    let (mut tight, fs) = crate::support::failing(&dir);
+    tight.write_queue_capacity = 10;
+    tight.overflow_timeout = std::time::Duration::from_millis(100);
+    let log = open(tight);
+    fs.plan(auditctl::fsio::fault::Fault {
+        op: auditctl::fsio::fault::Op::Write,
+        name_contains: "audit.log".to_owned(),
+        after: 0,
+        times: u64::MAX,
+        how: auditctl::fsio::fault::How::Errno(5),
+    });
+    let refused = (0..20).find_map(|_| log.record(Event::new("e")).err()).expect("full");
+    assert_eq!(refused.kind(), "busy");
+    assert!(refused.retry_after().is_some());
+    assert!(log.status().expect("status").get(Word::Busy) >= 1);
+    fs.heal();
+    log.record(Event::new("after")).expect("room again").wait().expect("durable");
+    log.close().expect("closed");
+    assert_eq!(count(&dir.log(), "after"), 1);
+    assert_eq!(count(&dir.log(), "e"), 10, "what was accepted is there, what was refused is not");
+}
+
+#[test]
+fn the_status_page_tells_another_reader_what_the_writer_did() {
+    let dir = Dir::new();
+    let log = open(options(&dir));
+    for _ in 0..7 {
+        log.record(Event::new("e")).expect("accepted").wait().expect("durable");
+    }
+    let _ = log.record(Event::new("audit.evil")).expect_err("reserved");
+    let seen = StatusSnapshot::read(&dir.log().join("audit.status")).expect("page");
+    assert_eq!(seen.get(Word::Accepted), 7);
+    assert_eq!(seen.get(Word::Invalid), 1);
+    assert_eq!(seen.get(Word::DurableSeq), seen.get(Word::NextSeq));
+    assert_eq!(seen.get(Word::Pid), u64::from(std::process::id()));
+    assert!(seen.get(Word::Syncs) >= 7 && seen.get(Word::SyncMicrosSum) > 0);
+    log.close().expect("closed");
+    let seen = StatusSnapshot::read(&dir.log().join("audit.status")).expect("page");
+    assert!(seen.get(Word::ClosedAt) > 0);
+}
+
+#[test]
+fn interval_durability_acknowledges_at_once_and_flushes_within_the_interval() {
+    let dir = Dir::new();
+    let log = open(Options { durability: Durability::Interval, ..options(&dir) });
+    let receipt = log.record(Event::new("e")).expect("accepted");
+    let seq = receipt.wait().expect("acknowledged");
+    eventually("it is on disk", || all_lines(&dir.log()).len() as u64 > seq);
+    let durable = log.record(Event::new("e")).expect("accepted").wait_durable().expect("durable");
+    assert_eq!(all_lines(&dir.log()).len() as u64, durable + 1);
+    log.close().expect("closed");
+    root_agrees(&dir.log());
+}
+
+#[test]
+fn files_are_for_their_owner_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = Dir::new();
+    let log = open(options(&dir));
+    log.close().expect("closed");
+    assert_eq!(std::fs::metadata(dir.log()).expect("directory").mode() & 0o777, 0o700);
+    for entry in std::fs::read_dir(dir.log()).expect("directory") {
+        let entry = entry.expect("entry");
+        let mode = entry.metadata().expect("metadata").mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+    }
+}

@@ -1,0 +1,123 @@
+//! What several tests need.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use auditctl::audit::{AuditLog, Options};
+use auditctl::fsio::OsFs;
+use auditctl::fsio::fault::FaultFs;
+
+/// A log directory that goes with the test.
+pub struct Dir(tempfile::TempDir);
+
+impl Dir {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("temporary directory"))
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.0.path().join("logs")
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// Options without rate limit and with short times, so that tests need not wait.
+pub fn options(dir: &Dir) -> Options {
+    Options {
+        rate_limit: None,
+        overflow_timeout: Duration::from_millis(400),
+        write_flush_interval: Duration::from_millis(50),
+        checkpoint_interval: Duration::from_millis(100),
+        disk_reserve: 1 << 20,
+        ..Options::new(dir.log())
+    }
+}
+
+/// The same on a file system that fails when told to.
+pub fn failing(dir: &Dir) -> (Options, FaultFs) {
+    let fs = FaultFs::new(Arc::new(OsFs));
+    (Options { fs: Arc::new(fs.clone()), ..options(dir) }, fs)
+}
+
+/// All stored records as (seq, line), from every segment.
+pub fn records(log_dir: &Path) -> Vec<(u64, serde_json::Value)> {
+    all_lines(log_dir)
+        .iter()
+        .map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).expect(line);
+            (value["seq"].as_u64().expect("seq"), value)
+        })
+        .collect()
+}
+
+/// The text of every segment, in order.
+pub fn all_lines(log_dir: &Path) -> Vec<String> {
+    use std::io::Read;
+    let mut names: Vec<String> = std::fs::read_dir(log_dir)
+        .expect("log directory")
+        .map(|entry| entry.expect("entry").file_name().into_string().expect("utf-8"))
+        .filter(|name| auditctl::audit::options::parse_sealed_name(name).is_some())
+        .collect();
+    names.sort();
+    // A plain file beside its compressed form is a leftover of a crash.
+    names.dedup_by(|later, kept| later.trim_end_matches(".gz") == kept.trim_end_matches(".gz"));
+    names.push("audit.log".to_owned());
+    let mut text = String::new();
+    for name in names {
+        let bytes = std::fs::read(log_dir.join(&name)).expect("segment");
+        if name.ends_with(".gz") {
+            flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).expect("gzip");
+        } else {
+            text.push_str(std::str::from_utf8(&bytes).expect("utf-8"));
+        }
+    }
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The event types of the stored records, in order; checks that the seqs have no gap.
+pub fn types(log_dir: &Path) -> Vec<String> {
+    let records = records(log_dir);
+    for (expected, (seq, _)) in records.iter().enumerate() {
+        assert_eq!(*seq, expected as u64, "seqs without gaps");
+    }
+    records
+        .into_iter()
+        .map(|(_, value)| value["event_type"].as_str().expect("event_type").to_owned())
+        .collect()
+}
+
+/// How often a type is in the log.
+pub fn count(log_dir: &Path, event_type: &str) -> usize {
+    types(log_dir).iter().filter(|found| *found == event_type).count()
+}
+
+/// Waits until something is so; fails after ten seconds.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Recomputes the root with the independent Python script and compares it with
+/// the checkpoint.
+pub fn root_agrees(log_dir: &Path) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify_root.py");
+    let output = Command::new("python3").arg(script).arg(log_dir).output().expect("python3");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+pub fn open(options: Options) -> AuditLog {
+    AuditLog::open(options).expect("open")
+}
