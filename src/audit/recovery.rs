@@ -199,6 +199,11 @@ impl Opening<'_> {
     fn run(&self, lock: FileLock) -> Result<Opened, OpenError> {
         let (mut manifest, is_new, text) = self.load()?;
         let before = manifest.clone();
+        if is_new {
+            // Before the key: a crash in between leaves a log without a key, which
+            // is told from one whose key was lost, not a key without a log.
+            manifest.store(self.fs, &self.paths.manifest())?;
+        }
         let key = self.key(&manifest, is_new)?;
         let (signed, mut trouble) = match &text {
             None => (None, None),
@@ -244,7 +249,7 @@ impl Opening<'_> {
             manifest.epoch += 1;
             manifest.abandoned.extend(accepted.abandoned.clone());
         }
-        if manifest != before || is_new {
+        if manifest != before {
             manifest.store(self.fs, &self.paths.manifest())?;
         }
         let lost = self.lost(&active);

@@ -27,6 +27,8 @@ pub(crate) struct Upkeep {
     checked_file: Instant,
     checked_disk: Instant,
     signed_at: Instant,
+    /// Size of the newest checkpoint that was stored, not only signed.
+    stored_size: u64,
     /// The disk is full and the reserve given up.
     pub(crate) full: bool,
     refused_before_full: u64,
@@ -45,6 +47,7 @@ impl Upkeep {
             checked_file: now,
             checked_disk: due,
             signed_at: now,
+            stored_size: 0,
             full: false,
             refused_before_full: 0,
             closing: false,
@@ -82,7 +85,7 @@ impl Writer {
                 self.failed(&failure);
             }
         }
-        let new = self.durable_tree.end() > self.signer.signed_size();
+        let new = self.durable_tree.end() > self.upkeep.stored_size;
         let since = self.upkeep.signed_at.elapsed();
         if new && since >= options.checkpoint_interval {
             self.checkpoint();
@@ -127,6 +130,7 @@ impl Writer {
             }
             return false;
         }
+        self.upkeep.stored_size = size;
         shared.page.set(Word::CheckpointSize, size);
         shared.page.set(Word::CheckpointAt, now.micros() as u64);
         shared.keeper.set_checkpoint(text);

@@ -3,4 +3,5 @@
 mod architecture;
 mod documents;
 mod engine;
+mod faults;
 mod support;
