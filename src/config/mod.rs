@@ -1,1 +1,144 @@
-//! (module)
+//! Settings in five layers, each overriding the one before: defaults, the
+//! profile, the file, the environment, flags. Every value remembers where it
+//! comes from.
+//!
+//! Nothing here touches the environment or the file system: the caller hands
+//! in what it read, and gets [`Settings`] or every problem at once.
+//!
+//! ```
+//! use auditctl::config::{Sources, load};
+//!
+//! let file = ("auditctl.toml".into(), "write_buffer_size = 200".to_owned());
+//! let env = [("AUDITCTL_LOG_DIR".to_owned(), "/var/lib/audit".to_owned())];
+//! let settings = load(&Sources { file: Some(file), env: &env, flags: &[] })?;
+//!
+//! assert_eq!(settings.write_buffer_size, 200);
+//! assert_eq!(settings.origin("write_buffer_size").to_string(), "auditctl.toml:1");
+//! assert_eq!(settings.origin("log_dir").to_string(), "AUDITCTL_LOG_DIR");
+//! # Ok::<(), auditctl::config::ConfigErrors>(())
+//! ```
+
+mod checks;
+mod error;
+mod file;
+mod keys;
+mod layers;
+mod profile;
+#[cfg(test)]
+mod reference;
+mod settings;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::path::PathBuf;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use file::{CandidatePaths, candidate_paths};
+pub use keys::{KEYS, Key, Range, find};
+pub use layers::{Layer, Origin};
+pub use profile::Profile;
+pub use settings::{
+    BackupSettings, CollectorSettings, DiskSettings, Durability, HealthSettings, RateLimitSettings,
+    Settings,
+};
+pub use value::Kind;
+
+use layers::Assignment;
+use value::Raw;
+
+/// Variables that begin like a setting's, but are none: where the file is, and
+/// what the program logs about itself.
+pub const SPECIAL_VARIABLES: [&str; 2] = ["AUDITCTL_CONFIG", "AUDITCTL_LOG"];
+
+/// What the caller has read.
+#[derive(Clone, Debug, Default)]
+pub struct Sources<'a> {
+    /// The file, if there is one: its path as it is to be shown, its content.
+    pub file: Option<(PathBuf, String)>,
+    /// The environment: name, value. All of it; what does not begin with
+    /// `AUDITCTL_` is passed over.
+    pub env: &'a [(String, String)],
+    /// What was given on the command line: dotted key, value, and the flag as
+    /// typed (`--log-dir`). The last of two for one key counts.
+    pub flags: &'a [(String, String, String)],
+}
+
+/// Puts the layers together.
+///
+/// # Errors
+/// Everything that is wrong in any layer: broken TOML, unknown keys and
+/// `AUDITCTL_` variables, impossible values (also where a higher layer
+/// overrides them), values that contradict each other.
+pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigErrors> {
+    let mut problems = Vec::new();
+    let mut assignments = Vec::new();
+    let mut take = |found: Result<Assignment, ConfigError>| match found {
+        Ok(assignment) => assignments.push(assignment),
+        Err(problem) => problems.push(problem),
+    };
+    if let Some((path, content)) = &sources.file {
+        match file::entries(path, content) {
+            Ok(entries) => {
+                entries.into_iter().map(|entry| from_file(path, entry)).for_each(&mut take)
+            }
+            Err(problem) => take(Err(problem)),
+        }
+    }
+    sources.env.iter().filter_map(from_env).for_each(&mut take);
+    sources.flags.iter().map(from_flag).for_each(&mut take);
+
+    let mut settings = layers::resolve(assignments, &mut problems);
+    if problems.is_empty() {
+        // with a value missing, what contradicts it is not known
+        checks::reconcile(&mut settings, &mut problems);
+    }
+    if problems.is_empty() { Ok(settings) } else { Err(ConfigErrors(problems)) }
+}
+
+fn from_file(path: &std::path::Path, entry: file::Entry) -> Result<Assignment, ConfigError> {
+    let file::Entry { name, raw, line } = entry;
+    let origin = Origin::File { path: path.to_owned(), line };
+    if let Some(key) = find(&name) {
+        return Ok(Assignment { key, raw, origin });
+    }
+    if is_section(&name) {
+        let expected = format!("a section: [{name}] on a line of its own, its keys below");
+        let found = raw.shown();
+        let reason = String::new();
+        return Err(ConfigError::Invalid { origin, key: name, found, expected, reason });
+    }
+    let hint = suggest::for_key(&name);
+    Err(ConfigError::Unknown { origin, key: name, hint })
+}
+
+fn from_env((name, value): &(String, String)) -> Option<Result<Assignment, ConfigError>> {
+    if !name.starts_with("AUDITCTL_") || SPECIAL_VARIABLES.contains(&name.as_str()) {
+        return None;
+    }
+    let origin = Origin::Env(name.clone());
+    Some(match KEYS.iter().find(|key| key.variable() == *name) {
+        Some(key) => Ok(Assignment { key, raw: Raw::Word(value.clone()), origin }),
+        None => {
+            let hint = suggest::for_variable(name);
+            Err(ConfigError::Unknown { origin, key: name.clone(), hint })
+        }
+    })
+}
+
+fn from_flag((name, value, flag): &(String, String, String)) -> Result<Assignment, ConfigError> {
+    let origin = Origin::Flag(flag.clone());
+    match find(name) {
+        Some(key) => Ok(Assignment { key, raw: Raw::Word(value.clone()), origin }),
+        None => {
+            let hint = suggest::for_key(name);
+            Err(ConfigError::Unknown { origin, key: name.clone(), hint })
+        }
+    }
+}
+
+/// Whether keys live in a table of that name.
+fn is_section(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name.split_once('.').is_some_and(|(section, _)| section == name))
+}

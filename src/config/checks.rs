@@ -1,0 +1,76 @@
+//! Values that must fit each other.
+
+use super::error::ConfigError;
+use super::keys;
+use super::layers::Origin;
+use super::settings::Settings;
+
+/// Raises the queue to twice the write buffer where nobody chose its capacity;
+/// reports values that contradict each other.
+pub(super) fn reconcile(settings: &mut Settings, problems: &mut Vec<ConfigError>) {
+    let buffer = settings.write_buffer_size;
+    let capacity_is_chosen = *settings.origin("write_queue_capacity") != Origin::Default;
+    if !capacity_is_chosen && buffer >= settings.write_queue_capacity {
+        settings.write_queue_capacity = buffer.saturating_mul(2);
+    }
+    if capacity_is_chosen && settings.write_queue_capacity < buffer {
+        problems.push(conflict(
+            settings,
+            ["write_queue_capacity", "write_buffer_size"],
+            "is smaller than",
+            "the buffer could never fill; raise the first, or leave it out",
+        ));
+    }
+    for [least, most] in ORDERED {
+        let magnitude = |name| keys::find(name).and_then(|key| key.magnitude(settings));
+        if magnitude(least) > magnitude(most) {
+            problems.push(conflict(
+                settings,
+                [least, most],
+                "is larger than",
+                "the warning must come before the alarm; set both",
+            ));
+        }
+    }
+    let far = settings.collector.http.filter(|address| !address.ip().is_loopback());
+    if far.is_some() && settings.collector.token_file.is_none() {
+        let keys = ["collector.http", "collector.token_file"];
+        let message = format!(
+            "{} and no collector.token_file: anybody on the network could read and write the log; \
+             set collector.token_file = \"/etc/auditctl/token\", or collector.http = \"127.0.0.1:9750\"",
+            described(settings, "collector.http")
+        );
+        problems.push(ConfigError::Conflict { keys: keys.to_vec(), message });
+    }
+}
+
+/// The first of each pair is at most the second. Free disk space alarms
+/// downwards, everything else upwards.
+const ORDERED: [[&str; 2]; 7] = [
+    ["disk.critical_percent", "disk.warn_percent"],
+    ["disk.critical_bytes", "disk.warn_bytes"],
+    ["health.write_buffer_warn", "health.write_buffer_critical"],
+    ["health.log_bytes_warn", "health.log_bytes_critical"],
+    ["health.blocked_warn", "health.blocked_critical"],
+    ["health.validation_errors_warn", "health.validation_errors_critical"],
+    ["health.security_warn", "health.security_critical"],
+];
+
+fn conflict(
+    settings: &Settings,
+    keys: [&'static str; 2],
+    relation: &str,
+    advice: &str,
+) -> ConfigError {
+    let [first, second] = keys.map(|name| described(settings, name));
+    ConfigError::Conflict {
+        keys: keys.to_vec(),
+        message: format!("{first} {relation} {second}: {advice}"),
+    }
+}
+
+/// `auditctl.toml:3: write_queue_capacity = 50`
+fn described(settings: &Settings, name: &'static str) -> String {
+    let value = keys::find(name).map(|key| key.text(settings)).unwrap_or_default();
+    format!("{name} = {value} ({})", settings.origin(name))
+}

@@ -1,0 +1,115 @@
+//! Reading `auditctl.toml`, with the line of each key.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::ConfigError;
+use super::layers::Origin;
+use super::value::Raw;
+
+/// A key of the file, known or not: dotted name, value, line.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) raw: Raw,
+    pub(super) line: usize,
+}
+
+/// All keys of the file in the order of their lines.
+pub(super) fn entries(path: &Path, content: &str) -> Result<Vec<Entry>, ConfigError> {
+    // editors on other systems leave a byte order mark
+    let content = content.strip_prefix('\u{feff}').unwrap_or(content);
+    let document = DeTable::parse(content).map_err(|error| {
+        let (line, column) = position(content, error.span().map_or(0, |span| span.start));
+        let message = error.message().replace('\n', ", ");
+        ConfigError::Syntax { path: path.to_owned(), line, column, message }
+    })?;
+    let mut found = Vec::new();
+    flatten(content, "", document.get_ref(), &mut found);
+    found.sort_by_key(|entry| entry.line);
+    Ok(found)
+}
+
+fn flatten(content: &str, prefix: &str, table: &DeTable<'_>, found: &mut Vec<Entry>) {
+    for (key, value) in table {
+        let name = format!("{prefix}{}", key.get_ref());
+        let is_key = super::keys::find(&name).is_some();
+        let is_section = super::is_section(&name);
+        match value.get_ref() {
+            // an unknown table is one mistake, not one for each key in it
+            DeValue::Table(inner) if is_section && !is_key => {
+                flatten(content, &format!("{name}."), inner, found);
+            }
+            other => {
+                let line = position(content, key.span().start).0;
+                found.push(Entry { name, raw: raw(other), line });
+            }
+        }
+    }
+}
+
+fn raw(value: &DeValue<'_>) -> Raw {
+    match value {
+        DeValue::String(text) => Raw::Text(text.to_string()),
+        DeValue::Integer(number) => {
+            let digits = number.as_str().replace('_', "");
+            i128::from_str_radix(&digits, number.radix())
+                .map_or_else(|_| Raw::Other(number.to_string()), Raw::Integer)
+        }
+        DeValue::Float(number) => Raw::Other(number.as_str().to_owned()),
+        DeValue::Boolean(value) => Raw::Bool(*value),
+        DeValue::Datetime(at) => Raw::Other(format!("the date {at}")),
+        DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
+        DeValue::Table(_) => Raw::Other("a table".to_owned()),
+    }
+}
+
+/// Line and column, from 1, of a byte offset.
+fn position(content: &str, offset: usize) -> (usize, usize) {
+    let before = content.get(..offset).unwrap_or(content);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Where to look for the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CandidatePaths {
+    /// The user named it: it must exist.
+    Required {
+        /// The file.
+        path: PathBuf,
+        /// Who named it: `--config` or `AUDITCTL_CONFIG`.
+        named_by: Origin,
+    },
+    /// The first that exists; none is fine too.
+    FirstOf(Vec<PathBuf>),
+}
+
+/// The search order: `--config` (`explicit`), `$AUDITCTL_CONFIG`, then
+/// `auditctl.toml` in the working directory, in
+/// `$XDG_CONFIG_HOME/auditctl` (unless set, `$HOME/.config/auditctl`) and in
+/// `/etc/auditctl`. Looks at nothing but its arguments; an empty variable, or
+/// an `XDG_CONFIG_HOME` or `HOME` that is not absolute, counts as unset.
+#[must_use]
+pub fn candidate_paths(explicit: Option<&Path>, env: &[(String, String)]) -> CandidatePaths {
+    let variable = |name: &str| {
+        let found = env.iter().find(|(variable, _)| variable == name);
+        found.map(|(_, value)| PathBuf::from(value)).filter(|path| !path.as_os_str().is_empty())
+    };
+    if let Some(path) = explicit {
+        let named_by = Origin::Flag("--config".to_owned());
+        return CandidatePaths::Required { path: path.to_owned(), named_by };
+    }
+    if let Some(path) = variable("AUDITCTL_CONFIG") {
+        let named_by = Origin::Env("AUDITCTL_CONFIG".to_owned());
+        return CandidatePaths::Required { path, named_by };
+    }
+    let user_folder = variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute()).or_else(|| {
+        variable("HOME").filter(|path| path.is_absolute()).map(|home| home.join(".config"))
+    });
+    let mut paths = vec![PathBuf::from("auditctl.toml")];
+    paths.extend(user_folder.map(|folder| folder.join("auditctl/auditctl.toml")));
+    paths.push(PathBuf::from("/etc/auditctl/auditctl.toml"));
+    CandidatePaths::FirstOf(paths)
+}

@@ -1,0 +1,192 @@
+//! The table of keys. Reading, checking, the documents and the example file
+//! all follow it.
+
+use super::settings::Settings;
+use super::value::{Field, Kind, Raw};
+
+/// One setting.
+#[derive(Debug)]
+pub struct Key {
+    /// Dotted, as in the file: `collector.http` is `http` in `[collector]`.
+    pub name: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// What is possible; outside is an error.
+    pub range: Option<Range>,
+    /// What is sensible; outside is a warning of `validate`.
+    pub recommended: Option<Range>,
+    /// One line for an operator.
+    pub doc: &'static str,
+    set: fn(&mut Settings, &Raw) -> Result<(), String>,
+    text: fn(&Settings) -> String,
+    magnitude: fn(&Settings) -> Option<u64>,
+}
+
+/// From `min` to `max`, both possible: counts, bytes or milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The least.
+    pub min: u64,
+    /// The most; `u64::MAX` is no limit.
+    pub max: u64,
+}
+
+impl Range {
+    /// Whether `magnitude` lies in it.
+    #[must_use]
+    pub fn holds(self, magnitude: u64) -> bool {
+        (self.min..=self.max).contains(&magnitude)
+    }
+}
+
+impl Key {
+    /// The value in `settings` as written in the file, without quotes; empty
+    /// when unset.
+    #[must_use]
+    pub fn text(&self, settings: &Settings) -> String {
+        (self.text)(settings)
+    }
+
+    /// Its environment variable: `AUDITCTL_COLLECTOR_HTTP`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("AUDITCTL_{}", self.name.to_ascii_uppercase().replace('.', "_"))
+    }
+
+    /// A range in this key's unit: `10ms to 1h`, `at least 2MiB`.
+    #[must_use]
+    pub fn show_range(&self, range: Range) -> String {
+        let least = self.kind.show_magnitude(range.min);
+        if range.max == u64::MAX {
+            format!("at least {least}")
+        } else {
+            format!("{least} to {}", self.kind.show_magnitude(range.max))
+        }
+    }
+
+    /// What its value must be, with an example and the range.
+    #[must_use]
+    pub fn expectation(&self) -> String {
+        let kind = self.kind.expectation();
+        match self.range {
+            Some(range) => format!("{kind} ({})", self.show_range(range)),
+            None => kind,
+        }
+    }
+
+    /// The value in counts, bytes or milliseconds, where it has a magnitude.
+    pub(super) fn magnitude(&self, settings: &Settings) -> Option<u64> {
+        (self.magnitude)(settings)
+    }
+
+    /// Sets the value, or says why it cannot be had (possibly with nothing to
+    /// add to "expected").
+    pub(super) fn assign(&self, settings: &mut Settings, raw: &Raw) -> Result<(), String> {
+        (self.set)(settings, raw)?;
+        match self.range.zip(self.magnitude(settings)) {
+            Some((range, at)) if !range.holds(at) => {
+                Err(if at < range.min { "it is too small" } else { "it is too large" }.to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The key of that dotted name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+const fn kind_of<T: Field>(_: fn(&Settings) -> &T) -> Kind {
+    T::KIND
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const NO_LIMIT: u64 = u64::MAX;
+
+/// `field.path, min..max (optional), recommended min..max (optional), doc`
+macro_rules! keys {
+    ($($first:ident $(. $second:ident)? $([$min:expr, $max:expr])? $(recommended [$low:expr, $high:expr])?: $doc:literal;)*) => {
+        /// Every key, in the order of the documents.
+        pub static KEYS: &[Key] = &[$(Key {
+            name: concat!(stringify!($first) $(, ".", stringify!($second))?),
+            kind: kind_of(|settings: &Settings| &settings.$first $(.$second)?),
+            range: keys!(@range $($min, $max)?),
+            recommended: keys!(@range $($low, $high)?),
+            doc: $doc,
+            set: |settings, raw| {
+                settings.$first $(.$second)? = Field::read(raw)?;
+                Ok(())
+            },
+            text: |settings| Field::text(&settings.$first $(.$second)?),
+            magnitude: |settings| Field::magnitude(&settings.$first $(.$second)?),
+        }),*];
+    };
+    (@range) => { None };
+    (@range $min:expr, $max:expr) => { Some(Range { min: $min, max: $max }) };
+}
+
+keys! {
+    log_dir: "Where the log lives";
+    profile: "A set of values for four keys, by name; see Profiles";
+    write_buffer_size [1, 1_000_000] recommended [100, 1_000]: "How many events wait before they are written together";
+    write_flush_interval [10, HOUR] recommended [SECOND, 10 * SECOND]: "How long an event waits at most before it is written";
+    write_queue_capacity [1, 10_000_000]: "How many events may be accepted and not yet durable; unless set, at least twice write_buffer_size when that reaches it";
+    write_queue_bytes [2 * MIB, NO_LIMIT]: "How many bytes may be accepted and not yet durable";
+    overflow_timeout [0, 10 * MINUTE]: "How long a caller waits when the queue is full, before it is refused as busy";
+    durability: "When an event is acknowledged: commit, once it is on disk; interval, once it is buffered (a crash may lose one write_flush_interval)";
+    query_cache_size [1, 1_000_000] recommended [64, 256]: "How many blocks queries keep in memory";
+    compression_level [1, 9] recommended [1, 9]: "How hard sealed segments are compressed: 1 fast, 9 small";
+    max_memory_events [1, 10_000_000] recommended [5_000, 20_000]: "How many events a query holds in memory at most";
+    max_details_size [KIB, 512 * KIB] recommended [10 * KIB, 100 * KIB]: "How large the details of one event may be";
+    max_segment_size [64 * KIB, 4 * GIB]: "A segment is sealed when it is this large";
+    max_segment_age [MINUTE, 366 * DAY]: "A segment is sealed when it is this old";
+    checkpoint_interval [100, HOUR]: "How often a checkpoint is signed while events arrive";
+    idle_checkpoint_interval [SECOND, DAY]: "How often a checkpoint is signed while none do";
+    retention_days [0, 36_500]: "Sealed segments older than this are removed; 0 keeps them for ever";
+    retention_requires_backup: "Remove only what a verified backup holds, once there is a backup";
+    key_path: "The signing key; unless set, audit.key in log_dir";
+    expect_running: "Whether health warns when no writer runs";
+    disk_reserve [0, GIB]: "Space set aside to end cleanly on a full disk; 0B for none";
+    rate_limit.enabled: "Whether sources are limited";
+    rate_limit.per_second [1, 1_000_000]: "Events a second that a source may send";
+    rate_limit.burst [1, 10_000_000]: "Events that a source may send at once";
+    rate_limit.max_sources [1, 10_000_000]: "How many sources are remembered; the longest silent is forgotten first";
+    disk.warn_percent [0, 100]: "Warn when less of the disk is free";
+    disk.warn_bytes: "Warn when fewer bytes are free";
+    disk.critical_percent [0, 100]: "Critical when less of the disk is free";
+    disk.critical_bytes: "Critical when fewer bytes are free";
+    collector.socket: "The collector's Unix socket; unless set, audit.sock in log_dir";
+    collector.http: "Where the collector answers HTTP, or off; anything but loopback needs token_file";
+    collector.token_file: "A file that holds the bearer token for HTTP";
+    collector.allowed_uids: "User ids that may write, beside root and the collector's own";
+    collector.allowed_gids: "Group ids that may write";
+    collector.max_connections [1, 65_536]: "Connections at one time";
+    collector.max_connections_per_uid [1, 65_536]: "Connections of one user at one time";
+    collector.read_timeout [100, HOUR]: "How long a begun request may take to arrive";
+    collector.write_timeout [100, HOUR]: "How long a peer may take to read its answer";
+    collector.idle_timeout [SECOND, DAY]: "How long a connection may be silent";
+    collector.max_body [KIB, GIB]: "How large an HTTP body may be";
+    health.hung_after [SECOND, HOUR]: "A writer silent for this long is hung";
+    health.write_buffer_warn: "Warn above this many events not yet durable";
+    health.write_buffer_critical: "Critical above this many events not yet durable";
+    health.log_bytes_warn: "Warn above this size of the log";
+    health.log_bytes_critical: "Critical above this size of the log";
+    health.blocked_warn: "Warn above this many rate-limited events in the last hour";
+    health.blocked_critical: "Critical above this many rate-limited events in the last hour";
+    health.validation_errors_warn: "Warn above this many invalid events in the last hour";
+    health.validation_errors_critical: "Critical above this many invalid events in the last hour";
+    health.security_warn: "Warn above this many other security events in the last hour";
+    health.security_critical: "Critical above this many other security events in the last hour";
+    health.deadline [100, 5 * MINUTE]: "How long health itself may take";
+    health.checkpoint_age_critical [SECOND, 366 * DAY]: "Critical when the newest checkpoint is this old";
+    backup.destination: "Where backups are sent: bucket, or bucket/prefix";
+    backup.output_dir: "Where backups are written";
+}
