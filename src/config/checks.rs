@@ -2,7 +2,7 @@
 
 use super::error::ConfigError;
 use super::keys;
-use super::layers::Origin;
+use super::origin::Origin;
 use super::settings::Settings;
 
 /// Raises the queue to twice the write buffer where nobody chose its capacity;
@@ -69,7 +69,7 @@ fn conflict(
     }
 }
 
-/// `auditctl.toml:3: write_queue_capacity = 50`
+/// `write_queue_capacity = 50 (auditctl.toml:3)`
 fn described(settings: &Settings, name: &'static str) -> String {
     let value = keys::find(name).map(|key| key.text(settings)).unwrap_or_default();
     format!("{name} = {value} ({})", settings.origin(name))

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::layers::Origin;
+use super::origin::Origin;
 
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,8 +38,8 @@ pub enum ConfigError {
     Invalid {
         /// Where it was given.
         origin: Origin,
-        /// The dotted key.
-        key: String,
+        /// The dotted key, or the section.
+        key: &'static str,
         /// The value as it was written.
         found: String,
         /// What it must be, with an example and the range.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
-use super::layers::Origin;
+use super::origin::Origin;
 use super::value::Raw;
 
 /// A key of the file, known or not: dotted name, value, line.
@@ -35,7 +35,7 @@ fn flatten(content: &str, prefix: &str, table: &DeTable<'_>, found: &mut Vec<Ent
     for (key, value) in table {
         let name = format!("{prefix}{}", key.get_ref());
         let is_key = super::keys::find(&name).is_some();
-        let is_section = super::is_section(&name);
+        let is_section = super::section(&name).is_some();
         match value.get_ref() {
             // an unknown table is one mistake, not one for each key in it
             DeValue::Table(inner) if is_section && !is_key => {

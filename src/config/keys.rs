@@ -1,8 +1,10 @@
 //! The table of keys. Reading, checking, the documents and the example file
 //! all follow it.
 
+use super::kind::Kind;
+use super::origin::Origin;
 use super::settings::Settings;
-use super::value::{Field, Kind, Raw};
+use super::value::{Field, Raw};
 
 /// One setting.
 #[derive(Debug)]
@@ -96,6 +98,30 @@ impl Key {
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
+}
+
+impl Settings {
+    /// Each key with its value as it would be written in the file (without
+    /// quotes; empty when unset) and where that comes from, in the table's order.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, String, &Origin)> {
+        KEYS.iter().map(|key| (key.name, key.text(self), self.origin(key.name)))
+    }
+
+    /// The keys whose values differ between `earlier` and this, wherever they
+    /// come from: what a reload changed.
+    #[must_use]
+    pub fn changes_from(&self, earlier: &Self) -> Vec<&'static Key> {
+        KEYS.iter().filter(|key| key.text(self) != key.text(earlier)).collect()
+    }
+
+    /// The keys whose values work, but lie outside what is recommended.
+    #[must_use]
+    pub fn unusual(&self) -> Vec<&'static Key> {
+        let unusual = |key: &&Key| {
+            key.recommended.zip(key.magnitude(self)).is_some_and(|(range, at)| !range.holds(at))
+        };
+        KEYS.iter().filter(unusual).collect()
+    }
 }
 
 const fn kind_of<T: Field>(_: fn(&Settings) -> &T) -> Kind {

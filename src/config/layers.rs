@@ -1,85 +1,11 @@
-//! Where a value comes from, and who wins.
-
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
+//! Who wins: the assignments of all layers become settings.
 
 use super::error::ConfigError;
 use super::keys::{self, Key};
+use super::origin::Origin;
 use super::profile::Profile;
 use super::settings::Settings;
 use super::value::Raw;
-
-/// The layers; a later one overrides an earlier one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Layer {
-    /// Built in.
-    Default,
-    /// The profile's values.
-    Profile,
-    /// `auditctl.toml`.
-    File,
-    /// `AUDITCTL_…` variables.
-    Environment,
-    /// The command line.
-    Flag,
-}
-
-/// Where a value comes from. Shown as `default`, `profile production`,
-/// `auditctl.toml:12`, `AUDITCTL_WRITE_BUFFER_SIZE` or `--log-dir`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Built in.
-    Default,
-    /// The profile of that name.
-    Profile(&'static str),
-    /// A line of the file.
-    File {
-        /// The file, as it was named.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-    },
-    /// The variable of that name.
-    Env(String),
-    /// The flag, with its dashes.
-    Flag(String),
-}
-
-impl Origin {
-    /// The layer it belongs to.
-    #[must_use]
-    pub fn layer(&self) -> Layer {
-        match self {
-            Self::Default => Layer::Default,
-            Self::Profile(_) => Layer::Profile,
-            Self::File { .. } => Layer::File,
-            Self::Env(_) => Layer::Environment,
-            Self::Flag(_) => Layer::Flag,
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Profile(name) => write!(f, "profile {name}"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Env(name) | Self::Flag(name) => f.write_str(name),
-        }
-    }
-}
-
-/// The origin of each key that is not at its default.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Origins(BTreeMap<&'static str, Origin>);
-
-impl Origins {
-    pub(super) fn of(&self, key: &str) -> &Origin {
-        self.0.get(key).unwrap_or(&Origin::Default)
-    }
-}
 
 /// A known key and what some layer wants it to be.
 #[derive(Debug)]
@@ -122,11 +48,11 @@ fn apply(settings: &mut Settings, assignment: &Assignment, problems: &mut Vec<Co
     let Assignment { key, raw, origin } = assignment;
     match key.assign(settings, raw) {
         Ok(()) => {
-            settings.origins.0.insert(key.name, origin.clone());
+            settings.origins.set(key.name, origin.clone());
         }
         Err(reason) => problems.push(ConfigError::Invalid {
             origin: origin.clone(),
-            key: key.name.to_owned(),
+            key: key.name,
             found: raw.shown(),
             expected: key.expectation(),
             reason,

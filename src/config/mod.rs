@@ -22,7 +22,9 @@ mod checks;
 mod error;
 mod file;
 mod keys;
+mod kind;
 mod layers;
+mod origin;
 mod profile;
 #[cfg(test)]
 mod reference;
@@ -32,18 +34,18 @@ mod suggest;
 mod tests;
 mod value;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{CandidatePaths, candidate_paths};
 pub use keys::{KEYS, Key, Range, find};
-pub use layers::{Layer, Origin};
+pub use kind::Kind;
+pub use origin::{Layer, Origin};
 pub use profile::Profile;
 pub use settings::{
     BackupSettings, CollectorSettings, DiskSettings, Durability, HealthSettings, RateLimitSettings,
     Settings,
 };
-pub use value::Kind;
 
 use layers::Assignment;
 use value::Raw;
@@ -97,17 +99,17 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigErrors> {
     if problems.is_empty() { Ok(settings) } else { Err(ConfigErrors(problems)) }
 }
 
-fn from_file(path: &std::path::Path, entry: file::Entry) -> Result<Assignment, ConfigError> {
+fn from_file(path: &Path, entry: file::Entry) -> Result<Assignment, ConfigError> {
     let file::Entry { name, raw, line } = entry;
     let origin = Origin::File { path: path.to_owned(), line };
     if let Some(key) = find(&name) {
         return Ok(Assignment { key, raw, origin });
     }
-    if is_section(&name) {
+    if let Some(key) = section(&name) {
         let expected = format!("a section: [{name}] on a line of its own, its keys below");
         let found = raw.shown();
         let reason = String::new();
-        return Err(ConfigError::Invalid { origin, key: name, found, expected, reason });
+        return Err(ConfigError::Invalid { origin, key, found, expected, reason });
     }
     let hint = suggest::for_key(&name);
     Err(ConfigError::Unknown { origin, key: name, hint })
@@ -138,7 +140,8 @@ fn from_flag((name, value, flag): &(String, String, String)) -> Result<Assignmen
     }
 }
 
-/// Whether keys live in a table of that name.
-fn is_section(name: &str) -> bool {
-    KEYS.iter().any(|key| key.name.split_once('.').is_some_and(|(section, _)| section == name))
+/// The table of that name, if keys live in it.
+fn section(name: &str) -> Option<&'static str> {
+    let sections = KEYS.iter().filter_map(|key| key.name.split_once('.'));
+    sections.map(|(section, _)| section).find(|section| *section == name)
 }

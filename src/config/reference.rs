@@ -1,1 +1,131 @@
+//! The documents that repeat the table of keys are equal to it. When one
+//! differs, the failing test prints the whole text to paste.
 
+use std::path::PathBuf;
+
+use super::{KEYS, Kind, Profile, Settings, Sources, load};
+
+const PAGE: &str = include_str!("../../docs/configuration.md");
+const EXAMPLE: &str = include_str!("../../docs/auditctl.example.toml");
+
+/// What stands between `<!-- name: begin -->` and `<!-- name: end -->`.
+fn marked(name: &str) -> &'static str {
+    let begin = format!("<!-- {name}: begin -->\n");
+    let after = PAGE.split_once(&begin).expect("the page has the marker").1;
+    after.split_once(&format!("<!-- {name}: end -->")).expect("the page has the end marker").0
+}
+
+fn markdown_table() -> String {
+    let mut table = "| key | default | range | what |\n|---|---|---|---|\n".to_owned();
+    let defaults = Settings::default();
+    for key in KEYS {
+        let default = key.text(&defaults);
+        let default = if default.is_empty() { "–".to_owned() } else { format!("`{default}`") };
+        let range = match (key.kind, key.range) {
+            (Kind::Choice(names), _) => {
+                let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                quoted.join(", ")
+            }
+            (_, Some(range)) => key.show_range(range),
+            (Kind::Bool, None) => "true, false".to_owned(),
+            _ => String::new(),
+        };
+        let recommended = key
+            .recommended
+            .filter(|recommended| Some(*recommended) != key.range)
+            .map(|recommended| format!(" (recommended: {})", key.show_range(recommended)))
+            .unwrap_or_default();
+        table.push_str(&format!(
+            "| `{}` | {default} | {range}{recommended} | {} |\n",
+            key.name, key.doc
+        ));
+    }
+    table
+}
+
+fn profile_table() -> String {
+    let keys = Profile::Production.values().map(|(key, _)| format!("`{key}`"));
+    let mut table = format!("| profile | {} |\n|---|---|---|---|---|\n", keys.join(" | "));
+    for profile in Profile::ALL {
+        let values = profile.values().map(|(_, value)| value.to_owned());
+        table.push_str(&format!("| `{}` | {} |\n", profile.name(), values.join(" | ")));
+    }
+    table
+}
+
+fn example_file() -> String {
+    let mut text = "# auditctl.toml: every setting with its default.\n\
+        # Take the \"# \" away from what you want to change. docs/configuration.md explains.\n"
+        .to_owned();
+    let defaults = Settings::default();
+    let mut section = "";
+    for key in KEYS {
+        let (own_section, own) = key.name.split_once('.').unwrap_or(("", key.name));
+        if own_section != section {
+            section = own_section;
+            text.push_str(&format!("\n[{section}]\n"));
+        }
+        let value = key.text(&defaults);
+        let value = if key.kind.quoted() { format!("{value:?}") } else { value };
+        text.push_str(&format!("\n## {}.\n# {own} = {value}\n", key.doc));
+    }
+    text
+}
+
+#[test]
+fn the_page_holds_the_table_of_keys() {
+    let expected = markdown_table();
+    assert!(marked("keys") == expected, "docs/configuration.md, keys: paste\n{expected}");
+}
+
+#[test]
+fn the_page_holds_the_profiles() {
+    let expected = profile_table();
+    assert!(marked("profiles") == expected, "docs/configuration.md, profiles: paste\n{expected}");
+}
+
+#[test]
+fn the_example_file_holds_every_key_with_its_default() {
+    let expected = example_file();
+    assert!(EXAMPLE == expected, "docs/auditctl.example.toml: paste\n{expected}");
+}
+
+#[test]
+fn the_example_file_as_it_is_sets_nothing() {
+    let file = Some((PathBuf::from("auditctl.example.toml"), EXAMPLE.to_owned()));
+    let settings = load(&Sources { file, ..Sources::default() }).expect("it is valid");
+    assert_eq!(settings, Settings::default());
+}
+
+#[test]
+fn the_example_file_without_its_comment_signs_sets_every_key_to_its_default() {
+    let lines = EXAMPLE.lines().skip(2).map(|line| line.strip_prefix("# ").unwrap_or(line));
+    let content: Vec<&str> = lines.collect();
+    let file = Some((PathBuf::from("auditctl.example.toml"), content.join("\n")));
+    let settings = load(&Sources { file, ..Sources::default() }).expect("it is valid");
+    assert_eq!(settings.changes_from(&Settings::default()).len(), 0);
+    for (key, _, origin) in settings.entries() {
+        assert_eq!(origin.layer(), super::Layer::File, "{key} is in the file");
+    }
+}
+
+#[test]
+fn each_field_is_documented_as_its_key_is() {
+    let source = include_str!("settings.rs");
+    for key in KEYS {
+        let field = key.name.rsplit('.').next().expect("a split has a last part");
+        let expected = format!("    /// {}.\n    pub {field}: ", key.doc);
+        assert!(source.contains(&expected), "src/config/settings.rs lacks\n{expected}");
+    }
+}
+
+#[test]
+fn the_examples_on_the_page_are_valid() {
+    let examples: Vec<&str> = PAGE.split("```toml\n").skip(1).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let content = example.split_once("```").expect("the block ends").0.to_owned();
+        let file = Some((PathBuf::from("docs/configuration.md"), content));
+        load(&Sources { file, ..Sources::default() }).expect("it is valid");
+    }
+}

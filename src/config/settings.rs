@@ -4,8 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::keys::{self, Key};
-use super::layers::{Origin, Origins};
+use super::origin::{Origin, Origins};
 use super::profile::Profile;
 use crate::units::ByteSize;
 
@@ -21,105 +20,158 @@ pub enum Durability {
 }
 
 /// Every setting, resolved. Made by [`load`](super::load), or by
-/// [`Settings::default`]; what each field means, its unit and its range is in
-/// [`KEYS`](super::KEYS) and docs/configuration.md.
+/// [`Settings::default`]; ranges are in [`KEYS`](super::KEYS) and
+/// docs/configuration.md. `None` is unset, and "off" for `collector.http`.
 ///
 /// Relative paths are relative to the working directory. Two settings are
 /// equal only when their origins are too; see [`Settings::changes_from`].
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the table of keys documents each, for docs and help alike")]
 pub struct Settings {
+    /// Where the log lives.
     pub log_dir: PathBuf,
+    /// A set of values for four keys, by name; see Profiles.
     pub profile: Option<Profile>,
+    /// How many events wait before they are written together.
     pub write_buffer_size: usize,
+    /// How long an event waits at most before it is written.
     pub write_flush_interval: Duration,
+    /// How many events may be accepted and not yet durable; unless set, at least twice write_buffer_size when that reaches it.
     pub write_queue_capacity: usize,
+    /// How many bytes may be accepted and not yet durable.
     pub write_queue_bytes: ByteSize,
+    /// How long a caller waits when the queue is full, before it is refused as busy.
     pub overflow_timeout: Duration,
+    /// When an event is acknowledged: commit, once it is on disk; interval, once it is buffered (a crash may lose one write_flush_interval).
     pub durability: Durability,
+    /// How many blocks queries keep in memory.
     pub query_cache_size: usize,
+    /// How hard sealed segments are compressed: 1 fast, 9 small.
     pub compression_level: u32,
+    /// How many events a query holds in memory at most.
     pub max_memory_events: usize,
+    /// How large the details of one event may be.
     pub max_details_size: ByteSize,
+    /// A segment is sealed when it is this large.
     pub max_segment_size: ByteSize,
+    /// A segment is sealed when it is this old.
     pub max_segment_age: Duration,
+    /// How often a checkpoint is signed while events arrive.
     pub checkpoint_interval: Duration,
+    /// How often a checkpoint is signed while none do.
     pub idle_checkpoint_interval: Duration,
+    /// Sealed segments older than this are removed; 0 keeps them for ever.
     pub retention_days: u32,
+    /// Remove only what a verified backup holds, once there is a backup.
     pub retention_requires_backup: bool,
+    /// The signing key; unless set, audit.key in log_dir.
     pub key_path: Option<PathBuf>,
+    /// Whether health warns when no writer runs.
     pub expect_running: bool,
+    /// Space set aside to end cleanly on a full disk; 0B for none.
     pub disk_reserve: ByteSize,
+    /// The keys of `[rate_limit]`.
     pub rate_limit: RateLimitSettings,
+    /// The keys of `[disk]`.
     pub disk: DiskSettings,
+    /// The keys of `[collector]`.
     pub collector: CollectorSettings,
+    /// The keys of `[health]`.
     pub health: HealthSettings,
+    /// The keys of `[backup]`.
     pub backup: BackupSettings,
     pub(super) origins: Origins,
 }
 
 /// `[rate_limit]`: how many events a source may send.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the table of keys documents each, for docs and help alike")]
 pub struct RateLimitSettings {
+    /// Whether sources are limited.
     pub enabled: bool,
+    /// Events a second that a source may send.
     pub per_second: u32,
+    /// Events that a source may send at once.
     pub burst: u32,
+    /// How many sources are remembered; the longest silent is forgotten first.
     pub max_sources: usize,
 }
 
 /// `[disk]`: free space that is little; of two thresholds the first met counts.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the table of keys documents each, for docs and help alike")]
 pub struct DiskSettings {
+    /// Warn when less of the disk is free.
     pub warn_percent: u8,
+    /// Warn when fewer bytes are free.
     pub warn_bytes: ByteSize,
+    /// Critical when less of the disk is free.
     pub critical_percent: u8,
+    /// Critical when fewer bytes are free.
     pub critical_bytes: ByteSize,
 }
 
 /// `[collector]`: what `serve` listens on, and for whom.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the table of keys documents each, for docs and help alike")]
 pub struct CollectorSettings {
+    /// The collector's Unix socket; unless set, audit.sock in log_dir.
     pub socket: Option<PathBuf>,
-    /// `None` is "off".
+    /// Where the collector answers HTTP, or off; anything but loopback needs token_file.
     pub http: Option<SocketAddr>,
+    /// A file that holds the bearer token for HTTP.
     pub token_file: Option<PathBuf>,
+    /// User ids that may write, beside root and the collector's own.
     pub allowed_uids: Vec<u32>,
+    /// Group ids that may write.
     pub allowed_gids: Vec<u32>,
+    /// Connections at one time.
     pub max_connections: usize,
+    /// Connections of one user at one time.
     pub max_connections_per_uid: usize,
+    /// How long a begun request may take to arrive.
     pub read_timeout: Duration,
+    /// How long a peer may take to read its answer.
     pub write_timeout: Duration,
+    /// How long a connection may be silent.
     pub idle_timeout: Duration,
+    /// How large an HTTP body may be.
     pub max_body: ByteSize,
 }
 
 /// `[health]`: from where on a check warns, and is critical.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the table of keys documents each, for docs and help alike")]
 pub struct HealthSettings {
+    /// A writer silent for this long is hung.
     pub hung_after: Duration,
+    /// Warn above this many events not yet durable.
     pub write_buffer_warn: u64,
+    /// Critical above this many events not yet durable.
     pub write_buffer_critical: u64,
+    /// Warn above this size of the log.
     pub log_bytes_warn: ByteSize,
+    /// Critical above this size of the log.
     pub log_bytes_critical: ByteSize,
+    /// Warn above this many rate-limited events in the last hour.
     pub blocked_warn: u64,
+    /// Critical above this many rate-limited events in the last hour.
     pub blocked_critical: u64,
+    /// Warn above this many invalid events in the last hour.
     pub validation_errors_warn: u64,
+    /// Critical above this many invalid events in the last hour.
     pub validation_errors_critical: u64,
+    /// Warn above this many other security events in the last hour.
     pub security_warn: u64,
+    /// Critical above this many other security events in the last hour.
     pub security_critical: u64,
+    /// How long health itself may take.
     pub deadline: Duration,
+    /// Critical when the newest checkpoint is this old.
     pub checkpoint_age_critical: Duration,
 }
 
 /// `[backup]`: where backups go.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the table of keys documents each, for docs and help alike")]
 pub struct BackupSettings {
+    /// Where backups are sent: bucket, or bucket/prefix.
     pub destination: Option<String>,
+    /// Where backups are written.
     pub output_dir: PathBuf,
 }
 
@@ -250,27 +302,5 @@ impl Settings {
     #[must_use]
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.of(key)
-    }
-
-    /// Each key with its value as it would be written in the file (without
-    /// quotes; empty when unset) and where that comes from, in the table's order.
-    pub fn entries(&self) -> impl Iterator<Item = (&'static str, String, &Origin)> {
-        keys::KEYS.iter().map(|key| (key.name, key.text(self), self.origin(key.name)))
-    }
-
-    /// The keys whose values differ between `earlier` and this, wherever they
-    /// come from: what a reload changed.
-    #[must_use]
-    pub fn changes_from(&self, earlier: &Self) -> Vec<&'static Key> {
-        keys::KEYS.iter().filter(|key| key.text(self) != key.text(earlier)).collect()
-    }
-
-    /// The keys whose values work, but lie outside what is recommended.
-    #[must_use]
-    pub fn unusual(&self) -> Vec<&'static Key> {
-        let unusual = |key: &&Key| {
-            key.recommended.zip(key.magnitude(self)).is_some_and(|(range, at)| !range.holds(at))
-        };
-        keys::KEYS.iter().filter(unusual).collect()
     }
 }

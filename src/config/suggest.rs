@@ -1,5 +1,7 @@
 //! "Did you mean …?"
 
+use std::collections::BTreeSet;
+
 use super::keys::KEYS;
 
 /// What an unknown dotted key was probably meant to be, in words; empty when
@@ -16,28 +18,35 @@ pub(super) fn for_key(name: &str) -> String {
             }
         };
     }
-    nearest(&written, KEYS.iter().map(|key| key.name.to_owned()))
+    let sections: BTreeSet<&str> = KEYS
+        .iter()
+        .filter_map(|key| key.name.split_once('.'))
+        .map(|(section, _)| section)
+        .collect();
+    let known = KEYS.iter().map(|key| (key.name.to_owned(), key.name.to_owned()));
+    nearest(&written, known.chain(sections.iter().map(|s| ((*s).to_owned(), format!("[{s}]")))))
 }
 
 /// The same for an environment variable.
 pub(super) fn for_variable(name: &str) -> String {
-    let known = KEYS.iter().map(|key| key.variable());
-    nearest(&name.to_ascii_uppercase(), known.chain(super::SPECIAL_VARIABLES.map(str::to_owned)))
+    let special = super::SPECIAL_VARIABLES.map(str::to_owned);
+    let known = KEYS.iter().map(super::Key::variable).chain(special);
+    nearest(&name.to_ascii_uppercase(), known.map(|variable| (variable.clone(), variable)))
 }
 
 fn last_part(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-fn nearest(written: &str, known: impl Iterator<Item = String>) -> String {
-    let distance = |candidate: &str| strsim::damerau_levenshtein(written, candidate);
+/// The nearest of (name, as it is shown).
+fn nearest(written: &str, known: impl Iterator<Item = (String, String)>) -> String {
     known
-        .map(|candidate| (distance(&candidate), candidate))
+        .map(|(name, shown)| (strsim::damerau_levenshtein(written, &name), name, shown))
         .min()
         // a third of the letters wrong is another word
-        .filter(|(distance, candidate)| distance * 3 <= candidate.len())
+        .filter(|(distance, name, _)| distance * 3 <= name.len())
         .map_or_else(
             || "docs/configuration.md lists all settings".to_owned(),
-            |(_, candidate)| format!("did you mean {candidate}?"),
+            |(_, _, shown)| format!("did you mean {shown}?"),
         )
 }
