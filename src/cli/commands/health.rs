@@ -63,7 +63,7 @@ pub(crate) fn run(context: &Context, args: &HealthArgs) -> Result<u8, CliError> 
             // While watching, a line is a sample.
             Format::Json if args.watch.is_some() => compact(&ui::health_json(&health.report)),
             Format::Json => ui::health_json(&health.report),
-            Format::Nagios => ui::health_nagios(&health.report, &settings),
+            Format::Nagios => ui::health_nagios(&health.report),
             Format::Prometheus => ui::prometheus(&health.report, health.snapshot.as_ref(), false),
         };
         context.print(&text)?;
