@@ -99,15 +99,18 @@ fn a_silent_writer_is_hung_and_says_in_what_and_for_how_long() {
 #[test]
 fn a_stopped_process_is_told_from_one_that_waits_for_the_disk() {
     let hung = |state: Option<char>| {
-        Situation::well()
-            .silent(7)
-            .with(|s| s.facts.process = state.map(|state| Process { state }))
+        Situation::well().silent(7).with(|s| s.facts.process = state.map(|state| Process { state }))
     };
     let report = hung(Some('T')).report();
     state(&report, "hung", Critical, "hung for 7 s, stopped by a signal (SIGSTOP); process 4242");
     assert!(report.metadata.hints.iter().any(|hint| hint.contains("kill -CONT 4242")));
     let disk = hung(Some('D')).busy(Activity::Writing, 9);
-    state(&disk.report(), "hung", Critical, "hung in write for 9 s; process 4242 waits for the disk");
+    state(
+        &disk.report(),
+        "hung",
+        Critical,
+        "hung in write for 9 s; process 4242 waits for the disk",
+    );
     state(&hung(None).report(), "hung", Critical, "process 4242 is not seen from here");
 }
 
@@ -485,10 +488,8 @@ fn integrity_is_what_can_be_known_without_reading() {
 
 #[test]
 fn the_worst_of_several_problems_comes_first() {
-    let report = Situation::well()
-        .set(Word::LostRecords, 1)
-        .with(|s| s.facts.manifest = Found::No)
-        .report();
+    let report =
+        Situation::well().set(Word::LostRecords, 1).with(|s| s.facts.manifest = Found::No).report();
     let check = check_of(&report, Integrity);
     assert_eq!(check.headline(), "audit.manifest.json is missing");
     assert!(check.message.contains("1 acknowledged record was lost"));

@@ -46,7 +46,8 @@ pub(super) fn families(report: &HealthReport, page: Option<&StatusSnapshot>) -> 
 fn of_report(report: &HealthReport) -> Vec<Family> {
     let mut statuses = vec![(Some(("component", "overall")), code(report.status))];
     for check in &report.checks {
-        statuses.push((Some(("component", Component::as_str(check.component))), code(check.status)));
+        statuses
+            .push((Some(("component", Component::as_str(check.component))), code(check.status)));
     }
     let running = f64::from(u8::from(report.uptime_seconds.is_some()));
     vec![

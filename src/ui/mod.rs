@@ -8,6 +8,8 @@ mod human;
 mod json;
 mod nagios;
 pub mod printer;
+#[cfg(test)]
+mod tests;
 
 pub use exposition::prometheus;
 pub use human::{health_human, health_human_line};

@@ -81,8 +81,7 @@ fn perf_of(metric: &Metric) -> Option<String> {
         Value::Text(_) => return None,
     };
     let max = max.map(|max| max.to_string()).unwrap_or_default();
-    let text =
-        format!("'{label}'={value};{};{};0;{max}", range(*warn), range(*critical));
+    let text = format!("'{label}'={value};{};{};0;{max}", range(*warn), range(*critical));
     Some(text.trim_end_matches(';').to_owned())
 }
 

@@ -45,7 +45,8 @@ fn judge(view: &View<'_>, page: &StatusSnapshot) -> Verdict {
         Unit::Seconds,
     );
     if view.state.is_live() {
-        age_metric = age_metric.limits(Limit::Above(warn_after_ms(view) as f64 / 1e3), Limit::Above(limit));
+        age_metric =
+            age_metric.limits(Limit::Above(warn_after_ms(view) as f64 / 1e3), Limit::Above(limit));
     }
     let metrics = vec![
         age_metric,

@@ -31,11 +31,8 @@ fn judge(view: &View<'_>, page: &StatusSnapshot) -> Verdict {
     let limits = &view.limits.health;
     let (warn, critical) = (limits.log_bytes_warn.0, limits.log_bytes_critical.0);
     let (bytes, sealed) = (page.get(Word::LogBytes), page.get(Word::Segments));
-    let size = format!(
-        "{} in {}",
-        human_bytes(bytes),
-        span::count(sealed + 1, "segment", "segments")
-    );
+    let size =
+        format!("{} in {}", human_bytes(bytes), span::count(sealed + 1, "segment", "segments"));
     let metrics = vec![
         Metric::perf("bytes", bytes, "log_size", Unit::Bytes)
             .limits(Limit::Above(warn as f64), Limit::Above(critical as f64)),
@@ -62,17 +59,19 @@ fn judge(view: &View<'_>, page: &StatusSnapshot) -> Verdict {
 }
 
 fn now_wrong(view: &View<'_>) -> Option<(String, &'static str)> {
-    const WHO: &str = "find out who did it (logrotate, a clean-up job?): auditctl rotates by itself";
+    const WHO: &str =
+        "find out who did it (logrotate, a clean-up job?): auditctl rotates by itself";
     let path = view.facts.paths.active();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let open = view.state.has_process();
     match view.facts.active_file() {
         ActiveFile::Expected => None,
-        ActiveFile::Missing if open => Some((format!("{name} was deleted while it is written"), WHO)),
-        ActiveFile::Missing => Some((
-            format!("{name} is missing"),
-            "find out who removed it; a backup may have it",
-        )),
+        ActiveFile::Missing if open => {
+            Some((format!("{name} was deleted while it is written"), WHO))
+        }
+        ActiveFile::Missing => {
+            Some((format!("{name} is missing"), "find out who removed it; a backup may have it"))
+        }
         ActiveFile::Replaced => Some((format!("{name} was replaced while it is written"), WHO)),
         ActiveFile::Shorter { len, written } => Some((
             format!("{name} was truncated to {len} of {written} bytes"),

@@ -15,12 +15,9 @@ fn judge(view: &View<'_>, page: &StatusSnapshot) -> Verdict {
     let limits = &view.limits.health;
     let invalid = page.recent(Ring::Validation, view.facts.now);
     let others = page.recent(Ring::Security, view.facts.now);
-    let status = Status::above(
-        invalid,
-        limits.validation_errors_warn,
-        limits.validation_errors_critical,
-    )
-    .max(Status::above(others, limits.security_warn, limits.security_critical));
+    let status =
+        Status::above(invalid, limits.validation_errors_warn, limits.validation_errors_critical)
+            .max(Status::above(others, limits.security_warn, limits.security_critical));
     let message = if invalid == 0 && others == 0 {
         "nothing in the last hour".to_owned()
     } else {

@@ -77,7 +77,8 @@ fn no_log(view: &View<'_>) -> (Status, String, String) {
     } else {
         format!("no status page; {dir} holds a log that no writer has open")
     };
-    let hint = "start a writer (`auditctl serve`), or name the right directory (--log-dir, log_dir)";
+    let hint =
+        "start a writer (`auditctl serve`), or name the right directory (--log-dir, log_dir)";
     (Status::Unknown, message, hint.to_owned())
 }
 

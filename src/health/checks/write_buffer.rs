@@ -21,12 +21,19 @@ fn judge(view: &View<'_>, page: &StatusSnapshot) -> Verdict {
     let (capacity, room) = (page.get(Word::CapacityEvents), page.get(Word::CapacityBytes));
     let limits = &view.limits.health;
     let waited_ms = view.since(page.time(Word::OldestWaitingAt));
-    let fill = Status::above(events, limits.write_buffer_warn, limits.write_buffer_critical)
-        .max(fill_in_bytes(bytes, room))
+    let full = capacity > 0 && events >= capacity;
+    let by_events = Status::above(events, limits.write_buffer_warn, limits.write_buffer_critical);
+    let otherwise = fill_in_bytes(bytes, room)
         // However the thresholds are set, full is full.
-        .max(if capacity > 0 && events >= capacity { Status::Critical } else { Status::Healthy });
-    let counts = waited_ms >= COUNTS_AFTER_MS && !by_design(view, events, waited_ms);
-    let status = if counts { fill } else { Status::Healthy };
+        .max(if full { Status::Critical } else { Status::Healthy });
+    let fill = by_events.max(otherwise);
+    let status = if waited_ms < COUNTS_AFTER_MS {
+        Status::Healthy
+    } else if by_design(view, events, waited_ms) {
+        otherwise
+    } else {
+        fill
+    };
     let percent = percent(events, capacity).max(percent(bytes, room));
     let waiting = span::count(events, "event waits", "events wait");
     let message = if events == 0 {
