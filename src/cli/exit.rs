@@ -158,6 +158,8 @@ impl From<RecordError> for CliError {
 impl From<ConfigErrors> for CliError {
     fn from(errors: ConfigErrors) -> Self {
         let new = Self::new("config", Exit::Usage, errors.to_string());
-        new.hint("docs/configuration.md lists every setting; AUDITCTL_CONFIG or --config names the file")
+        new.hint(
+            "docs/configuration.md lists every setting; AUDITCTL_CONFIG or --config names the file",
+        )
     }
 }

@@ -47,7 +47,14 @@ pub struct Global {
     #[arg(long, global = true, conflicts_with = "quiet", help_heading = "Global options")]
     verbose: bool,
     /// Colour
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        help_heading = "Global options"
+    )]
     color: ColorArg,
 }
 

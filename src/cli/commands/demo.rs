@@ -33,9 +33,12 @@ pub(crate) fn run(context: &Context, args: &DemoArgs) -> Result<u8, CliError> {
         .prefix("auditctl-demo-")
         .tempdir()
         .map_err(|error| CliError::io("make a directory in", std::env::temp_dir(), &error))?;
-    let demo = Demo::new(context, dir.path())?;
+    let path = dir.path().to_path_buf();
+    let demo = Demo::new(context, &path)?;
     let result = demo.play();
-    let path = if args.keep { dir.keep() } else { dir.path().to_path_buf() };
+    if args.keep {
+        let _ = dir.keep();
+    }
     let facts = result?;
     if context.json {
         context.print(&facts.to_string())?;
@@ -112,7 +115,8 @@ impl<'a> Demo<'a> {
         ));
         self.say(&format!("Took {:.1} s.", begun.elapsed().as_secs_f64()));
         if stored != recorded + more {
-            let message = format!("{} events were acknowledged, {stored} are there", recorded + more);
+            let message =
+                format!("{} events were acknowledged, {stored} are there", recorded + more);
             return Err(CliError::new("demo", Exit::Failed, message));
         }
         Ok(json!({
@@ -131,12 +135,8 @@ impl<'a> Demo<'a> {
             .map_err(|error| CliError::io("unpack", "the bundled sample", &error))?;
         let lines: Vec<&str> = text.lines().collect();
         for sender in 0..SENDERS {
-            let part: String = lines
-                .iter()
-                .skip(sender)
-                .step_by(SENDERS)
-                .flat_map(|line| [*line, "\n"])
-                .collect();
+            let part: String =
+                lines.iter().skip(sender).step_by(SENDERS).flat_map(|line| [*line, "\n"]).collect();
             let path = self.part(sender);
             OsFs.open(&path, OpenMode::CreateNew)
                 .and_then(|file| file.write_all_at(part.as_bytes(), 0))
@@ -217,9 +217,8 @@ impl<'a> Demo<'a> {
     /// Events in the log that are not the engine's own, counted in its text.
     fn stored(&self) -> Result<u64, CliError> {
         let path = self.logs.join("audit.log");
-        let bytes = OsFs
-            .read(&path, 1 << 30)
-            .map_err(|error| CliError::io("read", &path, &error))?;
+        let bytes =
+            OsFs.read(&path, 1 << 30).map_err(|error| CliError::io("read", &path, &error))?;
         let own = memchr::memmem::Finder::new(b"\"event_type\":\"audit.");
         let lines = bytes.split_inclusive(|byte| *byte == b'\n');
         Ok(lines.filter(|line| own.find(line).is_none()).count() as u64)

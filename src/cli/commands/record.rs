@@ -106,7 +106,8 @@ fn one(
         match answer {
             Some(Answer::Recorded(seq)) => {
                 sink.close()?;
-                let text = if context.json { json!({ "seq": seq }).to_string() } else { seq.to_string() };
+                let text =
+                    if context.json { json!({ "seq": seq }).to_string() } else { seq.to_string() };
                 context.print(&text)?;
                 return Ok(0);
             }

@@ -109,8 +109,7 @@ fn collector_options(
         idle_timeout: collector.idle_timeout,
         max_body: collector.max_body.0,
         health: Arc::new(move |format| {
-            let settings =
-                for_health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let settings = for_health.lock().unwrap_or_else(PoisonError::into_inner).clone();
             render_health(&settings, format)
         }),
         reload: reloader(context, args, current, log.clone()),

@@ -80,7 +80,8 @@ pub(super) fn run(
 ) -> Result<u8, CliError> {
     let (input, length) = open_input(file)?;
     let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
-    let mut lines = Lines { input: BufReader::with_capacity(256 * 1024, input), number: 0, read: 0 };
+    let mut lines =
+        Lines { input: BufReader::with_capacity(256 * 1024, input), number: 0, read: 0 };
     let mut sink = Sink::open(settings, true, args.lenient)?;
     let bar = progress(context, length);
     let mut tally = Tally::default();

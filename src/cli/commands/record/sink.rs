@@ -41,11 +41,7 @@ impl From<ClientError> for CliError {
 impl Sink {
     /// The collector if one runs, else the log. An import is not rate-limited
     /// where that is granted.
-    pub(super) fn open(
-        settings: &Settings,
-        import: bool,
-        lenient: bool,
-    ) -> Result<Self, CliError> {
+    pub(super) fn open(settings: &Settings, import: bool, lenient: bool) -> Result<Self, CliError> {
         match Client::connect(&settings.socket_path()) {
             Ok(mut client) => {
                 if import {
@@ -92,7 +88,8 @@ impl Direct {
         for line in lines {
             answers.push(self.session.prepare(line, self.mode, &mut batch).err().map(answer));
         }
-        let mut open = (0..answers.len()).filter(|index| answers[*index].is_none()).collect::<Vec<_>>();
+        let mut open =
+            (0..answers.len()).filter(|index| answers[*index].is_none()).collect::<Vec<_>>();
         let mut seqs = Vec::with_capacity(open.len());
         while !batch.is_empty() {
             match self.log.try_submit(&mut batch) {
@@ -100,7 +97,8 @@ impl Direct {
                     seqs.extend(taken.first_seq..taken.first_seq + taken.count as u64);
                     self.log.request_durable(taken.first_seq + taken.count as u64);
                     if taken.count == 0 {
-                        let _ = self.log.wait_progress(self.log.acked_seq(), Duration::from_millis(50));
+                        let _ =
+                            self.log.wait_progress(self.log.acked_seq(), Duration::from_millis(50));
                     }
                 }
                 Err(error) => {
