@@ -105,7 +105,8 @@ impl Client {
     /// # Errors
     /// When the collector is gone or refuses the connection.
     pub fn import(&mut self, lenient: bool) -> Result<bool, ClientError> {
-        let ask = |import| format!("{{\"session\":{{\"import\":{import},\"lenient\":{lenient}}}}}\n");
+        let ask =
+            |import| format!("{{\"session\":{{\"import\":{import},\"lenient\":{lenient}}}}}\n");
         self.write(ask(true).as_bytes())?;
         if matches!(self.read()?, Wire { ok: Some(_), .. }) {
             return Ok(true);

@@ -24,13 +24,17 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// Looks at the log in `dir`. Never fails: what cannot be looked at is a fact, too.
 ///
-/// Returns at once, but when `audit.log` is not the file that the writer says
-/// it writes: then it looks again for up to 0.3 s before it says so.
+/// Returns at once, but when a writer has no page, or `audit.log` is not the
+/// file that it says it writes: then it looks again for up to 0.3 s before it
+/// says so.
 #[must_use]
 pub fn gather(dir: &Path, fs: &dyn Fs, clock: &dyn Clock) -> Facts {
     let mut facts = look(dir, fs, clock);
     for _ in 0..ROTATION_LOOKS {
-        if facts.active_file() == ActiveFile::Expected || facts.lock != Lock::Held {
+        // A first writer makes its page some moments after it took the lock.
+        let gone = matches!(facts.page, Page::Missing);
+        let odd = gone || facts.active_file() != ActiveFile::Expected;
+        if !odd || facts.lock != Lock::Held {
             break;
         }
         std::thread::sleep(BETWEEN_LOOKS);

@@ -38,7 +38,7 @@ use crate::fsio::Fs;
 use view::View;
 
 /// What a look at the log gives.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Health {
     /// The judgement.
     pub report: HealthReport,
@@ -75,6 +75,7 @@ fn metadata(view: &View<'_>) -> Metadata {
     let page = view.page();
     Metadata {
         audit_file: view.facts.paths.active(),
+        log_dir: view.facts.paths.dir.clone(),
         last_event_time: page.and_then(|page| page.time(Word::LastEventAt)),
         version: env!("CARGO_PKG_VERSION"),
         pid: page.map(|page| page.get(Word::Pid)).filter(|pid| *pid > 0),

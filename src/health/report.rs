@@ -132,6 +132,8 @@ pub struct Summary {
 pub struct Metadata {
     /// The active segment.
     pub audit_file: PathBuf,
+    /// The log directory.
+    pub log_dir: PathBuf,
     /// When the writer last accepted an event.
     pub last_event_time: Option<Timestamp>,
     /// This program's version.
@@ -214,6 +216,7 @@ impl HealthReport {
             }),
         });
         let metadata = Metadata {
+            log_dir: crate::fsio::parent(&audit_file),
             audit_file,
             last_event_time: None,
             version: env!("CARGO_PKG_VERSION"),

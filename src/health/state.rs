@@ -14,8 +14,10 @@ pub enum LogState {
     NoLog,
     /// It cannot be told, and why.
     Unreadable(String),
-    /// A writer holds the lock and has not made its status page yet.
+    /// A writer holds the lock and has not published anything yet.
     Opening,
+    /// A writer holds the lock, and its status page is gone.
+    PageGone,
     /// A writer writes.
     Running,
     /// The lock is held, and the writer thread gives no sign of life.
@@ -86,6 +88,7 @@ impl LogState {
             Self::NoLog => "no_log",
             Self::Unreadable(_) => "unknown",
             Self::Opening => "opening",
+            Self::PageGone => "page_gone",
             Self::Running => "running",
             Self::Hung(_) => "hung",
             Self::Died { .. } => "died",
@@ -113,7 +116,7 @@ fn without_page(facts: &Facts) -> LogState {
     match (&facts.dir, &facts.lock) {
         (Found::Unknown(reason), _) => LogState::Unreadable(reason.clone()),
         (_, Lock::Unknown(reason)) => LogState::Unreadable(reason.clone()),
-        (_, Lock::Held) => LogState::Opening,
+        (_, Lock::Held) => LogState::PageGone,
         (_, Lock::Free) => LogState::NoLog,
     }
 }

@@ -148,12 +148,17 @@ fn a_clean_stop_is_a_warning_unless_nothing_else_was_expected() {
 fn a_log_that_is_being_opened_is_neither_stopped_nor_hung() {
     let reopened = Situation::well().stopped(300).with(|s| s.facts.lock = Lock::Held);
     state(&reopened.report(), "opening", Warning, "being opened");
-    let first = Situation::well().with(|s| s.facts.active = Found::No);
-    state(&first.report_without(Page::Missing), "opening", Warning, "there is no status page");
     let rebooted = Situation::well().silent(300).set(Word::BootId, 1);
     state(&rebooted.report(), "opening", Warning, "being opened");
     let unpublished = Situation::well().set(Word::HeartbeatBootMs, 0).set(Word::State, 0);
     state(&unpublished.report(), "opening", Warning, "being opened");
+}
+
+#[test]
+fn a_writer_whose_page_was_deleted_is_critical() {
+    let report = Situation::well().report_without(Page::Missing);
+    state(&report, "page_gone", Critical, "a writer runs, its status page is gone");
+    assert_eq!(check_of(&report, WriteBuffer).status, Unknown);
 }
 
 #[test]

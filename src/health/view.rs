@@ -69,7 +69,7 @@ impl View<'_> {
         let Some(page) = self.page() else {
             let message = match self.state {
                 LogState::Unreadable(_) => "not known; the status page cannot be read",
-                LogState::Opening => "not known yet; the log is being opened",
+                LogState::PageGone => "not known; the status page is gone",
                 _ => "not known; there is no log yet",
             };
             return Verdict::new(Status::Unknown, message, Vec::new()).into_check(component);

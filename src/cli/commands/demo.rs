@@ -33,9 +33,12 @@ pub(crate) fn run(context: &Context, args: &DemoArgs) -> Result<u8, CliError> {
         .prefix("auditctl-demo-")
         .tempdir()
         .map_err(|error| CliError::io("make a directory in", std::env::temp_dir(), &error))?;
-    let demo = Demo::new(context, dir.path())?;
+    let path = dir.path().to_path_buf();
+    let demo = Demo::new(context, &path)?;
     let result = demo.play();
-    let path = if args.keep { dir.keep() } else { dir.path().to_path_buf() };
+    if args.keep {
+        let _ = dir.keep();
+    }
     let facts = result?;
     if context.json {
         context.print(&facts.to_string())?;

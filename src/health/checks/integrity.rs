@@ -52,7 +52,13 @@ fn judge(view: &View<'_>, page: &StatusSnapshot) -> Verdict {
         age_metric,
         Metric::new("checkpoint_size", size),
         Metric::new("durable_records", page.get(Word::DurableSeq)),
-        Metric::new("lost_records", page.get(Word::LostRecords)),
+        Metric::perf(
+            "unsigned_records",
+            page.get(Word::NextSeq).saturating_sub(size),
+            "unsigned_records",
+            Unit::None,
+        ),
+        Metric::perf("lost_records", page.get(Word::LostRecords), "lost_records", Unit::None),
         Metric::new("damage", page.damage().map(Damage::as_str)),
         Metric::new("damage_time", page.time(Word::DamageAt).map(|at| at.to_string())),
     ];

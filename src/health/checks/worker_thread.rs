@@ -24,7 +24,8 @@ fn judge(view: &View<'_>) -> (Status, String, String) {
     match view.state {
         LogState::NoLog => no_log(view),
         LogState::Unreadable(reason) => unreadable(view, reason),
-        LogState::Opening => opening(view),
+        LogState::Opening => opening(),
+        LogState::PageGone => page_gone(),
         LogState::Running => (Status::Healthy, running(view, pid), String::new()),
         LogState::Hung(hung) => hung_writer(hung, pid),
         LogState::Died { at, rebooted } => {
@@ -92,15 +93,16 @@ fn unreadable(view: &View<'_>, reason: &str) -> (Status, String, String) {
     (Status::Unknown, format!("cannot be told; {reason}"), hint.to_owned())
 }
 
-fn opening(view: &View<'_>) -> (Status, String, String) {
-    let message = if view.page().is_some() {
-        "the log is being opened; a writer holds the lock and has published nothing yet"
-    } else {
-        "the log is being opened; a writer holds the lock, and there is no status page"
-    };
-    let hint = "look again in a moment; if it stays so, restart the writer: the page may have \
-                been deleted under it";
-    (Status::Warning, message.to_owned(), hint.to_owned())
+fn opening() -> (Status, String, String) {
+    let message = "the log is being opened; a writer holds the lock and has published nothing yet";
+    (Status::Warning, message.to_owned(), "look again in a moment".to_owned())
+}
+
+fn page_gone() -> (Status, String, String) {
+    let message = "a writer runs, its status page is gone; how it is cannot be told";
+    let hint = "was audit.status or the log directory deleted? restart the writer: it makes the \
+                page again";
+    (Status::Critical, message.to_owned(), hint.to_owned())
 }
 
 fn running(view: &View<'_>, pid: u64) -> String {
