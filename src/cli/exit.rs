@@ -39,8 +39,9 @@ pub(super) struct CliError {
     /// What to do.
     pub hint: Option<String>,
     /// More keys for the JSON document, such as how much was done before.
-    pub extra: Map<String, Value>,
-    causes: Vec<String>,
+    pub extra: Box<Map<String, Value>>,
+    /// What caused it, outermost first, where the message does not say it.
+    pub causes: Box<[String]>,
 }
 
 impl CliError {
@@ -52,8 +53,8 @@ impl CliError {
             message: message.into(),
             path: None,
             hint: None,
-            extra: Map::new(),
-            causes: Vec::new(),
+            extra: Box::default(),
+            causes: Box::default(),
         }
     }
 
@@ -83,6 +84,11 @@ impl CliError {
         Self::new("broken_pipe", Exit::Ok, "")
     }
 
+    /// Whether it is one only in name: the reader has had enough.
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        self.kind == "broken_pipe"
+    }
+
     /// The document for `--json`.
     #[must_use]
     pub(super) fn document(&self) -> Value {
@@ -94,7 +100,7 @@ impl CliError {
             "hint": self.hint,
         }});
         if let Value::Object(map) = &mut document {
-            map.extend(self.extra.clone());
+            map.extend((*self.extra).clone());
         }
         document
     }
@@ -125,7 +131,7 @@ impl From<OpenError> for CliError {
         };
         let message = error.to_string();
         let mut new = Self::new(kind, exit, message);
-        new.causes = causes(&error, &new.message);
+        new.causes = causes(&error, &new.message).into();
         match error {
             OpenError::Locked { path } => {
                 new.path = Some(path);

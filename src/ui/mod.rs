@@ -14,4 +14,4 @@ mod tests;
 pub use exposition::prometheus;
 pub use human::{health_human, health_human_line};
 pub use json::{health_json, health_json_line};
-pub use nagios::health_nagios;
+pub use nagios::{health_nagios, plugin_failure};

@@ -2,7 +2,7 @@
 //! after the `|` (<https://nagios-plugins.org/doc/guidelines.html>).
 
 use crate::audit::sanitize::escape_for_terminal;
-use crate::health::{Check, HealthReport, Limit, Metric, Perf, Status, Unit, Value};
+use crate::health::{Check, Component, HealthReport, Limit, Metric, Perf, Status, Unit, Value};
 
 /// What stands before the `|` has to be shorter than this: pagers and SMS cut it.
 const LINE_CHARS: usize = 79;
@@ -19,13 +19,23 @@ pub fn health_nagios(report: &HealthReport) -> String {
     format!("AUDIT {line} | {}", perf.join(" "))
 }
 
+/// `AUDIT UNKNOWN - …`: what a plugin says that could not check at all.
+#[must_use]
+pub fn plugin_failure(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default().replace('|', "/");
+    cut(&format!("AUDIT UNKNOWN - {}", escape_for_terminal(&line)), LINE_CHARS)
+}
+
 /// `CRITICAL - worker_thread: hung in fdatasync for 7 s`, with as many problems
 /// as there is room for, the worst first; no line end, no `|`.
 pub(super) fn headline(report: &HealthReport, room: usize) -> String {
     let mut text = format!("{} - ", word(report.status));
     let mut problems: Vec<&Check> =
         report.checks.iter().filter(|check| check.status != Status::Healthy).collect();
-    problems.sort_by_key(|check| std::cmp::Reverse(check.status));
+    // Of equals the writer's own: the others often only follow from it.
+    problems.sort_by_key(|check| {
+        (std::cmp::Reverse(check.status), check.component != Component::WorkerThread)
+    });
     let Some((first, others)) = problems.split_first() else {
         text.push_str(&format!("{} checks healthy", report.summary.total_checks));
         return text;

@@ -36,6 +36,12 @@ impl Printer {
         Self { quiet, verbose, color }
     }
 
+    /// For what is said before the flags are known.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { quiet: false, verbose: false, color: false }
+    }
+
     /// Whether data on stdout may be coloured.
     #[must_use]
     pub fn color(&self) -> bool {

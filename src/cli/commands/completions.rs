@@ -20,6 +20,12 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn run(context: &Context, args: &CompletionsArgs) -> Result<u8, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut crate::cli::command(), "auditctl", &mut script);
-    context.print(&String::from_utf8_lossy(&script))?;
+    let script = String::from_utf8_lossy(&script);
+    if context.json {
+        let document = serde_json::json!({ "shell": args.shell.to_string(), "script": script });
+        context.print(&document.to_string())?;
+    } else {
+        context.print(&script)?;
+    }
     Ok(0)
 }

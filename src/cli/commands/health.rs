@@ -5,25 +5,28 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::audit::LogPaths;
 use crate::cli::context::Context;
-use crate::cli::exit::{CliError, Exit};
-use crate::clock::SystemClock;
+use crate::cli::exit::CliError;
+use crate::cli::outcome::Reader;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::fsio::OsFs;
-use crate::health::{self, Health, Status};
+use crate::health::{self, Health, HealthReport, Status};
 use crate::ui;
 
 /// Check the running writer, from its status page; never disturbs it.
 ///
 /// Takes no lock, starts no writer, reads no log bodies: milliseconds whatever
 /// the log's size. Exit codes as Nagios wants them: 0 OK, 1 WARNING, 2 CRITICAL,
-/// 3 UNKNOWN (also for a wrong command line or setting).
+/// 3 UNKNOWN (also for a wrong command line or setting). The overall status is
+/// the worst check's: critical, warning, unknown, healthy.
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
     /// How to say it [default: human; json with --json]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Check again every so many seconds, until Ctrl-C
+    /// Check again every so many seconds, a line each time, until Ctrl-C
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     watch: Option<Duration>,
 }
@@ -47,38 +50,64 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(crate) fn run(context: &Context, args: &HealthArgs) -> Result<u8, CliError> {
-    let settings = context.settings(&[])?;
-    let format = match (args.format, context.json) {
-        (Some(format), true) if format != Format::Json => {
-            return Err(CliError::usage("--json and another --format contradict each other"));
+impl HealthArgs {
+    /// Who is told on stdout when nothing could be checked.
+    pub(crate) fn reader(&self, json: bool) -> Reader {
+        match self.format {
+            _ if json => Reader::Json,
+            Some(Format::Json) => Reader::Json,
+            // A textfile must hold metrics or nothing.
+            Some(Format::Prometheus) => Reader::Data,
+            Some(Format::Human | Format::Nagios) | None => Reader::Plugin,
         }
-        (_, true) => Format::Json,
-        (format, false) => format.unwrap_or(Format::Human),
-    };
-    loop {
-        let health = check_in_time(&settings)?;
-        let text = match format {
-            Format::Human => ui::health_human(&health.report, context.printer.color()),
-            // While watching, a line is a sample.
-            Format::Json if args.watch.is_some() => compact(&ui::health_json(&health.report)),
-            Format::Json => ui::health_json(&health.report),
-            Format::Nagios => ui::health_nagios(&health.report),
-            Format::Prometheus => ui::prometheus(&health.report, health.snapshot.as_ref(), false),
+    }
+
+    fn format(&self, json: bool) -> Result<Format, CliError> {
+        let format = match (self.format, json) {
+            (Some(format), true) if format != Format::Json => {
+                return Err(CliError::usage("--json and another --format contradict each other"));
+            }
+            (_, true) => Format::Json,
+            (format, false) => format.unwrap_or(Format::Human),
         };
-        context.print(&text)?;
+        if format == Format::Prometheus && self.watch.is_some() {
+            return Err(CliError::usage(
+                "--watch prints lines, --format prometheus is a whole file",
+            )
+            .hint("run it from cron, or scrape the collector's /metrics"));
+        }
+        Ok(format)
+    }
+}
+
+pub(crate) fn run(context: &Context, args: &HealthArgs) -> Result<u8, CliError> {
+    let format = args.format(context.json)?;
+    let settings = context.settings(&[])?;
+    loop {
+        let health = check_in_time(&settings);
+        let text = render(&health, format, args.watch.is_some(), context.printer.color());
+        let code = exit_code(health.report.status);
+        match context.print(&text) {
+            // A reader that has had enough changes nothing about the log.
+            Err(error) if error.is_broken_pipe() => return Ok(code),
+            printed => printed?,
+        }
         match args.watch {
-            None => return Ok(exit_code(health.report.status)),
+            None => return Ok(code),
             Some(every) => std::thread::sleep(every),
         }
     }
 }
 
-fn compact(json: &str) -> String {
-    match serde_json::from_str::<&serde_json::value::RawValue>(json) {
-        Ok(raw) => crate::audit::sanitize::compact_object(raw.get())
-            .map_or_else(|_| json.to_owned(), std::borrow::Cow::into_owned),
-        Err(_) => json.to_owned(),
+fn render(health: &Health, format: Format, watching: bool, color: bool) -> String {
+    let report = &health.report;
+    match format {
+        Format::Human if watching => ui::health_human_line(report, color),
+        Format::Human => ui::health_human(report, color),
+        Format::Json if watching => ui::health_json_line(report),
+        Format::Json => ui::health_json(report),
+        Format::Nagios => ui::health_nagios(report),
+        Format::Prometheus => ui::prometheus(report, health.snapshot.as_ref(), false),
     }
 }
 
@@ -92,21 +121,23 @@ fn exit_code(status: Status) -> u8 {
 }
 
 /// The check in a thread of its own: a file system that hangs must not hang the
-/// plugin, whose caller would only learn that it took too long.
-fn check_in_time(settings: &Settings) -> Result<Health, CliError> {
+/// plugin, whose caller would only learn that it took too long. The thread ends
+/// with the process.
+fn check_in_time(settings: &Settings) -> Health {
     let (sender, receiver) = mpsc::sync_channel(1);
     let deadline = settings.health.deadline;
-    let settings = settings.clone();
-    std::thread::spawn(move || {
+    let thread_settings = settings.clone();
+    let started = std::thread::Builder::new().name("health".to_owned()).spawn(move || {
         // Nobody waits any more after the deadline.
-        let _ = sender.send(health::check(&settings, &OsFs, &SystemClock));
+        let _ = sender.send(health::check(&thread_settings, &OsFs, &SystemClock));
     });
-    receiver.recv_timeout(deadline).map_err(|_| {
-        CliError::new(
-            "deadline",
-            Exit::Failed,
-            format!("no answer from the file system within {} s", deadline.as_secs_f64()),
-        )
-        .hint("a network or failing disk below the log directory? see `health.deadline`")
+    if started.is_err() {
+        // No room for a thread: better without a deadline than not at all.
+        return health::check(settings, &OsFs, &SystemClock);
+    }
+    receiver.recv_timeout(deadline).unwrap_or_else(|_| {
+        let file = LogPaths::new(&settings.log_dir).active();
+        let report = HealthReport::timed_out(SystemClock.now(), file, deadline);
+        Health { report, snapshot: None }
     })
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::cli::context::Context;
-use crate::cli::exit::CliError;
+use crate::cli::exit::{CliError, Exit};
 use crate::fsio::{Fs, OsFs, replace_file};
 
 /// Print the manual page, or write all pages to a directory.
@@ -21,39 +22,46 @@ pub(crate) struct ManArgs {
 pub(crate) fn run(context: &Context, args: &ManArgs) -> Result<u8, CliError> {
     let command = crate::cli::command().disable_help_subcommand(true);
     let Some(dir) = &args.dir else {
-        context.print(&String::from_utf8_lossy(&page(command, dir_of(args))?))?;
+        let page = page(command)?;
+        let page = String::from_utf8_lossy(&page);
+        let text = if context.json { json!({ "page": page }).to_string() } else { page.into() };
+        context.print(&text)?;
         return Ok(0);
     };
     OsFs.create_dir_all(dir).map_err(|error| CliError::io("make", dir, &error))?;
-    let mut built = command.clone();
-    built.build();
-    let mut pages = vec![("auditctl.1".to_owned(), command)];
-    for subcommand in built.get_subcommands() {
-        let name = format!("auditctl-{}", subcommand.get_name());
-        let named = subcommand.clone().name(leak_free(&name)).version(env!("CARGO_PKG_VERSION"));
-        pages.push((format!("{name}.1"), named));
-    }
-    for (name, command) in pages {
+    let mut written = Vec::new();
+    for (name, command) in pages(command) {
         let path = dir.join(name);
-        let text = page(command, &path)?;
+        let text = page(command)?;
         replace_file(&OsFs, &path, &text).map_err(|error| CliError::io("write", &path, &error))?;
+        written.push(path);
+    }
+    if context.json {
+        let written: Vec<_> = written.iter().map(|path| path.to_string_lossy()).collect();
+        context.print(&json!({ "written": written }).to_string())?;
+    } else {
+        context.printer.note(&format!("{} pages written to {}", written.len(), dir.display()));
     }
     Ok(0)
 }
 
-fn dir_of(args: &ManArgs) -> &std::path::Path {
-    args.dir.as_deref().unwrap_or(std::path::Path::new("stdout"))
+/// `auditctl.1`, `auditctl-health.1`, …
+fn pages(command: clap::Command) -> Vec<(String, clap::Command)> {
+    let mut built = command.clone();
+    built.build();
+    let of_subcommand = |subcommand: &clap::Command| {
+        let name = format!("auditctl-{}", subcommand.get_name());
+        let page = subcommand.clone().name(name.clone()).version(env!("CARGO_PKG_VERSION"));
+        (format!("{name}.1"), page)
+    };
+    let subcommands: Vec<_> = built.get_subcommands().map(of_subcommand).collect();
+    std::iter::once(("auditctl.1".to_owned(), command)).chain(subcommands).collect()
 }
 
-/// clap takes names as owned text with its `string` feature.
-fn leak_free(name: &str) -> clap::builder::Str {
-    name.to_owned().into()
-}
-
-fn page(command: clap::Command, path: &std::path::Path) -> Result<Vec<u8>, CliError> {
+fn page(command: clap::Command) -> Result<Vec<u8>, CliError> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(command)
-        .render(&mut text)
-        .map_err(|error| CliError::io("render", path, &error))?;
+    clap_mangen::Man::new(command).render(&mut text).map_err(|error| {
+        CliError::new("man", Exit::Failed, format!("cannot make the manual page: {error}"))
+    })?;
     Ok(text)
 }

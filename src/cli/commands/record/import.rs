@@ -90,7 +90,7 @@ pub(super) fn run(
     let closed = sink.close();
     let told = |mut error: CliError| {
         error.message = format!("{}; {} before that, all durable", error.message, tally.text());
-        error.extra = tally.document();
+        *error.extra = tally.document();
         error
     };
     outcome.map_err(told)?;
