@@ -12,11 +12,11 @@ use crate::ui::printer::{ColorChoice, Printer};
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// A setting given as a flag: key, value, flag.
-pub type Override = (String, String, String);
+pub(super) type Override = (String, String, String);
 
 /// What every command needs.
 #[derive(Debug)]
-pub struct Context {
+pub(super) struct Context {
     /// Data to stdout, messages to stderr.
     pub printer: Printer,
     /// Whether stdout holds one JSON document.
@@ -27,7 +27,7 @@ pub struct Context {
 impl Context {
     /// From the global flags.
     #[must_use]
-    pub fn new(global: Global) -> Self {
+    pub(super) fn new(global: Global) -> Self {
         let choice = match global.color {
             ColorArg::Auto => ColorChoice::Auto,
             ColorArg::Always => ColorChoice::Always,
@@ -44,13 +44,13 @@ impl Context {
     ///
     /// # Errors
     /// All problems at once, exit 2.
-    pub fn settings(&self, overrides: &[Override]) -> Result<Settings, CliError> {
+    pub(super) fn settings(&self, overrides: &[Override]) -> Result<Settings, CliError> {
         load(&self.global, overrides)
     }
 
     /// What loads the settings again, for SIGHUP.
     #[must_use]
-    pub fn loader(
+    pub(super) fn loader(
         &self,
         overrides: Vec<Override>,
     ) -> impl Fn() -> Result<Settings, CliError> + Send + Sync + 'static {
@@ -62,7 +62,7 @@ impl Context {
     ///
     /// # Errors
     /// When stdout does not take it.
-    pub fn print(&self, text: &str) -> Result<(), CliError> {
+    pub(super) fn print(&self, text: &str) -> Result<(), CliError> {
         self.printer.data(text).map_err(|error| stdout_error(&error))
     }
 }

@@ -10,7 +10,7 @@ use crate::config::ConfigErrors;
 /// What the process ends with. `health` alone has Nagios's codes instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(super) enum Exit {
     /// It worked.
     Ok = 0,
     /// Looked, and found something bad.
@@ -27,7 +27,7 @@ pub enum Exit {
 
 /// Why a command failed.
 #[derive(Debug)]
-pub struct CliError {
+pub(super) struct CliError {
     /// A stable name for scripts.
     pub kind: &'static str,
     /// The exit code.
@@ -45,7 +45,7 @@ pub struct CliError {
 
 impl CliError {
     /// An error of a kind.
-    pub fn new(kind: &'static str, exit: Exit, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: &'static str, exit: Exit, message: impl Into<String>) -> Self {
         Self {
             kind,
             exit,
@@ -58,12 +58,12 @@ impl CliError {
     }
 
     /// A usage error.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new("usage", Exit::Usage, message)
     }
 
     /// An I/O error on a path.
-    pub fn io(action: &str, path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
+    pub(super) fn io(action: &str, path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
         let path = path.into();
         let mut new =
             Self::new("io", Exit::Failed, format!("cannot {action} {}: {error}", path.display()));
@@ -73,7 +73,7 @@ impl CliError {
 
     /// Adds what to do.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -85,7 +85,7 @@ impl CliError {
 
     /// The document for `--json`.
     #[must_use]
-    pub fn document(&self) -> Value {
+    pub(super) fn document(&self) -> Value {
         let mut document = json!({ "error": {
             "kind": self.kind,
             "message": self.message,

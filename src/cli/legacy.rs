@@ -9,7 +9,7 @@ const FLAGS: [&str; 17] = [
 
 /// The message, if the first argument is one of auditctl(8)'s.
 #[must_use]
-pub fn notice(first: Option<&str>) -> Option<String> {
+pub(super) fn notice(first: Option<&str>) -> Option<String> {
     let flag = first.filter(|flag| FLAGS.contains(flag))?;
     Some(format!(
         "auditctl: `{flag}` belongs to auditctl(8), the Linux kernel audit tool; this is another \

@@ -7,6 +7,7 @@ mod legacy;
 mod open;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -90,7 +91,7 @@ enum Command {
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let first = args.get(1).and_then(|arg| arg.to_str());
     if let Some(notice) = legacy::notice(first) {
-        eprintln!("{notice}");
+        let _ = writeln!(std::io::stderr(), "{notice}");
         return code(Exit::Usage as u8);
     }
     let parsed = match Cli::try_parse_from(&args) {
@@ -158,7 +159,8 @@ fn usage_error(args: &[OsString], error: &clap::Error) -> ExitCode {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default();
         let message = message.strip_prefix("error: ").unwrap_or(message);
-        println!("{}", CliError::usage(message).document());
+        // Whoever does not read it has the exit code.
+        let _ = writeln!(std::io::stdout(), "{}", CliError::usage(message).document());
     }
     let is_health = args.iter().skip(1).any(|arg| arg == "health");
     code(if is_health { 3 } else { Exit::Usage as u8 })
