@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use crate::fsio::{Fs, OsFs};
 
 /// A token shorter than this can be guessed.
-pub const MIN_TOKEN_CHARS: usize = 16;
+pub(super) const MIN_TOKEN_CHARS: usize = 16;
 
 /// Why a token file cannot be used; never says what is in it.
 #[derive(Debug, thiserror::Error)]

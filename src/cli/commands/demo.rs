@@ -165,7 +165,8 @@ impl<'a> Demo<'a> {
     fn send_all(&self) -> Result<u64, CliError> {
         let started: Vec<Child> = (0..SENDERS)
             .map(|sender| {
-                self.command(&["record", "--json", "--file"])
+                self.command(&["record", "--json"])
+                    .arg("--file")
                     .arg(self.part(sender))
                     .stdout(Stdio::piped())
                     .spawn()
