@@ -37,7 +37,7 @@ fn state(report: &HealthReport, state: &str, overall: Status, worker: &str) {
 #[test]
 fn a_writer_that_runs_is_well_in_every_respect() {
     let report = Situation::well().report();
-    state(&report, "running", Healthy, "running for 60 min; collector, process 4242, idle");
+    state(&report, "running", Healthy, "running (pid 4242) for 60 min; collector, idle");
     assert_eq!(report.uptime_seconds, Some(3_600));
     assert_eq!(report.summary.healthy, 8);
     assert!(report.metadata.hints.is_empty());

@@ -87,8 +87,7 @@ fn perf_of(metric: &Metric) -> Option<String> {
     let value = match &metric.value {
         Value::Count(count) => format!("{count}{}", uom(*unit)),
         Value::Number(number) => format!("{}{}", decimal(*number), uom(*unit)),
-        Value::Missing => "U".to_owned(),
-        Value::Text(_) => return None,
+        Value::Missing | Value::Text(_) => return None,
     };
     let max = max.map(|max| max.to_string()).unwrap_or_default();
     let text = format!("'{label}'={value};{};{};0;{max}", range(*warn), range(*critical));

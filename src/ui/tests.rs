@@ -2,7 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use super::{health_human, health_human_line, health_json, health_nagios, prometheus};
+use super::{
+    health_human, health_human_line, health_json, health_nagios, plugin_failure, prometheus,
+};
 use crate::audit::status::{Ring, StatusPage, StatusSnapshot, Word};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::config::Settings;
@@ -97,7 +99,7 @@ fn nagios_gets_one_short_line_and_its_performance_data() {
     assert_eq!(
         health_nagios(&hung),
         "AUDIT CRITICAL - worker_thread: hung in fdatasync for 7 s | \
-         'write_buffer'=3;500;800;0;1000 'disk_free'=5B;10:;2.5:;0 'age'=0.25s;;;0 'rate'=U;;;0"
+         'write_buffer'=3;500;800;0;1000 'disk_free'=5B;10:;2.5:;0 'age'=0.25s;;;0"
     );
 }
 
@@ -117,6 +119,26 @@ fn the_worst_problem_leads_the_line_and_what_has_no_room_is_counted() {
     });
     let line = health_nagios(&all);
     assert!(line.chars().count() < 80 && line.ends_with("..."), "{line}");
+}
+
+#[test]
+fn of_equal_problems_the_writers_own_leads() {
+    let died = report(|checks| {
+        trouble(checks, Component::WriteBuffer, Status::Critical, "801 events wait");
+        trouble(checks, Component::WorkerThread, Status::Critical, "died 3 min ago; x");
+    });
+    let line = health_nagios(&died);
+    assert_eq!(
+        line,
+        "AUDIT CRITICAL - worker_thread: died 3 min ago, write_buffer: 801 events wait"
+    );
+}
+
+#[test]
+fn a_plugin_that_cannot_check_says_so_on_one_short_line() {
+    let line = plugin_failure(&format!("bad | setting\nmore{}", "x".repeat(200)));
+    assert_eq!(line, "AUDIT UNKNOWN - bad / setting");
+    assert!(plugin_failure(&"x".repeat(200)).len() < 80);
 }
 
 #[test]

@@ -4,4 +4,5 @@ mod architecture;
 mod documents;
 mod engine;
 mod faults;
+mod health_cli;
 mod support;

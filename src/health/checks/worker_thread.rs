@@ -110,7 +110,7 @@ fn running(view: &View<'_>, pid: u64) -> String {
     let page = view.page();
     let mode = page.and_then(StatusSnapshot::mode).map_or("writer", |mode| mode.as_str());
     let doing = page.and_then(StatusSnapshot::activity).map_or("busy", Activity::as_str);
-    format!("running for {uptime}; {mode}, process {pid}, {doing}")
+    format!("running (pid {pid}) for {uptime}; {mode}, {doing}")
 }
 
 fn hung_writer(hung: &Hung, pid: u64) -> (Status, String, String) {
