@@ -1,1 +1,55 @@
-//! (module)
+//! How the log and its writer are, seen from any process.
+//!
+//! [`check`] looks once and judges. It takes no lock, starts no writer, asks
+//! nobody and reads neither records nor the manifest: the writer's status page,
+//! whether the lock is held, and what a few files are. Milliseconds, whatever
+//! the size of the log; on a full disk and beside a writer that hangs too.
+//!
+//! Only `gather` looks; the rest turns what it saw into words.
+
+mod checks;
+mod gather;
+mod liveness;
+mod report;
+mod wording;
+
+pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
+
+use crate::audit::status::StatusSnapshot;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::fsio::Fs;
+
+use gather::{Facts, Page};
+
+/// What [`check`] found.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The judgement.
+    pub report: HealthReport,
+    /// The status page it was made from; `None` when there was none to read.
+    /// For metrics.
+    pub snapshot: Option<StatusSnapshot>,
+}
+
+/// Looks at the log in `settings.log_dir` and judges it by `settings.health` and
+/// `settings.disk`. Never fails: what cannot be seen is [`Status::Unknown`], with
+/// the reason.
+#[must_use]
+pub fn check(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Health {
+    let facts = gather::gather(&settings.log_dir, fs, clock);
+    let report = judge(&facts, settings);
+    let snapshot = match facts.page {
+        Page::Read(page) => Some(page),
+        _ => None,
+    };
+    Health { report, snapshot }
+}
+
+fn judge(facts: &Facts, settings: &Settings) -> HealthReport {
+    let liveness = liveness::of(facts, settings);
+    let checks = checks::all(facts, settings, liveness);
+    let metadata = checks::metadata(facts, settings, liveness);
+    let uptime = liveness::uptime_seconds(facts, liveness);
+    HealthReport::new(facts.now, uptime, checks, metadata)
+}
