@@ -5,8 +5,6 @@ mod health;
 mod nagios;
 mod prometheus;
 mod style;
-#[cfg(test)]
-mod tests;
 
 pub use health::{health_human, health_json};
 pub use nagios::health_nagios;

@@ -53,94 +53,65 @@ fn shortened(text: &str) -> String {
     format!("{}...", kept.trim_end())
 }
 
-/// One label with its bounds; an empty bound is one that there is not.
-struct Datum {
-    label: &'static str,
-    component: &'static str,
-    metric: &'static str,
-    unit: &'static str,
+/// From where on it alerts; empty where nothing does.
+#[derive(Default)]
+struct Bounds {
     warn: String,
     critical: String,
     max: String,
 }
 
-fn perfdata(report: &HealthReport, settings: &Settings) -> Vec<String> {
-    let mut data: Vec<String> = data(report, settings)
-        .iter()
-        .filter_map(|datum| {
-            let value = report.check(datum.component)?.number(datum.metric)?;
-            Some(format!(
-                "'{}'={value}{};{};{};0;{}",
-                datum.label, datum.unit, datum.warn, datum.critical, datum.max
-            ))
-        })
-        .collect();
-    if let Some(seconds) = report.uptime_seconds {
-        data.push(format!("'uptime'={seconds}s;;;0;"));
+impl Bounds {
+    fn above(warn: impl ToString, critical: impl ToString) -> Self {
+        Self { warn: warn.to_string(), critical: critical.to_string(), max: String::new() }
     }
-    data
+
+    fn critical(critical: f64) -> Self {
+        Self { critical: critical.to_string(), ..Self::default() }
+    }
+
+    fn max(self, max: Option<f64>) -> Self {
+        Self { max: max.map_or_else(String::new, |max| max.to_string()), ..self }
+    }
 }
 
-fn data(report: &HealthReport, settings: &Settings) -> Vec<Datum> {
+fn perfdata(report: &HealthReport, settings: &Settings) -> Vec<String> {
     let limits = &settings.health;
-    let datum = |label, component, metric, unit, warn: String, critical: String| Datum {
-        label,
-        component,
-        metric,
-        unit,
-        warn,
-        critical,
-        max: String::new(),
+    let number = |component, metric| report.check(component).and_then(|check| check.number(metric));
+    let mut data = Vec::new();
+    let mut add = |label: &str, unit: &str, value: Option<f64>, bounds: Bounds| {
+        let Bounds { warn, critical, max } = bounds;
+        // What is not known is left out: 0 would be a value.
+        data.extend(
+            value.map(|value| format!("'{label}'={value}{unit};{warn};{critical};0;{max}")),
+        );
     };
-    let none = String::new;
-    let metric = |component, metric| {
-        report
-            .check(component)
-            .and_then(|check| check.number(metric))
-            .map_or_else(String::new, |value| value.to_string())
-    };
-    let below = |metric_name| match metric("disk_space", metric_name) {
-        text if text.is_empty() => text,
-        text => format!("{text}:"),
-    };
-    let warn_critical = |warn: u64, critical: u64| (warn.to_string(), critical.to_string());
-    let (buffer_warn, buffer_critical) =
-        warn_critical(limits.write_buffer_warn, limits.write_buffer_critical);
-    let (log_warn, log_critical) =
-        warn_critical(limits.log_bytes_warn.0, limits.log_bytes_critical.0);
-    let (blocked_warn, blocked_critical) =
-        warn_critical(limits.blocked_warn, limits.blocked_critical);
-    let (invalid_warn, invalid_critical) =
-        warn_critical(limits.validation_errors_warn, limits.validation_errors_critical);
-    let (security_warn, security_critical) =
-        warn_critical(limits.security_warn, limits.security_critical);
-    vec![
-        Datum {
-            max: metric("write_buffer", "capacity_events"),
-            ..datum("write_buffer", "write_buffer", "events", "", buffer_warn, buffer_critical)
-        },
-        datum("events", "worker_thread", "accepted", "c", none(), none()),
-        datum("durable_events", "worker_thread", "durable", "c", none(), none()),
-        datum("heartbeat_age", "worker_thread", "heartbeat_age_seconds", "s", none(),
-            limits.hung_after.as_secs_f64().to_string()),
-        datum("sync_mean", "worker_thread", "sync_mean_ms", "ms", none(), none()),
-        datum("log_size", "log_file", "bytes", "B", log_warn, log_critical),
-        datum("blocked_last_hour", "rate_limiting", "blocked_last_hour", "", blocked_warn,
-            blocked_critical),
-        datum("invalid_last_hour", "security", "validation_errors_last_hour", "", invalid_warn,
-            invalid_critical),
-        datum("security_last_hour", "security", "security_events_last_hour", "", security_warn,
-            security_critical),
-        Datum {
-            max: "100".to_owned(),
-            ..datum("cache_hit_rate", "query_cache", "hit_rate_percent", "%", none(), none())
-        },
-        Datum {
-            max: metric("disk_space", "total_bytes"),
-            ..datum("disk_available", "disk_space", "available_bytes", "B",
-                below("warn_below_bytes"), below("critical_below_bytes"))
-        },
-        datum("checkpoint_age", "integrity", "checkpoint_age_seconds", "s", none(),
-            limits.checkpoint_age_critical.as_secs_f64().to_string()),
-    ]
+
+    let buffer = Bounds::above(limits.write_buffer_warn, limits.write_buffer_critical)
+        .max(number("write_buffer", "capacity_events"));
+    add("write_buffer", "", number("write_buffer", "events"), buffer);
+    let worker = |metric| number("worker_thread", metric);
+    add("events", "c", worker("accepted"), Bounds::default());
+    add("durable_events", "c", worker("durable"), Bounds::default());
+    let hung = Bounds::critical(limits.hung_after.as_secs_f64());
+    add("heartbeat_age", "s", worker("heartbeat_age_seconds"), hung);
+    add("sync_mean", "ms", worker("sync_mean_ms"), Bounds::default());
+    let log = Bounds::above(limits.log_bytes_warn.0, limits.log_bytes_critical.0);
+    add("log_size", "B", number("log_file", "bytes"), log);
+    let blocked = Bounds::above(limits.blocked_warn, limits.blocked_critical);
+    add("blocked_last_hour", "", number("rate_limiting", "blocked_last_hour"), blocked);
+    let invalid = Bounds::above(limits.validation_errors_warn, limits.validation_errors_critical);
+    add("invalid_last_hour", "", number("security", "validation_errors_last_hour"), invalid);
+    let security = Bounds::above(limits.security_warn, limits.security_critical);
+    add("security_last_hour", "", number("security", "security_events_last_hour"), security);
+    let hits = number("query_cache", "hit_rate_percent");
+    add("cache_hit_rate", "%", hits, Bounds::default().max(Some(100.0)));
+    let disk = |metric| number("disk_space", metric);
+    let below = |metric| disk(metric).map_or_else(String::new, |bytes| format!("{bytes}:"));
+    let free = Bounds::above(below("warn_below_bytes"), below("critical_below_bytes"));
+    add("disk_available", "B", disk("available_bytes"), free.max(disk("total_bytes")));
+    let checkpoint = Bounds::critical(limits.checkpoint_age_critical.as_secs_f64());
+    add("checkpoint_age", "s", number("integrity", "checkpoint_age_seconds"), checkpoint);
+    add("uptime", "s", report.uptime_seconds.map(|seconds| seconds as f64), Bounds::default());
+    data
 }
