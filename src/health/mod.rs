@@ -11,6 +11,10 @@ mod checks;
 mod gather;
 mod liveness;
 mod report;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
 mod wording;
 
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
