@@ -5,6 +5,8 @@ mod health;
 mod nagios;
 mod prometheus;
 mod style;
+#[cfg(test)]
+mod tests;
 
 pub use health::{health_human, health_json};
 pub use nagios::health_nagios;
