@@ -80,7 +80,10 @@ pub fn health_nagios(report: &HealthReport, settings: &Settings) -> String {
     };
     let mut bad: Vec<&Check> =
         report.checks.iter().filter(|check| check.status != Status::Healthy).collect();
-    bad.sort_by_key(|check| std::cmp::Reverse(check.status.severity()));
+    // The worst first; among equals the writer's own state says most.
+    bad.sort_by_key(|check| {
+        (std::cmp::Reverse(check.status.severity()), check.component != "worker_thread")
+    });
     let what = match bad.as_slice() {
         [] => format!("{} checks healthy", report.checks.len()),
         [one] => format!("{}: {}", one.component, one.message),
@@ -89,7 +92,10 @@ pub fn health_nagios(report: &HealthReport, settings: &Settings) -> String {
         }
     };
     let line = shorten(&format!("AUDIT {state} - {}", plain(&what)), NAGIOS_LINE);
-    format!("{line} | {}", perfdata(report, settings))
+    match perfdata(report, settings) {
+        data if data.is_empty() => line,
+        data => format!("{line} | {data}"),
+    }
 }
 
 /// Nothing that would end the line or begin the performance data.
@@ -115,7 +121,12 @@ fn perfdata(report: &HealthReport, settings: &Settings) -> String {
     let limits = &settings.health;
     let value = |component: &str, metric: &str| {
         let check = report.checks.iter().find(|check| check.component == component)?;
-        check.metrics.get(metric).filter(|value| value.is_number()).map(ToString::to_string)
+        let number = check.metrics.get(metric).filter(|value| value.is_number())?;
+        // Three decimals are a microsecond of a millisecond.
+        Some(match number.as_u64() {
+            Some(whole) => whole.to_string(),
+            None => format!("{:.3}", number.as_f64().unwrap_or_default()),
+        })
     };
     let pair = |warn: u64, critical: u64| format!("{warn};{critical};0;");
     let rows = [
