@@ -187,7 +187,9 @@ impl Thread {
             let result = self.store();
             self.outcome(result);
         }
-        self.write_security();
+        if let Err(error) = self.work.security_log.finish() {
+            tracing::warn!(%error, "security_events.log could not be written");
+        }
     }
 
     fn outcome(&mut self, result: io::Result<()>) {

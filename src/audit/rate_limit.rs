@@ -1,312 +1,262 @@
-//! The rate limiter: a token bucket for each source, memory bounded by
-//! forgetting the least recently seen source.
+//! A token bucket for each source, and the bursts of refusals that they cause.
 //!
-//! A refusal says exactly when trying again will succeed. Refusals of a source
-//! are gathered into *bursts*: each becomes one record in the log when it ends.
-//! A forgotten source starts anew with a full bucket.
+//! Buckets are kept by when they are full again (the generic cell rate
+//! algorithm, ITU-T I.371), in whole picoseconds, so that nothing is rounded
+//! from one event to the next. Memory is bounded: the least recently seen source
+//! is forgotten first, and starts with a full bucket when it comes back. What was
+//! refused is never forgotten with it: its burst is still handed out.
 
-use std::collections::HashMap;
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod activity;
+mod bursts;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::hash::RandomState;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lru::LruCache;
 
 use super::options::RateLimit;
 use crate::clock::Timestamp;
+use activity::Activity;
+use bursts::Bursts;
+pub use bursts::OTHER_SOURCES;
 
-/// A burst ends when nothing was refused for so long.
-const BURST_QUIET_US: u64 = 1_000_000;
-/// A burst is recorded after so long even if it goes on.
-const BURST_LONGEST_US: u64 = 60_000_000;
-/// A source counts as active for so long.
-const ACTIVE_US: u64 = 60_000_000;
+const PS_PER_US: u128 = 1_000_000;
+const PS_PER_MS: u128 = 1_000 * PS_PER_US;
+const PS_PER_SECOND: f64 = 1e12;
 
-/// Whether an event may pass.
+/// Whether an event may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It may.
+    /// It may; one token was taken.
     Allowed,
-    /// Its source sends too fast.
+    /// It may not; nothing was taken.
     Refused {
-        /// Trying again after this succeeds, if the source does nothing meanwhile.
+        /// Trying again after this succeeds, unless others of the same source
+        /// were faster; a millisecond less would not do. Whole milliseconds.
         retry_after: Duration,
     },
 }
 
-/// Refusals of one source in a row.
+/// Refusals of one source that belong together: no more than a second between
+/// two of them, and a minute at most from the first to the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Burst {
-    /// The source.
+    /// Who was refused; [`OTHER_SOURCES`] where several had to be put together.
     pub source: String,
-    /// How many were refused.
+    /// How many events.
     pub refused: u64,
-    /// When the first was.
+    /// Wall clock of the first refusal.
     pub first: Timestamp,
-    /// When the last was.
+    /// Wall clock of the last refusal.
     pub last: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    /// Tokens, in millionths, at `at_us`.
-    micro_tokens: u64,
-    at_us: u64,
-    /// Refusals since the log was opened.
-    refused: u64,
-}
-
-#[derive(Debug)]
-struct OpenBurst {
-    refused: u64,
-    first: Timestamp,
-    last: Timestamp,
-    began_us: u64,
-    last_us: u64,
-}
-
-#[derive(Debug)]
-struct State {
-    limit: Option<RateLimit>,
-    buckets: LruCache<String, Bucket>,
-    bursts: HashMap<String, OpenBurst>,
-    top: Option<(String, u64)>,
-}
-
-/// A token bucket for each source.
-#[derive(Debug)]
+/// Limits how fast each source may send. Shared between threads; every call
+/// takes one short lock.
 pub struct RateLimiter(Mutex<State>);
 
-const MICRO: u64 = 1_000_000;
+/// [`RateLimit`] in the units of the arithmetic.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// What one event costs.
+    interval_ps: u128,
+    /// What a full bucket holds.
+    burst_ps: u128,
+    max_sources: usize,
+}
+
+impl Limits {
+    /// Values that make no sense are brought to the nearest that does: at least
+    /// one event in 11 days, a burst of one, one source.
+    fn new(limit: RateLimit) -> Self {
+        // The comparison also catches NaN.
+        let per_second = if limit.per_second > 1e-6 { limit.per_second.min(1e12) } else { 1e-6 };
+        let interval_ps = (PS_PER_SECOND / per_second).round() as u128;
+        Self {
+            interval_ps,
+            burst_ps: interval_ps * u128::from(limit.burst.max(1)),
+            max_sources: limit.max_sources.max(1),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Bucket {
+    /// When it is full again.
+    full_at_ps: u128,
+    /// Refused since the source is remembered.
+    refused: u64,
+    /// The place of its open burst.
+    burst: Option<usize>,
+    /// The second it was last seen in.
+    seen_second: u64,
+}
+
+struct State {
+    limits: Option<Limits>,
+    /// The latest time seen: callers read the clock before they get the lock, so
+    /// theirs may be a little older.
+    now_us: u64,
+    /// Unbounded as far as `LruCache` knows (it would allocate its bound at
+    /// once); `evict` keeps it to `max_sources`. SipHash, since names may be chosen
+    /// by an attacker.
+    buckets: LruCache<Arc<str>, Bucket, RandomState>,
+    bursts: Bursts,
+    activity: Activity,
+    top: Option<(Arc<str>, u64)>,
+}
 
 impl RateLimiter {
-    /// With `None` everything is allowed.
+    /// With `None` everything is allowed, and no source is remembered.
     #[must_use]
     pub fn new(limit: Option<RateLimit>) -> Self {
         Self(Mutex::new(State {
-            limit,
-            buckets: LruCache::unbounded(),
-            bursts: HashMap::new(),
+            limits: limit.map(Limits::new),
+            now_us: 0,
+            buckets: LruCache::unbounded_with_hasher(RandomState::new()),
+            bursts: Bursts::default(),
+            activity: Activity::default(),
             top: None,
         }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Takes a token from the source's bucket, or says when there will be one.
+    /// `now_us` is a monotonic clock in microseconds (any origin, the same for
+    /// every call), `wall` what [`Burst`] says.
+    pub fn check(&self, source: &str, now_us: u64, wall: Timestamp) -> Decision {
+        self.state().check(source, now_us, wall)
+    }
+
+    /// The bursts that have ended since the last call, oldest first; with `force`
+    /// also those that go on. Its cost is that of the bursts, not of the sources.
+    pub fn finished_bursts(&self, now_us: u64, force: bool) -> Vec<Burst> {
+        let mut state = self.state();
+        let now_us = state.advance(now_us);
+        let mut from = 0;
+        while let Some(index) = state.bursts.next_ended(from, now_us, force) {
+            state.end_burst(index);
+            // The last one takes this place: look here again.
+            from = index;
+        }
+        state.bursts.take_ended()
+    }
+
+    /// Sources seen in the last minute, allowed or refused; a source counts for
+    /// 59 to 60 seconds, since it is counted by whole seconds. Those that were
+    /// forgotten for want of room are not in it, so it never exceeds `max_sources`.
+    /// Costs the same however many there are.
+    pub fn active_sources(&self, now_us: u64) -> usize {
+        let mut state = self.state();
+        state.advance(now_us);
+        state.activity.active()
+    }
+
+    /// The source that was refused most since the limiter was made, and how
+    /// often. One that was forgotten meanwhile counts from 0 when it comes back.
+    #[must_use]
+    pub fn top_blocked(&self) -> Option<(String, u64)> {
+        self.state().top.as_ref().map(|(source, count)| (source.to_string(), *count))
+    }
+
+    /// Changes the limits from now on. A bucket keeps what it had, as far as that
+    /// fits the new size. Sources that no
+    /// longer find room are forgotten, and the refusals of all of them stay reported.
+    pub fn set_limits(&self, limit: Option<RateLimit>) {
+        let mut state = self.state();
+        state.limits = limit.map(Limits::new);
+        let keep = state.limits.map_or(0, |limits| limits.max_sources);
+        state.evict(keep);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change leaves the state usable, so a panic elsewhere is no reason
+        // to let nobody in.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Changes the limits; buckets keep what they hold, up to the new burst.
-    pub fn set_limits(&self, limit: Option<RateLimit>) {
-        self.lock().limit = limit;
-    }
-
-    /// Takes a token of the source, if it has one.
-    pub fn check(&self, source: &str, now_us: u64, wall: Timestamp) -> Decision {
-        let mut state = self.lock();
-        let Some(limit) = state.limit else { return Decision::Allowed };
-        let full = u64::from(limit.burst.max(1)) * MICRO;
-        let Some(bucket) = state.buckets.get_mut(source) else {
-            state.remember(source, limit.max_sources, full - MICRO, now_us);
-            return Decision::Allowed;
-        };
-        let gained = refill(limit.per_second, now_us.saturating_sub(bucket.at_us));
-        let tokens = bucket.micro_tokens.saturating_add(gained).min(full);
-        if gained > 0 || tokens == full {
-            bucket.micro_tokens = tokens;
-            bucket.at_us = now_us;
-        }
-        if tokens >= MICRO {
-            bucket.micro_tokens = tokens - MICRO;
-            return Decision::Allowed;
-        }
-        bucket.refused += 1;
-        let (refused, at_us) = (bucket.refused, bucket.at_us);
-        let wait_us = time_for(limit.per_second, MICRO - tokens);
-        let retry_after = Duration::from_micros((at_us + wait_us).saturating_sub(now_us).max(1));
-        state.refuse(source, refused, now_us, wall);
-        Decision::Refused { retry_after }
-    }
-
-    /// Bursts that have ended; with `all` also those that go on.
-    pub fn finished_bursts(&self, now_us: u64, all: bool) -> Vec<Burst> {
-        let mut state = self.lock();
-        let ended = |burst: &OpenBurst| {
-            all || now_us.saturating_sub(burst.last_us) >= BURST_QUIET_US
-                || now_us.saturating_sub(burst.began_us) >= BURST_LONGEST_US
-        };
-        let mut finished: Vec<Burst> = state
-            .bursts
-            .extract_if(|_, burst| ended(burst))
-            .map(|(source, burst)| Burst {
-                source,
-                refused: burst.refused,
-                first: burst.first,
-                last: burst.last,
-            })
-            .collect();
-        finished.sort_by(|a, b| a.first.cmp(&b.first).then_with(|| a.source.cmp(&b.source)));
-        finished
-    }
-
-    /// Sources seen in the last minute, as far as they are remembered.
-    pub fn active_sources(&self, now_us: u64) -> usize {
-        // Most recently seen first.
-        let recent = |bucket: &Bucket| now_us.saturating_sub(bucket.at_us) < ACTIVE_US;
-        self.lock().buckets.iter().take_while(|(_, bucket)| recent(bucket)).count()
-    }
-
-    /// The source refused most often, and how often.
-    pub fn top_blocked(&self) -> Option<(String, u64)> {
-        self.lock().top.clone()
+impl fmt::Debug for RateLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("RateLimiter")
+            .field("limits", &state.limits)
+            .field("sources", &state.buckets.len())
+            .field("open_bursts", &state.bursts.open())
+            .finish_non_exhaustive()
     }
 }
 
 impl State {
-    fn remember(&mut self, source: &str, max_sources: usize, micro_tokens: u64, at_us: u64) {
-        let max = NonZeroUsize::new(max_sources).map_or(1, NonZeroUsize::get);
-        while self.buckets.len() >= max {
-            self.buckets.pop_lru();
-        }
-        self.buckets.put(source.to_owned(), Bucket { micro_tokens, at_us, refused: 0 });
+    fn advance(&mut self, now_us: u64) -> u64 {
+        self.now_us = self.now_us.max(now_us);
+        self.activity.advance(self.now_us / 1_000_000);
+        self.now_us
     }
 
-    fn refuse(&mut self, source: &str, refused: u64, now_us: u64, wall: Timestamp) {
-        match self.bursts.get_mut(source) {
-            Some(burst) => {
-                burst.refused += 1;
-                burst.last = burst.last.max(wall);
-                burst.last_us = now_us;
-            }
-            None => {
-                let burst = OpenBurst {
-                    refused: 1,
-                    first: wall,
-                    last: wall,
-                    began_us: now_us,
-                    last_us: now_us,
-                };
-                self.bursts.insert(source.to_owned(), burst);
-            }
-        }
-        match &mut self.top {
-            Some((name, count)) if name == source => *count = refused,
-            Some((_, count)) if *count >= refused => {}
-            top => *top = Some((source.to_owned(), refused)),
-        }
-    }
-}
-
-/// Millionths of tokens gained in a time.
-fn refill(per_second: f64, elapsed_us: u64) -> u64 {
-    // per_second tokens a second are per_second millionths a microsecond.
-    (per_second * elapsed_us as f64) as u64
-}
-
-/// Microseconds until so many millionths are gained.
-fn time_for(per_second: f64, micro_tokens: u64) -> u64 {
-    if per_second <= 0.0 {
-        return u64::from(u32::MAX);
-    }
-    let mut wait = (micro_tokens as f64 / per_second).ceil() as u64;
-    // Rounding must not tell a moment that is too early.
-    while refill(per_second, wait) < micro_tokens {
-        wait += 1;
-    }
-    wait
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const LIMIT: RateLimit = RateLimit { per_second: 10.0, burst: 3, max_sources: 4 };
-
-    fn at(us: u64) -> Timestamp {
-        Timestamp::from_micros(us as i64)
-    }
-
-    fn allowed(limiter: &RateLimiter, source: &str, us: u64) -> bool {
-        limiter.check(source, us, at(us)) == Decision::Allowed
-    }
-
-    #[test]
-    fn a_burst_passes_then_the_rate_holds_and_waiting_as_told_succeeds() {
-        let limiter = RateLimiter::new(Some(LIMIT));
-        assert!((0..3).all(|_| allowed(&limiter, "a", 0)));
-        let Decision::Refused { retry_after } = limiter.check("a", 7, at(7)) else {
-            panic!("the fourth at once is refused")
+    fn check(&mut self, source: &str, caller_us: u64, wall: Timestamp) -> Decision {
+        let Some(limits) = self.limits else { return Decision::Allowed };
+        let now_us = self.advance(caller_us);
+        let now_ps = u128::from(now_us) * PS_PER_US;
+        let Some((source, bucket)) = self.buckets.get_key_value_mut(source) else {
+            self.remember(source, now_ps + limits.interval_ps);
+            self.evict(limits.max_sources);
+            return Decision::Allowed;
         };
-        let then = 7 + retry_after.as_micros() as u64;
-        assert!(!allowed(&limiter, "a", then - 1), "a microsecond earlier is too early");
-        assert!(allowed(&limiter, "a", then));
-        assert!(allowed(&limiter, "b", 8), "another source is not concerned");
-    }
-
-    #[test]
-    fn each_burst_of_refusals_is_told_once_with_its_count_and_times() {
-        let limiter = RateLimiter::new(Some(LIMIT));
-        for us in 0..10 {
-            allowed(&limiter, "a", us);
+        self.activity.seen_again(&mut bucket.seen_second);
+        // No bucket is emptier than empty; only changed limits make it look so.
+        bucket.full_at_ps = bucket.full_at_ps.clamp(now_ps, now_ps + limits.burst_ps);
+        let full_after = bucket.full_at_ps + limits.interval_ps;
+        if full_after <= now_ps + limits.burst_ps {
+            bucket.full_at_ps = full_after;
+            return Decision::Allowed;
         }
-        assert_eq!(limiter.finished_bursts(500_000, false), []);
-        let told = limiter.finished_bursts(1_100_000, false);
-        assert_eq!(told, [Burst { source: "a".into(), refused: 7, first: at(3), last: at(9) }]);
-        assert_eq!(limiter.finished_bursts(9_000_000, true), []);
-        assert_eq!(limiter.top_blocked(), Some(("a".to_owned(), 7)));
-    }
-
-    #[test]
-    fn a_burst_that_does_not_end_is_told_every_minute() {
-        let limiter = RateLimiter::new(Some(RateLimit { per_second: 0.001, ..LIMIT }));
-        let mut told = 0;
-        for second in 0..180 {
-            allowed(&limiter, "a", second * 500_000);
-            told += limiter.finished_bursts(second * 500_000, false).len();
-        }
-        assert_eq!(told, 1, "90 seconds hold one whole minute");
-    }
-
-    #[test]
-    fn a_flood_of_sources_does_not_grow_the_memory_and_its_bursts_are_not_forgotten() {
-        let limiter = RateLimiter::new(Some(LIMIT));
-        for _ in 0..5 {
-            allowed(&limiter, "noisy", 0);
-        }
-        for n in 0..1_000 {
-            allowed(&limiter, &format!("s{n}"), 1);
-        }
-        assert_eq!(limiter.active_sources(2), 4);
-        assert_eq!(limiter.finished_bursts(0, true)[0].refused, 2);
-    }
-
-    proptest! {
-        /// Against a model with exact fractions and a plain list for recency.
-        #[test]
-        fn the_limiter_decides_as_a_naive_model_does(
-            steps in prop::collection::vec((0_u8..7, 0_u64..400_000), 1..200),
-        ) {
-            let limiter = RateLimiter::new(Some(LIMIT));
-            let mut model: Vec<(u8, u64, u64)> = Vec::new();
-            let mut now = 0;
-            for (source, wait) in steps {
-                now += wait;
-                let known = model.iter().position(|(name, ..)| *name == source);
-                let (mut tokens, since) = match known.map(|index| model.remove(index)) {
-                    Some((_, tokens, since)) => (tokens, since),
-                    None => (3 * MICRO, now),
-                };
-                tokens = (tokens + 10 * (now - since)).min(3 * MICRO);
-                let expected = tokens >= MICRO;
-                if expected {
-                    tokens -= MICRO;
+        bucket.refused += 1;
+        self.bursts.refused(source, &mut bucket.burst, now_us, wall);
+        match &mut self.top {
+            Some((top, count)) if bucket.refused > *count => {
+                *count = bucket.refused;
+                if !Arc::ptr_eq(top, source) {
+                    *top = Arc::clone(source);
                 }
-                if known.is_none() && model.len() == 4 {
-                    model.remove(0);
-                }
-                model.push((source, tokens, now));
-                prop_assert_eq!(allowed(&limiter, &source.to_string(), now), expected);
             }
+            Some(_) => {}
+            none => *none = Some((Arc::clone(source), 1)),
+        }
+        // From the caller's own time, and rounded up: a clock of milliseconds must do.
+        let wait_ps = full_after - limits.burst_ps - u128::from(caller_us) * PS_PER_US;
+        let wait_ms = u64::try_from(wait_ps.div_ceil(PS_PER_MS)).unwrap_or(u64::MAX);
+        Decision::Refused { retry_after: Duration::from_millis(wait_ms) }
+    }
+
+    fn remember(&mut self, source: &str, full_at_ps: u128) {
+        let seen_second = self.activity.seen_first();
+        let bucket = Bucket { full_at_ps, refused: 0, burst: None, seen_second };
+        self.buckets.put(source.into(), bucket);
+    }
+
+    /// Forgets the least recently seen sources until `keep` are left.
+    fn evict(&mut self, keep: usize) {
+        while self.buckets.len() > keep {
+            let Some((_, bucket)) = self.buckets.pop_lru() else { return };
+            self.activity.forget(bucket.seen_second);
+            if let Some(index) = bucket.burst {
+                self.end_burst(index);
+            }
+        }
+    }
+
+    fn end_burst(&mut self, index: usize) {
+        let (source, moved) = self.bursts.end(index);
+        if let Some(bucket) = moved.and_then(|source| self.buckets.peek_mut(source)) {
+            bucket.burst = Some(index);
+        }
+        // Not there when the burst ends because the source was forgotten.
+        if let Some(bucket) = self.buckets.peek_mut(&source) {
+            bucket.burst = None;
         }
     }
 }

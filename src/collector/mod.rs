@@ -1,1 +1,314 @@
-//! (module)
+//! The collector: one process that owns the log and takes events from others,
+//! over a Unix socket (NDJSON both ways, pipelined) and HTTP.
+//!
+//! The engine stays synchronous: a plain thread watches how far acknowledgement
+//! is and tells the connections, which never wait for the writer in any other way.
+
+pub mod client;
+
+mod auth;
+mod connection;
+mod http;
+mod notify;
+mod protocol;
+mod socket;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::audit::{AuditLog, RecordError};
+
+pub use auth::TokenError;
+
+/// How health is wanted over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthFormat {
+    /// As `health --json`.
+    Json,
+    /// Prometheus's text format.
+    Prometheus,
+    /// OpenMetrics.
+    OpenMetrics,
+}
+
+/// What may change while the collector runs.
+#[derive(Clone, Debug, Default)]
+pub struct Reloaded {
+    /// Users who may write, besides root and the collector's own.
+    pub allowed_uids: Vec<u32>,
+    /// Groups that may write.
+    pub allowed_gids: Vec<u32>,
+    /// The file with the HTTP token.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Renders health: HTTP status, content type, body.
+pub type RenderHealth = dyn Fn(HealthFormat) -> (u16, String, String) + Send + Sync;
+/// Reads the settings again.
+pub type Reload = dyn Fn() -> Result<Reloaded, String> + Send + Sync;
+/// Told once events can be taken.
+pub type OnReady = dyn FnOnce(&Ready) + Send;
+
+/// How to run a collector.
+pub struct CollectorOptions {
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// The address for HTTP; `None`: no HTTP.
+    pub http: Option<SocketAddr>,
+    /// The file with the HTTP token; required for any address but loopback.
+    pub token_file: Option<PathBuf>,
+    /// Users who may write, besides root and the collector's own.
+    pub allowed_uids: Vec<u32>,
+    /// Groups that may write.
+    pub allowed_gids: Vec<u32>,
+    /// Connections at once, over all.
+    pub max_connections: usize,
+    /// Connections at once of one user.
+    pub max_connections_per_uid: usize,
+    /// A line or request that was begun must end within this.
+    pub read_timeout: Duration,
+    /// A peer that does not take its answers for so long is closed.
+    pub write_timeout: Duration,
+    /// A peer that sends nothing for so long is closed.
+    pub idle_timeout: Duration,
+    /// A request body in bytes, at most.
+    pub max_body: u64,
+    /// Renders health and metrics.
+    pub health: Arc<RenderHealth>,
+    /// Reads the settings again, for SIGHUP.
+    pub reload: Arc<Reload>,
+    /// Told once events can be taken.
+    pub ready: Box<OnReady>,
+    /// Told what an operator should know.
+    pub warn: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl std::fmt::Debug for CollectorOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CollectorOptions")
+            .field("socket", &self.socket)
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where events are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// The bound address.
+    pub http: Option<SocketAddr>,
+}
+
+/// How the collector ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything read was answered.
+    Drained,
+    /// A second signal came: at once.
+    Forced,
+}
+
+/// Why the collector did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectorError {
+    /// The socket cannot be made.
+    #[error("socket {path}: {reason}")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The HTTP address cannot be taken.
+    #[error("HTTP on {address}: {source}")]
+    Http {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Anything but loopback needs a token.
+    #[error("HTTP on {0} needs a token: set collector.token_file, or listen on 127.0.0.1")]
+    NeedsToken(SocketAddr),
+    /// The token cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The process cannot be set up.
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+}
+
+/// How far acknowledgement is, as the connections see it.
+#[derive(Clone, Debug)]
+struct Seen {
+    acked_seq: u64,
+    trouble: Option<RecordError>,
+}
+
+/// What every connection shares.
+struct Hub {
+    log: AuditLog,
+    progress: watch::Receiver<Seen>,
+    stopping: watch::Receiver<bool>,
+    access: RwLock<auth::Access>,
+    limits: connection::Limits,
+    counts: socket::Counts,
+    max_body: usize,
+    health: Arc<RenderHealth>,
+}
+
+/// How long a drained stop may take.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT; the caller closes the log.
+///
+/// # Errors
+/// When a socket or address cannot be had; nothing was taken then.
+pub async fn run(log: AuditLog, options: CollectorOptions) -> Result<Stopped, CollectorError> {
+    let access = auth::Access::new(
+        &options.allowed_uids,
+        &options.allowed_gids,
+        options.token_file.as_deref(),
+    )?;
+    if let Some(address) = options.http
+        && !address.ip().is_loopback()
+        && !access.has_token()
+    {
+        return Err(CollectorError::NeedsToken(address));
+    }
+    socket::raise_file_limit();
+    let open_to_others = access.open_to_others();
+    let (stop, stopping) = watch::channel(false);
+    let hub = Arc::new(Hub {
+        progress: watch_progress(&log, stopping.clone())?,
+        stopping,
+        access: RwLock::new(access),
+        limits: connection::Limits {
+            read: options.read_timeout,
+            write: options.write_timeout,
+            idle: options.idle_timeout,
+        },
+        counts: socket::Counts::new(options.max_connections, options.max_connections_per_uid),
+        max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
+        health: options.health,
+        log,
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let listener = socket::bind(&options.socket, open_to_others)?;
+    let mut http = None;
+    if let Some(address) = options.http {
+        let bound = tokio::net::TcpListener::bind(address).await;
+        match bound {
+            Ok(listener) => http = Some(listener),
+            Err(source) => {
+                socket::remove(&options.socket);
+                return Err(CollectorError::Http { address, source });
+            }
+        }
+    }
+    let ready = Ready {
+        socket: options.socket.clone(),
+        http: http.as_ref().and_then(|listener| listener.local_addr().ok()),
+    };
+    let mut servers = vec![tokio::spawn(socket::serve(listener, Arc::clone(&hub)))];
+    if let Some(listener) = http {
+        servers.push(tokio::spawn(http::serve(listener, Arc::clone(&hub))));
+    }
+    (options.ready)(&ready);
+    notify::ready();
+    let watchdog = tokio::spawn(notify::watchdog(hub.log.clone()));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&hub, &options.reload, &options.warn).await,
+        }
+    }
+    notify::stopping();
+    watchdog.abort();
+    // Receivers live in the hub, so this cannot fail.
+    let _ = stop.send(true);
+    let drained = async {
+        for server in servers {
+            let _ = server.await;
+        }
+        while hub.counts.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let stopped = tokio::select! {
+        () = drained => Stopped::Drained,
+        () = tokio::time::sleep(DRAIN) => Stopped::Drained,
+        _ = terminate.recv() => Stopped::Forced,
+        _ = interrupt.recv() => Stopped::Forced,
+    };
+    socket::remove(&options.socket);
+    Ok(stopped)
+}
+
+async fn reload(hub: &Hub, reload: &Arc<Reload>, warn: &Arc<dyn Fn(&str) + Send + Sync>) {
+    let reload = Arc::clone(reload);
+    let outcome = tokio::task::spawn_blocking(move || reload()).await;
+    let access = match outcome {
+        Ok(Ok(new)) => {
+            auth::Access::new(&new.allowed_uids, &new.allowed_gids, new.token_file.as_deref())
+                .map_err(|error| error.to_string())
+        }
+        Ok(Err(error)) => Err(error),
+        Err(error) => Err(error.to_string()),
+    };
+    match access {
+        Ok(access) => {
+            *hub.access.write().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
+        }
+        Err(error) => {
+            warn(&format!("the settings were not read again, the old ones stay: {error}"))
+        }
+    }
+}
+
+/// Ends when the collector is told to stop.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // The sender lives as long as `run`; without it there is nothing to stop.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// A plain thread that waits for the writer and tells the connections.
+fn watch_progress(
+    log: &AuditLog,
+    stopping: watch::Receiver<bool>,
+) -> Result<watch::Receiver<Seen>, std::io::Error> {
+    let (tell, seen) = watch::channel(Seen { acked_seq: log.acked_seq(), trouble: None });
+    let log = log.clone();
+    std::thread::Builder::new().name("collector-progress".to_owned()).spawn(move || {
+        let mut last = 0;
+        // Ends once everyone who could wait has gone.
+        while !tell.is_closed() {
+            let progress = log.wait_progress(last, Duration::from_millis(250));
+            let closed = matches!(progress.trouble, Some(RecordError::Closed));
+            last = progress.acked_seq;
+            tell.send_if_modified(|seen| {
+                let changed = seen.acked_seq != progress.acked_seq
+                    || seen.trouble.is_some() != progress.trouble.is_some();
+                *seen = Seen { acked_seq: progress.acked_seq, trouble: progress.trouble };
+                changed
+            });
+            if closed {
+                return;
+            }
+            if *stopping.borrow() && log.acked_seq() == last {
+                std::thread::yield_now();
+            }
+        }
+    })?;
+    Ok(seen)
+}

@@ -53,6 +53,14 @@ pub(crate) fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
     Ok(file)
 }
 
+/// Sets a path's permission bits.
+///
+/// # Errors
+/// The operating system's.
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
 impl Fs for OsFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn FsFile>> {
         Ok(Box::new(OsFile(open_file(path, mode)?)))

@@ -66,7 +66,7 @@ fn each_state_has_its_own_message_and_status() {
         (Unknown, "is not one of version 1 (shorter than 4096 bytes)"),
         (Unknown, "the lock cannot be asked about: "),
         (Warning, "a writer holds the lock and is opening the log"),
-        (Healthy, "running as process 4242"),
+        (Healthy, "running (pid 4242)"),
         (Critical, "hung in fdatasync for 7 s"),
         (Critical, "hung in fdatasync for 7 s: process 4242 is stopped by a signal (SIGSTOP)"),
         (Critical, "disk full for 0 s: new events are refused"),

@@ -1,8 +1,10 @@
-//! What people and programs get to see: data in, text out. These renderers
-//! neither print nor ask the environment; the collector uses them too.
+//! What people and programs get to see. The renderers turn data into text,
+//! neither print nor ask the environment, and serve the collector too; only
+//! [`printer`] prints: data to stdout, messages to stderr.
 
 mod health;
 mod nagios;
+pub mod printer;
 mod prometheus;
 mod style;
 #[cfg(test)]

@@ -121,3 +121,90 @@ pub fn root_agrees(log_dir: &Path) {
 pub fn open(options: Options) -> AuditLog {
     AuditLog::open(options).expect("open")
 }
+
+/// The program, in a hermetic environment.
+pub fn auditctl(dir: &Dir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auditctl"));
+    command
+        .env_clear()
+        .env("HOME", dir.path())
+        .env("PATH", "/usr/bin:/bin")
+        .env("NO_COLOR", "1")
+        .current_dir(dir.path())
+        .args(args);
+    command
+}
+
+/// Runs it to its end: exit code, stdout, stderr.
+pub fn run(dir: &Dir, args: &[&str]) -> (i32, String, String) {
+    let output = auditctl(dir, args).output().expect("auditctl runs");
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8(output.stdout).expect("utf-8"),
+        String::from_utf8(output.stderr).expect("utf-8"),
+    )
+}
+
+/// A collector process; killed when the test ends.
+pub struct Collector {
+    child: std::process::Child,
+    pub http: Option<std::net::SocketAddr>,
+    _stderr: std::io::BufReader<std::process::ChildStderr>,
+}
+
+impl Collector {
+    /// Starts `serve` with these arguments and waits until it takes events.
+    pub fn start(dir: &Dir, args: &[&str]) -> Self {
+        use std::io::BufRead;
+        let mut child = auditctl(dir, &["serve"])
+            .args(args)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("serve starts");
+        let mut stderr = std::io::BufReader::new(child.stderr.take().expect("piped"));
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            let read = stderr.read_line(&mut line).expect("stderr");
+            assert!(read > 0, "serve ended before it was ready: {said}");
+            if line.contains("ready:") {
+                let http = line.split("http://").nth(1).map(|rest| {
+                    let address = rest.split_whitespace().next().expect("address");
+                    address.parse().expect("address")
+                });
+                return Self { child, http, _stderr: stderr };
+            }
+            said.push_str(&line);
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([name, &pid]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("wait").code()
+    }
+
+    pub fn kill_nine(mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        // Already gone in most tests.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

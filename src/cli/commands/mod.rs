@@ -1,1 +1,8 @@
-//! (module)
+//! One file for each command: what can be typed, and what it does.
+
+pub(super) mod completions;
+pub(super) mod demo;
+pub(super) mod health;
+pub(super) mod man;
+pub(super) mod record;
+pub(super) mod serve;

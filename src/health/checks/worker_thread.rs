@@ -54,7 +54,7 @@ fn with_page(
     let in_state = state_since.map(age).unwrap_or_default();
     let new = |status, message: String| Check::new(NAME, status, message);
     let check = match liveness {
-        Liveness::Running => new(Status::Healthy, format!("running as process {pid}")),
+        Liveness::Running => new(Status::Healthy, format!("running (pid {pid})")),
         Liveness::Hung => hung(facts, page),
         Liveness::DiskFull => {
             new(Status::Critical, format!("disk full for {in_state}: new events are refused")).hint(

@@ -1,0 +1,287 @@
+//! `demo`: all of it on real events, in a temporary directory.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::fsio::{Fs, OpenMode, OsFs};
+
+/// Real AWS CloudTrail events of an attack simulation (tests/fixtures/README.md).
+const SAMPLE: &[u8] = include_bytes!("demo_sample.ndjson.gz");
+const SENDERS: usize = 4;
+
+/// Show all of it on real events in a temporary directory.
+///
+/// Starts a real collector, sends it real events from several processes at
+/// once, kills it with -9 in the middle, and shows what `health` says before,
+/// during and after, and that nothing acknowledged was lost.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Leave the directory for a look around
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &DemoArgs) -> Result<u8, CliError> {
+    let dir = tempfile::Builder::new()
+        .prefix("auditctl-demo-")
+        .tempdir()
+        .map_err(|error| CliError::io("make a directory in", std::env::temp_dir(), &error))?;
+    let path = dir.path().to_path_buf();
+    let demo = Demo::new(context, &path)?;
+    let result = demo.play();
+    if args.keep {
+        let _ = dir.keep();
+    }
+    let facts = result?;
+    if context.json {
+        context.print(&facts.to_string())?;
+    } else {
+        demo.say(&what_next(args.keep.then_some(&path)));
+    }
+    Ok(0)
+}
+
+fn what_next(kept: Option<&PathBuf>) -> String {
+    let dir = kept.map_or("logs".to_owned(), |path| path.join("logs").display().to_string());
+    let kept = match kept {
+        Some(path) => format!("The directory was kept: {}\n", path.display()),
+        None => "The directory is gone; `auditctl demo --keep` leaves it.\n".to_owned(),
+    };
+    format!(
+        "\n{kept}\nTry next:\n  \
+         auditctl serve --log-dir {dir} &\n  \
+         auditctl record --log-dir {dir} --type login --actor alice\n  \
+         auditctl health --log-dir {dir}\n  \
+         auditctl health --log-dir {dir} --format nagios\n  \
+         tail -f {dir}/audit.log | jq .\n  \
+         python3 tests/verify_root.py {dir}     # recompute the signed root independently"
+    )
+}
+
+struct Demo<'a> {
+    context: &'a Context,
+    program: PathBuf,
+    dir: &'a Path,
+    logs: PathBuf,
+}
+
+impl<'a> Demo<'a> {
+    fn new(context: &'a Context, dir: &'a Path) -> Result<Self, CliError> {
+        let program = std::env::current_exe()
+            .map_err(|error| CliError::io("find", "this program", &error))?;
+        Ok(Self { context, program, dir, logs: dir.join("logs") })
+    }
+
+    /// For people; with `--json` only the facts at the end are told.
+    fn say(&self, text: &str) {
+        if !self.context.json {
+            // The demo goes on without a reader.
+            let _ = self.context.printer.data(text);
+        }
+    }
+
+    fn play(&self) -> Result<Value, CliError> {
+        let begun = Instant::now();
+        let events = self.write_samples()?;
+        self.say(&format!("A collector in {} …", self.dir.display()));
+        let mut collector = Collector::start(self)?;
+        self.say(&format!("  {}", collector.ready));
+        self.say(&format!("{SENDERS} processes send it {events} real CloudTrail events …"));
+        let recorded = self.send_all()?;
+        self.say(&format!("  {recorded} recorded, every one durable when it was acknowledged"));
+        let running = self.health("while it runs")?;
+
+        self.say("Killing the collector with -9 …");
+        collector.kill()?;
+        let died = self.health("after kill -9")?;
+
+        self.say("Starting it again, and sending once more …");
+        let mut collector = Collector::start(self)?;
+        let more = self.send_all()?;
+        let again = self.health("after the restart")?;
+        collector.stop()?;
+        let stored = self.stored()?;
+        self.say(&format!(
+            "Acknowledged: {}. In the log: {stored}. Lost: {}.",
+            recorded + more,
+            (recorded + more).saturating_sub(stored)
+        ));
+        self.say(&format!("Took {:.1} s.", begun.elapsed().as_secs_f64()));
+        if stored != recorded + more {
+            let message =
+                format!("{} events were acknowledged, {stored} are there", recorded + more);
+            return Err(CliError::new("demo", Exit::Failed, message));
+        }
+        Ok(json!({
+            "acknowledged": recorded + more,
+            "stored": stored,
+            "health": { "running": running, "killed": died, "restarted": again },
+        }))
+    }
+
+    /// A file of events for each sender.
+    fn write_samples(&self) -> Result<usize, CliError> {
+        let mut text = String::new();
+        flate2::read::MultiGzDecoder::new(SAMPLE)
+            .take(16 << 20)
+            .read_to_string(&mut text)
+            .map_err(|error| CliError::io("unpack", "the bundled sample", &error))?;
+        let lines: Vec<&str> = text.lines().collect();
+        for sender in 0..SENDERS {
+            let part: String =
+                lines.iter().skip(sender).step_by(SENDERS).flat_map(|line| [*line, "\n"]).collect();
+            let path = self.part(sender);
+            OsFs.open(&path, OpenMode::CreateNew)
+                .and_then(|file| file.write_all_at(part.as_bytes(), 0))
+                .map_err(|error| CliError::io("write", &path, &error))?;
+        }
+        Ok(lines.len())
+    }
+
+    fn part(&self, sender: usize) -> PathBuf {
+        self.dir.join(format!("events-{sender}.ndjson"))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(args).arg("--log-dir").arg(&self.logs).current_dir(self.dir);
+        // The demo shows the defaults, whatever is set here.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("AUDITCTL_") {
+                command.env_remove(name);
+            }
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn send_all(&self) -> Result<u64, CliError> {
+        let started: Vec<Child> = (0..SENDERS)
+            .map(|sender| {
+                self.command(&["record", "--json"])
+                    .arg("--file")
+                    .arg(self.part(sender))
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .map_err(|error| CliError::io("start", &self.program, &error))
+            })
+            .collect::<Result<_, _>>()?;
+        let mut recorded = 0;
+        for child in started {
+            let output = child
+                .wait_with_output()
+                .map_err(|error| CliError::io("wait for", &self.program, &error))?;
+            let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            if !output.status.success() {
+                let message = format!("a sender failed: {document}");
+                return Err(CliError::new("demo", Exit::Failed, message));
+            }
+            recorded += document["recorded"].as_u64().unwrap_or(0);
+        }
+        Ok(recorded)
+    }
+
+    fn health(&self, when: &str) -> Result<Value, CliError> {
+        let begun = Instant::now();
+        let output = self
+            .command(&["health", "--json"])
+            .output()
+            .map_err(|error| CliError::io("start", &self.program, &error))?;
+        let took = begun.elapsed();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let status = document["status"].clone();
+        self.say(&format!(
+            "health {when}: {} (exit {}, {:.1} ms)",
+            status.as_str().unwrap_or("?"),
+            output.status.code().unwrap_or(-1),
+            took.as_secs_f64() * 1e3
+        ));
+        for check in document["checks"].as_array().into_iter().flatten() {
+            if check["status"] != "healthy" || check["component"] == "worker_thread" {
+                self.say(&format!(
+                    "  {}: {}",
+                    check["component"].as_str().unwrap_or("?"),
+                    check["message"].as_str().unwrap_or("?")
+                ));
+            }
+        }
+        Ok(status)
+    }
+
+    /// Events in the log that are not the engine's own, counted in its text.
+    fn stored(&self) -> Result<u64, CliError> {
+        let path = self.logs.join("audit.log");
+        let bytes =
+            OsFs.read(&path, 1 << 30).map_err(|error| CliError::io("read", &path, &error))?;
+        let own = memchr::memmem::Finder::new(b"\"event_type\":\"audit.");
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        Ok(lines.filter(|line| own.find(line).is_none()).count() as u64)
+    }
+}
+
+/// A collector process; killed if the demo ends early.
+struct Collector {
+    child: Child,
+    ready: String,
+    /// Kept open: a collector that warns must not meet a closed pipe.
+    _messages: BufReader<ChildStderr>,
+}
+
+impl Collector {
+    fn start(demo: &Demo<'_>) -> Result<Self, CliError> {
+        let failed = |error: std::io::Error| CliError::io("start", &demo.program, &error);
+        let mut child = demo
+            .command(&["serve", "--http", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        let Some(stderr) = child.stderr.take() else {
+            return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
+        };
+        let mut messages = BufReader::new(stderr);
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            if messages.read_line(&mut line).map_err(failed)? == 0 {
+                let _ = child.wait();
+                let message = format!("the collector did not start: {}", said.trim());
+                return Err(CliError::new("demo", Exit::Failed, message));
+            }
+            if let Some(ready) = line.strip_prefix("auditctl: ready: ") {
+                let ready = ready.trim().to_owned();
+                return Ok(Self { child, ready, _messages: messages });
+            }
+            said.push_str(&line);
+        }
+    }
+
+    fn kill(&mut self) -> Result<(), CliError> {
+        let killed = self.child.kill().and_then(|()| self.child.wait().map(|_| ()));
+        killed.map_err(|error| CliError::io("kill", "the collector", &error))
+    }
+
+    fn stop(&mut self) -> Result<(), CliError> {
+        let failed = |error: std::io::Error| CliError::io("stop", "the collector", &error);
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+                .map_err(|errno| failed(errno.into()))?;
+        }
+        self.child.wait().map(|_| ()).map_err(failed)
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        // Already gone after `kill` and `stop`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,141 @@
+//! `record`: one event from flags, or NDJSON from a file or standard input.
+
+mod import;
+mod sink;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::audit::sanitize::escape_for_terminal;
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::collector::client::Answer;
+use sink::Sink;
+
+/// Record one event, or NDJSON from a file or standard input.
+///
+/// Goes through the collector's socket if one runs there, else opens the log
+/// itself. Whatever is reported as recorded is durable. When the collector says
+/// `rate_limited` or `busy`, waits as told and sends again.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["event_type", "file"]))]
+pub(crate) struct RecordArgs {
+    /// What happened, such as `login`
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Who did it
+    #[arg(long, conflicts_with = "file")]
+    actor: Option<String>,
+    /// Which service reports it
+    #[arg(long, conflicts_with = "file")]
+    source: Option<String>,
+    /// What it was done to
+    #[arg(long, conflicts_with = "file")]
+    target: Option<String>,
+    /// How it ended, such as `success`
+    #[arg(long, conflicts_with = "file")]
+    outcome: Option<String>,
+    /// Anything else: a JSON object
+    #[arg(long, value_name = "JSON", conflicts_with = "file")]
+    details: Option<String>,
+    /// When it happened (RFC 3339) [default: now]
+    #[arg(long, value_name = "TIME", conflicts_with = "file")]
+    timestamp: Option<String>,
+    /// Read events from a file, one JSON object a line; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Report bad lines and go on; ends with exit 1 if there were any
+    #[arg(long, requires = "file")]
+    keep_going: bool,
+    /// Move unknown keys into details instead of refusing them
+    #[arg(long, requires = "file")]
+    lenient: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> {
+    let settings = context.settings(&[])?;
+    match &args.file {
+        Some(file) => import::run(context, &settings, args, file),
+        None => one(context, &settings, args),
+    }
+}
+
+/// The event that the flags describe, as a line.
+fn line_of(args: &RecordArgs) -> Result<String, CliError> {
+    let mut object = serde_json::Map::new();
+    for (key, value) in [
+        ("event_type", &args.event_type),
+        ("actor", &args.actor),
+        ("source", &args.source),
+        ("target", &args.target),
+        ("outcome", &args.outcome),
+        ("timestamp", &args.timestamp),
+    ] {
+        if let Some(value) = value {
+            object.insert(key.to_owned(), json!(value));
+        }
+    }
+    let mut line = serde_json::Value::Object(object).to_string();
+    if let Some(details) = &args.details {
+        let raw: &serde_json::value::RawValue = serde_json::from_str(details)
+            .map_err(|error| CliError::usage(format!("--details is not JSON: {error}")))?;
+        let compact = crate::audit::sanitize::compact_object(raw.get())
+            .map_err(|error| CliError::usage(format!("--details: {error}")))?;
+        line.truncate(line.len() - 1);
+        line.push_str(",\"details\":");
+        line.push_str(&compact);
+        line.push('}');
+    }
+    Ok(line)
+}
+
+fn one(
+    context: &Context,
+    settings: &crate::config::Settings,
+    args: &RecordArgs,
+) -> Result<u8, CliError> {
+    let line = line_of(args)?;
+    import::check(line.as_bytes(), crate::audit::ParseMode::Strict, settings)
+        .map_err(|error| CliError::new(error.kind(), Exit::Usage, error.to_string()))?;
+    let mut sink = Sink::open(settings, false, false)?;
+    loop {
+        let answer = sink.send(&[line.as_bytes()])?.pop();
+        match answer {
+            Some(Answer::Recorded(seq)) => {
+                sink.close()?;
+                let text =
+                    if context.json { json!({ "seq": seq }).to_string() } else { seq.to_string() };
+                context.print(&text)?;
+                return Ok(0);
+            }
+            Some(Answer::Refused { kind, retry_after: Some(wait), .. }) if may_resend(&kind) => {
+                context.printer.note(&format!("{kind}: trying again in {} ms", wait.as_millis()));
+                std::thread::sleep(wait.max(Duration::from_millis(1)));
+            }
+            Some(Answer::Refused { kind, message, .. }) => return Err(refused(&kind, &message)),
+            None => return Err(CliError::new("io", Exit::Failed, "no answer")),
+        }
+    }
+}
+
+/// Only what was certainly not recorded may be sent again.
+fn may_resend(kind: &str) -> bool {
+    matches!(kind, "rate_limited" | "busy")
+}
+
+fn refused(kind: &str, message: &str) -> CliError {
+    let (kind, exit) = match kind {
+        "malformed" => ("malformed", Exit::Usage),
+        "invalid" => ("invalid", Exit::Usage),
+        "too_large" => ("too_large", Exit::Usage),
+        "forbidden" => ("forbidden", Exit::Busy),
+        "disk_full" => ("disk_full", Exit::Failed),
+        "unavailable" => ("unavailable", Exit::Failed),
+        "lost" => ("lost", Exit::Failed),
+        _ => ("refused", Exit::Failed),
+    };
+    CliError::new(kind, exit, escape_for_terminal(message))
+}

@@ -1,0 +1,196 @@
+//! `serve`: the collector.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+
+use crate::audit::own::Change;
+use crate::audit::status::Mode;
+use crate::audit::{AuditLog, Options, Tunables};
+use crate::cli::context::{Context, Override};
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::open;
+use crate::clock::SystemClock;
+use crate::collector::{self, CollectorError, CollectorOptions, HealthFormat, Reloaded, Stopped};
+use crate::config::Settings;
+use crate::fsio::OsFs;
+use crate::health::{self, Status};
+use crate::ui;
+
+/// Run the collector: take events over a Unix socket and HTTP.
+///
+/// Says one line on stderr once it takes events. SIGTERM and SIGINT drain and
+/// close the log; SIGHUP reads the settings again.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address for HTTP, or `off` [default: 127.0.0.1:9750]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+    /// Socket [default: audit.sock in the log directory]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Continue a log whose records do not fit its checkpoint, leaving a record that says so
+    #[arg(long)]
+    accept_corruption: bool,
+}
+
+impl ServeArgs {
+    fn overrides(&self) -> Vec<Override> {
+        let mut overrides = Vec::new();
+        if let Some(http) = &self.http {
+            overrides.push(("collector.http".to_owned(), http.clone(), "--http".to_owned()));
+        }
+        if let Some(socket) = &self.socket {
+            let socket = socket.to_string_lossy().into_owned();
+            overrides.push(("collector.socket".to_owned(), socket, "--socket".to_owned()));
+        }
+        overrides
+    }
+}
+
+pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
+    let settings = context.settings(&args.overrides())?;
+    let options = Options {
+        accept_corruption: args.accept_corruption,
+        ..open::options(&settings, Mode::Collector)
+    };
+    let log = AuditLog::open(options)?;
+    let options = collector_options(context, args, &settings, &log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new("io", Exit::Failed, format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(collector::run(log.clone(), options));
+    runtime.shutdown_background();
+    if matches!(outcome, Ok(Stopped::Forced)) {
+        // A second signal: now, not cleanly. What was acknowledged is durable.
+        return Ok(Exit::Interrupted as u8);
+    }
+    let closed = log.close();
+    outcome.map_err(|error| start_error(&error, &settings))?;
+    closed?;
+    context.printer.note("auditctl: stopped");
+    Ok(0)
+}
+
+fn start_error(error: &CollectorError, settings: &Settings) -> CliError {
+    let new = CliError::new("collector", Exit::Failed, error.to_string());
+    match settings.collector.http {
+        Some(address) if error.to_string().contains(&address.to_string()) => {
+            new.hint("choose another address with --http ADDR, or --http off")
+        }
+        _ => new,
+    }
+}
+
+fn collector_options(
+    context: &Context,
+    args: &ServeArgs,
+    settings: &Settings,
+    log: &AuditLog,
+) -> CollectorOptions {
+    let collector = settings.collector.clone();
+    let printer = context.printer;
+    let log_dir = settings.log_dir.clone();
+    let current = Arc::new(Mutex::new(settings.clone()));
+    let for_health = Arc::clone(&current);
+    CollectorOptions {
+        socket: settings.socket_path(),
+        http: collector.http,
+        token_file: collector.token_file,
+        allowed_uids: collector.allowed_uids,
+        allowed_gids: collector.allowed_gids,
+        max_connections: collector.max_connections,
+        max_connections_per_uid: collector.max_connections_per_uid,
+        read_timeout: collector.read_timeout,
+        write_timeout: collector.write_timeout,
+        idle_timeout: collector.idle_timeout,
+        max_body: collector.max_body.0,
+        health: Arc::new(move |format| {
+            let settings = for_health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            render_health(&settings, format)
+        }),
+        reload: reloader(context, args, current, log.clone()),
+        ready: Box::new(move |ready| {
+            let http = ready.http.map_or("off".to_owned(), |address| format!("http://{address}"));
+            printer.error(&format!(
+                "auditctl: ready: log {}, socket {}, http {http} (pid {})",
+                log_dir.display(),
+                ready.socket.display(),
+                std::process::id()
+            ));
+        }),
+        warn: Arc::new(move |text| printer.error(&format!("auditctl: {text}"))),
+    }
+}
+
+/// SIGHUP: what may change while the log is open changes; the rest is named.
+fn reloader(
+    context: &Context,
+    args: &ServeArgs,
+    current: Arc<Mutex<Settings>>,
+    log: AuditLog,
+) -> Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync> {
+    let load = context.loader(args.overrides());
+    let printer = context.printer;
+    Arc::new(move || {
+        let new = load().map_err(|error| error.message)?;
+        let mut old = current.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = new.changes_from(&old);
+        let mut applied = Vec::new();
+        for key in changed {
+            if may_change(key.name) {
+                applied.push(Change {
+                    key: key.name.to_owned(),
+                    from: key.text(&old),
+                    to: key.text(&new),
+                });
+            } else {
+                printer.error(&format!("auditctl: {} changes with a restart only", key.name));
+            }
+        }
+        printer.error(&format!("auditctl: settings read again, {} changed", applied.len()));
+        log.reload(Tunables { rate_limit: Some(open::rate_limit(&new)), changes: applied });
+        let reloaded = Reloaded {
+            allowed_uids: new.collector.allowed_uids.clone(),
+            allowed_gids: new.collector.allowed_gids.clone(),
+            token_file: new.collector.token_file.clone(),
+        };
+        *old = new;
+        Ok(reloaded)
+    })
+}
+
+fn may_change(key: &str) -> bool {
+    key.starts_with("rate_limit.")
+        || key.starts_with("health.")
+        || matches!(
+            key,
+            "collector.allowed_uids" | "collector.allowed_gids" | "collector.token_file"
+        )
+}
+
+/// As `auditctl health` says it; HTTP status 503 when critical or unknown.
+fn render_health(settings: &Settings, format: HealthFormat) -> (u16, String, String) {
+    let health = health::check(settings, &OsFs, &SystemClock);
+    let snapshot = health.snapshot.as_ref();
+    match format {
+        HealthFormat::Json => {
+            let well = matches!(health.report.status, Status::Healthy | Status::Warning);
+            let status = if well { 200 } else { 503 };
+            (status, "application/json".to_owned(), ui::health_json(&health.report))
+        }
+        HealthFormat::Prometheus => (
+            200,
+            "text/plain; version=0.0.4; charset=utf-8".to_owned(),
+            ui::prometheus(&health.report, snapshot, false),
+        ),
+        HealthFormat::OpenMetrics => (
+            200,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8".to_owned(),
+            ui::prometheus(&health.report, snapshot, true),
+        ),
+    }
+}

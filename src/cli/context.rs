@@ -1,0 +1,120 @@
+//! What every command needs: settings, output, the machine's clock and files.
+
+use std::path::{Path, PathBuf};
+
+use super::exit::{CliError, Exit};
+use super::{ColorArg, Global};
+use crate::config::{self, CandidatePaths, Settings, Sources};
+use crate::fsio::{Fs, OsFs};
+use crate::ui::printer::{ColorChoice, Printer};
+
+/// A settings file larger than this is none.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// A setting given as a flag: key, value, flag.
+pub(super) type Override = (String, String, String);
+
+/// What every command needs.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// Data to stdout, messages to stderr.
+    pub printer: Printer,
+    /// Whether stdout holds one JSON document.
+    pub json: bool,
+    global: Global,
+}
+
+impl Context {
+    /// From the global flags.
+    #[must_use]
+    pub(super) fn new(global: Global) -> Self {
+        let choice = match global.color {
+            ColorArg::Auto => ColorChoice::Auto,
+            ColorArg::Always => ColorChoice::Always,
+            ColorArg::Never => ColorChoice::Never,
+        };
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let no_color = set("NO_COLOR") || dumb;
+        let printer = Printer::new(global.quiet, global.verbose, choice, no_color);
+        Self { printer, json: global.json, global }
+    }
+
+    /// The settings from all layers; `overrides` are this command's flags.
+    ///
+    /// # Errors
+    /// All problems at once, exit 2.
+    pub(super) fn settings(&self, overrides: &[Override]) -> Result<Settings, CliError> {
+        load(&self.global, overrides)
+    }
+
+    /// What loads the settings again, for SIGHUP.
+    #[must_use]
+    pub(super) fn loader(
+        &self,
+        overrides: Vec<Override>,
+    ) -> impl Fn() -> Result<Settings, CliError> + Send + Sync + 'static {
+        let global = self.global.clone();
+        move || load(&global, &overrides)
+    }
+
+    /// Prints data; with `--json` the document, else the text.
+    ///
+    /// # Errors
+    /// When stdout does not take it.
+    pub(super) fn print(&self, text: &str) -> Result<(), CliError> {
+        self.printer.data(text).map_err(|error| stdout_error(&error))
+    }
+}
+
+/// A reader that went away is no error; a full disk is.
+fn stdout_error(error: &std::io::Error) -> CliError {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return CliError::broken_pipe();
+    }
+    CliError::new("stdout", Exit::Failed, format!("cannot write to standard output: {error}"))
+}
+
+fn load(global: &Global, overrides: &[Override]) -> Result<Settings, CliError> {
+    let env: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let file = match config::candidate_paths(global.config.as_deref(), &env) {
+        CandidatePaths::Required { path, named_by } => {
+            let text = read(&path).map_err(|error| {
+                let mut new = CliError::io("read the settings file", &path, &error);
+                new.exit = Exit::Usage;
+                new.kind = "config";
+                new.hint(format!("it was named by {named_by}"))
+            })?;
+            Some((path, text))
+        }
+        CandidatePaths::FirstOf(paths) => first_of(paths)?,
+    };
+    let mut flags = overrides.to_vec();
+    if let Some(dir) = &global.log_dir {
+        flags.push((
+            "log_dir".to_owned(),
+            dir.to_string_lossy().into_owned(),
+            "--log-dir".to_owned(),
+        ));
+    }
+    Ok(config::load(&Sources { file, env: &env, flags: &flags })?)
+}
+
+fn first_of(paths: Vec<PathBuf>) -> Result<Option<(PathBuf, String)>, CliError> {
+    for path in paths {
+        match read(&path) {
+            Ok(text) => return Ok(Some((path, text))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CliError::io("read the settings file", path, &error)),
+        }
+    }
+    Ok(None)
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let bytes = OsFs.read(path, MAX_CONFIG_BYTES)?;
+    String::from_utf8(bytes)
+        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"))
+}

@@ -1,0 +1,165 @@
+//! The one table of exit codes, and the one place that turns errors into them.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use crate::audit::{OpenError, RecordError};
+use crate::config::ConfigErrors;
+
+/// What the process ends with. `health` alone has Nagios's codes instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Exit {
+    /// It worked.
+    Ok = 0,
+    /// Looked, and found something bad.
+    Found = 1,
+    /// The command line or a setting is wrong.
+    Usage = 2,
+    /// An operation failed.
+    Failed = 3,
+    /// Busy, locked or refused.
+    Busy = 4,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) struct CliError {
+    /// A stable name for scripts.
+    pub kind: &'static str,
+    /// The exit code.
+    pub exit: Exit,
+    /// What went wrong.
+    pub message: String,
+    /// The file or directory concerned.
+    pub path: Option<PathBuf>,
+    /// What to do.
+    pub hint: Option<String>,
+    /// More keys for the JSON document, such as how much was done before.
+    pub extra: Map<String, Value>,
+    causes: Vec<String>,
+}
+
+impl CliError {
+    /// An error of a kind.
+    pub(super) fn new(kind: &'static str, exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            exit,
+            message: message.into(),
+            path: None,
+            hint: None,
+            extra: Map::new(),
+            causes: Vec::new(),
+        }
+    }
+
+    /// A usage error.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new("usage", Exit::Usage, message)
+    }
+
+    /// An I/O error on a path.
+    pub(super) fn io(action: &str, path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
+        let path = path.into();
+        let mut new =
+            Self::new("io", Exit::Failed, format!("cannot {action} {}: {error}", path.display()));
+        new.path = Some(path);
+        new
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The reader of stdout has gone: no error.
+    pub(super) fn broken_pipe() -> Self {
+        Self::new("broken_pipe", Exit::Ok, "")
+    }
+
+    /// The document for `--json`.
+    #[must_use]
+    pub(super) fn document(&self) -> Value {
+        let mut document = json!({ "error": {
+            "kind": self.kind,
+            "message": self.message,
+            "path": self.path.as_ref().map(|path| path.to_string_lossy()),
+            "causes": self.causes,
+            "hint": self.hint,
+        }});
+        if let Value::Object(map) = &mut document {
+            map.extend(self.extra.clone());
+        }
+        document
+    }
+}
+
+/// The messages of an error's sources that the message itself does not hold.
+fn causes(error: &dyn std::error::Error, message: &str) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            causes.push(text);
+        }
+        next = cause.source();
+    }
+    causes
+}
+
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        let (kind, exit) = match &error {
+            OpenError::Locked { .. } => ("locked", Exit::Busy),
+            OpenError::Corrupt(_) => ("corrupt", Exit::Failed),
+            OpenError::KeyMissing { .. } | OpenError::Key { .. } => ("key", Exit::Failed),
+            OpenError::Foreign { .. } => ("foreign", Exit::Usage),
+            _ => ("io", Exit::Failed),
+        };
+        let message = error.to_string();
+        let mut new = Self::new(kind, exit, message);
+        new.causes = causes(&error, &new.message);
+        match error {
+            OpenError::Locked { path } => {
+                new.path = Some(path);
+                new.hint = Some(
+                    "send through its socket, or wait until it ends; `auditctl health` says who it is"
+                        .to_owned(),
+                );
+            }
+            OpenError::Io { path, .. }
+            | OpenError::Key { path, .. }
+            | OpenError::KeyMissing { path, .. }
+            | OpenError::Foreign { path, .. } => new.path = Some(path),
+            _ => {}
+        }
+        new
+    }
+}
+
+impl From<RecordError> for CliError {
+    fn from(error: RecordError) -> Self {
+        let exit = match &error {
+            RecordError::Event(_) => Exit::Usage,
+            RecordError::RateLimited { .. } | RecordError::Busy { .. } => Exit::Busy,
+            _ => Exit::Failed,
+        };
+        Self::new(error.kind(), exit, error.to_string())
+    }
+}
+
+impl From<ConfigErrors> for CliError {
+    fn from(errors: ConfigErrors) -> Self {
+        let new = Self::new("config", Exit::Usage, errors.to_string());
+        new.hint(
+            "docs/configuration.md lists every setting; AUDITCTL_CONFIG or --config names the file",
+        )
+    }
+}

@@ -1,0 +1,201 @@
+//! The collector's socket, seen from a sender: plain blocking I/O, for
+//! `auditctl record` and for services that send windows of events.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// An answer takes at most: the collector's own timeouts come first.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What became of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is recorded and durable under this seq.
+    Recorded(u64),
+    /// It is not, or that is not known.
+    Refused {
+        /// The kind, such as `rate_limited`.
+        kind: String,
+        /// Why.
+        message: String,
+        /// When sending it again makes sense.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Why the collector cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("no collector listens at {path}")]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The connection failed or ended.
+    #[error("the collector at {path} went away: {source}")]
+    Lost {
+        /// The socket.
+        path: PathBuf,
+        /// How.
+        source: io::Error,
+    },
+    /// It closed the connection with an error, or does not speak the protocol.
+    #[error("the collector at {path} said {kind}: {message}")]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// The kind, such as `too_many_connections`.
+        kind: String,
+        /// Why.
+        message: String,
+    },
+}
+
+/// A connection to the collector.
+#[derive(Debug)]
+pub struct Client {
+    path: PathBuf,
+    reader: BufReader<UnixStream>,
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    ok: Option<WireOk>,
+    error: Option<WireError>,
+}
+
+#[derive(Deserialize)]
+struct WireOk {
+    seq: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct WireError {
+    kind: String,
+    message: String,
+    retry_after_ms: Option<u64>,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] when there is no socket or nobody behind it.
+    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        let lost = |source| ClientError::Lost { path: path.to_path_buf(), source };
+        let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning { path: path.to_path_buf() }
+            }
+            _ => lost(error),
+        })?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(lost)?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(lost)?;
+        Ok(Self { path: path.to_path_buf(), reader: BufReader::with_capacity(64 * 1024, stream) })
+    }
+
+    /// Asks for an import: no rate limit, for root and the collector's own user
+    /// only. Whether it was granted.
+    ///
+    /// # Errors
+    /// When the collector is gone or refuses the connection.
+    pub fn import(&mut self, lenient: bool) -> Result<bool, ClientError> {
+        let ask =
+            |import| format!("{{\"session\":{{\"import\":{import},\"lenient\":{lenient}}}}}\n");
+        self.write(ask(true).as_bytes())?;
+        if matches!(self.read()?, Wire { ok: Some(_), .. }) {
+            return Ok(true);
+        }
+        self.write(ask(false).as_bytes())?;
+        self.read()?;
+        Ok(false)
+    }
+
+    /// Asks for unknown keys to be moved into `details`.
+    ///
+    /// # Errors
+    /// When the collector is gone or refuses the connection.
+    pub fn lenient(&mut self) -> Result<(), ClientError> {
+        self.write(b"{\"session\":{\"import\":false,\"lenient\":true}}\n")?;
+        self.read().map(|_| ())
+    }
+
+    /// Sends events, a line each, and returns what became of each, in order.
+    ///
+    /// # Errors
+    /// When the connection ends before the last answer; what was not answered
+    /// may or may not have been recorded.
+    pub fn send(&mut self, lines: &[&[u8]]) -> Result<Vec<Answer>, ClientError> {
+        let mut text = Vec::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
+        for line in lines {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        self.write(&text)?;
+        let mut answers = Vec::with_capacity(lines.len());
+        for _ in lines {
+            match self.read() {
+                Ok(wire) => answers.push(self.answer(wire)?),
+                // What was answered counts.
+                Err(error) if answers.is_empty() => return Err(error),
+                Err(error) => {
+                    let message = error.to_string();
+                    let lost =
+                        Answer::Refused { kind: "lost".to_owned(), message, retry_after: None };
+                    answers.resize(lines.len(), lost);
+                    return Ok(answers);
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        let written = self.reader.get_mut().write_all(bytes);
+        written.map_err(|source| {
+            // It may have said why before it hung up.
+            match self.read() {
+                Ok(Wire { error: Some(error), .. }) => self.refused(error),
+                _ => ClientError::Lost { path: self.path.clone(), source },
+            }
+        })
+    }
+
+    fn read(&mut self) -> Result<Wire, ClientError> {
+        let lost = |source| ClientError::Lost { path: self.path.clone(), source };
+        let mut line = Vec::new();
+        let read = self.reader.read_until(b'\n', &mut line).map_err(lost)?;
+        if read == 0 {
+            return Err(lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        serde_json::from_slice(&line).map_err(|error| lost(error.into()))
+    }
+
+    fn answer(&self, wire: Wire) -> Result<Answer, ClientError> {
+        match wire {
+            Wire { ok: Some(WireOk { seq: Some(seq) }), .. } => Ok(Answer::Recorded(seq)),
+            Wire { error: Some(error), .. } if error.kind == "too_many_connections" => {
+                Err(self.refused(error))
+            }
+            Wire { error: Some(error), .. } => Ok(Answer::Refused {
+                kind: error.kind,
+                message: error.message,
+                retry_after: error.retry_after_ms.map(Duration::from_millis),
+            }),
+            _ => Err(ClientError::Refused {
+                path: self.path.clone(),
+                kind: "protocol".to_owned(),
+                message: "an answer that is neither ok nor error".to_owned(),
+            }),
+        }
+    }
+
+    fn refused(&self, error: WireError) -> ClientError {
+        ClientError::Refused { path: self.path.clone(), kind: error.kind, message: error.message }
+    }
+}

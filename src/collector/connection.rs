@@ -1,0 +1,455 @@
+//! One peer of the Unix socket.
+//!
+//! A single task reads, submits, and answers, so that thousands of events are
+//! in flight at once. Every buffer is bounded: a peer that does not read its
+//! answers is not read from any more, and closed after the write timeout. It
+//! costs nobody else anything.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+use super::protocol::{self, Control, SessionWish};
+use super::socket::Place;
+use super::{Hub, Seen};
+use crate::audit::event::MAX_LINE_BYTES;
+use crate::audit::security::SecurityKind;
+use crate::audit::{Batch, Origin, ParseMode, RecordError, Session, Via};
+
+/// Read at a time.
+const READ_BYTES: usize = 64 * 1024;
+/// Events in flight; reading pauses beyond.
+const MAX_IN_FLIGHT: usize = 16_384;
+/// Answers not taken yet; reading pauses beyond.
+const MAX_UNSENT: usize = 256 * 1024;
+/// So many lines in a row that are no JSON: this is no sender of events.
+const MAX_MALFORMED: u32 = 100;
+/// While the write buffer is full, it is tried again so often.
+const FULL_POLL: Duration = Duration::from_millis(10);
+
+/// Time limits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) read: Duration,
+    pub(super) write: Duration,
+    pub(super) idle: Duration,
+}
+
+/// Who it is, by the kernel's word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) uid: u32,
+    pub(super) pid: Option<u32>,
+}
+
+/// Answers owed, in the order of the requests.
+enum Owed {
+    /// Events in the batch, not accepted yet.
+    Waiting(usize),
+    /// Events accepted, to be answered once acknowledged.
+    Accepted { first_seq: u64, count: u64 },
+    /// Known already.
+    Line(Vec<u8>),
+}
+
+struct Connection {
+    hub: Arc<Hub>,
+    peer: Peer,
+    session: Session,
+    mode: ParseMode,
+    input: Vec<u8>,
+    batch: Batch,
+    owed: VecDeque<Owed>,
+    in_flight: usize,
+    output: Vec<u8>,
+    malformed: u32,
+    /// Since when the write buffer has had no room.
+    full_since: Option<Instant>,
+    /// Since when a line has been half there.
+    line_since: Option<Instant>,
+    /// Since when the peer has not taken what is in `output`.
+    unsent_since: Option<Instant>,
+    last_read: Instant,
+    /// Nothing more is read; it ends when all is answered.
+    ending: bool,
+}
+
+/// Serves a peer until it leaves, misbehaves, or the collector stops.
+pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, place: Place, peer: Peer) {
+    let progress = hub.progress.clone();
+    let stopping = hub.stopping.clone();
+    let mut connection = Connection::new(hub, peer);
+    // An error here is the peer's going; nobody is left to tell.
+    let _ = connection.run(&stream, progress, stopping).await;
+    drop(place);
+}
+
+fn origin(peer: Peer, import: bool) -> Origin {
+    Origin { via: Via::Socket, uid: Some(peer.uid), pid: peer.pid, token: None, import }
+}
+
+impl Connection {
+    fn new(hub: Arc<Hub>, peer: Peer) -> Self {
+        let session = hub.log.session(&origin(peer, false), false);
+        Self {
+            hub,
+            peer,
+            session,
+            mode: ParseMode::Strict,
+            input: Vec::new(),
+            batch: Batch::new(),
+            owed: VecDeque::new(),
+            in_flight: 0,
+            output: Vec::new(),
+            malformed: 0,
+            full_since: None,
+            line_since: None,
+            unsent_since: None,
+            last_read: Instant::now(),
+            ending: false,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        stream: &UnixStream,
+        mut progress: watch::Receiver<Seen>,
+        mut stopping: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        loop {
+            self.submit();
+            self.answer(&progress.borrow_and_update().clone());
+            self.send(stream)?;
+            if self.ending && self.owed.is_empty() && self.output.is_empty() {
+                return Ok(());
+            }
+            let may_read = !self.ending
+                && self.batch.is_empty()
+                && self.in_flight < MAX_IN_FLIGHT
+                && self.output.len() < MAX_UNSENT;
+            let deadline = self.deadline();
+            tokio::select! {
+                ready = stream.readable(), if may_read => {
+                    ready?;
+                    self.receive(stream)?;
+                }
+                ready = stream.writable(), if !self.output.is_empty() => ready?,
+                changed = progress.changed(), if self.in_flight > 0 => {
+                    if changed.is_err() {
+                        self.fail_all(&RecordError::Closed);
+                    }
+                }
+                () = super::stopped(&mut stopping), if !self.ending => self.ending = true,
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    if !self.timed_out() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what there is, once, and takes its whole lines.
+    fn receive(&mut self, stream: &UnixStream) -> io::Result<()> {
+        let begin = self.input.len();
+        self.input.resize(begin + READ_BYTES, 0);
+        let read = stream.try_read(&mut self.input[begin..]);
+        self.input.truncate(begin + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => {
+                // A last line without its end counts if it is whole: only then
+                // does it parse.
+                self.ending = true;
+                let rest = std::mem::take(&mut self.input);
+                if !rest.trim_ascii().is_empty() {
+                    self.line(&rest);
+                }
+                return Ok(());
+            }
+            Ok(_) => self.last_read = Instant::now(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.lines(begin);
+        Ok(())
+    }
+
+    fn lines(&mut self, searched: usize) {
+        let input = std::mem::take(&mut self.input);
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', &input[searched..]) {
+            let end = searched + end;
+            let line = &input[start..end];
+            start = end + 1;
+            if self.ending {
+                break;
+            }
+            if !line.trim_ascii().is_empty() {
+                self.line(line.strip_suffix(b"\r").unwrap_or(line));
+            }
+        }
+        self.input = input;
+        self.input.drain(..start);
+        if self.input.is_empty() {
+            self.line_since = None;
+            // A long line's memory is not kept for ever.
+            self.input.shrink_to(READ_BYTES);
+        } else if start > 0 || self.line_since.is_none() {
+            self.line_since = Some(Instant::now());
+        }
+        if self.input.len() > MAX_LINE_BYTES {
+            self.input = Vec::new();
+            self.hostile(SecurityKind::Oversize, "too_large", "a line longer than 1 MiB");
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        if let Some(control) = protocol::control(line) {
+            let answer = match control {
+                Ok(control) => self.control(&control),
+                Err(error) => protocol::error_of("malformed", &error),
+            };
+            return self.owe_line(protocol::line_of(&answer));
+        }
+        match self.session.prepare(line, self.mode, &mut self.batch) {
+            Ok(()) => {
+                self.malformed = 0;
+                self.in_flight += 1;
+                match self.owed.back_mut() {
+                    Some(Owed::Waiting(count)) => *count += 1,
+                    _ => self.owed.push_back(Owed::Waiting(1)),
+                }
+            }
+            Err(error) => {
+                let malformed = error.kind() == "malformed";
+                self.malformed = if malformed { self.malformed + 1 } else { 0 };
+                self.owe_line(protocol::line_of(&protocol::error_value(&error)));
+                if self.malformed >= MAX_MALFORMED {
+                    let text = "a hundred lines in a row that are not JSON";
+                    self.hostile(SecurityKind::HostilePeer, "malformed", text);
+                }
+            }
+        }
+    }
+
+    fn owe_line(&mut self, line: Vec<u8>) {
+        // Kept with the answers before it, or sent at once.
+        if self.owed.is_empty() {
+            self.output.extend_from_slice(&line);
+        } else {
+            self.in_flight += 1;
+            self.owed.push_back(Owed::Line(line));
+        }
+    }
+
+    fn control(&mut self, control: &Control) -> serde_json::Value {
+        match control {
+            Control::Status => match self.hub.log.status() {
+                Ok(page) => protocol::status_value(&page),
+                Err(error) => protocol::error_of("unavailable", &error.to_string()),
+            },
+            Control::Query => protocol::error_of(
+                "unsupported",
+                "this version answers no queries; read the log directory",
+            ),
+            Control::Session(wish) => self.wish(*wish),
+        }
+    }
+
+    fn wish(&mut self, wish: SessionWish) -> serde_json::Value {
+        let may_import = {
+            let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
+            access.may_import(self.peer.uid)
+        };
+        if wish.import && !may_import {
+            let text = "only root and the collector's own user may import without a rate limit";
+            return protocol::error_of("forbidden", text);
+        }
+        self.session = self.hub.log.session(&origin(self.peer, wish.import), wish.import);
+        self.mode = if wish.lenient { ParseMode::Lenient } else { ParseMode::Strict };
+        serde_json::json!({
+            "ok": { "session": { "import": wish.import, "lenient": wish.lenient } }
+        })
+    }
+
+    /// Says what is wrong, and ends once everything owed is answered.
+    fn hostile(&mut self, kind: SecurityKind, name: &str, detail: &str) {
+        let source = format!("uid:{}", self.peer.uid);
+        self.hub.log.security().report(kind, Some(&source), detail);
+        self.owe_line(protocol::line_of(&protocol::error_of(name, detail)));
+        self.ending = true;
+    }
+
+    /// Hands over what was prepared, as far as there is room.
+    fn submit(&mut self) {
+        while !self.batch.is_empty() {
+            match self.hub.log.try_submit(&mut self.batch) {
+                Ok(taken) if taken.count > 0 => {
+                    self.full_since = None;
+                    self.accepted(taken.first_seq, taken.count as u64);
+                }
+                Ok(_) => {
+                    let since = *self.full_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() < self.hub.log.options().overflow_timeout {
+                        return;
+                    }
+                    self.hub.log.count_busy(self.batch.len() as u64);
+                    let retry_after = Duration::from_millis(250);
+                    self.refuse_waiting(&RecordError::Busy { retry_after });
+                }
+                Err(error) => self.refuse_waiting(&error),
+            }
+        }
+        self.full_since = None;
+    }
+
+    fn accepted(&mut self, mut first_seq: u64, mut count: u64) {
+        self.hub.log.request_durable(first_seq + count);
+        let mut at = self.owed.iter().position(|owed| matches!(owed, Owed::Waiting(_)));
+        while let Some(index) = at.filter(|_| count > 0) {
+            let Some(Owed::Waiting(waiting)) = self.owed.get_mut(index) else {
+                at = Some(index + 1).filter(|next| *next < self.owed.len());
+                continue;
+            };
+            let part = (*waiting as u64).min(count);
+            let accepted = Owed::Accepted { first_seq, count: part };
+            if part == *waiting as u64 {
+                self.owed[index] = accepted;
+            } else {
+                *waiting -= part as usize;
+                self.owed.insert(index, accepted);
+            }
+            first_seq += part;
+            count -= part;
+            at = Some(index + 1).filter(|next| *next < self.owed.len());
+        }
+    }
+
+    fn refuse_waiting(&mut self, error: &RecordError) {
+        self.batch.clear();
+        self.full_since = None;
+        let line = protocol::line_of(&protocol::error_value(error));
+        for owed in &mut self.owed {
+            if let Owed::Waiting(count) = owed {
+                let lines = line.repeat(*count);
+                self.in_flight -= *count - 1;
+                *owed = Owed::Line(lines);
+            }
+        }
+    }
+
+    fn fail_all(&mut self, error: &RecordError) {
+        self.refuse_waiting(error);
+        for owed in &mut self.owed {
+            if let Owed::Accepted { first_seq, count } = owed {
+                let mut lines = Vec::new();
+                for seq in *first_seq..*first_seq + *count {
+                    let error = match error.clone() {
+                        RecordError::Unavailable { reason, retry_after, .. } => {
+                            RecordError::Unavailable { seq, reason, retry_after }
+                        }
+                        other => other,
+                    };
+                    lines.extend(protocol::line_of(&protocol::error_value(&error)));
+                }
+                self.in_flight -= *count as usize - 1;
+                *owed = Owed::Line(lines);
+            }
+        }
+    }
+
+    /// Moves what can be answered into the output.
+    fn answer(&mut self, seen: &Seen) {
+        let acked = seen.acked_seq.max(self.hub.log.acked_seq());
+        if let Some(trouble) = &seen.trouble {
+            self.answer_acked(acked);
+            self.fail_all(trouble);
+        }
+        self.answer_acked(acked);
+    }
+
+    fn answer_acked(&mut self, acked: u64) {
+        while let Some(owed) = self.owed.front_mut() {
+            match owed {
+                Owed::Waiting(_) => return,
+                Owed::Line(line) => {
+                    self.output.append(line);
+                    self.in_flight -= 1;
+                }
+                Owed::Accepted { first_seq, count } => {
+                    let part = acked.saturating_sub(*first_seq).min(*count);
+                    for seq in *first_seq..*first_seq + part {
+                        protocol::push_ok(&mut self.output, seq);
+                    }
+                    self.in_flight -= part as usize;
+                    *first_seq += part;
+                    *count -= part;
+                    if *count > 0 {
+                        return;
+                    }
+                }
+            }
+            self.owed.pop_front();
+        }
+    }
+
+    /// Sends what the peer takes.
+    fn send(&mut self, stream: &UnixStream) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.output.len() {
+            match stream.try_write(&self.output[sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => sent += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.drain(..sent);
+        if self.output.is_empty() {
+            self.unsent_since = None;
+        } else if sent > 0 || self.unsent_since.is_none() {
+            self.unsent_since = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Instant {
+        let limits = self.hub.limits;
+        let idle = self.owed.is_empty() && self.output.is_empty();
+        let mut deadline = self.last_read + if idle { limits.idle } else { limits.idle * 2 };
+        if let Some(since) = self.line_since.filter(|_| !self.ending) {
+            deadline = deadline.min(since + limits.read);
+        }
+        if let Some(since) = self.unsent_since {
+            deadline = deadline.min(since + limits.write);
+        }
+        if self.full_since.is_some() {
+            deadline = deadline.min(Instant::now() + FULL_POLL);
+        }
+        deadline
+    }
+
+    /// What a deadline means; false when the peer is to be dropped at once.
+    fn timed_out(&mut self) -> bool {
+        let limits = self.hub.limits;
+        let over = |since: Option<Instant>, limit| since.is_some_and(|at| at.elapsed() >= limit);
+        if over(self.unsent_since, limits.write) {
+            let source = format!("uid:{}", self.peer.uid);
+            let detail = "does not read its answers";
+            self.hub.log.security().report(SecurityKind::HostilePeer, Some(&source), detail);
+            return false;
+        }
+        if !self.ending && over(self.line_since, limits.read) {
+            self.line_since = None;
+            self.hostile(SecurityKind::HostilePeer, "timeout", "a line was not finished in time");
+            return true;
+        }
+        // Being idle is no offence.
+        let idle = self.owed.is_empty() && self.output.is_empty();
+        !(idle && self.last_read.elapsed() >= limits.idle)
+    }
+}

@@ -1,0 +1,351 @@
+//! HTTP: for senders without a Unix socket, for probes and for Prometheus.
+//!
+//! Served by hand from hyper, so that headers and bodies have time limits.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::socket::Place;
+use super::{HealthFormat, Hub, protocol};
+use crate::audit::security::SecurityKind;
+use crate::audit::{Batch, Origin, ParseMode, RecordError, Via};
+
+/// A request's headers must be there within this.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Serves until told to stop.
+pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
+    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let router = router(Arc::clone(&hub), loopback);
+    let mut stopping = hub.stopping.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = super::stopped(&mut stopping) => return,
+        };
+        let Ok((stream, peer)) = accepted else {
+            tokio::time::sleep(BACK_OFF).await;
+            continue;
+        };
+        let Some(place) = Place::take(&hub, None) else {
+            let source = peer.ip().to_string();
+            let detail = "too many connections";
+            hub.log.security().report(SecurityKind::HostilePeer, Some(&source), detail);
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let mut stopping = hub.stopping.clone();
+        let limit = hub.limits.idle;
+        tokio::spawn(async move {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            tokio::select! {
+                // An error is the peer's doing or going.
+                _ = connection.as_mut() => {}
+                () = tokio::time::sleep(limit) => {}
+                () = super::stopped(&mut stopping) => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
+            drop(place);
+        });
+    }
+}
+
+#[derive(Clone)]
+struct App {
+    hub: Arc<Hub>,
+    /// Bound to loopback: reachable from this machine alone.
+    loopback: bool,
+}
+
+fn router(hub: Arc<Hub>, loopback: bool) -> Router {
+    let max_body = hub.max_body;
+    let app = App { hub, loopback };
+    Router::new()
+        .route("/v1/events", post(post_events).get(get_events))
+        .route("/v1/checkpoint", get(checkpoint))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .fallback(async || error(StatusCode::NOT_FOUND, "not_found", "no such path"))
+        .method_not_allowed_fallback(async || {
+            error(StatusCode::METHOD_NOT_ALLOWED, "method", "not with this method")
+        })
+        .layer(middleware::from_fn_with_state(app.clone(), guard))
+        .layer(DefaultBodyLimit::max(max_body))
+        .with_state(app)
+}
+
+fn error(status: StatusCode, kind: &str, message: &str) -> Response {
+    answer(status, &protocol::error_of(kind, message))
+}
+
+fn answer(status: StatusCode, value: &Value) -> Response {
+    let mut response = (status, format!("{value}\n")).into_response();
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// Who may: by token where there is one, else only this machine's own programs,
+/// not a web page that a browser on it has loaded.
+async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let public = matches!(request.uri().path(), "/health" | "/metrics");
+    let (has_token, shown) = {
+        let access = app.hub.access.read().unwrap_or_else(PoisonError::into_inner);
+        let shown = bearer(headers).is_some_and(|token| access.is_token(token));
+        (access.has_token(), shown)
+    };
+    if has_token && !shown && !public {
+        app.hub.log.security().report(SecurityKind::Unauthorized, None, "HTTP without the token");
+        let mut response = error(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "send the token: Authorization: Bearer <token>",
+        );
+        let scheme = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        return response;
+    }
+    if app.loopback
+        && !has_token
+        && (!is_local_host(headers) || headers.contains_key(header::ORIGIN))
+    {
+        let detail = "HTTP for another host or from a web page";
+        app.hub.log.security().report(SecurityKind::Unauthorized, None, detail);
+        return error(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "only local programs may use this address",
+        );
+    }
+    next.run(request).await
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(header::AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ")
+}
+
+/// Whether the request was meant for this machine: a name that an attacker's
+/// DNS points here is not.
+fn is_local_host(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return false };
+    let Ok(host) = host.to_str() else { return false };
+    if host.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()) {
+        return true;
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+async fn get_events() -> Response {
+    let text = "this version answers no queries; read the log directory";
+    error(StatusCode::NOT_IMPLEMENTED, "unsupported", text)
+}
+
+async fn checkpoint(State(app): State<App>) -> Response {
+    let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (plain, app.hub.log.checkpoint()).into_response()
+}
+
+async fn health(State(app): State<App>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let format = if accept.contains("application/openmetrics-text") {
+        HealthFormat::OpenMetrics
+    } else if accept.contains("text/plain") {
+        HealthFormat::Prometheus
+    } else {
+        HealthFormat::Json
+    };
+    rendered(app, format).await
+}
+
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let openmetrics = accept.contains("application/openmetrics-text");
+    let format = if openmetrics { HealthFormat::OpenMetrics } else { HealthFormat::Prometheus };
+    rendered(app, format).await
+}
+
+async fn rendered(app: App, format: HealthFormat) -> Response {
+    let render = Arc::clone(&app.hub.health);
+    match tokio::task::spawn_blocking(move || render(format)).await {
+        Ok((status, content_type, body)) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+            (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
+        }
+        Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string()),
+    }
+}
+
+async fn post_events(State(app): State<App>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let with_token = bearer(&parts.headers).is_some();
+    let ndjson = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("application/x-ndjson"));
+    let read = axum::body::to_bytes(body, app.hub.max_body);
+    let body = match tokio::time::timeout(app.hub.limits.read, read).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            app.hub.log.security().report(SecurityKind::Oversize, None, "HTTP body too large");
+            let text = format!("the body may have {} bytes", app.hub.max_body);
+            return error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &text);
+        }
+        Err(_) => {
+            app.hub.log.security().report(SecurityKind::HostilePeer, None, "HTTP body too slow");
+            return error(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long");
+        }
+    };
+    let token = with_token.then(|| "token".to_owned());
+    let origin = Origin { via: Via::Http, uid: None, pid: None, token, import: false };
+    // Waits for durability: not on a thread that serves others.
+    let outcome =
+        tokio::task::spawn_blocking(move || record_all(&app.hub, &origin, &body, ndjson)).await;
+    match outcome {
+        Ok(response) => response,
+        Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string()),
+    }
+}
+
+fn record_all(hub: &Hub, origin: &Origin, body: &Bytes, ndjson: bool) -> Response {
+    if !ndjson {
+        return match record_lines(hub, origin, &[&body[..]]).pop() {
+            Some(Ok(seq)) => answer(StatusCode::CREATED, &json!({ "seq": seq })),
+            Some(Err(refused)) => refusal(&refused),
+            None => error(StatusCode::BAD_REQUEST, "malformed", "no event"),
+        };
+    }
+    let lines: Vec<&[u8]> = body
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let outcomes = record_lines(hub, origin, &lines);
+    let recorded = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let results: Vec<Value> = outcomes
+        .iter()
+        .enumerate()
+        .map(|(index, outcome)| match outcome {
+            Ok(seq) => json!({ "seq": seq }),
+            Err(refused) => {
+                let mut value = protocol::error_value(refused);
+                value["line"] = json!(index + 1);
+                value
+            }
+        })
+        .collect();
+    let rejected = outcomes.len() - recorded;
+    let first_error = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+    let status = match first_error {
+        Some(refused) if recorded == 0 => status_of(refused),
+        _ => StatusCode::OK,
+    };
+    answer(status, &json!({ "recorded": recorded, "rejected": rejected, "results": results }))
+}
+
+/// Prepares, submits and waits; an outcome for each line, in order.
+fn record_lines(hub: &Hub, origin: &Origin, lines: &[&[u8]]) -> Vec<Result<u64, RecordError>> {
+    let session = hub.log.session(origin, false);
+    let mut batch = Batch::new();
+    let mut outcomes: Vec<Result<u64, RecordError>> = lines
+        .iter()
+        .map(|line| session.prepare(line, ParseMode::Strict, &mut batch).map(|()| 0))
+        .collect();
+    let prepared: Vec<usize> =
+        (0..outcomes.len()).filter(|index| outcomes[*index].is_ok()).collect();
+    let mut next = 0;
+    let begun = std::time::Instant::now();
+    while !batch.is_empty() {
+        match hub.log.try_submit(&mut batch) {
+            Ok(taken) if taken.count > 0 => {
+                for seq in taken.first_seq..taken.first_seq + taken.count as u64 {
+                    outcomes[prepared[next]] = Ok(seq);
+                    next += 1;
+                }
+                hub.log.request_durable(taken.first_seq + taken.count as u64);
+            }
+            Ok(_) if begun.elapsed() < hub.log.options().overflow_timeout => {
+                let _ = hub.log.wait_progress(hub.log.acked_seq(), Duration::from_millis(20));
+            }
+            outcome => {
+                let refused = outcome.err().unwrap_or_else(|| {
+                    hub.log.count_busy(batch.len() as u64);
+                    RecordError::Busy { retry_after: Duration::from_millis(250) }
+                });
+                for index in &prepared[next..] {
+                    outcomes[*index] = Err(refused.clone());
+                }
+                batch.clear();
+            }
+        }
+    }
+    let last = prepared[..next].last().and_then(|index| outcomes[*index].as_ref().ok().copied());
+    wait_for(hub, last, &mut outcomes);
+    outcomes
+}
+
+fn wait_for(hub: &Hub, last: Option<u64>, outcomes: &mut [Result<u64, RecordError>]) {
+    let Some(last) = last else { return };
+    while hub.log.acked_seq() <= last {
+        let progress = hub.log.wait_progress(last, Duration::from_secs(1));
+        let Some(trouble) = progress.trouble else { continue };
+        let acked = progress.acked_seq;
+        for outcome in outcomes.iter_mut() {
+            if let Ok(seq) = *outcome
+                && seq >= acked
+            {
+                *outcome = Err(match trouble.clone() {
+                    RecordError::Unavailable { reason, retry_after, .. } => {
+                        RecordError::Unavailable { seq, reason, retry_after }
+                    }
+                    other => other,
+                });
+            }
+        }
+        return;
+    }
+}
+
+fn status_of(refused: &RecordError) -> StatusCode {
+    match refused.kind() {
+        "malformed" => StatusCode::BAD_REQUEST,
+        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "invalid" => StatusCode::UNPROCESSABLE_ENTITY,
+        "rate_limited" => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn refusal(refused: &RecordError) -> Response {
+    let mut response = answer(status_of(refused), &protocol::error_value(refused));
+    if let Some(retry) = refused.retry_after() {
+        let seconds = retry.as_secs() + u64::from(retry.subsec_nanos() > 0);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    response
+}

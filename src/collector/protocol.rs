@@ -1,0 +1,130 @@
+//! The socket's language: a JSON object a line, both ways.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::audit::RecordError;
+use crate::audit::status::{StatusSnapshot, Word};
+
+/// A line that is not an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Control {
+    Status,
+    Query,
+    Session(SessionWish),
+}
+
+/// What a peer asks of its session.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SessionWish {
+    #[serde(default)]
+    pub(super) import: bool,
+    #[serde(default)]
+    pub(super) lenient: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    status: Option<Value>,
+    query: Option<Value>,
+    session: Option<SessionWish>,
+}
+
+/// The control request that a line is, if it begins like one. Events never do:
+/// they have no such keys.
+pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
+    let trimmed = line.trim_ascii_start();
+    let starts = [&b"{\"status\""[..], b"{\"query\"", b"{\"session\""];
+    if !starts.iter().any(|start| trimmed.starts_with(start)) {
+        return None;
+    }
+    let wire: Wire = match serde_json::from_slice(trimmed) {
+        Ok(wire) => wire,
+        Err(error) => return Some(Err(error.to_string())),
+    };
+    Some(match wire {
+        Wire { status: Some(_), query: None, session: None } => Ok(Control::Status),
+        Wire { status: None, query: Some(_), session: None } => Ok(Control::Query),
+        Wire { status: None, query: None, session: Some(wish) } => Ok(Control::Session(wish)),
+        _ => Err("one request a line".to_owned()),
+    })
+}
+
+/// `{"ok":{"seq":42}}`
+pub(super) fn push_ok(out: &mut Vec<u8>, seq: u64) {
+    out.extend_from_slice(b"{\"ok\":{\"seq\":");
+    out.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
+    out.extend_from_slice(b"}}\n");
+}
+
+/// `{"error":{…}}`
+pub(super) fn error_value(error: &RecordError) -> Value {
+    let mut value = error_of(error.kind(), &error.to_string());
+    if let Some(retry) = error.retry_after() {
+        // Rounded up: a moment early would be refused again.
+        value["error"]["retry_after_ms"] = json!(retry.as_micros().div_ceil(1_000) as u64);
+    }
+    value
+}
+
+pub(super) fn error_of(kind: &str, message: &str) -> Value {
+    json!({ "error": { "kind": kind, "message": message } })
+}
+
+pub(super) fn line_of(value: &Value) -> Vec<u8> {
+    let mut line = value.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
+/// What `{"status":{}}` is answered.
+pub(super) fn status_value(page: &StatusSnapshot) -> Value {
+    json!({ "ok": { "status": {
+        "state": page.state().map(|state| state.as_str()),
+        "pid": page.get(Word::Pid),
+        "next_seq": page.get(Word::NextSeq),
+        "durable_seq": page.get(Word::DurableSeq),
+        "checkpoint_size": page.get(Word::CheckpointSize),
+        "accepted": page.get(Word::Accepted),
+        "invalid": page.get(Word::Invalid),
+        "rate_limited": page.get(Word::RateLimited),
+        "busy": page.get(Word::Busy),
+        "buffer_events": page.get(Word::BufferEvents),
+        "capacity_events": page.get(Word::CapacityEvents),
+        "log_bytes": page.get(Word::LogBytes),
+        "segments": page.get(Word::Segments),
+        "connections": page.get(Word::Connections),
+    }}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_no_control_request_and_a_request_is_no_event() {
+        assert_eq!(control(b"{\"event_type\":\"status\"}"), None);
+        assert_eq!(control(b"{\"status\":{}}"), Some(Ok(Control::Status)));
+        assert_eq!(control(b" {\"query\":{\"limit\":1}}"), Some(Ok(Control::Query)));
+        let wish = SessionWish { import: true, lenient: false };
+        assert_eq!(control(b"{\"session\":{\"import\":true}}"), Some(Ok(Control::Session(wish))));
+        assert!(matches!(control(b"{\"session\":{\"root\":true}}"), Some(Err(_))));
+        assert!(matches!(control(b"{\"status\":{},\"query\":{}}"), Some(Err(_))));
+    }
+
+    #[test]
+    fn answers_are_the_documented_lines() {
+        let mut out = Vec::new();
+        push_ok(&mut out, 42);
+        assert_eq!(out, b"{\"ok\":{\"seq\":42}}\n");
+        let error = RecordError::RateLimited {
+            source_name: "a".to_owned(),
+            retry_after: std::time::Duration::from_micros(119_001),
+        };
+        let value = error_value(&error);
+        assert_eq!(value["error"]["kind"], "rate_limited");
+        assert_eq!(value["error"]["retry_after_ms"], 120);
+    }
+}

@@ -1,0 +1,82 @@
+//! Where output goes: data to stdout, everything else to stderr, colour decided
+//! once.
+
+use std::io::{self, IsTerminal, Write};
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Printer {
+    quiet: bool,
+    verbose: bool,
+    color: bool,
+}
+
+impl Printer {
+    /// Decides once what this process's output looks like; `no_color` is whether
+    /// the environment asks for none.
+    #[must_use]
+    pub fn new(quiet: bool, verbose: bool, choice: ColorChoice, no_color: bool) -> Self {
+        let color = match choice {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => !no_color && io::stdout().is_terminal(),
+        };
+        Self { quiet, verbose, color }
+    }
+
+    /// Whether data on stdout may be coloured.
+    #[must_use]
+    pub fn color(&self) -> bool {
+        self.color
+    }
+
+    /// Whether a progress bar makes sense.
+    #[must_use]
+    pub fn progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Whether details are wanted.
+    #[must_use]
+    pub fn verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Data, with a line end, to stdout.
+    ///
+    /// # Errors
+    /// When stdout does not take it: `BrokenPipe` is the reader's own wish,
+    /// anything else (a full disk) a failure.
+    pub fn data(&self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        if !text.ends_with('\n') {
+            out.write_all(b"\n")?;
+        }
+        out.flush()
+    }
+
+    /// A message to stderr, unless quiet. Losing it loses no data.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    /// An error or warning to stderr, also when quiet.
+    pub fn error(&self, text: &str) {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}
