@@ -1,6 +1,7 @@
-//! The one place of health that looks at files.
+//! The one file that looks.
 
-use std::io;
+use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::audit::LogPaths;
@@ -8,101 +9,188 @@ use crate::audit::status::{StatusError, StatusSnapshot, Word};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::{FileMeta, Fs, Space, boot, lock};
 
-/// Whether a writer has the log.
+/// A look is taken again when something changed meanwhile, but not for ever.
+const LOOKS: usize = 5;
+/// More than `/proc/<pid>/stat` ever holds.
+const PROC_STAT_BYTES: u64 = 4096;
+
+/// The status page.
+#[derive(Clone, Debug)]
+pub(super) enum Page {
+    Read(StatusSnapshot),
+    Missing,
+    /// It is there and may not be read.
+    Denied(String),
+    /// It cannot be read, or is no page of this version.
+    Unusable(String),
+}
+
+/// A file, without its content.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    There(FileMeta),
+    Missing,
+    Unknown(String),
+}
+
+/// The process that the page names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Liveness {
-    /// The lock is held.
-    Locked,
-    /// It is free.
-    Free,
-    /// It cannot be asked about.
+pub(super) enum Process {
+    /// Its state as the kernel tells it, such as `S` or `T`.
+    State(char),
+    /// None of that number, as far as can be seen from here.
+    Gone,
     Unknown,
 }
 
-/// What was seen, all at one moment.
+/// Everything that was seen, at one moment.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    /// When.
-    pub now: Timestamp,
-    /// The same on the boot clock.
-    pub boot_ms: u64,
-    /// Which boot this is.
-    pub boot_id: Option<u64>,
-    /// The status page.
-    pub page: Option<StatusSnapshot>,
-    /// Why there is no page, if that is not for want of a log.
-    pub page_error: Option<String>,
-    /// Whether a writer has the log.
-    pub liveness: Liveness,
-    /// What is at the active segment's name.
-    pub log_file: Option<FileMeta>,
-    /// Whether there is a manifest.
-    pub has_manifest: bool,
-    /// Whether there is a checkpoint.
-    pub has_checkpoint: bool,
-    /// Space on the log's file system.
-    pub space: Option<Space>,
-    /// The kernel's letter for the writer process's state, such as `T` for stopped.
-    pub process_state: Option<char>,
+pub(super) struct Facts {
+    pub(super) now: Timestamp,
+    pub(super) boot_ms: u64,
+    pub(super) boot_id: Option<u64>,
+    pub(super) page: Page,
+    /// Whether a writer holds the lock.
+    pub(super) locked: Result<bool, String>,
+    pub(super) log_file: Seen,
+    /// At least so long the log file has to be: what the page said just before.
+    pub(super) written_bytes: u64,
+    pub(super) checkpoint: Seen,
+    pub(super) manifest: Seen,
+    pub(super) space: Result<Space, String>,
+    pub(super) process: Process,
 }
 
-impl Seen {
-    /// How old the page's numbers are, when no writer keeps them up to date.
-    #[must_use]
-    pub fn stale_seconds(&self) -> Option<u64> {
-        let page = self.page.as_ref()?;
-        if self.liveness == Liveness::Locked {
-            return None;
+impl Facts {
+    pub(super) fn page(&self) -> Option<&StatusSnapshot> {
+        match &self.page {
+            Page::Read(page) => Some(page),
+            _ => None,
         }
-        let last = page.time(Word::HeartbeatAt)?;
-        Some((self.now.micros() - last.micros()).max(0) as u64 / 1_000_000)
     }
 
-    /// How long the writer has given no sign of life, in ms.
-    #[must_use]
-    pub fn silent_ms(&self) -> Option<u64> {
-        let page = self.page.as_ref()?;
-        Some(self.boot_ms.saturating_sub(page.get(Word::HeartbeatBootMs)))
+    /// Whether the page is of an earlier boot of the machine; false when the
+    /// kernel does not tell.
+    pub(super) fn rebooted(&self) -> bool {
+        let written = self.page().map_or(0, |page| page.get(Word::BootId));
+        written != 0 && self.boot_id.is_some_and(|now| now != written)
     }
 }
 
-/// Looks at a log.
-#[must_use]
-pub fn gather(paths: &LogPaths, fs: &dyn Fs, clock: &dyn Clock) -> Seen {
-    // The lock first: a writer that closes in between is then seen as running
-    // and closed, never as free and not closed.
-    let liveness = match lock::is_locked(&paths.lock()) {
-        Ok(true) => Liveness::Locked,
-        Ok(false) => Liveness::Free,
-        Err(_) => Liveness::Unknown,
+pub(super) fn gather(dir: &Path, fs: &dyn Fs, clock: &dyn Clock) -> Facts {
+    let paths = LogPaths::new(dir);
+    let moment = look_until_steady(&paths, fs);
+    let pid = match &moment.page {
+        Page::Read(page) => page.get(Word::Pid),
+        _ => 0,
     };
-    let (page, page_error) = match StatusSnapshot::read(&paths.status()) {
-        Ok(page) => (Some(page), None),
-        Err(StatusError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            (None, None)
-        }
-        Err(error) => (None, Some(error.to_string())),
-    };
-    let pid = page.as_ref().map_or(0, |page| page.get(Word::Pid));
-    Seen {
+    Facts {
+        // The clocks last: nothing seen is then younger than now.
+        checkpoint: seen(fs, &paths.checkpoint()),
+        manifest: seen(fs, &paths.manifest()),
+        space: fs.space(dir).map_err(text),
+        process: process(fs, pid),
+        boot_id: boot::boot_id(fs),
+        page: moment.page,
+        locked: moment.locked,
+        log_file: moment.log_file,
+        written_bytes: moment.written_bytes,
         now: clock.now(),
         boot_ms: clock.boot_ms(),
-        boot_id: boot::boot_id(fs),
-        page,
-        page_error,
-        liveness,
-        log_file: fs.meta(&paths.active()).ok(),
-        has_manifest: fs.meta(&paths.manifest()).is_ok(),
-        has_checkpoint: fs.meta(&paths.checkpoint()).is_ok(),
-        space: fs.space(&paths.dir).ok(),
-        process_state: process_state(fs, pid),
     }
 }
 
-/// From `/proc/<pid>/stat`: the letter after the command, which stands in
-/// brackets and may itself hold any.
-fn process_state(fs: &dyn Fs, pid: u64) -> Option<char> {
-    let text = fs.read(Path::new(&format!("/proc/{pid}/stat")), 4096).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    text.rsplit_once(')')?.1.trim_start().chars().next()
+struct Moment {
+    page: Page,
+    locked: Result<bool, String>,
+    log_file: Seen,
+    written_bytes: u64,
+}
+
+/// Lock, page and log file as of one moment: a writer may be starting, ending or
+/// changing to a new segment between the looks.
+fn look_until_steady(paths: &LogPaths, fs: &dyn Fs) -> Moment {
+    let mut left = LOOKS;
+    loop {
+        let (locked_before, before) = (locked(paths), page(paths));
+        let log_file = seen(fs, &paths.active());
+        let (page, locked) = (page(paths), locked(paths));
+        left -= 1;
+        if left == 0 || (locked_before == locked && same_writer_and_file(&before, &page)) {
+            let written = |page: &Page| match page {
+                Page::Read(page) => page.get(Word::ActiveBytes),
+                _ => 0,
+            };
+            let written_bytes = written(&before).min(written(&page));
+            return Moment { page, locked, log_file, written_bytes };
+        }
+    }
+}
+
+fn same_writer_and_file(before: &Page, after: &Page) -> bool {
+    let (Page::Read(before), Page::Read(after)) = (before, after) else { return true };
+    [Word::StartedAt, Word::ClosedAt, Word::ActiveInode, Word::ActiveFirstSeq]
+        .into_iter()
+        .all(|word| before.get(word) == after.get(word))
+}
+
+fn locked(paths: &LogPaths) -> Result<bool, String> {
+    lock::is_locked(&paths.lock()).map_err(text)
+}
+
+fn page(paths: &LogPaths) -> Page {
+    match StatusSnapshot::read(&paths.status()) {
+        Ok(page) => Page::Read(page),
+        Err(StatusError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Page::Missing
+        }
+        Err(error @ StatusError::Io { .. }) if denied(&error) => Page::Denied(text(error)),
+        Err(error) => Page::Unusable(text(error)),
+    }
+}
+
+fn denied(error: &StatusError) -> bool {
+    matches!(error, StatusError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied)
+}
+
+fn seen(fs: &dyn Fs, path: &Path) -> Seen {
+    match fs.meta(path) {
+        Ok(meta) => Seen::There(meta),
+        Err(error) if error.kind() == ErrorKind::NotFound => Seen::Missing,
+        Err(error) => Seen::Unknown(text(error)),
+    }
+}
+
+fn process(fs: &dyn Fs, pid: u64) -> Process {
+    if pid == 0 {
+        return Process::Unknown;
+    }
+    match fs.read(Path::new(&format!("/proc/{pid}/stat")), PROC_STAT_BYTES) {
+        Ok(stat) => state_in(&stat).map_or(Process::Unknown, Process::State),
+        Err(error) if error.kind() == ErrorKind::NotFound => Process::Gone,
+        Err(_) => Process::Unknown,
+    }
+}
+
+/// The state stands after the name, which is in parentheses and may hold any.
+fn state_in(stat: &[u8]) -> Option<char> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(end + 2).map(|byte| char::from(*byte))
+}
+
+fn text(error: impl fmt::Display) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_with_parentheses_does_not_hide_the_state() {
+        assert_eq!(state_in(b"42 (a) R (b)) T 1 42 42 0"), Some('T'));
+        assert_eq!(state_in(b"42 (auditctl) S 1"), Some('S'));
+        assert_eq!(state_in(b""), None);
+        assert_eq!(state_in(b"42 (x)"), None);
+    }
 }

@@ -1,1 +1,477 @@
+//! Every check in every state, on pages made without a writer.
 
+mod document;
+
+use std::time::Duration;
+
+use super::samples::{GIB, Sample, every_state};
+use super::{Check, Status};
+use crate::audit::security::SecurityKind;
+use crate::audit::status::{Activity, Damage, DiskStage, Ring, Word, WriterState};
+use crate::audit::{AuditLog, Event, Options};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::Settings;
+use crate::fsio::lock::try_lock;
+use crate::fsio::{Fs, OpenMode, OsFs, Space};
+use crate::units::ByteSize;
+use Status::{Critical, Healthy, Unknown, Warning};
+
+fn one(sample: &Sample, component: &str) -> Check {
+    sample.health().report.check(component).expect(component).clone()
+}
+
+/// The check's status and message.
+fn said(sample: &Sample, component: &str) -> (Status, String) {
+    let check = one(sample, component);
+    (check.status, check.message)
+}
+
+fn status(sample: &Sample, component: &str) -> Status {
+    one(sample, component).status
+}
+
+#[test]
+fn a_log_that_runs_well_is_healthy_in_every_check() {
+    let report = Sample::running().health().report;
+    assert_eq!(report.status, Healthy, "{report:#?}");
+    let names: Vec<_> = report.checks.iter().map(|check| check.component).collect();
+    let expected = [
+        "write_buffer",
+        "worker_thread",
+        "log_file",
+        "rate_limiting",
+        "security",
+        "query_cache",
+        "disk_space",
+        "integrity",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!((report.summary.total_checks, report.summary.healthy), (8, 8));
+    assert_eq!(report.uptime_seconds, Some(3_600));
+    assert!(report.checks.iter().all(|check| check.hint.is_none()));
+}
+
+#[test]
+fn the_worst_check_decides_and_what_is_bad_outweighs_what_is_not_known() {
+    assert_eq!(Healthy.worst(Unknown), Unknown);
+    assert_eq!(Unknown.worst(Warning), Warning);
+    assert_eq!(Warning.worst(Critical), Critical);
+    assert_eq!(Critical.worst(Unknown), Critical);
+}
+
+#[test]
+fn each_state_has_its_own_message_and_status() {
+    let expected = [
+        (Unknown, "no log yet in "),
+        (Unknown, "is not one of version 1 (shorter than 4096 bytes)"),
+        (Unknown, "the lock cannot be asked about: "),
+        (Warning, "a writer holds the lock and is opening the log"),
+        (Healthy, "running as process 4242"),
+        (Critical, "hung in fdatasync for 7 s"),
+        (Critical, "hung in fdatasync for 7 s: process 4242 is stopped by a signal (SIGSTOP)"),
+        (Critical, "disk full for 0 s: new events are refused"),
+        (Critical, "write failing for 0 s: fdatasync: Input/output error (os error 5)"),
+        (Critical, "writer failed 0 s ago: nothing is accepted"),
+        (Unknown, "state 99 is of a newer version"),
+        (Critical, "writer died 0 s ago, without closing the log"),
+        (Warning, "stopped cleanly 3 min ago"),
+    ];
+    let samples = every_state();
+    assert_eq!(samples.len(), expected.len());
+    for ((state, sample), (status, message)) in samples.iter().zip(expected) {
+        let report = sample.health().report;
+        let check = report.check("worker_thread").expect("always there");
+        assert_eq!((report.metadata.state, check.status), (*state, status), "{check:?}");
+        assert!(check.message.contains(message), "{:?} is not {message:?}", check.message);
+        assert_eq!(check.hint.is_some(), status != Healthy, "{check:?}");
+    }
+}
+
+#[test]
+fn a_writer_is_hung_from_the_configured_silence_on() {
+    let sample = Sample::running();
+    sample.clock.advance(Duration::from_millis(4_999));
+    assert_eq!(status(&sample, "worker_thread"), Healthy);
+    sample.clock.advance(Duration::from_millis(1));
+    assert_eq!(said(&sample, "worker_thread"), (Critical, "hung for 5 s".into()));
+    assert_eq!(one(&sample, "worker_thread").number("heartbeat_age_seconds"), Some(5.0));
+}
+
+#[test]
+fn a_wall_clock_that_jumps_makes_no_writer_hang() {
+    let sample = Sample::running();
+    let later = sample.clock.now().micros() + 30 * 60 * 1_000_000;
+    sample.clock.set_wall(Timestamp::from_micros(later));
+    assert_eq!(status(&sample, "worker_thread"), Healthy);
+}
+
+#[test]
+fn a_hung_writer_says_in_what_and_why() {
+    for (activity, process, expected) in [
+        (Activity::Writing, Some('D'), "hung in write for 9 s: process 4242 waits for the disk"),
+        (Activity::Sealing, Some('S'), "hung for 9 s while sealing the segment"),
+        (Activity::Idle, Some('t'), "hung for 9 s: process 4242 is stopped by a debugger"),
+        (Activity::Idle, None, "hung for 9 s: the lock is held, process 4242 is not to be seen"),
+    ] {
+        let mut sample = Sample::running().silent_in(activity, 9);
+        sample.fs.process = process;
+        assert_eq!(said(&sample, "worker_thread"), (Critical, expected.to_owned()));
+    }
+}
+
+#[test]
+fn a_reboot_is_told_from_a_crash() {
+    let mut sample = Sample::running().unlocked();
+    sample.fs.boot_id = "ffffffffffffffff-1";
+    let (status, message) = said(&sample, "worker_thread");
+    assert_eq!(status, Critical);
+    assert!(message.contains("the machine was rebooted since"), "{message}");
+    // A writer that holds the lock now has not yet taken the old page over.
+    sample.lock = try_lock(&sample.paths().lock()).expect("lock");
+    assert_eq!(sample.health().report.metadata.state, "opening");
+}
+
+#[test]
+fn a_page_that_is_missing_while_the_lock_is_held_means_opening() {
+    let sample = Sample::running();
+    std::fs::remove_file(sample.paths().status()).expect("remove");
+    let report = sample.health().report;
+    assert_eq!(report.metadata.state, "opening");
+    assert_eq!(report.status, Warning);
+}
+
+#[test]
+fn a_stopped_writer_is_fine_where_none_is_expected() {
+    let mut sample = Sample::closed();
+    let report = sample.health().report;
+    assert_eq!((report.status, report.uptime_seconds), (Warning, None));
+    sample.settings.expect_running = false;
+    assert_eq!(sample.health().report.status, Healthy);
+}
+
+#[test]
+fn without_a_writer_the_live_checks_give_last_known_values_with_their_age() {
+    let closed = Sample::closed();
+    let died = Sample::running().unlocked();
+    died.set(Word::BufferEvents, 12);
+    died.clock.advance(Duration::from_secs(600));
+    for component in ["write_buffer", "rate_limiting", "security", "query_cache"] {
+        let (status, message) = said(&closed, component);
+        assert_eq!(status, Healthy, "{component}");
+        assert!(message.starts_with("no writer runs; 3 min ago: "), "{component}: {message}");
+        let (status, message) = said(&died, component);
+        assert_eq!(status, Unknown, "{component}");
+        assert!(message.starts_with("no writer runs; 10 min ago: "), "{component}: {message}");
+    }
+    assert!(said(&died, "worker_thread").1.ends_with("; 12 events waited"));
+    assert!(said(&died, "write_buffer").1.ends_with("12 of 1000 events waited"));
+}
+
+#[test]
+fn the_write_buffer_counts_above_its_thresholds_once_its_oldest_waited_a_second() {
+    for (events, waited_ms, expected) in [
+        (500, 60_000, Healthy),
+        (501, 999, Healthy),
+        (501, 1_000, Warning),
+        (800, 1_000, Warning),
+        (801, 999, Healthy),
+        (801, 1_000, Critical),
+        (1_000, 999, Healthy),
+    ] {
+        let sample = Sample::running();
+        sample.set(Word::BufferEvents, events);
+        sample.ago(Word::OldestWaitingAt, 0);
+        sample.clock.advance(Duration::from_millis(waited_ms));
+        sample.beat();
+        assert_eq!(status(&sample, "write_buffer"), expected, "{events} for {waited_ms} ms");
+    }
+}
+
+#[test]
+fn a_full_buffer_is_critical_however_small_it_is() {
+    let sample = Sample::running();
+    sample.ago(Word::OldestWaitingAt, 1);
+    sample.set(Word::CapacityEvents, 100);
+    sample.set(Word::BufferEvents, 99);
+    assert_eq!(status(&sample, "write_buffer"), Healthy);
+    sample.set(Word::BufferEvents, 100);
+    assert_eq!(status(&sample, "write_buffer"), Critical);
+    sample.set(Word::BufferEvents, 1);
+    sample.set(Word::BufferBytes, 16 << 20);
+    assert_eq!(status(&sample, "write_buffer"), Critical);
+}
+
+#[test]
+fn the_size_of_the_log_has_two_thresholds() {
+    for (bytes, expected) in
+        [(GIB, Healthy), (GIB + 1, Warning), (5 * GIB, Warning), (5 * GIB + 1, Critical)]
+    {
+        let sample = Sample::running();
+        sample.set(Word::LogBytes, bytes);
+        assert_eq!(status(&sample, "log_file"), expected, "{bytes}");
+        assert_eq!(one(&sample, "log_file").number("bytes"), Some(bytes as f64));
+    }
+}
+
+#[test]
+fn a_deleted_log_file_is_critical_before_the_writer_notices_and_after_its_end() {
+    for sample in [Sample::running(), Sample::closed(), Sample::running().unlocked()] {
+        std::fs::remove_file(sample.paths().active()).expect("remove");
+        assert_eq!(said(&sample, "log_file"), (Critical, "audit.log was deleted".into()));
+    }
+}
+
+#[test]
+fn a_replaced_log_file_is_critical_under_a_writer_and_a_warning_after_its_end() {
+    for (sample, expected) in [(Sample::running(), Critical), (Sample::closed(), Warning)] {
+        let path = sample.paths().active();
+        std::fs::rename(&path, sample.settings.log_dir.join("moved")).expect("rename");
+        std::fs::write(&path, b"0123456789").expect("write");
+        assert_eq!(status(&sample, "log_file"), expected);
+    }
+}
+
+#[test]
+fn a_truncated_log_file_is_critical_unless_a_power_loss_may_have_cut_it() {
+    let cut = |sample: &Sample| {
+        let file = OsFs.open(&sample.paths().active(), OpenMode::Write).expect("open");
+        file.set_len(9).expect("cut");
+    };
+    for sample in [Sample::running(), Sample::closed()] {
+        cut(&sample);
+        assert_eq!(
+            said(&sample, "log_file"),
+            (Critical, "audit.log was truncated: 9 B of 10 B".into())
+        );
+    }
+    let mut rebooted = Sample::running().unlocked();
+    rebooted.fs.boot_id = "ffffffffffffffff-1";
+    cut(&rebooted);
+    assert_eq!(status(&rebooted, "log_file"), Healthy);
+}
+
+#[test]
+fn a_segment_that_is_just_being_started_is_no_incident() {
+    let sample = Sample::running();
+    sample.page().activity(Activity::Sealing, sample.clock.boot_ms());
+    let sealed = sample.paths().sealed(0);
+    std::fs::rename(sample.paths().active(), sealed).expect("rename");
+    assert_eq!(status(&sample, "log_file"), Healthy);
+    std::fs::write(sample.paths().active(), b"").expect("write");
+    assert_eq!(status(&sample, "log_file"), Healthy);
+}
+
+#[test]
+fn a_log_file_that_may_not_be_seen_is_unknown() {
+    let mut sample = Sample::running();
+    sample.fs.denied = "audit.log";
+    assert_eq!(status(&sample, "log_file"), Unknown);
+}
+
+#[test]
+fn refusals_count_for_an_hour_above_their_thresholds() {
+    for (blocked, expected) in [(500, Healthy), (501, Warning), (1_000, Warning), (1_001, Critical)]
+    {
+        let sample = Sample::running();
+        sample.page().count(Ring::Blocked, sample.clock.now(), blocked);
+        sample.page().top_blocked("billing", blocked);
+        let (status, message) = said(&sample, "rate_limiting");
+        assert_eq!(status, expected, "{blocked}");
+        assert!(message.ends_with("in the last hour, most of billing"), "{message}");
+        sample.clock.advance(Duration::from_secs(62 * 60));
+        sample.beat();
+        assert_eq!(
+            said(&sample, "rate_limiting"),
+            (Healthy, "0 events refused in the last hour".into())
+        );
+    }
+}
+
+#[test]
+fn the_last_hour_alarms_also_after_the_writer_stopped() {
+    let sample = Sample::closed();
+    sample.page().count(Ring::Blocked, sample.clock.now(), 1_001);
+    sample.page().count(Ring::Security, sample.clock.now(), 6);
+    assert_eq!(status(&sample, "rate_limiting"), Critical);
+    assert_eq!(status(&sample, "security"), Warning);
+}
+
+#[test]
+fn security_has_thresholds_for_invalid_events_and_for_all_others() {
+    for (kind, count, expected) in [
+        (SecurityKind::Validation, 20, Healthy),
+        (SecurityKind::Validation, 21, Warning),
+        (SecurityKind::Validation, 50, Warning),
+        (SecurityKind::Validation, 51, Critical),
+        (SecurityKind::Unauthorized, 5, Healthy),
+        (SecurityKind::Unauthorized, 6, Warning),
+        (SecurityKind::Oversize, 10, Warning),
+        (SecurityKind::HostilePeer, 11, Critical),
+    ] {
+        let sample = Sample::running();
+        (0..count).for_each(|_| sample.page().count_security(kind, sample.clock.now()));
+        let check = one(&sample, "security");
+        assert_eq!(check.status, expected, "{count} {kind:?}");
+        assert_eq!(check.number(&format!("{}_total", kind.as_str())), Some(f64::from(count)));
+    }
+}
+
+#[test]
+fn an_unused_cache_is_healthy_and_a_used_one_tells_its_measured_rate() {
+    let sample = Sample::running();
+    assert_eq!(said(&sample, "query_cache"), (Healthy, "not used yet".into()));
+    sample.set(Word::CacheHits, 3);
+    sample.set(Word::CacheMisses, 1);
+    sample.set(Word::CacheEntries, 7);
+    assert_eq!(said(&sample, "query_cache"), (Healthy, "75% hits, 7 of 128 entries".into()));
+}
+
+#[test]
+fn the_smaller_of_both_limits_of_disk_space_counts() {
+    const MIB: u64 = 1 << 20;
+    // 100 GiB: the byte limits are smaller; 1 GiB: the percentages.
+    for (total, available, expected) in [
+        (100 * GIB, GIB, Healthy),
+        (100 * GIB, GIB - 1, Warning),
+        (100 * GIB, 256 * MIB, Warning),
+        (100 * GIB, 256 * MIB - 1, Critical),
+        (GIB, GIB / 100 * 10, Healthy),
+        (GIB, GIB / 100 * 10 - 1, Warning),
+        (GIB, GIB / 100 * 5, Warning),
+        (GIB, GIB / 100 * 5 - 1, Critical),
+    ] {
+        let mut sample = Sample::running();
+        sample.fs.space = Some(Space { total, available });
+        assert_eq!(status(&sample, "disk_space"), expected, "{available} of {total}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_to_the_writer_is_critical_whatever_space_there_is() {
+    let sample = Sample::running();
+    sample.set(Word::DiskStage, DiskStage::Full as u64);
+    assert_eq!(said(&sample, "disk_space").0, Critical);
+    let stopped = Sample::closed();
+    stopped.set(Word::DiskStage, DiskStage::Full as u64);
+    assert_eq!(status(&stopped, "disk_space"), Healthy, "that was then");
+    let mut unseen = Sample::running();
+    unseen.fs.space = None;
+    assert_eq!(status(&unseen, "disk_space"), Unknown);
+}
+
+#[test]
+fn known_damage_is_critical_or_a_warning_by_what_it_costs() {
+    for (damage, seconds_ago, expected) in [
+        (Damage::FileReplaced as u64, 0, Critical),
+        (Damage::FileReplaced as u64, 899, Critical),
+        (Damage::FileReplaced as u64, 900, Warning),
+        (Damage::FileTruncated as u64, 90_000, Critical),
+        (Damage::SegmentDamaged as u64, 90_000, Critical),
+        (Damage::DirectoryGone as u64, 90_000, Critical),
+        (Damage::CorruptionAccepted as u64, 0, Warning),
+        (99, 0, Critical),
+    ] {
+        let sample = Sample::running();
+        sample.set(Word::Damage, damage);
+        sample.ago(Word::DamageAt, seconds_ago);
+        assert_eq!(status(&sample, "integrity"), expected, "{damage} {seconds_ago} s ago");
+    }
+}
+
+#[test]
+fn lost_records_warn_and_the_worst_finding_comes_first() {
+    let sample = Sample::running();
+    sample.set(Word::LostRecords, 1);
+    let lost = "1 acknowledged record lost, see the audit.gap records";
+    assert_eq!(said(&sample, "integrity"), (Warning, lost.into()));
+    std::fs::remove_file(sample.paths().manifest()).expect("remove");
+    let both = format!("audit.manifest.json is missing; {lost}");
+    assert_eq!(said(&sample, "integrity"), (Critical, both));
+}
+
+#[test]
+fn a_checkpoint_has_to_be_there_and_while_a_writer_runs_be_young() {
+    let age = |seconds| {
+        let sample = Sample::running();
+        sample.ago(Word::CheckpointAt, seconds);
+        sample
+    };
+    assert_eq!(status(&age(3_599), "integrity"), Healthy);
+    assert_eq!(status(&age(3_600), "integrity"), Critical);
+    assert_eq!(status(&age(3_600).unlocked(), "integrity"), Healthy, "none is due");
+    let sample = Sample::running();
+    std::fs::remove_file(sample.paths().checkpoint()).expect("remove");
+    assert_eq!(said(&sample, "integrity"), (Critical, "audit.checkpoint is missing".into()));
+}
+
+#[test]
+fn a_log_just_made_needs_no_checkpoint_for_a_minute() {
+    let sample = Sample::running();
+    std::fs::remove_file(sample.paths().checkpoint()).expect("remove");
+    sample.set(Word::CheckpointAt, 0);
+    sample.ago(Word::StartedAt, 59);
+    assert_eq!(status(&sample, "integrity"), Healthy);
+    sample.ago(Word::StartedAt, 60);
+    assert_eq!(status(&sample, "integrity"), Critical);
+}
+
+#[test]
+fn records_are_not_read_and_the_message_says_who_does() {
+    // The files hold no records at all, the file system refuses to be read.
+    let (status, message) = said(&Sample::running(), "integrity");
+    assert_eq!(status, Healthy);
+    assert!(message.contains("records are not read here, `auditctl verify` does"), "{message}");
+}
+
+#[test]
+fn looking_changes_nothing_in_the_directory() {
+    let sample = Sample::closed();
+    let before = OsFs.list(&sample.settings.log_dir).expect("list");
+    sample.health();
+    assert_eq!(OsFs.list(&sample.settings.log_dir).expect("list"), before);
+    assert!(try_lock(&sample.paths().lock()).expect("lock").is_some(), "and the lock is free");
+    let empty = Sample::empty();
+    empty.health();
+    assert!(!empty.settings.log_dir.exists());
+}
+
+#[test]
+fn without_a_log_everything_about_it_is_unknown() {
+    let sample = Sample::empty();
+    let health = sample.health();
+    assert!(health.snapshot.is_none());
+    assert_eq!(health.report.status, Unknown);
+    assert_eq!((health.report.summary.unknown, health.report.summary.healthy), (7, 1));
+}
+
+#[test]
+fn a_failing_writer_that_goes_silent_is_hung() {
+    let sample = Sample::running();
+    sample.state(WriterState::Failing);
+    let sample = sample.silent_in(Activity::Retrying, 6);
+    assert_eq!(sample.health().report.metadata.state, "hung");
+}
+
+#[test]
+fn a_real_log_is_healthy_while_open_and_stopped_once_closed() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let mut settings = Settings::default();
+    settings.log_dir = home.path().join("logs");
+    // What the machine has left is not what is tested.
+    settings.disk.warn_bytes = ByteSize(0);
+    settings.disk.critical_bytes = ByteSize(0);
+    let look = || super::check(&settings, &OsFs, &SystemClock).report;
+    assert_eq!(look().metadata.state, "no_log");
+    let log = AuditLog::open(Options::new(&settings.log_dir)).expect("open");
+    let receipt = log.record(Event::new("login")).expect("accepted");
+    receipt.wait_durable().expect("durable");
+    let report = look();
+    assert_eq!((report.metadata.state, report.status), ("running", Healthy), "{report:#?}");
+    assert_eq!(report.metadata.pid, Some(std::process::id().into()));
+    log.seal();
+    assert_eq!(look().status, Healthy);
+    log.close().expect("close");
+    let report = look();
+    assert_eq!((report.metadata.state, report.status), ("stopped", Warning), "{report:#?}");
+    assert_eq!(report.summary.healthy, 7);
+}

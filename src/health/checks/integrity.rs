@@ -1,0 +1,134 @@
+//! `integrity`: damage that is known, and whether what proves the log is there.
+//! Reads no records: finding unknown damage is `verify`'s.
+
+use std::time::Duration;
+
+use crate::audit::status::{Damage, StatusSnapshot, Word};
+use crate::config::Settings;
+use crate::health::gather::{Facts, Seen};
+use crate::health::liveness::Liveness;
+use crate::health::report::{Check, Status};
+use crate::health::wording::{age, count, seconds, since};
+
+use super::common::unseen;
+
+const NAME: &str = "integrity";
+/// A replaced file whose records were saved is critical so long, then a warning.
+const REPLACED_IS_CRITICAL: Duration = Duration::from_secs(15 * 60);
+/// The first checkpoint follows the first record within seconds.
+const FIRST_CHECKPOINT: Duration = Duration::from_secs(60);
+
+type Finding = (Status, String);
+
+pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
+    let Some(page) = facts.page() else { return unseen(NAME, facts) };
+    let checkpoint_age = page.time(Word::CheckpointAt).map(|at| since(at, facts.now));
+    let findings: Vec<Finding> = [
+        damage(facts, page),
+        lost(page),
+        checkpoint(facts, page, settings, liveness),
+        manifest(facts, liveness),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let status = findings.iter().fold(Status::Healthy, |worst, (status, _)| worst.worst(*status));
+    let message = if findings.is_empty() {
+        well(page, checkpoint_age)
+    } else {
+        // The worst first: one line has to say what matters.
+        let mut findings = findings;
+        findings.sort_by_key(|(status, _)| std::cmp::Reverse(status.rank()));
+        findings.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
+    };
+    let mut check = Check::new(NAME, status, message)
+        .metric("damage", page.damage().map(Damage::as_str))
+        .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
+        .metric("lost_records", page.get(Word::LostRecords))
+        .metric("log_file_incidents", page.get(Word::LogFileIncidents))
+        .metric("checkpoint_size", page.get(Word::CheckpointSize))
+        .metric("checkpoint_age_seconds", checkpoint_age.map(seconds))
+        .metric("durable_seq", page.get(Word::DurableSeq));
+    if status != Status::Healthy {
+        check = check.hint("`auditctl verify` reads every record and says what is damaged");
+    }
+    check
+}
+
+fn well(page: &StatusSnapshot, checkpoint_age: Option<Duration>) -> String {
+    let signed = checkpoint_age.map_or_else(String::new, |old| {
+        let records = count(page.get(Word::CheckpointSize), "record");
+        format!(", checkpoint over {records} signed {} ago", age(old))
+    });
+    format!("no damage known{signed}; records are not read here, `auditctl verify` does")
+}
+
+fn damage(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
+    let code = page.get(Word::Damage);
+    if code == 0 {
+        return None;
+    }
+    let old = page.time(Word::DamageAt).map(|at| since(at, facts.now));
+    let when = old.map_or_else(String::new, |old| format!(" ({} ago)", age(old)));
+    let Some(damage) = page.damage() else {
+        return Some((Status::Critical, format!("damage {code}, of a newer version{when}")));
+    };
+    let status = match damage {
+        Damage::FileReplaced if old.is_some_and(|old| old >= REPLACED_IS_CRITICAL) => {
+            Status::Warning
+        }
+        Damage::CorruptionAccepted => Status::Warning,
+        Damage::FileReplaced
+        | Damage::FileTruncated
+        | Damage::SegmentDamaged
+        | Damage::DirectoryGone => Status::Critical,
+    };
+    Some((status, format!("{}{when}", damage.as_str())))
+}
+
+fn lost(page: &StatusSnapshot) -> Option<Finding> {
+    let lost = page.get(Word::LostRecords);
+    (lost > 0).then(|| {
+        let text =
+            format!("{} lost, see the audit.gap records", count(lost, "acknowledged record"));
+        (Status::Warning, text)
+    })
+}
+
+fn checkpoint(
+    facts: &Facts,
+    page: &StatusSnapshot,
+    settings: &Settings,
+    liveness: Liveness,
+) -> Option<Finding> {
+    let signed_at = page.time(Word::CheckpointAt);
+    let open_for = page.time(Word::StartedAt).map_or(Duration::ZERO, |at| since(at, facts.now));
+    // The page of a writer that has just opened the log names no checkpoint yet.
+    let starting = liveness == Liveness::Opening
+        || (liveness.is_current() && signed_at.is_none() && open_for < FIRST_CHECKPOINT);
+    if starting {
+        return None;
+    }
+    match &facts.checkpoint {
+        Seen::Missing => return Some((Status::Critical, "audit.checkpoint is missing".to_owned())),
+        Seen::Unknown(why) => return Some((Status::Unknown, format!("audit.checkpoint: {why}"))),
+        Seen::There(_) => {}
+    }
+    if !liveness.is_current() {
+        return None;
+    }
+    let old = signed_at.map_or(open_for, |at| since(at, facts.now));
+    let limit = settings.health.checkpoint_age_critical;
+    (old >= limit).then(|| {
+        (Status::Critical, format!("the newest checkpoint is {} old: none is signed", age(old)))
+    })
+}
+
+fn manifest(facts: &Facts, liveness: Liveness) -> Option<Finding> {
+    match &facts.manifest {
+        Seen::There(_) => None,
+        Seen::Missing if liveness == Liveness::Opening => None,
+        Seen::Missing => Some((Status::Critical, "audit.manifest.json is missing".to_owned())),
+        Seen::Unknown(why) => Some((Status::Unknown, format!("audit.manifest.json: {why}"))),
+    }
+}

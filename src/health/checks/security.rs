@@ -1,0 +1,53 @@
+//! `security`: invalid events, and other security events, in the last hour.
+
+use crate::audit::security::SecurityKind;
+use crate::audit::status::Ring;
+use crate::config::Settings;
+use crate::health::gather::Facts;
+use crate::health::liveness::Liveness;
+use crate::health::report::{Check, Status};
+use crate::health::wording::count;
+
+use super::common::{above, last_known, unseen};
+
+const NAME: &str = "security";
+
+pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
+    let Some(page) = facts.page() else { return unseen(NAME, facts) };
+    let invalid = page.recent(Ring::Validation, facts.now);
+    let other = page.recent(Ring::Security, facts.now);
+    let limits = &settings.health;
+    let status = above(invalid, limits.validation_errors_warn, limits.validation_errors_critical)
+        .worst(above(other, limits.security_warn, limits.security_critical));
+    let known = last_known(facts, page, liveness);
+    let prefix = known.as_ref().map_or("", |known| known.prefix.as_str());
+    let message = format!(
+        "{prefix}{}, {} in the last hour",
+        count(invalid, "validation error"),
+        count(other, "other security event")
+    );
+    let status = known.map_or(status, |known| status.worst(known.status));
+    let mut check = Check::new(NAME, status, message)
+        .metric("validation_errors_last_hour", invalid)
+        .metric("security_events_last_hour", other);
+    for kind in SecurityKind::ALL {
+        check = check.metric(total_name(kind), page.security(kind));
+    }
+    if matches!(status, Status::Warning | Status::Critical) {
+        check = check.hint("security_events.log in the log directory says who and what");
+    }
+    check
+}
+
+fn total_name(kind: SecurityKind) -> &'static str {
+    match kind {
+        SecurityKind::Validation => "validation_total",
+        SecurityKind::Malformed => "malformed_total",
+        SecurityKind::Oversize => "oversize_total",
+        SecurityKind::Sanitized => "sanitized_total",
+        SecurityKind::Unauthorized => "unauthorized_total",
+        SecurityKind::RateLimited => "rate_limited_total",
+        SecurityKind::HostilePeer => "hostile_peer_total",
+        SecurityKind::LogTampered => "log_tampered_total",
+    }
+}

@@ -1,0 +1,202 @@
+//! `worker_thread`: whether a writer runs, and how.
+
+use std::io;
+
+use crate::audit::status::{Activity, StatusSnapshot, Word};
+use crate::config::Settings;
+use crate::health::gather::{Facts, Page, Process};
+use crate::health::liveness::{Liveness, busy_for, silence};
+use crate::health::report::{Check, Status};
+use crate::health::wording::{age, count, seconds, since};
+
+use super::common::{page_age, unseen};
+
+const NAME: &str = "worker_thread";
+
+pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
+    let check = match (facts.page(), liveness) {
+        (Some(page), liveness) => with_page(facts, page, settings, liveness),
+        (None, Liveness::Opening) => Check::new(
+            NAME,
+            Status::Warning,
+            "a writer holds the lock and has no status page: it is opening the log",
+        )
+        .hint("if that lasts, audit.status was deleted: restart the service"),
+        (None, Liveness::NoLog) => Check::new(
+            NAME,
+            Status::Unknown,
+            format!("no log yet in {}", settings.log_dir.display()),
+        )
+        .hint("start the service or `auditctl serve`, or name the directory with --log-dir"),
+        (None, _) => unreadable(facts),
+    };
+    check.metric("state", liveness.name())
+}
+
+fn unreadable(facts: &Facts) -> Check {
+    match &facts.page {
+        Page::Denied(why) => Check::new(NAME, Status::Unknown, format!("no permission: {why}"))
+            .hint("run health as the user that owns the log directory, or as root"),
+        Page::Unusable(why) => Check::new(NAME, Status::Unknown, why.clone())
+            .hint("use the auditctl of the same version as the service"),
+        Page::Missing | Page::Read(_) => unseen(NAME, facts),
+    }
+}
+
+fn with_page(
+    facts: &Facts,
+    page: &StatusSnapshot,
+    settings: &Settings,
+    liveness: Liveness,
+) -> Check {
+    let pid = page.get(Word::Pid);
+    let state_since = page.time(Word::StateSince).map(|at| since(at, facts.now));
+    let in_state = state_since.map(age).unwrap_or_default();
+    let new = |status, message: String| Check::new(NAME, status, message);
+    let check = match liveness {
+        Liveness::Running => new(Status::Healthy, format!("running as process {pid}")),
+        Liveness::Hung => hung(facts, page),
+        Liveness::DiskFull => {
+            new(Status::Critical, format!("disk full for {in_state}: new events are refused")).hint(
+                format!(
+                    "free space below {}; recording resumes by itself",
+                    settings.log_dir.display()
+                ),
+            )
+        }
+        Liveness::Failing => {
+            let error = last_error(page).map_or_else(String::new, |error| format!(": {error}"));
+            new(Status::Critical, format!("write failing for {in_state}{error}")).hint(
+                "accepted events are kept and tried again; see the kernel's messages about the disk",
+            )
+        }
+        Liveness::Poisoned => {
+            new(Status::Critical, format!("writer failed {in_state} ago: nothing is accepted"))
+                .hint("restart the service; its messages say why the writer failed")
+        }
+        Liveness::Strange => {
+            new(Status::Unknown, format!("state {} is of a newer version", page.get(Word::State)))
+                .hint("use the auditctl of the same version as the service")
+        }
+        Liveness::Opening => {
+            new(Status::Warning, "a writer holds the lock and is opening the log".to_owned())
+                .hint("a large active segment takes seconds to check after a crash")
+        }
+        Liveness::LockUnknown => {
+            let why = facts.locked.as_ref().err().cloned().unwrap_or_default();
+            new(Status::Unknown, format!("the lock cannot be asked about: {why}"))
+                .hint("run health as the user that owns the log directory, or as root")
+        }
+        Liveness::Died => died(facts, page),
+        Liveness::Stopped => stopped(facts, page, settings.expect_running),
+        Liveness::NoLog | Liveness::Unreadable => unseen(NAME, facts),
+    };
+    with_metrics(check, facts, page, liveness)
+}
+
+fn hung(facts: &Facts, page: &StatusSnapshot) -> Check {
+    let silent = age(silence(facts, page));
+    let doing = match page.activity() {
+        Some(activity @ (Activity::Writing | Activity::Syncing)) => {
+            format!("hung in {} for {}", activity.as_str(), age(busy_for(facts, page)))
+        }
+        None | Some(Activity::Idle) => format!("hung for {silent}"),
+        Some(activity) => format!("hung for {silent} while {}", activity.as_str()),
+    };
+    let pid = page.get(Word::Pid);
+    let (why, hint) = match facts.process {
+        Process::State('T') => (
+            format!(": process {pid} is stopped by a signal (SIGSTOP)"),
+            format!("`kill -CONT {pid}` lets it go on"),
+        ),
+        Process::State('t') => (
+            format!(": process {pid} is stopped by a debugger"),
+            "let it go on in the debugger".to_owned(),
+        ),
+        Process::State('D') => (
+            format!(": process {pid} waits for the disk"),
+            "the disk does not answer; see the kernel's messages".to_owned(),
+        ),
+        Process::Gone => (
+            format!(": the lock is held, process {pid} is not to be seen"),
+            "a new writer may be opening the log, or the writer runs in another container"
+                .to_owned(),
+        ),
+        Process::State(_) | Process::Unknown => (
+            String::new(),
+            "a disk that does not answer? see the kernel's messages; nothing new is durable \
+             until it does"
+                .to_owned(),
+        ),
+    };
+    Check::new(NAME, Status::Critical, format!("{doing}{why}")).hint(hint)
+}
+
+fn died(facts: &Facts, page: &StatusSnapshot) -> Check {
+    let ago = age(page_age(facts, page));
+    let waiting = match page.get(Word::BufferEvents) {
+        0 => String::new(),
+        events => format!("; {} waited", count(events, "event")),
+    };
+    let (what, hint) = if facts.rebooted() {
+        ("the machine was rebooted since", "start the service: opening the log recovers it")
+    } else {
+        ("without closing the log", "start the service: opening the log recovers it")
+    };
+    let message = format!("writer died {ago} ago, {what}{waiting}");
+    Check::new(NAME, Status::Critical, message).hint(hint)
+}
+
+fn stopped(facts: &Facts, page: &StatusSnapshot, expected: bool) -> Check {
+    let message = format!("stopped cleanly {} ago", age(page_age(facts, page)));
+    if expected {
+        Check::new(NAME, Status::Warning, message)
+            .hint("start the service, or set expect_running = false where none is to run")
+    } else {
+        Check::new(NAME, Status::Healthy, message)
+    }
+}
+
+/// `fdatasync: Input/output error (os error 5)`.
+fn last_error(page: &StatusSnapshot) -> Option<String> {
+    let errno = i32::try_from(page.get(Word::LastErrno)).ok().filter(|errno| *errno != 0)?;
+    let error = io::Error::from_raw_os_error(errno);
+    let activity = Activity::from_code(page.get(Word::LastErrorActivity));
+    Some(
+        activity.map_or_else(
+            || error.to_string(),
+            |activity| format!("{}: {error}", activity.as_str()),
+        ),
+    )
+}
+
+fn with_metrics(check: Check, facts: &Facts, page: &StatusSnapshot, liveness: Liveness) -> Check {
+    let syncs = page.get(Word::Syncs);
+    let milliseconds = |micros: u64| micros as f64 / 1_000.0;
+    let mean = (syncs > 0).then(|| milliseconds(page.get(Word::SyncMicrosSum) / syncs));
+    let time = |word| page.time(word).map(|at| at.to_string());
+    let process = match facts.process {
+        Process::State(state) if liveness.is_current() => Some(state.to_string()),
+        _ => None,
+    };
+    // The boot clock says nothing about a page of an earlier boot.
+    let silent = liveness.is_current().then(|| seconds(silence(facts, page)));
+    let busy = liveness.is_current().then(|| seconds(busy_for(facts, page)));
+    check
+        .metric("pid", page.get(Word::Pid))
+        .metric("process_state", process)
+        .metric("heartbeat_age_seconds", silent)
+        .metric("activity", page.activity().map(Activity::as_str))
+        .metric("activity_seconds", busy)
+        .metric("state_since", time(Word::StateSince))
+        .metric("accepted", page.get(Word::Accepted))
+        .metric("durable", page.get(Word::Durable))
+        .metric("flushes", page.get(Word::Flushes))
+        .metric("syncs", syncs)
+        .metric("sync_mean_ms", mean)
+        .metric("sync_max_ms", milliseconds(page.get(Word::SyncMicrosMax)))
+        .metric("write_errors", page.get(Word::WriteErrors))
+        .metric("sync_errors", page.get(Word::SyncErrors))
+        .metric("last_error", last_error(page))
+        .metric("last_error_at", time(Word::LastErrorAt))
+}
