@@ -80,10 +80,12 @@ impl Writer {
             self.upkeep.checked_disk = Instant::now();
         }
         let old = self.upkeep.segment_since.elapsed() >= options.max_segment_age;
-        if old && self.active.layout.records() > 0 && self.pending.is_empty() {
-            if let Err(failure) = self.seal() {
-                self.failed(&failure);
-            }
+        if old
+            && self.active.layout.records() > 0
+            && self.pending.is_empty()
+            && let Err(failure) = self.seal()
+        {
+            self.failed(&failure);
         }
         let new = self.durable_tree.end() > self.upkeep.stored_size;
         let since = self.upkeep.signed_at.elapsed();

@@ -218,10 +218,8 @@ impl Writer {
     /// One attempt to get everything written and, where due, durable.
     pub(crate) fn flush_all(&mut self, wanted_seq: u64) {
         let busy = !self.pending.is_empty() || self.fresh.is_some();
-        if !busy && !self.sync_due(wanted_seq) {
-            if self.backoff.is_none() {
-                return self.activity(Activity::Idle);
-            }
+        if !busy && !self.sync_due(wanted_seq) && self.backoff.is_none() {
+            return self.activity(Activity::Idle);
         }
         match self.flush(wanted_seq) {
             Ok(()) => {

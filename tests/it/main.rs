@@ -2,6 +2,7 @@
 
 mod architecture;
 mod cli;
+mod collector;
 mod crash;
 mod documents;
 mod engine;
