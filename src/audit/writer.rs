@@ -11,6 +11,8 @@
 //! dropped the pages and would call the next sync a success. The segment is
 //! sealed at its durable length and the rest is written anew to a fresh file.
 
+mod upkeep;
+
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +31,8 @@ use super::security::SecuritySink;
 use super::segment::{Active, Staged};
 use super::signer::Signer;
 use super::status::{Activity, Damage, StatusPage, Word, WriterState};
-use super::upkeep::Upkeep;
+
+pub(crate) use upkeep::{Upkeep, make_reserve};
 
 /// Lines are written in pieces of about this size.
 const WRITE_BYTES: usize = 1 << 20;
