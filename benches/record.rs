@@ -180,7 +180,7 @@ fn bare(time: Duration, batch: f64) -> f64 {
 fn main() {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores, medians of {RUNS} runs in turn\n");
-    let events = 2_000_000;
+    let events = 300_000;
     let fast = |dir: &Path| Options {
         durability: Durability::Interval,
         rate_limit: None,

@@ -4,7 +4,7 @@
 //! writer wait.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -277,7 +277,7 @@ impl Thread {
         &self,
         file: &dyn FsFile,
         segment: &Segment,
-        temporary: &PathBuf,
+        temporary: &Path,
     ) -> io::Result<Option<(Vec<Block>, String)>> {
         let out = self.work.options.fs.open(temporary, OpenMode::CreateNew)?;
         let mut blocks = Vec::with_capacity(segment.blocks.len());

@@ -16,8 +16,7 @@ use super::recovery::{self, OpenError, Opened};
 use super::refusal::RecordError;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
 use super::status::{Activity, StatusError, StatusPage, StatusSnapshot, Word, WriterState};
-use super::upkeep::{Upkeep, make_reserve};
-use super::writer::{Shared, Writer};
+use super::writer::{Shared, Upkeep, Writer, make_reserve};
 use crate::clock::Timestamp;
 
 /// An open log. Clones share it; the last one to go closes it, but only

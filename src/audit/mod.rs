@@ -24,7 +24,6 @@ pub mod security;
 pub mod segment;
 pub mod signer;
 pub mod status;
-mod upkeep;
 mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};

@@ -772,8 +772,8 @@ mod tests {
         let mut used = vec![false; WORDS];
         for (word, name, doc) in Word::TABLE {
             assert!(!doc.is_empty());
-            for index in *word as usize..*word as usize + length(*word) {
-                assert!(!std::mem::replace(&mut used[index], true), "{name} overlaps");
+            for slot in used.iter_mut().skip(*word as usize).take(length(*word)) {
+                assert!(!std::mem::replace(slot, true), "{name} overlaps");
             }
         }
         assert!(SecurityKind::ALL.len() <= 16);

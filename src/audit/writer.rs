@@ -11,6 +11,8 @@
 //! dropped the pages and would call the next sync a success. The segment is
 //! sealed at its durable length and the rest is written anew to a fresh file.
 
+mod upkeep;
+
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +31,8 @@ use super::security::SecuritySink;
 use super::segment::{Active, Staged};
 use super::signer::Signer;
 use super::status::{Activity, Damage, StatusPage, Word, WriterState};
-use super::upkeep::Upkeep;
+
+pub(crate) use upkeep::{Upkeep, make_reserve};
 
 /// Lines are written in pieces of about this size.
 const WRITE_BYTES: usize = 1 << 20;
@@ -218,10 +221,8 @@ impl Writer {
     /// One attempt to get everything written and, where due, durable.
     pub(crate) fn flush_all(&mut self, wanted_seq: u64) {
         let busy = !self.pending.is_empty() || self.fresh.is_some();
-        if !busy && !self.sync_due(wanted_seq) {
-            if self.backoff.is_none() {
-                return self.activity(Activity::Idle);
-            }
+        if !busy && !self.sync_due(wanted_seq) && self.backoff.is_none() {
+            return self.activity(Activity::Idle);
         }
         match self.flush(wanted_seq) {
             Ok(()) => {

@@ -49,7 +49,6 @@ impl Context {
     }
 
     /// What loads the settings again, for SIGHUP.
-    #[must_use]
     pub(super) fn loader(
         &self,
         overrides: Vec<Override>,

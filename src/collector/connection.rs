@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use super::places::Place;
 use super::protocol::{self, Control, SessionWish};
-use super::socket::Place;
 use super::{Hub, Seen};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::security::SecurityKind;

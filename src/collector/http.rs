@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::socket::Place;
+use super::places::Place;
 use super::{HealthFormat, Hub, protocol};
 use crate::audit::security::SecurityKind;
 use crate::audit::{Batch, Origin, ParseMode, RecordError, Via};

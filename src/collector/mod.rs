@@ -10,6 +10,7 @@ mod auth;
 mod connection;
 mod http;
 mod notify;
+mod places;
 mod protocol;
 mod socket;
 
@@ -159,7 +160,7 @@ struct Hub {
     stopping: watch::Receiver<bool>,
     access: RwLock<auth::Access>,
     limits: connection::Limits,
-    counts: socket::Counts,
+    counts: places::Counts,
     max_body: usize,
     health: Arc<RenderHealth>,
 }
@@ -195,7 +196,7 @@ pub async fn run(log: AuditLog, options: CollectorOptions) -> Result<Stopped, Co
             write: options.write_timeout,
             idle: options.idle_timeout,
         },
-        counts: socket::Counts::new(options.max_connections, options.max_connections_per_uid),
+        counts: places::Counts::new(options.max_connections, options.max_connections_per_uid),
         max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
         health: options.health,
         log,

@@ -1,96 +1,23 @@
 //! The Unix socket: bound, accepted from, limited.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
+use super::places::Place;
 use super::{CollectorError, Hub, connection, protocol};
 use crate::audit::security::SecurityKind;
-use crate::audit::status::Word;
 use crate::fsio::{Fs, OsFs, os};
 
 /// `sun_path` holds 108 bytes with its NUL.
 const MAX_PATH_BYTES: usize = 107;
 /// After an error of `accept` such as too many open files.
 const BACK_OFF: Duration = Duration::from_millis(50);
-
-/// Connections at once.
-#[derive(Debug)]
-pub(super) struct Counts {
-    max: usize,
-    max_per_uid: usize,
-    open: Mutex<(usize, HashMap<u32, usize>)>,
-}
-
-impl Counts {
-    pub(super) fn new(max: usize, max_per_uid: usize) -> Self {
-        Self { max, max_per_uid, open: Mutex::default() }
-    }
-
-    /// Room for one more; HTTP's connections have no user id.
-    pub(super) fn enter(&self, uid: Option<u32>) -> bool {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.0 >= self.max {
-            return false;
-        }
-        if let Some(uid) = uid {
-            let of_uid = open.1.entry(uid).or_default();
-            if *of_uid >= self.max_per_uid {
-                return false;
-            }
-            *of_uid += 1;
-        }
-        open.0 += 1;
-        true
-    }
-
-    pub(super) fn leave(&self, uid: Option<u32>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.0 -= 1;
-        if let Some(uid) = uid
-            && let Some(of_uid) = open.1.get_mut(&uid)
-        {
-            *of_uid -= 1;
-            if *of_uid == 0 {
-                open.1.remove(&uid);
-            }
-        }
-    }
-
-    pub(super) fn open(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
-/// A place among the connections, given back when dropped.
-pub(super) struct Place {
-    hub: Arc<Hub>,
-    uid: Option<u32>,
-}
-
-impl Place {
-    pub(super) fn take(hub: &Arc<Hub>, uid: Option<u32>) -> Option<Self> {
-        if !hub.counts.enter(uid) {
-            hub.log.page().add(Word::ConnectionsRefused, 1);
-            return None;
-        }
-        hub.log.page().set(Word::Connections, hub.counts.open() as u64);
-        Some(Self { hub: Arc::clone(hub), uid })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.hub.counts.leave(self.uid);
-        self.hub.log.page().set(Word::Connections, self.hub.counts.open() as u64);
-    }
-}
 
 /// Thousands of peers must not run this process out of files.
 pub(super) fn raise_file_limit() {

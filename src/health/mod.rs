@@ -1,90 +1,94 @@
-//! Whether the trail is well: pure judgements over what was found.
+//! How the log and its writer are, seen from any process.
 //!
-//! [`gather`] is the only part that looks: the status page, whether the lock is
-//! held, the names and sizes of a few files, free space, and the writer's entry
-//! in `/proc`. It takes no lock, starts nothing and reads no log bodies, so it
-//! costs milliseconds whatever the log's size, and never gets in a writer's way.
-//! [`judge`] turns what was found into a [`HealthReport`]: first what the log is
-//! in ([`LogState`]), then one check after the other, each in its own file.
+//! [`check`] looks once and judges. It takes no lock, starts no writer, asks
+//! nobody and reads neither records nor the manifest: the writer's status page,
+//! whether the lock is held, and what a few files are. Milliseconds, whatever
+//! the size of the log; on a full disk and beside a writer that hangs too.
 //!
-//! A check whose values are not live (the writer hangs, or is gone) says so with
-//! their age, and is never `healthy` because of them.
+//! Only `gather` looks; the rest turns what it saw into words.
 
 mod checks;
-mod facts;
 mod gather;
-mod limits;
-mod metric;
+mod liveness;
 mod report;
-mod span;
-mod state;
 #[cfg(test)]
-mod testing;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
-mod view;
+mod wording;
 
-pub use facts::{Facts, Found, Lock, Page, Process};
-pub use gather::gather;
-pub use limits::Limits;
-pub use metric::{Limit, Metric, Perf, Unit, Value};
-pub use report::{Check, Component, HealthReport, Metadata, Status, Summary};
-pub use state::LogState;
+pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
+
+use std::time::Duration;
 
 use crate::audit::status::StatusSnapshot;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::fsio::Fs;
-use view::View;
 
-/// What a look at the log gives.
+use gather::{Facts, Page, Process, Seen};
+
+/// What [`check`] found.
 #[derive(Clone, Debug)]
 pub struct Health {
     /// The judgement.
     pub report: HealthReport,
-    /// The status page it is based on, for the metrics that are not judged;
-    /// `None` when there is none, or it may not be read.
+    /// The status page it was made from; `None` when there was none to read.
+    /// For metrics.
     pub snapshot: Option<StatusSnapshot>,
 }
 
-/// Looks and judges. Blocks as long as the file system does: callers who must
-/// answer in time run it in a thread, with [`HealthReport::timed_out`] for when
-/// it does not return.
+/// Looks at the log in `settings.log_dir` and judges it by `settings.health` and
+/// `settings.disk`. Never fails: what cannot be seen is [`Status::Unknown`], with
+/// the reason.
 #[must_use]
 pub fn check(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Health {
-    let facts = gather(&settings.log_dir, fs, clock);
-    let report = judge(&facts, &Limits::new(settings));
+    let facts = gather::gather(&settings.log_dir, fs, clock);
+    let report = judge(&facts, settings);
     let snapshot = match facts.page {
-        Page::Read(snapshot) => Some(snapshot),
-        Page::Missing | Page::Unreadable(_) => None,
+        Page::Read(page) => Some(page),
+        _ => None,
     };
     Health { report, snapshot }
 }
 
-/// Judges what was found.
+/// What is said when [`check`] has not returned `after` so long, because the file
+/// system does not answer: everything [`Status::Unknown`]. Looks at nothing.
 #[must_use]
-pub fn judge(facts: &Facts, limits: &Limits) -> HealthReport {
-    let state = LogState::of(facts, limits.hung_after);
-    let view = View { facts, limits, state: &state };
-    let checks = checks::ALL.iter().map(|check| check(&view)).collect();
-    HealthReport::new(facts.now, view.uptime_seconds(), checks, metadata(&view))
+pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> Health {
+    let after = wording::age(after);
+    let why = format!("no answer from the file system within {after}");
+    let facts = Facts {
+        now: clock.now(),
+        boot_ms: clock.boot_ms(),
+        boot_id: None,
+        page: Page::Unusable(why.clone()),
+        locked: Err(why.clone()),
+        log_file: Seen::Unknown(why.clone()),
+        written_bytes: 0,
+        checkpoint: Seen::Unknown(why.clone()),
+        manifest: Seen::Unknown(why.clone()),
+        space: Err(why),
+        process: Process::Unknown,
+    };
+    let mut report = judge(&facts, settings);
+    for check in &mut report.checks {
+        check.hint = None;
+        if check.component == "worker_thread" {
+            check.hint = Some(
+                "see the disk or network below the log directory; `health.deadline` is how long \
+                 health waits"
+                    .to_owned(),
+            );
+        }
+    }
+    Health { report, snapshot: None }
 }
 
-fn metadata(view: &View<'_>) -> Metadata {
-    use crate::audit::status::Word;
-    let page = view.page();
-    Metadata {
-        audit_file: view.facts.paths.active(),
-        log_dir: view.facts.paths.dir.clone(),
-        last_event_time: page.and_then(|page| page.time(Word::LastEventAt)),
-        version: env!("CARGO_PKG_VERSION"),
-        pid: page.map(|page| page.get(Word::Pid)).filter(|pid| *pid > 0),
-        state: checks::file_incident(view).unwrap_or_else(|| view.state.as_str()),
-        mode: page.and_then(StatusSnapshot::mode).map(|mode| mode.as_str()),
-        started_at: page.and_then(|page| page.time(Word::StartedAt)),
-        heartbeat_at: page.and_then(|page| page.time(Word::HeartbeatAt)),
-        next_seq: page.map(|page| page.get(Word::NextSeq)),
-        durable_seq: page.map(|page| page.get(Word::DurableSeq)),
-        hints: Vec::new(),
-    }
+fn judge(facts: &Facts, settings: &Settings) -> HealthReport {
+    let liveness = liveness::of(facts, settings);
+    let checks = checks::all(facts, settings, liveness);
+    let metadata = checks::metadata(facts, settings, liveness);
+    let uptime = liveness::uptime_seconds(facts, liveness);
+    HealthReport::new(facts.now, uptime, checks, metadata)
 }

@@ -1,175 +1,163 @@
-//! The judgement, as every format shows it.
+//! What health says: plain data that serialises as documented.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::metric::{Metric, as_object};
 use crate::clock::Timestamp;
 
-/// How something is. Ordered by how bad it is, so that the worst is the
-/// largest: critical > warning > unknown > healthy. (What is known to be bad
-/// counts more than what is not known; Nagios's exit codes are another order.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// As it should be.
     Healthy,
-    /// It cannot be told.
-    Unknown,
     /// Somebody should look at it.
     Warning,
-    /// Somebody must.
+    /// Events are refused or at risk, or records are damaged.
     Critical,
+    /// It cannot be seen.
+    Unknown,
 }
 
 impl Status {
-    /// As in JSON.
+    /// As written in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
-            Self::Unknown => "unknown",
             Self::Warning => "warning",
             Self::Critical => "critical",
+            Self::Unknown => "unknown",
         }
     }
 
-    /// By two thresholds, each of which has to be exceeded.
+    /// The worse of both: critical, then warning, then unknown, then healthy.
+    /// Something known to be bad outweighs something that is not known.
     #[must_use]
-    pub fn above(value: u64, warn: u64, critical: u64) -> Self {
-        if value > critical {
-            Self::Critical
-        } else if value > warn {
-            Self::Warning
-        } else {
-            Self::Healthy
+    pub fn worst(self, other: Self) -> Self {
+        if self.rank() >= other.rank() { self } else { other }
+    }
+
+    /// From 0, healthy, to 3, critical: what [`Status::worst`] goes by.
+    pub(crate) fn rank(self) -> u8 {
+        match self {
+            Self::Healthy => 0,
+            Self::Unknown => 1,
+            Self::Warning => 2,
+            Self::Critical => 3,
         }
     }
 }
 
-macro_rules! components {
-    ($($(#[doc = $doc:literal])+ $name:ident => $text:literal),+ $(,)?) => {
-        /// What is checked, in this order.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum Component { $($(#[doc = $doc])+ $name),+ }
+/// Numbers and words behind a judgement, by name; the unit is in the name.
+pub type Metrics = BTreeMap<&'static str, Value>;
 
-        impl Component {
-            /// All, in order.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// As in JSON.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text),+ }
-            }
-        }
-    };
-}
-
-components! {
-    /// Events accepted and not yet durable.
-    WriteBuffer => "write_buffer",
-    /// The writer thread, and with it the process.
-    WorkerThread => "worker_thread",
-    /// The log's size, and whether `audit.log` is the file that is written.
-    LogFile => "log_file",
-    /// Events refused for their source's rate.
-    RateLimiting => "rate_limiting",
-    /// Invalid events and other security events.
-    Security => "security",
-    /// The query cache.
-    QueryCache => "query_cache",
-    /// Free space.
-    DiskSpace => "disk_space",
-    /// Known damage, checkpoint and manifest.
-    Integrity => "integrity",
-}
-
-/// One check's result.
+/// One check's judgement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
-    /// What was checked.
-    pub component: Component,
+    /// What was looked at: `write_buffer`, `worker_thread`, `log_file`, …
+    pub component: &'static str,
     /// How it is.
     pub status: Status,
-    /// For people. What stands before the first `;` is its [`headline`](Self::headline).
+    /// One line for people; may hold names that came with events, so escape it
+    /// for a terminal.
     pub message: String,
-    /// The numbers behind it.
-    #[serde(serialize_with = "as_object")]
-    pub metrics: Vec<Metric>,
-    /// What to do; in JSON among `metadata.hints`.
-    #[serde(skip)]
+    /// What it was judged by; what is not known is left out.
+    pub metrics: Metrics,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
 impl Check {
-    /// The part of the message that fits a line with others.
+    pub(super) fn new(component: &'static str, status: Status, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { component, status, message, metrics: Metrics::new(), hint: None }
+    }
+
+    /// Adds a metric; what is not known (`None`, not a finite number) is left out.
+    pub(super) fn metric(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        let value = value.into();
+        if !value.is_null() {
+            self.metrics.insert(name, value);
+        }
+        self
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A metric that is a number.
     #[must_use]
-    pub fn headline(&self) -> &str {
-        self.message.split(';').next().unwrap_or_default()
+    pub fn number(&self, metric: &str) -> Option<f64> {
+        self.metrics.get(metric).and_then(Value::as_f64)
     }
 }
 
-/// How many checks came out how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How many checks ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// All.
+    /// All of them.
     pub total_checks: usize,
-    /// As they should be.
+    /// [`Status::Healthy`].
     pub healthy: usize,
-    /// To be looked at.
+    /// [`Status::Warning`].
     pub warning: usize,
-    /// To be acted on.
+    /// [`Status::Critical`].
     pub critical: usize,
-    /// Not to be told.
+    /// [`Status::Unknown`].
     pub unknown: usize,
 }
 
-/// What the report is about.
+/// What was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Metadata {
-    /// The active segment.
+    /// The active segment's path.
     pub audit_file: PathBuf,
+    /// When the last event was accepted; `None` before the first since the log
+    /// was opened.
+    pub last_event_time: Option<Timestamp>,
+    /// Version of the program that looked.
+    pub version: &'static str,
+    /// The writer's process; `None` when none was seen yet. The last one's when
+    /// none runs.
+    pub pid: Option<u64>,
+    /// `running`, `hung`, `died`, `stopped`, `disk_full`, `write_failing`,
+    /// `writer_failed`, `opening`, `no_log`, `unreadable` or `unknown`.
+    pub state: &'static str,
     /// The log directory.
     pub log_dir: PathBuf,
-    /// When the writer last accepted an event.
-    pub last_event_time: Option<Timestamp>,
-    /// This program's version.
-    pub version: &'static str,
-    /// The writer's process, or the last one's.
-    pub pid: Option<u64>,
-    /// `running`, `hung`, `died`, …; see [`LogState`](super::LogState).
-    pub state: &'static str,
-    /// How the log was opened.
+    /// How the log was opened: `library`, `collector` or `record`.
     pub mode: Option<&'static str>,
-    /// When.
+    /// When the log was opened.
     pub started_at: Option<Timestamp>,
-    /// The writer's last sign of life.
-    pub heartbeat_at: Option<Timestamp>,
-    /// The seq of the next event.
+    /// The seq that the next event gets: how many records there are.
     pub next_seq: Option<u64>,
-    /// Records below it are durable.
+    /// Records below this seq are durable.
     pub durable_seq: Option<u64>,
-    /// What to do, check by check.
-    pub hints: Vec<String>,
+    /// The writer thread's last sign of life.
+    pub heartbeat_at: Option<Timestamp>,
 }
 
-/// The judgement. Serialises to the JSON document of `auditctl health --json`.
+/// The whole judgement. Serialises as the document of `health --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HealthReport {
     /// The worst of the checks.
     pub status: Status,
     /// When it was looked.
     pub timestamp: Timestamp,
-    /// How long the writer has been running; `None` when none is.
+    /// For how long the writer has run; `None` when none runs.
     pub uptime_seconds: Option<u64>,
-    /// Each check, in the order of [`Component::ALL`].
+    /// The checks, always all and in the same order.
     pub checks: Vec<Check>,
-    /// How many came out how.
+    /// How many ended how.
     pub summary: Summary,
-    /// What it is about.
+    /// What was looked at.
     pub metadata: Metadata,
 }
 
@@ -178,63 +166,23 @@ impl HealthReport {
         timestamp: Timestamp,
         uptime_seconds: Option<u64>,
         checks: Vec<Check>,
-        mut metadata: Metadata,
+        metadata: Metadata,
     ) -> Self {
-        let of = |status| checks.iter().filter(|check| check.status == status).count();
+        let status = checks.iter().fold(Status::Healthy, |worst, check| worst.worst(check.status));
+        let count = |status| checks.iter().filter(|check| check.status == status).count();
         let summary = Summary {
             total_checks: checks.len(),
-            healthy: of(Status::Healthy),
-            warning: of(Status::Warning),
-            critical: of(Status::Critical),
-            unknown: of(Status::Unknown),
+            healthy: count(Status::Healthy),
+            warning: count(Status::Warning),
+            critical: count(Status::Critical),
+            unknown: count(Status::Unknown),
         };
-        let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Unknown);
-        for check in &checks {
-            if let Some(hint) = &check.hint {
-                metadata.hints.push(format!("{}: {hint}", check.component.as_str()));
-            }
-        }
         Self { status, timestamp, uptime_seconds, checks, summary, metadata }
     }
 
-    /// For when looking did not end in time: everything unknown.
+    /// The check of that component.
     #[must_use]
-    pub fn timed_out(now: Timestamp, audit_file: PathBuf, after: std::time::Duration) -> Self {
-        let message = format!(
-            "no answer from the file system within {}",
-            super::span::millis(after.as_millis() as u64)
-        );
-        let checks = Component::ALL.iter().map(|component| Check {
-            component: *component,
-            status: Status::Unknown,
-            message: message.clone(),
-            metrics: Vec::new(),
-            hint: (*component == Component::DiskSpace).then(|| {
-                "look at the disk or network file system below the log directory; \
-                 `health.deadline` is how long health waits"
-                    .to_owned()
-            }),
-        });
-        let metadata = Metadata {
-            log_dir: crate::fsio::parent(&audit_file),
-            audit_file,
-            last_event_time: None,
-            version: env!("CARGO_PKG_VERSION"),
-            pid: None,
-            state: "unknown",
-            mode: None,
-            started_at: None,
-            heartbeat_at: None,
-            next_seq: None,
-            durable_seq: None,
-            hints: Vec::new(),
-        };
-        Self::new(now, None, checks.collect(), metadata)
-    }
-
-    /// The worst check; the first of several.
-    #[must_use]
-    pub fn worst(&self) -> Option<&Check> {
-        self.checks.iter().find(|check| check.status == self.status)
+    pub fn check(&self, component: &str) -> Option<&Check> {
+        self.checks.iter().find(|check| check.component == component)
     }
 }

@@ -1,532 +1,489 @@
-//! Every state and every check, over made-up situations.
+//! Every check in every state, on pages made without a writer.
 
-use super::Component::{
-    DiskSpace, Integrity, LogFile, QueryCache, RateLimiting, Security, WorkerThread, WriteBuffer,
-};
-use super::Status::{Critical, Healthy, Unknown, Warning};
-use super::facts::{Found, Lock, Page, Process};
-use super::report::{Component, HealthReport, Status};
-use super::testing::{Situation, ago, check_of, file, hung_after};
-use crate::audit::status::{Activity, Damage, Ring, Word, WriterState};
-use crate::clock::Timestamp;
-use crate::fsio::Space;
+mod document;
 
-type Case = (&'static str, Situation, Status, &'static str);
+use std::time::Duration;
 
-/// Judges one component in each situation; its message begins, or goes on after
-/// a `;`, with the text.
-#[track_caller]
-fn table(component: Component, cases: Vec<Case>) {
-    for (what, situation, status, text) in cases {
-        let report = situation.report();
-        let check = check_of(&report, component);
-        assert_eq!(check.status, status, "{what}: {}", check.message);
-        assert!(check.message.contains(text), "{what}: {:?} has no {text:?}", check.message);
-        assert!(report.status >= status, "{what}: the worst counts");
-    }
+use super::samples::{GIB, Sample, every_state};
+use super::{Check, Health, Status, unanswered};
+use crate::audit::security::SecurityKind;
+use crate::audit::status::{Activity, Damage, DiskStage, Ring, Word, WriterState};
+use crate::audit::{AuditLog, Event, Options};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::Settings;
+use crate::fsio::lock::try_lock;
+use crate::fsio::{Fs, OpenMode, OsFs, Space};
+use crate::units::ByteSize;
+use Status::{Critical, Healthy, Unknown, Warning};
+
+fn one(sample: &Sample, component: &str) -> Check {
+    sample.health().report.check(component).expect(component).clone()
 }
 
-#[track_caller]
-fn state(report: &HealthReport, state: &str, overall: Status, worker: &str) {
-    let check = check_of(report, WorkerThread);
-    assert_eq!(report.metadata.state, state, "{}", check.message);
-    assert_eq!(report.status, overall, "{}", check.message);
-    assert!(check.message.contains(worker), "{:?} has no {worker:?}", check.message);
+/// The check's status and message.
+fn said(sample: &Sample, component: &str) -> (Status, String) {
+    let check = one(sample, component);
+    (check.status, check.message)
+}
+
+fn status(sample: &Sample, component: &str) -> Status {
+    one(sample, component).status
 }
 
 #[test]
-fn a_writer_that_runs_is_well_in_every_respect() {
-    let report = Situation::well().report();
-    state(&report, "running", Healthy, "running (pid 4242) for 60 min; collector, idle");
-    assert_eq!(report.uptime_seconds, Some(3_600));
-    assert_eq!(report.summary.healthy, 8);
-    assert!(report.metadata.hints.is_empty());
-    let components: Vec<_> = report.checks.iter().map(|check| check.component).collect();
-    assert_eq!(components, Component::ALL);
-}
-
-#[test]
-fn no_log_yet_is_unknown_and_says_what_to_do() {
-    let report = Situation::well().nothing_there().report_without(Page::Missing);
-    state(&report, "no_log", Unknown, "no log yet; there is no directory logs");
-    assert_eq!(report.uptime_seconds, None);
-    assert_eq!(check_of(&report, DiskSpace).status, Healthy, "space can be told all the same");
-    for component in [WriteBuffer, LogFile, RateLimiting, Security, QueryCache, Integrity] {
-        assert_eq!(check_of(&report, component).status, Unknown);
-    }
-    assert!(report.metadata.hints.iter().any(|hint| hint.contains("auditctl serve")));
-
-    let empty = Situation::well().nothing_there().with(|s| s.facts.dir = file(1, 4096));
-    state(&empty.report_without(Page::Missing), "no_log", Unknown, "logs holds none");
-    let copied = Situation::well().with(|s| s.facts.lock = Lock::Free);
-    state(&copied.report_without(Page::Missing), "no_log", Unknown, "no status page; logs holds");
-}
-
-#[test]
-fn what_may_not_be_read_is_unknown_never_well() {
-    let denied = || "status page logs/audit.status: Permission denied (os error 13)".to_owned();
-    let report = Situation::well().report_without(Page::Unreadable(denied()));
-    state(&report, "unknown", Unknown, "Permission denied");
-    assert!(report.metadata.hints.iter().any(|hint| hint.contains("owner")));
-
-    let no_dir = Situation::well().with(|s| s.facts.dir = Found::Unknown(denied()));
-    state(&no_dir.report_without(Page::Missing), "unknown", Unknown, "Permission denied");
-
-    let no_lock = Situation::well().with(|s| s.facts.lock = Lock::Unknown(denied()));
-    let report = no_lock.report();
-    state(&report, "unknown", Unknown, "Permission denied");
-    assert_eq!(check_of(&report, WriteBuffer).status, Unknown);
-
-    let strange = Page::Unreadable("status page x is not one of version 1".to_owned());
-    let report = Situation::well().report_without(strange);
-    assert!(report.metadata.hints.iter().any(|hint| hint.contains("built with")));
-}
-
-#[test]
-fn a_silent_writer_is_hung_and_says_in_what_and_for_how_long() {
-    let report = Situation::well().silent(7).busy(Activity::Syncing, 7).report();
-    state(&report, "hung", Critical, "hung in fdatasync for 7 s; process 4242");
-    assert_eq!(report.uptime_seconds, Some(3_600), "its process is there");
-    let buffer = check_of(&report, WriteBuffer);
-    assert_eq!(buffer.status, Unknown, "not known to be well");
-    assert!(buffer.message.contains("as of 7 s ago"), "{}", buffer.message);
-
-    let limit = hung_after().as_secs();
-    state(&Situation::well().silent(limit).report(), "running", Healthy, "running");
-    state(&Situation::well().silent(limit + 1).report(), "hung", Critical, "hung for 6 s");
-}
-
-#[test]
-fn a_stopped_process_is_told_from_one_that_waits_for_the_disk() {
-    let hung = |state: Option<char>| {
-        Situation::well().silent(7).with(|s| s.facts.process = state.map(|state| Process { state }))
-    };
-    let report = hung(Some('T')).report();
-    state(&report, "hung", Critical, "hung for 7 s, stopped by a signal (SIGSTOP); process 4242");
-    assert!(report.metadata.hints.iter().any(|hint| hint.contains("kill -CONT 4242")));
-    let disk = hung(Some('D')).busy(Activity::Writing, 9);
-    state(
-        &disk.report(),
-        "hung",
-        Critical,
-        "hung in write for 9 s; process 4242 waits for the disk",
-    );
-    state(&hung(None).report(), "hung", Critical, "process 4242 is not seen from here");
-}
-
-#[test]
-fn a_free_lock_without_a_clean_close_is_a_death() {
-    let report = Situation::well().died(200).report();
-    state(&report, "died", Critical, "died 3 min ago; process 4242 ended without closing the log");
-    assert_eq!(report.uptime_seconds, None);
-    let cache = check_of(&report, QueryCache);
-    assert_eq!(cache.status, Unknown);
-    assert!(cache.message.contains("as of 3 min ago, the writer died"), "{}", cache.message);
-
-    let fresh = Situation::well().with(|s| s.facts.lock = Lock::Free);
-    state(&fresh.report(), "died", Critical, "died 100 ms ago");
-    let rebooted = Situation::well().died(200).set(Word::BootId, 1);
-    state(&rebooted.report(), "died", Critical, "the machine was rebooted since");
-}
-
-#[test]
-fn a_clean_stop_is_a_warning_unless_nothing_else_was_expected() {
-    let report = Situation::well().stopped(300).report();
-    state(&report, "stopped", Warning, "stopped cleanly 5 min ago");
-    assert_eq!(report.summary.warning, 1, "and nothing else is wrong");
-    let buffer = check_of(&report, WriteBuffer);
-    assert_eq!(buffer.status, Healthy, "after a clean close nothing waits, for certain");
-    assert!(buffer.message.contains("as of 5 min ago, when the log was closed"));
-
-    let expected = Situation::well().stopped(300).with(|s| s.limits.expect_running = false);
-    let report = expected.report();
-    state(&report, "stopped", Healthy, "stopped cleanly");
-    assert!(report.metadata.hints.is_empty());
-}
-
-#[test]
-fn a_log_that_is_being_opened_is_neither_stopped_nor_hung() {
-    let reopened = Situation::well().stopped(300).with(|s| s.facts.lock = Lock::Held);
-    state(&reopened.report(), "opening", Warning, "being opened");
-    let rebooted = Situation::well().silent(300).set(Word::BootId, 1);
-    state(&rebooted.report(), "opening", Warning, "being opened");
-    let unpublished = Situation::well().set(Word::HeartbeatBootMs, 0).set(Word::State, 0);
-    state(&unpublished.report(), "opening", Warning, "being opened");
-}
-
-#[test]
-fn a_writer_whose_page_was_deleted_is_critical() {
-    let report = Situation::well().report_without(Page::Missing);
-    state(&report, "page_gone", Critical, "a writer runs, its status page is gone");
-    assert_eq!(check_of(&report, WriteBuffer).status, Unknown);
-}
-
-#[test]
-fn trouble_with_writing_is_critical_each_with_its_own_words() {
-    let since = |state: WriterState| {
-        Situation::well().set(Word::State, state as u64).set(Word::StateSince, ago(30))
-    };
-    let full = since(WriterState::DiskFull);
-    state(&full.report(), "disk_full", Critical, "disk full for 30 s; new events are refused");
-
-    let failing = since(WriterState::Failing);
-    failing.page.error(
-        &std::io::Error::from_raw_os_error(5),
-        Activity::Syncing,
-        Timestamp::from_micros(ago(1) as i64),
-    );
-    state(
-        &failing.report(),
-        "write_failing",
-        Critical,
-        "write failing for 30 s: Input/output error (os error 5) in fdatasync",
-    );
-
-    let poisoned = since(WriterState::Poisoned).silent(30);
-    state(&poisoned.report(), "writer_failed", Critical, "writer failed 30 s ago");
-    let then_died = since(WriterState::Poisoned).died(30);
-    state(&then_died.report(), "died", Critical, "died 30 s ago");
-    let silent = since(WriterState::Failing).silent(9);
-    state(&silent.report(), "hung", Critical, "hung for 9 s");
-}
-
-#[test]
-fn a_full_write_buffer_counts_only_once_it_waits() {
-    let waiting = |events: u64, since_ms: u64| {
-        Situation::well()
-            .set(Word::BufferEvents, events)
-            .set(Word::OldestWaitingAt, ago(0) - since_ms * 1_000)
-    };
-    table(
-        WriteBuffer,
-        vec![
-            ("nothing", Situation::well(), Healthy, "nothing waits"),
-            ("a burst", waiting(900, 999), Healthy, "900 events wait (90% full); a burst"),
-            ("at the limit", waiting(500, 2_000), Healthy, "500 events wait"),
-            ("above it", waiting(501, 1_000), Warning, "the oldest for 1 s"),
-            ("at the next", waiting(800, 2_000), Warning, "800 events"),
-            ("above that", waiting(801, 2_000), Critical, "(80% full)"),
-            ("one", waiting(1, 60_000), Healthy, "1 event waits"),
-            (
-                "full in bytes",
-                waiting(12, 2_000).set(Word::BufferBytes, 14 << 20),
-                Critical,
-                "(87% full)",
-            ),
-            (
-                "a small one that is full",
-                waiting(200, 2_000).set(Word::CapacityEvents, 200),
-                Critical,
-                "(100% full)",
-            ),
-            (
-                "the clock was set back",
-                Situation::well()
-                    .set(Word::BufferEvents, 900)
-                    .set(Word::OldestWaitingAt, ago(-600)),
-                Healthy,
-                "a burst",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn events_that_wait_for_a_large_batch_by_design_are_no_backlog() {
-    let large = |since: i64| {
-        Situation::well()
-            .with(|s| {
-                s.limits.flush_events = 1_000;
-                s.limits.flush_interval = std::time::Duration::from_secs(30);
-            })
-            .set(Word::CapacityEvents, 2_000)
-            .set(Word::BufferEvents, 900)
-            .set(Word::OldestWaitingAt, ago(since))
-    };
-    let cases = vec![
-        ("within the interval", large(29), Healthy, "900 events wait"),
-        ("after it", large(32), Critical, "the oldest for 32 s"),
+fn a_log_that_runs_well_is_healthy_in_every_check() {
+    let report = Sample::running().health().report;
+    assert_eq!(report.status, Healthy, "{report:#?}");
+    let names: Vec<_> = report.checks.iter().map(|check| check.component).collect();
+    let expected = [
+        "write_buffer",
+        "worker_thread",
+        "log_file",
+        "rate_limiting",
+        "security",
+        "query_cache",
+        "disk_space",
+        "integrity",
     ];
-    table(WriteBuffer, cases);
+    assert_eq!(names, expected);
+    assert_eq!((report.summary.total_checks, report.summary.healthy), (8, 8));
+    assert_eq!(report.uptime_seconds, Some(3_600));
+    assert!(report.checks.iter().all(|check| check.hint.is_none()));
 }
 
 #[test]
-fn the_log_file_is_judged_by_its_size() {
-    let size = |bytes: u64| Situation::well().set(Word::LogBytes, bytes);
-    table(
-        LogFile,
-        vec![
-            ("small", size(3 << 20), Healthy, "3.0 MiB in 3 segments"),
-            ("at 1 GiB", size(1 << 30), Healthy, "1.0 GiB"),
-            ("above 1 GiB", size((1 << 30) + 1), Warning, "above 1.0 GiB"),
-            ("above 5 GiB", size((5 << 30) + 1), Critical, "above 5.0 GiB"),
-        ],
-    );
+fn the_worst_check_decides_and_what_is_bad_outweighs_what_is_not_known() {
+    assert_eq!(Healthy.worst(Unknown), Unknown);
+    assert_eq!(Unknown.worst(Warning), Warning);
+    assert_eq!(Warning.worst(Critical), Critical);
+    assert_eq!(Critical.worst(Unknown), Critical);
 }
 
 #[test]
-fn a_log_file_that_is_not_the_one_being_written_is_critical() {
-    let found = |found: Found| Situation::well().with(|s| s.facts.active = found);
-    for (active, name, text) in [
-        (Found::No, "log_file_deleted", "audit.log was deleted while it is written"),
-        (file(78, 50_000), "log_file_replaced", "audit.log was replaced while it is written"),
-        (file(77, 9), "log_file_truncated", "audit.log was truncated to 9 of 50000 bytes"),
-    ] {
-        let report = found(active).report();
-        assert_eq!((report.metadata.state, report.status), (name, Critical));
-        assert!(check_of(&report, LogFile).message.contains(text));
+fn each_state_has_its_own_message_and_status() {
+    let expected = [
+        (Unknown, "no log yet in "),
+        (Unknown, "is not one of version 1 (shorter than 4096 bytes)"),
+        (Unknown, "the lock cannot be asked about: "),
+        (Warning, "a writer holds the lock and is opening the log"),
+        (Healthy, "running (pid 4242)"),
+        (Critical, "hung in fdatasync for 7 s"),
+        (Critical, "hung in fdatasync for 7 s: process 4242 is stopped by a signal (SIGSTOP)"),
+        (Critical, "disk full for 0 s: new events are refused"),
+        (Critical, "write failing for 0 s: fdatasync: Input/output error (os error 5)"),
+        (Critical, "writer failed 0 s ago: nothing is accepted"),
+        (Unknown, "state 99 is of a newer version"),
+        (Critical, "writer died 0 s ago, without closing the log"),
+        (Warning, "stopped cleanly 3 min ago"),
+    ];
+    let samples = every_state();
+    assert_eq!(samples.len(), expected.len());
+    for ((state, sample), (status, message)) in samples.iter().zip(expected) {
+        let report = sample.health().report;
+        let check = report.check("worker_thread").expect("always there");
+        assert_eq!((report.metadata.state, check.status), (*state, status), "{check:?}");
+        assert!(check.message.contains(message), "{:?} is not {message:?}", check.message);
+        assert_eq!(check.hint.is_some(), status != Healthy, "{check:?}");
     }
-    let grown = found(file(77, 90_000)).report();
-    assert_eq!(grown.status, Healthy, "the page may be a moment behind the file");
 }
 
 #[test]
-fn while_nobody_writes_a_copied_file_is_fine_and_a_missing_one_is_not() {
-    let stopped = |found: Found| Situation::well().stopped(60).with(|s| s.facts.active = found);
-    table(
-        LogFile,
-        vec![
-            ("copied", stopped(file(99, 50_000)), Healthy, "3.0 MiB"),
-            ("missing", stopped(Found::No), Critical, "audit.log is missing"),
-            ("cut", stopped(file(99, 10)), Critical, "truncated to 10 of 50000"),
-            (
-                "cut by a crash",
-                Situation::well().died(60).with(|s| s.facts.active = file(77, 10)),
-                Unknown,
-                "as of 60 s ago",
-            ),
-        ],
-    );
+fn a_writer_is_hung_from_the_configured_silence_on() {
+    let sample = Sample::running();
+    sample.clock.advance(Duration::from_millis(4_999));
+    assert_eq!(status(&sample, "worker_thread"), Healthy);
+    sample.clock.advance(Duration::from_millis(1));
+    assert_eq!(said(&sample, "worker_thread"), (Critical, "hung for 5 s".into()));
+    assert_eq!(one(&sample, "worker_thread").number("heartbeat_age_seconds"), Some(5.0));
 }
 
 #[test]
-fn an_incident_that_the_writer_repaired_is_shown_for_an_hour() {
-    let replaced = |ago| Situation::well().damaged(Damage::FileReplaced, ago);
-    table(
-        LogFile,
-        vec![
-            ("just now", replaced(1), Critical, "deleted or replaced 1 s ago; its records were"),
-            ("an hour ago", replaced(3_601), Healthy, "3.0 MiB"),
-            (
-                "truncated",
-                Situation::well().damaged(Damage::FileTruncated, 5),
-                Critical,
-                "truncated 5 s ago; records are missing",
-            ),
-        ],
-    );
-    assert_eq!(replaced(3_601).report().status, Healthy, "nothing is missing");
+fn a_wall_clock_that_jumps_makes_no_writer_hang() {
+    let sample = Sample::running();
+    let later = sample.clock.now().micros() + 30 * 60 * 1_000_000;
+    sample.clock.set_wall(Timestamp::from_micros(later));
+    assert_eq!(status(&sample, "worker_thread"), Healthy);
 }
 
 #[test]
-fn refusals_are_counted_over_the_last_hour() {
-    let blocked = |count| Situation::well().counted(Ring::Blocked, 1_800, count);
-    table(
-        RateLimiting,
-        vec![
-            ("none", Situation::well(), Healthy, "nothing refused in the last hour"),
-            ("at the limit", blocked(500), Healthy, "500 events refused"),
-            ("above it", blocked(501), Warning, "501 events refused"),
-            ("above the next", blocked(1_001), Critical, "1001 events refused"),
-            (
-                "long ago",
-                Situation::well().counted(Ring::Blocked, 3_700, 5_000),
-                Healthy,
-                "nothing refused",
-            ),
-        ],
-    );
-    let hostile = blocked(501);
-    hostile.page.top_blocked("evil\x1b[2J;x|y", 400);
-    let report = hostile.report();
-    let check = check_of(&report, RateLimiting);
-    assert!(!check.message.contains('\x1b'), "{}", check.message);
-    assert_eq!(check.headline(), "501 events refused in the last hour");
+fn a_hung_writer_says_in_what_and_why() {
+    for (activity, process, expected) in [
+        (Activity::Writing, Some('D'), "hung in write for 9 s: process 4242 waits for the disk"),
+        (Activity::Sealing, Some('S'), "hung for 9 s while sealing the segment"),
+        (Activity::Idle, Some('t'), "hung for 9 s: process 4242 is stopped by a debugger"),
+        (Activity::Idle, None, "hung for 9 s: the lock is held, process 4242 is not to be seen"),
+    ] {
+        let mut sample = Sample::running().silent_in(activity, 9);
+        sample.fs.process = process;
+        assert_eq!(said(&sample, "worker_thread"), (Critical, expected.to_owned()));
+    }
 }
 
 #[test]
-fn security_events_have_limits_of_their_own() {
-    let counted = |ring, count| Situation::well().counted(ring, 600, count);
-    table(
-        Security,
-        vec![
-            ("none", Situation::well(), Healthy, "nothing in the last hour"),
-            ("20 invalid", counted(Ring::Validation, 20), Healthy, "20 invalid events, 0 other"),
-            ("21 invalid", counted(Ring::Validation, 21), Warning, "21 invalid events"),
-            ("51 invalid", counted(Ring::Validation, 51), Critical, "51 invalid events"),
-            ("5 others", counted(Ring::Security, 5), Healthy, "0 invalid events, 5 other"),
-            ("6 others", counted(Ring::Security, 6), Warning, "6 other"),
-            ("11 others", counted(Ring::Security, 11), Critical, "11 other"),
-        ],
-    );
+fn a_reboot_is_told_from_a_crash() {
+    let mut sample = Sample::running().unlocked();
+    sample.fs.boot_id = "ffffffffffffffff-1";
+    let (status, message) = said(&sample, "worker_thread");
+    assert_eq!(status, Critical);
+    assert!(message.contains("the machine was rebooted since"), "{message}");
+    // A writer that holds the lock now has not yet taken the old page over.
+    sample.lock = try_lock(&sample.paths().lock()).expect("lock");
+    assert_eq!(sample.health().report.metadata.state, "opening");
 }
 
 #[test]
-fn the_hit_rate_is_the_measured_one() {
-    let used = Situation::well()
-        .set(Word::CacheHits, 30)
-        .set(Word::CacheMisses, 10)
-        .set(Word::CacheEntries, 12);
-    table(
-        QueryCache,
-        vec![
-            ("unused", Situation::well(), Healthy, "not used yet; room for 128 blocks"),
-            ("used", used, Healthy, "75% hits; 12 of 128 blocks kept"),
-        ],
-    );
+fn a_page_that_is_missing_while_the_lock_is_held_means_opening() {
+    let sample = Sample::running();
+    std::fs::remove_file(sample.paths().status()).expect("remove");
+    let report = sample.health().report;
+    assert_eq!(report.metadata.state, "opening");
+    assert_eq!(report.status, Warning);
 }
 
 #[test]
-fn free_space_is_judged_below_the_smaller_of_two_limits() {
-    let space = |total: u64, available: u64| {
-        Situation::well().with(|s| s.facts.space = Ok(Space { total, available }))
+fn a_stopped_writer_is_fine_where_none_is_expected() {
+    let mut sample = Sample::closed();
+    let report = sample.health().report;
+    assert_eq!((report.status, report.uptime_seconds), (Warning, None));
+    sample.settings.expect_running = false;
+    assert_eq!(sample.health().report.status, Healthy);
+}
+
+#[test]
+fn without_a_writer_the_live_checks_give_last_known_values_with_their_age() {
+    let closed = Sample::closed();
+    let died = Sample::running().unlocked();
+    died.set(Word::BufferEvents, 12);
+    died.clock.advance(Duration::from_secs(600));
+    for component in ["write_buffer", "rate_limiting", "security", "query_cache"] {
+        let (status, message) = said(&closed, component);
+        assert_eq!(status, Healthy, "{component}");
+        assert!(message.starts_with("no writer runs; 3 min ago: "), "{component}: {message}");
+        let (status, message) = said(&died, component);
+        assert_eq!(status, Unknown, "{component}");
+        assert!(message.starts_with("no writer runs; 10 min ago: "), "{component}: {message}");
+    }
+    assert!(said(&died, "worker_thread").1.ends_with("; 12 events waited"));
+    assert!(said(&died, "write_buffer").1.ends_with("12 of 1000 events waited"));
+}
+
+#[test]
+fn the_write_buffer_counts_above_its_thresholds_once_its_oldest_waited_a_second() {
+    for (events, waited_ms, expected) in [
+        (500, 60_000, Healthy),
+        (501, 999, Healthy),
+        (501, 1_000, Warning),
+        (800, 1_000, Warning),
+        (801, 999, Healthy),
+        (801, 1_000, Critical),
+        (1_000, 999, Healthy),
+    ] {
+        let sample = Sample::running();
+        sample.set(Word::BufferEvents, events);
+        sample.ago(Word::OldestWaitingAt, 0);
+        sample.clock.advance(Duration::from_millis(waited_ms));
+        sample.beat();
+        assert_eq!(status(&sample, "write_buffer"), expected, "{events} for {waited_ms} ms");
+    }
+}
+
+#[test]
+fn a_full_buffer_is_critical_however_small_it_is() {
+    let sample = Sample::running();
+    sample.ago(Word::OldestWaitingAt, 1);
+    sample.set(Word::CapacityEvents, 100);
+    sample.set(Word::BufferEvents, 99);
+    assert_eq!(status(&sample, "write_buffer"), Healthy);
+    sample.set(Word::BufferEvents, 100);
+    assert_eq!(status(&sample, "write_buffer"), Critical);
+    sample.set(Word::BufferEvents, 1);
+    sample.set(Word::BufferBytes, 16 << 20);
+    assert_eq!(status(&sample, "write_buffer"), Critical);
+}
+
+#[test]
+fn the_size_of_the_log_has_two_thresholds() {
+    for (bytes, expected) in
+        [(GIB, Healthy), (GIB + 1, Warning), (5 * GIB, Warning), (5 * GIB + 1, Critical)]
+    {
+        let sample = Sample::running();
+        sample.set(Word::LogBytes, bytes);
+        assert_eq!(status(&sample, "log_file"), expected, "{bytes}");
+        assert_eq!(one(&sample, "log_file").number("bytes"), Some(bytes as f64));
+    }
+}
+
+#[test]
+fn a_deleted_log_file_is_critical_before_the_writer_notices_and_after_its_end() {
+    for sample in [Sample::running(), Sample::closed(), Sample::running().unlocked()] {
+        std::fs::remove_file(sample.paths().active()).expect("remove");
+        assert_eq!(said(&sample, "log_file"), (Critical, "audit.log was deleted".into()));
+    }
+}
+
+#[test]
+fn a_replaced_log_file_is_critical_under_a_writer_and_a_warning_after_its_end() {
+    for (sample, expected) in [(Sample::running(), Critical), (Sample::closed(), Warning)] {
+        let path = sample.paths().active();
+        std::fs::rename(&path, sample.settings.log_dir.join("moved")).expect("rename");
+        std::fs::write(&path, b"0123456789").expect("write");
+        assert_eq!(status(&sample, "log_file"), expected);
+    }
+}
+
+#[test]
+fn a_truncated_log_file_is_critical_unless_a_power_loss_may_have_cut_it() {
+    let cut = |sample: &Sample| {
+        let file = OsFs.open(&sample.paths().active(), OpenMode::Write).expect("open");
+        file.set_len(9).expect("cut");
     };
-    let (gib, mib) = (1_u64 << 30, 1_u64 << 20);
-    table(
-        DiskSpace,
-        vec![
-            ("1 GiB of a large disk", space(1_000 * gib, gib), Healthy, "1.0 GiB free (0%)"),
-            ("less", space(1_000 * gib, gib - 1), Warning, "below 1.0 GiB"),
-            ("much less", space(1_000 * gib, 256 * mib - 1), Critical, "below 256.0 MiB"),
-            ("a small disk", space(100 * mib, 10 * mib), Healthy, "10.0 MiB free (10%)"),
-            ("a small disk, fuller", space(100 * mib, 9 * mib), Warning, "below 10.0 MiB"),
-            ("a small disk, full", space(100 * mib, 0), Critical, "0 B free (0%)"),
-            (
-                "full to the writer",
-                Situation::well().set(Word::DiskStage, 3),
-                Critical,
-                "the writer refuses new events",
-            ),
-            (
-                "was full to a writer that is gone",
-                Situation::well().set(Word::DiskStage, 3).stopped(60),
-                Healthy,
-                "50.0 GiB free",
-            ),
-            (
-                "not to be told",
-                Situation::well().with(|s| s.facts.space = Err("gone".to_owned())),
-                Unknown,
-                "gone",
-            ),
-        ],
-    );
+    for sample in [Sample::running(), Sample::closed()] {
+        cut(&sample);
+        assert_eq!(
+            said(&sample, "log_file"),
+            (Critical, "audit.log was truncated: 9 B of 10 B".into())
+        );
+    }
+    let mut rebooted = Sample::running().unlocked();
+    rebooted.fs.boot_id = "ffffffffffffffff-1";
+    cut(&rebooted);
+    assert_eq!(status(&rebooted, "log_file"), Healthy);
 }
 
 #[test]
-fn integrity_is_what_can_be_known_without_reading() {
-    table(
-        Integrity,
-        vec![
-            ("well", Situation::well(), Healthy, "no known damage; a checkpoint over 1000 records"),
-            ("says what it does not do", Situation::well(), Healthy, "`auditctl verify`"),
-            (
-                "no manifest",
-                Situation::well().with(|s| s.facts.manifest = Found::No),
-                Critical,
-                "audit.manifest.json is missing",
-            ),
-            (
-                "no checkpoint",
-                Situation::well().with(|s| s.facts.checkpoint = Found::No),
-                Critical,
-                "audit.checkpoint is missing",
-            ),
-            (
-                "an old checkpoint put back",
-                Situation::well().with(|s| s.facts.checkpoint_size = Some(999)),
-                Critical,
-                "not the newest: 999 of 1000",
-            ),
-            (
-                "a newer one than the page knows yet",
-                Situation::well().with(|s| s.facts.checkpoint_size = Some(1_001)),
-                Healthy,
-                "no known damage",
-            ),
-            ("idle", Situation::well().set(Word::CheckpointAt, ago(659)), Healthy, "10 min ago"),
-            (
-                "late",
-                Situation::well().set(Word::CheckpointAt, ago(661)),
-                Warning,
-                "no checkpoint was signed for 11 min",
-            ),
-            (
-                "very late",
-                Situation::well().set(Word::CheckpointAt, ago(3_700)),
-                Critical,
-                "no checkpoint was signed for 61 min",
-            ),
-            (
-                "old, of a stopped log",
-                Situation::well().stopped(9_000).set(Word::CheckpointAt, ago(9_000)),
-                Healthy,
-                "no known damage",
-            ),
-            (
-                "stopped before the end",
-                Situation::well().stopped(60).set(Word::CheckpointSize, 990),
-                Warning,
-                "does not cover all records",
-            ),
-            (
-                "damage",
-                Situation::well().damaged(Damage::SegmentDamaged, 90_000),
-                Critical,
-                "a sealed segment is missing or damaged",
-            ),
-            (
-                "accepted corruption",
-                Situation::well().damaged(Damage::CorruptionAccepted, 10),
-                Warning,
-                "accepted corruption",
-            ),
-            (
-                "lost records",
-                Situation::well().set(Word::LostRecords, 7),
-                Warning,
-                "7 acknowledged records were lost",
-            ),
-        ],
-    );
+fn a_segment_that_is_just_being_started_is_no_incident() {
+    let sample = Sample::running();
+    sample.page().activity(Activity::Sealing, sample.clock.boot_ms());
+    let sealed = sample.paths().sealed(0);
+    std::fs::rename(sample.paths().active(), sealed).expect("rename");
+    assert_eq!(status(&sample, "log_file"), Healthy);
+    std::fs::write(sample.paths().active(), b"").expect("write");
+    assert_eq!(status(&sample, "log_file"), Healthy);
 }
 
 #[test]
-fn the_worst_of_several_problems_comes_first() {
-    let report =
-        Situation::well().set(Word::LostRecords, 1).with(|s| s.facts.manifest = Found::No).report();
-    let check = check_of(&report, Integrity);
-    assert_eq!(check.headline(), "audit.manifest.json is missing");
-    assert!(check.message.contains("1 acknowledged record was lost"));
+fn a_log_file_that_may_not_be_seen_is_unknown() {
+    let mut sample = Sample::running();
+    sample.fs.denied = "audit.log";
+    assert_eq!(status(&sample, "log_file"), Unknown);
 }
 
 #[test]
-fn critical_outweighs_warning_outweighs_unknown() {
-    assert!(Critical > Warning && Warning > Unknown && Unknown > Healthy);
+fn refusals_count_for_an_hour_above_their_thresholds() {
+    for (blocked, expected) in [(500, Healthy), (501, Warning), (1_000, Warning), (1_001, Critical)]
+    {
+        let sample = Sample::running();
+        sample.page().count(Ring::Blocked, sample.clock.now(), blocked);
+        sample.page().top_blocked("billing", blocked);
+        let (status, message) = said(&sample, "rate_limiting");
+        assert_eq!(status, expected, "{blocked}");
+        assert!(message.ends_with("in the last hour, most of billing"), "{message}");
+        sample.clock.advance(Duration::from_secs(62 * 60));
+        sample.beat();
+        assert_eq!(
+            said(&sample, "rate_limiting"),
+            (Healthy, "0 events refused in the last hour".into())
+        );
+    }
 }
 
 #[test]
-fn a_look_that_does_not_end_is_unknown_in_every_component() {
-    let report = HealthReport::timed_out(
-        Timestamp::from_micros(0),
-        "logs/audit.log".into(),
-        std::time::Duration::from_secs(8),
-    );
-    assert_eq!((report.status, report.summary.unknown), (Unknown, Component::ALL.len()));
-    assert!(report.checks[0].message.contains("within 8 s"));
+fn the_last_hour_alarms_also_after_the_writer_stopped() {
+    let sample = Sample::closed();
+    sample.page().count(Ring::Blocked, sample.clock.now(), 1_001);
+    sample.page().count(Ring::Security, sample.clock.now(), 6);
+    assert_eq!(status(&sample, "rate_limiting"), Critical);
+    assert_eq!(status(&sample, "security"), Warning);
 }
 
 #[test]
-fn every_performance_label_is_unique() {
-    let report = Situation::well().report();
-    let mut labels: Vec<_> = report
-        .checks
-        .iter()
-        .flat_map(|check| &check.metrics)
-        .filter_map(|metric| metric.perf.as_ref().map(|perf| perf.label))
-        .collect();
-    let all = labels.len();
-    labels.sort_unstable();
-    labels.dedup();
-    assert_eq!(labels.len(), all);
+fn security_has_thresholds_for_invalid_events_and_for_all_others() {
+    for (kind, count, expected) in [
+        (SecurityKind::Validation, 20, Healthy),
+        (SecurityKind::Validation, 21, Warning),
+        (SecurityKind::Validation, 50, Warning),
+        (SecurityKind::Validation, 51, Critical),
+        (SecurityKind::Unauthorized, 5, Healthy),
+        (SecurityKind::Unauthorized, 6, Warning),
+        (SecurityKind::Oversize, 10, Warning),
+        (SecurityKind::HostilePeer, 11, Critical),
+    ] {
+        let sample = Sample::running();
+        (0..count).for_each(|_| sample.page().count_security(kind, sample.clock.now()));
+        let check = one(&sample, "security");
+        assert_eq!(check.status, expected, "{count} {kind:?}");
+        assert_eq!(check.number(&format!("{}_total", kind.as_str())), Some(f64::from(count)));
+    }
+}
+
+#[test]
+fn an_unused_cache_is_healthy_and_a_used_one_tells_its_measured_rate() {
+    let sample = Sample::running();
+    assert_eq!(said(&sample, "query_cache"), (Healthy, "not used yet".into()));
+    sample.set(Word::CacheHits, 3);
+    sample.set(Word::CacheMisses, 1);
+    sample.set(Word::CacheEntries, 7);
+    assert_eq!(said(&sample, "query_cache"), (Healthy, "75% hits, 7 of 128 entries".into()));
+}
+
+#[test]
+fn the_smaller_of_both_limits_of_disk_space_counts() {
+    const MIB: u64 = 1 << 20;
+    // 100 GiB: the byte limits are smaller; 1 GiB: the percentages.
+    for (total, available, expected) in [
+        (100 * GIB, GIB, Healthy),
+        (100 * GIB, GIB - 1, Warning),
+        (100 * GIB, 256 * MIB, Warning),
+        (100 * GIB, 256 * MIB - 1, Critical),
+        (GIB, GIB / 100 * 10, Healthy),
+        (GIB, GIB / 100 * 10 - 1, Warning),
+        (GIB, GIB / 100 * 5, Warning),
+        (GIB, GIB / 100 * 5 - 1, Critical),
+    ] {
+        let mut sample = Sample::running();
+        sample.fs.space = Some(Space { total, available });
+        assert_eq!(status(&sample, "disk_space"), expected, "{available} of {total}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_to_the_writer_is_critical_whatever_space_there_is() {
+    let sample = Sample::running();
+    sample.set(Word::DiskStage, DiskStage::Full as u64);
+    assert_eq!(said(&sample, "disk_space").0, Critical);
+    let stopped = Sample::closed();
+    stopped.set(Word::DiskStage, DiskStage::Full as u64);
+    assert_eq!(status(&stopped, "disk_space"), Healthy, "that was then");
+    let mut unseen = Sample::running();
+    unseen.fs.space = None;
+    assert_eq!(status(&unseen, "disk_space"), Unknown);
+}
+
+#[test]
+fn known_damage_is_critical_or_a_warning_by_what_it_costs() {
+    for (damage, seconds_ago, expected) in [
+        (Damage::FileReplaced as u64, 0, Critical),
+        (Damage::FileReplaced as u64, 899, Critical),
+        (Damage::FileReplaced as u64, 900, Warning),
+        (Damage::FileTruncated as u64, 90_000, Critical),
+        (Damage::SegmentDamaged as u64, 90_000, Critical),
+        (Damage::DirectoryGone as u64, 90_000, Critical),
+        (Damage::CorruptionAccepted as u64, 0, Warning),
+        (99, 0, Critical),
+    ] {
+        let sample = Sample::running();
+        sample.set(Word::Damage, damage);
+        sample.ago(Word::DamageAt, seconds_ago);
+        assert_eq!(status(&sample, "integrity"), expected, "{damage} {seconds_ago} s ago");
+    }
+}
+
+#[test]
+fn lost_records_warn_and_the_worst_finding_comes_first() {
+    let sample = Sample::running();
+    sample.set(Word::LostRecords, 1);
+    let lost = "1 acknowledged record lost, see the audit.gap records";
+    assert_eq!(said(&sample, "integrity"), (Warning, lost.into()));
+    std::fs::remove_file(sample.paths().manifest()).expect("remove");
+    let both = format!("audit.manifest.json is missing; {lost}");
+    assert_eq!(said(&sample, "integrity"), (Critical, both));
+}
+
+#[test]
+fn a_checkpoint_has_to_be_there_and_while_a_writer_runs_be_young() {
+    let age = |seconds| {
+        let sample = Sample::running();
+        sample.ago(Word::CheckpointAt, seconds);
+        sample
+    };
+    assert_eq!(status(&age(3_599), "integrity"), Healthy);
+    assert_eq!(status(&age(3_600), "integrity"), Critical);
+    assert_eq!(status(&age(3_600).unlocked(), "integrity"), Healthy, "none is due");
+    let sample = Sample::running();
+    std::fs::remove_file(sample.paths().checkpoint()).expect("remove");
+    assert_eq!(said(&sample, "integrity"), (Critical, "audit.checkpoint is missing".into()));
+}
+
+#[test]
+fn a_log_just_made_needs_no_checkpoint_for_a_minute() {
+    let sample = Sample::running();
+    std::fs::remove_file(sample.paths().checkpoint()).expect("remove");
+    sample.set(Word::CheckpointAt, 0);
+    sample.ago(Word::StartedAt, 59);
+    assert_eq!(status(&sample, "integrity"), Healthy);
+    sample.ago(Word::StartedAt, 60);
+    assert_eq!(status(&sample, "integrity"), Critical);
+}
+
+#[test]
+fn records_are_not_read_and_the_message_says_who_does() {
+    // The files hold no records at all, the file system refuses to be read.
+    let (status, message) = said(&Sample::running(), "integrity");
+    assert_eq!(status, Healthy);
+    assert!(message.contains("records are not read here, `auditctl verify` does"), "{message}");
+}
+
+#[test]
+fn looking_changes_nothing_in_the_directory() {
+    let sample = Sample::closed();
+    let before = OsFs.list(&sample.settings.log_dir).expect("list");
+    sample.health();
+    assert_eq!(OsFs.list(&sample.settings.log_dir).expect("list"), before);
+    assert!(try_lock(&sample.paths().lock()).expect("lock").is_some(), "and the lock is free");
+    let empty = Sample::empty();
+    empty.health();
+    assert!(!empty.settings.log_dir.exists());
+}
+
+#[test]
+fn without_a_log_everything_about_it_is_unknown() {
+    let sample = Sample::empty();
+    let health = sample.health();
+    assert!(health.snapshot.is_none());
+    assert_eq!(health.report.status, Unknown);
+    assert_eq!((health.report.summary.unknown, health.report.summary.healthy), (7, 1));
+}
+
+#[test]
+fn a_failing_writer_that_goes_silent_is_hung() {
+    let sample = Sample::running();
+    sample.state(WriterState::Failing);
+    let sample = sample.silent_in(Activity::Retrying, 6);
+    assert_eq!(sample.health().report.metadata.state, "hung");
+}
+
+#[test]
+fn a_real_log_is_healthy_while_open_and_stopped_once_closed() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let mut settings = Settings::default();
+    settings.log_dir = home.path().join("logs");
+    // What the machine has left is not what is tested.
+    settings.disk.warn_bytes = ByteSize(0);
+    settings.disk.critical_bytes = ByteSize(0);
+    let look = || super::check(&settings, &OsFs, &SystemClock).report;
+    assert_eq!(look().metadata.state, "no_log");
+    let log = AuditLog::open(Options::new(&settings.log_dir)).expect("open");
+    let receipt = log.record(Event::new("login")).expect("accepted");
+    receipt.wait_durable().expect("durable");
+    let report = look();
+    assert_eq!((report.metadata.state, report.status), ("running", Healthy), "{report:#?}");
+    assert_eq!(report.metadata.pid, Some(std::process::id().into()));
+    log.seal();
+    assert_eq!(look().status, Healthy);
+    log.close().expect("close");
+    let report = look();
+    assert_eq!((report.metadata.state, report.status), ("stopped", Warning), "{report:#?}");
+    assert_eq!(report.summary.healthy, 7);
+}
+
+#[test]
+fn a_look_that_does_not_end_is_unknown_in_every_check_and_says_why() {
+    let sample = Sample::running();
+    let after = std::time::Duration::from_secs(8);
+    let Health { report, snapshot } = unanswered(&sample.settings, &sample.clock, after);
+    assert!(snapshot.is_none());
+    assert_eq!((report.status, report.summary.unknown), (Status::Unknown, 8), "{report:?}");
+    let worker = report.check("worker_thread").expect("always there");
+    assert!(worker.message.contains("no answer from the file system within 8 s"));
+    assert_eq!(report.metadata.audit_file, sample.settings.log_dir.join("audit.log"));
 }

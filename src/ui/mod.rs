@@ -1,17 +1,16 @@
-//! Output. [`printer`] decides once where it goes and how it looks; everything
-//! else here turns values into text and touches nothing, so that the collector
-//! can answer with the same words as the command line.
+//! What people and programs get to see. The renderers turn data into text,
+//! neither print nor ask the environment, and serve the collector too; only
+//! [`printer`] prints: data to stdout, messages to stderr.
 
-mod exposition;
-mod families;
-mod human;
-mod json;
+mod health;
 mod nagios;
 pub mod printer;
+mod prometheus;
+mod style;
 #[cfg(test)]
 mod tests;
 
-pub use exposition::prometheus;
-pub use human::{health_human, health_human_line};
-pub use json::{health_json, health_json_line};
-pub use nagios::{health_nagios, plugin_failure};
+pub use health::{health_human, health_json, health_json_line};
+pub use nagios::{health_line, health_nagios, plugin_failure};
+pub use prometheus::prometheus;
+pub use style::{Style, escape, paint};

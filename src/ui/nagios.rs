@@ -1,120 +1,132 @@
-//! The health report as a Nagios plugin says it: one line, and performance data
-//! after the `|` (<https://nagios-plugins.org/doc/guidelines.html>).
+//! Health as one line for Nagios and Icinga.
+//!
+//! Format: Nagios Plugin Development Guidelines, "Plugin Output for Nagios" and
+//! "Performance data": text, `|`, then `'label'=value[UOM];warn;crit;min;max`.
+//! Thresholds are ranges: `500` alerts above 500, `500:` below.
 
-use crate::audit::sanitize::escape_for_terminal;
-use crate::health::{Check, Component, HealthReport, Limit, Metric, Perf, Status, Unit, Value};
+use crate::clock::display_seconds;
+use crate::config::Settings;
+use crate::health::{Check, HealthReport, Status};
 
-/// What stands before the `|` has to be shorter than this: pagers and SMS cut it.
-const LINE_CHARS: usize = 79;
+/// Text before the `|` stays below this many characters.
+const TEXT_LIMIT: usize = 80;
 
-/// `AUDIT OK - 8 checks healthy | 'write_buffer'=3;500;800;0;1000 …`, on one line.
+/// `AUDIT OK - 8 checks healthy | 'write_buffer'=0;500;800;0;1000 …`: one line,
+/// without a line end. Perfdata of what is not known is left out.
 #[must_use]
-pub fn health_nagios(report: &HealthReport) -> String {
-    let metrics = report.checks.iter().flat_map(|check| &check.metrics);
-    let perf: Vec<String> = metrics.filter_map(perf_of).collect();
-    let line = headline(report, LINE_CHARS - "AUDIT ".len());
-    if perf.is_empty() {
-        return format!("AUDIT {line}");
-    }
-    format!("AUDIT {line} | {}", perf.join(" "))
+pub fn health_nagios(report: &HealthReport, settings: &Settings) -> String {
+    let text = shortened(&plain(&summary(report)));
+    let data = perfdata(report, settings);
+    if data.is_empty() { text } else { format!("{text} | {}", data.join(" ")) }
 }
 
-/// `AUDIT UNKNOWN - …`: what a plugin says that could not check at all.
+/// `AUDIT UNKNOWN - …`: what a plugin says that could not check at all; one line,
+/// of the message's first.
 #[must_use]
 pub fn plugin_failure(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default().replace('|', "/");
-    cut(&format!("AUDIT UNKNOWN - {}", escape_for_terminal(&line)), LINE_CHARS)
+    let line = message.lines().next().unwrap_or_default();
+    shortened(&plain(&format!("AUDIT UNKNOWN - {line}")))
 }
 
-/// `CRITICAL - worker_thread: hung in fdatasync for 7 s`, with as many problems
-/// as there is room for, the worst first; no line end, no `|`.
-pub(super) fn headline(report: &HealthReport, room: usize) -> String {
-    let mut text = format!("{} - ", word(report.status));
-    let mut problems: Vec<&Check> =
-        report.checks.iter().filter(|check| check.status != Status::Healthy).collect();
-    // Of equals the writer's own: the others often only follow from it.
-    problems.sort_by_key(|check| {
-        (std::cmp::Reverse(check.status), check.component != Component::WorkerThread)
-    });
-    let Some((first, others)) = problems.split_first() else {
-        text.push_str(&format!("{} checks healthy", report.summary.total_checks));
-        return text;
-    };
-    text.push_str(&problem(first));
-    let mut text = cut(&text, room);
-    for (nth, other) in others.iter().enumerate() {
-        let longer = format!("{text}, {}", problem(other));
-        let left = others.len() - nth;
-        let rest = format!(", +{} more", left - 1);
-        let reserve = if left > 1 { rest.len() } else { 0 };
-        if longer.chars().count() + reserve > room {
-            let more = format!(", +{left} more");
-            if text.chars().count() + more.len() <= room {
-                text.push_str(&more);
-            }
-            break;
-        }
-        text = longer;
-    }
-    text
+/// The report as a line for people who watch: `2026-02-04T21:09:40Z  AUDIT OK - …`.
+#[must_use]
+pub fn health_line(report: &HealthReport) -> String {
+    format!("{}  {}", display_seconds(report.timestamp), plain(&summary(report)))
 }
 
-fn word(status: Status) -> &'static str {
-    match status {
+fn summary(report: &HealthReport) -> String {
+    let word = match report.status {
         Status::Healthy => "OK",
         Status::Warning => "WARNING",
         Status::Critical => "CRITICAL",
         Status::Unknown => "UNKNOWN",
-    }
+    };
+    let bad: Vec<&Check> =
+        report.checks.iter().filter(|check| check.status == report.status).collect();
+    // What the writer is says more than what follows from it.
+    let first = bad.iter().find(|check| check.component == "worker_thread").or(bad.first());
+    let text = match first {
+        Some(check) if report.status != Status::Healthy => {
+            format!("{}: {}", check.component, check.message)
+        }
+        _ => format!("{} checks healthy", report.summary.healthy),
+    };
+    format!("AUDIT {word} - {text}")
 }
 
-fn problem(check: &Check) -> String {
-    let headline = check.headline().replace('|', "/");
-    format!("{}: {}", check.component.as_str(), escape_for_terminal(&headline))
+/// On one line, and without what separates text from data.
+fn plain(text: &str) -> String {
+    let replaced = text.replace('|', "/").replace(char::is_whitespace, " ");
+    super::style::escape(&replaced).into_owned()
 }
 
-fn cut(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
+fn shortened(text: &str) -> String {
+    if text.chars().count() < TEXT_LIMIT {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(room - 3).collect();
+    let kept: String = text.chars().take(TEXT_LIMIT - 4).collect();
     format!("{}...", kept.trim_end())
 }
 
-/// `'label'=value[UOM];warn;crit;min;max`, without what is empty at the end.
-fn perf_of(metric: &Metric) -> Option<String> {
-    let Perf { label, unit, warn, critical, max } = metric.perf.as_ref()?;
-    let value = match &metric.value {
-        Value::Count(count) => format!("{count}{}", uom(*unit)),
-        Value::Number(number) => format!("{}{}", decimal(*number), uom(*unit)),
-        Value::Missing | Value::Text(_) => return None,
+/// From where on it alerts; empty where nothing does.
+#[derive(Default)]
+struct Bounds {
+    warn: String,
+    critical: String,
+    max: String,
+}
+
+impl Bounds {
+    fn above(warn: impl ToString, critical: impl ToString) -> Self {
+        Self { warn: warn.to_string(), critical: critical.to_string(), max: String::new() }
+    }
+
+    fn critical(critical: f64) -> Self {
+        Self { critical: critical.to_string(), ..Self::default() }
+    }
+
+    fn max(self, max: Option<f64>) -> Self {
+        Self { max: max.map_or_else(String::new, |max| max.to_string()), ..self }
+    }
+}
+
+fn perfdata(report: &HealthReport, settings: &Settings) -> Vec<String> {
+    let limits = &settings.health;
+    let number = |component, metric| report.check(component).and_then(|check| check.number(metric));
+    let mut data = Vec::new();
+    let mut add = |label: &str, unit: &str, value: Option<f64>, bounds: Bounds| {
+        let Bounds { warn, critical, max } = bounds;
+        // What is not known is left out: 0 would be a value.
+        data.extend(
+            value.map(|value| format!("'{label}'={value}{unit};{warn};{critical};0;{max}")),
+        );
     };
-    let max = max.map(|max| max.to_string()).unwrap_or_default();
-    let text = format!("'{label}'={value};{};{};0;{max}", range(*warn), range(*critical));
-    Some(text.trim_end_matches(';').to_owned())
-}
 
-fn uom(unit: Unit) -> &'static str {
-    match unit {
-        Unit::None => "",
-        Unit::Bytes => "B",
-        Unit::Seconds => "s",
-        Unit::Percent => "%",
-        Unit::Counter => "c",
-    }
-}
-
-/// An alarm range: `10` is outside 0 to 10, `10:` is below 10.
-fn range(limit: Option<Limit>) -> String {
-    match limit {
-        None => String::new(),
-        Some(Limit::Above(value)) => decimal(value),
-        Some(Limit::Below(value)) => format!("{}:", decimal(value)),
-    }
-}
-
-/// At most three decimals, none for whole numbers, never an exponent.
-fn decimal(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let buffer = Bounds::above(limits.write_buffer_warn, limits.write_buffer_critical)
+        .max(number("write_buffer", "capacity_events"));
+    add("write_buffer", "", number("write_buffer", "events"), buffer);
+    let worker = |metric| number("worker_thread", metric);
+    add("events", "c", worker("accepted"), Bounds::default());
+    add("durable_events", "c", worker("durable"), Bounds::default());
+    let hung = Bounds::critical(limits.hung_after.as_secs_f64());
+    add("heartbeat_age", "s", worker("heartbeat_age_seconds"), hung);
+    add("sync_mean", "ms", worker("sync_mean_ms"), Bounds::default());
+    let log = Bounds::above(limits.log_bytes_warn.0, limits.log_bytes_critical.0);
+    add("log_size", "B", number("log_file", "bytes"), log);
+    let blocked = Bounds::above(limits.blocked_warn, limits.blocked_critical);
+    add("blocked_last_hour", "", number("rate_limiting", "blocked_last_hour"), blocked);
+    let invalid = Bounds::above(limits.validation_errors_warn, limits.validation_errors_critical);
+    add("invalid_last_hour", "", number("security", "validation_errors_last_hour"), invalid);
+    let security = Bounds::above(limits.security_warn, limits.security_critical);
+    add("security_last_hour", "", number("security", "security_events_last_hour"), security);
+    let hits = number("query_cache", "hit_rate_percent");
+    add("cache_hit_rate", "%", hits, Bounds::default().max(Some(100.0)));
+    let disk = |metric| number("disk_space", metric);
+    let below = |metric| disk(metric).map_or_else(String::new, |bytes| format!("{bytes}:"));
+    let free = Bounds::above(below("warn_below_bytes"), below("critical_below_bytes"));
+    add("disk_available", "B", disk("available_bytes"), free.max(disk("total_bytes")));
+    let checkpoint = Bounds::critical(limits.checkpoint_age_critical.as_secs_f64());
+    add("checkpoint_age", "s", number("integrity", "checkpoint_age_seconds"), checkpoint);
+    add("uptime", "s", report.uptime_seconds.map(|seconds| seconds as f64), Bounds::default());
+    data
 }

@@ -1,6 +1,9 @@
 //! Integration tests, one binary: each file here is a module of it.
 
 mod architecture;
+mod cli;
+mod collector;
+mod crash;
 mod documents;
 mod engine;
 mod faults;

@@ -10,24 +10,24 @@ use auditctl::fsio::OsFs;
 use auditctl::fsio::fault::FaultFs;
 
 /// A log directory that goes with the test.
-pub struct Dir(tempfile::TempDir);
+pub(crate) struct Dir(tempfile::TempDir);
 
 impl Dir {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("temporary directory"))
     }
 
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.0.path().join("logs")
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 }
 
 /// Options without rate limit and with short times, so that tests need not wait.
-pub fn options(dir: &Dir) -> Options {
+pub(crate) fn options(dir: &Dir) -> Options {
     Options {
         rate_limit: None,
         overflow_timeout: Duration::from_millis(400),
@@ -39,13 +39,13 @@ pub fn options(dir: &Dir) -> Options {
 }
 
 /// The same on a file system that fails when told to.
-pub fn failing(dir: &Dir) -> (Options, FaultFs) {
+pub(crate) fn failing(dir: &Dir) -> (Options, FaultFs) {
     let fs = FaultFs::new(Arc::new(OsFs));
     (Options { fs: Arc::new(fs.clone()), ..options(dir) }, fs)
 }
 
 /// All stored records as (seq, line), from every segment.
-pub fn records(log_dir: &Path) -> Vec<(u64, serde_json::Value)> {
+pub(crate) fn records(log_dir: &Path) -> Vec<(u64, serde_json::Value)> {
     all_lines(log_dir)
         .iter()
         .map(|line| {
@@ -56,7 +56,7 @@ pub fn records(log_dir: &Path) -> Vec<(u64, serde_json::Value)> {
 }
 
 /// The text of every segment, in order.
-pub fn all_lines(log_dir: &Path) -> Vec<String> {
+pub(crate) fn all_lines(log_dir: &Path) -> Vec<String> {
     use std::io::Read;
     let mut names: Vec<String> = std::fs::read_dir(log_dir)
         .expect("log directory")
@@ -80,7 +80,7 @@ pub fn all_lines(log_dir: &Path) -> Vec<String> {
 }
 
 /// The event types of the stored records, in order; checks that the seqs have no gap.
-pub fn types(log_dir: &Path) -> Vec<String> {
+pub(crate) fn types(log_dir: &Path) -> Vec<String> {
     let records = records(log_dir);
     for (expected, (seq, _)) in records.iter().enumerate() {
         assert_eq!(*seq, expected as u64, "seqs without gaps");
@@ -92,12 +92,12 @@ pub fn types(log_dir: &Path) -> Vec<String> {
 }
 
 /// How often a type is in the log.
-pub fn count(log_dir: &Path, event_type: &str) -> usize {
+pub(crate) fn count(log_dir: &Path, event_type: &str) -> usize {
     types(log_dir).iter().filter(|found| *found == event_type).count()
 }
 
 /// Waits until something is so; fails after ten seconds.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(10);
     while !is_so() {
         assert!(Instant::now() < until, "never: {what}");
@@ -107,7 +107,7 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Recomputes the root with the independent Python script and compares it with
 /// the checkpoint.
-pub fn root_agrees(log_dir: &Path) {
+pub(crate) fn root_agrees(log_dir: &Path) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify_root.py");
     let output = Command::new("python3").arg(script).arg(log_dir).output().expect("python3");
     assert!(
@@ -118,6 +118,93 @@ pub fn root_agrees(log_dir: &Path) {
     );
 }
 
-pub fn open(options: Options) -> AuditLog {
+pub(crate) fn open(options: Options) -> AuditLog {
     AuditLog::open(options).expect("open")
+}
+
+/// The program, in a hermetic environment.
+pub(crate) fn auditctl(dir: &Dir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auditctl"));
+    command
+        .env_clear()
+        .env("HOME", dir.path())
+        .env("PATH", "/usr/bin:/bin")
+        .env("NO_COLOR", "1")
+        .current_dir(dir.path())
+        .args(args);
+    command
+}
+
+/// Runs it to its end: exit code, stdout, stderr.
+pub(crate) fn run(dir: &Dir, args: &[&str]) -> (i32, String, String) {
+    let output = auditctl(dir, args).output().expect("auditctl runs");
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8(output.stdout).expect("utf-8"),
+        String::from_utf8(output.stderr).expect("utf-8"),
+    )
+}
+
+/// A collector process; killed when the test ends.
+pub(crate) struct Collector {
+    child: std::process::Child,
+    pub(crate) http: Option<std::net::SocketAddr>,
+    _stderr: std::io::BufReader<std::process::ChildStderr>,
+}
+
+impl Collector {
+    /// Starts `serve` with these arguments and waits until it takes events.
+    pub(crate) fn start(dir: &Dir, args: &[&str]) -> Self {
+        use std::io::BufRead;
+        let mut child = auditctl(dir, &["serve"])
+            .args(args)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("serve starts");
+        let mut stderr = std::io::BufReader::new(child.stderr.take().expect("piped"));
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            let read = stderr.read_line(&mut line).expect("stderr");
+            assert!(read > 0, "serve ended before it was ready: {said}");
+            if line.contains("ready:") {
+                let http = line.split("http://").nth(1).map(|rest| {
+                    let address = rest.split_whitespace().next().expect("address");
+                    address.parse().expect("address")
+                });
+                return Self { child, http, _stderr: stderr };
+            }
+            said.push_str(&line);
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([name, &pid]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// Waits for its end; the exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("wait").code()
+    }
+
+    pub(crate) fn kill_nine(mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        // Already gone in most tests.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

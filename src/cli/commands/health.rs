@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::audit::LogPaths;
 use crate::cli::context::Context;
 use crate::cli::exit::CliError;
 use crate::cli::outcome::Reader;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::fsio::OsFs;
-use crate::health::{self, Health, HealthReport, Status};
+use crate::health::{self, Health, Status};
 use crate::ui;
 
 /// Check the running writer, from its status page; never disturbs it.
@@ -85,7 +84,7 @@ pub(crate) fn run(context: &Context, args: &HealthArgs) -> Result<u8, CliError> 
     let settings = context.settings(&[])?;
     loop {
         let health = check_in_time(&settings);
-        let text = render(&health, format, args.watch.is_some(), context.printer.color());
+        let text = render(&settings, &health, (format, args.watch.is_some()), context);
         let code = exit_code(health.report.status);
         match context.print(&text) {
             // A reader that has had enough changes nothing about the log.
@@ -99,14 +98,20 @@ pub(crate) fn run(context: &Context, args: &HealthArgs) -> Result<u8, CliError> 
     }
 }
 
-fn render(health: &Health, format: Format, watching: bool, color: bool) -> String {
+/// While watching, a line is a sample.
+fn render(
+    settings: &Settings,
+    health: &Health,
+    (format, watching): (Format, bool),
+    context: &Context,
+) -> String {
     let report = &health.report;
     match format {
-        Format::Human if watching => ui::health_human_line(report, color),
-        Format::Human => ui::health_human(report, color),
+        Format::Human if watching => ui::health_line(report),
+        Format::Human => ui::health_human(report, context.printer.color()),
         Format::Json if watching => ui::health_json_line(report),
         Format::Json => ui::health_json(report),
-        Format::Nagios => ui::health_nagios(report),
+        Format::Nagios => ui::health_nagios(report, settings),
         Format::Prometheus => ui::prometheus(report, health.snapshot.as_ref(), false),
     }
 }
@@ -135,9 +140,7 @@ fn check_in_time(settings: &Settings) -> Health {
         // No room for a thread: better without a deadline than not at all.
         return health::check(settings, &OsFs, &SystemClock);
     }
-    receiver.recv_timeout(deadline).unwrap_or_else(|_| {
-        let file = LogPaths::new(&settings.log_dir).active();
-        let report = HealthReport::timed_out(SystemClock.now(), file, deadline);
-        Health { report, snapshot: None }
-    })
+    receiver
+        .recv_timeout(deadline)
+        .unwrap_or_else(|_| health::unanswered(settings, &SystemClock, deadline))
 }

@@ -1,52 +1,68 @@
-//! Free space on the log's file system: looked at now, whether or not a writer runs.
+//! `disk_space`: what the file system below the log has left.
 
-use crate::audit::status::{DiskStage, StatusSnapshot};
+use crate::audit::status::DiskStage;
+use crate::config::{DiskSettings, Settings};
 use crate::fsio::Space;
-use crate::health::metric::{Limit, Metric, Unit};
-use crate::health::report::{Check, Component, Status};
-use crate::health::view::{Verdict, View};
+use crate::health::gather::Facts;
+use crate::health::liveness::Liveness;
+use crate::health::report::{Check, Status};
+use crate::health::wording::percent;
 use crate::units::human_bytes;
 
-pub(super) fn check(view: &View<'_>) -> Check {
-    let verdict = match &view.facts.space {
-        Ok(space) => judge(view, *space),
-        Err(reason) => {
-            Verdict::new(Status::Unknown, format!("cannot be told; {reason}"), Vec::new())
+use super::common::unseen;
+
+const NAME: &str = "disk_space";
+
+pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
+    let space = match &facts.space {
+        Ok(space) => *space,
+        Err(_) if liveness == Liveness::NoLog => return unseen(NAME, facts),
+        Err(why) => {
+            let message = format!("{}: {why}", settings.log_dir.display());
+            return Check::new(NAME, Status::Unknown, message);
         }
     };
-    verdict.into_check(Component::DiskSpace)
+    let (warn, critical) = limits(&settings.disk, space);
+    // The writer gives up its reserve at "full": there is then space to see that
+    // events cannot have.
+    let full = liveness.is_current()
+        && facts.page().and_then(|page| page.disk_stage()) == Some(DiskStage::Full);
+    let (status, stage) = if full {
+        (Status::Critical, DiskStage::Full)
+    } else if space.available < critical {
+        (Status::Critical, DiskStage::Critical)
+    } else if space.available < warn {
+        (Status::Warning, DiskStage::Warn)
+    } else {
+        (Status::Healthy, DiskStage::Ok)
+    };
+    let share = percent(space.available, space.total);
+    let (free, total) = (human_bytes(space.available), human_bytes(space.total));
+    let share_text = share.map_or_else(String::new, |share| format!(" ({share}%)"));
+    let full_text = if full { "full: " } else { "" };
+    let mut check =
+        Check::new(NAME, status, format!("{full_text}{free}{share_text} free of {total}"))
+            .metric("available_bytes", space.available)
+            .metric("total_bytes", space.total)
+            .metric("available_percent", share)
+            .metric("warn_below_bytes", warn)
+            .metric("critical_below_bytes", critical)
+            .metric("stage", stage.as_str());
+    if status != Status::Healthy {
+        check = check.hint(
+            "free space, or let old segments go: lower retention_days; on a full disk recording \
+             resumes by itself",
+        );
+    }
+    check
 }
 
-fn judge(view: &View<'_>, space: Space) -> Verdict {
-    let disk = &view.limits.disk;
-    // As the writer's own stages: below the smaller of the two.
-    let below = |percent: u8, bytes: u64| bytes.min(space.total / 100 * u64::from(percent));
-    let warn = below(disk.warn_percent, disk.warn_bytes.0);
-    let critical = below(disk.critical_percent, disk.critical_bytes.0);
-    let percent = (u128::from(space.available) * 100)
-        .checked_div(u128::from(space.total))
-        .map_or(0, |percent| percent as u64);
-    let free = format!("{} free ({percent}%)", human_bytes(space.available));
-    let stage = view.page().filter(|_| view.state.is_live()).and_then(StatusSnapshot::disk_stage);
-    let (status, message) = if stage == Some(DiskStage::Full) {
-        (Status::Critical, format!("disk full, {free}; the writer refuses new events"))
-    } else if space.available < critical {
-        (Status::Critical, format!("{free}, below {}", human_bytes(critical)))
-    } else if space.available < warn {
-        (Status::Warning, format!("{free}, below {}", human_bytes(warn)))
-    } else {
-        (Status::Healthy, free)
-    };
-    let metrics = vec![
-        Metric::perf("available_bytes", space.available, "disk_free", Unit::Bytes)
-            .limits(Limit::Below(warn as f64), Limit::Below(critical as f64))
-            .max(space.total),
-        Metric::new("total_bytes", space.total),
-        Metric::new("available_percent", percent),
-        Metric::new("writer_stage", stage.map(DiskStage::as_str)),
-    ];
-    Verdict::new(status, message, metrics).hint(
-        "make space, or let fewer days be kept (`retention_days`); at full, new events are \
-         refused until there is space",
+/// Below how many bytes it warns and is critical; as the writer reckons, the
+/// smaller of each pair counts.
+fn limits(disk: &DiskSettings, space: Space) -> (u64, u64) {
+    let part = |percent: u8| space.total / 100 * u64::from(percent);
+    (
+        disk.warn_bytes.0.min(part(disk.warn_percent)),
+        disk.critical_bytes.0.min(part(disk.critical_percent)),
     )
 }

@@ -1,134 +1,134 @@
-//! What is known of the log's integrity without reading it: damage that the
-//! writer has met, and whether checkpoint and manifest are there and fresh.
+//! `integrity`: damage that is known, and whether what proves the log is there.
+//! Reads no records: finding unknown damage is `verify`'s.
+
+use std::time::Duration;
 
 use crate::audit::status::{Damage, StatusSnapshot, Word};
-use crate::health::facts::Found;
-use crate::health::metric::{Limit, Metric, Unit};
-use crate::health::report::{Check, Component, Status};
-use crate::health::span;
-use crate::health::state::LogState;
-use crate::health::view::{Verdict, View};
+use crate::config::Settings;
+use crate::health::gather::{Facts, Seen};
+use crate::health::liveness::Liveness;
+use crate::health::report::{Check, Status};
+use crate::health::wording::{age, count, seconds, since};
 
-/// How late an idle checkpoint may be.
-const LATE_MS: u64 = 60_000;
+use super::common::unseen;
 
-pub(super) fn check(view: &View<'_>) -> Check {
-    view.of_page(Component::Integrity, |page| judge(view, page))
-}
+const NAME: &str = "integrity";
+/// A replaced file whose records were saved is critical so long, then a warning.
+const REPLACED_IS_CRITICAL: Duration = Duration::from_secs(15 * 60);
+/// The first checkpoint follows the first record within seconds.
+const FIRST_CHECKPOINT: Duration = Duration::from_secs(60);
 
-fn judge(view: &View<'_>, page: &StatusSnapshot) -> Verdict {
-    let size = page.get(Word::CheckpointSize);
-    let signed_at = page.time(Word::CheckpointAt);
-    let age = span::millis(view.since(signed_at));
-    let problems: Vec<(Status, String)> =
-        [damage(page), manifest(view), checkpoint(view, page), lost(page)]
-            .into_iter()
-            .flatten()
-            .collect();
-    let status = problems.iter().map(|(status, _)| *status).max().unwrap_or(Status::Healthy);
-    let message = if problems.is_empty() {
-        let records = span::count(size, "record", "records");
-        format!(
-            "no known damage; a checkpoint over {records} was signed {age} ago; records are not \
-             read here, `auditctl verify` does that"
-        )
+type Finding = (Status, String);
+
+pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
+    let Some(page) = facts.page() else { return unseen(NAME, facts) };
+    let checkpoint_age = page.time(Word::CheckpointAt).map(|at| since(at, facts.now));
+    let findings: Vec<Finding> = [
+        damage(facts, page),
+        lost(page),
+        checkpoint(facts, page, settings, liveness),
+        manifest(facts, liveness),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let status = findings.iter().fold(Status::Healthy, |worst, (status, _)| worst.worst(*status));
+    let message = if findings.is_empty() {
+        well(page, checkpoint_age)
     } else {
-        let mut worst_first = problems;
-        worst_first.sort_by_key(|(status, _)| std::cmp::Reverse(*status));
-        worst_first.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
+        // The worst first: one line has to say what matters.
+        let mut findings = findings;
+        findings.sort_by_key(|(status, _)| std::cmp::Reverse(status.rank()));
+        findings.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
     };
-    let limit = view.limits.health.checkpoint_age_critical.as_secs_f64();
-    let mut age_metric = Metric::perf(
-        "checkpoint_age_seconds",
-        signed_at.map(|_| view.since(signed_at) / 1_000),
-        "checkpoint_age",
-        Unit::Seconds,
-    );
-    if view.state.is_live() {
-        age_metric =
-            age_metric.limits(Limit::Above(warn_after_ms(view) as f64 / 1e3), Limit::Above(limit));
+    let mut check = Check::new(NAME, status, message)
+        .metric("damage", page.damage().map(Damage::as_str))
+        .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
+        .metric("lost_records", page.get(Word::LostRecords))
+        .metric("log_file_incidents", page.get(Word::LogFileIncidents))
+        .metric("checkpoint_size", page.get(Word::CheckpointSize))
+        .metric("checkpoint_age_seconds", checkpoint_age.map(seconds))
+        .metric("durable_seq", page.get(Word::DurableSeq));
+    if status != Status::Healthy {
+        check = check.hint("`auditctl verify` reads every record and says what is damaged");
     }
-    let metrics = vec![
-        age_metric,
-        Metric::new("checkpoint_size", size),
-        Metric::new("durable_records", page.get(Word::DurableSeq)),
-        Metric::perf(
-            "unsigned_records",
-            page.get(Word::NextSeq).saturating_sub(size),
-            "unsigned_records",
-            Unit::None,
-        ),
-        Metric::perf("lost_records", page.get(Word::LostRecords), "lost_records", Unit::None),
-        Metric::new("damage", page.damage().map(Damage::as_str)),
-        Metric::new("damage_time", page.time(Word::DamageAt).map(|at| at.to_string())),
-    ];
-    Verdict::new(status, message, metrics)
-        .hint("keep the directory as it is and compare it with a backup before anything else")
+    check
 }
 
-fn damage(page: &StatusSnapshot) -> Option<(Status, String)> {
-    let damage = page.damage()?;
+fn well(page: &StatusSnapshot, checkpoint_age: Option<Duration>) -> String {
+    let signed = checkpoint_age.map_or_else(String::new, |old| {
+        let records = count(page.get(Word::CheckpointSize), "record");
+        format!(", checkpoint over {records} signed {} ago", age(old))
+    });
+    format!("no damage known{signed}; records are not read here, `auditctl verify` does")
+}
+
+fn damage(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
+    let code = page.get(Word::Damage);
+    if code == 0 {
+        return None;
+    }
+    let old = page.time(Word::DamageAt).map(|at| since(at, facts.now));
+    let when = old.map_or_else(String::new, |old| format!(" ({} ago)", age(old)));
+    let Some(damage) = page.damage() else {
+        return Some((Status::Critical, format!("damage {code}, of a newer version{when}")));
+    };
     let status = match damage {
-        // Nothing is missing: log_file tells of it while it is news.
-        Damage::FileReplaced => return None,
-        Damage::CorruptionAccepted => Status::Warning,
-        Damage::FileTruncated | Damage::DirectoryGone | Damage::SegmentDamaged => Status::Critical,
-    };
-    Some((status, damage.as_str().to_owned()))
-}
-
-fn manifest(view: &View<'_>) -> Option<(Status, String)> {
-    missing(view, &view.facts.manifest, "audit.manifest.json")
-}
-
-fn missing(view: &View<'_>, file: &Found, name: &str) -> Option<(Status, String)> {
-    match file {
-        _ if *view.state == LogState::Opening => None,
-        Found::Yes(_) => None,
-        Found::No => Some((Status::Critical, format!("{name} is missing"))),
-        Found::Unknown(reason) => Some((Status::Unknown, format!("{name}: {reason}"))),
-    }
-}
-
-fn checkpoint(view: &View<'_>, page: &StatusSnapshot) -> Option<(Status, String)> {
-    if let Some(missing) = missing(view, &view.facts.checkpoint, "audit.checkpoint") {
-        return Some(missing);
-    }
-    let size = page.get(Word::CheckpointSize);
-    if let Some(stored) = view.facts.checkpoint_size.filter(|stored| *stored < size) {
-        let text = format!("audit.checkpoint is not the newest: {stored} of {size} records");
-        return Some((Status::Critical, text));
-    }
-    match view.state {
-        // A page taken over after a restore knows better than the clock.
-        LogState::Stopped { .. } if size < page.get(Word::DurableSeq) => {
-            Some((Status::Warning, "the last checkpoint does not cover all records".to_owned()))
+        Damage::FileReplaced if old.is_some_and(|old| old >= REPLACED_IS_CRITICAL) => {
+            Status::Warning
         }
-        state if state.is_live() => late(view, page),
-        _ => None,
-    }
-}
-
-/// While idle one is signed every `idle_checkpoint_interval`, else more often.
-fn late(view: &View<'_>, page: &StatusSnapshot) -> Option<(Status, String)> {
-    let signed_at = page.time(Word::CheckpointAt)?;
-    let age_ms = view.since(Some(signed_at));
-    let critical_ms = view.limits.health.checkpoint_age_critical.as_millis() as u64;
-    let status = match Status::above(age_ms, warn_after_ms(view), critical_ms) {
-        Status::Healthy => return None,
-        status => status,
+        Damage::CorruptionAccepted => Status::Warning,
+        Damage::FileReplaced
+        | Damage::FileTruncated
+        | Damage::SegmentDamaged
+        | Damage::DirectoryGone => Status::Critical,
     };
-    Some((status, format!("no checkpoint was signed for {}", span::millis(age_ms))))
+    Some((status, format!("{}{when}", damage.as_str())))
 }
 
-fn warn_after_ms(view: &View<'_>) -> u64 {
-    let idle_ms = view.limits.idle_checkpoint_interval.as_millis() as u64;
-    let critical_ms = view.limits.health.checkpoint_age_critical.as_millis() as u64;
-    idle_ms.saturating_add(LATE_MS).min(critical_ms)
-}
-
-fn lost(page: &StatusSnapshot) -> Option<(Status, String)> {
+fn lost(page: &StatusSnapshot) -> Option<Finding> {
     let lost = page.get(Word::LostRecords);
-    let records = span::count(lost, "acknowledged record was", "acknowledged records were");
-    (lost > 0).then(|| (Status::Warning, format!("{records} lost, see the `audit.gap` records")))
+    (lost > 0).then(|| {
+        let text =
+            format!("{} lost, see the audit.gap records", count(lost, "acknowledged record"));
+        (Status::Warning, text)
+    })
+}
+
+fn checkpoint(
+    facts: &Facts,
+    page: &StatusSnapshot,
+    settings: &Settings,
+    liveness: Liveness,
+) -> Option<Finding> {
+    let signed_at = page.time(Word::CheckpointAt);
+    let open_for = page.time(Word::StartedAt).map_or(Duration::ZERO, |at| since(at, facts.now));
+    // The page of a writer that has just opened the log names no checkpoint yet.
+    let starting = liveness == Liveness::Opening
+        || (liveness.is_current() && signed_at.is_none() && open_for < FIRST_CHECKPOINT);
+    if starting {
+        return None;
+    }
+    match &facts.checkpoint {
+        Seen::Missing => return Some((Status::Critical, "audit.checkpoint is missing".to_owned())),
+        Seen::Unknown(why) => return Some((Status::Unknown, format!("audit.checkpoint: {why}"))),
+        Seen::There(_) => {}
+    }
+    if !liveness.is_current() {
+        return None;
+    }
+    let old = signed_at.map_or(open_for, |at| since(at, facts.now));
+    let limit = settings.health.checkpoint_age_critical;
+    (old >= limit).then(|| {
+        (Status::Critical, format!("the newest checkpoint is {} old: none is signed", age(old)))
+    })
+}
+
+fn manifest(facts: &Facts, liveness: Liveness) -> Option<Finding> {
+    match &facts.manifest {
+        Seen::There(_) => None,
+        Seen::Missing if liveness == Liveness::Opening => None,
+        Seen::Missing => Some((Status::Critical, "audit.manifest.json is missing".to_owned())),
+        Seen::Unknown(why) => Some((Status::Unknown, format!("audit.manifest.json: {why}"))),
+    }
 }

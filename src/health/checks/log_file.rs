@@ -1,102 +1,134 @@
-//! The log's size, and whether `audit.log` is the file that is written.
+//! `log_file`: whether the name still leads to the file that is written, and how
+//! large the log is.
+//!
+//! Seen here before the writer notices: it looks itself only between batches,
+//! and not at all while it hangs.
 
-use crate::audit::status::{Damage, StatusSnapshot, Word};
-use crate::health::facts::ActiveFile;
-use crate::health::metric::{Limit, Metric, Unit};
-use crate::health::report::{Check, Component, Status};
-use crate::health::span;
-use crate::health::view::{Verdict, View};
+use crate::audit::status::{Activity, StatusSnapshot, Word};
+use crate::config::Settings;
+use crate::fsio::FileMeta;
+use crate::health::gather::{Facts, Seen};
+use crate::health::liveness::Liveness;
+use crate::health::report::{Check, Status};
+use crate::health::wording::count;
 use crate::units::human_bytes;
 
-/// The writer repairs a deleted or replaced file within a fraction of a second;
-/// whoever looks every few minutes has to see it all the same.
-const INCIDENT_SHOWN_MS: u64 = 3_600_000;
+use super::common::{above, unseen};
 
-pub(super) fn check(view: &View<'_>) -> Check {
-    view.of_page(Component::LogFile, |page| judge(view, page))
-}
+const NAME: &str = "log_file";
+const VERIFY: &str = "`auditctl verify` says what is lost; keep the directory as it is until then";
 
-/// What is wrong with the file now, as `metadata.state` has it.
-pub(crate) fn file_incident(view: &View<'_>) -> Option<&'static str> {
-    match view.facts.active_file() {
-        _ if !view.state.is_live() => None,
-        ActiveFile::Expected => None,
-        ActiveFile::Missing => Some("log_file_deleted"),
-        ActiveFile::Replaced => Some("log_file_replaced"),
-        ActiveFile::Shorter { .. } => Some("log_file_truncated"),
-    }
-}
-
-fn judge(view: &View<'_>, page: &StatusSnapshot) -> Verdict {
-    let limits = &view.limits.health;
-    let (warn, critical) = (limits.log_bytes_warn.0, limits.log_bytes_critical.0);
-    let (bytes, sealed) = (page.get(Word::LogBytes), page.get(Word::Segments));
-    let size =
-        format!("{} in {}", human_bytes(bytes), span::count(sealed + 1, "segment", "segments"));
-    let metrics = vec![
-        Metric::perf("bytes", bytes, "log_size", Unit::Bytes)
-            .limits(Limit::Above(warn as f64), Limit::Above(critical as f64)),
-        Metric::new("active_bytes", page.get(Word::ActiveBytes)),
-        Metric::new("sealed_segments", sealed),
-        Metric::new("waiting_for_compression", page.get(Word::CompressBacklog)),
-        Metric::new("maintenance_errors", page.get(Word::MaintenanceErrors)),
-        Metric::new("incidents", page.get(Word::LogFileIncidents)),
-    ];
-    if let Some((message, hint)) = now_wrong(view).or_else(|| lately_wrong(view, page)) {
-        return Verdict::new(Status::Critical, format!("{message}; {size}"), metrics).hint(hint);
-    }
-    match Status::above(bytes, warn, critical) {
-        Status::Healthy => Verdict::new(Status::Healthy, size, metrics),
-        status => {
-            let limit = if status == Status::Critical { critical } else { warn };
-            let message = format!("{size}, above {}", human_bytes(limit));
-            Verdict::new(status, message, metrics).hint(
-                "`retention_days` decides how long segments are kept; `health.log_bytes_warn` and \
-                 `health.log_bytes_critical` from where on this is reported",
-            )
+pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
+    let Some(page) = facts.page() else { return without_page(facts) };
+    let check = match &facts.log_file {
+        Seen::Unknown(why) => Check::new(NAME, Status::Unknown, format!("audit.log: {why}")),
+        Seen::Missing => missing(page, liveness),
+        Seen::There(meta) => {
+            tampered(facts, page, meta, liveness).unwrap_or_else(|| size(page, meta, settings))
         }
+    };
+    let active = match &facts.log_file {
+        Seen::There(meta) => Some(meta.len),
+        _ => None,
+    };
+    check
+        .metric("bytes", log_bytes(page, active.unwrap_or(0)))
+        .metric("active_bytes", active)
+        .metric("segments", page.get(Word::Segments))
+        .metric("next_seq", page.get(Word::NextSeq))
+        .metric("compress_backlog", page.get(Word::CompressBacklog))
+        .metric("maintenance_errors", page.get(Word::MaintenanceErrors))
+        .metric("incidents", page.get(Word::LogFileIncidents))
+}
+
+fn without_page(facts: &Facts) -> Check {
+    match &facts.log_file {
+        Seen::There(meta) => {
+            let size = human_bytes(meta.len);
+            let message =
+                format!("audit.log holds {size}; whether all of it is there is not known");
+            Check::new(NAME, Status::Unknown, message).metric("active_bytes", meta.len)
+        }
+        Seen::Missing | Seen::Unknown(_) => unseen(NAME, facts),
     }
 }
 
-fn now_wrong(view: &View<'_>) -> Option<(String, &'static str)> {
-    const WHO: &str =
-        "find out who did it (logrotate, a clean-up job?): auditctl rotates by itself";
-    let path = view.facts.paths.active();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let open = view.state.has_process();
-    match view.facts.active_file() {
-        ActiveFile::Expected => None,
-        ActiveFile::Missing if open => {
-            Some((format!("{name} was deleted while it is written"), WHO))
-        }
-        ActiveFile::Missing => {
-            Some((format!("{name} is missing"), "find out who removed it; a backup may have it"))
-        }
-        ActiveFile::Replaced => Some((format!("{name} was replaced while it is written"), WHO)),
-        ActiveFile::Shorter { len, written } => Some((
-            format!("{name} was truncated to {len} of {written} bytes"),
-            "records are missing: `auditctl verify` says which; a backup may have them",
-        )),
+fn missing(page: &StatusSnapshot, liveness: Liveness) -> Check {
+    // While a new segment is begun the name is free for a moment.
+    let between = page.activity() == Some(Activity::Sealing) && liveness == Liveness::Running;
+    if between || liveness == Liveness::Opening {
+        return Check::new(NAME, Status::Healthy, "a new segment is being started");
+    }
+    let check = Check::new(NAME, Status::Critical, "audit.log was deleted");
+    if liveness.is_current() && liveness != Liveness::Poisoned {
+        check.hint("the writer still holds its records and puts them back; find out who deleted it")
+    } else {
+        check.hint(VERIFY)
     }
 }
 
-fn lately_wrong(view: &View<'_>, page: &StatusSnapshot) -> Option<(String, &'static str)> {
-    let ago_ms = view.since(page.time(Word::DamageAt));
-    let damage = page.damage().filter(|_| ago_ms < INCIDENT_SHOWN_MS)?;
-    let ago = span::millis(ago_ms);
-    match damage {
-        Damage::FileReplaced => Some((
-            format!("the log file was deleted or replaced {ago} ago; its records were saved"),
-            "an `audit.log_file_replaced` record says what was found: find out who did it",
-        )),
-        Damage::FileTruncated => Some((
-            format!("the log file was truncated {ago} ago; records are missing"),
-            "an `audit.log_file_replaced` record says which: find out who did it",
-        )),
-        Damage::DirectoryGone => Some((
-            format!("the log directory was deleted {ago} ago"),
-            "find out who did it; sealed segments have to come from a backup",
-        )),
-        Damage::CorruptionAccepted | Damage::SegmentDamaged => None,
+/// Another file, or less of it than was written.
+fn tampered(
+    facts: &Facts,
+    page: &StatusSnapshot,
+    meta: &FileMeta,
+    liveness: Liveness,
+) -> Option<Check> {
+    if liveness == Liveness::Opening {
+        // Opening may set the file aside; the page is the earlier writer's.
+        return None;
     }
+    let written = page.get(Word::ActiveInode);
+    if written != 0 && meta.inode != written {
+        return replaced(page, liveness);
+    }
+    // What a power loss cut off is opening's to judge.
+    let short = written != 0 && meta.len < facts.written_bytes && !facts.rebooted();
+    short.then(|| {
+        let (now, before) = (human_bytes(meta.len), human_bytes(facts.written_bytes));
+        let message = format!("audit.log was truncated: {now} of {before}");
+        Check::new(NAME, Status::Critical, message).hint(VERIFY)
+    })
+}
+
+fn replaced(page: &StatusSnapshot, liveness: Liveness) -> Option<Check> {
+    if !liveness.is_current() {
+        let message = "audit.log is not the file that was written last";
+        return Some(
+            Check::new(NAME, Status::Warning, message)
+                .hint("after a restore that is so; otherwise see what `auditctl verify` says"),
+        );
+    }
+    let between = page.activity() == Some(Activity::Sealing) && liveness == Liveness::Running;
+    (!between).then(|| {
+        let message = "audit.log was replaced: it is not the file being written";
+        Check::new(NAME, Status::Critical, message)
+            .hint("find out who replaced it; log rotation must leave audit.log alone")
+    })
+}
+
+fn size(page: &StatusSnapshot, meta: &FileMeta, settings: &Settings) -> Check {
+    let bytes = log_bytes(page, meta.len);
+    let limits = &settings.health;
+    let status = above(bytes, limits.log_bytes_warn.0, limits.log_bytes_critical.0);
+    let message = format!(
+        "{} in {}, {} in audit.log",
+        human_bytes(bytes),
+        count(page.get(Word::Segments), "sealed segment"),
+        human_bytes(meta.len)
+    );
+    let check = Check::new(NAME, status, message);
+    if status == Status::Healthy {
+        check
+    } else {
+        check.hint(
+            "back up and lower retention_days, or raise health.log_bytes_warn and \
+             health.log_bytes_critical",
+        )
+    }
+}
+
+/// All segments as stored, with the active one as it is now.
+fn log_bytes(page: &StatusSnapshot, active: u64) -> u64 {
+    page.get(Word::LogBytes).saturating_sub(page.get(Word::ActiveBytes)).saturating_add(active)
 }

@@ -1,5 +1,6 @@
-//! One file for each check.
+//! The checks: each from what was seen to a judgement, in a file of its own.
 
+mod common;
 mod disk_space;
 mod integrity;
 mod log_file;
@@ -9,19 +10,43 @@ mod security;
 mod worker_thread;
 mod write_buffer;
 
-use super::report::Check;
-use super::view::View;
+use crate::audit::LogPaths;
+use crate::audit::status::{Mode, Word};
+use crate::config::Settings;
 
-pub(super) use log_file::file_incident;
+use super::gather::Facts;
+use super::liveness::Liveness;
+use super::report::{Check, Metadata};
 
-/// In the order of [`Component::ALL`](super::Component::ALL).
-pub(super) const ALL: [fn(&View<'_>) -> Check; 8] = [
-    write_buffer::check,
-    worker_thread::check,
-    log_file::check,
-    rate_limiting::check,
-    security::check,
-    query_cache::check,
-    disk_space::check,
-    integrity::check,
-];
+/// All checks, in the order of the report.
+pub(super) fn all(facts: &Facts, settings: &Settings, liveness: Liveness) -> Vec<Check> {
+    vec![
+        write_buffer::check(facts, settings, liveness),
+        worker_thread::check(facts, settings, liveness),
+        log_file::check(facts, settings, liveness),
+        rate_limiting::check(facts, settings, liveness),
+        security::check(facts, settings, liveness),
+        query_cache::check(facts, liveness),
+        disk_space::check(facts, settings, liveness),
+        integrity::check(facts, settings, liveness),
+    ]
+}
+
+pub(super) fn metadata(facts: &Facts, settings: &Settings, liveness: Liveness) -> Metadata {
+    let page = facts.page();
+    let word = |word| page.map(|page| page.get(word));
+    let time = |word| page.and_then(|page| page.time(word));
+    Metadata {
+        audit_file: LogPaths::new(&settings.log_dir).active(),
+        last_event_time: time(Word::LastEventAt),
+        version: env!("CARGO_PKG_VERSION"),
+        pid: word(Word::Pid).filter(|pid| *pid != 0),
+        state: liveness.name(),
+        log_dir: settings.log_dir.clone(),
+        mode: page.and_then(|page| page.mode()).map(Mode::as_str),
+        started_at: time(Word::StartedAt),
+        next_seq: word(Word::NextSeq),
+        durable_seq: word(Word::DurableSeq),
+        heartbeat_at: time(Word::HeartbeatAt),
+    }
+}

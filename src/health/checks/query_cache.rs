@@ -1,30 +1,32 @@
-//! The query cache: shown as measured; it has no thresholds.
+//! `query_cache`: told, never alarming: a cold cache is slow, not wrong.
 
-use crate::audit::status::{StatusSnapshot, Word};
-use crate::health::metric::{Metric, Unit};
-use crate::health::report::{Check, Component, Status};
-use crate::health::view::{Verdict, View};
+use crate::audit::status::Word;
+use crate::health::gather::Facts;
+use crate::health::liveness::Liveness;
+use crate::health::report::{Check, Status};
+use crate::health::wording::percent;
 
-pub(super) fn check(view: &View<'_>) -> Check {
-    view.of_page(Component::QueryCache, judge)
-}
+use super::common::{last_known, unseen};
 
-fn judge(page: &StatusSnapshot) -> Verdict {
-    let (entries, capacity) = (page.get(Word::CacheEntries), page.get(Word::CacheCapacity));
+const NAME: &str = "query_cache";
+
+pub(super) fn check(facts: &Facts, liveness: Liveness) -> Check {
+    let Some(page) = facts.page() else { return unseen(NAME, facts) };
     let (hits, misses) = (page.get(Word::CacheHits), page.get(Word::CacheMisses));
-    let rate = (hits * 100).checked_div(hits + misses);
-    let message = match rate {
-        None => format!("not used yet; room for {capacity} blocks"),
-        Some(rate) => format!("{rate}% hits; {entries} of {capacity} blocks kept"),
-    };
-    let metrics = vec![
-        Metric::perf("hit_rate_percent", rate, "cache_hit_rate", Unit::Percent),
-        Metric::perf("entries", entries, "cache_entries", Unit::None).max(capacity),
-        Metric::new("capacity", capacity),
-        Metric::new("hits", hits),
-        Metric::new("misses", misses),
-        Metric::new("evictions", page.get(Word::CacheEvictions)),
-        Metric::new("bytes", page.get(Word::CacheBytes)),
-    ];
-    Verdict::new(Status::Healthy, message, metrics)
+    let (entries, capacity) = (page.get(Word::CacheEntries), page.get(Word::CacheCapacity));
+    let hit_rate = percent(hits, hits.saturating_add(misses));
+    let text = hit_rate.map_or_else(
+        || "not used yet".to_owned(),
+        |rate| format!("{rate}% hits, {entries} of {capacity} entries"),
+    );
+    let (status, prefix) = last_known(facts, page, liveness)
+        .map_or((Status::Healthy, String::new()), |known| (known.status, known.prefix));
+    Check::new(NAME, status, format!("{prefix}{text}"))
+        .metric("entries", entries)
+        .metric("capacity", capacity)
+        .metric("bytes", page.get(Word::CacheBytes))
+        .metric("hits", hits)
+        .metric("misses", misses)
+        .metric("evictions", page.get(Word::CacheEvictions))
+        .metric("hit_rate_percent", hit_rate)
 }

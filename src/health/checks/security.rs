@@ -1,49 +1,45 @@
-//! Invalid events, and other security events.
+//! `security`: invalid events, and other security events, in the last hour.
 
 use crate::audit::security::SecurityKind;
-use crate::audit::status::{Ring, StatusSnapshot};
-use crate::health::metric::{Limit, Metric, Unit};
-use crate::health::report::{Check, Component, Status};
-use crate::health::span;
-use crate::health::view::{Verdict, View};
+use crate::audit::status::Ring;
+use crate::config::Settings;
+use crate::health::gather::Facts;
+use crate::health::liveness::Liveness;
+use crate::health::report::{Check, Status};
+use crate::health::wording::count;
 
-pub(super) fn check(view: &View<'_>) -> Check {
-    view.of_page(Component::Security, |page| judge(view, page))
-}
+use super::common::{above, last_known, unseen};
 
-fn judge(view: &View<'_>, page: &StatusSnapshot) -> Verdict {
-    let limits = &view.limits.health;
-    let invalid = page.recent(Ring::Validation, view.facts.now);
-    let others = page.recent(Ring::Security, view.facts.now);
-    let status =
-        Status::above(invalid, limits.validation_errors_warn, limits.validation_errors_critical)
-            .max(Status::above(others, limits.security_warn, limits.security_critical));
-    let message = if invalid == 0 && others == 0 {
-        "nothing in the last hour".to_owned()
-    } else {
-        let invalid = span::count(invalid, "invalid event", "invalid events");
-        format!("{invalid}, {others} other in the last hour")
-    };
-    let mut metrics = vec![
-        Metric::perf("validation_errors_last_hour", invalid, "validation_errors", Unit::None)
-            .limits(
-                Limit::Above(limits.validation_errors_warn as f64),
-                Limit::Above(limits.validation_errors_critical as f64),
-            ),
-        Metric::perf("security_events_last_hour", others, "security_events", Unit::None).limits(
-            Limit::Above(limits.security_warn as f64),
-            Limit::Above(limits.security_critical as f64),
-        ),
-    ];
-    let counted_elsewhere = |kind: &&SecurityKind| **kind != SecurityKind::RateLimited;
-    for kind in SecurityKind::ALL.iter().filter(counted_elsewhere) {
-        metrics.push(Metric::new(total_of(*kind), page.security(*kind)));
+const NAME: &str = "security";
+
+pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
+    let Some(page) = facts.page() else { return unseen(NAME, facts) };
+    let invalid = page.recent(Ring::Validation, facts.now);
+    let other = page.recent(Ring::Security, facts.now);
+    let limits = &settings.health;
+    let status = above(invalid, limits.validation_errors_warn, limits.validation_errors_critical)
+        .worst(above(other, limits.security_warn, limits.security_critical));
+    let known = last_known(facts, page, liveness);
+    let prefix = known.as_ref().map_or("", |known| known.prefix.as_str());
+    let message = format!(
+        "{prefix}{}, {} in the last hour",
+        count(invalid, "validation error"),
+        count(other, "other security event")
+    );
+    let status = known.map_or(status, |known| status.worst(known.status));
+    let mut check = Check::new(NAME, status, message)
+        .metric("validation_errors_last_hour", invalid)
+        .metric("security_events_last_hour", other);
+    for kind in SecurityKind::ALL {
+        check = check.metric(total_name(kind), page.security(kind));
     }
-    Verdict::new(status, message, metrics)
-        .hint("security_events.log in the log directory has each with its source")
+    if matches!(status, Status::Warning | Status::Critical) {
+        check = check.hint("security_events.log in the log directory says who and what");
+    }
+    check
 }
 
-fn total_of(kind: SecurityKind) -> &'static str {
+fn total_name(kind: SecurityKind) -> &'static str {
     match kind {
         SecurityKind::Validation => "validation_total",
         SecurityKind::Malformed => "malformed_total",

@@ -1,190 +1,202 @@
-//! The writer: running, hung, dead, stopped, or unable to write.
+//! `worker_thread`: whether a writer runs, and how.
 
 use std::io;
 
-use crate::audit::status::{Activity, Ring, StatusSnapshot, Word};
-use crate::health::facts::{Found, Page};
-use crate::health::metric::{Limit, Metric, Unit};
-use crate::health::report::{Check, Component, Status};
-use crate::health::span;
-use crate::health::state::{Hung, LogState};
-use crate::health::view::{Verdict, View};
+use crate::audit::status::{Activity, StatusSnapshot, Word};
+use crate::config::Settings;
+use crate::health::gather::{Facts, Page, Process};
+use crate::health::liveness::{Liveness, busy_for, silence};
+use crate::health::report::{Check, Status};
+use crate::health::wording::{age, count, seconds, since};
 
-pub(super) fn check(view: &View<'_>) -> Check {
-    let (status, message, hint) = judge(view);
-    let metrics = view.page().map(|page| metrics(view, page)).unwrap_or_default();
-    let verdict = Verdict::new(status, message, metrics);
-    let verdict = if hint.is_empty() { verdict } else { verdict.hint(hint) };
-    verdict.into_check(Component::WorkerThread)
+use super::common::{page_age, unseen};
+
+const NAME: &str = "worker_thread";
+
+pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
+    let check = match (facts.page(), liveness) {
+        (Some(page), liveness) => with_page(facts, page, settings, liveness),
+        (None, Liveness::Opening) => Check::new(
+            NAME,
+            Status::Warning,
+            "a writer holds the lock and has no status page: it is opening the log",
+        )
+        .hint("if that lasts, audit.status was deleted: restart the service"),
+        (None, Liveness::NoLog) => Check::new(
+            NAME,
+            Status::Unknown,
+            format!("no log yet in {}", settings.log_dir.display()),
+        )
+        .hint("start the service or `auditctl serve`, or name the directory with --log-dir"),
+        (None, _) => unreadable(facts),
+    };
+    check.metric("state", liveness.name())
 }
 
-fn judge(view: &View<'_>) -> (Status, String, String) {
-    let ago = |at| span::millis(view.since(at));
-    let pid = view.page().map_or(0, |page| page.get(Word::Pid));
-    match view.state {
-        LogState::NoLog => no_log(view),
-        LogState::Unreadable(reason) => unreadable(view, reason),
-        LogState::Opening => opening(),
-        LogState::PageGone => page_gone(),
-        LogState::Running => (Status::Healthy, running(view, pid), String::new()),
-        LogState::Hung(hung) => hung_writer(hung, pid),
-        LogState::Died { at, rebooted } => {
-            let how = if *rebooted { "; the machine was rebooted since" } else { "" };
-            (
-                Status::Critical,
-                format!("died {} ago; process {pid} ended without closing the log{how}", ago(*at)),
-                "start it again: opening recovers every acknowledged event; the system's journal \
-                 may say who ended it"
-                    .to_owned(),
+fn unreadable(facts: &Facts) -> Check {
+    match &facts.page {
+        Page::Denied(why) => Check::new(NAME, Status::Unknown, format!("no permission: {why}"))
+            .hint("run health as the user that owns the log directory, or as root"),
+        Page::Unusable(why) => Check::new(NAME, Status::Unknown, why.clone())
+            .hint("use the auditctl of the same version as the service"),
+        Page::Missing | Page::Read(_) => unseen(NAME, facts),
+    }
+}
+
+fn with_page(
+    facts: &Facts,
+    page: &StatusSnapshot,
+    settings: &Settings,
+    liveness: Liveness,
+) -> Check {
+    let pid = page.get(Word::Pid);
+    let state_since = page.time(Word::StateSince).map(|at| since(at, facts.now));
+    let in_state = state_since.map(age).unwrap_or_default();
+    let new = |status, message: String| Check::new(NAME, status, message);
+    let check = match liveness {
+        Liveness::Running => new(Status::Healthy, format!("running (pid {pid})")),
+        Liveness::Hung => hung(facts, page),
+        Liveness::DiskFull => {
+            new(Status::Critical, format!("disk full for {in_state}: new events are refused")).hint(
+                format!(
+                    "free space below {}; recording resumes by itself",
+                    settings.log_dir.display()
+                ),
             )
         }
-        LogState::Stopped { at } => {
-            let status =
-                if view.limits.expect_running { Status::Warning } else { Status::Healthy };
-            let hint = "start it, or set `expect_running = false` if it runs only at times";
-            (status, format!("stopped cleanly {} ago", ago(*at)), hint.to_owned())
+        Liveness::Failing => {
+            let error = last_error(page).map_or_else(String::new, |error| format!(": {error}"));
+            new(Status::Critical, format!("write failing for {in_state}{error}")).hint(
+                "accepted events are kept and tried again; see the kernel's messages about the disk",
+            )
         }
-        LogState::DiskFull { since } => (
-            Status::Critical,
-            format!("disk full for {}; new events are refused", ago(*since)),
-            "make space on the log's file system: recording resumes by itself".to_owned(),
-        ),
-        LogState::Failing { since } => (
-            Status::Critical,
-            format!(
-                "write failing for {}{}; accepted events are kept and tried again",
-                ago(*since),
-                last_error(view).map(|error| format!(": {error}")).unwrap_or_default()
-            ),
-            "look at the disk and the permissions of the log directory: recording resumes by itself"
-                .to_owned(),
-        ),
-        LogState::Poisoned { since } => (
-            Status::Critical,
-            format!("writer failed {} ago; process {pid} records nothing any more", ago(*since)),
-            "restart the process: opening recovers every acknowledged event; its messages say \
-             what failed"
-                .to_owned(),
-        ),
-    }
+        Liveness::Poisoned => {
+            new(Status::Critical, format!("writer failed {in_state} ago: nothing is accepted"))
+                .hint("restart the service; its messages say why the writer failed")
+        }
+        Liveness::Strange => {
+            new(Status::Unknown, format!("state {} is of a newer version", page.get(Word::State)))
+                .hint("use the auditctl of the same version as the service")
+        }
+        Liveness::Opening => {
+            new(Status::Warning, "a writer holds the lock and is opening the log".to_owned())
+                .hint("a large active segment takes seconds to check after a crash")
+        }
+        Liveness::LockUnknown => {
+            let why = facts.locked.as_ref().err().cloned().unwrap_or_default();
+            new(Status::Unknown, format!("the lock cannot be asked about: {why}"))
+                .hint("run health as the user that owns the log directory, or as root")
+        }
+        Liveness::Died => died(facts, page),
+        Liveness::Stopped => stopped(facts, page, settings.expect_running),
+        Liveness::NoLog | Liveness::Unreadable => unseen(NAME, facts),
+    };
+    with_metrics(check, facts, page, liveness)
 }
 
-fn no_log(view: &View<'_>) -> (Status, String, String) {
-    let dir = view.facts.paths.dir.display();
-    let message = if view.facts.dir == Found::No {
-        format!("no log yet; there is no directory {dir}")
-    } else if view.facts.active == Found::No {
-        format!("no log yet; {dir} holds none")
+fn hung(facts: &Facts, page: &StatusSnapshot) -> Check {
+    let silent = age(silence(facts, page));
+    let doing = match page.activity() {
+        Some(activity @ (Activity::Writing | Activity::Syncing)) => {
+            format!("hung in {} for {}", activity.as_str(), age(busy_for(facts, page)))
+        }
+        None | Some(Activity::Idle) => format!("hung for {silent}"),
+        Some(activity) => format!("hung for {silent} while {}", activity.as_str()),
+    };
+    let pid = page.get(Word::Pid);
+    let (why, hint) = match facts.process {
+        Process::State('T') => (
+            format!(": process {pid} is stopped by a signal (SIGSTOP)"),
+            format!("`kill -CONT {pid}` lets it go on"),
+        ),
+        Process::State('t') => (
+            format!(": process {pid} is stopped by a debugger"),
+            "let it go on in the debugger".to_owned(),
+        ),
+        Process::State('D') => (
+            format!(": process {pid} waits for the disk"),
+            "the disk does not answer; see the kernel's messages".to_owned(),
+        ),
+        Process::Gone => (
+            format!(": the lock is held, process {pid} is not to be seen"),
+            "a new writer may be opening the log, or the writer runs in another container"
+                .to_owned(),
+        ),
+        Process::State(_) | Process::Unknown => (
+            String::new(),
+            "a disk that does not answer? see the kernel's messages; nothing new is durable \
+             until it does"
+                .to_owned(),
+        ),
+    };
+    Check::new(NAME, Status::Critical, format!("{doing}{why}")).hint(hint)
+}
+
+fn died(facts: &Facts, page: &StatusSnapshot) -> Check {
+    let ago = age(page_age(facts, page));
+    let waiting = match page.get(Word::BufferEvents) {
+        0 => String::new(),
+        events => format!("; {} waited", count(events, "event")),
+    };
+    let (what, hint) = if facts.rebooted() {
+        ("the machine was rebooted since", "start the service: opening the log recovers it")
     } else {
-        format!("no status page; {dir} holds a log that no writer has open")
+        ("without closing the log", "start the service: opening the log recovers it")
     };
-    let hint =
-        "start a writer (`auditctl serve`), or name the right directory (--log-dir, log_dir)";
-    (Status::Unknown, message, hint.to_owned())
+    let message = format!("writer died {ago} ago, {what}{waiting}");
+    Check::new(NAME, Status::Critical, message).hint(hint)
 }
 
-fn unreadable(view: &View<'_>, reason: &str) -> (Status, String, String) {
-    let hint = match view.facts.page {
-        Page::Unreadable(_) if !reason.contains("ermission") => {
-            "use the auditctl that the writer was built with"
-        }
-        _ => "run health as the log's owner, or as root",
-    };
-    (Status::Unknown, format!("cannot be told; {reason}"), hint.to_owned())
-}
-
-fn opening() -> (Status, String, String) {
-    let message = "the log is being opened; a writer holds the lock and has published nothing yet";
-    (Status::Warning, message.to_owned(), "look again in a moment".to_owned())
-}
-
-fn page_gone() -> (Status, String, String) {
-    let message = "a writer runs, its status page is gone; how it is cannot be told";
-    let hint = "was audit.status or the log directory deleted? restart the writer: it makes the \
-                page again";
-    (Status::Critical, message.to_owned(), hint.to_owned())
-}
-
-fn running(view: &View<'_>, pid: u64) -> String {
-    let uptime = span::millis(view.uptime_seconds().unwrap_or(0) * 1_000);
-    let page = view.page();
-    let mode = page.and_then(StatusSnapshot::mode).map_or("writer", |mode| mode.as_str());
-    let doing = page.and_then(StatusSnapshot::activity).map_or("busy", Activity::as_str);
-    format!("running (pid {pid}) for {uptime}; {mode}, {doing}")
-}
-
-fn hung_writer(hung: &Hung, pid: u64) -> (Status, String, String) {
-    let silent = span::millis(hung.silent_ms);
-    let doing = match hung.activity {
-        Some((activity, for_ms)) => {
-            format!("in {} for {}", activity.as_str(), span::millis(for_ms))
-        }
-        None => format!("for {silent}"),
-    };
-    match hung.process.map(|process| process.state) {
-        Some('T' | 't') => (
-            Status::Critical,
-            format!(
-                "hung for {silent}, stopped by a signal (SIGSTOP); process {pid}, {}",
-                if hung.activity.is_some() { &doing } else { "idle before" }
-            ),
-            format!("`kill -CONT {pid}` lets it go on, unless a debugger holds it"),
-        ),
-        Some('D') => (
-            Status::Critical,
-            format!("hung {doing}; process {pid} waits for the disk, silent for {silent}"),
-            "look at the disk (dmesg, iostat): the kernel does not answer the writer".to_owned(),
-        ),
-        Some(_) => (
-            Status::Critical,
-            format!("hung {doing}; process {pid}, silent for {silent}"),
-            "look at what it does (its stack, the disk) before restarting it".to_owned(),
-        ),
-        None => (
-            Status::Critical,
-            format!("hung {doing}; process {pid} is not seen from here, silent for {silent}"),
-            "it runs in another container, or another process is opening the log just now: look \
-             again in a moment"
-                .to_owned(),
-        ),
+fn stopped(facts: &Facts, page: &StatusSnapshot, expected: bool) -> Check {
+    let message = format!("stopped cleanly {} ago", age(page_age(facts, page)));
+    if expected {
+        Check::new(NAME, Status::Warning, message)
+            .hint("start the service, or set expect_running = false where none is to run")
+    } else {
+        Check::new(NAME, Status::Healthy, message)
     }
 }
 
-/// `Input/output error (os error 5) in fdatasync`.
-fn last_error(view: &View<'_>) -> Option<String> {
-    let page = view.page()?;
+/// `fdatasync: Input/output error (os error 5)`.
+fn last_error(page: &StatusSnapshot) -> Option<String> {
     let errno = i32::try_from(page.get(Word::LastErrno)).ok().filter(|errno| *errno != 0)?;
     let error = io::Error::from_raw_os_error(errno);
     let activity = Activity::from_code(page.get(Word::LastErrorActivity));
-    Some(match activity {
-        Some(activity) => format!("{error} in {}", activity.as_str()),
-        None => error.to_string(),
-    })
+    Some(
+        activity.map_or_else(
+            || error.to_string(),
+            |activity| format!("{}: {error}", activity.as_str()),
+        ),
+    )
 }
 
-fn metrics(view: &View<'_>, page: &StatusSnapshot) -> Vec<Metric> {
-    let same_boot = !view.facts.rebooted();
-    let age_ms = match page.get(Word::HeartbeatBootMs) {
-        beat if same_boot => view.facts.boot_ms.saturating_sub(beat),
-        _ => view.since(page.time(Word::HeartbeatAt)),
-    };
+fn with_metrics(check: Check, facts: &Facts, page: &StatusSnapshot, liveness: Liveness) -> Check {
     let syncs = page.get(Word::Syncs);
-    let hung_after = Limit::Above(view.limits.hung_after.as_secs_f64());
-    vec![
-        Metric::perf("heartbeat_age_seconds", age_ms as f64 / 1e3, "heartbeat_age", Unit::Seconds)
-            .limits(hung_after, hung_after),
-        Metric::new("activity", page.activity().map(Activity::as_str)),
-        Metric::new("process_state", view.facts.process.map(|process| process.state.to_string())),
-        Metric::perf("events", page.get(Word::Accepted), "events", Unit::Counter),
-        Metric::new("events_durable", page.get(Word::Durable)),
-        Metric::new("events_last_minute", page.recent(Ring::Events, view.facts.now)),
-        Metric::new("flushes", page.get(Word::Flushes)),
-        Metric::new("syncs", syncs),
-        Metric::new("sync_mean_us", page.get(Word::SyncMicrosSum).checked_div(syncs)),
-        Metric::perf("sync_max_us", page.get(Word::SyncMicrosMax), "sync_max_us", Unit::None),
-        Metric::new("write_errors", page.get(Word::WriteErrors)),
-        Metric::new("sync_errors", page.get(Word::SyncErrors)),
-        Metric::new("last_error", last_error(view)),
-        Metric::new("last_error_time", page.time(Word::LastErrorAt).map(|at| at.to_string())),
-    ]
+    let milliseconds = |micros: u64| micros as f64 / 1_000.0;
+    let mean = (syncs > 0).then(|| milliseconds(page.get(Word::SyncMicrosSum) / syncs));
+    let time = |word| page.time(word).map(|at| at.to_string());
+    let process = match facts.process {
+        Process::State(state) if liveness.is_current() => Some(state.to_string()),
+        _ => None,
+    };
+    // The boot clock says nothing about a page of an earlier boot.
+    let silent = liveness.is_current().then(|| seconds(silence(facts, page)));
+    let busy = liveness.is_current().then(|| seconds(busy_for(facts, page)));
+    check
+        .metric("pid", page.get(Word::Pid))
+        .metric("process_state", process)
+        .metric("heartbeat_age_seconds", silent)
+        .metric("activity", page.activity().map(Activity::as_str))
+        .metric("activity_seconds", busy)
+        .metric("state_since", time(Word::StateSince))
+        .metric("accepted", page.get(Word::Accepted))
+        .metric("durable", page.get(Word::Durable))
+        .metric("flushes", page.get(Word::Flushes))
+        .metric("syncs", syncs)
+        .metric("sync_mean_ms", mean)
+        .metric("sync_max_ms", milliseconds(page.get(Word::SyncMicrosMax)))
+        .metric("write_errors", page.get(Word::WriteErrors))
+        .metric("sync_errors", page.get(Word::SyncErrors))
+        .metric("last_error", last_error(page))
+        .metric("last_error_at", time(Word::LastErrorAt))
 }

@@ -145,6 +145,9 @@ fn progress(context: &Context, length: Option<u64>) -> ProgressBar {
     bar
 }
 
+/// A line with its number, or why it is none.
+type NumberedLine = (u64, Result<Vec<u8>, EventError>);
+
 /// The input, line by line, with its numbers.
 struct Lines<R> {
     input: BufReader<R>,
@@ -155,7 +158,7 @@ struct Lines<R> {
 impl<R: Read> Lines<R> {
     /// The next line that is not blank; `None` at the end. A line too long is
     /// passed over and told as such, without being held in memory.
-    fn next(&mut self) -> std::io::Result<Option<(u64, Result<Vec<u8>, EventError>)>> {
+    fn next(&mut self) -> std::io::Result<Option<NumberedLine>> {
         loop {
             let mut line = Vec::new();
             let limit = MAX_LINE_BYTES as u64 + 2;

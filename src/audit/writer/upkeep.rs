@@ -4,12 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::merkle::Range;
-use super::own::OwnRecord;
-use super::recovery::copy_to_new;
-use super::segment::Active;
-use super::status::{Activity, Damage, DiskStage, Word, WriterState};
-use super::writer::{BEAT, Failure, Fresh, Writer, failure};
+use super::{BEAT, Failure, Fresh, Writer, failure};
+use crate::audit::merkle::Range;
+use crate::audit::own::OwnRecord;
+use crate::audit::recovery::copy_to_new;
+use crate::audit::segment::Active;
+use crate::audit::status::{Activity, Damage, DiskStage, Word, WriterState};
 use crate::clock::Timestamp;
 use crate::fsio::{OpenMode, Space, replace_file};
 
@@ -80,10 +80,12 @@ impl Writer {
             self.upkeep.checked_disk = Instant::now();
         }
         let old = self.upkeep.segment_since.elapsed() >= options.max_segment_age;
-        if old && self.active.layout.records() > 0 && self.pending.is_empty() {
-            if let Err(failure) = self.seal() {
-                self.failed(&failure);
-            }
+        if old
+            && self.active.layout.records() > 0
+            && self.pending.is_empty()
+            && let Err(failure) = self.seal()
+        {
+            self.failed(&failure);
         }
         let new = self.durable_tree.end() > self.upkeep.stored_size;
         let since = self.upkeep.signed_at.elapsed();
@@ -125,7 +127,7 @@ impl Writer {
             shared.page.add(Word::WriteErrors, 1);
             shared.page.error(&error, Activity::Checkpoint, now);
             tracing::warn!(%error, "the checkpoint could not be written");
-            if super::writer::is_full(&error) {
+            if super::is_full(&error) {
                 self.disk_is_full();
             }
             return false;
@@ -247,7 +249,7 @@ impl Writer {
     }
 
     fn incident(&self, what: &'static str, aside: Option<String>, lost: Option<(u64, u64)>) {
-        use super::security::SecurityKind;
+        use crate::audit::security::SecurityKind;
         self.shared.security.report(SecurityKind::LogTampered, None, &format!("audit.log {what}"));
         self.shared.push_own(&OwnRecord::LogFileReplaced {
             what: what.to_owned(),
@@ -353,7 +355,7 @@ impl Writer {
 }
 
 /// Makes the reserve file if it is wanted and not there.
-pub(crate) fn make_reserve(shared: &super::writer::Shared) -> std::io::Result<()> {
+pub(crate) fn make_reserve(shared: &super::Shared) -> std::io::Result<()> {
     let options = &shared.options;
     if options.disk_reserve == 0 {
         return Ok(());

@@ -1,0 +1,218 @@
+//! Logs in every state, made without a writer, for tests.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::audit::LogPaths;
+use crate::audit::status::{Activity, Mode, StatusPage, Word, WriterState};
+use crate::clock::{Clock, ManualClock, Timestamp};
+use crate::config::Settings;
+use crate::fsio::lock::{FileLock, try_lock};
+use crate::fsio::{FileMeta, Fs, FsFile, OpenMode, OsFs, Space};
+
+use super::{Health, check};
+
+pub(crate) const GIB: u64 = 1 << 30;
+const PID: u64 = 4242;
+const BOOT_ID: &str = "0102030405060708-0000-0000-0000-000000000000";
+
+/// The real file system, but for space and `/proc`.
+#[derive(Debug)]
+pub(crate) struct SampleFs {
+    pub(crate) space: Option<Space>,
+    pub(crate) process: Option<char>,
+    pub(crate) boot_id: &'static str,
+    pub(crate) denied: &'static str,
+}
+
+impl Fs for SampleFs {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn FsFile>> {
+        OsFs.open(path, mode)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsFs.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsFs.remove(path)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        OsFs.create_dir_all(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        OsFs.sync_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        OsFs.list(path)
+    }
+    fn meta(&self, path: &Path) -> io::Result<FileMeta> {
+        if !self.denied.is_empty() && path.ends_with(self.denied) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        OsFs.meta(path)
+    }
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        self.space.ok_or_else(|| io::Error::from_raw_os_error(5))
+    }
+    fn read(&self, path: &Path, _limit: u64) -> io::Result<Vec<u8>> {
+        if path.ends_with("boot_id") {
+            return Ok(self.boot_id.as_bytes().to_vec());
+        }
+        assert_eq!(path, Path::new("/proc/4242/stat"), "nothing else is read");
+        let state = self.process.ok_or(io::ErrorKind::NotFound)?;
+        Ok(format!("4242 (auditctl) {state} 1 4242").into_bytes())
+    }
+}
+
+/// A log directory with a page, a lock, a clock and settings, each to be changed.
+pub(crate) struct Sample {
+    pub(crate) settings: Settings,
+    pub(crate) fs: SampleFs,
+    pub(crate) clock: ManualClock,
+    pub(crate) lock: Option<FileLock>,
+    page: Option<StatusPage>,
+    _home: tempfile::TempDir,
+}
+
+impl Sample {
+    /// A directory that does not exist yet.
+    pub(crate) fn empty() -> Self {
+        let home = tempfile::tempdir().expect("temporary directory");
+        let mut settings = Settings::default();
+        settings.log_dir = home.path().join("logs");
+        let clock = ManualClock::new(Timestamp::from_micros(1_770_000_000_000_000));
+        clock.advance(Duration::from_secs(100_000));
+        let space = Some(Space { total: 100 * GIB, available: 50 * GIB });
+        let fs = SampleFs { space, process: Some('S'), boot_id: BOOT_ID, denied: "" };
+        Self { settings, fs, clock, lock: None, page: None, _home: home }
+    }
+
+    /// All is well: a collector that has run for an hour.
+    pub(crate) fn running() -> Self {
+        let mut sample = Self::empty();
+        OsFs.create_dir_all(&sample.settings.log_dir).expect("directory");
+        let paths = sample.paths();
+        for path in [paths.active(), paths.checkpoint(), paths.manifest()] {
+            let file = OsFs.open(&path, OpenMode::CreateNew).expect("file");
+            file.write_all_at(b"0123456789", 0).expect("write");
+        }
+        sample.lock = try_lock(&paths.lock()).expect("lock");
+        sample.page = Some(StatusPage::create(&paths.status()).expect("page"));
+        let opened = sample.clock.now();
+        sample.set(Word::StartedAt, opened.micros() as u64);
+        sample.set(Word::StartedBootMs, sample.clock.boot_ms());
+        sample.clock.advance(Duration::from_secs(3_600));
+        let inode = OsFs.meta(&paths.active()).expect("there").inode;
+        for (word, value) in [
+            (Word::Pid, PID),
+            (Word::Mode, Mode::Collector as u64),
+            (Word::BootId, 0x0807_0605_0403_0201),
+            (Word::NextSeq, 43),
+            (Word::DurableSeq, 43),
+            (Word::Accepted, 40),
+            (Word::Durable, 42),
+            (Word::CapacityEvents, 1_000),
+            (Word::CapacityBytes, 16 << 20),
+            (Word::CheckpointSize, 43),
+            (Word::ActiveInode, inode),
+            (Word::ActiveBytes, 10),
+            (Word::LogBytes, 10),
+            (Word::CacheCapacity, 128),
+        ] {
+            sample.set(word, value);
+        }
+        sample.beat();
+        sample.ago(Word::LastEventAt, 2);
+        sample.ago(Word::CheckpointAt, 1);
+        sample.state(WriterState::Running);
+        sample
+    }
+
+    pub(crate) fn closed() -> Self {
+        let sample = Self::running().unlocked();
+        sample.state(WriterState::Closed);
+        sample.ago(Word::ClosedAt, 180);
+        sample
+    }
+
+    pub(crate) fn unlocked(mut self) -> Self {
+        self.lock = None;
+        self
+    }
+
+    pub(crate) fn paths(&self) -> LogPaths {
+        LogPaths::new(&self.settings.log_dir)
+    }
+
+    pub(crate) fn page(&self) -> &StatusPage {
+        self.page.as_ref().expect("a sample with a page")
+    }
+
+    pub(crate) fn set(&self, word: Word, value: u64) {
+        self.page().set(word, value);
+    }
+
+    /// Sets a time word to so many seconds ago.
+    pub(crate) fn ago(&self, word: Word, seconds: i64) {
+        self.set(word, (self.clock.now().micros() - seconds * 1_000_000) as u64);
+    }
+
+    pub(crate) fn state(&self, state: WriterState) {
+        self.page().state(state, self.clock.now());
+    }
+
+    pub(crate) fn beat(&self) {
+        self.set(Word::HeartbeatBootMs, self.clock.boot_ms());
+        self.ago(Word::HeartbeatAt, 0);
+    }
+
+    /// The writer goes silent, in the middle of something.
+    pub(crate) fn silent_in(self, activity: Activity, seconds: u64) -> Self {
+        self.page().activity(activity, self.clock.boot_ms());
+        self.clock.advance(Duration::from_secs(seconds));
+        self
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        check(&self.settings, &self.fs, &self.clock)
+    }
+}
+
+/// A log in each state that is told apart, by the state's name in metadata.
+pub(crate) fn every_state() -> Vec<(&'static str, Sample)> {
+    let no_page = Sample::empty();
+    let unreadable = Sample::running();
+    std::fs::write(unreadable.paths().status(), b"short").expect("write");
+    let lock_unknown = Sample::running().unlocked();
+    std::fs::remove_file(lock_unknown.paths().lock()).expect("remove");
+    // A link to itself can neither be opened nor is it missing.
+    std::os::unix::fs::symlink("audit.lock", lock_unknown.paths().lock()).expect("link");
+    let opening = Sample::running();
+    opening.ago(Word::ClosedAt, 0);
+    let mut stopped_by_signal = Sample::running().silent_in(Activity::Syncing, 7);
+    stopped_by_signal.fs.process = Some('T');
+    let full = Sample::running();
+    full.state(WriterState::DiskFull);
+    let failing = Sample::running();
+    failing.page().error(&io::Error::from_raw_os_error(5), Activity::Syncing, failing.clock.now());
+    failing.state(WriterState::Failing);
+    let poisoned = Sample::running();
+    poisoned.state(WriterState::Poisoned);
+    let strange = Sample::running();
+    strange.set(Word::State, 99);
+    vec![
+        ("no_log", no_page),
+        ("unreadable", unreadable),
+        ("unknown", lock_unknown),
+        ("opening", opening),
+        ("running", Sample::running()),
+        ("hung", Sample::running().silent_in(Activity::Syncing, 7)),
+        ("hung", stopped_by_signal),
+        ("disk_full", full),
+        ("write_failing", failing),
+        ("writer_failed", poisoned),
+        ("unknown", strange),
+        ("died", Sample::running().unlocked()),
+        ("stopped", Sample::closed()),
+    ]
+}

@@ -1,0 +1,336 @@
+//! Health and the status page as Prometheus metrics.
+//!
+//! The names are documented by their help texts. Counters count since the log
+//! was opened; Prometheus knows what to make of their starting again.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::audit::security::SecurityKind;
+use crate::audit::status::{SYNC_BUCKETS_MICROS, StatusSnapshot, Word};
+use crate::health::{HealthReport, Status};
+
+/// All metrics in the text format 0.0.4, or in OpenMetrics 1.0; ends in a line
+/// end. Without a page there are only those that health knows by itself.
+#[must_use]
+pub fn prometheus(
+    report: &HealthReport,
+    page: Option<&StatusSnapshot>,
+    openmetrics: bool,
+) -> String {
+    let mut families = Families(of_report(report));
+    if let Some(page) = page {
+        families.0.extend(of_page(page));
+    }
+    let mut registry = Registry::with_prefix("auditctl");
+    registry.register_collector(Box::new(families));
+    let mut out = String::new();
+    text::encode(&mut out, &registry).expect("writing to a string does not fail");
+    if openmetrics { out } else { to_text_format(&out) }
+}
+
+/// One metric with all its label sets.
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    samples: Vec<(Label, Sample)>,
+}
+
+/// At most one label: name, value.
+type Label = Option<(&'static str, &'static str)>;
+
+#[derive(Debug)]
+enum Sample {
+    Count(u64),
+    Value(f64),
+    /// Sum, count, and (upper bound, how many) for each bucket.
+    Histogram(f64, u64, Vec<(f64, u64)>),
+    /// Its labels are what it says.
+    Info,
+}
+
+#[derive(Debug)]
+struct Families(Vec<Family>);
+
+impl Collector for Families {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in &self.0 {
+            let mut metric =
+                encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
+            for (label, sample) in &family.samples {
+                match label {
+                    Some(label) if !matches!(sample, Sample::Info) => {
+                        encode_sample(&mut metric.encode_family(&[*label])?, *label, sample)?;
+                    }
+                    _ => encode_sample(&mut metric, label.unwrap_or_default(), sample)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode_sample(
+    metric: &mut MetricEncoder<'_>,
+    label: (&'static str, &'static str),
+    sample: &Sample,
+) -> fmt::Result {
+    match sample {
+        Sample::Count(count) => metric.encode_counter::<NoLabelSet, u64, u64>(count, None),
+        Sample::Value(value) => metric.encode_gauge(value),
+        Sample::Histogram(sum, count, buckets) => {
+            metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
+        }
+        Sample::Info => metric.encode_info(&[label]),
+    }
+}
+
+fn gauge(name: &'static str, help: &'static str, value: Option<f64>) -> Option<Family> {
+    let samples = vec![(None, Sample::Value(value?))];
+    Some(Family { name, help, kind: MetricType::Gauge, samples })
+}
+
+fn counter(name: &'static str, help: &'static str, count: u64) -> Family {
+    Family { name, help, kind: MetricType::Counter, samples: vec![(None, Sample::Count(count))] }
+}
+
+fn labelled(
+    name: &'static str,
+    help: &'static str,
+    key: &'static str,
+    counts: Vec<(&'static str, u64)>,
+) -> Family {
+    let sample = |(value, count)| (Some((key, value)), Sample::Count(count));
+    let samples = counts.into_iter().map(sample).collect();
+    Family { name, help, kind: MetricType::Counter, samples }
+}
+
+/// What health knows, with or without a page.
+fn of_report(report: &HealthReport) -> Vec<Family> {
+    let alive = matches!(report.metadata.state, "running" | "disk_full" | "write_failing");
+    let status = |check: &crate::health::Check| {
+        (Some(("component", check.component)), Sample::Value(code(check.status)))
+    };
+    let number = |component, metric| report.check(component)?.number(metric);
+    let mut families = vec![
+        Family {
+            name: "build",
+            help: "The auditctl that looked.",
+            kind: MetricType::Info,
+            samples: vec![(Some(("version", report.metadata.version)), Sample::Info)],
+        },
+        Family {
+            name: "health_status",
+            help: "Each check: 0 healthy, 1 warning, 2 critical, 3 unknown.",
+            kind: MetricType::Gauge,
+            samples: report.checks.iter().map(status).collect(),
+        },
+    ];
+    families.extend(
+        [
+            gauge(
+                "up",
+                "Whether a writer runs and shows signs of life.",
+                Some(f64::from(u8::from(alive))),
+            ),
+            gauge(
+                "health_overall_status",
+                "The worst check: 0 healthy, 1 warning, 2 critical, 3 unknown.",
+                Some(code(report.status)),
+            ),
+            gauge(
+                "uptime_seconds",
+                "For how long the log has been open.",
+                report.uptime_seconds.map(|seconds| seconds as f64),
+            ),
+            gauge(
+                "heartbeat_age_seconds",
+                "Time since the writer thread's last sign of life.",
+                number("worker_thread", "heartbeat_age_seconds"),
+            ),
+            gauge("log_bytes", "Size of all segments as stored.", number("log_file", "bytes")),
+            gauge(
+                "disk_available_bytes",
+                "What the file system below the log has left.",
+                number("disk_space", "available_bytes"),
+            ),
+            gauge(
+                "disk_size_bytes",
+                "Size of the file system below the log.",
+                number("disk_space", "total_bytes"),
+            ),
+        ]
+        .into_iter()
+        .flatten(),
+    );
+    families
+}
+
+/// As Nagios numbers them.
+fn code(status: Status) -> f64 {
+    match status {
+        Status::Healthy => 0.0,
+        Status::Warning => 1.0,
+        Status::Critical => 2.0,
+        Status::Unknown => 3.0,
+    }
+}
+
+fn of_page(page: &StatusSnapshot) -> Vec<Family> {
+    let mut families = counters(page);
+    families.extend(gauges(page).into_iter().flatten());
+    families.push(sync_durations(page));
+    families
+}
+
+fn counters(page: &StatusSnapshot) -> Vec<Family> {
+    let word = |word| page.get(word);
+    let kinds = SecurityKind::ALL.map(|kind| (kind.as_str(), page.security(kind)));
+    vec![
+        counter("events", "Events accepted.", word(Word::Accepted)),
+        counter("events_durable", "Events made durable.", word(Word::Durable)),
+        labelled(
+            "events_refused",
+            "Events refused, by reason.",
+            "reason",
+            vec![
+                ("invalid", word(Word::Invalid)),
+                ("rate_limited", word(Word::RateLimited)),
+                ("busy", word(Word::Busy)),
+                ("unavailable", word(Word::Unavailable)),
+            ],
+        ),
+        labelled("security_events", "Security events, by kind.", "kind", kinds.to_vec()),
+        counter("flushes", "Batches written.", word(Word::Flushes)),
+        labelled(
+            "errors",
+            "Failures of the writer and of its background work, by operation.",
+            "operation",
+            vec![
+                ("write", word(Word::WriteErrors)),
+                ("sync", word(Word::SyncErrors)),
+                ("maintenance", word(Word::MaintenanceErrors)),
+            ],
+        ),
+        counter("lost_records", "Acknowledged records that were lost.", word(Word::LostRecords)),
+        counter(
+            "log_file_incidents",
+            "Times the log file was found deleted, replaced or truncated.",
+            word(Word::LogFileIncidents),
+        ),
+        labelled(
+            "query_cache_lookups",
+            "Look-ups in the query cache, by result.",
+            "result",
+            vec![("hit", word(Word::CacheHits)), ("miss", word(Word::CacheMisses))],
+        ),
+        counter(
+            "query_cache_evictions",
+            "Entries that the query cache gave up for others.",
+            word(Word::CacheEvictions),
+        ),
+        counter(
+            "connections_refused",
+            "Connections that the collector refused.",
+            word(Word::ConnectionsRefused),
+        ),
+    ]
+}
+
+fn gauges(page: &StatusSnapshot) -> Vec<Option<Family>> {
+    let plain = |name, help, word| gauge(name, help, Some(page.get(word) as f64));
+    // No sample before there is a time: 0 would be 1970.
+    let time =
+        |name, help, word| gauge(name, help, page.time(word).map(|at| at.micros() as f64 / 1e6));
+    vec![
+        plain("write_buffer_events", "Events accepted and not yet settled.", Word::BufferEvents),
+        plain(
+            "write_buffer_capacity_events",
+            "Events that the write buffer holds at most.",
+            Word::CapacityEvents,
+        ),
+        plain("write_buffer_bytes", "Bytes of the events in the write buffer.", Word::BufferBytes),
+        plain(
+            "write_buffer_capacity_bytes",
+            "Bytes that the write buffer holds at most.",
+            Word::CapacityBytes,
+        ),
+        plain("next_seq", "The seq that the next event gets.", Word::NextSeq),
+        plain("durable_seq", "Records below this seq are durable.", Word::DurableSeq),
+        plain("segments", "Sealed segments.", Word::Segments),
+        plain(
+            "compress_backlog_segments",
+            "Segments waiting to be compressed.",
+            Word::CompressBacklog,
+        ),
+        plain("active_sources", "Sources seen in the last minute.", Word::ActiveSources),
+        plain("query_cache_entries", "Entries of the query cache.", Word::CacheEntries),
+        plain("connections", "Connections open at the collector.", Word::Connections),
+        plain(
+            "checkpoint_size_records",
+            "Records under the newest checkpoint.",
+            Word::CheckpointSize,
+        ),
+        time(
+            "checkpoint_timestamp_seconds",
+            "When the newest checkpoint was signed.",
+            Word::CheckpointAt,
+        ),
+        time(
+            "last_event_timestamp_seconds",
+            "When the last event was accepted.",
+            Word::LastEventAt,
+        ),
+        time("start_timestamp_seconds", "When the log was opened.", Word::StartedAt),
+    ]
+}
+
+fn sync_durations(page: &StatusSnapshot) -> Family {
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    let bounds = SYNC_BUCKETS_MICROS.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
+    let buckets: Vec<(f64, u64)> = bounds
+        .enumerate()
+        .map(|(nth, bound)| (bound, page.nth(Word::SyncHistogram, nth)))
+        .collect();
+    // Not the page's own count, which may be one ahead: the last bucket has to
+    // agree with it.
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    let sum = seconds(page.get(Word::SyncMicrosSum));
+    Family {
+        name: "sync_duration_seconds",
+        help: "Time that fdatasync took.",
+        kind: MetricType::Histogram,
+        samples: vec![(None, Sample::Histogram(sum, count, buckets))],
+    }
+}
+
+/// OpenMetrics names a family without its samples' suffix and knows infos and an
+/// end mark; the older text format knows sample names only.
+fn to_text_format(openmetrics: &str) -> String {
+    let mut out = String::with_capacity(openmetrics.len() + 256);
+    let mut lines = openmetrics.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(help) = line.strip_prefix("# HELP ")
+            && let Some((name, text)) = help.split_once(' ')
+            && let Some(kind) = lines.peek().and_then(|next| next.rsplit(' ').next())
+        {
+            let (suffix, kind) = match kind {
+                "counter" => ("_total", "counter"),
+                "info" => ("_info", "gauge"),
+                other => ("", other),
+            };
+            out.push_str(&format!("# HELP {name}{suffix} {text}\n# TYPE {name}{suffix} {kind}\n"));
+            lines.next();
+        } else if line != "# EOF" {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
