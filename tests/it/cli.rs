@@ -32,7 +32,7 @@ fn p6_health_tells_running_hung_died_and_stopped_apart() {
     let mut collector = Collector::start(&dir, &["--http", "off"]);
     let (code, document) = health(&dir);
     assert_eq!(code, 0, "{document}");
-    assert!(worker(&document).contains(&format!("running as process {}", collector.pid())));
+    assert!(worker(&document).contains(&format!("running (pid {})", collector.pid())));
 
     collector.signal("-STOP");
     eventually("hung", || health(&dir).0 == 2);

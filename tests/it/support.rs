@@ -156,6 +156,8 @@ impl Collector {
     /// Starts `serve` with these arguments and waits until it takes events.
     pub(crate) fn start(dir: &Dir, args: &[&str]) -> Self {
         use std::io::BufRead;
+        // Waited for in `wait`, `kill_nine` or `drop`.
+        #[allow(clippy::zombie_processes)]
         let mut child = auditctl(dir, &["serve"])
             .args(args)
             .stdin(std::process::Stdio::null())
