@@ -25,6 +25,7 @@ use crate::audit::status::StatusSnapshot;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::fsio::Fs;
+use crate::units::format_duration;
 
 use gather::{Facts, Page, Process, Seen};
 
@@ -56,8 +57,7 @@ pub fn check(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Health {
 /// system does not answer: everything [`Status::Unknown`]. Looks at nothing.
 #[must_use]
 pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> Health {
-    let after = wording::age(after);
-    let why = format!("no answer from the file system within {after}");
+    let why = format!("no answer from the file system within {}", format_duration(after));
     let facts = Facts {
         now: clock.now(),
         boot_ms: clock.boot_ms(),

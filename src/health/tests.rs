@@ -484,6 +484,6 @@ fn a_look_that_does_not_end_is_unknown_in_every_check_and_says_why() {
     assert!(snapshot.is_none());
     assert_eq!((report.status, report.summary.unknown), (Status::Unknown, 8), "{report:?}");
     let worker = report.check("worker_thread").expect("always there");
-    assert!(worker.message.contains("no answer from the file system within 8 s"));
+    assert!(worker.message.contains("no answer from the file system within 8s"));
     assert_eq!(report.metadata.audit_file, sample.settings.log_dir.join("audit.log"));
 }

@@ -74,7 +74,7 @@ fn no_log_yet_is_unknown_in_every_format_and_nothing_is_made() {
 
     let prometheus = run(&dir, &["health", "--format", "prometheus"]);
     assert_eq!(prometheus.code, 3);
-    assert!(prometheus.stdout.contains("auditctl_health_status{component=\"overall\"} 3"));
+    assert!(prometheus.stdout.contains("auditctl_health_status{component=\"worker_thread\"} 3"));
     assert_eq!(files(dir.path()), 0, "nothing was made");
 }
 
@@ -263,7 +263,7 @@ fn watching_prints_a_document_a_line_until_it_is_interrupted() {
     let mut reader = BufReader::new(child.stdout.take().expect("piped"));
     let mut line = String::new();
     reader.read_line(&mut line).expect("line");
-    assert!(line.contains("UNKNOWN - worker_thread: no log yet"), "{line}");
+    assert!(line.contains("AUDIT UNKNOWN - worker_thread: no log yet"), "{line}");
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
     let status = child.wait().expect("ends");
@@ -317,5 +317,5 @@ fn a_file_system_that_does_not_answer_is_unknown_after_the_deadline() {
     assert_eq!((said.code, &document["status"]), (3, &"unknown".into()));
     assert_eq!(document["summary"]["unknown"], 8, "{document}");
     let nagios = run(&dir, &["health", "--format", "nagios"]).stdout;
-    assert!(nagios.contains("no answer from the file system within 200 ms"), "{nagios}");
+    assert!(nagios.contains("no answer from the file system within 200ms"), "{nagios}");
 }
