@@ -18,6 +18,7 @@ use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
 use super::options::{LogPaths, Options};
 use super::own::{self, OwnRecord};
+use super::progress::ProgressCell;
 use super::queue::Queue;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
 use super::segment::{Block, Layout};
@@ -57,6 +58,7 @@ pub(crate) struct Work {
     pub(crate) paths: LogPaths,
     pub(crate) page: Arc<StatusPage>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) progress: Arc<ProgressCell>,
     pub(crate) security: SecuritySink,
     pub(crate) security_log: SecurityLog,
 }
@@ -129,6 +131,7 @@ impl KeeperStart {
             retry_at: None,
             store_needed: false,
             retention_at: Instant::now(),
+            announced: Announced::default(),
         };
         thread.publish();
         loop {
@@ -152,6 +155,18 @@ struct Thread {
     retry_at: Option<Instant>,
     store_needed: bool,
     retention_at: Instant,
+    announced: Announced,
+}
+
+/// Removals that have been recorded.
+#[derive(Default)]
+struct Announced {
+    /// Up to here.
+    end_seq: u64,
+    /// Once everything below this is durable, they may be made.
+    durable_at: u64,
+    /// They are still to be made.
+    waiting: bool,
 }
 
 impl Thread {
@@ -172,7 +187,7 @@ impl Thread {
             let result = if self.store_needed { self.store() } else { self.compress_next() };
             self.outcome(result);
         }
-        if Instant::now() >= self.retention_at {
+        if self.announced.waiting || Instant::now() >= self.retention_at {
             self.retention_at = Instant::now() + RETENTION_EVERY;
             let result = self.retain();
             self.outcome(result);
@@ -329,45 +344,63 @@ impl Thread {
         self.store()
     }
 
-    /// Removes the oldest sealed segments that retention lets go: the record
-    /// first, then the manifest, then the file. A crash in between leaves at
-    /// worst a record of a removal that the next run makes.
+    /// Removes the oldest sealed segments that retention lets go: first a durable
+    /// record of it, then the manifest, then the files. A crash in between leaves
+    /// at worst a record of a removal that is still to come, or files that the
+    /// next opening clears.
     fn retain(&mut self) -> io::Result<()> {
         let Some(keep) = self.work.options.retention else { return Ok(()) };
         let now = self.work.options.clock.now().micros();
         let limit = now - i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
-        loop {
-            let oldest = self.change(|manifest| manifest.segments.first().cloned());
-            let Some(segment) = oldest.filter(|segment| segment.sealed_at.micros() < limit) else {
-                return Ok(());
-            };
-            // No checkpoint may end inside what is removed.
-            if segment.end_seq() > self.work.page.get(Word::CheckpointSize) {
-                return Ok(());
+        // No checkpoint may end inside what is removed.
+        let signed = self.work.page.get(Word::CheckpointSize);
+        let expired: Vec<Segment> = self.change(|manifest| {
+            let is_old = |s: &&Segment| s.sealed_at.micros() < limit && s.end_seq() <= signed;
+            manifest.segments.iter().take_while(is_old).cloned().collect()
+        });
+        for segment in &expired {
+            if segment.end_seq() > self.announced.end_seq {
+                self.announced.end_seq = segment.end_seq();
+                self.announced.durable_at = self.announce(segment);
             }
-            self.work.queue.push_own(&own::encode(&OwnRecord::Pruned {
-                first_seq: segment.first_seq,
-                records: segment.records,
-                bytes: segment.stored_bytes,
-                file: segment.file.clone(),
-                held_by: None,
-            }));
-            let seq = self.work.queue.next_seq();
-            self.work.queue.request_durable(seq);
-            self.change(|manifest| {
-                let mut pruned = manifest.pruned.clone();
-                for block in &segment.blocks {
-                    pruned.extend(&block.tree).map_err(io::Error::other)?;
-                }
-                manifest.pruned = pruned;
-                manifest.segments.remove(0);
-                Ok::<_, io::Error>(())
-            })?;
-            self.store_needed = true;
-            self.store()?;
-            self.work.options.fs.remove(&self.work.paths.dir.join(&segment.file))?;
-            self.work.options.fs.sync_dir(&self.work.paths.dir)?;
         }
+        // Not waited for: the writer may be waiting for this thread.
+        self.announced.waiting = self.work.progress.durable() < self.announced.durable_at;
+        if expired.is_empty() || self.announced.waiting {
+            return Ok(());
+        }
+        self.change(|manifest| {
+            let mut pruned = manifest.pruned.clone();
+            for block in expired.iter().flat_map(|segment| &segment.blocks) {
+                pruned.extend(&block.tree).map_err(io::Error::other)?;
+            }
+            manifest.pruned = pruned;
+            manifest.segments.drain(..expired.len());
+            Ok::<_, io::Error>(())
+        })?;
+        self.publish();
+        self.store_needed = true;
+        self.store()?;
+        let fs = &self.work.options.fs;
+        for segment in &expired {
+            fs.remove(&self.work.paths.dir.join(&segment.file))?;
+        }
+        fs.sync_dir(&self.work.paths.dir)
+    }
+
+    /// Records the removal; everything below the seq returned must be durable
+    /// before the segment goes.
+    fn announce(&self, segment: &Segment) -> u64 {
+        let queue = &self.work.queue;
+        let seq = queue.push_own(&own::encode(&OwnRecord::Pruned {
+            first_seq: segment.first_seq,
+            records: segment.records,
+            bytes: segment.stored_bytes,
+            file: segment.file.clone(),
+            held_by: None,
+        }));
+        queue.request_durable(seq + 1);
+        seq + 1
     }
 
     fn write_security(&self) {

@@ -258,9 +258,11 @@ impl AuditLog {
         self.0.shared.page.add(Word::Busy, events);
     }
 
-    /// Asks for everything below `seq` to be made durable now; does not wait.
-    pub fn request_durable(&self, seq: u64) {
-        if self.0.shared.progress.durable() < seq {
+    /// Asks for everything below `seq` to be acknowledged soon; does not wait.
+    /// With interval durability it already is, and the disk keeps its time.
+    pub fn request_ack(&self, seq: u64) {
+        let waits = self.0.shared.options.durability == Durability::Commit;
+        if waits && self.0.shared.progress.durable() < seq {
             self.0.shared.queue.request_durable(seq);
         }
     }
@@ -496,6 +498,7 @@ fn build(
         paths: paths.clone(),
         page: Arc::clone(page),
         queue,
+        progress,
         security,
         security_log,
     };

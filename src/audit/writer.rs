@@ -536,16 +536,19 @@ impl Writer {
     fn close(&mut self) -> bool {
         self.activity(Activity::Closing);
         let begun = *self.upkeep.closing_since.get_or_insert_with(Instant::now);
+        let in_time = begun.elapsed() < self.shared.options.overflow_timeout;
         if !self.upkeep.closed_pushed {
             self.upkeep.closed_pushed = true;
             self.record_bursts(true);
             self.shared.push_own(&self.upkeep.closed_record(&self.durable_tree));
         }
         self.take_and_flush();
+        // A file that was deleted since the last look exists only as long as it
+        // is open: closing it unseen would lose what was acknowledged.
+        let repaired = self.fresh.is_none() && self.look_at_file();
         let everything = self.shared.queue.next_seq() == self.durable_tree.end();
-        if !everything {
-            let limit = self.shared.options.overflow_timeout;
-            if begun.elapsed() < limit {
+        if !everything || repaired {
+            if in_time {
                 return false;
             }
             let left = self.shared.queue.next_seq() - self.durable_tree.end();
@@ -561,6 +564,16 @@ impl Writer {
         }
         self.shared.progress.closed();
         true
+    }
+
+    /// Whether the file was not as it should be.
+    fn look_at_file(&mut self) -> bool {
+        let before = self.shared.page.get(Word::LogFileIncidents);
+        if let Err(failure) = self.check_file() {
+            self.failed(&failure);
+            return true;
+        }
+        self.shared.page.get(Word::LogFileIncidents) != before
     }
 
     /// Notes damage for health.

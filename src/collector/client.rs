@@ -89,9 +89,10 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
         let lost = |source| ClientError::Lost { path: path.to_path_buf(), source };
         let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NotRunning { path: path.to_path_buf() }
-            }
+            // InvalidInput: the path is too long for any socket.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::InvalidInput => ClientError::NotRunning { path: path.to_path_buf() },
             _ => lost(error),
         })?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(lost)?;

@@ -43,6 +43,7 @@ pub(super) struct Limits {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) uid: u32,
+    pub(super) gid: u32,
     pub(super) pid: Option<u32>,
 }
 
@@ -76,6 +77,8 @@ struct Connection {
     last_read: Instant,
     /// Nothing more is read; it ends when all is answered.
     ending: bool,
+    /// The peer takes no answers any more; what it sent still counts.
+    deaf: bool,
 }
 
 /// Serves a peer until it leaves, misbehaves, or the collector stops.
@@ -111,6 +114,7 @@ impl Connection {
             unsent_since: None,
             last_read: Instant::now(),
             ending: false,
+            deaf: false,
         }
     }
 
@@ -123,7 +127,7 @@ impl Connection {
         loop {
             self.submit();
             self.answer(&progress.borrow_and_update().clone());
-            self.send(stream)?;
+            self.send(stream);
             if self.ending && self.owed.is_empty() && self.output.is_empty() {
                 return Ok(());
             }
@@ -172,10 +176,25 @@ impl Connection {
             }
             Ok(_) => self.last_read = Instant::now(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
+            Err(_) => {
+                // It is gone: nothing more comes, what came before counts.
+                self.ending = true;
+                return Ok(());
+            }
+        }
+        if !self.may_write() {
+            let text = "may not use the socket any more";
+            self.hostile(SecurityKind::Unauthorized, "forbidden", text);
+            return Ok(());
         }
         self.lines(begin);
         Ok(())
+    }
+
+    /// Whether the peer still may, as the settings are by now.
+    fn may_write(&self) -> bool {
+        let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
+        access.allows(self.peer.uid, self.peer.gid)
     }
 
     fn lines(&mut self, searched: usize) {
@@ -267,6 +286,8 @@ impl Connection {
         };
         if wish.import && !may_import {
             let text = "only root and the collector's own user may import without a rate limit";
+            let source = format!("uid:{}", self.peer.uid);
+            self.hub.log.security().report(SecurityKind::Unauthorized, Some(&source), text);
             return protocol::error_of("forbidden", text);
         }
         self.session = self.hub.log.session(&origin(self.peer, wish.import), wish.import);
@@ -308,7 +329,7 @@ impl Connection {
     }
 
     fn accepted(&mut self, mut first_seq: u64, mut count: u64) {
-        self.hub.log.request_durable(first_seq + count);
+        self.hub.log.request_ack(first_seq + count);
         let mut at = self.owed.iter().position(|owed| matches!(owed, Owed::Waiting(_)));
         while let Some(index) = at.filter(|_| count > 0) {
             let Some(Owed::Waiting(waiting)) = self.owed.get_mut(index) else {
@@ -398,15 +419,17 @@ impl Connection {
     }
 
     /// Sends what the peer takes.
-    fn send(&mut self, stream: &UnixStream) -> io::Result<()> {
+    fn send(&mut self, stream: &UnixStream) {
         let mut sent = 0;
-        while sent < self.output.len() {
+        while sent < self.output.len() && !self.deaf {
             match stream.try_write(&self.output[sent..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => sent += written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+                Err(_) => self.deaf = true,
             }
+        }
+        if self.deaf {
+            sent = self.output.len();
         }
         self.output.drain(..sent);
         if self.output.is_empty() {
@@ -414,7 +437,6 @@ impl Connection {
         } else if sent > 0 || self.unsent_since.is_none() {
             self.unsent_since = Some(Instant::now());
         }
-        Ok(())
     }
 
     fn deadline(&self) -> Instant {

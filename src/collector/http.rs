@@ -21,10 +21,8 @@ use tokio::net::TcpListener;
 use super::places::Place;
 use super::{HealthFormat, Hub, protocol};
 use crate::audit::security::SecurityKind;
-use crate::audit::{Batch, Origin, ParseMode, RecordError, Via};
+use crate::audit::{Batch, Durability, Origin, ParseMode, RecordError, Via};
 
-/// A request's headers must be there within this.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// Serves until told to stop.
@@ -49,17 +47,17 @@ pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
         };
         let service = TowerToHyperService::new(router.clone());
         let mut stopping = hub.stopping.clone();
-        let limit = hub.limits.idle;
+        let limits = hub.limits;
         tokio::spawn(async move {
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
+                .header_read_timeout(limits.read)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
             tokio::select! {
                 // An error is the peer's doing or going.
                 _ = connection.as_mut() => {}
-                () = tokio::time::sleep(limit) => {}
+                () = tokio::time::sleep(limits.idle) => {}
                 () = super::stopped(&mut stopping) => {
                     connection.as_mut().graceful_shutdown();
                     let _ = connection.await;
@@ -142,7 +140,8 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    headers.get(header::AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ")
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
 /// Whether the request was meant for this machine: a name that an attacker's
@@ -157,7 +156,8 @@ fn is_local_host(headers: &HeaderMap) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+    let name = name.to_ascii_lowercase();
+    matches!(&*name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
 async fn get_events() -> Response {
@@ -203,11 +203,18 @@ async fn rendered(app: App, format: HealthFormat) -> Response {
 async fn post_events(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let with_token = bearer(&parts.headers).is_some();
-    let ndjson = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/x-ndjson"));
+    let content_type =
+        parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let ndjson = media.eq_ignore_ascii_case("application/x-ndjson");
+    if !ndjson && !media.eq_ignore_ascii_case("application/json") {
+        // A form in a web page can send neither unasked.
+        return error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Content-Type: application/json for one event, application/x-ndjson for an event a line",
+        );
+    }
     let read = axum::body::to_bytes(body, app.hub.max_body);
     let body = match tokio::time::timeout(app.hub.limits.read, read).await {
         Ok(Ok(body)) => body,
@@ -245,6 +252,9 @@ fn record_all(hub: &Hub, origin: &Origin, body: &Bytes, ndjson: bool) -> Respons
         .map(<[u8]>::trim_ascii)
         .filter(|line| !line.is_empty())
         .collect();
+    if lines.is_empty() {
+        return error(StatusCode::BAD_REQUEST, "malformed", "no event");
+    }
     let outcomes = record_lines(hub, origin, &lines);
     let recorded = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     let results: Vec<Value> = outcomes
@@ -265,7 +275,9 @@ fn record_all(hub: &Hub, origin: &Origin, body: &Bytes, ndjson: bool) -> Respons
         Some(refused) if recorded == 0 => status_of(refused),
         _ => StatusCode::OK,
     };
-    answer(status, &json!({ "recorded": recorded, "rejected": rejected, "results": results }))
+    let value = json!({ "recorded": recorded, "rejected": rejected, "results": results });
+    let retry_after = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()?.retry_after());
+    with_retry_after(answer(status, &value), retry_after.max())
 }
 
 /// Prepares, submits and waits; an outcome for each line, in order.
@@ -287,7 +299,9 @@ fn record_lines(hub: &Hub, origin: &Origin, lines: &[&[u8]]) -> Vec<Result<u64, 
                     outcomes[prepared[next]] = Ok(seq);
                     next += 1;
                 }
-                hub.log.request_durable(taken.first_seq + taken.count as u64);
+                if hub.log.options().durability == Durability::Commit {
+                    hub.log.request_ack(taken.first_seq + taken.count as u64);
+                }
             }
             Ok(_) if begun.elapsed() < hub.log.options().overflow_timeout => {
                 let _ = hub.log.wait_progress(hub.log.acked_seq(), Duration::from_millis(20));
@@ -342,8 +356,12 @@ fn status_of(refused: &RecordError) -> StatusCode {
 }
 
 fn refusal(refused: &RecordError) -> Response {
-    let mut response = answer(status_of(refused), &protocol::error_value(refused));
-    if let Some(retry) = refused.retry_after() {
+    let response = answer(status_of(refused), &protocol::error_value(refused));
+    with_retry_after(response, refused.retry_after())
+}
+
+fn with_retry_after(mut response: Response, retry_after: Option<Duration>) -> Response {
+    if let Some(retry) = retry_after {
         let seconds = retry.as_secs() + u64::from(retry.subsec_nanos() > 0);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }

@@ -22,9 +22,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::audit::{AuditLog, RecordError};
+use crate::audit::{AuditLog, Durability, RecordError};
 
 pub use auth::TokenError;
+pub use socket::MAX_SOCKET_PATH_BYTES;
 
 /// How health is wanted over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub type RenderHealth = dyn Fn(HealthFormat) -> (u16, String, String) + Send + S
 /// Reads the settings again.
 pub type Reload = dyn Fn() -> Result<Reloaded, String> + Send + Sync;
 /// Told once events can be taken.
-pub type OnReady = dyn FnOnce(&Ready) + Send;
+pub type OnReady = dyn Fn(&Ready) + Send + Sync;
 
 /// How to run a collector.
 pub struct CollectorOptions {
@@ -67,7 +68,7 @@ pub struct CollectorOptions {
     pub allowed_uids: Vec<u32>,
     /// Groups that may write.
     pub allowed_gids: Vec<u32>,
-    /// Connections at once, over all.
+    /// Connections at once, to the socket and to HTTP each.
     pub max_connections: usize,
     /// Connections at once of one user.
     pub max_connections_per_uid: usize,
@@ -110,9 +111,10 @@ pub struct Ready {
 /// How the collector ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Everything read was answered.
+    /// Everything read was answered, and the log closed.
     Drained,
-    /// A second signal came: at once.
+    /// A second signal came. The log is not closed, and what hangs may be just
+    /// that: nothing should be waited for. What was acknowledged is durable.
     Forced,
 }
 
@@ -126,6 +128,28 @@ pub enum CollectorError {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// The socket's path does not fit into its address.
+    #[error(
+        "the socket's path {path} has {bytes} bytes; the system allows {MAX_SOCKET_PATH_BYTES}"
+    )]
+    SocketPath {
+        /// Where.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// Somebody listens on the socket.
+    #[error("another collector listens at {path}")]
+    SocketInUse {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Somebody's file is where the socket is wanted.
+    #[error("{path} is there and is no socket; it is left alone")]
+    NotASocket {
+        /// Where.
+        path: PathBuf,
     },
     /// The HTTP address cannot be taken.
     #[error("HTTP on {address}: {source}")]
@@ -144,6 +168,9 @@ pub enum CollectorError {
     /// The process cannot be set up.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
+    /// The log did not close cleanly.
+    #[error(transparent)]
+    Close(RecordError),
 }
 
 /// How far acknowledgement is, as the connections see it.
@@ -161,6 +188,7 @@ struct Hub {
     access: RwLock<auth::Access>,
     limits: connection::Limits,
     counts: places::Counts,
+    http_counts: places::Counts,
     max_body: usize,
     health: Arc<RenderHealth>,
 }
@@ -168,27 +196,57 @@ struct Hub {
 /// How long a drained stop may take.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Runs until SIGTERM or SIGINT; the caller closes the log.
+/// Options found good, with what had to be had before the log is opened.
+#[derive(Debug)]
+pub struct Prepared {
+    options: CollectorOptions,
+    access: auth::Access,
+    http: Option<std::net::TcpListener>,
+}
+
+/// Checks the options and takes HTTP's address, so that what is wrong with them
+/// is said before the log is opened.
 ///
 /// # Errors
-/// When a socket or address cannot be had; nothing was taken then.
-pub async fn run(log: AuditLog, options: CollectorOptions) -> Result<Stopped, CollectorError> {
+/// See [`CollectorError`].
+pub fn prepare(options: CollectorOptions) -> Result<Prepared, CollectorError> {
+    socket::check_path(&options.socket)?;
     let access = auth::Access::new(
         &options.allowed_uids,
         &options.allowed_gids,
         options.token_file.as_deref(),
     )?;
-    if let Some(address) = options.http
-        && !address.ip().is_loopback()
-        && !access.has_token()
-    {
-        return Err(CollectorError::NeedsToken(address));
-    }
+    let http = match options.http {
+        Some(address) if !address.ip().is_loopback() && !access.has_token() => {
+            return Err(CollectorError::NeedsToken(address));
+        }
+        Some(address) => Some(listen(address)?),
+        None => None,
+    };
+    Ok(Prepared { options, access, http })
+}
+
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener, CollectorError> {
+    let listener = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|source| CollectorError::Http { address, source })
+}
+
+/// Runs until SIGTERM or SIGINT, answers what was read and closes the log.
+///
+/// # Errors
+/// When it cannot start: nothing was taken then, and closing the log is the
+/// caller's. Or when the log did not close cleanly.
+pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, CollectorError> {
+    let Prepared { options, access, http } = prepared;
     socket::raise_file_limit();
     let open_to_others = access.open_to_others();
     let (stop, stopping) = watch::channel(false);
+    let counts = |per_uid| places::Counts::new(options.max_connections, per_uid);
     let hub = Arc::new(Hub {
-        progress: watch_progress(&log, stopping.clone())?,
+        progress: watch_progress(&log)?,
         stopping,
         access: RwLock::new(access),
         limits: connection::Limits {
@@ -196,7 +254,8 @@ pub async fn run(log: AuditLog, options: CollectorOptions) -> Result<Stopped, Co
             write: options.write_timeout,
             idle: options.idle_timeout,
         },
-        counts: places::Counts::new(options.max_connections, options.max_connections_per_uid),
+        counts: counts(options.max_connections_per_uid),
+        http_counts: counts(options.max_connections),
         max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
         health: options.health,
         log,
@@ -204,18 +263,8 @@ pub async fn run(log: AuditLog, options: CollectorOptions) -> Result<Stopped, Co
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let listener = socket::bind(&options.socket, open_to_others)?;
-    let mut http = None;
-    if let Some(address) = options.http {
-        let bound = tokio::net::TcpListener::bind(address).await;
-        match bound {
-            Ok(listener) => http = Some(listener),
-            Err(source) => {
-                socket::remove(&options.socket);
-                return Err(CollectorError::Http { address, source });
-            }
-        }
-    }
+    let http = http.map(tokio::net::TcpListener::from_std).transpose()?;
+    let (listener, guard) = socket::bind(&options.socket, open_to_others)?;
     let ready = Ready {
         socket: options.socket.clone(),
         http: http.as_ref().and_then(|listener| listener.local_addr().ok()),
@@ -231,32 +280,43 @@ pub async fn run(log: AuditLog, options: CollectorOptions) -> Result<Stopped, Co
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&hub, &options.reload, &options.warn).await,
+            _ = hangup.recv() => reload(&hub, &guard, &options.reload, &options.warn).await,
         }
     }
     notify::stopping();
     watchdog.abort();
     // Receivers live in the hub, so this cannot fail.
     let _ = stop.send(true);
-    let drained = async {
+    let ended = async {
         for server in servers {
             let _ = server.await;
         }
-        while hub.counts.open() > 0 {
+        let until = tokio::time::Instant::now() + DRAIN;
+        while hub.counts.open() + hub.http_counts.open() > 0 && tokio::time::Instant::now() < until
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        drop(guard);
+        let log = hub.log.clone();
+        tokio::task::spawn_blocking(move || log.close()).await
     };
-    let stopped = tokio::select! {
-        () = drained => Stopped::Drained,
-        () = tokio::time::sleep(DRAIN) => Stopped::Drained,
-        _ = terminate.recv() => Stopped::Forced,
-        _ = interrupt.recv() => Stopped::Forced,
+    let closed = tokio::select! {
+        closed = ended => closed,
+        _ = terminate.recv() => return Ok(Stopped::Forced),
+        _ = interrupt.recv() => return Ok(Stopped::Forced),
     };
-    socket::remove(&options.socket);
-    Ok(stopped)
+    match closed {
+        Ok(closed) => closed.map(|()| Stopped::Drained).map_err(CollectorError::Close),
+        Err(panicked) => Err(CollectorError::Start(std::io::Error::other(panicked))),
+    }
 }
 
-async fn reload(hub: &Hub, reload: &Arc<Reload>, warn: &Arc<dyn Fn(&str) + Send + Sync>) {
+async fn reload(
+    hub: &Hub,
+    guard: &socket::SocketGuard,
+    reload: &Arc<Reload>,
+    warn: &Arc<dyn Fn(&str) + Send + Sync>,
+) {
     let reload = Arc::clone(reload);
     let outcome = tokio::task::spawn_blocking(move || reload()).await;
     let access = match outcome {
@@ -269,6 +329,9 @@ async fn reload(hub: &Hub, reload: &Arc<Reload>, warn: &Arc<dyn Fn(&str) + Send 
     };
     match access {
         Ok(access) => {
+            if let Err(error) = guard.open_to_others(access.open_to_others()) {
+                warn(&format!("the socket's mode stays as it was: {error}"));
+            }
             *hub.access.write().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
         }
         Err(error) => {
@@ -284,17 +347,19 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 }
 
 /// A plain thread that waits for the writer and tells the connections.
-fn watch_progress(
-    log: &AuditLog,
-    stopping: watch::Receiver<bool>,
-) -> Result<watch::Receiver<Seen>, std::io::Error> {
+fn watch_progress(log: &AuditLog) -> Result<watch::Receiver<Seen>, std::io::Error> {
     let (tell, seen) = watch::channel(Seen { acked_seq: log.acked_seq(), trouble: None });
     let log = log.clone();
+    // With interval durability what is accepted is acknowledged: waiting for that
+    // would return at once, again and again, as long as anybody sends. Only
+    // trouble is news then.
+    let interval = log.options().durability == Durability::Interval;
     std::thread::Builder::new().name("collector-progress".to_owned()).spawn(move || {
         let mut last = 0;
         // Ends once everyone who could wait has gone.
         while !tell.is_closed() {
-            let progress = log.wait_progress(last, Duration::from_millis(250));
+            let beyond = if interval { u64::MAX } else { last };
+            let progress = log.wait_progress(beyond, Duration::from_millis(250));
             let closed = matches!(progress.trouble, Some(RecordError::Closed));
             last = progress.acked_seq;
             tell.send_if_modified(|seen| {
@@ -305,9 +370,6 @@ fn watch_progress(
             });
             if closed {
                 return;
-            }
-            if *stopping.borrow() && log.acked_seq() == last {
-                std::thread::yield_now();
             }
         }
     })?;

@@ -57,23 +57,30 @@ impl Counts {
 /// A place among the connections, given back when dropped.
 pub(super) struct Place {
     hub: Arc<Hub>,
+    /// `None`: of HTTP, whose peers have no user id and must not take the
+    /// socket's places: anybody on this machine can connect there.
     uid: Option<u32>,
 }
 
 impl Place {
     pub(super) fn take(hub: &Arc<Hub>, uid: Option<u32>) -> Option<Self> {
-        if !hub.counts.enter(uid) {
+        if !Self::counts(hub, uid).enter(uid) {
             hub.log.page().add(Word::ConnectionsRefused, 1);
             return None;
         }
-        hub.log.page().set(Word::Connections, hub.counts.open() as u64);
+        hub.log.page().add(Word::Connections, 1);
         Some(Self { hub: Arc::clone(hub), uid })
+    }
+
+    fn counts(hub: &Hub, uid: Option<u32>) -> &Counts {
+        if uid.is_some() { &hub.counts } else { &hub.http_counts }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.hub.counts.leave(self.uid);
-        self.hub.log.page().set(Word::Connections, self.hub.counts.open() as u64);
+        Self::counts(&self.hub, self.uid).leave(self.uid);
+        // Two's complement: minus one.
+        self.hub.log.page().add(Word::Connections, u64::MAX);
     }
 }

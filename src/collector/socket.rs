@@ -1,21 +1,25 @@
 //! The Unix socket: bound, accepted from, limited.
 
 use std::io;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::places::Place;
 use super::{CollectorError, Hub, connection, protocol};
 use crate::audit::security::SecurityKind;
-use crate::fsio::{Fs, OsFs, os};
+use crate::fsio::os;
+use crate::fsio::socket::{self, SocketFile};
 
 /// `sun_path` holds 108 bytes with its NUL.
-const MAX_PATH_BYTES: usize = 107;
+pub const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// After an error of `accept` such as too many open files.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
@@ -27,33 +31,78 @@ pub(super) fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// Makes the socket; one that nobody listens at any more is replaced.
-pub(super) fn bind(path: &Path, open_to_others: bool) -> Result<UnixListener, CollectorError> {
-    let refuse = |reason: String| CollectorError::Socket { path: path.to_path_buf(), reason };
-    let length = path.as_os_str().len();
-    if length > MAX_PATH_BYTES {
-        return Err(refuse(format!(
-            "the path has {length} bytes, a socket's may have {MAX_PATH_BYTES}; set collector.socket to a shorter one"
-        )));
-    }
-    match StdUnixStream::connect(path) {
-        Ok(_) => return Err(refuse("another collector listens there".to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            OsFs.remove(path).map_err(|error| refuse(error.to_string()))?;
-        }
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path).map_err(|error| refuse(error.to_string()))?;
-    // Who may write is decided by the peer's credentials; the mode only by who
-    // may ask. Nobody connects in between: the log directory is 0700.
-    let mode = if open_to_others { 0o666 } else { 0o600 };
-    os::set_mode(path, mode).map_err(|error| refuse(error.to_string()))?;
-    Ok(listener)
+/// The socket's file; removed when dropped, unless it is somebody else's by then.
+#[derive(Debug)]
+pub(super) struct SocketGuard {
+    path: PathBuf,
+    file: SocketFile,
 }
 
-pub(super) fn remove(path: &Path) {
-    // Replaced by the next collector otherwise.
-    let _ = OsFs.remove(path);
+impl SocketGuard {
+    /// Who may write is decided by the peer's credentials; the mode only by who
+    /// may ask. Nobody connects before it is set: the log directory is 0700.
+    pub(super) fn open_to_others(&self, open: bool) -> io::Result<()> {
+        os::set_mode(&self.path, if open { 0o666 } else { 0o600 })
+    }
+}
+
+impl Drop for SocketGuard {
+    fn drop(&mut self) {
+        // One that stays is replaced by the next collector.
+        if let Err(error) = socket::remove_if(&self.path, self.file) {
+            tracing::warn!(path = %self.path.display(), %error, "the socket was not removed");
+        }
+    }
+}
+
+/// Whether the path fits into a socket's address.
+pub(super) fn check_path(path: &Path) -> Result<(), CollectorError> {
+    let bytes = path.as_os_str().as_bytes().len();
+    if bytes > MAX_SOCKET_PATH_BYTES {
+        return Err(CollectorError::SocketPath { path: path.to_path_buf(), bytes });
+    }
+    Ok(())
+}
+
+/// Makes the socket. One that nobody listens at any more is replaced; a live one,
+/// and a file that is no socket, are left alone.
+pub(super) fn bind(
+    path: &Path,
+    open_to_others: bool,
+) -> Result<(UnixListener, SocketGuard), CollectorError> {
+    check_path(path)?;
+    let refuse = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => CollectorError::SocketInUse { path: path.to_path_buf() },
+        _ => CollectorError::Socket { path: path.to_path_buf(), reason: error.to_string() },
+    };
+    // Asked first: connecting to a plain file is "refused" too.
+    if let Some(found) = socket::at(path).map_err(refuse)? {
+        if !found.is_socket {
+            return Err(CollectorError::NotASocket { path: path.to_path_buf() });
+        }
+        if is_live(path).map_err(refuse)? {
+            return Err(CollectorError::SocketInUse { path: path.to_path_buf() });
+        }
+        socket::remove_if(path, found).map_err(refuse)?;
+    }
+    let listener = UnixListener::bind(path).map_err(refuse)?;
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let file = socket::at(path).and_then(|file| file.ok_or_else(gone)).map_err(refuse)?;
+    let guard = SocketGuard { path: path.to_path_buf(), file };
+    guard.open_to_others(open_to_others).map_err(refuse)?;
+    Ok((listener, guard))
+}
+
+/// Whether somebody listens; does not wait, as the queue of connections of one
+/// that hangs may be full.
+fn is_live(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let asking = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&asking, &SocketAddrUnix::new(path)?) {
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Accepts until told to stop.
@@ -77,10 +126,11 @@ pub(super) async fn serve(listener: UnixListener, hub: Arc<Hub>) {
 /// Decides who it is and whether there is room, before anything is allocated.
 fn greet(stream: UnixStream, hub: &Arc<Hub>) {
     let Ok(peer) = stream.peer_cred() else { return };
-    let (uid, pid) = (peer.uid(), peer.pid().and_then(|pid| u32::try_from(pid).ok()));
+    let (uid, gid) = (peer.uid(), peer.gid());
+    let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
     let allowed = {
         let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        access.allows(uid, peer.gid())
+        access.allows(uid, gid)
     };
     let source = format!("uid:{uid}");
     if !allowed {
@@ -89,12 +139,12 @@ fn greet(stream: UnixStream, hub: &Arc<Hub>) {
             Some(&source),
             "may not use the socket",
         );
-        return refuse(stream, "forbidden", "this user may not use the collector's socket");
+        return refuse(&stream, "forbidden", "this user may not use the collector's socket");
     }
     match Place::take(hub, Some(uid)) {
         Some(place) => {
             let hub = Arc::clone(hub);
-            tokio::spawn(connection::serve(stream, hub, place, connection::Peer { uid, pid }));
+            tokio::spawn(connection::serve(stream, hub, place, connection::Peer { uid, gid, pid }));
         }
         None => {
             hub.log.security().report(
@@ -103,7 +153,7 @@ fn greet(stream: UnixStream, hub: &Arc<Hub>) {
                 "too many connections",
             );
             refuse(
-                stream,
+                &stream,
                 "too_many_connections",
                 "the collector has no room for another connection",
             );
@@ -112,11 +162,9 @@ fn greet(stream: UnixStream, hub: &Arc<Hub>) {
 }
 
 /// One line, if the peer takes it at once, and goodbye.
-fn refuse(stream: UnixStream, kind: &str, message: &str) {
+fn refuse(stream: &UnixStream, kind: &str, message: &str) {
     let line = protocol::line_of(&protocol::error_of(kind, message));
-    let _ = stream.try_write(&line);
-    tokio::spawn(async move {
-        let mut stream = stream;
-        let _ = stream.shutdown().await;
-    });
+    // Not `try_write`: the runtime doesn't know yet that a new socket can be
+    // written, and would write nothing.
+    let _ = rustix::net::send(stream, &line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }

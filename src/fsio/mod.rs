@@ -9,6 +9,7 @@ pub mod boot;
 pub mod fault;
 pub mod lock;
 pub mod os;
+pub mod socket;
 
 use std::fmt;
 use std::io;

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::support::{Collector, Dir, auditctl, count, eventually, records, root_agrees, run};
+use rustix::process::Signal;
+
+use crate::serving::Serving;
+use crate::support::{Dir, auditctl, count, eventually, records, root_agrees, run};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -29,26 +32,25 @@ fn p6_health_tells_running_hung_died_and_stopped_apart() {
 
     std::fs::write(dir.path().join("auditctl.toml"), "[health]\nhung_after = \"1s\"\n")
         .expect("settings");
-    let mut collector = Collector::start(&dir, &["--http", "off"]);
+    let collector = Serving::start_alone(&dir);
     let (code, document) = health(&dir);
     assert_eq!(code, 0, "{document}");
     assert!(worker(&document).contains(&format!("running (pid {})", collector.pid())));
 
-    collector.signal("-STOP");
+    collector.signal(Signal::STOP);
     eventually("hung", || health(&dir).0 == 2);
     assert!(worker(&health(&dir).1).contains("SIGSTOP"), "{}", health(&dir).1);
-    collector.signal("-CONT");
+    collector.signal(Signal::CONT);
     eventually("running again", || health(&dir).0 == 0);
 
-    collector.signal("-TERM");
-    assert_eq!(collector.wait(), Some(0));
+    collector.terminate();
     let (code, document) = health(&dir);
     assert_eq!(code, 1);
     assert!(worker(&document).contains("stopped cleanly"));
     std::fs::write(dir.path().join("auditctl.toml"), "expect_running = false\n").expect("settings");
     assert_eq!(health(&dir).0, 0);
 
-    let collector = Collector::start(&dir, &["--http", "off"]);
+    let collector = Serving::start_alone(&dir);
     collector.kill_nine();
     let (code, document) = health(&dir);
     assert_eq!(code, 2);
@@ -58,14 +60,13 @@ fn p6_health_tells_running_hung_died_and_stopped_apart() {
 #[test]
 fn p8_a_deleted_log_file_turns_health_critical_and_loses_nothing() {
     let dir = Dir::new();
-    let mut collector = Collector::start(&dir, &["--http", "off"]);
+    let collector = Serving::start_alone(&dir);
     let (code, ..) = run(&dir, &["record", "--type", "before"]);
     assert_eq!(code, 0);
     std::fs::remove_file(dir.log().join("audit.log")).expect("removed");
     eventually("critical", || health(&dir).0 == 2);
     eventually("recorded again", || run(&dir, &["record", "--type", "after"]).0 == 0);
-    collector.signal("-TERM");
-    assert_eq!(collector.wait(), Some(0));
+    collector.terminate();
     assert_eq!(count(&dir.log(), "before"), 1);
     assert_eq!(count(&dir.log(), "audit.log_file_replaced"), 1);
     root_agrees(&dir.log());
@@ -74,7 +75,7 @@ fn p8_a_deleted_log_file_turns_health_critical_and_loses_nothing() {
 #[test]
 fn health_json_has_the_documented_keys_and_eight_checks() {
     let dir = Dir::new();
-    let _collector = Collector::start(&dir, &["--http", "off"]);
+    let _collector = Serving::start_alone(&dir);
     let (_, document) = health(&dir);
     for key in ["status", "timestamp", "uptime_seconds", "checks", "summary", "metadata"] {
         assert!(document.get(key).is_some(), "{key}");
@@ -104,7 +105,7 @@ fn health_json_has_the_documented_keys_and_eight_checks() {
 fn nagios_gets_one_short_line_with_performance_data() {
     let dir = Dir::new();
     for running in [false, true] {
-        let _collector = running.then(|| Collector::start(&dir, &["--http", "off"]));
+        let _collector = running.then(|| Serving::start_alone(&dir));
         let (code, stdout, _) = run(&dir, &["health", "--format", "nagios"]);
         assert_eq!(stdout.lines().count(), 1, "{stdout}");
         let line = stdout.split(" | ").next().expect("line").trim_end();
@@ -169,12 +170,11 @@ fn an_import_records_every_real_event_through_a_collector_and_without_one() {
     let (code, stdout, stderr) = run(&dir, &["record", "--json", "--file", sample]);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(json(&stdout)["recorded"], 200);
-    let mut collector = Collector::start(&dir, &["--http", "off"]);
+    let collector = Serving::start_alone(&dir);
     let (code, stdout, stderr) = run(&dir, &["record", "--json", "--file", sample]);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(json(&stdout)["recorded"], 200);
-    collector.signal("-TERM");
-    assert_eq!(collector.wait(), Some(0));
+    collector.terminate();
     let stored = records(&dir.log());
     let imported: Vec<_> =
         stored.iter().filter(|(_, r)| r["origin"]["import"] == true).map(|(_, r)| r).collect();
@@ -218,20 +218,19 @@ fn a_sender_above_its_rate_waits_as_told_and_is_recorded() {
     let dir = Dir::new();
     std::fs::write(dir.path().join("auditctl.toml"), "[rate_limit]\nper_second = 20\nburst = 2\n")
         .expect("settings");
-    let mut collector = Collector::start(&dir, &["--http", "off"]);
+    let collector = Serving::start_alone(&dir);
     for _ in 0..6 {
         let (code, _, stderr) = run(&dir, &["record", "--type", "e", "--source", "noisy"]);
         assert_eq!(code, 0, "{stderr}");
     }
-    collector.signal("-TERM");
-    assert_eq!(collector.wait(), Some(0));
+    collector.terminate();
     assert_eq!(count(&dir.log(), "e"), 6);
 }
 
 #[test]
 fn eight_processes_write_at_once_and_every_event_is_there_once() {
     let dir = Dir::new();
-    let mut collector = Collector::start(&dir, &["--http", "off"]);
+    let collector = Serving::start_alone(&dir);
     let parts: Vec<_> = (0..8)
         .map(|part| {
             let path = dir.path().join(format!("part{part}"));
@@ -246,8 +245,7 @@ fn eight_processes_write_at_once_and_every_event_is_there_once() {
     for mut part in parts {
         assert!(part.wait().expect("wait").success());
     }
-    collector.signal("-TERM");
-    assert_eq!(collector.wait(), Some(0));
+    collector.terminate();
     let stored = records(&dir.log());
     let mut names: Vec<_> = stored
         .iter()

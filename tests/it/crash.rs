@@ -7,9 +7,8 @@ use std::time::Duration;
 use auditctl::audit::{AuditLog, Durability, Event, OpenError, Options};
 use auditctl::collector::client::{Answer, Client};
 
-use crate::support::{
-    Collector, Dir, all_lines, count, open, options, records, root_agrees, types,
-};
+use crate::serving::Serving;
+use crate::support::{Dir, all_lines, count, open, options, records, root_agrees, types};
 
 /// Rounds of kill -9; `CRASH_ROUNDS` sets another number.
 const ROUNDS: u32 = 200;
@@ -35,7 +34,7 @@ fn p1_an_acknowledged_event_survives_kill_nine_at_any_moment() {
         .expect("settings");
         let acknowledged: Mutex<HashMap<String, u64>> = Mutex::default();
         for round in first..(first + ROUNDS_A_LOG).min(rounds) {
-            let collector = Collector::start(&dir, &["--http", "off"]);
+            let collector = Serving::start_alone(&dir);
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let delay = Duration::from_millis(1 + (random >> 33) % 40);
             std::thread::scope(|scope| {
@@ -249,7 +248,7 @@ fn p3_what_an_interval_writer_lost_to_a_crash_is_a_gap_record() {
         "durability = \"interval\"\nwrite_flush_interval = \"30s\"\nwrite_buffer_size = 500\n",
     )
     .expect("settings");
-    let collector = Collector::start(&dir, &["--http", "off"]);
+    let collector = Serving::start_alone(&dir);
     let mut client = Client::connect(&dir.log().join("audit.sock")).expect("connected");
     let lines = vec![&b"{\"event_type\":\"e\"}"[..]; 40];
     let answers = client.send(&lines).expect("answers");

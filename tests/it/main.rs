@@ -2,10 +2,15 @@
 
 mod architecture;
 mod cli;
-mod collector;
 mod crash;
 mod documents;
 mod engine;
 mod faults;
 mod health_cli;
+mod power_loss;
+mod record_cli;
+mod serve;
+mod serve_http;
+mod serve_peers;
+mod serving;
 mod support;

@@ -21,6 +21,11 @@ impl Dir {
         self.0.path().join("logs")
     }
 
+    /// Left behind, to be looked at.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.0.keep()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
@@ -96,9 +101,9 @@ pub(crate) fn count(log_dir: &Path, event_type: &str) -> usize {
     types(log_dir).iter().filter(|found| *found == event_type).count()
 }
 
-/// Waits until something is so; fails after ten seconds.
+/// Waits until something is so; fails after half a minute.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(30);
     while !is_so() {
         assert!(Instant::now() < until, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -143,70 +148,4 @@ pub(crate) fn run(dir: &Dir, args: &[&str]) -> (i32, String, String) {
         String::from_utf8(output.stdout).expect("utf-8"),
         String::from_utf8(output.stderr).expect("utf-8"),
     )
-}
-
-/// A collector process; killed when the test ends.
-pub(crate) struct Collector {
-    child: std::process::Child,
-    pub(crate) http: Option<std::net::SocketAddr>,
-    _stderr: std::io::BufReader<std::process::ChildStderr>,
-}
-
-impl Collector {
-    /// Starts `serve` with these arguments and waits until it takes events.
-    pub(crate) fn start(dir: &Dir, args: &[&str]) -> Self {
-        use std::io::BufRead;
-        // Waited for in `wait`, `kill_nine` or `drop`.
-        #[allow(clippy::zombie_processes)]
-        let mut child = auditctl(dir, &["serve"])
-            .args(args)
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .expect("serve starts");
-        let mut stderr = std::io::BufReader::new(child.stderr.take().expect("piped"));
-        let mut said = String::new();
-        loop {
-            let mut line = String::new();
-            let read = stderr.read_line(&mut line).expect("stderr");
-            assert!(read > 0, "serve ended before it was ready: {said}");
-            if line.contains("ready:") {
-                let http = line.split("http://").nth(1).map(|rest| {
-                    let address = rest.split_whitespace().next().expect("address");
-                    address.parse().expect("address")
-                });
-                return Self { child, http, _stderr: stderr };
-            }
-            said.push_str(&line);
-        }
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args([name, &pid]).status().expect("kill");
-        assert!(status.success());
-    }
-
-    /// Waits for its end; the exit code.
-    pub(crate) fn wait(&mut self) -> Option<i32> {
-        self.child.wait().expect("wait").code()
-    }
-
-    pub(crate) fn kill_nine(mut self) {
-        self.child.kill().expect("kill");
-        self.child.wait().expect("wait");
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        // Already gone in most tests.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -9,7 +9,8 @@ use super::{Lost, OpenError, Opening, Scanned, Torn, copy_to_new, io_error};
 use crate::fsio::{FsFile, OpenMode};
 
 impl Opening<'_> {
-    /// Temporary files, and plain segments whose compressed form the manifest names.
+    /// Temporary files, plain segments whose compressed form the manifest names,
+    /// and segments that retention had removed from it.
     pub(super) fn clear_leftovers(&self, manifest: &Manifest) {
         for name in self.names {
             let ours = name.starts_with("audit.") || name.starts_with("security_events.log");
@@ -17,7 +18,9 @@ impl Opening<'_> {
                 segment.is_compressed() && *name == sealed_name(segment.first_seq, false)
                     || !segment.is_compressed() && *name == sealed_name(segment.first_seq, true)
             });
-            if ours && name.contains(".tmp-") || replaced {
+            let pruned = parse_sealed_name(name)
+                .is_some_and(|sealed| sealed.first_seq < manifest.pruned.end());
+            if ours && name.contains(".tmp-") || replaced || pruned {
                 // Failing costs space only; the next opening tries again.
                 let _ = self.fs.remove(&self.paths.dir.join(name));
             }

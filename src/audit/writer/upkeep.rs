@@ -140,8 +140,8 @@ impl Writer {
     }
 
     /// Whether the name still leads to the file that is written, and whether it
-    /// has the length that was written.
-    fn check_file(&mut self) -> Result<(), Failure> {
+    /// has the length that was written; what is not so is repaired and recorded.
+    pub(super) fn check_file(&mut self) -> Result<(), Failure> {
         let shared = self.shared.clone();
         let (fs, path) = (&*shared.options.fs, shared.paths.active());
         let open = self.active.file.meta().map_err(failure(Activity::Checking))?;

@@ -1,7 +1,8 @@
 //! `serve`: the collector.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use clap::Args;
 
@@ -13,7 +14,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::open;
 use crate::clock::SystemClock;
 use crate::collector::{self, CollectorError, CollectorOptions, HealthFormat, Reloaded, Stopped};
-use crate::config::Settings;
+use crate::config::{Origin, Settings};
 use crate::fsio::OsFs;
 use crate::health::{self, Status};
 use crate::ui;
@@ -51,35 +52,80 @@ impl ServeArgs {
 
 pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     let settings = context.settings(&args.overrides())?;
-    let options = Options {
+    // The log comes after the options were found good.
+    let running =
+        Arc::new(Running { log: OnceLock::new(), settings: Mutex::new(settings.clone()) });
+    let options = collector_options(context, args, &settings, &running);
+    let prepared =
+        collector::prepare(options).map_err(|error| collector_error(&error, &settings))?;
+    let log = AuditLog::open(Options {
         accept_corruption: args.accept_corruption,
         ..open::options(&settings, Mode::Collector)
-    };
-    let log = AuditLog::open(options)?;
-    let options = collector_options(context, args, &settings, &log);
+    })?;
+    running.log.get_or_init(|| log.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| CliError::new("io", Exit::Failed, format!("cannot start: {error}")))?;
-    let outcome = runtime.block_on(collector::run(log.clone(), options));
-    runtime.shutdown_background();
-    if matches!(outcome, Ok(Stopped::Forced)) {
-        // A second signal: now, not cleanly. What was acknowledged is durable.
-        return Ok(Exit::Interrupted as u8);
+    match runtime.block_on(collector::run(log.clone(), prepared)) {
+        Ok(Stopped::Drained) => {
+            context.printer.note("auditctl: stopped");
+            Ok(0)
+        }
+        Ok(Stopped::Forced) => {
+            context.printer.error("auditctl: ended at once; the log was not closed");
+            // Returning would close the log, and closing may be what hangs.
+            std::process::exit(i32::from(Exit::Interrupted as u8));
+        }
+        Err(error) => {
+            runtime.shutdown_background();
+            log.close()?;
+            Err(collector_error(&error, &settings))
+        }
     }
-    let closed = log.close();
-    outcome.map_err(|error| start_error(&error, &settings))?;
-    closed?;
-    context.printer.note("auditctl: stopped");
-    Ok(0)
 }
 
-fn start_error(error: &CollectorError, settings: &Settings) -> CliError {
-    let new = CliError::new("collector", Exit::Failed, error.to_string());
-    match settings.collector.http {
-        Some(address) if error.to_string().contains(&address.to_string()) => {
-            new.hint("choose another address with --http ADDR, or --http off")
+/// What the collector's callbacks need.
+struct Running {
+    log: OnceLock<AuditLog>,
+    settings: Mutex<Settings>,
+}
+
+impl Running {
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn collector_error(error: &CollectorError, settings: &Settings) -> CliError {
+    let (kind, exit) = match error {
+        CollectorError::NeedsToken(_) | CollectorError::Token(_) => ("token", Exit::Usage),
+        CollectorError::SocketPath { .. } | CollectorError::NotASocket { .. } => {
+            ("socket_path", Exit::Usage)
+        }
+        CollectorError::SocketInUse { .. } => ("in_use", Exit::Busy),
+        CollectorError::Http { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+            ("in_use", Exit::Busy)
+        }
+        _ => ("collector", Exit::Failed),
+    };
+    let mut new = CliError::new(kind, exit, error.to_string());
+    match error {
+        CollectorError::NotASocket { path } | CollectorError::SocketInUse { path } => {
+            new.path = Some(path.clone());
+            new.hint("choose another one with --socket PATH")
+        }
+        CollectorError::SocketPath { path, .. } => {
+            new.path = Some(path.clone());
+            new.hint("choose a shorter one, such as --socket /run/auditctl/audit.sock")
+        }
+        CollectorError::Http { address, .. } => {
+            let asked = match settings.origin("collector.http") {
+                Origin::Default => format!("{address} is the default"),
+                origin => format!("{address} was asked for by {origin}"),
+            };
+            new.hint(format!("{asked}; choose another address with --http ADDR, or --http off"))
         }
         _ => new,
     }
@@ -89,13 +135,12 @@ fn collector_options(
     context: &Context,
     args: &ServeArgs,
     settings: &Settings,
-    log: &AuditLog,
+    running: &Arc<Running>,
 ) -> CollectorOptions {
     let collector = settings.collector.clone();
     let printer = context.printer;
     let log_dir = settings.log_dir.clone();
-    let current = Arc::new(Mutex::new(settings.clone()));
-    let for_health = Arc::clone(&current);
+    let for_health = Arc::clone(running);
     CollectorOptions {
         socket: settings.socket_path(),
         http: collector.http,
@@ -109,10 +154,10 @@ fn collector_options(
         idle_timeout: collector.idle_timeout,
         max_body: collector.max_body.0,
         health: Arc::new(move |format| {
-            let settings = for_health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let settings = for_health.settings().clone();
             render_health(&settings, format)
         }),
-        reload: reloader(context, args, current, log.clone()),
+        reload: reloader(context, args, Arc::clone(running)),
         ready: Box::new(move |ready| {
             let http = ready.http.map_or("off".to_owned(), |address| format!("http://{address}"));
             printer.error(&format!(
@@ -130,14 +175,13 @@ fn collector_options(
 fn reloader(
     context: &Context,
     args: &ServeArgs,
-    current: Arc<Mutex<Settings>>,
-    log: AuditLog,
+    running: Arc<Running>,
 ) -> Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync> {
     let load = context.loader(args.overrides());
     let printer = context.printer;
     Arc::new(move || {
         let new = load().map_err(|error| error.message)?;
-        let mut old = current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut old = running.settings();
         let changed = new.changes_from(&old);
         let mut applied = Vec::new();
         for key in changed {
@@ -152,7 +196,9 @@ fn reloader(
             }
         }
         printer.error(&format!("auditctl: settings read again, {} changed", applied.len()));
-        log.reload(Tunables { rate_limit: Some(open::rate_limit(&new)), changes: applied });
+        if let Some(log) = running.log.get() {
+            log.reload(Tunables { rate_limit: Some(open::rate_limit(&new)), changes: applied });
+        }
         let reloaded = Reloaded {
             allowed_uids: new.collector.allowed_uids.clone(),
             allowed_gids: new.collector.allowed_gids.clone(),

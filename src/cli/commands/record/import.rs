@@ -156,6 +156,11 @@ struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
+    /// Whether the next line is there without waiting for it.
+    fn has_whole_line(&self) -> bool {
+        memchr::memchr(b'\n', self.input.buffer()).is_some()
+    }
+
     /// The next line that is not blank; `None` at the end. A line too long is
     /// passed over and told as such, without being held in memory.
     fn next(&mut self) -> std::io::Result<Option<NumberedLine>> {
@@ -199,7 +204,12 @@ fn import<R: Read>(
         let mut window = Vec::new();
         let mut bytes = 0;
         let mut bad = None;
-        while window.len() < WINDOW_EVENTS && bytes < WINDOW_BYTES {
+        // What has come is sent before more is waited for: the input may be a
+        // service that says something now and then.
+        while window.len() < WINDOW_EVENTS
+            && bytes < WINDOW_BYTES
+            && (window.is_empty() || lines.has_whole_line())
+        {
             let next = lines.next().map_err(|error| {
                 CliError::new("io", Exit::Failed, format!("the input cannot be read: {error}"))
             })?;

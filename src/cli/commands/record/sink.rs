@@ -95,7 +95,7 @@ impl Direct {
             match self.log.try_submit(&mut batch) {
                 Ok(taken) => {
                     seqs.extend(taken.first_seq..taken.first_seq + taken.count as u64);
-                    self.log.request_durable(taken.first_seq + taken.count as u64);
+                    self.log.request_ack(taken.first_seq + taken.count as u64);
                     if taken.count == 0 {
                         let _ =
                             self.log.wait_progress(self.log.acked_seq(), Duration::from_millis(50));

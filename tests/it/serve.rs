@@ -1,0 +1,350 @@
+//! `serve` as a process: its start, its socket's protocol, signals, its end.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::serving::Serving;
+use crate::support::{Dir, auditctl, count, eventually, open, options, records, types};
+
+const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
+/// Many events of one source.
+const UNLIMITED: &str = "[rate_limit]\nenabled = false\n";
+
+/// Exit code and stderr of a `serve` that does not start.
+fn refused(dir: &Dir, args: &[&str]) -> (i32, String) {
+    let mut all = vec!["serve"];
+    all.extend(args);
+    let output = auditctl(dir, &all).output().expect("serve");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    (output.status.code().expect("a code"), stderr)
+}
+
+#[test]
+fn answers_come_in_the_order_of_the_requests() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, UNLIMITED);
+    let mut peer = collector.connect();
+    let mut sender = peer.stream().try_clone().expect("clone");
+    let sending = std::thread::spawn(move || {
+        use std::io::Write;
+        for n in 0..3_000 {
+            let line = match n % 10 {
+                7 => "{}\n".to_owned(),
+                8 => "{\"status\":{}}\n".to_owned(),
+                _ => format!("{{\"event_type\":\"n{n}\"}}\n"),
+            };
+            sender.write_all(line.as_bytes()).expect("sent");
+        }
+    });
+    let mut last_seq = 0;
+    for n in 0..3_000 {
+        let answer = peer.answer().expect("an answer");
+        match n % 10 {
+            7 => assert_eq!(answer["error"]["kind"], "invalid"),
+            8 => assert!(answer["ok"]["status"]["next_seq"].is_u64(), "{answer}"),
+            _ => {
+                let seq = answer["ok"]["seq"].as_u64().expect("seq");
+                assert!(seq > last_seq, "{seq} after {last_seq}");
+                last_seq = seq;
+            }
+        }
+    }
+    sending.join().expect("sender");
+    let stored = records(&dir.log());
+    let stored: Vec<_> =
+        stored.iter().filter_map(|(_, r)| r["event_type"].as_str()?.strip_prefix('n')).collect();
+    let sent: Vec<_> =
+        (0..3_000).filter(|n| !matches!(n % 10, 7 | 8)).map(|n| n.to_string()).collect();
+    assert_eq!(stored, sent, "recorded in the order sent");
+}
+
+#[test]
+fn a_record_says_who_sent_it_as_the_kernel_attests() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    let seq = collector.connect().ask(EVENT)["ok"]["seq"].as_u64().expect("seq");
+    let (_, record) = records(&dir.log()).swap_remove(seq as usize);
+    let origin = json!({
+        "via": "socket",
+        "uid": rustix::process::getuid().as_raw(),
+        "pid": std::process::id(),
+    });
+    assert_eq!(record["origin"], origin);
+}
+
+#[test]
+fn a_session_is_lenient_or_an_import_from_the_next_line_on() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "[rate_limit]\nper_second = 1\nburst = 1\n");
+    let mut peer = collector.connect();
+    let odd = r#"{"event_type":"login","shoe_size":44}"#;
+    assert_eq!(peer.ask(odd)["error"]["kind"], "invalid");
+    let ask = r#"{"session":{"import":true,"lenient":true}}"#;
+    assert_eq!(peer.ask(ask)["ok"]["session"], json!({ "import": true, "lenient": true }));
+    let mut last = 0;
+    for _ in 0..20 {
+        last = peer.ask(odd)["ok"]["seq"].as_u64().expect("not limited");
+    }
+    let (_, record) = records(&dir.log()).swap_remove(last as usize);
+    assert_eq!(record["details"]["shoe_size"], 44);
+    assert_eq!(record["origin"]["import"], true);
+    assert_eq!(peer.ask(r#"{"query":{"actor":"alice"}}"#)["error"]["kind"], "unsupported");
+    assert!(peer.ask(r#"{"session":{"imports":true}}"#)["error"]["kind"].is_string());
+}
+
+#[test]
+fn a_source_over_its_rate_is_told_when_to_come_again() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "[rate_limit]\nper_second = 2\nburst = 1\n");
+    let mut peer = collector.connect();
+    assert!(peer.ask(EVENT)["ok"]["seq"].is_u64());
+    let refusal = &peer.ask(EVENT)["error"];
+    assert_eq!(refusal["kind"], "rate_limited");
+    let wait = refusal["retry_after_ms"].as_u64().expect("when");
+    assert!((1..=500).contains(&wait), "{wait}");
+    std::thread::sleep(std::time::Duration::from_millis(wait));
+    assert!(peer.ask(EVENT)["ok"]["seq"].is_u64(), "after waiting as told");
+}
+
+#[test]
+fn a_last_line_without_its_end_counts_if_it_is_whole() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    for (text, ok) in [(EVENT, true), (&EVENT[..20], false)] {
+        let mut peer = collector.connect();
+        peer.send(text);
+        peer.stream().shutdown(std::net::Shutdown::Write).expect("half closed");
+        let answers = peer.rest();
+        assert_eq!(answers.len(), 1);
+        assert_eq!(answers[0]["ok"]["seq"].is_u64(), ok, "{text}: {answers:?}");
+    }
+}
+
+#[test]
+fn interval_durability_acknowledges_before_the_disk_does() {
+    let dir = Dir::new();
+    let settings = "durability = \"interval\"\nwrite_flush_interval = \"60s\"\n\
+                    write_queue_capacity = 200000\nwrite_buffer_size = 100000\n";
+    let collector = Serving::start(&dir, settings);
+    let mut peer = collector.connect();
+    let before = peer.ask(r#"{"status":{}}"#)["ok"]["status"]["durable_seq"].clone();
+    for _ in 0..50 {
+        assert!(peer.ask(EVENT)["ok"]["seq"].is_u64());
+    }
+    let after = peer.ask(r#"{"status":{}}"#)["ok"]["status"]["durable_seq"].clone();
+    assert_eq!(before, after, "an acknowledgement asks for no sync");
+}
+
+#[test]
+fn sigterm_answers_what_was_read_closes_the_log_and_removes_the_socket() {
+    let dir = Dir::new();
+    let mut collector = Serving::start(&dir, UNLIMITED);
+    let mut peer = collector.connect();
+    peer.send(&format!("{EVENT}\n").repeat(500));
+    assert!(peer.answer().is_some());
+    collector.signal(Signal::TERM);
+    let answered = 1 + peer.rest().iter().filter(|a| a["ok"]["seq"].is_u64()).count();
+    assert_eq!(collector.wait().code(), Some(0), "{}", collector.stderr());
+    assert!(!collector.socket.exists());
+    let types = types(&dir.log());
+    assert_eq!(types.last().map(String::as_str), Some("audit.closed"));
+    assert_eq!(types.iter().filter(|t| *t == "login").count(), answered);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let dir = Dir::new();
+    let mut collector = Serving::start(&dir, UNLIMITED);
+    // A peer that does not read its answers keeps the first from ending it.
+    let mut peer = collector.connect();
+    peer.stream().set_nonblocking(true).expect("nonblocking");
+    let lines = "{\"status\":{}}\n".repeat(1_000);
+    eventually("the peer's answers pile up", || {
+        use std::io::Write;
+        let written = peer.stream().write(lines.as_bytes());
+        written.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    });
+    collector.signal(Signal::TERM);
+    eventually("it no longer accepts", || {
+        std::os::unix::net::UnixStream::connect(&collector.socket).is_err()
+    });
+    let begun = std::time::Instant::now();
+    collector.signal(Signal::TERM);
+    assert_eq!(collector.wait().code(), Some(130));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "without waiting for the peer");
+    assert_ne!(types(&dir.log()).last().map(String::as_str), Some("audit.closed"));
+}
+
+#[test]
+fn sighup_takes_over_what_may_change_and_names_the_rest() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "[rate_limit]\nper_second = 1\nburst = 1\n");
+    let mut peer = collector.connect();
+    peer.ask(EVENT);
+    assert_eq!(peer.ask(EVENT)["error"]["kind"], "rate_limited");
+    let settings = dir.path().join("auditctl.toml");
+    std::fs::write(&settings, "[rate_limit]\nenabled = \"maybe\"\n").expect("write");
+    collector.signal(Signal::HUP);
+    eventually("the mistake is said", || collector.stderr().contains("rate_limit.enabled"));
+    assert_eq!(peer.ask(EVENT)["error"]["kind"], "rate_limited", "the old settings stay");
+    std::fs::write(&settings, "durability = \"interval\"\n[rate_limit]\nenabled = false\n")
+        .expect("write");
+    collector.signal(Signal::HUP);
+    eventually("the limit is gone", || peer.ask(EVENT)["ok"]["seq"].is_u64());
+    eventually("it is recorded", || count(&dir.log(), "audit.config_changed") == 1);
+    assert!(collector.stderr().contains("durability"), "{}", collector.stderr());
+}
+
+#[test]
+fn sighup_never_takes_the_token_away_from_an_address_that_others_reach() {
+    let dir = Dir::new();
+    token(&dir, "0123456789abcdef-first");
+    let settings = "[collector]\ntoken_file = \"token\"\n";
+    let collector = Serving::start_with(&dir, settings, &["--http", "0.0.0.0:0"], &[]);
+    let get = |token: &str| {
+        collector.get("/v1/checkpoint", &format!("authorization: Bearer {token}\r\n")).0
+    };
+    assert_eq!(get("0123456789abcdef-first"), 200);
+    std::fs::write(dir.path().join("auditctl.toml"), "").expect("write");
+    let before = collector.stderr().len();
+    collector.signal(Signal::HUP);
+    eventually("it is refused", || collector.stderr()[before..].contains("token"));
+    assert_eq!(get("none"), 401);
+    assert_eq!(get("0123456789abcdef-first"), 200, "the old one stays");
+    std::fs::write(dir.path().join("auditctl.toml"), settings).expect("write");
+    token(&dir, "0123456789abcdef-second");
+    collector.signal(Signal::HUP);
+    eventually("the new token counts", || get("0123456789abcdef-second") == 200);
+    assert_eq!(get("0123456789abcdef-first"), 401);
+}
+
+fn token(dir: &Dir, token: &str) {
+    let path = dir.path().join("token");
+    std::fs::write(&path, format!("{token}\n")).expect("write");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mode");
+}
+
+#[test]
+fn systemd_is_told_of_the_start_the_writers_life_and_the_end() {
+    let dir = Dir::new();
+    let path = dir.path().join("notify.sock");
+    let notify = UnixDatagram::bind(&path).expect("bind");
+    notify.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("timeout");
+    let env = [("NOTIFY_SOCKET", path.to_str().expect("utf-8")), ("WATCHDOG_USEC", "600000")];
+    let mut collector = Serving::start_with(&dir, "", &[], &env);
+    let next = |wanted: &str| loop {
+        let mut buffer = [0; 4096];
+        let count = notify.recv(&mut buffer).expect(wanted);
+        if std::str::from_utf8(&buffer[..count]).expect("text").contains(wanted) {
+            return;
+        }
+    };
+    next("READY=1");
+    next("WATCHDOG=1");
+    next("WATCHDOG=1");
+    collector.signal(Signal::TERM);
+    next("STOPPING=1");
+    assert_eq!(collector.wait().code(), Some(0));
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_never_removed() {
+    let dir = Dir::new();
+    let path = dir.path().join("notes.txt");
+    std::fs::write(&path, "mine").expect("write");
+    let (code, stderr) = refused(&dir, &["--http", "off", "--socket", "notes.txt"]);
+    assert_eq!(std::fs::read_to_string(&path).expect("still there"), "mine");
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("notes.txt") && stderr.contains("no socket"), "{stderr}");
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let dir = Dir::new();
+    let path = dir.path().join("a.sock");
+    drop(UnixListener::bind(&path).expect("stale"));
+    let collector = Serving::start_with(&dir, "", &["--socket", "a.sock"], &[]);
+    assert!(collector.connect().ask(EVENT)["ok"]["seq"].is_u64());
+    let mode = std::fs::metadata(&path).expect("meta").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let other = ["--http", "off", "--socket", "a.sock", "--log-dir", "other"];
+    let (code, stderr) = refused(&dir, &other);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(collector.connect().ask(EVENT)["ok"]["seq"].is_u64(), "the first is unharmed");
+}
+
+#[test]
+fn the_socket_of_a_successor_is_left_alone() {
+    let dir = Dir::new();
+    let mut collector = Serving::start(&dir, "");
+    std::fs::remove_file(&collector.socket).expect("removed by somebody");
+    let _successor = UnixListener::bind(&collector.socket).expect("bound by another");
+    collector.signal(Signal::TERM);
+    assert_eq!(collector.wait().code(), Some(0));
+    assert!(collector.socket.exists(), "it belongs to another");
+}
+
+#[test]
+fn what_cannot_work_is_refused_before_the_log_is_touched() {
+    let dir = Dir::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("address").to_string();
+    let long = format!("/tmp/{}/audit.sock", "x".repeat(100));
+    for (args, code, says) in [
+        (&["--http", "0.0.0.0:0"][..], 2, "token"),
+        (&["--http", "off", "--socket", &long], 2, "107"),
+        (&["--http", &address], 4, "--http"),
+    ] {
+        let (found, stderr) = refused(&dir, args);
+        assert_eq!(found, code, "{args:?}: {stderr}");
+        assert!(stderr.contains(says), "{args:?}: {stderr}");
+        assert!(!dir.log().join("audit.log").exists(), "{args:?}: no log was made");
+    }
+}
+
+#[test]
+fn a_log_that_another_process_has_is_refused() {
+    let dir = Dir::new();
+    let log = open(options(&dir));
+    let (code, stderr) = refused(&dir, &["--http", "off"]);
+    assert_eq!(code, 4, "{stderr}");
+    log.close().expect("close");
+}
+
+#[test]
+fn others_may_write_only_when_allowed() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: needs root, to become another user");
+        return;
+    }
+    let dir = Dir::new();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("mode");
+    let allowed = "[collector]\nallowed_uids = [65534]\n";
+    let collector = Serving::start_with(&dir, allowed, &["--socket", "a.sock"], &[]);
+    let record = |collector: &Serving| {
+        use std::os::unix::process::CommandExt;
+        let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
+                      s.sendall(b'{\"event_type\":\"x\"}\\n')\nprint(s.recv(4096).decode())";
+        let output = std::process::Command::new("/usr/bin/python3")
+            .args(["-c", script])
+            .arg(&collector.socket)
+            .current_dir("/")
+            .uid(65534)
+            .gid(65534)
+            .stdin(Stdio::null())
+            .output()
+            .expect("python3");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert!(record(&collector).contains("\"seq\""));
+    std::fs::write(dir.path().join("auditctl.toml"), "").expect("write");
+    collector.signal(Signal::HUP);
+    eventually("that user is shut out", || !record(&collector).contains("\"seq\""));
+    // By the mode of the socket, and by its credentials where it could connect.
+    std::fs::set_permissions(&collector.socket, PermissionsExt::from_mode(0o666)).expect("mode");
+    assert!(record(&collector).contains("forbidden"));
+}

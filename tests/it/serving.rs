@@ -1,0 +1,201 @@
+//! A collector process for the tests of `serve` and `record`, and a peer of its
+//! socket.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::{Dir, auditctl, eventually};
+
+/// A running `auditctl serve` with its log in `logs`; killed when dropped.
+pub(crate) struct Serving {
+    child: Child,
+    pub(crate) socket: PathBuf,
+    pub(crate) http: SocketAddr,
+    stderr: Arc<Mutex<String>>,
+}
+
+impl Serving {
+    /// With these settings in `auditctl.toml`; returns once it takes events.
+    pub(crate) fn start(dir: &Dir, settings: &str) -> Self {
+        Self::start_with(dir, settings, &[], &[])
+    }
+
+    pub(crate) fn start_with(
+        dir: &Dir,
+        settings: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
+        std::fs::write(dir.path().join("auditctl.toml"), settings).expect("settings");
+        Self::spawn(dir, args, env)
+    }
+
+    fn spawn(dir: &Dir, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut all = vec!["serve"];
+        if !args.contains(&"--http") {
+            all.extend(["--http", "127.0.0.1:0"]);
+        }
+        all.extend(args);
+        let mut command = auditctl(dir, &all);
+        command.envs(env.iter().copied()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("serve starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped"));
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let ready = loop {
+            let mut line = String::new();
+            if lines.read_line(&mut line).expect("stderr") == 0 {
+                panic!("serve ended: {}", stderr.lock().unwrap());
+            }
+            stderr.lock().unwrap().push_str(&line);
+            if line.contains("ready:") {
+                break line;
+            }
+        };
+        let more = Arc::clone(&stderr);
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+                more.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        let after = |mark: &str| {
+            let rest = ready.split_once(mark).expect(&ready).1;
+            rest.split([',', ' ', '\n']).next().expect("a word").to_owned()
+        };
+        let socket = dir.path().join(after("socket "));
+        let http = ready.contains("http://").then(|| after("http://").parse().expect("address"));
+        let http = http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Self { child, socket, http, stderr }
+    }
+
+    pub(crate) fn connect(&self) -> Peer {
+        let stream = UnixStream::connect(&self.socket).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        Peer { input: BufReader::new(stream) }
+    }
+
+    /// Beside settings that the test has written itself.
+    pub(crate) fn start_alone(dir: &Dir) -> Self {
+        Self::spawn(dir, &["--http", "off"], &[])
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// As the kernel's out-of-memory killer would.
+    pub(crate) fn kill_nine(mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// Ends it as an init system does; it must end well.
+    pub(crate) fn terminate(mut self) {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert!(status.success(), "{status}: {}", self.stderr());
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("signal");
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut ended = None;
+        eventually("the collector ends", || {
+            ended = self.child.try_wait().expect("wait");
+            ended.is_some()
+        });
+        ended.expect("it has ended")
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Sends a whole request and reads the response: status, headers, body.
+    pub(crate) fn http(&self, request: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.http).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        stream.write_all(request.as_bytes()).expect("request");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("response");
+        let (head, body) = response.split_once("\r\n\r\n").expect(&response);
+        let status = head.split(' ').nth(1).expect(head).parse().expect("status");
+        (status, head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    pub(crate) fn get(&self, path: &str, headers: &str) -> (u16, String, String) {
+        self.http(&format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"
+        ))
+    }
+
+    pub(crate) fn post(
+        &self,
+        content_type: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, String, Value) {
+        let (status, head, text) = self.http(&format!(
+            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: {content_type}\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        ));
+        (status, head, serde_json::from_str(&text).expect(&text))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A peer of the collector's socket.
+pub(crate) struct Peer {
+    input: BufReader<UnixStream>,
+}
+
+impl Peer {
+    pub(crate) fn stream(&mut self) -> &mut UnixStream {
+        self.input.get_mut()
+    }
+
+    pub(crate) fn send(&mut self, text: &str) {
+        self.stream().write_all(text.as_bytes()).expect("sent");
+    }
+
+    /// The next answer; `None` when the collector has hung up.
+    pub(crate) fn answer(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.input.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_str(&line).expect(&line)),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
+
+    pub(crate) fn ask(&mut self, line: &str) -> Value {
+        self.send(&format!("{line}\n"));
+        self.answer().expect("an answer")
+    }
+
+    /// The answers until the collector hangs up.
+    pub(crate) fn rest(&mut self) -> Vec<Value> {
+        std::iter::from_fn(|| self.answer()).collect()
+    }
+}
