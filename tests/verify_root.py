@@ -3,16 +3,27 @@
 
 usage: verify_root.py LOG_DIR      needs nothing but Python 3
 
-An independent check of the tree (RFC 6962); it checks no signature, and works on a
-whole log only: not where retention has pruned segments.
+An independent check of the tree (RFC 6962); it checks no signature. Of records that
+retention has removed, audit.manifest.json holds the hashes.
 """
 import base64
 import gzip
 import hashlib
 import itertools
+import json
 import os
 import re
 import sys
+
+
+def pruned(directory):
+    """Roots of the perfect subtrees over removed records, and how many those are."""
+    try:
+        with open(os.path.join(directory, "audit.manifest.json"), encoding="utf-8") as file:
+            removed = json.load(file)["pruned"]
+    except FileNotFoundError:
+        return [], 0
+    return [bytes.fromhex(text) for text in removed["hashes"]], removed["end"]
 
 
 def lines(directory):
@@ -30,8 +41,8 @@ def main(directory):
     with open(os.path.join(directory, "audit.checkpoint"), encoding="utf-8") as file:
         size, root = file.read().split("\n")[1:3]
     size, root = int(size), base64.b64decode(root)
-    edge, count = [], 0  # roots of the perfect subtrees on the right edge
-    for line in itertools.islice(lines(directory), size):
+    edge, count = pruned(directory)  # roots of the perfect subtrees on the right edge
+    for line in itertools.islice(lines(directory), size - count):
         edge.append(hashlib.sha256(b"\0" + line).digest())
         count += 1
         for _ in range((count & -count).bit_length() - 1):

@@ -483,12 +483,13 @@ fn build(
     );
     let checkpoint = opened.checkpoint.take().unwrap_or_default();
     let (keeper, start) = Keeper::new(opened.manifest.clone(), checkpoint);
+    let progress = Arc::new(ProgressCell::new(next_seq));
     let shared = Shared {
         options: Arc::clone(options),
         paths: paths.clone(),
         page: Arc::clone(page),
         queue: Arc::clone(&queue),
-        progress: Arc::new(ProgressCell::new(next_seq)),
+        progress: Arc::clone(&progress),
         limiter: Arc::new(RateLimiter::new(options.rate_limit)),
         security: security.clone(),
         keeper,

@@ -1,9 +1,15 @@
 //! The engine as a library: recording, sealing, reopening.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use auditctl::audit::status::{StatusSnapshot, Word};
 use auditctl::audit::{AuditLog, Durability, Event, OpenError, Options, RecordError};
+
+use auditctl::clock::ManualClock;
+use auditctl::fsio::OsFs;
+use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 
 use crate::support::{
     Dir, all_lines, count, eventually, open, options, records, root_agrees, types,
@@ -180,4 +186,95 @@ fn files_are_for_their_owner_alone() {
         let mode = entry.metadata().expect("metadata").mode() & 0o777;
         assert_eq!(mode, 0o600, "{:?}", entry.file_name());
     }
+}
+
+/// A log with sealed segments that a clock says are a hundred days old.
+fn aged(dir: &Dir) -> (Arc<ManualClock>, usize) {
+    let clock = Arc::new(ManualClock::new("2026-02-04T21:09:40Z".parse().expect("a time")));
+    let log = open(Options { clock: clock.clone(), ..small(dir) });
+    for n in 0..400 {
+        log.record(Event::new("old").actor(format!("{n}")))
+            .expect("accepted")
+            .wait()
+            .expect("durable");
+    }
+    log.close().expect("closed");
+    let sealed = log.manifest().segments.len();
+    assert!(sealed >= 3, "{sealed}");
+    clock.advance(Duration::from_secs(100 * 24 * 3600));
+    (clock, sealed)
+}
+
+fn small(dir: &Dir) -> Options {
+    Options {
+        max_segment_size: 16 * 1024,
+        overflow_timeout: Duration::from_secs(20),
+        ..options(dir)
+    }
+}
+
+#[test]
+fn retention_removes_old_sealed_segments_and_says_so_and_the_rest_stays_provable() {
+    let dir = Dir::new();
+    let (clock, sealed) = aged(&dir);
+    let whole = records(&dir.log());
+    let log = open(Options { clock: clock.clone(), ..small(&dir) });
+    eventually("they are removed", || log.manifest().segments.is_empty());
+    let pruned_to = log.manifest().pruned.end();
+    eventually("their files are gone", || {
+        !std::fs::read_dir(dir.log()).expect("list").any(|entry| {
+            let name = entry.expect("entry").file_name();
+            auditctl::audit::options::parse_sealed_name(&name.to_string_lossy()).is_some()
+        })
+    });
+    log.record(Event::new("new")).expect("accepted").wait().expect("durable");
+    log.close().expect("closed");
+    root_agrees(&dir.log());
+    let stored = records(&dir.log());
+    assert_eq!(stored[0].0, pruned_to, "what was removed is what the manifest says");
+    assert_eq!(stored[0].1, whole[pruned_to as usize].1, "the rest is as it was");
+    let said: Vec<_> = stored.iter().filter(|(_, r)| r["event_type"] == "audit.pruned").collect();
+    assert_eq!(said.len(), sealed);
+    let total: u64 =
+        said.iter().map(|(_, r)| r["details"]["records"].as_u64().expect("records")).sum();
+    assert_eq!(total, pruned_to);
+
+    let again = open(Options { clock, ..small(&dir) });
+    again.record(Event::new("newer")).expect("accepted").wait().expect("durable");
+    again.close().expect("closed");
+    root_agrees(&dir.log());
+}
+
+#[test]
+fn retention_of_zero_days_removes_nothing() {
+    let dir = Dir::new();
+    let (clock, sealed) = aged(&dir);
+    let log = open(Options { clock, retention: None, ..small(&dir) });
+    log.record(Event::new("new")).expect("accepted").wait().expect("durable");
+    log.close().expect("closed");
+    assert!(log.manifest().segments.len() >= sealed);
+    assert_eq!(count(&dir.log(), "old"), 400);
+}
+
+#[test]
+fn a_removal_by_retention_that_a_crash_cut_short_is_completed_by_the_next_opening() {
+    let dir = Dir::new();
+    let (clock, _) = aged(&dir);
+    let fs = FaultFs::new(Arc::new(OsFs));
+    let failing = Options { clock: clock.clone(), fs: Arc::new(fs.clone()), ..small(&dir) };
+    fs.plan(Fault {
+        op: Op::Remove,
+        name_contains: "audit.0000".to_owned(),
+        after: 0,
+        times: u64::MAX,
+        how: How::Errno(5),
+    });
+    let log = open(failing);
+    eventually("the files cannot be removed", || fs.hits() > 0);
+    log.close().expect("closed");
+    let log = open(Options { clock, ..small(&dir) });
+    assert!(log.manifest().segments.is_empty());
+    log.close().expect("closed");
+    assert!(records(&dir.log())[0].0 > 0, "the removed segments are not there again");
+    root_agrees(&dir.log());
 }

@@ -260,9 +260,7 @@ impl Disk {
                         content[start..end].copy_from_slice(&bytes[..end - start]);
                     }
                 }
-                Change::SetLen(file, length)
-                    if *file == number && (is_synced || random.coin()) =>
-                {
+                Change::SetLen(file, length) if *file == number && (is_synced || random.coin()) => {
                     content.resize(*length as usize, 0);
                 }
                 _ => {}
@@ -328,7 +326,8 @@ fn survives_power_loss(durability: Durability, seed: u64) {
         let disk = Disk::after(changes, &mut random);
         let found = Dir::new();
         disk.put_into(&dir.log(), &found.log());
-        let context = format!("{durability:?}, seed {seed}, after {crash} changes: {:?}", changes.last());
+        let context =
+            format!("{durability:?}, seed {seed}, after {crash} changes: {:?}", changes.last());
         let again = Options { durability, ..options(&found) };
         let log = match auditctl::audit::AuditLog::open(again) {
             Ok(log) => log,

@@ -2,7 +2,7 @@
 
 use super::super::manifest::Manifest;
 use super::super::merkle::Range;
-use super::super::options::{Durability, sealed_name};
+use super::super::options::{Durability, parse_sealed_name, sealed_name};
 use super::super::segment::{Active, Layout};
 use super::super::status::Word;
 use super::{Lost, OpenError, Opening, Scanned, Torn, copy_to_new, io_error};
@@ -19,7 +19,7 @@ impl Opening<'_> {
                     || !segment.is_compressed() && *name == sealed_name(segment.first_seq, true)
             });
             let pruned = parse_sealed_name(name)
-                .is_some_and(|sealed| sealed.first_seq < manifest.pruned.end());
+                .is_some_and(|(first_seq, _)| first_seq < manifest.pruned.end());
             if ours && name.contains(".tmp-") || replaced || pruned {
                 // Failing costs space only; the next opening tries again.
                 let _ = self.fs.remove(&self.paths.dir.join(name));
