@@ -32,11 +32,13 @@
 #![deny(unsafe_code)]
 
 pub mod audit;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod collector;
 pub mod config;
 pub mod fsio;
 pub mod health;
+pub mod monitor;
 pub mod ui;
 pub mod units;

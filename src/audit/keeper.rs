@@ -233,12 +233,14 @@ impl Thread {
     }
 
     fn publish(&self) {
-        let (segments, stored, backlog) = self.change(|manifest| {
+        let (segments, stored, raw, backlog) = self.change(|manifest| {
             let backlog = manifest.segments.iter().filter(|s| wants_compression(s)).count();
-            (manifest.segments.len(), manifest.stored_bytes(), backlog)
+            let raw: u64 = manifest.segments.iter().map(|segment| segment.raw_bytes).sum();
+            (manifest.segments.len(), manifest.stored_bytes(), raw, backlog)
         });
         self.keeper.0.stored_bytes.store(stored, Ordering::Relaxed);
         self.work.page.set(Word::Segments, segments as u64);
+        self.work.page.set(Word::SealedRawBytes, raw);
         self.work.page.set(Word::CompressBacklog, backlog as u64);
         let active = self.work.page.get(Word::ActiveBytes);
         self.work.page.set(Word::LogBytes, stored + active);

@@ -195,6 +195,10 @@ words! {
     SecurityRing = 320,
     /// When the damage was noticed: µs since 1970.
     DamageAt = 384,
+    /// Bytes written to the log since it was opened, before compression.
+    BytesWritten = 385,
+    /// Bytes of the sealed segments before compression.
+    SealedRawBytes = 386,
 }
 
 /// Upper bounds of the sync histogram's buckets, in µs.

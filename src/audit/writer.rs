@@ -321,6 +321,7 @@ impl Writer {
         let page = &self.shared.page;
         let (written, bytes) = (self.active.layout.next_seq(), self.active.layout.raw_bytes);
         page.together(|page| page.set(Word::WrittenSeq, written));
+        page.add(Word::BytesWritten, staged.bytes.len() as u64);
         page.set(Word::ActiveBytes, bytes);
         page.set(Word::LogBytes, self.shared.keeper.stored_bytes() + bytes);
     }

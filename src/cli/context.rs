@@ -1,5 +1,6 @@
 //! What every command needs: settings, output, the machine's clock and files.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::exit::{CliError, Exit};
@@ -21,6 +22,8 @@ pub(super) struct Context {
     pub printer: Printer,
     /// Whether stdout holds one JSON document.
     pub json: bool,
+    /// Whether only ASCII can be shown.
+    pub ascii: bool,
     global: Global,
 }
 
@@ -37,7 +40,15 @@ impl Context {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let no_color = set("NO_COLOR") || dumb;
         let printer = Printer::new(global.quiet, global.verbose, choice, no_color);
-        Self { printer, json: global.json, global }
+        Self { printer, json: global.json, ascii: !locale_is_utf8(), global }
+    }
+
+    /// Whether a person can watch and type: stdin and stdout are a terminal that
+    /// can be drawn on.
+    #[must_use]
+    pub(super) fn is_terminal(&self) -> bool {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        !dumb && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
     }
 
     /// The settings from all layers; `overrides` are this command's flags.
@@ -64,6 +75,16 @@ impl Context {
     pub(super) fn print(&self, text: &str) -> Result<(), CliError> {
         self.printer.data(text).map_err(|error| stdout_error(&error))
     }
+}
+
+/// By the first of the variables that POSIX asks, in its order.
+fn locale_is_utf8() -> bool {
+    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let name = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(set);
+    name.and_then(std::env::var_os).is_some_and(|locale| {
+        let locale = locale.to_string_lossy().to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
 }
 
 /// A reader that went away is no error; a full disk is.

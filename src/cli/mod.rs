@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use commands::{completions, demo, health, man, record, serve};
+use commands::{completions, demo, health, man, monitor, record, serve};
 use context::Context;
 use exit::Exit;
 use outcome::Reader;
@@ -78,6 +78,7 @@ enum Command {
     Record(record::RecordArgs),
     Serve(serve::ServeArgs),
     Health(health::HealthArgs),
+    Monitor(monitor::MonitorArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -112,6 +113,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Record(args) => record::run(&context, &args),
         Command::Serve(args) => serve::run(&context, &args),
         Command::Health(args) => health::run(&context, &args),
+        Command::Monitor(args) => monitor::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

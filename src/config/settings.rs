@@ -95,7 +95,8 @@ pub struct RateLimitSettings {
     pub max_sources: usize,
 }
 
-/// `[disk]`: free space that is little; of two thresholds the first met counts.
+/// `[disk]`: free space that is little. The smaller of the two thresholds counts:
+/// the percentage on a small disk, the bytes on a large one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiskSettings {
     /// Warn when less of the disk is free.

@@ -15,7 +15,7 @@ mod report;
 pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
-mod wording;
+pub(crate) mod wording;
 
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
 

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 
 /// `7 s`, `12 min`, `5 h`, `3 days`: rounded down, in a unit that leaves at
 /// least two of it.
-pub(super) fn age(duration: Duration) -> String {
+pub(crate) fn age(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -17,23 +17,23 @@ pub(super) fn age(duration: Duration) -> String {
 }
 
 /// From `then` to `now`; nothing when the clock was set back since.
-pub(super) fn since(then: Timestamp, now: Timestamp) -> Duration {
+pub(crate) fn since(then: Timestamp, now: Timestamp) -> Duration {
     let micros = now.micros().saturating_sub(then.micros());
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
 /// `1 event`, `2 events`.
-pub(super) fn count(number: u64, one: &str) -> String {
+pub(crate) fn count(number: u64, one: &str) -> String {
     format!("{number} {one}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Of 100, with one decimal; `None` of nothing.
-pub(super) fn percent(part: u64, whole: u64) -> Option<f64> {
+pub(crate) fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| (part as f64 / whole as f64 * 1_000.0).round() / 10.0)
 }
 
 /// Seconds with three decimals, for metrics.
-pub(super) fn seconds(duration: Duration) -> f64 {
+pub(crate) fn seconds(duration: Duration) -> f64 {
     duration.as_millis() as f64 / 1_000.0
 }
 

@@ -52,7 +52,7 @@ fn header_details(report: &HealthReport) -> String {
 
 fn check_lines(check: &Check, colour: bool) -> String {
     // Padded before it is coloured: escapes have no width.
-    let word = paint(&format!("{:<8}", check.status.as_str()), style(check.status), colour);
+    let word = paint(&format!("{:<8}", check.status.as_str()), status_style(check.status), colour);
     let mut lines = format!("  {word}  {:<14} {}\n", check.component, escape(&check.message));
     if let Some(hint) = &check.hint
         && check.status != Status::Healthy
@@ -81,10 +81,10 @@ fn summary(report: &HealthReport) -> String {
 }
 
 fn status_word(status: Status, colour: bool) -> String {
-    paint(&status.as_str().to_uppercase(), style(status), colour)
+    paint(&status.as_str().to_uppercase(), status_style(status), colour)
 }
 
-fn style(status: Status) -> Style {
+pub(super) fn status_style(status: Status) -> Style {
     match status {
         Status::Healthy => Style::Good,
         Status::Warning => Style::Warning,
@@ -94,7 +94,7 @@ fn style(status: Status) -> Style {
 }
 
 /// `3d 4h`, `2h 5m`, `5m 12s`, `12s`.
-fn uptime(seconds: u64) -> String {
+pub(super) fn uptime(seconds: u64) -> String {
     let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
     let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
     match (days, hours, minutes) {

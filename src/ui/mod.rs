@@ -3,6 +3,7 @@
 //! [`printer`] prints: data to stdout, messages to stderr.
 
 mod health;
+mod monitor;
 mod nagios;
 pub mod printer;
 mod prometheus;
@@ -11,6 +12,7 @@ mod style;
 mod tests;
 
 pub use health::{health_human, health_json, health_json_line};
+pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};
 pub use prometheus::prometheus;
 pub use style::{Style, escape, paint};

@@ -49,6 +49,21 @@ fn every_link_between_the_documents_leads_somewhere() {
 }
 
 #[test]
+fn the_format_document_names_every_word_of_the_status_page() {
+    let source = text("src/audit/status.rs");
+    let words = source.split_once("pub enum Word {").expect("the words").1;
+    let words = words.split_once("\n}").expect("their end").0;
+    let document = text("docs/format.md");
+    let mut count = 0;
+    for line in words.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
+        let Some((name, number)) = line.trim_end_matches(',').split_once(" = ") else { continue };
+        assert!(document.contains(&format!("| {number} | `{name}` |")), "{name} = {number}");
+        count += 1;
+    }
+    assert!(count > 60, "words were found");
+}
+
+#[test]
 fn the_readme_holds_the_two_commands_that_ci_runs() {
     let readme = text("README.md");
     for (name, start) in [("run", "cargo run --release"), ("test", "cargo test")] {

@@ -321,7 +321,10 @@ fn survives_power_loss(durability: Durability, seed: u64) {
         Change::Rename(_, to) => to.to_string_lossy().ends_with(".log.gz"),
         _ => false,
     };
-    assert!(changes.iter().filter(|change| sealed(change)).count() >= 5, "it sealed and compressed");
+    assert!(
+        changes.iter().filter(|change| sealed(change)).count() >= 5,
+        "it sealed and compressed"
+    );
     let mut random = Random(seed);
     let rounds = 150;
     for round in 0..rounds {

@@ -4,5 +4,6 @@ pub(super) mod completions;
 pub(super) mod demo;
 pub(super) mod health;
 pub(super) mod man;
+pub(super) mod monitor;
 pub(super) mod record;
 pub(super) mod serve;

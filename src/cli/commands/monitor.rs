@@ -1,0 +1,113 @@
+//! `monitor`: what a person looks at.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use clap::Args;
+use signal_hook::consts::{SIGHUP, SIGTERM};
+
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::clock::SystemClock;
+use crate::config::Settings;
+use crate::fsio::OsFs;
+use crate::monitor::{self, Sample};
+use crate::ui;
+
+/// Watch the running writer, from its status page; never disturbs it.
+///
+/// Shows the last known values, and says of when they are, where no writer runs.
+/// Live on a terminal until q, Esc or Ctrl-C; with --once printed, 80 columns
+/// wide. With --json a line each sample, with --once one document. Exits with 0
+/// whatever it shows: `health` is what judges.
+#[derive(Debug, Args)]
+pub(crate) struct MonitorArgs {
+    /// Seconds between two looks, from 0.1 to 3600
+    #[arg(long, value_name = "SECS", default_value = "2", value_parser = seconds)]
+    refresh: Duration,
+    /// Look once, print, and end
+    #[arg(long)]
+    once: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a number of seconds from 0.1 to 3600".to_owned()),
+    }
+}
+
+pub(crate) fn run(context: &Context, args: &MonitorArgs) -> Result<u8, CliError> {
+    let settings = context.settings(&[])?;
+    let deadline = settings.health.deadline;
+    if !args.once && !context.json && !context.is_terminal() {
+        return Err(CliError::usage("the live view needs a terminal")
+            .hint("use --once for one screen as text, or --json for a line each sample"));
+    }
+    let samples = sampler(settings, (!args.once).then_some(args.refresh))?;
+    if !args.once && !context.json {
+        return live(context, args, &samples, deadline);
+    }
+    loop {
+        let wait = if args.once { deadline } else { args.refresh + deadline };
+        let sample = samples.recv_timeout(wait).map_err(|_| {
+            let text = format!("no answer from the file system within {}", deadline.as_secs_f64());
+            CliError::new("timeout", Exit::Failed, format!("{text} s"))
+                .hint("see the disk or network below the log directory")
+        })?;
+        let text = match (context.json, args.once) {
+            (true, true) => ui::monitor_json(&sample),
+            (true, false) => ui::monitor_json_line(&sample),
+            (false, _) => ui::monitor_text(&sample, context.ascii, context.printer.color()),
+        };
+        context.print(&text)?;
+        if args.once {
+            return Ok(0);
+        }
+    }
+}
+
+/// Samples from a thread of its own: a file system that hangs must not hang what
+/// is shown. The thread ends when nobody takes them any more, or with the process.
+fn sampler(settings: Settings, again: Option<Duration>) -> Result<Receiver<Sample>, CliError> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let body = move || {
+        while sender.send(monitor::sample(&settings, &OsFs, &SystemClock)).is_ok() {
+            match again {
+                Some(refresh) => std::thread::sleep(refresh),
+                None => return,
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("sampler".to_owned())
+        .spawn(body)
+        .map_err(|error| CliError::new("io", Exit::Failed, format!("cannot start: {error}")))?;
+    Ok(receiver)
+}
+
+fn live(
+    context: &Context,
+    args: &MonitorArgs,
+    samples: &Receiver<Sample>,
+    deadline: Duration,
+) -> Result<u8, CliError> {
+    let failed = |error: std::io::Error| {
+        CliError::new("terminal", Exit::Failed, format!("the terminal cannot be used: {error}"))
+    };
+    // So that the terminal is given back when the view is ended from outside.
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(failed)?;
+    }
+    let view = ui::Live {
+        refresh: args.refresh,
+        deadline,
+        ascii: context.ascii,
+        color: context.printer.color(),
+    };
+    ui::live(samples, &view, &stop).map_err(failed)?;
+    Ok(0)
+}

@@ -1,0 +1,30 @@
+//! What a person watches: samples of a running writer.
+//!
+//! [`sample`] looks as [`health::check`](crate::health::check) does, once, and
+//! turns the same look into numbers: no lock is taken, no record and no manifest
+//! read, nobody asked. Beside a hung writer, a dead one or none it gives the last
+//! known values, and says of when they are. How it is shown is `ui`'s matter.
+
+mod sample;
+#[cfg(test)]
+mod tests;
+
+pub use sample::{
+    Backup, Cache, CheckpointInfo, Disk, Events, Log, RateLimiting, Sample, Security, Sync,
+    TopBlocked, WriteBuffer, Writer,
+};
+
+use crate::backup;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::fsio::Fs;
+use crate::health;
+
+/// Looks once. Never fails: what cannot be seen is `None`, and
+/// [`Writer::state`] says why.
+#[must_use]
+pub fn sample(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Sample {
+    let health = health::check(settings, fs, clock);
+    let newest = backup::newest(fs, &settings.backup.output_dir);
+    Sample::of(&health, newest)
+}

@@ -1,0 +1,352 @@
+//! What stands where, for a screen of any size. What does not fit goes, the
+//! least important first: within a line from its end, and of the lines by rank.
+
+use super::pieces::{Piece, bar, columns, cut, rate, short_time, sparkline, thousands};
+use crate::clock::display_seconds;
+use crate::health::Status;
+use crate::health::wording::{age, count};
+use crate::monitor::{Events, Sample, Writer};
+use crate::ui::health::{status_style, uptime};
+use crate::ui::style::{Style, escape};
+use crate::units::human_bytes;
+use std::time::Duration;
+
+/// Columns of a line's name.
+const LABEL: usize = 12;
+const LABEL_NARROW: usize = 7;
+/// A screen narrower than this is narrow.
+const NARROW: usize = 60;
+const BAR: usize = 24;
+const BAR_NARROW: usize = 10;
+/// A sparkline shorter than this tells nothing.
+const SHORTEST_SPARKLINE: usize = 10;
+
+/// Where it is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Screen {
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+    /// Whether only ASCII can be shown.
+    pub(super) ascii: bool,
+}
+
+impl Screen {
+    fn narrow(&self) -> bool {
+        self.columns < NARROW
+    }
+
+    fn label(&self) -> usize {
+        if self.narrow() { LABEL_NARROW } else { LABEL }
+    }
+
+    fn bar(&self, percent: f64) -> Piece {
+        let columns = if self.narrow() { BAR_NARROW } else { BAR };
+        Piece::plain(format!("[{}]", bar(percent, columns, self.ascii)))
+    }
+}
+
+/// A line of the screen.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) pieces: Vec<Piece>,
+    /// Of two lines for which there is not room, the one with the higher rank goes.
+    rank: u8,
+}
+
+/// The screen's lines, none wider and not more than there is room for.
+pub(super) fn lines(sample: &Sample, screen: &Screen) -> Vec<Line> {
+    let mut lines = vec![title(sample, screen), writer(&sample.writer, screen)];
+    lines.extend(findings(sample, screen));
+    if sample.events.is_some() {
+        lines.push(Line { pieces: Vec::new(), rank: 20 });
+        lines.extend(rows(sample, screen));
+    }
+    while lines.len() > screen.rows {
+        let least = lines.iter().map(|line| line.rank).max().unwrap_or(0);
+        let last = lines.iter().rposition(|line| line.rank == least).unwrap_or(0);
+        lines.remove(last);
+    }
+    lines
+}
+
+fn title(sample: &Sample, screen: &Screen) -> Line {
+    let word = sample.status.as_str().to_uppercase();
+    let time = if screen.narrow() {
+        String::new()
+    } else {
+        format!("  {}  ", display_seconds(sample.timestamp))
+    };
+    let room = screen.columns.saturating_sub(word.len() + columns(&time) + 1);
+    let path = escape(&sample.audit_file.display().to_string()).into_owned();
+    let path = cut_front(&path, room, screen.ascii);
+    let gap = screen.columns.saturating_sub(columns(&path) + columns(&time) + word.len());
+    let pieces = vec![
+        Piece::styled(path, Style::Strong),
+        Piece::plain(" ".repeat(gap)),
+        Piece::styled(time, Style::Faint),
+        Piece::styled(word, status_style(sample.status)),
+    ];
+    Line { pieces, rank: 0 }
+}
+
+/// A path's end says more than its beginning.
+fn cut_front(text: &str, most: usize, ascii: bool) -> String {
+    if columns(text) <= most {
+        return text.to_owned();
+    }
+    let mark = if ascii { "..." } else { "…" };
+    let mut kept = String::new();
+    for character in text.chars().rev() {
+        let next = format!("{character}{kept}");
+        if columns(&next) + columns(mark) > most {
+            break;
+        }
+        kept = next;
+    }
+    format!("{mark}{kept}")
+}
+
+fn writer(writer: &Writer, screen: &Screen) -> Line {
+    let message = escape(&writer.message).into_owned();
+    let mut pieces = vec![Piece::styled(message, status_style(writer.status))];
+    if let (true, Some(seconds)) = (writer.is_current, writer.uptime_seconds) {
+        pieces.push(Piece::plain(format!("up {}", uptime(seconds))));
+    }
+    let update = writer.age_seconds.map(|seconds| {
+        let ago = age(Duration::from_secs_f64(seconds));
+        if writer.is_current {
+            format!("last update {ago} ago")
+        } else {
+            format!("last known values, of {ago} ago")
+        }
+    });
+    pieces.extend(update.map(Piece::plain));
+    if let (true, Some(mode)) = (writer.is_current, writer.mode) {
+        pieces.push(Piece::styled(mode, Style::Faint));
+    }
+    Line { pieces: fitted(pieces, screen.columns, ", ", screen.ascii), rank: 0 }
+}
+
+/// What `health` has to say, but for the writer, whose line is there already.
+fn findings(sample: &Sample, screen: &Screen) -> Vec<Line> {
+    let others = sample.findings.iter().filter(|finding| finding.component != "worker_thread");
+    others
+        // Without a writer most is unknown; the writer's line says that once.
+        .filter(|finding| finding.status != Status::Unknown || sample.writer.is_current)
+        .enumerate()
+        .map(|(at, finding)| {
+            let word = finding.status.as_str().to_uppercase();
+            let rest = format!(" {}: {}", finding.component, escape(&finding.message));
+            let room = screen.columns.saturating_sub(word.len());
+            let pieces = vec![
+                Piece::styled(word, status_style(finding.status)),
+                Piece::plain(cut(&rest, room, screen.ascii)),
+            ];
+            // The first two before any number, the rest after the important ones.
+            Line { pieces, rank: if at < 2 { 1 } else { 9 } }
+        })
+        .collect()
+}
+
+fn rows(sample: &Sample, screen: &Screen) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut row = |rank, label: &str, narrow: &str, pieces: Vec<Piece>| {
+        let label = if screen.narrow() { narrow } else { label };
+        let width = screen.label();
+        let mut line =
+            Line { pieces: vec![Piece::styled(format!("{label:<width$}"), Style::Faint)], rank };
+        let room = screen.columns.saturating_sub(width);
+        line.pieces.extend(fitted(pieces, room, "  ", screen.ascii));
+        lines.push(line);
+    };
+    if let Some(events) = &sample.events {
+        row(2, "events", "events", event_pieces(events, screen));
+        row(4, "", "", total_pieces(events, screen));
+    }
+    row(3, "buffer", "buffer", buffer_pieces(sample, screen));
+    row(11, "cache", "cache", cache_pieces(sample, screen));
+    row(7, "rate limit", "limit", limit_pieces(sample));
+    row(8, "security", "secur.", security_pieces(sample));
+    row(5, "log", "log", log_pieces(sample));
+    row(6, "sync", "sync", sync_pieces(sample, screen));
+    row(10, "checkpoint", "signed", checkpoint_pieces(sample));
+    row(12, "backup", "backup", backup_pieces(sample));
+    row(13, "disk", "disk", disk_pieces(sample));
+    lines
+}
+
+/// The pieces with what separates them, as many as fit; the first is cut if need be.
+fn fitted(pieces: Vec<Piece>, room: usize, separator: &str, ascii: bool) -> Vec<Piece> {
+    let mut kept: Vec<Piece> = Vec::new();
+    let mut used = 0;
+    for mut piece in pieces.into_iter().filter(|piece| !piece.text.is_empty()) {
+        if kept.is_empty() {
+            piece.text = cut(&piece.text, room, ascii);
+            used = piece.columns();
+            kept.push(piece);
+            continue;
+        }
+        let more = columns(separator) + piece.columns();
+        if used + more > room {
+            break;
+        }
+        used += more;
+        kept.push(Piece::plain(separator));
+        kept.push(piece);
+    }
+    kept
+}
+
+fn event_pieces(events: &Events, screen: &Screen) -> Vec<Piece> {
+    let rate = Piece::plain(format!("{:<11}", rate(events.per_second)));
+    let over = if screen.narrow() { "60 s" } else { "over the last 60 s" };
+    let room = screen.columns.saturating_sub(screen.label());
+    let taken = rate.columns() + columns(over) + 4;
+    let spark = room.saturating_sub(taken).min(events.last_60_seconds.len());
+    let mut pieces = vec![rate];
+    if spark >= SHORTEST_SPARKLINE {
+        pieces.push(Piece::plain(sparkline(&events.last_60_seconds, spark, screen.ascii)));
+    }
+    pieces.push(Piece::styled(over, Style::Faint));
+    pieces
+}
+
+fn total_pieces(events: &Events, screen: &Screen) -> Vec<Piece> {
+    let total = match screen.narrow() {
+        true => format!("{} total", thousands(events.total)),
+        false => format!("{} since opened", thousands(events.total)),
+    };
+    let mut pieces = vec![Piece::plain(total)];
+    if !screen.narrow() {
+        pieces.push(Piece::plain(format!("{} records", thousands(events.records))));
+    }
+    let style = if events.refused > 0 { Some(Style::Warning) } else { None };
+    let refused = format!("{} refused", thousands(events.refused));
+    pieces.push(Piece { text: refused, style });
+    pieces
+}
+
+fn buffer_pieces(sample: &Sample, screen: &Screen) -> Vec<Piece> {
+    let Some(buffer) = &sample.write_buffer else { return Vec::new() };
+    let fill = format!("{} of {}", thousands(buffer.events), thousands(buffer.capacity_events));
+    let mut pieces = vec![screen.bar(buffer.fill_percent), Piece::plain(fill)];
+    pieces.push(Piece::styled(buffer.status.as_str(), status_style(buffer.status)));
+    if let (Some(seconds), true) = (buffer.oldest_waiting_seconds, sample.writer.is_current) {
+        pieces.push(Piece::plain(format!("oldest {}", short_time(seconds, screen.ascii))));
+    }
+    pieces
+}
+
+fn cache_pieces(sample: &Sample, screen: &Screen) -> Vec<Piece> {
+    let Some(cache) = &sample.query_cache else { return Vec::new() };
+    let fill = if cache.capacity == 0 {
+        0.0
+    } else {
+        cache.entries as f64 * 100.0 / cache.capacity as f64
+    };
+    let hits = match cache.hit_rate_percent {
+        Some(percent) => format!("{percent:.1}% hits"),
+        None => "no queries yet".to_owned(),
+    };
+    vec![
+        screen.bar(fill),
+        Piece::plain(format!("{} of {}", thousands(cache.entries), thousands(cache.capacity))),
+        Piece::plain(hits),
+        Piece::plain(format!("{} evicted", thousands(cache.evictions))),
+    ]
+}
+
+fn limit_pieces(sample: &Sample) -> Vec<Piece> {
+    let Some(limit) = &sample.rate_limiting else { return Vec::new() };
+    let style = match limit.status {
+        Status::Healthy => None,
+        status => Some(status_style(status)),
+    };
+    let blocked = format!("{} blocked in the last hour", thousands(limit.blocked_last_hour));
+    let mut pieces = vec![
+        Piece { text: blocked, style },
+        Piece::plain(count(limit.active_sources, "active source")),
+    ];
+    if let Some(top) = &limit.top_blocked {
+        let text = format!("most: {} ({})", escape(&top.source), thousands(top.count));
+        pieces.push(Piece::plain(text));
+    }
+    pieces
+}
+
+fn security_pieces(sample: &Sample) -> Vec<Piece> {
+    let Some(security) = &sample.security else { return Vec::new() };
+    let style = match security.status {
+        Status::Healthy => None,
+        status => Some(status_style(status)),
+    };
+    let text = format!("{} in the last hour", thousands(security.last_hour));
+    let mut pieces = vec![Piece { text, style }];
+    let mut kinds: Vec<(&&str, &u64)> = security.by_kind.iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    pieces.extend(
+        kinds
+            .into_iter()
+            .map(|(kind, count)| Piece::plain(format!("{kind} {}", thousands(*count)))),
+    );
+    pieces
+}
+
+fn log_pieces(sample: &Sample) -> Vec<Piece> {
+    let Some(log) = &sample.log else { return Vec::new() };
+    let mut pieces = vec![
+        Piece::plain(human_bytes(log.bytes)),
+        Piece::plain(count(log.segments, "sealed segment")),
+    ];
+    if let Some(growth) = log.growth_bytes_per_day {
+        pieces.push(Piece::plain(format!("grows {} a day", human_bytes(growth))));
+    }
+    pieces
+}
+
+fn sync_pieces(sample: &Sample, screen: &Screen) -> Vec<Piece> {
+    let Some(sync) = &sample.sync else { return Vec::new() };
+    let Some(mean) = sync.mean_seconds else { return vec![Piece::plain("none yet")] };
+    let mut pieces = vec![
+        Piece::plain(format!("mean {}", short_time(mean, screen.ascii))),
+        Piece::plain(format!("max {}", short_time(sync.max_seconds, screen.ascii))),
+    ];
+    if sync.errors > 0 {
+        pieces.push(Piece::styled(format!("{} failed", thousands(sync.errors)), Style::Bad));
+    }
+    pieces
+}
+
+fn ago(seconds: f64) -> String {
+    format!("{} ago", age(Duration::from_secs_f64(seconds)))
+}
+
+fn checkpoint_pieces(sample: &Sample) -> Vec<Piece> {
+    match &sample.checkpoint {
+        None => vec![Piece::plain("none signed yet")],
+        Some(checkpoint) => vec![
+            Piece::plain(ago(checkpoint.age_seconds)),
+            Piece::plain(format!("over {} records", thousands(checkpoint.records))),
+        ],
+    }
+}
+
+fn backup_pieces(sample: &Sample) -> Vec<Piece> {
+    match &sample.backup {
+        None => vec![Piece::plain("none")],
+        Some(backup) => vec![
+            Piece::plain(ago(backup.age_seconds)),
+            Piece::styled(display_seconds(backup.at), Style::Faint),
+        ],
+    }
+}
+
+fn disk_pieces(sample: &Sample) -> Vec<Piece> {
+    let Some(disk) = &sample.disk else { return vec![Piece::plain("not looked at yet")] };
+    let style = match disk.status {
+        Status::Healthy => None,
+        status => Some(status_style(status)),
+    };
+    let free = format!("{} free", human_bytes(disk.available_bytes));
+    vec![Piece { text: free, style }, Piece::plain(format!("of {}", human_bytes(disk.total_bytes)))]
+}

@@ -1,0 +1,176 @@
+//! Pieces of a line, bars and sparklines.
+
+use std::time::Duration;
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::health::wording::age;
+use crate::ui::style::Style;
+
+/// Text in one style.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) text: String,
+    pub(super) style: Option<Style>,
+}
+
+impl Piece {
+    pub(super) fn plain(text: impl Into<String>) -> Self {
+        Self { text: text.into(), style: None }
+    }
+
+    pub(super) fn styled(text: impl Into<String>, style: Style) -> Self {
+        Self { text: text.into(), style: Some(style) }
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        columns(&self.text)
+    }
+}
+
+pub(super) fn columns(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+/// The text cut to so many columns, its end marked when something is missing.
+pub(super) fn cut(text: &str, most: usize, ascii: bool) -> String {
+    if columns(text) <= most {
+        return text.to_owned();
+    }
+    let mark = if ascii { "..." } else { "…" };
+    let room = most.saturating_sub(columns(mark));
+    let mut kept = String::new();
+    for character in text.chars() {
+        let mut next = kept.clone();
+        next.push(character);
+        if columns(&next) > room {
+            break;
+        }
+        kept = next;
+    }
+    kept.push_str(&mark[..if most < columns(mark) { 0 } else { mark.len() }]);
+    kept
+}
+
+/// A bar of that many columns, filled to a part of 100; anything above nothing
+/// shows.
+pub(super) fn bar(percent: f64, columns: usize, ascii: bool) -> String {
+    let (full, empty) = if ascii { ('#', '.') } else { ('█', '░') };
+    let part = (percent / 100.0).clamp(0.0, 1.0);
+    let mut filled = (part * columns as f64).round() as usize;
+    if percent > 0.0 {
+        filled = filled.max(1);
+    }
+    let filled = filled.min(columns);
+    let mut text = String::with_capacity(columns * full.len_utf8());
+    text.extend(std::iter::repeat_n(full, filled));
+    text.extend(std::iter::repeat_n(empty, columns - filled));
+    text
+}
+
+/// A line of columns as high as the values; fewer columns than values show means.
+pub(super) fn sparkline(values: &[u64], columns: usize, ascii: bool) -> String {
+    let levels: Vec<char> = if ascii { "_.-:=+*#" } else { "▁▂▃▄▅▆▇█" }.chars().collect();
+    let columns = columns.min(values.len());
+    let means: Vec<f64> = (0..columns)
+        .map(|column| {
+            let (from, to) =
+                (column * values.len() / columns, (column + 1) * values.len() / columns);
+            values[from..to].iter().sum::<u64>() as f64 / (to - from) as f64
+        })
+        .collect();
+    let most = means.iter().copied().fold(0.0, f64::max);
+    let level = |mean: f64| {
+        if mean <= 0.0 {
+            return levels[0];
+        }
+        // Anything above nothing is above the ground.
+        let height = (mean / most * (levels.len() - 1) as f64).ceil() as usize;
+        levels[height.clamp(1, levels.len() - 1)]
+    };
+    means.into_iter().map(level).collect()
+}
+
+/// `12,345,678`.
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `0.4/s`, `37/s`, `12,345/s`.
+pub(super) fn rate(per_second: f64) -> String {
+    if per_second > 0.0 && per_second < 10.0 {
+        format!("{per_second:.1}/s")
+    } else {
+        format!("{}/s", thousands(per_second.round() as u64))
+    }
+}
+
+/// `180 µs`, `2.4 ms`, `1.20 s`, `3 min`.
+pub(super) fn short_time(seconds: f64, ascii: bool) -> String {
+    let micro = if ascii { "us" } else { "µs" };
+    if seconds < 0.001 {
+        format!("{:.0} {micro}", seconds * 1e6)
+    } else if seconds < 1.0 {
+        format!("{:.1} ms", seconds * 1e3)
+    } else if seconds < 100.0 {
+        format!("{seconds:.2} s")
+    } else {
+        age(Duration::from_secs_f64(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_full_only_when_full_and_empty_only_when_empty() {
+        assert_eq!(bar(0.0, 4, true), "....");
+        assert_eq!(bar(0.1, 4, true), "#...");
+        assert_eq!(bar(50.0, 4, false), "██░░");
+        assert_eq!(bar(100.0, 4, true), "####");
+        assert_eq!(bar(250.0, 4, true), "####");
+    }
+
+    #[test]
+    fn a_sparkline_shows_a_lone_event_beside_a_flood() {
+        assert_eq!(sparkline(&[0, 1, 1_000], 3, false), "▁▂█");
+        assert_eq!(sparkline(&[0, 0], 2, true), "__");
+        assert_eq!(sparkline(&[2, 2, 0, 0], 2, true), "#_");
+        assert_eq!(sparkline(&[], 5, true), "");
+    }
+
+    #[test]
+    fn what_is_cut_is_marked_and_never_too_wide() {
+        assert_eq!(cut("abcdef", 6, true), "abcdef");
+        assert_eq!(cut("abcdef", 5, true), "ab...");
+        assert_eq!(cut("abcdef", 5, false), "abcd…");
+        assert_eq!(cut("漢字漢字", 5, false), "漢字…");
+        for most in 0..8 {
+            assert!(columns(&cut("漢字漢字", most, true)) <= most);
+        }
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(
+            (rate(0.0), rate(0.42), rate(12_345.4)),
+            ("0/s".into(), "0.4/s".into(), "12,345/s".into())
+        );
+        assert_eq!(short_time(0.000_18, true), "180 us");
+        assert_eq!(short_time(0.0024, true), "2.4 ms");
+        assert_eq!(short_time(1.2, true), "1.20 s");
+        assert_eq!(short_time(190.0, true), "3 min");
+    }
+}

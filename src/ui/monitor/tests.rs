@@ -1,0 +1,182 @@
+//! The screen in every state and size, and the screens in the documents.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::layout::{Line, Screen, lines};
+use super::live::frame_lines;
+use super::monitor_text;
+use super::pieces::columns;
+use crate::audit::security::SecurityKind;
+use crate::audit::status::{Activity, DiskStage, Ring, Word, WriterState};
+use crate::clock::{Clock, Timestamp};
+use crate::fsio::{Fs, OpenMode, Space};
+use crate::health::samples::{self, every_state};
+use crate::monitor::{Sample, sample};
+
+fn of(page: &samples::Sample) -> Sample {
+    sample(&page.settings, &page.fs, &page.clock)
+}
+
+/// A busy hour.
+fn busy() -> samples::Sample {
+    let page = samples::Sample::running();
+    let now = page.clock.now();
+    for second in 1..=60_i64 {
+        let at = Timestamp::from_micros(now.micros() - second * 1_000_000);
+        let wave = ((second as f64 / 6.0).sin() + 1.2) * 900.0;
+        page.page().count(Ring::Events, at, wave as u64);
+    }
+    for (word, value) in [
+        (Word::Accepted, 4_812_345),
+        (Word::NextSeq, 4_812_399),
+        (Word::CheckpointSize, 4_812_399),
+        (Word::BufferEvents, 118),
+        (Word::CacheEntries, 97),
+        (Word::CacheHits, 1_311),
+        (Word::CacheMisses, 102),
+        (Word::RateLimited, 5_120),
+        (Word::ActiveSources, 37),
+        (Word::LogBytes, 1_288_490_188),
+        (Word::ActiveBytes, 31_457_280),
+        (Word::SealedRawBytes, 10_737_418_240),
+        (Word::BytesWritten, 447_392_426),
+        (Word::Segments, 24),
+        (Word::Syncs, 41_200),
+        (Word::SyncMicrosSum, 32_960_000),
+        (Word::SyncMicrosMax, 46_100),
+        (Word::DiskAvailable, 59_055_800_320),
+        (Word::DiskTotal, 107_374_182_400),
+    ] {
+        page.set(word, value);
+    }
+    let active = crate::fsio::OsFs.open(&page.paths().active(), OpenMode::Write).expect("there");
+    active.set_len(31_457_280).expect("as long as the page says");
+    page.set(Word::OldestWaitingAt, (now.micros() - 12_000) as u64);
+    page.page().top_blocked("billing", 4_001);
+    page.page().count(Ring::Blocked, now, 620);
+    for _ in 0..7 {
+        page.page().count_security(SecurityKind::Validation, now);
+    }
+    page.page().count_security(SecurityKind::Oversize, now);
+    page
+}
+
+/// One with a fixed place, as the directory of a test is another in every run.
+fn at_home(mut sample: Sample) -> Sample {
+    sample.audit_file = "logs/audit.log".into();
+    sample
+}
+
+fn text(line: &Line) -> String {
+    line.pieces.iter().map(|piece| piece.text.as_str()).collect()
+}
+
+fn every_sample() -> Vec<Sample> {
+    let mut all: Vec<Sample> = every_state().iter().map(|(_, page)| of(page)).collect();
+    all.push(of(&busy()));
+    let hostile = busy();
+    hostile.page().top_blocked("a\u{1b}[2J\u{202e}\n漢字漢字漢字漢字漢字漢字", u64::MAX);
+    for word in [Word::Accepted, Word::NextSeq, Word::LogBytes, Word::SyncMicrosMax, Word::Syncs] {
+        hostile.set(word, u64::MAX);
+    }
+    all.push(of(&hostile));
+    all
+}
+
+#[test]
+fn no_line_is_wider_and_no_screen_higher_than_the_terminal() {
+    for sample in every_sample() {
+        for (width, rows) in [(200, 50), (80, 24), (60, 20), (59, 15), (40, 9), (40, 3), (23, 5)] {
+            for ascii in [false, true] {
+                let found = lines(&sample, &Screen { columns: width, rows, ascii });
+                assert!(found.len() <= rows, "{rows}");
+                for line in &found {
+                    let text = text(line);
+                    assert!(columns(&text) <= width, "{width}: {text:?}");
+                    assert!(!text.contains(char::is_control), "{text:?}");
+                    assert!(!ascii || text.is_ascii() || text.contains('漢'), "{text:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_small_screen_keeps_the_state_the_worst_and_the_rate() {
+    let page = busy();
+    page.state(WriterState::DiskFull);
+    page.set(Word::DiskStage, DiskStage::Full as u64);
+    let found = lines(&of(&page), &Screen { columns: 40, rows: 9, ascii: false });
+    let all: Vec<String> = found.iter().map(text).collect();
+    assert!(all[0].ends_with("CRITICAL"), "{all:?}");
+    assert!(all[1].starts_with("disk full"), "{all:?}");
+    assert!(all.iter().any(|line| line.starts_with("events ")), "{all:?}");
+    assert!(all.iter().any(|line| line.starts_with("buffer ")), "{all:?}");
+}
+
+#[test]
+fn what_is_printed_has_no_control_codes_and_says_states_in_words() {
+    for sample in every_sample() {
+        let printed = monitor_text(&sample, false, false);
+        assert!(!printed.contains('\u{1b}'), "{printed}");
+        assert!(printed.contains(&sample.status.as_str().to_uppercase()), "{printed}");
+        assert!(printed.lines().all(|line| line == line.trim_end()), "{printed}");
+    }
+    assert!(monitor_text(&of(&busy()), false, true).contains("\u{1b}["), "coloured when asked for");
+}
+
+#[test]
+fn the_live_view_fills_the_screen_and_ends_in_the_help_line() {
+    for (width, height) in [(80, 24), (40, 10), (20, 4), (5, 1)] {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("terminal");
+        let sample = of(&busy());
+        terminal
+            .draw(|frame| {
+                let area = frame.area();
+                frame.render_widget(
+                    frame_lines(&sample, area.width.into(), area.height.into()),
+                    area,
+                );
+            })
+            .expect("drawn");
+        let buffer = terminal.backend().buffer();
+        let last: String = (0..width).map(|x| buffer[(x, height - 1)].symbol()).collect();
+        assert!(
+            "q quit   every 2 s".starts_with(last.trim_end().trim_end_matches('…')),
+            "{last:?}"
+        );
+    }
+}
+
+/// The screens in the documents are what the program shows.
+#[test]
+fn the_screens_in_the_documents_are_the_programs() {
+    let mut full = busy();
+    full.fs.space = Some(Space { total: 107_374_182_400, available: 0 });
+    full.state(WriterState::DiskFull);
+    full.set(Word::DiskStage, DiskStage::Full as u64);
+    full.set(Word::DiskAvailable, 0);
+    full.set(Word::Unavailable, 8_211);
+    let died = busy().unlocked();
+    died.clock.advance(std::time::Duration::from_secs(190));
+    let hung = busy().silent_in(Activity::Syncing, 7);
+    let screens = [
+        ("monitor.txt", at_home(of(&busy())), false),
+        ("monitor-ascii.txt", at_home(of(&busy())), true),
+        ("monitor-disk-full.txt", at_home(of(&full)), false),
+        ("monitor-hung.txt", at_home(of(&hung)), false),
+        ("monitor-died.txt", at_home(of(&died)), false),
+    ];
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/screens");
+    for (name, sample, ascii) in screens {
+        let path = folder.join(name);
+        let shown = monitor_text(&sample, ascii, false);
+        if std::env::var_os("UPDATE_SCREENS").is_some() {
+            std::fs::create_dir_all(&folder).expect("directory");
+            std::fs::write(&path, &shown).expect("written");
+        }
+        let documented = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(documented, shown, "{name}: run again with UPDATE_SCREENS=1 if this is meant");
+    }
+}
