@@ -4,7 +4,8 @@
 //! `cargo bench --bench collector`. Real processes, a real disk; every figure is
 //! a median of runs made in turn. Nothing is asserted here. `BENCH_DIR` says
 //! where the logs go (default: the working directory), `BENCH_LOG_MB` how large
-//! the log beside `health` is (default: 1000).
+//! the log beside `health` is (default: 1000). After `--`: only `health`, `socket`
+//! or `latency`.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
@@ -153,9 +154,9 @@ fn large_log(dir: &Path, megabytes: u64) {
         ..Options::new(dir.join("logs/audit"))
     })
     .unwrap();
-    let data = "x".repeat(900);
+    let details = serde_json::json!({ "data": "x".repeat(900) });
     for _ in 0..megabytes * 1_000 {
-        let event = Event::new("data_access").actor("alice").target(data.as_str());
+        let event = Event::new("data_access").actor("alice").details(&details).unwrap();
         let _ = log.record(event).unwrap();
     }
     log.close().unwrap();
@@ -172,8 +173,21 @@ fn timed(command: &mut Command) -> Duration {
 fn main() {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores, medians of {RUNS} runs in turn\n");
+    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|arg| arg == name);
     // First, as the peak memory of children is over all that have ended.
-    health();
+    if wanted("health") {
+        health();
+    }
+    if wanted("socket") {
+        socket();
+    }
+    if wanted("latency") {
+        acknowledgement();
+    }
+}
+
+fn socket() {
     let (mut interval, mut commit, mut peak) = (Vec::new(), Vec::new(), 0);
     for _ in 0..RUNS {
         for (durability, rates) in [("interval", &mut interval), ("commit", &mut commit)] {
@@ -186,6 +200,9 @@ fn main() {
     println!("  interval durability {:>12.0} events/s", median(interval));
     println!("  commit durability   {:>12.0} events/s", median(commit));
     println!("  collector           {:>12.1} MiB at its peak\n", peak as f64 / 1024.0);
+}
+
+fn acknowledgement() {
     let (ours, ours_99, bare, bare_99) = latency(2_000);
     println!("One event after another over the socket, in turn with a bare write and fdatasync");
     println!("  acknowledged        median {ours:>9.0?}  p99 {ours_99:>9.0?}");

@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench record`. Every figure is a median of runs made in turn
 //! with what it is compared with; ratios are what counts on a noisy machine.
+//! After `--`: only `interval` or `commit`.
 //! Nothing is asserted here.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
@@ -180,6 +181,17 @@ fn bare(time: Duration, batch: f64) -> f64 {
 fn main() {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores, medians of {RUNS} runs in turn\n");
+    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|arg| arg == name);
+    if wanted("interval") {
+        buffered();
+    }
+    if wanted("commit") {
+        committed();
+    }
+}
+
+fn buffered() {
     let events = 300_000;
     let fast = |dir: &Path| Options {
         durability: Durability::Interval,
@@ -205,7 +217,9 @@ fn main() {
     );
     println!("  tracing-appender  {theirs:>12.0} events/s   (no hash, no sync)");
     println!("  ratio             {:>12.2}\n", ours / theirs);
+}
 
+fn committed() {
     let (mut ours, mut bares, mut batches) = (Vec::new(), Vec::new(), Vec::new());
     let time = Duration::from_secs(2);
     for _ in 0..RUNS {

@@ -22,6 +22,11 @@ struct State {
     trouble: Option<Trouble>,
     /// Counts changes of `trouble`.
     changes: u64,
+    /// The batch that the writer has in hand, and where it ends.
+    batch: usize,
+    taken: u64,
+    /// Batches taken since something became durable.
+    batches: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -35,7 +40,11 @@ enum Trouble {
 pub(crate) struct ProgressCell {
     durable: AtomicU64,
     state: Mutex<State>,
-    changed: Condvar,
+    /// Those who wait for a record: of even and of odd batches. While one batch is
+    /// synced the next one gathers; the end of the first is no news to the second.
+    batches: [Condvar; 2],
+    /// Those who wait for any news.
+    news: Condvar,
 }
 
 /// How soon a caller told of trouble may look again.
@@ -43,7 +52,12 @@ const RETRY: Duration = Duration::from_secs(1);
 
 impl ProgressCell {
     pub(crate) fn new(durable: u64) -> Self {
-        Self { durable: AtomicU64::new(durable), state: Mutex::default(), changed: Condvar::new() }
+        Self {
+            durable: AtomicU64::new(durable),
+            state: Mutex::default(),
+            batches: [Condvar::new(), Condvar::new()],
+            news: Condvar::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -54,12 +68,27 @@ impl ProgressCell {
         self.durable.load(Ordering::Acquire)
     }
 
+    /// The writer has taken everything below `seq`: those who wait for more wait
+    /// for the next batch.
+    pub(crate) fn set_taken(&self, seq: u64) {
+        let mut state = self.lock();
+        state.taken = seq;
+        state.batch += 1;
+        state.batches += 1;
+    }
+
     pub(crate) fn set_durable(&self, seq: u64) {
         // Under the lock, so that nobody looks just before and sleeps just after.
-        let state = self.lock();
+        let mut state = self.lock();
         self.durable.store(seq, Ordering::Release);
+        let one = std::mem::take(&mut state.batches) == 1 && seq >= state.taken;
+        let batch = state.batch;
         drop(state);
-        self.changed.notify_all();
+        self.batches[batch % 2].notify_all();
+        if !one {
+            self.batches[(batch + 1) % 2].notify_all();
+        }
+        self.news.notify_all();
     }
 
     fn set_trouble(&self, trouble: Option<Trouble>) {
@@ -71,7 +100,9 @@ impl ProgressCell {
             state.trouble = trouble;
             state.changes += 1;
             drop(state);
-            self.changed.notify_all();
+            for waiting in self.batches.iter().chain([&self.news]) {
+                waiting.notify_all();
+            }
         }
     }
 
@@ -114,7 +145,9 @@ impl ProgressCell {
             if let Some(trouble) = &state.trouble {
                 return Err(Self::error(trouble, seq));
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let batch = state.batch + usize::from(seq >= state.taken);
+            let changed = &self.batches[batch % 2];
+            state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -129,10 +162,8 @@ impl ProgressCell {
             if now >= until {
                 break;
             }
-            let (guard, _) = self
-                .changed
-                .wait_timeout(state, until - now)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (guard, _) =
+                self.news.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner);
             state = guard;
         }
         let acked_seq = self.durable();

@@ -10,6 +10,7 @@
 //! interval durability, written). Memory is bounded with it: chunks are reused.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -138,12 +139,9 @@ struct State {
     queued_events: usize,
     unsettled_events: usize,
     unsettled_bytes: usize,
-    /// Everything below this is wanted durable now.
-    wanted_seq: u64,
     oldest: Option<(Timestamp, Instant)>,
     last_accepted: Timestamp,
     gate: Gate,
-    writer_waits: bool,
     commands: VecDeque<Command>,
 }
 
@@ -167,6 +165,10 @@ pub(crate) struct Work {
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
+    /// Somebody waits for everything below this to be durable.
+    wanted_seq: AtomicU64,
+    /// The writer sleeps, or is about to.
+    writer_waits: AtomicBool,
     work: Condvar,
     room: Condvar,
     capacity_events: usize,
@@ -190,6 +192,8 @@ impl Queue {
         page.set(Word::CapacityEvents, capacity.0 as u64);
         page.set(Word::CapacityBytes, capacity.1 as u64);
         Self {
+            wanted_seq: AtomicU64::new(0),
+            writer_waits: AtomicBool::new(false),
             state: Mutex::new(State {
                 chunks: VecDeque::new(),
                 spare: Vec::new(),
@@ -197,11 +201,9 @@ impl Queue {
                 queued_events: 0,
                 unsettled_events: 0,
                 unsettled_bytes: 0,
-                wanted_seq: 0,
                 oldest: None,
                 last_accepted: Timestamp::from_micros(0),
                 gate: Gate::Open,
-                writer_waits: false,
                 commands: VecDeque::new(),
             }),
             work: Condvar::new(),
@@ -331,21 +333,27 @@ impl Queue {
         {
             page.set(Word::OldestWaitingAt, at.micros() as u64);
         }
-        if state.writer_waits && state.queued_events >= self.wake.events {
-            state.writer_waits = false;
-            self.work.notify_one();
+        if state.queued_events >= self.wake.events {
+            self.wake_writer();
         }
     }
 
     /// Asks for everything below `seq` to be made durable now.
     pub(crate) fn request_durable(&self, seq: u64) {
-        let mut state = self.lock();
-        if seq > state.wanted_seq {
-            state.wanted_seq = seq;
-            if state.writer_waits {
-                state.writer_waits = false;
-                self.work.notify_one();
-            }
+        // The lock is only for a writer that may be asleep: it says so under the
+        // lock, before it looks at this for the last time.
+        if self.wanted_seq.fetch_max(seq, Ordering::SeqCst) < seq
+            && self.writer_waits.load(Ordering::SeqCst)
+        {
+            let _state = self.lock();
+            self.wake_writer();
+        }
+    }
+
+    /// Wakes the writer if it sleeps; the caller holds the lock.
+    fn wake_writer(&self) {
+        if self.writer_waits.swap(false, Ordering::SeqCst) {
+            self.work.notify_one();
         }
     }
 
@@ -361,8 +369,7 @@ impl Queue {
             }
         }
         state.commands.push_back(command);
-        state.writer_waits = false;
-        self.work.notify_one();
+        self.wake_writer();
         self.room.notify_all();
     }
 
@@ -403,13 +410,16 @@ impl Queue {
         loop {
             let now = Instant::now();
             let due = state.oldest.is_some_and(|(_, since)| now - since >= self.wake.age);
-            let wanted = state.wanted_seq > settled_seq;
+            self.writer_waits.store(true, Ordering::SeqCst);
+            let wanted_seq = self.wanted_seq.load(Ordering::SeqCst);
+            let wanted = wanted_seq > settled_seq;
             let take = state.queued_events >= self.wake.events
                 || due
                 || wanted
                 || !state.commands.is_empty();
             if take || now >= until {
-                let mut work = Work { wanted_seq: state.wanted_seq, ..Work::default() };
+                self.writer_waits.store(false, Ordering::SeqCst);
+                let mut work = Work { wanted_seq, ..Work::default() };
                 if take {
                     work.commands = state.commands.drain(..).collect();
                     work.chunks = state.chunks.drain(..).collect();
@@ -418,7 +428,6 @@ impl Queue {
                 }
                 return work;
             }
-            state.writer_waits = true;
             let mut wait = until - now;
             if let Some((_, since)) = state.oldest {
                 wait = wait.min((since + self.wake.age).saturating_duration_since(now));
@@ -426,7 +435,6 @@ impl Queue {
             let (guard, _) =
                 self.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
             state = guard;
-            state.writer_waits = false;
         }
     }
 
@@ -436,25 +444,6 @@ impl Queue {
         state.queued_events = 0;
         state.oldest = None;
         state.chunks.drain(..).collect()
-    }
-
-    /// For the writer, after a sync: lets more events gather, until `events`
-    /// wait or `timeout` has passed, so that callers woken together share the
-    /// next sync.
-    pub(crate) fn linger(&self, events: usize, timeout: Duration) {
-        let until = Instant::now() + timeout;
-        loop {
-            {
-                let state = self.lock();
-                if state.queued_events >= events || !state.commands.is_empty() {
-                    return;
-                }
-            }
-            if Instant::now() >= until {
-                return;
-            }
-            std::thread::yield_now();
-        }
     }
 
     /// For the writer: these chunks are settled; their room and memory are free.

@@ -105,7 +105,6 @@ pub(crate) struct Writer {
     unsynced: Range,
     pub(crate) fresh: Option<Fresh>,
     pub(crate) last_sync: Instant,
-    sync_took: Duration,
     buffer: Vec<u8>,
     backoff: Option<Duration>,
     trouble_since: Option<Instant>,
@@ -140,7 +139,6 @@ impl Writer {
             unsynced: Range::empty(end),
             fresh: None,
             last_sync: Instant::now(),
-            sync_took: Duration::ZERO,
             buffer: Vec::new(),
             backoff: None,
             trouble_since: None,
@@ -180,7 +178,7 @@ impl Writer {
             }
             let timeout = if self.backoff.is_some() { Duration::ZERO } else { self.tick() };
             let work = self.shared.queue.wait(timeout, self.shared.progress.durable());
-            self.pending.extend(work.chunks);
+            self.take(work.chunks);
             self.flush_all(work.wanted_seq);
             self.keep_up();
             let mut closing = false;
@@ -218,6 +216,15 @@ impl Writer {
         self.shared.options.durability == Durability::Commit
     }
 
+    fn take(&mut self, chunks: Vec<Chunk>) {
+        if let Some(last) = chunks.last()
+            && self.commits()
+        {
+            self.shared.progress.set_taken(last.first_seq + last.entries.len() as u64);
+        }
+        self.pending.extend(chunks);
+    }
+
     /// One attempt to get everything written and, where due, durable.
     pub(crate) fn flush_all(&mut self, wanted_seq: u64) {
         let busy = !self.pending.is_empty() || self.fresh.is_some();
@@ -249,10 +256,6 @@ impl Writer {
         }
         if self.sync_due(wanted_seq) {
             self.sync()?;
-            if self.commits() && events > 1 {
-                // Callers woken together share the next sync.
-                self.shared.queue.linger(events / 2, self.sync_took / 8);
-            }
         }
         Ok(())
     }
@@ -331,9 +334,8 @@ impl Writer {
         self.activity(Activity::Syncing);
         let begun = Instant::now();
         let result = self.active.file.sync_data();
-        self.sync_took = begun.elapsed();
         let page = &self.shared.page;
-        page.sync_took(self.sync_took.as_micros() as u64);
+        page.sync_took(begun.elapsed().as_micros() as u64);
         if let Err(error) = result {
             page.add(Word::SyncErrors, 1);
             self.distrust_file()?;
@@ -414,8 +416,8 @@ impl Writer {
 
     /// Takes whatever waits and makes it durable.
     pub(crate) fn take_and_flush(&mut self) {
-        let work = self.shared.queue.take();
-        self.pending.extend(work);
+        let chunks = self.shared.queue.take();
+        self.take(chunks);
         self.flush_all(u64::MAX);
     }
 

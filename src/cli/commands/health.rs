@@ -26,7 +26,7 @@ pub(crate) struct HealthArgs {
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Check again every so many seconds, a line each time, until Ctrl-C
-    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    #[arg(long, value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     watch: Option<Duration>,
 }
 

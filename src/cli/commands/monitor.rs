@@ -25,7 +25,7 @@ use crate::ui;
 #[derive(Debug, Args)]
 pub(crate) struct MonitorArgs {
     /// Seconds between two looks, from 0.1 to 3600
-    #[arg(long, value_name = "SECS", default_value = "2", value_parser = seconds)]
+    #[arg(long, value_name = "SECS", default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     refresh: Duration,
     /// Look once, print, and end
     #[arg(long)]

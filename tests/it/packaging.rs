@@ -1,0 +1,107 @@
+//! What is shipped for other programs, judged by those programs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::support::Dir;
+
+fn shipped(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(path)
+}
+
+/// `None`, with a message, where the program is not installed.
+fn run(command: &mut Command) -> Option<Output> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    match command.output() {
+        Ok(output) => Some(output),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("skipped: {program} is not installed");
+            None
+        }
+        Err(error) => panic!("{program}: {error}"),
+    }
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn prometheus_accepts_the_alerting_rules_and_they_fire_when_they_should() {
+    let Some(checked) = run(Command::new("promtool")
+        .arg("check")
+        .arg("rules")
+        .arg(shipped("prometheus/alerts.yml")))
+    else {
+        return;
+    };
+    assert!(checked.status.success(), "{}", said(&checked));
+    let tests = shipped("prometheus/alerts_test.yml");
+    let tested = run(Command::new("promtool").arg("test").arg("rules").arg(tests)).expect("there");
+    assert!(tested.status.success(), "{}", said(&tested));
+}
+
+/// Alerts and panels are about metrics that there are.
+#[test]
+fn every_metric_named_in_alerts_and_dashboard_is_one_of_ours() {
+    let dir = Dir::new();
+    let log = crate::support::open(crate::support::options(&dir));
+    let output = crate::support::auditctl(&dir, &["health", "--format", "prometheus"])
+        .output()
+        .expect("health");
+    let metrics = String::from_utf8(output.stdout).expect("text");
+    log.close().expect("closed");
+    let mut count = 0;
+    for file in ["prometheus/alerts.yml", "grafana/auditctl.json"] {
+        let text = std::fs::read_to_string(shipped(file)).expect("shipped");
+        for found in text.split("auditctl_").skip(1) {
+            let end = found.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            let name = format!("auditctl_{}", &found[..end.unwrap_or(found.len())]);
+            let there = [" ", "{", "_bucket{"]
+                .iter()
+                .any(|end| metrics.contains(&format!("\n{name}{end}")));
+            assert!(there, "{file}: {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 20, "metrics were found");
+}
+
+#[test]
+fn the_dashboard_is_json_with_a_query_in_every_panel() {
+    let text = std::fs::read_to_string(shipped("grafana/auditctl.json")).expect("shipped");
+    let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    assert!(panels.len() >= 8);
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let targets = panel["targets"].as_array().expect("targets");
+        assert!(!targets.is_empty(), "{}", panel["title"]);
+        assert!(targets.iter().all(|target| target["expr"].is_string()), "{}", panel["title"]);
+    }
+}
+
+/// systemd's own judgement, on the units as shipped but for the program's path,
+/// which has to exist.
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let dir = Dir::new();
+    let mut units = Vec::new();
+    for entry in std::fs::read_dir(shipped("systemd")).expect("units") {
+        let path = entry.expect("entry").path();
+        let name = path.file_name().expect("name").to_string_lossy().into_owned();
+        if !name.ends_with(".service") && !name.ends_with(".timer") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("text");
+        let text = text.replace("/opt/auditctl/bin/auditctl", env!("CARGO_BIN_EXE_auditctl"));
+        let unit = dir.path().join(name);
+        std::fs::write(&unit, text).expect("written");
+        units.push(unit);
+    }
+    assert!(units.len() >= 5, "{units:?}");
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no", "--recursive-errors=no"]).args(&units);
+    let Some(verified) = run(&mut verify) else { return };
+    assert!(verified.status.success() && said(&verified).is_empty(), "{}", said(&verified));
+}
