@@ -105,3 +105,41 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     let Some(verified) = run(&mut verify) else { return };
     assert!(verified.status.success() && said(&verified).is_empty(), "{}", said(&verified));
 }
+
+#[test]
+fn a_datadog_agent_is_told_each_check_and_its_numbers() {
+    let dir = Dir::new();
+    let collector = crate::serving::Serving::start(&dir, "");
+    collector.connect().ask(r#"{"event_type":"login"}"#);
+    let agent = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
+    agent.set_read_timeout(Some(std::time::Duration::from_secs(2))).expect("timeout");
+    let tell = || {
+        let mut command = Command::new("bash");
+        command
+            .arg(shipped("datadog/auditctl-dogstatsd.sh"))
+            .arg("--log-dir")
+            .arg(dir.log())
+            .env("AUDIT_TRAIL", env!("CARGO_BIN_EXE_auditctl"))
+            .env("DOGSTATSD_PORT", agent.local_addr().expect("address").port().to_string())
+            .current_dir(dir.path());
+        let output = command.output().expect("bash");
+        assert!(output.status.success(), "{}", said(&output));
+        let mut told = Vec::new();
+        let mut buffer = [0; 2048];
+        while let Ok(length) = agent.recv(&mut buffer) {
+            told.push(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned());
+        }
+        told
+    };
+    if run(Command::new("jq").arg("--version")).is_none() {
+        return;
+    }
+    let told = tell();
+    assert!(told.iter().any(|line| line.starts_with("_sc|auditctl.health|0|m:")), "{told:?}");
+    assert!(told.iter().any(|line| line.starts_with("_sc|auditctl.worker_thread|0|")), "{told:?}");
+    assert!(told.iter().any(|line| line == "auditctl.write_buffer.events:0|g"), "{told:?}");
+    collector.kill_nine();
+    let told = tell();
+    let overall = told.iter().find(|line| line.starts_with("_sc|auditctl.health|2|")).expect("bad");
+    assert!(overall.contains("worker_thread: writer died"), "{overall}");
+}
