@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::serving::Serving;
-use crate::support::{Dir, auditctl, eventually, run};
+use crate::support::{Dir, auditctl, eventually, run, skipped};
 
 fn once(dir: &Dir) -> Value {
     let (code, stdout, stderr) = run(dir, &["monitor", "--once", "--json"]);
@@ -135,7 +135,7 @@ impl Terminal {
                 Some(terminal)
             }
             Err(_) => {
-                eprintln!("skipped: tmux is not installed");
+                skipped("tmux is not installed");
                 None
             }
         }

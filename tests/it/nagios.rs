@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::serving::Serving;
-use crate::support::{Dir, eventually};
+use crate::support::{Dir, eventually, skipped};
 
 /// What a site has already: the objects that ours refers to.
 const SITE: &str = "
@@ -57,7 +57,7 @@ impl Drop for Nagios {
 fn there() -> bool {
     let found = Path::new("/usr/sbin/nagios4").exists();
     if !found {
-        eprintln!("skipped: nagios4 is not installed (Debian package nagios4-core)");
+        skipped("nagios4 is not installed (Debian package nagios4-core)");
     }
     found
 }

@@ -47,18 +47,18 @@ impl RecordingFs {
         act: impl FnOnce() -> io::Result<T>,
         note: impl FnOnce(&mut History),
     ) -> io::Result<T> {
-        let mut history = self.0.lock().unwrap();
+        let mut history = self.0.lock().expect("no test panicked");
         let done = act()?;
         note(&mut history);
         Ok(done)
     }
 
     fn acknowledged(&self, seq: u64, actor: String) {
-        self.0.lock().unwrap().changes.push(Change::Acknowledged(seq, actor));
+        self.0.lock().expect("no test panicked").changes.push(Change::Acknowledged(seq, actor));
     }
 
     fn changes(&self) -> Vec<Change> {
-        self.0.lock().unwrap().changes.clone()
+        self.0.lock().expect("no test panicked").changes.clone()
     }
 }
 
@@ -136,7 +136,7 @@ struct RecordingFile {
 
 impl FsFile for RecordingFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let mut changes = self.fs.0.lock().unwrap();
+        let mut changes = self.fs.0.lock().expect("no test panicked");
         let written = self.inner.write_at(bytes, offset)?;
         changes.changes.push(Change::Write(self.number, offset, bytes[..written].to_vec()));
         Ok(written)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::serving::Serving;
-use crate::support::{Dir, eventually};
+use crate::support::{Dir, eventually, skipped};
 
 struct Prometheus {
     child: Child,
@@ -84,7 +84,7 @@ impl Drop for Prometheus {
 #[test]
 fn prometheus_scrapes_metrics_and_health_and_counts_the_events() {
     if Command::new("prometheus").arg("--version").output().is_err() {
-        eprintln!("skipped: prometheus is not installed");
+        skipped("prometheus is not installed");
         return;
     }
     let dir = Dir::new();

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::serving::Serving;
-use crate::support::{Dir, auditctl, count, eventually, open, options, records, types};
+use crate::support::{Dir, auditctl, count, eventually, open, options, records, skipped, types};
 
 const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
 /// Many events of one source.
@@ -165,7 +165,7 @@ fn a_second_signal_ends_it_at_once() {
     let lines = "{\"status\":{}}\n".repeat(1_000);
     eventually("the peer's answers pile up", || {
         use std::io::Write;
-        let written = peer.stream().write(lines.as_bytes());
+        let written = peer.stream().write_all(lines.as_bytes());
         written.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     });
     collector.signal(Signal::TERM);
@@ -318,7 +318,7 @@ fn a_log_that_another_process_has_is_refused() {
 #[test]
 fn others_may_write_only_when_allowed() {
     if !rustix::process::getuid().is_root() {
-        eprintln!("skipped: needs root, to become another user");
+        skipped("needs root, to become another user");
         return;
     }
     let dir = Dir::new();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::serving::Serving;
-use crate::support::{Dir, records};
+use crate::support::{Dir, records, skipped};
 
 const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
 const JSON: &str = "application/json";
@@ -109,7 +109,7 @@ fn prometheus_gets_metrics_that_its_own_tool_accepts() {
         .stderr(Stdio::piped())
         .spawn()
     else {
-        eprintln!("skipped: promtool is not installed");
+        skipped("promtool is not installed");
         return;
     };
     promtool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");

@@ -32,8 +32,8 @@ fn flood(peer: &mut Peer, bytes: &[u8], most: usize) -> bool {
     peer.stream().set_write_timeout(Some(Duration::from_secs(10))).expect("timeout");
     let mut sent = 0;
     while sent < most {
-        match peer.stream().write(bytes) {
-            Ok(count) => sent += count,
+        match peer.stream().write_all(bytes) {
+            Ok(()) => sent += bytes.len(),
             Err(error)
                 if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
             {

@@ -52,9 +52,9 @@ impl Serving {
         let ready = loop {
             let mut line = String::new();
             if lines.read_line(&mut line).expect("stderr") == 0 {
-                panic!("serve ended: {}", stderr.lock().unwrap());
+                panic!("serve ended: {}", stderr.lock().expect("not poisoned"));
             }
-            stderr.lock().unwrap().push_str(&line);
+            stderr.lock().expect("not poisoned").push_str(&line);
             if line.contains("ready:") {
                 break line;
             }
@@ -63,7 +63,7 @@ impl Serving {
         std::thread::spawn(move || {
             let mut line = String::new();
             while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
-                more.lock().unwrap().push_str(&line);
+                more.lock().expect("not poisoned").push_str(&line);
                 line.clear();
             }
         });
@@ -121,7 +121,7 @@ impl Serving {
     }
 
     pub(crate) fn stderr(&self) -> String {
-        self.stderr.lock().unwrap().clone()
+        self.stderr.lock().expect("not poisoned").clone()
     }
 
     /// Sends a whole request and reads the response: status, headers, body.

@@ -149,3 +149,9 @@ pub(crate) fn run(dir: &Dir, args: &[&str]) -> (i32, String, String) {
         String::from_utf8(output.stderr).expect("utf-8"),
     )
 }
+
+/// Says why a test shows nothing here.
+#[allow(clippy::print_stderr)]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}

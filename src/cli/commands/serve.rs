@@ -75,8 +75,10 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         }
         Ok(Stopped::Forced) => {
             context.printer.error("auditctl: ended at once; the log was not closed");
-            // Returning would close the log, and closing may be what hangs.
-            std::process::exit(i32::from(Exit::Interrupted as u8));
+            // Neither waited for nor closed on the way out: that may be what hangs.
+            runtime.shutdown_background();
+            std::mem::forget(log);
+            Ok(Exit::Interrupted as u8)
         }
         Err(error) => {
             runtime.shutdown_background();
