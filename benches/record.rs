@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench record`. Every figure is a median of runs made in turn
 //! with what it is compared with; ratios are what counts on a noisy machine.
-//! After `--`: only `interval` or `commit`.
+//! After `--`: only `interval`, `watched` or `commit`.
 //! Nothing is asserted here.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
@@ -10,6 +10,7 @@
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use auditctl::audit::{AuditLog, Durability, Event, Options};
@@ -58,9 +59,17 @@ fn temporary() -> tempfile::TempDir {
 }
 
 /// Events a second with interval durability and two producers.
-fn interval(events: u64, options: impl Fn(&Path) -> Options) -> (f64, u64) {
+fn interval(events: u64, watch: bool) -> (f64, u64) {
     let dir = temporary();
-    let log = AuditLog::open(options(&dir.path().join("logs"))).unwrap();
+    let log = AuditLog::open(fast(&dir.path().join("logs"))).unwrap();
+    let monitor = watch.then(|| {
+        Command::new(env!("CARGO_BIN_EXE_auditctl"))
+            .args(["monitor", "--json", "--refresh", "0.1", "--log-dir", "logs"])
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    });
     let sources = sources();
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -77,6 +86,10 @@ fn interval(events: u64, options: impl Fn(&Path) -> Options) -> (f64, u64) {
     log.record(Event::new("last")).unwrap().wait_durable().unwrap();
     let rate = events as f64 / begun.elapsed().as_secs_f64();
     let resident = resident_kib();
+    if let Some(mut monitor) = monitor {
+        monitor.kill().unwrap();
+        monitor.wait().unwrap();
+    }
     log.close().unwrap();
     (rate, resident)
 }
@@ -186,6 +199,9 @@ fn main() {
     if wanted("interval") {
         buffered();
     }
+    if wanted("watched") {
+        watched();
+    }
     if wanted("commit") {
         committed();
     }
@@ -193,18 +209,9 @@ fn main() {
 
 fn buffered() {
     let events = 300_000;
-    let fast = |dir: &Path| Options {
-        durability: Durability::Interval,
-        rate_limit: None,
-        write_buffer_size: 2_000,
-        write_queue_capacity: 40_000,
-        write_queue_bytes: 12 << 20,
-        max_segment_size: 4 << 30,
-        ..Options::new(dir)
-    };
     let (mut ours, mut theirs, mut resident) = (Vec::new(), Vec::new(), 0);
     for _ in 0..RUNS {
-        let (rate, kib) = interval(events, fast);
+        let (rate, kib) = interval(events, false);
         ours.push(rate);
         resident = resident.max(kib);
         theirs.push(appender(events));
@@ -217,6 +224,33 @@ fn buffered() {
     );
     println!("  tracing-appender  {theirs:>12.0} events/s   (no hash, no sync)");
     println!("  ratio             {:>12.2}\n", ours / theirs);
+}
+
+/// The same while `monitor` looks ten times a second.
+fn watched() {
+    let events = 1_000_000;
+    let (mut alone, mut watched) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        alone.push(interval(events, false).0);
+        watched.push(interval(events, true).0);
+    }
+    let (alone, watched) = (median(alone), median(watched));
+    println!("W1, interval durability, beside `auditctl monitor --json --refresh 0.1`");
+    println!("  alone             {alone:>12.0} events/s");
+    println!("  watched           {watched:>12.0} events/s");
+    println!("  ratio             {:>12.3}\n", watched / alone);
+}
+
+fn fast(dir: &Path) -> Options {
+    Options {
+        durability: Durability::Interval,
+        rate_limit: None,
+        write_buffer_size: 2_000,
+        write_queue_capacity: 40_000,
+        write_queue_bytes: 12 << 20,
+        max_segment_size: 4 << 30,
+        ..Options::new(dir)
+    }
 }
 
 fn committed() {

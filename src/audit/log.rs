@@ -37,7 +37,8 @@ struct Inner {
 struct Threads {
     writer: JoinHandle<()>,
     keeper: JoinHandle<()>,
-    // Released when both threads have ended.
+    waker: JoinHandle<()>,
+    // Released when all threads have ended.
     _lock: crate::fsio::lock::FileLock,
 }
 
@@ -117,9 +118,16 @@ impl AuditLog {
                 OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
             })
         };
-        let keeper = spawn("audit-keeper", Box::new(move || start.run(work)))?;
-        let writer = spawn("audit-writer", Box::new(move || writer.run()))?;
-        let threads = Mutex::new(Some(Threads { writer, keeper, _lock: lock }));
+        let progress = Arc::clone(&shared.progress);
+        let waker = spawn("audit-waker", Box::new(move || progress.run_waker()))?;
+        // Those that have started end when the log counts as closed.
+        let undo = |_: &OpenError| {
+            shared.progress.closed();
+            shared.keeper.stop();
+        };
+        let keeper = spawn("audit-keeper", Box::new(move || start.run(work))).inspect_err(undo)?;
+        let writer = spawn("audit-writer", Box::new(move || writer.run())).inspect_err(undo)?;
+        let threads = Mutex::new(Some(Threads { writer, keeper, waker, _lock: lock }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
         let log = Self(Arc::new(Inner { shared, origin, log_id, verifier_key, threads }));
         log.settle_opening()?;
@@ -192,7 +200,7 @@ impl AuditLog {
             let detail = "control characters in an identifier were replaced";
             shared.security.report(SecurityKind::Sanitized, event.source_name(), detail);
         }
-        if !exempt {
+        if !exempt && shared.limiter.is_limiting() {
             let source = event.source_name().unwrap_or_else(|| origin.default_source());
             let now = shared.options.clock.now();
             let decision = shared.limiter.check(source, shared.boot_ms() * 1_000, now);
@@ -374,6 +382,7 @@ impl Inner {
             let _ = threads.writer.join();
             self.shared.keeper.stop();
             let _ = threads.keeper.join();
+            let _ = threads.waker.join();
         }
         match self.shared.progress.wait_beyond(u64::MAX, Duration::ZERO).trouble {
             Some(error @ RecordError::Failed { .. }) => Err(error),

@@ -27,6 +27,20 @@ struct State {
     taken: u64,
     /// Batches taken since something became durable.
     batches: u32,
+    /// How many wait for even and for odd batches.
+    waiting: [usize; 2],
+    /// Those whom the waker is to wake.
+    to_wake: [bool; 2],
+    waker: Waker,
+}
+
+/// The thread that wakes many.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Waker {
+    #[default]
+    NotThere,
+    Running,
+    Ending,
 }
 
 #[derive(Clone, Debug)]
@@ -45,7 +59,12 @@ pub(crate) struct ProgressCell {
     batches: [Condvar; 2],
     /// Those who wait for any news.
     news: Condvar,
+    /// For the waker.
+    wake: Condvar,
 }
+
+/// To wake as many as this or fewer takes less than to have them woken.
+const WAKE_DIRECTLY: usize = 4;
 
 /// How soon a caller told of trouble may look again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -57,6 +76,7 @@ impl ProgressCell {
             state: Mutex::default(),
             batches: [Condvar::new(), Condvar::new()],
             news: Condvar::new(),
+            wake: Condvar::new(),
         }
     }
 
@@ -83,12 +103,48 @@ impl ProgressCell {
         self.durable.store(seq, Ordering::Release);
         let one = std::mem::take(&mut state.batches) == 1 && seq >= state.taken;
         let batch = state.batch;
+        let mut direct = [batch.is_multiple_of(2) || !one, !batch.is_multiple_of(2) || !one];
+        let mut delegated = false;
+        for (slot, wake) in direct.iter_mut().enumerate() {
+            if *wake && state.waker == Waker::Running && state.waiting[slot] > WAKE_DIRECTLY {
+                state.to_wake[slot] = true;
+                delegated = true;
+                *wake = false;
+            }
+        }
         drop(state);
-        self.batches[batch % 2].notify_all();
-        if !one {
-            self.batches[(batch + 1) % 2].notify_all();
+        if delegated {
+            self.wake.notify_one();
+        }
+        for (slot, _) in direct.iter().enumerate().filter(|(_, wake)| **wake) {
+            self.batches[slot].notify_all();
         }
         self.news.notify_all();
+    }
+
+    /// The body of a thread that wakes those who wait, where they are many: that
+    /// takes as long as a sync, and the writer has the next batch to sync. Ends
+    /// when the log is closed or has failed.
+    pub(crate) fn run_waker(&self) {
+        let mut state = self.lock();
+        state.waker = Waker::Running;
+        loop {
+            let ending = matches!(state.trouble, Some(Trouble::Failed(_) | Trouble::Closed));
+            let slots = std::mem::take(&mut state.to_wake);
+            if slots == [false; 2] {
+                if ending {
+                    state.waker = Waker::Ending;
+                    return;
+                }
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            drop(state);
+            for (slot, _) in slots.iter().enumerate().filter(|(_, wake)| **wake) {
+                self.batches[slot].notify_all();
+            }
+            state = self.lock();
+        }
     }
 
     fn set_trouble(&self, trouble: Option<Trouble>) {
@@ -100,7 +156,7 @@ impl ProgressCell {
             state.trouble = trouble;
             state.changes += 1;
             drop(state);
-            for waiting in self.batches.iter().chain([&self.news]) {
+            for waiting in self.batches.iter().chain([&self.news, &self.wake]) {
                 waiting.notify_all();
             }
         }
@@ -145,9 +201,10 @@ impl ProgressCell {
             if let Some(trouble) = &state.trouble {
                 return Err(Self::error(trouble, seq));
             }
-            let batch = state.batch + usize::from(seq >= state.taken);
-            let changed = &self.batches[batch % 2];
-            state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let slot = (state.batch + usize::from(seq >= state.taken)) % 2;
+            state.waiting[slot] += 1;
+            state = self.batches[slot].wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting[slot] -= 1;
         }
     }
 

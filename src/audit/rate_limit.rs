@@ -13,6 +13,7 @@ mod tests;
 
 use std::fmt;
 use std::hash::RandomState;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -57,7 +58,11 @@ pub struct Burst {
 
 /// Limits how fast each source may send. Shared between threads; every call
 /// takes one short lock.
-pub struct RateLimiter(Mutex<State>);
+pub struct RateLimiter {
+    /// Whether there are limits; where not, nobody waits for the lock.
+    limits: AtomicBool,
+    state: Mutex<State>,
+}
 
 /// [`RateLimit`] in the units of the arithmetic.
 #[derive(Clone, Copy, Debug)]
@@ -114,14 +119,21 @@ impl RateLimiter {
     /// With `None` everything is allowed, and no source is remembered.
     #[must_use]
     pub fn new(limit: Option<RateLimit>) -> Self {
-        Self(Mutex::new(State {
+        let limits = AtomicBool::new(limit.is_some());
+        let state = Mutex::new(State {
             limits: limit.map(Limits::new),
             now_us: 0,
             buckets: LruCache::unbounded_with_hasher(RandomState::new()),
             bursts: Bursts::default(),
             activity: Activity::default(),
             top: None,
-        }))
+        });
+        Self { limits, state }
+    }
+
+    /// Whether there are limits at all.
+    pub fn is_limiting(&self) -> bool {
+        self.limits.load(Ordering::Relaxed)
     }
 
     /// Takes a token from the source's bucket, or says when there will be one.
@@ -167,6 +179,7 @@ impl RateLimiter {
     /// longer find room are forgotten, and the refusals of all of them stay reported.
     pub fn set_limits(&self, limit: Option<RateLimit>) {
         let mut state = self.state();
+        self.limits.store(limit.is_some(), Ordering::Relaxed);
         state.limits = limit.map(Limits::new);
         let keep = state.limits.map_or(0, |limits| limits.max_sources);
         state.evict(keep);
@@ -175,7 +188,7 @@ impl RateLimiter {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change leaves the state usable, so a panic elsewhere is no reason
         // to let nobody in.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
