@@ -11,6 +11,8 @@
 //! dropped the pages and would call the next sync a success. The segment is
 //! sealed at its durable length and the rest is written anew to a fresh file.
 
+mod ending;
+mod fresh;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -30,8 +32,9 @@ use super::record;
 use super::security::SecuritySink;
 use super::segment::{Active, Staged};
 use super::signer::Signer;
-use super::status::{Activity, Damage, StatusPage, Word, WriterState};
+use super::status::{Activity, StatusPage, Word, WriterState};
 
+use fresh::Fresh;
 pub(crate) use upkeep::{Upkeep, make_reserve};
 
 /// Lines are written in pieces of about this size.
@@ -40,8 +43,6 @@ const WRITE_BYTES: usize = 1 << 20;
 const MAX_UNSYNCED_BYTES: u64 = 64 << 20;
 /// Sign of life, even when idle.
 pub(crate) const BEAT: Duration = Duration::from_millis(250);
-const FIRST_BACKOFF: Duration = Duration::from_millis(20);
-const LAST_BACKOFF: Duration = Duration::from_millis(250);
 
 /// What the writer shares with those who record.
 #[derive(Debug, Clone)]
@@ -65,17 +66,6 @@ impl Shared {
     pub(crate) fn push_own(&self, own: &OwnRecord) -> u64 {
         self.queue.push_own(&own::encode(own))
     }
-}
-
-/// A segment change under way.
-#[derive(Debug, Default)]
-pub(crate) struct Fresh {
-    /// The old file has its sealed name.
-    renamed: bool,
-    /// What is wrong with the old file, if anything.
-    damage: Option<String>,
-    /// Lines that were in the old file and are not durable there.
-    carry: Vec<u8>,
 }
 
 /// An operation that failed.
@@ -109,13 +99,6 @@ pub(crate) struct Writer {
     backoff: Option<Duration>,
     trouble_since: Option<Instant>,
     pub(crate) upkeep: Upkeep,
-}
-
-impl Fresh {
-    /// The old file is damaged.
-    pub(crate) fn damaged(damage: String) -> Self {
-        Self { damage: Some(damage), ..Self::default() }
-    }
 }
 
 impl Writer {
@@ -362,47 +345,6 @@ impl Writer {
         self.shared.progress.set_durable(end);
     }
 
-    /// After a failed sync: what is not durable is written anew to a fresh file.
-    fn distrust_file(&mut self) -> Result<(), Failure> {
-        let (from, to) = (self.active.synced_bytes(), self.active.layout.raw_bytes);
-        let mut carry = Vec::new();
-        if self.commits() {
-            // Still in memory: what was written goes back in front of what was not.
-            for chunk in self.written.drain(..).rev() {
-                self.pending.push_front(chunk);
-            }
-        } else {
-            // Only the file has it; trusted as far as it hashes to what was written.
-            carry = vec![0; (to - from) as usize];
-            let read = self.active.file.read_exact_at(&mut carry, from);
-            let mut again = Range::empty(self.unsynced.begin());
-            for line in carry.split_inclusive(|byte| *byte == b'\n') {
-                again.append_line(line.strip_suffix(b"\n").unwrap_or(line));
-            }
-            if read.is_err() || again != self.unsynced {
-                panic!("records written since the last sync cannot be read back after it failed");
-            }
-        }
-        self.active.layout.roll_back(&self.active.synced.clone());
-        self.unsynced.reset(self.durable_tree.end());
-        self.fresh = Some(Fresh { carry, ..Fresh::default() });
-        Ok(())
-    }
-
-    /// Seals the active segment if it holds anything.
-    pub(crate) fn seal(&mut self) -> Result<(), Failure> {
-        if self.active.layout.raw_bytes > self.active.synced_bytes() {
-            self.sync()?;
-        }
-        if self.active.layout.records() == 0 {
-            return Ok(());
-        }
-        self.checkpoint();
-        self.activity(Activity::Sealing);
-        self.fresh = Some(Fresh::default());
-        self.start_fresh()
-    }
-
     fn seal_now(&mut self) {
         if let Err(failure) = self.seal() {
             self.failed(&failure);
@@ -421,170 +363,8 @@ impl Writer {
         self.flush_all(u64::MAX);
     }
 
-    /// Gives the old file its sealed name and starts a fresh one; after a
-    /// failure the next attempt goes on where this one stopped.
-    pub(crate) fn start_fresh(&mut self) -> Result<(), Failure> {
-        let Some(mut fresh) = self.fresh.take() else { return Ok(()) };
-        let result = self.try_fresh(&mut fresh);
-        if result.is_err() {
-            self.fresh = Some(fresh);
-        }
-        result
-    }
-
-    fn try_fresh(&mut self, fresh: &mut Fresh) -> Result<(), Failure> {
-        let shared = self.shared.clone();
-        let (fs, paths) = (&*shared.options.fs, &shared.paths);
-        let path = paths.active();
-        let failed = || failure(Activity::Sealing);
-        let now = shared.options.clock.now();
-        if !fresh.renamed {
-            // Best effort: what is beyond is not durable and will be written anew.
-            if fresh.damage.is_none() {
-                let _ = self.active.file.set_len(self.active.layout.raw_bytes);
-            }
-            let to = if self.active.layout.records() > 0 {
-                paths.sealed(self.active.layout.first_seq)
-            } else {
-                paths.aside("failed", &now.file_stamp(), |path| fs.meta(path).is_ok())
-            };
-            fs.rename(&path, &to).map_err(failed())?;
-            fresh.renamed = true;
-        }
-        let file = fs
-            .open(&path, crate::fsio::OpenMode::Create)
-            .and_then(|file| file.set_len(0).map(|()| file))
-            .map_err(failed())?;
-        fs.sync_dir(&paths.dir).map_err(failed())?;
-        let tree = self.active.layout.tree();
-        let next = Active::new(file, super::segment::Layout::new(tree));
-        let old = std::mem::replace(&mut self.active, next);
-        if old.layout.records() > 0 {
-            shared.keeper.sealed(&old.layout, now, fresh.damage.clone());
-        }
-        self.upkeep.segment_since = Instant::now();
-        self.publish_active();
-        if !fresh.carry.is_empty() {
-            self.write_carry(std::mem::take(&mut fresh.carry))?;
-        }
-        Ok(())
-    }
-
-    fn write_carry(&mut self, carry: Vec<u8>) -> Result<(), Failure> {
-        let mut staged = Staged::after(&self.active.layout, Vec::with_capacity(carry.len()));
-        for line in carry.split_inclusive(|byte| *byte == b'\n') {
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            let time = record::peek_times(line).map(|(time, _)| time).unwrap_or_default();
-            staged.line(time, |out| out.extend_from_slice(line));
-        }
-        let result = self.active.file.write_all_at(&staged.bytes, 0);
-        if let Err(error) = result {
-            let _ = self.active.file.set_len(0);
-            self.fresh = Some(Fresh { carry, ..Fresh::default() });
-            return Err(Failure { activity: Activity::Writing, error });
-        }
-        self.absorb(&staged);
-        Ok(())
-    }
-
-    /// Says in the status page which file is active.
-    pub(crate) fn publish_active(&self) {
-        let page = &self.shared.page;
-        page.set(Word::ActiveFirstSeq, self.active.layout.first_seq);
-        page.set(Word::ActiveBytes, self.active.layout.raw_bytes);
-        let inode = self.active.file.meta().map_or(0, |meta| meta.inode);
-        page.set(Word::ActiveInode, inode);
-    }
-
-    pub(crate) fn failed(&mut self, failure: &Failure) {
-        let shared = &self.shared;
-        let now = shared.options.clock.now();
-        shared.page.add(Word::WriteErrors, 1);
-        shared.page.error(&failure.error, failure.activity, now);
-        let since = *self.trouble_since.get_or_insert_with(Instant::now);
-        let reason = format!("{}: {}", failure.activity.as_str(), failure.error);
-        if self.backoff.is_none() {
-            tracing::warn!(reason, "the log cannot be written; trying again");
-        }
-        if is_full(&failure.error) {
-            self.disk_is_full();
-        } else if !self.upkeep.full {
-            shared.page.state(WriterState::Failing, now);
-        }
-        if since.elapsed() >= self.shared.options.overflow_timeout {
-            self.shared.progress.unavailable(reason);
-        }
-        self.backoff = Some(match self.backoff {
-            None => FIRST_BACKOFF,
-            Some(last) => (last * 2).min(LAST_BACKOFF),
-        });
-    }
-
     pub(crate) fn backoff_is_over(&self) -> bool {
         self.backoff.is_none()
-    }
-
-    fn recovered(&mut self) {
-        if self.backoff.take().is_some() {
-            self.trouble_since = None;
-            self.shared.progress.available();
-            if !self.upkeep.full {
-                self.shared.page.state(WriterState::Running, self.shared.options.clock.now());
-            }
-            tracing::info!("the log is written again");
-        }
-    }
-
-    /// Ends the log cleanly; false when that has to be tried again.
-    fn close(&mut self) -> bool {
-        self.activity(Activity::Closing);
-        let begun = *self.upkeep.closing_since.get_or_insert_with(Instant::now);
-        let in_time = begun.elapsed() < self.shared.options.overflow_timeout;
-        if !self.upkeep.closed_pushed {
-            self.upkeep.closed_pushed = true;
-            self.record_bursts(true);
-            self.shared.push_own(&self.upkeep.closed_record(&self.durable_tree));
-        }
-        self.take_and_flush();
-        // A file that was deleted since the last look exists only as long as it
-        // is open: closing it unseen would lose what was acknowledged.
-        let repaired = self.fresh.is_none() && self.look_at_file();
-        let everything = self.shared.queue.next_seq() == self.durable_tree.end();
-        if !everything || repaired {
-            if in_time {
-                return false;
-            }
-            let left = self.shared.queue.next_seq() - self.durable_tree.end();
-            let reason = format!("closed with {left} records that could not be written");
-            self.poison(&reason);
-            return true;
-        }
-        let signed = self.checkpoint();
-        let now = self.shared.options.clock.now();
-        if signed {
-            self.shared.page.state(WriterState::Closed, now);
-            self.shared.page.set(Word::ClosedAt, now.micros() as u64);
-        }
-        self.shared.progress.closed();
-        true
-    }
-
-    /// Whether the file was not as it should be.
-    fn look_at_file(&mut self) -> bool {
-        let before = self.shared.page.get(Word::LogFileIncidents);
-        if let Err(failure) = self.check_file() {
-            self.failed(&failure);
-            return true;
-        }
-        self.shared.page.get(Word::LogFileIncidents) != before
-    }
-
-    /// Notes damage for health.
-    pub(crate) fn damage(&self, damage: Damage) {
-        let now = self.shared.options.clock.now();
-        self.shared.page.set(Word::Damage, damage as u64);
-        self.shared.page.set(Word::DamageAt, now.micros() as u64);
-        self.shared.page.add(Word::LogFileIncidents, 1);
     }
 }
 

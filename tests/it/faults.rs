@@ -7,7 +7,7 @@ use auditctl::fsio::Space;
 use auditctl::fsio::fault::{Fault, How, Op};
 
 use crate::support::{
-    Dir, all_lines, count, eventually, failing, open, options, records, root_agrees, types,
+    Dir, all_lines, count, eventually, failing, open, options, records, root_agrees, skipped, types,
 };
 
 const EIO: i32 = 5;
@@ -338,12 +338,13 @@ fn a_real_full_disk_is_survived_where_a_small_tmpfs_can_be_mounted() {
         .arg(&mount)
         .output();
     if !mounted.as_ref().is_ok_and(|output| output.status.success()) {
-        println!("skipped: this user may not mount a tmpfs: {mounted:?}");
+        skipped(&format!("this user may not mount a tmpfs: {mounted:?}"));
         return;
     }
     let _unmount = Unmount(mount.clone());
     let mut options = options(&dir);
     options.dir = mount.join("logs");
+    options.overflow_timeout = std::time::Duration::from_millis(400);
     let log = open(options.clone());
     let ballast = mount.join("ballast");
     std::fs::write(&ballast, vec![0; 3 << 20]).expect("ballast");

@@ -124,10 +124,14 @@ struct Terminal {
 
 impl Terminal {
     fn open(dir: &Dir) -> Option<Self> {
+        Self::running(dir, "env PS1='$ ' /bin/sh")
+    }
+
+    fn running(dir: &Dir, program: &str) -> Option<Self> {
         let socket = dir.path().join("tmux").to_str().expect("utf-8").to_owned();
         let terminal = Self { socket };
         let mut command = terminal.command(&["-f", "/dev/null", "new-session", "-d"]);
-        command.args(["-x", "80", "-y", "24", "env PS1='$ ' /bin/sh"]);
+        command.args(["-x", "80", "-y", "24", program]);
         command.current_dir(dir.path());
         match command.status() {
             Ok(status) => {
@@ -258,4 +262,17 @@ fn live_it_is_left_by_escape_control_c_and_signals_and_the_terminal_is_sane() {
         terminal.shows(&format!("left {nth} with 0"));
         terminal.is_sane();
     }
+}
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let dir = Dir::new();
+    let program = format!("exec {} monitor", env!("CARGO_BIN_EXE_auditctl"));
+    let Some(terminal) = Terminal::running(&dir, &program) else { return };
+    terminal.shows("q quit");
+    let pid = terminal.tmux(&["display-message", "-p", "#{pane_pid}"]);
+    let process = std::path::Path::new("/proc").join(pid.trim());
+    assert!(process.exists());
+    terminal.tmux(&["kill-server"]);
+    eventually("the process has gone", || !process.exists());
 }

@@ -293,7 +293,6 @@ fn recorded_run(durability: Durability) -> (Dir, Vec<Change>) {
             max_segment_size: 4 * 1024,
             checkpoint_interval: std::time::Duration::from_millis(3),
             disk_reserve: 0,
-            overflow_timeout: std::time::Duration::from_secs(20),
             ..options(&dir)
         });
         std::thread::scope(|scope| {
@@ -308,6 +307,9 @@ fn recorded_run(durability: Durability) -> (Dir, Vec<Change>) {
                     }
                 });
             }
+        });
+        crate::support::eventually("what was sealed is compressed", || {
+            log.manifest().segments.iter().all(auditctl::audit::manifest::Segment::is_compressed)
         });
         log.close().expect("closed");
     }

@@ -35,7 +35,7 @@ impl Dir {
 pub(crate) fn options(dir: &Dir) -> Options {
     Options {
         rate_limit: None,
-        overflow_timeout: Duration::from_millis(400),
+        overflow_timeout: Duration::from_secs(20),
         write_flush_interval: Duration::from_millis(50),
         checkpoint_interval: Duration::from_millis(100),
         disk_reserve: 1 << 20,
@@ -46,7 +46,9 @@ pub(crate) fn options(dir: &Dir) -> Options {
 /// The same on a file system that fails when told to.
 pub(crate) fn failing(dir: &Dir) -> (Options, FaultFs) {
     let fs = FaultFs::new(Arc::new(OsFs));
-    (Options { fs: Arc::new(fs.clone()), ..options(dir) }, fs)
+    // Short, for those who wait for what fails.
+    let overflow_timeout = Duration::from_millis(400);
+    (Options { fs: Arc::new(fs.clone()), overflow_timeout, ..options(dir) }, fs)
 }
 
 /// All stored records as (seq, line), from every segment.

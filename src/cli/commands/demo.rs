@@ -60,6 +60,7 @@ fn what_next(kept: Option<&PathBuf>) -> String {
          auditctl record --log-dir {dir} --type login --actor alice\n  \
          auditctl health --log-dir {dir}\n  \
          auditctl health --log-dir {dir} --format nagios\n  \
+         auditctl monitor --log-dir {dir}\n  \
          tail -f {dir}/audit.log | jq .\n  \
          python3 tests/verify_root.py {dir}     # recompute the signed root independently"
     )
@@ -106,6 +107,7 @@ impl<'a> Demo<'a> {
         let mut collector = Collector::start(self)?;
         let more = self.send_all()?;
         let again = self.health("after the restart")?;
+        self.monitor()?;
         collector.stop()?;
         let stored = self.stored()?;
         self.say(&format!(
@@ -213,6 +215,19 @@ impl<'a> Demo<'a> {
             }
         }
         Ok(status)
+    }
+
+    /// One screen of it.
+    fn monitor(&self) -> Result<(), CliError> {
+        let output = self
+            .command(&["monitor", "--once"])
+            .output()
+            .map_err(|error| CliError::io("start", &self.program, &error))?;
+        self.say(&format!(
+            "\nWhat `auditctl monitor` shows:\n{}",
+            String::from_utf8_lossy(&output.stdout)
+        ));
+        Ok(())
     }
 
     /// Events in the log that are not the engine's own, counted in its text.

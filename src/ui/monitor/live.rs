@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
@@ -44,9 +44,26 @@ pub struct Live {
 pub fn live(samples: &Receiver<Sample>, options: &Live, stop: &AtomicBool) -> io::Result<()> {
     // Sets a panic hook that gives the terminal back, too.
     let mut terminal = ratatui::try_init()?;
-    let shown = View::new(*options).run(&mut terminal, samples, stop);
+    let shown =
+        input().and_then(|input| View::new(*options).run(&mut terminal, &input, samples, stop));
     let restored = ratatui::try_restore();
     shown.and(restored)
+}
+
+/// Keys and resizes, from a thread of its own: reading the terminal waits in the
+/// middle of an escape sequence, and goes round in circles on a terminal that was
+/// closed. The thread ends with the process.
+fn input() -> io::Result<Receiver<Event>> {
+    let (sender, receiver) = mpsc::channel();
+    let body = move || {
+        while let Ok(event) = event::read() {
+            if sender.send(event).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("input".to_owned()).spawn(body)?;
+    Ok(receiver)
 }
 
 struct View {
@@ -65,6 +82,7 @@ impl View {
     fn run(
         &mut self,
         terminal: &mut DefaultTerminal,
+        input: &Receiver<Event>,
         samples: &Receiver<Sample>,
         stop: &AtomicBool,
     ) -> io::Result<()> {
@@ -84,12 +102,12 @@ impl View {
                 })?;
                 changed = false;
             }
-            if event::poll(TICK)? {
-                match event::read()? {
-                    Event::Key(key) if leaves(key) => return Ok(()),
-                    Event::Resize(..) => changed = true,
-                    _ => {}
-                }
+            match input.recv_timeout(TICK) {
+                Ok(Event::Key(key)) if leaves(key) => return Ok(()),
+                Ok(Event::Resize(..)) => changed = true,
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                // The terminal cannot be read any more.
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
         Ok(())

@@ -1,0 +1,156 @@
+//! The reader's side of the page.
+
+use std::io;
+use std::path::Path;
+
+use super::words::{Activity, Damage, DiskStage, Mode, Ring, Word, WriterState};
+use super::{MAGIC, PAGE_BYTES, RING_SLOTS, StatusError, WORDS};
+use crate::audit::security::SecurityKind;
+use crate::clock::Timestamp;
+use crate::fsio::{self, OpenMode};
+
+/// What a reader sees: the words at one moment.
+#[derive(Clone, Debug)]
+pub struct StatusSnapshot {
+    pub(super) words: Box<[u64; WORDS]>,
+}
+
+impl StatusSnapshot {
+    /// Reads the page; takes microseconds whatever the log's size.
+    ///
+    /// # Errors
+    /// [`StatusError::Io`] when it cannot be read (`NotFound`: no log here),
+    /// [`StatusError::Format`] when it is no status page of this version.
+    pub fn read(path: &Path) -> Result<Self, StatusError> {
+        use std::os::unix::fs::FileExt;
+        let failed = |source| StatusError::Io { path: path.to_path_buf(), source };
+        let format = |reason| StatusError::Format { path: path.to_path_buf(), reason };
+        let file = fsio::os::open_file(path, OpenMode::Read).map_err(failed)?;
+        let mut bytes = [0u8; PAGE_BYTES];
+        let mut last = None;
+        // A change of the guarded words takes nanoseconds; a writer stopped in
+        // the middle of one (SIGSTOP) leaves it odd, and its page is taken as it is.
+        for _ in 0..100 {
+            match file.read_exact_at(&mut bytes, 0) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(format("shorter than 4096 bytes"));
+                }
+                Err(error) => return Err(failed(error)),
+            }
+            let mut after = [0u8; 16];
+            file.read_exact_at(&mut after, 0).map_err(failed)?;
+            let snapshot = Self::from_bytes(&bytes);
+            let sequence = snapshot.get(Word::Sequence);
+            let steady = sequence % 2 == 0 && after[8..] == sequence.to_le_bytes();
+            last = Some(snapshot);
+            if steady {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        match last {
+            Some(snapshot) if snapshot.get(Word::Magic) == MAGIC => Ok(snapshot),
+            _ => Err(format("no AUDSTAT1 mark")),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8; PAGE_BYTES]) -> Self {
+        let mut words = Box::new([0; WORDS]);
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            let mut eight = [0; 8];
+            eight.copy_from_slice(chunk);
+            *word = u64::from_le_bytes(eight);
+        }
+        Self { words }
+    }
+
+    /// The value of a word.
+    #[must_use]
+    pub fn get(&self, word: Word) -> u64 {
+        self.words[word as usize]
+    }
+
+    /// One word of a run, such as a histogram bucket.
+    #[must_use]
+    pub fn nth(&self, word: Word, nth: usize) -> u64 {
+        self.words.get(word as usize + nth).copied().unwrap_or(0)
+    }
+
+    /// A word that holds a time; `None` when it is 0.
+    #[must_use]
+    pub fn time(&self, word: Word) -> Option<Timestamp> {
+        match self.get(word) {
+            0 => None,
+            micros => Some(Timestamp::from_micros(micros as i64)),
+        }
+    }
+
+    /// What the writer was doing.
+    #[must_use]
+    pub fn activity(&self) -> Option<Activity> {
+        Activity::from_code(self.get(Word::Activity))
+    }
+
+    /// How the writer was.
+    #[must_use]
+    pub fn state(&self) -> Option<WriterState> {
+        WriterState::from_code(self.get(Word::State))
+    }
+
+    /// How much space was left.
+    #[must_use]
+    pub fn disk_stage(&self) -> Option<DiskStage> {
+        DiskStage::from_code(self.get(Word::DiskStage))
+    }
+
+    /// Damage known to the writer.
+    #[must_use]
+    pub fn damage(&self) -> Option<Damage> {
+        Damage::from_code(self.get(Word::Damage))
+    }
+
+    /// How the log was opened.
+    #[must_use]
+    pub fn mode(&self) -> Option<Mode> {
+        Mode::from_code(self.get(Word::Mode))
+    }
+
+    /// Security events of a kind since the log was opened.
+    #[must_use]
+    pub fn security(&self, kind: SecurityKind) -> u64 {
+        let index = SecurityKind::ALL.iter().position(|k| *k == kind).unwrap_or(0);
+        self.nth(Word::SecurityCounts, index)
+    }
+
+    /// The most refused source and its refusals, if any was refused.
+    #[must_use]
+    pub fn top_blocked(&self) -> Option<(String, u64)> {
+        let count = self.get(Word::TopBlockedCount);
+        let bytes: Vec<u8> = (0..32)
+            .flat_map(|nth| self.nth(Word::TopBlockedSource, nth).to_le_bytes())
+            .take_while(|byte| *byte != 0)
+            .collect();
+        (count > 0).then(|| (String::from_utf8_lossy(&bytes).into_owned(), count))
+    }
+
+    /// Counts of a ring for the last `slots` (at most 60) whole slots and the
+    /// current one, oldest first.
+    #[must_use]
+    pub fn ring(&self, ring: Ring, now: Timestamp, slots: usize) -> Vec<u64> {
+        let current = ring.stamp(now);
+        let slots = slots.min(RING_SLOTS - 4) as u64;
+        (current.saturating_sub(slots)..=current)
+            .map(|stamp| {
+                let slot = self.words[ring.base() + (stamp as usize % RING_SLOTS)];
+                if slot >> 32 == stamp & 0xffff_ffff { slot & 0xffff_ffff } else { 0 }
+            })
+            .collect()
+    }
+
+    /// Sum of a ring over the last hour (minute rings) or minute (event ring).
+    #[must_use]
+    pub fn recent(&self, ring: Ring, now: Timestamp) -> u64 {
+        self.ring(ring, now, 60).iter().sum()
+    }
+}

@@ -1,0 +1,146 @@
+//! From one file to the next: sealing, and leaving a file that is not trusted.
+
+use std::time::Instant;
+
+use super::{Failure, Writer, failure};
+use crate::audit::merkle::Range;
+use crate::audit::record;
+use crate::audit::segment::{Active, Layout, Staged};
+use crate::audit::status::{Activity, Word};
+use crate::fsio::OpenMode;
+
+/// A segment change under way.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    /// The old file has its sealed name.
+    renamed: bool,
+    /// What is wrong with the old file, if anything.
+    damage: Option<String>,
+    /// Lines that were in the old file and are not durable there.
+    carry: Vec<u8>,
+}
+
+impl Fresh {
+    /// The old file is damaged.
+    pub(crate) fn damaged(damage: String) -> Self {
+        Self { damage: Some(damage), ..Self::default() }
+    }
+}
+
+impl Writer {
+    /// After a failed sync: what is not durable is written anew to a fresh file.
+    pub(super) fn distrust_file(&mut self) -> Result<(), Failure> {
+        let (from, to) = (self.active.synced_bytes(), self.active.layout.raw_bytes);
+        let mut carry = Vec::new();
+        if self.commits() {
+            // Still in memory: what was written goes back in front of what was not.
+            for chunk in self.written.drain(..).rev() {
+                self.pending.push_front(chunk);
+            }
+        } else {
+            // Only the file has it; trusted as far as it hashes to what was written.
+            carry = vec![0; (to - from) as usize];
+            let read = self.active.file.read_exact_at(&mut carry, from);
+            let mut again = Range::empty(self.unsynced.begin());
+            for line in carry.split_inclusive(|byte| *byte == b'\n') {
+                again.append_line(line.strip_suffix(b"\n").unwrap_or(line));
+            }
+            if read.is_err() || again != self.unsynced {
+                panic!("records written since the last sync cannot be read back after it failed");
+            }
+        }
+        self.active.layout.roll_back(&self.active.synced.clone());
+        self.unsynced.reset(self.durable_tree.end());
+        self.fresh = Some(Fresh { carry, ..Fresh::default() });
+        Ok(())
+    }
+
+    /// Seals the active segment if it holds anything.
+    pub(crate) fn seal(&mut self) -> Result<(), Failure> {
+        if self.active.layout.raw_bytes > self.active.synced_bytes() {
+            self.sync()?;
+        }
+        if self.active.layout.records() == 0 {
+            return Ok(());
+        }
+        self.checkpoint();
+        self.activity(Activity::Sealing);
+        self.fresh = Some(Fresh::default());
+        self.start_fresh()
+    }
+
+    /// Gives the old file its sealed name and starts a fresh one; after a
+    /// failure the next attempt goes on where this one stopped.
+    pub(crate) fn start_fresh(&mut self) -> Result<(), Failure> {
+        let Some(mut fresh) = self.fresh.take() else { return Ok(()) };
+        let result = self.try_fresh(&mut fresh);
+        if result.is_err() {
+            self.fresh = Some(fresh);
+        }
+        result
+    }
+
+    pub(super) fn try_fresh(&mut self, fresh: &mut Fresh) -> Result<(), Failure> {
+        let shared = self.shared.clone();
+        let (fs, paths) = (&*shared.options.fs, &shared.paths);
+        let path = paths.active();
+        let failed = || failure(Activity::Sealing);
+        let now = shared.options.clock.now();
+        if !fresh.renamed {
+            // Best effort: what is beyond is not durable and will be written anew.
+            if fresh.damage.is_none() {
+                let _ = self.active.file.set_len(self.active.layout.raw_bytes);
+            }
+            let to = if self.active.layout.records() > 0 {
+                paths.sealed(self.active.layout.first_seq)
+            } else {
+                paths.aside("failed", &now.file_stamp(), |path| fs.meta(path).is_ok())
+            };
+            fs.rename(&path, &to).map_err(failed())?;
+            fresh.renamed = true;
+        }
+        let file = fs
+            .open(&path, OpenMode::Create)
+            .and_then(|file| file.set_len(0).map(|()| file))
+            .map_err(failed())?;
+        fs.sync_dir(&paths.dir).map_err(failed())?;
+        let tree = self.active.layout.tree();
+        let next = Active::new(file, Layout::new(tree));
+        let old = std::mem::replace(&mut self.active, next);
+        if old.layout.records() > 0 {
+            shared.keeper.sealed(&old.layout, now, fresh.damage.clone());
+        }
+        self.upkeep.segment_since = Instant::now();
+        self.publish_active();
+        if !fresh.carry.is_empty() {
+            self.write_carry(std::mem::take(&mut fresh.carry))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_carry(&mut self, carry: Vec<u8>) -> Result<(), Failure> {
+        let mut staged = Staged::after(&self.active.layout, Vec::with_capacity(carry.len()));
+        for line in carry.split_inclusive(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let time = record::peek_times(line).map(|(time, _)| time).unwrap_or_default();
+            staged.line(time, |out| out.extend_from_slice(line));
+        }
+        let result = self.active.file.write_all_at(&staged.bytes, 0);
+        if let Err(error) = result {
+            let _ = self.active.file.set_len(0);
+            self.fresh = Some(Fresh { carry, ..Fresh::default() });
+            return Err(Failure { activity: Activity::Writing, error });
+        }
+        self.absorb(&staged);
+        Ok(())
+    }
+
+    /// Says in the status page which file is active.
+    pub(crate) fn publish_active(&self) {
+        let page = &self.shared.page;
+        page.set(Word::ActiveFirstSeq, self.active.layout.first_seq);
+        page.set(Word::ActiveBytes, self.active.layout.raw_bytes);
+        let inode = self.active.file.meta().map_or(0, |meta| meta.inode);
+        page.set(Word::ActiveInode, inode);
+    }
+}
