@@ -54,7 +54,7 @@ pub fn live(samples: &Receiver<Sample>, options: &Live, stop: &AtomicBool) -> io
 /// middle of an escape sequence, and goes round in circles on a terminal that was
 /// closed. The thread ends with the process.
 fn input() -> io::Result<Receiver<Event>> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(64);
     let body = move || {
         while let Ok(event) = event::read() {
             if sender.send(event).is_err() {
