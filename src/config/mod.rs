@@ -60,7 +60,8 @@ pub struct Sources<'a> {
     /// The file, if there is one: its path as it is to be shown, its content.
     pub file: Option<(PathBuf, String)>,
     /// The environment: name, value. All of it; what does not begin with
-    /// `AUDITCTL_` is passed over.
+    /// `AUDITCTL_` is passed over, and so is what Kubernetes sets about a service
+    /// of that name.
     pub env: &'a [(String, String)],
     /// What was given on the command line: dotted key, value, and the flag as
     /// typed (`--log-dir`). The last of two for one key counts.
@@ -121,12 +122,28 @@ fn from_env((name, value): &(String, String)) -> Option<Result<Assignment, Confi
     }
     let origin = Origin::Env(name.clone());
     Some(match KEYS.iter().find(|key| key.variable() == *name) {
+        None if is_kubernetes_own(name) => return None,
         Some(key) => Ok(Assignment { key, raw: Raw::Word(value.clone()), origin }),
         None => {
             let hint = suggest::for_variable(name);
             Err(ConfigError::Unknown { origin, key: name.clone(), hint })
         }
     })
+}
+
+/// Kubernetes tells every container of a namespace where each service is, in
+/// variables that begin with the service's name: of one named `auditctl`, or
+/// `auditctl-…`, they look like settings.
+fn is_kubernetes_own(name: &str) -> bool {
+    let words: Vec<&str> = name.split('_').collect();
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
+    let address = words.windows(3).any(|part| {
+        part[0] == "PORT" && is_number(part[1]) && ["TCP", "UDP", "SCTP"].contains(&part[2])
+    });
+    let service = words.windows(2).enumerate().any(|(at, part)| {
+        part == ["SERVICE", "PORT"] || (part == ["SERVICE", "HOST"] && at + 2 == words.len())
+    });
+    address || service || words.last() == Some(&"PORT")
 }
 
 fn from_flag((name, value, flag): &(String, String, String)) -> Result<Assignment, ConfigError> {

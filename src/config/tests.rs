@@ -205,6 +205,26 @@ fn an_unknown_key_or_variable_is_refused_with_what_was_meant() {
 }
 
 #[test]
+fn what_kubernetes_says_of_a_service_named_auditctl_is_no_setting() {
+    let env = [
+        ("AUDITCTL_SERVICE_HOST", "10.0.0.7"),
+        ("AUDITCTL_SERVICE_PORT", "9750"),
+        ("AUDITCTL_SERVICE_PORT_METRICS", "9750"),
+        ("AUDITCTL_PORT", "tcp://10.0.0.7:9750"),
+        ("AUDITCTL_PORT_9750_TCP", "tcp://10.0.0.7:9750"),
+        ("AUDITCTL_PORT_9750_TCP_ADDR", "10.0.0.7"),
+        ("AUDITCTL_HTTP_SERVICE_HOST", "10.0.0.8"),
+    ];
+    assert!(from_variables(&env).is_ok());
+    for name in ["AUDITCTL_PORTS", "AUDITCTL_HOST", "AUDITCTL_SERVICE"] {
+        assert!(from_variables(&[(name, "1")]).is_err(), "{name}");
+    }
+    for key in super::keys::KEYS {
+        assert!(!super::is_kubernetes_own(&key.variable()), "{} can be set", key.name);
+    }
+}
+
+#[test]
 fn all_problems_are_told_at_once_also_of_overridden_values() {
     let env = pairs(&[("AUDITCTL_WRITE_BUFFER_SIZE", "7"), ("AUDITCTL_NONSENSE", "1")]);
     let content = "write_buffer_size = 0\ncolour = 1\n[backup]\noutput_dir = 3\n";
