@@ -20,7 +20,18 @@ use super::os::open_file;
 /// A held lock; dropping it releases it.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for FileLock {
+    /// Closing alone would not release it while a child that another thread is
+    /// just starting still has a copy of the descriptor, between its `fork` and
+    /// its `exec`.
+    fn drop(&mut self) {
+        let unlock = libc::flock { l_type: libc::F_UNLCK as libc::c_short, ..whole_file() };
+        // What could be wrong with it ends with the descriptor.
+        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&unlock));
+    }
 }
 
 /// Takes the lock, creating the file when needed; `None` when another open
@@ -31,7 +42,7 @@ pub struct FileLock {
 pub fn try_lock(path: &Path) -> io::Result<Option<FileLock>> {
     let file = open_file(path, OpenMode::Create)?;
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
-        Ok(_) => Ok(Some(FileLock { _file: file })),
+        Ok(_) => Ok(Some(FileLock { file })),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
@@ -78,5 +89,16 @@ mod tests {
         drop(held);
         assert!(!is_locked(&path).expect("asked"));
         assert!(try_lock(&path).expect("lock").is_some());
+    }
+
+    #[test]
+    fn a_dropped_lock_is_free_though_a_copy_of_its_descriptor_lives() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("audit.lock");
+        let held = try_lock(&path).expect("lock").expect("free");
+        let copy = held.file.try_clone().expect("a second descriptor");
+        drop(held);
+        assert!(try_lock(&path).expect("lock").is_some());
+        drop(copy);
     }
 }

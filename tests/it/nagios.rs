@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::serving::Serving;
 use crate::support::{Dir, eventually, skipped};
 
@@ -49,13 +51,16 @@ struct Nagios(Child);
 impl Drop for Nagios {
     fn drop(&mut self) {
         // Its worker processes end when it does.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
         let _ = self.0.wait();
     }
 }
 
+/// Where Debian has it; not on everybody's PATH.
+const NAGIOS: &str = "/usr/sbin/nagios4";
+
 fn there() -> bool {
-    let found = Path::new("/usr/sbin/nagios4").exists();
+    let found = Path::new(NAGIOS).exists();
     if !found {
         skipped("nagios4 is not installed (Debian package nagios4-core)");
     }
@@ -114,15 +119,14 @@ fn nagios_accepts_the_shipped_objects_and_shows_what_the_plugin_says() {
     }
     let dir = Dir::new();
     let configuration = configure(&dir);
-    let checked =
-        Command::new("nagios4").args(["-v", &configuration]).output().expect("nagios4 runs");
+    let checked = Command::new(NAGIOS).args(["-v", &configuration]).output().expect("nagios4 runs");
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(checked.status.success(), "{said}");
     assert!(said.contains("Total Warnings: 0") && said.contains("Total Errors:   0"), "{said}");
 
     let collector = Serving::start(&dir, "");
     collector.connect().ask(r#"{"event_type":"login"}"#);
-    let child = Command::new("nagios4")
+    let child = Command::new(NAGIOS)
         .arg(&configuration)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
