@@ -3,17 +3,16 @@
 //! says, and writes the security event log, so that none of that ever makes the
 //! writer wait.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use flate2::read::MultiGzDecoder;
-use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 
+use super::gzip::Packer;
 use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
 use super::options::{LogPaths, Options};
@@ -301,6 +300,7 @@ impl Thread {
         let mut hasher = Sha256::new();
         let (mut from, mut to) = (0, 0);
         let mut raw = Vec::new();
+        let mut packer = Packer::new(self.work.options.compression_level);
         for block in &segment.blocks {
             raw.resize(block.raw_bytes as usize, 0);
             match file.read_exact_at(&mut raw, from) {
@@ -311,7 +311,7 @@ impl Thread {
             if tree_of(&raw, block.first_seq) != block.tree {
                 return Ok(None);
             }
-            let member = gzip_member(&raw, self.work.options.compression_level)?;
+            let member = packer.member(&raw)?;
             hasher.update(&member);
             out.write_all_at(&member, to)?;
             let stored_bytes = member.len() as u64;
@@ -423,18 +423,4 @@ fn tree_of(lines: &[u8], first_seq: u64) -> Range {
         tree.append_line(line.strip_suffix(b"\n").unwrap_or(line));
     }
     tree
-}
-
-/// One gzip member, read back before it is trusted: compressors have had bugs.
-fn gzip_member(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
-    let mut encoder =
-        GzBuilder::new().mtime(0).write(Vec::with_capacity(raw.len() / 4), Compression::new(level));
-    io::Write::write_all(&mut encoder, raw)?;
-    let member = encoder.finish()?;
-    let mut back = Vec::with_capacity(raw.len());
-    MultiGzDecoder::new(&member[..]).take(raw.len() as u64 + 1).read_to_end(&mut back)?;
-    if back != raw {
-        return Err(io::Error::other("a block did not decompress to what was compressed"));
-    }
-    Ok(member)
 }

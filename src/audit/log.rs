@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::event::{Event, EventLimits, ParseMode};
 use super::keeper::{Keeper, Work};
 use super::options::{Durability, LogPaths, Options, Tunables};
-use super::own::OwnRecord;
+use super::own::{BackupRemoved, OwnRecord};
 use super::progress::{Progress, ProgressCell};
 use super::queue::{Batch, Command, Entry, Queue, Submitted, WakeRule};
 use super::rate_limit::{Decision, RateLimiter};
@@ -109,6 +109,7 @@ impl AuditLog {
         }
         let log_id = shared.keeper.manifest().log_id;
         push_opening(&shared, &opened, &log_id);
+        let restored = opened.restored.is_some();
         let Opened { lock, active, signer, grown, verifier_key, .. } = opened;
         let upkeep = Upkeep::new(active.layout.next_seq());
         let writer = Writer::new(shared.clone(), active, (signer, grown), upkeep);
@@ -131,7 +132,27 @@ impl AuditLog {
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
         let log = Self(Arc::new(Inner { shared, origin, log_id, verifier_key, threads }));
         log.settle_opening()?;
+        if restored {
+            log.forget_restore();
+        }
         Ok(log)
+    }
+
+    /// The restore is recorded, durably: opening need not think of it any more.
+    fn forget_restore(&self) {
+        let shared = &self.0.shared;
+        if let Err(error) = super::restore::forget(&*shared.options.fs, &shared.paths) {
+            tracing::warn!(%error, "the restore's journal stays; the restore is recorded again");
+        }
+    }
+
+    /// Records that a backup was removed.
+    ///
+    /// # Errors
+    /// As [`Receipt::wait`], once the record is durable or cannot be.
+    pub fn record_backup_removed(&self, removed: BackupRemoved) -> Result<u64, RecordError> {
+        let seq = self.0.shared.push_own(&OwnRecord::BackupRemoved(removed));
+        Receipt { log: Arc::clone(&self.0), seq }.wait_durable()
     }
 
     /// The opening is durable and a checkpoint covers it before anything is
@@ -543,6 +564,9 @@ fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
             reason: "the writer ended before its write buffer was written (interval durability)"
                 .to_owned(),
         });
+    }
+    if let Some(restored) = &opened.restored {
+        shared.push_own(&OwnRecord::Restored(restored.clone()));
     }
     shared.push_own(&OwnRecord::Opened {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,6 +5,8 @@
 
 pub mod checkpoint;
 pub mod event;
+pub mod examine;
+pub mod gzip;
 mod keeper;
 mod log;
 pub mod manifest;
@@ -18,11 +20,13 @@ pub mod rate_limit;
 pub mod record;
 mod recovery;
 mod refusal;
+pub mod restore;
 pub mod sanitize;
 mod scan;
 pub mod security;
 pub mod segment;
 pub mod signer;
+pub mod snapshot;
 pub mod status;
 mod writer;
 
@@ -32,5 +36,6 @@ pub use options::{DiskThresholds, Durability, LogPaths, Options, RateLimit, Tuna
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};
 pub use record::{Origin, Via};
+pub use scan::member_lengths;
 pub use recovery::{Corruption, OpenError};
 pub use refusal::RecordError;

@@ -240,6 +240,12 @@ impl LogPaths {
         self.dir.join("security_events.log")
     }
 
+    /// The journal of a restore that is not complete: see [`restore`](super::restore).
+    #[must_use]
+    pub fn restore_journal(&self) -> PathBuf {
+        self.dir.join("audit.restore.json")
+    }
+
     /// Where a file is set aside: `audit.log.<why>-<stamp>`, with a number when
     /// that name is taken.
     #[must_use]

@@ -1,9 +1,10 @@
 //! The engine's own records: what the log says about itself.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 use super::record::{EncodedOrigin, Origin, Via, encode_body};
+use super::restore::Restored;
 use crate::clock::Timestamp;
 
 /// A setting that changed: key, old and new value.
@@ -15,6 +16,28 @@ pub struct Change {
     pub from: String,
     /// What it is.
     pub to: String,
+}
+
+/// A backup that a cleanup removed, as its `audit.backup_removed` record says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRemoved {
+    /// The backup's id.
+    pub backup: String,
+    /// Where it was.
+    pub place: String,
+    /// Its first record.
+    pub first_seq: u64,
+    /// The size of the tree that it held.
+    pub tree_size: u64,
+    /// That tree's root.
+    pub root_hash: String,
+    /// SHA-256 of its file, hex.
+    pub sha256: String,
+    /// By which rule.
+    pub reason: String,
+    /// Who removed it.
+    pub uid: u32,
 }
 
 /// A record of the engine's own; its fields become `details`.
@@ -59,6 +82,10 @@ pub(crate) enum OwnRecord {
         #[serde(skip_serializing_if = "Option::is_none")]
         held_by: Option<String>,
     },
+    /// A cleanup removed a backup.
+    BackupRemoved(BackupRemoved),
+    /// A backup took this log's place.
+    Restored(Restored),
     /// The active segment's file was not the one being written.
     LogFileReplaced {
         what: String,
@@ -90,6 +117,8 @@ impl OwnRecord {
             Self::RateLimited { .. } => "audit.rate_limited",
             Self::Gap { .. } => "audit.gap",
             Self::Pruned { .. } => "audit.pruned",
+            Self::BackupRemoved(_) => "audit.backup_removed",
+            Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",
             Self::DiskFull { .. } => "audit.disk_full",

@@ -17,6 +17,7 @@ use super::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::{LogPaths, Options, parse_sealed_name};
+use super::restore::{self, Restored};
 use super::scan::{FileReader, Scan};
 use super::segment::Active;
 use super::signer::{KeyError, Signer, SigningKey};
@@ -149,6 +150,8 @@ pub(crate) struct Opened {
     pub(crate) accepted: Option<Accepted>,
     pub(crate) lost: Option<Lost>,
     pub(crate) damage: Option<Damage>,
+    /// A restore that is complete but for its record.
+    pub(crate) restored: Option<Restored>,
     pub(crate) verifier_key: String,
 }
 
@@ -158,10 +161,12 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let fs = &*options.fs;
     fs.create_dir_all(&options.dir).map_err(io_error("make the directory", &options.dir))?;
     let lock = lock(&paths)?;
+    let restored = restore::settle(fs, &paths)
+        .map_err(io_error("finish or undo the restore in", &paths.restore_journal()))?;
     let names = fs.list(&options.dir).map_err(io_error("list", &options.dir))?;
     let earlier = StatusSnapshot::read(&paths.status()).ok();
     let opening = Opening { options, fs, paths: &paths, names: &names, earlier };
-    opening.run(lock)
+    Ok(Opened { restored, ..opening.run(lock)? })
 }
 
 fn lock(paths: &LogPaths) -> Result<FileLock, OpenError> {
@@ -269,6 +274,7 @@ impl Opening<'_> {
             accepted,
             lost,
             damage,
+            restored: None,
             verifier_key,
         })
     }

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::bufread::GzDecoder;
 
 use super::event::MAX_LINE_BYTES;
+use super::gzip::MAX_BLOCK_BYTES;
 use super::merkle::Range;
 use super::record;
 use super::segment::{BLOCK_BYTES, Block, Layout, Staged};
@@ -82,6 +83,35 @@ pub(crate) fn scan_compressed(
         block.stored_bytes = stored_bytes;
     }
     Ok((scan, blocks))
+}
+
+/// The lengths of a gzip file's members, the empty ones too. Reads all of it:
+/// where a member ends is known only once it has been decompressed.
+///
+/// # Errors
+/// When the file cannot be read, or at a member that is damaged or holds more
+/// than a block can, with the byte at which it begins.
+pub fn member_lengths(file: &dyn FsFile) -> io::Result<Vec<u64>> {
+    let mut reader = Counted {
+        inner: BufReader::with_capacity(256 * 1024, FileReader { file, offset: 0 }),
+        consumed: 0,
+    };
+    let mut lengths = Vec::new();
+    while !reader.fill_buf()?.is_empty() {
+        let offset = reader.consumed;
+        let limit = MAX_BLOCK_BYTES as u64;
+        // One member at a time on purpose, and bounded by what a block can hold.
+        #[allow(clippy::disallowed_methods)]
+        let mut member = GzDecoder::new(&mut reader).take(limit + 1);
+        let held = io::copy(&mut member, &mut io::sink())
+            .map_err(|error| io::Error::new(error.kind(), format!("at byte {offset}: {error}")))?;
+        if held > limit {
+            let reason = format!("at byte {offset}: a member holds more than {limit} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        lengths.push(reader.consumed - offset);
+    }
+    Ok(lengths)
 }
 
 struct Scanner {

@@ -37,7 +37,7 @@ pub struct Block {
 }
 
 impl Block {
-    fn empty(first_seq: u64, offset: u64) -> Self {
+    pub(crate) fn empty(first_seq: u64, offset: u64) -> Self {
         Self {
             offset,
             stored_bytes: 0,
@@ -50,7 +50,7 @@ impl Block {
         }
     }
 
-    fn push(&mut self, line: &[u8], event_time: Timestamp) {
+    pub(crate) fn push(&mut self, line: &[u8], event_time: Timestamp) {
         self.tree.append_line(line);
         self.raw_bytes += line.len() as u64 + 1;
         self.stored_bytes = self.raw_bytes;

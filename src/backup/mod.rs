@@ -1,10 +1,35 @@
-//! Backups of a log.
+//! Backups of a log: made, listed, restored, removed.
+//!
+//! A backup is an archive, `audit_backup_YYYYMMDD_HHMMSS.gz`, which `zcat` turns
+//! into the log's lines, and its metadata, the same name with `.json`. It is said
+//! to be made once it has been read back from the disk and its records hash to
+//! the root that the log signed. See docs/backups.md for the formats.
 
+mod catalog;
+mod chain;
+mod content;
+mod create;
+mod digest;
+mod directory;
+mod error;
+mod marker;
+mod metadata;
 mod name;
+mod pack;
+mod progress;
 
 use std::path::Path;
 
-pub use name::{metadata_name, parse_metadata_name};
+pub use catalog::{Catalog, Drill, Failure, Level, Noted};
+pub use chain::verify_link;
+pub use create::{Creator, Made, Outlook, Request};
+pub use digest::Digests;
+pub use directory::{BackupDir, Contents, Entry};
+pub use error::{ArchiveFault, BackupError};
+pub use marker::{Marker, MarkerError};
+pub use metadata::{Metadata, MetadataError};
+pub use name::{BackupId, BackupIdError, FileKind, parse_name};
+pub use progress::{Stage, Unwatched, Watch};
 
 use crate::clock::Timestamp;
 use crate::fsio::Fs;
@@ -15,5 +40,9 @@ use crate::fsio::Fs;
 #[must_use]
 pub fn newest(fs: &dyn Fs, dir: &Path) -> Option<Timestamp> {
     let names = fs.list(dir).ok()?;
-    names.iter().filter_map(|name| parse_metadata_name(name)).max()
+    let committed = names.iter().filter_map(|name| match parse_name(name)? {
+        (id, FileKind::Metadata) => Some(id.time()),
+        _ => None,
+    });
+    committed.max()
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use crate::audit::snapshot::SnapshotError;
 use crate::audit::{OpenError, RecordError};
+use crate::backup::BackupError;
 use crate::config::ConfigErrors;
 
 /// What the process ends with. `health` alone has Nagios's codes instead.
@@ -159,6 +161,68 @@ impl From<RecordError> for CliError {
         };
         Self::new(error.kind(), exit, error.to_string())
     }
+}
+
+impl From<BackupError> for CliError {
+    fn from(error: BackupError) -> Self {
+        let exit = match &error {
+            BackupError::Open(_) => return Self::from_open(error),
+            BackupError::Locked { .. } | BackupError::LogLocked { .. } => Exit::Busy,
+            BackupError::Refused(_) => Exit::Busy,
+            BackupError::LogDamaged(_) | BackupError::NotAPrefix { .. } => Exit::Found,
+            BackupError::Usage(_) => Exit::Usage,
+            BackupError::Interrupted => Exit::Interrupted,
+            _ => Exit::Failed,
+        };
+        let message = error.to_string();
+        let mut new = Self::new(error.kind(), exit, message);
+        new.causes = causes(&error, &new.message).into();
+        new.hint = hint(&error).map(str::to_owned);
+        new.path = match error {
+            BackupError::Io { path, .. }
+            | BackupError::Locked { path }
+            | BackupError::LogLocked { path }
+            | BackupError::NoSpace { path, .. }
+            | BackupError::Archive { path, .. }
+            | BackupError::Metadata { path, .. } => Some(path),
+            _ => None,
+        };
+        new
+    }
+}
+
+impl CliError {
+    fn from_open(error: BackupError) -> Self {
+        match error {
+            BackupError::Open(error) => error.into(),
+            other => Self::new(other.kind(), Exit::Failed, other.to_string()),
+        }
+    }
+}
+
+fn hint(error: &BackupError) -> Option<&'static str> {
+    Some(match error {
+        BackupError::Locked { .. } => "wait until it ends; the lock ends with its process",
+        BackupError::LogLocked { .. } => {
+            "stop it first (`systemctl stop auditctl`); `auditctl health` says who it is"
+        }
+        BackupError::NoSpace { .. } => "make room, or write elsewhere with --output-dir",
+        BackupError::LogDamaged(_) => {
+            "earlier backups are as they were: `auditctl list --verify`, then `auditctl restore`"
+        }
+        BackupError::NotAPrefix { .. } => {
+            "keep both: look into what happened before anything is restored or removed; \
+             --output-dir with a new directory backs up what is there now"
+        }
+        BackupError::NotFound { .. } => "`auditctl list` shows what there is",
+        BackupError::Snapshot(SnapshotError::NoLog { .. }) => {
+            "--log-dir names the log directory; `auditctl record` makes a log"
+        }
+        BackupError::Snapshot(SnapshotError::RestorePending { .. }) => {
+            "start the collector, or run `auditctl restore` again"
+        }
+        _ => return None,
+    })
 }
 
 impl From<ConfigErrors> for CliError {

@@ -6,6 +6,7 @@ mod exit;
 mod legacy;
 mod open;
 mod outcome;
+mod progress;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use commands::{completions, demo, health, man, monitor, record, serve};
+use commands::{backup, completions, demo, health, man, monitor, record, serve};
 use context::Context;
 use exit::Exit;
 use outcome::Reader;
@@ -79,6 +80,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Health(health::HealthArgs),
     Monitor(monitor::MonitorArgs),
+    Backup(backup::BackupArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -114,6 +116,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Serve(args) => serve::run(&context, &args),
         Command::Health(args) => health::run(&context, &args),
         Command::Monitor(args) => monitor::run(&context, &args),
+        Command::Backup(args) => backup::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

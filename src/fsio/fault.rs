@@ -170,6 +170,11 @@ impl Fs for FaultFs {
         self.inner.create_dir_all(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.pass(Op::Remove, path)?;
+        self.inner.remove_dir(path)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.pass(Op::SyncDir, path)?;
         self.inner.sync_dir(path)
@@ -236,5 +241,9 @@ impl FsFile for FaultFile {
 
     fn meta(&self) -> io::Result<FileMeta> {
         self.inner.meta()
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        self.inner.drop_cache()
     }
 }

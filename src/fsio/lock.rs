@@ -40,8 +40,22 @@ impl Drop for FileLock {
 /// # Errors
 /// When the file cannot be opened or the file system knows no locks.
 pub fn try_lock(path: &Path) -> io::Result<Option<FileLock>> {
+    take(path, libc::F_WRLCK)
+}
+
+/// Takes the lock together with others who share it; `None` when somebody has
+/// it alone.
+///
+/// # Errors
+/// As [`try_lock`].
+pub fn try_lock_shared(path: &Path) -> io::Result<Option<FileLock>> {
+    take(path, libc::F_RDLCK)
+}
+
+fn take(path: &Path, kind: libc::c_int) -> io::Result<Option<FileLock>> {
     let file = open_file(path, OpenMode::Create)?;
-    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+    let wanted = libc::flock { l_type: kind as libc::c_short, ..whole_file() };
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&wanted)) {
         Ok(_) => Ok(Some(FileLock { file })),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
         Err(errno) => Err(errno.into()),
@@ -89,6 +103,19 @@ mod tests {
         drop(held);
         assert!(!is_locked(&path).expect("asked"));
         assert!(try_lock(&path).expect("lock").is_some());
+    }
+
+    #[test]
+    fn a_shared_lock_keeps_out_only_who_wants_it_alone() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("backups.lock");
+        let one = try_lock_shared(&path).expect("lock").expect("free");
+        let two = try_lock_shared(&path).expect("lock").expect("shared");
+        assert!(try_lock(&path).expect("asked").is_none());
+        drop((one, two));
+        let alone = try_lock(&path).expect("lock").expect("free");
+        assert!(try_lock_shared(&path).expect("asked").is_none());
+        drop(alone);
     }
 
     #[test]

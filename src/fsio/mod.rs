@@ -84,6 +84,12 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// What the open file is now, whatever its name has become.
     fn meta(&self) -> io::Result<FileMeta>;
+    /// Asks the system to forget what it has cached of the file, so that the
+    /// next read comes from the disk. Only what has been synced is forgotten;
+    /// a file system that keeps no cache has nothing to do.
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Writes all of it; a short write is continued, a zero-length one is an error.
     fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
@@ -126,6 +132,8 @@ pub trait Fs: Send + Sync + fmt::Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes a directory and its parents, mode 0700.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// `fsync` on a directory, so that names made or changed in it last.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// File names in a directory, sorted.

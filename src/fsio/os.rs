@@ -78,6 +78,10 @@ impl Fs for OsFs {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
@@ -156,5 +160,10 @@ impl FsFile for OsFile {
 
     fn meta(&self) -> io::Result<FileMeta> {
         self.0.metadata().map(|meta| meta_of(&meta))
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?;
+        Ok(())
     }
 }

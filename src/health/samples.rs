@@ -39,6 +39,9 @@ impl Fs for SampleFs {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         OsFs.create_dir_all(path)
     }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        OsFs.remove_dir(path)
+    }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         OsFs.sync_dir(path)
     }

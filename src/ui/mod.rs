@@ -2,6 +2,7 @@
 //! neither print nor ask the environment, and serve the collector too; only
 //! [`printer`] prints: data to stdout, messages to stderr.
 
+mod backup;
 mod health;
 mod monitor;
 mod nagios;
@@ -11,6 +12,9 @@ mod style;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{
+    backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
+};
 pub use health::{health_human, health_json, health_json_line};
 pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};

@@ -106,6 +106,10 @@ impl Fs for RecordingFs {
         OsFs.create_dir_all(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        OsFs.remove_dir(path)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.step(|| OsFs.sync_dir(path), |history| history.changes.push(Change::SyncDir))
     }

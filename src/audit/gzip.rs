@@ -1,0 +1,213 @@
+//! Blocks as gzip members. Each member is a whole gzip file of its own, so that
+//! `zcat` reads any run of them, and any one of them can be read alone.
+
+use std::io;
+
+use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
+
+use super::event::MAX_LINE_BYTES;
+use super::segment::BLOCK_BYTES;
+
+/// The most lines a block can hold: it closes with the record that fills it.
+pub const MAX_BLOCK_BYTES: usize = BLOCK_BYTES as usize + MAX_LINE_BYTES + 1;
+/// The most bytes a member can have: deflate stores what it cannot compress, at
+/// 5 bytes for each 64 KiB.
+pub const MAX_MEMBER_BYTES: usize = MAX_BLOCK_BYTES + MAX_BLOCK_BYTES / 1024 + 1024;
+/// CRC-32 and length, at a member's end.
+const TRAILER_BYTES: usize = 8;
+/// The shortest member: header, an empty block, trailer.
+const LEAST_BYTES: usize = 10 + 2 + TRAILER_BYTES;
+
+/// Why some bytes are not one member that holds a block.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemberError {
+    /// Shorter than any member.
+    #[error("{0} bytes are too few for a gzip member")]
+    TooShort(usize),
+    /// It says that it holds more than a block can.
+    #[error("it claims to hold {0} bytes, more than a block can ({MAX_BLOCK_BYTES})")]
+    TooLarge(usize),
+    /// Its header, its deflate data or its checksum is wrong, or it holds
+    /// another number of bytes than it says.
+    #[error("it is no whole gzip member: {0}")]
+    Damaged(String),
+}
+
+/// Compresses blocks. Keeps its working memory, so one is best used for many.
+pub struct Packer {
+    compressor: Compressor,
+    unpacker: Unpacker,
+    back: Vec<u8>,
+}
+
+impl Packer {
+    /// At a level from 1 (fast) to 9 (small); others are taken for the nearest.
+    #[must_use]
+    pub fn new(level: u32) -> Self {
+        let level = CompressionLvl::new(level.clamp(1, 9) as i32).unwrap_or_default();
+        Self { compressor: Compressor::new(level), unpacker: Unpacker::new(), back: Vec::new() }
+    }
+
+    /// One member, read back before it is trusted: compressors have had bugs.
+    ///
+    /// # Errors
+    /// When what comes back is not what went in.
+    pub fn member(&mut self, raw: &[u8]) -> io::Result<Vec<u8>> {
+        let mut member = vec![0; self.compressor.gzip_compress_bound(raw.len())];
+        let length = self
+            .compressor
+            .gzip_compress(raw, &mut member)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        member.truncate(length);
+        member.shrink_to_fit();
+        let same = self.unpacker.unpack(&member, &mut self.back).is_ok() && self.back == raw;
+        if same {
+            return Ok(member);
+        }
+        Err(io::Error::other("a block did not decompress to what was compressed"))
+    }
+}
+
+/// Decompresses blocks, never more than one can hold.
+pub struct Unpacker(Decompressor);
+
+impl Default for Unpacker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Unpacker {
+    /// Ready.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Decompressor::new())
+    }
+
+    /// Replaces `out` with what the member holds. Its checksum is checked.
+    ///
+    /// # Errors
+    /// See [`MemberError`]; what is in `out` then is meaningless.
+    pub fn unpack(&mut self, member: &[u8], out: &mut Vec<u8>) -> Result<(), MemberError> {
+        let Some(trailer) = member.len().checked_sub(TRAILER_BYTES) else {
+            return Err(MemberError::TooShort(member.len()));
+        };
+        if member.len() < LEAST_BYTES {
+            return Err(MemberError::TooShort(member.len()));
+        }
+        let word = |at: usize| {
+            u32::from_le_bytes([member[at], member[at + 1], member[at + 2], member[at + 3]])
+        };
+        let claimed = word(trailer + 4) as usize;
+        if claimed > MAX_BLOCK_BYTES {
+            return Err(MemberError::TooLarge(claimed));
+        }
+        out.resize(claimed, 0);
+        let damaged = |reason: &str| Err(MemberError::Damaged(reason.to_owned()));
+        match self.0.gzip_decompress(member, out) {
+            Ok(length) if length != claimed => damaged("it holds less than it says"),
+            // The decompressor stops where the data ends: what is stuck on behind
+            // it would not be found, were the end not the trailer of that data.
+            Ok(_) if word(trailer) != crc32(out) => damaged("more follows than one member"),
+            Ok(_) => Ok(()),
+            Err(DecompressionError::InsufficientSpace) => damaged("it holds more than it says"),
+            Err(DecompressionError::BadData) => damaged("bad data or a wrong checksum"),
+        }
+    }
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes) as u32
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Packer")
+    }
+}
+
+impl std::fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unpacker")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn lines(bytes: usize) -> Vec<u8> {
+        let mut text = Vec::new();
+        for n in 0_u64.. {
+            if text.len() >= bytes {
+                break;
+            }
+            text.extend_from_slice(format!("{{\"seq\":{n},\"x\":\"{}\"}}\n", n * 7919).as_bytes());
+        }
+        text
+    }
+
+    #[test]
+    fn a_member_comes_back_and_any_gzip_reads_it() {
+        for bytes in [0, 1, 100, 1 << 20] {
+            let raw = lines(bytes);
+            for level in [1, 6, 9] {
+                let member = Packer::new(level).member(&raw).expect("packed");
+                let mut out = Vec::new();
+                Unpacker::new().unpack(&member, &mut out).expect("unpacked");
+                assert_eq!(out, raw);
+                let mut other = Vec::new();
+                flate2::read::MultiGzDecoder::new(&member[..])
+                    .read_to_end(&mut other)
+                    .expect("gzip");
+                assert_eq!(other, raw);
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_the_data_and_every_cut_is_found() {
+        let raw = lines(2_000);
+        let member = Packer::new(6).member(&raw).expect("packed");
+        let mut out = Vec::new();
+        // The header's time, flags for nobody and system id carry nothing.
+        for at in 10..member.len() {
+            for bit in 0..8 {
+                let mut bad = member.clone();
+                bad[at] ^= 1 << bit;
+                let same = Unpacker::new().unpack(&bad, &mut out).is_ok() && out != raw;
+                assert!(!same, "byte {at}, bit {bit}");
+                assert!(Unpacker::new().unpack(&bad, &mut out).is_err(), "byte {at}, bit {bit}");
+            }
+        }
+        for end in 0..member.len() {
+            assert!(Unpacker::new().unpack(&member[..end], &mut out).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_member_is_no_part_of_it() {
+        let mut out = Vec::new();
+        let member = Packer::new(6).member(&lines(500)).expect("packed");
+        for more in [&b"x"[..], &[0; 40], &member] {
+            let both = [&member[..], more].concat();
+            assert!(Unpacker::new().unpack(&both, &mut out).is_err(), "{} more", more.len());
+        }
+    }
+
+    #[test]
+    fn a_gzip_bomb_is_refused_before_there_is_room_for_it() {
+        let mut member = Packer::new(9).member(&vec![b'a'; MAX_BLOCK_BYTES]).expect("packed");
+        let end = member.len();
+        member[end - 4..].copy_from_slice(&(MAX_BLOCK_BYTES as u32 + 1).to_le_bytes());
+        let mut out = Vec::new();
+        let error = Unpacker::new().unpack(&member, &mut out).expect_err("too large");
+        assert_eq!(error, MemberError::TooLarge(MAX_BLOCK_BYTES + 1));
+        assert!(out.capacity() <= MAX_BLOCK_BYTES);
+        // Nor when it says less than it holds.
+        member[end - 4..].copy_from_slice(&10_u32.to_le_bytes());
+        assert!(Unpacker::new().unpack(&member, &mut out).is_err());
+    }
+}

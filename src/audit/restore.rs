@@ -1,0 +1,293 @@
+//! Putting other records in a log's place: all or nothing.
+//!
+//! The log directory itself is never renamed: it may be a mount point, and it
+//! holds the key, the socket and the lock. The new files wait in a staging
+//! directory below it. A journal says what goes where; then the old files move
+//! to a directory of their own, the new ones move in, and the manifest's rename
+//! commits. [`swap`] does that, and whoever opens the log next, [`settle`],
+//! finishes or undoes what a crash left in between:
+//!
+//! | journal | manifest | the log is |
+//! |---|---|---|
+//! | none | | the old one, or the new one |
+//! | begun | the old one | the old one: everything goes back |
+//! | begun | the new one | the new one: the journal says so next |
+//! | committed | | the new one; the `audit.restored` record is still to be written |
+//!
+//! All of it happens under the writer's lock.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::options::LogPaths;
+use crate::clock::Timestamp;
+use crate::fsio::{self, Fs};
+
+const MAX_JOURNAL_BYTES: u64 = 64 << 20;
+const MAX_MANIFEST_BYTES: u64 = 4 << 30;
+
+/// What a restore did, as its `audit.restored` record says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restored {
+    /// The backup's id, or where it came from.
+    pub backup: String,
+    /// When it was restored.
+    pub restored_at: Timestamp,
+    /// Who restored it.
+    pub uid: u32,
+    /// Records that the log has now, from seq 0.
+    pub tree_size: u64,
+    /// Their root.
+    pub root_hash: String,
+    /// How what was there before relates to it.
+    pub relation: String,
+    /// Records that were set aside.
+    pub set_aside_records: u64,
+    /// Where what was there before is kept, below the log directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_in: Option<String>,
+    /// The signed head that is not continued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned_checkpoint: Option<String>,
+}
+
+/// What goes where. Names, not paths: all of it is below the log directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// 1.
+    pub format: u32,
+    /// Whether the new manifest is in place.
+    pub committed: bool,
+    /// The directory that holds the new files.
+    pub staging: String,
+    /// The directory that the old files go to.
+    pub aside: String,
+    /// The old files, but for the manifest.
+    pub old: Vec<String>,
+    /// The new files, but for the manifest.
+    pub new: Vec<String>,
+    /// SHA-256 of the new manifest, hex.
+    pub manifest_sha256: String,
+    /// What is recorded of it.
+    pub restored: Restored,
+}
+
+const MANIFEST: &str = "audit.manifest.json";
+/// How staging directories' names begin.
+pub const STAGING: &str = ".restore-";
+
+impl Journal {
+    fn store(&self, fs: &dyn Fs, paths: &LogPaths) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        fsio::replace_file(fs, &paths.restore_journal(), &text)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.old.iter().chain(&self.new).chain([&self.staging, &self.aside])
+    }
+
+    fn load(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Self>> {
+        let path = paths.restore_journal();
+        let text = match fs.read(&path, MAX_JOURNAL_BYTES) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+        let journal: Self =
+            serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+        if journal.format != 1 {
+            return Err(invalid(format!("format {} is not known to this version", journal.format)));
+        }
+        // Names only: a journal must not reach out of the log directory.
+        match journal.names().find(|name| !is_plain_name(name)) {
+            Some(name) => Err(invalid(format!("{name:?} is no file name"))),
+            None => Ok(Some(journal.clone())),
+        }
+    }
+}
+
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
+}
+
+struct Places<'a> {
+    fs: &'a dyn Fs,
+    paths: &'a LogPaths,
+    journal: &'a Journal,
+}
+
+impl Places<'_> {
+    fn here(&self, name: &str) -> PathBuf {
+        self.paths.dir.join(name)
+    }
+
+    fn staged(&self, name: &str) -> PathBuf {
+        self.paths.dir.join(&self.journal.staging).join(name)
+    }
+
+    fn aside(&self, name: &str) -> PathBuf {
+        self.paths.dir.join(&self.journal.aside).join(name)
+    }
+
+    fn is_there(&self, path: &Path) -> io::Result<bool> {
+        match self.fs.meta(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves each that is in `from`; those that are not have moved already.
+    fn move_all(
+        &self,
+        names: &[String],
+        from: impl Fn(&str) -> PathBuf,
+        to: impl Fn(&str) -> PathBuf,
+    ) -> io::Result<()> {
+        for name in names {
+            if self.is_there(&from(name))? {
+                self.fs.rename(&from(name), &to(name))?;
+            }
+        }
+        self.sync_all()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        for dir in [&self.journal.staging, &self.journal.aside] {
+            let dir = self.paths.dir.join(dir);
+            if self.is_there(&dir)? {
+                self.fs.sync_dir(&dir)?;
+            }
+        }
+        self.fs.sync_dir(&self.paths.dir)
+    }
+
+    fn undo(&self) -> io::Result<()> {
+        // The new ones leave first, all of them, before an old one comes back:
+        // while a staged file is missing, what has its name here is that file.
+        for name in &self.journal.new {
+            if !self.is_there(&self.staged(name))? && self.is_there(&self.here(name))? {
+                self.fs.rename(&self.here(name), &self.staged(name))?;
+            }
+        }
+        self.sync_all()?;
+        self.move_all(&self.journal.old, |name| self.aside(name), |name| self.here(name))?;
+        self.fs.remove(&self.paths.restore_journal())?;
+        self.fs.sync_dir(&self.paths.dir)?;
+        self.clear(&self.journal.staging);
+        self.clear(&self.journal.aside);
+        Ok(())
+    }
+
+    fn clear(&self, name: &str) {
+        clear(self.fs, &self.paths.dir.join(name));
+    }
+}
+
+/// Removes a directory of ours; what is left costs space only.
+pub fn clear(fs: &dyn Fs, dir: &Path) {
+    for file in fs.list(dir).unwrap_or_default() {
+        let _ = fs.remove(&dir.join(file));
+    }
+    let _ = fs.remove_dir(dir);
+}
+
+/// Staging directories of restores that never came to their journal.
+fn clear_leftovers(fs: &dyn Fs, paths: &LogPaths) {
+    for name in fs.list(&paths.dir).unwrap_or_default() {
+        if name.starts_with(STAGING) {
+            clear(fs, &paths.dir.join(name));
+        }
+    }
+}
+
+/// Puts the staged files in place, as the journal says. The caller holds the
+/// writer's lock, and has made everything in the staging directory durable.
+///
+/// # Errors
+/// A file operation's; the log is then as before, or, when even that failed,
+/// the next [`settle`] makes it so.
+pub fn swap(fs: &dyn Fs, paths: &LogPaths, journal: &Journal) -> io::Result<()> {
+    let places = Places { fs, paths, journal };
+    fs.create_dir_all(&paths.dir.join(&journal.aside))?;
+    journal.store(fs, paths)?;
+    let moved = (|| {
+        // A copy of the manifest makes what is set aside a log of its own.
+        for name in [MANIFEST, "audit.pub"] {
+            if places.is_there(&places.here(name))? {
+                let content = fs.read(&places.here(name), MAX_MANIFEST_BYTES)?;
+                fsio::replace_file(fs, &places.aside(name), &content)?;
+            }
+        }
+        places.move_all(&journal.old, |name| places.here(name), |name| places.aside(name))?;
+        places.move_all(&journal.new, |name| places.staged(name), |name| places.here(name))?;
+        fs.rename(&places.staged(MANIFEST), &places.here(MANIFEST))?;
+        fs.sync_dir(&paths.dir)
+    })();
+    match moved {
+        Ok(()) => {
+            Journal { committed: true, ..journal.clone() }.store(fs, paths)?;
+            places.clear(&journal.staging);
+            Ok(())
+        }
+        Err(error) => {
+            // Undone, unless the manifest is in place after all.
+            settle(fs, paths).map(|_| ())?;
+            Err(error)
+        }
+    }
+}
+
+/// Finishes or undoes what a restore left, and says what is to be recorded of
+/// one that is complete. The caller holds the writer's lock.
+///
+/// # Errors
+/// A file operation's, or a journal that is none; nothing is lost then, and the
+/// next call goes on.
+pub fn settle(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Restored>> {
+    let Some(journal) = Journal::load(fs, paths)? else {
+        clear_leftovers(fs, paths);
+        return Ok(None);
+    };
+    let places = Places { fs, paths, journal: &journal };
+    if !journal.committed {
+        let manifest = match fs.read(&paths.manifest(), MAX_MANIFEST_BYTES) {
+            Ok(manifest) => Some(manifest),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if manifest.is_none_or(|text| sha256_hex(&text) != journal.manifest_sha256) {
+            places.undo()?;
+            return Ok(None);
+        }
+        // Before anything changes the manifest again.
+        Journal { committed: true, ..journal.clone() }.store(fs, paths)?;
+    }
+    places.clear(&journal.staging);
+    Ok(Some(journal.restored))
+}
+
+/// The restore is complete and recorded: the journal goes.
+///
+/// # Errors
+/// A file operation's; it is then recorded once more by the next opening.
+pub fn forget(fs: &dyn Fs, paths: &LogPaths) -> io::Result<()> {
+    fs.remove(&paths.restore_journal())?;
+    fs.sync_dir(&paths.dir)
+}
+
+/// SHA-256 as 64 hexadecimal digits.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    super::merkle::Hash::from_bytes(Sha256::digest(bytes).into()).to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,450 @@
+//! The log as its newest checkpoint has it, read beside a running writer.
+//!
+//! A snapshot is exactly the tree that was signed: what came after belongs to
+//! the next one. Taking it needs no lock and stops nobody. Files may be sealed,
+//! compressed and removed meanwhile: plain files are held open from the start,
+//! and a sealed segment that is not where it was is looked up again.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
+
+use super::checkpoint::{Checkpoint, CheckpointError, Origin, SignedCheckpoint, VerifierKey};
+use super::event::MAX_LINE_BYTES;
+use super::manifest::{Manifest, ManifestError, Segment};
+use super::options::{LogPaths, sealed_name};
+use super::record;
+use super::scan::FileReader;
+use super::segment::BLOCK_BYTES;
+use super::signer::KeyError;
+use crate::fsio::lock;
+use crate::fsio::{Fs, FsFile, OpenMode, SharedFs};
+
+/// A rotation takes the writer a moment; looking again so often outlasts it.
+const LOOKS: u32 = 200;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// No log, or one that has signed nothing yet.
+    #[error("there is no log in {}: {missing} is missing", dir.display())]
+    NoLog {
+        /// The log directory.
+        dir: PathBuf,
+        /// The file that every log has.
+        missing: &'static str,
+    },
+    /// A file operation failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The manifest cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The public key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The checkpoint is not one that this log's key signed.
+    #[error("{}: {source}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: CheckpointError,
+    },
+    /// The files do not reach as far as the checkpoint.
+    #[error(
+        "the checkpoint was signed over {size} records, the files in {} end at record {found}",
+        dir.display()
+    )]
+    Short {
+        /// The log directory.
+        dir: PathBuf,
+        /// What was signed.
+        size: u64,
+        /// Where the files end.
+        found: u64,
+    },
+    /// A segment that belongs to the snapshot has gone: retention removed it.
+    #[error("{file} was removed by retention while it was needed")]
+    Pruned {
+        /// The segment's file.
+        file: String,
+    },
+    /// A restore was interrupted.
+    #[error(
+        "a restore into {} was interrupted; it is finished or undone when the log is opened next",
+        dir.display()
+    )]
+    RestorePending {
+        /// The log directory.
+        dir: PathBuf,
+    },
+}
+
+/// Records that follow each other, in one place.
+#[derive(Debug)]
+pub enum Part {
+    /// A whole compressed segment.
+    Stored(Segment),
+    /// Lines of a plain file, which is held open.
+    Lines(Lines),
+    /// The beginning of a compressed segment, in which the checkpoint ends.
+    Cut {
+        /// The segment.
+        segment: Segment,
+        /// How many of its records belong to the snapshot.
+        records: u64,
+    },
+}
+
+/// Lines from a plain file's beginning on.
+#[derive(Debug)]
+pub struct Lines {
+    file: Box<dyn FsFile>,
+    /// The first record.
+    pub first_seq: u64,
+    /// How many.
+    pub records: u64,
+    bytes: u64,
+}
+
+impl Lines {
+    fn new(file: Box<dyn FsFile>, first_seq: u64, records: u64) -> Self {
+        let bytes = file.meta().map_or(0, |meta| meta.len);
+        Self { file, first_seq, records, bytes }
+    }
+
+    /// The file's length when the snapshot was taken: what it holds at most.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Part {
+    /// Its first record.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        match self {
+            Self::Stored(segment) | Self::Cut { segment, .. } => segment.first_seq,
+            Self::Lines(lines) => lines.first_seq,
+        }
+    }
+
+    /// Its number of records.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        match self {
+            Self::Stored(segment) => segment.records,
+            Self::Lines(lines) => lines.records,
+            Self::Cut { records, .. } => *records,
+        }
+    }
+}
+
+/// A snapshot.
+#[derive(Debug)]
+pub struct Snapshot {
+    fs: SharedFs,
+    paths: LogPaths,
+    /// What was sealed when the snapshot was taken.
+    pub manifest: Manifest,
+    /// The checkpoint, signed by `verifier`.
+    pub checkpoint: Checkpoint,
+    /// The checkpoint's signed note.
+    pub note: SignedCheckpoint,
+    /// The log's public key.
+    pub verifier: VerifierKey,
+    /// All records from the end of what retention removed to the checkpoint's
+    /// size, in order.
+    pub parts: Vec<Part>,
+}
+
+impl Snapshot {
+    /// Takes one of the log in `dir`.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub fn take(fs: &SharedFs, dir: &Path) -> Result<Self, SnapshotError> {
+        let paths = LogPaths::new(dir);
+        let mut looks = LOOKS;
+        loop {
+            if fs.meta(&paths.restore_journal()).is_ok() {
+                return Err(SnapshotError::RestorePending { dir: dir.to_path_buf() });
+            }
+            looks -= 1;
+            match attempt(fs, &paths) {
+                // Between sealing and noting it the files do not fit together.
+                Err(SnapshotError::Short { .. } | SnapshotError::Io { .. })
+                    if looks > 0 && lock::is_locked(&paths.lock()).unwrap_or(false) =>
+                {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// The log's id and epoch.
+    ///
+    /// # Errors
+    /// When the manifest's log id cannot be one.
+    pub fn origin(&self) -> Result<Origin, SnapshotError> {
+        origin_of(&self.manifest, &self.paths)
+    }
+
+    /// A stored segment's file, and the segment as it is there: the same records,
+    /// possibly under another name by now.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Pruned`] when retention has removed it.
+    pub fn open_segment(
+        &self,
+        segment: &Segment,
+    ) -> Result<(Box<dyn FsFile>, Segment), SnapshotError> {
+        let mut segment = segment.clone();
+        for _ in 0..LOOKS {
+            let path = self.paths.dir.join(&segment.file);
+            match self.fs.open(&path, OpenMode::Read) {
+                Ok(file) => return Ok((file, segment)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let manifest = load_manifest(&*self.fs, &self.paths)?;
+                    let now =
+                        manifest.segments.into_iter().find(|s| s.first_seq == segment.first_seq);
+                    match now {
+                        Some(now) if now.file != segment.file => segment = now,
+                        Some(_) => {
+                            return Err(SnapshotError::Io { action: "open", path, source: error });
+                        }
+                        None => return Err(SnapshotError::Pruned { file: segment.file }),
+                    }
+                }
+                Err(source) => return Err(SnapshotError::Io { action: "open", path, source }),
+            }
+        }
+        Err(SnapshotError::Pruned { file: segment.file })
+    }
+
+    /// The part's lines, in blocks of whole lines of about 1 MiB, by the same
+    /// rule as the writer's blocks.
+    ///
+    /// # Errors
+    /// When a file cannot be opened.
+    pub fn blocks<'a>(&'a self, part: &'a Part) -> Result<Blocks<'a>, SnapshotError> {
+        let (reader, left): (Box<dyn Read + 'a>, u64) = match part {
+            Part::Lines(lines) => {
+                (Box::new(FileReader { file: &*lines.file, offset: 0 }), lines.records)
+            }
+            Part::Stored(segment) => self.lines_of(segment, segment.records)?,
+            Part::Cut { segment, records } => self.lines_of(segment, *records)?,
+        };
+        let input = BufReader::with_capacity(256 * 1024, reader);
+        Ok(Blocks { input, left, next_seq: part.first_seq() })
+    }
+
+    fn lines_of(
+        &self,
+        segment: &Segment,
+        records: u64,
+    ) -> Result<(Box<dyn Read>, u64), SnapshotError> {
+        let (file, now) = self.open_segment(segment)?;
+        let reader = OwnedReader { file, offset: 0 };
+        // Bounded by the lines that are asked for, each of which is bounded.
+        let reader: Box<dyn Read> = if now.is_compressed() {
+            Box::new(MultiGzDecoder::new(reader))
+        } else {
+            Box::new(reader)
+        };
+        Ok((reader, records))
+    }
+}
+
+fn attempt(fs: &SharedFs, paths: &LogPaths) -> Result<Snapshot, SnapshotError> {
+    let no_log = |missing| SnapshotError::NoLog { dir: paths.dir.clone(), missing };
+    let path = paths.checkpoint();
+    let text = match fs.read(&path, MAX_CHECKPOINT_BYTES) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(no_log("audit.checkpoint"));
+        }
+        Err(source) => return Err(SnapshotError::Io { action: "read", path, source }),
+    };
+    let verifier = VerifierKey::load(&**fs, &paths.public_key())?;
+    let bad = |source| SnapshotError::Checkpoint { path: path.clone(), source };
+    let note = SignedCheckpoint::parse(&text).map_err(bad)?;
+    let checkpoint = note.verify(&verifier).map_err(bad)?.clone();
+    let manifest = load_manifest(&**fs, paths)?;
+    let origin = origin_of(&manifest, paths)?;
+    if checkpoint.origin != origin.to_string() {
+        return Err(bad(CheckpointError::OtherLog {
+            origin: checkpoint.origin,
+            key: origin.to_string(),
+        }));
+    }
+    let parts = parts(fs, paths, &manifest, checkpoint.size)?;
+    let (fs, paths) = (fs.clone(), paths.clone());
+    Ok(Snapshot { fs, paths, manifest, checkpoint, note, verifier, parts })
+}
+
+fn load_manifest(fs: &dyn Fs, paths: &LogPaths) -> Result<Manifest, SnapshotError> {
+    Manifest::load(fs, &paths.manifest())?.ok_or_else(|| SnapshotError::NoLog {
+        dir: paths.dir.clone(),
+        missing: "audit.manifest.json",
+    })
+}
+
+fn origin_of(manifest: &Manifest, paths: &LogPaths) -> Result<Origin, SnapshotError> {
+    Origin::new(&manifest.log_id, manifest.epoch).map_err(|error| {
+        SnapshotError::Manifest(ManifestError::Invalid {
+            path: paths.manifest(),
+            reason: error.to_string(),
+        })
+    })
+}
+
+fn parts(
+    fs: &SharedFs,
+    paths: &LogPaths,
+    manifest: &Manifest,
+    size: u64,
+) -> Result<Vec<Part>, SnapshotError> {
+    let mut parts = Vec::new();
+    for segment in &manifest.segments {
+        let records = segment.end_seq().min(size).saturating_sub(segment.first_seq);
+        if records == 0 {
+            break;
+        }
+        parts.push(match (segment.is_compressed(), records == segment.records) {
+            (true, true) => Part::Stored(segment.clone()),
+            (true, false) => Part::Cut { segment: segment.clone(), records },
+            (false, _) => match open(fs, &paths.dir.join(&segment.file))? {
+                Some(file) => Part::Lines(Lines::new(file, segment.first_seq, records)),
+                // Compressed since the manifest was read: looked up when needed.
+                None => Part::Cut { segment: segment.clone(), records },
+            },
+        });
+    }
+    let mut next = manifest.end_seq();
+    while next < size {
+        let sealed = open(fs, &paths.dir.join(sealed_name(next, false)))?;
+        let (file, until) = match sealed {
+            // Sealed, and not in the manifest yet.
+            Some(file) => {
+                let end = next + count_lines(&*file, paths, next)?;
+                (file, end.min(size))
+            }
+            None => match open(fs, &paths.active())? {
+                Some(file) if first_seq(&*file) == Some(next) => (file, size),
+                _ => return Err(short(paths, size, next)),
+            },
+        };
+        if until == next {
+            return Err(short(paths, size, next));
+        }
+        parts.push(Part::Lines(Lines::new(file, next, until - next)));
+        next = until;
+    }
+    Ok(parts)
+}
+
+fn short(paths: &LogPaths, size: u64, found: u64) -> SnapshotError {
+    SnapshotError::Short { dir: paths.dir.clone(), size, found }
+}
+
+fn open(fs: &SharedFs, path: &Path) -> Result<Option<Box<dyn FsFile>>, SnapshotError> {
+    match fs.open(path, OpenMode::Read) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => {
+            Err(SnapshotError::Io { action: "open", path: path.to_path_buf(), source })
+        }
+    }
+}
+
+fn first_seq(file: &dyn FsFile) -> Option<u64> {
+    let mut start = [0; 64];
+    let read = file.read_at(&mut start, 0).ok()?;
+    record::peek_seq(&start[..read])
+}
+
+fn count_lines(file: &dyn FsFile, paths: &LogPaths, seq: u64) -> Result<u64, SnapshotError> {
+    let mut reader = FileReader { file, offset: 0 };
+    let mut buffer = vec![0; 256 * 1024];
+    let mut lines = 0;
+    loop {
+        let read = reader.read(&mut buffer).map_err(|source| SnapshotError::Io {
+            action: "read",
+            path: paths.sealed(seq),
+            source,
+        })?;
+        if read == 0 {
+            return Ok(lines);
+        }
+        lines += memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64;
+    }
+}
+
+struct OwnedReader {
+    file: Box<dyn FsFile>,
+    offset: u64,
+}
+
+impl Read for OwnedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+/// The lines of a part, block by block.
+pub struct Blocks<'a> {
+    input: BufReader<Box<dyn Read + 'a>>,
+    left: u64,
+    next_seq: u64,
+}
+
+impl std::fmt::Debug for Blocks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blocks").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Blocks<'_> {
+    /// The first record and the lines, each with its LF.
+    type Item = io::Result<(u64, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.left > 0).then(|| self.gather().inspect_err(|_| self.left = 0))
+    }
+}
+
+impl Blocks<'_> {
+    fn gather(&mut self) -> io::Result<(u64, Vec<u8>)> {
+        let first_seq = self.next_seq;
+        let mut raw = Vec::with_capacity(BLOCK_BYTES as usize + 64 * 1024);
+        while self.left > 0 && (raw.len() as u64) < BLOCK_BYTES {
+            let before = raw.len();
+            let mut line = (&mut self.input).take(MAX_LINE_BYTES as u64 + 1);
+            line.read_until(b'\n', &mut raw)?;
+            if raw.len() == before || raw.last() != Some(&b'\n') {
+                let reason = format!("record {} is not whole", self.next_seq);
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+            }
+            self.left -= 1;
+            self.next_seq += 1;
+        }
+        Ok((first_seq, raw))
+    }
+}

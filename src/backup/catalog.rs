@@ -1,0 +1,223 @@
+//! The local catalog: what is known about backups beyond their metadata, which is
+//! never changed. Where they were sent, how they were checked last, what failed,
+//! when a restore was last tried. `health` reads it: small, no key, no lock.
+//!
+//! It can be lost: what the metadata says is taken from there again.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::directory::{BackupDir, CATALOG};
+use super::error::{BackupError, io_error};
+use super::metadata::Metadata;
+use super::name::BackupId;
+use crate::audit::manifest::Segment;
+use crate::audit::merkle::Hash;
+use crate::clock::Timestamp;
+use crate::fsio;
+
+const MAX_CATALOG_BYTES: u64 = 64 << 20;
+
+/// The catalog of a directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalog {
+    /// 1.
+    pub format: u32,
+    /// By id.
+    pub backups: BTreeMap<BackupId, Noted>,
+    /// The last attempt that made no backup, if none was made since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+    /// The last restore drill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_drill: Option<Drill>,
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self { format: 1, backups: BTreeMap::new(), last_failure: None, last_drill: None }
+    }
+}
+
+/// What is noted of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Noted {
+    /// The log's id.
+    pub log_id: String,
+    /// Its epoch.
+    pub epoch: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its first record.
+    pub first_seq: u64,
+    /// The seq after its last record.
+    pub tree_size: u64,
+    /// Its tree's root.
+    pub root_hash: Hash,
+    /// The stored file's length.
+    pub stored_bytes: u64,
+    /// The highest check that it has passed, and when.
+    pub verified: Level,
+    /// When that was.
+    pub verified_at: Timestamp,
+    /// Why the last check failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+}
+
+/// How far a backup has been checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Metadata and archive belong together: lengths, marker, signatures.
+    Listed,
+    /// The stored bytes have the SHA-256 that the metadata says.
+    Stored,
+    /// Everything decompressed: whole records, gapless, hashing to the signed root.
+    Content,
+    /// And it extends the backup before, and the live log extends it.
+    Chain,
+    /// It was restored, opened and read.
+    Drill,
+}
+
+impl Level {
+    /// One word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listed => "listed",
+            Self::Stored => "stored",
+            Self::Content => "content",
+            Self::Chain => "chain",
+            Self::Drill => "drill",
+        }
+    }
+}
+
+/// An attempt that made no backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// When.
+    pub at: Timestamp,
+    /// [`BackupError::kind`].
+    pub kind: String,
+    /// What went wrong.
+    pub message: String,
+}
+
+/// A restore that was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// When.
+    pub at: Timestamp,
+    /// Which backup.
+    pub backup: BackupId,
+    /// Whether it could be restored.
+    pub passed: bool,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// The report's file name.
+    pub report: String,
+}
+
+impl Noted {
+    /// What the metadata says.
+    #[must_use]
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            log_id: metadata.log.id.clone(),
+            epoch: metadata.log.epoch,
+            created_at: metadata.created_at,
+            first_seq: metadata.range.first_seq,
+            tree_size: metadata.range.tree_size,
+            root_hash: metadata.root_hash,
+            stored_bytes: metadata.stored().bytes,
+            verified: Level::Content,
+            verified_at: metadata.created_at,
+            damage: None,
+        }
+    }
+
+    /// Notes a check that was passed; one that is less than an earlier one only
+    /// renews its time.
+    pub fn passed(&mut self, level: Level, at: Timestamp) {
+        self.verified = self.verified.max(level);
+        self.verified_at = at;
+        self.damage = None;
+    }
+}
+
+impl Catalog {
+    /// The directory's catalog, completed and corrected by what metadata is there.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed. A catalog that cannot be read is no
+    /// error: it is made anew.
+    pub fn load(dir: &BackupDir) -> Result<Self, BackupError> {
+        let mut catalog = Self::peek(dir).unwrap_or_default();
+        let contents = dir.contents()?;
+        catalog.backups.retain(|id, _| contents.backups.iter().any(|entry| entry.id == *id));
+        for entry in &contents.backups {
+            if let Ok(metadata) = &entry.metadata {
+                catalog.backups.entry(entry.id).or_insert_with(|| Noted::of(metadata));
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// The catalog as it is stored; none when there is none that can be read.
+    #[must_use]
+    pub fn peek(dir: &BackupDir) -> Option<Self> {
+        let bytes = dir.fs.read(&dir.join(CATALOG), MAX_CATALOG_BYTES).ok()?;
+        serde_json::from_slice::<Self>(&bytes).ok().filter(|catalog| catalog.format == 1)
+    }
+
+    /// Replaces the stored one.
+    ///
+    /// # Errors
+    /// A file operation's.
+    pub fn store(&self, dir: &BackupDir) -> Result<(), BackupError> {
+        let path = dir.join(CATALOG);
+        let failed = io_error("write", &path);
+        let mut text = match serde_json::to_vec_pretty(self) {
+            Ok(text) => text,
+            Err(error) => return Err(failed(io::Error::other(error))),
+        };
+        text.push(b'\n');
+        fsio::replace_file(&*dir.fs, &path, &text).map_err(failed)
+    }
+
+    /// The backup of that log that reaches furthest, and is not known to be damaged.
+    #[must_use]
+    pub fn newest(&self, log_id: Option<&str>) -> Option<(BackupId, &Noted)> {
+        self.backups
+            .iter()
+            .filter(|(_, noted)| log_id.is_none_or(|log_id| noted.log_id == log_id))
+            .filter(|(_, noted)| noted.damage.is_none())
+            .max_by_key(|(id, noted)| (noted.epoch, noted.tree_size, **id))
+            .map(|(id, noted)| (*id, noted))
+    }
+
+    /// A backup that holds all of the segment's records. One of another epoch may
+    /// hold others of the same numbers.
+    #[must_use]
+    pub fn holder(&self, log: (&str, u32), segment: &Segment) -> Option<BackupId> {
+        self.backups
+            .iter()
+            .rev()
+            .find(|(_, noted)| {
+                (noted.log_id.as_str(), noted.epoch) == log
+                    && noted.damage.is_none()
+                    && noted.first_seq <= segment.first_seq
+                    && segment.end_seq() <= noted.tree_size
+            })
+            .map(|(id, _)| *id)
+    }
+}

@@ -1,0 +1,386 @@
+//! Reading an archive whole: every member decompressed, every line looked at,
+//! every hash computed. What a backup is worth is decided here, and nowhere
+//! else: after it was written, before it is restored, and whenever somebody asks.
+//!
+//! Members are decompressed and hashed in parallel, a few at a time, so that
+//! memory stays bounded whatever the archive's size; the file is read once, in
+//! order.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::digest::{Digester, Digests};
+use super::error::{ArchiveFault, BackupError, io_error};
+use super::marker::Marker;
+use super::metadata::Stretch;
+use super::progress::Watch;
+use crate::audit::examine::{examine, part_of};
+use crate::audit::gzip::Unpacker;
+use crate::audit::merkle::{Hash, Range};
+use crate::audit::record::peek_seq;
+use crate::audit::segment::Block;
+use crate::clock::Timestamp;
+use crate::fsio::FsFile;
+
+/// A group of members in flight holds at most so many compressed bytes.
+const GROUP_BYTES: u64 = 8 << 20;
+
+/// An archive to be read: its file, and how it is divided.
+pub(crate) struct Source<'a> {
+    pub(crate) file: &'a dyn FsFile,
+    pub(crate) path: &'a Path,
+    pub(crate) stretches: &'a [Stretch],
+    /// The tree over everything before the first record.
+    pub(crate) pruned: &'a Range,
+}
+
+/// Hashes that are wanted on the way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// The trees over the first so many records.
+    pub(crate) sizes: Vec<u64>,
+    /// The ranges of these records.
+    pub(crate) ranges: Vec<(u64, u64)>,
+}
+
+/// What an archive holds.
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// The blocks of each stretch, their offsets counted from its beginning.
+    pub(crate) blocks: Vec<Vec<Block>>,
+    /// The tree over everything, from seq 0.
+    pub(crate) tree: Range,
+    pub(crate) raw_bytes: u64,
+    pub(crate) raw_sha256: Hash,
+    /// Of the whole file, the marker included.
+    pub(crate) digests: Digests,
+    pub(crate) marker: Marker,
+    /// The wanted trees, by size; those that lie within what was pruned are not there.
+    pub(crate) trees: BTreeMap<u64, Range>,
+    /// The wanted ranges that could be had.
+    pub(crate) ranges: BTreeMap<(u64, u64), Range>,
+}
+
+impl Content {
+    /// The earliest and latest `timestamp`.
+    pub(crate) fn times(&self) -> (Timestamp, Timestamp) {
+        let blocks = || self.blocks.iter().flatten();
+        let min = blocks().map(|block| block.min_timestamp).min();
+        let max = blocks().map(|block| block.max_timestamp).max();
+        (min.unwrap_or_default(), max.unwrap_or_default())
+    }
+}
+
+/// Sees each member's bytes as they are stored, before they are known to be good:
+/// the stretch's number, and the bytes.
+pub(crate) type Tap<'a> = &'a mut dyn FnMut(usize, &[u8]) -> Result<(), BackupError>;
+
+/// One member's place.
+#[derive(Clone, Copy)]
+struct Place {
+    stretch: usize,
+    number: u64,
+    offset: u64,
+    /// From the stretch's beginning.
+    within: u64,
+    bytes: usize,
+}
+
+struct Opened {
+    block: Block,
+    raw: Vec<u8>,
+}
+
+/// Reads the archive to its end.
+///
+/// # Errors
+/// The first thing that is wrong with it; a read error; an interruption.
+pub(crate) fn read(
+    source: &Source<'_>,
+    wanted: &Wanted,
+    watch: &dyn Watch,
+    tap: Tap<'_>,
+) -> Result<Content, BackupError> {
+    let fault = |what| BackupError::Archive { path: source.path.to_path_buf(), what };
+    let length = source.file.meta().map_err(io_error("look at", source.path))?.len;
+    let places = places(source.stretches);
+    let mut pass = Pass::new(source, wanted);
+    let mut waiting: Vec<Opened> = Vec::new();
+    let mut at = 0;
+    while at < places.len() {
+        if watch.interrupted() {
+            return Err(BackupError::Interrupted);
+        }
+        let group = group(&places[at..]);
+        at += group.len();
+        let bytes = pass.take_in(group, length, tap)?;
+        watch.advance(bytes.len() as u64);
+        let begin = group[0].offset;
+        let (raw_hash, stretches) = (&mut pass.raw_hash, source.stretches);
+        // The lines' own checksum is one long chain: it runs beside the rest.
+        let ((), opened) = rayon::join(
+            || waiting.drain(..).for_each(|member| raw_hash.update(&member.raw)),
+            || {
+                group
+                    .par_iter()
+                    .map_init(Unpacker::new, |unpacker, place| {
+                        let from = (place.offset - begin) as usize;
+                        open(unpacker, place, &bytes[from..from + place.bytes], stretches)
+                    })
+                    .collect::<Result<Vec<Opened>, ArchiveFault>>()
+            },
+        );
+        for (place, member) in group.iter().zip(opened.map_err(fault)?) {
+            pass.add(place, &member).map_err(fault)?;
+            waiting.push(member);
+        }
+    }
+    waiting.drain(..).for_each(|member| pass.raw_hash.update(&member.raw));
+    pass.finish(length)
+}
+
+fn places(stretches: &[Stretch]) -> Vec<Place> {
+    let mut places = Vec::new();
+    for (stretch, part) in stretches.iter().enumerate() {
+        let mut within = 0;
+        for bytes in &part.members {
+            let number = places.len() as u64;
+            let offset = part.offset + within;
+            places.push(Place { stretch, number, offset, within, bytes: *bytes as usize });
+            within += u64::from(*bytes);
+        }
+    }
+    places
+}
+
+/// As many as the threads are busy with for a while, and memory has room for.
+fn group(places: &[Place]) -> &[Place] {
+    let most = 4 * rayon::current_num_threads().clamp(1, 8);
+    let mut bytes = 0;
+    let count = places
+        .iter()
+        .take(most)
+        .take_while(|place| {
+            bytes += place.bytes as u64;
+            bytes <= GROUP_BYTES
+        })
+        .count();
+    &places[..count.max(1)]
+}
+
+fn open(
+    unpacker: &mut Unpacker,
+    place: &Place,
+    member: &[u8],
+    stretches: &[Stretch],
+) -> Result<Opened, ArchiveFault> {
+    let fault = |reason: String| ArchiveFault::Member {
+        member: place.number,
+        offset: place.offset,
+        reason,
+    };
+    let mut raw = Vec::new();
+    unpacker.unpack(member, &mut raw).map_err(|error| fault(error.to_string()))?;
+    // Whether that is the seq which belongs here is asked when all are in order.
+    let first_seq = peek_seq(&raw).ok_or_else(|| fault("it holds no records".to_owned()))?;
+    if first_seq < stretches[place.stretch].first_seq {
+        return Err(fault(format!("record {first_seq} is in an earlier segment")));
+    }
+    let stored = (place.within, member.len() as u64);
+    let block = examine(&raw, first_seq, stored).map_err(|error| fault(error.to_string()))?;
+    Ok(Opened { block, raw })
+}
+
+struct Pass<'a> {
+    source: &'a Source<'a>,
+    wanted: &'a Wanted,
+    digester: Digester,
+    stretch_hash: Sha256,
+    raw_hash: Sha256,
+    blocks: Vec<Vec<Block>>,
+    tree: Range,
+    raw_bytes: u64,
+    trees: BTreeMap<u64, Range>,
+    ranges: BTreeMap<(u64, u64), Range>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(source: &'a Source<'a>, wanted: &'a Wanted) -> Self {
+        let tree = source.pruned.clone();
+        let ranges = wanted.ranges.iter().filter_map(|&(begin, end)| {
+            let known = within_pruned(source.pruned, begin, end)?;
+            Some(((begin, end), known))
+        });
+        let ranges = ranges.collect();
+        let mut pass = Self {
+            source,
+            wanted,
+            digester: Digester::default(),
+            stretch_hash: Sha256::new(),
+            raw_hash: Sha256::new(),
+            blocks: vec![Vec::new(); source.stretches.len()],
+            tree,
+            raw_bytes: 0,
+            trees: BTreeMap::new(),
+            ranges,
+        };
+        pass.note_size();
+        pass
+    }
+
+    /// The stored bytes of a group, read in one go.
+    fn take_in(
+        &mut self,
+        group: &[Place],
+        length: u64,
+        tap: Tap<'_>,
+    ) -> Result<Vec<u8>, BackupError> {
+        let begin = group[0].offset;
+        let total: usize = group.iter().map(|place| place.bytes).sum();
+        let mut bytes = vec![0; total];
+        if begin + total as u64 > length {
+            let expected = begin + total as u64;
+            return Err(self.fault(ArchiveFault::Length { expected, found: length }));
+        }
+        let failed = io_error("read", self.source.path);
+        self.source.file.read_exact_at(&mut bytes, begin).map_err(failed)?;
+        self.digester.update(&bytes);
+        let mut at = 0;
+        for place in group {
+            let member = &bytes[at..at + place.bytes];
+            at += place.bytes;
+            tap(place.stretch, member)?;
+            self.stretch_hash.update(member);
+            let stretch = &self.source.stretches[place.stretch];
+            if place.within + member.len() as u64 == stretch.stored_bytes {
+                let found = Hash::from_bytes(self.stretch_hash.finalize_reset().into());
+                if found != stretch.sha256 {
+                    let (expected, found) = (stretch.sha256.to_string(), found.to_string());
+                    return Err(self.fault(ArchiveFault::Checksum { expected, found }));
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn fault(&self, what: ArchiveFault) -> BackupError {
+        BackupError::Archive { path: self.source.path.to_path_buf(), what }
+    }
+
+    fn add(&mut self, place: &Place, member: &Opened) -> Result<(), ArchiveFault> {
+        let Opened { block, raw } = member;
+        let fault = |reason: String| ArchiveFault::Member {
+            member: place.number,
+            offset: place.offset,
+            reason,
+        };
+        if block.first_seq != self.tree.end() {
+            let (found, expected) = (block.first_seq, self.tree.end());
+            return Err(fault(format!("record {found} where record {expected} should be")));
+        }
+        let end = block.first_seq + block.records;
+        for &size in self.wanted.sizes.iter().filter(|size| block.first_seq < **size) {
+            if size < end {
+                let mut tree = self.tree.clone();
+                join(&mut tree, &part_of(block, raw, block.first_seq, size));
+                self.trees.insert(size, tree);
+            }
+        }
+        for &(begin, until) in &self.wanted.ranges {
+            if begin < end && block.first_seq < until {
+                let part = part_of(block, raw, begin, until);
+                match self.ranges.get_mut(&(begin, until)) {
+                    Some(known) => join(known, &part),
+                    None if part.begin() == begin => {
+                        self.ranges.insert((begin, until), part);
+                    }
+                    // Its beginning was pruned, in another division.
+                    None => {}
+                }
+            }
+        }
+        join(&mut self.tree, &block.tree);
+        self.raw_bytes += block.raw_bytes;
+        self.blocks[place.stretch].push(block.clone());
+        self.note_size();
+        Ok(())
+    }
+
+    fn note_size(&mut self) {
+        let size = self.tree.end();
+        if self.wanted.sizes.contains(&size) {
+            self.trees.insert(size, self.tree.clone());
+        }
+    }
+
+    fn finish(mut self, length: u64) -> Result<Content, BackupError> {
+        for (stretch, blocks) in self.source.stretches.iter().zip(&self.blocks) {
+            let records: u64 = blocks.iter().map(|block| block.records).sum();
+            if records != stretch.records {
+                let what = format!(
+                    "the segment at byte {} holds {records} records, its metadata says {}",
+                    stretch.offset, stretch.records
+                );
+                return Err(self.fault(ArchiveFault::Foreign(what)));
+            }
+        }
+        let end = self.source.stretches.last().map_or(0, |last| last.offset + last.stored_bytes);
+        let rest = length.saturating_sub(end);
+        if rest > super::marker::MAX_MARKER_BYTES as u64 {
+            return Err(self.fault(ArchiveFault::Length { expected: end, found: length }));
+        }
+        let mut bytes = vec![0; rest as usize];
+        let failed = io_error("read", self.source.path);
+        self.source.file.read_exact_at(&mut bytes, end).map_err(failed)?;
+        self.digester.update(&bytes);
+        let marker = Marker::parse(&bytes).map_err(|error| self.fault(error.into()))?;
+        let members: usize = self.source.stretches.iter().map(|part| part.members.len()).sum();
+        let root = self.tree.root().unwrap_or(marker.root_hash);
+        let what = if marker.members != members as u64 {
+            Some(format!("the marker counts {} members, there are {members}", marker.members))
+        } else if marker.pruned != *self.source.pruned {
+            Some("the marker names another beginning".to_owned())
+        } else if marker.tree_size != self.tree.end() {
+            Some(format!("the marker ends at {}, the records at {}", marker.tree_size, self.tree.end()))
+        } else {
+            None
+        };
+        if let Some(what) = what {
+            return Err(self.fault(ArchiveFault::Marker(what)));
+        }
+        if marker.root_hash != root {
+            return Err(self.fault(ArchiveFault::Root { records: self.tree.end() }));
+        }
+        let complete = |range: &(u64, u64), known: &Range| known.end() == range.1;
+        Ok(Content {
+            blocks: self.blocks,
+            tree: self.tree,
+            raw_bytes: self.raw_bytes,
+            raw_sha256: Hash::from_bytes(self.raw_hash.finalize().into()),
+            digests: self.digester.finish(),
+            marker,
+            trees: self.trees,
+            ranges: self.ranges.into_iter().filter(|(range, known)| complete(range, known)).collect(),
+        })
+    }
+}
+
+fn join(range: &mut Range, next: &Range) {
+    range.extend(next).expect("members are added in order, so their ranges are adjacent");
+}
+
+/// The part of `begin..end` that lies within what was pruned, if its subtree
+/// hashes are known.
+fn within_pruned(pruned: &Range, begin: u64, end: u64) -> Option<Range> {
+    let until = end.min(pruned.end());
+    if begin >= until {
+        return None;
+    }
+    let inside = pruned
+        .subtrees()
+        .filter(|subtree| begin <= subtree.begin && subtree.begin + (1 << subtree.level) <= until);
+    Range::from_parts(begin, until, inside.map(|subtree| subtree.hash).collect()).ok()
+}

@@ -1,0 +1,488 @@
+//! Making a backup: take a snapshot, write the archive under a temporary name,
+//! make it durable, read all of it back from the disk, prove that it extends the
+//! backup before, and only then give it its name, the metadata last.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::catalog::{Catalog, Failure, Noted};
+use super::chain;
+use super::content::{self, Content, Source, Wanted};
+use super::digest::Digester;
+use super::directory::BackupDir;
+use super::error::{ArchiveFault, BackupError, io_error};
+use super::metadata::{
+    Archive, Held, LogIdentity, Metadata, MetadataError, Previous, Verified,
+};
+use super::name::BackupId;
+use super::pack::{Packed, pack};
+use super::progress::{Stage, Watch};
+use crate::audit::LogPaths;
+use crate::audit::examine::examine;
+use crate::audit::gzip::Unpacker;
+use crate::audit::signer::SigningKey;
+use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
+use crate::clock::Clock;
+use crate::fsio::{self, FsFile, OpenMode, SharedFs};
+
+/// Retention may remove a segment while it is copied; a new snapshot does without it.
+const ATTEMPTS: u32 = 3;
+/// What the tail is expected to shrink to at least, for the space that is asked for.
+const LEAST_RATIO: u64 = 3;
+
+/// What is to be backed up, and where to.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The log directory.
+    pub log_dir: PathBuf,
+    /// The signing key; `audit.key` in the log directory when unset.
+    pub key_path: Option<PathBuf>,
+    /// The gzip level of what is not compressed yet.
+    pub level: u32,
+}
+
+/// A backup that was made.
+#[derive(Debug)]
+pub struct Made {
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// The archive.
+    pub archive: PathBuf,
+    /// The metadata's file.
+    pub metadata_file: PathBuf,
+    /// Why the metadata is not signed, if it is not.
+    pub unsigned: Option<String>,
+    /// Seconds that each stage took.
+    pub seconds: Vec<(Stage, f64)>,
+    /// Why the catalog could not be brought up to date, if so.
+    pub catalog_error: Option<BackupError>,
+}
+
+/// What a backup would hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// The id that it would have now.
+    pub id: BackupId,
+    /// The first record.
+    pub first_seq: u64,
+    /// The seq after the last record.
+    pub tree_size: u64,
+    /// Bytes that would be copied as they are.
+    pub copied_bytes: u64,
+    /// Records that would be compressed.
+    pub compressed_records: u64,
+    /// Bytes that are available where it would be written.
+    pub available_bytes: u64,
+    /// The backup that it would extend.
+    pub previous: Option<BackupId>,
+}
+
+/// Makes one.
+#[derive(Clone, Debug)]
+pub struct Creator {
+    /// The file system.
+    pub fs: SharedFs,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where backups are written.
+    pub dir: BackupDir,
+}
+
+impl Creator {
+    /// Makes a backup.
+    ///
+    /// # Errors
+    /// See [`BackupError`]; no backup was made then, which the catalog notes.
+    pub fn create(&self, request: &Request, watch: &dyn Watch) -> Result<Made, BackupError> {
+        let _lock = self.dir.lock_alone()?;
+        self.dir.clear_leftovers()?;
+        let made = self.attempts(request, watch);
+        let noted = self.note(made.as_ref());
+        made.map(|made| Made { catalog_error: noted.err(), ..made })
+    }
+
+    /// What it would do; writes nothing.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn outlook(&self, request: &Request) -> Result<Outlook, BackupError> {
+        let snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
+        let (id, _) = self.next_id()?;
+        let copied = |part: &Part| match part {
+            Part::Stored(segment) => segment.stored_bytes,
+            _ => 0,
+        };
+        let compressed = |part: &Part| match part {
+            Part::Stored(_) => 0,
+            other => other.records(),
+        };
+        Ok(Outlook {
+            id,
+            first_seq: snapshot.manifest.pruned.end(),
+            tree_size: snapshot.checkpoint.size,
+            copied_bytes: snapshot.parts.iter().map(copied).sum(),
+            compressed_records: snapshot.parts.iter().map(compressed).sum(),
+            available_bytes: self.available()?,
+            previous: self.previous(&snapshot)?.map(|metadata| metadata.id),
+        })
+    }
+
+    fn attempts(&self, request: &Request, watch: &dyn Watch) -> Result<Made, BackupError> {
+        let mut left = ATTEMPTS;
+        loop {
+            left -= 1;
+            match self.attempt(request, watch) {
+                Err(BackupError::Snapshot(SnapshotError::Pruned { .. })) if left > 0 => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// In the catalog: what `health` says of the last attempt.
+    fn note(&self, made: Result<&Made, &BackupError>) -> Result<(), BackupError> {
+        let mut catalog = Catalog::load(&self.dir)?;
+        match made {
+            Ok(made) => {
+                catalog.backups.insert(made.metadata.id, Noted::of(&made.metadata));
+                catalog.last_failure = None;
+            }
+            // Somebody's wish is no failure.
+            Err(BackupError::Interrupted) => return Ok(()),
+            Err(error) => {
+                catalog.last_failure = Some(Failure {
+                    at: self.clock.now(),
+                    kind: error.kind().to_owned(),
+                    message: error.to_string(),
+                });
+            }
+        }
+        catalog.store(&self.dir)
+    }
+
+    fn available(&self) -> Result<u64, BackupError> {
+        // The directory may not be there yet.
+        let place = self.dir.path().ancestors().find(|path| self.fs.meta(path).is_ok());
+        let place = place.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(self.fs.space(place).map_err(io_error("ask for space at", place))?.available)
+    }
+
+    /// The newest backup of the same log, whose tree this one must extend.
+    fn previous(&self, snapshot: &Snapshot) -> Result<Option<Metadata>, BackupError> {
+        let log = &snapshot.manifest;
+        let known = self.dir.contents()?.backups.into_iter();
+        let same = known
+            .filter_map(|entry| entry.metadata.ok())
+            .filter(|metadata| metadata.log.id == log.log_id && metadata.log.epoch <= log.epoch)
+            // One that somebody else signed proves nothing about this log.
+            .filter(|metadata| metadata.verify(&snapshot.verifier).is_ok());
+        Ok(same.max_by_key(|metadata| {
+            (metadata.log.epoch, metadata.range.tree_size, metadata.id)
+        }))
+    }
+
+    fn next_id(&self) -> Result<(BackupId, bool), BackupError> {
+        let now = BackupId::at(self.clock.now());
+        Ok(match self.dir.newest_id()? {
+            Some(newest) if newest >= now => (newest.next(), true),
+            _ => (now, false),
+        })
+    }
+
+    fn attempt(&self, request: &Request, watch: &dyn Watch) -> Result<Made, BackupError> {
+        let mut times = Times::new();
+        let snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
+        let previous = self.previous(&snapshot)?;
+        let expected = self.check_space(&snapshot)?;
+        let (id, clock_adjusted) = self.next_id()?;
+        let archive = fsio::temporary_name(&self.dir.join(&id.archive(false)));
+        let mut draft = Draft { dir: &self.dir, files: vec![archive.clone()] };
+
+        watch.stage(Stage::Pack, expected);
+        let file =
+            self.fs.open(&archive, OpenMode::CreateNew).map_err(io_error("make", &archive))?;
+        let packed = pack(&snapshot, request.level, &*file, &archive, watch)?;
+        times.done(Stage::Pack);
+        watch.stage(Stage::Sync, 0);
+        file.sync_data().map_err(io_error("sync", &archive))?;
+        // So that it is the disk that is read back, not what was written.
+        file.drop_cache().map_err(io_error("drop from the cache", &archive))?;
+        drop(file);
+        times.done(Stage::Sync);
+
+        watch.stage(Stage::Verify, packed.digests.bytes);
+        let wanted = Wanted {
+            sizes: Vec::new(),
+            ranges: previous.as_ref().map_or_else(Vec::new, |previous| {
+                chain::needed(previous.range.tree_size, snapshot.checkpoint.size)
+            }),
+        };
+        let content = self.read_back(&snapshot, &packed, &archive, &wanted, watch)?;
+        times.done(Stage::Verify);
+        let previous = link(previous.as_ref(), &snapshot, &content)?;
+
+        let mut metadata = describe(&snapshot, packed, &content, request.level, id)?;
+        metadata.created_at = self.clock.now();
+        metadata.clock_adjusted = clock_adjusted;
+        metadata.previous = previous;
+        metadata.verified.milliseconds = times.of(Stage::Verify);
+        let unsigned = self.sign(request, &mut metadata);
+
+        watch.stage(Stage::Commit, 0);
+        let metadata_file = self.dir.join(&id.metadata());
+        let bad = |what| BackupError::Metadata { path: metadata_file.clone(), what };
+        let sidecar = fsio::temporary_name(&metadata_file);
+        let text = metadata.to_bytes().map_err(bad)?;
+        draft.files.push(sidecar.clone());
+        self.write_new(&sidecar, &text)?;
+        if watch.interrupted() {
+            return Err(BackupError::Interrupted);
+        }
+        self.dir.commit(&metadata, &archive, &sidecar)?;
+        draft.files.clear();
+        times.done(Stage::Commit);
+        let archive = self.dir.join(&metadata.archive.file);
+        let seconds = times.seconds;
+        Ok(Made { metadata, archive, metadata_file, unsigned, seconds, catalog_error: None })
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
+        let write = || {
+            let file = self.fs.open(path, OpenMode::CreateNew)?;
+            file.write_all_at(bytes, 0)?;
+            file.sync_data()
+        };
+        write().map_err(io_error("write", path))
+    }
+
+    /// The bytes that will be gone through, after asking for space for them.
+    fn check_space(&self, snapshot: &Snapshot) -> Result<u64, BackupError> {
+        let (mut copied, mut compressed) = (0, 0);
+        for part in &snapshot.parts {
+            match part {
+                Part::Stored(segment) => copied += segment.stored_bytes,
+                Part::Cut { segment, .. } => compressed += segment.raw_bytes,
+                Part::Lines(lines) => compressed += lines.bytes(),
+            }
+        }
+        let needed = copied + compressed / LEAST_RATIO + (1 << 20);
+        let available = self.available()?;
+        if available < needed {
+            let path = self.dir.path().to_path_buf();
+            return Err(BackupError::NoSpace { path, needed, available });
+        }
+        Ok(copied + compressed)
+    }
+
+    fn read_back(
+        &self,
+        snapshot: &Snapshot,
+        packed: &Packed,
+        path: &Path,
+        wanted: &Wanted,
+        watch: &dyn Watch,
+    ) -> Result<Content, BackupError> {
+        let file = self.fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+        let source = Source {
+            file: &*file,
+            path,
+            stretches: &packed.stretches,
+            pruned: &snapshot.manifest.pruned,
+        };
+        let content = match content::read(&source, wanted, watch, &mut |_, _| Ok(())) {
+            Ok(content) => content,
+            // What was written is what the log holds: that is where the damage is,
+            // unless the disk returns something else than what was written.
+            Err(BackupError::Archive { what, .. }) => {
+                return Err(self.whose_fault(&*file, snapshot, packed, what));
+            }
+            Err(other) => return Err(other),
+        };
+        if content.digests != packed.digests {
+            let (expected, found) = (&packed.digests, &content.digests);
+            let what = ArchiveFault::Checksum {
+                expected: expected.sha256.to_string(),
+                found: found.sha256.to_string(),
+            };
+            return Err(BackupError::Archive { path: path.to_path_buf(), what });
+        }
+        Ok(content)
+    }
+
+    fn whose_fault(
+        &self,
+        file: &dyn FsFile,
+        snapshot: &Snapshot,
+        packed: &Packed,
+        what: ArchiveFault,
+    ) -> BackupError {
+        let mut digester = Digester::default();
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = 0;
+        while let Ok(read @ 1..) = file.read_at(&mut buffer, at) {
+            digester.update(&buffer[..read]);
+            at += read as u64;
+        }
+        if digester.finish() != packed.digests {
+            let path = self.dir.path().to_path_buf();
+            return BackupError::Archive { path, what };
+        }
+        let place = match &what {
+            ArchiveFault::Root { .. } => altered_block(snapshot),
+            _ => None,
+        };
+        BackupError::LogDamaged(place.unwrap_or_else(|| what.to_string()))
+    }
+
+    fn sign(&self, request: &Request, metadata: &mut Metadata) -> Option<String> {
+        let path = request
+            .key_path
+            .clone()
+            .unwrap_or_else(|| LogPaths::new(&request.log_dir).key());
+        let signed = SigningKey::load(&*self.fs, &path)
+            .map_err(|error| error.to_string())
+            .and_then(|key| {
+                if key.verifier().to_string() != metadata.log.public_key {
+                    return Err(format!("{} is another log's key", path.display()));
+                }
+                metadata.sign(&key).map_err(|error: MetadataError| error.to_string())
+            });
+        signed.err()
+    }
+}
+
+/// The first sealed block whose records are not those that the manifest noted.
+fn altered_block(snapshot: &Snapshot) -> Option<String> {
+    let mut raw = Vec::new();
+    for part in &snapshot.parts {
+        let Part::Stored(segment) = part else { continue };
+        let (file, segment) = snapshot.open_segment(segment).ok()?;
+        for (number, block) in segment.blocks.iter().enumerate() {
+            let mut member = vec![0; block.stored_bytes as usize];
+            file.read_exact_at(&mut member, block.offset).ok()?;
+            let found = Unpacker::new()
+                .unpack(&member, &mut raw)
+                .ok()
+                .and_then(|()| examine(&raw, block.first_seq, (0, 0)).ok());
+            if found.is_none_or(|found| found.tree != block.tree) {
+                return Some(format!(
+                    "{}, block {number} (records {} to {}, from byte {}) is not what was recorded",
+                    segment.file,
+                    block.first_seq,
+                    block.first_seq + block.records - 1,
+                    block.offset
+                ));
+            }
+        }
+    }
+    None
+}
+
+fn link(
+    previous: Option<&Metadata>,
+    snapshot: &Snapshot,
+    content: &Content,
+) -> Result<Option<Previous>, BackupError> {
+    let Some(previous) = previous else { return Ok(None) };
+    match chain::link(previous, &snapshot.checkpoint, &content.ranges) {
+        Ok(link) => Ok(Some(link)),
+        // Another epoch begins where signed records were set aside, which its
+        // records say: it need not extend what came before.
+        Err(BackupError::NotAPrefix { .. }) if previous.log.epoch < snapshot.manifest.epoch => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn describe(
+    snapshot: &Snapshot,
+    packed: Packed,
+    content: &Content,
+    level: u32,
+    id: BackupId,
+) -> Result<Metadata, BackupError> {
+    let (min_timestamp, max_timestamp) = content.times();
+    let manifest = &snapshot.manifest;
+    let stored = packed.digests.bytes as f64;
+    let saved = 100.0 * (1.0 - stored / (content.raw_bytes.max(1) as f64));
+    let first_seq = manifest.pruned.end();
+    let tree_size = snapshot.checkpoint.size;
+    Ok(Metadata {
+        format: 1,
+        id,
+        tool: format!("auditctl {}", env!("CARGO_PKG_VERSION")),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        created_at: id.time(),
+        clock_adjusted: false,
+        log: LogIdentity {
+            id: manifest.log_id.clone(),
+            epoch: manifest.epoch,
+            origin: snapshot.origin()?.to_string(),
+            public_key: snapshot.verifier.to_string(),
+        },
+        range: Held {
+            first_seq,
+            tree_size,
+            records: tree_size - first_seq,
+            min_timestamp,
+            max_timestamp,
+            pruned: manifest.pruned.clone(),
+        },
+        root_hash: snapshot.checkpoint.root,
+        checkpoint: snapshot.note.to_string(),
+        previous: None,
+        archive: Archive {
+            file: id.archive(false),
+            digests: packed.digests,
+            raw_bytes: content.raw_bytes,
+            raw_sha256: content.raw_sha256,
+            level,
+            compression_percent: (saved * 10.0).round() / 10.0,
+        },
+        segments: packed.stretches,
+        encryption: None,
+        verified: Verified {
+            level: "content".to_owned(),
+            records: tree_size - first_seq,
+            milliseconds: 0,
+        },
+        signature: None,
+    })
+}
+
+/// Files that go when the backup does not come about.
+struct Draft<'a> {
+    dir: &'a BackupDir,
+    files: Vec<PathBuf>,
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        for path in &self.files {
+            // The next run removes what cannot be removed now.
+            let _ = self.dir.fs.remove(path);
+        }
+    }
+}
+
+struct Times {
+    since: Instant,
+    seconds: Vec<(Stage, f64)>,
+}
+
+impl Times {
+    fn new() -> Self {
+        Self { since: Instant::now(), seconds: Vec::new() }
+    }
+
+    fn done(&mut self, stage: Stage) {
+        self.seconds.push((stage, self.since.elapsed().as_secs_f64()));
+        self.since = Instant::now();
+    }
+
+    fn of(&self, stage: Stage) -> u64 {
+        let found = self.seconds.iter().find(|(done, _)| *done == stage);
+        found.map_or(0, |(_, seconds)| (seconds * 1e3) as u64)
+    }
+}

@@ -1,0 +1,196 @@
+//! Why something with a backup did not work.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::marker::MarkerError;
+use super::metadata::MetadataError;
+use super::name::BackupId;
+use crate::audit::OpenError;
+use crate::audit::snapshot::SnapshotError;
+use crate::units::human_bytes;
+
+/// Why something with a backup did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file operation failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another backup, restore or cleanup has the directory.
+    #[error("{} is locked: another backup, restore or cleanup is at work", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// Another writer has the log.
+    #[error("{} is locked: a writer has the log open", path.display())]
+    LogLocked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// Not enough space.
+    #[error(
+        "{} needs about {} of space, {} is available",
+        path.display(), human_bytes(*needed), human_bytes(*available)
+    )]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// What is needed, in bytes.
+        needed: u64,
+        /// What there is.
+        available: u64,
+    },
+    /// The log's records are not those that were signed.
+    #[error("the log is damaged, so that no backup was made: {0}")]
+    LogDamaged(String),
+    /// The log does not extend what was backed up before.
+    #[error(
+        "the log does not extend backup {previous} ({earlier} records, root {root}): {found}; \
+         records that were backed up were changed or are gone, and no backup was made"
+    )]
+    NotAPrefix {
+        /// The backup before.
+        previous: BackupId,
+        /// Its tree's size.
+        earlier: u64,
+        /// Its root.
+        root: String,
+        /// What was found instead.
+        found: String,
+    },
+    /// The archive is not what was written, or no archive.
+    #[error("{}: {what}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: ArchiveFault,
+    },
+    /// The metadata is not what was written, or no metadata.
+    #[error("{}: {what}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: MetadataError,
+    },
+    /// No such backup.
+    #[error("there is no backup {wanted} in {}", place.display())]
+    NotFound {
+        /// What was asked for.
+        wanted: String,
+        /// Where.
+        place: PathBuf,
+    },
+    /// Restoring would set records aside, or put another log in place.
+    #[error("{0}")]
+    Refused(String),
+    /// What was asked for cannot be had.
+    #[error("{0}")]
+    Usage(String),
+    /// It was to stop.
+    #[error("interrupted; nothing was changed")]
+    Interrupted,
+}
+
+/// What is wrong with an archive.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArchiveFault {
+    /// Another length.
+    #[error("it has {found} bytes, its metadata says {expected}")]
+    Length {
+        /// By the metadata.
+        expected: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// Other bytes.
+    #[error("its SHA-256 is {found}, its metadata says {expected}")]
+    Checksum {
+        /// By the metadata.
+        expected: String,
+        /// What it has.
+        found: String,
+    },
+    /// A member that is none, or holds no records.
+    #[error("gzip member {member} at byte {offset}: {reason}")]
+    Member {
+        /// Counted from 0.
+        member: u64,
+        /// Where it begins.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The records have another root than was signed.
+    #[error("its {records} records do not hash to the signed root: it was altered")]
+    Root {
+        /// How many.
+        records: u64,
+    },
+    /// The marker is missing or contradicts the rest.
+    #[error("{0}")]
+    Marker(String),
+    /// No archive at all.
+    #[error("it is no backup archive: {0}")]
+    Foreign(String),
+}
+
+impl From<MarkerError> for ArchiveFault {
+    fn from(error: MarkerError) -> Self {
+        Self::Marker(error.to_string())
+    }
+}
+
+impl BackupError {
+    /// A stable name for scripts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Snapshot(SnapshotError::NoLog { .. }) | Self::NotFound { .. } => "not_found",
+            Self::Snapshot(SnapshotError::Checkpoint { .. } | SnapshotError::Key(_)) => {
+                "bad_signature"
+            }
+            Self::Snapshot(SnapshotError::Short { .. } | SnapshotError::Manifest(_)) => "corrupt",
+            Self::Snapshot(SnapshotError::RestorePending { .. }) => "restore_pending",
+            Self::Snapshot(SnapshotError::Pruned { .. }) => "pruned",
+            Self::Snapshot(SnapshotError::Io { .. }) | Self::Io { .. } => "io",
+            Self::Open(_) => "open",
+            Self::Locked { .. } => "busy",
+            Self::LogLocked { .. } => "locked",
+            Self::NoSpace { .. } => "no_space",
+            Self::LogDamaged(_) => "corrupt",
+            Self::NotAPrefix { .. } => "not_a_prefix",
+            Self::Archive { what: ArchiveFault::Checksum { .. }, .. } => "checksum_mismatch",
+            Self::Archive { .. } => "bad_archive",
+            Self::Metadata { what: MetadataError::Signature(_), .. } => "bad_signature",
+            Self::Metadata { .. } => "bad_metadata",
+            Self::Refused(_) => "would_discard",
+            Self::Usage(_) => "usage",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Names the operation and the file that an I/O error is about.
+pub(crate) fn io_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> BackupError {
+    let path = path.to_path_buf();
+    move |source| BackupError::Io { action, path, source }
+}

@@ -1,0 +1,337 @@
+//! A backup's metadata: what it is, what it holds, and what checks it.
+//!
+//! Written last, once the archive has been read back: a backup without its
+//! metadata is none. Never changed afterwards and the same in every place, so
+//! that a copy in a locked bucket and one on a disk can be compared byte by byte.
+//! What changes (uploads, later checks) is in the local catalog.
+//!
+//! A metadata file is canonical: this struct, pretty-printed, and nothing else.
+//! A changed byte is therefore found even where it changes no value.
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digests;
+use super::marker::MAX_MARKER_BYTES;
+use super::name::BackupId;
+use crate::audit::checkpoint::{Checkpoint, Origin, SignedCheckpoint, VerifierKey};
+use crate::audit::gzip::MAX_MEMBER_BYTES;
+use crate::audit::merkle::{Hash, Range};
+use crate::audit::restore::sha256_hex;
+use crate::audit::signer::SigningKey;
+use crate::clock::Timestamp;
+
+/// A metadata file larger than this is none.
+pub(crate) const MAX_METADATA_BYTES: u64 = 256 << 20;
+/// The first line of what is signed; no checkpoint can begin like it.
+const SIGNED: &str = "auditctl/backup v1";
+
+/// The metadata of a backup.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// 1.
+    pub format: u32,
+    /// The backup's id: when it was made.
+    pub id: BackupId,
+    /// What made it.
+    pub tool: String,
+    /// Where it was made.
+    pub host: String,
+    /// When it was made. Later than the id by the clock, when that was adjusted.
+    pub created_at: Timestamp,
+    /// Whether the id had to be moved past the newest backup's.
+    pub clock_adjusted: bool,
+    /// Which log it is of.
+    pub log: LogIdentity,
+    /// Which records it holds.
+    pub range: Held,
+    /// The root of the tree over all records below `range.tree_size`.
+    pub root_hash: Hash,
+    /// The signed checkpoint over that tree.
+    pub checkpoint: String,
+    /// The backup before it, and the proof that this one extends it.
+    pub previous: Option<Previous>,
+    /// The archive.
+    pub archive: Archive,
+    /// What the archive is made of, in order.
+    pub segments: Vec<Stretch>,
+    /// The encrypted file around the archive, if it is encrypted.
+    pub encryption: Option<Encryption>,
+    /// How it was checked before it was said to be made.
+    pub verified: Verified,
+    /// The log's key's signature over all of the above, as a signed note; none
+    /// when the key was not at hand.
+    pub signature: Option<String>,
+}
+
+/// A log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogIdentity {
+    /// Its id.
+    pub id: String,
+    /// Its epoch.
+    pub epoch: u32,
+    /// Both, as checkpoints name it.
+    pub origin: String,
+    /// Its verifier key; believe one that you have from elsewhere.
+    pub public_key: String,
+}
+
+/// Which records an archive holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The first record.
+    pub first_seq: u64,
+    /// The seq after the last record.
+    pub tree_size: u64,
+    /// How many.
+    pub records: u64,
+    /// The earliest `timestamp`.
+    pub min_timestamp: Timestamp,
+    /// The latest `timestamp`.
+    pub max_timestamp: Timestamp,
+    /// The tree over what retention had removed: everything before `first_seq`.
+    pub pruned: Range,
+}
+
+/// The backup before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Previous {
+    /// Its id.
+    pub id: BackupId,
+    /// Its tree's size.
+    pub tree_size: u64,
+    /// Its tree's root.
+    pub root_hash: Hash,
+    /// RFC 6962 proof that this tree extends that one; none when retention had
+    /// removed records that no backup held.
+    pub consistency_proof: Option<Vec<Hash>>,
+}
+
+/// The archive: gzip members, about 1 MiB of lines each, and the marker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// The stored file's name.
+    pub file: String,
+    /// Length and checksums of the `.gz`, also when what is stored is encrypted.
+    pub digests: Digests,
+    /// Length of the lines.
+    pub raw_bytes: u64,
+    /// SHA-256 of the lines: `zcat FILE | sha256sum`.
+    pub raw_sha256: Hash,
+    /// The gzip level of what this backup itself compressed.
+    pub level: u32,
+    /// By how much the archive is smaller than the lines, in percent.
+    pub compression_percent: f64,
+}
+
+/// A run of members that were one segment, or the tail of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stretch {
+    /// Its first record.
+    pub first_seq: u64,
+    /// How many.
+    pub records: u64,
+    /// Where it begins in the archive.
+    pub offset: u64,
+    /// Its length in the archive.
+    pub stored_bytes: u64,
+    /// SHA-256 of those bytes, hex.
+    pub sha256: Hash,
+    /// The lengths of its members.
+    pub members: Vec<u32>,
+}
+
+/// An encrypted file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encryption {
+    /// `age`.
+    pub format: String,
+    /// Who can decrypt it.
+    pub recipients: Vec<String>,
+    /// Length and checksums of the encrypted file.
+    pub digests: Digests,
+}
+
+/// A check that was passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verified {
+    /// Which: always `content`.
+    pub level: String,
+    /// How many records were read.
+    pub records: u64,
+    /// How long it took.
+    pub milliseconds: u64,
+}
+
+/// What is wrong with a metadata file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// No metadata, of another version, or not as it was written.
+    #[error("{0}")]
+    Altered(String),
+    /// Its parts contradict each other.
+    #[error("it contradicts itself: {0}")]
+    Contradiction(String),
+    /// A signature or a checkpoint that does not verify.
+    #[error("{0}")]
+    Signature(String),
+}
+
+fn contradiction(what: impl Into<String>) -> MetadataError {
+    MetadataError::Contradiction(what.into())
+}
+
+impl Metadata {
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// None that this struct can bring about.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, MetadataError> {
+        let mut bytes = serde_json::to_vec_pretty(self)
+            .map_err(|error| MetadataError::Altered(error.to_string()))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads and checks the metadata of the backup `id`; trusts no number in it.
+    ///
+    /// # Errors
+    /// See [`MetadataError`].
+    pub fn parse(bytes: &[u8], id: BackupId) -> Result<Self, MetadataError> {
+        let metadata: Self = serde_json::from_slice(bytes)
+            .map_err(|error| MetadataError::Altered(format!("it is no metadata: {error}")))?;
+        if metadata.format != 1 {
+            let reason = format!("format {} is not known to this version", metadata.format);
+            return Err(MetadataError::Altered(reason));
+        }
+        if metadata.to_bytes()? != bytes {
+            return Err(MetadataError::Altered("it is not as it was written".to_owned()));
+        }
+        if metadata.id != id {
+            return Err(contradiction(format!("it is of backup {}", metadata.id)));
+        }
+        metadata.check()?;
+        Ok(metadata)
+    }
+
+    fn check(&self) -> Result<(), MetadataError> {
+        let held = &self.range;
+        if self.archive.file != self.id.archive(self.encryption.is_some()) {
+            return Err(contradiction("the archive has another name"));
+        }
+        let end = held.first_seq.checked_add(held.records);
+        if held.pruned.begin() != 0
+            || held.pruned.end() != held.first_seq
+            || end != Some(held.tree_size)
+        {
+            return Err(contradiction("its range of records"));
+        }
+        let (mut seq, mut offset) = (held.first_seq, 0_u64);
+        for stretch in &self.segments {
+            let members: u64 = stretch.members.iter().map(|bytes| u64::from(*bytes)).sum();
+            let fits = stretch.first_seq == seq
+                && stretch.offset == offset
+                && stretch.records > 0
+                && members == stretch.stored_bytes
+                && stretch.members.iter().all(|bytes| *bytes as usize <= MAX_MEMBER_BYTES);
+            let next = seq.checked_add(stretch.records).zip(offset.checked_add(members));
+            match next {
+                Some(next) if fits => (seq, offset) = next,
+                _ => {
+                    let what = format!("the segments do not follow each other at record {seq}");
+                    return Err(contradiction(what));
+                }
+            }
+        }
+        if seq != held.tree_size {
+            return Err(contradiction(format!("its segments end at record {seq}")));
+        }
+        let marker = self.archive.digests.bytes.checked_sub(offset);
+        if !marker.is_some_and(|bytes| (1..=MAX_MARKER_BYTES as u64).contains(&bytes)) {
+            return Err(contradiction("its segments do not add up to the archive"));
+        }
+        let origin = Origin::new(&self.log.id, self.log.epoch).map(|origin| origin.to_string());
+        if origin.as_ref() != Ok(&self.log.origin) {
+            return Err(contradiction("the log's id, epoch and origin"));
+        }
+        Ok(())
+    }
+
+    /// Where the marker begins: after all records.
+    #[must_use]
+    pub fn marker_offset(&self) -> u64 {
+        self.segments.last().map_or(0, |stretch| stretch.offset + stretch.stored_bytes)
+    }
+
+    /// Length and checksums of the stored file.
+    #[must_use]
+    pub fn stored(&self) -> &Digests {
+        self.encryption.as_ref().map_or(&self.archive.digests, |encryption| &encryption.digests)
+    }
+
+    /// The key that it names itself.
+    ///
+    /// # Errors
+    /// When that is no verifier key.
+    pub fn own_key(&self) -> Result<VerifierKey, MetadataError> {
+        self.log
+            .public_key
+            .parse()
+            .map_err(|error| MetadataError::Signature(format!("its public key: {error}")))
+    }
+
+    /// Checks the checkpoint, and the signature over the metadata if there is one.
+    /// The metadata of another key than `key` is another log's.
+    ///
+    /// # Errors
+    /// [`MetadataError::Signature`] and [`MetadataError::Contradiction`].
+    pub fn verify(&self, key: &VerifierKey) -> Result<Checkpoint, MetadataError> {
+        let failed = |what: &str, error: String| MetadataError::Signature(format!("{what}{error}"));
+        let note = SignedCheckpoint::parse(self.checkpoint.as_bytes())
+            .map_err(|error| failed("its checkpoint: ", error.to_string()))?;
+        let checkpoint =
+            note.verify(key).map_err(|error| failed("its checkpoint: ", error.to_string()))?;
+        let same = checkpoint.origin == self.log.origin
+            && checkpoint.size == self.range.tree_size
+            && checkpoint.root == self.root_hash;
+        if !same {
+            return Err(contradiction("it says otherwise than its checkpoint"));
+        }
+        if let Some(signature) = &self.signature {
+            let note = crate::audit::checkpoint::Note::parse(signature.as_bytes())
+                .map_err(|error| failed("its signature: ", error.to_string()))?;
+            note.verify(key).map_err(|error| failed("its signature: ", error.to_string()))?;
+            if note.text() != self.signed_text()? {
+                return Err(failed("", "its signature is of something else".to_owned()));
+            }
+        }
+        Ok(checkpoint.clone())
+    }
+
+    /// Signs it.
+    ///
+    /// # Errors
+    /// None that an own key can bring about.
+    pub fn sign(&mut self, key: &SigningKey) -> Result<(), MetadataError> {
+        self.signature = None;
+        let note = key
+            .sign_note(self.signed_text()?)
+            .map_err(|error| MetadataError::Signature(error.to_string()))?;
+        self.signature = Some(note.to_string());
+        Ok(())
+    }
+
+    fn signed_text(&self) -> Result<String, MetadataError> {
+        let unsigned = Self { signature: None, ..self.clone() };
+        let digest = sha256_hex(&unsigned.to_bytes()?);
+        Ok(format!("{SIGNED}\n{}\n{digest}\n", self.id))
+    }
+}

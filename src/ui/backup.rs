@@ -1,0 +1,130 @@
+//! What `backup` says.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::backup::{Made, Outlook};
+use crate::units::human_bytes;
+
+/// A backup that was made, for people.
+#[must_use]
+pub fn backup_made_text(made: &Made) -> String {
+    let metadata = &made.metadata;
+    let archive = &metadata.archive;
+    let range = &metadata.range;
+    let mut lines = vec![format!("Backup {} made and verified", metadata.id)];
+    let mut row = |name: &str, value: String| lines.push(format!("  {name:<11} {value}"));
+    row("file", made.archive.display().to_string());
+    row("original", human_bytes(archive.raw_bytes));
+    row(
+        "compressed",
+        format!(
+            "{} ({:.1}% smaller)",
+            human_bytes(archive.digests.bytes),
+            archive.compression_percent
+        ),
+    );
+    row("records", records(range.first_seq, range.tree_size));
+    row("checksum", format!("sha256:{}", metadata.stored().sha256));
+    row("metadata", made.metadata_file.display().to_string());
+    row("root", metadata.root_hash.to_string());
+    if let Some(previous) = &metadata.previous {
+        let proof = match previous.consistency_proof {
+            Some(_) => "proven",
+            None => "not provable: retention removed records in between",
+        };
+        row("extends", format!("{} ({proof})", previous.id));
+    }
+    if metadata.clock_adjusted {
+        row("clock", "the id was moved past the newest backup's".to_owned());
+    }
+    row("took", took(&made.seconds));
+    lines.join("\n")
+}
+
+fn records(first_seq: u64, tree_size: u64) -> String {
+    match tree_size.checked_sub(first_seq) {
+        None | Some(0) => "0".to_owned(),
+        Some(count) => format!("{count} (seq {first_seq} to {})", tree_size - 1),
+    }
+}
+
+fn took(seconds: &[(crate::backup::Stage, f64)]) -> String {
+    let total: f64 = seconds.iter().map(|(_, seconds)| seconds).sum();
+    let stages: Vec<String> =
+        seconds.iter().map(|(stage, seconds)| format!("{} {seconds:.2}", stage.as_str())).collect();
+    format!("{total:.2} s ({})", stages.join(", "))
+}
+
+/// A backup that was made, for programs.
+#[must_use]
+pub fn backup_made_value(made: &Made) -> Value {
+    let metadata = &made.metadata;
+    let archive = &metadata.archive;
+    let seconds: serde_json::Map<String, Value> = made
+        .seconds
+        .iter()
+        .map(|(stage, seconds)| (stage.as_str().to_owned(), json!(seconds)))
+        .collect();
+    json!({
+        "id": metadata.id,
+        "local": "verified",
+        "file": made.archive,
+        "metadata": made.metadata_file,
+        "created_at": metadata.created_at,
+        "clock_adjusted": metadata.clock_adjusted,
+        "original_bytes": archive.raw_bytes,
+        "compressed_bytes": archive.digests.bytes,
+        "compression_percent": archive.compression_percent,
+        "sha256": metadata.stored().sha256,
+        "log_id": metadata.log.id,
+        "epoch": metadata.log.epoch,
+        "records": metadata.range.records,
+        "first_seq": metadata.range.first_seq,
+        "tree_size": metadata.range.tree_size,
+        "root_hash": metadata.root_hash,
+        "previous": metadata.previous.as_ref().map(|previous| json!({
+            "id": previous.id,
+            "tree_size": previous.tree_size,
+            "proven": previous.consistency_proof.is_some(),
+        })),
+        "signed": metadata.signature.is_some(),
+        "seconds": seconds,
+    })
+}
+
+/// What a backup would do, for people.
+#[must_use]
+pub fn backup_outlook_text(outlook: &Outlook, dir: &Path) -> String {
+    let previous = match outlook.previous {
+        Some(id) => format!("extends {id}"),
+        None => "the first of this log there".to_owned(),
+    };
+    format!(
+        "Would make backup {} in {}: {}\n  copied      {} of sealed segments\n  compressed  {} records\n  records     {}\n  available   {}",
+        outlook.id,
+        dir.display(),
+        previous,
+        human_bytes(outlook.copied_bytes),
+        outlook.compressed_records,
+        records(outlook.first_seq, outlook.tree_size),
+        human_bytes(outlook.available_bytes),
+    )
+}
+
+/// What a backup would do, for programs.
+#[must_use]
+pub fn backup_outlook_json(outlook: &Outlook, dir: &Path) -> String {
+    json!({ "dry_run": {
+        "id": outlook.id,
+        "output_dir": dir,
+        "first_seq": outlook.first_seq,
+        "tree_size": outlook.tree_size,
+        "copied_bytes": outlook.copied_bytes,
+        "compressed_records": outlook.compressed_records,
+        "available_bytes": outlook.available_bytes,
+        "previous": outlook.previous,
+    }})
+    .to_string()
+}
