@@ -28,6 +28,7 @@ pub mod segment;
 pub mod signer;
 pub mod snapshot;
 pub mod status;
+pub mod survey;
 mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};

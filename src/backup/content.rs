@@ -20,7 +20,7 @@ use super::progress::Watch;
 use crate::audit::examine::{examine, part_of};
 use crate::audit::gzip::Unpacker;
 use crate::audit::merkle::{Hash, Range};
-use crate::audit::record::peek_seq;
+use crate::audit::record::{peek_seq, peek_times};
 use crate::audit::segment::Block;
 use crate::clock::Timestamp;
 use crate::fsio::FsFile;
@@ -44,6 +44,8 @@ pub(crate) struct Wanted {
     pub(crate) sizes: Vec<u64>,
     /// The ranges of these records.
     pub(crate) ranges: Vec<(u64, u64)>,
+    /// The tree up to the first record that was accepted after this.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// What an archive holds.
@@ -62,6 +64,8 @@ pub(crate) struct Content {
     pub(crate) trees: BTreeMap<u64, Range>,
     /// The wanted ranges that could be had.
     pub(crate) ranges: BTreeMap<(u64, u64), Range>,
+    /// The first record that was accepted after the time that was asked for.
+    pub(crate) first_after: Option<u64>,
 }
 
 impl Content {
@@ -205,6 +209,7 @@ struct Pass<'a> {
     raw_bytes: u64,
     trees: BTreeMap<u64, Range>,
     ranges: BTreeMap<(u64, u64), Range>,
+    first_after: Option<u64>,
 }
 
 impl<'a> Pass<'a> {
@@ -226,6 +231,7 @@ impl<'a> Pass<'a> {
             raw_bytes: 0,
             trees: BTreeMap::new(),
             ranges,
+            first_after: None,
         };
         pass.note_size();
         pass
@@ -282,8 +288,12 @@ impl<'a> Pass<'a> {
             return Err(fault(format!("record {found} where record {expected} should be")));
         }
         let end = block.first_seq + block.records;
-        for &size in self.wanted.sizes.iter().filter(|size| block.first_seq < **size) {
-            if size < end {
+        if let (Some(until), None) = (self.wanted.until, self.first_after) {
+            self.first_after = first_accepted_after(block, raw, until);
+        }
+        let sizes = self.wanted.sizes.iter().copied().chain(self.first_after);
+        for size in sizes.filter(|size| (block.first_seq..end).contains(size)) {
+            if !self.trees.contains_key(&size) {
                 let mut tree = self.tree.clone();
                 join(&mut tree, &part_of(block, raw, block.first_seq, size));
                 self.trees.insert(size, tree);
@@ -363,9 +373,20 @@ impl<'a> Pass<'a> {
             digests: self.digester.finish(),
             marker,
             trees: self.trees,
-            ranges: self.ranges.into_iter().filter(|(range, known)| complete(range, known)).collect(),
+            ranges: self
+                .ranges
+                .into_iter()
+                .filter(|(range, known)| complete(range, known))
+                .collect(),
+            first_after: self.first_after,
         })
     }
+}
+
+fn first_accepted_after(block: &Block, raw: &[u8], until: Timestamp) -> Option<u64> {
+    let mut lines = raw.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let later = |line: &[u8]| peek_times(line).is_some_and(|(_, accepted)| accepted > until);
+    lines.position(later).map(|at| block.first_seq + at as u64)
 }
 
 fn join(range: &mut Range, next: &Range) {

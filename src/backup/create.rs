@@ -212,10 +212,10 @@ impl Creator {
 
         watch.stage(Stage::Verify, packed.digests.bytes);
         let wanted = Wanted {
-            sizes: Vec::new(),
             ranges: previous.as_ref().map_or_else(Vec::new, |previous| {
                 chain::needed(previous.range.tree_size, snapshot.checkpoint.size)
             }),
+            ..Wanted::default()
         };
         let content = self.read_back(&snapshot, &packed, &archive, &wanted, watch)?;
         times.done(Stage::Verify);

@@ -17,6 +17,8 @@ mod metadata;
 mod name;
 mod pack;
 mod progress;
+mod restore;
+mod source;
 
 use std::path::Path;
 
@@ -30,6 +32,8 @@ pub use marker::{Marker, MarkerError};
 pub use metadata::{Metadata, MetadataError};
 pub use name::{BackupId, BackupIdError, FileKind, parse_name};
 pub use progress::{Stage, Unwatched, Watch};
+pub use restore::{Extent, Outcome, Relation, RestorePlan, RestoreRequest, Restorer, Target};
+pub use source::Wish;
 
 use crate::clock::Timestamp;
 use crate::fsio::Fs;

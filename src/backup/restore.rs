@@ -1,0 +1,303 @@
+//! Restoring: stage, check everything, compare with what is there, and only then
+//! put it in place, all or nothing (see [`crate::audit::restore`]).
+//!
+//! Nothing that is there is overwritten: it moves to `before-restore-<time>/`.
+//! Where that sets signed records aside, the log goes on in a new epoch, because
+//! a log that signs two histories under one name has lost its word.
+
+mod relation;
+mod stage;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use relation::Relation;
+
+use super::directory::BackupDir;
+use super::error::{BackupError, io_error};
+use super::progress::{Stage, Watch};
+use super::source::Wish;
+use crate::audit::checkpoint::VerifierKey;
+use crate::audit::merkle::Hash;
+use crate::audit::options::parse_sealed_name;
+use crate::audit::restore::{self as swap, Journal, Restored};
+use crate::audit::{AuditLog, LogPaths, OpenError, Options};
+use crate::clock::{Clock, Timestamp};
+use crate::fsio::lock::{FileLock, try_lock};
+use crate::fsio::{self, SharedFs};
+use relation::Live;
+use stage::Staged;
+
+/// How much of the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Records up to and with this seq.
+    ToSeq(u64),
+    /// Records up to the first that was accepted after this time.
+    ToTime(Timestamp),
+}
+
+/// Where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Into the log's place.
+    Log,
+    /// Into an empty directory.
+    Beside(PathBuf),
+}
+
+/// What is to be restored, and where to.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// What.
+    pub wish: Wish,
+    /// How much of it.
+    pub extent: Extent,
+    /// Where to.
+    pub target: Target,
+    /// The log's key, when it is known from elsewhere.
+    pub public_key: Option<VerifierKey>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What a restore will do, all of it checked.
+#[derive(Clone, Debug)]
+pub struct RestorePlan {
+    /// The backup's id, or the path.
+    pub backup: String,
+    /// The log's id.
+    pub log_id: String,
+    /// The first record that the log will have.
+    pub first_seq: u64,
+    /// The seq after the last one.
+    pub tree_size: u64,
+    /// The root over them.
+    pub root_hash: Hash,
+    /// Bytes as stored.
+    pub stored_bytes: u64,
+    /// How what is there relates to it.
+    pub relation: Relation,
+    /// What is wrong with what is there.
+    pub live_damage: Vec<String>,
+    /// The epoch that the log will have.
+    pub epoch: u32,
+    /// Whether that is a new one, because signed records are set aside.
+    pub new_epoch: bool,
+    /// Who says that the key is the log's: `--public-key`, `audit.pub`, or the
+    /// backup itself.
+    pub key_from: &'static str,
+    /// The key.
+    pub key: String,
+    /// Where the log is or will be.
+    pub log_dir: PathBuf,
+}
+
+/// What a restore did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was planned.
+    pub plan: RestorePlan,
+    /// Whether anything was changed.
+    pub changed: bool,
+    /// Where what was there is kept.
+    pub kept_in: Option<PathBuf>,
+    /// Why the `audit.restored` record is still to be written, if so.
+    pub unrecorded: Option<OpenError>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Restores.
+#[derive(Clone, Debug)]
+pub struct Restorer {
+    /// The file system.
+    pub fs: SharedFs,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where backups are.
+    pub dir: BackupDir,
+    /// How the log is opened when it is restored in its place.
+    pub options: Options,
+}
+
+impl Restorer {
+    /// Restores what is wanted. `confirm` is asked once everything is checked and
+    /// nothing has been changed yet.
+    ///
+    /// # Errors
+    /// See [`BackupError`]; the log is then as it was.
+    pub fn restore(
+        &self,
+        request: &RestoreRequest,
+        confirm: &mut dyn FnMut(&RestorePlan) -> Result<(), BackupError>,
+        watch: &dyn Watch,
+    ) -> Result<Outcome, BackupError> {
+        let begun = Instant::now();
+        let place = match &request.target {
+            Target::Log => self.log_dir().to_path_buf(),
+            Target::Beside(dir) => dir.clone(),
+        };
+        // Shared: a cleanup must not remove what is being restored.
+        let _backups = self.fs.meta(self.dir.path()).is_ok().then(|| self.dir.lock_shared());
+        let _backups = _backups.transpose()?;
+        let lock = match request.target {
+            Target::Log => Some(self.lock_log(request.dry_run)?),
+            Target::Beside(_) => {
+                self.check_empty(&place)?;
+                None
+            }
+        };
+        let live = match request.target {
+            Target::Log => Live::look(&*self.fs, &place)?,
+            Target::Beside(_) => Live::none(),
+        };
+        let staged = Staged::new(self, request, &place, &live, watch)?;
+        let plan = staged.plan(self, request, &live, &place)?;
+        let nothing_to_do = plan.relation == Relation::Identical && plan.live_damage.is_empty();
+        let mut outcome =
+            Outcome { plan, changed: false, kept_in: None, unrecorded: None, seconds: 0.0 };
+        if !request.dry_run && !nothing_to_do {
+            confirm(&outcome.plan)?;
+            if watch.interrupted() {
+                return Err(BackupError::Interrupted);
+            }
+            watch.stage(Stage::Commit, 0);
+            match lock {
+                Some(lock) => self.replace(&staged, &live, lock, &mut outcome)?,
+                None => staged.settle_beside(&place, &outcome.plan)?,
+            }
+            outcome.changed = true;
+        }
+        outcome.seconds = begun.elapsed().as_secs_f64();
+        Ok(outcome)
+    }
+
+    pub(super) fn log_dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    /// The writer's lock, for as long as the restore takes; a dry run only looks
+    /// whether somebody has it, and leaves an interrupted restore as it is.
+    fn lock_log(&self, dry_run: bool) -> Result<Option<FileLock>, BackupError> {
+        let dir = self.log_dir();
+        let paths = LogPaths::new(dir);
+        if dry_run && self.fs.meta(dir).is_err() {
+            return Ok(None);
+        }
+        self.fs.create_dir_all(dir).map_err(io_error("make the directory", dir))?;
+        let path = paths.lock();
+        let lock = match try_lock(&path) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Err(BackupError::LogLocked { path }),
+            Err(source) => return Err(BackupError::Io { action: "lock", path, source }),
+        };
+        if dry_run {
+            return Ok(Some(lock));
+        }
+        let failed = io_error("finish or undo the restore in", dir);
+        let unrecorded = swap::settle(&*self.fs, &paths).map_err(failed)?;
+        if unrecorded.is_none() {
+            return Ok(Some(lock));
+        }
+        // An earlier restore waits for its record; without it, it would be forgotten.
+        drop(lock);
+        self.open_and_close()?;
+        match try_lock(&path) {
+            Ok(Some(lock)) => Ok(Some(lock)),
+            Ok(None) => Err(BackupError::LogLocked { path }),
+            Err(source) => Err(BackupError::Io { action: "lock", path, source }),
+        }
+    }
+
+    fn check_empty(&self, dir: &Path) -> Result<(), BackupError> {
+        match self.fs.list(dir) {
+            Ok(names) if names.is_empty() => Ok(()),
+            Ok(names) => Err(BackupError::Refused(format!(
+                "{} is not empty ({} and others): --target restores into a new or empty directory",
+                dir.display(),
+                names[0]
+            ))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io_error("list", dir)(error)),
+        }
+    }
+
+    fn replace(
+        &self,
+        staged: &Staged<'_>,
+        live: &Live,
+        lock: Option<FileLock>,
+        outcome: &mut Outcome,
+    ) -> Result<(), BackupError> {
+        let plan = &outcome.plan;
+        let dir = self.log_dir();
+        let paths = LogPaths::new(dir);
+        let names = self.fs.list(dir).map_err(io_error("list", dir))?;
+        let old: Vec<String> = names
+            .into_iter()
+            .filter(|name| {
+                parse_sealed_name(name).is_some()
+                    || ["audit.log", "audit.checkpoint"].contains(&name.as_str())
+            })
+            .collect();
+        let now = self.clock.now();
+        let aside = self.free_name(dir, &format!("before-restore-{}", now.file_stamp()));
+        let has_old = !old.is_empty() || live.is_there();
+        let (new, manifest_sha256) = staged.prepare(plan, live)?;
+        if self.fs.meta(&paths.public_key()).is_err() {
+            let key = format!("{}\n", plan.key);
+            fsio::replace_file(&*self.fs, &paths.public_key(), key.as_bytes())
+                .map_err(io_error("write", &paths.public_key()))?;
+        }
+        let journal = Journal {
+            format: 1,
+            committed: false,
+            staging: staged.name().to_owned(),
+            aside: aside.clone(),
+            old,
+            new,
+            manifest_sha256,
+            restored: Restored {
+                backup: plan.backup.clone(),
+                restored_at: now,
+                uid: rustix::process::geteuid().as_raw(),
+                tree_size: plan.tree_size,
+                root_hash: plan.root_hash.to_string(),
+                relation: plan.relation.word().to_owned(),
+                set_aside_records: plan.relation.set_aside(),
+                kept_in: has_old.then(|| aside.clone()),
+                abandoned_checkpoint: plan.new_epoch.then(|| live.note()).flatten(),
+            },
+        };
+        swap::swap(&*self.fs, &paths, &journal)
+            .map_err(io_error("put the backup in place in", dir))?;
+        if has_old {
+            outcome.kept_in = Some(dir.join(&aside));
+        } else {
+            swap::clear(&*self.fs, &dir.join(&aside));
+        }
+        // Opening the log writes the record; whoever opens it first does.
+        drop(lock);
+        outcome.unrecorded = self.open_and_close().err();
+        Ok(())
+    }
+
+    fn open_and_close(&self) -> Result<(), OpenError> {
+        let log = AuditLog::open(self.options.clone())?;
+        if let Err(error) = log.close() {
+            tracing::warn!(%error, "the restored log was not closed cleanly");
+        }
+        Ok(())
+    }
+
+    fn free_name(&self, dir: &Path, name: &str) -> String {
+        let is_free = |name: &String| self.fs.meta(&dir.join(name)).is_err();
+        let numbered = (2_u32..).map(|number| format!("{name}.{number}"));
+        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        names.find(is_free).unwrap_or_else(|| name.to_owned())
+    }
+}

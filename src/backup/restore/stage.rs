@@ -1,0 +1,546 @@
+//! The staging directory: the backup's records as segment files, and everything
+//! that is to be known before they are put in place.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::relation::{Live, Relation};
+use super::{Extent, RestorePlan, RestoreRequest, Restorer, Target};
+use crate::audit::checkpoint::VerifierKey;
+use crate::audit::gzip::{Packer, Unpacker};
+use crate::audit::manifest::{Manifest, Segment};
+use crate::audit::merkle::{Hash, Range};
+use crate::audit::options::{LogPaths, sealed_name};
+use crate::audit::restore::{self as swap, STAGING, sha256_hex};
+use crate::audit::segment::Block;
+use crate::audit::snapshot::Snapshot;
+use crate::backup::content::{self, Content, Source, Wanted};
+use crate::backup::error::{ArchiveFault, BackupError, io_error};
+use crate::backup::marker::Marker;
+use crate::backup::metadata::MetadataError;
+use crate::backup::pack::pack;
+use crate::backup::progress::{Stage, Watch};
+use crate::backup::source::{About, Found, Wish, find};
+use crate::clock::Timestamp;
+use crate::fsio::{self, Fs, FsFile, OpenMode};
+
+const MANIFEST: &str = "audit.manifest.json";
+
+/// A checked backup, its records in files beside the log's.
+pub(super) struct Staged<'a> {
+    restorer: &'a Restorer,
+    name: String,
+    dir: PathBuf,
+    /// The staging directory was made in one that was not there before.
+    made_place: Option<PathBuf>,
+    found: Found,
+    content: Content,
+    segments: Vec<Segment>,
+    tree: Range,
+    key: VerifierKey,
+    key_from: &'static str,
+    /// Whether less than the whole backup is restored.
+    cut: bool,
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        // After a restore it is gone already.
+        swap::clear(&*self.restorer.fs, &self.dir);
+        if let Some(place) = &self.made_place {
+            // Only when nothing was put in it.
+            let _ = self.restorer.fs.remove_dir(place);
+        }
+    }
+}
+
+impl<'a> Staged<'a> {
+    /// Stages the backup that is wanted and checks all of it.
+    pub(super) fn new(
+        restorer: &'a Restorer,
+        request: &RestoreRequest,
+        place: &Path,
+        live: &Live,
+        watch: &dyn Watch,
+    ) -> Result<Self, BackupError> {
+        let fs = &*restorer.fs;
+        let name = format!("{STAGING}{}-{}", restorer.clock.now().file_stamp(), std::process::id());
+        let made_place = fs.meta(place).is_err().then(|| place.to_path_buf());
+        let dir = place.join(&name);
+        fs.create_dir_all(&dir).map_err(io_error("make the directory", &dir))?;
+        let mut guard = Guard { fs, dir: Some((dir.clone(), made_place.clone())) };
+        let found = locate(restorer, request, live, &dir, watch)?;
+        let (key, key_from) = choose_key(restorer, request, live, &found)?;
+        if found.about.log().0 != key.name().trim_start_matches("auditctl/") {
+            return Err(other_log(&found, &key));
+        }
+        let bad = |what| BackupError::Metadata { path: found.archive.clone(), what };
+        found.about.verify(&key).map_err(|what| match what {
+            MetadataError::Signature(reason) if key_from != "the backup itself" => {
+                bad(MetadataError::Signature(format!("{reason} (checked with {key_from})")))
+            }
+            what => bad(what),
+        })?;
+        let wanted = Wanted {
+            sizes: live.sizes().into_iter().chain(extent_size(request.extent)).collect(),
+            ranges: Vec::new(),
+            until: match request.extent {
+                Extent::ToTime(time) => Some(time),
+                _ => None,
+            },
+        };
+        let content = read(restorer, &found, &dir, &wanted, watch)?;
+        let (tree, cut) = tree_of(request.extent, &content)?;
+        let mut segments = segments(&content, &found, restorer.clock.now());
+        if cut {
+            cut_segments(fs, &dir, &mut segments, &tree)?;
+        }
+        sync_all(fs, &dir, &segments)?;
+        guard.dir = None;
+        drop(guard);
+        Ok(Self {
+            restorer,
+            name,
+            dir,
+            made_place,
+            found,
+            content,
+            segments,
+            tree,
+            key,
+            key_from,
+            cut,
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn plan(
+        &self,
+        restorer: &Restorer,
+        request: &RestoreRequest,
+        live: &Live,
+        place: &Path,
+    ) -> Result<RestorePlan, BackupError> {
+        let (log_id, epoch) = self.found.about.log();
+        if live.log_id().is_some_and(|there| there != log_id) {
+            return Err(other_log(&self.found, &self.key));
+        }
+        let relation = live.relation(&*restorer.fs, &self.content, &self.tree)?;
+        let beside = matches!(request.target, Target::Beside(_));
+        // A part of a backup is less than what was signed: it cannot be gone on
+        // from under the same name.
+        let new_epoch = self.cut
+            || live.contradicts(&self.content, &self.tree)
+            || matches!(relation, Relation::Diverged { .. })
+            || live.epoch() > epoch;
+        let highest = epoch.max(live.epoch());
+        Ok(RestorePlan {
+            backup: self.found.label.clone(),
+            log_id: log_id.to_owned(),
+            first_seq: self.content.marker.pruned.end(),
+            tree_size: self.tree.end(),
+            root_hash: root(&self.tree),
+            stored_bytes: self.segments.iter().map(|segment| segment.stored_bytes).sum(),
+            relation,
+            live_damage: if beside { Vec::new() } else { live.damage() },
+            epoch: if new_epoch { highest + 1 } else { highest },
+            new_epoch,
+            key_from: self.key_from,
+            key: self.key.to_string(),
+            log_dir: place.to_path_buf(),
+        })
+    }
+
+    /// Writes manifest and checkpoint into the staging directory; the names of
+    /// the new files but for the manifest, and its SHA-256.
+    pub(super) fn prepare(
+        &self,
+        plan: &RestorePlan,
+        live: &Live,
+    ) -> Result<(Vec<String>, String), BackupError> {
+        let fs = &*self.restorer.fs;
+        let mut names: Vec<String> =
+            self.segments.iter().map(|segment| segment.file.clone()).collect();
+        if !plan.new_epoch {
+            let path = self.dir.join("audit.checkpoint");
+            fsio::replace_file(fs, &path, self.found.about.note().as_bytes())
+                .map_err(io_error("write", &path))?;
+            names.push("audit.checkpoint".to_owned());
+        }
+        let mut abandoned = live.abandoned();
+        if plan.new_epoch {
+            abandoned.extend(live.note());
+        }
+        let manifest = Manifest {
+            epoch: plan.epoch,
+            abandoned,
+            pruned: self.content.marker.pruned.clone(),
+            segments: self.segments.clone(),
+            ..Manifest::new(plan.log_id.clone())
+        };
+        let path = self.dir.join(MANIFEST);
+        manifest.store(fs, &path).map_err(|error| {
+            BackupError::Snapshot(crate::audit::snapshot::SnapshotError::Manifest(error))
+        })?;
+        let text = fs.read(&path, 4 << 30).map_err(io_error("read", &path))?;
+        Ok((names, sha256_hex(&text)))
+    }
+
+    /// Moves everything into the directory around the staging directory; the
+    /// manifest comes last.
+    pub(super) fn settle_beside(
+        &self,
+        place: &Path,
+        plan: &RestorePlan,
+    ) -> Result<(), BackupError> {
+        let fs = &*self.restorer.fs;
+        let (names, _) = self.prepare(plan, &Live::none())?;
+        let paths = LogPaths::new(place);
+        let key = format!("{}\n", self.key);
+        let moved = (|| {
+            fsio::replace_file(fs, &paths.public_key(), key.as_bytes())?;
+            for name in names.iter().map(String::as_str).chain([MANIFEST]) {
+                fs.rename(&self.dir.join(name), &place.join(name))?;
+            }
+            fs.remove_dir(&self.dir)?;
+            fs.sync_dir(place)?;
+            fs.sync_dir(&fsio::parent(place))
+        })();
+        moved.map_err(|error| {
+            // It was empty, and is again.
+            for name in names.iter().map(String::as_str).chain([MANIFEST, "audit.pub"]) {
+                let _ = fs.remove(&place.join(name));
+            }
+            io_error("put the backup in place in", place)(error)
+        })
+    }
+}
+
+/// Takes the staging directory away again when staging fails.
+struct Guard<'a> {
+    fs: &'a dyn Fs,
+    dir: Option<(PathBuf, Option<PathBuf>)>,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Some((dir, place)) = &self.dir {
+            swap::clear(self.fs, dir);
+            if let Some(place) = place {
+                let _ = self.fs.remove_dir(place);
+            }
+        }
+    }
+}
+
+fn root(tree: &Range) -> Hash {
+    tree.root().expect("a tree of a log begins at 0")
+}
+
+fn extent_size(extent: Extent) -> Option<u64> {
+    match extent {
+        Extent::ToSeq(seq) => Some(seq.saturating_add(1)),
+        _ => None,
+    }
+}
+
+fn locate(
+    restorer: &Restorer,
+    request: &RestoreRequest,
+    live: &Live,
+    staging: &Path,
+    watch: &dyn Watch,
+) -> Result<Found, BackupError> {
+    match &request.wish {
+        Wish::Path(path) if restorer.fs.meta(&path.join(MANIFEST)).is_ok() => {
+            from_log(restorer, path, staging, watch)
+        }
+        wish => find(&restorer.dir, wish, live.log_id()),
+    }
+}
+
+/// A log directory, such as what an earlier restore set aside: packed first.
+fn from_log(
+    restorer: &Restorer,
+    path: &Path,
+    staging: &Path,
+    watch: &dyn Watch,
+) -> Result<Found, BackupError> {
+    let snapshot = Snapshot::take(&restorer.fs, path)?;
+    let archive = staging.join("source.gz");
+    let file =
+        restorer.fs.open(&archive, OpenMode::CreateNew).map_err(io_error("make", &archive))?;
+    watch.stage(Stage::Pack, 0);
+    let packed = pack(&snapshot, restorer.options.compression_level, &*file, &archive, watch)?;
+    let marker = Marker {
+        format: 1,
+        log_id: snapshot.manifest.log_id.clone(),
+        epoch: snapshot.manifest.epoch,
+        pruned: snapshot.manifest.pruned.clone(),
+        tree_size: snapshot.checkpoint.size,
+        root_hash: snapshot.checkpoint.root,
+        members: 0,
+        checkpoint: snapshot.note.to_string(),
+        public_key: snapshot.verifier.to_string(),
+    };
+    let about = About::Marker { marker: Box::new(marker), stretches: packed.stretches };
+    Ok(Found { label: path.display().to_string(), archive, about })
+}
+
+/// The key that the signatures are checked with: one that is known from elsewhere
+/// before one that the backup brings.
+fn choose_key(
+    restorer: &Restorer,
+    request: &RestoreRequest,
+    live: &Live,
+    found: &Found,
+) -> Result<(VerifierKey, &'static str), BackupError> {
+    if let Some(key) = &request.public_key {
+        return Ok((key.clone(), "--public-key"));
+    }
+    let own = found
+        .about
+        .own_key()
+        .map_err(|what| BackupError::Metadata { path: found.archive.clone(), what })?;
+    let here = VerifierKey::load(&*restorer.fs, &LogPaths::new(restorer.log_dir()).public_key());
+    let known = live.verifier().cloned().or(here.ok());
+    Ok(match known {
+        // Beside the log, somebody else's backup may be restored as well.
+        Some(known) if request.target == Target::Log || known.name() == own.name() => {
+            (known, "audit.pub")
+        }
+        _ => (own, "the backup itself"),
+    })
+}
+
+fn other_log(found: &Found, key: &VerifierKey) -> BackupError {
+    BackupError::Refused(format!(
+        "{} is a backup of log {}, and the log here is {}: restore it beside with --target DIR",
+        found.label,
+        found.about.log().0,
+        key.name().trim_start_matches("auditctl/")
+    ))
+}
+
+fn read(
+    restorer: &Restorer,
+    found: &Found,
+    staging: &Path,
+    wanted: &Wanted,
+    watch: &dyn Watch,
+) -> Result<Content, BackupError> {
+    let fs = &*restorer.fs;
+    let path = &found.archive;
+    let file = fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+    let length = file.meta().map_err(io_error("look at", path))?.len;
+    let available = fs.space(staging).map_err(io_error("ask for space at", staging))?.available;
+    let needed = length + length / 16 + (1 << 20);
+    if available < needed {
+        let path = staging.to_path_buf();
+        return Err(BackupError::NoSpace { path, needed, available });
+    }
+    if let About::Metadata(metadata) = &found.about {
+        let expected = metadata.archive.digests.bytes;
+        if length != expected {
+            let what = ArchiveFault::Length { expected, found: length };
+            return Err(BackupError::Archive { path: path.clone(), what });
+        }
+    }
+    let stretches = found.about.stretches();
+    let source = Source { file: &*file, path, stretches, pruned: found.about.pruned() };
+    let mut out = Out { fs, dir: staging, open: None, at: 0 };
+    watch.stage(Stage::Verify, length);
+    let content = content::read(&source, wanted, watch, &mut |stretch, bytes| {
+        out.append(stretch, stretches[stretch].first_seq, bytes)
+    })?;
+    check_content(found, &content)?;
+    if found.archive.parent() == Some(staging) {
+        fs.remove(path).map_err(io_error("remove", path))?;
+    }
+    Ok(content)
+}
+
+/// Everything that the description says of the content.
+fn check_content(found: &Found, content: &Content) -> Result<(), BackupError> {
+    let fault = |what| BackupError::Archive { path: found.archive.clone(), what };
+    let About::Metadata(metadata) = &found.about else { return Ok(()) };
+    let archive = &metadata.archive;
+    if content.digests != archive.digests {
+        return Err(fault(ArchiveFault::Checksum {
+            expected: archive.digests.sha256.to_string(),
+            found: content.digests.sha256.to_string(),
+        }));
+    }
+    let same = content.raw_sha256 == archive.raw_sha256
+        && content.raw_bytes == archive.raw_bytes
+        && content.marker.root_hash == metadata.root_hash
+        && content.tree.end() == metadata.range.tree_size
+        && content.marker.log_id == metadata.log.id
+        && content.marker.epoch == metadata.log.epoch;
+    if same {
+        return Ok(());
+    }
+    Err(fault(ArchiveFault::Marker("archive and metadata are not of one backup".to_owned())))
+}
+
+/// The segment file that is being written.
+struct Out<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    open: Option<(usize, Box<dyn FsFile>, PathBuf)>,
+    at: u64,
+}
+
+impl Out<'_> {
+    fn append(&mut self, stretch: usize, first_seq: u64, bytes: &[u8]) -> Result<(), BackupError> {
+        if self.open.as_ref().is_none_or(|(open, _, _)| *open != stretch) {
+            let path = self.dir.join(sealed_name(first_seq, true));
+            let made = self.fs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
+            self.open = Some((stretch, made, path));
+            self.at = 0;
+        }
+        if let Some((_, file, path)) = &self.open {
+            file.write_all_at(bytes, self.at).map_err(io_error("write", path))?;
+        }
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// The tree that is restored, and whether it is less than the backup's.
+fn tree_of(extent: Extent, content: &Content) -> Result<(Range, bool), BackupError> {
+    let (first, end) = (content.marker.pruned.end(), content.tree.end());
+    let size = match extent {
+        Extent::Whole => end,
+        Extent::ToSeq(seq) if (first..end).contains(&seq) => seq + 1,
+        Extent::ToSeq(seq) => {
+            let what = format!("record {seq} is not in the backup, which holds {first} to {}", end - 1);
+            return Err(BackupError::Usage(what));
+        }
+        Extent::ToTime(_) => content.first_after.unwrap_or(end),
+    };
+    if size == end {
+        return Ok((content.tree.clone(), false));
+    }
+    match content.trees.get(&size) {
+        Some(tree) if size > first => Ok((tree.clone(), true)),
+        _ => Err(BackupError::Usage("no record of the backup is as old as that".to_owned())),
+    }
+}
+
+fn segments(content: &Content, found: &Found, now: Timestamp) -> Vec<Segment> {
+    let stretches = found.about.stretches().iter().zip(&content.blocks);
+    stretches
+        .map(|(stretch, blocks)| Segment {
+            file: sealed_name(stretch.first_seq, true),
+            first_seq: stretch.first_seq,
+            records: stretch.records,
+            raw_bytes: blocks.iter().map(|block| block.raw_bytes).sum(),
+            stored_bytes: stretch.stored_bytes,
+            sha256: Some(stretch.sha256.to_string()),
+            // Retention counts from here: what was restored is kept as if it were new.
+            sealed_at: now,
+            min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
+            max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
+            damage: None,
+            blocks: blocks.clone(),
+        })
+        .collect()
+}
+
+/// Leaves only the records of `tree`: whole segments go, the last one is cut, and
+/// the block in which it ends is packed anew.
+fn cut_segments(
+    fs: &dyn Fs,
+    dir: &Path,
+    segments: &mut Vec<Segment>,
+    tree: &Range,
+) -> Result<(), BackupError> {
+    let size = tree.end();
+    while let Some(last) = segments.last().filter(|last| last.first_seq >= size) {
+        let path = dir.join(&last.file);
+        fs.remove(&path).map_err(io_error("remove", &path))?;
+        segments.pop();
+    }
+    let Some(last) = segments.last_mut().filter(|last| last.end_seq() > size) else {
+        return Ok(());
+    };
+    let path = dir.join(&last.file);
+    let file = fs.open(&path, OpenMode::Write).map_err(io_error("open", &path))?;
+    let keep = last.blocks.iter().position(|block| block.first_seq + block.records > size);
+    let Some(keep) = keep else { return Ok(()) };
+    let block = last.blocks[keep].clone();
+    last.blocks.truncate(keep);
+    let mut length = block.offset;
+    if block.first_seq < size {
+        let cut = cut_block(&*file, &block, size).map_err(io_error("cut", &path))?;
+        file.write_all_at(&cut.1, block.offset).map_err(io_error("write", &path))?;
+        length += cut.0.stored_bytes;
+        last.blocks.push(cut.0);
+    }
+    file.set_len(length).map_err(io_error("cut", &path))?;
+    last.records = size - last.first_seq;
+    last.stored_bytes = length;
+    last.raw_bytes = last.blocks.iter().map(|block| block.raw_bytes).sum();
+    last.min_timestamp = last.blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default();
+    last.max_timestamp = last.blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default();
+    last.sha256 = Some(digest(&*file).map_err(io_error("read", &path))?.to_string());
+    Ok(())
+}
+
+fn cut_block(
+    file: &dyn FsFile,
+    block: &Block,
+    size: u64,
+) -> std::io::Result<(Block, Vec<u8>)> {
+    let mut member = vec![0; block.stored_bytes as usize];
+    file.read_exact_at(&mut member, block.offset)?;
+    let mut raw = Vec::new();
+    Unpacker::new().unpack(&member, &mut raw).map_err(std::io::Error::other)?;
+    let end = memchr::memchr_iter(b'\n', &raw)
+        .nth((size - block.first_seq - 1) as usize)
+        .ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    raw.truncate(end + 1);
+    let member = Packer::new(6).member(&raw)?;
+    let stored = (block.offset, member.len() as u64);
+    let block = crate::audit::examine::examine(&raw, block.first_seq, stored)
+        .map_err(std::io::Error::other)?;
+    Ok((block, member))
+}
+
+fn digest(file: &dyn FsFile) -> std::io::Result<Hash> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        match file.read_at(&mut buffer, at)? {
+            0 => return Ok(Hash::from_bytes(hasher.finalize().into())),
+            read => {
+                hasher.update(&buffer[..read]);
+                at += read as u64;
+            }
+        }
+    }
+}
+
+/// Makes the staged segments durable, and reads them back from the disk: what is
+/// put in place is what was checked.
+fn sync_all(fs: &dyn Fs, dir: &Path, segments: &[Segment]) -> Result<(), BackupError> {
+    for segment in segments {
+        let path = dir.join(&segment.file);
+        let file = fs.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+        file.sync_data().map_err(io_error("sync", &path))?;
+        file.drop_cache().map_err(io_error("drop from the cache", &path))?;
+        let found = digest(&*file).map_err(io_error("read", &path))?;
+        if Some(found.to_string()) != segment.sha256 {
+            let expected = segment.sha256.clone().unwrap_or_default();
+            let what = ArchiveFault::Checksum { expected, found: found.to_string() };
+            return Err(BackupError::Archive { path, what });
+        }
+    }
+    fs.sync_dir(dir).map_err(io_error("sync", dir))
+}

@@ -1,0 +1,265 @@
+//! What is restored or checked: a backup by its id, the newest one, an archive
+//! file whose metadata may be lost, or a log directory.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::directory::BackupDir;
+use super::error::{ArchiveFault, BackupError, io_error};
+use super::marker::{MAX_MARKER_BYTES, Marker};
+use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch};
+use super::name::{BackupId, FileKind, parse_name};
+use crate::audit::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
+use crate::audit::gzip::{MAX_MEMBER_BYTES, Unpacker};
+use crate::audit::member_lengths;
+use crate::audit::merkle::{Hash, Range};
+use crate::audit::record::peek_seq;
+use crate::fsio::{FsFile, OpenMode};
+
+/// A segment of a log that is restored without metadata holds at most so many
+/// blocks: about what one of the default size does.
+const REBUILT_MEMBERS: usize = 48;
+
+/// What somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The backup that reaches furthest.
+    Latest,
+    /// A backup in the backup directory.
+    Id(BackupId),
+    /// An archive, its metadata, or a log directory.
+    Path(PathBuf),
+}
+
+impl Wish {
+    /// From what was typed: `latest`, an id, or a path.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text.parse() {
+            Ok(id) => Self::Id(id),
+            Err(_) if text == "latest" => Self::Latest,
+            Err(_) => Self::Path(PathBuf::from(text)),
+        }
+    }
+}
+
+/// An archive, described.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The backup's id, or the path.
+    pub(crate) label: String,
+    pub(crate) archive: PathBuf,
+    pub(crate) about: About,
+}
+
+/// Where the description comes from.
+#[derive(Debug)]
+pub(crate) enum About {
+    Metadata(Box<Metadata>),
+    /// The metadata is lost: the archive speaks for itself.
+    Marker { marker: Box<Marker>, stretches: Vec<Stretch> },
+}
+
+impl About {
+    pub(crate) fn stretches(&self) -> &[Stretch] {
+        match self {
+            Self::Metadata(metadata) => &metadata.segments,
+            Self::Marker { stretches, .. } => stretches,
+        }
+    }
+
+    pub(crate) fn pruned(&self) -> &Range {
+        match self {
+            Self::Metadata(metadata) => &metadata.range.pruned,
+            Self::Marker { marker, .. } => &marker.pruned,
+        }
+    }
+
+    /// The log's id and epoch.
+    pub(crate) fn log(&self) -> (&str, u32) {
+        match self {
+            Self::Metadata(metadata) => (&metadata.log.id, metadata.log.epoch),
+            Self::Marker { marker, .. } => (&marker.log_id, marker.epoch),
+        }
+    }
+
+    /// The checkpoint's signed note.
+    pub(crate) fn note(&self) -> &str {
+        match self {
+            Self::Metadata(metadata) => &metadata.checkpoint,
+            Self::Marker { marker, .. } => &marker.checkpoint,
+        }
+    }
+
+    /// The key that it names itself.
+    pub(crate) fn own_key(&self) -> Result<VerifierKey, MetadataError> {
+        match self {
+            Self::Metadata(metadata) => metadata.own_key(),
+            Self::Marker { marker, .. } => marker
+                .public_key
+                .parse()
+                .map_err(|error| MetadataError::Signature(format!("its public key: {error}"))),
+        }
+    }
+
+    /// Checks every signature that there is.
+    pub(crate) fn verify(&self, key: &VerifierKey) -> Result<Checkpoint, MetadataError> {
+        let marker = match self {
+            Self::Metadata(metadata) => {
+                super::chain::verify_link(metadata).map_err(MetadataError::Contradiction)?;
+                return metadata.verify(key);
+            }
+            Self::Marker { marker, .. } => marker,
+        };
+        let failed = |error: String| MetadataError::Signature(format!("its checkpoint: {error}"));
+        let note = SignedCheckpoint::parse(marker.checkpoint.as_bytes())
+            .map_err(|error| failed(error.to_string()))?;
+        let checkpoint = note.verify(key).map_err(|error| failed(error.to_string()))?;
+        if checkpoint.size != marker.tree_size || checkpoint.root != marker.root_hash {
+            return Err(MetadataError::Contradiction("marker and checkpoint".to_owned()));
+        }
+        Ok(checkpoint.clone())
+    }
+}
+
+/// Finds what is wanted. A log directory is the caller's to pack first.
+///
+/// # Errors
+/// [`BackupError::NotFound`], and what is wrong with metadata or archive.
+pub(crate) fn find(
+    dir: &BackupDir,
+    wish: &Wish,
+    log_id: Option<&str>,
+) -> Result<Found, BackupError> {
+    match wish {
+        Wish::Id(id) => by_metadata(dir, dir.metadata(*id)?),
+        Wish::Latest => by_metadata(dir, latest(dir, log_id)?),
+        Wish::Path(path) => by_path(dir, path),
+    }
+}
+
+fn by_metadata(dir: &BackupDir, metadata: Metadata) -> Result<Found, BackupError> {
+    let archive = dir.join(&metadata.archive.file);
+    let label = metadata.id.to_string();
+    Ok(Found { label, archive, about: About::Metadata(Box::new(metadata)) })
+}
+
+/// The good backup that reaches furthest: by epoch and records, never by name.
+fn latest(dir: &BackupDir, log_id: Option<&str>) -> Result<Metadata, BackupError> {
+    let not_found = || BackupError::NotFound {
+        wanted: "that is whole".to_owned(),
+        place: dir.path().to_path_buf(),
+    };
+    let good: Vec<Metadata> = dir
+        .contents()?
+        .backups
+        .into_iter()
+        .filter_map(|entry| entry.metadata.ok())
+        .filter(|metadata| log_id.is_none_or(|log_id| metadata.log.id == log_id))
+        .filter(|metadata| dir.check_listed(metadata, None).is_ok())
+        .collect();
+    let mut logs: Vec<&str> = good.iter().map(|metadata| metadata.log.id.as_str()).collect();
+    logs.sort_unstable();
+    logs.dedup();
+    if logs.len() > 1 {
+        return Err(BackupError::Usage(format!(
+            "{} holds backups of {} logs ({}): say which backup",
+            dir.path().display(),
+            logs.len(),
+            logs.join(", ")
+        )));
+    }
+    good.into_iter()
+        .max_by_key(|metadata| (metadata.log.epoch, metadata.range.tree_size, metadata.id))
+        .ok_or_else(not_found)
+}
+
+fn by_path(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let place = crate::fsio::parent(path);
+    let beside = BackupDir::new(dir.fs.clone(), &place);
+    let meta = dir.fs.meta(path).map_err(io_error("open", path))?;
+    if !meta.is_file {
+        let what = ArchiveFault::Foreign("it is no regular file".to_owned());
+        return Err(BackupError::Archive { path: path.to_path_buf(), what });
+    }
+    match parse_name(&name) {
+        Some((id, FileKind::Metadata)) => by_metadata(&beside, beside.metadata(id)?),
+        Some((id, FileKind::Archive(_))) => match beside.metadata(id) {
+            Ok(metadata) => by_metadata(&beside, metadata),
+            Err(BackupError::NotFound { .. }) => alone(dir, path),
+            Err(error) => Err(error),
+        },
+        _ if path.extension().is_some_and(|extension| extension == "json") => {
+            named_otherwise(&beside, path)
+        }
+        _ => alone(dir, path),
+    }
+}
+
+/// Metadata under another name: what it says of itself tells where it belongs.
+fn named_otherwise(beside: &BackupDir, path: &Path) -> Result<Found, BackupError> {
+    let bytes = beside.fs.read(path, MAX_METADATA_BYTES).map_err(io_error("read", path))?;
+    let bad = |what| BackupError::Metadata { path: path.to_path_buf(), what };
+    let id = serde_json::from_slice::<Metadata>(&bytes)
+        .map_err(|error| bad(MetadataError::Altered(format!("it is no metadata: {error}"))))?
+        .id;
+    by_metadata(beside, Metadata::parse(&bytes, id).map_err(bad)?)
+}
+
+/// An archive without its metadata: where its members begin has to be found by
+/// decompressing them, and the marker says what they are.
+fn alone(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
+    let foreign = |what: String| BackupError::Archive {
+        path: path.to_path_buf(),
+        what: ArchiveFault::Foreign(what),
+    };
+    let file = dir.fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+    let mut lengths = member_lengths(&*file).map_err(|error| foreign(error.to_string()))?;
+    let last = lengths.pop().ok_or_else(|| foreign("it is empty".to_owned()))?;
+    let members: u64 = lengths.iter().sum();
+    if last > MAX_MARKER_BYTES as u64 {
+        return Err(foreign("it does not end in a marker: it was cut, or is none of ours".into()));
+    }
+    let mut bytes = vec![0; last as usize];
+    file.read_exact_at(&mut bytes, members).map_err(io_error("read", path))?;
+    let marker = Marker::parse(&bytes)
+        .map_err(|error| BackupError::Archive { path: path.to_path_buf(), what: error.into() })?;
+    let stretches = rebuild(&*file, &lengths).map_err(foreign)?;
+    let about = About::Marker { marker: Box::new(marker), stretches };
+    Ok(Found { label: path.display().to_string(), archive: path.to_path_buf(), about })
+}
+
+fn rebuild(file: &dyn FsFile, lengths: &[u64]) -> Result<Vec<Stretch>, String> {
+    let mut stretches = Vec::new();
+    let mut unpacker = Unpacker::new();
+    let (mut raw, mut offset) = (Vec::new(), 0_u64);
+    for chunk in lengths.chunks(REBUILT_MEMBERS) {
+        let mut hasher = Sha256::new();
+        let (mut first_seq, mut records, begin) = (None, 0, offset);
+        for &length in chunk {
+            if length > MAX_MEMBER_BYTES as u64 {
+                return Err(format!("the member at byte {offset} is larger than a block can be"));
+            }
+            let mut member = vec![0; length as usize];
+            file.read_exact_at(&mut member, offset).map_err(|error| error.to_string())?;
+            hasher.update(&member);
+            let at = |error: String| format!("gzip member at byte {offset}: {error}");
+            unpacker.unpack(&member, &mut raw).map_err(|error| at(error.to_string()))?;
+            let seq = peek_seq(&raw).ok_or_else(|| at("it holds no records".to_owned()))?;
+            first_seq.get_or_insert(seq);
+            records += memchr::memchr_iter(b'\n', &raw).count() as u64;
+            offset += length;
+        }
+        stretches.push(Stretch {
+            first_seq: first_seq.unwrap_or_default(),
+            records,
+            offset: begin,
+            stored_bytes: offset - begin,
+            sha256: Hash::from_bytes(hasher.finalize().into()),
+            members: chunk.iter().map(|length| *length as u32).collect(),
+        });
+    }
+    Ok(stretches)
+}
