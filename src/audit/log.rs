@@ -146,13 +146,10 @@ impl AuditLog {
         }
     }
 
-    /// Records that a backup was removed.
-    ///
-    /// # Errors
-    /// As [`Receipt::wait`], once the record is durable or cannot be.
-    pub fn record_backup_removed(&self, removed: BackupRemoved) -> Result<u64, RecordError> {
+    /// Records that a backup is removed.
+    pub fn record_backup_removed(&self, removed: BackupRemoved) -> Receipt {
         let seq = self.0.shared.push_own(&OwnRecord::BackupRemoved(removed));
-        Receipt { log: Arc::clone(&self.0), seq }.wait_durable()
+        Receipt { log: Arc::clone(&self.0), seq }
     }
 
     /// The opening is durable and a checkpoint covers it before anything is

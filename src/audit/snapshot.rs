@@ -13,7 +13,9 @@ use flate2::read::MultiGzDecoder;
 
 use super::checkpoint::{Checkpoint, CheckpointError, Origin, SignedCheckpoint, VerifierKey};
 use super::event::MAX_LINE_BYTES;
+use super::examine::leaves;
 use super::manifest::{Manifest, ManifestError, Segment};
+use super::merkle::Range;
 use super::options::{LogPaths, sealed_name};
 use super::record;
 use super::scan::FileReader;
@@ -251,6 +253,48 @@ impl Snapshot {
         };
         let input = BufReader::with_capacity(256 * 1024, reader);
         Ok(Blocks { input, left, next_seq: part.first_seq() })
+    }
+
+    /// The tree over the first `size` records; `None` when the snapshot has fewer,
+    /// or it ends within what retention removed. Sealed segments are taken at
+    /// their manifest's word, but for the one in which it ends.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or does not hold what it should.
+    pub fn tree_at(&self, size: u64) -> Result<Option<Range>, SnapshotError> {
+        let mut tree = self.manifest.pruned.clone();
+        if size < tree.end() || size > self.checkpoint.size {
+            return Ok(None);
+        }
+        for part in &self.parts {
+            if tree.end() == size {
+                break;
+            }
+            if let Part::Stored(segment) = part
+                && segment.end_seq() <= size
+            {
+                segment.blocks.iter().try_for_each(|block| tree.extend(&block.tree)).map_err(
+                    |error| self.unreadable(&segment.file, io::Error::other(error)),
+                )?;
+                continue;
+            }
+            for block in self.blocks(part)? {
+                let failed = |error| self.unreadable("audit.log", error);
+                let (first_seq, raw) = block.map_err(failed)?;
+                for (seq, leaf) in (first_seq..size).zip(leaves(&raw)) {
+                    debug_assert_eq!(seq, tree.end(), "blocks follow each other");
+                    tree.append(leaf);
+                }
+                if tree.end() == size {
+                    break;
+                }
+            }
+        }
+        Ok((tree.end() == size).then_some(tree))
+    }
+
+    fn unreadable(&self, file: &str, source: io::Error) -> SnapshotError {
+        SnapshotError::Io { action: "read", path: self.paths.dir.join(file), source }
     }
 
     fn lines_of(

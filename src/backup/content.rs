@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::digest::{Digester, Digests};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::Marker;
-use super::metadata::Stretch;
+use super::metadata::{Metadata, Stretch};
 use super::progress::Watch;
 use crate::audit::examine::{examine, part_of};
 use crate::audit::gzip::Unpacker;
@@ -76,6 +76,31 @@ impl Content {
         let max = blocks().map(|block| block.max_timestamp).max();
         (min.unwrap_or_default(), max.unwrap_or_default())
     }
+}
+
+/// Whether the content is what the metadata says, in everything that it says.
+///
+/// # Errors
+/// What is different.
+pub(crate) fn agrees(content: &Content, metadata: &Metadata) -> Result<(), ArchiveFault> {
+    let archive = &metadata.archive;
+    if content.digests != archive.digests {
+        return Err(ArchiveFault::Checksum {
+            expected: archive.digests.sha256.to_string(),
+            found: content.digests.sha256.to_string(),
+        });
+    }
+    let same = content.raw_sha256 == archive.raw_sha256
+        && content.raw_bytes == archive.raw_bytes
+        && content.marker.root_hash == metadata.root_hash
+        && content.tree.end() == metadata.range.tree_size
+        && content.marker.log_id == metadata.log.id
+        && content.marker.epoch == metadata.log.epoch
+        && content.times() == (metadata.range.min_timestamp, metadata.range.max_timestamp);
+    if same {
+        return Ok(());
+    }
+    Err(ArchiveFault::Marker("archive and metadata are not of one backup".to_owned()))
 }
 
 /// Sees each member's bytes as they are stored, before they are known to be good:

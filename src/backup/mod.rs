@@ -7,17 +7,20 @@
 
 mod catalog;
 mod chain;
+mod check;
 mod content;
 mod create;
 mod digest;
 mod directory;
 mod error;
+mod inventory;
 mod marker;
 mod metadata;
 mod name;
 mod pack;
 mod progress;
 mod restore;
+mod retention;
 mod source;
 
 use std::path::Path;
@@ -28,11 +31,13 @@ pub use create::{Creator, Made, Outlook, Request};
 pub use digest::Digests;
 pub use directory::{BackupDir, Contents, Entry};
 pub use error::{ArchiveFault, BackupError};
+pub use inventory::{Coverage, Inventory, KnownLog, Listed, inventory};
 pub use marker::{Marker, MarkerError};
 pub use metadata::{Metadata, MetadataError};
 pub use name::{BackupId, BackupIdError, FileKind, parse_name};
 pub use progress::{Stage, Unwatched, Watch};
 pub use restore::{Extent, Outcome, Relation, RestorePlan, RestoreRequest, Restorer, Target};
+pub use retention::{Decision, Plan, Policy, apply, plan};
 pub use source::Wish;
 
 use crate::clock::Timestamp;

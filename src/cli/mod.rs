@@ -1,5 +1,6 @@
 //! The command line: what was typed, what it means, and how the process ends.
 
+mod backups;
 mod commands;
 mod context;
 mod exit;
@@ -14,7 +15,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use commands::{backup, completions, demo, health, man, monitor, record, serve};
+use commands::{
+    backup, cleanup, completions, demo, health, list, man, monitor, record, restore, serve,
+};
 use context::Context;
 use exit::Exit;
 use outcome::Reader;
@@ -81,6 +84,9 @@ enum Command {
     Health(health::HealthArgs),
     Monitor(monitor::MonitorArgs),
     Backup(backup::BackupArgs),
+    List(list::ListArgs),
+    Restore(restore::RestoreArgs),
+    Cleanup(cleanup::CleanupArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -117,6 +123,9 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Health(args) => health::run(&context, &args),
         Command::Monitor(args) => monitor::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
+        Command::List(args) => list::run(&context, &args),
+        Command::Restore(args) => restore::run(&context, &args),
+        Command::Cleanup(args) => cleanup::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

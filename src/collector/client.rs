@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::audit::own::BackupRemoved;
+
 /// An answer takes at most: the collector's own timeouts come first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -154,6 +156,18 @@ impl Client {
             }
         }
         Ok(answers)
+    }
+
+    /// Has it recorded that a backup is removed; the answer comes once the record
+    /// is durable.
+    ///
+    /// # Errors
+    /// When the connection ends before the answer.
+    pub fn backup_removed(&mut self, removed: &BackupRemoved) -> Result<Answer, ClientError> {
+        let line = serde_json::json!({ "backup_removed": removed }).to_string();
+        self.write(format!("{line}\n").as_bytes())?;
+        let wire = self.read()?;
+        self.answer(wire)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {

@@ -17,6 +17,7 @@ use super::places::Place;
 use super::protocol::{self, Control, SessionWish};
 use super::{Hub, Seen};
 use crate::audit::event::MAX_LINE_BYTES;
+use crate::audit::own::BackupRemoved;
 use crate::audit::security::SecurityKind;
 use crate::audit::{Batch, Origin, ParseMode, RecordError, Session, Via};
 
@@ -229,6 +230,7 @@ impl Connection {
     fn line(&mut self, line: &[u8]) {
         if let Some(control) = protocol::control(line) {
             let answer = match control {
+                Ok(Control::BackupRemoved(removed)) => return self.backup_removed(*removed),
                 Ok(control) => self.control(&control),
                 Err(error) => protocol::error_of("malformed", &error),
             };
@@ -276,19 +278,40 @@ impl Connection {
                 "this version answers no queries; read the log directory",
             ),
             Control::Session(wish) => self.wish(*wish),
+            // Answered once it is recorded.
+            Control::BackupRemoved(_) => protocol::error_of("malformed", "not here"),
         }
     }
 
+    /// A cleanup is about to remove a backup, and wants that recorded first.
+    fn backup_removed(&mut self, removed: BackupRemoved) {
+        if !self.may_import() {
+            let text = "only root and the collector's own user may record a removal";
+            let answer = self.unauthorized(text);
+            return self.owe_line(protocol::line_of(&answer));
+        }
+        let removed = BackupRemoved { uid: self.peer.uid, ..removed };
+        let first_seq = self.hub.log.record_backup_removed(removed).seq();
+        self.hub.log.request_ack(first_seq + 1);
+        self.in_flight += 1;
+        self.owed.push_back(Owed::Accepted { first_seq, count: 1 });
+    }
+
+    fn may_import(&self) -> bool {
+        let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
+        access.may_import(self.peer.uid)
+    }
+
+    fn unauthorized(&self, text: &str) -> serde_json::Value {
+        let source = format!("uid:{}", self.peer.uid);
+        self.hub.log.security().report(SecurityKind::Unauthorized, Some(&source), text);
+        protocol::error_of("forbidden", text)
+    }
+
     fn wish(&mut self, wish: SessionWish) -> serde_json::Value {
-        let may_import = {
-            let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-            access.may_import(self.peer.uid)
-        };
-        if wish.import && !may_import {
+        if wish.import && !self.may_import() {
             let text = "only root and the collector's own user may import without a rate limit";
-            let source = format!("uid:{}", self.peer.uid);
-            self.hub.log.security().report(SecurityKind::Unauthorized, Some(&source), text);
-            return protocol::error_of("forbidden", text);
+            return self.unauthorized(text);
         }
         self.session = self.hub.log.session(&origin(self.peer, wish.import), wish.import);
         self.mode = if wish.lenient { ParseMode::Lenient } else { ParseMode::Strict };

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::audit::RecordError;
+use crate::audit::own::BackupRemoved;
 use crate::audit::status::{StatusSnapshot, Word};
 
 /// A line that is not an event.
@@ -12,6 +13,7 @@ pub(super) enum Control {
     Status,
     Query,
     Session(SessionWish),
+    BackupRemoved(Box<BackupRemoved>),
 }
 
 /// What a peer asks of its session.
@@ -30,13 +32,15 @@ struct Wire {
     status: Option<Value>,
     query: Option<Value>,
     session: Option<SessionWish>,
+    backup_removed: Option<Box<BackupRemoved>>,
 }
 
 /// The control request that a line is, if it begins like one. Events never do:
 /// they have no such keys.
 pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
     let trimmed = line.trim_ascii_start();
-    let starts = [&b"{\"status\""[..], b"{\"query\"", b"{\"session\""];
+    let starts =
+        [&b"{\"status\""[..], b"{\"query\"", b"{\"session\"", b"{\"backup_removed\""];
     if !starts.iter().any(|start| trimmed.starts_with(start)) {
         return None;
     }
@@ -44,10 +48,17 @@ pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
         Ok(wire) => wire,
         Err(error) => return Some(Err(error.to_string())),
     };
-    Some(match wire {
-        Wire { status: Some(_), query: None, session: None } => Ok(Control::Status),
-        Wire { status: None, query: Some(_), session: None } => Ok(Control::Query),
-        Wire { status: None, query: None, session: Some(wish) } => Ok(Control::Session(wish)),
+    let Wire { status, query, session, backup_removed } = wire;
+    let mut wishes = [
+        status.map(|_| Control::Status),
+        query.map(|_| Control::Query),
+        session.map(Control::Session),
+        backup_removed.map(Control::BackupRemoved),
+    ]
+    .into_iter()
+    .flatten();
+    Some(match (wishes.next(), wishes.next()) {
+        (Some(wish), None) => Ok(wish),
         _ => Err("one request a line".to_owned()),
     })
 }

@@ -366,25 +366,9 @@ fn read(
 
 /// Everything that the description says of the content.
 fn check_content(found: &Found, content: &Content) -> Result<(), BackupError> {
-    let fault = |what| BackupError::Archive { path: found.archive.clone(), what };
     let About::Metadata(metadata) = &found.about else { return Ok(()) };
-    let archive = &metadata.archive;
-    if content.digests != archive.digests {
-        return Err(fault(ArchiveFault::Checksum {
-            expected: archive.digests.sha256.to_string(),
-            found: content.digests.sha256.to_string(),
-        }));
-    }
-    let same = content.raw_sha256 == archive.raw_sha256
-        && content.raw_bytes == archive.raw_bytes
-        && content.marker.root_hash == metadata.root_hash
-        && content.tree.end() == metadata.range.tree_size
-        && content.marker.log_id == metadata.log.id
-        && content.marker.epoch == metadata.log.epoch;
-    if same {
-        return Ok(());
-    }
-    Err(fault(ArchiveFault::Marker("archive and metadata are not of one backup".to_owned())))
+    content::agrees(content, metadata)
+        .map_err(|what| BackupError::Archive { path: found.archive.clone(), what })
 }
 
 /// The segment file that is being written.

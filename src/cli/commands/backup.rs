@@ -7,12 +7,12 @@ use clap::Args;
 use serde_json::json;
 
 use crate::backup::{BackupDir, BackupId, Creator, Made, Request};
+use crate::cli::backups::{directory, overrides, shared_fs};
 use crate::cli::context::Context;
 use crate::cli::exit::CliError;
 use crate::cli::progress::Progress;
 use crate::clock::SystemClock;
 use crate::config::Settings;
-use crate::fsio::OsFs;
 use crate::ui;
 
 /// Back up the log, beside a running writer, and prove that it can be restored.
@@ -43,14 +43,13 @@ pub(crate) struct BackupArgs {
 
 pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> {
     let settings = context.settings(&overrides(args.output_dir.as_ref()))?;
-    let fs = Arc::new(OsFs);
-    let dir = BackupDir::new(fs.clone(), &settings.backup.output_dir);
+    let dir = directory(&settings);
     match (args.pin, args.unpin) {
         (Some(id), _) => return pin(context, &dir, id, true),
         (_, Some(id)) => return pin(context, &dir, id, false),
         (None, None) => {}
     }
-    let creator = Creator { fs, clock: Arc::new(SystemClock), dir };
+    let creator = Creator { fs: shared_fs(), clock: Arc::new(SystemClock), dir };
     let request = request(&settings, args.level);
     if args.dry_run {
         let outlook = creator.outlook(&request)?;
@@ -71,15 +70,6 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
     };
     context.print(&text)?;
     Ok(0)
-}
-
-/// The flag, as a setting.
-pub(super) fn overrides(output_dir: Option<&PathBuf>) -> Vec<(String, String, String)> {
-    let setting = |dir: &PathBuf| {
-        let value = dir.to_string_lossy().into_owned();
-        ("backup.output_dir".to_owned(), value, "--output-dir".to_owned())
-    };
-    output_dir.map(setting).into_iter().collect()
 }
 
 fn request(settings: &Settings, level: Option<u32>) -> Request {

@@ -1,10 +1,13 @@
 //! One file for each command: what can be typed, and what it does.
 
 pub(super) mod backup;
+pub(super) mod cleanup;
 pub(super) mod completions;
 pub(super) mod demo;
 pub(super) mod health;
+pub(super) mod list;
 pub(super) mod man;
 pub(super) mod monitor;
 pub(super) mod record;
+pub(super) mod restore;
 pub(super) mod serve;

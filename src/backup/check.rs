@@ -1,0 +1,125 @@
+//! Checking a backup that is there, to a level.
+
+use super::chain;
+use super::content::{self, Source, Wanted};
+use super::directory::BackupDir;
+use super::error::{ArchiveFault, BackupError, io_error};
+use super::metadata::{Metadata, MetadataError};
+use super::progress::{Stage, Watch};
+use super::{Level, digest::Digester};
+use crate::audit::checkpoint::VerifierKey;
+use crate::audit::snapshot::Snapshot;
+use crate::fsio::OpenMode;
+
+/// Checks a backup to a level, the lower ones first.
+///
+/// `key` is the log's key when it is known from elsewhere than the backup; `live`
+/// is the log, to which `chain` compares.
+///
+/// # Errors
+/// The first thing that is wrong, or why it cannot be told.
+pub(crate) fn check(
+    dir: &BackupDir,
+    metadata: &Metadata,
+    level: Level,
+    key: Option<&VerifierKey>,
+    live: Option<&Snapshot>,
+    watch: &dyn Watch,
+) -> Result<(), BackupError> {
+    dir.check_listed(metadata, key)?;
+    match level {
+        Level::Listed => return Ok(()),
+        Level::Stored => return stored(dir, metadata, watch),
+        Level::Content | Level::Chain | Level::Drill => content(dir, metadata, watch)?,
+    }
+    if level >= Level::Chain {
+        chained(dir, metadata, live)?;
+    }
+    Ok(())
+}
+
+/// The stored file's bytes are those that were written.
+fn stored(dir: &BackupDir, metadata: &Metadata, watch: &dyn Watch) -> Result<(), BackupError> {
+    let path = dir.join(&metadata.archive.file);
+    let file = dir.fs.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+    let expected = metadata.stored();
+    watch.stage(Stage::Verify, expected.bytes);
+    let mut digester = Digester::default();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        if watch.interrupted() {
+            return Err(BackupError::Interrupted);
+        }
+        match file.read_at(&mut buffer, at).map_err(io_error("read", &path))? {
+            0 => break,
+            read => {
+                digester.update(&buffer[..read]);
+                watch.advance(read as u64);
+                at += read as u64;
+            }
+        }
+    }
+    let found = digester.finish();
+    if found == *expected {
+        return Ok(());
+    }
+    let (expected, found) = (expected.sha256.to_string(), found.sha256.to_string());
+    Err(BackupError::Archive { path, what: ArchiveFault::Checksum { expected, found } })
+}
+
+fn content(dir: &BackupDir, metadata: &Metadata, watch: &dyn Watch) -> Result<(), BackupError> {
+    if metadata.encryption.is_some() {
+        return Err(BackupError::Usage(format!(
+            "backup {} is encrypted: its content can be checked only with --identity",
+            metadata.id
+        )));
+    }
+    let path = dir.join(&metadata.archive.file);
+    let file = dir.fs.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+    let source = Source {
+        file: &*file,
+        path: &path,
+        stretches: &metadata.segments,
+        pruned: &metadata.range.pruned,
+    };
+    watch.stage(Stage::Verify, metadata.archive.digests.bytes);
+    let content = content::read(&source, &Wanted::default(), watch, &mut |_, _| Ok(()))?;
+    content::agrees(&content, metadata)
+        .map_err(|what| BackupError::Archive { path: path.clone(), what })
+}
+
+/// It extends the backup before, and the log extends it.
+fn chained(
+    dir: &BackupDir,
+    metadata: &Metadata,
+    live: Option<&Snapshot>,
+) -> Result<(), BackupError> {
+    let path = dir.join(&metadata.id.metadata());
+    let bad = |what| BackupError::Metadata { path: path.clone(), what };
+    chain::verify_link(metadata).map_err(|what| bad(MetadataError::Contradiction(what)))?;
+    if let Some(link) = &metadata.previous
+        && let Ok(before) = dir.metadata(link.id)
+        && (before.range.tree_size, before.root_hash) != (link.tree_size, link.root_hash)
+    {
+        let what = format!("backup {} is another one than it extends", link.id);
+        return Err(bad(MetadataError::Contradiction(what)));
+    }
+    let Some(live) = live.filter(|live| live.manifest.log_id == metadata.log.id) else {
+        return Ok(());
+    };
+    if live.manifest.epoch != metadata.log.epoch {
+        // Another history since then, which the log's own records tell.
+        return Ok(());
+    }
+    let size = metadata.range.tree_size;
+    let found = match live.tree_at(size)? {
+        Some(tree) if tree.root() == Ok(metadata.root_hash) => return Ok(()),
+        Some(_) => format!("the log's first {size} records have another root"),
+        None if size > live.checkpoint.size => format!("it has {} records", live.checkpoint.size),
+        // Retention removed what would be compared.
+        None => return Ok(()),
+    };
+    let root = metadata.root_hash.to_string();
+    Err(BackupError::NotAPrefix { previous: metadata.id, earlier: size, root, found })
+}

@@ -1,0 +1,266 @@
+//! Which backups to keep: a plan first, with a reason for each, then its apply.
+//!
+//! Only good backups count: a broken, forged or foreign one never pushes a good
+//! one out, and is never removed by a rule either. The newest good backup of each
+//! log stays, and so does a pinned one and the only copy of any record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike, Utc};
+
+use super::directory::BackupDir;
+use super::error::BackupError;
+use super::inventory::{Inventory, Listed};
+use super::metadata::Metadata;
+use super::name::BackupId;
+use crate::audit::own::BackupRemoved;
+use crate::audit::snapshot::Snapshot;
+use crate::clock::Timestamp;
+
+/// A backup whose time lies further ahead is not counted: its clock was wrong,
+/// or somebody wants the others pushed out.
+const AHEAD: i64 = 24 * 3_600 * 1_000_000;
+
+/// Which backups to keep: those that any rule keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The newest so many.
+    pub last: Option<u32>,
+    /// The newest of each of so many days (UTC).
+    pub daily: Option<u32>,
+    /// Of so many weeks (ISO 8601).
+    pub weekly: Option<u32>,
+    /// Of so many months.
+    pub monthly: Option<u32>,
+    /// Of so many years.
+    pub yearly: Option<u32>,
+    /// All that are not older.
+    pub within: Option<Duration>,
+}
+
+impl Policy {
+    /// Whether it has any rule.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What becomes of a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Which.
+    pub id: BackupId,
+    /// Why it is kept; it is removed when there is no reason.
+    pub keep: Vec<String>,
+    /// Its stored bytes.
+    pub stored_bytes: u64,
+    /// What is recorded when it is removed.
+    pub removed: BackupRemoved,
+}
+
+/// What becomes of each good backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The newest first.
+    pub decisions: Vec<Decision>,
+    /// Those that the rules do not concern, and why.
+    pub untouched: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// Those that go, the oldest first.
+    pub fn removals(&self) -> impl Iterator<Item = &Decision> {
+        self.decisions.iter().rev().filter(|decision| decision.keep.is_empty())
+    }
+}
+
+/// Makes a plan.
+///
+/// # Errors
+/// [`BackupError::Usage`] for a policy that keeps nothing on purpose.
+pub fn plan(
+    inventory: &Inventory,
+    policy: &Policy,
+    live: Option<&Snapshot>,
+    now: Timestamp,
+) -> Result<Plan, BackupError> {
+    if policy.is_empty() {
+        return Err(BackupError::Usage("say what to keep: --keep N, or another rule".to_owned()));
+    }
+    let mut untouched = Vec::new();
+    let mut groups: BTreeMap<(String, String), Vec<&Listed>> = BTreeMap::new();
+    for listed in &inventory.backups {
+        match (&listed.metadata, &listed.damage) {
+            (Some(metadata), None) if metadata.created_at.micros() > now.micros() + AHEAD => {
+                untouched.push((listed.id.to_string(), "its time is in the future".to_owned()));
+            }
+            (Some(metadata), None) => {
+                let group = (metadata.log.id.clone(), metadata.host.clone());
+                groups.entry(group).or_default().push(listed);
+            }
+            (_, damage) => {
+                let why = damage.clone().unwrap_or_else(|| "it cannot be read".to_owned());
+                untouched.push((listed.id.to_string(), format!("not good: {why}")));
+            }
+        }
+    }
+    for orphan in &inventory.orphans {
+        untouched.push((orphan.clone(), "an archive without metadata".to_owned()));
+    }
+    for foreign in &inventory.foreign {
+        untouched.push((foreign.clone(), "not ours".to_owned()));
+    }
+    let mut decisions: Vec<Decision> = Vec::new();
+    for group in groups.values() {
+        // The inventory's order: the newest first.
+        decisions.extend(by_rules(group, policy, now));
+    }
+    guard_coverage(&mut decisions, inventory, live);
+    Ok(Plan { decisions, untouched })
+}
+
+fn by_rules(group: &[&Listed], policy: &Policy, now: Timestamp) -> Vec<Decision> {
+    let mut decisions: Vec<Decision> =
+        group.iter().filter_map(|listed| decision(listed, policy)).collect();
+    let periods: [(&str, Option<u32>, fn(DateTime<Utc>) -> (i32, u32)); 4] = [
+        ("daily", policy.daily, |at| (at.year(), at.ordinal())),
+        ("weekly", policy.weekly, |at| (at.iso_week().year(), at.iso_week().week())),
+        ("monthly", policy.monthly, |at| (at.year(), at.month())),
+        ("yearly", policy.yearly, |at| (at.year(), 0)),
+    ];
+    for (number, decision) in decisions.iter_mut().enumerate() {
+        if number == 0 {
+            decision.keep.push("the newest".to_owned());
+        }
+        if policy.last.is_some_and(|last| (number as u64) < u64::from(last)) {
+            decision.keep.push(format!("last {}", number + 1));
+        }
+        let age = now.micros() - decision.id.time().micros();
+        let within = policy.within.map(|within| i64::try_from(within.as_micros()));
+        if within.is_some_and(|within| age <= within.unwrap_or(i64::MAX)) {
+            decision.keep.push("within".to_owned());
+        }
+    }
+    for (name, count, period_of) in periods {
+        let mut seen = BTreeSet::new();
+        for decision in &mut decisions {
+            if seen.len() as u64 >= u64::from(count.unwrap_or(0)) {
+                break;
+            }
+            if seen.insert(period_of(decision.id.time().into())) {
+                decision.keep.push(format!("{name} {}", seen.len()));
+            }
+        }
+    }
+    decisions
+}
+
+fn decision(listed: &Listed, policy: &Policy) -> Option<Decision> {
+    let metadata: &Metadata = listed.metadata.as_ref()?;
+    let keep = if listed.pinned { vec!["pinned".to_owned()] } else { Vec::new() };
+    Some(Decision {
+        id: listed.id,
+        keep,
+        stored_bytes: listed.stored_bytes.unwrap_or(0),
+        removed: BackupRemoved {
+            backup: listed.id.to_string(),
+            place: listed.place.clone(),
+            first_seq: metadata.range.first_seq,
+            tree_size: metadata.range.tree_size,
+            root_hash: metadata.root_hash.to_string(),
+            sha256: metadata.stored().sha256.to_string(),
+            reason: format!("cleanup: {}", words(policy)),
+            uid: rustix::process::geteuid().as_raw(),
+        },
+    })
+}
+
+fn words(policy: &Policy) -> String {
+    let counts = [
+        ("keep", policy.last),
+        ("keep-daily", policy.daily),
+        ("keep-weekly", policy.weekly),
+        ("keep-monthly", policy.monthly),
+        ("keep-yearly", policy.yearly),
+    ];
+    let mut words: Vec<String> = counts
+        .into_iter()
+        .filter_map(|(name, count)| Some(format!("{name} {}", count?)))
+        .collect();
+    words.extend(policy.within.map(|within| {
+        format!("keep-within {}", crate::units::format_duration(within))
+    }));
+    words.join(", ")
+}
+
+/// Keeps what would take the only copy of a record with it: records that neither
+/// the log nor a backup that is kept has.
+fn guard_coverage(decisions: &mut [Decision], inventory: &Inventory, live: Option<&Snapshot>) {
+    let log_of = |id: BackupId| {
+        let listed = inventory.backups.iter().find(|listed| listed.id == id)?;
+        listed.metadata.as_ref().map(|metadata| (metadata.log.id.clone(), metadata.log.epoch))
+    };
+    // The newest first: what reaches furthest back is then needed least.
+    for index in 0..decisions.len() {
+        if !decisions[index].keep.is_empty() {
+            continue;
+        }
+        let Some(log) = log_of(decisions[index].id) else { continue };
+        let mut held: Vec<(u64, u64)> = decisions
+            .iter()
+            .filter(|other| !other.keep.is_empty() && log_of(other.id).as_ref() == Some(&log))
+            .map(|other| (other.removed.first_seq, other.removed.tree_size))
+            .collect();
+        let same = live.filter(|live| (&live.manifest.log_id, live.manifest.epoch) == (&log.0, log.1));
+        held.extend(same.map(|live| (live.manifest.pruned.end(), live.checkpoint.size)));
+        held.sort_unstable();
+        let removed = &decisions[index].removed;
+        if !covers(&held, removed.first_seq, removed.tree_size) {
+            decisions[index].keep.push("the only copy of some records".to_owned());
+        }
+    }
+}
+
+fn covers(held: &[(u64, u64)], begin: u64, end: u64) -> bool {
+    let mut next = begin;
+    for &(from, until) in held {
+        if from > next {
+            break;
+        }
+        next = next.max(until);
+    }
+    next >= end
+}
+
+/// Removes what the plan lets go, the oldest first. `record` is called before each
+/// removal: what cannot be recorded is not removed.
+///
+/// # Errors
+/// The first removal that failed, after those that were made: the caller is told
+/// of each by `removed`.
+pub fn apply(
+    dir: &BackupDir,
+    plan: &Plan,
+    record: &mut dyn FnMut(&BackupRemoved) -> Result<(), BackupError>,
+    removed: &mut dyn FnMut(&Decision),
+) -> Result<(), BackupError> {
+    for decision in plan.removals() {
+        // It must still be the backup that the plan was made for.
+        let metadata = dir.metadata(decision.id)?;
+        if metadata.stored().sha256.to_string() != decision.removed.sha256 {
+            return Err(BackupError::Refused(format!(
+                "backup {} is not the one that the plan was made for; nothing more was removed",
+                decision.id
+            )));
+        }
+        record(&decision.removed)?;
+        dir.remove(decision.id)?;
+        removed(decision);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! What the backup commands share: the log that the backups are of, who is told
+//! of a removal, and questions to a person.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::sync::Arc;
+
+use super::context::Context;
+use super::exit::{CliError, Exit};
+use super::open;
+use crate::audit::own::BackupRemoved;
+use crate::audit::snapshot::{Snapshot, SnapshotError};
+use crate::audit::status::Mode;
+use crate::audit::{AuditLog, LogPaths};
+use crate::backup::{BackupDir, BackupError, KnownLog};
+use crate::collector::client::{Answer, Client, ClientError};
+use crate::config::Settings;
+use crate::fsio::{OsFs, SharedFs};
+
+/// The flag, as a setting.
+pub(super) fn overrides(output_dir: Option<&std::path::PathBuf>) -> Vec<super::context::Override> {
+    let setting = |dir: &std::path::PathBuf| {
+        let value = dir.to_string_lossy().into_owned();
+        ("backup.output_dir".to_owned(), value, "--output-dir".to_owned())
+    };
+    output_dir.map(setting).into_iter().collect()
+}
+
+/// The directory of backups that the settings name.
+pub(super) fn directory(settings: &Settings) -> BackupDir {
+    BackupDir::new(shared_fs(), &settings.backup.output_dir)
+}
+
+/// The operating system's files.
+pub(super) fn shared_fs() -> SharedFs {
+    Arc::new(OsFs)
+}
+
+/// The log, if there is one that can be read; why not, is a note.
+pub(super) fn known_log(context: &Context, settings: &Settings) -> KnownLog {
+    let fs = shared_fs();
+    let key = crate::audit::checkpoint::VerifierKey::load(
+        &*fs,
+        &LogPaths::new(&settings.log_dir).public_key(),
+    );
+    let live = match Snapshot::take(&fs, &settings.log_dir) {
+        Ok(live) => Some(live),
+        Err(SnapshotError::NoLog { .. }) => None,
+        Err(SnapshotError::Key(error)) if !settings.log_dir.exists() => {
+            tracing::debug!(%error, "no log here");
+            None
+        }
+        Err(error) => {
+            context.printer.note(&format!("warning: the log is not compared: {error}"));
+            None
+        }
+    };
+    KnownLog { live, key: key.ok() }
+}
+
+/// Who records that a backup is removed: the collector, or the log itself.
+pub(super) enum Recorder {
+    Socket(Client),
+    Log(AuditLog),
+    /// There is no log here.
+    Nobody,
+}
+
+impl Recorder {
+    /// The collector if one runs, else the log, if there is one.
+    ///
+    /// # Errors
+    /// When there is a log and it can be told in neither way.
+    pub(super) fn open(settings: &Settings) -> Result<Self, CliError> {
+        match Client::connect(&settings.socket_path()) {
+            Ok(client) => return Ok(Self::Socket(client)),
+            Err(ClientError::NotRunning { .. }) => {}
+            Err(error) => return Err(unrecorded(&error.to_string())),
+        }
+        if !LogPaths::new(&settings.log_dir).manifest().exists() {
+            return Ok(Self::Nobody);
+        }
+        Ok(Self::Log(AuditLog::open(open::options(settings, Mode::Record))?))
+    }
+
+    /// Returns once the record is durable.
+    ///
+    /// # Errors
+    /// When it cannot be made so.
+    pub(super) fn record(&mut self, removed: &BackupRemoved) -> Result<(), BackupError> {
+        let failed = |why: String| {
+            BackupError::Refused(format!(
+                "the removal of backup {} cannot be recorded, so it is not removed: {why}",
+                removed.backup
+            ))
+        };
+        match self {
+            Self::Nobody => Ok(()),
+            Self::Log(log) => {
+                let receipt = log.record_backup_removed(removed.clone());
+                receipt.wait_durable().map(|_| ()).map_err(|error| failed(error.to_string()))
+            }
+            Self::Socket(client) => match client.backup_removed(removed) {
+                Ok(Answer::Recorded(_)) => Ok(()),
+                Ok(Answer::Refused { kind, message, .. }) => {
+                    Err(failed(format!("{kind}: {message}")))
+                }
+                Err(error) => Err(failed(error.to_string())),
+            },
+        }
+    }
+
+    /// A log that was opened for it is closed cleanly.
+    ///
+    /// # Errors
+    /// When closing fails.
+    pub(super) fn close(self) -> Result<(), CliError> {
+        match self {
+            Self::Log(log) => Ok(log.close()?),
+            Self::Socket(_) | Self::Nobody => Ok(()),
+        }
+    }
+}
+
+fn unrecorded(why: &str) -> CliError {
+    let message = format!("removals cannot be recorded, so nothing is removed: {why}");
+    CliError::new("unrecorded", Exit::Busy, message)
+}
+
+/// Asks a person at the terminal; only `y` and `yes` are yes. Nobody to ask is
+/// `None`.
+pub(super) fn ask(question: &str) -> Option<bool> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let mut err = std::io::stderr().lock();
+    let _ = write!(err, "{question} [y/N] ");
+    let _ = err.flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    let yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
+    Some(read.is_ok() && yes)
+}

@@ -1,0 +1,134 @@
+//! `cleanup`: remove backups that no rule keeps.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::backup::{Decision, Level, Plan, Policy, apply, inventory, plan};
+use crate::cli::backups::{Recorder, directory, known_log, overrides};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::progress::Progress;
+use crate::clock::{Clock, SystemClock};
+use crate::ui;
+
+/// Remove backups that no rule keeps.
+///
+/// Rules are OR-ed; days, weeks and months are those of UTC. Only good backups
+/// count. The newest good one is never removed, nor a pinned one, nor the only
+/// copy of any record, nor a file of somebody else. Each removal is recorded in
+/// the log before it is made.
+#[derive(Debug, Args)]
+pub(crate) struct CleanupArgs {
+    /// Where the backups are [default: backups/audit]
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Keep the newest N
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    keep: Option<u32>,
+    /// Keep the newest of each of the last N days that have one
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    keep_daily: Option<u32>,
+    /// Of each of N weeks (ISO 8601)
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    keep_weekly: Option<u32>,
+    /// Of each of N months
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    keep_monthly: Option<u32>,
+    /// Of each of N years
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    keep_yearly: Option<u32>,
+    /// Keep all that are not older than this, such as 30d
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    keep_within: Option<Duration>,
+    /// Remove nothing when more than N would go
+    #[arg(long, value_name = "N")]
+    max_delete: Option<u32>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match crate::units::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) => Err("it must be more than nothing".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError> {
+    let settings = context.settings(&overrides(args.output_dir.as_ref()))?;
+    let policy = Policy {
+        last: args.keep,
+        daily: args.keep_daily,
+        weekly: args.keep_weekly,
+        monthly: args.keep_monthly,
+        yearly: args.keep_yearly,
+        within: args.keep_within,
+    };
+    let dir = directory(&settings);
+    let known = known_log(context, &settings);
+    let progress = Progress::new(context)?;
+    // Before anything is looked at: nobody may add or remove until it is done.
+    let there = dir.path().exists();
+    let lock = if there && !args.dry_run { Some(dir.lock_alone()?) } else { None };
+    if lock.is_some() {
+        dir.clear_leftovers()?;
+    }
+    let now = SystemClock.now();
+    let listed = inventory(&dir, Level::Listed, &known, now, &progress)?;
+    let plan = plan(&listed, &policy, known.live.as_ref(), now)?;
+    let count = plan.removals().count() as u64;
+    if let Some(most) = args.max_delete.filter(|most| count > u64::from(*most)) {
+        let message = format!("{count} backups would be removed, more than --max-delete {most}");
+        return Err(CliError::new("max_delete", Exit::Busy, message)
+            .hint("`auditctl cleanup --dry-run` shows which"));
+    }
+    let mut removed: Vec<Decision> = Vec::new();
+    let applied = if args.dry_run || count == 0 {
+        Ok(())
+    } else {
+        remove(&settings, &dir, &plan, &mut removed)
+    };
+    drop(lock);
+    let text = if context.json {
+        ui::cleanup_json(&plan, &removed, args.dry_run)
+    } else {
+        ui::cleanup_text(&plan, &removed, args.dry_run)
+    };
+    if let Err(error) = applied {
+        let mut told = error;
+        if let Ok(serde_json::Value::Object(document)) = serde_json::from_str(&ui::cleanup_json(
+            &plan,
+            &removed,
+            args.dry_run,
+        )) {
+            *told.extra = document;
+        }
+        told.message = format!("{}; {} removed before that", told.message, removed.len());
+        return Err(told);
+    }
+    context.print(&text)?;
+    Ok(0)
+}
+
+fn remove(
+    settings: &crate::config::Settings,
+    dir: &crate::backup::BackupDir,
+    plan: &Plan,
+    removed: &mut Vec<Decision>,
+) -> Result<(), CliError> {
+    let mut recorder = Recorder::open(settings)?;
+    let applied = apply(dir, plan, &mut |what| recorder.record(what), &mut |decision| {
+        removed.push(decision.clone());
+    });
+    let closed = recorder.close();
+    applied?;
+    closed
+}

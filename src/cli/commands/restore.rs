@@ -1,0 +1,117 @@
+//! `restore`: check a backup, compare it with the log, and put it in its place.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::audit::checkpoint::VerifierKey;
+use crate::audit::status::Mode;
+use crate::backup::{
+    BackupError, Extent, Relation, RestorePlan, RestoreRequest, Restorer, Target, Wish,
+};
+use crate::cli::backups::{ask, directory, overrides, shared_fs};
+use crate::cli::context::Context;
+use crate::cli::exit::CliError;
+use crate::cli::open;
+use crate::cli::progress::Progress;
+use crate::clock::{SystemClock, Timestamp};
+use crate::fsio::OsFs;
+use crate::ui;
+
+/// Restore a backup in the log's place, or beside it.
+///
+/// Checks everything first: archive, records, tree, signatures; then says how the
+/// log that is there relates to it. All or nothing: a crash leaves the old log or
+/// the new one. What was there is kept in logs/before-restore-<time>/. On a
+/// terminal you are asked; elsewhere --force is needed (exit 4 without).
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// `latest`, a backup's id, an archive or metadata file, or a log directory
+    #[arg(value_name = "BACKUP")]
+    backup: String,
+    /// Restore into this new or empty directory, and leave the log alone
+    #[arg(long, value_name = "DIR")]
+    target: Option<PathBuf>,
+    /// Only the records up to and with this seq
+    #[arg(long, value_name = "SEQ", conflicts_with = "to_time")]
+    to_seq: Option<u64>,
+    /// Only the records accepted before or at this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    to_time: Option<Timestamp>,
+    /// The log's public key (audit.pub), when the log's directory has none
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// Where the backups are [default: backups/audit]
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Check and compare everything, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Ask nobody; needed where the histories differ
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError> {
+    let settings = context.settings(&overrides(args.output_dir.as_ref()))?;
+    let public_key = match &args.public_key {
+        Some(path) => Some(VerifierKey::load(&OsFs, path).map_err(|error| {
+            CliError::usage(format!("--public-key: {error}"))
+        })?),
+        None => None,
+    };
+    let request = RestoreRequest {
+        wish: Wish::parse(&args.backup),
+        extent: match (args.to_seq, args.to_time) {
+            (Some(seq), _) => Extent::ToSeq(seq),
+            (_, Some(time)) => Extent::ToTime(time),
+            (None, None) => Extent::Whole,
+        },
+        target: args.target.clone().map_or(Target::Log, Target::Beside),
+        public_key,
+        dry_run: args.dry_run,
+    };
+    let restorer = Restorer {
+        fs: shared_fs(),
+        clock: Arc::new(SystemClock),
+        dir: directory(&settings),
+        options: open::options(&settings, Mode::Record),
+    };
+    let progress = Progress::new(context)?;
+    let mut confirm = |plan: &RestorePlan| {
+        progress.finish();
+        confirm(context, args, plan)
+    };
+    let outcome = restorer.restore(&request, &mut confirm, &progress);
+    progress.finish();
+    let outcome = outcome?;
+    context.print(&if context.json {
+        ui::restore_json(&outcome, args.dry_run)
+    } else {
+        ui::restore_text(&outcome, args.dry_run)
+    })?;
+    Ok(0)
+}
+
+fn confirm(context: &Context, args: &RestoreArgs, plan: &RestorePlan) -> Result<(), BackupError> {
+    if args.force || args.target.is_some() {
+        return Ok(());
+    }
+    let refused = |what: &str| Err(BackupError::Refused(what.to_owned()));
+    if matches!(plan.relation, Relation::Diverged { .. }) {
+        return refused(
+            "the log and the backup are two different histories; look at --dry-run, and restore \
+             beside with --target DIR, or say --force to set the log's own aside",
+        );
+    }
+    if context.json {
+        return refused("nobody is asked with --json: say --force to restore");
+    }
+    context.printer.error(&ui::restore_plan_text(plan));
+    match ask("Restore?") {
+        Some(true) => Ok(()),
+        Some(false) => refused("not restored, as you said"),
+        None => refused("nobody can be asked here: say --force to restore"),
+    }
+}
