@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::gzip::Packer;
 use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
-use super::options::{LogPaths, Options};
+use super::options::{Held, LogPaths, Options};
 use super::own::{self, OwnRecord};
 use super::progress::ProgressCell;
 use super::queue::Queue;
@@ -356,14 +356,17 @@ impl Thread {
         let limit = now - i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
         // No checkpoint may end inside what is removed.
         let signed = self.work.page.get(Word::CheckpointSize);
-        let expired: Vec<Segment> = self.change(|manifest| {
+        let (log_id, epoch, expired) = self.change(|manifest| {
             let is_old = |s: &&Segment| s.sealed_at.micros() < limit && s.end_seq() <= signed;
-            manifest.segments.iter().take_while(is_old).cloned().collect()
+            let expired: Vec<Segment> =
+                manifest.segments.iter().take_while(is_old).cloned().collect();
+            (manifest.log_id.clone(), manifest.epoch, expired)
         });
-        for segment in &expired {
+        let (expired, holders) = self.backed_up((&log_id, epoch), expired);
+        for (segment, held_by) in expired.iter().zip(holders) {
             if segment.end_seq() > self.announced.end_seq {
                 self.announced.end_seq = segment.end_seq();
-                self.announced.durable_at = self.announce(segment);
+                self.announced.durable_at = self.announce(segment, held_by);
             }
         }
         // Not waited for: the writer may be waiting for this thread.
@@ -390,16 +393,46 @@ impl Thread {
         fs.sync_dir(&self.work.paths.dir)
     }
 
+    /// Those, from the first on, that a backup holds, and which does. Where there
+    /// are no backups, or none is asked for, all of them.
+    fn backed_up(
+        &self,
+        log: (&str, u32),
+        mut expired: Vec<Segment>,
+    ) -> (Vec<Segment>, Vec<Option<String>>) {
+        let Some(backups) = &self.work.options.backups else {
+            let holders = vec![None; expired.len()];
+            return (expired, holders);
+        };
+        let required = self.work.options.retention_requires_backup;
+        let mut holders = Vec::new();
+        for segment in &expired {
+            match backups.held(log, segment) {
+                Held::By(backup) => holders.push(Some(backup)),
+                Held::ByNone if required => break,
+                Held::ByNone | Held::NoBackups => holders.push(None),
+            }
+        }
+        if holders.len() < expired.len() {
+            tracing::info!(
+                segments = expired.len() - holders.len(),
+                "kept beyond retention_days: no backup holds them yet"
+            );
+        }
+        expired.truncate(holders.len());
+        (expired, holders)
+    }
+
     /// Records the removal; everything below the seq returned must be durable
     /// before the segment goes.
-    fn announce(&self, segment: &Segment) -> u64 {
+    fn announce(&self, segment: &Segment, held_by: Option<String>) -> u64 {
         let queue = &self.work.queue;
         let seq = queue.push_own(&own::encode(&OwnRecord::Pruned {
             first_seq: segment.first_seq,
             records: segment.records,
             bytes: segment.stored_bytes,
             file: segment.file.clone(),
-            held_by: None,
+            held_by,
         }));
         queue.request_durable(seq + 1);
         seq + 1

@@ -33,10 +33,12 @@ mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use log::{AuditLog, Receipt, Session};
-pub use options::{DiskThresholds, Durability, LogPaths, Options, RateLimit, Tunables};
+pub use options::{
+    BackupsHold, DiskThresholds, Durability, Held, LogPaths, Options, RateLimit, Tunables,
+};
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};
 pub use record::{Origin, Via};
-pub use scan::member_lengths;
 pub use recovery::{Corruption, OpenError};
 pub use refusal::RecordError;
+pub use scan::member_lengths;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::manifest::Segment;
 use super::status::Mode;
 use crate::clock::{Clock, SystemClock};
 use crate::fsio::{OsFs, SharedFs};
@@ -62,6 +63,23 @@ impl Default for DiskThresholds {
     }
 }
 
+/// Whether a backup holds a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// This one does.
+    By(String),
+    /// There are backups, and none does.
+    ByNone,
+    /// There are no backups at all.
+    NoBackups,
+}
+
+/// Knows which segments are in a verified backup. Retention asks.
+pub trait BackupsHold: Send + Sync + std::fmt::Debug {
+    /// Whether one holds all records of `segment` of the log with this id and epoch.
+    fn held(&self, log: (&str, u32), segment: &Segment) -> Held;
+}
+
 /// How to open a log.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -101,6 +119,8 @@ pub struct Options {
     pub retention: Option<Duration>,
     /// Remove only what a verified backup holds, once a backup exists; default true.
     pub retention_requires_backup: bool,
+    /// Who knows what backups hold; without, retention asks nobody. Default none.
+    pub backups: Option<Arc<dyn BackupsHold>>,
     /// `None`: no rate limit.
     pub rate_limit: Option<RateLimit>,
     /// Free-space stages.
@@ -140,6 +160,7 @@ impl Options {
             idle_checkpoint_interval: Duration::from_secs(600),
             retention: Some(Duration::from_secs(90 * 24 * 3600)),
             retention_requires_backup: true,
+            backups: None,
             rate_limit: Some(RateLimit::default()),
             disk: DiskThresholds::default(),
             disk_reserve: 8 << 20,

@@ -18,13 +18,13 @@ use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::{LogPaths, Options, parse_sealed_name};
 use super::restore::{self, Restored};
-use super::scan::{FileReader, Scan};
+use super::scan::Scan;
 use super::segment::Active;
 use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
 use crate::clock::Timestamp;
 use crate::fsio::lock::{FileLock, try_lock};
-use crate::fsio::{Fs, FsFile, OpenMode};
+use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
 
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]

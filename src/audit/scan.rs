@@ -10,7 +10,7 @@ use super::gzip::MAX_BLOCK_BYTES;
 use super::merkle::Range;
 use super::record;
 use super::segment::{BLOCK_BYTES, Block, Layout, Staged};
-use crate::fsio::FsFile;
+use crate::fsio::{FileReader, FsFile};
 
 /// Lines are staged until so many bytes are gathered.
 const GATHER_BYTES: usize = 1 << 20;
@@ -213,20 +213,6 @@ impl Scanner {
             has_events: self.has_events,
             ends_closed: self.ends_closed,
         }
-    }
-}
-
-/// Reads a file from an offset on.
-pub(crate) struct FileReader<'a> {
-    pub(crate) file: &'a dyn FsFile,
-    pub(crate) offset: u64,
-}
-
-impl Read for FileReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.offset)?;
-        self.offset += read as u64;
-        Ok(read)
     }
 }
 

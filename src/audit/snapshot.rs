@@ -18,11 +18,10 @@ use super::manifest::{Manifest, ManifestError, Segment};
 use super::merkle::Range;
 use super::options::{LogPaths, sealed_name};
 use super::record;
-use super::scan::FileReader;
 use super::segment::BLOCK_BYTES;
 use super::signer::KeyError;
 use crate::fsio::lock;
-use crate::fsio::{Fs, FsFile, OpenMode, SharedFs};
+use crate::fsio::{FileReader, Fs, FsFile, OpenMode, SharedFs};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
@@ -273,9 +272,11 @@ impl Snapshot {
             if let Part::Stored(segment) = part
                 && segment.end_seq() <= size
             {
-                segment.blocks.iter().try_for_each(|block| tree.extend(&block.tree)).map_err(
-                    |error| self.unreadable(&segment.file, io::Error::other(error)),
-                )?;
+                segment
+                    .blocks
+                    .iter()
+                    .try_for_each(|block| tree.extend(&block.tree))
+                    .map_err(|error| self.unreadable(&segment.file, io::Error::other(error)))?;
                 continue;
             }
             for block in self.blocks(part)? {
@@ -410,9 +411,7 @@ fn open(fs: &SharedFs, path: &Path) -> Result<Option<Box<dyn FsFile>>, SnapshotE
     match fs.open(path, OpenMode::Read) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => {
-            Err(SnapshotError::Io { action: "open", path: path.to_path_buf(), source })
-        }
+        Err(source) => Err(SnapshotError::Io { action: "open", path: path.to_path_buf(), source }),
     }
 }
 

@@ -11,10 +11,10 @@ use super::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
 use super::manifest::{Manifest, Segment};
 use super::merkle::{Hash, Range};
 use super::options::LogPaths;
-use super::scan::{self, FileReader, Scan};
+use super::scan::{self, Scan};
 use super::snapshot::SnapshotError;
 use crate::clock::Timestamp;
-use crate::fsio::{Fs, FsFile, OpenMode};
+use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
 
 const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
 
@@ -74,15 +74,8 @@ impl Survey {
                 ));
             }
         }
-        let mut survey = Self {
-            records: tree.end(),
-            manifest,
-            verifier,
-            checkpoint: None,
-            note,
-            tree,
-            damage,
-        };
+        let mut survey =
+            Self { records: tree.end(), manifest, verifier, checkpoint: None, note, tree, damage };
         survey.judge_checkpoint(fs, &paths)?;
         Ok(Some(survey))
     }
@@ -111,7 +104,8 @@ impl Survey {
             let root = self.tree_at(fs, &paths.dir, checkpoint.size)?.map(|tree| tree.root());
             if root != Some(Ok(checkpoint.root)) {
                 let size = checkpoint.size;
-                self.damage.push(format!("the first {size} records do not hash to the signed root"));
+                self.damage
+                    .push(format!("the first {size} records do not hash to the signed root"));
             }
         }
         self.checkpoint = Some(checkpoint);

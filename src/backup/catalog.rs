@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +16,9 @@ use super::metadata::Metadata;
 use super::name::BackupId;
 use crate::audit::manifest::Segment;
 use crate::audit::merkle::Hash;
+use crate::audit::{BackupsHold, Held};
 use crate::clock::Timestamp;
-use crate::fsio;
+use crate::fsio::{self, Fs};
 
 const MAX_CATALOG_BYTES: u64 = 64 << 20;
 
@@ -161,7 +163,7 @@ impl Catalog {
     /// When the directory cannot be listed. A catalog that cannot be read is no
     /// error: it is made anew.
     pub fn load(dir: &BackupDir) -> Result<Self, BackupError> {
-        let mut catalog = Self::peek(dir).unwrap_or_default();
+        let mut catalog = Self::peek(&*dir.fs, dir.path()).unwrap_or_default();
         let contents = dir.contents()?;
         catalog.backups.retain(|id, _| contents.backups.iter().any(|entry| entry.id == *id));
         for entry in &contents.backups {
@@ -174,8 +176,8 @@ impl Catalog {
 
     /// The catalog as it is stored; none when there is none that can be read.
     #[must_use]
-    pub fn peek(dir: &BackupDir) -> Option<Self> {
-        let bytes = dir.fs.read(&dir.join(CATALOG), MAX_CATALOG_BYTES).ok()?;
+    pub fn peek(fs: &dyn Fs, dir: &Path) -> Option<Self> {
+        let bytes = fs.read(&dir.join(CATALOG), MAX_CATALOG_BYTES).ok()?;
         serde_json::from_slice::<Self>(&bytes).ok().filter(|catalog| catalog.format == 1)
     }
 
@@ -219,5 +221,37 @@ impl Catalog {
                     && segment.end_seq() <= noted.tree_size
             })
             .map(|(id, _)| *id)
+    }
+}
+
+/// What the backups in a directory hold, as retention asks it.
+#[derive(Debug)]
+pub struct Holder(BackupDir);
+
+impl Holder {
+    /// Of a backup directory.
+    #[must_use]
+    pub fn new(dir: BackupDir) -> Self {
+        Self(dir)
+    }
+}
+
+impl BackupsHold for Holder {
+    fn held(&self, log: (&str, u32), segment: &Segment) -> Held {
+        // A directory that cannot be read holds nothing that could be counted on.
+        let Ok(catalog) = Catalog::load(&self.0) else { return Held::ByNone };
+        if catalog.backups.is_empty() {
+            return Held::NoBackups;
+        }
+        let there = |id: BackupId, stored: u64| {
+            [false, true].into_iter().any(|encrypted| {
+                let path = self.0.join(&id.archive(encrypted));
+                self.0.fs.meta(&path).is_ok_and(|meta| meta.len == stored)
+            })
+        };
+        match catalog.holder(log, segment) {
+            Some(id) if there(id, catalog.backups[&id].stored_bytes) => Held::By(id.to_string()),
+            _ => Held::ByNone,
+        }
     }
 }

@@ -379,7 +379,11 @@ impl<'a> Pass<'a> {
         } else if marker.pruned != *self.source.pruned {
             Some("the marker names another beginning".to_owned())
         } else if marker.tree_size != self.tree.end() {
-            Some(format!("the marker ends at {}, the records at {}", marker.tree_size, self.tree.end()))
+            Some(format!(
+                "the marker ends at {}, the records at {}",
+                marker.tree_size,
+                self.tree.end()
+            ))
         } else {
             None
         };

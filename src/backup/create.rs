@@ -4,16 +4,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::catalog::{Catalog, Failure, Noted};
 use super::chain;
 use super::content::{self, Content, Source, Wanted};
 use super::digest::Digester;
 use super::directory::BackupDir;
+use super::encrypt::{Recipients, encrypt};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::metadata::{
-    Archive, Held, LogIdentity, Metadata, MetadataError, Previous, Verified,
+    Archive, Encryption, Held, LogIdentity, Metadata, MetadataError, Previous, Verified,
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
@@ -23,11 +24,15 @@ use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
 use crate::audit::signer::SigningKey;
 use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
+use crate::audit::status::{StatusSnapshot, Word};
 use crate::clock::Clock;
+use crate::fsio::lock::is_locked;
 use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 
 /// Retention may remove a segment while it is copied; a new snapshot does without it.
 const ATTEMPTS: u32 = 3;
+/// `checkpoint_interval` is a second by default.
+const CHECKPOINT_WAIT: Duration = Duration::from_secs(5);
 /// What the tail is expected to shrink to at least, for the space that is asked for.
 const LEAST_RATIO: u64 = 3;
 
@@ -40,6 +45,8 @@ pub struct Request {
     pub key_path: Option<PathBuf>,
     /// The gzip level of what is not compressed yet.
     pub level: u32,
+    /// Public keys (`age1…`) to encrypt the archive to; none leaves it as it is.
+    pub encrypt_to: Vec<String>,
 }
 
 /// A backup that was made.
@@ -51,6 +58,9 @@ pub struct Made {
     pub archive: PathBuf,
     /// The metadata's file.
     pub metadata_file: PathBuf,
+    /// Bytes at the log's end that no checkpoint covers and no writer is at work
+    /// to sign: they are not in the backup.
+    pub unsigned_tail: u64,
     /// Why the metadata is not signed, if it is not.
     pub unsigned: Option<String>,
     /// Seconds that each stage took.
@@ -176,9 +186,7 @@ impl Creator {
             .filter(|metadata| metadata.log.id == log.log_id && metadata.log.epoch <= log.epoch)
             // One that somebody else signed proves nothing about this log.
             .filter(|metadata| metadata.verify(&snapshot.verifier).is_ok());
-        Ok(same.max_by_key(|metadata| {
-            (metadata.log.epoch, metadata.range.tree_size, metadata.id)
-        }))
+        Ok(same.max_by_key(|metadata| (metadata.log.epoch, metadata.range.tree_size, metadata.id)))
     }
 
     fn next_id(&self) -> Result<(BackupId, bool), BackupError> {
@@ -189,11 +197,33 @@ impl Creator {
         })
     }
 
+    /// Waits until the writer has signed what it had acknowledged when the backup
+    /// was asked for: it does so every `checkpoint_interval`. A writer that is
+    /// slower than a few seconds is not waited for.
+    fn wait_for_checkpoint(&self, request: &Request, watch: &dyn Watch) {
+        let paths = LogPaths::new(&request.log_dir);
+        let page = || {
+            let runs = is_locked(&paths.lock()).unwrap_or(false);
+            StatusSnapshot::read(&paths.status()).ok().filter(|_| runs)
+        };
+        let Some(wanted) = page().map(|page| page.get(Word::DurableSeq)) else { return };
+        let until = Instant::now() + CHECKPOINT_WAIT;
+        while page().is_some_and(|page| page.get(Word::CheckpointSize) < wanted)
+            && Instant::now() < until
+            && !watch.interrupted()
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn attempt(&self, request: &Request, watch: &dyn Watch) -> Result<Made, BackupError> {
         let mut times = Times::new();
+        let recipients = Recipients::parse(&request.encrypt_to)?;
+        self.wait_for_checkpoint(request, watch);
+        times.done(Stage::Wait);
         let snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
         let previous = self.previous(&snapshot)?;
-        let expected = self.check_space(&snapshot)?;
+        let expected = self.check_space(&snapshot, !request.encrypt_to.is_empty())?;
         let (id, clock_adjusted) = self.next_id()?;
         let archive = fsio::temporary_name(&self.dir.join(&id.archive(false)));
         let mut draft = Draft { dir: &self.dir, files: vec![archive.clone()] };
@@ -221,11 +251,28 @@ impl Creator {
         times.done(Stage::Verify);
         let previous = link(previous.as_ref(), &snapshot, &content)?;
 
+        let unsigned_tail = unsigned_tail(&snapshot, &content, &request.log_dir);
         let mut metadata = describe(&snapshot, packed, &content, request.level, id)?;
         metadata.created_at = self.clock.now();
         metadata.clock_adjusted = clock_adjusted;
         metadata.previous = previous;
         metadata.verified.milliseconds = times.of(Stage::Verify);
+        let mut stored = archive.clone();
+        if !request.encrypt_to.is_empty() {
+            watch.stage(Stage::Encrypt, metadata.archive.digests.bytes * 2);
+            stored = fsio::temporary_name(&self.dir.join(&id.archive(true)));
+            draft.files.push(stored.clone());
+            let plain = &metadata.archive.digests;
+            let digests = encrypt(&*self.fs, &archive, plain, &stored, &recipients, watch)?;
+            self.fs.remove(&archive).map_err(io_error("remove", &archive))?;
+            metadata.archive.file = id.archive(true);
+            metadata.encryption = Some(Encryption {
+                format: "age".to_owned(),
+                recipients: request.encrypt_to.clone(),
+                digests,
+            });
+            times.done(Stage::Encrypt);
+        }
         let unsigned = self.sign(request, &mut metadata);
 
         watch.stage(Stage::Commit, 0);
@@ -238,12 +285,20 @@ impl Creator {
         if watch.interrupted() {
             return Err(BackupError::Interrupted);
         }
-        self.dir.commit(&metadata, &archive, &sidecar)?;
+        self.dir.commit(&metadata, &stored, &sidecar)?;
         draft.files.clear();
         times.done(Stage::Commit);
         let archive = self.dir.join(&metadata.archive.file);
         let seconds = times.seconds;
-        Ok(Made { metadata, archive, metadata_file, unsigned, seconds, catalog_error: None })
+        Ok(Made {
+            metadata,
+            archive,
+            metadata_file,
+            unsigned_tail,
+            unsigned,
+            seconds,
+            catalog_error: None,
+        })
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
@@ -256,7 +311,7 @@ impl Creator {
     }
 
     /// The bytes that will be gone through, after asking for space for them.
-    fn check_space(&self, snapshot: &Snapshot) -> Result<u64, BackupError> {
+    fn check_space(&self, snapshot: &Snapshot, twice: bool) -> Result<u64, BackupError> {
         let (mut copied, mut compressed) = (0, 0);
         for part in &snapshot.parts {
             match part {
@@ -265,7 +320,9 @@ impl Creator {
                 Part::Lines(lines) => compressed += lines.bytes(),
             }
         }
-        let needed = copied + compressed / LEAST_RATIO + (1 << 20);
+        // The archive is encrypted once it has been proven.
+        let files = if twice { 2 } else { 1 };
+        let needed = files * (copied + compressed / LEAST_RATIO) + (1 << 20);
         let available = self.available()?;
         if available < needed {
             let path = self.dir.path().to_path_buf();
@@ -335,13 +392,10 @@ impl Creator {
     }
 
     fn sign(&self, request: &Request, metadata: &mut Metadata) -> Option<String> {
-        let path = request
-            .key_path
-            .clone()
-            .unwrap_or_else(|| LogPaths::new(&request.log_dir).key());
-        let signed = SigningKey::load(&*self.fs, &path)
-            .map_err(|error| error.to_string())
-            .and_then(|key| {
+        let path =
+            request.key_path.clone().unwrap_or_else(|| LogPaths::new(&request.log_dir).key());
+        let signed =
+            SigningKey::load(&*self.fs, &path).map_err(|error| error.to_string()).and_then(|key| {
                 if key.verifier().to_string() != metadata.log.public_key {
                     return Err(format!("{} is another log's key", path.display()));
                 }
@@ -376,6 +430,18 @@ fn altered_block(snapshot: &Snapshot) -> Option<String> {
         }
     }
     None
+}
+
+fn unsigned_tail(snapshot: &Snapshot, content: &Content, log_dir: &Path) -> u64 {
+    let (Some(Part::Lines(lines)), Some(blocks)) = (snapshot.parts.last(), content.blocks.last())
+    else {
+        return 0;
+    };
+    if is_locked(&LogPaths::new(log_dir).lock()).unwrap_or(true) {
+        return 0;
+    }
+    let held: u64 = blocks.iter().map(|block| block.raw_bytes).sum();
+    lines.bytes().saturating_sub(held)
 }
 
 fn link(

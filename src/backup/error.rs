@@ -187,10 +187,7 @@ impl BackupError {
 }
 
 /// Names the operation and the file that an I/O error is about.
-pub(crate) fn io_error(
-    action: &'static str,
-    path: &Path,
-) -> impl FnOnce(io::Error) -> BackupError {
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     let path = path.to_path_buf();
     move |source| BackupError::Io { action, path, source }
 }

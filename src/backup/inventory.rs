@@ -125,11 +125,13 @@ pub fn inventory(
         }
         backups.push(completed(listed, &catalog, level));
     }
-    if catalog != before && dir.fs.meta(dir.path()).is_ok() {
-        // Somebody who may only read may list as well.
-        if let Err(error) = catalog.store(dir) {
-            tracing::info!(%error, "what was found out is not kept");
-        }
+    if catalog != before
+        && dir.fs.meta(dir.path()).is_ok()
+        // Somebody who may only read may list as well; and whoever is at work
+        // there now knows better.
+        && let Err(error) = dir.lock_alone().and_then(|_lock| catalog.store(dir))
+    {
+        tracing::info!(%error, "what was found out is not kept");
     }
     backups.sort_by_key(|listed| Reverse((listed.metadata.is_some(), listed.rank())));
     let coverage = known.live.as_ref().map(|live| coverage(&backups, live));
@@ -203,12 +205,11 @@ fn completed(mut listed: Listed, catalog: &Catalog, level: Level) -> Listed {
 }
 
 fn coverage(backups: &[Listed], live: &Snapshot) -> Coverage {
-    let log = (&live.manifest.log_id, live.manifest.epoch);
     let mut held: Vec<(u64, u64)> = backups
         .iter()
         .filter(|listed| listed.is_good())
         .filter_map(|listed| listed.metadata.as_ref())
-        .filter(|metadata| (&metadata.log.id, metadata.log.epoch) == log)
+        .filter(|metadata| metadata.log.id == live.manifest.log_id && is_beginning(metadata, live))
         .map(|metadata| (metadata.range.first_seq, metadata.range.tree_size))
         .collect();
     held.sort_unstable();
@@ -227,4 +228,13 @@ fn coverage(backups: &[Listed], live: &Snapshot) -> Coverage {
         live_size: live.checkpoint.size,
         gaps,
     }
+}
+
+/// Whether the backup holds the log's own records. In another epoch that is so up
+/// to where they part.
+fn is_beginning(metadata: &Metadata, live: &Snapshot) -> bool {
+    metadata.log.epoch == live.manifest.epoch
+        || live
+            .tree_at(metadata.range.tree_size)
+            .is_ok_and(|tree| tree.is_some_and(|tree| tree.root() == Ok(metadata.root_hash)))
 }

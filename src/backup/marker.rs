@@ -63,8 +63,8 @@ impl Marker {
     /// # Errors
     /// [`MarkerError::TooLarge`].
     pub fn member(&self) -> Result<Vec<u8>, MarkerError> {
-        let text = serde_json::to_vec(self)
-            .map_err(|error| MarkerError::Unreadable(error.to_string()))?;
+        let text =
+            serde_json::to_vec(self).map_err(|error| MarkerError::Unreadable(error.to_string()))?;
         let too_large = |_| MarkerError::TooLarge(text.len());
         let field = u16::try_from(text.len()).map_err(too_large)?;
         let extra = u16::try_from(text.len() + 4).map_err(too_large)?;

@@ -12,6 +12,8 @@ mod content;
 mod create;
 mod digest;
 mod directory;
+mod drill;
+mod encrypt;
 mod error;
 mod inventory;
 mod marker;
@@ -25,11 +27,12 @@ mod source;
 
 use std::path::Path;
 
-pub use catalog::{Catalog, Drill, Failure, Level, Noted};
+pub use catalog::{Catalog, Drill, Failure, Holder, Level, Noted};
 pub use chain::verify_link;
 pub use create::{Creator, Made, Outlook, Request};
 pub use digest::Digests;
 pub use directory::{BackupDir, Contents, Entry};
+pub use drill::{DrillReport, DrillStep};
 pub use error::{ArchiveFault, BackupError};
 pub use inventory::{Coverage, Inventory, KnownLog, Listed, inventory};
 pub use marker::{Marker, MarkerError};

@@ -65,11 +65,10 @@ pub(crate) fn pack(
         checkpoint: snapshot.note.to_string(),
         public_key: snapshot.verifier.to_string(),
     };
-    let failed =
-        |error: super::marker::MarkerError| BackupError::Archive {
-            path: path.to_path_buf(),
-            what: ArchiveFault::from(error),
-        };
+    let failed = |error: super::marker::MarkerError| BackupError::Archive {
+        path: path.to_path_buf(),
+        what: ArchiveFault::from(error),
+    };
     archive.append(&marker.member().map_err(failed)?)?;
     Ok(Packed { stretches: archive.stretches, digests: archive.digester.finish() })
 }

@@ -3,6 +3,8 @@
 /// What an operation is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// The writer is about to sign what it has acknowledged.
+    Wait,
     /// Sealed segments are copied, the rest is compressed.
     Pack,
     /// The archive goes to the disk.
@@ -11,6 +13,8 @@ pub enum Stage {
     Verify,
     /// It is encrypted.
     Encrypt,
+    /// It is decrypted.
+    Decrypt,
     /// It is put in its place.
     Commit,
     /// It is sent.
@@ -28,10 +32,12 @@ impl Stage {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Wait => "wait",
             Self::Pack => "pack",
             Self::Sync => "sync",
             Self::Verify => "verify",
             Self::Encrypt => "encrypt",
+            Self::Decrypt => "decrypt",
             Self::Commit => "commit",
             Self::Upload => "upload",
             Self::Confirm => "confirm",

@@ -60,6 +60,8 @@ pub struct RestoreRequest {
     pub target: Target,
     /// The log's key, when it is known from elsewhere.
     pub public_key: Option<VerifierKey>,
+    /// Files with private keys, for an encrypted backup.
+    pub identities: Vec<PathBuf>,
     /// Only say what would be done.
     pub dry_run: bool,
 }
@@ -103,6 +105,8 @@ pub struct Outcome {
     pub plan: RestorePlan,
     /// Whether anything was changed.
     pub changed: bool,
+    /// Whether it was in the log's place.
+    pub in_place: bool,
     /// Where what was there is kept.
     pub kept_in: Option<PathBuf>,
     /// Why the `audit.restored` record is still to be written, if so.
@@ -158,8 +162,14 @@ impl Restorer {
         let staged = Staged::new(self, request, &place, &live, watch)?;
         let plan = staged.plan(self, request, &live, &place)?;
         let nothing_to_do = plan.relation == Relation::Identical && plan.live_damage.is_empty();
-        let mut outcome =
-            Outcome { plan, changed: false, kept_in: None, unrecorded: None, seconds: 0.0 };
+        let mut outcome = Outcome {
+            plan,
+            changed: false,
+            in_place: request.target == Target::Log,
+            kept_in: None,
+            unrecorded: None,
+            seconds: 0.0,
+        };
         if !request.dry_run && !nothing_to_do {
             confirm(&outcome.plan)?;
             if watch.interrupted() {

@@ -185,13 +185,13 @@ fn words(policy: &Policy) -> String {
         ("keep-monthly", policy.monthly),
         ("keep-yearly", policy.yearly),
     ];
-    let mut words: Vec<String> = counts
-        .into_iter()
-        .filter_map(|(name, count)| Some(format!("{name} {}", count?)))
-        .collect();
-    words.extend(policy.within.map(|within| {
-        format!("keep-within {}", crate::units::format_duration(within))
-    }));
+    let mut words: Vec<String> =
+        counts.into_iter().filter_map(|(name, count)| Some(format!("{name} {}", count?))).collect();
+    words.extend(
+        policy
+            .within
+            .map(|within| format!("keep-within {}", crate::units::format_duration(within))),
+    );
     words.join(", ")
 }
 
@@ -213,7 +213,8 @@ fn guard_coverage(decisions: &mut [Decision], inventory: &Inventory, live: Optio
             .filter(|other| !other.keep.is_empty() && log_of(other.id).as_ref() == Some(&log))
             .map(|other| (other.removed.first_seq, other.removed.tree_size))
             .collect();
-        let same = live.filter(|live| (&live.manifest.log_id, live.manifest.epoch) == (&log.0, log.1));
+        let same =
+            live.filter(|live| (&live.manifest.log_id, live.manifest.epoch) == (&log.0, log.1));
         held.extend(same.map(|live| (live.manifest.pruned.end(), live.checkpoint.size)));
         held.sort_unstable();
         let removed = &decisions[index].removed;

@@ -58,7 +58,10 @@ pub(crate) struct Found {
 pub(crate) enum About {
     Metadata(Box<Metadata>),
     /// The metadata is lost: the archive speaks for itself.
-    Marker { marker: Box<Marker>, stretches: Vec<Stretch> },
+    Marker {
+        marker: Box<Marker>,
+        stretches: Vec<Stretch>,
+    },
 }
 
 impl About {

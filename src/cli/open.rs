@@ -1,9 +1,12 @@
 //! From settings to the engine's options, in one place.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::backups::directory;
 use crate::audit::status::Mode;
 use crate::audit::{DiskThresholds, Durability, Options, RateLimit};
+use crate::backup::Holder;
 use crate::config::{self, Settings};
 
 /// The options that the settings say.
@@ -31,6 +34,7 @@ pub(super) fn options(settings: &Settings, mode: Mode) -> Options {
             days => Some(Duration::from_secs(u64::from(days) * 24 * 3600)),
         },
         retention_requires_backup: settings.retention_requires_backup,
+        backups: Some(Arc::new(Holder::new(directory(settings)))),
         rate_limit: rate_limit(settings),
         disk: DiskThresholds {
             warn_percent: settings.disk.warn_percent,

@@ -39,8 +39,7 @@ struct Wire {
 /// they have no such keys.
 pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
     let trimmed = line.trim_ascii_start();
-    let starts =
-        [&b"{\"status\""[..], b"{\"query\"", b"{\"session\"", b"{\"backup_removed\""];
+    let starts = [&b"{\"status\""[..], b"{\"query\"", b"{\"session\"", b"{\"backup_removed\""];
     if !starts.iter().any(|start| trimmed.starts_with(start)) {
         return None;
     }

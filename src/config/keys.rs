@@ -213,6 +213,10 @@ keys! {
     health.security_critical: "Critical above this many other security events in the last hour";
     health.deadline [100, 5 * MINUTE]: "How long health itself may take";
     health.checkpoint_age_critical [SECOND, 366 * DAY]: "Critical when the newest checkpoint is this old";
+    health.backup_age_warn [MINUTE, 366 * DAY]: "Warn when the newest backup is this old; where none was ever made, it is not asked for";
+    health.backup_age_critical [MINUTE, 366 * DAY]: "Critical when the newest backup is this old";
+    health.drill_age_warn [0, 3_660 * DAY]: "Warn when no restore was tried for this long; 0s never asks";
     backup.destination: "Where backups are sent: bucket, or bucket/prefix";
     backup.output_dir: "Where backups are written";
+    backup.encrypt_to: "Public keys (age1…) that archives are encrypted to; none leaves them as they are";
 }

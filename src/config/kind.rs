@@ -21,6 +21,8 @@ pub enum Kind {
     Text,
     /// A list of numeric ids.
     Ids,
+    /// A list of texts.
+    Texts,
     /// IP address and port, or `off`.
     Address,
     /// One of a few names.
@@ -38,6 +40,7 @@ impl Kind {
             Self::Duration => "a duration such as \"5s\" or \"1h30m\"".to_owned(),
             Self::Path => "a path such as \"/var/lib/auditctl\"".to_owned(),
             Self::Text => "a text such as \"my-bucket/audit\"".to_owned(),
+            Self::Texts => "a list of texts such as [\"one\", \"two\"]".to_owned(),
             Self::Ids => "a list of numeric ids such as [0, 1000]".to_owned(),
             Self::Address => "\"off\" or an address such as \"127.0.0.1:9750\"".to_owned(),
             Self::Choice(names) => {
@@ -60,6 +63,6 @@ impl Kind {
     /// Whether the file writes it in quotes.
     #[must_use]
     pub fn quoted(self) -> bool {
-        !matches!(self, Self::Bool | Self::Count | Self::Ids)
+        !matches!(self, Self::Bool | Self::Count | Self::Ids | Self::Texts)
     }
 }

@@ -165,6 +165,12 @@ pub struct HealthSettings {
     pub deadline: Duration,
     /// Critical when the newest checkpoint is this old.
     pub checkpoint_age_critical: Duration,
+    /// Warn when the newest backup is this old; where none was ever made, it is not asked for.
+    pub backup_age_warn: Duration,
+    /// Critical when the newest backup is this old.
+    pub backup_age_critical: Duration,
+    /// Warn when no restore was tried for this long; 0s never asks.
+    pub drill_age_warn: Duration,
 }
 
 /// `[backup]`: where backups go.
@@ -174,6 +180,8 @@ pub struct BackupSettings {
     pub destination: Option<String>,
     /// Where backups are written.
     pub output_dir: PathBuf,
+    /// Public keys (age1…) that archives are encrypted to; none leaves them as they are.
+    pub encrypt_to: Vec<String>,
 }
 
 const fn kib(count: u64) -> ByteSize {
@@ -275,13 +283,20 @@ impl Default for HealthSettings {
             security_critical: 10,
             deadline: seconds(8),
             checkpoint_age_critical: seconds(3_600),
+            backup_age_warn: seconds(26 * 3_600),
+            backup_age_critical: seconds(72 * 3_600),
+            drill_age_warn: Duration::ZERO,
         }
     }
 }
 
 impl Default for BackupSettings {
     fn default() -> Self {
-        Self { destination: None, output_dir: PathBuf::from("backups/audit") }
+        Self {
+            destination: None,
+            output_dir: PathBuf::from("backups/audit"),
+            encrypt_to: Vec::new(),
+        }
     }
 }
 

@@ -240,6 +240,22 @@ impl Field for Option<SocketAddr> {
     }
 }
 
+impl Field for Vec<String> {
+    const KIND: Kind = Kind::Texts;
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match raw {
+            Raw::List(items) => items.iter().map(String::read).collect(),
+            Raw::Word(text) if text.trim().is_empty() => Ok(Self::new()),
+            Raw::Word(text) => Ok(text.split(',').map(|item| item.trim().to_owned()).collect()),
+            _ => Err(no_reason()),
+        }
+    }
+    fn text(&self) -> String {
+        let quoted: Vec<String> = self.iter().map(|item| format!("{item:?}")).collect();
+        format!("[{}]", quoted.join(", "))
+    }
+}
+
 impl Field for Vec<u32> {
     const KIND: Kind = Kind::Ids;
     fn read(raw: &Raw) -> Result<Self, String> {

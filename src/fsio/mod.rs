@@ -122,6 +122,23 @@ pub trait FsFile: Send + Sync + fmt::Debug {
     }
 }
 
+/// Reads a file from an offset on.
+#[derive(Debug)]
+pub struct FileReader<'a> {
+    /// The file.
+    pub file: &'a dyn FsFile,
+    /// Where the next read begins.
+    pub offset: u64,
+}
+
+impl io::Read for FileReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
 /// A file system.
 pub trait Fs: Send + Sync + fmt::Debug {
     /// Opens a file; new ones get mode 0600.

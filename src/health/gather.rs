@@ -6,7 +6,9 @@ use std::path::Path;
 
 use crate::audit::LogPaths;
 use crate::audit::status::{StatusError, StatusSnapshot, Word};
+use crate::backup::{self, Catalog};
 use crate::clock::{Clock, Timestamp};
+use crate::config::Settings;
 use crate::fsio::{FileMeta, Fs, Space, boot, lock};
 
 /// A look is taken again when something changed meanwhile, but not for ever.
@@ -43,6 +45,17 @@ pub(super) enum Process {
     Unknown,
 }
 
+/// The backups, as their catalog has them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Backups {
+    /// None when there is no catalog that can be read.
+    pub(super) catalog: Option<Catalog>,
+    /// When the newest was made, by the names that are there.
+    pub(super) newest: Option<Timestamp>,
+    /// Why nothing is known.
+    pub(super) unknown: Option<String>,
+}
+
 /// Everything that was seen, at one moment.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -58,6 +71,7 @@ pub(super) struct Facts {
     pub(super) checkpoint: Seen,
     pub(super) manifest: Seen,
     pub(super) space: Result<Space, String>,
+    pub(super) backups: Backups,
     pub(super) process: Process,
 }
 
@@ -77,7 +91,8 @@ impl Facts {
     }
 }
 
-pub(super) fn gather(dir: &Path, fs: &dyn Fs, clock: &dyn Clock) -> Facts {
+pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Facts {
+    let dir = &*settings.log_dir;
     let paths = LogPaths::new(dir);
     let moment = look_until_steady(&paths, fs);
     let pid = match &moment.page {
@@ -89,6 +104,7 @@ pub(super) fn gather(dir: &Path, fs: &dyn Fs, clock: &dyn Clock) -> Facts {
         checkpoint: seen(fs, &paths.checkpoint()),
         manifest: seen(fs, &paths.manifest()),
         space: fs.space(dir).map_err(text),
+        backups: backups(fs, &settings.backup.output_dir),
         process: process(fs, pid),
         boot_id: boot::boot_id(fs),
         page: moment.page,
@@ -98,6 +114,15 @@ pub(super) fn gather(dir: &Path, fs: &dyn Fs, clock: &dyn Clock) -> Facts {
         now: clock.now(),
         boot_ms: clock.boot_ms(),
     }
+}
+
+fn backups(fs: &dyn Fs, dir: &Path) -> Backups {
+    let unknown = match fs.list(dir) {
+        Ok(_) => None,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => Some(format!("{}: {error}", dir.display())),
+    };
+    Backups { catalog: Catalog::peek(fs, dir), newest: backup::newest(fs, dir), unknown }
 }
 
 struct Moment {

@@ -27,7 +27,7 @@ use crate::config::Settings;
 use crate::fsio::Fs;
 use crate::units::format_duration;
 
-use gather::{Facts, Page, Process, Seen};
+use gather::{Backups, Facts, Page, Process, Seen};
 
 /// What [`check`] found.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub struct Health {
 /// the reason.
 #[must_use]
 pub fn check(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Health {
-    let facts = gather::gather(&settings.log_dir, fs, clock);
+    let facts = gather::gather(settings, fs, clock);
     let report = judge(&facts, settings);
     let snapshot = match facts.page {
         Page::Read(page) => Some(page),
@@ -68,6 +68,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         written_bytes: 0,
         checkpoint: Seen::Unknown(why.clone()),
         manifest: Seen::Unknown(why.clone()),
+        backups: Backups { unknown: Some(why.clone()), ..Backups::default() },
         space: Err(why),
         process: Process::Unknown,
     };

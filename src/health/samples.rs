@@ -61,6 +61,9 @@ impl Fs for SampleFs {
         if path.ends_with("boot_id") {
             return Ok(self.boot_id.as_bytes().to_vec());
         }
+        if path.ends_with(".catalog.json") {
+            return OsFs.read(path, 1 << 20);
+        }
         assert_eq!(path, Path::new("/proc/4242/stat"), "nothing else is read");
         let state = self.process.ok_or(io::ErrorKind::NotFound)?;
         Ok(format!("4242 (auditctl) {state} 1 4242").into_bytes())
@@ -83,6 +86,7 @@ impl Sample {
         let home = tempfile::tempdir().expect("temporary directory");
         let mut settings = Settings::default();
         settings.log_dir = home.path().join("logs");
+        settings.backup.output_dir = home.path().join("backups");
         let clock = ManualClock::new(Timestamp::from_micros(1_770_000_000_000_000));
         clock.advance(Duration::from_secs(100_000));
         let space = Some(Space { total: 100 * GIB, available: 50 * GIB });

@@ -90,6 +90,7 @@ pub fn backup_made_value(made: &Made) -> Value {
             "proven": previous.consistency_proof.is_some(),
         })),
         "signed": metadata.signature.is_some(),
+        "unsigned_tail_bytes": made.unsigned_tail,
         "seconds": seconds,
     })
 }

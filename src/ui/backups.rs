@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::style::escape;
 use crate::backup::{
-    Coverage, Decision, Inventory, Listed, Outcome, Plan, Relation, RestorePlan,
+    Coverage, Decision, DrillReport, Inventory, Listed, Outcome, Plan, Relation, RestorePlan,
 };
 use crate::clock::{Timestamp, display_seconds};
 use crate::health::wording::age;
@@ -89,7 +89,8 @@ fn coverage_text(coverage: &Coverage) -> String {
         return format!("no record of log {} is in a good backup\n", coverage.log_id);
     }
     let gaps: Vec<String> = coverage.gaps.iter().map(|(a, b)| seqs(*a, *b)).collect();
-    let but = if gaps.is_empty() { String::new() } else { format!(", but for {}", gaps.join(", ")) };
+    let but =
+        if gaps.is_empty() { String::new() } else { format!(", but for {}", gaps.join(", ")) };
     format!(
         "every record up to seq {} is in a good backup{but}; {} newer\n",
         coverage.covered_to - 1,
@@ -308,9 +309,33 @@ pub fn restore_json(outcome: &Outcome, dry_run: bool) -> String {
             "kept_in": outcome.kept_in,
             "undo": outcome.kept_in.as_ref().filter(|_| plan.relation != Relation::Nothing)
                 .map(|kept| format!("auditctl restore --force {}", kept.display())),
-            "recorded": outcome.changed && outcome.unrecorded.is_none(),
+            "recorded": (outcome.in_place && outcome.changed).then(|| outcome.unrecorded.is_none()),
             "seconds": outcome.seconds,
         }
     })
     .to_string()
+}
+
+/// What a drill found, for people.
+#[must_use]
+pub fn drill_text(report: &DrillReport, path: &Path) -> String {
+    let verdict = if report.passed { "passed" } else { "FAILED" };
+    let mut lines = vec![format!(
+        "Restore drill of {} {verdict} in {:.2} s",
+        escape(if report.backup.is_empty() { "the backup" } else { &report.backup }),
+        report.milliseconds as f64 / 1e3
+    )];
+    for step in &report.steps {
+        let mark = if step.passed { "ok" } else { "FAILED" };
+        lines.push(format!("  {:<8} {mark:<6} {}", step.step, escape(&step.found)));
+    }
+    let signed = if report.signature.is_some() { "signed" } else { "not signed: no key here" };
+    lines.push(format!("  report   {} ({signed})", path.display()));
+    lines.join("\n")
+}
+
+/// The same, for programs: the report, and where it is.
+#[must_use]
+pub fn drill_json(report: &DrillReport, path: &Path) -> String {
+    json!({ "drill": report, "report": path }).to_string()
 }

@@ -13,12 +13,10 @@ mod style;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{
-    backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
-};
+pub use backup::{backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text};
 pub use backups::{
-    backup_list_json, backup_list_text, cleanup_json, cleanup_text, restore_json,
-    restore_plan_text, restore_text,
+    backup_list_json, backup_list_text, cleanup_json, cleanup_text, drill_json, drill_text,
+    restore_json, restore_plan_text, restore_text,
 };
 pub use health::{health_human, health_json, health_json_line};
 pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};

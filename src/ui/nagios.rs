@@ -127,6 +127,11 @@ fn perfdata(report: &HealthReport, settings: &Settings) -> Vec<String> {
     add("disk_available", "B", disk("available_bytes"), free.max(disk("total_bytes")));
     let checkpoint = Bounds::critical(limits.checkpoint_age_critical.as_secs_f64());
     add("checkpoint_age", "s", number("integrity", "checkpoint_age_seconds"), checkpoint);
+    let backup = Bounds::above(
+        limits.backup_age_warn.as_secs_f64(),
+        limits.backup_age_critical.as_secs_f64(),
+    );
+    add("backup_age", "s", number("backup", "age_seconds"), backup);
     add("uptime", "s", report.uptime_seconds.map(|seconds| seconds as f64), Bounds::default());
     data
 }

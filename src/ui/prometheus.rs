@@ -165,6 +165,37 @@ fn of_report(report: &HealthReport) -> Vec<Family> {
                 "Size of the file system below the log.",
                 number("disk_space", "total_bytes"),
             ),
+            gauge(
+                "backup_last_success_timestamp_seconds",
+                "When the newest good backup was made.",
+                number("backup", "last_success_timestamp_seconds"),
+            ),
+            gauge(
+                "backup_last_success_bytes",
+                "Size of the newest good backup as stored.",
+                number("backup", "last_success_bytes"),
+            ),
+            gauge(
+                "backup_lag_records",
+                "Durable records that the newest good backup does not hold.",
+                number("backup", "lag_records"),
+            ),
+            gauge(
+                "backup_last_failure_timestamp_seconds",
+                "When a backup failed, if none was made since.",
+                number("backup", "last_failure_timestamp_seconds"),
+            ),
+            gauge("backups", "Backups in the backup directory.", number("backup", "backups")),
+            gauge(
+                "backup_last_drill_timestamp_seconds",
+                "When a restore was last tried.",
+                number("backup", "last_drill_timestamp_seconds"),
+            ),
+            gauge(
+                "backup_last_drill_success",
+                "Whether that restore worked.",
+                number("backup", "last_drill_passed"),
+            ),
         ]
         .into_iter()
         .flatten(),

@@ -16,6 +16,7 @@ use crate::audit::restore::{self as swap, STAGING, sha256_hex};
 use crate::audit::segment::Block;
 use crate::audit::snapshot::Snapshot;
 use crate::backup::content::{self, Content, Source, Wanted};
+use crate::backup::encrypt::{decrypt, identities};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
 use crate::backup::marker::Marker;
 use crate::backup::metadata::MetadataError;
@@ -70,7 +71,7 @@ impl<'a> Staged<'a> {
         let dir = place.join(&name);
         fs.create_dir_all(&dir).map_err(io_error("make the directory", &dir))?;
         let mut guard = Guard { fs, dir: Some((dir.clone(), made_place.clone())) };
-        let found = locate(restorer, request, live, &dir, watch)?;
+        let mut found = locate(restorer, request, live, &dir, watch)?;
         let (key, key_from) = choose_key(restorer, request, live, &found)?;
         if found.about.log().0 != key.name().trim_start_matches("auditctl/") {
             return Err(other_log(&found, &key));
@@ -90,6 +91,7 @@ impl<'a> Staged<'a> {
                 _ => None,
             },
         };
+        unlock(restorer, request, &mut found, &dir, watch)?;
         let content = read(restorer, &found, &dir, &wanted, watch)?;
         let (tree, cut) = tree_of(request.extent, &content)?;
         let mut segments = segments(&content, &found, restorer.clock.now());
@@ -291,6 +293,39 @@ fn from_log(
     Ok(Found { label: path.display().to_string(), archive, about })
 }
 
+/// Decrypts an encrypted backup into the staging directory.
+fn unlock(
+    restorer: &Restorer,
+    request: &RestoreRequest,
+    found: &mut Found,
+    staging: &Path,
+    watch: &dyn Watch,
+) -> Result<(), BackupError> {
+    let About::Metadata(metadata) = &found.about else { return Ok(()) };
+    let Some(encryption) = &metadata.encryption else { return Ok(()) };
+    if request.identities.is_empty() {
+        return Err(BackupError::Usage(format!(
+            "backup {} is encrypted to {}: name the file with a private key, --identity FILE",
+            found.label,
+            encryption.recipients.join(", ")
+        )));
+    }
+    let fs = &*restorer.fs;
+    let keys = identities(fs, &request.identities)?;
+    let plain = staging.join("source.gz");
+    watch.stage(Stage::Decrypt, metadata.archive.digests.bytes);
+    let digests = decrypt(fs, &found.archive, &plain, &keys, watch)?;
+    if digests != encryption.digests {
+        let what = ArchiveFault::Checksum {
+            expected: encryption.digests.sha256.to_string(),
+            found: digests.sha256.to_string(),
+        };
+        return Err(BackupError::Archive { path: found.archive.clone(), what });
+    }
+    found.archive = plain;
+    Ok(())
+}
+
 /// The key that the signatures are checked with: one that is known from elsewhere
 /// before one that the backup brings.
 fn choose_key(
@@ -402,7 +437,8 @@ fn tree_of(extent: Extent, content: &Content) -> Result<(Range, bool), BackupErr
         Extent::Whole => end,
         Extent::ToSeq(seq) if (first..end).contains(&seq) => seq + 1,
         Extent::ToSeq(seq) => {
-            let what = format!("record {seq} is not in the backup, which holds {first} to {}", end - 1);
+            let what =
+                format!("record {seq} is not in the backup, which holds {first} to {}", end - 1);
             return Err(BackupError::Usage(what));
         }
         Extent::ToTime(_) => content.first_after.unwrap_or(end),
@@ -476,11 +512,7 @@ fn cut_segments(
     Ok(())
 }
 
-fn cut_block(
-    file: &dyn FsFile,
-    block: &Block,
-    size: u64,
-) -> std::io::Result<(Block, Vec<u8>)> {
+fn cut_block(file: &dyn FsFile, block: &Block, size: u64) -> std::io::Result<(Block, Vec<u8>)> {
     let mut member = vec![0; block.stored_bytes as usize];
     file.read_exact_at(&mut member, block.offset)?;
     let mut raw = Vec::new();

@@ -30,6 +30,10 @@ pub(crate) struct BackupArgs {
     /// How hard to compress what is not compressed yet: 1 fast, 9 small
     #[arg(long, value_name = "1-9", value_parser = clap::value_parser!(u32).range(1..=9))]
     level: Option<u32>,
+    /// Encrypt the archive to this age public key; may be repeated. Only who has the
+    /// private key can restore it
+    #[arg(long, value_name = "age1…")]
+    encrypt_to: Vec<String>,
     /// Say what would be done, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -50,7 +54,7 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         (None, None) => {}
     }
     let creator = Creator { fs: shared_fs(), clock: Arc::new(SystemClock), dir };
-    let request = request(&settings, args.level);
+    let request = request(&settings, args);
     if args.dry_run {
         let outlook = creator.outlook(&request)?;
         let place = creator.dir.path();
@@ -72,11 +76,14 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
     Ok(0)
 }
 
-fn request(settings: &Settings, level: Option<u32>) -> Request {
+fn request(settings: &Settings, args: &BackupArgs) -> Request {
+    let encrypt_to =
+        if args.encrypt_to.is_empty() { &settings.backup.encrypt_to } else { &args.encrypt_to };
     Request {
         log_dir: settings.log_dir.clone(),
         key_path: settings.key_path.clone(),
-        level: level.unwrap_or(settings.compression_level),
+        level: args.level.unwrap_or(settings.compression_level),
+        encrypt_to: encrypt_to.clone(),
     }
 }
 
@@ -87,6 +94,13 @@ fn make(context: &Context, creator: &Creator, request: &Request) -> Result<Made,
     let made = made?;
     if let Some(why) = &made.unsigned {
         context.printer.note(&format!("warning: the metadata is not signed: {why}"));
+    }
+    if made.unsigned_tail > 0 {
+        context.printer.note(&format!(
+            "warning: the last {} bytes of the log are not in it: a crash left them unsigned, and \
+             no writer runs; start it, and back up again",
+            made.unsigned_tail
+        ));
     }
     if let Some(error) = &made.catalog_error {
         context.printer.note(&format!("warning: the catalog is out of date: {error}"));

@@ -104,11 +104,9 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
     };
     if let Err(error) = applied {
         let mut told = error;
-        if let Ok(serde_json::Value::Object(document)) = serde_json::from_str(&ui::cleanup_json(
-            &plan,
-            &removed,
-            args.dry_run,
-        )) {
+        if let Ok(serde_json::Value::Object(document)) =
+            serde_json::from_str(&ui::cleanup_json(&plan, &removed, args.dry_run))
+        {
             *told.extra = document;
         }
         told.message = format!("{}; {} removed before that", told.message, removed.len());

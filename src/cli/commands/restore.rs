@@ -12,7 +12,7 @@ use crate::backup::{
 };
 use crate::cli::backups::{ask, directory, overrides, shared_fs};
 use crate::cli::context::Context;
-use crate::cli::exit::CliError;
+use crate::cli::exit::{CliError, Exit};
 use crate::cli::open;
 use crate::cli::progress::Progress;
 use crate::clock::{SystemClock, Timestamp};
@@ -28,8 +28,16 @@ use crate::ui;
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
     /// `latest`, a backup's id, an archive or metadata file, or a log directory
-    #[arg(value_name = "BACKUP")]
-    backup: String,
+    #[arg(value_name = "BACKUP", required_unless_present = "drill")]
+    backup: Option<String>,
+    /// Only try it: restore to a temporary place, open, record, read and compare,
+    /// and leave a signed report beside the backups; exit 1 when it failed
+    /// [default BACKUP: latest]
+    #[arg(long, conflicts_with_all = ["target", "to_seq", "to_time", "dry_run", "force"])]
+    drill: bool,
+    /// A file with an age private key, for an encrypted backup; may be repeated
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
     /// Restore into this new or empty directory, and leave the log alone
     #[arg(long, value_name = "DIR")]
     target: Option<PathBuf>,
@@ -56,13 +64,14 @@ pub(crate) struct RestoreArgs {
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError> {
     let settings = context.settings(&overrides(args.output_dir.as_ref()))?;
     let public_key = match &args.public_key {
-        Some(path) => Some(VerifierKey::load(&OsFs, path).map_err(|error| {
-            CliError::usage(format!("--public-key: {error}"))
-        })?),
+        Some(path) => Some(
+            VerifierKey::load(&OsFs, path)
+                .map_err(|error| CliError::usage(format!("--public-key: {error}")))?,
+        ),
         None => None,
     };
     let request = RestoreRequest {
-        wish: Wish::parse(&args.backup),
+        wish: args.backup.as_deref().map_or(Wish::Latest, Wish::parse),
         extent: match (args.to_seq, args.to_time) {
             (Some(seq), _) => Extent::ToSeq(seq),
             (_, Some(time)) => Extent::ToTime(time),
@@ -70,6 +79,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
         },
         target: args.target.clone().map_or(Target::Log, Target::Beside),
         public_key,
+        identities: args.identity.clone(),
         dry_run: args.dry_run,
     };
     let restorer = Restorer {
@@ -79,6 +89,17 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
         options: open::options(&settings, Mode::Record),
     };
     let progress = Progress::new(context)?;
+    if args.drill {
+        let drilled = restorer.drill(&request, settings.key_path.as_deref(), &progress);
+        progress.finish();
+        let (report, path) = drilled?;
+        context.print(&if context.json {
+            ui::drill_json(&report, &path)
+        } else {
+            ui::drill_text(&report, &path)
+        })?;
+        return Ok(if report.passed { 0 } else { Exit::Found as u8 });
+    }
     let mut confirm = |plan: &RestorePlan| {
         progress.finish();
         confirm(context, args, plan)

@@ -1,5 +1,6 @@
 //! The checks: each from what was seen to a judgement, in a file of its own.
 
+mod backup;
 mod common;
 mod disk_space;
 mod integrity;
@@ -29,6 +30,7 @@ pub(super) fn all(facts: &Facts, settings: &Settings, liveness: Liveness) -> Vec
         query_cache::check(facts, liveness),
         disk_space::check(facts, settings, liveness),
         integrity::check(facts, settings, liveness),
+        backup::check(facts, settings),
     ]
 }
 

@@ -1,0 +1,339 @@
+//! The restore drill: restores a backup to a temporary place, opens it as a log,
+//! records something, reads everything back, compares it with the live log, and
+//! leaves a signed, dated report with the time that it took. A backup that nobody
+//! ever restored is a hope.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{Catalog, Drill, Level};
+use super::directory::DRILL;
+use super::error::{BackupError, io_error};
+use super::name::BackupId;
+use super::progress::Watch;
+use super::restore::{RestorePlan, RestoreRequest, Restorer, Target};
+use crate::audit::checkpoint::Origin;
+use crate::audit::manifest::Manifest;
+use crate::audit::restore::{clear, sha256_hex};
+use crate::audit::signer::SigningKey;
+use crate::audit::snapshot::{Snapshot, SnapshotError};
+use crate::audit::{AuditLog, Event, LogPaths, Options};
+use crate::clock::Timestamp;
+use crate::fsio;
+use crate::fsio::lock::FileLock;
+
+/// The first line of what is signed.
+const SIGNED: &str = "auditctl/drill v1";
+const NOTE_WAIT: Duration = Duration::from_secs(60);
+
+/// What a drill did and found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillReport {
+    /// 1.
+    pub format: u32,
+    /// When it began.
+    pub at: Timestamp,
+    /// Where.
+    pub host: String,
+    /// What did it.
+    pub tool: String,
+    /// Which backup.
+    pub backup: String,
+    /// The log's id.
+    pub log_id: String,
+    /// The size of the tree that was restored.
+    pub tree_size: u64,
+    /// Its root.
+    pub root_hash: String,
+    /// Whether everything worked.
+    pub passed: bool,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// What was done, in order.
+    pub steps: Vec<DrillStep>,
+    /// The log's key's signature over all of the above, as a signed note; none
+    /// when the key was not at hand.
+    pub signature: Option<String>,
+}
+
+/// A step of a drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillStep {
+    /// `restore`, `open`, `record`, `read`, `compare`.
+    pub step: String,
+    /// Whether it worked.
+    pub passed: bool,
+    /// What was found.
+    pub found: String,
+    /// How long it took.
+    pub milliseconds: u64,
+}
+
+/// A directory that goes with all that is in it.
+struct Temporary<'a> {
+    restorer: &'a Restorer,
+    dir: PathBuf,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        let fs = &*self.restorer.fs;
+        clear(fs, &self.dir.join("logs"));
+        clear(fs, &self.dir);
+    }
+}
+
+impl Restorer {
+    /// Tries a restore. The report is written beside the backups, and the catalog
+    /// notes it, whether it passed or not. Returns the report and its file.
+    ///
+    /// # Errors
+    /// When the report cannot be written, there is no such backup, or it is not
+    /// the time: busy, interrupted. A backup that cannot be restored is no error:
+    /// that is what the report says.
+    pub fn drill(
+        &self,
+        request: &RestoreRequest,
+        key_path: Option<&Path>,
+        watch: &dyn Watch,
+    ) -> Result<(DrillReport, PathBuf), BackupError> {
+        let begun = Instant::now();
+        let at = self.clock.now();
+        let name = format!(".drill-{}-{}", at.file_stamp(), std::process::id());
+        let temporary = Temporary { restorer: self, dir: self.dir.join(&name) };
+        let mut report = DrillReport {
+            format: 1,
+            at,
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            tool: format!("auditctl {}", env!("CARGO_PKG_VERSION")),
+            backup: String::new(),
+            log_id: String::new(),
+            tree_size: 0,
+            root_hash: String::new(),
+            passed: false,
+            milliseconds: 0,
+            steps: Vec::new(),
+            signature: None,
+        };
+        match self.steps(request, &temporary.dir, &mut report, watch) {
+            Err(
+                error @ (BackupError::Interrupted
+                | BackupError::NotFound { .. }
+                | BackupError::Usage(_)
+                | BackupError::Locked { .. }),
+            ) => return Err(error),
+            // The step that failed says why.
+            Err(_) => {}
+            Ok(()) => report.passed = true,
+        }
+        drop(temporary);
+        report.milliseconds = millis(begun.elapsed());
+        self.sign(&mut report, key_path);
+        let file = format!("{DRILL}{}.json", at.file_stamp());
+        let path = self.dir.join(&file);
+        let failed = io_error("write", &path);
+        let mut text = match serde_json::to_vec_pretty(&report) {
+            Ok(text) => text,
+            Err(error) => return Err(failed(std::io::Error::other(error))),
+        };
+        text.push(b'\n');
+        fsio::replace_file(&*self.fs, &path, &text).map_err(failed)?;
+        self.note(&report, file)?;
+        Ok((report, path))
+    }
+
+    fn steps(
+        &self,
+        request: &RestoreRequest,
+        dir: &Path,
+        report: &mut DrillReport,
+        watch: &dyn Watch,
+    ) -> Result<(), BackupError> {
+        let logs = dir.join("logs");
+        self.fs.create_dir_all(dir).map_err(io_error("make the directory", dir))?;
+        let target = Target::Beside(logs.clone());
+        let wish = RestoreRequest { target, dry_run: false, ..request.clone() };
+        let plan = step(report, "restore", || {
+            let plan = self.restore(&wish, &mut |_| Ok(()), watch)?.plan;
+            let records = plan.tree_size - plan.first_seq;
+            let found = format!("{records} records, checked with the key from {}", plan.key_from);
+            Ok((plan, found))
+        })?;
+        report.backup.clone_from(&plan.backup);
+        report.log_id.clone_from(&plan.log_id);
+        report.tree_size = plan.tree_size;
+        report.root_hash = plan.root_hash.to_string();
+        let log = step(report, "open", || {
+            let log = self.open_restored(&logs, &plan)?;
+            Ok((log, "opened under a key made for the drill".to_owned()))
+        })?;
+        step(report, "record", || {
+            let failed = |error: crate::audit::RecordError| {
+                BackupError::LogDamaged(format!("the restored log cannot be written: {error}"))
+            };
+            let receipt = log.record(Event::new("drill").actor("auditctl")).map_err(failed)?;
+            let seq = receipt.wait_durable().map_err(failed)?;
+            log.close().map_err(failed)?;
+            Ok(((), format!("record {seq} is durable")))
+        })?;
+        step(report, "read", || {
+            let read = Snapshot::take(&self.fs, &logs)?;
+            let records = read_all(&read, plan.first_seq, plan.tree_size)?;
+            let same = read.tree_at(plan.tree_size)?.and_then(|tree| tree.root().ok());
+            if same == Some(plan.root_hash) {
+                return Ok(((), format!("{records} records, the same root")));
+            }
+            Err(BackupError::LogDamaged("the restored records have another root".to_owned()))
+        })?;
+        step(report, "compare", || Ok(((), self.compare(&plan)?)))
+    }
+
+    /// As a log of its own: another key and another epoch, so that nothing is
+    /// signed that the real log could be held to.
+    fn open_restored(&self, logs: &Path, plan: &RestorePlan) -> Result<AuditLog, BackupError> {
+        let fs = &*self.fs;
+        let paths = LogPaths::new(logs);
+        let manifest =
+            || SnapshotError::NoLog { dir: logs.to_path_buf(), missing: "audit.manifest.json" };
+        let mut restored = Manifest::load(fs, &paths.manifest())
+            .map_err(SnapshotError::from)?
+            .ok_or_else(manifest)?;
+        restored.epoch += 1;
+        restored.store(fs, &paths.manifest()).map_err(SnapshotError::from)?;
+        for path in [paths.checkpoint(), paths.public_key()] {
+            if fs.meta(&path).is_ok() {
+                fs.remove(&path).map_err(io_error("remove", &path))?;
+            }
+        }
+        let name = Origin::new(&plan.log_id, 0)
+            .map_err(|error| BackupError::Refused(error.to_string()))?
+            .key_name();
+        let saved = SigningKey::generate(&name)
+            .and_then(|key| key.save(fs, &paths.key()).map(|()| key))
+            .and_then(|key| key.verifier().save(fs, &paths.public_key()));
+        saved.map_err(SnapshotError::from)?;
+        let options = Options {
+            dir: logs.to_path_buf(),
+            key_path: None,
+            retention: None,
+            backups: None,
+            disk_reserve: 0,
+            ..self.options.clone()
+        };
+        Ok(AuditLog::open(options)?)
+    }
+
+    /// The live log extends what was restored.
+    fn compare(&self, plan: &RestorePlan) -> Result<String, BackupError> {
+        let live = match Snapshot::take(&self.fs, self.log_dir()) {
+            Ok(live) => live,
+            Err(SnapshotError::NoLog { .. } | SnapshotError::Key(_)) => {
+                return Ok("no live log here to compare with".to_owned());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if live.manifest.log_id != plan.log_id {
+            return Ok("the live log here is another one".to_owned());
+        }
+        let size = live.checkpoint.size;
+        match live.tree_at(plan.tree_size)? {
+            Some(tree) if tree.root() == Ok(plan.root_hash) => {
+                Ok(format!("the live log of {size} records extends it"))
+            }
+            Some(_) | None if live.manifest.epoch > plan.epoch => {
+                Ok(format!("the live log is of a later epoch, {}", live.manifest.epoch))
+            }
+            Some(_) => Err(BackupError::LogDamaged(
+                "the live log has other records than the backup".to_owned(),
+            )),
+            None if size < plan.tree_size => Err(BackupError::LogDamaged(format!(
+                "the live log has {size} records, fewer than the backup"
+            ))),
+            None => Ok("retention removed what would be compared".to_owned()),
+        }
+    }
+
+    fn sign(&self, report: &mut DrillReport, key_path: Option<&Path>) {
+        let own = LogPaths::new(self.log_dir()).key();
+        let key = SigningKey::load(&*self.fs, key_path.unwrap_or(&own));
+        let text = serde_json::to_vec_pretty(report).map(|text| sha256_hex(&text));
+        if let (Ok(key), Ok(digest)) = (key, text) {
+            let note = key.sign_note(format!("{SIGNED}\n{digest}\n"));
+            report.signature = note.ok().map(|note| note.to_string());
+        }
+    }
+
+    /// A backup that is being made is waited for: it is noted in the same catalog.
+    fn lock_for_note(&self) -> Result<FileLock, BackupError> {
+        let until = Instant::now() + NOTE_WAIT;
+        loop {
+            match self.dir.lock_alone() {
+                Err(BackupError::Locked { .. }) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn note(&self, report: &DrillReport, file: String) -> Result<(), BackupError> {
+        let Ok(backup) = report.backup.parse::<BackupId>() else { return Ok(()) };
+        let _lock = self.lock_for_note()?;
+        let mut catalog = Catalog::load(&self.dir)?;
+        let at = self.clock.now();
+        catalog.last_drill = Some(Drill {
+            at: report.at,
+            backup,
+            passed: report.passed,
+            milliseconds: report.milliseconds,
+            report: file,
+        });
+        if let Some(noted) = catalog.backups.get_mut(&backup)
+            && report.passed
+        {
+            noted.passed(Level::Drill, at);
+        }
+        catalog.store(&self.dir)
+    }
+}
+
+fn step<T>(
+    report: &mut DrillReport,
+    name: &str,
+    act: impl FnOnce() -> Result<(T, String), BackupError>,
+) -> Result<T, BackupError> {
+    let begun = Instant::now();
+    let done = act();
+    let (passed, found) = match &done {
+        Ok((_, found)) => (true, found.clone()),
+        Err(error) => (false, error.to_string()),
+    };
+    let milliseconds = millis(begun.elapsed());
+    report.steps.push(DrillStep { step: name.to_owned(), passed, found, milliseconds });
+    done.map(|(value, _)| value)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Reads every restored record's line; how many there were.
+fn read_all(log: &Snapshot, first: u64, end: u64) -> Result<u64, BackupError> {
+    let mut records = 0;
+    for part in &log.parts {
+        for block in log.blocks(part)? {
+            let (first_seq, raw) =
+                block.map_err(|error| BackupError::LogDamaged(error.to_string()))?;
+            let lines = memchr::memchr_iter(b'\n', &raw).count() as u64;
+            records += (first_seq + lines).min(end).saturating_sub(first_seq.max(first));
+        }
+    }
+    if records == end - first {
+        return Ok(records);
+    }
+    Err(BackupError::LogDamaged(format!("{records} records could be read of {}", end - first)))
+}

@@ -1,0 +1,137 @@
+//! `backup`: how old the newest verified backup is, what it does not hold yet,
+//! what failed since, and when a restore was last tried. Reads the catalog only:
+//! no key, no lock, no archive.
+
+use std::time::Duration;
+
+use crate::audit::status::Word;
+use crate::backup::{BackupId, Catalog, Level, Noted};
+use crate::clock::Timestamp;
+use crate::config::Settings;
+use crate::health::gather::Facts;
+use crate::health::report::{Check, Status};
+use crate::health::wording::{age, count, seconds, since};
+
+const NAME: &str = "backup";
+
+pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
+    let backups = &facts.backups;
+    if let Some(why) = &backups.unknown {
+        return Check::new(NAME, Status::Unknown, why.clone());
+    }
+    let catalog = backups.catalog.clone().unwrap_or_default();
+    let newest = catalog.newest(None);
+    let made = newest.map(|(_, noted)| noted.created_at).or(backups.newest);
+    let mut findings = Vec::new();
+    if let Some(made) = made {
+        findings.extend(by_age(since(made, facts.now), settings));
+    }
+    findings.extend(failure(&catalog, made, facts.now));
+    findings.extend(damaged(&catalog));
+    findings.extend(drill(&catalog, made, facts.now, settings));
+    let status = findings.iter().fold(Status::Healthy, |worst, (status, _)| worst.worst(*status));
+    let message = if findings.is_empty() {
+        well(newest, made, facts)
+    } else {
+        findings.sort_by_key(|(status, _)| std::cmp::Reverse(status.rank()));
+        findings.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
+    };
+    let seconds_of = |at: Timestamp| at.micros() as f64 / 1e6;
+    let mut check = Check::new(NAME, status, message)
+        .metric("age_seconds", made.map(|made| seconds(since(made, facts.now))))
+        .metric("last_success_timestamp_seconds", made.map(seconds_of))
+        .metric("last_success_bytes", newest.map(|(_, noted)| noted.stored_bytes))
+        .metric("newest", newest.map(|(id, _)| id.to_string()))
+        .metric("verified", newest.map(|(_, noted)| noted.verified.as_str()))
+        .metric("lag_records", lag(newest, facts))
+        .metric("backups", catalog.backups.len())
+        .metric(
+            "last_failure_timestamp_seconds",
+            catalog.last_failure.as_ref().map(|failure| seconds_of(failure.at)),
+        )
+        .metric(
+            "last_drill_timestamp_seconds",
+            catalog.last_drill.as_ref().map(|drill| seconds_of(drill.at)),
+        )
+        .metric(
+            "last_drill_passed",
+            catalog.last_drill.as_ref().map(|drill| u8::from(drill.passed)),
+        );
+    if status != Status::Healthy {
+        check = check.hint("`auditctl list --verify`, then `auditctl backup`");
+    }
+    check
+}
+
+type Finding = (Status, String);
+
+fn lag(newest: Option<(BackupId, &Noted)>, facts: &Facts) -> Option<u64> {
+    let durable = facts.page()?.get(Word::DurableSeq);
+    Some(durable.saturating_sub(newest?.1.tree_size))
+}
+
+fn well(newest: Option<(BackupId, &Noted)>, made: Option<Timestamp>, facts: &Facts) -> String {
+    match (newest, made) {
+        (Some((id, noted)), _) => {
+            let old = age(since(noted.created_at, facts.now));
+            let newer = lag(newest, facts)
+                .map_or_else(String::new, |lag| format!(", {} newer", count(lag, "record")));
+            let level = match noted.verified {
+                Level::Listed | Level::Stored => "not verified",
+                _ => "verified",
+            };
+            format!("{id} made {old} ago, {level}{newer}")
+        }
+        (None, Some(made)) => format!("made {} ago", age(since(made, facts.now))),
+        (None, None) => "none was made yet; `auditctl backup` makes one".to_owned(),
+    }
+}
+
+fn by_age(old: Duration, settings: &Settings) -> Option<Finding> {
+    let limits = &settings.health;
+    let status = if old >= limits.backup_age_critical {
+        Status::Critical
+    } else if old >= limits.backup_age_warn {
+        Status::Warning
+    } else {
+        return None;
+    };
+    Some((status, format!("the newest backup is {} old", age(old))))
+}
+
+fn failure(catalog: &Catalog, made: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
+    let failure = catalog.last_failure.as_ref()?;
+    if made.is_some_and(|made| made > failure.at) {
+        return None;
+    }
+    let tampered = ["not_a_prefix", "corrupt", "bad_signature"].contains(&&*failure.kind);
+    let status = if tampered { Status::Critical } else { Status::Warning };
+    let old = age(since(failure.at, now));
+    Some((status, format!("the last one failed {old} ago ({}): {}", failure.kind, failure.message)))
+}
+
+fn damaged(catalog: &Catalog) -> Option<Finding> {
+    let bad = catalog.backups.values().filter(|noted| noted.damage.is_some()).count() as u64;
+    (bad > 0).then(|| (Status::Warning, format!("{} damaged", count(bad, "backup"))))
+}
+
+fn drill(
+    catalog: &Catalog,
+    made: Option<Timestamp>,
+    now: Timestamp,
+    settings: &Settings,
+) -> Option<Finding> {
+    let limit = settings.health.drill_age_warn;
+    match &catalog.last_drill {
+        Some(drill) if !drill.passed => {
+            let old = age(since(drill.at, now));
+            Some((Status::Critical, format!("the restore drill of {old} ago failed")))
+        }
+        _ if limit.is_zero() => None,
+        Some(drill) if since(drill.at, now) >= limit => {
+            Some((Status::Warning, format!("no restore drill for {}", age(since(drill.at, now)))))
+        }
+        None if made.is_some() => Some((Status::Warning, "a restore was never tried".to_owned())),
+        _ => None,
+    }
+}
