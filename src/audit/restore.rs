@@ -170,11 +170,12 @@ impl Places<'_> {
     }
 
     fn undo(&self) -> io::Result<()> {
-        // The new ones leave first, all of them, before an old one comes back:
-        // while a staged file is missing, what has its name here is that file.
+        // The new ones leave first, all of them, before an old one comes back. What
+        // has a name of both is the old file as long as that was not moved.
         for name in &self.journal.new {
-            if !self.is_there(&self.staged(name))? && self.is_there(&self.here(name))? {
-                self.fs.rename(&self.here(name), &self.staged(name))?;
+            let is_old = self.journal.old.contains(name) && !self.is_there(&self.aside(name))?;
+            if !is_old && self.is_there(&self.here(name))? {
+                self.fs.remove(&self.here(name))?;
             }
         }
         self.sync_all()?;

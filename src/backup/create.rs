@@ -2,6 +2,7 @@
 //! make it durable, read all of it back from the disk, prove that it extends the
 //! backup before, and only then give it its name, the metadata last.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,6 +106,11 @@ impl Creator {
     /// # Errors
     /// See [`BackupError`]; no backup was made then, which the catalog notes.
     pub fn create(&self, request: &Request, watch: &dyn Watch) -> Result<Made, BackupError> {
+        if self.fs.meta(self.dir.path()).is_err() {
+            // Without a log there is nothing to make a directory for.
+            Snapshot::take(&self.fs, &request.log_dir)?;
+        }
+        Recipients::parse(&request.encrypt_to)?;
         let _lock = self.dir.lock_alone()?;
         self.dir.clear_leftovers()?;
         let made = self.attempts(request, watch);
@@ -180,9 +186,18 @@ impl Creator {
     /// The newest backup of the same log, whose tree this one must extend.
     fn previous(&self, snapshot: &Snapshot) -> Result<Option<Metadata>, BackupError> {
         let log = &snapshot.manifest;
-        let known = self.dir.contents()?.backups.into_iter();
+        let mut known = Vec::new();
+        for entry in self.dir.contents()?.backups {
+            match entry.metadata {
+                Ok(metadata) => known.push(metadata),
+                // What cannot be read now may be what this one has to extend.
+                Err(error @ BackupError::Io { .. }) => return Err(error),
+                // What is damaged is no backup; `list` shows it.
+                Err(error) => tracing::warn!(%error, "not extended"),
+            }
+        }
         let same = known
-            .filter_map(|entry| entry.metadata.ok())
+            .into_iter()
             .filter(|metadata| metadata.log.id == log.log_id && metadata.log.epoch <= log.epoch)
             // One that somebody else signed proves nothing about this log.
             .filter(|metadata| metadata.verify(&snapshot.verifier).is_ok());
@@ -226,7 +241,7 @@ impl Creator {
         let expected = self.check_space(&snapshot, !request.encrypt_to.is_empty())?;
         let (id, clock_adjusted) = self.next_id()?;
         let archive = fsio::temporary_name(&self.dir.join(&id.archive(false)));
-        let mut draft = Draft { dir: &self.dir, files: vec![archive.clone()] };
+        let mut draft = Draft { dir: &self.dir, id, files: vec![archive.clone()] };
 
         watch.stage(Stage::Pack, expected);
         let file =
@@ -520,14 +535,27 @@ fn describe(
 /// Files that go when the backup does not come about.
 struct Draft<'a> {
     dir: &'a BackupDir,
+    id: BackupId,
+    /// The metadata last: while it is there, the rest is known to be a leftover.
     files: Vec<PathBuf>,
 }
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        for path in &self.files {
-            // The next run removes what cannot be removed now.
-            let _ = self.dir.fs.remove(path);
+        let fs = &self.dir.fs;
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let there = fs.meta(&self.dir.join(&self.id.metadata()));
+        if self.files.is_empty() || !there.is_err_and(|error| gone(&error)) {
+            // Made; or named and not known to be durable, which is no reason to
+            // take it away.
+            return;
+        }
+        let named = [false, true].map(|encrypted| self.dir.join(&self.id.archive(encrypted)));
+        for path in named.iter().chain(&self.files) {
+            match fs.remove(path) {
+                Err(error) if !gone(&error) => return,
+                _ => {}
+            }
         }
     }
 }

@@ -44,9 +44,10 @@ fn a_log_that_runs_well_is_healthy_in_every_check() {
         "query_cache",
         "disk_space",
         "integrity",
+        "backup",
     ];
     assert_eq!(names, expected);
-    assert_eq!((report.summary.total_checks, report.summary.healthy), (8, 8));
+    assert_eq!((report.summary.total_checks, report.summary.healthy), (9, 9));
     assert_eq!(report.uptime_seconds, Some(3_600));
     assert!(report.checks.iter().all(|check| check.hint.is_none()));
 }
@@ -441,7 +442,7 @@ fn without_a_log_everything_about_it_is_unknown() {
     let health = sample.health();
     assert!(health.snapshot.is_none());
     assert_eq!(health.report.status, Unknown);
-    assert_eq!((health.report.summary.unknown, health.report.summary.healthy), (7, 1));
+    assert_eq!((health.report.summary.unknown, health.report.summary.healthy), (7, 2));
 }
 
 #[test]
@@ -473,7 +474,7 @@ fn a_real_log_is_healthy_while_open_and_stopped_once_closed() {
     log.close().expect("close");
     let report = look();
     assert_eq!((report.metadata.state, report.status), ("stopped", Warning), "{report:#?}");
-    assert_eq!(report.summary.healthy, 7);
+    assert_eq!(report.summary.healthy, 8);
 }
 
 #[test]
@@ -482,8 +483,107 @@ fn a_look_that_does_not_end_is_unknown_in_every_check_and_says_why() {
     let after = std::time::Duration::from_secs(8);
     let Health { report, snapshot } = unanswered(&sample.settings, &sample.clock, after);
     assert!(snapshot.is_none());
-    assert_eq!((report.status, report.summary.unknown), (Status::Unknown, 8), "{report:?}");
+    assert_eq!((report.status, report.summary.unknown), (Status::Unknown, 9), "{report:?}");
     let worker = report.check("worker_thread").expect("always there");
     assert!(worker.message.contains("no answer from the file system within 8s"));
     assert_eq!(report.metadata.audit_file, sample.settings.log_dir.join("audit.log"));
+}
+
+/// A catalog beside the sample's log, as `auditctl backup` leaves it.
+fn with_catalog(sample: &Sample, catalog: &serde_json::Value) {
+    let dir = &sample.settings.backup.output_dir;
+    OsFs.create_dir_all(dir).expect("directory");
+    crate::fsio::replace_file(&OsFs, &dir.join(".catalog.json"), catalog.to_string().as_bytes())
+        .expect("catalog");
+}
+
+fn noted(sample: &Sample, seconds_ago: i64, tree_size: u64) -> serde_json::Value {
+    let at = crate::clock::Clock::now(&sample.clock).micros() - seconds_ago * 1_000_000;
+    let at = crate::clock::Timestamp::from_micros(at);
+    serde_json::json!({
+        "log_id": "x", "epoch": 0, "created_at": at, "first_seq": 0, "tree_size": tree_size,
+        "root_hash": "0".repeat(64), "stored_bytes": 4096, "verified": "content",
+        "verified_at": at,
+    })
+}
+
+#[test]
+fn the_newest_backups_age_and_what_it_lacks_are_told_and_judged() {
+    const HOUR: i64 = 3_600;
+    for (age, status) in [(HOUR, Healthy), (27 * HOUR, Warning), (73 * HOUR, Critical)] {
+        let sample = Sample::running();
+        let catalog = serde_json::json!({
+            "format": 1, "backups": { "20260203_000000": noted(&sample, age, 40) },
+        });
+        with_catalog(&sample, &catalog);
+        let report = sample.health().report;
+        let check = report.check("backup").expect("always there");
+        assert_eq!(check.status, status, "{}", check.message);
+        assert_eq!(check.number("age_seconds"), Some(age as f64));
+        assert_eq!(check.number("lag_records"), Some(3.0));
+        assert_eq!(check.number("last_success_bytes"), Some(4096.0));
+        let line = crate::ui::health_nagios(&report, &sample.settings);
+        assert!(line.contains(&format!("'backup_age'={age}s;93600;259200;0;")), "{line}");
+    }
+}
+
+#[test]
+fn no_backup_at_all_is_said_and_is_no_alarm() {
+    let sample = Sample::running();
+    let report = sample.health().report;
+    let check = report.check("backup").expect("always there");
+    assert_eq!(check.status, Healthy);
+    assert!(check.message.starts_with("none was made yet"), "{}", check.message);
+    assert_eq!(check.number("age_seconds"), None);
+}
+
+#[test]
+fn a_failed_backup_warns_until_one_is_made_and_a_rolled_back_log_alarms() {
+    let sample = Sample::running();
+    let failure = |seconds_ago: i64, kind: &str| {
+        let at = crate::clock::Clock::now(&sample.clock).micros() - seconds_ago * 1_000_000;
+        let at = crate::clock::Timestamp::from_micros(at);
+        serde_json::json!({
+            "format": 1,
+            "backups": { "20260203_000000": noted(&sample, 600, 43) },
+            "last_failure": { "at": at, "kind": kind, "message": "what went wrong" },
+        })
+    };
+    for (seconds_ago, kind, status) in
+        [(60, "no_space", Warning), (60, "not_a_prefix", Critical), (900, "no_space", Healthy)]
+    {
+        with_catalog(&sample, &failure(seconds_ago, kind));
+        let report = sample.health().report;
+        let check = report.check("backup").expect("always there");
+        assert_eq!(check.status, status, "{}", check.message);
+        assert_eq!(check.message.contains("what went wrong"), status != Healthy);
+    }
+}
+
+#[test]
+fn a_damaged_backup_and_a_failed_or_missing_drill_are_told() {
+    let mut sample = Sample::running();
+    let mut damaged = noted(&sample, 60, 43);
+    damaged["damage"] = "altered".into();
+    let good = noted(&sample, 600, 43);
+    let mut catalog = serde_json::json!({
+        "format": 1, "backups": { "20260203_000001": damaged, "20260203_000000": good },
+    });
+    with_catalog(&sample, &catalog);
+    let message = |sample: &Sample| {
+        let report = sample.health().report;
+        let check = report.check("backup").expect("always there");
+        (check.status, check.message.clone())
+    };
+    assert_eq!(message(&sample), (Warning, "1 backup damaged".to_owned()));
+    sample.settings.health.drill_age_warn = std::time::Duration::from_secs(3_600);
+    assert!(message(&sample).1.contains("a restore was never tried"));
+    let at = crate::clock::Clock::now(&sample.clock);
+    catalog["last_drill"] = serde_json::json!({
+        "at": at, "backup": "20260203_000000", "passed": false, "milliseconds": 5, "report": "x",
+    });
+    with_catalog(&sample, &catalog);
+    let (status, text) = message(&sample);
+    assert_eq!(status, Critical);
+    assert!(text.contains("restore drill") && text.contains("failed"), "{text}");
 }

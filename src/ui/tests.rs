@@ -33,7 +33,7 @@ fn nagios(sample: &Sample) -> String {
 fn nagios_gets_one_line_with_what_matters() {
     let line = nagios(&Sample::running());
     assert!(
-        line.starts_with("AUDIT OK - 8 checks healthy | 'write_buffer'=0;500;800;0;1000 "),
+        line.starts_with("AUDIT OK - 9 checks healthy | 'write_buffer'=0;500;800;0;1000 "),
         "{line}"
     );
     assert!(line.contains(" 'disk_available'=53687091200B;1073741824:;268435456:;0;107374182400 "));
@@ -88,7 +88,7 @@ fn people_see_each_check_what_to_do_and_no_control_characters() {
         }
         let hints = report.checks.iter().filter(|check| check.hint.is_some()).count();
         assert_eq!(text.matches("-> ").count(), hints, "{text}");
-        assert!(text.contains("8 checks: "), "{text}");
+        assert!(text.contains("9 checks: "), "{text}");
     }
 }
 

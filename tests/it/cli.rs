@@ -73,7 +73,7 @@ fn p8_a_deleted_log_file_turns_health_critical_and_loses_nothing() {
 }
 
 #[test]
-fn health_json_has_the_documented_keys_and_eight_checks() {
+fn health_json_has_the_documented_keys_and_nine_checks() {
     let dir = Dir::new();
     let _collector = Serving::start_alone(&dir);
     let (_, document) = health(&dir);
@@ -97,7 +97,7 @@ fn health_json_has_the_documented_keys_and_eight_checks() {
         "integrity",
     ];
     assert_eq!(names, expected);
-    assert_eq!(document["summary"]["total_checks"], 8);
+    assert_eq!(document["summary"]["total_checks"], 9);
     assert!(document["metadata"]["audit_file"].is_string());
 }
 
@@ -111,7 +111,7 @@ fn nagios_gets_one_short_line_with_performance_data() {
         let line = stdout.split(" | ").next().expect("line").trim_end();
         assert!(line.len() < 80, "{line}");
         let start =
-            if running { "AUDIT OK - 8 checks healthy" } else { "AUDIT UNKNOWN - worker_thread" };
+            if running { "AUDIT OK - 9 checks healthy" } else { "AUDIT UNKNOWN - worker_thread" };
         assert!(line.starts_with(start), "{line}");
         assert_eq!(code, if running { 0 } else { 3 });
         if let Some(data) = stdout.split(" | ").nth(1) {

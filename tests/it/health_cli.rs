@@ -89,7 +89,7 @@ fn a_log_open_in_another_process_is_seen_running_and_then_stopped() {
     assert_eq!(document["metadata"]["pid"], std::process::id());
     assert_eq!(document["metadata"]["mode"], "library");
     let nagios = run(&dir, &["health", "--format", "nagios"]);
-    assert!(nagios.stdout.starts_with("AUDIT OK - 8 checks healthy | 'write_buffer'=0;500;800;0;"));
+    assert!(nagios.stdout.starts_with("AUDIT OK - 9 checks healthy | 'write_buffer'=0;500;800;0;"));
     assert_eq!(nagios.stdout.lines().count(), 1);
 
     log.close().expect("close");

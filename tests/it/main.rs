@@ -1,6 +1,12 @@
 //! Integration tests, one binary: each file here is a module of it.
 
 mod architecture;
+mod backup_cli;
+mod backup_create;
+mod backup_damage;
+mod backup_kill;
+mod backup_restore;
+mod backups;
 mod cli;
 mod crash;
 mod documents;

@@ -64,8 +64,8 @@ fn the_document_has_its_shape_in_every_state() {
         assert!(document.metadata.audit_file.ends_with("logs/audit.log"));
         let summary = &document.summary;
         let sum = summary.healthy + summary.warning + summary.critical + summary.unknown;
-        assert_eq!((sum, document.checks.len()), (8, 8));
-        assert_eq!(summary.total_checks, 8);
+        assert_eq!((sum, document.checks.len()), (9, 9));
+        assert_eq!(summary.total_checks, 9);
         for check in document.checks {
             assert!(["healthy", "warning", "critical", "unknown"].contains(&check.status.as_str()));
             let scalar = |value: &serde_json::Value| !value.is_object() && !value.is_array();

@@ -1,0 +1,387 @@
+//! Making backups: what they hold, that they are proven, and that nothing half is
+//! ever seen.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use auditctl::audit::restore::sha256_hex;
+use auditctl::backup::{BackupError, Catalog, FileKind, Level, Unwatched, Watch, parse_name};
+use auditctl::backup::{RestoreRequest, Stage, Wish};
+use auditctl::fsio::OsFs;
+use auditctl::fsio::Space;
+use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
+
+use crate::backups::{Home, names, read, record_into, wanted};
+use crate::support::{all_lines, eventually};
+
+#[test]
+fn p7_a_backup_is_the_logs_lines_and_any_gzip_reads_it() {
+    let home = Home::new();
+    home.record(400);
+    let made = home.back_up();
+    let lines: String = all_lines(&home.log_dir()).iter().flat_map(|l| [l, "\n"]).collect();
+    for program in [&["gzip", "-dc"][..], &["python3", "-c", PYTHON]] {
+        let output = Command::new(program[0])
+            .args(&program[1..])
+            .arg(&made.archive)
+            .output()
+            .expect("it runs");
+        assert!(output.status.success(), "{program:?}");
+        assert!(output.stdout == lines.as_bytes(), "{program:?} gives the log's lines");
+    }
+    let metadata = &made.metadata;
+    assert_eq!(metadata.archive.raw_sha256.to_string(), sha256_hex(lines.as_bytes()));
+    let stored = read(&made.archive);
+    assert_eq!(metadata.archive.digests.sha256.to_string(), sha256_hex(&stored));
+    assert_eq!(metadata.archive.digests.bytes, stored.len() as u64);
+    assert_eq!(metadata.range.records, metadata.range.tree_size);
+    assert!(metadata.segments.len() > 2, "several segments and the tail");
+    assert!(metadata.signature.is_some() && made.unsigned.is_none());
+    for path in [&made.archive, &made.metadata_file] {
+        let mode = path.metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
+    // The log itself is not touched, and what follows is in the next one.
+    let listed = home.list(Level::Chain);
+    assert!(listed.backups.iter().all(|backup| backup.is_good()));
+    let coverage = listed.coverage.expect("the log is known");
+    assert_eq!((coverage.lag(), coverage.gaps.len()), (0, 0));
+}
+
+const PYTHON: &str = "import gzip,shutil,sys; \
+    shutil.copyfileobj(gzip.open(sys.argv[1]), sys.stdout.buffer)";
+
+#[test]
+fn p5_backups_beside_a_writer_at_full_speed_are_whole_and_extend_each_other() {
+    let home = Home::new();
+    let log = home.open();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (log, stop) = (log.clone(), Arc::clone(&stop));
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                record_into(&log, 50);
+            }
+        }
+    });
+    let sizes: Vec<u64> = (0..8).map(|_| home.back_up().metadata.range.tree_size).collect();
+    stop.store(true, Ordering::Relaxed);
+    writer.join().expect("the writer never failed");
+    log.close().expect("closed");
+    assert!(sizes.is_sorted() && sizes.first() < sizes.last(), "{sizes:?}");
+    let listed = home.list(Level::Chain);
+    assert_eq!(listed.backups.len(), 8);
+    for backup in &listed.backups {
+        assert_eq!(backup.damage, None, "{}", backup.id);
+        assert_eq!(backup.level, Some(Level::Chain));
+    }
+    let proven = |backup: &auditctl::backup::Listed| {
+        let previous = backup.metadata.as_ref()?.previous.as_ref()?;
+        previous.consistency_proof.as_ref().map(|_| previous.tree_size)
+    };
+    assert_eq!(listed.backups.iter().filter_map(proven).count(), 7, "all but the first");
+}
+
+#[test]
+fn what_was_acknowledged_before_a_backup_began_is_in_it() {
+    let home = Home::new();
+    let log = auditctl::audit::AuditLog::open(auditctl::audit::Options {
+        checkpoint_interval: Duration::from_millis(700),
+        ..home.options()
+    })
+    .expect("open");
+    for _ in 0..3 {
+        record_into(&log, 20);
+        let acknowledged = log.acked_seq();
+        let held = home.back_up().metadata.range.tree_size;
+        assert!(held >= acknowledged, "{held} of {acknowledged}");
+    }
+    log.close().expect("closed");
+}
+
+#[test]
+fn ids_grow_when_the_clock_does_not() {
+    let (home, clock) = Home::at("2026-02-04T21:09:40.500000Z");
+    // The log's own clock is another one: it opens before the backups are made.
+    home.record(5);
+    let first: Vec<String> = (0..3).map(|_| home.back_up().metadata.id.to_string()).collect();
+    assert_eq!(first, ["20260204_210940", "20260204_210941", "20260204_210942"]);
+    clock.set_wall("2026-02-01T00:00:00Z".parse().expect("a time"));
+    let made = home.back_up();
+    assert_eq!(made.metadata.id.to_string(), "20260204_210943");
+    assert!(made.metadata.clock_adjusted);
+    clock.set_wall("2026-02-05T00:00:00Z".parse().expect("a time"));
+    let made = home.back_up();
+    assert_eq!(made.metadata.id.to_string(), "20260205_000000");
+    assert!(!made.metadata.clock_adjusted);
+    assert_eq!(home.list(Level::Chain).backups.iter().filter(|b| b.is_good()).count(), 5);
+}
+
+#[test]
+fn an_altered_record_makes_no_backup_and_its_block_is_named() {
+    let home = Home::new();
+    home.record(400);
+    home.back_up();
+    let before = names(home.backups().path());
+    let sealed = names(&home.log_dir()).into_iter().find(|name| name.ends_with(".log.gz"));
+    let path = home.log_dir().join(sealed.as_ref().expect("a sealed segment"));
+    // Another segment's first member is whole gzip, and other records.
+    let mut raw = Vec::new();
+    auditctl::audit::gzip::Unpacker::new().unpack(&read(&path), &mut raw).expect("one block");
+    let text = String::from_utf8(raw).expect("text").replacen("user-3", "user-4", 1);
+    let forged = auditctl::audit::gzip::Packer::new(6).member(text.as_bytes()).expect("packed");
+    std::fs::write(&path, &forged).expect("written");
+    // As somebody would who also corrects the manifest's lengths and checksum.
+    let manifest = home.log_dir().join("audit.manifest.json");
+    let mut value: serde_json::Value = serde_json::from_slice(&read(&manifest)).expect("json");
+    let segment = &mut value["segments"][0];
+    segment["stored_bytes"] = forged.len().into();
+    segment["sha256"] = sha256_hex(&forged).into();
+    segment["blocks"][0]["stored_bytes"] = forged.len().into();
+    std::fs::write(&manifest, value.to_string()).expect("written");
+
+    let error = home.try_back_up().expect_err("the log is damaged");
+    assert!(matches!(error, BackupError::LogDamaged(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains(sealed.as_deref().unwrap_or("-")) && text.contains("records 0 to"),
+        "{text}"
+    );
+    assert_eq!(names(home.backups().path()), before, "nothing is left of it");
+    let catalog = Catalog::load(&home.backups()).expect("catalog");
+    assert_eq!(catalog.last_failure.map(|failure| failure.kind), Some("corrupt".to_owned()));
+}
+
+#[test]
+fn a_log_that_was_rolled_back_is_a_finding_and_no_backup() {
+    let home = Home::new();
+    home.record(30);
+    let older = home.dir.path().join("older");
+    crate::backups::copy_dir(&home.log_dir(), &older);
+    home.record(30);
+    let newest = home.back_up();
+    // Somebody puts the older files back, and the log goes on from there.
+    std::fs::remove_dir_all(home.log_dir()).expect("removed");
+    std::fs::rename(&older, home.log_dir()).expect("renamed");
+    let error = home.try_back_up().expect_err("it has fewer records");
+    assert_eq!(error.kind(), "not_a_prefix");
+    home.record(60);
+    let error = home.try_back_up().expect_err("it has other records");
+    assert_eq!(error.kind(), "not_a_prefix");
+    assert!(error.to_string().contains(&newest.metadata.id.to_string()), "{error}");
+    assert_eq!(home.list(Level::Content).backups.len(), 1, "what was good is there still");
+}
+
+#[test]
+fn whatever_operation_fails_no_half_backup_is_seen_and_the_next_run_clears_up() {
+    let mut home = Home::new();
+    home.record(60);
+    let mut failures = 0;
+    for op in [Op::Open, Op::Write, Op::Read, Op::SyncData, Op::Rename, Op::SyncDir, Op::Remove] {
+        for after in (0..40).step_by(if op == Op::Read { 3 } else { 1 }) {
+            let fs = FaultFs::new(Arc::new(OsFs));
+            fs.plan(Fault {
+                op,
+                name_contains: "audit_backup_".to_owned(),
+                after,
+                times: u64::MAX,
+                how: How::Errno(if op == Op::Write { 28 } else { 5 }),
+            });
+            home.fs = Arc::new(fs.clone());
+            let made = home.try_back_up();
+            home.fs = Arc::new(OsFs);
+            if fs.hits() == 0 {
+                break;
+            }
+            failures += 1;
+            // A name that was given and not synced is there, or is not: if it is,
+            // then as a whole.
+            for backup in &home.list(Level::Content).backups {
+                assert_eq!(backup.damage, None, "{op:?} {after}");
+            }
+            let orphans = home.list(Level::Listed).orphans;
+            assert!(made.is_err() && orphans.is_empty(), "{op:?} {after}: {orphans:?}");
+        }
+    }
+    assert!(failures > 20, "{failures}");
+    home.back_up();
+    let left = names(home.backups().path());
+    let kinds: Vec<_> = left.iter().filter_map(|name| parse_name(name)).collect();
+    let archives = kinds.iter().filter(|(_, kind)| *kind == FileKind::Archive(false)).count();
+    let metadata = kinds.iter().filter(|(_, kind)| *kind == FileKind::Metadata).count();
+    assert_eq!((archives, metadata), (kinds.len() / 2, kinds.len() / 2), "{left:?}");
+}
+
+#[test]
+fn too_little_space_is_said_before_anything_is_written() {
+    let mut home = Home::new();
+    home.record(60);
+    let fs = FaultFs::new(Arc::new(OsFs));
+    fs.set_space(Space { total: 1 << 30, available: 1000 });
+    home.fs = Arc::new(fs);
+    let error = home.try_back_up().expect_err("no space");
+    assert_eq!(error.kind(), "no_space");
+    let left = names(home.backups().path());
+    assert!(left.iter().all(|name| parse_name(name).is_none()), "{left:?}");
+}
+
+/// Interrupts at the nth question.
+struct StopAt(std::sync::atomic::AtomicU64);
+
+impl Watch for StopAt {
+    fn stage(&self, _: Stage, _: u64) {}
+    fn advance(&self, _: u64) {}
+    fn interrupted(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::Relaxed) == 0
+    }
+}
+
+#[test]
+fn an_interrupted_backup_leaves_nothing_and_is_no_failure() {
+    let home = Home::new();
+    home.record(200);
+    let mut interrupted = 0;
+    for after in 0.. {
+        match home.creator().create(&home.request(), &StopAt(after.into())) {
+            Err(BackupError::Interrupted) => interrupted += 1,
+            Ok(_) => break,
+            Err(error) => panic!("{error}"),
+        }
+        let left = names(home.backups().path());
+        assert!(left.iter().all(|name| parse_name(name).is_none()), "{after}: {left:?}");
+    }
+    assert!(interrupted > 3);
+    assert_eq!(Catalog::load(&home.backups()).expect("catalog").last_failure, None);
+}
+
+#[test]
+fn two_at_once_take_turns() {
+    let home = Home::new();
+    home.record(20);
+    let held = home.backups().lock_alone().expect("free");
+    let error = home.try_back_up().expect_err("somebody is at work");
+    assert_eq!(error.kind(), "busy");
+    drop(held);
+    home.back_up();
+}
+
+#[test]
+fn a_lost_catalog_is_made_anew() {
+    let home = Home::new();
+    home.record(20);
+    home.back_up();
+    let path = home.backups().join(".catalog.json");
+    let before = Catalog::load(&home.backups()).expect("catalog");
+    for content in [&b""[..], b"{}", b"{\"format\":9}"] {
+        std::fs::write(&path, content).expect("written");
+        assert_eq!(Catalog::load(&home.backups()).expect("catalog"), before);
+    }
+    std::fs::remove_file(&path).expect("removed");
+    assert_eq!(Catalog::load(&home.backups()).expect("catalog"), before);
+}
+
+#[test]
+fn an_encrypted_backup_is_restored_with_its_private_key_and_with_no_other() {
+    let home = Home::new();
+    home.record(100);
+    let keys: Vec<age::x25519::Identity> =
+        (0..3).map(|_| age::x25519::Identity::generate()).collect();
+    let mut request = home.request();
+    request.encrypt_to = keys[..2].iter().map(|key| key.to_public().to_string()).collect();
+    let made = home.creator().create(&request, &Unwatched).expect("made");
+    assert!(made.archive.to_string_lossy().ends_with(".gz.age"));
+    let encryption = made.metadata.encryption.as_ref().expect("encrypted");
+    assert_eq!(encryption.digests.sha256.to_string(), sha256_hex(&read(&made.archive)));
+    assert!(!names(home.backups().path()).iter().any(|name| name.ends_with(".gz")));
+    assert!(home.list(Level::Stored).backups[0].is_good());
+
+    let files: Vec<_> = keys
+        .iter()
+        .enumerate()
+        .map(|(n, key)| {
+            use age::secrecy::ExposeSecret;
+            let path = home.dir.path().join(format!("key-{n}"));
+            std::fs::write(&path, key.to_string().expose_secret()).expect("written");
+            path
+        })
+        .collect();
+    home.record(10);
+    let restore = |identities| {
+        home.restore_as(&RestoreRequest {
+            identities,
+            wish: Wish::Latest,
+            dry_run: true,
+            ..wanted()
+        })
+    };
+    let error = restore(vec![]).expect_err("no key");
+    assert_eq!(error.kind(), "usage");
+    let error = restore(vec![files[2].clone()]).expect_err("another key");
+    assert_eq!(error.kind(), "bad_archive");
+    for file in &files[..2] {
+        let plan = restore(vec![file.clone()]).expect("decrypted").plan;
+        assert_eq!(plan.tree_size, made.metadata.range.tree_size);
+    }
+    // Nothing decrypted is left behind.
+    assert!(names(&home.log_dir()).iter().all(|name| !name.starts_with(".restore")));
+    // A cut or an altered byte of the ciphertext is found.
+    let mut bytes = read(&made.archive);
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&made.archive, &bytes).expect("written");
+    assert!(!home.list(Level::Stored).backups[0].is_good());
+    assert!(restore(vec![files[0].clone()]).is_err());
+}
+
+#[test]
+fn a_key_that_is_none_is_refused_before_anything_is_made_and_never_shown() {
+    let home = Home::new();
+    home.record(5);
+    let secret = {
+        use age::secrecy::ExposeSecret;
+        age::x25519::Identity::generate().to_string().expose_secret().to_owned()
+    };
+    for text in ["nonsense", "age1nonsense", &secret] {
+        let mut request = home.request();
+        request.encrypt_to = vec![text.to_owned()];
+        let error = home.creator().create(&request, &Unwatched).expect_err("no key");
+        assert_eq!(error.kind(), "usage");
+        assert!(!error.to_string().contains(&secret), "a private key is not shown");
+    }
+    let left = names(home.backups().path());
+    assert!(left.iter().all(|name| parse_name(name).is_none()), "{left:?}");
+}
+
+#[test]
+fn retention_keeps_what_no_backup_holds_and_names_the_backup_that_does() {
+    let home = Home::new();
+    let retention = |home: &Home| auditctl::audit::Options {
+        retention: Some(Duration::ZERO),
+        backups: Some(Arc::new(auditctl::backup::Holder::new(home.backups()))),
+        ..home.options()
+    };
+    home.record(200);
+    home.back_up();
+    home.record(200);
+    let log = crate::support::open(retention(&home));
+    let pruned = || log.manifest().pruned.end();
+    eventually("what the backup holds was removed", || pruned() > 0);
+    let held = home.list(Level::Listed).backups[0].metadata.as_ref().map(|m| m.range.tree_size);
+    eventually("all of it", || {
+        let manifest = log.manifest();
+        manifest.segments.first().is_none_or(|segment| Some(segment.end_seq()) > held)
+    });
+    assert!(Some(pruned()) <= held, "nothing that no backup holds");
+    assert!(!log.manifest().segments.is_empty(), "what is newer is kept");
+    log.close().expect("closed");
+    let id = home.list(Level::Listed).backups[0].id.to_string();
+    let records: String = all_lines(&home.log_dir()).join("\n");
+    assert!(records.contains("audit.pruned") && records.contains(&format!("\"held_by\":\"{id}\"")));
+    // Backups go on after it, and are restorable with what they hold.
+    let made = home.back_up();
+    assert!(made.metadata.range.first_seq > 0);
+    assert!(home.list(Level::Chain).backups.iter().all(|backup| backup.is_good()));
+}
