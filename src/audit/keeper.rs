@@ -15,8 +15,9 @@ use sha2::{Digest, Sha256};
 use super::gzip::Packer;
 use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
-use super::options::{Held, LogPaths, Options};
+use super::options::{Held, Options};
 use super::own::{self, OwnRecord};
+use super::paths::LogPaths;
 use super::progress::ProgressCell;
 use super::queue::Queue;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
@@ -275,7 +276,7 @@ impl Thread {
         self.change(|manifest| {
             let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
             if let Some(entry) = entry {
-                entry.file = super::options::sealed_name(segment.first_seq, true);
+                entry.file = super::segment::sealed_name(segment.first_seq, true);
                 entry.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
                 entry.blocks = blocks;
                 entry.sha256 = Some(sha256);

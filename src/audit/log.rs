@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::event::{Event, EventLimits, ParseMode};
 use super::keeper::{Keeper, Work};
-use super::options::{Durability, LogPaths, Options, Tunables};
+use super::options::{Durability, Options, Tunables};
 use super::own::{BackupRemoved, OwnRecord};
+use super::paths::LogPaths;
 use super::progress::{Progress, ProgressCell};
 use super::queue::{Batch, Command, Entry, Queue, Submitted, WakeRule};
 use super::rate_limit::{Decision, RateLimiter};

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::merkle::Range;
-use super::options::sealed_name;
-use super::segment::{Block, Layout};
+use super::segment::{Block, Layout, sealed_name};
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
 

@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod options;
 pub mod own;
+pub mod paths;
 mod progress;
 pub mod proof;
 mod queue;
@@ -33,9 +34,8 @@ mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use log::{AuditLog, Receipt, Session};
-pub use options::{
-    BackupsHold, DiskThresholds, Durability, Held, LogPaths, Options, RateLimit, Tunables,
-};
+pub use options::{BackupsHold, DiskThresholds, Durability, Held, Options, RateLimit, Tunables};
+pub use paths::LogPaths;
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};
 pub use record::{Origin, Via};

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::options::LogPaths;
+use super::paths::LogPaths;
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
 

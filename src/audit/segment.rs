@@ -14,6 +14,26 @@ use crate::fsio::FsFile;
 /// A block closes when it holds so many raw bytes.
 pub const BLOCK_BYTES: u64 = 1 << 20;
 
+/// `audit.<first seq, 20 digits>.log[.gz]`.
+#[must_use]
+pub fn sealed_name(first_seq: u64, compressed: bool) -> String {
+    format!("audit.{first_seq:020}.log{}", if compressed { ".gz" } else { "" })
+}
+
+/// The first seq and whether it is compressed, when the name is a sealed segment's.
+#[must_use]
+pub fn parse_sealed_name(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix("audit.")?;
+    let (digits, suffix) = rest.split_at_checked(20)?;
+    let compressed = match suffix {
+        ".log" => false,
+        ".log.gz" => true,
+        _ => return None,
+    };
+    digits.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
+    Some((digits.parse().ok()?, compressed))
+}
+
 /// A run of whole records; one gzip member once its segment is compressed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -291,5 +311,16 @@ mod tests {
         assert_eq!(layout.blocks(), before.blocks());
         assert_eq!(layout.tree(), before.tree());
         assert_eq!(layout.next_seq(), 1_000);
+    }
+
+    #[test]
+    fn sealed_names_read_back_and_nothing_else_is_taken_for_one() {
+        for compressed in [false, true] {
+            assert_eq!(parse_sealed_name(&sealed_name(42, compressed)), Some((42, compressed)));
+        }
+        for name in ["audit.log", "audit.42.log", "audit.0000000000000000004x.log", "audit.status"]
+        {
+            assert_eq!(parse_sealed_name(name), None, "{name}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
 use super::manifest::{Manifest, Segment};
 use super::merkle::{Hash, Range};
-use super::options::LogPaths;
+use super::paths::LogPaths;
 use super::scan::{self, Scan};
 use super::snapshot::SnapshotError;
 use crate::clock::Timestamp;

@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 
 use super::keeper::Keeper;
 use super::merkle::Range;
-use super::options::{Durability, LogPaths, Options};
+use super::options::{Durability, Options};
 use super::own::{self, OwnRecord};
+use super::paths::LogPaths;
 use super::progress::ProgressCell;
 use super::queue::{Chunk, Command, Queue};
 use super::rate_limit::RateLimiter;

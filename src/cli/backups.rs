@@ -2,19 +2,18 @@
 //! of a removal, and questions to a person.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::sync::Arc;
 
 use super::context::Context;
 use super::exit::{CliError, Exit};
-use super::open;
+use super::open::{self, shared_fs};
 use crate::audit::own::BackupRemoved;
 use crate::audit::snapshot::{Snapshot, SnapshotError};
 use crate::audit::status::Mode;
 use crate::audit::{AuditLog, LogPaths};
-use crate::backup::{BackupDir, BackupError, KnownLog};
+use crate::backup::{BackupError, KnownLog};
 use crate::collector::client::{Answer, Client, ClientError};
 use crate::config::Settings;
-use crate::fsio::{OsFs, SharedFs};
+use crate::fsio::{Fs, OsFs};
 
 /// The flag, as a setting.
 pub(super) fn overrides(output_dir: Option<&std::path::PathBuf>) -> Vec<super::context::Override> {
@@ -23,16 +22,6 @@ pub(super) fn overrides(output_dir: Option<&std::path::PathBuf>) -> Vec<super::c
         ("backup.output_dir".to_owned(), value, "--output-dir".to_owned())
     };
     output_dir.map(setting).into_iter().collect()
-}
-
-/// The directory of backups that the settings name.
-pub(super) fn directory(settings: &Settings) -> BackupDir {
-    BackupDir::new(shared_fs(), &settings.backup.output_dir)
-}
-
-/// The operating system's files.
-pub(super) fn shared_fs() -> SharedFs {
-    Arc::new(OsFs)
 }
 
 /// The log, if there is one that can be read; why not, is a note.
@@ -45,10 +34,6 @@ pub(super) fn known_log(context: &Context, settings: &Settings) -> KnownLog {
     let live = match Snapshot::take(&fs, &settings.log_dir) {
         Ok(live) => Some(live),
         Err(SnapshotError::NoLog { .. }) => None,
-        Err(SnapshotError::Key(error)) if !settings.log_dir.exists() => {
-            tracing::debug!(%error, "no log here");
-            None
-        }
         Err(error) => {
             context.printer.note(&format!("warning: the log is not compared: {error}"));
             None
@@ -76,7 +61,7 @@ impl Recorder {
             Err(ClientError::NotRunning { .. }) => {}
             Err(error) => return Err(unrecorded(&error.to_string())),
         }
-        if !LogPaths::new(&settings.log_dir).manifest().exists() {
+        if OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_err() {
             return Ok(Self::Nobody);
         }
         Ok(Self::Log(AuditLog::open(open::options(settings, Mode::Record))?))

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backups::directory;
 use crate::audit::status::Mode;
 use crate::audit::{DiskThresholds, Durability, Options, RateLimit};
-use crate::backup::Holder;
+use crate::backup::{BackupDir, Holder};
 use crate::config::{self, Settings};
+use crate::fsio::{OsFs, SharedFs};
 
 /// The options that the settings say.
 pub(super) fn options(settings: &Settings, mode: Mode) -> Options {
@@ -56,4 +56,14 @@ pub(super) fn rate_limit(settings: &Settings) -> Option<RateLimit> {
         burst: limit.burst,
         max_sources: limit.max_sources,
     })
+}
+
+/// The directory of backups that the settings name.
+pub(super) fn directory(settings: &Settings) -> BackupDir {
+    BackupDir::new(shared_fs(), &settings.backup.output_dir)
+}
+
+/// The operating system's files.
+pub(super) fn shared_fs() -> SharedFs {
+    Arc::new(OsFs)
 }

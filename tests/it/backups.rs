@@ -11,7 +11,7 @@ use auditctl::backup::{
 use auditctl::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use auditctl::fsio::{OsFs, SharedFs};
 
-use crate::support::{Dir, open, options};
+use crate::support::{Dir, eventually, open, options};
 
 /// A log and its backups.
 pub(crate) struct Home {
@@ -51,6 +51,8 @@ impl Home {
     pub(crate) fn record(&self, count: usize) {
         let log = self.open();
         record_into(&log, count);
+        let compressed = || log.manifest().segments.iter().all(|segment| segment.is_compressed());
+        eventually("what is sealed is compressed", compressed);
         log.close().expect("closed");
     }
 

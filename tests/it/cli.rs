@@ -95,6 +95,7 @@ fn health_json_has_the_documented_keys_and_nine_checks() {
         "query_cache",
         "disk_space",
         "integrity",
+        "backup",
     ];
     assert_eq!(names, expected);
     assert_eq!(document["summary"]["total_checks"], 9);

@@ -220,7 +220,7 @@ fn retention_removes_old_sealed_segments_and_says_so_and_the_rest_stays_provable
     eventually("their files are gone", || {
         !std::fs::read_dir(dir.log()).expect("list").any(|entry| {
             let name = entry.expect("entry").file_name();
-            auditctl::audit::options::parse_sealed_name(&name.to_string_lossy()).is_some()
+            auditctl::audit::segment::parse_sealed_name(&name.to_string_lossy()).is_some()
         })
     });
     log.record(Event::new("new")).expect("accepted").wait().expect("durable");

@@ -85,7 +85,7 @@ fn a_log_open_in_another_process_is_seen_running_and_then_stopped() {
     let json = run(&dir, &["health", "--json"]);
     let document = json.json();
     assert_eq!((json.code, &document["status"]), (0, &Value::from("healthy")), "{document}");
-    assert_eq!(document["summary"]["healthy"], 8);
+    assert_eq!(document["summary"]["healthy"], 9);
     assert_eq!(document["metadata"]["pid"], std::process::id());
     assert_eq!(document["metadata"]["mode"], "library");
     let nagios = run(&dir, &["health", "--format", "nagios"]);
@@ -315,7 +315,7 @@ fn a_file_system_that_does_not_answer_is_unknown_after_the_deadline() {
     let said = run(&dir, &["health", "--json"]);
     let document = said.json();
     assert_eq!((said.code, &document["status"]), (3, &"unknown".into()));
-    assert_eq!(document["summary"]["unknown"], 8, "{document}");
+    assert_eq!(document["summary"]["unknown"], 9, "{document}");
     let nagios = run(&dir, &["health", "--format", "nagios"]).stdout;
     assert!(nagios.contains("no answer from the file system within 200ms"), "{nagios}");
 }

@@ -2,8 +2,8 @@
 
 use super::super::manifest::Manifest;
 use super::super::merkle::Range;
-use super::super::options::{Durability, parse_sealed_name, sealed_name};
-use super::super::segment::{Active, Layout};
+use super::super::options::Durability;
+use super::super::segment::{Active, Layout, parse_sealed_name, sealed_name};
 use super::super::status::Word;
 use super::{Lost, OpenError, Opening, Scanned, Torn, copy_to_new, io_error};
 use crate::fsio::{FsFile, OpenMode};

@@ -7,13 +7,13 @@ use sha2::{Digest, Sha256};
 
 use super::relation::{Live, Relation};
 use super::{Extent, RestorePlan, RestoreRequest, Restorer, Target};
+use crate::audit::LogPaths;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::gzip::{Packer, Unpacker};
 use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::{Hash, Range};
-use crate::audit::options::{LogPaths, sealed_name};
 use crate::audit::restore::{self as swap, STAGING, sha256_hex};
-use crate::audit::segment::Block;
+use crate::audit::segment::{Block, sealed_name};
 use crate::audit::snapshot::Snapshot;
 use crate::backup::content::{self, Content, Source, Wanted};
 use crate::backup::encrypt::{decrypt, identities};

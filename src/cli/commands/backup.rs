@@ -7,9 +7,10 @@ use clap::Args;
 use serde_json::json;
 
 use crate::backup::{BackupDir, BackupId, Creator, Made, Request};
-use crate::cli::backups::{directory, overrides, shared_fs};
+use crate::cli::backups::overrides;
 use crate::cli::context::Context;
 use crate::cli::exit::CliError;
+use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::SystemClock;
 use crate::config::Settings;

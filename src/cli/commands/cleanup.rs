@@ -6,11 +6,13 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::backup::{Decision, Level, Plan, Policy, apply, inventory, plan};
-use crate::cli::backups::{Recorder, directory, known_log, overrides};
+use crate::cli::backups::{Recorder, known_log, overrides};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::open::directory;
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, SystemClock};
+use crate::fsio::{Fs, OsFs};
 use crate::ui;
 
 /// Remove backups that no rule keeps.
@@ -76,7 +78,7 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
     let known = known_log(context, &settings);
     let progress = Progress::new(context)?;
     // Before anything is looked at: nobody may add or remove until it is done.
-    let there = dir.path().exists();
+    let there = OsFs.meta(dir.path()).is_ok();
     let lock = if there && !args.dry_run { Some(dir.lock_alone()?) } else { None };
     if lock.is_some() {
         dir.clear_leftovers()?;

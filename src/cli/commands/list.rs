@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::backup::{Level, inventory};
-use crate::cli::backups::{directory, known_log, overrides};
+use crate::cli::backups::{known_log, overrides};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::open::directory;
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::ui;

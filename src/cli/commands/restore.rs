@@ -10,10 +10,11 @@ use crate::audit::status::Mode;
 use crate::backup::{
     BackupError, Extent, Relation, RestorePlan, RestoreRequest, Restorer, Target, Wish,
 };
-use crate::cli::backups::{ask, directory, overrides, shared_fs};
+use crate::cli::backups::{ask, overrides};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open;
+use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::{SystemClock, Timestamp};
 use crate::fsio::OsFs;

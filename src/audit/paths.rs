@@ -1,0 +1,106 @@
+//! The names in a log directory.
+
+use std::path::{Path, PathBuf};
+
+use super::segment::sealed_name;
+
+/// The names in a log directory (DESIGN: on disk, format 1).
+#[derive(Clone, Debug)]
+pub struct LogPaths {
+    /// The directory.
+    pub dir: PathBuf,
+}
+
+impl LogPaths {
+    /// Of a log directory.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf() }
+    }
+
+    /// The active segment.
+    #[must_use]
+    pub fn active(&self) -> PathBuf {
+        self.dir.join("audit.log")
+    }
+
+    /// A sealed segment, waiting to be compressed.
+    #[must_use]
+    pub fn sealed(&self, first_seq: u64) -> PathBuf {
+        self.dir.join(sealed_name(first_seq, false))
+    }
+
+    /// A sealed segment, compressed.
+    #[must_use]
+    pub fn compressed(&self, first_seq: u64) -> PathBuf {
+        self.dir.join(sealed_name(first_seq, true))
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> PathBuf {
+        self.dir.join("audit.manifest.json")
+    }
+
+    /// The newest signed checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> PathBuf {
+        self.dir.join("audit.checkpoint")
+    }
+
+    /// The signing key, where it is not configured elsewhere.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.dir.join("audit.key")
+    }
+
+    /// The verifier key.
+    #[must_use]
+    pub fn public_key(&self) -> PathBuf {
+        self.dir.join("audit.pub")
+    }
+
+    /// The status page.
+    #[must_use]
+    pub fn status(&self) -> PathBuf {
+        self.dir.join("audit.status")
+    }
+
+    /// The writer's lock.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("audit.lock")
+    }
+
+    /// The reserve that is given up on a full disk.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        self.dir.join("audit.reserve")
+    }
+
+    /// The security event log.
+    #[must_use]
+    pub fn security(&self) -> PathBuf {
+        self.dir.join("security_events.log")
+    }
+
+    /// The journal of a restore that is not complete: see [`restore`](super::restore).
+    #[must_use]
+    pub fn restore_journal(&self) -> PathBuf {
+        self.dir.join("audit.restore.json")
+    }
+
+    /// Where a file is set aside: `audit.log.<why>-<stamp>`, with a number when
+    /// that name is taken.
+    #[must_use]
+    pub fn aside(&self, why: &str, stamp: &str, taken: impl Fn(&Path) -> bool) -> PathBuf {
+        let first = self.dir.join(format!("audit.log.{why}-{stamp}"));
+        if !taken(&first) {
+            return first;
+        }
+        (1_u32..)
+            .map(|n| self.dir.join(format!("audit.log.{why}-{stamp}.{n}")))
+            .find(|path| !taken(path))
+            .unwrap_or(first)
+    }
+}
