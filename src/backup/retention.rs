@@ -121,10 +121,13 @@ pub fn plan(
     Ok(Plan { decisions, untouched })
 }
 
+/// The day, week, month or year that a time is in.
+type PeriodOf = fn(DateTime<Utc>) -> (i32, u32);
+
 fn by_rules(group: &[&Listed], policy: &Policy, now: Timestamp) -> Vec<Decision> {
     let mut decisions: Vec<Decision> =
         group.iter().filter_map(|listed| decision(listed, policy)).collect();
-    let periods: [(&str, Option<u32>, fn(DateTime<Utc>) -> (i32, u32)); 4] = [
+    let periods: [(&str, Option<u32>, PeriodOf); 4] = [
         ("daily", policy.daily, |at| (at.year(), at.ordinal())),
         ("weekly", policy.weekly, |at| (at.iso_week().year(), at.iso_week().week())),
         ("monthly", policy.monthly, |at| (at.year(), at.month())),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::audit::segment::parse_sealed_name;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::fsio::{Fs, OpenMode, OsFs};
@@ -20,7 +21,8 @@ const SENDERS: usize = 4;
 ///
 /// Starts a real collector, sends it real events from several processes at
 /// once, kills it with -9 in the middle, and shows what `health` says before,
-/// during and after, and that nothing acknowledged was lost.
+/// during and after; backs the log up, loses it, and restores it; and shows that
+/// nothing acknowledged was lost.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Leave the directory for a look around
@@ -61,6 +63,7 @@ fn what_next(kept: Option<&PathBuf>) -> String {
          auditctl health --log-dir {dir}\n  \
          auditctl health --log-dir {dir} --format nagios\n  \
          auditctl monitor --log-dir {dir}\n  \
+         auditctl backup --log-dir {dir} && auditctl list --log-dir {dir}\n  \
          tail -f {dir}/audit.log | jq .\n  \
          python3 tests/verify_root.py {dir}     # recompute the signed root independently"
     )
@@ -108,7 +111,13 @@ impl<'a> Demo<'a> {
         let more = self.send_all()?;
         let again = self.health("after the restart")?;
         self.monitor()?;
+        self.say("A backup, beside the running collector …");
+        let backup = self.tell(&["backup"], 0)?;
+        self.tell(&["list", "--verify=chain"], 0)?;
         collector.stop()?;
+        self.say("The log is lost, all but its key …");
+        self.lose_log()?;
+        self.tell(&["restore", "latest", "--force"], 0)?;
         let stored = self.stored()?;
         self.say(&format!(
             "Acknowledged: {}. In the log: {stored}. Lost: {}.",
@@ -125,6 +134,7 @@ impl<'a> Demo<'a> {
             "acknowledged": recorded + more,
             "stored": stored,
             "health": { "running": running, "killed": died, "restarted": again },
+            "backup": backup,
         }))
     }
 
@@ -217,6 +227,40 @@ impl<'a> Demo<'a> {
         Ok(status)
     }
 
+    /// What another command of this program says; with `--json` its document.
+    fn tell(&self, args: &[&str], expected: i32) -> Result<Value, CliError> {
+        let mut command = self.command(args);
+        if self.context.json {
+            command.arg("--json");
+        }
+        let output =
+            command.output().map_err(|error| CliError::io("start", &self.program, &error))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if output.status.code() != Some(expected) {
+            let message = format!(
+                "`auditctl {}` failed: {said}{}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            return Err(CliError::new("demo", Exit::Failed, message));
+        }
+        let indented: String = said.lines().map(|line| format!("  {line}\n")).collect();
+        self.say(&format!("$ auditctl {}\n{}", args.join(" "), indented.trim_end()));
+        Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
+    }
+
+    /// What a broken disk takes: everything but the key, which is kept elsewhere.
+    fn lose_log(&self) -> Result<(), CliError> {
+        let failed =
+            |error: std::io::Error| CliError::io("empty the directory", &self.logs, &error);
+        for name in OsFs.list(&self.logs).map_err(failed)? {
+            if name != "audit.key" {
+                OsFs.remove(&self.logs.join(name)).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     /// One screen of it.
     fn monitor(&self) -> Result<(), CliError> {
         let output = self
@@ -232,12 +276,27 @@ impl<'a> Demo<'a> {
 
     /// Events in the log that are not the engine's own, counted in its text.
     fn stored(&self) -> Result<u64, CliError> {
-        let path = self.logs.join("audit.log");
-        let bytes =
-            OsFs.read(&path, 1 << 30).map_err(|error| CliError::io("read", &path, &error))?;
         let own = memchr::memmem::Finder::new(b"\"event_type\":\"audit.");
-        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-        Ok(lines.filter(|line| own.find(line).is_none()).count() as u64)
+        let failed = |error: std::io::Error| CliError::io("read", &self.logs, &error);
+        let mut count = 0;
+        for name in OsFs.list(&self.logs).map_err(failed)? {
+            let sealed = parse_sealed_name(&name);
+            if sealed.is_none() && name != "audit.log" {
+                continue;
+            }
+            let mut bytes = OsFs.read(&self.logs.join(&name), 1 << 30).map_err(failed)?;
+            if sealed.is_some_and(|(_, compressed)| compressed) {
+                let mut lines = Vec::new();
+                flate2::read::MultiGzDecoder::new(&bytes[..])
+                    .take(1 << 30)
+                    .read_to_end(&mut lines)
+                    .map_err(failed)?;
+                bytes = lines;
+            }
+            let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+            count += lines.filter(|line| own.find(line).is_none()).count() as u64;
+        }
+        Ok(count)
     }
 }
 
