@@ -89,8 +89,8 @@ pub struct RestorePlan {
     pub epoch: u32,
     /// Whether that is a new one, because signed records are set aside.
     pub new_epoch: bool,
-    /// Who says that the key is the log's: `--public-key`, `audit.pub`, or the
-    /// backup itself.
+    /// Who says that the key is the log's: `--public-key`, this log (its `audit.pub`
+    /// or its signing key), or the backup itself.
     pub key_from: &'static str,
     /// The key.
     pub key: String,

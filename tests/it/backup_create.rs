@@ -8,13 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use auditctl::audit::restore::sha256_hex;
-use auditctl::backup::{BackupError, Catalog, FileKind, Level, Unwatched, Watch, parse_name};
-use auditctl::backup::{RestoreRequest, Stage, Wish};
+use auditctl::backup::Stage;
+use auditctl::backup::{BackupError, Catalog, FileKind, Level, Watch, parse_name};
+#[cfg(feature = "encryption")]
+use auditctl::backup::{RestoreRequest, Unwatched, Wish};
 use auditctl::fsio::OsFs;
 use auditctl::fsio::Space;
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 
-use crate::backups::{Home, names, read, record_into, wanted};
+#[cfg(feature = "encryption")]
+use crate::backups::wanted;
+use crate::backups::{Home, names, read, record_into};
 use crate::support::{all_lines, eventually};
 
 #[test]
@@ -288,6 +292,7 @@ fn a_lost_catalog_is_made_anew() {
     assert_eq!(Catalog::load(&home.backups()).expect("catalog"), before);
 }
 
+#[cfg(feature = "encryption")]
 #[test]
 fn an_encrypted_backup_is_restored_with_its_private_key_and_with_no_other() {
     let home = Home::new();
@@ -341,6 +346,7 @@ fn an_encrypted_backup_is_restored_with_its_private_key_and_with_no_other() {
     assert!(restore(vec![files[0].clone()]).is_err());
 }
 
+#[cfg(feature = "encryption")]
 #[test]
 fn a_key_that_is_none_is_refused_before_anything_is_made_and_never_shown() {
     let home = Home::new();

@@ -14,6 +14,7 @@ use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::{Hash, Range};
 use crate::audit::restore::{self as swap, STAGING, sha256_hex};
 use crate::audit::segment::{Block, sealed_name};
+use crate::audit::signer::SigningKey;
 use crate::audit::snapshot::Snapshot;
 use crate::backup::content::{self, Content, Source, Wanted};
 use crate::backup::encrypt::{decrypt, identities};
@@ -342,11 +343,14 @@ fn choose_key(
         .own_key()
         .map_err(|what| BackupError::Metadata { path: found.archive.clone(), what })?;
     let here = VerifierKey::load(&*restorer.fs, &LogPaths::new(restorer.log_dir()).public_key());
-    let known = live.verifier().cloned().or(here.ok());
+    let private = restorer.options.key_path.clone();
+    let private = private.unwrap_or_else(|| LogPaths::new(restorer.log_dir()).key());
+    let kept = SigningKey::load(&*restorer.fs, &private).map(|key| key.verifier().clone());
+    let known = live.verifier().cloned().or(here.ok()).or(kept.ok());
     Ok(match known {
         // Beside the log, somebody else's backup may be restored as well.
         Some(known) if request.target == Target::Log || known.name() == own.name() => {
-            (known, "audit.pub")
+            (known, "this log")
         }
         _ => (own, "the backup itself"),
     })
