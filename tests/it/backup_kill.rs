@@ -24,17 +24,29 @@ fn kill_after(mut command: Command, micros: u64) -> bool {
     ended
 }
 
-/// How long it takes when nobody kills it; kills are spread over that time.
-fn duration(mut command: Command) -> u64 {
-    let begun = std::time::Instant::now();
-    let output = command.output().expect("it runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    (begun.elapsed().as_micros() as u64).max(1_000)
+/// When to kill: spread over the time that the command takes. How long that is
+/// changes with what else the machine does; what happened to the last one tells,
+/// so that about half of them come to their end.
+struct Moments {
+    round: u64,
+    whole: u64,
 }
 
-/// Spread evenly over the time it takes and a little more, in no order.
-fn moment(round: u64, whole: u64) -> u64 {
-    (round * 61 % ROUNDS) * whole * 11 / 10 / ROUNDS
+impl Moments {
+    fn of(mut command: Command) -> Self {
+        let begun = std::time::Instant::now();
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self { round: 0, whole: (begun.elapsed().as_micros() as u64).max(1_000) * 2 }
+    }
+
+    /// Runs and kills it; whether it had ended by then.
+    fn kill(&mut self, command: Command) -> bool {
+        let ended = kill_after(command, self.round * 61 % ROUNDS * self.whole / ROUNDS);
+        self.round += 1;
+        self.whole = if ended { self.whole * 19 / 20 } else { self.whole * 21 / 20 };
+        ended
+    }
 }
 
 fn program(home: &Home, args: &[&str]) -> Command {
@@ -48,11 +60,11 @@ fn program(home: &Home, args: &[&str]) -> Command {
 fn p7_a_killed_backup_is_whole_or_not_there() {
     let home = Home::new();
     home.record(200);
-    let whole = duration(program(&home, &["backup"]));
+    let mut moments = Moments::of(program(&home, &["backup"]));
     let (mut made, mut killed) = (0, 0);
     for round in 0..ROUNDS {
         let before = home.list(Level::Listed).backups.len();
-        let ended = kill_after(program(&home, &["backup"]), moment(round, whole));
+        let ended = moments.kill(program(&home, &["backup"]));
         killed += u64::from(!ended);
         let listed = home.list(Level::Content);
         for backup in &listed.backups {
@@ -65,7 +77,7 @@ fn p7_a_killed_backup_is_whole_or_not_there() {
             home.backups().remove(backup.id).expect("removed");
         }
     }
-    assert!(killed > ROUNDS / 3 && made > 0, "{killed} killed, {made} made");
+    assert!(killed > ROUNDS / 5 && made > 0, "{killed} killed, {made} made");
     home.back_up();
     let left = names(home.backups().path());
     let temporary = |name: &&String| {
@@ -89,11 +101,11 @@ fn p7_a_killed_restore_leaves_the_old_log_or_the_new_one() {
         crate::backups::copy_dir(&pristine, &home.log_dir());
     };
     let restore = || program(&home, &["restore", "latest", "--force"]);
-    let whole = duration(restore());
+    let mut moments = Moments::of(restore());
     let (mut stayed, mut changed) = (0, 0);
     for round in 0..ROUNDS {
         reset();
-        kill_after(restore(), moment(round, whole));
+        moments.kill(restore());
         // Whoever opens the log next finds one of the two, whole.
         home.record(1);
         let now = all_lines(&home.log_dir());
@@ -130,13 +142,13 @@ fn p7_a_killed_cleanup_leaves_whole_backups_and_a_record_of_what_went() {
     crate::backups::copy_dir(home.backups().path(), &pristine);
     let newest = home.list(Level::Listed).backups[0].id;
     let cleanup = || program(&home, &["cleanup", "--keep", "1"]);
-    let whole = duration(cleanup());
+    let mut moments = Moments::of(cleanup());
     assert_eq!(home.list(Level::Listed).backups.len(), 1);
     let mut lefts = std::collections::BTreeSet::new();
     for round in 0..ROUNDS {
         std::fs::remove_dir_all(home.backups().path()).expect("removed");
         crate::backups::copy_dir(&pristine, home.backups().path());
-        kill_after(cleanup(), moment(round, whole));
+        moments.kill(cleanup());
         let listed = home.list(Level::Content);
         lefts.insert(listed.backups.len());
         assert_eq!(listed.backups[0].id, newest, "round {round}");
