@@ -40,5 +40,6 @@ pub mod config;
 pub mod fsio;
 pub mod health;
 pub mod monitor;
+pub mod store;
 pub mod ui;
 pub mod units;

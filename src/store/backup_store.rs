@@ -1,0 +1,118 @@
+//! What every store can do.
+
+use std::fmt::Debug;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::StoreError;
+use super::object::{Object, Removed};
+use super::put::Put;
+
+/// A place for backups: objects with names below one prefix, each written once.
+///
+/// All methods block; none may be called from an asynchronous task.
+pub trait BackupStore: Send + Sync + Debug {
+    /// The URL of an object, for people: `s3://bucket/prefix/name`.
+    fn url(&self, name: &str) -> String;
+
+    /// Everything below the prefix, by name: all of it or an error, never a part.
+    /// Unfinished uploads are not in it.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; a missing bucket is an error, not an empty one.
+    fn list(&self) -> Result<Vec<Object>, StoreError>;
+
+    /// What the store knows of an object; `None` only when it is certainly not
+    /// there (and the bucket is).
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn stat(&self, name: &str) -> Result<Option<Object>, StoreError> {
+        self.stat_version(name, None)
+    }
+
+    /// [`Self::stat`] of one version.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn stat_version(&self, name: &str, version: Option<&str>)
+    -> Result<Option<Object>, StoreError>;
+
+    /// Reads an object from byte `from` on. What ends early is an error of the
+    /// reader, in which [`StoreError::inside`] finds why.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn open(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        from: u64,
+    ) -> Result<Box<dyn Read + Send>, StoreError>;
+
+    /// Puts a new object, and returns it once the store has said to have it: the
+    /// size, the checksum, the version, and the lock if one was asked for. Nothing
+    /// is ever replaced: if the name is taken by the same content, that counts as
+    /// done, and if by another, it is [`ExistsAndDiffers`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    ///
+    /// [`ExistsAndDiffers`]: super::StoreErrorKind::ExistsAndDiffers
+    fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError>;
+
+    /// Removes an object, or one version of it. One that is not there counts as
+    /// removed.
+    ///
+    /// # Errors
+    /// [`Locked`](super::StoreErrorKind::Locked) when it is to be kept; others as in [`StoreError`].
+    fn remove(&self, name: &str, version: Option<&str>) -> Result<Removed, StoreError>;
+
+    /// Throws away what unfinished uploads below the prefix have left and that
+    /// is older; how many. Azure and Google forget them by themselves after a week
+    /// and cannot be told to: there it is none.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError>;
+}
+
+impl<S: BackupStore + ?Sized> BackupStore for Arc<S> {
+    fn url(&self, name: &str) -> String {
+        (**self).url(name)
+    }
+
+    fn list(&self) -> Result<Vec<Object>, StoreError> {
+        (**self).list()
+    }
+
+    fn stat_version(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Object>, StoreError> {
+        (**self).stat_version(name, version)
+    }
+
+    fn open(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        from: u64,
+    ) -> Result<Box<dyn Read + Send>, StoreError> {
+        (**self).open(name, version, from)
+    }
+
+    fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {
+        (**self).put_new(name, put)
+    }
+
+    fn remove(&self, name: &str, version: Option<&str>) -> Result<Removed, StoreError> {
+        (**self).remove(name, version)
+    }
+
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
+        (**self).abort_stale_uploads(older_than)
+    }
+}

@@ -1,0 +1,165 @@
+//! Putting exactly once, and believing only what the store says it has.
+//!
+//! The same for all providers: look first, send with the condition that nothing
+//! is there, and look again. If the condition failed, somebody was first, and that
+//! somebody may have been an attempt of ours whose answer was lost: the same
+//! content is then success, another is an error that no retry can mend.
+
+use std::io::Read;
+
+use sha2::{Digest, Sha256};
+
+use super::backup_store::BackupStore;
+use super::error::{StoreError, StoreErrorKind};
+use super::object::{Checksum, Lock, Object};
+use super::put::{Body, Put};
+
+/// What a provider's own upload came to.
+pub(crate) enum Sent {
+    /// It was taken, as this version if the bucket keeps versions.
+    As(Option<String>),
+    /// An object of that name was there already.
+    NameTaken,
+}
+
+/// Runs `upload` if there is nothing of that name, and settles what is there then.
+pub(crate) fn put_once(
+    store: &dyn BackupStore,
+    name: &str,
+    mut put: Put<'_>,
+    upload: impl FnOnce(&mut Put<'_>) -> Result<Sent, StoreError>,
+) -> Result<Object, StoreError> {
+    let url = store.url(name);
+    if put.is_interrupted() {
+        return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
+    }
+    if let Some(object) = store.stat(name)? {
+        return settle(store, object, &put, None);
+    }
+    let version = match upload(&mut put)? {
+        Sent::As(version) => Some(version),
+        Sent::NameTaken => None,
+    };
+    let Some(object) = store.stat(name)? else {
+        let message = "was taken by the store, and is not there";
+        return Err(StoreError::new(StoreErrorKind::Unconfirmed, url, message).retryable());
+    };
+    settle(store, object, &put, version)
+}
+
+/// Whether what is there is what was to be put. `sent` holds the version that the
+/// store gave to our upload, and is none when the object was there before.
+fn settle(
+    store: &dyn BackupStore,
+    object: Object,
+    put: &Put<'_>,
+    sent: Option<Option<String>>,
+) -> Result<Object, StoreError> {
+    let url = store.url(&object.name);
+    if let (Some(Some(ours)), Some(found)) = (&sent, &object.version)
+        && ours != found
+    {
+        let message = format!("version {found} is over the one that was put, {ours}");
+        return Err(StoreError::new(StoreErrorKind::Unconfirmed, url, message)
+            .hint("something else writes to this place; nothing but auditctl should"));
+    }
+    let differs = |what: String| {
+        if sent.is_some() {
+            let message = format!("arrived altered: {what}");
+            StoreError::new(StoreErrorKind::ChecksumMismatch, url.clone(), message)
+                .hint("remove the object; if it happens again, check memory and network")
+        } else {
+            let message = format!("is there already and holds something else: {what}");
+            StoreError::new(StoreErrorKind::ExistsAndDiffers, url.clone(), message)
+                .hint("nothing was replaced; find out what wrote it")
+        }
+    };
+    let digests = put.body.digests();
+    if object.size != digests.bytes {
+        return Err(differs(format!("it has {} bytes of {}", object.size, digests.bytes)));
+    }
+    let same = match object.checksum {
+        Some(Checksum::Sha256(found)) => found == digests.sha256,
+        Some(Checksum::Crc64Nvme(found)) => found == digests.crc64nvme,
+        Some(Checksum::Crc32c(found)) => found == digests.crc32c,
+        Some(Checksum::Md5(found)) => md5_of(&put.body)? == Some(found),
+        None => read_back(store, &object)? == digests.sha256,
+    };
+    if !same {
+        let found = object.checksum.map_or("its SHA-256".to_owned(), |sum| sum.to_string());
+        return Err(differs(format!("{found} is not that of what was sent")));
+    }
+    if let Some(lock) = put.lock {
+        check_lock(&object, lock, &url)?;
+    }
+    Ok(object)
+}
+
+/// For stores that give no checksum: all bytes, as they are there.
+fn read_back(store: &dyn BackupStore, object: &Object) -> Result<[u8; 32], StoreError> {
+    let mut reader = store.open(&object.name, object.version.as_deref(), 0)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finalize().into()),
+            Ok(read) => hasher.update(&buffer[..read]),
+            Err(error) => {
+                let message = "could not be read back, and the store gives no checksum";
+                let url = store.url(&object.name);
+                let failed = StoreError::new(StoreErrorKind::Unconfirmed, url, message);
+                let retry = StoreError::inside(&error).is_none_or(|inner| inner.retryable);
+                let failed = failed.caused_by(&error);
+                return Err(if retry { failed.retryable() } else { failed });
+            }
+        }
+    }
+}
+
+fn check_lock(object: &Object, lock: Lock, url: &str) -> Result<(), StoreError> {
+    // Stores keep whole seconds.
+    let long_enough =
+        object.locked_until.is_some_and(|until| until.unix_seconds() >= lock.until.unix_seconds());
+    if long_enough && object.lock_mode == Some(lock.mode) {
+        return Ok(());
+    }
+    let found = match (object.locked_until, object.lock_mode) {
+        (Some(until), Some(mode)) => format!("it is locked until {until} ({mode})"),
+        _ => "it is not locked".to_owned(),
+    };
+    let message = format!(
+        "is stored, but was to be locked until {} ({}), and {found}",
+        lock.until, lock.mode
+    );
+    Err(StoreError::new(StoreErrorKind::LockNotApplied, url, message)
+        .hint("the bucket needs object lock (immutability, object retention) and versioning"))
+}
+
+/// MD5 over the body as it is now, which must still be what its digests say. None
+/// in builds without a provider that has MD5.
+#[cfg(feature = "azure")]
+pub(crate) fn md5_of(body: &Body<'_>) -> Result<Option<[u8; 16]>, StoreError> {
+    use md5::Md5;
+
+    let content = body.open()?;
+    let digests = body.digests();
+    let (mut md5, mut sha256) = (Md5::new(), Sha256::new());
+    let mut at = 0;
+    while at < digests.bytes {
+        let length = (digests.bytes - at).min(1 << 20);
+        let bytes = content.read(at, length as usize).map_err(|error| {
+            StoreError::new(StoreErrorKind::LocalFile, "the file", "cannot be read")
+                .caused_by(&error)
+        })?;
+        md5.update(&bytes);
+        sha256.update(&bytes);
+        at += length;
+    }
+    let same = <[u8; 32]>::from(sha256.finalize()) == digests.sha256;
+    Ok(same.then(|| md5.finalize().into()))
+}
+
+#[cfg(not(feature = "azure"))]
+fn md5_of(_body: &Body<'_>) -> Result<Option<[u8; 16]>, StoreError> {
+    Ok(None)
+}

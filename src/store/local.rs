@@ -1,0 +1,300 @@
+//! A directory as a store: for network disks and for tests. It knows no locks.
+//!
+//! An object is a file. Beside it, in `.NAME.metadata`, is the metadata it was put
+//! with; while it is being put, it is `.NAME.part-<start of its SHA-256>`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+use super::backup_store::BackupStore;
+use super::confirm::{Sent, put_once};
+use super::destination::check_name;
+use super::error::{StoreError, StoreErrorKind};
+use super::object::{Checksum, Object, Removed};
+use super::put::{Content, Put, UploadState};
+use crate::clock::Timestamp;
+
+const PIECE: u64 = 1 << 20;
+
+/// A store in a directory, which must exist.
+#[derive(Debug)]
+pub struct LocalStore {
+    root: PathBuf,
+}
+
+impl LocalStore {
+    /// In this directory.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
+        check_name(name)
+            .map_err(|why| StoreError::new(StoreErrorKind::Usage, self.url(name), why))?;
+        Ok(self.root.join(name))
+    }
+
+    fn failed(&self, name: &str, doing: &str, error: &io::Error) -> StoreError {
+        let url = self.url(name);
+        let message = format!("cannot {doing}");
+        if !self.root.is_dir() {
+            return StoreError::new(StoreErrorKind::NoBucket, url, "the directory is not there")
+                .caused_by(error)
+                .hint("make the directory, or mount what it should be on");
+        }
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => StoreErrorKind::NotFound,
+            io::ErrorKind::PermissionDenied => StoreErrorKind::AccessDenied,
+            _ => StoreErrorKind::Other,
+        };
+        StoreError::new(kind, url, message).caused_by(error)
+    }
+
+    /// The files below a directory, as paths from the root.
+    fn walk(&self, below: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+        for entry in fs::read_dir(self.root.join(below))? {
+            let entry = entry?;
+            let path = below.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                self.walk(&path, found)?;
+            } else {
+                found.push(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, name: &str, path: &Path) -> io::Result<Object> {
+        let meta = fs::metadata(path)?;
+        if !meta.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let modified = meta.modified().ok().map(timestamp);
+        Ok(Object { name: name.to_owned(), size: meta.len(), modified, ..Object::default() })
+    }
+
+    fn copy(&self, name: &str, path: &Path, put: &mut Put<'_>) -> Result<Sent, StoreError> {
+        let failed = |doing: &'static str| move |error: io::Error| self.failed(name, doing, &error);
+        let url = self.url(name);
+        let metadata = put.full_metadata(&url)?;
+        let digests = *put.body.digests();
+        let content = put.body.open()?;
+        let folder = path.parent().unwrap_or(&self.root);
+        if !self.root.is_dir() {
+            return Err(failed("write")(io::ErrorKind::NotFound.into()));
+        }
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder).map_err(failed("make its folder"))?;
+        let part = hidden(path, &format!("part-{}", &digests.sha256_hex()[..16]));
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = open.open(&part).map_err(failed("write"))?;
+        let fresh = UploadState::begun(&url, &digests, part.display().to_string(), PIECE);
+        let mut state = put.resume.take().filter(|state| state.is_for(&url, &digests));
+        let state = state.get_or_insert(fresh);
+        let there = file.metadata().map_err(failed("read"))?.len();
+        state.stored = state.stored.min(there).min(digests.bytes);
+        file.set_len(state.stored).map_err(failed("write"))?;
+
+        let mut hasher = Sha256::new();
+        copy_hash(&mut file, &mut hasher).map_err(failed("read"))?;
+        while state.stored < digests.bytes {
+            if put.is_interrupted() {
+                return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
+            }
+            let length = (digests.bytes - state.stored).min(PIECE);
+            let bytes = read_content(&content, state.stored, length)?;
+            hasher.update(&bytes);
+            file.write_all(&bytes).map_err(failed("write"))?;
+            state.stored += length;
+            put.tell_state(state);
+            put.tell_progress(state.stored);
+        }
+        if <[u8; 32]>::from(hasher.finalize()) != digests.sha256 {
+            // Not to be resumed: what is wrong may be in what was there.
+            let _ = fs::remove_file(&part);
+            let message = "what was read is not what the checksum says";
+            return Err(StoreError::new(StoreErrorKind::ChecksumMismatch, url, message)
+                .hint("the file changed after it was made; make the backup again"));
+        }
+        file.sync_all().map_err(failed("sync"))?;
+        self.publish(path, &part, &metadata, put.content_type).map_err(failed("write"))
+    }
+
+    fn publish(
+        &self,
+        path: &Path,
+        part: &Path,
+        metadata: &BTreeMap<String, String>,
+        content_type: &str,
+    ) -> io::Result<Sent> {
+        // A hard link fails where a rename would replace.
+        match fs::hard_link(part, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(part)?;
+                return Ok(Sent::NameTaken);
+            }
+            result => result?,
+        }
+        let note = serde_json::json!({ "content_type": content_type, "metadata": metadata });
+        let mut open = OpenOptions::new();
+        let note_path = hidden(path, "metadata");
+        let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(note_path)?;
+        file.write_all(note.to_string().as_bytes())?;
+        file.sync_all()?;
+        fs::remove_file(part)?;
+        File::open(path.parent().unwrap_or(&self.root))?.sync_all()?;
+        Ok(Sent::As(None))
+    }
+}
+
+/// `.NAME.<what>` beside it; not part of any listing.
+fn hidden(path: &Path, what: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{what}"))
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn read_content(content: &Content, at: u64, length: u64) -> Result<bytes::Bytes, StoreError> {
+    content.read(at, length as usize).map_err(|error| {
+        StoreError::new(StoreErrorKind::LocalFile, "the file", "cannot be read").caused_by(&error)
+    })
+}
+
+fn copy_hash(from: &mut File, hasher: &mut Sha256) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE as usize];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
+
+impl BackupStore for LocalStore {
+    fn url(&self, name: &str) -> String {
+        self.root.join(name).display().to_string()
+    }
+
+    fn list(&self) -> Result<Vec<Object>, StoreError> {
+        let mut paths = Vec::new();
+        self.walk(Path::new(""), &mut paths).map_err(|error| self.failed("", "list", &error))?;
+        let mut objects = Vec::with_capacity(paths.len());
+        for path in paths {
+            let name = path.to_string_lossy().into_owned();
+            let is_hidden = name.rsplit('/').next().is_some_and(|last| last.starts_with('.'));
+            if !is_hidden {
+                let object = self.look(&name, &self.root.join(&path));
+                objects.push(object.map_err(|error| self.failed(&name, "look at it", &error))?);
+            }
+        }
+        objects.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(objects)
+    }
+
+    fn stat_version(
+        &self,
+        name: &str,
+        _version: Option<&str>,
+    ) -> Result<Option<Object>, StoreError> {
+        let path = self.path(name)?;
+        let mut object = match self.look(name, &path) {
+            Ok(object) => object,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.root.is_dir() => {
+                return Ok(None);
+            }
+            Err(error) => return Err(self.failed(name, "look at it", &error)),
+        };
+        let failed = |error: io::Error| self.failed(name, "read", &error);
+        let mut hasher = Sha256::new();
+        copy_hash(&mut File::open(&path).map_err(failed)?, &mut hasher).map_err(failed)?;
+        object.checksum = Some(Checksum::Sha256(hasher.finalize().into()));
+        // Without it the object is still whole: a crash may have come between.
+        let note = fs::read(hidden(&path, "metadata")).unwrap_or_default();
+        let note: serde_json::Value = serde_json::from_slice(&note).unwrap_or_default();
+        if let Some(metadata) = note["metadata"].as_object() {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            object.metadata =
+                metadata.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+        }
+        Ok(Some(object))
+    }
+
+    fn open(
+        &self,
+        name: &str,
+        _version: Option<&str>,
+        from: u64,
+    ) -> Result<Box<dyn Read + Send>, StoreError> {
+        let failed = |error: io::Error| self.failed(name, "read", &error);
+        let mut file = File::open(self.path(name)?).map_err(failed)?;
+        file.seek(SeekFrom::Start(from)).map_err(failed)?;
+        Ok(Box::new(file))
+    }
+
+    fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {
+        let path = self.path(name)?;
+        if put.lock.is_some() {
+            let message = "a directory cannot keep an object from being removed";
+            return Err(StoreError::new(StoreErrorKind::LockNotApplied, self.url(name), message));
+        }
+        put_once(self, name, put, |put| self.copy(name, &path, put))
+    }
+
+    fn remove(&self, name: &str, _version: Option<&str>) -> Result<Removed, StoreError> {
+        let path = self.path(name)?;
+        for path in [&path, &hidden(&path, "metadata")] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound || !self.root.is_dir() => {
+                    return Err(self.failed(name, "remove", &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(Removed::Gone)
+    }
+
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
+        let failed = |error: io::Error| self.failed("", "remove what uploads left", &error);
+        let mut paths = Vec::new();
+        self.walk(Path::new(""), &mut paths).map_err(failed)?;
+        let mut removed = 0;
+        for path in paths.iter().map(|path| self.root.join(path)) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_part = name.starts_with('.')
+                && name.rsplit_once(".part-").is_some_and(|(_, hash)| hash.len() == 16);
+            let modified = fs::metadata(&path).and_then(|meta| meta.modified()).map_err(failed)?;
+            if is_part && modified.elapsed().unwrap_or_default() >= older_than {
+                fs::remove_file(&path).map_err(failed)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_do_not_leave_the_directory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = LocalStore::new(dir.path());
+        for name in ["../x", "/etc/passwd", "a/../../x", ""] {
+            let error = store.stat(name).expect_err(name);
+            assert_eq!(error.kind, StoreErrorKind::Usage, "{error}");
+        }
+    }
+}

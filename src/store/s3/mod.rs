@@ -1,0 +1,359 @@
+//! Amazon S3, and what speaks like it.
+//!
+//! Up to [`Limits::single_put_bytes`] an object goes in one request with its
+//! SHA-256, which S3 compares and keeps. S3 knows no SHA-256 over an object made
+//! of parts, so larger ones are checked by a CRC-64/NVME over the whole, which S3
+//! puts together from those of the parts.
+
+mod client;
+mod failure;
+mod multipart;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{ChecksumMode, ObjectLockMode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::backup_store::BackupStore;
+use super::confirm::{Sent, put_once};
+use super::destination::{Destination, Provider};
+use super::error::{StoreError, StoreErrorKind};
+use super::limits::{Environment, Limits};
+use super::object::{Checksum, LockMode, Object, Removed};
+use super::put::Put;
+use super::wire::{self, Download, Meter, PartBody, Throttle, Watcher};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use failure::{Failure, failure};
+
+/// A bucket, or a part of one.
+pub(crate) struct S3Store {
+    destination: Destination,
+    limits: Limits,
+    environment: Environment,
+    throttle: Option<Arc<Throttle>>,
+    client: OnceLock<Client>,
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store").field("destination", &self.destination).finish_non_exhaustive()
+    }
+}
+
+impl S3Store {
+    #[expect(clippy::unnecessary_wraps, reason = "the other providers can fail here")]
+    pub(crate) fn connect(
+        destination: &Destination,
+        limits: &Limits,
+        environment: &Environment,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            destination: destination.clone(),
+            limits: limits.clone(),
+            environment: environment.clone(),
+            throttle: limits.upload_rate.map(|rate| Arc::new(Throttle::new(rate))),
+            client: OnceLock::new(),
+        })
+    }
+
+    fn client(&self) -> Result<&Client, StoreError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let url = self.url("");
+        let made = client::load(&url, &self.environment, &self.limits);
+        let client = wire::request(&url, self.limits.stall_timeout, made)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    fn bucket(&self) -> &str {
+        self.destination.bucket()
+    }
+
+    fn run<T>(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        wire::request(&self.url(name), self.limits.stall_timeout, work)
+    }
+
+    /// A HEAD's 404 has no body: whether the bucket is there has to be asked.
+    fn check_bucket(&self, client: &Client) -> Result<(), StoreError> {
+        let url = self.url("");
+        self.run("", async {
+            let asked = client.list_objects_v2().bucket(self.bucket()).max_keys(1);
+            let asked = asked.prefix(self.destination.prefix()).send().await;
+            asked.map(|_| ()).map_err(|error| failure(&url, &error).error)
+        })
+    }
+
+    fn put_whole(&self, name: &str, put: &mut Put<'_>) -> Result<Sent, StoreError> {
+        let client = self.client()?;
+        let url = self.url(name);
+        let digests = *put.body.digests();
+        let content = put.body.open()?;
+        let meter = Arc::new(Meter::default());
+        let throttle = self.throttle.clone();
+        let body = PartBody::new(content, 0, digests.bytes, Arc::clone(&meter), throttle);
+        let mut request = client
+            .put_object()
+            .bucket(self.bucket())
+            .key(self.destination.key(name))
+            .content_type(put.content_type)
+            .content_length(digests.bytes as i64)
+            .checksum_sha256(STANDARD.encode(digests.sha256))
+            .if_none_match("*")
+            .set_metadata(Some(put.full_metadata(&url)?.into_iter().collect()))
+            .body(ByteStream::from_body_1_x(body));
+        if let Some(lock) = put.lock {
+            request = request
+                .object_lock_mode(lock_mode(lock.mode))
+                .object_lock_retain_until_date(DateTime::from_secs(lock.until.unix_seconds()));
+        }
+        Watcher::of(put).attend(&url, self.limits.stall_timeout, &meter, async {
+            match request.send().await {
+                Ok(answer) => Ok(Sent::As(answer.version_id.and_then(version))),
+                Err(error) => match failure(&url, &error) {
+                    Failure { name_taken: true, .. } => Ok(Sent::NameTaken),
+                    Failure { error, .. } => Err(error),
+                },
+            }
+        })
+    }
+
+    fn object(&self, name: &str, head: HeadObjectOutput) -> Object {
+        let sha256 = head.checksum_sha256().and_then(decoded).map(Checksum::Sha256);
+        let crc64 = head.checksum_crc64_nvme().and_then(decoded);
+        let crc64 = crc64.map(|crc| Checksum::Crc64Nvme(u64::from_be_bytes(crc)));
+        let metadata: BTreeMap<String, String> =
+            head.metadata().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Object {
+            name: name.to_owned(),
+            size: u64::try_from(head.content_length().unwrap_or_default()).unwrap_or_default(),
+            modified: head.last_modified().map(timestamp),
+            version: head.version_id().map(str::to_owned).and_then(version),
+            checksum: sha256.or(crc64),
+            locked_until: head.object_lock_retain_until_date().map(timestamp),
+            lock_mode: match head.object_lock_mode() {
+                Some(ObjectLockMode::Compliance) => Some(LockMode::Compliance),
+                Some(ObjectLockMode::Governance) => Some(LockMode::Governance),
+                _ => None,
+            },
+            metadata,
+        }
+    }
+
+    async fn list_pages(&self, client: &Client, url: &str) -> Result<Vec<Object>, StoreError> {
+        let mut objects = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let page = client
+                .list_objects_v2()
+                .bucket(self.bucket())
+                .prefix(self.destination.prefix())
+                .set_continuation_token(token.take());
+            let page = tokio::time::timeout(self.limits.stall_timeout, page.send()).await;
+            let page = page.map_err(|_| {
+                StoreError::new(StoreErrorKind::Timeout, url, "the listing stands still")
+                    .retryable()
+            })?;
+            let page = page.map_err(|error| failure(url, &error).error)?;
+            for object in page.contents() {
+                let name = object.key().and_then(|key| self.destination.name_of(key));
+                // A key that ends in "/" is what consoles make for a folder.
+                let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
+                objects.push(Object {
+                    name: name.to_owned(),
+                    size: u64::try_from(object.size().unwrap_or_default()).unwrap_or_default(),
+                    modified: object.last_modified().map(timestamp),
+                    ..Object::default()
+                });
+            }
+            token = page.next_continuation_token().map(str::to_owned);
+            match (page.is_truncated().unwrap_or(false), &token) {
+                (false, _) => break,
+                (true, Some(_)) => {}
+                (true, None) => {
+                    let message = "the listing is cut off, and the store does not say how to go on";
+                    return Err(StoreError::new(StoreErrorKind::Other, url, message));
+                }
+            }
+        }
+        objects.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(objects)
+    }
+}
+
+/// "null" is what S3 calls the version of an object without one.
+fn version(id: String) -> Option<String> {
+    Some(id).filter(|id| id != "null" && !id.is_empty())
+}
+
+fn timestamp(time: &DateTime) -> Timestamp {
+    let micros = time.as_nanos() / 1_000;
+    Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+/// A checksum over the whole; one over checksums of parts has another length.
+fn decoded<const N: usize>(text: &str) -> Option<[u8; N]> {
+    STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+fn lock_mode(mode: LockMode) -> ObjectLockMode {
+    match mode {
+        LockMode::Governance => ObjectLockMode::Governance,
+        LockMode::Compliance => ObjectLockMode::Compliance,
+    }
+}
+
+impl BackupStore for S3Store {
+    fn url(&self, name: &str) -> String {
+        self.destination.url(Provider::S3, name)
+    }
+
+    fn list(&self) -> Result<Vec<Object>, StoreError> {
+        let client = self.client()?;
+        let url = self.url("");
+        // Each page has its own time limit: there may be many.
+        wire::runtime()?.block_on(self.list_pages(client, &url))
+    }
+
+    fn stat_version(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<Object>, StoreError> {
+        let client = self.client()?;
+        let url = self.url(name);
+        let head = client
+            .head_object()
+            .bucket(self.bucket())
+            .key(self.destination.key(name))
+            .checksum_mode(ChecksumMode::Enabled)
+            .set_version_id(version.map(str::to_owned));
+        let found = self.run(name, async {
+            match head.send().await {
+                Ok(head) => Ok(Some(self.object(name, head))),
+                Err(error) => match failure(&url, &error) {
+                    // 405: that version is a delete marker.
+                    Failure { status: Some(404 | 405), .. } => Ok(None),
+                    Failure { error, .. } => Err(error),
+                },
+            }
+        })?;
+        if found.is_none() {
+            self.check_bucket(client)?;
+        }
+        Ok(found)
+    }
+
+    fn open(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        from: u64,
+    ) -> Result<Box<dyn Read + Send>, StoreError> {
+        let client = self.client()?;
+        let url = self.url(name);
+        let get = client
+            .get_object()
+            .bucket(self.bucket())
+            .key(self.destination.key(name))
+            .set_version_id(version.map(str::to_owned))
+            .set_range((from > 0).then(|| format!("bytes={from}-")));
+        let answer = self.run(name, async {
+            match get.send().await {
+                Ok(answer) => Ok(Some(answer)),
+                Err(error) => match failure(&url, &error) {
+                    Failure { status: Some(416), .. } => Ok(None),
+                    Failure { error, .. } => Err(error),
+                },
+            }
+        })?;
+        let Some(answer) = answer else { return Ok(Box::new(std::io::empty())) };
+        if from > 0 && answer.content_range().is_none() {
+            let message = "the store does not heed ranges";
+            return Err(StoreError::new(StoreErrorKind::Unsupported, url, message));
+        }
+        let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
+        let broken = url.clone();
+        let pieces = futures::stream::unfold(answer.body, move |mut body| {
+            let url = broken.clone();
+            async move {
+                let piece = body.next().await?;
+                let piece = piece.map_err(|error| {
+                    StoreError::new(StoreErrorKind::Unreachable, url, "broke off")
+                        .caused_by(&error)
+                        .retryable()
+                });
+                Some((piece, body))
+            }
+        });
+        Ok(Box::new(Download::new(url, self.limits.stall_timeout, length, pieces)))
+    }
+
+    fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {
+        put_once(self, name, put, |put| {
+            if put.body.digests().bytes <= self.limits.single_put_bytes {
+                self.put_whole(name, put)
+            } else {
+                self.put_parts(name, put)
+            }
+        })
+    }
+
+    fn remove(&self, name: &str, version: Option<&str>) -> Result<Removed, StoreError> {
+        let client = self.client()?;
+        let url = self.url(name);
+        let delete = client
+            .delete_object()
+            .bucket(self.bucket())
+            .key(self.destination.key(name))
+            .set_version_id(version.map(str::to_owned));
+        let result = self.run(name, async {
+            match delete.send().await {
+                Ok(answer) if version.is_none() && answer.delete_marker() == Some(true) => {
+                    Ok(Ok(Removed::HiddenByMarker))
+                }
+                Ok(_) => Ok(Ok(Removed::Gone)),
+                Err(error) => match failure(&url, &error) {
+                    Failure { status: Some(404), error, .. }
+                        if error.kind == StoreErrorKind::NotFound =>
+                    {
+                        Ok(Ok(Removed::Gone))
+                    }
+                    Failure { status: Some(400 | 403), error, .. } => Ok(Err(error)),
+                    Failure { error, .. } => Err(error),
+                },
+            }
+        })?;
+        result.or_else(|error| {
+            // S3 says no more than "access denied" to who removes a locked version.
+            let object = self.stat_version(name, version).ok().flatten();
+            let until = object.and_then(|object| object.locked_until);
+            match until.filter(|until| *until > SystemClock.now()) {
+                None => Err(error),
+                Some(until) => Err(locked(&url, until)),
+            }
+        })
+    }
+
+    fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
+        self.abort_uploads(older_than)
+    }
+}
+
+fn locked(url: &str, until: Timestamp) -> StoreError {
+    let message = format!("is locked until {until}");
+    StoreError::new(StoreErrorKind::Locked(Some(until)), url, message)
+        .hint("it can be removed after that")
+}
