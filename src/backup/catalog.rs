@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,74 @@ pub struct Noted {
     /// Why the last check failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+    /// Where it was sent, by the URL of the folder there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<String, Copied>,
+}
+
+/// What came of sending a backup somewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copied {
+    /// How far it is.
+    pub state: CopyState,
+    /// Since when.
+    pub at: Timestamp,
+    /// The archive's version there, where versions are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_version: Option<String>,
+    /// The metadata's version there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_version: Option<String>,
+    /// The checksum over the archive that the store itself computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+    /// Until when it cannot be removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Timestamp>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyState {
+    /// It is being sent, or was when its sender ended.
+    Uploading,
+    /// The store has said to have all of it.
+    Confirmed,
+    /// It could not be sent.
+    Failed,
+}
+
+impl CopyState {
+    /// One word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uploading => "uploading",
+            Self::Confirmed => "confirmed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Copied {
+    /// With nothing known but that.
+    #[must_use]
+    pub(crate) fn new(state: CopyState, at: Timestamp) -> Self {
+        Self {
+            state,
+            at,
+            archive_version: None,
+            metadata_version: None,
+            checksum: None,
+            locked_until: None,
+            problem: None,
+        }
+    }
 }
 
 /// How far a backup has been checked.
@@ -144,6 +213,7 @@ impl Noted {
             verified: Level::Content,
             verified_at: metadata.created_at,
             damage: None,
+            copies: BTreeMap::new(),
         }
     }
 
@@ -172,6 +242,30 @@ impl Catalog {
             }
         }
         Ok(catalog)
+    }
+
+    /// Changes the stored one, waiting a few seconds for whoever is at work in the
+    /// directory.
+    ///
+    /// # Errors
+    /// [`BackupError::Locked`] when that takes longer; a file operation's.
+    pub(crate) fn update(
+        dir: &BackupDir,
+        change: impl FnOnce(&mut Self),
+    ) -> Result<(), BackupError> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let until = Instant::now() + PATIENCE;
+        let _lock = loop {
+            match dir.lock_alone() {
+                Err(BackupError::Locked { .. }) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                taken => break taken?,
+            }
+        };
+        let mut catalog = Self::load(dir)?;
+        change(&mut catalog);
+        catalog.store(dir)
     }
 
     /// The catalog as it is stored; none when there is none that can be read.

@@ -89,6 +89,12 @@ pub struct Outlook {
     pub previous: Option<BackupId>,
 }
 
+/// This host's name, as metadata has it.
+#[must_use]
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Makes one.
 #[derive(Clone, Debug)]
 pub struct Creator {
@@ -493,7 +499,7 @@ fn describe(
         format: 1,
         id,
         tool: format!("auditctl {}", env!("CARGO_PKG_VERSION")),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: host(),
         created_at: id.time(),
         clock_adjusted: false,
         log: LogIdentity {

@@ -23,6 +23,25 @@ pub struct Digests {
     pub crc32c: String,
 }
 
+impl Digests {
+    /// As the stores want them.
+    ///
+    /// # Errors
+    /// A checksum that is none.
+    pub(crate) fn for_store(&self) -> Result<crate::store::Digests, String> {
+        fn read<const N: usize>(text: &str) -> Result<[u8; N], String> {
+            let bytes = STANDARD.decode(text).map_err(|error| error.to_string())?;
+            bytes.try_into().map_err(|_| format!("{text:?} is no checksum"))
+        }
+        Ok(crate::store::Digests {
+            bytes: self.bytes,
+            sha256: *self.sha256.as_bytes(),
+            crc64nvme: u64::from_be_bytes(read(&self.crc64nvme)?),
+            crc32c: u32::from_be_bytes(read(&self.crc32c)?),
+        })
+    }
+}
+
 /// Computes [`Digests`].
 #[derive(Debug)]
 pub(crate) struct Digester {

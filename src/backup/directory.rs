@@ -23,6 +23,8 @@ use crate::fsio::{self, OpenMode, SharedFs};
 pub(crate) const LOCK: &str = "backups.lock";
 pub(crate) const CATALOG: &str = ".catalog.json";
 pub(crate) const DRILL: &str = "audit_drill_";
+/// A directory for what is fetched from elsewhere, for as long as it is needed.
+pub(crate) const FETCHING: &str = ".fetch-";
 
 /// A directory of backups.
 #[derive(Clone, Debug)]
@@ -132,6 +134,7 @@ impl BackupDir {
                 Some((id, kind)) => ours.entry(id).or_default().push((kind, name)),
                 None if name.starts_with(CATALOG) || name == LOCK => {}
                 None if name.starts_with(DRILL) => {}
+                None if name.starts_with(FETCHING) => contents.leftovers.push(name.clone()),
                 None => contents.foreign.push(name.clone()),
             }
         }
@@ -148,6 +151,8 @@ impl BackupDir {
                         contents.leftovers.push((*name).clone());
                     }
                     FileKind::Archive(_) => contents.orphans.push((*name).clone()),
+                    FileKind::Upload if committed => {}
+                    FileKind::Upload => contents.leftovers.push((*name).clone()),
                     FileKind::Metadata | FileKind::Pin => {}
                 }
             }
@@ -203,6 +208,10 @@ impl BackupDir {
 
     fn remove_file(&self, name: &str) -> Result<(), BackupError> {
         let path = self.join(name);
+        if name.starts_with(FETCHING) {
+            crate::audit::restore::clear(&*self.fs, &path);
+            return Ok(());
+        }
         match self.fs.remove(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -8,6 +8,7 @@ use super::metadata::MetadataError;
 use super::name::BackupId;
 use crate::audit::OpenError;
 use crate::audit::snapshot::SnapshotError;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::units::human_bytes;
 
 /// Why something with a backup did not work.
@@ -19,6 +20,9 @@ pub enum BackupError {
     /// The log cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A store elsewhere failed.
+    #[error(transparent)]
+    Store(Box<StoreError>),
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -150,6 +154,15 @@ pub enum ArchiveFault {
     Foreign(String),
 }
 
+impl From<StoreError> for BackupError {
+    fn from(error: StoreError) -> Self {
+        match error.kind {
+            StoreErrorKind::Interrupted => Self::Interrupted,
+            _ => Self::Store(Box::new(error)),
+        }
+    }
+}
+
 impl From<MarkerError> for ArchiveFault {
     fn from(error: MarkerError) -> Self {
         Self::Marker(error.to_string())
@@ -170,6 +183,7 @@ impl BackupError {
             Self::Snapshot(SnapshotError::Pruned { .. }) => "pruned",
             Self::Snapshot(SnapshotError::Io { .. }) | Self::Io { .. } => "io",
             Self::Open(_) => "open",
+            Self::Store(error) => error.kind.name(),
             Self::Locked { .. } => "busy",
             Self::LogLocked { .. } => "locked",
             Self::NoSpace { .. } => "no_space",

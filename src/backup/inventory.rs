@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::catalog::{Catalog, Level};
+use super::catalog::{Catalog, Copied, Level};
 use super::check::check;
 use super::directory::{BackupDir, Entry};
 use super::error::BackupError;
@@ -43,9 +43,43 @@ pub struct Listed {
     pub pinned: bool,
     /// Where it is.
     pub place: String,
+    /// Where else it was sent, and what came of it.
+    pub copies: Vec<(String, Copied)>,
+    /// Its version, where the store keeps versions.
+    pub version: Option<String>,
+    /// Until when it cannot be removed.
+    pub locked_until: Option<Timestamp>,
+    /// Whether somebody holds it without a date.
+    pub held: bool,
 }
 
 impl Listed {
+    /// Nothing is known of it but that it is there.
+    pub(crate) fn new(id: BackupId, place: String) -> Self {
+        Self {
+            id,
+            metadata: None,
+            level: None,
+            verified_at: None,
+            damage: None,
+            damage_kind: None,
+            stored_bytes: None,
+            pinned: false,
+            place,
+            copies: Vec::new(),
+            version: None,
+            locked_until: None,
+            held: false,
+        }
+    }
+
+    /// Something is wrong with it.
+    pub(crate) fn damaged(&mut self, error: &BackupError) {
+        self.level = None;
+        self.damage_kind = Some(error.kind());
+        self.damage = Some(error.to_string());
+    }
+
     /// Whether nothing is known to be wrong with it.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -53,7 +87,7 @@ impl Listed {
     }
 
     /// What the newest is the newest by.
-    fn rank(&self) -> (u32, u64, BackupId) {
+    pub(crate) fn rank(&self) -> (u32, u64, BackupId) {
         let of = |metadata: &Metadata| (metadata.log.epoch, metadata.range.tree_size);
         let (epoch, size) = self.metadata.as_ref().map_or((0, 0), of);
         (epoch, size, self.id)
@@ -152,15 +186,9 @@ fn look(
     watch: &dyn Watch,
 ) -> Result<Listed, BackupError> {
     let mut listed = Listed {
-        id: entry.id,
-        metadata: None,
-        level: None,
-        verified_at: None,
-        damage: None,
-        damage_kind: None,
         stored_bytes: entry.stored_bytes,
         pinned: entry.pinned,
-        place: dir.path().display().to_string(),
+        ..Listed::new(entry.id, dir.path().display().to_string())
     };
     let checked = match entry.metadata {
         Ok(metadata) => {
@@ -180,21 +208,20 @@ fn look(
             tracing::warn!(%error, "not checked");
             listed.level = Some(Level::Listed);
         }
-        Err(error) => {
-            listed.damage_kind = Some(error.kind());
-            listed.damage = Some(error.to_string());
-        }
+        Err(error) => listed.damaged(&error),
     }
     Ok(listed)
 }
 
-fn is_of(key: &VerifierKey, metadata: &Metadata) -> bool {
+pub(crate) fn is_of(key: &VerifierKey, metadata: &Metadata) -> bool {
     key.name() == format!("auditctl/{}", metadata.log.id)
 }
 
 /// With what was found out before.
 fn completed(mut listed: Listed, catalog: &Catalog, level: Level) -> Listed {
     let Some(noted) = catalog.backups.get(&listed.id) else { return listed };
+    listed.copies =
+        noted.copies.iter().map(|(place, copied)| (place.clone(), copied.clone())).collect();
     if listed.damage.is_none() && listed.metadata.is_some() {
         listed.level = Some(noted.verified.max(level));
         listed.verified_at = Some(noted.verified_at);
@@ -204,7 +231,7 @@ fn completed(mut listed: Listed, catalog: &Catalog, level: Level) -> Listed {
     listed
 }
 
-fn coverage(backups: &[Listed], live: &Snapshot) -> Coverage {
+pub(crate) fn coverage(backups: &[Listed], live: &Snapshot) -> Coverage {
     let mut held: Vec<(u64, u64)> = backups
         .iter()
         .filter(|listed| listed.is_good())

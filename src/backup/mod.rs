@@ -21,15 +21,16 @@ mod metadata;
 mod name;
 mod pack;
 mod progress;
+mod remote;
 mod restore;
 mod retention;
 mod source;
 
 use std::path::Path;
 
-pub use catalog::{Catalog, Drill, Failure, Holder, Level, Noted};
+pub use catalog::{Catalog, Copied, CopyState, Drill, Failure, Holder, Level, Noted};
 pub use chain::verify_link;
-pub use create::{Creator, Made, Outlook, Request};
+pub use create::{Creator, Made, Outlook, Request, host};
 pub use digest::Digests;
 pub use directory::{BackupDir, Contents, Entry};
 pub use drill::{DrillReport, DrillStep};
@@ -39,8 +40,9 @@ pub use marker::{Marker, MarkerError};
 pub use metadata::{Metadata, MetadataError};
 pub use name::{BackupId, BackupIdError, FileKind, parse_name};
 pub use progress::{Stage, Unwatched, Watch};
+pub use remote::{Fetched, Remote, RemoteWish, Uploaded};
 pub use restore::{Extent, Outcome, Relation, RestorePlan, RestoreRequest, Restorer, Target};
-pub use retention::{Decision, Plan, Policy, apply, plan};
+pub use retention::{Decision, Place, Plan, Policy, Removal, apply, plan};
 pub use source::Wish;
 
 use crate::clock::Timestamp;

@@ -122,6 +122,8 @@ pub enum FileKind {
     Temporary,
     /// A pin.
     Pin,
+    /// How far an upload got.
+    Upload,
 }
 
 /// Whose file it is and what it is, if the name is one of ours.
@@ -137,6 +139,7 @@ pub fn parse_name(name: &str) -> Option<(BackupId, FileKind)> {
         PIN => FileKind::Pin,
         _ if suffix.starts_with(".json.tmp-") => FileKind::Uncommitted,
         _ if suffix.contains(".tmp-") => FileKind::Temporary,
+        _ if suffix.starts_with(".upload-") => FileKind::Upload,
         _ => return None,
     };
     Some((id, kind))

@@ -16,7 +16,7 @@ use super::metadata::Metadata;
 use super::name::BackupId;
 use crate::audit::own::BackupRemoved;
 use crate::audit::snapshot::Snapshot;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, display_seconds};
 
 /// A backup whose time lies further ahead is not counted: its clock was wrong,
 /// or somebody wants the others pushed out.
@@ -140,6 +140,15 @@ fn by_rules(group: &[&Listed], policy: &Policy, now: Timestamp) -> Vec<Decision>
         if policy.last.is_some_and(|last| (number as u64) < u64::from(last)) {
             decision.keep.push(format!("last {}", number + 1));
         }
+        let listed = group.iter().find(|listed| listed.id == decision.id);
+        if let Some(until) = listed.and_then(|listed| listed.locked_until)
+            && until > now
+        {
+            decision.keep.push(format!("locked until {}", display_seconds(until)));
+        }
+        if listed.is_some_and(|listed| listed.held) {
+            decision.keep.push("held".to_owned());
+        }
         let age = now.micros() - decision.id.time().micros();
         let within = policy.within.map(|within| i64::try_from(within.as_micros()));
         if within.is_some_and(|within| age <= within.unwrap_or(i64::MAX)) {
@@ -238,6 +247,42 @@ fn covers(held: &[(u64, u64)], begin: u64, end: u64) -> bool {
     next >= end
 }
 
+/// Where backups are removed from.
+pub trait Place {
+    /// The SHA-256 of the archive that is there, by its metadata.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn stored_sha256(&self, id: BackupId) -> Result<String, BackupError>;
+
+    /// Removes a backup.
+    ///
+    /// # Errors
+    /// When it could not be, or not all of it.
+    fn remove(&self, id: BackupId) -> Result<Removal, BackupError>;
+}
+
+/// What became of a removal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone.
+    Gone,
+    /// The bucket keeps versions: a marker hides it, and its bytes stay.
+    Hidden,
+    /// It is to be kept, and stayed; why.
+    Locked(String),
+}
+
+impl Place for BackupDir {
+    fn stored_sha256(&self, id: BackupId) -> Result<String, BackupError> {
+        Ok(self.metadata(id)?.stored().sha256.to_string())
+    }
+
+    fn remove(&self, id: BackupId) -> Result<Removal, BackupError> {
+        Self::remove(self, id).map(|()| Removal::Gone)
+    }
+}
+
 /// Removes what the plan lets go, the oldest first. `record` is called before each
 /// removal: what cannot be recorded is not removed.
 ///
@@ -245,23 +290,22 @@ fn covers(held: &[(u64, u64)], begin: u64, end: u64) -> bool {
 /// The first removal that failed, after those that were made: the caller is told
 /// of each by `removed`.
 pub fn apply(
-    dir: &BackupDir,
+    place: &dyn Place,
     plan: &Plan,
     record: &mut dyn FnMut(&BackupRemoved) -> Result<(), BackupError>,
-    removed: &mut dyn FnMut(&Decision),
+    removed: &mut dyn FnMut(&Decision, &Removal),
 ) -> Result<(), BackupError> {
     for decision in plan.removals() {
         // It must still be the backup that the plan was made for.
-        let metadata = dir.metadata(decision.id)?;
-        if metadata.stored().sha256.to_string() != decision.removed.sha256 {
+        if place.stored_sha256(decision.id)? != decision.removed.sha256 {
             return Err(BackupError::Refused(format!(
                 "backup {} is not the one that the plan was made for; nothing more was removed",
                 decision.id
             )));
         }
         record(&decision.removed)?;
-        dir.remove(decision.id)?;
-        removed(decision);
+        let removal = place.remove(decision.id)?;
+        removed(decision, &removal);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::audit::snapshot::SnapshotError;
 use crate::audit::{OpenError, RecordError};
 use crate::backup::BackupError;
 use crate::config::ConfigErrors;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// What the process ends with. `health` alone has Nagios's codes instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(super) struct CliError {
     pub hint: Option<String>,
     /// More keys for the JSON document, such as how much was done before.
     pub extra: Box<Map<String, Value>>,
+    /// Whether the same may work later, where that is known.
+    pub retryable: Option<bool>,
     /// What caused it, outermost first, where the message does not say it.
     pub causes: Box<[String]>,
 }
@@ -56,6 +59,7 @@ impl CliError {
             path: None,
             hint: None,
             extra: Box::default(),
+            retryable: None,
             causes: Box::default(),
         }
     }
@@ -101,6 +105,9 @@ impl CliError {
             "causes": self.causes,
             "hint": self.hint,
         }});
+        if let Some(retryable) = self.retryable {
+            document["error"]["retryable"] = json!(retryable);
+        }
         if let Value::Object(map) = &mut document {
             map.extend((*self.extra).clone());
         }
@@ -167,6 +174,7 @@ impl From<BackupError> for CliError {
     fn from(error: BackupError) -> Self {
         let exit = match &error {
             BackupError::Open(_) => return Self::from_open(error),
+            BackupError::Store(_) => return Self::from_store(error),
             BackupError::Locked { .. } | BackupError::LogLocked { .. } => Exit::Busy,
             BackupError::Refused(_) => Exit::Busy,
             BackupError::LogDamaged(_) | BackupError::NotAPrefix { .. } => Exit::Found,
@@ -191,7 +199,29 @@ impl From<BackupError> for CliError {
     }
 }
 
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let exit = match error.kind {
+            StoreErrorKind::Usage => Exit::Usage,
+            StoreErrorKind::Interrupted => Exit::Interrupted,
+            _ => Exit::Failed,
+        };
+        let mut new = Self::new(error.kind.name(), exit, error.to_string());
+        new.causes = causes(&error, &new.message).into();
+        new.retryable = Some(error.retryable);
+        new.hint = error.hint;
+        new
+    }
+}
+
 impl CliError {
+    fn from_store(error: BackupError) -> Self {
+        match error {
+            BackupError::Store(error) => (*error).into(),
+            other => Self::new(other.kind(), Exit::Failed, other.to_string()),
+        }
+    }
+
     fn from_open(error: BackupError) -> Self {
         match error {
             BackupError::Open(error) => error.into(),

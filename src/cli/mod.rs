@@ -2,6 +2,7 @@
 
 mod backups;
 mod commands;
+mod cloud;
 mod context;
 mod exit;
 mod legacy;

@@ -115,6 +115,15 @@ impl Destination {
         Ok(Self { bucket: bucket.to_owned(), prefix })
     }
 
+    /// This prefix, where none was named.
+    #[must_use]
+    pub fn or_prefix(mut self, prefix: &str) -> Self {
+        if self.prefix.is_empty() {
+            self.prefix = format!("{}/", prefix.trim_matches('/'));
+        }
+        self
+    }
+
     /// Reads the URL of one object, `s3://BUCKET/PREFIX/NAME`, as the folder it
     /// is in and its name.
     ///

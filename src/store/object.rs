@@ -31,6 +31,8 @@ pub struct Object {
     pub locked_until: Option<Timestamp>,
     /// Who may shorten that.
     pub lock_mode: Option<LockMode>,
+    /// Whether somebody holds it without a date: a legal hold.
+    pub held: bool,
     /// The metadata it was put with.
     pub metadata: BTreeMap<String, String>,
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -108,8 +107,9 @@ pub struct Put<'a> {
     pub on_state: Option<&'a mut dyn FnMut(&UploadState)>,
     /// Told how many bytes are on their way, about ten times a second.
     pub on_progress: Option<&'a dyn Fn(u64)>,
-    /// Set from elsewhere to stop soon; the state stays good for `resume`.
-    pub interrupted: Option<&'a AtomicBool>,
+    /// Asked about ten times a second whether to stop; the state stays good for
+    /// `resume`.
+    pub interrupted: Option<&'a dyn Fn() -> bool>,
 }
 
 impl<'a> Put<'a> {
@@ -131,7 +131,7 @@ impl<'a> Put<'a> {
     /// Whether it is to stop.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
-        self.interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed))
+        self.interrupted.is_some_and(|asked| asked())
     }
 
     pub(crate) fn tell_state(&mut self, state: &UploadState) {

@@ -188,8 +188,7 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
                 on_progress,
                 interrupted,
             };
-            let stop =
-                || interrupted.is_some_and(|flag| flag.load(std::sync::atomic::Ordering::Relaxed));
+            let stop = || interrupted.is_some_and(|asked| asked());
             match self.inner.put_new(name, attempt) {
                 Err(error) => {
                     if reached.as_ref().map_or(0, |state| state.stored) > before {

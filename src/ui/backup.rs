@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::backup::{Made, Outlook};
+use crate::backup::{Made, Metadata, Outlook, Uploaded};
+use crate::clock::display_seconds;
 use crate::units::human_bytes;
 
 /// A backup that was made, for people.
@@ -70,6 +71,7 @@ pub fn backup_made_value(made: &Made) -> Value {
     json!({
         "id": metadata.id,
         "local": "verified",
+        "destinations": [],
         "file": made.archive,
         "metadata": made.metadata_file,
         "created_at": metadata.created_at,
@@ -95,15 +97,81 @@ pub fn backup_made_value(made: &Made) -> Value {
     })
 }
 
+/// A backup that was made before, for programs.
+#[must_use]
+pub fn backup_there_value(metadata: &Metadata, dir: &Path) -> Value {
+    json!({
+        "id": metadata.id,
+        "local": "verified",
+        "destinations": [],
+        "file": dir.join(&metadata.archive.file),
+        "metadata": dir.join(metadata.id.metadata()),
+        "created_at": metadata.created_at,
+        "sha256": metadata.stored().sha256,
+        "log_id": metadata.log.id,
+        "epoch": metadata.log.epoch,
+        "records": metadata.range.records,
+        "first_seq": metadata.range.first_seq,
+        "tree_size": metadata.range.tree_size,
+        "root_hash": metadata.root_hash,
+    })
+}
+
+/// A backup that a store has confirmed to have, for people.
+#[must_use]
+pub fn uploaded_text(uploaded: &Uploaded) -> String {
+    let archive = &uploaded.archive;
+    let mut said = vec![human_bytes(archive.size)];
+    said.extend(archive.checksum.map(|sum| sum.to_string()));
+    said.extend(archive.version.as_ref().map(|version| format!("version {version}")));
+    if let (Some(until), Some(mode)) = (archive.locked_until, archive.lock_mode) {
+        said.push(format!("locked until {} ({mode})", display_seconds(until)));
+    }
+    let mut text = format!(
+        "Backup {} sent and confirmed in {:.2} s\n  {:<11} {}\n  {:<11} {}",
+        uploaded.id,
+        uploaded.seconds,
+        "url",
+        uploaded.url,
+        "confirmed",
+        said.join(", ")
+    );
+    if uploaded.resumed_from > 0 {
+        let before = human_bytes(uploaded.resumed_from);
+        text.push_str(&format!("\n  {:<11} {before} were there already", "resumed"));
+    }
+    text
+}
+
+/// The same, for programs.
+#[must_use]
+pub fn uploaded_value(uploaded: &Uploaded) -> Value {
+    let archive = &uploaded.archive;
+    json!({
+        "place": uploaded.place,
+        "url": uploaded.url,
+        "state": "confirmed",
+        "bytes": archive.size,
+        "checksum": archive.checksum.map(|sum| sum.to_string()),
+        "version_id": archive.version,
+        "metadata_version_id": uploaded.metadata.version,
+        "locked_until": archive.locked_until,
+        "lock_mode": archive.lock_mode,
+        "resumed_from_bytes": uploaded.resumed_from,
+        "seconds": uploaded.seconds,
+    })
+}
+
 /// What a backup would do, for people.
 #[must_use]
-pub fn backup_outlook_text(outlook: &Outlook, dir: &Path) -> String {
+pub fn backup_outlook_text(outlook: &Outlook, dir: &Path, sent_to: Option<&str>) -> String {
     let previous = match outlook.previous {
         Some(id) => format!("extends {id}"),
         None => "the first of this log there".to_owned(),
     };
+    let sent_to = sent_to.map_or_else(String::new, |url| format!("\n  sent to     {url}"));
     format!(
-        "Would make backup {} in {}: {}\n  copied      {} of sealed segments\n  compressed  {} records\n  records     {}\n  available   {}",
+        "Would make backup {} in {}: {}\n  copied      {} of sealed segments\n  compressed  {} records\n  records     {}\n  available   {}{sent_to}",
         outlook.id,
         dir.display(),
         previous,
@@ -116,7 +184,7 @@ pub fn backup_outlook_text(outlook: &Outlook, dir: &Path) -> String {
 
 /// What a backup would do, for programs.
 #[must_use]
-pub fn backup_outlook_json(outlook: &Outlook, dir: &Path) -> String {
+pub fn backup_outlook_json(outlook: &Outlook, dir: &Path, sent_to: Option<&str>) -> String {
     json!({ "dry_run": {
         "id": outlook.id,
         "output_dir": dir,
@@ -126,6 +194,7 @@ pub fn backup_outlook_json(outlook: &Outlook, dir: &Path) -> String {
         "compressed_records": outlook.compressed_records,
         "available_bytes": outlook.available_bytes,
         "previous": outlook.previous,
+        "destination": sent_to,
     }})
     .to_string()
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::style::escape;
 use crate::backup::{
-    Coverage, Decision, DrillReport, Inventory, Listed, Outcome, Plan, Relation, RestorePlan,
+    CopyState, Coverage, Decision, DrillReport, Inventory, Listed, Outcome, Plan, Relation, Removal,
+    RestorePlan,
 };
 use crate::clock::{Timestamp, display_seconds};
 use crate::health::wording::age;
@@ -15,10 +16,10 @@ use crate::units::human_bytes;
 
 /// The list, for people.
 #[must_use]
-pub fn backup_list_text(inventory: &Inventory, dir: &Path, now: Timestamp) -> String {
+pub fn backup_list_text(inventory: &Inventory, place: &str, now: Timestamp) -> String {
     let mut out = String::new();
     if inventory.backups.is_empty() {
-        out.push_str(&format!("no backups in {}\n", dir.display()));
+        out.push_str(&format!("no backups in {}\n", escape(place)));
     } else {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
@@ -67,7 +68,22 @@ fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
         (listed.metadata.as_ref().is_some_and(|m| m.signature.is_none()), "unsigned"),
         (listed.metadata.as_ref().is_some_and(|m| m.encryption.is_some()), "encrypted"),
     ];
-    let notes: Vec<&str> = notes.iter().filter(|(is, _)| *is).map(|(_, note)| *note).collect();
+    let mut notes: Vec<String> =
+        notes.iter().filter(|(is, _)| *is).map(|(_, note)| (*note).to_owned()).collect();
+    for (place, copied) in &listed.copies {
+        let scheme = place.split("://").next().unwrap_or_default();
+        notes.push(match copied.state {
+            CopyState::Confirmed => format!("in {scheme}"),
+            CopyState::Uploading => format!("not whole in {scheme}"),
+            CopyState::Failed => format!("NOT in {scheme}"),
+        });
+    }
+    if let Some(until) = listed.locked_until.filter(|until| *until > now) {
+        notes.push(format!("locked until {}", display_seconds(until)));
+    }
+    if listed.held {
+        notes.push("held".to_owned());
+    }
     let size = listed.stored_bytes.map_or_else(|| "missing".to_owned(), human_bytes);
     let (records, seqs, raw) = match &listed.metadata {
         Some(metadata) => (
@@ -151,18 +167,42 @@ fn listed_value(listed: &Listed) -> Value {
         "signed": metadata.is_some_and(|metadata| metadata.signature.is_some()),
         "encrypted": metadata.is_some_and(|metadata| metadata.encryption.is_some()),
         "pinned": listed.pinned,
-        "locked_until": Value::Null,
+        "version_id": listed.version,
+        "locked_until": listed.locked_until,
+        "held": listed.held,
+        "copies": listed.copies.iter().map(|(place, copied)| json!({
+            "place": place,
+            "state": copied.state.as_str(),
+            "at": copied.at,
+            "version_id": copied.archive_version,
+            "checksum": copied.checksum,
+            "locked_until": copied.locked_until,
+            "problem": copied.problem,
+        })).collect::<Vec<Value>>(),
     })
 }
 
 /// What a cleanup did or would do, for people.
 #[must_use]
-pub fn cleanup_text(plan: &Plan, removed: &[Decision], dry_run: bool) -> String {
+pub fn cleanup_text(plan: &Plan, removed: &[(Decision, Removal)], dry_run: bool) -> String {
     let mut out = String::new();
     for decision in &plan.decisions {
         let text = if decision.keep.is_empty() {
-            let verb = if dry_run { "would remove" } else { "removed" };
-            format!("{verb:<12} {}  {}", decision.id, human_bytes(decision.stored_bytes))
+            let became = removed.iter().find(|(gone, _)| gone.id == decision.id);
+            let size = human_bytes(decision.stored_bytes);
+            match became.map(|(_, removal)| removal) {
+                None if dry_run => format!("{:<12} {}  {size}", "would remove", decision.id),
+                // An error came before it.
+                None => format!("{:<12} {}  {size}", "not removed", decision.id),
+                Some(Removal::Gone) => format!("{:<12} {}  {size}", "removed", decision.id),
+                Some(Removal::Hidden) => {
+                    let why = "a marker hides it; its bytes stay until that version is removed";
+                    format!("{:<12} {}  {size}  {why}", "hidden", decision.id)
+                }
+                Some(Removal::Locked(why)) => {
+                    format!("{:<12} {}  {}", "keep", decision.id, escape(why))
+                }
+            }
         } else {
             format!("{:<12} {}  {}", "keep", decision.id, decision.keep.join(", "))
         };
@@ -172,21 +212,34 @@ pub fn cleanup_text(plan: &Plan, removed: &[Decision], dry_run: bool) -> String 
     for (name, why) in &plan.untouched {
         out.push_str(&format!("{:<12} {}  {}\n", "left alone", escape(name), escape(why)));
     }
-    let kept = plan.decisions.len() - plan.removals().count();
+    let gone = gone(removed);
+    let count = if dry_run { plan.removals().count() } else { gone.len() };
+    let kept = plan.decisions.len() - count;
     let freed: u64 = if dry_run {
         plan.removals().map(|decision| decision.stored_bytes).sum()
     } else {
-        removed.iter().map(|decision| decision.stored_bytes).sum()
+        freed(removed)
     };
-    let count = if dry_run { plan.removals().count() } else { removed.len() };
     let (went, freed_word) = if dry_run { ("to remove", "to free") } else { ("removed", "freed") };
     out.push_str(&format!("{kept} kept, {count} {went}, {} {freed_word}\n", human_bytes(freed)));
     out
 }
 
+/// Those that are not there any more, or hidden.
+fn gone(removed: &[(Decision, Removal)]) -> Vec<&Decision> {
+    let gone = removed.iter().filter(|(_, removal)| !matches!(removal, Removal::Locked(_)));
+    gone.map(|(decision, _)| decision).collect()
+}
+
+/// What a marker hides is not freed.
+fn freed(removed: &[(Decision, Removal)]) -> u64 {
+    let gone = removed.iter().filter(|(_, removal)| *removal == Removal::Gone);
+    gone.map(|(decision, _)| decision.stored_bytes).sum()
+}
+
 /// The same, for programs.
 #[must_use]
-pub fn cleanup_json(plan: &Plan, removed: &[Decision], dry_run: bool) -> String {
+pub fn cleanup_json(plan: &Plan, removed: &[(Decision, Removal)], dry_run: bool) -> String {
     let keep: Vec<Value> = plan
         .decisions
         .iter()
@@ -201,7 +254,11 @@ pub fn cleanup_json(plan: &Plan, removed: &[Decision], dry_run: bool) -> String 
         })
     };
     let planned: Vec<Value> = plan.removals().map(value).collect();
-    let gone: Vec<Value> = removed.iter().map(value).collect();
+    let gone: Vec<Value> = gone(removed).into_iter().map(value).collect();
+    let of = |wanted: fn(&Removal) -> bool| -> Vec<Value> {
+        let those = removed.iter().filter(|(_, removal)| wanted(removal));
+        those.map(|(decision, _)| json!(decision.id)).collect()
+    };
     let untouched: Vec<Value> =
         plan.untouched.iter().map(|(name, why)| json!({ "name": name, "reason": why })).collect();
     json!({
@@ -210,7 +267,9 @@ pub fn cleanup_json(plan: &Plan, removed: &[Decision], dry_run: bool) -> String 
         "remove": planned,
         "removed": gone,
         "left_alone": untouched,
-        "freed_bytes": removed.iter().map(|decision| decision.stored_bytes).sum::<u64>(),
+        "hidden": of(|removal| *removal == Removal::Hidden),
+        "locked": of(|removal| matches!(removal, Removal::Locked(_))),
+        "freed_bytes": freed(removed),
     })
     .to_string()
 }

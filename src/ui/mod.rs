@@ -13,7 +13,10 @@ mod style;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text};
+pub use backup::{
+    backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
+    backup_there_value, uploaded_text, uploaded_value,
+};
 pub use backups::{
     backup_list_json, backup_list_text, cleanup_json, cleanup_text, drill_json, drill_text,
     restore_json, restore_plan_text, restore_text,

@@ -22,5 +22,9 @@ mod record_cli;
 mod serve;
 mod serve_http;
 mod serve_peers;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod servers;
 mod serving;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod store_contract;
 mod support;

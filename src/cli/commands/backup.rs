@@ -2,18 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
-use crate::backup::{BackupDir, BackupId, Creator, Made, Request};
+use crate::backup::{
+    BackupDir, BackupError, BackupId, Creator, Made, Metadata, Remote, Request, Uploaded,
+};
 use crate::cli::backups::overrides;
+use crate::cli::cloud::{Cloud, CloudArgs, STALE};
 use crate::cli::context::Context;
-use crate::cli::exit::CliError;
+use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
+use crate::store::{Lock, LockMode};
 use crate::ui;
 
 /// Back up the log, beside a running writer, and prove that it can be restored.
@@ -23,6 +28,9 @@ use crate::ui;
 /// read back from the disk, its records hash to the root that the log signed, and
 /// it extends the backup before. Exit 1: the log was altered, and no backup was
 /// made.
+///
+/// With --cloud it is then sent, and the store's own word for it awaited. Exit 3:
+/// it was not sent; it is here, and `--resume ID` sends it later.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// Where backups are written [default: backups/audit]
@@ -38,12 +46,59 @@ pub(crate) struct BackupArgs {
     /// Say what would be done, and write nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    cloud: CloudArgs,
+    /// Send a backup that was made before, going on where it was; makes none
+    #[arg(
+        long,
+        value_name = "ID",
+        requires = "cloud",
+        conflicts_with_all = ["dry_run", "level", "encrypt_to", "pin", "unpin"]
+    )]
+    resume: Option<BackupId>,
+    /// Send at most so much a second, such as 10MiB
+    #[arg(long, value_name = "SIZE", requires = "cloud")]
+    limit_upload: Option<crate::units::ByteSize>,
+    /// Have the store keep it unchangeable until then: a date, a time (RFC 3339),
+    /// or for so long, such as 30d. At most ten years ahead
+    #[arg(long, value_name = "DATE|DURATION", requires = "cloud", value_parser = until)]
+    retain_until: Option<Timestamp>,
+    /// Who may shorten that: governance, some; compliance, nobody at all
+    #[arg(long, value_name = "MODE", requires = "retain_until", default_value = "governance")]
+    retain_mode: LockMode,
     /// Keep a backup from being cleaned up; makes none
-    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level", "unpin"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level", "unpin", "cloud"])]
     pin: Option<BackupId>,
     /// Let a pinned backup be cleaned up again
-    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level", "cloud"])]
     unpin: Option<BackupId>,
+}
+
+/// The longest that a lock may last: a year more by a slip of the finger cannot be
+/// taken back where nobody may shorten it.
+const LONGEST_LOCK: Duration = Duration::from_secs(3_650 * 86_400);
+
+/// A date (the beginning of that day, UTC), a time, or a duration from now on.
+fn until(text: &str) -> Result<Timestamp, String> {
+    let now = SystemClock.now();
+    let after = |length: Duration| {
+        let micros = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(now.micros().saturating_add(micros))
+    };
+    let until = match crate::units::parse_duration(text) {
+        Ok(length) => after(length),
+        Err(_) => text
+            .parse()
+            .or_else(|_| format!("{text}T00:00:00Z").parse::<Timestamp>())
+            .map_err(|_| "a date such as 2027-01-31, a time, or a duration such as 30d is expected")?,
+    };
+    if until <= now {
+        return Err("it lies in the past".to_owned());
+    }
+    if until > after(LONGEST_LOCK) {
+        return Err("it is more than ten years ahead (3650d)".to_owned());
+    }
+    Ok(until)
 }
 
 pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> {
@@ -54,27 +109,128 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         (_, Some(id)) => return pin(context, &dir, id, false),
         (None, None) => {}
     }
+    // Before anything is made: what cannot be sent, because nobody said where to.
+    let cloud = args.cloud.cloud(&settings)?;
+    if let (Some(id), Some(cloud)) = (args.resume, &cloud) {
+        return resume(context, &dir, id, cloud, args);
+    }
     let creator = Creator { fs: shared_fs(), clock: Arc::new(SystemClock), dir };
     let request = request(&settings, args);
     if args.dry_run {
         let outlook = creator.outlook(&request)?;
         let place = creator.dir.path();
         let text = if context.json {
-            ui::backup_outlook_json(&outlook, place)
+            ui::backup_outlook_json(&outlook, place, cloud.map(|cloud| cloud.url()).as_deref())
         } else {
-            ui::backup_outlook_text(&outlook, place)
+            ui::backup_outlook_text(&outlook, place, cloud.map(|cloud| cloud.url()).as_deref())
         };
         context.print(&text)?;
         return Ok(0);
     }
     let made = make(context, &creator, &request)?;
-    let text = if context.json {
-        json!({ "backup": ui::backup_made_value(&made) }).to_string()
-    } else {
-        ui::backup_made_text(&made)
-    };
-    context.print(&text)?;
+    let mut value = ui::backup_made_value(&made);
+    if !context.json {
+        context.print(&ui::backup_made_text(&made))?;
+    }
+    if let Some(cloud) = &cloud {
+        let sent = send(context, &creator.dir, &made.metadata, cloud, args, false);
+        value["destinations"] = told(context, &made.metadata, cloud, args, &value, sent)?;
+    }
+    if context.json {
+        context.print(&json!({ "backup": value }).to_string())?;
+    }
     Ok(0)
+}
+
+/// Sends one that is there.
+fn resume(
+    context: &Context,
+    dir: &BackupDir,
+    id: BackupId,
+    cloud: &Cloud,
+    args: &BackupArgs,
+) -> Result<u8, CliError> {
+    let metadata = dir.metadata(id)?;
+    let mut value = ui::backup_there_value(&metadata, dir.path());
+    let sent = send(context, dir, &metadata, cloud, args, true);
+    value["destinations"] = told(context, &metadata, cloud, args, &value, sent)?;
+    if context.json {
+        context.print(&json!({ "backup": value }).to_string())?;
+    }
+    Ok(0)
+}
+
+fn send(
+    context: &Context,
+    dir: &BackupDir,
+    metadata: &Metadata,
+    cloud: &Cloud,
+    args: &BackupArgs,
+    recheck: bool,
+) -> Result<Uploaded, BackupError> {
+    let store = cloud.connect(args.limit_upload.map(|limit| limit.0))?;
+    let remote = Remote::new(store, &metadata.host, &metadata.log.id);
+    let lock = args.retain_until.map(|until| Lock { until, mode: args.retain_mode });
+    let progress = Progress::new(context).map_err(|error| BackupError::Usage(error.message))?;
+    let sent = if recheck {
+        remote.resume(dir, metadata, lock, &SystemClock, &progress)
+    } else {
+        remote.upload(dir, metadata, lock, &SystemClock, &progress)
+    };
+    progress.finish();
+    if sent.is_ok()
+        && let Err(error) = remote.store().abort_stale_uploads(STALE)
+    {
+        tracing::info!(%error, "what old uploads left is not removed");
+    }
+    sent
+}
+
+/// Says what came of sending it: the JSON of the destinations, or an error that
+/// holds the backup that is here all the same.
+fn told(
+    context: &Context,
+    metadata: &Metadata,
+    cloud: &Cloud,
+    args: &BackupArgs,
+    backup: &serde_json::Value,
+    sent: Result<Uploaded, BackupError>,
+) -> Result<serde_json::Value, CliError> {
+    let id = metadata.id;
+    let error = match sent {
+        Ok(uploaded) => {
+            if !context.json {
+                context.print(&ui::uploaded_text(&uploaded))?;
+            }
+            return Ok(json!([ui::uploaded_value(&uploaded)]));
+        }
+        Err(error) => error,
+    };
+    let again = format!("`auditctl backup --resume {id}{}` sends it", args.cloud.typed());
+    let mut told = match error {
+        BackupError::Interrupted => {
+            let message = format!("interrupted; backup {id} is here, and not sent whole");
+            CliError::new("interrupted", Exit::Interrupted, message)
+        }
+        error => {
+            let mut told = CliError::from(error);
+            told.message = format!("backup {id} is here and was not sent: {}", told.message);
+            told
+        }
+    };
+    told.hint = Some(match told.hint.take() {
+        Some(hint) => format!("{hint}; then {again}"),
+        None => again,
+    });
+    let mut backup = backup.clone();
+    backup["destinations"] = json!([{
+        "place": cloud.url(),
+        "state": "failed",
+        "error": told.kind,
+        "retryable": told.retryable,
+    }]);
+    told.extra.insert("backup".to_owned(), backup);
+    Err(told)
 }
 
 fn request(settings: &Settings, args: &BackupArgs) -> Request {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::backup::{Decision, Level, Plan, Policy, apply, inventory, plan};
+use crate::backup::{Decision, Level, Place, Plan, Policy, Removal, apply, inventory, plan};
 use crate::cli::backups::{Recorder, known_log, overrides};
+use crate::cli::cloud::CloudArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::directory;
@@ -19,13 +20,16 @@ use crate::ui;
 ///
 /// Rules are OR-ed; days, weeks and months are those of UTC. Only good backups
 /// count. The newest good one is never removed, nor a pinned one, nor the only
-/// copy of any record, nor a file of somebody else. Each removal is recorded in
+/// copy of any record, nor a file of somebody else. What a store's lock keeps is
+/// said, and no failure. Each removal is recorded in
 /// the log before it is made.
 #[derive(Debug, Args)]
 pub(crate) struct CleanupArgs {
     /// Where the backups are [default: backups/audit]
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+    #[command(flatten)]
+    cloud: CloudArgs,
     /// Keep the newest N
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     keep: Option<u32>,
@@ -74,6 +78,7 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
         yearly: args.keep_yearly,
         within: args.keep_within,
     };
+    let cloud = args.cloud.cloud(&settings)?;
     let dir = directory(&settings);
     let known = known_log(context, &settings);
     let progress = Progress::new(context)?;
@@ -84,7 +89,19 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
         dir.clear_leftovers()?;
     }
     let now = SystemClock.now();
-    let listed = inventory(&dir, Level::Listed, &known, now, &progress)?;
+    let remote = match &cloud {
+        Some(_) if known.live.is_none() => {
+            let message = "there is no log here, and only its own backups are cleaned up";
+            return Err(CliError::usage(message).hint("--log-dir names the log directory"));
+        }
+        Some(cloud) => Some(cloud.remote(&known)?),
+        None => None,
+    };
+    let listed = match &remote {
+        Some(remote) => remote.inventory(&dir, Level::Listed, &known, now, &progress)?,
+        None => inventory(&dir, Level::Listed, &known, now, &progress)?,
+    };
+    let place: &dyn Place = remote.as_ref().map_or(&dir, |remote| remote);
     let plan = plan(&listed, &policy, known.live.as_ref(), now)?;
     let count = plan.removals().count() as u64;
     if let Some(most) = args.max_delete.filter(|most| count > u64::from(*most)) {
@@ -92,11 +109,11 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
         return Err(CliError::new("max_delete", Exit::Busy, message)
             .hint("`auditctl cleanup --dry-run` shows which"));
     }
-    let mut removed: Vec<Decision> = Vec::new();
+    let mut removed: Vec<(Decision, Removal)> = Vec::new();
     let applied = if args.dry_run || count == 0 {
         Ok(())
     } else {
-        remove(&settings, &dir, &plan, &mut removed)
+        remove(&settings, place, &plan, &mut removed)
     };
     drop(lock);
     let text = if context.json {
@@ -120,13 +137,13 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
 
 fn remove(
     settings: &crate::config::Settings,
-    dir: &crate::backup::BackupDir,
+    place: &dyn Place,
     plan: &Plan,
-    removed: &mut Vec<Decision>,
+    removed: &mut Vec<(Decision, Removal)>,
 ) -> Result<(), CliError> {
     let mut recorder = Recorder::open(settings)?;
-    let applied = apply(dir, plan, &mut |what| recorder.record(what), &mut |decision| {
-        removed.push(decision.clone());
+    let applied = apply(place, plan, &mut |what| recorder.record(what), &mut |decision, removal| {
+        removed.push((decision.clone(), removal.clone()));
     });
     let closed = recorder.close();
     applied?;

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::backup::{Level, inventory};
 use crate::cli::backups::{known_log, overrides};
+use crate::cli::cloud::CloudArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::directory;
@@ -16,13 +17,16 @@ use crate::ui;
 /// List the backups, the newest first, and what they cover.
 ///
 /// Newest is what reaches furthest (by epoch, records, then time), never what a
-/// name says. Each is looked at: its length, its marker, its signatures. With
-/// --verify it is read; exit 1 when one is not good.
+/// name says. Each is looked at: its length, its marker, its signatures; with
+/// --cloud also the checksum that the store keeps. With --verify it is read; exit
+/// 1 when one is not good.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Where the backups are [default: backups/audit]
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+    #[command(flatten)]
+    cloud: CloudArgs,
     /// Check each backup this far [default without a value: content]
     #[arg(
         long,
@@ -56,17 +60,27 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<u8, CliError> {
         Some(LevelArg::Content) => Level::Content,
         Some(LevelArg::Chain) => Level::Chain,
     };
+    let cloud = args.cloud.cloud(&settings)?;
     let progress = Progress::new(context)?;
     let known = known_log(context, &settings);
     let dir = directory(&settings);
-    let listed = inventory(&dir, level, &known, SystemClock.now(), &progress);
+    let now = SystemClock.now();
+    let (listed, place) = match &cloud {
+        Some(cloud) => {
+            let remote = cloud.remote(&known)?;
+            (remote.inventory(&dir, level, &known, now, &progress), remote.place())
+        }
+        None => {
+            let place = dir.path().display().to_string();
+            (inventory(&dir, level, &known, now, &progress), place)
+        }
+    };
     progress.finish();
     let listed = listed?;
-    let now = SystemClock.now();
     context.print(&if context.json {
         ui::backup_list_json(&listed)
     } else {
-        ui::backup_list_text(&listed, dir.path(), now)
+        ui::backup_list_text(&listed, &place, now)
     })?;
     let bad = listed.backups.iter().any(|backup| !backup.is_good());
     Ok(if bad && args.verify.is_some() { Exit::Found as u8 } else { 0 })

@@ -8,15 +8,18 @@ use clap::Args;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::status::Mode;
 use crate::backup::{
-    BackupError, Extent, Relation, RestorePlan, RestoreRequest, Restorer, Target, Wish,
+    BackupDir, BackupError, Extent, Fetched, Relation, Remote, RestorePlan, RestoreRequest,
+    Restorer, Target, Wish,
 };
-use crate::cli::backups::{ask, overrides};
+use crate::cli::backups::{ask, known_log, overrides};
+use crate::cli::cloud::{Cloud, CloudArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open;
 use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::{SystemClock, Timestamp};
+use crate::config::Settings;
 use crate::fsio::OsFs;
 use crate::ui;
 
@@ -28,9 +31,12 @@ use crate::ui;
 /// terminal you are asked; elsewhere --force is needed (exit 4 without).
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// `latest`, a backup's id, an archive or metadata file, or a log directory
+    /// `latest`, a backup's id, an archive or metadata file, a log directory, or a
+    /// URL: s3://, az:// or gs://, of an archive, or of a folder with /latest
     #[arg(value_name = "BACKUP", required_unless_present = "drill")]
     backup: Option<String>,
+    #[command(flatten)]
+    cloud: CloudArgs,
     /// Only try it: restore to a temporary place, open, record, read and compare,
     /// and leave a signed report beside the backups; exit 1 when it failed
     /// [default BACKUP: latest]
@@ -71,8 +77,15 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
         ),
         None => None,
     };
+    let dir = directory(&settings);
+    let progress = Progress::new(context)?;
+    // Its files are there for as long as this is.
+    let fetched = fetch(context, &settings, args, &dir, &progress)?;
     let request = RestoreRequest {
-        wish: args.backup.as_deref().map_or(Wish::Latest, Wish::parse),
+        wish: match &fetched {
+            Some(fetched) => Wish::Path(fetched.archive().to_path_buf()),
+            None => args.backup.as_deref().map_or(Wish::Latest, Wish::parse),
+        },
         extent: match (args.to_seq, args.to_time) {
             (Some(seq), _) => Extent::ToSeq(seq),
             (_, Some(time)) => Extent::ToTime(time),
@@ -86,10 +99,9 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
     let restorer = Restorer {
         fs: shared_fs(),
         clock: Arc::new(SystemClock),
-        dir: directory(&settings),
+        dir,
         options: open::options(&settings, Mode::Record),
     };
-    let progress = Progress::new(context)?;
     if args.drill {
         let drilled = restorer.drill(&request, settings.key_path.as_deref(), &progress);
         progress.finish();
@@ -114,6 +126,38 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
         ui::restore_text(&outcome, args.dry_run)
     })?;
     Ok(0)
+}
+
+/// Fetches the backup, when it is asked for from elsewhere.
+fn fetch(
+    context: &Context,
+    settings: &Settings,
+    args: &RestoreArgs,
+    dir: &BackupDir,
+    progress: &Progress,
+) -> Result<Option<Fetched>, CliError> {
+    let wanted = args.backup.as_deref().unwrap_or("latest");
+    let (remote, wish) = match (Cloud::of_url(wanted)?, args.cloud.cloud(settings)?) {
+        (Some((cloud, wish)), _) => (Remote::here(cloud.connect(None)?), wish),
+        (None, Some(cloud)) => {
+            let wish = Remote::wish(wanted).ok_or_else(|| {
+                CliError::usage(format!("{wanted:?} is no backup's id"))
+                    .hint("with --cloud, say latest or an id; `auditctl list --cloud …` shows them")
+            })?;
+            let known = known_log(context, settings);
+            if known.live.is_none() {
+                return Err(CliError::usage("there is no log here that says which backups are its")
+                    .hint(
+                        "`auditctl list --cloud …` shows all; `auditctl restore URL` takes one of them",
+                    ));
+            }
+            (cloud.remote(&known)?, wish)
+        }
+        (None, None) => return Ok(None),
+    };
+    let fetched = remote.fetch(&wish, dir, progress);
+    progress.finish();
+    Ok(Some(fetched?))
 }
 
 fn confirm(context: &Context, args: &RestoreArgs, plan: &RestorePlan) -> Result<(), BackupError> {

@@ -215,6 +215,7 @@ fn object(
             Some(_) => Some(LockMode::Governance),
             None => None,
         },
+        held: head.legal_hold()?.unwrap_or(false),
         metadata: head.metadata()?.into_iter().collect(),
     })
 }

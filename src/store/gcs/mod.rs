@@ -32,7 +32,8 @@ use client::{Client, Failure, fetch, send};
 
 /// What is asked about objects.
 const FIELDS: &str =
-    "name,size,updated,generation,crc32c,metadata,retention,retentionExpirationTime";
+    "name,size,updated,generation,crc32c,metadata,retention,retentionExpirationTime,temporaryHold,\
+    eventBasedHold";
 
 /// A bucket, or a part of one.
 pub(crate) struct GcsStore {
@@ -175,6 +176,8 @@ pub(super) struct Item {
     metadata: BTreeMap<String, String>,
     retention: Option<Retention>,
     retention_expiration_time: Option<String>,
+    temporary_hold: bool,
+    event_based_hold: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -211,6 +214,7 @@ impl Item {
             checksum: crc.map(Checksum::Crc32c),
             locked_until: own.max(of_bucket),
             lock_mode: mode.or(of_bucket.map(|_| LockMode::Compliance)),
+            held: self.temporary_hold || self.event_based_hold,
             metadata: self.metadata,
         })
     }

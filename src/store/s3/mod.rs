@@ -18,7 +18,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{ChecksumMode, ObjectLockMode};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, ObjectLockLegalHoldStatus, ObjectLockMode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -110,6 +110,8 @@ impl S3Store {
             .key(self.destination.key(name))
             .content_type(put.content_type)
             .content_length(digests.bytes as i64)
+            // Some stores want it beside the checksum before they set a lock.
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(STANDARD.encode(digests.sha256))
             .if_none_match("*")
             .set_metadata(Some(put.full_metadata(&url)?.into_iter().collect()))
@@ -148,6 +150,7 @@ impl S3Store {
                 Some(ObjectLockMode::Governance) => Some(LockMode::Governance),
                 _ => None,
             },
+            held: head.object_lock_legal_hold_status() == Some(&ObjectLockLegalHoldStatus::On),
             metadata,
         }
     }

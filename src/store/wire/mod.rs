@@ -8,7 +8,6 @@ mod throttle;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -64,7 +63,7 @@ pub(crate) fn stalled(url: &str, stall: Duration) -> StoreError {
 #[derive(Clone, Copy)]
 pub(crate) struct Watcher<'a> {
     on_progress: Option<&'a dyn Fn(u64)>,
-    interrupted: Option<&'a AtomicBool>,
+    interrupted: Option<&'a dyn Fn() -> bool>,
 }
 
 impl<'a> Watcher<'a> {
@@ -96,7 +95,7 @@ impl<'a> Watcher<'a> {
                     return result;
                 }
                 tell();
-                if self.interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                if self.interrupted.is_some_and(|asked| asked()) {
                     return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
                 }
                 let now = meter.signs_of_life();

@@ -1,0 +1,260 @@
+//! What backups a store has. The list is whole or an error.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Remote;
+use super::fetch::RemoteWish;
+use crate::backup::catalog::Level;
+use crate::backup::check::check;
+use crate::backup::directory::BackupDir;
+use crate::backup::error::{ArchiveFault, BackupError};
+use crate::backup::inventory::{Inventory, KnownLog, Listed, coverage, is_of};
+use crate::backup::metadata::Metadata;
+use crate::backup::name::{BackupId, FileKind, parse_name};
+use crate::backup::progress::Watch;
+use crate::clock::Timestamp;
+use crate::store::{Checksum, Object};
+
+/// How many are looked at at a time: each look is a few round trips.
+const AT_ONCE: usize = 8;
+
+/// The objects of one backup.
+#[derive(Default)]
+struct Group {
+    metadata: Option<Object>,
+    archives: BTreeMap<bool, Object>,
+}
+
+impl Remote {
+    /// Lists the backups, each checked to `level`: `listed` and `stored` by what
+    /// the store says, more by fetching them below `scratch`.
+    ///
+    /// `scratch` is the local backup directory too: what is pinned there, is
+    /// pinned here.
+    ///
+    /// # Errors
+    /// When the store cannot be listed to the end. What is wrong with one backup
+    /// is in its line.
+    pub fn inventory(
+        &self,
+        scratch: &BackupDir,
+        level: Level,
+        known: &KnownLog,
+        now: Timestamp,
+        watch: &dyn Watch,
+    ) -> Result<Inventory, BackupError> {
+        let mut groups: BTreeMap<(String, BackupId), Group> = BTreeMap::new();
+        let mut foreign = Vec::new();
+        for object in self.store.list()? {
+            let Some(below) = object.name.strip_prefix(self.folder.as_str()) else { continue };
+            let (folder, file) = match below.rsplit_once('/') {
+                // Other folders' files are others' business, unless all were asked for.
+                Some(_) if !self.folder.is_empty() => continue,
+                Some((folder, file)) => (format!("{folder}/"), file),
+                None => (String::new(), below),
+            };
+            match parse_name(file) {
+                Some((id, FileKind::Metadata)) => {
+                    groups.entry((folder, id)).or_default().metadata = Some(object);
+                }
+                Some((id, FileKind::Archive(encrypted))) => {
+                    groups.entry((folder, id)).or_default().archives.insert(encrypted, object);
+                }
+                _ => foreign.push(below.to_owned()),
+            }
+        }
+        let mut orphans = Vec::new();
+        groups.retain(|_, group| {
+            if group.metadata.is_none() {
+                orphans.extend(group.archives.values().map(|object| object.name.clone()));
+            }
+            group.metadata.is_some()
+        });
+        let pinned = pins(scratch);
+        let mut backups = self.look_at_all(groups, known, &pinned, watch)?;
+        if level > Level::Listed {
+            for listed in &mut backups {
+                self.deepen(listed, scratch, level, known, now, watch)?;
+            }
+        }
+        backups.sort_by_key(|listed| Reverse((listed.metadata.is_some(), listed.rank())));
+        let coverage = known.live.as_ref().map(|live| coverage(&backups, live));
+        Ok(Inventory { backups, orphans, leftovers: Vec::new(), foreign, coverage })
+    }
+
+    fn look_at_all(
+        &self,
+        groups: BTreeMap<(String, BackupId), Group>,
+        known: &KnownLog,
+        pinned: &BTreeSet<(BackupId, String)>,
+        watch: &dyn Watch,
+    ) -> Result<Vec<Listed>, BackupError> {
+        let groups: Vec<_> = groups.into_iter().collect();
+        let next = AtomicUsize::new(0);
+        let found = Mutex::new(Ok(Vec::with_capacity(groups.len())));
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE.min(groups.len()) {
+                scope.spawn(|| {
+                    while let Some(((folder, id), group)) =
+                        groups.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
+                        let listed = if watch.interrupted() {
+                            Err(BackupError::Interrupted)
+                        } else {
+                            self.look(folder, *id, group, known, pinned)
+                        };
+                        let mut found =
+                            found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        match (listed, &mut *found) {
+                            (Ok(listed), Ok(all)) => all.push(listed),
+                            (Err(error), Ok(_)) => {
+                                *found = Err(error);
+                                return;
+                            }
+                            (_, Err(_)) => return,
+                        }
+                    }
+                });
+            }
+        });
+        found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Its metadata, and what the store says of its archive.
+    fn look(
+        &self,
+        folder: &str,
+        id: BackupId,
+        group: &Group,
+        known: &KnownLog,
+        pinned: &BTreeSet<(BackupId, String)>,
+    ) -> Result<Listed, BackupError> {
+        let mut listed = Listed::new(id, self.store.url(&format!("{}{folder}", self.folder)));
+        let name = self.name(&format!("{folder}{}", id.metadata()));
+        let metadata = match self.metadata(&name, id) {
+            Ok((metadata, _)) => metadata,
+            // Not to know is no damage.
+            Err(error @ BackupError::Store(_)) => return Err(error),
+            Err(error) => {
+                listed.damaged(&error);
+                return Ok(listed);
+            }
+        };
+        let named = group.archives.get(&metadata.encryption.is_some());
+        let archive = match named {
+            Some(object) => self.store.stat(&object.name)?,
+            None => None,
+        };
+        listed.pinned = pinned.contains(&(id, metadata.stored().sha256.to_string()));
+        listed.stored_bytes = archive.as_ref().map(|object| object.size);
+        listed.locked_until = archive.as_ref().and_then(|object| object.locked_until);
+        listed.held = archive.as_ref().is_some_and(|object| object.held);
+        listed.version = archive.as_ref().and_then(|object| object.version.clone());
+        let key = known.key.as_ref().filter(|key| is_of(key, &metadata));
+        let checked = signed(&metadata, key, &self.store.url(&name))
+            .and_then(|()| self.stored(&metadata, archive.as_ref(), &format!("{}{folder}", self.folder)));
+        match checked {
+            Ok(level) => {
+                listed.level = Some(level);
+                listed.verified_at = None;
+            }
+            Err(error) => listed.damaged(&error),
+        }
+        listed.metadata = Some(metadata);
+        Ok(listed)
+    }
+
+    /// How far the store's own word goes: its checksum over the archive.
+    fn stored(
+        &self,
+        metadata: &Metadata,
+        archive: Option<&Object>,
+        folder: &str,
+    ) -> Result<Level, BackupError> {
+        let path = self.store.url(&format!("{folder}{}", metadata.archive.file));
+        let fault = |what| BackupError::Archive { path: path.clone().into(), what };
+        let Some(object) = archive else {
+            return Err(fault(ArchiveFault::Foreign("it is not there".to_owned())));
+        };
+        let expected = metadata.stored();
+        if object.size != expected.bytes {
+            let what = ArchiveFault::Length { expected: expected.bytes, found: object.size };
+            return Err(fault(what));
+        }
+        let digests = expected.for_store().map_err(|why| fault(ArchiveFault::Foreign(why)))?;
+        let same = match object.checksum {
+            Some(Checksum::Sha256(found)) => found == digests.sha256,
+            Some(Checksum::Crc64Nvme(found)) => found == digests.crc64nvme,
+            Some(Checksum::Crc32c(found)) => found == digests.crc32c,
+            Some(Checksum::Md5(_)) | None => return Ok(Level::Listed),
+        };
+        if same {
+            return Ok(Level::Stored);
+        }
+        let found = object.checksum.map(|sum| sum.to_string()).unwrap_or_default();
+        Err(fault(ArchiveFault::Checksum { expected: expected.sha256.to_string(), found }))
+    }
+
+    /// Fetches and reads what the store's word is not enough for.
+    fn deepen(
+        &self,
+        listed: &mut Listed,
+        scratch: &BackupDir,
+        level: Level,
+        known: &KnownLog,
+        now: Timestamp,
+        watch: &dyn Watch,
+    ) -> Result<(), BackupError> {
+        let Some(metadata) = &listed.metadata else { return Ok(()) };
+        if listed.damage.is_some() || listed.level.is_some_and(|reached| reached >= level) {
+            return Ok(());
+        }
+        let folder = listed.place.strip_prefix(&self.store.url("")).unwrap_or_default().to_owned();
+        let there = Self { folder, ..self.clone() };
+        let fetched = match there.fetch(&RemoteWish::Id(listed.id), scratch, watch) {
+            Ok(fetched) => fetched,
+            Err(error @ (BackupError::Archive { .. } | BackupError::Metadata { .. })) => {
+                listed.damaged(&error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let key = known.key.as_ref().filter(|key| is_of(key, metadata));
+        match check(fetched.dir(), metadata, level, key, known.live.as_ref(), watch) {
+            Ok(()) => {
+                listed.level = Some(level);
+                listed.verified_at = Some(now);
+            }
+            Err(BackupError::Interrupted) => return Err(BackupError::Interrupted),
+            Err(error @ BackupError::Usage(_)) => tracing::warn!(%error, "not checked"),
+            Err(error) => listed.damaged(&error),
+        }
+        Ok(())
+    }
+}
+
+fn signed(
+    metadata: &Metadata,
+    key: Option<&crate::audit::checkpoint::VerifierKey>,
+    url: &str,
+) -> Result<(), BackupError> {
+    let bad = |what| BackupError::Metadata { path: url.into(), what };
+    let own = metadata.own_key().map_err(bad)?;
+    metadata.verify(key.unwrap_or(&own)).map_err(bad)?;
+    Ok(())
+}
+
+/// What is pinned here: by id and content, since another log's backup may have
+/// the same id.
+fn pins(dir: &BackupDir) -> BTreeSet<(BackupId, String)> {
+    let Ok(contents) = dir.contents() else { return BTreeSet::new() };
+    contents
+        .backups
+        .into_iter()
+        .filter(|entry| entry.pinned)
+        .filter_map(|entry| Some((entry.id, entry.metadata.ok()?.stored().sha256.to_string())))
+        .collect()
+}

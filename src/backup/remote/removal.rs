@@ -1,0 +1,46 @@
+//! Removing a backup from a store, by version, so that nothing stays behind a
+//! marker.
+
+use super::Remote;
+use crate::backup::error::BackupError;
+use crate::backup::name::BackupId;
+use crate::backup::retention::{Place, Removal};
+use crate::clock::{Clock, SystemClock};
+use crate::store::{Object, Removed, StoreErrorKind};
+
+impl Place for Remote {
+    fn stored_sha256(&self, id: BackupId) -> Result<String, BackupError> {
+        let (metadata, _) = self.metadata(&self.name(&id.metadata()), id)?;
+        Ok(metadata.stored().sha256.to_string())
+    }
+
+    fn remove(&self, id: BackupId) -> Result<Removal, BackupError> {
+        let name = self.name(&id.metadata());
+        let metadata = self.metadata(&name, id)?.0;
+        let archive = self.name(&metadata.archive.file);
+        // Both are looked at before either goes: a lock on one keeps both.
+        let objects = [(&name, self.store.stat(&name)?), (&archive, self.store.stat(&archive)?)];
+        let now = SystemClock.now();
+        for object in objects.iter().filter_map(|(_, object)| object.as_ref()) {
+            if let Some(until) = object.locked_until.filter(|until| *until > now) {
+                return Ok(Removal::Locked(format!("{} is locked until {until}", object.name)));
+            }
+            if object.held {
+                return Ok(Removal::Locked(format!("{} is held", object.name)));
+            }
+        }
+        let mut removal = Removal::Gone;
+        for (name, object) in &objects {
+            let Some(Object { version, .. }) = object else { continue };
+            match self.store.remove(name, version.as_deref()) {
+                Ok(Removed::Gone) => {}
+                Ok(Removed::HiddenByMarker) => removal = Removal::Hidden,
+                Err(error) if matches!(error.kind, StoreErrorKind::Locked(_)) => {
+                    return Ok(Removal::Locked(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(removal)
+    }
+}

@@ -1,0 +1,137 @@
+//! `--cloud` and `--destination`: which store, and how it is opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::exit::CliError;
+use crate::audit::snapshot::Snapshot;
+use crate::backup::{KnownLog, Remote, RemoteWish};
+use crate::config::Settings;
+use crate::store::{
+    BackupStore, Destination, Environment, Limits, Provider, StoreError, connect,
+};
+
+/// Below this, where a destination names only a bucket.
+const PREFIX: &str = "audit-backups";
+/// Unfinished uploads this old are nobody's any more: they are not resumed after six days.
+pub(super) const STALE: Duration = Duration::from_secs(7 * 86_400);
+
+/// Where backups are, when they are not here.
+#[derive(Debug, Args)]
+pub(super) struct CloudArgs {
+    /// In a cloud: s3, azure or gcs
+    #[arg(long, value_name = "PROVIDER")]
+    cloud: Option<Provider>,
+    /// Where there: the bucket (on Azure the container), and below what prefix
+    /// [default: backup.destination of the settings; prefix audit-backups]
+    #[arg(long, value_name = "BUCKET[/PREFIX]", requires = "cloud")]
+    destination: Option<String>,
+}
+
+/// A destination that is written as one and that this build can talk to. Nothing
+/// has been opened yet.
+#[derive(Clone, Debug)]
+pub(super) struct Cloud {
+    provider: Provider,
+    destination: Destination,
+}
+
+impl CloudArgs {
+    /// The destination, if one is asked for.
+    ///
+    /// # Errors
+    /// Usage: none is named, it is not written as one, or this build lacks it.
+    pub(super) fn cloud(&self, settings: &Settings) -> Result<Option<Cloud>, CliError> {
+        let Some(provider) = self.cloud else { return Ok(None) };
+        let named = self.destination.as_ref().or(settings.backup.destination.as_ref());
+        let Some(named) = named.filter(|named| !named.is_empty()) else {
+            return Err(CliError::usage(format!("--cloud {provider} needs a destination")).hint(
+                "say --destination BUCKET[/PREFIX], or set destination in [backup] of the \
+                 settings, or AUDITCTL_BACKUP_DESTINATION",
+            ));
+        };
+        let destination = Destination::parse(provider, named)?.or_prefix(PREFIX);
+        Cloud::checked(provider, destination).map(Some)
+    }
+
+    /// What to type again.
+    pub(super) fn typed(&self) -> String {
+        let cloud = self.cloud.map_or_else(String::new, |cloud| format!(" --cloud {cloud}"));
+        match &self.destination {
+            Some(destination) => format!("{cloud} --destination {destination}"),
+            None => cloud,
+        }
+    }
+}
+
+impl Cloud {
+    fn checked(provider: Provider, destination: Destination) -> Result<Self, CliError> {
+        if provider.is_built_in() {
+            return Ok(Self { provider, destination });
+        }
+        let message = format!("this build of auditctl cannot talk to {provider}");
+        Err(CliError::usage(message)
+            .hint(format!("build it with the cargo feature \"{provider}\"")))
+    }
+
+    /// Reads `s3://BUCKET/PREFIX/…/WHICH`: the folder that it names, and which
+    /// backup there. None for what is no such URL.
+    ///
+    /// # Errors
+    /// Usage.
+    pub(super) fn of_url(text: &str) -> Result<Option<(Self, RemoteWish)>, CliError> {
+        if Provider::of_url(text).is_none() {
+            return Ok(None);
+        }
+        let (provider, destination, name) = Destination::parse_object(text)?;
+        let wish = Remote::wish(&name).ok_or_else(|| {
+            CliError::usage(format!("{text:?} names no backup")).hint(
+                "the URL of an archive or its metadata is expected, or the folder's with /latest",
+            )
+        })?;
+        Ok(Some((Self::checked(provider, destination)?, wish)))
+    }
+
+    /// For people.
+    pub(super) fn url(&self) -> String {
+        self.destination.url(self.provider, "")
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// No credentials, as far as that can be told without asking.
+    pub(super) fn connect(
+        &self,
+        upload_rate: Option<u64>,
+    ) -> Result<Arc<dyn BackupStore>, StoreError> {
+        let environment: Environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let limits = Limits { upload_rate, ..Limits::default() };
+        connect(self.provider, &self.destination, &limits, &environment).map(Arc::from)
+    }
+
+    /// The folder of the log that is here; everything, where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub(super) fn remote(&self, known: &KnownLog) -> Result<Remote, StoreError> {
+        let store = self.connect(None)?;
+        Ok(match &known.live {
+            Some(live) => Remote::new(store, &host(), log_id(live)),
+            None => Remote::everything(store),
+        })
+    }
+}
+
+fn log_id(live: &Snapshot) -> &str {
+    &live.manifest.log_id
+}
+
+/// This host's name, as backups made here have it.
+fn host() -> String {
+    crate::backup::host()
+}
