@@ -137,6 +137,7 @@ pub(crate) fn limits() -> Limits {
         single_put_bytes: 6 << 20,
         part_bytes: 5 << 20,
         in_flight: 2,
+        stall_timeout: Duration::from_secs(20),
         retry: RetryPolicy {
             first_wait: Duration::from_millis(1),
             longest_wait: Duration::from_millis(20),
@@ -168,7 +169,8 @@ pub(crate) fn python() -> Result<PathBuf, String> {
         fetched("requirements.txt", |list| {
             run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
             run(Command::new(&python)
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(["--no-deps", "--no-compile", "-r"])
                 .arg(list))
         })?;
         Ok(python)
@@ -180,7 +182,8 @@ fn azurite() -> Result<PathBuf, String> {
     fetched("package.json", |list| {
         let folder = home().join("npm");
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        std::fs::copy(list, folder.join("package.json")).map_err(|error| error.to_string())?;
+        let text = std::fs::read(list).map_err(|error| error.to_string())?;
+        std::fs::write(folder.join("package.json"), text).map_err(|error| error.to_string())?;
         run(Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--silent"])
             .current_dir(&folder))
