@@ -9,9 +9,7 @@ use super::exit::CliError;
 use crate::audit::snapshot::Snapshot;
 use crate::backup::{KnownLog, Remote, RemoteWish};
 use crate::config::Settings;
-use crate::store::{
-    BackupStore, Destination, Environment, Limits, Provider, StoreError, connect,
-};
+use crate::store::{BackupStore, Destination, Environment, Limits, Provider, StoreError, connect};
 
 /// Below this, where a destination names only a bucket.
 const PREFIX: &str = "audit-backups";

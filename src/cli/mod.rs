@@ -1,8 +1,8 @@
 //! The command line: what was typed, what it means, and how the process ends.
 
 mod backups;
-mod commands;
 mod cloud;
+mod commands;
 mod context;
 mod exit;
 mod legacy;

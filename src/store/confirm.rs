@@ -7,6 +7,7 @@
 
 use std::io::Read;
 
+use crc_fast::{CrcAlgorithm, Digest as Crc};
 use sha2::{Digest, Sha256};
 
 use super::backup_store::BackupStore;
@@ -36,6 +37,7 @@ pub(crate) fn put_once(
     if let Some(object) = store.stat(name)? {
         return settle(store, object, &put, None);
     }
+    check(&put, &url)?;
     let version = match upload(&mut put)? {
         Sent::As(version) => Some(version),
         Sent::NameTaken => None,
@@ -135,26 +137,46 @@ fn check_lock(object: &Object, lock: Lock, url: &str) -> Result<(), StoreError> 
         .hint("the bucket needs object lock (immutability, object retention) and versioning"))
 }
 
+/// Whether a file still is what its digests say. Stores compare what they get with a
+/// checksum too, but not all do it always, and none can tell that a disk was wrong.
+fn check(put: &Put<'_>, url: &str) -> Result<(), StoreError> {
+    let Body::File { path, digests } = put.body else { return Ok(()) };
+    let mut sha256 = Sha256::new();
+    let mut crc64 = Crc::new(CrcAlgorithm::Crc64Nvme);
+    let mut crc32 = Crc::new(CrcAlgorithm::Crc32Iscsi);
+    put.body.open()?.for_each(digests.bytes, |bytes| {
+        sha256.update(bytes);
+        crc64.update(bytes);
+        crc32.update(bytes);
+        if put.is_interrupted() {
+            return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
+        }
+        Ok(())
+    })?;
+    let same = <[u8; 32]>::from(sha256.finalize()) == digests.sha256
+        && crc64.finalize() == digests.crc64nvme
+        && crc32.finalize() == u64::from(digests.crc32c);
+    if same {
+        return Ok(());
+    }
+    let message = "does not hold what it held when its checksums were taken";
+    Err(StoreError::new(StoreErrorKind::LocalFile, path.display().to_string(), message)
+        .hint("nothing was sent; run `auditctl list --verify content`, and make the backup again"))
+}
+
 /// MD5 over the body as it is now, which must still be what its digests say. None
 /// in builds without a provider that has MD5.
 #[cfg(feature = "azure")]
 pub(crate) fn md5_of(body: &Body<'_>) -> Result<Option<[u8; 16]>, StoreError> {
     use md5::Md5;
 
-    let content = body.open()?;
     let digests = body.digests();
     let (mut md5, mut sha256) = (Md5::new(), Sha256::new());
-    let mut at = 0;
-    while at < digests.bytes {
-        let length = (digests.bytes - at).min(1 << 20);
-        let bytes = content.read(at, length as usize).map_err(|error| {
-            StoreError::new(StoreErrorKind::LocalFile, "the file", "cannot be read")
-                .caused_by(&error)
-        })?;
-        md5.update(&bytes);
-        sha256.update(&bytes);
-        at += length;
-    }
+    body.open()?.for_each(digests.bytes, |bytes| {
+        md5.update(bytes);
+        sha256.update(bytes);
+        Ok(())
+    })?;
     let same = <[u8; 32]>::from(sha256.finalize()) == digests.sha256;
     Ok(same.then(|| md5.finalize().into()))
 }

@@ -87,6 +87,26 @@ impl Content {
             }
         }
     }
+
+    /// All of it, piece by piece.
+    pub(crate) fn for_each(
+        &self,
+        length: u64,
+        mut see: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        const PIECE: u64 = 1 << 20;
+        let mut at = 0;
+        while at < length {
+            let piece = (length - at).min(PIECE);
+            let bytes = self.read(at, piece as usize).map_err(|error| {
+                StoreError::new(StoreErrorKind::LocalFile, "the file", "cannot be read")
+                    .caused_by(&error)
+            })?;
+            see(&bytes)?;
+            at += piece;
+        }
+        Ok(())
+    }
 }
 
 /// A new object, and who wants to know how it goes.

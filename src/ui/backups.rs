@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::style::escape;
 use crate::backup::{
-    CopyState, Coverage, Decision, DrillReport, Inventory, Listed, Outcome, Plan, Relation, Removal,
-    RestorePlan,
+    CopyState, Coverage, Decision, DrillReport, Inventory, Listed, Outcome, Plan, Relation,
+    Removal, RestorePlan,
 };
 use crate::clock::{Timestamp, display_seconds};
 use crate::health::wording::age;

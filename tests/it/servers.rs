@@ -255,9 +255,7 @@ fn start_moto() -> Result<Server, String> {
     let server = start(&program, |address| {
         ["-H", "127.0.0.1", "-p", &address.port().to_string()].map(str::to_owned).into()
     })?;
-    for (bucket, header) in
-        [(BUCKET, ""), (LOCKED, "x-amz-bucket-object-lock-enabled: true\r\n")]
-    {
+    for (bucket, header) in [(BUCKET, ""), (LOCKED, "x-amz-bucket-object-lock-enabled: true\r\n")] {
         let head = format!("PUT /{bucket} HTTP/1.1\r\n{header}");
         let answer = request(server.address, &head, "");
         if !answer.starts_with("HTTP/1.1 200") {

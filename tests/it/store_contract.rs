@@ -59,7 +59,11 @@ fn what_is_put_is_there_as_it_was_with_its_metadata() {
             let stored = store.put_new(name, wanted).unwrap_or_else(|e| panic!("{kind:?}: {e:?}"));
             assert_eq!((stored.name.as_str(), stored.size), (name, bytes.len() as u64), "{kind:?}");
             let seen = store.stat(name).expect("a look").expect("there");
-            assert_eq!(seen.metadata.get("log_id").map(String::as_str), Some("0123/+="), "{kind:?}");
+            assert_eq!(
+                seen.metadata.get("log_id").map(String::as_str),
+                Some("0123/+="),
+                "{kind:?}"
+            );
             assert_eq!(seen.metadata.get(SHA256), Some(&Digests::of(&bytes).sha256_hex()));
             assert_eq!(get(&**store, name, 0), bytes, "{kind:?}");
         }
@@ -171,14 +175,16 @@ fn bytes_that_are_not_what_their_checksum_says_are_never_stored() {
             bytes[size / 2] ^= 1;
             std::fs::write(&path, &bytes).expect("written");
             let body = Body::File { path: &path, digests: &digests };
-            let error = store.put_new("a", Put::new(body, "application/gzip")).expect_err("refused");
+            let error =
+                store.put_new("a", Put::new(body, "application/gzip")).expect_err("refused");
             assert!(
                 matches!(error.kind, StoreErrorKind::ChecksumMismatch | StoreErrorKind::LocalFile),
                 "{kind:?}, parts {parts}: {error:?}"
             );
             bytes.truncate(size - 1);
             std::fs::write(&path, &bytes).expect("written");
-            let error = store.put_new("b", Put::new(body, "application/gzip")).expect_err("refused");
+            let error =
+                store.put_new("b", Put::new(body, "application/gzip")).expect_err("refused");
             assert_eq!(error.kind, StoreErrorKind::LocalFile, "{kind:?}: {error:?}");
             assert_eq!(store.stat("b").expect("a look"), None, "{kind:?}");
         });
@@ -204,11 +210,14 @@ fn a_large_object_goes_in_parts_and_an_interrupted_one_goes_on_where_it_was() {
             kept = Some(serde_json::from_str(&text).expect("state"));
         };
         let error = store
-            .put_new("a", Put {
-                on_state: Some(&mut keep),
-                interrupted: Some(&|| stop.get()),
-                ..Put::new(body, "application/gzip")
-            })
+            .put_new(
+                "a",
+                Put {
+                    on_state: Some(&mut keep),
+                    interrupted: Some(&|| stop.get()),
+                    ..Put::new(body, "application/gzip")
+                },
+            )
             .expect_err("interrupted");
         assert_eq!(error.kind, StoreErrorKind::Interrupted, "{kind:?}: {error:?}");
         assert_eq!(store.stat("a").expect("a look"), None, "nothing is half there: {kind:?}");
@@ -220,11 +229,14 @@ fn a_large_object_goes_in_parts_and_an_interrupted_one_goes_on_where_it_was() {
             first.get_or_insert(state.stored);
         };
         let stored = store
-            .put_new("a", Put {
-                resume: Some(kept.clone()),
-                on_state: Some(&mut see),
-                ..Put::new(body, "application/gzip")
-            })
+            .put_new(
+                "a",
+                Put {
+                    resume: Some(kept.clone()),
+                    on_state: Some(&mut see),
+                    ..Put::new(body, "application/gzip")
+                },
+            )
             .unwrap_or_else(|error| panic!("{kind:?}: {error:?}"));
         assert_eq!(stored.size, digests.bytes, "{kind:?}");
         assert!(first.is_some_and(|first| first >= kept.stored), "{kind:?} goes on: {first:?}");
@@ -257,10 +269,8 @@ fn a_state_of_something_else_or_of_an_upload_that_is_gone_begins_anew() {
         };
         let other = UploadState { sha256: "00".repeat(32), ..gone.clone() };
         for (name, state) in [("a", gone), ("b", other)] {
-            let stored = store.put_new(name, Put {
-                resume: Some(state),
-                ..Put::new(body, "application/gzip")
-            });
+            let stored = store
+                .put_new(name, Put { resume: Some(state), ..Put::new(body, "application/gzip") });
             assert_eq!(
                 stored.unwrap_or_else(|error| panic!("{kind:?}: {error:?}")).size,
                 digests.bytes
@@ -345,11 +355,14 @@ fn what_uploads_left_is_removed_when_it_is_old() {
         let body = Body::File { path: &path, digests: &digests };
         let stop = std::cell::Cell::new(false);
         let mut see = |state: &UploadState| stop.set(state.stored > 0);
-        let interrupted = store.put_new("a", Put {
-            on_state: Some(&mut see),
-            interrupted: Some(&|| stop.get()),
-            ..Put::new(body, "application/gzip")
-        });
+        let interrupted = store.put_new(
+            "a",
+            Put {
+                on_state: Some(&mut see),
+                interrupted: Some(&|| stop.get()),
+                ..Put::new(body, "application/gzip")
+            },
+        );
         interrupted.expect_err("interrupted");
         let day = Duration::from_secs(86_400);
         match (kind, store.abort_stale_uploads(day)) {

@@ -150,7 +150,8 @@ impl Remote {
             if watch.interrupted() {
                 return Err(BackupError::Interrupted);
             }
-            let read = body.read(&mut buffer).map_err(|error| broken(&*self.store, &name, error))?;
+            let read =
+                body.read(&mut buffer).map_err(|error| broken(&*self.store, &name, error))?;
             if read == 0 || at > expected.bytes {
                 break;
             }
@@ -188,7 +189,8 @@ impl Remote {
         let logs: std::collections::BTreeSet<String> =
             found.iter().map(|(metadata, _)| metadata.log.id.clone()).collect();
         if logs.len() > 1 {
-            let message = format!("{} holds backups of {} logs: say which", self.place(), logs.len());
+            let message =
+                format!("{} holds backups of {} logs: say which", self.place(), logs.len());
             return Err(BackupError::Usage(message));
         }
         while let Some((metadata, id)) = found.pop() {
@@ -197,9 +199,13 @@ impl Remote {
             if there.is_some_and(|object| object.size == metadata.stored().bytes) {
                 return Ok(id);
             }
-            let error = StoreError::new(StoreErrorKind::NotFound, self.store.url(&name), "is not whole");
+            let error =
+                StoreError::new(StoreErrorKind::NotFound, self.store.url(&name), "is not whole");
             tracing::warn!(%error, "not the latest");
         }
-        Err(BackupError::NotFound { wanted: "that is whole".to_owned(), place: self.place().into() })
+        Err(BackupError::NotFound {
+            wanted: "that is whole".to_owned(),
+            place: self.place().into(),
+        })
     }
 }

@@ -154,8 +154,9 @@ impl Remote {
         listed.held = archive.as_ref().is_some_and(|object| object.held);
         listed.version = archive.as_ref().and_then(|object| object.version.clone());
         let key = known.key.as_ref().filter(|key| is_of(key, &metadata));
-        let checked = signed(&metadata, key, &self.store.url(&name))
-            .and_then(|()| self.stored(&metadata, archive.as_ref(), &format!("{}{folder}", self.folder)));
+        let checked = signed(&metadata, key, &self.store.url(&name)).and_then(|()| {
+            self.stored(&metadata, archive.as_ref(), &format!("{}{folder}", self.folder))
+        });
         match checked {
             Ok(level) => {
                 listed.level = Some(level);

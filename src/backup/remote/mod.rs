@@ -66,10 +66,8 @@ impl Remote {
         let mut body = self.store.open(name, None, 0)?.take(MAX_METADATA_BYTES + 1);
         let mut bytes = Vec::new();
         body.read_to_end(&mut bytes).map_err(|error| broken(&*self.store, name, error))?;
-        let metadata = Metadata::parse(&bytes, id).map_err(|what| BackupError::Metadata {
-            path: self.store.url(name).into(),
-            what,
-        })?;
+        let metadata = Metadata::parse(&bytes, id)
+            .map_err(|what| BackupError::Metadata { path: self.store.url(name).into(), what })?;
         Ok((metadata, bytes))
     }
 }
@@ -83,7 +81,8 @@ fn folder(host: &str, log_id: &str) -> String {
     let host: String = host.chars().map(|c| if fine(c) { c } else { '-' }).collect();
     let host = host.trim_matches('.');
     let host = if host.is_empty() { "unnamed" } else { host };
-    let digits: String = log_id.chars().filter(char::is_ascii_alphanumeric).take(LOG_DIGITS).collect();
+    let digits: String =
+        log_id.chars().filter(char::is_ascii_alphanumeric).take(LOG_DIGITS).collect();
     format!("{host}/{digits}/")
 }
 

@@ -108,8 +108,7 @@ impl Remote {
     ) -> Result<Uploaded, BackupError> {
         let begun = Instant::now();
         let sidecar = dir.join(&metadata.id.metadata());
-        let text =
-            dir.fs.read(&sidecar, MAX_METADATA_BYTES).map_err(io_error("read", &sidecar))?;
+        let text = dir.fs.read(&sidecar, MAX_METADATA_BYTES).map_err(io_error("read", &sidecar))?;
         let name = self.name(&metadata.archive.file);
         let url = self.store.url(&name);
         let state_file = dir.join(&state_name(metadata.id, &url));
@@ -146,22 +145,28 @@ impl Remote {
         let path = dir.join(&metadata.archive.file);
         let media_type =
             if metadata.encryption.is_some() { "application/age" } else { "application/gzip" };
-        let archive = self.store.put_new(&name, Put {
-            metadata: about(metadata),
-            lock,
-            resume,
-            on_state: Some(&mut keep),
-            on_progress: Some(&progress),
-            interrupted: Some(&stop),
-            ..Put::new(Body::File { path: &path, digests: &digests }, media_type)
-        })?;
+        let archive = self.store.put_new(
+            &name,
+            Put {
+                metadata: about(metadata),
+                lock,
+                resume,
+                on_state: Some(&mut keep),
+                on_progress: Some(&progress),
+                interrupted: Some(&stop),
+                ..Put::new(Body::File { path: &path, digests: &digests }, media_type)
+            },
+        )?;
         watch.stage(Stage::Confirm, 0);
-        let sidecar = self.store.put_new(&self.name(&metadata.id.metadata()), Put {
-            metadata: about(metadata),
-            lock,
-            interrupted: Some(&stop),
-            ..Put::new(Body::Bytes(&text), "application/json")
-        })?;
+        let sidecar = self.store.put_new(
+            &self.name(&metadata.id.metadata()),
+            Put {
+                metadata: about(metadata),
+                lock,
+                interrupted: Some(&stop),
+                ..Put::new(Body::Bytes(&text), "application/json")
+            },
+        )?;
         let _ = dir.fs.remove(&state_file);
         Ok(Uploaded {
             id: metadata.id,

@@ -87,10 +87,11 @@ fn until(text: &str) -> Result<Timestamp, String> {
     };
     let until = match crate::units::parse_duration(text) {
         Ok(length) => after(length),
-        Err(_) => text
-            .parse()
-            .or_else(|_| format!("{text}T00:00:00Z").parse::<Timestamp>())
-            .map_err(|_| "a date such as 2027-01-31, a time, or a duration such as 30d is expected")?,
+        Err(_) => {
+            text.parse().or_else(|_| format!("{text}T00:00:00Z").parse::<Timestamp>()).map_err(
+                |_| "a date such as 2027-01-31, a time, or a duration such as 30d is expected",
+            )?
+        }
     };
     if until <= now {
         return Err("it lies in the past".to_owned());

@@ -142,9 +142,10 @@ fn remove(
     removed: &mut Vec<(Decision, Removal)>,
 ) -> Result<(), CliError> {
     let mut recorder = Recorder::open(settings)?;
-    let applied = apply(place, plan, &mut |what| recorder.record(what), &mut |decision, removal| {
-        removed.push((decision.clone(), removal.clone()));
-    });
+    let applied =
+        apply(place, plan, &mut |what| recorder.record(what), &mut |decision, removal| {
+            removed.push((decision.clone(), removal.clone()));
+        });
     let closed = recorder.close();
     applied?;
     closed

@@ -146,10 +146,12 @@ fn fetch(
             })?;
             let known = known_log(context, settings);
             if known.live.is_none() {
-                return Err(CliError::usage("there is no log here that says which backups are its")
-                    .hint(
-                        "`auditctl list --cloud …` shows all; `auditctl restore URL` takes one of them",
-                    ));
+                return Err(CliError::usage(
+                    "there is no log here that says which backups are its",
+                )
+                .hint(
+                    "`auditctl list --cloud …` shows all; `auditctl restore URL` takes one of them",
+                ));
             }
             (cloud.remote(&known)?, wish)
         }

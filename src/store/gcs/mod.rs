@@ -31,8 +31,7 @@ use crate::clock::Timestamp;
 use client::{Client, Failure, fetch, send};
 
 /// What is asked about objects.
-const FIELDS: &str =
-    "name,size,updated,generation,crc32c,metadata,retention,retentionExpirationTime,temporaryHold,\
+const FIELDS: &str = "name,size,updated,generation,crc32c,metadata,retention,retentionExpirationTime,temporaryHold,\
     eventBasedHold";
 
 /// A bucket, or a part of one.
