@@ -144,7 +144,7 @@ fn check(put: &Put<'_>, url: &str) -> Result<(), StoreError> {
     let mut sha256 = Sha256::new();
     let mut crc64 = Crc::new(CrcAlgorithm::Crc64Nvme);
     let mut crc32 = Crc::new(CrcAlgorithm::Crc32Iscsi);
-    put.body.open()?.for_each(digests.bytes, |bytes| {
+    put.body.open()?.for_each(0, digests.bytes, |bytes| {
         sha256.update(bytes);
         crc64.update(bytes);
         crc32.update(bytes);
@@ -172,7 +172,7 @@ pub(crate) fn md5_of(body: &Body<'_>) -> Result<Option<[u8; 16]>, StoreError> {
 
     let digests = body.digests();
     let (mut md5, mut sha256) = (Md5::new(), Sha256::new());
-    body.open()?.for_each(digests.bytes, |bytes| {
+    body.open()?.for_each(0, digests.bytes, |bytes| {
         md5.update(bytes);
         sha256.update(bytes);
         Ok(())

@@ -88,16 +88,17 @@ impl Content {
         }
     }
 
-    /// All of it, piece by piece.
+    /// The bytes from `from` on, `length` of them, piece by piece.
     pub(crate) fn for_each(
         &self,
+        from: u64,
         length: u64,
         mut see: impl FnMut(&[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         const PIECE: u64 = 1 << 20;
-        let mut at = 0;
-        while at < length {
-            let piece = (length - at).min(PIECE);
+        let (mut at, end) = (from, from + length);
+        while at < end {
+            let piece = (end - at).min(PIECE);
             let bytes = self.read(at, piece as usize).map_err(|error| {
                 StoreError::new(StoreErrorKind::LocalFile, "the file", "cannot be read")
                     .caused_by(&error)

@@ -63,8 +63,11 @@ impl S3Store {
         if let Some(state) = old {
             parts.session.clone_from(&state.session);
             parts.part_bytes = state.part_bytes;
-            let stored = self.run(name, parts.stored())?;
-            resumed = stored.map(|done| (state, done));
+            match self.run(name, parts.stored())? {
+                Some(done) => resumed = Some((state, done)),
+                // Only tidiness: most likely there is nothing left of it.
+                None => drop(self.run(name, parts.abort())),
+            }
         }
         let (mut state, mut done) = match resumed {
             Some(resumed) => resumed,
@@ -212,16 +215,10 @@ impl Parts<'_> {
     fn crc(&self, number: i32) -> Result<u64, StoreError> {
         let (from, length) = self.stretch(number);
         let mut crc = Digest::new(CrcAlgorithm::Crc64Nvme);
-        let mut at = from;
-        while at < from + length {
-            let piece = (from + length - at).min(1 << 20);
-            let bytes = self.content.read(at, piece as usize).map_err(|error| {
-                StoreError::new(StoreErrorKind::LocalFile, "the file", "cannot be read")
-                    .caused_by(&error)
-            })?;
-            crc.update(&bytes);
-            at += piece;
-        }
+        self.content.for_each(from, length, |bytes| {
+            crc.update(bytes);
+            Ok(())
+        })?;
         Ok(crc.finalize())
     }
 
@@ -241,10 +238,12 @@ impl Parts<'_> {
             let page = match page.send().await {
                 Ok(page) => page,
                 Err(error) => match failure(&self.url, &error) {
-                    Failure { no_upload: true, .. } | Failure { status: Some(404), .. } => {
-                        return Ok(None);
+                    Failure { no_upload: false, error, .. } if error.retryable => {
+                        return Err(error);
                     }
-                    Failure { error, .. } => return Err(error),
+                    // Not known any more, or not to be listed with these permissions:
+                    // it begins anew. If it is more than that, beginning says so.
+                    _ => return Ok(None),
                 },
             };
             for part in page.parts() {
