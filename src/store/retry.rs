@@ -8,6 +8,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::backup_store::BackupStore;
@@ -25,6 +26,9 @@ pub struct RetryPolicy {
     pub longest_wait: Duration,
     /// For how long to go on since anything last got through. Default 15 min.
     pub give_up_after: Duration,
+    /// For how long to go on when nothing has ever been heard of the store: a wrong
+    /// name or no network is more likely then than a passing trouble. Default 30 s.
+    pub give_up_unheard: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -33,6 +37,7 @@ impl Default for RetryPolicy {
             first_wait: Duration::from_millis(250),
             longest_wait: Duration::from_secs(30),
             give_up_after: Duration::from_secs(900),
+            give_up_unheard: Duration::from_secs(30),
         }
     }
 }
@@ -43,6 +48,7 @@ pub struct Retrying<S> {
     inner: Arc<S>,
     policy: RetryPolicy,
     pace: Arc<dyn Pace>,
+    heard: Arc<AtomicBool>,
 }
 
 impl<S: BackupStore> Retrying<S> {
@@ -55,7 +61,7 @@ impl<S: BackupStore> Retrying<S> {
     /// By another clock.
     #[must_use]
     pub fn with_pace(inner: S, policy: RetryPolicy, pace: Arc<dyn Pace>) -> Self {
-        Self { inner: Arc::new(inner), policy, pace }
+        Self { inner: Arc::new(inner), policy, pace, heard: Arc::default() }
     }
 
     fn patience(&self) -> Patience {
@@ -64,6 +70,7 @@ impl<S: BackupStore> Retrying<S> {
             since: self.pace.elapsed(),
             attempts: 0,
             pace: Arc::clone(&self.pace),
+            heard: Arc::clone(&self.heard),
         }
     }
 
@@ -75,7 +82,10 @@ impl<S: BackupStore> Retrying<S> {
         loop {
             match operation() {
                 Err(error) => patience.wait(error, &|| false)?,
-                done => return done,
+                done => {
+                    patience.renew();
+                    return done;
+                }
             }
         }
     }
@@ -88,6 +98,7 @@ struct Patience {
     since: Duration,
     attempts: u32,
     pace: Arc<dyn Pace>,
+    heard: Arc<AtomicBool>,
 }
 
 impl Patience {
@@ -95,6 +106,7 @@ impl Patience {
     fn renew(&mut self) {
         self.since = self.pace.elapsed();
         self.attempts = 0;
+        self.heard.store(true, Ordering::Relaxed);
     }
 
     /// Waits before the next attempt, or gives the error back.
@@ -106,12 +118,21 @@ impl Patience {
         let bound = self.policy.first_wait.saturating_mul(doubled).min(self.policy.longest_wait);
         let wait = self.pace.jitter(bound).max(error.retry_after.unwrap_or_default());
         self.attempts += 1;
+        if !matches!(error.kind, StoreErrorKind::Unreachable | StoreErrorKind::Timeout) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        let give_up_after = if self.heard.load(Ordering::Relaxed) {
+            self.policy.give_up_after
+        } else {
+            self.policy.give_up_unheard.min(self.policy.give_up_after)
+        };
         let spent = self.pace.elapsed().saturating_sub(self.since);
-        if spent.saturating_add(wait) > self.policy.give_up_after {
+        if spent.saturating_add(wait) > give_up_after {
             let mut error = error;
             error.message = format!("{}; given up after {} attempts", error.message, self.attempts);
             return Err(error);
         }
+        tracing::info!(%error, wait_ms = wait.as_millis() as u64, "tried again after a while");
         if self.pace.wait(wait, stop) {
             return Ok(());
         }
@@ -274,5 +295,145 @@ impl<S: BackupStore> Read for ResumingReader<S> {
             }
         }
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fault::{Fault, FaultStore, Operation};
+    use super::super::local::LocalStore;
+    use super::super::pace::TestPace;
+    use super::super::put::Body;
+    use super::*;
+
+    struct Bench {
+        _dir: tempfile::TempDir,
+        pace: Arc<TestPace>,
+        faults: Arc<FaultStore<LocalStore>>,
+        store: Retrying<Arc<FaultStore<LocalStore>>>,
+    }
+
+    fn bench() -> Bench {
+        let dir = tempfile::tempdir().expect("a directory");
+        let faults = Arc::new(FaultStore::new(LocalStore::new(dir.path())));
+        let pace = Arc::new(TestPace::default());
+        let policy = RetryPolicy {
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(5),
+            give_up_after: Duration::from_secs(60),
+            give_up_unheard: Duration::from_secs(20),
+        };
+        let store = Retrying::with_pace(Arc::clone(&faults), policy, pace.clone());
+        Bench { _dir: dir, pace, faults, store }
+    }
+
+    fn put<'a>(bytes: &'a [u8]) -> Put<'a> {
+        Put::new(Body::Bytes(bytes), "application/gzip")
+    }
+
+    fn seconds(pace: &TestPace) -> Vec<u64> {
+        pace.waits().iter().map(Duration::as_secs).collect()
+    }
+
+    #[test]
+    fn the_bound_of_the_waits_doubles_up_to_the_longest() {
+        let bench = bench();
+        for _ in 0..5 {
+            bench.faults.next(Operation::List, Fault::Unreachable);
+        }
+        assert_eq!(bench.store.list().expect("a list"), []);
+        assert_eq!(seconds(&bench.pace), [1, 2, 4, 5, 5]);
+    }
+
+    #[test]
+    fn what_the_store_says_about_when_to_come_back_is_heeded() {
+        let bench = bench();
+        bench.faults.next(Operation::Put, Fault::Busy(Duration::from_secs(40)));
+        bench.store.put_new("a", put(b"a")).expect("put");
+        assert_eq!(seconds(&bench.pace), [40]);
+    }
+
+    #[test]
+    fn what_no_retry_can_mend_ends_at_once() {
+        let bench = bench();
+        bench.faults.next(Operation::Put, Fault::Denied);
+        let error = bench.store.put_new("a", put(b"a")).expect_err("denied");
+        assert_eq!(error.kind, StoreErrorKind::AccessDenied);
+        assert_eq!(bench.faults.calls(Operation::Put), 1);
+        assert_eq!(seconds(&bench.pace), [] as [u64; 0]);
+    }
+
+    #[test]
+    fn a_put_whose_answer_was_lost_is_found_to_be_done() {
+        let bench = bench();
+        bench.faults.next(Operation::Put, Fault::AnswerLost);
+        let object = bench.store.put_new("a", put(b"content")).expect("put");
+        assert_eq!(object.size, 7);
+        assert_eq!(bench.faults.calls(Operation::Put), 2);
+        assert_eq!(bench.store.list().expect("a list").len(), 1);
+    }
+
+    #[test]
+    fn a_removal_whose_answer_was_lost_is_found_to_be_done() {
+        let bench = bench();
+        bench.store.put_new("a", put(b"a")).expect("put");
+        bench.faults.next(Operation::Remove, Fault::AnswerLost);
+        assert_eq!(bench.store.remove("a", None).expect("removed"), Removed::Gone);
+        assert_eq!(bench.faults.calls(Operation::Remove), 2);
+    }
+
+    #[test]
+    fn a_store_that_was_never_heard_of_is_given_up_sooner_than_one_that_was() {
+        for (heard, longest) in [(false, 20), (true, 60)] {
+            let bench = bench();
+            if heard {
+                bench.store.list().expect("a list");
+            }
+            for _ in 0..100 {
+                bench.faults.next(Operation::List, Fault::Unreachable);
+            }
+            let error = bench.store.list().expect_err("given up");
+            assert_eq!(error.kind, StoreErrorKind::Unreachable);
+            assert!(error.message.contains("given up after"), "{}", error.message);
+            let waited: u64 = seconds(&bench.pace).iter().sum();
+            assert!(waited <= longest && waited > longest - 6, "{waited} s of {longest} s");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_cut_goes_on_where_it_was_however_it_was_cut() {
+        for fault in [Fault::CutAfter(10), Fault::EndsAfter(10), Fault::CutAfter(0)] {
+            let bench = bench();
+            let bytes: Vec<u8> = (0..100).collect();
+            bench.store.put_new("a", put(&bytes)).expect("put");
+            bench.faults.next(Operation::Open, fault);
+            bench.faults.next(Operation::Open, Fault::Unreachable);
+            bench.faults.next(Operation::Open, fault);
+            let mut read = Vec::new();
+            let mut body = bench.store.open("a", None, 5).expect("opened");
+            body.read_to_end(&mut read).expect("read");
+            assert_eq!(read, bytes[5..], "{fault:?}");
+            assert!(bench.faults.calls(Operation::Open) >= 3, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_ends_when_it_is_to_stop() {
+        let bench = bench();
+        bench.faults.next(Operation::Put, Fault::Unreachable);
+        let wanted = Put { interrupted: Some(&|| true), ..put(b"a") };
+        let error = bench.store.put_new("a", wanted).expect_err("stopped");
+        assert_eq!(error.kind, StoreErrorKind::Interrupted);
+        assert_eq!(bench.store.stat("a").expect("a look"), None);
+    }
+
+    #[test]
+    fn the_real_jitter_is_between_nothing_and_the_bound() {
+        let pace = RealPace::default();
+        let bound = Duration::from_secs(8);
+        let drawn: Vec<Duration> = (0..64).map(|_| pace.jitter(bound)).collect();
+        assert!(drawn.iter().all(|wait| *wait <= bound));
+        assert!(drawn.iter().any(|wait| *wait < bound / 2));
+        assert!(drawn.iter().any(|wait| *wait > bound / 2));
     }
 }

@@ -18,6 +18,8 @@ mod nagios;
 mod packaging;
 mod power_loss;
 mod prometheus;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod proxy;
 mod record_cli;
 mod serve;
 mod serve_http;
@@ -27,4 +29,6 @@ mod servers;
 mod serving;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_contract;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod store_faults;
 mod support;

@@ -142,6 +142,7 @@ pub(crate) fn limits() -> Limits {
             first_wait: Duration::from_millis(1),
             longest_wait: Duration::from_millis(20),
             give_up_after: Duration::from_secs(60),
+            give_up_unheard: Duration::from_secs(60),
         },
         ..Limits::default()
     }

@@ -55,15 +55,9 @@ fn made(id: &str, log: &str, epoch: u32, held: (u64, u64)) -> Listed {
         signature: None,
     };
     Listed {
-        id,
         metadata: Some(metadata),
-        level: None,
-        verified_at: None,
-        damage: None,
-        damage_kind: None,
         stored_bytes: Some(100),
-        pinned: false,
-        place: "backups".to_owned(),
+        ..Listed::new(id, "backups".to_owned())
     }
 }
 
