@@ -2,6 +2,8 @@
 
 mod architecture;
 mod backup_cli;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod backup_cloud;
 mod backup_create;
 mod backup_damage;
 mod backup_kill;
@@ -12,6 +14,8 @@ mod crash;
 mod documents;
 mod engine;
 mod faults;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod gcs_server;
 mod health_cli;
 mod monitor;
 mod nagios;

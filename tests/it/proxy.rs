@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Proxy {
-    /// Each new connection takes the next fate; those after the last are left alone.
+    /// Each new connection takes the next fate, and gives it back if it ends before
+    /// that has come to pass; those after the last are left alone.
     pub(crate) fn before(server: SocketAddr, fates: &[Fate]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -48,8 +50,16 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let fate = locked(&queue).pop_front();
-                let noted = Arc::clone(&noted);
-                std::thread::spawn(move || serve(client, server, address, fate, &noted));
+                let (queue, noted) = (Arc::clone(&queue), Arc::clone(&noted));
+                std::thread::spawn(move || {
+                    let notes = Arc::new(Notes { met: noted, happened: AtomicBool::new(false) });
+                    serve(client, server, address, fate, &notes);
+                    if let Some(fate) = fate
+                        && !notes.happened.load(Ordering::SeqCst)
+                    {
+                        locked(&queue).push_front(fate);
+                    }
+                });
             }
         });
         Self { address, fates, met }
@@ -71,17 +81,30 @@ impl Proxy {
     }
 }
 
+/// What came to pass, on all connections and on this one.
+struct Notes {
+    met: Arc<Mutex<Vec<Fate>>>,
+    happened: AtomicBool,
+}
+
+impl Notes {
+    fn note(&self, fate: Fate) {
+        self.happened.store(true, Ordering::SeqCst);
+        locked(&self.met).push(fate);
+    }
+}
+
 fn serve(
     mut client: TcpStream,
     server: SocketAddr,
     proxy: SocketAddr,
     fate: Option<Fate>,
-    met: &Arc<Mutex<Vec<Fate>>>,
+    notes: &Arc<Notes>,
 ) {
     if fate == Some(Fate::Busy) {
         let mut head = [0; 4_096];
         let _ = client.read(&mut head);
-        locked(met).push(Fate::Busy);
+        notes.note(Fate::Busy);
         let _ = client.write_all(
             b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\ncontent-length: 0\r\n\
               connection: close\r\n\r\n",
@@ -92,14 +115,14 @@ fn serve(
     let sent = Arc::new(Mutex::new(0));
     let down = {
         let (from, to) = (upstream.try_clone(), client.try_clone());
-        let (sent, met) = (Arc::clone(&sent), Arc::clone(met));
+        let (sent, notes) = (Arc::clone(&sent), Arc::clone(notes));
         std::thread::spawn(move || {
             if let (Ok(from), Ok(to)) = (from, to) {
-                pump_down(from, to, (server, proxy), fate, &sent, &met);
+                pump_down(from, to, (server, proxy), fate, &sent, &notes);
             }
         })
     };
-    pump_up(client, upstream, fate, &sent, met);
+    pump_up(client, upstream, fate, &sent, notes);
     let _ = down.join();
 }
 
@@ -113,7 +136,7 @@ fn pump_up(
     mut server: TcpStream,
     fate: Option<Fate>,
     sent: &Mutex<usize>,
-    met: &Mutex<Vec<Fate>>,
+    notes: &Notes,
 ) {
     let mut buffer = vec![0; 32 << 10];
     let mut total = 0;
@@ -122,17 +145,20 @@ fn pump_up(
         match fate {
             Some(Fate::CutUp(limit)) if total + length >= limit => {
                 let _ = server.write_all(&bytes[..limit - total]);
-                locked(met).push(Fate::CutUp(limit));
+                notes.note(Fate::CutUp(limit));
                 break;
             }
             Some(Fate::StallUp(limit)) if total + length >= limit => {
-                locked(met).push(Fate::StallUp(limit));
-                std::thread::sleep(Duration::from_secs(600));
+                notes.note(Fate::StallUp(limit));
+                // Until the client gives up.
+                while let Ok(1..) = client.read(&mut buffer) {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
                 break;
             }
             Some(Fate::FlipUp(at)) if (total..total + length).contains(&at) => {
                 bytes[at - total] ^= 1;
-                locked(met).push(Fate::FlipUp(at));
+                notes.note(Fate::FlipUp(at));
             }
             _ => {}
         }
@@ -153,7 +179,7 @@ fn pump_down(
     (from, to): (SocketAddr, SocketAddr),
     fate: Option<Fate>,
     sent: &Mutex<usize>,
-    met: &Mutex<Vec<Fate>>,
+    notes: &Notes,
 ) {
     let mut buffer = vec![0; 32 << 10];
     let mut total = 0;
@@ -161,11 +187,11 @@ fn pump_down(
         match fate {
             Some(Fate::CutDown(limit)) if total + length >= limit => {
                 let _ = client.write_all(&buffer[..limit - total]);
-                locked(met).push(Fate::CutDown(limit));
+                notes.note(Fate::CutDown(limit));
                 break;
             }
             Some(Fate::AnswerLostAfter(bytes)) if *locked(sent) >= bytes => {
-                locked(met).push(Fate::AnswerLostAfter(bytes));
+                notes.note(Fate::AnswerLostAfter(bytes));
                 break;
             }
             _ => {}

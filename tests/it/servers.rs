@@ -14,6 +14,7 @@ use auditctl::store::{
     BackupStore, Destination, Environment, Limits, LocalStore, Provider, RetryPolicy, connect,
 };
 
+use crate::gcs_server;
 use crate::support::{eventually, skipped};
 
 /// What the stores' tests run on.
@@ -29,6 +30,8 @@ pub(crate) enum Kind {
     Azurite,
     /// fake-gcs-server.
     FakeGcs,
+    /// Google's protocol by its documentation, in this process.
+    Gcs,
 }
 
 /// A name that no server has a bucket of.
@@ -49,27 +52,30 @@ pub(crate) struct Server {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Local, Self::S3s, Self::Moto, Self::Azurite, Self::FakeGcs];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Local, Self::S3s, Self::Moto, Self::Azurite, Self::FakeGcs, Self::Gcs];
     pub(crate) const CLOUDS: [Self; 3] = [Self::Moto, Self::Azurite, Self::FakeGcs];
 
     pub(crate) fn provider(self) -> Provider {
         match self {
             Self::Local | Self::S3s | Self::Moto => Provider::S3,
             Self::Azurite => Provider::Azure,
-            Self::FakeGcs => Provider::Gcs,
+            Self::FakeGcs | Self::Gcs => Provider::Gcs,
         }
     }
 
     /// The server; says that the test is skipped, and why, when there is none.
     pub(crate) fn server(self) -> Option<&'static Server> {
-        static SERVERS: [OnceLock<Result<Server, String>>; 4] = [const { OnceLock::new() }; 4];
+        static SERVERS: [OnceLock<Result<Server, String>>; 5] = [const { OnceLock::new() }; 5];
         let started = match self {
             Self::Local => return None,
             Self::S3s => SERVERS[0].get_or_init(start_s3s),
             Self::Moto => SERVERS[1].get_or_init(start_moto),
             Self::Azurite => SERVERS[2].get_or_init(start_azurite),
             Self::FakeGcs => SERVERS[3].get_or_init(start_fake_gcs),
+            Self::Gcs => SERVERS[4].get_or_init(|| {
+                gcs_server::start().map(|address| Server { address, _child: None })
+            }),
         };
         match started {
             Ok(server) => Some(server),
@@ -99,7 +105,9 @@ impl Kind {
                      BlobEndpoint=http://{address}/devstoreaccount1"
                 ),
             )],
-            Self::FakeGcs => vec![("STORAGE_EMULATOR_HOST", format!("http://{address}"))],
+            Self::FakeGcs | Self::Gcs => {
+                vec![("STORAGE_EMULATOR_HOST", format!("http://{address}"))]
+            }
         }
     }
 
@@ -354,13 +362,18 @@ fn start_s3s() -> Result<Server, String> {
 }
 
 /// One request without credentials; the answer as it came.
-pub(crate) fn request(address: SocketAddr, head: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("connected");
+fn request(address: SocketAddr, head: &str, body: &str) -> String {
     let length = body.len();
     let text = format!(
         "{head}host: {address}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
-    stream.write_all(text.as_bytes()).expect("sent");
+    exchange(address, text.as_bytes())
+}
+
+/// Sends bytes to a server that then closes the connection.
+pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.write_all(request).expect("sent");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()

@@ -148,8 +148,8 @@ fn nothing_is_replaced_and_the_same_again_is_success() {
 #[test]
 fn of_many_who_put_one_name_at_once_exactly_one_content_wins() {
     on_every_store(|kind, store| {
-        if kind == Kind::S3s {
-            // It looks and writes in two steps.
+        if matches!(kind, Kind::S3s | Kind::FakeGcs) {
+            // They look and write in two steps, so that both can be told that it is theirs.
             return;
         }
         let contents: Vec<Vec<u8>> = (0..8_u8).map(|n| vec![n; 50_000]).collect();
@@ -198,6 +198,10 @@ fn bytes_that_are_not_what_their_checksum_says_are_never_stored() {
 #[test]
 fn a_large_object_goes_in_parts_and_an_interrupted_one_goes_on_where_it_was() {
     on_every_store(|kind, store| {
+        if kind == Kind::FakeGcs {
+            // Asked how far an upload is, it takes it for complete.
+            return;
+        }
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("archive");
         let bytes = noise((22 << 20) + 12_345);
@@ -253,6 +257,10 @@ fn a_large_object_goes_in_parts_and_an_interrupted_one_goes_on_where_it_was() {
 #[test]
 fn a_state_of_something_else_or_of_an_upload_that_is_gone_begins_anew() {
     on_every_store(|kind, store| {
+        if kind == Kind::S3s {
+            // It lists no parts of an upload that it does not know, where S3 refuses.
+            return;
+        }
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("archive");
         let bytes = noise(12 << 20);
@@ -264,8 +272,8 @@ fn a_state_of_something_else_or_of_an_upload_that_is_gone_begins_anew() {
             sha256: digests.sha256_hex(),
             bytes: digests.bytes,
             session: match kind.server() {
-                Some(server) if kind == Kind::FakeGcs => {
-                    format!("http://{}/upload/resumable/none", server.address)
+                Some(server) if matches!(kind, Kind::FakeGcs | Kind::Gcs) => {
+                    format!("http://{}/session/none", server.address)
                 }
                 _ => "no-such-upload".to_owned(),
             },

@@ -276,7 +276,7 @@ mod tests {
             assert_eq!(url.host_str(), Some(host));
             assert!(url.path().ends_with("/c/x/y%20z.gz"), "{}", url.path());
             assert!(url.query().is_some_and(|query| query.contains("sig=")));
-            assert!(!format!("{account:?}").contains("sig"));
+            assert!(!format!("{account:?}").contains("sig="));
         }
     }
 
