@@ -561,6 +561,39 @@ fn a_failed_backup_warns_until_one_is_made_and_a_rolled_back_log_alarms() {
 }
 
 #[test]
+fn a_backup_that_did_not_arrive_is_told_until_one_does() {
+    let sample = Sample::running();
+    let copied = |state: &str, age: i64| {
+        let at = crate::clock::Clock::now(&sample.clock).micros() - age * 1_000_000;
+        let at = crate::clock::Timestamp::from_micros(at);
+        serde_json::json!({ "state": state, "at": at, "problem": "there is no such bucket" })
+    };
+    let place = "s3://b/audit-backups/web/0123/";
+    for (older, newer, expected) in [
+        ("confirmed", ("failed", 60), Some("20260203_000001")),
+        ("failed", ("confirmed", 60), None),
+        ("failed", ("uploading", 60), None),
+        ("confirmed", ("uploading", 100_000), Some("20260203_000001")),
+    ] {
+        let (mut one, mut two) = (noted(&sample, 700, 43), noted(&sample, 600, 43));
+        one["copies"] = serde_json::json!({ place: copied(older, 650) });
+        two["copies"] = serde_json::json!({ place: copied(newer.0, newer.1) });
+        let backups = serde_json::json!({ "20260203_000000": one, "20260203_000001": two });
+        with_catalog(&sample, &serde_json::json!({ "format": 1, "backups": backups }));
+        let report = sample.health().report;
+        let check = report.check("backup").expect("always there");
+        let told = check.message.contains(&format!("to {place}"));
+        assert_eq!(told, expected.is_some(), "{older} {newer:?}: {}", check.message);
+        if let Some(id) = expected {
+            assert!(check.message.contains(&format!("sending {id}")), "{}", check.message);
+            assert!(check.message.contains("there is no such bucket"), "{}", check.message);
+            let hint = check.hint.clone().expect("a hint");
+            assert!(hint.contains(&format!("backup --resume {id}")), "{hint}");
+        }
+    }
+}
+
+#[test]
 fn a_damaged_backup_and_a_failed_or_missing_drill_are_told() {
     let mut sample = Sample::running();
     let mut damaged = noted(&sample, 60, 43);

@@ -119,13 +119,9 @@ fn the_day_of_an_operator_with_each_cloud() {
         let whole = all_lines(&host.dir.log());
         let folder = url.rsplit_once('/').expect("a folder").0;
         for (wish, target) in [(url.clone(), "by-url"), (format!("{folder}/latest"), "by-latest")] {
-            let restored = host.json(&["restore", &wish, "--target", target]);
-            assert!(restored.to_string().contains("audit"), "{restored}");
-            assert_eq!(
-                all_lines(&host.dir.path().join(target)),
-                whole[..all_lines(&host.dir.path().join(target)).len()]
-            );
-            assert!(all_lines(&host.dir.path().join(target)).len() >= 100, "{kind:?}");
+            host.json(&["restore", &wish, "--target", target]);
+            let restored = all_lines(&host.dir.path().join(target));
+            assert!(restored.len() >= 100 && whole.starts_with(&restored), "{kind:?} {target}");
         }
 
         let plan = host.json(&["cleanup", "--cloud", &cloud, "--keep", "1", "--dry-run"]);
@@ -226,7 +222,11 @@ fn missing_or_refused_credentials_are_exit_3_with_the_backup_that_is_here() {
         let Some(host) = Host::with(kind, "credentials") else { continue };
         host.record(&logins(5));
         match kind {
-            Kind::Moto => not_sent(&host, &[], "no_credentials", "AWS_ACCESS_KEY_ID"),
+            Kind::Moto => {
+                let rest = [("AWS_REGION", "us-east-1")];
+                not_sent(&host, &rest, "no_credentials", "AWS_ACCESS_KEY_ID");
+                not_sent(&host, &[], "usage", "no AWS region is set");
+            }
             Kind::Azurite => {
                 not_sent(&host, &[], "no_credentials", "AZURE_STORAGE_CONNECTION_STRING");
                 let wrong = host.variables[0].1.replace("Eby8vdM02x", "Eby8vdM02y");
@@ -298,9 +298,10 @@ fn p7_an_upload_that_is_killed_or_interrupted_goes_on_where_it_was() {
         let backups = host.dir.path().join("backups/audit");
         let state = || {
             let entries = std::fs::read_dir(&backups).into_iter().flatten().flatten();
-            let file = entries
-                .map(|entry| entry.path())
-                .find(|path| path.to_string_lossy().contains(".upload-"))?;
+            let file = entries.map(|entry| entry.path()).find(|path| {
+                let name = path.to_string_lossy();
+                name.contains(".upload-") && !name.contains(".tmp-")
+            })?;
             let state: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
             state["stored"].as_u64()
         };
@@ -366,25 +367,29 @@ fn a_lock_that_was_asked_for_and_not_applied_is_exit_3() {
 #[test]
 fn what_was_altered_in_the_store_is_not_restored() {
     let Some(host) = Host::with(Kind::Moto, "altered") else { return };
-    let server = Kind::Moto.server().expect("it runs");
     host.record(&logins(50));
     let made = host.back_up();
     let url = text(&made, "/destinations/0/url").to_owned();
     let mut archive = std::fs::read(host.dir.path().join(text(&made, "/file"))).expect("a file");
     let middle = archive.len() / 2;
     archive[middle] ^= 1;
-    // Over it, as somebody with the keys could.
-    let key = url.trim_start_matches("s3:/");
-    let mut request = format!("PUT {key} HTTP/1.1\r\nhost: {}\r\n", server.address).into_bytes();
-    request
-        .extend(format!("content-length: {}\r\nconnection: close\r\n\r\n", archive.len()).bytes());
-    request.extend(archive);
-    let answer = crate::servers::exchange(server.address, &request);
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Over it, as somebody with the keys can.
+    let altered = host.dir.path().join("altered");
+    std::fs::write(&altered, archive).expect("written");
+    let (bucket, key) = url.trim_start_matches("s3://").split_once('/').expect("a key");
+    let script = "import boto3, sys; bucket, key, file = sys.argv[1:]; \
+        boto3.client('s3').put_object(Bucket=bucket, Key=key, Body=open(file, 'rb').read())";
+    let done = Command::new(python().expect("the server needed it too"))
+        .args(["-c", script, bucket, key])
+        .arg(&altered)
+        .envs(host.variables.iter().map(|(name, value)| (name, value)))
+        .status()
+        .expect("python");
+    assert!(done.success());
 
     let (code, out, err) = host.run(&["restore", &url, "--target", "out", "--json"]);
-    assert_eq!(code, 1, "{out}{err}");
-    assert!(!host.dir.path().join("out/audit.log").exists());
+    assert_eq!(code, 3, "{out}{err}");
+    assert!(!host.dir.path().join("out").exists(), "nothing is left of it");
     let (code, out, _) = host.run(&["list", "--cloud", "s3", "--verify=content", "--json"]);
     assert_eq!(code, 1, "{out}");
 }

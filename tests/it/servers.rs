@@ -363,17 +363,12 @@ fn start_s3s() -> Result<Server, String> {
 
 /// One request without credentials; the answer as it came.
 fn request(address: SocketAddr, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connected");
     let length = body.len();
     let text = format!(
         "{head}host: {address}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
-    exchange(address, text.as_bytes())
-}
-
-/// Sends bytes to a server that then closes the connection.
-pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).expect("connected");
-    stream.write_all(request).expect("sent");
+    stream.write_all(text.as_bytes()).expect("sent");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()

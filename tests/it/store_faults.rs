@@ -93,7 +93,8 @@ fn a_put_whose_answer_is_lost_is_not_sent_twice_nor_taken_for_anothers() {
 
 #[test]
 fn bytes_that_change_on_the_way_are_never_believed() {
-    for kind in SERVERS {
+    // Not before moto: it keeps the checksum that it is told, and compares nothing.
+    for kind in [Kind::S3s, Kind::Azurite, Kind::FakeGcs, Kind::Gcs] {
         for at_byte in [20_000, 60_000] {
             let fates = [Fate::FlipUp(at_byte)];
             let test = format!("flip-{at_byte}");

@@ -73,7 +73,8 @@ pub(crate) fn all_lines(log_dir: &Path) -> Vec<String> {
     names.sort();
     // A plain file beside its compressed form is a leftover of a crash.
     names.dedup_by(|later, kept| later.trim_end_matches(".gz") == kept.trim_end_matches(".gz"));
-    names.push("audit.log".to_owned());
+    // What was restored and not opened yet has none.
+    names.extend(log_dir.join("audit.log").exists().then(|| "audit.log".to_owned()));
     let mut text = String::new();
     for name in names {
         let bytes = std::fs::read(log_dir.join(&name)).expect("segment");

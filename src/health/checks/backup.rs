@@ -2,10 +2,11 @@
 //! what failed since, and when a restore was last tried. Reads the catalog only:
 //! no key, no lock, no archive.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::audit::status::Word;
-use crate::backup::{BackupId, Catalog, Level, Noted};
+use crate::backup::{BackupId, Catalog, CopyState, Level, Noted};
 use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::health::gather::Facts;
@@ -13,6 +14,8 @@ use crate::health::report::{Check, Status};
 use crate::health::wording::{age, count, seconds, since};
 
 const NAME: &str = "backup";
+/// What is still being sent after that was most likely killed.
+const LONGEST_UPLOAD: Duration = Duration::from_secs(86_400);
 
 pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     let backups = &facts.backups;
@@ -28,6 +31,8 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     }
     findings.extend(failure(&catalog, made, facts.now));
     findings.extend(damaged(&catalog));
+    let unsent = unsent(&catalog, facts.now);
+    findings.extend(unsent.values().map(|(_, text)| (Status::Warning, text.clone())));
     findings.extend(drill(&catalog, made, facts.now, settings));
     let status = findings.iter().fold(Status::Healthy, |worst, (status, _)| worst.worst(*status));
     let message = if findings.is_empty() {
@@ -57,7 +62,9 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
             "last_drill_passed",
             catalog.last_drill.as_ref().map(|drill| u8::from(drill.passed)),
         );
-    if status != Status::Healthy {
+    if let Some((id, _)) = unsent.values().next() {
+        check = check.hint(format!("`auditctl backup --resume {id} --cloud PROVIDER` sends it"));
+    } else if status != Status::Healthy {
         check = check.hint("`auditctl list --verify`, then `auditctl backup`");
     }
     check
@@ -113,6 +120,30 @@ fn failure(catalog: &Catalog, made: Option<Timestamp>, now: Timestamp) -> Option
 fn damaged(catalog: &Catalog) -> Option<Finding> {
     let bad = catalog.backups.values().filter(|noted| noted.damage.is_some()).count() as u64;
     (bad > 0).then(|| (Status::Warning, format!("{} damaged", count(bad, "backup"))))
+}
+
+/// By place: the newest backup that was to go there, if it did not arrive.
+fn unsent(catalog: &Catalog, now: Timestamp) -> BTreeMap<&str, (BackupId, String)> {
+    let mut found = BTreeMap::new();
+    // Oldest first: what became of a later one is what counts.
+    for (id, noted) in &catalog.backups {
+        for (place, copied) in &noted.copies {
+            let old = since(copied.at, now);
+            let what = match copied.state {
+                CopyState::Confirmed => None,
+                CopyState::Failed => Some("failed"),
+                CopyState::Uploading => (old >= LONGEST_UPLOAD).then_some("was never finished"),
+            };
+            let Some(what) = what else {
+                found.remove(place.as_str());
+                continue;
+            };
+            let why = copied.problem.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            let text = format!("sending {id} to {place} {what} {} ago{why}", age(old));
+            found.insert(place.as_str(), (*id, text));
+        }
+    }
+    found
 }
 
 fn drill(

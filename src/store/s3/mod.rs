@@ -341,13 +341,13 @@ impl BackupStore for S3Store {
                 },
             }
         })?;
-        result.or_else(|error| {
+        result.map_err(|error| {
             // S3 says no more than "access denied" to who removes a locked version.
             let object = self.stat_version(name, version).ok().flatten();
             let until = object.and_then(|object| object.locked_until);
             match until.filter(|until| *until > SystemClock.now()) {
-                None => Err(error),
-                Some(until) => Err(locked(&url, until)),
+                None => error,
+                Some(until) => locked(&url, until),
             }
         })
     }
