@@ -215,6 +215,11 @@ fn told(
         }
         error => {
             let mut told = CliError::from(error);
+            if told.exit == Exit::Usage {
+                // Something in the environment: no fault of the command line, and there
+                // is a backup.
+                told.exit = Exit::Failed;
+            }
             told.message = format!("backup {id} is here and was not sent: {}", told.message);
             told
         }
