@@ -231,7 +231,8 @@ fn missing_or_refused_credentials_are_exit_3_with_the_backup_that_is_here() {
                 not_sent(&host, &[], "no_credentials", "AZURE_STORAGE_CONNECTION_STRING");
                 let wrong = host.variables[0].1.replace("Eby8vdM02x", "Eby8vdM02y");
                 let wrong = [("AZURE_STORAGE_CONNECTION_STRING", wrong.as_str())];
-                not_sent(&host, &wrong, "no_credentials", "");
+                // Azure calls it AuthenticationFailed, which is no_credentials.
+                not_sent(&host, &wrong, "access_denied", "AuthorizationFailure");
             }
             _ => {
                 let file = host.dir.path().join("none.json");

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +40,9 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Proxy {
     /// Each new connection takes the next fate, and gives it back if it ends before
-    /// that has come to pass; those after the last are left alone.
+    /// that has come to pass; those after the last are left alone. A client may open
+    /// one more connection than it needs, so a fate of what goes to the server is
+    /// taken only by the connection on which so many bytes go.
     pub(crate) fn before(server: SocketAddr, fates: &[Fate]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -49,15 +51,20 @@ impl Proxy {
         let (queue, noted) = (Arc::clone(&fates), Arc::clone(&met));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let fate = locked(&queue).pop_front();
-                let (queue, noted) = (Arc::clone(&queue), Arc::clone(&noted));
+                let line = Arc::new(Line {
+                    fate: Mutex::new(None),
+                    sent: AtomicUsize::new(0),
+                    happened: AtomicBool::new(false),
+                    queue: Arc::clone(&queue),
+                    met: Arc::clone(&noted),
+                });
+                line.take(|fate| matches!(fate, Fate::Busy | Fate::CutDown(_)));
                 std::thread::spawn(move || {
-                    let notes = Arc::new(Notes { met: noted, happened: AtomicBool::new(false) });
-                    serve(client, server, address, fate, &notes);
-                    if let Some(fate) = fate
-                        && !notes.happened.load(Ordering::SeqCst)
+                    serve(client, server, address, &line);
+                    if let Some(fate) = line.fate()
+                        && !line.happened.load(Ordering::SeqCst)
                     {
-                        locked(&queue).push_front(fate);
+                        locked(&line.queue).push_front(fate);
                     }
                 });
             }
@@ -81,30 +88,43 @@ impl Proxy {
     }
 }
 
-/// What came to pass, on all connections and on this one.
-struct Notes {
-    met: Arc<Mutex<Vec<Fate>>>,
+/// One connection.
+struct Line {
+    fate: Mutex<Option<Fate>>,
+    /// Bytes to the server.
+    sent: AtomicUsize,
+    /// Whether its fate came to pass.
     happened: AtomicBool,
+    /// The fates to come, and those that came to pass, of all connections.
+    queue: Arc<Mutex<VecDeque<Fate>>>,
+    met: Arc<Mutex<Vec<Fate>>>,
 }
 
-impl Notes {
+impl Line {
+    fn fate(&self) -> Option<Fate> {
+        *locked(&self.fate)
+    }
+
+    /// Takes the next fate if it has none, and that one is wanted.
+    fn take(&self, wanted: impl Fn(Fate) -> bool) {
+        let mut fate = locked(&self.fate);
+        let mut queue = locked(&self.queue);
+        if fate.is_none() && queue.front().is_some_and(|next| wanted(*next)) {
+            *fate = queue.pop_front();
+        }
+    }
+
     fn note(&self, fate: Fate) {
         self.happened.store(true, Ordering::SeqCst);
         locked(&self.met).push(fate);
     }
 }
 
-fn serve(
-    mut client: TcpStream,
-    server: SocketAddr,
-    proxy: SocketAddr,
-    fate: Option<Fate>,
-    notes: &Arc<Notes>,
-) {
-    if fate == Some(Fate::Busy) {
+fn serve(mut client: TcpStream, server: SocketAddr, proxy: SocketAddr, line: &Arc<Line>) {
+    if line.fate() == Some(Fate::Busy) {
         let mut head = [0; 4_096];
         let _ = client.read(&mut head);
-        notes.note(Fate::Busy);
+        line.note(Fate::Busy);
         let _ = client.write_all(
             b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\ncontent-length: 0\r\n\
               connection: close\r\n\r\n",
@@ -112,17 +132,16 @@ fn serve(
         return;
     }
     let Ok(upstream) = TcpStream::connect(server) else { return };
-    let sent = Arc::new(Mutex::new(0));
     let down = {
         let (from, to) = (upstream.try_clone(), client.try_clone());
-        let (sent, notes) = (Arc::clone(&sent), Arc::clone(notes));
+        let line = Arc::clone(line);
         std::thread::spawn(move || {
             if let (Ok(from), Ok(to)) = (from, to) {
-                pump_down(from, to, (server, proxy), fate, &sent, &notes);
+                pump_down(from, to, (server, proxy), &line);
             }
         })
     };
-    pump_up(client, upstream, fate, &sent, notes);
+    pump_up(client, upstream, line);
     let _ = down.join();
 }
 
@@ -131,25 +150,27 @@ fn cut(one: &TcpStream, other: &TcpStream) {
     let _ = other.shutdown(Shutdown::Both);
 }
 
-fn pump_up(
-    mut client: TcpStream,
-    mut server: TcpStream,
-    fate: Option<Fate>,
-    sent: &Mutex<usize>,
-    notes: &Notes,
-) {
+fn pump_up(mut client: TcpStream, mut server: TcpStream, line: &Line) {
     let mut buffer = vec![0; 32 << 10];
     let mut total = 0;
     while let Ok(length @ 1..) = client.read(&mut buffer) {
         let mut bytes = &mut buffer[..length];
-        match fate {
+        let reached = total..=total + length;
+        line.take(|fate| match fate {
+            Fate::CutUp(at) | Fate::StallUp(at) | Fate::AnswerLostAfter(at) => {
+                reached.contains(&at)
+            }
+            Fate::FlipUp(at) => (total..total + length).contains(&at),
+            Fate::Busy | Fate::CutDown(_) => false,
+        });
+        match line.fate() {
             Some(Fate::CutUp(limit)) if total + length >= limit => {
                 let _ = server.write_all(&bytes[..limit - total]);
-                notes.note(Fate::CutUp(limit));
+                line.note(Fate::CutUp(limit));
                 break;
             }
             Some(Fate::StallUp(limit)) if total + length >= limit => {
-                notes.note(Fate::StallUp(limit));
+                line.note(Fate::StallUp(limit));
                 // Until the client gives up.
                 while let Ok(1..) = client.read(&mut buffer) {
                     std::thread::sleep(Duration::from_secs(1));
@@ -158,14 +179,14 @@ fn pump_up(
             }
             Some(Fate::FlipUp(at)) if (total..total + length).contains(&at) => {
                 bytes[at - total] ^= 1;
-                notes.note(Fate::FlipUp(at));
+                line.note(Fate::FlipUp(at));
             }
             _ => {}
         }
         bytes = &mut bytes[..length];
         total += length;
         // Before the server can answer, so that the other direction knows.
-        *locked(sent) = total;
+        line.sent.store(total, Ordering::SeqCst);
         if server.write_all(bytes).is_err() {
             break;
         }
@@ -177,21 +198,19 @@ fn pump_down(
     mut server: TcpStream,
     mut client: TcpStream,
     (from, to): (SocketAddr, SocketAddr),
-    fate: Option<Fate>,
-    sent: &Mutex<usize>,
-    notes: &Notes,
+    line: &Line,
 ) {
     let mut buffer = vec![0; 32 << 10];
     let mut total = 0;
     while let Ok(length @ 1..) = server.read(&mut buffer) {
-        match fate {
+        match line.fate() {
             Some(Fate::CutDown(limit)) if total + length >= limit => {
                 let _ = client.write_all(&buffer[..limit - total]);
-                notes.note(Fate::CutDown(limit));
+                line.note(Fate::CutDown(limit));
                 break;
             }
-            Some(Fate::AnswerLostAfter(bytes)) if *locked(sent) >= bytes => {
-                notes.note(Fate::AnswerLostAfter(bytes));
+            Some(Fate::AnswerLostAfter(bytes)) if line.sent.load(Ordering::SeqCst) >= bytes => {
+                line.note(Fate::AnswerLostAfter(bytes));
                 break;
             }
             _ => {}
