@@ -88,7 +88,8 @@ impl S3Store {
         wire::request(&self.url(name), self.limits.stall_timeout, work)
     }
 
-    /// A HEAD's 404 has no body: whether the bucket is there has to be asked.
+    /// The answer to a HEAD has no body, so why it is a 404, 403 or 400 (S3's for an
+    /// expired token) is learned by asking for a list, whose answer has one.
     fn check_bucket(&self, client: &Client) -> Result<(), StoreError> {
         let url = self.url("");
         self.run("", async {
@@ -247,18 +248,19 @@ impl BackupStore for S3Store {
             .set_version_id(version.map(str::to_owned));
         let found = self.run(name, async {
             match head.send().await {
-                Ok(head) => Ok(Some(self.object(name, head))),
+                Ok(head) => Ok(Ok(Some(self.object(name, head)))),
                 Err(error) => match failure(&url, &error) {
                     // 405: that version is a delete marker.
-                    Failure { status: Some(404 | 405), .. } => Ok(None),
+                    Failure { status: Some(404 | 405), .. } => Ok(Ok(None)),
+                    Failure { status: Some(400 | 403), error, .. } => Ok(Err(error)),
                     Failure { error, .. } => Err(error),
                 },
             }
         })?;
-        if found.is_none() {
+        if !matches!(found, Ok(Some(_))) {
             self.check_bucket(client)?;
         }
-        Ok(found)
+        found
     }
 
     fn open(
