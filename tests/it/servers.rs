@@ -80,8 +80,8 @@ impl Kind {
         match started {
             Ok(server) => Some(server),
             Err(why) => {
-                let required = std::env::var_os("AUDITCTL_TEST_SERVERS").is_some();
-                assert!(!required, "{self:?} is required by AUDITCTL_TEST_SERVERS: {why}");
+                let required = std::env::var_os("CLOUD_TEST_SERVERS").is_some();
+                assert!(!required, "{self:?} is required by CLOUD_TEST_SERVERS: {why}");
                 skipped(&format!("{self:?}: {why}"));
                 None
             }
