@@ -30,6 +30,8 @@ pub mod signer;
 pub mod snapshot;
 pub mod status;
 pub mod survey;
+pub mod verify;
+pub mod watch;
 mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};

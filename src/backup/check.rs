@@ -5,10 +5,10 @@ use super::content::{self, Source, Wanted};
 use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::metadata::{Metadata, MetadataError};
-use super::progress::{Stage, Watch};
 use super::{Level, digest::Digester};
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::snapshot::Snapshot;
+use crate::audit::watch::{Stage, Watch};
 use crate::fsio::OpenMode;
 
 /// Checks a backup to a level, the lower ones first.

@@ -16,12 +16,12 @@ use super::digest::{Digester, Digests};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::Marker;
 use super::metadata::{Metadata, Stretch};
-use super::progress::Watch;
 use crate::audit::examine::{examine, part_of};
 use crate::audit::gzip::Unpacker;
 use crate::audit::merkle::{Hash, Range};
 use crate::audit::record::{peek_seq, peek_times};
 use crate::audit::segment::Block;
+use crate::audit::watch::Watch;
 use crate::clock::Timestamp;
 use crate::fsio::FsFile;
 

@@ -19,13 +19,13 @@ use super::metadata::{
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
-use super::progress::{Stage, Watch};
 use crate::audit::LogPaths;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
 use crate::audit::signer::SigningKey;
 use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
 use crate::audit::status::{StatusSnapshot, Word};
+use crate::audit::watch::{Stage, Watch};
 use crate::clock::Clock;
 use crate::fsio::lock::is_locked;
 use crate::fsio::{self, FsFile, OpenMode, SharedFs};

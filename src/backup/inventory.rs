@@ -8,9 +8,9 @@ use super::directory::{BackupDir, Entry};
 use super::error::BackupError;
 use super::metadata::Metadata;
 use super::name::BackupId;
-use super::progress::Watch;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::snapshot::Snapshot;
+use crate::audit::watch::Watch;
 use crate::clock::Timestamp;
 
 /// The log that the backups are of, as far as it is known here.

@@ -20,7 +20,7 @@ mod marker;
 mod metadata;
 mod name;
 mod pack;
-mod progress;
+
 mod remote;
 mod restore;
 mod retention;
@@ -28,6 +28,7 @@ mod source;
 
 use std::path::Path;
 
+pub use crate::audit::watch::{Stage, Unwatched, Watch};
 pub use catalog::{Catalog, Copied, CopyState, Drill, Failure, Holder, Level, Noted};
 pub use chain::verify_link;
 pub use create::{Creator, Made, Outlook, Request, host};
@@ -39,7 +40,6 @@ pub use inventory::{Coverage, Inventory, KnownLog, Listed, inventory};
 pub use marker::{Marker, MarkerError};
 pub use metadata::{Metadata, MetadataError};
 pub use name::{BackupId, BackupIdError, FileKind, parse_name};
-pub use progress::{Stage, Unwatched, Watch};
 pub use remote::{Fetched, Remote, RemoteWish, Uploaded};
 pub use restore::{Extent, Outcome, Relation, RestorePlan, RestoreRequest, Restorer, Target};
 pub use retention::{Decision, Place, Plan, Policy, Removal, apply, plan};

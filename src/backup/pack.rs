@@ -10,11 +10,11 @@ use super::digest::{Digester, Digests};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::Marker;
 use super::metadata::Stretch;
-use super::progress::Watch;
 use crate::audit::gzip::Packer;
 use crate::audit::manifest::Segment;
 use crate::audit::merkle::Hash;
 use crate::audit::snapshot::{Part, Snapshot};
+use crate::audit::watch::Watch;
 use crate::fsio::FsFile;
 
 const COPY_BYTES: usize = 1 << 20;

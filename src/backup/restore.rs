@@ -16,12 +16,12 @@ pub use relation::Relation;
 
 use super::directory::BackupDir;
 use super::error::{BackupError, io_error};
-use super::progress::{Stage, Watch};
 use super::source::Wish;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::merkle::Hash;
 use crate::audit::restore::{self as swap, Journal, Restored};
 use crate::audit::segment::parse_sealed_name;
+use crate::audit::watch::{Stage, Watch};
 use crate::audit::{AuditLog, LogPaths, OpenError, Options};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::lock::{FileLock, try_lock};

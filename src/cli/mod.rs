@@ -17,7 +17,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use commands::{
-    backup, cleanup, completions, demo, health, list, man, monitor, record, restore, serve,
+    backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, record,
+    restore, serve, verify,
 };
 use context::Context;
 use exit::Exit;
@@ -88,6 +89,9 @@ enum Command {
     List(list::ListArgs),
     Restore(restore::RestoreArgs),
     Cleanup(cleanup::CleanupArgs),
+    Verify(verify::VerifyArgs),
+    Prove(prove::ProveArgs),
+    Checkpoint(checkpoint::CheckpointArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -127,6 +131,9 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::List(args) => list::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Cleanup(args) => cleanup::run(&context, &args),
+        Command::Verify(args) => verify::run(&context, &args),
+        Command::Prove(args) => prove::run(&context, &args),
+        Command::Checkpoint(args) => checkpoint::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

@@ -12,6 +12,7 @@ mod prometheus;
 mod style;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use backup::{
     backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
@@ -26,3 +27,4 @@ pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};
 pub use prometheus::prometheus;
 pub use style::{Style, escape, paint};
+pub use verify::{proof_json, proof_text, verify_json, verify_text};

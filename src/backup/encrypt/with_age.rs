@@ -8,7 +8,7 @@ use age::{Decryptor, Encryptor, Identity, IdentityFile, Recipient};
 
 use super::super::digest::{Digester, Digests};
 use super::super::error::{ArchiveFault, BackupError, io_error};
-use super::super::progress::Watch;
+use crate::audit::watch::Watch;
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
 
 const BUFFER: usize = 256 * 1024;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::digest::Digests;
 use super::super::error::BackupError;
-use super::super::progress::Watch;
+use crate::audit::watch::Watch;
 use crate::fsio::Fs;
 
 pub(in crate::backup) struct Recipients;

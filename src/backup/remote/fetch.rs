@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::{Remote, broken};
 use crate::audit::restore::clear;
+use crate::audit::watch::{Stage, Watch};
 use crate::backup::digest::Digester;
 use crate::backup::directory::{BackupDir, FETCHING};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
 use crate::backup::metadata::Metadata;
 use crate::backup::name::{BackupId, FileKind, parse_name};
-use crate::backup::progress::{Stage, Watch};
 use crate::fsio::lock::FileLock;
 use crate::fsio::{self, OpenMode};
 use crate::store::{StoreError, StoreErrorKind};

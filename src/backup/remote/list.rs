@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Remote;
 use super::fetch::RemoteWish;
+use crate::audit::watch::Watch;
 use crate::backup::catalog::Level;
 use crate::backup::check::check;
 use crate::backup::directory::BackupDir;
@@ -14,7 +15,6 @@ use crate::backup::error::{ArchiveFault, BackupError};
 use crate::backup::inventory::{Inventory, KnownLog, Listed, coverage, is_of};
 use crate::backup::metadata::Metadata;
 use crate::backup::name::{BackupId, FileKind, parse_name};
-use crate::backup::progress::Watch;
 use crate::clock::Timestamp;
 use crate::store::{Checksum, Object};
 

@@ -7,13 +7,13 @@ use std::time::Instant;
 use sha2::{Digest as _, Sha256};
 
 use super::Remote;
+use crate::audit::watch::{Stage, Watch};
 use crate::backup::catalog::{Catalog, Copied, CopyState, Level};
 use crate::backup::check::check;
 use crate::backup::directory::BackupDir;
 use crate::backup::error::{BackupError, io_error};
 use crate::backup::metadata::{MAX_METADATA_BYTES, Metadata};
 use crate::backup::name::BackupId;
-use crate::backup::progress::{Stage, Watch};
 use crate::clock::Clock;
 use crate::fsio;
 use crate::store::{Body, Lock, Object, Put, UploadState};

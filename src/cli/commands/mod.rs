@@ -1,6 +1,7 @@
 //! One file for each command: what can be typed, and what it does.
 
 pub(super) mod backup;
+pub(super) mod checkpoint;
 pub(super) mod cleanup;
 pub(super) mod completions;
 pub(super) mod demo;
@@ -8,6 +9,8 @@ pub(super) mod health;
 pub(super) mod list;
 pub(super) mod man;
 pub(super) mod monitor;
+pub(super) mod prove;
 pub(super) mod record;
 pub(super) mod restore;
 pub(super) mod serve;
+pub(super) mod verify;

@@ -1,0 +1,401 @@
+//! Whether a log is what was recorded: from its stored bytes alone, beside a
+//! running writer, with nothing but a public key.
+//!
+//! Two questions, answered apart. *Integrity*: are the records that are here those
+//! that were recorded? The signed root answers for all that it covers. *Completeness*:
+//! is all that was recorded here? A log cannot answer that about itself: whoever
+//! cuts it and puts an older checkpoint back leaves a log that was once true. Only
+//! a tree head that is kept elsewhere, an [`Anchor`], tells.
+//!
+//! Everything that is wrong is reported, not only the first.
+
+mod anchor;
+mod lines;
+mod pieces;
+mod proof_document;
+mod report;
+mod sealed;
+mod signature;
+mod state;
+mod tail;
+mod tally;
+mod view;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use anchor::Anchor;
+pub use proof_document::{DocumentError, ProofDocument, ProveError, Proven, prove};
+pub use report::{
+    Completeness, Counts, Depth, Finding, Integrity, KeySource, Kind, Ranges, Report, Stretch,
+};
+pub use state::{State, TURNS};
+
+use super::checkpoint::{Checkpoint, VerifierKey};
+use super::manifest::ManifestError;
+use super::signer::KeyError;
+use super::watch::{Stage, Watch};
+use crate::clock::Timestamp;
+use crate::fsio::SharedFs;
+use pieces::{Pieces, Place};
+use tally::Tally;
+use view::View;
+
+/// Why it could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// There is no log.
+    #[error("there is no log in {}", dir.display())]
+    NoLog {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A restore was interrupted.
+    #[error(
+        "a restore into {} was interrupted; it is finished or undone when the log is opened next",
+        dir.display()
+    )]
+    RestorePending {
+        /// The log directory.
+        dir: PathBuf,
+    },
+    /// A file could not be read.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The manifest's numbers cannot be joined to a tree.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A key file cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It was asked to end.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl VerifyError {
+    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_path_buf(), source }
+    }
+}
+
+/// How to verify.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Read no more than lengths, stored SHA-256s and the active segment.
+    pub quick: bool,
+    /// The key to check signatures with; without one, the one beside the log.
+    pub key: Option<VerifierKey>,
+    /// Tree heads from elsewhere.
+    pub anchors: Vec<Anchor>,
+    /// What the last verification had proven: read only what is new, and a part of
+    /// the rest. Not together with `quick`.
+    pub since: Option<State>,
+    /// When this is.
+    pub now: Timestamp,
+}
+
+/// Verifies the log in `dir`. The state is there when nothing was found wrong and
+/// what is sealed has been read: for the next [`Request::since`].
+///
+/// # Errors
+/// [`VerifyError`] when it cannot be told; what is wrong with the log is no error
+/// but in the [`Report`].
+pub fn verify(
+    fs: &SharedFs,
+    dir: &Path,
+    request: &Request,
+    watch: &dyn Watch,
+) -> Result<(Report, Option<State>), VerifyError> {
+    let view = View::take(fs, dir)?;
+    Run { view: &view, request, watch, tally: Tally::default() }.run()
+}
+
+struct Run<'a> {
+    view: &'a View,
+    request: &'a Request,
+    watch: &'a dyn Watch,
+    tally: Tally,
+}
+
+impl Run<'_> {
+    fn run(mut self) -> Result<(Report, Option<State>), VerifyError> {
+        let view = self.view;
+        self.files();
+        let key = signature::key(view, self.request.key.as_ref(), &mut self.tally);
+        let checkpoint = signature::checkpoint(view, key.key.as_ref(), &mut self.tally);
+        let signed = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        let mut pieces = Pieces::sealed(view);
+        self.watch.stage(Stage::Verify, self.bytes());
+        tail::check(view, &mut pieces, signed, self.watch, &mut self.tally)?;
+
+        let label = key.key.as_ref().map(VerifierKey::label);
+        let (mut depth, mut depth_reason) = match (self.request.quick, &self.request.since) {
+            (true, _) => (Depth::Quick, None),
+            (false, Some(_)) => (Depth::SinceLast, None),
+            (false, None) => (Depth::Full, None),
+        };
+        if let Some(state) = &self.request.since {
+            depth_reason = state.misfit(view, &pieces, signed, label.as_deref().unwrap_or(""))?;
+            if depth_reason.is_some() {
+                depth = Depth::Full;
+            }
+        }
+        self.sealed(depth)?;
+        if let Some(key) = &key.key {
+            signature::check_first_record(view, &pieces, key, &mut self.tally)?;
+        }
+        let rooted = match &checkpoint {
+            Some(checkpoint) => self.root(&mut pieces, checkpoint)?,
+            None => false,
+        };
+        let mut anchored = None;
+        for anchor in &self.request.anchors {
+            let found = anchor::compare(view, &pieces, anchor, key.key.as_ref(), &mut self.tally)?;
+            anchored = anchored.max(found);
+        }
+        self.end(&pieces, signed);
+        let state = self.state(depth, label.as_deref(), checkpoint.as_ref());
+        let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
+        (report.depth, report.depth_reason) = (depth, depth_reason);
+        (report.key, report.key_source) = (label, key.source);
+        Ok((report.clone(), state.filter(|_| report.passed())))
+    }
+
+    /// What the directory itself tells.
+    fn files(&mut self) {
+        if let Some(reason) = &self.view.no_manifest {
+            let text =
+                format!("it cannot be used, so the files were read by their names: {reason}");
+            let finding = Finding::new(report::Kind::Altered, "audit.manifest.json", text);
+            self.tally.found(finding);
+        }
+        if !self.view.live {
+            for name in &self.view.strays {
+                let text = "a sealed segment that the log does not have";
+                self.tally.found(Finding::new(Kind::Extra, name, text));
+            }
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let tails: u64 = self.view.tails.iter().map(|tail| tail.length).sum();
+        self.view.manifest.stored_bytes().saturating_add(tails)
+    }
+
+    fn sealed(&mut self, depth: Depth) -> Result<(), VerifyError> {
+        for (index, segment) in self.view.manifest.segments.iter().enumerate() {
+            if self.watch.interrupted() {
+                return Err(VerifyError::Interrupted);
+            }
+            let read = match (depth, &self.request.since) {
+                (Depth::SinceLast, Some(state)) => state.reads(index, segment.end_seq()),
+                _ => true,
+            };
+            if depth == Depth::Quick {
+                sealed::check_stored(self.view, index, self.watch, &mut self.tally)?;
+            } else if read {
+                sealed::check(self.view, index, self.watch, &mut self.tally)?;
+            } else {
+                self.tally.counts.blocks_skipped += segment.blocks.len() as u64;
+                self.skipped(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// A segment that is not read this time has to be there all the same.
+    fn skipped(&mut self, index: usize) {
+        let segment = &self.view.manifest.segments[index];
+        let Ok(Ok((file, now))) = self.view.open_segment(segment) else {
+            let finding = Finding::new(Kind::Missing, &segment.file, "the file is not there");
+            self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
+            return;
+        };
+        let length = file.meta().map(|meta| meta.len).ok();
+        if length != Some(now.stored_bytes) {
+            let text = format!(
+                "it has {} bytes, the manifest says {}",
+                length.unwrap_or_default(),
+                now.stored_bytes
+            );
+            let finding = Finding::new(Kind::Altered, &now.file, text);
+            self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
+        }
+    }
+
+    /// Whether the tree is the one that was signed.
+    fn root(&mut self, pieces: &mut Pieces, signed: &Checkpoint) -> Result<bool, VerifyError> {
+        let size = signed.size;
+        let is_signed = |pieces: &Pieces| -> Result<Option<bool>, VerifyError> {
+            let tree = pieces.tree_at(self.view, size)?;
+            Ok(tree.map(|tree| tree.root() == Ok(signed.root)))
+        };
+        match is_signed(pieces)? {
+            Some(true) => return Ok(true),
+            None if size > pieces.end() => {
+                // What is missing has been found where the records stop.
+                let told = self.tally.findings.iter().any(|finding| finding.end_seq == Some(size));
+                if !told {
+                    let text = format!(
+                        "the checkpoint was signed over {size} records, {} are there",
+                        pieces.end()
+                    );
+                    let name = self.view.tails.last().map_or("audit.log", |tail| &tail.name);
+                    let finding = Finding::new(Kind::Truncated, name, text);
+                    self.tally.found(finding.records(pieces.end(), size));
+                }
+                return Ok(false);
+            }
+            None if size < pieces.begin() => {
+                let text = format!(
+                    "it covers {size} records, and retention says that it removed {}",
+                    pieces.begin()
+                );
+                self.tally.found(Finding::new(Kind::Altered, "audit.checkpoint", text));
+                return Ok(false);
+            }
+            Some(false) | None => {}
+        }
+        // Perhaps the records are right, and the manifest's hashes are not.
+        if !self.tally.bad_blocks.is_empty() {
+            for bad in &self.tally.bad_blocks {
+                let Some(found) = &bad.found else { continue };
+                let first = self.view.manifest.segments[bad.segment].blocks[bad.block].first_seq;
+                pieces.replace(Place::Segment(bad.segment), first, found.clone());
+            }
+            if is_signed(pieces)? == Some(true) {
+                self.blame_manifest();
+                return Ok(true);
+            }
+        }
+        if self.tally.findings.iter().all(|finding| finding.first_seq.is_none()) {
+            let sealed = self.view.manifest.end_seq();
+            let text = format!(
+                "the first {size} records do not hash to the signed root, and no block by itself is \
+                 at odds with the manifest"
+            );
+            let (name, first) = match self.view.tails.last() {
+                Some(tail) if size > sealed => (tail.name.as_str(), sealed.max(pieces.begin())),
+                _ => ("audit.manifest.json", pieces.begin()),
+            };
+            self.tally.found(Finding::new(Kind::Altered, name, text).records(first, size));
+        }
+        Ok(false)
+    }
+
+    /// What was said of blocks is true of the manifest's hashes of them.
+    fn blame_manifest(&mut self) {
+        for bad in &self.tally.bad_blocks {
+            let segment = &self.view.manifest.segments[bad.segment];
+            let block = &segment.blocks[bad.block];
+            let (first, end) = (block.first_seq, block.first_seq + block.records);
+            self.tally.findings.retain(|finding| {
+                finding.file != segment.file
+                    || finding.block != Some(bad.block as u64)
+                    || finding.kind != Kind::Altered
+            });
+            let text = format!(
+                "its hashes of {} block {} are not those of the records, which are as they were signed",
+                segment.file, bad.block
+            );
+            let finding = Finding::new(Kind::Altered, "audit.manifest.json", text);
+            self.tally.findings.push(finding.records(first, end).block(bad.block as u64));
+        }
+    }
+
+    /// Whether the log ends as a log does.
+    fn end(&mut self, pieces: &Pieces, signed: u64) {
+        let end = pieces.end();
+        if !self.view.live && end > signed && self.view.note.is_some() {
+            let text = format!(
+                "no writer runs, and the last {} records are not signed: the log was not closed, \
+                 or an older checkpoint was put back",
+                end - signed
+            );
+            let finding = Finding::new(Kind::Unclean, "audit.checkpoint", text);
+            self.tally.of_end.push(finding.records(signed, end));
+        }
+    }
+
+    fn state(
+        &self,
+        depth: Depth,
+        key: Option<&str>,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Option<State> {
+        let turn = match (depth, &self.request.since) {
+            (Depth::Quick, _) => return None,
+            (Depth::SinceLast, Some(state)) => (state.turn + 1) % TURNS,
+            _ => 0,
+        };
+        let (key, checkpoint) = (key?.to_owned(), checkpoint?);
+        let head = (checkpoint.size, checkpoint.root);
+        Some(State::of(&self.view.manifest, key, head, turn, self.request.now))
+    }
+
+    fn report(
+        self,
+        pieces: &Pieces,
+        checkpoint: Option<&Checkpoint>,
+        anchored: Option<u64>,
+        rooted: bool,
+    ) -> Report {
+        let signed = checkpoint.map_or(0, |checkpoint| checkpoint.size);
+        let (begin, end) = (pieces.begin(), pieces.end());
+        let to = anchored.unwrap_or(0).clamp(begin, end);
+        let mid = if rooted { signed.clamp(to, end) } else { to };
+        let ranges = Ranges {
+            removed: Stretch { first_seq: 0, end_seq: begin },
+            anchored: Stretch { first_seq: begin, end_seq: to },
+            signed: Stretch { first_seq: to, end_seq: mid },
+            unsigned: Stretch { first_seq: mid, end_seq: end },
+        };
+        let Tally { mut findings, of_end, counts, .. } = self.tally;
+        let damaged = findings
+            .iter()
+            .any(|finding| !matches!(finding.kind, Kind::BadSignature | Kind::WrongKey));
+        let integrity = match (damaged, rooted && findings.is_empty()) {
+            (true, _) => Integrity::Damaged,
+            (false, true) => Integrity::Intact,
+            (false, false) => Integrity::Unproven,
+        };
+        let lost = |finding: &Finding| matches!(finding.kind, Kind::Missing | Kind::Truncated);
+        let completeness = if !of_end.is_empty() || findings.iter().any(lost) || !rooted {
+            Completeness::Incomplete
+        } else if anchored.is_some() {
+            Completeness::Anchored
+        } else {
+            Completeness::Signed
+        };
+        findings.extend(of_end);
+        findings.sort_by(|a, b| {
+            let place = |f: &Finding| (f.first_seq.unwrap_or(0), f.end_seq.unwrap_or(0));
+            place(a).cmp(&place(b)).then_with(|| a.file.cmp(&b.file))
+        });
+        Report {
+            integrity,
+            completeness,
+            depth: Depth::Full,
+            depth_reason: None,
+            verified_at: self.request.now,
+            log_id: self.view.manifest.log_id.clone(),
+            epoch: self.view.manifest.epoch,
+            key: None,
+            key_source: KeySource::None,
+            tree_size: signed,
+            root_hash: checkpoint.map(|checkpoint| checkpoint.root.to_string()),
+            writer_runs: self.view.live,
+            ranges,
+            counts: Counts { segments: self.view.manifest.segments.len() as u64, ..counts },
+            findings,
+        }
+    }
+}

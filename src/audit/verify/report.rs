@@ -1,0 +1,261 @@
+//! What a verification found, and what it says of the log.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+
+/// What kind of thing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Bytes are not those that were recorded.
+    Altered,
+    /// Records or a file are not there.
+    Missing,
+    /// Something is there that was not recorded.
+    Extra,
+    /// Records stand in another order.
+    Reordered,
+    /// A file, or the log, ends too early.
+    Truncated,
+    /// The checkpoint is missing, or its signature does not fit its text.
+    BadSignature,
+    /// The checkpoint was signed by another key than the one it is checked with.
+    WrongKey,
+    /// The log was not closed in order: what it ends with is not signed.
+    Unclean,
+    /// It is not the log, or not the history, that the copy elsewhere is of.
+    Diverged,
+    /// A restore set signed records aside.
+    Restored,
+    /// What was asked for cannot be told from what is here.
+    Unprovable,
+}
+
+impl Kind {
+    /// A stable name for scripts.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Altered => "altered",
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Reordered => "reordered",
+            Self::Truncated => "truncated",
+            Self::BadSignature => "bad_signature",
+            Self::WrongKey => "wrong_key",
+            Self::Unclean => "unclean",
+            Self::Diverged => "diverged",
+            Self::Restored => "restored",
+            Self::Unprovable => "unprovable",
+        }
+    }
+
+    /// Whether it speaks against the records themselves; the others speak of where
+    /// they end.
+    #[must_use]
+    pub fn is_of_integrity(self) -> bool {
+        !matches!(
+            self,
+            Self::Truncated | Self::Unclean | Self::Diverged | Self::Restored | Self::Unprovable
+        )
+    }
+}
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What kind.
+    pub kind: Kind,
+    /// The file's name in the log directory, or the copy's.
+    pub file: String,
+    /// The block's number in that segment, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<u64>,
+    /// The first record concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_seq: Option<u64>,
+    /// One after the last record concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_seq: Option<u64>,
+    /// Where in the stored file it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// In a sentence.
+    pub message: String,
+}
+
+impl Finding {
+    pub(super) fn new(kind: Kind, file: &str, message: impl Into<String>) -> Self {
+        let (file, message) = (file.to_owned(), message.into());
+        Self { kind, file, block: None, first_seq: None, end_seq: None, offset: None, message }
+    }
+
+    pub(super) fn records(mut self, first_seq: u64, end_seq: u64) -> Self {
+        (self.first_seq, self.end_seq) = (Some(first_seq), Some(end_seq));
+        self
+    }
+
+    pub(super) fn block(mut self, block: u64) -> Self {
+        self.block = Some(block);
+        self
+    }
+
+    pub(super) fn at(mut self, offset: u64) -> Self {
+        self.offset = Some(offset);
+        self
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.as_str(), self.file)?;
+        if let Some(block) = self.block {
+            write!(f, " block {block}")?;
+        }
+        match (self.first_seq, self.end_seq) {
+            (Some(first), Some(end)) if end == first + 1 => write!(f, " record {first}")?,
+            (Some(first), Some(end)) if end > first => {
+                write!(f, " records {first} to {}", end - 1)?;
+            }
+            _ => {}
+        }
+        if let Some(offset) = self.offset {
+            write!(f, " at byte {offset}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// Whether the records are those that were recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Integrity {
+    /// All that was looked at is what was signed.
+    Intact,
+    /// Something is not.
+    Damaged,
+    /// Without a signature that fits, nothing is proven.
+    Unproven,
+}
+
+/// Whether all that was recorded is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Completeness {
+    /// A copy elsewhere agrees, and the log ends in order.
+    Anchored,
+    /// The log ends in order, by its own word: a cut with a matching older
+    /// checkpoint would look the same.
+    Signed,
+    /// It does not end in order, or contradicts a copy elsewhere.
+    Incomplete,
+}
+
+/// A range of records; empty when both are equal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stretch {
+    /// Its first record.
+    pub first_seq: u64,
+    /// One after its last.
+    pub end_seq: u64,
+}
+
+/// What is known of which records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ranges {
+    /// Removed by retention: their hashes are in the tree, they are not here.
+    pub removed: Stretch,
+    /// A copy elsewhere has the same.
+    pub anchored: Stretch,
+    /// Signed by the log's key, and no copy elsewhere was shown that covers them.
+    pub signed: Stretch,
+    /// After the newest checkpoint.
+    pub unsigned: Stretch,
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Sealed segments in the manifest.
+    pub segments: u64,
+    /// Blocks whose records were hashed.
+    pub blocks: u64,
+    /// Blocks that were taken at the manifest's word, which the signed root covers.
+    pub blocks_skipped: u64,
+    /// Records hashed.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+/// Where the key came from that the signatures were checked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeySource {
+    /// It was handed in.
+    Given,
+    /// From beside the log: who replaced the log could have replaced it too.
+    BesideTheLog,
+    /// There is none that could be used.
+    None,
+}
+
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Depth {
+    /// Every stored byte.
+    Full,
+    /// The signature, the manifest, lengths and stored SHA-256s, the active segment.
+    Quick,
+    /// What is new since the last successful verification, and a part of the rest.
+    SinceLast,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether the records are those that were recorded.
+    pub integrity: Integrity,
+    /// Whether all that was recorded is there.
+    pub completeness: Completeness,
+    /// How much was read.
+    pub depth: Depth,
+    /// Why more was read than was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth_reason: Option<String>,
+    /// When it began.
+    pub verified_at: Timestamp,
+    /// The log's id.
+    pub log_id: String,
+    /// Its epoch.
+    pub epoch: u32,
+    /// Name and id of the key.
+    pub key: Option<String>,
+    /// Where the key came from.
+    pub key_source: KeySource,
+    /// Records that the newest checkpoint covers.
+    pub tree_size: u64,
+    /// The root over them, hex; absent when no checkpoint verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_hash: Option<String>,
+    /// Whether a writer has the log open.
+    pub writer_runs: bool,
+    /// What is known of which records.
+    pub ranges: Ranges,
+    /// What was looked at.
+    pub counts: Counts,
+    /// Everything that is wrong, in the order of the records.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.integrity == Integrity::Intact && self.completeness != Completeness::Incomplete
+    }
+}

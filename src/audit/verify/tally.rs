@@ -1,0 +1,29 @@
+//! What a verification has found so far.
+
+use super::report::{Counts, Finding};
+use crate::audit::merkle::Range;
+
+/// A block whose lines are not those that the manifest noted.
+#[derive(Debug)]
+pub(super) struct BadBlock {
+    pub(super) segment: usize,
+    pub(super) block: usize,
+    /// The tree over what is there, if that is as many records as there should be.
+    pub(super) found: Option<Range>,
+}
+
+/// Findings and counts.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) findings: Vec<Finding>,
+    /// Findings that speak of where the log ends, not of the records in it.
+    pub(super) of_end: Vec<Finding>,
+    pub(super) bad_blocks: Vec<BadBlock>,
+    pub(super) counts: Counts,
+}
+
+impl Tally {
+    pub(super) fn found(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+}

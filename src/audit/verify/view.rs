@@ -1,0 +1,235 @@
+//! The log's files as they fit together at one moment, beside a running writer.
+//!
+//! The checkpoint is read first: all that it covers is durable, so the files that
+//! are looked at afterwards must hold it. A writer that seals in between makes
+//! them seem not to fit; then it is looked again. What still does not fit is
+//! taken as it is, and told.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::VerifyError;
+use crate::audit::checkpoint::{Origin, SignedCheckpoint};
+use crate::audit::manifest::{Manifest, ManifestError, Segment};
+use crate::audit::paths::LogPaths;
+use crate::audit::record::peek_seq;
+use crate::audit::segment::{parse_sealed_name, sealed_name};
+use crate::fsio::{FsFile, OpenMode, SharedFs, lock};
+
+/// A rotation takes the writer a moment; looking again so often outlasts it.
+const LOOKS: u32 = 200;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+
+/// A file of records that the manifest does not list: the active segment, what was
+/// sealed a moment ago, or everything when there is no usable manifest.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) name: String,
+    pub(super) file: Box<dyn FsFile>,
+    pub(super) length: u64,
+}
+
+impl Tail {
+    pub(super) fn is_compressed(&self) -> bool {
+        self.name.ends_with(".gz")
+    }
+}
+
+/// The log's files.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) fs: SharedFs,
+    pub(super) paths: LogPaths,
+    /// Whether a writer holds the lock.
+    pub(super) live: bool,
+    /// `audit.checkpoint`, whatever it holds.
+    pub(super) note: Option<Vec<u8>>,
+    pub(super) manifest: Manifest,
+    /// Why the manifest is not the stored one.
+    pub(super) no_manifest: Option<String>,
+    /// In the order of their records.
+    pub(super) tails: Vec<Tail>,
+    /// Names of sealed segments that belong nowhere.
+    pub(super) strays: Vec<String>,
+}
+
+impl View {
+    /// # Errors
+    /// No log, an interrupted restore, or a file that cannot be read.
+    pub(super) fn take(fs: &SharedFs, dir: &Path) -> Result<Self, VerifyError> {
+        let paths = LogPaths::new(dir);
+        for look in 1.. {
+            if fs.meta(&paths.restore_journal()).is_ok() {
+                return Err(VerifyError::RestorePending { dir: dir.to_path_buf() });
+            }
+            let live = lock::is_locked(&paths.lock()).unwrap_or(false);
+            let view = Self::look(fs, &paths, live);
+            let fits = match &view {
+                Ok(view) => view.fits(),
+                Err(VerifyError::Io { .. }) => false,
+                Err(_) => true,
+            };
+            // What a writer that came, or came and went, has changed meanwhile does
+            // not fit together either.
+            let disturbed = match &view {
+                Ok(view) if !live => view.was_disturbed(),
+                _ => false,
+            };
+            if (fits || !live) && !disturbed || look == LOOKS {
+                return view;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Err(VerifyError::NoLog { dir: dir.to_path_buf() })
+    }
+
+    fn look(fs: &SharedFs, paths: &LogPaths, live: bool) -> Result<Self, VerifyError> {
+        let note = match fs.read(&paths.checkpoint(), MAX_CHECKPOINT_BYTES) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // Larger than any checkpoint, or no file: no checkpoint either.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(Vec::new()),
+            Err(source) => return Err(VerifyError::io("read", &paths.checkpoint(), source)),
+        };
+        let (manifest, no_manifest) = match Manifest::load(&**fs, &paths.manifest()) {
+            Ok(Some(manifest)) => (manifest, None),
+            Ok(None) => (from_note(note.as_deref()), Some("it is missing".to_owned())),
+            Err(ManifestError::Io { path, source })
+                if source.kind() != io::ErrorKind::InvalidData =>
+            {
+                return Err(VerifyError::io("read", &path, source));
+            }
+            Err(error) => (from_note(note.as_deref()), Some(error.to_string())),
+        };
+        let mut view = Self {
+            fs: fs.clone(),
+            paths: paths.clone(),
+            live,
+            note,
+            manifest,
+            no_manifest,
+            tails: Vec::new(),
+            strays: Vec::new(),
+        };
+        view.gather()?;
+        let nothing = view.tails.is_empty() && view.note.is_none() && view.strays.is_empty();
+        if view.no_manifest.as_deref() == Some("it is missing") && nothing {
+            return Err(VerifyError::NoLog { dir: paths.dir.clone() });
+        }
+        Ok(view)
+    }
+
+    fn gather(&mut self) -> Result<(), VerifyError> {
+        let dir = &self.paths.dir;
+        let mut names = match self.fs.list(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(VerifyError::NoLog { dir: dir.clone() });
+            }
+            Err(source) => return Err(VerifyError::io("list", dir, source)),
+        };
+        names.sort_unstable();
+        let sealed: Vec<(u64, bool)> =
+            names.iter().filter_map(|name| parse_sealed_name(name)).collect();
+        if self.no_manifest.is_some() {
+            // The plain file is removed only once the packed one is whole.
+            for (seq, packed) in &sealed {
+                if !packed || !sealed.contains(&(*seq, false)) {
+                    self.tail(sealed_name(*seq, *packed))?;
+                }
+            }
+        } else {
+            let end = self.manifest.end_seq();
+            for (seq, packed) in sealed.iter().filter(|(seq, _)| *seq >= end) {
+                let name = sealed_name(*seq, *packed);
+                if *packed {
+                    self.strays.push(name);
+                } else {
+                    self.tail(name)?;
+                }
+            }
+        }
+        self.tail("audit.log".to_owned())
+    }
+
+    fn tail(&mut self, name: String) -> Result<(), VerifyError> {
+        let path = self.paths.dir.join(&name);
+        let file = match self.fs.open(&path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(VerifyError::io("open", &path, source)),
+        };
+        let length = file.meta().map_err(|source| VerifyError::io("look at", &path, source))?.len;
+        self.tails.push(Tail { name, file, length });
+        Ok(())
+    }
+
+    /// Whether somebody has written since the checkpoint was read.
+    fn was_disturbed(&self) -> bool {
+        let now = self.fs.read(&self.paths.checkpoint(), MAX_CHECKPOINT_BYTES).ok();
+        now != self.note || lock::is_locked(&self.paths.lock()).unwrap_or(false)
+    }
+
+    /// Whether the files follow each other, as far as their beginnings tell.
+    fn fits(&self) -> bool {
+        let begins: Vec<Option<u64>> =
+            self.tails.iter().filter(|tail| tail.length > 0).map(first_seq).collect();
+        let signed = self.note.as_deref().and_then(|note| SignedCheckpoint::parse(note).ok());
+        let signed = signed.map_or(0, |signed| signed.unverified().size);
+        let end = self.manifest.end_seq();
+        match begins.first() {
+            Some(begin) => *begin == Some(end) && self.strays.is_empty(),
+            None => end >= signed,
+        }
+    }
+
+    /// A segment's file, and the segment as it is there now: the same records,
+    /// perhaps compressed since. `None` when it is not there; the flag says
+    /// whether retention removed it meanwhile.
+    pub(super) fn open_segment(
+        &self,
+        segment: &Segment,
+    ) -> Result<Result<(Box<dyn FsFile>, Segment), bool>, VerifyError> {
+        let mut segment = segment.clone();
+        for _ in 0..LOOKS {
+            let path = self.paths.dir.join(&segment.file);
+            match self.fs.open(&path, OpenMode::Read) {
+                Ok(file) => return Ok(Ok((file, segment))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(VerifyError::io("open", &path, source)),
+            }
+            let Ok(Some(now)) = Manifest::load(&*self.fs, &self.paths.manifest()) else {
+                return Ok(Err(false));
+            };
+            if now.pruned.end() > segment.first_seq {
+                return Ok(Err(true));
+            }
+            match now.segments.into_iter().find(|s| s.first_seq == segment.first_seq) {
+                Some(now) if now.file != segment.file => segment = now,
+                _ => return Ok(Err(false)),
+            }
+        }
+        Ok(Err(false))
+    }
+}
+
+/// What a log without a manifest is, by its checkpoint's word.
+fn from_note(note: Option<&[u8]>) -> Manifest {
+    let origin = note
+        .and_then(|note| SignedCheckpoint::parse(note).ok())
+        .and_then(|signed| signed.unverified().origin.parse::<Origin>().ok());
+    let mut manifest = Manifest::new(String::new());
+    if let Some(origin) = origin {
+        manifest.log_id = origin.log_id().to_owned();
+        manifest.epoch = origin.epoch();
+    }
+    manifest
+}
+
+fn first_seq(tail: &Tail) -> Option<u64> {
+    let mut start = [0; 64];
+    let read = tail.file.read_at(&mut start, 0).ok()?;
+    peek_seq(&start[..read])
+}

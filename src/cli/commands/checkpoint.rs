@@ -1,0 +1,52 @@
+//! `checkpoint`: the newest signed tree head, for keeping elsewhere.
+
+use clap::Args;
+
+use crate::audit::LogPaths;
+use crate::audit::checkpoint::{SignedCheckpoint, VerifierKey};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::open::shared_fs;
+
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// Print the newest checkpoint: the tree's size and root, signed.
+///
+/// Keep copies where whoever can write the log cannot: `auditctl verify --against
+/// FILE` then shows a log that was cut or rewritten, which nothing in the log
+/// itself can show. It is checked before it is printed.
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {}
+
+pub(crate) fn run(context: &Context, _: &CheckpointArgs) -> Result<u8, CliError> {
+    let settings = context.settings(&[])?;
+    let paths = LogPaths::new(&settings.log_dir);
+    let fs = shared_fs();
+    let path = paths.checkpoint();
+    let text = fs.read(&path, MAX_BYTES).map_err(|error| {
+        let new = CliError::io("read", &path, &error);
+        new.hint("--log-dir names the log directory; `auditctl record` makes a log")
+    })?;
+    let bad = |why: String| {
+        let message = format!("{}: {why}", path.display());
+        CliError::new("bad_signature", Exit::Found, message)
+            .hint("`auditctl verify` says what is wrong with the log")
+    };
+    let key =
+        VerifierKey::load(&*fs, &paths.public_key()).map_err(|error| bad(error.to_string()))?;
+    let signed = SignedCheckpoint::parse(&text).map_err(|error| bad(error.to_string()))?;
+    let checkpoint = signed.verify(&key).map_err(|error| bad(error.to_string()))?;
+    if context.json {
+        let document = serde_json::json!({
+            "origin": checkpoint.origin,
+            "tree_size": checkpoint.size,
+            "root_hash": checkpoint.root.to_string(),
+            "public_key": key.to_string(),
+            "checkpoint": signed.to_string(),
+        });
+        context.print(&document.to_string())?;
+    } else {
+        context.print(&signed.to_string())?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,245 @@
+//! `verify`: whether a log, a backup or a proof is what was recorded.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::audit::checkpoint::VerifierKey;
+use crate::audit::status::Mode;
+use crate::audit::verify::{Anchor, ProofDocument, Report, Request, State, VerifyError, verify};
+use crate::backup::{BackupError, Extent, Relation, RestoreRequest, Restorer, Target, Wish};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::open::{self, directory, shared_fs};
+use crate::cli::progress::Progress;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::fsio;
+use crate::ui;
+
+const MAX_FILE_BYTES: u64 = 64 << 20;
+const STATE_FILE: &str = "audit.verified.json";
+
+/// Check that the log, a backup, or a proof is what was recorded.
+///
+/// Reads stored bytes only, beside a running writer, and stops nobody. Two verdicts:
+/// integrity (the records that are here are those that were recorded: they hash to
+/// the signed root) and completeness (nothing is missing; that nothing was cut off
+/// the end only --against a copy kept elsewhere can show). Every bad range is
+/// reported. Exit 0 verified, 1 something is wrong, 2 usage, 3 it could not be
+/// checked.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A backup instead of the log: `latest`, its id, or its file
+    #[arg(value_name = "BACKUP", conflicts_with_all = ["quick", "against", "since_last", "proof"])]
+    backup: Option<String>,
+    /// Only the signature, the manifest, lengths and stored SHA-256s, and the active
+    /// segment: sealed records are not hashed one by one
+    #[arg(long, conflicts_with = "since_last")]
+    quick: bool,
+    /// A checkpoint, a backup's metadata or a proof from elsewhere, which the log has
+    /// to extend; may be repeated
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// The log's public key from elsewhere [default: audit.pub beside the log]
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// Read what is new since the last successful --since-last, and 1/30 of the rest in
+    /// turn; the first one reads everything
+    #[arg(long)]
+    since_last: bool,
+    /// Where --since-last keeps what it has proven [default: audit.verified.json in the
+    /// log directory]
+    #[arg(long, value_name = "FILE", requires = "since_last")]
+    state: Option<PathBuf>,
+    /// Check a document that `auditctl prove` wrote; needs no log
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "against", "since_last"])]
+    proof: Option<PathBuf>,
+}
+
+pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
+    let key = match &args.public_key {
+        Some(path) => Some(
+            VerifierKey::load(&*shared_fs(), path)
+                .map_err(|error| CliError::usage(format!("--public-key: {error}")))?,
+        ),
+        None => None,
+    };
+    if let Some(path) = &args.proof {
+        return proof(context, path, key.as_ref());
+    }
+    let settings = context.settings(&[])?;
+    match &args.backup {
+        Some(backup) => of_backup(context, &settings, backup, key),
+        None => log(context, &settings, args, key),
+    }
+}
+
+fn log(
+    context: &Context,
+    settings: &Settings,
+    args: &VerifyArgs,
+    key: Option<VerifierKey>,
+) -> Result<u8, CliError> {
+    let fs = shared_fs();
+    let anchors = args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
+    let state_file = args.state.clone().unwrap_or_else(|| settings.log_dir.join(STATE_FILE));
+    let since = if args.since_last { last_state(context, &state_file)? } else { None };
+    let progress = Progress::new(context)?;
+    let request = Request { quick: args.quick, key, anchors, since, now: SystemClock.now() };
+    let verified = verify(&fs, &settings.log_dir, &request, &progress);
+    progress.finish();
+    let (report, state) = verified?;
+    let place = settings.log_dir.display().to_string();
+    context.print(&if context.json {
+        ui::verify_json(&report)
+    } else {
+        ui::verify_text(&report, &place, context.printer.color())
+    })?;
+    if let Some(state) = state.filter(|_| args.since_last)
+        && let Err(error) = fsio::replace_file(&*fs, &state_file, &state.encode())
+    {
+        context.printer.error(&format!(
+            "warning: {} cannot be written, so the next --since-last reads everything: {error}",
+            state_file.display()
+        ));
+    }
+    Ok(code(&report))
+}
+
+fn code(report: &Report) -> u8 {
+    if report.passed() { Exit::Ok as u8 } else { Exit::Found as u8 }
+}
+
+/// What the last verification had proven. Whatever is wrong with the file leads to a
+/// full verification, which is said.
+fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError> {
+    let text = match shared_fs().read(path, MAX_FILE_BYTES) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            context.printer.note("no earlier verification to go on from: everything is read");
+            return Ok(None);
+        }
+        Err(error) => return Err(CliError::io("read", path, &error)),
+    };
+    match State::parse(&text) {
+        Ok(state) => Ok(Some(state)),
+        Err(error) => {
+            let path = path.display();
+            context.printer.note(&format!("{path} is not usable ({error}): everything is read"));
+            Ok(None)
+        }
+    }
+}
+
+/// A checkpoint, or a JSON object that holds one, as backup metadata and proofs do.
+fn anchor(path: &Path) -> Result<Anchor, CliError> {
+    let text = shared_fs()
+        .read(path, MAX_FILE_BYTES)
+        .map_err(|error| CliError::io("read", path, &error))?;
+    let name = path.display().to_string();
+    let object: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+    let inside = object.as_ref().and_then(|object| object.get("checkpoint")?.as_str());
+    let parsed = match inside {
+        Some(note) => Anchor::parse(&name, note.as_bytes()),
+        None => Anchor::parse(&name, &text),
+    };
+    parsed.map_err(|error| {
+        let mut new = CliError::usage(format!("--against {name}: {error}"))
+            .hint("a checkpoint (`auditctl checkpoint`), a backup's .json, or a proof is expected");
+        new.path = Some(path.to_path_buf());
+        new
+    })
+}
+
+/// A backup is checked as a restore checks it, and compared with the log if one is
+/// here.
+fn of_backup(
+    context: &Context,
+    settings: &Settings,
+    backup: &str,
+    public_key: Option<VerifierKey>,
+) -> Result<u8, CliError> {
+    let request = RestoreRequest {
+        wish: Wish::parse(backup),
+        extent: Extent::Whole,
+        target: Target::Log,
+        public_key,
+        identities: Vec::new(),
+        dry_run: true,
+    };
+    let restorer = Restorer {
+        fs: shared_fs(),
+        clock: Arc::new(SystemClock),
+        dir: directory(settings),
+        options: open::options(settings, Mode::Record),
+    };
+    let progress = Progress::new(context)?;
+    let outcome = restorer.restore(&request, &mut |_| Ok(()), &progress);
+    progress.finish();
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let bad = matches!(error, BackupError::Archive { .. } | BackupError::Metadata { .. });
+            let mut error = CliError::from(error);
+            if bad {
+                error.exit = Exit::Found;
+            }
+            return Err(error);
+        }
+    };
+    context.print(&if context.json {
+        ui::restore_json(&outcome, true)
+    } else {
+        ui::restore_text(&outcome, true)
+    })?;
+    let diverged = matches!(outcome.plan.relation, Relation::Diverged { .. });
+    Ok(if diverged { Exit::Found as u8 } else { Exit::Ok as u8 })
+}
+
+fn proof(context: &Context, path: &Path, key: Option<&VerifierKey>) -> Result<u8, CliError> {
+    let text = shared_fs()
+        .read(path, MAX_FILE_BYTES)
+        .map_err(|error| CliError::io("read", path, &error))?;
+    let checked = ProofDocument::parse(&text)
+        .and_then(|document| document.check(key).map(|proven| (document, proven)));
+    let (document, proven) = checked.map_err(|error| {
+        let message = format!("{}: {error}", path.display());
+        let mut new = CliError::new("proof", Exit::Found, message)
+            .hint("it proves nothing; ask for it again from whoever has the log");
+        new.path = Some(path.to_path_buf());
+        new
+    })?;
+    context.print(&if context.json {
+        ui::proof_json(&document, &proven, key.is_some())
+    } else {
+        ui::proof_text(&document, &proven, key.is_some(), context.printer.color())
+    })?;
+    Ok(Exit::Ok as u8)
+}
+
+impl From<VerifyError> for CliError {
+    fn from(error: VerifyError) -> Self {
+        let message = error.to_string();
+        match error {
+            VerifyError::NoLog { dir } => {
+                let mut new = Self::new("no_log", Exit::Failed, message)
+                    .hint("--log-dir names the log directory; `auditctl record` makes a log");
+                new.path = Some(dir);
+                new
+            }
+            VerifyError::RestorePending { dir } => {
+                let mut new = Self::new("restore_pending", Exit::Failed, message)
+                    .hint("start the collector, or run `auditctl restore` again");
+                new.path = Some(dir);
+                new
+            }
+            VerifyError::Io { action, path, source } => Self::io(action, path, &source),
+            VerifyError::Interrupted => Self::new("interrupted", Exit::Interrupted, message),
+            VerifyError::Manifest(_) | VerifyError::Key(_) => {
+                Self::new("damaged", Exit::Failed, message)
+            }
+        }
+    }
+}
