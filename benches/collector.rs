@@ -22,7 +22,8 @@ const RUNS: usize = 5;
 const CLIENTS: usize = 4;
 
 fn temporary() -> tempfile::TempDir {
-    tempfile::tempdir_in(std::env::var_os("BENCH_DIR").unwrap_or_else(|| ".".into())).unwrap()
+    let dir = std::env::var_os("BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    tempfile::tempdir_in(dir).unwrap()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -170,6 +170,22 @@ impl Manifest {
     /// [`ManifestError::Invalid`] for another format, unknown keys, or segments
     /// and blocks that do not follow each other.
     pub fn load(fs: &dyn Fs, path: &Path) -> Result<Option<Self>, ManifestError> {
+        Ok(Self::load_text(fs, path)?.map(|(manifest, _)| manifest))
+    }
+
+    /// The same, and whether the file is byte for byte as [`store`](Self::store)
+    /// writes it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_exact(fs: &dyn Fs, path: &Path) -> Result<Option<(Self, bool)>, ManifestError> {
+        Ok(Self::load_text(fs, path)?.map(|(manifest, text)| {
+            let exact = manifest.encode().is_ok_and(|encoded| encoded == text);
+            (manifest, exact)
+        }))
+    }
+
+    fn load_text(fs: &dyn Fs, path: &Path) -> Result<Option<(Self, Vec<u8>)>, ManifestError> {
         let text = match fs.read(path, MAX_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -179,7 +195,7 @@ impl Manifest {
         let manifest: Self =
             serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
         manifest.check().map_err(invalid)?;
-        Ok(Some(manifest))
+        Ok(Some((manifest, text)))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -209,9 +225,14 @@ impl Manifest {
     /// [`ManifestError::Io`]; the old file is then still there.
     pub fn store(&self, fs: &dyn Fs, path: &Path) -> Result<(), ManifestError> {
         let failed = |source| ManifestError::Io { path: path.to_path_buf(), source };
-        let mut text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
-        text.push(b'\n');
+        let text = self.encode().map_err(|error| failed(error.into()))?;
         fsio::replace_file(fs, path, &text).map_err(failed)
+    }
+
+    fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec(self)?;
+        text.push(b'\n');
+        Ok(text)
     }
 
     /// The tree over everything sealed or removed, from seq 0.

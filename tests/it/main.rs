@@ -36,3 +36,4 @@ mod store_contract;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_faults;
 mod support;
+mod verify_damage;

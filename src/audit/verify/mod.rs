@@ -174,8 +174,12 @@ impl Run<'_> {
         if let Some(reason) = &self.view.no_manifest {
             let text =
                 format!("it cannot be used, so the files were read by their names: {reason}");
-            let finding = Finding::new(report::Kind::Altered, "audit.manifest.json", text);
+            let finding = Finding::new(Kind::Altered, "audit.manifest.json", text);
             self.tally.found(finding);
+        }
+        if !self.view.is_exact {
+            let text = "it says what it should, and is not written as the log writes it";
+            self.tally.found(Finding::new(Kind::Altered, "audit.manifest.json", text));
         }
         if !self.view.live {
             for name in &self.view.strays {

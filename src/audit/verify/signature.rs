@@ -32,6 +32,13 @@ pub(super) fn key(view: &View, given: Option<&VerifierKey>, tally: &mut Tally) -
         }
         return Key { key: Some(given.clone()), source: KeySource::Given };
     }
+    if let Ok(key) = &beside {
+        let written = format!("{key}\n").into_bytes();
+        if view.fs.read(&view.paths.public_key(), 4096).ok() != Some(written) {
+            let text = "it holds the key, and is not written as the log writes it";
+            tally.found(Finding::new(Kind::Altered, "audit.pub", text));
+        }
+    }
     match beside {
         Ok(key) => Key { key: Some(key), source: KeySource::BesideTheLog },
         Err(error) => {
@@ -66,6 +73,9 @@ pub(super) fn checkpoint(
         }
         Err(error) => return bad(Kind::BadSignature, error.to_string()),
     };
+    if signed.to_string().as_bytes() != note.as_slice() {
+        return bad(Kind::BadSignature, "it is not written as the log writes it".to_owned());
+    }
     let manifest = &view.manifest;
     let own = Origin::new(&manifest.log_id, manifest.epoch).map(|origin| origin.to_string());
     if own.as_ref() != Ok(&checkpoint.origin) {

@@ -49,6 +49,8 @@ pub(super) struct View {
     pub(super) manifest: Manifest,
     /// Why the manifest is not the stored one.
     pub(super) no_manifest: Option<String>,
+    /// Whether its file is byte for byte as it is written.
+    pub(super) is_exact: bool,
     /// In the order of their records.
     pub(super) tails: Vec<Tail>,
     /// Names of sealed segments that belong nowhere.
@@ -93,8 +95,12 @@ impl View {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(Vec::new()),
             Err(source) => return Err(VerifyError::io("read", &paths.checkpoint(), source)),
         };
-        let (manifest, no_manifest) = match Manifest::load(&**fs, &paths.manifest()) {
-            Ok(Some(manifest)) => (manifest, None),
+        let mut is_exact = true;
+        let (manifest, no_manifest) = match Manifest::load_exact(&**fs, &paths.manifest()) {
+            Ok(Some((manifest, exact))) => {
+                is_exact = exact;
+                (manifest, None)
+            }
             Ok(None) => (from_note(note.as_deref()), Some("it is missing".to_owned())),
             Err(ManifestError::Io { path, source })
                 if source.kind() != io::ErrorKind::InvalidData =>
@@ -110,6 +116,7 @@ impl View {
             note,
             manifest,
             no_manifest,
+            is_exact,
             tails: Vec::new(),
             strays: Vec::new(),
         };
