@@ -36,4 +36,5 @@ mod store_contract;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_faults;
 mod support;
+mod verify;
 mod verify_damage;

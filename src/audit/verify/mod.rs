@@ -181,6 +181,16 @@ impl Run<'_> {
             let text = "it says what it should, and is not written as the log writes it";
             self.tally.found(Finding::new(Kind::Altered, "audit.manifest.json", text));
         }
+        for segment in &self.view.manifest.segments {
+            let first = segment.blocks.iter().map(|block| block.min_timestamp).min();
+            let last = segment.blocks.iter().map(|block| block.max_timestamp).max();
+            let noted = (Some(segment.min_timestamp), Some(segment.max_timestamp));
+            if !segment.blocks.is_empty() && (first, last) != noted {
+                let text = format!("the times of {} are not those of its blocks", segment.file);
+                let finding = Finding::new(Kind::Altered, "audit.manifest.json", text);
+                self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
+            }
+        }
         if !self.view.live {
             for name in &self.view.strays {
                 let text = "a sealed segment that the log does not have";

@@ -94,10 +94,12 @@ impl Pieces {
         if begin == 0 && end >= pruned {
             return self.tree_at(view, end);
         }
-        if begin < pruned {
-            return Ok(self.within_pruned(begin, end));
-        }
-        let mut range = Range::empty(begin);
+        let mut range = if begin < pruned {
+            let Some(kept) = self.within_pruned(begin, end.min(pruned)) else { return Ok(None) };
+            kept
+        } else {
+            Range::empty(begin)
+        };
         let joined = self.extend(view, &mut range, end)?;
         Ok(joined.then_some(range))
     }

@@ -5,7 +5,7 @@
 //! them seem not to fit; then it is looked again. What still does not fit is
 //! taken as it is, and told.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use crate::audit::manifest::{Manifest, ManifestError, Segment};
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
 use crate::audit::segment::{parse_sealed_name, sealed_name};
-use crate::fsio::{FsFile, OpenMode, SharedFs, lock};
+use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs, lock};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+const ACTIVE: &str = "audit.log";
 
 /// A file of records that the manifest does not list: the active segment, what was
 /// sealed a moment ago, or everything when there is no usable manifest.
@@ -158,7 +159,7 @@ impl View {
                 }
             }
         }
-        self.tail("audit.log".to_owned())
+        self.tail(ACTIVE.to_owned())
     }
 
     fn tail(&mut self, name: String) -> Result<(), VerifyError> {
@@ -181,15 +182,19 @@ impl View {
 
     /// Whether the files follow each other, as far as their beginnings tell.
     fn fits(&self) -> bool {
-        let begins: Vec<Option<u64>> =
-            self.tails.iter().filter(|tail| tail.length > 0).map(first_seq).collect();
         let signed = self.note.as_deref().and_then(|note| SignedCheckpoint::parse(note).ok());
         let signed = signed.map_or(0, |signed| signed.unverified().size);
-        let end = self.manifest.end_seq();
-        match begins.first() {
-            Some(begin) => *begin == Some(end) && self.strays.is_empty(),
-            None => end >= signed,
+        let mut next = self.manifest.end_seq();
+        for tail in self.tails.iter().filter(|tail| tail.length > 0) {
+            if first_seq(tail) != Some(next) {
+                return false;
+            }
+            if tail.name == ACTIVE || tail.is_compressed() {
+                return self.strays.is_empty();
+            }
+            next += count_lines(tail);
         }
+        next >= signed && self.strays.is_empty()
     }
 
     /// A segment's file, and the segment as it is there now: the same records,
@@ -239,4 +244,15 @@ fn first_seq(tail: &Tail) -> Option<u64> {
     let mut start = [0; 64];
     let read = tail.file.read_at(&mut start, 0).ok()?;
     peek_seq(&start[..read])
+}
+
+/// Lines of a file that was sealed a moment ago; one that cannot be read has none.
+fn count_lines(tail: &Tail) -> u64 {
+    let mut reader = FileReader { file: &*tail.file, offset: 0 };
+    let mut buffer = vec![0; 256 << 10];
+    let mut lines = 0;
+    while let Ok(read @ 1..) = reader.read(&mut buffer) {
+        lines += memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64;
+    }
+    lines
 }
