@@ -39,7 +39,7 @@ use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
 use pieces::{Pieces, Place};
 use tally::Tally;
-use view::View;
+use view::{Stored, View};
 
 /// Why it could not be told.
 #[derive(Debug, thiserror::Error)]
@@ -219,19 +219,23 @@ impl Run<'_> {
                 sealed::check(self.view, index, self.watch, &mut self.tally)?;
             } else {
                 self.tally.counts.blocks_skipped += segment.blocks.len() as u64;
-                self.skipped(index);
+                self.skipped(index)?;
             }
         }
         Ok(())
     }
 
     /// A segment that is not read this time has to be there all the same.
-    fn skipped(&mut self, index: usize) {
+    fn skipped(&mut self, index: usize) -> Result<(), VerifyError> {
         let segment = &self.view.manifest.segments[index];
-        let Ok(Ok((file, now))) = self.view.open_segment(segment) else {
-            let finding = Finding::new(Kind::Missing, &segment.file, "the file is not there");
-            self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
-            return;
+        let (file, now) = match self.view.open_segment(segment)? {
+            Stored::Here(file, now) => (file, now),
+            Stored::Removed => return Ok(()),
+            Stored::Missing => {
+                let finding = Finding::new(Kind::Missing, &segment.file, "the file is not there");
+                self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
+                return Ok(());
+            }
         };
         let length = file.meta().map(|meta| meta.len).ok();
         if length != Some(now.stored_bytes) {
@@ -243,6 +247,7 @@ impl Run<'_> {
             let finding = Finding::new(Kind::Altered, &now.file, text);
             self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
         }
+        Ok(())
     }
 
     /// Whether the tree is the one that was signed.

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use flate2::read::MultiGzDecoder;
 
 use super::VerifyError;
-use super::view::View;
+use super::view::{Stored, View};
 use crate::audit::examine::part_of;
 use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::merkle::{Range, RangeError};
@@ -171,7 +171,7 @@ pub(super) fn read(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, Verify
         }
         Place::Segment(index) => {
             let segment = &view.manifest.segments[index];
-            let Ok((file, now)) = view.open_segment(segment)? else { return Ok(None) };
+            let Stored::Here(file, now) = view.open_segment(segment)? else { return Ok(None) };
             let here = now.blocks.iter().find(|here| here.first_seq == block.first_seq);
             let Some(here) = here.filter(|b| b.stored_bytes <= MAX_MEMBER_BYTES as u64) else {
                 return Ok(None);

@@ -10,7 +10,7 @@ use super::VerifyError;
 use super::lines::{self, Line};
 use super::report::{Finding, Kind};
 use super::tally::{BadBlock, Tally};
-use super::view::View;
+use super::view::{Stored, View};
 use crate::audit::examine::examine;
 use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::manifest::Segment;
@@ -39,7 +39,7 @@ pub(super) fn check(
     watch: &dyn Watch,
     tally: &mut Tally,
 ) -> Result<(), VerifyError> {
-    let Some((file, segment)) = open(view, index, tally)? else { return Ok(()) };
+    let Stored::Here(file, segment) = open(view, index, tally)? else { return Ok(()) };
     let failed = |source| VerifyError::io("read", &view.paths.dir.join(&segment.file), source);
     let length = file.meta().map_err(failed)?.len;
     let opened = Opened { index, segment: segment.clone(), file: &*file, length };
@@ -75,7 +75,7 @@ pub(super) fn check_stored(
     if noted.sha256.is_none() || noted.damage.is_some() {
         return check(view, index, watch, tally);
     }
-    let Some((file, segment)) = open(view, index, tally)? else { return Ok(()) };
+    let Stored::Here(file, segment) = open(view, index, tally)? else { return Ok(()) };
     let failed = |source| VerifyError::io("read", &view.paths.dir.join(&segment.file), source);
     let mut hasher = Sha256::new();
     let mut reader = FileReader { file: &*file, offset: 0 };
@@ -104,24 +104,19 @@ pub(super) fn check_stored(
     Ok(())
 }
 
-fn open(
-    view: &View,
-    index: usize,
-    tally: &mut Tally,
-) -> Result<Option<(Box<dyn FsFile>, Segment)>, VerifyError> {
+/// A segment's file and what it is now; one that is not there is a finding.
+fn open(view: &View, index: usize, tally: &mut Tally) -> Result<Stored, VerifyError> {
     let segment = &view.manifest.segments[index];
-    match view.open_segment(segment)? {
-        Ok(opened) => Ok(Some(opened)),
-        Err(true) => {
-            tally.counts.blocks_skipped += segment.blocks.len() as u64;
-            Ok(None)
-        }
-        Err(false) => {
+    let stored = view.open_segment(segment)?;
+    match &stored {
+        Stored::Here(..) => {}
+        Stored::Removed => tally.counts.blocks_skipped += segment.blocks.len() as u64,
+        Stored::Missing => {
             let finding = Finding::new(Kind::Missing, &segment.file, "the file is not there");
             tally.found(finding.records(segment.first_seq, segment.end_seq()));
-            Ok(None)
         }
     }
+    Ok(stored)
 }
 
 enum Trouble {

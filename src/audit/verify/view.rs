@@ -38,6 +38,18 @@ impl Tail {
     }
 }
 
+/// Where a sealed segment is.
+#[derive(Debug)]
+pub(super) enum Stored {
+    /// Its file, and the segment as it is there now: the same records, perhaps
+    /// compressed since.
+    Here(Box<dyn FsFile>, Segment),
+    /// Retention has removed it meanwhile.
+    Removed,
+    /// It is not there.
+    Missing,
+}
+
 /// The log's files.
 #[derive(Debug)]
 pub(super) struct View {
@@ -197,33 +209,28 @@ impl View {
         next >= signed && self.strays.is_empty()
     }
 
-    /// A segment's file, and the segment as it is there now: the same records,
-    /// perhaps compressed since. `None` when it is not there; the flag says
-    /// whether retention removed it meanwhile.
-    pub(super) fn open_segment(
-        &self,
-        segment: &Segment,
-    ) -> Result<Result<(Box<dyn FsFile>, Segment), bool>, VerifyError> {
+    /// A segment's file, wherever it is by now.
+    pub(super) fn open_segment(&self, segment: &Segment) -> Result<Stored, VerifyError> {
         let mut segment = segment.clone();
         for _ in 0..LOOKS {
             let path = self.paths.dir.join(&segment.file);
             match self.fs.open(&path, OpenMode::Read) {
-                Ok(file) => return Ok(Ok((file, segment))),
+                Ok(file) => return Ok(Stored::Here(file, segment)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(VerifyError::io("open", &path, source)),
             }
             let Ok(Some(now)) = Manifest::load(&*self.fs, &self.paths.manifest()) else {
-                return Ok(Err(false));
+                return Ok(Stored::Missing);
             };
             if now.pruned.end() > segment.first_seq {
-                return Ok(Err(true));
+                return Ok(Stored::Removed);
             }
             match now.segments.into_iter().find(|s| s.first_seq == segment.first_seq) {
                 Some(now) if now.file != segment.file => segment = now,
-                _ => return Ok(Err(false)),
+                _ => return Ok(Stored::Missing),
             }
         }
-        Ok(Err(false))
+        Ok(Stored::Missing)
     }
 }
 
