@@ -3,6 +3,8 @@
 //! says, and writes the security event log, so that none of that ever makes the
 //! writer wait.
 
+mod filters;
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use sha2::{Digest, Sha256};
 
+use super::block_filter::filter_of;
 use super::gzip::Packer;
 use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
@@ -25,6 +28,7 @@ use super::segment::{Block, Layout};
 use super::status::{Damage, StatusPage, Word};
 use crate::clock::Timestamp;
 use crate::fsio::{FsFile, OpenMode, temporary_name};
+use filters::Known;
 
 /// Security events are written so often.
 const SECURITY_EVERY: Duration = Duration::from_millis(200);
@@ -47,7 +51,7 @@ pub(crate) struct Keeper(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     jobs: Sender<Job>,
-    manifest: Mutex<Manifest>,
+    manifest: Mutex<Arc<Manifest>>,
     checkpoint: Mutex<String>,
     stored_bytes: AtomicU64,
 }
@@ -70,7 +74,7 @@ impl Keeper {
         let stored_bytes = AtomicU64::new(manifest.stored_bytes());
         let inner = Inner {
             jobs,
-            manifest: Mutex::new(manifest),
+            manifest: Mutex::new(Arc::new(manifest)),
             checkpoint: Mutex::new(checkpoint),
             stored_bytes,
         };
@@ -93,8 +97,8 @@ impl Keeper {
     }
 
     /// The manifest as it is now.
-    pub(crate) fn manifest(&self) -> Manifest {
-        self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn manifest(&self) -> Arc<Manifest> {
+        Arc::clone(&self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn set_checkpoint(&self, text: String) {
@@ -125,7 +129,9 @@ impl KeeperStart {
         // Only a wish: compression should not compete with those who record.
         let thread = rustix::thread::gettid();
         let _ = rustix::process::setpriority_process(Some(thread), 10);
+        let manifest = self.keeper.manifest();
         let mut thread = Thread {
+            filters: Known::look(&*work.options.fs, &work.paths, &manifest),
             keeper: self.keeper,
             work,
             retry_at: None,
@@ -156,6 +162,15 @@ struct Thread {
     store_needed: bool,
     retention_at: Instant,
     announced: Announced,
+    filters: Known,
+}
+
+/// A compressed segment.
+struct Packed {
+    blocks: Vec<Block>,
+    sha256: String,
+    /// `None` when a line is no record.
+    filters: Option<Vec<Vec<u8>>>,
 }
 
 /// Removals that have been recorded.
@@ -186,6 +201,11 @@ impl Thread {
         if self.ready() {
             let result = if self.store_needed { self.store() } else { self.compress_next() };
             self.outcome(result);
+        }
+        if !self.ready()
+            && let Some(segment) = self.filters.next(&self.keeper.manifest())
+        {
+            self.filters.make(&*self.work.options.fs, &self.work.paths, &segment);
         }
         if self.announced.waiting || Instant::now() >= self.retention_at {
             self.retention_at = Instant::now() + RETENTION_EVERY;
@@ -219,7 +239,8 @@ impl Thread {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Manifest) -> T) -> T {
-        change(&mut self.keeper.0.manifest.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut manifest = self.keeper.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut manifest))
     }
 
     fn store(&mut self) -> io::Result<()> {
@@ -233,13 +254,12 @@ impl Thread {
     }
 
     fn publish(&self) {
-        let (segments, stored, raw, backlog) = self.change(|manifest| {
-            let backlog = manifest.segments.iter().filter(|s| wants_compression(s)).count();
-            let raw: u64 = manifest.segments.iter().map(|segment| segment.raw_bytes).sum();
-            (manifest.segments.len(), manifest.stored_bytes(), raw, backlog)
-        });
+        let manifest = self.keeper.manifest();
+        let backlog = manifest.segments.iter().filter(|s| wants_compression(s)).count();
+        let raw: u64 = manifest.segments.iter().map(|segment| segment.raw_bytes).sum();
+        let stored = manifest.stored_bytes();
         self.keeper.0.stored_bytes.store(stored, Ordering::Relaxed);
-        self.work.page.set(Word::Segments, segments as u64);
+        self.work.page.set(Word::Segments, manifest.segments.len() as u64);
         self.work.page.set(Word::SealedRawBytes, raw);
         self.work.page.set(Word::CompressBacklog, backlog as u64);
         let active = self.work.page.get(Word::ActiveBytes);
@@ -247,7 +267,7 @@ impl Thread {
     }
 
     fn next_to_compress(&self) -> Option<Segment> {
-        self.change(|manifest| manifest.segments.iter().find(|s| wants_compression(s)).cloned())
+        self.keeper.manifest().segments.iter().find(|s| wants_compression(s)).cloned()
     }
 
     /// Compresses one segment. The plain file goes last, when the manifest
@@ -267,19 +287,24 @@ impl Thread {
                 return Err(error);
             }
         };
-        let Some((blocks, sha256)) = packed else {
+        let Some(Packed { blocks, sha256, filters }) = packed else {
             let _ = fs.remove(&temporary);
             return self.altered(&segment);
         };
         fs.rename(&temporary, &target)?;
         fs.sync_dir(&paths.dir)?;
+        let packed = Segment {
+            file: super::segment::sealed_name(segment.first_seq, true),
+            stored_bytes: blocks.iter().map(|block| block.stored_bytes).sum(),
+            blocks,
+            sha256: Some(sha256),
+            ..segment
+        };
+        self.filters.write(&*self.work.options.fs, &self.work.paths, &packed, filters);
         self.change(|manifest| {
-            let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
+            let entry = manifest.segments.iter_mut().find(|s| s.first_seq == packed.first_seq);
             if let Some(entry) = entry {
-                entry.file = super::segment::sealed_name(segment.first_seq, true);
-                entry.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
-                entry.blocks = blocks;
-                entry.sha256 = Some(sha256);
+                *entry = packed;
             }
         });
         self.store_needed = true;
@@ -295,9 +320,10 @@ impl Thread {
         file: &dyn FsFile,
         segment: &Segment,
         temporary: &Path,
-    ) -> io::Result<Option<(Vec<Block>, String)>> {
+    ) -> io::Result<Option<Packed>> {
         let out = self.work.options.fs.open(temporary, OpenMode::CreateNew)?;
         let mut blocks = Vec::with_capacity(segment.blocks.len());
+        let mut filters = Vec::with_capacity(segment.blocks.len());
         let mut hasher = Sha256::new();
         let (mut from, mut to) = (0, 0);
         let mut raw = Vec::new();
@@ -312,6 +338,7 @@ impl Thread {
             if tree_of(&raw, block.first_seq) != block.tree {
                 return Ok(None);
             }
+            filters.push(filter_of(&raw));
             let member = packer.member(&raw)?;
             hasher.update(&member);
             out.write_all_at(&member, to)?;
@@ -322,7 +349,8 @@ impl Thread {
         }
         out.sync_data()?;
         let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Some((blocks, digest)))
+        let filters = filters.into_iter().collect();
+        Ok(Some(Packed { blocks, sha256: digest, filters }))
     }
 
     /// A sealed file is not what was written: it is left as it is, for `verify`
@@ -357,13 +385,10 @@ impl Thread {
         let limit = now - i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
         // No checkpoint may end inside what is removed.
         let signed = self.work.page.get(Word::CheckpointSize);
-        let (log_id, epoch, expired) = self.change(|manifest| {
-            let is_old = |s: &&Segment| s.sealed_at.micros() < limit && s.end_seq() <= signed;
-            let expired: Vec<Segment> =
-                manifest.segments.iter().take_while(is_old).cloned().collect();
-            (manifest.log_id.clone(), manifest.epoch, expired)
-        });
-        let (expired, holders) = self.backed_up((&log_id, epoch), expired);
+        let manifest = self.keeper.manifest();
+        let is_old = |s: &&Segment| s.sealed_at.micros() < limit && s.end_seq() <= signed;
+        let expired: Vec<Segment> = manifest.segments.iter().take_while(is_old).cloned().collect();
+        let (expired, holders) = self.backed_up((&manifest.log_id, manifest.epoch), expired);
         for (segment, held_by) in expired.iter().zip(holders) {
             if segment.end_seq() > self.announced.end_seq {
                 self.announced.end_seq = segment.end_seq();
@@ -390,6 +415,7 @@ impl Thread {
         let fs = &self.work.options.fs;
         for segment in &expired {
             fs.remove(&self.work.paths.dir.join(&segment.file))?;
+            self.filters.forget(&**fs, &self.work.paths, segment);
         }
         fs.sync_dir(&self.work.paths.dir)
     }

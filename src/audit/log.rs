@@ -10,6 +10,7 @@ use super::options::{Durability, Options, Tunables};
 use super::own::{BackupRemoved, OwnRecord};
 use super::paths::LogPaths;
 use super::progress::{Progress, ProgressCell};
+use super::query::{Answer, Bounds, CacheUse, Engine, Ledger, Query, QueryError};
 use super::queue::{Batch, Command, Entry, Queue, Submitted, WakeRule};
 use super::rate_limit::{Decision, RateLimiter};
 use super::record::{EncodedOrigin, Origin, Via, encode_body};
@@ -28,6 +29,7 @@ pub struct AuditLog(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: Shared,
+    queries: Engine,
     origin: EncodedOrigin,
     log_id: String,
     verifier_key: String,
@@ -108,7 +110,7 @@ impl AuditLog {
         if let Err(error) = make_reserve(&shared) {
             tracing::warn!(%error, "no disk reserve could be made");
         }
-        let log_id = shared.keeper.manifest().log_id;
+        let log_id = shared.keeper.manifest().log_id.clone();
         push_opening(&shared, &opened, &log_id);
         let restored = opened.restored.is_some();
         let Opened { lock, active, signer, grown, verifier_key, .. } = opened;
@@ -131,7 +133,8 @@ impl AuditLog {
         let writer = spawn("audit-writer", Box::new(move || writer.run())).inspect_err(undo)?;
         let threads = Mutex::new(Some(Threads { writer, keeper, waker, _lock: lock }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
-        let log = Self(Arc::new(Inner { shared, origin, log_id, verifier_key, threads }));
+        let queries = queries(&shared);
+        let log = Self(Arc::new(Inner { shared, queries, origin, log_id, verifier_key, threads }));
         log.settle_opening()?;
         if restored {
             log.forget_restore();
@@ -361,8 +364,30 @@ impl AuditLog {
 
     /// The manifest of what is sealed, as it is now.
     #[must_use]
-    pub fn manifest(&self) -> super::manifest::Manifest {
+    pub fn manifest(&self) -> Arc<super::manifest::Manifest> {
         self.0.shared.keeper.manifest()
+    }
+
+    /// Answers a query about what is durable by now, from the cache as far as it
+    /// can; the rest is read by this thread and a pool of low priority.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn query(&self, query: &Query) -> Result<Answer, QueryError> {
+        let answer = self.0.queries.query(query)?;
+        let page = &self.0.shared.page;
+        page.add(
+            match answer.effort.cache {
+                CacheUse::Hit | CacheUse::Completed => Word::CacheHits,
+                CacheUse::Miss | CacheUse::None => Word::CacheMisses,
+            },
+            1,
+        );
+        let counts = self.0.queries.cache_counts();
+        page.set(Word::CacheEntries, counts.entries);
+        page.set(Word::CacheBytes, counts.bytes);
+        page.set(Word::CacheEvictions, counts.evictions);
+        Ok(answer)
     }
 
     /// Has the active segment sealed, soon.
@@ -459,6 +484,32 @@ impl Session {
     pub fn record(&self, event: Event) -> Result<Receipt, RecordError> {
         self.log.record_as(event, &self.origin, self.exempt)
     }
+}
+
+/// What the writer's own process knows of what there is to ask about.
+#[derive(Debug)]
+struct Live {
+    keeper: Keeper,
+    progress: Arc<ProgressCell>,
+}
+
+impl Ledger for Live {
+    fn durable(&self) -> Option<u64> {
+        Some(self.progress.durable())
+    }
+
+    fn manifest(&self) -> Result<Arc<super::manifest::Manifest>, QueryError> {
+        Ok(self.keeper.manifest())
+    }
+}
+
+fn queries(shared: &Shared) -> Engine {
+    let options = &shared.options;
+    let live =
+        Live { keeper: shared.keeper.clone(), progress: Arc::clone(&shared.progress) };
+    let bounds = Bounds { groups: options.max_memory_events, ..Bounds::default() };
+    let entries = options.query_cache_size;
+    Engine::new(Arc::clone(&options.fs), options.dir.clone(), Arc::new(live), (entries, bounds))
 }
 
 fn page_error(options: &Options, error: &StatusError) -> OpenError {

@@ -3,10 +3,12 @@
 //!
 //! [`AuditLog`] is the way in; see the crate's documentation for an example.
 
+mod block_filter;
 pub mod checkpoint;
 pub mod event;
 pub mod examine;
 pub mod gzip;
+mod head;
 mod keeper;
 mod log;
 pub mod manifest;
@@ -16,6 +18,7 @@ pub mod own;
 pub mod paths;
 mod progress;
 pub mod proof;
+pub mod query;
 mod queue;
 pub mod rate_limit;
 pub mod record;

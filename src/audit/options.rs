@@ -127,8 +127,10 @@ pub struct Options {
     pub disk: DiskThresholds,
     /// Size of the reserve file given up on a full disk; 0 for none; default 8 MiB.
     pub disk_reserve: u64,
-    /// Entries of the query cache; default 128.
+    /// Answers that the query cache keeps; default 128.
     pub query_cache_size: usize,
+    /// Groups of an answer that counts by group, at most; default 10,000.
+    pub max_memory_events: usize,
     /// Continue a log whose stored records do not fit its checkpoint, leaving a
     /// record that says so; default false.
     pub accept_corruption: bool,
@@ -165,6 +167,7 @@ impl Options {
             disk: DiskThresholds::default(),
             disk_reserve: 8 << 20,
             query_cache_size: 128,
+            max_memory_events: 10_000,
             accept_corruption: false,
             fs: Arc::new(OsFs),
             clock: Arc::new(SystemClock),

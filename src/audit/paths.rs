@@ -36,6 +36,12 @@ impl LogPaths {
         self.dir.join(sealed_name(first_seq, true))
     }
 
+    /// Which names may occur in which block of a compressed segment.
+    #[must_use]
+    pub fn filters(&self, first_seq: u64) -> PathBuf {
+        self.dir.join(format!("audit.{first_seq:020}.filter"))
+    }
+
     /// The manifest.
     #[must_use]
     pub fn manifest(&self) -> PathBuf {

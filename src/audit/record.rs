@@ -169,8 +169,9 @@ pub fn assemble(seq: u64, accepted_at: &[u8], has_timestamp: bool, body: &[u8], 
 
 const SEQ_START: &[u8] = b"{\"seq\":";
 
-/// Appends a JSON string.
-fn push_string(out: &mut Vec<u8>, text: &str) {
+/// Appends a JSON string, in the one way in which records have them: escaped are
+/// only the quote, the backslash and control characters.
+pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut plain_from = 0;

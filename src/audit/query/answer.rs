@@ -1,0 +1,254 @@
+//! What a question is answered with.
+
+use std::collections::HashMap;
+
+use super::filter::{GroupBy, Order, Query, Want};
+use crate::audit::record::peek_seq;
+
+/// Stored lines, byte for byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    /// Without their LF.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator + '_ {
+        (0..self.ends.len()).map(|nth| {
+            let begin = if nth == 0 { 0 } else { self.ends[nth - 1] };
+            &self.bytes[begin..self.ends[nth]]
+        })
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Their length in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds a line.
+    pub(super) fn push(&mut self, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+        self.ends.push(self.bytes.len());
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for Lines {
+    fn from_iter<T: IntoIterator<Item = &'a [u8]>>(lines: T) -> Self {
+        let mut all = Self::default();
+        lines.into_iter().for_each(|line| all.push(line));
+        all
+    }
+}
+
+/// How many records there are of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    counts: HashMap<Box<[u8]>, u64>,
+    /// Records that have no such field.
+    pub missing: u64,
+    /// Records in groups for which there was no room.
+    pub beyond: u64,
+}
+
+impl Groups {
+    /// Counts; a new group only while there are fewer than `room`.
+    pub(super) fn add(&mut self, group: Option<&[u8]>, records: u64, room: usize) {
+        let Some(group) = group else {
+            self.missing += records;
+            return;
+        };
+        if let Some(count) = self.counts.get_mut(group) {
+            *count += records;
+        } else if self.counts.len() < room {
+            self.counts.insert(group.into(), records);
+        } else {
+            self.beyond += records;
+        }
+    }
+
+    /// Roughly what it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        const SLOT: usize = size_of::<(Box<[u8]>, u64)>() + 8;
+        self.counts.keys().map(|group| group.len() + SLOT).sum()
+    }
+
+    pub(super) fn merge(&mut self, other: &Self, room: usize) {
+        self.missing += other.missing;
+        self.beyond += other.beyond;
+        // In order, so that which ones find room is no accident.
+        let mut groups: Vec<_> = other.counts.iter().collect();
+        groups.sort_unstable();
+        groups.into_iter().for_each(|(group, records)| self.add(Some(group), *records, room));
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.missing == 0
+    }
+
+    /// The groups: stretches of time in their order, others the largest first.
+    /// Records without the field are the group `None`.
+    #[must_use]
+    pub fn sorted(&self, by: &GroupBy) -> Vec<(Option<String>, u64)> {
+        let mut groups: Vec<(Option<String>, u64)> = self
+            .counts
+            .iter()
+            .map(|(group, records)| (Some(String::from_utf8_lossy(group).into_owned()), *records))
+            .collect();
+        if self.missing > 0 {
+            groups.push((None, self.missing));
+        }
+        match by {
+            GroupBy::Time(_) => groups.sort_unstable(),
+            _ => groups.sort_unstable_by(|one, two| (two.1, &one.0).cmp(&(one.1, &two.0))),
+        }
+        groups
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The records, in the order asked for.
+    Records(Lines),
+    /// How many.
+    Count(u64),
+    /// How many of each.
+    Groups(Groups),
+}
+
+/// What the cache had to do with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheUse {
+    /// There is none.
+    #[default]
+    None,
+    /// Not in it; it is now, if it is not too large.
+    Miss,
+    /// In it, and nothing is new.
+    Hit,
+    /// In it, and completed by what is new.
+    Completed,
+}
+
+impl CacheUse {
+    /// One word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Miss => "miss",
+            Self::Hit => "hit",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+/// What was read, and what was not because it could hold no match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Sealed segments and files that are not in the manifest yet.
+    pub segments: u64,
+    /// Those of which something was read.
+    pub segments_read: u64,
+    /// Blocks of sealed segments.
+    pub blocks: u64,
+    /// Blocks read.
+    pub blocks_read: u64,
+    /// Blocks left out by their seqs.
+    pub skipped_seq: u64,
+    /// Blocks left out by their times.
+    pub skipped_time: u64,
+    /// Blocks left out by their filters.
+    pub skipped_filter: u64,
+    /// Bytes read, as stored.
+    pub bytes_read: u64,
+    /// Bytes looked through, as lines.
+    pub bytes_scanned: u64,
+    /// Records parsed.
+    pub records_read: u64,
+    /// Microseconds in the engine.
+    pub micros: u64,
+    /// What the cache had to do with it.
+    pub cache: CacheUse,
+}
+
+/// An answer. It is about the records `begin..end` of the log: all of them that
+/// are still there, up to the last one that was durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What was found.
+    pub found: Found,
+    /// The first record that was there.
+    pub begin: u64,
+    /// One after the last.
+    pub end: u64,
+    /// It ends early: the page is full. [`rest`](Self::rest) asks for what follows.
+    pub more: bool,
+    /// Lines that are no records.
+    pub unreadable: u64,
+    /// What could not be read, and why; at most so many as [`MAX_DAMAGED`].
+    pub damaged: Vec<String>,
+    /// What it took.
+    pub effort: Effort,
+}
+
+/// Places that an answer names at most.
+pub const MAX_DAMAGED: usize = 16;
+
+impl Answer {
+    /// Whether it does not say all that was asked for.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        matches!(&self.found, Found::Groups(groups) if groups.beyond > 0)
+    }
+
+    /// The records, if it is records that were asked for.
+    #[must_use]
+    pub fn lines(&self) -> Option<&Lines> {
+        match &self.found {
+            Found::Records(lines) => Some(lines),
+            _ => None,
+        }
+    }
+
+    /// The question for what follows the page, about the same records.
+    #[must_use]
+    pub fn rest(&self, query: &Query) -> Option<Query> {
+        let (Want::Records { order, limit }, Some(lines)) = (&query.want, self.lines()) else {
+            return None;
+        };
+        let last = peek_seq(lines.iter().next_back()?)?;
+        let limit = limit.saturating_sub(lines.len() as u64);
+        if !self.more || limit == 0 {
+            return None;
+        }
+        let (from, to) = match order {
+            Order::Newest => (self.begin, last),
+            Order::Oldest => (last + 1, self.end),
+        };
+        let want = Want::Records { order: *order, limit };
+        Some(Query { filter: query.filter.within(from, to), want })
+    }
+}

@@ -1,0 +1,246 @@
+//! A question as it is put: on the command line, over the socket, over HTTP.
+
+use serde::{Deserialize, Serialize};
+
+use super::condition::{Condition, Path};
+use super::filter::{Filter, GroupBy, Order, Query, Unit, Want};
+use super::pattern::Pattern;
+use super::when;
+use crate::audit::head::Field;
+use crate::clock::Timestamp;
+
+/// Records that are returned when nothing is said.
+pub const DEFAULT_LIMIT: u64 = 100;
+
+/// A question, in words. Every key may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Request {
+    /// Patterns for `event_type`: one of them must fit.
+    #[serde(rename = "type", alias = "event_type", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub event_type: Vec<String>,
+    /// The same for `actor`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub actor: Vec<String>,
+    /// The same for `source`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub source: Vec<String>,
+    /// The same for `target`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub target: Vec<String>,
+    /// The same for `outcome`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub outcome: Vec<String>,
+    /// From this `timestamp` on: RFC 3339, a date, or how long ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Before this `timestamp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// `A..B` (without B), `A..=B`, `A..`, `..B`, or `A`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<String>,
+    /// Conditions such as `details.amount >= 100`: all must hold.
+    #[serde(rename = "where", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub conditions: Vec<String>,
+    /// Texts that the record must contain: all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub grep: Vec<String>,
+    /// At most so many records; 0 for all of them; default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// `newest` (default) or `oldest` first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
+    /// How many there are, instead of the records.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub count: bool,
+    /// How many there are of each: a field, a path into details or origin,
+    /// `minute`, `hour`, `day` or `month`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
+    /// The largest groups only, so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top: Option<usize>,
+}
+
+/// A text, or several.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(from)? {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    })
+}
+
+/// What is wrong with a question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct RequestError {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong with its value.
+    pub reason: String,
+}
+
+impl Request {
+    /// What it means, at the time `now`.
+    ///
+    /// # Errors
+    /// The first value that cannot be understood.
+    pub fn resolve(&self, now: Timestamp) -> Result<Query, RequestError> {
+        let at = |key, text: &Option<String>| {
+            let time = text.as_deref().map(|text| when::parse(text, now)).transpose();
+            time.map_err(|reason| RequestError { key, reason })
+        };
+        let fields = [&self.event_type, &self.actor, &self.source, &self.target, &self.outcome]
+            .map(|patterns| patterns.iter().map(|text| Pattern::new(text)).collect());
+        let conditions = self.conditions.iter().map(|text| Condition::parse(text));
+        let conditions = conditions
+            .collect::<Result<_, _>>()
+            .map_err(|error| RequestError { key: "where", reason: error.to_string() })?;
+        let mut filter = Filter {
+            fields,
+            since: at("since", &self.since)?,
+            until: at("until", &self.until)?,
+            seq: self.seq.as_deref().map_or(Ok((0, u64::MAX)), parse_seq)?,
+            conditions,
+            texts: self.grep.clone(),
+        };
+        filter.normalize();
+        Ok(Query { filter, want: self.want()? })
+    }
+
+    fn want(&self) -> Result<Want, RequestError> {
+        if let Some(by) = &self.group_by {
+            if self.count {
+                let reason = "asks for more than count does; leave one of them out".to_owned();
+                return Err(RequestError { key: "group_by", reason });
+            }
+            return Ok(Want::Groups(group_by(by)?));
+        }
+        if self.count {
+            return Ok(Want::Count);
+        }
+        let order = match self.order.as_deref() {
+            None | Some("newest") => Order::Newest,
+            Some("oldest") => Order::Oldest,
+            Some(other) => {
+                let reason = format!("\"{}\" is neither newest nor oldest", other.escape_debug());
+                return Err(RequestError { key: "order", reason });
+            }
+        };
+        let limit = match self.limit {
+            None => DEFAULT_LIMIT,
+            Some(0) => u64::MAX,
+            Some(limit) => limit,
+        };
+        Ok(Want::Records { order, limit })
+    }
+}
+
+fn group_by(text: &str) -> Result<GroupBy, RequestError> {
+    Ok(match text {
+        "type" | "event_type" => GroupBy::Field(Field::EventType),
+        "actor" => GroupBy::Field(Field::Actor),
+        "source" => GroupBy::Field(Field::Source),
+        "target" => GroupBy::Field(Field::Target),
+        "outcome" => GroupBy::Field(Field::Outcome),
+        "minute" => GroupBy::Time(Unit::Minute),
+        "hour" => GroupBy::Time(Unit::Hour),
+        "day" => GroupBy::Time(Unit::Day),
+        "month" => GroupBy::Time(Unit::Month),
+        path => GroupBy::Path(Path::parse(path).map_err(|reason| RequestError {
+            key: "group_by",
+            reason: format!(
+                "{reason}; or type, actor, source, target, outcome, minute, hour, day, month"
+            ),
+        })?),
+    })
+}
+
+fn parse_seq(text: &str) -> Result<(u64, u64), RequestError> {
+    let refuse = || RequestError {
+        key: "seq",
+        reason: format!(
+            "\"{}\" is no range: write 100..200 (without 200), 100..=199, 100.., ..200, or 100",
+            text.chars().take(64).flat_map(char::escape_debug).collect::<String>()
+        ),
+    };
+    let number = |text: &str| match text.trim() {
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok(),
+        _ => None,
+    };
+    let Some((from, to)) = text.split_once("..") else {
+        let only: u64 = number(text).ok_or_else(refuse)?;
+        return Ok((only, only.saturating_add(1)));
+    };
+    let from = if from.trim().is_empty() { 0 } else { number(from).ok_or_else(refuse)? };
+    let to = match to.strip_prefix('=') {
+        Some(last) => number(last).ok_or_else(refuse)?.saturating_add(1),
+        None if to.trim().is_empty() => u64::MAX,
+        None => number(to).ok_or_else(refuse)?,
+    };
+    Ok((from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(json: &str) -> Result<Query, RequestError> {
+        let request: Request = serde_json::from_str(json).expect("json");
+        request.resolve("2026-02-04T21:09:40Z".parse().expect("time"))
+    }
+
+    #[test]
+    fn ways_to_ask_the_same_are_the_same_question() {
+        let one = resolve(r#"{"type":["b","a"],"where":["details.n=5","details.a exists"]}"#);
+        let two = resolve(
+            r#"{"event_type":["a","b","a"],"where":["details.a  exists","details.n = 5"],"grep":[""],"limit":100,"order":"newest"}"#,
+        );
+        assert_eq!(one, two);
+        assert_ne!(one, resolve(r#"{"type":"a"}"#));
+        assert_eq!(resolve(r#"{"since":"1h"}"#), resolve(r#"{"since":"2026-02-04T20:09:40Z"}"#));
+    }
+
+    #[test]
+    fn seqs_are_ranges_as_rust_writes_them() {
+        for (text, range) in [
+            ("5", (5, 6)),
+            ("5..7", (5, 7)),
+            ("5..=7", (5, 8)),
+            ("5..", (5, u64::MAX)),
+            ("..7", (0, 7)),
+            ("..", (0, u64::MAX)),
+        ] {
+            assert_eq!(parse_seq(text), Ok(range), "{text}");
+        }
+        for text in ["", "a", "5-7", "5...7", "-1..", "5..=", "99999999999999999999"] {
+            assert!(parse_seq(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_by_its_key() {
+        for (json, key) in [
+            (r#"{"since":"soon"}"#, "since"),
+            (r#"{"until":"soon"}"#, "until"),
+            (r#"{"seq":"x"}"#, "seq"),
+            (r#"{"where":"n"}"#, "where"),
+            (r#"{"order":"random"}"#, "order"),
+            (r#"{"group_by":"colour"}"#, "group_by"),
+            (r#"{"group_by":"actor","count":true}"#, "group_by"),
+        ] {
+            assert_eq!(resolve(json).expect_err(json).key, key);
+        }
+        assert!(serde_json::from_str::<Request>(r#"{"actr":"a"}"#).is_err());
+    }
+}
