@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::event::{Event, EventLimits, ParseMode};
 use super::keeper::{Keeper, Work};
 use super::options::{Durability, Options, Tunables};
-use super::own::{BackupRemoved, OwnRecord};
+use super::own::{BackupRemoved, OwnRecord, Queried};
 use super::paths::LogPaths;
 use super::progress::{Progress, ProgressCell};
 use super::query::{Answer, Bounds, CacheUse, Engine, Ledger, Query, QueryError};
@@ -153,6 +153,12 @@ impl AuditLog {
     /// Records that a backup is removed.
     pub fn record_backup_removed(&self, removed: BackupRemoved) -> Receipt {
         let seq = self.0.shared.push_own(&OwnRecord::BackupRemoved(removed));
+        Receipt { log: Arc::clone(&self.0), seq }
+    }
+
+    /// Records that somebody asked.
+    pub fn record_query(&self, queried: Queried) -> Receipt {
+        let seq = self.0.shared.push_own(&OwnRecord::Queried(Box::new(queried)));
         Receipt { log: Arc::clone(&self.0), seq }
     }
 

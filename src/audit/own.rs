@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
+use super::query::Request;
 use super::record::{EncodedOrigin, Origin, Via, encode_body};
 use super::restore::Restored;
 use crate::clock::Timestamp;
@@ -38,6 +39,26 @@ pub struct BackupRemoved {
     pub reason: String,
     /// Who removed it.
     pub uid: u32,
+}
+
+/// Somebody who asked the collector, as its `audit.query` record says it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Queried {
+    /// How: `socket` or `http`.
+    pub via: String,
+    /// The peer's user id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The peer's process id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The name of the token that was shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// What was asked.
+    pub query: Request,
+    /// How many records were handed over, or counted.
+    pub records: u64,
 }
 
 /// A record of the engine's own; its fields become `details`.
@@ -84,6 +105,8 @@ pub(crate) enum OwnRecord {
     },
     /// A cleanup removed a backup.
     BackupRemoved(BackupRemoved),
+    /// Somebody asked.
+    Queried(Box<Queried>),
     /// A backup took this log's place.
     Restored(Restored),
     /// The active segment's file was not the one being written.
@@ -118,6 +141,7 @@ impl OwnRecord {
             Self::Gap { .. } => "audit.gap",
             Self::Pruned { .. } => "audit.pruned",
             Self::BackupRemoved(_) => "audit.backup_removed",
+            Self::Queried(_) => "audit.query",
             Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",

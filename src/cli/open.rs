@@ -44,6 +44,7 @@ pub(super) fn options(settings: &Settings, mode: Mode) -> Options {
         },
         disk_reserve: settings.disk_reserve.0,
         query_cache_size: settings.query_cache_size,
+        max_memory_events: settings.max_memory_events,
         ..Options::new(&settings.log_dir)
     }
 }

@@ -168,9 +168,9 @@ keys! {
     write_queue_bytes [2 * MIB, NO_LIMIT]: "How many bytes may be accepted and not yet durable";
     overflow_timeout [0, 10 * MINUTE]: "How long a caller waits when the queue is full, before it is refused as busy";
     durability: "When an event is acknowledged: commit, once it is on disk; interval, once it is buffered (a crash may lose one write_flush_interval)";
-    query_cache_size [1, 1_000_000] recommended [64, 256]: "How many blocks queries keep in memory";
+    query_cache_size [1, 1_000_000] recommended [64, 256]: "How many answers the query cache keeps";
     compression_level [1, 9] recommended [1, 9]: "How hard sealed segments are compressed: 1 fast, 9 small";
-    max_memory_events [1, 10_000_000] recommended [5_000, 20_000]: "How many events a query holds in memory at most";
+    max_memory_events [1, 10_000_000] recommended [5_000, 20_000]: "How many groups, and with --json how many records, one answer holds at most";
     max_details_size [KIB, 512 * KIB] recommended [10 * KIB, 100 * KIB]: "How large the details of one event may be";
     max_segment_size [64 * KIB, 4 * GIB]: "A segment is sealed when it is this large";
     max_segment_age [MINUTE, 366 * DAY]: "A segment is sealed when it is this old";
@@ -180,6 +180,7 @@ keys! {
     retention_requires_backup: "Remove only what a verified backup holds, once there is a backup";
     key_path: "The signing key; unless set, audit.key in log_dir";
     expect_running: "Whether health warns when no writer runs";
+    audit_reads: "Whether each query to the collector leaves an audit.query record, durable before it is answered";
     disk_reserve [0, GIB]: "Space set aside to end cleanly on a full disk; 0B for none";
     rate_limit.enabled: "Whether sources are limited";
     rate_limit.per_second [1, 1_000_000]: "Events a second that a source may send";
@@ -194,6 +195,8 @@ keys! {
     collector.token_file: "A file that holds the bearer token for HTTP";
     collector.allowed_uids: "User ids that may write, beside root and the collector's own";
     collector.allowed_gids: "Group ids that may write";
+    collector.read_uids: "User ids that may query, beside root and the collector's own";
+    collector.read_gids: "Group ids that may query";
     collector.max_connections [1, 65_536]: "Connections at one time";
     collector.max_connections_per_uid [1, 65_536]: "Connections of one user at one time";
     collector.read_timeout [100, HOUR]: "How long a begun request may take to arrive";

@@ -43,11 +43,11 @@ pub struct Settings {
     pub overflow_timeout: Duration,
     /// When an event is acknowledged: commit, once it is on disk; interval, once it is buffered (a crash may lose one write_flush_interval).
     pub durability: Durability,
-    /// How many blocks queries keep in memory.
+    /// How many answers the query cache keeps.
     pub query_cache_size: usize,
     /// How hard sealed segments are compressed: 1 fast, 9 small.
     pub compression_level: u32,
-    /// How many events a query holds in memory at most.
+    /// How many groups, and with --json how many records, one answer holds at most.
     pub max_memory_events: usize,
     /// How large the details of one event may be.
     pub max_details_size: ByteSize,
@@ -122,6 +122,10 @@ pub struct CollectorSettings {
     pub allowed_uids: Vec<u32>,
     /// Group ids that may write.
     pub allowed_gids: Vec<u32>,
+    /// User ids that may query, beside root and the collector's own.
+    pub read_uids: Vec<u32>,
+    /// Group ids that may query.
+    pub read_gids: Vec<u32>,
     /// Connections at one time.
     pub max_connections: usize,
     /// Connections of one user at one time.
@@ -257,6 +261,8 @@ impl Default for CollectorSettings {
             token_file: None,
             allowed_uids: Vec::new(),
             allowed_gids: Vec::new(),
+            read_uids: Vec::new(),
+            read_gids: Vec::new(),
             max_connections: 256,
             max_connections_per_uid: 64,
             read_timeout: seconds(30),

@@ -25,6 +25,7 @@ mod prometheus;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod proxy;
 mod record_cli;
+mod query;
 mod serve;
 mod serve_http;
 mod serve_peers;

@@ -139,10 +139,8 @@ pub(super) fn complete(old: &Answer, query: &Query, new: Option<Answer>, bounds:
                 Order::Oldest => (&kept, &*more),
             };
             let mut all = Lines::default();
-            let mut left_out = false;
             for line in first.iter().chain(second.iter()) {
-                left_out = is_full(&all, limit, bounds.page_bytes);
-                if left_out {
+                if is_full(&all, limit, bounds.page_bytes) {
                     break;
                 }
                 all.push(line);

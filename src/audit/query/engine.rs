@@ -41,9 +41,13 @@ impl Engine {
         self.cache().counts()
     }
 
-    /// Answers from the cache as far as it can.
+    /// Answers from the cache as far as it can. Questions about a range of seqs
+    /// are not kept: they come from whoever pages or follows, once each.
     pub(crate) fn query(&self, query: &Query) -> Result<Answer, QueryError> {
         let begun = Instant::now();
+        if !query.filter.is_about_all() {
+            return self.read(query);
+        }
         // What is durable first: what is read afterwards holds all of it.
         let end = self.ledger.durable().unwrap_or(u64::MAX);
         let begin = self.ledger.manifest()?.pruned.end();

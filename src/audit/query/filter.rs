@@ -67,6 +67,12 @@ impl Filter {
         self.seq.1
     }
 
+    /// Whether it is not confined to a range of seqs.
+    #[must_use]
+    pub fn is_about_all(&self) -> bool {
+        self.seq == (0, u64::MAX)
+    }
+
     /// The same of fewer records.
     #[must_use]
     pub fn within(&self, first_seq: u64, end_seq: u64) -> Self {

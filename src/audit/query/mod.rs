@@ -12,7 +12,9 @@
 
 mod answer;
 mod cache;
+mod column;
 mod condition;
+mod document;
 mod engine;
 mod filter;
 mod matcher;
@@ -34,6 +36,7 @@ use view::{Files, View};
 
 pub use answer::{Answer, CacheUse, Effort, Found, Groups, Lines, MAX_DAMAGED};
 pub use cache::CACHE_BYTES;
+pub use column::{Cell, Column};
 pub use condition::{Condition, ConditionError, Operator};
 pub(crate) use engine::Engine;
 pub use filter::{Filter, GroupBy, Order, Query, Unit, Want};

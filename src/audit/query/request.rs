@@ -118,6 +118,27 @@ impl Request {
         Ok(Query { filter, want: self.want()? })
     }
 
+    /// The same with the times that it meant, for `query`'s range of seqs and limit:
+    /// what is asked later on goes on where this one was.
+    #[must_use]
+    pub fn pinned(&self, query: &Query) -> Self {
+        let filter = &query.filter;
+        let limit = match query.want {
+            Want::Records { limit: u64::MAX, .. } => Some(0),
+            Want::Records { limit, .. } => Some(limit),
+            _ => self.limit,
+        };
+        let (from, to) = filter.seq;
+        let seq = (!filter.is_about_all()).then(|| format!("{from}..{to}"));
+        Self {
+            since: filter.since.map(|at| at.to_string()),
+            until: filter.until.map(|at| at.to_string()),
+            seq,
+            limit,
+            ..self.clone()
+        }
+    }
+
     fn want(&self) -> Result<Want, RequestError> {
         if let Some(by) = &self.group_by {
             if self.count {
