@@ -99,13 +99,8 @@ impl<'a> Head<'a> {
         let record: Record<'a> = serde_json::from_slice(line).ok()?;
         let mut timestamp = Vec::with_capacity(TIME_BYTES);
         record.timestamp.write_to(&mut timestamp);
-        let texts = [
-            Some(record.event_type),
-            record.actor,
-            record.source,
-            record.target,
-            record.outcome,
-        ];
+        let texts =
+            [Some(record.event_type), record.actor, record.source, record.target, record.outcome];
         let texts = texts.map(|text| text.map(bytes));
         Some(Self { seq: record.seq, timestamp: Cow::Owned(timestamp), texts })
     }

@@ -511,8 +511,7 @@ impl Ledger for Live {
 
 fn queries(shared: &Shared) -> Engine {
     let options = &shared.options;
-    let live =
-        Live { keeper: shared.keeper.clone(), progress: Arc::clone(&shared.progress) };
+    let live = Live { keeper: shared.keeper.clone(), progress: Arc::clone(&shared.progress) };
     let bounds = Bounds { groups: options.max_memory_events, ..Bounds::default() };
     let entries = options.query_cache_size;
     Engine::new(Arc::clone(&options.fs), options.dir.clone(), Arc::new(live), (entries, bounds))

@@ -68,6 +68,14 @@ impl Context {
         move || load(&global, &overrides)
     }
 
+    /// Prints bytes as they are.
+    ///
+    /// # Errors
+    /// When stdout does not take them.
+    pub(super) fn print_bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
+        self.printer.bytes(bytes).map_err(|error| stdout_error(&error))
+    }
+
     /// Prints data; with `--json` the document, else the text.
     ///
     /// # Errors

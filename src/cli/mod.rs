@@ -17,8 +17,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use commands::{
-    backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, record,
-    restore, serve, verify,
+    backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, query,
+    record, restore, serve, verify,
 };
 use context::Context;
 use exit::Exit;
@@ -90,6 +90,7 @@ enum Command {
     Restore(restore::RestoreArgs),
     Cleanup(cleanup::CleanupArgs),
     Verify(verify::VerifyArgs),
+    Query(query::QueryArgs),
     Prove(prove::ProveArgs),
     Checkpoint(checkpoint::CheckpointArgs),
     Demo(demo::DemoArgs),
@@ -132,6 +133,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Restore(args) => restore::run(&context, &args),
         Command::Cleanup(args) => cleanup::run(&context, &args),
         Command::Verify(args) => verify::run(&context, &args),
+        Command::Query(args) => query::run(&context, &args),
         Command::Prove(args) => prove::run(&context, &args),
         Command::Checkpoint(args) => checkpoint::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),

@@ -1,4 +1,4 @@
-//! Who may write: by the kernel's word for a socket's peer, by a token over HTTP.
+//! Who may write, and who may query: by the kernel's word for a socket's peer, by a token over HTTP.
 
 use std::path::{Path, PathBuf};
 
@@ -18,26 +18,30 @@ pub struct TokenError {
     reason: String,
 }
 
-/// Who may write.
+/// Who may write, and who may query.
 #[derive(Debug)]
 pub(super) struct Access {
     own_uid: u32,
     uids: Vec<u32>,
     gids: Vec<u32>,
+    reader_uids: Vec<u32>,
+    reader_gids: Vec<u32>,
     /// SHA-256 of the token: of equal length whatever is shown.
     token: Option<[u8; 32]>,
 }
 
 impl Access {
     pub(super) fn new(
-        uids: &[u32],
-        gids: &[u32],
+        (uids, gids): (&[u32], &[u32]),
+        (reader_uids, reader_gids): (&[u32], &[u32]),
         token_file: Option<&Path>,
     ) -> Result<Self, TokenError> {
         Ok(Self {
             own_uid: rustix::process::getuid().as_raw(),
             uids: uids.to_vec(),
             gids: gids.to_vec(),
+            reader_uids: reader_uids.to_vec(),
+            reader_gids: reader_gids.to_vec(),
             token: token_file.map(read_token).transpose()?,
         })
     }
@@ -45,6 +49,11 @@ impl Access {
     /// Whether a socket's peer may write.
     pub(super) fn allows(&self, uid: u32, gid: u32) -> bool {
         self.may_import(uid) || self.uids.contains(&uid) || self.gids.contains(&gid)
+    }
+
+    /// Whether a socket's peer may query: who may write need not.
+    pub(super) fn may_read(&self, uid: u32, gid: u32) -> bool {
+        self.may_import(uid) || self.reader_uids.contains(&uid) || self.reader_gids.contains(&gid)
     }
 
     /// Whether a peer's imports are free of the rate limit: root's and the
@@ -55,7 +64,9 @@ impl Access {
 
     /// Whether anybody but root and the collector's own user may connect.
     pub(super) fn open_to_others(&self) -> bool {
-        !self.uids.is_empty() || !self.gids.is_empty()
+        [&self.uids, &self.gids, &self.reader_uids, &self.reader_gids]
+            .iter()
+            .any(|ids| !ids.is_empty())
     }
 
     pub(super) fn has_token(&self) -> bool {
@@ -107,14 +118,18 @@ mod tests {
         std::fs::write(&path, "0123456789abcdef\n").expect("write");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("mode");
         assert!(
-            Access::new(&[], &[], Some(&path)).expect_err("open").to_string().contains("chmod")
+            Access::new((&[], &[]), (&[], &[]), Some(&path))
+                .expect_err("open")
+                .to_string()
+                .contains("chmod")
         );
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mode");
-        let access = Access::new(&[], &[], Some(&path)).expect("token");
+        let access = Access::new((&[], &[]), (&[], &[]), Some(&path)).expect("token");
         assert!(access.is_token(b"0123456789abcdef"));
         assert!(!access.is_token(b"0123456789abcde") && !access.is_token(b""));
         std::fs::write(&path, "short\n").expect("write");
-        let error = Access::new(&[], &[], Some(&path)).expect_err("short").to_string();
+        let error =
+            Access::new((&[], &[]), (&[], &[]), Some(&path)).expect_err("short").to_string();
         assert!(error.contains("16") && !error.contains("short\n"), "{error}");
     }
 }

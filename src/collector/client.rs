@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::audit::own::BackupRemoved;
+use crate::audit::query::{self, Request};
 
 /// An answer takes at most: the collector's own timeouts come first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A query that reads much takes longer.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What became of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +74,19 @@ pub struct Client {
 struct Wire {
     ok: Option<WireOk>,
     error: Option<WireError>,
+}
+
+#[derive(Deserialize)]
+struct Answered<'a> {
+    #[serde(borrow)]
+    ok: Option<WireAnswer<'a>>,
+    error: Option<WireError>,
+}
+
+#[derive(Deserialize)]
+struct WireAnswer<'a> {
+    #[serde(borrow)]
+    query: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +176,29 @@ impl Client {
         Ok(answers)
     }
 
+    /// Has a query answered. One page of it: [`Answer::rest`] asks for more.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when it is not answered, such as to who may not read.
+    pub fn query(&mut self, request: &Request) -> Result<query::Answer, ClientError> {
+        let lost = |source| ClientError::Lost { path: self.path.clone(), source };
+        let line = serde_json::json!({ "query": request }).to_string();
+        self.reader.get_ref().set_read_timeout(Some(QUERY_TIMEOUT)).map_err(lost)?;
+        self.write(format!("{line}\n").as_bytes())?;
+        let answer = self.read_line()?;
+        let lost = |source| ClientError::Lost { path: self.path.clone(), source };
+        self.reader.get_ref().set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(lost)?;
+        let invalid = |error: serde_json::Error| lost(error.into());
+        let wire: Answered<'_> = serde_json::from_slice(&answer).map_err(invalid)?;
+        match (wire.ok, wire.error) {
+            (Some(WireAnswer { query }), _) => {
+                query::Answer::from_json(query.get()).map_err(invalid)
+            }
+            (None, Some(error)) => Err(self.refused(error)),
+            (None, None) => Err(lost(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
     /// Has it recorded that a backup is removed; the answer comes once the record
     /// is durable.
     ///
@@ -182,13 +223,19 @@ impl Client {
     }
 
     fn read(&mut self) -> Result<Wire, ClientError> {
+        let line = self.read_line()?;
+        let lost = |source| ClientError::Lost { path: self.path.clone(), source };
+        serde_json::from_slice(&line).map_err(|error| lost(error.into()))
+    }
+
+    fn read_line(&mut self) -> Result<Vec<u8>, ClientError> {
         let lost = |source| ClientError::Lost { path: self.path.clone(), source };
         let mut line = Vec::new();
         let read = self.reader.read_until(b'\n', &mut line).map_err(lost)?;
         if read == 0 {
             return Err(lost(io::ErrorKind::UnexpectedEof.into()));
         }
-        serde_json::from_slice(&line).map_err(|error| lost(error.into()))
+        Ok(line)
     }
 
     fn answer(&self, wire: Wire) -> Result<Answer, ClientError> {

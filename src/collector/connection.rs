@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::places::Place;
 use super::protocol::{self, Control, SessionWish};
-use super::{Hub, Seen};
+use super::{Hub, Seen, query};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::own::BackupRemoved;
+use crate::audit::query::Request;
 use crate::audit::security::SecurityKind;
 use crate::audit::{Batch, Origin, ParseMode, RecordError, Session, Via};
 
@@ -27,6 +29,8 @@ const READ_BYTES: usize = 64 * 1024;
 const MAX_IN_FLIGHT: usize = 16_384;
 /// Answers not taken yet; reading pauses beyond.
 const MAX_UNSENT: usize = 256 * 1024;
+/// Queries that a connection may have under way; reading pauses beyond.
+const MAX_ASKED: usize = 16;
 /// So many lines in a row that are no JSON: this is no sender of events.
 const MAX_MALFORMED: u32 = 100;
 /// While the write buffer is full, it is tried again so often.
@@ -56,6 +60,8 @@ enum Owed {
     Accepted { first_seq: u64, count: u64 },
     /// Known already.
     Line(Vec<u8>),
+    /// A query, which is being answered.
+    Asked,
 }
 
 struct Connection {
@@ -66,6 +72,10 @@ struct Connection {
     input: Vec<u8>,
     batch: Batch,
     owed: VecDeque<Owed>,
+    /// The queries that are being answered, in the order in which they are owed.
+    asked: VecDeque<JoinHandle<Vec<u8>>>,
+    /// Whether the peer may send events.
+    writes: bool,
     in_flight: usize,
     output: Vec<u8>,
     malformed: u32,
@@ -92,6 +102,16 @@ pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, place: Place, peer:
     drop(place);
 }
 
+/// Waits for the query that was asked first.
+async fn next(asked: &mut VecDeque<JoinHandle<Vec<u8>>>) -> Vec<u8> {
+    let Some(first) = asked.front_mut() else { return std::future::pending().await };
+    let line = first.await.unwrap_or_else(|error| {
+        protocol::line_of(&protocol::error_of("internal", &error.to_string()))
+    });
+    asked.pop_front();
+    line
+}
+
 fn origin(peer: Peer, import: bool) -> Origin {
     Origin { via: Via::Socket, uid: Some(peer.uid), pid: peer.pid, token: None, import }
 }
@@ -107,6 +127,8 @@ impl Connection {
             input: Vec::new(),
             batch: Batch::new(),
             owed: VecDeque::new(),
+            asked: VecDeque::new(),
+            writes: false,
             in_flight: 0,
             output: Vec::new(),
             malformed: 0,
@@ -133,6 +155,7 @@ impl Connection {
                 return Ok(());
             }
             let may_read = !self.ending
+                && self.asked.len() < MAX_ASKED
                 && self.batch.is_empty()
                 && self.in_flight < MAX_IN_FLIGHT
                 && self.output.len() < MAX_UNSENT;
@@ -143,6 +166,7 @@ impl Connection {
                     self.receive(stream)?;
                 }
                 ready = stream.writable(), if !self.output.is_empty() => ready?,
+                answer = next(&mut self.asked), if !self.asked.is_empty() => self.answered(answer),
                 changed = progress.changed(), if self.in_flight > 0 => {
                     if changed.is_err() {
                         self.fail_all(&RecordError::Closed);
@@ -183,7 +207,7 @@ impl Connection {
                 return Ok(());
             }
         }
-        if !self.may_write() {
+        if !self.is_welcome() {
             let text = "may not use the socket any more";
             self.hostile(SecurityKind::Unauthorized, "forbidden", text);
             return Ok(());
@@ -192,10 +216,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the peer still may, as the settings are by now.
-    fn may_write(&self) -> bool {
+    /// Whether the peer still may do anything, as the settings are by now.
+    fn is_welcome(&mut self) -> bool {
+        let (uid, gid) = (self.peer.uid, self.peer.gid);
         let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        access.allows(self.peer.uid, self.peer.gid)
+        self.writes = access.allows(uid, gid);
+        self.writes || access.may_read(uid, gid)
     }
 
     fn lines(&mut self, searched: usize) {
@@ -231,9 +257,14 @@ impl Connection {
         if let Some(control) = protocol::control(line) {
             let answer = match control {
                 Ok(Control::BackupRemoved(removed)) => return self.backup_removed(*removed),
+                Ok(Control::Query(request)) => return self.ask(*request),
                 Ok(control) => self.control(&control),
                 Err(error) => protocol::error_of("malformed", &error),
             };
+            return self.owe_line(protocol::line_of(&answer));
+        }
+        if !self.writes {
+            let answer = self.unauthorized("this user may query, not record");
             return self.owe_line(protocol::line_of(&answer));
         }
         match self.session.prepare(line, self.mode, &mut self.batch) {
@@ -273,13 +304,11 @@ impl Connection {
                 Ok(page) => protocol::status_value(&page),
                 Err(error) => protocol::error_of("unavailable", &error.to_string()),
             },
-            Control::Query => protocol::error_of(
-                "unsupported",
-                "this version answers no queries; read the log directory",
-            ),
             Control::Session(wish) => self.wish(*wish),
-            // Answered once it is recorded.
-            Control::BackupRemoved(_) => protocol::error_of("malformed", "not here"),
+            // Answered later.
+            Control::BackupRemoved(_) | Control::Query(_) => {
+                protocol::error_of("malformed", "not here")
+            }
         }
     }
 
@@ -295,6 +324,48 @@ impl Connection {
         self.hub.log.request_ack(first_seq + 1);
         self.in_flight += 1;
         self.owed.push_back(Owed::Accepted { first_seq, count: 1 });
+    }
+
+    /// A query is answered in its turn, by another thread.
+    fn ask(&mut self, request: Request) {
+        let may_read = {
+            let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
+            access.may_read(self.peer.uid, self.peer.gid)
+        };
+        if !may_read {
+            let answer = self.unauthorized("this user may record, not query");
+            return self.owe_line(protocol::line_of(&answer));
+        }
+        if self.asked.len() >= MAX_ASKED {
+            let answer = protocol::error_of("busy", "too many queries at once on a connection");
+            return self.owe_line(protocol::line_of(&answer));
+        }
+        let (hub, reader) = (Arc::clone(&self.hub), origin(self.peer, false));
+        self.asked.push_back(tokio::spawn(async move {
+            let top = request.top;
+            match query::answer(hub, request, reader).await {
+                Ok((query, answer)) => match answer.to_json(&query, top) {
+                    Ok(document) => protocol::answer_line(&document),
+                    Err(error) => {
+                        protocol::line_of(&protocol::error_of("internal", &error.to_string()))
+                    }
+                },
+                Err(refused) => {
+                    protocol::line_of(&protocol::error_of(refused.kind(), &refused.to_string()))
+                }
+            }
+        }));
+        self.in_flight += 1;
+        self.owed.push_back(Owed::Asked);
+    }
+
+    /// The query that was asked first is answered.
+    fn answered(&mut self, line: Vec<u8>) {
+        self.last_read = Instant::now();
+        let first = self.owed.iter_mut().find(|owed| matches!(owed, Owed::Asked));
+        if let Some(owed) = first {
+            *owed = Owed::Line(line);
+        }
     }
 
     fn may_import(&self) -> bool {
@@ -419,7 +490,7 @@ impl Connection {
     fn answer_acked(&mut self, acked: u64) {
         while let Some(owed) = self.owed.front_mut() {
             match owed {
-                Owed::Waiting(_) => return,
+                Owed::Waiting(_) | Owed::Asked => return,
                 Owed::Line(line) => {
                     self.output.append(line);
                     self.in_flight -= 1;
@@ -465,7 +536,9 @@ impl Connection {
     fn deadline(&self) -> Instant {
         let limits = self.hub.limits;
         let idle = self.owed.is_empty() && self.output.is_empty();
-        let mut deadline = self.last_read + if idle { limits.idle } else { limits.idle * 2 };
+        // Whoever waits for a query is not silent.
+        let since = if self.asked.is_empty() { self.last_read } else { Instant::now() };
+        let mut deadline = since + if idle { limits.idle } else { limits.idle * 2 };
         if let Some(since) = self.line_since.filter(|_| !self.ending) {
             deadline = deadline.min(since + limits.read);
         }

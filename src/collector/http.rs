@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::places::Place;
-use super::{HealthFormat, Hub, protocol};
+use super::query::Refused;
+use super::{HealthFormat, Hub, protocol, query};
 use crate::audit::security::SecurityKind;
 use crate::audit::{Batch, Durability, Origin, ParseMode, RecordError, Via};
 
@@ -160,9 +161,102 @@ fn is_local_host(headers: &HeaderMap) -> bool {
     matches!(&*name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
-async fn get_events() -> Response {
-    let text = "this version answers no queries; read the log directory";
-    error(StatusCode::NOT_IMPLEMENTED, "unsupported", text)
+/// A query, its keys in the URL. NDJSON when that is asked for: the stored bytes.
+async fn get_events(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
+    let has_token = {
+        let access = app.hub.access.read().unwrap_or_else(PoisonError::into_inner);
+        access.has_token()
+    };
+    if !has_token {
+        // The log's files are for its owner alone; an address is for everybody.
+        let text = "queries over HTTP need a token: set collector.token_file";
+        app.hub.log.security().report(SecurityKind::Unauthorized, None, "a query without a token");
+        return error(StatusCode::FORBIDDEN, "forbidden", text);
+    }
+    let request = match request_of(uri.query().unwrap_or_default()) {
+        Ok(request) => request,
+        Err(reason) => return error(StatusCode::BAD_REQUEST, "usage", &reason),
+    };
+    let top = request.top;
+    let token = Some("token".to_owned());
+    let reader = Origin { via: Via::Http, uid: None, pid: None, token, import: false };
+    let (query, found) = match query::answer(Arc::clone(&app.hub), request, reader).await {
+        Ok(answered) => answered,
+        Err(refused) => {
+            let status = match &refused {
+                Refused::Request(_) => StatusCode::BAD_REQUEST,
+                Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                Refused::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            return error(status, refused.kind(), &refused.to_string());
+        }
+    };
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if let Some(lines) = found.lines()
+        && accept.contains("application/x-ndjson")
+    {
+        let mut body = Vec::with_capacity(lines.bytes() + lines.len());
+        for line in lines.iter() {
+            body.extend_from_slice(line);
+            body.push(b'\n');
+        }
+        let rest = found.rest(&query);
+        let mut response = (StatusCode::OK, body).into_response();
+        let kind = HeaderValue::from_static("application/x-ndjson");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some(rest) = rest {
+            let seq = format!("{}..{}", rest.filter.first_seq(), rest.filter.end_seq());
+            if let Ok(value) = HeaderValue::from_str(&seq) {
+                response.headers_mut().insert("auditctl-next-seq", value);
+            }
+        }
+        return response;
+    }
+    match found.to_json(&query, top) {
+        Ok(document) => {
+            let mut response = (StatusCode::OK, document + "\n").into_response();
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(header::CONTENT_TYPE, json);
+            response
+        }
+        Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string()),
+    }
+}
+
+/// `?type=login&actor=alice&limit=10`: keys that take several may be repeated.
+fn request_of(text: &str) -> Result<crate::audit::query::Request, String> {
+    let mut object = serde_json::Map::new();
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(
+        &format!("/?{text}")
+            .parse()
+            .map_err(|error: axum::http::uri::InvalidUri| error.to_string())?,
+    )
+    .map_err(|error| error.to_string())?;
+    for (key, value) in pairs.0 {
+        let value = match &*key {
+            "limit" | "top" => match value.parse::<u64>() {
+                Ok(number) => json!(number),
+                Err(_) => return Err(format!("{key}: a number is expected")),
+            },
+            "count" => match &*value {
+                "" | "true" => json!(true),
+                "false" => json!(false),
+                _ => return Err("count: true or false is expected".to_owned()),
+            },
+            "since" | "until" | "seq" | "order" | "group_by" => json!(value),
+            _ => {
+                let values = object.entry(key).or_insert_with(|| json!([]));
+                if let Value::Array(values) = values {
+                    values.push(json!(value));
+                }
+                continue;
+            }
+        };
+        if object.insert(key.clone(), value).is_some() {
+            return Err(format!("{key}: only once"));
+        }
+    }
+    serde_json::from_value(Value::Object(object)).map_err(|error| error.to_string())
 }
 
 async fn checkpoint(State(app): State<App>) -> Response {

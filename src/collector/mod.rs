@@ -12,6 +12,7 @@ mod http;
 mod notify;
 mod places;
 mod protocol;
+mod query;
 mod socket;
 
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::audit::{AuditLog, Durability, RecordError};
 
@@ -45,6 +46,10 @@ pub struct Reloaded {
     pub allowed_uids: Vec<u32>,
     /// Groups that may write.
     pub allowed_gids: Vec<u32>,
+    /// Users who may query, besides root and the collector's own.
+    pub read_uids: Vec<u32>,
+    /// Groups that may query.
+    pub read_gids: Vec<u32>,
     /// The file with the HTTP token.
     pub token_file: Option<PathBuf>,
 }
@@ -68,6 +73,12 @@ pub struct CollectorOptions {
     pub allowed_uids: Vec<u32>,
     /// Groups that may write.
     pub allowed_gids: Vec<u32>,
+    /// Users who may query, besides root and the collector's own.
+    pub read_uids: Vec<u32>,
+    /// Groups that may query.
+    pub read_gids: Vec<u32>,
+    /// Whether each query leaves a record before it is answered.
+    pub audit_reads: bool,
     /// Connections at once, to the socket and to HTTP each.
     pub max_connections: usize,
     /// Connections at once of one user.
@@ -190,6 +201,8 @@ struct Hub {
     counts: places::Counts,
     http_counts: places::Counts,
     max_body: usize,
+    queries: Semaphore,
+    audit_reads: bool,
     health: Arc<RenderHealth>,
 }
 
@@ -212,8 +225,8 @@ pub struct Prepared {
 pub fn prepare(options: CollectorOptions) -> Result<Prepared, CollectorError> {
     socket::check_path(&options.socket)?;
     let access = auth::Access::new(
-        &options.allowed_uids,
-        &options.allowed_gids,
+        (&options.allowed_uids, &options.allowed_gids),
+        (&options.read_uids, &options.read_gids),
         options.token_file.as_deref(),
     )?;
     let http = match options.http {
@@ -256,6 +269,8 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
         },
         counts: counts(options.max_connections_per_uid),
         http_counts: counts(options.max_connections),
+        queries: Semaphore::new(query::AT_ONCE),
+        audit_reads: options.audit_reads,
         max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
         health: options.health,
         log,
@@ -321,7 +336,9 @@ async fn reload(
     let outcome = tokio::task::spawn_blocking(move || reload()).await;
     let access = match outcome {
         Ok(Ok(new)) => {
-            auth::Access::new(&new.allowed_uids, &new.allowed_gids, new.token_file.as_deref())
+            let writers = (&new.allowed_uids[..], &new.allowed_gids[..]);
+            let readers = (&new.read_uids[..], &new.read_gids[..]);
+            auth::Access::new(writers, readers, new.token_file.as_deref())
                 .map_err(|error| error.to_string())
         }
         Ok(Err(error)) => Err(error),

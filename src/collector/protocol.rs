@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 
 use crate::audit::RecordError;
 use crate::audit::own::BackupRemoved;
+use crate::audit::query::Request;
 use crate::audit::status::{StatusSnapshot, Word};
 
 /// A line that is not an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Control {
     Status,
-    Query,
+    Query(Box<Request>),
     Session(SessionWish),
     BackupRemoved(Box<BackupRemoved>),
 }
@@ -30,7 +31,7 @@ pub(super) struct SessionWish {
 #[serde(deny_unknown_fields)]
 struct Wire {
     status: Option<Value>,
-    query: Option<Value>,
+    query: Option<Box<Request>>,
     session: Option<SessionWish>,
     backup_removed: Option<Box<BackupRemoved>>,
 }
@@ -50,7 +51,7 @@ pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
     let Wire { status, query, session, backup_removed } = wire;
     let mut wishes = [
         status.map(|_| Control::Status),
-        query.map(|_| Control::Query),
+        query.map(Control::Query),
         session.map(Control::Session),
         backup_removed.map(Control::BackupRemoved),
     ]
@@ -89,6 +90,11 @@ pub(super) fn line_of(value: &Value) -> Vec<u8> {
     line
 }
 
+/// `{"ok":{"query":{…}}}`, around the answer's own object.
+pub(super) fn answer_line(document: &str) -> Vec<u8> {
+    format!("{{\"ok\":{{\"query\":{document}}}}}\n").into_bytes()
+}
+
 /// What `{"status":{}}` is answered.
 pub(super) fn status_value(page: &StatusSnapshot) -> Value {
     json!({ "ok": { "status": {
@@ -117,7 +123,9 @@ mod tests {
     fn an_event_is_no_control_request_and_a_request_is_no_event() {
         assert_eq!(control(b"{\"event_type\":\"status\"}"), None);
         assert_eq!(control(b"{\"status\":{}}"), Some(Ok(Control::Status)));
-        assert_eq!(control(b" {\"query\":{\"limit\":1}}"), Some(Ok(Control::Query)));
+        let query = Box::new(Request { limit: Some(1), ..Request::default() });
+        assert_eq!(control(b" {\"query\":{\"limit\":1}}"), Some(Ok(Control::Query(query))));
+        assert!(matches!(control(b"{\"query\":{\"limt\":1}}"), Some(Err(_))));
         let wish = SessionWish { import: true, lenient: false };
         assert_eq!(control(b"{\"session\":{\"import\":true}}"), Some(Ok(Control::Session(wish))));
         assert!(matches!(control(b"{\"session\":{\"root\":true}}"), Some(Err(_))));

@@ -67,6 +67,8 @@ pub struct Settings {
     pub key_path: Option<PathBuf>,
     /// Whether health warns when no writer runs.
     pub expect_running: bool,
+    /// Whether each query to the collector leaves an audit.query record, durable before it is answered.
+    pub audit_reads: bool,
     /// Space set aside to end cleanly on a full disk; 0B for none.
     pub disk_reserve: ByteSize,
     /// The keys of `[rate_limit]`.
@@ -225,6 +227,7 @@ impl Default for Settings {
             retention_requires_backup: true,
             key_path: None,
             expect_running: true,
+            audit_reads: false,
             disk_reserve: mib(8),
             rate_limit: RateLimitSettings::default(),
             disk: DiskSettings::default(),

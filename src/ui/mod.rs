@@ -9,6 +9,7 @@ mod monitor;
 mod nagios;
 pub mod printer;
 mod prometheus;
+mod query;
 mod style;
 #[cfg(test)]
 mod tests;
@@ -26,5 +27,9 @@ pub use health::{health_human, health_json, health_json_line};
 pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};
 pub use prometheus::prometheus;
+pub use query::{
+    ROWS_A_TABLE, Table, groups_csv, groups_ndjson, groups_text, query_explained, records_chosen,
+    records_csv, records_table,
+};
 pub use style::{Style, escape, paint};
 pub use verify::{proof_json, proof_text, verify_json, verify_text};

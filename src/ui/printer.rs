@@ -74,6 +74,29 @@ impl Printer {
         out.flush()
     }
 
+    /// The same, of bytes that are not to be touched.
+    ///
+    /// # Errors
+    /// As [`data`](Self::data).
+    pub fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        out.flush()
+    }
+
+    /// Whether data goes to a terminal.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// The columns of the terminal that data goes to.
+    #[must_use]
+    pub fn width(&self) -> Option<u16> {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        Some(size.ws_col).filter(|columns| *columns > 0)
+    }
+
     /// A message to stderr, unless quiet. Losing it loses no data.
     pub fn note(&self, text: &str) {
         if !self.quiet {

@@ -24,8 +24,8 @@ mod power_loss;
 mod prometheus;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod proxy;
-mod record_cli;
 mod query;
+mod record_cli;
 mod serve;
 mod serve_http;
 mod serve_peers;

@@ -24,9 +24,8 @@ impl Known {
 
     /// A segment that has none yet.
     pub(super) fn next(&self, manifest: &Manifest) -> Option<Segment> {
-        let lacks = |segment: &&Segment| {
-            segment.sha256.is_some() && !self.0.contains(&segment.first_seq)
-        };
+        let lacks =
+            |segment: &&Segment| segment.sha256.is_some() && !self.0.contains(&segment.first_seq);
         manifest.segments.iter().find(lacks).cloned()
     }
 

@@ -95,6 +95,12 @@ impl Groups {
         groups.into_iter().for_each(|(group, records)| self.add(Some(group), *records, room));
     }
 
+    /// How many records they are of.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.counts.values().sum::<u64>() + self.missing + self.beyond
+    }
+
     /// How many groups there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -55,9 +55,7 @@ impl Cache {
         if let Some(old) = old {
             self.counts.bytes -= size_of_answer(&old) as u64;
         }
-        while self.answers.len() > self.capacity
-            || self.counts.bytes > self.capacity_bytes as u64
-        {
+        while self.answers.len() > self.capacity || self.counts.bytes > self.capacity_bytes as u64 {
             let Some((_, old)) = self.answers.pop_lru() else { break };
             self.counts.bytes -= size_of_answer(&old) as u64;
             self.counts.evictions += 1;
@@ -92,7 +90,13 @@ pub(super) enum Missing {
 }
 
 /// What an earlier answer lacks.
-pub(super) fn missing(old: &Answer, query: &Query, begin: u64, end: u64, bounds: Bounds) -> Missing {
+pub(super) fn missing(
+    old: &Answer,
+    query: &Query,
+    begin: u64,
+    end: u64,
+    bounds: Bounds,
+) -> Missing {
     // What it is about ends where it has been answered already.
     let end = end.min(query.filter.end_seq());
     let removed = old.begin < begin && query.filter.first_seq() < begin;

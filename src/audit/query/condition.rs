@@ -178,9 +178,9 @@ impl Condition {
             let path = Path::parse(path.trim()).map_err(refuse)?;
             return Ok(Self { path, operator: Operator::Exists, value: Value::Null, regex: None });
         }
-        let at = trimmed.find(['=', '!', '~', '<', '>']).ok_or_else(|| {
-            refuse("it needs one of = != ~ < <= > >= or exists".to_owned())
-        })?;
+        let at = trimmed
+            .find(['=', '!', '~', '<', '>'])
+            .ok_or_else(|| refuse("it needs one of = != ~ < <= > >= or exists".to_owned()))?;
         let (path, rest) = trimmed.split_at(at);
         let named = Operator::SIGNS.iter().find(|(sign, _)| rest.starts_with(sign));
         let Some((sign, operator)) = named else {
@@ -424,20 +424,46 @@ mod tests {
     #[test]
     fn types_are_compared_as_types() {
         for yes in [
-            "details.n = 5", "details.n=5.0", "details.n >= 5", "details.n<6", "details.n != 6",
-            "details.t = \"5\"", "details.n != \"5\"", "details.t != 5", "details.f > 1",
-            "details.big = 9007199254740993", "details.big < 9007199254740994",
-            "details.ok = true", "details.ok = \t true", "details.none = null", "details.none exists",
-            "details.a\\.b = dot", "details.list.*.arn = y", "details.list.1.arn = y",
-            "details.twice = 1", "details.twice = 2", "details.deep.k.z ~ ^[a-c]$",
-            "details.deep.*.z = b", "details.deep exists", "origin.uid = 1000", "details.t < 6x",
+            "details.n = 5",
+            "details.n=5.0",
+            "details.n >= 5",
+            "details.n<6",
+            "details.n != 6",
+            "details.t = \"5\"",
+            "details.n != \"5\"",
+            "details.t != 5",
+            "details.f > 1",
+            "details.big = 9007199254740993",
+            "details.big < 9007199254740994",
+            "details.ok = true",
+            "details.ok = \t true",
+            "details.none = null",
+            "details.none exists",
+            "details.a\\.b = dot",
+            "details.list.*.arn = y",
+            "details.list.1.arn = y",
+            "details.twice = 1",
+            "details.twice = 2",
+            "details.deep.k.z ~ ^[a-c]$",
+            "details.deep.*.z = b",
+            "details.deep exists",
+            "origin.uid = 1000",
+            "details.t < 6x",
         ] {
             assert!(holds(yes), "{yes}");
         }
         for no in [
-            "details.n = \"5\"", "details.t = 5", "details.t < 6", "details.big = 9007199254740992",
-            "details.missing exists", "details.missing != 1", "details.list.0.arn = y",
-            "details.list.arn = x", "details.n ~ 5", "details.ok = \"true\"", "details.deep.k = b",
+            "details.n = \"5\"",
+            "details.t = 5",
+            "details.t < 6",
+            "details.big = 9007199254740992",
+            "details.missing exists",
+            "details.missing != 1",
+            "details.list.0.arn = y",
+            "details.list.arn = x",
+            "details.n ~ 5",
+            "details.ok = \"true\"",
+            "details.deep.k = b",
             "details.n.m exists",
         ] {
             assert!(!holds(no), "{no}");
@@ -447,10 +473,16 @@ mod tests {
     #[test]
     fn what_is_no_condition_is_refused_with_what_is_wrong() {
         for (text, part) in [
-            ("", "needs one of"), ("details.n", "needs one of"), ("n = 5", "no path"),
-            ("details = 5", "no path"), ("details..n = 5", "empty key"), ("details.n =", "no value"),
-            ("details.n ~ (", "unclosed group"), ("details.n < true", "order"),
-            ("details.n ! 5", "after the path"), ("details.n\\ = 5", "backslash"),
+            ("", "needs one of"),
+            ("details.n", "needs one of"),
+            ("n = 5", "no path"),
+            ("details = 5", "no path"),
+            ("details..n = 5", "empty key"),
+            ("details.n =", "no value"),
+            ("details.n ~ (", "unclosed group"),
+            ("details.n < true", "order"),
+            ("details.n ! 5", "after the path"),
+            ("details.n\\ = 5", "backslash"),
         ] {
             let error = Condition::parse(text).expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
@@ -459,7 +491,9 @@ mod tests {
 
     #[test]
     fn a_condition_reads_back_from_its_text() {
-        for text in ["details.n >= 5", "details.a\\.b = \"dot\"", "details.*.x exists", "origin.via ~ a|b"] {
+        for text in
+            ["details.n >= 5", "details.a\\.b = \"dot\"", "details.*.x exists", "origin.via ~ a|b"]
+        {
             let condition = Condition::parse(text).expect("condition");
             assert_eq!(condition.to_string(), text);
             assert_eq!(Condition::parse(&condition.to_string()), Ok(condition));

@@ -79,8 +79,10 @@ impl<'a> Matcher<'a> {
                 let mut at = 0;
                 while let Some(hit) = needle.finder.find(&lines[at..]) {
                     let hit = at + hit;
-                    let begin = memchr::memrchr(b'\n', &lines[at..hit]).map_or(at, |lf| at + lf + 1);
-                    let end = memchr::memchr(b'\n', &lines[hit..]).map_or(lines.len(), |lf| hit + lf);
+                    let begin =
+                        memchr::memrchr(b'\n', &lines[at..hit]).map_or(at, |lf| at + lf + 1);
+                    let end =
+                        memchr::memchr(b'\n', &lines[hit..]).map_or(lines.len(), |lf| hit + lf);
                     if !take(&lines[begin..end]) {
                         break;
                     }
@@ -112,9 +114,9 @@ impl<'a> Matcher<'a> {
             && Field::ALL.iter().all(|field| {
                 let patterns = &filter.fields[*field as usize];
                 patterns.is_empty()
-                    || head.text(*field).is_some_and(|text| {
-                        patterns.iter().any(|pattern| pattern.matches(text))
-                    })
+                    || head
+                        .text(*field)
+                        .is_some_and(|text| patterns.iter().any(|pattern| pattern.matches(text)))
             })
             && self.texts.iter().all(|text| contains(line, text))
             && filter.conditions.iter().all(|condition| condition.holds(line))

@@ -148,8 +148,7 @@ impl<'a> Planner<'a> {
             .collect();
         let places = view.manifest.segments.len() + view.tails.len();
         let blocks = view.manifest.segments.iter().map(|segment| segment.blocks.len() as u64);
-        let effort =
-            Effort { segments: places as u64, blocks: blocks.sum(), ..Effort::default() };
+        let effort = Effort { segments: places as u64, blocks: blocks.sum(), ..Effort::default() };
         Self {
             view,
             filter,
@@ -259,7 +258,8 @@ impl<'a> Planner<'a> {
                 .map_err(|source| QueryError::io("read", &path, source))
         };
         let from = if self.filter.seq.0 > tail.first_seq { find(self.filter.seq.0)? } else { 0 };
-        let to = if self.filter.seq.1 < tail.end_seq { find(self.filter.seq.1)? } else { tail.length };
+        let to =
+            if self.filter.seq.1 < tail.end_seq { find(self.filter.seq.1)? } else { tail.length };
         self.effort.segments_read += 1;
         let mut at = from;
         while at < to {

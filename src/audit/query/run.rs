@@ -147,9 +147,7 @@ impl Sum {
 
     fn is_full(&self) -> bool {
         match &self.found {
-            Found::Records(lines) => {
-                self.cut || is_full(lines, self.limit, self.bounds.page_bytes)
-            }
+            Found::Records(lines) => self.cut || is_full(lines, self.limit, self.bounds.page_bytes),
             _ => false,
         }
     }

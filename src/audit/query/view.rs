@@ -188,8 +188,7 @@ fn tails(fs: &SharedFs, paths: &LogPaths, sealed_end: u64) -> Result<Vec<Tail>, 
             None => (paths.active(), open(fs, &paths.active())?),
         };
         let Some(file) = file else { return Ok(tails) };
-        let length =
-            file.meta().map_err(|source| QueryError::io("look at", &path, source))?.len;
+        let length = file.meta().map_err(|source| QueryError::io("look at", &path, source))?.len;
         let failed = |source| QueryError::io("read", &path, source);
         if first_seq(&*file).map_err(failed)? != Some(next) {
             // Empty, damaged from its first line on, or sealed meanwhile.

@@ -10,6 +10,7 @@ pub(super) mod list;
 pub(super) mod man;
 pub(super) mod monitor;
 pub(super) mod prove;
+pub(super) mod query;
 pub(super) mod record;
 pub(super) mod restore;
 pub(super) mod serve;

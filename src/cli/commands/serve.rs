@@ -149,6 +149,9 @@ fn collector_options(
         token_file: collector.token_file,
         allowed_uids: collector.allowed_uids,
         allowed_gids: collector.allowed_gids,
+        read_uids: collector.read_uids,
+        read_gids: collector.read_gids,
+        audit_reads: settings.audit_reads,
         max_connections: collector.max_connections,
         max_connections_per_uid: collector.max_connections_per_uid,
         read_timeout: collector.read_timeout,
@@ -204,6 +207,8 @@ fn reloader(
         let reloaded = Reloaded {
             allowed_uids: new.collector.allowed_uids.clone(),
             allowed_gids: new.collector.allowed_gids.clone(),
+            read_uids: new.collector.read_uids.clone(),
+            read_gids: new.collector.read_gids.clone(),
             token_file: new.collector.token_file.clone(),
         };
         *old = new;
@@ -216,7 +221,11 @@ fn may_change(key: &str) -> bool {
         || key.starts_with("health.")
         || matches!(
             key,
-            "collector.allowed_uids" | "collector.allowed_gids" | "collector.token_file"
+            "collector.allowed_uids"
+                | "collector.allowed_gids"
+                | "collector.read_uids"
+                | "collector.read_gids"
+                | "collector.token_file"
         )
 }
 

@@ -1,0 +1,222 @@
+//! An answer as one JSON object: over the socket, over HTTP, with `--json`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::answer::{Answer, CacheUse, Effort, Found, Groups, Lines};
+use super::filter::{Query, Want};
+
+/// A group, as it is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Group {
+    /// `null` for records that have no such field.
+    group: Option<String>,
+    records: u64,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Document<'a> {
+    /// Each as it is stored; a line that is not JSON as a text.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    records: Option<Vec<&'a RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<Group>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups_total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beyond: Option<u64>,
+    begin: u64,
+    end: u64,
+    more: bool,
+    partial: bool,
+    unreadable: u64,
+    damaged: Vec<String>,
+    effort: EffortDocument,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct EffortDocument {
+    cache: String,
+    micros: u64,
+    segments: u64,
+    segments_read: u64,
+    blocks: u64,
+    blocks_read: u64,
+    skipped_seq: u64,
+    skipped_time: u64,
+    skipped_filter: u64,
+    bytes_read: u64,
+    bytes_scanned: u64,
+    records_read: u64,
+}
+
+impl Answer {
+    /// The object; with `top` only the largest groups, so many.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON, which its types rule out.
+    pub fn to_json(&self, query: &Query, top: Option<usize>) -> serde_json::Result<String> {
+        let mut texts = Vec::new();
+        let mut document = Document {
+            begin: self.begin,
+            end: self.end,
+            more: self.more,
+            partial: self.is_partial(),
+            unreadable: self.unreadable,
+            damaged: self.damaged.clone(),
+            effort: EffortDocument::from(&self.effort),
+            ..Document::default()
+        };
+        match (&self.found, &query.want) {
+            (Found::Records(lines), _) => {
+                for line in lines.iter() {
+                    texts.push(as_json(line)?);
+                }
+            }
+            (Found::Count(count), _) => document.count = Some(*count),
+            (Found::Groups(groups), Want::Groups(by)) => {
+                let all = groups.sorted(by);
+                document.groups_total = Some(all.len() as u64);
+                document.beyond = Some(groups.beyond);
+                let top = top.unwrap_or(usize::MAX);
+                let listed = all.into_iter().take(top);
+                let listed = listed.map(|(group, records)| Group { group, records });
+                document.groups = Some(listed.collect());
+            }
+            (Found::Groups(_), _) => {}
+        }
+        if self.lines().is_some() {
+            document.records = Some(texts.iter().map(AsRef::as_ref).collect());
+        }
+        serde_json::to_string(&document)
+    }
+
+    /// Reads the object back. Records are the stored bytes again.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        let document: Document<'_> = serde_json::from_str(text)?;
+        let found = if let Some(records) = document.records {
+            let mut lines = Lines::default();
+            for record in records {
+                let text = record.get();
+                if text.starts_with('"') {
+                    lines.push(serde_json::from_str::<String>(text)?.as_bytes());
+                } else {
+                    lines.push(text.as_bytes());
+                }
+            }
+            Found::Records(lines)
+        } else if let Some(listed) = document.groups {
+            let mut groups = Groups::default();
+            groups.beyond = document.beyond.unwrap_or(0);
+            for Group { group, records } in listed {
+                groups.add(group.as_deref().map(str::as_bytes), records, usize::MAX);
+            }
+            Found::Groups(groups)
+        } else {
+            Found::Count(document.count.unwrap_or(0))
+        };
+        Ok(Self {
+            found,
+            begin: document.begin,
+            end: document.end,
+            more: document.more,
+            unreadable: document.unreadable,
+            damaged: document.damaged,
+            effort: document.effort.into(),
+        })
+    }
+}
+
+/// A stored line; one that is damaged so that it is not JSON, as a text.
+fn as_json(line: &[u8]) -> serde_json::Result<Box<RawValue>> {
+    let text = String::from_utf8_lossy(line);
+    match serde_json::from_str::<Box<RawValue>>(&text) {
+        // White space around it would be lost.
+        Ok(raw) if raw.get().len() == line.len() => Ok(raw),
+        _ => serde_json::value::to_raw_value(&text),
+    }
+}
+
+impl From<&Effort> for EffortDocument {
+    fn from(effort: &Effort) -> Self {
+        Self {
+            cache: effort.cache.as_str().to_owned(),
+            micros: effort.micros,
+            segments: effort.segments,
+            segments_read: effort.segments_read,
+            blocks: effort.blocks,
+            blocks_read: effort.blocks_read,
+            skipped_seq: effort.skipped_seq,
+            skipped_time: effort.skipped_time,
+            skipped_filter: effort.skipped_filter,
+            bytes_read: effort.bytes_read,
+            bytes_scanned: effort.bytes_scanned,
+            records_read: effort.records_read,
+        }
+    }
+}
+
+impl From<EffortDocument> for Effort {
+    fn from(document: EffortDocument) -> Self {
+        let ways = [CacheUse::None, CacheUse::Miss, CacheUse::Hit, CacheUse::Completed];
+        let cache = ways.into_iter().find(|way| way.as_str() == document.cache);
+        Self {
+            cache: cache.unwrap_or_default(),
+            micros: document.micros,
+            segments: document.segments,
+            segments_read: document.segments_read,
+            blocks: document.blocks,
+            blocks_read: document.blocks_read,
+            skipped_seq: document.skipped_seq,
+            skipped_time: document.skipped_time,
+            skipped_filter: document.skipped_filter,
+            bytes_read: document.bytes_read,
+            bytes_scanned: document.bytes_scanned,
+            records_read: document.records_read,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::query::Request;
+
+    #[test]
+    fn an_answer_comes_back_from_its_object_with_its_records_byte_for_byte() {
+        let lines: [&[u8]; 3] =
+            [br#"{"seq":1,"details":{"a" : 1.0e5,"\u0061":2}}"#, b"{\"seq\":2,\"torn", b"{} "];
+        let answer = |found| Answer {
+            found,
+            begin: 3,
+            end: 9,
+            more: true,
+            unreadable: 1,
+            damaged: vec!["a \"block\"".to_owned()],
+            effort: Effort { cache: CacheUse::Completed, blocks: 7, ..Effort::default() },
+        };
+        let mut groups = Groups::default();
+        groups.add(Some(b"alice"), 5, 10);
+        groups.add(None, 2, 10);
+        let query = |json: &str| {
+            let request: Request = serde_json::from_str(json).expect("json");
+            request.resolve(Default::default()).expect("query")
+        };
+        for (found, query) in [
+            (Found::Records(lines.into_iter().collect()), query("{}")),
+            (Found::Count(12), query(r#"{"count":true}"#)),
+            (Found::Groups(groups), query(r#"{"group_by":"actor"}"#)),
+        ] {
+            let answer = answer(found);
+            let text = answer.to_json(&query, None).expect("json");
+            assert_eq!(Answer::from_json(&text).expect("an answer"), answer, "{text}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! `query`: asks the log.
+
+mod asker;
+mod follow;
+
+use clap::{Args, ValueEnum};
+
+use crate::audit::query::{Answer, Column, Found, Query, QueryError, Request, RequestError, Want};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::clock::{Clock, SystemClock};
+use crate::ui::{self, Table};
+use asker::Asker;
+
+/// Ask the log: which records, how many, how many of each.
+///
+/// All that is given must hold; an option that may be repeated is met by one of its
+/// values. The newest records come first. Records are printed as they are stored. When
+/// a collector runs it is asked, so that one cache serves everybody; else the files
+/// are read, beside whoever writes them. Nothing is verified: `auditctl verify` does
+/// that. Exit 0 also when nothing is found, 1 when something could not be read.
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Event types; `*` stands for anything, `\*` for itself; may be repeated
+    #[arg(long = "type", value_name = "PATTERN", help_heading = "Which records")]
+    event_type: Vec<String>,
+    /// Who did it; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
+    actor: Vec<String>,
+    /// Who reports it; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
+    source: Vec<String>,
+    /// What it was done to; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
+    target: Vec<String>,
+    /// How it ended; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
+    outcome: Vec<String>,
+    /// From this `timestamp` on: RFC 3339, a date (from 00:00 UTC), or how long ago (24h, 7d)
+    #[arg(long, value_name = "TIME", help_heading = "Which records")]
+    since: Option<String>,
+    /// Before this `timestamp`
+    #[arg(long, value_name = "TIME", help_heading = "Which records")]
+    until: Option<String>,
+    /// By seq: A..B (without B), A..=B, A.., ..B, or A
+    #[arg(long, value_name = "A..B", help_heading = "Which records")]
+    seq: Option<String>,
+    /// A condition inside details or origin: 'details.amount >= 100', with = != ~ < <= > >=
+    /// or exists; numbers are numbers, texts texts; may be repeated, all must hold
+    #[arg(long = "where", value_name = "CONDITION", help_heading = "Which records")]
+    conditions: Vec<String>,
+    /// A text that the record contains, anywhere; may be repeated, all must be there
+    #[arg(long, value_name = "TEXT", help_heading = "Which records")]
+    grep: Vec<String>,
+    /// At most so many records; 0 for all [default: 100; with --follow 10]
+    #[arg(long, value_name = "N", help_heading = "What of them")]
+    limit: Option<u64>,
+    /// The newest first (the default)
+    #[arg(long, conflicts_with = "oldest", help_heading = "What of them")]
+    newest: bool,
+    /// The oldest first
+    #[arg(long, help_heading = "What of them")]
+    oldest: bool,
+    /// Only how many there are
+    #[arg(long, conflicts_with_all = ["group_by", "follow", "limit"], help_heading = "What of them")]
+    count: bool,
+    /// How many there are of each: type, actor, source, target, outcome, a path such as
+    /// details.ip, or minute, hour, day, month
+    #[arg(long, value_name = "FIELD", conflicts_with_all = ["follow", "limit"], help_heading = "What of them")]
+    group_by: Option<String>,
+    /// Only the largest groups, so many
+    #[arg(long, value_name = "N", requires = "group_by", help_heading = "What of them")]
+    top: Option<usize>,
+    /// Go on with what is recorded from now on, until interrupted; with --seq A.. or
+    /// --since from there
+    #[arg(long, conflicts_with_all = ["newest", "oldest", "until"], help_heading = "What of them")]
+    follow: bool,
+    /// How it is printed [default: table on a terminal, ndjson otherwise]
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "How")]
+    format: Option<Format>,
+    /// Only these fields, in this order: seq, timestamp, type, …, or paths such as details.ip
+    #[arg(long, value_name = "FIELD,…", value_delimiter = ',', help_heading = "How")]
+    fields: Vec<String>,
+    /// Say on stderr what was read, what was not, and how long it took
+    #[arg(long, help_heading = "How")]
+    explain: bool,
+    /// Read the files, also when a collector runs
+    #[arg(long, help_heading = "How")]
+    direct: bool,
+}
+
+/// How records are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// A JSON object a line: the stored bytes, unless --fields is given
+    Ndjson,
+    /// RFC 4180, with a header
+    Csv,
+}
+
+impl QueryArgs {
+    fn request(&self) -> Request {
+        Request {
+            event_type: self.event_type.clone(),
+            actor: self.actor.clone(),
+            source: self.source.clone(),
+            target: self.target.clone(),
+            outcome: self.outcome.clone(),
+            since: self.since.clone(),
+            until: self.until.clone(),
+            seq: self.seq.clone(),
+            conditions: self.conditions.clone(),
+            grep: self.grep.clone(),
+            limit: self.limit,
+            order: self.oldest.then(|| "oldest".to_owned()),
+            count: self.count,
+            group_by: self.group_by.clone(),
+            top: self.top,
+        }
+    }
+}
+
+impl From<QueryError> for CliError {
+    fn from(error: QueryError) -> Self {
+        let message = error.to_string();
+        match error {
+            QueryError::NoLog { dir } => {
+                let mut new = Self::new("no_log", Exit::Failed, message)
+                    .hint("--log-dir names the log directory; `auditctl record` makes a log");
+                new.path = Some(dir);
+                new
+            }
+            QueryError::RestorePending { dir } => {
+                let mut new = Self::new("restore_pending", Exit::Failed, message)
+                    .hint("start the collector, or run `auditctl restore` again");
+                new.path = Some(dir);
+                new
+            }
+            QueryError::Io { action, path, source } => Self::io(action, path, &source),
+            QueryError::Short { .. } | QueryError::Pruned { .. } | QueryError::Manifest(_) => {
+                Self::new("damaged", Exit::Failed, message)
+                    .hint("`auditctl verify` says what is wrong with the log")
+            }
+        }
+    }
+}
+
+impl From<RequestError> for CliError {
+    fn from(error: RequestError) -> Self {
+        Self::usage(format!("--{}: {}", error.key.replace('_', "-"), error.reason))
+    }
+}
+
+/// Where records go, and as what.
+struct Output<'a> {
+    context: &'a Context,
+    format: Format,
+    columns: Vec<Column>,
+    /// Whether fields were chosen: NDJSON then is not the stored bytes.
+    chosen: bool,
+    /// Whether a header has been printed.
+    begun: bool,
+}
+
+pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
+    let request = args.request();
+    let query = request.resolve(SystemClock.now())?;
+    let columns = args.fields.iter().map(|name| Column::parse(name)).collect::<Result<Vec<_>, _>>();
+    let columns = columns.map_err(|reason| CliError::usage(format!("--fields: {reason}")))?;
+    let on_terminal = context.printer.is_terminal();
+    let format = args.format.unwrap_or(if on_terminal { Format::Table } else { Format::Ndjson });
+    if context.json && (args.follow || args.format.is_some() || !columns.is_empty()) {
+        return Err(CliError::usage(
+            "--json prints one document, without --format, --fields and --follow",
+        ));
+    }
+    let settings = context.settings(&[])?;
+    // Later pages mean the same times.
+    let request = request.pinned(&query);
+    let mut asker = Asker::open(&settings, args.direct)?;
+    let chosen = !columns.is_empty();
+    let columns = if chosen { columns } else { Column::defaults() };
+    let mut output = Output { context, format, columns, chosen, begun: false };
+    if args.follow {
+        return follow::run(&mut asker, &settings, args, &query, &mut output);
+    }
+    if context.json {
+        return document(&mut asker, &settings, args, (&request, &query), context);
+    }
+    let begun = std::time::Instant::now();
+    let mut total: Option<Answer> = None;
+    let mut rest = Some(query.clone());
+    while let Some(page) = rest.take() {
+        let answer = asker.ask(&request.pinned(&page), &page)?;
+        output.print(&answer, &page, args.top)?;
+        rest = answer.rest(&page);
+        total = Some(sum(total, answer));
+    }
+    let Some(total) = total else { return Ok(0) };
+    output.end(&total)?;
+    if args.explain {
+        let taken = begun.elapsed();
+        let text = ui::query_explained(&total, asker.way(), taken);
+        context.printer.error(&text);
+    }
+    Ok(tell(context, &total))
+}
+
+/// One JSON document, whatever was asked. Records only up to `max_memory_events`.
+fn document(
+    asker: &mut Asker,
+    settings: &crate::config::Settings,
+    args: &QueryArgs,
+    (request, query): (&Request, &Query),
+    context: &Context,
+) -> Result<u8, CliError> {
+    let most = settings.max_memory_events;
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    let mut total: Option<Answer> = None;
+    let mut rest = Some(query.clone());
+    while let Some(page) = rest.take() {
+        let mut answer = asker.ask(&request.pinned(&page), &page)?;
+        rest = answer.rest(&page);
+        if let Found::Records(lines) = &answer.found {
+            records.extend(lines.iter().take(most - records.len()).map(<[u8]>::to_vec));
+            if records.len() == most && (rest.is_some() || lines.len() > most) {
+                answer.more = true;
+                rest = None;
+            }
+        }
+        total = Some(sum(total, answer));
+    }
+    let Some(mut total) = total else { return Ok(0) };
+    if total.lines().is_some() {
+        total.found = Found::Records(records.iter().map(|line| &line[..]).collect());
+    }
+    let text = total
+        .to_json(query, args.top)
+        .map_err(|error| CliError::new("internal", Exit::Failed, error.to_string()))?;
+    context.print(&text)?;
+    Ok(tell(context, &total))
+}
+
+/// What all pages together took; the records themselves are not kept.
+fn sum(total: Option<Answer>, page: Answer) -> Answer {
+    let Some(mut total) = total else { return page };
+    total.more = page.more;
+    total.unreadable += page.unreadable;
+    total.damaged.extend(page.damaged);
+    let (all, effort) = (&mut total.effort, &page.effort);
+    all.segments_read += effort.segments_read;
+    all.blocks_read += effort.blocks_read;
+    all.bytes_read += effort.bytes_read;
+    all.bytes_scanned += effort.bytes_scanned;
+    all.records_read += effort.records_read;
+    all.micros += effort.micros;
+    total
+}
+
+/// What was not read is said, also when quiet; the exit code.
+fn tell(context: &Context, answer: &Answer) -> u8 {
+    let printer = context.printer;
+    for damage in &answer.damaged {
+        printer.error(&format!("auditctl: cannot be read: {}", ui::escape(damage)));
+    }
+    if answer.unreadable > 0 {
+        printer.error(&format!("auditctl: {} lines are no records", answer.unreadable));
+    }
+    if let Found::Groups(groups) = &answer.found
+        && answer.is_partial()
+    {
+        printer.error(&format!(
+            "auditctl: partial: {} records are in more groups than max_memory_events allows",
+            groups.beyond
+        ));
+    }
+    if answer.more {
+        printer.error("auditctl: partial: there are more records than max_memory_events");
+    }
+    let bad = !answer.damaged.is_empty() || answer.unreadable > 0;
+    if bad {
+        printer
+            .error("auditctl: the answer may lack records; `auditctl verify` says what is wrong");
+    }
+    if bad { Exit::Found as u8 } else { Exit::Ok as u8 }
+}
+
+impl Output<'_> {
+    fn print(
+        &mut self,
+        answer: &Answer,
+        query: &Query,
+        top: Option<usize>,
+    ) -> Result<(), CliError> {
+        match &answer.found {
+            Found::Count(count) => self.context.print(&count.to_string()),
+            Found::Groups(groups) => {
+                let Want::Groups(by) = &query.want else { return Ok(()) };
+                let all = groups.sorted(by);
+                let top = top.unwrap_or(usize::MAX);
+                let text = match self.format {
+                    Format::Table => ui::groups_text(&all, top, &self.table()),
+                    Format::Ndjson => ui::groups_ndjson(&all, top),
+                    Format::Csv => ui::groups_csv(&all, top),
+                };
+                if text.is_empty() { Ok(()) } else { self.context.print(&text) }
+            }
+            Found::Records(lines) => {
+                for part in lines.iter().collect::<Vec<_>>().chunks(ui::ROWS_A_TABLE) {
+                    self.records(part)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Prints some records.
+    fn records(&mut self, lines: &[&[u8]]) -> Result<(), CliError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let header = !std::mem::replace(&mut self.begun, true);
+        match self.format {
+            Format::Table => {
+                self.context.print(&ui::records_table(lines, &self.columns, header, &self.table()))
+            }
+            Format::Csv => self.context.print(&ui::records_csv(lines, &self.columns, header)),
+            Format::Ndjson if self.chosen => {
+                self.context.print(&ui::records_chosen(lines, &self.columns))
+            }
+            Format::Ndjson => {
+                // As they are stored, whatever is in them.
+                let mut bytes = lines.join(&b'\n');
+                bytes.push(b'\n');
+                self.context.print_bytes(&bytes)
+            }
+        }
+    }
+
+    /// CSV without records still has its header.
+    fn end(&self, total: &Answer) -> Result<(), CliError> {
+        match (total.lines(), self.format) {
+            (Some(_), Format::Csv) if !self.begun => {
+                self.context.print(&ui::records_csv(&[], &self.columns, true))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn table(&self) -> Table {
+        Table {
+            width: self.context.printer.width(),
+            color: self.context.printer.color(),
+            ascii: self.context.ascii,
+        }
+    }
+}
+
+/// The records that `--follow` begins with, unless said otherwise.
+const FOLLOW_BEGINS_WITH: u64 = 10;

@@ -1,0 +1,79 @@
+//! Queries, for the socket and for HTTP: who may ask, how many at once, and the
+//! record of it.
+
+use std::sync::Arc;
+
+use super::Hub;
+use crate::audit::own::Queried;
+use crate::audit::query::{Answer, Found, Query, QueryError, Request, RequestError};
+use crate::audit::{Origin, RecordError};
+
+/// Queries that run at the same time; others wait for their turn.
+pub(super) const AT_ONCE: usize = 4;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// What was asked cannot be understood.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The query could not be recorded, so it is not answered.
+    #[error("the query cannot be recorded: {0}")]
+    Unrecorded(RecordError),
+    /// Something that cannot be.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Refused {
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "usage",
+            Self::Query(_) => "query",
+            Self::Unrecorded(_) => "unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+/// Answers; `reader` is who asks, by the system's word.
+pub(super) async fn answer(
+    hub: Arc<Hub>,
+    request: Request,
+    reader: Origin,
+) -> Result<(Query, Answer), Refused> {
+    let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
+    let turn = hub.queries.acquire().await.map_err(|error| internal(&error))?;
+    let asked = Arc::clone(&hub);
+    // Reads files, and may wait for the writer.
+    let done = tokio::task::spawn_blocking(move || ask(&asked, &request, &reader)).await;
+    drop(turn);
+    done.map_err(|error| internal(&error))?
+}
+
+fn ask(hub: &Hub, request: &Request, reader: &Origin) -> Result<(Query, Answer), Refused> {
+    let query = request.resolve(hub.log.options().clock.now())?;
+    let answer = hub.log.query(&query)?;
+    if hub.audit_reads {
+        let records = match &answer.found {
+            Found::Records(lines) => lines.len() as u64,
+            Found::Count(records) => *records,
+            Found::Groups(groups) => groups.records(),
+        };
+        let queried = Queried {
+            via: reader.via.as_str().to_owned(),
+            uid: reader.uid,
+            pid: reader.pid,
+            token: reader.token.clone(),
+            query: request.pinned(&query),
+            records,
+        };
+        // Nobody sees an answer that the log does not know of.
+        let recorded = hub.log.record_query(queried).wait_durable();
+        recorded.map_err(Refused::Unrecorded)?;
+    }
+    Ok((query, answer))
+}

@@ -1,0 +1,240 @@
+//! What `query` shows.
+
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table as Cells, presets};
+use serde_json::json;
+
+use super::style::{Style, escape, paint};
+use crate::audit::query::{Answer, Column};
+use crate::units::human_bytes;
+
+/// Rows whose widths are made to agree: what comes later is another table.
+pub const ROWS_A_TABLE: usize = 500;
+/// A cell shows so many characters at most.
+const CELL_CHARS: usize = 160;
+const BAR_CHARS: usize = 40;
+
+/// What a table may look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The terminal's width in columns; `None` without one.
+    pub width: Option<u16>,
+    /// Whether colour may be used.
+    pub color: bool,
+    /// Whether only ASCII can be shown.
+    pub ascii: bool,
+}
+
+/// Records as a table. Texts are escaped, and cut.
+#[must_use]
+pub fn records_table(lines: &[&[u8]], columns: &[Column], header: bool, table: &Table) -> String {
+    let mut cells = Cells::new();
+    cells.load_style(presets::NOTHING);
+    if let Some(width) = table.width {
+        cells.set_content_arrangement(ContentArrangement::Dynamic);
+        cells.set_width(width);
+    }
+    if header {
+        cells.set_header(
+            columns
+                .iter()
+                .map(|column| column.name().rsplit('.').next().unwrap_or_default().to_uppercase()),
+        );
+    }
+    for line in lines {
+        cells.add_row(match Column::row(columns, line) {
+            Some(row) => row
+                .iter()
+                .map(|cell| cell.as_ref().map_or("-".to_owned(), |cell| shortened(&cell.plain)))
+                .collect(),
+            None => vec![shortened(&String::from_utf8_lossy(line))],
+        });
+    }
+    cells.trim_fmt()
+}
+
+fn shortened(text: &str) -> String {
+    // Half of what a terminal shows of a text is what escaping adds: cut first.
+    let mut cut: String = text.chars().take(CELL_CHARS).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    escape(&cut).into_owned()
+}
+
+/// Records as CSV (RFC 4180).
+#[must_use]
+pub fn records_csv(lines: &[&[u8]], columns: &[Column], header: bool) -> String {
+    let mut rows = Vec::with_capacity(lines.len() + 1);
+    if header {
+        rows.push(columns.iter().map(|column| column.name().to_owned()).collect());
+    }
+    for line in lines {
+        let row = Column::row(columns, line).unwrap_or_default();
+        let row: Vec<String> =
+            row.into_iter().map(|cell| cell.map_or_else(String::new, |cell| cell.plain)).collect();
+        rows.push(row);
+    }
+    csv(&rows)
+}
+
+fn csv(rows: &[Vec<String>]) -> String {
+    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+    // Writing to memory does not fail.
+    rows.iter().for_each(|row| drop(writer.write_record(row)));
+    let bytes = writer.into_inner().unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Records as NDJSON with only some of their fields.
+#[must_use]
+pub fn records_chosen(lines: &[&[u8]], columns: &[Column]) -> String {
+    let mut out = String::new();
+    for line in lines {
+        let row = Column::row(columns, line).unwrap_or_default();
+        let fields = columns
+            .iter()
+            .zip(row)
+            .filter_map(|(column, cell)| Some(format!("{}:{}", json!(column.name()), cell?.json)));
+        out.push_str(&format!("{{{}}}\n", fields.collect::<Vec<_>>().join(",")));
+    }
+    out
+}
+
+/// Groups with bars.
+#[must_use]
+pub fn groups_text(groups: &[(Option<String>, u64)], top: usize, table: &Table) -> String {
+    let shown = &groups[..groups.len().min(top)];
+    let names: Vec<String> =
+        shown.iter().map(|(group, _)| group.as_deref().map_or("-".to_owned(), shortened)).collect();
+    let width = |text: &str| unicode_width::UnicodeWidthStr::width(text);
+    let widest = names.iter().map(|name| width(name)).max().unwrap_or(0);
+    let most = shown.iter().map(|(_, records)| *records).max().unwrap_or(0);
+    let digits = most.to_string().len();
+    let room = table.width.map_or(BAR_CHARS, |columns| {
+        usize::from(columns).saturating_sub(widest + digits + 4).min(BAR_CHARS)
+    });
+    let mut out = String::new();
+    for ((_, records), name) in shown.iter().zip(&names) {
+        let length =
+            if most == 0 { 0 } else { (*records as u128 * room as u128).div_ceil(most.into()) };
+        let bar = if table.ascii { "#" } else { "█" }.repeat(length as usize);
+        let pad = " ".repeat(widest - width(name));
+        let bar = paint(&bar, Style::Good, table.color);
+        out.push_str(format!("{name}{pad}  {records:>digits$}  {bar}").trim_end());
+        out.push('\n');
+    }
+    if groups.len() > shown.len() {
+        let others: u64 = groups[shown.len()..].iter().map(|(_, records)| *records).sum();
+        out.push_str(&format!("{} more groups: {others} records\n", groups.len() - shown.len()));
+    }
+    out
+}
+
+/// Groups as NDJSON.
+#[must_use]
+pub fn groups_ndjson(groups: &[(Option<String>, u64)], top: usize) -> String {
+    let line = |(group, records): &(Option<String>, u64)| {
+        format!("{}\n", json!({ "group": group, "records": records }))
+    };
+    groups.iter().take(top).map(line).collect()
+}
+
+/// Groups as CSV.
+#[must_use]
+pub fn groups_csv(groups: &[(Option<String>, u64)], top: usize) -> String {
+    let mut rows = vec![vec!["group".to_owned(), "records".to_owned()]];
+    rows.extend(
+        groups
+            .iter()
+            .take(top)
+            .map(|(group, records)| vec![group.clone().unwrap_or_default(), records.to_string()]),
+    );
+    csv(&rows)
+}
+
+/// What an answer took.
+#[must_use]
+pub fn query_explained(answer: &Answer, way: &str, taken: Duration) -> String {
+    let effort = &answer.effort;
+    let mut lines = Vec::new();
+    let mut row = |name: &str, value: String| lines.push(format!("{name:<9} {value}"));
+    row("answered", format!("{way}, about records {}..{}", answer.begin, answer.end));
+    row("cache", effort.cache.as_str().to_owned());
+    row("segments", format!("{} of {} read", effort.segments_read, effort.segments));
+    row(
+        "blocks",
+        format!(
+            "{} of {} read; left out: {} by seq, {} by time, {} by filter",
+            effort.blocks_read,
+            effort.blocks,
+            effort.skipped_seq,
+            effort.skipped_time,
+            effort.skipped_filter
+        ),
+    );
+    row(
+        "bytes",
+        format!(
+            "{} read, {} looked through, {} records parsed",
+            human_bytes(effort.bytes_read),
+            human_bytes(effort.bytes_scanned),
+            effort.records_read
+        ),
+    );
+    let ms = |micros: u128| format!("{}.{:03} ms", micros / 1_000, micros % 1_000);
+    row(
+        "time",
+        format!("{} in the engine, {} in all", ms(effort.micros.into()), ms(taken.as_micros())),
+    );
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: [&[u8]; 2] = [
+        br#"{"seq":1,"timestamp":"2026-02-04T21:09:40.000000Z","event_type":"lo\u001b[31mgin","actor":"a,\"b\"","details":{"ip":"::1"},"origin":{}}"#,
+        br#"{"seq":2,"timestamp":"2026-02-04T21:09:41.000000Z","event_type":"logout","origin":{}}"#,
+    ];
+
+    fn columns(names: &[&str]) -> Vec<Column> {
+        names.iter().map(|name| Column::parse(name).expect("a column")).collect()
+    }
+
+    #[test]
+    fn a_table_never_commands_the_terminal() {
+        let table = Table { width: Some(80), color: false, ascii: false };
+        let text = records_table(&LINES, &Column::defaults(), true, &table);
+        assert!(text.starts_with(" SEQ"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("logout"), "{text}");
+    }
+
+    #[test]
+    fn csv_quotes_and_chosen_fields_are_json() {
+        let chosen = columns(&["seq", "actor", "details.ip"]);
+        assert_eq!(
+            records_csv(&LINES, &chosen, true),
+            "seq,actor,details.ip\n1,\"a,\"\"b\"\"\",::1\n2,,\n"
+        );
+        assert_eq!(
+            records_chosen(&LINES, &chosen),
+            "{\"seq\":1,\"actor\":\"a,\\\"b\\\"\",\"details.ip\":\"::1\"}\n{\"seq\":2}\n"
+        );
+    }
+
+    #[test]
+    fn bars_are_as_long_as_what_they_stand_for() {
+        let groups = vec![(Some("alice".to_owned()), 40), (None, 20), (Some("é".to_owned()), 1)];
+        let table = Table { width: Some(30), color: false, ascii: true };
+        assert_eq!(
+            groups_text(&groups, 2, &table),
+            "alice  40  ###################\n-      20  ##########\n1 more groups: 1 records\n"
+        );
+        assert_eq!(groups_ndjson(&groups, 1), "{\"group\":\"alice\",\"records\":40}\n");
+        assert_eq!(groups_csv(&groups, 9), "group,records\nalice,40\n,20\né,1\n");
+    }
+}
