@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use auditctl::audit::gzip::{Packer, Unpacker};
-use auditctl::audit::{AuditLog, Batch, Durability, Options, Origin, ParseMode, Via};
 
-const ROUNDS: usize = 5;
+mod support;
+use support::{ROUNDS, fill, fixture, median, number};
 
 fn main() {
     if std::env::args().any(|arg| arg == "--test") {
@@ -81,20 +81,10 @@ fn main() {
     row("restore, all checks", took.unwrap(), bytes, bytes);
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 fn row(name: &str, took: Duration, raw: u64, stored: u64) {
     let seconds = took.as_secs_f64();
     let (rate, ratio) = (raw as f64 / 1e6 / seconds, raw as f64 / stored as f64);
     println!("{name:28} {seconds:7.2} s {rate:8.1} MB/s of lines, ratio {ratio:5.2}");
-}
-
-fn median(mut run: impl FnMut() -> Option<Duration>) -> Option<Duration> {
-    let mut times: Vec<Duration> = (0..ROUNDS).map(|_| run()).collect::<Option<_>>()?;
-    times.sort();
-    Some(times[ROUNDS / 2])
 }
 
 fn filter(args: &[&str], from: &Path, to: &Path) -> Option<Duration> {
@@ -124,44 +114,6 @@ fn newest(dir: &Path) -> PathBuf {
     let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let archives = names.filter(|path| path.extension().is_some_and(|end| end == "gz"));
     archives.max().unwrap()
-}
-
-fn fixture() -> Vec<u8> {
-    let file = std::fs::File::open("tests/fixtures/cloudtrail.ndjson.gz").unwrap();
-    let mut text = Vec::new();
-    flate2::read::MultiGzDecoder::new(file).read_to_end(&mut text).unwrap();
-    text
-}
-
-/// A log of the fixture, repeated, closed, all that is sealed compressed.
-fn fill(dir: &Path, megabytes: u64, max_segment_size: u64) {
-    let log = AuditLog::open(Options {
-        durability: Durability::Interval,
-        rate_limit: None,
-        max_segment_size,
-        write_queue_capacity: 100_000,
-        ..Options::new(dir)
-    })
-    .unwrap();
-    let session = log.session(&Origin::here(Via::Library), true);
-    let text = fixture();
-    let mut written = 0;
-    while written < megabytes << 20 {
-        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let mut batch = Batch::new();
-            session.prepare(line, ParseMode::Strict, &mut batch).unwrap();
-            while !batch.is_empty() {
-                if log.try_submit(&mut batch).unwrap().count == 0 {
-                    std::thread::sleep(Duration::from_micros(200));
-                }
-            }
-            written += line.len() as u64;
-        }
-    }
-    while log.manifest().segments.iter().any(|segment| !segment.is_compressed()) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    log.close().unwrap();
 }
 
 /// Blocks of about 1 MiB: libdeflate, which packs them, beside zlib-rs.

@@ -102,13 +102,26 @@ mod tests {
 
     #[test]
     fn root_and_the_own_user_may_always_others_only_when_allowed() {
-        let access = Access { own_uid: 1000, uids: vec![7], gids: vec![8], token: None };
+        let access = Access::new((&[7], &[8]), (&[17], &[18]), None).expect("no token");
+        let access = Access { own_uid: 1000, ..access };
         for (uid, gid, allowed) in
             [(0, 5, true), (1000, 5, true), (7, 5, true), (9, 8, true), (9, 9, false)]
         {
             assert_eq!(access.allows(uid, gid), allowed, "{uid}/{gid}");
         }
         assert!(access.may_import(0) && access.may_import(1000) && !access.may_import(7));
+        // To write is one thing, to read what all have written another.
+        for (uid, gid, allowed) in [
+            (0, 5, true),
+            (1000, 5, true),
+            (7, 8, false),
+            (17, 9, true),
+            (9, 18, true),
+            (9, 9, false),
+        ] {
+            assert_eq!(access.may_read(uid, gid), allowed, "{uid}/{gid}");
+        }
+        assert!(!access.allows(17, 18));
     }
 
     #[test]

@@ -74,6 +74,8 @@ struct Connection {
     owed: VecDeque<Owed>,
     /// The queries that are being answered, in the order in which they are owed.
     asked: VecDeque<JoinHandle<Vec<u8>>>,
+    /// What the peer follows.
+    follows: Option<Request>,
     /// Whether the peer may send events.
     writes: bool,
     in_flight: usize,
@@ -128,6 +130,7 @@ impl Connection {
             batch: Batch::new(),
             owed: VecDeque::new(),
             asked: VecDeque::new(),
+            follows: None,
             writes: false,
             in_flight: 0,
             output: Vec::new(),
@@ -340,10 +343,12 @@ impl Connection {
             let answer = protocol::error_of("busy", "too many queries at once on a connection");
             return self.owe_line(protocol::line_of(&answer));
         }
+        let recorded = self.follows.as_ref().is_some_and(|before| request.follows_as(before));
+        self.follows = request.follow.then(|| request.clone());
         let (hub, reader) = (Arc::clone(&self.hub), origin(self.peer, false));
         self.asked.push_back(tokio::spawn(async move {
             let top = request.top;
-            match query::answer(hub, request, reader).await {
+            match query::answer(hub, request, reader, recorded).await {
                 Ok((query, answer)) => match answer.to_json(&query, top) {
                     Ok(document) => protocol::answer_line(&document),
                     Err(error) => {

@@ -180,7 +180,7 @@ async fn get_events(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Res
     let top = request.top;
     let token = Some("token".to_owned());
     let reader = Origin { via: Via::Http, uid: None, pid: None, token, import: false };
-    let (query, found) = match query::answer(Arc::clone(&app.hub), request, reader).await {
+    let (query, found) = match query::answer(Arc::clone(&app.hub), request, reader, false).await {
         Ok(answered) => answered,
         Err(refused) => {
             let status = match &refused {

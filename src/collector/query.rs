@@ -39,25 +39,32 @@ impl Refused {
     }
 }
 
-/// Answers; `reader` is who asks, by the system's word.
+/// Answers; `reader` is who asks, by the system's word. With `recorded` the log
+/// knows of it already.
 pub(super) async fn answer(
     hub: Arc<Hub>,
     request: Request,
     reader: Origin,
+    recorded: bool,
 ) -> Result<(Query, Answer), Refused> {
     let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
     let turn = hub.queries.acquire().await.map_err(|error| internal(&error))?;
     let asked = Arc::clone(&hub);
     // Reads files, and may wait for the writer.
-    let done = tokio::task::spawn_blocking(move || ask(&asked, &request, &reader)).await;
+    let done = tokio::task::spawn_blocking(move || ask(&asked, &request, &reader, recorded)).await;
     drop(turn);
     done.map_err(|error| internal(&error))?
 }
 
-fn ask(hub: &Hub, request: &Request, reader: &Origin) -> Result<(Query, Answer), Refused> {
+fn ask(
+    hub: &Hub,
+    request: &Request,
+    reader: &Origin,
+    recorded: bool,
+) -> Result<(Query, Answer), Refused> {
     let query = request.resolve(hub.log.options().clock.now())?;
     let answer = hub.log.query(&query)?;
-    if hub.audit_reads {
+    if hub.audit_reads && !recorded {
         let records = match &answer.found {
             Found::Records(lines) => lines.len() as u64,
             Found::Count(records) => *records,

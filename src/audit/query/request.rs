@@ -64,6 +64,10 @@ pub struct Request {
     /// The largest groups only, so many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top: Option<usize>,
+    /// One of many that go on from each other: with `audit_reads` only the first one on
+    /// a connection is recorded, or what is recorded would be followed for ever.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub follow: bool,
 }
 
 /// A text, or several.
@@ -137,6 +141,13 @@ impl Request {
             limit,
             ..self.clone()
         }
+    }
+
+    /// Whether both follow the same.
+    #[must_use]
+    pub fn follows_as(&self, other: &Self) -> bool {
+        let anywhere = |request: &Self| Self { seq: None, limit: None, ..request.clone() };
+        self.follow && anywhere(self) == anywhere(other)
     }
 
     fn want(&self) -> Result<Want, RequestError> {

@@ -118,6 +118,7 @@ impl QueryArgs {
             count: self.count,
             group_by: self.group_by.clone(),
             top: self.top,
+            follow: self.follow,
         }
     }
 }

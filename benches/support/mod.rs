@@ -1,0 +1,57 @@
+//! What several benches need.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use auditctl::audit::{AuditLog, Batch, Durability, Options, Origin, ParseMode, Via};
+
+pub(crate) const ROUNDS: usize = 5;
+
+pub(crate) fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+pub(crate) fn median(mut run: impl FnMut() -> Option<Duration>) -> Option<Duration> {
+    let mut times: Vec<Duration> = (0..ROUNDS).map(|_| run()).collect::<Option<_>>()?;
+    times.sort();
+    Some(times[ROUNDS / 2])
+}
+
+pub(crate) fn fixture() -> Vec<u8> {
+    let file = std::fs::File::open("tests/fixtures/cloudtrail.ndjson.gz").unwrap();
+    let mut text = Vec::new();
+    flate2::read::MultiGzDecoder::new(file).read_to_end(&mut text).unwrap();
+    text
+}
+
+/// A log of the fixture, repeated, closed, all that is sealed compressed.
+pub(crate) fn fill(dir: &Path, megabytes: u64, max_segment_size: u64) {
+    let log = AuditLog::open(Options {
+        durability: Durability::Interval,
+        rate_limit: None,
+        max_segment_size,
+        write_queue_capacity: 100_000,
+        ..Options::new(dir)
+    })
+    .unwrap();
+    let session = log.session(&Origin::here(Via::Library), true);
+    let text = fixture();
+    let mut written = 0;
+    while written < megabytes << 20 {
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let mut batch = Batch::new();
+            session.prepare(line, ParseMode::Strict, &mut batch).unwrap();
+            while !batch.is_empty() {
+                if log.try_submit(&mut batch).unwrap().count == 0 {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+            written += line.len() as u64;
+        }
+    }
+    while log.manifest().segments.iter().any(|segment| !segment.is_compressed()) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    log.close().unwrap();
+}
