@@ -154,8 +154,13 @@ fn verify(log: &Path, args: &[&str]) -> Duration {
 fn rare(log: &Path) {
     let log = AuditLog::open(Options { rate_limit: None, ..Options::new(log) }).unwrap();
     let _seq = log.record(Event::new("login").actor("rare")).unwrap().wait().unwrap();
+    let end = log.acked_seq();
     log.seal();
-    while log.manifest().segments.iter().any(|segment| !segment.is_compressed()) {
+    let waits = |log: &AuditLog| {
+        let manifest = log.manifest();
+        manifest.end_seq() < end || manifest.segments.iter().any(|s| !s.is_compressed())
+    };
+    while waits(&log) {
         std::thread::sleep(Duration::from_millis(50));
     }
     log.close().unwrap();
@@ -178,8 +183,8 @@ fn cached(log: &Path) {
     assert_eq!(first.effort.cache, CacheUse::Miss);
     let mut hits = Vec::new();
     let mut completed = Vec::new();
-    while hits.len() < 2_000 || completed.len() < 200 {
-        if hits.len() % 10 == 9 {
+    for turn in 0..2_200 {
+        if turn % 10 == 9 {
             let _seq = log.record(Event::new("x")).unwrap().wait().unwrap();
         }
         let begun = Instant::now();

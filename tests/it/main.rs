@@ -25,6 +25,7 @@ mod prometheus;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod proxy;
 mod query;
+mod query_cli;
 mod record_cli;
 mod serve;
 mod serve_http;
@@ -39,3 +40,4 @@ mod store_faults;
 mod support;
 mod verify;
 mod verify_damage;
+mod verify_python;

@@ -77,8 +77,7 @@ fn the_rest_of_the_paths_answer_or_say_what_is_wrong_as_json() {
     assert!(matches!(status, 200 | 503) && head.contains("application/json"), "{head}");
     let health: serde_json::Value = serde_json::from_str(&health).expect("JSON");
     assert!(health["checks"].is_array());
-    for (path, status, kind) in [("/v1/events", 501, "unsupported"), ("/nowhere", 404, "not_found")]
-    {
+    for (path, status, kind) in [("/v1/events", 403, "forbidden"), ("/nowhere", 404, "not_found")] {
         let (found, _, body) = collector.get(path, "");
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!((found, body["error"]["kind"].as_str()), (status, Some(kind)));

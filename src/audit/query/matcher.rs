@@ -75,7 +75,7 @@ impl<'a> Matcher<'a> {
             !self.accepts(&head, line) || found(&head, line)
         };
         match &self.needle {
-            Some(needle) if !needle.or.as_ref().is_some_and(|or| or.find(lines).is_some()) => {
+            Some(needle) if needle.or.as_ref().is_none_or(|or| or.find(lines).is_none()) => {
                 let mut at = 0;
                 while let Some(hit) = needle.finder.find(&lines[at..]) {
                     let hit = at + hit;

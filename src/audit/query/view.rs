@@ -233,10 +233,10 @@ fn last_seq(file: &dyn FsFile, length: u64) -> io::Result<Option<u64>> {
         let mut end = whole;
         while end > 0 {
             let begin = memchr::memrchr(b'\n', &buffer[..end - 1]).map_or(0, |lf| lf + 1);
-            if begin > 0 || from == 0 {
-                if let Some(seq) = peek_seq(&buffer[begin..end - 1]) {
-                    return Ok(Some(seq));
-                }
+            if (begin > 0 || from == 0)
+                && let Some(seq) = peek_seq(&buffer[begin..end - 1])
+            {
+                return Ok(Some(seq));
             }
             end = begin;
         }

@@ -1,8 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 use super::*;
 use crate::audit::merkle::leaf_hash;
@@ -217,46 +215,4 @@ fn every_epoch_signs_under_the_logs_key_and_no_other_logs() {
         let error = sign(bad.to_owned()).verify(key.verifier()).unwrap_err();
         assert!(matches!(error, CheckpointError::OtherLog { .. }), "{error}");
     }
-}
-
-/// Runs `tests/verify_root.py` on the directory: exit code and all output.
-fn verify_root(directory: &Path) -> (Option<i32>, String) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verify_root.py");
-    let output = Command::new("python3").arg(script).arg(directory).output();
-    let output = output.expect("this test needs python3");
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
-}
-
-#[test]
-fn a_python_script_finds_the_signed_root_in_the_files_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    let lines = |begin, end| -> Vec<u8> {
-        (begin..end).flat_map(|number| [line(number), b"\n".to_vec()].concat()).collect()
-    };
-    // Two gzip members and an empty one, a segment not compressed yet, one
-    // that is there as both, and an active segment beyond the checkpoint.
-    let mut members = Vec::new();
-    for member in [lines(0, 20), lines(20, 33), Vec::new()] {
-        let mut encoder = flate2::write::GzEncoder::new(members, flate2::Compression::fast());
-        encoder.write_all(&member).unwrap();
-        members = encoder.finish().unwrap();
-    }
-    put(&path("audit.00000000000000000000.log.gz"), &members, 0o600);
-    put(&path("audit.00000000000000000033.log"), &lines(33, 40), 0o600);
-    put(&path("audit.00000000000000000033.log.gz"), b"unfinished", 0o600);
-    put(&path("audit.log"), &[lines(40, 50), b"{\"torn".to_vec()].concat(), 0o600);
-    let signed = signer().sign(&range(0, 47), &range(0, 47)).unwrap();
-    put(&path("audit.checkpoint"), signed.to_string().as_bytes(), 0o600);
-
-    let expected = format!("ok 47 {}\n", range(0, 47).root().unwrap());
-    assert_eq!(verify_root(directory.path()), (Some(0), expected));
-
-    put(&path("audit.log"), &lines(40, 46), 0o600);
-    let (code, text) = verify_root(directory.path());
-    assert!(code == Some(1) && text.contains("of 47 records, the files hold 46"), "{text}");
-    put(&path("audit.log"), &lines(41, 60), 0o600);
-    let (code, text) = verify_root(directory.path());
-    assert!(code == Some(1) && text.contains("the checkpoint says"), "{text}");
 }

@@ -65,7 +65,7 @@ fn what_next(kept: Option<&PathBuf>) -> String {
          auditctl monitor --log-dir {dir}\n  \
          auditctl backup --log-dir {dir} && auditctl list --log-dir {dir}\n  \
          tail -f {dir}/audit.log | jq .\n  \
-         python3 tests/verify_root.py {dir}     # recompute the signed root independently"
+         python3 tests/verify.py {dir}          # check all of it without our code"
     )
 }
 

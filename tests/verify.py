@@ -1,0 +1,410 @@
+#!/usr/bin/env python3
+"""Checks a log, a checkpoint or a proof, independently of auditctl.
+
+    verify.py LOG_DIR [--public-key FILE] [--against FILE]...
+    verify.py --checkpoint FILE --public-key FILE
+    verify.py --proof FILE [--public-key FILE]
+
+Written from docs/format.md and docs/verifying.md, RFC 6962 (the tree), RFC 8032
+(Ed25519), C2SP signed-note and tlog-checkpoint. Needs nothing but Python 3.9.
+Exit 0 verified, 1 something is wrong, 2 usage.
+"""
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+import zlib
+
+
+class Wrong(Exception):
+    """What was found, and where."""
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+# --- Ed25519, checking only (RFC 8032, section 6; nothing secret is handled) ---
+
+P = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT_OF_MINUS_1 = pow(2, (P - 1) // 4, P)
+
+
+def add(one, two):
+    a = (one[1] - one[0]) * (two[1] - two[0]) % P
+    b = (one[1] + one[0]) * (two[1] + two[0]) % P
+    c = 2 * one[3] * two[3] * D % P
+    d = 2 * one[2] * two[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return (e * f % P, g * h % P, f * g % P, e * h % P)
+
+
+def multiply(scalar, point):
+    sum_ = (0, 1, 1, 0)
+    while scalar:
+        if scalar & 1:
+            sum_ = add(sum_, point)
+        point = add(point, point)
+        scalar >>= 1
+    return sum_
+
+
+def same_point(one, two):
+    return (one[0] * two[2] - two[0] * one[2]) % P == 0 and (one[1] * two[2] - two[1] * one[2]) % P == 0
+
+
+def unpack_point(packed):
+    y = int.from_bytes(packed, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    if y >= P:
+        return None
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * ROOT_OF_MINUS_1 % P
+    if (x * x - square) % P or (x == 0 and sign):
+        return None
+    if x & 1 != sign:
+        x = P - x
+    return (x, y, 1, x * y % P)
+
+
+BASE = unpack_point((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
+
+
+def is_signature(key, message, signature):
+    if len(key) != 32 or len(signature) != 64:
+        return False
+    a, r = unpack_point(key), unpack_point(signature[:32])
+    s = int.from_bytes(signature[32:], "little")
+    if a is None or r is None or s >= ORDER:
+        return False
+    h = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % ORDER
+    return same_point(multiply(s, BASE), add(r, multiply(h, a)))
+
+
+# --- signed notes and checkpoints ---
+
+
+def decode64(text, what):
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Wrong(f"{what}: not base64") from None
+
+
+class VerifierKey:
+    """`<name>+<8 hex digits>+<base64 of 0x01 and the key>`."""
+
+    def __init__(self, text, where):
+        parts = text.strip().split("+", 2)
+        if len(parts) != 3:
+            raise Wrong(f"{where}: not a verifier key")
+        self.name, self.key_id = parts[0], parts[1]
+        packed = decode64(parts[2], where)
+        if packed[:1] != b"\x01" or len(packed) != 33:
+            raise Wrong(f"{where}: not an Ed25519 key")
+        self.key = packed[1:]
+        if sha256(self.name.encode(), b"\n", packed)[:4].hex() != self.key_id:
+            raise Wrong(f"{where}: the key id is not that of the key")
+
+
+class Checkpoint:
+    def __init__(self, note, where):
+        self.where = where
+        text, empty, signatures = note.partition("\n\n")
+        lines = text.split("\n")
+        if not empty or len(lines) < 3 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
+            raise Wrong(f"{where}: not a checkpoint")
+        self.text = text + "\n"
+        self.origin, self.size, self.root = lines[0], int(lines[1]), decode64(lines[2], where)
+        self.signatures = signatures
+
+    def check_signature(self, key):
+        for line in self.signatures.split("\n"):
+            match = re.fullmatch(r"\u2014 (\S+) (\S+)", line)
+            if not match or match[1] != key.name:
+                continue
+            packed = decode64(match[2], self.where)
+            if packed[:4].hex() != key.key_id:
+                continue
+            if not is_signature(key.key, self.text.encode(), packed[4:]):
+                raise Wrong(f"{self.where}: the signature by {key.name}+{key.key_id} is wrong")
+            return
+        raise Wrong(f"{self.where}: not signed by {key.name}+{key.key_id}")
+
+
+# --- the tree (RFC 6962): perfect subtrees from left to right, as (begin, size, hash) ---
+
+
+class Tree:
+    def __init__(self, begin=0, hashes=(), end=None):
+        self.begin, self.end, self.parts = begin, begin, []
+        for text in hashes:
+            size = self.end & -self.end or 1 << 63
+            while size > end - self.end:
+                size //= 2
+            self.parts.append((self.end, size, bytes.fromhex(text)))
+            self.end += size
+        if end is not None and self.end != end:
+            raise Wrong(f"the hashes of {begin}..{end} do not make up that range")
+
+    def append(self, leaf):
+        begin, size, hash_ = self.end, 1, leaf
+        self.end += 1
+        while self.parts and self.parts[-1][1] == size and self.parts[-1][0] % (2 * size) == 0:
+            begin, _, left = self.parts.pop()
+            size, hash_ = 2 * size, sha256(b"\x01", left, hash_)
+        self.parts.append((begin, size, hash_))
+
+    def hashes(self):
+        return [hash_.hex() for _, _, hash_ in self.parts]
+
+    def root(self):
+        hashes = [hash_ for _, _, hash_ in self.parts]
+        if not hashes:
+            return sha256()
+        root = hashes.pop()
+        while hashes:
+            root = sha256(b"\x01", hashes.pop(), root)
+        return root
+
+
+def leaf_hash(line):
+    return sha256(b"\x00", line)
+
+
+# --- a log ---
+
+
+def read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise Wrong(f"{path}: {error.strerror}") from None
+
+
+def read_text(path):
+    try:
+        return read(path).decode()
+    except UnicodeDecodeError:
+        raise Wrong(f"{path}: not UTF-8") from None
+
+
+def read_json(path):
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError):
+        raise Wrong(f"{path}: not JSON") from None
+
+
+def seq_of(line):
+    match = re.match(rb'\{"seq":(0|[1-9][0-9]*),', line)
+    return int(match[1]) if match else None
+
+
+def is_record(line):
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+# Nothing is sealed yet.
+NO_MANIFEST = {"log_id": None, "epoch": 0, "pruned": {"begin": 0, "end": 0, "hashes": []}, "segments": []}
+
+
+class Log:
+    def __init__(self, directory, wanted):
+        self.directory = directory
+        self.manifest = NO_MANIFEST
+        if os.path.exists(path := os.path.join(directory, "audit.manifest.json")):
+            self.manifest = read_json(path)
+        pruned = self.manifest["pruned"]
+        self.tree = Tree(pruned["begin"], pruned["hashes"], pruned["end"])
+        self.roots = {}
+        self.wanted = wanted
+        self.note_root()
+
+    def note_root(self):
+        if self.tree.end in self.wanted:
+            self.roots[self.tree.end] = self.tree.root()
+
+    def append(self, line, where):
+        if seq_of(line) != self.tree.end or not is_record(line):
+            raise Wrong(f"{where}: record {self.tree.end} is not what stands there")
+        self.tree.append(leaf_hash(line))
+        self.note_root()
+
+    def segment(self, segment):
+        name = segment["file"]
+        stored = read(os.path.join(self.directory, name))
+        if len(stored) != segment["stored_bytes"]:
+            raise Wrong(f"{name}: {len(stored)} bytes, the manifest says {segment['stored_bytes']}")
+        if segment["first_seq"] != self.tree.end:
+            raise Wrong(f"{name}: begins with record {segment['first_seq']}, not {self.tree.end}")
+        offset = 0
+        for number, block in enumerate(segment["blocks"]):
+            where = f"{name}, block {number}, records {block['first_seq']} to {block['first_seq'] + block['records'] - 1}"
+            if block["offset"] != offset:
+                raise Wrong(f"{where}: the blocks do not follow each other")
+            raw = stored[offset : offset + block["stored_bytes"]]
+            offset += block["stored_bytes"]
+            if name.endswith(".gz"):
+                raw = member(raw, where)
+            if len(raw) != block["raw_bytes"] or not raw.endswith(b"\n"):
+                raise Wrong(f"{where}: not the lines that the manifest says")
+            tree = Tree(block["first_seq"])
+            for line in raw[:-1].split(b"\n"):
+                tree.append(leaf_hash(line))
+                self.append(line, where)
+            if tree.hashes() != block["tree"]["hashes"]:
+                raise Wrong(f"{where}: its records are not those that were recorded")
+        if offset != len(stored) or self.tree.end != segment["first_seq"] + segment["records"]:
+            raise Wrong(f"{name}: its blocks do not add up to it")
+        if segment.get("sha256") not in (None, hashlib.sha256(stored).hexdigest()):
+            raise Wrong(f"{name}: not the SHA-256 that the manifest says")
+
+    def plain(self, name):
+        """Lines that the manifest does not list. What is torn at the end is no part of the log."""
+        for line in read(os.path.join(self.directory, name)).split(b"\n")[:-1]:
+            torn = seq_of(line) != self.tree.end or not is_record(line)
+            if torn and self.tree.end >= self.signed:
+                return
+            self.append(line, name)
+
+    def read_all(self, signed):
+        self.signed = signed
+        for segment in self.manifest["segments"]:
+            self.segment(segment)
+        while os.path.exists(os.path.join(self.directory, name := f"audit.{self.tree.end:020}.log")):
+            before = self.tree.end
+            self.plain(name)
+            if self.tree.end == before:
+                break
+        self.plain("audit.log")
+
+
+def member(packed, where):
+    """What one gzip member holds: exactly one, and nothing behind it."""
+    decompressor = zlib.decompressobj(wbits=31)
+    try:
+        raw = decompressor.decompress(packed, 4 << 20)
+    except zlib.error as error:
+        raise Wrong(f"{where}: {error}") from None
+    if not decompressor.eof or decompressor.unused_data:
+        raise Wrong(f"{where}: not one whole gzip member")
+    return raw
+
+
+def anchor(path):
+    """A checkpoint, or a JSON object that holds one."""
+    text = read_text(path)
+    if text.startswith("{"):
+        text = read_json(path).get("checkpoint")
+        if not isinstance(text, str):
+            raise Wrong(f"{path}: holds no checkpoint")
+    return Checkpoint(text, path)
+
+
+def check_log(directory, key_file, against):
+    checkpoint = Checkpoint(read_text(os.path.join(directory, "audit.checkpoint")), "audit.checkpoint")
+    key = VerifierKey(read_text(key_file or os.path.join(directory, "audit.pub")), key_file or "audit.pub")
+    checkpoint.check_signature(key)
+    anchors = [anchor(path) for path in against]
+    for kept in anchors:
+        kept.check_signature(key)
+    log = Log(directory, {checkpoint.size, *(kept.size for kept in anchors)})
+    epoch = log.manifest["epoch"]
+    origin = f"auditctl/{log.manifest['log_id']}" + (f"/e{epoch}" if epoch else "")
+    if log.manifest is not NO_MANIFEST and checkpoint.origin != origin:
+        raise Wrong(f"audit.checkpoint: is of {checkpoint.origin}, the log is {origin}")
+    log.read_all(checkpoint.size)
+    if log.tree.end < checkpoint.size:
+        raise Wrong(f"the checkpoint is of {checkpoint.size} records, the files end at record {log.tree.end}")
+    for signed in [checkpoint, *anchors]:
+        if signed.size not in log.roots:
+            missing = "removed by retention" if signed.size < log.manifest["pruned"]["end"] else "not there"
+            raise Wrong(f"{signed.where}: covers {signed.size} records, which are {missing}")
+        if log.roots[signed.size] != signed.root:
+            raise Wrong(f"{signed.where}: the records below {signed.size} are not those that were signed")
+    return checkpoint.size, log.tree.end - checkpoint.size, checkpoint.root.hex()
+
+
+# --- a proof ---
+
+
+def check_proof(path, key_file):
+    document = read_json(path)
+    wanted = {"format": str, "seq": int, "record": str, "tree_size": int, "inclusion_proof": list, "checkpoint": str, "public_key": str}
+    if not isinstance(document, dict) or any(type(document.get(key)) is not kind for key, kind in wanted.items()):
+        raise Wrong(f"{path}: not a proof document")
+    if document["format"] != "auditctl-proof-v1":
+        raise Wrong(f"{path}: of another format")
+    key = VerifierKey(document["public_key"], path)
+    if key_file:
+        known = VerifierKey(read_text(key_file), key_file)
+        if (known.name, known.key) != (key.name, key.key):
+            raise Wrong(f"{path}: signed by another key than that in {key_file}")
+    checkpoint = Checkpoint(document["checkpoint"], path)
+    checkpoint.check_signature(key)
+    record, index, size = document["record"].encode(), document["seq"], document["tree_size"]
+    if size != checkpoint.size or not 0 <= index < size or seq_of(record) != index:
+        raise Wrong(f"{path}: record, seq and tree size do not belong together")
+    try:
+        proof = [bytes.fromhex(text) for text in document["inclusion_proof"]]
+    except (TypeError, ValueError):
+        raise Wrong(f"{path}: the inclusion proof is not hex") from None
+    # RFC 9162, section 2.1.3.2
+    node, last, hash_ = index, size - 1, leaf_hash(record)
+    for sibling in proof:
+        if last == 0:
+            raise Wrong(f"{path}: the inclusion proof is too long")
+        if node & 1 or node == last:
+            hash_ = sha256(b"\x01", sibling, hash_)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            hash_ = sha256(b"\x01", hash_, sibling)
+        node, last = node >> 1, last >> 1
+    if last or hash_ != checkpoint.root:
+        raise Wrong(f"{path}: the record is not in the tree that was signed")
+    return index, size
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("log_dir", nargs="?")
+    parser.add_argument("--public-key", metavar="FILE")
+    parser.add_argument("--against", metavar="FILE", action="append", default=[])
+    parser.add_argument("--checkpoint", metavar="FILE")
+    parser.add_argument("--proof", metavar="FILE")
+    args = parser.parse_args()
+    if [args.log_dir, args.checkpoint, args.proof].count(None) != 2:
+        parser.error("one of LOG_DIR, --checkpoint and --proof")
+    if args.checkpoint and not args.public_key:
+        parser.error("--checkpoint needs --public-key")
+    try:
+        if args.proof:
+            print("ok", *check_proof(args.proof, args.public_key))
+        elif args.checkpoint:
+            checkpoint = anchor(args.checkpoint)
+            checkpoint.check_signature(VerifierKey(read_text(args.public_key), args.public_key))
+            print("ok", checkpoint.size, checkpoint.root.hex())
+        else:
+            size, unsigned, root = check_log(args.log_dir, args.public_key, args.against)
+            print("ok", size, root, f"and {unsigned} unsigned" if unsigned else "")
+    except Wrong as wrong:
+        sys.exit(f"wrong: {wrong}")
+    except (KeyError, TypeError, AttributeError) as error:
+        sys.exit(f"wrong: a document lacks what it must have: {error!r}")
+
+
+if __name__ == "__main__":
+    main()
