@@ -94,6 +94,11 @@ impl BlockFilters {
         names.iter().any(|name| name.bits(filter.len() as u64 * 8).all(is_set))
     }
 
+    /// Whether a block's filter is the one that these lines make.
+    pub(crate) fn is_of(&self, block: usize, lines: &[u8]) -> bool {
+        self.0.get(block).is_some_and(|filter| filter_of(lines).is_some_and(|of| of == *filter))
+    }
+
     /// The file, for the segment with that SHA-256.
     pub(crate) fn encode(&self, sha256: &str) -> io::Result<Vec<u8>> {
         let mut out = MAGIC.to_vec();

@@ -497,6 +497,43 @@ fn a_rare_name_and_a_narrow_time_read_one_block_and_lost_filters_cost_only_speed
 }
 
 #[test]
+fn a_forged_filter_hides_a_record_from_queries_until_verify_finds_it() {
+    let home = Home::new();
+    home.record(400);
+    let check = || {
+        let request = auditctl::audit::verify::Request::default();
+        let watch = auditctl::audit::watch::Unwatched;
+        let (report, _) =
+            auditctl::audit::verify::verify(&home.fs, &home.log_dir(), &request, &watch)
+                .expect("a report");
+        report
+    };
+    assert!(check().passed());
+    let path = std::fs::read_dir(home.log_dir())
+        .expect("log directory")
+        .map(|entry| entry.expect("entry").path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "filter"))
+        .expect("a filter");
+    let whole = std::fs::read(&path).expect("read");
+    let mut forged = whole.clone();
+    let body = forged.len() - 4;
+    // Behind the magic, the SHA-256, two lengths: the first block's bits.
+    forged[48..body].fill(0);
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &forged[..body]) as u32;
+    forged[body..].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&path, &forged).expect("written");
+    let report = check();
+    assert!(!report.passed());
+    let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+    assert!(report.findings.iter().all(|finding| finding.file == name), "{:?}", report.findings);
+    // Damaged so that it is not believed, or lost, it is no finding.
+    std::fs::write(&path, &whole[..whole.len() - 1]).expect("written");
+    assert!(check().passed());
+    std::fs::remove_file(&path).expect("removed");
+    assert!(check().passed());
+}
+
+#[test]
 fn a_damaged_block_is_named_and_the_others_are_read() {
     let home = Home::new();
     home.record(400);

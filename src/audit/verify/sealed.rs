@@ -11,6 +11,7 @@ use super::lines::{self, Line};
 use super::report::{Finding, Kind};
 use super::tally::{BadBlock, Tally};
 use super::view::{Stored, View};
+use crate::audit::block_filter::{BlockFilters, MAX_BYTES};
 use crate::audit::examine::examine;
 use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::manifest::Segment;
@@ -30,6 +31,9 @@ struct Opened<'a> {
     segment: Segment,
     file: &'a dyn FsFile,
     length: u64,
+    /// Queries believe them, so they have to be right. One that is not this file's
+    /// is not believed, and none is missed.
+    filters: Option<BlockFilters>,
 }
 
 /// Reads a segment whole, and says everything that is wrong with it.
@@ -42,7 +46,8 @@ pub(super) fn check(
     let Stored::Here(file, segment) = open(view, index, tally)? else { return Ok(()) };
     let failed = |source| VerifyError::io("read", &view.paths.dir.join(&segment.file), source);
     let length = file.meta().map_err(failed)?.len;
-    let opened = Opened { index, segment: segment.clone(), file: &*file, length };
+    let filters = filters(view, &segment);
+    let opened = Opened { index, segment: segment.clone(), file: &*file, length, filters };
     let before = tally.findings.len();
     let read = opened.blocks(watch, tally).map_err(|trouble| match trouble {
         Trouble::Io(source) => failed(source),
@@ -61,6 +66,11 @@ pub(super) fn check(
         tally.found(finding.records(segment.first_seq, segment.end_seq()));
     }
     Ok(())
+}
+
+fn filters(view: &View, segment: &Segment) -> Option<BlockFilters> {
+    let file = view.fs.read(&view.paths.filters(segment.first_seq), MAX_BYTES).ok()?;
+    BlockFilters::decode(&file, segment.sha256.as_deref()?, segment.blocks.len())
 }
 
 /// Compares a segment's length and SHA-256 with the manifest's; where that has no
@@ -141,6 +151,8 @@ enum Looked {
     Good,
     /// The lines are right, what the manifest says beside their hashes is not.
     Described(String),
+    /// The lines are right, their filter is not.
+    Filtered,
     Bad(Option<Range>),
 }
 
@@ -166,13 +178,14 @@ impl Opened<'_> {
                 || -> Vec<Looked> {
                     group
                         .par_iter()
+                        .enumerate()
                         .map_init(
                             || (Unpacker::new(), Vec::new()),
-                            |(unpacker, raw), block| {
+                            |(unpacker, raw), (nth, block)| {
                                 let from = (block.offset - begin) as usize;
                                 let to = from + block.stored_bytes as usize;
                                 bytes.get(from..to).map_or(Looked::Bad(None), |stored| {
-                                    self.look(block, stored, unpacker, raw)
+                                    self.look((at + nth, block), stored, unpacker, raw)
                                 })
                             },
                         )
@@ -213,7 +226,7 @@ impl Opened<'_> {
 
     fn look(
         &self,
-        block: &Block,
+        (number, block): (usize, &Block),
         stored: &[u8],
         unpacker: &mut Unpacker,
         raw: &mut Vec<u8>,
@@ -227,7 +240,10 @@ impl Opened<'_> {
             stored
         };
         match examine(lines, block.first_seq, (block.offset, block.stored_bytes)) {
-            Ok(found) if found == *block => Looked::Good,
+            Ok(found) if found == *block => match &self.filters {
+                Some(filters) if !filters.is_of(number, lines) => Looked::Filtered,
+                _ => Looked::Good,
+            },
             Ok(found) if found.tree == block.tree => Looked::Described(format!(
                 "it notes {} bytes from {} to {}, the records have {} from {} to {}",
                 block.raw_bytes,
@@ -251,6 +267,14 @@ impl Opened<'_> {
                 let file = &self.segment.file;
                 let text = format!("of {file} block {number}: {what}");
                 let finding = Finding::new(Kind::Altered, "audit.manifest.json", text);
+                let end = block.first_seq + block.records;
+                tally.found(finding.records(block.first_seq, end).block(number as u64));
+            }
+            Looked::Filtered => {
+                let file = format!("audit.{:020}.filter", self.segment.first_seq);
+                let text = "queries may miss records of this block: its filter is not that of its \
+                            records; remove the file, it is made again";
+                let finding = Finding::new(Kind::Altered, &file, text);
                 let end = block.first_seq + block.records;
                 tally.found(finding.records(block.first_seq, end).block(number as u64));
             }

@@ -63,6 +63,7 @@ fn what_next(kept: Option<&PathBuf>) -> String {
          auditctl health --log-dir {dir}\n  \
          auditctl health --log-dir {dir} --format nagios\n  \
          auditctl monitor --log-dir {dir}\n  \
+         auditctl query --log-dir {dir} --where 'details.awsRegion = us-east-1' --limit 5\n  \
          auditctl backup --log-dir {dir} && auditctl list --log-dir {dir}\n  \
          tail -f {dir}/audit.log | jq .\n  \
          python3 tests/verify.py {dir}          # check all of it without our code"
@@ -111,6 +112,9 @@ impl<'a> Demo<'a> {
         let more = self.send_all()?;
         let again = self.health("after the restart")?;
         self.monitor()?;
+        self.say("Who did most, and is it what was recorded? …");
+        let query = self.tell(&["query", "--group-by", "actor", "--top", "5"], 0)?;
+        let verify = self.tell(&["verify"], 0)?;
         self.say("A backup, beside the running collector …");
         let backup = self.tell(&["backup"], 0)?;
         self.tell(&["list", "--verify=chain"], 0)?;
@@ -134,6 +138,8 @@ impl<'a> Demo<'a> {
             "acknowledged": recorded + more,
             "stored": stored,
             "health": { "running": running, "killed": died, "restarted": again },
+            "query": query,
+            "verify": verify,
             "backup": backup,
         }))
     }
