@@ -12,12 +12,13 @@ mod http;
 mod notify;
 mod places;
 mod protocol;
+mod push;
 mod query;
 mod socket;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,6 +27,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::audit::{AuditLog, Durability, RecordError};
 
 pub use auth::TokenError;
+pub use push::Push;
 pub use socket::MAX_SOCKET_PATH_BYTES;
 
 /// How health is wanted over HTTP.
@@ -58,6 +60,8 @@ pub struct Reloaded {
 pub type RenderHealth = dyn Fn(HealthFormat) -> (u16, String, String) + Send + Sync;
 /// Reads the settings again.
 pub type Reload = dyn Fn() -> Result<Reloaded, String> + Send + Sync;
+/// Told what an operator should know.
+pub type Warn = dyn Fn(&str) + Send + Sync;
 /// Told once events can be taken.
 pub type OnReady = dyn Fn(&Ready) + Send + Sync;
 
@@ -91,6 +95,8 @@ pub struct CollectorOptions {
     pub idle_timeout: Duration,
     /// A request body in bytes, at most.
     pub max_body: u64,
+    /// Where checkpoints are pushed to; `None`: nowhere.
+    pub push: Option<Push>,
     /// Renders health and metrics.
     pub health: Arc<RenderHealth>,
     /// Reads the settings again, for SIGHUP.
@@ -98,7 +104,7 @@ pub struct CollectorOptions {
     /// Told once events can be taken.
     pub ready: Box<OnReady>,
     /// Told what an operator should know.
-    pub warn: Arc<dyn Fn(&str) + Send + Sync>,
+    pub warn: Arc<Warn>,
 }
 
 impl std::fmt::Debug for CollectorOptions {
@@ -291,6 +297,12 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     (options.ready)(&ready);
     notify::ready();
     let watchdog = tokio::spawn(notify::watchdog(hub.log.clone()));
+    let pushing = options.push.as_ref().map(|push| {
+        let pusher = Arc::new(Mutex::new(push::Pusher::new(push)));
+        let every =
+            push_every(push.every, hub.log.clone(), Arc::clone(&pusher), Arc::clone(&options.warn));
+        (pusher, tokio::spawn(every))
+    });
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -313,7 +325,16 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
         }
         drop(guard);
         let log = hub.log.clone();
-        tokio::task::spawn_blocking(move || log.close()).await
+        let warn = Arc::clone(&options.warn);
+        tokio::task::spawn_blocking(move || {
+            let closed = log.close();
+            // The last one covers the end itself.
+            if let Some((pusher, _)) = pushing {
+                push_once(&log, &pusher, &warn);
+            }
+            closed
+        })
+        .await
     };
     let closed = tokio::select! {
         closed = ended => closed,
@@ -326,12 +347,30 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     }
 }
 
-async fn reload(
-    hub: &Hub,
-    guard: &socket::SocketGuard,
-    reload: &Arc<Reload>,
-    warn: &Arc<dyn Fn(&str) + Send + Sync>,
+async fn push_every(
+    every: Duration,
+    log: AuditLog,
+    pusher: Arc<Mutex<push::Pusher>>,
+    warn: Arc<Warn>,
 ) {
+    let mut ticks = tokio::time::interval(every);
+    loop {
+        ticks.tick().await;
+        let (log, pusher, warn) = (log.clone(), Arc::clone(&pusher), Arc::clone(&warn));
+        // May hang where the other end is a network's: nobody else waits for it.
+        let _ = tokio::task::spawn_blocking(move || push_once(&log, &pusher, &warn)).await;
+    }
+}
+
+fn push_once(log: &AuditLog, pusher: &Mutex<push::Pusher>, warn: &Arc<Warn>) {
+    // Held by one that hangs: to wait for it would hang as well.
+    let said = pusher.try_lock().ok().and_then(|mut pusher| pusher.push(log));
+    if let Some(said) = said {
+        warn(&said);
+    }
+}
+
+async fn reload(hub: &Hub, guard: &socket::SocketGuard, reload: &Arc<Reload>, warn: &Arc<Warn>) {
     let reload = Arc::clone(reload);
     let outcome = tokio::task::spawn_blocking(move || reload()).await;
     let access = match outcome {

@@ -197,6 +197,8 @@ keys! {
     collector.allowed_gids: "Group ids that may write";
     collector.read_uids: "User ids that may query, beside root and the collector's own";
     collector.read_gids: "Group ids that may query";
+    collector.checkpoint_push_to: "A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, where who can write the log cannot";
+    collector.checkpoint_push_interval [SECOND, DAY]: "How often the newest checkpoint is written there";
     collector.max_connections [1, 65_536]: "Connections at one time";
     collector.max_connections_per_uid [1, 65_536]: "Connections of one user at one time";
     collector.read_timeout [100, HOUR]: "How long a begun request may take to arrive";

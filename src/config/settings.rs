@@ -128,6 +128,10 @@ pub struct CollectorSettings {
     pub read_uids: Vec<u32>,
     /// Group ids that may query.
     pub read_gids: Vec<u32>,
+    /// A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, where who can write the log cannot.
+    pub checkpoint_push_to: Option<PathBuf>,
+    /// How often the newest checkpoint is written there.
+    pub checkpoint_push_interval: Duration,
     /// Connections at one time.
     pub max_connections: usize,
     /// Connections of one user at one time.
@@ -266,6 +270,8 @@ impl Default for CollectorSettings {
             allowed_gids: Vec::new(),
             read_uids: Vec::new(),
             read_gids: Vec::new(),
+            checkpoint_push_to: None,
+            checkpoint_push_interval: seconds(600),
             max_connections: 256,
             max_connections_per_uid: 64,
             read_timeout: seconds(30),

@@ -30,6 +30,7 @@ mod record_cli;
 mod serve;
 mod serve_http;
 mod serve_peers;
+mod serve_push;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod servers;
 mod serving;

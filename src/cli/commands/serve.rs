@@ -13,7 +13,9 @@ use crate::cli::context::{Context, Override};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open;
 use crate::clock::SystemClock;
-use crate::collector::{self, CollectorError, CollectorOptions, HealthFormat, Reloaded, Stopped};
+use crate::collector::{
+    self, CollectorError, CollectorOptions, HealthFormat, Push, Reloaded, Stopped,
+};
 use crate::config::{Origin, Settings};
 use crate::fsio::OsFs;
 use crate::health::{self, Status};
@@ -152,6 +154,9 @@ fn collector_options(
         read_uids: collector.read_uids,
         read_gids: collector.read_gids,
         audit_reads: settings.audit_reads,
+        push: collector
+            .checkpoint_push_to
+            .map(|to| Push { to, every: collector.checkpoint_push_interval }),
         max_connections: collector.max_connections,
         max_connections_per_uid: collector.max_connections_per_uid,
         read_timeout: collector.read_timeout,
