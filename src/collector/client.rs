@@ -176,7 +176,7 @@ impl Client {
         Ok(answers)
     }
 
-    /// Has a query answered. One page of it: [`Answer::rest`] asks for more.
+    /// Has a query answered. One page of it: [`query::Answer::rest`] asks for more.
     ///
     /// # Errors
     /// [`ClientError::Refused`] when it is not answered, such as to who may not read.

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use comfy_table::{ContentArrangement, Table as Cells, presets};
+use comfy_table::{Table as Cells, presets};
 use serde_json::json;
 
 use super::style::{Style, escape, paint};
-use crate::audit::query::{Answer, Column};
+use crate::audit::query::{Answer, Cell, Column};
 use crate::units::human_bytes;
 
 /// Rows whose widths are made to agree: what comes later is another table.
 pub const ROWS_A_TABLE: usize = 500;
 /// A cell shows so many characters at most.
-const CELL_CHARS: usize = 160;
+const CELL_CHARS: usize = 400;
 const BAR_CHARS: usize = 40;
 
 /// What a table may look like.
@@ -26,40 +26,108 @@ pub struct Table {
     pub ascii: bool,
 }
 
-/// Records as a table. Texts are escaped, and cut.
+/// Records as a table, a line each. Texts are escaped, and cut to what there is room
+/// for; times are shown to the second, and columns that nothing is in are left out.
 #[must_use]
 pub fn records_table(lines: &[&[u8]], columns: &[Column], header: bool, table: &Table) -> String {
+    let rows: Vec<Vec<String>> = lines.iter().map(|line| row(line, columns)).collect();
+    let used = |nth: &usize| {
+        columns.len() == 1 || rows.iter().any(|row| row.get(*nth).is_some_and(|text| text != "-"))
+    };
+    let shown: Vec<usize> = (0..columns.len()).filter(used).collect();
+    let titles: Vec<String> = columns.iter().map(title).collect();
+    let mut widths: Vec<usize> = shown
+        .iter()
+        .map(|nth| {
+            let title = if header { width(&titles[*nth]) } else { 0 };
+            rows.iter()
+                .filter_map(|row| row.get(*nth))
+                .map(|text| width(text))
+                .fold(title, usize::max)
+        })
+        .collect();
+    if let Some(terminal) = table.width {
+        // What comfy-table puts around a cell.
+        let room = usize::from(terminal).saturating_sub(2 * shown.len());
+        let whole: Vec<bool> = shown.iter().map(|nth| is_short(&columns[*nth])).collect();
+        fit(&mut widths, &whole, room);
+    }
     let mut cells = Cells::new();
     cells.load_style(presets::NOTHING);
-    if let Some(width) = table.width {
-        cells.set_content_arrangement(ContentArrangement::Dynamic);
-        cells.set_width(width);
-    }
+    let cut = |texts: &[String]| -> Vec<String> {
+        let texts = shown.iter().filter_map(|nth| texts.get(*nth));
+        texts.zip(&widths).map(|(text, width)| cut(text, *width, table.ascii)).collect()
+    };
     if header {
-        cells.set_header(
-            columns
-                .iter()
-                .map(|column| column.name().rsplit('.').next().unwrap_or_default().to_uppercase()),
-        );
+        cells.set_header(cut(&titles));
     }
-    for line in lines {
-        cells.add_row(match Column::row(columns, line) {
-            Some(row) => row
-                .iter()
-                .map(|cell| cell.as_ref().map_or("-".to_owned(), |cell| shortened(&cell.plain)))
-                .collect(),
-            None => vec![shortened(&String::from_utf8_lossy(line))],
-        });
-    }
+    rows.iter().for_each(|row| {
+        cells.add_row(cut(row));
+    });
     cells.trim_fmt()
 }
 
-fn shortened(text: &str) -> String {
-    // Half of what a terminal shows of a text is what escaping adds: cut first.
-    let mut cut: String = text.chars().take(CELL_CHARS).collect();
-    if cut.len() < text.len() {
-        cut.push('…');
+/// Whether half of it would be of no use.
+fn is_short(column: &Column) -> bool {
+    matches!(column.name(), "seq" | "timestamp" | "recorded_at")
+}
+
+fn title(column: &Column) -> String {
+    column.name().rsplit('.').next().unwrap_or_default().to_uppercase()
+}
+
+fn row(line: &[u8], columns: &[Column]) -> Vec<String> {
+    let Some(row) = Column::row(columns, line) else {
+        return vec![shortened(&String::from_utf8_lossy(line))];
+    };
+    let text = |(cell, column): (Option<Cell>, &Column)| match cell {
+        None => "-".to_owned(),
+        Some(cell) if matches!(column.name(), "timestamp" | "recorded_at") => {
+            cell.plain.get(..19).map_or(cell.plain.clone(), |seconds| format!("{seconds}Z"))
+        }
+        Some(cell) => shortened(&cell.plain),
+    };
+    row.into_iter().zip(columns).map(text).collect()
+}
+
+/// Takes from the widest until all fit, but leaves each enough to be told apart, and
+/// what is `whole` as it is: half a time is of no use.
+fn fit(widths: &mut [usize], whole: &[bool], room: usize) {
+    const LEAST: usize = 8;
+    while widths.iter().sum::<usize>() > room {
+        let spare =
+            widths.iter_mut().zip(whole).filter(|(width, whole)| !**whole && **width > LEAST);
+        match spare.max_by_key(|(width, _)| **width) {
+            Some((widest, _)) => *widest -= 1,
+            None => return,
+        }
     }
+}
+
+fn width(text: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(text)
+}
+
+/// At most so many columns of a text.
+fn cut(text: &str, columns: usize, ascii: bool) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    for char in text.chars() {
+        if width(&out) + unicode_width::UnicodeWidthChar::width(char).unwrap_or(0) >= columns {
+            break;
+        }
+        out.push(char);
+    }
+    out.push(if ascii { '~' } else { '…' });
+    out
+}
+
+/// What may be shown of a text.
+fn shortened(text: &str) -> String {
+    // Escaping makes texts longer: cut first.
+    let cut: String = text.chars().take(CELL_CHARS).collect();
     escape(&cut).into_owned()
 }
 
@@ -108,7 +176,6 @@ pub fn groups_text(groups: &[(Option<String>, u64)], top: usize, table: &Table) 
     let shown = &groups[..groups.len().min(top)];
     let names: Vec<String> =
         shown.iter().map(|(group, _)| group.as_deref().map_or("-".to_owned(), shortened)).collect();
-    let width = |text: &str| unicode_width::UnicodeWidthStr::width(text);
     let widest = names.iter().map(|name| width(name)).max().unwrap_or(0);
     let most = shown.iter().map(|(_, records)| *records).max().unwrap_or(0);
     let digits = most.to_string().len();
@@ -211,6 +278,13 @@ mod tests {
         assert!(text.starts_with(" SEQ"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
         assert!(text.contains("logout"), "{text}");
+        assert_eq!(text.lines().count(), 3, "a line each: {text}");
+        assert!(text.lines().all(|line| width(line) <= 80), "{text}");
+        assert!(!text.contains("TARGET"), "nothing is in it: {text}");
+        let narrow = Table { width: Some(50), ascii: true, ..table };
+        let text = records_table(&LINES, &Column::defaults(), true, &narrow);
+        assert!(text.lines().all(|line| width(line) <= 50) && text.contains('~'), "{text}");
+        assert!(text.contains("2026-02-04T21:09:40Z"), "a time is not cut: {text}");
     }
 
     #[test]

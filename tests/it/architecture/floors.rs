@@ -14,6 +14,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "ui",
             "collector",
+            "alerts",
             "health",
             "monitor",
             "validate",
@@ -26,12 +27,20 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "fsio",
         ],
     ),
-    ("ui", &["health", "monitor", "validate", "backup", "audit", "config", "units", "clock"]),
+    (
+        "ui",
+        &["alerts", "health", "monitor", "validate", "backup", "audit", "config", "units", "clock"],
+    ),
     // `ui`: only what prints nothing; see `the_collector_renders_without_a_terminal`.
-    ("collector", &["ui", "health", "audit", "config", "units", "clock", "fsio"]),
-    ("monitor", &["health", "backup", "audit", "config", "units", "clock", "fsio"]),
-    ("health", &["backup", "audit", "config", "units", "clock", "fsio"]),
-    ("validate", &["store", "audit", "config", "units", "clock", "fsio"]),
+    ("collector", &["ui", "alerts", "health", "audit", "config", "units", "clock", "fsio"]),
+    // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
+    ("alerts", &["audit", "config", "units", "clock", "fsio"]),
+    ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
+    ("health", &["alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
+    (
+        "validate",
+        &["alerts", "health", "backup", "store", "audit", "config", "units", "clock", "fsio"],
+    ),
     ("backup", &["store", "audit", "config", "units", "clock", "fsio"]),
     ("store", &["config", "units", "clock", "fsio"]),
     ("audit", &["units", "clock", "fsio"]),
