@@ -10,6 +10,7 @@ mod backup_kill;
 mod backup_restore;
 mod backups;
 mod cli;
+mod corpora;
 mod crash;
 mod documents;
 mod engine;
