@@ -7,7 +7,7 @@ use auditctl::audit::gzip::{MAX_BLOCK_BYTES, Packer, Unpacker};
 use auditctl::audit::member_lengths;
 use auditctl::audit::record::peek_seq;
 
-use crate::memory::Memory;
+use super::memory::Memory;
 
 /// As members, and as lines to be made one.
 pub fn check(data: &[u8]) {

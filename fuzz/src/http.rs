@@ -3,7 +3,7 @@
 
 use auditctl::collector::harness::Harness;
 
-use crate::peer::{Place, pieces, with_place};
+use super::peer::{Place, pieces, with_place};
 
 /// The first byte says where the rest is cut, and whether a token is asked for.
 pub fn check(data: &[u8]) {

@@ -1,7 +1,7 @@
 //! The socket's framing: an answer for each line, in order, and the same ones
 //! however the bytes come.
 
-use crate::peer::{Place, pieces, with_place};
+use super::peer::{Place, pieces, with_place};
 
 /// The first byte says where the rest is cut.
 pub fn check(data: &[u8]) {

@@ -80,7 +80,8 @@ impl Harness {
         let gid = rustix::process::getgid().as_raw();
         self.runtime.block_on(async {
             let (ours, theirs) = UnixStream::pair()?;
-            let place = Place::take(&self.hub, Some(uid)).ok_or(io::ErrorKind::ConnectionRefused)?;
+            let place =
+                Place::take(&self.hub, Some(uid)).ok_or(io::ErrorKind::ConnectionRefused)?;
             let peer = Peer { uid, gid, pid: None };
             let served = connection::serve(ours, Arc::clone(&self.hub), place, peer);
             let ((), answers) = tokio::join!(served, talk(theirs, chunks));

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use crate::support::skipped;
 
+// A crate of its own in fuzz/, where all of this is public.
+#[allow(unreachable_pub)]
 #[path = "../../fuzz/src/lib.rs"]
 mod checks;
 

@@ -21,6 +21,7 @@ mod health_cli;
 mod monitor;
 mod nagios;
 mod packaging;
+mod paths;
 mod power_loss;
 mod prometheus;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]

@@ -70,7 +70,8 @@ impl<'a> Staged<'a> {
         let name = format!("{STAGING}{}-{}", restorer.clock.now().file_stamp(), std::process::id());
         let made_place = fs.meta(place).is_err().then(|| place.to_path_buf());
         let dir = place.join(&name);
-        fs.create_dir_all(&dir).map_err(io_error("make the directory", &dir))?;
+        fs.create_dir_all(place).map_err(io_error("make the directory", place))?;
+        fs.create_dir_new(&dir).map_err(io_error("make the directory", &dir))?;
         let mut guard = Guard { fs, dir: Some((dir.clone(), made_place.clone())) };
         let mut found = locate(restorer, request, live, &dir, watch)?;
         let (key, key_from) = choose_key(restorer, request, live, &found)?;
