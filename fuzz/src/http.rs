@@ -12,8 +12,15 @@ pub fn check(data: &[u8]) {
         let harness = if pattern & 1 == 0 { &place.open } else { &place.with_token };
         let whole = statuses(place, harness, &[requests]);
         let in_pieces = statuses(place, harness, &pieces(requests, *pattern));
-        assert_eq!(whole, in_pieces, "framing must make no difference");
+        assert!(same(&whole, &in_pieces), "framing made a difference: {whole:?}, {in_pieces:?}");
     });
+}
+
+/// hyper may say that a head which is wrong and never ends is wrong, or hang up.
+fn same(one: &[u16], other: &[u16]) -> bool {
+    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+    let unended = |rest: &[u16]| matches!(rest, [] | [400 | 414 | 431]);
+    long.strip_prefix(short).is_some_and(unended)
 }
 
 fn statuses(place: &Place, harness: &Harness, chunks: &[&[u8]]) -> Vec<u16> {

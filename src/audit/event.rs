@@ -325,7 +325,14 @@ fn check_text(field: &'static str, limit: usize, text: &mut String) -> Result<bo
 }
 
 fn malformed(error: &serde_json::Error) -> EventError {
-    EventError::Malformed(error.to_string())
+    // The parser repeats a value of the wrong type, whole; where it stands comes last.
+    let text = error.to_string();
+    let (what, place) = text.rsplit_once(" at line ").unwrap_or((&text, "1"));
+    if what.len() <= 160 {
+        return EventError::Malformed(text);
+    }
+    let what: String = what.chars().take(120).collect();
+    EventError::Malformed(format!("{what}… at line {place}"))
 }
 
 /// For messages: what a hostile sender chose is not repeated at length.

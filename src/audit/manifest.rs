@@ -186,7 +186,7 @@ impl Manifest {
     }
 
     fn load_text(fs: &dyn Fs, path: &Path) -> Result<Option<(Self, Vec<u8>)>, ManifestError> {
-        let text = match fs.read_own(path, MAX_BYTES) {
+        let text = match fsio::read_text(fs, path, MAX_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(ManifestError::Io { path: path.to_path_buf(), source }),

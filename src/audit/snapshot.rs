@@ -325,7 +325,7 @@ fn attempt(fs: &SharedFs, paths: &LogPaths) -> Result<Snapshot, SnapshotError> {
         }
         Err(source) => return Err(SnapshotError::Io { action: "read", path, source }),
     };
-    let verifier = VerifierKey::load(&**fs, &paths.public_key())?;
+    let verifier = VerifierKey::load_own(&**fs, &paths.public_key())?;
     let bad = |source| SnapshotError::Checkpoint { path: path.clone(), source };
     let note = SignedCheckpoint::parse(&text).map_err(bad)?;
     let checkpoint = note.verify(&verifier).map_err(bad)?.clone();

@@ -56,7 +56,7 @@ impl Survey {
             });
         };
         let mut damage = Vec::new();
-        let verifier = VerifierKey::load(fs, &paths.public_key())
+        let verifier = VerifierKey::load_own(fs, &paths.public_key())
             .map_err(|error| damage.push(error.to_string()))
             .ok();
         for segment in &manifest.segments {

@@ -178,7 +178,7 @@ impl BackupDir {
     /// [`BackupError::NotFound`], [`BackupError::Metadata`], [`BackupError::Io`].
     pub fn metadata(&self, id: BackupId) -> Result<Metadata, BackupError> {
         let path = self.join(&id.metadata());
-        let bytes = match self.fs.read_own(&path, MAX_METADATA_BYTES) {
+        let bytes = match fsio::read_text(&*self.fs, &path, MAX_METADATA_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let place = self.path.clone();

@@ -228,6 +228,30 @@ pub fn replace_file(fs: &dyn Fs, path: &Path, content: &[u8]) -> io::Result<()> 
     result
 }
 
+/// Reads one of our own text files, refusing one larger than `limit` bytes, and a
+/// NUL as soon as it comes: a sparse file of gigabytes takes no memory.
+///
+/// # Errors
+/// `InvalidData` for both; the failing step's error.
+pub fn read_text(fs: &dyn Fs, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let file = fs.open(path, OpenMode::ReadOwn)?;
+    if file.meta()?.len > limit {
+        return Err(invalid(format!("larger than {limit} bytes")));
+    }
+    let (mut text, mut piece) = (Vec::new(), vec![0; 256 * 1024]);
+    loop {
+        let read = file.read_at(&mut piece, text.len() as u64)?;
+        if read == 0 {
+            return Ok(text);
+        }
+        if memchr::memchr(0, &piece[..read]).is_some() {
+            return Err(invalid("holds a NUL byte, and is no text".to_owned()));
+        }
+        text.extend_from_slice(&piece[..read]);
+    }
+}
+
 /// Makes sure that what is written to a file changes no other: one that has
 /// further names (hard links) is copied, and the copy takes the name.
 ///

@@ -18,6 +18,7 @@ mod faults;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod health_cli;
+mod hostile;
 mod monitor;
 mod nagios;
 mod packaging;

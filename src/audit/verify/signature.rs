@@ -22,7 +22,7 @@ pub(super) struct Key {
 
 /// The key that was given, or the one beside the log.
 pub(super) fn key(view: &View, given: Option<&VerifierKey>, tally: &mut Tally) -> Key {
-    let beside = VerifierKey::load(&*view.fs, &view.paths.public_key());
+    let beside = VerifierKey::load_own(&*view.fs, &view.paths.public_key());
     if let Some(given) = given {
         if let Ok(beside) = beside
             && beside != *given

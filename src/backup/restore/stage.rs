@@ -343,7 +343,8 @@ fn choose_key(
         .about
         .own_key()
         .map_err(|what| BackupError::Metadata { path: found.archive.clone(), what })?;
-    let here = VerifierKey::load(&*restorer.fs, &LogPaths::new(restorer.log_dir()).public_key());
+    let here =
+        VerifierKey::load_own(&*restorer.fs, &LogPaths::new(restorer.log_dir()).public_key());
     let private = restorer.options.key_path.clone();
     let private = private.unwrap_or_else(|| LogPaths::new(restorer.log_dir()).key());
     let kept = SigningKey::load(&*restorer.fs, &private).map(|key| key.verifier().clone());
