@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::{MAX_MARKER_BYTES, Marker};
-use super::metadata::{MAX_METADATA_BYTES, Metadata};
+use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError};
 use super::name::{BackupId, FileKind, parse_name};
 use crate::audit::checkpoint::VerifierKey;
 use crate::fsio::lock::{FileLock, try_lock, try_lock_shared};
@@ -183,6 +183,11 @@ impl BackupDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let place = self.path.clone();
                 return Err(BackupError::NotFound { wanted: id.to_string(), place });
+            }
+            // It could be read, and is no metadata.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let what = MetadataError::Altered(format!("it is no metadata: it {error}"));
+                return Err(BackupError::Metadata { path, what });
             }
             Err(error) => return Err(io_error("read", &path)(error)),
         };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use crate::audit::manifest::ManifestError;
 use crate::audit::snapshot::SnapshotError;
 use crate::audit::{OpenError, RecordError};
 use crate::backup::BackupError;
@@ -134,6 +135,14 @@ impl From<OpenError> for CliError {
         let (kind, exit) = match &error {
             OpenError::Locked { .. } => ("locked", Exit::Busy),
             OpenError::Corrupt(_) => ("corrupt", Exit::Failed),
+            // It could be read, and is not what it should be.
+            OpenError::Manifest(ManifestError::Invalid { .. }) => ("corrupt", Exit::Failed),
+            OpenError::Io { source, .. }
+            | OpenError::Manifest(ManifestError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::InvalidData =>
+            {
+                ("corrupt", Exit::Failed)
+            }
             OpenError::KeyMissing { .. } | OpenError::Key { .. } => ("key", Exit::Failed),
             OpenError::Foreign { .. } => ("foreign", Exit::Usage),
             _ => ("io", Exit::Failed),
