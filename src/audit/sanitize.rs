@@ -299,6 +299,29 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_stands_twice_in_one_object_is_refused_however_it_is_spelled() {
+        let many: String = (0..40).map(|n| format!("\"k{n}\":{n},")).collect();
+        for twice in [
+            r#"{"a":1,"a":2}"#.to_owned(),
+            r#"{"a":1,"\u0061":2}"#.to_owned(),
+            r#"{ "x" : [ { "a" : {"b":[]} , "a" : "a" } ] }"#.to_owned(),
+            r#"{"":1,"":2}"#.to_owned(),
+            format!("{{{many}\"k7\":0}}"),
+        ] {
+            let error = compact_object(&twice).expect_err(&twice);
+            assert!(matches!(error, DetailsError::DuplicateKey { .. }), "{twice}: {error}");
+        }
+        for once in [
+            r#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}"#.to_owned(),
+            r#"{"a":"a","b":["a","a","a"],"c":":","d":"{\"a\":1}"}"#.to_owned(),
+            r#"{"a":1,"A":2,"a ":3,"\\u0061":4}"#.to_owned(),
+            format!("{{{many}\"k\":0}}"),
+        ] {
+            assert!(compact_object(&once).is_ok(), "{once}");
+        }
+    }
+
+    #[test]
     fn control_characters_in_identifiers_are_replaced_and_told() {
         let mut plain = "arn:aws:iam::1:user/jürgen".to_owned();
         assert!(!clean_identifier(&mut plain));

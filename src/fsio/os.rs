@@ -268,3 +268,88 @@ impl FsFile for OsFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const EVERY: [OpenMode; 5] =
+        [OpenMode::Read, OpenMode::ReadOwn, OpenMode::Write, OpenMode::CreateNew, OpenMode::Create];
+
+    #[test]
+    fn only_what_an_operator_chose_is_read_through_a_link_and_nothing_is_written_through_one() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (file, link) = (place.path().join("file"), place.path().join("link"));
+        fs::write(&file, "x").expect("file");
+        symlink(&file, &link).expect("link");
+        for mode in EVERY {
+            let opened = open_file(&link, mode);
+            match mode {
+                OpenMode::Read => assert!(opened.is_ok()),
+                OpenMode::CreateNew => {
+                    assert_eq!(opened.expect_err("taken").kind(), io::ErrorKind::AlreadyExists);
+                }
+                _ => assert!(opened.expect_err("refused").to_string().contains("symbolic link")),
+            }
+        }
+        assert!(OsFs.read(&link, 9).is_ok() && OsFs.read_own(&link, 9).is_err());
+        assert!(OsFs.meta(&link).expect("a file").is_file);
+        assert!(!OsFs.entry(&link).expect("a link").is_file);
+        // One that leads nowhere makes nothing where it leads to.
+        fs::remove_file(&file).expect("removed");
+        assert!(open_file(&link, OpenMode::Create).is_err() && !file.exists());
+    }
+
+    #[test]
+    fn a_pipe_or_a_device_in_a_files_place_is_an_error_at_once() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let pipe = place.path().join("pipe");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RWXU, 0).expect("pipe");
+        for mode in EVERY {
+            for path in [&*pipe, Path::new("/dev/zero"), Path::new("/dev/null"), place.path()] {
+                assert!(open_file(path, mode).is_err(), "{mode:?} of {}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_another_name_is_not_written_and_a_copy_takes_its_place() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (file, other) = (place.path().join("file"), place.path().join("other"));
+        fs::write(&file, "precious").expect("file");
+        fs::hard_link(&file, &other).expect("another name");
+        for mode in [OpenMode::Write, OpenMode::Create] {
+            let error = open_file(&file, mode).expect_err("shared");
+            assert!(error.to_string().contains("2 names"), "{error}");
+        }
+        assert!(open_file(&file, OpenMode::ReadOwn).is_ok() && open_lock(&file).is_ok());
+        super::super::unshare(&OsFs, &file).expect("copied");
+        let own = open_file(&file, OpenMode::Write).expect("its own now");
+        own.set_len(0).expect("cut");
+        assert_eq!(fs::read_to_string(&other).expect("the other"), "precious");
+        assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+        super::super::unshare(&OsFs, &place.path().join("nothing")).expect("nothing to do");
+    }
+
+    #[test]
+    fn directories_are_made_once_for_their_owner_alone() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let deep = place.path().join("a/b/c");
+        OsFs.create_dir_all(&deep).expect("made");
+        OsFs.create_dir_all(&deep).expect("there");
+        for dir in ["a", "a/b", "a/b/c"] {
+            let mode = fs::metadata(place.path().join(dir)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{dir}");
+        }
+        let again = OsFs.create_dir_new(&deep).expect_err("there");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        symlink(&deep, place.path().join("link")).expect("link");
+        assert!(OsFs.create_dir_new(&place.path().join("link")).is_err());
+        OsFs.create_dir_all(&place.path().join("link/d")).expect("a chosen link is followed");
+        fs::write(place.path().join("file"), "").expect("file");
+        assert!(OsFs.create_dir_all(&place.path().join("file/d")).is_err());
+    }
+}
