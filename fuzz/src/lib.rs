@@ -13,8 +13,11 @@ pub mod metadata;
 mod peer;
 pub mod socket;
 
+/// Panics where something does not hold for these bytes.
+pub type Check = fn(&[u8]);
+
 /// By name, as the folders of `corpus/` are called.
-pub const CHECKS: [(&str, fn(&[u8])); 8] = [
+pub const CHECKS: [(&str, Check); 8] = [
     ("checkpoint", checkpoint::check),
     ("config", config::check),
     ("event", event::check),
