@@ -18,6 +18,7 @@ use super::recovery::{self, OpenError, Opened};
 use super::refusal::RecordError;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
 use super::status::{Activity, StatusError, StatusPage, StatusSnapshot, Word, WriterState};
+use super::trouble::Trouble;
 use super::writer::{Shared, Upkeep, Writer, make_reserve};
 use crate::clock::Timestamp;
 
@@ -108,7 +109,7 @@ impl AuditLog {
         publish_start(&page, &options, &opened);
         let (shared, start, work) = build(&options, &paths, &page, &mut opened);
         if let Err(error) = make_reserve(&shared) {
-            tracing::warn!(%error, "no disk reserve could be made");
+            tracing::warn!(code = Trouble::NoReserve.code(), %error, "no disk reserve could be made");
         }
         let log_id = shared.keeper.manifest().log_id.clone();
         push_opening(&shared, &opened, &log_id);
@@ -146,7 +147,7 @@ impl AuditLog {
     fn forget_restore(&self) {
         let shared = &self.0.shared;
         if let Err(error) = super::restore::forget(&*shared.options.fs, &shared.paths) {
-            tracing::warn!(%error, "the restore's journal stays; the restore is recorded again");
+            tracing::warn!(code = Trouble::JournalKept.code(), %error, "the restore's journal stays; the restore is recorded again");
         }
     }
 
@@ -444,7 +445,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
-            tracing::error!(%error, "the log was not closed cleanly");
+            tracing::error!(code = Trouble::NotClosed.code(), %error, "the log was not closed cleanly");
         }
     }
 }

@@ -33,6 +33,7 @@ pub mod signer;
 pub mod snapshot;
 pub mod status;
 pub mod survey;
+pub mod trouble;
 pub mod verify;
 pub mod watch;
 mod writer;

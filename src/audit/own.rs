@@ -8,6 +8,25 @@ use super::record::{EncodedOrigin, Origin, Via, encode_body};
 use super::restore::Restored;
 use crate::clock::Timestamp;
 
+/// The event types of the log's own records.
+pub const OWN_TYPES: &[&str] = &[
+    "audit.log_created",
+    "audit.opened",
+    "audit.closed",
+    "audit.recovered",
+    "audit.rate_limited",
+    "audit.gap",
+    "audit.pruned",
+    "audit.backup_removed",
+    "audit.query",
+    "audit.restored",
+    "audit.log_file_replaced",
+    "audit.config_changed",
+    "audit.disk_full",
+    "audit.disk_recovered",
+    "audit.idle",
+];
+
 /// A setting that changed: key, old and new value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {

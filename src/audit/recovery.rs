@@ -92,6 +92,25 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// What [`OpenError::kind`] can say.
+    pub const KINDS: &[&str] = &["locked", "io", "manifest", "key", "foreign", "corrupt", "start"];
+
+    /// A stable name for scripts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "locked",
+            Self::Io { .. } => "io",
+            Self::Manifest(_) => "manifest",
+            Self::Key { .. } | Self::KeyMissing { .. } => "key",
+            Self::Foreign { .. } => "foreign",
+            Self::Corrupt(_) => "corrupt",
+            Self::Start { .. } => "start",
+        }
+    }
+}
+
 /// Where and what is wrong before the checkpoint's size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}{}: {reason}", place(*seq, *offset))]

@@ -1,6 +1,7 @@
 //! The command line: what was typed, what it means, and how the process ends.
 
 mod backups;
+mod catalogue;
 mod cloud;
 mod commands;
 mod context;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use catalogue::{Group, catalogue};
 use commands::{
     backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, query,
     record, restore, serve, verify,

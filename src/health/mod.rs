@@ -10,6 +10,7 @@
 mod checks;
 mod gather;
 mod liveness;
+mod problem;
 mod report;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -17,6 +18,7 @@ pub(crate) mod samples;
 mod tests;
 pub(crate) mod wording;
 
+pub use problem::Problem;
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
 
 use std::time::Duration;

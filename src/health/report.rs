@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use super::problem::Problem;
 use crate::clock::Timestamp;
 
 /// How something is.
@@ -62,6 +63,9 @@ pub struct Check {
     pub component: &'static str,
     /// How it is.
     pub status: Status,
+    // Private: a check that is not healthy is only made with a problem.
+    #[serde(rename = "code", serialize_with = "code_or_null")]
+    problem: Option<Problem>,
     /// One line for people; may hold names that came with events, so escape it
     /// for a terminal.
     pub message: String,
@@ -73,9 +77,53 @@ pub struct Check {
 }
 
 impl Check {
-    pub(super) fn new(component: &'static str, status: Status, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { component, status, message, metrics: Metrics::new(), hint: None }
+    /// Nothing is wrong.
+    pub(super) fn healthy(component: &'static str, message: impl Into<String>) -> Self {
+        Self::new(component, Status::Healthy, None, message.into())
+    }
+
+    /// Something is wrong: `status` is one of the problem's.
+    pub(super) fn found(
+        component: &'static str,
+        problem: Problem,
+        status: Status,
+        message: impl Into<String>,
+    ) -> Self {
+        debug_assert!(problem.statuses().contains(&status), "{problem:?} is never {status:?}");
+        Self::new(component, status, Some(problem), message.into())
+    }
+
+    /// Nothing is wrong, or that.
+    pub(super) fn either(
+        component: &'static str,
+        found: Option<(Problem, Status)>,
+        message: impl Into<String>,
+    ) -> Self {
+        match found {
+            Some((problem, status)) => Self::found(component, problem, status, message),
+            None => Self::healthy(component, message),
+        }
+    }
+
+    fn new(
+        component: &'static str,
+        status: Status,
+        problem: Option<Problem>,
+        message: String,
+    ) -> Self {
+        Self { component, status, problem, message, metrics: Metrics::new(), hint: None }
+    }
+
+    /// What was found, the worst of it; `None` when healthy.
+    #[must_use]
+    pub fn problem(&self) -> Option<Problem> {
+        self.problem
+    }
+
+    /// The problem's stable name, such as `write_buffer.filling`; `None` when healthy.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        self.problem.map(Problem::code)
     }
 
     /// Adds a metric; what is not known (`None`, not a finite number) is left out.
@@ -97,6 +145,11 @@ impl Check {
     pub fn number(&self, metric: &str) -> Option<f64> {
         self.metrics.get(metric).and_then(Value::as_f64)
     }
+}
+
+#[expect(clippy::ref_option, reason = "serde gives a reference")]
+fn code_or_null<S: Serializer>(problem: &Option<Problem>, to: S) -> Result<S::Ok, S::Error> {
+    problem.map(Problem::code).serialize(to)
 }
 
 /// How many checks ended how.

@@ -14,7 +14,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::open;
 use crate::clock::SystemClock;
 use crate::collector::{
-    self, CollectorError, CollectorOptions, HealthFormat, Push, Reloaded, Stopped,
+    self, CollectorError, CollectorOptions, HealthFormat, Push, Reloaded, Stopped, Warning,
 };
 use crate::config::{Origin, Settings};
 use crate::fsio::OsFs;
@@ -76,7 +76,8 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
             Ok(0)
         }
         Ok(Stopped::Forced) => {
-            context.printer.error("auditctl: ended at once; the log was not closed");
+            let text = "auditctl: ended at once; the log was not closed";
+            context.printer.error(&Warning::Forced.says(text));
             // Neither waited for nor closed on the way out: that may be what hangs.
             runtime.shutdown_background();
             std::mem::forget(log);
@@ -202,7 +203,8 @@ fn reloader(
                     to: key.text(&new),
                 });
             } else {
-                printer.error(&format!("auditctl: {} changes with a restart only", key.name));
+                let text = format!("auditctl: {} changes with a restart only", key.name);
+                printer.error(&Warning::RestartNeeded.says(&text));
             }
         }
         printer.error(&format!("auditctl: settings read again, {} changed", applied.len()));
