@@ -1,7 +1,6 @@
 //! The stable names of all that can go wrong, in one place: what the Troubleshooting
 //! Guide in DEPLOYMENT_GUIDE.md has a row for each of. A test compares both.
 
-use super::exit::KINDS;
 use crate::audit::own::OWN_TYPES;
 use crate::audit::trouble::Trouble;
 use crate::audit::verify::Kind;
@@ -10,6 +9,40 @@ use crate::backup::BackupError;
 use crate::collector::{REFUSALS, Warning};
 use crate::health::Problem;
 use crate::store::StoreErrorKind;
+
+/// The kinds that commands have beside those of what they call.
+const KINDS: &[&str] = &[
+    "usage",
+    "config",
+    "io",
+    "stdout",
+    "broken_pipe",
+    "timeout",
+    "terminal",
+    "interrupted",
+    "internal",
+    "no_log",
+    "restore_pending",
+    "damaged",
+    "bad_signature",
+    "proof",
+    "not_signed",
+    "removed",
+    "not_running",
+    "lost",
+    "refused",
+    "forbidden",
+    "unrecorded",
+    "max_delete",
+    "token",
+    "socket_path",
+    "in_use",
+    "collector",
+    "demo",
+    "man",
+    "query",
+    "busy",
+];
 
 /// Names that belong together: a table of the guide.
 #[derive(Clone, Debug, PartialEq, Eq)]

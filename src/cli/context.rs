@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::exit::{CliError, Exit};
 use super::{ColorArg, Global};
-use crate::config::{self, CandidatePaths, Settings, Sources};
+use crate::config::{self, CandidatePaths, ConfigError, ConfigErrors, Settings, Sources};
 use crate::fsio::{Fs, OsFs};
 use crate::ui::printer::{ColorChoice, Printer};
 
@@ -59,6 +59,21 @@ impl Context {
         load(&self.global, overrides)
     }
 
+    /// The settings, or where they cannot be had those of the environment and the flags,
+    /// and the places of what is wrong: without values, one of which may be a secret.
+    #[must_use]
+    pub(super) fn settings_or_defaults(&self) -> (Settings, Vec<String>) {
+        let problems = match load_or_errors(&self.global, &[]) {
+            Ok(settings) => return (settings, Vec::new()),
+            Err(LoadError::Settings(errors)) => errors.0.iter().map(ConfigError::place).collect(),
+            Err(LoadError::File(error)) => vec![error.message],
+        };
+        // A file that cannot be used should not hide which log it is about.
+        let (env, flags) = (environment(), flags(&self.global, &[]));
+        let without_file = config::load(&Sources { file: None, env: &env, flags: &flags });
+        (without_file.unwrap_or_default(), problems)
+    }
+
     /// What loads the settings again, for SIGHUP.
     pub(super) fn loader(
         &self,
@@ -103,10 +118,27 @@ fn stdout_error(error: &std::io::Error) -> CliError {
     CliError::new("stdout", Exit::Failed, format!("cannot write to standard output: {error}"))
 }
 
+/// Why there are no settings.
+enum LoadError {
+    File(CliError),
+    Settings(ConfigErrors),
+}
+
+impl From<CliError> for LoadError {
+    fn from(error: CliError) -> Self {
+        Self::File(error)
+    }
+}
+
 fn load(global: &Global, overrides: &[Override]) -> Result<Settings, CliError> {
-    let env: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    load_or_errors(global, overrides).map_err(|error| match error {
+        LoadError::File(error) => error,
+        LoadError::Settings(errors) => errors.into(),
+    })
+}
+
+fn load_or_errors(global: &Global, overrides: &[Override]) -> Result<Settings, LoadError> {
+    let env = environment();
     let file = match config::candidate_paths(global.config.as_deref(), &env) {
         CandidatePaths::Required { path, named_by } => {
             let text = read(&path).map_err(|error| {
@@ -119,6 +151,17 @@ fn load(global: &Global, overrides: &[Override]) -> Result<Settings, CliError> {
         }
         CandidatePaths::FirstOf(paths) => first_of(paths)?,
     };
+    let flags = flags(global, overrides);
+    config::load(&Sources { file, env: &env, flags: &flags }).map_err(LoadError::Settings)
+}
+
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn flags(global: &Global, overrides: &[Override]) -> Vec<Override> {
     let mut flags = overrides.to_vec();
     if let Some(dir) = &global.log_dir {
         flags.push((
@@ -127,7 +170,7 @@ fn load(global: &Global, overrides: &[Override]) -> Result<Settings, CliError> {
             "--log-dir".to_owned(),
         ));
     }
-    Ok(config::load(&Sources { file, env: &env, flags: &flags })?)
+    flags
 }
 
 fn first_of(paths: Vec<PathBuf>) -> Result<Option<(PathBuf, String)>, CliError> {

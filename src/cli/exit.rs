@@ -50,40 +50,6 @@ pub(super) struct CliError {
     pub causes: Box<[String]>,
 }
 
-/// The kinds that commands have beside those of what they call.
-pub(super) const KINDS: &[&str] = &[
-    "usage",
-    "config",
-    "io",
-    "stdout",
-    "broken_pipe",
-    "timeout",
-    "terminal",
-    "interrupted",
-    "internal",
-    "no_log",
-    "restore_pending",
-    "damaged",
-    "bad_signature",
-    "proof",
-    "not_signed",
-    "removed",
-    "not_running",
-    "lost",
-    "refused",
-    "forbidden",
-    "unrecorded",
-    "max_delete",
-    "token",
-    "socket_path",
-    "in_use",
-    "collector",
-    "demo",
-    "man",
-    "query",
-    "busy",
-];
-
 impl CliError {
     /// An error of a kind; a new one needs its place in a table of the catalogue and
     /// its row in DEPLOYMENT_GUIDE.md.

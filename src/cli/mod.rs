@@ -10,6 +10,7 @@ mod legacy;
 mod open;
 mod outcome;
 mod progress;
+mod support;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 pub use catalogue::{Group, catalogue};
 use commands::{
     backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, query,
-    record, restore, serve, verify,
+    record, restore, serve, support_bundle, verify,
 };
 use context::Context;
 use exit::Exit;
@@ -95,6 +96,7 @@ enum Command {
     Query(query::QueryArgs),
     Prove(prove::ProveArgs),
     Checkpoint(checkpoint::CheckpointArgs),
+    SupportBundle(support_bundle::SupportBundleArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -138,6 +140,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Query(args) => query::run(&context, &args),
         Command::Prove(args) => prove::run(&context, &args),
         Command::Checkpoint(args) => checkpoint::run(&context, &args),
+        Command::SupportBundle(args) => support_bundle::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

@@ -14,6 +14,7 @@ mod problem;
 mod report;
 #[cfg(test)]
 pub(crate) mod samples;
+mod status;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wording;

@@ -1,6 +1,6 @@
 //! The problems that checks can find, each with a name that stays.
 
-use super::report::Status::{self, Critical, Unknown, Warning};
+use super::status::Status::{self, Critical, Unknown, Warning};
 
 macro_rules! problems {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal [$($status:ident),+]),+ $(,)?) => {

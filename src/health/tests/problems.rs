@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{noted, with_catalog};
 use crate::audit::security::SecurityKind;
-use crate::audit::status::{Activity, Damage, DiskStage, Word};
+use crate::audit::status::{Damage, DiskStage, Word};
+use crate::clock::Clock;
 use crate::fsio::Space;
 use crate::health::Status::{Critical, Healthy, Unknown, Warning};
 use crate::health::samples::{GIB, Sample, every_state};
@@ -133,7 +134,7 @@ fn of_backups(problem: Problem) -> Sample {
     let mut sample = Sample::running();
     let mut one = noted(&sample, 600, 43);
     let at = |seconds: i64| {
-        let micros = crate::clock::Clock::now(&sample.clock).micros() - seconds * 1_000_000;
+        let micros = sample.clock.now().micros() - seconds * 1_000_000;
         crate::clock::Timestamp::from_micros(micros)
     };
     let drill = |seconds: i64, passed: bool| {
