@@ -135,6 +135,7 @@ impl From<OpenError> for CliError {
             OpenError::Locked { .. } => ("locked", Exit::Busy),
             OpenError::Corrupt(_) => ("corrupt", Exit::Failed),
             OpenError::KeyMissing { .. } | OpenError::Key { .. } => ("key", Exit::Failed),
+            OpenError::RedactKey(_) => ("redact_key", Exit::Failed),
             OpenError::Foreign { .. } => ("foreign", Exit::Usage),
             _ => ("io", Exit::Failed),
         };
@@ -153,6 +154,7 @@ impl From<OpenError> for CliError {
             | OpenError::Key { path, .. }
             | OpenError::KeyMissing { path, .. }
             | OpenError::Foreign { path, .. } => new.path = Some(path),
+            OpenError::RedactKey(error) => new.path = error.path().map(PathBuf::from),
             _ => {}
         }
         new
