@@ -60,7 +60,7 @@ impl Scan<'_> {
                 let rest = &self.json.as_bytes()[at.min(self.json.len())..];
                 let length = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']'));
                 let end = at + length.unwrap_or(rest.len());
-                if all && first != b'n' {
+                if all && !matches!(first, b'n' | 0) {
                     self.replace(at, end)?;
                 }
                 Ok(end)
@@ -77,7 +77,7 @@ impl Scan<'_> {
     ) -> Result<usize, TooLarge> {
         while self.byte(at) == b'"' {
             let end = self.string(at);
-            let key = &self.json[at + 1..end - 1];
+            let key = self.json.get(at + 1..end - 1).unwrap_or_default();
             let (next, ends) = if on == 0 { (0, false) } else { self.rules.follow(on, depth, key) };
             let hidden = all || ends || self.rules.names(key);
             // Over the colon, and after the value over the comma or brace.
