@@ -37,6 +37,7 @@ pub mod cli;
 pub mod clock;
 pub mod collector;
 pub mod config;
+pub mod field_path;
 pub mod fsio;
 pub mod health;
 pub mod monitor;

@@ -140,6 +140,8 @@ pub(crate) enum OwnRecord {
     },
     /// Settings were changed while the log was open.
     ConfigChanged { changes: Vec<Change> },
+    /// A key for what is redacted was made: what an earlier one made matches no more.
+    RedactKeyCreated { key_id: String },
     /// New events are refused for want of space.
     DiskFull { available_bytes: u64 },
     /// There is space again.
@@ -164,6 +166,7 @@ impl OwnRecord {
             Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",
+            Self::RedactKeyCreated { .. } => "audit.redact_key_created",
             Self::DiskFull { .. } => "audit.disk_full",
             Self::DiskRecovered { .. } => "audit.disk_recovered",
             Self::Idle { .. } => "audit.idle",

@@ -18,6 +18,7 @@ use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::Options;
 use super::paths::LogPaths;
+use super::redact::RedactKeyError;
 use super::restore::{self, Restored};
 use super::scan::Scan;
 use super::segment::{Active, parse_sealed_name};
@@ -67,6 +68,9 @@ pub enum OpenError {
         /// Where the key is expected.
         path: PathBuf,
     },
+    /// The key of what is redacted cannot be had, and nothing may be kept without it.
+    #[error(transparent)]
+    RedactKey(#[from] RedactKeyError),
     /// There is an `audit.log` that is not ours.
     #[error(
         "{path} is not an auditctl log: {reason}; move it away or choose another log directory"
@@ -94,7 +98,8 @@ pub enum OpenError {
 
 impl OpenError {
     /// What [`OpenError::kind`] can say.
-    pub const KINDS: &[&str] = &["locked", "io", "manifest", "key", "foreign", "corrupt", "start"];
+    pub const KINDS: &[&str] =
+        &["locked", "io", "manifest", "key", "redact_key", "foreign", "corrupt", "start"];
 
     /// A stable name for scripts.
     #[must_use]
@@ -104,6 +109,7 @@ impl OpenError {
             Self::Io { .. } => "io",
             Self::Manifest(_) => "manifest",
             Self::Key { .. } | Self::KeyMissing { .. } => "key",
+            Self::RedactKey(_) => "redact_key",
             Self::Foreign { .. } => "foreign",
             Self::Corrupt(_) => "corrupt",
             Self::Start { .. } => "start",

@@ -154,6 +154,7 @@ impl From<OpenError> for CliError {
             | OpenError::Key { path, .. }
             | OpenError::KeyMissing { path, .. }
             | OpenError::Foreign { path, .. } => new.path = Some(path),
+            OpenError::RedactKey(error) => new.path = error.path().map(PathBuf::from),
             _ => {}
         }
         new

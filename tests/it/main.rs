@@ -17,6 +17,7 @@ mod faults;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod health_cli;
+mod import_python;
 mod monitor;
 mod nagios;
 mod packaging;

@@ -207,10 +207,16 @@ fn reloader(
                 printer.error(&Warning::RestartNeeded.says(&text));
             }
         }
-        printer.error(&format!("auditctl: settings read again, {} changed", applied.len()));
+        let count = applied.len();
         if let Some(log) = running.log.get() {
-            log.reload(Tunables { rate_limit: Some(open::rate_limit(&new)), changes: applied });
+            log.reload(Tunables {
+                rate_limit: Some(open::rate_limit(&new)),
+                redact: Some(new.redact.clone()),
+                changes: applied,
+            })
+            .map_err(|error| error.to_string())?;
         }
+        printer.error(&format!("auditctl: settings read again, {count} changed"));
         let reloaded = Reloaded {
             allowed_uids: new.collector.allowed_uids.clone(),
             allowed_gids: new.collector.allowed_gids.clone(),
@@ -233,6 +239,7 @@ fn may_change(key: &str) -> bool {
                 | "collector.read_uids"
                 | "collector.read_gids"
                 | "collector.token_file"
+                | "redact"
         )
 }
 
