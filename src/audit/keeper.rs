@@ -278,7 +278,7 @@ impl Thread {
         let fs = &*self.work.options.fs;
         let paths = &self.work.paths;
         let source = paths.dir.join(&segment.file);
-        let file = fs.open(&source, OpenMode::Read)?;
+        let file = fs.open(&source, OpenMode::ReadOwn)?;
         let target = paths.compressed(segment.first_seq);
         let temporary = temporary_name(&target);
         let packed = match self.pack(&*file, &segment, &temporary) {

@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 use super::places::Place;
@@ -46,27 +47,35 @@ pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
             hub.log.security().report(SecurityKind::HostilePeer, Some(&source), detail);
             continue;
         };
-        let service = TowerToHyperService::new(router.clone());
-        let mut stopping = hub.stopping.clone();
-        let limits = hub.limits;
-        tokio::spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits.read)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            tokio::select! {
-                // An error is the peer's doing or going.
-                _ = connection.as_mut() => {}
-                () = tokio::time::sleep(limits.idle) => {}
-                () = super::stopped(&mut stopping) => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
-            }
-            drop(place);
-        });
+        tokio::spawn(converse(stream, router.clone(), Arc::clone(&hub), place));
     }
+}
+
+/// One connection, until its peer leaves, is silent for too long, or the collector stops.
+pub(super) async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    hub: Arc<Hub>,
+    place: Place,
+) {
+    let mut stopping = hub.stopping.clone();
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(hub.limits.read)
+        // Who has said everything may say so, and still gets the answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    tokio::select! {
+        // An error is the peer's doing or going.
+        _ = connection.as_mut() => {}
+        () = tokio::time::sleep(hub.limits.idle) => {}
+        () = super::stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+    drop(place);
 }
 
 #[derive(Clone)]
@@ -76,7 +85,7 @@ struct App {
     loopback: bool,
 }
 
-fn router(hub: Arc<Hub>, loopback: bool) -> Router {
+pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let max_body = hub.max_body;
     let app = App { hub, loopback };
     Router::new()

@@ -5,6 +5,8 @@
 //! is and tells the connections, which never wait for the writer in any other way.
 
 pub mod client;
+#[doc(hidden)]
+pub mod harness;
 
 mod auth;
 mod connection;
@@ -215,6 +217,34 @@ struct Hub {
     health: Arc<RenderHealth>,
 }
 
+impl Hub {
+    fn new(
+        log: AuditLog,
+        options: &CollectorOptions,
+        access: auth::Access,
+        stopping: watch::Receiver<bool>,
+    ) -> std::io::Result<Self> {
+        let counts = |per_uid| places::Counts::new(options.max_connections, per_uid);
+        Ok(Self {
+            progress: watch_progress(&log)?,
+            stopping,
+            access: RwLock::new(access),
+            limits: connection::Limits {
+                read: options.read_timeout,
+                write: options.write_timeout,
+                idle: options.idle_timeout,
+            },
+            counts: counts(options.max_connections_per_uid),
+            http_counts: counts(options.max_connections),
+            queries: Semaphore::new(query::AT_ONCE),
+            audit_reads: options.audit_reads,
+            max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
+            health: Arc::clone(&options.health),
+            log,
+        })
+    }
+}
+
 /// How long a drained stop may take.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -266,24 +296,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     socket::raise_file_limit();
     let open_to_others = access.open_to_others();
     let (stop, stopping) = watch::channel(false);
-    let counts = |per_uid| places::Counts::new(options.max_connections, per_uid);
-    let hub = Arc::new(Hub {
-        progress: watch_progress(&log)?,
-        stopping,
-        access: RwLock::new(access),
-        limits: connection::Limits {
-            read: options.read_timeout,
-            write: options.write_timeout,
-            idle: options.idle_timeout,
-        },
-        counts: counts(options.max_connections_per_uid),
-        http_counts: counts(options.max_connections),
-        queries: Semaphore::new(query::AT_ONCE),
-        audit_reads: options.audit_reads,
-        max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
-        health: options.health,
-        log,
-    });
+    let hub = Arc::new(Hub::new(log, &options, access, stopping)?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;

@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::OpenMode;
-use super::os::open_file;
+use super::os::{open_file, open_lock};
 
 /// A held lock; dropping it releases it.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub fn try_lock_shared(path: &Path) -> io::Result<Option<FileLock>> {
 }
 
 fn take(path: &Path, kind: libc::c_int) -> io::Result<Option<FileLock>> {
-    let file = open_file(path, OpenMode::Create)?;
+    let file = open_lock(path)?;
     let wanted = libc::flock { l_type: kind as libc::c_short, ..whole_file() };
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&wanted)) {
         Ok(_) => Ok(Some(FileLock { file })),
@@ -68,7 +68,7 @@ fn take(path: &Path, kind: libc::c_int) -> io::Result<Option<FileLock>> {
 /// # Errors
 /// When the file cannot be opened for reading, or the question is not answered.
 pub fn is_locked(path: &Path) -> io::Result<bool> {
-    let file = match open_file(path, OpenMode::Read) {
+    let file = match open_file(path, OpenMode::ReadOwn) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),

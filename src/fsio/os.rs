@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -29,12 +30,34 @@ fn meta_of(meta: &std::fs::Metadata) -> FileMeta {
 }
 
 /// Opens for [`OpenMode`], mode 0600 whatever the umask; for the few callers
-/// that need a `std::fs::File` (the status page's mapping, the lock).
+/// that need a `std::fs::File` (the status page's mapping).
 pub(crate) fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
+    let (file, made) = open_any(path, mode)?;
+    let writes = !matches!(mode, OpenMode::Read | OpenMode::ReadOwn);
+    let links = if writes && !made { file.metadata()?.nlink() } else { 1 };
+    if links > 1 {
+        let reason =
+            format!("has {links} names (hard links), and what is written would change all");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    Ok(file)
+}
+
+/// The same for a file that only locks are taken on: other names do no harm.
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
+    Ok(open_any(path, OpenMode::Create)?.0)
+}
+
+/// A regular file, and whether it was made.
+fn open_any(path: &Path, mode: OpenMode) -> io::Result<(File, bool)> {
+    // Without O_NONBLOCK a FIFO in a file's place would wait for its other end.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
     let mut options = OpenOptions::new();
     options.read(true).mode(0o600);
+    options.custom_flags(if mode == OpenMode::Read { nonblock } else { nonblock | nofollow });
     match mode {
-        OpenMode::Read => {}
+        OpenMode::Read | OpenMode::ReadOwn => {}
         OpenMode::Write => {
             options.write(true);
         }
@@ -42,15 +65,69 @@ pub(crate) fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
             options.write(true).create_new(true);
         }
         OpenMode::Create => {
-            options.write(true).create(true).truncate(false);
+            match open_any(path, OpenMode::CreateNew) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made,
+            }
+            // Removed in between: made after all, or the error says so.
+            match open_any(path, OpenMode::Write) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return open_any(path, OpenMode::CreateNew);
+                }
+                opened => return opened,
+            }
         }
     }
-    let file = options.open(path)?;
-    if mode == OpenMode::CreateNew {
+    let file = options.open(path).map_err(|error| plainer(path, error))?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file"));
+    }
+    let made = mode == OpenMode::CreateNew;
+    if made {
         // An unusual umask could have taken bits away.
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }
-    Ok(file)
+    Ok((file, made))
+}
+
+/// "Too many levels of symbolic links" is what the system says of a single one.
+fn plainer(path: &Path, error: io::Error) -> io::Error {
+    let link = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+    let looped = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    if link && looped {
+        let reason = "is a symbolic link, which is not followed here";
+        return io::Error::new(io::ErrorKind::InvalidInput, reason);
+    }
+    // A FIFO or a device without its other end.
+    if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
+        return io::Error::new(io::ErrorKind::InvalidInput, "is no regular file");
+    }
+    error
+}
+
+fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(limit + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("larger than {limit} bytes"),
+        ));
+    }
+    Ok(content)
+}
+
+/// Makes a directory that must not be there, mode 0700 whatever the umask.
+fn make_dir(path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    std::fs::DirBuilder::new().mode(0o700).create(path)?;
+    // By what was made, not by its name; no right is needed for that.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = openat(CWD, path, flags, Mode::empty())?;
+    if rustix::fs::fstat(&made)?.st_mode & 0o777 != 0o700 {
+        set_mode(Path::new(&format!("/proc/self/fd/{}", made.as_raw_fd())), 0o700)?;
+    }
+    Ok(())
 }
 
 /// Sets a path's permission bits.
@@ -75,7 +152,18 @@ impl Fs for OsFs {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+        let missing: Vec<&Path> = path
+            .ancestors()
+            .take_while(|part| !part.as_os_str().is_empty() && !part.is_dir())
+            .collect();
+        for part in missing.into_iter().rev() {
+            match make_dir(part) {
+                // Somebody else made it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && part.is_dir() => {}
+                made => made?,
+            }
+        }
+        Ok(())
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
@@ -111,15 +199,28 @@ impl Fs for OsFs {
     }
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        File::open(path)?.take(limit + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > limit {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("larger than {limit} bytes"),
-            ));
-        }
-        Ok(content)
+        // Not only regular files: `--against <(ssh …)` is the operator's wish.
+        read_open(File::open(path)?, limit)
+    }
+
+    fn read_own(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        read_open(open_file(path, OpenMode::ReadOwn)?, limit)
+    }
+
+    fn entry(&self, path: &Path) -> io::Result<FileMeta> {
+        std::fs::symlink_metadata(path).map(|meta| meta_of(&meta))
+    }
+
+    fn create_dir_new(&self, path: &Path) -> io::Result<()> {
+        make_dir(path)
+    }
+
+    fn clear_dir(&self, path: &Path) -> io::Result<()> {
+        super::beneath::clear(path)
+    }
+
+    fn rename_below(&self, root: &Path, from: &Path, to: &Path) -> io::Result<()> {
+        super::beneath::rename(root, from, to)
     }
 }
 

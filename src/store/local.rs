@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::backup_store::BackupStore;
@@ -21,6 +22,9 @@ use super::put::{Content, Put, UploadState};
 use crate::clock::Timestamp;
 
 const PIECE: u64 = 1 << 20;
+/// What is written goes nowhere else, and waits for nobody: no symbolic link is
+/// followed, and a FIFO is an error.
+const ITSELF: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
 /// A store in a directory, which must exist.
 #[derive(Debug)]
@@ -94,7 +98,7 @@ impl LocalStore {
         builder.recursive(true).mode(0o700).create(folder).map_err(failed("make its folder"))?;
         let part = hidden(path, &format!("part-{}", &digests.sha256_hex()[..16]));
         let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false).mode(0o600);
+        open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(ITSELF);
         let mut file = open.open(&part).map_err(failed("write"))?;
         let fresh = UploadState::begun(&url, &digests, part.display().to_string(), PIECE);
         let mut state = put.resume.take().filter(|state| state.is_for(&url, &digests));
@@ -146,7 +150,13 @@ impl LocalStore {
         let note = serde_json::json!({ "content_type": content_type, "metadata": metadata });
         let mut open = OpenOptions::new();
         let note_path = hidden(path, "metadata");
-        let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(note_path)?;
+        let mut file = open
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(ITSELF)
+            .open(note_path)?;
         file.write_all(note.to_string().as_bytes())?;
         file.sync_all()?;
         fs::remove_file(part)?;

@@ -10,6 +10,7 @@ mod backup_kill;
 mod backup_restore;
 mod backups;
 mod cli;
+mod corpora;
 mod crash;
 mod documents;
 mod engine;
@@ -17,10 +18,12 @@ mod faults;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod health_cli;
+mod hostile;
 mod import_python;
 mod monitor;
 mod nagios;
 mod packaging;
+mod paths;
 mod power_loss;
 mod prometheus;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]

@@ -153,7 +153,7 @@ impl Writer {
         if open.len > expected {
             self.foreign_bytes(open.len)?;
         }
-        match fs.meta(&path) {
+        match fs.entry(&path) {
             Ok(named) if named.same_file(&open) => Ok(()),
             Ok(_) => self.file_gone("replaced"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.file_gone("deleted"),
@@ -180,9 +180,9 @@ impl Writer {
         let length = self.active.layout.raw_bytes;
         let file = copy_to_new(fs, &*self.active.file, 0, length, &temporary).map_err(failed())?;
         let mut set_aside = None;
-        if fs.meta(&path).is_ok() {
+        if fs.entry(&path).is_ok() {
             let stamp = shared.options.clock.now().file_stamp();
-            let aside = paths.aside("foreign", &stamp, |path| fs.meta(path).is_ok());
+            let aside = paths.aside("foreign", &stamp, |path| fs.entry(path).is_ok());
             fs.rename(&path, &aside).map_err(failed())?;
             set_aside = aside.file_name().map(|name| name.to_string_lossy().into_owned());
         }
@@ -250,7 +250,7 @@ impl Writer {
         let failed = || failure(Activity::Checking);
         let expected = self.active.layout.raw_bytes;
         let stamp = shared.options.clock.now().file_stamp();
-        let aside = paths.aside("foreign", &stamp, |path| fs.meta(path).is_ok());
+        let aside = paths.aside("foreign", &stamp, |path| fs.entry(path).is_ok());
         copy_to_new(fs, &*self.active.file, expected, length, &aside).map_err(failed())?;
         self.active.file.set_len(expected).map_err(failed())?;
         let name = aside.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -375,7 +375,14 @@ pub(crate) fn make_reserve(shared: &super::Shared) -> std::io::Result<()> {
         return Ok(());
     }
     let path = shared.paths.reserve();
-    let file = options.fs.open(&path, OpenMode::Create)?;
+    let file = match options.fs.open(&path, OpenMode::Create) {
+        // Somebody's link or pipe: the name is ours, what is behind it is not.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            options.fs.remove(&path)?;
+            options.fs.open(&path, OpenMode::CreateNew)?
+        }
+        opened => opened?,
+    };
     if file.meta()?.len >= options.disk_reserve {
         return Ok(());
     }

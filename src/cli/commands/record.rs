@@ -113,12 +113,14 @@ fn line_of(args: &RecordArgs) -> Result<String, CliError> {
             object.insert(key.to_owned(), json!(value));
         }
     }
+    // The same kinds as at every other door.
+    let wrong = |kind, message: String| CliError::new(kind, Exit::Usage, message);
     let mut line = serde_json::Value::Object(object).to_string();
     if let Some(details) = &args.details {
         let raw: &serde_json::value::RawValue = serde_json::from_str(details)
-            .map_err(|error| CliError::usage(format!("--details is not JSON: {error}")))?;
+            .map_err(|error| wrong("malformed", format!("--details is not JSON: {error}")))?;
         let compact = crate::audit::sanitize::compact_object(raw.get())
-            .map_err(|error| CliError::usage(format!("--details: {error}")))?;
+            .map_err(|error| wrong("invalid", format!("--details: {error}")))?;
         line.truncate(line.len() - 1);
         line.push_str(",\"details\":");
         line.push_str(&compact);
