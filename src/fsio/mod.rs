@@ -7,8 +7,10 @@
 
 pub mod boot;
 pub mod fault;
+pub mod inspect;
 pub mod lock;
 pub mod os;
+pub mod scratch;
 pub mod socket;
 
 use std::fmt;

@@ -13,6 +13,7 @@ mod query;
 mod style;
 #[cfg(test)]
 mod tests;
+mod validate;
 mod verify;
 
 pub use backup::{
@@ -32,4 +33,5 @@ pub use query::{
     records_csv, records_table,
 };
 pub use style::{Style, escape, paint};
+pub use validate::{Shown, validate_json, validate_text};
 pub use verify::{proof_json, proof_text, verify_json, verify_text};

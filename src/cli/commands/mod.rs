@@ -14,4 +14,5 @@ pub(super) mod query;
 pub(super) mod record;
 pub(super) mod restore;
 pub(super) mod serve;
+pub(super) mod validate;
 pub(super) mod verify;
