@@ -101,17 +101,14 @@ mod tests {
     use super::*;
     use crate::validate::check::Status;
 
-    fn task(run: fn(&()) -> Vec<Check>) -> Task<()> {
-        Task { id: Id::CloudReachable, deadline: Duration::from_millis(60), run }
-    }
-
-    fn run_it(run: fn(&()) -> Vec<Check>) -> Result<Vec<Check>, Stopped> {
-        super::run(&task(run), &Arc::new(()), &AtomicBool::new(false))
+    fn run_for(deadline: Duration, run: fn(&()) -> Vec<Check>) -> Result<Vec<Check>, Stopped> {
+        let task = Task { id: Id::CloudReachable, deadline, run };
+        super::run(&task, &Arc::new(()), &AtomicBool::new(false))
     }
 
     #[test]
     fn what_hangs_fails_after_its_deadline_and_what_panics_at_once() {
-        let hung = run_it(|()| {
+        let hung = run_for(Duration::from_millis(60), |()| {
             loop {
                 std::thread::park()
             }
@@ -119,16 +116,19 @@ mod tests {
         .expect("not stopped");
         assert_eq!(hung[0].status, Status::Failed);
         assert!(hung[0].message.contains("no answer"), "{hung:?}");
-        let broken = run_it(|()| panic!("on purpose")).expect("not stopped");
+        let broken =
+            run_for(Duration::from_secs(60), |()| panic!("on purpose")).expect("not stopped");
         assert!(broken[0].message.contains("broke down"), "{broken:?}");
-        let well = run_it(|()| vec![Check::passed(Id::CloudReachable, "here")]);
+        let well =
+            run_for(Duration::from_secs(60), |()| vec![Check::passed(Id::CloudReachable, "here")]);
         assert_eq!(well.expect("not stopped")[0].status, Status::Passed);
     }
 
     #[test]
     fn who_stops_gets_no_result() {
         let stop = AtomicBool::new(true);
-        let stopped = super::run(&task(|()| Vec::new()), &Arc::new(()), &stop);
+        let task = Task { id: Id::Scratch, deadline: LOOK, run: |()| Vec::new() };
+        let stopped = super::run(&task, &Arc::new(()), &stop);
         assert_eq!(stopped, Err(Stopped));
     }
 }

@@ -39,6 +39,7 @@ mod store_contract;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_faults;
 mod support;
+mod validate;
 mod verify;
 mod verify_damage;
 mod verify_python;
