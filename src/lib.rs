@@ -44,3 +44,4 @@ pub mod monitor;
 pub mod store;
 pub mod ui;
 pub mod units;
+pub mod validate;

@@ -21,7 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 pub use catalogue::{Group, catalogue};
 use commands::{
     backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, query,
-    record, restore, serve, support_bundle, verify,
+    record, restore, serve, support_bundle, validate, verify,
 };
 use context::Context;
 use exit::Exit;
@@ -88,6 +88,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Health(health::HealthArgs),
     Monitor(monitor::MonitorArgs),
+    Validate(validate::ValidateArgs),
     Backup(backup::BackupArgs),
     List(list::ListArgs),
     Restore(restore::RestoreArgs),
@@ -132,6 +133,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Serve(args) => serve::run(&context, &args),
         Command::Health(args) => health::run(&context, &args),
         Command::Monitor(args) => monitor::run(&context, &args),
+        Command::Validate(args) => validate::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
         Command::List(args) => list::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),

@@ -77,7 +77,8 @@ impl Key {
     }
 
     /// The value in counts, bytes or milliseconds, where it has a magnitude.
-    pub(super) fn magnitude(&self, settings: &Settings) -> Option<u64> {
+    #[must_use]
+    pub fn magnitude(&self, settings: &Settings) -> Option<u64> {
         (self.magnitude)(settings)
     }
 

@@ -14,6 +14,7 @@ mod secret;
 mod style;
 #[cfg(test)]
 mod tests;
+mod validate;
 mod verify;
 
 pub use backup::{
@@ -34,4 +35,5 @@ pub use query::{
 };
 pub use secret::ask_secret;
 pub use style::{Style, escape, paint};
+pub use validate::{Shown, validate_json, validate_text};
 pub use verify::{proof_json, proof_text, verify_json, verify_text};

@@ -44,6 +44,7 @@ mod store_contract;
 mod store_faults;
 mod support;
 mod support_bundle;
+mod validate;
 mod verify;
 mod verify_damage;
 mod verify_python;
