@@ -108,6 +108,14 @@ pub enum EventError {
         /// Bytes given, as compact JSON.
         actual: usize,
     },
+    /// `details` is too large once its secrets are replaced.
+    #[error(
+        "`details` has more than {limit} bytes (max_details_size) with the HMACs that stand for what is redacted"
+    )]
+    RedactedTooLarge {
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// `details` cannot be made JSON.
     #[error("`details` cannot be written as JSON: {0}")]
     NotSerializable(String),
@@ -119,9 +127,10 @@ impl EventError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
-            Self::LineTooLong { .. } | Self::TooLong { .. } | Self::DetailsTooLarge { .. } => {
-                "too_large"
-            }
+            Self::LineTooLong { .. }
+            | Self::TooLong { .. }
+            | Self::DetailsTooLarge { .. }
+            | Self::RedactedTooLarge { .. } => "too_large",
             _ => "invalid",
         }
     }
@@ -329,14 +338,13 @@ fn check_text(field: &'static str, limit: usize, text: &mut String) -> Result<bo
 }
 
 fn malformed(error: &serde_json::Error) -> EventError {
-    // The parser repeats a value of the wrong type, whole; where it stands comes last.
-    let text = error.to_string();
-    let (what, place) = text.rsplit_once(" at line ").unwrap_or((&text, "1"));
-    if what.len() <= 160 {
-        return EventError::Malformed(text);
-    }
-    let what: String = what.chars().take(120).collect();
-    EventError::Malformed(format!("{what}… at line {place}"))
+    EventError::Malformed(match error.classify() {
+        // Its message quotes what was found there.
+        serde_json::error::Category::Data => {
+            format!("expected an event object at line {} column {}", error.line(), error.column())
+        }
+        _ => error.to_string(),
+    })
 }
 
 /// For messages: what a hostile sender chose is not repeated at length.

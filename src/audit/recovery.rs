@@ -18,6 +18,7 @@ use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::Options;
 use super::paths::LogPaths;
+use super::redact::RedactKeyError;
 use super::restore::{self, Restored};
 use super::scan::Scan;
 use super::segment::{Active, parse_sealed_name};
@@ -67,6 +68,9 @@ pub enum OpenError {
         /// Where the key is expected.
         path: PathBuf,
     },
+    /// The key of what is redacted cannot be had, and nothing may be kept without it.
+    #[error(transparent)]
+    RedactKey(#[from] RedactKeyError),
     /// There is an `audit.log` that is not ours.
     #[error(
         "{path} is not an auditctl log: {reason}; move it away or choose another log directory"
@@ -90,6 +94,33 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+}
+
+impl OpenError {
+    /// What [`OpenError::kind`] can say.
+    pub const KINDS: &[&str] =
+        &["locked", "io", "key", "redact_key", "foreign", "corrupt", "start"];
+
+    /// A stable name for scripts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "locked",
+            // It could be read, and is not what it should be.
+            Self::Manifest(ManifestError::Invalid { .. }) => "corrupt",
+            Self::Io { source, .. } | Self::Manifest(ManifestError::Io { source, .. })
+                if source.kind() == io::ErrorKind::InvalidData =>
+            {
+                "corrupt"
+            }
+            Self::Io { .. } | Self::Manifest(ManifestError::Io { .. }) => "io",
+            Self::Key { .. } | Self::KeyMissing { .. } => "key",
+            Self::RedactKey(_) => "redact_key",
+            Self::Foreign { .. } => "foreign",
+            Self::Corrupt(_) => "corrupt",
+            Self::Start { .. } => "start",
+        }
+    }
 }
 
 /// Where and what is wrong before the checkpoint's size.

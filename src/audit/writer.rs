@@ -34,6 +34,7 @@ use super::security::SecuritySink;
 use super::segment::{Active, Staged};
 use super::signer::Signer;
 use super::status::{Activity, StatusPage, Word, WriterState};
+use super::trouble::Trouble;
 
 use fresh::Fresh;
 pub(crate) use upkeep::{Upkeep, make_reserve};
@@ -149,7 +150,7 @@ impl Writer {
         self.shared.page.state(WriterState::Poisoned, now);
         self.shared.queue.poison(reason);
         self.shared.progress.failed(reason);
-        tracing::error!(reason, "the log's writer failed");
+        tracing::error!(code = Trouble::WriterFailed.code(), reason, "the log's writer failed");
     }
 
     fn work(&mut self) {

@@ -10,6 +10,7 @@ use crate::audit::snapshot::Snapshot;
 use crate::backup::{KnownLog, Remote, RemoteWish};
 use crate::config::Settings;
 use crate::store::{BackupStore, Destination, Environment, Limits, Provider, StoreError, connect};
+use crate::validate::CloudTarget;
 
 /// Below this, where a destination names only a bucket.
 const PREFIX: &str = "audit-backups";
@@ -52,6 +53,35 @@ impl CloudArgs {
         };
         let destination = Destination::parse(provider, named)?.or_prefix(PREFIX);
         Cloud::checked(provider, destination).map(Some)
+    }
+
+    /// The destinations to validate: the one that is asked for, else the one of the
+    /// settings if it is written with its provider's scheme. What the settings have wrong
+    /// is a finding, not an error.
+    ///
+    /// # Errors
+    /// Usage: `--cloud` without a destination; a `--destination` that is none.
+    pub(super) fn targets(
+        &self,
+        settings: &Settings,
+    ) -> Result<Vec<Result<CloudTarget, String>>, CliError> {
+        let configured = settings.backup.destination.as_deref().filter(|text| !text.is_empty());
+        let target = |provider, text: &str| {
+            let destination = Destination::parse(provider, text)?.or_prefix(PREFIX);
+            Ok::<_, StoreError>(CloudTarget { provider, destination })
+        };
+        if let (Some(provider), Some(named)) = (self.cloud, &self.destination) {
+            return Ok(vec![Ok(target(provider, named)?)]);
+        }
+        let provider = self.cloud.or_else(|| Provider::of_url(configured?));
+        match (provider, configured) {
+            (Some(provider), Some(text)) => {
+                let found = target(provider, text);
+                Ok(vec![found.map_err(|error| format!("backup.destination: {error}"))])
+            }
+            (Some(_), None) => self.cloud(settings).map(|_| Vec::new()),
+            (None, _) => Ok(Vec::new()),
+        }
     }
 
     /// What to type again.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::exit::{CliError, Exit};
 use super::{ColorArg, Global};
-use crate::config::{self, CandidatePaths, Settings, Sources};
+use crate::config::{self, CandidatePaths, ConfigError, Settings, Sources};
 use crate::fsio::{Fs, OsFs};
 use crate::ui::printer::{ColorChoice, Printer};
 
@@ -14,6 +14,17 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// A setting given as a flag: key, value, flag.
 pub(super) type Override = (String, String, String);
+
+/// Settings, looked at.
+#[derive(Debug)]
+pub(super) struct Examined {
+    /// What is wrong is at its value of the layer below.
+    pub settings: Settings,
+    /// What is wrong.
+    pub problems: Vec<ConfigError>,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+}
 
 /// What every command needs.
 #[derive(Debug)]
@@ -57,6 +68,33 @@ impl Context {
     /// All problems at once, exit 2.
     pub(super) fn settings(&self, overrides: &[Override]) -> Result<Settings, CliError> {
         load(&self.global, overrides)
+    }
+
+    /// The settings as far as they are good, and what is wrong with the rest.
+    ///
+    /// # Errors
+    /// When there is a settings file that cannot be read, exit 2.
+    pub(super) fn examined(&self) -> Result<Examined, CliError> {
+        let read = Read::now(&self.global, &[])?;
+        let (settings, errors) = config::examine(&read.sources());
+        let problems = errors.map_or_else(Vec::new, |errors| errors.0);
+        Ok(Examined { settings, problems, file: read.file.map(|(path, _)| path) })
+    }
+
+    /// The settings as far as they are good, also where the file cannot be read, and the
+    /// places of what is wrong: without values, one of which may be a secret.
+    #[must_use]
+    pub(super) fn settings_or_defaults(&self) -> (Settings, Vec<String>) {
+        match self.examined() {
+            Ok(Examined { settings, problems, .. }) => {
+                (settings, problems.iter().map(ConfigError::place).collect())
+            }
+            // A file that cannot be used should not hide which log it is about.
+            Err(error) => {
+                let read = Read { file: None, env: environment(), flags: flags(&self.global, &[]) };
+                (config::examine(&read.sources()).0, vec![error.message])
+            }
+        }
     }
 
     /// What loads the settings again, for SIGHUP.
@@ -104,30 +142,55 @@ fn stdout_error(error: &std::io::Error) -> CliError {
 }
 
 fn load(global: &Global, overrides: &[Override]) -> Result<Settings, CliError> {
-    let env: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let file = match config::candidate_paths(global.config.as_deref(), &env) {
-        CandidatePaths::Required { path, named_by } => {
-            let text = read(&path).map_err(|error| {
-                let mut new = CliError::io("read the settings file", &path, &error);
-                new.exit = Exit::Usage;
-                new.kind = "config";
-                new.hint(format!("it was named by {named_by}"))
-            })?;
-            Some((path, text))
-        }
-        CandidatePaths::FirstOf(paths) => first_of(paths)?,
-    };
+    let read = Read::now(global, overrides)?;
+    Ok(config::load(&read.sources())?)
+}
+
+/// What the layers hold, before anybody judges it.
+struct Read {
+    file: Option<(PathBuf, String)>,
+    env: Vec<(String, String)>,
+    flags: Vec<Override>,
+}
+
+impl Read {
+    fn now(global: &Global, overrides: &[Override]) -> Result<Self, CliError> {
+        let env = environment();
+        let file = match config::candidate_paths(global.config.as_deref(), &env) {
+            CandidatePaths::Required { path, named_by } => {
+                let text = read(&path).map_err(|error| {
+                    let mut new = CliError::io("read the settings file", &path, &error);
+                    new.exit = Exit::Usage;
+                    new.kind = "config";
+                    new.hint(format!("it was named by {named_by}"))
+                })?;
+                Some((path, text))
+            }
+            CandidatePaths::FirstOf(paths) => first_of(paths)?,
+        };
+        Ok(Self { file, env, flags: flags(global, overrides) })
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources { file: self.file.clone(), env: &self.env, flags: &self.flags }
+    }
+}
+
+/// What was typed, as settings.
+fn flags(global: &Global, overrides: &[Override]) -> Vec<Override> {
     let mut flags = overrides.to_vec();
     if let Some(dir) = &global.log_dir {
-        flags.push((
-            "log_dir".to_owned(),
-            dir.to_string_lossy().into_owned(),
-            "--log-dir".to_owned(),
-        ));
+        let dir = dir.to_string_lossy().into_owned();
+        flags.push(("log_dir".to_owned(), dir, "--log-dir".to_owned()));
     }
-    Ok(config::load(&Sources { file, env: &env, flags: &flags })?)
+    flags
+}
+
+/// The environment's variables, as far as they are text.
+pub(super) fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 fn first_of(paths: Vec<PathBuf>) -> Result<Option<(PathBuf, String)>, CliError> {
@@ -135,14 +198,7 @@ fn first_of(paths: Vec<PathBuf>) -> Result<Option<(PathBuf, String)>, CliError> 
         match read(&path) {
             Ok(text) => return Ok(Some((path, text))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let mut new = CliError::io("read the settings file", path, &error);
-                if error.kind() == std::io::ErrorKind::InvalidData {
-                    // It could be read, and is no settings file.
-                    (new.kind, new.exit) = ("config", Exit::Usage);
-                }
-                return Err(new);
-            }
+            Err(error) => return Err(CliError::io("read the settings file", path, &error)),
         }
     }
     Ok(None)

@@ -1,6 +1,7 @@
 //! The command line: what was typed, what it means, and how the process ends.
 
 mod backups;
+mod catalogue;
 mod cloud;
 mod commands;
 mod context;
@@ -9,6 +10,7 @@ mod legacy;
 mod open;
 mod outcome;
 mod progress;
+mod support;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,9 +18,10 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use catalogue::{Group, catalogue};
 use commands::{
     backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, query,
-    record, restore, serve, verify,
+    record, restore, serve, support_bundle, validate, verify,
 };
 use context::Context;
 use exit::Exit;
@@ -85,6 +88,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Health(health::HealthArgs),
     Monitor(monitor::MonitorArgs),
+    Validate(validate::ValidateArgs),
     Backup(backup::BackupArgs),
     List(list::ListArgs),
     Restore(restore::RestoreArgs),
@@ -93,6 +97,7 @@ enum Command {
     Query(query::QueryArgs),
     Prove(prove::ProveArgs),
     Checkpoint(checkpoint::CheckpointArgs),
+    SupportBundle(support_bundle::SupportBundleArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -128,6 +133,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Serve(args) => serve::run(&context, &args),
         Command::Health(args) => health::run(&context, &args),
         Command::Monitor(args) => monitor::run(&context, &args),
+        Command::Validate(args) => validate::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
         Command::List(args) => list::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
@@ -136,6 +142,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Query(args) => query::run(&context, &args),
         Command::Prove(args) => prove::run(&context, &args),
         Command::Checkpoint(args) => checkpoint::run(&context, &args),
+        Command::SupportBundle(args) => support_bundle::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

@@ -26,14 +26,7 @@ impl Progress {
     /// # Errors
     /// When signals cannot be handled.
     pub(super) fn new(context: &Context) -> Result<Self, CliError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-                .map_err(|error| {
-                    CliError::new("io", Exit::Failed, format!("cannot handle signals: {error}"))
-                })?;
-        }
+        let stop = stop_on_signals()?;
         let bar = context.printer.progress().then(|| {
             let bar = ProgressBar::new(0);
             let style = ProgressStyle::with_template(
@@ -51,6 +44,22 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// What is set by SIGINT and SIGTERM; a second one ends the process.
+///
+/// # Errors
+/// When signals cannot be handled.
+pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, CliError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| {
+                CliError::new("io", Exit::Failed, format!("cannot handle signals: {error}"))
+            })?;
+    }
+    Ok(stop)
 }
 
 impl Watch for Progress {

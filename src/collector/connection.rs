@@ -69,6 +69,7 @@ struct Connection {
     peer: Peer,
     session: Session,
     mode: ParseMode,
+    imports: bool,
     input: Vec<u8>,
     batch: Batch,
     owed: VecDeque<Owed>,
@@ -133,6 +134,7 @@ impl Connection {
             peer,
             session,
             mode: ParseMode::Strict,
+            imports: false,
             input: Vec::new(),
             batch: Batch::new(),
             owed: VecDeque::new(),
@@ -416,6 +418,7 @@ impl Connection {
             return self.unauthorized(text);
         }
         self.session = self.hub.log.session(&origin(self.peer, wish.import), wish.import);
+        self.imports = wish.import;
         self.mode = if wish.lenient { ParseMode::Lenient } else { ParseMode::Strict };
         serde_json::json!({
             "ok": { "session": { "import": wish.import, "lenient": wish.lenient } }
@@ -440,7 +443,9 @@ impl Connection {
                 }
                 Ok(_) => {
                     let since = *self.full_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() < self.hub.log.options().overflow_timeout {
+                    // An import waits as long as it takes: what was refused and sent
+                    // again would come after what follows it.
+                    if self.imports || since.elapsed() < self.hub.log.options().overflow_timeout {
                         return;
                     }
                     self.hub.log.count_busy(self.batch.len() as u64);

@@ -17,6 +17,7 @@ mod protocol;
 mod push;
 mod query;
 mod socket;
+mod warning;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,8 +30,10 @@ use tokio::sync::{Semaphore, watch};
 use crate::audit::{AuditLog, Durability, RecordError};
 
 pub use auth::TokenError;
+pub use protocol::REFUSALS;
 pub use push::Push;
 pub use socket::MAX_SOCKET_PATH_BYTES;
+pub use warning::Warning;
 
 /// How health is wanted over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -399,12 +402,14 @@ async fn reload(hub: &Hub, guard: &socket::SocketGuard, reload: &Arc<Reload>, wa
     match access {
         Ok(access) => {
             if let Err(error) = guard.open_to_others(access.open_to_others()) {
-                warn(&format!("the socket's mode stays as it was: {error}"));
+                let text = format!("the socket's mode stays as it was: {error}");
+                warn(&Warning::SocketMode.says(&text));
             }
             *hub.access.write().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
         }
         Err(error) => {
-            warn(&format!("the settings were not read again, the old ones stay: {error}"))
+            let text = format!("the settings were not read again, the old ones stay: {error}");
+            warn(&Warning::SettingsKept.says(&text));
         }
     }
 }

@@ -77,7 +77,8 @@ impl Key {
     }
 
     /// The value in counts, bytes or milliseconds, where it has a magnitude.
-    pub(super) fn magnitude(&self, settings: &Settings) -> Option<u64> {
+    #[must_use]
+    pub fn magnitude(&self, settings: &Settings) -> Option<u64> {
         (self.magnitude)(settings)
     }
 
@@ -179,6 +180,8 @@ keys! {
     retention_days [0, 36_500]: "Sealed segments older than this are removed; 0 keeps them for ever";
     retention_requires_backup: "Remove only what a verified backup holds, once there is a backup";
     key_path: "The signing key; unless set, audit.key in log_dir";
+    redact: "What is replaced by its HMAC before it is stored: names of keys, and paths such as details.card.*; see docs/redaction.md";
+    redact_key_path: "The key of those HMACs; unless set, audit.redact_key in log_dir";
     expect_running: "Whether health warns when no writer runs";
     audit_reads: "Whether each query to the collector leaves an audit.query record, durable before it is answered";
     disk_reserve [0, GIB]: "Space set aside to end cleanly on a full disk; 0B for none";

@@ -46,8 +46,10 @@ fn profile_layer(profile: Profile) -> Vec<Assignment> {
 
 fn apply(settings: &mut Settings, assignment: &Assignment, problems: &mut Vec<ConfigError>) {
     let Assignment { key, raw, origin } = assignment;
-    match key.assign(settings, raw) {
+    let mut changed = settings.clone();
+    match key.assign(&mut changed, raw) {
         Ok(()) => {
+            *settings = changed;
             settings.origins.set(key.name, origin.clone());
         }
         Err(reason) => problems.push(ConfigError::Invalid {

@@ -75,6 +75,16 @@ pub struct Sources<'a> {
 /// `AUDITCTL_` variables, impossible values (also where a higher layer
 /// overrides them), values that contradict each other.
 pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigErrors> {
+    match examine(sources) {
+        (settings, None) => Ok(settings),
+        (_, Some(errors)) => Err(errors),
+    }
+}
+
+/// What [`load`] does, for whoever goes on all the same: what is wrong is left at
+/// its value of the layer below.
+#[must_use]
+pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
     let mut problems = Vec::new();
     let mut assignments = Vec::new();
     let mut take = |found: Result<Assignment, ConfigError>| match found {
@@ -97,7 +107,8 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigErrors> {
         // with a value missing, what contradicts it is not known
         checks::reconcile(&mut settings, &mut problems);
     }
-    if problems.is_empty() { Ok(settings) } else { Err(ConfigErrors(problems)) }
+    let errors = (!problems.is_empty()).then_some(ConfigErrors(problems));
+    (settings, errors)
 }
 
 fn from_file(path: &Path, entry: file::Entry) -> Result<Assignment, ConfigError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::origin::{Origin, Origins};
 use super::profile::Profile;
+use crate::field_path::FieldPath;
 use crate::units::ByteSize;
 
 /// When an event counts as acknowledged.
@@ -65,6 +66,10 @@ pub struct Settings {
     pub retention_requires_backup: bool,
     /// The signing key; unless set, audit.key in log_dir.
     pub key_path: Option<PathBuf>,
+    /// What is replaced by its HMAC before it is stored: names of keys, and paths such as details.card.*; see docs/redaction.md.
+    pub redact: Vec<FieldPath>,
+    /// The key of those HMACs; unless set, audit.redact_key in log_dir.
+    pub redact_key_path: Option<PathBuf>,
     /// Whether health warns when no writer runs.
     pub expect_running: bool,
     /// Whether each query to the collector leaves an audit.query record, durable before it is answered.
@@ -230,6 +235,8 @@ impl Default for Settings {
             retention_days: 90,
             retention_requires_backup: true,
             key_path: None,
+            redact: Vec::new(),
+            redact_key_path: None,
             expect_running: true,
             audit_reads: false,
             disk_reserve: mib(8),
@@ -320,6 +327,12 @@ impl Settings {
     #[must_use]
     pub fn key_file(&self) -> PathBuf {
         self.key_path.clone().unwrap_or_else(|| self.log_dir.join("audit.key"))
+    }
+
+    /// The key of what is redacted: `redact_key_path`, else `audit.redact_key` in `log_dir`.
+    #[must_use]
+    pub fn redact_key_file(&self) -> PathBuf {
+        self.redact_key_path.clone().unwrap_or_else(|| self.log_dir.join("audit.redact_key"))
     }
 
     /// The collector's socket: `collector.socket`, else `audit.sock` in `log_dir`.

@@ -11,8 +11,10 @@
 pub mod beneath;
 pub mod boot;
 pub mod fault;
+pub mod inspect;
 pub mod lock;
 pub mod os;
+pub mod scratch;
 pub mod socket;
 
 use std::fmt;

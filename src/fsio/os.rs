@@ -138,6 +138,12 @@ pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
+/// Has this process make files with exactly the modes that it asks for, as a
+/// umask of 0 does: what keeps others out must then be asked for.
+pub fn clear_umask() {
+    rustix::process::umask(rustix::fs::Mode::empty());
+}
+
 impl Fs for OsFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn FsFile>> {
         Ok(Box::new(OsFile(open_file(path, mode)?)))

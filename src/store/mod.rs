@@ -21,6 +21,7 @@
 mod azure;
 mod backup_store;
 mod confirm;
+mod credentials;
 mod destination;
 mod error;
 pub mod fault;
@@ -39,6 +40,7 @@ mod s3;
 mod wire;
 
 pub use backup_store::BackupStore;
+pub use credentials::{Credentials, credentials};
 pub use destination::{Destination, Provider};
 pub use error::{StoreError, StoreErrorKind};
 pub use limits::{Environment, Limits};

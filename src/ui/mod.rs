@@ -10,9 +10,11 @@ mod nagios;
 pub mod printer;
 mod prometheus;
 mod query;
+mod secret;
 mod style;
 #[cfg(test)]
 mod tests;
+mod validate;
 mod verify;
 
 pub use backup::{
@@ -31,5 +33,7 @@ pub use query::{
     ROWS_A_TABLE, Table, groups_csv, groups_ndjson, groups_text, query_explained, records_chosen,
     records_csv, records_table,
 };
+pub use secret::ask_secret;
 pub use style::{Style, escape, paint};
+pub use validate::{Shown, validate_json, validate_text};
 pub use verify::{proof_json, proof_text, verify_json, verify_text};

@@ -56,6 +56,12 @@ impl Printer {
         !self.quiet && io::stderr().is_terminal()
     }
 
+    /// Whether only what matters is wanted.
+    #[must_use]
+    pub fn quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether details are wanted.
     #[must_use]
     pub fn verbose(&self) -> bool {

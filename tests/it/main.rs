@@ -19,6 +19,7 @@ mod faults;
 mod gcs_server;
 mod health_cli;
 mod hostile;
+mod import_python;
 mod monitor;
 mod nagios;
 mod packaging;
@@ -42,6 +43,8 @@ mod store_contract;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_faults;
 mod support;
+mod support_bundle;
+mod validate;
 mod verify;
 mod verify_damage;
 mod verify_python;

@@ -10,6 +10,7 @@ use crate::audit::own::OwnRecord;
 use crate::audit::recovery::copy_to_new;
 use crate::audit::segment::Active;
 use crate::audit::status::{Activity, Damage, DiskStage, Word, WriterState};
+use crate::audit::trouble::Trouble;
 use crate::clock::Timestamp;
 use crate::fsio::{OpenMode, Space, replace_file};
 
@@ -126,7 +127,7 @@ impl Writer {
         if let Err(error) = replace_file(&*shared.options.fs, &path, text.as_bytes()) {
             shared.page.add(Word::WriteErrors, 1);
             shared.page.error(&error, Activity::Checkpoint, now);
-            tracing::warn!(%error, "the checkpoint could not be written");
+            tracing::warn!(code = Trouble::NoCheckpoint.code(), %error, "the checkpoint could not be written");
             if super::is_full(&error) {
                 self.disk_is_full();
             }
@@ -163,7 +164,11 @@ impl Writer {
     /// Deleted or replaced: the open file still has every record, so it is
     /// copied into its place; what stands there is set aside, not overwritten.
     fn file_gone(&mut self, what: &'static str) -> Result<(), Failure> {
-        tracing::error!(what, "the log file is not the one being written; saving its records");
+        tracing::error!(
+            code = Trouble::FileReplaced.code(),
+            what,
+            "the log file is not the one being written; saving its records"
+        );
         let shared = self.shared.clone();
         let (fs, paths) = (&*shared.options.fs, &shared.paths);
         let failed = || failure(Activity::Checking);
@@ -199,7 +204,13 @@ impl Writer {
         // at the latest the damage begins.
         let first = self.first_lost(length);
         let lost = end - first;
-        tracing::error!(length, expected, lost, "the log file was truncated; records are lost");
+        tracing::error!(
+            code = Trouble::FileTruncated.code(),
+            length,
+            expected,
+            lost,
+            "the log file was truncated; records are lost"
+        );
         let damage = format!(
             "truncated while open to {length} of {expected} bytes: records {first} to {} are lost",
             end - 1
@@ -317,13 +328,16 @@ impl Writer {
         }
         self.upkeep.full = true;
         let shared = &self.shared;
-        tracing::error!("the disk is full; new events are refused until there is space");
+        tracing::error!(
+            code = Trouble::DiskFull.code(),
+            "the disk is full; new events are refused until there is space"
+        );
         shared.queue.close_for_full_disk();
         let reserve = shared.paths.reserve();
         if let Err(error) = shared.options.fs.remove(&reserve)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, "the disk reserve could not be given up");
+            tracing::warn!(code = Trouble::ReserveKept.code(), %error, "the disk reserve could not be given up");
         }
         let now = shared.options.clock.now();
         shared.page.set(Word::DiskStage, DiskStage::Full as u64);
@@ -342,7 +356,7 @@ impl Writer {
             return;
         }
         if let Err(error) = make_reserve(&shared) {
-            tracing::warn!(%error, "the disk reserve could not be made again");
+            tracing::warn!(code = Trouble::ReserveKept.code(), %error, "the disk reserve could not be made again");
             return;
         }
         self.upkeep.full = false;

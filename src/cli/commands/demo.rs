@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::audit::segment::parse_sealed_name;
+use crate::audit::{Event, ParseMode};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::fsio::{Fs, OpenMode, OsFs};
@@ -48,6 +49,13 @@ pub(crate) fn run(context: &Context, args: &DemoArgs) -> Result<u8, CliError> {
         demo.say(&what_next(args.keep.then_some(&path)));
     }
     Ok(0)
+}
+
+/// The sample, for who needs realistic events.
+pub(crate) fn sample_events() -> Vec<Event> {
+    let lines = BufReader::new(flate2::read::MultiGzDecoder::new(SAMPLE)).lines();
+    let event = |line: String| Event::from_json(line.as_bytes(), ParseMode::Strict).ok();
+    lines.map_while(Result::ok).filter_map(event).collect()
 }
 
 fn what_next(kept: Option<&PathBuf>) -> String {

@@ -14,7 +14,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::open;
 use crate::clock::SystemClock;
 use crate::collector::{
-    self, CollectorError, CollectorOptions, HealthFormat, Push, Reloaded, Stopped,
+    self, CollectorError, CollectorOptions, HealthFormat, Push, Reloaded, Stopped, Warning,
 };
 use crate::config::{Origin, Settings};
 use crate::fsio::OsFs;
@@ -76,7 +76,8 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
             Ok(0)
         }
         Ok(Stopped::Forced) => {
-            context.printer.error("auditctl: ended at once; the log was not closed");
+            let text = "auditctl: ended at once; the log was not closed";
+            context.printer.error(&Warning::Forced.says(text));
             // Neither waited for nor closed on the way out: that may be what hangs.
             runtime.shutdown_background();
             std::mem::forget(log);
@@ -202,13 +203,20 @@ fn reloader(
                     to: key.text(&new),
                 });
             } else {
-                printer.error(&format!("auditctl: {} changes with a restart only", key.name));
+                let text = format!("auditctl: {} changes with a restart only", key.name);
+                printer.error(&Warning::RestartNeeded.says(&text));
             }
         }
-        printer.error(&format!("auditctl: settings read again, {} changed", applied.len()));
+        let count = applied.len();
         if let Some(log) = running.log.get() {
-            log.reload(Tunables { rate_limit: Some(open::rate_limit(&new)), changes: applied });
+            log.reload(Tunables {
+                rate_limit: Some(open::rate_limit(&new)),
+                redact: Some(new.redact.clone()),
+                changes: applied,
+            })
+            .map_err(|error| error.to_string())?;
         }
+        printer.error(&format!("auditctl: settings read again, {count} changed"));
         let reloaded = Reloaded {
             allowed_uids: new.collector.allowed_uids.clone(),
             allowed_gids: new.collector.allowed_gids.clone(),
@@ -231,6 +239,7 @@ fn may_change(key: &str) -> bool {
                 | "collector.read_uids"
                 | "collector.read_gids"
                 | "collector.token_file"
+                | "redact"
         )
 }
 

@@ -1,0 +1,74 @@
+//! The newest checkpoint of the log: whether the log's key signed it.
+
+use super::catalogue::Id;
+use super::check::Check;
+use super::request::Surroundings;
+use crate::audit::LogPaths;
+use crate::audit::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint, VerifierKey};
+use crate::fsio::{Fs, OsFs};
+
+pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
+    let paths = LogPaths::new(&seen.request.settings.log_dir);
+    let id = Id::Checkpoint;
+    let hint = "`auditctl verify` tells more; do not go on before it is known what happened";
+    let path = paths.checkpoint();
+    let bytes = match OsFs.read(&path, MAX_NOTE_BYTES as u64) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return vec![match OsFs.meta(&paths.active()) {
+                Ok(_) => Check::failed(id, "there is a log, and no checkpoint").hint(hint),
+                Err(_) => Check::skipped(id, "there is no log yet"),
+            }];
+        }
+        Err(error) => {
+            return vec![
+                Check::failed(id, format!("the checkpoint cannot be read: {error}"))
+                    .hint("run this as root or as the service's user")
+                    .path(path),
+            ];
+        }
+    };
+    let verified = VerifierKey::load(&OsFs, &paths.public_key())
+        .map_err(|error| error.to_string())
+        .and_then(|key| {
+            let signed = SignedCheckpoint::parse(&bytes).map_err(|error| error.to_string())?;
+            signed.verify(&key).cloned().map_err(|error| error.to_string())
+        });
+    vec![match verified {
+        Ok(checkpoint) => {
+            let message = format!(
+                "the newest checkpoint is signed by the key beside the log, over {} records",
+                checkpoint.size
+            );
+            Check::passed(id, message).metric("tree_size", checkpoint.size)
+        }
+        Err(why) => Check::failed(id, why).hint(hint).path(path),
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{AuditLog, Options};
+    use crate::validate::check::Status;
+    use crate::validate::request::tests::surroundings_in;
+
+    #[test]
+    fn a_signature_that_fits_passes_and_any_other_fails() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let seen = surroundings_in(dir.path());
+        assert_eq!(check(&seen)[0].status, Status::Skipped);
+        let logs = &seen.request.settings.log_dir;
+        let log = AuditLog::open(Options::new(logs)).expect("open");
+        log.close().expect("close");
+        assert_eq!(check(&seen)[0].status, Status::Passed);
+        let path = logs.join("audit.checkpoint");
+        let note = std::fs::read_to_string(&path).expect("a note");
+        let size = note.lines().nth(1).expect("the size").to_owned();
+        std::fs::write(&path, note.replacen(&size, "999", 1)).expect("write");
+        assert_eq!(check(&seen)[0].status, Status::Failed);
+        std::fs::remove_file(&path).expect("removed");
+        let gone = &check(&seen)[0];
+        assert!(gone.status == Status::Failed && gone.message.contains("no checkpoint"));
+    }
+}

@@ -1,0 +1,381 @@
+//! Who may do what with the log's files and those that the settings name.
+
+use std::path::{Path, PathBuf};
+
+use super::catalogue::Id;
+use super::check::{Check, Status};
+use super::principal::{Principal, described, user_name};
+use super::request::Surroundings;
+use crate::audit::LogPaths;
+use crate::config::{KEYS, Kind as KeyKind, Settings};
+use crate::fsio::inspect::{self, Entry, Kind, Wanted};
+use crate::fsio::parent;
+
+/// Somewhere that the service has to do something.
+struct Place {
+    /// What it is to an operator.
+    what: String,
+    path: PathBuf,
+    directory: bool,
+    /// Whether the service writes there, or only reads.
+    writes: bool,
+    /// Whether it must be there already.
+    required: bool,
+    /// Who else may have it.
+    privacy: Privacy,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Privacy {
+    /// A secret: no bit for anybody else.
+    Secret,
+    /// Ours: others should not read it, and must not write it.
+    Private,
+    /// Anybody's, as far as we are concerned.
+    Open,
+}
+
+pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
+    let principal = match &seen.principal {
+        Ok(principal) => principal,
+        Err(why) => {
+            return vec![
+                Check::failed(Id::PermissionsUser, why.clone())
+                    .hint("make the service's user first (`useradd --system`), or name another"),
+            ];
+        }
+    };
+    let mut checks = vec![user(principal)];
+    let mut links = Vec::new();
+    let log_dir = &seen.request.settings.log_dir;
+    let mut closed = false;
+    for place in places(&seen.request.settings) {
+        let within = parent(&place.path) == *log_dir;
+        let judged = judge(&place, principal, &mut links);
+        if place.path == *log_dir {
+            closed = judged
+                .iter()
+                .any(|check| check.id == Id::PermissionsAccess && check.status == Status::Failed);
+        }
+        // What is in a directory that may not be entered has nothing new to say.
+        let told = [Id::PermissionsAccess, Id::PermissionsOwner];
+        checks.extend(judged.into_iter().filter(|c| !(closed && within && told.contains(&c.id))));
+    }
+    if links.is_empty() {
+        let message = "none of the paths is a symbolic link";
+        checks.push(Check::passed(Id::PermissionsSymlink, message));
+    }
+    checks.append(&mut links);
+    checks.extend(parents(&seen.request.settings.log_dir, principal));
+    checks
+}
+
+fn user(principal: &Principal) -> Check {
+    let message = match (principal.uid, principal.is_process) {
+        (0, _) => format!(
+            "judged for {}, whom the system refuses nothing: --user NAME judges for the service's \
+             user",
+            principal.name
+        ),
+        (_, true) => format!("judged for {}, who runs this, and by the kernel", principal.name),
+        (_, false) => {
+            format!("judged for {}, by mode bits (no access control lists)", principal.name)
+        }
+    };
+    Check::passed(Id::PermissionsUser, message)
+        .metric("user", principal.name.clone())
+        .metric("uid", principal.uid)
+        .metric("gids", principal.gids.clone())
+}
+
+fn places(settings: &Settings) -> Vec<Place> {
+    let dir = &settings.log_dir;
+    let place = |what: &str, path: &Path| Place {
+        what: what.to_owned(),
+        path: path.to_path_buf(),
+        directory: false,
+        writes: true,
+        required: false,
+        privacy: Privacy::Private,
+    };
+    let directory = |what: &str, path: &Path| Place { directory: true, ..place(what, path) };
+    let log = LogPaths::new(dir);
+    let mut all = vec![
+        directory("the log directory", dir),
+        Place {
+            required: settings.key_path.is_some() && is_there(&log.active()),
+            privacy: Privacy::Secret,
+            ..place("the signing key", &settings.key_file())
+        },
+        directory("the backup directory", &settings.backup.output_dir),
+    ];
+    for path in
+        [log.active(), log.manifest(), log.checkpoint(), log.status(), log.lock(), log.security()]
+    {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        all.push(place(&name, &path));
+    }
+    let socket_dir = parent(&settings.socket_path());
+    if socket_dir != *dir {
+        let privacy = Privacy::Open;
+        all.push(Place { privacy, ..directory("the socket's directory", &socket_dir) });
+    }
+    all.extend(named_files(settings));
+    all
+}
+
+/// Files that settings name for reading: tokens, keys, certificates.
+fn named_files(settings: &Settings) -> Vec<Place> {
+    const OTHERS: [&str; 5] =
+        ["log_dir", "key_path", "collector.socket", "backup.output_dir", PUSH_TO];
+    const PUSH_TO: &str = "collector.checkpoint_push_to";
+    let files = KEYS
+        .iter()
+        .filter(|key| matches!(key.kind, KeyKind::Path) && !OTHERS.contains(&key.name))
+        .map(|key| (key.name, key.text(settings)))
+        .filter(|(_, path)| !path.is_empty());
+    let mut all: Vec<Place> = files
+        .map(|(name, path)| {
+            let secret = ["token", "key", "password", "secret"].iter().any(|w| name.contains(w));
+            Place {
+                what: name.to_owned(),
+                path: path.into(),
+                directory: false,
+                writes: false,
+                required: true,
+                privacy: if secret { Privacy::Secret } else { Privacy::Open },
+            }
+        })
+        .collect();
+    if let Some(path) = &settings.collector.checkpoint_push_to {
+        let directory =
+            matches!(inspect::behind(path), Ok(Some(entry)) if entry.kind == Kind::Directory);
+        all.push(Place {
+            what: PUSH_TO.to_owned(),
+            path: path.clone(),
+            directory,
+            writes: true,
+            required: false,
+            privacy: Privacy::Open,
+        });
+    }
+    all
+}
+
+fn is_there(path: &Path) -> bool {
+    matches!(inspect::at(path), Ok(Some(_)))
+}
+
+fn judge(place: &Place, principal: &Principal, links: &mut Vec<Check>) -> Vec<Check> {
+    let found = inspect::at(&place.path).and_then(|itself| match itself {
+        Some(entry) if entry.kind == Kind::Symlink => {
+            links.push(link(place));
+            inspect::behind(&place.path)
+        }
+        other => Ok(other),
+    });
+    let judged = match found {
+        Ok(Some(entry)) => [
+            kind(place, &entry),
+            owner(place, &entry, principal),
+            mode(place, &entry),
+            access(place, principal),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        Ok(None) => vec![missing(place, principal)],
+        Err(error) => {
+            let message = format!("{} cannot be looked at: {error}", place.what);
+            let hint = "run this as root or as the service's user";
+            vec![Check::failed(Id::PermissionsAccess, message).hint(hint)]
+        }
+    };
+    judged.into_iter().map(|check| check.path(&place.path)).collect()
+}
+
+fn link(place: &Place) -> Check {
+    let target = inspect::link_target(&place.path);
+    let target = target.map_or_else(|_| "somewhere".to_owned(), |to| to.display().to_string());
+    let message = format!("{} is a symbolic link to {target}", place.what);
+    Check::warning(Id::PermissionsSymlink, message)
+        .hint("name the real path in the settings, so that nobody can lead it elsewhere")
+        .path(&place.path)
+}
+
+fn kind(place: &Place, entry: &Entry) -> Option<Check> {
+    let (expected, wanted) =
+        if place.directory { (Kind::Directory, "directory") } else { (Kind::File, "file") };
+    if entry.kind == expected {
+        return None;
+    }
+    let message = format!("{} is no {wanted}: {}", place.what, place.path.display());
+    Some(Check::failed(Id::PermissionsKind, message).hint("move it away, or name another path"))
+}
+
+fn owner(place: &Place, entry: &Entry, principal: &Principal) -> Option<Check> {
+    if place.privacy == Privacy::Open {
+        return None;
+    }
+    // Root, who was not named as the service's user, may be anybody's helper: what counts
+    // then is that what is in a directory belongs to whom the directory does.
+    let expected = if principal.uid == 0 {
+        inspect::behind(&parent(&place.path)).ok().flatten().map_or(entry.uid, |dir| dir.uid)
+    } else {
+        principal.uid
+    };
+    let by_root = entry.uid == 0 && (place.directory || !place.writes);
+    if entry.uid == expected || by_root || (principal.uid == 0 && place.directory) {
+        return None;
+    }
+    let (is, should) = (user_name(entry.uid), user_name(expected));
+    let message = format!("{} belongs to {is}, not to {should}", place.what);
+    Some(
+        Check::warning(Id::PermissionsOwner, message)
+            .hint(format!("chown {should} {}", place.path.display()))
+            .metric("owner", is),
+    )
+}
+
+fn mode(place: &Place, entry: &Entry) -> Option<Check> {
+    let others = entry.mode & 0o077;
+    let writable = entry.mode & 0o022 != 0 && entry.mode & 0o1000 == 0;
+    let status = match place.privacy {
+        Privacy::Secret if others != 0 => Status::Failed,
+        Privacy::Private if others & 0o022 != 0 => Status::Failed,
+        Privacy::Private if others != 0 => Status::Warning,
+        Privacy::Open if writable => Status::Warning,
+        _ => Status::Passed,
+    };
+    let wanted = if place.directory { 0o700 } else { 0o600 };
+    let message = match (status, place.privacy) {
+        (Status::Passed, _) => format!("{} has mode {:04o}", place.what, entry.mode),
+        (_, Privacy::Secret) => {
+            format!("{} may be read by others (mode {:04o})", place.what, entry.mode)
+        }
+        (Status::Failed, _) => {
+            format!("{} may be changed by others (mode {:04o})", place.what, entry.mode)
+        }
+        (_, Privacy::Open) => {
+            format!("{} may be changed by others (mode {:04o})", place.what, entry.mode)
+        }
+        _ => format!("{} may be read by others (mode {:04o})", place.what, entry.mode),
+    };
+    let hint = match place.privacy {
+        Privacy::Open => format!("chmod go-w {}", place.path.display()),
+        _ => format!("chmod {wanted:o} {}", place.path.display()),
+    };
+    let check = Check::new(Id::PermissionsMode, status, message).hint(hint);
+    Some(check.metric("mode", format!("{:04o}", entry.mode)))
+}
+
+fn wanted(place: &Place) -> Wanted {
+    Wanted { read: true, write: place.writes, search: place.directory }
+}
+
+fn access(place: &Place, principal: &Principal) -> Option<Check> {
+    let what = if place.writes { "read and write" } else { "read" };
+    Some(match principal.refused(&place.path, wanted(place)) {
+        None if inspect::has_acl(&place.path) && !principal.is_process => Check::warning(
+            Id::PermissionsAccess,
+            format!("{} has an access control list, which is not judged here", place.what),
+        )
+        .hint(format!(
+            "try it: sudo -u {} test -w {}",
+            principal.name,
+            place.path.display()
+        )),
+        None => Check::passed(
+            Id::PermissionsAccess,
+            format!("{} may {what} {}", principal.name, place.what),
+        ),
+        Some(why) => {
+            Check::failed(Id::PermissionsAccess, format!("cannot {what} {}: {why}", place.what))
+                .hint(format!(
+                    "chown -R {} {}, and see that every directory above may be entered (chmod +x)",
+                    principal.name,
+                    place.path.display()
+                ))
+        }
+    })
+}
+
+/// It is not there yet: whether it could be made.
+fn missing(place: &Place, principal: &Principal) -> Check {
+    if place.required {
+        let message = format!("{} is missing: {}", place.what, place.path.display());
+        return Check::failed(Id::PermissionsKind, message)
+            .hint("put it there, or change the setting that names it");
+    }
+    let Some(above) = nearest(&place.path) else {
+        let message = format!("{} is not there, nor any directory above it", place.what);
+        return Check::failed(Id::PermissionsAccess, message).hint("make the directory");
+    };
+    let into = Wanted { read: false, write: true, search: true };
+    let (what, at) = (&place.what, above.display());
+    match principal.refused(&above, into) {
+        None => Check::passed(
+            Id::PermissionsAccess,
+            format!("{what} is not there yet and can be made in {at}"),
+        ),
+        Some(why) => Check::failed(
+            Id::PermissionsAccess,
+            format!("{what} is not there and cannot be made in {at}: {why}"),
+        )
+        .hint(format!(
+            "install -d -m 700 -o {} {}",
+            principal.name,
+            if place.directory { place.path.display() } else { at }
+        )),
+    }
+}
+
+/// The nearest directory above that is there.
+pub(super) fn nearest(path: &Path) -> Option<PathBuf> {
+    let mut above = parent(path);
+    loop {
+        match inspect::behind(&above) {
+            Ok(Some(entry)) if entry.kind == Kind::Directory => return Some(above),
+            Ok(Some(_)) | Err(_) => return None,
+            Ok(None) if above == Path::new(".") || above.parent().is_none() => return None,
+            Ok(None) => above = parent(&above),
+        }
+    }
+}
+
+/// Who may change a directory above can put another log in this one's place.
+fn parents(log_dir: &Path, principal: &Principal) -> Vec<Check> {
+    let from = if is_there(log_dir) { Some(log_dir.to_path_buf()) } else { nearest(log_dir) };
+    let Some(Ok(resolved)) = from.as_deref().map(inspect::resolved) else { return Vec::new() };
+    let skip = usize::from(is_there(log_dir));
+    let mut checks = Vec::new();
+    for above in resolved.ancestors().skip(skip) {
+        let Ok(Some(entry)) = inspect::at(above) else { continue };
+        let sticky = entry.mode & 0o1000 != 0;
+        let by_group =
+            entry.mode & 0o020 != 0 && entry.gid != 0 && !principal.gids.contains(&entry.gid);
+        let by_all = entry.mode & 0o002 != 0;
+        let stranger = entry.uid != 0 && entry.uid != principal.uid && principal.uid != 0;
+        if ((by_group || by_all) && !sticky) || stranger {
+            let message = format!(
+                "others may change {}, above the log ({})",
+                above.display(),
+                described(&entry)
+            );
+            checks.push(
+                Check::warning(Id::PermissionsParents, message)
+                    .hint("let root or the service's user own it, with mode 0755 at most")
+                    .path(above),
+            );
+        }
+    }
+    if checks.is_empty() {
+        let message = "nobody else may change a directory above the log";
+        checks.push(Check::passed(Id::PermissionsParents, message).path(&resolved));
+    }
+    checks
+}
+
+#[cfg(test)]
+#[path = "permissions_tests.rs"]
+mod tests;
