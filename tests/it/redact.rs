@@ -105,15 +105,10 @@ fn shape() -> impl Strategy<Value = Value> {
 fn planted(
     value: &Value,
     path: &mut Vec<String>,
-    secret: &str,
-    seed: &mut u64,
+    (hidden, seed): (&dyn Fn(&[String]) -> bool, &mut u64),
     out: &mut String,
 ) -> usize {
     *seed = seed.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(3_037_000_493);
-    let hidden = path.iter().any(|key| {
-        let lower = key.to_lowercase();
-        lower == "password" || lower.ends_with("_token") || lower == "passwörd"
-    }) || path.first().is_some_and(|key| key == "card") && path.len() > 1;
     match value {
         Value::Object(members) => {
             out.push('{');
@@ -127,7 +122,7 @@ fn planted(
                     out.push_str(&escaped(key, *seed));
                     out.push(':');
                     path.push(key.clone());
-                    count += planted(value, path, secret, seed, out);
+                    count += planted(value, path, (hidden, seed), out);
                     path.pop();
                 }
             }
@@ -140,14 +135,14 @@ fn planted(
             for (nth, item) in items.iter().enumerate() {
                 out.push_str(if nth == 0 { "" } else { ", " });
                 path.push(nth.to_string());
-                count += planted(item, path, secret, seed, out);
+                count += planted(item, path, (hidden, seed), out);
                 path.pop();
             }
             out.push(']');
             count
         }
-        _ if hidden => {
-            out.push_str(&escaped(secret, *seed));
+        _ if hidden(path) => {
+            out.push_str(&escaped(SECRET, *seed));
             1
         }
         other => {
@@ -159,22 +154,31 @@ fn planted(
 
 #[test]
 fn wherever_a_secret_is_planted_no_stored_byte_holds_it() {
+    // With and without what a quick look at the keys can tell.
+    plant_everywhere(&["password", "*_token", "passwörd", "details.card.*"]);
+    plant_everywhere(&["password", "api_token", "details.card.*"]);
+}
+
+fn plant_everywhere(paths: &[&str]) {
     let dir = Dir::new();
-    let log = open(with_redaction(&dir, &["password", "*_token", "passwörd", "details.card.*"]));
+    let log = open(with_redaction(&dir, paths));
+    let umlaut = paths.contains(&"passwörd");
     let session = log.session(&Origin::here(Via::Library), true);
     let mut runner = TestRunner::deterministic();
     let mut expected = Vec::new();
-    for seed in 0..600_u64 {
+    for seed in 0..400_u64 {
         let shape = shape().new_tree(&mut runner).expect("a shape").current();
         let mut json = String::new();
         let mut state = seed;
-        let count = planted(
-            &json!({ "x": shape.clone(), "card": shape }),
-            &mut Vec::new(),
-            SECRET,
-            &mut state,
-            &mut json,
-        );
+        let shape = json!({ "x": shape.clone(), "card": shape });
+        let hidden = |path: &[String]| {
+            let is_named = |key: &String| {
+                let lower = key.to_lowercase();
+                lower == "password" || lower == "api_token" || umlaut && lower == "passwörd"
+            };
+            path.iter().any(is_named) || path[0] == "card" && path.len() > 1
+        };
+        let count = planted(&shape, &mut Vec::new(), (&hidden, &mut state), &mut json);
         let line = format!("{{\"event_type\":\"planted\",\"details\":{json}}}");
         let mut batch = Batch::new();
         session
@@ -188,7 +192,7 @@ fn wherever_a_secret_is_planted_no_stored_byte_holds_it() {
         );
         expected.push(count);
     }
-    assert!(expected.iter().sum::<usize>() > 1_000, "secrets were planted");
+    assert!(expected.iter().sum::<usize>() > 500, "secrets were planted");
     log.close().expect("close");
     let mut all = Vec::new();
     for line in all_lines(&dir.log()) {
