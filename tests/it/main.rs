@@ -31,6 +31,7 @@ mod proxy;
 mod query;
 mod query_cli;
 mod record_cli;
+mod redact;
 mod serve;
 mod serve_http;
 mod serve_peers;
