@@ -116,7 +116,7 @@ async fn next(asked: &mut VecDeque<JoinHandle<Vec<u8>>>) -> Vec<u8> {
 }
 
 fn origin(peer: Peer, import: bool) -> Origin {
-    Origin { via: Via::Socket, uid: Some(peer.uid), pid: peer.pid, token: None, import }
+    Origin { via: Via::Socket, uid: Some(peer.uid), pid: peer.pid, token: None, peer: None, import }
 }
 
 impl Connection {

@@ -1,5 +1,7 @@
 //! Integration tests, one binary: each file here is a module of it.
 
+mod access;
+mod access_tokens;
 mod architecture;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -17,6 +19,8 @@ mod faults;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod health_cli;
+#[cfg(feature = "tls")]
+mod https;
 mod import_python;
 mod monitor;
 mod nagios;

@@ -15,4 +15,5 @@ pub(super) mod record;
 pub(super) mod restore;
 pub(super) mod serve;
 pub(super) mod support_bundle;
+pub(super) mod token;
 pub(super) mod verify;
