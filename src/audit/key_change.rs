@@ -19,6 +19,7 @@
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::Sender;
+use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Origin, VerifierKey};
 use super::keys::{KeyFiles, KeyHistory, KeysError, MAX_ROTATIONS};
@@ -28,22 +29,27 @@ use crate::fsio::Fs;
 /// The longest reason, in bytes.
 pub const MAX_REASON_BYTES: usize = 256;
 
-/// A change of key, as it is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A change of key, as it is wanted. Never holds a key: the files do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RotateRequest {
     /// A file with the private key that shall follow; without one, one is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_key: Option<PathBuf>,
     /// Where the retired private key is kept: a new file, mode 0600. Without one
     /// it is destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_old: Option<PathBuf>,
     /// Why, for the record; [`MAX_REASON_BYTES`] at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Who wants it.
+    /// Who wants it; the collector knows by itself.
+    #[serde(skip)]
     pub uid: u32,
 }
 
 /// A key that was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rotated {
     /// The `audit.key_rotated` record.
     pub seq: u64,
@@ -245,11 +251,9 @@ pub fn plan_rotation(
     let manifest = super::manifest::Manifest::load(fs, &paths.manifest())
         .map_err(|error| RotateError::Files(error.to_string()))?
         .ok_or_else(|| RotateError::Refused(format!("there is no log in {}", dir.display())))?;
-    let history = KeyHistory::load(fs, &paths).map_err(|error: KeysError| {
-        RotateError::Files(error.to_string())
-    })?;
-    let history =
-        history.map_or_else(|| KeyHistory::new(&manifest.log_id), |(history, _)| history);
+    let history = KeyHistory::load(fs, &paths)
+        .map_err(|error: KeysError| RotateError::Files(error.to_string()))?;
+    let history = history.map_or_else(|| KeyHistory::new(&manifest.log_id), |(history, _)| history);
     let files = KeyFiles::new(&paths, key_path);
     Preparation { fs, files: &files, log_id: &manifest.log_id, history: &history }.plan(request)
 }

@@ -57,9 +57,8 @@ impl Survey {
             });
         };
         let mut damage = Vec::new();
-        let keys = load_keyring(fs, &paths, None)
-            .map_err(|error| damage.push(error.to_string()))
-            .ok();
+        let keys =
+            load_keyring(fs, &paths, None).map_err(|error| damage.push(error.to_string())).ok();
         for segment in &manifest.segments {
             if let Some(what) = check_segment(fs, &paths, segment)? {
                 damage.push(format!("{}: {what}", segment.file));

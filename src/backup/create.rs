@@ -420,8 +420,8 @@ impl Creator {
             SigningKey::load(&*self.fs, &path).map_err(|error| error.to_string()).and_then(|key| {
                 if key.verifier().to_string() != metadata.log.public_key {
                     // The key may have been changed since the snapshot was taken.
-                    let keys = load_keyring(&*self.fs, &paths, None)
-                        .map_err(|error| error.to_string())?;
+                    let keys =
+                        load_keyring(&*self.fs, &paths, None).map_err(|error| error.to_string())?;
                     let own = metadata.own_keys().map_err(|error| error.to_string())?;
                     let now = own.extended(keys.rotations());
                     if key.verifier() != now.newest() {

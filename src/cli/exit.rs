@@ -134,7 +134,9 @@ impl From<OpenError> for CliError {
         let (kind, exit) = match &error {
             OpenError::Locked { .. } => ("locked", Exit::Busy),
             OpenError::Corrupt(_) => ("corrupt", Exit::Failed),
-            OpenError::KeyMissing { .. } | OpenError::Key { .. } => ("key", Exit::Failed),
+            OpenError::KeyMissing { .. } | OpenError::KeyRetired { .. } | OpenError::Key { .. } => {
+                ("key", Exit::Failed)
+            }
             OpenError::Foreign { .. } => ("foreign", Exit::Usage),
             _ => ("io", Exit::Failed),
         };
@@ -152,6 +154,7 @@ impl From<OpenError> for CliError {
             OpenError::Io { path, .. }
             | OpenError::Key { path, .. }
             | OpenError::KeyMissing { path, .. }
+            | OpenError::KeyRetired { path, .. }
             | OpenError::Foreign { path, .. } => new.path = Some(path),
             _ => {}
         }

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use commands::{
-    backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, query,
+    backup, checkpoint, cleanup, completions, demo, health, key, list, man, monitor, prove, query,
     record, restore, serve, verify,
 };
 use context::Context;
@@ -93,6 +93,7 @@ enum Command {
     Query(query::QueryArgs),
     Prove(prove::ProveArgs),
     Checkpoint(checkpoint::CheckpointArgs),
+    Key(key::KeyArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -136,6 +137,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Query(args) => query::run(&context, &args),
         Command::Prove(args) => prove::run(&context, &args),
         Command::Checkpoint(args) => checkpoint::run(&context, &args),
+        Command::Key(args) => key::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

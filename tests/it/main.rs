@@ -17,6 +17,9 @@ mod faults;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod health_cli;
+mod keys;
+mod keys_cli;
+mod keys_crash;
 mod monitor;
 mod nagios;
 mod packaging;

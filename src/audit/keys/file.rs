@@ -152,9 +152,9 @@ pub fn load_keyring(
     };
     match KeyHistory::load(fs, paths)? {
         None => Ok(believed.into()),
-        Some((history, _)) => history
-            .ring(believed)
-            .map_err(|source| KeysError::Ring { path: paths.keys(), source }),
+        Some((history, _)) => {
+            history.ring(believed).map_err(|source| KeysError::Ring { path: paths.keys(), source })
+        }
     }
 }
 

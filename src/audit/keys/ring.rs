@@ -67,9 +67,11 @@ impl Keyring {
         let mut ring: Option<Self> = None;
         for (rotation, number) in rotations.iter().zip(1..) {
             let seq = rotation.seq;
-            let handover = rotation
-                .check()
-                .map_err(|source| KeyringError::Rotation { number, seq, source })?;
+            let handover = rotation.check().map_err(|source| KeyringError::Rotation {
+                number,
+                seq,
+                source,
+            })?;
             let ring = ring.get_or_insert_with(|| handover.old.clone().into());
             let order = |reason| KeyringError::Order { number, seq, reason };
             if ring.newest() != &handover.old {

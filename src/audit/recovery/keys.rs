@@ -95,11 +95,12 @@ impl Opening<'_> {
             let text = key.verifier().to_string();
             let known = keys.rotations.iter().any(|rotation| rotation.old_key == text);
             if known {
-                let wanted = last.new_key.rsplit_once('+').map_or("another key", |(label, _)| label);
+                // The key itself may hold a plus sign; its name and id do not.
+                let wanted = last.new_key.splitn(3, '+').take(2).collect::<Vec<_>>().join("+");
                 return Err(OpenError::KeyRetired {
                     path,
                     found: key.verifier().label(),
-                    wanted: wanted.to_owned(),
+                    wanted,
                     since: last.seq,
                 });
             }
@@ -127,7 +128,8 @@ impl Opening<'_> {
     ) -> Option<Corruption> {
         let end = active.map_or(manifest.end_seq(), |(_, scan)| scan.layout.next_seq());
         let place = ring.last_place()?;
-        let gone = place.epoch > manifest.epoch || place.epoch == manifest.epoch && end < place.size;
+        let gone =
+            place.epoch > manifest.epoch || place.epoch == manifest.epoch && end < place.size;
         gone.then(|| Corruption {
             file: "audit.log".to_owned(),
             seq: Some(end),

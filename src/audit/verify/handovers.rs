@@ -19,7 +19,11 @@ pub(super) fn check(
     for handover in keys.handovers() {
         let (epoch, size) = (handover.place.epoch, handover.place.size);
         let now = view.manifest.epoch;
-        let what = format!("{} and {} both signed {size} records", handover.old.label(), handover.new.label());
+        let what = format!(
+            "{} and {} both signed {size} records",
+            handover.old.label(),
+            handover.new.label()
+        );
         if epoch > now {
             let text = format!("{what} of epoch {epoch}, and the log is of epoch {now}");
             tally.of_end.push(Finding::new(Kind::Diverged, KEYS, text));

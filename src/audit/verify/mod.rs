@@ -28,7 +28,8 @@ use std::path::{Path, PathBuf};
 pub use anchor::Anchor;
 pub use proof_document::{DocumentError, ProofDocument, ProveError, Proven, prove};
 pub use report::{
-    Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, Ranges, Report, Stretch, TreePlace,
+    Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, Ranges, Report,
+    Stretch, TreePlace,
 };
 pub use state::{State, TURNS};
 

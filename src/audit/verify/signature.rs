@@ -75,8 +75,7 @@ fn read_key(text: &[u8], tally: &mut Tally) -> Result<VerifierKey, String> {
 
 /// What `audit.keys` says, as far as it can be used.
 fn history(view: &View, tally: &mut Tally) -> Vec<Rotation> {
-    let mut altered =
-        |text: String| tally.found(Finding::new(Kind::Altered, KEYS, text));
+    let mut altered = |text: String| tally.found(Finding::new(Kind::Altered, KEYS, text));
     match &view.keys {
         Ok(None) => Vec::new(),
         Ok(Some((history, exact))) => {

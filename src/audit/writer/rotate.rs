@@ -29,23 +29,24 @@ pub(crate) struct KeyState {
 impl Writer {
     pub(super) fn rotate_key(&mut self, wish: Box<KeyWish>) {
         let answer = wish.answer.clone();
-        if self.keys.pending.is_some() {
-            let text = "another change of the key is being stored".to_owned();
-            let _ = answer.send(Err(RotateError::NotYet(text)));
-            return;
-        }
-        match self.hand_over(&wish) {
-            Ok((rotation, signed)) => {
-                self.keys.pending = Some(Pending { wish, rotation, signed });
-                if let Err(failed) = self.store_rotation() {
-                    let text = format!("{}: {}", failed.activity.as_str(), failed.error);
-                    let _ = answer.send(Err(RotateError::NotYet(text)));
-                    self.failed(&failed);
+        if let Some(pending) = &mut self.keys.pending {
+            // The change that was begun is what is wanted: it is stored once more.
+            pending.wish.answer = wish.answer;
+        } else {
+            match self.hand_over(&wish) {
+                Ok((rotation, signed)) => {
+                    self.keys.pending = Some(Pending { wish, rotation, signed });
+                }
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                    return;
                 }
             }
-            Err(error) => {
-                let _ = answer.send(Err(error));
-            }
+        }
+        if let Err(failed) = self.store_rotation() {
+            let text = format!("{}: {}", failed.activity.as_str(), failed.error);
+            let _ = answer.send(Err(RotateError::NotYet(text)));
+            self.failed(&failed);
         }
     }
 

@@ -21,6 +21,9 @@ const FULL_BYTES: u64 = 64 * 1024;
 /// Recording resumes on a disk without reserve when so much is free.
 const RESUME_BYTES: u64 = 1 << 20;
 
+/// A change of key that could not be stored is tried again so often.
+const STORE_KEYS_EVERY: Duration = Duration::from_secs(1);
+
 /// What upkeep remembers.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
@@ -90,7 +93,8 @@ impl Writer {
         }
         let new = self.durable_tree.end() > self.upkeep.stored_size;
         let since = self.upkeep.signed_at.elapsed();
-        if new && since >= options.checkpoint_interval {
+        let handing_over = self.keys.pending.is_some() && since >= STORE_KEYS_EVERY;
+        if new && since >= options.checkpoint_interval || handing_over {
             self.checkpoint();
         } else if since >= options.idle_checkpoint_interval && self.backoff_is_over() {
             // A checkpoint over the same records would be the same text and say

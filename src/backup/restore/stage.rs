@@ -138,9 +138,8 @@ impl<'a> Staged<'a> {
         let beside = matches!(request.target, Target::Beside(_));
         let keys = self.keys_for(request, epoch);
         // What both keys signed is signed, whatever of it is restored.
-        let handed_over = keys.last_place().filter(|place| {
-            *place > Place { epoch, size: self.tree.end() }
-        });
+        let handed_over =
+            keys.last_place().filter(|place| *place > Place { epoch, size: self.tree.end() });
         // A part of a backup is less than what was signed: it cannot be gone on
         // from under the same name.
         let new_epoch = self.cut
