@@ -169,6 +169,7 @@ impl Preparation<'_> {
         }
         if let Some(path) = &request.keep_old
             && self.fs.meta(path).is_ok()
+            && !self.holds(path, &old)
         {
             let text = format!("{} exists already: a key is never overwritten", path.display());
             return Err(RotateError::Refused(text));
@@ -195,6 +196,11 @@ impl Preparation<'_> {
         Ok((old, next, resumes))
     }
 
+    /// Whether a file holds just this key, as an attempt that came to nothing left it.
+    fn holds(&self, path: &Path, key: &SigningKey) -> bool {
+        SigningKey::load(self.fs, path).is_ok_and(|kept| kept.verifier() == key.verifier())
+    }
+
     fn check(&self, old: &VerifierKey, next: &VerifierKey) -> Result<(), RotateError> {
         let expected = Origin::new(self.log_id, 0).map(|origin| origin.key_name());
         if expected.as_deref() != Ok(next.name()) {
@@ -219,11 +225,12 @@ impl Preparation<'_> {
             Some(next) => next,
             None => SigningKey::generate(old.name())?,
         };
-        if let Some(path) = &request.keep_old {
+        let keeps = request.keep_old.as_ref().filter(|path| !self.holds(path, &old));
+        if let Some(path) = keeps {
             old.save(self.fs, path)?;
         }
         if !resumes && let Err(error) = next.save(self.fs, &self.files.next()) {
-            if let Some(path) = &request.keep_old {
+            if let Some(path) = keeps {
                 // Nothing was changed, so nothing is left behind.
                 let _ = self.fs.remove(path);
             }

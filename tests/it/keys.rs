@@ -565,3 +565,46 @@ fn p5_keys_change_under_load_while_others_verify_back_up_and_query_without_an_al
     let ring = Keyring::new(public(&home), &history.expect("there").0.rotations).expect("a ring");
     assert_eq!(ring.keys().len(), 26);
 }
+
+#[test]
+fn keys_change_twice_in_a_row_where_the_writer_syncs_at_intervals() {
+    let home = Home::new();
+    let durability = auditctl::audit::Durability::Interval;
+    let write_flush_interval = Duration::from_secs(60);
+    let log = open(Options { durability, write_flush_interval, ..home.options() });
+    let first = public(&home);
+    let _ = log.record(Event::new("e")).expect("accepted");
+    let (one, two) = (rotate(&log), rotate(&log));
+    assert_eq!((one.seq + 1, &one.new_key), (two.seq, &two.old_key));
+    log.close().expect("closed");
+    assert_eq!(count(&home.log_dir(), "e"), 1);
+    assert_eq!(passes(&home, &Request { key: Some(first), ..Request::default() }).keys.len(), 3);
+}
+
+#[test]
+fn a_damaged_chain_is_no_log_to_go_on_with_until_that_is_accepted_or_a_backup_mends_it() {
+    let Changed { home, today, .. } = changed();
+    home.back_up();
+    let path = home.log_dir().join("audit.keys");
+    let good = read(&path);
+    let damage = || std::fs::write(&path, &good[..good.len() / 2]).expect("written");
+    damage();
+    let refused = AuditLog::open(home.options()).expect_err("not opened");
+    assert!(matches!(&refused, OpenError::Corrupt(what) if what.file == "audit.keys"), "{refused}");
+
+    let outcome = home.restore(Wish::Latest).expect("restored");
+    assert!(outcome.unrecorded.is_none(), "{:?}", outcome.unrecorded);
+    assert_eq!(read(&path), good);
+    home.record(3);
+    assert_eq!(passes(&home, &Request::default()).key, Some(today.verifier().label()));
+
+    damage();
+    open(Options { accept_corruption: true, ..home.options() }).close().expect("closed");
+    assert!(names(&home.log_dir()).iter().any(|name| name.starts_with("audit.log.keys-")));
+    home.record(3);
+    let log = home.open();
+    rotate(&log);
+    log.close().expect("closed");
+    // What was accepted is not forgotten: nothing leads from the first key any more.
+    finds(&checked(&home, &Request::default()), Kind::WrongKey, "nothing leads from it");
+}
