@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use auditctl::audit::checkpoint::VerifierKey;
 use auditctl::audit::key_change::RotateRequest;
 use auditctl::audit::verify::{Request, verify};
 use auditctl::audit::watch::Unwatched;
-use auditctl::audit::{AuditLog, Event, Options};
+use auditctl::audit::{AuditLog, Event, OpenError, Options};
+use auditctl::backup::Wish;
 use auditctl::collector::client::{Answer, Client};
 use auditctl::fsio::OsFs;
-use auditctl::fsio::fault::{Fault, How, Op};
+use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 
+use crate::backups::{Home, copy_dir, record_into, wanted};
 use crate::keys::{python, rotate};
 use crate::serving::Serving;
 use crate::support::{Dir, count, eventually, failing, open, options, records};
@@ -193,4 +196,58 @@ fn p1_keys_that_change_beside_a_collector_survive_kill_nine_at_any_moment() {
     for (seq, actor) in acknowledged.into_inner().expect("lock") {
         assert_eq!(stored[seq as usize].1["actor"], actor.as_str());
     }
+}
+
+/// A log from before the change, today's key, and a backup from after it: the
+/// restore has to bring the keys with the records, all or nothing.
+#[test]
+fn whatever_operation_of_a_restore_fails_the_keys_come_with_the_records_or_not_at_all() {
+    let home = Home::new();
+    home.record(20);
+    let early = home.dir.path().join("early");
+    copy_dir(&home.log_dir(), &early);
+    let first = public(&home.dir);
+    let log = home.open();
+    rotate(&log);
+    record_into(&log, 20);
+    log.close().expect("closed");
+    home.back_up();
+    std::fs::copy(home.log_dir().join("audit.key"), early.join("audit.key")).expect("copied");
+    let (mut stayed, mut changed) = (0, 0);
+    for op in [Op::Open, Op::Write, Op::SyncData, Op::Rename, Op::SyncDir, Op::Remove] {
+        for after in 0.. {
+            let context = format!("{op:?} {after}");
+            std::fs::remove_dir_all(home.log_dir()).expect("removed");
+            copy_dir(&early, &home.log_dir());
+            let fs = FaultFs::new(Arc::new(OsFs));
+            let how = How::Errno(EIO);
+            let name_contains = String::new();
+            fs.plan(Fault { op, name_contains, after, times: u64::MAX, how });
+            let mut restorer = home.restorer();
+            restorer.fs = Arc::new(fs.clone());
+            let outcome = restorer.restore(&wanted(), &mut |_| Ok(()), &Unwatched);
+            if fs.hits() == 0 {
+                break;
+            }
+            // The next process finds a working disk, and today's key: what was not
+            // restored does not open with it, and is restored now.
+            let opened = AuditLog::open(home.options());
+            match &opened {
+                Ok(_) => changed += 1,
+                Err(OpenError::Corrupt(_)) => {
+                    stayed += 1;
+                    assert!(outcome.is_err(), "{context}: said to be restored, and is not");
+                    assert!(!home.log_dir().join("audit.keys").exists(), "{context}");
+                }
+                Err(error) => panic!("{context}: {error}"),
+            }
+            drop(opened);
+            home.restore(Wish::Latest).unwrap_or_else(|error| panic!("{context}: {error}"));
+            home.record(1);
+            verifies(&home.dir, &first, &context);
+            let history = std::fs::read(home.log_dir().join("audit.keys"));
+            assert!(history.is_ok(), "{context}");
+        }
+    }
+    assert!(stayed > 20 && changed > 2, "{stayed} {changed}");
 }
