@@ -60,6 +60,21 @@ pub struct BackupRemoved {
     pub uid: u32,
 }
 
+/// The change from one signing key to the next, as its `audit.key_rotated` record
+/// says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyRotated {
+    /// The verifier key that was valid up to here.
+    pub old_key: String,
+    /// The verifier key that is valid from here on.
+    pub new_key: String,
+    /// Who wanted it.
+    pub uid: u32,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// Somebody who asked the collector, as its `audit.query` record says it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Queried {
@@ -129,6 +144,8 @@ pub(crate) enum OwnRecord {
     BackupRemoved(BackupRemoved),
     /// Somebody asked.
     Queried(Box<Queried>),
+    /// Another key signs from here on.
+    KeyRotated(KeyRotated),
     /// A backup took this log's place.
     Restored(Restored),
     /// The active segment's file was not the one being written.
@@ -166,6 +183,7 @@ impl OwnRecord {
             Self::Pruned { .. } => "audit.pruned",
             Self::BackupRemoved(_) => "audit.backup_removed",
             Self::Queried(_) => "audit.query",
+            Self::KeyRotated(_) => super::keys::KEY_ROTATED,
             Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",

@@ -72,6 +72,12 @@ impl LogPaths {
         self.dir.join("audit.pub")
     }
 
+    /// How one key followed another, once one did.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.dir.join("audit.keys")
+    }
+
     /// The status page.
     #[must_use]
     pub fn status(&self) -> PathBuf {

@@ -75,8 +75,8 @@ impl Home {
     /// The list, each backup checked to the level, and compared with the log.
     pub(crate) fn list(&self, level: Level) -> Inventory {
         let live = auditctl::audit::snapshot::Snapshot::take(&self.fs, &self.log_dir()).ok();
-        let key = live.as_ref().map(|live| live.verifier.clone());
-        let known = KnownLog { live, key };
+        let keys = live.as_ref().map(|live| live.keys.clone());
+        let known = KnownLog { live, keys };
         inventory(&self.backups(), level, &known, self.clock.now(), &Unwatched).expect("a list")
     }
 

@@ -24,6 +24,9 @@ mod hostile;
 #[cfg(feature = "tls")]
 mod https;
 mod import_python;
+mod keys;
+mod keys_cli;
+mod keys_crash;
 mod monitor;
 mod nagios;
 mod packaging;

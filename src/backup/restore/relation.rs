@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::audit::checkpoint::{Checkpoint, VerifierKey};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::keys::Keyring;
 use crate::audit::merkle::Range;
 use crate::audit::snapshot::SnapshotError;
 use crate::audit::survey::Survey;
@@ -91,8 +92,8 @@ impl Live {
         self.survey.is_some() || self.unreadable.is_some()
     }
 
-    pub(super) fn verifier(&self) -> Option<&VerifierKey> {
-        self.survey.as_ref()?.verifier.as_ref()
+    pub(super) fn keys(&self) -> Option<&Keyring> {
+        self.survey.as_ref()?.keys.as_ref()
     }
 
     pub(super) fn log_id(&self) -> Option<&str> {
