@@ -8,6 +8,9 @@ use super::record::{EncodedOrigin, Origin, Via, encode_body};
 use super::restore::Restored;
 use crate::clock::Timestamp;
 
+/// The type of the record of alerts that were lost: no alert is about it.
+pub const ALERTS_LOST: &str = "audit.alert_lost";
+
 /// A setting that changed: key, old and new value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
@@ -39,6 +42,22 @@ pub struct BackupRemoved {
     pub reason: String,
     /// Who removed it.
     pub uid: u32,
+}
+
+/// Alerts that nobody was told of, as their `audit.alert_lost` record says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertsLost {
+    /// The alert's name.
+    pub alert: String,
+    /// How many.
+    pub count: u64,
+    /// When the first was due.
+    pub first: Timestamp,
+    /// When the last was due.
+    pub last: Timestamp,
+    /// `queue_full` or `failed`.
+    pub reason: String,
 }
 
 /// Somebody who asked the collector, as its `audit.query` record says it.
@@ -105,6 +124,8 @@ pub(crate) enum OwnRecord {
     },
     /// A cleanup removed a backup.
     BackupRemoved(BackupRemoved),
+    /// Alerts were not delivered.
+    AlertsLost(AlertsLost),
     /// Somebody asked.
     Queried(Box<Queried>),
     /// A backup took this log's place.
@@ -141,6 +162,7 @@ impl OwnRecord {
             Self::Gap { .. } => "audit.gap",
             Self::Pruned { .. } => "audit.pruned",
             Self::BackupRemoved(_) => "audit.backup_removed",
+            Self::AlertsLost(_) => ALERTS_LOST,
             Self::Queried(_) => "audit.query",
             Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",

@@ -27,6 +27,13 @@ pub(super) fn for_key(name: &str) -> String {
     nearest(&written, known.chain(sections.iter().map(|s| ((*s).to_owned(), format!("[{s}]")))))
 }
 
+/// The same for a key of an `[[alerts]]` table.
+pub(super) fn for_alert_key(name: &str) -> String {
+    let written = name.replace('-', "_").to_ascii_lowercase();
+    let known = super::ALERT_KEYS.iter().map(|key| last_part(key.name).to_owned());
+    nearest(&written, known.map(|name| (name.clone(), name)))
+}
+
 /// The same for an environment variable.
 pub(super) fn for_variable(name: &str) -> String {
     let special = super::SPECIAL_VARIABLES.map(str::to_owned);

@@ -22,6 +22,8 @@ pub(super) enum Raw {
     Bool(bool),
     /// An array in the file.
     List(Vec<Raw>),
+    /// Tables in the file, each with the line it begins at: name, value, line.
+    Tables(Vec<(usize, Vec<(String, Raw, usize)>)>),
     /// Anything else in the file: what it is, in words.
     Other(String),
 }
@@ -37,11 +39,12 @@ impl Raw {
             Self::Integer(number) => number.to_string(),
             Self::Bool(value) => value.to_string(),
             Self::List(_) => "a list".to_owned(),
+            Self::Tables(_) => "tables".to_owned(),
             Self::Other(what) => what.clone(),
         }
     }
 
-    fn word_or_text(&self) -> Option<&str> {
+    pub(super) fn word_or_text(&self) -> Option<&str> {
         match self {
             Self::Word(text) | Self::Text(text) => Some(text.trim()),
             _ => None,
@@ -62,7 +65,7 @@ pub(super) trait Field: Sized {
     }
 }
 
-fn no_reason() -> String {
+pub(super) fn no_reason() -> String {
     String::new()
 }
 
