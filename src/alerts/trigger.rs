@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_between_two_batches_changes_nothing() {
-        let rule = rule(On::Errors(filter(), Errors { count: 3, within_seconds: 10 }), 20);
+        let rule = rule(On::Errors(filter(), Errors { count: 3, within_seconds: 40 }), 20);
         let records: Vec<(u64, i64)> = (0..40).map(|n| (n, (n as i64 * 7) % 97)).collect();
         let whole = seqs(&rule, &mut Memory::default(), &records);
         for cut in 0..records.len() {

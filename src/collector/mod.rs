@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::audit::{AuditLog, Durability, RecordError};
 
 pub use auth::TokenError;
-pub use push::Push;
+pub use push::{PostCheckpoint, Push, PushUrl};
 pub use socket::MAX_SOCKET_PATH_BYTES;
 
 /// How health is wanted over HTTP.
@@ -62,6 +62,8 @@ pub type RenderHealth = dyn Fn(HealthFormat) -> (u16, String, String) + Send + S
 pub type Reload = dyn Fn() -> Result<Reloaded, String> + Send + Sync;
 /// Told what an operator should know.
 pub type Warn = dyn Fn(&str) + Send + Sync;
+/// Called before the log is closed.
+pub type BeforeClose = dyn Fn() + Send + Sync;
 /// Told once events can be taken.
 pub type OnReady = dyn Fn(&Ready) + Send + Sync;
 
@@ -97,6 +99,8 @@ pub struct CollectorOptions {
     pub max_body: u64,
     /// Where checkpoints are pushed to; `None`: nowhere.
     pub push: Option<Push>,
+    /// Called when nothing more is taken, before the log is closed.
+    pub before_close: Box<BeforeClose>,
     /// Renders health and metrics.
     pub health: Arc<RenderHealth>,
     /// Reads the settings again, for SIGHUP.
@@ -326,7 +330,9 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
         drop(guard);
         let log = hub.log.clone();
         let warn = Arc::clone(&options.warn);
+        let before_close = options.before_close;
         tokio::task::spawn_blocking(move || {
+            before_close();
             let closed = log.close();
             // The last one covers the end itself.
             if let Some((pusher, _)) = pushing {
@@ -364,10 +370,8 @@ async fn push_every(
 
 fn push_once(log: &AuditLog, pusher: &Mutex<push::Pusher>, warn: &Arc<Warn>) {
     // Held by one that hangs: to wait for it would hang as well.
-    let said = pusher.try_lock().ok().and_then(|mut pusher| pusher.push(log));
-    if let Some(said) = said {
-        warn(&said);
-    }
+    let said = pusher.try_lock().map(|mut pusher| pusher.push(log)).unwrap_or_default();
+    said.iter().for_each(|said| warn(said));
 }
 
 async fn reload(hub: &Hub, guard: &socket::SocketGuard, reload: &Arc<Reload>, warn: &Arc<Warn>) {

@@ -18,7 +18,8 @@
 //! # Ok::<(), auditctl::config::ConfigErrors>(())
 //! ```
 
-mod alerts;
+mod alert;
+mod alert_keys;
 mod checks;
 mod error;
 mod file;
@@ -37,9 +38,8 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-pub use alerts::{
-    ALERT_KEYS, AlertKind, AlertSettings, AlertTrigger, MAX_ALERTS, SecretUrl, SmtpTls,
-};
+pub use alert::{AlertKind, AlertSettings, AlertTrigger, SecretUrl, SmtpTls};
+pub use alert_keys::{ALERT_KEYS, MAX_ALERTS};
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{CandidatePaths, candidate_paths};
 pub use keys::{KEYS, Key, Range, find};
@@ -106,7 +106,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Settings, ConfigErrors> {
     if let (Some((path, _)), Some(file::Entry { raw: Raw::Tables(tables), line, .. })) =
         (&sources.file, tables.pop())
     {
-        settings.alerts = alerts::read(path, tables, &mut problems);
+        settings.alerts = alert_keys::read(path, tables, &mut problems);
         settings.origins.set("alerts", Origin::File { path: path.clone(), line });
     }
     if problems.is_empty() {

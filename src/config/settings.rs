@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::alerts::{AlertSettings, SecretUrl};
+use super::alert::{AlertSettings, SecretUrl};
 use super::origin::{Origin, Origins};
 use super::profile::Profile;
 use crate::units::ByteSize;

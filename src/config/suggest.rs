@@ -27,11 +27,10 @@ pub(super) fn for_key(name: &str) -> String {
     nearest(&written, known.chain(sections.iter().map(|s| ((*s).to_owned(), format!("[{s}]")))))
 }
 
-/// The same for a key of an `[[alerts]]` table.
-pub(super) fn for_alert_key(name: &str) -> String {
+/// The same for a key of a table that has its own.
+pub(super) fn for_own_key(name: &str, known: impl Iterator<Item = &'static str>) -> String {
     let written = name.replace('-', "_").to_ascii_lowercase();
-    let known = super::ALERT_KEYS.iter().map(|key| last_part(key.name).to_owned());
-    nearest(&written, known.map(|name| (name.clone(), name)))
+    nearest(&written, known.map(|name| (name.to_owned(), name.to_owned())))
 }
 
 /// The same for an environment variable.

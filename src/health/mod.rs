@@ -21,6 +21,7 @@ pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
 
 use std::time::Duration;
 
+use crate::alerts::AlertsStatus;
 use crate::audit::status::StatusSnapshot;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -37,6 +38,8 @@ pub struct Health {
     /// The status page it was made from; `None` when there was none to read.
     /// For metrics.
     pub snapshot: Option<StatusSnapshot>,
+    /// How alerts are delivered; `None` when none are set, or nothing is known.
+    pub alerts: Option<AlertsStatus>,
 }
 
 /// Looks at the log in `settings.log_dir` and judges it by `settings.health` and
@@ -50,7 +53,7 @@ pub fn check(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Health {
         Page::Read(page) => Some(page),
         _ => None,
     };
-    Health { report, snapshot }
+    Health { report, snapshot, alerts: facts.alerts.unwrap_or_default() }
 }
 
 /// What is said when [`check`] has not returned `after` so long, because the file
@@ -69,6 +72,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         checkpoint: Seen::Unknown(why.clone()),
         manifest: Seen::Unknown(why.clone()),
         backups: Backups { unknown: Some(why.clone()), ..Backups::default() },
+        alerts: Err(why.clone()),
         space: Err(why),
         process: Process::Unknown,
     };
@@ -83,7 +87,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
             );
         }
     }
-    Health { report, snapshot: None }
+    Health { report, snapshot: None, alerts: None }
 }
 
 fn judge(facts: &Facts, settings: &Settings) -> HealthReport {

@@ -1,5 +1,11 @@
 //! Integration tests, one binary: each file here is a module of it.
 
+#[cfg(feature = "alerts")]
+mod alerts;
+#[cfg(all(feature = "alerts", feature = "tls"))]
+mod alerts_mail;
+#[cfg(feature = "alerts")]
+mod alerts_targets;
 mod architecture;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -26,6 +32,8 @@ mod prometheus;
 mod proxy;
 mod query;
 mod query_cli;
+#[cfg(feature = "alerts")]
+mod receiver;
 mod record_cli;
 mod serve;
 mod serve_http;

@@ -9,6 +9,8 @@
 
 mod address;
 mod allow;
+#[cfg(test)]
+mod cases;
 mod resolve;
 mod target;
 

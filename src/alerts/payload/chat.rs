@@ -17,7 +17,10 @@ const DISCORD_CONTENT: usize = 2_000;
 /// The fallback for notifications has its three special characters escaped.
 pub(in crate::alerts) fn slack(occurrence: &Occurrence, sender: &Sender) -> Vec<u8> {
     let Told { title, facts } = told(occurrence, sender);
-    let lines: Vec<String> = facts.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    // Slack reads no markup there; where a client did, these would mention nobody.
+    let harmless = |value: &str| value.replace('<', "<\u{200b}").replace('@', "@\u{200b}");
+    let lines: Vec<String> =
+        facts.iter().map(|(name, value)| format!("{name}: {}", harmless(value))).collect();
     let escaped = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let plain = |text: &str, limit| -> Value {
         json!({ "type": "plain_text", "text": cut(text, limit), "emoji": false })

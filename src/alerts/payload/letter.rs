@@ -1,7 +1,6 @@
 //! An e-mail: plain text, one subject line, the same Message-ID whenever it is sent.
 
-use lettre::message::header::ContentType;
-use lettre::message::{Mailbox, MessageBuilder};
+use lettre::message::{Mailbox, MessageBuilder, SinglePart};
 use lettre::{Message, error::Error as MessageError};
 use sha2::{Digest, Sha256};
 
@@ -41,5 +40,5 @@ pub(in crate::alerts) fn letter(
     for recipient in &envelope.to {
         builder = builder.to(recipient.clone());
     }
-    builder.header(ContentType::TEXT_PLAIN).body(format!("{title}\n\n{}\n", lines.join("\n")))
+    builder.singlepart(SinglePart::plain(format!("{title}\n\n{}\n", lines.join("\n"))))
 }

@@ -6,6 +6,8 @@
 pub(super) mod chat;
 pub(super) mod json;
 pub(super) mod letter;
+#[cfg(test)]
+mod tests;
 mod text;
 
 /// Whose log it is: said in every delivery.

@@ -1,13 +1,12 @@
-//! `[[alerts]]` tables: what is told to whom.
+//! Reading `[[alerts]]` tables.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
+use super::alert::{AlertKind, AlertSettings, AlertTrigger, SecretUrl, SmtpTls};
 use super::error::ConfigError;
 use super::keys::{DAY, Key, Range, SECOND, kind_of};
 use super::kind::Kind;
-use super::origin::{Origin, Origins};
+use super::origin::Origin;
 use super::suggest;
 use super::value::{Field, Raw, no_reason};
 
@@ -17,97 +16,19 @@ pub const MAX_ALERTS: usize = 64;
 const MAX_NAME_CHARS: usize = 64;
 
 macro_rules! choices {
-    ($(#[$meta:meta])* $name:ident { $($(#[$attr:meta])+ $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub enum $name { $($(#[$attr])+ $variant),+ }
-
-        impl $name {
-            /// As it is written in the settings.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-
-        impl Field for $name {
-            const KIND: Kind = Kind::Choice(&[$($text),+]);
+    ($($type:ty),*) => {$(
+        impl Field for $type {
+            const KIND: Kind = Kind::Choice(<$type>::NAMES);
             fn read(raw: &Raw) -> Result<Self, String> {
-                match raw.word_or_text() {
-                    $(Some($text) => Ok(Self::$variant),)+
-                    _ => Err(no_reason()),
-                }
+                raw.word_or_text().and_then(Self::of_name).ok_or_else(no_reason)
             }
             fn text(&self) -> String {
                 self.name().to_owned()
             }
         }
-    };
+    )*};
 }
-
-choices! {
-    /// What an alert is about.
-    AlertTrigger {
-        #[default]
-        /// Each record that the filter takes.
-        Event = "event",
-        /// So many failures within a time.
-        Errors = "errors",
-        /// A change of health.
-        Health = "health",
-    }
-}
-
-choices! {
-    /// Where an alert goes.
-    AlertKind {
-        #[default]
-        /// JSON to a web address, signed.
-        Webhook = "webhook",
-        /// A Slack incoming webhook.
-        Slack = "slack",
-        /// A Discord webhook.
-        Discord = "discord",
-        /// E-mail over SMTP.
-        Email = "email",
-    }
-}
-
-choices! {
-    /// How the connection to a mail server is protected.
-    SmtpTls {
-        #[default]
-        /// Begins in the clear; TLS before anything is said, or nothing is.
-        Starttls = "starttls",
-        /// TLS from the first byte.
-        Tls = "tls",
-        /// None; to allowed targets only.
-        None = "none",
-    }
-}
-
-/// A web address that may hold a secret: `Debug` and [`Key::text`] tell its
-/// beginning only, and a number that changes when the rest does.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretUrl(pub String);
-
-impl SecretUrl {
-    /// `https://hooks.example.com/…`
-    #[must_use]
-    pub fn shown(&self) -> String {
-        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        let host = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
-        // What stands before an @ is a password, as like as not.
-        let host = host.rsplit('@').next().unwrap_or_default();
-        format!("{scheme}://{host}/…")
-    }
-}
-
-impl fmt::Debug for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
-    }
-}
+choices!(AlertTrigger, AlertKind, SmtpTls);
 
 impl Field for Option<SecretUrl> {
     const KIND: Kind = Kind::Url;
@@ -122,106 +43,6 @@ impl Field for Option<SecretUrl> {
             url.0.hash(&mut hasher);
             format!("{}{:08x}", url.shown(), hasher.finish() & 0xffff_ffff)
         })
-    }
-}
-
-/// One `[[alerts]]` table. Which keys it may have depends on `on` and `send`;
-/// docs/alerts.md says which.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AlertSettings {
-    /// Its name, in deliveries, metrics and messages.
-    pub name: String,
-    /// What it is about: event, each record that the filter takes; errors, count of them within a time; health, a change of health.
-    pub on: AlertTrigger,
-    /// Patterns for event_type: one of them must fit.
-    pub event_type: Vec<String>,
-    /// Patterns for actor.
-    pub actor: Vec<String>,
-    /// Patterns for source.
-    pub source: Vec<String>,
-    /// Patterns for target.
-    pub target: Vec<String>,
-    /// Patterns for outcome; with errors, what counts as one, unless set the usual words for a failure.
-    pub outcome: Vec<String>,
-    /// Conditions such as details.amount >= 100: all must hold.
-    pub conditions: Vec<String>,
-    /// Texts that the record must contain: all of them.
-    pub grep: Vec<String>,
-    /// With errors: how many.
-    pub count: u32,
-    /// With errors: within how long.
-    pub within: Duration,
-    /// With health: which checks; none is health as a whole.
-    pub checks: Vec<String>,
-    /// How long after an alert the next one is held back; what is held back is counted in it.
-    pub cooldown: Duration,
-    /// Where it goes.
-    pub send: AlertKind,
-    /// The web address.
-    pub url: Option<SecretUrl>,
-    /// A file with the web address, where that is a secret.
-    pub url_file: Option<PathBuf>,
-    /// A file with the secret that signs a webhook.
-    pub secret_file: Option<PathBuf>,
-    /// The mail server, as host:port.
-    pub smtp: Option<String>,
-    /// How the connection to the mail server is protected.
-    pub smtp_tls: SmtpTls,
-    /// The name to log in with.
-    pub smtp_user: Option<String>,
-    /// A file with the password to log in with.
-    pub smtp_password_file: Option<PathBuf>,
-    /// The sender's address.
-    pub from: Option<String>,
-    /// The recipients' addresses.
-    pub to: Vec<String>,
-    /// A file with a certificate (PEM) to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
-    origins: Origins,
-}
-
-impl Default for AlertSettings {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            on: AlertTrigger::default(),
-            event_type: Vec::new(),
-            actor: Vec::new(),
-            source: Vec::new(),
-            target: Vec::new(),
-            outcome: Vec::new(),
-            conditions: Vec::new(),
-            grep: Vec::new(),
-            count: 5,
-            within: Duration::from_secs(60),
-            checks: Vec::new(),
-            cooldown: Duration::from_secs(300),
-            send: AlertKind::default(),
-            url: None,
-            url_file: None,
-            secret_file: None,
-            smtp: None,
-            smtp_tls: SmtpTls::default(),
-            smtp_user: None,
-            smtp_password_file: None,
-            from: None,
-            to: Vec::new(),
-            ca_file: None,
-            origins: Origins::default(),
-        }
-    }
-}
-
-impl AlertSettings {
-    /// Where the value of one of its keys (`url`) comes from; the table itself
-    /// where the key is left out.
-    #[must_use]
-    pub fn origin(&self, own: &str) -> Origin {
-        let key = ALERT_KEYS.iter().find(|key| own_name(key) == own);
-        match key.map(|key| self.origins.of(key.name)) {
-            Some(origin @ Origin::File { .. }) => origin.clone(),
-            _ => self.origins.of("alerts").clone(),
-        }
     }
 }
 
@@ -325,7 +146,7 @@ pub(super) fn read(
                 None => problems.push(ConfigError::Unknown {
                     origin: at(line),
                     key: format!("alerts.{name}"),
-                    hint: suggest::for_alert_key(&name),
+                    hint: suggest::for_own_key(&name, ALERT_KEYS.iter().map(own_name)),
                 }),
             }
         }
