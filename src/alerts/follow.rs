@@ -96,6 +96,10 @@ impl Follower<'_> {
                 "alerts: records {cursor} to {last} were removed by retention before alerts looked at them"
             ));
         }
+        if !answer.damaged.is_empty() {
+            let what = answer.damaged.join("; ");
+            (shared.warn)(&format!("alerts: records could not be looked at: {what}"));
+        }
         let rest = answer.rest(&query);
         let next = rest.as_ref().map_or(answer.end.max(cursor), |rest| rest.filter.first_seq());
         self.judge(&answer, next)?;

@@ -172,3 +172,131 @@ fn begin(
     fsio::replace_file(fs, path, &content)?;
     Ok((fs.open(path, OpenMode::Write)?, content.len() as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::alerts::occurrence::Occurrence;
+    use crate::alerts::state::{Failed, Memory};
+    use crate::clock::Timestamp;
+    use crate::fsio::OsFs;
+
+    fn occurrence(n: u64) -> Occurrence {
+        Occurrence {
+            id: format!("log/ops/{n}"),
+            alert: "ops".to_owned(),
+            trigger: "event".to_owned(),
+            at: Timestamp::from_micros(n as i64),
+            record: None,
+            record_cut: false,
+            errors: None,
+            health: None,
+            suppressed: None,
+        }
+    }
+
+    /// Something new waits, something old is done, and what is remembered changes.
+    fn change(n: u64) -> Change {
+        let fired_at = Some(Timestamp::from_micros(n as i64));
+        let memory = Memory { fired_at, suppressed: n, ..Memory::default() };
+        let done = |every| n > 3 && n.is_multiple_of(every);
+        let failed = Failed {
+            id: format!("log/ops/{}", n - n.min(3)),
+            alert: "ops".to_owned(),
+            at: Timestamp::from_micros(n as i64),
+            reason: "HTTP 404".to_owned(),
+        };
+        Change {
+            cursor: Some(n * 10),
+            alerts: BTreeMap::from([("ops".to_owned(), memory)]),
+            add: vec![occurrence(n)],
+            delivered: if done(2) { vec![format!("log/ops/{}", n - 2)] } else { Vec::new() },
+            failed: if done(3) { vec![failed] } else { Vec::new() },
+        }
+    }
+
+    fn text(state: &State) -> String {
+        serde_json::to_string(&state.snapshot()).expect("JSON")
+    }
+
+    fn open(path: &Path) -> Found {
+        let fs: SharedFs = Arc::new(OsFs);
+        Journal::open(&fs, path, ("log", "20260204_210940")).expect("open")
+    }
+
+    #[test]
+    fn a_journal_cut_anywhere_is_the_state_after_one_of_the_changes() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("audit.alerts.journal");
+        let Found { mut journal, mut state, .. } = open(&path);
+        let mut states = vec![text(&state)];
+        for n in 1..20 {
+            let change = change(n);
+            state.apply(&change);
+            journal.append(&change, &state).expect("appended");
+            states.push(text(&state));
+        }
+        let whole = std::fs::read(&path).expect("read");
+        let begun = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1);
+        let begun = begun.expect("two lines").0 + 1;
+        let mut last = 0;
+        for cut in begun..=whole.len() {
+            let (found, is_whole) = read(&whole[..cut], &path, "log").expect("read");
+            assert!(is_whole, "cut at {cut}");
+            let at = states.iter().position(|known| *known == text(&found));
+            let at = at.unwrap_or_else(|| panic!("cut at {cut}: {}", text(&found)));
+            assert!(at >= last, "never back");
+            last = at;
+        }
+        assert_eq!(last, states.len() - 1);
+    }
+
+    #[test]
+    fn a_journal_that_has_grown_is_replaced_and_says_the_same() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("audit.alerts.journal");
+        let Found { mut journal, mut state, .. } = open(&path);
+        let mut largest = 0;
+        for n in 1..3_000 {
+            let change = Change { delivered: vec![format!("log/ops/{}", n - 1)], ..change(n) };
+            state.apply(&change);
+            journal.append(&change, &state).expect("appended");
+            largest = largest.max(std::fs::metadata(&path).expect("there").len());
+        }
+        assert!(largest < 2 * MIN_COMPACT_BYTES, "{largest}");
+        assert_eq!(text(&open(&path).state), text(&state));
+    }
+
+    #[test]
+    fn one_of_another_log_and_one_with_damage_are_set_aside() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("audit.alerts.journal");
+        let begin = |state: &State| {
+            let Found { mut journal, .. } = open(&path);
+            journal.append(&change(1), state).expect("appended");
+            journal.append(&change(2), state).expect("appended");
+        };
+        begin(&State::default());
+        let fs: SharedFs = Arc::new(OsFs);
+        let other = Journal::open(&fs, &path, ("other", "stamp")).expect("open");
+        assert_eq!(other.state.cursor, None);
+        let aside = other.set_aside.expect("set aside");
+        assert!(aside.to_string_lossy().ends_with("audit.alerts.journal.bad-stamp"), "{aside:?}");
+        std::fs::remove_file(&path).expect("removed");
+        begin(&State::default());
+        let damaged = std::fs::read_to_string(&path).expect("read").replacen(
+            "\"cursor\":10",
+            "\"cursor\":x",
+            1,
+        );
+        std::fs::write(&path, damaged).expect("written");
+        let found = open(&path);
+        assert!(found.set_aside.is_some(), "damage that is not at the end");
+        std::fs::write(&path, "{\"format\":2,\"log_id\":\"log\"}\n").expect("written");
+        let newer = Journal::open(&fs, &path, ("log", "stamp")).expect_err("a newer format");
+        assert!(newer.to_string().contains("format 2"), "{newer}");
+    }
+}

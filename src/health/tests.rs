@@ -1,5 +1,6 @@
 //! Every check in every state, on pages made without a writer.
 
+mod alerts;
 mod document;
 
 use std::time::Duration;

@@ -45,7 +45,7 @@ fn told_seqs(requests: &[Request]) -> Vec<u64> {
 }
 
 /// `audit.alerts.json`: of one alert, a number.
-fn counted(dir: &Dir, alert: &str, what: &str) -> u64 {
+pub(crate) fn counted(dir: &Dir, alert: &str, what: &str) -> u64 {
     let Ok(text) = std::fs::read_to_string(dir.log().join("audit.alerts.json")) else { return 0 };
     let status: Value = serde_json::from_str(&text).expect("a whole document");
     let alerts = status["alerts"].as_array().expect("alerts");

@@ -1,4 +1,5 @@
-//! E-mail, to a mail server on this machine that speaks STARTTLS.
+//! Over TLS: e-mail to a mail server on this machine that speaks STARTTLS, and a
+//! webhook over https.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -24,8 +25,9 @@ struct MailServer {
     ca_pem: String,
 }
 
-/// With a certificate for `name`, by an authority of its own.
-fn mail_server(name: &str, rcpt: &'static str) -> MailServer {
+/// A server's side of TLS with a certificate for `name`, and the certificate of the
+/// authority that it is by, PEM.
+fn certified(name: &str) -> (Arc<rustls::ServerConfig>, String) {
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate().expect("key");
@@ -44,7 +46,11 @@ fn mail_server(name: &str, rcpt: &'static str) -> MailServer {
             PrivateKeyDer::try_from(key.serialize_der()).expect("key"),
         )
         .expect("a certificate");
-    let config = Arc::new(config);
+    (Arc::new(config), ca.pem())
+}
+
+fn mail_server(name: &str, rcpt: &'static str) -> MailServer {
+    let (config, ca_pem) = certified(name);
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     let address = listener.local_addr().expect("bound");
     let said = Said::default();
@@ -59,7 +65,7 @@ fn mail_server(name: &str, rcpt: &'static str) -> MailServer {
             });
         }
     });
-    MailServer { address, said, ca_pem: ca.pem() }
+    MailServer { address, said, ca_pem }
 }
 
 fn speak(
@@ -208,4 +214,49 @@ fn a_test_letter_tells_where_it_went_and_a_refused_recipient_is_told() {
     assert!(!bad.delivered, "{bad:?}");
     assert_eq!(bad.answer.as_deref(), Some("SMTP 550"));
     assert!(bad.problem.expect("a reason").contains("no such user"));
+}
+
+#[test]
+fn a_webhook_over_https_goes_to_the_certificate_s_name_only_and_to_known_authorities_only() {
+    let dir = Dir::new();
+    for (name, knows_ca, expected) in
+        [("localhost", true, true), ("localhost", false, false), ("hooks.example.com", true, false)]
+    {
+        let (config, ca_pem) = certified(name);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        let address = listener.local_addr().expect("bound");
+        let bodies: Said = Said::default();
+        let hears = Arc::clone(&bodies);
+        std::thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a connection");
+            let connection = rustls::ServerConnection::new(config).expect("a connection");
+            let mut input = BufReader::new(rustls::StreamOwned::new(connection, stream));
+            let mut head = String::new();
+            // Ends where the handshake fails.
+            while input.read_line(&mut head).is_ok_and(|read| read > 0) {
+                if head.ends_with("\r\n\r\n") {
+                    hears.lock().expect("not poisoned").push(head);
+                    let _ = input.get_mut().write_all(b"HTTP/1.1 204 X\r\n\r\n");
+                    return;
+                }
+            }
+        });
+        let port = address.port();
+        let ca = private(&dir, "ca.pem", &ca_pem);
+        let ca = if knows_ca { format!("ca_file = \"{ca}\"\n") } else { String::new() };
+        let text = format!(
+            "[alerting]\nallow = [\"localhost:{port}\"]\n\
+             [[alerts]]\nname = \"mail\"\non = \"health\"\nurl = \"https://localhost:{port}/x\"\n{ca}"
+        );
+        let file = Some(("auditctl.toml".into(), text));
+        let settings = load(&Sources { file, ..Sources::default() }).expect("good settings");
+        let lookup = Arc::new(SystemLookup);
+        let outcome = send_test(&settings, "mail", (&OsFs, &SystemClock), lookup).expect("tried");
+        assert_eq!(outcome.delivered, expected, "{name}: {outcome:?}");
+        assert_eq!(bodies.lock().expect("not poisoned").len(), usize::from(expected));
+        if !expected {
+            let problem = outcome.problem.expect("a reason");
+            assert!(problem.contains("certificate"), "{problem}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "alerts")]
 mod alerts;
+#[cfg(feature = "alerts")]
+mod alerts_faults;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod alerts_mail;
 #[cfg(feature = "alerts")]

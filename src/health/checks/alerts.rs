@@ -2,7 +2,7 @@
 //! where alerts are set.
 
 use crate::alerts::{AlertStatus, AlertsStatus};
-use crate::audit::status::Word;
+use crate::audit::status::{StatusSnapshot, Word};
 use crate::config::Settings;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;
@@ -40,6 +40,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> O
         findings.extend(waiting(alert, status.capacity, facts, settings));
     }
     findings.extend(failures(status, facts));
+    findings.extend(running.and_then(|page| behind(page, status, facts, settings)));
     let worst = findings.iter().fold(Status::Healthy, |worst, (status, _)| worst.worst(*status));
     let sum = |value: fn(&AlertStatus) -> u64| status.alerts.iter().map(value).sum::<u64>();
     let text = if findings.is_empty() {
@@ -96,12 +97,32 @@ fn waiting(
     }
 }
 
+/// Records that nobody looks at: the status is written whenever something is.
+fn behind(
+    page: &StatusSnapshot,
+    status: &AlertsStatus,
+    facts: &Facts,
+    settings: &Settings,
+) -> Option<Finding> {
+    let records = page.get(Word::DurableSeq).saturating_sub(status.cursor);
+    let silent = since(status.at, facts.now);
+    let behind = records > 0 && silent > settings.health.alert_delay_warn;
+    behind.then(|| {
+        let text =
+            format!("{} wait to be looked at, for {}", count(records, "record"), age(silent));
+        (Status::Warning, text)
+    })
+}
+
 fn failures(status: &AlertsStatus, facts: &Facts) -> Option<Finding> {
     let recent = |(at, ..): &&(crate::clock::Timestamp, String, String)| {
         since(*at, facts.now).as_secs() < FAILURES_SECONDS
     };
     let recent: Vec<_> = status.failures.iter().filter(recent).collect();
     let (_, id, why) = recent.first()?;
-    let failed = count(recent.len() as u64, "delivery").replace("deliverys", "deliveries");
+    let failed = match recent.len() {
+        1 => "1 delivery".to_owned(),
+        many => format!("{many} deliveries"),
+    };
     Some((Status::Warning, format!("{failed} failed in the last hour, the last one {id}: {why}")))
 }
