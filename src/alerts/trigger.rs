@@ -113,10 +113,8 @@ impl Rule {
         (at, prefix): (Timestamp, &str),
     ) -> Option<Occurrence> {
         let On::Health(wanted) = &self.on else { return None };
-        let checks = health
-            .checks
-            .iter()
-            .filter(|c| wanted.is_empty() || wanted.iter().any(|wanted| *wanted == c.component));
+        let checks =
+            health.checks.iter().filter(|c| wanted.is_empty() || wanted.contains(&c.component));
         let checks: Vec<HealthCheck> = checks.cloned().collect();
         let now = if wanted.is_empty() { health.status.clone() } else { worst(&checks) };
         let from = memory.health.clone().unwrap_or_else(|| "healthy".to_owned());

@@ -8,7 +8,7 @@ use super::keys::{DAY, Key, Range, SECOND, kind_of};
 use super::kind::Kind;
 use super::origin::Origin;
 use super::suggest;
-use super::value::{Field, Raw, no_reason};
+use super::value::{Field, Raw, RawTable, no_reason};
 
 /// Alerts in one file, at most.
 pub const MAX_ALERTS: usize = 64;
@@ -130,12 +130,12 @@ impl Field for Vec<AlertSettings> {
 /// Reads the tables; what is wrong is told, each with its line.
 pub(super) fn read(
     path: &Path,
-    tables: Vec<(usize, Vec<(String, Raw, usize)>)>,
+    tables: Vec<RawTable>,
     problems: &mut Vec<ConfigError>,
 ) -> Vec<AlertSettings> {
     let mut alerts: Vec<AlertSettings> = Vec::new();
     let count = tables.len();
-    for (line, entries) in tables {
+    for RawTable { line, entries } in tables {
         let mut alert = AlertSettings::default();
         let at = |line| Origin::File { path: path.to_owned(), line };
         alert.origins.set("alerts", at(line));

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::origin::Origin;
-use super::value::Raw;
+use super::value::{Raw, RawTable};
 
 /// A key of the file, known or not: dotted name, value, line.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ fn tables(content: &str, value: &DeValue<'_>) -> Option<Raw> {
             })
             .collect();
         entries.sort_by_key(|(_, _, line)| *line);
-        (line, entries)
+        RawTable { line, entries }
     };
     let tables: Option<Vec<_>> = items
         .iter()

@@ -22,10 +22,19 @@ pub(super) enum Raw {
     Bool(bool),
     /// An array in the file.
     List(Vec<Raw>),
-    /// Tables in the file, each with the line it begins at: name, value, line.
-    Tables(Vec<(usize, Vec<(String, Raw, usize)>)>),
+    /// Tables in the file.
+    Tables(Vec<RawTable>),
     /// Anything else in the file: what it is, in words.
     Other(String),
+}
+
+/// A table in the file, of several that have one name.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RawTable {
+    /// Where it begins, from 1.
+    pub(super) line: usize,
+    /// Its keys: name, value, line.
+    pub(super) entries: Vec<(String, Raw, usize)>,
 }
 
 impl Raw {

@@ -71,9 +71,9 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         ..open::options(&settings, Mode::Collector)
     })?;
     running.log.get_or_init(|| log.clone());
-    if let Err(error) = alerting.start(&log, &settings) {
-        log.close()?;
-        return Err(error);
+    // Events are taken without alerts too; health says that they are missing.
+    if let Err(reason) = alerting.go_on(&log, &settings) {
+        context.printer.error(&format!("auditctl: no alerts: {reason}; SIGHUP tries again"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

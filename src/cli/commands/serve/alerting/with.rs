@@ -66,16 +66,8 @@ impl Alerting {
         Ok(Some(PushUrl { shown, post: Arc::new(post) }))
     }
 
-    /// Begins, where there is something to tell.
-    pub(in crate::cli::commands::serve) fn start(
-        &self,
-        log: &AuditLog,
-        settings: &Settings,
-    ) -> Result<(), CliError> {
-        self.go_on(log, settings).map_err(|reason| CliError::new("alerts", Exit::Failed, reason))
-    }
-
-    /// Goes on by these settings, or as before and says why.
+    /// Begins, where there is something to tell; or goes on by these settings, or
+    /// as before and says why.
     pub(in crate::cli::commands::serve) fn go_on(
         &self,
         log: &AuditLog,

@@ -37,14 +37,6 @@ impl Alerting {
         }
     }
 
-    pub(in crate::cli::commands::serve) fn start(
-        &self,
-        _: &AuditLog,
-        settings: &Settings,
-    ) -> Result<(), CliError> {
-        Self::check(settings)
-    }
-
     pub(in crate::cli::commands::serve) fn go_on(
         &self,
         _: &AuditLog,
