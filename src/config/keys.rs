@@ -184,7 +184,7 @@ keys! {
     expect_running: "Whether health warns when no writer runs";
     audit_reads: "Whether each query to the collector leaves an audit.query record, durable before it is answered";
     disk_reserve [0, GIB]: "Space set aside to end cleanly on a full disk; 0B for none";
-    alerts: "What is told to whom: [[alerts]] tables in the file; see Alerts";
+    alerts: "What is told to whom: tables in the file; see Alerts";
     alerting.allow: "Internal targets that alerts may reach: name, name:port, address, address:port or network";
     alerting.allow_http: "Whether plain http, and e-mail without TLS, may go to the targets in allow";
     alerting.queue_events [1, 100_000]: "How many deliveries of one alert may wait";

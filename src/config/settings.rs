@@ -72,7 +72,7 @@ pub struct Settings {
     pub audit_reads: bool,
     /// Space set aside to end cleanly on a full disk; 0B for none.
     pub disk_reserve: ByteSize,
-    /// What is told to whom: [[alerts]] tables in the file; see Alerts.
+    /// What is told to whom: tables in the file; see Alerts.
     pub alerts: Vec<AlertSettings>,
     /// The keys of `[alerting]`.
     pub alerting: AlertingSettings,

@@ -63,7 +63,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`ResolveError::Failed`] also when the look-up takes longer than `timeout`.
-    pub(crate) async fn resolve(
+    pub async fn resolve(
         &self,
         target: &Target,
         timeout: Duration,
