@@ -9,7 +9,7 @@ use super::keeper::{Keeper, Work};
 use super::key_change::{KeyWish, Preparation, RotateError, RotateRequest, Rotated};
 use super::keys::{KeyFiles, KeyHistory};
 use super::options::{Durability, Options, Tunables};
-use super::own::{BackupRemoved, OwnRecord, Queried};
+use super::own::{AlertsLost, BackupRemoved, OwnRecord, Queried};
 use super::paths::LogPaths;
 use super::progress::{Progress, ProgressCell};
 use super::query::{Answer, Bounds, CacheUse, Engine, Ledger, Query, QueryError};
@@ -177,6 +177,12 @@ impl AuditLog {
     /// Records that a backup is removed.
     pub fn record_backup_removed(&self, removed: BackupRemoved) -> Receipt {
         let seq = self.0.shared.push_own(&OwnRecord::BackupRemoved(removed));
+        Receipt { log: Arc::clone(&self.0), seq }
+    }
+
+    /// Records that alerts were not delivered and never will be.
+    pub fn record_alerts_lost(&self, lost: AlertsLost) -> Receipt {
+        let seq = self.0.shared.push_own(&OwnRecord::AlertsLost(lost));
         Receipt { log: Arc::clone(&self.0), seq }
     }
 
@@ -436,6 +442,15 @@ impl AuditLog {
         page.set(Word::CacheBytes, counts.bytes);
         page.set(Word::CacheEvictions, counts.evictions);
         Ok(answer)
+    }
+
+    /// As [`query`](Self::query), for those who read on as records come in:
+    /// without the cache, and not counted among those who ask.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn read_on(&self, query: &Query) -> Result<Answer, QueryError> {
+        self.0.queries.read(query)
     }
 
     /// Has the active segment sealed, soon.

@@ -25,7 +25,12 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.disk_full",
     "audit.disk_recovered",
     "audit.idle",
+    ALERTS_LOST,
+    super::keys::KEY_ROTATED,
 ];
+
+/// The type of the record of alerts that were lost: no alert is about it.
+pub const ALERTS_LOST: &str = "audit.alert_lost";
 
 /// A setting that changed: key, old and new value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -73,6 +78,22 @@ pub struct KeyRotated {
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Alerts that nobody was told of, as their `audit.alert_lost` record says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertsLost {
+    /// The alert's name.
+    pub alert: String,
+    /// How many.
+    pub count: u64,
+    /// When the first was due.
+    pub first: Timestamp,
+    /// When the last was due.
+    pub last: Timestamp,
+    /// `queue_full` or `failed`.
+    pub reason: String,
 }
 
 /// Somebody who asked the collector, as its `audit.query` record says it.
@@ -142,6 +163,8 @@ pub(crate) enum OwnRecord {
     },
     /// A cleanup removed a backup.
     BackupRemoved(BackupRemoved),
+    /// Alerts were not delivered.
+    AlertsLost(AlertsLost),
     /// Somebody asked.
     Queried(Box<Queried>),
     /// Another key signs from here on.
@@ -182,6 +205,7 @@ impl OwnRecord {
             Self::Gap { .. } => "audit.gap",
             Self::Pruned { .. } => "audit.pruned",
             Self::BackupRemoved(_) => "audit.backup_removed",
+            Self::AlertsLost(_) => ALERTS_LOST,
             Self::Queried(_) => "audit.query",
             Self::KeyRotated(_) => super::keys::KEY_ROTATED,
             Self::Restored(_) => "audit.restored",

@@ -102,6 +102,18 @@ impl LogPaths {
         self.dir.join("security_events.log")
     }
 
+    /// The journal of alerts: how far records were looked at, and what waits.
+    #[must_use]
+    pub fn alerts_journal(&self) -> PathBuf {
+        self.dir.join("audit.alerts.journal")
+    }
+
+    /// How the delivery of alerts is, for those who look.
+    #[must_use]
+    pub fn alerts_status(&self) -> PathBuf {
+        self.dir.join("audit.alerts.json")
+    }
+
     /// The journal of a restore that is not complete: see [`restore`](super::restore).
     #[must_use]
     pub fn restore_journal(&self) -> PathBuf {

@@ -64,6 +64,7 @@ impl Harness {
             idle_timeout: LONG,
             max_body: 256 * 1024,
             push: None,
+            before_close: Box::new(|| ()),
             health: Arc::new(|_| (200, "text/plain".to_owned(), "healthy\n".to_owned())),
             reload: Arc::new(|| Ok(Reloaded::default())),
             ready: Box::new(|_| ()),

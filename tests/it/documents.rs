@@ -36,7 +36,9 @@ fn every_link_between_the_documents_leads_somewhere() {
     let documents = [
         "README.md",
         "CHANGELOG.md",
+        "docs/alerts.md",
         "docs/backups.md",
+        "docs/configuration.md",
         "docs/glossary.md",
         "docs/format.md",
         "docs/integrations.md",

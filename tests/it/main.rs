@@ -2,6 +2,14 @@
 
 mod access;
 mod access_tokens;
+#[cfg(feature = "alerts")]
+mod alerts;
+#[cfg(feature = "alerts")]
+mod alerts_faults;
+#[cfg(all(feature = "alerts", feature = "tls"))]
+mod alerts_mail;
+#[cfg(feature = "alerts")]
+mod alerts_targets;
 mod architecture;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -37,6 +45,8 @@ mod prometheus;
 mod proxy;
 mod query;
 mod query_cli;
+#[cfg(feature = "alerts")]
+mod receiver;
 mod record_cli;
 mod redact;
 mod serve;
