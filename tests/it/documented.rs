@@ -3,7 +3,8 @@
 //!
 //! A document has a directory of its own, in which `/etc`, `/opt`, `/run`, `/usr/lib`, `/var`,
 //! `/mnt` and `/srv` lie too; the program built here comes first on PATH. Blocks of `sh` are
-//! run line by line, those of `crontab` without their times and users. A block of `text` right
+//! run line by line, those of `crontab` without their times and users; those of `toml` are
+//! settings that the program takes. A block of `text` right
 //! behind is what the commands print on stdout: numbers, hashes and spaces may differ,
 //! `…` stands for anything, a line of only `…` for any lines.
 //!
@@ -17,6 +18,7 @@
 //! | ``terminal `TEXT` `` | lines with TEXT get a terminal, and `q` typed |
 //! | ``exit N `TEXT` `` | lines with TEXT end with N |
 //! | ``when `COMMAND` `` | skipped, and said, until the program has that command |
+//! | ``setting `KEY` `` | skipped, and said, until the program has that setting |
 //! | `needs PROGRAM` | skipped, and said, where that is not installed |
 //! | ``not `TEXT`, WHY`` | lines with TEXT are not run |
 //! | `no, WHY` | the block is not run |
@@ -57,6 +59,9 @@ fn run(name: &str) {
 fn run_block(sandbox: &mut Sandbox, block: &Block) {
     let missing = |marker: &Marker| match marker {
         Marker::Needs(program) => (!sandbox.has(program)).then(|| program.clone()),
+        Marker::Setting(key) => {
+            auditctl::config::find(key).is_none().then(|| format!("the setting {key}"))
+        }
         Marker::When(command) => (!sandbox.knows(command)).then(|| format!("`auditctl {command}`")),
         _ => None,
     };
@@ -73,6 +78,10 @@ fn run_block(sandbox: &mut Sandbox, block: &Block) {
     let mut printed = String::new();
     let mut whole = true;
     for command in &block.commands {
+        if block.language == Language::Toml {
+            sandbox.settings(&block.place, command);
+            continue;
+        }
         let marker = block.markers.iter().find(|marker| marker.is_about(command));
         match marker {
             Some(Marker::Not(_)) => whole = false,

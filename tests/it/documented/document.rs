@@ -7,6 +7,7 @@ use regex::Regex;
 pub(super) enum Language {
     Sh,
     Crontab,
+    Toml,
 }
 
 /// What a comment before a block says of it.
@@ -19,6 +20,7 @@ pub(super) enum Marker {
     Exit(i32, String),
     Needs(String),
     When(String),
+    Setting(String),
     Not(String),
     No,
 }
@@ -45,6 +47,7 @@ impl Marker {
             }
             "needs" if !rest.is_empty() && !rest.contains(' ') => Self::Needs(rest.to_owned()),
             "when" => Self::When(quoted(rest)?),
+            "setting" => Self::Setting(quoted(rest)?),
             "not" => Self::Not(quoted(&because(rest)?)?),
             "no" => because(text).map(|_| Self::No)?,
             _ => return None,
@@ -56,7 +59,12 @@ impl Marker {
             Self::Cloud(text) | Self::Terminal(text) | Self::Exit(_, text) | Self::Not(text) => {
                 Some(text)
             }
-            Self::Serve | Self::Units | Self::Needs(_) | Self::When(_) | Self::No => None,
+            Self::Serve
+            | Self::Units
+            | Self::Needs(_)
+            | Self::When(_)
+            | Self::Setting(_)
+            | Self::No => None,
         }
     }
 
@@ -114,6 +122,7 @@ pub(super) fn blocks(text: &str) -> Result<Vec<Block>, String> {
             let language = match language {
                 "sh" => Language::Sh,
                 "crontab" => Language::Crontab,
+                "toml" => Language::Toml,
                 "text" if was_behind => {
                     found.last_mut().expect("one was found").prints = Some(content);
                     continue;
@@ -123,6 +132,7 @@ pub(super) fn blocks(text: &str) -> Result<Vec<Block>, String> {
             let commands = match language {
                 Language::Sh => shell(&content),
                 Language::Crontab => cron(&content),
+                Language::Toml => vec![content],
             };
             let block = Block {
                 place,

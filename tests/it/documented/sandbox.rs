@@ -162,6 +162,15 @@ impl Sandbox {
         printed
     }
 
+    /// Whether the program takes these settings.
+    pub(super) fn settings(&mut self, place: &str, text: &str) {
+        let file = self.path("work/snippet.toml");
+        std::fs::write(&file, self.here(text)).expect("written");
+        let line = "auditctl --config snippet.toml monitor --once";
+        let printed = self.command(&format!("{place}: {text}"), line, &[], 0);
+        assert!(!printed.is_empty());
+    }
+
     /// With a terminal, on which `q` is typed.
     pub(super) fn in_terminal(&mut self, place: &str, line: &str) {
         if !self.has("script") {
