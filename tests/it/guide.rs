@@ -153,6 +153,36 @@ fn every_kind_that_the_code_can_say_is_in_its_list() {
     }
 }
 
+/// An error of a command is named where it is made; a name that is in no table would only
+/// be noticed when it happens.
+#[test]
+fn every_kind_of_a_command_s_error_is_in_a_table() {
+    let made = regex::Regex::new(
+        r#"(?:(?:CliError|Self)::new\(\s*|\()"([a-z_]+)",\s*Exit::|new\.kind = "([a-z_]+)""#,
+    );
+    let made = made.expect("a pattern");
+    let all = catalogue();
+    let known: BTreeSet<&str> = all.iter().flat_map(|group| group.codes.iter().copied()).collect();
+    let mut count = 0;
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("sources") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for found in made.captures_iter(&text) {
+                let kind = found.get(1).or(found.get(2)).expect("one of them").as_str();
+                assert!(known.contains(kind), "{}: {kind}: cli/catalogue.rs", path.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 30, "errors were found");
+}
+
 /// What goes to stderr from the engine and the collector has a name, too.
 #[test]
 fn every_warning_of_the_writer_and_the_collector_has_a_code() {
