@@ -19,6 +19,7 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.pruned",
     "audit.backup_removed",
     "audit.query",
+    "audit.redact_key_created",
     "audit.restored",
     "audit.log_file_replaced",
     "audit.config_changed",

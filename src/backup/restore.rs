@@ -175,6 +175,10 @@ impl Restorer {
             }
         };
         let live = match request.target {
+            // Only a dry run comes here without the lock.
+            Target::Log if matches!(lock, Some(None)) => {
+                Live::look_beside_a_writer(&*self.fs, &place)?
+            }
             Target::Log => Live::look(&*self.fs, &place)?,
             Target::Beside(_) => Live::none(),
         };
@@ -209,8 +213,8 @@ impl Restorer {
         &self.options.dir
     }
 
-    /// The writer's lock, for as long as the restore takes; a dry run only looks
-    /// whether somebody has it, and leaves an interrupted restore as it is.
+    /// The writer's lock, for as long as the restore takes; a dry run goes on without it
+    /// beside a writer, and leaves an interrupted restore as it is.
     fn lock_log(&self, dry_run: bool) -> Result<Option<FileLock>, BackupError> {
         let dir = self.log_dir();
         let paths = LogPaths::new(dir);
@@ -221,6 +225,7 @@ impl Restorer {
         let path = paths.lock();
         let lock = match try_lock(&path) {
             Ok(Some(lock)) => lock,
+            Ok(None) if dry_run => return Ok(None),
             Ok(None) => return Err(BackupError::LogLocked { path }),
             Err(source) => return Err(BackupError::Io { action: "lock", path, source }),
         };

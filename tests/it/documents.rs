@@ -36,6 +36,7 @@ fn every_link_between_the_documents_leads_somewhere() {
     let documents = [
         "README.md",
         "CHANGELOG.md",
+        "DEPLOYMENT_GUIDE.md",
         "docs/alerts.md",
         "docs/backups.md",
         "docs/configuration.md",

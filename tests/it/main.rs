@@ -22,11 +22,13 @@ mod backups;
 mod cli;
 mod corpora;
 mod crash;
+mod documented;
 mod documents;
 mod engine;
 mod faults;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
+mod guide;
 mod health_cli;
 mod hostile;
 #[cfg(feature = "tls")]

@@ -12,6 +12,9 @@ use crate::backup::error::BackupError;
 use crate::clock::Timestamp;
 use crate::fsio::Fs;
 
+/// Looks that a writer may spoil.
+const LOOKS: usize = 20;
+
 /// How what is there relates to what is restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Relation {
@@ -74,6 +77,20 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn none() -> Self {
         Self { dir: PathBuf::new(), survey: None, unreadable: None }
+    }
+
+    /// While somebody writes: a line half written, or a segment just sealed, looks like
+    /// damage for a moment.
+    pub(super) fn look_beside_a_writer(fs: &dyn Fs, dir: &Path) -> Result<Self, BackupError> {
+        let mut live = Self::look(fs, dir)?;
+        for _ in 1..LOOKS {
+            let damaged = live.survey.as_ref().is_some_and(|survey| !survey.damage.is_empty());
+            if !damaged && live.unreadable.is_none() {
+                break;
+            }
+            live = Self::look(fs, dir)?;
+        }
+        Ok(live)
     }
 
     pub(super) fn look(fs: &dyn Fs, dir: &Path) -> Result<Self, BackupError> {

@@ -93,10 +93,29 @@ pub(super) fn status_page(inputs: &Inputs) -> Made {
                 _ => value.to_string(),
             })
             .collect();
+        let said =
+            in_words(&page, *word, name).map_or_else(String::new, |said| format!(" ({said})"));
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{name} = {}  #{about}", values.join(" "));
+        let _ = writeln!(text, "{name} = {}{said}  #{about}", values.join(" "));
     }
     Ok(text)
+}
+
+/// Codes by name, times as such.
+fn in_words(page: &StatusSnapshot, word: Word, name: &str) -> Option<String> {
+    let said = match word {
+        Word::Activity => page.activity()?.as_str(),
+        Word::State => page.state()?.as_str(),
+        Word::Mode => page.mode()?.as_str(),
+        Word::DiskStage => page.disk_stage()?.as_str(),
+        Word::Damage => page.damage()?.as_str(),
+        // The names of words that hold times end so; no other name does.
+        _ if name.ends_with("At") || word == Word::StateSince => {
+            return Some(page.time(word)?.to_string());
+        }
+        _ => return None,
+    };
+    Some(said.to_owned())
 }
 
 pub(super) fn manifest(inputs: &Inputs) -> Made {
