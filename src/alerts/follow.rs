@@ -8,9 +8,10 @@ use super::occurrence::Occurrence;
 use super::plan::Plan;
 use super::shared::Shared;
 use super::state::{Change, Memory};
-use crate::audit::LogPaths;
 use crate::audit::own::ALERTS_LOST;
 use crate::audit::query::{Answer, Filter, Lines, Order, Query, Request, Want};
+use crate::audit::status::Word;
+use crate::audit::{Durability, LogPaths};
 use crate::clock::Timestamp;
 use crate::fsio;
 
@@ -82,7 +83,7 @@ impl Follower<'_> {
     fn look(&mut self) -> Result<bool, String> {
         let shared = self.shared;
         let cursor = shared.store.lock().state.cursor.unwrap_or_default();
-        if shared.log.acked_seq() <= cursor {
+        if durable(shared) <= cursor {
             return Ok(false);
         }
         let query = Query {
@@ -180,6 +181,14 @@ impl Follower<'_> {
             let alerts = BTreeMap::from([(lost.alert.clone(), memory)]);
             let _ = inner.settle(&Change { alerts, ..Change::default() });
         }
+    }
+}
+
+/// Records below this are durable: only of those anybody is told.
+fn durable(shared: &Shared) -> u64 {
+    match shared.log.options().durability {
+        Durability::Commit => shared.log.acked_seq(),
+        Durability::Interval => shared.log.page().get(Word::DurableSeq),
     }
 }
 

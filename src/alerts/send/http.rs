@@ -40,7 +40,7 @@ pub(in crate::alerts) async fn post(
     };
     let left = timeout.saturating_sub(begun.elapsed());
     let sending = async {
-        let client = client(target, &addresses, ca)?;
+        let client = client(target, &addresses, (ca, left))?;
         let url = target.url.clone().ok_or("no web address")?;
         let headers = headers(&post)?;
         client
@@ -75,7 +75,11 @@ pub(in crate::alerts) async fn post(
 
 /// A client that can reach these addresses and nothing else: no proxy, no
 /// redirects, no names but this one, no cookies, no compression.
-fn client(target: &Target, addresses: &[SocketAddr], ca: Option<&[u8]>) -> Result<Client, String> {
+fn client(
+    target: &Target,
+    addresses: &[SocketAddr],
+    (ca, timeout): (Option<&[u8]>, Duration),
+) -> Result<Client, String> {
     let host = match &target.host {
         Host::Name(name) => name.clone(),
         // Not asked for.
@@ -88,6 +92,12 @@ fn client(target: &Target, addresses: &[SocketAddr], ca: Option<&[u8]>) -> Resul
         .retry(retry::never())
         .referer(false)
         .no_proxy()
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
+        .no_zstd()
+        // Shared by the addresses: one that does not answer leaves time for the next.
+        .connect_timeout(timeout.mul_f64(0.8))
         .http1_only()
         .https_only(!target.plain)
         .pool_max_idle_per_host(0);
@@ -144,5 +154,46 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Resu
     match code {
         408 | 425 | 429 | 500.. => Err(Trouble::Temporary { reason, retry_after }),
         _ => Err(Trouble::Permanent(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_received_tried_again_given_up_or_refused() {
+        for (code, expected) in [
+            (200, "received"),
+            (202, "received"),
+            (204, "received"),
+            (301, "refused"),
+            (307, "refused"),
+            (400, "given up"),
+            (401, "given up"),
+            (404, "given up"),
+            (410, "given up"),
+            (408, "again"),
+            (425, "again"),
+            (429, "again"),
+            (500, "again"),
+            (503, "again"),
+            (599, "again"),
+        ] {
+            let status = StatusCode::from_u16(code).expect("a status");
+            let found = match judge(status, Some(Duration::from_secs(7)), b"why") {
+                Ok(()) => "received",
+                Err(Trouble::Refused(_)) => "refused",
+                Err(Trouble::Permanent(reason)) => {
+                    assert_eq!(reason, format!("HTTP {code}: why"));
+                    "given up"
+                }
+                Err(Trouble::Temporary { retry_after, .. }) => {
+                    assert_eq!(retry_after, Some(Duration::from_secs(7)));
+                    "again"
+                }
+            };
+            assert_eq!(found, expected, "{code}");
+        }
     }
 }

@@ -49,22 +49,22 @@ pub(in crate::alerts) async fn send(
         Err(error) => return Attempt::failed(Trouble::later(error.to_string())),
     };
     let mut last = Attempt::failed(Trouble::later("it has no address"));
-    for address in addresses {
+    let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    for (nth, address) in (0..count).zip(addresses) {
         let left = timeout.saturating_sub(begun.elapsed());
-        let sending = to_address(server, address, message.clone(), left);
-        last = match tokio::time::timeout(left, sending).await {
-            Ok(attempt) => attempt,
+        // An address that does not answer leaves time for the next.
+        let connect = left / (count - nth);
+        let sending = to_address(server, address, message.clone(), connect);
+        match tokio::time::timeout(left, sending).await {
+            // It was reached, and said what it thinks of it.
+            Ok(attempt) if attempt.answer.is_some() => return attempt,
+            Ok(attempt) => last = attempt,
+            // It may have taken it: no other is asked.
             Err(_) => {
                 let reason = format!("{} did not answer in time", server.target);
-                return Attempt {
-                    address: Some(address),
-                    ..Attempt::failed(Trouble::later(reason))
-                };
+                let trouble = Trouble::later(reason);
+                return Attempt { address: Some(address), ..Attempt::failed(trouble) };
             }
-        };
-        // It was reached, and said what it thinks of it.
-        if last.answer.is_some() {
-            return last;
         }
     }
     last
