@@ -2,6 +2,7 @@
 //! serves peers, over streams in memory, on a real log.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,16 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::connection::{self, Peer};
-use super::places::Place;
-use super::{CollectorError, CollectorOptions, Hub, Prepared, Reloaded, http, prepare};
+use super::places::{Guest, Place};
+use super::{
+    CollectorError, CollectorOptions, Hub, Prepared, Reloaded, TokenOptions, http, prepare,
+};
 use crate::audit::AuditLog;
 
 /// Room in a stream in memory: less than an answer can be, so that both sides wait.
 const PIPE_BYTES: usize = 16 * 1024;
+/// Events and requests a second: as many as come.
+const NO_RATE: u32 = 1_000_000;
 /// Nothing here is about time.
 const LONG: Duration = Duration::from_secs(3_600);
 
@@ -36,7 +41,7 @@ impl std::fmt::Debug for Harness {
 }
 
 impl Harness {
-    /// On this log; with a token file HTTP asks for the token.
+    /// On this log; with a token file HTTP asks for a token, which has no rate to speak of.
     ///
     /// # Errors
     /// See [`CollectorError`].
@@ -44,7 +49,9 @@ impl Harness {
         let options = CollectorOptions {
             socket: PathBuf::from("audit.sock"),
             http: None,
-            token_file,
+            tokens: TokenOptions { file: token_file, rate: NO_RATE, requests: NO_RATE },
+            tls: None,
+            allow_plain_http: false,
             allowed_uids: Vec::new(),
             allowed_gids: Vec::new(),
             read_uids: Vec::new(),
@@ -52,6 +59,7 @@ impl Harness {
             audit_reads: false,
             max_connections: 16,
             max_connections_per_uid: 16,
+            max_connections_per_address: 16,
             read_timeout: LONG,
             write_timeout: LONG,
             idle_timeout: LONG,
@@ -62,10 +70,11 @@ impl Harness {
             ready: Box::new(|_| ()),
             warn: Arc::new(|_| ()),
         };
-        let Prepared { options, access, .. } = prepare(options)?;
+        let Prepared { options, access, credentials, .. } = prepare(options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopping) = watch::channel(false);
-        let hub = Arc::new(Hub::new(log, &options, access, stopping)?);
+        let hub = Arc::new(Hub::new(log, &options, access, credentials, stopping)?);
+        hub.credentials.tell(&hub.log);
         let router = http::router(Arc::clone(&hub), true);
         Ok(Self { runtime, hub, router, _stop: stop })
     }
@@ -81,7 +90,7 @@ impl Harness {
         self.runtime.block_on(async {
             let (ours, theirs) = UnixStream::pair()?;
             let place =
-                Place::take(&self.hub, Some(uid)).ok_or(io::ErrorKind::ConnectionRefused)?;
+                Place::take(&self.hub, Guest::User(uid)).ok_or(io::ErrorKind::ConnectionRefused)?;
             let peer = Peer { uid, gid, pid: None };
             let served = connection::serve(ours, Arc::clone(&self.hub), place, peer);
             let ((), answers) = tokio::join!(served, talk(theirs, chunks));
@@ -96,10 +105,12 @@ impl Harness {
     pub fn http(&self, chunks: &[&[u8]]) -> io::Result<Vec<u8>> {
         self.runtime.block_on(async {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-            let place = Place::take(&self.hub, None).ok_or(io::ErrorKind::ConnectionRefused)?;
-            let (hub, router) = (Arc::clone(&self.hub), self.router.clone());
-            let served = http::converse(ours, router, hub, place);
+            let place =
+                Place::take(&self.hub, Guest::Here).ok_or(io::ErrorKind::ConnectionRefused)?;
+            let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+            let served = http::converse(ours, here, &self.hub, self.router.clone());
             let ((), answers) = tokio::join!(served, talk(theirs, chunks));
+            drop(place);
             answers
         })
     }
