@@ -123,7 +123,8 @@ impl Credentials {
     pub(super) fn warn_of_certificate(&self, log: &AuditLog, warn: &Warn) {
         let Some(tls) = &self.tls else { return };
         let now = log.options().clock.now();
-        if tls.expires() <= now {
+        // Its last second is one in which it is valid (RFC 5280, 4.1.2.5).
+        if tls.expires().unix_seconds() < now.unix_seconds() {
             warn(&format!("the certificate expired at {}: clients refuse it", tls.expires()));
         } else if tls.begins() > now {
             warn(&format!("the certificate is not valid before {}", tls.begins()));

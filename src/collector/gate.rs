@@ -14,8 +14,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::http::{App, error, with_retry_after};
 use super::places::network;
+use super::reply::{App, error, with_retry_after};
 use super::tokens::{Known, Shown};
 use crate::access::{Right, is_well_formed};
 use crate::audit::rate_limit::{Decision, RateLimiter};

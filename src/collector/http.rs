@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::gate::{Caller, Peer};
 use super::places::{Guest, Place};
 use super::query::Refused;
+use super::reply::{App, answer, error, with_retry_after};
 use super::tls::NoTls;
 use super::{HealthFormat, Hub, gate, protocol, query};
 use crate::audit::security::SecurityKind;
@@ -127,13 +128,6 @@ where
     }
 }
 
-#[derive(Clone)]
-pub(super) struct App {
-    pub(super) hub: Arc<Hub>,
-    /// Bound to loopback: reachable from this machine alone.
-    pub(super) loopback: bool,
-}
-
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let max_body = hub.max_body;
     let app = App { hub, loopback };
@@ -149,17 +143,6 @@ pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), gate::guard))
         .layer(DefaultBodyLimit::max(max_body))
         .with_state(app)
-}
-
-pub(super) fn error(status: StatusCode, kind: &str, message: &str) -> Response {
-    answer(status, &protocol::error_of(kind, message))
-}
-
-fn answer(status: StatusCode, value: &Value) -> Response {
-    let mut response = (status, format!("{value}\n")).into_response();
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
 }
 
 /// A query, its keys in the URL. NDJSON when that is asked for: the stored bytes.
@@ -469,12 +452,4 @@ fn status_of(refused: &RecordError) -> StatusCode {
 fn refusal(refused: &RecordError) -> Response {
     let response = answer(status_of(refused), &protocol::error_value(refused));
     with_retry_after(response, refused.retry_after())
-}
-
-pub(super) fn with_retry_after(mut response: Response, retry_after: Option<Duration>) -> Response {
-    if let Some(retry) = retry_after {
-        let seconds = retry.as_secs() + u64::from(retry.subsec_nanos() > 0);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-    }
-    response
 }

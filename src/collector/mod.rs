@@ -18,6 +18,7 @@ mod places;
 mod protocol;
 mod push;
 mod query;
+mod reply;
 mod socket;
 mod tls;
 mod tokens;
