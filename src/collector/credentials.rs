@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::tls::Acceptor;
 use super::tokens::Tokens;
+use super::warning::Warning;
 use super::{CollectorError, Hub, Warn};
 use crate::access::tls::{Identity, Pair};
 use crate::access::{TokenFileError, read_tokens};
@@ -109,11 +110,12 @@ impl Credentials {
                 Ok(identity) => acceptor.replace(identity),
                 Err(error) => {
                     let what = "the certificate was not read again, the old one stays";
-                    warn(&with_hint(&format!("{what}: {error}"), error.hint()));
+                    let text = format!("{what}: {error}");
+                    warn(&with_hint(Warning::CertificateKept, &text, error.hint()));
                 }
             },
             (None, None) => {}
-            _ => warn("HTTPS begins and ends with a restart only"),
+            _ => warn(&Warning::RestartNeeded.says("HTTPS begins and ends with a restart only")),
         }
         self.tell(log);
         self.warn_of_certificate(log, warn);
@@ -125,9 +127,11 @@ impl Credentials {
         let now = log.options().clock.now();
         // Its last second is one in which it is valid (RFC 5280, 4.1.2.5).
         if tls.expires().unix_seconds() < now.unix_seconds() {
-            warn(&format!("the certificate expired at {}: clients refuse it", tls.expires()));
+            let text = format!("the certificate expired at {}: clients refuse it", tls.expires());
+            warn(&Warning::CertificateInvalid.says(&text));
         } else if tls.begins() > now {
-            warn(&format!("the certificate is not valid before {}", tls.begins()));
+            let text = format!("the certificate is not valid before {}", tls.begins());
+            warn(&Warning::CertificateInvalid.says(&text));
         }
     }
 
@@ -156,7 +160,8 @@ impl Credentials {
             Err(error) => {
                 let what = "the tokens were not read again, the old ones stay";
                 let hint = error.hint();
-                return warn(&with_hint(&format!("{what}: {error}"), hint.as_deref()));
+                let text = format!("{what}: {error}");
+                return warn(&with_hint(Warning::TokensKept, &text, hint.as_deref()));
             }
         };
         let before = self.tokens();
@@ -167,15 +172,19 @@ impl Credentials {
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = new.map(Arc::new);
         if !changes.is_empty() {
             let names: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
-            warn(&format!("tokens read again, changed: {}", names.join(", ")));
+            let text = format!("tokens read again, changed: {}", names.join(", "));
+            warn(&Warning::TokensRead.says(&text));
             // Who may do what belongs into the log.
-            log.reload(Tunables { rate_limit: None, changes });
+            if let Err(error) = log.reload(Tunables { changes, ..Tunables::default() }) {
+                warn(&Warning::SettingsKept.says(&error.to_string()));
+            }
         }
     }
 }
 
-fn with_hint(text: &str, hint: Option<&str>) -> String {
-    hint.map_or_else(|| text.to_owned(), |hint| format!("{text}\nhint: {hint}"))
+fn with_hint(warning: Warning, text: &str, hint: Option<&str>) -> String {
+    let text = warning.says(text);
+    hint.map_or_else(|| text.clone(), |hint| format!("{text}\nhint: {hint}"))
 }
 
 /// Looks at the token file, again and again.

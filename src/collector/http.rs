@@ -25,6 +25,7 @@ use super::places::{Guest, Place};
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
 use super::tls::NoTls;
+use super::warning::Warning;
 use super::{HealthFormat, Hub, gate, protocol, query};
 use crate::audit::security::SecurityKind;
 use crate::audit::status::Word;
@@ -88,7 +89,10 @@ async fn greet(stream: TcpStream, peer: IpAddr, hub: &Hub, router: Router) {
             report(SecurityKind::Unauthorized, "plain HTTP to HTTPS: a token may have been read");
         }
         // Mostly a client that does not know the authority: its own log says so.
-        NoTls::Failed(reason) => tracing::warn!(%peer, %reason, "a TLS handshake failed"),
+        NoTls::Failed(reason) => {
+            let code = Warning::NoHandshake.code();
+            tracing::warn!(code, %peer, %reason, "a TLS handshake failed");
+        }
         NoTls::Left => {}
     }
 }

@@ -8,6 +8,7 @@ use crate::clock::display_seconds;
 use crate::config::Settings;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;
+use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
 use crate::health::wording::{age, since};
 
@@ -18,24 +19,29 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> O
     let page = facts.page().filter(|_| liveness.is_current())?;
     let expires = page.time(Word::TlsNotAfter)?;
     let left = since(facts.now, expires);
-    let status = if left <= settings.health.certificate_critical {
-        Status::Critical
+    let found = if left == Duration::ZERO {
+        Some((Problem::CertificateExpired, Status::Critical))
+    } else if left <= settings.health.certificate_critical {
+        Some((Problem::CertificateEnding, Status::Critical))
     } else if left <= settings.health.certificate_warn {
-        Status::Warning
+        Some((Problem::CertificateEnding, Status::Warning))
     } else {
-        Status::Healthy
+        None
     };
     let message = if left == Duration::ZERO {
         format!("expired {} ago: clients refuse it", age(since(expires, facts.now)))
     } else {
         format!("valid for {}, until {}", age(left), display_seconds(expires))
     };
-    let check = Check::new(NAME, status, message)
+    let check = Check::either(NAME, found, message)
         .metric("expiry_timestamp_seconds", expires.unix_seconds())
         .metric("seconds_left", left.as_secs());
-    Some(if status == Status::Healthy {
+    Some(if found.is_none() {
         check
     } else {
-        check.hint("put a new one in its place (collector.tls_cert, collector.tls_key), and reload the collector")
+        check.hint(
+            "put a new one in its place (collector.tls_cert, collector.tls_key), and reload the \
+             collector",
+        )
     })
 }
