@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::connection::{self, Peer};
+use super::gate::Strangers;
 use super::places::{Guest, Place};
 use super::{
     CollectorError, CollectorOptions, Hub, Prepared, Reloaded, TokenOptions, http, prepare,
@@ -73,8 +74,10 @@ impl Harness {
         let Prepared { options, access, credentials, .. } = prepare(options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopping) = watch::channel(false);
-        let hub = Arc::new(Hub::new(log, &options, access, credentials, stopping)?);
+        let mut hub = Hub::new(log, &options, access, credentials, stopping)?;
+        hub.strangers = Strangers::unlimited();
         hub.credentials.tell(&hub.log);
+        let hub = Arc::new(hub);
         let router = http::router(Arc::clone(&hub), true);
         Ok(Self { runtime, hub, router, _stop: stop })
     }

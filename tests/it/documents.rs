@@ -36,10 +36,13 @@ fn every_link_between_the_documents_leads_somewhere() {
     let documents = [
         "README.md",
         "CHANGELOG.md",
+        "docs/access.md",
         "docs/backups.md",
         "docs/glossary.md",
         "docs/format.md",
         "docs/integrations.md",
+        "docs/queries.md",
+        "docs/threat-model.md",
         "docs/validating.md",
         "packaging/README.md",
     ];
