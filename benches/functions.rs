@@ -7,7 +7,7 @@ use std::io::Read;
 use auditctl::audit::merkle::Range;
 use auditctl::audit::record::{EncodedOrigin, encode_body};
 use auditctl::audit::status::StatusSnapshot;
-use auditctl::audit::{AuditLog, Event, EventLimits, Options, Origin, ParseMode, Via};
+use auditctl::audit::{AuditLog, Batch, Event, EventLimits, Options, Origin, ParseMode, Via};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 /// W1: about 300 bytes as stored.
@@ -43,6 +43,36 @@ fn accept(c: &mut Criterion) {
     group.finish();
 }
 
+/// The same through a session, as the socket does it: what redaction adds to an
+/// event that has nothing to hide, and to one that has.
+fn redact(c: &mut Criterion) {
+    let mut group = c.benchmark_group("a line is prepared");
+    let hidden = ["password", "token", "secret", "authorization", "api_key", "details.card.*"];
+    for (setting, paths) in [
+        ("nothing redacted", &[][..]),
+        ("six paths, none there", &hidden),
+        ("one of them there", &["ip", "password", "token", "details.card.*"]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let redact = paths.iter().map(|path| path.parse().unwrap()).collect();
+        let options = Options { rate_limit: None, redact, ..Options::new(dir.path().join("logs")) };
+        let log = AuditLog::open(options).unwrap();
+        let session = log.session(&Origin::here(Via::Socket), true);
+        for (name, line) in [("small", SMALL.to_vec()), ("real", real())] {
+            group.throughput(Throughput::Bytes(line.len() as u64));
+            group.bench_function(format!("{name}, {setting}"), |b| {
+                let mut batch = Batch::new();
+                b.iter(|| {
+                    batch.clear();
+                    session.prepare(&line, ParseMode::Strict, &mut batch).unwrap();
+                });
+            });
+        }
+        log.close().unwrap();
+    }
+    group.finish();
+}
+
 /// What the writer does for each line, but for writing it.
 fn tree(c: &mut Criterion) {
     let mut group = c.benchmark_group("a line becomes a leaf of the tree");
@@ -68,5 +98,5 @@ fn status(c: &mut Criterion) {
     log.close().unwrap();
 }
 
-criterion_group!(benches, accept, tree, status);
+criterion_group!(benches, accept, redact, tree, status);
 criterion_main!(benches);

@@ -31,12 +31,14 @@
 
 #![deny(unsafe_code)]
 
+pub mod access;
 pub mod audit;
 pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod collector;
 pub mod config;
+pub mod field_path;
 pub mod fsio;
 pub mod health;
 pub mod monitor;

@@ -108,6 +108,14 @@ pub enum EventError {
         /// Bytes given, as compact JSON.
         actual: usize,
     },
+    /// `details` is too large once its secrets are replaced.
+    #[error(
+        "`details` has more than {limit} bytes (max_details_size) with the HMACs that stand for what is redacted"
+    )]
+    RedactedTooLarge {
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// `details` cannot be made JSON.
     #[error("`details` cannot be written as JSON: {0}")]
     NotSerializable(String),
@@ -119,9 +127,10 @@ impl EventError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
-            Self::LineTooLong { .. } | Self::TooLong { .. } | Self::DetailsTooLarge { .. } => {
-                "too_large"
-            }
+            Self::LineTooLong { .. }
+            | Self::TooLong { .. }
+            | Self::DetailsTooLarge { .. }
+            | Self::RedactedTooLarge { .. } => "too_large",
             _ => "invalid",
         }
     }
@@ -270,17 +279,21 @@ impl Event {
                 EventError::UnknownKey(shorten(key))
             });
         }
-        let mut merged = match &self.details {
-            None => serde_json::Map::new(),
-            Some(details) => serde_json::from_str(details).map_err(|error| malformed(&error))?,
+        // As text: numbers and strings stay as they were written, and a key that
+        // stands twice is seen.
+        let mut json = match &self.details {
+            None => "{".to_owned(),
+            Some(details) => details.strip_suffix('}').unwrap_or(details).to_owned(),
         };
         for (key, raw) in unknown {
-            let value = serde_json::from_str(raw.get()).map_err(|error| malformed(&error))?;
-            if merged.insert(key.to_string(), value).is_some() {
-                return Err(EventError::DuplicateKey(shorten(key)));
+            if json.len() > 1 {
+                json.push(',');
             }
+            json.push_str(&serde_json::Value::from(&**key).to_string());
+            json.push(':');
+            json.push_str(raw.get());
         }
-        let json = serde_json::Value::Object(merged).to_string();
+        json.push('}');
         self.details = Some(sanitize::compact_object(&json)?.into_owned());
         Ok(())
     }
@@ -325,7 +338,13 @@ fn check_text(field: &'static str, limit: usize, text: &mut String) -> Result<bo
 }
 
 fn malformed(error: &serde_json::Error) -> EventError {
-    EventError::Malformed(error.to_string())
+    EventError::Malformed(match error.classify() {
+        // Its message quotes what was found there.
+        serde_json::error::Category::Data => {
+            format!("expected an event object at line {} column {}", error.line(), error.column())
+        }
+        _ => error.to_string(),
+    })
 }
 
 /// For messages: what a hostile sender chose is not repeated at length.
@@ -489,12 +508,31 @@ mod tests {
 
     #[test]
     fn lenient_moves_unknown_keys_into_details_and_never_over_one_that_is_there() {
-        let line = br#"{"event_type":"a","user":"b","seq":9,"details":{"ip":"::1"}}"#;
+        // In the order of the line, and as they were written: a number that no
+        // 64-bit float holds exactly keeps its digits.
+        let line = br#"{"event_type":"a","user":"b","seq":12345678901234567890123,"details":{"ip":"::1"}}"#;
         let event = Event::from_json(line, ParseMode::Lenient).expect("lenient");
-        assert_eq!(event.details.as_deref(), Some(r#"{"ip":"::1","seq":9,"user":"b"}"#));
+        let moved = r#"{"ip":"::1","user":"b","seq":12345678901234567890123}"#;
+        assert_eq!(event.details.as_deref(), Some(moved));
+        let line = br#"{"event_type":"a","z":{"a":1,"a":2}}"#;
+        let error = Event::from_json(line, ParseMode::Lenient).expect_err("twice inside");
+        assert_eq!(error.kind(), "invalid");
         let clash = br#"{"event_type":"a","ip":"x","details":{"ip":"::1"}}"#;
         let error = Event::from_json(clash, ParseMode::Lenient).expect_err("clash");
-        assert!(error.to_string().contains("`ip`"), "{error}");
+        assert!(error.to_string().contains("\"ip\""), "{error}");
+    }
+
+    #[test]
+    fn what_a_sender_wrote_is_not_repeated_at_length() {
+        let huge = format!("{:?}", "x".repeat(200_000));
+        for line in
+            [huge.clone(), format!("{{\"event_type\":\"a\",{huge}:1}}"), format!("[{huge}]")]
+        {
+            let error = parse(&line).expect_err("refused").to_string();
+            assert!(error.len() < 500, "{} bytes", error.len());
+        }
+        let error = parse(&huge).expect_err("refused").to_string();
+        assert!(error.ends_with("at line 1 column 200002"), "{error}");
     }
 
     #[test]

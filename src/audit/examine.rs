@@ -1,6 +1,6 @@
 //! What a block's lines are, from the lines alone.
 
-use super::merkle::{Hash, Range, leaf_hash};
+use super::merkle::{Hash, MAX_TREE_SIZE, Range, leaf_hash};
 use super::record;
 use super::segment::Block;
 
@@ -28,6 +28,10 @@ pub fn examine(
     first_seq: u64,
     (offset, stored_bytes): (u64, u64),
 ) -> Result<Block, WrongLine> {
+    if first_seq >= MAX_TREE_SIZE {
+        let reason = "no log has so many records".to_owned();
+        return Err(WrongLine { seq: first_seq, offset: 0, reason });
+    }
     let mut block = Block::empty(first_seq, offset);
     let mut at = 0;
     while at < raw.len() {
@@ -37,7 +41,7 @@ pub fn examine(
             .ok_or_else(|| wrong("a line without its end".to_owned()))?;
         let line = &raw[at..at + end];
         match record::peek_seq(line) {
-            Some(found) if found == seq => {}
+            Some(found) if found == seq && seq < MAX_TREE_SIZE => {}
             Some(found) => return Err(wrong(format!("record {found} is in its place"))),
             None => return Err(wrong("a line that does not begin with a record's seq".to_owned())),
         }

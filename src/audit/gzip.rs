@@ -102,8 +102,13 @@ impl Unpacker {
         if claimed > MAX_BLOCK_BYTES {
             return Err(MemberError::TooLarge(claimed));
         }
-        out.resize(claimed, 0);
         let damaged = |reason: &str| Err(MemberError::Damaged(reason.to_owned()));
+        if member[3] != 0 {
+            // No name, comment or checksum of its own: decoders differ in whether
+            // they check that, and nothing is to be hidden there.
+            return damaged("its header has fields that no block's has");
+        }
+        out.resize(claimed, 0);
         match self.0.gzip_decompress(member, out) {
             Ok(length) if length != claimed => damaged("it holds less than it says"),
             // The decompressor stops where the data ends: what is stuck on behind

@@ -26,6 +26,7 @@ use super::queue::Queue;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
 use super::segment::{Block, Layout};
 use super::status::{Damage, StatusPage, Word};
+use super::trouble::Trouble;
 use crate::clock::Timestamp;
 use crate::fsio::{FsFile, OpenMode, temporary_name};
 use filters::Known;
@@ -223,7 +224,7 @@ impl Thread {
             self.outcome(result);
         }
         if let Err(error) = self.work.security_log.finish() {
-            tracing::warn!(%error, "security_events.log could not be written");
+            tracing::warn!(code = Trouble::SecurityLog.code(), %error, "security_events.log could not be written");
         }
     }
 
@@ -232,7 +233,7 @@ impl Thread {
             Ok(()) => self.retry_at = None,
             Err(error) => {
                 self.work.page.add(Word::MaintenanceErrors, 1);
-                tracing::warn!(%error, "background work on sealed segments failed; trying again");
+                tracing::warn!(code = Trouble::Maintenance.code(), %error, "background work on sealed segments failed; trying again");
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
             }
         }
@@ -277,7 +278,7 @@ impl Thread {
         let fs = &*self.work.options.fs;
         let paths = &self.work.paths;
         let source = paths.dir.join(&segment.file);
-        let file = fs.open(&source, OpenMode::Read)?;
+        let file = fs.open(&source, OpenMode::ReadOwn)?;
         let target = paths.compressed(segment.first_seq);
         let temporary = temporary_name(&target);
         let packed = match self.pack(&*file, &segment, &temporary) {
@@ -357,7 +358,11 @@ impl Thread {
     /// and for whoever looks into it.
     fn altered(&mut self, segment: &Segment) -> io::Result<()> {
         let reason = "its records are not those that were written";
-        tracing::error!(file = segment.file, "a sealed segment was altered");
+        tracing::error!(
+            code = Trouble::SegmentAltered.code(),
+            file = segment.file,
+            "a sealed segment was altered"
+        );
         self.work.security.report(
             SecurityKind::LogTampered,
             None,
@@ -468,7 +473,7 @@ impl Thread {
     fn write_security(&self) {
         if let Err(error) = self.work.security_log.drain() {
             self.work.page.add(Word::MaintenanceErrors, 1);
-            tracing::warn!(%error, "security_events.log could not be written");
+            tracing::warn!(code = Trouble::SecurityLog.code(), %error, "security_events.log could not be written");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The log: open, record, seal, status, close.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,11 +15,14 @@ use super::queue::{Batch, Command, Entry, Queue, Submitted, WakeRule};
 use super::rate_limit::{Decision, RateLimiter};
 use super::record::{EncodedOrigin, Origin, Via, encode_body};
 use super::recovery::{self, OpenError, Opened};
+use super::redact::{RedactKeyError, Redactor};
 use super::refusal::RecordError;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
 use super::status::{Activity, StatusError, StatusPage, StatusSnapshot, Word, WriterState};
+use super::trouble::Trouble;
 use super::writer::{Shared, Upkeep, Writer, make_reserve};
 use crate::clock::Timestamp;
+use crate::field_path::FieldPath;
 
 /// An open log. Clones share it; the last one to go closes it, but only
 /// [`close`](Self::close) reports whether that worked.
@@ -30,6 +33,7 @@ pub struct AuditLog(Arc<Inner>);
 struct Inner {
     shared: Shared,
     queries: Engine,
+    redactor: RwLock<Option<Arc<Redactor>>>,
     origin: EncodedOrigin,
     log_id: String,
     verifier_key: String,
@@ -102,16 +106,18 @@ impl AuditLog {
         let options = Arc::new(options);
         let mut opened = recovery::open(&options)?;
         let paths = LogPaths::new(&options.dir);
+        let redactor = redactor(&options, &paths, &options.redact)?;
         let page =
             StatusPage::create(&paths.status()).map_err(|error| page_error(&options, &error))?;
         let page = Arc::new(page);
         publish_start(&page, &options, &opened);
         let (shared, start, work) = build(&options, &paths, &page, &mut opened);
         if let Err(error) = make_reserve(&shared) {
-            tracing::warn!(%error, "no disk reserve could be made");
+            tracing::warn!(code = Trouble::NoReserve.code(), %error, "no disk reserve could be made");
         }
         let log_id = shared.keeper.manifest().log_id.clone();
         push_opening(&shared, &opened, &log_id);
+        let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let restored = opened.restored.is_some();
         let Opened { lock, active, signer, grown, verifier_key, .. } = opened;
         let upkeep = Upkeep::new(active.layout.next_seq());
@@ -134,7 +140,16 @@ impl AuditLog {
         let threads = Mutex::new(Some(Threads { writer, keeper, waker, _lock: lock }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
         let queries = queries(&shared);
-        let log = Self(Arc::new(Inner { shared, queries, origin, log_id, verifier_key, threads }));
+        let redactor = RwLock::new(redactor);
+        let log = Self(Arc::new(Inner {
+            shared,
+            queries,
+            redactor,
+            origin,
+            log_id,
+            verifier_key,
+            threads,
+        }));
         log.settle_opening()?;
         if restored {
             log.forget_restore();
@@ -146,7 +161,7 @@ impl AuditLog {
     fn forget_restore(&self) {
         let shared = &self.0.shared;
         if let Err(error) = super::restore::forget(&*shared.options.fs, &shared.paths) {
-            tracing::warn!(%error, "the restore's journal stays; the restore is recorded again");
+            tracing::warn!(code = Trouble::JournalKept.code(), %error, "the restore's journal stays; the restore is recorded again");
         }
     }
 
@@ -213,7 +228,7 @@ impl AuditLog {
         Ok(Receipt { log: Arc::clone(&self.0), seq })
     }
 
-    /// Validates, rate-limits and encodes; counts what is refused.
+    /// Redacts, validates, rate-limits and encodes; counts what is refused.
     fn encode(
         &self,
         event: &mut Event,
@@ -222,7 +237,11 @@ impl AuditLog {
         body: &mut Vec<u8>,
     ) -> Result<(), RecordError> {
         let shared = &self.0.shared;
-        let checked = event.check(&self.limits());
+        let limits = self.limits();
+        // First of all: what is refused is spoken of as well.
+        let redactor = self.0.redactor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let redacted = redactor.map_or(Ok(()), |redactor| redactor.apply(event, &limits));
+        let checked = redacted.and_then(|()| event.check(&limits));
         let sanitized = checked.map_err(|error| self.refuse_event(event.source_name(), error))?;
         if sanitized {
             let detail = "control characters in an identifier were replaced";
@@ -230,23 +249,37 @@ impl AuditLog {
         }
         if !exempt && shared.limiter.is_limiting() {
             let source = event.source_name().unwrap_or_else(|| origin.default_source());
-            let now = shared.options.clock.now();
-            let decision = shared.limiter.check(source, shared.boot_ms() * 1_000, now);
-            if let Decision::Refused { retry_after } = decision {
-                shared.page.add(Word::RateLimited, 1);
-                shared.security.report(
-                    SecurityKind::RateLimited,
-                    Some(source),
-                    "over its rate limit",
-                );
-                return Err(RecordError::RateLimited {
-                    source_name: source.to_owned(),
-                    retry_after,
-                });
-            }
+            self.limit(&shared.limiter, source)?;
         }
         encode_body(event, origin, body);
         Ok(())
+    }
+
+    fn limit(&self, limiter: &RateLimiter, source: &str) -> Result<(), RecordError> {
+        let shared = &self.0.shared;
+        let now = shared.options.clock.now();
+        let decision = limiter.check(source, shared.boot_ms() * 1_000, now);
+        let Decision::Refused { retry_after } = decision else { return Ok(()) };
+        shared.page.add(Word::RateLimited, 1);
+        let detail = "over its rate limit";
+        shared.security.report(SecurityKind::RateLimited, Some(source), detail);
+        Err(RecordError::RateLimited { source_name: source.to_owned(), retry_after })
+    }
+
+    /// The limits of those who hand in for several sources; a burst of refusals
+    /// there leaves an `audit.rate_limited` record, too.
+    #[must_use]
+    pub fn callers(&self) -> &RateLimiter {
+        &self.0.shared.callers
+    }
+
+    /// Takes an event from a caller's bucket among [`callers`](Self::callers),
+    /// before anything is made of the event.
+    ///
+    /// # Errors
+    /// [`RecordError::RateLimited`]; it is counted as a source's is.
+    pub fn limit_caller(&self, caller: &str) -> Result<(), RecordError> {
+        self.limit(&self.0.shared.callers, caller)
     }
 
     fn limits(&self) -> EventLimits {
@@ -402,14 +435,24 @@ impl AuditLog {
     }
 
     /// Changes what may change while the log is open, and records it.
-    pub fn reload(&self, tunables: Tunables) {
+    ///
+    /// # Errors
+    /// When something is to be redacted and its key cannot be had; nothing is changed
+    /// then.
+    pub fn reload(&self, tunables: Tunables) -> Result<(), RedactKeyError> {
         let shared = &self.0.shared;
+        if let Some(paths) = &tunables.redact {
+            let opened = redactor(&shared.options, &shared.paths, paths)?;
+            let new = opened.map(|opened| shared_redactor(shared, opened));
+            *self.0.redactor.write().unwrap_or_else(PoisonError::into_inner) = new;
+        }
         if let Some(limit) = tunables.rate_limit {
             shared.limiter.set_limits(limit);
         }
         if !tunables.changes.is_empty() {
             shared.push_own(&OwnRecord::ConfigChanged { changes: tunables.changes });
         }
+        Ok(())
     }
 
     /// Accepts nothing more, makes everything accepted durable, records the
@@ -444,7 +487,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
-            tracing::error!(%error, "the log was not closed cleanly");
+            tracing::error!(code = Trouble::NotClosed.code(), %error, "the log was not closed cleanly");
         }
     }
 }
@@ -517,6 +560,23 @@ fn queries(shared: &Shared) -> Engine {
     Engine::new(Arc::clone(&options.fs), options.dir.clone(), Arc::new(live), (entries, bounds))
 }
 
+fn redactor(
+    options: &Options,
+    paths: &LogPaths,
+    redact: &[FieldPath],
+) -> Result<Option<(Redactor, Option<String>)>, RedactKeyError> {
+    let path = options.redact_key_path.clone().unwrap_or_else(|| paths.redact_key());
+    Redactor::open(&*options.fs, &path, redact)
+}
+
+/// A key that was made for it is recorded.
+fn shared_redactor(shared: &Shared, (new, key_id): (Redactor, Option<String>)) -> Arc<Redactor> {
+    if let Some(key_id) = key_id {
+        shared.push_own(&OwnRecord::RedactKeyCreated { key_id });
+    }
+    Arc::new(new)
+}
+
 fn page_error(options: &Options, error: &StatusError) -> OpenError {
     OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
 }
@@ -575,6 +635,7 @@ fn build(
         queue: Arc::clone(&queue),
         progress: Arc::clone(&progress),
         limiter: Arc::new(RateLimiter::new(options.rate_limit)),
+        callers: Arc::new(RateLimiter::new(None)),
         security: security.clone(),
         keeper,
     };

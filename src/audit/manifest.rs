@@ -121,7 +121,7 @@ impl Segment {
     }
 
     fn check(&self) -> Result<(), String> {
-        let (mut seq, mut offset, mut raw) = (self.first_seq, 0, 0);
+        let (mut seq, mut offset, mut raw) = (self.first_seq, 0_u64, 0_u64);
         for block in &self.blocks {
             let fits = block.first_seq == seq
                 && block.offset == offset
@@ -136,7 +136,7 @@ impl Segment {
             }
             seq = block.tree.end();
             offset = offset.checked_add(block.stored_bytes).ok_or("sizes overflow")?;
-            raw += block.raw_bytes;
+            raw = raw.checked_add(block.raw_bytes).ok_or("sizes overflow")?;
         }
         let named = [sealed_name(self.first_seq, false), sealed_name(self.first_seq, true)];
         if Some(seq) != self.first_seq.checked_add(self.records)
@@ -186,16 +186,24 @@ impl Manifest {
     }
 
     fn load_text(fs: &dyn Fs, path: &Path) -> Result<Option<(Self, Vec<u8>)>, ManifestError> {
-        let text = match fs.read(path, MAX_BYTES) {
+        let text = match fsio::read_text(fs, path, MAX_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(ManifestError::Io { path: path.to_path_buf(), source }),
         };
         let invalid = |reason: String| ManifestError::Invalid { path: path.to_path_buf(), reason };
-        let manifest: Self =
-            serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
-        manifest.check().map_err(invalid)?;
+        let manifest = Self::parse(&text).map_err(invalid)?;
         Ok(Some((manifest, text)))
+    }
+
+    /// Reads a manifest's text; believes no number in it that contradicts another.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let manifest: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        manifest.check()?;
+        Ok(manifest)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -208,13 +216,14 @@ impl Manifest {
         if self.pruned.begin() != 0 {
             return Err("the removed range does not begin at 0".to_owned());
         }
-        let mut next = self.pruned.end();
+        let (mut next, mut stored) = (self.pruned.end(), 0_u64);
         for segment in &self.segments {
             if segment.first_seq != next {
                 return Err(format!("records {next} to {} are in no segment", segment.first_seq));
             }
             segment.check()?;
             next = segment.end_seq();
+            stored = stored.checked_add(segment.stored_bytes).ok_or("sizes overflow")?;
         }
         Ok(())
     }
@@ -229,7 +238,11 @@ impl Manifest {
         fsio::replace_file(fs, path, &text).map_err(failed)
     }
 
-    fn encode(&self) -> serde_json::Result<Vec<u8>> {
+    /// The file's content.
+    ///
+    /// # Errors
+    /// None that this struct can bring about.
+    pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
         let mut text = serde_json::to_vec(self)?;
         text.push(b'\n');
         Ok(text)

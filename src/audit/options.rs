@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::manifest::Segment;
 use super::status::Mode;
 use crate::clock::{Clock, SystemClock};
+use crate::field_path::FieldPath;
 use crate::fsio::{OsFs, SharedFs};
 
 /// What an acknowledgement means.
@@ -89,6 +90,10 @@ pub struct Options {
     pub mode: Mode,
     /// The signing key; default `audit.key` in the log directory.
     pub key_path: Option<PathBuf>,
+    /// What is replaced by its HMAC before it is queued; default none.
+    pub redact: Vec<FieldPath>,
+    /// The key of those HMACs; default `audit.redact_key` in the log directory.
+    pub redact_key_path: Option<PathBuf>,
     /// Default [`Durability::Commit`].
     pub durability: Durability,
     /// With interval durability: flush when so many events wait; default 100.
@@ -148,6 +153,8 @@ impl Options {
             dir: dir.into(),
             mode: Mode::Library,
             key_path: None,
+            redact: Vec::new(),
+            redact_key_path: None,
             durability: Durability::Commit,
             write_buffer_size: 100,
             write_flush_interval: Duration::from_secs(5),
@@ -180,6 +187,8 @@ impl Options {
 pub struct Tunables {
     /// `Some(None)` switches the rate limit off.
     pub rate_limit: Option<Option<RateLimit>>,
+    /// What is redacted from now on; `None` leaves it as it is.
+    pub redact: Option<Vec<FieldPath>>,
     /// What changed, for the `audit.config_changed` record.
     pub changes: Vec<super::own::Change>,
 }

@@ -8,6 +8,25 @@ use super::record::{EncodedOrigin, Origin, Via, encode_body};
 use super::restore::Restored;
 use crate::clock::Timestamp;
 
+/// The event types of the log's own records.
+pub const OWN_TYPES: &[&str] = &[
+    "audit.log_created",
+    "audit.opened",
+    "audit.closed",
+    "audit.recovered",
+    "audit.rate_limited",
+    "audit.gap",
+    "audit.pruned",
+    "audit.backup_removed",
+    "audit.query",
+    "audit.restored",
+    "audit.log_file_replaced",
+    "audit.config_changed",
+    "audit.disk_full",
+    "audit.disk_recovered",
+    "audit.idle",
+];
+
 /// A setting that changed: key, old and new value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
@@ -55,6 +74,9 @@ pub struct Queried {
     /// The name of the token that was shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The address that was asked from, where that is not this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
     /// What was asked.
     pub query: Request,
     /// How many records were handed over, or counted.
@@ -121,6 +143,8 @@ pub(crate) enum OwnRecord {
     },
     /// Settings were changed while the log was open.
     ConfigChanged { changes: Vec<Change> },
+    /// A key for what is redacted was made: what an earlier one made matches no more.
+    RedactKeyCreated { key_id: String },
     /// New events are refused for want of space.
     DiskFull { available_bytes: u64 },
     /// There is space again.
@@ -145,6 +169,7 @@ impl OwnRecord {
             Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",
+            Self::RedactKeyCreated { .. } => "audit.redact_key_created",
             Self::DiskFull { .. } => "audit.disk_full",
             Self::DiskRecovered { .. } => "audit.disk_recovered",
             Self::Idle { .. } => "audit.idle",

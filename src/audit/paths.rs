@@ -60,6 +60,12 @@ impl LogPaths {
         self.dir.join("audit.key")
     }
 
+    /// The key of what is redacted, where it is not configured elsewhere.
+    #[must_use]
+    pub fn redact_key(&self) -> PathBuf {
+        self.dir.join("audit.redact_key")
+    }
+
     /// The verifier key.
     #[must_use]
     pub fn public_key(&self) -> PathBuf {

@@ -18,6 +18,7 @@ use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::Options;
 use super::paths::LogPaths;
+use super::redact::RedactKeyError;
 use super::restore::{self, Restored};
 use super::scan::Scan;
 use super::segment::{Active, parse_sealed_name};
@@ -67,6 +68,9 @@ pub enum OpenError {
         /// Where the key is expected.
         path: PathBuf,
     },
+    /// The key of what is redacted cannot be had, and nothing may be kept without it.
+    #[error(transparent)]
+    RedactKey(#[from] RedactKeyError),
     /// There is an `audit.log` that is not ours.
     #[error(
         "{path} is not an auditctl log: {reason}; move it away or choose another log directory"
@@ -90,6 +94,33 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+}
+
+impl OpenError {
+    /// What [`OpenError::kind`] can say.
+    pub const KINDS: &[&str] =
+        &["locked", "io", "key", "redact_key", "foreign", "corrupt", "start"];
+
+    /// A stable name for scripts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "locked",
+            // It could be read, and is not what it should be.
+            Self::Manifest(ManifestError::Invalid { .. }) => "corrupt",
+            Self::Io { source, .. } | Self::Manifest(ManifestError::Io { source, .. })
+                if source.kind() == io::ErrorKind::InvalidData =>
+            {
+                "corrupt"
+            }
+            Self::Io { .. } | Self::Manifest(ManifestError::Io { .. }) => "io",
+            Self::Key { .. } | Self::KeyMissing { .. } => "key",
+            Self::RedactKey(_) => "redact_key",
+            Self::Foreign { .. } => "foreign",
+            Self::Corrupt(_) => "corrupt",
+            Self::Start { .. } => "start",
+        }
+    }
 }
 
 /// Where and what is wrong before the checkpoint's size.
@@ -322,7 +353,7 @@ impl Opening<'_> {
 
     fn read_checkpoint(&self) -> Result<Option<String>, OpenError> {
         let path = self.paths.checkpoint();
-        match self.fs.read(&path, MAX_NOTE_BYTES as u64) {
+        match self.fs.read_own(&path, MAX_NOTE_BYTES as u64) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error("read", &path)(error)),
@@ -334,7 +365,7 @@ impl Opening<'_> {
     fn without_manifest(&self, checkpoint: Option<&str>) -> Result<(Manifest, bool), OpenError> {
         let sealed = self.names.iter().any(|name| parse_sealed_name(name).is_some());
         let path = self.paths.active();
-        let active = match self.fs.open(&path, OpenMode::Read) {
+        let active = match self.fs.open(&path, OpenMode::ReadOwn) {
             Ok(file) => file.meta().map_err(io_error("look at", &path))?.len,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(io_error("open", &path)(error)),
@@ -388,7 +419,7 @@ impl Opening<'_> {
         };
         let public = self.paths.public_key();
         let line = format!("{}\n", key.verifier());
-        if self.fs.read(&public, 4096).ok().as_deref() != Some(line.as_bytes()) {
+        if self.fs.read_own(&public, 4096).ok().as_deref() != Some(line.as_bytes()) {
             key.verifier().save(self.fs, &public).map_err(failed)?;
         }
         Ok(key)

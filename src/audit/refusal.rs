@@ -56,6 +56,19 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// What [`RecordError::kind`] can say.
+    pub const KINDS: &[&str] = &[
+        "malformed",
+        "too_large",
+        "invalid",
+        "rate_limited",
+        "busy",
+        "disk_full",
+        "unavailable",
+        "closed",
+        "failed",
+    ];
+
     /// The kind's name, as in answers on the wire.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -23,7 +23,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::paths::LogPaths;
+use super::segment::parse_sealed_name;
 use crate::clock::Timestamp;
+use crate::fsio::beneath::is_plain_name;
 use crate::fsio::{self, Fs};
 
 const MAX_JOURNAL_BYTES: u64 = 64 << 20;
@@ -80,6 +82,8 @@ pub struct Journal {
 const MANIFEST: &str = "audit.manifest.json";
 /// How staging directories' names begin.
 pub const STAGING: &str = ".restore-";
+/// How the directories' names begin that hold what was there before.
+pub const ASIDE: &str = "before-restore-";
 
 impl Journal {
     fn store(&self, fs: &dyn Fs, paths: &LogPaths) -> io::Result<()> {
@@ -88,13 +92,22 @@ impl Journal {
         fsio::replace_file(fs, &paths.restore_journal(), &text)
     }
 
-    fn names(&self) -> impl Iterator<Item = &String> {
-        self.old.iter().chain(&self.new).chain([&self.staging, &self.aside])
+    /// A name in it that no restore gives. None of those that remain reaches out
+    /// of the log directory.
+    fn stranger(&self) -> Option<&String> {
+        let directory = |name: &String, start: &str| name.starts_with(start) && is_plain_name(name);
+        let file = |name: &&String| {
+            parse_sealed_name(name).is_none()
+                && !["audit.log", "audit.checkpoint"].contains(&name.as_str())
+        };
+        let directories = [(&self.staging, STAGING), (&self.aside, ASIDE)];
+        let wrong = directories.into_iter().find(|(name, start)| !directory(name, start));
+        wrong.map(|(name, _)| name).or_else(|| self.old.iter().chain(&self.new).find(file))
     }
 
     fn load(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Self>> {
         let path = paths.restore_journal();
-        let text = match fs.read(&path, MAX_JOURNAL_BYTES) {
+        let text = match fs.read_own(&path, MAX_JOURNAL_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -105,16 +118,12 @@ impl Journal {
         if journal.format != 1 {
             return Err(invalid(format!("format {} is not known to this version", journal.format)));
         }
-        // Names only: a journal must not reach out of the log directory.
-        match journal.names().find(|name| !is_plain_name(name)) {
-            Some(name) => Err(invalid(format!("{name:?} is no file name"))),
-            None => Ok(Some(journal.clone())),
+        // Whoever wrote it: it moves nothing but what a restore moves.
+        match journal.stranger() {
+            Some(name) => Err(invalid(format!("{name:?} is no name that a restore gives"))),
+            None => Ok(Some(journal)),
         }
     }
-}
-
-fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
 }
 
 struct Places<'a> {
@@ -136,8 +145,13 @@ impl Places<'_> {
         self.paths.dir.join(&self.journal.aside).join(name)
     }
 
+    /// The path from the log directory on.
+    fn within<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.paths.dir).unwrap_or(path)
+    }
+
     fn is_there(&self, path: &Path) -> io::Result<bool> {
-        match self.fs.meta(path) {
+        match self.fs.entry(path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -153,7 +167,8 @@ impl Places<'_> {
     ) -> io::Result<()> {
         for name in names {
             if self.is_there(&from(name))? {
-                self.fs.rename(&from(name), &to(name))?;
+                let root = &self.paths.dir;
+                self.fs.rename_below(root, self.within(&from(name)), self.within(&to(name)))?;
             }
         }
         self.sync_all()
@@ -192,12 +207,10 @@ impl Places<'_> {
     }
 }
 
-/// Removes a directory of ours; what is left costs space only.
+/// Removes a directory of ours, never what a symbolic link points to; what is
+/// left costs space only.
 pub fn clear(fs: &dyn Fs, dir: &Path) {
-    for file in fs.list(dir).unwrap_or_default() {
-        let _ = fs.remove(&dir.join(file));
-    }
-    let _ = fs.remove_dir(dir);
+    let _ = fs.clear_dir(dir);
 }
 
 /// Staging directories of restores that never came to their journal.
@@ -217,19 +230,20 @@ fn clear_leftovers(fs: &dyn Fs, paths: &LogPaths) {
 /// the next [`settle`] makes it so.
 pub fn swap(fs: &dyn Fs, paths: &LogPaths, journal: &Journal) -> io::Result<()> {
     let places = Places { fs, paths, journal };
-    fs.create_dir_all(&paths.dir.join(&journal.aside))?;
+    fs.create_dir_new(&paths.dir.join(&journal.aside))?;
     journal.store(fs, paths)?;
     let moved = (|| {
         // A copy of the manifest makes what is set aside a log of its own.
         for name in [MANIFEST, "audit.pub"] {
             if places.is_there(&places.here(name))? {
-                let content = fs.read(&places.here(name), MAX_MANIFEST_BYTES)?;
+                let content = fs.read_own(&places.here(name), MAX_MANIFEST_BYTES)?;
                 fsio::replace_file(fs, &places.aside(name), &content)?;
             }
         }
         places.move_all(&journal.old, |name| places.here(name), |name| places.aside(name))?;
         places.move_all(&journal.new, |name| places.staged(name), |name| places.here(name))?;
-        fs.rename(&places.staged(MANIFEST), &places.here(MANIFEST))?;
+        let staged = places.staged(MANIFEST);
+        fs.rename_below(&paths.dir, places.within(&staged), Path::new(MANIFEST))?;
         fs.sync_dir(&paths.dir)
     })();
     match moved {
@@ -259,7 +273,7 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Restored>> {
     };
     let places = Places { fs, paths, journal: &journal };
     if !journal.committed {
-        let manifest = match fs.read(&paths.manifest(), MAX_MANIFEST_BYTES) {
+        let manifest = match fs.read_own(&paths.manifest(), MAX_MANIFEST_BYTES) {
             Ok(manifest) => Some(manifest),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),

@@ -23,6 +23,12 @@ pub enum DetailsError {
         /// Where it begins.
         at: usize,
     },
+    /// An object has a key twice: readers differ in which of the two they believe.
+    #[error("`details` has the key {key:?} twice in one object")]
+    DuplicateKey {
+        /// The key, or its beginning.
+        key: String,
+    },
     /// A number that no 64-bit float can hold.
     #[error("`details` has a number beyond the range of a 64-bit float at byte {at}")]
     NumberTooLarge {
@@ -61,19 +67,34 @@ pub fn compact_object(json: &str) -> Result<Cow<'_, str>, DetailsError> {
     }
     let mut depth = 0_usize;
     let mut spaces = 0_usize;
-    let mut at = 0;
+    let mut keys = Keys::default();
+    let (mut at, mut string) = (0, 0..0);
     while at < bytes.len() {
         match bytes[at] {
-            b'"' => at = skip_string(bytes, at)?,
-            b'{' | b'[' => {
+            b'"' => {
+                let end = skip_string(bytes, at)?;
+                string = at..end;
+                at = end;
+            }
+            b':' => {
+                keys.texts.push(&json[string.clone()]);
+                at += 1;
+            }
+            opening @ (b'{' | b'[') => {
                 depth += 1;
                 if depth > MAX_DETAILS_DEPTH {
                     return Err(DetailsError::TooDeep);
                 }
+                if opening == b'{' {
+                    keys.begins.push(keys.texts.len());
+                }
                 at += 1;
             }
-            b'}' | b']' => {
+            closing @ (b'}' | b']') => {
                 depth = depth.saturating_sub(1);
+                if closing == b'}' {
+                    keys.end_object()?;
+                }
                 at += 1;
             }
             b' ' | b'\t' | b'\n' | b'\r' => {
@@ -85,6 +106,48 @@ pub fn compact_object(json: &str) -> Result<Cow<'_, str>, DetailsError> {
         }
     }
     Ok(if spaces == 0 { Cow::Borrowed(json) } else { Cow::Owned(without_spaces(json, spaces)) })
+}
+
+/// So few keys are compared each with each.
+const FEW_KEYS: usize = 12;
+
+/// The keys of the objects that are open, as they are written.
+#[derive(Default)]
+struct Keys<'a> {
+    texts: Vec<&'a str>,
+    /// Where each open object's keys begin.
+    begins: Vec<usize>,
+}
+
+impl Keys<'_> {
+    /// Checks the keys of the object that ends, and forgets them.
+    fn end_object(&mut self) -> Result<(), DetailsError> {
+        let begin = self.begins.pop().unwrap_or_default();
+        let keys = self.texts.get(begin..).unwrap_or_default();
+        let twice = if keys.iter().any(|key| key.contains('\\')) {
+            // Two spellings of one key are one key.
+            let read = |key: &&str| serde_json::from_str(key).unwrap_or_else(|_| (*key).to_owned());
+            let plain: Vec<String> = keys.iter().map(read).collect();
+            twice(&plain).cloned()
+        } else {
+            twice(keys).map(|key| key.trim_matches('"').to_owned())
+        };
+        self.texts.truncate(begin);
+        match twice {
+            Some(key) => Err(DetailsError::DuplicateKey { key: key.chars().take(64).collect() }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn twice<T: Ord>(keys: &[T]) -> Option<&T> {
+    if keys.len() <= FEW_KEYS {
+        let seen_before = |(at, key): &(usize, &T)| keys[..*at].contains(key);
+        return keys.iter().enumerate().find(seen_before).map(|(_, key)| key);
+    }
+    let mut sorted: Vec<&T> = keys.iter().collect();
+    sorted.sort_unstable();
+    sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 /// Steps over a string that begins at `start`; checks its surrogate escapes.
@@ -233,6 +296,29 @@ mod tests {
         let long = format!("{{\"a\":{}}}", "9".repeat(400));
         assert!(matches!(compact_object(&long), Err(DetailsError::NumberTooLarge { .. })));
         assert_eq!(compact_object("[1]"), Err(DetailsError::NotAnObject { found: "an array" }));
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_in_one_object_is_refused_however_it_is_spelled() {
+        let many: String = (0..40).map(|n| format!("\"k{n}\":{n},")).collect();
+        for twice in [
+            r#"{"a":1,"a":2}"#.to_owned(),
+            r#"{"a":1,"\u0061":2}"#.to_owned(),
+            r#"{ "x" : [ { "a" : {"b":[]} , "a" : "a" } ] }"#.to_owned(),
+            r#"{"":1,"":2}"#.to_owned(),
+            format!("{{{many}\"k7\":0}}"),
+        ] {
+            let error = compact_object(&twice).expect_err(&twice);
+            assert!(matches!(error, DetailsError::DuplicateKey { .. }), "{twice}: {error}");
+        }
+        for once in [
+            r#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}"#.to_owned(),
+            r#"{"a":"a","b":["a","a","a"],"c":":","d":"{\"a\":1}"}"#.to_owned(),
+            r#"{"a":1,"A":2,"a ":3,"\\u0061":4}"#.to_owned(),
+            format!("{{{many}\"k\":0}}"),
+        ] {
+            assert!(compact_object(&once).is_ok(), "{once}");
+        }
     }
 
     #[test]

@@ -217,7 +217,7 @@ impl Snapshot {
         let mut segment = segment.clone();
         for _ in 0..LOOKS {
             let path = self.paths.dir.join(&segment.file);
-            match self.fs.open(&path, OpenMode::Read) {
+            match self.fs.open(&path, OpenMode::ReadOwn) {
                 Ok(file) => return Ok((file, segment)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     let manifest = load_manifest(&*self.fs, &self.paths)?;
@@ -318,14 +318,14 @@ impl Snapshot {
 fn attempt(fs: &SharedFs, paths: &LogPaths) -> Result<Snapshot, SnapshotError> {
     let no_log = |missing| SnapshotError::NoLog { dir: paths.dir.clone(), missing };
     let path = paths.checkpoint();
-    let text = match fs.read(&path, MAX_CHECKPOINT_BYTES) {
+    let text = match fs.read_own(&path, MAX_CHECKPOINT_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(no_log("audit.checkpoint"));
         }
         Err(source) => return Err(SnapshotError::Io { action: "read", path, source }),
     };
-    let verifier = VerifierKey::load(&**fs, &paths.public_key())?;
+    let verifier = VerifierKey::load_own(&**fs, &paths.public_key())?;
     let bad = |source| SnapshotError::Checkpoint { path: path.clone(), source };
     let note = SignedCheckpoint::parse(&text).map_err(bad)?;
     let checkpoint = note.verify(&verifier).map_err(bad)?.clone();
@@ -408,7 +408,7 @@ fn short(paths: &LogPaths, size: u64, found: u64) -> SnapshotError {
 }
 
 fn open(fs: &SharedFs, path: &Path) -> Result<Option<Box<dyn FsFile>>, SnapshotError> {
-    match fs.open(path, OpenMode::Read) {
+    match fs.open(path, OpenMode::ReadOwn) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(SnapshotError::Io { action: "open", path: path.to_path_buf(), source }),

@@ -79,6 +79,7 @@ impl StatusPage {
     pub fn create(path: &Path) -> Result<Self, StatusError> {
         let failed = |source| StatusError::Io { path: path.to_path_buf(), source };
         let earlier = StatusSnapshot::read(path).ok();
+        fsio::unshare(&fsio::OsFs, path).map_err(failed)?;
         let file = fsio::os::open_file(path, OpenMode::Create).map_err(failed)?;
         preallocate(&file).map_err(failed)?;
         let map = MmapRaw::map_raw(&file).map_err(failed)?;

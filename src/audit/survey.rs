@@ -56,7 +56,7 @@ impl Survey {
             });
         };
         let mut damage = Vec::new();
-        let verifier = VerifierKey::load(fs, &paths.public_key())
+        let verifier = VerifierKey::load_own(fs, &paths.public_key())
             .map_err(|error| damage.push(error.to_string()))
             .ok();
         for segment in &manifest.segments {
@@ -228,7 +228,7 @@ fn scan_active(
 
 fn read_note(fs: &dyn Fs, paths: &LogPaths) -> Result<Option<String>, SnapshotError> {
     let path = paths.checkpoint();
-    match fs.read(&path, MAX_CHECKPOINT_BYTES) {
+    match fs.read_own(&path, MAX_CHECKPOINT_BYTES) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error("read", &path)(error)),
@@ -244,7 +244,7 @@ fn is_there(fs: &dyn Fs, path: &Path) -> Result<bool, SnapshotError> {
 }
 
 fn open(fs: &dyn Fs, path: &Path) -> Result<Option<Box<dyn FsFile>>, SnapshotError> {
-    match fs.open(path, OpenMode::Read) {
+    match fs.open(path, OpenMode::ReadOwn) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error("open", path)(error)),

@@ -34,6 +34,7 @@ use super::security::SecuritySink;
 use super::segment::{Active, Staged};
 use super::signer::Signer;
 use super::status::{Activity, StatusPage, Word, WriterState};
+use super::trouble::Trouble;
 
 use fresh::Fresh;
 pub(crate) use upkeep::{Upkeep, make_reserve};
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     pub(crate) progress: Arc<ProgressCell>,
     pub(crate) limiter: Arc<RateLimiter>,
+    /// Of those who hand in for several sources, such as the holder of a token.
+    pub(crate) callers: Arc<RateLimiter>,
     pub(crate) security: SecuritySink,
     pub(crate) keeper: Keeper,
 }
@@ -149,7 +152,7 @@ impl Writer {
         self.shared.page.state(WriterState::Poisoned, now);
         self.shared.queue.poison(reason);
         self.shared.progress.failed(reason);
-        tracing::error!(reason, "the log's writer failed");
+        tracing::error!(code = Trouble::WriterFailed.code(), reason, "the log's writer failed");
     }
 
     fn work(&mut self) {

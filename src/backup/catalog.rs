@@ -271,7 +271,7 @@ impl Catalog {
     /// The catalog as it is stored; none when there is none that can be read.
     #[must_use]
     pub fn peek(fs: &dyn Fs, dir: &Path) -> Option<Self> {
-        let bytes = fs.read(&dir.join(CATALOG), MAX_CATALOG_BYTES).ok()?;
+        let bytes = fs.read_own(&dir.join(CATALOG), MAX_CATALOG_BYTES).ok()?;
         serde_json::from_slice::<Self>(&bytes).ok().filter(|catalog| catalog.format == 1)
     }
 

@@ -360,7 +360,7 @@ impl Creator {
         wanted: &Wanted,
         watch: &dyn Watch,
     ) -> Result<Content, BackupError> {
-        let file = self.fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+        let file = self.fs.open(path, OpenMode::ReadOwn).map_err(io_error("open", path))?;
         let source = Source {
             file: &*file,
             path,

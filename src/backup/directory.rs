@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::{MAX_MARKER_BYTES, Marker};
-use super::metadata::{MAX_METADATA_BYTES, Metadata};
+use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError};
 use super::name::{BackupId, FileKind, parse_name};
 use crate::audit::checkpoint::VerifierKey;
 use crate::fsio::lock::{FileLock, try_lock, try_lock_shared};
@@ -167,7 +167,8 @@ impl BackupDir {
         let metadata = self.metadata(id);
         let encrypted = metadata.as_ref().is_ok_and(|metadata| metadata.encryption.is_some());
         let archive = self.join(&id.archive(encrypted));
-        let stored_bytes = self.fs.meta(&archive).ok().map(|meta| meta.len);
+        let stored_bytes =
+            self.fs.entry(&archive).ok().filter(|meta| meta.is_file).map(|meta| meta.len);
         Entry { id, metadata, stored_bytes, pinned }
     }
 
@@ -177,11 +178,16 @@ impl BackupDir {
     /// [`BackupError::NotFound`], [`BackupError::Metadata`], [`BackupError::Io`].
     pub fn metadata(&self, id: BackupId) -> Result<Metadata, BackupError> {
         let path = self.join(&id.metadata());
-        let bytes = match self.fs.read(&path, MAX_METADATA_BYTES) {
+        let bytes = match fsio::read_text(&*self.fs, &path, MAX_METADATA_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let place = self.path.clone();
                 return Err(BackupError::NotFound { wanted: id.to_string(), place });
+            }
+            // It could be read, and is no metadata.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let what = MetadataError::Altered(format!("it is no metadata: it {error}"));
+                return Err(BackupError::Metadata { path, what });
             }
             Err(error) => return Err(io_error("read", &path)(error)),
         };
@@ -287,7 +293,7 @@ impl BackupDir {
         let own = metadata.own_key().map_err(bad)?;
         metadata.verify(key.unwrap_or(&own)).map_err(bad)?;
         let path = self.join(&metadata.archive.file);
-        let file = self.fs.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+        let file = self.fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
         let found = file.meta().map_err(io_error("look at", &path))?.len;
         let expected = metadata.stored().bytes;
         let fault = |what| BackupError::Archive { path: path.clone(), what };

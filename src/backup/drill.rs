@@ -154,7 +154,7 @@ impl Restorer {
         watch: &dyn Watch,
     ) -> Result<(), BackupError> {
         let logs = dir.join("logs");
-        self.fs.create_dir_all(dir).map_err(io_error("make the directory", dir))?;
+        self.fs.create_dir_new(dir).map_err(io_error("make the directory", dir))?;
         let target = Target::Beside(logs.clone());
         let wish = RestoreRequest { target, dry_run: false, ..request.clone() };
         let plan = step(report, "restore", || {

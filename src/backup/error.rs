@@ -170,6 +170,28 @@ impl From<MarkerError> for ArchiveFault {
 }
 
 impl BackupError {
+    /// What [`BackupError::kind`] can say of its own; what a store says, and why a log
+    /// cannot be opened, have their own names.
+    pub const KINDS: &[&str] = &[
+        "not_found",
+        "bad_signature",
+        "corrupt",
+        "restore_pending",
+        "pruned",
+        "io",
+        "open",
+        "busy",
+        "locked",
+        "no_space",
+        "not_a_prefix",
+        "checksum_mismatch",
+        "bad_archive",
+        "bad_metadata",
+        "would_discard",
+        "usage",
+        "interrupted",
+    ];
+
     /// A stable name for scripts.
     #[must_use]
     pub fn kind(&self) -> &'static str {

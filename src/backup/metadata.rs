@@ -20,8 +20,8 @@ use crate::audit::restore::sha256_hex;
 use crate::audit::signer::SigningKey;
 use crate::clock::Timestamp;
 
-/// A metadata file larger than this is none.
-pub(crate) const MAX_METADATA_BYTES: u64 = 256 << 20;
+/// A metadata file larger than this is none: about 4 million blocks, or 4 TiB of lines.
+pub(crate) const MAX_METADATA_BYTES: u64 = 64 << 20;
 /// The first line of what is signed; no checkpoint can begin like it.
 const SIGNED: &str = "auditctl/backup v1";
 

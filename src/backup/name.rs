@@ -129,6 +129,9 @@ pub enum FileKind {
 /// Whose file it is and what it is, if the name is one of ours.
 #[must_use]
 pub fn parse_name(name: &str) -> Option<(BackupId, FileKind)> {
+    if name.contains(|c: char| c == '/' || c.is_control()) {
+        return None;
+    }
     let rest = name.strip_prefix(PREFIX)?;
     let (stamp, suffix) = rest.split_at_checked(15)?;
     let id = stamp.parse().ok()?;
@@ -181,6 +184,8 @@ mod tests {
             "audit_backup_20260204_210940.gz.bak",
             "audit_backup_20260204_210940.json~",
             "audit_backup_.json",
+            "audit_backup_20260204_210940.json.tmp-/../../x",
+            "audit_backup_20260204_210940.upload-\u{1b}[2J",
             "audit_backup_ä0260204_210940.json",
             "backup.json",
         ] {

@@ -255,7 +255,7 @@ impl Restorer {
             })
             .collect();
         let now = self.clock.now();
-        let aside = self.free_name(dir, &format!("before-restore-{}", now.file_stamp()));
+        let aside = self.free_name(dir, &format!("{}{}", swap::ASIDE, now.file_stamp()));
         let has_old = !old.is_empty() || live.is_there();
         let (new, manifest_sha256) = staged.prepare(plan, live)?;
         if self.fs.meta(&paths.public_key()).is_err() {
@@ -305,7 +305,7 @@ impl Restorer {
     }
 
     fn free_name(&self, dir: &Path, name: &str) -> String {
-        let is_free = |name: &String| self.fs.meta(&dir.join(name)).is_err();
+        let is_free = |name: &String| self.fs.entry(&dir.join(name)).is_err();
         let numbered = (2_u32..).map(|number| format!("{name}.{number}"));
         let mut names = std::iter::once(name.to_owned()).chain(numbered);
         names.find(is_free).unwrap_or_else(|| name.to_owned())

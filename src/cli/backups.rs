@@ -27,7 +27,7 @@ pub(super) fn overrides(output_dir: Option<&std::path::PathBuf>) -> Vec<super::c
 /// The log, if there is one that can be read; why not, is a note.
 pub(super) fn known_log(context: &Context, settings: &Settings) -> KnownLog {
     let fs = shared_fs();
-    let key = crate::audit::checkpoint::VerifierKey::load(
+    let key = crate::audit::checkpoint::VerifierKey::load_own(
         &*fs,
         &LogPaths::new(&settings.log_dir).public_key(),
     );

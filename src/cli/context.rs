@@ -84,6 +84,22 @@ impl Context {
         Ok(Examined { settings, problems, file: read.file.map(|(path, _)| path) })
     }
 
+    /// The settings as far as they are good, also where the file cannot be read, and the
+    /// places of what is wrong: without values, one of which may be a secret.
+    #[must_use]
+    pub(super) fn settings_or_defaults(&self) -> (Settings, Vec<String>) {
+        match self.examined() {
+            Ok(Examined { settings, problems, .. }) => {
+                (settings, problems.iter().map(ConfigError::place).collect())
+            }
+            // A file that cannot be used should not hide which log it is about.
+            Err(error) => {
+                let read = Read { file: None, env: environment(), flags: flags(&self.global, &[]) };
+                (config::examine(&read.sources()).0, vec![error.message])
+            }
+        }
+    }
+
     /// What loads the settings again, for SIGHUP.
     pub(super) fn loader(
         &self,
@@ -155,17 +171,22 @@ impl Read {
             }
             CandidatePaths::FirstOf(paths) => first_of(paths)?,
         };
-        let mut flags = overrides.to_vec();
-        if let Some(dir) = &global.log_dir {
-            let dir = dir.to_string_lossy().into_owned();
-            flags.push(("log_dir".to_owned(), dir, "--log-dir".to_owned()));
-        }
-        Ok(Self { file, env, flags })
+        Ok(Self { file, env, flags: flags(global, overrides) })
     }
 
     fn sources(&self) -> Sources<'_> {
         Sources { file: self.file.clone(), env: &self.env, flags: &self.flags }
     }
+}
+
+/// What was typed, as settings.
+fn flags(global: &Global, overrides: &[Override]) -> Vec<Override> {
+    let mut flags = overrides.to_vec();
+    if let Some(dir) = &global.log_dir {
+        let dir = dir.to_string_lossy().into_owned();
+        flags.push(("log_dir".to_owned(), dir, "--log-dir".to_owned()));
+    }
+    flags
 }
 
 /// The environment's variables, as far as they are text.

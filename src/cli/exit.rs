@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use super::catalogue::is_known;
 use crate::audit::snapshot::SnapshotError;
 use crate::audit::{OpenError, RecordError};
 use crate::backup::BackupError;
@@ -50,8 +51,10 @@ pub(super) struct CliError {
 }
 
 impl CliError {
-    /// An error of a kind.
+    /// An error of a kind; a new one needs its place in a table of the catalogue and
+    /// its row in DEPLOYMENT_GUIDE.md.
     pub(super) fn new(kind: &'static str, exit: Exit, message: impl Into<String>) -> Self {
+        debug_assert!(is_known(kind), "{kind} is in no table of cli::catalogue");
         Self {
             kind,
             exit,
@@ -131,15 +134,13 @@ fn causes(error: &dyn std::error::Error, message: &str) -> Vec<String> {
 
 impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
-        let (kind, exit) = match &error {
-            OpenError::Locked { .. } => ("locked", Exit::Busy),
-            OpenError::Corrupt(_) => ("corrupt", Exit::Failed),
-            OpenError::KeyMissing { .. } | OpenError::Key { .. } => ("key", Exit::Failed),
-            OpenError::Foreign { .. } => ("foreign", Exit::Usage),
-            _ => ("io", Exit::Failed),
+        let exit = match &error {
+            OpenError::Locked { .. } => Exit::Busy,
+            OpenError::Foreign { .. } => Exit::Usage,
+            _ => Exit::Failed,
         };
         let message = error.to_string();
-        let mut new = Self::new(kind, exit, message);
+        let mut new = Self::new(error.kind(), exit, message);
         new.causes = causes(&error, &new.message).into();
         match error {
             OpenError::Locked { path } => {
@@ -153,6 +154,7 @@ impl From<OpenError> for CliError {
             | OpenError::Key { path, .. }
             | OpenError::KeyMissing { path, .. }
             | OpenError::Foreign { path, .. } => new.path = Some(path),
+            OpenError::RedactKey(error) => new.path = error.path().map(PathBuf::from),
             _ => {}
         }
         new

@@ -1,6 +1,7 @@
 //! The command line: what was typed, what it means, and how the process ends.
 
 mod backups;
+mod catalogue;
 mod cloud;
 mod commands;
 mod context;
@@ -9,6 +10,7 @@ mod legacy;
 mod open;
 mod outcome;
 mod progress;
+mod support;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,9 +18,10 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use catalogue::{Group, catalogue};
 use commands::{
     backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, query,
-    record, restore, serve, validate, verify,
+    record, restore, serve, support_bundle, token, validate, verify,
 };
 use context::Context;
 use exit::Exit;
@@ -92,8 +95,10 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     Verify(verify::VerifyArgs),
     Query(query::QueryArgs),
+    Token(token::TokenArgs),
     Prove(prove::ProveArgs),
     Checkpoint(checkpoint::CheckpointArgs),
+    SupportBundle(support_bundle::SupportBundleArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -136,8 +141,10 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Cleanup(args) => cleanup::run(&context, &args),
         Command::Verify(args) => verify::run(&context, &args),
         Command::Query(args) => query::run(&context, &args),
+        Command::Token(args) => token::run(&context, &args),
         Command::Prove(args) => prove::run(&context, &args),
         Command::Checkpoint(args) => checkpoint::run(&context, &args),
+        Command::SupportBundle(args) => support_bundle::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

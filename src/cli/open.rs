@@ -14,6 +14,8 @@ pub(super) fn options(settings: &Settings, mode: Mode) -> Options {
     Options {
         mode,
         key_path: settings.key_path.clone(),
+        redact: settings.redact.clone(),
+        redact_key_path: settings.redact_key_path.clone(),
         durability: match settings.durability {
             config::Durability::Commit => Durability::Commit,
             config::Durability::Interval => Durability::Interval,

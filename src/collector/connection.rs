@@ -69,6 +69,7 @@ struct Connection {
     peer: Peer,
     session: Session,
     mode: ParseMode,
+    imports: bool,
     input: Vec<u8>,
     batch: Batch,
     owed: VecDeque<Owed>,
@@ -92,6 +93,8 @@ struct Connection {
     ending: bool,
     /// The peer takes no answers any more; what it sent still counts.
     deaf: bool,
+    /// Whole lines wait in `input` until a query has been answered.
+    held: bool,
 }
 
 /// Serves a peer until it leaves, misbehaves, or the collector stops.
@@ -114,8 +117,13 @@ async fn next(asked: &mut VecDeque<JoinHandle<Vec<u8>>>) -> Vec<u8> {
     line
 }
 
+/// Whether a line is longer than any may be; the CR of a line's end is no part of it.
+fn is_too_long(line: &[u8]) -> bool {
+    line.len() > MAX_LINE_BYTES + usize::from(line.ends_with(b"\r"))
+}
+
 fn origin(peer: Peer, import: bool) -> Origin {
-    Origin { via: Via::Socket, uid: Some(peer.uid), pid: peer.pid, token: None, import }
+    Origin { via: Via::Socket, uid: Some(peer.uid), pid: peer.pid, token: None, peer: None, import }
 }
 
 impl Connection {
@@ -126,6 +134,7 @@ impl Connection {
             peer,
             session,
             mode: ParseMode::Strict,
+            imports: false,
             input: Vec::new(),
             batch: Batch::new(),
             owed: VecDeque::new(),
@@ -141,6 +150,7 @@ impl Connection {
             last_read: Instant::now(),
             ending: false,
             deaf: false,
+            held: false,
         }
     }
 
@@ -151,6 +161,9 @@ impl Connection {
         mut stopping: watch::Receiver<bool>,
     ) -> io::Result<()> {
         loop {
+            if self.held && self.asked.len() < MAX_ASKED {
+                self.lines(0);
+            }
             self.submit();
             self.answer(&progress.borrow_and_update().clone());
             self.send(stream);
@@ -158,6 +171,7 @@ impl Connection {
                 return Ok(());
             }
             let may_read = !self.ending
+                && !self.held
                 && self.asked.len() < MAX_ASKED
                 && self.batch.is_empty()
                 && self.in_flight < MAX_IN_FLIGHT
@@ -230,19 +244,33 @@ impl Connection {
     fn lines(&mut self, searched: usize) {
         let input = std::mem::take(&mut self.input);
         let mut start = 0;
+        self.held = false;
         for end in memchr::memchr_iter(b'\n', &input[searched..]) {
             let end = searched + end;
+            if self.asked.len() >= MAX_ASKED && !self.ending {
+                self.held = true;
+                break;
+            }
             let line = &input[start..end];
             start = end + 1;
             if self.ending {
                 break;
             }
-            if !line.trim_ascii().is_empty() {
+            if is_too_long(line) {
+                // As if its end had not come with the rest: what is read at a
+                // time must make no difference.
+                self.too_long();
+            } else if !line.trim_ascii().is_empty() {
                 self.line(line.strip_suffix(b"\r").unwrap_or(line));
             }
         }
         self.input = input;
         self.input.drain(..start);
+        if self.held {
+            // Not the peer's doing.
+            self.line_since = None;
+            return;
+        }
         if self.input.is_empty() {
             self.line_since = None;
             // A long line's memory is not kept for ever.
@@ -250,10 +278,14 @@ impl Connection {
         } else if start > 0 || self.line_since.is_none() {
             self.line_since = Some(Instant::now());
         }
-        if self.input.len() > MAX_LINE_BYTES {
+        if is_too_long(&self.input) && !self.ending {
             self.input = Vec::new();
-            self.hostile(SecurityKind::Oversize, "too_large", "a line longer than 1 MiB");
+            self.too_long();
         }
+    }
+
+    fn too_long(&mut self) {
+        self.hostile(SecurityKind::Oversize, "too_large", "a line longer than 1 MiB");
     }
 
     fn line(&mut self, line: &[u8]) {
@@ -339,10 +371,6 @@ impl Connection {
             let answer = self.unauthorized("this user may record, not query");
             return self.owe_line(protocol::line_of(&answer));
         }
-        if self.asked.len() >= MAX_ASKED {
-            let answer = protocol::error_of("busy", "too many queries at once on a connection");
-            return self.owe_line(protocol::line_of(&answer));
-        }
         let recorded = self.follows.as_ref().is_some_and(|before| request.follows_as(before));
         self.follows = request.follow.then(|| request.clone());
         let (hub, reader) = (Arc::clone(&self.hub), origin(self.peer, false));
@@ -390,6 +418,7 @@ impl Connection {
             return self.unauthorized(text);
         }
         self.session = self.hub.log.session(&origin(self.peer, wish.import), wish.import);
+        self.imports = wish.import;
         self.mode = if wish.lenient { ParseMode::Lenient } else { ParseMode::Strict };
         serde_json::json!({
             "ok": { "session": { "import": wish.import, "lenient": wish.lenient } }
@@ -414,7 +443,9 @@ impl Connection {
                 }
                 Ok(_) => {
                     let since = *self.full_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() < self.hub.log.options().overflow_timeout {
+                    // An import waits as long as it takes: what was refused and sent
+                    // again would come after what follows it.
+                    if self.imports || since.elapsed() < self.hub.log.options().overflow_timeout {
                         return;
                     }
                     self.hub.log.count_busy(self.batch.len() as u64);

@@ -80,7 +80,29 @@ pub(super) fn error_value(error: &RecordError) -> Value {
     value
 }
 
+/// The kinds of refusals that are the collector's own; an event's are those of
+/// [`RecordError::kind`].
+pub const REFUSALS: &[&str] = &[
+    "forbidden",
+    "unauthorized",
+    "too_many_connections",
+    "timeout",
+    "unavailable",
+    "busy",
+    "usage",
+    "query",
+    "not_found",
+    "method",
+    "unsupported_media_type",
+    "https_required",
+    "internal",
+];
+
 pub(super) fn error_of(kind: &str, message: &str) -> Value {
+    debug_assert!(
+        REFUSALS.contains(&kind) || RecordError::KINDS.contains(&kind),
+        "{kind} is in no table"
+    );
     json!({ "error": { "kind": kind, "message": message } })
 }
 

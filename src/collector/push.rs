@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::warning::Warning;
 use crate::audit::AuditLog;
 use crate::audit::checkpoint::SignedCheckpoint;
 use crate::audit::status::Word;
@@ -48,7 +49,10 @@ impl Pusher {
             Err(error) => {
                 log.page().add(Word::MaintenanceErrors, 1);
                 let first = !std::mem::replace(&mut self.failing, true);
-                first.then(|| format!("the checkpoint cannot be written to {to}: {error}"))
+                first.then(|| {
+                    let text = format!("the checkpoint cannot be written to {to}: {error}");
+                    Warning::NotPushed.says(&text)
+                })
             }
         }
     }

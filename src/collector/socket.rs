@@ -12,7 +12,8 @@ use rustix::net::{
 };
 use tokio::net::{UnixListener, UnixStream};
 
-use super::places::Place;
+use super::places::{Guest, Place};
+use super::warning::Warning;
 use super::{CollectorError, Hub, connection, protocol};
 use crate::audit::security::SecurityKind;
 use crate::fsio::os;
@@ -50,7 +51,7 @@ impl Drop for SocketGuard {
     fn drop(&mut self) {
         // One that stays is replaced by the next collector.
         if let Err(error) = socket::remove_if(&self.path, self.file) {
-            tracing::warn!(path = %self.path.display(), %error, "the socket was not removed");
+            tracing::warn!(code = Warning::SocketKept.code(), path = %self.path.display(), %error, "the socket was not removed");
         }
     }
 }
@@ -116,7 +117,7 @@ pub(super) async fn serve(listener: UnixListener, hub: Arc<Hub>) {
         match accepted {
             Ok((stream, _)) => greet(stream, &hub),
             Err(error) => {
-                tracing::warn!(%error, "accept failed");
+                tracing::warn!(code = Warning::NotAccepted.code(), %error, "accept failed");
                 tokio::time::sleep(BACK_OFF).await;
             }
         }
@@ -141,7 +142,7 @@ fn greet(stream: UnixStream, hub: &Arc<Hub>) {
         );
         return refuse(&stream, "forbidden", "this user may not use the collector's socket");
     }
-    match Place::take(hub, Some(uid)) {
+    match Place::take(hub, Guest::User(uid)) {
         Some(place) => {
             let hub = Arc::clone(hub);
             tokio::spawn(connection::serve(stream, hub, place, connection::Peer { uid, gid, pid }));

@@ -57,6 +57,22 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Where it is and what kind of problem, without any value.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Syntax { path, line, column, .. } => {
+                format!("{}:{line}:{column}: not valid TOML", path.display())
+            }
+            // The key may be anything, a secret in the wrong place too.
+            Self::Unknown { origin, .. } => format!("{origin}: unknown setting"),
+            Self::Invalid { origin, key, .. } => format!("{}: invalid", place(origin, key)),
+            Self::Conflict { keys, .. } => format!("{}: in conflict", keys.join(", ")),
+        }
+    }
+}
+
 /// `auditctl.toml:12: write_buffer_size`; the variable's name is not said twice.
 fn place(origin: &Origin, key: &str) -> String {
     match origin {

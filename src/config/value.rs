@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::kind::Kind;
 use super::profile::Profile;
 use super::settings::Durability;
+use crate::field_path::{FieldPath, FieldPathError, MAX_FIELD_PATHS};
 use crate::units::{ByteSize, format_duration, parse_duration};
 
 /// A value as it was written, before its key says what it must be.
@@ -253,6 +254,21 @@ impl Field for Vec<String> {
     fn text(&self) -> String {
         let quoted: Vec<String> = self.iter().map(|item| format!("{item:?}")).collect();
         format!("[{}]", quoted.join(", "))
+    }
+}
+
+impl Field for Vec<FieldPath> {
+    const KIND: Kind = Kind::Texts;
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let texts = <Vec<String>>::read(raw)?;
+        if texts.len() > MAX_FIELD_PATHS {
+            return Err(format!("it has {}, more than {MAX_FIELD_PATHS}", texts.len()));
+        }
+        let parse = |text: &String| text.parse().map_err(|error: FieldPathError| error.to_string());
+        texts.iter().map(parse).collect()
+    }
+    fn text(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().text()
     }
 }
 

@@ -161,6 +161,20 @@ impl Fs for FaultFs {
         self.inner.rename(from, to)
     }
 
+    fn rename_below(&self, root: &Path, from: &Path, to: &Path) -> io::Result<()> {
+        self.pass(Op::Rename, &root.join(to))?;
+        self.inner.rename_below(root, from, to)
+    }
+
+    fn create_dir_new(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir_new(path)
+    }
+
+    fn clear_dir(&self, path: &Path) -> io::Result<()> {
+        self.pass(Op::Remove, path)?;
+        self.inner.clear_dir(path)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.pass(Op::Remove, path)?;
         self.inner.remove(path)
@@ -189,6 +203,11 @@ impl Fs for FaultFs {
         self.inner.meta(path)
     }
 
+    fn entry(&self, path: &Path) -> io::Result<FileMeta> {
+        self.pass(Op::Meta, path)?;
+        self.inner.entry(path)
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         match self.locked().space {
             Some(space) => Ok(space),
@@ -199,6 +218,11 @@ impl Fs for FaultFs {
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         self.pass(Op::Read, path)?;
         self.inner.read(path, limit)
+    }
+
+    fn read_own(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        self.pass(Op::Read, path)?;
+        self.inner.read_own(path, limit)
     }
 }
 

@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::OpenMode;
-use super::os::open_file;
+use super::os::{open_file, open_lock};
 
 /// A held lock; dropping it releases it.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub fn try_lock_shared(path: &Path) -> io::Result<Option<FileLock>> {
 }
 
 fn take(path: &Path, kind: libc::c_int) -> io::Result<Option<FileLock>> {
-    let file = open_file(path, OpenMode::Create)?;
+    let file = open_lock(path)?;
     let wanted = libc::flock { l_type: kind as libc::c_short, ..whole_file() };
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&wanted)) {
         Ok(_) => Ok(Some(FileLock { file })),
@@ -62,13 +62,33 @@ fn take(path: &Path, kind: libc::c_int) -> io::Result<Option<FileLock>> {
     }
 }
 
+/// Keeps other changers of a directory's files out, until it is dropped; see
+/// [`lock_directory`].
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _directory: File,
+}
+
+/// Waits until nobody else holds the directory's lock (`flock` on the directory
+/// itself: it leaves no file behind, and needs only the right to read).
+///
+/// # Errors
+/// When the directory cannot be opened or the file system knows no locks.
+pub fn lock_directory(path: &Path) -> io::Result<DirectoryLock> {
+    let directory = open_file(path, OpenMode::Read)?;
+    rustix::io::retry_on_intr(|| {
+        rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)
+    })?;
+    Ok(DirectoryLock { _directory: directory })
+}
+
 /// Whether somebody holds the lock, without taking it. A file that does not
 /// exist is not locked.
 ///
 /// # Errors
 /// When the file cannot be opened for reading, or the question is not answered.
 pub fn is_locked(path: &Path) -> io::Result<bool> {
-    let file = match open_file(path, OpenMode::Read) {
+    let file = match open_file(path, OpenMode::ReadOwn) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
@@ -116,6 +136,25 @@ mod tests {
         let alone = try_lock(&path).expect("lock").expect("free");
         assert!(try_lock_shared(&path).expect("asked").is_none());
         drop(alone);
+    }
+
+    #[test]
+    fn a_directorys_lock_is_waited_for() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path();
+        let counted = std::sync::Mutex::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let held = lock_directory(path).expect("lock");
+                    let alone = counted.try_lock().map(|mut count| *count += 1);
+                    assert!(alone.is_ok(), "nobody else has it");
+                    drop(held);
+                });
+            }
+        });
+        assert_eq!(counted.into_inner().expect("not poisoned"), 8);
+        assert!(lock_directory(&path.join("none")).is_err());
     }
 
     #[test]

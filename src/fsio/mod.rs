@@ -3,8 +3,12 @@
 //! ([`fault`]) while production uses the operating system ([`os`]).
 //!
 //! Files are created with mode 0600 and directories with 0700, whatever the
-//! umask.
+//! umask. Names in a directory of ours are never followed elsewhere: what is
+//! opened for writing, or as one of our own files, is a regular file and no
+//! symbolic link, and what is written has no other name. Opening never waits,
+//! so that a FIFO in a file's place is an error.
 
+pub mod beneath;
 pub mod boot;
 pub mod fault;
 pub mod inspect;
@@ -62,8 +66,11 @@ pub struct Space {
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// For reading; must exist.
+    /// For reading; must exist. For paths that an operator chose: a symbolic link
+    /// is followed.
     Read,
+    /// For reading one of our own files; a symbolic link in its place is an error.
+    ReadOwn,
     /// For reading and writing; must exist.
     Write,
     /// For reading and writing; must not exist (`O_EXCL`).
@@ -149,6 +156,26 @@ pub trait Fs: Send + Sync + fmt::Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Renames below a directory, from and to a name in it or in a directory in
+    /// it, which must not be a symbolic link.
+    fn rename_below(&self, root: &Path, from: &Path, to: &Path) -> io::Result<()> {
+        self.rename(&root.join(from), &root.join(to))
+    }
+    /// Makes a directory that must not be there, mode 0700.
+    fn create_dir_new(&self, path: &Path) -> io::Result<()> {
+        match self.entry(path) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => self.create_dir_all(path),
+        }
+    }
+    /// Removes a directory and the files in it. A symbolic link in its place is
+    /// removed, and what it points to is left alone.
+    fn clear_dir(&self, path: &Path) -> io::Result<()> {
+        for name in self.list(path)? {
+            let _ = self.remove(&path.join(name));
+        }
+        self.remove_dir(path)
+    }
     /// Makes a directory and its parents, mode 0700.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
@@ -159,11 +186,20 @@ pub trait Fs: Send + Sync + fmt::Debug {
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// What is at the path (following symbolic links).
     fn meta(&self, path: &Path) -> io::Result<FileMeta>;
+    /// What is at the path itself: a symbolic link is one, and no file.
+    fn entry(&self, path: &Path) -> io::Result<FileMeta> {
+        self.meta(path)
+    }
     /// Space on the file system that holds the path.
     fn space(&self, path: &Path) -> io::Result<Space>;
     /// Reads a whole file, refusing one larger than `limit` bytes
-    /// (`io::ErrorKind::InvalidData`).
+    /// (`io::ErrorKind::InvalidData`). For paths that an operator chose: a symbolic
+    /// link is followed.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+    /// The same of one of our own files; a symbolic link in its place is an error.
+    fn read_own(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        self.read(path, limit)
+    }
 }
 
 /// A shared file system.
@@ -192,6 +228,67 @@ pub fn replace_file(fs: &dyn Fs, path: &Path, content: &[u8]) -> io::Result<()> 
         let _ = fs.remove(&temporary);
     }
     result
+}
+
+/// Reads one of our own text files, refusing one larger than `limit` bytes, and a
+/// NUL as soon as it comes: a sparse file of gigabytes takes no memory.
+///
+/// # Errors
+/// `InvalidData` for both; the failing step's error.
+pub fn read_text(fs: &dyn Fs, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let file = fs.open(path, OpenMode::ReadOwn)?;
+    if file.meta()?.len > limit {
+        return Err(invalid(format!("larger than {limit} bytes")));
+    }
+    let (mut text, mut piece) = (Vec::new(), vec![0; 256 * 1024]);
+    loop {
+        let read = file.read_at(&mut piece, text.len() as u64)?;
+        if read == 0 {
+            return Ok(text);
+        }
+        if memchr::memchr(0, &piece[..read]).is_some() {
+            return Err(invalid("holds a NUL byte, and is no text".to_owned()));
+        }
+        text.extend_from_slice(&piece[..read]);
+    }
+}
+
+/// Makes sure that what is written to a file changes no other: one that has
+/// further names (hard links) is copied, and the copy takes the name.
+///
+/// # Errors
+/// The failing step's error; that there is no such file is none.
+pub fn unshare(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    let shared = match fs.entry(path) {
+        Ok(meta) => meta.is_file && meta.links > 1,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    if !shared {
+        return Ok(());
+    }
+    let from = fs.open(path, OpenMode::ReadOwn)?;
+    let temporary = temporary_name(path);
+    let copied = (|| {
+        let to = fs.open(&temporary, OpenMode::CreateNew)?;
+        let (mut buffer, mut offset) = (vec![0; 256 * 1024], 0);
+        loop {
+            let read = from.read_at(&mut buffer, offset)?;
+            if read == 0 {
+                break;
+            }
+            to.write_all_at(&buffer[..read], offset)?;
+            offset += read as u64;
+        }
+        to.sync_data()?;
+        fs.rename(&temporary, path)?;
+        fs.sync_dir(&parent(path))
+    })();
+    if copied.is_err() {
+        let _ = fs.remove(&temporary);
+    }
+    copied
 }
 
 /// `<name>.tmp-<pid>-<n>` beside `path`: two processes never share it.

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -29,12 +30,34 @@ fn meta_of(meta: &std::fs::Metadata) -> FileMeta {
 }
 
 /// Opens for [`OpenMode`], mode 0600 whatever the umask; for the few callers
-/// that need a `std::fs::File` (the status page's mapping, the lock).
+/// that need a `std::fs::File` (the status page's mapping).
 pub(crate) fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
+    let (file, made) = open_any(path, mode)?;
+    let writes = !matches!(mode, OpenMode::Read | OpenMode::ReadOwn);
+    let links = if writes && !made { file.metadata()?.nlink() } else { 1 };
+    if links > 1 {
+        let reason =
+            format!("has {links} names (hard links), and what is written would change all");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    Ok(file)
+}
+
+/// The same for a file that only locks are taken on: other names do no harm.
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
+    Ok(open_any(path, OpenMode::Create)?.0)
+}
+
+/// A regular file, and whether it was made.
+fn open_any(path: &Path, mode: OpenMode) -> io::Result<(File, bool)> {
+    // Without O_NONBLOCK a FIFO in a file's place would wait for its other end.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
     let mut options = OpenOptions::new();
     options.read(true).mode(0o600);
+    options.custom_flags(if mode == OpenMode::Read { nonblock } else { nonblock | nofollow });
     match mode {
-        OpenMode::Read => {}
+        OpenMode::Read | OpenMode::ReadOwn => {}
         OpenMode::Write => {
             options.write(true);
         }
@@ -42,15 +65,69 @@ pub(crate) fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
             options.write(true).create_new(true);
         }
         OpenMode::Create => {
-            options.write(true).create(true).truncate(false);
+            match open_any(path, OpenMode::CreateNew) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made,
+            }
+            // Removed in between: made after all, or the error says so.
+            match open_any(path, OpenMode::Write) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return open_any(path, OpenMode::CreateNew);
+                }
+                opened => return opened,
+            }
         }
     }
-    let file = options.open(path)?;
-    if mode == OpenMode::CreateNew {
+    let file = options.open(path).map_err(|error| plainer(path, error))?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file"));
+    }
+    let made = mode == OpenMode::CreateNew;
+    if made {
         // An unusual umask could have taken bits away.
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }
-    Ok(file)
+    Ok((file, made))
+}
+
+/// "Too many levels of symbolic links" is what the system says of a single one.
+fn plainer(path: &Path, error: io::Error) -> io::Error {
+    let link = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+    let looped = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    if link && looped {
+        let reason = "is a symbolic link, which is not followed here";
+        return io::Error::new(io::ErrorKind::InvalidInput, reason);
+    }
+    // A FIFO or a device without its other end.
+    if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
+        return io::Error::new(io::ErrorKind::InvalidInput, "is no regular file");
+    }
+    error
+}
+
+fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(limit + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("larger than {limit} bytes"),
+        ));
+    }
+    Ok(content)
+}
+
+/// Makes a directory that must not be there, mode 0700 whatever the umask.
+fn make_dir(path: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    std::fs::DirBuilder::new().mode(0o700).create(path)?;
+    // By what was made, not by its name; no right is needed for that.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = openat(CWD, path, flags, Mode::empty())?;
+    if rustix::fs::fstat(&made)?.st_mode & 0o777 != 0o700 {
+        set_mode(Path::new(&format!("/proc/self/fd/{}", made.as_raw_fd())), 0o700)?;
+    }
+    Ok(())
 }
 
 /// Sets a path's permission bits.
@@ -67,6 +144,38 @@ pub fn clear_umask() {
     rustix::process::umask(rustix::fs::Mode::empty());
 }
 
+/// As [`replace_file`](super::replace_file), and the new file (mode 0600) belongs
+/// to whom `owner_of` belongs: root, who changes another user's file, must not
+/// take it away from that user. Whoever may not give files away is refused.
+///
+/// # Errors
+/// The failing step's error.
+pub fn replace_file_for(path: &Path, content: &[u8], owner_of: &Path) -> io::Result<()> {
+    let owner = std::fs::metadata(owner_of)?;
+    let temporary = super::temporary_name(path);
+    let attempt = || -> io::Result<()> {
+        let file = open_file(&temporary, OpenMode::CreateNew)?;
+        let ours = file.metadata()?;
+        // On the open file: by its name somebody could have put another there.
+        if ours.uid() != owner.uid() {
+            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        } else if ours.gid() != owner.gid() {
+            // Its group may do nothing with it: which one matters little.
+            let _ = std::os::unix::fs::fchown(&file, None, Some(owner.gid()));
+        }
+        file.write_all_at(content, 0)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        File::open(super::parent(path))?.sync_all()
+    };
+    let result = attempt();
+    if result.is_err() {
+        // It may not be there, or be in the way of nobody.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
+
 impl Fs for OsFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn FsFile>> {
         Ok(Box::new(OsFile(open_file(path, mode)?)))
@@ -81,7 +190,18 @@ impl Fs for OsFs {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+        let missing: Vec<&Path> = path
+            .ancestors()
+            .take_while(|part| !part.as_os_str().is_empty() && !part.is_dir())
+            .collect();
+        for part in missing.into_iter().rev() {
+            match make_dir(part) {
+                // Somebody else made it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && part.is_dir() => {}
+                made => made?,
+            }
+        }
+        Ok(())
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
@@ -117,15 +237,28 @@ impl Fs for OsFs {
     }
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        File::open(path)?.take(limit + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > limit {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("larger than {limit} bytes"),
-            ));
-        }
-        Ok(content)
+        // Not only regular files: `--against <(ssh …)` is the operator's wish.
+        read_open(File::open(path)?, limit)
+    }
+
+    fn read_own(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        read_open(open_file(path, OpenMode::ReadOwn)?, limit)
+    }
+
+    fn entry(&self, path: &Path) -> io::Result<FileMeta> {
+        std::fs::symlink_metadata(path).map(|meta| meta_of(&meta))
+    }
+
+    fn create_dir_new(&self, path: &Path) -> io::Result<()> {
+        make_dir(path)
+    }
+
+    fn clear_dir(&self, path: &Path) -> io::Result<()> {
+        super::beneath::clear(path)
+    }
+
+    fn rename_below(&self, root: &Path, from: &Path, to: &Path) -> io::Result<()> {
+        super::beneath::rename(root, from, to)
     }
 }
 
@@ -171,5 +304,90 @@ impl FsFile for OsFile {
     fn drop_cache(&self) -> io::Result<()> {
         rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const EVERY: [OpenMode; 5] =
+        [OpenMode::Read, OpenMode::ReadOwn, OpenMode::Write, OpenMode::CreateNew, OpenMode::Create];
+
+    #[test]
+    fn only_what_an_operator_chose_is_read_through_a_link_and_nothing_is_written_through_one() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (file, link) = (place.path().join("file"), place.path().join("link"));
+        fs::write(&file, "x").expect("file");
+        symlink(&file, &link).expect("link");
+        for mode in EVERY {
+            let opened = open_file(&link, mode);
+            match mode {
+                OpenMode::Read => assert!(opened.is_ok()),
+                OpenMode::CreateNew => {
+                    assert_eq!(opened.expect_err("taken").kind(), io::ErrorKind::AlreadyExists);
+                }
+                _ => assert!(opened.expect_err("refused").to_string().contains("symbolic link")),
+            }
+        }
+        assert!(OsFs.read(&link, 9).is_ok() && OsFs.read_own(&link, 9).is_err());
+        assert!(OsFs.meta(&link).expect("a file").is_file);
+        assert!(!OsFs.entry(&link).expect("a link").is_file);
+        // One that leads nowhere makes nothing where it leads to.
+        fs::remove_file(&file).expect("removed");
+        assert!(open_file(&link, OpenMode::Create).is_err() && !file.exists());
+    }
+
+    #[test]
+    fn a_pipe_or_a_device_in_a_files_place_is_an_error_at_once() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let pipe = place.path().join("pipe");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RWXU, 0).expect("pipe");
+        for mode in EVERY {
+            for path in [&*pipe, Path::new("/dev/zero"), Path::new("/dev/null"), place.path()] {
+                assert!(open_file(path, mode).is_err(), "{mode:?} of {}", path.display());
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_another_name_is_not_written_and_a_copy_takes_its_place() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (file, other) = (place.path().join("file"), place.path().join("other"));
+        fs::write(&file, "precious").expect("file");
+        fs::hard_link(&file, &other).expect("another name");
+        for mode in [OpenMode::Write, OpenMode::Create] {
+            let error = open_file(&file, mode).expect_err("shared");
+            assert!(error.to_string().contains("2 names"), "{error}");
+        }
+        assert!(open_file(&file, OpenMode::ReadOwn).is_ok() && open_lock(&file).is_ok());
+        super::super::unshare(&OsFs, &file).expect("copied");
+        let own = open_file(&file, OpenMode::Write).expect("its own now");
+        own.set_len(0).expect("cut");
+        assert_eq!(fs::read_to_string(&other).expect("the other"), "precious");
+        assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+        super::super::unshare(&OsFs, &place.path().join("nothing")).expect("nothing to do");
+    }
+
+    #[test]
+    fn directories_are_made_once_for_their_owner_alone() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let deep = place.path().join("a/b/c");
+        OsFs.create_dir_all(&deep).expect("made");
+        OsFs.create_dir_all(&deep).expect("there");
+        for dir in ["a", "a/b", "a/b/c"] {
+            let mode = fs::metadata(place.path().join(dir)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{dir}");
+        }
+        let again = OsFs.create_dir_new(&deep).expect_err("there");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        symlink(&deep, place.path().join("link")).expect("link");
+        assert!(OsFs.create_dir_new(&place.path().join("link")).is_err());
+        OsFs.create_dir_all(&place.path().join("link/d")).expect("a chosen link is followed");
+        fs::write(place.path().join("file"), "").expect("file");
+        assert!(OsFs.create_dir_all(&place.path().join("file/d")).is_err());
     }
 }

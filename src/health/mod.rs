@@ -10,13 +10,16 @@
 mod checks;
 mod gather;
 mod liveness;
+mod problem;
 mod report;
 #[cfg(test)]
 pub(crate) mod samples;
+mod status;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wording;
 
+pub use problem::Problem;
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
 
 use std::time::Duration;

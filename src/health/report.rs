@@ -3,54 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use super::problem::Problem;
+pub use super::status::Status;
 use crate::clock::Timestamp;
-
-/// How something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// As it should be.
-    Healthy,
-    /// Somebody should look at it.
-    Warning,
-    /// Events are refused or at risk, or records are damaged.
-    Critical,
-    /// It cannot be seen.
-    Unknown,
-}
-
-impl Status {
-    /// As written in reports.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The worse of both: critical, then warning, then unknown, then healthy.
-    /// Something known to be bad outweighs something that is not known.
-    #[must_use]
-    pub fn worst(self, other: Self) -> Self {
-        if self.rank() >= other.rank() { self } else { other }
-    }
-
-    /// From 0, healthy, to 3, critical: what [`Status::worst`] goes by.
-    pub(crate) fn rank(self) -> u8 {
-        match self {
-            Self::Healthy => 0,
-            Self::Unknown => 1,
-            Self::Warning => 2,
-            Self::Critical => 3,
-        }
-    }
-}
 
 /// Numbers and words behind a judgement, by name; the unit is in the name.
 pub type Metrics = BTreeMap<&'static str, Value>;
@@ -62,6 +20,9 @@ pub struct Check {
     pub component: &'static str,
     /// How it is.
     pub status: Status,
+    // Private: a check that is not healthy is only made with a problem.
+    #[serde(rename = "code", serialize_with = "code_or_null")]
+    problem: Option<Problem>,
     /// One line for people; may hold names that came with events, so escape it
     /// for a terminal.
     pub message: String,
@@ -73,9 +34,53 @@ pub struct Check {
 }
 
 impl Check {
-    pub(super) fn new(component: &'static str, status: Status, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { component, status, message, metrics: Metrics::new(), hint: None }
+    /// Nothing is wrong.
+    pub(super) fn healthy(component: &'static str, message: impl Into<String>) -> Self {
+        Self::new(component, Status::Healthy, None, message.into())
+    }
+
+    /// Something is wrong: `status` is one of the problem's.
+    pub(super) fn found(
+        component: &'static str,
+        problem: Problem,
+        status: Status,
+        message: impl Into<String>,
+    ) -> Self {
+        debug_assert!(problem.statuses().contains(&status), "{problem:?} is never {status:?}");
+        Self::new(component, status, Some(problem), message.into())
+    }
+
+    /// Nothing is wrong, or that.
+    pub(super) fn either(
+        component: &'static str,
+        found: Option<(Problem, Status)>,
+        message: impl Into<String>,
+    ) -> Self {
+        match found {
+            Some((problem, status)) => Self::found(component, problem, status, message),
+            None => Self::healthy(component, message),
+        }
+    }
+
+    fn new(
+        component: &'static str,
+        status: Status,
+        problem: Option<Problem>,
+        message: String,
+    ) -> Self {
+        Self { component, status, problem, message, metrics: Metrics::new(), hint: None }
+    }
+
+    /// What was found, the worst of it; `None` when healthy.
+    #[must_use]
+    pub fn problem(&self) -> Option<Problem> {
+        self.problem
+    }
+
+    /// The problem's stable name, such as `write_buffer.filling`; `None` when healthy.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        self.problem.map(Problem::code)
     }
 
     /// Adds a metric; what is not known (`None`, not a finite number) is left out.
@@ -97,6 +102,11 @@ impl Check {
     pub fn number(&self, metric: &str) -> Option<f64> {
         self.metrics.get(metric).and_then(Value::as_f64)
     }
+}
+
+#[expect(clippy::ref_option, reason = "serde gives a reference")]
+fn code_or_null<S: Serializer>(problem: &Option<Problem>, to: S) -> Result<S::Ok, S::Error> {
+    problem.map(Problem::code).serialize(to)
 }
 
 /// How many checks ended how.

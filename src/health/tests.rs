@@ -1,6 +1,7 @@
 //! Every check in every state, on pages made without a writer.
 
 mod document;
+mod problems;
 
 use std::time::Duration;
 

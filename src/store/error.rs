@@ -48,6 +48,26 @@ pub enum StoreErrorKind {
 }
 
 impl StoreErrorKind {
+    /// What [`StoreErrorKind::name`] can say.
+    pub const NAMES: &[&str] = &[
+        "not_found",
+        "no_bucket",
+        "no_credentials",
+        "access_denied",
+        "exists_and_differs",
+        "checksum_mismatch",
+        "upload_unconfirmed",
+        "locked_until",
+        "lock_not_applied",
+        "unreachable",
+        "timeout",
+        "interrupted",
+        "unsupported",
+        "local_file",
+        "usage",
+        "store",
+    ];
+
     /// A stable name for scripts.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::backup_store::BackupStore;
@@ -21,6 +22,9 @@ use super::put::{Content, Put, UploadState};
 use crate::clock::Timestamp;
 
 const PIECE: u64 = 1 << 20;
+/// What is written goes nowhere else, and waits for nobody: no symbolic link is
+/// followed, and a FIFO is an error.
+const ITSELF: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
 /// A store in a directory, which must exist.
 #[derive(Debug)]
@@ -62,9 +66,11 @@ impl LocalStore {
         for entry in fs::read_dir(self.root.join(below))? {
             let entry = entry?;
             let path = below.join(entry.file_name());
-            if entry.file_type()?.is_dir() {
+            // No object is a symbolic link, a FIFO or a device.
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
                 self.walk(&path, found)?;
-            } else {
+            } else if kind.is_file() {
                 found.push(path);
             }
         }
@@ -72,7 +78,7 @@ impl LocalStore {
     }
 
     fn look(&self, name: &str, path: &Path) -> io::Result<Object> {
-        let meta = fs::metadata(path)?;
+        let meta = fs::symlink_metadata(path)?;
         if !meta.is_file() {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -94,8 +100,10 @@ impl LocalStore {
         builder.recursive(true).mode(0o700).create(folder).map_err(failed("make its folder"))?;
         let part = hidden(path, &format!("part-{}", &digests.sha256_hex()[..16]));
         let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false).mode(0o600);
+        open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(ITSELF);
         let mut file = open.open(&part).map_err(failed("write"))?;
+        // An unusual umask could have taken bits away.
+        file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed("write"))?;
         let fresh = UploadState::begun(&url, &digests, part.display().to_string(), PIECE);
         let mut state = put.resume.take().filter(|state| state.is_for(&url, &digests));
         let state = state.get_or_insert(fresh);
@@ -146,13 +154,23 @@ impl LocalStore {
         let note = serde_json::json!({ "content_type": content_type, "metadata": metadata });
         let mut open = OpenOptions::new();
         let note_path = hidden(path, "metadata");
-        let mut file = open.write(true).create(true).truncate(true).mode(0o600).open(note_path)?;
+        let mut file = open
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(ITSELF)
+            .open(note_path)?;
         file.write_all(note.to_string().as_bytes())?;
         file.sync_all()?;
         fs::remove_file(part)?;
         File::open(path.parent().unwrap_or(&self.root))?.sync_all()?;
         Ok(Sent::As(None))
     }
+}
+
+fn open_itself(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(ITSELF).open(path)
 }
 
 /// `.NAME.<what>` beside it; not part of any listing.
@@ -218,7 +236,7 @@ impl BackupStore for LocalStore {
         };
         let failed = |error: io::Error| self.failed(name, "read", &error);
         let mut hasher = Sha256::new();
-        copy_hash(&mut File::open(&path).map_err(failed)?, &mut hasher).map_err(failed)?;
+        copy_hash(&mut open_itself(&path).map_err(failed)?, &mut hasher).map_err(failed)?;
         object.checksum = Some(Checksum::Sha256(hasher.finalize().into()));
         // Without it the object is still whole: a crash may have come between.
         let note = fs::read(hidden(&path, "metadata")).unwrap_or_default();
@@ -238,7 +256,7 @@ impl BackupStore for LocalStore {
         from: u64,
     ) -> Result<Box<dyn Read + Send>, StoreError> {
         let failed = |error: io::Error| self.failed(name, "read", &error);
-        let mut file = File::open(self.path(name)?).map_err(failed)?;
+        let mut file = open_itself(&self.path(name)?).map_err(failed)?;
         file.seek(SeekFrom::Start(from)).map_err(failed)?;
         Ok(Box::new(file))
     }
@@ -287,6 +305,23 @@ impl BackupStore for LocalStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_in_the_directory_is_no_object_and_is_not_written_through() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (root, precious) = (dir.path().join("store"), dir.path().join("precious"));
+        fs::create_dir(&root).expect("a directory");
+        fs::write(&precious, "x").expect("a file");
+        for (name, to) in [("a.gz", &precious), ("b.gz", &dir.path().join("nothing"))] {
+            std::os::unix::fs::symlink(to, root.join(name)).expect("a link");
+        }
+        let store = LocalStore::new(&root);
+        assert!(store.list().expect("listed").is_empty());
+        assert!(store.stat("a.gz").expect("asked").is_none());
+        assert!(store.open("a.gz", None, 0).is_err());
+        store.remove("a.gz", None).expect("the link goes");
+        assert_eq!(fs::read_to_string(&precious).expect("there"), "x");
+    }
 
     #[test]
     fn names_do_not_leave_the_directory() {

@@ -52,7 +52,7 @@ impl Body<'_> {
             let shown = path.display().to_string();
             StoreError::new(StoreErrorKind::LocalFile, shown, "cannot be read").caused_by(error)
         };
-        let file = OsFs.open(path, OpenMode::Read).map_err(|error| failed(&error))?;
+        let file = OsFs.open(path, OpenMode::ReadOwn).map_err(|error| failed(&error))?;
         let length = file.meta().map_err(|error| failed(&error))?.len;
         if length != digests.bytes {
             let message = format!("has {length} bytes, and should have {}", digests.bytes);

@@ -7,8 +7,8 @@ use crate::health::{Check, HealthReport, Status};
 
 use super::style::{Style, escape, paint};
 
-/// A table of the checks, worst things standing out, each with what to do about
-/// it; ends in a line end.
+/// A table of the checks, worst things standing out, each with its code and with
+/// what to do about it; ends in a line end.
 #[must_use]
 pub fn health_human(report: &HealthReport, colour: bool) -> String {
     let path = report.metadata.audit_file.display().to_string();
@@ -53,7 +53,10 @@ fn header_details(report: &HealthReport) -> String {
 fn check_lines(check: &Check, colour: bool) -> String {
     // Padded before it is coloured: escapes have no width.
     let word = paint(&format!("{:<8}", check.status.as_str()), status_style(check.status), colour);
-    let mut lines = format!("  {word}  {:<14} {}\n", check.component, escape(&check.message));
+    let code = check.code().map_or_else(String::new, |code| {
+        format!(" {}", paint(&format!("[{code}]"), Style::Faint, colour))
+    });
+    let mut lines = format!("  {word}  {:<14} {}{code}\n", check.component, escape(&check.message));
     if let Some(hint) = &check.hint
         && check.status != Status::Healthy
     {

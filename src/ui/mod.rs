@@ -10,9 +10,11 @@ mod nagios;
 pub mod printer;
 mod prometheus;
 mod query;
+mod secret;
 mod style;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod validate;
 mod verify;
 
@@ -32,6 +34,8 @@ pub use query::{
     ROWS_A_TABLE, Table, groups_csv, groups_ndjson, groups_text, query_explained, records_chosen,
     records_csv, records_table,
 };
+pub use secret::ask_secret;
 pub use style::{Style, escape, paint};
+pub use tokens::{token_value, tokens_json, tokens_text};
 pub use validate::{Shown, validate_json, validate_text};
 pub use verify::{proof_json, proof_text, verify_json, verify_text};

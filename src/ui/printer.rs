@@ -3,6 +3,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use crate::audit::sanitize::escape_for_terminal;
+
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ColorChoice {
@@ -106,12 +108,19 @@ impl Printer {
     /// A message to stderr, unless quiet. Losing it loses no data.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "{}", harmless(text));
         }
     }
 
     /// An error or warning to stderr, also when quiet.
     pub fn error(&self, text: &str) {
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(io::stderr(), "{}", harmless(text));
     }
+}
+
+/// Messages hold what others wrote: an event's key, a file's name, a cloud's
+/// answer. None of it commands the terminal; lines stay lines.
+fn harmless(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(escape_for_terminal).collect();
+    lines.join("\n")
 }

@@ -1,5 +1,7 @@
 //! Integration tests, one binary: each file here is a module of it.
 
+mod access;
+mod access_tokens;
 mod architecture;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -10,6 +12,7 @@ mod backup_kill;
 mod backup_restore;
 mod backups;
 mod cli;
+mod corpora;
 mod crash;
 mod documents;
 mod engine;
@@ -17,9 +20,14 @@ mod faults;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod health_cli;
+mod hostile;
+#[cfg(feature = "tls")]
+mod https;
+mod import_python;
 mod monitor;
 mod nagios;
 mod packaging;
+mod paths;
 mod power_loss;
 mod prometheus;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -27,6 +35,7 @@ mod proxy;
 mod query;
 mod query_cli;
 mod record_cli;
+mod redact;
 mod serve;
 mod serve_http;
 mod serve_peers;
@@ -39,6 +48,7 @@ mod store_contract;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_faults;
 mod support;
+mod support_bundle;
 mod validate;
 mod verify;
 mod verify_damage;

@@ -68,7 +68,7 @@ impl Known {
 }
 
 fn read(fs: &dyn Fs, paths: &LogPaths, segment: &Segment) -> io::Result<Vec<Vec<u8>>> {
-    let file = fs.open(&paths.dir.join(&segment.file), OpenMode::Read)?;
+    let file = fs.open(&paths.dir.join(&segment.file), OpenMode::ReadOwn)?;
     let mut unpacker = Unpacker::new();
     let (mut member, mut lines) = (Vec::new(), Vec::new());
     let no_records = || io::Error::new(io::ErrorKind::InvalidData, "lines that are no records");

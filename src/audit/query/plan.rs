@@ -292,7 +292,7 @@ impl<'a> Planner<'a> {
         }
         let sha256 = segment.sha256.as_deref()?;
         let path = self.view.paths.filters(segment.first_seq);
-        let file = self.view.fs.read(&path, MAX_BYTES).ok()?;
+        let file = self.view.fs.read_own(&path, MAX_BYTES).ok()?;
         BlockFilters::decode(&file, sha256, segment.blocks.len())
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Files {
 impl Files {
     /// The newest checkpoint, whatever it holds.
     fn note(&self) -> Vec<u8> {
-        self.fs.read(&self.paths.checkpoint(), MAX_CHECKPOINT_BYTES).unwrap_or_default()
+        self.fs.read_own(&self.paths.checkpoint(), MAX_CHECKPOINT_BYTES).unwrap_or_default()
     }
 }
 
@@ -159,7 +159,7 @@ impl View {
         let mut segment = segment.clone();
         for _ in 0..LOOKS {
             let path = self.paths.dir.join(&segment.file);
-            let missing = match self.fs.open(&path, OpenMode::Read) {
+            let missing = match self.fs.open(&path, OpenMode::ReadOwn) {
                 Ok(file) => return Ok(Some(OpenSegment { file, segment })),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => error,
                 Err(source) => return Err(QueryError::io("open", &path, source)),
@@ -207,7 +207,7 @@ fn tails(fs: &SharedFs, paths: &LogPaths, sealed_end: u64) -> Result<Vec<Tail>, 
 }
 
 fn open(fs: &SharedFs, path: &Path) -> Result<Option<Box<dyn FsFile>>, QueryError> {
-    match fs.open(path, OpenMode::Read) {
+    match fs.open(path, OpenMode::ReadOwn) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(QueryError::io("open", path, source)),

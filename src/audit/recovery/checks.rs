@@ -10,7 +10,7 @@ use super::super::segment::sealed_name;
 use super::super::status::{Damage, Word};
 use super::{Corruption, OpenError, Opening, Reached, Scanned, io_error};
 use crate::clock::Timestamp;
-use crate::fsio::{FsFile, OpenMode};
+use crate::fsio::{FsFile, OpenMode, unshare};
 
 impl Opening<'_> {
     /// Sealed files that a crash kept out of the manifest.
@@ -30,7 +30,7 @@ impl Opening<'_> {
             };
             let path = self.paths.dir.join(&name);
             let failed = io_error("read", &path);
-            let file = self.fs.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+            let file = self.fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
             let meta = file.meta().map_err(io_error("look at", &path))?;
             let base = manifest.tree()?;
             let (scan, blocks) = if name.ends_with(".gz") {
@@ -109,6 +109,8 @@ impl Opening<'_> {
         watch: Option<u64>,
     ) -> Result<Option<Scanned>, OpenError> {
         let path = self.paths.active();
+        // What is cut or written here must change no other file.
+        unshare(self.fs, &path).map_err(io_error("copy", &path))?;
         let file = match self.fs.open(&path, OpenMode::Write) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -172,7 +174,7 @@ impl Opening<'_> {
         size: u64,
     ) -> Result<Option<(Range, Range)>, OpenError> {
         let path = self.paths.dir.join(&segment.file);
-        let file = self.fs.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+        let file = self.fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
         let failed = io_error("read", &path);
         let scan = if segment.is_compressed() {
             scan::scan_compressed(&*file, base, Some(size)).map_err(failed)?.0

@@ -68,7 +68,7 @@ impl Opening<'_> {
         why: &str,
     ) -> Result<String, OpenError> {
         let stamp = self.options.clock.now().file_stamp();
-        let aside = self.paths.aside(why, &stamp, |path| self.fs.meta(path).is_ok());
+        let aside = self.paths.aside(why, &stamp, |path| self.fs.entry(path).is_ok());
         copy_to_new(self.fs, file, from, to, &aside).map_err(io_error("write", &aside))?;
         self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
         Ok(aside.file_name().unwrap_or_default().to_string_lossy().into_owned())

@@ -14,12 +14,23 @@ fn write(path: &Path, text: &str) {
 /// A directory with an old log and a staged new one, some names in both.
 fn prepared(dir: &Path) -> (LogPaths, Journal) {
     let paths = LogPaths::new(dir);
-    for name in ["audit.log", "audit.0.gz", MANIFEST, "audit.checkpoint", "audit.key"] {
+    for name in [
+        "audit.log",
+        "audit.00000000000000000000.log.gz",
+        MANIFEST,
+        "audit.checkpoint",
+        "audit.key",
+    ] {
         write(&dir.join(name), &format!("old {name}"));
     }
     let staging = dir.join(".restore-1");
     OsFs.create_dir_all(&staging).expect("directory");
-    for name in ["audit.0.gz", "audit.1.gz", MANIFEST, "audit.checkpoint"] {
+    for name in [
+        "audit.00000000000000000000.log.gz",
+        "audit.00000000000000000001.log.gz",
+        MANIFEST,
+        "audit.checkpoint",
+    ] {
         write(&staging.join(name), &format!("new {name}"));
     }
     let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
@@ -28,8 +39,12 @@ fn prepared(dir: &Path) -> (LogPaths, Journal) {
         committed: false,
         staging: ".restore-1".to_owned(),
         aside: "before-restore-1".to_owned(),
-        old: names(&["audit.log", "audit.0.gz", "audit.checkpoint"]),
-        new: names(&["audit.0.gz", "audit.1.gz", "audit.checkpoint"]),
+        old: names(&["audit.log", "audit.00000000000000000000.log.gz", "audit.checkpoint"]),
+        new: names(&[
+            "audit.00000000000000000000.log.gz",
+            "audit.00000000000000000001.log.gz",
+            "audit.checkpoint",
+        ]),
         manifest_sha256: sha256_hex(format!("new {MANIFEST}").as_bytes()),
         restored: Restored {
             backup: "20260101_000000".to_owned(),
@@ -60,8 +75,13 @@ fn files(dir: &Path) -> BTreeMap<String, String> {
 
 fn expected(which: &str) -> BTreeMap<String, String> {
     let names: &[&str] = match which {
-        "old" => &["audit.log", "audit.0.gz", MANIFEST, "audit.checkpoint"],
-        _ => &["audit.0.gz", "audit.1.gz", MANIFEST, "audit.checkpoint"],
+        "old" => &["audit.log", "audit.00000000000000000000.log.gz", MANIFEST, "audit.checkpoint"],
+        _ => &[
+            "audit.00000000000000000000.log.gz",
+            "audit.00000000000000000001.log.gz",
+            MANIFEST,
+            "audit.checkpoint",
+        ],
     };
     let key = ("audit.key".to_owned(), "old audit.key".to_owned());
     names.iter().map(|name| ((*name).to_owned(), format!("{which} {name}"))).chain([key]).collect()
@@ -141,7 +161,7 @@ fn a_journal_that_reaches_out_of_the_directory_is_refused() {
         bad.old.push(name.to_owned());
         bad.store(&OsFs, &paths).expect("stored");
         let error = settle(&OsFs, &paths).expect_err("refused");
-        assert!(error.to_string().contains("no file name"), "{error}");
+        assert!(error.to_string().contains("no name that a restore gives"), "{error}");
     }
     assert_eq!(files(home.path()).get("audit.log").map(String::as_str), Some("old audit.log"));
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Line;
-use crate::fsio::{FsFile, OpenMode, SharedFs};
+use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 
 /// The file is renamed to `<name>.1`, replacing that, before it grows past this.
 pub(super) const MAX_FILE_BYTES: u64 = 10 << 20;
@@ -89,11 +89,9 @@ impl LogFile {
 
     /// Opens it, at a line's beginning: a crash may have left half a line.
     fn opened(&self) -> io::Result<Box<dyn FsFile>> {
+        fsio::unshare(&*self.fs, &self.path)?;
         let file = self.fs.open(&self.path, OpenMode::Create)?;
         let meta = file.meta()?;
-        if !meta.is_file {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
         if meta.len > 0 {
             let mut last = [0];
             file.read_exact_at(&mut last, meta.len - 1)?;

@@ -247,7 +247,20 @@ impl VerifierKey {
     /// # Errors
     /// [`KeyError::Io`]; [`KeyError::File`] when it holds no verifier key.
     pub fn load(fs: &dyn Fs, path: &Path) -> Result<Self, KeyError> {
-        let bytes = fs.read(path, MAX_FILE_BYTES).map_err(|source| KeyError::Io {
+        Self::read(path, fs.read(path, MAX_FILE_BYTES))
+    }
+
+    /// The same of a log's own file, in whose place a symbolic link or a FIFO is
+    /// an error.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_own(fs: &dyn Fs, path: &Path) -> Result<Self, KeyError> {
+        Self::read(path, fs.read_own(path, MAX_FILE_BYTES))
+    }
+
+    fn read(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Self, KeyError> {
+        let bytes = bytes.map_err(|source| KeyError::Io {
             action: "read",
             path: path.to_owned(),
             source,

@@ -25,7 +25,7 @@ impl StatusSnapshot {
         use std::os::unix::fs::FileExt;
         let failed = |source| StatusError::Io { path: path.to_path_buf(), source };
         let format = |reason| StatusError::Format { path: path.to_path_buf(), reason };
-        let file = fsio::os::open_file(path, OpenMode::Read).map_err(failed)?;
+        let file = fsio::os::open_file(path, OpenMode::ReadOwn).map_err(failed)?;
         let mut bytes = [0u8; PAGE_BYTES];
         let mut last = None;
         // A change of the guarded words takes nanoseconds; a writer stopped in

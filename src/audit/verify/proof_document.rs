@@ -203,7 +203,8 @@ impl RangeHashes for Hashes<'_> {
 /// See [`ProveError`].
 pub fn prove(fs: &SharedFs, dir: &Path, seq: u64) -> Result<ProofDocument, ProveError> {
     let view = View::take(fs, dir)?;
-    let key = VerifierKey::load(&*view.fs, &view.paths.public_key()).map_err(VerifyError::Key)?;
+    let key =
+        VerifierKey::load_own(&*view.fs, &view.paths.public_key()).map_err(VerifyError::Key)?;
     let note = view.note.as_deref().ok_or(ProveError::Unsigned)?;
     let signed = SignedCheckpoint::parse(note)?;
     let checkpoint = signed.verify(&key)?;

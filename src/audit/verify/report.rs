@@ -35,6 +35,21 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Altered,
+        Self::Missing,
+        Self::Extra,
+        Self::Reordered,
+        Self::Truncated,
+        Self::BadSignature,
+        Self::WrongKey,
+        Self::Unclean,
+        Self::Diverged,
+        Self::Restored,
+        Self::Unprovable,
+    ];
+
     /// A stable name for scripts.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -69,7 +69,7 @@ pub(super) fn check(
 }
 
 fn filters(view: &View, segment: &Segment) -> Option<BlockFilters> {
-    let file = view.fs.read(&view.paths.filters(segment.first_seq), MAX_BYTES).ok()?;
+    let file = view.fs.read_own(&view.paths.filters(segment.first_seq), MAX_BYTES).ok()?;
     BlockFilters::decode(&file, segment.sha256.as_deref()?, segment.blocks.len())
 }
 

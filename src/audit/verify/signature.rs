@@ -22,7 +22,7 @@ pub(super) struct Key {
 
 /// The key that was given, or the one beside the log.
 pub(super) fn key(view: &View, given: Option<&VerifierKey>, tally: &mut Tally) -> Key {
-    let beside = VerifierKey::load(&*view.fs, &view.paths.public_key());
+    let beside = VerifierKey::load_own(&*view.fs, &view.paths.public_key());
     if let Some(given) = given {
         if let Ok(beside) = beside
             && beside != *given
@@ -34,7 +34,7 @@ pub(super) fn key(view: &View, given: Option<&VerifierKey>, tally: &mut Tally) -
     }
     if let Ok(key) = &beside {
         let written = format!("{key}\n").into_bytes();
-        if view.fs.read(&view.paths.public_key(), 4096).ok() != Some(written) {
+        if view.fs.read_own(&view.paths.public_key(), 4096).ok() != Some(written) {
             let text = "it holds the key, and is not written as the log writes it";
             tally.found(Finding::new(Kind::Altered, "audit.pub", text));
         }

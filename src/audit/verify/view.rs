@@ -101,7 +101,7 @@ impl View {
     }
 
     fn look(fs: &SharedFs, paths: &LogPaths, live: bool) -> Result<Self, VerifyError> {
-        let note = match fs.read(&paths.checkpoint(), MAX_CHECKPOINT_BYTES) {
+        let note = match fs.read_own(&paths.checkpoint(), MAX_CHECKPOINT_BYTES) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             // Larger than any checkpoint, or no file: no checkpoint either.
@@ -176,7 +176,7 @@ impl View {
 
     fn tail(&mut self, name: String) -> Result<(), VerifyError> {
         let path = self.paths.dir.join(&name);
-        let file = match self.fs.open(&path, OpenMode::Read) {
+        let file = match self.fs.open(&path, OpenMode::ReadOwn) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(VerifyError::io("open", &path, source)),
@@ -188,7 +188,7 @@ impl View {
 
     /// Whether somebody has written since the checkpoint was read.
     fn was_disturbed(&self) -> bool {
-        let now = self.fs.read(&self.paths.checkpoint(), MAX_CHECKPOINT_BYTES).ok();
+        let now = self.fs.read_own(&self.paths.checkpoint(), MAX_CHECKPOINT_BYTES).ok();
         now != self.note || lock::is_locked(&self.paths.lock()).unwrap_or(false)
     }
 
@@ -214,7 +214,7 @@ impl View {
         let mut segment = segment.clone();
         for _ in 0..LOOKS {
             let path = self.paths.dir.join(&segment.file);
-            match self.fs.open(&path, OpenMode::Read) {
+            match self.fs.open(&path, OpenMode::ReadOwn) {
                 Ok(file) => return Ok(Stored::Here(file, segment)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(VerifyError::io("open", &path, source)),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Failure, Writer, is_full};
 use crate::audit::status::{Activity, Damage, Word, WriterState};
+use crate::audit::trouble::Trouble;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 const LAST_BACKOFF: Duration = Duration::from_millis(250);
@@ -17,7 +18,11 @@ impl Writer {
         let since = *self.trouble_since.get_or_insert_with(Instant::now);
         let reason = format!("{}: {}", failure.activity.as_str(), failure.error);
         if self.backoff.is_none() {
-            tracing::warn!(reason, "the log cannot be written; trying again");
+            tracing::warn!(
+                code = Trouble::Failing.code(),
+                reason,
+                "the log cannot be written; trying again"
+            );
         }
         if is_full(&failure.error) {
             self.disk_is_full();

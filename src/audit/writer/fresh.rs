@@ -94,7 +94,7 @@ impl Writer {
             let to = if self.active.layout.records() > 0 {
                 paths.sealed(self.active.layout.first_seq)
             } else {
-                paths.aside("failed", &now.file_stamp(), |path| fs.meta(path).is_ok())
+                paths.aside("failed", &now.file_stamp(), |path| fs.entry(path).is_ok())
             };
             fs.rename(&path, &to).map_err(failed())?;
             fresh.renamed = true;

@@ -10,6 +10,7 @@ use crate::audit::own::OwnRecord;
 use crate::audit::recovery::copy_to_new;
 use crate::audit::segment::Active;
 use crate::audit::status::{Activity, Damage, DiskStage, Word, WriterState};
+use crate::audit::trouble::Trouble;
 use crate::clock::Timestamp;
 use crate::fsio::{OpenMode, Space, replace_file};
 
@@ -126,7 +127,7 @@ impl Writer {
         if let Err(error) = replace_file(&*shared.options.fs, &path, text.as_bytes()) {
             shared.page.add(Word::WriteErrors, 1);
             shared.page.error(&error, Activity::Checkpoint, now);
-            tracing::warn!(%error, "the checkpoint could not be written");
+            tracing::warn!(code = Trouble::NoCheckpoint.code(), %error, "the checkpoint could not be written");
             if super::is_full(&error) {
                 self.disk_is_full();
             }
@@ -152,7 +153,7 @@ impl Writer {
         if open.len > expected {
             self.foreign_bytes(open.len)?;
         }
-        match fs.meta(&path) {
+        match fs.entry(&path) {
             Ok(named) if named.same_file(&open) => Ok(()),
             Ok(_) => self.file_gone("replaced"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.file_gone("deleted"),
@@ -163,7 +164,11 @@ impl Writer {
     /// Deleted or replaced: the open file still has every record, so it is
     /// copied into its place; what stands there is set aside, not overwritten.
     fn file_gone(&mut self, what: &'static str) -> Result<(), Failure> {
-        tracing::error!(what, "the log file is not the one being written; saving its records");
+        tracing::error!(
+            code = Trouble::FileReplaced.code(),
+            what,
+            "the log file is not the one being written; saving its records"
+        );
         let shared = self.shared.clone();
         let (fs, paths) = (&*shared.options.fs, &shared.paths);
         let failed = || failure(Activity::Checking);
@@ -175,9 +180,9 @@ impl Writer {
         let length = self.active.layout.raw_bytes;
         let file = copy_to_new(fs, &*self.active.file, 0, length, &temporary).map_err(failed())?;
         let mut set_aside = None;
-        if fs.meta(&path).is_ok() {
+        if fs.entry(&path).is_ok() {
             let stamp = shared.options.clock.now().file_stamp();
-            let aside = paths.aside("foreign", &stamp, |path| fs.meta(path).is_ok());
+            let aside = paths.aside("foreign", &stamp, |path| fs.entry(path).is_ok());
             fs.rename(&path, &aside).map_err(failed())?;
             set_aside = aside.file_name().map(|name| name.to_string_lossy().into_owned());
         }
@@ -199,7 +204,13 @@ impl Writer {
         // at the latest the damage begins.
         let first = self.first_lost(length);
         let lost = end - first;
-        tracing::error!(length, expected, lost, "the log file was truncated; records are lost");
+        tracing::error!(
+            code = Trouble::FileTruncated.code(),
+            length,
+            expected,
+            lost,
+            "the log file was truncated; records are lost"
+        );
         let damage = format!(
             "truncated while open to {length} of {expected} bytes: records {first} to {} are lost",
             end - 1
@@ -239,7 +250,7 @@ impl Writer {
         let failed = || failure(Activity::Checking);
         let expected = self.active.layout.raw_bytes;
         let stamp = shared.options.clock.now().file_stamp();
-        let aside = paths.aside("foreign", &stamp, |path| fs.meta(path).is_ok());
+        let aside = paths.aside("foreign", &stamp, |path| fs.entry(path).is_ok());
         copy_to_new(fs, &*self.active.file, expected, length, &aside).map_err(failed())?;
         self.active.file.set_len(expected).map_err(failed())?;
         let name = aside.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -262,7 +273,9 @@ impl Writer {
     /// One record for each source and burst of refusals that has ended.
     pub(crate) fn record_bursts(&self, all: bool) {
         let shared = &self.shared;
-        for burst in shared.limiter.finished_bursts(shared.boot_ms() * 1_000, all) {
+        let mut bursts = shared.limiter.finished_bursts(shared.boot_ms() * 1_000, all);
+        bursts.extend(shared.callers.finished_bursts(shared.boot_ms() * 1_000, all));
+        for burst in bursts {
             shared.push_own(&OwnRecord::RateLimited {
                 source: burst.source,
                 refused: burst.refused,
@@ -317,13 +330,16 @@ impl Writer {
         }
         self.upkeep.full = true;
         let shared = &self.shared;
-        tracing::error!("the disk is full; new events are refused until there is space");
+        tracing::error!(
+            code = Trouble::DiskFull.code(),
+            "the disk is full; new events are refused until there is space"
+        );
         shared.queue.close_for_full_disk();
         let reserve = shared.paths.reserve();
         if let Err(error) = shared.options.fs.remove(&reserve)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, "the disk reserve could not be given up");
+            tracing::warn!(code = Trouble::ReserveKept.code(), %error, "the disk reserve could not be given up");
         }
         let now = shared.options.clock.now();
         shared.page.set(Word::DiskStage, DiskStage::Full as u64);
@@ -342,7 +358,7 @@ impl Writer {
             return;
         }
         if let Err(error) = make_reserve(&shared) {
-            tracing::warn!(%error, "the disk reserve could not be made again");
+            tracing::warn!(code = Trouble::ReserveKept.code(), %error, "the disk reserve could not be made again");
             return;
         }
         self.upkeep.full = false;
@@ -361,7 +377,14 @@ pub(crate) fn make_reserve(shared: &super::Shared) -> std::io::Result<()> {
         return Ok(());
     }
     let path = shared.paths.reserve();
-    let file = options.fs.open(&path, OpenMode::Create)?;
+    let file = match options.fs.open(&path, OpenMode::Create) {
+        // Somebody's link or pipe: the name is ours, what is behind it is not.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            options.fs.remove(&path)?;
+            options.fs.open(&path, OpenMode::CreateNew)?
+        }
+        opened => opened?,
+    };
     if file.meta()?.len >= options.disk_reserve {
         return Ok(());
     }

@@ -113,7 +113,7 @@ impl Remote {
         fs.create_dir_all(into.path()).map_err(io_error("make the directory", into.path()))?;
         let lock = into.lock_shared().ok();
         let place = fsio::temporary_name(&into.join(&format!("{FETCHING}{id}")));
-        fs.create_dir_all(&place).map_err(io_error("make the directory", &place))?;
+        fs.create_dir_new(&place).map_err(io_error("make the directory", &place))?;
         let dir = BackupDir::new(fs.clone(), &place);
         let archive = dir.join(&metadata.archive.file);
         let url = self.store.url(&self.name(&metadata.archive.file));

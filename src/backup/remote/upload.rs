@@ -108,7 +108,8 @@ impl Remote {
     ) -> Result<Uploaded, BackupError> {
         let begun = Instant::now();
         let sidecar = dir.join(&metadata.id.metadata());
-        let text = dir.fs.read(&sidecar, MAX_METADATA_BYTES).map_err(io_error("read", &sidecar))?;
+        let text =
+            dir.fs.read_own(&sidecar, MAX_METADATA_BYTES).map_err(io_error("read", &sidecar))?;
         let name = self.name(&metadata.archive.file);
         let url = self.store.url(&name);
         let state_file = dir.join(&state_name(metadata.id, &url));

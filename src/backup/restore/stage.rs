@@ -70,7 +70,8 @@ impl<'a> Staged<'a> {
         let name = format!("{STAGING}{}-{}", restorer.clock.now().file_stamp(), std::process::id());
         let made_place = fs.meta(place).is_err().then(|| place.to_path_buf());
         let dir = place.join(&name);
-        fs.create_dir_all(&dir).map_err(io_error("make the directory", &dir))?;
+        fs.create_dir_all(place).map_err(io_error("make the directory", place))?;
+        fs.create_dir_new(&dir).map_err(io_error("make the directory", &dir))?;
         let mut guard = Guard { fs, dir: Some((dir.clone(), made_place.clone())) };
         let mut found = locate(restorer, request, live, &dir, watch)?;
         let (key, key_from) = choose_key(restorer, request, live, &found)?;
@@ -342,7 +343,8 @@ fn choose_key(
         .about
         .own_key()
         .map_err(|what| BackupError::Metadata { path: found.archive.clone(), what })?;
-    let here = VerifierKey::load(&*restorer.fs, &LogPaths::new(restorer.log_dir()).public_key());
+    let here =
+        VerifierKey::load_own(&*restorer.fs, &LogPaths::new(restorer.log_dir()).public_key());
     let private = restorer.options.key_path.clone();
     let private = private.unwrap_or_else(|| LogPaths::new(restorer.log_dir()).key());
     let kept = SigningKey::load(&*restorer.fs, &private).map(|key| key.verifier().clone());

@@ -23,7 +23,7 @@ pub(crate) fn run(context: &Context, _: &CheckpointArgs) -> Result<u8, CliError>
     let paths = LogPaths::new(&settings.log_dir);
     let fs = shared_fs();
     let path = paths.checkpoint();
-    let text = fs.read(&path, MAX_BYTES).map_err(|error| {
+    let text = fs.read_own(&path, MAX_BYTES).map_err(|error| {
         let new = CliError::io("read", &path, &error);
         new.hint("--log-dir names the log directory; `auditctl record` makes a log")
     })?;
@@ -33,7 +33,7 @@ pub(crate) fn run(context: &Context, _: &CheckpointArgs) -> Result<u8, CliError>
             .hint("`auditctl verify` says what is wrong with the log")
     };
     let key =
-        VerifierKey::load(&*fs, &paths.public_key()).map_err(|error| bad(error.to_string()))?;
+        VerifierKey::load_own(&*fs, &paths.public_key()).map_err(|error| bad(error.to_string()))?;
     let signed = SignedCheckpoint::parse(&text).map_err(|error| bad(error.to_string()))?;
     let checkpoint = signed.verify(&key).map_err(|error| bad(error.to_string()))?;
     if context.json {

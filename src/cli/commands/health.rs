@@ -125,22 +125,57 @@ fn exit_code(status: Status) -> u8 {
     }
 }
 
+fn check_in_time(settings: &Settings) -> Health {
+    let (of_thread, of_this) = (settings.clone(), settings.clone());
+    in_time(
+        settings,
+        move || health::check(&of_thread, &OsFs, &SystemClock),
+        move || health::check(&of_this, &OsFs, &SystemClock),
+    )
+}
+
 /// The check in a thread of its own: a file system that hangs must not hang the
 /// plugin, whose caller would only learn that it took too long. The thread ends
-/// with the process.
-fn check_in_time(settings: &Settings) -> Health {
+/// with the process. Without room for a thread, better without a deadline than
+/// not at all.
+fn in_time(
+    settings: &Settings,
+    check: impl FnOnce() -> Health + Send + 'static,
+    without_thread: impl FnOnce() -> Health,
+) -> Health {
     let (sender, receiver) = mpsc::sync_channel(1);
     let deadline = settings.health.deadline;
-    let thread_settings = settings.clone();
     let started = std::thread::Builder::new().name("health".to_owned()).spawn(move || {
         // Nobody waits any more after the deadline.
-        let _ = sender.send(health::check(&thread_settings, &OsFs, &SystemClock));
+        let _ = sender.send(check());
     });
     if started.is_err() {
-        // No room for a thread: better without a deadline than not at all.
-        return health::check(settings, &OsFs, &SystemClock);
+        return without_thread();
     }
     receiver
         .recv_timeout(deadline)
         .unwrap_or_else(|_| health::unanswered(settings, &SystemClock, deadline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_that_does_not_answer_is_unknown_after_the_deadline() {
+        let mut settings = Settings::default();
+        settings.health.deadline = Duration::from_millis(200);
+        let (dead, never) = mpsc::sync_channel::<Health>(0);
+        let hangs = move || never.recv().expect("the test ends first");
+        let health = in_time(&settings, hangs, || panic!("there is room for a thread"));
+        assert_eq!(exit_code(health.report.status), 3);
+        let document: serde_json::Value =
+            serde_json::from_str(&ui::health_json(&health.report)).expect("JSON");
+        assert_eq!(document["status"], "unknown");
+        assert_eq!(document["summary"]["unknown"], document["summary"]["total_checks"]);
+        let nagios = ui::health_nagios(&health.report, &settings);
+        assert!(nagios.contains("no answer from the file system within 200ms"), "{nagios}");
+        // Let it go only now, so that it hung all the time.
+        std::mem::forget(dead);
+    }
 }

@@ -2,6 +2,9 @@
 
 mod asker;
 mod follow;
+mod redacted;
+
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
@@ -52,6 +55,13 @@ pub(crate) struct QueryArgs {
     /// A text that the record contains, anywhere; may be repeated, all must be there
     #[arg(long, value_name = "TEXT", help_heading = "Which records")]
     grep: Vec<String>,
+    /// Records that hold the HMAC of a redacted value: the value is what FILE holds, else it is
+    /// asked for, or read from standard input; never an argument
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Which records")]
+    redacted_value: Option<PathBuf>,
+    /// Where that value is: actor, source, target, outcome, or a path such as details.token
+    #[arg(long, value_name = "FIELD", requires = "redacted_value", help_heading = "Which records")]
+    redacted_in: Option<String>,
     /// At most so many records; 0 for all [default: 100; with --follow 10]
     #[arg(long, value_name = "N", help_heading = "What of them")]
     limit: Option<u64>,
@@ -166,8 +176,8 @@ struct Output<'a> {
 }
 
 pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
-    let request = args.request();
-    let query = request.resolve(SystemClock.now())?;
+    let mut request = args.request();
+    let mut query = request.resolve(SystemClock.now())?;
     let columns = args.fields.iter().map(|name| Column::parse(name)).collect::<Result<Vec<_>, _>>();
     let columns = columns.map_err(|reason| CliError::usage(format!("--fields: {reason}")))?;
     let on_terminal = context.printer.is_terminal();
@@ -178,6 +188,11 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
         ));
     }
     let settings = context.settings(&[])?;
+    if let Some(source) = &args.redacted_value {
+        let place = (source.as_path(), args.redacted_in.as_deref());
+        request = redacted::asked(context, &settings, request, place)?;
+        query = request.resolve(SystemClock.now())?;
+    }
     // Later pages mean the same times.
     let request = request.pinned(&query);
     let mut asker = Asker::open(&settings, args.direct)?;
@@ -185,7 +200,7 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     let columns = if chosen { columns } else { Column::defaults() };
     let mut output = Output { context, format, columns, chosen, begun: false };
     if args.follow {
-        return follow::run(&mut asker, &settings, args, &query, &mut output);
+        return follow::run(&mut asker, &settings, args, (&request, &query), &mut output);
     }
     if context.json {
         return document(&mut asker, &settings, args, (&request, &query), context);

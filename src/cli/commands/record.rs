@@ -1,12 +1,14 @@
 //! `record`: one event from flags, or NDJSON from a file or standard input.
 
 mod import;
+mod lines;
+mod python;
 mod sink;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::audit::sanitize::escape_for_terminal;
@@ -44,9 +46,23 @@ pub(crate) struct RecordArgs {
     /// When it happened (RFC 3339) [default: now]
     #[arg(long, value_name = "TIME", conflicts_with = "file")]
     timestamp: Option<String>,
-    /// Read events from a file, one JSON object a line; `-` is standard input
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    /// Read events from files, one JSON object a line, plain or gzip; `-` is standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    file: Vec<PathBuf>,
+    /// What the lines are; of python-audit a directory stands for its *.log* files, and
+    /// rotated files are read in the order in which they were written
+    #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", requires = "file")]
+    format: Format,
+    /// python-audit: check each line's signature with the key in this file
+    #[arg(long, value_name = "FILE", requires = "file")]
+    hmac_key: Option<PathBuf>,
+    /// python-audit: what times without a zone are: UTC, local, or an offset such as +02:00
+    /// [default: UTC]
+    #[arg(long, value_name = "ZONE", allow_hyphen_values = true, requires = "file")]
+    assume_timezone: Option<String>,
+    /// python-audit: go on after the last line of these files that the log has
+    #[arg(long, requires = "file")]
+    resume: bool,
     /// Report bad lines and go on; ends with exit 1 if there were any
     #[arg(long, requires = "file")]
     keep_going: bool,
@@ -55,11 +71,30 @@ pub(crate) struct RecordArgs {
     lenient: bool,
 }
 
+/// What a line of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// An event
+    Ndjson,
+    /// An entry of the Python utilities' logs
+    PythonAudit,
+}
+
 pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> {
+    let only_python = args.hmac_key.is_some() || args.assume_timezone.is_some() || args.resume;
+    if args.format == Format::Ndjson && only_python {
+        return Err(CliError::usage(
+            "--hmac-key, --assume-timezone and --resume are for --format python-audit",
+        ));
+    }
+    if args.format == Format::PythonAudit && args.lenient {
+        return Err(CliError::usage("--lenient is for ndjson; python-audit keeps every key"));
+    }
     let settings = context.settings(&[])?;
-    match &args.file {
-        Some(file) => import::run(context, &settings, args, file),
-        None => one(context, &settings, args),
+    if args.file.is_empty() {
+        one(context, &settings, args)
+    } else {
+        import::run(context, &settings, args)
     }
 }
 
@@ -78,12 +113,14 @@ fn line_of(args: &RecordArgs) -> Result<String, CliError> {
             object.insert(key.to_owned(), json!(value));
         }
     }
+    // The same kinds as at every other door.
+    let wrong = |kind, message: String| CliError::new(kind, Exit::Usage, message);
     let mut line = serde_json::Value::Object(object).to_string();
     if let Some(details) = &args.details {
         let raw: &serde_json::value::RawValue = serde_json::from_str(details)
-            .map_err(|error| CliError::usage(format!("--details is not JSON: {error}")))?;
+            .map_err(|error| wrong("malformed", format!("--details is not JSON: {error}")))?;
         let compact = crate::audit::sanitize::compact_object(raw.get())
-            .map_err(|error| CliError::usage(format!("--details: {error}")))?;
+            .map_err(|error| wrong("invalid", format!("--details: {error}")))?;
         line.truncate(line.len() - 1);
         line.push_str(",\"details\":");
         line.push_str(&compact);
@@ -98,7 +135,7 @@ fn one(
     args: &RecordArgs,
 ) -> Result<u8, CliError> {
     let line = line_of(args)?;
-    import::check(line.as_bytes(), crate::audit::ParseMode::Strict, settings)
+    lines::check(line.as_bytes(), crate::audit::ParseMode::Strict, settings)
         .map_err(|error| CliError::new(error.kind(), Exit::Usage, error.to_string()))?;
     let mut sink = Sink::open(settings, false, false)?;
     loop {

@@ -10,8 +10,11 @@ use crate::backup::{BackupId, Catalog, CopyState, Level, Noted};
 use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::health::gather::Facts;
+use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
 use crate::health::wording::{age, count, seconds, since};
+
+use super::common::{Finding, of_findings};
 
 const NAME: &str = "backup";
 /// What is still being sent after that was most likely killed.
@@ -20,7 +23,7 @@ const LONGEST_UPLOAD: Duration = Duration::from_secs(86_400);
 pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     let backups = &facts.backups;
     if let Some(why) = &backups.unknown {
-        return Check::new(NAME, Status::Unknown, why.clone());
+        return Check::found(NAME, Problem::BackupsUnknown, Status::Unknown, why.clone());
     }
     let catalog = backups.catalog.clone().unwrap_or_default();
     let newest = catalog.newest(None);
@@ -32,17 +35,10 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     findings.extend(failure(&catalog, made, facts.now));
     findings.extend(damaged(&catalog));
     let unsent = unsent(&catalog, facts.now);
-    findings.extend(unsent.values().map(|(_, text)| (Status::Warning, text.clone())));
+    findings.extend(unsent.values().map(|(_, text)| unsent_finding(text)));
     findings.extend(drill(&catalog, made, facts.now, settings));
-    let status = findings.iter().fold(Status::Healthy, |worst, (status, _)| worst.worst(*status));
-    let message = if findings.is_empty() {
-        well(newest, made, facts)
-    } else {
-        findings.sort_by_key(|(status, _)| std::cmp::Reverse(status.rank()));
-        findings.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
-    };
     let seconds_of = |at: Timestamp| at.micros() as f64 / 1e6;
-    let mut check = Check::new(NAME, status, message)
+    let mut check = of_findings(NAME, findings, || well(newest, made, facts))
         .metric("age_seconds", made.map(|made| seconds(since(made, facts.now))))
         .metric("last_success_timestamp_seconds", made.map(seconds_of))
         .metric("last_success_bytes", newest.map(|(_, noted)| noted.stored_bytes))
@@ -64,13 +60,15 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
         );
     if let Some((id, _)) = unsent.values().next() {
         check = check.hint(format!("`auditctl backup --resume {id} --cloud PROVIDER` sends it"));
-    } else if status != Status::Healthy {
+    } else if check.problem().is_some() {
         check = check.hint("`auditctl list --verify`, then `auditctl backup`");
     }
     check
 }
 
-type Finding = (Status, String);
+fn unsent_finding(text: &str) -> Finding {
+    (Problem::BackupUnsent, Status::Warning, text.to_owned())
+}
 
 fn lag(newest: Option<(BackupId, &Noted)>, facts: &Facts) -> Option<u64> {
     let durable = facts.page()?.get(Word::DurableSeq);
@@ -103,7 +101,7 @@ fn by_age(old: Duration, settings: &Settings) -> Option<Finding> {
     } else {
         return None;
     };
-    Some((status, format!("the newest backup is {} old", age(old))))
+    Some((Problem::BackupOld, status, format!("the newest backup is {} old", age(old))))
 }
 
 fn failure(catalog: &Catalog, made: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
@@ -112,14 +110,21 @@ fn failure(catalog: &Catalog, made: Option<Timestamp>, now: Timestamp) -> Option
         return None;
     }
     let tampered = ["not_a_prefix", "corrupt", "bad_signature"].contains(&&*failure.kind);
-    let status = if tampered { Status::Critical } else { Status::Warning };
+    let (problem, status) = if tampered {
+        (Problem::BackupLogChanged, Status::Critical)
+    } else {
+        (Problem::BackupFailed, Status::Warning)
+    };
     let old = age(since(failure.at, now));
-    Some((status, format!("the last one failed {old} ago ({}): {}", failure.kind, failure.message)))
+    let text = format!("the last one failed {old} ago ({}): {}", failure.kind, failure.message);
+    Some((problem, status, text))
 }
 
 fn damaged(catalog: &Catalog) -> Option<Finding> {
     let bad = catalog.backups.values().filter(|noted| noted.damage.is_some()).count() as u64;
-    (bad > 0).then(|| (Status::Warning, format!("{} damaged", count(bad, "backup"))))
+    (bad > 0).then(|| {
+        (Problem::BackupDamaged, Status::Warning, format!("{} damaged", count(bad, "backup")))
+    })
 }
 
 /// By place: the newest backup that was to go there, if it did not arrive.
@@ -156,13 +161,18 @@ fn drill(
     match &catalog.last_drill {
         Some(drill) if !drill.passed => {
             let old = age(since(drill.at, now));
-            Some((Status::Critical, format!("the restore drill of {old} ago failed")))
+            let text = format!("the restore drill of {old} ago failed");
+            Some((Problem::DrillFailed, Status::Critical, text))
         }
         _ if limit.is_zero() => None,
         Some(drill) if since(drill.at, now) >= limit => {
-            Some((Status::Warning, format!("no restore drill for {}", age(since(drill.at, now)))))
+            let text = format!("no restore drill for {}", age(since(drill.at, now)));
+            Some((Problem::DrillOld, Status::Warning, text))
         }
-        None if made.is_some() => Some((Status::Warning, "a restore was never tried".to_owned())),
+        None if made.is_some() => {
+            let text = "a restore was never tried".to_owned();
+            Some((Problem::DrillNever, Status::Warning, text))
+        }
         _ => None,
     }
 }

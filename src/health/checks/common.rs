@@ -5,35 +5,56 @@ use std::time::Duration;
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::health::gather::{Facts, Page};
 use crate::health::liveness::Liveness;
+use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
 use crate::health::wording::{age, since};
 
+/// A problem, how bad it is, and what is said of it.
+pub(super) type Finding = (Problem, Status, String);
+
+/// A check by what was found, the worst first: one line has to say what matters,
+/// and its code is that of the worst. Without findings all is well.
+pub(super) fn of_findings(
+    component: &'static str,
+    mut findings: Vec<Finding>,
+    well: impl FnOnce() -> String,
+) -> Check {
+    findings.sort_by_key(|(_, status, _)| std::cmp::Reverse(status.rank()));
+    let Some(&(problem, status, _)) = findings.first() else {
+        return Check::healthy(component, well());
+    };
+    let texts: Vec<String> = findings.into_iter().map(|(_, _, text)| text).collect();
+    Check::found(component, problem, status, texts.join("; "))
+}
+
 /// Warning or critical above a threshold each; the threshold itself is still well.
-pub(super) fn above<T: PartialOrd>(value: T, warn: T, critical: T) -> Status {
+pub(super) fn above<T: PartialOrd>(value: T, warn: T, critical: T) -> Option<Status> {
     if value > critical {
-        Status::Critical
+        Some(Status::Critical)
     } else if value > warn {
-        Status::Warning
+        Some(Status::Warning)
     } else {
-        Status::Healthy
+        None
     }
 }
 
 /// A check that needs the page, without one.
 pub(super) fn unseen(component: &'static str, facts: &Facts) -> Check {
-    let message = match &facts.page {
-        Page::Denied(_) => "the status page may not be read",
-        Page::Unusable(_) => "the status page cannot be used",
-        Page::Missing | Page::Read(_) => "no status page: nothing is known yet",
+    let (problem, message) = match &facts.page {
+        Page::Denied(_) => (Problem::PageDenied, "the status page may not be read"),
+        Page::Unusable(_) => (Problem::PageUnusable, "the status page cannot be used"),
+        Page::Missing | Page::Read(_) => {
+            (Problem::PageMissing, "no status page: nothing is known yet")
+        }
     };
-    Check::new(component, Status::Unknown, message)
+    Check::found(component, problem, Status::Unknown, message)
 }
 
 /// Numbers of a writer that no longer runs, or does not run yet.
 pub(super) struct LastKnown {
     /// What may be said of them: nothing bad when the log was closed, nothing at
     /// all when its writer died.
-    pub(super) status: Status,
+    pub(super) found: Option<(Problem, Status)>,
     /// Begins a message: `no writer runs; 3 min ago: `.
     pub(super) prefix: String,
 }
@@ -47,13 +68,25 @@ pub(super) fn last_known(
     if liveness.is_current() {
         return None;
     }
-    let (status, what) = match liveness {
-        Liveness::Opening => (Status::Healthy, "the log is being opened"),
-        Liveness::Stopped => (Status::Healthy, "no writer runs"),
-        Liveness::Died => (Status::Unknown, "no writer runs"),
-        _ => (Status::Unknown, "it is not known whether a writer runs"),
+    let stale = Some((Problem::PageStale, Status::Unknown));
+    let (found, what) = match liveness {
+        Liveness::Opening => (None, "the log is being opened"),
+        Liveness::Stopped => (None, "no writer runs"),
+        Liveness::Died => (stale, "no writer runs"),
+        _ => (stale, "it is not known whether a writer runs"),
     };
-    Some(LastKnown { status, prefix: format!("{what}; {} ago: ", age(page_age(facts, page))) })
+    Some(LastKnown { found, prefix: format!("{what}; {} ago: ", age(page_age(facts, page))) })
+}
+
+/// The worse of both, the first of equals.
+pub(super) fn worse(
+    one: Option<(Problem, Status)>,
+    other: Option<(Problem, Status)>,
+) -> Option<(Problem, Status)> {
+    match (one, other) {
+        (Some(one), Some(other)) if other.1.rank() > one.1.rank() => Some(other),
+        (one, other) => one.or(other),
+    }
 }
 
 /// How old the page is by the wall clock: the page of an earlier boot has no

@@ -5,6 +5,7 @@ use crate::config::{DiskSettings, Settings};
 use crate::fsio::Space;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;
+use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
 use crate::health::wording::percent;
 use crate::units::human_bytes;
@@ -19,7 +20,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         Err(_) if liveness == Liveness::NoLog => return unseen(NAME, facts),
         Err(why) => {
             let message = format!("{}: {why}", settings.log_dir.display());
-            return Check::new(NAME, Status::Unknown, message);
+            return Check::found(NAME, Problem::DiskUnknown, Status::Unknown, message);
         }
     };
     let (warn, critical) = limits(&settings.disk, space);
@@ -27,28 +28,28 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
     // events cannot have.
     let full = liveness.is_current()
         && facts.page().and_then(|page| page.disk_stage()) == Some(DiskStage::Full);
-    let (status, stage) = if full {
-        (Status::Critical, DiskStage::Full)
+    let (found, stage) = if full {
+        (Some((Problem::DiskFull, Status::Critical)), DiskStage::Full)
     } else if space.available < critical {
-        (Status::Critical, DiskStage::Critical)
+        (Some((Problem::DiskLow, Status::Critical)), DiskStage::Critical)
     } else if space.available < warn {
-        (Status::Warning, DiskStage::Warn)
+        (Some((Problem::DiskLow, Status::Warning)), DiskStage::Warn)
     } else {
-        (Status::Healthy, DiskStage::Ok)
+        (None, DiskStage::Ok)
     };
     let share = percent(space.available, space.total);
     let (free, total) = (human_bytes(space.available), human_bytes(space.total));
     let share_text = share.map_or_else(String::new, |share| format!(" ({share}%)"));
     let full_text = if full { "full: " } else { "" };
     let mut check =
-        Check::new(NAME, status, format!("{full_text}{free}{share_text} free of {total}"))
+        Check::either(NAME, found, format!("{full_text}{free}{share_text} free of {total}"))
             .metric("available_bytes", space.available)
             .metric("total_bytes", space.total)
             .metric("available_percent", share)
             .metric("warn_below_bytes", warn)
             .metric("critical_below_bytes", critical)
             .metric("stage", stage.as_str());
-    if status != Status::Healthy {
+    if found.is_some() {
         check = check.hint(
             "free space, or let old segments go: lower retention_days; on a full disk recording \
              resumes by itself",

@@ -7,18 +7,17 @@ use crate::audit::status::{Damage, StatusSnapshot, Word};
 use crate::config::Settings;
 use crate::health::gather::{Facts, Seen};
 use crate::health::liveness::Liveness;
+use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
 use crate::health::wording::{age, count, seconds, since};
 
-use super::common::unseen;
+use super::common::{Finding, of_findings, unseen};
 
 const NAME: &str = "integrity";
 /// A replaced file whose records were saved is critical so long, then a warning.
 const REPLACED_IS_CRITICAL: Duration = Duration::from_secs(15 * 60);
 /// The first checkpoint follows the first record within seconds.
 const FIRST_CHECKPOINT: Duration = Duration::from_secs(60);
-
-type Finding = (Status, String);
 
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
     let Some(page) = facts.page() else { return unseen(NAME, facts) };
@@ -32,16 +31,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
     .into_iter()
     .flatten()
     .collect();
-    let status = findings.iter().fold(Status::Healthy, |worst, (status, _)| worst.worst(*status));
-    let message = if findings.is_empty() {
-        well(page, checkpoint_age)
-    } else {
-        // The worst first: one line has to say what matters.
-        let mut findings = findings;
-        findings.sort_by_key(|(status, _)| std::cmp::Reverse(status.rank()));
-        findings.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
-    };
-    let mut check = Check::new(NAME, status, message)
+    let mut check = of_findings(NAME, findings, || well(page, checkpoint_age))
         .metric("damage", page.damage().map(Damage::as_str))
         .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
         .metric("lost_records", page.get(Word::LostRecords))
@@ -49,7 +39,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         .metric("checkpoint_size", page.get(Word::CheckpointSize))
         .metric("checkpoint_age_seconds", checkpoint_age.map(seconds))
         .metric("durable_seq", page.get(Word::DurableSeq));
-    if status != Status::Healthy {
+    if check.problem().is_some() {
         check = check.hint("`auditctl verify` reads every record and says what is damaged");
     }
     check
@@ -71,19 +61,20 @@ fn damage(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
     let old = page.time(Word::DamageAt).map(|at| since(at, facts.now));
     let when = old.map_or_else(String::new, |old| format!(" ({} ago)", age(old)));
     let Some(damage) = page.damage() else {
-        return Some((Status::Critical, format!("damage {code}, of a newer version{when}")));
+        let text = format!("damage {code}, of a newer version{when}");
+        return Some((Problem::DamageOther, Status::Critical, text));
     };
-    let status = match damage {
+    let (problem, status) = match damage {
         Damage::FileReplaced if old.is_some_and(|old| old >= REPLACED_IS_CRITICAL) => {
-            Status::Warning
+            (Problem::FileReplaced, Status::Warning)
         }
-        Damage::CorruptionAccepted => Status::Warning,
-        Damage::FileReplaced
-        | Damage::FileTruncated
-        | Damage::SegmentDamaged
-        | Damage::DirectoryGone => Status::Critical,
+        Damage::FileReplaced => (Problem::FileReplaced, Status::Critical),
+        Damage::CorruptionAccepted => (Problem::CorruptionAccepted, Status::Warning),
+        Damage::FileTruncated => (Problem::FileTruncated, Status::Critical),
+        Damage::SegmentDamaged => (Problem::SegmentDamaged, Status::Critical),
+        Damage::DirectoryGone => (Problem::DirectoryGone, Status::Critical),
     };
-    Some((status, format!("{}{when}", damage.as_str())))
+    Some((problem, status, format!("{}{when}", damage.as_str())))
 }
 
 fn lost(page: &StatusSnapshot) -> Option<Finding> {
@@ -91,7 +82,7 @@ fn lost(page: &StatusSnapshot) -> Option<Finding> {
     (lost > 0).then(|| {
         let text =
             format!("{} lost, see the audit.gap records", count(lost, "acknowledged record"));
-        (Status::Warning, text)
+        (Problem::LostRecords, Status::Warning, text)
     })
 }
 
@@ -110,8 +101,14 @@ fn checkpoint(
         return None;
     }
     match &facts.checkpoint {
-        Seen::Missing => return Some((Status::Critical, "audit.checkpoint is missing".to_owned())),
-        Seen::Unknown(why) => return Some((Status::Unknown, format!("audit.checkpoint: {why}"))),
+        Seen::Missing => {
+            let text = "audit.checkpoint is missing".to_owned();
+            return Some((Problem::CheckpointMissing, Status::Critical, text));
+        }
+        Seen::Unknown(why) => {
+            let text = format!("audit.checkpoint: {why}");
+            return Some((Problem::CheckpointUnknown, Status::Unknown, text));
+        }
         Seen::There(_) => {}
     }
     if !liveness.is_current() {
@@ -120,7 +117,8 @@ fn checkpoint(
     let old = signed_at.map_or(open_for, |at| since(at, facts.now));
     let limit = settings.health.checkpoint_age_critical;
     (old >= limit).then(|| {
-        (Status::Critical, format!("the newest checkpoint is {} old: none is signed", age(old)))
+        let text = format!("the newest checkpoint is {} old: none is signed", age(old));
+        (Problem::CheckpointOld, Status::Critical, text)
     })
 }
 
@@ -128,7 +126,13 @@ fn manifest(facts: &Facts, liveness: Liveness) -> Option<Finding> {
     match &facts.manifest {
         Seen::There(_) => None,
         Seen::Missing if liveness == Liveness::Opening => None,
-        Seen::Missing => Some((Status::Critical, "audit.manifest.json is missing".to_owned())),
-        Seen::Unknown(why) => Some((Status::Unknown, format!("audit.manifest.json: {why}"))),
+        Seen::Missing => {
+            let text = "audit.manifest.json is missing".to_owned();
+            Some((Problem::ManifestMissing, Status::Critical, text))
+        }
+        Seen::Unknown(why) => {
+            let text = format!("audit.manifest.json: {why}");
+            Some((Problem::ManifestUnknown, Status::Unknown, text))
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::fsio::FileMeta;
 use crate::health::gather::{Facts, Seen};
 use crate::health::liveness::Liveness;
+use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
 use crate::health::wording::count;
 use crate::units::human_bytes;
@@ -21,7 +22,10 @@ const VERIFY: &str = "`auditctl verify` says what is lost; keep the directory as
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
     let Some(page) = facts.page() else { return without_page(facts) };
     let check = match &facts.log_file {
-        Seen::Unknown(why) => Check::new(NAME, Status::Unknown, format!("audit.log: {why}")),
+        Seen::Unknown(why) => {
+            let message = format!("audit.log: {why}");
+            Check::found(NAME, Problem::LogUnknown, Status::Unknown, message)
+        }
         Seen::Missing => missing(page, liveness),
         Seen::There(meta) => {
             tampered(facts, page, meta, liveness).unwrap_or_else(|| size(page, meta, settings))
@@ -47,7 +51,8 @@ fn without_page(facts: &Facts) -> Check {
             let size = human_bytes(meta.len);
             let message =
                 format!("audit.log holds {size}; whether all of it is there is not known");
-            Check::new(NAME, Status::Unknown, message).metric("active_bytes", meta.len)
+            Check::found(NAME, Problem::LogUnknown, Status::Unknown, message)
+                .metric("active_bytes", meta.len)
         }
         Seen::Missing | Seen::Unknown(_) => unseen(NAME, facts),
     }
@@ -57,9 +62,9 @@ fn missing(page: &StatusSnapshot, liveness: Liveness) -> Check {
     // While a new segment is begun the name is free for a moment.
     let between = page.activity() == Some(Activity::Sealing) && liveness == Liveness::Running;
     if between || liveness == Liveness::Opening {
-        return Check::new(NAME, Status::Healthy, "a new segment is being started");
+        return Check::healthy(NAME, "a new segment is being started");
     }
-    let check = Check::new(NAME, Status::Critical, "audit.log was deleted");
+    let check = Check::found(NAME, Problem::LogDeleted, Status::Critical, "audit.log was deleted");
     if liveness.is_current() && liveness != Liveness::Poisoned {
         check.hint("the writer still holds its records and puts them back; find out who deleted it")
     } else {
@@ -87,7 +92,7 @@ fn tampered(
     short.then(|| {
         let (now, before) = (human_bytes(meta.len), human_bytes(facts.written_bytes));
         let message = format!("audit.log was truncated: {now} of {before}");
-        Check::new(NAME, Status::Critical, message).hint(VERIFY)
+        Check::found(NAME, Problem::LogTruncated, Status::Critical, message).hint(VERIFY)
     })
 }
 
@@ -95,14 +100,14 @@ fn replaced(page: &StatusSnapshot, liveness: Liveness) -> Option<Check> {
     if !liveness.is_current() {
         let message = "audit.log is not the file that was written last";
         return Some(
-            Check::new(NAME, Status::Warning, message)
+            Check::found(NAME, Problem::LogChanged, Status::Warning, message)
                 .hint("after a restore that is so; otherwise see what `auditctl verify` says"),
         );
     }
     let between = page.activity() == Some(Activity::Sealing) && liveness == Liveness::Running;
     (!between).then(|| {
         let message = "audit.log was replaced: it is not the file being written";
-        Check::new(NAME, Status::Critical, message)
+        Check::found(NAME, Problem::LogReplaced, Status::Critical, message)
             .hint("find out who replaced it; log rotation must leave audit.log alone")
     })
 }
@@ -110,21 +115,19 @@ fn replaced(page: &StatusSnapshot, liveness: Liveness) -> Option<Check> {
 fn size(page: &StatusSnapshot, meta: &FileMeta, settings: &Settings) -> Check {
     let bytes = log_bytes(page, meta.len);
     let limits = &settings.health;
-    let status = above(bytes, limits.log_bytes_warn.0, limits.log_bytes_critical.0);
+    let large = above(bytes, limits.log_bytes_warn.0, limits.log_bytes_critical.0);
     let message = format!(
         "{} in {}, {} in audit.log",
         human_bytes(bytes),
         count(page.get(Word::Segments), "sealed segment"),
         human_bytes(meta.len)
     );
-    let check = Check::new(NAME, status, message);
-    if status == Status::Healthy {
-        check
-    } else {
-        check.hint(
+    match large {
+        None => Check::healthy(NAME, message),
+        Some(status) => Check::found(NAME, Problem::LogLarge, status, message).hint(
             "back up and lower retention_days, or raise health.log_bytes_warn and \
              health.log_bytes_critical",
-        )
+        ),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::audit::status::Word;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;
-use crate::health::report::{Check, Status};
+use crate::health::report::Check;
 use crate::health::wording::percent;
 
 use super::common::{last_known, unseen};
@@ -19,9 +19,9 @@ pub(super) fn check(facts: &Facts, liveness: Liveness) -> Check {
         || "not used yet".to_owned(),
         |rate| format!("{rate}% hits, {entries} of {capacity} entries"),
     );
-    let (status, prefix) = last_known(facts, page, liveness)
-        .map_or((Status::Healthy, String::new()), |known| (known.status, known.prefix));
-    Check::new(NAME, status, format!("{prefix}{text}"))
+    let (found, prefix) = last_known(facts, page, liveness)
+        .map_or((None, String::new()), |known| (known.found, known.prefix));
+    Check::either(NAME, found, format!("{prefix}{text}"))
         .metric("entries", entries)
         .metric("capacity", capacity)
         .metric("bytes", page.get(Word::CacheBytes))

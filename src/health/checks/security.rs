@@ -5,10 +5,11 @@ use crate::audit::status::Ring;
 use crate::config::Settings;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;
-use crate::health::report::{Check, Status};
+use crate::health::problem::Problem;
+use crate::health::report::Check;
 use crate::health::wording::count;
 
-use super::common::{above, last_known, unseen};
+use super::common::{above, last_known, unseen, worse};
 
 const NAME: &str = "security";
 
@@ -17,8 +18,12 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
     let invalid = page.recent(Ring::Validation, facts.now);
     let other = page.recent(Ring::Security, facts.now);
     let limits = &settings.health;
-    let status = above(invalid, limits.validation_errors_warn, limits.validation_errors_critical)
-        .worst(above(other, limits.security_warn, limits.security_critical));
+    let found = worse(
+        above(invalid, limits.validation_errors_warn, limits.validation_errors_critical)
+            .map(|status| (Problem::InvalidEvents, status)),
+        above(other, limits.security_warn, limits.security_critical)
+            .map(|status| (Problem::SecurityEvents, status)),
+    );
     let known = last_known(facts, page, liveness);
     let prefix = known.as_ref().map_or("", |known| known.prefix.as_str());
     let message = format!(
@@ -26,14 +31,14 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         count(invalid, "validation error"),
         count(other, "other security event")
     );
-    let status = known.map_or(status, |known| status.worst(known.status));
-    let mut check = Check::new(NAME, status, message)
+    let found = worse(found, known.and_then(|known| known.found));
+    let mut check = Check::either(NAME, found, message)
         .metric("validation_errors_last_hour", invalid)
         .metric("security_events_last_hour", other);
     for kind in SecurityKind::ALL {
         check = check.metric(total_name(kind), page.security(kind));
     }
-    if matches!(status, Status::Warning | Status::Critical) {
+    if matches!(check.problem(), Some(Problem::InvalidEvents | Problem::SecurityEvents)) {
         check = check.hint("security_events.log in the log directory says who and what");
     }
     check

@@ -6,6 +6,7 @@ use crate::audit::status::{Activity, StatusSnapshot, Word};
 use crate::config::Settings;
 use crate::health::gather::{Facts, Page, Process};
 use crate::health::liveness::{Liveness, busy_for, silence};
+use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
 use crate::health::wording::{age, count, seconds, since};
 
@@ -16,14 +17,16 @@ const NAME: &str = "worker_thread";
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
     let check = match (facts.page(), liveness) {
         (Some(page), liveness) => with_page(facts, page, settings, liveness),
-        (None, Liveness::Opening) => Check::new(
+        (None, Liveness::Opening) => Check::found(
             NAME,
+            Problem::Opening,
             Status::Warning,
             "a writer holds the lock and has no status page: it is opening the log",
         )
         .hint("if that lasts, audit.status was deleted: restart the service"),
-        (None, Liveness::NoLog) => Check::new(
+        (None, Liveness::NoLog) => Check::found(
             NAME,
+            Problem::NoLog,
             Status::Unknown,
             format!("no log yet in {}", settings.log_dir.display()),
         )
@@ -35,12 +38,20 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
 
 fn unreadable(facts: &Facts) -> Check {
     match &facts.page {
-        Page::Denied(why) => Check::new(NAME, Status::Unknown, format!("no permission: {why}"))
+        Page::Denied(why) => unknown(Problem::PageDenied, format!("no permission: {why}"))
             .hint("run health as the user that owns the log directory, or as root"),
-        Page::Unusable(why) => Check::new(NAME, Status::Unknown, why.clone())
+        Page::Unusable(why) => unknown(Problem::PageUnusable, why.clone())
             .hint("use the auditctl of the same version as the service"),
         Page::Missing | Page::Read(_) => unseen(NAME, facts),
     }
+}
+
+fn unknown(problem: Problem, message: String) -> Check {
+    Check::found(NAME, problem, Status::Unknown, message)
+}
+
+fn critical(problem: Problem, message: String) -> Check {
+    Check::found(NAME, problem, Status::Critical, message)
 }
 
 fn with_page(
@@ -52,39 +63,40 @@ fn with_page(
     let pid = page.get(Word::Pid);
     let state_since = page.time(Word::StateSince).map(|at| since(at, facts.now));
     let in_state = state_since.map(age).unwrap_or_default();
-    let new = |status, message: String| Check::new(NAME, status, message);
     let check = match liveness {
-        Liveness::Running => new(Status::Healthy, format!("running (pid {pid})")),
+        Liveness::Running => Check::healthy(NAME, format!("running (pid {pid})")),
         Liveness::Hung => hung(facts, page),
         Liveness::DiskFull => {
-            new(Status::Critical, format!("disk full for {in_state}: new events are refused")).hint(
-                format!(
-                    "free space below {}; recording resumes by itself",
-                    settings.log_dir.display()
-                ),
-            )
+            let message = format!("disk full for {in_state}: new events are refused");
+            let dir = settings.log_dir.display();
+            critical(Problem::WriterDiskFull, message)
+                .hint(format!("free space below {dir}; recording resumes by itself"))
         }
         Liveness::Failing => {
             let error = last_error(page).map_or_else(String::new, |error| format!(": {error}"));
-            new(Status::Critical, format!("write failing for {in_state}{error}")).hint(
+            let message = format!("write failing for {in_state}{error}");
+            critical(Problem::WriteFailing, message).hint(
                 "accepted events are kept and tried again; see the kernel's messages about the disk",
             )
         }
         Liveness::Poisoned => {
-            new(Status::Critical, format!("writer failed {in_state} ago: nothing is accepted"))
+            let message = format!("writer failed {in_state} ago: nothing is accepted");
+            critical(Problem::WriterFailed, message)
                 .hint("restart the service; its messages say why the writer failed")
         }
         Liveness::Strange => {
-            new(Status::Unknown, format!("state {} is of a newer version", page.get(Word::State)))
+            let message = format!("state {} is of a newer version", page.get(Word::State));
+            unknown(Problem::NewerVersion, message)
                 .hint("use the auditctl of the same version as the service")
         }
         Liveness::Opening => {
-            new(Status::Warning, "a writer holds the lock and is opening the log".to_owned())
+            let message = "a writer holds the lock and is opening the log";
+            Check::found(NAME, Problem::Opening, Status::Warning, message)
                 .hint("a large active segment takes seconds to check after a crash")
         }
         Liveness::LockUnknown => {
             let why = facts.locked.as_ref().err().cloned().unwrap_or_default();
-            new(Status::Unknown, format!("the lock cannot be asked about: {why}"))
+            unknown(Problem::LockUnknown, format!("the lock cannot be asked about: {why}"))
                 .hint("run health as the user that owns the log directory, or as root")
         }
         Liveness::Died => died(facts, page),
@@ -129,7 +141,7 @@ fn hung(facts: &Facts, page: &StatusSnapshot) -> Check {
                 .to_owned(),
         ),
     };
-    Check::new(NAME, Status::Critical, format!("{doing}{why}")).hint(hint)
+    critical(Problem::Hung, format!("{doing}{why}")).hint(hint)
 }
 
 fn died(facts: &Facts, page: &StatusSnapshot) -> Check {
@@ -144,16 +156,16 @@ fn died(facts: &Facts, page: &StatusSnapshot) -> Check {
         ("without closing the log", "start the service: opening the log recovers it")
     };
     let message = format!("writer died {ago} ago, {what}{waiting}");
-    Check::new(NAME, Status::Critical, message).hint(hint)
+    critical(Problem::Died, message).hint(hint)
 }
 
 fn stopped(facts: &Facts, page: &StatusSnapshot, expected: bool) -> Check {
     let message = format!("stopped cleanly {} ago", age(page_age(facts, page)));
     if expected {
-        Check::new(NAME, Status::Warning, message)
+        Check::found(NAME, Problem::Stopped, Status::Warning, message)
             .hint("start the service, or set expect_running = false where none is to run")
     } else {
-        Check::new(NAME, Status::Healthy, message)
+        Check::healthy(NAME, message)
     }
 }
 

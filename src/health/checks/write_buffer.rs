@@ -6,6 +6,7 @@ use crate::audit::status::Word;
 use crate::config::Settings;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;
+use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
 use crate::health::wording::{age, count, seconds, since};
 
@@ -25,24 +26,24 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
 
     let fill = format!("{events} of {}", count(capacity, "event"));
     let check = if let Some(known) = last_known(facts, page, liveness) {
-        Check::new(NAME, known.status, format!("{}{fill} waited", known.prefix))
+        Check::either(NAME, known.found, format!("{}{fill} waited", known.prefix))
     } else {
         // Full is critical even where the capacity is below the threshold.
         let full =
             (capacity > 0 && events >= capacity) || (capacity_bytes > 0 && bytes >= capacity_bytes);
         let fill_status = if full {
-            Status::Critical
+            Some(Status::Critical)
         } else {
             above(events, limits.write_buffer_warn, limits.write_buffer_critical)
         };
         match fill_status {
-            Status::Healthy => Check::new(NAME, Status::Healthy, format!("{fill} waiting")),
-            _ if waited < COUNTS_AFTER => {
-                Check::new(NAME, Status::Healthy, format!("{fill} waiting, a burst"))
+            None => Check::healthy(NAME, format!("{fill} waiting")),
+            Some(_) if waited < COUNTS_AFTER => {
+                Check::healthy(NAME, format!("{fill} waiting, a burst"))
             }
-            status => {
+            Some(status) => {
                 let message = format!("{fill} waiting, the oldest for {}", age(waited));
-                Check::new(NAME, status, message).hint(
+                Check::found(NAME, Problem::BufferFilling, status, message).hint(
                     "the disk does not keep up: see worker_thread's sync times; when the buffer \
                      is full, callers wait and are then refused as busy",
                 )

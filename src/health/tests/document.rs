@@ -23,6 +23,7 @@ struct Document {
 struct DocumentCheck {
     component: String,
     status: String,
+    code: Option<String>,
     message: String,
     metrics: serde_json::Map<String, serde_json::Value>,
     hint: Option<String>,
@@ -68,6 +69,7 @@ fn the_document_has_its_shape_in_every_state() {
         assert_eq!(summary.total_checks, 9);
         for check in document.checks {
             assert!(["healthy", "warning", "critical", "unknown"].contains(&check.status.as_str()));
+            assert_eq!(check.code.is_some(), check.status != "healthy", "{}", check.component);
             let scalar = |value: &serde_json::Value| !value.is_object() && !value.is_array();
             assert!(check.metrics.values().all(scalar), "{}", check.component);
             assert!(!check.message.is_empty() && check.hint.is_none_or(|hint| !hint.is_empty()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::asker::Asker;
 use super::{FOLLOW_BEGINS_WITH, Output, QueryArgs};
-use crate::audit::query::{Order, Query, Want};
+use crate::audit::query::{Order, Query, Request, Want};
 use crate::cli::exit::CliError;
 use crate::config::Settings;
 
@@ -18,23 +18,25 @@ pub(super) fn run(
     asker: &mut Asker,
     settings: &Settings,
     args: &QueryArgs,
-    query: &Query,
+    (request, query): (&Request, &Query),
     output: &mut Output<'_>,
 ) -> Result<u8, CliError> {
-    let request = args.request().pinned(query);
     let oldest = |query: &Query| Query {
         filter: query.filter.clone(),
         want: Want::Records { order: Order::Oldest, limit: u64::MAX },
     };
     let from_there = args.seq.is_some() || args.since.is_some();
-    let mut next =
-        if from_there { query.filter.first_seq() } else { begin(asker, args, query, output)? };
+    let mut next = if from_there {
+        query.filter.first_seq()
+    } else {
+        begin(asker, args, (request, query), output)?
+    };
     let mut silent = false;
     loop {
         let mut rest = Some(oldest(query).within(next, u64::MAX));
         while let Some(page) = rest.take() {
             let asked = request.pinned(&page);
-            let asked = crate::audit::query::Request { order: Some("oldest".to_owned()), ..asked };
+            let asked = Request { order: Some("oldest".to_owned()), ..asked };
             match asker.ask(&asked, &page) {
                 Ok(answer) => {
                     if answer.begin > next && next > 0 {
@@ -85,7 +87,7 @@ pub(super) fn run(
 fn begin(
     asker: &mut Asker,
     args: &QueryArgs,
-    query: &Query,
+    (request, query): (&Request, &Query),
     output: &mut Output<'_>,
 ) -> Result<u64, CliError> {
     let limit = match args.limit {
@@ -95,7 +97,7 @@ fn begin(
     };
     let newest =
         Query { filter: query.filter.clone(), want: Want::Records { order: Order::Newest, limit } };
-    let answer = asker.ask(&args.request().pinned(&newest), &newest)?;
+    let answer = asker.ask(&request.pinned(&newest), &newest)?;
     if let Some(lines) = answer.lines() {
         let in_order: Vec<&[u8]> = lines.iter().rev().collect();
         output.records(&in_order)?;

@@ -4,23 +4,23 @@
 //! before a bad line, so that nothing after it is recorded unless that is
 //! wanted. An event told to come again comes after the rest of its window.
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::lines::{Lines, Ndjson, Place, Translate};
+use super::python::{self, Python};
 use super::sink::Sink;
-use super::{RecordArgs, may_resend, refused};
+use super::{Format, RecordArgs, may_resend, refused};
+use crate::audit::ParseMode;
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::sanitize::escape_for_terminal;
-use crate::audit::{Event, EventError, EventLimits, ParseMode};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::collector::client::Answer;
 use crate::config::Settings;
-use crate::fsio::{Fs, OpenMode, OsFs};
 
 /// A window holds at most so many events, and closes at so many bytes.
 const WINDOW_EVENTS: usize = 1_000;
@@ -33,10 +33,12 @@ struct Tally {
     first_seq: Option<u64>,
     last_seq: Option<u64>,
     rejected: Vec<Rejected>,
+    /// Whether places are told with their files.
+    names_files: bool,
 }
 
 struct Rejected {
-    line: u64,
+    place: Place,
     kind: String,
     message: String,
 }
@@ -46,7 +48,14 @@ impl Tally {
         let rejected: Vec<_> = self
             .rejected
             .iter()
-            .map(|r| json!({ "line": r.line, "kind": r.kind, "message": r.message }))
+            .map(|r| {
+                let line = r.place.line;
+                let mut told = json!({ "line": line, "kind": r.kind, "message": r.message });
+                if self.names_files {
+                    told["file"] = json!(&*r.place.file);
+                }
+                told
+            })
             .collect();
         let mut map = serde_json::Map::new();
         map.insert("recorded".to_owned(), json!(self.recorded));
@@ -54,6 +63,10 @@ impl Tally {
         map.insert("last_seq".to_owned(), json!(self.last_seq));
         map.insert("rejected".to_owned(), json!(rejected));
         map
+    }
+
+    fn place(&self, place: &Place) -> String {
+        if self.names_files { place.to_string() } else { format!("line {}", place.line) }
     }
 
     fn text(&self) -> String {
@@ -66,71 +79,69 @@ impl Tally {
     }
 }
 
-/// Checks a line as the collector will.
-pub(super) fn check(line: &[u8], mode: ParseMode, settings: &Settings) -> Result<(), EventError> {
-    let limits = EventLimits { max_details_bytes: settings.max_details_size.0 as usize };
-    Event::from_json(line, mode)?.check(&limits).map(|_| ())
-}
-
 pub(super) fn run(
     context: &Context,
     settings: &Settings,
     args: &RecordArgs,
-    file: &Path,
 ) -> Result<u8, CliError> {
-    let (input, length) = open_input(file)?;
-    let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
-    let mut lines =
-        Lines { input: BufReader::with_capacity(256 * 1024, input), number: 0, read: 0 };
+    if args.file.len() > 1 && args.file.iter().any(|file| file == Path::new("-")) {
+        return Err(CliError::usage("standard input (-) is read alone"));
+    }
+    if args.format == Format::Ndjson {
+        let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
+        let lines = Lines::open(args.file.clone(), MAX_LINE_BYTES)?;
+        return all(context, settings, args, lines, &mut Ndjson { mode, settings });
+    }
+    let from_stdin = args.file[0] == Path::new("-");
+    let files = if from_stdin { args.file.clone() } else { python::ordered(&args.file)? };
+    let mut translate = Python::new(settings, args, &files)?;
+    let mut lines = Lines::open(files, python::MAX_PYTHON_LINE_BYTES)?;
+    if let Some(position) = translate.position() {
+        let place = position.place();
+        context.printer.note(&format!("auditctl: the log has these files up to {place}"));
+        lines.go_on(place)?;
+    }
+    all(context, settings, args, lines, &mut translate)
+}
+
+/// Imports everything, and says what was done, also when it fails.
+fn all(
+    context: &Context,
+    settings: &Settings,
+    args: &RecordArgs,
+    mut lines: Lines,
+    translate: &mut dyn Translate,
+) -> Result<u8, CliError> {
     let mut sink = Sink::open(settings, true, args.lenient)?;
-    let bar = progress(context, length);
-    let mut tally = Tally::default();
-    let outcome = import(context, settings, args, mode, &mut lines, &mut sink, &bar, &mut tally);
+    let bar = progress(context, lines.length);
+    let names_files = args.format != Format::Ndjson || args.file.len() > 1;
+    let mut tally = Tally { names_files, ..Tally::default() };
+    let outcome = import(context, args, (&mut lines, translate), &mut sink, &bar, &mut tally);
     bar.finish_and_clear();
     let closed = sink.close();
     let told = |mut error: CliError| {
         error.message = format!("{}; {} before that, all durable", error.message, tally.text());
         *error.extra = tally.document();
+        if args.format == Format::PythonAudit {
+            let hint = "to go on after the last line that was recorded: the same with --resume";
+            error.hint = Some(error.hint.map_or(hint.to_owned(), |old| format!("{old}; {hint}")));
+        }
         error
     };
     outcome.map_err(told)?;
     closed.map_err(told)?;
     let text = if context.json {
-        serde_json::Value::Object(tally.document()).to_string()
+        let mut document = tally.document();
+        document.extend(translate.document().map(|(key, value)| (key.to_owned(), value)));
+        serde_json::Value::Object(document).to_string()
     } else {
-        tally.text()
+        let said = translate.text();
+        let said = said.iter().map(|line| escape_for_terminal(line).into_owned());
+        std::iter::once(tally.text()).chain(said).collect::<Vec<_>>().join("\n")
     };
     context.print(&text)?;
-    Ok(if tally.rejected.is_empty() { 0 } else { Exit::Found as u8 })
-}
-
-fn open_input(file: &Path) -> Result<(Box<dyn Read>, Option<u64>), CliError> {
-    if file == Path::new("-") {
-        return Ok((Box::new(std::io::stdin()), None));
-    }
-    let failed = |error: std::io::Error| {
-        let mut new = CliError::io("read", file, &error);
-        new.exit = Exit::Usage;
-        new
-    };
-    let opened = OsFs.open(file, OpenMode::Read).map_err(failed)?;
-    let meta = opened.meta().map_err(failed)?;
-    let length = meta.is_file.then_some(meta.len);
-    Ok((Box::new(Whole { file: opened, offset: 0 }), length))
-}
-
-/// A file read from its beginning.
-struct Whole {
-    file: Box<dyn crate::fsio::FsFile>,
-    offset: u64,
-}
-
-impl Read for Whole {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(buffer, self.offset)?;
-        self.offset += read as u64;
-        Ok(read)
-    }
+    let is_good = tally.rejected.is_empty() && !translate.is_suspicious();
+    Ok(if is_good { 0 } else { Exit::Found as u8 })
 }
 
 fn progress(context: &Context, length: Option<u64>) -> ProgressBar {
@@ -145,60 +156,17 @@ fn progress(context: &Context, length: Option<u64>) -> ProgressBar {
     bar
 }
 
-/// A line with its number, or why it is none.
-type NumberedLine = (u64, Result<Vec<u8>, EventError>);
-
-/// The input, line by line, with its numbers.
-struct Lines<R> {
-    input: BufReader<R>,
-    number: u64,
-    read: u64,
-}
-
-impl<R: Read> Lines<R> {
-    /// Whether the next line is there without waiting for it.
-    fn has_whole_line(&self) -> bool {
-        memchr::memchr(b'\n', self.input.buffer()).is_some()
-    }
-
-    /// The next line that is not blank; `None` at the end. A line too long is
-    /// passed over and told as such, without being held in memory.
-    fn next(&mut self) -> std::io::Result<Option<NumberedLine>> {
-        loop {
-            let mut line = Vec::new();
-            let limit = MAX_LINE_BYTES as u64 + 2;
-            let read = self.input.by_ref().take(limit).read_until(b'\n', &mut line)?;
-            if read == 0 {
-                return Ok(None);
-            }
-            self.number += 1;
-            self.read += read as u64;
-            let ended = line.pop_if(|last| *last == b'\n').is_some();
-            line.pop_if(|last| *last == b'\r');
-            if line.len() > MAX_LINE_BYTES {
-                let rest = if ended { 0 } else { self.input.skip_until(b'\n')? };
-                self.read += rest as u64;
-                let error = EventError::LineTooLong { actual: line.len() + rest };
-                return Ok(Some((self.number, Err(error))));
-            }
-            if !line.iter().all(u8::is_ascii_whitespace) {
-                return Ok(Some((self.number, Ok(line))));
-            }
-        }
-    }
-}
-
-#[allow(clippy::too_many_arguments)]
-fn import<R: Read>(
+fn import(
     context: &Context,
-    settings: &Settings,
     args: &RecordArgs,
-    mode: ParseMode,
-    lines: &mut Lines<R>,
+    (lines, translate): (&mut Lines, &mut dyn Translate),
     sink: &mut Sink,
     bar: &ProgressBar,
     tally: &mut Tally,
 ) -> Result<(), CliError> {
+    // What may be told to come again would come after what follows it.
+    let in_order = args.format == Format::PythonAudit;
+    let events = if in_order && !sink.is_exempt() { 1 } else { WINDOW_EVENTS };
     let mut at_end = false;
     while !at_end {
         let mut window = Vec::new();
@@ -206,25 +174,22 @@ fn import<R: Read>(
         let mut bad = None;
         // What has come is sent before more is waited for: the input may be a
         // service that says something now and then.
-        while window.len() < WINDOW_EVENTS
+        while window.len() < events
             && bytes < WINDOW_BYTES
             && (window.is_empty() || lines.has_whole_line())
         {
-            let next = lines.next().map_err(|error| {
-                CliError::new("io", Exit::Failed, format!("the input cannot be read: {error}"))
-            })?;
-            let Some((number, line)) = next else {
+            let Some((place, line)) = lines.next()? else {
                 at_end = true;
                 break;
             };
-            match line.and_then(|line| check(&line, mode, settings).map(|()| line)) {
-                Ok(line) => {
-                    bytes += line.len();
-                    window.push((number, line));
+            match translate.line(&place, line) {
+                Ok(events) => {
+                    bytes += events.iter().map(Vec::len).sum::<usize>();
+                    window.extend(events.into_iter().map(|event| (place.clone(), event)));
                 }
                 Err(error) => {
                     let message = error.to_string();
-                    bad = Some(Rejected { line: number, kind: error.kind().to_owned(), message });
+                    bad = Some(Rejected { place, kind: error.kind().to_owned(), message });
                     break;
                 }
             }
@@ -233,7 +198,7 @@ fn import<R: Read>(
         if let Some(bad) = bad {
             reject(context, args, bad, tally)?;
         }
-        bar.set_position(lines.read);
+        bar.set_position(lines.read());
         bar.set_message(format!("{} events", tally.recorded));
     }
     Ok(())
@@ -243,7 +208,7 @@ fn import<R: Read>(
 fn send_all(
     context: &Context,
     args: &RecordArgs,
-    mut window: Vec<(u64, Vec<u8>)>,
+    mut window: Vec<(Place, Vec<u8>)>,
     sink: &mut Sink,
     tally: &mut Tally,
 ) -> Result<(), CliError> {
@@ -253,7 +218,7 @@ fn send_all(
         let mut again = Vec::new();
         let mut wait = Duration::ZERO;
         let mut failed = None;
-        for ((number, line), answer) in window.into_iter().zip(answers) {
+        for ((place, line), answer) in window.into_iter().zip(answers) {
             match answer {
                 Answer::Recorded(seq) => {
                     tally.recorded += 1;
@@ -262,7 +227,7 @@ fn send_all(
                 }
                 Answer::Refused { kind, retry_after: Some(after), .. } if may_resend(&kind) => {
                     wait = wait.max(after);
-                    again.push((number, line));
+                    again.push((place, line));
                 }
                 Answer::Refused { kind, message, .. } => {
                     let fatal = matches!(
@@ -271,10 +236,10 @@ fn send_all(
                     );
                     if fatal {
                         // The rest of the answers still count.
-                        let text = format!("line {number}: {message}");
+                        let text = format!("{}: {message}", tally.place(&place));
                         failed.get_or_insert_with(|| refused(&kind, &text));
                     } else {
-                        reject(context, args, Rejected { line: number, kind, message }, tally)?;
+                        reject(context, args, Rejected { place, kind, message }, tally)?;
                     }
                 }
             }
@@ -294,7 +259,8 @@ fn reject(
     bad: Rejected,
     tally: &mut Tally,
 ) -> Result<(), CliError> {
-    let text = format!("line {}: {}", bad.line, escape_for_terminal(&bad.message));
+    let place = tally.place(&bad.place);
+    let text = format!("{}: {}", escape_for_terminal(&place), escape_for_terminal(&bad.message));
     let kind = bad.kind.clone();
     tally.rejected.push(bad);
     if args.keep_going {

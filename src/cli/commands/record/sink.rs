@@ -11,7 +11,8 @@ use crate::config::Settings;
 
 /// Where events go.
 pub(super) enum Sink {
-    Socket(Client),
+    /// The collector, and whether it limits no rate.
+    Socket(Client, bool),
     Direct(Box<Direct>),
 }
 
@@ -44,12 +45,11 @@ impl Sink {
     pub(super) fn open(settings: &Settings, import: bool, lenient: bool) -> Result<Self, CliError> {
         match Client::connect(&settings.socket_path()) {
             Ok(mut client) => {
-                if import {
-                    client.import(lenient)?;
-                } else if lenient {
+                let exempt = import && client.import(lenient)?;
+                if !import && lenient {
                     client.lenient()?;
                 }
-                Ok(Self::Socket(client))
+                Ok(Self::Socket(client, exempt))
             }
             Err(ClientError::NotRunning { .. }) => Self::direct(settings, import, lenient),
             Err(error) => Err(error.into()),
@@ -64,10 +64,15 @@ impl Sink {
         Ok(Self::Direct(Box::new(Direct { log, session, mode })))
     }
 
+    /// Whether nothing is refused for its rate.
+    pub(super) fn is_exempt(&self) -> bool {
+        !matches!(self, Self::Socket(_, false))
+    }
+
     /// Sends events and returns what became of each, in order.
     pub(super) fn send(&mut self, lines: &[&[u8]]) -> Result<Vec<Answer>, CliError> {
         match self {
-            Self::Socket(client) => Ok(client.send(lines)?),
+            Self::Socket(client, _) => Ok(client.send(lines)?),
             Self::Direct(direct) => direct.send(lines),
         }
     }
@@ -75,7 +80,7 @@ impl Sink {
     /// Ends it; a log opened here is closed cleanly.
     pub(super) fn close(self) -> Result<(), CliError> {
         match self {
-            Self::Socket(_) => Ok(()),
+            Self::Socket(..) => Ok(()),
             Self::Direct(direct) => Ok(direct.log.close()?),
         }
     }

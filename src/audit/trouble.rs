@@ -1,0 +1,50 @@
+//! What the engine's threads meet and go on after: named, so that a message can be
+//! looked up. Told with `--verbose` (`tracing`); `health` shows what lasts.
+
+macro_rules! troubles {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal),+ $(,)?) => {
+        /// What a message of the engine is about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Trouble { $($(#[doc = $doc])+ $variant),+ }
+
+        impl Trouble {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The message's `code`; stays.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+        }
+    };
+}
+
+troubles! {
+    /// The disk is full; new events are refused.
+    DiskFull = "disk_full",
+    /// No disk reserve could be made when the log was opened.
+    NoReserve = "no_reserve",
+    /// The reserve could not be given up on a full disk.
+    ReserveKept = "reserve_kept",
+    /// A write or sync failed; it is tried again.
+    Failing = "write_failing",
+    /// The writer thread ended.
+    WriterFailed = "writer_failed",
+    /// The checkpoint could not be written.
+    NoCheckpoint = "checkpoint_not_written",
+    /// The log file was deleted or replaced; its records are written anew.
+    FileReplaced = "log_file_replaced",
+    /// The log file was truncated.
+    FileTruncated = "log_file_truncated",
+    /// A sealed segment is not what was sealed.
+    SegmentAltered = "segment_altered",
+    /// Compression, the manifest or retention failed; tried again.
+    Maintenance = "maintenance_failed",
+    /// `security_events.log` could not be written.
+    SecurityLog = "security_log_not_written",
+    /// The journal of a restore could not be removed.
+    JournalKept = "restore_journal_kept",
+    /// The log was not closed cleanly.
+    NotClosed = "not_closed",
+}

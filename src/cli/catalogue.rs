@@ -1,0 +1,84 @@
+//! The stable names of all that can go wrong, in one place: what the Troubleshooting
+//! Guide in DEPLOYMENT_GUIDE.md has a row for each of. A test compares both.
+
+use crate::audit::own::OWN_TYPES;
+use crate::audit::trouble::Trouble;
+use crate::audit::verify::Kind;
+use crate::audit::{OpenError, RecordError};
+use crate::backup::BackupError;
+use crate::collector::{REFUSALS, Warning};
+use crate::health::Problem;
+use crate::store::StoreErrorKind;
+
+/// The kinds that commands have beside those of what they call.
+const KINDS: &[&str] = &[
+    "usage",
+    "config",
+    "io",
+    "stdout",
+    "broken_pipe",
+    "timeout",
+    "terminal",
+    "interrupted",
+    "internal",
+    "no_log",
+    "restore_pending",
+    "damaged",
+    "bad_signature",
+    "proof",
+    "not_signed",
+    "removed",
+    "not_running",
+    "lost",
+    "refused",
+    "forbidden",
+    "unrecorded",
+    "max_delete",
+    "token",
+    "tls",
+    "socket_path",
+    "in_use",
+    "collector",
+    "demo",
+    "man",
+    "query",
+    "busy",
+];
+
+/// Names that belong together: a table of the guide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// As the guide's table is marked.
+    pub name: &'static str,
+    /// Its names.
+    pub codes: Vec<&'static str>,
+}
+
+/// Every group; the names are unique within each.
+#[must_use]
+pub fn catalogue() -> Vec<Group> {
+    let group = |name, codes: &[&'static str]| Group { name, codes: codes.to_vec() };
+    let health: Vec<_> = Problem::ALL.iter().map(|problem| problem.code()).collect();
+    let writer: Vec<_> = Trouble::ALL.iter().map(|trouble| trouble.code()).collect();
+    let serve: Vec<_> = Warning::ALL.iter().map(|warning| warning.code()).collect();
+    let verify: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    vec![
+        group("health", &health),
+        group("record", RecordError::KINDS),
+        group("open", OpenError::KINDS),
+        group("writer", &writer),
+        group("own", OWN_TYPES),
+        group("serve", &serve),
+        group("refusal", REFUSALS),
+        group("verify", &verify),
+        group("backup", BackupError::KINDS),
+        group("store", StoreErrorKind::NAMES),
+        group("command", KINDS),
+    ]
+}
+
+/// Whether an error of a command may be called that.
+pub(super) fn is_known(kind: &str) -> bool {
+    let groups = ["record", "open", "refusal", "backup", "store", "command"];
+    catalogue().iter().any(|group| groups.contains(&group.name) && group.codes.contains(&kind))
+}

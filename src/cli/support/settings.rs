@@ -1,0 +1,75 @@
+//! The settings, without what may be secret.
+
+use serde_json::{Map, Value, json};
+
+use super::{Inputs, Made, clean};
+use crate::config::{KEYS, Key, Kind, Settings};
+
+/// Variables of the clouds' libraries: whether they are set says which credentials are used.
+const CLOUD_VARIABLES: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_ACCOUNT",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "RUST_LOG",
+    "TZ",
+    "LANG",
+];
+
+pub(super) fn settings(inputs: &Inputs) -> Made {
+    let mut entries = Map::new();
+    for key in KEYS {
+        let origin = inputs.settings.origin(key.name).to_string();
+        let shown = shown(key, &inputs.settings);
+        entries.insert(key.name.to_owned(), json!({ "value": shown, "from": origin }));
+    }
+    let mut variables: Vec<String> = inputs
+        .env
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, _)| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("AUDITCTL_") || CLOUD_VARIABLES.contains(&name.as_str()))
+        .collect();
+    variables.sort();
+    super::json(&json!({
+        "problems": inputs.settings_problems,
+        "settings": entries,
+        "variables_set": variables,
+    }))
+}
+
+/// Only kinds whose values cannot be a secret are shown; what is new is not.
+fn shown(key: &Key, settings: &Settings) -> Value {
+    let text = key.text(settings);
+    if text.is_empty() {
+        return Value::Null;
+    }
+    match key.kind {
+        Kind::Bool
+        | Kind::Count
+        | Kind::Size
+        | Kind::Duration
+        | Kind::Ids
+        | Kind::Address
+        | Kind::Choice(_) => Value::String(text),
+        Kind::Path => Value::String(clean::text(&text)),
+        // Without a rest of its own this would be forgotten for a kind to come.
+        _ => Value::String("(set, not shown)".to_owned()),
+    }
+}

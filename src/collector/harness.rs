@@ -1,0 +1,143 @@
+//! Connections without a network, for fuzz targets and tests: the code that
+//! serves peers, over streams in memory, on a real log.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use super::connection::{self, Peer};
+use super::places::{Guest, Place};
+use super::{
+    CollectorError, CollectorOptions, Hub, Prepared, Reloaded, TokenOptions, http, prepare,
+};
+use crate::audit::AuditLog;
+
+/// Room in a stream in memory: less than an answer can be, so that both sides wait.
+const PIPE_BYTES: usize = 16 * 1024;
+/// Nothing here is about time.
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// A collector that nobody can reach but its owner.
+pub struct Harness {
+    runtime: Runtime,
+    hub: Arc<Hub>,
+    router: axum::Router,
+    _stop: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Harness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Harness")
+    }
+}
+
+impl Harness {
+    /// On this log; with a token file HTTP asks for a token.
+    ///
+    /// # Errors
+    /// See [`CollectorError`].
+    pub fn new(log: AuditLog, token_file: Option<PathBuf>) -> Result<Self, CollectorError> {
+        let options = CollectorOptions {
+            socket: PathBuf::from("audit.sock"),
+            http: None,
+            // Nothing here is about rates either.
+            tokens: TokenOptions { file: token_file, rate: u32::MAX / 2, requests: u32::MAX / 2 },
+            tls: None,
+            allow_plain_http: true,
+            allowed_uids: Vec::new(),
+            allowed_gids: Vec::new(),
+            read_uids: Vec::new(),
+            read_gids: Vec::new(),
+            audit_reads: false,
+            max_connections: 16,
+            max_connections_per_uid: 16,
+            max_connections_per_address: 16,
+            read_timeout: LONG,
+            write_timeout: LONG,
+            idle_timeout: LONG,
+            max_body: 256 * 1024,
+            push: None,
+            health: Arc::new(|_| (200, "text/plain".to_owned(), "healthy\n".to_owned())),
+            reload: Arc::new(|| Ok(Reloaded::default())),
+            ready: Box::new(|_| ()),
+            warn: Arc::new(|_| ()),
+        };
+        let Prepared { options, access, credentials, .. } = prepare(options)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopping) = watch::channel(false);
+        let hub = Arc::new(Hub::new(log, &options, access, credentials, stopping)?);
+        let router = http::router(Arc::clone(&hub), true);
+        Ok(Self { runtime, hub, router, _stop: stop })
+    }
+
+    /// What a peer of the socket, of this process's own user, is answered that
+    /// sends these chunks one after the other and then says that it has no more.
+    ///
+    /// # Errors
+    /// The system's; a peer that is hung up on gets what was answered before.
+    pub fn socket(&self, chunks: &[&[u8]]) -> io::Result<Vec<u8>> {
+        let uid = rustix::process::getuid().as_raw();
+        let gid = rustix::process::getgid().as_raw();
+        self.runtime.block_on(async {
+            let (ours, theirs) = UnixStream::pair()?;
+            let place =
+                Place::take(&self.hub, Guest::User(uid)).ok_or(io::ErrorKind::ConnectionRefused)?;
+            let peer = Peer { uid, gid, pid: None };
+            let served = connection::serve(ours, Arc::clone(&self.hub), place, peer);
+            let ((), answers) = tokio::join!(served, talk(theirs, chunks));
+            answers
+        })
+    }
+
+    /// The same over HTTP, on a loopback address.
+    ///
+    /// # Errors
+    /// As [`socket`](Self::socket).
+    pub fn http(&self, chunks: &[&[u8]]) -> io::Result<Vec<u8>> {
+        self.runtime.block_on(async {
+            let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+            let place =
+                Place::take(&self.hub, Guest::Here).ok_or(io::ErrorKind::ConnectionRefused)?;
+            let peer = Ipv4Addr::LOCALHOST.into();
+            let served = http::converse(ours, peer, &self.hub, self.router.clone());
+            let ((), answers) = tokio::join!(served, talk(theirs, chunks));
+            drop(place);
+            answers
+        })
+    }
+}
+
+/// Sends the chunks, and takes the answers meanwhile.
+async fn talk(
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite,
+    chunks: &[&[u8]],
+) -> io::Result<Vec<u8>> {
+    let (mut answers, mut requests) = tokio::io::split(stream);
+    let ask = async {
+        for chunk in chunks {
+            // Hung up on: what was answered before is still to be read.
+            if requests.write_all(chunk).await.is_err() {
+                return;
+            }
+            // The other side gets its turn between any two.
+            tokio::task::yield_now().await;
+        }
+        let _ = requests.shutdown().await;
+    };
+    let listen = async {
+        let mut text = Vec::new();
+        match answers.read_to_end(&mut text).await {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
+            _ => Ok(text),
+        }
+    };
+    let ((), text) = tokio::join!(ask, listen);
+    text
+}

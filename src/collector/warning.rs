@@ -1,0 +1,53 @@
+//! What the collector tells its operator on the way, named.
+
+macro_rules! warnings {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal),+ $(,)?) => {
+        /// What a message of the running collector is about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Warning { $($(#[doc = $doc])+ $variant),+ }
+
+        impl Warning {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in brackets behind the message; stays.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// The message with its name: `… [settings_kept]`.
+            #[must_use]
+            pub fn says(self, text: &str) -> String {
+                format!("{text} [{}]", self.code())
+            }
+        }
+    };
+}
+
+warnings! {
+    /// The checkpoint cannot be written to `collector.checkpoint_push_to`.
+    NotPushed = "checkpoint_not_pushed",
+    /// The settings could not be read again; the old ones stay.
+    SettingsKept = "settings_kept",
+    /// A setting was changed that only a restart changes.
+    RestartNeeded = "restart_needed",
+    /// The socket's mode could not be changed.
+    SocketMode = "socket_mode",
+    /// The socket could not be removed at the end.
+    SocketKept = "socket_kept",
+    /// A connection could not be accepted.
+    NotAccepted = "not_accepted",
+    /// The tokens could not be read again; the old ones stay.
+    TokensKept = "tokens_kept",
+    /// Tokens were added, changed or revoked.
+    TokensRead = "tokens_read",
+    /// The certificate or its key could not be read again; the old ones stay.
+    CertificateKept = "certificate_kept",
+    /// The certificate has expired, or is not valid yet.
+    CertificateInvalid = "certificate_not_valid",
+    /// A peer did not agree on TLS; often it does not know the authority.
+    NoHandshake = "tls_handshake_failed",
+    /// A second signal ended it; the log was not closed.
+    Forced = "forced",
+}

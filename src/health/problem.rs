@@ -1,0 +1,134 @@
+//! The problems that checks can find, each with a name that stays.
+
+use super::status::Status::{self, Critical, Unknown, Warning};
+
+macro_rules! problems {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal [$($status:ident),+]),+ $(,)?) => {
+        /// What a check can find. A check that is not healthy names one: see
+        /// [`Check::code`](super::Check::code). What to do about each is in the
+        /// Troubleshooting Guide of DEPLOYMENT_GUIDE.md.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Problem { $($(#[doc = $doc])+ $variant),+ }
+
+        impl Problem {
+            /// All of them, by check.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name for scripts and for the guide: what is looked at, a dot, what
+            /// is wrong with it.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// How bad it can be.
+            #[must_use]
+            pub fn statuses(self) -> &'static [Status] {
+                match self { $(Self::$variant => &[$($status),+]),+ }
+            }
+        }
+    };
+}
+
+problems! {
+    /// There is no status page: no log was ever opened here.
+    PageMissing = "status_page.missing" [Unknown],
+    /// The status page may not be read by this user.
+    PageDenied = "status_page.denied" [Unknown],
+    /// The status page cannot be read, or is of another version.
+    PageUnusable = "status_page.unusable" [Unknown],
+    /// The numbers are of a writer that does not run any more, or may not run.
+    PageStale = "status_page.stale" [Unknown],
+    /// Events wait longer than they should.
+    BufferFilling = "write_buffer.filling" [Warning, Critical],
+    /// There is no log in the directory.
+    NoLog = "worker_thread.no_log" [Unknown],
+    /// A writer is opening the log.
+    Opening = "worker_thread.opening" [Warning],
+    /// No sign of life from the writer.
+    Hung = "worker_thread.hung" [Critical],
+    /// New events are refused, the disk is full.
+    WriterDiskFull = "worker_thread.disk_full" [Critical],
+    /// Writes or syncs fail.
+    WriteFailing = "worker_thread.write_failing" [Critical],
+    /// The writer thread ended with an error; its process lives.
+    WriterFailed = "worker_thread.failed" [Critical],
+    /// A state of a newer version.
+    NewerVersion = "worker_thread.newer_version" [Unknown],
+    /// Whether a writer runs cannot be asked.
+    LockUnknown = "worker_thread.lock_unknown" [Unknown],
+    /// The writer's process ended without closing the log.
+    Died = "worker_thread.died" [Critical],
+    /// The log was closed, and one is expected to run.
+    Stopped = "worker_thread.stopped" [Warning],
+    /// The log file cannot be looked at.
+    LogUnknown = "log_file.unknown" [Unknown],
+    /// The log file is gone.
+    LogDeleted = "log_file.deleted" [Critical],
+    /// Another file stands in the log file's place while a writer runs.
+    LogReplaced = "log_file.replaced" [Critical],
+    /// Another file stands in the log file's place, and no writer runs.
+    LogChanged = "log_file.changed" [Warning],
+    /// The log file is shorter than what was written.
+    LogTruncated = "log_file.truncated" [Critical],
+    /// The log is large.
+    LogLarge = "log_file.large" [Warning, Critical],
+    /// A source was refused often.
+    Blocked = "rate_limiting.blocked" [Warning, Critical],
+    /// Many invalid events.
+    InvalidEvents = "security.validation_errors" [Warning, Critical],
+    /// Many other security events.
+    SecurityEvents = "security.events" [Warning, Critical],
+    /// Little space is left.
+    DiskLow = "disk_space.low" [Warning, Critical],
+    /// The writer found the disk full.
+    DiskFull = "disk_space.full" [Critical],
+    /// The space cannot be asked.
+    DiskUnknown = "disk_space.unknown" [Unknown],
+    /// The log file was deleted or replaced while open; its records were saved.
+    FileReplaced = "integrity.file_replaced" [Warning, Critical],
+    /// The log file was truncated while open.
+    FileTruncated = "integrity.file_truncated" [Critical],
+    /// The log was opened over corruption.
+    CorruptionAccepted = "integrity.corruption_accepted" [Warning],
+    /// The log directory was deleted while open.
+    DirectoryGone = "integrity.directory_gone" [Critical],
+    /// A sealed segment is missing or altered.
+    SegmentDamaged = "integrity.segment_damaged" [Critical],
+    /// Damage that this version has no name for.
+    DamageOther = "integrity.damage_other" [Critical],
+    /// Acknowledged records were lost.
+    LostRecords = "integrity.lost_records" [Warning],
+    /// There is no checkpoint.
+    CheckpointMissing = "integrity.checkpoint_missing" [Critical],
+    /// The checkpoint cannot be looked at.
+    CheckpointUnknown = "integrity.checkpoint_unknown" [Unknown],
+    /// No checkpoint was signed for long.
+    CheckpointOld = "integrity.checkpoint_old" [Critical],
+    /// There is no manifest.
+    ManifestMissing = "integrity.manifest_missing" [Critical],
+    /// The manifest cannot be looked at.
+    ManifestUnknown = "integrity.manifest_unknown" [Unknown],
+    /// The certificate for HTTPS ends soon.
+    CertificateEnding = "certificate.expiring" [Warning, Critical],
+    /// The certificate for HTTPS has expired.
+    CertificateExpired = "certificate.expired" [Critical],
+    /// The backup directory cannot be looked at.
+    BackupsUnknown = "backup.unknown" [Unknown],
+    /// The newest backup is old.
+    BackupOld = "backup.old" [Warning, Critical],
+    /// The last attempt failed.
+    BackupFailed = "backup.failed" [Warning],
+    /// The last attempt failed because the log is not what it was.
+    BackupLogChanged = "backup.log_changed" [Critical],
+    /// A backup is damaged.
+    BackupDamaged = "backup.damaged" [Warning],
+    /// A backup did not arrive where it was sent.
+    BackupUnsent = "backup.unsent" [Warning],
+    /// The last restore drill failed.
+    DrillFailed = "backup.drill_failed" [Critical],
+    /// No restore was tried for long.
+    DrillOld = "backup.drill_old" [Warning],
+    /// No restore was ever tried.
+    DrillNever = "backup.drill_never" [Warning],
+}

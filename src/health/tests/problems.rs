@@ -1,0 +1,233 @@
+//! Each problem is found where it is, and nothing is found that has no name.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{noted, with_catalog};
+use crate::audit::security::SecurityKind;
+use crate::audit::status::{Damage, DiskStage, Word};
+use crate::clock::Clock;
+use crate::fsio::Space;
+use crate::health::Status::{Critical, Healthy, Unknown, Warning};
+use crate::health::samples::{GIB, Sample, every_state};
+use crate::health::{Problem, Status, unanswered};
+use crate::units::ByteSize;
+
+const DAY: i64 = 86_400;
+
+/// A log with that problem. The match is without a rest: a new problem needs one.
+fn with(problem: Problem) -> Sample {
+    let state = |state: &str, nth: usize| {
+        let found = every_state().into_iter().filter(|(name, _)| *name == state).nth(nth);
+        found.expect("a sample of that state").1
+    };
+    match problem {
+        Problem::PageMissing | Problem::NoLog => Sample::empty(),
+        Problem::PageDenied => denied(),
+        Problem::PageUnusable => state("unreadable", 0),
+        Problem::PageStale | Problem::Died => state("died", 0),
+        Problem::CertificateEnding => of_page(|sample| sample.ago(Word::TlsNotAfter, -DAY)),
+        Problem::CertificateExpired => of_page(|sample| sample.ago(Word::TlsNotAfter, 1)),
+        Problem::BufferFilling => of_page(|sample| {
+            sample.set(Word::BufferEvents, 501);
+            sample.ago(Word::OldestWaitingAt, 1);
+        }),
+        Problem::Opening => state("opening", 0),
+        Problem::Hung => state("hung", 0),
+        Problem::WriterDiskFull => state("disk_full", 0),
+        Problem::WriteFailing => state("write_failing", 0),
+        Problem::WriterFailed => state("writer_failed", 0),
+        Problem::LockUnknown => state("unknown", 0),
+        Problem::NewerVersion => state("unknown", 1),
+        Problem::Stopped => state("stopped", 0),
+        Problem::LogUnknown => unseen("audit.log"),
+        Problem::LogDeleted => {
+            of_page(|sample| std::fs::remove_file(sample.paths().active()).expect("remove"))
+        }
+        Problem::LogReplaced => of_page(|sample| sample.set(Word::ActiveInode, 1)),
+        Problem::LogChanged => {
+            let sample = Sample::closed();
+            sample.set(Word::ActiveInode, 1);
+            sample
+        }
+        Problem::LogTruncated => of_page(|sample| sample.set(Word::ActiveBytes, 11)),
+        Problem::LogLarge => {
+            let mut sample = Sample::running();
+            sample.settings.health.log_bytes_warn = ByteSize(9);
+            sample
+        }
+        Problem::Blocked => {
+            let mut sample = of_page(|sample| {
+                sample.page().count_security(SecurityKind::RateLimited, sample.clock.now());
+            });
+            sample.settings.health.blocked_warn = 0;
+            sample
+        }
+        Problem::InvalidEvents => secure(SecurityKind::Validation, 21),
+        Problem::SecurityEvents => secure(SecurityKind::Unauthorized, 6),
+        Problem::DiskLow => space(Some(Space { total: 100 * GIB, available: GIB - 1 })),
+        Problem::DiskFull => of_page(|sample| sample.set(Word::DiskStage, DiskStage::Full as u64)),
+        Problem::DiskUnknown => space(None),
+        Problem::FileReplaced => damage(Damage::FileReplaced as u64),
+        Problem::FileTruncated => damage(Damage::FileTruncated as u64),
+        Problem::CorruptionAccepted => damage(Damage::CorruptionAccepted as u64),
+        Problem::DirectoryGone => damage(Damage::DirectoryGone as u64),
+        Problem::SegmentDamaged => damage(Damage::SegmentDamaged as u64),
+        Problem::DamageOther => damage(99),
+        Problem::LostRecords => of_page(|sample| sample.set(Word::LostRecords, 1)),
+        Problem::CheckpointMissing => {
+            of_page(|sample| std::fs::remove_file(sample.paths().checkpoint()).expect("remove"))
+        }
+        Problem::CheckpointUnknown => unseen("audit.checkpoint"),
+        Problem::CheckpointOld => of_page(|sample| sample.ago(Word::CheckpointAt, DAY)),
+        Problem::ManifestMissing => {
+            of_page(|sample| std::fs::remove_file(sample.paths().manifest()).expect("remove"))
+        }
+        Problem::ManifestUnknown => unseen("audit.manifest.json"),
+        Problem::BackupsUnknown => {
+            of_page(|sample| std::fs::write(&sample.settings.backup.output_dir, "").expect("file"))
+        }
+        _ => of_backups(problem),
+    }
+}
+
+fn of_page(change: impl FnOnce(&Sample)) -> Sample {
+    let sample = Sample::running();
+    change(&sample);
+    sample
+}
+
+fn damage(damage: u64) -> Sample {
+    of_page(|sample| {
+        sample.set(Word::Damage, damage);
+        sample.ago(Word::DamageAt, 1);
+    })
+}
+
+fn secure(kind: SecurityKind, times: u32) -> Sample {
+    of_page(|sample| {
+        (0..times).for_each(|_| sample.page().count_security(kind, sample.clock.now()));
+    })
+}
+
+fn unseen(file: &'static str) -> Sample {
+    let mut sample = Sample::running();
+    sample.fs.denied = file;
+    sample
+}
+
+fn space(space: Option<Space>) -> Sample {
+    let mut sample = Sample::running();
+    sample.fs.space = space;
+    sample
+}
+
+/// A page that may not be read; a reader with all rights may read any, so one that
+/// cannot be opened is as near as a test can come as root.
+fn denied() -> Sample {
+    use std::os::unix::fs::PermissionsExt;
+    let sample = Sample::running();
+    let unreadable = std::fs::Permissions::from_mode(0o000);
+    std::fs::set_permissions(sample.paths().status(), unreadable).expect("mode");
+    sample
+}
+
+fn of_backups(problem: Problem) -> Sample {
+    let mut sample = Sample::running();
+    let mut one = noted(&sample, 600, 43);
+    let at = |seconds: i64| {
+        let micros = sample.clock.now().micros() - seconds * 1_000_000;
+        crate::clock::Timestamp::from_micros(micros)
+    };
+    let drill = |seconds: i64, passed: bool| {
+        serde_json::json!({ "at": at(seconds), "backup": "20260203_000000", "passed": passed,
+            "milliseconds": 5, "report": "x" })
+    };
+    let failed = |kind: &str| serde_json::json!({ "at": at(60), "kind": kind, "message": "x" });
+    let (mut failure, mut drilled) = (None, None);
+    match problem {
+        Problem::BackupOld => one = noted(&sample, 2 * DAY, 43),
+        Problem::BackupFailed => failure = Some(failed("no_space")),
+        Problem::BackupLogChanged => failure = Some(failed("not_a_prefix")),
+        Problem::BackupDamaged => one["damage"] = "altered".into(),
+        Problem::BackupUnsent => {
+            one["copies"] = serde_json::json!({ "s3://b/": { "state": "failed", "at": at(60) } });
+        }
+        Problem::DrillFailed => drilled = Some(drill(60, false)),
+        Problem::DrillOld => drilled = Some(drill(100 * DAY, true)),
+        Problem::DrillNever => {}
+        other => panic!("{other:?} has no sample"),
+    }
+    let backups = serde_json::json!({ "20260203_000000": one });
+    let mut catalog = serde_json::json!({ "format": 1, "backups": backups });
+    if let Some(failure) = failure {
+        catalog["last_failure"] = failure;
+    }
+    if let Some(drilled) = drilled {
+        catalog["last_drill"] = drilled;
+    }
+    if matches!(problem, Problem::DrillOld | Problem::DrillNever) {
+        sample.settings.health.drill_age_warn = Duration::from_secs(99 * DAY as u64);
+    }
+    with_catalog(&sample, &catalog);
+    sample
+}
+
+#[test]
+fn every_problem_is_found_in_a_log_that_has_it() {
+    for problem in Problem::ALL {
+        // Nothing is denied to root.
+        if *problem == Problem::PageDenied && rustix::process::geteuid().is_root() {
+            continue;
+        }
+        let report = with(*problem).health().report;
+        let found: Vec<_> = report.checks.iter().filter_map(|check| check.code()).collect();
+        assert!(found.contains(&problem.code()), "{problem:?}: {found:?} {report:#?}");
+    }
+}
+
+#[test]
+fn what_is_not_healthy_has_a_code_and_is_as_bad_as_the_table_says() {
+    for problem in Problem::ALL {
+        let sample = with(*problem);
+        let mut reports = vec![sample.health().report];
+        reports.push(unanswered(&sample.settings, &sample.clock, Duration::from_secs(8)).report);
+        for check in reports.into_iter().flat_map(|report| report.checks) {
+            match check.problem() {
+                None => assert_eq!(check.status, Healthy, "{check:?}"),
+                Some(found) => {
+                    assert!(found.statuses().contains(&check.status), "{check:?}");
+                    assert_eq!(check.code(), Some(found.code()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_check_that_finds_several_things_has_the_code_of_the_worst() {
+    let sample = with(Problem::LostRecords);
+    std::fs::remove_file(sample.paths().manifest()).expect("remove");
+    let report = sample.health().report;
+    let check = report.check("integrity").expect("always there");
+    assert_eq!((check.status, check.code()), (Critical, Some("integrity.manifest_missing")));
+}
+
+#[test]
+fn codes_are_unique_and_say_what_is_looked_at() {
+    let codes: BTreeSet<&str> = Problem::ALL.iter().map(|problem| problem.code()).collect();
+    assert_eq!(codes.len(), Problem::ALL.len());
+    let sample = Sample::running();
+    // Without HTTPS there is no check of its certificate.
+    sample.ago(Word::TlsNotAfter, -100 * DAY);
+    let report = sample.health().report;
+    for code in codes {
+        let (what, which) = code.split_once('.').expect(code);
+        assert!(what == "status_page" || report.check(what).is_some(), "{code}");
+        assert!(which.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{code}");
+    }
+    let bad: &[Status] = &[Warning, Critical, Unknown];
+    for problem in Problem::ALL {
+        assert!(problem.statuses().iter().all(|status| bad.contains(status)), "{problem:?}");
+    }
+}
