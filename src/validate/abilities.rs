@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::catalogue::Id;
 use super::check::Check;
-use super::permissions::nearest;
+use super::places::nearest;
 use super::request::Surroundings;
 use super::volumes::{Suits, by_magic};
 use crate::audit::status::{StatusPage, StatusSnapshot, Word};

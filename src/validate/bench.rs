@@ -14,7 +14,7 @@ use crate::audit::query::{CacheUse, Request as Question};
 use crate::audit::status::Mode;
 use crate::audit::{AuditLog, LogPaths, Options, Receipt};
 use crate::clock::{Clock, SystemClock};
-use crate::fsio::{Fs, OpenMode, OsFs};
+use crate::fsio::{Fs, OsFs};
 use crate::units::human_bytes;
 
 /// Fewer durable events a second are a warning.
@@ -25,14 +25,9 @@ pub const MOST_QUERY_MS: f64 = 50.0;
 pub const MOST_MEMORY_BYTES: u64 = 50 << 20;
 /// Segments that shrink less are a warning.
 pub const LEAST_COMPRESSION: f64 = 2.0;
-/// A slow fdatasync (99 of 100 are faster) that takes longer is a warning: milliseconds.
-pub const MOST_SYNC_MS: f64 = 100.0;
 /// So many events the memory is measured for.
 pub const MEMORY_EVENTS: [u64; 2] = [1_000, 10_000];
 
-/// So many syncs are measured, unless they take too long.
-const SYNCS: usize = 100;
-const SYNCS_TAKE: Duration = Duration::from_secs(5);
 /// Writing ends after so long, however little was written.
 const WRITING_TAKES: Duration = Duration::from_secs(10);
 const COMPRESSING_TAKES: Duration = Duration::from_secs(20);
@@ -42,7 +37,7 @@ const ROOM: u64 = 64 << 20;
 const LOW_PRIORITY: i32 = 10;
 
 /// Why nothing was measured, if nothing may be.
-fn no_room(seen: &Surroundings) -> Option<String> {
+pub(super) fn no_room(seen: &Surroundings) -> Option<String> {
     let path = match &seen.scratch {
         Ok(path) => path,
         Err(why) => return Some(format!("not measured: {why}")),
@@ -55,7 +50,7 @@ fn no_room(seen: &Surroundings) -> Option<String> {
     })
 }
 
-fn yield_to_others(seen: &Surroundings) {
+pub(super) fn yield_to_others(seen: &Surroundings) {
     if seen.live {
         let thread = rustix::thread::gettid();
         // Where the system has no priorities, there is none to be had.
@@ -63,61 +58,8 @@ fn yield_to_others(seen: &Surroundings) {
     }
 }
 
-/// How long fdatasync takes.
-pub(super) fn syncs(seen: &Surroundings) -> Vec<Check> {
-    let id = Id::SyncLatency;
-    if let Some(why) = no_room(seen) {
-        return vec![Check::skipped(id, why)];
-    }
-    yield_to_others(seen);
-    let measured = seen.scratch("bench.sync").and_then(|path| {
-        let file = OsFs.open(&path, OpenMode::CreateNew).map_err(|error| error.to_string())?;
-        measure_syncs(seen, &*file).map_err(|error| error.to_string())
-    });
-    vec![match measured {
-        Ok(times) => judge_syncs(times),
-        Err(why) => Check::failed(id, format!("cannot be measured: {why}")),
-    }]
-}
-
-fn measure_syncs(
-    seen: &Surroundings,
-    file: &dyn crate::fsio::FsFile,
-) -> std::io::Result<Vec<Duration>> {
-    let block = [b'a'; 4_096];
-    let (mut times, begun) = (Vec::with_capacity(SYNCS), Instant::now());
-    while times.len() < SYNCS && begun.elapsed() < SYNCS_TAKE && !seen.stopping() {
-        file.write_all_at(&block, (times.len() * block.len()) as u64)?;
-        let begun = Instant::now();
-        file.sync_data()?;
-        times.push(begun.elapsed());
-    }
-    Ok(times)
-}
-
-fn judge_syncs(mut times: Vec<Duration>) -> Check {
-    times.sort_unstable();
-    let at = |percent: usize| {
-        let nth = (times.len() * percent).div_ceil(100).clamp(1, times.len().max(1)) - 1;
-        millis(times.get(nth).copied().unwrap_or_default())
-    };
-    let (median, slow, most) = (at(50), at(99), at(100));
-    let message = format!("fdatasync: median {median} ms, 99% within {slow} ms, longest {most} ms");
-    let check = if slow > MOST_SYNC_MS {
-        Check::warning(Id::SyncLatency, format!("{message}; wanted is at most {MOST_SYNC_MS} ms"))
-    } else {
-        Check::passed(Id::SyncLatency, message)
-    };
-    check
-        .hint("a faster disk; or durability = \"interval\", if losing a few seconds is acceptable")
-        .metric("syncs", times.len())
-        .metric("median_ms", median)
-        .metric("p99_ms", slow)
-        .metric("max_ms", most)
-}
-
 /// Milliseconds with two decimals.
-fn millis(duration: Duration) -> f64 {
+pub(super) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
@@ -365,7 +307,6 @@ mod tests {
             assert!(found.iter().all(|check| check.status != Status::Failed), "{found:?}");
             assert!(found.iter().all(|check| !check.metrics.is_empty()), "{found:?}");
         }
-        assert_eq!(syncs(&seen)[0].metrics["syncs"], SYNCS, "{:?}", syncs(&seen));
         assert_eq!(OsFs.list(dir.path()).expect("listed"), ["scratch"]);
     }
 
@@ -376,8 +317,8 @@ mod tests {
         seen.request.settings.disk.critical_bytes = ByteSize(u64::MAX / 4);
         seen.request.settings.disk.critical_percent = 100;
         for seen in [seen, surroundings_of("")] {
-            let checks = [syncs(&seen), log(&seen)].concat();
-            assert_eq!(checks.len(), 1 + OF_THE_LOG.len());
+            let checks = log(&seen);
+            assert_eq!(checks.len(), OF_THE_LOG.len());
             assert!(checks.iter().all(|check| check.status == Status::Skipped), "{checks:?}");
         }
     }
@@ -395,15 +336,9 @@ mod tests {
             (judge_memory(1_000, None), Status::Skipped),
             (judge_compression(LEAST_COMPRESSION, None, 6), Status::Passed),
             (judge_compression(1.99, Some(7.5), 6), Status::Warning),
-            (judge_syncs(vec![Duration::from_millis(100); 100]), Status::Passed),
-            (judge_syncs(vec![Duration::from_millis(101); 2]), Status::Warning),
         ] {
             assert_eq!(check.status, status, "{check:?}");
             assert_eq!(check.hint.is_some(), status == Status::Warning, "{check:?}");
         }
-        // One slow one of a hundred is no verdict.
-        let mut times = vec![Duration::from_millis(1); 99];
-        times.push(second);
-        assert_eq!(judge_syncs(times).status, Status::Passed);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::catalogue::Id;
 use super::check::Check;
-use super::permissions::nearest;
+use super::places::nearest;
 use super::request::Surroundings;
 use crate::audit::LogPaths;
 use crate::audit::manifest::Manifest;

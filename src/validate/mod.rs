@@ -20,6 +20,7 @@ mod disk;
 mod machine;
 mod outcome;
 mod permissions;
+mod places;
 mod principal;
 mod protections;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod report;
 mod request;
 mod runner;
 mod settings;
+mod sync_latency;
 mod volumes;
 mod workshop;
 
@@ -36,7 +38,6 @@ use std::time::{Duration, Instant};
 
 pub use bench::{
     LEAST_COMPRESSION, LEAST_EVENTS_A_SECOND, MEMORY_EVENTS, MOST_MEMORY_BYTES, MOST_QUERY_MS,
-    MOST_SYNC_MS,
 };
 pub use catalogue::{Id, PROBLEMS, Problem};
 pub use check::{Check, Metrics};
@@ -45,6 +46,7 @@ pub use machine::SPARE_FILES;
 pub use outcome::{Section, Status};
 pub use report::{Metadata, Report, SectionReport, Summary};
 pub use request::{CloudTarget, Request};
+pub use sync_latency::MOST_SYNC_MS;
 
 use crate::audit::LogPaths;
 use crate::clock::{Clock, SystemClock};
@@ -87,7 +89,7 @@ fn tasks(quick: bool) -> Vec<Task<Surroundings>> {
     if !quick {
         // First, before freed memory could hide what is taken anew.
         tasks.insert(0, Task { id: Id::WriteRate, deadline: MEASURING, run: bench::log });
-        tasks.push(Task { id: Id::SyncLatency, deadline: TRYING, run: bench::syncs });
+        tasks.push(Task { id: Id::SyncLatency, deadline: TRYING, run: sync_latency::check });
     }
     tasks
 }

@@ -1,40 +1,15 @@
 //! Who may do what with the log's files and those that the settings name.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::catalogue::Id;
 use super::check::Check;
 use super::outcome::Status;
+use super::places::{Place, Privacy, is_there, nearest, places};
 use super::principal::{KERNEL, Principal, described, user_name};
 use super::request::Surroundings;
-use crate::audit::LogPaths;
-use crate::config::{KEYS, Kind as KeyKind, Settings};
 use crate::fsio::inspect::{self, Entry, Kind, Wanted};
 use crate::fsio::parent;
-
-/// Somewhere that the service has to do something.
-struct Place {
-    /// What it is to an operator.
-    what: String,
-    path: PathBuf,
-    directory: bool,
-    /// Whether the service writes there, or only reads.
-    writes: bool,
-    /// Whether it must be there already.
-    required: bool,
-    /// Who else may have it.
-    privacy: Privacy,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Privacy {
-    /// A secret: no bit for anybody else.
-    Secret,
-    /// Ours: others should not read it, and must not write it.
-    Private,
-    /// Anybody's, as far as we are concerned.
-    Open,
-}
 
 pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let principal = match &seen.principal {
@@ -87,84 +62,6 @@ fn user(principal: &Principal) -> Check {
         .metric("user", principal.name.clone())
         .metric("uid", principal.uid)
         .metric("gids", principal.gids.clone())
-}
-
-fn places(settings: &Settings) -> Vec<Place> {
-    let dir = &settings.log_dir;
-    let place = |what: &str, path: &Path| Place {
-        what: what.to_owned(),
-        path: path.to_path_buf(),
-        directory: false,
-        writes: true,
-        required: false,
-        privacy: Privacy::Private,
-    };
-    let directory = |what: &str, path: &Path| Place { directory: true, ..place(what, path) };
-    let log = LogPaths::new(dir);
-    let mut all = vec![
-        directory("the log directory", dir),
-        Place {
-            required: settings.key_path.is_some() && is_there(&log.active()),
-            privacy: Privacy::Secret,
-            ..place("the signing key", &settings.key_file())
-        },
-        directory("the backup directory", &settings.backup.output_dir),
-    ];
-    for path in
-        [log.active(), log.manifest(), log.checkpoint(), log.status(), log.lock(), log.security()]
-    {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        all.push(place(&name, &path));
-    }
-    let socket_dir = parent(&settings.socket_path());
-    if socket_dir != *dir {
-        let privacy = Privacy::Open;
-        all.push(Place { privacy, ..directory("the socket's directory", &socket_dir) });
-    }
-    all.extend(named_files(settings));
-    all
-}
-
-/// Files that settings name for reading: tokens, keys, certificates.
-fn named_files(settings: &Settings) -> Vec<Place> {
-    const OTHERS: [&str; 5] =
-        ["log_dir", "key_path", "collector.socket", "backup.output_dir", PUSH_TO];
-    const PUSH_TO: &str = "collector.checkpoint_push_to";
-    let files = KEYS
-        .iter()
-        .filter(|key| matches!(key.kind, KeyKind::Path) && !OTHERS.contains(&key.name))
-        .map(|key| (key.name, key.text(settings)))
-        .filter(|(_, path)| !path.is_empty());
-    let mut all: Vec<Place> = files
-        .map(|(name, path)| {
-            let secret = ["token", "key", "password", "secret"].iter().any(|w| name.contains(w));
-            Place {
-                what: name.to_owned(),
-                path: path.into(),
-                directory: false,
-                writes: false,
-                required: true,
-                privacy: if secret { Privacy::Secret } else { Privacy::Open },
-            }
-        })
-        .collect();
-    if let Some(path) = &settings.collector.checkpoint_push_to {
-        let directory =
-            matches!(inspect::behind(path), Ok(Some(entry)) if entry.kind == Kind::Directory);
-        all.push(Place {
-            what: PUSH_TO.to_owned(),
-            path: path.clone(),
-            directory,
-            writes: true,
-            required: false,
-            privacy: Privacy::Open,
-        });
-    }
-    all
-}
-
-fn is_there(path: &Path) -> bool {
-    matches!(inspect::at(path), Ok(Some(_)))
 }
 
 fn judge(place: &Place, principal: &Principal, links: &mut Vec<Check>) -> Vec<Check> {
@@ -340,19 +237,6 @@ fn missing(place: &Place, principal: &Principal) -> Check {
             principal.name,
             if place.directory { place.path.display() } else { at }
         )),
-    }
-}
-
-/// The nearest directory above that is there.
-pub(super) fn nearest(path: &Path) -> Option<PathBuf> {
-    let mut above = parent(path);
-    loop {
-        match inspect::behind(&above) {
-            Ok(Some(entry)) if entry.kind == Kind::Directory => return Some(above),
-            Ok(Some(_)) | Err(_) => return None,
-            Ok(None) if above == Path::new(".") || above.parent().is_none() => return None,
-            Ok(None) => above = parent(&above),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Interrupted;
 use super::catalogue::Id;
 use super::check::Check;
-use super::permissions::nearest;
+use super::places::nearest;
 use super::request::{Request, Surroundings};
 use super::runner::{Missing, within};
 use crate::fsio::inspect;
