@@ -101,11 +101,13 @@ fn shape() -> impl Strategy<Value = Value> {
     })
 }
 
+type Hidden<'a> = &'a dyn Fn(&[String]) -> bool;
+
 /// Writes the shape as JSON with the secret planted wherever a rule hides it; how often.
 fn planted(
     value: &Value,
     path: &mut Vec<String>,
-    (hidden, seed): (&dyn Fn(&[String]) -> bool, &mut u64),
+    (hidden, seed): (Hidden<'_>, &mut u64),
     out: &mut String,
 ) -> usize {
     *seed = seed.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(3_037_000_493);

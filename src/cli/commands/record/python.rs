@@ -144,6 +144,8 @@ impl Python {
     fn events(&mut self, place: &Place, line: &[u8]) -> Result<Vec<Vec<u8>>, EventError> {
         self.lines += 1;
         let read = std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned());
+        // As some editors and `utf-8-sig` begin a file.
+        let read = read.map(|text| text.strip_prefix('\u{feff}').unwrap_or(text));
         let read = read.and_then(|text| match json::parse(text)? {
             Json::Object(members) if mapping::are_keepable(&members) => Ok((text, members)),
             Json::Object(_) => Err("a key with half a surrogate pair".to_owned()),
@@ -187,7 +189,13 @@ impl Translate for Python {
         place: &Place,
         line: Result<Vec<u8>, EventError>,
     ) -> Result<Vec<Vec<u8>>, EventError> {
-        let events = self.events(place, &line?)?;
+        let line = line.map_err(|error| match error {
+            EventError::LineTooLong { actual } => {
+                EventError::TooLong { field: "line", limit: MAX_PYTHON_LINE_BYTES, actual }
+            }
+            other => other,
+        })?;
+        let events = self.events(place, &line)?;
         match &self.resume {
             Some(position) if position.is_at(place) => position.rest(events),
             _ => Ok(events),
