@@ -117,16 +117,13 @@ fn planted(
             let mut count = 0;
             let mut between = "";
             for (key, value) in members {
-                // Now and then a key stands twice.
-                for _ in 0..1 + usize::from(*seed >> 60 == 0) {
-                    out.push_str(between);
-                    between = " ,";
-                    out.push_str(&escaped(key, *seed));
-                    out.push(':');
-                    path.push(key.clone());
-                    count += planted(value, path, (hidden, seed), out);
-                    path.pop();
-                }
+                out.push_str(between);
+                between = " ,";
+                out.push_str(&escaped(key, *seed));
+                out.push(':');
+                path.push(key.clone());
+                count += planted(value, path, (hidden, seed), out);
+                path.pop();
             }
             out.push('}');
             count

@@ -151,7 +151,7 @@ impl Python {
             Json::Object(_) => Err("a key with half a surrogate pair".to_owned()),
             _ => Err("no JSON object".to_owned()),
         });
-        let (text, members) = match read {
+        let (text, mut members) = match read {
             Ok(read) => read,
             Err(reason) => {
                 self.may_keep_text()?;
@@ -160,8 +160,10 @@ impl Python {
             }
         };
         let signature = self.signature(&members);
+        let stood_twice = json::keep_last(&mut members);
         let mapped = Mapped::new(&members, signature, self.zone);
-        let events = match mapped.event(place, self.max_details) {
+        let whole = mapped.event(place, self.max_details, None);
+        let events = match whole.filter(|_| !stood_twice && !mapped.is_incomplete) {
             Some(event) => vec![event],
             None => {
                 self.may_keep_text()?;
@@ -243,7 +245,10 @@ impl Translate for Python {
         }
         for (count, what) in [
             (self.unreadable, "lines are no JSON objects; kept as import.unreadable"),
-            (self.in_parts, "lines are larger than max_details_size; their text is in import.part"),
+            (
+                self.in_parts,
+                "lines are larger than max_details_size, or have a key twice; their text is in import.part",
+            ),
             (
                 self.without_time,
                 "lines have no time that can be read; theirs is that of the import",
