@@ -424,7 +424,7 @@ fn without_a_usable_key_nothing_is_looked_up_and_nothing_is_recorded() {
     assert_eq!(run(&dir, &["record", "--type", "a"]).0, 0);
     let (code, stdout, _) = look_up(&dir, "x", &["--json"]);
     let told: Value = serde_json::from_str(&stdout).expect("json");
-    assert_eq!((code, &told["error"]["kind"]), (3, &json!("redact_key")));
+    assert_eq!((code, &told["error"]["kind"]), (3, &json!("no_redact_key")));
     std::fs::write(dir.path().join("auditctl.toml"), "redact = [\"token\"]\n").expect("settings");
     assert_eq!(run(&dir, &["record", "--type", "a", "--details", "{\"token\":1}"]).0, 0);
     for (value, code) in [("", 2), ("\u{0}", 0)] {

@@ -39,7 +39,7 @@ pub(super) fn asked(
     let path = settings.redact_key_file();
     let key = RedactKey::load(&OsFs, &path)?.ok_or_else(|| {
         let text = format!("there is no redaction key at {}", path.display());
-        let mut new = CliError::new("redact_key", Exit::Failed, text).hint(
+        let mut new = CliError::new("no_redact_key", Exit::Failed, text).hint(
             "a log has one once the setting `redact` names something; redact_key_path is where it is kept",
         );
         new.path = Some(path);
