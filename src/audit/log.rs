@@ -578,7 +578,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Parses, validates, rate-limits and encodes one NDJSON line into the batch.
+    /// Parses, redacts, validates, rate-limits and encodes one NDJSON line into the batch.
     ///
     /// # Errors
     /// What is wrong with the event, or [`RecordError::RateLimited`]; refusals

@@ -44,6 +44,8 @@ fn every_link_between_the_documents_leads_somewhere() {
         "docs/glossary.md",
         "docs/format.md",
         "docs/integrations.md",
+        "docs/migrating.md",
+        "docs/redaction.md",
         "docs/queries.md",
         "docs/threat-model.md",
         "docs/validating.md",
