@@ -393,7 +393,9 @@ class Log:
             self.plain(name)
             if self.tree.end == before:
                 break
-        self.plain("audit.log")
+        # A log that was restored has none until it is opened.
+        if os.path.exists(os.path.join(self.directory, "audit.log")):
+            self.plain("audit.log")
 
 
 def member(packed, where):

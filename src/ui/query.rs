@@ -93,7 +93,7 @@ fn row(line: &[u8], columns: &[Column]) -> Vec<String> {
 /// Takes from the widest until all fit, but leaves each enough to be told apart, and
 /// what is `whole` as it is: half a time is of no use.
 fn fit(widths: &mut [usize], whole: &[bool], room: usize) {
-    const LEAST: usize = 8;
+    const LEAST: usize = 6;
     while widths.iter().sum::<usize>() > room {
         let spare =
             widths.iter_mut().zip(whole).filter(|(width, whole)| !**whole && **width > LEAST);

@@ -7,16 +7,29 @@ use std::time::Duration;
 
 use auditctl::clock::{Clock, SystemClock, Timestamp};
 use auditctl::store::{
-    BackupStore, Body, Digests, Lock, LockMode, Object, Put, Removed, SHA256, StoreErrorKind,
-    UploadState,
+    BackupStore, Body, Digests, Limits, Lock, LockMode, Object, Put, Removed, SHA256,
+    StoreErrorKind, UploadState,
 };
 
 use crate::servers::{BUCKET, Kind, LOCKED, limits};
 
 /// Runs a test on each store that is there.
 fn on_every_store(test: impl Fn(Kind, &Arc<dyn BackupStore>)) {
+    on_every_store_with(&limits(), test);
+}
+
+/// The same, so slow that an upload is interrupted in the middle, not after its end.
+fn on_every_slow_store(test: impl Fn(Kind, &Arc<dyn BackupStore>)) {
+    on_every_store_with(&slow(), test);
+}
+
+fn slow() -> Limits {
+    Limits { upload_rate: Some(12 << 20), ..limits() }
+}
+
+fn on_every_store_with(limits: &Limits, test: impl Fn(Kind, &Arc<dyn BackupStore>)) {
     for kind in Kind::ALL {
-        if let Some(store) = kind.store(&limits()) {
+        if let Some(store) = kind.store(limits) {
             test(kind, &store);
         }
     }
@@ -197,7 +210,7 @@ fn bytes_that_are_not_what_their_checksum_says_are_never_stored() {
 
 #[test]
 fn a_large_object_goes_in_parts_and_an_interrupted_one_goes_on_where_it_was() {
-    on_every_store(|kind, store| {
+    on_every_slow_store(|kind, store| {
         if kind == Kind::FakeGcs {
             // Asked how far an upload is, it takes it for complete.
             return;
@@ -364,7 +377,7 @@ fn in_a_bucket_with_versions_a_version_is_removed_and_a_name_is_only_hidden() {
 #[test]
 fn what_uploads_left_is_removed_when_it_is_old() {
     for kind in [Kind::Moto, Kind::S3s] {
-        let Some(store) = kind.store(&limits()) else { continue };
+        let Some(store) = kind.store(&slow()) else { continue };
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("archive");
         let bytes = noise(12 << 20);

@@ -28,7 +28,6 @@ fn p5_a_thousand_verifications_beside_a_writer_that_rotates_raise_no_alarm() {
         ..home.options()
     });
     let done = AtomicBool::new(false);
-    let mut live = 0;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut n = 0;
@@ -41,7 +40,11 @@ fn p5_a_thousand_verifications_beside_a_writer_that_rotates_raise_no_alarm() {
             }
         });
         let mut since = None;
-        for round in 0..1_000 {
+        // A thousand, and more where that is over before anything was sealed.
+        for round in 0.. {
+            if round >= 1_000 && log.manifest().segments.len() > 2 {
+                break;
+            }
             let mut request = Request { quick: round % 3 == 1, ..Request::default() };
             if round % 3 == 2 {
                 request.since = since.take();
@@ -52,12 +55,13 @@ fn p5_a_thousand_verifications_beside_a_writer_that_rotates_raise_no_alarm() {
                 panic!("round {round}: {:?}", report.findings);
             }
             since = state.or(since);
-            live += u32::from(report.writer_runs);
+            if !report.writer_runs {
+                done.store(true, Ordering::Relaxed);
+                panic!("round {round}: it saw no writer");
+            }
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(live, 1_000);
-    assert!(log.manifest().end_seq() > 0, "segments were sealed meanwhile");
     log.close().expect("closed");
     let (report, _) = checked(&home, &Request::default());
     assert!(report.passed(), "{:?}", report.findings);

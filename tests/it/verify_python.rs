@@ -107,7 +107,7 @@ fn what_was_changed_the_other_program_finds_as_well_and_says_where() {
     };
     changed("audit.log", &drop_line, "audit.log", &[&dir]);
     let rename = |bytes: &mut Vec<u8>| {
-        let text = String::from_utf8_lossy(bytes).replacen("audit.opened", "audit.openex", 1);
+        let text = String::from_utf8_lossy(bytes).replacen("audit.closed", "audit.closex", 1);
         *bytes = text.into_bytes();
     };
     changed("audit.log", &rename, "not those that were signed", &[&dir]);

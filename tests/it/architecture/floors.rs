@@ -33,14 +33,14 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // `ui`: only what prints nothing; see `the_collector_renders_without_a_terminal`.
     ("collector", &["ui", "alerts", "health", "audit", "config", "units", "clock", "fsio"]),
-    // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
-    ("alerts", &["audit", "config", "units", "clock", "fsio"]),
-    ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
-    ("health", &["alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
     (
         "validate",
         &["alerts", "health", "backup", "store", "audit", "config", "units", "clock", "fsio"],
     ),
+    ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
+    ("health", &["alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
+    // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
+    ("alerts", &["audit", "config", "units", "clock", "fsio"]),
     ("backup", &["store", "audit", "config", "units", "clock", "fsio"]),
     ("store", &["config", "units", "clock", "fsio"]),
     ("audit", &["units", "clock", "fsio"]),
