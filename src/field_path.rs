@@ -141,29 +141,37 @@ fn step(parts: &[String]) -> Option<Step> {
 }
 
 impl Step {
-    /// Whether a key, given in lower case, is one that it stands for.
+    /// Whether a key is one that it stands for. `key` is in lower case, or all ASCII.
     #[must_use]
-    pub fn matches(&self, lower: &str) -> bool {
+    pub fn matches(&self, key: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Exact(name) => name == lower,
-            Self::Glob(parts) => glob(parts, lower),
+            Self::Exact(name) => name.eq_ignore_ascii_case(key),
+            Self::Glob(parts) => glob(parts, key.as_bytes()),
         }
     }
 }
 
-fn glob(parts: &[String], text: &str) -> bool {
+fn glob(parts: &[String], text: &[u8]) -> bool {
     let [first, middle @ .., last] = parts else { return false };
-    let Some(rest) = text.strip_prefix(&**first) else { return false };
-    let Some(mut rest) = rest.strip_suffix(&**last) else { return false };
+    let same = |part: &String, text: &[u8]| part.as_bytes().eq_ignore_ascii_case(text);
+    let Some((begin, rest)) = text.split_at_checked(first.len()) else { return false };
+    let Some(end) = rest.len().checked_sub(last.len()) else { return false };
+    let (mut rest, end) = rest.split_at(end);
     // The earliest place for each part leaves the most room for the next.
-    for part in middle {
-        match rest.find(&**part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    true
+    same(first, begin)
+        && same(last, end)
+        && middle.iter().all(|part| {
+            let found = rest.windows(part.len().max(1)).position(|text| same(part, text));
+            match found {
+                _ if part.is_empty() => true,
+                Some(at) => {
+                    rest = &rest[at + part.len()..];
+                    true
+                }
+                None => false,
+            }
+        })
 }
 
 impl fmt::Display for FieldPath {

@@ -31,6 +31,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod access;
 pub mod audit;
 pub mod backup;
 pub mod cli;

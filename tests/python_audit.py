@@ -13,7 +13,6 @@ import datetime
 import hashlib
 import hmac
 import json
-import math
 import random
 import struct
 import sys
@@ -26,7 +25,10 @@ def sign(event, key):
 
 def a_float(rng):
     while True:
-        kind = rng.randrange(5)
+        kind = rng.randrange(6)
+        if kind == 5:
+            # Halfway between two shortest texts.
+            return rng.randrange(2**52, 2**53) / 2 ** rng.randrange(1, 60)
         if kind == 0:
             return struct.unpack("<d", rng.randbytes(8))[0]
         if kind == 1:
@@ -99,7 +101,7 @@ def an_event(rng):
         del event[rng.choice(list(event))]
     if rng.random() < 0.2:
         event[a_key(rng) or "ip_address"] = a_value(rng)
-    if rng.random() < 0.05:
+    if rng.random() < 0.005:
         event["details"] = {"log": "é\"\\" * rng.randrange(20_000, 80_000)}
     return event
 

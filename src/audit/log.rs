@@ -249,23 +249,37 @@ impl AuditLog {
         }
         if !exempt && shared.limiter.is_limiting() {
             let source = event.source_name().unwrap_or_else(|| origin.default_source());
-            let now = shared.options.clock.now();
-            let decision = shared.limiter.check(source, shared.boot_ms() * 1_000, now);
-            if let Decision::Refused { retry_after } = decision {
-                shared.page.add(Word::RateLimited, 1);
-                shared.security.report(
-                    SecurityKind::RateLimited,
-                    Some(source),
-                    "over its rate limit",
-                );
-                return Err(RecordError::RateLimited {
-                    source_name: source.to_owned(),
-                    retry_after,
-                });
-            }
+            self.limit(&shared.limiter, source)?;
         }
         encode_body(event, origin, body);
         Ok(())
+    }
+
+    fn limit(&self, limiter: &RateLimiter, source: &str) -> Result<(), RecordError> {
+        let shared = &self.0.shared;
+        let now = shared.options.clock.now();
+        let decision = limiter.check(source, shared.boot_ms() * 1_000, now);
+        let Decision::Refused { retry_after } = decision else { return Ok(()) };
+        shared.page.add(Word::RateLimited, 1);
+        let detail = "over its rate limit";
+        shared.security.report(SecurityKind::RateLimited, Some(source), detail);
+        Err(RecordError::RateLimited { source_name: source.to_owned(), retry_after })
+    }
+
+    /// The limits of those who hand in for several sources; a burst of refusals
+    /// there leaves an `audit.rate_limited` record, too.
+    #[must_use]
+    pub fn callers(&self) -> &RateLimiter {
+        &self.0.shared.callers
+    }
+
+    /// Takes an event from a caller's bucket among [`callers`](Self::callers),
+    /// before anything is made of the event.
+    ///
+    /// # Errors
+    /// [`RecordError::RateLimited`]; it is counted as a source's is.
+    pub fn limit_caller(&self, caller: &str) -> Result<(), RecordError> {
+        self.limit(&self.0.shared.callers, caller)
     }
 
     fn limits(&self) -> EventLimits {
@@ -624,6 +638,7 @@ fn build(
         queue: Arc::clone(&queue),
         progress: Arc::clone(&progress),
         limiter: Arc::new(RateLimiter::new(options.rate_limit)),
+        callers: Arc::new(RateLimiter::new(None)),
         security: security.clone(),
         keeper,
     };

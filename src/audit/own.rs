@@ -74,6 +74,9 @@ pub struct Queried {
     /// The name of the token that was shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The address that was asked from, where that is not this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
     /// What was asked.
     pub query: Request,
     /// How many records were handed over, or counted.

@@ -11,6 +11,7 @@ mod bursts;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +104,8 @@ struct Bucket {
 
 struct State {
     limits: Option<Limits>,
+    /// Sources whose limits are not the others'.
+    own: HashMap<Box<str>, Limits>,
     /// The latest time seen: callers read the clock before they get the lock, so
     /// theirs may be a little older.
     now_us: u64,
@@ -122,6 +125,7 @@ impl RateLimiter {
         let limits = AtomicBool::new(limit.is_some());
         let state = Mutex::new(State {
             limits: limit.map(Limits::new),
+            own: HashMap::new(),
             now_us: 0,
             buckets: LruCache::unbounded_with_hasher(RandomState::new()),
             bursts: Bursts::default(),
@@ -179,9 +183,23 @@ impl RateLimiter {
     /// longer find room are forgotten, and the refusals of all of them stay reported.
     pub fn set_limits(&self, limit: Option<RateLimit>) {
         let mut state = self.state();
-        self.limits.store(limit.is_some(), Ordering::Relaxed);
         state.limits = limit.map(Limits::new);
-        let keep = state.limits.map_or(0, |limits| limits.max_sources);
+        self.changed(&mut state);
+    }
+
+    /// Gives sources limits of their own, in place of those that any had. Of each
+    /// limit only rate and burst count; buckets keep what they had, as far as it fits.
+    pub fn set_own_limits(&self, own: impl IntoIterator<Item = (String, RateLimit)>) {
+        let own = own.into_iter().map(|(source, limit)| (source.into(), Limits::new(limit)));
+        let mut state = self.state();
+        state.own = own.collect();
+        self.changed(&mut state);
+    }
+
+    fn changed(&self, state: &mut State) {
+        let limiting = state.limits.is_some() || !state.own.is_empty();
+        self.limits.store(limiting, Ordering::Relaxed);
+        let keep = state.max_sources();
         state.evict(keep);
     }
 
@@ -211,12 +229,15 @@ impl State {
     }
 
     fn check(&mut self, source: &str, caller_us: u64, wall: Timestamp) -> Decision {
-        let Some(limits) = self.limits else { return Decision::Allowed };
+        let Some(limits) = self.own.get(source).copied().or(self.limits) else {
+            return Decision::Allowed;
+        };
         let now_us = self.advance(caller_us);
         let now_ps = u128::from(now_us) * PS_PER_US;
         let Some((source, bucket)) = self.buckets.get_key_value_mut(source) else {
             self.remember(source, now_ps + limits.interval_ps);
-            self.evict(limits.max_sources);
+            let keep = self.max_sources();
+            self.evict(keep);
             return Decision::Allowed;
         };
         self.activity.seen_again(&mut bucket.seen_second);
@@ -243,6 +264,11 @@ impl State {
         let wait_ps = full_after - limits.burst_ps - u128::from(caller_us) * PS_PER_US;
         let wait_ms = u64::try_from(wait_ps.div_ceil(PS_PER_MS)).unwrap_or(u64::MAX);
         Decision::Refused { retry_after: Duration::from_millis(wait_ms) }
+    }
+
+    /// Sources that are remembered: those with limits of their own find room as well.
+    fn max_sources(&self) -> usize {
+        self.limits.map_or(0, |limits| limits.max_sources) + self.own.len()
     }
 
     fn remember(&mut self, source: &str, full_at_ps: u128) {

@@ -56,6 +56,8 @@ pub struct Origin {
     pub pid: Option<u32>,
     /// The name of the token that was shown.
     pub token: Option<String>,
+    /// The address that it came from, where that is not this machine.
+    pub peer: Option<String>,
     /// An import by root or the collector's own user: not rate-limited.
     pub import: bool,
 }
@@ -69,6 +71,7 @@ impl Origin {
             uid: Some(rustix::process::getuid().as_raw()),
             pid: Some(std::process::id()),
             token: None,
+            peer: None,
             import: false,
         }
     }
@@ -95,9 +98,11 @@ impl EncodedOrigin {
                 json.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
             }
         }
-        if let Some(token) = &origin.token {
-            json.extend_from_slice(b",\"token\":");
-            push_string(&mut json, token);
+        for (key, value) in [(&b",\"token\":"[..], &origin.token), (b",\"peer\":", &origin.peer)] {
+            if let Some(value) = value {
+                json.extend_from_slice(key);
+                push_string(&mut json, value);
+            }
         }
         if origin.import {
             json.extend_from_slice(b",\"import\":true");
@@ -293,6 +298,7 @@ mod tests {
             uid: Some(1000),
             pid: Some(4242),
             token: None,
+            peer: None,
             import: false,
         };
         let mut body = Vec::new();

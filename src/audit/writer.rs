@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     pub(crate) progress: Arc<ProgressCell>,
     pub(crate) limiter: Arc<RateLimiter>,
+    /// Of those who hand in for several sources, such as the holder of a token.
+    pub(crate) callers: Arc<RateLimiter>,
     pub(crate) security: SecuritySink,
     pub(crate) keeper: Keeper,
 }

@@ -35,6 +35,7 @@ const KINDS: &[&str] = &[
     "unrecorded",
     "max_delete",
     "token",
+    "tls",
     "socket_path",
     "in_use",
     "collector",

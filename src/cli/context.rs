@@ -75,7 +75,10 @@ impl Context {
     /// # Errors
     /// When there is a settings file that cannot be read, exit 2.
     pub(super) fn examined(&self) -> Result<Examined, CliError> {
-        let read = Read::now(&self.global, &[])?;
+        let read = Read::now(&self.global, &[]).map_err(|mut error| {
+            error.exit = Exit::Usage;
+            error
+        })?;
         let (settings, errors) = config::examine(&read.sources());
         let problems = errors.map_or_else(Vec::new, |errors| errors.0);
         Ok(Examined { settings, problems, file: read.file.map(|(path, _)| path) })

@@ -21,7 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 pub use catalogue::{Group, catalogue};
 use commands::{
     backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, query,
-    record, restore, serve, support_bundle, validate, verify,
+    record, restore, serve, support_bundle, token, validate, verify,
 };
 use context::Context;
 use exit::Exit;
@@ -95,6 +95,7 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     Verify(verify::VerifyArgs),
     Query(query::QueryArgs),
+    Token(token::TokenArgs),
     Prove(prove::ProveArgs),
     Checkpoint(checkpoint::CheckpointArgs),
     SupportBundle(support_bundle::SupportBundleArgs),
@@ -140,6 +141,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Cleanup(args) => cleanup::run(&context, &args),
         Command::Verify(args) => verify::run(&context, &args),
         Command::Query(args) => query::run(&context, &args),
+        Command::Token(args) => token::run(&context, &args),
         Command::Prove(args) => prove::run(&context, &args),
         Command::Checkpoint(args) => checkpoint::run(&context, &args),
         Command::SupportBundle(args) => support_bundle::run(&context, &args),

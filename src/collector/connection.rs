@@ -123,7 +123,7 @@ fn is_too_long(line: &[u8]) -> bool {
 }
 
 fn origin(peer: Peer, import: bool) -> Origin {
-    Origin { via: Via::Socket, uid: Some(peer.uid), pid: peer.pid, token: None, import }
+    Origin { via: Via::Socket, uid: Some(peer.uid), pid: peer.pid, token: None, peer: None, import }
 }
 
 impl Connection {

@@ -2,6 +2,7 @@
 //! serves peers, over streams in memory, on a real log.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::connection::{self, Peer};
-use super::places::Place;
-use super::{CollectorError, CollectorOptions, Hub, Prepared, Reloaded, http, prepare};
+use super::places::{Guest, Place};
+use super::{
+    CollectorError, CollectorOptions, Hub, Prepared, Reloaded, TokenOptions, http, prepare,
+};
 use crate::audit::AuditLog;
 
 /// Room in a stream in memory: less than an answer can be, so that both sides wait.
@@ -36,7 +39,7 @@ impl std::fmt::Debug for Harness {
 }
 
 impl Harness {
-    /// On this log; with a token file HTTP asks for the token.
+    /// On this log; with a token file HTTP asks for a token.
     ///
     /// # Errors
     /// See [`CollectorError`].
@@ -44,7 +47,10 @@ impl Harness {
         let options = CollectorOptions {
             socket: PathBuf::from("audit.sock"),
             http: None,
-            token_file,
+            // Nothing here is about rates either.
+            tokens: TokenOptions { file: token_file, rate: u32::MAX / 2, requests: u32::MAX / 2 },
+            tls: None,
+            allow_plain_http: true,
             allowed_uids: Vec::new(),
             allowed_gids: Vec::new(),
             read_uids: Vec::new(),
@@ -52,6 +58,7 @@ impl Harness {
             audit_reads: false,
             max_connections: 16,
             max_connections_per_uid: 16,
+            max_connections_per_address: 16,
             read_timeout: LONG,
             write_timeout: LONG,
             idle_timeout: LONG,
@@ -62,10 +69,10 @@ impl Harness {
             ready: Box::new(|_| ()),
             warn: Arc::new(|_| ()),
         };
-        let Prepared { options, access, .. } = prepare(options)?;
+        let Prepared { options, access, credentials, .. } = prepare(options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopping) = watch::channel(false);
-        let hub = Arc::new(Hub::new(log, &options, access, stopping)?);
+        let hub = Arc::new(Hub::new(log, &options, access, credentials, stopping)?);
         let router = http::router(Arc::clone(&hub), true);
         Ok(Self { runtime, hub, router, _stop: stop })
     }
@@ -81,7 +88,7 @@ impl Harness {
         self.runtime.block_on(async {
             let (ours, theirs) = UnixStream::pair()?;
             let place =
-                Place::take(&self.hub, Some(uid)).ok_or(io::ErrorKind::ConnectionRefused)?;
+                Place::take(&self.hub, Guest::User(uid)).ok_or(io::ErrorKind::ConnectionRefused)?;
             let peer = Peer { uid, gid, pid: None };
             let served = connection::serve(ours, Arc::clone(&self.hub), place, peer);
             let ((), answers) = tokio::join!(served, talk(theirs, chunks));
@@ -96,10 +103,12 @@ impl Harness {
     pub fn http(&self, chunks: &[&[u8]]) -> io::Result<Vec<u8>> {
         self.runtime.block_on(async {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-            let place = Place::take(&self.hub, None).ok_or(io::ErrorKind::ConnectionRefused)?;
-            let (hub, router) = (Arc::clone(&self.hub), self.router.clone());
-            let served = http::converse(ours, router, hub, place);
+            let place =
+                Place::take(&self.hub, Guest::Here).ok_or(io::ErrorKind::ConnectionRefused)?;
+            let peer = Ipv4Addr::LOCALHOST.into();
+            let served = http::converse(ours, peer, &self.hub, self.router.clone());
             let ((), answers) = tokio::join!(served, talk(theirs, chunks));
+            drop(place);
             answers
         })
     }

@@ -2,30 +2,38 @@
 //!
 //! Served by hand from hyper, so that headers and bodies have time limits.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use super::places::Place;
+use super::gate::{Caller, Peer};
+use super::places::{Guest, Place};
 use super::query::Refused;
-use super::{HealthFormat, Hub, protocol, query};
+use super::reply::{App, answer, error, with_retry_after};
+use super::tls::NoTls;
+use super::warning::Warning;
+use super::{HealthFormat, Hub, gate, protocol, query};
 use crate::audit::security::SecurityKind;
-use crate::audit::{Batch, Durability, Origin, ParseMode, RecordError, Via};
+use crate::audit::status::Word;
+use crate::audit::{Batch, Durability, ParseMode, RecordError};
 
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// Health as JSON is a few KB.
+const MAX_HEALTH_BYTES: usize = 1 << 20;
 
 /// Serves until told to stop.
 pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
@@ -41,48 +49,86 @@ pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
             tokio::time::sleep(BACK_OFF).await;
             continue;
         };
-        let Some(place) = Place::take(&hub, None) else {
-            let source = peer.ip().to_string();
+        let Some(place) = Place::take(&hub, Guest::at_http(peer.ip())) else {
+            let source = peer.ip().to_canonical().to_string();
             let detail = "too many connections";
             hub.log.security().report(SecurityKind::HostilePeer, Some(&source), detail);
             continue;
         };
-        tokio::spawn(converse(stream, router.clone(), Arc::clone(&hub), place));
+        let (hub, router) = (Arc::clone(&hub), router.clone());
+        tokio::spawn(async move {
+            greet(stream, peer.ip(), &hub, router).await;
+            drop(place);
+        });
     }
 }
 
-/// One connection, until its peer leaves, is silent for too long, or the collector stops.
-pub(super) async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
-    hub: Arc<Hub>,
-    place: Place,
-) {
+/// One connection, after its handshake where there is one.
+async fn greet(stream: TcpStream, peer: IpAddr, hub: &Hub, router: Router) {
+    let Some(acceptor) = hub.credentials.tls() else {
+        return converse(stream, peer, hub, router).await;
+    };
     let mut stopping = hub.stopping.clone();
+    let accepted = tokio::select! {
+        accepted = acceptor.accept(stream, hub.limits.read) => accepted,
+        () = super::stopped(&mut stopping) => return,
+    };
+    let refused = match accepted {
+        Ok(stream) => return converse(stream, peer, hub, router).await,
+        Err(NoTls::Left) => return,
+        Err(refused) => refused,
+    };
+    hub.log.page().add(Word::TlsHandshakesFailed, 1);
+    let source = peer.to_canonical().to_string();
+    let report = |kind, detail| hub.log.security().report(kind, Some(&source), detail);
+    match refused {
+        NoTls::Slow => {
+            report(SecurityKind::HostilePeer, "a TLS handshake was not finished in time")
+        }
+        NoTls::Plain => {
+            report(SecurityKind::Unauthorized, "plain HTTP to HTTPS: a token may have been read");
+        }
+        // Mostly a client that does not know the authority: its own log says so.
+        NoTls::Failed(reason) => {
+            let code = Warning::NoHandshake.code();
+            tracing::warn!(code, %peer, %reason, "a TLS handshake failed");
+        }
+        NoTls::Left => {}
+    }
+}
+
+/// Requests and responses, until the peer has had enough, or we.
+pub(super) async fn converse<S>(stream: S, peer: IpAddr, hub: &Hub, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut stopping = hub.stopping.clone();
+    let limits = hub.limits;
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.call(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(hub.limits.read)
+        .header_read_timeout(limits.read)
         // Who has said everything may say so, and still gets the answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         // An error is the peer's doing or going.
         _ = connection.as_mut() => {}
-        () = tokio::time::sleep(hub.limits.idle) => {}
+        () = tokio::time::sleep(limits.idle) => {
+            // A request that goes on is answered.
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(limits.read, connection).await;
+        }
         () = super::stopped(&mut stopping) => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
     }
-    drop(place);
-}
-
-#[derive(Clone)]
-struct App {
-    hub: Arc<Hub>,
-    /// Bound to loopback: reachable from this machine alone.
-    loopback: bool,
 }
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
@@ -97,98 +143,24 @@ pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
         .method_not_allowed_fallback(async || {
             error(StatusCode::METHOD_NOT_ALLOWED, "method", "not with this method")
         })
-        .layer(middleware::from_fn_with_state(app.clone(), guard))
+        .layer(middleware::from_fn_with_state(app.clone(), gate::guard))
         .layer(DefaultBodyLimit::max(max_body))
         .with_state(app)
 }
 
-fn error(status: StatusCode, kind: &str, message: &str) -> Response {
-    answer(status, &protocol::error_of(kind, message))
-}
-
-fn answer(status: StatusCode, value: &Value) -> Response {
-    let mut response = (status, format!("{value}\n")).into_response();
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-/// Who may: by token where there is one, else only this machine's own programs,
-/// not a web page that a browser on it has loaded.
-async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let public = matches!(request.uri().path(), "/health" | "/metrics");
-    let (has_token, shown) = {
-        let access = app.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        let shown = bearer(headers).is_some_and(|token| access.is_token(token));
-        (access.has_token(), shown)
-    };
-    if has_token && !shown && !public {
-        app.hub.log.security().report(SecurityKind::Unauthorized, None, "HTTP without the token");
-        let mut response = error(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "send the token: Authorization: Bearer <token>",
-        );
-        let scheme = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-        return response;
-    }
-    if app.loopback
-        && !has_token
-        && (!is_local_host(headers) || headers.contains_key(header::ORIGIN))
-    {
-        let detail = "HTTP for another host or from a web page";
-        app.hub.log.security().report(SecurityKind::Unauthorized, None, detail);
-        return error(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "only local programs may use this address",
-        );
-    }
-    next.run(request).await
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
-}
-
-/// Whether the request was meant for this machine: a name that an attacker's
-/// DNS points here is not.
-fn is_local_host(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST) else { return false };
-    let Ok(host) = host.to_str() else { return false };
-    if host.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()) {
-        return true;
-    }
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.to_ascii_lowercase();
-    matches!(&*name, "localhost" | "127.0.0.1" | "[::1]")
-}
-
 /// A query, its keys in the URL. NDJSON when that is asked for: the stored bytes.
-async fn get_events(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
-    let has_token = {
-        let access = app.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        access.has_token()
-    };
-    if !has_token {
-        // The log's files are for its owner alone; an address is for everybody.
-        let text = "queries over HTTP need a token: set collector.token_file";
-        app.hub.log.security().report(SecurityKind::Unauthorized, None, "a query without a token");
-        return error(StatusCode::FORBIDDEN, "forbidden", text);
-    }
+async fn get_events(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let request = match request_of(uri.query().unwrap_or_default()) {
         Ok(request) => request,
         Err(reason) => return error(StatusCode::BAD_REQUEST, "usage", &reason),
     };
     let top = request.top;
-    let token = Some("token".to_owned());
-    let reader = Origin { via: Via::Http, uid: None, pid: None, token, import: false };
+    let reader = caller.origin();
     let (query, found) = match query::answer(Arc::clone(&app.hub), request, reader, false).await {
         Ok(answered) => answered,
         Err(refused) => {
@@ -273,7 +245,14 @@ async fn checkpoint(State(app): State<App>) -> Response {
     (plain, app.hub.log.checkpoint()).into_response()
 }
 
-async fn health(State(app): State<App>, headers: HeaderMap) -> Response {
+async fn health(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Response {
+    if matches!(caller, Caller::Stranger) {
+        return health_in_a_word(app).await;
+    }
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let format = if accept.contains("application/openmetrics-text") {
         HealthFormat::OpenMetrics
@@ -283,6 +262,16 @@ async fn health(State(app): State<App>, headers: HeaderMap) -> Response {
         HealthFormat::Json
     };
     rendered(app, format).await
+}
+
+/// For whoever may not know more: a load balancer, or anybody.
+async fn health_in_a_word(app: App) -> Response {
+    let response = rendered(app, HealthFormat::Json).await;
+    let status = response.status();
+    let body = axum::body::to_bytes(response.into_body(), MAX_HEALTH_BYTES).await;
+    let whole: Option<Value> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
+    let word = whole.map_or(Value::from("unknown"), |whole| whole["status"].clone());
+    answer(status, &json!({ "status": word }))
 }
 
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -303,9 +292,12 @@ async fn rendered(app: App, format: HealthFormat) -> Response {
     }
 }
 
-async fn post_events(State(app): State<App>, request: Request) -> Response {
+async fn post_events(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
-    let with_token = bearer(&parts.headers).is_some();
     let content_type =
         parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -331,20 +323,18 @@ async fn post_events(State(app): State<App>, request: Request) -> Response {
             return error(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long");
         }
     };
-    let token = with_token.then(|| "token".to_owned());
-    let origin = Origin { via: Via::Http, uid: None, pid: None, token, import: false };
     // Waits for durability: not on a thread that serves others.
     let outcome =
-        tokio::task::spawn_blocking(move || record_all(&app.hub, &origin, &body, ndjson)).await;
+        tokio::task::spawn_blocking(move || record_all(&app.hub, &caller, &body, ndjson)).await;
     match outcome {
         Ok(response) => response,
         Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string()),
     }
 }
 
-fn record_all(hub: &Hub, origin: &Origin, body: &Bytes, ndjson: bool) -> Response {
+fn record_all(hub: &Hub, caller: &Caller, body: &Bytes, ndjson: bool) -> Response {
     if !ndjson {
-        return match record_lines(hub, origin, &[&body[..]]).pop() {
+        return match record_lines(hub, caller, &[&body[..]]).pop() {
             Some(Ok(seq)) => answer(StatusCode::CREATED, &json!({ "seq": seq })),
             Some(Err(refused)) => refusal(&refused),
             None => error(StatusCode::BAD_REQUEST, "malformed", "no event"),
@@ -358,7 +348,7 @@ fn record_all(hub: &Hub, origin: &Origin, body: &Bytes, ndjson: bool) -> Respons
     if lines.is_empty() {
         return error(StatusCode::BAD_REQUEST, "malformed", "no event");
     }
-    let outcomes = record_lines(hub, origin, &lines);
+    let outcomes = record_lines(hub, caller, &lines);
     let recorded = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     let results: Vec<Value> = outcomes
         .iter()
@@ -384,12 +374,16 @@ fn record_all(hub: &Hub, origin: &Origin, body: &Bytes, ndjson: bool) -> Respons
 }
 
 /// Prepares, submits and waits; an outcome for each line, in order.
-fn record_lines(hub: &Hub, origin: &Origin, lines: &[&[u8]]) -> Vec<Result<u64, RecordError>> {
-    let session = hub.log.session(origin, false);
+fn record_lines(hub: &Hub, caller: &Caller, lines: &[&[u8]]) -> Vec<Result<u64, RecordError>> {
+    let session = hub.log.session(&caller.origin(), caller.has_own_rate());
+    let limit = || caller.bucket().map_or(Ok(()), |bucket| hub.log.limit_caller(bucket));
     let mut batch = Batch::new();
     let mut outcomes: Vec<Result<u64, RecordError>> = lines
         .iter()
-        .map(|line| session.prepare(line, ParseMode::Strict, &mut batch).map(|()| 0))
+        .map(|line| {
+            limit()?;
+            session.prepare(line, ParseMode::Strict, &mut batch).map(|()| 0)
+        })
         .collect();
     let prepared: Vec<usize> =
         (0..outcomes.len()).filter(|index| outcomes[*index].is_ok()).collect();
@@ -461,12 +455,4 @@ fn status_of(refused: &RecordError) -> StatusCode {
 fn refusal(refused: &RecordError) -> Response {
     let response = answer(status_of(refused), &protocol::error_value(refused));
     with_retry_after(response, refused.retry_after())
-}
-
-fn with_retry_after(mut response: Response, retry_after: Option<Duration>) -> Response {
-    if let Some(retry) = retry_after {
-        let seconds = retry.as_secs() + u64::from(retry.subsec_nanos() > 0);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-    }
-    response
 }

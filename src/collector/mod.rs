@@ -10,13 +10,18 @@ pub mod harness;
 
 mod auth;
 mod connection;
+mod credentials;
+mod gate;
 mod http;
 mod notify;
 mod places;
 mod protocol;
 mod push;
 mod query;
+mod reply;
 mod socket;
+mod tls;
+mod tokens;
 mod warning;
 
 use std::net::SocketAddr;
@@ -27,9 +32,11 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
+use crate::access::TokenFileError;
+use crate::access::tls::{Pair, TlsError};
 use crate::audit::{AuditLog, Durability, RecordError};
 
-pub use auth::TokenError;
+pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
 pub use protocol::REFUSALS;
 pub use push::Push;
 pub use socket::MAX_SOCKET_PATH_BYTES;
@@ -57,8 +64,10 @@ pub struct Reloaded {
     pub read_uids: Vec<u32>,
     /// Groups that may query.
     pub read_gids: Vec<u32>,
-    /// The file with the HTTP token.
-    pub token_file: Option<PathBuf>,
+    /// The tokens for HTTP.
+    pub tokens: TokenOptions,
+    /// The certificate for HTTPS and its key.
+    pub tls: Option<Pair>,
 }
 
 /// Renders health: HTTP status, content type, body.
@@ -76,8 +85,13 @@ pub struct CollectorOptions {
     pub socket: PathBuf,
     /// The address for HTTP; `None`: no HTTP.
     pub http: Option<SocketAddr>,
-    /// The file with the HTTP token; required for any address but loopback.
-    pub token_file: Option<PathBuf>,
+    /// The tokens for HTTP; required for any address but loopback.
+    pub tokens: TokenOptions,
+    /// The certificate for HTTPS and its key; required for any address but loopback,
+    /// unless `allow_plain_http`.
+    pub tls: Option<Pair>,
+    /// Whether any address may do without TLS: a proxy on another machine has it.
+    pub allow_plain_http: bool,
     /// Users who may write, besides root and the collector's own.
     pub allowed_uids: Vec<u32>,
     /// Groups that may write.
@@ -92,6 +106,8 @@ pub struct CollectorOptions {
     pub max_connections: usize,
     /// Connections at once of one user.
     pub max_connections_per_uid: usize,
+    /// Connections to HTTP at once of one address but loopback.
+    pub max_connections_per_address: usize,
     /// A line or request that was begun must end within this.
     pub read_timeout: Duration,
     /// A peer that does not take its answers for so long is closed.
@@ -128,6 +144,8 @@ pub struct Ready {
     pub socket: PathBuf,
     /// The bound address.
     pub http: Option<SocketAddr>,
+    /// Whether HTTP is HTTPS.
+    pub https: bool,
 }
 
 /// How the collector ended.
@@ -184,9 +202,18 @@ pub enum CollectorError {
     /// Anything but loopback needs a token.
     #[error("HTTP on {0} needs a token: set collector.token_file, or listen on 127.0.0.1")]
     NeedsToken(SocketAddr),
-    /// The token cannot be used.
+    /// Anything but loopback needs TLS, here or before it.
+    #[error(
+        "HTTP on {0} needs TLS: set collector.tls_cert and collector.tls_key, or, where a proxy on \
+         another machine has it, collector.allow_plain_http"
+    )]
+    NeedsTls(SocketAddr),
+    /// The tokens cannot be used.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Tokens(#[from] TokenFileError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The process cannot be set up.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
@@ -208,6 +235,8 @@ struct Hub {
     progress: watch::Receiver<Seen>,
     stopping: watch::Receiver<bool>,
     access: RwLock<auth::Access>,
+    credentials: credentials::Credentials,
+    strangers: gate::Strangers,
     limits: connection::Limits,
     counts: places::Counts,
     http_counts: places::Counts,
@@ -222,20 +251,23 @@ impl Hub {
         log: AuditLog,
         options: &CollectorOptions,
         access: auth::Access,
+        credentials: credentials::Credentials,
         stopping: watch::Receiver<bool>,
     ) -> std::io::Result<Self> {
-        let counts = |per_uid| places::Counts::new(options.max_connections, per_uid);
+        let counts = |each| places::Counts::new(options.max_connections, each);
         Ok(Self {
             progress: watch_progress(&log)?,
             stopping,
             access: RwLock::new(access),
+            credentials,
+            strangers: gate::Strangers::new(),
             limits: connection::Limits {
                 read: options.read_timeout,
                 write: options.write_timeout,
                 idle: options.idle_timeout,
             },
             counts: counts(options.max_connections_per_uid),
-            http_counts: counts(options.max_connections),
+            http_counts: counts(options.max_connections_per_address),
             queries: Semaphore::new(query::AT_ONCE),
             audit_reads: options.audit_reads,
             max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
@@ -253,6 +285,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Prepared {
     options: CollectorOptions,
     access: auth::Access,
+    credentials: credentials::Credentials,
     http: Option<std::net::TcpListener>,
 }
 
@@ -266,16 +299,18 @@ pub fn prepare(options: CollectorOptions) -> Result<Prepared, CollectorError> {
     let access = auth::Access::new(
         (&options.allowed_uids, &options.allowed_gids),
         (&options.read_uids, &options.read_gids),
-        options.token_file.as_deref(),
-    )?;
-    let http = match options.http {
-        Some(address) if !address.ip().is_loopback() && !access.has_token() => {
-            return Err(CollectorError::NeedsToken(address));
+    );
+    if let Some(far) = options.http.filter(|address| !address.ip().is_loopback()) {
+        if options.tokens.file.is_none() {
+            return Err(CollectorError::NeedsToken(far));
         }
-        Some(address) => Some(listen(address)?),
-        None => None,
-    };
-    Ok(Prepared { options, access, http })
+        if options.tls.is_none() && !options.allow_plain_http {
+            return Err(CollectorError::NeedsTls(far));
+        }
+    }
+    let credentials = credentials::Credentials::load(&options.tokens, options.tls.as_ref())?;
+    let http = options.http.map(listen).transpose()?;
+    Ok(Prepared { options, access, credentials, http })
 }
 
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, CollectorError> {
@@ -292,11 +327,11 @@ fn listen(address: SocketAddr) -> Result<std::net::TcpListener, CollectorError> 
 /// When it cannot start: nothing was taken then, and closing the log is the
 /// caller's. Or when the log did not close cleanly.
 pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, CollectorError> {
-    let Prepared { options, access, http } = prepared;
+    let Prepared { options, access, credentials, http } = prepared;
     socket::raise_file_limit();
     let open_to_others = access.open_to_others();
     let (stop, stopping) = watch::channel(false);
-    let hub = Arc::new(Hub::new(log, &options, access, stopping)?);
+    let hub = Arc::new(Hub::new(log, &options, access, credentials, stopping)?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -305,7 +340,10 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     let ready = Ready {
         socket: options.socket.clone(),
         http: http.as_ref().and_then(|listener| listener.local_addr().ok()),
+        https: hub.credentials.tls().is_some(),
     };
+    hub.credentials.tell(&hub.log);
+    hub.credentials.warn_of_certificate(&hub.log, &*options.warn);
     let mut servers = vec![tokio::spawn(socket::serve(listener, Arc::clone(&hub)))];
     if let Some(listener) = http {
         servers.push(tokio::spawn(http::serve(listener, Arc::clone(&hub))));
@@ -313,6 +351,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     (options.ready)(&ready);
     notify::ready();
     let watchdog = tokio::spawn(notify::watchdog(hub.log.clone()));
+    let watching = tokio::spawn(credentials::watch(Arc::clone(&hub), Arc::clone(&options.warn)));
     let pushing = options.push.as_ref().map(|push| {
         let pusher = Arc::new(Mutex::new(push::Pusher::new(push)));
         let every =
@@ -328,6 +367,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     }
     notify::stopping();
     watchdog.abort();
+    watching.abort();
     // Receivers live in the hub, so this cannot fail.
     let _ = stop.send(true);
     let ended = async {
@@ -386,21 +426,23 @@ fn push_once(log: &AuditLog, pusher: &Mutex<push::Pusher>, warn: &Arc<Warn>) {
     }
 }
 
-async fn reload(hub: &Hub, guard: &socket::SocketGuard, reload: &Arc<Reload>, warn: &Arc<Warn>) {
-    let reload = Arc::clone(reload);
-    let outcome = tokio::task::spawn_blocking(move || reload()).await;
-    let access = match outcome {
-        Ok(Ok(new)) => {
+async fn reload(
+    hub: &Arc<Hub>,
+    guard: &socket::SocketGuard,
+    reload: &Arc<Reload>,
+    warn: &Arc<Warn>,
+) {
+    let (reload, reloading, told) = (Arc::clone(reload), Arc::clone(hub), Arc::clone(warn));
+    let outcome = tokio::task::spawn_blocking(move || {
+        let new = reload()?;
+        let tokens = new.tokens.clone();
+        reloading.credentials.reload(&reloading.log, tokens, new.tls.as_ref(), &*told);
+        Ok(new)
+    });
+    match outcome.await.unwrap_or_else(|error| Err(error.to_string())) {
+        Ok(new) => {
             let writers = (&new.allowed_uids[..], &new.allowed_gids[..]);
-            let readers = (&new.read_uids[..], &new.read_gids[..]);
-            auth::Access::new(writers, readers, new.token_file.as_deref())
-                .map_err(|error| error.to_string())
-        }
-        Ok(Err(error)) => Err(error),
-        Err(error) => Err(error.to_string()),
-    };
-    match access {
-        Ok(access) => {
+            let access = auth::Access::new(writers, (&new.read_uids[..], &new.read_gids[..]));
             if let Err(error) = guard.open_to_others(access.open_to_others()) {
                 let text = format!("the socket's mode stays as it was: {error}");
                 warn(&Warning::SocketMode.says(&text));

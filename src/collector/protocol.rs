@@ -94,6 +94,7 @@ pub const REFUSALS: &[&str] = &[
     "not_found",
     "method",
     "unsupported_media_type",
+    "https_required",
     "internal",
 ];
 

@@ -75,6 +75,7 @@ fn ask(
             uid: reader.uid,
             pid: reader.pid,
             token: reader.token.clone(),
+            peer: reader.peer.clone(),
             query: request.pinned(&query),
             records,
         };

@@ -12,7 +12,7 @@ use rustix::net::{
 };
 use tokio::net::{UnixListener, UnixStream};
 
-use super::places::Place;
+use super::places::{Guest, Place};
 use super::warning::Warning;
 use super::{CollectorError, Hub, connection, protocol};
 use crate::audit::security::SecurityKind;
@@ -142,7 +142,7 @@ fn greet(stream: UnixStream, hub: &Arc<Hub>) {
         );
         return refuse(&stream, "forbidden", "this user may not use the collector's socket");
     }
-    match Place::take(hub, Some(uid)) {
+    match Place::take(hub, Guest::User(uid)) {
         Some(place) => {
             let hub = Arc::clone(hub);
             tokio::spawn(connection::serve(stream, hub, place, connection::Peer { uid, gid, pid }));

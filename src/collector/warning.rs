@@ -38,6 +38,16 @@ warnings! {
     SocketKept = "socket_kept",
     /// A connection could not be accepted.
     NotAccepted = "not_accepted",
+    /// The tokens could not be read again; the old ones stay.
+    TokensKept = "tokens_kept",
+    /// Tokens were added, changed or revoked.
+    TokensRead = "tokens_read",
+    /// The certificate or its key could not be read again; the old ones stay.
+    CertificateKept = "certificate_kept",
+    /// The certificate has expired, or is not valid yet.
+    CertificateInvalid = "certificate_not_valid",
+    /// A peer did not agree on TLS; often it does not know the authority.
+    NoHandshake = "tls_handshake_failed",
     /// A second signal ended it; the log was not closed.
     Forced = "forced",
 }

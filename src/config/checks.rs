@@ -32,21 +32,49 @@ pub(super) fn reconcile(settings: &mut Settings, problems: &mut Vec<ConfigError>
             ));
         }
     }
-    let far = settings.collector.http.filter(|address| !address.ip().is_loopback());
-    if far.is_some() && settings.collector.token_file.is_none() {
-        let keys = ["collector.http", "collector.token_file"];
+    reach(settings, problems);
+}
+
+/// What the network reaches has tokens and TLS.
+fn reach(settings: &Settings, problems: &mut Vec<ConfigError>) {
+    let collector = &settings.collector;
+    let mut refuse = |keys: [&'static str; 2], message: String| {
+        problems.push(ConfigError::Conflict { keys: keys.to_vec(), message });
+    };
+    let far = collector.http.is_some_and(|address| !address.ip().is_loopback());
+    if far && collector.token_file.is_none() {
         let message = format!(
             "{} and no collector.token_file: anybody on the network could read and write the log; \
-             set collector.token_file = \"/etc/auditctl/token\", or collector.http = \"127.0.0.1:9750\"",
+             set collector.token_file = \"/etc/auditctl/tokens\" (`auditctl token new` makes \
+             tokens), or collector.http = \"127.0.0.1:9750\"",
             described(settings, "collector.http")
         );
-        problems.push(ConfigError::Conflict { keys: keys.to_vec(), message });
+        refuse(["collector.http", "collector.token_file"], message);
+    }
+    let (certificate, key) = ("collector.tls_cert", "collector.tls_key");
+    let missing = match (&collector.tls_cert, &collector.tls_key) {
+        (Some(_), None) => Some((certificate, key)),
+        (None, Some(_)) => Some((key, certificate)),
+        _ => None,
+    };
+    if let Some((there, missing)) = missing {
+        let message = format!("{} and no {missing}: HTTPS needs both", described(settings, there));
+        refuse([there, missing], message);
+    } else if far && collector.tls_cert.is_none() && !collector.allow_plain_http {
+        let message = format!(
+            "{} and no collector.tls_cert: tokens and records would cross the network for anybody \
+             to read; set collector.tls_cert and collector.tls_key; or, where a proxy on another \
+             machine has the certificate and the way to it is private, collector.allow_plain_http \
+             = true",
+            described(settings, "collector.http")
+        );
+        refuse(["collector.http", certificate], message);
     }
 }
 
-/// The first of each pair is at most the second. Free disk space alarms
-/// downwards, everything else upwards.
-const ORDERED: [[&str; 2]; 7] = [
+/// The first of each pair is at most the second. Free disk space and what is left
+/// of a certificate alarm downwards, everything else upwards.
+const ORDERED: [[&str; 2]; 8] = [
     ["disk.critical_percent", "disk.warn_percent"],
     ["disk.critical_bytes", "disk.warn_bytes"],
     ["health.write_buffer_warn", "health.write_buffer_critical"],
@@ -54,6 +82,7 @@ const ORDERED: [[&str; 2]; 7] = [
     ["health.blocked_warn", "health.blocked_critical"],
     ["health.validation_errors_warn", "health.validation_errors_critical"],
     ["health.security_warn", "health.security_critical"],
+    ["health.certificate_critical", "health.certificate_warn"],
 ];
 
 fn conflict(

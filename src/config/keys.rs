@@ -194,8 +194,13 @@ keys! {
     disk.critical_percent [0, 100]: "Critical when less of the disk is free";
     disk.critical_bytes: "Critical when fewer bytes are free";
     collector.socket: "The collector's Unix socket; unless set, audit.sock in log_dir";
-    collector.http: "Where the collector answers HTTP, or off; anything but loopback needs token_file";
-    collector.token_file: "A file that holds the bearer token for HTTP";
+    collector.http: "Where the collector answers HTTP, or off; anything but loopback needs token_file, and tls_cert with tls_key or allow_plain_http";
+    collector.token_file: "The file of tokens for HTTP, made by auditctl token new";
+    collector.token_rate [1, 1_000_000]: "Events a second of a token that was made without a rate; twice as many at once";
+    collector.token_requests [1, 1_000_000]: "HTTP requests a second of a token; twice as many at once";
+    collector.tls_cert: "The certificate for HTTPS, PEM, its chain after it; with it HTTP is HTTPS on every address";
+    collector.tls_key: "The certificate's private key, PEM, readable by its owner alone";
+    collector.allow_plain_http: "Whether HTTP beyond loopback may be without TLS: for those whose proxy on another machine has it";
     collector.allowed_uids: "User ids that may write, beside root and the collector's own";
     collector.allowed_gids: "Group ids that may write";
     collector.read_uids: "User ids that may query, beside root and the collector's own";
@@ -204,6 +209,7 @@ keys! {
     collector.checkpoint_push_interval [SECOND, DAY]: "How often the newest checkpoint is written there";
     collector.max_connections [1, 65_536]: "Connections at one time";
     collector.max_connections_per_uid [1, 65_536]: "Connections of one user at one time";
+    collector.max_connections_per_address [1, 65_536]: "HTTP connections of one address at one time; loopback has no such limit";
     collector.read_timeout [100, HOUR]: "How long a begun request may take to arrive";
     collector.write_timeout [100, HOUR]: "How long a peer may take to read its answer";
     collector.idle_timeout [SECOND, DAY]: "How long a connection may be silent";
@@ -219,6 +225,8 @@ keys! {
     health.validation_errors_critical: "Critical above this many invalid events in the last hour";
     health.security_warn: "Warn above this many other security events in the last hour";
     health.security_critical: "Critical above this many other security events in the last hour";
+    health.certificate_warn [0, 366 * DAY]: "Warn when the certificate for HTTPS expires within this";
+    health.certificate_critical [0, 366 * DAY]: "Critical when the certificate for HTTPS expires within this";
     health.deadline [100, 5 * MINUTE]: "How long health itself may take";
     health.checkpoint_age_critical [SECOND, 366 * DAY]: "Critical when the newest checkpoint is this old";
     health.backup_age_warn [MINUTE, 366 * DAY]: "Warn when the newest backup is this old; where none was ever made, it is not asked for";

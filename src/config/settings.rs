@@ -121,10 +121,20 @@ pub struct DiskSettings {
 pub struct CollectorSettings {
     /// The collector's Unix socket; unless set, audit.sock in log_dir.
     pub socket: Option<PathBuf>,
-    /// Where the collector answers HTTP, or off; anything but loopback needs token_file.
+    /// Where the collector answers HTTP, or off; anything but loopback needs token_file, and tls_cert with tls_key or allow_plain_http.
     pub http: Option<SocketAddr>,
-    /// A file that holds the bearer token for HTTP.
+    /// The file of tokens for HTTP, made by auditctl token new.
     pub token_file: Option<PathBuf>,
+    /// Events a second of a token that was made without a rate; twice as many at once.
+    pub token_rate: u32,
+    /// HTTP requests a second of a token; twice as many at once.
+    pub token_requests: u32,
+    /// The certificate for HTTPS, PEM, its chain after it; with it HTTP is HTTPS on every address.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM, readable by its owner alone.
+    pub tls_key: Option<PathBuf>,
+    /// Whether HTTP beyond loopback may be without TLS: for those whose proxy on another machine has it.
+    pub allow_plain_http: bool,
     /// User ids that may write, beside root and the collector's own.
     pub allowed_uids: Vec<u32>,
     /// Group ids that may write.
@@ -141,6 +151,8 @@ pub struct CollectorSettings {
     pub max_connections: usize,
     /// Connections of one user at one time.
     pub max_connections_per_uid: usize,
+    /// HTTP connections of one address at one time; loopback has no such limit.
+    pub max_connections_per_address: usize,
     /// How long a begun request may take to arrive.
     pub read_timeout: Duration,
     /// How long a peer may take to read its answer.
@@ -176,6 +188,10 @@ pub struct HealthSettings {
     pub security_warn: u64,
     /// Critical above this many other security events in the last hour.
     pub security_critical: u64,
+    /// Warn when the certificate for HTTPS expires within this.
+    pub certificate_warn: Duration,
+    /// Critical when the certificate for HTTPS expires within this.
+    pub certificate_critical: Duration,
     /// How long health itself may take.
     pub deadline: Duration,
     /// Critical when the newest checkpoint is this old.
@@ -273,6 +289,11 @@ impl Default for CollectorSettings {
             socket: None,
             http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9_750))),
             token_file: None,
+            token_rate: 1_000,
+            token_requests: 100,
+            tls_cert: None,
+            tls_key: None,
+            allow_plain_http: false,
             allowed_uids: Vec::new(),
             allowed_gids: Vec::new(),
             read_uids: Vec::new(),
@@ -281,6 +302,7 @@ impl Default for CollectorSettings {
             checkpoint_push_interval: seconds(600),
             max_connections: 256,
             max_connections_per_uid: 64,
+            max_connections_per_address: 64,
             read_timeout: seconds(30),
             write_timeout: seconds(10),
             idle_timeout: seconds(600),
@@ -303,6 +325,8 @@ impl Default for HealthSettings {
             validation_errors_critical: 50,
             security_warn: 5,
             security_critical: 10,
+            certificate_warn: seconds(14 * 24 * 3_600),
+            certificate_critical: seconds(3 * 24 * 3_600),
             deadline: seconds(8),
             checkpoint_age_critical: seconds(3_600),
             backup_age_warn: seconds(26 * 3_600),

@@ -275,10 +275,20 @@ fn a_warning_that_would_come_after_the_alarm_is_refused() {
 }
 
 #[test]
-fn http_beyond_loopback_needs_a_token() {
+fn http_beyond_loopback_needs_tokens_and_tls_or_who_has_it() {
     let open = "[collector]\nhttp = \"0.0.0.0:9750\"\n";
-    assert!(message(open).contains("collector.token_file"));
-    assert!(from_content(&format!("{open}token_file = \"/etc/token\"")).is_ok());
+    let both = from_content(open).expect_err("refused").to_string();
+    assert!(both.contains("no collector.token_file") && both.contains("no collector.tls_cert"));
+    let tokens = format!("{open}token_file = \"/etc/tokens\"\n");
+    let plain = message(&tokens);
+    assert!(plain.contains("no collector.tls_cert") && plain.contains("allow_plain_http"));
+    assert!(from_content(&format!("{tokens}allow_plain_http = true")).is_ok());
+    assert!(message(&format!("{open}allow_plain_http = true")).contains("no collector.token_file"));
+    let certificate = format!("{tokens}tls_cert = \"/etc/cert.pem\"\n");
+    assert!(message(&certificate).contains("no collector.tls_key"));
+    assert!(from_content(&format!("{certificate}tls_key = \"/etc/key.pem\"")).is_ok());
+    let loopback = "[collector]\ntls_key = \"/etc/key.pem\"";
+    assert!(message(loopback).contains("no collector.tls_cert"), "on loopback, too");
 }
 
 #[test]

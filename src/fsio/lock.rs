@@ -62,6 +62,26 @@ fn take(path: &Path, kind: libc::c_int) -> io::Result<Option<FileLock>> {
     }
 }
 
+/// Keeps other changers of a directory's files out, until it is dropped; see
+/// [`lock_directory`].
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _directory: File,
+}
+
+/// Waits until nobody else holds the directory's lock (`flock` on the directory
+/// itself: it leaves no file behind, and needs only the right to read).
+///
+/// # Errors
+/// When the directory cannot be opened or the file system knows no locks.
+pub fn lock_directory(path: &Path) -> io::Result<DirectoryLock> {
+    let directory = open_file(path, OpenMode::Read)?;
+    rustix::io::retry_on_intr(|| {
+        rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)
+    })?;
+    Ok(DirectoryLock { _directory: directory })
+}
+
 /// Whether somebody holds the lock, without taking it. A file that does not
 /// exist is not locked.
 ///
@@ -116,6 +136,25 @@ mod tests {
         let alone = try_lock(&path).expect("lock").expect("free");
         assert!(try_lock_shared(&path).expect("asked").is_none());
         drop(alone);
+    }
+
+    #[test]
+    fn a_directorys_lock_is_waited_for() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path();
+        let counted = std::sync::Mutex::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let held = lock_directory(path).expect("lock");
+                    let alone = counted.try_lock().map(|mut count| *count += 1);
+                    assert!(alone.is_ok(), "nobody else has it");
+                    drop(held);
+                });
+            }
+        });
+        assert_eq!(counted.into_inner().expect("not poisoned"), 8);
+        assert!(lock_directory(&path.join("none")).is_err());
     }
 
     #[test]

@@ -144,6 +144,38 @@ pub fn clear_umask() {
     rustix::process::umask(rustix::fs::Mode::empty());
 }
 
+/// As [`replace_file`](super::replace_file), and the new file (mode 0600) belongs
+/// to whom `owner_of` belongs: root, who changes another user's file, must not
+/// take it away from that user. Whoever may not give files away is refused.
+///
+/// # Errors
+/// The failing step's error.
+pub fn replace_file_for(path: &Path, content: &[u8], owner_of: &Path) -> io::Result<()> {
+    let owner = std::fs::metadata(owner_of)?;
+    let temporary = super::temporary_name(path);
+    let attempt = || -> io::Result<()> {
+        let file = open_file(&temporary, OpenMode::CreateNew)?;
+        let ours = file.metadata()?;
+        // On the open file: by its name somebody could have put another there.
+        if ours.uid() != owner.uid() {
+            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        } else if ours.gid() != owner.gid() {
+            // Its group may do nothing with it: which one matters little.
+            let _ = std::os::unix::fs::fchown(&file, None, Some(owner.gid()));
+        }
+        file.write_all_at(content, 0)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        File::open(super::parent(path))?.sync_all()
+    };
+    let result = attempt();
+    if result.is_err() {
+        // It may not be there, or be in the way of nobody.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
+
 impl Fs for OsFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn FsFile>> {
         Ok(Box::new(OsFile(open_file(path, mode)?)))

@@ -109,6 +109,10 @@ problems! {
     ManifestMissing = "integrity.manifest_missing" [Critical],
     /// The manifest cannot be looked at.
     ManifestUnknown = "integrity.manifest_unknown" [Unknown],
+    /// The certificate for HTTPS ends soon.
+    CertificateEnding = "certificate.expiring" [Warning, Critical],
+    /// The certificate for HTTPS has expired.
+    CertificateExpired = "certificate.expired" [Critical],
     /// The backup directory cannot be looked at.
     BackupsUnknown = "backup.unknown" [Unknown],
     /// The newest backup is old.

@@ -3,7 +3,7 @@
 //! Follows the order in which the three stores, and below them the providers' own
 //! chains, look. Whether what is found is accepted, only the provider can tell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::destination::Provider;
 use super::limits::Environment;
@@ -44,7 +44,7 @@ fn home_file(environment: &Environment, below: &str) -> Option<PathBuf> {
     environment.get("HOME").map(|home| PathBuf::from(home).join(below))
 }
 
-fn is_there(path: &PathBuf) -> bool {
+fn is_there(path: &Path) -> bool {
     matches!(inspect::behind(path), Ok(Some(_)))
 }
 
@@ -78,7 +78,7 @@ fn s3(environment: &Environment) -> Credentials {
     for (variable, below) in
         [("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"), ("AWS_CONFIG_FILE", ".aws/config")]
     {
-        if let Some(path) = file(variable, below).filter(is_there) {
+        if let Some(path) = file(variable, below).filter(|path| is_there(path)) {
             return found(format!("profile {profile} in {}", path.display()));
         }
     }
@@ -88,7 +88,7 @@ fn s3(environment: &Environment) -> Credentials {
         return Credentials::Unusable { why, hint };
     }
     if let Some(path) = get("AWS_WEB_IDENTITY_TOKEN_FILE") {
-        if !is_there(&path.into()) {
+        if !is_there(path.as_ref()) {
             let hint = "see the service account's annotation, and that the token is mounted";
             return missing("AWS_WEB_IDENTITY_TOKEN_FILE", path, hint);
         }
@@ -139,7 +139,7 @@ fn azure(environment: &Environment) -> Credentials {
         }
     }
     if let Some(path) = get("AZURE_FEDERATED_TOKEN_FILE") {
-        if !is_there(&path.into()) {
+        if !is_there(path.as_ref()) {
             let hint = "see the workload identity's webhook, and that the token is mounted";
             return missing("AZURE_FEDERATED_TOKEN_FILE", path, hint);
         }
@@ -158,14 +158,14 @@ fn gcs(environment: &Environment) -> Credentials {
         return found("none are needed (STORAGE_EMULATOR_HOST)");
     }
     if let Some(path) = get("GOOGLE_APPLICATION_CREDENTIALS") {
-        if !is_there(&path.into()) {
+        if !is_there(path.as_ref()) {
             let hint = "put the key file there, readable by the service's user";
             return missing("GOOGLE_APPLICATION_CREDENTIALS", path, hint);
         }
         return found(format!("the file {path} (GOOGLE_APPLICATION_CREDENTIALS)"));
     }
     let adc = home_file(environment, ".config/gcloud/application_default_credentials.json");
-    if let Some(path) = adc.filter(is_there) {
+    if let Some(path) = adc.filter(|path| is_there(path)) {
         return found(format!("gcloud's application default ({})", path.display()));
     }
     Credentials::OfTheHost("the host's service account, from its metadata server")

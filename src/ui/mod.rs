@@ -14,6 +14,7 @@ mod secret;
 mod style;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod validate;
 mod verify;
 
@@ -35,5 +36,6 @@ pub use query::{
 };
 pub use secret::ask_secret;
 pub use style::{Style, escape, paint};
+pub use tokens::{token_value, tokens_json, tokens_text};
 pub use validate::{Shown, validate_json, validate_text};
 pub use verify::{proof_json, proof_text, verify_json, verify_text};

@@ -266,6 +266,22 @@ fn counters(page: &StatusSnapshot) -> Vec<Family> {
             "Entries that the query cache gave up for others.",
             word(Word::CacheEvictions),
         ),
+        labelled(
+            "http_requests_refused",
+            "HTTP requests refused, by reason: throttled ones are unauthenticated, too.",
+            "reason",
+            vec![
+                ("unauthenticated", word(Word::RequestsUnauthenticated)),
+                ("forbidden", word(Word::RequestsForbidden)),
+                ("rate_limited", word(Word::RequestsRateLimited)),
+                ("throttled", word(Word::RequestsThrottled)),
+            ],
+        ),
+        counter(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed.",
+            word(Word::TlsHandshakesFailed),
+        ),
         counter(
             "connections_refused",
             "Connections that the collector refused.",
@@ -317,6 +333,11 @@ fn gauges(page: &StatusSnapshot) -> Vec<Option<Family>> {
             "last_event_timestamp_seconds",
             "When the last event was accepted.",
             Word::LastEventAt,
+        ),
+        time(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate in use for HTTPS expires.",
+            Word::TlsNotAfter,
         ),
         time("start_timestamp_seconds", "When the log was opened.", Word::StartedAt),
     ]

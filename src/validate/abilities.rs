@@ -129,7 +129,7 @@ fn map(path: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validate::check::Status;
+    use crate::validate::outcome::Status;
     use crate::validate::request::tests::{surroundings_in, surroundings_of};
 
     #[test]

@@ -350,7 +350,7 @@ fn judge_compression(ratio: f64, own: Option<f64>, level: u32) -> Check {
 mod tests {
     use super::*;
     use crate::units::ByteSize;
-    use crate::validate::check::Status;
+    use crate::validate::outcome::Status;
     use crate::validate::request::tests::{surroundings_in, surroundings_of};
 
     #[test]

@@ -60,7 +60,7 @@ fn writer(seen: &Surroundings) -> Check {
 mod tests {
     use super::*;
     use crate::audit::{AuditLog, Options};
-    use crate::validate::check::Status;
+    use crate::validate::outcome::Status;
     use crate::validate::request::tests::surroundings_in;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::check::{Section, Status};
+use super::outcome::{Section, Status};
 
 /// `Name = "id", section, the worst it can say, what it is about`
 macro_rules! catalogue {

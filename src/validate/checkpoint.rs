@@ -50,7 +50,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
 mod tests {
     use super::*;
     use crate::audit::{AuditLog, Options};
-    use crate::validate::check::Status;
+    use crate::validate::outcome::Status;
     use crate::validate::request::tests::surroundings_in;
 
     #[test]

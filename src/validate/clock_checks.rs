@@ -95,7 +95,7 @@ fn sane(now: Timestamp, newest: Option<Timestamp>) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validate::check::Status;
+    use crate::validate::outcome::Status;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

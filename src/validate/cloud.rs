@@ -5,7 +5,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::catalogue::Id;
-use super::check::{Check, Status};
+use super::check::Check;
+use super::outcome::Status;
 use super::request::{CloudTarget, Surroundings};
 use crate::clock::{Clock, SystemClock};
 use crate::store::{

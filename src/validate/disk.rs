@@ -152,7 +152,7 @@ fn outlook(settings: &Settings, space: Space, growth: Result<Growth, String>) ->
 mod tests {
     use super::*;
     use crate::units::ByteSize;
-    use crate::validate::check::Status;
+    use crate::validate::outcome::Status;
 
     const GIB: u64 = 1 << 30;
 

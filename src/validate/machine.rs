@@ -137,7 +137,7 @@ fn judged(others: &[Other], program: Option<&Path>) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validate::check::Status;
+    use crate::validate::outcome::Status;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

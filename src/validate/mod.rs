@@ -18,9 +18,12 @@ mod clock_checks;
 mod cloud;
 mod disk;
 mod machine;
+mod outcome;
 mod permissions;
 mod principal;
 mod protections;
+#[cfg(test)]
+mod reference;
 mod report;
 mod request;
 mod runner;
@@ -36,9 +39,10 @@ pub use bench::{
     MOST_SYNC_MS,
 };
 pub use catalogue::{Id, PROBLEMS, Problem};
-pub use check::{Check, Metrics, Section, Status};
+pub use check::{Check, Metrics};
 pub use disk::FULL_WITHIN_DAYS;
 pub use machine::SPARE_FILES;
+pub use outcome::{Section, Status};
 pub use report::{Metadata, Report, SectionReport, Summary};
 pub use request::{CloudTarget, Request};
 

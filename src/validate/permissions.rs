@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::catalogue::Id;
-use super::check::{Check, Status};
-use super::principal::{Principal, described, user_name};
+use super::check::Check;
+use super::outcome::Status;
+use super::principal::{KERNEL, Principal, described, user_name};
 use super::request::Surroundings;
 use crate::audit::LogPaths;
 use crate::config::{KEYS, Kind as KeyKind, Settings};
@@ -275,27 +276,39 @@ fn wanted(place: &Place) -> Wanted {
 
 fn access(place: &Place, principal: &Principal) -> Option<Check> {
     let what = if place.writes { "read and write" } else { "read" };
+    if !principal.is_process && inspect::has_acl(&place.path) {
+        let test = if place.writes { "-w" } else { "-r" };
+        return Some(
+            Check::warning(
+                Id::PermissionsAccess,
+                format!("{} has an access control list, which is not judged here", place.what),
+            )
+            .hint(format!(
+                "try it: sudo -u {} test {test} {}",
+                principal.name,
+                place.path.display()
+            )),
+        );
+    }
     Some(match principal.refused(&place.path, wanted(place)) {
-        None if inspect::has_acl(&place.path) && !principal.is_process => Check::warning(
-            Id::PermissionsAccess,
-            format!("{} has an access control list, which is not judged here", place.what),
-        )
-        .hint(format!(
-            "try it: sudo -u {} test -w {}",
-            principal.name,
-            place.path.display()
-        )),
         None => Check::passed(
             Id::PermissionsAccess,
             format!("{} may {what} {}", principal.name, place.what),
         ),
         Some(why) => {
-            Check::failed(Id::PermissionsAccess, format!("cannot {what} {}: {why}", place.what))
-                .hint(format!(
+            let hint = if why.starts_with(KERNEL) {
+                "see the mount (read-only?), access control lists and what the service manager \
+                 forbids (ReadWritePaths=)"
+                    .to_owned()
+            } else {
+                format!(
                     "chown -R {} {}, and see that every directory above may be entered (chmod +x)",
                     principal.name,
                     place.path.display()
-                ))
+                )
+            };
+            Check::failed(Id::PermissionsAccess, format!("cannot {what} {}: {why}", place.what))
+                .hint(hint)
         }
     })
 }
@@ -377,5 +390,4 @@ fn parents(log_dir: &Path, principal: &Principal) -> Vec<Check> {
 }
 
 #[cfg(test)]
-#[path = "permissions_tests.rs"]
 mod tests;

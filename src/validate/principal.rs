@@ -6,6 +6,9 @@ use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use crate::fsio::inspect::{self, Entry, Wanted};
 
+/// Begins the reason where no mode bits are one.
+pub(super) const KERNEL: &str = "the kernel refuses it";
+
 /// A user with his groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Principal {
@@ -64,18 +67,29 @@ impl Principal {
             && (!wanted.search || bits & 1 != 0)
     }
 
-    /// Why he may not do that with an existing path, if he may not: by the mode bits of
-    /// it and of every directory above, and by the kernel where that is possible.
+    /// Why he may not do that with an existing path, if he may not. Who runs this is
+    /// judged by the kernel; anybody else by the mode bits of it and of every directory
+    /// above.
     pub(super) fn refused(&self, path: &Path, wanted: Wanted) -> Option<String> {
         let resolved = match inspect::resolved(path) {
             Ok(resolved) => resolved,
             Err(error) => return Some(format!("it cannot be reached: {error}")),
         };
+        if !self.is_process {
+            return self.refused_by_modes(&resolved, wanted);
+        }
+        let error = inspect::may(&resolved, wanted).err()?;
+        // The modes tell more than the kernel does, where they are the reason.
+        let why = self.refused_by_modes(&resolved, wanted);
+        Some(why.unwrap_or_else(|| format!("{KERNEL}: {error}")))
+    }
+
+    fn refused_by_modes(&self, resolved: &Path, wanted: Wanted) -> Option<String> {
         const ENTER: Wanted = Wanted { read: false, write: false, search: true };
         let mut above: Vec<PathBuf> = resolved.ancestors().skip(1).map(Path::to_owned).collect();
         above.reverse();
         let steps = above.iter().map(|path| (path.as_path(), ENTER));
-        for (step, wanted) in steps.chain([(resolved.as_path(), wanted)]) {
+        for (step, wanted) in steps.chain([(resolved, wanted)]) {
             match inspect::at(step) {
                 Ok(Some(entry)) if self.may(&entry, wanted) => {}
                 Ok(Some(entry)) if step == resolved => {
@@ -88,11 +102,6 @@ impl Principal {
                 Ok(None) => return Some(format!("{} has just gone", step.display())),
                 Err(error) => return Some(format!("{}: {error}", step.display())),
             }
-        }
-        if self.is_process
-            && let Err(error) = inspect::may(&resolved, wanted)
-        {
-            return Some(format!("the kernel refuses it: {error}"));
         }
         None
     }

@@ -19,11 +19,12 @@ use crate::fsio::inspect::{self, Kind};
 use crate::fsio::{Fs, OpenMode, OsFs};
 use crate::store::{BackupStore, Body, Destination, LocalStore, Put};
 
-/// What is wrong with a protection.
+/// What held; or what is wrong with a protection.
 type Tried = Result<String, String>;
+type Test = fn(&Surroundings) -> Tried;
 
 pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
-    let tests: [(Id, fn(&Surroundings) -> Tried); 6] = [
+    let tests: [(Id, Test); 6] = [
         (Id::PathTraversal, path_traversal),
         (Id::Sanitising, sanitising),
         (Id::SizeLimits, size_limits),
@@ -245,7 +246,7 @@ fn tampering(seen: &Surroundings) -> Tried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validate::check::Status;
+    use crate::validate::outcome::Status;
     use crate::validate::request::tests::{surroundings_in, surroundings_of};
 
     #[test]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::check::{Check, Section, Status};
+use super::check::Check;
+use super::outcome::{Section, Status};
 use crate::clock::Timestamp;
 
 /// How many checks ended how.

@@ -99,7 +99,7 @@ pub(super) fn run<S: Send + Sync + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validate::check::Status;
+    use crate::validate::outcome::Status;
 
     fn run_for(deadline: Duration, run: fn(&()) -> Vec<Check>) -> Result<Vec<Check>, Stopped> {
         let task = Task { id: Id::CloudReachable, deadline, run };

@@ -1,7 +1,8 @@
 //! What is configured: every key with its value, origin and recommendation.
 
 use super::catalogue::Id;
-use super::check::{Check, Status};
+use super::check::Check;
+use super::outcome::Status;
 use super::request::Surroundings;
 use crate::config::{ConfigError, Durability, KEYS, Key, Origin, Settings};
 use crate::fsio::inspect;

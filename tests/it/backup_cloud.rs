@@ -403,3 +403,28 @@ fn a_dry_run_says_where_to_and_sends_nothing() {
     assert!(told.to_string().contains(&format!("s3://{}", host.place)), "{told}");
     assert_eq!(host.json(&["list", "--cloud", "s3"])["backups"].as_array().map(Vec::len), Some(0));
 }
+
+#[test]
+fn validate_asks_a_bucket_and_writes_to_it_only_when_told_to() {
+    for kind in Kind::CLOUDS {
+        let Some(host) = Host::with(kind, "validate") else { continue };
+        let status = |args: &[&str], id: &str| {
+            let cloud = host.cloud();
+            let all = [&["validate", "--quick", "--json", "--cloud", &cloud], args].concat();
+            let (_, out, err) = host.run(&all);
+            let document = document(&out);
+            let checks = document["sections"][2]["checks"].as_array().expect("Environment");
+            let check = checks.iter().find(|check| check["id"] == id);
+            check.unwrap_or_else(|| panic!("{id}: {out}{err}"))["status"].clone()
+        };
+        assert_eq!(status(&[], "environment.cloud_credentials"), "passed", "{kind:?}");
+        assert_eq!(status(&[], "environment.cloud_reachable"), "passed", "{kind:?}");
+        assert_eq!(status(&[], "environment.cloud_write"), "skipped", "{kind:?}");
+        assert_eq!(status(&["--probe"], "environment.cloud_write"), "passed", "{kind:?}");
+        // Nothing of the probe stays.
+        let listed = host.json(&["list", "--cloud", &host.cloud()]);
+        assert_eq!(listed["backups"], Value::Array(Vec::new()), "{kind:?}");
+        let nowhere = ["--destination", "no-such-bucket-here/x"];
+        assert_eq!(status(&nowhere, "environment.cloud_reachable"), "failed", "{kind:?}");
+    }
+}

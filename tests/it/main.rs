@@ -1,5 +1,7 @@
 //! Integration tests, one binary: each file here is a module of it.
 
+mod access;
+mod access_tokens;
 mod architecture;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -19,6 +21,8 @@ mod faults;
 mod gcs_server;
 mod health_cli;
 mod hostile;
+#[cfg(feature = "tls")]
+mod https;
 mod import_python;
 mod monitor;
 mod nagios;
@@ -31,6 +35,7 @@ mod proxy;
 mod query;
 mod query_cli;
 mod record_cli;
+mod redact;
 mod serve;
 mod serve_http;
 mod serve_peers;

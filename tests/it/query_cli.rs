@@ -1,12 +1,11 @@
 //! `query` as a command, over the socket and over HTTP.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::serving::Serving;
+use crate::serving::{Serving, bearer, new_token};
 use crate::support::{Dir, all_lines, auditctl, count, eventually, records, run};
 
 /// Records some events directly, and closes the log.
@@ -219,12 +218,9 @@ fn over_http_only_a_token_reads_and_ndjson_is_the_stored_bytes() {
     assert_eq!(status, 403, "{body}");
     assert!(body.contains("collector.token_file"), "{body}");
     collector.terminate();
-    let path = dir.path().join("token");
-    std::fs::write(&path, "0123456789abcdef\n").expect("write");
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mode");
+    let bearer = &bearer(&new_token(&dir, "auditor", &["--role", "read"]));
     let collector =
-        Serving::start(&dir, "audit_reads = true\n[collector]\ntoken_file = \"token\"\n");
-    let bearer = "authorization: Bearer 0123456789abcdef\r\n";
+        Serving::start(&dir, "audit_reads = true\n[collector]\ntoken_file = \"tokens\"\n");
     assert_eq!(collector.get("/v1/events", "").0, 401);
     let (status, head, body) = collector.get(
         "/v1/events?type=audit.o*&type=audit.log*&order=oldest&limit=2&where=details.format%20exists",
@@ -249,7 +245,7 @@ fn over_http_only_a_token_reads_and_ndjson_is_the_stored_bytes() {
         .collect();
     assert_eq!(queries.len(), 2, "{queries:?}");
     assert_eq!(queries[0]["details"]["via"], "http");
-    assert_eq!(queries[0]["details"]["token"], "token");
+    assert_eq!(queries[0]["details"]["token"], "auditor");
     assert_eq!(queries[0]["details"]["records"], 1);
     assert_eq!(queries[0]["details"]["query"]["where"][0], "details.format exists");
 }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::serving::Serving;
+use crate::serving::{Serving, bearer, new_token};
 use crate::support::{Dir, auditctl, count, eventually, open, options, records, skipped, types};
 
 const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
@@ -199,32 +199,28 @@ fn sighup_takes_over_what_may_change_and_names_the_rest() {
 }
 
 #[test]
-fn sighup_never_takes_the_token_away_from_an_address_that_others_reach() {
+fn sighup_never_takes_the_tokens_away_from_an_address_that_others_reach() {
     let dir = Dir::new();
-    token(&dir, "0123456789abcdef-first");
-    let settings = "[collector]\ntoken_file = \"token\"\n";
+    let first = new_token(&dir, "first", &["--role", "read"]);
+    let settings = "[collector]\ntoken_file = \"tokens\"\nallow_plain_http = true\n";
     let collector = Serving::start_with(&dir, settings, &["--http", "0.0.0.0:0"], &[]);
-    let get = |token: &str| {
-        collector.get("/v1/checkpoint", &format!("authorization: Bearer {token}\r\n")).0
-    };
-    assert_eq!(get("0123456789abcdef-first"), 200);
+    let get = |token: &str| collector.get("/v1/checkpoint", &bearer(token)).0;
+    assert_eq!(get(&first), 200);
     std::fs::write(dir.path().join("auditctl.toml"), "").expect("write");
     let before = collector.stderr().len();
     collector.signal(Signal::HUP);
     eventually("it is refused", || collector.stderr()[before..].contains("token"));
     assert_eq!(get("none"), 401);
-    assert_eq!(get("0123456789abcdef-first"), 200, "the old one stays");
+    assert_eq!(get(&first), 200, "the old one stays");
+    // Another file of tokens, by another setting.
+    std::fs::rename(dir.path().join("tokens"), dir.path().join("old")).expect("renamed");
+    let second = new_token(&dir, "second", &["--role", "read"]);
+    std::fs::rename(dir.path().join("tokens"), dir.path().join("new")).expect("renamed");
+    let settings = settings.replace("\"tokens\"", "\"new\"");
     std::fs::write(dir.path().join("auditctl.toml"), settings).expect("write");
-    token(&dir, "0123456789abcdef-second");
     collector.signal(Signal::HUP);
-    eventually("the new token counts", || get("0123456789abcdef-second") == 200);
-    assert_eq!(get("0123456789abcdef-first"), 401);
-}
-
-fn token(dir: &Dir, token: &str) {
-    let path = dir.path().join("token");
-    std::fs::write(&path, format!("{token}\n")).expect("write");
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("mode");
+    eventually("the new token counts", || get(&second) == 200);
+    assert_eq!(get(&first), 401);
 }
 
 #[test]

@@ -72,7 +72,8 @@ impl Serving {
             rest.split([',', ' ', '\n']).next().expect("a word").to_owned()
         };
         let socket = dir.path().join(after("socket "));
-        let http = ready.contains("http://").then(|| after("http://").parse().expect("address"));
+        let scheme = if ready.contains("https://") { "https://" } else { "http://" };
+        let http = ready.contains(scheme).then(|| after(scheme).parse().expect("address"));
         let http = http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
         Self { child, socket, http, stderr }
     }
@@ -162,6 +163,19 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Makes a token in the file `tokens`; more arguments of `token new` follow.
+pub(crate) fn new_token(dir: &Dir, name: &str, args: &[&str]) -> String {
+    let all = [&["token", "new", "--token-file", "tokens", "--name", name], args].concat();
+    let (code, stdout, stderr) = crate::support::run(dir, &all);
+    assert_eq!(code, 0, "{stderr}");
+    stdout.trim_end().to_owned()
+}
+
+/// The header that shows a token.
+pub(crate) fn bearer(token: &str) -> String {
+    format!("authorization: Bearer {token}\r\n")
 }
 
 /// A peer of the collector's socket.

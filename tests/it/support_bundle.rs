@@ -14,7 +14,7 @@ use crate::support::{Dir, auditctl, run};
 
 /// Every text that must not be in a bundle, with where it was put.
 const SECRETS: &[(&str, &str)] = &[
-    ("the token file", "tok-5f3a9c1e77d24b08"),
+    ("the token file", "5f3a9c1e77d24b085f3a9c1e77d24b085f3a9c1e77d24b085f3a9c1e77d24b08"),
     ("an actor", "actor-mallory-4711"),
     ("a target", "target-vault-door-9"),
     ("a source", "source-billing-secret"),
@@ -83,7 +83,11 @@ fn assert_nothing_leaked(files: &BTreeMap<String, String>) {
 
 /// A collector that was sent secrets in every way there is.
 fn full_of_secrets(dir: &Dir) -> Serving {
-    std::fs::write(dir.path().join("token"), secret("the token file")).expect("token");
+    let hash = secret("the token file");
+    let token = format!(
+        "{{\"name\":\"web\",\"role\":\"write\",\"created\":\"2026-02-04T00:00:00Z\",\"sha256\":\"{hash}\"}}"
+    );
+    std::fs::write(dir.path().join("token"), token).expect("token");
     let set_mode =
         std::fs::set_permissions(dir.path().join("token"), std::fs::Permissions::from_mode(0o600));
     set_mode.expect("mode");

@@ -389,11 +389,10 @@ fn a_destination_of_the_settings_is_looked_at() {
     assert_eq!((code, &*status), (0, "skipped"));
     let (code, status, message) = destination("s3://x");
     assert_eq!((code, &*status), (1, "failed"), "{message}");
-    let (_, status, message) = destination("gs://acme-audit/web-1");
-    if cfg!(feature = "gcs") {
-        assert_eq!(&*status, "passed", "{message}");
-    } else {
-        assert_eq!(&*status, "failed", "{message}");
-        assert!(message.contains("gcs"), "{message}");
+    // One that this build can talk to would be asked over the network.
+    if !cfg!(feature = "gcs") {
+        let (code, status, message) = destination("gs://acme-audit/web-1");
+        assert_eq!((code, &*status), (1, "failed"), "{message}");
+        assert!(message.contains("cannot talk to gcs"), "{message}");
     }
 }

@@ -41,6 +41,26 @@ fn without_a_limit_everything_is_allowed_and_nobody_is_remembered() {
 }
 
 #[test]
+fn a_source_with_a_limit_of_its_own_is_held_to_that_and_others_to_theirs() {
+    let limiter = RateLimiter::new(None);
+    limiter.set_own_limits([("a".to_owned(), limit(1.0, 2, 0))]);
+    assert!(limiter.is_limiting());
+    assert_eq!(check(&limiter, "a", 0), Decision::Allowed);
+    assert_eq!(check(&limiter, "a", 0), Decision::Allowed);
+    assert_eq!(check(&limiter, "a", 0), refused_ms(1_000));
+    for _ in 0..100 {
+        assert_eq!(check(&limiter, "b", 0), Decision::Allowed, "it has no limit");
+    }
+    // What it has used it has used, and a higher rate counts from now on.
+    limiter.set_own_limits([("a".to_owned(), limit(10.0, 2, 0))]);
+    assert_eq!(check(&limiter, "a", 0), refused_ms(100));
+    limiter.set_own_limits([]);
+    assert!(!limiter.is_limiting());
+    assert_eq!(check(&limiter, "a", 0), Decision::Allowed);
+    assert_eq!(limiter.finished_bursts(0, true), [burst("a", 2, 0, 0)], "nothing is forgotten");
+}
+
+#[test]
 fn a_burst_comes_in_at_once_and_then_one_event_an_interval() {
     let limiter = limiter(100.0, 3, 10);
     for _ in 0..3 {

@@ -1,7 +1,5 @@
 //! The settings' paths, made ready for looking at many keys.
 
-use std::borrow::Cow;
-
 use crate::field_path::{FieldPath, MAX_FIELD_PATHS, Step};
 
 /// Which of the paths a place is still on: a bit each.
@@ -20,6 +18,15 @@ pub(super) struct Rules {
     globs: Vec<Step>,
     /// The paths' keys below `details`.
     paths: Vec<Box<[Step]>>,
+    /// Keys of which one is there wherever something is replaced; by their last bytes.
+    /// `None` where that cannot be said.
+    signs: Option<Signs>,
+}
+
+#[derive(Debug, Default)]
+struct Signs {
+    keys: Vec<Box<str>>,
+    last: Vec<bool>,
 }
 
 impl Rules {
@@ -47,63 +54,111 @@ impl Rules {
                 other => rules.globs.push(other.clone()),
             }
         }
+        rules.signs = rules.signs();
         rules
+    }
+
+    fn signs(&self) -> Option<Signs> {
+        if self.all_details || !self.globs.is_empty() {
+            return None;
+        }
+        let mut keys: Vec<Box<str>> = self.names.iter().flatten().cloned().collect();
+        for steps in &self.paths {
+            // A number may be a place in an array.
+            let key = steps.iter().find_map(|step| match step {
+                Step::Exact(key) if key.parse::<usize>().is_err() => Some(key.as_str()),
+                _ => None,
+            });
+            keys.push(key?.into());
+        }
+        let mut last = vec![false; 256];
+        for key in &keys {
+            let end = *key.as_bytes().last().filter(|_| key.is_ascii())?;
+            last[usize::from(end)] = true;
+            last[usize::from(end.to_ascii_uppercase())] = true;
+        }
+        Some(Signs { keys, last })
+    }
+
+    /// Whether something may have to be replaced in compact JSON: a look at what stands
+    /// before its colons, at a fraction of the cost of going through it.
+    pub(super) fn may_concern(&self, json: &str) -> bool {
+        let Some(signs) = &self.signs else { return true };
+        let bytes = json.as_bytes();
+        // With escapes, or letters that have ASCII ones as lower case, a key may be
+        // spelt otherwise.
+        if !json.is_ascii() || memchr::memchr(b'\\', bytes).is_some() {
+            return true;
+        }
+        memchr::memchr_iter(b':', bytes).any(|colon| {
+            // `key":`, of which the key's end is told by a table.
+            let Some(end) = colon.checked_sub(2).filter(|end| bytes[end + 1] == b'"') else {
+                return false;
+            };
+            signs.last[usize::from(bytes[end])]
+                && signs.keys.iter().any(|key| {
+                    let quote = end.checked_sub(key.len()).filter(|quote| bytes[*quote] == b'"');
+                    quote.is_some_and(|quote| {
+                        bytes[quote + 1..=end].eq_ignore_ascii_case(key.as_bytes())
+                    })
+                })
+        })
     }
 
     /// The paths, all of which begin at `details`.
     pub(super) fn at_details(&self) -> OnPath {
-        self.below(|_| true)
+        (0..self.paths.len()).fold(0, |on, path| on | 1 << path)
     }
 
-    fn below(&self, mut holds: impl FnMut(usize) -> bool) -> OnPath {
-        (0..self.paths.len()).fold(0, |on, path| on | OnPath::from(holds(path)) << path)
+    /// Whether keys matter below a place that is on these paths.
+    pub(super) fn look_at_keys(&self, on: OnPath) -> bool {
+        on != 0 || !self.names.is_empty() || !self.globs.is_empty()
     }
 
-    /// Whether the value of a key is replaced wherever the key is. `key` is what
-    /// stands between its quotes.
-    pub(super) fn names(&self, key: &str) -> bool {
-        let plain = !key.bytes().any(|byte| byte == b'\\' || byte >= 0x80);
-        if plain {
-            let same = |name: &Box<str>| name.eq_ignore_ascii_case(key);
-            let exact = self.names.get(key.len()).is_some_and(|names| names.iter().any(same));
-            return exact || !self.globs.is_empty() && self.globs_match(&key.to_ascii_lowercase());
-        }
-        let lower = lower(key);
-        let same = |name: &Box<str>| **name == *lower;
-        self.names.get(lower.len()).is_some_and(|names| names.iter().any(same))
-            || self.globs_match(&lower)
-    }
-
-    fn globs_match(&self, lower: &str) -> bool {
-        self.globs.iter().any(|glob| glob.matches(lower))
+    /// Whether the value of a key is replaced wherever the key is.
+    pub(super) fn names(&self, key: Key<'_>) -> bool {
+        let key = key.0;
+        let same = |name: &Box<str>| name.eq_ignore_ascii_case(key);
+        self.names.get(key.len()).is_some_and(|names| names.iter().any(same))
+            || self.globs.iter().any(|glob| glob.matches(key))
     }
 
     /// Where a key, `depth` keys below `details`, leads to from the paths it is on;
     /// whether one of them ends there.
-    pub(super) fn follow(&self, on: OnPath, depth: usize, key: &str) -> (OnPath, bool) {
-        let lower = lower(key);
-        let mut ends = false;
-        let next = self.below(|path| {
+    pub(super) fn follow(&self, on: OnPath, depth: usize, key: Key<'_>) -> (OnPath, bool) {
+        let (mut next, mut ends, mut left) = (0, false, on);
+        while left != 0 {
+            let path = left.trailing_zeros() as usize;
+            left &= left - 1;
             let steps = &self.paths[path];
-            let fits =
-                on >> path & 1 == 1 && steps.get(depth).is_some_and(|step| step.matches(&lower));
-            ends |= fits && steps.len() == depth + 1;
-            fits && steps.len() > depth + 1
-        });
+            if steps.get(depth).is_some_and(|step| step.matches(key.0)) {
+                ends |= steps.len() == depth + 1;
+                next |= OnPath::from(steps.len() > depth + 1) << path;
+            }
+        }
         (next, ends)
     }
 }
 
-/// A key with its escapes resolved, in lower case.
-fn lower(key: &str) -> Cow<'_, str> {
-    let resolved: Cow<'_, str> = if key.contains('\\') {
+/// A key, its escapes resolved, in lower case unless it is all ASCII.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key<'a>(&'a str);
+
+impl<'a> Key<'a> {
+    /// Of what stands between a key's quotes. `room` is for what has to be written
+    /// anew.
+    pub(super) fn new(raw: &'a str, has_escapes: bool, room: &'a mut String) -> Self {
+        if !has_escapes && raw.is_ascii() {
+            return Self(raw);
+        }
         // Escapes were checked when the event was read.
-        serde_json::from_str::<String>(&format!("\"{key}\"")).map_or(Cow::Borrowed(key), Cow::Owned)
-    } else {
-        Cow::Borrowed(key)
-    };
-    if resolved.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        return resolved;
+        let resolved = serde_json::from_str::<String>(&format!("\"{raw}\""));
+        *room = resolved.as_deref().unwrap_or(raw).to_lowercase();
+        Self(room)
     }
-    Cow::Owned(resolved.to_lowercase())
+
+    /// Of an element's place.
+    pub(super) fn of_place(place: &'a str) -> Self {
+        Self(place)
+    }
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::key::RedactKey;
-use super::rules::{OnPath, Rules};
+use super::rules::{Key, OnPath, Rules};
 
 /// With its HMACs it is larger than may be.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub(super) fn redact(
     key: &RedactKey,
     limit: usize,
 ) -> Result<Option<String>, TooLarge> {
+    if !rules.may_concern(json) {
+        return Ok(None);
+    }
     let mut scan = Scan { json, rules, key, limit, out: String::new(), copied: 0 };
     scan.value(0, rules.at_details(), 0, rules.all_details)?;
     if scan.copied == 0 {
@@ -50,7 +53,7 @@ impl Scan<'_> {
             b'{' => self.object(at + 1, on, depth, all),
             b'[' => self.array(at + 1, on, depth, all),
             b'"' => {
-                let end = self.string(at);
+                let (end, _) = self.string(at);
                 if all {
                     self.replace(at, end)?;
                 }
@@ -76,10 +79,15 @@ impl Scan<'_> {
         all: bool,
     ) -> Result<usize, TooLarge> {
         while self.byte(at) == b'"' {
-            let end = self.string(at);
-            let key = self.json.get(at + 1..end - 1).unwrap_or_default();
-            let (next, ends) = if on == 0 { (0, false) } else { self.rules.follow(on, depth, key) };
-            let hidden = all || ends || self.rules.names(key);
+            let (end, has_escapes) = self.string(at);
+            let (mut next, mut hidden) = (0, all);
+            if !all && self.rules.look_at_keys(on) {
+                let mut room = String::new();
+                let raw = self.json.get(at + 1..end - 1).unwrap_or_default();
+                let key = Key::new(raw, has_escapes, &mut room);
+                (next, hidden) = self.rules.follow(on, depth, key);
+                hidden |= self.rules.names(key);
+            }
             // Over the colon, and after the value over the comma or brace.
             at = self.value(end + 1, next, depth + 1, hidden)?;
             at += 1;
@@ -102,7 +110,8 @@ impl Scan<'_> {
             let (next, ends) = if on == 0 {
                 (0, false)
             } else {
-                self.rules.follow(on, depth, itoa::Buffer::new().format(place))
+                let mut digits = itoa::Buffer::new();
+                self.rules.follow(on, depth, Key::of_place(digits.format(place)))
             };
             at = self.value(at, next, depth + 1, all || ends)?;
             place += 1;
@@ -113,18 +122,20 @@ impl Scan<'_> {
         Ok((at + 1).min(self.json.len()))
     }
 
-    /// The end of the string that begins at `at`, after its quote.
-    fn string(&self, at: usize) -> usize {
+    /// The end of the string that begins at `at`, after its quote, and whether it has
+    /// escapes.
+    fn string(&self, at: usize) -> (usize, bool) {
         let bytes = self.json.as_bytes();
-        let mut end = at + 1;
+        let (mut end, mut has_escapes) = (at + 1, false);
         while let Some(found) = memchr::memchr2(b'"', b'\\', bytes.get(end..).unwrap_or_default()) {
             end += found;
             if bytes[end] == b'"' {
-                return end + 1;
+                return (end + 1, has_escapes);
             }
+            has_escapes = true;
             end += 2;
         }
-        bytes.len()
+        (bytes.len(), has_escapes)
     }
 
     fn replace(&mut self, at: usize, end: usize) -> Result<(), TooLarge> {

@@ -168,6 +168,19 @@ words! {
     BytesWritten = 385,
     /// Bytes of the sealed segments before compression.
     SealedRawBytes = 386,
+    /// HTTP requests refused: no token, or none that is valid.
+    RequestsUnauthenticated = 400,
+    /// HTTP requests refused: the token's role does not allow it, or the address
+    /// is for local programs.
+    RequestsForbidden = 401,
+    /// HTTP requests refused: the token sends more of them than it may.
+    RequestsRateLimited = 402,
+    /// HTTP requests refused: too many without a valid token from one address.
+    RequestsThrottled = 403,
+    /// TLS handshakes that failed.
+    TlsHandshakesFailed = 404,
+    /// When the certificate in use expires: µs since 1970; 0 without TLS.
+    TlsNotAfter = 405,
 }
 
 /// Upper bounds of the sync histogram's buckets, in µs.

@@ -273,7 +273,9 @@ impl Writer {
     /// One record for each source and burst of refusals that has ended.
     pub(crate) fn record_bursts(&self, all: bool) {
         let shared = &self.shared;
-        for burst in shared.limiter.finished_bursts(shared.boot_ms() * 1_000, all) {
+        let mut bursts = shared.limiter.finished_bursts(shared.boot_ms() * 1_000, all);
+        bursts.extend(shared.callers.finished_bursts(shared.boot_ms() * 1_000, all));
+        for burst in bursts {
             shared.push_own(&OwnRecord::RateLimited {
                 source: burst.source,
                 refused: burst.refused,

@@ -15,5 +15,6 @@ pub(super) mod record;
 pub(super) mod restore;
 pub(super) mod serve;
 pub(super) mod support_bundle;
+pub(super) mod token;
 pub(super) mod validate;
 pub(super) mod verify;

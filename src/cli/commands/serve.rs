@@ -1,11 +1,12 @@
 //! `serve`: the collector.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use clap::Args;
 
+use crate::access::tls::Pair;
 use crate::audit::own::Change;
 use crate::audit::status::Mode;
 use crate::audit::{AuditLog, Options, Tunables};
@@ -14,7 +15,8 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::open;
 use crate::clock::SystemClock;
 use crate::collector::{
-    self, CollectorError, CollectorOptions, HealthFormat, Push, Reloaded, Stopped, Warning,
+    self, CollectorError, CollectorOptions, HealthFormat, Push, Reloaded, Stopped, TokenOptions,
+    Warning,
 };
 use crate::config::{Origin, Settings};
 use crate::fsio::OsFs;
@@ -105,7 +107,8 @@ impl Running {
 
 fn collector_error(error: &CollectorError, settings: &Settings) -> CliError {
     let (kind, exit) = match error {
-        CollectorError::NeedsToken(_) | CollectorError::Token(_) => ("token", Exit::Usage),
+        CollectorError::NeedsToken(_) | CollectorError::Tokens(_) => ("token", Exit::Usage),
+        CollectorError::NeedsTls(_) | CollectorError::Tls(_) => ("tls", Exit::Usage),
         CollectorError::SocketPath { .. } | CollectorError::NotASocket { .. } => {
             ("socket_path", Exit::Usage)
         }
@@ -117,6 +120,16 @@ fn collector_error(error: &CollectorError, settings: &Settings) -> CliError {
     };
     let mut new = CliError::new(kind, exit, error.to_string());
     match error {
+        CollectorError::Tokens(error) => {
+            new.path = error.path().map(Path::to_path_buf);
+            new.hint = error.hint();
+            new
+        }
+        CollectorError::Tls(error) => {
+            new.path = Some(error.path().to_path_buf());
+            new.hint = error.hint().map(str::to_owned);
+            new
+        }
         CollectorError::NotASocket { path } | CollectorError::SocketInUse { path } => {
             new.path = Some(path.clone());
             new.hint("choose another one with --socket PATH")
@@ -149,7 +162,9 @@ fn collector_options(
     CollectorOptions {
         socket: settings.socket_path(),
         http: collector.http,
-        token_file: collector.token_file,
+        tokens: token_options(settings),
+        tls: tls_pair(settings),
+        allow_plain_http: collector.allow_plain_http,
         allowed_uids: collector.allowed_uids,
         allowed_gids: collector.allowed_gids,
         read_uids: collector.read_uids,
@@ -160,6 +175,7 @@ fn collector_options(
             .map(|to| Push { to, every: collector.checkpoint_push_interval }),
         max_connections: collector.max_connections,
         max_connections_per_uid: collector.max_connections_per_uid,
+        max_connections_per_address: collector.max_connections_per_address,
         read_timeout: collector.read_timeout,
         write_timeout: collector.write_timeout,
         idle_timeout: collector.idle_timeout,
@@ -170,7 +186,9 @@ fn collector_options(
         }),
         reload: reloader(context, args, Arc::clone(running)),
         ready: Box::new(move |ready| {
-            let http = ready.http.map_or("off".to_owned(), |address| format!("http://{address}"));
+            let scheme = if ready.https { "https" } else { "http" };
+            let http =
+                ready.http.map_or("off".to_owned(), |address| format!("{scheme}://{address}"));
             printer.error(&format!(
                 "auditctl: ready: log {}, socket {}, http {http} (pid {})",
                 log_dir.display(),
@@ -222,11 +240,27 @@ fn reloader(
             allowed_gids: new.collector.allowed_gids.clone(),
             read_uids: new.collector.read_uids.clone(),
             read_gids: new.collector.read_gids.clone(),
-            token_file: new.collector.token_file.clone(),
+            tokens: token_options(&new),
+            tls: tls_pair(&new),
         };
         *old = new;
         Ok(reloaded)
     })
+}
+
+fn token_options(settings: &Settings) -> TokenOptions {
+    let collector = &settings.collector;
+    TokenOptions {
+        file: collector.token_file.clone(),
+        rate: collector.token_rate,
+        requests: collector.token_requests,
+    }
+}
+
+/// The settings have both or none: see their check.
+fn tls_pair(settings: &Settings) -> Option<Pair> {
+    let certificate = settings.collector.tls_cert.clone()?;
+    Some(Pair { certificate, key: settings.collector.tls_key.clone()? })
 }
 
 fn may_change(key: &str) -> bool {
@@ -240,6 +274,10 @@ fn may_change(key: &str) -> bool {
                 | "collector.read_gids"
                 | "collector.token_file"
                 | "redact"
+                | "collector.token_rate"
+                | "collector.token_requests"
+                | "collector.tls_cert"
+                | "collector.tls_key"
         )
 }
 

@@ -1,6 +1,7 @@
 //! The checks: each from what was seen to a judgement, in a file of its own.
 
 mod backup;
+mod certificate;
 mod common;
 mod disk_space;
 mod integrity;
@@ -21,7 +22,7 @@ use super::report::{Check, Metadata};
 
 /// All checks, in the order of the report.
 pub(super) fn all(facts: &Facts, settings: &Settings, liveness: Liveness) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         write_buffer::check(facts, settings, liveness),
         worker_thread::check(facts, settings, liveness),
         log_file::check(facts, settings, liveness),
@@ -31,7 +32,9 @@ pub(super) fn all(facts: &Facts, settings: &Settings, liveness: Liveness) -> Vec
         disk_space::check(facts, settings, liveness),
         integrity::check(facts, settings, liveness),
         backup::check(facts, settings),
-    ]
+    ];
+    checks.extend(certificate::check(facts, settings, liveness));
+    checks
 }
 
 pub(super) fn metadata(facts: &Facts, settings: &Settings, liveness: Liveness) -> Metadata {

@@ -20,6 +20,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "validate",
             "backup",
             "store",
+            "access",
             "audit",
             "config",
             "units",
@@ -29,18 +30,28 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "ui",
-        &["alerts", "health", "monitor", "validate", "backup", "audit", "config", "units", "clock"],
+        &[
+            "access", "alerts", "health", "monitor", "validate", "backup", "audit", "config",
+            "units", "clock",
+        ],
     ),
     // `ui`: only what prints nothing; see `the_collector_renders_without_a_terminal`.
-    ("collector", &["ui", "alerts", "health", "audit", "config", "units", "clock", "fsio"]),
+    (
+        "collector",
+        &["ui", "access", "alerts", "health", "audit", "config", "units", "clock", "fsio"],
+    ),
     (
         "validate",
-        &["alerts", "health", "backup", "store", "audit", "config", "units", "clock", "fsio"],
+        &[
+            "access", "alerts", "health", "backup", "store", "audit", "config", "units", "clock",
+            "fsio",
+        ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
     ("health", &["alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
     ("alerts", &["audit", "config", "units", "clock", "fsio"]),
+    ("access", &["audit", "units", "clock", "fsio"]),
     ("backup", &["store", "audit", "config", "units", "clock", "fsio"]),
     ("store", &["config", "units", "clock", "fsio"]),
     ("audit", &["field_path", "units", "clock", "fsio"]),

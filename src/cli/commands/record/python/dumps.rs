@@ -82,16 +82,34 @@ fn float(text: &str) -> String {
         let name = if value > 0.0 { "Infinity" } else { "-Infinity" };
         return if value.is_nan() { "NaN" } else { name }.to_owned();
     }
-    // Also the shortest digits: `-1.25e-7`.
-    let scientific = format!("{value:e}");
+    // Also the shortest digits: `-1.25e-7`. Of two that are as near, Python takes the
+    // even one, as rounding to that many digits does.
+    let shortest = format!("{value:e}");
+    let places = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit);
+    let rounded = format!("{value:.*e}", places.count() - 1);
+    let scientific = if rounded.parse() == Ok(value) { rounded } else { shortest };
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if !(-4..16).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs());
     }
-    let plain = format!("{value}");
-    if plain.contains('.') { plain } else { format!("{plain}.0") }
+    plain(mantissa, exponent)
+}
+
+/// `1.25` and 3 as `1250.0`.
+fn plain(mantissa: &str, exponent: i32) -> String {
+    let sign = if mantissa.starts_with('-') { "-" } else { "" };
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let Ok(before) = usize::try_from(exponent + 1) else {
+        return format!("{sign}0.{}{digits}", "0".repeat((-exponent - 1).unsigned_abs() as usize));
+    };
+    match digits.split_at_checked(before) {
+        Some(("", after)) => format!("{sign}0.{after}"),
+        Some((before, "")) => format!("{sign}{before}.0"),
+        Some((before, after)) => format!("{sign}{before}.{after}"),
+        None => format!("{sign}{digits}{}.0", "0".repeat(before - digits.len())),
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +130,10 @@ mod tests {
             (
                 "[1e16,1e15,1e-5,1e-4,0.1,-0.0,-0,1E5,1.50]",
                 "[1e+16, 1000000000000000.0, 1e-05, 0.0001, 0.1, -0.0, 0, 100000.0, 1.5]",
+            ),
+            (
+                "[95506176399426.62,-0.5,123.456,0.000123,100.0]",
+                "[95506176399426.62, -0.5, 123.456, 0.000123, 100.0]",
             ),
             (
                 "[1e400,-1e400,NaN,Infinity,-Infinity]",

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use super::*;
+use super::{Id, Path, Principal, Status, Surroundings, check};
 use crate::audit::AuditLog;
 use crate::audit::Options;
 use crate::validate::request::tests::surroundings_in;

@@ -1,0 +1,21 @@
+//! Who may use the collector from elsewhere: tokens and what each may do, and the
+//! certificate that the collector shows.
+//!
+//! Nothing here serves anybody: the file of tokens is read and changed, a secret
+//! is told from a mistyped one, a certificate and its key are loaded. The
+//! collector asks; `auditctl token` changes.
+
+mod private;
+mod role;
+mod secret;
+mod token;
+mod token_file;
+
+pub mod tls;
+
+pub use role::{Right, Role};
+pub use secret::{Secret, digest, is_well_formed};
+pub use token::{MAX_NAME_CHARS, NameError, State, Token, check_name};
+pub use token_file::{
+    FirstTokenFor, MAX_TOKENS, TokenFileError, add_token, read_tokens, remove_token, revoke_token,
+};

@@ -1,0 +1,263 @@
+//! Who may do what over HTTP.
+//!
+//! With tokens, every request shows one whose role allows what it asks; but for
+//! health and metrics asked from this machine, and for whether all is well, asked
+//! from anywhere (a load balancer has no token). Without tokens HTTP is on loopback
+//! only: its programs may send events and look at health, and nobody reads records.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::places::network;
+use super::reply::{App, error, with_retry_after};
+use super::tokens::{Known, Shown};
+use crate::access::{Right, is_well_formed};
+use crate::audit::rate_limit::{Decision, RateLimiter};
+use crate::audit::security::SecurityKind;
+use crate::audit::status::Word;
+use crate::audit::{Origin, RateLimit, Via};
+
+/// Requests without a valid token that an address may make.
+const FAILURES: RateLimit = RateLimit { per_second: 1.0, burst: 10, max_sources: 10_000 };
+/// Questions whether all is well, without a token, of an address.
+const PROBES: RateLimit = RateLimit { per_second: 10.0, burst: 20, max_sources: 10_000 };
+
+/// Limits for those who show no valid token. Nothing of theirs is recorded in the
+/// log: it is counted, and a security event.
+#[derive(Debug)]
+pub(super) struct Strangers {
+    failures: RateLimiter,
+    probes: RateLimiter,
+}
+
+impl Strangers {
+    pub(super) fn new() -> Self {
+        Self { failures: RateLimiter::new(Some(FAILURES)), probes: RateLimiter::new(Some(PROBES)) }
+    }
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// Who asks, and may.
+#[derive(Clone, Debug)]
+pub(super) enum Caller {
+    /// A program on this machine; no more is known.
+    Here,
+    /// Anybody: told no more than whether all is well.
+    Stranger,
+    /// The holder of a token.
+    Token(Arc<Holder>),
+}
+
+/// The holder of a token.
+#[derive(Debug)]
+pub(super) struct Holder {
+    known: Known,
+    peer: Option<String>,
+}
+
+impl Caller {
+    /// What records say of it.
+    pub(super) fn origin(&self) -> Origin {
+        let mut origin =
+            Origin { via: Via::Http, uid: None, pid: None, token: None, peer: None, import: false };
+        if let Self::Token(holder) = self {
+            origin.token = Some(holder.known.token.name.clone());
+            origin.peer.clone_from(&holder.peer);
+        }
+        origin
+    }
+
+    /// Whose bucket its events are taken from, beside that of their source.
+    pub(super) fn bucket(&self) -> Option<&str> {
+        match self {
+            Self::Token(holder) => Some(&holder.known.events),
+            Self::Here | Self::Stranger => None,
+        }
+    }
+
+    /// Whether the limit of each source is not its: a rate was set for it, and that
+    /// is its only limit.
+    pub(super) fn has_own_rate(&self) -> bool {
+        matches!(self, Self::Token(holder) if holder.known.token.rate.is_some())
+    }
+}
+
+/// What a request asks for; `None` for what there is not.
+fn right(method: &Method, path: &str) -> Option<Right> {
+    let reads = method == Method::GET || method == Method::HEAD;
+    match path {
+        "/v1/events" if method == Method::POST => Some(Right::Write),
+        "/v1/events" if reads => Some(Right::Query),
+        "/v1/checkpoint" if reads => Some(Right::Checkpoint),
+        "/health" | "/metrics" if reads => Some(Right::Health),
+        _ => None,
+    }
+}
+
+/// Lets a request through with its [`Caller`], or answers why not.
+pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    // Every connection's requests carry it.
+    let peer = request.extensions().get::<Peer>().map_or(IpAddr::from([0; 4]), |peer| peer.0);
+    match admit(&app, &request, peer) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refused) => *refused,
+    }
+}
+
+fn admit(app: &App, request: &Request, peer: IpAddr) -> Result<Caller, Box<Response>> {
+    let right = right(request.method(), request.uri().path());
+    let headers = request.headers();
+    let Some(tokens) = app.hub.credentials.tokens() else {
+        here(app, headers, peer)?;
+        if right == Some(Right::Query) {
+            // The log's files are for its owner alone; an address is for everybody.
+            let text = "queries over HTTP need a token: set collector.token_file";
+            return Err(forbidden(app, peer, "a query, and there are no tokens", text));
+        }
+        return Ok(Caller::Here);
+    };
+    let Some(shown) = bearer(headers) else {
+        if right == Some(Right::Health) && app.loopback {
+            here(app, headers, peer)?;
+            return Ok(Caller::Here);
+        }
+        if right == Some(Right::Health) && request.uri().path() == "/health" {
+            return probe(app, peer);
+        }
+        let text = "send the token: Authorization: Bearer <token>";
+        return Err(unauthenticated(app, peer, "no token", text));
+    };
+    let clock = &app.hub.log.options().clock;
+    let known = match tokens.find(shown, clock.now()) {
+        Shown::Valid(known) => known,
+        Shown::Ended(known, state) => {
+            let detail = format!("token \"{}\" is {}", known.token.name, state.as_str());
+            return Err(unauthenticated(app, peer, &detail, INVALID));
+        }
+        Shown::Unknown if is_well_formed(shown) => {
+            return Err(unauthenticated(app, peer, "an unknown token", INVALID));
+        }
+        Shown::Unknown => {
+            let text = "this is no token of auditctl's: it was mistyped or cut off";
+            return Err(unauthenticated(app, peer, "no token of ours", text));
+        }
+    };
+    if let Some(right) = right.filter(|right| !known.token.role.allows(*right)) {
+        let (name, role) = (&known.token.name, known.token.role);
+        let detail = format!("token \"{name}\" ({role}) may not {}", right.as_str());
+        let text = format!("a token whose role is {role} may not {}", right.as_str());
+        return Err(forbidden(app, peer, &detail, &text));
+    }
+    let decision =
+        app.hub.log.callers().check(&known.requests, clock.boot_ms() * 1_000, clock.now());
+    if let Decision::Refused { retry_after } = decision {
+        app.hub.log.page().add(Word::RequestsRateLimited, 1);
+        let detail = "more requests than collector.token_requests allows";
+        app.hub.log.security().report(SecurityKind::RateLimited, Some(&known.requests), detail);
+        let text = "this token sends more requests than it may";
+        return Err(Box::new(too_many(text, retry_after)));
+    }
+    let peer = Some(peer.to_canonical()).filter(|peer| !peer.is_loopback());
+    let peer = peer.map(|peer| peer.to_string());
+    Ok(Caller::Token(Arc::new(Holder { known: known.clone(), peer })))
+}
+
+/// The same whether it never was one, has expired, or was revoked.
+const INVALID: &str = "the token is not valid";
+
+/// A program on this machine, not a web page that a browser on it has loaded.
+fn here(app: &App, headers: &HeaderMap, peer: IpAddr) -> Result<(), Box<Response>> {
+    if app.loopback && is_local_host(headers) && !headers.contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    let detail = "HTTP for another host or from a web page";
+    Err(forbidden(app, peer, detail, "only local programs may use this address"))
+}
+
+/// Whether all is well may be asked by anybody, not as often as they like.
+fn probe(app: &App, peer: IpAddr) -> Result<Caller, Box<Response>> {
+    match limited(app, &app.hub.strangers.probes, peer) {
+        None => Ok(Caller::Stranger),
+        Some(retry_after) => {
+            app.hub.log.page().add(Word::RequestsThrottled, 1);
+            let text = "too many requests without a token from this address";
+            Err(Box::new(too_many(text, retry_after)))
+        }
+    }
+}
+
+fn forbidden(app: &App, peer: IpAddr, detail: &str, text: &str) -> Box<Response> {
+    app.hub.log.page().add(Word::RequestsForbidden, 1);
+    let source = peer.to_canonical().to_string();
+    app.hub.log.security().report(SecurityKind::Unauthorized, Some(&source), detail);
+    Box::new(error(StatusCode::FORBIDDEN, "forbidden", text))
+}
+
+/// 401, or 429 for one who keeps trying. Only what fails is held back: a valid token
+/// always gets in, as several may share an address (behind a proxy), and 256 random
+/// bits are not guessed at any speed.
+fn unauthenticated(app: &App, peer: IpAddr, detail: &str, text: &str) -> Box<Response> {
+    app.hub.log.page().add(Word::RequestsUnauthenticated, 1);
+    let source = peer.to_canonical().to_string();
+    app.hub.log.security().report(SecurityKind::Unauthorized, Some(&source), detail);
+    if let Some(retry_after) = limited(app, &app.hub.strangers.failures, peer) {
+        app.hub.log.page().add(Word::RequestsThrottled, 1);
+        let text = "too many requests without a valid token from this address";
+        let mut response = too_many(text, retry_after);
+        // Another try costs another connection.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        return Box::new(response);
+    }
+    let mut response = error(StatusCode::UNAUTHORIZED, "unauthorized", text);
+    let scheme = HeaderValue::from_static("Bearer realm=\"auditctl\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    Box::new(response)
+}
+
+fn limited(app: &App, limiter: &RateLimiter, peer: IpAddr) -> Option<Duration> {
+    let clock = &app.hub.log.options().clock;
+    let source = network(peer).to_string();
+    match limiter.check(&source, clock.boot_ms() * 1_000, clock.now()) {
+        Decision::Allowed => None,
+        Decision::Refused { retry_after } => Some(retry_after),
+    }
+}
+
+fn too_many(text: &str, retry_after: Duration) -> Response {
+    let response = error(StatusCode::TOO_MANY_REQUESTS, "rate_limited", text);
+    with_retry_after(response, Some(retry_after))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// Whether the request was meant for this machine: a name that an attacker's
+/// DNS points here is not.
+fn is_local_host(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return false };
+    let Ok(host) = host.to_str() else { return false };
+    if host.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()) {
+        return true;
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.to_ascii_lowercase();
+    matches!(&*name, "localhost" | "127.0.0.1" | "[::1]")
+}
