@@ -114,7 +114,7 @@ impl AuditLog {
         let paths = LogPaths::new(&options.dir);
         let redactor = redactor(&options, &paths, &options.redact)?;
         let page =
-            StatusPage::create(&paths.status()).map_err(|error| page_error(&options, &error))?;
+            StatusPage::create(&paths.status()).map_err(|error| page_error(&options, error))?;
         let page = Arc::new(page);
         publish_start(&page, &options, &opened);
         let (shared, start, work) = build(&options, &paths, &page, &mut opened);
@@ -654,8 +654,11 @@ fn shared_redactor(shared: &Shared, (new, key_id): (Redactor, Option<String>)) -
     Arc::new(new)
 }
 
-fn page_error(options: &Options, error: &StatusError) -> OpenError {
-    OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
+fn page_error(options: &Options, error: StatusError) -> OpenError {
+    match error {
+        StatusError::Io { path, source } => OpenError::Io { action: "open", path, source },
+        other => OpenError::Start { dir: options.dir.clone(), reason: other.to_string() },
+    }
 }
 
 fn publish_start(page: &StatusPage, options: &Options, opened: &Opened) {
