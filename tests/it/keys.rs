@@ -608,3 +608,28 @@ fn a_damaged_chain_is_no_log_to_go_on_with_until_that_is_accepted_or_a_backup_me
     // What was accepted is not forgotten: nothing leads from the first key any more.
     finds(&checked(&home, &Request::default()), Kind::WrongKey, "nothing leads from it");
 }
+
+#[test]
+fn a_key_that_somebody_else_put_beside_the_log_s_does_not_follow_it() {
+    if !rustix::process::getuid().is_root() {
+        crate::support::skipped("needs root, to give a file to another user");
+        return;
+    }
+    let Changed { home, today, .. } = changed();
+    let next = home.log_dir().join("audit.key.next");
+    let planted = SigningKey::generate(today.name()).expect("a key");
+    planted.save(&*home.fs, &next).expect("saved");
+    std::os::unix::fs::chown(&next, Some(65_534), None).expect("given away");
+    let log = home.open();
+    assert_eq!(log.verifier_key(), today.verifier().to_string());
+    let error = log.rotate_key(&RotateRequest::default()).expect_err("refused").to_string();
+    assert!(error.contains("belongs to user 65534"), "{error}");
+    log.close().expect("closed");
+    // One of our own goes on: that is what a crash leaves.
+    std::os::unix::fs::chown(&next, Some(0), None).expect("taken back");
+    let log = home.open();
+    assert_eq!(log.verifier_key(), planted.verifier().to_string());
+    log.close().expect("closed");
+    assert!(!next.exists());
+    passes(&home, &Request { key: Some(today.verifier().clone()), ..Request::default() });
+}

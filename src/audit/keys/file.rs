@@ -183,15 +183,26 @@ impl KeyFiles {
         self.key.with_file_name(name)
     }
 
-    /// The private key that is to follow, if a rotation is under way.
+    /// The private key that is to follow, if a rotation is under way. Whoever may
+    /// only make files in its directory must not name the log's next key: it has to
+    /// belong to root, to who runs this, or to the owner of the key before.
     ///
     /// # Errors
     /// When there is one that cannot be used.
     pub fn load_next(&self, fs: &dyn Fs) -> Result<Option<SigningKey>, KeyError> {
-        match fs.meta(&self.next()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            _ => SigningKey::load(fs, &self.next()).map(Some),
+        let path = self.next();
+        match fs.meta(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(meta) => {
+                let own = rustix::process::geteuid().as_raw();
+                let of_key = fs.meta(&self.key).map_or(own, |meta| meta.uid);
+                if ![0, own, of_key].contains(&meta.uid) {
+                    return Err(KeyError::Owner { path, uid: meta.uid });
+                }
+            }
+            Err(_) => {}
         }
+        SigningKey::load(fs, &path).map(Some)
     }
 
     /// After the rotation is stored: the public key is published, the old private
