@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::notice::Notice;
 use super::occurrence::Occurrence;
 use super::plan::Plan;
 use super::send::{Attempt, Trouble};
@@ -20,7 +21,8 @@ pub(super) fn run(shared: &Shared, name: &str) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            (shared.warn)(&format!("alert {name}: no delivery: {error}"));
+            let text = format!("alert {name}: no delivery: {error}");
+            (shared.warn)(&Notice::NoDelivery.says(&text));
             shared.store.lock().couriers.remove(name);
             return;
         }
@@ -106,7 +108,8 @@ impl Courier<'_> {
             let stored = inner.settle(&change);
             drop(inner);
             self.again();
-            (self.shared.warn)(&format!("alert {}: given up: {said}", self.name));
+            let text = format!("alert {}: given up: {said}", self.name);
+            (self.shared.warn)(&Notice::GivenUp.says(&text));
             self.tell_unstored(stored.err());
             return;
         }
@@ -116,10 +119,8 @@ impl Courier<'_> {
         let pause = pause(self.tries, plan.limits.retry_pause_max, asked);
         self.not_before = Some(Instant::now() + pause);
         if first {
-            (self.shared.warn)(&format!(
-                "alert {}: not delivered: {said}; it is tried again",
-                self.name
-            ));
+            let text = format!("alert {}: not delivered: {said}; it is tried again", self.name);
+            (self.shared.warn)(&Notice::NotDelivered.says(&text));
         }
     }
 
@@ -134,7 +135,9 @@ impl Courier<'_> {
         self.again();
         self.tell_unstored(stored.err());
         if again {
-            (self.shared.warn)(&format!("alert {}: delivered again", self.name));
+            (self.shared.warn)(
+                &Notice::Again.says(&format!("alert {}: delivered again", self.name)),
+            );
         }
     }
 
@@ -145,10 +148,11 @@ impl Courier<'_> {
 
     fn tell_unstored(&self, error: Option<super::journal::JournalError>) {
         if let Some(error) = error {
-            (self.shared.warn)(&format!(
+            let text = format!(
                 "alert {}: {error}; after a crash the last deliveries may be made once more",
                 self.name
-            ));
+            );
+            (self.shared.warn)(&Notice::NotNoted.says(&text));
         }
     }
 }

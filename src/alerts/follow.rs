@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::notice::Notice;
 use super::occurrence::Occurrence;
 use super::plan::Plan;
 use super::shared::Shared;
@@ -69,12 +70,13 @@ impl Follower<'_> {
         while more {
             more = self.look().map_err(|reason| {
                 if !std::mem::replace(&mut self.failing, true) {
-                    (self.shared.warn)(&format!("alerts: {reason}; trying again"));
+                    let text = format!("alerts: {reason}; trying again");
+                    (self.shared.warn)(&Notice::NotLooking.says(&text));
                 }
             })?;
         }
         if std::mem::take(&mut self.failing) {
-            (self.shared.warn)("alerts: records are looked at again");
+            (self.shared.warn)(&Notice::LookingAgain.says("alerts: records are looked at again"));
         }
         Ok(())
     }
@@ -93,13 +95,15 @@ impl Follower<'_> {
         let answer = shared.log.read_on(&query).map_err(|error| error.to_string())?;
         if answer.begin > cursor {
             let last = answer.begin - 1;
-            (shared.warn)(&format!(
+            let text = format!(
                 "alerts: records {cursor} to {last} were removed by retention before alerts looked at them"
-            ));
+            );
+            (shared.warn)(&Notice::Missed.says(&text));
         }
         if !answer.damaged.is_empty() {
             let what = answer.damaged.join("; ");
-            (shared.warn)(&format!("alerts: records could not be looked at: {what}"));
+            let text = format!("alerts: records could not be looked at: {what}");
+            (shared.warn)(&Notice::Missed.says(&text));
         }
         let rest = answer.rest(&query);
         let next = rest.as_ref().map_or(answer.end.max(cursor), |rest| rest.filter.first_seq());

@@ -11,6 +11,7 @@
 //! Without the cargo feature `alerts` there is only [`AlertsStatus`], for those
 //! who look at what another build delivers.
 
+mod notice;
 mod status;
 
 #[cfg(feature = "alerts")]
@@ -44,6 +45,7 @@ mod trigger;
 #[cfg(feature = "alerts")]
 mod watch;
 
+pub use notice::Notice;
 pub use status::{AlertStatus, AlertsStatus};
 
 #[cfg(feature = "alerts")]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::journal::{Found, Journal, JournalError};
+use super::notice::Notice;
 use super::payload::Sender;
 use super::plan::{Plan, host_name};
 use super::shared::{Living, Shared, Warn};
@@ -49,12 +50,13 @@ impl Alerts {
         let name = (log.log_id(), &*begun.file_stamp());
         let Found { journal, state, set_aside } = Journal::open(&log.options().fs, &path, name)?;
         if let Some(aside) = set_aside {
-            warn(&format!(
+            let text = format!(
                 "alerts: {} was damaged, or another log's, and is now {}; alerts of that time may \
                  be missing or come again",
                 path.display(),
                 aside.display()
-            ));
+            );
+            warn(&Notice::JournalSetAside.says(&text));
         }
         let epoch = log.manifest().epoch;
         let prefix = match epoch {
@@ -116,7 +118,8 @@ impl Alerts {
         let stored = inner.flush();
         drop(inner);
         if let Err(error) = stored {
-            (self.0.warn)(&format!("alerts: {error}; the last of it may be done once more"));
+            let text = format!("alerts: {error}; the last of it may be done once more");
+            (self.0.warn)(&Notice::NotNoted.says(&text));
         }
         follow::publish(&self.0);
     }
@@ -128,9 +131,12 @@ fn begin(shared: &Shared) -> Result<(), JournalError> {
     let mut inner = shared.store.lock();
     match inner.state.cursor {
         Some(cursor) if cursor <= end => return Ok(()),
-        Some(cursor) => (shared.warn)(&format!(
-            "alerts: the log ends at record {end}, before {cursor}, where alerts were: they go on at its end"
-        )),
+        Some(cursor) => {
+            let text = format!(
+                "alerts: the log ends at record {end}, before {cursor}, where alerts were: they go on at its end"
+            );
+            (shared.warn)(&Notice::Missed.says(&text));
+        }
         None => {}
     }
     inner.commit(&Change { cursor: Some(end), ..Change::default() })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::notice::Notice;
 use super::shared::Shared;
 use super::state::Change;
 use super::trigger::{Health, On};
@@ -73,7 +74,7 @@ fn judge(shared: &Shared, health: &Health) {
         let change = Change { alerts, add, ..Change::default() };
         if let Err(error) = inner.commit(&change) {
             // Not made: the next look finds it again.
-            tracing::warn!(%error, alert = rule.name, "a change of health waits to be stored");
+            tracing::warn!(code = Notice::HealthWaits.code(), %error, alert = rule.name, "a change of health waits to be stored");
             continue;
         }
         let counts = inner.count(&rule.name);

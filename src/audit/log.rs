@@ -507,7 +507,7 @@ impl AuditLog {
         let reason = Some("an interrupted rotation was gone on with".to_owned());
         let request = RotateRequest { uid, reason, ..RotateRequest::default() };
         if let Err(error) = self.rotate_key(&request) {
-            tracing::warn!(%error, "an interrupted rotation of the key is still to be finished");
+            tracing::warn!(code = Trouble::RotationUnfinished.code(), %error, "an interrupted rotation of the key is still to be finished");
         }
     }
 

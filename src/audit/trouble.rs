@@ -45,6 +45,12 @@ troubles! {
     SecurityLog = "security_log_not_written",
     /// The journal of a restore could not be removed.
     JournalKept = "restore_journal_kept",
+    /// A change of the signing key was interrupted, and is still to be finished.
+    RotationUnfinished = "key_rotation_unfinished",
+    /// A key file that was to follow cannot be used, and is left alone.
+    NextKeyLeft = "next_key_left_alone",
+    /// The signing key is changed, but its files are not all in place.
+    KeyFiles = "key_files_not_in_place",
     /// The log was not closed cleanly.
     NotClosed = "not_closed",
 }

@@ -1,6 +1,7 @@
 //! The stable names of all that can go wrong, in one place: what the Troubleshooting
 //! Guide in DEPLOYMENT_GUIDE.md has a row for each of. A test compares both.
 
+use crate::alerts::Notice;
 use crate::audit::own::OWN_TYPES;
 use crate::audit::trouble::Trouble;
 use crate::audit::verify::Kind;
@@ -42,6 +43,9 @@ const KINDS: &[&str] = &[
     "collector",
     "resume",
     "no_redact_key",
+    "alerts",
+    "key",
+    "keys",
     "redact_key",
     "demo",
     "man",
@@ -65,6 +69,7 @@ pub fn catalogue() -> Vec<Group> {
     let health: Vec<_> = Problem::ALL.iter().map(|problem| problem.code()).collect();
     let writer: Vec<_> = Trouble::ALL.iter().map(|trouble| trouble.code()).collect();
     let serve: Vec<_> = Warning::ALL.iter().map(|warning| warning.code()).collect();
+    let alerts: Vec<_> = Notice::ALL.iter().map(|notice| notice.code()).collect();
     let verify: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     let validate: Vec<_> = PROBLEMS.iter().map(|problem| problem.id).collect();
     vec![
@@ -75,6 +80,7 @@ pub fn catalogue() -> Vec<Group> {
         group("writer", &writer),
         group("own", OWN_TYPES),
         group("serve", &serve),
+        group("alerts", &alerts),
         group("refusal", REFUSALS),
         group("verify", &verify),
         group("backup", BackupError::KINDS),

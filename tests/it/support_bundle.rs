@@ -81,6 +81,15 @@ fn assert_nothing_leaked(files: &BTreeMap<String, String>) {
     }
 }
 
+/// An alert to a secret address, where the program has alerts.
+fn alert() -> String {
+    if !cfg!(feature = "alerts") {
+        return String::new();
+    }
+    let url = format!("https://{}", secret("a webhook"));
+    format!("[[alerts]]\nname = \"a\"\non = \"event\"\ntype = [\"never\"]\nurl = \"{url}\"\n")
+}
+
 /// A collector that was sent secrets in every way there is.
 fn full_of_secrets(dir: &Dir) -> Serving {
     let hash = secret("the token file");
@@ -95,8 +104,9 @@ fn full_of_secrets(dir: &Dir) -> Serving {
         "audit_reads = true\nhealth.blocked_warn = 0\n\
          [collector]\ntoken_file = \"token\"\n\
          [backup]\ndestination = \"{}/prefix\"\n\
-         [rate_limit]\nper_second = 1\nburst = 1\n",
-        secret("a destination")
+         [rate_limit]\nper_second = 1\nburst = 1\n{}",
+        secret("a destination"),
+        alert(),
     );
     let collector = Serving::start(dir, &config);
     let mut peer = collector.connect();

@@ -9,6 +9,7 @@ use super::super::keys::{KeyFiles, KeyHistory, Keyring, KeysError};
 use super::super::manifest::Manifest;
 use super::super::signer::SigningKey;
 use super::{Corruption, OpenError, Opening, Scanned, io_error};
+use crate::audit::trouble::Trouble;
 
 const KEYS: &str = "audit.keys";
 
@@ -59,7 +60,7 @@ impl Opening<'_> {
             Ok(next) => next,
             Err(error) => {
                 // Whole or not there: it is nothing that a rotation left.
-                tracing::warn!(%error, "the key that was to follow is left alone");
+                tracing::warn!(code = Trouble::NextKeyLeft.code(), %error, "the key that was to follow is left alone");
                 None
             }
         };
@@ -69,7 +70,7 @@ impl Opening<'_> {
             Some(key) if is_newest(&key) => {
                 // The rotation is stored, the key is not in its place yet.
                 if let Err(error) = files.finish(self.fs, key.verifier()) {
-                    tracing::warn!(%error, "the key is changed, its files are not all in place");
+                    tracing::warn!(code = Trouble::KeyFiles.code(), %error, "the key is changed, its files are not all in place");
                 }
                 return Ok((key, false));
             }

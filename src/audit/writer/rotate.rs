@@ -9,6 +9,7 @@ use crate::audit::own::{self, KeyRotated, OwnRecord};
 use crate::audit::queue::Chunk;
 use crate::audit::record;
 use crate::audit::status::{Activity, Word};
+use crate::audit::trouble::Trouble;
 
 /// A rotation that both keys have signed and that is not known to be stored.
 /// Until it is, nothing more is signed: neither key alone would be right.
@@ -112,7 +113,11 @@ impl Writer {
         let unfinished = files.finish(fs, &new).err().map(|error| error.to_string());
         if let Some(error) = &unfinished {
             shared.page.add(Word::MaintenanceErrors, 1);
-            tracing::warn!(error, "the key is changed, its files are not all in place");
+            tracing::warn!(
+                code = Trouble::KeyFiles.code(),
+                error,
+                "the key is changed, its files are not all in place"
+            );
         }
         tracing::info!(key = new.label(), seq = rotation.seq, "another key signs from here on");
         // Whoever asked may have gone.

@@ -57,7 +57,8 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// The secrets that can be known here: the values of variables that are named like
-/// one, and the content of the files that settings name as key or token.
+/// one, the content of the files that settings name as key, token or secret, and where
+/// alerts go.
 #[derive(Clone, Default)]
 pub(in crate::cli) struct Secrets(Vec<String>);
 
@@ -77,7 +78,14 @@ impl Secrets {
             }
         }
         let log = crate::audit::LogPaths::new(&inputs.settings.log_dir);
-        let mut files = vec![log.key()];
+        let mut files = vec![log.key(), inputs.settings.redact_key_file()];
+        let push = &inputs.settings.collector.checkpoint_push_url;
+        found.extend(push.iter().map(|url| url.0.clone()));
+        for alert in &inputs.settings.alerts {
+            found.extend(alert.url.iter().map(|url| url.0.clone()));
+            let named = [&alert.url_file, &alert.secret_file, &alert.smtp_password_file];
+            files.extend(named.into_iter().flatten().cloned());
+        }
         for key in KEYS.iter().filter(|key| key.kind == Kind::Path && is_secret(key.name)) {
             files.push(key.text(&inputs.settings).into());
         }
