@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::journal::{Found, Journal, JournalError};
 use super::payload::Sender;
-use super::plan::{Plan, host_name};
+use super::plan::Plan;
+use super::route::host_name;
 use super::shared::{Living, Shared, Warn};
 use super::state::Change;
 use super::store::Store;
