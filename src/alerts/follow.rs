@@ -84,10 +84,20 @@ impl Follower<'_> {
     /// Looks at the next page; whether there is more.
     fn look(&mut self) -> Result<bool, String> {
         let shared = self.shared;
-        let cursor = shared.store.lock().state.cursor.unwrap_or_default();
-        if durable(shared) <= cursor {
-            return Ok(false);
-        }
+        let end = durable(shared);
+        let cursor = {
+            let mut inner = shared.store.lock();
+            let cursor = inner.state.cursor.unwrap_or_default();
+            if end <= cursor {
+                return Ok(false);
+            }
+            if inner.plan.rules.iter().all(|rule| rule.filter().is_none()) {
+                // Nobody wants to know: not read at all.
+                inner.note(&Change { cursor: Some(end), ..Change::default() });
+                return Ok(false);
+            }
+            cursor
+        };
         let query = Query {
             filter: Filter::default().within(cursor, u64::MAX),
             want: Want::Records { order: Order::Oldest, limit: u64::MAX },

@@ -31,6 +31,10 @@ mod payload;
 #[cfg(feature = "alerts")]
 mod plan;
 #[cfg(feature = "alerts")]
+mod problem;
+#[cfg(feature = "alerts")]
+mod route;
+#[cfg(feature = "alerts")]
 mod running;
 #[cfg(feature = "alerts")]
 mod send;
@@ -55,7 +59,9 @@ pub use occurrence::HealthCheck;
 #[cfg(feature = "alerts")]
 pub use once::{PushError, PushTarget, TestError, TestOutcome, send_test};
 #[cfg(feature = "alerts")]
-pub use plan::{Plan, PlanError, PlanErrors};
+pub use plan::Plan;
+#[cfg(feature = "alerts")]
+pub use problem::{PlanError, PlanErrors};
 #[cfg(feature = "alerts")]
 pub use running::{Alerts, AlertsError};
 #[cfg(feature = "alerts")]

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::guard::{Guard, Lookup, Target};
 use super::occurrence::Occurrence;
 use super::payload::Sender;
-use super::plan::{
-    MIN_SECRET_CHARS, Plan, PlanError, PlanErrors, guard, host_name, read_secret, signed,
-};
+use super::plan::{Plan, guard, signed};
+use super::problem::{PlanError, PlanErrors};
+use super::route::{MIN_SECRET_CHARS, host_name, read_secret};
 use super::send::{Attempt, Trouble, http};
 use crate::clock::Clock;
 use crate::config::{SecretUrl, Settings};

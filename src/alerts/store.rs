@@ -132,8 +132,11 @@ impl Inner {
         let waiting = self.state.waiting.get(&one.alert).into_iter().flatten();
         let all: Vec<&Occurrence> =
             waiting.map(|waiting| &**waiting).chain(add.iter().filter(of_alert)).collect();
+        if all.len() >= limits.queue_events {
+            return false;
+        }
         let bytes: usize = all.iter().map(|waiting| size(waiting)).sum();
-        all.len() < limits.queue_events && bytes + size(one) <= limits.queue_bytes
+        bytes + size(one) <= limits.queue_bytes
     }
 
     pub(super) fn count(&mut self, alert: &str) -> &mut Counts {
@@ -164,7 +167,7 @@ impl Inner {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
-        let status = |(name, route): (&String, &super::plan::Route)| {
+        let status = |(name, route): (&String, &super::route::Route)| {
             let counts = self.counts.get(name).cloned().unwrap_or_default();
             let waiting = self.state.waiting.get(name);
             AlertStatus {

@@ -241,9 +241,10 @@ fn what_a_target_will_never_take_has_failed_and_is_shown() {
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
-    let said = collector.stderr();
-    assert!(said.contains("alert logins: given up: HTTP 404: no_service"), "{said}");
-    assert!(!said.contains("s3cret-part"), "{said}");
+    eventually("it is told", || {
+        collector.stderr().contains("alert logins: given up: HTTP 404: no_service")
+    });
+    assert!(!collector.stderr().contains("s3cret-part"), "{}", collector.stderr());
     collector.terminate();
 }
 
@@ -366,4 +367,26 @@ fn a_checkpoint_is_pushed_to_a_webhook_signed_and_the_last_covers_the_end() {
     assert!(signature.starts_with("t=") && signature.contains(",v1="), "{signature}");
     let size = note.lines().nth(1).expect("a size");
     assert!(last.id().ends_with(&format!("/checkpoint/{size}")), "{}", last.id());
+}
+
+#[test]
+fn the_record_of_lost_alerts_triggers_none_that_would_be_lost_as_well() {
+    let dir = Dir::new();
+    let receiver = Receiver::start();
+    receiver.answer(Answer::HangUp);
+    let settings = logins(&receiver)
+        .replace("\"login\"", "\"*\"")
+        .replace("[alerting]\n", "[alerting]\nqueue_events = 1\n");
+    let collector = Serving::start(&dir, &settings);
+    (0..5).for_each(|n| login(&collector, &format!("{n}")));
+    eventually("that is recorded", || !seqs_of(&dir, "audit.alert_lost").is_empty());
+    let all = || records(&dir.log()).len() as u64;
+    let looked_at = || {
+        let text = std::fs::read_to_string(dir.log().join("audit.alerts.json")).expect("status");
+        let status: Value = serde_json::from_str(&text).expect("a whole document");
+        status["cursor"].as_u64().expect("cursor")
+    };
+    eventually("everything was looked at", || looked_at() == all());
+    assert_eq!(counted(&dir, "logins", "dropped"), 4, "{:?}", seqs_of(&dir, "audit.alert_lost"));
+    collector.kill_nine();
 }

@@ -160,6 +160,22 @@ fn settings_that_lead_inside_are_refused_at_the_start_each_with_its_line() {
 }
 
 #[test]
+fn a_checkpoint_is_not_pushed_inside_either() {
+    let dir = Dir::new();
+    for (url, expected) in [
+        ("https://169.254.169.254/s3cret", "its address 169.254.169.254 is the metadata service"),
+        ("http://hooks.example.com/s3cret", "only https goes out"),
+    ] {
+        let text = format!("[collector]\ncheckpoint_push_url = \"{url}\"\n");
+        std::fs::write(dir.path().join("auditctl.toml"), text).expect("settings");
+        let (code, _, said) = run(&dir, &["serve", "--http", "off"]);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("auditctl.toml:2: collector.checkpoint_push_url: "), "{said}");
+        assert!(said.contains(expected) && !said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
 fn tables_that_make_no_sense_are_told_all_at_once() {
     let dir = Dir::new();
     let text = "[[alerts]]\nname = \"a b\"\non = \"event\"\nsend = \"email\"\n\

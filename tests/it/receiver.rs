@@ -1,8 +1,8 @@
 //! Somebody who receives webhooks.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -57,15 +57,17 @@ pub(crate) struct Receiver {
     closed: Arc<AtomicBool>,
 }
 
-/// An address at which nobody listens yet.
+/// An address at which nobody listens yet, nor will: no other test has its host.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let host = Ipv4Addr::new(127, 77, 0, NEXT.fetch_add(1, Ordering::SeqCst));
+    let listener = TcpListener::bind((host, 0)).expect("an address");
     listener.local_addr().expect("bound")
 }
 
 impl Receiver {
     pub(crate) fn start() -> Self {
-        Self::at(free_address())
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
 
     pub(crate) fn at(address: SocketAddr) -> Self {
