@@ -111,7 +111,7 @@ impl Credentials {
                 Err(error) => {
                     let what = "the certificate was not read again, the old one stays";
                     let text = format!("{what}: {error}");
-                    warn(&with_hint(Warning::CertificateKept, &text, error.hint()));
+                    warn(&Warning::CertificateKept.says_with(&text, error.hint()));
                 }
             },
             (None, None) => {}
@@ -161,7 +161,7 @@ impl Credentials {
                 let what = "the tokens were not read again, the old ones stay";
                 let hint = error.hint();
                 let text = format!("{what}: {error}");
-                return warn(&with_hint(Warning::TokensKept, &text, hint.as_deref()));
+                return warn(&Warning::TokensKept.says_with(&text, hint.as_deref()));
             }
         };
         let before = self.tokens();
@@ -180,11 +180,6 @@ impl Credentials {
             }
         }
     }
-}
-
-fn with_hint(warning: Warning, text: &str, hint: Option<&str>) -> String {
-    let text = warning.says(text);
-    hint.map_or_else(|| text.clone(), |hint| format!("{text}\nhint: {hint}"))
 }
 
 /// Looks at the token file, again and again.

@@ -90,8 +90,7 @@ async fn greet(stream: TcpStream, peer: IpAddr, hub: &Hub, router: Router) {
         }
         // Mostly a client that does not know the authority: its own log says so.
         NoTls::Failed(reason) => {
-            let code = Warning::NoHandshake.code();
-            tracing::warn!(code, %peer, %reason, "a TLS handshake failed");
+            tracing::warn!(code = Warning::NoHandshake.code(), %peer, %reason, "a TLS handshake failed");
         }
         NoTls::Left => {}
     }

@@ -16,9 +16,11 @@ pub(super) use with_rustls::Acceptor;
 pub(super) use without::Acceptor;
 
 /// A handshake takes a few round trips; `collector.read_timeout` may be less.
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nothing else speaks HTTPS"))]
 pub(super) const MAX_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Why there is no connection.
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nothing else speaks HTTPS"))]
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoTls {
     /// The peer spoke HTTP without TLS; it was told.

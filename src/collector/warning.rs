@@ -21,6 +21,13 @@ macro_rules! warnings {
             pub fn says(self, text: &str) -> String {
                 format!("{text} [{}]", self.code())
             }
+
+            /// The same, and what to do, where that is known.
+            #[must_use]
+            pub fn says_with(self, text: &str, hint: Option<&str>) -> String {
+                let said = self.says(text);
+                hint.map_or_else(|| said.clone(), |hint| format!("{said}\nhint: {hint}"))
+            }
         }
     };
 }

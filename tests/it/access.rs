@@ -440,3 +440,16 @@ fn curl_sends_with_a_token_that_is_in_no_argument() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("\"seq\""), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// What is missing is said before the log is touched, with what to do.
+#[cfg(not(feature = "tls"))]
+#[test]
+fn without_the_feature_tls_a_certificate_is_refused() {
+    let dir = Dir::new();
+    let settings = "[collector]\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n";
+    std::fs::write(dir.path().join("auditctl.toml"), settings).expect("settings");
+    let (code, _, stderr) = run(&dir, &["serve"]);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("without the feature `tls`") && stderr.contains("hint: "), "{stderr}");
+    assert!(!dir.log().exists(), "no log was made");
+}
