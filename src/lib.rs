@@ -32,6 +32,7 @@
 #![deny(unsafe_code)]
 
 pub mod access;
+pub mod alerts;
 pub mod audit;
 pub mod backup;
 pub mod cli;

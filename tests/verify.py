@@ -2,7 +2,7 @@
 """Checks a log, a checkpoint or a proof, independently of auditctl.
 
     verify.py LOG_DIR [--public-key FILE] [--against FILE]...
-    verify.py --checkpoint FILE --public-key FILE
+    verify.py --checkpoint FILE --public-key FILE [--keys AUDIT_KEYS]
     verify.py --proof FILE [--public-key FILE]
 
 Written from docs/format.md and docs/verifying.md, RFC 6962 (the tree), RFC 8032
@@ -139,6 +139,25 @@ class Checkpoint:
         raise Wrong(f"{self.where}: not signed by {key.name}+{key.key_id}")
 
 
+    def log(self):
+        """The name of the log's keys, and the epoch."""
+        match = re.fullmatch(r"(auditctl/[^/]+)(?:/e([1-9][0-9]*))?", self.origin)
+        if not match:
+            raise Wrong(f"{self.where}: {self.origin} is no log")
+        return match[1], int(match[2] or 0)
+
+    def place(self):
+        """Epoch, then size: how far the log had come."""
+        return self.log()[1], self.size
+
+    def is_by(self, key):
+        try:
+            self.check_signature(key)
+        except Wrong:
+            return False
+        return True
+
+
 # --- the tree (RFC 6962): perfect subtrees from left to right, as (begin, size, hash) ---
 
 
@@ -177,6 +196,89 @@ class Tree:
 
 def leaf_hash(line):
     return sha256(b"\x00", line)
+
+
+def check_inclusion(record, index, size, hashes, root, where):
+    """RFC 9162, section 2.1.3.2"""
+    try:
+        proof = [bytes.fromhex(text) for text in hashes]
+    except (TypeError, ValueError):
+        raise Wrong(f"{where}: the inclusion proof is not hex") from None
+    node, last, hash_ = index, size - 1, leaf_hash(record)
+    for sibling in proof:
+        if last == 0:
+            raise Wrong(f"{where}: the inclusion proof is too long")
+        if node & 1 or node == last:
+            hash_ = sha256(b"\x01", sibling, hash_)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            hash_ = sha256(b"\x01", hash_, sibling)
+        node, last = node >> 1, last >> 1
+    if last or hash_ != root:
+        raise Wrong(f"{where}: the record is not in the tree that was signed")
+
+
+# --- the keys: each valid up to the place where the next one took over ---
+
+
+class Rotation:
+    def __init__(self, stored, where):
+        self.text = json.dumps(stored, sort_keys=True)
+        self.old, self.new = VerifierKey(stored["old_key"], where), VerifierKey(stored["new_key"], where)
+        self.checkpoint = Checkpoint(stored["checkpoint"], where)
+        for key in (self.old, self.new):
+            self.checkpoint.check_signature(key)
+            if key.name != self.checkpoint.log()[0]:
+                raise Wrong(f"{where}: {key.name} does not sign for {self.checkpoint.origin}")
+        self.place = self.checkpoint.place()
+        record, seq = stored["record"].encode(), stored["seq"]
+        named = json.loads(record)
+        keys = {name: named["details"][name] for name in ("old_key", "new_key")}
+        if seq_of(record) != seq or not 0 <= seq < self.checkpoint.size or named["event_type"] != "audit.key_rotated":
+            raise Wrong(f"{where}: not the record of a change of key")
+        if keys != {name: stored[name] for name in keys}:
+            raise Wrong(f"{where}: the record names other keys")
+        check_inclusion(record, seq, self.checkpoint.size, stored["inclusion_proof"], self.checkpoint.root, where)
+
+
+class Keys:
+    """The log's keys, by the word of one of them."""
+
+    def __init__(self, believed, rotations, where):
+        self.rotations = [Rotation(stored, f"{where}, rotation {n}") for n, stored in enumerate(rotations, 1)]
+        self.keys = [self.rotations[0].old] if self.rotations else [believed]
+        for before, rotation in zip([None, *self.rotations], self.rotations):
+            if before and (rotation.place <= before.place or rotation.old.key != before.new.key):
+                raise Wrong(f"{where}: the keys do not follow each other")
+            if any(rotation.new.key == key.key for key in self.keys):
+                raise Wrong(f"{where}: a retired key comes back")
+            self.keys.append(rotation.new)
+        if all((believed.name, believed.key) != (key.name, key.key) for key in self.keys):
+            raise Wrong(f"{where}: {believed.name}+{believed.key_id} is none of the log's keys")
+
+    def check(self, checkpoint):
+        """The key that signed, if it was valid there."""
+        place = checkpoint.place()
+        for index, key in enumerate(self.keys):
+            begun = index == 0 or self.rotations[index - 1].place <= place
+            over = index < len(self.rotations) and place > self.rotations[index].place
+            if begun and not over and checkpoint.is_by(key):
+                return key
+        for key in self.keys:
+            if checkpoint.is_by(key):
+                raise Wrong(f"{checkpoint.where}: {key.name}+{key.key_id} may not sign {checkpoint.size} records")
+        checkpoint.check_signature(self.keys[-1])
+
+
+def read_keys(path, believed):
+    """Those of an `audit.keys`, if there is one."""
+    if not os.path.exists(path):
+        return Keys(believed, [], path)
+    stored = read_json(path)
+    if stored["format"] != 1 or believed.name != f"auditctl/{stored['log_id']}":
+        raise Wrong(f"{path}: of another format or log")
+    return Keys(believed, stored["rotations"], path)
 
 
 # --- a log ---
@@ -229,6 +331,7 @@ class Log:
         pruned = self.manifest["pruned"]
         self.tree = Tree(pruned["begin"], pruned["hashes"], pruned["end"])
         self.roots = {}
+        self.first = None
         self.wanted = wanted
         self.note_root()
 
@@ -239,6 +342,8 @@ class Log:
     def append(self, line, where):
         if seq_of(line) != self.tree.end or not is_record(line):
             raise Wrong(f"{where}: record {self.tree.end} is not what stands there")
+        if self.tree.end == 0:
+            self.first = json.loads(line)
         self.tree.append(leaf_hash(line))
         self.note_root()
 
@@ -318,11 +423,14 @@ def anchor(path):
 def check_log(directory, key_file, against):
     checkpoint = Checkpoint(read_text(os.path.join(directory, "audit.checkpoint")), "audit.checkpoint")
     key = VerifierKey(read_text(key_file or os.path.join(directory, "audit.pub")), key_file or "audit.pub")
-    checkpoint.check_signature(key)
+    keys = read_keys(os.path.join(directory, "audit.keys"), key)
+    keys.check(checkpoint)
     anchors = [anchor(path) for path in against]
     for kept in anchors:
-        kept.check_signature(key)
-    log = Log(directory, {checkpoint.size, *(kept.size for kept in anchors)})
+        keys.check(kept)
+    # Both keys signed these; a restore since then may have set the records aside.
+    handed_over = [r.checkpoint for r in keys.rotations if r.place[0] == checkpoint.place()[0]]
+    log = Log(directory, {kept.size for kept in [checkpoint, *anchors, *handed_over]})
     epoch = log.manifest["epoch"]
     origin = f"auditctl/{log.manifest['log_id']}" + (f"/e{epoch}" if epoch else "")
     if log.manifest is not NO_MANIFEST and checkpoint.origin != origin:
@@ -330,7 +438,12 @@ def check_log(directory, key_file, against):
     log.read_all(checkpoint.size)
     if log.tree.end < checkpoint.size:
         raise Wrong(f"the checkpoint is of {checkpoint.size} records, the files end at record {log.tree.end}")
-    for signed in [checkpoint, *anchors]:
+    created = log.first.get("details", {}) if log.first else {}
+    if "public_key" in created and VerifierKey(created["public_key"], "record 0").key != keys.keys[0].key:
+        raise Wrong("record 0: the log began with a key from which nothing leads to the one that signs")
+    for signed in [checkpoint, *anchors, *handed_over]:
+        if signed.size < log.manifest["pruned"]["end"] and signed in handed_over:
+            continue
         if signed.size not in log.roots:
             missing = "removed by retention" if signed.size < log.manifest["pruned"]["end"] else "not there"
             raise Wrong(f"{signed.where}: covers {signed.size} records, which are {missing}")
@@ -350,33 +463,15 @@ def check_proof(path, key_file):
     if document["format"] != "auditctl-proof-v1":
         raise Wrong(f"{path}: of another format")
     key = VerifierKey(document["public_key"], path)
-    if key_file:
-        known = VerifierKey(read_text(key_file), key_file)
-        if (known.name, known.key) != (key.name, key.key):
-            raise Wrong(f"{path}: signed by another key than that in {key_file}")
+    believed = VerifierKey(read_text(key_file), key_file) if key_file else key
     checkpoint = Checkpoint(document["checkpoint"], path)
-    checkpoint.check_signature(key)
+    signer = Keys(believed, document.get("key_chain", []), path).check(checkpoint)
+    if (signer.name, signer.key) != (key.name, key.key):
+        raise Wrong(f"{path}: signed by another key than it says")
     record, index, size = document["record"].encode(), document["seq"], document["tree_size"]
     if size != checkpoint.size or not 0 <= index < size or seq_of(record) != index:
         raise Wrong(f"{path}: record, seq and tree size do not belong together")
-    try:
-        proof = [bytes.fromhex(text) for text in document["inclusion_proof"]]
-    except (TypeError, ValueError):
-        raise Wrong(f"{path}: the inclusion proof is not hex") from None
-    # RFC 9162, section 2.1.3.2
-    node, last, hash_ = index, size - 1, leaf_hash(record)
-    for sibling in proof:
-        if last == 0:
-            raise Wrong(f"{path}: the inclusion proof is too long")
-        if node & 1 or node == last:
-            hash_ = sha256(b"\x01", sibling, hash_)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
-        else:
-            hash_ = sha256(b"\x01", hash_, sibling)
-        node, last = node >> 1, last >> 1
-    if last or hash_ != checkpoint.root:
-        raise Wrong(f"{path}: the record is not in the tree that was signed")
+    check_inclusion(record, index, size, document["inclusion_proof"], checkpoint.root, path)
     return index, size
 
 
@@ -386,6 +481,7 @@ def main():
     parser.add_argument("--public-key", metavar="FILE")
     parser.add_argument("--against", metavar="FILE", action="append", default=[])
     parser.add_argument("--checkpoint", metavar="FILE")
+    parser.add_argument("--keys", metavar="FILE", help="the log's audit.keys, to follow from one key to another")
     parser.add_argument("--proof", metavar="FILE")
     args = parser.parse_args()
     if [args.log_dir, args.checkpoint, args.proof].count(None) != 2:
@@ -397,14 +493,16 @@ def main():
             print("ok", *check_proof(args.proof, args.public_key))
         elif args.checkpoint:
             checkpoint = anchor(args.checkpoint)
-            checkpoint.check_signature(VerifierKey(read_text(args.public_key), args.public_key))
+            key = VerifierKey(read_text(args.public_key), args.public_key)
+            keys = read_keys(args.keys, key) if args.keys else Keys(key, [], args.public_key)
+            keys.check(checkpoint)
             print("ok", checkpoint.size, checkpoint.root.hex())
         else:
             size, unsigned, root = check_log(args.log_dir, args.public_key, args.against)
             print("ok", size, root, f"and {unsigned} unsigned" if unsigned else "")
     except Wrong as wrong:
         sys.exit(f"wrong: {wrong}")
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         sys.exit(f"wrong: a document lacks what it must have: {error!r}")
 
 

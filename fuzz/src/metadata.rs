@@ -17,8 +17,8 @@ pub fn check(data: &[u8]) {
         assert_eq!(metadata.archive.file, id.archive(encrypted), "a name of its own choosing");
         let (first, records) = (metadata.range.first_seq, metadata.range.records);
         assert_eq!(first.checked_add(records), Some(metadata.range.tree_size));
-        if let Ok(key) = metadata.own_key() {
-            let _ = metadata.verify(&key);
+        if let Ok(keys) = metadata.own_keys() {
+            let _ = metadata.verify(&keys);
         }
     }
     if let Ok(name) = std::str::from_utf8(data)

@@ -41,6 +41,21 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// Signed by a key of the log where that key is not valid.
+    #[error(
+        "the checkpoint of {origin} over {size} records is signed by {key}, which {why}: \
+         whoever made it has a key that may not sign there"
+    )]
+    OutOfTurn {
+        /// Name and id of the key.
+        key: String,
+        /// Whose checkpoint it is.
+        origin: String,
+        /// Over how many records.
+        size: u64,
+        /// When the key was retired, or came into use.
+        why: String,
+    },
     /// Rightly signed, but about another log than the key's.
     #[error("the checkpoint is of {origin:?}, which is not the log of the key {key}")]
     OtherLog {

@@ -54,6 +54,8 @@ struct Inner {
     jobs: Sender<Job>,
     manifest: Mutex<Arc<Manifest>>,
     checkpoint: Mutex<String>,
+    /// The key that signs now.
+    verifier: Mutex<String>,
     stored_bytes: AtomicU64,
 }
 
@@ -70,13 +72,18 @@ pub(crate) struct Work {
 
 impl Keeper {
     /// The handle, and what starts the thread.
-    pub(crate) fn new(manifest: Manifest, checkpoint: String) -> (Self, KeeperStart) {
+    pub(crate) fn new(
+        manifest: Manifest,
+        checkpoint: String,
+        verifier: String,
+    ) -> (Self, KeeperStart) {
         let (jobs, inbox) = crossbeam_channel::bounded(JOBS);
         let stored_bytes = AtomicU64::new(manifest.stored_bytes());
         let inner = Inner {
             jobs,
             manifest: Mutex::new(Arc::new(manifest)),
             checkpoint: Mutex::new(checkpoint),
+            verifier: Mutex::new(verifier),
             stored_bytes,
         };
         let keeper = Self(Arc::new(inner));
@@ -109,6 +116,15 @@ impl Keeper {
     /// The newest stored checkpoint.
     pub(crate) fn checkpoint(&self) -> String {
         self.0.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_verifier(&self, key: String) {
+        *self.0.verifier.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    /// The key that signs now.
+    pub(crate) fn verifier(&self) -> String {
+        self.0.verifier.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends the thread after what it is doing; compression left over is taken up

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use super::event::{Event, EventLimits, ParseMode};
 use super::keeper::{Keeper, Work};
+use super::key_change::{KeyWish, Preparation, RotateError, RotateRequest, Rotated};
+use super::keys::{KeyFiles, KeyHistory};
 use super::options::{Durability, Options, Tunables};
-use super::own::{BackupRemoved, OwnRecord, Queried};
+use super::own::{AlertsLost, BackupRemoved, OwnRecord, Queried};
 use super::paths::LogPaths;
 use super::progress::{Progress, ProgressCell};
 use super::query::{Answer, Bounds, CacheUse, Engine, Ledger, Query, QueryError};
@@ -24,6 +26,9 @@ use super::writer::{Shared, Upkeep, Writer, make_reserve};
 use crate::clock::Timestamp;
 use crate::field_path::FieldPath;
 
+/// How long a change of key may take, writer included.
+const ROTATION_WAIT: Duration = Duration::from_secs(30);
+
 /// An open log. Clones share it; the last one to go closes it, but only
 /// [`close`](Self::close) reports whether that worked.
 #[derive(Clone, Debug)]
@@ -36,7 +41,8 @@ struct Inner {
     redactor: RwLock<Option<Arc<Redactor>>>,
     origin: EncodedOrigin,
     log_id: String,
-    verifier_key: String,
+    /// One change of key at a time.
+    rotating: Mutex<()>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -108,7 +114,7 @@ impl AuditLog {
         let paths = LogPaths::new(&options.dir);
         let redactor = redactor(&options, &paths, &options.redact)?;
         let page =
-            StatusPage::create(&paths.status()).map_err(|error| page_error(&options, &error))?;
+            StatusPage::create(&paths.status()).map_err(|error| page_error(&options, error))?;
         let page = Arc::new(page);
         publish_start(&page, &options, &opened);
         let (shared, start, work) = build(&options, &paths, &page, &mut opened);
@@ -119,9 +125,9 @@ impl AuditLog {
         push_opening(&shared, &opened, &log_id);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let restored = opened.restored.is_some();
-        let Opened { lock, active, signer, grown, verifier_key, .. } = opened;
+        let Opened { lock, active, signer, grown, keys, rotates, .. } = opened;
         let upkeep = Upkeep::new(active.layout.next_seq());
-        let writer = Writer::new(shared.clone(), active, (signer, grown), upkeep);
+        let writer = Writer::new(shared.clone(), active, (signer, grown), keys, upkeep);
         writer.publish_active();
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|error| {
@@ -147,10 +153,13 @@ impl AuditLog {
             redactor,
             origin,
             log_id,
-            verifier_key,
+            rotating: Mutex::default(),
             threads,
         }));
         log.settle_opening()?;
+        if rotates {
+            log.resume_rotation();
+        }
         if restored {
             log.forget_restore();
         }
@@ -168,6 +177,12 @@ impl AuditLog {
     /// Records that a backup is removed.
     pub fn record_backup_removed(&self, removed: BackupRemoved) -> Receipt {
         let seq = self.0.shared.push_own(&OwnRecord::BackupRemoved(removed));
+        Receipt { log: Arc::clone(&self.0), seq }
+    }
+
+    /// Records that alerts were not delivered and never will be.
+    pub fn record_alerts_lost(&self, lost: AlertsLost) -> Receipt {
+        let seq = self.0.shared.push_own(&OwnRecord::AlertsLost(lost));
         Receipt { log: Arc::clone(&self.0), seq }
     }
 
@@ -383,10 +398,10 @@ impl AuditLog {
         &self.0.log_id
     }
 
-    /// The key that checks this log's checkpoints, in signed-note form.
+    /// The key that checks what this log signs now, in signed-note form.
     #[must_use]
-    pub fn verifier_key(&self) -> &str {
-        &self.0.verifier_key
+    pub fn verifier_key(&self) -> String {
+        self.0.shared.keeper.verifier()
     }
 
     /// What the log was opened with.
@@ -429,9 +444,71 @@ impl AuditLog {
         Ok(answer)
     }
 
+    /// As [`query`](Self::query), for those who read on as records come in:
+    /// without the cache, and not counted among those who ask.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn read_on(&self, query: &Query) -> Result<Answer, QueryError> {
+        self.0.queries.read(query)
+    }
+
     /// Has the active segment sealed, soon.
     pub fn seal(&self) {
         self.0.shared.queue.command(Command::Seal);
+    }
+
+    /// Changes the signing key: the old key signs a record that names the new one,
+    /// and both sign the tree that it ends; see [`key_change`](super::key_change).
+    /// Goes on with a change that was begun before.
+    ///
+    /// # Errors
+    /// [`RotateError::Refused`] and [`RotateError::Files`] when nothing was
+    /// changed; [`RotateError::NotYet`] when the change goes on by itself.
+    pub fn rotate_key(&self, request: &RotateRequest) -> Result<Rotated, RotateError> {
+        let _one = self.0.rotating.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = &self.0.shared;
+        let (fs, paths) = (&*shared.options.fs, &shared.paths);
+        let files = KeyFiles::new(paths, shared.options.key_path.as_deref());
+        let history = KeyHistory::load(fs, paths)
+            .map_err(|error| RotateError::Files(error.to_string()))?
+            .map_or_else(|| KeyHistory::new(self.log_id()), |(history, _)| history);
+        let prepared = Preparation { fs, files: &files, log_id: self.log_id(), history: &history };
+        let next = prepared.prepare(request)?;
+        let (answer, answered) = crossbeam_channel::bounded(2);
+        shared.queue.command(Command::RotateKey(Box::new(KeyWish {
+            next,
+            files,
+            reason: request.reason.clone(),
+            uid: request.uid,
+            kept_old: request.keep_old.clone(),
+            answer,
+        })));
+        let until = std::time::Instant::now() + ROTATION_WAIT.max(shared.options.overflow_timeout);
+        loop {
+            match answered.recv_timeout(Duration::from_millis(100)) {
+                Ok(outcome) => return outcome,
+                Err(_) if std::time::Instant::now() >= until => {
+                    let text = "the log's writer did not answer in time".to_owned();
+                    return Err(RotateError::NotYet(text));
+                }
+                Err(_) => {}
+            }
+            let trouble = shared.progress.wait_beyond(u64::MAX, Duration::ZERO).trouble;
+            if let Some(error @ (RecordError::Failed { .. } | RecordError::Closed)) = trouble {
+                return Err(RotateError::NotYet(error.to_string()));
+            }
+        }
+    }
+
+    /// A change of key that a crash interrupted goes on.
+    fn resume_rotation(&self) {
+        let uid = rustix::process::geteuid().as_raw();
+        let reason = Some("an interrupted rotation was gone on with".to_owned());
+        let request = RotateRequest { uid, reason, ..RotateRequest::default() };
+        if let Err(error) = self.rotate_key(&request) {
+            tracing::warn!(%error, "an interrupted rotation of the key is still to be finished");
+        }
     }
 
     /// Changes what may change while the log is open, and records it.
@@ -501,7 +578,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Parses, validates, rate-limits and encodes one NDJSON line into the batch.
+    /// Parses, redacts, validates, rate-limits and encodes one NDJSON line into the batch.
     ///
     /// # Errors
     /// What is wrong with the event, or [`RecordError::RateLimited`]; refusals
@@ -577,8 +654,11 @@ fn shared_redactor(shared: &Shared, (new, key_id): (Redactor, Option<String>)) -
     Arc::new(new)
 }
 
-fn page_error(options: &Options, error: &StatusError) -> OpenError {
-    OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
+fn page_error(options: &Options, error: StatusError) -> OpenError {
+    match error {
+        StatusError::Io { path, source } => OpenError::Io { action: "open", path, source },
+        other => OpenError::Start { dir: options.dir.clone(), reason: other.to_string() },
+    }
 }
 
 fn publish_start(page: &StatusPage, options: &Options, opened: &Opened) {
@@ -626,7 +706,8 @@ fn build(
         Arc::new(move |kind, at| counted.count_security(kind, at)),
     );
     let checkpoint = opened.checkpoint.take().unwrap_or_default();
-    let (keeper, start) = Keeper::new(opened.manifest.clone(), checkpoint);
+    let (keeper, start) =
+        Keeper::new(opened.manifest.clone(), checkpoint, opened.verifier_key.clone());
     let progress = Arc::new(ProgressCell::new(next_seq));
     let shared = Shared {
         options: Arc::clone(options),

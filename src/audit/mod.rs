@@ -10,6 +10,8 @@ pub mod examine;
 pub mod gzip;
 mod head;
 mod keeper;
+pub mod key_change;
+pub mod keys;
 mod log;
 pub mod manifest;
 pub mod merkle;

@@ -19,13 +19,19 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.pruned",
     "audit.backup_removed",
     "audit.query",
+    "audit.redact_key_created",
     "audit.restored",
     "audit.log_file_replaced",
     "audit.config_changed",
     "audit.disk_full",
     "audit.disk_recovered",
     "audit.idle",
+    ALERTS_LOST,
+    super::keys::KEY_ROTATED,
 ];
+
+/// The type of the record of alerts that were lost: no alert is about it.
+pub const ALERTS_LOST: &str = "audit.alert_lost";
 
 /// A setting that changed: key, old and new value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,6 +64,37 @@ pub struct BackupRemoved {
     pub reason: String,
     /// Who removed it.
     pub uid: u32,
+}
+
+/// The change from one signing key to the next, as its `audit.key_rotated` record
+/// says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyRotated {
+    /// The verifier key that was valid up to here.
+    pub old_key: String,
+    /// The verifier key that is valid from here on.
+    pub new_key: String,
+    /// Who wanted it.
+    pub uid: u32,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Alerts that nobody was told of, as their `audit.alert_lost` record says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertsLost {
+    /// The alert's name.
+    pub alert: String,
+    /// How many.
+    pub count: u64,
+    /// When the first was due.
+    pub first: Timestamp,
+    /// When the last was due.
+    pub last: Timestamp,
+    /// `queue_full` or `failed`.
+    pub reason: String,
 }
 
 /// Somebody who asked the collector, as its `audit.query` record says it.
@@ -127,8 +164,12 @@ pub(crate) enum OwnRecord {
     },
     /// A cleanup removed a backup.
     BackupRemoved(BackupRemoved),
+    /// Alerts were not delivered.
+    AlertsLost(AlertsLost),
     /// Somebody asked.
     Queried(Box<Queried>),
+    /// Another key signs from here on.
+    KeyRotated(KeyRotated),
     /// A backup took this log's place.
     Restored(Restored),
     /// The active segment's file was not the one being written.
@@ -165,7 +206,9 @@ impl OwnRecord {
             Self::Gap { .. } => "audit.gap",
             Self::Pruned { .. } => "audit.pruned",
             Self::BackupRemoved(_) => "audit.backup_removed",
+            Self::AlertsLost(_) => ALERTS_LOST,
             Self::Queried(_) => "audit.query",
+            Self::KeyRotated(_) => super::keys::KEY_ROTATED,
             Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",

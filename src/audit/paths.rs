@@ -72,6 +72,12 @@ impl LogPaths {
         self.dir.join("audit.pub")
     }
 
+    /// How one key followed another, once one did.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.dir.join("audit.keys")
+    }
+
     /// The status page.
     #[must_use]
     pub fn status(&self) -> PathBuf {
@@ -94,6 +100,18 @@ impl LogPaths {
     #[must_use]
     pub fn security(&self) -> PathBuf {
         self.dir.join("security_events.log")
+    }
+
+    /// The journal of alerts: how far records were looked at, and what waits.
+    #[must_use]
+    pub fn alerts_journal(&self) -> PathBuf {
+        self.dir.join("audit.alerts.journal")
+    }
+
+    /// How the delivery of alerts is, for those who look.
+    #[must_use]
+    pub fn alerts_status(&self) -> PathBuf {
+        self.dir.join("audit.alerts.json")
     }
 
     /// The journal of a restore that is not complete: see [`restore`](super::restore).

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::key_change::KeyWish;
 use super::refusal::RecordError;
 use super::status::{Ring, StatusPage, Word};
 use crate::clock::{Clock, Timestamp};
@@ -118,6 +119,8 @@ pub(crate) enum Command {
     Seal,
     /// Make everything durable and sign a checkpoint over it.
     Checkpoint,
+    /// Hand over to another signing key.
+    RotateKey(Box<KeyWish>),
     /// Drain, end the log cleanly and stop.
     Close,
 }
@@ -280,6 +283,18 @@ impl Queue {
         let seq = self.append(&mut state, body, None);
         self.page.set(Word::NextSeq, state.next_seq);
         seq
+    }
+
+    /// Accepts a record of the engine's own and takes everything: what waited
+    /// before it, and the record, which nothing follows.
+    pub(crate) fn take_before_own(&self, body: &[u8]) -> (Vec<Chunk>, Chunk) {
+        let mut state = self.lock();
+        let before = state.chunks.drain(..).collect();
+        self.append(&mut state, body, None);
+        self.page.set(Word::NextSeq, state.next_seq);
+        state.queued_events = 0;
+        state.oldest = None;
+        (before, state.chunks.pop_front().unwrap_or_default())
     }
 
     fn has_room(&self, state: &State, bytes: usize) -> bool {

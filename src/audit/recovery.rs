@@ -9,11 +9,13 @@
 
 mod checks;
 mod files;
+mod keys;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
+use super::keys::{KeyHistory, Keyring};
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::Options;
@@ -71,6 +73,21 @@ pub enum OpenError {
     /// The key of what is redacted cannot be had, and nothing may be kept without it.
     #[error(transparent)]
     RedactKey(#[from] RedactKeyError),
+    /// The key at hand was retired.
+    #[error(
+        "the key in {path} is {found}, which was retired: since record {since} this log is signed \
+         by {wanted}; put that key back (a retired one must not sign)"
+    )]
+    KeyRetired {
+        /// Where the key is expected.
+        path: PathBuf,
+        /// Name and id of the key that is there.
+        found: String,
+        /// Name and id of the key that has to be.
+        wanted: String,
+        /// The record that says so.
+        since: u64,
+    },
     /// There is an `audit.log` that is not ours.
     #[error(
         "{path} is not an auditctl log: {reason}; move it away or choose another log directory"
@@ -114,7 +131,7 @@ impl OpenError {
                 "corrupt"
             }
             Self::Io { .. } | Self::Manifest(ManifestError::Io { .. }) => "io",
-            Self::Key { .. } | Self::KeyMissing { .. } => "key",
+            Self::Key { .. } | Self::KeyMissing { .. } | Self::KeyRetired { .. } => "key",
             Self::RedactKey(_) => "redact_key",
             Self::Foreign { .. } => "foreign",
             Self::Corrupt(_) => "corrupt",
@@ -185,6 +202,10 @@ pub(crate) struct Opened {
     /// A restore that is complete but for its record.
     pub(crate) restored: Option<Restored>,
     pub(crate) verifier_key: String,
+    /// How one key followed another so far.
+    pub(crate) keys: KeyHistory,
+    /// A change of key was begun and is to be gone on with.
+    pub(crate) rotates: bool,
 }
 
 /// Opens the log's files; changes nothing before it is sure what it sees.
@@ -241,13 +262,25 @@ impl Opening<'_> {
             // is told from one whose key was lost, not a key without a log.
             manifest.store(self.fs, &self.paths.manifest())?;
         }
-        let key = self.key(&manifest, is_new)?;
-        let (signed, mut trouble) = match &text {
-            None => (None, None),
-            Some(text) => match verify_checkpoint(text, &key, &manifest) {
-                Ok(checkpoint) => (Some(checkpoint), None),
-                Err(corruption) => (None, Some(corruption)),
+        let (keys, mut trouble) = self.history(&manifest)?;
+        let (key, rotates) = self.key(&manifest, is_new, &keys)?;
+        let ring = match keys.ring(key.verifier().clone()) {
+            Ok(ring) => ring,
+            Err(error) => {
+                trouble.get_or_insert_with(|| self.keys_corrupt(&error));
+                key.verifier().clone().into()
+            }
+        };
+        let keys_are_bad = trouble.is_some();
+        let signed = match &text {
+            Some(text) if trouble.is_none() => match verify_checkpoint(text, &ring, &manifest) {
+                Ok(checkpoint) => Some(checkpoint),
+                Err(corruption) => {
+                    trouble = Some(corruption);
+                    None
+                }
             },
+            _ => None,
         };
         self.adopt_sealed(&mut manifest)?;
         let mut damage = self.check_sealed(&mut manifest, &mut trouble)?;
@@ -261,6 +294,9 @@ impl Opening<'_> {
             let known = text.is_some() || manifest.epoch > 0;
             trouble =
                 self.judge(&manifest, scan.as_ref(), signed.as_ref(), reached.as_ref(), known);
+        }
+        if trouble.is_none() {
+            trouble = self.judge_keys(&ring, &manifest, scan.as_ref());
         }
         let accepted = match trouble {
             Some(corruption) if !self.options.accept_corruption => {
@@ -276,6 +312,8 @@ impl Opening<'_> {
             scan.bad.is_none() && (scan.ends_closed || scan.layout.records() == 0)
         });
         // From here on files are changed.
+        let keys = if keys_are_bad { self.set_keys_aside(&manifest)? } else { keys };
+        self.publish_key(&key)?;
         self.clear_leftovers(&manifest);
         let altered = accepted.is_some()
             && reached.as_ref().is_some_and(|reached| {
@@ -308,6 +346,8 @@ impl Opening<'_> {
             damage,
             restored: None,
             verifier_key,
+            keys,
+            rotates,
         })
     }
 
@@ -393,42 +433,11 @@ impl Opening<'_> {
             .map_err(|error| self.start_error(format!("no random numbers: {error}")))?;
         Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
     }
-
-    fn key_path(&self) -> PathBuf {
-        self.options.key_path.clone().unwrap_or_else(|| self.paths.key())
-    }
-
-    fn key(&self, manifest: &Manifest, is_new: bool) -> Result<SigningKey, OpenError> {
-        let path = self.key_path();
-        let failed = |source| OpenError::Key { path: path.clone(), source: Box::new(source) };
-        let missing = |path: &Path| {
-            self.fs.meta(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        };
-        // A crash after the manifest and before the key leaves nothing signed.
-        let unsigned = missing(&self.paths.checkpoint()) && missing(&self.paths.public_key());
-        let key = if !missing(&path) {
-            SigningKey::load(self.fs, &path).map_err(failed)?
-        } else if is_new || unsigned {
-            let origin =
-                Origin::new(&manifest.log_id, 0).map_err(|error| self.start_error(error))?;
-            let key = SigningKey::generate(&origin.key_name()).map_err(failed)?;
-            key.save(self.fs, &path).map_err(failed)?;
-            key
-        } else {
-            return Err(OpenError::KeyMissing { dir: self.options.dir.clone(), path });
-        };
-        let public = self.paths.public_key();
-        let line = format!("{}\n", key.verifier());
-        if self.fs.read_own(&public, 4096).ok().as_deref() != Some(line.as_bytes()) {
-            key.verifier().save(self.fs, &public).map_err(failed)?;
-        }
-        Ok(key)
-    }
 }
 
 fn verify_checkpoint(
     text: &str,
-    key: &SigningKey,
+    keys: &Keyring,
     manifest: &Manifest,
 ) -> Result<Checkpoint, Corruption> {
     let corrupt = |reason: String| Corruption {
@@ -439,7 +448,7 @@ fn verify_checkpoint(
     };
     let signed =
         SignedCheckpoint::parse(text.as_bytes()).map_err(|error| corrupt(error.to_string()))?;
-    let checkpoint = signed.verify(key.verifier()).map_err(|error| corrupt(error.to_string()))?;
+    let (checkpoint, _) = keys.verify(&signed).map_err(|error| corrupt(error.to_string()))?;
     let expected = Origin::new(&manifest.log_id, manifest.epoch).map(|origin| origin.to_string());
     if expected.as_ref() != Ok(&checkpoint.origin) {
         return Err(corrupt(format!("it is of {}, not of this log", checkpoint.origin)));

@@ -12,10 +12,10 @@ mod key;
 mod rules;
 mod scan;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::event::{Event, EventError, EventLimits};
-use crate::field_path::FieldPath;
+use crate::field_path::{FieldPath, MAX_FIELD_PATHS};
 use crate::fsio::Fs;
 pub use key::{REDACTED_PREFIX, RedactKey, RedactKeyError};
 use rules::Rules;
@@ -35,11 +35,14 @@ impl Redactor {
     /// See [`RedactKeyError`].
     pub(crate) fn open(
         fs: &dyn Fs,
-        path: &PathBuf,
+        path: &Path,
         paths: &[FieldPath],
     ) -> Result<Option<(Self, Option<String>)>, RedactKeyError> {
         if paths.is_empty() {
             return Ok(None);
+        }
+        if paths.len() > MAX_FIELD_PATHS {
+            return Err(RedactKeyError::TooManyPaths { count: paths.len() });
         }
         let rules = Rules::new(paths);
         Ok(Some(match RedactKey::load(fs, path)? {

@@ -234,7 +234,7 @@ pub fn swap(fs: &dyn Fs, paths: &LogPaths, journal: &Journal) -> io::Result<()> 
     journal.store(fs, paths)?;
     let moved = (|| {
         // A copy of the manifest makes what is set aside a log of its own.
-        for name in [MANIFEST, "audit.pub"] {
+        for name in [MANIFEST, "audit.pub", "audit.keys"] {
             if places.is_there(&places.here(name))? {
                 let content = fs.read_own(&places.here(name), MAX_MANIFEST_BYTES)?;
                 fsio::replace_file(fs, &places.aside(name), &content)?;

@@ -53,11 +53,13 @@ pub enum SecurityKind {
     HostilePeer,
     /// The log's files were changed by somebody else.
     LogTampered,
+    /// An alert's or webhook's target that must not be connected to.
+    TargetRefused,
 }
 
 impl SecurityKind {
     /// All of them; the order is that of the status page's counters.
-    pub const ALL: [SecurityKind; 8] = [
+    pub const ALL: [SecurityKind; 9] = [
         Self::Validation,
         Self::Malformed,
         Self::Oversize,
@@ -66,6 +68,7 @@ impl SecurityKind {
         Self::RateLimited,
         Self::HostilePeer,
         Self::LogTampered,
+        Self::TargetRefused,
     ];
 
     /// As in lines and metrics: `rate_limited`.
@@ -80,6 +83,7 @@ impl SecurityKind {
             Self::RateLimited => "rate_limited",
             Self::HostilePeer => "hostile_peer",
             Self::LogTampered => "log_tampered",
+            Self::TargetRefused => "target_refused",
         }
     }
 }

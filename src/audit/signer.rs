@@ -11,7 +11,7 @@ mod key;
 pub use super::checkpoint::VerifierKey;
 pub use key::{KeyError, SigningKey};
 
-use super::checkpoint::{Checkpoint, CheckpointError, Origin, SignedCheckpoint};
+use super::checkpoint::{Checkpoint, CheckpointError, Note, Origin, SignedCheckpoint};
 use super::merkle::{Hash, Range, RangeError};
 
 /// Why nothing was signed.
@@ -180,6 +180,45 @@ impl Signer {
         let checkpoint = SignedCheckpoint::from_note(note)?;
         self.signed = joined;
         Ok(checkpoint)
+    }
+
+    /// The same with the signature of the key that is to follow as well: what
+    /// hands over to it. [`replace_key`](Self::replace_key) then does.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign), and [`SignError::Key`].
+    pub fn sign_with_next(
+        &mut self,
+        tree: &Range,
+        grown: &Range,
+        next: &SigningKey,
+    ) -> Result<SignedCheckpoint, SignError> {
+        self.check_name(next)?;
+        let signed = self.sign(tree, grown)?;
+        let text = signed.note().text().to_owned();
+        let by_next = next.sign_note(text.clone()).map_err(CheckpointError::from)?;
+        let both = [signed.note().signatures(), by_next.signatures()].concat();
+        let note = Note::new(text, both).map_err(CheckpointError::from)?;
+        Ok(SignedCheckpoint::from_note(note)?)
+    }
+
+    /// Goes on with another key, from the same tree.
+    ///
+    /// # Errors
+    /// [`SignError::Key`].
+    pub fn replace_key(&mut self, next: SigningKey) -> Result<(), SignError> {
+        self.check_name(&next)?;
+        self.key = next;
+        Ok(())
+    }
+
+    fn check_name(&self, key: &SigningKey) -> Result<(), SignError> {
+        let expected = self.origin.key_name();
+        if key.name() == expected {
+            return Ok(());
+        }
+        let key = key.verifier().label();
+        Err(SignError::Key { origin: self.origin.to_string(), key, expected })
     }
 
     /// Which log and epoch this signs for.

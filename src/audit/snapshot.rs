@@ -14,6 +14,7 @@ use flate2::read::MultiGzDecoder;
 use super::checkpoint::{Checkpoint, CheckpointError, Origin, SignedCheckpoint, VerifierKey};
 use super::event::MAX_LINE_BYTES;
 use super::examine::leaves;
+use super::keys::{Keyring, KeysError, load_keyring};
 use super::manifest::{Manifest, ManifestError, Segment};
 use super::merkle::Range;
 use super::paths::LogPaths;
@@ -52,9 +53,12 @@ pub enum SnapshotError {
     /// The manifest cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The public key cannot be used.
+    /// The public keys cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The log's keys cannot be followed.
+    #[error(transparent)]
+    Keys(KeysError),
     /// The checkpoint is not one that this log's key signed.
     #[error("{}: {source}", path.display())]
     Checkpoint {
@@ -165,11 +169,22 @@ pub struct Snapshot {
     pub checkpoint: Checkpoint,
     /// The checkpoint's signed note.
     pub note: SignedCheckpoint,
-    /// The log's public key.
+    /// The key that signed it.
     pub verifier: VerifierKey,
+    /// All of the log's keys.
+    pub keys: Keyring,
     /// All records from the end of what retention removed to the checkpoint's
     /// size, in order.
     pub parts: Vec<Part>,
+}
+
+impl From<KeysError> for SnapshotError {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Key(error) => Self::Key(error),
+            error => Self::Keys(error),
+        }
+    }
 }
 
 impl Snapshot {
@@ -325,10 +340,11 @@ fn attempt(fs: &SharedFs, paths: &LogPaths) -> Result<Snapshot, SnapshotError> {
         }
         Err(source) => return Err(SnapshotError::Io { action: "read", path, source }),
     };
-    let verifier = VerifierKey::load_own(&**fs, &paths.public_key())?;
+    let keys = load_keyring(&**fs, paths, None)?;
     let bad = |source| SnapshotError::Checkpoint { path: path.clone(), source };
     let note = SignedCheckpoint::parse(&text).map_err(bad)?;
-    let checkpoint = note.verify(&verifier).map_err(bad)?.clone();
+    let (checkpoint, verifier) = keys.verify(&note).map_err(bad)?;
+    let (checkpoint, verifier) = (checkpoint.clone(), verifier.clone());
     let manifest = load_manifest(&**fs, paths)?;
     let origin = origin_of(&manifest, paths)?;
     if checkpoint.origin != origin.to_string() {
@@ -339,7 +355,7 @@ fn attempt(fs: &SharedFs, paths: &LogPaths) -> Result<Snapshot, SnapshotError> {
     }
     let parts = parts(fs, paths, &manifest, checkpoint.size)?;
     let (fs, paths) = (fs.clone(), paths.clone());
-    Ok(Snapshot { fs, paths, manifest, checkpoint, note, verifier, parts })
+    Ok(Snapshot { fs, paths, manifest, checkpoint, note, verifier, keys, parts })
 }
 
 fn load_manifest(fs: &dyn Fs, paths: &LogPaths) -> Result<Manifest, SnapshotError> {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
+use super::checkpoint::{Checkpoint, SignedCheckpoint};
+use super::keys::{Keyring, load_keyring};
 use super::manifest::{Manifest, Segment};
 use super::merkle::{Hash, Range};
 use super::paths::LogPaths;
@@ -23,9 +24,9 @@ const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
 pub struct Survey {
     /// The manifest.
     pub manifest: Manifest,
-    /// The log's public key, if its file is there and usable.
-    pub verifier: Option<VerifierKey>,
-    /// The checkpoint, if it is there and that key signed it.
+    /// The log's public keys, if their files are there and usable.
+    pub keys: Option<Keyring>,
+    /// The checkpoint, if it is there and the key signed it that was to.
     pub checkpoint: Option<Checkpoint>,
     /// Its signed note, whether it verifies or not.
     pub note: Option<String>,
@@ -56,9 +57,8 @@ impl Survey {
             });
         };
         let mut damage = Vec::new();
-        let verifier = VerifierKey::load_own(fs, &paths.public_key())
-            .map_err(|error| damage.push(error.to_string()))
-            .ok();
+        let keys =
+            load_keyring(fs, &paths, None).map_err(|error| damage.push(error.to_string())).ok();
         for segment in &manifest.segments {
             if let Some(what) = check_segment(fs, &paths, segment)? {
                 damage.push(format!("{}: {what}", segment.file));
@@ -75,7 +75,7 @@ impl Survey {
             }
         }
         let mut survey =
-            Self { records: tree.end(), manifest, verifier, checkpoint: None, note, tree, damage };
+            Self { records: tree.end(), manifest, keys, checkpoint: None, note, tree, damage };
         survey.judge_checkpoint(fs, &paths)?;
         Ok(Some(survey))
     }
@@ -85,9 +85,9 @@ impl Survey {
             self.damage.push("audit.checkpoint is missing".to_owned());
             return Ok(());
         };
-        let Some(verifier) = &self.verifier else { return Ok(()) };
+        let Some(keys) = &self.keys else { return Ok(()) };
         let verified = SignedCheckpoint::parse(note.as_bytes())
-            .and_then(|signed| signed.verify(verifier).cloned());
+            .and_then(|signed| keys.verify(&signed).map(|(checkpoint, _)| checkpoint.clone()));
         let checkpoint = match verified {
             Ok(checkpoint) => checkpoint,
             Err(error) => {

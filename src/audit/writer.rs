@@ -13,6 +13,7 @@
 
 mod ending;
 mod fresh;
+mod rotate;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::keeper::Keeper;
+use super::keys::KeyHistory;
 use super::merkle::Range;
 use super::options::{Durability, Options};
 use super::own::{self, OwnRecord};
@@ -37,6 +39,7 @@ use super::status::{Activity, StatusPage, Word, WriterState};
 use super::trouble::Trouble;
 
 use fresh::Fresh;
+pub(crate) use rotate::KeyState;
 pub(crate) use upkeep::{Upkeep, make_reserve};
 
 /// Lines are written in pieces of about this size.
@@ -88,6 +91,7 @@ pub(crate) struct Writer {
     pub(crate) shared: Shared,
     pub(crate) active: Active,
     pub(crate) signer: Signer,
+    pub(crate) keys: KeyState,
     /// Taken from the queue, not (wholly) written.
     pub(crate) pending: VecDeque<Chunk>,
     /// Written, not yet settled.
@@ -111,6 +115,7 @@ impl Writer {
         shared: Shared,
         active: Active,
         (signer, grown): (Signer, Range),
+        keys: KeyHistory,
         upkeep: Upkeep,
     ) -> Self {
         let durable_tree = active.layout.tree();
@@ -119,6 +124,7 @@ impl Writer {
             shared,
             active,
             signer,
+            keys: KeyState { history: keys, pending: None },
             pending: VecDeque::new(),
             written: Vec::new(),
             durable_tree,
@@ -173,6 +179,7 @@ impl Writer {
                 match command {
                     Command::Seal => self.seal_now(),
                     Command::Checkpoint => self.checkpoint_now(),
+                    Command::RotateKey(wish) => self.rotate_key(wish),
                     Command::Close => closing = true,
                 }
             }

@@ -6,14 +6,14 @@ use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::metadata::{Metadata, MetadataError};
 use super::{Level, digest::Digester};
-use crate::audit::checkpoint::VerifierKey;
+use crate::audit::keys::Keyring;
 use crate::audit::snapshot::Snapshot;
 use crate::audit::watch::{Stage, Watch};
 use crate::fsio::OpenMode;
 
 /// Checks a backup to a level, the lower ones first.
 ///
-/// `key` is the log's key when it is known from elsewhere than the backup; `live`
+/// `keys` are the log's when they are known from elsewhere than the backup; `live`
 /// is the log, to which `chain` compares.
 ///
 /// # Errors
@@ -22,11 +22,11 @@ pub(crate) fn check(
     dir: &BackupDir,
     metadata: &Metadata,
     level: Level,
-    key: Option<&VerifierKey>,
+    keys: Option<&Keyring>,
     live: Option<&Snapshot>,
     watch: &dyn Watch,
 ) -> Result<(), BackupError> {
-    dir.check_listed(metadata, key)?;
+    dir.check_listed(metadata, keys)?;
     match level {
         Level::Listed => return Ok(()),
         Level::Stored => return stored(dir, metadata, watch),

@@ -22,6 +22,7 @@ use super::pack::{Packed, pack};
 use crate::audit::LogPaths;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
+use crate::audit::keys::load_keyring;
 use crate::audit::signer::SigningKey;
 use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
 use crate::audit::status::{StatusSnapshot, Word};
@@ -206,7 +207,7 @@ impl Creator {
             .into_iter()
             .filter(|metadata| metadata.log.id == log.log_id && metadata.log.epoch <= log.epoch)
             // One that somebody else signed proves nothing about this log.
-            .filter(|metadata| metadata.verify(&snapshot.verifier).is_ok());
+            .filter(|metadata| metadata.verify(&snapshot.keys).is_ok());
         Ok(same.max_by_key(|metadata| (metadata.log.epoch, metadata.range.tree_size, metadata.id)))
     }
 
@@ -413,12 +414,21 @@ impl Creator {
     }
 
     fn sign(&self, request: &Request, metadata: &mut Metadata) -> Option<String> {
-        let path =
-            request.key_path.clone().unwrap_or_else(|| LogPaths::new(&request.log_dir).key());
+        let paths = LogPaths::new(&request.log_dir);
+        let path = request.key_path.clone().unwrap_or_else(|| paths.key());
         let signed =
             SigningKey::load(&*self.fs, &path).map_err(|error| error.to_string()).and_then(|key| {
                 if key.verifier().to_string() != metadata.log.public_key {
-                    return Err(format!("{} is another log's key", path.display()));
+                    // The key may have been changed since the snapshot was taken.
+                    let keys =
+                        load_keyring(&*self.fs, &paths, None).map_err(|error| error.to_string())?;
+                    let own = metadata.own_keys().map_err(|error| error.to_string())?;
+                    let now = own.extended(keys.rotations());
+                    if key.verifier() != now.newest() {
+                        let path = path.display();
+                        return Err(format!("{path} is another log's key, or was retired"));
+                    }
+                    metadata.log.key_chain = now.rotations().to_vec();
                 }
                 metadata.sign(&key).map_err(|error: MetadataError| error.to_string())
             });
@@ -507,6 +517,7 @@ fn describe(
             epoch: manifest.epoch,
             origin: snapshot.origin()?.to_string(),
             public_key: snapshot.verifier.to_string(),
+            key_chain: snapshot.keys.rotations().to_vec(),
         },
         range: Held {
             first_seq,

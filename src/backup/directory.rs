@@ -15,7 +15,7 @@ use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::{MAX_MARKER_BYTES, Marker};
 use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError};
 use super::name::{BackupId, FileKind, parse_name};
-use crate::audit::checkpoint::VerifierKey;
+use crate::audit::keys::Keyring;
 use crate::fsio::lock::{FileLock, try_lock, try_lock_shared};
 use crate::fsio::{self, OpenMode, SharedFs};
 
@@ -286,12 +286,12 @@ impl BackupDir {
     pub fn check_listed(
         &self,
         metadata: &Metadata,
-        key: Option<&VerifierKey>,
+        keys: Option<&Keyring>,
     ) -> Result<(), BackupError> {
         let path = self.join(&metadata.id.metadata());
         let bad = |what| BackupError::Metadata { path: path.clone(), what };
-        let own = metadata.own_key().map_err(bad)?;
-        metadata.verify(key.unwrap_or(&own)).map_err(bad)?;
+        let own = metadata.own_keys().map_err(bad)?;
+        metadata.verify(keys.unwrap_or(&own)).map_err(bad)?;
         let path = self.join(&metadata.archive.file);
         let file = self.fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
         let found = file.meta().map_err(io_error("look at", &path))?.len;

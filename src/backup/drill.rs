@@ -204,7 +204,7 @@ impl Restorer {
             .ok_or_else(manifest)?;
         restored.epoch += 1;
         restored.store(fs, &paths.manifest()).map_err(SnapshotError::from)?;
-        for path in [paths.checkpoint(), paths.public_key()] {
+        for path in [paths.checkpoint(), paths.public_key(), paths.keys()] {
             if fs.meta(&path).is_ok() {
                 fs.remove(&path).map_err(io_error("remove", &path))?;
             }

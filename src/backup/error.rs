@@ -197,9 +197,9 @@ impl BackupError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Snapshot(SnapshotError::NoLog { .. }) | Self::NotFound { .. } => "not_found",
-            Self::Snapshot(SnapshotError::Checkpoint { .. } | SnapshotError::Key(_)) => {
-                "bad_signature"
-            }
+            Self::Snapshot(
+                SnapshotError::Checkpoint { .. } | SnapshotError::Key(_) | SnapshotError::Keys(_),
+            ) => "bad_signature",
             Self::Snapshot(SnapshotError::Short { .. } | SnapshotError::Manifest(_)) => "corrupt",
             Self::Snapshot(SnapshotError::RestorePending { .. }) => "restore_pending",
             Self::Snapshot(SnapshotError::Pruned { .. }) => "pruned",

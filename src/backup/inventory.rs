@@ -8,7 +8,7 @@ use super::directory::{BackupDir, Entry};
 use super::error::BackupError;
 use super::metadata::Metadata;
 use super::name::BackupId;
-use crate::audit::checkpoint::VerifierKey;
+use crate::audit::keys::Keyring;
 use crate::audit::snapshot::Snapshot;
 use crate::audit::watch::Watch;
 use crate::clock::Timestamp;
@@ -18,8 +18,8 @@ use crate::clock::Timestamp;
 pub struct KnownLog {
     /// The log as it is now.
     pub live: Option<Snapshot>,
-    /// Its key, when it is known from elsewhere than the backups.
-    pub key: Option<VerifierKey>,
+    /// Its keys, when they are known from elsewhere than the backups.
+    pub keys: Option<Keyring>,
 }
 
 /// A backup in a list.
@@ -193,8 +193,8 @@ fn look(
     let checked = match entry.metadata {
         Ok(metadata) => {
             let live = known.live.as_ref();
-            let key = known.key.as_ref().filter(|key| is_of(key, &metadata));
-            let checked = check(dir, &metadata, level, key, live, watch);
+            let keys = known.keys.as_ref().filter(|keys| is_of(keys, &metadata));
+            let checked = check(dir, &metadata, level, keys, live, watch);
             listed.metadata = Some(metadata);
             checked
         }
@@ -213,8 +213,8 @@ fn look(
     Ok(listed)
 }
 
-pub(crate) fn is_of(key: &VerifierKey, metadata: &Metadata) -> bool {
-    key.name() == format!("auditctl/{}", metadata.log.id)
+pub(crate) fn is_of(keys: &Keyring, metadata: &Metadata) -> bool {
+    keys.newest().name() == format!("auditctl/{}", metadata.log.id)
 }
 
 /// With what was found out before.

@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::keys::Rotation;
 use crate::audit::merkle::{Hash, Range};
 
 /// ID1, ID2, deflate, FEXTRA, no time, no flags, unknown system.
@@ -41,6 +42,10 @@ pub struct Marker {
     pub checkpoint: String,
     /// The key that checks it; believe one that you have from elsewhere.
     pub public_key: String,
+    /// How the log's keys followed each other, when it changed them and there is
+    /// room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_chain: Vec<Rotation>,
 }
 
 /// Why some bytes are no marker.
@@ -137,6 +142,7 @@ mod tests {
             members: 7,
             checkpoint: "auditctl/x\n800\nroot\n\n— auditctl/x sig\n".to_owned(),
             public_key: "auditctl/x+00000000+AAAA".to_owned(),
+            key_chain: Vec::new(),
         }
     }
 

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digests;
 use super::marker::MAX_MARKER_BYTES;
 use super::name::BackupId;
-use crate::audit::checkpoint::{Checkpoint, Origin, SignedCheckpoint, VerifierKey};
+use crate::audit::checkpoint::{Checkpoint, NoteError, Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::gzip::MAX_MEMBER_BYTES;
+use crate::audit::keys::{Keyring, Place, Rotation};
 use crate::audit::merkle::{Hash, Range};
 use crate::audit::restore::sha256_hex;
 use crate::audit::signer::SigningKey;
@@ -74,8 +75,12 @@ pub struct LogIdentity {
     pub epoch: u32,
     /// Both, as checkpoints name it.
     pub origin: String,
-    /// Its verifier key; believe one that you have from elsewhere.
+    /// The verifier key that signed its checkpoint; believe one that you have from
+    /// elsewhere.
     pub public_key: String,
+    /// How its keys followed each other, when it changed them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_chain: Vec<Rotation>,
 }
 
 /// Which records an archive holds.
@@ -277,28 +282,27 @@ impl Metadata {
         self.encryption.as_ref().map_or(&self.archive.digests, |encryption| &encryption.digests)
     }
 
-    /// The key that it names itself.
+    /// The keys that it names itself.
     ///
     /// # Errors
-    /// When that is no verifier key.
-    pub fn own_key(&self) -> Result<VerifierKey, MetadataError> {
-        self.log
-            .public_key
-            .parse()
-            .map_err(|error| MetadataError::Signature(format!("its public key: {error}")))
+    /// When that is no verifier key, or the others do not lead to it.
+    pub fn own_keys(&self) -> Result<Keyring, MetadataError> {
+        own_keys(&self.log.public_key, &self.log.key_chain)
     }
 
     /// Checks the checkpoint, and the signature over the metadata if there is one.
-    /// The metadata of another key than `key` is another log's.
+    /// The metadata of another log's key is another log's.
     ///
     /// # Errors
     /// [`MetadataError::Signature`] and [`MetadataError::Contradiction`].
-    pub fn verify(&self, key: &VerifierKey) -> Result<Checkpoint, MetadataError> {
+    pub fn verify(&self, keys: &Keyring) -> Result<Checkpoint, MetadataError> {
         let failed = |what: &str, error: String| MetadataError::Signature(format!("{what}{error}"));
+        self.own_keys()?;
+        let keys = keys.clone().extended(&self.log.key_chain);
         let note = SignedCheckpoint::parse(self.checkpoint.as_bytes())
             .map_err(|error| failed("its checkpoint: ", error.to_string()))?;
-        let checkpoint =
-            note.verify(key).map_err(|error| failed("its checkpoint: ", error.to_string()))?;
+        let (checkpoint, _) =
+            keys.verify(&note).map_err(|error| failed("its checkpoint: ", error.to_string()))?;
         let same = checkpoint.origin == self.log.origin
             && checkpoint.size == self.range.tree_size
             && checkpoint.root == self.root_hash;
@@ -308,7 +312,10 @@ impl Metadata {
         if let Some(signature) = &self.signature {
             let note = crate::audit::checkpoint::Note::parse(signature.as_bytes())
                 .map_err(|error| failed("its signature: ", error.to_string()))?;
-            note.verify(key).map_err(|error| failed("its signature: ", error.to_string()))?;
+            // The key may have been changed between the checkpoint and this.
+            let place = Place { epoch: self.log.epoch, size: self.range.tree_size };
+            keys.verify_later(&note, place)
+                .map_err(|error| failed("its signature: ", error.to_string()))?;
             if note.text() != self.signed_text()? {
                 return Err(failed("", "its signature is of something else".to_owned()));
             }
@@ -334,4 +341,12 @@ impl Metadata {
         let digest = sha256_hex(&unsigned.to_bytes()?);
         Ok(format!("{SIGNED}\n{}\n{digest}\n", self.id))
     }
+}
+
+/// The keys that a backup brings itself.
+pub(crate) fn own_keys(public_key: &str, chain: &[Rotation]) -> Result<Keyring, MetadataError> {
+    let failed = |error: String| MetadataError::Signature(format!("its public key: {error}"));
+    let key: VerifierKey =
+        public_key.parse().map_err(|error: NoteError| failed(error.to_string()))?;
+    Keyring::new(key, chain).map_err(|error| failed(error.to_string()))
 }

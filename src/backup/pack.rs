@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::digest::{Digester, Digests};
 use super::error::{ArchiveFault, BackupError, io_error};
-use super::marker::Marker;
+use super::marker::{Marker, MarkerError};
 use super::metadata::Stretch;
 use crate::audit::gzip::Packer;
 use crate::audit::manifest::Segment;
@@ -54,7 +54,7 @@ pub(crate) fn pack(
         }
     }
     let members: usize = archive.stretches.iter().map(|stretch| stretch.members.len()).sum();
-    let marker = Marker {
+    let mut marker = Marker {
         format: 1,
         log_id: snapshot.manifest.log_id.clone(),
         epoch: snapshot.manifest.epoch,
@@ -64,8 +64,13 @@ pub(crate) fn pack(
         members: members as u64,
         checkpoint: snapshot.note.to_string(),
         public_key: snapshot.verifier.to_string(),
+        key_chain: snapshot.keys.rotations().to_vec(),
     };
-    let failed = |error: super::marker::MarkerError| BackupError::Archive {
+    if matches!(marker.member(), Err(MarkerError::TooLarge(_))) {
+        // The metadata has them all.
+        marker.key_chain.clear();
+    }
+    let failed = |error: MarkerError| BackupError::Archive {
         path: path.to_path_buf(),
         what: ArchiveFault::from(error),
     };

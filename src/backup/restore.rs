@@ -18,6 +18,7 @@ use super::directory::BackupDir;
 use super::error::{BackupError, io_error};
 use super::source::Wish;
 use crate::audit::checkpoint::VerifierKey;
+use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::merkle::Hash;
 use crate::audit::restore::{self as swap, Journal, Restored};
 use crate::audit::segment::parse_sealed_name;
@@ -92,10 +93,28 @@ pub struct RestorePlan {
     /// Who says that the key is the log's: `--public-key`, this log (its `audit.pub`
     /// or its signing key), or the backup itself.
     pub key_from: &'static str,
-    /// The key.
+    /// The key that signs where it is restored.
     pub key: String,
+    /// All of the log's keys there.
+    pub(crate) keys: Keyring,
+    /// How the keys follow each other by the files that are there now.
+    pub(crate) rotations_there: Option<Vec<Rotation>>,
     /// Where the log is or will be.
     pub log_dir: PathBuf,
+}
+
+impl RestorePlan {
+    /// Whether `audit.keys` has to be written.
+    pub(crate) fn new_keys(&self) -> bool {
+        let rotations = self.keys.rotations();
+        !rotations.is_empty() && self.rotations_there.as_deref() != Some(rotations)
+    }
+
+    /// Whether the `audit.keys` that is there has to go.
+    fn old_keys_go(&self) -> bool {
+        self.rotations_there.as_deref().unwrap_or_default() != self.keys.rotations()
+            || self.rotations_there.is_none()
+    }
 }
 
 /// What a restore did.
@@ -156,6 +175,10 @@ impl Restorer {
             }
         };
         let live = match request.target {
+            // Only a dry run comes here without the lock.
+            Target::Log if matches!(lock, Some(None)) => {
+                Live::look_beside_a_writer(&*self.fs, &place)?
+            }
             Target::Log => Live::look(&*self.fs, &place)?,
             Target::Beside(_) => Live::none(),
         };
@@ -190,8 +213,8 @@ impl Restorer {
         &self.options.dir
     }
 
-    /// The writer's lock, for as long as the restore takes; a dry run only looks
-    /// whether somebody has it, and leaves an interrupted restore as it is.
+    /// The writer's lock, for as long as the restore takes; a dry run goes on without it
+    /// beside a writer, and leaves an interrupted restore as it is.
     fn lock_log(&self, dry_run: bool) -> Result<Option<FileLock>, BackupError> {
         let dir = self.log_dir();
         let paths = LogPaths::new(dir);
@@ -202,6 +225,7 @@ impl Restorer {
         let path = paths.lock();
         let lock = match try_lock(&path) {
             Ok(Some(lock)) => lock,
+            Ok(None) if dry_run => return Ok(None),
             Ok(None) => return Err(BackupError::LogLocked { path }),
             Err(source) => return Err(BackupError::Io { action: "lock", path, source }),
         };
@@ -252,6 +276,7 @@ impl Restorer {
             .filter(|name| {
                 parse_sealed_name(name).is_some()
                     || ["audit.log", "audit.checkpoint"].contains(&name.as_str())
+                    || name == "audit.keys" && plan.old_keys_go()
             })
             .collect();
         let now = self.clock.now();

@@ -8,10 +8,11 @@ use sha2::{Digest, Sha256};
 use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::{MAX_MARKER_BYTES, Marker};
-use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch};
+use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
 use super::name::{BackupId, FileKind, parse_name};
-use crate::audit::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
+use crate::audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::audit::gzip::{MAX_MEMBER_BYTES, Unpacker};
+use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::member_lengths;
 use crate::audit::merkle::{Hash, Range};
 use crate::audit::record::peek_seq;
@@ -95,30 +96,36 @@ impl About {
         }
     }
 
-    /// The key that it names itself.
-    pub(crate) fn own_key(&self) -> Result<VerifierKey, MetadataError> {
+    /// How the log's keys followed each other, by its word.
+    pub(crate) fn key_chain(&self) -> &[Rotation] {
         match self {
-            Self::Metadata(metadata) => metadata.own_key(),
-            Self::Marker { marker, .. } => marker
-                .public_key
-                .parse()
-                .map_err(|error| MetadataError::Signature(format!("its public key: {error}"))),
+            Self::Metadata(metadata) => &metadata.log.key_chain,
+            Self::Marker { marker, .. } => &marker.key_chain,
+        }
+    }
+
+    /// The keys that it names itself.
+    pub(crate) fn own_keys(&self) -> Result<Keyring, MetadataError> {
+        match self {
+            Self::Metadata(metadata) => metadata.own_keys(),
+            Self::Marker { marker, .. } => own_keys(&marker.public_key, &marker.key_chain),
         }
     }
 
     /// Checks every signature that there is.
-    pub(crate) fn verify(&self, key: &VerifierKey) -> Result<Checkpoint, MetadataError> {
+    pub(crate) fn verify(&self, keys: &Keyring) -> Result<Checkpoint, MetadataError> {
         let marker = match self {
             Self::Metadata(metadata) => {
                 super::chain::verify_link(metadata).map_err(MetadataError::Contradiction)?;
-                return metadata.verify(key);
+                return metadata.verify(keys);
             }
             Self::Marker { marker, .. } => marker,
         };
         let failed = |error: String| MetadataError::Signature(format!("its checkpoint: {error}"));
         let note = SignedCheckpoint::parse(marker.checkpoint.as_bytes())
             .map_err(|error| failed(error.to_string()))?;
-        let checkpoint = note.verify(key).map_err(|error| failed(error.to_string()))?;
+        let keys = keys.clone().extended(&marker.key_chain);
+        let (checkpoint, _) = keys.verify(&note).map_err(|error| failed(error.to_string()))?;
         if checkpoint.size != marker.tree_size || checkpoint.root != marker.root_hash {
             return Err(MetadataError::Contradiction("marker and checkpoint".to_owned()));
         }

@@ -6,6 +6,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::open::{self, shared_fs};
+use crate::audit::keys::load_keyring;
 use crate::audit::own::BackupRemoved;
 use crate::audit::snapshot::{Snapshot, SnapshotError};
 use crate::audit::status::Mode;
@@ -27,10 +28,7 @@ pub(super) fn overrides(output_dir: Option<&std::path::PathBuf>) -> Vec<super::c
 /// The log, if there is one that can be read; why not, is a note.
 pub(super) fn known_log(context: &Context, settings: &Settings) -> KnownLog {
     let fs = shared_fs();
-    let key = crate::audit::checkpoint::VerifierKey::load_own(
-        &*fs,
-        &LogPaths::new(&settings.log_dir).public_key(),
-    );
+    let keys = load_keyring(&*fs, &LogPaths::new(&settings.log_dir), None);
     let live = match Snapshot::take(&fs, &settings.log_dir) {
         Ok(live) => Some(live),
         Err(SnapshotError::NoLog { .. }) => None,
@@ -39,7 +37,7 @@ pub(super) fn known_log(context: &Context, settings: &Settings) -> KnownLog {
             None
         }
     };
-    KnownLog { live, key: key.ok() }
+    KnownLog { live, keys: keys.ok() }
 }
 
 /// Who records that a backup is removed: the collector, or the log itself.

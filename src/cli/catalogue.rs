@@ -9,6 +9,7 @@ use crate::backup::BackupError;
 use crate::collector::{REFUSALS, Warning};
 use crate::health::Problem;
 use crate::store::StoreErrorKind;
+use crate::validate::PROBLEMS;
 
 /// The kinds that commands have beside those of what they call.
 const KINDS: &[&str] = &[
@@ -39,6 +40,9 @@ const KINDS: &[&str] = &[
     "socket_path",
     "in_use",
     "collector",
+    "resume",
+    "no_redact_key",
+    "redact_key",
     "demo",
     "man",
     "query",
@@ -62,8 +66,10 @@ pub fn catalogue() -> Vec<Group> {
     let writer: Vec<_> = Trouble::ALL.iter().map(|trouble| trouble.code()).collect();
     let serve: Vec<_> = Warning::ALL.iter().map(|warning| warning.code()).collect();
     let verify: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let validate: Vec<_> = PROBLEMS.iter().map(|problem| problem.id).collect();
     vec![
         group("health", &health),
+        group("validate", &validate),
         group("record", RecordError::KINDS),
         group("open", OpenError::KINDS),
         group("writer", &writer),

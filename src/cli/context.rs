@@ -201,7 +201,14 @@ fn first_of(paths: Vec<PathBuf>) -> Result<Option<(PathBuf, String)>, CliError> 
         match read(&path) {
             Ok(text) => return Ok(Some((path, text))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(CliError::io("read the settings file", path, &error)),
+            Err(error) => {
+                let mut new = CliError::io("read the settings file", path, &error);
+                if error.kind() == std::io::ErrorKind::InvalidData {
+                    // It could be read, and is no settings file.
+                    (new.kind, new.exit) = ("config", Exit::Usage);
+                }
+                return Err(new);
+            }
         }
     }
     Ok(None)

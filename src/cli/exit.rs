@@ -153,6 +153,7 @@ impl From<OpenError> for CliError {
             OpenError::Io { path, .. }
             | OpenError::Key { path, .. }
             | OpenError::KeyMissing { path, .. }
+            | OpenError::KeyRetired { path, .. }
             | OpenError::Foreign { path, .. } => new.path = Some(path),
             OpenError::RedactKey(error) => new.path = error.path().map(PathBuf::from),
             _ => {}

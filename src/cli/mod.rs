@@ -20,7 +20,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use catalogue::{Group, catalogue};
 use commands::{
-    backup, checkpoint, cleanup, completions, demo, health, list, man, monitor, prove, query,
+    backup, checkpoint, cleanup, completions, demo, health, key, list, man, monitor, prove, query,
     record, restore, serve, support_bundle, token, validate, verify,
 };
 use context::Context;
@@ -99,6 +99,7 @@ enum Command {
     Prove(prove::ProveArgs),
     Checkpoint(checkpoint::CheckpointArgs),
     SupportBundle(support_bundle::SupportBundleArgs),
+    Key(key::KeyArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -145,6 +146,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Prove(args) => prove::run(&context, &args),
         Command::Checkpoint(args) => checkpoint::run(&context, &args),
         Command::SupportBundle(args) => support_bundle::run(&context, &args),
+        Command::Key(args) => key::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

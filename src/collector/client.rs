@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::audit::key_change::{RotateRequest, Rotated};
 use crate::audit::own::BackupRemoved;
 use crate::audit::query::{self, Request};
 
@@ -87,6 +88,17 @@ struct Answered<'a> {
 struct WireAnswer<'a> {
     #[serde(borrow)]
     query: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct RotateAnswer {
+    ok: Option<WireRotated>,
+    error: Option<WireError>,
+}
+
+#[derive(Deserialize)]
+struct WireRotated {
+    key_rotate: Rotated,
 }
 
 #[derive(Deserialize)]
@@ -209,6 +221,26 @@ impl Client {
         self.write(format!("{line}\n").as_bytes())?;
         let wire = self.read()?;
         self.answer(wire)
+    }
+
+    /// Has the signing key changed. Paths have to be absolute: the collector reads
+    /// and writes them.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when it is not changed, with the kind of a
+    /// [`RotateError`](crate::audit::key_change::RotateError) or `forbidden`.
+    pub fn rotate_key(&mut self, request: &RotateRequest) -> Result<Rotated, ClientError> {
+        let line = serde_json::json!({ "key_rotate": request }).to_string();
+        self.write(format!("{line}\n").as_bytes())?;
+        let answer = self.read_line()?;
+        let lost = |source| ClientError::Lost { path: self.path.clone(), source };
+        let wire: RotateAnswer =
+            serde_json::from_slice(&answer).map_err(|error| lost(error.into()))?;
+        match (wire.ok, wire.error) {
+            (Some(WireRotated { key_rotate }), _) => Ok(key_rotate),
+            (None, Some(error)) => Err(self.refused(error)),
+            (None, None) => Err(lost(io::ErrorKind::InvalidData.into())),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {

@@ -18,6 +18,7 @@ use super::places::Place;
 use super::protocol::{self, Control, SessionWish};
 use super::{Hub, Seen, query};
 use crate::audit::event::MAX_LINE_BYTES;
+use crate::audit::key_change::RotateRequest;
 use crate::audit::own::BackupRemoved;
 use crate::audit::query::Request;
 use crate::audit::security::SecurityKind;
@@ -292,6 +293,7 @@ impl Connection {
         if let Some(control) = protocol::control(line) {
             let answer = match control {
                 Ok(Control::BackupRemoved(removed)) => return self.backup_removed(*removed),
+                Ok(Control::KeyRotate(request)) => return self.rotate_key(*request),
                 Ok(Control::Query(request)) => return self.ask(*request),
                 Ok(control) => self.control(&control),
                 Err(error) => protocol::error_of("malformed", &error),
@@ -341,7 +343,7 @@ impl Connection {
             },
             Control::Session(wish) => self.wish(*wish),
             // Answered later.
-            Control::BackupRemoved(_) | Control::Query(_) => {
+            Control::BackupRemoved(_) | Control::KeyRotate(_) | Control::Query(_) => {
                 protocol::error_of("malformed", "not here")
             }
         }
@@ -359,6 +361,31 @@ impl Connection {
         self.hub.log.request_ack(first_seq + 1);
         self.in_flight += 1;
         self.owed.push_back(Owed::Accepted { first_seq, count: 1 });
+    }
+
+    /// The signing key is changed by another thread, since it waits for the writer.
+    fn rotate_key(&mut self, request: RotateRequest) {
+        if !self.may_import() {
+            let text = "only root and the collector's own user may change the signing key";
+            let answer = self.unauthorized(text);
+            return self.owe_line(protocol::line_of(&answer));
+        }
+        let paths = [&request.new_key, &request.keep_old];
+        if paths.into_iter().flatten().any(|path| path.is_relative()) {
+            let answer =
+                protocol::error_of("usage", "a path from the file system's root is needed");
+            return self.owe_line(protocol::line_of(&answer));
+        }
+        let request = RotateRequest { uid: self.peer.uid, ..request };
+        let log = self.hub.log.clone();
+        self.asked.push_back(tokio::task::spawn_blocking(move || {
+            protocol::line_of(&match log.rotate_key(&request) {
+                Ok(rotated) => serde_json::json!({ "ok": { "key_rotate": rotated } }),
+                Err(error) => protocol::error_of(error.kind(), &error.to_string()),
+            })
+        }));
+        self.in_flight += 1;
+        self.owed.push_back(Owed::Asked);
     }
 
     /// A query is answered in its turn, by another thread.

@@ -40,6 +40,11 @@ impl Strangers {
     pub(super) fn new() -> Self {
         Self { failures: RateLimiter::new(Some(FAILURES)), probes: RateLimiter::new(Some(PROBES)) }
     }
+
+    /// Without limits: where nothing is about time.
+    pub(super) fn unlimited() -> Self {
+        Self { failures: RateLimiter::new(None), probes: RateLimiter::new(None) }
+    }
 }
 
 /// Where a request comes from.

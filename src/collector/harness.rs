@@ -2,7 +2,7 @@
 //! serves peers, over streams in memory, on a real log.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::connection::{self, Peer};
+use super::gate::Strangers;
 use super::places::{Guest, Place};
 use super::{
     CollectorError, CollectorOptions, Hub, Prepared, Reloaded, TokenOptions, http, prepare,
@@ -21,6 +22,8 @@ use crate::audit::AuditLog;
 
 /// Room in a stream in memory: less than an answer can be, so that both sides wait.
 const PIPE_BYTES: usize = 16 * 1024;
+/// Events and requests a second: as many as come.
+const NO_RATE: u32 = 1_000_000;
 /// Nothing here is about time.
 const LONG: Duration = Duration::from_secs(3_600);
 
@@ -39,7 +42,7 @@ impl std::fmt::Debug for Harness {
 }
 
 impl Harness {
-    /// On this log; with a token file HTTP asks for a token.
+    /// On this log; with a token file HTTP asks for a token, which has no rate to speak of.
     ///
     /// # Errors
     /// See [`CollectorError`].
@@ -47,10 +50,9 @@ impl Harness {
         let options = CollectorOptions {
             socket: PathBuf::from("audit.sock"),
             http: None,
-            // Nothing here is about rates either.
-            tokens: TokenOptions { file: token_file, rate: u32::MAX / 2, requests: u32::MAX / 2 },
+            tokens: TokenOptions { file: token_file, rate: NO_RATE, requests: NO_RATE },
             tls: None,
-            allow_plain_http: true,
+            allow_plain_http: false,
             allowed_uids: Vec::new(),
             allowed_gids: Vec::new(),
             read_uids: Vec::new(),
@@ -64,6 +66,7 @@ impl Harness {
             idle_timeout: LONG,
             max_body: 256 * 1024,
             push: None,
+            before_close: Box::new(|| ()),
             health: Arc::new(|_| (200, "text/plain".to_owned(), "healthy\n".to_owned())),
             reload: Arc::new(|| Ok(Reloaded::default())),
             ready: Box::new(|_| ()),
@@ -72,7 +75,10 @@ impl Harness {
         let Prepared { options, access, credentials, .. } = prepare(options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopping) = watch::channel(false);
-        let hub = Arc::new(Hub::new(log, &options, access, credentials, stopping)?);
+        let mut hub = Hub::new(log, &options, access, credentials, stopping)?;
+        hub.strangers = Strangers::unlimited();
+        hub.credentials.tell(&hub.log);
+        let hub = Arc::new(hub);
         let router = http::router(Arc::clone(&hub), true);
         Ok(Self { runtime, hub, router, _stop: stop })
     }
@@ -105,8 +111,8 @@ impl Harness {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
             let place =
                 Place::take(&self.hub, Guest::Here).ok_or(io::ErrorKind::ConnectionRefused)?;
-            let peer = Ipv4Addr::LOCALHOST.into();
-            let served = http::converse(ours, peer, &self.hub, self.router.clone());
+            let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+            let served = http::converse(ours, here, &self.hub, self.router.clone());
             let ((), answers) = tokio::join!(served, talk(theirs, chunks));
             drop(place);
             answers

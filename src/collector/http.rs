@@ -97,7 +97,8 @@ async fn greet(stream: TcpStream, peer: IpAddr, hub: &Hub, router: Router) {
     }
 }
 
-/// Requests and responses, until the peer has had enough, or we.
+/// Requests and responses, until the peer leaves, is silent for too long, or the
+/// collector stops.
 pub(super) async fn converse<S>(stream: S, peer: IpAddr, hub: &Hub, router: Router)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -38,7 +38,7 @@ use crate::audit::{AuditLog, Durability, RecordError};
 
 pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
 pub use protocol::REFUSALS;
-pub use push::Push;
+pub use push::{PostCheckpoint, Push, PushUrl};
 pub use socket::MAX_SOCKET_PATH_BYTES;
 pub use warning::Warning;
 
@@ -76,6 +76,8 @@ pub type RenderHealth = dyn Fn(HealthFormat) -> (u16, String, String) + Send + S
 pub type Reload = dyn Fn() -> Result<Reloaded, String> + Send + Sync;
 /// Told what an operator should know.
 pub type Warn = dyn Fn(&str) + Send + Sync;
+/// Called before the log is closed.
+pub type BeforeClose = dyn Fn() + Send + Sync;
 /// Told once events can be taken.
 pub type OnReady = dyn Fn(&Ready) + Send + Sync;
 
@@ -118,6 +120,8 @@ pub struct CollectorOptions {
     pub max_body: u64,
     /// Where checkpoints are pushed to; `None`: nowhere.
     pub push: Option<Push>,
+    /// Called when nothing more is taken, before the log is closed.
+    pub before_close: Box<BeforeClose>,
     /// Renders health and metrics.
     pub health: Arc<RenderHealth>,
     /// Reads the settings again, for SIGHUP.
@@ -382,7 +386,9 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
         drop(guard);
         let log = hub.log.clone();
         let warn = Arc::clone(&options.warn);
+        let before_close = options.before_close;
         tokio::task::spawn_blocking(move || {
+            before_close();
             let closed = log.close();
             // The last one covers the end itself.
             if let Some((pusher, _)) = pushing {
@@ -420,10 +426,8 @@ async fn push_every(
 
 fn push_once(log: &AuditLog, pusher: &Mutex<push::Pusher>, warn: &Arc<Warn>) {
     // Held by one that hangs: to wait for it would hang as well.
-    let said = pusher.try_lock().ok().and_then(|mut pusher| pusher.push(log));
-    if let Some(said) = said {
-        warn(&said);
-    }
+    let said = pusher.try_lock().map(|mut pusher| pusher.push(log)).unwrap_or_default();
+    said.iter().for_each(|said| warn(said));
 }
 
 async fn reload(

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::audit::RecordError;
+use crate::audit::key_change::RotateRequest;
 use crate::audit::own::BackupRemoved;
 use crate::audit::query::Request;
 use crate::audit::status::{StatusSnapshot, Word};
@@ -15,6 +16,7 @@ pub(super) enum Control {
     Query(Box<Request>),
     Session(SessionWish),
     BackupRemoved(Box<BackupRemoved>),
+    KeyRotate(Box<RotateRequest>),
 }
 
 /// What a peer asks of its session.
@@ -34,13 +36,20 @@ struct Wire {
     query: Option<Box<Request>>,
     session: Option<SessionWish>,
     backup_removed: Option<Box<BackupRemoved>>,
+    key_rotate: Option<Box<RotateRequest>>,
 }
 
 /// The control request that a line is, if it begins like one. Events never do:
 /// they have no such keys.
 pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
     let trimmed = line.trim_ascii_start();
-    let starts = [&b"{\"status\""[..], b"{\"query\"", b"{\"session\"", b"{\"backup_removed\""];
+    let starts = [
+        &b"{\"status\""[..],
+        b"{\"query\"",
+        b"{\"session\"",
+        b"{\"backup_removed\"",
+        b"{\"key_rotate\"",
+    ];
     if !starts.iter().any(|start| trimmed.starts_with(start)) {
         return None;
     }
@@ -48,12 +57,13 @@ pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
         Ok(wire) => wire,
         Err(error) => return Some(Err(error.to_string())),
     };
-    let Wire { status, query, session, backup_removed } = wire;
+    let Wire { status, query, session, backup_removed, key_rotate } = wire;
     let mut wishes = [
         status.map(|_| Control::Status),
         query.map(Control::Query),
         session.map(Control::Session),
         backup_removed.map(Control::BackupRemoved),
+        key_rotate.map(Control::KeyRotate),
     ]
     .into_iter()
     .flatten();
@@ -148,6 +158,10 @@ mod tests {
         let query = Box::new(Request { limit: Some(1), ..Request::default() });
         assert_eq!(control(b" {\"query\":{\"limit\":1}}"), Some(Ok(Control::Query(query))));
         assert!(matches!(control(b"{\"query\":{\"limt\":1}}"), Some(Err(_))));
+        let rotate = Box::new(RotateRequest { reason: Some("x".into()), ..Default::default() });
+        let asked = control(b"{\"key_rotate\":{\"reason\":\"x\"}}");
+        assert_eq!(asked, Some(Ok(Control::KeyRotate(rotate))));
+        assert!(matches!(control(b"{\"key_rotate\":{\"uid\":0}}"), Some(Err(_))));
         let wish = SessionWish { import: true, lenient: false };
         assert_eq!(control(b"{\"session\":{\"import\":true}}"), Some(Ok(Control::Session(wish))));
         assert!(matches!(control(b"{\"session\":{\"root\":true}}"), Some(Err(_))));

@@ -1,7 +1,9 @@
 //! Checkpoints pushed out, because only a copy elsewhere reveals that a log was cut
 //! off or put back.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::warning::Warning;
@@ -11,38 +13,80 @@ use crate::audit::status::Word;
 use crate::fsio::{self, Fs, OpenMode, OsFs};
 
 /// Where checkpoints go, and how often.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Push {
     /// A file, which is replaced; or a directory, where each becomes a file of its own
     /// that is never written again: `<log id>.<tree size, 20 digits>.checkpoint`.
-    pub to: PathBuf,
+    pub to: Option<PathBuf>,
+    /// A web address.
+    pub url: Option<PushUrl>,
     /// How often, when there is a new one.
     pub every: Duration,
 }
 
-/// Pushes; remembers what was pushed last, and whether it fails.
-pub(super) struct Pusher {
-    to: PathBuf,
+/// Posts a checkpoint: the log, the delivery's id, the signed note. Says why not.
+pub type PostCheckpoint = dyn Fn(&AuditLog, String, &str) -> Result<(), String> + Send + Sync;
+
+/// A web address that checkpoints are posted to.
+#[derive(Clone)]
+pub struct PushUrl {
+    /// Its host and port, for messages.
+    pub shown: String,
+    /// Posts.
+    pub post: Arc<PostCheckpoint>,
+}
+
+impl fmt::Debug for PushUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PushUrl").field("shown", &self.shown).finish_non_exhaustive()
+    }
+}
+
+/// Pushes to each place; remembers what it has, and whether it fails.
+pub(super) struct Pusher(Vec<Place>);
+
+struct Place {
+    to: To,
     pushed: String,
     failing: bool,
 }
 
+enum To {
+    Path(PathBuf),
+    Url(PushUrl),
+}
+
 impl Pusher {
     pub(super) fn new(push: &Push) -> Self {
-        Self { to: push.to.clone(), pushed: String::new(), failing: false }
+        let path = push.to.clone().map(To::Path);
+        let url = push.url.clone().map(To::Url);
+        let place = |to| Place { to, pushed: String::new(), failing: false };
+        Self(path.into_iter().chain(url).map(place).collect())
     }
 
-    /// Pushes the newest checkpoint if it is a new one. What is to be told, if
+    /// Pushes the newest checkpoint to where it is not yet. What is to be told, if
     /// anything: that it fails, once, and that it works again.
-    pub(super) fn push(&mut self, log: &AuditLog) -> Option<String> {
+    pub(super) fn push(&mut self, log: &AuditLog) -> Vec<String> {
         let note = log.checkpoint();
+        self.0.iter_mut().filter_map(|place| place.push(log, &note)).collect()
+    }
+}
+
+impl Place {
+    fn push(&mut self, log: &AuditLog, note: &str) -> Option<String> {
         if note == self.pushed || note.is_empty() {
             return None;
         }
-        let to = self.to.display();
-        match write(&self.to, log.log_id(), &note) {
+        let (to, written) = match &self.to {
+            To::Path(path) => {
+                let written = write(path, log.log_id(), note).map_err(|error| error.to_string());
+                (path.display().to_string(), written)
+            }
+            To::Url(url) => (url.shown.clone(), post(url, log, note)),
+        };
+        match written {
             Ok(()) => {
-                self.pushed = note;
+                note.clone_into(&mut self.pushed);
                 let again = std::mem::take(&mut self.failing);
                 again.then(|| format!("checkpoints go to {to} again"))
             }
@@ -56,6 +100,12 @@ impl Pusher {
             }
         }
     }
+}
+
+fn post(url: &PushUrl, log: &AuditLog, note: &str) -> Result<(), String> {
+    let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(|error| error.to_string())?;
+    let size = signed.unverified().size;
+    (url.post)(log, format!("{}/checkpoint/{size}", log.log_id()), note)
 }
 
 fn write(to: &Path, log_id: &str, note: &str) -> std::io::Result<()> {

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::origin::Origin;
-use super::value::Raw;
+use super::value::{Raw, RawTable};
 
 /// A key of the file, known or not: dotted name, value, line.
 #[derive(Debug)]
@@ -43,10 +43,35 @@ fn flatten(content: &str, prefix: &str, table: &DeTable<'_>, found: &mut Vec<Ent
             }
             other => {
                 let line = position(content, key.span().start).0;
-                found.push(Entry { name, raw: raw(other), line });
+                let raw = tables(content, other).unwrap_or_else(|| raw(other));
+                found.push(Entry { name, raw, line });
             }
         }
     }
+}
+
+/// An array of tables, and of nothing else.
+fn tables(content: &str, value: &DeValue<'_>) -> Option<Raw> {
+    let DeValue::Array(items) = value else { return None };
+    let read = |table: &DeTable<'_>, line: usize| {
+        let mut entries: Vec<(String, Raw, usize)> = table
+            .iter()
+            .map(|(key, value)| {
+                let line = position(content, key.span().start).0;
+                (key.get_ref().to_string(), raw(value.get_ref()), line)
+            })
+            .collect();
+        entries.sort_by_key(|(_, _, line)| *line);
+        RawTable { line, entries }
+    };
+    let tables: Option<Vec<_>> = items
+        .iter()
+        .map(|item| match item.get_ref() {
+            DeValue::Table(table) => Some(read(table, position(content, item.span().start).0)),
+            _ => None,
+        })
+        .collect();
+    tables.filter(|tables| !tables.is_empty()).map(Raw::Tables)
 }
 
 fn raw(value: &DeValue<'_>) -> Raw {

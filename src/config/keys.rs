@@ -6,9 +6,9 @@ use super::origin::Origin;
 use super::settings::Settings;
 use super::value::{Field, Raw};
 
-/// One setting.
+/// One setting, of [`Settings`] or of one `[[alerts]]` table.
 #[derive(Debug)]
-pub struct Key {
+pub struct Key<S: 'static = Settings> {
     /// Dotted, as in the file: `collector.http` is `http` in `[collector]`.
     pub name: &'static str,
     /// What its value is.
@@ -19,9 +19,9 @@ pub struct Key {
     pub recommended: Option<Range>,
     /// One line for an operator.
     pub doc: &'static str,
-    set: fn(&mut Settings, &Raw) -> Result<(), String>,
-    text: fn(&Settings) -> String,
-    magnitude: fn(&Settings) -> Option<u64>,
+    pub(super) set: fn(&mut S, &Raw) -> Result<(), String>,
+    pub(super) text: fn(&S) -> String,
+    pub(super) magnitude: fn(&S) -> Option<u64>,
 }
 
 /// From `min` to `max`, both possible: counts, bytes or milliseconds.
@@ -42,17 +42,19 @@ impl Range {
 }
 
 impl Key {
-    /// The value in `settings` as written in the file, without quotes; empty
-    /// when unset.
-    #[must_use]
-    pub fn text(&self, settings: &Settings) -> String {
-        (self.text)(settings)
-    }
-
     /// Its environment variable: `AUDITCTL_COLLECTOR_HTTP`.
     #[must_use]
     pub fn variable(&self) -> String {
         format!("AUDITCTL_{}", self.name.to_ascii_uppercase().replace('.', "_"))
+    }
+}
+
+impl<S> Key<S> {
+    /// The value in `settings` as written in the file, without quotes; empty
+    /// when unset.
+    #[must_use]
+    pub fn text(&self, settings: &S) -> String {
+        (self.text)(settings)
     }
 
     /// A range in this key's unit: `10ms to 1h`, `at least 2MiB`.
@@ -78,13 +80,13 @@ impl Key {
 
     /// The value in counts, bytes or milliseconds, where it has a magnitude.
     #[must_use]
-    pub fn magnitude(&self, settings: &Settings) -> Option<u64> {
+    pub fn magnitude(&self, settings: &S) -> Option<u64> {
         (self.magnitude)(settings)
     }
 
     /// Sets the value, or says why it cannot be had (possibly with nothing to
     /// add to "expected").
-    pub(super) fn assign(&self, settings: &mut Settings, raw: &Raw) -> Result<(), String> {
+    pub(super) fn assign(&self, settings: &mut S, raw: &Raw) -> Result<(), String> {
         (self.set)(settings, raw)?;
         match self.range.zip(self.magnitude(settings)) {
             Some((range, at)) if !range.holds(at) => {
@@ -125,17 +127,17 @@ impl Settings {
     }
 }
 
-const fn kind_of<T: Field>(_: fn(&Settings) -> &T) -> Kind {
+pub(super) const fn kind_of<S, T: Field>(_: fn(&S) -> &T) -> Kind {
     T::KIND
 }
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const SECOND: u64 = 1_000;
+pub(super) const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
+pub(super) const DAY: u64 = 24 * HOUR;
 const NO_LIMIT: u64 = u64::MAX;
 
 /// `field.path, min..max (optional), recommended min..max (optional), doc`
@@ -185,6 +187,14 @@ keys! {
     expect_running: "Whether health warns when no writer runs";
     audit_reads: "Whether each query to the collector leaves an audit.query record, durable before it is answered";
     disk_reserve [0, GIB]: "Space set aside to end cleanly on a full disk; 0B for none";
+    alerts: "What is told to whom: tables in the file; see Alerts";
+    alerting.allow: "Internal targets that alerts may reach: name, name:port, address, address:port or network";
+    alerting.allow_http: "Whether plain http, and e-mail without TLS, may go to the targets in allow";
+    alerting.queue_events [1, 100_000]: "How many deliveries of one alert may wait";
+    alerting.queue_bytes [64 * KIB, GIB]: "How many bytes the waiting deliveries of one alert may have";
+    alerting.timeout [100, 5 * MINUTE]: "How long one try of a delivery may take";
+    alerting.retry_pause_max [SECOND, DAY]: "The longest pause between two tries";
+    alerting.give_up_after [MINUTE, 30 * DAY]: "A delivery that has not worked for so long has failed";
     rate_limit.enabled: "Whether sources are limited";
     rate_limit.per_second [1, 1_000_000]: "Events a second that a source may send";
     rate_limit.burst [1, 10_000_000]: "Events that a source may send at once";
@@ -206,7 +216,9 @@ keys! {
     collector.read_uids: "User ids that may query, beside root and the collector's own";
     collector.read_gids: "Group ids that may query";
     collector.checkpoint_push_to: "A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, where who can write the log cannot";
-    collector.checkpoint_push_interval [SECOND, DAY]: "How often the newest checkpoint is written there";
+    collector.checkpoint_push_url: "A webhook that each new checkpoint is sent to, signed; the rules for alerts hold for it";
+    collector.checkpoint_push_secret_file: "The secret that signs what is sent there";
+    collector.checkpoint_push_interval [SECOND, DAY]: "How often the newest checkpoint is written or sent there";
     collector.max_connections [1, 65_536]: "Connections at one time";
     collector.max_connections_per_uid [1, 65_536]: "Connections of one user at one time";
     collector.max_connections_per_address [1, 65_536]: "HTTP connections of one address at one time; loopback has no such limit";
@@ -231,6 +243,7 @@ keys! {
     health.checkpoint_age_critical [SECOND, 366 * DAY]: "Critical when the newest checkpoint is this old";
     health.backup_age_warn [MINUTE, 366 * DAY]: "Warn when the newest backup is this old; where none was ever made, it is not asked for";
     health.backup_age_critical [MINUTE, 366 * DAY]: "Critical when the newest backup is this old";
+    health.alert_delay_warn [SECOND, 30 * DAY]: "Warn when an alert has waited this long for its delivery";
     health.drill_age_warn [0, 3_660 * DAY]: "Warn when no restore was tried for this long; 0s never asks";
     backup.destination: "Where backups are sent: bucket, or bucket/prefix";
     backup.output_dir: "Where backups are written";

@@ -25,6 +25,10 @@ pub enum Kind {
     Texts,
     /// IP address and port, or `off`.
     Address,
+    /// A web address, or none.
+    Url,
+    /// Tables of the file, each under its `[[name]]`.
+    Tables,
     /// One of a few names.
     Choice(&'static [&'static str]),
 }
@@ -43,6 +47,10 @@ impl Kind {
             Self::Texts => "a list of texts such as [\"one\", \"two\"]".to_owned(),
             Self::Ids => "a list of numeric ids such as [0, 1000]".to_owned(),
             Self::Address => "\"off\" or an address such as \"127.0.0.1:9750\"".to_owned(),
+            Self::Url => "an address such as \"https://hooks.example.com/audit\"".to_owned(),
+            Self::Tables => {
+                "tables in the file, each below a line [[alerts]] of its own".to_owned()
+            }
             Self::Choice(names) => {
                 let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
                 format!("one of {}", quoted.join(", "))
@@ -63,6 +71,6 @@ impl Kind {
     /// Whether the file writes it in quotes.
     #[must_use]
     pub fn quoted(self) -> bool {
-        !matches!(self, Self::Bool | Self::Count | Self::Ids | Self::Texts)
+        !matches!(self, Self::Bool | Self::Count | Self::Ids | Self::Texts | Self::Tables)
     }
 }

@@ -18,6 +18,8 @@
 //! # Ok::<(), auditctl::config::ConfigErrors>(())
 //! ```
 
+mod alert;
+mod alert_keys;
 mod checks;
 mod error;
 mod file;
@@ -36,6 +38,8 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
+pub use alert::{AlertKind, AlertSettings, AlertTrigger, SecretUrl, SmtpTls};
+pub use alert_keys::{ALERT_KEYS, MAX_ALERTS};
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{CandidatePaths, candidate_paths};
 pub use keys::{KEYS, Key, Range, find};
@@ -43,8 +47,8 @@ pub use kind::Kind;
 pub use origin::{Layer, Origin};
 pub use profile::Profile;
 pub use settings::{
-    BackupSettings, CollectorSettings, DiskSettings, Durability, HealthSettings, RateLimitSettings,
-    Settings,
+    AlertingSettings, BackupSettings, CollectorSettings, DiskSettings, Durability, HealthSettings,
+    RateLimitSettings, Settings,
 };
 
 use layers::Assignment;
@@ -91,9 +95,15 @@ pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
         Ok(assignment) => assignments.push(assignment),
         Err(problem) => problems.push(problem),
     };
+    let mut tables = Vec::new();
     if let Some((path, content)) = &sources.file {
         match file::entries(path, content) {
             Ok(entries) => {
+                let is_alerts = |entry: &file::Entry| {
+                    entry.name == "alerts" && matches!(entry.raw, Raw::Tables(_))
+                };
+                let (alerts, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_alerts);
+                tables = alerts;
                 entries.into_iter().map(|entry| from_file(path, entry)).for_each(&mut take)
             }
             Err(problem) => take(Err(problem)),
@@ -103,6 +113,12 @@ pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
     sources.flags.iter().map(from_flag).for_each(&mut take);
 
     let mut settings = layers::resolve(assignments, &mut problems);
+    if let (Some((path, _)), Some(file::Entry { raw: Raw::Tables(tables), line, .. })) =
+        (&sources.file, tables.pop())
+    {
+        settings.alerts = alert_keys::read(path, tables, &mut problems);
+        settings.origins.set("alerts", Origin::File { path: path.clone(), line });
+    }
     if problems.is_empty() {
         // with a value missing, what contradicts it is not known
         checks::reconcile(&mut settings, &mut problems);

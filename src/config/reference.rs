@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{KEYS, Kind, Profile, Settings, Sources, load};
+use super::{ALERT_KEYS, AlertSettings, KEYS, Key, Kind, Profile, Settings, Sources, load};
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
 const EXAMPLE: &str = include_str!("../../docs/auditctl.example.toml");
@@ -15,11 +15,10 @@ fn marked(name: &str) -> &'static str {
     after.split_once(&format!("<!-- {name}: end -->")).expect("the page has the end marker").0
 }
 
-fn markdown_table() -> String {
+fn markdown_table<S>(keys: &[Key<S>], defaults: &S) -> String {
     let mut table = "| key | default | range | what |\n|---|---|---|---|\n".to_owned();
-    let defaults = Settings::default();
-    for key in KEYS {
-        let default = key.text(&defaults);
+    for key in keys {
+        let default = key.text(defaults);
         let default = if default.is_empty() { "–".to_owned() } else { format!("`{default}`") };
         let range = match (key.kind, key.range) {
             (Kind::Choice(names), _) => {
@@ -59,7 +58,7 @@ fn example_file() -> String {
         .to_owned();
     let defaults = Settings::default();
     let mut section = "";
-    for key in KEYS {
+    for key in KEYS.iter().filter(|key| key.kind != Kind::Tables) {
         let (own_section, own) = key.name.split_once('.').unwrap_or(("", key.name));
         if own_section != section {
             section = own_section;
@@ -69,13 +68,25 @@ fn example_file() -> String {
         let value = if key.kind.quoted() { format!("{value:?}") } else { value };
         text.push_str(&format!("\n## {}.\n# {own} = {value}\n", key.doc));
     }
+    text.push_str(
+        "\n## An alert; any number of such tables. docs/alerts.md explains.\n## [[alerts]]\n",
+    );
+    let defaults = AlertSettings::default();
+    for key in ALERT_KEYS {
+        let own = super::alert_keys::own_name(key);
+        let value = key.text(&defaults);
+        let value = if key.kind.quoted() { format!("{value:?}") } else { value };
+        text.push_str(&format!("## {own} = {value}   # {}\n", key.doc));
+    }
     text
 }
 
 #[test]
 fn the_page_holds_the_table_of_keys() {
-    let expected = markdown_table();
+    let expected = markdown_table(KEYS, &Settings::default());
     assert!(marked("keys") == expected, "docs/configuration.md, keys: paste\n{expected}");
+    let expected = markdown_table(ALERT_KEYS, &AlertSettings::default());
+    assert!(marked("alerts") == expected, "docs/configuration.md, alerts: paste\n{expected}");
 }
 
 #[test]
@@ -104,7 +115,7 @@ fn the_example_file_without_its_comment_signs_sets_every_key_to_its_default() {
     let file = Some((PathBuf::from("auditctl.example.toml"), content.join("\n")));
     let settings = load(&Sources { file, ..Sources::default() }).expect("it is valid");
     assert_eq!(settings.changes_from(&Settings::default()).len(), 0);
-    for (key, _, origin) in settings.entries() {
+    for (key, _, origin) in settings.entries().filter(|(key, ..)| *key != "alerts") {
         assert_eq!(origin.layer(), super::Layer::File, "{key} is in the file");
     }
 }
@@ -117,12 +128,19 @@ fn each_field_is_documented_as_its_key_is() {
         let expected = format!("    /// {}.\n    pub {field}: ", key.doc);
         assert!(source.contains(&expected), "src/config/settings.rs lacks\n{expected}");
     }
+    let source = include_str!("alert.rs");
+    for key in ALERT_KEYS {
+        let expected = format!("    /// {}.\n    pub ", key.doc);
+        assert!(source.contains(&expected), "src/config/alert.rs lacks\n{expected}");
+    }
 }
 
 #[test]
 fn the_examples_on_the_page_are_valid() {
-    let examples: Vec<&str> = PAGE.split("```toml\n").skip(1).collect();
-    assert!(!examples.is_empty());
+    const ALERTS: &str = include_str!("../../docs/alerts.md");
+    let examples = |page: &'static str| page.split("```toml\n").skip(1);
+    assert!(examples(PAGE).count() > 0 && examples(ALERTS).count() > 0);
+    let examples = examples(PAGE).chain(examples(ALERTS));
     for example in examples {
         let content = example.split_once("```").expect("the block ends").0.to_owned();
         let file = Some((PathBuf::from("docs/configuration.md"), content));

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::alert::{AlertSettings, SecretUrl};
 use super::origin::{Origin, Origins};
 use super::profile::Profile;
 use crate::field_path::FieldPath;
@@ -76,6 +77,10 @@ pub struct Settings {
     pub audit_reads: bool,
     /// Space set aside to end cleanly on a full disk; 0B for none.
     pub disk_reserve: ByteSize,
+    /// What is told to whom: tables in the file; see Alerts.
+    pub alerts: Vec<AlertSettings>,
+    /// The keys of `[alerting]`.
+    pub alerting: AlertingSettings,
     /// The keys of `[rate_limit]`.
     pub rate_limit: RateLimitSettings,
     /// The keys of `[disk]`.
@@ -87,6 +92,25 @@ pub struct Settings {
     /// The keys of `[backup]`.
     pub backup: BackupSettings,
     pub(super) origins: Origins,
+}
+
+/// `[alerting]`: how alerts are delivered, whichever they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertingSettings {
+    /// Internal targets that alerts may reach: name, name:port, address, address:port or network.
+    pub allow: Vec<String>,
+    /// Whether plain http, and e-mail without TLS, may go to the targets in allow.
+    pub allow_http: bool,
+    /// How many deliveries of one alert may wait.
+    pub queue_events: usize,
+    /// How many bytes the waiting deliveries of one alert may have.
+    pub queue_bytes: ByteSize,
+    /// How long one try of a delivery may take.
+    pub timeout: Duration,
+    /// The longest pause between two tries.
+    pub retry_pause_max: Duration,
+    /// A delivery that has not worked for so long has failed.
+    pub give_up_after: Duration,
 }
 
 /// `[rate_limit]`: how many events a source may send.
@@ -145,7 +169,11 @@ pub struct CollectorSettings {
     pub read_gids: Vec<u32>,
     /// A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, where who can write the log cannot.
     pub checkpoint_push_to: Option<PathBuf>,
-    /// How often the newest checkpoint is written there.
+    /// A webhook that each new checkpoint is sent to, signed; the rules for alerts hold for it.
+    pub checkpoint_push_url: Option<SecretUrl>,
+    /// The secret that signs what is sent there.
+    pub checkpoint_push_secret_file: Option<PathBuf>,
+    /// How often the newest checkpoint is written or sent there.
     pub checkpoint_push_interval: Duration,
     /// Connections at one time.
     pub max_connections: usize,
@@ -200,6 +228,8 @@ pub struct HealthSettings {
     pub backup_age_warn: Duration,
     /// Critical when the newest backup is this old.
     pub backup_age_critical: Duration,
+    /// Warn when an alert has waited this long for its delivery.
+    pub alert_delay_warn: Duration,
     /// Warn when no restore was tried for this long; 0s never asks.
     pub drill_age_warn: Duration,
 }
@@ -256,12 +286,28 @@ impl Default for Settings {
             expect_running: true,
             audit_reads: false,
             disk_reserve: mib(8),
+            alerts: Vec::new(),
+            alerting: AlertingSettings::default(),
             rate_limit: RateLimitSettings::default(),
             disk: DiskSettings::default(),
             collector: CollectorSettings::default(),
             health: HealthSettings::default(),
             backup: BackupSettings::default(),
             origins: Origins::default(),
+        }
+    }
+}
+
+impl Default for AlertingSettings {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            allow_http: false,
+            queue_events: 1_000,
+            queue_bytes: mib(8),
+            timeout: seconds(10),
+            retry_pause_max: seconds(300),
+            give_up_after: seconds(72 * 3_600),
         }
     }
 }
@@ -299,6 +345,8 @@ impl Default for CollectorSettings {
             read_uids: Vec::new(),
             read_gids: Vec::new(),
             checkpoint_push_to: None,
+            checkpoint_push_url: None,
+            checkpoint_push_secret_file: None,
             checkpoint_push_interval: seconds(600),
             max_connections: 256,
             max_connections_per_uid: 64,
@@ -331,6 +379,7 @@ impl Default for HealthSettings {
             checkpoint_age_critical: seconds(3_600),
             backup_age_warn: seconds(26 * 3_600),
             backup_age_critical: seconds(72 * 3_600),
+            alert_delay_warn: seconds(600),
             drill_age_warn: Duration::ZERO,
         }
     }

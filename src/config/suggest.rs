@@ -27,6 +27,12 @@ pub(super) fn for_key(name: &str) -> String {
     nearest(&written, known.chain(sections.iter().map(|s| ((*s).to_owned(), format!("[{s}]")))))
 }
 
+/// The same for a key of a table that has its own.
+pub(super) fn for_own_key(name: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let written = name.replace('-', "_").to_ascii_lowercase();
+    nearest(&written, known.map(|name| (name.to_owned(), name.to_owned())))
+}
+
 /// The same for an environment variable.
 pub(super) fn for_variable(name: &str) -> String {
     let special = super::SPECIAL_VARIABLES.map(str::to_owned);

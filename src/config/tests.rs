@@ -336,3 +336,57 @@ fn the_file_is_looked_for_where_the_documents_say() {
     let xdg = Path::new("/x/auditctl/auditctl.toml");
     assert_eq!(searched(&[("HOME", "/home/a"), ("XDG_CONFIG_HOME", "/x")]), [own, xdg, etc]);
 }
+
+const TWO_ALERTS: &str = "[[alerts]]\nname = \"one\"\non = \"event\"\ntype = [\"login\"]\n\
+    url = \"https://hooks.example.com/s3cret\"\n\n[[alerts]]\nname = \"two\"\non = \"health\"\n\
+    send = \"slack\"\nurl_file = \"slack.url\"\ncooldown = \"1h\"\n";
+
+#[test]
+fn alerts_are_tables_whose_values_remember_their_lines() {
+    let settings = from_content(TWO_ALERTS).expect("good settings");
+    let [one, two] = &settings.alerts[..] else { panic!("two alerts") };
+    assert_eq!(
+        (one.name.as_str(), one.on, one.send),
+        ("one", AlertTrigger::Event, AlertKind::Webhook)
+    );
+    assert_eq!((two.on, two.send), (AlertTrigger::Health, AlertKind::Slack));
+    assert_eq!(
+        (one.cooldown, two.cooldown),
+        (Duration::from_secs(300), Duration::from_secs(3_600))
+    );
+    assert_eq!(one.origin("url").to_string(), "auditctl.toml:5");
+    assert_eq!(two.origin("cooldown").to_string(), "auditctl.toml:12");
+    assert_eq!(two.origin("count").to_string(), "auditctl.toml:7", "the table");
+    assert_eq!(settings.origin("alerts").layer(), Layer::File);
+}
+
+#[test]
+fn what_may_be_a_secret_in_an_alert_is_neither_shown_nor_mistaken_for_another() {
+    let settings = from_content(TWO_ALERTS).expect("good settings");
+    let text = settings.entries().find(|(key, ..)| *key == "alerts").expect("the key").1;
+    for shown in [text.clone(), format!("{settings:?}")] {
+        assert!(shown.contains("https://hooks.example.com/…"), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+    assert!(text.contains("name = \"one\", type = [\"login\"], url = "), "{text}");
+    let other = from_content(&TWO_ALERTS.replace("s3cret", "0ther")).expect("good settings");
+    let changed: Vec<&str> = other.changes_from(&settings).iter().map(|key| key.name).collect();
+    assert_eq!(changed, ["alerts"]);
+    let moved = from_content(&format!("\n\n{TWO_ALERTS}")).expect("good settings");
+    assert!(moved.changes_from(&settings).is_empty(), "only other lines");
+}
+
+#[test]
+fn alerts_are_set_in_the_file_only_and_as_tables_only() {
+    let errors = from_variables(&[("AUDITCTL_ALERTS", "x")]).expect_err("not by a variable");
+    assert!(errors.to_string().contains("each below a line [[alerts]] of its own"), "{errors}");
+    for content in ["alerts = 5\n", "[alerts]\nname = \"x\"\n", "alerts = [\"x\"]\n"] {
+        assert!(message(content).contains("[[alerts]]"), "{content}");
+    }
+    let many: String = (0..=MAX_ALERTS)
+        .map(|n| {
+            format!("[[alerts]]\nname = \"a{n}\"\non = \"health\"\nurl = \"https://a.example/\"\n")
+        })
+        .collect();
+    assert!(message(&many).contains("65 [[alerts]] tables; at most 64"));
+}

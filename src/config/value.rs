@@ -23,8 +23,19 @@ pub(super) enum Raw {
     Bool(bool),
     /// An array in the file.
     List(Vec<Raw>),
+    /// Tables in the file.
+    Tables(Vec<RawTable>),
     /// Anything else in the file: what it is, in words.
     Other(String),
+}
+
+/// A table in the file, of several that have one name.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RawTable {
+    /// Where it begins, from 1.
+    pub(super) line: usize,
+    /// Its keys: name, value, line.
+    pub(super) entries: Vec<(String, Raw, usize)>,
 }
 
 impl Raw {
@@ -38,11 +49,12 @@ impl Raw {
             Self::Integer(number) => number.to_string(),
             Self::Bool(value) => value.to_string(),
             Self::List(_) => "a list".to_owned(),
+            Self::Tables(_) => "tables".to_owned(),
             Self::Other(what) => what.clone(),
         }
     }
 
-    fn word_or_text(&self) -> Option<&str> {
+    pub(super) fn word_or_text(&self) -> Option<&str> {
         match self {
             Self::Word(text) | Self::Text(text) => Some(text.trim()),
             _ => None,
@@ -63,7 +75,7 @@ pub(super) trait Field: Sized {
     }
 }
 
-fn no_reason() -> String {
+pub(super) fn no_reason() -> String {
     String::new()
 }
 

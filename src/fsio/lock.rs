@@ -75,7 +75,7 @@ pub struct DirectoryLock {
 /// # Errors
 /// When the directory cannot be opened or the file system knows no locks.
 pub fn lock_directory(path: &Path) -> io::Result<DirectoryLock> {
-    let directory = open_file(path, OpenMode::Read)?;
+    let directory = File::open(path)?;
     rustix::io::retry_on_intr(|| {
         rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)
     })?;

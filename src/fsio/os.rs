@@ -176,6 +176,15 @@ pub fn replace_file_for(path: &Path, content: &[u8], owner_of: &Path) -> io::Res
     result
 }
 
+/// Whether this process may make files in a directory; changes nothing.
+///
+/// # Errors
+/// Why not: no such directory, no permission, a read-only file system.
+pub fn may_write(dir: &Path) -> io::Result<()> {
+    use rustix::fs::Access;
+    Ok(rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
 impl Fs for OsFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn FsFile>> {
         Ok(Box::new(OsFile(open_file(path, mode)?)))

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::alerts::AlertsStatus;
 use crate::audit::LogPaths;
 use crate::audit::status::{StatusError, StatusSnapshot, Word};
 use crate::backup::{self, Catalog};
@@ -72,6 +73,8 @@ pub(super) struct Facts {
     pub(super) manifest: Seen,
     pub(super) space: Result<Space, String>,
     pub(super) backups: Backups,
+    /// How alerts are delivered; none when none are set, or no collector has run.
+    pub(super) alerts: Result<Option<AlertsStatus>, String>,
     pub(super) process: Process,
 }
 
@@ -105,6 +108,7 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         manifest: seen(fs, &paths.manifest()),
         space: fs.space(dir).map_err(text),
         backups: backups(fs, &settings.backup.output_dir),
+        alerts: alerts(settings, fs, &paths),
         process: process(fs, pid),
         boot_id: boot::boot_id(fs),
         page: moment.page,
@@ -114,6 +118,18 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         now: clock.now(),
         boot_ms: clock.boot_ms(),
     }
+}
+
+fn alerts(
+    settings: &Settings,
+    fs: &dyn Fs,
+    paths: &LogPaths,
+) -> Result<Option<AlertsStatus>, String> {
+    if settings.alerts.is_empty() {
+        return Ok(None);
+    }
+    let path = paths.alerts_status();
+    AlertsStatus::read(fs, &path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn backups(fs: &dyn Fs, dir: &Path) -> Backups {

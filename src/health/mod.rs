@@ -24,6 +24,7 @@ pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
 
 use std::time::Duration;
 
+use crate::alerts::AlertsStatus;
 use crate::audit::status::StatusSnapshot;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -40,6 +41,8 @@ pub struct Health {
     /// The status page it was made from; `None` when there was none to read.
     /// For metrics.
     pub snapshot: Option<StatusSnapshot>,
+    /// How alerts are delivered; `None` when none are set, or nothing is known.
+    pub alerts: Option<AlertsStatus>,
 }
 
 /// Looks at the log in `settings.log_dir` and judges it by `settings.health` and
@@ -53,7 +56,7 @@ pub fn check(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Health {
         Page::Read(page) => Some(page),
         _ => None,
     };
-    Health { report, snapshot }
+    Health { report, snapshot, alerts: facts.alerts.unwrap_or_default() }
 }
 
 /// What is said when [`check`] has not returned `after` so long, because the file
@@ -72,6 +75,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         checkpoint: Seen::Unknown(why.clone()),
         manifest: Seen::Unknown(why.clone()),
         backups: Backups { unknown: Some(why.clone()), ..Backups::default() },
+        alerts: Err(why.clone()),
         space: Err(why),
         process: Process::Unknown,
     };
@@ -86,7 +90,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
             );
         }
     }
-    Health { report, snapshot: None }
+    Health { report, snapshot: None, alerts: None }
 }
 
 fn judge(facts: &Facts, settings: &Settings) -> HealthReport {

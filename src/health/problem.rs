@@ -109,6 +109,18 @@ problems! {
     ManifestMissing = "integrity.manifest_missing" [Critical],
     /// The manifest cannot be looked at.
     ManifestUnknown = "integrity.manifest_unknown" [Unknown],
+    /// How delivery of alerts is cannot be looked at.
+    AlertsUnknown = "alerts.unknown" [Unknown],
+    /// Alerts are set, and no collector delivers them.
+    AlertsIdle = "alerts.not_delivering" [Warning],
+    /// An alert's queue is full, or fills.
+    AlertsQueueFilling = "alerts.queue_filling" [Warning, Critical],
+    /// An alert waits for long.
+    AlertsDelayed = "alerts.delayed" [Warning],
+    /// An alert was given up.
+    AlertsFailed = "alerts.failed" [Warning],
+    /// Records were not looked at for long.
+    AlertsBehind = "alerts.behind" [Warning],
     /// The certificate for HTTPS ends soon.
     CertificateEnding = "certificate.expiring" [Warning, Critical],
     /// The certificate for HTTPS has expired.

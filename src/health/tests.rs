@@ -1,5 +1,6 @@
 //! Every check in every state, on pages made without a writer.
 
+mod alerts;
 mod document;
 mod problems;
 
@@ -482,7 +483,7 @@ fn a_real_log_is_healthy_while_open_and_stopped_once_closed() {
 fn a_look_that_does_not_end_is_unknown_in_every_check_and_says_why() {
     let sample = Sample::running();
     let after = std::time::Duration::from_secs(8);
-    let Health { report, snapshot } = unanswered(&sample.settings, &sample.clock, after);
+    let Health { report, snapshot, .. } = unanswered(&sample.settings, &sample.clock, after);
     assert!(snapshot.is_none());
     assert_eq!((report.status, report.summary.unknown), (Status::Unknown, 9), "{report:?}");
     let worker = report.check("worker_thread").expect("always there");

@@ -5,6 +5,7 @@
 mod backup;
 mod backups;
 mod health;
+mod key;
 mod monitor;
 mod nagios;
 pub mod printer;
@@ -27,6 +28,10 @@ pub use backups::{
     restore_json, restore_plan_text, restore_text,
 };
 pub use health::{health_human, health_json, health_json_line};
+pub use key::{
+    KeyShown, PrivateKey, key_json, key_text, rotate_plan_json, rotate_plan_text, rotated_json,
+    rotated_text,
+};
 pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};
 pub use prometheus::prometheus;

@@ -3,6 +3,7 @@
 //! The names are documented by their help texts. Counters count since the log
 //! was opened; Prometheus knows what to make of their starting again.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -10,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::alerts::{AlertStatus, AlertsStatus};
 use crate::audit::security::SecurityKind;
 use crate::audit::status::{SYNC_BUCKETS_MICROS, StatusSnapshot, Word};
 use crate::health::{HealthReport, Status};
@@ -20,11 +22,15 @@ use crate::health::{HealthReport, Status};
 pub fn prometheus(
     report: &HealthReport,
     page: Option<&StatusSnapshot>,
+    alerts: Option<&AlertsStatus>,
     openmetrics: bool,
 ) -> String {
     let mut families = Families(of_report(report));
     if let Some(page) = page {
         families.0.extend(of_page(page));
+    }
+    if let Some(alerts) = alerts {
+        families.0.extend(of_alerts(alerts));
     }
     let mut registry = Registry::with_prefix("auditctl");
     registry.register_collector(Box::new(families));
@@ -43,7 +49,7 @@ struct Family {
 }
 
 /// At most one label: name, value.
-type Label = Option<(&'static str, &'static str)>;
+type Label = Option<(&'static str, Cow<'static, str>)>;
 
 #[derive(Debug)]
 enum Sample {
@@ -65,10 +71,14 @@ impl Collector for Families {
                 encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
             for (label, sample) in &family.samples {
                 match label {
-                    Some(label) if !matches!(sample, Sample::Info) => {
-                        encode_sample(&mut metric.encode_family(&[*label])?, *label, sample)?;
+                    Some((key, value)) if !matches!(sample, Sample::Info) => {
+                        let label = (*key, value.as_ref());
+                        encode_sample(&mut metric.encode_family(&[label])?, label, sample)?;
                     }
-                    _ => encode_sample(&mut metric, label.unwrap_or_default(), sample)?,
+                    label => {
+                        let label = label.as_ref().map(|(key, value)| (*key, value.as_ref()));
+                        encode_sample(&mut metric, label.unwrap_or_default(), sample)?;
+                    }
                 }
             }
         }
@@ -78,7 +88,7 @@ impl Collector for Families {
 
 fn encode_sample(
     metric: &mut MetricEncoder<'_>,
-    label: (&'static str, &'static str),
+    label: (&str, &str),
     sample: &Sample,
 ) -> fmt::Result {
     match sample {
@@ -106,7 +116,7 @@ fn labelled(
     key: &'static str,
     counts: Vec<(&'static str, u64)>,
 ) -> Family {
-    let sample = |(value, count)| (Some((key, value)), Sample::Count(count));
+    let sample = |(value, count)| (Some((key, Cow::Borrowed(value))), Sample::Count(count));
     let samples = counts.into_iter().map(sample).collect();
     Family { name, help, kind: MetricType::Counter, samples }
 }
@@ -115,7 +125,7 @@ fn labelled(
 fn of_report(report: &HealthReport) -> Vec<Family> {
     let alive = matches!(report.metadata.state, "running" | "disk_full" | "write_failing");
     let status = |check: &crate::health::Check| {
-        (Some(("component", check.component)), Sample::Value(code(check.status)))
+        (Some(("component", Cow::Borrowed(check.component))), Sample::Value(code(check.status)))
     };
     let number = |component, metric| report.check(component)?.number(metric);
     let mut families = vec![
@@ -123,7 +133,10 @@ fn of_report(report: &HealthReport) -> Vec<Family> {
             name: "build",
             help: "The auditctl that looked.",
             kind: MetricType::Info,
-            samples: vec![(Some(("version", report.metadata.version)), Sample::Info)],
+            samples: vec![(
+                Some(("version", Cow::Borrowed(report.metadata.version))),
+                Sample::Info,
+            )],
         },
         Family {
             name: "health_status",
@@ -201,6 +214,37 @@ fn of_report(report: &HealthReport) -> Vec<Family> {
         .flatten(),
     );
     families
+}
+
+/// Each alert's delivery.
+fn of_alerts(status: &AlertsStatus) -> Vec<Family> {
+    let family = |name, help, kind, value: &dyn Fn(&AlertStatus) -> Option<Sample>| {
+        let sample = |alert: &AlertStatus| {
+            let label = Some(("alert", Cow::Owned(alert.name.clone())));
+            value(alert).map(|sample| (label, sample))
+        };
+        Family { name, help, kind, samples: status.alerts.iter().filter_map(sample).collect() }
+    };
+    let count = |name, help, count: fn(&AlertStatus) -> u64| {
+        family(name, help, MetricType::Counter, &|alert| Some(Sample::Count(count(alert))))
+    };
+    vec![
+        family("alerts_queued", "Alerts that wait to be delivered.", MetricType::Gauge, &|alert| {
+            Some(Sample::Value(alert.queued as f64))
+        }),
+        family(
+            "alerts_oldest_timestamp_seconds",
+            "When the alert that waits longest was due.",
+            MetricType::Gauge,
+            &|alert| alert.oldest.map(|at| Sample::Value(at.micros() as f64 / 1e6)),
+        ),
+        count("alerts_delivered", "Alerts delivered.", |alert| alert.delivered),
+        count("alerts_failed", "Alerts whose delivery failed for good.", |alert| alert.failed),
+        count("alerts_retried", "Deliveries that have to be tried again.", |alert| alert.retried),
+        count("alerts_dropped", "Alerts lost because the queue was full.", |alert| alert.dropped),
+        count("alerts_suppressed", "Alerts held back by a cooldown.", |alert| alert.suppressed),
+        count("alerts_refused", "Connections that the guard refused.", |alert| alert.refused),
+    ]
 }
 
 /// As Nagios numbers them.

@@ -130,7 +130,7 @@ fn busy() -> Sample {
 
 fn metrics(sample: &Sample, openmetrics: bool) -> String {
     let health = sample.health();
-    prometheus(&health.report, health.snapshot.as_ref(), openmetrics)
+    prometheus(&health.report, health.snapshot.as_ref(), health.alerts.as_ref(), openmetrics)
 }
 
 #[test]

@@ -42,6 +42,11 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     row(
         "key",
         match (&report.key, report.key_source) {
+            (Some(key), KeySource::Given) if report.key_given.is_some() => format!(
+                "{}, to which the key given leads, {}",
+                escape(key),
+                escape(report.key_given.as_deref().unwrap_or_default())
+            ),
             (Some(key), KeySource::Given) => format!("{}, as given", escape(key)),
             (Some(key), _) => format!(
                 "{}, found beside the log: --public-key with one kept elsewhere says more",
@@ -50,6 +55,16 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
             (None, _) => "none".to_owned(),
         },
     );
+    if let Some(place) = report.keys.last().and_then(|key| key.from) {
+        row(
+            "keys",
+            format!(
+                "{}; the last took over at {}",
+                count(report.keys.len() as u64, "key"),
+                count(place.tree_size, "record")
+            ),
+        );
+    }
     if let Some(root) = &report.root_hash {
         row("root", format!("{root} over {}", count(report.tree_size, "record")));
     }
@@ -129,7 +144,9 @@ pub fn verify_json(report: &Report) -> String {
 #[must_use]
 pub fn proof_text(document: &ProofDocument, proven: &Proven, given: bool, colour: bool) -> String {
     let word = paint("VERIFIED", Style::Good, colour);
-    let key = if given {
+    let key = if given && !document.key_chain.is_empty() {
+        format!("{}, to which the key given leads", escape(&proven.key))
+    } else if given {
         format!("{}, as given", escape(&proven.key))
     } else {
         format!(

@@ -12,7 +12,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let id = Id::Checkpoint;
     let hint = "`auditctl verify` tells more; do not go on before it is known what happened";
     let path = paths.checkpoint();
-    let bytes = match OsFs.read(&path, MAX_NOTE_BYTES as u64) {
+    let bytes = match OsFs.read_own(&path, MAX_NOTE_BYTES as u64) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return vec![match OsFs.meta(&paths.active()) {
@@ -28,7 +28,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
             ];
         }
     };
-    let verified = VerifierKey::load(&OsFs, &paths.public_key())
+    let verified = VerifierKey::load_own(&OsFs, &paths.public_key())
         .map_err(|error| error.to_string())
         .and_then(|key| {
             let signed = SignedCheckpoint::parse(&bytes).map_err(|error| error.to_string())?;

@@ -13,7 +13,7 @@ fn p4_any_flipped_bit_of_the_metadata_is_found() {
     home.record(2);
     let made = home.back_up();
     let bytes = read(&made.metadata_file);
-    let key = made.metadata.own_key().expect("its key");
+    let key = made.metadata.own_keys().expect("its key");
     let mut found = 0;
     for at in 0..bytes.len() {
         for bit in [0, 3, 5] {

@@ -230,6 +230,13 @@ fn p6_a_running_writer_keeps_its_log() {
     record_into(&log, 20);
     let error = home.restore(Wish::Latest).expect_err("a writer runs");
     assert_eq!(error.kind(), "locked");
+    // To look is allowed, and right, as often as one likes.
+    for _ in 0..20 {
+        record_into(&log, 1);
+        let plan = home.plan(Wish::Latest).expect("a dry run");
+        assert_eq!(plan.plan.relation.word(), "backup_is_prefix");
+        assert!(plan.plan.live_damage.is_empty(), "{:?}", plan.plan.live_damage);
+    }
     record_into(&log, 20);
     log.close().expect("closed");
 }

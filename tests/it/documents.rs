@@ -36,10 +36,18 @@ fn every_link_between_the_documents_leads_somewhere() {
     let documents = [
         "README.md",
         "CHANGELOG.md",
+        "DEPLOYMENT_GUIDE.md",
+        "docs/access.md",
+        "docs/alerts.md",
         "docs/backups.md",
+        "docs/configuration.md",
         "docs/glossary.md",
         "docs/format.md",
         "docs/integrations.md",
+        "docs/migrating.md",
+        "docs/redaction.md",
+        "docs/queries.md",
+        "docs/threat-model.md",
         "docs/validating.md",
         "packaging/README.md",
     ];

@@ -152,6 +152,22 @@ fn keys_become_fields_and_what_has_no_place_stands_in_imported() {
 }
 
 #[test]
+fn of_a_key_that_stands_twice_the_last_counts_and_the_text_is_kept() {
+    let dir = Dir::new();
+    let Some((key, log)) = written(&dir, 5, 1) else { return };
+    let signed = std::fs::read_to_string(&log).expect("log");
+    // Python signed what comes last.
+    let twice =
+        signed.replacen('{', "{\"actor\": \"mallory\", \"details\": {\"a\": 1, \"a\": 2}, ", 1);
+    std::fs::write(&log, &twice).expect("log");
+    let (_, told, stderr) = import(&dir, &[text(&log), "--hmac-key", text(&key)]);
+    assert_eq!(told["python_audit"]["signatures"]["valid"], 1, "{told} {stderr}");
+    assert_eq!((&told["python_audit"]["in_parts"], &told["recorded"]), (&json!(1), &json!(2)));
+    assert!(!imported(&dir)[0].to_string().contains("mallory"));
+    compared(&dir, &log);
+}
+
+#[test]
 fn rotations_are_read_in_the_order_in_which_they_were_written() {
     let dir = Dir::new();
     let old = dir.path().join("old");
@@ -285,4 +301,66 @@ fn the_fixture_written_by_python_imports_without_a_flaw() {
     assert_eq!(told["python_audit"]["signatures"]["valid"], 60);
     let times: Vec<_> = imported(&dir).iter().map(|r| r["timestamp"].to_string()).collect();
     assert!(times.is_sorted(), "in the order in which they happened");
+}
+
+#[test]
+fn an_import_by_another_user_waits_for_its_rate_and_keeps_its_order() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::getuid().is_root() {
+        skipped("only root can be another user");
+        return;
+    }
+    let dir = Dir::new();
+    let log = dir.path().join("audit.log");
+    let lines: String = (0..120)
+        .map(|n| line(&json!({"event_type": "n", "workflow": "s", "details": {"n": n}})))
+        .collect();
+    std::fs::write(&log, lines).expect("log");
+    for (path, mode) in [(dir.path(), 0o755), (&log, 0o644)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+    let settings = format!(
+        "[collector]\nsocket = \"s.sock\"\nallowed_uids = [{NOBODY}]\n[rate_limit]\nper_second = 100\nburst = 5\n"
+    );
+    let collector = Serving::start(&dir, &settings);
+    let args = ["record", "--json", "--format", "python-audit", "--file", "audit.log"];
+    let Ok(output) = auditctl(&dir, &args).uid(NOBODY).gid(NOBODY).output() else {
+        skipped("another user cannot run the program here");
+        return;
+    };
+    assert!(
+        output.status.code() == Some(1),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    collector.terminate();
+    let found: Vec<_> = imported(&dir).iter().map(|r| r["details"]["n"].as_u64()).collect();
+    assert_eq!(found, (0..120).map(Some).collect::<Vec<_>>());
+    assert!(records(&dir.log()).iter().any(|(_, r)| r["event_type"] == "audit.rate_limited"));
+}
+
+#[test]
+fn a_cut_gzip_file_gives_all_that_is_whole_and_says_where_it_ends() {
+    let dir = Dir::new();
+    let lines: String = (0..2_000)
+        .map(|n| line(&json!({"timestamp": "2024-01-05T10:00:00Z", "event_type": "n", "details": {"n": n}})))
+        .collect();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(lines.as_bytes()).expect("gzip");
+    let bytes = packed.finish().expect("gzip");
+    let log = dir.path().join("audit.log.1.gz");
+    std::fs::write(&log, &bytes[..bytes.len() / 2]).expect("log");
+    let (code, told, _) = import(&dir, &[text(&log)]);
+    let recorded = told["recorded"].as_u64().expect("count");
+    assert_eq!(code, 3, "{told}");
+    let message = told["error"]["message"].as_str().expect("message");
+    assert!(message.contains("audit.log.1.gz, line"), "{message}");
+    assert!(recorded > 0, "what came before is durable: {told}");
+    // The whole file comes later.
+    std::fs::write(&log, &bytes).expect("log");
+    let (code, told, stderr) = import(&dir, &[text(&log), "--resume"]);
+    assert_eq!((code, told["recorded"].as_u64()), (0, Some(2_000 - recorded)), "{stderr}");
 }

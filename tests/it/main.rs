@@ -2,6 +2,14 @@
 
 mod access;
 mod access_tokens;
+#[cfg(feature = "alerts")]
+mod alerts;
+#[cfg(feature = "alerts")]
+mod alerts_faults;
+#[cfg(all(feature = "alerts", feature = "tls"))]
+mod alerts_mail;
+#[cfg(feature = "alerts")]
+mod alerts_targets;
 mod architecture;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -14,16 +22,21 @@ mod backups;
 mod cli;
 mod corpora;
 mod crash;
+mod documented;
 mod documents;
 mod engine;
 mod faults;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
+mod guide;
 mod health_cli;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;
 mod import_python;
+mod keys;
+mod keys_cli;
+mod keys_crash;
 mod monitor;
 mod nagios;
 mod packaging;
@@ -34,6 +47,8 @@ mod prometheus;
 mod proxy;
 mod query;
 mod query_cli;
+#[cfg(feature = "alerts")]
+mod receiver;
 mod record_cli;
 mod redact;
 mod serve;

@@ -140,6 +140,8 @@ fn readers_refuse_what_is_planted_and_do_not_wait_for_it() {
                 &["checkpoint"],
                 &["backup", "--json"],
                 &["prove", "1"],
+                &["validate", "--quick", "--json"],
+                &["support-bundle", "--output", "-"],
             ] {
                 let output = ends(&dir, args);
                 let said = [&output.stdout[..], &output.stderr].concat();
@@ -334,6 +336,9 @@ fn live(dir: &Dir, umask: &str) {
         "$2" prove 1 --output proof.json >/dev/null
         "$2" cleanup --keep 1 >/dev/null
         "$2" query >/dev/null
+        "$2" validate --quick >/dev/null || [ $? -eq 1 ]
+        "$2" support-bundle --output support.tar.gz >/dev/null
+        "$2" man --dir pages >/dev/null
     "#;
     let output = std::process::Command::new("sh")
         .args(["-c", script, "life", umask, env!("CARGO_BIN_EXE_auditctl")])
@@ -388,6 +393,8 @@ fn every_file_of_a_life_is_its_owners_alone_whatever_the_umask() {
             "backups.lock",
             ".catalog.json",
             "proof.json",
+            "support.tar.gz",
+            "pages",
             "here",
         ] {
             assert!(names.contains(&wanted.to_owned()), "umask {umask}: no {wanted} in {names:?}");

@@ -372,3 +372,81 @@ fn p1_what_was_acknowledged_survives_the_loss_of_power_at_any_moment() {
 fn p1_the_same_where_the_writer_syncs_at_intervals() {
     survives_power_loss(Durability::Interval, 0xd1b5_4a32_d192_ed03);
 }
+
+/// The key changes twice while events are recorded; then the log is closed.
+fn run_with_changes_of_key() -> (Dir, Vec<Change>) {
+    let dir = Dir::new();
+    let fs = RecordingFs::default();
+    let log = open(Options {
+        fs: Arc::new(fs.clone()),
+        checkpoint_interval: std::time::Duration::from_millis(3),
+        disk_reserve: 0,
+        ..options(&dir)
+    });
+    std::thread::scope(|scope| {
+        let (writer, noted) = (log.clone(), fs.clone());
+        scope.spawn(move || {
+            for n in 0..60 {
+                let actor = format!("{n}");
+                let event = Event::new("e").actor(&*actor).target("x".repeat(100));
+                let seq = writer.record(event).expect("accepted").wait_durable();
+                noted.acknowledged(seq.expect("durable"), actor);
+            }
+        });
+        for _ in 0..2 {
+            log.rotate_key(&auditctl::audit::key_change::RotateRequest::default())
+                .expect("the key is changed");
+        }
+    });
+    log.close().expect("closed");
+    let changes = fs.changes();
+    (dir, changes)
+}
+
+#[test]
+fn p1_a_change_of_key_survives_the_loss_of_power_at_any_moment() {
+    let (dir, all) = run_with_changes_of_key();
+    let first = std::fs::read_to_string(dir.log().join("audit.keys")).expect("read");
+    let first: serde_json::Value = serde_json::from_str(&first).expect("json");
+    let first: auditctl::audit::checkpoint::VerifierKey =
+        first["rotations"][0]["old_key"].as_str().expect("a key").parse().expect("a key");
+    let named = |name: &str| {
+        all.iter().any(|change| match change {
+            Change::Rename(_, to) => to.ends_with(name),
+            _ => false,
+        })
+    };
+    assert!(named("audit.keys") && named("audit.key") && named("audit.key.next"));
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    // From where the log is whole to its end, each step.
+    for crash in (all.len() / 20)..=all.len() {
+        let disk = Disk::after(&all[..crash], &mut random);
+        let found = Dir::new();
+        disk.put_into(&dir.log(), &found.log());
+        let context = format!("after {crash} of {}: {:?}", all.len(), all[crash - 1]);
+        let log = match auditctl::audit::AuditLog::open(options(&found)) {
+            Ok(log) => log,
+            Err(error) => panic!("{context}: {error}; kept in {}", found.keep().display()),
+        };
+        log.record(Event::new("after")).expect("accepted").wait_durable().expect("durable");
+        log.close().expect("closed");
+        assert!(!found.log().join("audit.key.next").exists(), "{context}");
+        let fs: auditctl::fsio::SharedFs = Arc::new(OsFs);
+        for key in [None, Some(first.clone())] {
+            let request = auditctl::audit::verify::Request { key, ..Default::default() };
+            let watch = &auditctl::audit::watch::Unwatched;
+            let report = auditctl::audit::verify::verify(&fs, &found.log(), &request, watch);
+            let report = report.expect("a report").0;
+            assert!(report.passed(), "{context}: {:?}", report.findings);
+        }
+        let stored = records(&found.log());
+        for change in &all[..crash] {
+            let Change::Acknowledged(seq, actor) = change else { continue };
+            let there = stored.get(*seq as usize).map(|(_, record)| &record["actor"]);
+            assert_eq!(there, Some(&actor.as_str().into()), "{context}");
+        }
+        if crash % 40 == 0 {
+            root_agrees(&found.log());
+        }
+    }
+}

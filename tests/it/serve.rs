@@ -344,3 +344,36 @@ fn others_may_write_only_when_allowed() {
     std::fs::set_permissions(&collector.socket, PermissionsExt::from_mode(0o666)).expect("mode");
     assert!(record(&collector).contains("forbidden"));
 }
+
+#[test]
+fn the_signing_key_is_not_changed_by_who_may_only_write() {
+    if !rustix::process::getuid().is_root() {
+        skipped("needs root, to become another user");
+        return;
+    }
+    use std::os::unix::process::CommandExt;
+    let dir = Dir::new();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("mode");
+    let allowed = "[collector]\nallowed_uids = [65534]\n";
+    let collector = Serving::start_with(&dir, allowed, &["--socket", "a.sock"], &[]);
+    let before = std::fs::read(dir.log().join("audit.pub")).expect("read");
+    let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
+                  s.sendall(b'{\"key_rotate\":{}}\\n{\"event_type\":\"x\"}\\n')\n\
+                  f=s.makefile()\nprint(f.readline(),f.readline())";
+    let output = std::process::Command::new("/usr/bin/python3")
+        .args(["-c", script])
+        .arg(&collector.socket)
+        .current_dir("/")
+        .uid(65534)
+        .gid(65534)
+        .stdin(Stdio::null())
+        .output()
+        .expect("python3");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("forbidden") && text.contains("\"seq\""), "{text}");
+    assert_eq!(std::fs::read(dir.log().join("audit.pub")).expect("read"), before);
+    collector.terminate();
+    assert_eq!(crate::support::count(&dir.log(), "audit.key_rotated"), 0);
+    let events = std::fs::read_to_string(dir.log().join("security_events.log")).expect("read");
+    assert!(events.contains("may change the signing key"), "{events}");
+}

@@ -35,7 +35,7 @@ fn secret(what: &str) -> &'static str {
 
 /// The files of an archive, by name; checks that all lie in one directory.
 fn unpacked(bytes: &[u8]) -> BTreeMap<String, String> {
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes));
+    let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(bytes));
     let mut files = BTreeMap::new();
     for entry in archive.entries().expect("entries") {
         let mut entry = entry.expect("entry");

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::filter::{GroupBy, Order, Query, Want};
+use super::filter::{Filter, GroupBy, Order, Query, Want};
+use super::matcher::Matcher;
 use crate::audit::record::peek_seq;
 
 /// Stored lines, byte for byte.
@@ -25,6 +26,13 @@ impl Lines {
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// The places of those that a filter takes.
+    #[must_use]
+    pub fn matching(&self, filter: &Filter) -> Vec<usize> {
+        let matcher = Matcher::new(filter);
+        self.iter().enumerate().filter(|(_, line)| matcher.takes(line)).map(|(at, _)| at).collect()
     }
 
     /// Whether there are none.

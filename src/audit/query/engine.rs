@@ -86,7 +86,7 @@ impl Engine {
         Ok(answer)
     }
 
-    fn read(&self, query: &Query) -> Result<Answer, QueryError> {
+    pub(crate) fn read(&self, query: &Query) -> Result<Answer, QueryError> {
         let mut tries = 0;
         loop {
             tries += 1;

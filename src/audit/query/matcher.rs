@@ -105,6 +105,12 @@ impl<'a> Matcher<'a> {
         seen
     }
 
+    /// Whether a line, without its LF, is one that the filter takes.
+    pub(super) fn takes(&self, line: &[u8]) -> bool {
+        let candidate = self.needle.as_ref().is_none_or(|needle| needle.may_be_in(line));
+        candidate && Head::parse(line).is_some_and(|head| self.accepts(&head, line))
+    }
+
     fn accepts(&self, head: &Head<'_>, line: &[u8]) -> bool {
         let filter = self.filter;
         let time = &*head.timestamp;

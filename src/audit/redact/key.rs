@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use crate::field_path::MAX_FIELD_PATHS;
 use crate::fsio::{self, Fs, OpenMode};
 
 /// What a replaced value begins with; 64 hex digits follow.
@@ -55,6 +56,12 @@ pub enum RedactKeyError {
         /// The file.
         path: PathBuf,
     },
+    /// More is named than can be looked for.
+    #[error("redact names {count} fields, more than {MAX_FIELD_PATHS}")]
+    TooManyPaths {
+        /// How many.
+        count: usize,
+    },
     /// The system gave no randomness.
     #[error("the system gave no randomness for a redaction key: {0}")]
     Random(getrandom::Error),
@@ -68,7 +75,7 @@ impl RedactKeyError {
             Self::Io { path, .. } | Self::Exposed { path, .. } | Self::NotAKey { path } => {
                 Some(path)
             }
-            Self::Random(_) => None,
+            Self::TooManyPaths { .. } | Self::Random(_) => None,
         }
     }
 }

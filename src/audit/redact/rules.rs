@@ -30,10 +30,10 @@ struct Signs {
 }
 
 impl Rules {
-    /// At most [`MAX_FIELD_PATHS`] are heeded, as the settings see to.
+    /// Of [`MAX_FIELD_PATHS`] at most.
     pub(super) fn new(all: &[FieldPath]) -> Self {
         let mut rules = Self::default();
-        for path in all.iter().take(MAX_FIELD_PATHS) {
+        for path in all {
             if let Some(below) = path.below_details() {
                 rules.paths.push(below.into());
             }
@@ -118,8 +118,8 @@ impl Rules {
     /// Whether the value of a key is replaced wherever the key is.
     pub(super) fn names(&self, key: Key<'_>) -> bool {
         let key = key.0;
-        let same = |name: &Box<str>| name.eq_ignore_ascii_case(key);
-        self.names.get(key.len()).is_some_and(|names| names.iter().any(same))
+        let mut names = self.names.get(key.len()).into_iter().flatten();
+        names.any(|name| name.eq_ignore_ascii_case(key))
             || self.globs.iter().any(|glob| glob.matches(key))
     }
 

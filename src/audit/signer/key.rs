@@ -48,6 +48,18 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Somebody else put the key there.
+    #[error(
+        "{} belongs to user {uid}, who is neither root, nor who runs this, nor the owner of the \
+         key that it would follow; it is left alone: find out who put it there, and remove it",
+        path.display()
+    )]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
     /// There is a file already; keys are never overwritten.
     #[error("{} exists already: a key is never overwritten", path.display())]
     Exists {

@@ -6,7 +6,8 @@ use super::pieces::Pieces;
 use super::report::{Finding, Kind};
 use super::tally::Tally;
 use super::view::View;
-use crate::audit::checkpoint::{CheckpointError, Origin, SignedCheckpoint, VerifierKey};
+use crate::audit::checkpoint::{CheckpointError, Origin, SignedCheckpoint};
+use crate::audit::keys::Keyring;
 use crate::audit::merkle::Hash;
 
 /// A tree head from elsewhere.
@@ -43,7 +44,7 @@ pub(super) fn compare(
     view: &View,
     pieces: &Pieces,
     anchor: &Anchor,
-    key: Option<&VerifierKey>,
+    keys: Option<&Keyring>,
     tally: &mut Tally,
 ) -> Result<Option<u64>, VerifyError> {
     let mut tell = |kind, text: String| {
@@ -55,10 +56,14 @@ pub(super) fn compare(
         let text = format!("it is of {}, not of this log", anchor.origin);
         return tell(Kind::Diverged, text);
     };
-    if let (Some(note), Some(key)) = (&anchor.note, key)
-        && let Err(error) = note.verify(key)
+    if let (Some(note), Some(keys)) = (&anchor.note, keys)
+        && let Err(error) = keys.verify(note)
     {
-        return tell(Kind::BadSignature, format!("it proves nothing: {error}"));
+        let kind = match error {
+            CheckpointError::OutOfTurn { .. } => Kind::WrongKey,
+            _ => Kind::BadSignature,
+        };
+        return tell(kind, format!("it proves nothing: {error}"));
     }
     let size = anchor.size;
     if let Some(tree) = pieces.tree_at(view, size)?

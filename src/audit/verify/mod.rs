@@ -10,6 +10,7 @@
 //! Everything that is wrong is reported, not only the first.
 
 mod anchor;
+mod handovers;
 mod lines;
 mod pieces;
 mod proof_document;
@@ -27,13 +28,14 @@ use std::path::{Path, PathBuf};
 pub use anchor::Anchor;
 pub use proof_document::{DocumentError, ProofDocument, ProveError, Proven, prove};
 pub use report::{
-    Completeness, Counts, Depth, Finding, Integrity, KeySource, Kind, Ranges, Report, Stretch,
+    Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, Ranges, Report,
+    Stretch, TreePlace,
 };
 pub use state::{State, TURNS};
 
 use super::checkpoint::{Checkpoint, VerifierKey};
+use super::keys::KeysError;
 use super::manifest::ManifestError;
-use super::signer::KeyError;
 use super::watch::{Stage, Watch};
 use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
@@ -74,7 +76,7 @@ pub enum VerifyError {
     Manifest(#[from] ManifestError),
     /// A key file cannot be used.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Keys(#[from] KeysError),
     /// It was asked to end.
     #[error("interrupted")]
     Interrupted,
@@ -129,28 +131,29 @@ impl Run<'_> {
     fn run(mut self) -> Result<(Report, Option<State>), VerifyError> {
         let view = self.view;
         self.files();
-        let key = signature::key(view, self.request.key.as_ref(), &mut self.tally);
-        let checkpoint = signature::checkpoint(view, key.key.as_ref(), &mut self.tally);
+        let key = signature::keys(view, self.request.key.as_ref(), &mut self.tally);
+        let checkpoint = signature::checkpoint(view, key.keys.as_ref(), &mut self.tally);
         let signed = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
         let mut pieces = Pieces::sealed(view);
         self.watch.stage(Stage::Verify, self.bytes());
         tail::check(view, &mut pieces, signed, self.watch, &mut self.tally)?;
 
-        let label = key.key.as_ref().map(VerifierKey::label);
+        let label = key.keys.as_ref().map(|keys| keys.newest().label());
         let (mut depth, mut depth_reason) = match (self.request.quick, &self.request.since) {
             (true, _) => (Depth::Quick, None),
             (false, Some(_)) => (Depth::SinceLast, None),
             (false, None) => (Depth::Full, None),
         };
         if let Some(state) = &self.request.since {
-            depth_reason = state.misfit(view, &pieces, signed, label.as_deref().unwrap_or(""))?;
+            depth_reason = state.misfit(view, &pieces, signed, key.keys.as_ref())?;
             if depth_reason.is_some() {
                 depth = Depth::Full;
             }
         }
         self.sealed(depth)?;
-        if let Some(key) = &key.key {
-            signature::check_first_record(view, &pieces, key, &mut self.tally)?;
+        if let Some(keys) = &key.keys {
+            signature::check_first_record(view, &pieces, keys, &mut self.tally)?;
+            handovers::check(view, &pieces, keys, &mut self.tally)?;
         }
         let rooted = match &checkpoint {
             Some(checkpoint) => self.root(&mut pieces, checkpoint)?,
@@ -158,14 +161,15 @@ impl Run<'_> {
         };
         let mut anchored = None;
         for anchor in &self.request.anchors {
-            let found = anchor::compare(view, &pieces, anchor, key.key.as_ref(), &mut self.tally)?;
+            let found = anchor::compare(view, &pieces, anchor, key.keys.as_ref(), &mut self.tally)?;
             anchored = anchored.max(found);
         }
         self.end(&pieces, signed);
         let state = self.state(depth, label.as_deref(), checkpoint.as_ref());
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
         (report.depth, report.depth_reason) = (depth, depth_reason);
-        (report.key, report.key_source) = (label, key.source);
+        (report.key, report.key_source, report.key_given) = (label, key.source, key.given);
+        report.keys = key.keys.as_ref().map_or_else(Vec::new, signature::stretches);
         Ok((report.clone(), state.filter(|_| report.passed())))
     }
 
@@ -409,6 +413,8 @@ impl Run<'_> {
             epoch: self.view.manifest.epoch,
             key: None,
             key_source: KeySource::None,
+            key_given: None,
+            keys: Vec::new(),
             tree_size: signed,
             root_hash: checkpoint.map(|checkpoint| checkpoint.root.to_string()),
             writer_runs: self.view.live,

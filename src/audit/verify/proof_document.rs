@@ -11,6 +11,7 @@ use super::tail;
 use super::tally::Tally;
 use super::view::View;
 use crate::audit::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint, VerifierKey};
+use crate::audit::keys::{Keyring, Rotation, load_keyring};
 use crate::audit::merkle::{Hash, leaf_hash};
 use crate::audit::proof::{
     InvalidProof, ProofError, RangeHashes, inclusion_proof, verify_inclusion,
@@ -40,6 +41,10 @@ pub struct ProofDocument {
     /// The verifier key that signed it. It proves nothing by standing here: compare
     /// it with one that you had before.
     pub public_key: String,
+    /// How the log's keys followed each other, when it changed them: who has an
+    /// older key, or a newer one, can check the document with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_chain: Vec<Rotation>,
 }
 
 /// Why a document proves nothing.
@@ -144,12 +149,19 @@ impl ProofDocument {
             .trim_end()
             .parse()
             .map_err(|error| DocumentError::Key(format!("{error}")))?;
-        if let Some(given) = given.filter(|given| **given != own) {
+        if let Some(given) = given.filter(|given| self.key_chain.is_empty() && **given != own) {
             let text = format!("it is {}, not the one given, {}", own.label(), given.label());
             return Err(DocumentError::Key(text));
         }
+        let keys = Keyring::new(given.unwrap_or(&own).clone(), &self.key_chain)
+            .map_err(|error| DocumentError::Key(error.to_string()))?;
         let note = SignedCheckpoint::parse(self.checkpoint.as_bytes())?;
-        let checkpoint = note.verify(&own)?.clone();
+        let (checkpoint, signer) = keys.verify(&note)?;
+        let checkpoint = checkpoint.clone();
+        if signer != &own {
+            let text = format!("it is {}, its checkpoint is by {}", own.label(), signer.label());
+            return Err(DocumentError::Key(text));
+        }
         if checkpoint.size != self.tree_size {
             return Err(DocumentError::Contradiction(format!(
                 "it says that the tree has {} records, its checkpoint {}",
@@ -203,11 +215,10 @@ impl RangeHashes for Hashes<'_> {
 /// See [`ProveError`].
 pub fn prove(fs: &SharedFs, dir: &Path, seq: u64) -> Result<ProofDocument, ProveError> {
     let view = View::take(fs, dir)?;
-    let key =
-        VerifierKey::load_own(&*view.fs, &view.paths.public_key()).map_err(VerifyError::Key)?;
+    let keys = load_keyring(&*view.fs, &view.paths, None).map_err(VerifyError::Keys)?;
     let note = view.note.as_deref().ok_or(ProveError::Unsigned)?;
     let signed = SignedCheckpoint::parse(note)?;
-    let checkpoint = signed.verify(&key)?;
+    let (checkpoint, key) = keys.verify(&signed)?;
     let size = checkpoint.size;
     if seq >= size {
         return Err(ProveError::NotYet { seq, signed: size });
@@ -233,8 +244,9 @@ pub fn prove(fs: &SharedFs, dir: &Path, seq: u64) -> Result<ProofDocument, Prove
         inclusion_proof,
         checkpoint: signed.to_string(),
         public_key: key.to_string(),
+        key_chain: keys.rotations().to_vec(),
     };
-    document.check(Some(&key)).map_err(|error| damaged(error.to_string()))?;
+    document.check(Some(key)).map_err(|error| damaged(error.to_string()))?;
     Ok(document)
 }
 

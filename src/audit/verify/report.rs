@@ -218,6 +218,30 @@ pub enum KeySource {
     None,
 }
 
+/// A key, and for which trees it signs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyStretch {
+    /// Name and id.
+    pub key: String,
+    /// The epoch and the size of the first tree that it signed with the key
+    /// before; absent for the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<TreePlace>,
+    /// Those of the last tree that it signed, with the key after; absent for the
+    /// one that signs now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<TreePlace>,
+}
+
+/// A tree of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TreePlace {
+    /// The epoch.
+    pub epoch: u32,
+    /// Its size.
+    pub tree_size: u64,
+}
+
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -248,10 +272,16 @@ pub struct Report {
     pub log_id: String,
     /// Its epoch.
     pub epoch: u32,
-    /// Name and id of the key.
+    /// Name and id of the key that signs now.
     pub key: Option<String>,
     /// Where the key came from.
     pub key_source: KeySource,
+    /// Name and id of the key that was handed in, when the log has changed it since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_given: Option<String>,
+    /// All of the log's keys, oldest first, when it changed them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyStretch>,
     /// Records that the newest checkpoint covers.
     pub tree_size: u64,
     /// The root over them, hex; absent when no checkpoint verified.

@@ -4,55 +4,117 @@ use serde::Deserialize;
 
 use super::VerifyError;
 use super::pieces::{self, Pieces};
-use super::report::{Finding, KeySource, Kind};
+use super::report::{Finding, KeySource, KeyStretch, Kind, TreePlace};
 use super::tally::Tally;
 use super::view::View;
 use crate::audit::checkpoint::{
     Checkpoint, CheckpointError, NoteError, Origin, SignedCheckpoint, VerifierKey,
 };
+use crate::audit::keys::{Keyring, KeyringError, Rotation};
 use crate::audit::record::Record;
 
 const CHECKPOINT: &str = "audit.checkpoint";
+const KEYS: &str = "audit.keys";
+const PUBLIC: &str = "audit.pub";
 
-/// The key that signatures are checked with.
-pub(super) struct Key {
-    pub(super) key: Option<VerifierKey>,
+/// The keys that signatures are checked with.
+pub(super) struct Keys {
+    pub(super) keys: Option<Keyring>,
     pub(super) source: KeySource,
+    /// The key that was handed in, if it is not the one that signs now.
+    pub(super) given: Option<String>,
 }
 
-/// The key that was given, or the one beside the log.
-pub(super) fn key(view: &View, given: Option<&VerifierKey>, tally: &mut Tally) -> Key {
-    let beside = VerifierKey::load_own(&*view.fs, &view.paths.public_key());
-    if let Some(given) = given {
-        if let Ok(beside) = beside
-            && beside != *given
-        {
-            let text = format!("it is {}, not the key given, {}", beside.label(), given.label());
-            tally.found(Finding::new(Kind::WrongKey, "audit.pub", text));
-        }
-        return Key { key: Some(given.clone()), source: KeySource::Given };
-    }
-    if let Ok(key) = &beside {
-        let written = format!("{key}\n").into_bytes();
-        if view.fs.read_own(&view.paths.public_key(), 4096).ok() != Some(written) {
-            let text = "it holds the key, and is not written as the log writes it";
-            tally.found(Finding::new(Kind::Altered, "audit.pub", text));
-        }
-    }
-    match beside {
-        Ok(key) => Key { key: Some(key), source: KeySource::BesideTheLog },
-        Err(error) => {
+/// The key that was given, or the one beside the log, and those that it leads to.
+pub(super) fn keys(view: &View, given: Option<&VerifierKey>, tally: &mut Tally) -> Keys {
+    let history = history(view, tally);
+    let beside = match &view.public {
+        Ok(text) => read_key(text, tally),
+        Err(error) => Err(error.clone()),
+    };
+    let (believed, source) = match (given, &beside) {
+        (Some(given), _) => (given.clone(), KeySource::Given),
+        (None, Ok(key)) => (key.clone(), KeySource::BesideTheLog),
+        (None, Err(error)) => {
             let text = format!("the public key cannot be had: {error}");
-            tally.found(Finding::new(Kind::BadSignature, "audit.pub", text));
-            Key { key: None, source: KeySource::None }
+            tally.found(Finding::new(Kind::BadSignature, PUBLIC, text));
+            return Keys { keys: None, source: KeySource::None, given: None };
+        }
+    };
+    let keys = match Keyring::new(believed.clone(), &history) {
+        Ok(keys) => keys,
+        Err(error) => {
+            let kind = match error {
+                KeyringError::Stranger { .. } => Kind::WrongKey,
+                _ => Kind::BadSignature,
+            };
+            tally.found(Finding::new(kind, KEYS, error.to_string()));
+            believed.clone().into()
+        }
+    };
+    if let (Some(given), Ok(beside)) = (given, &beside)
+        && !keys.contains(beside)
+    {
+        let text = format!("it is {}, not the key given, {}", beside.label(), given.label());
+        tally.found(Finding::new(Kind::WrongKey, PUBLIC, text));
+    }
+    let older = given.filter(|given| *given != keys.newest()).map(VerifierKey::label);
+    Keys { keys: Some(keys), source, given: older }
+}
+
+fn read_key(text: &[u8], tally: &mut Tally) -> Result<VerifierKey, String> {
+    let key: VerifierKey = std::str::from_utf8(text)
+        .map_err(|_| "it is not text".to_owned())
+        .and_then(|text| text.parse().map_err(|error: NoteError| error.to_string()))?;
+    if format!("{key}\n").as_bytes() != text {
+        let text = "it holds the key, and is not written as the log writes it";
+        tally.found(Finding::new(Kind::Altered, PUBLIC, text));
+    }
+    Ok(key)
+}
+
+/// What `audit.keys` says, as far as it can be used.
+fn history(view: &View, tally: &mut Tally) -> Vec<Rotation> {
+    let mut altered = |text: String| tally.found(Finding::new(Kind::Altered, KEYS, text));
+    match &view.keys {
+        Ok(None) => Vec::new(),
+        Ok(Some((history, exact))) => {
+            if history.log_id != view.manifest.log_id {
+                altered(format!("it is of log {}, not of this one", history.log_id));
+            } else if !exact {
+                altered("it says what it should, and is not written as the log writes it".into());
+            }
+            history.rotations.clone()
+        }
+        Err(error) => {
+            altered(format!("it cannot be used: {error}"));
+            Vec::new()
         }
     }
+}
+
+/// The keys and what each signs for; nothing when there was ever only one.
+pub(super) fn stretches(keys: &Keyring) -> Vec<KeyStretch> {
+    if keys.rotations().is_empty() {
+        return Vec::new();
+    }
+    let place = |index: usize| {
+        let place = keys.handovers().get(index)?.place;
+        Some(TreePlace { epoch: place.epoch, tree_size: place.size })
+    };
+    let all = keys.keys().iter().enumerate();
+    all.map(|(index, key)| KeyStretch {
+        key: key.label(),
+        from: index.checked_sub(1).and_then(place),
+        to: place(index),
+    })
+    .collect()
 }
 
 /// The checkpoint, if the key signed it and it is this log's.
 pub(super) fn checkpoint(
     view: &View,
-    key: Option<&VerifierKey>,
+    keys: Option<&Keyring>,
     tally: &mut Tally,
 ) -> Option<Checkpoint> {
     let mut bad = |kind, text: String| {
@@ -66,9 +128,12 @@ pub(super) fn checkpoint(
         Ok(signed) => signed,
         Err(error) => return bad(Kind::BadSignature, error.to_string()),
     };
-    let checkpoint = match signed.verify(key?) {
-        Ok(checkpoint) => checkpoint.clone(),
+    let checkpoint = match keys?.verify(&signed) {
+        Ok((checkpoint, _)) => checkpoint.clone(),
         Err(CheckpointError::Note(error @ NoteError::WrongKey { .. })) => {
+            return bad(Kind::WrongKey, error.to_string());
+        }
+        Err(error @ CheckpointError::OutOfTurn { .. }) => {
             return bad(Kind::WrongKey, error.to_string());
         }
         Err(error) => return bad(Kind::BadSignature, error.to_string()),
@@ -100,7 +165,7 @@ struct Created<'a> {
 pub(super) fn check_first_record(
     view: &View,
     pieces: &Pieces,
-    key: &VerifierKey,
+    keys: &Keyring,
     tally: &mut Tally,
 ) -> Result<(), VerifyError> {
     let Some(piece) = pieces.piece_of(0) else { return Ok(()) };
@@ -113,10 +178,10 @@ pub(super) fn check_first_record(
         pieces::Place::Segment(index) => &view.manifest.segments[index].file,
         pieces::Place::Tail(index) => &view.tails[index].name,
     };
-    if log_id != view.manifest.log_id || public_key != key.to_string() {
+    if log_id != view.manifest.log_id || public_key != keys.oldest().to_string() {
         let text = format!(
-            "the log began as {log_id} with the key {public_key}, which is not the one that its \
-             checkpoint is checked with"
+            "the log began as {log_id} with the key {public_key}, and nothing leads from it to the \
+             one that its checkpoint is checked with"
         );
         tally.found(Finding::new(Kind::WrongKey, place, text).records(0, 1));
     }

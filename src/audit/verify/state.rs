@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::VerifyError;
 use super::pieces::Pieces;
 use super::view::View;
+use crate::audit::keys::Keyring;
 use crate::audit::manifest::Manifest;
 use crate::audit::merkle::Hash;
 use crate::clock::Timestamp;
@@ -87,14 +88,15 @@ impl State {
         view: &View,
         pieces: &Pieces,
         signed: u64,
-        key: &str,
+        keys: Option<&Keyring>,
     ) -> Result<Option<String>, VerifyError> {
         let manifest = &view.manifest;
         let told = |text: &str| Ok(Some(text.to_owned()));
         if self.log_id != manifest.log_id || self.epoch != manifest.epoch {
             return told("the last verification was of another log, or before a restore");
         }
-        if self.key != key {
+        let known = keys.is_some_and(|keys| keys.keys().iter().any(|key| key.label() == self.key));
+        if !known {
             return told("the last verification used another key");
         }
         if self.tree_size > signed || self.read_to > manifest.end_seq() {

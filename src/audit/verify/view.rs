@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::VerifyError;
 use crate::audit::checkpoint::{Origin, SignedCheckpoint};
+use crate::audit::keys::{KeyHistory, KeysError};
 use crate::audit::manifest::{Manifest, ManifestError, Segment};
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
@@ -59,6 +60,10 @@ pub(super) struct View {
     pub(super) live: bool,
     /// `audit.checkpoint`, whatever it holds.
     pub(super) note: Option<Vec<u8>>,
+    /// `audit.pub`, read after the checkpoint, or why not.
+    pub(super) public: Result<Vec<u8>, String>,
+    /// `audit.keys`, read after `audit.pub`, and whether it is exact.
+    pub(super) keys: Result<Option<(KeyHistory, bool)>, String>,
     pub(super) manifest: Manifest,
     /// Why the manifest is not the stored one.
     pub(super) no_manifest: Option<String>,
@@ -108,6 +113,16 @@ impl View {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(Vec::new()),
             Err(source) => return Err(VerifyError::io("read", &paths.checkpoint(), source)),
         };
+        // In the opposite order to that in which a rotation of the key stores them.
+        let public = fs.read_own(&paths.public_key(), 4096).map_err(|error| error.to_string());
+        let keys = match KeyHistory::load(&**fs, paths) {
+            Ok(keys) => Ok(keys),
+            Err(KeysError::Io { path, source }) => {
+                return Err(VerifyError::io("read", &path, source));
+            }
+            Err(KeysError::Invalid { reason, .. }) => Err(reason),
+            Err(error) => Err(error.to_string()),
+        };
         let mut is_exact = true;
         let (manifest, no_manifest) = match Manifest::load_exact(&**fs, &paths.manifest()) {
             Ok(Some((manifest, exact))) => {
@@ -127,6 +142,8 @@ impl View {
             paths: paths.clone(),
             live,
             note,
+            public,
+            keys,
             manifest,
             no_manifest,
             is_exact,

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::{BEAT, Failure, Fresh, Writer, failure};
+use crate::audit::checkpoint::SignedCheckpoint;
 use crate::audit::merkle::Range;
 use crate::audit::own::OwnRecord;
 use crate::audit::recovery::copy_to_new;
@@ -20,6 +21,9 @@ const DISK_EVERY: Duration = Duration::from_secs(1);
 const FULL_BYTES: u64 = 64 * 1024;
 /// Recording resumes on a disk without reserve when so much is free.
 const RESUME_BYTES: u64 = 1 << 20;
+
+/// A change of key that could not be stored is tried again so often.
+const STORE_KEYS_EVERY: Duration = Duration::from_secs(1);
 
 /// What upkeep remembers.
 #[derive(Debug)]
@@ -90,7 +94,8 @@ impl Writer {
         }
         let new = self.durable_tree.end() > self.upkeep.stored_size;
         let since = self.upkeep.signed_at.elapsed();
-        if new && since >= options.checkpoint_interval {
+        let handing_over = self.keys.pending.is_some() && since >= STORE_KEYS_EVERY;
+        if new && since >= options.checkpoint_interval || handing_over {
             self.checkpoint();
         } else if since >= options.idle_checkpoint_interval && self.backoff_is_over() {
             // A checkpoint over the same records would be the same text and say
@@ -110,6 +115,10 @@ impl Writer {
     pub(crate) fn checkpoint(&mut self) -> bool {
         self.activity(Activity::Checkpoint);
         self.upkeep.signed_at = Instant::now();
+        if let Err(failed) = self.store_rotation() {
+            self.checkpoint_failed(&failed.error);
+            return false;
+        }
         let signed = match self.signer.sign(&self.durable_tree, &self.grown) {
             Ok(signed) => signed,
             Err(error) => {
@@ -118,26 +127,34 @@ impl Writer {
                 return false;
             }
         };
-        let size = self.durable_tree.end();
-        self.grown.reset(size);
-        let text = signed.to_string();
+        self.grown.reset(self.durable_tree.end());
+        self.store_checkpoint(&signed)
+    }
+
+    /// Stores a signed checkpoint; false when that failed.
+    pub(super) fn store_checkpoint(&mut self, signed: &SignedCheckpoint) -> bool {
+        let (size, text) = (signed.unverified().size, signed.to_string());
         let shared = &self.shared;
         let path = shared.paths.checkpoint();
-        let now = shared.options.clock.now();
         if let Err(error) = replace_file(&*shared.options.fs, &path, text.as_bytes()) {
-            shared.page.add(Word::WriteErrors, 1);
-            shared.page.error(&error, Activity::Checkpoint, now);
-            tracing::warn!(code = Trouble::NoCheckpoint.code(), %error, "the checkpoint could not be written");
-            if super::is_full(&error) {
-                self.disk_is_full();
-            }
+            self.checkpoint_failed(&error);
             return false;
         }
         self.upkeep.stored_size = size;
         shared.page.set(Word::CheckpointSize, size);
-        shared.page.set(Word::CheckpointAt, now.micros() as u64);
+        shared.page.set(Word::CheckpointAt, shared.options.clock.now().micros() as u64);
         shared.keeper.set_checkpoint(text);
         true
+    }
+
+    fn checkpoint_failed(&mut self, error: &std::io::Error) {
+        let shared = &self.shared;
+        shared.page.add(Word::WriteErrors, 1);
+        shared.page.error(error, Activity::Checkpoint, shared.options.clock.now());
+        tracing::warn!(code = Trouble::NoCheckpoint.code(), %error, "the checkpoint could not be written");
+        if super::is_full(error) {
+            self.disk_is_full();
+        }
     }
 
     /// Whether the name still leads to the file that is written, and whether it

@@ -106,7 +106,7 @@ impl Remote {
             }
             error => error,
         })?;
-        let own = metadata.own_key().and_then(|own| metadata.verify(&own));
+        let own = metadata.own_keys().and_then(|own| metadata.verify(&own));
         own.map_err(|what| BackupError::Metadata { path: self.store.url(&name).into(), what })?;
 
         let fs = &into.fs;

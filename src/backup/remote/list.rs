@@ -153,7 +153,7 @@ impl Remote {
         listed.locked_until = archive.as_ref().and_then(|object| object.locked_until);
         listed.held = archive.as_ref().is_some_and(|object| object.held);
         listed.version = archive.as_ref().and_then(|object| object.version.clone());
-        let key = known.key.as_ref().filter(|key| is_of(key, &metadata));
+        let key = known.keys.as_ref().filter(|key| is_of(key, &metadata));
         let checked = signed(&metadata, key, &self.store.url(&name)).and_then(|()| {
             self.stored(&metadata, archive.as_ref(), &format!("{}{folder}", self.folder))
         });
@@ -223,7 +223,7 @@ impl Remote {
             }
             Err(error) => return Err(error),
         };
-        let key = known.key.as_ref().filter(|key| is_of(key, metadata));
+        let key = known.keys.as_ref().filter(|keys| is_of(keys, metadata));
         match check(fetched.dir(), metadata, level, key, known.live.as_ref(), watch) {
             Ok(()) => {
                 listed.level = Some(level);
@@ -239,12 +239,12 @@ impl Remote {
 
 fn signed(
     metadata: &Metadata,
-    key: Option<&crate::audit::checkpoint::VerifierKey>,
+    keys: Option<&crate::audit::keys::Keyring>,
     url: &str,
 ) -> Result<(), BackupError> {
     let bad = |what| BackupError::Metadata { path: url.into(), what };
-    let own = metadata.own_key().map_err(bad)?;
-    metadata.verify(key.unwrap_or(&own)).map_err(bad)?;
+    let own = metadata.own_keys().map_err(bad)?;
+    metadata.verify(keys.unwrap_or(&own)).map_err(bad)?;
     Ok(())
 }
 

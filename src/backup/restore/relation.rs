@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::audit::checkpoint::{Checkpoint, VerifierKey};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::keys::Keyring;
 use crate::audit::merkle::Range;
 use crate::audit::snapshot::SnapshotError;
 use crate::audit::survey::Survey;
@@ -10,6 +11,9 @@ use crate::backup::content::Content;
 use crate::backup::error::BackupError;
 use crate::clock::Timestamp;
 use crate::fsio::Fs;
+
+/// Looks that a writer may spoil.
+const LOOKS: usize = 20;
 
 /// How what is there relates to what is restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,20 @@ impl Live {
         Self { dir: PathBuf::new(), survey: None, unreadable: None }
     }
 
+    /// While somebody writes: a line half written, or a segment just sealed, looks like
+    /// damage for a moment.
+    pub(super) fn look_beside_a_writer(fs: &dyn Fs, dir: &Path) -> Result<Self, BackupError> {
+        let mut live = Self::look(fs, dir)?;
+        for _ in 1..LOOKS {
+            let damaged = live.survey.as_ref().is_some_and(|survey| !survey.damage.is_empty());
+            if !damaged && live.unreadable.is_none() {
+                break;
+            }
+            live = Self::look(fs, dir)?;
+        }
+        Ok(live)
+    }
+
     pub(super) fn look(fs: &dyn Fs, dir: &Path) -> Result<Self, BackupError> {
         let (survey, unreadable) = match Survey::of(fs, dir) {
             Ok(survey) => (survey, None),
@@ -91,8 +109,8 @@ impl Live {
         self.survey.is_some() || self.unreadable.is_some()
     }
 
-    pub(super) fn verifier(&self) -> Option<&VerifierKey> {
-        self.survey.as_ref()?.verifier.as_ref()
+    pub(super) fn keys(&self) -> Option<&Keyring> {
+        self.survey.as_ref()?.keys.as_ref()
     }
 
     pub(super) fn log_id(&self) -> Option<&str> {

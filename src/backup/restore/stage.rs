@@ -10,6 +10,7 @@ use super::{Extent, RestorePlan, RestoreRequest, Restorer, Target};
 use crate::audit::LogPaths;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::gzip::{Packer, Unpacker};
+use crate::audit::keys::{KeyHistory, Keyring, Place, load_keyring};
 use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::{Hash, Range};
 use crate::audit::restore::{self as swap, STAGING, sha256_hex};
@@ -27,6 +28,7 @@ use crate::backup::source::{About, Found, Wish, find};
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs, FsFile, OpenMode};
 
+const KEYS: &str = "audit.keys";
 const MANIFEST: &str = "audit.manifest.json";
 
 /// A checked backup, its records in files beside the log's.
@@ -40,7 +42,7 @@ pub(super) struct Staged<'a> {
     content: Content,
     segments: Vec<Segment>,
     tree: Range,
-    key: VerifierKey,
+    keys: Keyring,
     key_from: &'static str,
     /// Whether less than the whole backup is restored.
     cut: bool,
@@ -74,12 +76,12 @@ impl<'a> Staged<'a> {
         fs.create_dir_new(&dir).map_err(io_error("make the directory", &dir))?;
         let mut guard = Guard { fs, dir: Some((dir.clone(), made_place.clone())) };
         let mut found = locate(restorer, request, live, &dir, watch)?;
-        let (key, key_from) = choose_key(restorer, request, live, &found)?;
-        if found.about.log().0 != key.name().trim_start_matches("auditctl/") {
-            return Err(other_log(&found, &key));
+        let (keys, key_from) = choose_keys(restorer, request, live, &found)?;
+        if found.about.log().0 != keys.newest().name().trim_start_matches("auditctl/") {
+            return Err(other_log(&found, &keys));
         }
         let bad = |what| BackupError::Metadata { path: found.archive.clone(), what };
-        found.about.verify(&key).map_err(|what| match what {
+        found.about.verify(&keys).map_err(|what| match what {
             MetadataError::Signature(reason) if key_from != "the backup itself" => {
                 bad(MetadataError::Signature(format!("{reason} (checked with {key_from})")))
             }
@@ -112,7 +114,7 @@ impl<'a> Staged<'a> {
             content,
             segments,
             tree,
-            key,
+            keys,
             key_from,
             cut,
         })
@@ -131,17 +133,22 @@ impl<'a> Staged<'a> {
     ) -> Result<RestorePlan, BackupError> {
         let (log_id, epoch) = self.found.about.log();
         if live.log_id().is_some_and(|there| there != log_id) {
-            return Err(other_log(&self.found, &self.key));
+            return Err(other_log(&self.found, &self.keys));
         }
         let relation = live.relation(&*restorer.fs, &self.content, &self.tree)?;
         let beside = matches!(request.target, Target::Beside(_));
+        let keys = self.keys_for(request, epoch);
+        // What both keys signed is signed, whatever of it is restored.
+        let handed_over =
+            keys.last_place().filter(|place| *place > Place { epoch, size: self.tree.end() });
         // A part of a backup is less than what was signed: it cannot be gone on
         // from under the same name.
         let new_epoch = self.cut
+            || handed_over.is_some()
             || live.contradicts(&self.content, &self.tree)
             || matches!(relation, Relation::Diverged { .. })
             || live.epoch() > epoch;
-        let highest = epoch.max(live.epoch());
+        let highest = epoch.max(live.epoch()).max(handed_over.map_or(0, |place| place.epoch));
         Ok(RestorePlan {
             backup: self.found.label.clone(),
             log_id: log_id.to_owned(),
@@ -154,9 +161,22 @@ impl<'a> Staged<'a> {
             epoch: if new_epoch { highest + 1 } else { highest },
             new_epoch,
             key_from: self.key_from,
-            key: self.key.to_string(),
+            key: keys.newest().to_string(),
+            keys,
+            rotations_there: KeyHistory::load(&*restorer.fs, &LogPaths::new(place))
+                .ok()
+                .map(|found| found.map_or_else(Vec::new, |(history, _)| history.rotations)),
             log_dir: place.to_path_buf(),
         })
+    }
+
+    /// The log's keys as they are to be where it is restored. Beside, they are those
+    /// of then: a copy of an earlier time knows nothing of what followed.
+    fn keys_for(&self, request: &RestoreRequest, epoch: u32) -> Keyring {
+        match request.target {
+            Target::Log => self.keys.clone(),
+            Target::Beside(_) => self.keys.until(Place { epoch, size: self.tree.end() }),
+        }
     }
 
     /// Writes manifest and checkpoint into the staging directory; the names of
@@ -174,6 +194,15 @@ impl<'a> Staged<'a> {
             fsio::replace_file(fs, &path, self.found.about.note().as_bytes())
                 .map_err(io_error("write", &path))?;
             names.push("audit.checkpoint".to_owned());
+        }
+        if plan.new_keys() {
+            let path = self.dir.join(KEYS);
+            let history = KeyHistory {
+                rotations: plan.keys.rotations().to_vec(),
+                ..KeyHistory::new(&plan.log_id)
+            };
+            history.store(fs, &path).map_err(|error| BackupError::Snapshot(error.into()))?;
+            names.push(KEYS.to_owned());
         }
         let mut abandoned = live.abandoned();
         if plan.new_epoch {
@@ -204,7 +233,7 @@ impl<'a> Staged<'a> {
         let fs = &*self.restorer.fs;
         let (names, _) = self.prepare(plan, &Live::none())?;
         let paths = LogPaths::new(place);
-        let key = format!("{}\n", self.key);
+        let key = format!("{}\n", plan.key);
         let moved = (|| {
             fsio::replace_file(fs, &paths.public_key(), key.as_bytes())?;
             for name in names.iter().map(String::as_str).chain([MANIFEST]) {
@@ -290,6 +319,7 @@ fn from_log(
         members: 0,
         checkpoint: snapshot.note.to_string(),
         public_key: snapshot.verifier.to_string(),
+        key_chain: snapshot.keys.rotations().to_vec(),
     };
     let about = About::Marker { marker: Box::new(marker), stretches: packed.stretches };
     Ok(Found { label: path.display().to_string(), archive, about })
@@ -330,40 +360,48 @@ fn unlock(
 
 /// The key that the signatures are checked with: one that is known from elsewhere
 /// before one that the backup brings.
-fn choose_key(
+fn choose_keys(
     restorer: &Restorer,
     request: &RestoreRequest,
     live: &Live,
     found: &Found,
-) -> Result<(VerifierKey, &'static str), BackupError> {
+) -> Result<(Keyring, &'static str), BackupError> {
+    let (fs, paths) = (&*restorer.fs, LogPaths::new(restorer.log_dir()));
+    let chain = found.about.key_chain();
+    // What is known here of how the keys followed each other, then what the backup
+    // adds to it.
+    let joined = |key: &VerifierKey| {
+        let here = load_keyring(fs, &paths, Some(key)).ok();
+        here.unwrap_or_else(|| key.clone().into()).extended(chain)
+    };
     if let Some(key) = &request.public_key {
-        return Ok((key.clone(), "--public-key"));
+        return Ok((joined(key), "--public-key"));
     }
     let own = found
         .about
-        .own_key()
+        .own_keys()
         .map_err(|what| BackupError::Metadata { path: found.archive.clone(), what })?;
-    let here =
-        VerifierKey::load_own(&*restorer.fs, &LogPaths::new(restorer.log_dir()).public_key());
-    let private = restorer.options.key_path.clone();
-    let private = private.unwrap_or_else(|| LogPaths::new(restorer.log_dir()).key());
-    let kept = SigningKey::load(&*restorer.fs, &private).map(|key| key.verifier().clone());
-    let known = live.verifier().cloned().or(here.ok()).or(kept.ok());
+    let here = load_keyring(fs, &paths, None);
+    let private = restorer.options.key_path.clone().unwrap_or_else(|| paths.key());
+    let kept = SigningKey::load(fs, &private).map(|key| joined(key.verifier()));
+    let known = live.keys().cloned().or(here.ok()).or(kept.ok());
     Ok(match known {
         // Beside the log, somebody else's backup may be restored as well.
-        Some(known) if request.target == Target::Log || known.name() == own.name() => {
-            (known, "this log")
+        Some(known)
+            if request.target == Target::Log || known.newest().name() == own.newest().name() =>
+        {
+            (known.extended(chain), "this log")
         }
         _ => (own, "the backup itself"),
     })
 }
 
-fn other_log(found: &Found, key: &VerifierKey) -> BackupError {
+fn other_log(found: &Found, keys: &Keyring) -> BackupError {
     BackupError::Refused(format!(
         "{} is a backup of log {}, and the log here is {}: restore it beside with --target DIR",
         found.label,
         found.about.log().0,
-        key.name().trim_start_matches("auditctl/")
+        keys.newest().name().trim_start_matches("auditctl/")
     ))
 }
 

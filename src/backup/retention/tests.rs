@@ -29,6 +29,7 @@ fn made(id: &str, log: &str, epoch: u32, held: (u64, u64)) -> Listed {
             epoch,
             origin: String::new(),
             public_key: String::new(),
+            key_chain: Vec::new(),
         },
         range: Held {
             first_seq: held.0,

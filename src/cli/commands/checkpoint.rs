@@ -3,7 +3,8 @@
 use clap::Args;
 
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::{SignedCheckpoint, VerifierKey};
+use crate::audit::checkpoint::SignedCheckpoint;
+use crate::audit::keys::load_keyring;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::shared_fs;
@@ -32,10 +33,9 @@ pub(crate) fn run(context: &Context, _: &CheckpointArgs) -> Result<u8, CliError>
         CliError::new("bad_signature", Exit::Found, message)
             .hint("`auditctl verify` says what is wrong with the log")
     };
-    let key =
-        VerifierKey::load_own(&*fs, &paths.public_key()).map_err(|error| bad(error.to_string()))?;
+    let keys = load_keyring(&*fs, &paths, None).map_err(|error| bad(error.to_string()))?;
     let signed = SignedCheckpoint::parse(&text).map_err(|error| bad(error.to_string()))?;
-    let checkpoint = signed.verify(&key).map_err(|error| bad(error.to_string()))?;
+    let (checkpoint, key) = keys.verify(&signed).map_err(|error| bad(error.to_string()))?;
     if context.json {
         let document = serde_json::json!({
             "origin": checkpoint.origin,

@@ -112,7 +112,9 @@ fn render(
         Format::Json if watching => ui::health_json_line(report),
         Format::Json => ui::health_json(report),
         Format::Nagios => ui::health_nagios(report, settings),
-        Format::Prometheus => ui::prometheus(report, health.snapshot.as_ref(), false),
+        Format::Prometheus => {
+            ui::prometheus(report, health.snapshot.as_ref(), health.alerts.as_ref(), false)
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub(super) mod cleanup;
 pub(super) mod completions;
 pub(super) mod demo;
 pub(super) mod health;
+pub(super) mod key;
 pub(super) mod list;
 pub(super) mod man;
 pub(super) mod monitor;

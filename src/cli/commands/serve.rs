@@ -1,5 +1,7 @@
 //! `serve`: the collector.
 
+mod alerting;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,6 +24,8 @@ use crate::config::{Origin, Settings};
 use crate::fsio::OsFs;
 use crate::health::{self, Status};
 use crate::ui;
+
+use alerting::Alerting;
 
 /// Run the collector: take events over a Unix socket and HTTP.
 ///
@@ -59,7 +63,9 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     // The log comes after the options were found good.
     let running =
         Arc::new(Running { log: OnceLock::new(), settings: Mutex::new(settings.clone()) });
-    let options = collector_options(context, args, &settings, &running);
+    Alerting::check(&settings)?;
+    let alerting = Arc::new(alerting(context, &running));
+    let options = collector_options(context, args, &settings, (&running, &alerting))?;
     let prepared =
         collector::prepare(options).map_err(|error| collector_error(&error, &settings))?;
     let log = AuditLog::open(Options {
@@ -67,6 +73,10 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         ..open::options(&settings, Mode::Collector)
     })?;
     running.log.get_or_init(|| log.clone());
+    // Events are taken without alerts too; health says that they are missing.
+    if let Err(reason) = alerting.go_on(&log, &settings) {
+        context.printer.error(&format!("auditctl: no alerts: {reason}; SIGHUP tries again"));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -87,6 +97,7 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         }
         Err(error) => {
             runtime.shutdown_background();
+            alerting.stop();
             log.close()?;
             Err(collector_error(&error, &settings))
         }
@@ -103,6 +114,13 @@ impl Running {
     fn settings(&self) -> MutexGuard<'_, Settings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn alerting(context: &Context, running: &Arc<Running>) -> Alerting {
+    let printer = context.printer;
+    let warn = Arc::new(move |text: &str| printer.error(&format!("auditctl: {text}")));
+    let running = Arc::clone(running);
+    Alerting::new(move || running.settings().clone(), warn)
 }
 
 fn collector_error(error: &CollectorError, settings: &Settings) -> CliError {
@@ -153,13 +171,20 @@ fn collector_options(
     context: &Context,
     args: &ServeArgs,
     settings: &Settings,
-    running: &Arc<Running>,
-) -> CollectorOptions {
+    (running, alerting): (&Arc<Running>, &Arc<Alerting>),
+) -> Result<CollectorOptions, CliError> {
     let collector = settings.collector.clone();
     let printer = context.printer;
     let log_dir = settings.log_dir.clone();
     let for_health = Arc::clone(running);
-    CollectorOptions {
+    let before_close = Arc::clone(alerting);
+    let (to, url) = (collector.checkpoint_push_to, Alerting::push_url(settings)?);
+    let push = (to.is_some() || url.is_some()).then_some(Push {
+        to,
+        url,
+        every: collector.checkpoint_push_interval,
+    });
+    Ok(CollectorOptions {
         socket: settings.socket_path(),
         http: collector.http,
         tokens: token_options(settings),
@@ -170,9 +195,8 @@ fn collector_options(
         read_uids: collector.read_uids,
         read_gids: collector.read_gids,
         audit_reads: settings.audit_reads,
-        push: collector
-            .checkpoint_push_to
-            .map(|to| Push { to, every: collector.checkpoint_push_interval }),
+        push,
+        before_close: Box::new(move || before_close.stop()),
         max_connections: collector.max_connections,
         max_connections_per_uid: collector.max_connections_per_uid,
         max_connections_per_address: collector.max_connections_per_address,
@@ -184,7 +208,7 @@ fn collector_options(
             let settings = for_health.settings().clone();
             render_health(&settings, format)
         }),
-        reload: reloader(context, args, Arc::clone(running)),
+        reload: reloader(context, args, (Arc::clone(running), Arc::clone(alerting))),
         ready: Box::new(move |ready| {
             let scheme = if ready.https { "https" } else { "http" };
             let http =
@@ -197,19 +221,22 @@ fn collector_options(
             ));
         }),
         warn: Arc::new(move |text| printer.error(&format!("auditctl: {text}"))),
-    }
+    })
 }
 
 /// SIGHUP: what may change while the log is open changes; the rest is named.
 fn reloader(
     context: &Context,
     args: &ServeArgs,
-    running: Arc<Running>,
+    (running, alerting): (Arc<Running>, Arc<Alerting>),
 ) -> Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync> {
     let load = context.loader(args.overrides());
     let printer = context.printer;
     Arc::new(move || {
         let new = load().map_err(|error| error.message)?;
+        if let Some(log) = running.log.get() {
+            alerting.go_on(log, &new)?;
+        }
         let mut old = running.settings();
         let changed = new.changes_from(&old);
         let mut applied = Vec::new();
@@ -264,7 +291,9 @@ fn tls_pair(settings: &Settings) -> Option<Pair> {
 }
 
 fn may_change(key: &str) -> bool {
-    key.starts_with("rate_limit.")
+    key == "alerts"
+        || key.starts_with("alerting.")
+        || key.starts_with("rate_limit.")
         || key.starts_with("health.")
         || matches!(
             key,
@@ -284,7 +313,7 @@ fn may_change(key: &str) -> bool {
 /// As `auditctl health` says it; HTTP status 503 when critical or unknown.
 fn render_health(settings: &Settings, format: HealthFormat) -> (u16, String, String) {
     let health = health::check(settings, &OsFs, &SystemClock);
-    let snapshot = health.snapshot.as_ref();
+    let (snapshot, alerts) = (health.snapshot.as_ref(), health.alerts.as_ref());
     match format {
         HealthFormat::Json => {
             let well = matches!(health.report.status, Status::Healthy | Status::Warning);
@@ -294,12 +323,12 @@ fn render_health(settings: &Settings, format: HealthFormat) -> (u16, String, Str
         HealthFormat::Prometheus => (
             200,
             "text/plain; version=0.0.4; charset=utf-8".to_owned(),
-            ui::prometheus(&health.report, snapshot, false),
+            ui::prometheus(&health.report, snapshot, alerts, false),
         ),
         HealthFormat::OpenMetrics => (
             200,
             "application/openmetrics-text; version=1.0.0; charset=utf-8".to_owned(),
-            ui::prometheus(&health.report, snapshot, true),
+            ui::prometheus(&health.report, snapshot, alerts, true),
         ),
     }
 }

@@ -237,7 +237,7 @@ impl From<VerifyError> for CliError {
             }
             VerifyError::Io { action, path, source } => Self::io(action, path, &source),
             VerifyError::Interrupted => Self::new("interrupted", Exit::Interrupted, message),
-            VerifyError::Manifest(_) | VerifyError::Key(_) => {
+            VerifyError::Manifest(_) | VerifyError::Keys(_) => {
                 Self::new("damaged", Exit::Failed, message)
             }
         }

@@ -93,10 +93,29 @@ pub(super) fn status_page(inputs: &Inputs) -> Made {
                 _ => value.to_string(),
             })
             .collect();
+        let said =
+            in_words(&page, *word, name).map_or_else(String::new, |said| format!(" ({said})"));
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{name} = {}  #{about}", values.join(" "));
+        let _ = writeln!(text, "{name} = {}{said}  #{about}", values.join(" "));
     }
     Ok(text)
+}
+
+/// Codes by name, times as such.
+fn in_words(page: &StatusSnapshot, word: Word, name: &str) -> Option<String> {
+    let said = match word {
+        Word::Activity => page.activity()?.as_str(),
+        Word::State => page.state()?.as_str(),
+        Word::Mode => page.mode()?.as_str(),
+        Word::DiskStage => page.disk_stage()?.as_str(),
+        Word::Damage => page.damage()?.as_str(),
+        // The names of words that hold times end so; no other name does.
+        _ if name.ends_with("At") || word == Word::StateSince => {
+            return Some(page.time(word)?.to_string());
+        }
+        _ => return None,
+    };
+    Some(said.to_owned())
 }
 
 pub(super) fn manifest(inputs: &Inputs) -> Made {
@@ -145,12 +164,12 @@ fn both_ends<T>(all: &[T]) -> impl Iterator<Item = &T> {
 /// Parsed and written anew: whatever else stands in the files stays out.
 pub(super) fn checkpoint(inputs: &Inputs) -> Made {
     let paths = LogPaths::new(&inputs.settings.log_dir);
-    let key = match VerifierKey::load(&*inputs.fs, &paths.public_key()) {
+    let key = match VerifierKey::load_own(&*inputs.fs, &paths.public_key()) {
         Ok(key) => key.to_string(),
         Err(error) => format!("no public key: {error}"),
     };
     let path = paths.checkpoint();
-    let bytes = inputs.fs.read(&path, MAX_CHECKPOINT_BYTES);
+    let bytes = inputs.fs.read_own(&path, MAX_CHECKPOINT_BYTES);
     let bytes = bytes.map_err(|error| format!("{}: {error}", path.display()))?;
     let note = SignedCheckpoint::parse(&bytes).map_err(|_| "it is no checkpoint".to_owned())?;
     Ok(format!("{key}\n\n{note}"))
@@ -248,7 +267,7 @@ pub(super) fn security(inputs: &Inputs) -> Made {
     let mut in_file: BTreeMap<&str, u64> = BTreeMap::new();
     let mut others = 0_u64;
     let path = LogPaths::new(&inputs.settings.log_dir).security();
-    let read = inputs.fs.read(&path, MAX_SECURITY_BYTES);
+    let read = inputs.fs.read_own(&path, MAX_SECURITY_BYTES);
     let problem = read.as_ref().err().map(ToString::to_string);
     for line in read.unwrap_or_default().split(|byte| *byte == b'\n') {
         let Ok(line) = serde_json::from_slice::<Value>(line) else { continue };

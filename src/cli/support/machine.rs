@@ -81,6 +81,7 @@ pub(super) fn machine(inputs: &Inputs) -> Made {
     let field = |path: &str, name: &str| {
         read(inputs, path).ok().and_then(|text| value_of(&text, name).map(str::to_owned))
     };
+    let line = |path: &str| read(inputs, path).ok().map(|text| text.trim().to_owned());
     let cpus = std::thread::available_parallelism().map(usize::from).ok();
     super::json(&json!({
         "kernel": text(uname.release()),
@@ -92,9 +93,9 @@ pub(super) fn machine(inputs: &Inputs) -> Made {
         "memory_total": field("/proc/meminfo", "MemTotal"),
         "memory_available": field("/proc/meminfo", "MemAvailable"),
         "swap_free": field("/proc/meminfo", "SwapFree"),
-        "cgroup_memory_max": read(inputs, "/sys/fs/cgroup/memory.max").ok(),
-        "load": read(inputs, "/proc/loadavg").ok(),
-        "uptime_seconds": read(inputs, "/proc/uptime").ok(),
+        "cgroup_memory_max": line("/sys/fs/cgroup/memory.max"),
+        "load": line("/proc/loadavg"),
+        "uptime_seconds": line("/proc/uptime"),
         "uid": rustix::process::geteuid().as_raw(),
         "limits": read(inputs, "/proc/self/limits").ok().map(lines),
     }))

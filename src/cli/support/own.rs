@@ -29,6 +29,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("audit.pruned", &["first_seq", "records", "bytes", "file", "held_by"]),
     ("audit.backup_removed", &["backup", "first_seq", "tree_size", "root_hash", "sha256", "uid"]),
     ("audit.query", &["via", "uid", "records"]),
+    ("audit.redact_key_created", &[]),
     (
         "audit.restored",
         &[

@@ -20,12 +20,12 @@ machine (variables named like one, token and key files); one that held any was l
 /// The files and what is in each, for `--list`.
 pub(in crate::cli) fn list() -> String {
     let mut text = String::from("In it:\n");
-    for part in PARTS {
+    let own = [("README.txt", "this list"), ("bundle.json", "what became of each file, and when")];
+    for (name, about) in PARTS.iter().map(|part| (part.name, part.about)).chain(own) {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "- {:<22} {}", part.name, part.about);
+        let _ = writeln!(text, "- {name:<22} {about}");
     }
-    let _ = writeln!(text, "- {:<22} {}", "README.txt", "this list");
-    let _ = writeln!(text, "- {:<22} {}\n", "bundle.json", "what became of each file, and when");
+    text.push('\n');
     text.push_str(NOT_IN_IT);
     text
 }

@@ -58,7 +58,7 @@ fn the_readme_names_every_file_and_each_name_is_used_once() {
 fn an_archive_holds_the_files_for_their_owner_alone() {
     let file = File { name: "a.txt".to_owned(), text: "b\n".to_owned() };
     let bytes = pack("dir", &[file], SystemClock.now()).expect("packed");
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]));
+    let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(&bytes[..]));
     let entries: Vec<_> = archive.entries().expect("entries").map(|e| e.expect("entry")).collect();
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].header().mode().expect("mode"), 0o600);

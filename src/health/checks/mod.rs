@@ -1,5 +1,6 @@
 //! The checks: each from what was seen to a judgement, in a file of its own.
 
+mod alerts;
 mod backup;
 mod certificate;
 mod common;
@@ -34,6 +35,7 @@ pub(super) fn all(facts: &Facts, settings: &Settings, liveness: Liveness) -> Vec
         backup::check(facts, settings),
     ];
     checks.extend(certificate::check(facts, settings, liveness));
+    checks.extend(alerts::check(facts, settings, liveness));
     checks
 }
 

@@ -54,5 +54,6 @@ fn total_name(kind: SecurityKind) -> &'static str {
         SecurityKind::RateLimited => "rate_limited_total",
         SecurityKind::HostilePeer => "hostile_peer_total",
         SecurityKind::LogTampered => "log_tampered_total",
+        SecurityKind::TargetRefused => "target_refused_total",
     }
 }

@@ -120,10 +120,11 @@ pub(crate) fn crates_stay_on_their_floors(mentions: &[Mention<'_>]) -> Vec<Findi
     const BELONGS: &[Belongs] = &[
         (
             &["tokio"],
-            &["src/collector", "src/store", "src/cli"],
-            "the engine is synchronous threads and channels: only collector and store are asynchronous",
+            &["src/collector", "src/alerts", "src/store", "src/cli"],
+            "the engine is synchronous threads and channels: only what speaks over networks is asynchronous",
         ),
-        (&["axum", "hyper"], &["src/collector"], "only the collector speaks HTTP"),
+        (&["axum", "hyper"], &["src/collector"], "only the collector serves HTTP"),
+        (&["lettre"], &["src/alerts"], "only alerts write e-mail"),
         (
             &["clap", "clap_complete", "clap_mangen"],
             &["src/cli"],

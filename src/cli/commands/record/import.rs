@@ -165,8 +165,7 @@ fn import(
     tally: &mut Tally,
 ) -> Result<(), CliError> {
     // What may be told to come again would come after what follows it.
-    let in_order = args.format == Format::PythonAudit;
-    let events = if in_order && !sink.is_exempt() { 1 } else { WINDOW_EVENTS };
+    let one_by_one = args.format == Format::PythonAudit && !sink.is_exempt();
     let mut at_end = false;
     while !at_end {
         let mut window = Vec::new();
@@ -174,7 +173,7 @@ fn import(
         let mut bad = None;
         // What has come is sent before more is waited for: the input may be a
         // service that says something now and then.
-        while window.len() < events
+        while window.len() < WINDOW_EVENTS
             && bytes < WINDOW_BYTES
             && (window.is_empty() || lines.has_whole_line())
         {
@@ -194,7 +193,12 @@ fn import(
                 }
             }
         }
-        send_all(context, args, window, sink, tally)?;
+        let size = if one_by_one { 1 } else { window.len().max(1) };
+        while !window.is_empty() {
+            let rest = window.split_off(size.min(window.len()));
+            send_all(context, args, window, sink, tally)?;
+            window = rest;
+        }
         if let Some(bad) = bad {
             reject(context, args, bad, tally)?;
         }

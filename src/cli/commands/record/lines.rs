@@ -188,7 +188,7 @@ impl Lines {
                         "{place} is the last; the log has line {} as imported from there",
                         self.from_line
                     );
-                    return Err(CliError::new("resume", Exit::Usage, text));
+                    return Err(CliError::usage(text));
                 }
                 self.from_line = 0;
                 self.next_file()?;

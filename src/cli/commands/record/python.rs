@@ -144,12 +144,14 @@ impl Python {
     fn events(&mut self, place: &Place, line: &[u8]) -> Result<Vec<Vec<u8>>, EventError> {
         self.lines += 1;
         let read = std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned());
+        // As some editors and `utf-8-sig` begin a file.
+        let read = read.map(|text| text.strip_prefix('\u{feff}').unwrap_or(text));
         let read = read.and_then(|text| match json::parse(text)? {
             Json::Object(members) if mapping::are_keepable(&members) => Ok((text, members)),
             Json::Object(_) => Err("a key with half a surrogate pair".to_owned()),
             _ => Err("no JSON object".to_owned()),
         });
-        let (text, members) = match read {
+        let (text, mut members) = match read {
             Ok(read) => read,
             Err(reason) => {
                 self.may_keep_text()?;
@@ -158,8 +160,10 @@ impl Python {
             }
         };
         let signature = self.signature(&members);
+        let stood_twice = json::keep_last(&mut members);
         let mapped = Mapped::new(&members, signature, self.zone);
-        let events = match mapped.event(place, self.max_details) {
+        let whole = mapped.event(place, self.max_details, None);
+        let events = match whole.filter(|_| !stood_twice && !mapped.is_incomplete) {
             Some(event) => vec![event],
             None => {
                 self.may_keep_text()?;
@@ -187,7 +191,13 @@ impl Translate for Python {
         place: &Place,
         line: Result<Vec<u8>, EventError>,
     ) -> Result<Vec<Vec<u8>>, EventError> {
-        let events = self.events(place, &line?)?;
+        let line = line.map_err(|error| match error {
+            EventError::LineTooLong { actual } => {
+                EventError::TooLong { field: "line", limit: MAX_PYTHON_LINE_BYTES, actual }
+            }
+            other => other,
+        })?;
+        let events = self.events(place, &line)?;
         match &self.resume {
             Some(position) if position.is_at(place) => position.rest(events),
             _ => Ok(events),
@@ -235,7 +245,10 @@ impl Translate for Python {
         }
         for (count, what) in [
             (self.unreadable, "lines are no JSON objects; kept as import.unreadable"),
-            (self.in_parts, "lines are larger than max_details_size; their text is in import.part"),
+            (
+                self.in_parts,
+                "lines are larger than max_details_size, or have a key twice; their text is in import.part",
+            ),
             (
                 self.without_time,
                 "lines have no time that can be read; theirs is that of the import",

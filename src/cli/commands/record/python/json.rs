@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use crate::audit::sanitize::MAX_DETAILS_DEPTH;
 
@@ -28,11 +29,36 @@ pub(super) enum Json<'a> {
 }
 
 /// A text, its escapes resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Text<'a> {
     Plain(Cow<'a, str>),
     /// Code points, with halves of surrogate pairs among them.
     Broken(Vec<u32>),
+}
+
+/// Leaves the last of what is there twice, as Python does; whether anything went.
+pub(super) fn keep_last(members: &mut Vec<(Text<'_>, Json<'_>)>) -> bool {
+    let mut seen = HashSet::with_capacity(members.len());
+    let before = members.len();
+    let mut kept: Vec<_> =
+        members.drain(..).rev().filter(|(key, _)| seen.insert(key.clone())).collect();
+    kept.reverse();
+    *members = kept;
+    let mut gone = members.len() < before;
+    for (_, value) in members {
+        gone |= keep_last_inside(value);
+    }
+    gone
+}
+
+fn keep_last_inside(value: &mut Json<'_>) -> bool {
+    match value {
+        Json::Array(items) => {
+            items.iter_mut().fold(false, |gone, item| keep_last_inside(item) | gone)
+        }
+        Json::Object(members) => keep_last(members),
+        _ => false,
+    }
 }
 
 impl Text<'_> {
@@ -337,6 +363,20 @@ mod tests {
         let deep = format!("{}1{}", "[".repeat(98), "]".repeat(98));
         assert!(parse(&deep).is_err_and(|error| error.contains("too deep")));
         assert!(parse(&deep[1..deep.len() - 1]).is_ok());
+    }
+
+    #[test]
+    fn of_keys_that_stand_twice_the_last_one_stays() {
+        let Ok(Json::Object(mut members)) = parse(r#"{"a":1,"b":[{"c":1,"\u0063":2}],"a":3}"#)
+        else {
+            panic!("an object")
+        };
+        assert!(keep_last(&mut members));
+        let Ok(Json::Object(mut expected)) = parse(r#"{"b":[{"c":2}],"a":3}"#) else {
+            panic!("an object")
+        };
+        assert_eq!(members, expected);
+        assert!(!keep_last(&mut expected));
     }
 
     #[test]

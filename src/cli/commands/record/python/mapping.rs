@@ -27,6 +27,9 @@ const AROUND: usize = 400;
 /// A part holds that much, whatever the limit.
 const LEAST_PART: usize = 64;
 
+/// Where a key `imported` in their details goes.
+const MOVED: &str = "details.imported";
+
 type Members<'a> = [(Text<'a>, Json<'a>)];
 
 /// An object, taken apart.
@@ -44,6 +47,8 @@ pub(super) struct Mapped {
     replaced: Vec<String>,
     hmac: Option<String>,
     signature: Option<Signature>,
+    /// Whether something found no place: the line's text has to be kept.
+    pub(super) is_incomplete: bool,
     /// Whether there is no time that can be read.
     pub(super) without_time: bool,
     /// Whether the time's zone was assumed.
@@ -59,10 +64,8 @@ impl Mapped {
         let mut mapped = Self { signature: Some(signature), ..Self::default() };
         let mut event_type = None;
         mapped.without_time = true;
-        for (nth, (key, value)) in members.iter().enumerate() {
-            let is_last = !members[nth + 1..].iter().any(|(later, _)| later == key);
-            let name = key.plain().filter(|_| is_last);
-            let kept = match (name, value) {
+        for (key, value) in members {
+            let kept = match (key.plain(), value) {
                 (Some("event_type"), Json::Text(Text::Plain(text))) => {
                     let (own, kept) = type_of(text);
                     event_type = Some(own);
@@ -71,7 +74,7 @@ impl Mapped {
                 (Some("timestamp"), value) => mapped.take_time(value, zone),
                 // That there were none is said as well.
                 (Some("details"), Json::Object(inside)) if !inside.is_empty() => {
-                    mapped.take_details(inside);
+                    mapped.take_details(inside, members);
                     true
                 }
                 (Some("signature"), Json::Text(Text::Plain(text))) if text.len() <= 128 => {
@@ -127,13 +130,15 @@ impl Mapped {
         fits && is_text && !cleaned
     }
 
-    fn take_details(&mut self, inside: &Members<'_>) {
+    fn take_details(&mut self, inside: &Members<'_>, all: &Members<'_>) {
         let mut path = vec!["details".to_owned()];
         for (key, value) in inside {
             // `imported` is ours: theirs is kept with what has no place.
             if key.plain() == Some("imported") {
-                let details = Text::Plain(Cow::Borrowed("details.imported"));
-                self.keep(&details, value);
+                self.is_incomplete |= all.iter().any(|(key, _)| key.plain() == Some(MOVED));
+                if !self.is_incomplete {
+                    self.keep(&Text::Plain(Cow::Borrowed(MOVED)), value);
+                }
                 continue;
             }
             if !self.details.is_empty() {
@@ -151,8 +156,13 @@ impl Mapped {
         member(key, value, &mut path, &mut self.fields, &mut self.replaced);
     }
 
-    /// The event; `None` when its details are larger than `limit`.
-    pub(super) fn event(&self, place: &Place, limit: usize) -> Option<Vec<u8>> {
+    /// The event; `None` when its details are larger than `limit`. `text_parts` follow it.
+    pub(super) fn event(
+        &self,
+        place: &Place,
+        limit: usize,
+        text_parts: Option<usize>,
+    ) -> Option<Vec<u8>> {
         let mut details = b"{".to_vec();
         details.extend_from_slice(&self.details);
         if !self.details.is_empty() {
@@ -172,17 +182,23 @@ impl Mapped {
         if !self.replaced.is_empty() {
             details.push(b']');
         }
+        if let Some(parts) = text_parts {
+            details.extend_from_slice(format!(",\"text_parts\":{parts}").as_bytes());
+        }
         details.extend_from_slice(b"}}");
         (details.len() <= limit).then(|| self.with(&details))
     }
 
-    /// The event without what is too large, and the line's text in parts after it.
+    /// The event, without what is too large, and the line's text in parts after it.
     pub(super) fn events_with_text(&self, place: &Place, line: &str, limit: usize) -> Vec<Vec<u8>> {
         let parts = texts(line.as_bytes(), room(place, limit));
-        let mut details = b"{\"imported\":{".to_vec();
-        self.about(place, &mut details);
-        details.extend_from_slice(format!(",\"text_parts\":{}}}}}", parts.len()).as_bytes());
-        let mut events = vec![self.with(&details)];
+        let event = self.event(place, limit, Some(parts.len())).unwrap_or_else(|| {
+            let mut details = b"{\"imported\":{".to_vec();
+            self.about(place, &mut details);
+            details.extend_from_slice(format!(",\"text_parts\":{}}}}}", parts.len()).as_bytes());
+            self.with(&details)
+        });
+        let mut events = vec![event];
         events.extend(part_events(place, &parts, self.timestamp.as_deref()));
         events
     }

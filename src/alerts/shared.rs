@@ -1,0 +1,45 @@
+//! What the threads of alerts have in common.
+
+use std::sync::Arc;
+
+use super::payload::Sender;
+use super::store::Store;
+use crate::audit::AuditLog;
+use crate::clock::{Clock, Timestamp};
+
+/// Told what an operator should know.
+pub type Warn = dyn Fn(&str) + Send + Sync;
+
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) log: AuditLog,
+    pub(super) sender: Sender,
+    /// Begins ids: the log's id, and its epoch where that is not the first.
+    pub(super) prefix: String,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) begun: Timestamp,
+    pub(super) warn: Arc<Warn>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// Counts a thread while it lives, however it ends.
+pub(super) struct Living(Arc<Shared>);
+
+impl Living {
+    pub(super) fn begin(shared: &Arc<Shared>) -> Self {
+        shared.store.lock().threads += 1;
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.store.lock().threads -= 1;
+        self.0.store.tell();
+    }
+}

@@ -1,0 +1,153 @@
+//! Which key signs: the one that the last rotation led to, wherever a crash left
+//! it, and never one that was retired.
+
+use std::io;
+use std::path::Path;
+
+use super::super::checkpoint::Origin;
+use super::super::keys::{KeyFiles, KeyHistory, Keyring, KeysError};
+use super::super::manifest::Manifest;
+use super::super::signer::SigningKey;
+use super::{Corruption, OpenError, Opening, Scanned, io_error};
+
+const KEYS: &str = "audit.keys";
+
+impl Opening<'_> {
+    pub(super) fn key_files(&self) -> KeyFiles {
+        KeyFiles::new(self.paths, self.options.key_path.as_deref())
+    }
+
+    pub(super) fn keys_corrupt(&self, reason: &dyn ToString) -> Corruption {
+        let reason = reason.to_string();
+        Corruption { file: KEYS.to_owned(), seq: None, offset: None, reason }
+    }
+
+    /// How one key followed another, and what is wrong with the file that says so.
+    pub(super) fn history(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<(KeyHistory, Option<Corruption>), OpenError> {
+        let none = || KeyHistory::new(&manifest.log_id);
+        Ok(match KeyHistory::load(self.fs, self.paths) {
+            Ok(None) => (none(), None),
+            Ok(Some((history, _))) if history.log_id == manifest.log_id => (history, None),
+            Ok(Some((history, _))) => {
+                let reason = format!("it is of log {}, not of this one", history.log_id);
+                (none(), Some(self.keys_corrupt(&reason)))
+            }
+            Err(KeysError::Io { path, source }) => return Err(io_error("read", &path)(source)),
+            Err(KeysError::Invalid { reason, .. }) => (none(), Some(self.keys_corrupt(&reason))),
+            Err(error) => (none(), Some(self.keys_corrupt(&error))),
+        })
+    }
+
+    fn missing(&self, path: &Path) -> bool {
+        self.fs.meta(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// The signing key, and whether a rotation was begun that is to be gone on with.
+    pub(super) fn key(
+        &self,
+        manifest: &Manifest,
+        is_new: bool,
+        keys: &KeyHistory,
+    ) -> Result<(SigningKey, bool), OpenError> {
+        let files = self.key_files();
+        let path = files.key.clone();
+        let failed = |source| OpenError::Key { path: path.clone(), source: Box::new(source) };
+        let next = match files.load_next(self.fs) {
+            Ok(next) => next,
+            Err(error) => {
+                // Whole or not there: it is nothing that a rotation left.
+                tracing::warn!(%error, "the key that was to follow is left alone");
+                None
+            }
+        };
+        let is_newest =
+            |key: &SigningKey| keys.newest() == Some(key.verifier().to_string().as_str());
+        let next = match next {
+            Some(key) if is_newest(&key) => {
+                // The rotation is stored, the key is not in its place yet.
+                if let Err(error) = files.finish(self.fs, key.verifier()) {
+                    tracing::warn!(%error, "the key is changed, its files are not all in place");
+                }
+                return Ok((key, false));
+            }
+            next => next,
+        };
+        // A crash after the manifest and before the key leaves nothing signed.
+        let unsigned =
+            self.missing(&self.paths.checkpoint()) && self.missing(&self.paths.public_key());
+        let key = if !self.missing(&path) {
+            SigningKey::load(self.fs, &path).map_err(failed)?
+        } else if (is_new || unsigned) && keys.rotations.is_empty() {
+            let origin =
+                Origin::new(&manifest.log_id, 0).map_err(|error| self.start_error(error))?;
+            let key = SigningKey::generate(&origin.key_name()).map_err(failed)?;
+            key.save(self.fs, &path).map_err(failed)?;
+            key
+        } else {
+            return Err(OpenError::KeyMissing { dir: self.options.dir.clone(), path });
+        };
+        if let Some(last) = keys.rotations.last()
+            && !is_newest(&key)
+        {
+            let text = key.verifier().to_string();
+            let known = keys.rotations.iter().any(|rotation| rotation.old_key == text);
+            if known {
+                // The key itself may hold a plus sign; its name and id do not.
+                let wanted = last.new_key.splitn(3, '+').take(2).collect::<Vec<_>>().join("+");
+                return Err(OpenError::KeyRetired {
+                    path,
+                    found: key.verifier().label(),
+                    wanted,
+                    since: last.seq,
+                });
+            }
+        }
+        Ok((key, next.is_some()))
+    }
+
+    /// Says beside the log which key signs.
+    pub(super) fn publish_key(&self, key: &SigningKey) -> Result<(), OpenError> {
+        let path = self.paths.public_key();
+        let line = format!("{}\n", key.verifier());
+        if self.fs.read(&path, 4096).ok().as_deref() == Some(line.as_bytes()) {
+            return Ok(());
+        }
+        let saved = key.verifier().save(self.fs, &path);
+        saved.map_err(|source| OpenError::Key { path, source: Box::new(source) })
+    }
+
+    /// Both keys signed so many records: they have to be there.
+    pub(super) fn judge_keys(
+        &self,
+        ring: &Keyring,
+        manifest: &Manifest,
+        active: Option<&Scanned>,
+    ) -> Option<Corruption> {
+        let end = active.map_or(manifest.end_seq(), |(_, scan)| scan.layout.next_seq());
+        let place = ring.last_place()?;
+        let gone =
+            place.epoch > manifest.epoch || place.epoch == manifest.epoch && end < place.size;
+        gone.then(|| Corruption {
+            file: "audit.log".to_owned(),
+            seq: Some(end),
+            offset: None,
+            reason: format!(
+                "the key was changed at {} records, epoch {}; only {end} are there, epoch {}",
+                place.size, place.epoch, manifest.epoch
+            ),
+        })
+    }
+
+    /// Keys that prove nothing are set aside, like everything that was damaged.
+    pub(super) fn set_keys_aside(&self, manifest: &Manifest) -> Result<KeyHistory, OpenError> {
+        let path = self.paths.keys();
+        let stamp = self.options.clock.now().file_stamp();
+        let aside = self.paths.aside("keys", &stamp, |path| self.fs.meta(path).is_ok());
+        self.fs.rename(&path, &aside).map_err(io_error("set aside", &path))?;
+        self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
+        Ok(KeyHistory::new(&manifest.log_id))
+    }
+}

@@ -1,0 +1,193 @@
+//! An `[[alerts]]` table: what is told to whom.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::origin::{Origin, Origins};
+
+macro_rules! choices {
+    ($(#[$meta:meta])* $name:ident { $($(#[$attr:meta])+ $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub enum $name { $($(#[$attr])+ $variant),+ }
+
+        impl $name {
+            /// As they are written in the settings.
+            pub(super) const NAMES: &'static [&'static str] = &[$($text),+];
+
+            /// As it is written in the settings.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            pub(super) fn of_name(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+choices! {
+    /// What an alert is about.
+    AlertTrigger {
+        #[default]
+        /// Each record that the filter takes.
+        Event = "event",
+        /// So many failures within a time.
+        Errors = "errors",
+        /// A change of health.
+        Health = "health",
+    }
+}
+
+choices! {
+    /// Where an alert goes.
+    AlertKind {
+        #[default]
+        /// JSON to a web address, signed.
+        Webhook = "webhook",
+        /// A Slack incoming webhook.
+        Slack = "slack",
+        /// A Discord webhook.
+        Discord = "discord",
+        /// E-mail over SMTP.
+        Email = "email",
+    }
+}
+
+choices! {
+    /// How the connection to a mail server is protected.
+    SmtpTls {
+        #[default]
+        /// Begins in the clear; TLS before anything is said, or nothing is.
+        Starttls = "starttls",
+        /// TLS from the first byte.
+        Tls = "tls",
+        /// None; to allowed targets only.
+        None = "none",
+    }
+}
+
+/// A web address that may hold a secret: `Debug` and [`Key::text`](super::Key::text) tell its
+/// beginning only, and a number that changes when the rest does.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(pub String);
+
+impl SecretUrl {
+    /// `https://hooks.example.com/…`
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let host = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+        // What stands before an @ is a password, as like as not.
+        let host = host.rsplit('@').next().unwrap_or_default();
+        format!("{scheme}://{host}/…")
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+/// One `[[alerts]]` table. Which keys it may have depends on `on` and `send`;
+/// docs/alerts.md says which.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertSettings {
+    /// Its name, in deliveries, metrics and messages.
+    pub name: String,
+    /// What it is about: event, each record that the filter takes; errors, count of them within a time; health, a change of health.
+    pub on: AlertTrigger,
+    /// Patterns for event_type: one of them must fit.
+    pub event_type: Vec<String>,
+    /// Patterns for actor.
+    pub actor: Vec<String>,
+    /// Patterns for source.
+    pub source: Vec<String>,
+    /// Patterns for target.
+    pub target: Vec<String>,
+    /// Patterns for outcome; with errors, what counts as one, unless set the usual words for a failure.
+    pub outcome: Vec<String>,
+    /// Conditions such as details.amount >= 100: all must hold.
+    pub conditions: Vec<String>,
+    /// Texts that the record must contain: all of them.
+    pub grep: Vec<String>,
+    /// With errors: how many.
+    pub count: u32,
+    /// With errors: within how long.
+    pub within: Duration,
+    /// With health: which checks; none is health as a whole.
+    pub checks: Vec<String>,
+    /// How long after an alert the next one is held back; what is held back is counted in it.
+    pub cooldown: Duration,
+    /// Where it goes.
+    pub send: AlertKind,
+    /// The web address.
+    pub url: Option<SecretUrl>,
+    /// A file with the web address, where that is a secret.
+    pub url_file: Option<PathBuf>,
+    /// A file with the secret that signs a webhook.
+    pub secret_file: Option<PathBuf>,
+    /// The mail server, as host:port.
+    pub smtp: Option<String>,
+    /// How the connection to the mail server is protected.
+    pub smtp_tls: SmtpTls,
+    /// The name to log in with.
+    pub smtp_user: Option<String>,
+    /// A file with the password to log in with.
+    pub smtp_password_file: Option<PathBuf>,
+    /// The sender's address.
+    pub from: Option<String>,
+    /// The recipients' addresses.
+    pub to: Vec<String>,
+    /// A file with a certificate (PEM) to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    pub(super) origins: Origins,
+}
+
+impl Default for AlertSettings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            on: AlertTrigger::default(),
+            event_type: Vec::new(),
+            actor: Vec::new(),
+            source: Vec::new(),
+            target: Vec::new(),
+            outcome: Vec::new(),
+            conditions: Vec::new(),
+            grep: Vec::new(),
+            count: 5,
+            within: Duration::from_secs(60),
+            checks: Vec::new(),
+            cooldown: Duration::from_secs(300),
+            send: AlertKind::default(),
+            url: None,
+            url_file: None,
+            secret_file: None,
+            smtp: None,
+            smtp_tls: SmtpTls::default(),
+            smtp_user: None,
+            smtp_password_file: None,
+            from: None,
+            to: Vec::new(),
+            ca_file: None,
+            origins: Origins::default(),
+        }
+    }
+}
+
+impl AlertSettings {
+    /// Where the value of one of its keys (`url`) comes from; the table itself
+    /// where the key is left out.
+    #[must_use]
+    pub fn origin(&self, own: &str) -> Origin {
+        match self.origins.of(&format!("alerts.{own}")) {
+            origin @ Origin::File { .. } => origin.clone(),
+            _ => self.origins.of("alerts").clone(),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The check `alerts`.
+
+use crate::alerts::{AlertStatus, AlertsStatus};
+use crate::audit::status::Word;
+use crate::clock::{Clock, Timestamp};
+use crate::config::AlertSettings;
+use crate::health::Status::{self, Critical, Healthy, Unknown, Warning};
+use crate::health::samples::Sample;
+
+fn ago(sample: &Sample, seconds: i64) -> Timestamp {
+    Timestamp::from_micros(sample.clock.now().micros() - seconds * 1_000_000)
+}
+
+fn named(name: &str) -> AlertSettings {
+    let mut alert = AlertSettings::default();
+    name.clone_into(&mut alert.name);
+    alert
+}
+
+/// A collector with one alert, whose delivery is as `change` makes it.
+fn said(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> (Status, String) {
+    let mut sample = Sample::running();
+    let name = "ops".to_owned();
+    sample.settings.alerts = vec![named(&name)];
+    let alert = AlertStatus { name, delivered: 7, ..AlertStatus::default() };
+    let (at, alerts) = (ago(&sample, 1), vec![alert]);
+    let mut status =
+        AlertsStatus { at, pid: 4242, cursor: 43, capacity: 10, alerts, failures: Vec::new() };
+    change(&mut status, &sample);
+    let text = serde_json::to_vec(&status).expect("serialises");
+    std::fs::write(sample.paths().alerts_status(), text).expect("written");
+    of(&sample)
+}
+
+fn of(sample: &Sample) -> (Status, String) {
+    let report = sample.health().report;
+    let check = report.check("alerts").expect("the check");
+    assert_eq!(check.hint.is_none(), matches!(check.status, Healthy | Unknown));
+    (check.status, check.message.clone())
+}
+
+#[test]
+fn deliveries_are_judged_by_how_long_and_how_many_wait() {
+    type Change = fn(&mut AlertsStatus, &Sample);
+    let cases: [(&str, Change, Status, &str); 9] = [
+        ("well", |_, _| {}, Healthy, "1 alert, 7 delivered, 0 waiting"),
+        (
+            "waiting for a moment",
+            |status, sample| {
+                status.alerts[0].queued = 1;
+                status.alerts[0].oldest = Some(ago(sample, 599));
+            },
+            Healthy,
+            "1 alert, 7 delivered, 1 waiting",
+        ),
+        (
+            "waiting for long",
+            |status, sample| {
+                status.alerts[0].queued = 1;
+                status.alerts[0].oldest = Some(ago(sample, 720));
+                status.alerts[0].problem = Some("Connection refused".to_owned());
+            },
+            Warning,
+            "ops: not delivered for 12 min: Connection refused",
+        ),
+        (
+            "half full",
+            |status, _| status.alerts[0].queued = 6,
+            Warning,
+            "ops: 6 of at most 10 wait",
+        ),
+        (
+            "full",
+            |status, _| status.alerts[0].queued = 10,
+            Critical,
+            "ops: 10 wait, and no more fit",
+        ),
+        (
+            "failed a while ago",
+            |status, sample| {
+                let id = "log/ops/3".to_owned();
+                status.failures.push((ago(sample, 1_800), id, "HTTP 404".to_owned()));
+            },
+            Warning,
+            "1 delivery failed in the last hour, the last one log/ops/3: HTTP 404",
+        ),
+        (
+            "failed long ago",
+            |status, sample| {
+                let id = "log/ops/3".to_owned();
+                status.failures.push((ago(sample, 3_601), id, "HTTP 404".to_owned()));
+            },
+            Healthy,
+            "1 alert, 7 delivered, 0 waiting",
+        ),
+        (
+            "nobody looks at records",
+            |status, sample| {
+                status.cursor = 40;
+                status.at = ago(sample, 700);
+            },
+            Warning,
+            "3 records wait to be looked at, for 11 min",
+        ),
+        (
+            "delivered by a process that is gone",
+            |status, _| status.pid = 1,
+            Warning,
+            "the running writer delivers no alerts",
+        ),
+    ];
+    for (what, change, status, message) in cases {
+        assert_eq!(said(change), (status, message.to_owned()), "{what}");
+    }
+}
+
+#[test]
+fn without_a_collector_it_says_that_and_what_was_known_last() {
+    let mut sample = Sample::closed();
+    sample.settings.alerts = vec![named("ops")];
+    assert_eq!(of(&sample), (Warning, "no collector has delivered alerts yet".to_owned()));
+    let status = AlertsStatus { at: ago(&sample, 200), pid: 4242, ..AlertsStatus::default() };
+    let path = sample.paths().alerts_status();
+    std::fs::write(&path, serde_json::to_vec(&status).expect("JSON")).expect("written");
+    let (status, message) = of(&sample);
+    assert_eq!(status, Healthy);
+    assert!(message.starts_with("no writer runs; 3 min ago: "), "{message}");
+    std::fs::write(&path, "{").expect("written");
+    let (status, message) = of(&sample);
+    assert_eq!(status, Unknown);
+    assert!(message.contains("audit.alerts.json"), "{message}");
+    // Used, so that the page's word is the one that is compared.
+    assert_eq!(sample.page().get(Word::Pid), 4242);
+}

@@ -1,0 +1,213 @@
+//! What `key` says.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::style::escape;
+use crate::audit::key_change::{RotatePlan, Rotated};
+use crate::audit::keys::Keyring;
+use crate::audit::record::Record;
+use crate::health::wording::count;
+
+/// What `key show` has found.
+#[derive(Debug)]
+pub struct KeyShown {
+    /// The log's id.
+    pub log_id: String,
+    /// Its keys.
+    pub keys: Keyring,
+    /// What is known of the private key.
+    pub private: PrivateKey,
+    /// Its file.
+    pub private_path: PathBuf,
+    /// Whether a change was begun that is not complete.
+    pub pending: bool,
+}
+
+/// What a private key's file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrivateKey {
+    /// The key that signs.
+    Newest,
+    /// A retired one.
+    Retired,
+    /// A key of no such log.
+    Stranger,
+    /// It cannot be read by this user, or is none.
+    Unreadable(String),
+}
+
+impl PrivateKey {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Retired => "retired",
+            Self::Stranger => "stranger",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Newest => "the key that signs".to_owned(),
+            Self::Retired => "a retired key: the log cannot be opened with it".to_owned(),
+            Self::Stranger => "a key that is none of this log's".to_owned(),
+            Self::Unreadable(why) => format!("not readable here: {}", escape(why)),
+        }
+    }
+}
+
+/// `key show`, for people.
+#[must_use]
+pub fn key_text(shown: &KeyShown) -> String {
+    let keys = &shown.keys;
+    let mut lines = vec![
+        format!("log          {}", escape(&shown.log_id)),
+        format!("key          {}", escape(&keys.newest().label())),
+        format!("public key   {}", escape(&keys.newest().to_string())),
+        format!(
+            "private key  {}: {}",
+            escape(&shown.private_path.display().to_string()),
+            shown.private.text()
+        ),
+    ];
+    lines.push(match (keys.handovers().last(), keys.rotations().last()) {
+        (Some(handover), Some(rotation)) => format!(
+            "since        record {} (both keys signed the first {}, epoch {})",
+            rotation.seq,
+            count(handover.place.size, "record"),
+            handover.place.epoch
+        ),
+        _ => "since        the beginning: the key was never changed".to_owned(),
+    });
+    if shown.pending {
+        lines.push(
+            "pending      a change was begun and is not complete: `auditctl key rotate` goes on"
+                .to_owned(),
+        );
+    }
+    if !keys.rotations().is_empty() {
+        lines.push("before:".to_owned());
+    }
+    for (rotation, handover) in keys.rotations().iter().zip(keys.handovers()).rev() {
+        lines.push(format!(
+            "  {} up to {} (epoch {}){}",
+            escape(&handover.old.label()),
+            count(handover.place.size, "record"),
+            handover.place.epoch,
+            told(&rotation.record)
+        ));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// When and why, by the record's word.
+fn told(record: &str) -> String {
+    let Ok(record) = serde_json::from_str::<Record<'_>>(record) else { return String::new() };
+    let details: Value = details_of(&record);
+    let why = details["reason"].as_str().map(|reason| format!(": {}", escape(reason)));
+    format!(", until {}{}", escape(&record.timestamp.to_string()), why.unwrap_or_default())
+}
+
+fn details_of(record: &Record<'_>) -> Value {
+    let details = record.details.map(|details| serde_json::from_str(details.get()));
+    details.and_then(Result::ok).unwrap_or_default()
+}
+
+/// `key show`, for programs.
+#[must_use]
+pub fn key_json(shown: &KeyShown) -> String {
+    let keys = &shown.keys;
+    let rotations: Vec<Value> = keys
+        .rotations()
+        .iter()
+        .zip(keys.handovers())
+        .map(|(rotation, handover)| {
+            let record: Value = serde_json::from_str(&rotation.record).unwrap_or_default();
+            json!({
+                "seq": rotation.seq,
+                "epoch": handover.place.epoch,
+                "tree_size": handover.place.size,
+                "root_hash": handover.root.to_string(),
+                "old_key": rotation.old_key,
+                "new_key": rotation.new_key,
+                "timestamp": record["timestamp"],
+                "uid": record["details"]["uid"],
+                "reason": record["details"]["reason"],
+                "checkpoint": rotation.checkpoint,
+            })
+        })
+        .collect();
+    json!({
+        "log_id": shown.log_id,
+        "key": keys.newest().label(),
+        "public_key": keys.newest().to_string(),
+        "since_seq": keys.rotations().last().map(|rotation| rotation.seq),
+        "private_key": {
+            "path": shown.private_path.to_string_lossy(),
+            "state": shown.private.word(),
+        },
+        "rotation_pending": shown.pending,
+        "rotations": rotations,
+    })
+    .to_string()
+}
+
+/// A key that was changed, for people.
+#[must_use]
+pub fn rotated_text(rotated: &Rotated) -> String {
+    let old = match &rotated.kept_old {
+        Some(path) => format!("kept in {}", escape(&path.display().to_string())),
+        None => "destroyed".to_owned(),
+    };
+    format!(
+        "the key is changed: record {} names the new one, both signed the first {}\n\
+         public key   {}\n\
+         before       {}\n\
+         private key  {}; the retired one was {old}\n\
+         Hand the public key to whoever verifies this log, and back the private key up. The old \
+         public key leads to the new one: `auditctl verify --public-key OLD` still works.\n",
+        rotated.seq,
+        count(rotated.tree_size, "record"),
+        escape(&rotated.new_key),
+        escape(&rotated.old_key),
+        escape(&rotated.key_path.display().to_string()),
+    )
+}
+
+/// A key that was changed, for programs.
+#[must_use]
+pub fn rotated_json(rotated: &Rotated) -> String {
+    let mut value = serde_json::to_value(rotated).unwrap_or_default();
+    value["changed"] = json!(true);
+    value.to_string()
+}
+
+/// What a rotation would do, for people.
+#[must_use]
+pub fn rotate_plan_text(plan: &RotatePlan) -> String {
+    let next = match (&plan.new_key, plan.resumes) {
+        (Some(key), true) => format!("{}, of a change that was begun before", escape(key)),
+        (Some(key), false) => escape(key).into_owned(),
+        (None, _) => "a new one".to_owned(),
+    };
+    format!(
+        "nothing was changed; without --dry-run:\nkey now      {}\nkey then     {next}\nprivate key  {}\n",
+        escape(&plan.old_key),
+        escape(&plan.key_path.display().to_string())
+    )
+}
+
+/// What a rotation would do, for programs.
+#[must_use]
+pub fn rotate_plan_json(plan: &RotatePlan) -> String {
+    json!({
+        "changed": false,
+        "old_key": plan.old_key,
+        "new_key": plan.new_key,
+        "key_path": plan.key_path.to_string_lossy(),
+        "resumes": plan.resumes,
+    })
+    .to_string()
+}
