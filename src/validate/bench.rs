@@ -91,7 +91,9 @@ pub(super) fn scratch_options(seen: &Surroundings, name: &str) -> Result<Options
     Ok(Options {
         dir: seen.scratch(name)?,
         mode: Mode::Library,
+        // Keys are made where there are none: never where the settings have theirs.
         key_path: None,
+        redact_key_path: None,
         backups: None,
         retention: None,
         rate_limit: None,

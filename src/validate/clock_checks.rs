@@ -37,7 +37,10 @@ fn synchronised(marked: bool, told: Option<&str>) -> Check {
         (false, Some("yes")) => Check::passed(id, "the kernel counts the clock as synchronised"),
         (false, Some("no")) => Check::warning(id, "the clock is not synchronised")
             .hint("run chrony, ntpd or systemd-timesyncd; `timedatectl` shows its state"),
-        _ => Check::skipped(id, "nothing here tells (no systemd-timesyncd, no timedatectl)"),
+        _ => Check::skipped(
+            id,
+            "whether the clock is kept right is not told here (no systemd-timesyncd; timedatectl does not answer)",
+        ),
     }
 }
 

@@ -59,6 +59,11 @@ pub(super) fn places(settings: &Settings) -> Vec<Place> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         all.push(place(&name, &path));
     }
+    let redaction_key = settings.redact_key_file();
+    if !settings.redact.is_empty() || is_there(&redaction_key) {
+        let privacy = Privacy::Secret;
+        all.push(Place { privacy, ..place("the redaction key", &redaction_key) });
+    }
     let socket_dir = parent(&settings.socket_path());
     if socket_dir != *dir {
         let privacy = Privacy::Open;
@@ -70,8 +75,14 @@ pub(super) fn places(settings: &Settings) -> Vec<Place> {
 
 /// Files that settings name for reading: tokens, keys, certificates.
 fn named_files(settings: &Settings) -> Vec<Place> {
-    const OTHERS: [&str; 5] =
-        ["log_dir", "key_path", "collector.socket", "backup.output_dir", PUSH_TO];
+    const OTHERS: [&str; 6] = [
+        "log_dir",
+        "key_path",
+        "redact_key_path",
+        "collector.socket",
+        "backup.output_dir",
+        PUSH_TO,
+    ];
     const PUSH_TO: &str = "collector.checkpoint_push_to";
     let files = KEYS
         .iter()

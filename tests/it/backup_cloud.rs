@@ -410,7 +410,7 @@ fn validate_asks_a_bucket_and_writes_to_it_only_when_told_to() {
         let Some(host) = Host::with(kind, "validate") else { continue };
         let status = |args: &[&str], id: &str| {
             let cloud = host.cloud();
-            let all = [&["validate", "--quick", "--json", "--cloud", &cloud], args].concat();
+            let all = [&["validate", "--quick", "--json", "--cloud", &*cloud][..], args].concat();
             let (_, out, err) = host.run(&all);
             let document = document(&out);
             let checks = document["sections"][2]["checks"].as_array().expect("Environment");

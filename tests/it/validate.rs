@@ -360,6 +360,21 @@ fn a_directory_that_may_not_be_written_fails_and_what_cannot_be_tried_is_skipped
 }
 
 #[test]
+fn keys_that_the_settings_name_are_not_made_by_looking() {
+    let dir = Dir::new();
+    let settings = "key_path = \"keys/signing\"\nredact_key_path = \"keys/redaction\"\n\
+                    redact = [\"actor\", \"details.*\"]\ndurability = \"interval\"\n";
+    std::fs::write(dir.path().join("auditctl.toml"), settings).expect("settings");
+    std::fs::create_dir(dir.path().join("keys")).expect("directory");
+    let (code, document) = validate(&dir, &[]);
+    assert_eq!(code, 0, "{:?}", document.problems());
+    assert_eq!(names(&dir.path().join("keys")), Vec::<String>::new());
+    assert_eq!(names(dir.path()), ["auditctl.toml", "keys"]);
+    let risks = document.of("settings.risk");
+    assert!(risks[0].message.contains("durability"), "{risks:?}");
+}
+
+#[test]
 fn a_user_that_does_not_exist_and_a_log_behind_a_link_are_told() {
     let dir = Dir::new();
     let (code, document) = validate(&dir, &["--quick", "--user", "no-such-user-here"]);
