@@ -204,6 +204,12 @@ fn rotations_are_read_in_the_order_in_which_they_were_written() {
     let (code, told, stderr) = import(&dir, &[text(&old), "--resume"]);
     assert_eq!((code, &told["recorded"]), (0, &json!(0)), "{stderr}");
     assert!(stderr.contains("up to audit.log, line 2"), "{stderr}");
+    // Under another name it is another file, which is said.
+    std::fs::rename(old.join("audit.log"), old.join("renamed.log")).expect("rename");
+    let renamed = old.join("renamed.log");
+    let (_, told, stderr) = import(&dir, &[text(&renamed), "--resume"]);
+    assert_eq!(told["recorded"], 2);
+    assert!(stderr.contains("others up to audit.log, line 2"), "{stderr}");
 }
 
 #[test]

@@ -101,6 +101,13 @@ pub(super) fn run(
         context.printer.note(&format!("auditctl: the log has these files up to {place}"));
         lines.go_on(place)?;
     }
+    if let Some(place) = translate.others() {
+        context.printer.error(&format!(
+            "auditctl: --resume: the log has nothing of files with these names, and others up to {}; \
+             all of these are recorded now",
+            escape_for_terminal(&place.to_string())
+        ));
+    }
     all(context, settings, args, lines, &mut translate)
 }
 

@@ -23,7 +23,7 @@ use crate::config::Settings;
 use crate::fsio::{Fs, OsFs};
 use json::{Json, Text};
 use mapping::Mapped;
-use resume::Position;
+use resume::{Found, Position};
 use time::Zone;
 
 /// The files in the order in which they were written.
@@ -72,6 +72,8 @@ pub(super) struct Python {
     /// Whether something is to be redacted, which cannot be done in a line's text.
     redacts: bool,
     resume: Option<Position>,
+    /// Where an import of other files ended.
+    others: Option<Place>,
     lines: u64,
     signatures: [u64; Signature::ALL.len()],
     unreadable: u64,
@@ -93,12 +95,21 @@ impl Python {
         let zone = zone
             .parse()
             .map_err(|reason| CliError::usage(format!("--assume-timezone {zone:?}: {reason}")))?;
+        let (mut resume, mut others) = (None, None);
+        if args.resume {
+            match resume::find(settings, files)? {
+                Found::Nothing => {}
+                Found::Here(position) => resume = Some(position),
+                Found::Others(place) => others = Some(place),
+            }
+        }
         Ok(Self {
+            others,
             key: args.hmac_key.as_deref().map(load_key).transpose()?,
             zone,
             max_details: settings.max_details_size.0 as usize,
             redacts: !settings.redact.is_empty(),
-            resume: if args.resume { resume::find(settings, files)? } else { None },
+            resume,
             lines: 0,
             signatures: [0; Signature::ALL.len()],
             unreadable: 0,
@@ -112,6 +123,11 @@ impl Python {
     /// Where it goes on, if it does.
     pub(super) fn position(&self) -> Option<&Position> {
         self.resume.as_ref()
+    }
+
+    /// Where an import of other files ended, when nothing of these is there.
+    pub(super) fn others(&self) -> Option<&Place> {
+        self.others.as_ref()
     }
 
     fn signature(&self, members: &[(Text<'_>, Json<'_>)]) -> Signature {

@@ -54,17 +54,31 @@ impl Position {
     }
 }
 
+/// What the log has of an import.
+pub(super) enum Found {
+    /// Nothing at all.
+    Nothing,
+    /// Of these files.
+    Here(Position),
+    /// Only of others, or of these under other names: the last line.
+    Others(Place),
+}
+
 /// Asks the log: the collector if one runs, else the files.
-pub(super) fn find(settings: &Settings, files: &[PathBuf]) -> Result<Option<Position>, CliError> {
+pub(super) fn find(settings: &Settings, files: &[PathBuf]) -> Result<Found, CliError> {
     let names: Vec<String> = files.iter().map(|file| regex::escape(&name_of(file))).collect();
-    let request = Request {
-        conditions: vec![
-            "details.imported.format = python-audit".to_owned(),
-            format!("details.imported.file ~ ^(?:{})$", names.join("|")),
-        ],
-        limit: Some(1),
-        ..Request::default()
-    };
+    let ours = format!("details.imported.file ~ ^(?:{})$", names.join("|"));
+    if let Some(position) = newest(settings, Some(ours))? {
+        return Ok(Found::Here(position));
+    }
+    let others = newest(settings, None)?;
+    Ok(others.map_or(Found::Nothing, |position| Found::Others(position.place)))
+}
+
+fn newest(settings: &Settings, ours: Option<String>) -> Result<Option<Position>, CliError> {
+    let mut conditions = vec!["details.imported.format = python-audit".to_owned()];
+    conditions.extend(ours);
+    let request = Request { conditions, limit: Some(1), ..Request::default() };
     let answer = match Client::connect(&settings.socket_path()) {
         Ok(mut client) => client.query(&request)?,
         Err(ClientError::NotRunning { .. }) => {
