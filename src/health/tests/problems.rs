@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::alerts::{ago, delivering};
 use super::{noted, with_catalog};
 use crate::audit::security::SecurityKind;
 use crate::audit::status::{Damage, DiskStage, Word};
@@ -87,6 +88,24 @@ fn with(problem: Problem) -> Sample {
         Problem::BackupsUnknown => {
             of_page(|sample| std::fs::write(&sample.settings.backup.output_dir, "").expect("file"))
         }
+        Problem::AlertsUnknown => {
+            let sample = delivering(|_, _| {});
+            std::fs::write(sample.paths().alerts_status(), "{").expect("written");
+            sample
+        }
+        Problem::AlertsIdle => delivering(|status, _| status.pid = 1),
+        Problem::AlertsQueueFilling => delivering(|status, _| status.alerts[0].queued = 10),
+        Problem::AlertsDelayed => delivering(|status, sample| {
+            status.alerts[0].queued = 1;
+            status.alerts[0].oldest = Some(ago(sample, 720));
+        }),
+        Problem::AlertsFailed => delivering(|status, sample| {
+            status.failures.push((ago(sample, 60), "log/ops/3".to_owned(), "HTTP 404".to_owned()));
+        }),
+        Problem::AlertsBehind => delivering(|status, sample| {
+            status.cursor = 40;
+            status.at = ago(sample, 700);
+        }),
         _ => of_backups(problem),
     }
 }
@@ -217,8 +236,8 @@ fn a_check_that_finds_several_things_has_the_code_of_the_worst() {
 fn codes_are_unique_and_say_what_is_looked_at() {
     let codes: BTreeSet<&str> = Problem::ALL.iter().map(|problem| problem.code()).collect();
     assert_eq!(codes.len(), Problem::ALL.len());
-    let sample = Sample::running();
-    // Without HTTPS there is no check of its certificate.
+    // Without alerts there is no check of them, nor of a certificate without HTTPS.
+    let sample = delivering(|_, _| {});
     sample.ago(Word::TlsNotAfter, -100 * DAY);
     let report = sample.health().report;
     for code in codes {
