@@ -93,6 +93,8 @@ catalogue! {
     CloudCredentials = "environment.cloud_credentials", Environment, Failed, "credentials for it are there";
     CloudReachable = "environment.cloud_reachable", Environment, Failed, "the bucket answers, and may be listed";
     CloudWrite = "environment.cloud_write", Environment, Failed, "an object can be written, read and removed (only with --probe)";
+    Alerts = "environment.alerts", Environment, Failed, "each alert is configured right, and its target may be reached";
+    AlertTest = "environment.alert_test", Environment, Failed, "a test alert arrives (only with --send-test-alert)";
     DiskSpace = "environment.disk_space", Environment, Failed, "enough space is free";
     DiskGrowth = "environment.disk_growth", Environment, Warning, "what the log grows to until retention removes it fits the disk";
     ClockSynchronised = "environment.clock_synchronised", Environment, Warning, "the clock is kept right by NTP or the like";
@@ -112,6 +114,7 @@ catalogue! {
     Sanitising = "security.sanitising", Security, Failed, "control characters reach neither the log's lines nor a terminal";
     SizeLimits = "security.size_limits", Security, Failed, "what is too large is refused";
     RateLimit = "security.rate_limit", Security, Failed, "who sends too much is refused, and only that one";
+    Ssrf = "security.ssrf", Security, Failed, "alerts reach nothing that only this machine can reach";
     FileModes = "security.file_modes", Security, Failed, "a new log's files are 0600 and its directory 0700, even with a umask of 0";
     Tampering = "security.tampering", Security, Failed, "a changed byte is found";
     Checkpoint = "security.checkpoint", Security, Failed, "the newest checkpoint of the log is signed by the log's key";

@@ -9,6 +9,7 @@
 //! Nothing of the log is changed, and no record is written into it.
 
 mod abilities;
+mod alert_checks;
 mod bench;
 mod build;
 mod catalogue;
@@ -72,21 +73,25 @@ const LOOKING: Duration = Duration::from_secs(15);
 const TRYING: Duration = Duration::from_secs(30);
 const MEASURING: Duration = Duration::from_secs(75);
 
-fn tasks(quick: bool) -> Vec<Task<Surroundings>> {
+fn tasks(request: &Request) -> Vec<Task<Surroundings>> {
+    let sending = request.settings.alerting.timeout + LOOKING;
     let mut tasks: Vec<Task<Surroundings>> = vec![
         Task { id: Id::SettingsValue, deadline: LOOKING, run: settings::check },
         Task { id: Id::PermissionsAccess, deadline: LOOKING, run: permissions::check },
         Task { id: Id::PermissionsVolume, deadline: LOOKING, run: abilities::check },
         Task { id: Id::Build, deadline: LOOKING, run: build::check },
         Task { id: Id::CloudReachable, deadline: cloud::DEADLINE, run: cloud::check },
+        Task { id: Id::Alerts, deadline: LOOKING, run: alert_checks::configured },
+        Task { id: Id::AlertTest, deadline: sending, run: alert_checks::test },
         Task { id: Id::DiskSpace, deadline: LOOKING, run: disk::check },
         Task { id: Id::ClockSane, deadline: LOOKING, run: clock_checks::check },
         Task { id: Id::OtherAuditctl, deadline: LOOKING, run: machine::check },
         Task { id: Id::Scratch, deadline: LOOKING, run: workshop::check },
         Task { id: Id::Tampering, deadline: TRYING, run: protections::check },
+        Task { id: Id::Ssrf, deadline: LOOKING, run: alert_checks::guard },
         Task { id: Id::Checkpoint, deadline: LOOKING, run: checkpoint::check },
     ];
-    if !quick {
+    if !request.quick {
         // First, before freed memory could hide what is taken anew.
         tasks.insert(0, Task { id: Id::WriteRate, deadline: MEASURING, run: bench::log });
         tasks.push(Task { id: Id::SyncLatency, deadline: TRYING, run: sync_latency::check });
@@ -120,7 +125,7 @@ pub fn validate(request: Request) -> Result<Report, Interrupted> {
         quick: request.quick,
         strict: request.strict,
     };
-    let tasks = tasks(request.quick);
+    let tasks = tasks(&request);
     let surroundings = Arc::new(Surroundings {
         request,
         principal,

@@ -102,6 +102,24 @@ fn named_files(settings: &Settings) -> Vec<Place> {
             }
         })
         .collect();
+    for alert in &settings.alerts {
+        let files = [
+            ("url_file", &alert.url_file, Privacy::Secret),
+            ("secret_file", &alert.secret_file, Privacy::Secret),
+            ("smtp_password_file", &alert.smtp_password_file, Privacy::Secret),
+            ("ca_file", &alert.ca_file, Privacy::Open),
+        ];
+        all.extend(files.into_iter().filter_map(|(key, path, privacy)| {
+            Some(Place {
+                what: format!("{key} of the alert {:?}", alert.name),
+                path: path.clone()?,
+                directory: false,
+                writes: false,
+                required: true,
+                privacy,
+            })
+        }));
+    }
     if let Some(path) = &settings.collector.checkpoint_push_to {
         let directory =
             matches!(inspect::behind(path), Ok(Some(entry)) if entry.kind == Kind::Directory);

@@ -43,6 +43,8 @@ pub struct Request {
     pub probe: bool,
     /// Cloud destinations that are configured or named; or why one is none.
     pub clouds: Vec<Result<CloudTarget, String>>,
+    /// Send a test alert to the target of the alert of that name.
+    pub test_alert: Option<String>,
     /// Realistic events for the benchmarks; taken again and again. Not empty.
     pub events: Arc<[Event]>,
     /// Set from outside to end early.
@@ -106,6 +108,7 @@ pub(super) mod tests {
             strict: false,
             probe: false,
             clouds: Vec::new(),
+            test_alert: None,
             events: Arc::new([event]),
             stop: Arc::default(),
         };

@@ -411,3 +411,56 @@ fn a_destination_of_the_settings_is_looked_at() {
         assert!(message.contains("cannot talk to gcs"), "{message}");
     }
 }
+
+/// Takes one request, says that all is well, and gives the request back.
+#[cfg(feature = "alerts")]
+fn taker() -> (std::net::SocketAddr, std::thread::JoinHandle<String>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let taking = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let (mut request, mut part) = (String::new(), [0; 4096]);
+        // The body is JSON, and ends in its closing brace.
+        while !(request.contains("\r\n\r\n") && request.trim_end().ends_with('}')) {
+            let read = stream.read(&mut part).expect("a request");
+            assert!(read > 0, "{request}");
+            request.push_str(std::str::from_utf8(&part[..read]).expect("utf-8"));
+        }
+        let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+        stream.write_all(answer).expect("an answer");
+        request
+    });
+    (address, taking)
+}
+
+#[cfg(feature = "alerts")]
+#[test]
+fn a_test_alert_is_sent_when_asked_for_and_whether_it_arrived_is_told() {
+    let dir = Dir::new();
+    let (address, taking) = taker();
+    let settings = format!(
+        "[alerting]\nallow = [\"{address}\"]\nallow_http = true\n\
+         [[alerts]]\nname = \"ops\"\non = \"event\"\ntype = [\"login\"]\n\
+         send = \"webhook\"\nurl = \"http://{address}/hook\"\n"
+    );
+    std::fs::write(dir.path().join("auditctl.toml"), settings).expect("settings");
+    let (code, document) = validate(&dir, &["--quick"]);
+    assert_eq!(code, 0, "{:?}", document.problems());
+    assert_eq!(document.of("environment.alerts")[0].status, "passed");
+    assert!(document.of("environment.alert_test").is_empty(), "nothing was asked for");
+
+    let (code, document) = validate(&dir, &["--quick", "--send-test-alert", "ops"]);
+    let sent = document.of("environment.alert_test");
+    assert_eq!((code, sent[0].status.as_str()), (0, "passed"), "{sent:?}");
+    let request = taking.join().expect("taken");
+    assert!(request.starts_with("POST /hook ") && request.contains("test"), "{request}");
+
+    // Now nobody listens there; and one that there is not.
+    for name in ["ops", "nobody"] {
+        let (code, document) = validate(&dir, &["--quick", "--send-test-alert", name]);
+        let sent = document.of("environment.alert_test");
+        assert_eq!((code, sent[0].status.as_str()), (1, "failed"), "{sent:?}");
+        assert!(sent[0].message.contains(name), "{sent:?}");
+    }
+}

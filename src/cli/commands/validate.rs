@@ -40,6 +40,9 @@ pub(crate) struct ValidateArgs {
     /// Write a small object to the cloud destination, read it back and remove it
     #[arg(long)]
     probe: bool,
+    /// Send one marked test alert to the target of the [[alerts]] table of that name
+    #[arg(long, value_name = "NAME")]
+    send_test_alert: Option<String>,
 }
 
 pub(crate) fn run(context: &Context, args: &ValidateArgs) -> Result<u8, CliError> {
@@ -59,6 +62,7 @@ pub(crate) fn run(context: &Context, args: &ValidateArgs) -> Result<u8, CliError
         strict: args.strict,
         probe: args.probe,
         clouds,
+        test_alert: args.send_test_alert.clone(),
         events: demo::sample_events().into(),
         stop: progress::stop_on_signals()?,
     };
