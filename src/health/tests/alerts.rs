@@ -7,7 +7,7 @@ use crate::config::AlertSettings;
 use crate::health::Status::{self, Critical, Healthy, Unknown, Warning};
 use crate::health::samples::Sample;
 
-fn ago(sample: &Sample, seconds: i64) -> Timestamp {
+pub(super) fn ago(sample: &Sample, seconds: i64) -> Timestamp {
     Timestamp::from_micros(sample.clock.now().micros() - seconds * 1_000_000)
 }
 
@@ -18,7 +18,7 @@ fn named(name: &str) -> AlertSettings {
 }
 
 /// A collector with one alert, whose delivery is as `change` makes it.
-fn said(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> (Status, String) {
+pub(super) fn delivering(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> Sample {
     let mut sample = Sample::running();
     let name = "ops".to_owned();
     sample.settings.alerts = vec![named(&name)];
@@ -29,7 +29,11 @@ fn said(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> (Status, String) {
     change(&mut status, &sample);
     let text = serde_json::to_vec(&status).expect("serialises");
     std::fs::write(sample.paths().alerts_status(), text).expect("written");
-    of(&sample)
+    sample
+}
+
+fn said(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> (Status, String) {
+    of(&delivering(change))
 }
 
 fn of(sample: &Sample) -> (Status, String) {
