@@ -85,7 +85,7 @@ impl Journal {
     ) -> Result<Found, JournalError> {
         let failed =
             |action| move |source| JournalError::Io { action, path: path.to_path_buf(), source };
-        let content = match fs.read(path, MAX_JOURNAL_BYTES) {
+        let content = match fs.read_own(path, MAX_JOURNAL_BYTES) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(failed("read")(error)),

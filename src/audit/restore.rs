@@ -98,7 +98,7 @@ impl Journal {
         let directory = |name: &String, start: &str| name.starts_with(start) && is_plain_name(name);
         let file = |name: &&String| {
             parse_sealed_name(name).is_none()
-                && !["audit.log", "audit.checkpoint"].contains(&name.as_str())
+                && !["audit.log", "audit.checkpoint", "audit.keys"].contains(&name.as_str())
         };
         let directories = [(&self.staging, STAGING), (&self.aside, ASIDE)];
         let wrong = directories.into_iter().find(|(name, start)| !directory(name, start));

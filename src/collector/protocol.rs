@@ -105,6 +105,8 @@ pub const REFUSALS: &[&str] = &[
     "method",
     "unsupported_media_type",
     "https_required",
+    "key",
+    "refused",
     "internal",
 ];
 

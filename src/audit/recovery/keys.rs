@@ -113,7 +113,7 @@ impl Opening<'_> {
     pub(super) fn publish_key(&self, key: &SigningKey) -> Result<(), OpenError> {
         let path = self.paths.public_key();
         let line = format!("{}\n", key.verifier());
-        if self.fs.read(&path, 4096).ok().as_deref() == Some(line.as_bytes()) {
+        if self.fs.read_own(&path, 4096).ok().as_deref() == Some(line.as_bytes()) {
             return Ok(());
         }
         let saved = key.verifier().save(self.fs, &path);

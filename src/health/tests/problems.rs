@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::alerts::{ago, delivering};
-use super::{noted, with_catalog};
+use super::{alerts, noted, with_catalog};
 use crate::audit::security::SecurityKind;
 use crate::audit::status::{Damage, DiskStage, Word};
 use crate::clock::Clock;
@@ -88,26 +87,45 @@ fn with(problem: Problem) -> Sample {
         Problem::BackupsUnknown => {
             of_page(|sample| std::fs::write(&sample.settings.backup.output_dir, "").expect("file"))
         }
-        Problem::AlertsUnknown => {
-            let sample = delivering(|_, _| {});
-            std::fs::write(sample.paths().alerts_status(), "{").expect("written");
-            sample
-        }
-        Problem::AlertsIdle => delivering(|status, _| status.pid = 1),
-        Problem::AlertsQueueFilling => delivering(|status, _| status.alerts[0].queued = 10),
-        Problem::AlertsDelayed => delivering(|status, sample| {
-            status.alerts[0].queued = 1;
-            status.alerts[0].oldest = Some(ago(sample, 720));
-        }),
-        Problem::AlertsFailed => delivering(|status, sample| {
-            status.failures.push((ago(sample, 60), "log/ops/3".to_owned(), "HTTP 404".to_owned()));
-        }),
-        Problem::AlertsBehind => delivering(|status, sample| {
-            status.cursor = 40;
-            status.at = ago(sample, 700);
-        }),
-        _ => of_backups(problem),
+        Problem::AlertsUnknown
+        | Problem::AlertsIdle
+        | Problem::AlertsQueueFilling
+        | Problem::AlertsDelayed
+        | Problem::AlertsFailed
+        | Problem::AlertsBehind => of_alerts(problem),
+        Problem::BackupOld
+        | Problem::BackupFailed
+        | Problem::BackupLogChanged
+        | Problem::BackupDamaged
+        | Problem::BackupUnsent
+        | Problem::DrillFailed
+        | Problem::DrillOld
+        | Problem::DrillNever => of_backups(problem),
     }
+}
+
+fn of_alerts(problem: Problem) -> Sample {
+    let sample = alerts::delivering(|status, sample| match problem {
+        Problem::AlertsIdle => status.pid = 1,
+        Problem::AlertsQueueFilling => status.alerts[0].queued = 6,
+        Problem::AlertsDelayed => {
+            status.alerts[0].queued = 1;
+            status.alerts[0].oldest = Some(alerts::ago(sample, 720));
+        }
+        Problem::AlertsFailed => {
+            let failed = (alerts::ago(sample, 60), "log/ops/3".to_owned(), "HTTP 404".to_owned());
+            status.failures.push(failed);
+        }
+        Problem::AlertsBehind => {
+            status.cursor = 40;
+            status.at = alerts::ago(sample, 700);
+        }
+        _ => {}
+    });
+    if problem == Problem::AlertsUnknown {
+        std::fs::write(sample.paths().alerts_status(), "{").expect("written");
+    }
+    sample
 }
 
 fn of_page(change: impl FnOnce(&Sample)) -> Sample {
@@ -236,8 +254,9 @@ fn a_check_that_finds_several_things_has_the_code_of_the_worst() {
 fn codes_are_unique_and_say_what_is_looked_at() {
     let codes: BTreeSet<&str> = Problem::ALL.iter().map(|problem| problem.code()).collect();
     assert_eq!(codes.len(), Problem::ALL.len());
-    // Without alerts there is no check of them, nor of a certificate without HTTPS.
-    let sample = delivering(|_, _| {});
+    // Without alerts there is no check of them.
+    let sample = alerts::delivering(|_, _| {});
+    // Without HTTPS there is no check of its certificate.
     sample.ago(Word::TlsNotAfter, -100 * DAY);
     let report = sample.health().report;
     for code in codes {
