@@ -90,6 +90,23 @@ fn every_table_of_the_guide_is_one_of_the_catalogue() {
     assert!(unknown.is_empty(), "not in cli/catalogue.rs: {unknown:?}");
 }
 
+/// The timers are set to when the guide says.
+#[test]
+fn the_timers_run_when_the_guide_says() {
+    let guide = read("DEPLOYMENT_GUIDE.md");
+    for (timer, when, calendar) in [
+        ("auditctl-backup", "every night", "OnCalendar=*-*-* "),
+        ("auditctl-verify", "every night", "OnCalendar=*-*-* "),
+        ("auditctl-backup-cloud", "Sundays", "OnCalendar=Sun *-*-* "),
+        ("auditctl-drill", "every quarter", "OnCalendar=*-01,04,07,10-05 "),
+    ] {
+        assert!(guide.contains(&format!("| `{timer}.timer` | {when} |")), "{timer}: {when}");
+        let unit = read(&format!("packaging/systemd/{timer}.timer"));
+        assert!(unit.contains(calendar), "{timer}: {unit}");
+        assert!(unit.contains("Persistent=true"), "{timer}: also where the host was off");
+    }
+}
+
 #[test]
 fn the_thresholds_and_profiles_are_those_of_the_program() {
     let guide = read("DEPLOYMENT_GUIDE.md");
