@@ -47,7 +47,7 @@ fuzz() {
     # The first folder is the one that what is new goes to.
     if "$out/$host/release/$name" "$out/corpus/$name" "fuzz/corpus/$name" \
         -max_total_time="$seconds" -max_len="$(longest "$name")" -rss_limit_mb=512 \
-        -timeout=10 -print_final_stats=1 -artifact_prefix="$out/artifacts/$name/" \
+        -timeout=60 -print_final_stats=1 -artifact_prefix="$out/artifacts/$name/" \
         >"$log" 2>&1; then
         echo "fuzz: $name: $(awk '/number_of_executed_units/ { print $2 }' "$log") inputs," \
             "coverage $(sed -n 's/.* cov: \([0-9]*\).*/\1/p' "$log" | tail -1), nothing found"

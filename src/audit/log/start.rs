@@ -1,0 +1,182 @@
+//! What opening puts together: the page, the queue, the threads' work, the first
+//! records.
+
+use std::sync::Arc;
+
+use crate::audit::keeper::{Keeper, Work};
+use crate::audit::options::Options;
+use crate::audit::own::OwnRecord;
+use crate::audit::paths::LogPaths;
+use crate::audit::progress::ProgressCell;
+use crate::audit::query::{Bounds, Engine, Ledger, QueryError};
+use crate::audit::queue::{Queue, WakeRule};
+use crate::audit::rate_limit::RateLimiter;
+use crate::audit::recovery::{OpenError, Opened};
+use crate::audit::redact::{RedactKeyError, Redactor};
+use crate::audit::security::SecurityLog;
+use crate::audit::status::{Activity, StatusError, StatusPage, Word, WriterState};
+use crate::audit::writer::Shared;
+use crate::field_path::FieldPath;
+
+/// What the writer's own process knows of what there is to ask about.
+#[derive(Debug)]
+struct Live {
+    keeper: Keeper,
+    progress: Arc<ProgressCell>,
+}
+
+impl Ledger for Live {
+    fn durable(&self) -> Option<u64> {
+        Some(self.progress.durable())
+    }
+
+    fn manifest(&self) -> Result<Arc<crate::audit::manifest::Manifest>, QueryError> {
+        Ok(self.keeper.manifest())
+    }
+}
+
+pub(super) fn queries(shared: &Shared) -> Engine {
+    let options = &shared.options;
+    let live = Live { keeper: shared.keeper.clone(), progress: Arc::clone(&shared.progress) };
+    let bounds = Bounds { groups: options.max_memory_events, ..Bounds::default() };
+    let entries = options.query_cache_size;
+    Engine::new(Arc::clone(&options.fs), options.dir.clone(), Arc::new(live), (entries, bounds))
+}
+
+pub(super) fn redactor(
+    options: &Options,
+    paths: &LogPaths,
+    redact: &[FieldPath],
+) -> Result<Option<(Redactor, Option<String>)>, RedactKeyError> {
+    let path = options.redact_key_path.clone().unwrap_or_else(|| paths.redact_key());
+    Redactor::open(&*options.fs, &path, redact)
+}
+
+/// A key that was made for it is recorded.
+pub(super) fn shared_redactor(
+    shared: &Shared,
+    (new, key_id): (Redactor, Option<String>),
+) -> Arc<Redactor> {
+    if let Some(key_id) = key_id {
+        shared.push_own(&OwnRecord::RedactKeyCreated { key_id });
+    }
+    Arc::new(new)
+}
+
+pub(super) fn page_error(options: &Options, error: StatusError) -> OpenError {
+    match error {
+        StatusError::Io { path, source } => OpenError::Io { action: "open", path, source },
+        other => OpenError::Start { dir: options.dir.clone(), reason: other.to_string() },
+    }
+}
+
+pub(super) fn publish_start(page: &StatusPage, options: &Options, opened: &Opened) {
+    let now = options.clock.now();
+    page.set(Word::Pid, std::process::id().into());
+    page.set(Word::Mode, options.mode as u64);
+    page.set(Word::StartedAt, now.micros() as u64);
+    page.set(Word::StartedBootMs, options.clock.boot_ms());
+    page.set(Word::BootId, crate::fsio::boot::boot_id(&*options.fs).unwrap_or(0));
+    page.set(Word::HeartbeatBootMs, options.clock.boot_ms());
+    page.set(Word::HeartbeatAt, now.micros() as u64);
+    page.set(Word::Durability, options.durability as u64);
+    page.set(Word::CacheCapacity, options.query_cache_size as u64);
+    page.set(Word::DurableSeq, opened.active.layout.next_seq());
+    page.set(Word::WrittenSeq, opened.active.layout.next_seq());
+    page.set(Word::LostRecords, opened.lost.map_or(0, |lost| lost.count));
+    if let Some(damage) = opened.damage {
+        page.set(Word::Damage, damage as u64);
+        page.set(Word::DamageAt, now.micros() as u64);
+    }
+    page.activity(Activity::Opening, options.clock.boot_ms());
+    page.state(WriterState::Running, now);
+}
+
+pub(super) fn build(
+    options: &Arc<Options>,
+    paths: &LogPaths,
+    page: &Arc<StatusPage>,
+    opened: &mut Opened,
+) -> (Shared, crate::audit::keeper::KeeperStart, Work) {
+    let next_seq = opened.active.layout.next_seq();
+    let queue = Arc::new(Queue::new(
+        next_seq,
+        (options.write_queue_capacity, options.write_queue_bytes as usize),
+        WakeRule { events: options.write_buffer_size, age: options.write_flush_interval },
+        options.overflow_timeout,
+        Arc::clone(page),
+        Arc::clone(&options.clock),
+    ));
+    let counted = Arc::clone(page);
+    let (security, security_log) = SecurityLog::new(
+        Arc::clone(&options.fs),
+        paths.security(),
+        Arc::clone(&options.clock),
+        Arc::new(move |kind, at| counted.count_security(kind, at)),
+    );
+    let checkpoint = opened.checkpoint.take().unwrap_or_default();
+    let (keeper, start) =
+        Keeper::new(opened.manifest.clone(), checkpoint, opened.verifier_key.clone());
+    let progress = Arc::new(ProgressCell::new(next_seq));
+    let shared = Shared {
+        options: Arc::clone(options),
+        paths: paths.clone(),
+        page: Arc::clone(page),
+        queue: Arc::clone(&queue),
+        progress: Arc::clone(&progress),
+        limiter: Arc::new(RateLimiter::new(options.rate_limit)),
+        callers: Arc::new(RateLimiter::new(None)),
+        security: security.clone(),
+        keeper,
+    };
+    let work = Work {
+        options: Arc::clone(options),
+        paths: paths.clone(),
+        page: Arc::clone(page),
+        queue,
+        progress,
+        security,
+        security_log,
+    };
+    (shared, start, work)
+}
+
+/// The records that say how the log was opened.
+pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
+    if shared.queue.next_seq() == 0 {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        shared.push_own(&OwnRecord::LogCreated {
+            log_id: log_id.to_owned(),
+            format: crate::audit::manifest::FORMAT,
+            host,
+            public_key: opened.verifier_key.clone(),
+        });
+    }
+    if opened.torn.is_some() || opened.accepted.is_some() {
+        shared.push_own(&OwnRecord::Recovered {
+            torn_bytes: opened.torn.as_ref().map_or(0, |torn| torn.bytes),
+            torn_file: opened.torn.as_ref().map(|torn| torn.file.clone()),
+            accepted_corruption: opened.accepted.as_ref().map(|a| a.reason.clone()),
+            abandoned_checkpoint: opened.accepted.as_ref().and_then(|a| a.abandoned.clone()),
+        });
+    }
+    if let Some(lost) = opened.lost {
+        shared.push_own(&OwnRecord::Gap {
+            source: None,
+            count: lost.count,
+            first: lost.first,
+            last: lost.last,
+            reason: "the writer ended before its write buffer was written (interval durability)"
+                .to_owned(),
+        });
+    }
+    if let Some(restored) = &opened.restored {
+        shared.push_own(&OwnRecord::Restored(restored.clone()));
+    }
+    shared.push_own(&OwnRecord::Opened {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        mode: shared.options.mode.as_str().to_owned(),
+        clean: opened.clean,
+    });
+}
