@@ -16,7 +16,7 @@ const ROTATION_WAIT: Duration = Duration::from_secs(30);
 
 impl AuditLog {
     /// Changes the signing key: the old key signs a record that names the new one,
-    /// and both sign the tree that it ends; see [`key_change`](super::key_change).
+    /// and both sign the tree that it ends; see [`key_change`](super::super::key_change).
     /// Goes on with a change that was begun before.
     ///
     /// # Errors
