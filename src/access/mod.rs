@@ -13,6 +13,7 @@ mod token_file;
 
 pub mod tls;
 
+pub use private::is_private;
 pub use role::{Right, Role};
 pub use secret::{Secret, digest, is_well_formed};
 pub use token::{MAX_NAME_CHARS, NameError, State, Token, check_name};

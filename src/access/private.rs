@@ -4,12 +4,19 @@ use std::path::Path;
 
 use crate::fsio::FileMeta;
 
+/// Whether a file of this owner and mode is private: its owner's alone, or root's with
+/// its group allowed to read, as keys are handed to a service.
+#[must_use]
+pub fn is_private(uid: u32, mode: u32) -> bool {
+    let allowed = if uid == 0 { 0o740 } else { 0o700 };
+    mode & 0o777 & !allowed == 0
+}
+
 /// Why a file may be read by those who should not, and what to do; `None` when it
 /// is private: its owner's alone, or root's with its group allowed to read, as
 /// keys are handed to a service (and as systemd's credentials look).
 pub(super) fn exposed(path: &Path, meta: &FileMeta) -> Option<String> {
-    let allowed = if meta.uid == 0 { 0o740 } else { 0o700 };
-    (meta.mode & 0o777 & !allowed != 0).then(|| {
+    (!is_private(meta.uid, meta.mode)).then(|| {
         let file = path.display();
         format!("others may use it (mode {:04o}): chmod 600 {file}", meta.mode & 0o7777)
     })

@@ -36,10 +36,10 @@ use crate::access::TokenFileError;
 use crate::access::tls::{Pair, TlsError};
 use crate::audit::{AuditLog, Durability, RecordError};
 
+pub use crate::fsio::socket::MAX_SOCKET_PATH_BYTES;
 pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
 pub use protocol::REFUSALS;
 pub use push::{PostCheckpoint, Push, PushUrl};
-pub use socket::MAX_SOCKET_PATH_BYTES;
 pub use warning::Warning;
 
 /// How health is wanted over HTTP.

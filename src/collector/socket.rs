@@ -17,10 +17,8 @@ use super::warning::Warning;
 use super::{CollectorError, Hub, connection, protocol};
 use crate::audit::security::SecurityKind;
 use crate::fsio::os;
-use crate::fsio::socket::{self, SocketFile};
+use crate::fsio::socket::{self, MAX_SOCKET_PATH_BYTES, SocketFile};
 
-/// `sun_path` holds 108 bytes with its NUL.
-pub const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// After an error of `accept` such as too many open files.
 const BACK_OFF: Duration = Duration::from_millis(50);
 

@@ -4,6 +4,9 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+/// The longest path of a socket: `sun_path` holds 108 bytes with its NUL.
+pub const MAX_SOCKET_PATH_BYTES: usize = 107;
+
 /// What is at a path where a socket is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketFile {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::alerts::AlertsStatus;
 use crate::audit::LogPaths;
+use crate::audit::keys::KeyFiles;
 use crate::audit::status::{StatusError, StatusSnapshot, Word};
 use crate::backup::{self, Catalog};
 use crate::clock::{Clock, Timestamp};
@@ -71,6 +72,8 @@ pub(super) struct Facts {
     pub(super) written_bytes: u64,
     pub(super) checkpoint: Seen,
     pub(super) manifest: Seen,
+    /// The key that is to follow, while a change of key is not finished.
+    pub(super) next_key: Seen,
     pub(super) space: Result<Space, String>,
     pub(super) backups: Backups,
     /// How alerts are delivered; none when none are set, or no collector has run.
@@ -106,6 +109,7 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         // The clocks last: nothing seen is then younger than now.
         checkpoint: seen(fs, &paths.checkpoint()),
         manifest: seen(fs, &paths.manifest()),
+        next_key: seen(fs, &KeyFiles::new(&paths, settings.key_path.as_deref()).next()),
         space: fs.space(dir).map_err(text),
         backups: backups(fs, &settings.backup.output_dir),
         alerts: alerts(settings, fs, &paths),

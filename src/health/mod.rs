@@ -74,6 +74,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         written_bytes: 0,
         checkpoint: Seen::Unknown(why.clone()),
         manifest: Seen::Unknown(why.clone()),
+        next_key: Seen::Unknown(why.clone()),
         backups: Backups { unknown: Some(why.clone()), ..Backups::default() },
         alerts: Err(why.clone()),
         space: Err(why),

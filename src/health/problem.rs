@@ -109,6 +109,8 @@ problems! {
     ManifestMissing = "integrity.manifest_missing" [Critical],
     /// The manifest cannot be looked at.
     ManifestUnknown = "integrity.manifest_unknown" [Unknown],
+    /// A change of the signing key was begun and is not finished.
+    KeyChangePending = "integrity.key_change_pending" [Warning],
     /// How delivery of alerts is cannot be looked at.
     AlertsUnknown = "alerts.unknown" [Unknown],
     /// Alerts are set, and no collector delivers them.

@@ -4,10 +4,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::alerts::{AlertStatus, AlertsStatus};
 use crate::audit::LogPaths;
 use crate::audit::status::{Activity, Mode, StatusPage, Word, WriterState};
 use crate::clock::{Clock, ManualClock, Timestamp};
-use crate::config::Settings;
+use crate::config::{AlertSettings, Settings};
 use crate::fsio::lock::{FileLock, try_lock};
 use crate::fsio::{FileMeta, Fs, FsFile, OpenMode, OsFs, Space};
 
@@ -183,6 +184,28 @@ impl Sample {
     pub(crate) fn health(&self) -> Health {
         check(&self.settings, &self.fs, &self.clock)
     }
+}
+
+/// A collector with one alert, whose delivery is as `change` makes it.
+pub(crate) fn delivering(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> Sample {
+    let mut sample = Sample::running();
+    let name = "ops".to_owned();
+    let mut ops = AlertSettings::default();
+    ops.name.clone_from(&name);
+    sample.settings.alerts = vec![ops];
+    let alert = AlertStatus { name, delivered: 7, ..AlertStatus::default() };
+    let mut status = AlertsStatus {
+        at: Timestamp::from_micros(sample.clock.now().micros() - 1_000_000),
+        pid: PID as u32,
+        cursor: 43,
+        capacity: 10,
+        alerts: vec![alert],
+        failures: Vec::new(),
+    };
+    change(&mut status, &sample);
+    let text = serde_json::to_vec(&status).expect("serialises");
+    std::fs::write(sample.paths().alerts_status(), text).expect("written");
+    sample
 }
 
 /// A log in each state that is told apart, by the state's name in metadata.

@@ -10,7 +10,7 @@ mod sample;
 mod tests;
 
 pub use sample::{
-    Backup, Cache, CheckpointInfo, Disk, Events, Log, RateLimiting, Sample, Security, Sync,
+    Alerts, Backup, Cache, CheckpointInfo, Disk, Events, Log, RateLimiting, Sample, Security, Sync,
     TopBlocked, WriteBuffer, Writer,
 };
 

@@ -9,7 +9,7 @@ use crate::audit::security::SecurityKind;
 use crate::audit::status::{Ring, StatusSnapshot, Word};
 use crate::clock::Timestamp;
 use crate::health::wording::{percent, since};
-use crate::health::{Health, Status};
+use crate::health::{Check, Health, Status};
 
 /// The rate is over so many whole seconds.
 const RATE_SECONDS: usize = 60;
@@ -41,6 +41,8 @@ pub struct Sample {
     pub rate_limiting: Option<RateLimiting>,
     /// Security events.
     pub security: Option<Security>,
+    /// How alerts are delivered; `None` when none are set.
+    pub alerts: Option<Alerts>,
     /// The log's files.
     pub log: Option<Log>,
     /// `fdatasync`.
@@ -179,6 +181,20 @@ pub struct Security {
     pub by_kind: BTreeMap<&'static str, u64>,
 }
 
+/// How alerts are delivered, as `health` sees it. The counts are since the collector
+/// started; `None` where no collector delivers them, or nothing is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alerts {
+    /// How that is judged.
+    pub status: Status,
+    /// Waiting to be delivered, now.
+    pub queued: Option<u64>,
+    /// Delivered.
+    pub delivered: Option<u64>,
+    /// Failed for good.
+    pub failed: Option<u64>,
+}
+
 /// The log's files.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Log {
@@ -266,6 +282,7 @@ impl Sample {
             query_cache: page.map(Cache::of),
             rate_limiting: page.map(|page| RateLimiting::of(page, now, status("rate_limiting"))),
             security: page.map(|page| Security::of(page, now, status("security"))),
+            alerts: report.check("alerts").map(Alerts::of),
             log: page.map(|page| Log::of(page, now)),
             sync: page.map(Sync::of),
             checkpoint: page.and_then(|page| CheckpointInfo::of(page, now)),
@@ -372,6 +389,18 @@ impl Security {
             total: by_kind.values().sum(),
             last_hour: page.recent(Ring::Validation, now) + page.recent(Ring::Security, now),
             by_kind,
+        }
+    }
+}
+
+impl Alerts {
+    fn of(check: &Check) -> Self {
+        let number = |name| check.metrics.get(name).and_then(serde_json::Value::as_u64);
+        Self {
+            status: check.status,
+            queued: number("queued"),
+            delivered: number("delivered"),
+            failed: number("failed"),
         }
     }
 }

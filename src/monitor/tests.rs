@@ -5,7 +5,7 @@ use crate::audit::security::SecurityKind;
 use crate::audit::status::{Ring, Word};
 use crate::clock::Clock;
 use crate::health::Status;
-use crate::health::samples::{self, every_state};
+use crate::health::samples::{self, delivering, every_state};
 
 fn of(page: &samples::Sample) -> Sample {
     sample(&page.settings, &page.fs, &page.clock)
@@ -71,6 +71,25 @@ fn security_events_are_counted_by_kind() {
     assert_eq!((security.total, security.last_hour), (3, 3));
     let kinds: Vec<_> = security.by_kind.into_iter().collect();
     assert_eq!(kinds, [("oversize", 1), ("validation", 2)]);
+}
+
+#[test]
+fn alerts_are_told_where_they_are_set_as_health_sees_them() {
+    assert_eq!(of(&samples::Sample::running()).alerts, None, "none are set");
+    let page = delivering(|status, _| {
+        let mut other = status.alerts[0].clone();
+        (other.queued, other.delivered, other.failed) = (3, 10, 1);
+        status.alerts.push(other);
+    });
+    let alerts = of(&page).alerts.expect("set");
+    let counts = (alerts.queued, alerts.delivered, alerts.failed);
+    assert_eq!((alerts.status, counts), (Status::Healthy, (Some(3), Some(17), Some(1))));
+    // What another process delivered before is not what this one does.
+    let alerts = of(&delivering(|status, _| status.pid = 1)).alerts.expect("set");
+    assert_eq!((alerts.status, alerts.queued, alerts.failed), (Status::Warning, None, None));
+    std::fs::write(page.paths().alerts_status(), "{").expect("written");
+    let alerts = of(&page).alerts.expect("set");
+    assert_eq!((alerts.status, alerts.delivered), (Status::Unknown, None));
 }
 
 #[test]

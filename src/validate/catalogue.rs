@@ -89,6 +89,11 @@ catalogue! {
 
     Build = "environment.build", Environment, Warning, "this build has what the settings ask for";
     Collector = "environment.writer", Environment, Failed, "a writer that runs is well";
+    Socket = "environment.socket", Environment, Failed, "the socket's path is short enough, and no other file's";
+    Http = "environment.http", Environment, Failed, "HTTP is answered at an address of this machine; beyond loopback only with tokens, and with TLS or allow_plain_http";
+    Tokens = "environment.tokens", Environment, Failed, "the token file can be used, a token in it is valid, and none that is ends soon";
+    Certificate = "environment.certificate", Environment, Failed, "the certificate for HTTPS fits its key, is valid, and does not end soon";
+    RedactionKey = "environment.redaction_key", Environment, Failed, "the key of what is redacted can be used, and is nobody else's";
     CloudDestination = "environment.cloud_destination", Environment, Failed, "backup.destination names a destination that this build can talk to";
     CloudCredentials = "environment.cloud_credentials", Environment, Failed, "credentials for it are there";
     CloudReachable = "environment.cloud_reachable", Environment, Failed, "the bucket answers, and may be listed";

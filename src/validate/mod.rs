@@ -29,6 +29,7 @@ mod reference;
 mod report;
 mod request;
 mod runner;
+mod serving;
 mod settings;
 mod sync_latency;
 mod volumes;
@@ -47,6 +48,7 @@ pub use machine::SPARE_FILES;
 pub use outcome::{Section, Status};
 pub use report::{Metadata, Report, SectionReport, Summary};
 pub use request::{CloudTarget, Request};
+pub use serving::TOKEN_ENDS_WITHIN_DAYS;
 pub use sync_latency::MOST_SYNC_MS;
 
 use crate::audit::LogPaths;
@@ -80,6 +82,7 @@ fn tasks(request: &Request) -> Vec<Task<Surroundings>> {
         Task { id: Id::PermissionsAccess, deadline: LOOKING, run: permissions::check },
         Task { id: Id::PermissionsVolume, deadline: LOOKING, run: abilities::check },
         Task { id: Id::Build, deadline: LOOKING, run: build::check },
+        Task { id: Id::Http, deadline: LOOKING, run: serving::check },
         Task { id: Id::CloudReachable, deadline: cloud::DEADLINE, run: cloud::check },
         Task { id: Id::Alerts, deadline: LOOKING, run: alert_checks::configured },
         Task { id: Id::AlertTest, deadline: sending, run: alert_checks::test },

@@ -8,6 +8,7 @@ use super::outcome::Status;
 use super::places::{Place, Privacy, is_there, nearest, places};
 use super::principal::{KERNEL, Principal, described, user_name};
 use super::request::Surroundings;
+use crate::access::is_private;
 use crate::fsio::inspect::{self, Entry, Kind, Wanted};
 use crate::fsio::parent;
 
@@ -140,6 +141,7 @@ fn mode(place: &Place, entry: &Entry) -> Option<Check> {
     let writable = entry.mode & 0o022 != 0 && entry.mode & 0o1000 == 0;
     let status = match place.privacy {
         Privacy::Secret if others != 0 => Status::Failed,
+        Privacy::Handed if !is_private(entry.uid, entry.mode) => Status::Failed,
         Privacy::Private if others & 0o022 != 0 => Status::Failed,
         Privacy::Private if others != 0 => Status::Warning,
         Privacy::Open if writable => Status::Warning,
@@ -148,7 +150,7 @@ fn mode(place: &Place, entry: &Entry) -> Option<Check> {
     let wanted = if place.directory { 0o700 } else { 0o600 };
     let message = match (status, place.privacy) {
         (Status::Passed, _) => format!("{} has mode {:04o}", place.what, entry.mode),
-        (_, Privacy::Secret) => {
+        (_, Privacy::Secret | Privacy::Handed) => {
             format!("{} may be read by others (mode {:04o})", place.what, entry.mode)
         }
         (Status::Failed, _) => {

@@ -25,6 +25,8 @@ pub(super) struct Place {
 pub(super) enum Privacy {
     /// A secret: no bit for anybody else.
     Secret,
+    /// A secret that root may hand to a group, as `access` judges it.
+    Handed,
     /// Ours: others should not read it, and must not write it.
     Private,
     /// Anybody's, as far as we are concerned.
@@ -91,14 +93,20 @@ fn named_files(settings: &Settings) -> Vec<Place> {
         .filter(|(_, path)| !path.is_empty());
     let mut all: Vec<Place> = files
         .map(|(name, path)| {
-            let secret = ["token", "key", "password", "secret"].iter().any(|w| name.contains(w));
+            let privacy = match name {
+                "collector.token_file" | "collector.tls_key" => Privacy::Handed,
+                _ if ["key", "password", "secret"].iter().any(|w| name.contains(w)) => {
+                    Privacy::Secret
+                }
+                _ => Privacy::Open,
+            };
             Place {
                 what: name.to_owned(),
                 path: path.into(),
                 directory: false,
                 writes: false,
                 required: true,
-                privacy: if secret { Privacy::Secret } else { Privacy::Open },
+                privacy,
             }
         })
         .collect();

@@ -5,6 +5,7 @@ use super::bench;
 use super::catalogue::Id;
 use super::disk::FULL_WITHIN_DAYS;
 use super::machine::SPARE_FILES;
+use super::serving::TOKEN_ENDS_WITHIN_DAYS;
 use super::sync_latency::MOST_SYNC_MS;
 use crate::units::human_bytes;
 
@@ -45,6 +46,7 @@ fn thresholds() -> String {
         ("compression", format!("at least {} times smaller", bench::LEAST_COMPRESSION)),
         ("sync_latency", format!("99 of 100 within {} ms", MOST_SYNC_MS)),
         ("disk_growth", format!("without retention, not full within {FULL_WITHIN_DAYS} days")),
+        ("tokens", format!("none that is valid ends within {TOKEN_ENDS_WITHIN_DAYS} days")),
         ("file_limit", format!("twice collector.max_connections, and {SPARE_FILES} more")),
     ];
     let mut table = "| what | wanted |\n|---|---|\n".to_owned();

@@ -330,7 +330,7 @@ fn the_files_of_alerts_are_private_and_a_damaged_journal_is_set_aside_and_told()
     let whole = std::fs::read_to_string(&journal).expect("text");
     std::fs::write(&journal, whole.replacen("cursor", "curs\0r", 1)).expect("written");
     let collector = Serving::start(&dir, &logins(&receiver));
-    assert!(collector.stderr().contains("was damaged"), "{}", collector.stderr());
+    eventually("it is told", || collector.stderr().contains("was damaged"));
     login(&collector, "carol");
     eventually("it begins anew", || receiver.requests().len() == 3);
     collector.terminate();

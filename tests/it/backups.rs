@@ -52,13 +52,7 @@ impl Home {
     pub(crate) fn record(&self, count: usize) {
         let log = self.open();
         record_into(&log, count);
-        // Noted, too: the thread that does both runs when it gets its turn.
-        let compressed = || {
-            let manifest = log.manifest();
-            manifest.end_seq() == log.page().get(Word::ActiveFirstSeq)
-                && manifest.segments.iter().all(|segment| segment.is_compressed())
-        };
-        eventually("what is sealed is compressed", compressed);
+        all_compressed(&log);
         log.close().expect("closed");
     }
 
@@ -108,6 +102,21 @@ impl Home {
     pub(crate) fn plan(&self, wish: Wish) -> Result<Outcome, BackupError> {
         self.restore_as(&RestoreRequest { wish, dry_run: true, ..wanted() })
     }
+}
+
+/// Waits until each full segment is sealed, noted and compressed: the threads that do
+/// that run when they get their turn. The last record of a segment is durable before it
+/// is sealed, and the page says that it is full until then.
+pub(crate) fn all_compressed(log: &AuditLog) {
+    eventually("what is sealed is compressed", || {
+        let full = log.options().max_segment_size;
+        if log.page().get(Word::ActiveBytes) >= full {
+            return false;
+        }
+        let manifest = log.manifest();
+        manifest.end_seq() == log.page().get(Word::ActiveFirstSeq)
+            && manifest.segments.iter().all(|segment| segment.is_compressed())
+    });
 }
 
 /// The newest backup, whole, in the log's place.

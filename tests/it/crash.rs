@@ -8,7 +8,7 @@ use auditctl::audit::{AuditLog, Durability, Event, OpenError, Options};
 use auditctl::collector::client::{Answer, Client};
 
 use crate::serving::Serving;
-use crate::support::{Dir, all_lines, count, open, options, records, root_agrees, types};
+use crate::support::{Dir, Moments, all_lines, count, open, options, records, root_agrees, types};
 
 /// Rounds of kill -9; `CRASH_ROUNDS` sets another number.
 const ROUNDS: u32 = 200;
@@ -23,7 +23,7 @@ fn rounds() -> u32 {
 fn p1_an_acknowledged_event_survives_kill_nine_at_any_moment() {
     let rounds = rounds();
     // Any spread of moments will do; the scheduler adds its own.
-    let mut random = 0x9e37_79b9_u64;
+    let mut moments = Moments::up_to(Duration::from_millis(40), 0x9e37_79b9);
     let mut acknowledged_in_all = 0;
     for first in (0..rounds).step_by(ROUNDS_A_LOG as usize) {
         let dir = Dir::new();
@@ -35,8 +35,8 @@ fn p1_an_acknowledged_event_survives_kill_nine_at_any_moment() {
         let acknowledged: Mutex<HashMap<String, u64>> = Mutex::default();
         for round in first..(first + ROUNDS_A_LOG).min(rounds) {
             let collector = Serving::start_alone(&dir);
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let delay = Duration::from_millis(1 + (random >> 33) % 40);
+            let before = acknowledged.lock().expect("lock").len();
+            let delay = moments.next();
             std::thread::scope(|scope| {
                 for worker in 0..3 {
                     let (dir, acknowledged) = (&dir, &acknowledged);
@@ -45,6 +45,7 @@ fn p1_an_acknowledged_event_survives_kill_nine_at_any_moment() {
                 std::thread::sleep(delay);
                 collector.kill_nine();
             });
+            moments.happened(acknowledged.lock().expect("lock").len() > before);
             every_acknowledged_event_is_there_once(&dir, &acknowledged);
         }
         // Opened once more by a clean writer: the tree goes on from what was signed.

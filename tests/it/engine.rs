@@ -11,6 +11,7 @@ use auditctl::clock::ManualClock;
 use auditctl::fsio::OsFs;
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 
+use crate::backups::all_compressed;
 use crate::support::{
     Dir, all_lines, count, eventually, open, options, records, root_agrees, types,
 };
@@ -73,7 +74,8 @@ fn a_log_that_grows_is_sealed_and_compressed_and_stays_whole() {
         let _ = log.record(event.expect("details")).expect("accepted");
     }
     let last = log.record(Event::new("last")).expect("accepted").wait().expect("durable");
-    eventually("all segments are compressed", || {
+    all_compressed(&log);
+    eventually("the page says so", || {
         let status = log.status().expect("status");
         status.get(Word::Segments) >= 4 && status.get(Word::CompressBacklog) == 0
     });
@@ -198,6 +200,7 @@ fn aged(dir: &Dir) -> (Arc<ManualClock>, usize) {
             .wait()
             .expect("durable");
     }
+    all_compressed(&log);
     log.close().expect("closed");
     let sealed = log.manifest().segments.len();
     assert!(sealed >= 3, "{sealed}");

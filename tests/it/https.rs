@@ -167,7 +167,8 @@ fn a_new_pair_is_for_new_connections_and_a_broken_one_changes_nothing() {
     put(&dir.path().join("cert.pem"), &authority.issue(30).0, 0o644);
     collector.signal(Signal::HUP);
     eventually("it is said", || collector.stderr().contains("the old one stays"));
-    assert!(collector.stderr().contains("is not that of the first certificate"));
+    let why = "is not that of the first certificate";
+    eventually("and why", || collector.stderr().contains(why));
     assert_eq!(shown(), second);
     std::fs::remove_file(dir.path().join("key.pem")).expect("removed");
     collector.signal(Signal::HUP);

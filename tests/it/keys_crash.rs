@@ -20,7 +20,7 @@ use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 use crate::backups::{Home, copy_dir, record_into, wanted};
 use crate::keys::{python, rotate};
 use crate::serving::Serving;
-use crate::support::{Dir, count, eventually, failing, open, options, records};
+use crate::support::{Dir, Moments, count, eventually, failing, open, options, records};
 
 const EIO: i32 = 5;
 
@@ -151,12 +151,11 @@ fn p1_keys_that_change_beside_a_collector_survive_kill_nine_at_any_moment() {
     open(options(&dir)).close().expect("closed");
     let first = public(&dir);
     let acknowledged = std::sync::Mutex::new(Vec::new());
-    let mut random = 0x5851_f42d_u64;
+    let mut moments = Moments::up_to(Duration::from_millis(50), 0x5851_f42d);
     let mut changes = 0;
     for round in 0..25 {
         let collector = Serving::start_alone(&dir);
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let delay = Duration::from_millis(2 + (random >> 33) % 50);
+        let delay = moments.next();
         let gone = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let (dir, acknowledged, gone) = (&dir, &acknowledged, &gone);
@@ -186,7 +185,9 @@ fn p1_keys_that_change_beside_a_collector_survive_kill_nine_at_any_moment() {
             std::thread::sleep(delay);
             collector.kill_nine();
             gone.store(true, Ordering::Relaxed);
-            changes += changer.join().expect("no panic");
+            let changed = changer.join().expect("no panic");
+            moments.happened(changed > 0);
+            changes += changed;
         });
         verifies(&dir, &first, &format!("round {round}"));
     }

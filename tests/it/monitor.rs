@@ -48,8 +48,10 @@ fn the_rate_is_what_was_sent_in_the_last_minute() {
     let dir = Dir::new();
     let collector = Serving::start(&dir, "[rate_limit]\nenabled = false\n");
     let mut peer = collector.connect();
+    // At once: what takes long would not be of one minute.
+    peer.send(&"{\"event_type\":\"login\",\"source\":\"web\"}\n".repeat(600));
     for _ in 0..600 {
-        peer.ask(r#"{"event_type":"login","source":"web"}"#);
+        assert!(peer.answer().expect("an answer")["ok"]["seq"].is_u64());
     }
     eventually("the second in which the last one came is over", || {
         let sample = once(&dir);
@@ -63,12 +65,35 @@ fn the_rate_is_what_was_sent_in_the_last_minute() {
     assert_eq!((&buffer["events"], &buffer["status"]), (&0.into(), &"healthy".into()));
 }
 
+#[cfg(feature = "alerts")]
+#[test]
+fn alerts_that_are_set_have_a_line() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    assert_eq!(once(&dir)["alerts"], Value::Null);
+    collector.terminate();
+    let receiver = crate::receiver::Receiver::start();
+    let settings = crate::alerts::alerting(receiver.address)
+        + &format!(
+            "[[alerts]]\nname = \"logins\"\non = \"event\"\ntype = [\"login\"]\nurl = \"{}\"\n",
+            receiver.url()
+        );
+    let collector = Serving::start(&dir, &settings);
+    let mut peer = collector.connect();
+    assert!(peer.ask(r#"{"event_type":"login"}"#)["ok"]["seq"].is_u64());
+    eventually("it is told", || once(&dir)["alerts"]["delivered"] == 1);
+    let alerts = &once(&dir)["alerts"];
+    assert_eq!((&alerts["queued"], &alerts["failed"]), (&0.into(), &0.into()), "{alerts}");
+    let (_, stdout, _) = run(&dir, &["monitor", "--once"]);
+    assert!(stdout.contains("\nalerts      0 queued  1 delivered  0 failed\n"), "{stdout}");
+}
+
 #[test]
 fn it_says_which_of_hung_died_and_stopped() {
     let dir = Dir::new();
     let settings = "[health]\nhung_after = \"1s\"\n";
     let collector = Serving::start(&dir, settings);
-    assert_eq!(state(&dir), "running");
+    eventually("running", || state(&dir) == "running");
     collector.signal(Signal::STOP);
     eventually("hung", || state(&dir) == "hung");
     collector.signal(Signal::CONT);

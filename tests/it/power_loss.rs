@@ -312,9 +312,7 @@ fn recorded_run(durability: Durability) -> (Dir, Vec<Change>) {
                 });
             }
         });
-        crate::support::eventually("what was sealed is compressed", || {
-            log.manifest().segments.iter().all(auditctl::audit::manifest::Segment::is_compressed)
-        });
+        crate::backups::all_compressed(&log);
         log.close().expect("closed");
     }
     let changes = fs.changes();

@@ -113,6 +113,32 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// When to kill a process: at random moments up to a time that becomes longer on a
+/// machine on which nothing happens by then.
+pub(crate) struct Moments {
+    random: u64,
+    least: Duration,
+    most: Duration,
+}
+
+impl Moments {
+    pub(crate) fn up_to(most: Duration, seed: u64) -> Self {
+        Self { random: seed, least: most, most }
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        Duration::from_micros(1_000 + (self.random >> 33) % self.most.as_micros() as u64)
+    }
+
+    /// Whether what was to be cut short had begun in the last round.
+    pub(crate) fn happened(&mut self, it_did: bool) {
+        let longest = self.least * 50;
+        self.most = if it_did { self.most * 9 / 10 } else { self.most * 5 / 4 };
+        self.most = self.most.clamp(self.least, longest);
+    }
+}
+
 /// Has the log checked by the independent Python program.
 pub(crate) fn root_agrees(log_dir: &Path) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify.py");

@@ -412,6 +412,36 @@ fn a_destination_of_the_settings_is_looked_at() {
     }
 }
 
+#[test]
+fn what_serve_refuses_at_its_start_fails_before_the_deployment() {
+    let long = format!("socket = \"/tmp/{}\"", "x".repeat(120));
+    for (settings, id) in [
+        ("[collector]\nhttp = \"0.0.0.0:0\"", "environment.http"),
+        ("[collector]\ntoken_file = \"none\"", "environment.tokens"),
+        ("[collector]\ntoken_file = \"junk\"", "environment.tokens"),
+        ("[collector]\ntls_cert = \"junk\"\ntls_key = \"junk\"", "environment.certificate"),
+        (&format!("[collector]\n{long}"), "environment.socket"),
+        ("[collector]\nsocket = \"junk\"", "environment.socket"),
+        ("redact = [\"actor\"]\nredact_key_path = \"junk\"", "environment.redaction_key"),
+    ] {
+        let dir = Dir::new();
+        let junk = dir.path().join("junk");
+        std::fs::write(&junk, "no such thing").expect("written");
+        std::fs::set_permissions(&junk, PermissionsExt::from_mode(0o600)).expect("mode");
+        std::fs::write(dir.path().join("auditctl.toml"), settings).expect("settings");
+        let (code, document) = validate(&dir, &["--quick"]);
+        let found = document.of(id);
+        assert_eq!((code, &*found[0].status), (1, "failed"), "{settings}: {found:?}");
+        let mut args = vec!["serve"];
+        if !settings.contains("http =") {
+            args.extend(["--http", "127.0.0.1:0"]);
+        }
+        let (code, _, stderr) = run(&dir, &args);
+        assert_ne!(code, 0, "{settings}: {stderr}");
+        assert!(stderr.starts_with("auditctl: "), "{settings}: {stderr}");
+    }
+}
+
 /// Takes one request, says that all is well, and gives the request back.
 #[cfg(feature = "alerts")]
 fn taker() -> (std::net::SocketAddr, std::thread::JoinHandle<String>) {

@@ -10,8 +10,8 @@ use auditctl::audit::verify::{Anchor, Completeness, Integrity, Kind, Report, Req
 use auditctl::audit::watch::Unwatched;
 use auditctl::audit::{Event, Options};
 
-use crate::backups::Home;
-use crate::support::{eventually, open};
+use crate::backups::{Home, all_compressed};
+use crate::support::open;
 
 /// The log's files as they were.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -286,16 +286,15 @@ fn of_blocks() -> Log {
     let options = Options { max_segment_size: 5 << 20, ..home.options() };
     let log = open(options);
     let filler = "x".repeat(4_000);
+    let mut last = None;
     for n in 0..1_400 {
         let event = Event::new("bulk").actor(format!("user{n}")).target(format!("t{n}"));
         let details = format!(r#"{{"n":{n},"filler":"{filler}"}}"#);
-        let _queued = log.record(event.details_json(&details).expect("json")).expect("queued");
+        last = Some(log.record(event.details_json(&details).expect("json")).expect("queued"));
     }
-    let sealed = || {
-        let manifest = log.manifest();
-        !manifest.segments.is_empty() && manifest.segments.iter().all(|s| s.is_compressed())
-    };
-    eventually("a segment is sealed and compressed", sealed);
+    last.expect("many").wait_durable().expect("durable");
+    all_compressed(&log);
+    assert_eq!(log.manifest().segments.len(), 1);
     log.close().expect("closed");
     Log::of(home, Vec::new())
 }

@@ -1,9 +1,10 @@
 //! `integrity`: damage that is known, and whether what proves the log is there.
 //! Reads no records: finding unknown damage is `verify`'s.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::audit::status::{Damage, StatusSnapshot, Word};
+use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::health::gather::{Facts, Seen};
 use crate::health::liveness::Liveness;
@@ -18,6 +19,8 @@ const NAME: &str = "integrity";
 const REPLACED_IS_CRITICAL: Duration = Duration::from_secs(15 * 60);
 /// The first checkpoint follows the first record within seconds.
 const FIRST_CHECKPOINT: Duration = Duration::from_secs(60);
+/// A change of key that goes well is over long before.
+const KEY_CHANGE: Duration = Duration::from_secs(60);
 
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
     let Some(page) = facts.page() else { return unseen(NAME, facts) };
@@ -27,11 +30,12 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         lost(page),
         checkpoint(facts, page, settings, liveness),
         manifest(facts, liveness),
+        key_change(facts, liveness),
     ]
     .into_iter()
     .flatten()
     .collect();
-    let mut check = of_findings(NAME, findings, || well(page, checkpoint_age))
+    let check = of_findings(NAME, findings, || well(page, checkpoint_age))
         .metric("damage", page.damage().map(Damage::as_str))
         .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
         .metric("lost_records", page.get(Word::LostRecords))
@@ -39,10 +43,14 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         .metric("checkpoint_size", page.get(Word::CheckpointSize))
         .metric("checkpoint_age_seconds", checkpoint_age.map(seconds))
         .metric("durable_seq", page.get(Word::DurableSeq));
-    if check.problem().is_some() {
-        check = check.hint("`auditctl verify` reads every record and says what is damaged");
+    match check.problem() {
+        None => check,
+        Some(Problem::KeyChangePending) => check.hint(
+            "the next start of the writer completes it, `auditctl key rotate` tries to at once; \
+             `auditctl key show` says which key signs",
+        ),
+        Some(_) => check.hint("`auditctl verify` reads every record and says what is damaged"),
     }
-    check
 }
 
 fn well(page: &StatusSnapshot, checkpoint_age: Option<Duration>) -> String {
@@ -135,4 +143,18 @@ fn manifest(facts: &Facts, liveness: Liveness) -> Option<Finding> {
             Some((Problem::ManifestUnknown, Status::Unknown, text))
         }
     }
+}
+
+/// The key that is to follow waits beside the old one until the change is complete.
+fn key_change(facts: &Facts, liveness: Liveness) -> Option<Finding> {
+    let Seen::There(next) = &facts.next_key else { return None };
+    let begun = next.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let begun = Timestamp::from_micros(i64::try_from(begun.as_micros()).unwrap_or(i64::MAX));
+    let old = since(begun, facts.now);
+    // Opening the log goes on with it.
+    (old > KEY_CHANGE && liveness != Liveness::Opening).then(|| {
+        let text =
+            format!("a change of the signing key was begun {} ago and is not finished", age(old));
+        (Problem::KeyChangePending, Status::Warning, text)
+    })
 }

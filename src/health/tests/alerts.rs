@@ -1,35 +1,13 @@
 //! The check `alerts`.
 
-use crate::alerts::{AlertStatus, AlertsStatus};
+use crate::alerts::AlertsStatus;
 use crate::audit::status::Word;
 use crate::clock::{Clock, Timestamp};
-use crate::config::AlertSettings;
 use crate::health::Status::{self, Critical, Healthy, Unknown, Warning};
-use crate::health::samples::Sample;
+use crate::health::samples::{Sample, delivering};
 
 pub(super) fn ago(sample: &Sample, seconds: i64) -> Timestamp {
     Timestamp::from_micros(sample.clock.now().micros() - seconds * 1_000_000)
-}
-
-fn named(name: &str) -> AlertSettings {
-    let mut alert = AlertSettings::default();
-    name.clone_into(&mut alert.name);
-    alert
-}
-
-/// A collector with one alert, whose delivery is as `change` makes it.
-pub(super) fn delivering(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> Sample {
-    let mut sample = Sample::running();
-    let name = "ops".to_owned();
-    sample.settings.alerts = vec![named(&name)];
-    let alert = AlertStatus { name, delivered: 7, ..AlertStatus::default() };
-    let (at, alerts) = (ago(&sample, 1), vec![alert]);
-    let mut status =
-        AlertsStatus { at, pid: 4242, cursor: 43, capacity: 10, alerts, failures: Vec::new() };
-    change(&mut status, &sample);
-    let text = serde_json::to_vec(&status).expect("serialises");
-    std::fs::write(sample.paths().alerts_status(), text).expect("written");
-    sample
 }
 
 fn said(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> (Status, String) {
@@ -121,7 +99,7 @@ fn deliveries_are_judged_by_how_long_and_how_many_wait() {
 #[test]
 fn without_a_collector_it_says_that_and_what_was_known_last() {
     let mut sample = Sample::closed();
-    sample.settings.alerts = vec![named("ops")];
+    sample.settings.alerts = delivering(|_, _| {}).settings.alerts.clone();
     assert_eq!(of(&sample), (Warning, "no collector has delivered alerts yet".to_owned()));
     let status = AlertsStatus { at: ago(&sample, 200), pid: 4242, ..AlertsStatus::default() };
     let path = sample.paths().alerts_status();

@@ -9,7 +9,7 @@ use crate::audit::status::{Damage, DiskStage, Word};
 use crate::clock::Clock;
 use crate::fsio::Space;
 use crate::health::Status::{Critical, Healthy, Unknown, Warning};
-use crate::health::samples::{GIB, Sample, every_state};
+use crate::health::samples::{GIB, Sample, delivering, every_state};
 use crate::health::{Problem, Status, unanswered};
 use crate::units::ByteSize;
 
@@ -84,6 +84,7 @@ fn with(problem: Problem) -> Sample {
             of_page(|sample| std::fs::remove_file(sample.paths().manifest()).expect("remove"))
         }
         Problem::ManifestUnknown => unseen("audit.manifest.json"),
+        Problem::KeyChangePending => key_change(61),
         Problem::BackupsUnknown => {
             of_page(|sample| std::fs::write(&sample.settings.backup.output_dir, "").expect("file"))
         }
@@ -105,7 +106,7 @@ fn with(problem: Problem) -> Sample {
 }
 
 fn of_alerts(problem: Problem) -> Sample {
-    let sample = alerts::delivering(|status, sample| match problem {
+    let sample = delivering(|status, sample| match problem {
         Problem::AlertsIdle => status.pid = 1,
         Problem::AlertsQueueFilling => status.alerts[0].queued = 6,
         Problem::AlertsDelayed => {
@@ -132,6 +133,17 @@ fn of_page(change: impl FnOnce(&Sample)) -> Sample {
     let sample = Sample::running();
     change(&sample);
     sample
+}
+
+/// The key that is to follow, stored so long ago.
+fn key_change(seconds: u64) -> Sample {
+    of_page(|sample| {
+        let next = sample.settings.log_dir.join("audit.key.next");
+        let file = std::fs::File::create(next).expect("created");
+        let now = Duration::from_micros(sample.clock.now().micros() as u64);
+        let at = std::time::UNIX_EPOCH + now - Duration::from_secs(seconds);
+        file.set_modified(at).expect("dated");
+    })
 }
 
 fn damage(damage: u64) -> Sample {
@@ -242,6 +254,23 @@ fn what_is_not_healthy_has_a_code_and_is_as_bad_as_the_table_says() {
 }
 
 #[test]
+fn a_change_of_key_that_is_going_on_is_no_problem_and_one_that_stays_is() {
+    let found = |sample: &Sample| {
+        let report = sample.health().report;
+        let check = report.check("integrity").expect("always there");
+        (check.status, check.hint.clone().unwrap_or_default())
+    };
+    assert_eq!(found(&key_change(60)).0, Healthy);
+    let (status, hint) = found(&key_change(61));
+    assert!(status == Warning && hint.contains("key rotate"), "{hint}");
+    let mut elsewhere = key_change(61);
+    assert_eq!(found(&elsewhere).0, Warning);
+    elsewhere.settings.key_path = Some(elsewhere.settings.log_dir.join("keys/audit.key"));
+    assert_eq!(found(&elsewhere).0, Healthy, "beside the key that signs, nothing waits");
+    assert_eq!(found(&key_change(61).unlocked()).0, Warning, "also without a writer");
+}
+
+#[test]
 fn a_check_that_finds_several_things_has_the_code_of_the_worst() {
     let sample = with(Problem::LostRecords);
     std::fs::remove_file(sample.paths().manifest()).expect("remove");
@@ -255,7 +284,7 @@ fn codes_are_unique_and_say_what_is_looked_at() {
     let codes: BTreeSet<&str> = Problem::ALL.iter().map(|problem| problem.code()).collect();
     assert_eq!(codes.len(), Problem::ALL.len());
     // Without alerts there is no check of them.
-    let sample = alerts::delivering(|_, _| {});
+    let sample = delivering(|_, _| {});
     // Without HTTPS there is no check of its certificate.
     sample.ago(Word::TlsNotAfter, -100 * DAY);
     let report = sample.health().report;

@@ -5,7 +5,7 @@ use super::pieces::{Piece, bar, columns, cut, rate, short_time, sparkline, thous
 use crate::clock::display_seconds;
 use crate::health::Status;
 use crate::health::wording::{age, count};
-use crate::monitor::{Events, Sample, Writer};
+use crate::monitor::{Alerts, Events, Sample, Writer};
 use crate::ui::health::{status_style, uptime};
 use crate::ui::style::{Style, escape};
 use crate::units::human_bytes;
@@ -167,6 +167,9 @@ fn rows(sample: &Sample, screen: &Screen) -> Vec<Line> {
     row(11, "cache", "cache", cache_pieces(sample, screen));
     row(7, "rate limit", "limit", limit_pieces(sample));
     row(8, "security", "secur.", security_pieces(sample));
+    if let Some(alerts) = &sample.alerts {
+        row(8, "alerts", "alerts", alert_pieces(alerts));
+    }
     row(5, "log", "log", log_pieces(sample));
     row(6, "sync", "sync", sync_pieces(sample, screen));
     row(10, "checkpoint", "signed", checkpoint_pieces(sample));
@@ -290,6 +293,28 @@ fn security_pieces(sample: &Sample) -> Vec<Piece> {
             .map(|(kind, count)| Piece::plain(format!("{kind} {}", thousands(*count)))),
     );
     pieces
+}
+
+fn alert_pieces(alerts: &Alerts) -> Vec<Piece> {
+    let style = |status| match status {
+        Status::Healthy => None,
+        status => Some(status_style(status)),
+    };
+    let (Some(queued), Some(delivered), Some(failed)) =
+        (alerts.queued, alerts.delivered, alerts.failed)
+    else {
+        let text = match alerts.status {
+            Status::Unknown => "not known",
+            _ => "no collector delivers them",
+        };
+        return vec![Piece { text: text.to_owned(), style: style(alerts.status) }];
+    };
+    let bad = (failed > 0).then_some(Style::Warning);
+    vec![
+        Piece { text: format!("{} queued", thousands(queued)), style: style(alerts.status) },
+        Piece::plain(format!("{} delivered", thousands(delivered))),
+        Piece { text: format!("{} failed", thousands(failed)), style: bad },
+    ]
 }
 
 fn log_pieces(sample: &Sample) -> Vec<Piece> {

@@ -11,7 +11,7 @@ use crate::audit::security::SecurityKind;
 use crate::audit::status::{Activity, DiskStage, Ring, Word, WriterState};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::{Fs, OpenMode, Space};
-use crate::health::samples::{self, every_state};
+use crate::health::samples::{self, delivering, every_state};
 use crate::monitor::{Sample, sample};
 
 fn of(page: &samples::Sample) -> Sample {
@@ -75,6 +75,7 @@ fn text(line: &Line) -> String {
 fn every_sample() -> Vec<Sample> {
     let mut all: Vec<Sample> = every_state().iter().map(|(_, page)| of(page)).collect();
     all.push(of(&busy()));
+    all.push(of(&delivering(|status, _| status.alerts[0].queued = u64::MAX)));
     let hostile = busy();
     hostile.page().top_blocked("a\u{1b}[2J\u{202e}\n漢字漢字漢字漢字漢字漢字", u64::MAX);
     for word in [Word::Accepted, Word::NextSeq, Word::LogBytes, Word::SyncMicrosMax, Word::Syncs] {
@@ -124,6 +125,26 @@ fn what_is_printed_has_no_control_codes_and_says_states_in_words() {
         assert!(printed.lines().all(|line| line == line.trim_end()), "{printed}");
     }
     assert!(monitor_text(&of(&busy()), false, true).contains("\u{1b}["), "coloured when asked for");
+}
+
+#[test]
+fn alerts_have_a_line_where_they_are_set() {
+    let line = |sample: &Sample| {
+        let text = monitor_text(sample, false, false);
+        text.lines().find(|line| line.starts_with("alerts ")).map(str::to_owned)
+    };
+    assert_eq!(line(&of(&busy())), None);
+    let page = delivering(|status, _| {
+        let alert = &mut status.alerts[0];
+        (alert.queued, alert.delivered, alert.failed) = (2, 1_234, 1);
+    });
+    let all = "alerts      2 queued  1,234 delivered  1 failed";
+    assert_eq!(line(&of(&page)).as_deref(), Some(all));
+    let nobody = delivering(|status, _| status.pid = 1);
+    let none = "alerts      no collector delivers them";
+    assert_eq!(line(&of(&nobody)).as_deref(), Some(none));
+    let narrow = lines(&of(&page), &Screen { columns: 40, rows: 50, ascii: true });
+    assert!(narrow.iter().map(text).any(|line| line.starts_with("alerts 2 queued  1,234")));
 }
 
 #[test]

@@ -125,3 +125,24 @@ fn a_directory_above_that_everybody_may_change_is_a_warning_but_not_a_sticky_one
         assert_eq!(warned, warns, "{mode:o}: {found:?}");
     }
 }
+
+#[test]
+fn a_key_that_root_hands_to_a_group_is_no_finding_and_one_for_all_is() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut seen = surroundings_in(dir.path());
+    let key = dir.path().join("key.pem");
+    fs::write(&key, "x").expect("write");
+    seen.request.settings.collector.tls_key = Some(key.clone());
+    for (mode, expected) in [(0o640, 0), (0o440, 0), (0o660, 1), (0o644, 1)] {
+        chmod(&key, mode);
+        let found = problems(&seen);
+        assert_eq!(found.len(), expected, "{mode:o}: {found:?}");
+    }
+    // Another's file for a group is a finding: the group is not root's choice.
+    chmod(&key, 0o640);
+    std::os::unix::fs::chown(&key, Some(65534), None).expect("owner");
+    assert!(problems(&seen).iter().any(|(id, ..)| *id == Id::PermissionsMode));
+}
