@@ -17,6 +17,7 @@ use crate::clock::{Clock, SystemClock, Timestamp, display_seconds};
 use crate::config::Settings;
 use crate::fsio::OsFs;
 use crate::fsio::socket::{self, MAX_SOCKET_PATH_BYTES};
+use crate::health::wording::age;
 use crate::units::format_duration;
 
 /// A token that ends within so many days is warned of.
@@ -177,21 +178,17 @@ fn certificate(settings: &Settings, now: Timestamp) -> Check {
     let (begins, expires) = (identity.begins(), identity.expires());
     let (ends_in, limits) = (left(expires, now), &settings.health);
     let until = format!("until {}", display_seconds(expires));
-    let in_days = |left: Duration| format!("{} days", left.as_secs() / 86_400);
     let (status, message) = if begins > now {
         let message = format!("not valid before {}: clients refuse it", display_seconds(begins));
         (Status::Failed, message)
     } else if ends_in.is_zero() {
         (Status::Failed, format!("it was valid {until}: clients refuse it"))
     } else if ends_in <= limits.certificate_critical {
-        (Status::Failed, format!("valid for {} only, {until}", in_days(ends_in)))
+        (Status::Failed, format!("valid for {} only, {until}", age(ends_in)))
     } else if ends_in <= limits.certificate_warn {
-        (Status::Warning, format!("valid for {} only, {until}", in_days(ends_in)))
+        (Status::Warning, format!("valid for {} only, {until}", age(ends_in)))
     } else {
-        (
-            Status::Passed,
-            format!("certificate and key fit; valid for {}, {until}", in_days(ends_in)),
-        )
+        (Status::Passed, format!("certificate and key fit; valid for {}, {until}", age(ends_in)))
     };
     Check::new(Id::Certificate, status, message)
         .hint(format!(

@@ -160,6 +160,7 @@ fn a_certificate_fits_its_key_and_is_valid_for_a_while() {
         (-1, 15, Status::Passed, "15 days"),
         (-1, 13, Status::Warning, "13 days"),
         (-1, 2, Status::Failed, "2 days"),
+        (-1, 0, Status::Failed, "valid for 59 min"),
         (-9, -1, Status::Failed, "clients refuse it"),
         (1, 90, Status::Failed, "not valid before"),
     ] {
