@@ -30,7 +30,7 @@ coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 # With --target the flags are not for build scripts, which have no libFuzzer.
-RUSTFLAGS="$coverage --cfg fuzzing -Ccodegen-units=1" cargo build --quiet --release \
+RUSTFLAGS="$coverage --cfg fuzzing" cargo build --quiet --release \
     --manifest-path fuzz/Cargo.toml --target "$host" --target-dir "$out" --bins
 
 # How long an input may be: to where a target has seen all kinds of things.
