@@ -30,6 +30,7 @@ mod refusal;
 pub mod restore;
 pub mod sanitize;
 mod scan;
+mod secret;
 pub mod security;
 pub mod segment;
 pub mod signer;

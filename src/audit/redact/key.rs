@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use crate::audit::secret::Secret;
 use crate::field_path::MAX_FIELD_PATHS;
 use crate::fsio::{self, Fs, OpenMode};
 
@@ -77,18 +78,6 @@ impl RedactKeyError {
             }
             Self::TooManyPaths { .. } | Self::Random(_) => None,
         }
-    }
-}
-
-/// Bytes that are overwritten when dropped.
-struct Secret<T: AsMut<[u8]>>(T);
-
-impl<T: AsMut<[u8]>> Drop for Secret<T> {
-    fn drop(&mut self) {
-        let bytes = self.0.as_mut();
-        bytes.fill(0);
-        // Keeps the compiler from dropping the stores as dead.
-        std::hint::black_box(bytes);
     }
 }
 

@@ -14,6 +14,7 @@ use ed25519_dalek::Signer as _;
 
 use crate::audit::checkpoint::note::{ED25519, parse_key_id};
 use crate::audit::checkpoint::{Note, NoteError, NoteSignature, VerifierKey};
+use crate::audit::secret::Secret;
 use crate::fsio::{self, Fs, OpenMode};
 
 const START: &str = "PRIVATE+KEY+";
@@ -86,18 +87,6 @@ pub enum KeyError {
     /// The system gave no randomness.
     #[error("the system gave no randomness for a new key: {0}")]
     Random(getrandom::Error),
-}
-
-/// Key material that is overwritten when dropped.
-struct Secret<T: AsMut<[u8]>>(T);
-
-impl<T: AsMut<[u8]>> Drop for Secret<T> {
-    fn drop(&mut self) {
-        let bytes = self.0.as_mut();
-        bytes.fill(0);
-        // Keeps the compiler from dropping the stores as dead.
-        std::hint::black_box(bytes);
-    }
 }
 
 /// An Ed25519 signing key and its name. Overwritten in memory when dropped;
