@@ -50,7 +50,10 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
         );
     }
     for range in &report.adopted {
-        row("adopted", format!("{}: nobody had signed them when the log was opened", stretch(*range)));
+        row(
+            "adopted",
+            format!("{}: nobody had signed them when the log was opened", stretch(*range)),
+        );
     }
     row("read", read(report));
     row(

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use auditctl::audit::gzip::Packer;
 use auditctl::audit::signer::SigningKey;
-use auditctl::audit::verify::{Anchor, Completeness, Integrity, Kind, Report, Request, verify};
+use auditctl::audit::verify::{
+    Anchor, Completeness, Finding, Integrity, Kind, Report, Request, verify,
+};
 use auditctl::audit::watch::Unwatched;
 use auditctl::audit::{Event, Options};
 
@@ -53,13 +55,8 @@ impl Log {
         let mut files = Files::new();
         for entry in std::fs::read_dir(&dir).expect("a directory") {
             let name = entry.expect("an entry").file_name().into_string().expect("utf-8");
-            let kept = [
-                "audit.manifest.json",
-                "audit.checkpoint",
-                "audit.head",
-                "audit.pub",
-                "audit.log",
-            ];
+            let kept =
+                ["audit.manifest.json", "audit.checkpoint", "audit.head", "audit.pub", "audit.log"];
             if kept.contains(&name.as_str()) || name.ends_with(".log.gz") {
                 files.insert(dir.join(&name), read(&dir.join(&name)));
             }

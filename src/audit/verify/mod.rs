@@ -28,8 +28,8 @@ use std::path::{Path, PathBuf};
 pub use anchor::Anchor;
 pub use proof_document::{DocumentError, ProofDocument, ProveError, Proven, prove};
 pub use report::{
-    Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, Ranges, RemovedBy,
-    Report, Stretch, TreePlace,
+    Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, Ranges,
+    RemovedBy, Report, Stretch, TreePlace,
 };
 pub use state::{State, TURNS};
 
@@ -146,8 +146,7 @@ impl Run<'_> {
         self.files();
         let key = signature::keys(view, self.request.key.as_ref(), &mut self.tally);
         let checkpoint = signature::checkpoint(view, key.keys.as_ref(), &mut self.tally);
-        let checkpoint =
-            signature::newest(view, key.keys.as_ref(), checkpoint, &mut self.tally);
+        let checkpoint = signature::newest(view, key.keys.as_ref(), checkpoint, &mut self.tally);
         let trusted = self.manifest_is_signed(key.keys.as_ref());
         let signed = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
         let mut pieces = Pieces::sealed(view);
@@ -456,7 +455,8 @@ impl Run<'_> {
             return Ok(false);
         }
         if closed && (end > signed || unfinished.is_some()) {
-            let text = "behind the signed close of the log stand lines that none of its writers wrote";
+            let text =
+                "behind the signed close of the log stand lines that none of its writers wrote";
             let name = self.view.tails.last().map_or("audit.log", |tail| &tail.name);
             let finding = Finding::new(Kind::Extra, name, text).records(signed, end);
             self.tally.of_end.push(finding);
@@ -486,7 +486,8 @@ impl Run<'_> {
     /// A close in order stores a checkpoint over it.
     fn closing_checkpoint(&mut self, signed: u64) {
         let note = self.view.note.as_deref().and_then(|note| SignedCheckpoint::parse(note).ok());
-        let Some(size) = note.map(|note| note.unverified().size).filter(|size| *size < signed) else {
+        let Some(size) = note.map(|note| note.unverified().size).filter(|size| *size < signed)
+        else {
             return;
         };
         let text = format!(

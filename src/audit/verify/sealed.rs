@@ -392,7 +392,8 @@ impl Opened<'_> {
     fn holds_all(&self, tally: &mut Tally) -> bool {
         let reader = FileReader { file: self.file, offset: 0 };
         let mut raw = Vec::new();
-        let read = MultiGzDecoder::new(reader).take(self.segment.raw_bytes + 1).read_to_end(&mut raw);
+        let read =
+            MultiGzDecoder::new(reader).take(self.segment.raw_bytes + 1).read_to_end(&mut raw);
         if read.is_err() || raw.len() as u64 != self.segment.raw_bytes {
             return false;
         }

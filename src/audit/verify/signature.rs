@@ -210,7 +210,9 @@ pub(super) fn manifest(view: &View, keys: Option<&Keyring>) -> Result<(), (Strin
     if view.no_manifest.is_some() || !view.is_exact {
         return Err(("it cannot be used".to_owned(), false));
     }
-    let Some(keys) = keys else { return Err(("there is no key to check it with".to_owned(), false)) };
+    let Some(keys) = keys else {
+        return Err(("there is no key to check it with".to_owned(), false));
+    };
     view.manifest.check_signature(keys).map_err(|error| match error {
         Unsigned::Absent => (error.to_string(), false),
         Unsigned::Wrong(reason) => (reason, true),

@@ -137,7 +137,9 @@ impl View {
                 is_exact = exact;
                 (manifest, None)
             }
-            Ok(None) => (from_note(note.as_deref().or(head.as_deref())), Some("it is missing".to_owned())),
+            Ok(None) => {
+                (from_note(note.as_deref().or(head.as_deref())), Some("it is missing".to_owned()))
+            }
             Err(ManifestError::Io { path, source })
                 if source.kind() != io::ErrorKind::InvalidData =>
             {
@@ -217,7 +219,9 @@ impl View {
     fn was_disturbed(&self) -> bool {
         let now = self.fs.read_own(&self.paths.checkpoint(), MAX_CHECKPOINT_BYTES).ok();
         let head = self.fs.read_own(&self.paths.head(), MAX_CHECKPOINT_BYTES).ok();
-        now != self.note || head.is_some_and(|head| Some(head) != self.head) || lock::is_locked(&self.paths.lock()).unwrap_or(false)
+        now != self.note
+            || head.is_some_and(|head| Some(head) != self.head)
+            || lock::is_locked(&self.paths.lock()).unwrap_or(false)
     }
 
     /// Whether the files follow each other, as far as their beginnings tell.
