@@ -590,7 +590,6 @@ def check_log(directory, key_file, against):
     origin = f"auditctl/{log.manifest['log_id']}" + (f"/e{epoch}" if epoch else "")
     if log.manifest is not NO_MANIFEST and checkpoint.origin != origin:
         raise Wrong(f"audit.checkpoint: is of {checkpoint.origin}, the log is {origin}")
-    check_manifest_signature(directory, log, keys, checkpoint.origin)
     log.read_all(head.size)
     if log.tree.end < head.size:
         raise Wrong(f"{head.where}: signed over {head.size} records, the files end at record {log.tree.end}")
@@ -606,6 +605,7 @@ def check_log(directory, key_file, against):
         if log.roots[signed.size] != signed.root:
             raise Wrong(f"{signed.where}: the records below {signed.size} are not those that were signed")
     check_own_records(log, checkpoint, head)
+    check_manifest_signature(directory, log, keys, checkpoint.origin)
     return head.size, log.tree.end - head.size, head.root.hex()
 
 
