@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::options::{Durability, Options, Tunables};
-use super::own::{AlertsLost, BackupRemoved, OwnRecord, Queried};
+use super::own::{AlertsLost, BackupMade, BackupRemoved, OwnRecord, Queried};
 use super::paths::LogPaths;
 use super::progress::Progress;
 use super::query::{Answer, CacheUse, Engine, Query, QueryError};
@@ -170,6 +170,14 @@ impl AuditLog {
         if let Err(error) = super::restore::forget(&*shared.options.fs, &shared.paths) {
             tracing::warn!(code = Trouble::JournalKept.code(), %error, "the restore's journal stays; the restore is recorded again");
         }
+    }
+
+    /// Records that a backup was made: the log knows from then on that it has been
+    /// backed up.
+    pub fn record_backup_made(&self, made: BackupMade) -> Receipt {
+        let seq = self.0.shared.push_own(&OwnRecord::BackupMade(made));
+        self.0.shared.keeper.backed_up(seq);
+        Receipt { log: Arc::clone(&self.0), seq }
     }
 
     /// Records that a backup is removed.

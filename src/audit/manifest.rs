@@ -34,8 +34,33 @@ pub struct Manifest {
     pub abandoned: Vec<String>,
     /// The tree over what retention has removed: everything before its end.
     pub pruned: Range,
+    /// What the log's records say of backups of it.
+    #[serde(default, skip_serializing_if = "BackupsNoted::is_nothing")]
+    pub backups: BackupsNoted,
     /// Sealed segments, in order, without gaps.
     pub segments: Vec<Segment>,
+}
+
+/// What the log's own records say of backups of it: so that the log knows, also when
+/// no backup is in reach, that it has been backed up.
+///
+/// A hint that saves reading. The records are `audit.backup_made`, and `audit.pruned`
+/// where it names backups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupsNoted {
+    /// All records below this were looked through for such a record.
+    #[serde(default)]
+    pub looked_to: u64,
+    /// The newest such record that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<u64>,
+}
+
+impl BackupsNoted {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A sealed segment.
@@ -160,6 +185,7 @@ impl Manifest {
             epoch: 0,
             abandoned: Vec::new(),
             pruned: Range::empty(0),
+            backups: BackupsNoted::default(),
             segments: Vec::new(),
         }
     }

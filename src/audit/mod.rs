@@ -9,6 +9,7 @@ pub mod event;
 pub mod examine;
 pub mod gzip;
 mod head;
+pub mod histories;
 mod keeper;
 pub mod key_change;
 pub mod keys;
@@ -28,6 +29,7 @@ mod recovery;
 mod redact;
 mod refusal;
 pub mod restore;
+mod roots;
 pub mod sanitize;
 mod scan;
 mod secret;
@@ -44,7 +46,9 @@ mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use log::{AuditLog, Receipt, Session};
-pub use options::{BackupsHold, DiskThresholds, Durability, Held, Options, RateLimit, Tunables};
+pub use options::{
+    BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, Tunables,
+};
 pub use paths::LogPaths;
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};

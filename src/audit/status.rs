@@ -30,7 +30,9 @@ use crate::clock::Timestamp;
 use crate::fsio::{self, OpenMode};
 
 pub use snapshot::StatusSnapshot;
-pub use words::{Activity, Damage, DiskStage, Mode, Ring, SYNC_BUCKETS_MICROS, Word, WriterState};
+pub use words::{
+    Activity, Damage, DiskStage, Mode, RetentionWait, Ring, SYNC_BUCKETS_MICROS, Word, WriterState,
+};
 
 /// Size of the page in bytes.
 pub const PAGE_BYTES: usize = 4096;

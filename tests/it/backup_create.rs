@@ -399,7 +399,9 @@ fn retention_keeps_what_no_backup_holds_and_names_the_backup_that_does() {
     log.close().expect("closed");
     let id = home.list(Level::Listed).backups[0].id.to_string();
     let records: String = all_lines(&home.log_dir()).join("\n");
-    assert!(records.contains("audit.pruned") && records.contains(&format!("\"held_by\":\"{id}\"")));
+    assert!(
+        records.contains("audit.pruned") && records.contains(&format!("\"held_by\":[\"{id}\"]"))
+    );
     // Backups go on after it, and are restorable with what they hold.
     let made = home.back_up();
     assert!(made.metadata.range.first_seq > 0);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::audit::keeper::{Keeper, Work};
+use crate::audit::keeper::{Keeper, Work, newest_record};
 use crate::audit::options::Options;
 use crate::audit::own::OwnRecord;
 use crate::audit::paths::LogPaths;
@@ -115,6 +115,8 @@ pub(super) fn build(
         Arc::new(move |kind, at| counted.count_security(kind, at)),
     );
     let checkpoint = opened.checkpoint.take().unwrap_or_default();
+    let active_bytes = opened.active.layout.raw_bytes;
+    let newest = newest_record(&*options.fs, paths, &opened.manifest, active_bytes);
     let (keeper, start) =
         Keeper::new(opened.manifest.clone(), checkpoint, opened.verifier_key.clone());
     let progress = Arc::new(ProgressCell::new(next_seq));
@@ -134,9 +136,9 @@ pub(super) fn build(
         paths: paths.clone(),
         page: Arc::clone(page),
         queue,
-        progress,
         security,
         security_log,
+        newest,
     };
     (shared, start, work)
 }
