@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::checkpoint::VerifierKey;
+use super::histories::{Contradiction, KnownHead, OwnHistory};
+use super::keys::load_keyring;
 use super::options::{Durability, Options, Tunables};
 use super::own::{AlertsLost, BackupMade, BackupRemoved, OwnRecord, Queried};
 use super::paths::LogPaths;
@@ -22,7 +25,8 @@ use super::record::{EncodedOrigin, Origin, Via};
 use super::recovery::{self, OpenError, Opened};
 use super::redact::{RedactKeyError, Redactor};
 use super::refusal::RecordError;
-use super::security::SecuritySink;
+use super::roots::roots_at;
+use super::security::{SecurityKind, SecuritySink};
 use super::status::{StatusError, StatusPage, StatusSnapshot, Word};
 use super::trouble::Trouble;
 use super::writer::{Shared, Upkeep, Writer, make_reserve};
@@ -169,6 +173,36 @@ impl AuditLog {
         let shared = &self.0.shared;
         if let Err(error) = super::restore::forget(&*shared.options.fs, &shared.paths) {
             tracing::warn!(code = Trouble::JournalKept.code(), %error, "the restore's journal stays; the restore is recorded again");
+        }
+    }
+
+    /// Compares the log with signed heads that are kept elsewhere: those of this log
+    /// that do not fit it, the gravest first. Other logs' heads, and those that none of
+    /// this log's keys signed, are passed over.
+    ///
+    /// # Errors
+    /// When the log's files cannot be read.
+    pub fn compare(&self, heads: &[KnownHead]) -> std::io::Result<Vec<Contradiction>> {
+        let shared = &self.0.shared;
+        let fs = &*shared.options.fs;
+        let verifier = shared.keeper.verifier();
+        let signs: VerifierKey = verifier.parse().map_err(std::io::Error::other)?;
+        let keys = load_keyring(fs, &shared.paths, Some(&signs));
+        let keys = keys.unwrap_or_else(|_| signs.into());
+        let manifest = shared.keeper.manifest();
+        let size = shared.progress.durable();
+        let own = OwnHistory { log_id: &self.0.log_id, epoch: manifest.epoch, size, keys: &keys };
+        let roots = roots_at(fs, &shared.paths, &manifest, &own.sizes(heads))?;
+        Ok(own.contradictions(heads, &roots))
+    }
+
+    /// Has `health` tell of a head that does not fit, until the log is opened again.
+    pub fn report_other_history(&self, found: &Contradiction) {
+        let shared = &self.0.shared;
+        let now = shared.options.clock.now();
+        if shared.page.tell_other_history(found.history as u64, found.size, now) {
+            tracing::error!(code = Trouble::OtherHistory.code(), "{found}");
+            shared.security.report(SecurityKind::LogTampered, None, &found.to_string());
         }
     }
 

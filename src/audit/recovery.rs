@@ -9,12 +9,14 @@
 
 mod checks;
 mod files;
+mod histories;
 mod keys;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
+use super::histories::Contradiction;
 use super::keys::{KeyHistory, Keyring};
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
@@ -29,6 +31,7 @@ use super::status::{Damage, StatusSnapshot};
 use crate::clock::Timestamp;
 use crate::fsio::lock::{FileLock, try_lock};
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
+pub(crate) use histories::Rollback;
 
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +106,14 @@ pub enum OpenError {
         "the log is corrupt: {0}; nothing was changed. Reading still works; restore a backup, or continue with --accept-corruption, which leaves a record of it"
     )]
     Corrupt(Corruption),
+    /// A signed head that is kept elsewhere does not fit the log.
+    #[error("{found}; nothing was changed in {}, and reading still works", dir.display())]
+    OtherHistory {
+        /// The log directory.
+        dir: PathBuf,
+        /// The head, and what it means.
+        found: Box<Contradiction>,
+    },
     /// A thread could not be started or the status page could not be made.
     #[error("cannot start the log in {dir}: {reason}")]
     Start {
@@ -115,8 +126,18 @@ pub enum OpenError {
 
 impl OpenError {
     /// What [`OpenError::kind`] can say.
-    pub const KINDS: &[&str] =
-        &["locked", "io", "key", "redact_key", "foreign", "corrupt", "start"];
+    pub const KINDS: &[&str] = &[
+        "locked",
+        "io",
+        "key",
+        "redact_key",
+        "foreign",
+        "corrupt",
+        "start",
+        "rolled_back",
+        "snapshot_restored",
+        "cloned",
+    ];
 
     /// A stable name for scripts.
     #[must_use]
@@ -135,6 +156,7 @@ impl OpenError {
             Self::RedactKey(_) => "redact_key",
             Self::Foreign { .. } => "foreign",
             Self::Corrupt(_) => "corrupt",
+            Self::OtherHistory { found, .. } => found.history.code(),
             Self::Start { .. } => "start",
         }
     }
@@ -197,6 +219,8 @@ pub(crate) struct Opened {
     pub(crate) clean: bool,
     pub(crate) torn: Option<Torn>,
     pub(crate) accepted: Option<Accepted>,
+    /// Another history of the log that was accepted.
+    pub(crate) rollback: Option<Rollback>,
     pub(crate) lost: Option<Lost>,
     pub(crate) damage: Option<Damage>,
     /// A restore that is complete but for its record.
@@ -308,6 +332,7 @@ impl Opening<'_> {
             }
             None => None,
         };
+        let rollback = self.other_history(&manifest, scan.as_ref(), &ring)?;
         let clean = scan.as_ref().is_none_or(|(_, scan)| {
             scan.bad.is_none() && (scan.ends_closed || scan.layout.records() == 0)
         });
@@ -324,14 +349,22 @@ impl Opening<'_> {
             manifest.epoch += 1;
             manifest.abandoned.extend(accepted.abandoned.clone());
         }
+        if let Some(rollback) = &rollback {
+            manifest.epoch = rollback.record.epoch;
+            // Its own checkpoint too: it is of the epoch that ends here.
+            let own = text.iter().filter(|text| !manifest.abandoned.contains(text)).cloned();
+            let ended: Vec<String> = own.chain(rollback.notes.iter().cloned()).collect();
+            manifest.abandoned.extend(ended);
+        }
         if manifest != before {
             manifest.store(self.fs, &self.paths.manifest())?;
         }
         let lost = self.lost(&active);
         let verifier_key = key.verifier().to_string();
-        let resume = signed.zip(reached).filter(|_| accepted.is_none());
+        let new_epoch = accepted.is_some() || rollback.is_some();
+        let resume = signed.zip(reached).filter(|_| !new_epoch);
         let (signer, grown) = self.signer(key, &manifest, &active, resume)?;
-        let checkpoint = if accepted.is_some() { None } else { text };
+        let checkpoint = if new_epoch { None } else { text };
         Ok(Opened {
             lock,
             manifest,
@@ -342,6 +375,7 @@ impl Opening<'_> {
             clean,
             torn,
             accepted,
+            rollback,
             lost,
             damage,
             restored: None,

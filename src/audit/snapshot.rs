@@ -14,11 +14,13 @@ use flate2::read::MultiGzDecoder;
 use super::checkpoint::{Checkpoint, CheckpointError, Origin, SignedCheckpoint, VerifierKey};
 use super::event::MAX_LINE_BYTES;
 use super::examine::leaves;
+use super::histories::{Contradiction, KnownHead, OwnHistory};
 use super::keys::{Keyring, KeysError, load_keyring};
 use super::manifest::{Manifest, ManifestError, Segment};
 use super::merkle::Range;
 use super::paths::LogPaths;
 use super::record;
+use super::roots::roots_at;
 use super::segment::{BLOCK_BYTES, sealed_name};
 use super::signer::KeyError;
 use crate::fsio::lock;
@@ -307,6 +309,21 @@ impl Snapshot {
             }
         }
         Ok((tree.end() == size).then_some(tree))
+    }
+
+    /// Compares the log as it was signed with signed heads that are kept elsewhere,
+    /// which have to be read before the snapshot is taken: those of this log that do
+    /// not fit it, the gravest first.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn compare(&self, heads: &[KnownHead]) -> Result<Vec<Contradiction>, SnapshotError> {
+        let manifest = &self.manifest;
+        let (size, keys) = (self.checkpoint.size, &self.keys);
+        let own = OwnHistory { log_id: &manifest.log_id, epoch: manifest.epoch, size, keys };
+        let roots = roots_at(&*self.fs, &self.paths, manifest, &own.sizes(heads))
+            .map_err(|error| self.unreadable("", error))?;
+        Ok(own.contradictions(heads, &roots))
     }
 
     fn unreadable(&self, file: &str, source: io::Error) -> SnapshotError {

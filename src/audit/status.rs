@@ -122,6 +122,19 @@ impl StatusPage {
         self.word(word as usize).store(value.to_le(), Ordering::Relaxed);
     }
 
+    /// A signed head elsewhere, over `size` records, does not fit the log; `history`
+    /// says what that means. Whether that is new. The gravest stays.
+    pub fn tell_other_history(&self, history: u64, size: u64, now: Timestamp) -> bool {
+        let known = self.get(Word::OtherHistory);
+        if known > history || known == history && self.get(Word::OtherHistorySize) == size {
+            return false;
+        }
+        self.set(Word::OtherHistorySize, size);
+        self.set(Word::OtherHistoryAt, now.micros() as u64);
+        self.set(Word::OtherHistory, history);
+        true
+    }
+
     /// Sets one word of a run, such as a histogram bucket.
     pub fn set_nth(&self, word: Word, nth: usize, value: u64) {
         self.word(word as usize + nth).store(value.to_le(), Ordering::Relaxed);

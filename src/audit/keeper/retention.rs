@@ -189,17 +189,11 @@ impl Thread {
 
     /// Once for each head: it is told again only when another one is found.
     fn tell_other_history(&self, found: &Contradiction) {
-        let page = &self.work.page;
-        let known = page.get(Word::OtherHistory) == found.history as u64
-            && page.get(Word::OtherHistorySize) == found.size;
-        if known {
-            return;
+        let now = self.work.options.clock.now();
+        if self.work.page.tell_other_history(found.history as u64, found.size, now) {
+            tracing::error!(code = Trouble::OtherHistory.code(), "{found}");
+            self.work.security.report(SecurityKind::LogTampered, None, &found.to_string());
         }
-        page.set(Word::OtherHistory, found.history as u64);
-        page.set(Word::OtherHistorySize, found.size);
-        page.set(Word::OtherHistoryAt, self.work.options.clock.now().micros() as u64);
-        tracing::error!(code = Trouble::OtherHistory.code(), "{found}");
-        self.work.security.report(SecurityKind::LogTampered, None, &found.to_string());
     }
 
     /// Records the removal of the first segments; nothing is removed yet.

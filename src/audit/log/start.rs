@@ -162,6 +162,9 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
             abandoned_checkpoint: opened.accepted.as_ref().and_then(|a| a.abandoned.clone()),
         });
     }
+    if let Some(rollback) = &opened.rollback {
+        shared.push_own(&OwnRecord::RollbackAccepted(rollback.record.clone()));
+    }
     if let Some(lost) = opened.lost {
         shared.push_own(&OwnRecord::Gap {
             source: None,

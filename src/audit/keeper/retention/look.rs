@@ -294,7 +294,8 @@ fn tells_of_backup(line: &[u8]) -> Option<u64> {
     }
     let record: Record<'_> = serde_json::from_slice(line).ok()?;
     let tells = match &*record.event_type {
-        BACKUP_MADE => true,
+        // What was restored came from a backup.
+        BACKUP_MADE | "audit.restored" => true,
         PRUNED => names_a_backup(record.details?.get()),
         _ => false,
     };
@@ -332,6 +333,7 @@ mod tests {
             // As it was before it was cumulative.
             ("audit.pruned", r#"{"first_seq":0,"records":9,"held_by":"20260101_000000"}"#, true),
             ("audit.pruned", r#"{"first_seq":0,"records":9}"#, false),
+            ("audit.restored", r#"{"backup":"20260101_000000"}"#, true),
             ("login", r#"{"event_type":"audit.backup_made"}"#, false),
             ("login", r#"{"x":"\"event_type\":\"audit.backup_made\""}"#, false),
         ] {
