@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::checkpoint::VerifierKey;
+use super::checkpoint::{SignedCheckpoint, VerifierKey};
 use super::histories::{Contradiction, KnownHead, OwnHistory};
-use super::keys::load_keyring;
+use super::keys::{Keyring, load_keyring};
 use super::options::{Durability, Options, Tunables};
 use super::own::{AlertsLost, BackupMade, BackupRemoved, OwnRecord, Queried};
 use super::paths::LogPaths;
@@ -185,15 +185,27 @@ impl AuditLog {
     pub fn compare(&self, heads: &[KnownHead]) -> std::io::Result<Vec<Contradiction>> {
         let shared = &self.0.shared;
         let fs = &*shared.options.fs;
-        let verifier = shared.keeper.verifier();
-        let signs: VerifierKey = verifier.parse().map_err(std::io::Error::other)?;
-        let keys = load_keyring(fs, &shared.paths, Some(&signs));
-        let keys = keys.unwrap_or_else(|_| signs.into());
+        let keys = self.keys()?;
         let manifest = shared.keeper.manifest();
         let size = shared.progress.durable();
         let own = OwnHistory { log_id: &self.0.log_id, epoch: manifest.epoch, size, keys: &keys };
         let roots = roots_at(fs, &shared.paths, &manifest, &own.sizes(heads))?;
         Ok(own.contradictions(heads, &roots))
+    }
+
+    /// Whether a key of this log, as far as it knows them, signed the head.
+    #[must_use]
+    pub fn has_signed(&self, note: &SignedCheckpoint) -> bool {
+        self.keys().is_ok_and(|keys| keys.verify(note).is_ok())
+    }
+
+    /// The log's keys, by the word of the one that signs now.
+    fn keys(&self) -> std::io::Result<Keyring> {
+        let shared = &self.0.shared;
+        let verifier = shared.keeper.verifier();
+        let signs: VerifierKey = verifier.parse().map_err(std::io::Error::other)?;
+        let keys = load_keyring(&*shared.options.fs, &shared.paths, Some(&signs));
+        Ok(keys.unwrap_or_else(|_| signs.into()))
     }
 
     /// Has `health` tell of a head that does not fit, until the log is opened again.

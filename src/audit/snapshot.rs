@@ -5,6 +5,7 @@
 //! compressed and removed meanwhile: plain files are held open from the start,
 //! and a sealed segment that is not where it was is looked up again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::examine::leaves;
 use super::histories::{Contradiction, KnownHead, OwnHistory};
 use super::keys::{Keyring, KeysError, load_keyring};
 use super::manifest::{Manifest, ManifestError, Segment};
-use super::merkle::Range;
+use super::merkle::{Hash, Range};
 use super::paths::LogPaths;
 use super::record;
 use super::roots::roots_at;
@@ -324,6 +325,13 @@ impl Snapshot {
         let roots = roots_at(&*self.fs, &self.paths, manifest, &own.sizes(heads))
             .map_err(|error| self.unreadable("", error))?;
         Ok(own.contradictions(heads, &roots))
+    }
+
+    /// The log's roots at those sizes, as far as they can be told.
+    #[must_use]
+    pub fn roots(&self, sizes: &BTreeSet<u64>) -> BTreeMap<u64, Hash> {
+        let sizes = sizes.iter().copied().filter(|size| *size <= self.checkpoint.size).collect();
+        roots_at(&*self.fs, &self.paths, &self.manifest, &sizes).unwrap_or_default()
     }
 
     fn unreadable(&self, file: &str, source: io::Error) -> SnapshotError {

@@ -15,7 +15,7 @@ use super::digest::Digester;
 use super::directory::BackupDir;
 use super::encrypt::{Recipients, encrypt};
 use super::error::{ArchiveFault, BackupError, io_error};
-use super::heads::heads;
+use super::heads::{MAX_HEADS, heads};
 use super::metadata::{
     Archive, Encryption, Held, LogIdentity, Metadata, MetadataError, Previous, Verified,
 };
@@ -217,7 +217,7 @@ impl Creator {
 
     /// The heads of the log's backups here; one that cannot be read proves nothing.
     fn heads(&self, log_id: &str) -> Vec<KnownHead> {
-        let found = heads(&*self.fs, self.dir.path(), log_id);
+        let found = heads(&*self.fs, self.dir.path(), log_id, MAX_HEADS);
         found.map(|found| found.heads).unwrap_or_default()
     }
 

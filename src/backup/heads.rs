@@ -13,7 +13,7 @@ use crate::audit::histories::{Kept, KnownHead};
 use crate::audit::keys::Rotation;
 use crate::fsio::{Fs, OpenMode};
 
-/// So many backups are looked at, the newest by name.
+/// So many backups are looked at by those who have time, the newest by name.
 pub const MAX_HEADS: usize = 256;
 /// The checkpoint stands within this much of a metadata file.
 const BEGINNING: usize = 256 * 1024;
@@ -35,12 +35,12 @@ pub struct Heads {
     pub skipped: Vec<String>,
 }
 
-/// Reads the heads of a log's backups in a directory. Their signatures are not
+/// Reads the heads of a log's backups in a directory, of the `most` newest ones. Their signatures are not
 /// checked.
 ///
 /// # Errors
 /// When the directory cannot be listed.
-pub fn heads(fs: &dyn Fs, dir: &Path, log_id: &str) -> io::Result<Heads> {
+pub fn heads(fs: &dyn Fs, dir: &Path, log_id: &str, most: usize) -> io::Result<Heads> {
     let names = fs.list(dir)?;
     let mut ids: Vec<BackupId> = names
         .iter()
@@ -50,7 +50,7 @@ pub fn heads(fs: &dyn Fs, dir: &Path, log_id: &str) -> io::Result<Heads> {
         .collect();
     ids.sort_unstable();
     let mut found = Heads { backups: ids.len(), ..Heads::default() };
-    for id in ids.into_iter().rev().take(MAX_HEADS) {
+    for id in ids.into_iter().rev().take(most) {
         match head(fs, &dir.join(id.metadata())) {
             Ok((note, rotations)) if is_of(&note, log_id) => {
                 found.own.push(id);

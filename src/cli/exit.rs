@@ -155,6 +155,10 @@ impl From<OpenError> for CliError {
             | OpenError::KeyMissing { path, .. }
             | OpenError::KeyRetired { path, .. }
             | OpenError::Foreign { path, .. } => new.path = Some(path),
+            OpenError::OtherHistory { dir, found } => {
+                new.path = Some(dir);
+                new.hint = Some(super::heads::hint(found.history).to_owned());
+            }
             OpenError::RedactKey(error) => new.path = error.path().map(PathBuf::from),
             _ => {}
         }
@@ -180,7 +184,9 @@ impl From<BackupError> for CliError {
             BackupError::Store(_) => return Self::from_store(error),
             BackupError::Locked { .. } | BackupError::LogLocked { .. } => Exit::Busy,
             BackupError::Refused(_) => Exit::Busy,
-            BackupError::LogDamaged(_) | BackupError::NotAPrefix { .. } => Exit::Found,
+            BackupError::LogDamaged(_)
+            | BackupError::NotAPrefix { .. }
+            | BackupError::OtherHistory(_) => Exit::Found,
             BackupError::Usage(_) => Exit::Usage,
             BackupError::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
@@ -247,6 +253,7 @@ fn hint(error: &BackupError) -> Option<&'static str> {
             "keep both: look into what happened before anything is restored or removed; \
              --output-dir with a new directory backs up what is there now"
         }
+        BackupError::OtherHistory(found) => super::heads::hint(found.history),
         BackupError::NotFound { .. } => "`auditctl list` shows what there is",
         BackupError::Snapshot(SnapshotError::NoLog { .. }) => {
             "--log-dir names the log directory; `auditctl record` makes a log"

@@ -31,7 +31,7 @@ const SHOWN: &[(&str, &[&str])] = &[
         &["pruned_to", "root_hash", "first_seq", "records", "segments", "bytes", "held_by"],
     ),
     ("audit.backup_made", &["backup", "first_seq", "tree_size", "root_hash", "sha256", "uid"]),
-    ("audit.rollback_accepted", &["history", "epoch", "records", "contradicting", "more"]),
+    ("audit.rollback_accepted", &["history", "epoch", "records", "more"]),
     ("audit.backup_removed", &["backup", "first_seq", "tree_size", "root_hash", "sha256", "uid"]),
     ("audit.query", &["via", "uid", "records"]),
     ("audit.redact_key_created", &["key_id"]),
