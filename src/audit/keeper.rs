@@ -71,6 +71,8 @@ pub(crate) struct Work {
     pub(crate) security_log: SecurityLog,
     /// When the newest record was accepted that was there when the log was opened.
     pub(crate) newest: Option<Timestamp>,
+    /// When the log was opened, by both clocks.
+    pub(crate) opened: (Timestamp, u64),
 }
 
 impl Keeper {
@@ -159,8 +161,7 @@ impl KeeperStart {
         let thread = rustix::thread::gettid();
         let _ = rustix::process::setpriority_process(Some(thread), 10);
         let manifest = self.keeper.manifest();
-        let clock = &work.options.clock;
-        let retention = Retention::new(clock.now(), clock.boot_ms(), work.newest);
+        let retention = Retention::new(work.opened, work.newest);
         let mut thread = Thread {
             filters: Known::look(&*work.options.fs, &work.paths, &manifest),
             keeper: self.keeper,

@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
-use super::histories::Contradiction;
+use super::histories::{Contradiction, History};
 use super::keys::{KeyHistory, Keyring};
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
@@ -156,7 +156,11 @@ impl OpenError {
             Self::RedactKey(_) => "redact_key",
             Self::Foreign { .. } => "foreign",
             Self::Corrupt(_) => "corrupt",
-            Self::OtherHistory { found, .. } => found.history.code(),
+            Self::OtherHistory { found, .. } => match found.history {
+                History::RolledBack => "rolled_back",
+                History::SnapshotRestored => "snapshot_restored",
+                History::Cloned => "cloned",
+            },
             Self::Start { .. } => "start",
         }
     }

@@ -217,7 +217,7 @@ impl Creator {
 
     /// The heads of the log's backups here; one that cannot be read proves nothing.
     fn heads(&self, log_id: &str) -> Vec<KnownHead> {
-        let found = heads(&*self.fs, self.dir.path(), log_id, MAX_HEADS);
+        let found = heads(&*self.fs, self.dir.path(), Some(log_id), MAX_HEADS);
         found.map(|found| found.heads).unwrap_or_default()
     }
 

@@ -35,12 +35,12 @@ pub struct Heads {
     pub skipped: Vec<String>,
 }
 
-/// Reads the heads of a log's backups in a directory, of the `most` newest ones. Their signatures are not
+/// Reads the heads of a log's backups in a directory, or of any log's, of the `most` newest ones. Their signatures are not
 /// checked.
 ///
 /// # Errors
 /// When the directory cannot be listed.
-pub fn heads(fs: &dyn Fs, dir: &Path, log_id: &str, most: usize) -> io::Result<Heads> {
+pub fn heads(fs: &dyn Fs, dir: &Path, log_id: Option<&str>, most: usize) -> io::Result<Heads> {
     let names = fs.list(dir)?;
     let mut ids: Vec<BackupId> = names
         .iter()
@@ -52,7 +52,7 @@ pub fn heads(fs: &dyn Fs, dir: &Path, log_id: &str, most: usize) -> io::Result<H
     let mut found = Heads { backups: ids.len(), ..Heads::default() };
     for id in ids.into_iter().rev().take(most) {
         match head(fs, &dir.join(id.metadata())) {
-            Ok((note, rotations)) if is_of(&note, log_id) => {
+            Ok((note, rotations)) if log_id.is_none_or(|id| is_of(&note, id)) => {
                 found.own.push(id);
                 let name = id.to_string();
                 found.heads.push(KnownHead { name, kept: Kept::Backup, note, rotations });

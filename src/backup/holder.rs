@@ -155,7 +155,7 @@ impl BackupsHold for Holder {
     }
 
     fn heads(&self, log_id: &str) -> Vec<KnownHead> {
-        match heads(&*self.dir.fs, self.dir.path(), log_id, heads::MAX_HEADS) {
+        match heads(&*self.dir.fs, self.dir.path(), Some(log_id), heads::MAX_HEADS) {
             Ok(heads::Heads { heads, .. }) => heads,
             Err(error) => {
                 tracing::debug!(%error, "the log is not compared with its backups");

@@ -6,12 +6,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::context::Context;
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, Exit, history_hint};
 use super::open;
 use crate::audit::LogPaths;
 use crate::audit::Options;
 use crate::audit::checkpoint::{Origin, SignedCheckpoint};
-use crate::audit::histories::{Contradiction, History, KnownHead};
+use crate::audit::histories::{Contradiction, KnownHead};
 use crate::audit::snapshot::Snapshot;
 use crate::backup::{Heads, MAX_HEADS, heads};
 use crate::collector::pushed_heads;
@@ -49,12 +49,13 @@ pub(super) fn noted(options: Options, settings: &Settings) -> Options {
 
 /// The heads in reach, within a few seconds.
 pub(super) fn in_reach(settings: &Settings) -> InReach {
-    let Some(log_id) = log_id(&settings.log_dir) else { return InReach::default() };
+    // Without a log the heads of all: a restore knows later which ones count.
+    let log_id = log_id(&settings.log_dir);
     let mut found = InReach::default();
     let backups = settings.backup.output_dir.clone();
     let place = backups.display().to_string();
     let id = log_id.clone();
-    match in_time(move || heads(&OsFs, &backups, &id, MAX_HEADS)) {
+    match in_time(move || heads(&OsFs, &backups, id.as_deref(), MAX_HEADS)) {
         Some(Ok(Heads { heads, skipped, .. })) => {
             found.heads.extend(heads);
             found.unread.extend(skipped);
@@ -65,7 +66,7 @@ pub(super) fn in_reach(settings: &Settings) -> InReach {
     }
     if let Some(to) = settings.collector.checkpoint_push_to.clone() {
         let place = to.display().to_string();
-        match in_time(move || pushed_heads(&to, &log_id)) {
+        match in_time(move || pushed_heads(&to, log_id.as_deref())) {
             Some(Ok(heads)) => found.heads.extend(heads),
             Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
             Some(Err(error)) => found.unread.push(format!("the checkpoints in {place}: {error}")),
@@ -112,29 +113,10 @@ pub(super) fn contradictions(context: &Context, settings: &Settings) -> Vec<Cont
     })
 }
 
-/// What to do about another history.
-pub(super) fn hint(history: History) -> &'static str {
-    match history {
-        History::RolledBack => {
-            "put the newer log back, or restore the newest backup (`auditctl restore latest`); \
-             `auditctl serve --accept-rollback` goes on from here in a new epoch and leaves a \
-             record of it"
-        }
-        History::SnapshotRestored => {
-            "if the machine was rolled back on purpose, `auditctl serve --accept-rollback` goes \
-             on from here in a new epoch and leaves a record of it; else put the newer log back"
-        }
-        History::Cloned => {
-            "stop all copies but one and keep the logs of the others as evidence; the one that \
-             goes on does so in a new epoch: `auditctl serve --accept-rollback`"
-        }
-    }
-}
-
 /// As an error of a command.
 pub(super) fn error(found: &Contradiction, exit: Exit, and: &str) -> CliError {
     let mut new = CliError::new(found.history.code(), exit, format!("{found}{and}"));
-    new.hint = Some(hint(found.history).to_owned());
+    new.hint = Some(history_hint(found.history).to_owned());
     new.path = Some(PathBuf::from(&found.name)).filter(|path| path.is_absolute());
     new
 }

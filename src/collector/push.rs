@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pushed::Pushed;
+use super::pushed::{NotPushed, Pushed};
 use super::warning::Warning;
 use crate::audit::AuditLog;
 use crate::audit::checkpoint::SignedCheckpoint;
-use crate::audit::histories::Contradiction;
 use crate::audit::status::Word;
 
 /// Where checkpoints go, and how often.
@@ -58,13 +57,6 @@ struct Place {
 enum To {
     Path(Pushed),
     Url(PushUrl),
-}
-
-/// Why a checkpoint is not there.
-pub(super) enum NotPushed {
-    Failed(String),
-    /// A checkpoint is there that does not fit the log.
-    Contradicted(Box<Contradiction>),
 }
 
 impl Pusher {

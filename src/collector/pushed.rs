@@ -5,14 +5,20 @@ use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::push::NotPushed;
 use crate::audit::AuditLog;
 use crate::audit::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
-use crate::audit::histories::{Kept, KnownHead};
+use crate::audit::histories::{Contradiction, Kept, KnownHead};
 use crate::fsio::{self, Fs, OpenMode, OsFs};
 
 /// So many checkpoints of a directory are read at a time, those over most records.
 const MOST: usize = 64;
+
+/// Why a checkpoint is not there.
+pub(super) enum NotPushed {
+    Failed(String),
+    /// A checkpoint is there that does not fit the log.
+    Contradicted(Box<Contradiction>),
+}
 
 /// Where checkpoints are pushed to.
 pub(super) struct Pushed {
@@ -87,7 +93,7 @@ impl Pushed {
 
     /// Compares what came since the last look, such as from a copy of the log.
     fn compare_new(&mut self, log: &AuditLog) -> Result<(), NotPushed> {
-        let names = names(&self.path, log.log_id())
+        let names = names(&self.path, Some(log.log_id()))
             .map_err(|error| NotPushed::Failed(error.to_string()))?;
         let new: Vec<String> =
             names.into_iter().filter(|name| !self.compared.contains(name)).collect();
@@ -102,11 +108,11 @@ impl Pushed {
     }
 }
 
-/// The heads of a log that were pushed to a file or a directory.
+/// The heads of a log, or of any, that were pushed to a file or a directory.
 ///
 /// # Errors
 /// When it cannot be read, or is not there.
-pub fn heads(to: &Path, log_id: &str) -> io::Result<Vec<KnownHead>> {
+pub fn heads(to: &Path, log_id: Option<&str>) -> io::Result<Vec<KnownHead>> {
     if !is_directory(to) {
         return Ok(match read(to) {
             Ok(note) => vec![head(to, note)],
@@ -162,12 +168,15 @@ fn name_of(signed: &SignedCheckpoint) -> Option<String> {
 }
 
 /// The names of a log's checkpoints, by epoch and size.
-fn names(dir: &Path, log_id: &str) -> io::Result<Vec<String>> {
+fn names(dir: &Path, log_id: Option<&str>) -> io::Result<Vec<String>> {
     let mut names: Vec<(u32, u64, String)> = OsFs
         .list(dir)?
         .into_iter()
         .filter_map(|name| {
-            let rest = name.strip_prefix(log_id)?.strip_prefix('.')?;
+            let (id, rest) = name.split_once('.')?;
+            if log_id.is_some_and(|log_id| log_id != id) {
+                return None;
+            }
             let rest = rest.strip_suffix(".checkpoint")?;
             let (epoch, size) = match rest.split_once('.') {
                 Some((epoch, size)) => (epoch.strip_prefix('e')?.parse().ok()?, size),
@@ -204,6 +213,6 @@ mod tests {
             OsFs.open(&dir.path().join(name), OpenMode::CreateNew).expect("made");
         }
         let [e10, e2, large, small] = made;
-        assert_eq!(names(dir.path(), id).expect("a list"), [small, large, e2, e10]);
+        assert_eq!(names(dir.path(), Some(id)).expect("a list"), [small, large, e2, e10]);
     }
 }

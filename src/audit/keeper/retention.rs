@@ -62,7 +62,7 @@ enum Stage {
 }
 
 impl Retention {
-    pub(super) fn new(now: Timestamp, boot_ms: u64, newest: Option<Timestamp>) -> Self {
+    pub(super) fn new((now, boot_ms): (Timestamp, u64), newest: Option<Timestamp>) -> Self {
         Self {
             clock: ClockWatch::new(now, boot_ms, newest),
             due_boot_ms: boot_ms,
@@ -133,6 +133,7 @@ impl Thread {
             paths: self.work.paths.clone(),
             page: Arc::clone(&self.work.page),
             keeper: self.keeper.clone(),
+            now,
             limit,
             signed: self.work.page.get(Word::CheckpointSize),
             times: std::mem::take(&mut self.retention.times),
@@ -169,6 +170,7 @@ impl Thread {
         let Some(may_go) = answer.may_go else { return };
         let (why, waiting) = may_go.waits.unwrap_or((RetentionWait::Nothing, 0));
         self.publish_wait(why, waiting as u64);
+        self.work.page.set(Word::RetentionLookedAt, answer.asked_at.micros() as u64);
         if waiting > 0 {
             tracing::warn!(
                 code = Trouble::RetentionWaits.code(),

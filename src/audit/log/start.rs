@@ -139,6 +139,7 @@ pub(super) fn build(
         security,
         security_log,
         newest,
+        opened: (options.clock.now(), options.clock.boot_ms()),
     };
     (shared, start, work)
 }

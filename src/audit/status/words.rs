@@ -194,6 +194,8 @@ words! {
     OtherHistorySize = 444,
     /// When that was noticed: µs since 1970.
     OtherHistoryAt = 445,
+    /// When retention last had a whole look: µs since 1970; 0 for never.
+    RetentionLookedAt = 446,
 }
 
 /// Upper bounds of the sync histogram's buckets, in µs.

@@ -51,7 +51,7 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
         // Whose they are cannot be told.
         return Backups { catalog, newest: backup::newest(fs, dir), ..Backups::default() };
     };
-    let heads = backup::heads(fs, dir, &log_id, MOST).unwrap_or_default();
+    let heads = backup::heads(fs, dir, Some(&log_id), MOST).unwrap_or_default();
     let keys = load_keyring(fs, paths, None).ok();
     // After the heads: no backup is ahead by mere chance.
     let own = checkpoint(fs, paths).ok();

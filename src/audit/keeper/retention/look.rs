@@ -29,6 +29,8 @@ pub(super) struct Question {
     pub(super) paths: LogPaths,
     pub(super) page: Arc<StatusPage>,
     pub(super) keeper: Keeper,
+    /// When it is asked.
+    pub(super) now: Timestamp,
     /// What was accepted before this is old; `None`: nothing is to be removed.
     pub(super) limit: Option<Timestamp>,
     /// No checkpoint may end inside what is removed.
@@ -39,6 +41,7 @@ pub(super) struct Question {
 
 /// What it found.
 pub(super) struct Answer {
+    pub(super) asked_at: Timestamp,
     pub(super) times: Times,
     pub(super) backups: BackupsNoted,
     /// A backup of another history of the log.
@@ -74,7 +77,7 @@ impl Question {
         let may_go = may_go.filter(|_| self.goes_on());
         let begin = manifest.pruned.end();
         self.times.retain(|first_seq, _| *first_seq >= begin);
-        Answer { times: self.times, backups, contradiction, may_go }
+        Answer { asked_at: self.now, times: self.times, backups, contradiction, may_go }
     }
 
     fn goes_on(&self) -> bool {
