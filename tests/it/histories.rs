@@ -168,12 +168,10 @@ fn two_copies_that_push_to_one_place_while_they_run_notice_each_other() {
     std::fs::create_dir(&place).expect("made");
     recorded(&dir, "before");
     copy_dir(&dir.log(), &other.log());
-    let settings = format!(
-        "[collector]\ncheckpoint_push_to = {:?}\ncheckpoint_push_interval = \"1s\"\n",
-        place.to_str().expect("utf-8")
-    );
-    let one = Serving::start(&dir, &settings);
-    let two = Serving::start(&other, &settings);
+    let one = Serving::start(&dir, PUSH);
+    // The other one cannot see that place when it starts: it would not start then.
+    let two = Serving::start(&other, &PUSH.replace("elsewhere", "mnt/elsewhere"));
+    std::os::unix::fs::symlink(dir.path(), other.path().join("mnt")).expect("mounted");
     let (mut to_one, mut to_two) = (one.connect(), two.connect());
     let told = |collector: &Serving| collector.stderr().contains("[checkpoint_contradicted]");
     eventually("one of them is told", || {

@@ -17,6 +17,7 @@ use crate::audit::paths::LogPaths;
 use crate::audit::record::{self, Record};
 use crate::audit::roots::{lines, lines_of, open_segment, roots_at};
 use crate::audit::status::{RetentionWait, StatusPage, Word};
+use crate::audit::trouble::Trouble;
 use crate::clock::Timestamp;
 use crate::fsio::{FileReader, OpenMode};
 
@@ -72,7 +73,7 @@ impl Question {
         let mut backups = manifest.backups.clone();
         let may_go = self.limit.and_then(|limit| {
             let looked = self.may_go(&manifest, limit, &mut backups);
-            looked.map_err(|error| tracing::warn!(%error, "retention could not be looked at")).ok()
+            looked.map_err(|error| tracing::warn!(code = Trouble::RetentionWaits.code(), %error, "what may be removed cannot be told")).ok()
         });
         let may_go = may_go.filter(|_| self.goes_on());
         let begin = manifest.pruned.end();
@@ -168,7 +169,7 @@ impl Question {
                 Vec::new()
             }
             Err(error) => {
-                tracing::warn!(%error, "the backups cannot be looked at");
+                tracing::warn!(code = Trouble::RetentionWaits.code(), %error, "the backups cannot be looked at");
                 return Ok(MayGo::none(RetentionWait::BackupsGone, old.len()));
             }
         };
