@@ -179,7 +179,10 @@ fn a_caller_who_says_that_it_was_long_ago_removes_nothing() {
     old.clock.advance(Duration::from_secs(3_601));
     old.looked(&log);
     log.close().expect("closed");
-    assert!(pruned_records(&old.home.log_dir()).is_empty(), "what counts is when they were accepted");
+    assert!(
+        pruned_records(&old.home.log_dir()).is_empty(),
+        "what counts is when they were accepted"
+    );
 }
 
 #[test]
