@@ -150,6 +150,13 @@ impl OwnHistory<'_> {
             .collect()
     }
 
+    /// The largest of those sizes: for who has no time to read for all of them. What is
+    /// ahead of the log is found without reading.
+    #[must_use]
+    pub fn newest_sizes(&self, heads: &[KnownHead], most: usize) -> BTreeSet<u64> {
+        self.sizes(heads).into_iter().rev().take(most).collect()
+    }
+
     /// The heads that do not fit, the gravest first. `roots` are the log's own; where
     /// one is missing, that head tells nothing.
     #[must_use]

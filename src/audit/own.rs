@@ -19,7 +19,7 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.gap",
     PRUNED,
     BACKUP_MADE,
-    "audit.backup_removed",
+    BACKUP_REMOVED,
     "audit.query",
     "audit.redact_key_created",
     "audit.restored",
@@ -37,6 +37,8 @@ pub const OWN_TYPES: &[&str] = &[
 pub const PRUNED: &str = "audit.pruned";
 /// The type of the record of a backup that was made.
 pub const BACKUP_MADE: &str = "audit.backup_made";
+/// The type of the record of a backup that was removed.
+pub const BACKUP_REMOVED: &str = "audit.backup_removed";
 /// The type of the record of alerts that were lost: no alert is about it.
 pub const ALERTS_LOST: &str = "audit.alert_lost";
 
@@ -290,7 +292,7 @@ impl OwnRecord {
             Self::Pruned(_) => PRUNED,
             Self::BackupMade(_) => BACKUP_MADE,
             Self::RollbackAccepted(_) => "audit.rollback_accepted",
-            Self::BackupRemoved(_) => "audit.backup_removed",
+            Self::BackupRemoved(_) => BACKUP_REMOVED,
             Self::AlertsLost(_) => ALERTS_LOST,
             Self::Queried(_) => "audit.query",
             Self::KeyRotated(_) => super::keys::KEY_ROTATED,

@@ -11,7 +11,7 @@ use super::name::{BackupId, FileKind, parse_name};
 use crate::audit::checkpoint::{Origin, SignedCheckpoint};
 use crate::audit::histories::{Kept, KnownHead};
 use crate::audit::keys::Rotation;
-use crate::fsio::{Fs, OpenMode};
+use crate::fsio::{Fs, FsFile, OpenMode};
 
 /// So many backups are looked at by those who have time, the newest by name.
 pub const MAX_HEADS: usize = 256;
@@ -72,13 +72,25 @@ pub(crate) fn is_of(note: &SignedCheckpoint, log_id: &str) -> bool {
 }
 
 fn head(fs: &dyn Fs, path: &Path) -> Result<(SignedCheckpoint, Vec<Rotation>), String> {
-    let beginning = read_beginning(fs, path).map_err(|error| error.to_string())?;
-    let mark = memchr::memmem::find(&beginning, MARK);
-    let text = mark.map(|at| &beginning[at + MARK.len() - 1..]).ok_or("it has no checkpoint")?;
-    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<String>();
-    let note = values.next().and_then(Result::ok).ok_or("its checkpoint is no text")?;
-    let note = SignedCheckpoint::parse(note.as_bytes()).map_err(|error| error.to_string())?;
-    Ok((note, rotations(&beginning)))
+    let file = fs.open(path, OpenMode::ReadOwn).map_err(|error| error.to_string())?;
+    let mut beginning = Vec::new();
+    // Most have it in the first few kilobytes.
+    for length in [BEGINNING / 16, BEGINNING] {
+        beginning = read_beginning(&*file, length).map_err(|error| error.to_string())?;
+        if let Some(note) = checkpoint_in(&beginning) {
+            let note = SignedCheckpoint::parse(note.as_bytes());
+            let note = note.map_err(|error| error.to_string())?;
+            return Ok((note, rotations(&beginning)));
+        }
+    }
+    let what = if beginning.is_empty() { "it is empty" } else { "it has no checkpoint" };
+    Err(what.to_owned())
+}
+
+fn checkpoint_in(beginning: &[u8]) -> Option<String> {
+    let at = memchr::memmem::find(beginning, MARK)?;
+    let text = &beginning[at + MARK.len() - 1..];
+    serde_json::Deserializer::from_slice(text).into_iter::<String>().next()?.ok()
 }
 
 /// Those that are there; each is checked before it is believed.
@@ -89,9 +101,8 @@ fn rotations(beginning: &[u8]) -> Vec<Rotation> {
     values.next().and_then(Result::ok).unwrap_or_default()
 }
 
-fn read_beginning(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
-    let file = fs.open(path, OpenMode::ReadOwn)?;
-    let mut bytes = vec![0; BEGINNING];
+fn read_beginning(file: &dyn FsFile, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
     let mut filled = 0;
     while filled < bytes.len() {
         match file.read_at(&mut bytes[filled..], filled as u64) {

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 use super::Level;
 use super::check::check;
 use super::directory::BackupDir;
-use super::error::BackupError;
 use super::heads::{self, heads};
 use super::metadata::Metadata;
+use super::name::{BackupId, FileKind, parse_name};
 use crate::audit::histories::KnownHead;
 use crate::audit::keys::Keyring;
 use crate::audit::merkle::Hash;
@@ -38,10 +38,31 @@ pub struct Holder {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// The metadata of the last look, verified.
-    verified: BTreeMap<String, (Metadata, Keyring)>,
+    /// What the metadata said in the last look, verified.
+    verified: BTreeMap<String, Verified>,
     /// Archives that were read and were good, as they were then.
     whole: BTreeMap<String, Stamp>,
+}
+
+/// What is kept of a backup's verified metadata.
+#[derive(Clone, Debug)]
+struct Verified {
+    id: BackupId,
+    archive: String,
+    bytes: u64,
+    sha256: Hash,
+    /// `None` when the metadata is signed. Else nothing is but its head, by one of
+    /// these keys, and the records themselves have to hash to its root.
+    unsigned: Option<(Hash, Keyring)>,
+}
+
+impl Verified {
+    fn of(id: BackupId, metadata: &Metadata, keys: &Keyring) -> Self {
+        let stored = metadata.stored();
+        let unsigned = metadata.signature.is_none().then(|| (metadata.root_hash, keys.clone()));
+        let archive = metadata.archive.file.clone();
+        Self { id, archive, bytes: stored.bytes, sha256: stored.sha256, unsigned }
+    }
 }
 
 /// What the system says of a file; differs once the file was changed or replaced.
@@ -75,62 +96,69 @@ impl Holder {
 
     fn read_whole(
         &self,
-        metadata: &Metadata,
-        keys: &Keyring,
+        known: &Verified,
         id: &str,
         go_on: &(dyn Fn() -> bool + Sync),
     ) -> io::Result<bool> {
-        let sha256 = metadata.stored().sha256;
-        let path = self.dir.join(&metadata.archive.file);
+        let path = self.dir.join(&known.archive);
         let file = self.dir.fs.open(&path, OpenMode::ReadOwn)?;
-        let before = Stamp::of(&file.meta()?, sha256);
+        let before = Stamp::of(&file.meta()?, known.sha256);
         if self.seen().whole.get(id) == Some(&before) {
             return Ok(true);
         }
-        if before.len != metadata.stored().bytes {
+        if before.len != known.bytes {
             return Ok(false);
         }
-        let good = if metadata.signature.is_some() {
-            let read = paced_sha256(&*file, go_on)?;
-            read == Some(sha256)
-        } else {
-            // Nothing is signed but the head: the records themselves have to hash to it.
-            let watch = Until(go_on);
-            let checked = check(&self.dir, metadata, Level::Content, Some(keys), None, &watch);
-            metadata.encryption.is_none() && checked.is_ok()
+        let good = match &known.unsigned {
+            None => paced_sha256(&*file, go_on)? == Some(known.sha256),
+            Some((root, keys)) => self.records_hash_to(known, *root, keys, go_on),
         };
         // Changed meanwhile: what was read is not what is there.
         let now = self.dir.fs.open(&path, OpenMode::ReadOwn)?.meta()?;
-        if good && Stamp::of(&now, sha256) == before {
+        if good && Stamp::of(&now, known.sha256) == before {
             self.seen().whole.insert(id.to_owned(), before);
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Decompresses the archive. One that is encrypted cannot be told.
+    fn records_hash_to(
+        &self,
+        known: &Verified,
+        root: Hash,
+        keys: &Keyring,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> bool {
+        let Ok(metadata) = self.dir.metadata(known.id) else { return false };
+        metadata.root_hash == root
+            && metadata.encryption.is_none()
+            && check(&self.dir, &metadata, Level::Content, Some(keys), None, &Until(go_on)).is_ok()
     }
 }
 
 impl BackupsHold for Holder {
     fn claims(&self, log_id: &str, keys: &Keyring) -> io::Result<Vec<BackupClaim>> {
         // An empty list and a directory that is not there are different things here.
-        self.dir.fs.list(self.dir.path())?;
-        let contents = self.dir.contents().map_err(|error| match error {
-            BackupError::Io { source, .. } => source,
-            other => io::Error::other(other),
-        })?;
+        let names = self.dir.fs.list(self.dir.path())?;
         let mut verified = BTreeMap::new();
         let mut claims = Vec::new();
-        for entry in contents.backups {
-            let Ok(metadata) = entry.metadata else { continue };
+        // One at a time: who may write here decides how large they are.
+        for id in names.iter().filter_map(|name| match parse_name(name) {
+            Some((id, FileKind::Metadata)) => Some(id),
+            _ => None,
+        }) {
+            let Ok(metadata) = self.dir.metadata(id) else { continue };
             if metadata.log.id != log_id || metadata.verify(keys).is_err() {
                 continue;
             }
             claims.push(BackupClaim {
-                id: entry.id.to_string(),
+                id: id.to_string(),
                 first_seq: metadata.range.first_seq,
                 tree_size: metadata.range.tree_size,
                 root: metadata.root_hash,
             });
-            verified.insert(entry.id.to_string(), (metadata, keys.clone()));
+            verified.insert(id.to_string(), Verified::of(id, &metadata, keys));
         }
         let mut seen = self.seen();
         seen.whole.retain(|id, _| verified.contains_key(id));
@@ -139,8 +167,8 @@ impl BackupsHold for Holder {
     }
 
     fn is_whole(&self, id: &str, go_on: &(dyn Fn() -> bool + Sync)) -> bool {
-        let Some((metadata, keys)) = self.seen().verified.get(id).cloned() else { return false };
-        match self.read_whole(&metadata, &keys, id, go_on) {
+        let Some(known) = self.seen().verified.get(id).cloned() else { return false };
+        match self.read_whole(&known, id, go_on) {
             Ok(whole) => {
                 if !whole && go_on() {
                     tracing::warn!(backup = id, "its archive is not what its metadata says");

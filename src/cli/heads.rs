@@ -13,13 +13,15 @@ use crate::audit::Options;
 use crate::audit::checkpoint::{Origin, SignedCheckpoint};
 use crate::audit::histories::{Contradiction, KnownHead};
 use crate::audit::snapshot::Snapshot;
-use crate::backup::{Heads, MAX_HEADS, heads};
+use crate::backup::{Heads, heads};
 use crate::collector::pushed_heads;
 use crate::config::Settings;
 use crate::fsio::{Fs, OsFs};
 
 /// A file system that hangs keeps nobody longer from starting.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many backups are looked at, the newest by name.
+const MOST: usize = 64;
 const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
 
 /// What is in reach.
@@ -55,7 +57,7 @@ pub(super) fn in_reach(settings: &Settings) -> InReach {
     let backups = settings.backup.output_dir.clone();
     let place = backups.display().to_string();
     let id = log_id.clone();
-    match in_time(move || heads(&OsFs, &backups, id.as_deref(), MAX_HEADS)) {
+    match in_time(move || heads(&OsFs, &backups, id.as_deref(), MOST)) {
         Some(Ok(Heads { heads, skipped, .. })) => {
             found.heads.extend(heads);
             found.unread.extend(skipped);

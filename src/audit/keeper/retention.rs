@@ -37,6 +37,9 @@ pub(crate) use clock_watch::newest_record;
 
 /// A pass begins so often, by the clock that counts through suspend.
 const EVERY_MS: u64 = 3_600_000;
+/// One that could not tell is tried again after this: files are compressed meanwhile,
+/// and have another name then.
+const AGAIN_MS: u64 = 10_000;
 
 /// What retention is in the middle of.
 pub(super) struct Retention {
@@ -167,7 +170,13 @@ impl Thread {
         if let Some(found) = &answer.contradiction {
             self.tell_other_history(found);
         }
-        let Some(may_go) = answer.may_go else { return };
+        let Some(may_go) = answer.may_go else {
+            if answer.asked {
+                let again = self.work.options.clock.boot_ms() + AGAIN_MS;
+                self.retention.due_boot_ms = self.retention.due_boot_ms.min(again);
+            }
+            return;
+        };
         let (why, waiting) = may_go.waits.unwrap_or((RetentionWait::Nothing, 0));
         self.publish_wait(why, waiting as u64);
         self.work.page.set(Word::RetentionLookedAt, answer.asked_at.micros() as u64);

@@ -11,6 +11,10 @@ use super::{OpenError, Opening, Scanned, io_error};
 /// So many contradicting heads are named, and kept in the manifest.
 const NAMED: usize = 16;
 
+/// So many heads that the log reaches beyond are compared when it is opened; the running
+/// writer and `backup` compare all.
+const COMPARED: usize = 4;
+
 /// Another history that was accepted: what begins because of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rollback {
@@ -36,7 +40,7 @@ impl Opening<'_> {
         }
         let size = active.map_or(manifest.end_seq(), |(_, scan)| scan.layout.next_seq());
         let own = OwnHistory { log_id: &manifest.log_id, epoch: manifest.epoch, size, keys };
-        let roots = roots_at(self.fs, self.paths, manifest, &own.sizes(heads))
+        let roots = roots_at(self.fs, self.paths, manifest, &own.newest_sizes(heads, COMPARED))
             .map_err(io_error("read the log in", &self.options.dir))?;
         let found = own.contradictions(heads, &roots);
         let Some(gravest) = found.first() else { return Ok(None) };

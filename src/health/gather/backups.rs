@@ -43,10 +43,7 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
         }
     };
     let catalog = Catalog::peek(fs, dir);
-    let log_id = checkpoint(fs, paths).ok().and_then(|(_, origin)| {
-        let origin: Origin = origin;
-        Some(origin.log_id().to_owned())
-    });
+    let log_id = checkpoint(fs, paths).ok().map(|(_, origin)| origin.log_id().to_owned());
     let Some(log_id) = log_id else {
         // Whose they are cannot be told.
         return Backups { catalog, newest: backup::newest(fs, dir), ..Backups::default() };

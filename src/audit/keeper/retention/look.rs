@@ -12,7 +12,7 @@ use crate::audit::keeper::Keeper;
 use crate::audit::keys::{Keyring, load_keyring};
 use crate::audit::manifest::{BackupsNoted, Manifest, Segment};
 use crate::audit::options::{BackupClaim, BackupsHold, Options};
-use crate::audit::own::{BACKUP_MADE, PRUNED};
+use crate::audit::own::{BACKUP_MADE, BACKUP_REMOVED, PRUNED};
 use crate::audit::paths::LogPaths;
 use crate::audit::record::{self, Record};
 use crate::audit::roots::{lines, lines_of, open_segment, roots_at};
@@ -43,6 +43,8 @@ pub(super) struct Question {
 /// What it found.
 pub(super) struct Answer {
     pub(super) asked_at: Timestamp,
+    /// Whether it was asked what may go.
+    pub(super) asked: bool,
     pub(super) times: Times,
     pub(super) backups: BackupsNoted,
     /// A backup of another history of the log.
@@ -78,7 +80,8 @@ impl Question {
         let may_go = may_go.filter(|_| self.goes_on());
         let begin = manifest.pruned.end();
         self.times.retain(|first_seq, _| *first_seq >= begin);
-        Answer { asked_at: self.now, times: self.times, backups, contradiction, may_go }
+        let (asked_at, asked) = (self.now, self.limit.is_some());
+        Answer { asked_at, asked, times: self.times, backups, contradiction, may_go }
     }
 
     fn goes_on(&self) -> bool {
@@ -293,13 +296,11 @@ impl Question {
 /// The seq of a record that says that the log was backed up.
 fn tells_of_backup(line: &[u8]) -> Option<u64> {
     // Most lines need no parsing.
-    if memchr::memmem::find(line, b"\"event_type\":\"audit.").is_none() {
-        return None;
-    }
+    memchr::memmem::find(line, b"\"event_type\":\"audit.")?;
     let record: Record<'_> = serde_json::from_slice(line).ok()?;
     let tells = match &*record.event_type {
         // What was restored came from a backup.
-        BACKUP_MADE | "audit.restored" => true,
+        BACKUP_MADE | BACKUP_REMOVED | "audit.restored" => true,
         PRUNED => names_a_backup(record.details?.get()),
         _ => false,
     };
@@ -338,6 +339,7 @@ mod tests {
             ("audit.pruned", r#"{"first_seq":0,"records":9,"held_by":"20260101_000000"}"#, true),
             ("audit.pruned", r#"{"first_seq":0,"records":9}"#, false),
             ("audit.restored", r#"{"backup":"20260101_000000"}"#, true),
+            ("audit.backup_removed", r#"{"backup":"20260101_000000"}"#, true),
             ("login", r#"{"event_type":"audit.backup_made"}"#, false),
             ("login", r#"{"x":"\"event_type\":\"audit.backup_made\""}"#, false),
         ] {
