@@ -24,6 +24,7 @@ use super::paths::LogPaths;
 use super::queue::Queue;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
 use super::segment::{Block, Layout};
+use super::signer::SigningKey;
 use super::status::{Damage, StatusPage, Word};
 use super::trouble::Trouble;
 use crate::clock::Timestamp;
@@ -42,8 +43,8 @@ const JOBS: usize = 4096;
 
 enum Job {
     Sealed(Segment),
-    /// The manifest notes that a backup was made.
-    BackedUp,
+    /// The manifest is stored anew: another key signs, or the epoch's first head is.
+    Store,
     Stop,
 }
 
@@ -57,7 +58,7 @@ struct Inner {
     manifest: Mutex<Arc<Manifest>>,
     checkpoint: Mutex<String>,
     /// The key that signs now.
-    verifier: Mutex<String>,
+    key: Mutex<Arc<SigningKey>>,
     stored_bytes: AtomicU64,
 }
 
@@ -80,7 +81,7 @@ impl Keeper {
     pub(crate) fn new(
         manifest: Manifest,
         checkpoint: String,
-        verifier: String,
+        key: Arc<SigningKey>,
     ) -> (Self, KeeperStart) {
         let (jobs, inbox) = crossbeam_channel::bounded(JOBS);
         let stored_bytes = AtomicU64::new(manifest.stored_bytes());
@@ -88,7 +89,7 @@ impl Keeper {
             jobs,
             manifest: Mutex::new(Arc::new(manifest)),
             checkpoint: Mutex::new(checkpoint),
-            verifier: Mutex::new(verifier),
+            key: Mutex::new(key),
             stored_bytes,
         };
         let keeper = Self(Arc::new(inner));
@@ -123,22 +124,40 @@ impl Keeper {
         self.0.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_verifier(&self, key: String) {
-        *self.0.verifier.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    pub(crate) fn set_key(&self, key: Arc<SigningKey>) {
+        *self.0.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+        self.store_again();
     }
 
-    /// The key that signs now.
+    fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.0.key.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The key that checks what is signed now.
     pub(crate) fn verifier(&self) -> String {
-        self.0.verifier.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.key().verifier().to_string()
     }
 
-    /// The record `seq` says that a backup was made.
-    pub(crate) fn backed_up(&self, seq: u64) {
+    /// Has the manifest stored anew, signed with the key of now.
+    pub(crate) fn store_again(&self) {
+        let _ = self.0.jobs.send(Job::Store);
+    }
+
+    /// A head of this epoch is stored: from now on the log must have one.
+    pub(crate) fn epoch_has_begun(&self) {
+        if self.manifest().epoch_begins {
+            self.store_again();
+        }
+    }
+
+    /// The record `seq` says that a backup of so many records was made.
+    pub(crate) fn backed_up(&self, seq: u64, tree_size: u64) {
         let mut manifest = self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
-        let noted = &mut Arc::make_mut(&mut manifest).backups;
-        noted.newest = noted.newest.max(Some(seq));
+        let manifest_now = Arc::make_mut(&mut manifest);
+        manifest_now.backups.newest = manifest_now.backups.newest.max(Some(seq));
+        manifest_now.backed_up = manifest_now.backed_up.max(Some(tree_size));
         drop(manifest);
-        let _ = self.0.jobs.send(Job::BackedUp);
+        self.store_again();
     }
 
     /// Ends the thread after what it is doing; compression left over is taken up
@@ -176,7 +195,7 @@ impl KeeperStart {
             let wait = if thread.ready() { Duration::ZERO } else { SECURITY_EVERY };
             match self.inbox.recv_timeout(wait) {
                 Ok(Job::Sealed(segment)) => thread.note(segment),
-                Ok(Job::BackedUp) => thread.note_backup(),
+                Ok(Job::Store) => thread.store_needed = true,
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     thread.finish(&self.inbox);
                     return;
@@ -216,11 +235,6 @@ impl Thread {
         self.publish();
     }
 
-    fn note_backup(&mut self) {
-        self.store_needed = true;
-        self.publish();
-    }
-
     fn step(&mut self) {
         self.write_security();
         if self.ready() {
@@ -239,11 +253,11 @@ impl Thread {
     }
 
     fn finish(&mut self, inbox: &Receiver<Job>) {
-        while let Ok(job) = inbox.try_recv() {
-            match job {
-                Job::Sealed(segment) => self.note(segment),
-                Job::BackedUp => self.note_backup(),
-                Job::Stop => {}
+        loop {
+            match inbox.try_recv() {
+                Ok(Job::Sealed(segment)) => self.note(segment),
+                Ok(Job::Store) => self.store_needed = true,
+                Ok(Job::Stop) | Err(_) => break,
             }
         }
         let result = self.end_retention();
@@ -281,8 +295,15 @@ impl Thread {
     }
 
     fn store(&mut self) -> io::Result<()> {
-        let manifest = self.keeper.manifest();
-        manifest
+        let signed = self.work.page.get(Word::CheckpointSize) > 0;
+        let key = self.keeper.key();
+        self.change(|manifest| {
+            manifest.epoch_begins &= !signed;
+            manifest.sign(&key)
+        })
+        .map_err(io::Error::other)?;
+        self.keeper
+            .manifest()
             .store(&*self.work.options.fs, &self.work.paths.manifest())
             .map_err(io::Error::other)?;
         self.store_needed = false;
@@ -299,7 +320,9 @@ impl Thread {
         self.work.page.set(Word::Segments, manifest.segments.len() as u64);
         self.work.page.set(Word::SealedRawBytes, raw);
         self.work.page.set(Word::CompressBacklog, backlog as u64);
-        self.work.page.set(Word::BackupMade, manifest.backups.newest.map_or(0, |seq| seq + 1));
+        let newest = manifest.backups.newest.map_or(0, |seq| seq + 1);
+        let made = newest.max(u64::from(manifest.backed_up.is_some()));
+        self.work.page.set(Word::BackupMade, made);
         let active = self.work.page.get(Word::ActiveBytes);
         self.work.page.set(Word::LogBytes, stored + active);
     }

@@ -127,9 +127,9 @@ impl AuditLog {
         push_opening(&shared, &opened, &log_id);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let restored = opened.restored.is_some();
-        let Opened { lock, active, signer, grown, keys, rotates, .. } = opened;
+        let Opened { lock, active, signer, grown, head, keys, rotates, .. } = opened;
         let upkeep = Upkeep::new(active.layout.next_seq());
-        let writer = Writer::new(shared.clone(), active, (signer, grown), keys, upkeep);
+        let writer = Writer::new(shared.clone(), active, (signer, grown, head), keys, upkeep);
         writer.publish_active();
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|error| {
@@ -159,6 +159,7 @@ impl AuditLog {
             threads,
         }));
         log.settle_opening()?;
+        log.0.shared.keeper.epoch_has_begun();
         if rotates {
             log.resume_rotation();
         }
@@ -221,8 +222,13 @@ impl AuditLog {
     /// Records that a backup was made: the log knows from then on that it has been
     /// backed up.
     pub fn record_backup_made(&self, made: BackupMade) -> Receipt {
-        let seq = self.0.shared.push_own(&OwnRecord::BackupMade(made));
-        self.0.shared.keeper.backed_up(seq);
+        let (shared, tree_size) = (&self.0.shared, made.tree_size);
+        let seq = shared.push_own(&OwnRecord::BackupMade(made));
+        shared.keeper.backed_up(seq, tree_size);
+        // What an opening adopted unsigned is in a backup now.
+        if tree_size >= shared.page.get(Word::AdoptedEnd) {
+            shared.page.set(Word::AdoptedEnd, 0);
+        }
         Receipt { log: Arc::clone(&self.0), seq }
     }
 

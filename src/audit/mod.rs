@@ -7,6 +7,7 @@ mod block_filter;
 pub mod checkpoint;
 pub mod event;
 pub mod examine;
+pub(crate) mod facts;
 pub mod gzip;
 mod head;
 pub mod histories;
@@ -45,6 +46,7 @@ pub mod watch;
 mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};
+pub use facts::Span;
 pub use log::{AuditLog, Receipt, Session};
 pub use options::{
     BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, Tunables,

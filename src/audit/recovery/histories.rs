@@ -2,11 +2,10 @@
 //! are kept outside its directory.
 
 use super::super::histories::{Contradiction, OwnHistory};
-use super::super::keys::Keyring;
-use super::super::manifest::Manifest;
 use super::super::own::{Contradicting, RollbackAccepted};
 use super::super::roots::roots_at;
-use super::{OpenError, Opening, Scanned, io_error};
+use super::inspect::Seen;
+use super::{OpenError, Opening, io_error};
 
 /// So many contradicting heads are named, and kept in the manifest.
 const NAMED: usize = 16;
@@ -28,17 +27,14 @@ impl Opening<'_> {
     ///
     /// # Errors
     /// [`OpenError::OtherHistory`] when one does not, unless that is accepted.
-    pub(super) fn other_history(
-        &self,
-        manifest: &Manifest,
-        active: Option<&Scanned>,
-        keys: &Keyring,
-    ) -> Result<Option<Rollback>, OpenError> {
+    pub(super) fn other_history(&self, seen: &Seen) -> Result<Option<Rollback>, OpenError> {
         let heads = &self.options.heads;
         if heads.is_empty() {
             return Ok(None);
         }
-        let size = active.map_or(manifest.end_seq(), |(_, scan)| scan.layout.next_seq());
+        let (manifest, keys) = (&seen.manifest, &seen.ring);
+        let active = seen.scan.as_ref().map(|(_, scan)| scan.layout.next_seq());
+        let size = active.unwrap_or_else(|| manifest.end_seq());
         let own = OwnHistory { log_id: &manifest.log_id, epoch: manifest.epoch, size, keys };
         let roots = roots_at(self.fs, self.paths, manifest, &own.newest_sizes(heads, COMPARED))
             .map_err(io_error("read the log in", &self.options.dir))?;
@@ -50,11 +46,16 @@ impl Opening<'_> {
                 found: Box::new(gravest.clone()),
             });
         }
-        Ok(Some(accepted(manifest, size, &found)))
+        let own = seen.head.as_ref().map(|head| head.text.clone());
+        Ok(Some(accepted(manifest.epoch, (size, own), &found)))
     }
 }
 
-fn accepted(manifest: &Manifest, records: u64, found: &[Contradiction]) -> Rollback {
+fn accepted(
+    epoch: u32,
+    (records, own): (u64, Option<String>),
+    found: &[Contradiction],
+) -> Rollback {
     let newest = found.iter().map(|found| found.epoch).max().unwrap_or(0);
     let history = found.iter().map(|found| found.history).max();
     let contradicting = found.iter().take(NAMED).map(|found| Contradicting {
@@ -66,8 +67,9 @@ fn accepted(manifest: &Manifest, records: u64, found: &[Contradiction]) -> Rollb
     Rollback {
         record: RollbackAccepted {
             history: history.map_or_else(String::new, |history| history.code().to_owned()),
-            epoch: newest.max(manifest.epoch) + 1,
+            epoch: newest.max(epoch) + 1,
             records,
+            abandoned_checkpoint: own,
             contradicting: contradicting.collect(),
             more: found.len().saturating_sub(NAMED) as u64,
         },

@@ -168,6 +168,9 @@ words! {
     BytesWritten = 385,
     /// Bytes of the sealed segments before compression.
     SealedRawBytes = 386,
+    /// One after the last record that an opening adopted without a signature over
+    /// it and that no backup is known to hold; 0 for none.
+    AdoptedEnd = 390,
     /// HTTP requests refused: no token, or none that is valid.
     RequestsUnauthenticated = 400,
     /// HTTP requests refused: the token's role does not allow it, or the address
@@ -181,7 +184,7 @@ words! {
     TlsHandshakesFailed = 404,
     /// When the certificate in use expires: µs since 1970; 0 without TLS.
     TlsNotAfter = 405,
-    /// The newest record that says that a backup was made, plus 1; 0 when none is known.
+    /// A record that says that a backup was made, plus 1; 0 when none is known.
     BackupMade = 440,
     /// [`RetentionWait`].
     RetentionWait = 441,

@@ -247,7 +247,8 @@ impl Question {
 
     /// Whether the log's records say that it was ever backed up.
     fn was_backed_up(&self, manifest: &Manifest, noted: &mut BackupsNoted) -> io::Result<bool> {
-        if noted.newest.is_some() || self.keeper.manifest().backups.newest.is_some() {
+        let now = self.keeper.manifest();
+        if noted.newest.or(now.backups.newest).is_some() || now.backed_up.is_some() {
             return Ok(true);
         }
         for segment in &manifest.segments {
