@@ -260,3 +260,17 @@ fn an_older_backup_restored_where_nothing_is_goes_on_in_an_epoch_of_its_own() {
     let (_, note, _) = run(&dir, &["checkpoint"]);
     assert!(note.lines().next().expect("an origin").ends_with("/e1"), "{note}");
 }
+
+#[test]
+fn a_copy_from_before_a_change_of_key_knows_the_later_backups_for_its_own() {
+    let dir = Dir::new();
+    recorded(&dir, "before");
+    copy_dir(&dir.log(), &dir.path().join("copy"));
+    let (code, _, err) = run(&dir, &["key", "rotate"]);
+    assert_eq!(code, 0, "{err}");
+    recorded(&dir, "after");
+    backed_up(&dir);
+    put_back(&dir, &dir.path().join("copy"));
+    assert_eq!(serve_refused(&dir)["kind"], "rolled_back");
+    assert_eq!(backup_check(&dir).1, "backup.rolled_back");
+}

@@ -499,12 +499,17 @@ fn p1_retention_survives_the_loss_of_power() {
     let mut random = Random(0x94d0_49bb_1331_11eb);
     let rounds = 200;
     let (mut whole, mut pruned) = (0, 0);
-    // The second half of the run is where it is.
-    let from = all.len() / 2;
+    let tells = |change: &Change| match change {
+        Change::Write(_, _, bytes) => memchr::memmem::find(bytes, b"audit.pruned").is_some(),
+        _ => false,
+    };
+    let from = all.iter().position(tells).expect("it is recorded").saturating_sub(30);
+    // Until a little after the last file is gone.
+    let gone = |change: &Change| matches!(change, Change::Remove(path) if path.to_string_lossy().ends_with(".log.gz"));
+    let until = (all.iter().rposition(gone).expect("files go") + 30).min(all.len());
     for round in 0..rounds {
-        let step = (all.len() - from) / rounds + 1;
-        let crash = (from + step * round + random.below(step)).min(all.len());
-        let changes = &all[..crash];
+        let crash = from + (until - from) * round / rounds + random.below(2);
+        let changes = &all[..crash.min(all.len())];
         let disk = Disk::after(changes, &mut random);
         let found = Dir::new();
         disk.put_into(&dir.log(), &found.log());

@@ -154,6 +154,11 @@ fn sealed_at_and_the_times_in_the_manifest_set_old_remove_nothing() {
         }
     }
     std::fs::write(&path, format!("{manifest}\n")).expect("written");
+    // Nor do the times of files, from which a manifest is made anew.
+    for name in crate::backups::names(&old.home.log_dir()) {
+        let file = std::fs::File::open(old.home.log_dir().join(name)).expect("open");
+        let _ = file.set_modified(std::time::SystemTime::UNIX_EPOCH);
+    }
     let log = open(old.options());
     old.looked(&log);
     old.clock.advance(Duration::from_secs(3_601));
@@ -283,22 +288,48 @@ fn an_archive_that_was_overwritten_with_the_same_length_holds_nothing() {
 fn an_archive_is_read_again_once_it_has_changed() {
     use std::os::unix::fs::FileExt;
     let old = Old::new();
+    old.clock.advance(50 * DAY);
+    old.record(200);
+    // It holds both what is old first and what is old later.
     let made = old.back_up();
-    let log = old.later();
-    let to = removed(&log);
-    // The same process has read it and found it good.
-    record_into(&log, 200);
-    crate::backups::all_compressed(&log);
-    let newer = old.home.back_up();
-    let file = std::fs::OpenOptions::new().write(true).open(&newer.archive).expect("open");
-    file.write_all_at(&[0; 100], newer.metadata.archive.digests.bytes / 2).expect("written");
-    let archive = std::fs::OpenOptions::new().write(true).open(&made.archive).expect("open");
-    archive.write_all_at(&[0; 100], made.metadata.archive.digests.bytes / 2).expect("written");
-    old.clock.advance(91 * DAY);
+    old.clock.advance(45 * DAY);
+    let log = open(old.options());
     old.clock.advance(Duration::from_secs(3_601));
-    eventually("it waits", || log.page().get(Word::RetentionWait) == RetentionWait::NotHeld as u64);
+    let to = removed(&log);
+    assert!(to < made.metadata.range.tree_size / 2 + 50, "only the first half is old");
+    // This process has read it and found it good.
+    let file = std::fs::OpenOptions::new().write(true).open(&made.archive).expect("open");
+    file.write_all_at(&[0; 100], made.metadata.archive.digests.bytes / 2).expect("written");
+    // The clock jumps, which costs an hour.
+    old.clock.advance(50 * DAY);
+    eventually("it waits", || {
+        old.clock.advance(Duration::from_secs(3_601));
+        log.page().get(Word::RetentionWait) == RetentionWait::NotHeld as u64
+    });
     assert_eq!(log.manifest().pruned.end(), to);
     log.close().expect("closed");
+}
+
+#[test]
+fn metadata_that_was_made_to_fit_a_worthless_archive_holds_nothing() {
+    let old = Old::new();
+    let made = old.back_up();
+    let worthless = vec![0; made.metadata.archive.digests.bytes as usize];
+    std::fs::write(&made.archive, &worthless).expect("written");
+    let mut metadata = made.metadata.clone();
+    let digest = auditctl::audit::restore::sha256_hex(&worthless);
+    metadata.archive.digests.sha256 = digest.parse().expect("a hash");
+    // With a signature that is of something else it is no backup at all.
+    let (signed, unsigned) = (metadata.signature.clone(), None);
+    for (signature, why) in
+        [(signed, RetentionWait::BackupsGone), (unsigned, RetentionWait::NotHeld)]
+    {
+        metadata.signature = signature;
+        std::fs::write(&made.metadata_file, metadata.to_bytes().expect("json")).expect("written");
+        let log = old.later();
+        waits(&log, why);
+        log.close().expect("closed");
+    }
 }
 
 #[test]

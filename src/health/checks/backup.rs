@@ -114,15 +114,17 @@ fn retention(facts: &Facts) -> Option<Finding> {
     let page = facts.page()?;
     let why = RetentionWait::from_code(page.get(Word::RetentionWait))?;
     let problem = match why {
-        // Told by what is there now.
-        RetentionWait::Nothing | RetentionWait::BackupsGone => return None,
+        RetentionWait::Nothing => return None,
+        // Told by what is there now, unless something is there that is no good.
+        RetentionWait::BackupsGone if facts.backups.newest.is_none() => return None,
         RetentionWait::ClockAhead => {
             let text = format!("{}: retention removes nothing for an hour", why.as_str());
             return Some((Problem::ClockAhead, Status::Warning, text));
         }
-        RetentionWait::NotHeld | RetentionWait::NobodyToAsk | RetentionWait::Damaged => {
-            Problem::RetentionWaits
-        }
+        RetentionWait::BackupsGone
+        | RetentionWait::NotHeld
+        | RetentionWait::NobodyToAsk
+        | RetentionWait::Damaged => Problem::RetentionWaits,
     };
     let waiting = count(page.get(Word::RetentionWaiting), "segment");
     let text = format!("{waiting} kept beyond retention_days: {}", why.as_str());
