@@ -2,12 +2,14 @@
 //! record: as real processes, each told by its own name.
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::backups::{copy_dir, names};
 use crate::serving::Serving;
-use crate::support::{Dir, eventually, records, run};
+use crate::support::{Dir, auditctl, eventually, records, run};
 
 const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
 const PUSH: &str =
@@ -33,10 +35,21 @@ fn put_back(dir: &Dir, copy: &Path) {
     copy_dir(copy, &dir.log());
 }
 
-/// The kind of the error, with which a command does not start.
+/// The error with which a command ends; one that goes on instead is ended.
 fn refused(dir: &Dir, args: &[&str]) -> (i32, Value) {
-    let (code, out, _) = run(dir, &[args, &["--json"]].concat());
-    (code, json(&out)["error"].clone())
+    let mut command = auditctl(dir, &[args, &["--json"]].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+    let until = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().expect("wait").is_none() {
+        if Instant::now() > until {
+            child.kill().expect("kill");
+            panic!("{args:?} was not refused");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().expect("it has ended");
+    let out = String::from_utf8(output.stdout).expect("utf-8");
+    (output.status.code().unwrap_or(-1), json(&out)["error"].clone())
 }
 
 fn serve_refused(dir: &Dir) -> Value {
