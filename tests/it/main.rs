@@ -30,6 +30,7 @@ mod faults;
 mod gcs_server;
 mod guide;
 mod health_cli;
+mod histories;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;
@@ -51,6 +52,7 @@ mod query_cli;
 mod receiver;
 mod record_cli;
 mod redact;
+mod retention;
 mod serve;
 mod serve_http;
 mod serve_peers;
