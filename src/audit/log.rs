@@ -21,11 +21,12 @@ use super::queue::Command;
 use super::record::{EncodedOrigin, Origin, Via};
 use super::recovery::{self, OpenError, Opened};
 use super::redact::{RedactKeyError, Redactor};
-use super::refusal::RecordError;
+use super::refusal::{FORKED, RecordError};
 use super::security::SecuritySink;
 use super::status::{StatusError, StatusPage, StatusSnapshot, Word};
 use super::trouble::Trouble;
 use super::writer::{Shared, Upkeep, Writer, make_reserve};
+use crate::fsio::lock::WriterLock;
 
 /// An open log. Clones share it; the last one to go closes it, but only
 /// [`close`](Self::close) reports whether that worked.
@@ -35,13 +36,15 @@ pub struct AuditLog(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: Shared,
-    queries: Engine,
+    queries: Arc<Engine>,
     redactor: RwLock<Option<Arc<Redactor>>>,
     origin: EncodedOrigin,
     log_id: String,
     /// One change of key at a time.
     rotating: Mutex<()>,
     threads: Mutex<Option<Threads>>,
+    /// The process that opened the log: the threads are there, and in no fork of it.
+    pid: u32,
 }
 
 #[derive(Debug)]
@@ -50,7 +53,7 @@ struct Threads {
     keeper: JoinHandle<()>,
     waker: JoinHandle<()>,
     // Released when all threads have ended.
-    _lock: crate::fsio::lock::FileLock,
+    lock: Arc<WriterLock>,
 }
 
 /// A record accepted, on its way to being durable.
@@ -74,8 +77,10 @@ impl Receipt {
     /// # Errors
     /// [`RecordError::Unavailable`] when the log cannot be written at the moment
     /// (the record is kept and tried again), [`RecordError::Failed`] or
-    /// [`RecordError::Closed`] when it never will be.
+    /// [`RecordError::Closed`] when it never will be, [`RecordError::Forked`] in a
+    /// fork of the process that opened the log.
     pub fn wait(self) -> Result<u64, RecordError> {
+        self.log.not_forked()?;
         match self.log.shared.options.durability {
             Durability::Commit => self.wait_durable(),
             Durability::Interval => Ok(self.seq),
@@ -87,6 +92,7 @@ impl Receipt {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn wait_durable(self) -> Result<u64, RecordError> {
+        self.log.not_forked()?;
         let shared = &self.log.shared;
         if shared.progress.durable() <= self.seq {
             shared.queue.request_durable(self.seq + 1);
@@ -124,6 +130,7 @@ impl AuditLog {
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let restored = opened.restored.is_some();
         let Opened { lock, active, signer, grown, keys, rotates, .. } = opened;
+        let lock = Arc::new(lock);
         let upkeep = Upkeep::new(active.layout.next_seq());
         let writer = Writer::new(shared.clone(), active, (signer, grown), keys, upkeep);
         writer.publish_active();
@@ -141,9 +148,9 @@ impl AuditLog {
         };
         let keeper = spawn("audit-keeper", Box::new(move || start.run(work))).inspect_err(undo)?;
         let writer = spawn("audit-writer", Box::new(move || writer.run())).inspect_err(undo)?;
-        let threads = Mutex::new(Some(Threads { writer, keeper, waker, _lock: lock }));
+        let threads = Mutex::new(Some(Threads { writer, keeper, waker, lock }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
-        let queries = queries(&shared);
+        let queries = Arc::new(queries(&shared));
         let redactor = RwLock::new(redactor);
         let log = Self(Arc::new(Inner {
             shared,
@@ -153,6 +160,7 @@ impl AuditLog {
             log_id,
             rotating: Mutex::default(),
             threads,
+            pid: std::process::id(),
         }));
         log.settle_opening()?;
         if rotates {
@@ -174,19 +182,22 @@ impl AuditLog {
 
     /// Records that a backup is removed.
     pub fn record_backup_removed(&self, removed: BackupRemoved) -> Receipt {
-        let seq = self.0.shared.push_own(&OwnRecord::BackupRemoved(removed));
-        Receipt { log: Arc::clone(&self.0), seq }
+        self.record_own(&OwnRecord::BackupRemoved(removed))
     }
 
     /// Records that alerts were not delivered and never will be.
     pub fn record_alerts_lost(&self, lost: AlertsLost) -> Receipt {
-        let seq = self.0.shared.push_own(&OwnRecord::AlertsLost(lost));
-        Receipt { log: Arc::clone(&self.0), seq }
+        self.record_own(&OwnRecord::AlertsLost(lost))
     }
 
     /// Records that somebody asked.
     pub fn record_query(&self, queried: Queried) -> Receipt {
-        let seq = self.0.shared.push_own(&OwnRecord::Queried(Box::new(queried)));
+        self.record_own(&OwnRecord::Queried(Box::new(queried)))
+    }
+
+    fn record_own(&self, own: &OwnRecord) -> Receipt {
+        // A fork is told when it waits for it.
+        let seq = if self.0.is_forked() { u64::MAX } else { self.0.shared.push_own(own) };
         Receipt { log: Arc::clone(&self.0), seq }
     }
 
@@ -223,6 +234,7 @@ impl AuditLog {
     pub fn acked_seq(&self) -> u64 {
         match self.0.shared.options.durability {
             Durability::Commit => self.0.shared.progress.durable(),
+            Durability::Interval if self.0.is_forked() => self.0.shared.progress.durable(),
             Durability::Interval => self.0.shared.queue.next_seq(),
         }
     }
@@ -232,6 +244,9 @@ impl AuditLog {
     #[must_use]
     pub fn wait_progress(&self, beyond: u64, timeout: Duration) -> Progress {
         let acked_seq = self.acked_seq();
+        if self.0.is_forked() {
+            return Progress { acked_seq, trouble: Some(RecordError::Forked) };
+        }
         if acked_seq > beyond && self.0.shared.options.durability == Durability::Interval {
             return Progress { acked_seq, trouble: None };
         }
@@ -253,9 +268,12 @@ impl AuditLog {
         &self.0.shared.page
     }
 
-    /// The newest signed checkpoint, as a C2SP signed note.
+    /// The newest signed checkpoint, as a C2SP signed note; empty in a fork.
     #[must_use]
     pub fn checkpoint(&self) -> String {
+        if self.0.is_forked() {
+            return String::new();
+        }
         self.0.shared.keeper.checkpoint()
     }
 
@@ -265,9 +283,13 @@ impl AuditLog {
         &self.0.log_id
     }
 
-    /// The key that checks what this log signs now, in signed-note form.
+    /// The key that checks what this log signs now, in signed-note form; empty in
+    /// a fork.
     #[must_use]
     pub fn verifier_key(&self) -> String {
+        if self.0.is_forked() {
+            return String::new();
+        }
         self.0.shared.keeper.verifier()
     }
 
@@ -283,9 +305,12 @@ impl AuditLog {
         &self.0.shared.security
     }
 
-    /// The manifest of what is sealed, as it is now.
+    /// The manifest of what is sealed, as it is now; one of an empty log in a fork.
     #[must_use]
     pub fn manifest(&self) -> Arc<super::manifest::Manifest> {
+        if self.0.is_forked() {
+            return Arc::new(super::manifest::Manifest::new(self.0.log_id.clone()));
+        }
         self.0.shared.keeper.manifest()
     }
 
@@ -295,6 +320,9 @@ impl AuditLog {
     /// # Errors
     /// See [`QueryError`].
     pub fn query(&self, query: &Query) -> Result<Answer, QueryError> {
+        if self.0.is_forked() {
+            return Err(QueryError::Forked);
+        }
         let answer = self.0.queries.query(query)?;
         let page = &self.0.shared.page;
         page.add(
@@ -317,20 +345,29 @@ impl AuditLog {
     /// # Errors
     /// See [`QueryError`].
     pub fn read_on(&self, query: &Query) -> Result<Answer, QueryError> {
+        if self.0.is_forked() {
+            return Err(QueryError::Forked);
+        }
         self.0.queries.read(query)
     }
 
     /// Has the active segment sealed, soon.
     pub fn seal(&self) {
+        if self.0.is_forked() {
+            return;
+        }
         self.0.shared.queue.command(Command::Seal);
     }
 
     /// Changes what may change while the log is open, and records it.
     ///
     /// # Errors
-    /// When something is to be redacted and its key cannot be had; nothing is changed
-    /// then.
-    pub fn reload(&self, tunables: Tunables) -> Result<(), RedactKeyError> {
+    /// When something is to be redacted and its key cannot be had, and in a fork;
+    /// nothing is changed then.
+    pub fn reload(&self, tunables: Tunables) -> Result<(), ReloadError> {
+        if self.0.is_forked() {
+            return Err(ReloadError::Forked);
+        }
         let shared = &self.0.shared;
         if let Some(paths) = &tunables.redact {
             let opened = redactor(&shared.options, &shared.paths, paths)?;
@@ -351,14 +388,49 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`RecordError::Failed`] when records could not be written within
-    /// `overflow_timeout`; how many is said.
+    /// `overflow_timeout`; how many is said. [`RecordError::Forked`] in a fork,
+    /// which closes nothing.
     pub fn close(&self) -> Result<(), RecordError> {
         self.0.close()
     }
 }
 
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Something is to be redacted, and its key cannot be had.
+    #[error(transparent)]
+    RedactKey(#[from] RedactKeyError),
+    /// This process is a fork of the one that opened the log.
+    #[error("{FORKED}")]
+    Forked,
+}
+
 impl Inner {
+    /// Whether this process is a fork of the one that opened the log. Asked before
+    /// any lock is taken: another thread of the parent may have held it, for ever.
+    fn is_forked(&self) -> bool {
+        self.pid != std::process::id()
+    }
+
+    fn not_forked(&self) -> Result<(), RecordError> {
+        if self.is_forked() { Err(RecordError::Forked) } else { Ok(()) }
+    }
+
+    /// In a fork there are no threads to join, and whatever is shared with them may
+    /// be locked for ever: all of it is left as it is, and only the descriptors of
+    /// the writer's locks are closed.
+    fn abandon(&mut self) {
+        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(threads) = threads {
+            threads.lock.abandon();
+            std::mem::forget(threads);
+        }
+        std::mem::forget((self.shared.clone(), Arc::clone(&self.queries)));
+    }
+
     fn close(&self) -> Result<(), RecordError> {
+        self.not_forked()?;
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(threads) = threads.take() {
             self.shared.queue.command(Command::Close);
@@ -377,6 +449,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return self.abandon();
+        }
         if let Err(error) = self.close() {
             tracing::error!(code = Trouble::NotClosed.code(), %error, "the log was not closed cleanly");
         }

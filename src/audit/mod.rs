@@ -43,7 +43,7 @@ pub mod watch;
 mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};
-pub use log::{AuditLog, Receipt, Session};
+pub use log::{AuditLog, Receipt, ReloadError, Session};
 pub use options::{BackupsHold, DiskThresholds, Durability, Held, Options, RateLimit, Tunables};
 pub use paths::LogPaths;
 pub use progress::Progress;

@@ -27,7 +27,7 @@ use super::segment::{Active, parse_sealed_name};
 use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
 use crate::clock::Timestamp;
-use crate::fsio::lock::{FileLock, try_lock};
+use crate::fsio::lock::WriterLock;
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
 
 /// Why a log was not opened.
@@ -187,7 +187,7 @@ pub(crate) struct Lost {
 /// A log ready for its writer.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) lock: FileLock,
+    pub(crate) lock: WriterLock,
     pub(crate) manifest: Manifest,
     pub(crate) active: Active,
     pub(crate) signer: Signer,
@@ -222,9 +222,9 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     Ok(Opened { restored, ..opening.run(lock)? })
 }
 
-fn lock(paths: &LogPaths) -> Result<FileLock, OpenError> {
+fn lock(paths: &LogPaths) -> Result<WriterLock, OpenError> {
     let path = paths.lock();
-    match try_lock(&path) {
+    match paths.lock_for_writing() {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(OpenError::Locked { path }),
         Err(source) => Err(OpenError::Io { action: "lock", path, source }),
@@ -254,7 +254,7 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    fn run(&self, lock: FileLock) -> Result<Opened, OpenError> {
+    fn run(&self, lock: WriterLock) -> Result<Opened, OpenError> {
         let (mut manifest, is_new, text) = self.load()?;
         let before = manifest.clone();
         if is_new {

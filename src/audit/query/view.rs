@@ -17,7 +17,7 @@ use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
 use crate::audit::status::{StatusSnapshot, Word};
-use crate::fsio::{FsFile, OpenMode, SharedFs, lock};
+use crate::fsio::{FsFile, OpenMode, SharedFs};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
@@ -52,7 +52,7 @@ impl Files {
 
 impl Ledger for Files {
     fn durable(&self) -> Option<u64> {
-        if !lock::is_locked(&self.paths.lock()).unwrap_or(false) {
+        if !self.paths.writer_runs().unwrap_or(false) {
             return None;
         }
         // While the page is being made it says 0; what is signed is durable as well.
@@ -64,7 +64,7 @@ impl Ledger for Files {
 
     fn stamp(&self) -> Vec<u8> {
         let mut stamp = self.note();
-        stamp.push(lock::is_locked(&self.paths.lock()).unwrap_or(false).into());
+        stamp.push(self.paths.writer_runs().unwrap_or(false).into());
         stamp
     }
 
