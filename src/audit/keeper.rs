@@ -4,6 +4,7 @@
 //! writer wait.
 
 mod filters;
+mod look;
 
 use std::io;
 use std::path::Path;
@@ -20,6 +21,7 @@ use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
 use super::options::{Held, Options};
 use super::own::{self, OwnRecord};
+use super::own_files::Incidents;
 use super::paths::LogPaths;
 use super::progress::ProgressCell;
 use super::queue::Queue;
@@ -28,8 +30,10 @@ use super::segment::{Block, Layout};
 use super::status::{Damage, StatusPage, Word};
 use super::trouble::Trouble;
 use crate::clock::Timestamp;
-use crate::fsio::{FsFile, OpenMode, temporary_name};
+use crate::fsio::lock::WriterLock;
+use crate::fsio::{self, FsFile, OpenMode, temporary_name};
 use filters::Known;
+use look::Looks;
 
 /// Security events are written so often.
 const SECURITY_EVERY: Duration = Duration::from_millis(200);
@@ -68,6 +72,8 @@ pub(crate) struct Work {
     pub(crate) progress: Arc<ProgressCell>,
     pub(crate) security: SecuritySink,
     pub(crate) security_log: SecurityLog,
+    pub(crate) incidents: Incidents,
+    pub(crate) lock: Arc<WriterLock>,
 }
 
 impl Keeper {
@@ -155,7 +161,9 @@ impl KeeperStart {
             store_needed: false,
             retention_at: Instant::now(),
             announced: Announced::default(),
+            looks: Looks::default(),
         };
+        thread.settle_manifest();
         thread.publish();
         loop {
             // While there is something to compress, jobs only interrupt it.
@@ -180,6 +188,7 @@ struct Thread {
     retention_at: Instant,
     announced: Announced,
     filters: Known,
+    looks: Looks,
 }
 
 /// A compressed segment.
@@ -214,6 +223,7 @@ impl Thread {
     }
 
     fn step(&mut self) {
+        self.look();
         self.write_security();
         if self.ready() {
             let result = if self.store_needed { self.store() } else { self.compress_next() };
@@ -260,11 +270,31 @@ impl Thread {
         change(Arc::make_mut(&mut manifest))
     }
 
+    /// Whether the log's directory is where it was: nothing is changed by its name
+    /// else.
+    fn at_home(&self) -> io::Result<()> {
+        super::own_files::at_home(&self.work.lock)
+    }
+
+    /// What opening left is what is looked after; written as this version writes it.
+    fn settle_manifest(&mut self) {
+        let Ok(text) = self.keeper.manifest().encode() else { return };
+        self.looks.writes(&text);
+        let limit = text.len() as u64;
+        let there = self.work.options.fs.read_own(&self.work.paths.manifest(), limit);
+        if there.is_ok_and(|there| there == text) {
+            self.looks.wrote();
+        } else {
+            self.store_needed = true;
+        }
+    }
+
     fn store(&mut self) -> io::Result<()> {
-        let manifest = self.keeper.manifest();
-        manifest
-            .store(&*self.work.options.fs, &self.work.paths.manifest())
-            .map_err(io::Error::other)?;
+        self.at_home()?;
+        let text = self.keeper.manifest().encode()?;
+        self.looks.writes(&text);
+        fsio::replace_file(&*self.work.options.fs, &self.work.paths.manifest(), &text)?;
+        self.looks.wrote();
         self.store_needed = false;
         self.publish();
         Ok(())
@@ -291,8 +321,9 @@ impl Thread {
     /// already names the compressed one.
     fn compress_next(&mut self) -> io::Result<()> {
         let Some(segment) = self.next_to_compress() else { return Ok(()) };
-        let fs = &*self.work.options.fs;
-        let paths = &self.work.paths;
+        self.at_home()?;
+        let fs = Arc::clone(&self.work.options.fs);
+        let paths = self.work.paths.clone();
         let source = paths.dir.join(&segment.file);
         let file = fs.open(&source, OpenMode::ReadOwn)?;
         let target = paths.compressed(segment.first_seq);
@@ -333,7 +364,7 @@ impl Thread {
     /// Writes the segment's blocks as gzip members; `None` when a block is not
     /// what the writer wrote.
     fn pack(
-        &self,
+        &mut self,
         file: &dyn FsFile,
         segment: &Segment,
         temporary: &Path,
@@ -363,6 +394,7 @@ impl Thread {
             blocks.push(Block { offset: to, stored_bytes, ..block.clone() });
             to += stored_bytes;
             self.write_security();
+            self.look();
         }
         out.sync_data()?;
         let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -402,6 +434,7 @@ impl Thread {
     /// next opening clears.
     fn retain(&mut self) -> io::Result<()> {
         let Some(keep) = self.work.options.retention else { return Ok(()) };
+        self.at_home()?;
         let now = self.work.options.clock.now().micros();
         let limit = now - i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
         // No checkpoint may end inside what is removed.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::options::{Durability, Options, Tunables};
 use super::own::{AlertsLost, BackupRemoved, OwnRecord, Queried};
+use super::own_files::{Incident, OwnFile, OwnFiles};
 use super::paths::LogPaths;
 use super::progress::Progress;
 use super::query::{Answer, CacheUse, Engine, Query, QueryError};
@@ -121,7 +122,8 @@ impl AuditLog {
             StatusPage::create(&paths.status()).map_err(|error| page_error(&options, error))?;
         let page = Arc::new(page);
         publish_start(&page, &options, &opened);
-        let (shared, start, work) = build(&options, &paths, &page, &mut opened);
+        let (lock, checkpoint) = (Arc::clone(&opened.lock), opened.checkpoint.clone());
+        let (shared, start, work) = build(&options, &paths, &page, (&mut opened, &lock));
         if let Err(error) = make_reserve(&shared) {
             tracing::warn!(code = Trouble::NoReserve.code(), %error, "no disk reserve could be made");
         }
@@ -129,10 +131,16 @@ impl AuditLog {
         push_opening(&shared, &opened, &log_id);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let restored = opened.restored.is_some();
-        let Opened { lock, active, signer, grown, keys, rotates, .. } = opened;
-        let lock = Arc::new(lock);
+        let Opened { active, signer, grown, keys, rotates, .. } = opened;
+        let own_files = OwnFiles::new(
+            (&options, &paths),
+            Arc::clone(&lock),
+            checkpoint.as_deref(),
+            (signer.key(), &keys),
+            Arc::clone(&shared.redact_key),
+        );
         let upkeep = Upkeep::new(active.layout.next_seq());
-        let writer = Writer::new(shared.clone(), active, (signer, grown), keys, upkeep);
+        let writer = Writer::new(shared.clone(), active, (signer, grown), keys, upkeep, own_files);
         writer.publish_active();
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|error| {
@@ -193,6 +201,21 @@ impl AuditLog {
     /// Records that somebody asked.
     pub fn record_query(&self, queried: Queried) -> Receipt {
         self.record_own(&OwnRecord::Queried(Box::new(queried)))
+    }
+
+    /// Records that one of the program's own files, which somebody else looks after,
+    /// was not as it should be: the collector's socket.
+    pub fn record_own_file(&self, file: OwnFile, incident: &Incident) {
+        if !self.0.is_forked() {
+            self.0.shared.incidents().tell(file, incident);
+        }
+    }
+
+    /// Says that such a file, which could not be put back, is as it should be again.
+    pub fn own_file_is_back(&self, file: OwnFile) {
+        if !self.0.is_forked() {
+            self.0.shared.incidents().is_back(file);
+        }
     }
 
     fn record_own(&self, own: &OwnRecord) -> Receipt {
@@ -372,6 +395,9 @@ impl AuditLog {
         if let Some(paths) = &tunables.redact {
             let opened = redactor(&shared.options, &shared.paths, paths)?;
             let new = opened.map(|opened| shared_redactor(shared, opened));
+            if new.is_none() {
+                *shared.redact_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
             *self.0.redactor.write().unwrap_or_else(PoisonError::into_inner) = new;
         }
         if let Some(limit) = tunables.rate_limit {
@@ -423,7 +449,7 @@ impl Inner {
     fn abandon(&mut self) {
         let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(threads) = threads {
-            threads.lock.abandon();
+            threads.lock.release();
             std::mem::forget(threads);
         }
         std::mem::forget((self.shared.clone(), Arc::clone(&self.queries)));
@@ -439,6 +465,7 @@ impl Inner {
             self.shared.keeper.stop();
             let _ = threads.keeper.join();
             let _ = threads.waker.join();
+            threads.lock.release();
         }
         match self.shared.progress.wait_beyond(u64::MAX, Duration::ZERO).trouble {
             Some(error @ RecordError::Failed { .. }) => Err(error),

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod options;
 pub mod own;
+pub mod own_files;
 pub mod paths;
 mod progress;
 pub mod proof;

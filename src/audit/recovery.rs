@@ -13,6 +13,7 @@ mod keys;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
 use super::keys::{KeyHistory, Keyring};
@@ -27,8 +28,9 @@ use super::segment::{Active, parse_sealed_name};
 use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
 use crate::clock::Timestamp;
+pub(crate) use crate::fsio::aside::copy_to_new;
 use crate::fsio::lock::WriterLock;
-use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
+use crate::fsio::{Fs, FsFile, OpenMode};
 
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +189,7 @@ pub(crate) struct Lost {
 /// A log ready for its writer.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) lock: WriterLock,
+    pub(crate) lock: Arc<WriterLock>,
     pub(crate) manifest: Manifest,
     pub(crate) active: Active,
     pub(crate) signer: Signer,
@@ -219,7 +221,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let names = fs.list(&options.dir).map_err(io_error("list", &options.dir))?;
     let earlier = StatusSnapshot::read(&paths.status()).ok();
     let opening = Opening { options, fs, paths: &paths, names: &names, earlier };
-    Ok(Opened { restored, ..opening.run(lock)? })
+    Ok(Opened { restored, ..opening.run(Arc::new(lock))? })
 }
 
 fn lock(paths: &LogPaths) -> Result<WriterLock, OpenError> {
@@ -254,7 +256,7 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    fn run(&self, lock: WriterLock) -> Result<Opened, OpenError> {
+    fn run(&self, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
         let (mut manifest, is_new, text) = self.load()?;
         let before = manifest.clone();
         if is_new {
@@ -454,32 +456,4 @@ fn verify_checkpoint(
         return Err(corrupt(format!("it is of {}, not of this log", checkpoint.origin)));
     }
     Ok(checkpoint.clone())
-}
-
-/// Copies a range of an open file into a new file, durably.
-pub(crate) fn copy_to_new(
-    fs: &dyn Fs,
-    from: &dyn FsFile,
-    begin: u64,
-    end: u64,
-    to: &Path,
-) -> io::Result<Box<dyn FsFile>> {
-    use std::io::Read;
-    let target = fs.open(to, OpenMode::CreateNew)?;
-    let mut reader = FileReader { file: from, offset: begin }.take(end - begin);
-    let mut buffer = vec![0; 256 * 1024];
-    let mut offset = 0;
-    loop {
-        let read = reader.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        target.write_all_at(&buffer[..read], offset)?;
-        offset += read as u64;
-    }
-    if offset != end - begin {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    target.sync_data()?;
-    Ok(target)
 }

@@ -227,6 +227,11 @@ impl Signer {
         &self.origin
     }
 
+    /// The key that signs.
+    pub(crate) fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// The size last signed; 0 before the first.
     #[must_use]
     pub fn signed_size(&self) -> u64 {

@@ -8,6 +8,7 @@
 //! symbolic link, and what is written has no other name. Opening never waits,
 //! so that a FIFO in a file's place is an error.
 
+pub mod aside;
 pub mod beneath;
 pub mod boot;
 pub mod fault;
@@ -38,6 +39,9 @@ pub struct FileMeta {
     pub links: u64,
     /// Last modification.
     pub modified: SystemTime,
+    /// Last change of content, name or rights, which nobody can set: seconds and
+    /// nanoseconds.
+    pub changed: (i64, i64),
     /// Permission bits, e.g. `0o600`.
     pub mode: u32,
     /// Owner.

@@ -23,6 +23,7 @@ fn meta_of(meta: &std::fs::Metadata) -> FileMeta {
         device: meta.dev(),
         links: meta.nlink(),
         modified: meta.modified().unwrap_or(std::time::UNIX_EPOCH),
+        changed: (meta.ctime(), meta.ctime_nsec()),
         mode: meta.mode() & 0o7777,
         uid: meta.uid(),
         is_file: meta.is_file(),

@@ -29,8 +29,6 @@ const TRY_AGAIN: Duration = Duration::from_millis(5);
 pub struct WriterLock {
     dir: PathBuf,
     path: PathBuf,
-    /// The process that took it. A fork has the same locks and must not release them.
-    pid: u32,
     held: Mutex<Option<Held>>,
 }
 
@@ -84,17 +82,11 @@ impl WriterLock {
         let Some(directory) = Directory::take(dir, TRIES_FOR)? else { return Ok(None) };
         let held = Mutex::new(Some(Held { directory, file: Some(file) }));
         let (dir, path) = (dir.to_path_buf(), path.to_path_buf());
-        Ok(Some(Self { dir, path, pid: std::process::id(), held }))
+        Ok(Some(Self { dir, path, held }))
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether this process is a fork of the one that took the locks.
-    #[must_use]
-    pub fn is_forked(&self) -> bool {
-        self.pid != std::process::id()
     }
 
     /// Whether the directory is still where it was when it was locked.
@@ -163,9 +155,9 @@ impl WriterLock {
         Ok(true)
     }
 
-    /// For a fork: closes its copies of the descriptors and releases nothing, so
+    /// Releases both locks. A fork only closes its copies of the descriptors, so
     /// that the locks end with the parent. Does not wait.
-    pub fn abandon(&self) {
+    pub fn release(&self) {
         let held = match self.held.try_lock() {
             Ok(mut held) => held.take(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
@@ -313,12 +305,11 @@ mod tests {
     }
 
     #[test]
-    fn abandoning_leaves_what_is_shared_with_a_copy_locked() {
+    fn what_was_released_is_free_and_is_not_taken_again() {
         let (_place, dir, path) = place();
         let writer = take(&dir, &path).expect("free");
-        // A fork's drop is told by the process: here its copies are only closed.
-        writer.abandon();
-        assert!(take(&dir, &path).is_some(), "in the same process it is released");
+        writer.release();
+        assert!(take(&dir, &path).is_some());
         assert_eq!(writer.home().expect("asked"), Home::Same);
         assert!(!writer.retake().expect("nothing to take for"));
     }

@@ -7,6 +7,7 @@ mod common;
 mod disk_space;
 mod integrity;
 mod log_file;
+mod own_files;
 mod query_cache;
 mod rate_limiting;
 mod security;
