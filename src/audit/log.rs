@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::options::{Durability, Options, Tunables};
 use super::own::{AlertsLost, BackupRemoved, OwnRecord, Queried};
-use super::own_files::{Incident, OwnFile, OwnFiles};
+use super::own_files::{Incident, OwnFile, OwnFiles, at_home};
 use super::paths::LogPaths;
 use super::progress::Progress;
 use super::query::{Answer, CacheUse, Engine, Query, QueryError};
@@ -44,6 +44,8 @@ struct Inner {
     /// One change of key at a time.
     rotating: Mutex<()>,
     threads: Mutex<Option<Threads>>,
+    /// Released when all threads have ended.
+    lock: Arc<WriterLock>,
     /// The process that opened the log: the threads are there, and in no fork of it.
     pid: u32,
 }
@@ -53,8 +55,6 @@ struct Threads {
     writer: JoinHandle<()>,
     keeper: JoinHandle<()>,
     waker: JoinHandle<()>,
-    // Released when all threads have ended.
-    lock: Arc<WriterLock>,
 }
 
 /// A record accepted, on its way to being durable.
@@ -156,7 +156,7 @@ impl AuditLog {
         };
         let keeper = spawn("audit-keeper", Box::new(move || start.run(work))).inspect_err(undo)?;
         let writer = spawn("audit-writer", Box::new(move || writer.run())).inspect_err(undo)?;
-        let threads = Mutex::new(Some(Threads { writer, keeper, waker, lock }));
+        let threads = Mutex::new(Some(Threads { writer, keeper, waker }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
         let queries = Arc::new(queries(&shared));
         let redactor = RwLock::new(redactor);
@@ -168,6 +168,7 @@ impl AuditLog {
             log_id,
             rotating: Mutex::default(),
             threads,
+            lock,
             pid: std::process::id(),
         }));
         log.settle_opening()?;
@@ -201,6 +202,13 @@ impl AuditLog {
     /// Records that somebody asked.
     pub fn record_query(&self, queried: Queried) -> Receipt {
         self.record_own(&OwnRecord::Queried(Box::new(queried)))
+    }
+
+    /// Whether the log's directory is where it was when the log was opened. What is
+    /// there else is not the log's: nothing is to be written by its name.
+    #[must_use]
+    pub fn is_at_home(&self) -> bool {
+        !self.0.is_forked() && at_home(&self.0.lock).is_ok()
     }
 
     /// Records that one of the program's own files, which somebody else looks after,
@@ -449,9 +457,9 @@ impl Inner {
     fn abandon(&mut self) {
         let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(threads) = threads {
-            threads.lock.release();
             std::mem::forget(threads);
         }
+        self.lock.release();
         std::mem::forget((self.shared.clone(), Arc::clone(&self.queries)));
     }
 
@@ -465,7 +473,7 @@ impl Inner {
             self.shared.keeper.stop();
             let _ = threads.keeper.join();
             let _ = threads.waker.join();
-            threads.lock.release();
+            self.lock.release();
         }
         match self.shared.progress.wait_beyond(u64::MAX, Duration::ZERO).trouble {
             Some(error @ RecordError::Failed { .. }) => Err(error),

@@ -7,6 +7,7 @@
 //! record says what happened.
 
 mod kept;
+mod patience;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use super::trouble::Trouble;
 use crate::fsio::Fs;
 use crate::fsio::lock::WriterLock;
 pub(crate) use kept::{Identity, Kept};
+pub use patience::Patience;
 
 /// A file of the program's own. The order is that of the bits in the status page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,13 +186,15 @@ impl Incidents {
     fn record(&self, file: &str, incident: &Incident) {
         let text = format!("{file} {}", incident.what);
         self.security.report(SecurityKind::LogTampered, None, &text);
-        self.queue.push_own(&own::encode(&OwnRecord::FileReplaced {
+        let seq = self.queue.push_own(&own::encode(&OwnRecord::FileReplaced {
             file: file.to_owned(),
             what: incident.what.to_owned(),
             put_back: incident.failed.is_none(),
             set_aside: incident.set_aside.clone(),
             reason: incident.failed.clone(),
         }));
+        // It is to be there before the next thing happens.
+        self.queue.request_durable(seq + 1);
     }
 
     /// A file that could not be put back is as it should be again.

@@ -3,21 +3,19 @@
 
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::UnixListener;
 
 use super::Hub;
 use super::socket::{SocketGuard, is_live};
-use crate::audit::own_files::{Incident, OwnFile, TOLD_FOR};
+use crate::audit::own_files::{Incident, OwnFile, Patience};
 use crate::fsio::OsFs;
 use crate::fsio::aside::set_aside;
 use crate::fsio::socket::SocketFile;
 
 /// As often as the log's writer looks at its files.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The longest time between attempts.
-const LAST_WAIT: Duration = Duration::from_secs(30);
 
 /// Looks after the socket.
 #[derive(Debug)]
@@ -25,13 +23,12 @@ pub(super) struct Presence {
     guard: Arc<SocketGuard>,
     /// It is told that it is gone.
     gone: bool,
-    wait: Duration,
-    last: Option<Instant>,
+    patience: Patience,
 }
 
 impl Presence {
     pub(super) fn new(guard: Arc<SocketGuard>) -> Self {
-        Self { guard, gone: false, wait: LOOK_EVERY, last: None }
+        Self { guard, gone: false, patience: Patience::default() }
     }
 
     /// The new socket, when it had to be made again.
@@ -42,12 +39,10 @@ impl Presence {
             }
             return None;
         };
-        if self.last.is_some_and(|at| at.elapsed() < self.wait) {
+        if !self.patience.is_over() || !hub.log.is_at_home() {
             return None;
         }
-        let calm = self.last.is_none_or(|at| at.elapsed() > TOLD_FOR);
-        self.wait = if calm { LOOK_EVERY } else { (self.wait * 2).min(LAST_WAIT) };
-        self.last = Some(Instant::now());
+        self.patience.tries(self.gone);
         let stamp = hub.log.options().clock.now().file_stamp();
         match self.make_again(hub, found, &stamp) {
             Ok((listener, set_aside)) => {

@@ -206,8 +206,10 @@ mod tests {
                     let new = path.with_extension(turn.to_string());
                     let before = std::fs::read_to_string(path).expect("read");
                     std::fs::write(&new, format!("{before}{turn}\n")).expect("write");
+                    // Once it is replaced, the next one may begin.
+                    drop(one);
                     std::fs::rename(&new, path).expect("replaced");
-                    drop((one, held));
+                    drop(held);
                 });
             }
         });

@@ -123,7 +123,7 @@ impl Attacked {
     fn told(&self, file: &str) -> Vec<Value> {
         let (code, stdout, stderr) = run(
             &self.dir,
-            &["query", "--type", "audit.file_replaced", "--format", "json", "--limit", "1000"],
+            &["query", "--type", "audit.file_replaced", "--format", "ndjson", "--limit", "1000"],
         );
         assert_eq!(code, 0, "{stderr}");
         let all: Vec<Value> =
@@ -134,7 +134,7 @@ impl Attacked {
     fn health(&self) -> (String, Value) {
         let (_, stdout, _) = run(&self.dir, &["health", "--json"]);
         let report: Value = serde_json::from_str(&stdout).expect(&stdout);
-        let check = report["checks"]["integrity"].clone();
+        let check = integrity_of(&report);
         (report["status"].as_str().unwrap_or_default().to_owned(), check)
     }
 
@@ -160,6 +160,11 @@ impl Attacked {
         assert_eq!(code, 0, "{stdout}{stderr}");
         root_agrees(&self.dir.log());
     }
+}
+
+fn integrity_of(report: &Value) -> Value {
+    let checks = report["checks"].as_array().expect("checks");
+    checks.iter().find(|check| check["component"] == "integrity").expect("always there").clone()
 }
 
 fn copy_all(from: &Path, to: &Path) {
@@ -191,7 +196,8 @@ fn is_put_back(file: &str, content_matters: bool) {
         log.nobody_gets_in();
         times += 1;
         eventually(&format!("{file} {deed:?} is told"), || log.told(file).len() >= times);
-        let told = log.told(file).pop().expect("told");
+        // The newest comes first.
+        let told = log.told(file).swap_remove(0);
         assert_eq!(told["details"]["put_back"], true, "{file} {deed:?}: {told}");
         let is_ours = || {
             let now = fs::symlink_metadata(&path);
@@ -202,7 +208,10 @@ fn is_put_back(file: &str, content_matters: bool) {
                     || fs::read(&path).is_ok_and(|now| now == before))
         };
         eventually(&format!("{file} {deed:?} is as it was"), is_ours);
-        if matches!(deed, Deed::Directory | Deed::Fifo | Deed::Link | Deed::Foreign | Deed::Older) {
+        // Of an empty file nothing is kept.
+        let stood = matches!(deed, Deed::Directory | Deed::Fifo | Deed::Link)
+            || content_matters && matches!(deed, Deed::Foreign | Deed::Older);
+        if stood {
             let aside = told["details"]["set_aside"].as_str().unwrap_or_else(|| panic!("{told}"));
             assert!(fs::symlink_metadata(log.dir.log().join(aside)).is_ok(), "{aside} is kept");
         }
@@ -335,7 +344,7 @@ fn a_key_that_cannot_be_put_back_is_critical_and_told_once_until_it_is_there() {
     let integrity = || {
         let (_, stdout, _) = run(&dir, &["health", "--json"]);
         let report: Value = serde_json::from_str(&stdout).expect(&stdout);
-        report["checks"]["integrity"].clone()
+        integrity_of(&report)
     };
     eventually("it is critical", || integrity()["code"] == "integrity.own_file_gone");
     let records = || {
@@ -418,7 +427,7 @@ fn a_writer_whose_directory_was_moved_away_writes_nothing_into_the_one_in_its_pl
         let page = auditctl::audit::status::StatusSnapshot::read(&moved.join("audit.status"));
         page.is_ok_and(|page| page.damage() == Some(auditctl::audit::status::Damage::DirectoryGone))
     });
-    assert_eq!(contents(&log.dir.log()), before, "the other log is as it was");
+    assert!(contents(&log.dir.log()) == before, "the other log is as it was");
     fs::rename(log.dir.log(), log.dir.path().join("the-other")).expect("moved");
     fs::rename(&moved, log.dir.log()).expect("back");
     eventually("it goes on", || {

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::{RETRY_AFTER, Thread};
+use super::Thread;
 use crate::audit::manifest::Segment;
-use crate::audit::own_files::{Identity, Incident, OwnFile};
+use crate::audit::own_files::{Identity, Incident, OwnFile, Patience};
 use crate::audit::status::Word;
 use crate::fsio::aside::set_aside;
 use crate::fsio::{FileReader, Fs, OpenMode};
@@ -33,7 +33,7 @@ pub(super) struct Looks {
     manifest_seen: Option<Identity>,
     manifest_gone: bool,
     security_gone: bool,
-    manifest_not_before: Option<Instant>,
+    patience: Patience,
     /// The next segment to look at, by its place in the manifest.
     place: usize,
     known: HashMap<String, Identity>,
@@ -102,9 +102,10 @@ impl Thread {
             }
             return;
         };
-        if self.looks.manifest_not_before.is_some_and(|at| Instant::now() < at) {
+        if !self.looks.patience.is_over() {
             return;
         }
+        self.looks.patience.tries(self.looks.manifest_gone);
         let stamp = self.work.options.clock.now().file_stamp();
         let (aside, outcome) = match set_aside(&*fs, &path, &stamp) {
             Ok(aside) => (aside, self.store()),
@@ -117,7 +118,6 @@ impl Thread {
             }
             Ok(()) => self.work.incidents.tell(OwnFile::Manifest, &incident(None)),
             Err(error) => {
-                self.looks.manifest_not_before = Some(Instant::now() + RETRY_AFTER);
                 self.store_needed = true;
                 if !std::mem::replace(&mut self.looks.manifest_gone, true) {
                     let reason = Some(error.to_string());

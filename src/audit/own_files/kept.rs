@@ -2,17 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use super::{Incident, Incidents, OwnFile, TOLD_FOR};
+use super::{Incident, Incidents, OwnFile, Patience};
 use crate::audit::secret::Secret;
 use crate::fsio::aside::set_aside;
 use crate::fsio::{self, FileMeta, Fs, OpenMode};
-
-/// A file that cannot be put back, and one that is replaced again and again, is
-/// looked at less and less often.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LAST_WAIT: Duration = Duration::from_secs(30);
 
 /// What a file should hold.
 enum Want {
@@ -76,9 +71,7 @@ pub(crate) struct Kept {
     seen: Option<Identity>,
     /// It is told that it is gone.
     gone: bool,
-    wait: Duration,
-    last_incident: Option<Instant>,
-    not_before: Option<Instant>,
+    patience: Patience,
 }
 
 /// What a look found.
@@ -99,9 +92,7 @@ impl Kept {
             next: None,
             seen: None,
             gone: false,
-            wait: FIRST_WAIT,
-            last_incident: None,
-            not_before: None,
+            patience: Patience::default(),
         }
     }
 
@@ -177,14 +168,10 @@ impl Kept {
         incidents: &Incidents,
         put_back: impl FnOnce(&Self) -> io::Result<()>,
     ) {
-        let now = Instant::now();
-        if self.not_before.is_some_and(|at| now < at) {
+        if !self.patience.is_over() {
             return;
         }
-        let calm = self.last_incident.is_none_or(|last| now - last > TOLD_FOR);
-        self.wait = if calm { FIRST_WAIT } else { (self.wait * 2).min(LAST_WAIT) };
-        self.last_incident = Some(now);
-        self.not_before = Some(now + self.wait);
+        self.patience.tries(self.gone);
         self.seen = None;
         let stamp = incidents.options.clock.now().file_stamp();
         let (set_aside, outcome) = match set_aside(fs, &self.path, &stamp) {

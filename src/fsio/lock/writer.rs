@@ -78,7 +78,13 @@ impl WriterLock {
     /// knows no locks of files. One that knows none of directories is no error.
     pub fn take(dir: &Path, path: &Path) -> io::Result<Option<Self>> {
         // The file first: a writer that runs is told from this at once.
-        let Some(file) = try_lock(path)? else { return Ok(None) };
+        let file = match try_lock(path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            // Something else stands there: a writer that runs will set it aside.
+            Err(_) if is_directory_locked(dir).unwrap_or(false) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let Some(directory) = Directory::take(dir, TRIES_FOR)? else { return Ok(None) };
         let held = Mutex::new(Some(Held { directory, file: Some(file) }));
         let (dir, path) = (dir.to_path_buf(), path.to_path_buf());

@@ -37,15 +37,20 @@ pub(super) fn hint(problem: Problem) -> Option<&'static str> {
     })
 }
 
+/// `audit.key was`; `audit.lock, audit.key were`.
 fn names(bits: u64) -> String {
     let names: Vec<&str> = OwnFile::of_bits(bits).into_iter().map(OwnFile::name).collect();
-    if names.is_empty() { "a file of the log".to_owned() } else { names.join(", ") }
+    match &names[..] {
+        [] => "a file of the log was".to_owned(),
+        [one] => format!("{one} was"),
+        more => format!("{} were", more.join(", ")),
+    }
 }
 
 fn gone(page: &StatusSnapshot) -> Option<Finding> {
     let bits = page.get(Word::OwnFilesGone);
     (bits != 0).then(|| {
-        let text = format!("{} was deleted or replaced, and cannot be put back", names(bits));
+        let text = format!("{} deleted or replaced, and cannot be put back", names(bits));
         (Problem::OwnFileGone, Status::Critical, text)
     })
 }
@@ -54,7 +59,7 @@ fn put_back(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
     let ago = since(page.time(Word::OwnFilePutBackAt)?, facts.now);
     (ago < TOLD_FOR).then(|| {
         let names = names(page.get(Word::OwnFilesPutBack));
-        let text = format!("{names} was deleted or replaced, and put back {} ago", age(ago));
+        let text = format!("{names} deleted or replaced, and put back {} ago", age(ago));
         (Problem::OwnFilePutBack, Status::Warning, text)
     })
 }
