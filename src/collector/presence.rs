@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use tokio::net::UnixListener;
 
@@ -13,9 +12,6 @@ use crate::audit::own_files::{Incident, OwnFile, Patience};
 use crate::fsio::OsFs;
 use crate::fsio::aside::set_aside;
 use crate::fsio::socket::SocketFile;
-
-/// As often as the log's writer looks at its files.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Looks after the socket.
 #[derive(Debug)]

@@ -13,7 +13,6 @@ use rustix::net::{
 use tokio::net::{UnixListener, UnixStream};
 
 use super::places::{Guest, Place};
-use super::presence::{LOOK_EVERY, Presence};
 use super::warning::Warning;
 use super::{CollectorError, Hub, connection, protocol};
 use crate::audit::security::SecurityKind;
@@ -22,6 +21,9 @@ use crate::fsio::socket::{self, MAX_SOCKET_PATH_BYTES, SocketFile};
 
 /// After an error of `accept` such as too many open files.
 const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// The name of the socket is looked at as often as the log's writer looks at its files.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Thousands of peers must not run this process out of files.
 pub(super) fn raise_file_limit() {
@@ -135,16 +137,21 @@ pub(super) fn is_live(path: &Path) -> io::Result<bool> {
 }
 
 /// Accepts until told to stop.
-pub(super) async fn serve(mut listener: UnixListener, guard: Arc<SocketGuard>, hub: Arc<Hub>) {
+///
+/// `look` looks whether the socket has to be made again, and gives the new one.
+pub(super) async fn serve(
+    mut listener: UnixListener,
+    mut look: impl FnMut(&Hub) -> Option<UnixListener>,
+    hub: Arc<Hub>,
+) {
     let mut stopping = hub.stopping.clone();
-    let mut presence = Presence::new(guard);
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = looks.tick() => {
-                if let Some(new) = presence.look(&hub) {
+                if let Some(new) = look(&hub) {
                     listener = new;
                 }
                 continue;
