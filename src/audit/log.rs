@@ -122,7 +122,7 @@ impl AuditLog {
             StatusPage::create(&paths.status()).map_err(|error| page_error(&options, error))?;
         let page = Arc::new(page);
         publish_start(&page, &options, &opened);
-        let (lock, checkpoint) = (Arc::clone(&opened.lock), opened.checkpoint.clone());
+        let lock = Arc::clone(&opened.lock);
         let (shared, start, work) = build(&options, &paths, &page, (&mut opened, &lock));
         if let Err(error) = make_reserve(&shared) {
             tracing::warn!(code = Trouble::NoReserve.code(), %error, "no disk reserve could be made");
@@ -131,16 +131,16 @@ impl AuditLog {
         push_opening(&shared, &opened, &log_id);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let restored = opened.restored.is_some();
-        let Opened { active, signer, grown, keys, rotates, .. } = opened;
+        let Opened { active, signer, grown, head, keys, rotates, .. } = opened;
         let own_files = OwnFiles::new(
             (&options, &paths),
             Arc::clone(&lock),
-            checkpoint.as_deref(),
-            (signer.key(), &keys),
+            (&signer.key(), &keys),
             Arc::clone(&shared.redact_key),
         );
         let upkeep = Upkeep::new(active.layout.next_seq());
-        let writer = Writer::new(shared.clone(), active, (signer, grown), keys, upkeep, own_files);
+        let signing = (signer, grown, head);
+        let writer = Writer::new(shared.clone(), active, signing, keys, upkeep, own_files);
         writer.publish_active();
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|error| {
@@ -172,6 +172,7 @@ impl AuditLog {
             pid: std::process::id(),
         }));
         log.settle_opening()?;
+        log.0.shared.keeper.epoch_has_begun();
         if rotates {
             log.resume_rotation();
         }

@@ -235,17 +235,14 @@ impl OwnFiles {
     pub(crate) fn new(
         (options, paths): (&Options, &LogPaths),
         lock: Arc<WriterLock>,
-        checkpoint: Option<&str>,
         (key, history): (&SigningKey, &KeyHistory),
         redact: RedactKeySlot,
     ) -> Self {
         let fs = &*options.fs;
         let key_path = options.key_path.clone().unwrap_or_else(|| paths.key());
         let redact_path = options.redact_key_path.clone().unwrap_or_else(|| paths.redact_key());
-        let mut checkpoint_file = Kept::new(OwnFile::Checkpoint, paths.checkpoint());
-        if let Some(text) = checkpoint {
-            checkpoint_file.is(text.as_bytes());
-        }
+        // Known with the first one, which opening waits for.
+        let checkpoint = Kept::new(OwnFile::Checkpoint, paths.checkpoint());
         let mut public = Kept::new(OwnFile::PublicKey, paths.public_key());
         public.is(public_text(key).as_bytes());
         let mut keys = Kept::new(OwnFile::Keys, paths.keys());
@@ -262,12 +259,12 @@ impl OwnFiles {
             let there = std::str::from_utf8(text).ok().map(SigningKey::parse);
             there.is_some_and(|there| there.is_ok_and(|there| there.verifier() == key.verifier()))
         });
-        let head = Kept::new(OwnFile::Head, paths.dir.join(OwnFile::Head.name()));
+        let head = Kept::new(OwnFile::Head, paths.head());
         let redact_key = Kept::chosen(OwnFile::RedactKey, redact_path);
         Self {
             lock,
             lock_file: Kept::new(OwnFile::Lock, paths.lock()),
-            kept: vec![checkpoint_file, public, keys, key_file, head, redact_key],
+            kept: vec![checkpoint, public, keys, key_file, head, redact_key],
             redact,
             redact_kept: None,
         }
@@ -289,6 +286,13 @@ impl OwnFiles {
     pub(crate) fn wrote(&mut self, file: OwnFile) {
         if let Some(kept) = self.kept(file) {
             kept.became();
+        }
+    }
+
+    /// A file holds just this.
+    pub(crate) fn holds(&mut self, file: OwnFile, content: &[u8]) {
+        if let Some(kept) = self.kept(file) {
+            kept.is(content);
         }
     }
 

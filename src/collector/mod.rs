@@ -350,8 +350,9 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     };
     hub.credentials.tell(&hub.log);
     hub.credentials.warn_of_certificate(&hub.log, &*options.warn);
-    let mut servers =
-        vec![tokio::spawn(socket::serve(listener, Arc::clone(&guard), Arc::clone(&hub)))];
+    let mut presence = presence::Presence::new(Arc::clone(&guard));
+    let look = move |hub: &Hub| presence.look(hub);
+    let mut servers = vec![tokio::spawn(socket::serve(listener, look, Arc::clone(&hub)))];
     if let Some(listener) = http {
         servers.push(tokio::spawn(http::serve(listener, Arc::clone(&hub))));
     }

@@ -118,6 +118,7 @@ impl Writer {
         if self.at_home().is_ok() {
             let fs = std::sync::Arc::clone(&self.shared.options.fs);
             self.own_files.look(&*fs, &self.incidents);
+            self.follow_head();
         }
     }
 

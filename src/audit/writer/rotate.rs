@@ -117,7 +117,7 @@ impl Writer {
             self.poison(&error.to_string());
             return Ok(());
         }
-        shared.keeper.set_verifier(new.to_string());
+        shared.keeper.set_key(self.signer.key());
         self.store_checkpoint(&signed);
         let finished = files.finish(fs, &new);
         self.own_files.forget(OwnFile::PublicKey);
@@ -125,11 +125,10 @@ impl Writer {
         if finished.is_ok() {
             let key = self.signer.key();
             for (file, text) in [
-                (OwnFile::PublicKey, Secret(public_text(key).into_bytes())),
+                (OwnFile::PublicKey, Secret(public_text(&key).into_bytes())),
                 (OwnFile::Key, key.encode()),
             ] {
-                self.own_files.writes(file, &text.0);
-                self.own_files.wrote(file);
+                self.own_files.holds(file, &text.0);
             }
         }
         let unfinished = finished.err().map(|error| error.to_string());
