@@ -148,9 +148,7 @@ impl Incidents {
                     reason,
                     "a file of the log is not the one that was written, and cannot be put back; trying again"
                 );
-                self.page.together(|page| {
-                    page.set(Word::OwnFilesGone, page.get(Word::OwnFilesGone) | file.bit());
-                });
+                self.is_gone(file);
             }
         }
         self.page.add(Word::OwnFileIncidents, 1);
@@ -195,6 +193,13 @@ impl Incidents {
         }));
         // It is to be there before the next thing happens.
         self.queue.request_durable(seq + 1);
+    }
+
+    /// A file is not as it should be, and is not put back at once.
+    pub(crate) fn is_gone(&self, file: OwnFile) {
+        self.page.together(|page| {
+            page.set(Word::OwnFilesGone, page.get(Word::OwnFilesGone) | file.bit());
+        });
     }
 
     /// A file that could not be put back is as it should be again.

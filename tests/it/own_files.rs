@@ -448,3 +448,36 @@ fn contents(dir: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
         .map(|path| (path.clone(), fs::read(&path).unwrap_or_default()))
         .collect()
 }
+
+#[test]
+fn the_security_event_log_is_put_back_with_what_was_in_it() {
+    let mut log = Attacked::new();
+    let path = log.dir.log().join("security_events.log");
+    let answer = log.collector.connect().ask("no event");
+    assert!(answer["error"].is_object(), "{answer}");
+    let is_there = || fs::read_to_string(&path).is_ok_and(|text| text.contains("malformed"));
+    eventually("it is written", is_there);
+    // One that is looked at first is known.
+    log.record("x");
+    fs::remove_file(&path).expect("removed");
+    eventually("it is told", || log.told("security_events.log").len() == 1);
+    eventually("it is put back", is_there);
+    fs::remove_file(&path).expect("removed");
+    fs::create_dir(&path).expect("a directory");
+    eventually("it is told", || log.told("security_events.log").len() == 2);
+    eventually("it is put back", is_there);
+    log.end();
+}
+
+#[test]
+fn tokens_are_changed_beside_a_writer_also_in_the_directory_that_it_has_locked() {
+    let log = Attacked::new();
+    for name in ["one", "two"] {
+        let args = ["token", "new", "--token-file", "logs/tokens", "--name", name];
+        let (code, _, stderr) = run(&log.dir, &args);
+        assert_eq!(code, 0, "{stderr}");
+    }
+    let text = fs::read_to_string(log.dir.log().join("tokens")).expect("the tokens");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    log.end();
+}

@@ -169,6 +169,9 @@ impl Kept {
         put_back: impl FnOnce(&Self) -> io::Result<()>,
     ) {
         if !self.patience.is_over() {
+            if self.patience.is_long() && !std::mem::replace(&mut self.gone, true) {
+                incidents.is_gone(self.file);
+            }
             return;
         }
         self.patience.tries(self.gone);

@@ -26,6 +26,12 @@ impl Patience {
         self.last.is_none_or(|last| last.elapsed() >= self.wait)
     }
 
+    /// Whether the next attempt is long in coming.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.wait == LAST_WAIT
+    }
+
     /// An attempt is made; `again` when the one before failed.
     pub fn tries(&mut self, again: bool) {
         if self.last.is_none_or(|last| last.elapsed() > TOLD_FOR) {
