@@ -294,15 +294,14 @@ fn a_sealed_segment_that_is_missing_or_another_is_critical_until_it_is_back() {
     let path = log.dir.log().join(&name);
     let kept = log.dir.path().join("kept.gz");
     fs::copy(&path, &kept).expect("a copy");
-    let mut times = 0;
-    for deed in DEEDS.into_iter().filter(|deed| *deed != Deed::Older) {
+    let deeds = DEEDS.into_iter().filter(|deed| *deed != Deed::Older);
+    for (nth, deed) in deeds.enumerate() {
         deed.done_to(&path, &log.other.join("audit.log"), &kept);
-        times += 1;
         eventually(&format!("{deed:?} is critical"), || {
             let (status, check) = log.health();
             status == "critical" && check["code"] == "integrity.segment_gone"
         });
-        eventually(&format!("{deed:?} is recorded"), || log.told(&name).len() == times);
+        eventually(&format!("{deed:?} is recorded"), || log.told(&name).len() == nth + 1);
         log.record("recording goes on");
         if path.is_dir() {
             fs::remove_dir(&path).expect("removed");

@@ -12,6 +12,8 @@ pub(super) const MAX_FILE_BYTES: u64 = 10 << 20;
 /// While so much could not be written, no more is taken in.
 pub(super) const MAX_WAITING_BYTES: usize = 1 << 20;
 
+type OpenFile = Option<Box<dyn FsFile>>;
+
 /// What a look at the file found.
 #[derive(Debug)]
 pub(crate) enum Looked {
@@ -29,7 +31,7 @@ pub(crate) enum Looked {
 pub(super) struct LogFile {
     fs: SharedFs,
     path: PathBuf,
-    open: Option<Box<dyn FsFile>>,
+    open: OpenFile,
     /// How long the open file has to be.
     end: u64,
     /// Whole lines, not yet written.
@@ -140,13 +142,8 @@ impl LogFile {
         }
     }
 
-    fn put_back(
-        &mut self,
-        what: &'static str,
-        file: Option<Box<dyn FsFile>>,
-        stamp: &str,
-    ) -> Looked {
-        let attempt = || -> io::Result<(Option<String>, Option<Box<dyn FsFile>>)> {
+    fn put_back(&mut self, what: &'static str, file: OpenFile, stamp: &str) -> Looked {
+        let attempt = || -> io::Result<(Option<String>, OpenFile)> {
             let aside = set_aside(&*self.fs, &self.path, stamp)?;
             let Some(file) = &file else { return Ok((aside, None)) };
             let temporary = fsio::temporary_name(&self.path);
