@@ -222,6 +222,14 @@ fn is_put_back(file: &str, content_matters: bool) {
         log.record("and on");
     }
     assert!(times >= 4, "{file}");
+    if file == "audit.head" {
+        // What is signed goes into the file that has the name now.
+        log.record("one more");
+        let last = *log.acknowledged.last().expect("recorded");
+        let head = fs::read_to_string(&path).expect("the head");
+        let size: u64 = head.lines().nth(1).expect("a size").parse().expect("a number");
+        assert!(size > last, "{size} records are signed, {last} was acknowledged");
+    }
     assert_eq!(log.told(file).len(), times, "each is told once");
     log.end();
 }
@@ -313,6 +321,28 @@ fn a_sealed_segment_that_is_missing_or_another_is_critical_until_it_is_back() {
             log.health().1["code"] != "integrity.segment_gone"
         });
     }
+    log.end();
+}
+
+#[test]
+fn a_sealed_segment_of_the_same_size_is_another_and_a_copy_of_it_is_the_same() {
+    let log = Attacked::new();
+    let name = log.sealed().expect("a sealed segment");
+    let path = log.dir.log().join(&name);
+    let good = fs::read(&path).expect("the segment");
+    let put = |bytes: &[u8]| {
+        let new = log.dir.path().join("new.gz");
+        fs::write(&new, bytes).expect("written");
+        fs::rename(&new, &path).expect("exchanged");
+    };
+    let code = || log.health().1["code"].clone();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    put(&bad);
+    eventually("another is critical", || code() == "integrity.segment_gone");
+    put(&good);
+    eventually("an equal copy is not", || code() != "integrity.segment_gone");
     log.end();
 }
 
