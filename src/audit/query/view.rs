@@ -23,11 +23,7 @@ use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
 use crate::audit::segment::Block;
 use crate::audit::status::{StatusSnapshot, Word};
-<<<<<<< HEAD
-use crate::fsio::{FsFile, OpenMode, SharedFs};
-=======
-use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs, lock};
->>>>>>> main
+use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
