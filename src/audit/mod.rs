@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod options;
 pub mod own;
+pub mod own_files;
 pub mod paths;
 mod progress;
 pub mod proof;
@@ -47,7 +48,7 @@ mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use facts::Span;
-pub use log::{AuditLog, Receipt, Session};
+pub use log::{AuditLog, Receipt, ReloadError, Session};
 pub use options::{
     BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, Tunables,
 };

@@ -25,6 +25,7 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.restored",
     "audit.rollback_accepted",
     "audit.log_file_replaced",
+    "audit.file_replaced",
     "audit.config_changed",
     "audit.disk_full",
     "audit.disk_recovered",
@@ -298,6 +299,17 @@ pub(crate) enum OwnRecord {
         #[serde(skip_serializing_if = "Option::is_none")]
         lost: Option<u64>,
     },
+    /// Another of the program's own files, or a sealed segment, was not the one that
+    /// it should be.
+    FileReplaced {
+        file: String,
+        what: String,
+        put_back: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        set_aside: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Settings were changed while the log was open.
     ConfigChanged { changes: Vec<Change> },
     /// A key for what is redacted was made: what an earlier one made matches no more.
@@ -329,6 +341,7 @@ impl OwnRecord {
             Self::KeyRotated(_) => super::keys::KEY_ROTATED,
             Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
+            Self::FileReplaced { .. } => "audit.file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",
             Self::RedactKeyCreated { .. } => "audit.redact_key_created",
             Self::DiskFull { .. } => "audit.disk_full",

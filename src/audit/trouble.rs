@@ -37,6 +37,14 @@ troubles! {
     FileReplaced = "log_file_replaced",
     /// The log file was truncated.
     FileTruncated = "log_file_truncated",
+    /// One of the program's own files was missing or replaced; it was put back.
+    OwnFilePutBack = "own_file_put_back",
+    /// The same, and it cannot be put back at the moment.
+    OwnFileGone = "own_file_not_put_back",
+    /// A sealed segment is missing, or another file stands in its place.
+    SegmentGone = "segment_missing",
+    /// Another directory stands where the log's was.
+    DirectoryMoved = "log_directory_moved",
     /// A sealed segment is not what was sealed.
     SegmentAltered = "segment_altered",
     /// Compression, the manifest or retention failed; tried again.

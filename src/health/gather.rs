@@ -12,7 +12,7 @@ use crate::audit::keys::KeyFiles;
 use crate::audit::status::{StatusError, StatusSnapshot, Word};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
-use crate::fsio::{FileMeta, Fs, Space, boot, lock};
+use crate::fsio::{FileMeta, Fs, Space, boot};
 pub(super) use backups::Backups;
 
 /// A look is taken again when something changed meanwhile, but not for ever.
@@ -162,7 +162,7 @@ fn same_writer_and_file(before: &Page, after: &Page) -> bool {
 }
 
 fn locked(paths: &LogPaths) -> Result<bool, String> {
-    lock::is_locked(&paths.lock()).map_err(text)
+    paths.writer_runs().map_err(text)
 }
 
 fn page(paths: &LogPaths) -> Page {

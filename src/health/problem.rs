@@ -95,6 +95,12 @@ problems! {
     DirectoryGone = "integrity.directory_gone" [Critical],
     /// A sealed segment is missing or altered.
     SegmentDamaged = "integrity.segment_damaged" [Critical],
+    /// One of the program's own files was missing or replaced, and was put back.
+    OwnFilePutBack = "integrity.own_file_put_back" [Warning],
+    /// The same, and it cannot be put back.
+    OwnFileGone = "integrity.own_file_gone" [Critical],
+    /// A sealed segment is missing, or another file stands in its place.
+    SegmentGone = "integrity.segment_gone" [Critical],
     /// Damage that this version has no name for.
     DamageOther = "integrity.damage_other" [Critical],
     /// Acknowledged records were lost.

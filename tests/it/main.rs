@@ -26,6 +26,7 @@ mod documented;
 mod documents;
 mod engine;
 mod faults;
+mod fork;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod guide;
@@ -40,6 +41,7 @@ mod keys_cli;
 mod keys_crash;
 mod monitor;
 mod nagios;
+mod own_files;
 mod packaging;
 mod paths;
 mod power_loss;

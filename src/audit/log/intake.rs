@@ -28,6 +28,7 @@ impl AuditLog {
         origin: &EncodedOrigin,
         exempt: bool,
     ) -> Result<Receipt, RecordError> {
+        self.0.not_forked()?;
         let mut body = Vec::with_capacity(512);
         self.encode(&mut event, origin, exempt, &mut body)?;
         let seq =
@@ -88,6 +89,7 @@ impl AuditLog {
     /// # Errors
     /// [`RecordError::RateLimited`]; it is counted as a source's is.
     pub fn limit_caller(&self, caller: &str) -> Result<(), RecordError> {
+        self.0.not_forked()?;
         self.limit(&self.0.shared.callers, caller)
     }
 
@@ -125,8 +127,9 @@ impl AuditLog {
     ///
     /// # Errors
     /// When nothing is accepted at the moment whatever the room: disk full,
-    /// closed, failed. A full buffer is no error: `count` is then 0.
+    /// closed, failed, forked. A full buffer is no error: `count` is then 0.
     pub fn try_submit(&self, batch: &mut Batch) -> Result<Submitted, RecordError> {
+        self.0.not_forked()?;
         let events = batch.len() as u64;
         self.0.shared.queue.push_batch(batch).inspect_err(|error| self.count_refusal(error, events))
     }
@@ -140,7 +143,7 @@ impl AuditLog {
     /// With interval durability it already is, and the disk keeps its time.
     pub fn request_ack(&self, seq: u64) {
         let waits = self.0.shared.options.durability == Durability::Commit;
-        if waits && self.0.shared.progress.durable() < seq {
+        if waits && !self.0.is_forked() && self.0.shared.progress.durable() < seq {
             self.0.shared.queue.request_durable(seq);
         }
     }
@@ -166,6 +169,7 @@ impl Session {
         mode: ParseMode,
         batch: &mut Batch,
     ) -> Result<(), RecordError> {
+        self.log.0.not_forked()?;
         let mut event =
             Event::from_json(line, mode).map_err(|error| self.log.refuse_event(None, error))?;
         self.log.encode(&mut event, &self.origin, self.exempt, &mut batch.bytes)?;

@@ -1,11 +1,12 @@
 //! What opening puts together: the page, the queue, the threads' work, the first
 //! records.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::audit::keeper::{Keeper, Work, newest_record};
 use crate::audit::options::Options;
 use crate::audit::own::OwnRecord;
+use crate::audit::own_files::RedactKeySlot;
 use crate::audit::paths::LogPaths;
 use crate::audit::progress::ProgressCell;
 use crate::audit::query::{Bounds, Engine, Ledger, QueryError};
@@ -17,6 +18,7 @@ use crate::audit::security::{SecurityKind, SecurityLog};
 use crate::audit::status::{Activity, StatusError, StatusPage, Word, WriterState};
 use crate::audit::writer::Shared;
 use crate::field_path::FieldPath;
+use crate::fsio::lock::WriterLock;
 
 /// What the writer's own process knows of what there is to ask about.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(super) fn shared_redactor(
     shared: &Shared,
     (new, key_id): (Redactor, Option<String>),
 ) -> Arc<Redactor> {
+    let key = Some(new.key().clone());
+    *shared.redact_key.lock().unwrap_or_else(PoisonError::into_inner) = key;
     if let Some(key_id) = key_id {
         shared.push_own(&OwnRecord::RedactKeyCreated { key_id });
     }
@@ -102,7 +106,7 @@ pub(super) fn build(
     options: &Arc<Options>,
     paths: &LogPaths,
     page: &Arc<StatusPage>,
-    opened: &mut Opened,
+    (opened, lock): (&mut Opened, &Arc<WriterLock>),
 ) -> (Shared, crate::audit::keeper::KeeperStart, Work) {
     let next_seq = opened.active.layout.next_seq();
     let queue = Arc::new(Queue::new(
@@ -135,8 +139,11 @@ pub(super) fn build(
         callers: Arc::new(RateLimiter::new(None)),
         security: security.clone(),
         keeper,
+        redact_key: RedactKeySlot::default(),
     };
     let work = Work {
+        incidents: shared.incidents(),
+        lock: Arc::clone(lock),
         options: Arc::clone(options),
         paths: paths.clone(),
         page: Arc::clone(page),

@@ -184,6 +184,19 @@ words! {
     TlsHandshakesFailed = 404,
     /// When the certificate in use expires: µs since 1970; 0 without TLS.
     TlsNotAfter = 405,
+    /// Times one of the program's own files, but for the log file, was found missing
+    /// or replaced.
+    OwnFileIncidents = 410,
+    /// When the last of them was put back: µs since 1970.
+    OwnFilePutBackAt = 411,
+    /// Which were put back since about then: bit n for the nth of `OwnFile::ALL`.
+    OwnFilesPutBack = 412,
+    /// Which are not as they should be and could not be put back, the same way.
+    OwnFilesGone = 413,
+    /// Sealed segments that are missing, or are not the files that were sealed.
+    SegmentsGone = 414,
+    /// The first record of the first of them.
+    SegmentsGoneFrom = 415,
     /// A record that says that a backup was made, plus 1; 0 when none is known.
     BackupMade = 440,
     /// [`RetentionWait`].
@@ -297,8 +310,8 @@ codes! {
         FileTruncated = 2 => "the log file was truncated while open; records are missing",
         /// The log was opened over corruption with `--accept-corruption`.
         CorruptionAccepted = 3 => "the log continues after accepted corruption",
-        /// The log directory is gone.
-        DirectoryGone = 4 => "the log directory was deleted",
+        /// The log directory is gone, or another stands in its place.
+        DirectoryGone = 4 => "the log directory was deleted or moved away",
         /// A sealed segment is missing or does not fit the manifest.
         SegmentDamaged = 5 => "a sealed segment is missing or damaged",
     }
