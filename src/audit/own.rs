@@ -26,6 +26,8 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.disk_full",
     "audit.disk_recovered",
     "audit.idle",
+    "audit.clock_changed",
+    "audit.file_put_back",
     ALERTS_LOST,
     super::keys::KEY_ROTATED,
 ];
@@ -141,7 +143,16 @@ pub(crate) enum OwnRecord {
         abandoned_checkpoint: Option<String>,
     },
     /// A burst of refusals ended.
-    RateLimited { source: String, refused: u64, first: Timestamp, last: Timestamp },
+    RateLimited {
+        source: String,
+        refused: u64,
+        first: Timestamp,
+        last: Timestamp,
+        /// The writer that refused them died: this is from its status page, and the
+        /// source is the one it had refused most.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        from_status_page: bool,
+    },
     /// Events were lost.
     Gap {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,6 +204,11 @@ pub(crate) enum OwnRecord {
     /// Nothing happened since the last checkpoint: written so that the next one
     /// proves it.
     Idle { since: Timestamp },
+    /// The wall clock was set: it would have shown `from`, and shows `to`.
+    ClockChanged { from: Timestamp, to: Timestamp, by_seconds: i64 },
+    /// Somebody removed, cut or replaced one of the engine's own files while it was
+    /// open; it was put back.
+    FilePutBack { file: String, what: String },
 }
 
 impl OwnRecord {
@@ -216,6 +232,8 @@ impl OwnRecord {
             Self::DiskFull { .. } => "audit.disk_full",
             Self::DiskRecovered { .. } => "audit.disk_recovered",
             Self::Idle { .. } => "audit.idle",
+            Self::ClockChanged { .. } => "audit.clock_changed",
+            Self::FilePutBack { .. } => "audit.file_put_back",
         }
     }
 }

@@ -26,7 +26,7 @@ use super::scan::Scan;
 use super::segment::{Active, parse_sealed_name};
 use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
-use crate::clock::Timestamp;
+use crate::clock::{ClockWatch, Timestamp};
 use crate::fsio::lock::{FileLock, try_lock};
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
 
@@ -184,6 +184,17 @@ pub(crate) struct Lost {
     pub(crate) last: Option<Timestamp>,
 }
 
+/// Refusals of the rate limiter that are in no record, because the writer was
+/// killed before it made one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The source that was refused most; of the others nothing is known.
+    pub(crate) source: String,
+    pub(crate) count: u64,
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
+}
+
 /// A log ready for its writer.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -198,6 +209,10 @@ pub(crate) struct Opened {
     pub(crate) torn: Option<Torn>,
     pub(crate) accepted: Option<Accepted>,
     pub(crate) lost: Option<Lost>,
+    /// Refusals that the writer before died with.
+    pub(crate) refused: Option<Refused>,
+    /// The clocks as the writer before saw them last.
+    pub(crate) watch: Option<ClockWatch>,
     pub(crate) damage: Option<Damage>,
     /// A restore that is complete but for its record.
     pub(crate) restored: Option<Restored>,
@@ -328,6 +343,8 @@ impl Opening<'_> {
             manifest.store(self.fs, &self.paths.manifest())?;
         }
         let lost = self.lost(&active);
+        let refused = self.refused(&active);
+        let watch = self.last_times(&manifest, &active);
         let verifier_key = key.verifier().to_string();
         let resume = signed.zip(reached).filter(|_| accepted.is_none());
         let (signer, grown) = self.signer(key, &manifest, &active, resume)?;
@@ -343,6 +360,8 @@ impl Opening<'_> {
             torn,
             accepted,
             lost,
+            refused,
+            watch,
             damage,
             restored: None,
             verifier_key,

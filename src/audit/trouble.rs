@@ -51,6 +51,12 @@ troubles! {
     NextKeyLeft = "next_key_left_alone",
     /// The signing key is changed, but its files are not all in place.
     KeyFiles = "key_files_not_in_place",
+    /// The status page could not be written.
+    StatusPage = "status_page_not_written",
+    /// One of the log's files was removed, cut or replaced by somebody; it was put back.
+    FilePutBack = "file_put_back",
+    /// The wall clock was set.
+    ClockChanged = "clock_changed",
     /// The log was not closed cleanly.
     NotClosed = "not_closed",
 }

@@ -326,6 +326,8 @@ impl Writer {
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), Failure> {
         self.activity(Activity::Syncing);
+        // Before what may hang: that it hangs is then to be seen from outside.
+        self.shared.page.publish();
         let begun = Instant::now();
         let result = self.active.file.sync_data();
         let page = &self.shared.page;
@@ -350,6 +352,9 @@ impl Writer {
         page.add(Word::Durable, end - self.unsynced.begin());
         self.unsynced.reset(end);
         page.together(|page| page.set(Word::DurableSeq, end));
+        // Before anybody is told: whoever asks after that, in another process too,
+        // finds the record.
+        page.publish();
         if self.commits() {
             self.shared.queue.settled(std::mem::take(&mut self.written));
         }

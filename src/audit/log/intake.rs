@@ -69,7 +69,7 @@ impl AuditLog {
         let now = shared.options.clock.now();
         let decision = limiter.check(source, shared.boot_ms() * 1_000, now);
         let Decision::Refused { retry_after } = decision else { return Ok(()) };
-        shared.page.add(Word::RateLimited, 1);
+        shared.page.refused(source, now);
         let detail = "over its rate limit";
         shared.security.report(SecurityKind::RateLimited, Some(source), detail);
         Err(RecordError::RateLimited { source_name: source.to_owned(), retry_after })

@@ -18,10 +18,10 @@ macro_rules! words {
 }
 
 words! {
-    /// `AUDSTAT1`, little-endian; written last when the page is made.
+    /// `AUDSTAT1`, little-endian.
     Magic = 0,
-    /// Sequence lock: odd while guarded words change.
-    Sequence = 1,
+    /// How often this page has been published.
+    Published = 1,
     /// The writer's process.
     Pid = 2,
     /// How the log was opened: 1 library, 2 collector, 3 `record` without a collector.
@@ -181,6 +181,23 @@ words! {
     TlsHandshakesFailed = 404,
     /// When the certificate in use expires: µs since 1970; 0 without TLS.
     TlsNotAfter = 405,
+    /// Refusals of the rate limiter that are to be recorded: those that an earlier
+    /// writer died with, and all since the log was opened.
+    RefusalsToRecord = 406,
+    /// Of these, the ones for which an `audit.rate_limited` record was made.
+    /// Guarded.
+    RefusalsRecorded = 407,
+    /// The same without the newest of these records. Guarded.
+    RefusalsRecordedBefore = 408,
+    /// One after the seq of the newest of these records; when the log ends before
+    /// it, they were not written. Guarded.
+    RefusalsRecordedSeq = 409,
+    /// The first refusal that is not recorded yet: µs since 1970, 0 for none.
+    RefusalsFirstAt = 410,
+    /// The last refusal: µs since 1970.
+    RefusalsLastAt = 411,
+    /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
+    Checksum = 511,
 }
 
 /// Upper bounds of the sync histogram's buckets, in µs.

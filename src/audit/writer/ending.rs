@@ -76,8 +76,8 @@ impl Writer {
         let signed = self.checkpoint();
         let now = self.shared.options.clock.now();
         if signed {
-            self.shared.page.state(WriterState::Closed, now);
             self.shared.page.set(Word::ClosedAt, now.micros() as u64);
+            self.shared.page.state(WriterState::Closed, now);
         }
         self.shared.progress.closed();
         true
@@ -96,8 +96,7 @@ impl Writer {
     /// Notes damage for health.
     pub(crate) fn damage(&self, damage: Damage) {
         let now = self.shared.options.clock.now();
-        self.shared.page.set(Word::Damage, damage as u64);
-        self.shared.page.set(Word::DamageAt, now.micros() as u64);
         self.shared.page.add(Word::LogFileIncidents, 1);
+        self.shared.page.damage(damage, now);
     }
 }

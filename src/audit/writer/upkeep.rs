@@ -78,6 +78,7 @@ impl Writer {
                 self.failed(&failure);
             }
             self.upkeep.checked_file = Instant::now();
+            self.record_status_page();
         }
         if self.upkeep.checked_disk.elapsed() >= DISK_EVERY {
             self.check_disk();
@@ -292,13 +293,17 @@ impl Writer {
         let shared = &self.shared;
         let mut bursts = shared.limiter.finished_bursts(shared.boot_ms() * 1_000, all);
         bursts.extend(shared.callers.finished_bursts(shared.boot_ms() * 1_000, all));
-        for burst in bursts {
-            shared.push_own(&OwnRecord::RateLimited {
+        if !bursts.is_empty() {
+            let refused = bursts.iter().map(|burst| burst.refused).sum();
+            let records = bursts.into_iter().map(|burst| OwnRecord::RateLimited {
                 source: burst.source,
                 refused: burst.refused,
                 first: burst.first,
                 last: burst.last,
+                from_status_page: false,
             });
+            let end = records.map(|record| shared.push_own(&record) + 1).max().unwrap_or(0);
+            shared.page.refusals_recorded(refused, end, self.durable_tree.end());
         }
         shared.page.set(
             Word::ActiveSources,
@@ -306,6 +311,26 @@ impl Writer {
         );
         if let Some((source, count)) = shared.limiter.top_blocked() {
             shared.page.top_blocked(&source, count);
+        }
+    }
+
+    /// One record for each time that the status page's file had to be put back.
+    fn record_status_page(&self) {
+        for incident in self.shared.page.take_incidents() {
+            let (file, what) = ("audit.status", incident.changed.as_str());
+            tracing::warn!(
+                code = Trouble::FilePutBack.code(),
+                file,
+                what,
+                "a file of the log was changed by somebody else, and put back"
+            );
+            self.shared.security.report(
+                crate::audit::security::SecurityKind::LogTampered,
+                None,
+                &format!("{file} {what}"),
+            );
+            let (file, what) = (file.to_owned(), what.to_owned());
+            self.shared.push_own(&OwnRecord::FilePutBack { file, what });
         }
     }
 

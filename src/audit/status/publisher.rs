@@ -1,0 +1,174 @@
+//! How the page gets from memory into its file, and that it stays there.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::{Changed, Published, StatusPage, Word, aside, encode, locked};
+use crate::audit::trouble::Trouble;
+
+/// Changes are published so often, the first one after a pause at once.
+pub(crate) const EVERY: Duration = Duration::from_millis(10);
+/// The file is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Incidents that are kept until the writer takes them.
+const INCIDENTS: usize = 16;
+
+/// The page's file was not what was written, and has been put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// What had been done to it.
+    pub changed: Changed,
+}
+
+/// The publisher's thread; ends, after a last publication, when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    page: Arc<StatusPage>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Publisher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(crate) fn start(page: &Arc<StatusPage>) -> std::io::Result<Self> {
+        let body = Arc::clone(page);
+        let thread = std::thread::Builder::new()
+            .name("audit-status".to_owned())
+            .spawn(move || body.run_publisher())?;
+        Ok(Self { page: Arc::clone(page), thread: Some(thread) })
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.page.ended.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic there has been printed; the page stays as it was.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl StatusPage {
+    /// Overwrites the file with the page as it is now. What cannot be written now is
+    /// published later; nobody waits for it.
+    pub fn publish(&self) {
+        let mut published = locked(&self.file);
+        self.publish_into(&mut published);
+    }
+
+    /// The same unless nothing has changed since.
+    pub(crate) fn publish_changes(&self) {
+        let mut published = locked(&self.file);
+        if !self.is_published(&published) {
+            self.publish_into(&mut published);
+        }
+    }
+
+    fn publish_into(&self, published: &mut Published) {
+        let mut words = self.copy();
+        words[Word::Published as usize] = published.words[Word::Published as usize];
+        let written = published.file.write(&encode(&mut words));
+        published.words = words;
+        self.note(published, written);
+    }
+
+    /// Says once that the page cannot be written, and once that it can be again.
+    fn note(&self, published: &mut Published, result: std::io::Result<()>) {
+        match result {
+            Ok(()) if !published.failing => {}
+            Ok(()) => {
+                published.failing = false;
+                tracing::info!("the status page is written again");
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut published.failing, true) {
+                    let path = self.path.display();
+                    tracing::warn!(code = Trouble::StatusPage.code(), %path, %error, "the status page cannot be written; health sees an old one");
+                }
+            }
+        }
+    }
+
+    /// Something changed: the publisher is woken if it sleeps.
+    pub(super) fn changed(&self) {
+        if self.asleep.load(Ordering::SeqCst)
+            && self.asleep.swap(false, Ordering::SeqCst)
+            && let Some(publisher) = self.publisher.get()
+        {
+            publisher.unpark();
+        }
+    }
+
+    fn is_published(&self, published: &Published) -> bool {
+        let now = self.copy();
+        // The first and the last two are the publication's own.
+        let own = [Word::Published as usize, Word::Checksum as usize];
+        let mut pairs = now.iter().zip(published.words.iter()).enumerate();
+        !published.failing && pairs.all(|(index, (now, then))| now == then || own.contains(&index))
+    }
+
+    /// The publisher's body.
+    fn run_publisher(&self) {
+        self.publisher.get_or_init(std::thread::current);
+        let mut looked = Instant::now();
+        while !self.ended.load(Ordering::SeqCst) {
+            self.publish_changes();
+            if looked.elapsed() >= LOOK_EVERY {
+                self.look_after_file();
+                looked = Instant::now();
+            }
+            self.pause();
+            self.asleep.store(true, Ordering::SeqCst);
+            // What changed before it was told to wake is seen here.
+            fence(Ordering::SeqCst);
+            if self.is_published(&locked(&self.file)) {
+                std::thread::park_timeout(LOOK_EVERY);
+            }
+            self.asleep.store(false, Ordering::SeqCst);
+        }
+        self.publish();
+    }
+
+    fn pause(&self) {
+        let until = Instant::now() + EVERY;
+        while !self.ended.load(Ordering::SeqCst) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+
+    /// Puts the file back if it is not there, or not what was written.
+    pub fn look_after_file(&self) {
+        let mut published = locked(&self.file);
+        let changed = match published.file.look() {
+            Ok(None) => return,
+            // After a failed write that is nobody's doing.
+            Ok(Some(Changed::Altered | Changed::Resized)) if published.failing => return,
+            Ok(Some(changed)) => changed,
+            Err(error) => return self.note(&mut published, Err(error)),
+        };
+        let put_back = published.file.put_back(changed, &aside(&self.path));
+        let done = put_back.is_ok();
+        self.note(&mut published, put_back);
+        if done {
+            let mut incidents = locked(&self.incidents);
+            if incidents.len() < INCIDENTS {
+                incidents.push(Incident { changed });
+            }
+        }
+    }
+
+    /// What has been done to the file since this was last asked.
+    pub fn take_incidents(&self) -> Vec<Incident> {
+        std::mem::take(&mut *locked(&self.incidents))
+    }
+}
