@@ -81,7 +81,10 @@ impl Receipt {
     pub fn wait(self) -> Result<u64, RecordError> {
         match self.log.shared.options.durability {
             Durability::Commit => self.wait_durable(),
-            Durability::Interval => Ok(self.seq),
+            Durability::Interval => {
+                self.log.shared.page.publish_accepted(self.seq);
+                Ok(self.seq)
+            }
         }
     }
 

@@ -78,6 +78,8 @@ pub struct StatusPage {
     guard: Mutex<()>,
     /// The file, and what is in it. Held while the file is written.
     file: Mutex<Published>,
+    /// `NextSeq` as it was published last.
+    published_seq: AtomicU64,
     publisher: OnceLock<Thread>,
     /// The publisher sleeps, and the next change is to wake it.
     asleep: AtomicBool,
@@ -122,6 +124,7 @@ impl StatusPage {
             words: Box::new(std::array::from_fn(|index| AtomicU64::new(words[index]))),
             guard: Mutex::new(()),
             file: Mutex::new(Published { file, words, failing: false }),
+            published_seq: AtomicU64::new(0),
             publisher: OnceLock::new(),
             asleep: AtomicBool::new(false),
             ended: AtomicBool::new(false),

@@ -65,16 +65,20 @@ impl FixedFile {
         Ok(Self { path: path.to_path_buf(), file, content: content.to_vec() })
     }
 
-    /// Overwrites the whole file. What is read meanwhile may be a mixture: readers
-    /// need a checksum.
+    /// Overwrites the whole file; tells when it had another size. What is read
+    /// meanwhile may be a mixture: readers need a checksum.
     ///
     /// # Errors
     /// The operating system's; the next `write` may succeed.
-    pub fn write(&mut self, content: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, content: &[u8]) -> io::Result<Option<Changed>> {
         debug_assert_eq!(content.len(), self.content.len(), "the size is fixed");
+        let resized = self.file.meta()?.len != content.len() as u64;
+        if resized {
+            self.file.set_len(content.len() as u64)?;
+        }
         self.file.write_all_at(content, 0)?;
         self.content.copy_from_slice(content);
-        Ok(())
+        Ok(resized.then_some(Changed::Resized))
     }
 
     /// Whether the name still leads to the open file, and what was written is in it.
@@ -222,6 +226,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_cut_is_whole_again_with_the_next_write_and_that_is_told() {
+        let (_place, path, mut file) = fixed();
+        for what in ["emptied", "longer"] {
+            in_place_of_it(what, &path);
+            assert_eq!(file.write(&[9; 64]).expect("written"), Some(Changed::Resized));
+            assert_eq!(fs::read(&path).expect("read"), [9; 64], "{what}");
+        }
+    }
+
+    #[test]
     fn what_is_there_is_taken_over_or_replaced_when_it_is_opened_again() {
         for what in ["taken over", "emptied", "another", "link", "pipe", "directory"] {
             let (place, path, file) = fixed();
@@ -233,7 +247,7 @@ mod tests {
             let mut file =
                 FixedFile::open(&path, &[9; 64], &place.path().join("aside")).expect(what);
             assert_eq!(fs::read(&path).expect(what), [9; 64], "{what}");
-            file.write(CONTENT).expect("written");
+            assert_eq!(file.write(CONTENT).expect("written"), None);
             assert_eq!(fs::read(&path).expect(what), CONTENT, "{what}");
             if what == "taken over" {
                 assert_eq!(OsFs.entry(&path).expect("there").inode, inode);

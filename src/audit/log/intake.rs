@@ -139,9 +139,13 @@ impl AuditLog {
     /// Asks for everything below `seq` to be acknowledged soon; does not wait.
     /// With interval durability it already is, and the disk keeps its time.
     pub fn request_ack(&self, seq: u64) {
-        let waits = self.0.shared.options.durability == Durability::Commit;
-        if waits && self.0.shared.progress.durable() < seq {
-            self.0.shared.queue.request_durable(seq);
+        let shared = &self.0.shared;
+        match shared.options.durability {
+            Durability::Commit if shared.progress.durable() < seq => {
+                shared.queue.request_durable(seq);
+            }
+            Durability::Commit => {}
+            Durability::Interval => shared.page.publish_accepted(seq.saturating_sub(1)),
         }
     }
 }

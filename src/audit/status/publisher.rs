@@ -70,12 +70,36 @@ impl StatusPage {
         }
     }
 
+    /// The same unless that a record was accepted has been published: were this
+    /// process killed, the next one knows that it is missing.
+    pub(crate) fn publish_accepted(&self, seq: u64) {
+        if self.published_seq.load(Ordering::Acquire) <= seq {
+            let mut published = locked(&self.file);
+            if self.published_seq.load(Ordering::Acquire) <= seq {
+                self.publish_into(&mut published);
+            }
+        }
+    }
+
     fn publish_into(&self, published: &mut Published) {
         let mut words = self.copy();
         words[Word::Published as usize] = published.words[Word::Published as usize];
         let written = published.file.write(&encode(&mut words));
+        if written.is_ok() {
+            self.published_seq.store(words[Word::NextSeq as usize], Ordering::Release);
+        }
         published.words = words;
-        self.note(published, written);
+        if let Ok(Some(changed)) = written {
+            self.remember(changed);
+        }
+        self.note(published, written.map(drop));
+    }
+
+    fn remember(&self, changed: Changed) {
+        let mut incidents = locked(&self.incidents);
+        if incidents.len() < INCIDENTS {
+            incidents.push(Incident { changed });
+        }
     }
 
     /// Says once that the page cannot be written, and once that it can be again.
@@ -160,10 +184,7 @@ impl StatusPage {
         let done = put_back.is_ok();
         self.note(&mut published, put_back);
         if done {
-            let mut incidents = locked(&self.incidents);
-            if incidents.len() < INCIDENTS {
-                incidents.push(Incident { changed });
-            }
+            self.remember(changed);
         }
     }
 

@@ -16,7 +16,13 @@ impl Writer {
         shared.page.add(Word::WriteErrors, 1);
         shared.page.error(&failure.error, failure.activity, now);
         let since = *self.trouble_since.get_or_insert_with(Instant::now);
-        let reason = format!("{}: {}", failure.activity.as_str(), failure.error);
+        let limit = match failure.error.kind() {
+            std::io::ErrorKind::FileTooLarge => {
+                "; the limit on the size of files is reached (ulimit -f, LimitFSIZE=)"
+            }
+            _ => "",
+        };
+        let reason = format!("{}: {}{limit}", failure.activity.as_str(), failure.error);
         if self.backoff.is_none() {
             tracing::warn!(
                 code = Trouble::Failing.code(),
