@@ -58,7 +58,7 @@ fn judged(volume: Volume) -> Check {
         match suits {
             Suits::Well => Check::passed(id, format!("{name}, on this machine")),
             Suits::Network => {
-                let why = "locks, mapped pages and fdatasync are not to be relied on there";
+                let why = "locks and fdatasync are not to be relied on there";
                 Check::failed(id, format!("{name} is a network file system: {why}")).hint(LOCAL)
             }
             Suits::Memory => {
