@@ -183,10 +183,15 @@ impl Sample {
         self
     }
 
-    pub(crate) fn health(&self) -> Health {
+    /// Others see what was changed.
+    pub(crate) fn publish(&self) {
         if let Some(page) = &self.page {
             page.publish_changes();
         }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.publish();
         check(&self.settings, &self.fs, &self.clock)
     }
 }
