@@ -7,6 +7,7 @@ mod block_filter;
 pub mod checkpoint;
 pub mod event;
 pub mod examine;
+pub(crate) mod facts;
 pub mod gzip;
 mod head;
 mod keeper;
@@ -44,6 +45,7 @@ pub mod watch;
 mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};
+pub use facts::Span;
 pub use log::{AuditLog, Receipt, Session};
 pub use options::{BackupsHold, DiskThresholds, Durability, Held, Options, RateLimit, Tunables};
 pub use paths::LogPaths;

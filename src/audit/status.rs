@@ -437,5 +437,19 @@ mod tests {
         assert!(matches!(StatusSnapshot::read(&path), Err(StatusError::Format { .. })));
         std::fs::write(&path, [7; PAGE_BYTES]).expect("write");
         assert!(matches!(StatusSnapshot::read(&path), Err(StatusError::Format { .. })));
+        // Half of one page and half of another, as a reader may see it on some file
+        // systems while it is being written.
+        let page = StatusPage::create(&path).expect("page");
+        let one = std::fs::read(&path).expect("read");
+        page.set(Word::Pid, 7);
+        page.set(Word::TlsNotAfter, 7);
+        page.publish();
+        let other = std::fs::read(&path).expect("read");
+        let mixture = [&one[..2_048], &other[2_048..]].concat();
+        std::fs::write(&path, mixture).expect("write");
+        let error = StatusSnapshot::read(&path).expect_err("neither");
+        assert!(error.to_string().contains("checksum"), "{error}");
+        std::fs::write(&path, &other).expect("write");
+        assert_eq!(StatusSnapshot::read(&path).expect("whole").get(Word::Pid), 7);
     }
 }

@@ -57,6 +57,14 @@ troubles! {
     FilePutBack = "file_put_back",
     /// The wall clock was set.
     ClockChanged = "clock_changed",
+    /// `audit.head` is no signed head of this log; the checkpoint is used.
+    HeadUnusable = "head_unusable",
+    /// `audit.head` could not be written.
+    NoHead = "head_not_written",
+    /// The manifest was not believed, and made anew from the segments.
+    ManifestRebuilt = "manifest_rebuilt",
+    /// Somebody appended lines to the log while it was closed.
+    ForeignLines = "foreign_lines",
     /// The log was not closed cleanly.
     NotClosed = "not_closed",
 }

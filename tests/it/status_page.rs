@@ -52,8 +52,7 @@ fn put_back(log_dir: &Path) -> usize {
     text.matches("\"event_type\":\"audit.file_put_back\"").count()
 }
 
-/// Before, each of these stores went into a mapping: the first one after the cut
-/// ended the collector with SIGBUS.
+/// A store into a mapping of the file would end the collector with SIGBUS.
 #[test]
 fn whatever_is_done_to_the_page_the_collector_records_on_and_puts_it_back() {
     let dir = Dir::new();
