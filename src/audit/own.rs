@@ -22,12 +22,12 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.redact_key_created",
     "audit.restored",
     "audit.log_file_replaced",
+    "audit.file_replaced",
     "audit.config_changed",
     "audit.disk_full",
     "audit.disk_recovered",
     "audit.idle",
     "audit.clock_changed",
-    "audit.file_put_back",
     ALERTS_LOST,
     super::keys::KEY_ROTATED,
 ];
@@ -221,6 +221,17 @@ pub(crate) enum OwnRecord {
         #[serde(skip_serializing_if = "Option::is_none")]
         lost: Option<u64>,
     },
+    /// Another of the program's own files, or a sealed segment, was not the one that
+    /// it should be.
+    FileReplaced {
+        file: String,
+        what: String,
+        put_back: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        set_aside: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Settings were changed while the log was open.
     ConfigChanged { changes: Vec<Change> },
     /// A key for what is redacted was made: what an earlier one made matches no more.
@@ -234,9 +245,6 @@ pub(crate) enum OwnRecord {
     Idle { since: Timestamp },
     /// The wall clock was set: it would have shown `from`, and shows `to`.
     ClockChanged { from: Timestamp, to: Timestamp, by_seconds: i64 },
-    /// Somebody removed, cut or replaced one of the engine's own files while it was
-    /// open; it was put back.
-    FilePutBack { file: String, what: String },
 }
 
 impl OwnRecord {
@@ -255,13 +263,13 @@ impl OwnRecord {
             Self::KeyRotated(_) => super::keys::KEY_ROTATED,
             Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
+            Self::FileReplaced { .. } => "audit.file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",
             Self::RedactKeyCreated { .. } => "audit.redact_key_created",
             Self::DiskFull { .. } => "audit.disk_full",
             Self::DiskRecovered { .. } => "audit.disk_recovered",
             Self::Idle { .. } => "audit.idle",
             Self::ClockChanged { .. } => "audit.clock_changed",
-            Self::FilePutBack { .. } => "audit.file_put_back",
         }
     }
 }

@@ -37,6 +37,8 @@ troubles! {
     FileReplaced = "log_file_replaced",
     /// The log file was truncated.
     FileTruncated = "log_file_truncated",
+    /// One of the program's own files was missing or replaced; it was put back.
+    OwnFilePutBack = "own_file_put_back",
     /// A sealed segment is not what was sealed.
     SegmentAltered = "segment_altered",
     /// Compression, the manifest or retention failed; tried again.
@@ -53,8 +55,6 @@ troubles! {
     KeyFiles = "key_files_not_in_place",
     /// The status page could not be written.
     StatusPage = "status_page_not_written",
-    /// One of the log's files was removed, cut or replaced by somebody; it was put back.
-    FilePutBack = "file_put_back",
     /// The wall clock was set.
     ClockChanged = "clock_changed",
     /// `audit.head` is no signed head of this log; the checkpoint is used.

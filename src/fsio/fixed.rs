@@ -32,7 +32,7 @@ impl Changed {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Removed => "removed",
+            Self::Removed => "deleted",
             Self::Replaced => "replaced",
             Self::Resized => "truncated",
             Self::Altered => "altered",

@@ -49,7 +49,7 @@ fn meddle(how: &str, path: &Path) {
 
 fn put_back(log_dir: &Path) -> usize {
     let text = std::fs::read_to_string(log_dir.join("audit.log")).expect("the active segment");
-    text.matches("\"event_type\":\"audit.file_put_back\"").count()
+    text.matches("\"event_type\":\"audit.file_replaced\"").count()
 }
 
 /// A store into a mapping of the file would end the collector with SIGBUS.
@@ -93,14 +93,14 @@ fn whatever_is_done_to_the_page_the_collector_records_on_and_puts_it_back() {
     collector.terminate();
     let mut told: Vec<String> = records(&dir.log())
         .into_iter()
-        .filter(|(_, record)| record["event_type"] == "audit.file_put_back")
+        .filter(|(_, record)| record["event_type"] == "audit.file_replaced")
         .map(|(_, record)| {
             assert_eq!(record["details"]["file"], "audit.status");
             record["details"]["what"].as_str().expect("what").to_owned()
         })
         .collect();
     told.retain(|what| what != "altered");
-    let expected = [vec!["truncated"; 3], vec!["removed"; 2], vec!["replaced"; 4]].concat();
+    let expected = [vec!["truncated"; 3], vec!["deleted"; 2], vec!["replaced"; 4]].concat();
     assert_eq!(told, expected);
     assert_eq!(count(&dir.log(), "e"), all.len());
     root_agrees(&dir.log());

@@ -186,19 +186,19 @@ words! {
     TlsNotAfter = 405,
     /// Refusals of the rate limiter that are to be recorded: those that an earlier
     /// writer died with, and all since the log was opened.
-    RefusalsToRecord = 406,
+    RefusalsToRecord = 420,
     /// Of these, the ones for which an `audit.rate_limited` record was made.
     /// Guarded.
-    RefusalsRecorded = 407,
+    RefusalsRecorded = 421,
     /// The same without the newest of these records. Guarded.
-    RefusalsRecordedBefore = 408,
+    RefusalsRecordedBefore = 422,
     /// One after the seq of the newest of these records; when the log ends before
     /// it, they were not written. Guarded.
-    RefusalsRecordedSeq = 409,
+    RefusalsRecordedSeq = 423,
     /// The first refusal that is not recorded yet: µs since 1970, 0 for none.
-    RefusalsFirstAt = 410,
+    RefusalsFirstAt = 424,
     /// The last refusal: µs since 1970.
-    RefusalsLastAt = 411,
+    RefusalsLastAt = 425,
     /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
     Checksum = 511,
 }

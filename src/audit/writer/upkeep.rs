@@ -9,6 +9,7 @@ use crate::audit::checkpoint::SignedCheckpoint;
 use crate::audit::merkle::Range;
 use crate::audit::own::OwnRecord;
 use crate::audit::recovery::copy_to_new;
+use crate::audit::security::SecurityKind;
 use crate::audit::segment::Active;
 use crate::audit::status::{Activity, Damage, DiskStage, Word, WriterState};
 use crate::audit::trouble::Trouble;
@@ -279,7 +280,6 @@ impl Writer {
     }
 
     fn incident(&self, what: &'static str, aside: Option<String>, lost: Option<(u64, u64)>) {
-        use crate::audit::security::SecurityKind;
         self.shared.security.report(SecurityKind::LogTampered, None, &format!("audit.log {what}"));
         self.shared.push_own(&OwnRecord::LogFileReplaced {
             what: what.to_owned(),
@@ -319,19 +319,21 @@ impl Writer {
     fn record_status_page(&self) {
         for incident in self.shared.page.take_incidents() {
             let (file, what) = ("audit.status", incident.changed.as_str());
-            tracing::warn!(
-                code = Trouble::FilePutBack.code(),
+            tracing::error!(
+                code = Trouble::OwnFilePutBack.code(),
                 file,
                 what,
-                "a file of the log was changed by somebody else, and put back"
+                "a file of the log was not the one that was written; it is put back"
             );
-            self.shared.security.report(
-                crate::audit::security::SecurityKind::LogTampered,
-                None,
-                &format!("{file} {what}"),
-            );
-            let (file, what) = (file.to_owned(), what.to_owned());
-            self.shared.push_own(&OwnRecord::FilePutBack { file, what });
+            let text = format!("{file} {what}");
+            self.shared.security.report(SecurityKind::LogTampered, None, &text);
+            self.shared.push_own(&OwnRecord::FileReplaced {
+                file: file.to_owned(),
+                what: what.to_owned(),
+                put_back: true,
+                set_aside: None,
+                reason: None,
+            });
         }
     }
 

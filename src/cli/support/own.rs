@@ -45,12 +45,12 @@ const SHOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("audit.log_file_replaced", &["set_aside", "first_lost", "lost"]),
+    ("audit.file_replaced", &["file", "what", "put_back"]),
     ("audit.config_changed", &[]),
     ("audit.disk_full", &["available_bytes"]),
     ("audit.disk_recovered", &["available_bytes", "refused"]),
     ("audit.idle", &["since"]),
     ("audit.clock_changed", &["from", "to", "by_seconds"]),
-    ("audit.file_put_back", &["file", "what"]),
 ];
 
 pub(super) fn records(inputs: &Inputs) -> Made {
