@@ -91,8 +91,10 @@ pub struct StatusPage {
 struct Published {
     file: FixedFile,
     words: Box<Words>,
-    /// The last attempt failed: said once.
+    /// The last attempt to write it failed: said once.
     failing: bool,
+    /// The last attempt to put it back failed: said once.
+    homeless: bool,
 }
 
 impl StatusPage {
@@ -123,7 +125,7 @@ impl StatusPage {
             path: path.to_path_buf(),
             words: Box::new(std::array::from_fn(|index| AtomicU64::new(words[index]))),
             guard: Mutex::new(()),
-            file: Mutex::new(Published { file, words, failing: false }),
+            file: Mutex::new(Published { file, words, failing: false, homeless: false }),
             published_seq: AtomicU64::new(0),
             publisher: OnceLock::new(),
             asleep: AtomicBool::new(false),

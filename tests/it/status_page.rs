@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use auditctl::audit::status::{Activity, StatusPage, StatusSnapshot, Word, WriterState};
 use auditctl::audit::{Durability, Event, Options};
-use auditctl::fsio::fault::{Fault, How, Op};
+use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 
 use crate::serving::Serving;
 use crate::support::{
@@ -141,6 +141,8 @@ fn a_writer_that_hangs_in_a_sync_is_seen_from_outside_with_counters_that_go_on()
         how: How::Hang,
     };
     fs.plan(hang);
+    // Should anything below fail: closing the log waits for the writer.
+    let heal = Heal(fs.clone());
     let _ = log.record(Event::new("e")).expect("accepted");
     let path = dir.log().join("audit.status");
     let seen = || StatusSnapshot::read(&path).expect("page");
@@ -153,9 +155,17 @@ fn a_writer_that_hangs_in_a_sync_is_seen_from_outside_with_counters_that_go_on()
     eventually("the counters go on", || seen().get(Word::Accepted) == accepted + 3);
     let heart = seen().get(Word::HeartbeatBootMs);
     assert_eq!(heart, log.page().get(Word::HeartbeatBootMs), "the beat is the writer's alone");
-    fs.heal();
+    drop(heal);
     log.close().expect("closed");
     assert_eq!(count(&dir.log(), "e"), 4);
+}
+
+struct Heal(FaultFs);
+
+impl Drop for Heal {
+    fn drop(&mut self) {
+        self.0.heal();
+    }
 }
 
 #[test]

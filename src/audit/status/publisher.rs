@@ -12,8 +12,6 @@ use crate::audit::trouble::Trouble;
 pub(crate) const EVERY: Duration = Duration::from_millis(10);
 /// The file is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Incidents that are kept until the writer takes them.
-const INCIDENTS: usize = 16;
 
 /// The page's file was not what was written, and has been put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,30 +90,29 @@ impl StatusPage {
         if let Ok(Some(changed)) = written {
             self.remember(changed);
         }
-        self.note(published, written.map(drop));
+        self.say(&mut published.failing, written.map(drop));
     }
 
-    fn remember(&self, changed: Changed) {
-        let mut incidents = locked(&self.incidents);
-        if incidents.len() < INCIDENTS {
-            incidents.push(Incident { changed });
+    /// Says once that the page cannot be written or put back, and once that it can
+    /// be again.
+    fn say(&self, failing: &mut bool, result: std::io::Result<()>) {
+        let failed = result.is_err();
+        let before = std::mem::replace(failing, failed);
+        match result {
+            Ok(()) if before => tracing::info!("the status page is written again"),
+            Err(error) if !before => {
+                let (code, path) = (Trouble::StatusPage.code(), self.path.display());
+                tracing::warn!(code, %path, %error, "the status page cannot be written; health sees an old one");
+            }
+            _ => {}
         }
     }
 
-    /// Says once that the page cannot be written, and once that it can be again.
-    fn note(&self, published: &mut Published, result: std::io::Result<()>) {
-        match result {
-            Ok(()) if !published.failing => {}
-            Ok(()) => {
-                published.failing = false;
-                tracing::info!("the status page is written again");
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut published.failing, true) {
-                    let path = self.path.display();
-                    tracing::warn!(code = Trouble::StatusPage.code(), %path, %error, "the status page cannot be written; health sees an old one");
-                }
-            }
+    fn remember(&self, changed: Changed) {
+        let (mut incidents, new) = (locked(&self.incidents), Incident { changed });
+        // Who does it again and again fills no log with it.
+        if !incidents.contains(&new) {
+            incidents.push(new);
         }
     }
 
@@ -174,21 +171,21 @@ impl StatusPage {
     pub fn look_after_file(&self) {
         let mut published = locked(&self.file);
         let changed = match published.file.look() {
-            Ok(None) => return,
+            Ok(None) => return published.homeless = false,
             // After a failed write that is nobody's doing.
             Ok(Some(Changed::Altered | Changed::Resized)) if published.failing => return,
             Ok(Some(changed)) => changed,
-            Err(error) => return self.note(&mut published, Err(error)),
+            Err(error) => return self.say(&mut published.homeless, Err(error)),
         };
         let put_back = published.file.put_back(changed, &aside(&self.path));
         let done = put_back.is_ok();
-        self.note(&mut published, put_back);
+        self.say(&mut published.homeless, put_back);
         if done {
             self.remember(changed);
         }
     }
 
-    /// What has been done to the file since this was last asked.
+    /// What has been done to the file since this was last asked, each kind once.
     pub fn take_incidents(&self) -> Vec<Incident> {
         std::mem::take(&mut *locked(&self.incidents))
     }

@@ -79,11 +79,11 @@ impl Writer {
                 self.failed(&failure);
             }
             self.upkeep.checked_file = Instant::now();
-            self.record_status_page();
         }
         if self.upkeep.checked_disk.elapsed() >= DISK_EVERY {
             self.check_disk();
             self.record_bursts(false);
+            self.record_status_page();
             self.upkeep.checked_disk = Instant::now();
         }
         let old = self.upkeep.segment_since.elapsed() >= options.max_segment_age;
