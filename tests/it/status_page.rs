@@ -290,6 +290,7 @@ fn p3_refusals_are_never_recorded_twice_whenever_the_collector_is_killed() {
 fn a_full_btrfs_neither_ends_the_collector_nor_looks_healthy() {
     let dir = Dir::new();
     let Some(mount) = Btrfs::mounted(&dir) else { return };
+    pages_are_published_without_space(&mount.0);
     let log_dir = mount.0.join("logs");
     let mut options = options(&dir);
     options.dir.clone_from(&log_dir);
@@ -326,6 +327,21 @@ fn a_full_btrfs_neither_ends_the_collector_nor_looks_healthy() {
     log.close().expect("closed");
     assert!(count(&log_dir, "e") >= acknowledged);
     root_agrees(&log_dir);
+}
+
+/// Where every overwritten block needs a new one, only an exempt file is written.
+fn pages_are_published_without_space(mount: &Path) {
+    let path = mount.join("page");
+    let page = StatusPage::create(&path).expect("page");
+    fill(mount);
+    for n in 1..20 {
+        page.set(Word::Pid, n);
+        page.publish();
+        let file = std::fs::File::open(&path).expect("page");
+        file.sync_all().expect("the block is on the disk");
+        assert_eq!(StatusSnapshot::read(&path).expect("page").get(Word::Pid), n);
+    }
+    std::fs::remove_file(mount.join("ballast")).expect("space again");
 }
 
 /// Takes all the space there is.
