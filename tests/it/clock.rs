@@ -149,9 +149,16 @@ proptest! {
         for (nth, (by, events)) in moves.iter().enumerate() {
             move_wall(&clock, *by);
             for _ in 0..*events {
-                all.push((record(&log), clock.now().to_string()));
+                let receipt = log.record(Event::new("e")).expect("accepted");
+                all.push((receipt.seq(), clock.now().to_string()));
                 clock.advance(Duration::from_millis(700));
+                // Some batches hold one record, some several.
+                if nth % 2 == 0 {
+                    receipt.wait().expect("durable");
+                }
             }
+            record(&log);
+            all.push((log.acked_seq() - 1, clock.now().to_string()));
             if nth == moves.len() / 2 {
                 // From here on the same questions are completed from the cache.
                 half = questions.iter().map(|question| asked(&log, &request(*question))).collect();
