@@ -471,8 +471,7 @@ impl Thread {
             None,
             &format!("{}: {reason}", segment.file),
         );
-        self.work.page.set(Word::Damage, Damage::SegmentDamaged as u64);
-        self.work.page.set(Word::DamageAt, self.work.options.clock.now().micros() as u64);
+        self.work.page.damage(Damage::SegmentDamaged, self.work.options.clock.now());
         self.change(|manifest| {
             let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
             if let Some(entry) = entry {

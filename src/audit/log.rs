@@ -6,7 +6,7 @@ mod start;
 
 pub use intake::Session;
 
-use start::{build, page_error, publish_start, push_opening, queries, redactor, shared_redactor};
+use start::{build, make_page, publish_start, push_opening, queries, redactor, shared_redactor};
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -28,7 +28,8 @@ use super::redact::{RedactKeyError, Redactor};
 use super::refusal::{FORKED, RecordError};
 use super::roots::roots_at;
 use super::security::{SecurityKind, SecuritySink};
-use super::status::{StatusError, StatusPage, StatusSnapshot, Word};
+use super::shelter::Shelter;
+use super::status::{Publisher, StatusError, StatusPage, StatusSnapshot, Word};
 use super::trouble::Trouble;
 use super::writer::{Shared, Upkeep, Writer, make_reserve};
 use crate::fsio::lock::WriterLock;
@@ -59,6 +60,8 @@ struct Threads {
     writer: JoinHandle<()>,
     keeper: JoinHandle<()>,
     waker: JoinHandle<()>,
+    // Ends after a last publication.
+    _publisher: Publisher,
 }
 
 /// A record accepted, on its way to being durable.
@@ -88,7 +91,10 @@ impl Receipt {
         self.log.not_forked()?;
         match self.log.shared.options.durability {
             Durability::Commit => self.wait_durable(),
-            Durability::Interval => Ok(self.seq),
+            Durability::Interval => {
+                self.log.shared.page.publish_accepted(self.seq);
+                Ok(self.seq)
+            }
         }
     }
 
@@ -109,7 +115,9 @@ impl Receipt {
 
 impl AuditLog {
     /// Opens the log in `options.dir`, making it when there is none, and starts
-    /// its two threads.
+    /// its four threads: they write, keep house, wake those who wait, and publish
+    /// the status page. `SIGXFSZ` and `SIGPIPE` are blocked in them: a limit on the
+    /// size of files makes writes fail, and ends nobody's process.
     ///
     /// Returns once the opening itself is recorded, durable and signed. What a
     /// crash left is dealt with as the module `recovery` says.
@@ -119,12 +127,12 @@ impl AuditLog {
     /// when stored records do not fit the signed checkpoint; see [`OpenError`].
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let options = Arc::new(options);
+        // Also for the threads, which inherit it.
+        let _shelter = Shelter::enter();
         let mut opened = recovery::open(&options)?;
         let paths = LogPaths::new(&options.dir);
         let redactor = redactor(&options, &paths, &options.redact)?;
-        let page =
-            StatusPage::create(&paths.status()).map_err(|error| page_error(&options, error))?;
-        let page = Arc::new(page);
+        let page = make_page(&options, &paths, &opened)?;
         publish_start(&page, &options, &opened);
         let lock = Arc::clone(&opened.lock);
         let (shared, start, work) = build(&options, &paths, &page, (&mut opened, &lock));
@@ -151,6 +159,10 @@ impl AuditLog {
                 OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
             })
         };
+        let publisher = Publisher::start(&page).map_err(|error| OpenError::Start {
+            dir: options.dir.clone(),
+            reason: error.to_string(),
+        })?;
         let progress = Arc::clone(&shared.progress);
         let waker = spawn("audit-waker", Box::new(move || progress.run_waker()))?;
         // Those that have started end when the log counts as closed.
@@ -160,7 +172,8 @@ impl AuditLog {
         };
         let keeper = spawn("audit-keeper", Box::new(move || start.run(work))).inspect_err(undo)?;
         let writer = spawn("audit-writer", Box::new(move || writer.run())).inspect_err(undo)?;
-        let threads = Mutex::new(Some(Threads { writer, keeper, waker }));
+        let threads =
+            Mutex::new(Some(Threads { writer, keeper, waker, _publisher: publisher }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
         let queries = Arc::new(queries(&shared));
         let redactor = RwLock::new(redactor);
@@ -345,12 +358,13 @@ impl AuditLog {
         Progress { acked_seq: progress.acked_seq.max(self.acked_seq()), ..progress }
     }
 
-    /// What the status page says now.
+    /// What the status page says now: from memory, so it is right also while the
+    /// file cannot be written.
     ///
     /// # Errors
-    /// When the page's file cannot be read.
+    /// None any more; the type stays for those who call it.
     pub fn status(&self) -> Result<StatusSnapshot, StatusError> {
-        StatusSnapshot::read(&self.0.shared.paths.status())
+        Ok(self.0.shared.page.snapshot())
     }
 
     /// The status page, for the words that a collector keeps.
@@ -460,6 +474,7 @@ impl AuditLog {
             return Err(ReloadError::Forked);
         }
         let shared = &self.0.shared;
+        let _shelter = Shelter::enter();
         if let Some(paths) = &tunables.redact {
             let opened = redactor(&shared.options, &shared.paths, paths)?;
             let new = opened.map(|opened| shared_redactor(shared, opened));

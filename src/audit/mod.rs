@@ -37,6 +37,7 @@ mod scan;
 mod secret;
 pub mod security;
 pub mod segment;
+mod shelter;
 pub mod signer;
 pub mod snapshot;
 pub mod status;

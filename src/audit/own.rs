@@ -30,6 +30,7 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.disk_full",
     "audit.disk_recovered",
     "audit.idle",
+    "audit.clock_changed",
     ALERTS_LOST,
     super::keys::KEY_ROTATED,
 ];
@@ -261,7 +262,16 @@ pub(crate) enum OwnRecord {
     /// What opening found that a clean close does not leave.
     Recovered(Box<Recovered>),
     /// A burst of refusals ended.
-    RateLimited { source: String, refused: u64, first: Timestamp, last: Timestamp },
+    RateLimited {
+        source: String,
+        refused: u64,
+        first: Timestamp,
+        last: Timestamp,
+        /// The writer that refused them died: this is from its status page, and the
+        /// source is the one it had refused most.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        from_status_page: bool,
+    },
     /// Events were lost.
     Gap {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -321,6 +331,8 @@ pub(crate) enum OwnRecord {
     /// Nothing happened since the last checkpoint: written so that the next one
     /// proves it.
     Idle { since: Timestamp },
+    /// The wall clock was set: it would have shown `from`, and shows `to`.
+    ClockChanged { from: Timestamp, to: Timestamp, by_seconds: i64 },
 }
 
 impl OwnRecord {
@@ -347,6 +359,7 @@ impl OwnRecord {
             Self::DiskFull { .. } => "audit.disk_full",
             Self::DiskRecovered { .. } => "audit.disk_recovered",
             Self::Idle { .. } => "audit.idle",
+            Self::ClockChanged { .. } => "audit.clock_changed",
         }
     }
 }

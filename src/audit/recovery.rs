@@ -46,7 +46,7 @@ use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
 use super::trouble::Trouble;
 use super::writer::HeadFile;
-use crate::clock::Timestamp;
+use crate::clock::{ClockWatch, Timestamp};
 pub(crate) use crate::fsio::aside::copy_to_new;
 use crate::fsio::lock::WriterLock;
 use crate::fsio::{Fs, FsFile};
@@ -232,6 +232,17 @@ pub(crate) struct Lost {
     pub(crate) last: Option<Timestamp>,
 }
 
+/// Refusals of the rate limiter that are in no record, because the writer was
+/// killed before it made one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The source that was refused most; of the others nothing is known.
+    pub(crate) source: String,
+    pub(crate) count: u64,
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
+}
+
 /// A log ready for its writer.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -251,6 +262,10 @@ pub(crate) struct Opened {
     /// Another history of the log that was accepted.
     pub(crate) rollback: Option<Rollback>,
     pub(crate) lost: Option<Lost>,
+    /// Refusals that the writer before died with.
+    pub(crate) refused: Option<Refused>,
+    /// The clocks as the writer before saw them last.
+    pub(crate) watch: Option<ClockWatch>,
     pub(crate) damage: Option<Damage>,
     /// Up to where records were adopted unsigned that no backup holds; 0 for none.
     pub(crate) uncovered: u64,
@@ -352,6 +367,8 @@ impl Opening<'_> {
             self.store_manifest(&mut manifest, &seen.key)?;
         }
         let lost = self.lost(&active);
+        let refused = self.refused(&active);
+        let watch = self.last_times(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
         let checkpoint = seen.head.as_ref().filter(|_| !begins);
         let checkpoint = checkpoint.map(|head| head.text.clone());
@@ -399,6 +416,8 @@ impl Opening<'_> {
             recovered,
             foreign,
             lost,
+            refused,
+            watch,
             damage,
             uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,

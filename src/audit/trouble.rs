@@ -65,6 +65,10 @@ troubles! {
     NextKeyLeft = "next_key_left_alone",
     /// The signing key is changed, but its files are not all in place.
     KeyFiles = "key_files_not_in_place",
+    /// The status page could not be written.
+    StatusPage = "status_page_not_written",
+    /// The wall clock was set.
+    ClockChanged = "clock_changed",
     /// `audit.head` is no signed head of this log; the checkpoint is used.
     HeadUnusable = "head_unusable",
     /// `audit.head` could not be written.

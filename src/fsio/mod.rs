@@ -12,6 +12,7 @@ pub mod aside;
 pub mod beneath;
 pub mod boot;
 pub mod fault;
+pub mod fixed;
 pub mod inspect;
 pub mod lock;
 pub mod os;

@@ -20,6 +20,7 @@ mod backup_kill;
 mod backup_restore;
 mod backups;
 mod cli;
+mod clock;
 mod corpora;
 mod crash;
 mod documented;
@@ -62,6 +63,8 @@ mod serve_push;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod servers;
 mod serving;
+mod signals;
+mod status_page;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_contract;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]

@@ -18,10 +18,10 @@ macro_rules! words {
 }
 
 words! {
-    /// `AUDSTAT1`, little-endian; written last when the page is made.
+    /// `AUDSTAT1`, little-endian.
     Magic = 0,
-    /// Sequence lock: odd while guarded words change.
-    Sequence = 1,
+    /// How often this page has been published.
+    Published = 1,
     /// The writer's process.
     Pid = 2,
     /// How the log was opened: 1 library, 2 collector, 3 `record` without a collector.
@@ -197,6 +197,21 @@ words! {
     SegmentsGone = 414,
     /// The first record of the first of them.
     SegmentsGoneFrom = 415,
+    /// Refusals of the rate limiter that are to be recorded: those that an earlier
+    /// writer died with, and all since the log was opened.
+    RefusalsToRecord = 420,
+    /// Of these, the ones for which an `audit.rate_limited` record was made.
+    /// Guarded.
+    RefusalsRecorded = 421,
+    /// The same without the newest of these records. Guarded.
+    RefusalsRecordedBefore = 422,
+    /// One after the seq of the newest of these records; when the log ends before
+    /// it, they were not written. Guarded.
+    RefusalsRecordedSeq = 423,
+    /// The first refusal that is not recorded yet: µs since 1970, 0 for none.
+    RefusalsFirstAt = 424,
+    /// The last refusal: µs since 1970.
+    RefusalsLastAt = 425,
     /// A record that says that a backup was made, plus 1; 0 when none is known.
     BackupMade = 440,
     /// [`RetentionWait`].
@@ -212,6 +227,8 @@ words! {
     OtherHistoryAt = 445,
     /// When retention last had a whole look: µs since 1970; 0 for never.
     RetentionLookedAt = 446,
+    /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
+    Checksum = 511,
 }
 
 /// Upper bounds of the sync histogram's buckets, in µs.
