@@ -26,6 +26,7 @@ mod documented;
 mod documents;
 mod engine;
 mod faults;
+mod forgery;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod guide;
