@@ -184,10 +184,18 @@ impl AuditLog {
         Receipt { log: Arc::clone(&self.0), seq }
     }
 
-    /// Records that somebody asked.
-    pub fn record_query(&self, queried: Queried) -> Receipt {
+    /// Records that somebody asked; what must not be kept is redacted in the question
+    /// as it is in events.
+    pub fn record_query(&self, mut queried: Queried) -> Receipt {
+        if let Some(redactor) = self.redactor() {
+            redactor.apply_to_question(&mut queried.query);
+        }
         let seq = self.0.shared.push_own(&OwnRecord::Queried(Box::new(queried)));
         Receipt { log: Arc::clone(&self.0), seq }
+    }
+
+    fn redactor(&self) -> Option<Arc<Redactor>> {
+        self.0.redactor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The opening is durable and a checkpoint covers it before anything is
