@@ -38,6 +38,7 @@ mod import_python;
 mod keys;
 mod keys_cli;
 mod keys_crash;
+mod model;
 mod monitor;
 mod nagios;
 mod packaging;
