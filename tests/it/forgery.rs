@@ -7,6 +7,7 @@ mod questions;
 mod removed;
 mod rfc6962;
 mod since_last;
+mod table;
 mod tail;
 
 use auditctl::audit::verify::{Anchor, Report, Request, verify};
