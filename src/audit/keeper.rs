@@ -25,6 +25,7 @@ use super::progress::ProgressCell;
 use super::queue::Queue;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
 use super::segment::{Block, Layout};
+use super::signer::SigningKey;
 use super::status::{Damage, StatusPage, Word};
 use super::trouble::Trouble;
 use crate::clock::Timestamp;
@@ -42,6 +43,8 @@ const JOBS: usize = 4096;
 
 enum Job {
     Sealed(Segment),
+    /// The manifest is stored anew: another key signs, or the epoch's first head is.
+    Store,
     Stop,
 }
 
@@ -55,7 +58,7 @@ struct Inner {
     manifest: Mutex<Arc<Manifest>>,
     checkpoint: Mutex<String>,
     /// The key that signs now.
-    verifier: Mutex<String>,
+    key: Mutex<Arc<SigningKey>>,
     stored_bytes: AtomicU64,
 }
 
@@ -75,7 +78,7 @@ impl Keeper {
     pub(crate) fn new(
         manifest: Manifest,
         checkpoint: String,
-        verifier: String,
+        key: Arc<SigningKey>,
     ) -> (Self, KeeperStart) {
         let (jobs, inbox) = crossbeam_channel::bounded(JOBS);
         let stored_bytes = AtomicU64::new(manifest.stored_bytes());
@@ -83,7 +86,7 @@ impl Keeper {
             jobs,
             manifest: Mutex::new(Arc::new(manifest)),
             checkpoint: Mutex::new(checkpoint),
-            verifier: Mutex::new(verifier),
+            key: Mutex::new(key),
             stored_bytes,
         };
         let keeper = Self(Arc::new(inner));
@@ -118,13 +121,30 @@ impl Keeper {
         self.0.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_verifier(&self, key: String) {
-        *self.0.verifier.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    pub(crate) fn set_key(&self, key: Arc<SigningKey>) {
+        *self.0.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+        self.store_again();
     }
 
-    /// The key that signs now.
+    fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.0.key.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The key that checks what is signed now.
     pub(crate) fn verifier(&self) -> String {
-        self.0.verifier.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.key().verifier().to_string()
+    }
+
+    /// Has the manifest stored anew, signed with the key of now.
+    pub(crate) fn store_again(&self) {
+        let _ = self.0.jobs.send(Job::Store);
+    }
+
+    /// A head of this epoch is stored: from now on the log must have one.
+    pub(crate) fn epoch_has_begun(&self) {
+        if self.manifest().epoch_begins {
+            self.store_again();
+        }
     }
 
     /// Ends the thread after what it is doing; compression left over is taken up
@@ -162,6 +182,7 @@ impl KeeperStart {
             let wait = if thread.ready() { Duration::ZERO } else { SECURITY_EVERY };
             match self.inbox.recv_timeout(wait) {
                 Ok(Job::Sealed(segment)) => thread.note(segment),
+                Ok(Job::Store) => thread.store_needed = true,
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     thread.finish(&self.inbox);
                     return;
@@ -232,8 +253,12 @@ impl Thread {
     }
 
     fn finish(&mut self, inbox: &Receiver<Job>) {
-        while let Ok(Job::Sealed(segment)) = inbox.try_recv() {
-            self.note(segment);
+        loop {
+            match inbox.try_recv() {
+                Ok(Job::Sealed(segment)) => self.note(segment),
+                Ok(Job::Store) => self.store_needed = true,
+                Ok(Job::Stop) | Err(_) => break,
+            }
         }
         if self.store_needed {
             let result = self.store();
@@ -261,8 +286,15 @@ impl Thread {
     }
 
     fn store(&mut self) -> io::Result<()> {
-        let manifest = self.keeper.manifest();
-        manifest
+        let signed = self.work.page.get(Word::CheckpointSize) > 0;
+        let key = self.keeper.key();
+        self.change(|manifest| {
+            manifest.epoch_begins &= !signed;
+            manifest.sign(&key)
+        })
+        .map_err(io::Error::other)?;
+        self.keeper
+            .manifest()
             .store(&*self.work.options.fs, &self.work.paths.manifest())
             .map_err(io::Error::other)?;
         self.store_needed = false;

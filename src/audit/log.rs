@@ -123,9 +123,9 @@ impl AuditLog {
         push_opening(&shared, &opened, &log_id);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let restored = opened.restored.is_some();
-        let Opened { lock, active, signer, grown, keys, rotates, .. } = opened;
+        let Opened { lock, active, signer, grown, head, keys, rotates, .. } = opened;
         let upkeep = Upkeep::new(active.layout.next_seq());
-        let writer = Writer::new(shared.clone(), active, (signer, grown), keys, upkeep);
+        let writer = Writer::new(shared.clone(), active, (signer, grown, head), keys, upkeep);
         writer.publish_active();
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|error| {
@@ -155,6 +155,7 @@ impl AuditLog {
             threads,
         }));
         log.settle_opening()?;
+        log.0.shared.keeper.epoch_has_begun();
         if rotates {
             log.resume_rotation();
         }

@@ -1,16 +1,22 @@
 //! The manifest: what is sealed, where each block is, and what retention removed.
 //!
-//! `audit.manifest.json` is replaced atomically. It is an index and can be
-//! rebuilt from the segment files as long as none was removed by retention; the
-//! checkpoint, not the manifest, says what the log must contain.
+//! `audit.manifest.json` is replaced atomically. It is an index, signed by the
+//! log's key so that nobody else's is taken for it. Opening rebuilds one that is
+//! not signed, or that does not fit the files: the signed heads, not the manifest,
+//! say what the log must contain.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::merkle::Range;
+use super::checkpoint::{Note, Origin};
+use super::facts::Span;
+use super::keys::{Keyring, Place};
+use super::merkle::{Hash, Range};
 use super::segment::{Block, Layout, sealed_name};
+use super::signer::SigningKey;
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
 
@@ -18,6 +24,8 @@ use crate::fsio::{self, Fs};
 pub const FORMAT: u32 = 1;
 /// A manifest larger than this is refused: about 4 million blocks.
 const MAX_BYTES: u64 = 4 << 30;
+/// The first line of what is signed; no checkpoint can begin like it.
+const SIGNED: &str = "auditctl/manifest v1";
 
 /// The manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +40,27 @@ pub struct Manifest {
     /// Signed heads that an epoch change abandoned, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<String>,
+    /// The epoch has begun and signed no head of its own yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub epoch_begins: bool,
     /// The tree over what retention has removed: everything before its end.
     pub pruned: Range,
+    /// The seq of the `audit.pruned` record that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned_by: Option<u64>,
+    /// Records that an opening adopted without a signature over them, as the
+    /// `audit.recovered` records name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adopted: Vec<Span>,
+    /// The size of the newest backup that an `audit.backup_made` record names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backed_up: Option<u64>,
     /// Sealed segments, in order, without gaps.
     pub segments: Vec<Segment>,
+    /// The log's key's signature over all of the above, as a signed note; see
+    /// [`signed_text`](Self::signed_text).
+    #[serde(default)]
+    pub signature: Option<String>,
 }
 
 /// A sealed segment.
@@ -68,6 +93,11 @@ pub struct Segment {
     pub blocks: Vec<Block>,
 }
 
+#[derive(Deserialize)]
+struct Versioned {
+    format: u64,
+}
+
 /// Why the manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -79,6 +109,17 @@ pub enum ManifestError {
         /// What failed.
         source: io::Error,
     },
+    /// It is of a format that this version does not know.
+    #[error(
+        "{path}: format {format} is not known to this version of auditctl, which reads format {FORMAT}; \
+         a newer version made it: use that one"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The format that it says it has.
+        format: u64,
+    },
     /// It is not a manifest that this version understands, or contradicts itself.
     #[error("{path}: {reason}")]
     Invalid {
@@ -87,6 +128,17 @@ pub enum ManifestError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// Why a manifest's signature proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsigned {
+    /// There is none: an earlier build made it, or somebody without the key.
+    #[error("it is not signed")]
+    Absent,
+    /// There is one, and it is not the log's over this manifest.
+    #[error("{0}")]
+    Wrong(String),
 }
 
 impl Segment {
@@ -159,9 +211,55 @@ impl Manifest {
             log_id,
             epoch: 0,
             abandoned: Vec::new(),
+            epoch_begins: false,
             pruned: Range::empty(0),
+            pruned_by: None,
+            adopted: Vec::new(),
+            backed_up: None,
             segments: Vec::new(),
+            signature: None,
         }
+    }
+
+    /// The text that is signed: its kind, the log and epoch, the size of the tree
+    /// over what is sealed, and the SHA-256 of the file with `null` in the
+    /// signature's place.
+    ///
+    /// # Errors
+    /// What keeps it from being a manifest, in words.
+    pub fn signed_text(&self) -> Result<String, String> {
+        let origin = Origin::new(&self.log_id, self.epoch).map_err(|error| error.to_string())?;
+        let unsigned = Self { signature: None, ..self.clone() };
+        let bytes = unsigned.encode().map_err(|error| error.to_string())?;
+        let digest = Hash::from_bytes(Sha256::digest(&bytes).into());
+        Ok(format!("{SIGNED}\n{origin}\n{}\n{digest}\n", self.end_seq()))
+    }
+
+    /// Signs it.
+    ///
+    /// # Errors
+    /// What keeps it from being a manifest, in words.
+    pub fn sign(&mut self, key: &SigningKey) -> Result<(), String> {
+        let text = self.signed_text()?;
+        self.signature =
+            Some(key.sign_note(text).map_err(|error| error.to_string())?.to_string());
+        Ok(())
+    }
+
+    /// Whether one of the log's keys signed it, where that key was valid.
+    ///
+    /// # Errors
+    /// [`Unsigned`], which says why it proves nothing.
+    pub fn check_signature(&self, keys: &Keyring) -> Result<(), Unsigned> {
+        let signature = self.signature.as_ref().ok_or(Unsigned::Absent)?;
+        let wrong = |error: String| Unsigned::Wrong(error);
+        let note = Note::parse(signature.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+        let place = Place { epoch: self.epoch, size: self.end_seq() };
+        keys.verify_later(&note, place).map_err(|error| wrong(error.to_string()))?;
+        if note.text() != self.signed_text().map_err(wrong)? {
+            return Err(Unsigned::Wrong("its signature is of something else".to_owned()));
+        }
+        Ok(())
     }
 
     /// Reads it; `None` when there is none.
@@ -191,8 +289,14 @@ impl Manifest {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(ManifestError::Io { path: path.to_path_buf(), source }),
         };
-        let invalid = |reason: String| ManifestError::Invalid { path: path.to_path_buf(), reason };
-        let manifest = Self::parse(&text).map_err(invalid)?;
+        let path = path.to_path_buf();
+        if let Ok(Versioned { format }) = serde_json::from_slice(&text)
+            && format != u64::from(FORMAT)
+        {
+            return Err(ManifestError::Version { path, format });
+        }
+        let manifest =
+            Self::parse(&text).map_err(|reason| ManifestError::Invalid { path, reason })?;
         Ok(Some((manifest, text)))
     }
 

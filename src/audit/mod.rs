@@ -7,6 +7,7 @@ mod block_filter;
 pub mod checkpoint;
 pub mod event;
 pub mod examine;
+pub(crate) mod facts;
 pub mod gzip;
 mod head;
 mod keeper;
@@ -42,6 +43,7 @@ pub mod verify;
 pub mod watch;
 mod writer;
 
+pub use facts::Span;
 pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use log::{AuditLog, Receipt, Session};
 pub use options::{BackupsHold, DiskThresholds, Durability, Held, Options, RateLimit, Tunables};

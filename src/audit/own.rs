@@ -120,6 +120,42 @@ pub struct Queried {
     pub records: u64,
 }
 
+/// What opening found that a clean close does not leave, as the `audit.recovered`
+/// record says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Recovered {
+    /// Bytes of a torn tail, and where they are kept.
+    pub(crate) torn_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) torn_file: Option<String>,
+    /// Records that were taken over although no signature covered them: from,
+    /// and up to before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unsigned_first: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unsigned_end: Option<u64>,
+    /// Lines behind a signed `audit.closed`, which no writer of this log wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) foreign_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) foreign_file: Option<String>,
+    /// Why the manifest was not believed, but made anew from the segments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) manifest_rebuilt: Option<String>,
+    /// Why `audit.checkpoint` could not be used; `audit.head` stood in for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) checkpoint_lost: Option<String>,
+    /// Segments whose stored bytes are others than were noted, with the records
+    /// that were signed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stored_anew: Vec<String>,
+    /// What `--accept-corruption` accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) accepted_corruption: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) abandoned_checkpoint: Option<String>,
+}
+
 /// A record of the engine's own; its fields become `details`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -130,16 +166,8 @@ pub(crate) enum OwnRecord {
     Opened { version: String, pid: u32, mode: String, clean: bool },
     /// The last record of a clean close.
     Closed { records_since_open: u64 },
-    /// A torn tail was cut, or corruption accepted.
-    Recovered {
-        torn_bytes: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        torn_file: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        accepted_corruption: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        abandoned_checkpoint: Option<String>,
-    },
+    /// What opening found that a clean close does not leave.
+    Recovered(Box<Recovered>),
     /// A burst of refusals ended.
     RateLimited { source: String, refused: u64, first: Timestamp, last: Timestamp },
     /// Events were lost.
@@ -201,7 +229,7 @@ impl OwnRecord {
             Self::LogCreated { .. } => "audit.log_created",
             Self::Opened { .. } => "audit.opened",
             Self::Closed { .. } => "audit.closed",
-            Self::Recovered { .. } => "audit.recovered",
+            Self::Recovered(_) => "audit.recovered",
             Self::RateLimited { .. } => "audit.rate_limited",
             Self::Gap { .. } => "audit.gap",
             Self::Pruned { .. } => "audit.pruned",

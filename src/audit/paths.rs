@@ -54,6 +54,13 @@ impl LogPaths {
         self.dir.join("audit.checkpoint")
     }
 
+    /// The newest signed head, over everything that was acknowledged: written
+    /// without a sync for each durable batch.
+    #[must_use]
+    pub fn head(&self) -> PathBuf {
+        self.dir.join("audit.head")
+    }
+
     /// The signing key, where it is not configured elsewhere.
     #[must_use]
     pub fn key(&self) -> PathBuf {

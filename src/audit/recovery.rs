@@ -1,34 +1,52 @@
-//! Opening a log: take the lock, read manifest and checkpoint, scan what the
-//! manifest does not cover, and decide between a torn tail and corruption.
+//! Opening a log in three steps: [`inspect`](Opening::inspect) reads, and changes
+//! nothing; [`decide`](Opening::decide) says what is right, from what it read;
+//! [`apply`](Opening::apply) changes the files.
 //!
-//! Acknowledged records are whole and contiguous, and a checkpoint is only
-//! written over durable records. So the first bad line at or after the
-//! checkpoint's size begins a torn tail: it and all after it are moved to
-//! `audit.log.torn-<time>`. Anything wrong before the checkpoint's size is
-//! corruption: the log is not opened for appending, unless that was accepted.
+//! What was recorded is what the writer signed: the newest signed head, from
+//! `audit.checkpoint` or `audit.head`. Heads are only signed over durable records,
+//! so anything wrong below the head's size is corruption: the log is not opened
+//! for appending, unless that was accepted. Behind it stand
+//! - after a signed `audit.closed`: lines that no writer of this log wrote. They are
+//!   set aside as `audit.log.foreign-<time>`;
+//! - after an unclean stop: records that the writer may have acknowledged a moment
+//!   before the end. They are adopted, and `audit.recovered` names them as unsigned;
+//! - from the first bad line on: a torn tail, moved to `audit.log.torn-<time>`.
+//!
+//! The manifest is believed when the log's key signed it and it is of the signed
+//! head's epoch; otherwise it is made anew from the segments.
 
 mod checks;
+mod decide;
 mod files;
+mod heads;
+mod inspect;
 mod keys;
+mod rebuild;
+mod removed;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
-use super::keys::{KeyHistory, Keyring};
+use super::checkpoint::{Checkpoint, Origin};
+use super::facts::Span;
+use super::keys::KeyHistory;
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::Options;
+use super::own::Recovered;
 use super::paths::LogPaths;
 use super::redact::RedactKeyError;
 use super::restore::{self, Restored};
 use super::scan::Scan;
-use super::segment::{Active, parse_sealed_name};
+use super::segment::Active;
 use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
+use super::trouble::Trouble;
+use super::writer::HeadFile;
 use crate::clock::Timestamp;
 use crate::fsio::lock::{FileLock, try_lock};
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
+use decide::{Plan, Tail};
 
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +134,7 @@ pub enum OpenError {
 impl OpenError {
     /// What [`OpenError::kind`] can say.
     pub const KINDS: &[&str] =
-        &["locked", "io", "key", "redact_key", "foreign", "corrupt", "start"];
+        &["locked", "io", "key", "redact_key", "foreign", "corrupt", "newer_version", "start"];
 
     /// A stable name for scripts.
     #[must_use]
@@ -130,6 +148,7 @@ impl OpenError {
             {
                 "corrupt"
             }
+            Self::Manifest(ManifestError::Version { .. }) => "newer_version",
             Self::Io { .. } | Self::Manifest(ManifestError::Io { .. }) => "io",
             Self::Key { .. } | Self::KeyMissing { .. } | Self::KeyRetired { .. } => "key",
             Self::RedactKey(_) => "redact_key",
@@ -162,9 +181,9 @@ fn place(seq: Option<u64>, offset: Option<u64>) -> String {
     }
 }
 
-/// What a torn tail left.
+/// Bytes that were set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Torn {
+pub(crate) struct Aside {
     pub(crate) bytes: u64,
     pub(crate) file: String,
 }
@@ -193,12 +212,17 @@ pub(crate) struct Opened {
     pub(crate) signer: Signer,
     /// The part of the tree that the signer has not signed yet.
     pub(crate) grown: Range,
+    pub(crate) head: HeadFile,
     pub(crate) checkpoint: Option<String>,
     pub(crate) clean: bool,
-    pub(crate) torn: Option<Torn>,
-    pub(crate) accepted: Option<Accepted>,
+    /// What is recorded of the opening, unless there is nothing to tell.
+    pub(crate) recovered: Option<Recovered>,
+    /// Somebody who is no writer of this log appended to it.
+    pub(crate) foreign: bool,
     pub(crate) lost: Option<Lost>,
     pub(crate) damage: Option<Damage>,
+    /// Up to where records were adopted unsigned that no backup holds; 0 for none.
+    pub(crate) uncovered: u64,
     /// A restore that is complete but for its record.
     pub(crate) restored: Option<Restored>,
     pub(crate) verifier_key: String,
@@ -214,12 +238,15 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let fs = &*options.fs;
     fs.create_dir_all(&options.dir).map_err(io_error("make the directory", &options.dir))?;
     let lock = lock(&paths)?;
-    let restored = restore::settle(fs, &paths)
+    let settled = restore::settle(fs, &paths)
         .map_err(io_error("finish or undo the restore in", &paths.restore_journal()))?;
+    let (restored, proof) = settled.map(|settled| (settled.restored, settled.proof)).unzip();
+    let proof = proof.flatten();
     let names = fs.list(&options.dir).map_err(io_error("list", &options.dir))?;
     let earlier = StatusSnapshot::read(&paths.status()).ok();
-    let opening = Opening { options, fs, paths: &paths, names: &names, earlier };
-    Ok(Opened { restored, ..opening.run(lock)? })
+    let opening = Opening { options, fs, paths: &paths, names: &names, earlier, proof };
+    let plan = opening.decide(opening.inspect()?)?;
+    Ok(Opened { restored, ..opening.apply(plan, lock)? })
 }
 
 fn lock(paths: &LogPaths) -> Result<FileLock, OpenError> {
@@ -251,117 +278,103 @@ struct Opening<'a> {
     paths: &'a LogPaths,
     names: &'a [String],
     earlier: Option<StatusSnapshot>,
+    /// The signed head of what a restore put here.
+    proof: Option<String>,
 }
 
 impl Opening<'_> {
-    fn run(&self, lock: FileLock) -> Result<Opened, OpenError> {
-        let (mut manifest, is_new, text) = self.load()?;
-        let before = manifest.clone();
-        if is_new {
-            // Before the key: a crash in between leaves a log without a key, which
-            // is told from one whose key was lost, not a key without a log.
-            manifest.store(self.fs, &self.paths.manifest())?;
-        }
-        let (keys, mut trouble) = self.history(&manifest)?;
-        let (key, rotates) = self.key(&manifest, is_new, &keys)?;
-        let ring = match keys.ring(key.verifier().clone()) {
-            Ok(ring) => ring,
-            Err(error) => {
-                trouble.get_or_insert_with(|| self.keys_corrupt(&error));
-                key.verifier().clone().into()
-            }
+    /// Makes the files what was decided.
+    fn apply(&self, plan: Plan, lock: FileLock) -> Result<Opened, OpenError> {
+        let Plan { seen, tail, accepted, altered, clean, damage } = plan;
+        let keys = if seen.keys_are_bad {
+            self.set_keys_aside(&seen.manifest.log_id)?
+        } else {
+            seen.keys
         };
-        let keys_are_bad = trouble.is_some();
-        let signed = match &text {
-            Some(text) if trouble.is_none() => match verify_checkpoint(text, &ring, &manifest) {
-                Ok(checkpoint) => Some(checkpoint),
-                Err(corruption) => {
-                    trouble = Some(corruption);
-                    None
-                }
-            },
-            _ => None,
+        self.publish_key(&seen.key)?;
+        self.unpack(&seen.manifest)?;
+        self.clear_leftovers(&seen.manifest);
+        let is_foreign = matches!(tail, Tail::Foreign { .. });
+        let why = match (accepted.is_some(), is_foreign) {
+            (true, _) => "damaged",
+            (false, true) => "foreign",
+            (false, false) => "torn",
         };
-        self.adopt_sealed(&mut manifest)?;
-        let mut damage = self.check_sealed(&mut manifest, &mut trouble)?;
-        let base = manifest.tree()?;
-        let mut scan = self.scan_active(&base, signed.as_ref().map(|c| c.size))?;
-        let reached = match &signed {
-            Some(checkpoint) => self.reach(&manifest, scan.as_mut(), checkpoint)?,
-            None => None,
-        };
-        if trouble.is_none() {
-            let known = text.is_some() || manifest.epoch > 0;
-            trouble =
-                self.judge(&manifest, scan.as_ref(), signed.as_ref(), reached.as_ref(), known);
-        }
-        if trouble.is_none() {
-            trouble = self.judge_keys(&ring, &manifest, scan.as_ref());
-        }
-        let accepted = match trouble {
-            Some(corruption) if !self.options.accept_corruption => {
-                return Err(OpenError::Corrupt(corruption));
-            }
-            Some(corruption) => {
-                damage = Some(Damage::CorruptionAccepted);
-                Some(Accepted { reason: corruption.to_string(), abandoned: text.clone() })
-            }
-            None => None,
-        };
-        let clean = scan.as_ref().is_none_or(|(_, scan)| {
-            scan.bad.is_none() && (scan.ends_closed || scan.layout.records() == 0)
-        });
-        // From here on files are changed.
-        let keys = if keys_are_bad { self.set_keys_aside(&manifest)? } else { keys };
-        self.publish_key(&key)?;
-        self.clear_leftovers(&manifest);
-        let altered = accepted.is_some()
-            && reached.as_ref().is_some_and(|reached| {
-                signed.as_ref().is_some_and(|c| reached.tree.root().ok() != Some(c.root))
-            });
-        let (active, torn) = self.active(scan, base, accepted.is_some(), altered)?;
+        let (active, aside) = self.active(seen.scan, seen.base, why, altered)?;
+        let mut manifest = seen.manifest;
         if let Some(accepted) = &accepted {
             manifest.epoch += 1;
+            manifest.epoch_begins = true;
             manifest.abandoned.extend(accepted.abandoned.clone());
         }
-        if manifest != before {
-            manifest.store(self.fs, &self.paths.manifest())?;
+        let adopted = match tail {
+            Tail::Adopt(span) if accepted.is_none() => Some(span),
+            _ => None,
+        };
+        adopted.into_iter().for_each(|span| adopt(&mut manifest, span));
+        if seen.stored.as_ref() != Some(&manifest) {
+            self.store_manifest(&mut manifest, &seen.key)?;
         }
         let lost = self.lost(&active);
-        let verifier_key = key.verifier().to_string();
-        let resume = signed.zip(reached).filter(|_| accepted.is_none());
-        let (signer, grown) = self.signer(key, &manifest, &active, resume)?;
-        let checkpoint = if accepted.is_some() { None } else { text };
+        let verifier_key = seen.key.verifier().to_string();
+        let checkpoint = seen.head.as_ref().filter(|_| accepted.is_none());
+        let checkpoint = checkpoint.map(|head| head.text.clone());
+        let resume = seen.head.zip(seen.reached).filter(|_| accepted.is_none());
+        let resume = resume.map(|(head, reached)| (head.checkpoint, reached));
+        let (signer, grown) = self.signer(seen.key, &manifest, &active, resume)?;
+        let mut recovered = Recovered {
+            unsigned_first: adopted.map(|span| span.begin),
+            unsigned_end: adopted.map(|span| span.end),
+            manifest_rebuilt: seen.rebuilt,
+            stored_anew: seen.stored_anew,
+            checkpoint_lost: seen.checkpoint_lost.filter(|_| accepted.is_none()),
+            ..Recovered::default()
+        };
+        match (aside, is_foreign) {
+            (Some(aside), true) => {
+                (recovered.foreign_bytes, recovered.foreign_file) =
+                    (Some(aside.bytes), Some(aside.file));
+            }
+            (Some(aside), false) => {
+                (recovered.torn_bytes, recovered.torn_file) = (aside.bytes, Some(aside.file));
+            }
+            (None, _) => {}
+        }
+        if let Some(reason) = &recovered.manifest_rebuilt {
+            let code = Trouble::ManifestRebuilt.code();
+            tracing::warn!(code, reason, "the manifest was made anew from the segments");
+        }
+        if let Some(accepted) = accepted {
+            recovered.accepted_corruption = Some(accepted.reason);
+            recovered.abandoned_checkpoint = accepted.abandoned;
+        }
+        let recovered = Some(recovered).filter(|told| *told != Recovered::default());
+        let foreign = matches!(tail, Tail::Foreign { suspicious: true });
         Ok(Opened {
             lock,
             manifest,
             active,
             signer,
             grown,
+            head: HeadFile::open(self.fs, self.paths, &self.options.clock.now().file_stamp()),
             checkpoint,
             clean,
-            torn,
-            accepted,
+            recovered,
+            foreign,
             lost,
             damage,
+            uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,
             verifier_key,
             keys,
-            rotates,
+            rotates: seen.rotates,
         })
     }
 
-    /// The manifest, whether the log is new, and the checkpoint's text unless it
-    /// is one that an accepted corruption abandoned.
-    fn load(&self) -> Result<(Manifest, bool, Option<String>), OpenError> {
-        let loaded = Manifest::load(self.fs, &self.paths.manifest())?;
-        let text = self.read_checkpoint()?;
-        let (manifest, is_new) = match loaded {
-            Some(manifest) => (manifest, false),
-            None => self.without_manifest(text.as_deref())?,
-        };
-        let text = text.filter(|text| !manifest.abandoned.contains(text));
-        Ok((manifest, is_new, text))
+    fn store_manifest(&self, manifest: &mut Manifest, key: &SigningKey) -> Result<(), OpenError> {
+        manifest.sign(key).map_err(|error| self.start_error(error))?;
+        manifest.store(self.fs, &self.paths.manifest())?;
+        Ok(())
     }
 
     fn start_error(&self, reason: impl ToString) -> OpenError {
@@ -390,70 +403,13 @@ impl Opening<'_> {
             }
         }
     }
-
-    fn read_checkpoint(&self) -> Result<Option<String>, OpenError> {
-        let path = self.paths.checkpoint();
-        match self.fs.read_own(&path, MAX_NOTE_BYTES as u64) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error("read", &path)(error)),
-        }
-    }
-
-    /// No manifest: a new log, a crash while one was made, or a lost index,
-    /// which is rebuilt from the segment files.
-    fn without_manifest(&self, checkpoint: Option<&str>) -> Result<(Manifest, bool), OpenError> {
-        let sealed = self.names.iter().any(|name| parse_sealed_name(name).is_some());
-        let path = self.paths.active();
-        let active = match self.fs.open(&path, OpenMode::ReadOwn) {
-            Ok(file) => file.meta().map_err(io_error("look at", &path))?.len,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(io_error("open", &path)(error)),
-        };
-        if checkpoint.is_none() && !sealed && active == 0 {
-            return Ok((Manifest::new(self.new_log_id()?), true));
-        }
-        let origin = checkpoint
-            .and_then(|text| SignedCheckpoint::parse(text.as_bytes()).ok())
-            .and_then(|signed| signed.unverified().origin.parse::<Origin>().ok());
-        let Some(origin) = origin else {
-            return Err(OpenError::Foreign {
-                path,
-                reason: "it has records but neither a manifest nor a checkpoint".to_owned(),
-            });
-        };
-        let mut manifest = Manifest::new(origin.log_id().to_owned());
-        manifest.epoch = origin.epoch();
-        Ok((manifest, false))
-    }
-
-    fn new_log_id(&self) -> Result<String, OpenError> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random)
-            .map_err(|error| self.start_error(format!("no random numbers: {error}")))?;
-        Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
-    }
 }
 
-fn verify_checkpoint(
-    text: &str,
-    keys: &Keyring,
-    manifest: &Manifest,
-) -> Result<Checkpoint, Corruption> {
-    let corrupt = |reason: String| Corruption {
-        file: "audit.checkpoint".to_owned(),
-        seq: None,
-        offset: None,
-        reason,
-    };
-    let signed =
-        SignedCheckpoint::parse(text.as_bytes()).map_err(|error| corrupt(error.to_string()))?;
-    let (checkpoint, _) = keys.verify(&signed).map_err(|error| corrupt(error.to_string()))?;
-    let expected = Origin::new(&manifest.log_id, manifest.epoch).map(|origin| origin.to_string());
-    if expected.as_ref() != Ok(&checkpoint.origin) {
-        return Err(corrupt(format!("it is of {}, not of this log", checkpoint.origin)));
-    }
-    Ok(checkpoint.clone())
+/// Notes what was adopted. A crash before the record of it makes the next opening
+/// adopt the same again, perhaps less of it.
+fn adopt(manifest: &mut Manifest, span: Span) {
+    manifest.adopted.retain(|known| known.begin < span.begin);
+    manifest.adopted.push(span);
 }
 
 /// Copies a range of an open file into a new file, durably.

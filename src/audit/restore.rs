@@ -75,8 +75,21 @@ pub struct Journal {
     pub new: Vec<String>,
     /// SHA-256 of the new manifest, hex.
     pub manifest_sha256: String,
+    /// The signed head that the new records were checked against, where it covers
+    /// all of them: the log has signed nothing on top of it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// What is recorded of it.
     pub restored: Restored,
+}
+
+/// A restore that is complete but for its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// What is to be recorded.
+    pub restored: Restored,
+    /// The signed head that proves what was put in place.
+    pub proof: Option<String>,
 }
 
 const MANIFEST: &str = "audit.manifest.json";
@@ -98,7 +111,8 @@ impl Journal {
         let directory = |name: &String, start: &str| name.starts_with(start) && is_plain_name(name);
         let file = |name: &&String| {
             parse_sealed_name(name).is_none()
-                && !["audit.log", "audit.checkpoint", "audit.keys"].contains(&name.as_str())
+                && !["audit.log", "audit.checkpoint", "audit.head", "audit.keys"]
+                    .contains(&name.as_str())
         };
         let directories = [(&self.staging, STAGING), (&self.aside, ASIDE)];
         let wrong = directories.into_iter().find(|(name, start)| !directory(name, start));
@@ -266,7 +280,7 @@ pub fn swap(fs: &dyn Fs, paths: &LogPaths, journal: &Journal) -> io::Result<()> 
 /// # Errors
 /// A file operation's, or a journal that is none; nothing is lost then, and the
 /// next call goes on.
-pub fn settle(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Restored>> {
+pub fn settle(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Settled>> {
     let Some(journal) = Journal::load(fs, paths)? else {
         clear_leftovers(fs, paths);
         return Ok(None);
@@ -286,7 +300,7 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Restored>> {
         Journal { committed: true, ..journal.clone() }.store(fs, paths)?;
     }
     places.clear(&journal.staging);
-    Ok(Some(journal.restored))
+    Ok(Some(Settled { restored: journal.restored, proof: journal.proof }))
 }
 
 /// The restore is complete and recorded: the journal goes.

@@ -6,10 +6,12 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::bufread::GzDecoder;
 
 use super::event::MAX_LINE_BYTES;
+use super::facts::{self, Fact, Said};
 use super::gzip::MAX_BLOCK_BYTES;
 use super::merkle::Range;
 use super::record;
 use super::segment::{BLOCK_BYTES, Block, Layout, Staged};
+use crate::clock::Timestamp;
 use crate::fsio::{FileReader, FsFile};
 
 /// Lines are staged until so many bytes are gathered.
@@ -29,19 +31,58 @@ pub(crate) struct Scan {
     /// The good records up to the first bad line.
     pub(crate) layout: Layout,
     pub(crate) bad: Option<BadLine>,
-    /// If the watched size lies within the good records: the tree there, and
-    /// the range of the good records since.
-    pub(crate) watched: Option<(Range, Range)>,
+    /// For each watched size that lies within the good records: the tree there,
+    /// and the range of the good records since.
+    pub(crate) watched: Vec<(Range, Range)>,
     /// Whether any record is not the engine's own.
     pub(crate) has_events: bool,
-    /// Whether the last good record is `audit.closed`.
-    pub(crate) ends_closed: bool,
+    /// What the engine's own records say.
+    pub(crate) said: Vec<Said>,
+    /// When the newest record was accepted.
+    pub(crate) newest: Timestamp,
 }
 
-/// Scans a plain segment file that begins after `base`, and keeps the tree at
-/// `watch` records on the way.
-pub(crate) fn scan_plain(file: &dyn FsFile, base: Range, watch: Option<u64>) -> io::Result<Scan> {
-    let mut scanner = Scanner::new(base, watch);
+impl Scan {
+    /// Whether the last good record is `audit.closed`.
+    pub(crate) fn ends_closed(&self) -> bool {
+        self.is_closed_at(self.layout.next_seq())
+    }
+
+    /// Whether the record before `seq` is `audit.closed`.
+    pub(crate) fn is_closed_at(&self, seq: u64) -> bool {
+        let closes = |said: &Said| said.seq + 1 == seq && said.fact == Fact::Closed;
+        self.said.iter().rev().take_while(|said| said.seq + 1 >= seq).any(closes)
+    }
+
+    /// The tree at a watched size, and the records since.
+    pub(crate) fn take_watched(&mut self, size: u64) -> Option<(Range, Range)> {
+        let at = self.watched.iter().position(|(tree, _)| tree.end() == size)?;
+        Some(self.watched.swap_remove(at))
+    }
+}
+
+/// Which part of a file is scanned, and what is noted on the way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Interest<'a> {
+    /// Keeps the tree at these sizes.
+    pub(crate) watch: &'a [u64],
+    /// Takes no record from this one on.
+    pub(crate) until: Option<u64>,
+}
+
+impl<'a> Interest<'a> {
+    pub(crate) fn watch(sizes: &'a [u64]) -> Self {
+        Self { watch: sizes, until: None }
+    }
+}
+
+/// Scans a plain segment file that begins after `base`.
+pub(crate) fn scan_plain(
+    file: &dyn FsFile,
+    base: Range,
+    interest: Interest<'_>,
+) -> io::Result<Scan> {
+    let mut scanner = Scanner::new(base, interest);
     let mut reader = BufReader::with_capacity(GATHER_BYTES, FileReader { file, offset: 0 });
     scanner.lines(&mut reader)?;
     Ok(scanner.finish())
@@ -51,9 +92,9 @@ pub(crate) fn scan_plain(file: &dyn FsFile, base: Range, watch: Option<u64>) -> 
 pub(crate) fn scan_compressed(
     file: &dyn FsFile,
     base: Range,
-    watch: Option<u64>,
+    interest: Interest<'_>,
 ) -> io::Result<(Scan, Vec<Block>)> {
-    let mut scanner = Scanner::new(base, watch);
+    let mut scanner = Scanner::new(base, interest);
     let mut reader = Counted {
         inner: BufReader::with_capacity(256 * 1024, FileReader { file, offset: 0 }),
         consumed: 0,
@@ -70,6 +111,9 @@ pub(crate) fn scan_compressed(
             scanner.absorb();
             scanner.spoil(scanner.layout.next_seq(), offset, format!("gzip member: {error}"));
         }
+        // A member is a block, also where whole backups were joined in one file.
+        scanner.absorb();
+        scanner.layout.close_block();
         members.push((offset, reader.consumed - offset));
     }
     let mut scan = scanner.finish();
@@ -114,28 +158,30 @@ pub fn member_lengths(file: &dyn FsFile) -> io::Result<Vec<u64>> {
     Ok(lengths)
 }
 
-struct Scanner {
+struct Scanner<'a> {
     layout: Layout,
     staged: Staged,
     bad: Option<BadLine>,
-    watch: Option<u64>,
-    watched: Option<(Range, Range)>,
+    interest: Interest<'a>,
+    watched: Vec<(Range, Range)>,
     has_events: bool,
-    ends_closed: bool,
+    said: Vec<Said>,
+    newest: Timestamp,
 }
 
-impl Scanner {
-    fn new(base: Range, watch: Option<u64>) -> Self {
+impl<'a> Scanner<'a> {
+    fn new(base: Range, interest: Interest<'a>) -> Self {
         let layout = Layout::new(base);
         let staged = Staged::after(&layout, Vec::with_capacity(GATHER_BYTES));
         let mut scanner = Self {
             layout,
             staged,
             bad: None,
-            watch,
-            watched: None,
+            interest,
+            watched: Vec::new(),
             has_events: false,
-            ends_closed: false,
+            said: Vec::new(),
+            newest: Timestamp::default(),
         };
         scanner.look();
         scanner
@@ -172,11 +218,18 @@ impl Scanner {
         if seq != expected {
             return Err(format!("record {seq} where record {expected} should be"));
         }
-        let (event_time, _) = record::peek_times(line).ok_or("a record without a time")?;
-        self.has_events |= memchr::memmem::find(line, b"\"event_type\":\"audit.").is_none();
-        self.ends_closed = memchr::memmem::find(line, b"\"event_type\":\"audit.closed\"").is_some();
+        let (event_time, accepted) = record::peek_times(line).ok_or("a record without a time")?;
+        if self.interest.until.is_some_and(|until| seq >= until) {
+            return Err("a record that nobody signed".to_owned());
+        }
+        self.newest = self.newest.max(accepted);
+        match facts::said(line) {
+            Some(said) => self.said.push(said),
+            None => self.has_events = true,
+        }
         self.staged.line(event_time, |out| out.extend_from_slice(line));
-        if self.staged.bytes.len() >= GATHER_BYTES || self.watch == Some(expected + 1) {
+        let watched = self.interest.watch.contains(&(expected + 1));
+        if self.staged.bytes.len() >= GATHER_BYTES || watched {
             self.absorb();
         }
         Ok(())
@@ -184,7 +237,7 @@ impl Scanner {
 
     fn absorb(&mut self) {
         self.layout.absorb(&self.staged);
-        if let Some((_, since)) = &mut self.watched {
+        for (_, since) in &mut self.watched {
             self.staged.add_to(since);
         }
         let buffer = std::mem::take(&mut self.staged.bytes);
@@ -193,10 +246,10 @@ impl Scanner {
     }
 
     fn look(&mut self) {
-        if self.watched.is_none() && self.watch == Some(self.layout.next_seq()) {
-            let tree = self.layout.tree();
-            let since = Range::empty(tree.end());
-            self.watched = Some((tree, since));
+        let at = self.layout.next_seq();
+        let noted = self.watched.iter().any(|(tree, _)| tree.end() == at);
+        if !noted && self.interest.watch.contains(&at) {
+            self.watched.push((self.layout.tree(), Range::empty(at)));
         }
     }
 
@@ -211,7 +264,8 @@ impl Scanner {
             bad: self.bad,
             watched: self.watched,
             has_events: self.has_events,
-            ends_closed: self.ends_closed,
+            said: self.said,
+            newest: self.newest,
         }
     }
 }

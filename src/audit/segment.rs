@@ -211,6 +211,14 @@ impl Layout {
         self.raw_bytes += staged.bytes.len() as u64;
     }
 
+    /// Ends the block here, whatever its size.
+    pub(crate) fn close_block(&mut self) {
+        if let Some(current) = self.current.take() {
+            join(&mut self.before_current, &current.tree);
+            self.closed.push(current);
+        }
+    }
+
     /// The tree over everything from seq 0 to the segment's end.
     pub(crate) fn tree(&self) -> Range {
         let mut tree = self.before_current.clone();

@@ -11,6 +11,8 @@ mod key;
 pub use super::checkpoint::VerifierKey;
 pub use key::{KeyError, SigningKey};
 
+use std::sync::Arc;
+
 use super::checkpoint::{Checkpoint, CheckpointError, Note, Origin, SignedCheckpoint};
 use super::merkle::{Hash, Range, RangeError};
 
@@ -97,7 +99,7 @@ pub enum SignError {
 /// Signs one log's checkpoints; see the [module](self).
 #[derive(Debug)]
 pub struct Signer {
-    key: SigningKey,
+    key: Arc<SigningKey>,
     origin: Origin,
     /// The tree at the size last signed.
     signed: Range,
@@ -116,7 +118,7 @@ impl Signer {
             let key = key.verifier().label();
             return Err(SignError::Key { origin: origin.to_string(), key, expected });
         }
-        Ok(Self { key, origin, signed: Range::empty(0) })
+        Ok(Self { key: Arc::new(key), origin, signed: Range::empty(0) })
     }
 
     /// For a log that has a checkpoint: `last`, which the caller has verified,
@@ -208,7 +210,7 @@ impl Signer {
     /// [`SignError::Key`].
     pub fn replace_key(&mut self, next: SigningKey) -> Result<(), SignError> {
         self.check_name(&next)?;
-        self.key = next;
+        self.key = Arc::new(next);
         Ok(())
     }
 
@@ -231,6 +233,12 @@ impl Signer {
     #[must_use]
     pub fn signed_size(&self) -> u64 {
         self.signed.end()
+    }
+
+    /// The key, for what else of the log is signed.
+    #[must_use]
+    pub fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.key)
     }
 
     /// The key that checks what this signs.

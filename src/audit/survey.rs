@@ -5,17 +5,15 @@
 use std::io;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::checkpoint::{Checkpoint, SignedCheckpoint};
 use super::keys::{Keyring, load_keyring};
 use super::manifest::{Manifest, Segment};
-use super::merkle::{Hash, Range};
+use super::merkle::Range;
 use super::paths::LogPaths;
-use super::scan::{self, Scan};
+use super::scan::{self, Interest, Scan};
 use super::snapshot::SnapshotError;
 use crate::clock::Timestamp;
-use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
+use crate::fsio::{Fs, FsFile, OpenMode};
 
 const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
 
@@ -65,7 +63,7 @@ impl Survey {
             }
         }
         let mut tree = manifest.tree()?;
-        if let Some(scan) = scan_active(fs, &paths, &tree, None)? {
+        if let Some(scan) = scan_active(fs, &paths, &tree, &[])? {
             tree = scan.layout.tree();
             if let Some(bad) = scan.bad {
                 damage.push(format!(
@@ -135,21 +133,21 @@ impl Survey {
             if size < segment.end_seq() {
                 let path = paths.dir.join(&segment.file);
                 let Some(file) = open(fs, &path)? else { return Ok(None) };
-                let found = if segment.is_compressed() {
-                    scan::scan_compressed(&*file, tree, Some(size)).map(|(scan, _)| scan)
+                let (sizes, failed) = ([size], io_error("read", &path));
+                let mut found = if segment.is_compressed() {
+                    scan::scan_compressed(&*file, tree, Interest::watch(&sizes)).map_err(failed)?.0
                 } else {
-                    scan::scan_plain(&*file, tree, Some(size))
+                    scan::scan_plain(&*file, tree, Interest::watch(&sizes)).map_err(failed)?
                 };
-                let found = found.map_err(io_error("read", &path))?;
-                return Ok(found.watched.map(|(tree, _)| tree));
+                return Ok(found.take_watched(size).map(|(tree, _)| tree));
             }
             for block in &segment.blocks {
                 let joined = tree.extend(&block.tree);
                 debug_assert!(joined.is_ok(), "a loaded manifest's ranges are adjacent");
             }
         }
-        let scan = scan_active(fs, &paths, &tree, Some(size))?;
-        Ok(scan.and_then(|scan| scan.watched).map(|(tree, _)| tree))
+        let scan = scan_active(fs, &paths, &tree, &[size])?;
+        Ok(scan.and_then(|mut scan| scan.take_watched(size)).map(|(tree, _)| tree))
     }
 
     /// The earliest and latest `timestamp` of the blocks that hold records from
@@ -182,48 +180,29 @@ fn check_segment(
     }
     let base = Range::empty(segment.first_seq);
     let failed = io_error("read", &path);
-    match &segment.sha256 {
-        Some(expected) => {
-            let found = sha256(&*file).map_err(failed)?;
-            let other = found.to_string() != *expected;
-            Ok(other.then(|| "its SHA-256 is not the one in the manifest".to_owned()))
-        }
-        None => {
-            let (scan, blocks) = if segment.is_compressed() {
-                scan::scan_compressed(&*file, base, None).map_err(failed)?
-            } else {
-                let scan = scan::scan_plain(&*file, base, None).map_err(failed)?;
-                let blocks = scan.layout.blocks();
-                (scan, blocks)
-            };
-            let same = scan.bad.is_none()
-                && blocks.iter().map(|b| &b.tree).eq(segment.blocks.iter().map(|b| &b.tree));
-            Ok((!same).then(|| "its records are not those that were recorded".to_owned()))
-        }
-    }
-}
-
-fn sha256(file: &dyn FsFile) -> io::Result<Hash> {
-    let mut reader = FileReader { file, offset: 0 };
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match io::Read::read(&mut reader, &mut buffer)? {
-            0 => return Ok(Hash::from_bytes(hasher.finalize().into())),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
+    // Its SHA-256 in the manifest would be quicker, and is only a hint.
+    let (scan, blocks) = if segment.is_compressed() {
+        scan::scan_compressed(&*file, base, Interest::default()).map_err(failed)?
+    } else {
+        let scan = scan::scan_plain(&*file, base, Interest::default()).map_err(failed)?;
+        let blocks = scan.layout.blocks();
+        (scan, blocks)
+    };
+    let same = scan.bad.is_none()
+        && blocks.iter().map(|b| &b.tree).eq(segment.blocks.iter().map(|b| &b.tree));
+    Ok((!same).then(|| "its records are not those that were recorded".to_owned()))
 }
 
 fn scan_active(
     fs: &dyn Fs,
     paths: &LogPaths,
     base: &Range,
-    watch: Option<u64>,
+    watch: &[u64],
 ) -> Result<Option<Scan>, SnapshotError> {
     let path = paths.active();
     let Some(file) = open(fs, &path)? else { return Ok(None) };
-    scan::scan_plain(&*file, base.clone(), watch).map(Some).map_err(io_error("read", &path))
+    let interest = Interest::watch(watch);
+    scan::scan_plain(&*file, base.clone(), interest).map(Some).map_err(io_error("read", &path))
 }
 
 fn read_note(fs: &dyn Fs, paths: &LogPaths) -> Result<Option<String>, SnapshotError> {

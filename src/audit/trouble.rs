@@ -51,6 +51,14 @@ troubles! {
     NextKeyLeft = "next_key_left_alone",
     /// The signing key is changed, but its files are not all in place.
     KeyFiles = "key_files_not_in_place",
+    /// `audit.head` is no signed head of this log; the checkpoint is used.
+    HeadUnusable = "head_unusable",
+    /// `audit.head` could not be written.
+    NoHead = "head_not_written",
+    /// The manifest was not believed, and made anew from the segments.
+    ManifestRebuilt = "manifest_rebuilt",
+    /// Somebody appended lines to the log while it was closed.
+    ForeignLines = "foreign_lines",
     /// The log was not closed cleanly.
     NotClosed = "not_closed",
 }

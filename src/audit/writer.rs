@@ -13,6 +13,7 @@
 
 mod ending;
 mod fresh;
+mod head;
 mod rotate;
 mod upkeep;
 
@@ -39,6 +40,7 @@ use super::status::{Activity, StatusPage, Word, WriterState};
 use super::trouble::Trouble;
 
 use fresh::Fresh;
+pub(crate) use head::HeadFile;
 pub(crate) use rotate::KeyState;
 pub(crate) use upkeep::{Upkeep, make_reserve};
 
@@ -91,6 +93,7 @@ pub(crate) struct Writer {
     pub(crate) shared: Shared,
     pub(crate) active: Active,
     pub(crate) signer: Signer,
+    pub(crate) head: HeadFile,
     pub(crate) keys: KeyState,
     /// Taken from the queue, not (wholly) written.
     pub(crate) pending: VecDeque<Chunk>,
@@ -114,7 +117,7 @@ impl Writer {
     pub(crate) fn new(
         shared: Shared,
         active: Active,
-        (signer, grown): (Signer, Range),
+        (signer, grown, head): (Signer, Range, HeadFile),
         keys: KeyHistory,
         upkeep: Upkeep,
     ) -> Self {
@@ -124,6 +127,7 @@ impl Writer {
             shared,
             active,
             signer,
+            head,
             keys: KeyState { history: keys, pending: None },
             pending: VecDeque::new(),
             written: Vec::new(),
@@ -346,9 +350,13 @@ impl Writer {
         self.durable_tree = self.active.layout.tree();
         extend(&mut self.grown, &self.unsynced);
         let end = self.durable_tree.end();
-        let page = &self.shared.page;
-        page.add(Word::Durable, end - self.unsynced.begin());
+        let became = end - self.unsynced.begin();
         self.unsynced.reset(end);
+        if !self.sign_head() {
+            return;
+        }
+        let page = &self.shared.page;
+        page.add(Word::Durable, became);
         page.together(|page| page.set(Word::DurableSeq, end));
         if self.commits() {
             self.shared.queue.settled(std::mem::take(&mut self.written));

@@ -17,6 +17,7 @@ use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::Marker;
 use super::metadata::{Metadata, Stretch};
 use crate::audit::examine::{examine, part_of};
+use crate::audit::facts::{self, Facts};
 use crate::audit::gzip::Unpacker;
 use crate::audit::merkle::{Hash, Range};
 use crate::audit::record::{peek_seq, peek_times};
@@ -66,6 +67,8 @@ pub(crate) struct Content {
     pub(crate) ranges: BTreeMap<(u64, u64), Range>,
     /// The first record that was accepted after the time that was asked for.
     pub(crate) first_after: Option<u64>,
+    /// What the log's own records in it say.
+    pub(crate) said: Facts,
 }
 
 impl Content {
@@ -235,6 +238,7 @@ struct Pass<'a> {
     trees: BTreeMap<u64, Range>,
     ranges: BTreeMap<(u64, u64), Range>,
     first_after: Option<u64>,
+    said: Facts,
 }
 
 impl<'a> Pass<'a> {
@@ -257,6 +261,7 @@ impl<'a> Pass<'a> {
             trees: BTreeMap::new(),
             ranges,
             first_after: None,
+            said: Facts::default(),
         };
         pass.note_size();
         pass
@@ -337,6 +342,7 @@ impl<'a> Pass<'a> {
                 }
             }
         }
+        facts::said_in(raw).into_iter().for_each(|said| self.said.note(said));
         join(&mut self.tree, &block.tree);
         self.raw_bytes += block.raw_bytes;
         self.blocks[place.stretch].push(block.clone());
@@ -393,6 +399,12 @@ impl<'a> Pass<'a> {
         if marker.root_hash != root {
             return Err(self.fault(ArchiveFault::Root { records: self.tree.end() }));
         }
+        let removed = self.said.authority(self.tree.end()).removal;
+        let explained = removed.map_or(0, |(_, removal)| removal.end);
+        if explained < self.source.pruned.end() {
+            let (first, end) = (explained, self.source.pruned.end());
+            return Err(self.fault(ArchiveFault::Unexplained { first, end }));
+        }
         let complete = |range: &(u64, u64), known: &Range| known.end() == range.1;
         Ok(Content {
             blocks: self.blocks,
@@ -408,6 +420,7 @@ impl<'a> Pass<'a> {
                 .filter(|(range, known)| complete(range, known))
                 .collect(),
             first_after: self.first_after,
+            said: self.said,
         })
     }
 }

@@ -203,8 +203,8 @@ impl Restorer {
             .map_err(SnapshotError::from)?
             .ok_or_else(manifest)?;
         restored.epoch += 1;
-        restored.store(fs, &paths.manifest()).map_err(SnapshotError::from)?;
-        for path in [paths.checkpoint(), paths.public_key(), paths.keys()] {
+        restored.epoch_begins = true;
+        for path in [paths.checkpoint(), paths.head(), paths.public_key(), paths.keys()] {
             if fs.meta(&path).is_ok() {
                 fs.remove(&path).map_err(io_error("remove", &path))?;
             }
@@ -214,8 +214,10 @@ impl Restorer {
             .key_name();
         let saved = SigningKey::generate(&name)
             .and_then(|key| key.save(fs, &paths.key()).map(|()| key))
-            .and_then(|key| key.verifier().save(fs, &paths.public_key()));
-        saved.map_err(SnapshotError::from)?;
+            .and_then(|key| key.verifier().save(fs, &paths.public_key()).map(|()| key));
+        let key = saved.map_err(SnapshotError::from)?;
+        restored.sign(&key).map_err(BackupError::Refused)?;
+        restored.store(fs, &paths.manifest()).map_err(SnapshotError::from)?;
         let options = Options {
             dir: logs.to_path_buf(),
             key_path: None,

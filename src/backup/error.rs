@@ -146,6 +146,17 @@ pub enum ArchiveFault {
         /// How many.
         records: u64,
     },
+    /// Records are missing at its beginning, and nothing signed says why.
+    #[error(
+        "records {first} to {} are not in it, and no signed audit.pruned record in it says that \
+         retention removed them", end - 1
+    )]
+    Unexplained {
+        /// The first of them.
+        first: u64,
+        /// One after the last of them.
+        end: u64,
+    },
     /// The marker is missing or contradicts the rest.
     #[error("{0}")]
     Marker(String),

@@ -275,7 +275,7 @@ impl Restorer {
             .into_iter()
             .filter(|name| {
                 parse_sealed_name(name).is_some()
-                    || ["audit.log", "audit.checkpoint"].contains(&name.as_str())
+                    || ["audit.log", "audit.checkpoint", "audit.head"].contains(&name.as_str())
                     || name == "audit.keys" && plan.old_keys_go()
             })
             .collect();
@@ -296,6 +296,7 @@ impl Restorer {
             old,
             new,
             manifest_sha256,
+            proof: staged.proof(),
             restored: Restored {
                 backup: plan.backup.clone(),
                 restored_at: now,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use auditctl::audit::security::SecurityKind;
 use auditctl::audit::{AuditLog, Durability, Event, OpenError, Options};
 use auditctl::collector::client::{Answer, Client};
 
@@ -143,18 +144,95 @@ fn p2_a_torn_tail_is_cut_and_its_bytes_are_kept() {
     }
 }
 
+/// A log as kill -9 leaves it: its files while it was open, copied.
+fn killed(dir: &Dir, events: usize) {
+    let image = Dir::new();
+    let log = open(options(&image));
+    for _ in 0..events {
+        log.record(Event::new("e")).expect("accepted").wait().expect("durable");
+    }
+    std::fs::create_dir(dir.log()).expect("made");
+    for entry in std::fs::read_dir(image.log()).expect("listed") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), dir.log().join(entry.file_name())).expect("copied");
+    }
+    log.close().expect("closed");
+}
+
+fn line(seq: u64, event_type: &str) -> String {
+    format!(
+        "{{\"seq\":{seq},\"timestamp\":\"2026-02-04T21:09:40.123456Z\",\"event_type\":\"{event_type}\"}}\n"
+    )
+}
+
 #[test]
-fn p2_whole_records_beyond_the_checkpoint_are_kept() {
+fn p1_records_beyond_the_signed_head_of_a_killed_writer_are_adopted_and_named() {
     let dir = Dir::new();
-    crashed(&dir);
-    append(
-        &dir,
-        b"{\"seq\":13,\"timestamp\":\"2026-02-04T21:09:40.123456Z\",\"event_type\":\"e\"}\n",
-    );
+    killed(&dir, 10);
+    let end = records(&dir.log()).len() as u64;
+    append(&dir, line(end, "e").as_bytes());
     open(options(&dir)).close().expect("closed");
     assert_eq!(count(&dir.log(), "e"), 11);
-    assert_eq!(count(&dir.log(), "audit.recovered"), 0);
+    let stored = records(&dir.log());
+    let told = stored.iter().find(|(_, record)| record["event_type"] == "audit.recovered");
+    let details = &told.expect("recorded").1["details"];
+    assert_eq!(details["unsigned_first"].as_u64(), Some(end));
+    assert_eq!(details["unsigned_end"].as_u64(), Some(end + 1));
     root_agrees(&dir.log());
+    // What is told once is not told again.
+    open(options(&dir)).close().expect("closed");
+    assert_eq!(count(&dir.log(), "audit.recovered"), 1);
+}
+
+#[test]
+fn p1_what_a_killed_writer_had_acknowledged_is_all_signed() {
+    let dir = Dir::new();
+    killed(&dir, 10);
+    open(options(&dir)).close().expect("closed");
+    assert_eq!(count(&dir.log(), "e"), 10);
+    assert_eq!(count(&dir.log(), "audit.recovered"), 0, "the head covers what was acknowledged");
+}
+
+#[test]
+fn p4_lines_behind_a_signed_close_are_set_aside_and_never_adopted() {
+    let dir = Dir::new();
+    let length = crashed(&dir);
+    let forged = [line(13, "approve.payment"), line(14, "audit.pruned")].concat();
+    append(&dir, forged.as_bytes());
+    let log = open(options(&dir));
+    let security = log.status().expect("page").security(SecurityKind::LogTampered);
+    log.close().expect("closed");
+    assert_eq!(security, 1);
+    assert_eq!((count(&dir.log(), "approve.payment"), count(&dir.log(), "audit.pruned")), (0, 0));
+    let stored = records(&dir.log());
+    let told = stored.iter().find(|(_, record)| record["event_type"] == "audit.recovered");
+    let details = &told.expect("recorded").1["details"];
+    assert_eq!(details["foreign_bytes"].as_u64(), Some(forged.len() as u64));
+    let kept = dir.log().join(details["foreign_file"].as_str().expect("named"));
+    assert_eq!(std::fs::read(kept).expect("kept"), forged.as_bytes());
+    let text = std::fs::read(dir.log().join("audit.log")).expect("log");
+    assert!(text[length as usize..].starts_with(b"{\"seq\":13,"), "goes on where it was signed");
+    root_agrees(&dir.log());
+}
+
+#[test]
+fn p4_a_text_that_only_looks_like_a_close_closes_nothing() {
+    let dir = Dir::new();
+    let image = Dir::new();
+    let log = open(options(&image));
+    let event = Event::new("e").details_json(r#"{"event_type":"audit.closed"}"#).expect("details");
+    log.record(event).expect("accepted").wait().expect("durable");
+    std::fs::create_dir(dir.log()).expect("made");
+    for entry in std::fs::read_dir(image.log()).expect("listed") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), dir.log().join(entry.file_name())).expect("copied");
+    }
+    log.close().expect("closed");
+    open(options(&dir)).close().expect("closed");
+    let stored = records(&dir.log());
+    let opened = stored.iter().filter(|(_, record)| record["event_type"] == "audit.opened");
+    let clean: Vec<_> = opened.map(|(_, record)| record["details"]["clean"].as_bool()).collect();
+    assert_eq!(clean, [Some(true), Some(false)]);
 }
 
 #[test]
@@ -215,11 +293,19 @@ fn p2_a_forged_or_missing_checkpoint_is_corruption() {
     let text = std::fs::read_to_string(&path).expect("checkpoint");
     std::fs::write(&path, text.replace("\n13\n", "\n12\n").replace("\n14\n", "\n12\n"))
         .expect("forged");
+    let head = dir.log().join("audit.head");
+    let signed = std::fs::read(&head).expect("head");
+    std::fs::remove_file(&head).expect("removed");
     assert!(matches!(AuditLog::open(options(&dir)), Err(OpenError::Corrupt(_))));
     std::fs::remove_file(&path).expect("removed");
     assert!(matches!(AuditLog::open(options(&dir)), Err(OpenError::Corrupt(_))));
-    std::fs::write(&path, text).expect("put back");
+    // The head stands in for it, and it is told.
+    std::fs::write(&head, signed).expect("put back");
     open(options(&dir)).close().expect("closed");
+    assert_eq!(std::fs::read_to_string(&path).expect("made anew").lines().nth(1), Some("16"));
+    let stored = records(&dir.log());
+    let told = stored.iter().find(|(_, record)| record["event_type"] == "audit.recovered");
+    assert_eq!(told.expect("recorded").1["details"]["checkpoint_lost"], "it is missing");
 }
 
 #[test]

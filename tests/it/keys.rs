@@ -219,8 +219,11 @@ fn what_a_retired_key_signs_after_its_time_is_found_and_what_it_signed_before_is
     }
     let (code, text) = python(&[&dir]);
     assert_eq!(code, 1, "{text}");
+    let head = read(&dir.join("audit.head"));
+    std::fs::remove_file(dir.join("audit.head")).expect("removed");
     let error = AuditLog::open(home.options()).expect_err("not opened");
     assert!(matches!(error, OpenError::Corrupt(_)), "{error}");
+    std::fs::write(dir.join("audit.head"), &head).expect("written");
     std::fs::write(dir.join("audit.checkpoint"), &good).expect("written");
 
     // As a copy that somebody shows.

@@ -13,7 +13,7 @@ use crate::audit::queue::{Queue, WakeRule};
 use crate::audit::rate_limit::RateLimiter;
 use crate::audit::recovery::{OpenError, Opened};
 use crate::audit::redact::{RedactKeyError, Redactor};
-use crate::audit::security::SecurityLog;
+use crate::audit::security::{SecurityKind, SecurityLog};
 use crate::audit::status::{Activity, StatusError, StatusPage, Word, WriterState};
 use crate::audit::writer::Shared;
 use crate::field_path::FieldPath;
@@ -84,6 +84,7 @@ pub(super) fn publish_start(page: &StatusPage, options: &Options, opened: &Opene
     page.set(Word::DurableSeq, opened.active.layout.next_seq());
     page.set(Word::WrittenSeq, opened.active.layout.next_seq());
     page.set(Word::LostRecords, opened.lost.map_or(0, |lost| lost.count));
+    page.set(Word::AdoptedEnd, opened.uncovered);
     if let Some(damage) = opened.damage {
         page.set(Word::Damage, damage as u64);
         page.set(Word::DamageAt, now.micros() as u64);
@@ -116,7 +117,7 @@ pub(super) fn build(
     );
     let checkpoint = opened.checkpoint.take().unwrap_or_default();
     let (keeper, start) =
-        Keeper::new(opened.manifest.clone(), checkpoint, opened.verifier_key.clone());
+        Keeper::new(opened.manifest.clone(), checkpoint, opened.signer.key());
     let progress = Arc::new(ProgressCell::new(next_seq));
     let shared = Shared {
         options: Arc::clone(options),
@@ -152,13 +153,17 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
             public_key: opened.verifier_key.clone(),
         });
     }
-    if opened.torn.is_some() || opened.accepted.is_some() {
-        shared.push_own(&OwnRecord::Recovered {
-            torn_bytes: opened.torn.as_ref().map_or(0, |torn| torn.bytes),
-            torn_file: opened.torn.as_ref().map(|torn| torn.file.clone()),
-            accepted_corruption: opened.accepted.as_ref().map(|a| a.reason.clone()),
-            abandoned_checkpoint: opened.accepted.as_ref().and_then(|a| a.abandoned.clone()),
-        });
+    if let Some(recovered) = &opened.recovered {
+        shared.push_own(&OwnRecord::Recovered(Box::new(recovered.clone())));
+    }
+    let lost = opened.recovered.as_ref().and_then(|recovered| recovered.checkpoint_lost.as_ref());
+    if let Some(reason) = lost {
+        let detail = format!("audit.checkpoint: {reason}");
+        shared.security.report(SecurityKind::LogTampered, None, &detail);
+    }
+    if opened.foreign {
+        let detail = "lines were appended to audit.log while it was closed";
+        shared.security.report(SecurityKind::LogTampered, None, detail);
     }
     if let Some(lost) = opened.lost {
         shared.push_own(&OwnRecord::Gap {

@@ -5,7 +5,7 @@ use super::super::merkle::Range;
 use super::super::options::Durability;
 use super::super::segment::{Active, Layout, parse_sealed_name, sealed_name};
 use super::super::status::Word;
-use super::{Lost, OpenError, Opening, Scanned, Torn, copy_to_new, io_error};
+use super::{Aside, Lost, OpenError, Opening, Scanned, copy_to_new, io_error};
 use crate::fsio::{FsFile, OpenMode};
 
 impl Opening<'_> {
@@ -27,14 +27,15 @@ impl Opening<'_> {
         }
     }
 
-    /// The active segment, its torn tail moved aside.
+    /// The active segment; what follows its last good record is moved aside under
+    /// a name that says why.
     pub(super) fn active(
         &self,
         scan: Option<Scanned>,
         base: Range,
-        new_epoch: bool,
+        why: &str,
         altered: bool,
-    ) -> Result<(Active, Option<Torn>), OpenError> {
+    ) -> Result<(Active, Option<Aside>), OpenError> {
         let path = self.paths.active();
         let Some((file, mut scan)) = scan else {
             let file = self.fs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
@@ -47,17 +48,16 @@ impl Opening<'_> {
             scan.layout = Layout::new(base);
         }
         let good = scan.layout.raw_bytes;
-        let torn = if good < len {
-            let why = if new_epoch { "damaged" } else { "torn" };
+        let aside = if good < len {
             let aside = self.set_aside(&*file, good, len, why)?;
             file.set_len(good).map_err(io_error("cut", &path))?;
-            Some(Torn { bytes: len - good, file: aside })
+            Some(Aside { bytes: len - good, file: aside })
         } else {
             None
         };
         // What is good may still be in the page cache only.
         file.sync_data().map_err(io_error("sync", &path))?;
-        Ok((Active::new(file, scan.layout), torn))
+        Ok((Active::new(file, scan.layout), aside))
     }
 
     fn set_aside(

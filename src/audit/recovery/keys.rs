@@ -7,7 +7,8 @@ use std::path::Path;
 use super::super::checkpoint::Origin;
 use super::super::keys::{KeyFiles, KeyHistory, Keyring, KeysError};
 use super::super::manifest::Manifest;
-use super::super::signer::SigningKey;
+use super::super::segment::parse_sealed_name;
+use super::super::signer::{KeyError, SigningKey};
 use super::{Corruption, OpenError, Opening, Scanned, io_error};
 use crate::audit::trouble::Trouble;
 
@@ -26,12 +27,12 @@ impl Opening<'_> {
     /// How one key followed another, and what is wrong with the file that says so.
     pub(super) fn history(
         &self,
-        manifest: &Manifest,
+        log_id: &str,
     ) -> Result<(KeyHistory, Option<Corruption>), OpenError> {
-        let none = || KeyHistory::new(&manifest.log_id);
+        let none = || KeyHistory::new(log_id);
         Ok(match KeyHistory::load(self.fs, self.paths) {
             Ok(None) => (none(), None),
-            Ok(Some((history, _))) if history.log_id == manifest.log_id => (history, None),
+            Ok(Some((history, _))) if history.log_id == log_id => (history, None),
             Ok(Some((history, _))) => {
                 let reason = format!("it is of log {}, not of this one", history.log_id);
                 (none(), Some(self.keys_corrupt(&reason)))
@@ -42,6 +43,23 @@ impl Opening<'_> {
         })
     }
 
+    /// The log that the signing key is of, if there is a key.
+    pub(super) fn key_names_log(&self) -> Result<Option<String>, OpenError> {
+        let path = self.key_files().key;
+        if self.missing(&path) {
+            return Ok(None);
+        }
+        let key = match SigningKey::load(self.fs, &path) {
+            Ok(key) => key,
+            Err(source @ KeyError::Io { .. }) => {
+                return Err(OpenError::Key { path, source: Box::new(source) });
+            }
+            // A change of key may have overwritten it; `key` judges that.
+            Err(_) => return Ok(None),
+        };
+        Ok(key.name().parse::<Origin>().ok().map(|origin| origin.log_id().to_owned()))
+    }
+
     fn missing(&self, path: &Path) -> bool {
         self.fs.meta(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
@@ -49,7 +67,7 @@ impl Opening<'_> {
     /// The signing key, and whether a rotation was begun that is to be gone on with.
     pub(super) fn key(
         &self,
-        manifest: &Manifest,
+        log_id: &str,
         is_new: bool,
         keys: &KeyHistory,
     ) -> Result<(SigningKey, bool), OpenError> {
@@ -77,13 +95,14 @@ impl Opening<'_> {
             next => next,
         };
         // A crash after the manifest and before the key leaves nothing signed.
-        let unsigned =
-            self.missing(&self.paths.checkpoint()) && self.missing(&self.paths.public_key());
+        let nothing = [self.paths.checkpoint(), self.paths.head(), self.paths.public_key()];
+        let unsigned = nothing.iter().all(|path| self.missing(path))
+            && !self.names.iter().any(|name| parse_sealed_name(name).is_some());
         let key = if !self.missing(&path) {
             SigningKey::load(self.fs, &path).map_err(failed)?
         } else if (is_new || unsigned) && keys.rotations.is_empty() {
             let origin =
-                Origin::new(&manifest.log_id, 0).map_err(|error| self.start_error(error))?;
+                Origin::new(log_id, 0).map_err(|error| self.start_error(error))?;
             let key = SigningKey::generate(&origin.key_name()).map_err(failed)?;
             key.save(self.fs, &path).map_err(failed)?;
             key
@@ -143,12 +162,12 @@ impl Opening<'_> {
     }
 
     /// Keys that prove nothing are set aside, like everything that was damaged.
-    pub(super) fn set_keys_aside(&self, manifest: &Manifest) -> Result<KeyHistory, OpenError> {
+    pub(super) fn set_keys_aside(&self, log_id: &str) -> Result<KeyHistory, OpenError> {
         let path = self.paths.keys();
         let stamp = self.options.clock.now().file_stamp();
         let aside = self.paths.aside("keys", &stamp, |path| self.fs.meta(path).is_ok());
         self.fs.rename(&path, &aside).map_err(io_error("set aside", &path))?;
         self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
-        Ok(KeyHistory::new(&manifest.log_id))
+        Ok(KeyHistory::new(log_id))
     }
 }

@@ -35,6 +35,7 @@ fn prepared(dir: &Path) -> (LogPaths, Journal) {
     }
     let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
     let journal = Journal {
+        proof: None,
         format: 1,
         committed: false,
         staging: ".restore-1".to_owned(),
@@ -92,7 +93,8 @@ fn a_swap_puts_the_new_files_in_place_and_keeps_the_old_ones() {
     let home = tempfile::tempdir().expect("temporary directory");
     let (paths, journal) = prepared(home.path());
     swap(&OsFs, &paths, &journal).expect("swapped");
-    assert_eq!(settle(&OsFs, &paths).expect("settled"), Some(journal.restored.clone()));
+    let settled = settle(&OsFs, &paths).expect("settled").expect("a restore");
+    assert_eq!(settled.restored, journal.restored);
     forget(&OsFs, &paths).expect("forgotten");
     assert_eq!(files(home.path()), expected("new"));
     let kept = files(&home.path().join(&journal.aside));

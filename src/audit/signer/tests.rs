@@ -111,7 +111,7 @@ fn a_private_key_that_others_can_reach_is_refused() {
 fn key_material_is_in_no_message() {
     let key = SigningKey::parse(NEUMANN).unwrap();
     assert_eq!(format!("{key:?}"), "SigningKey(PeterNeumann+c74f20a3)");
-    let signer = Signer { key, origin: origin(0), signed: Range::empty(0) };
+    let signer = Signer { key: key.into(), origin: origin(0), signed: Range::empty(0) };
     assert!(!format!("{signer:?}").contains("AYEKFALV"));
 
     let directory = tempfile::tempdir().unwrap();

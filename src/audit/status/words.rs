@@ -168,6 +168,9 @@ words! {
     BytesWritten = 385,
     /// Bytes of the sealed segments before compression.
     SealedRawBytes = 386,
+    /// One after the last record that an opening adopted without a signature over
+    /// it and that no backup is known to hold; 0 for none.
+    AdoptedEnd = 390,
     /// HTTP requests refused: no token, or none that is valid.
     RequestsUnauthenticated = 400,
     /// HTTP requests refused: the token's role does not allow it, or the address

@@ -108,7 +108,7 @@ impl Writer {
             self.poison(&error.to_string());
             return Ok(());
         }
-        shared.keeper.set_verifier(new.to_string());
+        shared.keeper.set_key(self.signer.key());
         self.store_checkpoint(&signed);
         let unfinished = files.finish(fs, &new).err().map(|error| error.to_string());
         if let Some(error) = &unfinished {

@@ -141,9 +141,10 @@ impl Writer {
             return false;
         }
         self.upkeep.stored_size = size;
+        // First the text: whoever waits for the page's size reads it next.
+        shared.keeper.set_checkpoint(text);
         shared.page.set(Word::CheckpointSize, size);
         shared.page.set(Word::CheckpointAt, shared.options.clock.now().micros() as u64);
-        shared.keeper.set_checkpoint(text);
         true
     }
 

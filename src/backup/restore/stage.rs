@@ -120,6 +120,11 @@ impl<'a> Staged<'a> {
         })
     }
 
+    /// The backup's signed head, where all that it covers is restored.
+    pub(super) fn proof(&self) -> Option<String> {
+        (!self.cut).then(|| self.found.about.note().to_owned())
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -208,13 +213,26 @@ impl<'a> Staged<'a> {
         if plan.new_epoch {
             abandoned.extend(live.note());
         }
-        let manifest = Manifest {
+        let said = self.content.said.authority(self.tree.end());
+        let mut manifest = Manifest {
             epoch: plan.epoch,
+            epoch_begins: plan.new_epoch,
             abandoned,
             pruned: self.content.marker.pruned.clone(),
+            pruned_by: said.removal.map(|(seq, _)| seq),
+            adopted: said.adopted,
+            backed_up: said.backed_up,
             segments: self.segments.clone(),
             ..Manifest::new(plan.log_id.clone())
         };
+        // Without the key, the first opening makes the manifest anew from the files.
+        let key = self.restorer.options.key_path.clone();
+        let key = key.unwrap_or_else(|| LogPaths::new(self.restorer.log_dir()).key());
+        if let Ok(key) = SigningKey::load(fs, &key)
+            && key.verifier() == plan.keys.newest()
+        {
+            manifest.sign(&key).map_err(BackupError::Refused)?;
+        }
         let path = self.dir.join(MANIFEST);
         manifest.store(fs, &path).map_err(|error| {
             BackupError::Snapshot(crate::audit::snapshot::SnapshotError::Manifest(error))

@@ -1,0 +1,327 @@
+//! What the log's own records say about the log: what retention removed, which
+//! records an opening adopted unsigned, whether the log was closed.
+//!
+//! A record of the engine's own is a line whose parsed `event_type` begins with
+//! `audit.` and whose parsed `origin` names the engine; a text that only looks
+//! like one, inside `details` for instance, is none. Which of these records count
+//! is decided by [`Facts::authority`]: only what was signed while the log was
+//! written, never what an opening had to adopt.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::merkle::Range;
+use super::record::{Record, Via};
+use crate::clock::Timestamp;
+
+/// Removals whose trees are kept in memory; of older ones only the ends are.
+const TREES_KEPT: usize = 64;
+
+/// Records `begin..end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Span {
+    /// The first record.
+    pub begin: u64,
+    /// One after the last.
+    pub end: u64,
+}
+
+impl Span {
+    /// Whether it holds a record.
+    #[must_use]
+    pub fn contains(&self, seq: u64) -> bool {
+        (self.begin..self.end).contains(&seq)
+    }
+
+    /// How many records it holds.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.end.saturating_sub(self.begin)
+    }
+}
+
+/// What one record of the engine says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// Retention removes everything below `end`.
+    Pruned(Removal),
+    /// An opening adopted these records without a signature over them, or began an
+    /// epoch that does not continue this signed head.
+    Reopened { adopted: Option<Span>, abandoned: Option<String> },
+    /// A backup of so many records was made.
+    BackedUp { tree_size: u64 },
+    /// The log was closed; nothing may follow until it is opened.
+    Closed,
+    /// Anything else.
+    Other,
+}
+
+/// What an `audit.pruned` record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    /// Everything below was removed, or is about to be.
+    pub(crate) end: u64,
+    /// When.
+    pub(crate) at: Timestamp,
+    /// The tree over what was removed; absent in records of the first builds, each
+    /// of which names one segment.
+    pub(crate) tree: Option<Range>,
+}
+
+/// An engine's record: its seq and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) seq: u64,
+    pub(crate) fact: Fact,
+    /// Whether an opening writes such a record before it accepts anything.
+    pub(crate) opens: bool,
+}
+
+static OWN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"event_type\":\"audit."));
+
+/// What a line says, if it is a record of the engine's own.
+pub(crate) fn said(line: &[u8]) -> Option<Said> {
+    // Only to save the parsing of what cannot be one.
+    OWN.find(line)?;
+    let record: Record<'_> = serde_json::from_slice(line).ok()?;
+    if !record.event_type.starts_with("audit.") || !is_engine(record.origin) {
+        return None;
+    }
+    let opens = OPENING.contains(&&*record.event_type);
+    Some(Said { seq: record.seq, fact: fact(&record), opens })
+}
+
+/// What the engine's records among whole lines say.
+pub(crate) fn said_in(lines: &[u8]) -> Vec<Said> {
+    let mut all = Vec::new();
+    let mut from = 0;
+    while let Some(at) = OWN.find(&lines[from..]) {
+        let at = from + at;
+        let begin = memchr::memrchr(b'\n', &lines[..at]).map_or(0, |lf| lf + 1);
+        let end = memchr::memchr(b'\n', &lines[at..]).map_or(lines.len(), |lf| at + lf);
+        all.extend(said(&lines[begin..end]));
+        from = end;
+    }
+    all
+}
+
+#[derive(Deserialize)]
+struct Sender<'a> {
+    #[serde(borrow)]
+    via: std::borrow::Cow<'a, str>,
+}
+
+fn is_engine(origin: Option<&RawValue>) -> bool {
+    let from = origin.and_then(|origin| serde_json::from_str::<Sender<'_>>(origin.get()).ok());
+    from.is_some_and(|from| from.via == Via::Engine.as_str())
+}
+
+#[derive(Deserialize)]
+struct PrunedDetails {
+    pruned_to: Option<u64>,
+    tree: Option<Range>,
+    first_seq: Option<u64>,
+    records: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct RecoveredDetails {
+    unsigned_first: Option<u64>,
+    unsigned_end: Option<u64>,
+    abandoned_checkpoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct BackupDetails {
+    tree_size: u64,
+}
+
+fn fact(record: &Record<'_>) -> Fact {
+    let details = record.details.map_or("null", RawValue::get);
+    let other = Fact::Other;
+    match &*record.event_type {
+        "audit.closed" => Fact::Closed,
+        "audit.pruned" => match serde_json::from_str(details) {
+            Ok(found) => removal(found, record.timestamp).map_or(other, Fact::Pruned),
+            Err(_) => other,
+        },
+        "audit.recovered" | "audit.restored" => {
+            let Ok(found) = serde_json::from_str::<RecoveredDetails>(details) else { return other };
+            let span = found.unsigned_first.zip(found.unsigned_end);
+            let adopted = span
+                .map(|(begin, end)| Span { begin, end })
+                .filter(|span| span.begin < span.end && span.end <= record.seq);
+            Fact::Reopened { adopted, abandoned: found.abandoned_checkpoint }
+        }
+        "audit.backup_made" => match serde_json::from_str::<BackupDetails>(details) {
+            Ok(BackupDetails { tree_size }) => Fact::BackedUp { tree_size },
+            Err(_) => other,
+        },
+        _ => other,
+    }
+}
+
+/// What an opening writes before it accepts anything.
+const OPENING: &[&str] = &[
+    "audit.log_created",
+    "audit.recovered",
+    "audit.gap",
+    "audit.restored",
+    "audit.rate_limited",
+    "audit.redact_key_created",
+    "audit.rollback_accepted",
+    "audit.clock_changed",
+    "audit.opened",
+];
+
+fn removal(found: PrunedDetails, at: Timestamp) -> Option<Removal> {
+    if let Some(end) = found.pruned_to {
+        let tree = found.tree.filter(|tree| tree.begin() == 0 && tree.end() == end);
+        return Some(Removal { end, at, tree });
+    }
+    let end = found.first_seq?.checked_add(found.records?)?;
+    Some(Removal { end, at, tree: None })
+}
+
+/// What a log's own records say, gathered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    removals: Vec<(u64, Removal)>,
+    adopted: Vec<(u64, Span)>,
+    backed_up: Vec<(u64, u64)>,
+    abandoned: Vec<(u64, String)>,
+}
+
+/// Which of the engine's records count, and what they say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Authority {
+    /// The newest removal: the record's seq, and what it says.
+    pub(crate) removal: Option<(u64, Removal)>,
+    /// What openings adopted unsigned, in order.
+    pub(crate) adopted: Vec<Span>,
+    /// The records that the newest backup holds, as far as the log knows.
+    pub(crate) backed_up: Option<u64>,
+    /// Signed heads that later epochs do not continue.
+    pub(crate) abandoned: Vec<String>,
+}
+
+impl Authority {
+    /// Up to where records were adopted unsigned that no backup holds; 0 for none.
+    pub(crate) fn uncovered(&self) -> u64 {
+        let covered = self.backed_up.unwrap_or(0);
+        self.adopted.iter().map(|span| span.end).filter(|end| *end > covered).max().unwrap_or(0)
+    }
+}
+
+impl Facts {
+    pub(crate) fn note(&mut self, said: Said) {
+        let Said { seq, fact, .. } = said;
+        match fact {
+            Fact::Pruned(removal) => {
+                self.removals.push((seq, removal));
+                if let Some(at) = self.removals.len().checked_sub(TREES_KEPT + 1) {
+                    self.removals[at].1.tree = None;
+                }
+            }
+            Fact::Reopened { adopted, abandoned } => {
+                self.adopted.extend(adopted.map(|span| (seq, span)));
+                self.abandoned.extend(abandoned.map(|note| (seq, note)));
+            }
+            Fact::BackedUp { tree_size } => self.backed_up.push((seq, tree_size)),
+            Fact::Closed | Fact::Other => {}
+        }
+    }
+
+    /// What counts of it: records below `signed` that no opening adopted. An
+    /// adoption is always recorded behind what it adopts, so the newest is judged
+    /// first: whatever a forger left in an adopted range cannot clear that range.
+    pub(crate) fn authority(&self, signed: u64) -> Authority {
+        let mut recorded = self.adopted.clone();
+        recorded.sort_unstable();
+        let mut adopted: Vec<Span> = Vec::new();
+        for (seq, span) in recorded.into_iter().rev() {
+            if seq < signed && !adopted.iter().any(|later| later.contains(seq)) {
+                adopted.push(span);
+            }
+        }
+        adopted.sort_unstable();
+        let counts = |seq: &u64| *seq < signed && !adopted.iter().any(|span| span.contains(*seq));
+        let removal = self.removals.iter().filter(|(seq, _)| counts(seq));
+        let removal = removal.max_by_key(|(seq, _)| *seq).cloned();
+        let backed_up =
+            self.backed_up.iter().filter(|(seq, _)| counts(seq)).map(|(_, size)| *size).max();
+        let mut abandoned: Vec<&(u64, String)> =
+            self.abandoned.iter().filter(|(seq, _)| counts(seq)).collect();
+        abandoned.sort_unstable();
+        let abandoned = abandoned.into_iter().map(|(_, note)| note.clone()).collect();
+        Authority { removal, adopted, backed_up, abandoned }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(seq: u64, event_type: &str, via: &str, details: &str) -> String {
+        format!(
+            r#"{{"seq":{seq},"timestamp":"2026-02-04T21:09:40.123456Z","event_type":"{event_type}","details":{details},"origin":{{"via":"{via}"}}}}"#
+        )
+    }
+
+    fn pruned(seq: u64, end: u64) -> String {
+        line(seq, "audit.pruned", "engine", &format!(r#"{{"pruned_to":{end}}}"#))
+    }
+
+    fn adopted(seq: u64, begin: u64, end: u64) -> String {
+        let details = format!(r#"{{"unsigned_first":{begin},"unsigned_end":{end}}}"#);
+        line(seq, "audit.recovered", "engine", &details)
+    }
+
+    fn facts(lines: &[String]) -> Facts {
+        let mut facts = Facts::default();
+        said_in(lines.join("\n").as_bytes()).into_iter().for_each(|said| facts.note(said));
+        facts
+    }
+
+    #[test]
+    fn a_text_that_only_looks_like_the_engines_record_says_nothing() {
+        let closed = line(3, "audit.closed", "engine", "{}");
+        assert_eq!(said(closed.as_bytes()).map(|said| said.fact), Some(Fact::Closed));
+        for line in [
+            line(3, "audit.closed", "socket", "{}"),
+            line(3, "login", "engine", r#"{"event_type":"audit.closed"}"#),
+            line(3, "login", "socket", r#"{"x":{"event_type":"audit.closed","origin":"engine"}}"#),
+        ] {
+            assert_eq!(said(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_newest_signed_removal_counts_and_one_beyond_what_is_signed_does_not() {
+        let facts = facts(&[pruned(10, 4), pruned(20, 8), pruned(30, 25)]);
+        let end = |signed| facts.authority(signed).removal.map(|(seq, removal)| (seq, removal.end));
+        assert_eq!(end(31), Some((30, 25)));
+        assert_eq!(end(30), Some((20, 8)));
+        assert_eq!(end(10), None);
+    }
+
+    #[test]
+    fn what_an_opening_adopted_authorises_nothing_not_even_its_own_innocence() {
+        // A forger left a removal and a harmless adoption in what was adopted later.
+        let facts = facts(&[pruned(5, 3), pruned(11, 9), adopted(12, 0, 1), adopted(20, 10, 15)]);
+        let authority = facts.authority(21);
+        assert_eq!(authority.adopted, [Span { begin: 10, end: 15 }]);
+        assert_eq!(authority.removal.map(|(seq, _)| seq), Some(5));
+    }
+
+    #[test]
+    fn a_removal_of_the_first_builds_names_one_segment() {
+        let details = r#"{"first_seq":7,"records":5,"bytes":1,"file":"x"}"#;
+        let old = line(30, "audit.pruned", "engine", details);
+        let (seq, removal) = facts(&[old]).authority(31).removal.expect("a removal");
+        assert_eq!((seq, removal.end, removal.tree), (30, 12, None));
+    }
+}

@@ -1,0 +1,121 @@
+//! What is right about what was found, and what is to be done. Nothing is read
+//! here but the log's end once more, and nothing is changed.
+
+use super::super::facts::Span;
+use super::super::scan::{Interest, scan_plain};
+use super::super::status::Damage;
+use super::inspect::Seen;
+use super::{Accepted, Corruption, OpenError, Opening, io_error};
+
+/// What stands behind the newest signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// Nothing, or a torn tail.
+    AsItIs,
+    /// Records of a writer that did not close the log.
+    Adopt(Span),
+    /// Lines behind a signed close. Those that an opening writes first may be what
+    /// a crash in mid-opening left; all others somebody put there.
+    Foreign { suspicious: bool },
+}
+
+/// What is done.
+pub(super) struct Plan {
+    pub(super) seen: Seen,
+    pub(super) tail: Tail,
+    pub(super) accepted: Option<Accepted>,
+    /// Which of the active segment's records were altered is unknown.
+    pub(super) altered: bool,
+    pub(super) clean: bool,
+    pub(super) damage: Option<Damage>,
+}
+
+impl Opening<'_> {
+    pub(super) fn decide(&self, mut seen: Seen) -> Result<Plan, OpenError> {
+        let mut trouble = seen.trouble.take();
+        if trouble.is_none() {
+            trouble = self.judge(&seen);
+        }
+        if trouble.is_none() {
+            trouble = self.judge_keys(&seen.ring, &seen.manifest, seen.scan.as_ref());
+        }
+        let mut damage = seen.damage;
+        let accepted = match trouble {
+            Some(corruption) if !self.options.accept_corruption => {
+                return Err(OpenError::Corrupt(corruption));
+            }
+            Some(corruption) => {
+                damage = Some(Damage::CorruptionAccepted);
+                let abandoned = seen.head.as_ref().map(|head| head.text.clone());
+                let abandoned = abandoned.or_else(|| seen.unusable_checkpoint.clone());
+                Some(Accepted { reason: corruption.to_string(), abandoned })
+            }
+            None => None,
+        };
+        let altered = accepted.is_some()
+            && seen.reached.as_ref().is_some_and(|reached| {
+                seen.head.as_ref().is_some_and(|head| {
+                    reached.tree.root().ok() != Some(head.checkpoint.root)
+                })
+            });
+        let clean = seen.scan.as_ref().is_none_or(|(_, scan)| {
+            scan.bad.is_none() && (scan.ends_closed() || scan.layout.records() == 0)
+        });
+        let tail = if accepted.is_some() { Tail::AsItIs } else { self.tail(&mut seen)? };
+        let clean = clean || matches!(tail, Tail::Foreign { .. });
+        if matches!(tail, Tail::Foreign { suspicious: true }) {
+            damage = damage.or(Some(Damage::FileReplaced));
+        }
+        Ok(Plan { seen, tail, accepted, altered, clean, damage })
+    }
+
+    /// What follows the newest signature. Foreign lines are taken out of the scan.
+    fn tail(&self, seen: &mut Seen) -> Result<Tail, OpenError> {
+        let head = seen.head.as_ref().or(seen.basis.as_ref());
+        let signed = head.map_or(0, |head| head.checkpoint.size);
+        // The manifest's signature is over the tree of all that it lists.
+        let signed = signed.max(seen.noted);
+        let sealed_end = seen.manifest.end_seq();
+        let closed = signed > 0
+            && match &seen.scan {
+                Some((_, scan)) if scan.layout.first_seq < signed => scan.is_closed_at(signed),
+                _ => self.sealed_closed(&seen.manifest, signed),
+            };
+        let end = seen.scan.as_ref().map_or(sealed_end, |(_, scan)| scan.layout.next_seq());
+        if !closed {
+            // A new log's first records are nobody's but its own.
+            let adopts = end > signed && signed > 0;
+            let span = Span { begin: signed, end };
+            return Ok(if adopts { Tail::Adopt(span) } else { Tail::AsItIs });
+        }
+        if sealed_end > signed {
+            return Err(OpenError::Corrupt(Corruption {
+                file: format!("audit.{signed:020}.log"),
+                seq: Some(signed),
+                offset: None,
+                reason: "a sealed segment follows the signed close of the log, and no writer of \
+                         this log made it"
+                    .to_owned(),
+            }));
+        }
+        let Some((file, scan)) = &mut seen.scan else { return Ok(Tail::AsItIs) };
+        if end <= signed && scan.bad.is_none() {
+            return Ok(Tail::AsItIs);
+        }
+        let opening = scan.said.iter().filter(|said| said.seq >= signed && said.opens).count();
+        let suspicious = opening as u64 != end - signed;
+        if end > signed {
+            let interest =
+                Interest { watch: &[signed], until: Some(signed) };
+            *scan = scan_plain(&**file, seen.base.clone(), interest)
+                .map_err(io_error("read", &self.paths.active()))?;
+            let reached = scan.take_watched(signed);
+            if seen.head.as_ref().is_some_and(|head| head.checkpoint.size == signed)
+                && let Some((tree, since)) = reached
+            {
+                seen.reached = Some(super::Reached { tree, since });
+            }
+        }
+        Ok(if end > signed { Tail::Foreign { suspicious } } else { Tail::AsItIs })
+    }
+}

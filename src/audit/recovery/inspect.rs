@@ -1,0 +1,231 @@
+//! Everything that opening looks at before it decides. Of an existing log nothing
+//! is changed here; a new one gets its manifest and its key.
+
+use std::io;
+
+use super::super::keys::{KeyHistory, Keyring};
+use super::super::manifest::{Manifest, ManifestError, Unsigned};
+use super::super::merkle::Range;
+use super::super::segment::parse_sealed_name;
+use super::super::signer::SigningKey;
+use super::super::status::Damage;
+use super::heads::{Head, Heads, Texts};
+use super::{Corruption, OpenError, Opening, Reached, Scanned, heads, io_error};
+use crate::fsio::OpenMode;
+
+/// What there is.
+pub(super) struct Seen {
+    /// The manifest as it is stored, if it is one.
+    pub(super) stored: Option<Manifest>,
+    /// The manifest to go on with.
+    pub(super) manifest: Manifest,
+    /// Why it is not the stored one.
+    pub(super) rebuilt: Option<String>,
+    /// Segments whose bytes are not those that were noted, with the same records.
+    pub(super) stored_anew: Vec<String>,
+    /// Records below this are in a manifest that the log's key signed.
+    pub(super) noted: u64,
+    pub(super) keys: KeyHistory,
+    pub(super) key: SigningKey,
+    pub(super) rotates: bool,
+    pub(super) ring: Keyring,
+    pub(super) keys_are_bad: bool,
+    /// The newest signed head.
+    pub(super) head: Option<Head>,
+    /// Why `audit.checkpoint` is not used, where `audit.head` stands in for it.
+    pub(super) checkpoint_lost: Option<String>,
+    /// The signed head of what a restore has just put here; nothing was signed on
+    /// top of it yet.
+    pub(super) basis: Option<Head>,
+    /// Whether it, or another of this log, comes from `audit.head`.
+    pub(super) has_head: bool,
+    /// `audit.checkpoint`, whatever it holds.
+    pub(super) unusable_checkpoint: Option<String>,
+    /// Whether a log in this state may be without a signed head.
+    pub(super) may_lack_head: bool,
+    /// The tree over all that is sealed.
+    pub(super) base: Range,
+    pub(super) scan: Option<Scanned>,
+    pub(super) reached: Option<Reached>,
+    /// Up to where records were adopted unsigned that no backup holds.
+    pub(super) uncovered: u64,
+    /// The first thing that is wrong.
+    pub(super) trouble: Option<Corruption>,
+    pub(super) damage: Option<Damage>,
+}
+
+impl Opening<'_> {
+    pub(super) fn inspect(&self) -> Result<Seen, OpenError> {
+        let texts = self.texts()?;
+        let (stored, is_exact) = self.stored_manifest()?;
+        let is_new = stored.is_none() && self.is_empty(&texts)?;
+        let log_id = self.identity(stored.as_ref(), &texts, is_new)?;
+        if is_new {
+            // Before the key: a crash in between leaves a log without a key, which
+            // is told from one whose key was lost, not a key without a log.
+            Manifest::new(log_id.clone()).store(self.fs, &self.paths.manifest())?;
+        }
+        let (keys, mut trouble) = self.history(&log_id)?;
+        let (key, rotates) = self.key(&log_id, is_new, &keys)?;
+        let ring = keys.ring(key.verifier().clone()).unwrap_or_else(|error| {
+            trouble.get_or_insert_with(|| self.keys_corrupt(&error));
+            key.verifier().clone().into()
+        });
+        let keys_are_bad = trouble.is_some();
+        let heads =
+            if keys_are_bad { Heads::default() } else { self.heads(&texts, &ring, &log_id) };
+        let believed = stored.clone().filter(|_| is_exact).ok_or_else(|| {
+            let reason = if stored.is_some() { "it was altered" } else { "it is missing" };
+            reason.to_owned()
+        });
+        let believed = believed.and_then(|manifest| fits(&manifest, &log_id, &heads, &ring).map(|()| manifest));
+        let epoch = heads.epoch().or_else(|| stored.as_ref().map(|manifest| manifest.epoch));
+        let (epoch, noted, abandoned) = match &believed {
+            Ok(manifest) => (manifest.epoch, manifest.end_seq(), manifest.abandoned.clone()),
+            Err(_) => (epoch.unwrap_or(0), 0, Vec::new()),
+        };
+        let may_lack_head = is_new || believed.as_ref().is_ok_and(|manifest| manifest.epoch_begins);
+        let head = heads.newest(epoch, &abandoned).unwrap_or_else(|contradiction| {
+            trouble.get_or_insert(contradiction);
+            None
+        });
+        let checkpoint_lost = self.checkpoint_lost(&heads, head.as_ref(), &texts);
+        if head.is_none()
+            && heads.proof.is_none()
+            && trouble.is_none()
+            && let Some(reason) = &heads.bad_checkpoint
+        {
+            trouble = Some(heads::corrupt(reason.clone()));
+        }
+        let basis = heads.proof.clone().filter(|_| head.is_none());
+        let signed = head.as_ref().or(basis.as_ref()).map_or(0, |head| head.checkpoint.size);
+        let mut found = self.sealed((stored.as_ref(), &log_id, epoch), believed, signed)?;
+        self.adopt_sealed(&mut found)?;
+        let damage = self.check_sealed(&mut found, &mut trouble)?;
+        let base = found.manifest.tree()?;
+        let mut scan = self.scan_active(&base, &[signed])?;
+        let reached = match head.as_ref().or(basis.as_ref()) {
+            Some(head) => self.reach(&found.manifest, scan.as_mut(), &head.checkpoint)?,
+            None => None,
+        };
+        let authority = self.authority(&mut found, scan.as_ref(), signed, &mut trouble)?;
+        Ok(Seen {
+            stored,
+            manifest: found.manifest,
+            rebuilt: found.rebuilt.filter(|_| !is_new && (signed > 0 || keys_are_bad)),
+            stored_anew: found.stored_anew,
+            noted,
+            keys,
+            key,
+            rotates,
+            ring,
+            keys_are_bad,
+            head,
+            checkpoint_lost,
+            basis,
+            has_head: heads.head.is_some(),
+            unusable_checkpoint: texts.checkpoint,
+            may_lack_head,
+            base,
+            scan,
+            reached,
+            uncovered: authority.uncovered(),
+            trouble,
+            damage,
+        })
+    }
+
+    /// The stored manifest, and whether its bytes are as they are written; `None`
+    /// for one that is missing or none.
+    fn stored_manifest(&self) -> Result<(Option<Manifest>, bool), OpenError> {
+        match Manifest::load_exact(self.fs, &self.paths.manifest()) {
+            Ok(Some((manifest, exact))) => Ok((Some(manifest), exact)),
+            Ok(None) => Ok((None, false)),
+            // What another version wrote is not made anew.
+            Err(error @ ManifestError::Version { .. }) => Err(error.into()),
+            Err(ManifestError::Io { source, path })
+                if source.kind() != io::ErrorKind::InvalidData =>
+            {
+                Err(io_error("read", &path)(source))
+            }
+            Err(_) => Ok((None, false)),
+        }
+    }
+
+    /// Whether nothing was ever recorded here.
+    fn is_empty(&self, texts: &Texts) -> Result<bool, OpenError> {
+        let sealed = self.names.iter().any(|name| parse_sealed_name(name).is_some());
+        if sealed || texts.any() || self.names.iter().any(|name| name == "audit.manifest.json") {
+            return Ok(false);
+        }
+        let path = self.paths.active();
+        match self.fs.open(&path, OpenMode::ReadOwn) {
+            Ok(file) => Ok(file.meta().map_err(io_error("look at", &path))?.len == 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(io_error("open", &path)(error)),
+        }
+    }
+
+    /// Which log this is. The key's name says it: who has the key is the log.
+    fn identity(
+        &self,
+        stored: Option<&Manifest>,
+        texts: &Texts,
+        is_new: bool,
+    ) -> Result<String, OpenError> {
+        if is_new {
+            return self.new_log_id();
+        }
+        let origin = texts.origin();
+        if stored.is_none() && origin.is_none() {
+            return Err(OpenError::Foreign {
+                path: self.paths.active(),
+                reason: "it has records but neither a manifest nor a checkpoint".to_owned(),
+            });
+        }
+        let by_key = self.key_names_log()?;
+        let by_note = || origin.map(|origin| origin.log_id().to_owned());
+        let by_manifest = || stored.map(|manifest| manifest.log_id.clone());
+        by_key.or_else(by_note).or_else(by_manifest).ok_or_else(|| self.start_error("no log id"))
+    }
+
+    /// Why the newest head is not that of `audit.checkpoint`, which opening would
+    /// otherwise miss.
+    fn checkpoint_lost(
+        &self,
+        heads: &Heads,
+        head: Option<&Head>,
+        texts: &Texts,
+    ) -> Option<String> {
+        head?;
+        if let Some(reason) = &heads.bad_checkpoint {
+            return Some(reason.clone());
+        }
+        texts.checkpoint.is_none().then(|| "it is missing".to_owned())
+    }
+
+    fn new_log_id(&self) -> Result<String, OpenError> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)
+            .map_err(|error| self.start_error(format!("no random numbers: {error}")))?;
+        Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// Whether a manifest is to be believed: of this log, signed by a key of it, and
+/// not of an earlier epoch than a signed head.
+fn fits(manifest: &Manifest, log_id: &str, heads: &Heads, ring: &Keyring) -> Result<(), String> {
+    if manifest.log_id != log_id {
+        return Err(format!("it is of log {}, not of this one", manifest.log_id));
+    }
+    manifest.check_signature(ring).map_err(|error| match error {
+        Unsigned::Absent => "it is not signed".to_owned(),
+        Unsigned::Wrong(reason) => reason,
+    })?;
+    match heads.epoch() {
+        Some(epoch) if epoch > manifest.epoch => {
+            Err(format!("it is of epoch {}, a signed head is of epoch {epoch}", manifest.epoch))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,191 @@
+//! What retention was allowed to remove: only what a signed `audit.pruned` record
+//! says, which lies in the log itself.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::read::MultiGzDecoder;
+
+use super::super::event::MAX_LINE_BYTES;
+use super::super::facts::{self, Authority, Fact, Facts, Removal};
+use super::super::gzip::{MAX_MEMBER_BYTES, Unpacker};
+use super::super::manifest::{Manifest, Segment};
+use super::super::merkle::Range;
+use super::super::segment::{Block, parse_sealed_name, sealed_name};
+use super::rebuild::Found;
+use super::{Corruption, OpenError, Opening, Scanned, io_error};
+use crate::fsio::{FileReader, OpenMode};
+
+impl Opening<'_> {
+    /// What the engine's records authorise. What is missing at the log's beginning
+    /// and is not among it is corruption.
+    pub(super) fn authority(
+        &self,
+        found: &mut Found,
+        scan: Option<&Scanned>,
+        signed: u64,
+        trouble: &mut Option<Corruption>,
+    ) -> Result<Authority, OpenError> {
+        let authority = match found.authority.take() {
+            Some(authority) => authority,
+            None => self.by_manifest(&found.manifest, scan, signed)?,
+        };
+        let end = found.manifest.pruned.end();
+        let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
+        found.manifest.pruned_by =
+            authority.removal.as_ref().filter(|_| end > 0).map(|(seq, _)| *seq);
+        if end > removed_to {
+            trouble.get_or_insert_with(|| Corruption {
+                file: "audit.manifest.json".to_owned(),
+                seq: Some(removed_to),
+                offset: None,
+                reason: format!(
+                    "records {removed_to} to {} are missing, and no signed audit.pruned record says \
+                     that retention removed them",
+                    end - 1
+                ),
+            });
+        }
+        Ok(authority)
+    }
+
+    /// The same from a signed manifest, which says where the record is.
+    fn by_manifest(
+        &self,
+        manifest: &Manifest,
+        scan: Option<&Scanned>,
+        signed: u64,
+    ) -> Result<Authority, OpenError> {
+        let mut authority = Authority {
+            removal: None,
+            adopted: manifest.adopted.clone(),
+            backed_up: manifest.backed_up,
+            abandoned: manifest.abandoned.clone(),
+        };
+        if manifest.pruned.end() == 0 {
+            return Ok(authority);
+        }
+        let counts = |seq: &u64| {
+            *seq < signed && !manifest.adopted.iter().any(|span| span.contains(*seq))
+        };
+        let removal = match manifest.pruned_by.filter(counts) {
+            Some(seq) => self.removal_at(manifest, scan, seq)?.map(|removal| (seq, removal)),
+            None => None,
+        };
+        authority.removal = match removal {
+            Some((_, removal)) if removal.end < manifest.pruned.end() => None,
+            found => found,
+        };
+        if authority.removal.is_none() {
+            authority.removal = self.all_facts()?.authority(signed).removal;
+        }
+        Ok(authority)
+    }
+
+    /// What the record with that seq says, if it is a removal.
+    fn removal_at(
+        &self,
+        manifest: &Manifest,
+        scan: Option<&Scanned>,
+        seq: u64,
+    ) -> Result<Option<Removal>, OpenError> {
+        let removal = |fact: &Fact| match fact {
+            Fact::Pruned(removal) => Some(removal.clone()),
+            _ => None,
+        };
+        if let Some((_, scan)) = scan.filter(|(_, scan)| scan.layout.first_seq <= seq) {
+            let said = scan.said.iter().find(|said| said.seq == seq);
+            return Ok(said.and_then(|said| removal(&said.fact)));
+        }
+        let segment = manifest.segments.iter().find(|s| s.first_seq <= seq && seq < s.end_seq());
+        let Some(segment) = segment else { return Ok(None) };
+        let block = segment.blocks.iter().find(|block| block.tree.end() > seq);
+        let Some(lines) = block.and_then(|block| self.lines_of(segment, block)) else {
+            return Ok(None);
+        };
+        let said = facts::said_in(&lines).into_iter().find(|said| said.seq == seq);
+        Ok(said.and_then(|said| removal(&said.fact)))
+    }
+
+    /// A sealed block's lines, if they are those that were noted.
+    fn lines_of(&self, segment: &Segment, block: &Block) -> Option<Vec<u8>> {
+        let length = usize::try_from(block.stored_bytes).ok()?;
+        if length > MAX_MEMBER_BYTES {
+            return None;
+        }
+        let path = self.paths.dir.join(&segment.file);
+        let file = self.fs.open(&path, OpenMode::ReadOwn).ok()?;
+        let mut stored = vec![0; length];
+        file.read_exact_at(&mut stored, block.offset).ok()?;
+        let mut raw = Vec::new();
+        if segment.is_compressed() {
+            Unpacker::new().unpack(&stored, &mut raw).ok()?;
+        } else {
+            raw = stored;
+        }
+        let mut tree = Range::empty(block.first_seq);
+        for line in raw.split_inclusive(|byte| *byte == b'\n') {
+            tree.append_line(line.strip_suffix(b"\n").unwrap_or(line));
+        }
+        (tree == block.tree).then_some(raw)
+    }
+
+    /// Whether the record before `seq`, which is the last of what is sealed, is
+    /// `audit.closed`.
+    pub(super) fn sealed_closed(&self, manifest: &Manifest, seq: u64) -> bool {
+        let last = manifest.segments.last().filter(|segment| segment.end_seq() == seq);
+        let lines = last.and_then(|segment| self.lines_of(segment, segment.blocks.last()?));
+        let said = lines.map(|lines| facts::said_in(&lines)).unwrap_or_default();
+        said.last().is_some_and(|said| said.seq + 1 == seq && said.fact == Fact::Closed)
+    }
+
+    /// What the engine's records in all files say. Reads all of them: only done
+    /// when a manifest cannot be believed, or does not say where to look.
+    pub(super) fn all_facts(&self) -> Result<Facts, OpenError> {
+        let mut facts = Facts::default();
+        let mut sealed: Vec<u64> =
+            self.names.iter().filter_map(|name| parse_sealed_name(name)).map(|(seq, _)| seq).collect();
+        sealed.sort_unstable();
+        sealed.dedup();
+        let plain_first = |seq: u64| {
+            let plain = sealed_name(seq, false);
+            if self.names.contains(&plain) { plain } else { sealed_name(seq, true) }
+        };
+        let names = sealed.into_iter().map(plain_first).chain(["audit.log".to_owned()]);
+        for name in names {
+            let path = self.paths.dir.join(&name);
+            // A file that cannot be read proves nothing; that it cannot is told
+            // where its records are missed.
+            let Ok(file) = self.fs.open(&path, OpenMode::ReadOwn) else { continue };
+            let reader = FileReader { file: &*file, offset: 0 };
+            let outcome = if name.ends_with(".gz") {
+                note_lines(&mut BufReader::new(MultiGzDecoder::new(reader)), &mut facts)
+            } else {
+                note_lines(&mut BufReader::with_capacity(256 << 10, reader), &mut facts)
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(error) if is_content(&error) => {}
+                Err(error) => return Err(io_error("read", &path)(error)),
+            }
+        }
+        Ok(facts)
+    }
+}
+
+fn note_lines(reader: &mut dyn BufRead, facts: &mut Facts) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if let Some(said) = facts::said(line.strip_suffix(b"\n").unwrap_or(&line)) {
+            facts.note(said);
+        }
+    }
+}
+
+fn is_content(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+}
