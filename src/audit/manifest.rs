@@ -241,8 +241,7 @@ impl Manifest {
     /// What keeps it from being a manifest, in words.
     pub fn sign(&mut self, key: &SigningKey) -> Result<(), String> {
         let text = self.signed_text()?;
-        self.signature =
-            Some(key.sign_note(text).map_err(|error| error.to_string())?.to_string());
+        self.signature = Some(key.sign_note(text).map_err(|error| error.to_string())?.to_string());
         Ok(())
     }
 

@@ -43,8 +43,8 @@ pub mod verify;
 pub mod watch;
 mod writer;
 
-pub use facts::Span;
 pub use event::{Event, EventError, EventLimits, ParseMode};
+pub use facts::Span;
 pub use log::{AuditLog, Receipt, Session};
 pub use options::{BackupsHold, DiskThresholds, Durability, Held, Options, RateLimit, Tunables};
 pub use paths::LogPaths;

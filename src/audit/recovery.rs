@@ -286,11 +286,8 @@ impl Opening<'_> {
     /// Makes the files what was decided.
     fn apply(&self, plan: Plan, lock: FileLock) -> Result<Opened, OpenError> {
         let Plan { seen, tail, accepted, altered, clean, damage } = plan;
-        let keys = if seen.keys_are_bad {
-            self.set_keys_aside(&seen.manifest.log_id)?
-        } else {
-            seen.keys
-        };
+        let keys =
+            if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
         self.publish_key(&seen.key)?;
         self.unpack(&seen.manifest)?;
         self.clear_leftovers(&seen.manifest);

@@ -116,8 +116,7 @@ pub(super) fn build(
         Arc::new(move |kind, at| counted.count_security(kind, at)),
     );
     let checkpoint = opened.checkpoint.take().unwrap_or_default();
-    let (keeper, start) =
-        Keeper::new(opened.manifest.clone(), checkpoint, opened.signer.key());
+    let (keeper, start) = Keeper::new(opened.manifest.clone(), checkpoint, opened.signer.key());
     let progress = Arc::new(ProgressCell::new(next_seq));
     let shared = Shared {
         options: Arc::clone(options),

@@ -54,9 +54,9 @@ impl Opening<'_> {
         };
         let altered = accepted.is_some()
             && seen.reached.as_ref().is_some_and(|reached| {
-                seen.head.as_ref().is_some_and(|head| {
-                    reached.tree.root().ok() != Some(head.checkpoint.root)
-                })
+                seen.head
+                    .as_ref()
+                    .is_some_and(|head| reached.tree.root().ok() != Some(head.checkpoint.root))
             });
         let clean = seen.scan.as_ref().is_none_or(|(_, scan)| {
             scan.bad.is_none() && (scan.ends_closed() || scan.layout.records() == 0)
@@ -105,8 +105,7 @@ impl Opening<'_> {
         let opening = scan.said.iter().filter(|said| said.seq >= signed && said.opens).count();
         let suspicious = opening as u64 != end - signed;
         if end > signed {
-            let interest =
-                Interest { watch: &[signed], until: Some(signed) };
+            let interest = Interest { watch: &[signed], until: Some(signed) };
             *scan = scan_plain(&**file, seen.base.clone(), interest)
                 .map_err(io_error("read", &self.paths.active()))?;
             let reached = scan.take_watched(signed);

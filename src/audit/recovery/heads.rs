@@ -66,8 +66,7 @@ impl Heads {
         epoch: u32,
         abandoned: &[String],
     ) -> Result<Option<Head>, Corruption> {
-        let of_epoch =
-            |head: &&Head| head.epoch == epoch && !abandoned.contains(&head.text);
+        let of_epoch = |head: &&Head| head.epoch == epoch && !abandoned.contains(&head.text);
         let mut newest: Option<&Head> = None;
         for head in self.all().filter(of_epoch) {
             match newest {
@@ -120,8 +119,10 @@ impl Opening<'_> {
     /// Checks the signatures.
     pub(super) fn heads(&self, texts: &Texts, keys: &Keyring, log_id: &str) -> Heads {
         let check = |text: &String| verified(text, keys, log_id);
-        let mut heads =
-            Heads { proof: self.proof.as_ref().and_then(|text| check(text).ok()), ..Heads::default() };
+        let mut heads = Heads {
+            proof: self.proof.as_ref().and_then(|text| check(text).ok()),
+            ..Heads::default()
+        };
         match texts.checkpoint.as_ref().map(check) {
             Some(Ok(head)) => heads.checkpoint = Some(head),
             Some(Err(reason)) => heads.bad_checkpoint = Some(reason),
@@ -142,8 +143,7 @@ impl Opening<'_> {
 fn verified(text: &str, keys: &Keyring, log_id: &str) -> Result<Head, String> {
     let note = SignedCheckpoint::parse(text.as_bytes()).map_err(|error| error.to_string())?;
     let (checkpoint, _) = keys.verify(&note).map_err(|error| error.to_string())?;
-    let origin: Origin =
-        checkpoint.origin.parse().map_err(|_| "it names no log".to_owned())?;
+    let origin: Origin = checkpoint.origin.parse().map_err(|_| "it names no log".to_owned())?;
     if origin.log_id() != log_id {
         return Err(format!("it is of {}, not of this log", checkpoint.origin));
     }

@@ -78,7 +78,8 @@ impl Opening<'_> {
             let reason = if stored.is_some() { "it was altered" } else { "it is missing" };
             reason.to_owned()
         });
-        let believed = believed.and_then(|manifest| fits(&manifest, &log_id, &heads, &ring).map(|()| manifest));
+        let believed = believed
+            .and_then(|manifest| fits(&manifest, &log_id, &heads, &ring).map(|()| manifest));
         let epoch = heads.epoch().or_else(|| stored.as_ref().map(|manifest| manifest.epoch));
         let (epoch, noted, abandoned) = match &believed {
             Ok(manifest) => (manifest.epoch, manifest.end_seq(), manifest.abandoned.clone()),
@@ -191,12 +192,7 @@ impl Opening<'_> {
 
     /// Why the newest head is not that of `audit.checkpoint`, which opening would
     /// otherwise miss.
-    fn checkpoint_lost(
-        &self,
-        heads: &Heads,
-        head: Option<&Head>,
-        texts: &Texts,
-    ) -> Option<String> {
+    fn checkpoint_lost(&self, heads: &Heads, head: Option<&Head>, texts: &Texts) -> Option<String> {
         head?;
         if let Some(reason) = &heads.bad_checkpoint {
             return Some(reason.clone());

@@ -101,8 +101,7 @@ impl Opening<'_> {
         let key = if !self.missing(&path) {
             SigningKey::load(self.fs, &path).map_err(failed)?
         } else if (is_new || unsigned) && keys.rotations.is_empty() {
-            let origin =
-                Origin::new(log_id, 0).map_err(|error| self.start_error(error))?;
+            let origin = Origin::new(log_id, 0).map_err(|error| self.start_error(error))?;
             let key = SigningKey::generate(&origin.key_name()).map_err(failed)?;
             key.save(self.fs, &path).map_err(failed)?;
             key

@@ -70,14 +70,8 @@ impl Opening<'_> {
                 Err(reason) => wrong.push((segment.first_seq, reason)),
             }
         }
-        let mut found = Found {
-            manifest,
-            hint: None,
-            rebuilt: None,
-            stored_anew,
-            wrong,
-            authority: None,
-        };
+        let mut found =
+            Found { manifest, hint: None, rebuilt: None, stored_anew, wrong, authority: None };
         self.drop_removed(&mut found, signed)?;
         Ok(found)
     }

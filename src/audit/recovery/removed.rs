@@ -64,9 +64,8 @@ impl Opening<'_> {
         if manifest.pruned.end() == 0 {
             return Ok(authority);
         }
-        let counts = |seq: &u64| {
-            *seq < signed && !manifest.adopted.iter().any(|span| span.contains(*seq))
-        };
+        let counts =
+            |seq: &u64| *seq < signed && !manifest.adopted.iter().any(|span| span.contains(*seq));
         let removal = match manifest.pruned_by.filter(counts) {
             Some(seq) => self.removal_at(manifest, scan, seq)?.map(|removal| (seq, removal)),
             None => None,
@@ -142,8 +141,12 @@ impl Opening<'_> {
     /// when a manifest cannot be believed, or does not say where to look.
     pub(super) fn all_facts(&self) -> Result<Facts, OpenError> {
         let mut facts = Facts::default();
-        let mut sealed: Vec<u64> =
-            self.names.iter().filter_map(|name| parse_sealed_name(name)).map(|(seq, _)| seq).collect();
+        let mut sealed: Vec<u64> = self
+            .names
+            .iter()
+            .filter_map(|name| parse_sealed_name(name))
+            .map(|(seq, _)| seq)
+            .collect();
         sealed.sort_unstable();
         sealed.dedup();
         let plain_first = |seq: u64| {

@@ -62,8 +62,12 @@ fn allowed(kind: Kind, change: Change, situation: Situation) -> &'static [Outcom
     let at_rest = situation == Situation::AtRest;
     match (kind, change) {
         // What is gone, or another, is found; a reader cannot open a pipe.
-        (Kind::Records, _) => &[Found, Refused],
+        (Kind::Records, _) if situation != Situation::Running => &[Found, Refused],
+        // The writer has what it holds open, and puts it back.
+        (Kind::Records, _) => &[Whole, Found, Refused],
         (Kind::Keys, _) => &[Whole, Found, Refused],
+        // An older key of the log leads to the newest.
+        (Kind::PublicKey, Change::PutBackOlder) => &[Whole, Found],
         (Kind::PublicKey, _) if at_rest => &[Found, Refused],
         // The writer puts it back from the private key.
         (Kind::PublicKey, _) => &[Whole, Found, Refused],
