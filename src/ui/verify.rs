@@ -40,6 +40,23 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
             row(name, stretch(range));
         }
     }
+    if let Some(removed) = &report.removed_by {
+        row(
+            "removed by",
+            format!(
+                "retention, up to record {} on {}, by record {}",
+                removed.pruned_to.saturating_sub(1),
+                removed.at,
+                removed.record
+            ),
+        );
+    }
+    for range in &report.adopted {
+        row(
+            "adopted",
+            format!("{}: nobody had signed them when the log was opened", stretch(*range)),
+        );
+    }
     row("read", read(report));
     if let Some(oldest) = &report.oldest_read {
         let when = age(Duration::from_secs(oldest.age_seconds));
@@ -75,6 +92,9 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     if let Some(root) = &report.root_hash {
         row("root", format!("{root} over {}", count(report.tree_size, "record")));
     }
+    for note in &report.notes {
+        lines.push(format!("note: {}", escape(note)));
+    }
     if !report.findings.is_empty() {
         lines.push(format!("{}:", count(report.findings.len() as u64, "finding")));
     }
@@ -98,12 +118,16 @@ fn integrity(report: &Report) -> String {
 }
 
 fn completeness(report: &Report) -> String {
-    let runs = if report.writer_runs { "a writer is at work" } else { "it was closed in order" };
+    let end = match (report.writer_runs, report.closed) {
+        (true, _) => "a writer has the log open",
+        (false, true) => "the log was closed in order",
+        (false, false) => "the log was not closed: its writer was stopped, or this is a copy",
+    };
     match report.completeness {
-        Completeness::Anchored => format!("anchored: a copy kept elsewhere agrees; {runs}"),
+        Completeness::Anchored => format!("anchored: a copy kept elsewhere agrees; {end}"),
         Completeness::Signed => format!(
-            "signed: {runs}, by its own word; that nothing was cut off only --against a copy \
-             kept elsewhere can show"
+            "as far as this log can tell; {end}. To rule out a cut-off end, compare it with a \
+             checkpoint stored elsewhere: verify --against FILE"
         ),
         Completeness::Incomplete => "incomplete: see the findings".to_owned(),
     }

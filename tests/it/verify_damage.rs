@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use auditctl::audit::gzip::Packer;
 use auditctl::audit::signer::SigningKey;
-use auditctl::audit::verify::{Anchor, Completeness, Integrity, Kind, Report, Request, verify};
+use auditctl::audit::verify::{
+    Anchor, Completeness, Finding, Integrity, Kind, Report, Request, verify,
+};
 use auditctl::audit::watch::Unwatched;
 use auditctl::audit::{Event, Options};
 
@@ -53,7 +55,8 @@ impl Log {
         let mut files = Files::new();
         for entry in std::fs::read_dir(&dir).expect("a directory") {
             let name = entry.expect("an entry").file_name().into_string().expect("utf-8");
-            let kept = ["audit.manifest.json", "audit.checkpoint", "audit.pub", "audit.log"];
+            let kept =
+                ["audit.manifest.json", "audit.checkpoint", "audit.head", "audit.pub", "audit.log"];
             if kept.contains(&name.as_str()) || name.ends_with(".log.gz") {
                 files.insert(dir.join(&name), read(&dir.join(&name)));
             }
@@ -153,9 +156,6 @@ fn mutate(log: &Log, random: &mut Random) -> (String, Option<(u64, u64)>) {
             let path = &names[random.below(names.len())];
             let mut bytes = log.files[path].clone();
             let at = random.below(bytes.len());
-            if is_uncovered(path, &bytes, at) {
-                return mutate(log, random);
-            }
             bytes[at] ^= 1 << random.below(8);
             std::fs::write(path, bytes).expect("written");
             let place = sealed.contains(path).then(|| log.records_of(path));
@@ -226,14 +226,6 @@ fn mutate(log: &Log, random: &mut Random) -> (String, Option<(u64, u64)>) {
     }
 }
 
-/// When a segment was sealed is no part of the records: nothing signs it.
-fn is_uncovered(path: &Path, bytes: &[u8], at: usize) -> bool {
-    const KEY: &[u8] = b"\"sealed_at\":\"";
-    let from = at.saturating_sub(KEY.len() + 27);
-    file_name(path) == "audit.manifest.json"
-        && bytes[from..at].windows(KEY.len()).any(|window| window == KEY)
-}
-
 #[test]
 fn p4_any_single_change_is_found_and_placed() {
     std::thread::scope(|scope| {
@@ -252,8 +244,11 @@ fn changes_are_found(seed: u64, rounds: usize) {
     for round in 0..rounds {
         let (what, place) = mutate(&log, &mut random);
         let report = log.verify(&Request::default());
-        assert!(!report.passed(), "seed {seed}, round {round}: {what}");
         assert!(!report.findings.is_empty(), "seed {seed}, round {round}: {what}");
+        // Bytes of a gzip header hold no record: with all records proven they are told.
+        let of_header = |finding: &Finding| finding.kind == Kind::StoredBytes;
+        let only_header = report.findings.iter().all(of_header);
+        assert_eq!(report.passed(), only_header, "seed {seed}, round {round}: {what}");
         if let Some((first, end)) = place {
             assert!(
                 touches(&report, first, end),
@@ -275,7 +270,7 @@ fn p4_quick_finds_what_is_missing_cut_or_has_another_checksum() {
     let mut random = Random(77);
     for round in 0..300 {
         let (what, _) = mutate(&log, &mut random);
-        assert!(!log.verify(&quick).passed(), "round {round}: {what}");
+        assert!(!log.verify(&quick).findings.is_empty(), "round {round}: {what}");
         log.put_back();
     }
 }
@@ -486,7 +481,7 @@ fn an_unclean_stop_and_a_missing_checkpoint_are_no_pass() {
     let report = log.verify(&Request::default());
     assert_eq!(report.integrity, Integrity::Intact, "{:?}", report.findings);
     assert_eq!(report.completeness, Completeness::Incomplete);
-    assert_eq!(report.findings[0].kind, Kind::Unclean);
+    assert_eq!(report.findings[0].kind, Kind::Extra, "behind a signed close");
     log.put_back();
 
     std::fs::remove_file(log.path("audit.checkpoint")).expect("removed");

@@ -31,12 +31,13 @@ pub use chance::Chance;
 pub use proof_document::{DocumentError, ProofDocument, ProveError, Proven, prove};
 pub use report::{
     Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, OldestRead,
-    Ranges, Report, Stretch, TreePlace,
+    Ranges, RemovedBy, Report, Stretch, TreePlace,
 };
 pub use state::{Reading, State, TURNS};
 
-use super::checkpoint::{Checkpoint, VerifierKey};
-use super::keys::KeysError;
+use super::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
+use super::facts::{Authority, Fact, Said, Span, said_in};
+use super::keys::{Keyring, KeysError};
 use super::manifest::ManifestError;
 use super::watch::{Stage, Watch};
 use crate::clock::Timestamp;
@@ -120,10 +121,20 @@ pub fn verify(
     request: &Request,
     watch: &dyn Watch,
 ) -> Result<(Report, Option<State>), VerifyError> {
-    let view = View::take(fs, dir)?;
-    let readings = Vec::new();
-    Run { view: &view, request, watch, tally: Tally::default(), readings }.run()
+    for look in 1.. {
+        let view = View::take(fs, dir)?;
+        let readings = Vec::new();
+        let run = Run { view: &view, request, watch, tally: Tally::default(), readings };
+        if let Some(found) = run.run(look == LOOKS)? {
+            return Ok(found);
+        }
+    }
+    Err(VerifyError::NoLog { dir: dir.to_path_buf() })
 }
+
+/// Retention that removes a segment in the middle of a verification makes it begin
+/// again, so often at most.
+const LOOKS: u32 = 4;
 
 struct Run<'a> {
     view: &'a View,
@@ -135,11 +146,15 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn run(mut self) -> Result<(Report, Option<State>), VerifyError> {
+    /// `None` when retention removed meanwhile what was to be read: whether it was
+    /// allowed to, only a new look tells.
+    fn run(mut self, last: bool) -> Result<Option<(Report, Option<State>)>, VerifyError> {
         let view = self.view;
         self.files();
         let key = signature::keys(view, self.request.key.as_ref(), &mut self.tally);
         let checkpoint = signature::checkpoint(view, key.keys.as_ref(), &mut self.tally);
+        let checkpoint = signature::newest(view, key.keys.as_ref(), checkpoint, &mut self.tally);
+        let trusted = self.manifest_is_signed(key.keys.as_ref());
         let signed = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
         let mut pieces = Pieces::sealed(view);
         self.watch.stage(Stage::Verify, self.bytes());
@@ -158,7 +173,30 @@ impl Run<'_> {
                 depth = Depth::Full;
             }
         }
+        if let Err(reason) = &trusted
+            && depth != Depth::Full
+        {
+            depth_reason = Some(format!("the manifest proves nothing: {reason}"));
+            depth = Depth::Full;
+        }
+        let mut authority = self.noted(depth, &pieces, signed)?;
+        if authority.is_none() && depth != Depth::Full {
+            depth_reason = Some("the manifest does not say which record removed what".to_owned());
+            depth = Depth::Full;
+        }
         self.sealed(depth)?;
+        if self.tally.removed_meanwhile {
+            if !last {
+                return Ok(None);
+            }
+            let text = "segments kept disappearing while they were read: run it again";
+            self.tally.of_end.push(Finding::new(Kind::Unprovable, "audit.manifest.json", text));
+        }
+        let authority = match authority.take() {
+            Some(authority) => authority,
+            None => self.tally.facts.authority(signed),
+        };
+        self.removed(&pieces, &authority);
         if let Some(keys) = &key.keys {
             signature::check_first_record(view, &pieces, keys, &mut self.tally)?;
             handovers::check(view, &pieces, keys, &mut self.tally)?;
@@ -172,7 +210,7 @@ impl Run<'_> {
             let found = anchor::compare(view, &pieces, anchor, key.keys.as_ref(), &mut self.tally)?;
             anchored = anchored.max(found);
         }
-        self.end(&pieces, signed);
+        let closed = self.end(&pieces, signed)?;
         let state = self.state(depth, label.as_deref(), checkpoint.as_ref());
         let oldest_read = self.oldest_read(depth);
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
@@ -180,7 +218,78 @@ impl Run<'_> {
         report.oldest_read = oldest_read;
         (report.key, report.key_source, report.key_given) = (label, key.source, key.given);
         report.keys = key.keys.as_ref().map_or_else(Vec::new, signature::stretches);
-        Ok((report.clone(), state.filter(|_| report.passed())))
+        report.closed = closed;
+        report.removed_by = authority.removal.map(|(record, removal)| RemovedBy {
+            record,
+            at: removal.at,
+            pruned_to: removal.end,
+        });
+        let stretch = |span: &Span| Stretch { first_seq: span.begin, end_seq: span.end };
+        report.adopted = authority.adopted.iter().map(stretch).collect();
+        Ok(Some((report.clone(), state.filter(|_| report.passed()))))
+    }
+
+    /// Whether the log's key signed the manifest. One that was signed by nobody is
+    /// read like any other, and believed nowhere.
+    fn manifest_is_signed(&mut self, keys: Option<&Keyring>) -> Result<(), String> {
+        let signed = signature::manifest(self.view, keys);
+        match &signed {
+            Err((reason, true)) => {
+                let text = format!("its signature is not the log's: {reason}");
+                self.tally.found(Finding::new(Kind::Altered, "audit.manifest.json", text));
+            }
+            Err((_, false)) if self.view.no_manifest.is_none() && keys.is_some() => {
+                self.tally.notes.push(
+                    "audit.manifest.json is not signed: an earlier build made it, or a restore \
+                     without the key, or somebody else. Nothing was believed that it says; the \
+                     next start makes it anew from the segments"
+                        .to_owned(),
+                );
+            }
+            _ => {}
+        }
+        signed.map_err(|(reason, _)| reason)
+    }
+
+    /// What the engine's records authorise, by a signed manifest that says where to
+    /// look; `None` where all of them are to be read.
+    fn noted(
+        &self,
+        depth: Depth,
+        pieces: &Pieces,
+        signed: u64,
+    ) -> Result<Option<Authority>, VerifyError> {
+        if depth == Depth::Full {
+            return Ok(None);
+        }
+        let manifest = &self.view.manifest;
+        let mut facts = self.tally.facts.clone();
+        if let Some(seq) = manifest.pruned_by
+            && let Some(piece) = pieces.piece_of(seq)
+            && let Some(raw) = pieces::read_noted(self.view, piece)?
+        {
+            let said = said_in(&raw).into_iter().filter(|said| said.seq == seq);
+            said.for_each(|said| facts.note(said));
+        }
+        let mut authority = facts.authority(signed);
+        authority.adopted.extend(&manifest.adopted);
+        authority.adopted.sort_unstable();
+        authority.adopted.dedup();
+        let adopted = |seq: u64| manifest.adopted.iter().any(|span| span.contains(seq));
+        authority.removal = authority.removal.filter(|(seq, _)| !adopted(*seq));
+        let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
+        Ok((removed_to >= pieces.begin()).then_some(authority))
+    }
+
+    /// What is missing at the beginning, retention must have been allowed to remove.
+    fn removed(&mut self, pieces: &Pieces, authority: &Authority) {
+        let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
+        if pieces.begin() > removed_to {
+            let text = "they are not there, and no signed audit.pruned record says that retention \
+                        removed them";
+            let finding = Finding::new(Kind::Missing, "audit.manifest.json", text);
+            self.tally.found(finding.records(removed_to, pieces.begin()));
+        }
     }
 
     /// What the directory itself tells.
@@ -248,7 +357,10 @@ impl Run<'_> {
         let segment = &self.view.manifest.segments[index];
         let (file, now) = match self.view.open_segment(segment)? {
             Stored::Here(file, now) => (file, now),
-            Stored::Removed => return Ok(()),
+            Stored::Removed => {
+                self.tally.removed_meanwhile = true;
+                return Ok(());
+            }
             Stored::Missing => {
                 let finding = Finding::new(Kind::Missing, &segment.file, "the file is not there");
                 self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
@@ -348,18 +460,62 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the log ends as a log does.
-    fn end(&mut self, pieces: &Pieces, signed: u64) {
+    /// Whether the log ends with a signed close. Nothing may follow one.
+    fn end(&mut self, pieces: &Pieces, signed: u64) -> Result<bool, VerifyError> {
         let end = pieces.end();
-        if !self.view.live && end > signed && self.view.note.is_some() {
-            let text = format!(
-                "no writer runs, and the last {} records are not signed: the log was not closed, \
-                 or an older checkpoint was put back",
-                end - signed
-            );
-            let finding = Finding::new(Kind::Unclean, "audit.checkpoint", text);
-            self.tally.of_end.push(finding.records(signed, end));
+        let unfinished = self.tally.unfinished.take();
+        let closed = signed > 0 && self.closed_at(pieces, signed)?;
+        if self.view.live {
+            return Ok(false);
         }
+        if closed && (end > signed || unfinished.is_some()) {
+            let text =
+                "behind the signed close of the log stand lines that none of its writers wrote";
+            let name = self.view.tails.last().map_or("audit.log", |tail| &tail.name);
+            let finding = Finding::new(Kind::Extra, name, text).records(signed, end);
+            self.tally.of_end.push(finding);
+            return Ok(false);
+        }
+        if closed {
+            self.closing_checkpoint(signed);
+        }
+        let unproven = "The writer ended before it signed them, or this is a copy made beside a \
+                        writer; a change to them would not be found";
+        if end > signed && signed > 0 {
+            self.tally.notes.push(match end - signed {
+                1 => format!("record {signed}, the last, carries no signature. {unproven}"),
+                _ => format!("records {signed} to {} carry no signature. {unproven}", end - 1),
+            });
+        }
+        if let Some(found) = unfinished {
+            self.tally.notes.push(format!(
+                "{} ends with a line that is not whole ({}), as a crash or a copy made beside a \
+                 writer leaves it; the next start sets it aside",
+                found.file, found.message
+            ));
+        }
+        Ok(closed)
+    }
+
+    /// A close in order stores a checkpoint over it.
+    fn closing_checkpoint(&mut self, signed: u64) {
+        let note = self.view.note.as_deref().and_then(|note| SignedCheckpoint::parse(note).ok());
+        let Some(size) = note.map(|note| note.unverified().size).filter(|size| *size < signed)
+        else {
+            return;
+        };
+        let text = format!(
+            "it covers {size} records, and the log was closed with a checkpoint over {signed}: an \
+             older one was put in its place"
+        );
+        self.tally.of_end.push(Finding::new(Kind::Altered, "audit.checkpoint", text));
+    }
+
+    fn closed_at(&self, pieces: &Pieces, signed: u64) -> Result<bool, VerifyError> {
+        let Some(piece) = pieces.piece_of(signed - 1) else { return Ok(false) };
+        let raw = pieces::read(self.view, piece)?.unwrap_or_default();
+        let closes = |said: Said| said.seq + 1 == signed && said.fact == Fact::Closed;
+        Ok(said_in(&raw).into_iter().any(closes))
     }
 
     fn state(
@@ -406,11 +562,12 @@ impl Run<'_> {
             signed: Stretch { first_seq: to, end_seq: mid },
             unsigned: Stretch { first_seq: mid, end_seq: end },
         };
-        let Tally { mut findings, of_end, counts, .. } = self.tally;
-        let damaged = findings
-            .iter()
-            .any(|finding| !matches!(finding.kind, Kind::BadSignature | Kind::WrongKey));
-        let integrity = match (damaged, rooted && findings.is_empty()) {
+        let Tally { mut findings, of_end, counts, notes, .. } = self.tally;
+        let harmless = |finding: &Finding| finding.kind == Kind::StoredBytes;
+        let damaged = findings.iter().any(|finding| {
+            !harmless(finding) && !matches!(finding.kind, Kind::BadSignature | Kind::WrongKey)
+        });
+        let integrity = match (damaged, rooted && findings.iter().all(harmless)) {
             (true, _) => Integrity::Damaged,
             (false, true) => Integrity::Intact,
             (false, false) => Integrity::Unproven,
@@ -446,6 +603,10 @@ impl Run<'_> {
             writer_runs: self.view.live,
             ranges,
             counts: Counts { segments: self.view.manifest.segments.len() as u64, ..counts },
+            closed: false,
+            removed_by: None,
+            adopted: Vec::new(),
+            notes,
             findings,
         }
     }

@@ -7,7 +7,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::VerifyError;
 use super::view::{Stored, View};
-use crate::audit::examine::part_of;
+use crate::audit::examine::{leaves, part_of};
 use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::merkle::{Range, RangeError};
 use crate::audit::segment::Block;
@@ -195,6 +195,16 @@ pub(super) fn read(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, Verify
         Err(error) if is_damage(&error) => Ok(None),
         Err(source) => Err(VerifyError::io("read", &path, source)),
     }
+}
+
+/// The same, if they are the lines that the tree has.
+pub(super) fn read_noted(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, VerifyError> {
+    let raw = read(view, piece)?.filter(|raw| {
+        let mut tree = Range::empty(piece.block.first_seq);
+        leaves(raw).for_each(|leaf| tree.append(leaf));
+        tree == piece.block.tree
+    });
+    Ok(raw)
 }
 
 /// Whether it is the file's content that is at fault, not the reading of it.

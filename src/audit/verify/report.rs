@@ -12,6 +12,8 @@ use crate::clock::Timestamp;
 pub enum Kind {
     /// Bytes are not those that were recorded.
     Altered,
+    /// A file holds the records that were recorded, in other bytes than were noted.
+    StoredBytes,
     /// Records or a file are not there.
     Missing,
     /// Something is there that was not recorded.
@@ -36,8 +38,9 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Altered,
+        Self::StoredBytes,
         Self::Missing,
         Self::Extra,
         Self::Reordered,
@@ -55,6 +58,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Altered => "altered",
+            Self::StoredBytes => "stored_bytes",
             Self::Missing => "missing",
             Self::Extra => "extra",
             Self::Reordered => "reordered",
@@ -311,8 +315,31 @@ pub struct Report {
     pub ranges: Ranges,
     /// What was looked at.
     pub counts: Counts,
+    /// Whether the last record is a signed `audit.closed`.
+    pub closed: bool,
+    /// The signed record that says what retention removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed_by: Option<RemovedBy>,
+    /// Records that an opening took over although nobody had signed them; signed
+    /// since then as what was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub adopted: Vec<Stretch>,
+    /// What cannot be told, or is worth knowing, and is no finding.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Everything that is wrong, in the order of the records.
     pub findings: Vec<Finding>,
+}
+
+/// A removal by retention, as the log's own signed record says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RemovedBy {
+    /// The record's seq.
+    pub record: u64,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// All records below this one were removed, or are about to be.
+    pub pruned_to: u64,
 }
 
 impl Report {

@@ -3,6 +3,7 @@
 
 use std::io::{self, BufReader, Read};
 
+use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -12,7 +13,8 @@ use super::report::{Finding, Kind};
 use super::tally::{BadBlock, Tally};
 use super::view::{Stored, View};
 use crate::audit::block_filter::{BlockFilters, MAX_BYTES};
-use crate::audit::examine::examine;
+use crate::audit::examine::{examine, leaves};
+use crate::audit::facts::{Said, said_in};
 use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::manifest::Segment;
 use crate::audit::merkle::{Hash, Range};
@@ -120,7 +122,10 @@ fn open(view: &View, index: usize, tally: &mut Tally) -> Result<Stored, VerifyEr
     let stored = view.open_segment(segment)?;
     match &stored {
         Stored::Here(..) => {}
-        Stored::Removed => tally.counts.blocks_skipped += segment.blocks.len() as u64,
+        Stored::Removed => {
+            tally.removed_meanwhile = true;
+            tally.counts.blocks_skipped += segment.blocks.len() as u64;
+        }
         Stored::Missing => {
             let finding = Finding::new(Kind::Missing, &segment.file, "the file is not there");
             tally.found(finding.records(segment.first_seq, segment.end_seq()));
@@ -175,7 +180,7 @@ impl Opened<'_> {
             tally.counts.bytes += bytes.len() as u64;
             let ((), looked) = rayon::join(
                 || hasher.update(&bytes),
-                || -> Vec<Looked> {
+                || -> Vec<(Looked, Vec<Said>)> {
                     group
                         .par_iter()
                         .enumerate()
@@ -184,7 +189,8 @@ impl Opened<'_> {
                             |(unpacker, raw), (nth, block)| {
                                 let from = (block.offset - begin) as usize;
                                 let to = from + block.stored_bytes as usize;
-                                bytes.get(from..to).map_or(Looked::Bad(None), |stored| {
+                                let stored = bytes.get(from..to);
+                                stored.map_or((Looked::Bad(None), Vec::new()), |stored| {
                                     self.look((at + nth, block), stored, unpacker, raw)
                                 })
                             },
@@ -192,7 +198,8 @@ impl Opened<'_> {
                         .collect()
                 },
             );
-            for (number, (block, looked)) in (at..).zip(group.iter().zip(looked)) {
+            for (number, (block, (looked, said))) in (at..).zip(group.iter().zip(looked)) {
+                said.into_iter().for_each(|said| tally.facts.note(said));
                 let from = (block.offset - begin) as usize;
                 headers.extend(bytes.get(from..).and_then(|bytes| bytes.first_chunk().copied()));
                 self.note(number, block, looked, tally);
@@ -230,15 +237,22 @@ impl Opened<'_> {
         stored: &[u8],
         unpacker: &mut Unpacker,
         raw: &mut Vec<u8>,
-    ) -> Looked {
+    ) -> (Looked, Vec<Said>) {
         let lines = if self.segment.is_compressed() {
             if unpacker.unpack(stored, raw).is_err() {
-                return Looked::Bad(None);
+                return (Looked::Bad(None), Vec::new());
             }
             raw.as_slice()
         } else {
             stored
         };
+        let looked = self.compare((number, block), lines);
+        // What a block says that was not recorded is nothing.
+        let bad = matches!(looked, Looked::Bad(_));
+        (looked, if bad { Vec::new() } else { said_in(lines) })
+    }
+
+    fn compare(&self, (number, block): (usize, &Block), lines: &[u8]) -> Looked {
         match examine(lines, block.first_seq, (block.offset, block.stored_bytes)) {
             Ok(found) if found == *block => match &self.filters {
                 Some(filters) if !filters.is_of(number, lines) => Looked::Filtered,
@@ -298,9 +312,9 @@ impl Opened<'_> {
         if *noted == read.sha256.to_string() {
             return;
         }
-        let text = "its records are those that were recorded, its stored bytes or the \
-                    manifest's SHA-256 are not";
-        let mut finding = Finding::new(Kind::Altered, file, text);
+        let text = "its records are those that were recorded; its stored bytes are not those that \
+                    were noted";
+        let mut finding = Finding::new(Kind::StoredBytes, file, text);
         let odd = odd_one(&read.headers).map(|number| (number, &segment.blocks[number]));
         finding = match odd {
             Some((number, block)) => finding
@@ -315,6 +329,14 @@ impl Opened<'_> {
     /// Blocks are bad: what is there instead?
     fn diagnose(&self, tally: &mut Tally) -> io::Result<()> {
         let (segment, file) = (&self.segment, self.segment.file.as_str());
+        if segment.is_compressed() && self.holds_all(tally) {
+            tally.bad_blocks.retain(|bad| bad.segment != self.index);
+            let text = "somebody packed it anew: its records are those that were recorded, its \
+                        stored bytes are not those that were noted. The next start packs it again";
+            let finding = Finding::new(Kind::StoredBytes, file, text);
+            tally.found(finding.records(segment.first_seq, segment.end_seq()));
+            return Ok(());
+        }
         let lines = if segment.is_compressed() {
             self.members()?
         } else {
@@ -363,6 +385,27 @@ impl Opened<'_> {
         }
         tally.findings.extend(findings);
         Ok(())
+    }
+
+    /// Whether the file holds the recorded lines, however they are packed. What
+    /// they say is noted then.
+    fn holds_all(&self, tally: &mut Tally) -> bool {
+        let reader = FileReader { file: self.file, offset: 0 };
+        let mut raw = Vec::new();
+        let read =
+            MultiGzDecoder::new(reader).take(self.segment.raw_bytes + 1).read_to_end(&mut raw);
+        if read.is_err() || raw.len() as u64 != self.segment.raw_bytes {
+            return false;
+        }
+        let (mut noted, mut found) =
+            (Range::empty(self.segment.first_seq), Range::empty(self.segment.first_seq));
+        leaves(&raw).for_each(|leaf| found.append(leaf));
+        let joined = self.segment.blocks.iter().all(|block| noted.extend(&block.tree).is_ok());
+        let same = joined && noted == found;
+        if same {
+            said_in(&raw).into_iter().for_each(|said| tally.facts.note(said));
+        }
+        same
     }
 
     /// The lines of all members that can be decompressed, in the order in which

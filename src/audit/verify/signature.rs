@@ -11,9 +11,11 @@ use crate::audit::checkpoint::{
     Checkpoint, CheckpointError, NoteError, Origin, SignedCheckpoint, VerifierKey,
 };
 use crate::audit::keys::{Keyring, KeyringError, Rotation};
+use crate::audit::manifest::Unsigned;
 use crate::audit::record::Record;
 
 const CHECKPOINT: &str = "audit.checkpoint";
+const HEAD: &str = "audit.head";
 const KEYS: &str = "audit.keys";
 const PUBLIC: &str = "audit.pub";
 
@@ -152,6 +154,69 @@ pub(super) fn checkpoint(
         return bad(Kind::Altered, text);
     }
     Some(checkpoint)
+}
+
+/// The newest signed head: that of `audit.head` where it goes further than the
+/// checkpoint.
+pub(super) fn newest(
+    view: &View,
+    keys: Option<&Keyring>,
+    checkpoint: Option<Checkpoint>,
+    tally: &mut Tally,
+) -> Option<Checkpoint> {
+    let Some(text) = &view.head else { return checkpoint };
+    let manifest = &view.manifest;
+    let own = Origin::new(&manifest.log_id, manifest.epoch).map(|origin| origin.to_string());
+    let verified = SignedCheckpoint::parse(text).map_err(|error| error.to_string());
+    let verified = verified.and_then(|signed| {
+        let keys = keys.ok_or_else(|| "there is no key to check it with".to_owned())?;
+        let (head, _) = keys.verify(&signed).map_err(|error| error.to_string())?;
+        match own.as_ref() {
+            Ok(own) if *own == head.origin => Ok(head.clone()),
+            _ => Err(format!("it is of {}", head.origin)),
+        }
+    });
+    let head = match verified {
+        Ok(head) => head,
+        // Beside a writer it may be read in mid-write.
+        Err(_) if view.live || keys.is_none() => return checkpoint,
+        Err(reason) => {
+            let text = format!(
+                "it is not a signed head of this log ({reason}). A loss of power can leave it so; \
+                 the next start writes it anew"
+            );
+            tally.of_end.push(Finding::new(Kind::Unclean, HEAD, text));
+            return checkpoint;
+        }
+    };
+    match checkpoint {
+        Some(checkpoint) if checkpoint.size == head.size && checkpoint.root != head.root => {
+            let text = format!(
+                "it and audit.checkpoint are both signed over {} records, with different roots: two \
+                 copies of this log were written to",
+                head.size
+            );
+            tally.of_end.push(Finding::new(Kind::Diverged, HEAD, text));
+            Some(checkpoint)
+        }
+        Some(checkpoint) if checkpoint.size >= head.size => Some(checkpoint),
+        _ => Some(head),
+    }
+}
+
+/// What is wrong with the manifest's signature, and whether that is more than its
+/// absence.
+pub(super) fn manifest(view: &View, keys: Option<&Keyring>) -> Result<(), (String, bool)> {
+    if view.no_manifest.is_some() || !view.is_exact {
+        return Err(("it cannot be used".to_owned(), false));
+    }
+    let Some(keys) = keys else {
+        return Err(("there is no key to check it with".to_owned(), false));
+    };
+    view.manifest.check_signature(keys).map_err(|error| match error {
+        Unsigned::Absent => (error.to_string(), false),
+        Unsigned::Wrong(reason) => (reason, true),
+    })
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,7 @@ use super::tally::Tally;
 use super::view::{Tail, View};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::examine::examine;
+use crate::audit::facts::{Said, said_in};
 use crate::audit::segment::{BLOCK_BYTES, Block};
 use crate::audit::watch::Watch;
 use crate::fsio::FileReader;
@@ -60,7 +61,7 @@ pub(super) fn check(
         } else if !(view.live && last) {
             let text = format!("unfinished: {}", stop.reason);
             let finding = Finding::new(Kind::Unclean, &tail.name, text).at(stop.offset);
-            tally.of_end.push(finding.records(stop.seq, stop.seq));
+            tally.unfinished = Some(finding.records(stop.seq, stop.seq));
         }
         // Nothing behind a gap can be part of the tree.
         return Ok(());
@@ -101,8 +102,9 @@ fn read(
             let stop = unreadable.map(|reason| Stop { seq: pieces.end(), offset, reason });
             return Ok(stop);
         }
-        let looked: Vec<Result<Block, Stop>> = group.par_iter().map(look).collect();
-        for (chunk, looked) in group.iter().zip(looked) {
+        let looked: Vec<(Result<Block, Stop>, Vec<Said>)> =
+            group.par_iter().map(|chunk| (look(chunk), said_in(&chunk.raw))).collect();
+        for (chunk, (looked, said)) in group.iter().zip(looked) {
             watch.advance(chunk.raw.len() as u64);
             tally.counts.bytes += chunk.raw.len() as u64;
             let (block, stop) = match looked {
@@ -112,6 +114,9 @@ fn read(
             if block.records > 0 {
                 tally.counts.blocks += 1;
                 tally.counts.records += block.records;
+                let end = block.first_seq + block.records;
+                let said = said.into_iter().filter(|said| said.seq < end);
+                said.for_each(|said| tally.facts.note(said));
                 pieces.push(Piece { place: Place::Tail(index), block });
             }
             if stop.is_some() {

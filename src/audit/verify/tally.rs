@@ -1,6 +1,7 @@
 //! What a verification has found so far.
 
 use super::report::{Counts, Finding};
+use crate::audit::facts::Facts;
 use crate::audit::merkle::Range;
 
 /// A block whose lines are not those that the manifest noted.
@@ -20,6 +21,15 @@ pub(super) struct Tally {
     pub(super) of_end: Vec<Finding>,
     pub(super) bad_blocks: Vec<BadBlock>,
     pub(super) counts: Counts,
+    /// What the log's own records say, as far as they were read.
+    pub(super) facts: Facts,
+    /// What cannot be told, or is worth knowing, and is no finding.
+    pub(super) notes: Vec<String>,
+    /// What stands behind the last record, where it is no whole line.
+    pub(super) unfinished: Option<Finding>,
+    /// A segment went while it was looked for, and the manifest says that
+    /// retention removed it.
+    pub(super) removed_meanwhile: bool,
 }
 
 impl Tally {

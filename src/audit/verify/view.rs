@@ -60,6 +60,8 @@ pub(super) struct View {
     pub(super) live: bool,
     /// `audit.checkpoint`, whatever it holds.
     pub(super) note: Option<Vec<u8>>,
+    /// `audit.head`, whatever it holds.
+    pub(super) head: Option<Vec<u8>>,
     /// `audit.pub`, read after the checkpoint, or why not.
     pub(super) public: Result<Vec<u8>, String>,
     /// `audit.keys`, read after `audit.pub`, and whether it is exact.
@@ -113,6 +115,12 @@ impl View {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(Vec::new()),
             Err(source) => return Err(VerifyError::io("read", &paths.checkpoint(), source)),
         };
+        // One that cannot be read is one that proves nothing.
+        let head = match fs.read_own(&paths.head(), MAX_CHECKPOINT_BYTES) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => Some(Vec::new()),
+        };
         // In the opposite order to that in which a rotation of the key stores them.
         let public = fs.read_own(&paths.public_key(), 4096).map_err(|error| error.to_string());
         let keys = match KeyHistory::load(&**fs, paths) {
@@ -129,19 +137,22 @@ impl View {
                 is_exact = exact;
                 (manifest, None)
             }
-            Ok(None) => (from_note(note.as_deref()), Some("it is missing".to_owned())),
+            Ok(None) => {
+                (from_note(note.as_deref().or(head.as_deref())), Some("it is missing".to_owned()))
+            }
             Err(ManifestError::Io { path, source })
                 if source.kind() != io::ErrorKind::InvalidData =>
             {
                 return Err(VerifyError::io("read", &path, source));
             }
-            Err(error) => (from_note(note.as_deref()), Some(error.to_string())),
+            Err(error) => (from_note(note.as_deref().or(head.as_deref())), Some(error.to_string())),
         };
         let mut view = Self {
             fs: fs.clone(),
             paths: paths.clone(),
             live,
             note,
+            head,
             public,
             keys,
             manifest,
@@ -151,7 +162,8 @@ impl View {
             strays: Vec::new(),
         };
         view.gather()?;
-        let nothing = view.tails.is_empty() && view.note.is_none() && view.strays.is_empty();
+        let notes = view.note.is_some() || view.head.is_some();
+        let nothing = view.tails.is_empty() && !notes && view.strays.is_empty();
         if view.no_manifest.as_deref() == Some("it is missing") && nothing {
             return Err(VerifyError::NoLog { dir: paths.dir.clone() });
         }
@@ -206,13 +218,18 @@ impl View {
     /// Whether somebody has written since the checkpoint was read.
     fn was_disturbed(&self) -> bool {
         let now = self.fs.read_own(&self.paths.checkpoint(), MAX_CHECKPOINT_BYTES).ok();
-        now != self.note || lock::is_locked(&self.paths.lock()).unwrap_or(false)
+        let head = self.fs.read_own(&self.paths.head(), MAX_CHECKPOINT_BYTES).ok();
+        now != self.note
+            || head.is_some_and(|head| Some(head) != self.head)
+            || lock::is_locked(&self.paths.lock()).unwrap_or(false)
     }
 
     /// Whether the files follow each other, as far as their beginnings tell.
     fn fits(&self) -> bool {
-        let signed = self.note.as_deref().and_then(|note| SignedCheckpoint::parse(note).ok());
-        let signed = signed.map_or(0, |signed| signed.unverified().size);
+        let size = |note: &Vec<u8>| {
+            SignedCheckpoint::parse(note).map_or(0, |signed| signed.unverified().size)
+        };
+        let signed = [&self.note, &self.head].into_iter().flatten().map(size).max().unwrap_or(0);
         let mut next = self.manifest.end_seq();
         for tail in self.tails.iter().filter(|tail| tail.length > 0) {
             if first_seq(tail) != Some(next) {

@@ -5,26 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use auditctl::audit::verify::{Chance, Depth, Request, State, verify};
 use auditctl::audit::watch::Unwatched;
 use auditctl::clock::Timestamp;
-use sha2::{Digest, Sha256};
 
 use crate::backups::Home;
 use crate::support::run;
 
-/// Alters one record of a sealed segment, in a way that keeps the file's length, and
-/// writes the manifest's SHA-256 anew.
+/// Alters one record of a sealed segment, in a way that keeps the file's length: the
+/// manifest is signed, and a run that skips the segment looks at no more.
 fn alter(home: &Home) {
     let path = home.log_dir().join("audit.manifest.json");
     let text = std::fs::read_to_string(&path).expect("the manifest");
     let manifest: serde_json::Value = serde_json::from_str(&text).expect("json");
-    let segment = &manifest["segments"][1];
-    let file = home.log_dir().join(segment["file"].as_str().expect("a file"));
+    let name = manifest["segments"][1]["file"].as_str().expect("a file");
+    let file = home.log_dir().join(name);
     let mut bytes = std::fs::read(&file).expect("a segment");
     bytes[40] ^= 1;
     std::fs::write(&file, &bytes).expect("written");
-    let sha256 = Sha256::digest(&bytes);
-    let sha256: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-    let text = text.replace(segment["sha256"].as_str().expect("a digest"), &sha256);
-    std::fs::write(&path, text).expect("written");
 }
 
 #[test]
