@@ -30,7 +30,6 @@ fn remove_segments(victim: &Victim, count: usize) {
 }
 
 #[test]
-#[ignore = "until the pruned rule and the signed manifest are on main (A1)"]
 fn a1_old_records_that_no_signed_record_removed_are_missed_by_every_verdict() {
     let victim = Victim::new();
     victim.all_pass();
@@ -38,7 +37,13 @@ fn a1_old_records_that_no_signed_record_removed_are_missed_by_every_verdict() {
     victim.none_passes("three segments were removed");
     let (code, out, _) = run(&victim.home.dir, &["verify"]);
     assert_eq!(code, 1, "{out}");
-    // A checker that shares no code with the program says the same.
+}
+
+#[test]
+#[ignore = "until tests/verify.py knows of audit.pruned (A1)"]
+fn a1_a_checker_that_shares_no_code_with_the_program_misses_them_too() {
+    let victim = Victim::new();
+    remove_segments(&victim, 3);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify.py");
     let python = std::process::Command::new("python3")
         .arg(script)
@@ -49,7 +54,6 @@ fn a1_old_records_that_no_signed_record_removed_are_missed_by_every_verdict() {
 }
 
 #[test]
-#[ignore = "until the pruned rule and the signed manifest are on main (A1)"]
 fn a1_they_stay_missed_when_the_log_is_started_again() {
     let victim = Victim::new();
     remove_segments(&victim, 2);
@@ -62,7 +66,6 @@ fn a1_they_stay_missed_when_the_log_is_started_again() {
 }
 
 #[test]
-#[ignore = "until the pruned rule and the signed manifest are on main (A1)"]
 fn a1_no_backup_is_made_that_takes_their_absence_for_granted() {
     let victim = Victim::new();
     remove_segments(&victim, 3);
@@ -71,7 +74,6 @@ fn a1_no_backup_is_made_that_takes_their_absence_for_granted() {
 }
 
 #[test]
-#[ignore = "until the pruned rule and the signed manifest are on main (A1)"]
 fn a1_a_forged_record_of_the_removal_at_the_logs_end_excuses_nothing() {
     let victim = Victim::new();
     let dir = victim.home.log_dir();

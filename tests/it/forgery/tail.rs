@@ -31,7 +31,6 @@ fn next_seq(victim: &Victim) -> u64 {
 }
 
 #[test]
-#[ignore = "until the signed head is on main (A2, A12)"]
 fn a2_a_line_that_was_appended_at_rest_is_never_signed_and_never_lost() {
     let victim = Victim::new();
     let seq = next_seq(&victim);
@@ -56,7 +55,6 @@ fn a2_a_line_that_was_appended_at_rest_is_never_signed_and_never_lost() {
 }
 
 #[test]
-#[ignore = "until the signed head is on main (A2, A12)"]
 fn a2_a_forged_record_of_the_engine_is_not_adopted_either() {
     let victim = Victim::new();
     let seq = next_seq(&victim);
@@ -71,7 +69,6 @@ fn a2_a_forged_record_of_the_engine_is_not_adopted_either() {
 }
 
 #[test]
-#[ignore = "until the signed head is on main (A2, A12)"]
 fn a2_what_was_appended_after_an_unclean_stop_is_named_as_unsigned() {
     let dir = Dir::new();
     let collector = Serving::start(&dir, "");
@@ -108,7 +105,6 @@ fn a2_what_was_appended_after_an_unclean_stop_is_named_as_unsigned() {
 }
 
 #[test]
-#[ignore = "until the signed head is on main (A2, A12)"]
 fn a12_an_event_that_looks_like_an_end_is_none() {
     let dir = Dir::new();
     let collector = Serving::start(&dir, "");

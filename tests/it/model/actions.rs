@@ -13,6 +13,7 @@ use auditctl::backup::{BackupDir, Creator, Request, Unwatched};
 use auditctl::clock::ManualClock;
 use auditctl::fsio::OsFs;
 
+use super::judge::Passed;
 use super::world::{Files, Kept, Place, State, is_sealed, lines, seq_of, signed};
 
 /// In every line of the attacker's.
@@ -234,6 +235,8 @@ impl State {
         }
         self.truth.end = match self.path.last() {
             Some(Action::PowerLoss) => signed(&self.files),
+            // It records nothing.
+            Some(Action::Backup) => self.truth.end,
             _ => new.last().and_then(|line| seq_of(line)).map_or(0, |seq| seq + 1),
         };
         for seq in acknowledged {
@@ -284,7 +287,8 @@ impl State {
         flate2::read::MultiGzDecoder::new(archive).read_to_string(&mut text).expect("lines");
         // One that the program says is good is what was recorded.
         let stored: Vec<String> = text.lines().map(str::to_owned).collect();
-        super::judge::records(&self.truth, &stored).map_err(|error| format!("backup: {error}"))?;
+        super::judge::records(&self.truth, &stored, &Passed::all())
+            .map_err(|error| format!("backup: {error}"))?;
         let lines = stored.into_iter().filter_map(|line| Some((seq_of(&line)?, line))).collect();
         let size = made.metadata.range.tree_size;
         let note = made.metadata.checkpoint.into_bytes();

@@ -72,8 +72,7 @@ impl State {
         hasher.finish()
     }
 
-    /// Every record in the segments, by its seq, as a reader finds it. One that stands
-    /// twice is kept once, the later one beside it.
+    /// Every record in the segments, in the order in which a reader finds them.
     pub(super) fn lines(&self) -> Vec<String> {
         lines(&self.files)
     }
@@ -95,7 +94,9 @@ pub(super) fn lines(files: &Files) -> Vec<String> {
             let _ = std::io::Read::read_to_end(&mut decoder, &mut text);
         }
     }
-    String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+    // What is no JSON is what a crash left unfinished, or damage: no record.
+    let whole = |line: &&str| serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok();
+    String::from_utf8_lossy(&text).lines().filter(whole).map(str::to_owned).collect()
 }
 
 pub(super) fn is_sealed(name: &str) -> bool {
