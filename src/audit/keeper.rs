@@ -243,7 +243,17 @@ impl Thread {
         if !self.ready()
             && let Some(segment) = self.filters.next(&self.keeper.manifest())
         {
-            self.filters.make(&*self.work.options.fs, &self.work.paths, &segment);
+            let made = self.filters.make(&*self.work.options.fs, &self.work.paths, &segment);
+            if made.is_some() {
+                self.change(|manifest| {
+                    let entry =
+                        manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
+                    if let Some(entry) = entry {
+                        entry.filters_sha256 = made;
+                    }
+                });
+                self.store_needed = true;
+            }
         }
         if self.announced.waiting || Instant::now() >= self.retention_at {
             self.retention_at = Instant::now() + RETENTION_EVERY;
@@ -342,14 +352,15 @@ impl Thread {
         };
         fs.rename(&temporary, &target)?;
         fs.sync_dir(&paths.dir)?;
-        let packed = Segment {
+        let mut packed = Segment {
             file: super::segment::sealed_name(segment.first_seq, true),
             stored_bytes: blocks.iter().map(|block| block.stored_bytes).sum(),
             blocks,
             sha256: Some(sha256),
             ..segment
         };
-        self.filters.write(&*self.work.options.fs, &self.work.paths, &packed, filters);
+        packed.filters_sha256 =
+            self.filters.write(&*self.work.options.fs, &self.work.paths, &packed, filters);
         self.change(|manifest| {
             let entry = manifest.segments.iter_mut().find(|s| s.first_seq == packed.first_seq);
             if let Some(entry) = entry {

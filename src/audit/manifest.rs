@@ -80,6 +80,9 @@ pub struct Segment {
     /// SHA-256 of the stored file, hex; absent until it has been compressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// SHA-256 of its file of block filters, hex; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filters_sha256: Option<String>,
     /// When it was sealed.
     pub sealed_at: Timestamp,
     /// Earliest `timestamp` in it.
@@ -164,6 +167,7 @@ impl Segment {
             raw_bytes: layout.raw_bytes,
             stored_bytes: layout.raw_bytes,
             sha256: None,
+            filters_sha256: None,
             sealed_at,
             min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
             max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),

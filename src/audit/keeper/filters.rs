@@ -1,6 +1,7 @@
 //! Block filters beside compressed segments: made while a segment is compressed,
 //! and afterwards for those that have none, such as restored ones. Losing one
-//! costs queries time and nothing else, so no failure here stops anything.
+//! costs queries time and nothing else, so no failure here stops anything. The
+//! manifest notes each file's SHA-256: queries believe no other.
 
 use std::collections::HashSet;
 use std::io;
@@ -9,6 +10,7 @@ use crate::audit::block_filter::{BlockFilters, filter_of};
 use crate::audit::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::paths::LogPaths;
+use crate::audit::restore::sha256_hex;
 use crate::fsio::{self, Fs, OpenMode};
 
 /// Which compressed segments are known to have filters, or to get none.
@@ -16,9 +18,10 @@ use crate::fsio::{self, Fs, OpenMode};
 pub(super) struct Known(HashSet<u64>);
 
 impl Known {
-    /// Those that have a file; whether it fits, queries find out.
+    /// Those that have a file which the manifest notes.
     pub(super) fn look(fs: &dyn Fs, paths: &LogPaths, manifest: &Manifest) -> Self {
-        let seqs = manifest.segments.iter().map(|segment| segment.first_seq);
+        let noted = manifest.segments.iter().filter(|segment| segment.filters_sha256.is_some());
+        let seqs = noted.map(|segment| segment.first_seq);
         Self(seqs.filter(|seq| fs.meta(&paths.filters(*seq)).is_ok()).collect())
     }
 
@@ -29,26 +32,34 @@ impl Known {
         manifest.segments.iter().find(lacks).cloned()
     }
 
-    /// Writes a segment's filters.
+    /// Writes a segment's filters; the SHA-256 of their file.
     pub(super) fn write(
         &mut self,
         fs: &dyn Fs,
         paths: &LogPaths,
         segment: &Segment,
         filters: Option<Vec<Vec<u8>>>,
-    ) {
+    ) -> Option<String> {
         self.0.insert(segment.first_seq);
-        let (Some(filters), Some(sha256)) = (filters, &segment.sha256) else { return };
-        let written = BlockFilters::new(filters)
-            .encode(sha256)
-            .and_then(|file| fsio::replace_file(fs, &paths.filters(segment.first_seq), &file));
-        if let Err(error) = written {
-            tracing::info!(%error, file = segment.file, "no block filters: queries read more");
-        }
+        let (filters, sha256) = filters.zip(segment.sha256.as_ref())?;
+        let written = BlockFilters::new(filters).encode(sha256).and_then(|file| {
+            fsio::replace_file(fs, &paths.filters(segment.first_seq), &file)?;
+            Ok(sha256_hex(&file))
+        });
+        written
+            .inspect_err(|error| {
+                tracing::info!(%error, file = segment.file, "no block filters: queries read more");
+            })
+            .ok()
     }
 
-    /// Reads a segment again and makes its filters.
-    pub(super) fn make(&mut self, fs: &dyn Fs, paths: &LogPaths, segment: &Segment) {
+    /// Reads a segment again and makes its filters; the SHA-256 of their file.
+    pub(super) fn make(
+        &mut self,
+        fs: &dyn Fs,
+        paths: &LogPaths,
+        segment: &Segment,
+    ) -> Option<String> {
         let filters = match read(fs, paths, segment) {
             Ok(filters) => Some(filters),
             Err(error) => {
@@ -56,7 +67,7 @@ impl Known {
                 None
             }
         };
-        self.write(fs, paths, segment, filters);
+        self.write(fs, paths, segment, filters)
     }
 
     /// A segment has been removed.

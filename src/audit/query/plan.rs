@@ -14,6 +14,7 @@ use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::head::Field;
 use crate::audit::manifest::Segment;
+use crate::audit::restore::sha256_hex;
 use crate::audit::segment::{BLOCK_BYTES, Block};
 use crate::fsio::FsFile;
 
@@ -54,9 +55,12 @@ impl Chunk {
             Self::Damaged(reason) => Err(reason.clone()),
             Self::Block(open, nth) => {
                 let block = &open.segment.blocks[*nth];
-                let place = || format!("{}, block {nth}", open.segment.file);
-                block_lines(open, block, worker)
-                    .map_err(|error| format!("{}: {error}", place()))?;
+                let read = block_lines(open, block, worker);
+                if let Err(error) = read
+                    && !open.repacked_lines(block, &mut worker.lines)
+                {
+                    return Err(format!("{}, block {nth}: {error}", open.segment.file));
+                }
                 Ok((&worker.lines, block.stored_bytes))
             }
             Self::Lines { file, name, from, to, length } => {
@@ -142,6 +146,9 @@ impl<'a> Planner<'a> {
     /// `filter` must lie within the view's records.
     pub(super) fn new(view: &'a View, filter: &'a Filter, order: Order, count_only: bool) -> Self {
         let known = Field::ALL.into_iter().filter(|field| covers(*field));
+        // A manifest that the log's key did not sign may be anybody's: what it says of
+        // times and names leaves nothing out then, and no count is taken from it.
+        let count_only = count_only && view.manifest_is_signed;
         let probes = known
             .filter_map(|field| Some((field, filter.exact(field)?)))
             .map(|(field, names)| names.iter().map(|name| Probe::new(field, name)).collect())
@@ -281,18 +288,21 @@ impl<'a> Planner<'a> {
     }
 
     fn overlaps_time(&self, min: crate::clock::Timestamp, max: crate::clock::Timestamp) -> bool {
-        self.filter.since.is_none_or(|since| max >= since)
-            && self.filter.until.is_none_or(|until| min < until)
+        !self.view.manifest_is_signed
+            || self.filter.since.is_none_or(|since| max >= since)
+                && self.filter.until.is_none_or(|until| min < until)
     }
 
-    /// The segment's block filters, where they could help and are there.
+    /// The segment's block filters, where they could help, are there, and are those
+    /// that the log made.
     fn filters(&self, segment: &Segment) -> Option<BlockFilters> {
-        if self.probes.is_empty() {
+        if self.probes.is_empty() || !self.view.manifest_is_signed {
             return None;
         }
-        let sha256 = segment.sha256.as_deref()?;
+        let (sha256, noted) = (segment.sha256.as_deref()?, segment.filters_sha256.as_deref()?);
         let path = self.view.paths.filters(segment.first_seq);
         let file = self.view.fs.read_own(&path, MAX_BYTES).ok()?;
-        BlockFilters::decode(&file, sha256, segment.blocks.len())
+        (sha256_hex(&file) == noted)
+            .then(|| BlockFilters::decode(&file, sha256, segment.blocks.len()))?
     }
 }

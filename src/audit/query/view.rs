@@ -5,19 +5,25 @@
 //! to follow each other; then it is looked again.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
 
 use super::QueryError;
 use crate::audit::checkpoint::SignedCheckpoint;
 use crate::audit::event::MAX_LINE_BYTES;
+use crate::audit::examine::leaves;
+use crate::audit::keys::load_keyring;
 use crate::audit::manifest::{Manifest, Segment};
+use crate::audit::merkle::Range;
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
+use crate::audit::segment::Block;
 use crate::audit::status::{StatusSnapshot, Word};
-use crate::fsio::{FsFile, OpenMode, SharedFs, lock};
+use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs, lock};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
@@ -34,6 +40,8 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     }
     /// What is sealed now.
     fn manifest(&self) -> Result<Arc<Manifest>, QueryError>;
+    /// Whether the log's key signed that manifest.
+    fn is_signed(&self, manifest: &Manifest) -> bool;
 }
 
 /// The files themselves: for another process than the writer's.
@@ -75,6 +83,11 @@ impl Ledger for Files {
             None => Err(QueryError::NoLog { dir: self.paths.dir.clone() }),
         }
     }
+
+    fn is_signed(&self, manifest: &Manifest) -> bool {
+        let keys = load_keyring(&*self.fs, &self.paths, None);
+        keys.is_ok_and(|keys| manifest.check_signature(&keys).is_ok())
+    }
 }
 
 /// A plain file that the manifest does not list.
@@ -95,6 +108,38 @@ pub(super) struct OpenSegment {
     pub(super) file: Box<dyn FsFile>,
     /// As it is now: the same records, perhaps compressed since.
     pub(super) segment: Segment,
+    /// All of its lines, where its blocks are not where they were noted.
+    repacked: OnceLock<Vec<u8>>,
+}
+
+impl OpenSegment {
+    /// A block's lines from a file that somebody packed anew: unpacked as a whole,
+    /// and only taken if they are the lines that were recorded.
+    pub(super) fn repacked_lines(&self, block: &Block, lines: &mut Vec<u8>) -> bool {
+        if !self.segment.is_compressed() {
+            return false;
+        }
+        let all = self.repacked.get_or_init(|| {
+            let reader = FileReader { file: &*self.file, offset: 0 };
+            let mut raw = Vec::new();
+            let limit = self.segment.raw_bytes + 1;
+            let read = MultiGzDecoder::new(reader).take(limit).read_to_end(&mut raw);
+            if read.is_ok() { raw } else { Vec::new() }
+        });
+        let before = self.segment.blocks.iter().take_while(|b| b.first_seq < block.first_seq);
+        let from: u64 = before.map(|block| block.raw_bytes).sum();
+        let Some(raw) = all.get(from as usize..(from + block.raw_bytes) as usize) else {
+            return false;
+        };
+        let mut tree = Range::empty(block.first_seq);
+        leaves(raw).for_each(|leaf| tree.append(leaf));
+        if tree != block.tree {
+            return false;
+        }
+        lines.clear();
+        lines.extend_from_slice(raw);
+        true
+    }
 }
 
 /// The log's records.
@@ -104,6 +149,8 @@ pub(super) struct View {
     pub(super) paths: LogPaths,
     ledger: Arc<dyn Ledger>,
     pub(super) manifest: Arc<Manifest>,
+    /// Whether what it says may leave records out.
+    pub(super) manifest_is_signed: bool,
     pub(super) tails: Vec<Tail>,
     /// The first record that is there.
     pub(super) begin: u64,
@@ -144,6 +191,7 @@ impl View {
                     fs: fs.clone(),
                     ledger: Arc::clone(ledger),
                     begin: manifest.pruned.end(),
+                    manifest_is_signed: ledger.is_signed(&manifest),
                     paths,
                     manifest,
                     tails,
@@ -160,7 +208,9 @@ impl View {
         for _ in 0..LOOKS {
             let path = self.paths.dir.join(&segment.file);
             let missing = match self.fs.open(&path, OpenMode::ReadOwn) {
-                Ok(file) => return Ok(Some(OpenSegment { file, segment })),
+                Ok(file) => {
+                    return Ok(Some(OpenSegment { file, segment, repacked: OnceLock::new() }));
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => error,
                 Err(source) => return Err(QueryError::io("open", &path, source)),
             };

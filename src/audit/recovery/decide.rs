@@ -99,22 +99,23 @@ impl Opening<'_> {
             }));
         }
         let Some((file, scan)) = &mut seen.scan else { return Ok(Tail::AsItIs) };
-        if end <= signed && scan.bad.is_none() {
-            return Ok(Tail::AsItIs);
+        if end <= signed {
+            // Half a line is what a crash in mid-opening leaves; a whole one that is
+            // no record of this log is somebody else's.
+            let whole = scan.bad.as_ref().is_some_and(|bad| bad.is_whole);
+            return Ok(if whole { Tail::Foreign { suspicious: true } } else { Tail::AsItIs });
         }
         let opening = scan.said.iter().filter(|said| said.seq >= signed && said.opens).count();
         let suspicious = opening as u64 != end - signed;
-        if end > signed {
-            let interest = Interest { watch: &[signed], until: Some(signed) };
-            *scan = scan_plain(&**file, seen.base.clone(), interest)
-                .map_err(io_error("read", &self.paths.active()))?;
-            let reached = scan.take_watched(signed);
-            if seen.head.as_ref().is_some_and(|head| head.checkpoint.size == signed)
-                && let Some((tree, since)) = reached
-            {
-                seen.reached = Some(super::Reached { tree, since });
-            }
+        let interest = Interest { watch: &[signed], until: Some(signed) };
+        *scan = scan_plain(&**file, seen.base.clone(), interest)
+            .map_err(io_error("read", &self.paths.active()))?;
+        let reached = scan.take_watched(signed);
+        if seen.head.as_ref().is_some_and(|head| head.checkpoint.size == signed)
+            && let Some((tree, since)) = reached
+        {
+            seen.reached = Some(super::Reached { tree, since });
         }
-        Ok(if end > signed { Tail::Foreign { suspicious } } else { Tail::AsItIs })
+        Ok(Tail::Foreign { suspicious })
     }
 }

@@ -20,7 +20,11 @@ impl Opening<'_> {
             });
             let pruned = parse_sealed_name(name)
                 .is_some_and(|(first_seq, _)| first_seq < manifest.pruned.end());
-            if ours && name.contains(".tmp-") || replaced || pruned {
+            let filters_of_none = name.strip_prefix("audit.").is_some_and(|rest| {
+                let seq = rest.strip_suffix(".filter").and_then(|seq| seq.parse::<u64>().ok());
+                seq.is_some_and(|seq| !manifest.segments.iter().any(|s| s.first_seq == seq))
+            });
+            if ours && name.contains(".tmp-") || replaced || pruned || filters_of_none {
                 // Failing costs space only; the next opening tries again.
                 let _ = self.fs.remove(&self.paths.dir.join(name));
             }

@@ -343,6 +343,7 @@ fn as_plain(noted: &Segment) -> Segment {
         file: sealed_name(noted.first_seq, false),
         stored_bytes: noted.raw_bytes,
         sha256: None,
+        filters_sha256: None,
         blocks: noted.blocks.iter().map(plain).collect(),
         ..noted.clone()
     }

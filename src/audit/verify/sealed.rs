@@ -72,6 +72,8 @@ pub(super) fn check(
 
 fn filters(view: &View, segment: &Segment) -> Option<BlockFilters> {
     let file = view.fs.read_own(&view.paths.filters(segment.first_seq), MAX_BYTES).ok()?;
+    // One that the manifest does not note is not believed by queries either.
+    segment.filters_sha256.as_ref()?;
     BlockFilters::decode(&file, segment.sha256.as_deref()?, segment.blocks.len())
 }
 

@@ -524,6 +524,7 @@ fn segments(content: &Content, found: &Found, now: Timestamp) -> Vec<Segment> {
             raw_bytes: blocks.iter().map(|block| block.raw_bytes).sum(),
             stored_bytes: stretch.stored_bytes,
             sha256: Some(stretch.sha256.to_string()),
+            filters_sha256: None,
             // Retention counts from here: what was restored is kept as if it were new.
             sealed_at: now,
             min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
