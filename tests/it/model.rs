@@ -87,7 +87,7 @@ fn no_verdict_passes_over_a_change_and_nothing_acknowledged_is_lost_in_any_state
     let depth = wanted.map_or(DEPTH, |text| text.parse().expect("a number"));
     let explored = explore(depth, judge::own);
     assert!(explored.failures.is_empty(), "{}", told(&explored));
-    assert!(explored.states >= 500, "{} states", explored.states);
+    assert!(explored.states >= 1_000, "{} states", explored.states);
 }
 
 #[test]

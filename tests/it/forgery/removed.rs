@@ -40,7 +40,7 @@ fn a1_old_records_that_no_signed_record_removed_are_missed_by_every_verdict() {
 }
 
 #[test]
-#[ignore = "until tests/verify.py knows of audit.pruned (A1)"]
+
 fn a1_a_checker_that_shares_no_code_with_the_program_misses_them_too() {
     let victim = Victim::new();
     remove_segments(&victim, 3);

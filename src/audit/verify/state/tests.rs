@@ -20,6 +20,7 @@ fn manifest(segments: u64) -> Manifest {
             raw_bytes: 0,
             stored_bytes: 0,
             sha256: None,
+            filters_sha256: None,
             sealed_at: at(0),
             min_timestamp: at(0),
             max_timestamp: at(0),
