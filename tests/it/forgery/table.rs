@@ -31,6 +31,8 @@ enum Kind {
     Key,
     PublicKey,
     Keys,
+    /// The key of redacted values.
+    RedactKey,
     /// Nothing rests on it.
     Hint,
 }
@@ -57,26 +59,61 @@ fn kind_of(name: &str) -> Option<Kind> {
     })
 }
 
-/// What may come of a change.
+/// What may come of a change. A change that makes no regular file of it is refused by
+/// whoever has to read it: nothing planted is followed or waited for.
 fn allowed(kind: Kind, change: Change, situation: Situation) -> &'static [Outcome] {
+    let is_planted = matches!(change, Change::Symlink | Change::Directory | Change::Fifo);
+    match situation {
+        Situation::AtRest => at_rest(kind, change, is_planted),
+        Situation::AcrossAStart => across_a_start(kind, change, is_planted),
+        Situation::Running => running(kind, is_planted),
+    }
+}
+
+fn at_rest(kind: Kind, change: Change, is_planted: bool) -> &'static [Outcome] {
     use Outcome::{Found, Refused, Whole};
-    let at_rest = situation == Situation::AtRest;
     match (kind, change) {
-        // What is gone, or another, is found; a reader cannot open a pipe.
-        (Kind::Records, _) if situation != Situation::Running => &[Found, Refused],
-        // The writer has what it holds open, and puts it back.
-        (Kind::Records, _) => &[Whole, Found, Refused],
-        (Kind::Keys, _) => &[Whole, Found, Refused],
-        // An older key of the log leads to the newest.
-        (Kind::PublicKey, Change::PutBackOlder) => &[Whole, Found],
-        (Kind::PublicKey, _) if at_rest => &[Found, Refused],
-        // The writer puts it back from the private key.
-        (Kind::PublicKey, _) => &[Whole, Found, Refused],
-        (Kind::Key, _) if at_rest => &[Whole],
-        (Kind::Key, _) => &[Whole, Found, Refused],
-        (Kind::Manifest | Kind::Checkpoint | Kind::Head, _) => &[Whole, Found, Refused],
-        (Kind::Hint, _) if at_rest => &[Whole, Found],
-        (Kind::Hint, _) => &[Whole, Found, Refused],
+        // An older key of the log leads to the newest; the checkpoint of a closed log
+        // covers what the head covers.
+        (Kind::PublicKey, Change::PutBackOlder) => &[Whole],
+        (Kind::Head, Change::PutBackOlder | Change::Removed) => &[Whole],
+        (Kind::PublicKey | Kind::Head, _) => &[Found],
+        // Nobody reads it but the writer; nothing rests on it.
+        (Kind::Key | Kind::RedactKey | Kind::Hint, _) => &[Whole],
+        _ if is_planted => &[Refused],
+        _ => &[Found],
+    }
+}
+
+fn across_a_start(kind: Kind, change: Change, is_planted: bool) -> &'static [Outcome] {
+    use Outcome::{Found, Refused, Whole};
+    match (kind, change) {
+        (Kind::Records | Kind::Manifest | Kind::Checkpoint, _) if is_planted => &[Refused],
+        (Kind::Records | Kind::Keys, _) => &[Found, Refused],
+        // Made anew from what is signed, or from the private key.
+        (Kind::Manifest | Kind::Checkpoint | Kind::Head, _) => &[Whole],
+        (Kind::PublicKey, _) if is_planted => &[Whole, Refused],
+        (Kind::PublicKey, _) => &[Whole],
+        // Its path is the operator's choice, and a link in it as well.
+        (Kind::Key, Change::Symlink) => &[Whole],
+        (Kind::Key, _) => &[Refused],
+        // One that is none is not replaced behind anybody's back; another one serves.
+        (Kind::RedactKey, _) => &[Whole, Refused],
+        (Kind::Hint, _) if is_planted => &[Whole, Refused],
+        (Kind::Hint, _) => &[Whole],
+    }
+}
+
+fn running(kind: Kind, is_planted: bool) -> &'static [Outcome] {
+    use Outcome::{Found, Refused, Whole};
+    match kind {
+        // Of the active segment the writer has what it holds open.
+        Kind::Records if is_planted => &[Whole, Refused],
+        Kind::Records | Kind::Head => &[Whole, Found],
+        Kind::Manifest | Kind::Checkpoint | Kind::PublicKey | Kind::Keys => {
+            &[Whole, Found, Refused]
+        }
+        Kind::Key | Kind::RedactKey | Kind::Hint => &[Whole],
     }
 }
 
