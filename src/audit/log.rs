@@ -12,8 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::checkpoint::{SignedCheckpoint, VerifierKey};
+use super::histories::{Contradiction, KnownHead, OwnHistory};
+use super::keys::{Keyring, load_keyring};
 use super::options::{Durability, Options, Tunables};
-use super::own::{AlertsLost, BackupRemoved, OwnRecord, Queried};
+use super::own::{AlertsLost, BackupMade, BackupRemoved, OwnRecord, Queried};
 use super::paths::LogPaths;
 use super::progress::Progress;
 use super::query::{Answer, CacheUse, Engine, Query, QueryError};
@@ -22,7 +25,8 @@ use super::record::{EncodedOrigin, Origin, Via};
 use super::recovery::{self, OpenError, Opened};
 use super::redact::{RedactKeyError, Redactor};
 use super::refusal::RecordError;
-use super::security::SecuritySink;
+use super::roots::roots_at;
+use super::security::{SecurityKind, SecuritySink};
 use super::status::{StatusError, StatusPage, StatusSnapshot, Word};
 use super::trouble::Trouble;
 use super::writer::{Shared, Upkeep, Writer, make_reserve};
@@ -171,6 +175,61 @@ impl AuditLog {
         if let Err(error) = super::restore::forget(&*shared.options.fs, &shared.paths) {
             tracing::warn!(code = Trouble::JournalKept.code(), %error, "the restore's journal stays; the restore is recorded again");
         }
+    }
+
+    /// Compares the log with signed heads that are kept elsewhere: those of this log
+    /// that do not fit it, the gravest first. Other logs' heads, and those that none of
+    /// this log's keys signed, are passed over.
+    ///
+    /// # Errors
+    /// When the log's files cannot be read.
+    pub fn compare(&self, heads: &[KnownHead]) -> std::io::Result<Vec<Contradiction>> {
+        let shared = &self.0.shared;
+        let fs = &*shared.options.fs;
+        let keys = self.keys()?;
+        let manifest = shared.keeper.manifest();
+        let size = shared.progress.durable();
+        let own = OwnHistory { log_id: &self.0.log_id, epoch: manifest.epoch, size, keys: &keys };
+        let roots = roots_at(fs, &shared.paths, &manifest, &own.sizes(heads))?;
+        Ok(own.contradictions(heads, &roots))
+    }
+
+    /// Whether a key of this log, as far as it knows them, signed the head.
+    #[must_use]
+    pub fn has_signed(&self, note: &SignedCheckpoint) -> bool {
+        self.keys().is_ok_and(|keys| keys.verify(note).is_ok())
+    }
+
+    /// The log's keys, by the word of the one that signs now.
+    fn keys(&self) -> std::io::Result<Keyring> {
+        let shared = &self.0.shared;
+        let verifier = shared.keeper.verifier();
+        let signs: VerifierKey = verifier.parse().map_err(std::io::Error::other)?;
+        let keys = load_keyring(&*shared.options.fs, &shared.paths, Some(&signs));
+        Ok(keys.unwrap_or_else(|_| signs.into()))
+    }
+
+    /// Has `health` tell of a head that does not fit, until the log is opened again.
+    pub fn report_other_history(&self, found: &Contradiction) {
+        let shared = &self.0.shared;
+        let now = shared.options.clock.now();
+        if shared.page.tell_other_history(found.history as u64, found.size, now) {
+            tracing::error!(code = Trouble::OtherHistory.code(), "{found}");
+            shared.security.report(SecurityKind::LogTampered, None, &found.to_string());
+        }
+    }
+
+    /// Records that a backup was made: the log knows from then on that it has been
+    /// backed up.
+    pub fn record_backup_made(&self, made: BackupMade) -> Receipt {
+        let (shared, tree_size) = (&self.0.shared, made.tree_size);
+        let seq = shared.push_own(&OwnRecord::BackupMade(made));
+        shared.keeper.backed_up(seq, tree_size);
+        // What an opening adopted unsigned is in a backup now.
+        if tree_size >= shared.page.get(Word::AdoptedEnd) {
+            shared.page.set(Word::AdoptedEnd, 0);
+        }
+        Receipt { log: Arc::clone(&self.0), seq }
     }
 
     /// Records that a backup is removed.

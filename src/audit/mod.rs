@@ -10,6 +10,7 @@ pub mod examine;
 pub(crate) mod facts;
 pub mod gzip;
 mod head;
+pub mod histories;
 mod keeper;
 pub mod key_change;
 pub mod keys;
@@ -29,6 +30,7 @@ mod recovery;
 mod redact;
 mod refusal;
 pub mod restore;
+mod roots;
 pub mod sanitize;
 mod scan;
 mod secret;
@@ -46,7 +48,9 @@ mod writer;
 pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use facts::Span;
 pub use log::{AuditLog, Receipt, Session};
-pub use options::{BackupsHold, DiskThresholds, Durability, Held, Options, RateLimit, Tunables};
+pub use options::{
+    BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, Tunables,
+};
 pub use paths::LogPaths;
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};

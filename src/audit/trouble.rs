@@ -41,6 +41,12 @@ troubles! {
     SegmentAltered = "segment_altered",
     /// Compression, the manifest or retention failed; tried again.
     Maintenance = "maintenance_failed",
+    /// Retention keeps segments beyond their time.
+    RetentionWaits = "retention_waits",
+    /// The clock is far ahead of the newest record; retention waits an hour.
+    ClockAhead = "clock_ahead",
+    /// A signed head that is kept elsewhere does not fit the log.
+    OtherHistory = "other_history",
     /// `security_events.log` could not be written.
     SecurityLog = "security_log_not_written",
     /// The journal of a restore could not be removed.

@@ -17,6 +17,7 @@ mod notify;
 mod places;
 mod protocol;
 mod push;
+mod pushed;
 mod query;
 mod reply;
 mod socket;
@@ -40,6 +41,7 @@ pub use crate::fsio::socket::MAX_SOCKET_PATH_BYTES;
 pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
 pub use protocol::REFUSALS;
 pub use push::{PostCheckpoint, Push, PushUrl};
+pub use pushed::heads as pushed_heads;
 pub use warning::Warning;
 
 /// How health is wanted over HTTP.

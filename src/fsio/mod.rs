@@ -38,6 +38,9 @@ pub struct FileMeta {
     pub links: u64,
     /// Last modification.
     pub modified: SystemTime,
+    /// Last change of content or attributes, in nanoseconds since 1970: the system's
+    /// own, which nobody can set.
+    pub changed: i128,
     /// Permission bits, e.g. `0o600`.
     pub mode: u32,
     /// Owner.

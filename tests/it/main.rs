@@ -31,6 +31,7 @@ mod forgery;
 mod gcs_server;
 mod guide;
 mod health_cli;
+mod histories;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;
@@ -53,6 +54,7 @@ mod query_cli;
 mod receiver;
 mod record_cli;
 mod redact;
+mod retention;
 mod serve;
 mod serve_http;
 mod serve_peers;

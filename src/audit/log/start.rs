@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::audit::keeper::{Keeper, Work};
+use crate::audit::keeper::{Keeper, Work, newest_record};
 use crate::audit::options::Options;
 use crate::audit::own::OwnRecord;
 use crate::audit::paths::LogPaths;
@@ -121,6 +121,8 @@ pub(super) fn build(
         Arc::new(move |kind, at| counted.count_security(kind, at)),
     );
     let checkpoint = opened.checkpoint.take().unwrap_or_default();
+    let active_bytes = opened.active.layout.raw_bytes;
+    let newest = newest_record(&*options.fs, paths, &opened.manifest, active_bytes);
     let (keeper, start) = Keeper::new(opened.manifest.clone(), checkpoint, opened.signer.key());
     let progress = Arc::new(ProgressCell::new(next_seq));
     let shared = Shared {
@@ -139,9 +141,10 @@ pub(super) fn build(
         paths: paths.clone(),
         page: Arc::clone(page),
         queue,
-        progress,
         security,
         security_log,
+        newest,
+        opened: (options.clock.now(), options.clock.boot_ms()),
     };
     (shared, start, work)
 }
@@ -168,6 +171,9 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     if opened.foreign {
         let detail = "lines were appended to audit.log while it was closed";
         shared.security.report(SecurityKind::LogTampered, None, detail);
+    }
+    if let Some(rollback) = &opened.rollback {
+        shared.push_own(&OwnRecord::RollbackAccepted(rollback.record.clone()));
     }
     if let Some(lost) = opened.lost {
         shared.push_own(&OwnRecord::Gap {

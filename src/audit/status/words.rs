@@ -184,6 +184,21 @@ words! {
     TlsHandshakesFailed = 404,
     /// When the certificate in use expires: µs since 1970; 0 without TLS.
     TlsNotAfter = 405,
+    /// A record that says that a backup was made, plus 1; 0 when none is known.
+    BackupMade = 440,
+    /// [`RetentionWait`].
+    RetentionWait = 441,
+    /// Sealed segments that retention keeps beyond their time.
+    RetentionWaiting = 442,
+    /// A signed head elsewhere does not fit the log: what that means
+    /// (`audit::histories::History`); 0 when none is known.
+    OtherHistory = 443,
+    /// How many records that head is over.
+    OtherHistorySize = 444,
+    /// When that was noticed: µs since 1970.
+    OtherHistoryAt = 445,
+    /// When retention last had a whole look: µs since 1970; 0 for never.
+    RetentionLookedAt = 446,
 }
 
 /// Upper bounds of the sync histogram's buckets, in µs.
@@ -286,6 +301,24 @@ codes! {
         DirectoryGone = 4 => "the log directory was deleted",
         /// A sealed segment is missing or does not fit the manifest.
         SegmentDamaged = 5 => "a sealed segment is missing or damaged",
+    }
+}
+
+codes! {
+    /// Why retention keeps what is older than it has to be.
+    RetentionWait {
+        /// It does not.
+        Nothing = 0 => "nothing waits",
+        /// The log has been backed up, and no backup of it can be seen.
+        BackupsGone = 1 => "the log has been backed up before, and no backup of it can be seen now",
+        /// There are backups, and none is proven to hold it.
+        NotHeld = 2 => "no backup is proven to hold it",
+        /// A backup is required, and nothing was given that could be asked for backups.
+        NobodyToAsk = 3 => "a backup is required, and this program was not told where backups are",
+        /// The clock is far ahead of the newest record, or jumped.
+        ClockAhead = 4 => "the clock is more than a day ahead of the log's newest record",
+        /// The oldest segment is not what was recorded.
+        Damaged = 5 => "the oldest segment is missing or damaged",
     }
 }
 

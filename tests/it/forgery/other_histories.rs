@@ -35,7 +35,6 @@ fn rolled_back() -> Dir {
 }
 
 #[test]
-#[ignore = "until signed heads in reach are compared on main (A7)"]
 fn a7_an_old_copy_of_the_log_is_not_healthy_where_a_backup_has_seen_more() {
     let told = |dir: &Dir| {
         let (_, out, _) = run(dir, &["health", "--json"]);
@@ -58,7 +57,6 @@ fn a7_an_old_copy_of_the_log_is_not_healthy_where_a_backup_has_seen_more() {
 }
 
 #[test]
-#[ignore = "until signed heads in reach are compared on main (A7)"]
 fn a7_the_collector_does_not_start_on_it_unless_it_is_told_to() {
     let dir = rolled_back();
     let (_, said) = refuses_to_start(&dir, &[]);

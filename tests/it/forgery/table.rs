@@ -47,8 +47,8 @@ fn kind_of(name: &str) -> Option<Kind> {
         "audit.key" => Kind::Key,
         "audit.pub" => Kind::PublicKey,
         "audit.keys" => Kind::Keys,
-        "audit.redact_key"
-        | "audit.status"
+        "audit.redact_key" => Kind::RedactKey,
+        "audit.status"
         | "audit.lock"
         | "audit.reserve"
         | "audit.verified.json"
