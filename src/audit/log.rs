@@ -61,7 +61,7 @@ struct Threads {
     keeper: JoinHandle<()>,
     waker: JoinHandle<()>,
     // Ends after a last publication.
-    _publisher: Publisher,
+    publisher: Publisher,
 }
 
 /// A record accepted, on its way to being durable.
@@ -172,8 +172,7 @@ impl AuditLog {
         };
         let keeper = spawn("audit-keeper", Box::new(move || start.run(work))).inspect_err(undo)?;
         let writer = spawn("audit-writer", Box::new(move || writer.run())).inspect_err(undo)?;
-        let threads =
-            Mutex::new(Some(Threads { writer, keeper, waker, _publisher: publisher }));
+        let threads = Mutex::new(Some(Threads { writer, keeper, waker, publisher }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
         let queries = Arc::new(queries(&shared));
         let redactor = RwLock::new(redactor);
@@ -272,8 +271,14 @@ impl AuditLog {
         self.record_own(&OwnRecord::AlertsLost(lost))
     }
 
-    /// Records that somebody asked.
-    pub fn record_query(&self, queried: Queried) -> Receipt {
+    /// Records that somebody asked; what must not be kept is redacted in the question
+    /// as it is in events.
+    pub fn record_query(&self, mut queried: Queried) -> Receipt {
+        // In a fork the redactor may be locked for ever.
+        let redactor = if self.0.is_forked() { None } else { self.redactor() };
+        if let Some(redactor) = redactor {
+            redactor.apply_to_question(&mut queried.query);
+        }
         self.record_own(&OwnRecord::Queried(Box::new(queried)))
     }
 
@@ -303,6 +308,10 @@ impl AuditLog {
         // A fork is told when it waits for it.
         let seq = if self.0.is_forked() { u64::MAX } else { self.0.shared.push_own(own) };
         Receipt { log: Arc::clone(&self.0), seq }
+    }
+
+    fn redactor(&self) -> Option<Arc<Redactor>> {
+        self.0.redactor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The opening is durable and a checkpoint covers it before anything is
@@ -548,6 +557,8 @@ impl Inner {
             self.shared.keeper.stop();
             let _ = threads.keeper.join();
             let _ = threads.waker.join();
+            // Its last publication is this writer's: nobody else writes yet.
+            drop(threads.publisher);
             self.lock.release();
         }
         match self.shared.progress.wait_beyond(u64::MAX, Duration::ZERO).trouble {

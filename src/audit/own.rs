@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Event;
+use super::event::{Event, MAX_LINE_BYTES};
 use super::merkle::{Hash, Range};
 use super::query::Request;
 use super::record::{EncodedOrigin, Origin, Via, encode_body};
@@ -364,11 +364,21 @@ impl OwnRecord {
     }
 }
 
+/// The record's details have so many bytes at most: a line that is longer than a record
+/// may be would make the log unreadable from there on.
+const MAX_DETAILS_BYTES: usize = MAX_LINE_BYTES - (64 << 10);
+
 /// The record's part that the queue takes.
 pub(crate) fn encode(own: &OwnRecord) -> Vec<u8> {
     let mut event = Event::new(own.event_type()).actor("auditctl").source("auditctl");
     event = match event.clone().details(own) {
-        Ok(with_details) => with_details,
+        Ok(with) => match with.details.as_ref().map(String::len) {
+            Some(bytes @ MAX_DETAILS_BYTES..) => {
+                let what = serde_json::json!({ "omitted_bytes": bytes });
+                event.clone().details(&what).unwrap_or(event)
+            }
+            _ => with,
+        },
         // Plain structs of numbers and strings always serialize.
         Err(_) => event,
     };
@@ -381,6 +391,16 @@ pub(crate) fn encode(own: &OwnRecord) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_own_record_is_never_longer_than_a_line_may_be() {
+        let reason = "x".repeat(MAX_LINE_BYTES);
+        let gap = OwnRecord::Gap { source: None, count: 3, first: None, last: None, reason };
+        let text = String::from_utf8(encode(&gap)).expect("utf-8");
+        assert!(text.contains(r#""event_type":"audit.gap""#), "{text}");
+        assert!(text.contains(r#""details":{"omitted_bytes":10"#), "{text}");
+        assert!(text.len() < 1_000);
+    }
 
     #[test]
     fn an_own_record_names_itself_and_leaves_out_what_is_absent() {

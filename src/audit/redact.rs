@@ -9,6 +9,7 @@
 //! stays; keys are never replaced.
 
 mod key;
+mod question;
 mod rules;
 mod scan;
 

@@ -27,6 +27,7 @@ mod documented;
 mod documents;
 mod engine;
 mod faults;
+mod forgery;
 mod fork;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
@@ -40,6 +41,7 @@ mod import_python;
 mod keys;
 mod keys_cli;
 mod keys_crash;
+mod model;
 mod monitor;
 mod nagios;
 mod own_files;

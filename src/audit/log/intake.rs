@@ -1,9 +1,9 @@
 //! How events come in: checked, limited, encoded, queued.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::{AuditLog, Receipt};
-use crate::audit::event::{Event, EventError, EventLimits, ParseMode};
+use crate::audit::event::{Event, EventError, EventLimits, MAX_DETAILS_BYTES, ParseMode};
 use crate::audit::options::Durability;
 use crate::audit::queue::{Batch, Entry, Submitted};
 use crate::audit::rate_limit::{Decision, RateLimiter};
@@ -49,8 +49,7 @@ impl AuditLog {
         let shared = &self.0.shared;
         let limits = self.limits();
         // First of all: what is refused is spoken of as well.
-        let redactor = self.0.redactor.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let redacted = redactor.map_or(Ok(()), |redactor| redactor.apply(event, &limits));
+        let redacted = self.redactor().map_or(Ok(()), |redactor| redactor.apply(event, &limits));
         let checked = redacted.and_then(|()| event.check(&limits));
         let sanitized = checked.map_err(|error| self.refuse_event(event.source_name(), error))?;
         if sanitized {
@@ -94,7 +93,8 @@ impl AuditLog {
     }
 
     fn limits(&self) -> EventLimits {
-        EventLimits { max_details_bytes: self.0.shared.options.max_details_size }
+        let asked = self.0.shared.options.max_details_size;
+        EventLimits { max_details_bytes: asked.min(MAX_DETAILS_BYTES) }
     }
 
     fn refuse_event(&self, source: Option<&str>, error: EventError) -> RecordError {

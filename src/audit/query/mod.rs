@@ -42,7 +42,7 @@ pub use condition::{Condition, ConditionError, Operator};
 pub(crate) use engine::Engine;
 pub use filter::{Filter, GroupBy, Order, Query, Unit, Want};
 pub use pattern::Pattern;
-pub use request::{DEFAULT_LIMIT, Request, RequestError};
+pub use request::{DEFAULT_LIMIT, MAX_TEXT_BYTES, MAX_TEXTS, Request, RequestError};
 pub use run::Bounds;
 pub(crate) use view::Ledger;
 

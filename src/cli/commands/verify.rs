@@ -46,8 +46,8 @@ pub(crate) struct VerifyArgs {
     /// The log's public key from elsewhere [default: audit.pub beside the log]
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
-    /// Read what is new since the last successful --since-last, and 1/30 of the rest in
-    /// turn; the first one reads everything
+    /// Read what is new since the last successful --since-last; of the rest the 1/30 that
+    /// was read longest ago, and as much again by lot. The first one reads everything
     #[arg(long)]
     since_last: bool,
     /// Where --since-last keeps what it has proven [default: audit.verified.json in the
@@ -94,7 +94,8 @@ fn log(
     let state_file = args.state.clone().unwrap_or_else(|| settings.log_dir.join(STATE_FILE));
     let since = if args.since_last { last_state(context, &state_file)? } else { None };
     let progress = Progress::new(context)?;
-    let request = Request { quick: args.quick, key, anchors, since, now: SystemClock.now() };
+    let now = SystemClock.now();
+    let request = Request { quick: args.quick, key, anchors, since, now, ..Request::default() };
     let verified = verify(&fs, &settings.log_dir, &request, &progress);
     progress.finish();
     let (report, state) = verified?;
