@@ -75,6 +75,13 @@ impl LogPaths {
         self.dir.join("audit.redact_key")
     }
 
+    /// What the last `verify --since-last` had proven, where it is kept in the
+    /// log's directory.
+    #[must_use]
+    pub fn verified(&self) -> PathBuf {
+        self.dir.join("audit.verified.json")
+    }
+
     /// The verifier key.
     #[must_use]
     pub fn public_key(&self) -> PathBuf {

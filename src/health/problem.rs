@@ -117,6 +117,9 @@ problems! {
     ManifestUnknown = "integrity.manifest_unknown" [Unknown],
     /// A change of the signing key was begun and is not finished.
     KeyChangePending = "integrity.key_change_pending" [Warning],
+    /// The last opening took records over that nobody had signed, and neither a
+    /// backup nor a verification has covered them since.
+    UnsignedRecords = "integrity.unsigned_records" [Warning],
     /// How delivery of alerts is cannot be looked at.
     AlertsUnknown = "alerts.unknown" [Unknown],
     /// Alerts are set, and no collector delivers them.

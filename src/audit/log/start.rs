@@ -16,6 +16,7 @@ use crate::audit::recovery::{OpenError, Opened};
 use crate::audit::redact::{RedactKeyError, Redactor};
 use crate::audit::security::{SecurityKind, SecurityLog};
 use crate::audit::status::{Activity, StatusError, StatusPage, Word, WriterState};
+use crate::audit::trouble::Trouble;
 use crate::audit::writer::Shared;
 use crate::clock::ClockWatch;
 use crate::field_path::FieldPath;
@@ -199,6 +200,7 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     }
     if opened.foreign {
         let detail = "lines were appended to audit.log while it was closed";
+        tracing::error!(code = Trouble::ForeignLines.code(), "{detail}; they are set aside");
         shared.security.report(SecurityKind::LogTampered, None, detail);
     }
     if let Some(rollback) = &opened.rollback {

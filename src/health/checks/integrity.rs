@@ -32,6 +32,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         checkpoint(facts, page, settings, liveness),
         manifest(facts, liveness),
         key_change(facts, liveness),
+        unsigned(facts, page),
     ]
     .into_iter()
     .flatten()
@@ -41,6 +42,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         .metric("damage", page.damage().map(Damage::as_str))
         .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
         .metric("lost_records", page.get(Word::LostRecords))
+        .metric("adopted_end", page.get(Word::AdoptedEnd))
         .metric("log_file_incidents", page.get(Word::LogFileIncidents))
         .metric("checkpoint_size", page.get(Word::CheckpointSize))
         .metric("checkpoint_age_seconds", checkpoint_age.map(seconds))
@@ -50,6 +52,10 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         Some(Problem::KeyChangePending) => check.hint(
             "the next start of the writer completes it, `auditctl key rotate` tries to at once; \
              `auditctl key show` says which key signs",
+        ),
+        Some(Problem::UnsignedRecords) => check.hint(
+            "run `auditctl verify --since-last`, which shows which they are (`adopted`), or \
+             `auditctl backup`",
         ),
         Some(problem) if own_files::hint(problem).is_some() => {
             check.hint(own_files::hint(problem).unwrap_or_default())
@@ -96,6 +102,17 @@ fn lost(page: &StatusSnapshot) -> Option<Finding> {
         let text =
             format!("{} lost, see the audit.gap records", count(lost, "acknowledged record"));
         (Problem::LostRecords, Status::Warning, text)
+    })
+}
+
+fn unsigned(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
+    let end = page.get(Word::AdoptedEnd);
+    (end > facts.verified).then(|| {
+        let text = format!(
+            "after an unclean stop records up to {} were taken over that nobody had signed",
+            end - 1
+        );
+        (Problem::UnsignedRecords, Status::Warning, text)
     })
 }
 
