@@ -23,6 +23,14 @@ class Wrong(Exception):
     """What was found, and where."""
 
 
+NOTES = []
+
+
+def note(text):
+    """Something worth knowing that is no fault."""
+    NOTES.append(text)
+
+
 def sha256(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
 
@@ -114,16 +122,15 @@ class VerifierKey:
             raise Wrong(f"{where}: the key id is not that of the key")
 
 
-class Checkpoint:
+class Note:
+    """A text and its signatures."""
+
     def __init__(self, note, where):
         self.where = where
-        text, empty, signatures = note.partition("\n\n")
-        lines = text.split("\n")
-        if not empty or len(lines) < 3 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
-            raise Wrong(f"{where}: not a checkpoint")
+        text, empty, self.signatures = note.partition("\n\n")
+        if not empty:
+            raise Wrong(f"{where}: not a signed note")
         self.text = text + "\n"
-        self.origin, self.size, self.root = lines[0], int(lines[1]), decode64(lines[2], where)
-        self.signatures = signatures
 
     def check_signature(self, key):
         for line in self.signatures.split("\n"):
@@ -138,6 +145,14 @@ class Checkpoint:
             return
         raise Wrong(f"{self.where}: not signed by {key.name}+{key.key_id}")
 
+
+class Checkpoint(Note):
+    def __init__(self, note, where):
+        super().__init__(note, where)
+        lines = self.text.split("\n")
+        if len(lines) < 4 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
+            raise Wrong(f"{where}: not a checkpoint")
+        self.origin, self.size, self.root = lines[0], int(lines[1]), decode64(lines[2], where)
 
     def log(self):
         """The name of the log's keys, and the epoch."""
@@ -257,6 +272,18 @@ class Keys:
         if all((believed.name, believed.key) != (key.name, key.key) for key in self.keys):
             raise Wrong(f"{where}: {believed.name}+{believed.key_id} is none of the log's keys")
 
+    def check_later(self, note, place):
+        """A note about the log at a place, by a key that was valid there or a later one."""
+        last = Wrong(f"{note.where}: not signed by a key of the log")
+        for index, key in enumerate(self.keys):
+            if index < len(self.rotations) and place > self.rotations[index].place:
+                continue
+            try:
+                return note.check_signature(key)
+            except Wrong as wrong:
+                last = wrong
+        raise last
+
     def check(self, checkpoint):
         """The key that signed, if it was valid there."""
         place = checkpoint.place()
@@ -318,6 +345,44 @@ def is_record(line):
         return False
 
 
+def engine_record(line):
+    """A record of the log's own: its type and details; the text of an event is none."""
+    if b'"event_type":"audit.' not in line:
+        return None, {}
+    record = json.loads(line)
+    engine = record["event_type"].startswith("audit.") and record.get("origin", {}).get("via") == "engine"
+    return (record["event_type"], record.get("details", {})) if engine else (None, {})
+
+
+class OwnRecords:
+    """What the log says of itself. Only what was signed while it was written counts:
+    records that an opening took over unsigned authorise nothing."""
+
+    def __init__(self):
+        self.removals, self.adopted, self.closes = [], [], set()
+
+    def note(self, seq, line):
+        kind, details = engine_record(line)
+        if kind == "audit.closed":
+            self.closes.add(seq)
+        elif kind == "audit.pruned":
+            end = details.get("pruned_to", details.get("first_seq", 0) + details.get("records", 0))
+            self.removals.append((seq, end))
+        elif kind == "audit.recovered" and "unsigned_first" in details:
+            begin, end = details["unsigned_first"], details["unsigned_end"]
+            if begin < end <= seq:
+                self.adopted.append((seq, begin, end))
+
+    def judge(self, signed):
+        """The newest removal that counts, and what was adopted."""
+        adopted = []
+        for seq, begin, end in sorted(self.adopted, reverse=True):
+            if seq < signed and not any(a <= seq < b for a, b in adopted):
+                adopted.append((begin, end))
+        counts = [(s, e) for s, e in self.removals if s < signed and not any(a <= s < b for a, b in adopted)]
+        return max(counts, default=(None, 0)), sorted(adopted)
+
+
 # Nothing is sealed yet.
 NO_MANIFEST = {"log_id": None, "epoch": 0, "pruned": {"begin": 0, "end": 0, "hashes": []}, "segments": []}
 
@@ -326,6 +391,7 @@ class Log:
     def __init__(self, directory, wanted):
         self.directory = directory
         self.manifest = NO_MANIFEST
+        self.own = OwnRecords()
         if os.path.exists(path := os.path.join(directory, "audit.manifest.json")):
             self.manifest = read_json(path)
         pruned = self.manifest["pruned"]
@@ -344,12 +410,16 @@ class Log:
             raise Wrong(f"{where}: record {self.tree.end} is not what stands there")
         if self.tree.end == 0:
             self.first = json.loads(line)
+        self.own.note(self.tree.end, line)
         self.tree.append(leaf_hash(line))
         self.note_root()
 
     def segment(self, segment):
         name = segment["file"]
         stored = read(os.path.join(self.directory, name))
+        if self.is_repacked(segment, stored):
+            note(f"{name}: somebody packed it anew; its records are those that were recorded")
+            return
         if len(stored) != segment["stored_bytes"]:
             raise Wrong(f"{name}: {len(stored)} bytes, the manifest says {segment['stored_bytes']}")
         if segment["first_seq"] != self.tree.end:
@@ -376,16 +446,50 @@ class Log:
         if segment.get("sha256") not in (None, hashlib.sha256(stored).hexdigest()):
             raise Wrong(f"{name}: not the SHA-256 that the manifest says")
 
+    def is_repacked(self, segment, stored):
+        """The recorded lines in other bytes: then they are taken in."""
+        if segment.get("sha256") in (None, hashlib.sha256(stored).hexdigest()) or not segment["file"].endswith(".gz"):
+            return False
+        raw, rest = b"", stored
+        try:
+            while rest and len(raw) <= segment["raw_bytes"]:
+                decompressor = zlib.decompressobj(wbits=31)
+                raw += decompressor.decompress(rest, segment["raw_bytes"] + 1)
+                rest = decompressor.unused_data
+                if not decompressor.eof:
+                    return False
+        except zlib.error:
+            return False
+        at, lines = 0, []
+        for block in segment["blocks"]:
+            tree = Tree(block["first_seq"])
+            part = raw[at : at + block["raw_bytes"]]
+            at += block["raw_bytes"]
+            if not part.endswith(b"\n"):
+                return False
+            for line in part[:-1].split(b"\n"):
+                tree.append(leaf_hash(line))
+                lines.append(line)
+            if tree.hashes() != block["tree"]["hashes"]:
+                return False
+        if at != len(raw) or segment["first_seq"] != self.tree.end:
+            return False
+        for line in lines:
+            self.append(line, segment["file"])
+        return True
+
     def plain(self, name):
         """Lines that the manifest does not list. What is torn at the end is no part of the log."""
         for line in read(os.path.join(self.directory, name)).split(b"\n")[:-1]:
             torn = seq_of(line) != self.tree.end or not is_record(line)
             if torn and self.tree.end >= self.signed:
+                self.torn = True
                 return
             self.append(line, name)
+        self.torn |= not read(os.path.join(self.directory, name)).endswith(b"\n")
 
     def read_all(self, signed):
-        self.signed = signed
+        self.signed, self.torn = signed, False
         for segment in self.manifest["segments"]:
             self.segment(segment)
         while os.path.exists(os.path.join(self.directory, name := f"audit.{self.tree.end:020}.log")):
@@ -420,28 +524,79 @@ def anchor(path):
     return Checkpoint(text, path)
 
 
+def newest_head(directory, checkpoint, keys):
+    """The head of the last durable batch, where it goes further than the checkpoint."""
+    path = os.path.join(directory, "audit.head")
+    if not os.path.exists(path):
+        return checkpoint
+    head = Checkpoint(read_text(path), "audit.head")
+    keys.check(head)
+    if head.origin != checkpoint.origin:
+        raise Wrong(f"audit.head: is of {head.origin}, the checkpoint is of {checkpoint.origin}")
+    if head.size == checkpoint.size and head.root != checkpoint.root:
+        raise Wrong("audit.head and audit.checkpoint were signed over as many records, with different roots")
+    return head if head.size > checkpoint.size else checkpoint
+
+
+def check_manifest_signature(directory, log, keys, origin):
+    """Signed over the file's bytes with null in the signature's place."""
+    if log.manifest is NO_MANIFEST:
+        return
+    signature = log.manifest.get("signature")
+    if signature is None:
+        note("audit.manifest.json is not signed; nothing rests on it that the records do not show")
+        return
+    raw = read(os.path.join(directory, "audit.manifest.json"))
+    start, key, _ = raw.rpartition(b'"signature":')
+    segments = log.manifest["segments"]
+    end = segments[-1]["first_seq"] + segments[-1]["records"] if segments else log.manifest["pruned"]["end"]
+    digest = hashlib.sha256(start + key + b"null}\n").hexdigest()
+    signed = Note(signature, "audit.manifest.json")
+    if signed.text != f"auditctl/manifest v1\n{origin}\n{end}\n{digest}\n":
+        raise Wrong("audit.manifest.json: its signature is of something else")
+    keys.check_later(signed, (log.manifest["epoch"], end))
+
+
+def check_own_records(log, checkpoint, head):
+    """What is missing at the beginning, and what stands behind the end."""
+    (record, removed_to), adopted = log.own.judge(head.size)
+    begin = log.manifest["pruned"]["end"]
+    if begin > removed_to:
+        raise Wrong(f"records {removed_to} to {begin - 1} are missing, and no signed audit.pruned record says why")
+    if record is not None:
+        note(f"removed by retention up to record {removed_to - 1}, by record {record}")
+    for first, end in adopted:
+        note(f"records {first} to {end - 1} were taken over when the log was opened; nobody had signed them")
+    if head.size - 1 in log.own.closes:
+        if log.tree.end > head.size or log.torn:
+            raise Wrong("behind the signed close of the log stand lines that none of its writers wrote")
+        if checkpoint.size < head.size:
+            raise Wrong("audit.checkpoint: older than the close of the log, which stores one")
+
+
 def check_log(directory, key_file, against):
     checkpoint = Checkpoint(read_text(os.path.join(directory, "audit.checkpoint")), "audit.checkpoint")
     key = VerifierKey(read_text(key_file or os.path.join(directory, "audit.pub")), key_file or "audit.pub")
     keys = read_keys(os.path.join(directory, "audit.keys"), key)
     keys.check(checkpoint)
+    head = newest_head(directory, checkpoint, keys)
     anchors = [anchor(path) for path in against]
     for kept in anchors:
         keys.check(kept)
     # Both keys signed these; a restore since then may have set the records aside.
     handed_over = [r.checkpoint for r in keys.rotations if r.place[0] == checkpoint.place()[0]]
-    log = Log(directory, {kept.size for kept in [checkpoint, *anchors, *handed_over]})
+    log = Log(directory, {kept.size for kept in [checkpoint, head, *anchors, *handed_over]})
     epoch = log.manifest["epoch"]
     origin = f"auditctl/{log.manifest['log_id']}" + (f"/e{epoch}" if epoch else "")
     if log.manifest is not NO_MANIFEST and checkpoint.origin != origin:
         raise Wrong(f"audit.checkpoint: is of {checkpoint.origin}, the log is {origin}")
-    log.read_all(checkpoint.size)
-    if log.tree.end < checkpoint.size:
-        raise Wrong(f"the checkpoint is of {checkpoint.size} records, the files end at record {log.tree.end}")
+    log.read_all(head.size)
+    if log.tree.end < head.size:
+        raise Wrong(f"{head.where}: signed over {head.size} records, the files end at record {log.tree.end}")
     created = log.first.get("details", {}) if log.first else {}
     if "public_key" in created and VerifierKey(created["public_key"], "record 0").key != keys.keys[0].key:
         raise Wrong("record 0: the log began with a key from which nothing leads to the one that signs")
-    for signed in [checkpoint, *anchors, *handed_over]:
+    for signed in [checkpoint, head, *anchors, *handed_over]:
         if signed.size < log.manifest["pruned"]["end"] and signed in handed_over:
             continue
         if signed.size not in log.roots:
@@ -449,7 +604,9 @@ def check_log(directory, key_file, against):
             raise Wrong(f"{signed.where}: covers {signed.size} records, which are {missing}")
         if log.roots[signed.size] != signed.root:
             raise Wrong(f"{signed.where}: the records below {signed.size} are not those that were signed")
-    return checkpoint.size, log.tree.end - checkpoint.size, checkpoint.root.hex()
+    check_own_records(log, checkpoint, head)
+    check_manifest_signature(directory, log, keys, checkpoint.origin)
+    return head.size, log.tree.end - head.size, head.root.hex()
 
 
 # --- a proof ---
@@ -500,6 +657,8 @@ def main():
         else:
             size, unsigned, root = check_log(args.log_dir, args.public_key, args.against)
             print("ok", size, root, f"and {unsigned} unsigned" if unsigned else "")
+            for text in NOTES:
+                print("note:", text)
     except Wrong as wrong:
         sys.exit(f"wrong: {wrong}")
     except (KeyError, TypeError, AttributeError, ValueError) as error:

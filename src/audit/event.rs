@@ -16,6 +16,8 @@ pub const MAX_EVENT_TYPE_BYTES: usize = 128;
 pub const MAX_IDENTIFIER_BYTES: usize = 256;
 /// A line, in bytes, at most; without its LF.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
+/// However large `max_details_size` is: a record has to fit into a line.
+pub const MAX_DETAILS_BYTES: usize = 512 << 10;
 /// `details` as compact JSON, in bytes, at most, unless `max_details_size` says otherwise.
 pub const DEFAULT_MAX_DETAILS_BYTES: usize = 50 * 1024;
 /// Event types beginning so are the engine's own.

@@ -4,6 +4,8 @@
 //! writer wait.
 
 mod filters;
+mod look;
+mod retention;
 
 use std::io;
 use std::path::Path;
@@ -18,10 +20,9 @@ use super::block_filter::filter_of;
 use super::gzip::Packer;
 use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
-use super::options::{Held, Options};
-use super::own::{self, OwnRecord};
+use super::options::Options;
+use super::own_files::Incidents;
 use super::paths::LogPaths;
-use super::progress::ProgressCell;
 use super::queue::Queue;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
 use super::segment::{Block, Layout};
@@ -29,13 +30,16 @@ use super::signer::SigningKey;
 use super::status::{Damage, StatusPage, Word};
 use super::trouble::Trouble;
 use crate::clock::Timestamp;
-use crate::fsio::{FsFile, OpenMode, temporary_name};
+use crate::fsio::lock::WriterLock;
+use crate::fsio::{self, FsFile, OpenMode, temporary_name};
 use filters::Known;
+use look::Looks;
+use retention::Retention;
+
+pub(crate) use retention::newest_record;
 
 /// Security events are written so often.
 const SECURITY_EVERY: Duration = Duration::from_millis(200);
-/// Retention is looked at so often.
-const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 /// A failed step is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Segments that may wait to be noted; the writer waits beyond.
@@ -68,9 +72,14 @@ pub(crate) struct Work {
     pub(crate) paths: LogPaths,
     pub(crate) page: Arc<StatusPage>,
     pub(crate) queue: Arc<Queue>,
-    pub(crate) progress: Arc<ProgressCell>,
     pub(crate) security: SecuritySink,
     pub(crate) security_log: SecurityLog,
+    /// When the newest record was accepted that was there when the log was opened.
+    pub(crate) newest: Option<Timestamp>,
+    /// When the log was opened, by both clocks.
+    pub(crate) opened: (Timestamp, u64),
+    pub(crate) incidents: Incidents,
+    pub(crate) lock: Arc<WriterLock>,
 }
 
 impl Keeper {
@@ -147,6 +156,16 @@ impl Keeper {
         }
     }
 
+    /// The record `seq` says that a backup of so many records was made.
+    pub(crate) fn backed_up(&self, seq: u64, tree_size: u64) {
+        let mut manifest = self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let manifest_now = Arc::make_mut(&mut manifest);
+        manifest_now.backups.newest = manifest_now.backups.newest.max(Some(seq));
+        manifest_now.backed_up = manifest_now.backed_up.max(Some(tree_size));
+        drop(manifest);
+        self.store_again();
+    }
+
     /// Ends the thread after what it is doing; compression left over is taken up
     /// by the next opening.
     pub(crate) fn stop(&self) {
@@ -167,15 +186,17 @@ impl KeeperStart {
         let thread = rustix::thread::gettid();
         let _ = rustix::process::setpriority_process(Some(thread), 10);
         let manifest = self.keeper.manifest();
+        let retention = Retention::new(work.opened, work.newest);
         let mut thread = Thread {
             filters: Known::look(&*work.options.fs, &work.paths, &manifest),
             keeper: self.keeper,
             work,
             retry_at: None,
             store_needed: false,
-            retention_at: Instant::now(),
-            announced: Announced::default(),
+            retention,
+            looks: Looks::default(),
         };
+        thread.settle_manifest();
         thread.publish();
         loop {
             // While there is something to compress, jobs only interrupt it.
@@ -198,9 +219,9 @@ struct Thread {
     work: Work,
     retry_at: Option<Instant>,
     store_needed: bool,
-    retention_at: Instant,
-    announced: Announced,
+    retention: Retention,
     filters: Known,
+    looks: Looks,
 }
 
 /// A compressed segment.
@@ -209,17 +230,6 @@ struct Packed {
     sha256: String,
     /// `None` when a line is no record.
     filters: Option<Vec<Vec<u8>>>,
-}
-
-/// Removals that have been recorded.
-#[derive(Default)]
-struct Announced {
-    /// Up to here.
-    end_seq: u64,
-    /// Once everything below this is durable, they may be made.
-    durable_at: u64,
-    /// They are still to be made.
-    waiting: bool,
 }
 
 impl Thread {
@@ -235,6 +245,7 @@ impl Thread {
     }
 
     fn step(&mut self) {
+        self.look();
         self.write_security();
         if self.ready() {
             let result = if self.store_needed { self.store() } else { self.compress_next() };
@@ -255,10 +266,9 @@ impl Thread {
                 self.store_needed = true;
             }
         }
-        if self.announced.waiting || Instant::now() >= self.retention_at {
-            self.retention_at = Instant::now() + RETENTION_EVERY;
+        if self.retry_at.is_none_or(|at| Instant::now() >= at) {
             let result = self.retain();
-            self.outcome(result);
+            self.retained(result);
         }
     }
 
@@ -270,12 +280,21 @@ impl Thread {
                 Ok(Job::Stop) | Err(_) => break,
             }
         }
+        let result = self.end_retention();
+        self.retained(result);
         if self.store_needed {
             let result = self.store();
             self.outcome(result);
         }
         if let Err(error) = self.work.security_log.finish() {
             tracing::warn!(code = Trouble::SecurityLog.code(), %error, "security_events.log could not be written");
+        }
+    }
+
+    /// Retention that has nothing to do is no sign that what failed works again.
+    fn retained(&mut self, result: io::Result<()>) {
+        if result.is_err() {
+            self.outcome(result);
         }
     }
 
@@ -295,7 +314,27 @@ impl Thread {
         change(Arc::make_mut(&mut manifest))
     }
 
+    /// Whether the log's directory is where it was: nothing is changed by its name
+    /// else.
+    fn at_home(&self) -> io::Result<()> {
+        super::own_files::at_home(&self.work.lock)
+    }
+
+    /// What opening left is what is looked after; written as this version writes it.
+    fn settle_manifest(&mut self) {
+        let Ok(text) = self.keeper.manifest().encode() else { return };
+        self.looks.writes(&text);
+        let limit = text.len() as u64;
+        let there = self.work.options.fs.read_own(&self.work.paths.manifest(), limit);
+        if there.is_ok_and(|there| there == text) {
+            self.looks.wrote();
+        } else {
+            self.store_needed = true;
+        }
+    }
+
     fn store(&mut self) -> io::Result<()> {
+        self.at_home()?;
         let signed = self.work.page.get(Word::CheckpointSize) > 0;
         let key = self.keeper.key();
         self.change(|manifest| {
@@ -303,10 +342,10 @@ impl Thread {
             manifest.sign(&key)
         })
         .map_err(io::Error::other)?;
-        self.keeper
-            .manifest()
-            .store(&*self.work.options.fs, &self.work.paths.manifest())
-            .map_err(io::Error::other)?;
+        let text = self.keeper.manifest().encode()?;
+        self.looks.writes(&text);
+        fsio::replace_file(&*self.work.options.fs, &self.work.paths.manifest(), &text)?;
+        self.looks.wrote();
         self.store_needed = false;
         self.publish();
         Ok(())
@@ -321,6 +360,9 @@ impl Thread {
         self.work.page.set(Word::Segments, manifest.segments.len() as u64);
         self.work.page.set(Word::SealedRawBytes, raw);
         self.work.page.set(Word::CompressBacklog, backlog as u64);
+        let newest = manifest.backups.newest.map_or(0, |seq| seq + 1);
+        let made = newest.max(u64::from(manifest.backed_up.is_some()));
+        self.work.page.set(Word::BackupMade, made);
         let active = self.work.page.get(Word::ActiveBytes);
         self.work.page.set(Word::LogBytes, stored + active);
     }
@@ -333,8 +375,9 @@ impl Thread {
     /// already names the compressed one.
     fn compress_next(&mut self) -> io::Result<()> {
         let Some(segment) = self.next_to_compress() else { return Ok(()) };
-        let fs = &*self.work.options.fs;
-        let paths = &self.work.paths;
+        self.at_home()?;
+        let fs = Arc::clone(&self.work.options.fs);
+        let paths = self.work.paths.clone();
         let source = paths.dir.join(&segment.file);
         let file = fs.open(&source, OpenMode::ReadOwn)?;
         let target = paths.compressed(segment.first_seq);
@@ -376,7 +419,7 @@ impl Thread {
     /// Writes the segment's blocks as gzip members; `None` when a block is not
     /// what the writer wrote.
     fn pack(
-        &self,
+        &mut self,
         file: &dyn FsFile,
         segment: &Segment,
         temporary: &Path,
@@ -406,6 +449,7 @@ impl Thread {
             blocks.push(Block { offset: to, stored_bytes, ..block.clone() });
             to += stored_bytes;
             self.write_security();
+            self.look();
         }
         out.sync_data()?;
         let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -436,96 +480,6 @@ impl Thread {
         });
         self.store_needed = true;
         self.store()
-    }
-
-    /// Removes the oldest sealed segments that retention lets go: first a durable
-    /// record of it, then the manifest, then the files. A crash in between leaves
-    /// at worst a record of a removal that is still to come, or files that the
-    /// next opening clears.
-    fn retain(&mut self) -> io::Result<()> {
-        let Some(keep) = self.work.options.retention else { return Ok(()) };
-        let now = self.work.options.clock.now().micros();
-        let limit = now - i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
-        // No checkpoint may end inside what is removed.
-        let signed = self.work.page.get(Word::CheckpointSize);
-        let manifest = self.keeper.manifest();
-        let is_old = |s: &&Segment| s.sealed_at.micros() < limit && s.end_seq() <= signed;
-        let expired: Vec<Segment> = manifest.segments.iter().take_while(is_old).cloned().collect();
-        let (expired, holders) = self.backed_up((&manifest.log_id, manifest.epoch), expired);
-        for (segment, held_by) in expired.iter().zip(holders) {
-            if segment.end_seq() > self.announced.end_seq {
-                self.announced.end_seq = segment.end_seq();
-                self.announced.durable_at = self.announce(segment, held_by);
-            }
-        }
-        // Not waited for: the writer may be waiting for this thread.
-        self.announced.waiting = self.work.progress.durable() < self.announced.durable_at;
-        if expired.is_empty() || self.announced.waiting {
-            return Ok(());
-        }
-        self.change(|manifest| {
-            let mut pruned = manifest.pruned.clone();
-            for block in expired.iter().flat_map(|segment| &segment.blocks) {
-                pruned.extend(&block.tree).map_err(io::Error::other)?;
-            }
-            manifest.pruned = pruned;
-            manifest.segments.drain(..expired.len());
-            Ok::<_, io::Error>(())
-        })?;
-        self.publish();
-        self.store_needed = true;
-        self.store()?;
-        let fs = &self.work.options.fs;
-        for segment in &expired {
-            fs.remove(&self.work.paths.dir.join(&segment.file))?;
-            self.filters.forget(&**fs, &self.work.paths, segment);
-        }
-        fs.sync_dir(&self.work.paths.dir)
-    }
-
-    /// Those, from the first on, that a backup holds, and which does. Where there
-    /// are no backups, or none is asked for, all of them.
-    fn backed_up(
-        &self,
-        log: (&str, u32),
-        mut expired: Vec<Segment>,
-    ) -> (Vec<Segment>, Vec<Option<String>>) {
-        let Some(backups) = &self.work.options.backups else {
-            let holders = vec![None; expired.len()];
-            return (expired, holders);
-        };
-        let required = self.work.options.retention_requires_backup;
-        let mut holders = Vec::new();
-        for segment in &expired {
-            match backups.held(log, segment) {
-                Held::By(backup) => holders.push(Some(backup)),
-                Held::ByNone if required => break,
-                Held::ByNone | Held::NoBackups => holders.push(None),
-            }
-        }
-        if holders.len() < expired.len() {
-            tracing::info!(
-                segments = expired.len() - holders.len(),
-                "kept beyond retention_days: no backup holds them yet"
-            );
-        }
-        expired.truncate(holders.len());
-        (expired, holders)
-    }
-
-    /// Records the removal; everything below the seq returned must be durable
-    /// before the segment goes.
-    fn announce(&self, segment: &Segment, held_by: Option<String>) -> u64 {
-        let queue = &self.work.queue;
-        let seq = queue.push_own(&own::encode(&OwnRecord::Pruned {
-            first_seq: segment.first_seq,
-            records: segment.records,
-            bytes: segment.stored_bytes,
-            file: segment.file.clone(),
-            held_by,
-        }));
-        queue.request_durable(seq + 1);
-        seq + 1
     }
 
     fn write_security(&self) {

@@ -10,6 +10,7 @@ pub mod examine;
 pub(crate) mod facts;
 pub mod gzip;
 mod head;
+pub mod histories;
 mod keeper;
 pub mod key_change;
 pub mod keys;
@@ -18,6 +19,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod options;
 pub mod own;
+pub mod own_files;
 pub mod paths;
 mod progress;
 pub mod proof;
@@ -29,6 +31,7 @@ mod recovery;
 mod redact;
 mod refusal;
 pub mod restore;
+mod roots;
 pub mod sanitize;
 mod scan;
 mod secret;
@@ -46,8 +49,10 @@ mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use facts::Span;
-pub use log::{AuditLog, Receipt, Session};
-pub use options::{BackupsHold, DiskThresholds, Durability, Held, Options, RateLimit, Tunables};
+pub use log::{AuditLog, Receipt, ReloadError, Session};
+pub use options::{
+    BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, Tunables,
+};
 pub use paths::LogPaths;
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};

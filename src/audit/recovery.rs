@@ -19,6 +19,7 @@ mod checks;
 mod decide;
 mod files;
 mod heads;
+mod histories;
 mod inspect;
 mod keys;
 mod rebuild;
@@ -26,9 +27,11 @@ mod removed;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Origin};
 use super::facts::Span;
+use super::histories::{Contradiction, History};
 use super::keys::KeyHistory;
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
@@ -44,9 +47,11 @@ use super::status::{Damage, StatusSnapshot};
 use super::trouble::Trouble;
 use super::writer::HeadFile;
 use crate::clock::{ClockWatch, Timestamp};
-use crate::fsio::lock::{FileLock, try_lock};
-use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
+pub(crate) use crate::fsio::aside::copy_to_new;
+use crate::fsio::lock::WriterLock;
+use crate::fsio::{Fs, FsFile};
 use decide::{Plan, Tail};
+pub(crate) use histories::Rollback;
 
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +126,14 @@ pub enum OpenError {
         "the log is corrupt: {0}; nothing was changed. Reading still works; restore a backup, or continue with --accept-corruption, which leaves a record of it"
     )]
     Corrupt(Corruption),
+    /// A signed head that is kept elsewhere does not fit the log.
+    #[error("{found}; nothing was changed in {}, and reading still works", dir.display())]
+    OtherHistory {
+        /// The log directory.
+        dir: PathBuf,
+        /// The head, and what it means.
+        found: Box<Contradiction>,
+    },
     /// A thread could not be started or the status page could not be made.
     #[error("cannot start the log in {dir}: {reason}")]
     Start {
@@ -133,8 +146,19 @@ pub enum OpenError {
 
 impl OpenError {
     /// What [`OpenError::kind`] can say.
-    pub const KINDS: &[&str] =
-        &["locked", "io", "key", "redact_key", "foreign", "corrupt", "newer_version", "start"];
+    pub const KINDS: &[&str] = &[
+        "locked",
+        "io",
+        "key",
+        "redact_key",
+        "foreign",
+        "corrupt",
+        "newer_version",
+        "start",
+        "rolled_back",
+        "snapshot_restored",
+        "cloned",
+    ];
 
     /// A stable name for scripts.
     #[must_use]
@@ -154,6 +178,11 @@ impl OpenError {
             Self::RedactKey(_) => "redact_key",
             Self::Foreign { .. } => "foreign",
             Self::Corrupt(_) => "corrupt",
+            Self::OtherHistory { found, .. } => match found.history {
+                History::RolledBack => "rolled_back",
+                History::SnapshotRestored => "snapshot_restored",
+                History::Cloned => "cloned",
+            },
             Self::Start { .. } => "start",
         }
     }
@@ -217,7 +246,7 @@ pub(crate) struct Refused {
 /// A log ready for its writer.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) lock: FileLock,
+    pub(crate) lock: Arc<WriterLock>,
     pub(crate) manifest: Manifest,
     pub(crate) active: Active,
     pub(crate) signer: Signer,
@@ -230,6 +259,8 @@ pub(crate) struct Opened {
     pub(crate) recovered: Option<Recovered>,
     /// Somebody who is no writer of this log appended to it.
     pub(crate) foreign: bool,
+    /// Another history of the log that was accepted.
+    pub(crate) rollback: Option<Rollback>,
     pub(crate) lost: Option<Lost>,
     /// Refusals that the writer before died with.
     pub(crate) refused: Option<Refused>,
@@ -261,12 +292,12 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let earlier = StatusSnapshot::read(&paths.status()).ok();
     let opening = Opening { options, fs, paths: &paths, names: &names, earlier, proof };
     let plan = opening.decide(opening.inspect()?)?;
-    Ok(Opened { restored, ..opening.apply(plan, lock)? })
+    Ok(Opened { restored, ..opening.apply(plan, Arc::new(lock))? })
 }
 
-fn lock(paths: &LogPaths) -> Result<FileLock, OpenError> {
+fn lock(paths: &LogPaths) -> Result<WriterLock, OpenError> {
     let path = paths.lock();
-    match try_lock(&path) {
+    match paths.lock_for_writing() {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(OpenError::Locked { path }),
         Err(source) => Err(OpenError::Io { action: "lock", path, source }),
@@ -299,8 +330,8 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// Makes the files what was decided.
-    fn apply(&self, plan: Plan, lock: FileLock) -> Result<Opened, OpenError> {
-        let Plan { seen, tail, accepted, altered, clean, damage } = plan;
+    fn apply(&self, plan: Plan, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
+        let Plan { seen, tail, accepted, rollback, altered, clean, damage } = plan;
         let keys =
             if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
         self.publish_key(&seen.key)?;
@@ -319,6 +350,14 @@ impl Opening<'_> {
             manifest.epoch_begins = true;
             manifest.abandoned.extend(accepted.abandoned.clone());
         }
+        if let Some(rollback) = &rollback {
+            manifest.epoch = rollback.record.epoch;
+            manifest.epoch_begins = true;
+            // Its own head too: it is of the epoch that ends here.
+            let own = seen.head.iter().map(|head| head.text.clone());
+            manifest.abandoned.extend(own.chain(rollback.notes.iter().cloned()));
+        }
+        let begins = accepted.is_some() || rollback.is_some();
         let adopted = match tail {
             Tail::Adopt(span) if accepted.is_none() => Some(span),
             _ => None,
@@ -331,9 +370,9 @@ impl Opening<'_> {
         let refused = self.refused(&active);
         let watch = self.last_times(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
-        let checkpoint = seen.head.as_ref().filter(|_| accepted.is_none());
+        let checkpoint = seen.head.as_ref().filter(|_| !begins);
         let checkpoint = checkpoint.map(|head| head.text.clone());
-        let resume = seen.head.zip(seen.reached).filter(|_| accepted.is_none());
+        let resume = seen.head.zip(seen.reached).filter(|_| !begins);
         let resume = resume.map(|(head, reached)| (head.checkpoint, reached));
         let (signer, grown) = self.signer(seen.key, &manifest, &active, resume)?;
         let mut recovered = Recovered {
@@ -373,6 +412,7 @@ impl Opening<'_> {
             head: HeadFile::open(self.fs, self.paths, &self.options.clock.now().file_stamp()),
             checkpoint,
             clean,
+            rollback,
             recovered,
             foreign,
             lost,
@@ -426,32 +466,4 @@ impl Opening<'_> {
 fn adopt(manifest: &mut Manifest, span: Span) {
     manifest.adopted.retain(|known| known.begin < span.begin);
     manifest.adopted.push(span);
-}
-
-/// Copies a range of an open file into a new file, durably.
-pub(crate) fn copy_to_new(
-    fs: &dyn Fs,
-    from: &dyn FsFile,
-    begin: u64,
-    end: u64,
-    to: &Path,
-) -> io::Result<Box<dyn FsFile>> {
-    use std::io::Read;
-    let target = fs.open(to, OpenMode::CreateNew)?;
-    let mut reader = FileReader { file: from, offset: begin }.take(end - begin);
-    let mut buffer = vec![0; 256 * 1024];
-    let mut offset = 0;
-    loop {
-        let read = reader.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        target.write_all_at(&buffer[..read], offset)?;
-        offset += read as u64;
-    }
-    if offset != end - begin {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    target.sync_data()?;
-    Ok(target)
 }

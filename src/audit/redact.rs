@@ -9,6 +9,7 @@
 //! stays; keys are never replaced.
 
 mod key;
+mod question;
 mod rules;
 mod scan;
 
@@ -53,6 +54,11 @@ impl Redactor {
                 (Self { rules, key }, Some(id))
             }
         }))
+    }
+
+    /// The key, for whoever looks after its file.
+    pub(crate) fn key(&self) -> &RedactKey {
+        &self.key
     }
 
     /// Replaces what the rules name.

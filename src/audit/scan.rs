@@ -23,6 +23,8 @@ pub(crate) struct BadLine {
     pub(crate) seq: u64,
     pub(crate) offset: u64,
     pub(crate) reason: String,
+    /// Whether it has its end.
+    pub(crate) is_whole: bool,
 }
 
 /// What a segment file holds.
@@ -109,7 +111,8 @@ pub(crate) fn scan_compressed(
         let mut member = decoder.take(BLOCK_BYTES + MAX_LINE_BYTES as u64 + 2);
         if let Err(error) = scanner.lines(&mut BufReader::new(&mut member)) {
             scanner.absorb();
-            scanner.spoil(scanner.layout.next_seq(), offset, format!("gzip member: {error}"));
+            let seq = scanner.layout.next_seq();
+            scanner.spoil(seq, offset, format!("gzip member: {error}"), false);
         }
         // A member is a block, also where whole backups were joined in one file.
         scanner.absorb();
@@ -120,7 +123,7 @@ pub(crate) fn scan_compressed(
     let mut blocks = scan.layout.blocks();
     if scan.bad.is_none() && blocks.len() != members.len() {
         let reason = format!("{} gzip members hold {} blocks", members.len(), blocks.len());
-        scan.bad = Some(BadLine { seq: scan.layout.first_seq, offset: 0, reason });
+        scan.bad = Some(BadLine { seq: scan.layout.first_seq, offset: 0, reason, is_whole: true });
     }
     for (block, (offset, stored_bytes)) in blocks.iter_mut().zip(members) {
         block.offset = offset;
@@ -199,7 +202,7 @@ impl<'a> Scanner<'a> {
             if let Err(reason) = self.line(&line, whole) {
                 self.absorb();
                 let (seq, offset) = (self.layout.next_seq(), self.layout.raw_bytes);
-                self.spoil(seq, offset, reason);
+                self.spoil(seq, offset, reason, whole);
                 return Ok(());
             }
         }
@@ -253,8 +256,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn spoil(&mut self, seq: u64, offset: u64, reason: String) {
-        self.bad = Some(BadLine { seq, offset, reason });
+    fn spoil(&mut self, seq: u64, offset: u64, reason: String, is_whole: bool) {
+        self.bad = Some(BadLine { seq, offset, reason, is_whole });
     }
 
     fn finish(mut self) -> Scan {

@@ -37,7 +37,9 @@ use crate::fsio::{Fs, OsFs};
 pub use publisher::Incident;
 pub(crate) use publisher::Publisher;
 pub use snapshot::StatusSnapshot;
-pub use words::{Activity, Damage, DiskStage, Mode, Ring, SYNC_BUCKETS_MICROS, Word, WriterState};
+pub use words::{
+    Activity, Damage, DiskStage, Mode, RetentionWait, Ring, SYNC_BUCKETS_MICROS, Word, WriterState,
+};
 
 /// Size of the page in bytes.
 pub const PAGE_BYTES: usize = 4096;
@@ -161,6 +163,19 @@ impl StatusPage {
     /// Sets a word.
     pub fn set(&self, word: Word, value: u64) {
         self.set_index(word as usize, value);
+    }
+
+    /// A signed head elsewhere, over `size` records, does not fit the log; `history`
+    /// says what that means. Whether that is new. The gravest stays.
+    pub fn tell_other_history(&self, history: u64, size: u64, now: Timestamp) -> bool {
+        let known = self.get(Word::OtherHistory);
+        if known > history || known == history && self.get(Word::OtherHistorySize) == size {
+            return false;
+        }
+        self.set(Word::OtherHistorySize, size);
+        self.set(Word::OtherHistoryAt, now.micros() as u64);
+        self.set(Word::OtherHistory, history);
+        true
     }
 
     /// Sets one word of a run, such as a histogram bucket.

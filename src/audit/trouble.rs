@@ -39,10 +39,22 @@ troubles! {
     FileTruncated = "log_file_truncated",
     /// One of the program's own files was missing or replaced; it was put back.
     OwnFilePutBack = "own_file_put_back",
+    /// The same, and it cannot be put back at the moment.
+    OwnFileGone = "own_file_not_put_back",
+    /// A sealed segment is missing, or another file stands in its place.
+    SegmentGone = "segment_missing",
+    /// Another directory stands where the log's was.
+    DirectoryMoved = "log_directory_moved",
     /// A sealed segment is not what was sealed.
     SegmentAltered = "segment_altered",
     /// Compression, the manifest or retention failed; tried again.
     Maintenance = "maintenance_failed",
+    /// Retention keeps segments beyond their time.
+    RetentionWaits = "retention_waits",
+    /// The clock is far ahead of the newest record; retention waits an hour.
+    ClockAhead = "clock_ahead",
+    /// A signed head that is kept elsewhere does not fit the log.
+    OtherHistory = "other_history",
     /// `security_events.log` could not be written.
     SecurityLog = "security_log_not_written",
     /// The journal of a restore could not be removed.

@@ -2,6 +2,7 @@
 //! make it durable, read all of it back from the disk, prove that it extends the
 //! backup before, and only then give it its name, the metadata last.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::digest::Digester;
 use super::directory::BackupDir;
 use super::encrypt::{Recipients, encrypt};
 use super::error::{ArchiveFault, BackupError, io_error};
+use super::heads::{MAX_HEADS, heads};
 use super::metadata::{
     Archive, Encryption, Held, LogIdentity, Metadata, MetadataError, Previous, Verified,
 };
@@ -22,13 +24,14 @@ use super::pack::{Packed, pack};
 use crate::audit::LogPaths;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
+use crate::audit::histories::{KnownHead, OwnHistory};
 use crate::audit::keys::load_keyring;
+use crate::audit::merkle::Hash;
 use crate::audit::signer::SigningKey;
 use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::audit::watch::{Stage, Watch};
 use crate::clock::Clock;
-use crate::fsio::lock::is_locked;
 use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 
 /// Retention may remove a segment while it is copied; a new snapshot does without it.
@@ -211,6 +214,12 @@ impl Creator {
         Ok(same.max_by_key(|metadata| (metadata.log.epoch, metadata.range.tree_size, metadata.id)))
     }
 
+    /// The heads of the log's backups here; one that cannot be read proves nothing.
+    fn heads(&self, log_id: &str) -> Vec<KnownHead> {
+        let found = heads(&*self.fs, self.dir.path(), Some(log_id), MAX_HEADS);
+        found.map(|found| found.heads).unwrap_or_default()
+    }
+
     fn next_id(&self) -> Result<(BackupId, bool), BackupError> {
         let now = BackupId::at(self.clock.now());
         Ok(match self.dir.newest_id()? {
@@ -225,7 +234,7 @@ impl Creator {
     fn wait_for_checkpoint(&self, request: &Request, watch: &dyn Watch) {
         let paths = LogPaths::new(&request.log_dir);
         let page = || {
-            let runs = is_locked(&paths.lock()).unwrap_or(false);
+            let runs = paths.writer_runs().unwrap_or(false);
             StatusSnapshot::read(&paths.status()).ok().filter(|_| runs)
         };
         let Some(wanted) = page().map(|page| page.get(Word::DurableSeq)) else { return };
@@ -243,7 +252,11 @@ impl Creator {
         let recipients = Recipients::parse(&request.encrypt_to)?;
         self.wait_for_checkpoint(request, watch);
         times.done(Stage::Wait);
+        let log_id = Snapshot::take(&self.fs, &request.log_dir)?.manifest.log_id;
+        let heads = self.heads(&log_id);
+        // After the heads were read, so that none is ahead by mere chance.
         let snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
+        other_history(&snapshot, &heads, &BTreeMap::new())?;
         let previous = self.previous(&snapshot)?;
         let expected = self.check_space(&snapshot, !request.encrypt_to.is_empty())?;
         let (id, clock_adjusted) = self.next_id()?;
@@ -264,6 +277,7 @@ impl Creator {
 
         watch.stage(Stage::Verify, packed.digests.bytes);
         let wanted = Wanted {
+            sizes: own_history(&snapshot).sizes(&heads).into_iter().collect(),
             ranges: previous.as_ref().map_or_else(Vec::new, |previous| {
                 chain::needed(previous.range.tree_size, snapshot.checkpoint.size)
             }),
@@ -271,6 +285,9 @@ impl Creator {
         };
         let content = self.read_back(&snapshot, &packed, &archive, &wanted, watch)?;
         times.done(Stage::Verify);
+        let roots =
+            content.trees.iter().filter_map(|(size, tree)| Some((*size, tree.root().ok()?)));
+        other_history(&snapshot, &heads, &roots.collect())?;
         let previous = link(previous.as_ref(), &snapshot, &content)?;
 
         let unsigned_tail = unsigned_tail(&snapshot, &content, &request.log_dir);
@@ -436,6 +453,28 @@ impl Creator {
     }
 }
 
+fn own_history(snapshot: &Snapshot) -> OwnHistory<'_> {
+    OwnHistory {
+        log_id: &snapshot.manifest.log_id,
+        epoch: snapshot.manifest.epoch,
+        size: snapshot.checkpoint.size,
+        keys: &snapshot.keys,
+    }
+}
+
+/// A backup that is ahead of the log, or holds other records at the same places, shows
+/// that this is not the log's only history.
+fn other_history(
+    snapshot: &Snapshot,
+    heads: &[KnownHead],
+    roots: &BTreeMap<u64, Hash>,
+) -> Result<(), BackupError> {
+    match own_history(snapshot).contradictions(heads, roots).into_iter().next() {
+        Some(found) => Err(BackupError::OtherHistory(Box::new(found))),
+        None => Ok(()),
+    }
+}
+
 /// The first sealed block whose records are not those that the manifest noted.
 fn altered_block(snapshot: &Snapshot) -> Option<String> {
     let mut raw = Vec::new();
@@ -468,7 +507,7 @@ fn unsigned_tail(snapshot: &Snapshot, content: &Content, log_dir: &Path) -> u64 
     else {
         return 0;
     };
-    if is_locked(&LogPaths::new(log_dir).lock()).unwrap_or(true) {
+    if LogPaths::new(log_dir).writer_runs().unwrap_or(true) {
         return 0;
     }
     let held: u64 = blocks.iter().map(|block| block.raw_bytes).sum();

@@ -35,6 +35,11 @@ macro_rules! warnings {
 warnings! {
     /// The checkpoint cannot be written to `collector.checkpoint_push_to`.
     NotPushed = "checkpoint_not_pushed",
+    /// A pushed checkpoint is there that does not fit the log.
+    Contradicted = "checkpoint_contradicted",
+    /// Backups or pushed checkpoints could not be looked at; the log is not compared with
+    /// them.
+    NotCompared = "not_compared",
     /// The settings could not be read again; the old ones stay.
     SettingsKept = "settings_kept",
     /// A setting was changed that only a restart changes.

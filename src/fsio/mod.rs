@@ -8,6 +8,7 @@
 //! symbolic link, and what is written has no other name. Opening never waits,
 //! so that a FIFO in a file's place is an error.
 
+pub mod aside;
 pub mod beneath;
 pub mod boot;
 pub mod fault;
@@ -39,6 +40,9 @@ pub struct FileMeta {
     pub links: u64,
     /// Last modification.
     pub modified: SystemTime,
+    /// Last change of content or attributes, in nanoseconds since 1970: the system's
+    /// own, which nobody can set.
+    pub changed: i128,
     /// Permission bits, e.g. `0o600`.
     pub mode: u32,
     /// Owner.

@@ -22,6 +22,7 @@ fn meta_of(meta: &std::fs::Metadata) -> FileMeta {
         inode: meta.ino(),
         device: meta.dev(),
         links: meta.nlink(),
+        changed: i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec()),
         modified: meta.modified().unwrap_or(std::time::UNIX_EPOCH),
         mode: meta.mode() & 0o7777,
         uid: meta.uid(),

@@ -95,6 +95,12 @@ problems! {
     DirectoryGone = "integrity.directory_gone" [Critical],
     /// A sealed segment is missing or altered.
     SegmentDamaged = "integrity.segment_damaged" [Critical],
+    /// One of the program's own files was missing or replaced, and was put back.
+    OwnFilePutBack = "integrity.own_file_put_back" [Warning],
+    /// The same, and it cannot be put back.
+    OwnFileGone = "integrity.own_file_gone" [Critical],
+    /// A sealed segment is missing, or another file stands in its place.
+    SegmentGone = "integrity.segment_gone" [Critical],
     /// Damage that this version has no name for.
     DamageOther = "integrity.damage_other" [Critical],
     /// Acknowledged records were lost.
@@ -129,6 +135,18 @@ problems! {
     CertificateExpired = "certificate.expired" [Critical],
     /// The backup directory cannot be looked at.
     BackupsUnknown = "backup.unknown" [Unknown],
+    /// The log has been backed up, and no backup of it can be seen.
+    BackupsGone = "backup.gone" [Warning],
+    /// Retention keeps what it cannot prove to be in a backup.
+    RetentionWaits = "backup.retention_waits" [Warning],
+    /// The clock is far ahead of the log; retention waits.
+    ClockAhead = "backup.clock_ahead" [Warning],
+    /// A backup is ahead of the log.
+    RolledBack = "backup.rolled_back" [Critical],
+    /// A pushed checkpoint is ahead of the log, the backups are not.
+    SnapshotRestored = "backup.snapshot_restored" [Critical],
+    /// Two copies of the log have both recorded.
+    Cloned = "backup.cloned" [Critical],
     /// The newest backup is old.
     BackupOld = "backup.old" [Warning, Critical],
     /// The last attempt failed.

@@ -1,12 +1,14 @@
 //! What `verify`, `prove` and `checkpoint` say.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::style::{Style, escape, paint};
 use crate::audit::verify::{
     Completeness, Depth, Integrity, KeySource, ProofDocument, Proven, Report, Stretch,
 };
-use crate::health::wording::count;
+use crate::health::wording::{age, count};
 use crate::units::human_bytes;
 
 /// The one word.
@@ -56,6 +58,11 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
         );
     }
     row("read", read(report));
+    if let Some(oldest) = &report.oldest_read {
+        let when = age(Duration::from_secs(oldest.age_seconds));
+        let range = Stretch { first_seq: oldest.first_seq, end_seq: oldest.end_seq };
+        row("read before", format!("records {}: {when} ago, longest of all", stretch(range)));
+    }
     row(
         "key",
         match (&report.key, report.key_source) {
@@ -101,7 +108,7 @@ fn integrity(report: &Report) -> String {
     let all = match report.depth {
         Depth::Full => "every stored byte was read",
         Depth::Quick => "stored SHA-256s, not each record: without --quick they are",
-        Depth::SinceLast => "what is new, and a part of what was read before",
+        Depth::SinceLast => "what is new, and a part of what was read before, half of it by lot",
     };
     match report.integrity {
         Integrity::Intact => format!("intact: the records hash to the signed root; {all}"),

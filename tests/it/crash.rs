@@ -110,40 +110,6 @@ fn crashed(dir: &Dir) -> u64 {
     std::fs::metadata(dir.log().join("audit.log")).expect("log").len()
 }
 
-fn append(dir: &Dir, bytes: &[u8]) {
-    use std::io::Write;
-    let path = dir.log().join("audit.log");
-    let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("open");
-    file.write_all(bytes).expect("append");
-}
-
-#[test]
-fn p2_a_torn_tail_is_cut_and_its_bytes_are_kept() {
-    let whole =
-        b"{\"seq\":13,\"timestamp\":\"2026-02-04T21:09:40.123456Z\",\"event_type\":\"e\"}\n";
-    let mut holes = whole.to_vec();
-    holes[20..40].fill(0);
-    holes.extend_from_slice(whole);
-    let zeros = vec![0; 5_000];
-    for torn in [&whole[..30], &whole[..whole.len() - 1], b"\n", &zeros, &holes, b"\xff\xfe"] {
-        let dir = Dir::new();
-        let length = crashed(&dir);
-        append(&dir, torn);
-        let log = open(options(&dir));
-        log.close().expect("closed");
-        assert_eq!(count(&dir.log(), "e"), 10);
-        let stored = records(&dir.log());
-        let recovered = stored.iter().find(|(_, r)| r["event_type"] == "audit.recovered");
-        let details = &recovered.expect("recorded").1["details"];
-        assert_eq!(details["torn_bytes"].as_u64(), Some(torn.len() as u64));
-        let kept = dir.log().join(details["torn_file"].as_str().expect("named"));
-        assert_eq!(std::fs::read(kept).expect("kept"), torn);
-        let text = std::fs::read(dir.log().join("audit.log")).expect("log");
-        assert!(text[length as usize..].starts_with(b"{\"seq\":13,"), "goes on where it was whole");
-        root_agrees(&dir.log());
-    }
-}
-
 /// A log as kill -9 leaves it: its files while it was open, copied.
 fn killed(dir: &Dir, events: usize) {
     let image = Dir::new();
@@ -157,6 +123,41 @@ fn killed(dir: &Dir, events: usize) {
         std::fs::copy(entry.path(), dir.log().join(entry.file_name())).expect("copied");
     }
     log.close().expect("closed");
+}
+
+fn append(dir: &Dir, bytes: &[u8]) {
+    use std::io::Write;
+    let path = dir.log().join("audit.log");
+    let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("open");
+    file.write_all(bytes).expect("append");
+}
+
+#[test]
+fn p2_a_torn_tail_is_cut_and_its_bytes_are_kept() {
+    let whole =
+        b"{\"seq\":12,\"timestamp\":\"2026-02-04T21:09:40.123456Z\",\"event_type\":\"e\"}\n";
+    let mut holes = whole.to_vec();
+    holes[20..40].fill(0);
+    holes.extend_from_slice(whole);
+    let zeros = vec![0; 5_000];
+    for torn in [&whole[..30], &whole[..whole.len() - 1], b"\n", &zeros, &holes, b"\xff\xfe"] {
+        let dir = Dir::new();
+        killed(&dir, 10);
+        let length = std::fs::metadata(dir.log().join("audit.log")).expect("log").len();
+        append(&dir, torn);
+        let log = open(options(&dir));
+        log.close().expect("closed");
+        assert_eq!(count(&dir.log(), "e"), 10);
+        let stored = records(&dir.log());
+        let recovered = stored.iter().find(|(_, r)| r["event_type"] == "audit.recovered");
+        let details = &recovered.expect("recorded").1["details"];
+        assert_eq!(details["torn_bytes"].as_u64(), Some(torn.len() as u64));
+        let kept = dir.log().join(details["torn_file"].as_str().expect("named"));
+        assert_eq!(std::fs::read(kept).expect("kept"), torn);
+        let text = std::fs::read(dir.log().join("audit.log")).expect("log");
+        assert!(text[length as usize..].starts_with(b"{\"seq\":12,"), "goes on where it was whole");
+        root_agrees(&dir.log());
+    }
 }
 
 fn line(seq: u64, event_type: &str) -> String {

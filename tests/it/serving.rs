@@ -187,6 +187,25 @@ impl Drop for Serving {
     }
 }
 
+/// Starts a collector that must refuse to: its exit code and what it said. One that
+/// starts all the same is ended.
+pub(crate) fn refuses_to_start(dir: &Dir, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = auditctl(dir, &[&["serve", "--http", "off"], args].concat());
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("serve starts");
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut said = String::new();
+    for line in lines.map_while(Result::ok) {
+        said.push_str(&line);
+        said.push('\n');
+        if line.contains("ready:") {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it started: {said}");
+        }
+    }
+    (child.wait().expect("ended").code(), said)
+}
+
 /// Makes a token in the file `tokens`; more arguments of `token new` follow.
 pub(crate) fn new_token(dir: &Dir, name: &str, args: &[&str]) -> String {
     let all = [&["token", "new", "--token-file", "tokens", "--name", name], args].concat();

@@ -153,32 +153,15 @@ fn since_last_reads_what_is_new_and_all_of_it_when_the_state_does_not_fit() {
     assert_eq!(again.depth, Depth::SinceLast);
     assert!(again.counts.blocks_skipped > 0);
     assert!(again.counts.records < first.counts.records + 120, "{:?}", again.counts);
-    assert_eq!(next.expect("a state").turn, state.turn + 1);
-
-    // In turn everything is read again: a byte that goes bad is found within 30 runs.
-    let manifest = std::fs::read(home.log_dir().join("audit.manifest.json")).expect("manifest");
-    let manifest: Value = serde_json::from_slice(&manifest).expect("json");
-    let file = manifest["segments"][1]["file"].as_str().expect("a file");
-    let path = home.log_dir().join(file);
-    let good = std::fs::read(&path).expect("a segment");
-    let mut bad = good.clone();
-    bad[40] ^= 1;
-    std::fs::write(&path, bad).expect("written");
-    let mut since = state.clone();
-    let mut found = false;
-    for _ in 0..30 {
-        let request = Request { since: Some(since.clone()), ..Request::default() };
-        found |= !checked(&home, &request).0.passed();
-        since.turn = (since.turn + 1) % 30;
-    }
-    assert!(found);
-    std::fs::write(&path, good).expect("put back");
+    let next = next.expect("a state");
+    assert!(next.read.last().expect("sealed").end_seq > state.read.last().expect("s").end_seq);
 
     for misfit in [
         State { log_id: "other".to_owned(), ..state.clone() },
         State { tree_size: 1_000_000, ..state.clone() },
         State { root_hash: auditctl::audit::merkle::empty_root(), ..state.clone() },
-        State { key: "another".to_owned(), ..state },
+        State { key: "another".to_owned(), ..state.clone() },
+        State { verified_at: Timestamp::from_micros(1), ..state },
     ] {
         let (report, _) = checked(&home, &Request { since: Some(misfit), ..Request::default() });
         assert!(report.passed(), "never tampered: {:?}", report.findings);

@@ -1,9 +1,9 @@
 //! How events come in: checked, limited, encoded, queued.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::{AuditLog, Receipt};
-use crate::audit::event::{Event, EventError, EventLimits, ParseMode};
+use crate::audit::event::{Event, EventError, EventLimits, MAX_DETAILS_BYTES, ParseMode};
 use crate::audit::options::Durability;
 use crate::audit::queue::{Batch, Entry, Submitted};
 use crate::audit::rate_limit::{Decision, RateLimiter};
@@ -28,6 +28,7 @@ impl AuditLog {
         origin: &EncodedOrigin,
         exempt: bool,
     ) -> Result<Receipt, RecordError> {
+        self.0.not_forked()?;
         let mut body = Vec::with_capacity(512);
         self.encode(&mut event, origin, exempt, &mut body)?;
         let seq =
@@ -48,8 +49,7 @@ impl AuditLog {
         let shared = &self.0.shared;
         let limits = self.limits();
         // First of all: what is refused is spoken of as well.
-        let redactor = self.0.redactor.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let redacted = redactor.map_or(Ok(()), |redactor| redactor.apply(event, &limits));
+        let redacted = self.redactor().map_or(Ok(()), |redactor| redactor.apply(event, &limits));
         let checked = redacted.and_then(|()| event.check(&limits));
         let sanitized = checked.map_err(|error| self.refuse_event(event.source_name(), error))?;
         if sanitized {
@@ -88,11 +88,13 @@ impl AuditLog {
     /// # Errors
     /// [`RecordError::RateLimited`]; it is counted as a source's is.
     pub fn limit_caller(&self, caller: &str) -> Result<(), RecordError> {
+        self.0.not_forked()?;
         self.limit(&self.0.shared.callers, caller)
     }
 
     fn limits(&self) -> EventLimits {
-        EventLimits { max_details_bytes: self.0.shared.options.max_details_size }
+        let asked = self.0.shared.options.max_details_size;
+        EventLimits { max_details_bytes: asked.min(MAX_DETAILS_BYTES) }
     }
 
     fn refuse_event(&self, source: Option<&str>, error: EventError) -> RecordError {
@@ -125,8 +127,9 @@ impl AuditLog {
     ///
     /// # Errors
     /// When nothing is accepted at the moment whatever the room: disk full,
-    /// closed, failed. A full buffer is no error: `count` is then 0.
+    /// closed, failed, forked. A full buffer is no error: `count` is then 0.
     pub fn try_submit(&self, batch: &mut Batch) -> Result<Submitted, RecordError> {
+        self.0.not_forked()?;
         let events = batch.len() as u64;
         self.0.shared.queue.push_batch(batch).inspect_err(|error| self.count_refusal(error, events))
     }
@@ -141,7 +144,7 @@ impl AuditLog {
     pub fn request_ack(&self, seq: u64) {
         let shared = &self.0.shared;
         match shared.options.durability {
-            Durability::Commit if shared.progress.durable() < seq => {
+            Durability::Commit if !self.0.is_forked() && shared.progress.durable() < seq => {
                 shared.queue.request_durable(seq);
             }
             Durability::Commit => {}
@@ -170,6 +173,7 @@ impl Session {
         mode: ParseMode,
         batch: &mut Batch,
     ) -> Result<(), RecordError> {
+        self.log.0.not_forked()?;
         let mut event =
             Event::from_json(line, mode).map_err(|error| self.log.refuse_event(None, error))?;
         self.log.encode(&mut event, &self.origin, self.exempt, &mut batch.bytes)?;

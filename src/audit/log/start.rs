@@ -1,11 +1,12 @@
 //! What opening puts together: the page, the queue, the threads' work, the first
 //! records.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use crate::audit::keeper::{Keeper, Work};
+use crate::audit::keeper::{Keeper, Work, newest_record};
 use crate::audit::options::Options;
 use crate::audit::own::OwnRecord;
+use crate::audit::own_files::RedactKeySlot;
 use crate::audit::paths::LogPaths;
 use crate::audit::progress::ProgressCell;
 use crate::audit::query::{Bounds, Engine, Ledger, QueryError};
@@ -18,6 +19,7 @@ use crate::audit::status::{Activity, StatusError, StatusPage, Word, WriterState}
 use crate::audit::writer::Shared;
 use crate::clock::ClockWatch;
 use crate::field_path::FieldPath;
+use crate::fsio::lock::WriterLock;
 
 /// What the writer's own process knows of what there is to ask about.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub(super) fn shared_redactor(
     shared: &Shared,
     (new, key_id): (Redactor, Option<String>),
 ) -> Arc<Redactor> {
+    let key = Some(new.key().clone());
+    *shared.redact_key.lock().unwrap_or_else(PoisonError::into_inner) = key;
     if let Some(key_id) = key_id {
         shared.push_own(&OwnRecord::RedactKeyCreated { key_id });
     }
@@ -122,7 +126,7 @@ pub(super) fn build(
     options: &Arc<Options>,
     paths: &LogPaths,
     page: &Arc<StatusPage>,
-    opened: &mut Opened,
+    (opened, lock): (&mut Opened, &Arc<WriterLock>),
 ) -> (Shared, crate::audit::keeper::KeeperStart, Work) {
     let next_seq = opened.active.layout.next_seq();
     let clock = &options.clock;
@@ -143,6 +147,8 @@ pub(super) fn build(
         Arc::new(move |kind, at| counted.count_security(kind, at)),
     );
     let checkpoint = opened.checkpoint.take().unwrap_or_default();
+    let active_bytes = opened.active.layout.raw_bytes;
+    let newest = newest_record(&*options.fs, paths, &opened.manifest, active_bytes);
     let (keeper, start) = Keeper::new(opened.manifest.clone(), checkpoint, opened.signer.key());
     let progress = Arc::new(ProgressCell::new(next_seq));
     let shared = Shared {
@@ -155,15 +161,19 @@ pub(super) fn build(
         callers: Arc::new(RateLimiter::new(None)),
         security: security.clone(),
         keeper,
+        redact_key: RedactKeySlot::default(),
     };
     let work = Work {
+        incidents: shared.incidents(),
+        lock: Arc::clone(lock),
         options: Arc::clone(options),
         paths: paths.clone(),
         page: Arc::clone(page),
         queue,
-        progress,
         security,
         security_log,
+        newest,
+        opened: (options.clock.now(), options.clock.boot_ms()),
     };
     (shared, start, work)
 }
@@ -190,6 +200,9 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     if opened.foreign {
         let detail = "lines were appended to audit.log while it was closed";
         shared.security.report(SecurityKind::LogTampered, None, detail);
+    }
+    if let Some(rollback) = &opened.rollback {
+        shared.push_own(&OwnRecord::RollbackAccepted(rollback.record.clone()));
     }
     if let Some(lost) = opened.lost {
         shared.push_own(&OwnRecord::Gap {

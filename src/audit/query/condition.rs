@@ -209,6 +209,24 @@ impl Condition {
         Ok(Self { path, operator, value, regex })
     }
 
+    /// The keys of its path; `None` for a `*`.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Option<&str>> {
+        self.path.0.iter().map(|step| match step {
+            Step::Any => None,
+            Step::Key(key) => Some(key.as_str()),
+        })
+    }
+
+    /// What it compares with; nothing for `exists`.
+    pub(crate) fn compared(&self) -> Option<&Value> {
+        (self.operator != Operator::Exists).then_some(&self.value)
+    }
+
+    /// The same condition, in words, compared with another text.
+    pub(crate) fn comparing(&self, text: &str) -> String {
+        format!("{} {} {text}", self.path, self.operator.sign())
+    }
+
     /// Whether a stored line meets it.
     pub(super) fn holds(&self, line: &[u8]) -> bool {
         let mut holds = false;

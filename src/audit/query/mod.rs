@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use super::manifest::ManifestError;
 use super::paths::LogPaths;
+use super::refusal::FORKED;
 use crate::fsio::SharedFs;
 use view::{Files, View};
 
@@ -41,7 +42,7 @@ pub use condition::{Condition, ConditionError, Operator};
 pub(crate) use engine::Engine;
 pub use filter::{Filter, GroupBy, Order, Query, Unit, Want};
 pub use pattern::Pattern;
-pub use request::{DEFAULT_LIMIT, Request, RequestError};
+pub use request::{DEFAULT_LIMIT, MAX_TEXT_BYTES, MAX_TEXTS, Request, RequestError};
 pub use run::Bounds;
 pub(crate) use view::Ledger;
 
@@ -84,6 +85,9 @@ pub enum QueryError {
         /// The segment's file.
         file: String,
     },
+    /// This process is a fork of the one that opened the log.
+    #[error("{FORKED}")]
+    Forked,
     /// The manifest cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

@@ -11,6 +11,11 @@ use crate::clock::Timestamp;
 
 /// Records that are returned when nothing is said.
 pub const DEFAULT_LIMIT: u64 = 100;
+/// So many patterns, conditions and texts make up a question at most.
+pub const MAX_TEXTS: usize = 1_000;
+/// So many bytes are in all of them at most: a question has to fit into the record of
+/// it, its characters escaped and its values redacted.
+pub const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// A question, in words. Every key may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +105,7 @@ impl Request {
     /// # Errors
     /// The first value that cannot be understood.
     pub fn resolve(&self, now: Timestamp) -> Result<Query, RequestError> {
+        self.check_size()?;
         let at = |key, text: &Option<String>| {
             let time = text.as_deref().map(|text| when::parse(text, now)).transpose();
             time.map_err(|reason| RequestError { key, reason })
@@ -120,6 +126,34 @@ impl Request {
         };
         filter.normalize();
         Ok(Query { filter, want: self.want()? })
+    }
+
+    fn check_size(&self) -> Result<(), RequestError> {
+        let texts = [
+            ("type", &self.event_type),
+            ("actor", &self.actor),
+            ("source", &self.source),
+            ("target", &self.target),
+            ("outcome", &self.outcome),
+            ("where", &self.conditions),
+            ("grep", &self.grep),
+        ];
+        let one = [("group_by", &self.group_by), ("since", &self.since), ("until", &self.until)];
+        let one = one.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
+        let all = texts.iter().flat_map(|(key, texts)| texts.iter().map(move |text| (*key, text)));
+        let (mut count, mut bytes) = (0, 0);
+        for (key, text) in all.chain(one) {
+            count += 1;
+            bytes += text.len();
+            if count > MAX_TEXTS || bytes > MAX_TEXT_BYTES {
+                let reason = format!(
+                    "the query is too long: it may have {MAX_TEXTS} texts with {MAX_TEXT_BYTES} \
+                     bytes in all; ask in several queries"
+                );
+                return Err(RequestError { key, reason });
+            }
+        }
+        Ok(())
     }
 
     /// The same with the times that it meant, for `query`'s range of seqs and limit:

@@ -5,7 +5,7 @@ use super::super::facts::Span;
 use super::super::scan::{Interest, scan_plain};
 use super::super::status::Damage;
 use super::inspect::Seen;
-use super::{Accepted, Corruption, OpenError, Opening, io_error};
+use super::{Accepted, Corruption, OpenError, Opening, Rollback, io_error};
 
 /// What stands behind the newest signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub(super) struct Plan {
     pub(super) seen: Seen,
     pub(super) tail: Tail,
     pub(super) accepted: Option<Accepted>,
+    pub(super) rollback: Option<Rollback>,
     /// Which of the active segment's records were altered is unknown.
     pub(super) altered: bool,
     pub(super) clean: bool,
@@ -52,6 +53,7 @@ impl Opening<'_> {
             }
             None => None,
         };
+        let rollback = self.other_history(&seen)?;
         let altered = accepted.is_some()
             && seen.reached.as_ref().is_some_and(|reached| {
                 seen.head
@@ -66,7 +68,7 @@ impl Opening<'_> {
         if matches!(tail, Tail::Foreign { suspicious: true }) {
             damage = damage.or(Some(Damage::FileReplaced));
         }
-        Ok(Plan { seen, tail, accepted, altered, clean, damage })
+        Ok(Plan { seen, tail, accepted, rollback, altered, clean, damage })
     }
 
     /// What follows the newest signature. Foreign lines are taken out of the scan.
@@ -99,22 +101,23 @@ impl Opening<'_> {
             }));
         }
         let Some((file, scan)) = &mut seen.scan else { return Ok(Tail::AsItIs) };
-        if end <= signed && scan.bad.is_none() {
-            return Ok(Tail::AsItIs);
+        if end <= signed {
+            // Half a line is what a crash in mid-opening leaves; a whole one that is
+            // no record of this log is somebody else's.
+            let whole = scan.bad.as_ref().is_some_and(|bad| bad.is_whole);
+            return Ok(if whole { Tail::Foreign { suspicious: true } } else { Tail::AsItIs });
         }
         let opening = scan.said.iter().filter(|said| said.seq >= signed && said.opens).count();
         let suspicious = opening as u64 != end - signed;
-        if end > signed {
-            let interest = Interest { watch: &[signed], until: Some(signed) };
-            *scan = scan_plain(&**file, seen.base.clone(), interest)
-                .map_err(io_error("read", &self.paths.active()))?;
-            let reached = scan.take_watched(signed);
-            if seen.head.as_ref().is_some_and(|head| head.checkpoint.size == signed)
-                && let Some((tree, since)) = reached
-            {
-                seen.reached = Some(super::Reached { tree, since });
-            }
+        let interest = Interest { watch: &[signed], until: Some(signed) };
+        *scan = scan_plain(&**file, seen.base.clone(), interest)
+            .map_err(io_error("read", &self.paths.active()))?;
+        let reached = scan.take_watched(signed);
+        if seen.head.as_ref().is_some_and(|head| head.checkpoint.size == signed)
+            && let Some((tree, since)) = reached
+        {
+            seen.reached = Some(super::Reached { tree, since });
         }
-        Ok(if end > signed { Tail::Foreign { suspicious } } else { Tail::AsItIs })
+        Ok(Tail::Foreign { suspicious })
     }
 }

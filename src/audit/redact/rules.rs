@@ -123,6 +123,21 @@ impl Rules {
             || self.globs.iter().any(|glob| glob.matches(key))
     }
 
+    /// Whether what stands at a path below `details` may be replaced, or in part, or be
+    /// part of what is. `None` in the path is any key. Rather too often than too seldom.
+    pub(super) fn may_touch(&self, path: &[Option<&str>]) -> bool {
+        let lower: Vec<_> = path.iter().map(|key| key.map(str::to_lowercase)).collect();
+        let named = lower.iter().any(|key| match key {
+            Some(key) => self.names(Key(key)),
+            None => !self.names.is_empty() || !self.globs.is_empty(),
+        });
+        let followed = self.paths.iter().any(|steps| {
+            let mut pairs = steps.iter().zip(&lower);
+            pairs.all(|(step, key)| key.as_deref().is_none_or(|key| step.matches(key)))
+        });
+        self.all_details || named || followed
+    }
+
     /// Where a key, `depth` keys below `details`, leads to from the paths it is on;
     /// whether one of them ends there.
     pub(super) fn follow(&self, on: OnPath, depth: usize, key: Key<'_>) -> (OnPath, bool) {

@@ -184,6 +184,19 @@ words! {
     TlsHandshakesFailed = 404,
     /// When the certificate in use expires: µs since 1970; 0 without TLS.
     TlsNotAfter = 405,
+    /// Times one of the program's own files, but for the log file, was found missing
+    /// or replaced.
+    OwnFileIncidents = 410,
+    /// When the last of them was put back: µs since 1970.
+    OwnFilePutBackAt = 411,
+    /// Which were put back since about then: bit n for the nth of `OwnFile::ALL`.
+    OwnFilesPutBack = 412,
+    /// Which are not as they should be and could not be put back, the same way.
+    OwnFilesGone = 413,
+    /// Sealed segments that are missing, or are not the files that were sealed.
+    SegmentsGone = 414,
+    /// The first record of the first of them.
+    SegmentsGoneFrom = 415,
     /// Refusals of the rate limiter that are to be recorded: those that an earlier
     /// writer died with, and all since the log was opened.
     RefusalsToRecord = 420,
@@ -199,6 +212,21 @@ words! {
     RefusalsFirstAt = 424,
     /// The last refusal: µs since 1970.
     RefusalsLastAt = 425,
+    /// A record that says that a backup was made, plus 1; 0 when none is known.
+    BackupMade = 440,
+    /// [`RetentionWait`].
+    RetentionWait = 441,
+    /// Sealed segments that retention keeps beyond their time.
+    RetentionWaiting = 442,
+    /// A signed head elsewhere does not fit the log: what that means
+    /// (`audit::histories::History`); 0 when none is known.
+    OtherHistory = 443,
+    /// How many records that head is over.
+    OtherHistorySize = 444,
+    /// When that was noticed: µs since 1970.
+    OtherHistoryAt = 445,
+    /// When retention last had a whole look: µs since 1970; 0 for never.
+    RetentionLookedAt = 446,
     /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
     Checksum = 511,
 }
@@ -299,10 +327,28 @@ codes! {
         FileTruncated = 2 => "the log file was truncated while open; records are missing",
         /// The log was opened over corruption with `--accept-corruption`.
         CorruptionAccepted = 3 => "the log continues after accepted corruption",
-        /// The log directory is gone.
-        DirectoryGone = 4 => "the log directory was deleted",
+        /// The log directory is gone, or another stands in its place.
+        DirectoryGone = 4 => "the log directory was deleted or moved away",
         /// A sealed segment is missing or does not fit the manifest.
         SegmentDamaged = 5 => "a sealed segment is missing or damaged",
+    }
+}
+
+codes! {
+    /// Why retention keeps what is older than it has to be.
+    RetentionWait {
+        /// It does not.
+        Nothing = 0 => "nothing waits",
+        /// The log has been backed up, and no backup of it can be seen.
+        BackupsGone = 1 => "the log has been backed up before, and no backup of it can be seen now",
+        /// There are backups, and none is proven to hold it.
+        NotHeld = 2 => "no backup is proven to hold it",
+        /// A backup is required, and nothing was given that could be asked for backups.
+        NobodyToAsk = 3 => "a backup is required, and this program was not told where backups are",
+        /// The clock is far ahead of the newest record, or jumped.
+        ClockAhead = 4 => "the clock is more than a day ahead of the log's newest record",
+        /// The oldest segment is not what was recorded.
+        Damaged = 5 => "the oldest segment is missing or damaged",
     }
 }
 

@@ -10,6 +10,7 @@
 //! Everything that is wrong is reported, not only the first.
 
 mod anchor;
+mod chance;
 mod handovers;
 mod lines;
 mod pieces;
@@ -26,12 +27,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use anchor::Anchor;
+pub use chance::Chance;
 pub use proof_document::{DocumentError, ProofDocument, ProveError, Proven, prove};
 pub use report::{
-    Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, Ranges,
-    RemovedBy, Report, Stretch, TreePlace,
+    Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, OldestRead,
+    Ranges, RemovedBy, Report, Stretch, TreePlace,
 };
-pub use state::{State, TURNS};
+pub use state::{Reading, State, TURNS};
 
 use super::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
 use super::facts::{Authority, Fact, Said, Span, said_in};
@@ -101,6 +103,8 @@ pub struct Request {
     /// What the last verification had proven: read only what is new, and a part of
     /// the rest. Not together with `quick`.
     pub since: Option<State>,
+    /// Draws what of the rest is read again.
+    pub chance: Chance,
     /// When this is.
     pub now: Timestamp,
 }
@@ -119,7 +123,8 @@ pub fn verify(
 ) -> Result<(Report, Option<State>), VerifyError> {
     for look in 1.. {
         let view = View::take(fs, dir)?;
-        let run = Run { view: &view, request, watch, tally: Tally::default() };
+        let readings = Vec::new();
+        let run = Run { view: &view, request, watch, tally: Tally::default(), readings };
         if let Some(found) = run.run(look == LOOKS)? {
             return Ok(found);
         }
@@ -136,6 +141,8 @@ struct Run<'a> {
     request: &'a Request,
     watch: &'a dyn Watch,
     tally: Tally,
+    /// When each sealed segment was read last, this run included.
+    readings: Vec<Reading>,
 }
 
 impl Run<'_> {
@@ -160,7 +167,8 @@ impl Run<'_> {
             (false, None) => (Depth::Full, None),
         };
         if let Some(state) = &self.request.since {
-            depth_reason = state.misfit(view, &pieces, signed, key.keys.as_ref())?;
+            depth_reason =
+                state.misfit(view, &pieces, signed, key.keys.as_ref(), self.request.now)?;
             if depth_reason.is_some() {
                 depth = Depth::Full;
             }
@@ -204,8 +212,10 @@ impl Run<'_> {
         }
         let closed = self.end(&pieces, signed)?;
         let state = self.state(depth, label.as_deref(), checkpoint.as_ref());
+        let oldest_read = self.oldest_read(depth);
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
         (report.depth, report.depth_reason) = (depth, depth_reason);
+        report.oldest_read = oldest_read;
         (report.key, report.key_source, report.key_given) = (label, key.source, key.given);
         report.keys = key.keys.as_ref().map_or_else(Vec::new, signature::stretches);
         report.closed = closed;
@@ -318,17 +328,21 @@ impl Run<'_> {
     }
 
     fn sealed(&mut self, depth: Depth) -> Result<(), VerifyError> {
-        for (index, segment) in self.view.manifest.segments.iter().enumerate() {
+        let segments = &self.view.manifest.segments;
+        let now = self.request.now;
+        let skipped = match (depth, &self.request.since) {
+            (Depth::SinceLast, Some(state)) => state.choose(segments, now, &self.request.chance),
+            _ => vec![None; segments.len()],
+        };
+        for (index, (segment, skipped)) in segments.iter().zip(skipped).enumerate() {
             if self.watch.interrupted() {
                 return Err(VerifyError::Interrupted);
             }
-            let read = match (depth, &self.request.since) {
-                (Depth::SinceLast, Some(state)) => state.reads(index, segment.end_seq()),
-                _ => true,
-            };
+            let (first_seq, end_seq) = (segment.first_seq, segment.end_seq());
+            self.readings.push(Reading { first_seq, end_seq, at: skipped.unwrap_or(now) });
             if depth == Depth::Quick {
                 sealed::check_stored(self.view, index, self.watch, &mut self.tally)?;
-            } else if read {
+            } else if skipped.is_none() {
                 sealed::check(self.view, index, self.watch, &mut self.tally)?;
             } else {
                 self.tally.counts.blocks_skipped += segment.blocks.len() as u64;
@@ -510,14 +524,25 @@ impl Run<'_> {
         key: Option<&str>,
         checkpoint: Option<&Checkpoint>,
     ) -> Option<State> {
-        let turn = match (depth, &self.request.since) {
-            (Depth::Quick, _) => return None,
-            (Depth::SinceLast, Some(state)) => (state.turn + 1) % TURNS,
-            _ => 0,
-        };
+        if depth == Depth::Quick {
+            return None;
+        }
         let (key, checkpoint) = (key?.to_owned(), checkpoint?);
         let head = (checkpoint.size, checkpoint.root);
-        Some(State::of(&self.view.manifest, key, head, turn, self.request.now))
+        Some(State::of(&self.view.manifest, key, head, &self.readings, self.request.now))
+    }
+
+    /// What was read longest ago, when not all of it was read now.
+    fn oldest_read(&self, depth: Depth) -> Option<OldestRead> {
+        let now = self.request.now;
+        let oldest = self.readings.iter().min_by_key(|reading| reading.at)?;
+        (depth == Depth::SinceLast && oldest.at < now).then(|| OldestRead {
+            first_seq: oldest.first_seq,
+            end_seq: oldest.end_seq,
+            read_at: oldest.at,
+            age_seconds: now.micros().saturating_sub(oldest.at.micros()).cast_unsigned()
+                / 1_000_000,
+        })
     }
 
     fn report(
@@ -565,6 +590,7 @@ impl Run<'_> {
             completeness,
             depth: Depth::Full,
             depth_reason: None,
+            oldest_read: None,
             verified_at: self.request.now,
             log_id: self.view.manifest.log_id.clone(),
             epoch: self.view.manifest.epoch,

@@ -254,8 +254,22 @@ pub enum Depth {
     Full,
     /// The signature, the manifest, lengths and stored SHA-256s, the active segment.
     Quick,
-    /// What is new since the last successful verification, and a part of the rest.
+    /// What is new since the last successful verification, and a part of the rest, half
+    /// of it by lot.
     SinceLast,
+}
+
+/// The sealed segment that was read longest ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OldestRead {
+    /// Its first record.
+    pub first_seq: u64,
+    /// One after its last.
+    pub end_seq: u64,
+    /// When it was read.
+    pub read_at: Timestamp,
+    /// How long ago that is.
+    pub age_seconds: u64,
 }
 
 /// What a verification found.
@@ -270,6 +284,10 @@ pub struct Report {
     /// Why more was read than was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth_reason: Option<String>,
+    /// What was read longest ago, by the saved state's word, when not everything was
+    /// read now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_read: Option<OldestRead>,
     /// When it began.
     pub verified_at: Timestamp,
     /// The log's id.

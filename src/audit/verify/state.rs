@@ -1,26 +1,36 @@
-//! What the last successful verification had proven, so that the next one need
-//! not read all of it again.
+//! What earlier verifications had read, so that the next one need not read all of it
+//! again.
+//!
+//! The file is a hint: it lies where an attacker may write. It can make a verification
+//! read more, and it can name what is read as "longest ago"; but as much again is
+//! drawn by lot at each run, whatever the file says. Whoever puts the file back after
+//! each run leaves every segment its chance of being read, each time anew.
 
 use serde::{Deserialize, Serialize};
 
 use super::VerifyError;
+use super::chance::Chance;
 use super::pieces::Pieces;
 use super::view::View;
 use crate::audit::keys::Keyring;
-use crate::audit::manifest::Manifest;
+use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::Hash;
 use crate::clock::Timestamp;
 
-/// One in so many old segments is read again each time.
-pub const TURNS: u64 = 30;
-const FORMAT: u32 = 1;
+/// Of so many segments that were read before, each run reads the one that was read
+/// longest ago, and one by lot: after so many runs everything has been read again.
+pub const TURNS: usize = 30;
+/// What is said to have been read longer ago than this is read now, in microseconds:
+/// 366 days.
+const MAX_AGE_MICROS: i64 = 366 * 24 * 3_600 * 1_000_000;
+const FORMAT: u32 = 2;
 
-/// What had been proven. It is believed only where the signed tree bears it out;
-/// one that does not fit leads to a full verification, and says nothing of the log.
+/// What had been read. It is believed only where the signed tree bears it out; one
+/// that does not fit leads to a full verification, and says nothing of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// 1.
+    /// 2.
     pub format: u32,
     /// The log's id.
     pub log_id: String,
@@ -32,12 +42,22 @@ pub struct State {
     pub tree_size: u64,
     /// Their root.
     pub root_hash: Hash,
-    /// Everything sealed before this seq had been read.
-    pub read_to: u64,
-    /// Which part of what is old was read again.
-    pub turn: u64,
-    /// When.
+    /// When the sealed segments were read last, in the order of their records.
+    pub read: Vec<Reading>,
+    /// When this verification was.
     pub verified_at: Timestamp,
+}
+
+/// When a run of sealed records was read last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// The first of them.
+    pub first_seq: u64,
+    /// One after the last.
+    pub end_seq: u64,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl State {
@@ -61,14 +81,23 @@ impl State {
         text
     }
 
-    /// After a verification without findings.
+    /// After a verification without findings; `readings` are of the manifest's segments.
     pub(super) fn of(
         manifest: &Manifest,
         key: String,
         (tree_size, root_hash): (u64, Hash),
-        turn: u64,
+        readings: &[Reading],
         verified_at: Timestamp,
     ) -> Self {
+        let mut read: Vec<Reading> = Vec::new();
+        for reading in readings {
+            match read.last_mut() {
+                Some(last) if last.end_seq == reading.first_seq && last.at == reading.at => {
+                    last.end_seq = reading.end_seq;
+                }
+                _ => read.push(*reading),
+            }
+        }
         Self {
             format: FORMAT,
             log_id: manifest.log_id.clone(),
@@ -76,8 +105,7 @@ impl State {
             key,
             tree_size,
             root_hash,
-            read_to: manifest.end_seq(),
-            turn,
+            read,
             verified_at,
         }
     }
@@ -89,6 +117,7 @@ impl State {
         pieces: &Pieces,
         signed: u64,
         keys: Option<&Keyring>,
+        now: Timestamp,
     ) -> Result<Option<String>, VerifyError> {
         let manifest = &view.manifest;
         let told = |text: &str| Ok(Some(text.to_owned()));
@@ -99,7 +128,11 @@ impl State {
         if !known {
             return told("the last verification used another key");
         }
-        if self.tree_size > signed || self.read_to > manifest.end_seq() {
+        if self.verified_at > now || self.read.iter().any(|read| read.at > self.verified_at) {
+            return told("the last verification claims a time that has not come yet");
+        }
+        let read_to = self.read.last().map_or(0, |read| read.end_seq);
+        if self.tree_size > signed || read_to > manifest.end_seq() {
             return told("the last verification saw more records than are signed now");
         }
         match pieces.tree_at(view, self.tree_size)? {
@@ -109,8 +142,42 @@ impl State {
         }
     }
 
-    /// Whether a sealed segment is read this time.
-    pub(super) fn reads(&self, index: usize, end_seq: u64) -> bool {
-        end_seq > self.read_to || index as u64 % TURNS == (self.turn + 1) % TURNS
+    /// When a segment was read last, as far as that is believed.
+    fn read_at(&self, segment: &Segment, now: Timestamp) -> Option<Timestamp> {
+        let after = self.read.partition_point(|read| read.end_seq < segment.end_seq());
+        let read = self.read.get(after).filter(|read| read.first_seq <= segment.first_seq)?;
+        let age = now.micros().saturating_sub(read.at.micros());
+        (0..=MAX_AGE_MICROS).contains(&age).then_some(read.at)
+    }
+
+    /// Which of the segments are read now, and when the others were: of those that are
+    /// not new a part that was read longest ago, and as much again by lot.
+    pub(super) fn choose(
+        &self,
+        segments: &[Segment],
+        now: Timestamp,
+        chance: &Chance,
+    ) -> Vec<Option<Timestamp>> {
+        let mut skipped: Vec<_> =
+            segments.iter().map(|segment| self.read_at(segment, now)).collect();
+        let mut old: Vec<_> =
+            skipped.iter().enumerate().filter_map(|(index, at)| at.map(|at| (at, index))).collect();
+        old.sort_unstable();
+        let share = old.len().div_ceil(TURNS);
+        let mut read: Vec<_> = old.drain(..share).collect();
+        for _ in 0..share.min(old.len()) {
+            match chance.below(old.len()) {
+                Some(drawn) => read.push(old.swap_remove(drawn)),
+                // Without randomness nothing is skipped.
+                None => read.append(&mut old),
+            }
+        }
+        for (_, index) in read {
+            skipped[index] = None;
+        }
+        skipped
     }
 }
+
+#[cfg(test)]
+mod tests;

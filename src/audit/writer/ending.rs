@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Failure, Writer, is_full};
+use super::{Failure, Writer, failure, is_full};
 use crate::audit::status::{Activity, Damage, Word, WriterState};
 use crate::audit::trouble::Trouble;
 
@@ -61,6 +61,7 @@ impl Writer {
         let begun = *self.upkeep.closing_since.get_or_insert_with(Instant::now);
         let in_time = begun.elapsed() < self.shared.options.overflow_timeout;
         if !self.upkeep.closed_pushed {
+            self.look_at_own_files();
             self.upkeep.closed_pushed = true;
             self.record_bursts(true);
             self.shared.push_own(&self.upkeep.closed_record(&self.durable_tree));
@@ -97,6 +98,34 @@ impl Writer {
             return true;
         }
         self.shared.page.get(Word::LogFileIncidents) != before
+    }
+
+    /// Whether the log's directory is where it was when it was locked. Nothing is
+    /// written by its name otherwise: another writer may have what is there.
+    pub(super) fn at_home(&self) -> Result<(), Failure> {
+        let page = &self.shared.page;
+        let told = page.get(Word::Damage) == Damage::DirectoryGone as u64;
+        match self.own_files.at_home() {
+            Ok(()) if told => page.set(Word::Damage, 0),
+            Ok(()) => {}
+            Err(error) => {
+                if !told {
+                    tracing::error!(code = Trouble::DirectoryMoved.code(), %error, "the log cannot be written");
+                    self.damage(Damage::DirectoryGone);
+                }
+                return Err(failure(Activity::Checking)(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// The program's own files beside the log file.
+    pub(super) fn look_at_own_files(&mut self) {
+        if self.at_home().is_ok() {
+            let fs = std::sync::Arc::clone(&self.shared.options.fs);
+            self.own_files.look(&*fs, &self.incidents);
+            self.follow_head();
+        }
     }
 
     /// Notes damage for health.

@@ -86,6 +86,7 @@ impl Writer {
         let path = paths.active();
         let failed = || failure(Activity::Sealing);
         let now = shared.options.clock.now();
+        self.at_home()?;
         if !fresh.renamed {
             // Best effort: what is beyond is not durable and will be written anew.
             if fresh.damage.is_none() {

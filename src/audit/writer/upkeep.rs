@@ -8,6 +8,7 @@ use super::{BEAT, Failure, Fresh, Writer, failure};
 use crate::audit::checkpoint::SignedCheckpoint;
 use crate::audit::merkle::Range;
 use crate::audit::own::OwnRecord;
+use crate::audit::own_files::OwnFile;
 use crate::audit::recovery::copy_to_new;
 use crate::audit::security::SecurityKind;
 use crate::audit::segment::Active;
@@ -73,11 +74,14 @@ impl Writer {
     pub(crate) fn keep_up(&mut self) {
         let options = self.shared.options.clone();
         let every = BEAT.min(options.write_flush_interval);
-        if self.upkeep.checked_file.elapsed() >= every && self.fresh.is_none() {
+        if self.upkeep.checked_file.elapsed() >= every {
             self.activity(Activity::Checking);
-            if let Err(failure) = self.check_file() {
+            if self.fresh.is_none()
+                && let Err(failure) = self.check_file()
+            {
                 self.failed(&failure);
             }
+            self.look_at_own_files();
             self.upkeep.checked_file = Instant::now();
         }
         if self.upkeep.checked_disk.elapsed() >= DISK_EVERY {
@@ -136,12 +140,18 @@ impl Writer {
     /// Stores a signed checkpoint; false when that failed.
     pub(super) fn store_checkpoint(&mut self, signed: &SignedCheckpoint) -> bool {
         let (size, text) = (signed.unverified().size, signed.to_string());
+        if let Err(failed) = self.at_home() {
+            self.checkpoint_failed(&failed.error);
+            return false;
+        }
+        self.own_files.writes(OwnFile::Checkpoint, text.as_bytes());
         let shared = &self.shared;
         let path = shared.paths.checkpoint();
         if let Err(error) = replace_file(&*shared.options.fs, &path, text.as_bytes()) {
             self.checkpoint_failed(&error);
             return false;
         }
+        self.own_files.wrote(OwnFile::Checkpoint);
         self.upkeep.stored_size = size;
         // First the text: whoever waits for the page's size reads it next.
         shared.keeper.set_checkpoint(text);
@@ -165,6 +175,7 @@ impl Writer {
     pub(super) fn check_file(&mut self) -> Result<(), Failure> {
         let shared = self.shared.clone();
         let (fs, path) = (&*shared.options.fs, shared.paths.active());
+        self.at_home()?;
         let open = self.active.file.meta().map_err(failure(Activity::Checking))?;
         let expected = self.active.layout.raw_bytes;
         if open.len < expected {
@@ -192,9 +203,6 @@ impl Writer {
         let shared = self.shared.clone();
         let (fs, paths) = (&*shared.options.fs, &shared.paths);
         let failed = || failure(Activity::Checking);
-        if fs.meta(&paths.dir).is_err() {
-            self.damage(Damage::DirectoryGone);
-        }
         let path = paths.active();
         let temporary = crate::fsio::temporary_name(&path);
         let length = self.active.layout.raw_bytes;

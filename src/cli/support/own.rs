@@ -26,7 +26,12 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("audit.recovered", &["torn_bytes", "torn_file"]),
     ("audit.rate_limited", &["refused", "first", "last", "from_status_page"]),
     ("audit.gap", &["count", "first", "last"]),
-    ("audit.pruned", &["first_seq", "records", "bytes", "file", "held_by"]),
+    (
+        "audit.pruned",
+        &["pruned_to", "root_hash", "first_seq", "records", "segments", "bytes", "held_by"],
+    ),
+    ("audit.backup_made", &["backup", "first_seq", "tree_size", "root_hash", "sha256", "uid"]),
+    ("audit.rollback_accepted", &["history", "epoch", "records", "more"]),
     ("audit.backup_removed", &["backup", "first_seq", "tree_size", "root_hash", "sha256", "uid"]),
     ("audit.query", &["via", "uid", "records"]),
     ("audit.redact_key_created", &["key_id"]),

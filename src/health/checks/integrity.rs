@@ -13,6 +13,7 @@ use crate::health::report::{Check, Status};
 use crate::health::wording::{age, count, seconds, since};
 
 use super::common::{Finding, of_findings, unseen};
+use super::own_files;
 
 const NAME: &str = "integrity";
 /// A replaced file whose records were saved is critical so long, then a warning.
@@ -25,7 +26,7 @@ const KEY_CHANGE: Duration = Duration::from_secs(60);
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
     let Some(page) = facts.page() else { return unseen(NAME, facts) };
     let checkpoint_age = page.time(Word::CheckpointAt).map(|at| since(at, facts.now));
-    let findings: Vec<Finding> = [
+    let mut findings: Vec<Finding> = [
         damage(facts, page),
         lost(page),
         checkpoint(facts, page, settings, liveness),
@@ -35,6 +36,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
     .into_iter()
     .flatten()
     .collect();
+    findings.extend(own_files::findings(facts, page, liveness));
     let check = of_findings(NAME, findings, || well(page, checkpoint_age))
         .metric("damage", page.damage().map(Damage::as_str))
         .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
@@ -49,6 +51,9 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
             "the next start of the writer completes it, `auditctl key rotate` tries to at once; \
              `auditctl key show` says which key signs",
         ),
+        Some(problem) if own_files::hint(problem).is_some() => {
+            check.hint(own_files::hint(problem).unwrap_or_default())
+        }
         Some(_) => check.hint("`auditctl verify` reads every record and says what is damaged"),
     }
 }

@@ -1,0 +1,125 @@
+//! Questions, before they are recorded: whoever looks a value up types it, and what
+//! must not be kept in an event must not be kept in the question about it either.
+
+use serde_json::Value;
+
+use super::{REDACTED_PREFIX, Redactor};
+use crate::audit::query::{Condition, Request};
+
+impl Redactor {
+    /// Replaces every text that may hold a value which the rules name: patterns of named
+    /// fields, what is compared with at a named place, and free texts, which may be
+    /// about anything.
+    pub(crate) fn apply_to_question(&self, request: &mut Request) {
+        let fields =
+            [&mut request.actor, &mut request.source, &mut request.target, &mut request.outcome];
+        for (patterns, is_named) in fields.into_iter().zip(self.rules.texts) {
+            if is_named {
+                patterns.iter_mut().for_each(|pattern| *pattern = self.hidden(pattern));
+            }
+        }
+        request.grep.iter_mut().for_each(|text| *text = self.hidden(text));
+        request.conditions.iter_mut().for_each(|text| *text = self.condition(text));
+    }
+
+    fn condition(&self, text: &str) -> String {
+        // What is no condition was refused, and is not recorded.
+        let Ok(condition) = Condition::parse(text) else { return self.hidden(text) };
+        let Some(compared) = condition.compared() else { return text.to_owned() };
+        let keys: Vec<_> = condition.keys().collect();
+        let below_details = keys.strip_prefix(&[Some("details")]);
+        // An object is compared as a whole, whatever names are in it.
+        let is_compound = matches!(compared, Value::Object(_) | Value::Array(_));
+        match below_details {
+            Some(below) if is_compound || self.rules.may_touch(below) => {
+                let hidden = match compared {
+                    Value::String(text) => self.hidden(text),
+                    other => self.hidden(&other.to_string()),
+                };
+                condition.comparing(&hidden)
+            }
+            _ => text.to_owned(),
+        }
+    }
+
+    /// Its HMAC; one that is an HMAC already stays, so that it can be matched.
+    fn hidden(&self, text: &str) -> String {
+        let is_hidden = text.strip_prefix(REDACTED_PREFIX).is_some_and(|digits| {
+            digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        });
+        if is_hidden { text.to_owned() } else { self.key.redacted(text.as_bytes()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::redact::{RedactKey, Rules};
+    use crate::fsio::OsFs;
+
+    fn redactor(paths: &[&str]) -> Redactor {
+        let dir = tempfile::tempdir().expect("directory");
+        let paths: Vec<_> = paths.iter().map(|text| text.parse().expect("path")).collect();
+        let key = RedactKey::create(&OsFs, &dir.path().join("key")).expect("key");
+        Redactor { rules: Rules::new(&paths), key }
+    }
+
+    #[test]
+    fn what_is_compared_with_at_a_named_place_is_hidden_and_the_rest_stays() {
+        let redactor =
+            redactor(&["password", "*_token", "details.card.number", "details.list.*.pin"]);
+        for (text, hidden) in [
+            ("details.password = S", Some("S")),
+            ("details.Password = S", Some("S")),
+            ("details.user.password = \"S\"", Some("S")),
+            ("details.password.old.1 != S", Some("S")),
+            ("details.password ~ ^S", Some("^S")),
+            ("details.password > 5", Some("5")),
+            ("details.*.x = S", Some("S")),
+            ("details.api_token = S", Some("S")),
+            ("details.card.number = 4711", Some("4711")),
+            ("details.CARD.number = 4711", Some("4711")),
+            ("details.card = 4711", Some("4711")),
+            ("details.list.0.pin = 1", Some("1")),
+            ("details.x = {\"password\":\"S\"}", Some("{\"password\":\"S\"}")),
+            ("details.password exists", None),
+            ("details.card.holder = S", None),
+            ("details.amount >= 100", None),
+            ("origin.token = ci", None),
+        ] {
+            let mut request = Request { conditions: vec![text.to_owned()], ..Request::default() };
+            redactor.apply_to_question(&mut request);
+            let stored = &request.conditions[0];
+            match hidden {
+                Some(value) => {
+                    let hmac = redactor.key.redacted(value.as_bytes());
+                    assert!(stored.ends_with(&format!(" {hmac}")), "{text}: {stored}");
+                    assert!(stored.starts_with("details."), "{text}: {stored}");
+                    // It can be asked again, and stays as it is.
+                    let mut again = request.clone();
+                    redactor.apply_to_question(&mut again);
+                    assert_eq!(again, request);
+                }
+                None => assert_eq!(stored, text),
+            }
+        }
+    }
+
+    #[test]
+    fn named_fields_and_all_free_texts_are_hidden() {
+        let redactor = redactor(&["actor"]);
+        let one = |text: &str| vec![text.to_owned()];
+        let mut request = Request {
+            actor: one("alice*"),
+            source: one("billing"),
+            grep: one("alice"),
+            conditions: one("details.n = 5"),
+            ..Request::default()
+        };
+        redactor.apply_to_question(&mut request);
+        assert_eq!(request.actor, [redactor.key.redacted(b"alice*")]);
+        assert_eq!(request.grep, [redactor.key.redacted(b"alice")]);
+        assert_eq!(request.source, ["billing"]);
+        assert_eq!(request.conditions, ["details.n = 5"]);
+    }
+}
