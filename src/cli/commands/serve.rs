@@ -228,6 +228,10 @@ fn collector_options(
         max_body: collector.max_body.0,
         health: Arc::new(move |format| {
             let settings = for_health.settings().clone();
+            // Who asks this very process is told of what it has done by now.
+            if let Some(log) = for_health.log.get() {
+                log.page().publish_changes();
+            }
             render_health(&settings, format)
         }),
         reload: reloader(context, args, (Arc::clone(running), Arc::clone(alerting))),
