@@ -40,7 +40,7 @@ impl FsFile for Memory<'_> {
             device: 1,
             links: 1,
             modified: UNIX_EPOCH,
-            changed: (0, 0),
+            changed: 0,
             mode: 0o600,
             uid: 0,
             is_file: true,

@@ -148,7 +148,7 @@ fn fact(record: &Record<'_>) -> Fact {
             Ok(found) => removal(found, record.timestamp).map_or(other, Fact::Pruned),
             Err(_) => other,
         },
-        "audit.recovered" | "audit.restored" => {
+        "audit.recovered" | "audit.restored" | "audit.rollback_accepted" => {
             let Ok(found) = serde_json::from_str::<RecoveredDetails>(details) else { return other };
             let span = found.unsigned_first.zip(found.unsigned_end);
             let adopted = span

@@ -5,6 +5,7 @@
 
 mod filters;
 mod look;
+mod retention;
 
 use std::io;
 use std::path::Path;
@@ -19,11 +20,9 @@ use super::block_filter::filter_of;
 use super::gzip::Packer;
 use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
-use super::options::{Held, Options};
-use super::own::{self, OwnRecord};
+use super::options::Options;
 use super::own_files::Incidents;
 use super::paths::LogPaths;
-use super::progress::ProgressCell;
 use super::queue::Queue;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
 use super::segment::{Block, Layout};
@@ -35,11 +34,12 @@ use crate::fsio::lock::WriterLock;
 use crate::fsio::{self, FsFile, OpenMode, temporary_name};
 use filters::Known;
 use look::Looks;
+use retention::Retention;
+
+pub(crate) use retention::newest_record;
 
 /// Security events are written so often.
 const SECURITY_EVERY: Duration = Duration::from_millis(200);
-/// Retention is looked at so often.
-const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 /// A failed step is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Segments that may wait to be noted; the writer waits beyond.
@@ -72,9 +72,12 @@ pub(crate) struct Work {
     pub(crate) paths: LogPaths,
     pub(crate) page: Arc<StatusPage>,
     pub(crate) queue: Arc<Queue>,
-    pub(crate) progress: Arc<ProgressCell>,
     pub(crate) security: SecuritySink,
     pub(crate) security_log: SecurityLog,
+    /// When the newest record was accepted that was there when the log was opened.
+    pub(crate) newest: Option<Timestamp>,
+    /// When the log was opened, by both clocks.
+    pub(crate) opened: (Timestamp, u64),
     pub(crate) incidents: Incidents,
     pub(crate) lock: Arc<WriterLock>,
 }
@@ -153,6 +156,16 @@ impl Keeper {
         }
     }
 
+    /// The record `seq` says that a backup of so many records was made.
+    pub(crate) fn backed_up(&self, seq: u64, tree_size: u64) {
+        let mut manifest = self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let manifest_now = Arc::make_mut(&mut manifest);
+        manifest_now.backups.newest = manifest_now.backups.newest.max(Some(seq));
+        manifest_now.backed_up = manifest_now.backed_up.max(Some(tree_size));
+        drop(manifest);
+        self.store_again();
+    }
+
     /// Ends the thread after what it is doing; compression left over is taken up
     /// by the next opening.
     pub(crate) fn stop(&self) {
@@ -173,14 +186,14 @@ impl KeeperStart {
         let thread = rustix::thread::gettid();
         let _ = rustix::process::setpriority_process(Some(thread), 10);
         let manifest = self.keeper.manifest();
+        let retention = Retention::new(work.opened, work.newest);
         let mut thread = Thread {
             filters: Known::look(&*work.options.fs, &work.paths, &manifest),
             keeper: self.keeper,
             work,
             retry_at: None,
             store_needed: false,
-            retention_at: Instant::now(),
-            announced: Announced::default(),
+            retention,
             looks: Looks::default(),
         };
         thread.settle_manifest();
@@ -206,8 +219,7 @@ struct Thread {
     work: Work,
     retry_at: Option<Instant>,
     store_needed: bool,
-    retention_at: Instant,
-    announced: Announced,
+    retention: Retention,
     filters: Known,
     looks: Looks,
 }
@@ -218,17 +230,6 @@ struct Packed {
     sha256: String,
     /// `None` when a line is no record.
     filters: Option<Vec<Vec<u8>>>,
-}
-
-/// Removals that have been recorded.
-#[derive(Default)]
-struct Announced {
-    /// Up to here.
-    end_seq: u64,
-    /// Once everything below this is durable, they may be made.
-    durable_at: u64,
-    /// They are still to be made.
-    waiting: bool,
 }
 
 impl Thread {
@@ -265,10 +266,9 @@ impl Thread {
                 self.store_needed = true;
             }
         }
-        if self.announced.waiting || Instant::now() >= self.retention_at {
-            self.retention_at = Instant::now() + RETENTION_EVERY;
+        if self.retry_at.is_none_or(|at| Instant::now() >= at) {
             let result = self.retain();
-            self.outcome(result);
+            self.retained(result);
         }
     }
 
@@ -280,12 +280,21 @@ impl Thread {
                 Ok(Job::Stop) | Err(_) => break,
             }
         }
+        let result = self.end_retention();
+        self.retained(result);
         if self.store_needed {
             let result = self.store();
             self.outcome(result);
         }
         if let Err(error) = self.work.security_log.finish() {
             tracing::warn!(code = Trouble::SecurityLog.code(), %error, "security_events.log could not be written");
+        }
+    }
+
+    /// Retention that has nothing to do is no sign that what failed works again.
+    fn retained(&mut self, result: io::Result<()>) {
+        if result.is_err() {
+            self.outcome(result);
         }
     }
 
@@ -351,6 +360,9 @@ impl Thread {
         self.work.page.set(Word::Segments, manifest.segments.len() as u64);
         self.work.page.set(Word::SealedRawBytes, raw);
         self.work.page.set(Word::CompressBacklog, backlog as u64);
+        let newest = manifest.backups.newest.map_or(0, |seq| seq + 1);
+        let made = newest.max(u64::from(manifest.backed_up.is_some()));
+        self.work.page.set(Word::BackupMade, made);
         let active = self.work.page.get(Word::ActiveBytes);
         self.work.page.set(Word::LogBytes, stored + active);
     }
@@ -460,8 +472,7 @@ impl Thread {
             None,
             &format!("{}: {reason}", segment.file),
         );
-        self.work.page.set(Word::Damage, Damage::SegmentDamaged as u64);
-        self.work.page.set(Word::DamageAt, self.work.options.clock.now().micros() as u64);
+        self.work.page.damage(Damage::SegmentDamaged, self.work.options.clock.now());
         self.change(|manifest| {
             let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
             if let Some(entry) = entry {
@@ -470,97 +481,6 @@ impl Thread {
         });
         self.store_needed = true;
         self.store()
-    }
-
-    /// Removes the oldest sealed segments that retention lets go: first a durable
-    /// record of it, then the manifest, then the files. A crash in between leaves
-    /// at worst a record of a removal that is still to come, or files that the
-    /// next opening clears.
-    fn retain(&mut self) -> io::Result<()> {
-        let Some(keep) = self.work.options.retention else { return Ok(()) };
-        self.at_home()?;
-        let now = self.work.options.clock.now().micros();
-        let limit = now - i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
-        // No checkpoint may end inside what is removed.
-        let signed = self.work.page.get(Word::CheckpointSize);
-        let manifest = self.keeper.manifest();
-        let is_old = |s: &&Segment| s.sealed_at.micros() < limit && s.end_seq() <= signed;
-        let expired: Vec<Segment> = manifest.segments.iter().take_while(is_old).cloned().collect();
-        let (expired, holders) = self.backed_up((&manifest.log_id, manifest.epoch), expired);
-        for (segment, held_by) in expired.iter().zip(holders) {
-            if segment.end_seq() > self.announced.end_seq {
-                self.announced.end_seq = segment.end_seq();
-                self.announced.durable_at = self.announce(segment, held_by);
-            }
-        }
-        // Not waited for: the writer may be waiting for this thread.
-        self.announced.waiting = self.work.progress.durable() < self.announced.durable_at;
-        if expired.is_empty() || self.announced.waiting {
-            return Ok(());
-        }
-        self.change(|manifest| {
-            let mut pruned = manifest.pruned.clone();
-            for block in expired.iter().flat_map(|segment| &segment.blocks) {
-                pruned.extend(&block.tree).map_err(io::Error::other)?;
-            }
-            manifest.pruned = pruned;
-            manifest.segments.drain(..expired.len());
-            Ok::<_, io::Error>(())
-        })?;
-        self.publish();
-        self.store_needed = true;
-        self.store()?;
-        let fs = &self.work.options.fs;
-        for segment in &expired {
-            fs.remove(&self.work.paths.dir.join(&segment.file))?;
-            self.filters.forget(&**fs, &self.work.paths, segment);
-        }
-        fs.sync_dir(&self.work.paths.dir)
-    }
-
-    /// Those, from the first on, that a backup holds, and which does. Where there
-    /// are no backups, or none is asked for, all of them.
-    fn backed_up(
-        &self,
-        log: (&str, u32),
-        mut expired: Vec<Segment>,
-    ) -> (Vec<Segment>, Vec<Option<String>>) {
-        let Some(backups) = &self.work.options.backups else {
-            let holders = vec![None; expired.len()];
-            return (expired, holders);
-        };
-        let required = self.work.options.retention_requires_backup;
-        let mut holders = Vec::new();
-        for segment in &expired {
-            match backups.held(log, segment) {
-                Held::By(backup) => holders.push(Some(backup)),
-                Held::ByNone if required => break,
-                Held::ByNone | Held::NoBackups => holders.push(None),
-            }
-        }
-        if holders.len() < expired.len() {
-            tracing::info!(
-                segments = expired.len() - holders.len(),
-                "kept beyond retention_days: no backup holds them yet"
-            );
-        }
-        expired.truncate(holders.len());
-        (expired, holders)
-    }
-
-    /// Records the removal; everything below the seq returned must be durable
-    /// before the segment goes.
-    fn announce(&self, segment: &Segment, held_by: Option<String>) -> u64 {
-        let queue = &self.work.queue;
-        let seq = queue.push_own(&own::encode(&OwnRecord::Pruned {
-            first_seq: segment.first_seq,
-            records: segment.records,
-            bytes: segment.stored_bytes,
-            file: segment.file.clone(),
-            held_by,
-        }));
-        queue.request_durable(seq + 1);
-        seq + 1
     }
 
     fn write_security(&self) {

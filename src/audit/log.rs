@@ -6,14 +6,17 @@ mod start;
 
 pub use intake::Session;
 
-use start::{build, page_error, publish_start, push_opening, queries, redactor, shared_redactor};
+use start::{build, make_page, publish_start, push_opening, queries, redactor, shared_redactor};
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::checkpoint::{SignedCheckpoint, VerifierKey};
+use super::histories::{Contradiction, KnownHead, OwnHistory};
+use super::keys::{Keyring, load_keyring};
 use super::options::{Durability, Options, Tunables};
-use super::own::{AlertsLost, BackupRemoved, OwnRecord, Queried};
+use super::own::{AlertsLost, BackupMade, BackupRemoved, OwnRecord, Queried};
 use super::own_files::{Incident, OwnFile, OwnFiles, at_home};
 use super::paths::LogPaths;
 use super::progress::Progress;
@@ -23,8 +26,10 @@ use super::record::{EncodedOrigin, Origin, Via};
 use super::recovery::{self, OpenError, Opened};
 use super::redact::{RedactKeyError, Redactor};
 use super::refusal::{FORKED, RecordError};
-use super::security::SecuritySink;
-use super::status::{StatusError, StatusPage, StatusSnapshot, Word};
+use super::roots::roots_at;
+use super::security::{SecurityKind, SecuritySink};
+use super::shelter::Shelter;
+use super::status::{Publisher, StatusError, StatusPage, StatusSnapshot, Word};
 use super::trouble::Trouble;
 use super::writer::{Shared, Upkeep, Writer, make_reserve};
 use crate::fsio::lock::WriterLock;
@@ -55,6 +60,8 @@ struct Threads {
     writer: JoinHandle<()>,
     keeper: JoinHandle<()>,
     waker: JoinHandle<()>,
+    // Ends after a last publication.
+    _publisher: Publisher,
 }
 
 /// A record accepted, on its way to being durable.
@@ -84,7 +91,10 @@ impl Receipt {
         self.log.not_forked()?;
         match self.log.shared.options.durability {
             Durability::Commit => self.wait_durable(),
-            Durability::Interval => Ok(self.seq),
+            Durability::Interval => {
+                self.log.shared.page.publish_accepted(self.seq);
+                Ok(self.seq)
+            }
         }
     }
 
@@ -105,7 +115,9 @@ impl Receipt {
 
 impl AuditLog {
     /// Opens the log in `options.dir`, making it when there is none, and starts
-    /// its two threads.
+    /// its four threads: they write, keep house, wake those who wait, and publish
+    /// the status page. `SIGXFSZ` and `SIGPIPE` are blocked in them: a limit on the
+    /// size of files makes writes fail, and ends nobody's process.
     ///
     /// Returns once the opening itself is recorded, durable and signed. What a
     /// crash left is dealt with as the module `recovery` says.
@@ -115,12 +127,12 @@ impl AuditLog {
     /// when stored records do not fit the signed checkpoint; see [`OpenError`].
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let options = Arc::new(options);
+        // Also for the threads, which inherit it.
+        let _shelter = Shelter::enter();
         let mut opened = recovery::open(&options)?;
         let paths = LogPaths::new(&options.dir);
         let redactor = redactor(&options, &paths, &options.redact)?;
-        let page =
-            StatusPage::create(&paths.status()).map_err(|error| page_error(&options, error))?;
-        let page = Arc::new(page);
+        let page = make_page(&options, &paths, &opened)?;
         publish_start(&page, &options, &opened);
         let lock = Arc::clone(&opened.lock);
         let (shared, start, work) = build(&options, &paths, &page, (&mut opened, &lock));
@@ -147,6 +159,10 @@ impl AuditLog {
                 OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
             })
         };
+        let publisher = Publisher::start(&page).map_err(|error| OpenError::Start {
+            dir: options.dir.clone(),
+            reason: error.to_string(),
+        })?;
         let progress = Arc::clone(&shared.progress);
         let waker = spawn("audit-waker", Box::new(move || progress.run_waker()))?;
         // Those that have started end when the log counts as closed.
@@ -156,7 +172,8 @@ impl AuditLog {
         };
         let keeper = spawn("audit-keeper", Box::new(move || start.run(work))).inspect_err(undo)?;
         let writer = spawn("audit-writer", Box::new(move || writer.run())).inspect_err(undo)?;
-        let threads = Mutex::new(Some(Threads { writer, keeper, waker }));
+        let threads =
+            Mutex::new(Some(Threads { writer, keeper, waker, _publisher: publisher }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
         let queries = Arc::new(queries(&shared));
         let redactor = RwLock::new(redactor);
@@ -188,6 +205,61 @@ impl AuditLog {
         if let Err(error) = super::restore::forget(&*shared.options.fs, &shared.paths) {
             tracing::warn!(code = Trouble::JournalKept.code(), %error, "the restore's journal stays; the restore is recorded again");
         }
+    }
+
+    /// Compares the log with signed heads that are kept elsewhere: those of this log
+    /// that do not fit it, the gravest first. Other logs' heads, and those that none of
+    /// this log's keys signed, are passed over.
+    ///
+    /// # Errors
+    /// When the log's files cannot be read.
+    pub fn compare(&self, heads: &[KnownHead]) -> std::io::Result<Vec<Contradiction>> {
+        let shared = &self.0.shared;
+        let fs = &*shared.options.fs;
+        let keys = self.keys()?;
+        let manifest = shared.keeper.manifest();
+        let size = shared.progress.durable();
+        let own = OwnHistory { log_id: &self.0.log_id, epoch: manifest.epoch, size, keys: &keys };
+        let roots = roots_at(fs, &shared.paths, &manifest, &own.sizes(heads))?;
+        Ok(own.contradictions(heads, &roots))
+    }
+
+    /// Whether a key of this log, as far as it knows them, signed the head.
+    #[must_use]
+    pub fn has_signed(&self, note: &SignedCheckpoint) -> bool {
+        self.keys().is_ok_and(|keys| keys.verify(note).is_ok())
+    }
+
+    /// The log's keys, by the word of the one that signs now.
+    fn keys(&self) -> std::io::Result<Keyring> {
+        let shared = &self.0.shared;
+        let verifier = shared.keeper.verifier();
+        let signs: VerifierKey = verifier.parse().map_err(std::io::Error::other)?;
+        let keys = load_keyring(&*shared.options.fs, &shared.paths, Some(&signs));
+        Ok(keys.unwrap_or_else(|_| signs.into()))
+    }
+
+    /// Has `health` tell of a head that does not fit, until the log is opened again.
+    pub fn report_other_history(&self, found: &Contradiction) {
+        let shared = &self.0.shared;
+        let now = shared.options.clock.now();
+        if shared.page.tell_other_history(found.history as u64, found.size, now) {
+            tracing::error!(code = Trouble::OtherHistory.code(), "{found}");
+            shared.security.report(SecurityKind::LogTampered, None, &found.to_string());
+        }
+    }
+
+    /// Records that a backup was made: the log knows from then on that it has been
+    /// backed up.
+    pub fn record_backup_made(&self, made: BackupMade) -> Receipt {
+        let (shared, tree_size) = (&self.0.shared, made.tree_size);
+        let seq = shared.push_own(&OwnRecord::BackupMade(made));
+        shared.keeper.backed_up(seq, tree_size);
+        // What an opening adopted unsigned is in a backup now.
+        if tree_size >= shared.page.get(Word::AdoptedEnd) {
+            shared.page.set(Word::AdoptedEnd, 0);
+        }
+        Receipt { log: Arc::clone(&self.0), seq }
     }
 
     /// Records that a backup is removed.
@@ -286,12 +358,13 @@ impl AuditLog {
         Progress { acked_seq: progress.acked_seq.max(self.acked_seq()), ..progress }
     }
 
-    /// What the status page says now.
+    /// What the status page says now: from memory, so it is right also while the
+    /// file cannot be written.
     ///
     /// # Errors
-    /// When the page's file cannot be read.
+    /// None any more; the type stays for those who call it.
     pub fn status(&self) -> Result<StatusSnapshot, StatusError> {
-        StatusSnapshot::read(&self.0.shared.paths.status())
+        Ok(self.0.shared.page.snapshot())
     }
 
     /// The status page, for the words that a collector keeps.
@@ -401,6 +474,7 @@ impl AuditLog {
             return Err(ReloadError::Forked);
         }
         let shared = &self.0.shared;
+        let _shelter = Shelter::enter();
         if let Some(paths) = &tunables.redact {
             let opened = redactor(&shared.options, &shared.paths, paths)?;
             let new = opened.map(|opened| shared_redactor(shared, opened));

@@ -45,6 +45,9 @@ pub struct Manifest {
     pub epoch_begins: bool,
     /// The tree over what retention has removed: everything before its end.
     pub pruned: Range,
+    /// What the log's records say of backups of it.
+    #[serde(default, skip_serializing_if = "BackupsNoted::is_nothing")]
+    pub backups: BackupsNoted,
     /// The seq of the `audit.pruned` record that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned_by: Option<u64>,
@@ -61,6 +64,28 @@ pub struct Manifest {
     /// [`signed_text`](Self::signed_text).
     #[serde(default)]
     pub signature: Option<String>,
+}
+
+/// What the log's own records say of backups of it: so that the log knows, also when
+/// no backup is in reach, that it has been backed up.
+///
+/// A hint that saves reading. The records are `audit.backup_made`, and `audit.pruned`
+/// where it names backups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupsNoted {
+    /// All records below this were looked through for such a record.
+    #[serde(default)]
+    pub looked_to: u64,
+    /// The newest such record that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<u64>,
+}
+
+impl BackupsNoted {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A sealed segment.
@@ -217,6 +242,7 @@ impl Manifest {
             abandoned: Vec::new(),
             epoch_begins: false,
             pruned: Range::empty(0),
+            backups: BackupsNoted::default(),
             pruned_by: None,
             adopted: Vec::new(),
             backed_up: None,

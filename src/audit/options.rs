@@ -1,10 +1,13 @@
 //! How a log is opened.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::manifest::Segment;
+use super::histories::KnownHead;
+use super::keys::Keyring;
+use super::merkle::Hash;
 use super::status::Mode;
 use crate::clock::{Clock, SystemClock};
 use crate::field_path::FieldPath;
@@ -64,21 +67,38 @@ impl Default for DiskThresholds {
     }
 }
 
-/// Whether a backup holds a segment.
+/// A backup of the log, as its signed metadata has it. Whether its root is one of
+/// this log's own is for the log to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// This one does.
-    By(String),
-    /// There are backups, and none does.
-    ByNone,
-    /// There are no backups at all.
-    NoBackups,
+pub struct BackupClaim {
+    /// Its id.
+    pub id: String,
+    /// Its first record.
+    pub first_seq: u64,
+    /// The size of the tree that it holds.
+    pub tree_size: u64,
+    /// That tree's root, which a key of the log has signed.
+    pub root: Hash,
 }
 
-/// Knows which segments are in a verified backup. Retention asks.
+/// Knows the backups of a log. Retention asks, in a thread of low priority that may
+/// take its time.
 pub trait BackupsHold: Send + Sync + std::fmt::Debug {
-    /// Whether one holds all records of `segment` of the log with this id and epoch.
-    fn held(&self, log: (&str, u32), segment: &Segment) -> Held;
+    /// The backups of the log whose metadata one of its keys has signed. Archives are
+    /// not read.
+    ///
+    /// # Errors
+    /// When the place of the backups cannot be looked at, or is not there.
+    fn claims(&self, log_id: &str, keys: &Keyring) -> io::Result<Vec<BackupClaim>>;
+
+    /// Whether the backup's archive still is what its metadata says. All of it has
+    /// been read since it last changed. `go_on` is asked after each piece; when it
+    /// says no, the answer is no.
+    fn is_whole(&self, id: &str, go_on: &(dyn Fn() -> bool + Sync)) -> bool;
+
+    /// The signed heads of the log that the backups have. None when that cannot be
+    /// told.
+    fn heads(&self, log_id: &str) -> Vec<KnownHead>;
 }
 
 /// How to open a log.
@@ -123,9 +143,18 @@ pub struct Options {
     /// default 90 days.
     pub retention: Option<Duration>,
     /// Remove only what a verified backup holds, once a backup exists; default true.
+    /// Without [`backups`](Self::backups) nothing is removed then: nobody can tell
+    /// what a backup holds.
     pub retention_requires_backup: bool,
-    /// Who knows what backups hold; without, retention asks nobody. Default none.
+    /// Who knows what backups hold. Default none.
     pub backups: Option<Arc<dyn BackupsHold>>,
+    /// Signed heads of this log that are kept outside its directory, such as those of
+    /// its backups. A head that is ahead of the log, or that differs from it, means
+    /// that the log was put back or copied: it is not opened then. Default none.
+    pub heads: Vec<KnownHead>,
+    /// Open it all the same: go on in a new epoch, and leave a record of it; default
+    /// false.
+    pub accept_rollback: bool,
     /// `None`: no rate limit.
     pub rate_limit: Option<RateLimit>,
     /// Free-space stages.
@@ -170,6 +199,8 @@ impl Options {
             retention: Some(Duration::from_secs(90 * 24 * 3600)),
             retention_requires_backup: true,
             backups: None,
+            heads: Vec::new(),
+            accept_rollback: false,
             rate_limit: Some(RateLimit::default()),
             disk: DiskThresholds::default(),
             disk_reserve: 8 << 20,

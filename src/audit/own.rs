@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
+use super::merkle::{Hash, Range};
 use super::query::Request;
 use super::record::{EncodedOrigin, Origin, Via, encode_body};
 use super::restore::Restored;
@@ -16,21 +17,30 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.recovered",
     "audit.rate_limited",
     "audit.gap",
-    "audit.pruned",
-    "audit.backup_removed",
+    PRUNED,
+    BACKUP_MADE,
+    BACKUP_REMOVED,
     "audit.query",
     "audit.redact_key_created",
     "audit.restored",
+    "audit.rollback_accepted",
     "audit.log_file_replaced",
     "audit.file_replaced",
     "audit.config_changed",
     "audit.disk_full",
     "audit.disk_recovered",
     "audit.idle",
+    "audit.clock_changed",
     ALERTS_LOST,
     super::keys::KEY_ROTATED,
 ];
 
+/// The type of the record of a removal by retention.
+pub const PRUNED: &str = "audit.pruned";
+/// The type of the record of a backup that was made.
+pub const BACKUP_MADE: &str = "audit.backup_made";
+/// The type of the record of a backup that was removed.
+pub const BACKUP_REMOVED: &str = "audit.backup_removed";
 /// The type of the record of alerts that were lost: no alert is about it.
 pub const ALERTS_LOST: &str = "audit.alert_lost";
 
@@ -43,6 +53,88 @@ pub struct Change {
     pub from: String,
     /// What it is.
     pub to: String,
+}
+
+/// What retention has removed so far, as its `audit.pruned` record says it. The
+/// newest such record speaks for all before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pruned {
+    /// Records below this were removed, or are about to be.
+    pub pruned_to: u64,
+    /// The root of the tree over them.
+    pub root_hash: Hash,
+    /// That tree, as the manifest has it.
+    pub tree: Range,
+    /// The first record that this pass removes.
+    pub first_seq: u64,
+    /// How many records this pass removes.
+    pub records: u64,
+    /// In how many segments they were.
+    pub segments: u64,
+    /// How many bytes these had.
+    pub bytes: u64,
+    /// The backups that hold what this pass removes. Empty when none was ever made,
+    /// or none is required.
+    #[serde(default)]
+    pub held_by: Vec<String>,
+}
+
+/// A backup that was made, as its `audit.backup_made` record says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupMade {
+    /// The backup's id.
+    pub backup: String,
+    /// Its first record.
+    pub first_seq: u64,
+    /// The size of the tree that it holds.
+    pub tree_size: u64,
+    /// That tree's root.
+    pub root_hash: Hash,
+    /// SHA-256 of its file.
+    pub sha256: Hash,
+    /// Where it was written.
+    pub place: String,
+    /// Who made it.
+    pub uid: u32,
+}
+
+/// A log that goes on although signed heads elsewhere do not fit it, as its
+/// `audit.rollback_accepted` record says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RollbackAccepted {
+    /// What it looked like: `rolled_back`, `snapshot_restored` or `cloned`.
+    pub history: String,
+    /// The epoch that begins.
+    pub epoch: u32,
+    /// How many records the log had.
+    pub records: u64,
+    /// The log's own newest head, of the epoch that ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abandoned_checkpoint: Option<String>,
+    /// The heads that do not fit.
+    pub contradicting: Vec<Contradicting>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more: u64,
+}
+
+/// A signed head that does not fit the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Contradicting {
+    /// The backup's id, or the file.
+    pub name: String,
+    /// The head's epoch.
+    pub epoch: u32,
+    /// How many records it is over.
+    pub tree_size: u64,
+    /// Their root.
+    pub root_hash: Hash,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A backup that a cleanup removed, as its `audit.backup_removed` record says it.
@@ -170,7 +262,16 @@ pub(crate) enum OwnRecord {
     /// What opening found that a clean close does not leave.
     Recovered(Box<Recovered>),
     /// A burst of refusals ended.
-    RateLimited { source: String, refused: u64, first: Timestamp, last: Timestamp },
+    RateLimited {
+        source: String,
+        refused: u64,
+        first: Timestamp,
+        last: Timestamp,
+        /// The writer that refused them died: this is from its status page, and the
+        /// source is the one it had refused most.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        from_status_page: bool,
+    },
     /// Events were lost.
     Gap {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,15 +283,12 @@ pub(crate) enum OwnRecord {
         last: Option<Timestamp>,
         reason: String,
     },
-    /// Retention removed a segment.
-    Pruned {
-        first_seq: u64,
-        records: u64,
-        bytes: u64,
-        file: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        held_by: Option<String>,
-    },
+    /// Retention removes segments.
+    Pruned(Pruned),
+    /// A backup was made.
+    BackupMade(BackupMade),
+    /// The log goes on although heads elsewhere do not fit it.
+    RollbackAccepted(RollbackAccepted),
     /// A cleanup removed a backup.
     BackupRemoved(BackupRemoved),
     /// Alerts were not delivered.
@@ -233,6 +331,8 @@ pub(crate) enum OwnRecord {
     /// Nothing happened since the last checkpoint: written so that the next one
     /// proves it.
     Idle { since: Timestamp },
+    /// The wall clock was set: it would have shown `from`, and shows `to`.
+    ClockChanged { from: Timestamp, to: Timestamp, by_seconds: i64 },
 }
 
 impl OwnRecord {
@@ -244,8 +344,10 @@ impl OwnRecord {
             Self::Recovered(_) => "audit.recovered",
             Self::RateLimited { .. } => "audit.rate_limited",
             Self::Gap { .. } => "audit.gap",
-            Self::Pruned { .. } => "audit.pruned",
-            Self::BackupRemoved(_) => "audit.backup_removed",
+            Self::Pruned(_) => PRUNED,
+            Self::BackupMade(_) => BACKUP_MADE,
+            Self::RollbackAccepted(_) => "audit.rollback_accepted",
+            Self::BackupRemoved(_) => BACKUP_REMOVED,
             Self::AlertsLost(_) => ALERTS_LOST,
             Self::Queried(_) => "audit.query",
             Self::KeyRotated(_) => super::keys::KEY_ROTATED,
@@ -257,6 +359,7 @@ impl OwnRecord {
             Self::DiskFull { .. } => "audit.disk_full",
             Self::DiskRecovered { .. } => "audit.disk_recovered",
             Self::Idle { .. } => "audit.idle",
+            Self::ClockChanged { .. } => "audit.clock_changed",
         }
     }
 }

@@ -19,6 +19,7 @@ mod checks;
 mod decide;
 mod files;
 mod heads;
+mod histories;
 mod inspect;
 mod keys;
 mod rebuild;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Origin};
 use super::facts::Span;
+use super::histories::{Contradiction, History};
 use super::keys::KeyHistory;
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
@@ -44,11 +46,12 @@ use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
 use super::trouble::Trouble;
 use super::writer::HeadFile;
-use crate::clock::Timestamp;
+use crate::clock::{ClockWatch, Timestamp};
 pub(crate) use crate::fsio::aside::copy_to_new;
 use crate::fsio::lock::WriterLock;
 use crate::fsio::{Fs, FsFile};
 use decide::{Plan, Tail};
+pub(crate) use histories::Rollback;
 
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +126,14 @@ pub enum OpenError {
         "the log is corrupt: {0}; nothing was changed. Reading still works; restore a backup, or continue with --accept-corruption, which leaves a record of it"
     )]
     Corrupt(Corruption),
+    /// A signed head that is kept elsewhere does not fit the log.
+    #[error("{found}; nothing was changed in {}, and reading still works", dir.display())]
+    OtherHistory {
+        /// The log directory.
+        dir: PathBuf,
+        /// The head, and what it means.
+        found: Box<Contradiction>,
+    },
     /// A thread could not be started or the status page could not be made.
     #[error("cannot start the log in {dir}: {reason}")]
     Start {
@@ -135,8 +146,19 @@ pub enum OpenError {
 
 impl OpenError {
     /// What [`OpenError::kind`] can say.
-    pub const KINDS: &[&str] =
-        &["locked", "io", "key", "redact_key", "foreign", "corrupt", "newer_version", "start"];
+    pub const KINDS: &[&str] = &[
+        "locked",
+        "io",
+        "key",
+        "redact_key",
+        "foreign",
+        "corrupt",
+        "newer_version",
+        "start",
+        "rolled_back",
+        "snapshot_restored",
+        "cloned",
+    ];
 
     /// A stable name for scripts.
     #[must_use]
@@ -156,6 +178,11 @@ impl OpenError {
             Self::RedactKey(_) => "redact_key",
             Self::Foreign { .. } => "foreign",
             Self::Corrupt(_) => "corrupt",
+            Self::OtherHistory { found, .. } => match found.history {
+                History::RolledBack => "rolled_back",
+                History::SnapshotRestored => "snapshot_restored",
+                History::Cloned => "cloned",
+            },
             Self::Start { .. } => "start",
         }
     }
@@ -205,6 +232,17 @@ pub(crate) struct Lost {
     pub(crate) last: Option<Timestamp>,
 }
 
+/// Refusals of the rate limiter that are in no record, because the writer was
+/// killed before it made one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The source that was refused most; of the others nothing is known.
+    pub(crate) source: String,
+    pub(crate) count: u64,
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
+}
+
 /// A log ready for its writer.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -221,7 +259,13 @@ pub(crate) struct Opened {
     pub(crate) recovered: Option<Recovered>,
     /// Somebody who is no writer of this log appended to it.
     pub(crate) foreign: bool,
+    /// Another history of the log that was accepted.
+    pub(crate) rollback: Option<Rollback>,
     pub(crate) lost: Option<Lost>,
+    /// Refusals that the writer before died with.
+    pub(crate) refused: Option<Refused>,
+    /// The clocks as the writer before saw them last.
+    pub(crate) watch: Option<ClockWatch>,
     pub(crate) damage: Option<Damage>,
     /// Up to where records were adopted unsigned that no backup holds; 0 for none.
     pub(crate) uncovered: u64,
@@ -287,7 +331,7 @@ struct Opening<'a> {
 impl Opening<'_> {
     /// Makes the files what was decided.
     fn apply(&self, plan: Plan, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
-        let Plan { seen, tail, accepted, altered, clean, damage } = plan;
+        let Plan { seen, tail, accepted, rollback, altered, clean, damage } = plan;
         let keys =
             if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
         self.publish_key(&seen.key)?;
@@ -306,6 +350,14 @@ impl Opening<'_> {
             manifest.epoch_begins = true;
             manifest.abandoned.extend(accepted.abandoned.clone());
         }
+        if let Some(rollback) = &rollback {
+            manifest.epoch = rollback.record.epoch;
+            manifest.epoch_begins = true;
+            // Its own head too: it is of the epoch that ends here.
+            let own = seen.head.iter().map(|head| head.text.clone());
+            manifest.abandoned.extend(own.chain(rollback.notes.iter().cloned()));
+        }
+        let begins = accepted.is_some() || rollback.is_some();
         let adopted = match tail {
             Tail::Adopt(span) if accepted.is_none() => Some(span),
             _ => None,
@@ -315,10 +367,12 @@ impl Opening<'_> {
             self.store_manifest(&mut manifest, &seen.key)?;
         }
         let lost = self.lost(&active);
+        let refused = self.refused(&active);
+        let watch = self.last_times(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
-        let checkpoint = seen.head.as_ref().filter(|_| accepted.is_none());
+        let checkpoint = seen.head.as_ref().filter(|_| !begins);
         let checkpoint = checkpoint.map(|head| head.text.clone());
-        let resume = seen.head.zip(seen.reached).filter(|_| accepted.is_none());
+        let resume = seen.head.zip(seen.reached).filter(|_| !begins);
         let resume = resume.map(|(head, reached)| (head.checkpoint, reached));
         let (signer, grown) = self.signer(seen.key, &manifest, &active, resume)?;
         let mut recovered = Recovered {
@@ -358,9 +412,12 @@ impl Opening<'_> {
             head: HeadFile::open(self.fs, self.paths, &self.options.clock.now().file_stamp()),
             checkpoint,
             clean,
+            rollback,
             recovered,
             foreign,
             lost,
+            refused,
+            watch,
             damage,
             uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,

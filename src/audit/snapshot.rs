@@ -5,6 +5,7 @@
 //! compressed and removed meanwhile: plain files are held open from the start,
 //! and a sealed segment that is not where it was is looked up again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,11 +15,13 @@ use flate2::read::MultiGzDecoder;
 use super::checkpoint::{Checkpoint, CheckpointError, Origin, SignedCheckpoint, VerifierKey};
 use super::event::MAX_LINE_BYTES;
 use super::examine::leaves;
+use super::histories::{Contradiction, KnownHead, OwnHistory};
 use super::keys::{Keyring, KeysError, load_keyring};
 use super::manifest::{Manifest, ManifestError, Segment};
-use super::merkle::Range;
+use super::merkle::{Hash, Range};
 use super::paths::LogPaths;
 use super::record;
+use super::roots::roots_at;
 use super::segment::{BLOCK_BYTES, sealed_name};
 use super::signer::KeyError;
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode, SharedFs};
@@ -306,6 +309,28 @@ impl Snapshot {
             }
         }
         Ok((tree.end() == size).then_some(tree))
+    }
+
+    /// Compares the log as it was signed with signed heads that are kept elsewhere,
+    /// which have to be read before the snapshot is taken: those of this log that do
+    /// not fit it, the gravest first.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn compare(&self, heads: &[KnownHead]) -> Result<Vec<Contradiction>, SnapshotError> {
+        let manifest = &self.manifest;
+        let (size, keys) = (self.checkpoint.size, &self.keys);
+        let own = OwnHistory { log_id: &manifest.log_id, epoch: manifest.epoch, size, keys };
+        let roots = roots_at(&*self.fs, &self.paths, manifest, &own.sizes(heads))
+            .map_err(|error| self.unreadable("", error))?;
+        Ok(own.contradictions(heads, &roots))
+    }
+
+    /// The log's roots at those sizes, as far as they can be told.
+    #[must_use]
+    pub fn roots(&self, sizes: &BTreeSet<u64>) -> BTreeMap<u64, Hash> {
+        let sizes = sizes.iter().copied().filter(|size| *size <= self.checkpoint.size).collect();
+        roots_at(&*self.fs, &self.paths, &self.manifest, &sizes).unwrap_or_default()
     }
 
     fn unreadable(&self, file: &str, source: io::Error) -> SnapshotError {

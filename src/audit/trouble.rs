@@ -49,6 +49,12 @@ troubles! {
     SegmentAltered = "segment_altered",
     /// Compression, the manifest or retention failed; tried again.
     Maintenance = "maintenance_failed",
+    /// Retention keeps segments beyond their time.
+    RetentionWaits = "retention_waits",
+    /// The clock is far ahead of the newest record; retention waits an hour.
+    ClockAhead = "clock_ahead",
+    /// A signed head that is kept elsewhere does not fit the log.
+    OtherHistory = "other_history",
     /// `security_events.log` could not be written.
     SecurityLog = "security_log_not_written",
     /// The journal of a restore could not be removed.
@@ -59,6 +65,10 @@ troubles! {
     NextKeyLeft = "next_key_left_alone",
     /// The signing key is changed, but its files are not all in place.
     KeyFiles = "key_files_not_in_place",
+    /// The status page could not be written.
+    StatusPage = "status_page_not_written",
+    /// The wall clock was set.
+    ClockChanged = "clock_changed",
     /// `audit.head` is no signed head of this log; the checkpoint is used.
     HeadUnusable = "head_unusable",
     /// `audit.head` could not be written.

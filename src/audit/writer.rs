@@ -353,6 +353,8 @@ impl Writer {
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), Failure> {
         self.activity(Activity::Syncing);
+        // Before what may hang: that it hangs is then to be seen from outside.
+        self.shared.page.publish();
         let begun = Instant::now();
         let result = self.active.file.sync_data();
         let page = &self.shared.page;
@@ -381,6 +383,9 @@ impl Writer {
         let page = &self.shared.page;
         page.add(Word::Durable, became);
         page.together(|page| page.set(Word::DurableSeq, end));
+        // Before anybody is told: whoever asks after that, in another process too,
+        // finds the record.
+        page.publish();
         if self.commits() {
             self.shared.queue.settled(std::mem::take(&mut self.written));
         }

@@ -15,9 +15,7 @@ use super::directory::{BackupDir, CATALOG};
 use super::error::{BackupError, io_error};
 use super::metadata::Metadata;
 use super::name::BackupId;
-use crate::audit::manifest::Segment;
 use crate::audit::merkle::Hash;
-use crate::audit::{BackupsHold, Held};
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
 
@@ -299,53 +297,5 @@ impl Catalog {
             .filter(|(_, noted)| noted.damage.is_none())
             .max_by_key(|(id, noted)| (noted.epoch, noted.tree_size, **id))
             .map(|(id, noted)| (*id, noted))
-    }
-
-    /// A backup that holds all of the segment's records. One of another epoch may
-    /// hold others of the same numbers.
-    #[must_use]
-    pub fn holder(&self, log: (&str, u32), segment: &Segment) -> Option<BackupId> {
-        self.backups
-            .iter()
-            .rev()
-            .find(|(_, noted)| {
-                (noted.log_id.as_str(), noted.epoch) == log
-                    && noted.damage.is_none()
-                    && noted.first_seq <= segment.first_seq
-                    && segment.end_seq() <= noted.tree_size
-            })
-            .map(|(id, _)| *id)
-    }
-}
-
-/// What the backups in a directory hold, as retention asks it.
-#[derive(Debug)]
-pub struct Holder(BackupDir);
-
-impl Holder {
-    /// Of a backup directory.
-    #[must_use]
-    pub fn new(dir: BackupDir) -> Self {
-        Self(dir)
-    }
-}
-
-impl BackupsHold for Holder {
-    fn held(&self, log: (&str, u32), segment: &Segment) -> Held {
-        // A directory that cannot be read holds nothing that could be counted on.
-        let Ok(catalog) = Catalog::load(&self.0) else { return Held::ByNone };
-        if catalog.backups.is_empty() {
-            return Held::NoBackups;
-        }
-        let there = |id: BackupId, stored: u64| {
-            [false, true].into_iter().any(|encrypted| {
-                let path = self.0.join(&id.archive(encrypted));
-                self.0.fs.meta(&path).is_ok_and(|meta| meta.len == stored)
-            })
-        };
-        match catalog.holder(log, segment) {
-            Some(id) if there(id, catalog.backups[&id].stored_bytes) => Held::By(id.to_string()),
-            _ => Held::ByNone,
-        }
     }
 }

@@ -2,6 +2,7 @@
 //! make it durable, read all of it back from the disk, prove that it extends the
 //! backup before, and only then give it its name, the metadata last.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::digest::Digester;
 use super::directory::BackupDir;
 use super::encrypt::{Recipients, encrypt};
 use super::error::{ArchiveFault, BackupError, io_error};
+use super::heads::{MAX_HEADS, heads};
 use super::metadata::{
     Archive, Encryption, Held, LogIdentity, Metadata, MetadataError, Previous, Verified,
 };
@@ -22,7 +24,9 @@ use super::pack::{Packed, pack};
 use crate::audit::LogPaths;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
+use crate::audit::histories::{KnownHead, OwnHistory};
 use crate::audit::keys::load_keyring;
+use crate::audit::merkle::Hash;
 use crate::audit::signer::SigningKey;
 use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
 use crate::audit::status::{StatusSnapshot, Word};
@@ -210,6 +214,12 @@ impl Creator {
         Ok(same.max_by_key(|metadata| (metadata.log.epoch, metadata.range.tree_size, metadata.id)))
     }
 
+    /// The heads of the log's backups here; one that cannot be read proves nothing.
+    fn heads(&self, log_id: &str) -> Vec<KnownHead> {
+        let found = heads(&*self.fs, self.dir.path(), Some(log_id), MAX_HEADS);
+        found.map(|found| found.heads).unwrap_or_default()
+    }
+
     fn next_id(&self) -> Result<(BackupId, bool), BackupError> {
         let now = BackupId::at(self.clock.now());
         Ok(match self.dir.newest_id()? {
@@ -242,7 +252,11 @@ impl Creator {
         let recipients = Recipients::parse(&request.encrypt_to)?;
         self.wait_for_checkpoint(request, watch);
         times.done(Stage::Wait);
+        let log_id = Snapshot::take(&self.fs, &request.log_dir)?.manifest.log_id;
+        let heads = self.heads(&log_id);
+        // After the heads were read, so that none is ahead by mere chance.
         let snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
+        other_history(&snapshot, &heads, &BTreeMap::new())?;
         let previous = self.previous(&snapshot)?;
         let expected = self.check_space(&snapshot, !request.encrypt_to.is_empty())?;
         let (id, clock_adjusted) = self.next_id()?;
@@ -263,6 +277,7 @@ impl Creator {
 
         watch.stage(Stage::Verify, packed.digests.bytes);
         let wanted = Wanted {
+            sizes: own_history(&snapshot).sizes(&heads).into_iter().collect(),
             ranges: previous.as_ref().map_or_else(Vec::new, |previous| {
                 chain::needed(previous.range.tree_size, snapshot.checkpoint.size)
             }),
@@ -270,6 +285,9 @@ impl Creator {
         };
         let content = self.read_back(&snapshot, &packed, &archive, &wanted, watch)?;
         times.done(Stage::Verify);
+        let roots =
+            content.trees.iter().filter_map(|(size, tree)| Some((*size, tree.root().ok()?)));
+        other_history(&snapshot, &heads, &roots.collect())?;
         let previous = link(previous.as_ref(), &snapshot, &content)?;
 
         let unsigned_tail = unsigned_tail(&snapshot, &content, &request.log_dir);
@@ -432,6 +450,28 @@ impl Creator {
                 metadata.sign(&key).map_err(|error: MetadataError| error.to_string())
             });
         signed.err()
+    }
+}
+
+fn own_history(snapshot: &Snapshot) -> OwnHistory<'_> {
+    OwnHistory {
+        log_id: &snapshot.manifest.log_id,
+        epoch: snapshot.manifest.epoch,
+        size: snapshot.checkpoint.size,
+        keys: &snapshot.keys,
+    }
+}
+
+/// A backup that is ahead of the log, or holds other records at the same places, shows
+/// that this is not the log's only history.
+fn other_history(
+    snapshot: &Snapshot,
+    heads: &[KnownHead],
+    roots: &BTreeMap<u64, Hash>,
+) -> Result<(), BackupError> {
+    match own_history(snapshot).contradictions(heads, roots).into_iter().next() {
+        Some(found) => Err(BackupError::OtherHistory(Box::new(found))),
+        None => Ok(()),
     }
 }
 

@@ -223,6 +223,7 @@ impl Restorer {
             key_path: None,
             retention: None,
             backups: None,
+            heads: Vec::new(),
             disk_reserve: 0,
             ..self.options.clone()
         };

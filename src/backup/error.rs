@@ -7,6 +7,7 @@ use super::marker::MarkerError;
 use super::metadata::MetadataError;
 use super::name::BackupId;
 use crate::audit::OpenError;
+use crate::audit::histories::Contradiction;
 use crate::audit::snapshot::SnapshotError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::units::human_bytes;
@@ -20,6 +21,9 @@ pub enum BackupError {
     /// The log cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A signed head that is kept elsewhere does not fit the log.
+    #[error("{0}; no backup was made of it")]
+    OtherHistory(Box<Contradiction>),
     /// A store elsewhere failed.
     #[error(transparent)]
     Store(Box<StoreError>),
@@ -216,6 +220,7 @@ impl BackupError {
             Self::Snapshot(SnapshotError::Pruned { .. }) => "pruned",
             Self::Snapshot(SnapshotError::Io { .. }) | Self::Io { .. } => "io",
             Self::Open(_) => "open",
+            Self::OtherHistory(found) => found.history.code(),
             Self::Store(error) => error.kind.name(),
             Self::Locked { .. } => "busy",
             Self::LogLocked { .. } => "locked",

@@ -1,6 +1,7 @@
 //! What backups there are, how good they are, and what they cover.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use super::catalog::{Catalog, Copied, Level};
 use super::check::check;
@@ -9,6 +10,7 @@ use super::error::BackupError;
 use super::metadata::Metadata;
 use super::name::BackupId;
 use crate::audit::keys::Keyring;
+use crate::audit::merkle::Hash;
 use crate::audit::snapshot::Snapshot;
 use crate::audit::watch::Watch;
 use crate::clock::Timestamp;
@@ -232,11 +234,14 @@ fn completed(mut listed: Listed, catalog: &Catalog, level: Level) -> Listed {
 }
 
 pub(crate) fn coverage(backups: &[Listed], live: &Snapshot) -> Coverage {
-    let mut held: Vec<(u64, u64)> = backups
-        .iter()
-        .filter(|listed| listed.is_good())
-        .filter_map(|listed| listed.metadata.as_ref())
-        .filter(|metadata| metadata.log.id == live.manifest.log_id && is_beginning(metadata, live))
+    let good = || {
+        let good = backups.iter().filter(|listed| listed.is_good());
+        let metadata = good.filter_map(|listed| listed.metadata.as_ref());
+        metadata.filter(|metadata| metadata.log.id == live.manifest.log_id)
+    };
+    let roots = live.roots(&good().map(|metadata| metadata.range.tree_size).collect());
+    let mut held: Vec<(u64, u64)> = good()
+        .filter(|metadata| is_beginning(metadata, live, &roots))
         .map(|metadata| (metadata.range.first_seq, metadata.range.tree_size))
         .collect();
     held.sort_unstable();
@@ -257,11 +262,12 @@ pub(crate) fn coverage(backups: &[Listed], live: &Snapshot) -> Coverage {
     }
 }
 
-/// Whether the backup holds the log's own records. In another epoch that is so up
-/// to where they part.
-fn is_beginning(metadata: &Metadata, live: &Snapshot) -> bool {
-    metadata.log.epoch == live.manifest.epoch
-        || live
-            .tree_at(metadata.range.tree_size)
-            .is_ok_and(|tree| tree.is_some_and(|tree| tree.root() == Ok(metadata.root_hash)))
+/// Whether the backup holds the log's own records: its root is the one that the log
+/// had. Where retention removed what would be compared, the epoch has to do.
+fn is_beginning(metadata: &Metadata, live: &Snapshot, roots: &BTreeMap<u64, Hash>) -> bool {
+    let size = metadata.range.tree_size;
+    match roots.get(&size) {
+        Some(root) => *root == metadata.root_hash,
+        None => metadata.log.epoch == live.manifest.epoch && size < live.manifest.pruned.end(),
+    }
 }

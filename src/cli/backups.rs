@@ -5,9 +5,10 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use super::context::Context;
 use super::exit::{CliError, Exit};
+use super::heads;
 use super::open::{self, shared_fs};
 use crate::audit::keys::load_keyring;
-use crate::audit::own::BackupRemoved;
+use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::snapshot::{Snapshot, SnapshotError};
 use crate::audit::status::Mode;
 use crate::audit::{AuditLog, LogPaths};
@@ -62,7 +63,48 @@ impl Recorder {
         if OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_err() {
             return Ok(Self::Nobody);
         }
-        Ok(Self::Log(AuditLog::open(open::options(settings, Mode::Record))?))
+        let options = open::options(settings, Mode::Record);
+        Ok(Self::Log(AuditLog::open(heads::noted(options, settings))?))
+    }
+
+    /// Has the log record that a backup of it was made, through the collector if one
+    /// runs; the record's seq once it is durable. The log is opened only by the user
+    /// who owns its directory: another one would leave files that the owner cannot use.
+    ///
+    /// # Errors
+    /// Why it is not recorded, in words.
+    pub(super) fn record_made(
+        settings: &Settings,
+        made: BackupMade,
+        may_open: bool,
+    ) -> Result<u64, String> {
+        match Client::connect(&settings.socket_path()) {
+            Ok(mut client) => {
+                return match client.backup_made(&made) {
+                    Ok(Answer::Recorded(seq)) => Ok(seq),
+                    Ok(Answer::Refused { kind, message, .. }) => Err(format!("{kind}: {message}")),
+                    Err(error) => Err(error.to_string()),
+                };
+            }
+            Err(ClientError::NotRunning { .. }) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        if !may_open {
+            return Err("no collector runs, and a crash left the log's end unsigned".to_owned());
+        }
+        let owner = OsFs.meta(&settings.log_dir).map_err(|error| error.to_string())?.uid;
+        if owner != made.uid {
+            return Err(format!(
+                "no collector runs, and {} belongs to user {owner}, not to user {}",
+                settings.log_dir.display(),
+                made.uid
+            ));
+        }
+        let options = heads::noted(open::options(settings, Mode::Record), settings);
+        let log = AuditLog::open(options).map_err(|error| error.to_string())?;
+        let seq = log.record_backup_made(made).wait_durable().map_err(|error| error.to_string());
+        log.close().map_err(|error| error.to_string())?;
+        seq
     }
 
     /// Returns once the record is durable.

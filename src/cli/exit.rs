@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::is_known;
+use crate::audit::histories::History;
 use crate::audit::snapshot::SnapshotError;
 use crate::audit::{OpenError, RecordError};
 use crate::backup::BackupError;
@@ -155,6 +156,10 @@ impl From<OpenError> for CliError {
             | OpenError::KeyMissing { path, .. }
             | OpenError::KeyRetired { path, .. }
             | OpenError::Foreign { path, .. } => new.path = Some(path),
+            OpenError::OtherHistory { dir, found } => {
+                new.path = Some(dir);
+                new.hint = Some(history_hint(found.history).to_owned());
+            }
             OpenError::RedactKey(error) => new.path = error.path().map(PathBuf::from),
             _ => {}
         }
@@ -180,7 +185,9 @@ impl From<BackupError> for CliError {
             BackupError::Store(_) => return Self::from_store(error),
             BackupError::Locked { .. } | BackupError::LogLocked { .. } => Exit::Busy,
             BackupError::Refused(_) => Exit::Busy,
-            BackupError::LogDamaged(_) | BackupError::NotAPrefix { .. } => Exit::Found,
+            BackupError::LogDamaged(_)
+            | BackupError::NotAPrefix { .. }
+            | BackupError::OtherHistory(_) => Exit::Found,
             BackupError::Usage(_) => Exit::Usage,
             BackupError::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
@@ -233,6 +240,25 @@ impl CliError {
     }
 }
 
+/// What to do about another history.
+pub(super) fn history_hint(history: History) -> &'static str {
+    match history {
+        History::RolledBack => {
+            "put the newer log back, or restore the newest backup (`auditctl restore latest`); \
+             `auditctl serve --accept-rollback` goes on from here in a new epoch and leaves a \
+             record of it"
+        }
+        History::SnapshotRestored => {
+            "if the machine was rolled back on purpose, `auditctl serve --accept-rollback` goes \
+             on from here in a new epoch and leaves a record of it; else put the newer log back"
+        }
+        History::Cloned => {
+            "stop all copies but one and keep the logs of the others as evidence; the one that \
+             goes on does so in a new epoch: `auditctl serve --accept-rollback`"
+        }
+    }
+}
+
 fn hint(error: &BackupError) -> Option<&'static str> {
     Some(match error {
         BackupError::Locked { .. } => "wait until it ends; the lock ends with its process",
@@ -247,6 +273,7 @@ fn hint(error: &BackupError) -> Option<&'static str> {
             "keep both: look into what happened before anything is restored or removed; \
              --output-dir with a new directory backs up what is there now"
         }
+        BackupError::OtherHistory(found) => history_hint(found.history),
         BackupError::NotFound { .. } => "`auditctl list` shows what there is",
         BackupError::Snapshot(SnapshotError::NoLog { .. }) => {
             "--log-dir names the log directory; `auditctl record` makes a log"

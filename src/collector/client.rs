@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::audit::key_change::{RotateRequest, Rotated};
-use crate::audit::own::BackupRemoved;
+use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::query::{self, Request};
 
 /// An answer takes at most: the collector's own timeouts come first.
@@ -209,6 +209,18 @@ impl Client {
             (None, Some(error)) => Err(self.refused(error)),
             (None, None) => Err(lost(io::ErrorKind::InvalidData.into())),
         }
+    }
+
+    /// Has it recorded that a backup was made; the answer comes once the record is
+    /// durable.
+    ///
+    /// # Errors
+    /// When the connection ends before the answer.
+    pub fn backup_made(&mut self, made: &BackupMade) -> Result<Answer, ClientError> {
+        let line = serde_json::json!({ "backup_made": made }).to_string();
+        self.write(format!("{line}\n").as_bytes())?;
+        let wire = self.read()?;
+        self.answer(wire)
     }
 
     /// Has it recorded that a backup is removed; the answer comes once the record

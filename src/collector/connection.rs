@@ -19,7 +19,7 @@ use super::protocol::{self, Control, SessionWish};
 use super::{Hub, Seen, query};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::key_change::RotateRequest;
-use crate::audit::own::BackupRemoved;
+use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::query::Request;
 use crate::audit::security::SecurityKind;
 use crate::audit::{Batch, Origin, ParseMode, RecordError, Session, Via};
@@ -292,6 +292,7 @@ impl Connection {
     fn line(&mut self, line: &[u8]) {
         if let Some(control) = protocol::control(line) {
             let answer = match control {
+                Ok(Control::BackupMade(made)) => return self.backup_made(*made),
                 Ok(Control::BackupRemoved(removed)) => return self.backup_removed(*removed),
                 Ok(Control::KeyRotate(request)) => return self.rotate_key(*request),
                 Ok(Control::Query(request)) => return self.ask(*request),
@@ -343,10 +344,25 @@ impl Connection {
             },
             Control::Session(wish) => self.wish(*wish),
             // Answered later.
-            Control::BackupRemoved(_) | Control::KeyRotate(_) | Control::Query(_) => {
-                protocol::error_of("malformed", "not here")
-            }
+            Control::BackupMade(_)
+            | Control::BackupRemoved(_)
+            | Control::KeyRotate(_)
+            | Control::Query(_) => protocol::error_of("malformed", "not here"),
         }
+    }
+
+    /// A backup was made; the log is to know.
+    fn backup_made(&mut self, made: BackupMade) {
+        if !self.may_import() {
+            let text = "only root and the collector's own user may record a backup";
+            let answer = self.unauthorized(text);
+            return self.owe_line(protocol::line_of(&answer));
+        }
+        let made = BackupMade { uid: self.peer.uid, ..made };
+        let first_seq = self.hub.log.record_backup_made(made).seq();
+        self.hub.log.request_ack(first_seq + 1);
+        self.in_flight += 1;
+        self.owed.push_back(Owed::Accepted { first_seq, count: 1 });
     }
 
     /// A cleanup is about to remove a backup, and wants that recorded first.

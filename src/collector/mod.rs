@@ -18,6 +18,7 @@ mod places;
 mod presence;
 mod protocol;
 mod push;
+mod pushed;
 mod query;
 mod reply;
 mod socket;
@@ -41,6 +42,7 @@ pub use crate::fsio::socket::MAX_SOCKET_PATH_BYTES;
 pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
 pub use protocol::REFUSALS;
 pub use push::{PostCheckpoint, Push, PushUrl};
+pub use pushed::heads as pushed_heads;
 pub use warning::Warning;
 
 /// How health is wanted over HTTP.

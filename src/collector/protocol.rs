@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::audit::RecordError;
 use crate::audit::key_change::RotateRequest;
-use crate::audit::own::BackupRemoved;
+use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::query::Request;
 use crate::audit::status::{StatusSnapshot, Word};
 
@@ -15,6 +15,7 @@ pub(super) enum Control {
     Status,
     Query(Box<Request>),
     Session(SessionWish),
+    BackupMade(Box<BackupMade>),
     BackupRemoved(Box<BackupRemoved>),
     KeyRotate(Box<RotateRequest>),
 }
@@ -35,6 +36,7 @@ struct Wire {
     status: Option<Value>,
     query: Option<Box<Request>>,
     session: Option<SessionWish>,
+    backup_made: Option<Box<BackupMade>>,
     backup_removed: Option<Box<BackupRemoved>>,
     key_rotate: Option<Box<RotateRequest>>,
 }
@@ -47,6 +49,7 @@ pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
         &b"{\"status\""[..],
         b"{\"query\"",
         b"{\"session\"",
+        b"{\"backup_made\"",
         b"{\"backup_removed\"",
         b"{\"key_rotate\"",
     ];
@@ -57,11 +60,12 @@ pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
         Ok(wire) => wire,
         Err(error) => return Some(Err(error.to_string())),
     };
-    let Wire { status, query, session, backup_removed, key_rotate } = wire;
+    let Wire { status, query, session, backup_made, backup_removed, key_rotate } = wire;
     let mut wishes = [
         status.map(|_| Control::Status),
         query.map(Control::Query),
         session.map(Control::Session),
+        backup_made.map(Control::BackupMade),
         backup_removed.map(Control::BackupRemoved),
         key_rotate.map(Control::KeyRotate),
     ]

@@ -1,16 +1,17 @@
 //! Checkpoints pushed out, because only a copy elsewhere reveals that a log was cut
-//! off or put back.
+//! off or put back. What is there already is compared with the log: a checkpoint of
+//! this log that does not fit it is never written over.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pushed::{NotPushed, Pushed};
 use super::warning::Warning;
 use crate::audit::AuditLog;
 use crate::audit::checkpoint::SignedCheckpoint;
 use crate::audit::status::Word;
-use crate::fsio::{self, Fs, OpenMode, OsFs};
 
 /// Where checkpoints go, and how often.
 #[derive(Clone, Debug)]
@@ -49,18 +50,20 @@ struct Place {
     to: To,
     pushed: String,
     failing: bool,
+    /// The last contradiction that was told.
+    told: Option<String>,
 }
 
 enum To {
-    Path(PathBuf),
+    Path(Pushed),
     Url(PushUrl),
 }
 
 impl Pusher {
     pub(super) fn new(push: &Push) -> Self {
-        let path = push.to.clone().map(To::Path);
+        let path = push.to.clone().map(|path| To::Path(Pushed::new(path)));
         let url = push.url.clone().map(To::Url);
-        let place = |to| Place { to, pushed: String::new(), failing: false };
+        let place = |to| Place { to, pushed: String::new(), failing: false, told: None };
         Self(path.into_iter().chain(url).map(place).collect())
     }
 
@@ -77,12 +80,11 @@ impl Place {
         if note == self.pushed || note.is_empty() {
             return None;
         }
-        let (to, written) = match &self.to {
-            To::Path(path) => {
-                let written = write(path, log.log_id(), note).map_err(|error| error.to_string());
-                (path.display().to_string(), written)
+        let (to, written) = match &mut self.to {
+            To::Path(pushed) => {
+                (pushed.path().display().to_string(), pushed.write(log, note, &self.pushed))
             }
-            To::Url(url) => (url.shown.clone(), post(url, log, note)),
+            To::Url(url) => (url.shown.clone(), post(url, log, note).map_err(NotPushed::Failed)),
         };
         match written {
             Ok(()) => {
@@ -90,13 +92,20 @@ impl Place {
                 let again = std::mem::take(&mut self.failing);
                 again.then(|| format!("checkpoints go to {to} again"))
             }
-            Err(error) => {
+            Err(NotPushed::Failed(error)) => {
                 log.page().add(Word::MaintenanceErrors, 1);
                 let first = !std::mem::replace(&mut self.failing, true);
                 first.then(|| {
                     let text = format!("the checkpoint cannot be written to {to}: {error}");
                     Warning::NotPushed.says(&text)
                 })
+            }
+            Err(NotPushed::Contradicted(found)) => {
+                log.report_other_history(&found);
+                let text = format!("the checkpoint is not written to {to}: {found}");
+                let new = self.told.as_ref() != Some(&found.name);
+                self.told = Some(found.name.clone());
+                new.then(|| Warning::Contradicted.says(&text))
             }
         }
     }
@@ -106,22 +115,4 @@ fn post(url: &PushUrl, log: &AuditLog, note: &str) -> Result<(), String> {
     let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(|error| error.to_string())?;
     let size = signed.unverified().size;
     (url.post)(log, format!("{}/checkpoint/{size}", log.log_id()), note)
-}
-
-fn write(to: &Path, log_id: &str, note: &str) -> std::io::Result<()> {
-    let is_directory = OsFs.meta(to).is_ok_and(|meta| !meta.is_file);
-    if !is_directory {
-        return fsio::replace_file(&OsFs, to, note.as_bytes());
-    }
-    let signed = SignedCheckpoint::parse(note.as_bytes()).map_err(std::io::Error::other)?;
-    let path = to.join(format!("{log_id}.{:020}.checkpoint", signed.unverified().size));
-    match OsFs.open(&path, OpenMode::CreateNew) {
-        Ok(file) => {
-            file.write_all_at(note.as_bytes(), 0)?;
-            file.sync_data()
-        }
-        // Of this size there is one; of an epoch later there may be another.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
 }

@@ -35,6 +35,11 @@ macro_rules! warnings {
 warnings! {
     /// The checkpoint cannot be written to `collector.checkpoint_push_to`.
     NotPushed = "checkpoint_not_pushed",
+    /// A pushed checkpoint is there that does not fit the log.
+    Contradicted = "checkpoint_contradicted",
+    /// Backups or pushed checkpoints could not be looked at; the log is not compared with
+    /// them.
+    NotCompared = "not_compared",
     /// The settings could not be read again; the old ones stay.
     SettingsKept = "settings_kept",
     /// A setting was changed that only a restart changes.
@@ -55,6 +60,8 @@ warnings! {
     CertificateInvalid = "certificate_not_valid",
     /// A peer did not agree on TLS; often it does not know the authority.
     NoHandshake = "tls_handshake_failed",
+    /// The system would not keep the process's memory private.
+    Dumpable = "memory_not_private",
     /// A second signal ended it; the log was not closed.
     Forced = "forced",
 }

@@ -12,6 +12,7 @@ pub mod aside;
 pub mod beneath;
 pub mod boot;
 pub mod fault;
+pub mod fixed;
 pub mod inspect;
 pub mod lock;
 pub mod os;
@@ -39,9 +40,9 @@ pub struct FileMeta {
     pub links: u64,
     /// Last modification.
     pub modified: SystemTime,
-    /// Last change of content, name or rights, which nobody can set: seconds and
-    /// nanoseconds.
-    pub changed: (i64, i64),
+    /// Last change of content or attributes, in nanoseconds since 1970: the system's
+    /// own, which nobody can set.
+    pub changed: i128,
     /// Permission bits, e.g. `0o600`.
     pub mode: u32,
     /// Owner.

@@ -1,4 +1,6 @@
-//! The one file that looks.
+//! The one file that looks, with those below it.
+
+mod backups;
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -8,10 +10,10 @@ use crate::alerts::AlertsStatus;
 use crate::audit::LogPaths;
 use crate::audit::keys::KeyFiles;
 use crate::audit::status::{StatusError, StatusSnapshot, Word};
-use crate::backup::{self, Catalog};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::fsio::{FileMeta, Fs, Space, boot};
+pub(super) use backups::Backups;
 
 /// A look is taken again when something changed meanwhile, but not for ever.
 const LOOKS: usize = 5;
@@ -45,17 +47,6 @@ pub(super) enum Process {
     /// None of that number, as far as can be seen from here.
     Gone,
     Unknown,
-}
-
-/// The backups, as their catalog has them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Backups {
-    /// None when there is no catalog that can be read.
-    pub(super) catalog: Option<Catalog>,
-    /// When the newest was made, by the names that are there.
-    pub(super) newest: Option<Timestamp>,
-    /// Why nothing is known.
-    pub(super) unknown: Option<String>,
 }
 
 /// Everything that was seen, at one moment.
@@ -111,7 +102,7 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         manifest: seen(fs, &paths.manifest()),
         next_key: seen(fs, &KeyFiles::new(&paths, settings.key_path.as_deref()).next()),
         space: fs.space(dir).map_err(text),
-        backups: backups(fs, &settings.backup.output_dir),
+        backups: backups::look(fs, &settings.backup.output_dir, &paths),
         alerts: alerts(settings, fs, &paths),
         process: process(fs, pid),
         boot_id: boot::boot_id(fs),
@@ -134,15 +125,6 @@ fn alerts(
     }
     let path = paths.alerts_status();
     AlertsStatus::read(fs, &path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn backups(fs: &dyn Fs, dir: &Path) -> Backups {
-    let unknown = match fs.list(dir) {
-        Ok(_) => None,
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => Some(format!("{}: {error}", dir.display())),
-    };
-    Backups { catalog: Catalog::peek(fs, dir), newest: backup::newest(fs, dir), unknown }
 }
 
 struct Moment {

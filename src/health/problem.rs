@@ -135,6 +135,18 @@ problems! {
     CertificateExpired = "certificate.expired" [Critical],
     /// The backup directory cannot be looked at.
     BackupsUnknown = "backup.unknown" [Unknown],
+    /// The log has been backed up, and no backup of it can be seen.
+    BackupsGone = "backup.gone" [Warning],
+    /// Retention keeps what it cannot prove to be in a backup.
+    RetentionWaits = "backup.retention_waits" [Warning],
+    /// The clock is far ahead of the log; retention waits.
+    ClockAhead = "backup.clock_ahead" [Warning],
+    /// A backup is ahead of the log.
+    RolledBack = "backup.rolled_back" [Critical],
+    /// A pushed checkpoint is ahead of the log, the backups are not.
+    SnapshotRestored = "backup.snapshot_restored" [Critical],
+    /// Two copies of the log have both recorded.
+    Cloned = "backup.cloned" [Critical],
     /// The newest backup is old.
     BackupOld = "backup.old" [Warning, Critical],
     /// The last attempt failed.

@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::style::escape;
+use crate::audit::histories::Contradiction;
 use crate::backup::{
     CopyState, Coverage, Decision, DrillReport, Inventory, Listed, Outcome, Plan, Relation,
     Removal, RestorePlan,
@@ -16,7 +17,12 @@ use crate::units::human_bytes;
 
 /// The list, for people.
 #[must_use]
-pub fn backup_list_text(inventory: &Inventory, place: &str, now: Timestamp) -> String {
+pub fn backup_list_text(
+    inventory: &Inventory,
+    contradictions: &[Contradiction],
+    place: &str,
+    now: Timestamp,
+) -> String {
     let mut out = String::new();
     if inventory.backups.is_empty() {
         out.push_str(&format!("no backups in {}\n", escape(place)));
@@ -53,7 +59,22 @@ pub fn backup_list_text(inventory: &Inventory, place: &str, now: Timestamp) -> S
     if let Some(coverage) = &inventory.coverage {
         out.push_str(&coverage_text(coverage));
     }
+    for found in contradictions {
+        out.push_str(&format!("{}: {}\n", found.history.code(), escape(&found.to_string())));
+    }
     out
+}
+
+fn contradiction_value(found: &Contradiction) -> Value {
+    json!({
+        "history": found.history.code(),
+        "name": found.name,
+        "epoch": found.epoch,
+        "tree_size": found.size,
+        "root_hash": found.root,
+        "log_size": found.found,
+        "message": found.to_string(),
+    })
 }
 
 fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
@@ -116,7 +137,7 @@ fn coverage_text(coverage: &Coverage) -> String {
 
 /// The list, for programs.
 #[must_use]
-pub fn backup_list_json(inventory: &Inventory) -> String {
+pub fn backup_list_json(inventory: &Inventory, contradictions: &[Contradiction]) -> String {
     let backups: Vec<Value> = inventory.backups.iter().map(listed_value).collect();
     let coverage = inventory.coverage.as_ref().map(|coverage| {
         let gaps: Vec<Value> = coverage
@@ -138,6 +159,7 @@ pub fn backup_list_json(inventory: &Inventory) -> String {
         "orphans": inventory.orphans,
         "leftovers": inventory.leftovers,
         "foreign": inventory.foreign,
+        "contradictions": contradictions.iter().map(contradiction_value).collect::<Vec<_>>(),
     })
     .to_string()
 }

@@ -88,7 +88,11 @@ fn five_keys_one_log_and_everything_that_was_kept_from_any_of_them_still_holds()
     let home = Home::new();
     let mut kept: Vec<Kept> = (0..3).map(|n| generation(&home, n)).collect();
     // Retention removes the records of the first changes.
-    let log = open(Options { retention: Some(Duration::from_millis(1)), ..home.options() });
+    let log = open(Options {
+        retention: Some(Duration::from_millis(1)),
+        retention_requires_backup: false,
+        ..home.options()
+    });
     eventually("old segments are removed", || log.manifest().pruned.end() > 0);
     log.close().expect("closed");
     kept.extend((3..5).map(|n| generation(&home, n)));

@@ -20,6 +20,7 @@ mod backup_kill;
 mod backup_restore;
 mod backups;
 mod cli;
+mod clock;
 mod corpora;
 mod crash;
 mod documented;
@@ -31,6 +32,7 @@ mod fork;
 mod gcs_server;
 mod guide;
 mod health_cli;
+mod histories;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;
@@ -53,6 +55,7 @@ mod query_cli;
 mod receiver;
 mod record_cli;
 mod redact;
+mod retention;
 mod serve;
 mod serve_http;
 mod serve_peers;
@@ -60,6 +63,8 @@ mod serve_push;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod servers;
 mod serving;
+mod signals;
+mod status_page;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_contract;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]

@@ -49,16 +49,17 @@ fn every_metric_named_in_alerts_and_dashboard_is_one_of_ours() {
     let log = crate::support::open(crate::support::options(&dir));
     // Each of them is there once there is something to tell.
     log.page().set(auditctl::audit::status::Word::TlsNotAfter, 4_102_444_800_000_000);
-    let catalog = r#"{"format":1,"backups":{"20260101_000000":{"log_id":"x","epoch":0,
-        "created_at":"2026-01-01T00:00:00Z","first_seq":0,"tree_size":1,"stored_bytes":1,
-        "root_hash":"ROOT","verified":"drill","verified_at":"2026-01-01T00:00:00Z"}},
-        "last_failure":{"at":"2026-01-02T00:00:00Z","kind":"io","message":"x"},
-        "last_drill":{"at":"2026-01-02T00:00:00Z","backup":"20260101_000000","passed":true,
-        "milliseconds":1,"report":"x"}}"#;
-    let backups = dir.path().join("backups/audit");
-    std::fs::create_dir_all(&backups).expect("directory");
-    let catalog = catalog.replace("ROOT", &"0".repeat(64));
-    std::fs::write(backups.join(".catalog.json"), catalog).expect("written");
+    let (code, _, err) = crate::support::run(&dir, &["backup"]);
+    assert_eq!(code, 0, "{err}");
+    let path = dir.path().join("backups/audit/.catalog.json");
+    let text = std::fs::read(&path).expect("read");
+    let mut catalog: serde_json::Value = serde_json::from_slice(&text).expect("json");
+    let at = "2026-01-02T00:00:00Z";
+    catalog["last_failure"] = serde_json::json!({ "at": at, "kind": "io", "message": "x" });
+    catalog["last_drill"] = serde_json::json!({
+        "at": at, "backup": "20260101_000000", "passed": true, "milliseconds": 1, "report": "x",
+    });
+    std::fs::write(&path, catalog.to_string()).expect("written");
     let output = crate::support::auditctl(&dir, &["health", "--format", "prometheus"])
         .output()
         .expect("health");

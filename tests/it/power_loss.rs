@@ -448,3 +448,99 @@ fn p1_a_change_of_key_survives_the_loss_of_power_at_any_moment() {
         }
     }
 }
+
+/// A log whose old segments are removed while events are recorded.
+fn run_with_retention() -> (Dir, Vec<Change>) {
+    use auditctl::clock::ManualClock;
+    use std::time::Duration;
+    let dir = Dir::new();
+    let fs = RecordingFs::default();
+    let clock = Arc::new(ManualClock::new("2026-02-04T21:09:40Z".parse().expect("a time")));
+    let with = || Options {
+        fs: Arc::new(fs.clone()),
+        clock: clock.clone(),
+        max_segment_size: 4 * 1024,
+        checkpoint_interval: Duration::from_millis(3),
+        disk_reserve: 0,
+        retention_requires_backup: false,
+        ..options(&dir)
+    };
+    let record = |log: &auditctl::audit::AuditLog, n: usize| {
+        let actor = format!("{n}");
+        let event = Event::new("e").actor(&*actor).target("x".repeat(100));
+        let seq = log.record(event).expect("accepted").wait_durable();
+        fs.acknowledged(seq.expect("durable"), actor);
+    };
+    let log = open(with());
+    (0..100).for_each(|n| record(&log, n));
+    crate::backups::all_compressed(&log);
+    log.close().expect("closed");
+    clock.advance(Duration::from_secs(100 * 86_400));
+    let log = open(with());
+    clock.advance(Duration::from_secs(3_601));
+    for n in 100.. {
+        record(&log, n);
+        if n > 120 && log.manifest().pruned.end() > 0 {
+            break;
+        }
+    }
+    let gone = || {
+        fs.changes().iter().rev().any(|change| matches!(change, Change::Remove(path) if path.ends_with("audit.00000000000000000000.log.gz")))
+    };
+    crate::support::eventually("the files go", gone);
+    log.close().expect("closed");
+    let changes = fs.changes();
+    (dir, changes)
+}
+
+#[test]
+fn p1_retention_survives_the_loss_of_power() {
+    let (dir, all) = run_with_retention();
+    let mut random = Random(0x94d0_49bb_1331_11eb);
+    let rounds = 200;
+    let (mut whole, mut pruned) = (0, 0);
+    let tells = |change: &Change| match change {
+        Change::Write(_, _, bytes) => memchr::memmem::find(bytes, b"audit.pruned").is_some(),
+        _ => false,
+    };
+    let from = all.iter().position(tells).expect("it is recorded").saturating_sub(30);
+    // Until a little after the last file is gone.
+    let gone = |change: &Change| matches!(change, Change::Remove(path) if path.to_string_lossy().ends_with(".log.gz"));
+    let until = (all.iter().rposition(gone).expect("files go") + 30).min(all.len());
+    for round in 0..rounds {
+        let crash = from + (until - from) * round / rounds + random.below(2);
+        let changes = &all[..crash.min(all.len())];
+        let disk = Disk::after(changes, &mut random);
+        let found = Dir::new();
+        disk.put_into(&dir.log(), &found.log());
+        let context = format!("after {crash} of {} changes: {:?}", all.len(), changes.last());
+        let log =
+            match auditctl::audit::AuditLog::open(Options { retention: None, ..options(&found) }) {
+                Ok(log) => log,
+                Err(error) => panic!("{context}: {error}; kept in {}", found.keep().display()),
+            };
+        let first = log.manifest().pruned.end();
+        log.close().expect("closed");
+        let stored = records(&found.log());
+        let seqs: Vec<u64> = stored.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(seqs, (first..first + stored.len() as u64).collect::<Vec<_>>(), "{context}");
+        let said = stored.iter().rev().find(|(_, record)| record["event_type"] == "audit.pruned");
+        if first == 0 {
+            whole += 1;
+        } else {
+            pruned += 1;
+            let (_, said) = said.unwrap_or_else(|| panic!("{context}: removed without a record"));
+            assert_eq!(said["details"]["pruned_to"], first, "{context}");
+        }
+        for change in changes {
+            let Change::Acknowledged(seq, actor) = change else { continue };
+            let Some(at) = seq.checked_sub(first) else { continue };
+            let there = stored.get(at as usize).map(|(_, record)| &record["actor"]);
+            assert_eq!(there, Some(&actor.as_str().into()), "{context}");
+        }
+        if round % 20 == 0 {
+            root_agrees(&found.log());
+        }
+    }
+    assert!(whole > 10 && pruned > 10, "{whole} before, {pruned} after the removal");
+}

@@ -70,7 +70,7 @@ impl AuditLog {
         let now = shared.options.clock.now();
         let decision = limiter.check(source, shared.boot_ms() * 1_000, now);
         let Decision::Refused { retry_after } = decision else { return Ok(()) };
-        shared.page.add(Word::RateLimited, 1);
+        shared.page.refused(source, now);
         let detail = "over its rate limit";
         shared.security.report(SecurityKind::RateLimited, Some(source), detail);
         Err(RecordError::RateLimited { source_name: source.to_owned(), retry_after })
@@ -142,9 +142,13 @@ impl AuditLog {
     /// Asks for everything below `seq` to be acknowledged soon; does not wait.
     /// With interval durability it already is, and the disk keeps its time.
     pub fn request_ack(&self, seq: u64) {
-        let waits = self.0.shared.options.durability == Durability::Commit;
-        if waits && !self.0.is_forked() && self.0.shared.progress.durable() < seq {
-            self.0.shared.queue.request_durable(seq);
+        let shared = &self.0.shared;
+        match shared.options.durability {
+            Durability::Commit if !self.0.is_forked() && shared.progress.durable() < seq => {
+                shared.queue.request_durable(seq);
+            }
+            Durability::Commit => {}
+            Durability::Interval => shared.page.publish_accepted(seq.saturating_sub(1)),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::audit::key_change::{KeyWish, Preparation, RotateError, RotateRequest,
 use crate::audit::keys::{KeyFiles, KeyHistory};
 use crate::audit::queue::Command;
 use crate::audit::refusal::{FORKED, RecordError};
+use crate::audit::shelter::Shelter;
 use crate::audit::trouble::Trouble;
 
 /// How long a change of key may take, writer included.
@@ -28,6 +29,7 @@ impl AuditLog {
         }
         let _one = self.0.rotating.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &self.0.shared;
+        let _shelter = Shelter::enter();
         let (fs, paths) = (&*shared.options.fs, &shared.paths);
         let files = KeyFiles::new(paths, shared.options.key_path.as_deref());
         let history = KeyHistory::load(fs, paths)

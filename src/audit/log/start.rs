@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use crate::audit::keeper::{Keeper, Work};
+use crate::audit::keeper::{Keeper, Work, newest_record};
 use crate::audit::options::Options;
 use crate::audit::own::OwnRecord;
 use crate::audit::own_files::RedactKeySlot;
@@ -17,6 +17,7 @@ use crate::audit::redact::{RedactKeyError, Redactor};
 use crate::audit::security::{SecurityKind, SecurityLog};
 use crate::audit::status::{Activity, StatusError, StatusPage, Word, WriterState};
 use crate::audit::writer::Shared;
+use crate::clock::ClockWatch;
 use crate::field_path::FieldPath;
 use crate::fsio::lock::WriterLock;
 
@@ -72,11 +73,30 @@ pub(super) fn shared_redactor(
     Arc::new(new)
 }
 
-pub(super) fn page_error(options: &Options, error: StatusError) -> OpenError {
+fn page_error(options: &Options, error: StatusError) -> OpenError {
     match error {
         StatusError::Io { path, source } => OpenError::Io { action: "open", path, source },
         other => OpenError::Start { dir: options.dir.clone(), reason: other.to_string() },
     }
+}
+
+/// The page, with what the page before knew and no record says yet.
+pub(super) fn make_page(
+    options: &Options,
+    paths: &LogPaths,
+    opened: &Opened,
+) -> Result<Arc<StatusPage>, OpenError> {
+    let begin = opened.refused.as_ref().map_or_else(Vec::new, |refused| {
+        vec![
+            (Word::RefusalsToRecord, refused.count),
+            (Word::RefusalsFirstAt, refused.first.micros() as u64),
+            (Word::RefusalsLastAt, refused.last.micros() as u64),
+            (Word::ActiveInode, opened.active.file.meta().map_or(0, |meta| meta.inode)),
+        ]
+    });
+    StatusPage::create_with(&paths.status(), &begin)
+        .map(Arc::new)
+        .map_err(|error| page_error(options, error))
 }
 
 pub(super) fn publish_start(page: &StatusPage, options: &Options, opened: &Opened) {
@@ -109,13 +129,15 @@ pub(super) fn build(
     (opened, lock): (&mut Opened, &Arc<WriterLock>),
 ) -> (Shared, crate::audit::keeper::KeeperStart, Work) {
     let next_seq = opened.active.layout.next_seq();
+    let clock = &options.clock;
+    let watch = opened.watch.unwrap_or_else(|| ClockWatch::new(clock.now(), Some(clock.boot_ms())));
     let queue = Arc::new(Queue::new(
         next_seq,
         (options.write_queue_capacity, options.write_queue_bytes as usize),
         WakeRule { events: options.write_buffer_size, age: options.write_flush_interval },
         options.overflow_timeout,
         Arc::clone(page),
-        Arc::clone(&options.clock),
+        (Arc::clone(&options.clock), watch),
     ));
     let counted = Arc::clone(page);
     let (security, security_log) = SecurityLog::new(
@@ -125,6 +147,8 @@ pub(super) fn build(
         Arc::new(move |kind, at| counted.count_security(kind, at)),
     );
     let checkpoint = opened.checkpoint.take().unwrap_or_default();
+    let active_bytes = opened.active.layout.raw_bytes;
+    let newest = newest_record(&*options.fs, paths, &opened.manifest, active_bytes);
     let (keeper, start) = Keeper::new(opened.manifest.clone(), checkpoint, opened.signer.key());
     let progress = Arc::new(ProgressCell::new(next_seq));
     let shared = Shared {
@@ -146,9 +170,10 @@ pub(super) fn build(
         paths: paths.clone(),
         page: Arc::clone(page),
         queue,
-        progress,
         security,
         security_log,
+        newest,
+        opened: (options.clock.now(), options.clock.boot_ms()),
     };
     (shared, start, work)
 }
@@ -176,6 +201,9 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
         let detail = "lines were appended to audit.log while it was closed";
         shared.security.report(SecurityKind::LogTampered, None, detail);
     }
+    if let Some(rollback) = &opened.rollback {
+        shared.push_own(&OwnRecord::RollbackAccepted(rollback.record.clone()));
+    }
     if let Some(lost) = opened.lost {
         shared.push_own(&OwnRecord::Gap {
             source: None,
@@ -185,6 +213,16 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
             reason: "the writer ended before its write buffer was written (interval durability)"
                 .to_owned(),
         });
+    }
+    if let Some(refused) = &opened.refused {
+        let seq = shared.push_own(&OwnRecord::RateLimited {
+            source: refused.source.clone(),
+            refused: refused.count,
+            first: refused.first,
+            last: refused.last,
+            from_status_page: true,
+        });
+        shared.page.refusals_recorded(refused.count, seq + 1, 0);
     }
     if let Some(restored) = &opened.restored {
         shared.push_own(&OwnRecord::Restored(restored.clone()));

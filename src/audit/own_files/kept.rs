@@ -37,7 +37,7 @@ pub(crate) struct Identity {
     inode: (u64, u64),
     len: u64,
     modified: SystemTime,
-    changed: (i64, i64),
+    changed: i128,
 }
 
 impl Identity {

@@ -5,7 +5,7 @@ use super::super::facts::Span;
 use super::super::scan::{Interest, scan_plain};
 use super::super::status::Damage;
 use super::inspect::Seen;
-use super::{Accepted, Corruption, OpenError, Opening, io_error};
+use super::{Accepted, Corruption, OpenError, Opening, Rollback, io_error};
 
 /// What stands behind the newest signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub(super) struct Plan {
     pub(super) seen: Seen,
     pub(super) tail: Tail,
     pub(super) accepted: Option<Accepted>,
+    pub(super) rollback: Option<Rollback>,
     /// Which of the active segment's records were altered is unknown.
     pub(super) altered: bool,
     pub(super) clean: bool,
@@ -52,6 +53,7 @@ impl Opening<'_> {
             }
             None => None,
         };
+        let rollback = self.other_history(&seen)?;
         let altered = accepted.is_some()
             && seen.reached.as_ref().is_some_and(|reached| {
                 seen.head
@@ -66,7 +68,7 @@ impl Opening<'_> {
         if matches!(tail, Tail::Foreign { suspicious: true }) {
             damage = damage.or(Some(Damage::FileReplaced));
         }
-        Ok(Plan { seen, tail, accepted, altered, clean, damage })
+        Ok(Plan { seen, tail, accepted, rollback, altered, clean, damage })
     }
 
     /// What follows the newest signature. Foreign lines are taken out of the scan.

@@ -18,10 +18,10 @@ macro_rules! words {
 }
 
 words! {
-    /// `AUDSTAT1`, little-endian; written last when the page is made.
+    /// `AUDSTAT1`, little-endian.
     Magic = 0,
-    /// Sequence lock: odd while guarded words change.
-    Sequence = 1,
+    /// How often this page has been published.
+    Published = 1,
     /// The writer's process.
     Pid = 2,
     /// How the log was opened: 1 library, 2 collector, 3 `record` without a collector.
@@ -197,6 +197,38 @@ words! {
     SegmentsGone = 414,
     /// The first record of the first of them.
     SegmentsGoneFrom = 415,
+    /// Refusals of the rate limiter that are to be recorded: those that an earlier
+    /// writer died with, and all since the log was opened.
+    RefusalsToRecord = 420,
+    /// Of these, the ones for which an `audit.rate_limited` record was made.
+    /// Guarded.
+    RefusalsRecorded = 421,
+    /// The same without the newest of these records. Guarded.
+    RefusalsRecordedBefore = 422,
+    /// One after the seq of the newest of these records; when the log ends before
+    /// it, they were not written. Guarded.
+    RefusalsRecordedSeq = 423,
+    /// The first refusal that is not recorded yet: µs since 1970, 0 for none.
+    RefusalsFirstAt = 424,
+    /// The last refusal: µs since 1970.
+    RefusalsLastAt = 425,
+    /// A record that says that a backup was made, plus 1; 0 when none is known.
+    BackupMade = 440,
+    /// [`RetentionWait`].
+    RetentionWait = 441,
+    /// Sealed segments that retention keeps beyond their time.
+    RetentionWaiting = 442,
+    /// A signed head elsewhere does not fit the log: what that means
+    /// (`audit::histories::History`); 0 when none is known.
+    OtherHistory = 443,
+    /// How many records that head is over.
+    OtherHistorySize = 444,
+    /// When that was noticed: µs since 1970.
+    OtherHistoryAt = 445,
+    /// When retention last had a whole look: µs since 1970; 0 for never.
+    RetentionLookedAt = 446,
+    /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
+    Checksum = 511,
 }
 
 /// Upper bounds of the sync histogram's buckets, in µs.
@@ -299,6 +331,24 @@ codes! {
         DirectoryGone = 4 => "the log directory was deleted or moved away",
         /// A sealed segment is missing or does not fit the manifest.
         SegmentDamaged = 5 => "a sealed segment is missing or damaged",
+    }
+}
+
+codes! {
+    /// Why retention keeps what is older than it has to be.
+    RetentionWait {
+        /// It does not.
+        Nothing = 0 => "nothing waits",
+        /// The log has been backed up, and no backup of it can be seen.
+        BackupsGone = 1 => "the log has been backed up before, and no backup of it can be seen now",
+        /// There are backups, and none is proven to hold it.
+        NotHeld = 2 => "no backup is proven to hold it",
+        /// A backup is required, and nothing was given that could be asked for backups.
+        NobodyToAsk = 3 => "a backup is required, and this program was not told where backups are",
+        /// The clock is far ahead of the newest record, or jumped.
+        ClockAhead = 4 => "the clock is more than a day ahead of the log's newest record",
+        /// The oldest segment is not what was recorded.
+        Damaged = 5 => "the oldest segment is missing or damaged",
     }
 }
 

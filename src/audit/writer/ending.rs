@@ -16,7 +16,13 @@ impl Writer {
         shared.page.add(Word::WriteErrors, 1);
         shared.page.error(&failure.error, failure.activity, now);
         let since = *self.trouble_since.get_or_insert_with(Instant::now);
-        let reason = format!("{}: {}", failure.activity.as_str(), failure.error);
+        let limit = match failure.error.kind() {
+            std::io::ErrorKind::FileTooLarge => {
+                "; the limit on the size of files is reached (ulimit -f, LimitFSIZE=)"
+            }
+            _ => "",
+        };
+        let reason = format!("{}: {}{limit}", failure.activity.as_str(), failure.error);
         if self.backoff.is_none() {
             tracing::warn!(
                 code = Trouble::Failing.code(),
@@ -77,8 +83,8 @@ impl Writer {
         let signed = self.checkpoint();
         let now = self.shared.options.clock.now();
         if signed {
-            self.shared.page.state(WriterState::Closed, now);
             self.shared.page.set(Word::ClosedAt, now.micros() as u64);
+            self.shared.page.state(WriterState::Closed, now);
         }
         self.shared.progress.closed();
         true
@@ -125,8 +131,7 @@ impl Writer {
     /// Notes damage for health.
     pub(crate) fn damage(&self, damage: Damage) {
         let now = self.shared.options.clock.now();
-        self.shared.page.set(Word::Damage, damage as u64);
-        self.shared.page.set(Word::DamageAt, now.micros() as u64);
         self.shared.page.add(Word::LogFileIncidents, 1);
+        self.shared.page.damage(damage, now);
     }
 }

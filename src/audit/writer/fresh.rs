@@ -143,5 +143,7 @@ impl Writer {
         page.set(Word::ActiveBytes, self.active.layout.raw_bytes);
         let inode = self.active.file.meta().map_or(0, |meta| meta.inode);
         page.set(Word::ActiveInode, inode);
+        // What an opening after a crash believes of the page depends on the inode.
+        page.publish();
     }
 }

@@ -10,6 +10,7 @@ use crate::audit::merkle::Range;
 use crate::audit::own::OwnRecord;
 use crate::audit::own_files::OwnFile;
 use crate::audit::recovery::copy_to_new;
+use crate::audit::security::SecurityKind;
 use crate::audit::segment::Active;
 use crate::audit::status::{Activity, Damage, DiskStage, Word, WriterState};
 use crate::audit::trouble::Trouble;
@@ -86,6 +87,7 @@ impl Writer {
         if self.upkeep.checked_disk.elapsed() >= DISK_EVERY {
             self.check_disk();
             self.record_bursts(false);
+            self.record_status_page();
             self.upkeep.checked_disk = Instant::now();
         }
         let old = self.upkeep.segment_since.elapsed() >= options.max_segment_age;
@@ -286,7 +288,6 @@ impl Writer {
     }
 
     fn incident(&self, what: &'static str, aside: Option<String>, lost: Option<(u64, u64)>) {
-        use crate::audit::security::SecurityKind;
         self.shared.security.report(SecurityKind::LogTampered, None, &format!("audit.log {what}"));
         self.shared.push_own(&OwnRecord::LogFileReplaced {
             what: what.to_owned(),
@@ -301,13 +302,17 @@ impl Writer {
         let shared = &self.shared;
         let mut bursts = shared.limiter.finished_bursts(shared.boot_ms() * 1_000, all);
         bursts.extend(shared.callers.finished_bursts(shared.boot_ms() * 1_000, all));
-        for burst in bursts {
-            shared.push_own(&OwnRecord::RateLimited {
+        if !bursts.is_empty() {
+            let refused = bursts.iter().map(|burst| burst.refused).sum();
+            let records = bursts.into_iter().map(|burst| OwnRecord::RateLimited {
                 source: burst.source,
                 refused: burst.refused,
                 first: burst.first,
                 last: burst.last,
+                from_status_page: false,
             });
+            let end = records.map(|record| shared.push_own(&record) + 1).max().unwrap_or(0);
+            shared.page.refusals_recorded(refused, end, self.durable_tree.end());
         }
         shared.page.set(
             Word::ActiveSources,
@@ -315,6 +320,28 @@ impl Writer {
         );
         if let Some((source, count)) = shared.limiter.top_blocked() {
             shared.page.top_blocked(&source, count);
+        }
+    }
+
+    /// One record for each time that the status page's file had to be put back.
+    fn record_status_page(&self) {
+        for incident in self.shared.page.take_incidents() {
+            let (file, what) = ("audit.status", incident.changed.as_str());
+            tracing::error!(
+                code = Trouble::OwnFilePutBack.code(),
+                file,
+                what,
+                "a file of the log was not the one that was written; it is put back"
+            );
+            let text = format!("{file} {what}");
+            self.shared.security.report(SecurityKind::LogTampered, None, &text);
+            self.shared.push_own(&OwnRecord::FileReplaced {
+                file: file.to_owned(),
+                what: what.to_owned(),
+                put_back: true,
+                set_aside: None,
+                reason: None,
+            });
         }
     }
 

@@ -10,6 +10,7 @@ use super::{Extent, RestorePlan, RestoreRequest, Restorer, Target};
 use crate::audit::LogPaths;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::gzip::{Packer, Unpacker};
+use crate::audit::histories::OwnHistory;
 use crate::audit::keys::{KeyHistory, Keyring, Place, load_keyring};
 use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::{Hash, Range};
@@ -153,7 +154,12 @@ impl<'a> Staged<'a> {
             || live.contradicts(&self.content, &self.tree)
             || matches!(relation, Relation::Diverged { .. })
             || live.epoch() > epoch;
-        let highest = epoch.max(live.epoch()).max(handed_over.map_or(0, |place| place.epoch));
+        let elsewhere = if beside { None } else { self.signed_elsewhere(restorer, &keys) };
+        let new_epoch = new_epoch || elsewhere.is_some();
+        let highest = epoch
+            .max(live.epoch())
+            .max(handed_over.map_or(0, |place| place.epoch))
+            .max(elsewhere.unwrap_or(0));
         Ok(RestorePlan {
             backup: self.found.label.clone(),
             log_id: log_id.to_owned(),
@@ -173,6 +179,17 @@ impl<'a> Staged<'a> {
                 .map(|found| found.map_or_else(Vec::new, |(history, _)| history.rotations)),
             log_dir: place.to_path_buf(),
         })
+    }
+
+    /// The newest epoch of the heads in reach that what is restored does not fit: they
+    /// were signed, so the log cannot go on under the same name.
+    fn signed_elsewhere(&self, restorer: &Restorer, keys: &Keyring) -> Option<u32> {
+        let (log_id, epoch) = self.found.about.log();
+        let size = self.tree.end();
+        let own = OwnHistory { log_id, epoch, size, keys };
+        let roots = self.tree.root().ok().map(|root| (size, root)).into_iter().collect();
+        let found = own.contradictions(&restorer.options.heads, &roots);
+        found.into_iter().map(|found| found.epoch).max()
     }
 
     /// The log's keys as they are to be where it is restored. Beside, they are those

@@ -7,13 +7,15 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
+use crate::audit::own::BackupMade;
 use crate::backup::{
     BackupDir, BackupError, BackupId, Creator, Made, Metadata, Remote, Request, Uploaded,
 };
-use crate::cli::backups::overrides;
+use crate::cli::backups::{Recorder, overrides};
 use crate::cli::cloud::{Cloud, CloudArgs, STALE};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::heads;
 use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -128,11 +130,15 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         context.print(&text)?;
         return Ok(0);
     }
+    if let Some(found) = heads::contradictions(context, &settings).first() {
+        return Err(heads::error(found, Exit::Found, "; no backup was made of it"));
+    }
     let made = make(context, &creator, &request)?;
     let mut value = ui::backup_made_value(&made);
     if !context.json {
         context.print(&ui::backup_made_text(&made))?;
     }
+    value["recorded"] = recorded(context, &settings, &made);
     if let Some(cloud) = &cloud {
         let sent = send(context, &creator.dir, &made.metadata, cloud, args, false);
         value["destinations"] = told(context, &made.metadata, cloud, args, &value, sent)?;
@@ -141,6 +147,34 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         context.print(&json!({ "backup": value }).to_string())?;
     }
     Ok(0)
+}
+
+/// Has the log record that it was backed up. The backup is good also where that cannot
+/// be done, which is said.
+fn recorded(context: &Context, settings: &Settings, made: &Made) -> serde_json::Value {
+    let metadata = &made.metadata;
+    let place = made.archive.parent().unwrap_or(&made.archive);
+    let place = std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf());
+    let record = BackupMade {
+        backup: metadata.id.to_string(),
+        first_seq: metadata.range.first_seq,
+        tree_size: metadata.range.tree_size,
+        root_hash: metadata.root_hash,
+        sha256: metadata.stored().sha256,
+        place: place.display().to_string(),
+        uid: rustix::process::geteuid().as_raw(),
+    };
+    // Opening a log that a crash left would change it: that is for whoever starts it.
+    match Recorder::record_made(settings, record, made.unsigned_tail == 0) {
+        Ok(seq) => json!({ "seq": seq }),
+        Err(why) => {
+            context.printer.note(&format!(
+                "warning: the log has no record of this backup: {why}; the backup is good all the \
+                 same"
+            ));
+            json!({ "error": why })
+        }
+    }
 }
 
 /// Sends one that is there.

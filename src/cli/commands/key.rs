@@ -15,6 +15,7 @@ use crate::audit::status::Mode;
 use crate::audit::{AuditLog, LogPaths};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::heads;
 use crate::cli::open::{self, shared_fs};
 use crate::collector::client::{Client, ClientError};
 use crate::config::Settings;
@@ -195,7 +196,7 @@ fn absolute(path: &Path) -> Result<PathBuf, CliError> {
 }
 
 fn directly(settings: &Settings, request: &RotateRequest) -> Result<Rotated, CliError> {
-    let log = AuditLog::open(open::options(settings, Mode::Record))?;
+    let log = AuditLog::open(heads::noted(open::options(settings, Mode::Record), settings))?;
     let rotated = log.rotate_key(request);
     // Closed whatever came of it.
     let closed = log.close();

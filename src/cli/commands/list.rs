@@ -9,6 +9,7 @@ use crate::cli::backups::{known_log, overrides};
 use crate::cli::cloud::CloudArgs;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::heads;
 use crate::cli::open::directory;
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, SystemClock};
@@ -77,11 +78,12 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<u8, CliError> {
     };
     progress.finish();
     let listed = listed?;
+    let contradictions = heads::contradictions(context, &settings);
     context.print(&if context.json {
-        ui::backup_list_json(&listed)
+        ui::backup_list_json(&listed, &contradictions)
     } else {
-        ui::backup_list_text(&listed, &place, now)
+        ui::backup_list_text(&listed, &contradictions, &place, now)
     })?;
-    let bad = listed.backups.iter().any(|backup| !backup.is_good());
+    let bad = listed.backups.iter().any(|backup| !backup.is_good()) || !contradictions.is_empty();
     Ok(if bad && args.verify.is_some() { Exit::Found as u8 } else { 0 })
 }

@@ -15,6 +15,7 @@ use crate::cli::backups::{ask, known_log, overrides};
 use crate::cli::cloud::{Cloud, CloudArgs};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::heads;
 use crate::cli::open;
 use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
@@ -100,7 +101,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
         fs: shared_fs(),
         clock: Arc::new(SystemClock),
         dir,
-        options: open::options(&settings, Mode::Record),
+        options: heads::noted(open::options(&settings, Mode::Record), &settings),
     };
     if args.drill {
         let drilled = restorer.drill(&request, settings.key_path.as_deref(), &progress);

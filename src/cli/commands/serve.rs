@@ -14,7 +14,7 @@ use crate::audit::status::Mode;
 use crate::audit::{AuditLog, Options, Tunables};
 use crate::cli::context::{Context, Override};
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::open;
+use crate::cli::{heads, open};
 use crate::clock::SystemClock;
 use crate::collector::{
     self, CollectorError, CollectorOptions, HealthFormat, Push, Reloaded, Stopped, TokenOptions,
@@ -42,6 +42,10 @@ pub(crate) struct ServeArgs {
     /// Continue a log whose records do not fit its checkpoint, leaving a record that says so
     #[arg(long)]
     accept_corruption: bool,
+    /// Continue a log that backups or pushed checkpoints do not fit, in a new epoch, leaving
+    /// a record that says so
+    #[arg(long)]
+    accept_rollback: bool,
 }
 
 impl ServeArgs {
@@ -59,6 +63,7 @@ impl ServeArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
+    keep_memory_private(context);
     let settings = context.settings(&args.overrides())?;
     // The log comes after the options were found good.
     let running =
@@ -68,9 +73,16 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     let options = collector_options(context, args, &settings, (&running, &alerting))?;
     let prepared =
         collector::prepare(options).map_err(|error| collector_error(&error, &settings))?;
+    let (log_options, unread) =
+        heads::with_heads(open::options(&settings, Mode::Collector), &settings);
+    for what in unread {
+        let text = format!("auditctl: the log is not compared with {what}");
+        context.printer.error(&Warning::NotCompared.says(&text));
+    }
     let log = AuditLog::open(Options {
         accept_corruption: args.accept_corruption,
-        ..open::options(&settings, Mode::Collector)
+        accept_rollback: args.accept_rollback,
+        ..log_options
     })?;
     running.log.get_or_init(|| log.clone());
     // Events are taken without alerts too; health says that they are missing.
@@ -101,6 +113,16 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
             log.close()?;
             Err(collector_error(&error, &settings))
         }
+    }
+}
+
+/// The signing key and everybody's events are in this process's memory: no core
+/// dump is written, and nobody but root may attach to it or read its memory.
+fn keep_memory_private(context: &Context) {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        let text = format!("auditctl: a crash may write the signing key into a core dump: {error}");
+        context.printer.error(&Warning::Dumpable.says(&text));
     }
 }
 

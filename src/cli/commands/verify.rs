@@ -11,6 +11,7 @@ use crate::audit::verify::{Anchor, ProofDocument, Report, Request, State, Verify
 use crate::backup::{BackupError, Extent, Relation, RestoreRequest, Restorer, Target, Wish};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::heads;
 use crate::cli::open::{self, directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, SystemClock};
@@ -83,7 +84,13 @@ fn log(
     key: Option<VerifierKey>,
 ) -> Result<u8, CliError> {
     let fs = shared_fs();
-    let anchors = args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut anchors =
+        args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
+    // What is in reach and does not fit is held against it, asked for or not.
+    for found in heads::contradictions(context, settings) {
+        context.printer.note(&format!("{}: {found}", found.history.code()));
+        anchors.extend(Anchor::parse(&found.name, found.note.as_bytes()));
+    }
     let state_file = args.state.clone().unwrap_or_else(|| settings.log_dir.join(STATE_FILE));
     let since = if args.since_last { last_state(context, &state_file)? } else { None };
     let progress = Progress::new(context)?;

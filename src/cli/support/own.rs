@@ -24,9 +24,14 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("audit.opened", &["version", "pid", "mode", "clean"]),
     ("audit.closed", &["records_since_open"]),
     ("audit.recovered", &["torn_bytes", "torn_file"]),
-    ("audit.rate_limited", &["refused", "first", "last"]),
+    ("audit.rate_limited", &["refused", "first", "last", "from_status_page"]),
     ("audit.gap", &["count", "first", "last"]),
-    ("audit.pruned", &["first_seq", "records", "bytes", "file", "held_by"]),
+    (
+        "audit.pruned",
+        &["pruned_to", "root_hash", "first_seq", "records", "segments", "bytes", "held_by"],
+    ),
+    ("audit.backup_made", &["backup", "first_seq", "tree_size", "root_hash", "sha256", "uid"]),
+    ("audit.rollback_accepted", &["history", "epoch", "records", "more"]),
     ("audit.backup_removed", &["backup", "first_seq", "tree_size", "root_hash", "sha256", "uid"]),
     ("audit.query", &["via", "uid", "records"]),
     ("audit.redact_key_created", &["key_id"]),
@@ -50,6 +55,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("audit.disk_full", &["available_bytes"]),
     ("audit.disk_recovered", &["available_bytes", "refused"]),
     ("audit.idle", &["since"]),
+    ("audit.clock_changed", &["from", "to", "by_seconds"]),
 ];
 
 pub(super) fn records(inputs: &Inputs) -> Made {

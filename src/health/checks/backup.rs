@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::audit::status::Word;
+use crate::audit::status::{RetentionWait, Word};
 use crate::backup::{BackupId, Catalog, CopyState, Level, Noted};
 use crate::clock::Timestamp;
 use crate::config::Settings;
@@ -15,6 +15,7 @@ use crate::health::report::{Check, Status};
 use crate::health::wording::{age, count, seconds, since};
 
 use super::common::{Finding, of_findings};
+use super::histories;
 
 const NAME: &str = "backup";
 /// What is still being sent after that was most likely killed.
@@ -23,6 +24,9 @@ const LONGEST_UPLOAD: Duration = Duration::from_secs(86_400);
 pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     let backups = &facts.backups;
     if let Some(why) = &backups.unknown {
+        if was_backed_up(facts) && !backups.denied {
+            return gone(&format!("cannot be looked at ({why})"));
+        }
         return Check::found(NAME, Problem::BackupsUnknown, Status::Unknown, why.clone());
     }
     let catalog = backups.catalog.clone().unwrap_or_default();
@@ -34,6 +38,11 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     }
     findings.extend(failure(&catalog, made, facts.now));
     findings.extend(damaged(&catalog));
+    findings.extend(histories::other(facts));
+    findings.extend(retention(facts));
+    if made.is_none() && was_backed_up(facts) {
+        findings.push(gone_finding("is not there"));
+    }
     let unsent = unsent(&catalog, facts.now);
     findings.extend(unsent.values().map(|(_, text)| unsent_finding(text)));
     findings.extend(drill(&catalog, made, facts.now, settings));
@@ -60,10 +69,66 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
         );
     if let Some((id, _)) = unsent.values().next() {
         check = check.hint(format!("`auditctl backup --resume {id} --cloud PROVIDER` sends it"));
+    } else if let Some(hint) = check.problem().and_then(hint) {
+        check = check.hint(hint);
     } else if check.problem().is_some() {
         check = check.hint("`auditctl list --verify`, then `auditctl backup`");
     }
     check
+}
+
+fn hint(problem: Problem) -> Option<&'static str> {
+    Some(match problem {
+        Problem::RolledBack | Problem::SnapshotRestored | Problem::Cloned => {
+            "stop the log and keep a copy of it; DEPLOYMENT_GUIDE.md, under this code, says how to \
+             find out which history is the right one"
+        }
+        Problem::BackupsGone => "mount it, or set `backup.output_dir` to where the backups are",
+        Problem::RetentionWaits => "`auditctl list --verify`, then `auditctl backup`",
+        Problem::ClockAhead => "set the clock right; nothing has been removed yet",
+        _ => return None,
+    })
+}
+
+/// Whether the log's own records say that it has been backed up.
+fn was_backed_up(facts: &Facts) -> bool {
+    facts.page().is_some_and(|page| page.get(Word::BackupMade) > 0)
+}
+
+fn gone_finding(how: &str) -> Finding {
+    let text = format!(
+        "this log has been backed up, and the directory of its backups {how} or holds none of \
+         them; retention removes nothing"
+    );
+    (Problem::BackupsGone, Status::Warning, text)
+}
+
+fn gone(how: &str) -> Check {
+    let (problem, status, text) = gone_finding(how);
+    Check::found(NAME, problem, status, text)
+        .hint("mount it, or set `backup.output_dir` to where the backups are")
+}
+
+/// Why retention keeps more than it has to.
+fn retention(facts: &Facts) -> Option<Finding> {
+    let page = facts.page()?;
+    let why = RetentionWait::from_code(page.get(Word::RetentionWait))?;
+    let problem = match why {
+        RetentionWait::Nothing => return None,
+        // Told by what is there now, unless something is there that is no good.
+        RetentionWait::BackupsGone if facts.backups.newest.is_none() => return None,
+        RetentionWait::ClockAhead => {
+            let text = format!("{}: retention removes nothing for an hour", why.as_str());
+            return Some((Problem::ClockAhead, Status::Warning, text));
+        }
+        RetentionWait::BackupsGone
+        | RetentionWait::NotHeld
+        | RetentionWait::NobodyToAsk
+        | RetentionWait::Damaged => Problem::RetentionWaits,
+    };
+    let waiting = count(page.get(Word::RetentionWaiting), "segment");
+    let text = format!("{waiting} kept beyond retention_days: {}", why.as_str());
+    Some((problem, Status::Warning, text))
 }
 
 fn unsent_finding(text: &str) -> Finding {

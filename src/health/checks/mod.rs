@@ -5,6 +5,7 @@ mod backup;
 mod certificate;
 mod common;
 mod disk_space;
+mod histories;
 mod integrity;
 mod log_file;
 mod own_files;

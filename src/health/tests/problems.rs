@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{alerts, noted, with_catalog};
+use crate::audit::histories::History;
 use crate::audit::security::SecurityKind;
-use crate::audit::status::{Damage, DiskStage, Word};
+use crate::audit::status::{Damage, DiskStage, RetentionWait, Word};
 use crate::clock::Clock;
 use crate::fsio::Space;
 use crate::health::Status::{Critical, Healthy, Unknown, Warning};
@@ -80,6 +81,12 @@ fn with(problem: Problem) -> Sample {
         }),
         Problem::SegmentGone => of_page(|sample| sample.set(Word::SegmentsGone, 1)),
         Problem::DamageOther => damage(99),
+        Problem::BackupsGone => of_page(|sample| sample.set(Word::BackupMade, 5)),
+        Problem::RetentionWaits => waits(RetentionWait::NotHeld),
+        Problem::ClockAhead => waits(RetentionWait::ClockAhead),
+        Problem::RolledBack => history(History::RolledBack),
+        Problem::SnapshotRestored => history(History::SnapshotRestored),
+        Problem::Cloned => history(History::Cloned),
         Problem::LostRecords => of_page(|sample| sample.set(Word::LostRecords, 1)),
         Problem::CheckpointMissing => {
             of_page(|sample| std::fs::remove_file(sample.paths().checkpoint()).expect("remove"))
@@ -163,6 +170,14 @@ fn secure(kind: SecurityKind, times: u32) -> Sample {
     of_page(|sample| {
         (0..times).for_each(|_| sample.page().count_security(kind, sample.clock.now()));
     })
+}
+
+fn waits(why: RetentionWait) -> Sample {
+    of_page(|sample| sample.set(Word::RetentionWait, why as u64))
+}
+
+fn history(history: History) -> Sample {
+    of_page(|sample| sample.set(Word::OtherHistory, history as u64))
 }
 
 fn unseen(file: &'static str) -> Sample {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::audit::status::Mode;
 use crate::audit::{AuditLog, Batch, Origin, ParseMode, RecordError, Session, Via};
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::open;
+use crate::cli::{heads, open};
 use crate::collector::client::{Answer, Client, ClientError};
 use crate::config::Settings;
 
@@ -57,7 +57,7 @@ impl Sink {
     }
 
     fn direct(settings: &Settings, import: bool, lenient: bool) -> Result<Self, CliError> {
-        let log = AuditLog::open(open::options(settings, Mode::Record))?;
+        let log = AuditLog::open(heads::noted(open::options(settings, Mode::Record), settings))?;
         let origin = Origin { import, ..Origin::here(Via::Direct) };
         let session = log.session(&origin, import);
         let mode = if lenient { ParseMode::Lenient } else { ParseMode::Strict };

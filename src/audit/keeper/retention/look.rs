@@ -1,0 +1,351 @@
+//! What may be removed: how old the oldest segments are, and what is proven to be in
+//! a backup. Runs in a thread of its own, reads much, changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::audit::event::MAX_LINE_BYTES;
+use crate::audit::histories::{Contradiction, OwnHistory};
+use crate::audit::keeper::Keeper;
+use crate::audit::keys::{Keyring, load_keyring};
+use crate::audit::manifest::{BackupsNoted, Manifest, Segment};
+use crate::audit::options::{BackupClaim, BackupsHold, Options};
+use crate::audit::own::{BACKUP_MADE, BACKUP_REMOVED, PRUNED};
+use crate::audit::paths::LogPaths;
+use crate::audit::record::{self, Record};
+use crate::audit::roots::{lines, lines_of, open_segment, roots_at};
+use crate::audit::status::{RetentionWait, StatusPage, Word};
+use crate::audit::trouble::Trouble;
+use crate::clock::Timestamp;
+use crate::fsio::{FileReader, OpenMode};
+
+/// By first seq: when the newest record of a segment was accepted.
+pub(super) type Times = BTreeMap<u64, Timestamp>;
+
+/// What the thread is asked.
+pub(super) struct Question {
+    pub(super) options: Arc<Options>,
+    pub(super) paths: LogPaths,
+    pub(super) page: Arc<StatusPage>,
+    pub(super) keeper: Keeper,
+    /// When it is asked.
+    pub(super) now: Timestamp,
+    /// What was accepted before this is old; `None`: nothing is to be removed.
+    pub(super) limit: Option<Timestamp>,
+    /// No checkpoint may end inside what is removed.
+    pub(super) signed: u64,
+    pub(super) times: Times,
+    pub(super) ending: Arc<AtomicBool>,
+}
+
+/// What it found.
+pub(super) struct Answer {
+    pub(super) asked_at: Timestamp,
+    /// Whether it was asked what may go.
+    pub(super) asked: bool,
+    pub(super) times: Times,
+    pub(super) backups: BackupsNoted,
+    /// A backup of another history of the log.
+    pub(super) contradiction: Option<Contradiction>,
+    /// `None` when it was not asked, or could not be told.
+    pub(super) may_go: Option<MayGo>,
+}
+
+/// The oldest segments that may go.
+#[derive(Default)]
+pub(super) struct MayGo {
+    pub(super) segments: usize,
+    pub(super) held_by: Vec<String>,
+    /// Why more that are old have to stay, and how many.
+    pub(super) waits: Option<(RetentionWait, usize)>,
+}
+
+impl MayGo {
+    fn none(why: RetentionWait, waiting: usize) -> Self {
+        Self { waits: (waiting > 0).then_some((why, waiting)), ..Self::default() }
+    }
+}
+
+impl Question {
+    pub(super) fn answer(mut self) -> Answer {
+        let manifest = self.keeper.manifest();
+        let contradiction = self.contradiction();
+        let mut backups = manifest.backups.clone();
+        let may_go = self.limit.and_then(|limit| {
+            let looked = self.may_go(&manifest, limit, &mut backups);
+            looked.map_err(|error| tracing::warn!(code = Trouble::RetentionWaits.code(), %error, "what may be removed cannot be told")).ok()
+        });
+        let may_go = may_go.filter(|_| self.goes_on());
+        let begin = manifest.pruned.end();
+        self.times.retain(|first_seq, _| *first_seq >= begin);
+        let (asked_at, asked) = (self.now, self.limit.is_some());
+        Answer { asked_at, asked, times: self.times, backups, contradiction, may_go }
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.ending.load(Ordering::Relaxed)
+    }
+
+    fn may_go(
+        &mut self,
+        manifest: &Manifest,
+        limit: Timestamp,
+        backups: &mut BackupsNoted,
+    ) -> io::Result<MayGo> {
+        let mut old = 0;
+        let mut damaged = false;
+        let signed = self.signed;
+        for segment in manifest.segments.iter().take_while(|s| s.end_seq() <= signed) {
+            match self.newest(segment)? {
+                Some(newest) if newest < limit => old += 1,
+                Some(_) => break,
+                None => {
+                    damaged = true;
+                    break;
+                }
+            }
+        }
+        let mut may_go = match old {
+            0 => MayGo::default(),
+            _ => self.backed_up(manifest, &manifest.segments[..old], backups)?,
+        };
+        if damaged && may_go.waits.is_none() {
+            may_go.waits = Some((RetentionWait::Damaged, 1));
+        }
+        Ok(may_go)
+    }
+
+    /// When the segment's newest record was accepted; `None` when its lines are not
+    /// those that were recorded.
+    fn newest(&mut self, segment: &Segment) -> io::Result<Option<Timestamp>> {
+        if let Some(known) = self.times.get(&segment.first_seq) {
+            return Ok(Some(*known));
+        }
+        let file = match open_segment(&*self.options.fs, &self.paths, segment) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut newest: Option<Timestamp> = None;
+        for block in &segment.blocks {
+            if !self.goes_on() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let Some(raw) = lines_of(&*file, segment, block)? else { return Ok(None) };
+            for line in lines(&raw) {
+                let Some((_, accepted)) = record::peek_times(line) else { return Ok(None) };
+                newest = newest.max(Some(accepted));
+            }
+        }
+        if let Some(newest) = newest {
+            self.times.insert(segment.first_seq, newest);
+        }
+        Ok(newest)
+    }
+
+    /// Of the old segments, those from the first on that backups hold.
+    fn backed_up(
+        &self,
+        manifest: &Manifest,
+        old: &[Segment],
+        backups: &mut BackupsNoted,
+    ) -> io::Result<MayGo> {
+        let all = MayGo { segments: old.len(), ..MayGo::default() };
+        if !self.options.retention_requires_backup {
+            return Ok(all);
+        }
+        let Some(holder) = &self.options.backups else {
+            return Ok(MayGo::none(RetentionWait::NobodyToAsk, old.len()));
+        };
+        let keys = self.keys();
+        let claims = match &keys {
+            Some(keys) => holder.claims(&manifest.log_id, keys),
+            None => Ok(Vec::new()),
+        };
+        let absent = claims.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let claims = match claims {
+            Ok(claims) => claims,
+            Err(error) if absent => {
+                tracing::debug!(%error, "there is no directory of backups");
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::warn!(code = Trouble::RetentionWaits.code(), %error, "the backups cannot be looked at");
+                return Ok(MayGo::none(RetentionWait::BackupsGone, old.len()));
+            }
+        };
+        if claims.is_empty() {
+            return Ok(if keys.is_none() || self.was_backed_up(manifest, backups)? {
+                MayGo::none(RetentionWait::BackupsGone, old.len())
+            } else {
+                all
+            });
+        }
+        self.held(&**holder, claims, old)
+    }
+
+    /// Goes from the first old segment on, from backup to backup.
+    fn held(
+        &self,
+        holder: &dyn BackupsHold,
+        mut claims: Vec<BackupClaim>,
+        old: &[Segment],
+    ) -> io::Result<MayGo> {
+        claims.sort_by_key(|claim| std::cmp::Reverse((claim.tree_size, claim.id.clone())));
+        let mut may_go = MayGo::default();
+        while let Some(next) = old.get(may_go.segments) {
+            let covers = |claim: &&BackupClaim| {
+                claim.first_seq <= next.first_seq && next.end_seq() <= claim.tree_size
+            };
+            let mut candidates = claims.iter().filter(covers);
+            let found = loop {
+                let Some(claim) = candidates.next() else { break None };
+                if self.is_ours(claim)? && holder.is_whole(&claim.id, &|| self.goes_on()) {
+                    break Some(claim);
+                }
+            };
+            let Some(claim) = found else { break };
+            let more = &old[may_go.segments..];
+            may_go.segments += more.partition_point(|s| s.end_seq() <= claim.tree_size);
+            may_go.held_by.push(claim.id.clone());
+        }
+        let waiting = old.len() - may_go.segments;
+        may_go.waits = (waiting > 0).then_some((RetentionWait::NotHeld, waiting));
+        Ok(may_go)
+    }
+
+    /// Whether the backup's signed root is the root that this log had at that size.
+    fn is_ours(&self, claim: &BackupClaim) -> io::Result<bool> {
+        let manifest = self.keeper.manifest();
+        let sizes = BTreeSet::from([claim.tree_size]);
+        let roots = roots_at(&*self.options.fs, &self.paths, &manifest, &sizes)?;
+        Ok(roots.get(&claim.tree_size) == Some(&claim.root))
+    }
+
+    /// The log's keys, by the word of the one that this process signs with.
+    fn keys(&self) -> Option<Keyring> {
+        let signs = self.keeper.verifier().parse().ok()?;
+        let keys = load_keyring(&*self.options.fs, &self.paths, Some(&signs));
+        Some(keys.unwrap_or_else(|_| signs.into()))
+    }
+
+    fn contradiction(&self) -> Option<Contradiction> {
+        let holder = self.options.backups.as_ref()?;
+        let manifest = self.keeper.manifest();
+        let heads = holder.heads(&manifest.log_id);
+        let keys = self.keys()?;
+        // After the heads were read: whatever they are over was durable before.
+        let size = self.page.get(Word::DurableSeq);
+        let manifest = self.keeper.manifest();
+        let log_id = &*manifest.log_id;
+        let own = OwnHistory { log_id, epoch: manifest.epoch, size, keys: &keys };
+        let roots = roots_at(&*self.options.fs, &self.paths, &manifest, &own.sizes(&heads)).ok()?;
+        own.contradictions(&heads, &roots).into_iter().next()
+    }
+
+    /// Whether the log's records say that it was ever backed up.
+    fn was_backed_up(&self, manifest: &Manifest, noted: &mut BackupsNoted) -> io::Result<bool> {
+        let now = self.keeper.manifest();
+        if noted.newest.or(now.backups.newest).is_some() || now.backed_up.is_some() {
+            return Ok(true);
+        }
+        for segment in &manifest.segments {
+            if segment.end_seq() <= noted.looked_to {
+                continue;
+            }
+            let file = open_segment(&*self.options.fs, &self.paths, segment)?;
+            for block in &segment.blocks {
+                if !self.goes_on() {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                // Where the lines are not those that were recorded, nobody knows.
+                let Some(raw) = lines_of(&*file, segment, block)? else { return Ok(true) };
+                if let Some(seq) = lines(&raw).find_map(tells_of_backup) {
+                    noted.newest = Some(seq);
+                    return Ok(true);
+                }
+            }
+            noted.looked_to = segment.end_seq();
+        }
+        noted.newest = self.in_active()?;
+        Ok(noted.newest.is_some())
+    }
+
+    fn in_active(&self) -> io::Result<Option<u64>> {
+        let file = match self.options.fs.open(&self.paths.active(), OpenMode::ReadOwn) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut reader =
+            BufReader::with_capacity(256 * 1024, FileReader { file: &*file, offset: 0 });
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let limit = MAX_LINE_BYTES as u64 + 1;
+            (&mut reader).take(limit).read_until(b'\n', &mut line)?;
+            let Some(text) = line.strip_suffix(b"\n") else { return Ok(None) };
+            if let Some(seq) = tells_of_backup(text) {
+                return Ok(Some(seq));
+            }
+        }
+    }
+}
+
+/// The seq of a record that says that the log was backed up.
+fn tells_of_backup(line: &[u8]) -> Option<u64> {
+    // Most lines need no parsing.
+    memchr::memmem::find(line, b"\"event_type\":\"audit.")?;
+    let record: Record<'_> = serde_json::from_slice(line).ok()?;
+    let tells = match &*record.event_type {
+        // What was restored came from a backup.
+        BACKUP_MADE | BACKUP_REMOVED | "audit.restored" => true,
+        PRUNED => names_a_backup(record.details?.get()),
+        _ => false,
+    };
+    tells.then_some(record.seq)
+}
+
+/// Whether an `audit.pruned` record names a backup. Its first form named one, in a
+/// text, for each segment.
+fn names_a_backup(details: &str) -> bool {
+    let details: Option<serde_json::Value> = serde_json::from_str(details).ok();
+    match details.as_ref().and_then(|details| details.get("held_by")) {
+        Some(serde_json::Value::String(_)) => true,
+        Some(serde_json::Value::Array(backups)) => !backups.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(event_type: &str, details: &str) -> Vec<u8> {
+        format!(
+            r#"{{"seq":7,"timestamp":"2026-01-01T00:00:00.000000Z","event_type":"{event_type}","details":{details}}}"#
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn records_that_tell_of_a_backup_are_known_in_their_old_form_too() {
+        for (event_type, details, tells) in [
+            ("audit.backup_made", "{}", true),
+            ("audit.pruned", r#"{"pruned_to":9,"held_by":["20260101_000000"]}"#, true),
+            ("audit.pruned", r#"{"pruned_to":9,"held_by":[]}"#, false),
+            // As it was before it was cumulative.
+            ("audit.pruned", r#"{"first_seq":0,"records":9,"held_by":"20260101_000000"}"#, true),
+            ("audit.pruned", r#"{"first_seq":0,"records":9}"#, false),
+            ("audit.restored", r#"{"backup":"20260101_000000"}"#, true),
+            ("audit.backup_removed", r#"{"backup":"20260101_000000"}"#, true),
+            ("login", r#"{"event_type":"audit.backup_made"}"#, false),
+            ("login", r#"{"x":"\"event_type\":\"audit.backup_made\""}"#, false),
+        ] {
+            let seq = tells_of_backup(&line(event_type, details));
+            assert_eq!(seq, tells.then_some(7), "{event_type} {details}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The signed heads in reach: those of the backups, and the checkpoints that were
+//! pushed elsewhere. What is unreadable proves nothing and stops nothing; it is told.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::context::Context;
+use super::exit::{CliError, Exit, history_hint};
+use super::open;
+use crate::audit::LogPaths;
+use crate::audit::Options;
+use crate::audit::checkpoint::{Origin, SignedCheckpoint};
+use crate::audit::histories::{Contradiction, KnownHead};
+use crate::audit::snapshot::Snapshot;
+use crate::backup::{Heads, heads};
+use crate::collector::pushed_heads;
+use crate::config::Settings;
+use crate::fsio::{Fs, OsFs};
+
+/// A file system that hangs keeps nobody longer from starting.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many backups are looked at, the newest by name.
+const MOST: usize = 64;
+const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+
+/// What is in reach.
+#[derive(Debug, Default)]
+pub(super) struct InReach {
+    /// The heads of this log.
+    pub(super) heads: Vec<KnownHead>,
+    /// What could not be looked at.
+    pub(super) unread: Vec<String>,
+}
+
+/// The options, with the heads that the log is compared with.
+pub(super) fn with_heads(options: Options, settings: &Settings) -> (Options, Vec<String>) {
+    let InReach { heads, unread } = in_reach(settings);
+    (Options { heads, ..options }, unread)
+}
+
+/// The same for a command that opens the log itself; what could not be looked at is a
+/// note.
+pub(super) fn noted(options: Options, settings: &Settings) -> Options {
+    let (options, unread) = with_heads(options, settings);
+    for what in unread {
+        tracing::warn!("the log is not compared with {what}");
+    }
+    options
+}
+
+/// The heads in reach, within a few seconds.
+pub(super) fn in_reach(settings: &Settings) -> InReach {
+    // Without a log the heads of all: a restore knows later which ones count.
+    let log_id = log_id(&settings.log_dir);
+    let mut found = InReach::default();
+    let backups = settings.backup.output_dir.clone();
+    let place = backups.display().to_string();
+    let id = log_id.clone();
+    match in_time(move || heads(&OsFs, &backups, id.as_deref(), MOST)) {
+        Some(Ok(Heads { heads, skipped, .. })) => {
+            found.heads.extend(heads);
+            found.unread.extend(skipped);
+        }
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Some(Err(error)) => found.unread.push(format!("the backups in {place}: {error}")),
+        None => found.unread.push(format!("the backups in {place}: they do not answer")),
+    }
+    if let Some(to) = settings.collector.checkpoint_push_to.clone() {
+        let place = to.display().to_string();
+        match in_time(move || pushed_heads(&to, log_id.as_deref())) {
+            Some(Ok(heads)) => found.heads.extend(heads),
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Some(Err(error)) => found.unread.push(format!("the checkpoints in {place}: {error}")),
+            None => found.unread.push(format!("the checkpoints in {place}: they do not answer")),
+        }
+    }
+    found
+}
+
+/// The log's id as its checkpoint has it: a hint, only the heads' signatures count.
+fn log_id(log_dir: &Path) -> Option<String> {
+    let path = LogPaths::new(log_dir).checkpoint();
+    let text = OsFs.read_own(&path, MAX_CHECKPOINT_BYTES).ok()?;
+    let note = SignedCheckpoint::parse(&text).ok()?;
+    let origin: Origin = note.unverified().origin.parse().ok()?;
+    Some(origin.log_id().to_owned())
+}
+
+/// What a thread of its own finds; it ends with the process when it hangs.
+fn in_time<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, found) = mpsc::sync_channel(1);
+    let started = std::thread::Builder::new().name("heads".to_owned()).spawn(move || {
+        // Nobody waits any more after the deadline.
+        let _ = sender.send(look());
+    });
+    started.ok()?;
+    found.recv_timeout(PATIENCE).ok()
+}
+
+/// The heads in reach that do not fit the log as it is; none when there is no log that
+/// can be read. What could not be looked at is told.
+pub(super) fn contradictions(context: &Context, settings: &Settings) -> Vec<Contradiction> {
+    // The heads first: what the log signs meanwhile is no other history.
+    let InReach { heads, unread } = in_reach(settings);
+    for what in unread {
+        context.printer.note(&format!("warning: the log is not compared with {what}"));
+    }
+    let Ok(snapshot) = Snapshot::take(&open::shared_fs(), &settings.log_dir) else {
+        return Vec::new();
+    };
+    snapshot.compare(&heads).unwrap_or_else(|error| {
+        context.printer.note(&format!("warning: the log is not compared: {error}"));
+        Vec::new()
+    })
+}
+
+/// As an error of a command.
+pub(super) fn error(found: &Contradiction, exit: Exit, and: &str) -> CliError {
+    let mut new = CliError::new(found.history.code(), exit, format!("{found}{and}"));
+    new.hint = Some(history_hint(found.history).to_owned());
+    new.path = Some(PathBuf::from(&found.name)).filter(|path| path.is_absolute());
+    new
+}
