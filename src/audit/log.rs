@@ -172,8 +172,7 @@ impl AuditLog {
         };
         let keeper = spawn("audit-keeper", Box::new(move || start.run(work))).inspect_err(undo)?;
         let writer = spawn("audit-writer", Box::new(move || writer.run())).inspect_err(undo)?;
-        let threads =
-            Mutex::new(Some(Threads { writer, keeper, waker, _publisher: publisher }));
+        let threads = Mutex::new(Some(Threads { writer, keeper, waker, _publisher: publisher }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
         let queries = Arc::new(queries(&shared));
         let redactor = RwLock::new(redactor);
