@@ -394,6 +394,7 @@ impl Thread {
             return self.altered(&segment);
         };
         fs.rename(&temporary, &target)?;
+        self.looks.made(&*fs, &target);
         fs.sync_dir(&paths.dir)?;
         let mut packed = Segment {
             file: super::segment::sealed_name(segment.first_seq, true),

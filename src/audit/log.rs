@@ -213,6 +213,9 @@ impl AuditLog {
     /// # Errors
     /// When the log's files cannot be read.
     pub fn compare(&self, heads: &[KnownHead]) -> std::io::Result<Vec<Contradiction>> {
+        if self.0.is_forked() {
+            return Err(std::io::Error::other(FORKED));
+        }
         let shared = &self.0.shared;
         let fs = &*shared.options.fs;
         let keys = self.keys()?;
@@ -231,6 +234,9 @@ impl AuditLog {
 
     /// The log's keys, by the word of the one that signs now.
     fn keys(&self) -> std::io::Result<Keyring> {
+        if self.0.is_forked() {
+            return Err(std::io::Error::other(FORKED));
+        }
         let shared = &self.0.shared;
         let verifier = shared.keeper.verifier();
         let signs: VerifierKey = verifier.parse().map_err(std::io::Error::other)?;
@@ -240,6 +246,9 @@ impl AuditLog {
 
     /// Has `health` tell of a head that does not fit, until the log is opened again.
     pub fn report_other_history(&self, found: &Contradiction) {
+        if self.0.is_forked() {
+            return;
+        }
         let shared = &self.0.shared;
         let now = shared.options.clock.now();
         if shared.page.tell_other_history(found.history as u64, found.size, now) {
@@ -251,6 +260,9 @@ impl AuditLog {
     /// Records that a backup was made: the log knows from then on that it has been
     /// backed up.
     pub fn record_backup_made(&self, made: BackupMade) -> Receipt {
+        if self.0.is_forked() {
+            return Receipt { log: Arc::clone(&self.0), seq: u64::MAX };
+        }
         let (shared, tree_size) = (&self.0.shared, made.tree_size);
         let seq = shared.push_own(&OwnRecord::BackupMade(made));
         shared.keeper.backed_up(seq, tree_size);
@@ -371,8 +383,11 @@ impl AuditLog {
     /// file cannot be written.
     ///
     /// # Errors
-    /// None any more; the type stays for those who call it.
+    /// Only in a fork, which reads the file, when that cannot be read.
     pub fn status(&self) -> Result<StatusSnapshot, StatusError> {
+        if self.0.is_forked() {
+            return StatusSnapshot::read(&self.0.shared.paths.status());
+        }
         Ok(self.0.shared.page.snapshot())
     }
 

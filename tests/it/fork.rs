@@ -103,6 +103,8 @@ fn wrong_answers(log: &AuditLog, options: Options) -> Vec<&'static str> {
         ("query", log.query(&query).is_err()),
         ("read_on", log.read_on(&query).is_err()),
         ("rotate_key", rotated.is_err()),
+        ("status", log.status().is_ok()),
+        ("compare", log.compare(&[]).is_err()),
         ("close", log.close().is_err_and(|error| forked(&error))),
         ("open", locked(AuditLog::open(options))),
         ("progress", log.wait_progress(u64::MAX, Duration::from_secs(60)).trouble.is_some()),

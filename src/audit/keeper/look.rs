@@ -48,6 +48,15 @@ impl Looks {
         self.manifest_seen = None;
     }
 
+    /// A sealed segment was just put there: it is known from now on, not only from
+    /// the next look on.
+    pub(super) fn made(&mut self, fs: &dyn Fs, path: &Path) {
+        if let (Ok(meta), Some(name)) = (fs.entry(path), path.file_name()) {
+            let name = name.to_string_lossy().into_owned();
+            self.known.insert(name, Identity::of(&meta));
+        }
+    }
+
     pub(super) fn wrote(&mut self) {
         self.manifest = self.next_manifest.take().or(self.manifest);
         self.manifest_seen = None;

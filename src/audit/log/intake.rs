@@ -142,9 +142,12 @@ impl AuditLog {
     /// Asks for everything below `seq` to be acknowledged soon; does not wait.
     /// With interval durability it already is, and the disk keeps its time.
     pub fn request_ack(&self, seq: u64) {
+        if self.0.is_forked() {
+            return;
+        }
         let shared = &self.0.shared;
         match shared.options.durability {
-            Durability::Commit if !self.0.is_forked() && shared.progress.durable() < seq => {
+            Durability::Commit if shared.progress.durable() < seq => {
                 shared.queue.request_durable(seq);
             }
             Durability::Commit => {}

@@ -161,7 +161,7 @@ pub(crate) fn one_file_of_cli_starts_the_runtime(mentions: &[Mention<'_>]) -> Ve
 }
 
 pub(crate) fn nothing_is_unsafe(sources: &[Source]) -> Vec<Finding> {
-    const WHY: &str = "no unsafe code is needed, tests included: what the system offers has a safe \
+    const WHY: &str = "no unsafe code is needed, unit tests included: what the system offers has a safe \
                        wrapper in rustix or nix";
     sources
         .iter()
