@@ -173,6 +173,71 @@ impl Clock for SystemClock {
     }
 }
 
+/// A wall clock that is watched: whether it goes on as the boot clock does, or was
+/// set.
+///
+/// What is slewed, as time daemons do it, moves both clocks alike and is no change.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockWatch {
+    /// Both clocks at the last look.
+    wall: Timestamp,
+    boot_ms: Option<u64>,
+}
+
+/// The wall clock was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockChange {
+    /// What it would have shown.
+    pub from: Timestamp,
+    /// What it shows.
+    pub to: Timestamp,
+}
+
+impl ClockChange {
+    /// By how much, in seconds rounded towards zero; negative when it was set back.
+    #[must_use]
+    pub fn seconds(self) -> i64 {
+        (self.to.micros() - self.from.micros()) / 1_000_000
+    }
+}
+
+/// A leap second, and clocks that are read one after the other, are no change.
+const TOLERANCE_MICROS: i64 = 1_000_000;
+
+impl ClockWatch {
+    /// The last times that are known. `boot_ms` is `None` where they are of an
+    /// earlier boot, or nobody knows: then only that the wall clock went back is seen.
+    #[must_use]
+    pub fn new(wall: Timestamp, boot_ms: Option<u64>) -> Self {
+        Self { wall, boot_ms }
+    }
+
+    /// Whether the clock was set since the last look, given what it shows now. The
+    /// boot clock is asked about once a second of wall time, so this costs nothing
+    /// in between.
+    pub fn look(&mut self, now: Timestamp, boot_ms: impl FnOnce() -> u64) -> Option<ClockChange> {
+        let moved = now.micros() - self.wall.micros();
+        if self.boot_ms.is_some() && (0..TOLERANCE_MICROS).contains(&moved) {
+            return None;
+        }
+        let boot_now = boot_ms();
+        let from = match self.boot_ms {
+            Some(then) => {
+                let passed = i64::try_from(boot_now.saturating_sub(then)).unwrap_or(i64::MAX);
+                Timestamp::from_micros(
+                    self.wall.micros().saturating_add(passed.saturating_mul(1_000)),
+                )
+            }
+            // How long that was, nobody knows; back it does not go by itself.
+            None if moved < 0 => self.wall,
+            None => now,
+        };
+        *self = Self { wall: now, boot_ms: Some(boot_now) };
+        let by = now.micros() - from.micros();
+        (by.abs() > TOLERANCE_MICROS).then_some(ClockChange { from, to: now })
+    }
+}
+
 /// A clock that moves only when told to.
 #[derive(Debug, Default)]
 pub struct ManualClock {
@@ -231,6 +296,29 @@ mod tests {
         let at: Timestamp = "2026-02-04T23:09:40+02:00".parse().expect("valid");
         assert_eq!(at.to_string(), "2026-02-04T21:09:40.000000Z");
         assert_eq!(at.file_stamp(), "20260204_210940");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_told_from_one_that_goes_on() {
+        let at = |millis: i64| Timestamp::from_micros(1_770_000_000_000_000 + millis * 1_000);
+        let mut watch = ClockWatch::new(at(0), Some(50_000));
+        let mut look = |wall: i64, boot: u64| {
+            watch.look(at(wall), || boot).map(|change| (change.from, change.to, change.seconds()))
+        };
+        assert_eq!(look(999, 999_999), None, "within a second nothing is asked");
+        assert_eq!(look(1_000, 51_000), None);
+        assert_eq!(look(3_600_000, 3_650_000), None, "an idle hour, or a suspended one");
+        assert_eq!(look(3_599_100, 3_650_050), None, "less than a second back");
+        assert_eq!(look(0, 3_651_050), Some((at(3_600_100), at(0), -3_600)), "an hour back");
+        assert_eq!(look(500, 3_651_550), None, "it is told once");
+        let year = 365 * 86_400_000;
+        let told = look(year, 3_652_550);
+        assert_eq!(told, Some((at(1_500), at(year), 365 * 86_400 - 2)), "a year ahead");
+        let mut reopened = ClockWatch::new(at(60_000), None);
+        assert_eq!(reopened.look(at(90_000_000), || 5), None, "nobody knows how long it was");
+        let mut reopened = ClockWatch::new(at(60_000), None);
+        let back = reopened.look(at(0), || 5).expect("set back while nobody looked");
+        assert_eq!((back.from, back.seconds()), (at(60_000), -60));
     }
 
     #[test]

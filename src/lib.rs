@@ -15,6 +15,13 @@
 //!   (C2SP `tlog-checkpoint`), so that changes can be found and proven.
 //! - [`health`] tells about the running writer, from outside, in milliseconds.
 //!
+//! # In somebody else's process
+//! The engine maps no file, installs no signal handler and changes no signal's
+//! meaning. In its own threads, and in a caller's while a log is opened, `SIGXFSZ`
+//! and `SIGPIPE` are blocked, so that a limit on the size of files makes a write fail
+//! and ends nothing. What writes elsewhere in the caller's thread ([`backup`],
+//! [`store`], [`collector`]) is for a process that ignores both, as `auditctl` does.
+//!
 //! # Example
 //! ```
 //! use auditctl::audit::{AuditLog, Event, Options};
@@ -29,7 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod access;
 pub mod alerts;

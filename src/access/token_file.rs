@@ -297,9 +297,9 @@ fn change<T>(
     change: impl FnOnce(&mut Vec<Token>) -> Result<T, TokenFileError>,
     first: FirstTokenFor<'_>,
 ) -> Result<T, TokenFileError> {
-    let directory = fsio::parent(path);
-    let lock = lock::lock_directory(&directory).map_err(io_error(path, "lock its directory"))?;
+    let lock = lock::lock_for_change(path).map_err(io_error(path, "lock it"))?;
     let (mut tokens, exists) = match read_tokens(&OsFs, path) {
+        _ if lock.is_new() => (Vec::new(), false),
         Ok(tokens) => (tokens, true),
         Err(TokenFileError::Missing { .. }) => (Vec::new(), false),
         Err(error) => return Err(error),

@@ -4,6 +4,7 @@
 //! writer wait.
 
 mod filters;
+mod look;
 mod retention;
 
 use std::io;
@@ -20,6 +21,7 @@ use super::gzip::Packer;
 use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
 use super::options::Options;
+use super::own_files::Incidents;
 use super::paths::LogPaths;
 use super::queue::Queue;
 use super::security::{SecurityKind, SecurityLog, SecuritySink};
@@ -28,8 +30,10 @@ use super::signer::SigningKey;
 use super::status::{Damage, StatusPage, Word};
 use super::trouble::Trouble;
 use crate::clock::Timestamp;
-use crate::fsio::{FsFile, OpenMode, temporary_name};
+use crate::fsio::lock::WriterLock;
+use crate::fsio::{self, FsFile, OpenMode, temporary_name};
 use filters::Known;
+use look::Looks;
 use retention::Retention;
 
 pub(crate) use retention::newest_record;
@@ -74,6 +78,8 @@ pub(crate) struct Work {
     pub(crate) newest: Option<Timestamp>,
     /// When the log was opened, by both clocks.
     pub(crate) opened: (Timestamp, u64),
+    pub(crate) incidents: Incidents,
+    pub(crate) lock: Arc<WriterLock>,
 }
 
 impl Keeper {
@@ -188,7 +194,9 @@ impl KeeperStart {
             retry_at: None,
             store_needed: false,
             retention,
+            looks: Looks::default(),
         };
+        thread.settle_manifest();
         thread.publish();
         loop {
             // While there is something to compress, jobs only interrupt it.
@@ -213,6 +221,7 @@ struct Thread {
     store_needed: bool,
     retention: Retention,
     filters: Known,
+    looks: Looks,
 }
 
 /// A compressed segment.
@@ -236,6 +245,7 @@ impl Thread {
     }
 
     fn step(&mut self) {
+        self.look();
         self.write_security();
         if self.ready() {
             let result = if self.store_needed { self.store() } else { self.compress_next() };
@@ -304,7 +314,27 @@ impl Thread {
         change(Arc::make_mut(&mut manifest))
     }
 
+    /// Whether the log's directory is where it was: nothing is changed by its name
+    /// else.
+    fn at_home(&self) -> io::Result<()> {
+        super::own_files::at_home(&self.work.lock)
+    }
+
+    /// What opening left is what is looked after; written as this version writes it.
+    fn settle_manifest(&mut self) {
+        let Ok(text) = self.keeper.manifest().encode() else { return };
+        self.looks.writes(&text);
+        let limit = text.len() as u64;
+        let there = self.work.options.fs.read_own(&self.work.paths.manifest(), limit);
+        if there.is_ok_and(|there| there == text) {
+            self.looks.wrote();
+        } else {
+            self.store_needed = true;
+        }
+    }
+
     fn store(&mut self) -> io::Result<()> {
+        self.at_home()?;
         let signed = self.work.page.get(Word::CheckpointSize) > 0;
         let key = self.keeper.key();
         self.change(|manifest| {
@@ -312,10 +342,10 @@ impl Thread {
             manifest.sign(&key)
         })
         .map_err(io::Error::other)?;
-        self.keeper
-            .manifest()
-            .store(&*self.work.options.fs, &self.work.paths.manifest())
-            .map_err(io::Error::other)?;
+        let text = self.keeper.manifest().encode()?;
+        self.looks.writes(&text);
+        fsio::replace_file(&*self.work.options.fs, &self.work.paths.manifest(), &text)?;
+        self.looks.wrote();
         self.store_needed = false;
         self.publish();
         Ok(())
@@ -345,8 +375,9 @@ impl Thread {
     /// already names the compressed one.
     fn compress_next(&mut self) -> io::Result<()> {
         let Some(segment) = self.next_to_compress() else { return Ok(()) };
-        let fs = &*self.work.options.fs;
-        let paths = &self.work.paths;
+        self.at_home()?;
+        let fs = Arc::clone(&self.work.options.fs);
+        let paths = self.work.paths.clone();
         let source = paths.dir.join(&segment.file);
         let file = fs.open(&source, OpenMode::ReadOwn)?;
         let target = paths.compressed(segment.first_seq);
@@ -388,7 +419,7 @@ impl Thread {
     /// Writes the segment's blocks as gzip members; `None` when a block is not
     /// what the writer wrote.
     fn pack(
-        &self,
+        &mut self,
         file: &dyn FsFile,
         segment: &Segment,
         temporary: &Path,
@@ -418,6 +449,7 @@ impl Thread {
             blocks.push(Block { offset: to, stored_bytes, ..block.clone() });
             to += stored_bytes;
             self.write_security();
+            self.look();
         }
         out.sync_data()?;
         let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -439,8 +471,7 @@ impl Thread {
             None,
             &format!("{}: {reason}", segment.file),
         );
-        self.work.page.set(Word::Damage, Damage::SegmentDamaged as u64);
-        self.work.page.set(Word::DamageAt, self.work.options.clock.now().micros() as u64);
+        self.work.page.damage(Damage::SegmentDamaged, self.work.options.clock.now());
         self.change(|manifest| {
             let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
             if let Some(entry) = entry {

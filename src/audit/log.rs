@@ -6,7 +6,7 @@ mod start;
 
 pub use intake::Session;
 
-use start::{build, page_error, publish_start, push_opening, queries, redactor, shared_redactor};
+use start::{build, make_page, publish_start, push_opening, queries, redactor, shared_redactor};
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -17,6 +17,7 @@ use super::histories::{Contradiction, KnownHead, OwnHistory};
 use super::keys::{Keyring, load_keyring};
 use super::options::{Durability, Options, Tunables};
 use super::own::{AlertsLost, BackupMade, BackupRemoved, OwnRecord, Queried};
+use super::own_files::{Incident, OwnFile, OwnFiles, at_home};
 use super::paths::LogPaths;
 use super::progress::Progress;
 use super::query::{Answer, CacheUse, Engine, Query, QueryError};
@@ -24,12 +25,14 @@ use super::queue::Command;
 use super::record::{EncodedOrigin, Origin, Via};
 use super::recovery::{self, OpenError, Opened};
 use super::redact::{RedactKeyError, Redactor};
-use super::refusal::RecordError;
+use super::refusal::{FORKED, RecordError};
 use super::roots::roots_at;
 use super::security::{SecurityKind, SecuritySink};
-use super::status::{StatusError, StatusPage, StatusSnapshot, Word};
+use super::shelter::Shelter;
+use super::status::{Publisher, StatusError, StatusPage, StatusSnapshot, Word};
 use super::trouble::Trouble;
 use super::writer::{Shared, Upkeep, Writer, make_reserve};
+use crate::fsio::lock::WriterLock;
 
 /// An open log. Clones share it; the last one to go closes it, but only
 /// [`close`](Self::close) reports whether that worked.
@@ -39,13 +42,17 @@ pub struct AuditLog(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: Shared,
-    queries: Engine,
+    queries: Arc<Engine>,
     redactor: RwLock<Option<Arc<Redactor>>>,
     origin: EncodedOrigin,
     log_id: String,
     /// One change of key at a time.
     rotating: Mutex<()>,
     threads: Mutex<Option<Threads>>,
+    /// Released when all threads have ended.
+    lock: Arc<WriterLock>,
+    /// The process that opened the log: the threads are there, and in no fork of it.
+    pid: u32,
 }
 
 #[derive(Debug)]
@@ -53,8 +60,8 @@ struct Threads {
     writer: JoinHandle<()>,
     keeper: JoinHandle<()>,
     waker: JoinHandle<()>,
-    // Released when all threads have ended.
-    _lock: crate::fsio::lock::FileLock,
+    // Ends after a last publication.
+    publisher: Publisher,
 }
 
 /// A record accepted, on its way to being durable.
@@ -78,11 +85,16 @@ impl Receipt {
     /// # Errors
     /// [`RecordError::Unavailable`] when the log cannot be written at the moment
     /// (the record is kept and tried again), [`RecordError::Failed`] or
-    /// [`RecordError::Closed`] when it never will be.
+    /// [`RecordError::Closed`] when it never will be, [`RecordError::Forked`] in a
+    /// fork of the process that opened the log.
     pub fn wait(self) -> Result<u64, RecordError> {
+        self.log.not_forked()?;
         match self.log.shared.options.durability {
             Durability::Commit => self.wait_durable(),
-            Durability::Interval => Ok(self.seq),
+            Durability::Interval => {
+                self.log.shared.page.publish_accepted(self.seq);
+                Ok(self.seq)
+            }
         }
     }
 
@@ -91,6 +103,7 @@ impl Receipt {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn wait_durable(self) -> Result<u64, RecordError> {
+        self.log.not_forked()?;
         let shared = &self.log.shared;
         if shared.progress.durable() <= self.seq {
             shared.queue.request_durable(self.seq + 1);
@@ -102,7 +115,9 @@ impl Receipt {
 
 impl AuditLog {
     /// Opens the log in `options.dir`, making it when there is none, and starts
-    /// its two threads.
+    /// its four threads: they write, keep house, wake those who wait, and publish
+    /// the status page. `SIGXFSZ` and `SIGPIPE` are blocked in them: a limit on the
+    /// size of files makes writes fail, and ends nobody's process.
     ///
     /// Returns once the opening itself is recorded, durable and signed. What a
     /// crash left is dealt with as the module `recovery` says.
@@ -112,14 +127,15 @@ impl AuditLog {
     /// when stored records do not fit the signed checkpoint; see [`OpenError`].
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let options = Arc::new(options);
+        // Also for the threads, which inherit it.
+        let _shelter = Shelter::enter();
         let mut opened = recovery::open(&options)?;
         let paths = LogPaths::new(&options.dir);
         let redactor = redactor(&options, &paths, &options.redact)?;
-        let page =
-            StatusPage::create(&paths.status()).map_err(|error| page_error(&options, error))?;
-        let page = Arc::new(page);
+        let page = make_page(&options, &paths, &opened)?;
         publish_start(&page, &options, &opened);
-        let (shared, start, work) = build(&options, &paths, &page, &mut opened);
+        let lock = Arc::clone(&opened.lock);
+        let (shared, start, work) = build(&options, &paths, &page, (&mut opened, &lock));
         if let Err(error) = make_reserve(&shared) {
             tracing::warn!(code = Trouble::NoReserve.code(), %error, "no disk reserve could be made");
         }
@@ -127,15 +143,26 @@ impl AuditLog {
         push_opening(&shared, &opened, &log_id);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let restored = opened.restored.is_some();
-        let Opened { lock, active, signer, grown, head, keys, rotates, .. } = opened;
+        let Opened { active, signer, grown, head, keys, rotates, .. } = opened;
+        let own_files = OwnFiles::new(
+            (&options, &paths),
+            Arc::clone(&lock),
+            (&signer.key(), &keys),
+            Arc::clone(&shared.redact_key),
+        );
         let upkeep = Upkeep::new(active.layout.next_seq());
-        let writer = Writer::new(shared.clone(), active, (signer, grown, head), keys, upkeep);
+        let signing = (signer, grown, head);
+        let writer = Writer::new(shared.clone(), active, signing, keys, upkeep, own_files);
         writer.publish_active();
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|error| {
                 OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
             })
         };
+        let publisher = Publisher::start(&page).map_err(|error| OpenError::Start {
+            dir: options.dir.clone(),
+            reason: error.to_string(),
+        })?;
         let progress = Arc::clone(&shared.progress);
         let waker = spawn("audit-waker", Box::new(move || progress.run_waker()))?;
         // Those that have started end when the log counts as closed.
@@ -145,9 +172,9 @@ impl AuditLog {
         };
         let keeper = spawn("audit-keeper", Box::new(move || start.run(work))).inspect_err(undo)?;
         let writer = spawn("audit-writer", Box::new(move || writer.run())).inspect_err(undo)?;
-        let threads = Mutex::new(Some(Threads { writer, keeper, waker, _lock: lock }));
+        let threads = Mutex::new(Some(Threads { writer, keeper, waker, publisher }));
         let origin = EncodedOrigin::new(&Origin::here(Via::Library));
-        let queries = queries(&shared);
+        let queries = Arc::new(queries(&shared));
         let redactor = RwLock::new(redactor);
         let log = Self(Arc::new(Inner {
             shared,
@@ -157,6 +184,8 @@ impl AuditLog {
             log_id,
             rotating: Mutex::default(),
             threads,
+            lock,
+            pid: std::process::id(),
         }));
         log.settle_opening()?;
         log.0.shared.keeper.epoch_has_begun();
@@ -234,23 +263,50 @@ impl AuditLog {
 
     /// Records that a backup is removed.
     pub fn record_backup_removed(&self, removed: BackupRemoved) -> Receipt {
-        let seq = self.0.shared.push_own(&OwnRecord::BackupRemoved(removed));
-        Receipt { log: Arc::clone(&self.0), seq }
+        self.record_own(&OwnRecord::BackupRemoved(removed))
     }
 
     /// Records that alerts were not delivered and never will be.
     pub fn record_alerts_lost(&self, lost: AlertsLost) -> Receipt {
-        let seq = self.0.shared.push_own(&OwnRecord::AlertsLost(lost));
-        Receipt { log: Arc::clone(&self.0), seq }
+        self.record_own(&OwnRecord::AlertsLost(lost))
     }
 
     /// Records that somebody asked; what must not be kept is redacted in the question
     /// as it is in events.
     pub fn record_query(&self, mut queried: Queried) -> Receipt {
-        if let Some(redactor) = self.redactor() {
+        // In a fork the redactor may be locked for ever.
+        let redactor = if self.0.is_forked() { None } else { self.redactor() };
+        if let Some(redactor) = redactor {
             redactor.apply_to_question(&mut queried.query);
         }
-        let seq = self.0.shared.push_own(&OwnRecord::Queried(Box::new(queried)));
+        self.record_own(&OwnRecord::Queried(Box::new(queried)))
+    }
+
+    /// Whether the log's directory is where it was when the log was opened. What is
+    /// there else is not the log's: nothing is to be written by its name.
+    #[must_use]
+    pub fn is_at_home(&self) -> bool {
+        !self.0.is_forked() && at_home(&self.0.lock).is_ok()
+    }
+
+    /// Records that one of the program's own files, which somebody else looks after,
+    /// was not as it should be: the collector's socket.
+    pub fn record_own_file(&self, file: OwnFile, incident: &Incident) {
+        if !self.0.is_forked() {
+            self.0.shared.incidents().tell(file, incident);
+        }
+    }
+
+    /// Says that such a file, which could not be put back, is as it should be again.
+    pub fn own_file_is_back(&self, file: OwnFile) {
+        if !self.0.is_forked() {
+            self.0.shared.incidents().is_back(file);
+        }
+    }
+
+    fn record_own(&self, own: &OwnRecord) -> Receipt {
+        // A fork is told when it waits for it.
+        let seq = if self.0.is_forked() { u64::MAX } else { self.0.shared.push_own(own) };
         Receipt { log: Arc::clone(&self.0), seq }
     }
 
@@ -291,6 +347,7 @@ impl AuditLog {
     pub fn acked_seq(&self) -> u64 {
         match self.0.shared.options.durability {
             Durability::Commit => self.0.shared.progress.durable(),
+            Durability::Interval if self.0.is_forked() => self.0.shared.progress.durable(),
             Durability::Interval => self.0.shared.queue.next_seq(),
         }
     }
@@ -300,6 +357,9 @@ impl AuditLog {
     #[must_use]
     pub fn wait_progress(&self, beyond: u64, timeout: Duration) -> Progress {
         let acked_seq = self.acked_seq();
+        if self.0.is_forked() {
+            return Progress { acked_seq, trouble: Some(RecordError::Forked) };
+        }
         if acked_seq > beyond && self.0.shared.options.durability == Durability::Interval {
             return Progress { acked_seq, trouble: None };
         }
@@ -307,12 +367,13 @@ impl AuditLog {
         Progress { acked_seq: progress.acked_seq.max(self.acked_seq()), ..progress }
     }
 
-    /// What the status page says now.
+    /// What the status page says now: from memory, so it is right also while the
+    /// file cannot be written.
     ///
     /// # Errors
-    /// When the page's file cannot be read.
+    /// None any more; the type stays for those who call it.
     pub fn status(&self) -> Result<StatusSnapshot, StatusError> {
-        StatusSnapshot::read(&self.0.shared.paths.status())
+        Ok(self.0.shared.page.snapshot())
     }
 
     /// The status page, for the words that a collector keeps.
@@ -321,9 +382,12 @@ impl AuditLog {
         &self.0.shared.page
     }
 
-    /// The newest signed checkpoint, as a C2SP signed note.
+    /// The newest signed checkpoint, as a C2SP signed note; empty in a fork.
     #[must_use]
     pub fn checkpoint(&self) -> String {
+        if self.0.is_forked() {
+            return String::new();
+        }
         self.0.shared.keeper.checkpoint()
     }
 
@@ -333,9 +397,13 @@ impl AuditLog {
         &self.0.log_id
     }
 
-    /// The key that checks what this log signs now, in signed-note form.
+    /// The key that checks what this log signs now, in signed-note form; empty in
+    /// a fork.
     #[must_use]
     pub fn verifier_key(&self) -> String {
+        if self.0.is_forked() {
+            return String::new();
+        }
         self.0.shared.keeper.verifier()
     }
 
@@ -351,9 +419,12 @@ impl AuditLog {
         &self.0.shared.security
     }
 
-    /// The manifest of what is sealed, as it is now.
+    /// The manifest of what is sealed, as it is now; one of an empty log in a fork.
     #[must_use]
     pub fn manifest(&self) -> Arc<super::manifest::Manifest> {
+        if self.0.is_forked() {
+            return Arc::new(super::manifest::Manifest::new(self.0.log_id.clone()));
+        }
         self.0.shared.keeper.manifest()
     }
 
@@ -363,6 +434,9 @@ impl AuditLog {
     /// # Errors
     /// See [`QueryError`].
     pub fn query(&self, query: &Query) -> Result<Answer, QueryError> {
+        if self.0.is_forked() {
+            return Err(QueryError::Forked);
+        }
         let answer = self.0.queries.query(query)?;
         let page = &self.0.shared.page;
         page.add(
@@ -385,24 +459,37 @@ impl AuditLog {
     /// # Errors
     /// See [`QueryError`].
     pub fn read_on(&self, query: &Query) -> Result<Answer, QueryError> {
+        if self.0.is_forked() {
+            return Err(QueryError::Forked);
+        }
         self.0.queries.read(query)
     }
 
     /// Has the active segment sealed, soon.
     pub fn seal(&self) {
+        if self.0.is_forked() {
+            return;
+        }
         self.0.shared.queue.command(Command::Seal);
     }
 
     /// Changes what may change while the log is open, and records it.
     ///
     /// # Errors
-    /// When something is to be redacted and its key cannot be had; nothing is changed
-    /// then.
-    pub fn reload(&self, tunables: Tunables) -> Result<(), RedactKeyError> {
+    /// When something is to be redacted and its key cannot be had, and in a fork;
+    /// nothing is changed then.
+    pub fn reload(&self, tunables: Tunables) -> Result<(), ReloadError> {
+        if self.0.is_forked() {
+            return Err(ReloadError::Forked);
+        }
         let shared = &self.0.shared;
+        let _shelter = Shelter::enter();
         if let Some(paths) = &tunables.redact {
             let opened = redactor(&shared.options, &shared.paths, paths)?;
             let new = opened.map(|opened| shared_redactor(shared, opened));
+            if new.is_none() {
+                *shared.redact_key.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
             *self.0.redactor.write().unwrap_or_else(PoisonError::into_inner) = new;
         }
         if let Some(limit) = tunables.rate_limit {
@@ -419,14 +506,49 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`RecordError::Failed`] when records could not be written within
-    /// `overflow_timeout`; how many is said.
+    /// `overflow_timeout`; how many is said. [`RecordError::Forked`] in a fork,
+    /// which closes nothing.
     pub fn close(&self) -> Result<(), RecordError> {
         self.0.close()
     }
 }
 
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Something is to be redacted, and its key cannot be had.
+    #[error(transparent)]
+    RedactKey(#[from] RedactKeyError),
+    /// This process is a fork of the one that opened the log.
+    #[error("{FORKED}")]
+    Forked,
+}
+
 impl Inner {
+    /// Whether this process is a fork of the one that opened the log. Asked before
+    /// any lock is taken: another thread of the parent may have held it, for ever.
+    fn is_forked(&self) -> bool {
+        self.pid != std::process::id()
+    }
+
+    fn not_forked(&self) -> Result<(), RecordError> {
+        if self.is_forked() { Err(RecordError::Forked) } else { Ok(()) }
+    }
+
+    /// In a fork there are no threads to join, and whatever is shared with them may
+    /// be locked for ever: all of it is left as it is, and only the descriptors of
+    /// the writer's locks are closed.
+    fn abandon(&mut self) {
+        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(threads) = threads {
+            std::mem::forget(threads);
+        }
+        self.lock.release();
+        std::mem::forget((self.shared.clone(), Arc::clone(&self.queries)));
+    }
+
     fn close(&self) -> Result<(), RecordError> {
+        self.not_forked()?;
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(threads) = threads.take() {
             self.shared.queue.command(Command::Close);
@@ -435,6 +557,9 @@ impl Inner {
             self.shared.keeper.stop();
             let _ = threads.keeper.join();
             let _ = threads.waker.join();
+            // Its last publication is this writer's: nobody else writes yet.
+            drop(threads.publisher);
+            self.lock.release();
         }
         match self.shared.progress.wait_beyond(u64::MAX, Duration::ZERO).trouble {
             Some(error @ RecordError::Failed { .. }) => Err(error),
@@ -445,6 +570,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return self.abandon();
+        }
         if let Err(error) = self.close() {
             tracing::error!(code = Trouble::NotClosed.code(), %error, "the log was not closed cleanly");
         }

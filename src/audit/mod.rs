@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod options;
 pub mod own;
+pub mod own_files;
 pub mod paths;
 mod progress;
 pub mod proof;
@@ -36,6 +37,7 @@ mod scan;
 mod secret;
 pub mod security;
 pub mod segment;
+mod shelter;
 pub mod signer;
 pub mod snapshot;
 pub mod status;
@@ -47,7 +49,7 @@ mod writer;
 
 pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use facts::Span;
-pub use log::{AuditLog, Receipt, Session};
+pub use log::{AuditLog, Receipt, ReloadError, Session};
 pub use options::{
     BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, Tunables,
 };

@@ -25,10 +25,12 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.restored",
     "audit.rollback_accepted",
     "audit.log_file_replaced",
+    "audit.file_replaced",
     "audit.config_changed",
     "audit.disk_full",
     "audit.disk_recovered",
     "audit.idle",
+    "audit.clock_changed",
     ALERTS_LOST,
     super::keys::KEY_ROTATED,
 ];
@@ -260,7 +262,16 @@ pub(crate) enum OwnRecord {
     /// What opening found that a clean close does not leave.
     Recovered(Box<Recovered>),
     /// A burst of refusals ended.
-    RateLimited { source: String, refused: u64, first: Timestamp, last: Timestamp },
+    RateLimited {
+        source: String,
+        refused: u64,
+        first: Timestamp,
+        last: Timestamp,
+        /// The writer that refused them died: this is from its status page, and the
+        /// source is the one it had refused most.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        from_status_page: bool,
+    },
     /// Events were lost.
     Gap {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -298,6 +309,17 @@ pub(crate) enum OwnRecord {
         #[serde(skip_serializing_if = "Option::is_none")]
         lost: Option<u64>,
     },
+    /// Another of the program's own files, or a sealed segment, was not the one that
+    /// it should be.
+    FileReplaced {
+        file: String,
+        what: String,
+        put_back: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        set_aside: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Settings were changed while the log was open.
     ConfigChanged { changes: Vec<Change> },
     /// A key for what is redacted was made: what an earlier one made matches no more.
@@ -309,6 +331,8 @@ pub(crate) enum OwnRecord {
     /// Nothing happened since the last checkpoint: written so that the next one
     /// proves it.
     Idle { since: Timestamp },
+    /// The wall clock was set: it would have shown `from`, and shows `to`.
+    ClockChanged { from: Timestamp, to: Timestamp, by_seconds: i64 },
 }
 
 impl OwnRecord {
@@ -329,11 +353,13 @@ impl OwnRecord {
             Self::KeyRotated(_) => super::keys::KEY_ROTATED,
             Self::Restored(_) => "audit.restored",
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
+            Self::FileReplaced { .. } => "audit.file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",
             Self::RedactKeyCreated { .. } => "audit.redact_key_created",
             Self::DiskFull { .. } => "audit.disk_full",
             Self::DiskRecovered { .. } => "audit.disk_recovered",
             Self::Idle { .. } => "audit.idle",
+            Self::ClockChanged { .. } => "audit.clock_changed",
         }
     }
 }

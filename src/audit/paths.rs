@@ -1,8 +1,10 @@
 //! The names in a log directory.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::segment::sealed_name;
+use crate::fsio::lock::{self, WriterLock};
 
 /// The names in a log directory (DESIGN: on disk, format 1).
 #[derive(Clone, Debug)]
@@ -73,6 +75,13 @@ impl LogPaths {
         self.dir.join("audit.redact_key")
     }
 
+    /// What the last `verify --since-last` had proven, where it is kept in the
+    /// log's directory.
+    #[must_use]
+    pub fn verified(&self) -> PathBuf {
+        self.dir.join("audit.verified.json")
+    }
+
     /// The verifier key.
     #[must_use]
     pub fn public_key(&self) -> PathBuf {
@@ -95,6 +104,23 @@ impl LogPaths {
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.dir.join("audit.lock")
+    }
+
+    /// Takes what makes this process the log's writer, and the only one: the lock
+    /// file's lock and the directory's. `None` when somebody else has one of them.
+    ///
+    /// # Errors
+    /// When the directory or the lock file cannot be opened.
+    pub fn lock_for_writing(&self) -> io::Result<Option<WriterLock>> {
+        WriterLock::take(&self.dir, &self.lock())
+    }
+
+    /// Whether a writer has the log open, asked without getting in its way.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn writer_runs(&self) -> io::Result<bool> {
+        lock::writer_runs(&self.dir, &self.lock())
     }
 
     /// The reserve that is given up on a full disk.

@@ -15,9 +15,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::key_change::KeyWish;
+use super::own::{self, OwnRecord};
 use super::refusal::RecordError;
 use super::status::{Ring, StatusPage, Word};
-use crate::clock::{Clock, Timestamp};
+use super::trouble::Trouble;
+use crate::clock::{Clock, ClockWatch, Timestamp};
 
 /// Chunks are filled up to this.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -144,6 +146,7 @@ struct State {
     unsettled_bytes: usize,
     oldest: Option<(Timestamp, Instant)>,
     last_accepted: Timestamp,
+    watch: ClockWatch,
     gate: Gate,
     commands: VecDeque<Command>,
 }
@@ -189,7 +192,7 @@ impl Queue {
         wake: WakeRule,
         overflow_timeout: Duration,
         page: Arc<StatusPage>,
-        clock: Arc<dyn Clock>,
+        (clock, watch): (Arc<dyn Clock>, ClockWatch),
     ) -> Self {
         page.set(Word::NextSeq, next_seq);
         page.set(Word::CapacityEvents, capacity.0 as u64);
@@ -206,6 +209,7 @@ impl Queue {
                 unsettled_bytes: 0,
                 oldest: None,
                 last_accepted: Timestamp::from_micros(0),
+                watch,
                 gate: Gate::Open,
                 commands: VecDeque::new(),
             }),
@@ -237,7 +241,8 @@ impl Queue {
         loop {
             check_gate(&state.gate)?;
             if self.has_room(&state, body.len()) {
-                let seq = self.append(&mut state, body, caller_time);
+                let now = self.tell_time(&mut state);
+                let seq = append(&mut state, body, caller_time, now);
                 self.after_append(&mut state, 1);
                 return Ok(seq);
             }
@@ -257,15 +262,21 @@ impl Queue {
     pub(crate) fn push_batch(&self, batch: &mut Batch) -> Result<Submitted, RecordError> {
         let mut state = self.lock();
         check_gate(&state.gate)?;
-        let first_seq = state.next_seq;
         let mut start = 0;
         let mut count = 0;
+        // One time for all: nothing of the engine's own may come between their seqs.
+        let first = batch.entries.first().map_or(0, |entry| entry.end as usize);
+        if batch.is_empty() || !self.has_room(&state, first) {
+            return Ok(Submitted { first_seq: state.next_seq, count });
+        }
+        let now = self.tell_time(&mut state);
+        let first_seq = state.next_seq;
         for entry in &batch.entries {
             let body = &batch.bytes[start..entry.end as usize];
             if !self.has_room(&state, body.len()) {
                 break;
             }
-            self.append(&mut state, body, entry.has_timestamp.then_some(entry.event_time));
+            append(&mut state, body, entry.has_timestamp.then_some(entry.event_time), now);
             start = entry.end as usize;
             count += 1;
         }
@@ -280,7 +291,8 @@ impl Queue {
     /// Accepts a record of the engine's own, whatever the room and the gate.
     pub(crate) fn push_own(&self, body: &[u8]) -> u64 {
         let mut state = self.lock();
-        let seq = self.append(&mut state, body, None);
+        let now = self.tell_time(&mut state);
+        let seq = append(&mut state, body, None, now);
         self.page.set(Word::NextSeq, state.next_seq);
         seq
     }
@@ -289,8 +301,9 @@ impl Queue {
     /// before it, and the record, which nothing follows.
     pub(crate) fn take_before_own(&self, body: &[u8]) -> (Vec<Chunk>, Chunk) {
         let mut state = self.lock();
+        let now = self.tell_time(&mut state);
         let before = state.chunks.drain(..).collect();
-        self.append(&mut state, body, None);
+        append(&mut state, body, None, now);
         self.page.set(Word::NextSeq, state.next_seq);
         state.queued_events = 0;
         state.oldest = None;
@@ -302,36 +315,17 @@ impl Queue {
             && (state.unsettled_bytes + bytes <= self.capacity_bytes || state.unsettled_bytes == 0)
     }
 
-    fn append(&self, state: &mut State, body: &[u8], caller_time: Option<Timestamp>) -> u64 {
-        // Acceptance times never go back within the log, whatever the clock does.
-        let accepted_at = self.clock.now().max(state.last_accepted);
-        state.last_accepted = accepted_at;
-        let seq = state.next_seq;
-        let full =
-            state.chunks.back().is_none_or(|chunk| chunk.bytes.len() + body.len() > CHUNK_BYTES);
-        if full {
-            let mut chunk = state.spare.pop().unwrap_or_default();
-            chunk.first_seq = seq;
-            state.chunks.push_back(chunk);
+    /// What the clock shows, for the next record. It is followed wherever it goes;
+    /// that it was set is recorded first. The order of records is that of their seqs.
+    fn tell_time(&self, state: &mut State) -> Timestamp {
+        let now = self.clock.now();
+        if let Some(change) = state.watch.look(now, || self.clock.boot_ms()) {
+            let (from, to, by_seconds) = (change.from, change.to, change.seconds());
+            let record = own::encode(&OwnRecord::ClockChanged { from, to, by_seconds });
+            append(state, &record, None, now);
+            tracing::warn!(code = Trouble::ClockChanged.code(), %from, %to, by_seconds, "the clock was set");
         }
-        if let Some(chunk) = state.chunks.back_mut() {
-            chunk.bytes.extend_from_slice(body);
-            chunk.entries.push(Entry {
-                // Bodies are at most a line (1 MiB) and chunks hold one more at most.
-                end: chunk.bytes.len() as u32,
-                has_timestamp: caller_time.is_some(),
-                event_time: caller_time.unwrap_or(accepted_at),
-                accepted_at,
-            });
-        }
-        if state.oldest.is_none() {
-            state.oldest = Some((accepted_at, Instant::now()));
-        }
-        state.next_seq += 1;
-        state.queued_events += 1;
-        state.unsettled_events += 1;
-        state.unsettled_bytes += body.len();
-        seq
+        now
     }
 
     fn after_append(&self, state: &mut State, count: u64) {
@@ -481,6 +475,40 @@ impl Queue {
         drop(state);
         self.room.notify_all();
     }
+}
+
+fn append(
+    state: &mut State,
+    body: &[u8],
+    caller_time: Option<Timestamp>,
+    accepted_at: Timestamp,
+) -> u64 {
+    state.last_accepted = accepted_at;
+    let seq = state.next_seq;
+    let full = state.chunks.back().is_none_or(|chunk| chunk.bytes.len() + body.len() > CHUNK_BYTES);
+    if full {
+        let mut chunk = state.spare.pop().unwrap_or_default();
+        chunk.first_seq = seq;
+        state.chunks.push_back(chunk);
+    }
+    if let Some(chunk) = state.chunks.back_mut() {
+        chunk.bytes.extend_from_slice(body);
+        chunk.entries.push(Entry {
+            // Bodies are at most a line (1 MiB) and chunks hold one more at most.
+            end: chunk.bytes.len() as u32,
+            has_timestamp: caller_time.is_some(),
+            event_time: caller_time.unwrap_or(accepted_at),
+            accepted_at,
+        });
+    }
+    if state.oldest.is_none() {
+        state.oldest = Some((accepted_at, Instant::now()));
+    }
+    state.next_seq += 1;
+    state.queued_events += 1;
+    state.unsettled_events += 1;
+    state.unsettled_bytes += body.len();
+    seq
 }
 
 /// How soon a caller refused for want of room may try again.

@@ -27,6 +27,7 @@ mod removed;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Origin};
 use super::facts::Span;
@@ -45,9 +46,10 @@ use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
 use super::trouble::Trouble;
 use super::writer::HeadFile;
-use crate::clock::Timestamp;
-use crate::fsio::lock::{FileLock, try_lock};
-use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
+use crate::clock::{ClockWatch, Timestamp};
+pub(crate) use crate::fsio::aside::copy_to_new;
+use crate::fsio::lock::WriterLock;
+use crate::fsio::{Fs, FsFile};
 use decide::{Plan, Tail};
 pub(crate) use histories::Rollback;
 
@@ -230,10 +232,21 @@ pub(crate) struct Lost {
     pub(crate) last: Option<Timestamp>,
 }
 
+/// Refusals of the rate limiter that are in no record, because the writer was
+/// killed before it made one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The source that was refused most; of the others nothing is known.
+    pub(crate) source: String,
+    pub(crate) count: u64,
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
+}
+
 /// A log ready for its writer.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) lock: FileLock,
+    pub(crate) lock: Arc<WriterLock>,
     pub(crate) manifest: Manifest,
     pub(crate) active: Active,
     pub(crate) signer: Signer,
@@ -249,6 +262,10 @@ pub(crate) struct Opened {
     /// Another history of the log that was accepted.
     pub(crate) rollback: Option<Rollback>,
     pub(crate) lost: Option<Lost>,
+    /// Refusals that the writer before died with.
+    pub(crate) refused: Option<Refused>,
+    /// The clocks as the writer before saw them last.
+    pub(crate) watch: Option<ClockWatch>,
     pub(crate) damage: Option<Damage>,
     /// Up to where records were adopted unsigned that no backup holds; 0 for none.
     pub(crate) uncovered: u64,
@@ -275,12 +292,12 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let earlier = StatusSnapshot::read(&paths.status()).ok();
     let opening = Opening { options, fs, paths: &paths, names: &names, earlier, proof };
     let plan = opening.decide(opening.inspect()?)?;
-    Ok(Opened { restored, ..opening.apply(plan, lock)? })
+    Ok(Opened { restored, ..opening.apply(plan, Arc::new(lock))? })
 }
 
-fn lock(paths: &LogPaths) -> Result<FileLock, OpenError> {
+fn lock(paths: &LogPaths) -> Result<WriterLock, OpenError> {
     let path = paths.lock();
-    match try_lock(&path) {
+    match paths.lock_for_writing() {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(OpenError::Locked { path }),
         Err(source) => Err(OpenError::Io { action: "lock", path, source }),
@@ -313,7 +330,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// Makes the files what was decided.
-    fn apply(&self, plan: Plan, lock: FileLock) -> Result<Opened, OpenError> {
+    fn apply(&self, plan: Plan, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
         let Plan { seen, tail, accepted, rollback, altered, clean, damage } = plan;
         let keys =
             if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
@@ -350,6 +367,8 @@ impl Opening<'_> {
             self.store_manifest(&mut manifest, &seen.key)?;
         }
         let lost = self.lost(&active);
+        let refused = self.refused(&active);
+        let watch = self.last_times(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
         let checkpoint = seen.head.as_ref().filter(|_| !begins);
         let checkpoint = checkpoint.map(|head| head.text.clone());
@@ -397,6 +416,8 @@ impl Opening<'_> {
             recovered,
             foreign,
             lost,
+            refused,
+            watch,
             damage,
             uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,
@@ -445,32 +466,4 @@ impl Opening<'_> {
 fn adopt(manifest: &mut Manifest, span: Span) {
     manifest.adopted.retain(|known| known.begin < span.begin);
     manifest.adopted.push(span);
-}
-
-/// Copies a range of an open file into a new file, durably.
-pub(crate) fn copy_to_new(
-    fs: &dyn Fs,
-    from: &dyn FsFile,
-    begin: u64,
-    end: u64,
-    to: &Path,
-) -> io::Result<Box<dyn FsFile>> {
-    use std::io::Read;
-    let target = fs.open(to, OpenMode::CreateNew)?;
-    let mut reader = FileReader { file: from, offset: begin }.take(end - begin);
-    let mut buffer = vec![0; 256 * 1024];
-    let mut offset = 0;
-    loop {
-        let read = reader.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        target.write_all_at(&buffer[..read], offset)?;
-        offset += read as u64;
-    }
-    if offset != end - begin {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    target.sync_data()?;
-    Ok(target)
 }

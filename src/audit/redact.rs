@@ -56,6 +56,11 @@ impl Redactor {
         }))
     }
 
+    /// The key, for whoever looks after its file.
+    pub(crate) fn key(&self) -> &RedactKey {
+        &self.key
+    }
+
     /// Replaces what the rules name.
     ///
     /// # Errors

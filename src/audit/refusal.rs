@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use super::event::EventError;
 
+/// What a fork of the log's process is told, whatever it asks of the log.
+pub(crate) const FORKED: &str = "this process is a fork of the one that opened the log, which goes on \
+                                 there: open another log, or send to the collector";
+
 /// Why an event was not recorded, when to try again, and what is known about it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RecordError {
@@ -45,6 +49,9 @@ pub enum RecordError {
     /// The log is closed or closing.
     #[error("the log is closed")]
     Closed,
+    /// This process is a fork: the threads that write are its parent's.
+    #[error("{FORKED}")]
+    Forked,
     /// The writer died; only opening the log again helps.
     #[error(
         "the log's writer failed: {reason}; nothing more is recorded until the log is opened again"
@@ -66,6 +73,7 @@ impl RecordError {
         "disk_full",
         "unavailable",
         "closed",
+        "forked",
         "failed",
     ];
 
@@ -79,6 +87,7 @@ impl RecordError {
             Self::DiskFull { .. } => "disk_full",
             Self::Unavailable { .. } => "unavailable",
             Self::Closed => "closed",
+            Self::Forked => "forked",
             Self::Failed { .. } => "failed",
         }
     }
@@ -91,7 +100,7 @@ impl RecordError {
             | Self::Busy { retry_after }
             | Self::DiskFull { retry_after }
             | Self::Unavailable { retry_after, .. } => Some(*retry_after),
-            Self::Event(_) | Self::Closed | Self::Failed { .. } => None,
+            Self::Event(_) | Self::Closed | Self::Forked | Self::Failed { .. } => None,
         }
     }
 }

@@ -11,3 +11,9 @@ impl<T: AsMut<[u8]>> Drop for Secret<T> {
         std::hint::black_box(bytes);
     }
 }
+
+impl<T: AsMut<[u8]>> std::fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}

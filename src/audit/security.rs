@@ -24,6 +24,7 @@ use serde::{Serialize, Serializer};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::SharedFs;
 use file::LogFile;
+pub(crate) use file::Looked;
 use floods::Floods;
 pub use floods::LINES_A_SECOND;
 
@@ -229,6 +230,13 @@ impl SecurityLog {
     /// As for `drain`.
     pub fn finish(&self) -> io::Result<()> {
         self.write(true)
+    }
+
+    /// Whether the file's name still leads to the file that is written; one that was
+    /// deleted is put back, one that was moved away is left to whoever moved it.
+    pub(crate) fn look(&self) -> Looked {
+        let stamp = self.shared.clock.now().file_stamp();
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).look(&stamp)
     }
 
     fn write(&self, finish: bool) -> io::Result<()> {

@@ -24,7 +24,6 @@ use super::record;
 use super::roots::roots_at;
 use super::segment::{BLOCK_BYTES, sealed_name};
 use super::signer::KeyError;
-use crate::fsio::lock;
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode, SharedFs};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
@@ -206,7 +205,7 @@ impl Snapshot {
             match attempt(fs, &paths) {
                 // Between sealing and noting it the files do not fit together.
                 Err(SnapshotError::Short { .. } | SnapshotError::Io { .. })
-                    if looks > 0 && lock::is_locked(&paths.lock()).unwrap_or(false) =>
+                    if looks > 0 && paths.writer_runs().unwrap_or(false) =>
                 {
                     std::thread::sleep(LOOK_AGAIN);
                 }

@@ -1,34 +1,41 @@
 //! The status page: `audit.status`, 4 KiB, how any process learns the state of
 //! the running writer without asking it.
 //!
-//! The writer maps the file and updates it with atomic stores: no system call,
-//! so it works on a full disk and costs a few nanoseconds. Readers read the file
-//! in one go; they need no permission but to read, take no lock and wait for
-//! nobody.
+//! The page lives in the writer's own memory, where keeping it costs a few
+//! nanoseconds a change. From there it is *published*: the file is overwritten
+//! with the whole page. The writer publishes what a reader must not miss before
+//! it goes on ([`StatusPage::publish`]); a thread of its own publishes everything
+//! else within [`publisher::EVERY`], so that a writer that hangs is still seen.
+//! Readers read the file in one go; they need no permission but to read, take no
+//! lock and wait for nobody. The file is not mapped: a store into a mapping whose
+//! file is cut, or whose file system is full, ends the process.
 //!
 //! # Layout (version 1)
 //! 512 little-endian unsigned 64-bit words; [`Word`] names each with its unit,
-//! in one table. Fields that belong together (the sequence numbers, what the
-//! writer is doing, the last error) are guarded by a sequence lock in
-//! [`Word::Sequence`]: odd while they change. Three rings hold counts by time;
-//! a slot is `stamp << 32 | count`, where the stamp is the second (or minute)
-//! since 1970, so that an old slot is never mistaken for a new one.
+//! in one table. The last one is a checksum of the others, so that a page that is
+//! read while it is being written is not taken for one. Three rings hold counts
+//! by time; a slot is `stamp << 32 | count`, where the stamp is the second (or
+//! minute) since 1970, so that an old slot is never mistaken for a new one.
 
+mod publisher;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod words;
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-
-use memmap2::MmapRaw;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
 
 use super::security::SecurityKind;
-use crate::clock::Timestamp;
-use crate::fsio::{self, OpenMode};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::fsio::fixed::{Changed, FixedFile};
+use crate::fsio::{Fs, OsFs};
 
+pub use publisher::Incident;
+pub(crate) use publisher::Publisher;
 pub use snapshot::StatusSnapshot;
 pub use words::{
     Activity, Damage, DiskStage, Mode, RetentionWait, Ring, SYNC_BUCKETS_MICROS, Word, WriterState,
@@ -44,11 +51,11 @@ pub const RING_SLOTS: usize = 64;
 /// Why the status page cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// It cannot be opened, made or mapped.
+    /// It cannot be opened or made.
     #[error("status page {path}: {source}")]
     Io {
         /// The page's file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What failed.
         source: io::Error,
     },
@@ -58,68 +65,104 @@ pub enum StatusError {
     )]
     Format {
         /// The page's file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What is wrong with it.
         reason: &'static str,
     },
 }
 
+type Words = [u64; WORDS];
+
 /// The writer's side of the page.
 #[derive(Debug)]
 pub struct StatusPage {
-    map: MmapRaw,
+    path: PathBuf,
+    words: Box<[AtomicU64; WORDS]>,
     /// Serialises changes of the guarded words; held for nanoseconds.
     guard: Mutex<()>,
+    /// The file, and what is in it. Held while the file is written.
+    file: Mutex<Published>,
+    /// `NextSeq` as it was published last.
+    published_seq: AtomicU64,
+    publisher: OnceLock<Thread>,
+    /// The publisher sleeps, and the next change is to wake it.
+    asleep: AtomicBool,
+    ended: AtomicBool,
+    incidents: Mutex<Vec<Incident>>,
+}
+
+#[derive(Debug)]
+struct Published {
+    file: FixedFile,
+    words: Box<Words>,
+    /// The last attempt to write it failed: said once.
+    failing: bool,
+    /// The last attempt to put it back failed: said once.
+    homeless: bool,
 }
 
 impl StatusPage {
     /// Makes (or takes over) the page: all words zero but the rings of an
-    /// earlier valid page, so that the last hour survives a restart.
+    /// earlier valid page, so that the last hour survives a restart. What else
+    /// stands in the file's place is replaced; a directory is set aside.
     ///
     /// # Errors
-    /// When the file cannot be made, extended or mapped.
+    /// When the file can neither be taken over nor made.
     pub fn create(path: &Path) -> Result<Self, StatusError> {
-        let failed = |source| StatusError::Io { path: path.to_path_buf(), source };
-        let earlier = StatusSnapshot::read(path).ok();
-        fsio::unshare(&fsio::OsFs, path).map_err(failed)?;
-        let file = fsio::os::open_file(path, OpenMode::Create).map_err(failed)?;
-        preallocate(&file).map_err(failed)?;
-        let map = MmapRaw::map_raw(&file).map_err(failed)?;
-        if map.len() < PAGE_BYTES {
-            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-        }
-        let page = Self { map, guard: Mutex::new(()) };
-        page.set(Word::Magic, 0);
-        for index in 1..WORDS {
-            page.word(index).store(0, Ordering::Relaxed);
-        }
-        if let Some(earlier) = earlier {
-            for index in Word::EventRing as usize..Word::SecurityRing as usize + RING_SLOTS {
-                page.word(index).store(earlier.words[index], Ordering::Relaxed);
-            }
-        }
-        page.word(Word::Magic as usize).store(MAGIC, Ordering::Release);
-        Ok(page)
+        Self::create_with(path, &[])
     }
 
-    #[allow(unsafe_code)]
+    /// The same with some words set from the first moment on.
+    pub(crate) fn create_with(path: &Path, begin: &[(Word, u64)]) -> Result<Self, StatusError> {
+        let failed = |source| StatusError::Io { path: path.to_path_buf(), source };
+        let mut words = Box::new([0; WORDS]);
+        if let Ok(earlier) = StatusSnapshot::read(path) {
+            let rings = Word::EventRing as usize..Word::SecurityRing as usize + RING_SLOTS;
+            words[rings.clone()].copy_from_slice(&earlier.words[rings]);
+        }
+        words[Word::Magic as usize] = MAGIC;
+        for (word, value) in begin {
+            words[*word as usize] = *value;
+        }
+        let file = FixedFile::open(path, &encode(&mut words), &aside(path)).map_err(failed)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            words: Box::new(std::array::from_fn(|index| AtomicU64::new(words[index]))),
+            guard: Mutex::new(()),
+            file: Mutex::new(Published { file, words, failing: false, homeless: false }),
+            published_seq: AtomicU64::new(0),
+            publisher: OnceLock::new(),
+            asleep: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            incidents: Mutex::default(),
+        })
+    }
+
     fn word(&self, index: usize) -> &AtomicU64 {
-        assert!(index < WORDS, "the page has 512 words");
-        // SAFETY: the mapping is at least PAGE_BYTES long (checked in `create`),
-        // page-aligned, lives as long as `self`, and is only ever accessed through
-        // atomics in this process; `index` is in bounds.
-        unsafe { &*self.map.as_mut_ptr().cast::<AtomicU64>().add(index) }
+        &self.words[index]
     }
 
     /// The value of a word.
     #[must_use]
     pub fn get(&self, word: Word) -> u64 {
-        u64::from_le(self.word(word as usize).load(Ordering::Relaxed))
+        self.word(word as usize).load(Ordering::Relaxed)
+    }
+
+    /// The page as it is now, in memory.
+    #[must_use]
+    pub fn snapshot(&self) -> StatusSnapshot {
+        StatusSnapshot { words: self.copy() }
+    }
+
+    /// Guarded words are all from before a change, or all from after it.
+    fn copy(&self) -> Box<Words> {
+        let _guard = locked(&self.guard);
+        Box::new(std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed)))
     }
 
     /// Sets a word.
     pub fn set(&self, word: Word, value: u64) {
-        self.word(word as usize).store(value.to_le(), Ordering::Relaxed);
+        self.set_index(word as usize, value);
     }
 
     /// A signed head elsewhere, over `size` records, does not fit the log; `history`
@@ -137,7 +180,12 @@ impl StatusPage {
 
     /// Sets one word of a run, such as a histogram bucket.
     pub fn set_nth(&self, word: Word, nth: usize, value: u64) {
-        self.word(word as usize + nth).store(value.to_le(), Ordering::Relaxed);
+        self.set_index(word as usize + nth, value);
+    }
+
+    fn set_index(&self, index: usize, value: u64) {
+        self.word(index).store(value, Ordering::Relaxed);
+        self.changed();
     }
 
     /// Adds to a counter; for words that several threads count in.
@@ -147,22 +195,19 @@ impl StatusPage {
 
     /// Raises a word to at least `value`.
     pub fn raise(&self, word: Word, value: u64) {
-        self.word(word as usize).fetch_max(value, Ordering::Relaxed);
+        self.word(word as usize).fetch_max(value, Ordering::SeqCst);
+        self.changed();
     }
 
     fn add_index(&self, index: usize, by: u64) {
-        self.word(index).fetch_add(by, Ordering::Relaxed);
+        self.word(index).fetch_add(by, Ordering::SeqCst);
+        self.changed();
     }
 
     /// Changes guarded words together: a reader sees all of the change or none.
     pub fn together(&self, change: impl FnOnce(&Self)) {
-        let _guard = self.guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let sequence = self.word(Word::Sequence as usize);
-        sequence.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::Release);
+        let _guard = locked(&self.guard);
         change(self);
-        fence(Ordering::Release);
-        sequence.fetch_add(1, Ordering::Release);
     }
 
     /// Says what the writer is doing from now on.
@@ -173,21 +218,34 @@ impl StatusPage {
         });
     }
 
-    /// Notes an error of the writer.
+    /// Notes an error of the writer, and publishes it.
     pub fn error(&self, error: &io::Error, activity: Activity, at: Timestamp) {
         self.together(|page| {
             page.set(Word::LastErrno, error.raw_os_error().unwrap_or(5).unsigned_abs().into());
             page.set(Word::LastErrorAt, at.micros() as u64);
             page.set(Word::LastErrorActivity, activity as u64);
         });
+        self.publish();
     }
 
-    /// Sets the writer's state, and since when if it changed.
+    /// Sets the writer's state, and since when if it changed, and publishes it.
     pub fn state(&self, state: WriterState, at: Timestamp) {
         if self.get(Word::State) != state as u64 {
-            self.set(Word::StateSince, at.micros() as u64);
-            self.set(Word::State, state as u64);
+            self.together(|page| {
+                page.set(Word::StateSince, at.micros() as u64);
+                page.set(Word::State, state as u64);
+            });
+            self.publish();
         }
+    }
+
+    /// Notes damage, and publishes it.
+    pub fn damage(&self, damage: Damage, at: Timestamp) {
+        self.together(|page| {
+            page.set(Word::Damage, damage as u64);
+            page.set(Word::DamageAt, at.micros() as u64);
+        });
+        self.publish();
     }
 
     /// Counts in a ring.
@@ -196,11 +254,11 @@ impl StatusPage {
         let slot = self.word(ring.base() + (stamp as usize % RING_SLOTS));
         let by = by.min(u64::from(u32::MAX));
         // Cannot fail: the closure always returns Some.
-        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| {
-            let old = u64::from_le(old);
+        let _ = slot.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |old| {
             let count = if old >> 32 == stamp { old & 0xffff_ffff } else { 0 };
-            Some((stamp << 32 | (count + by).min(0xffff_ffff)).to_le())
+            Some(stamp << 32 | (count + by).min(0xffff_ffff))
         });
+        self.changed();
     }
 
     /// Counts a security event, in total and by time.
@@ -213,6 +271,38 @@ impl StatusPage {
             _ => Ring::Security,
         };
         self.count(ring, at, 1);
+    }
+
+    /// Counts a refusal of the rate limiter, which is to be recorded.
+    pub fn refused(&self, source: &str, at: Timestamp) {
+        self.add(Word::RateLimited, 1);
+        self.add(Word::RefusalsToRecord, 1);
+        let at = at.micros() as u64;
+        // Stays that of an earlier one that is not recorded either.
+        let first = self.word(Word::RefusalsFirstAt as usize);
+        let _ = first.compare_exchange(0, at, Ordering::SeqCst, Ordering::Relaxed);
+        self.set(Word::RefusalsLastAt, at);
+        if self.get(Word::TopBlockedCount) == 0 {
+            self.top_blocked(source, 1);
+        }
+    }
+
+    /// So many refusals are in records that end before `end_seq`, and published
+    /// before any of these can be in the log: should this process be killed, the
+    /// next one knows whether to record them. Records below `durable_seq` are safe.
+    pub(crate) fn refusals_recorded(&self, refused: u64, end_seq: u64, durable_seq: u64) {
+        self.together(|page| {
+            let recorded = page.get(Word::RefusalsRecorded);
+            if page.get(Word::RefusalsRecordedSeq) <= durable_seq {
+                page.set(Word::RefusalsRecordedBefore, recorded);
+            }
+            page.set(Word::RefusalsRecorded, recorded + refused);
+            page.set(Word::RefusalsRecordedSeq, end_seq);
+        });
+        if self.get(Word::RefusalsRecorded) >= self.get(Word::RefusalsToRecord) {
+            self.set(Word::RefusalsFirstAt, 0);
+        }
+        self.publish();
     }
 
     /// Counts a sync and how long it took.
@@ -243,101 +333,38 @@ impl StatusPage {
     }
 }
 
-fn preallocate(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    let len = file.metadata()?.len() as usize;
-    if len < PAGE_BYTES {
-        // Real zeros, not a hole: a store to the mapping must never need space.
-        file.write_all_at(&vec![0; PAGE_BYTES - len], len as u64)?;
-        file.sync_all()?;
-    }
-    Ok(())
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds one of these locks leaves anything half-changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn page() -> (tempfile::TempDir, std::path::PathBuf, StatusPage) {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("audit.status");
-        let page = StatusPage::create(&path).expect("page");
-        (directory, path, page)
+/// The page as the file has it; counts the publication and sets the checksum.
+fn encode(words: &mut Words) -> [u8; PAGE_BYTES] {
+    words[Word::Published as usize] += 1;
+    let mut bytes = [0; PAGE_BYTES];
+    for (chunk, word) in bytes.chunks_exact_mut(8).zip(&*words) {
+        chunk.copy_from_slice(&word.to_le_bytes());
     }
+    let sum = checksum(&bytes);
+    words[Word::Checksum as usize] = sum;
+    bytes[PAGE_BYTES - 8..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
 
-    #[test]
-    fn another_reader_sees_what_the_writer_stored() {
-        let (_directory, path, page) = page();
-        page.set(Word::NextSeq, 42);
-        page.activity(Activity::Syncing, 7);
-        page.top_blocked("käse", 3);
-        let seen = StatusSnapshot::read(&path).expect("read");
-        assert_eq!(seen.get(Word::NextSeq), 42);
-        assert_eq!(seen.activity(), Some(Activity::Syncing));
-        assert_eq!(seen.top_blocked(), Some(("käse".to_owned(), 3)));
-    }
+/// CRC-32 (ISO-HDLC, as gzip has it) of everything before the last word.
+fn checksum(bytes: &[u8; PAGE_BYTES]) -> u64 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &bytes[..PAGE_BYTES - 8])
+}
 
-    #[test]
-    fn rings_forget_what_is_older_than_their_span_and_survive_a_restart() {
-        let (_directory, path, page) = page();
-        let start = Timestamp::from_micros(1_770_000_000_000_000);
-        let at = |seconds: i64| Timestamp::from_micros(start.micros() + seconds * 1_000_000);
-        page.count(Ring::Events, at(0), 5);
-        page.count(Ring::Events, at(1), 7);
-        page.count(Ring::Events, at(1), 1);
-        page.count_security(SecurityKind::Validation, at(0));
-        drop(page);
-        let again = StatusPage::create(&path).expect("page");
-        again.count(Ring::Events, at(64), 2);
-        let seen = StatusSnapshot::read(&path).expect("read");
-        assert_eq!(seen.recent(Ring::Events, at(10)), 13 - 5, "slot 0 was taken over by second 64");
-        assert_eq!(
-            seen.recent(Ring::Events, at(64)),
-            2,
-            "the second-1 slot is older than a minute"
-        );
-        assert_eq!(seen.recent(Ring::Validation, at(59 * 60)), 1);
-        assert_eq!(seen.recent(Ring::Validation, at(61 * 60 + 60)), 0);
-    }
-
-    #[test]
-    fn sync_times_land_in_their_bucket() {
-        let (_directory, path, page) = page();
-        for micros in [50, 100, 101, 9_000_000] {
-            page.sync_took(micros);
-        }
-        let seen = StatusSnapshot::read(&path).expect("read");
-        assert_eq!(seen.nth(Word::SyncHistogram, 0), 2);
-        assert_eq!(seen.nth(Word::SyncHistogram, 1), 1);
-        assert_eq!(seen.nth(Word::SyncHistogram, 15), 1);
-        assert_eq!(seen.get(Word::SyncMicrosMax), 9_000_000);
-    }
-
-    #[test]
-    fn the_fields_do_not_overlap_and_fit_the_page() {
-        let length = |word: Word| match word {
-            Word::SecurityCounts | Word::SyncHistogram => 16,
-            Word::TopBlockedSource => 32,
-            Word::EventRing | Word::BlockedRing | Word::ValidationRing | Word::SecurityRing => 64,
-            _ => 1,
-        };
-        let mut used = vec![false; WORDS];
-        for (word, name, doc) in Word::TABLE {
-            assert!(!doc.is_empty());
-            for slot in used.iter_mut().skip(*word as usize).take(length(*word)) {
-                assert!(!std::mem::replace(slot, true), "{name} overlaps");
-            }
-        }
-        assert!(SecurityKind::ALL.len() <= 16);
-    }
-
-    #[test]
-    fn a_file_that_is_no_page_is_refused() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("audit.status");
-        std::fs::write(&path, b"short").expect("write");
-        assert!(matches!(StatusSnapshot::read(&path), Err(StatusError::Format { .. })));
-        std::fs::write(&path, [7; PAGE_BYTES]).expect("write");
-        assert!(matches!(StatusSnapshot::read(&path), Err(StatusError::Format { .. })));
-    }
+/// Where a directory goes that stands in the page's place.
+fn aside(path: &Path) -> PathBuf {
+    let stamp = SystemClock.now().file_stamp();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    (0_u32..)
+        .map(|n| match n {
+            0 => path.with_file_name(format!("{name}.foreign-{stamp}")),
+            n => path.with_file_name(format!("{name}.foreign-{stamp}.{n}")),
+        })
+        .find(|aside| OsFs.entry(aside).is_err())
+        .unwrap_or_else(|| path.to_path_buf())
 }

@@ -37,6 +37,14 @@ troubles! {
     FileReplaced = "log_file_replaced",
     /// The log file was truncated.
     FileTruncated = "log_file_truncated",
+    /// One of the program's own files was missing or replaced; it was put back.
+    OwnFilePutBack = "own_file_put_back",
+    /// The same, and it cannot be put back at the moment.
+    OwnFileGone = "own_file_not_put_back",
+    /// A sealed segment is missing, or another file stands in its place.
+    SegmentGone = "segment_missing",
+    /// Another directory stands where the log's was.
+    DirectoryMoved = "log_directory_moved",
     /// A sealed segment is not what was sealed.
     SegmentAltered = "segment_altered",
     /// Compression, the manifest or retention failed; tried again.
@@ -57,6 +65,10 @@ troubles! {
     NextKeyLeft = "next_key_left_alone",
     /// The signing key is changed, but its files are not all in place.
     KeyFiles = "key_files_not_in_place",
+    /// The status page could not be written.
+    StatusPage = "status_page_not_written",
+    /// The wall clock was set.
+    ClockChanged = "clock_changed",
     /// `audit.head` is no signed head of this log; the checkpoint is used.
     HeadUnusable = "head_unusable",
     /// `audit.head` could not be written.

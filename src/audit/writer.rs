@@ -28,6 +28,7 @@ use super::keys::KeyHistory;
 use super::merkle::Range;
 use super::options::{Durability, Options};
 use super::own::{self, OwnRecord};
+use super::own_files::{Incidents, OwnFiles, RedactKeySlot};
 use super::paths::LogPaths;
 use super::progress::ProgressCell;
 use super::queue::{Chunk, Command, Queue};
@@ -64,9 +65,21 @@ pub(crate) struct Shared {
     pub(crate) callers: Arc<RateLimiter>,
     pub(crate) security: SecuritySink,
     pub(crate) keeper: Keeper,
+    /// The key of what is redacted, for whoever looks after its file.
+    pub(crate) redact_key: RedactKeySlot,
 }
 
 impl Shared {
+    /// Where files that are not as they should be are told of.
+    pub(crate) fn incidents(&self) -> Incidents {
+        Incidents {
+            options: Arc::clone(&self.options),
+            page: Arc::clone(&self.page),
+            queue: Arc::clone(&self.queue),
+            security: self.security.clone(),
+        }
+    }
+
     pub(crate) fn boot_ms(&self) -> u64 {
         self.options.clock.boot_ms()
     }
@@ -110,6 +123,8 @@ pub(crate) struct Writer {
     backoff: Option<Duration>,
     trouble_since: Option<Instant>,
     pub(crate) upkeep: Upkeep,
+    pub(crate) own_files: OwnFiles,
+    incidents: Incidents,
 }
 
 impl Writer {
@@ -120,7 +135,9 @@ impl Writer {
         (signer, grown, head): (Signer, Range, HeadFile),
         keys: KeyHistory,
         upkeep: Upkeep,
+        own_files: OwnFiles,
     ) -> Self {
+        let incidents = shared.incidents();
         let durable_tree = active.layout.tree();
         let end = durable_tree.end();
         Self {
@@ -140,6 +157,8 @@ impl Writer {
             backoff: None,
             trouble_since: None,
             upkeep,
+            own_files,
+            incidents,
         }
     }
 
@@ -242,6 +261,10 @@ impl Writer {
         if self.fresh.is_some() {
             self.start_fresh()?;
         }
+        if !self.pending.is_empty() {
+            // What is acknowledged has to be where the log is looked for.
+            self.at_home()?;
+        }
         let events: usize = self.pending.iter().map(|chunk| chunk.entries.len()).sum();
         while !self.pending.is_empty() {
             self.write_some()?;
@@ -330,6 +353,8 @@ impl Writer {
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), Failure> {
         self.activity(Activity::Syncing);
+        // Before what may hang: that it hangs is then to be seen from outside.
+        self.shared.page.publish();
         let begun = Instant::now();
         let result = self.active.file.sync_data();
         let page = &self.shared.page;
@@ -358,6 +383,9 @@ impl Writer {
         let page = &self.shared.page;
         page.add(Word::Durable, became);
         page.together(|page| page.set(Word::DurableSeq, end));
+        // Before anybody is told: whoever asks after that, in another process too,
+        // finds the record.
+        page.publish();
         if self.commits() {
             self.shared.queue.settled(std::mem::take(&mut self.written));
         }

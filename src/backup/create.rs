@@ -32,7 +32,6 @@ use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::audit::watch::{Stage, Watch};
 use crate::clock::Clock;
-use crate::fsio::lock::is_locked;
 use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 
 /// Retention may remove a segment while it is copied; a new snapshot does without it.
@@ -235,7 +234,7 @@ impl Creator {
     fn wait_for_checkpoint(&self, request: &Request, watch: &dyn Watch) {
         let paths = LogPaths::new(&request.log_dir);
         let page = || {
-            let runs = is_locked(&paths.lock()).unwrap_or(false);
+            let runs = paths.writer_runs().unwrap_or(false);
             StatusSnapshot::read(&paths.status()).ok().filter(|_| runs)
         };
         let Some(wanted) = page().map(|page| page.get(Word::DurableSeq)) else { return };
@@ -508,7 +507,7 @@ fn unsigned_tail(snapshot: &Snapshot, content: &Content, log_dir: &Path) -> u64 
     else {
         return 0;
     };
-    if is_locked(&LogPaths::new(log_dir).lock()).unwrap_or(true) {
+    if LogPaths::new(log_dir).writer_runs().unwrap_or(true) {
         return 0;
     }
     let held: u64 = blocks.iter().map(|block| block.raw_bytes).sum();

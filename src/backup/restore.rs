@@ -25,7 +25,7 @@ use crate::audit::segment::parse_sealed_name;
 use crate::audit::watch::{Stage, Watch};
 use crate::audit::{AuditLog, LogPaths, OpenError, Options};
 use crate::clock::{Clock, Timestamp};
-use crate::fsio::lock::{FileLock, try_lock};
+use crate::fsio::lock::WriterLock;
 use crate::fsio::{self, SharedFs};
 use relation::Live;
 use stage::Staged;
@@ -215,7 +215,7 @@ impl Restorer {
 
     /// The writer's lock, for as long as the restore takes; a dry run goes on without it
     /// beside a writer, and leaves an interrupted restore as it is.
-    fn lock_log(&self, dry_run: bool) -> Result<Option<FileLock>, BackupError> {
+    fn lock_log(&self, dry_run: bool) -> Result<Option<WriterLock>, BackupError> {
         let dir = self.log_dir();
         let paths = LogPaths::new(dir);
         if dry_run && self.fs.meta(dir).is_err() {
@@ -223,7 +223,7 @@ impl Restorer {
         }
         self.fs.create_dir_all(dir).map_err(io_error("make the directory", dir))?;
         let path = paths.lock();
-        let lock = match try_lock(&path) {
+        let lock = match paths.lock_for_writing() {
             Ok(Some(lock)) => lock,
             Ok(None) if dry_run => return Ok(None),
             Ok(None) => return Err(BackupError::LogLocked { path }),
@@ -240,7 +240,7 @@ impl Restorer {
         // An earlier restore waits for its record; without it, it would be forgotten.
         drop(lock);
         self.open_and_close()?;
-        match try_lock(&path) {
+        match paths.lock_for_writing() {
             Ok(Some(lock)) => Ok(Some(lock)),
             Ok(None) => Err(BackupError::LogLocked { path }),
             Err(source) => Err(BackupError::Io { action: "lock", path, source }),
@@ -264,7 +264,7 @@ impl Restorer {
         &self,
         staged: &Staged<'_>,
         live: &Live,
-        lock: Option<FileLock>,
+        lock: Option<WriterLock>,
         outcome: &mut Outcome,
     ) -> Result<(), BackupError> {
         let plan = &outcome.plan;

@@ -112,7 +112,18 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     ExitCode::from(run_to_code(&args))
 }
 
+/// A write beyond the limit on the size of files (`ulimit -f`, `LimitFSIZE=`) is to
+/// fail, not to end the process. A handler that notes nothing, rather than to
+/// ignore the signal: programs that are started from here are not to inherit it.
+/// (A closed pipe is an error and not the end in every Rust program.)
+fn survive_the_file_size_limit() {
+    let noted = std::sync::Arc::default();
+    // Cannot fail for a signal that may be handled; the engine blocks it as well.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, noted);
+}
+
 fn run_to_code(args: &[OsString]) -> u8 {
+    survive_the_file_size_limit();
     if let Some(notice) = legacy::notice(args.get(1).map(OsString::as_os_str)) {
         Printer::plain().error(&notice);
         return Exit::Usage as u8;

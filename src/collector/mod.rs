@@ -15,6 +15,7 @@ mod gate;
 mod http;
 mod notify;
 mod places;
+mod presence;
 mod protocol;
 mod push;
 mod pushed;
@@ -343,6 +344,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     let mut hangup = signal(SignalKind::hangup())?;
     let http = http.map(tokio::net::TcpListener::from_std).transpose()?;
     let (listener, guard) = socket::bind(&options.socket, open_to_others)?;
+    let guard = Arc::new(guard);
     let ready = Ready {
         socket: options.socket.clone(),
         http: http.as_ref().and_then(|listener| listener.local_addr().ok()),
@@ -350,7 +352,9 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     };
     hub.credentials.tell(&hub.log);
     hub.credentials.warn_of_certificate(&hub.log, &*options.warn);
-    let mut servers = vec![tokio::spawn(socket::serve(listener, Arc::clone(&hub)))];
+    let mut presence = presence::Presence::new(Arc::clone(&guard));
+    let look = move |hub: &Hub| presence.look(hub);
+    let mut servers = vec![tokio::spawn(socket::serve(listener, look, Arc::clone(&hub)))];
     if let Some(listener) = http {
         servers.push(tokio::spawn(http::serve(listener, Arc::clone(&hub))));
     }

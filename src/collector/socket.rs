@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -22,6 +22,9 @@ use crate::fsio::socket::{self, MAX_SOCKET_PATH_BYTES, SocketFile};
 /// After an error of `accept` such as too many open files.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
+/// The name of the socket is looked at as often as the log's writer looks at its files.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// Thousands of peers must not run this process out of files.
 pub(super) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -34,10 +37,38 @@ pub(super) fn raise_file_limit() {
 #[derive(Debug)]
 pub(super) struct SocketGuard {
     path: PathBuf,
-    file: SocketFile,
+    /// The one that is listened at; none when it could not be made again.
+    file: Mutex<Option<SocketFile>>,
 }
 
 impl SocketGuard {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<SocketFile>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` when the name still leads to the socket; else what happened to it,
+    /// and what stands there.
+    pub(super) fn missed(&self) -> Option<(&'static str, Option<SocketFile>)> {
+        match socket::at(&self.path) {
+            Ok(found) if found.is_some() && found == *self.file() => None,
+            Ok(None) => Some(("deleted", None)),
+            Ok(found) => Some(("replaced", found)),
+            Err(_) => None,
+        }
+    }
+
+    /// Makes the socket again, where nothing stands.
+    pub(super) fn make_again(&self, open_to_others: bool) -> io::Result<UnixListener> {
+        let listener = UnixListener::bind(&self.path)?;
+        *self.file() = socket::at(&self.path)?;
+        self.open_to_others(open_to_others)?;
+        Ok(listener)
+    }
+
     /// Who may write is decided by the peer's credentials; the mode only by who
     /// may ask. Nobody connects before it is set: the log directory is 0700.
     pub(super) fn open_to_others(&self, open: bool) -> io::Result<()> {
@@ -48,7 +79,8 @@ impl SocketGuard {
 impl Drop for SocketGuard {
     fn drop(&mut self) {
         // One that stays is replaced by the next collector.
-        if let Err(error) = socket::remove_if(&self.path, self.file) {
+        let Some(file) = self.file().take() else { return };
+        if let Err(error) = socket::remove_if(&self.path, file) {
             tracing::warn!(code = Warning::SocketKept.code(), path = %self.path.display(), %error, "the socket was not removed");
         }
     }
@@ -87,14 +119,14 @@ pub(super) fn bind(
     let listener = UnixListener::bind(path).map_err(refuse)?;
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let file = socket::at(path).and_then(|file| file.ok_or_else(gone)).map_err(refuse)?;
-    let guard = SocketGuard { path: path.to_path_buf(), file };
+    let guard = SocketGuard { path: path.to_path_buf(), file: Mutex::new(Some(file)) };
     guard.open_to_others(open_to_others).map_err(refuse)?;
     Ok((listener, guard))
 }
 
 /// Whether somebody listens; does not wait, as the queue of connections of one
 /// that hangs may be full.
-fn is_live(path: &Path) -> io::Result<bool> {
+pub(super) fn is_live(path: &Path) -> io::Result<bool> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let asking = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match connect(&asking, &SocketAddrUnix::new(path)?) {
@@ -105,11 +137,25 @@ fn is_live(path: &Path) -> io::Result<bool> {
 }
 
 /// Accepts until told to stop.
-pub(super) async fn serve(listener: UnixListener, hub: Arc<Hub>) {
+///
+/// `look` looks whether the socket has to be made again, and gives the new one.
+pub(super) async fn serve(
+    mut listener: UnixListener,
+    mut look: impl FnMut(&Hub) -> Option<UnixListener>,
+    hub: Arc<Hub>,
+) {
     let mut stopping = hub.stopping.clone();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            _ = looks.tick() => {
+                if let Some(new) = look(&hub) {
+                    listener = new;
+                }
+                continue;
+            }
             () = super::stopped(&mut stopping) => return,
         };
         match accepted {

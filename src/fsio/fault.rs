@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::{FileMeta, Fs, FsFile, OpenMode, SharedFs, Space};
 
@@ -41,6 +41,8 @@ pub enum How {
     Short(i32),
     /// The calling thread panics.
     Panic,
+    /// It does not come back until [`FaultFs::heal`], and then succeeds.
+    Hang,
 }
 
 /// One planned failure.
@@ -62,6 +64,7 @@ pub struct Fault {
 struct Plan {
     faults: Vec<Fault>,
     hits: u64,
+    healings: u64,
     space: Option<Space>,
     log: Vec<(Op, PathBuf)>,
 }
@@ -71,13 +74,14 @@ struct Plan {
 pub struct FaultFs {
     inner: SharedFs,
     plan: Arc<Mutex<Plan>>,
+    healed: Arc<Condvar>,
 }
 
 impl FaultFs {
     /// Passes everything on to `inner` until a failure is planned.
     #[must_use]
     pub fn new(inner: SharedFs) -> Self {
-        Self { inner, plan: Arc::default() }
+        Self { inner, plan: Arc::default(), healed: Arc::default() }
     }
 
     /// Plans a failure.
@@ -90,6 +94,8 @@ impl FaultFs {
         let mut plan = self.locked();
         plan.faults.clear();
         plan.space = None;
+        plan.healings += 1;
+        self.healed.notify_all();
     }
 
     /// How many operations have failed as planned.
@@ -139,6 +145,13 @@ impl FaultFs {
             return match how {
                 How::Errno(errno) => Err(io::Error::from_raw_os_error(errno)),
                 How::Short(_) => Ok(Some(())),
+                How::Hang => {
+                    let now = plan.healings;
+                    let healed = |plan: &mut Plan| plan.healings == now;
+                    let waited = self.healed.wait_while(plan, healed);
+                    drop(waited.unwrap_or_else(PoisonError::into_inner));
+                    Ok(None)
+                }
                 How::Panic => {
                     drop(plan);
                     panic!("planned panic in {op:?} of {name}");

@@ -8,7 +8,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -17,10 +18,16 @@ use nix::libc;
 use super::OpenMode;
 use super::os::{open_file, open_lock};
 
-/// A held lock; dropping it releases it.
+mod writer;
+
+pub use writer::{Home, WriterLock, writer_runs};
+
+/// A held lock; dropping it releases it, except in a fork of the process that
+/// took it: a fork has the same lock, and must not release its parent's.
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
+    pid: u32,
 }
 
 impl Drop for FileLock {
@@ -28,6 +35,9 @@ impl Drop for FileLock {
     /// just starting still has a copy of the descriptor, between its `fork` and
     /// its `exec`.
     fn drop(&mut self) {
+        if self.pid != std::process::id() {
+            return;
+        }
         let unlock = libc::flock { l_type: libc::F_UNLCK as libc::c_short, ..whole_file() };
         // What could be wrong with it ends with the descriptor.
         let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&unlock));
@@ -56,30 +66,74 @@ fn take(path: &Path, kind: libc::c_int) -> io::Result<Option<FileLock>> {
     let file = open_lock(path)?;
     let wanted = libc::flock { l_type: kind as libc::c_short, ..whole_file() };
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&wanted)) {
-        Ok(_) => Ok(Some(FileLock { file })),
+        Ok(_) => Ok(Some(FileLock { file, pid: std::process::id() })),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// Keeps other changers of a directory's files out, until it is dropped; see
-/// [`lock_directory`].
+/// Keeps other changers of a file out, until it is dropped; see [`lock_for_change`].
 #[derive(Debug)]
-pub struct DirectoryLock {
-    _directory: File,
+pub struct ChangeLock {
+    file: File,
+    path: PathBuf,
+    made: bool,
 }
 
-/// Waits until nobody else holds the directory's lock (`flock` on the directory
-/// itself: it leaves no file behind, and needs only the right to read).
+impl ChangeLock {
+    /// Whether the file is there only for the lock: it was made, empty.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.made
+    }
+}
+
+impl Drop for ChangeLock {
+    fn drop(&mut self) {
+        // Nothing took its place: there was no file before, and there is none now.
+        if self.made && is_at(&self.path, &self.file).unwrap_or(false) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Waits until nobody else changes a file that is changed by replacing it (`flock`
+/// on the file itself). A file that does not exist is made, mode 0600, and goes
+/// again with the lock unless another takes its place.
 ///
 /// # Errors
-/// When the directory cannot be opened or the file system knows no locks.
-pub fn lock_directory(path: &Path) -> io::Result<DirectoryLock> {
-    let directory = File::open(path)?;
-    rustix::io::retry_on_intr(|| {
-        rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)
-    })?;
-    Ok(DirectoryLock { _directory: directory })
+/// When the file cannot be opened or made, or the file system knows no locks.
+pub fn lock_for_change(path: &Path) -> io::Result<ChangeLock> {
+    loop {
+        let (file, made) = match open_file(path, OpenMode::Read) {
+            Ok(file) => (file, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match open_file(path, OpenMode::CreateNew) {
+                    Ok(file) => (file, true),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+        })?;
+        // It may have been replaced while this waited.
+        if is_at(path, &file)? {
+            return Ok(ChangeLock { file, path: path.to_path_buf(), made });
+        }
+    }
+}
+
+fn is_at(path: &Path, file: &File) -> io::Result<bool> {
+    let named = match std::fs::metadata(path) {
+        Ok(named) => named,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let open = file.metadata()?;
+    Ok((named.dev(), named.ino()) == (open.dev(), open.ino()))
 }
 
 /// Whether somebody holds the lock, without taking it. A file that does not
@@ -139,22 +193,39 @@ mod tests {
     }
 
     #[test]
-    fn a_directorys_lock_is_waited_for() {
+    fn who_changes_a_file_by_replacing_it_waits_for_who_does() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path();
-        let counted = std::sync::Mutex::new(0);
+        let path = directory.path().join("tokens");
+        let alone = std::sync::Mutex::new(());
         std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    let held = lock_directory(path).expect("lock");
-                    let alone = counted.try_lock().map(|mut count| *count += 1);
-                    assert!(alone.is_ok(), "nobody else has it");
+            for turn in 0..8 {
+                let (path, alone) = (&path, &alone);
+                scope.spawn(move || {
+                    let held = lock_for_change(path).expect("lock");
+                    let one = alone.try_lock().expect("nobody else has it");
+                    let new = path.with_extension(turn.to_string());
+                    let before = std::fs::read_to_string(path).expect("read");
+                    std::fs::write(&new, format!("{before}{turn}\n")).expect("write");
+                    // Once it is replaced, the next one may begin.
+                    drop(one);
+                    std::fs::rename(&new, path).expect("replaced");
                     drop(held);
                 });
             }
         });
-        assert_eq!(counted.into_inner().expect("not poisoned"), 8);
-        assert!(lock_directory(&path.join("none")).is_err());
+        let lines = std::fs::read_to_string(&path).expect("read");
+        assert_eq!(lines.lines().count(), 8, "none is lost: {lines}");
+        assert!(lock_for_change(&directory.path().join("none/tokens")).is_err());
+    }
+
+    #[test]
+    fn a_file_made_only_to_be_locked_goes_with_the_lock() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("tokens");
+        let held = lock_for_change(&path).expect("lock");
+        assert!(held.is_new() && path.exists());
+        drop(held);
+        assert!(!path.exists());
     }
 
     #[test]

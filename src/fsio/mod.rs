@@ -8,9 +8,11 @@
 //! symbolic link, and what is written has no other name. Opening never waits,
 //! so that a FIFO in a file's place is an error.
 
+pub mod aside;
 pub mod beneath;
 pub mod boot;
 pub mod fault;
+pub mod fixed;
 pub mod inspect;
 pub mod lock;
 pub mod os;

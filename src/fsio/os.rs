@@ -30,8 +30,7 @@ fn meta_of(meta: &std::fs::Metadata) -> FileMeta {
     }
 }
 
-/// Opens for [`OpenMode`], mode 0600 whatever the umask; for the few callers
-/// that need a `std::fs::File` (the status page's mapping).
+/// Opens for [`OpenMode`], mode 0600 whatever the umask.
 pub(crate) fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
     let (file, made) = open_any(path, mode)?;
     let writes = !matches!(mode, OpenMode::Read | OpenMode::ReadOwn);
@@ -42,6 +41,28 @@ pub(crate) fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     Ok(file)
+}
+
+/// An open file as the engine has it.
+pub(super) fn wrapped(file: File) -> Box<dyn FsFile> {
+    Box::new(OsFile(file))
+}
+
+/// Whether overwriting the file takes new space: on a file system of that number,
+/// unless the file is exempt.
+pub(super) fn copies_on_write(file: &File, magic: u64) -> bool {
+    let there = rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type as u64 == magic);
+    there
+        && !rustix::fs::ioctl_getflags(file)
+            .is_ok_and(|flags| flags.contains(rustix::fs::IFlags::NOCOW))
+}
+
+/// Exempts an empty file from copy-on-write, where the file system knows that.
+pub(super) fn stop_copying_on_write(file: &File) {
+    if let Ok(flags) = rustix::fs::ioctl_getflags(file) {
+        // ext4 and xfs refuse it, and overwrite in place anyway.
+        let _ = rustix::fs::ioctl_setflags(file, flags | rustix::fs::IFlags::NOCOW);
+    }
 }
 
 /// The same for a file that only locks are taken on: other names do no harm.

@@ -16,6 +16,10 @@ pub struct SocketFile {
     pub inode: u64,
     /// Device number.
     pub device: u64,
+    /// Owner.
+    pub uid: u32,
+    /// When it was made, seconds and nanoseconds: inode numbers are used again.
+    pub made: (i64, i64),
 }
 
 /// What is at the path itself (a symbolic link is not followed); `None` when
@@ -29,6 +33,8 @@ pub fn at(path: &Path) -> io::Result<Option<SocketFile>> {
             is_socket: meta.file_type().is_socket(),
             inode: meta.ino(),
             device: meta.dev(),
+            uid: meta.uid(),
+            made: (meta.mtime(), meta.mtime_nsec()),
         })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -10,9 +10,10 @@ use crate::alerts::AlertsStatus;
 use crate::audit::LogPaths;
 use crate::audit::keys::KeyFiles;
 use crate::audit::status::{StatusError, StatusSnapshot, Word};
+use crate::audit::verify::State;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
-use crate::fsio::{FileMeta, Fs, Space, boot, lock};
+use crate::fsio::{FileMeta, Fs, Space, boot};
 pub(super) use backups::Backups;
 
 /// A look is taken again when something changed meanwhile, but not for ever.
@@ -38,6 +39,9 @@ pub(super) enum Seen {
     Missing,
     Unknown(String),
 }
+
+/// A state of `verify` larger than this is none.
+const MAX_STATE_BYTES: u64 = 64 << 20;
 
 /// The process that the page names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub(super) struct Facts {
     pub(super) manifest: Seen,
     /// The key that is to follow, while a change of key is not finished.
     pub(super) next_key: Seen,
+    /// The tree size that `verify --since-last` has proven; 0 when none is known.
+    pub(super) verified: u64,
     pub(super) space: Result<Space, String>,
     pub(super) backups: Backups,
     /// How alerts are delivered; none when none are set, or no collector has run.
@@ -101,6 +107,7 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         checkpoint: seen(fs, &paths.checkpoint()),
         manifest: seen(fs, &paths.manifest()),
         next_key: seen(fs, &KeyFiles::new(&paths, settings.key_path.as_deref()).next()),
+        verified: verified(fs, &paths, &moment.page),
         space: fs.space(dir).map_err(text),
         backups: backups::look(fs, &settings.backup.output_dir, &paths),
         alerts: alerts(settings, fs, &paths),
@@ -113,6 +120,18 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         now: clock.now(),
         boot_ms: clock.boot_ms(),
     }
+}
+
+/// Read only when something waits for it. Nobody signed it: a false one silences a
+/// warning, and nothing else.
+fn verified(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> u64 {
+    let Page::Read(page) = page else { return 0 };
+    if page.get(Word::AdoptedEnd) == 0 {
+        return 0;
+    }
+    let state = fs.read_own(&paths.verified(), MAX_STATE_BYTES).ok();
+    let state = state.and_then(|text| State::parse(&text).ok());
+    state.map_or(0, |state| state.tree_size)
 }
 
 fn alerts(
@@ -162,7 +181,7 @@ fn same_writer_and_file(before: &Page, after: &Page) -> bool {
 }
 
 fn locked(paths: &LogPaths) -> Result<bool, String> {
-    lock::is_locked(&paths.lock()).map_err(text)
+    paths.writer_runs().map_err(text)
 }
 
 fn page(paths: &LogPaths) -> Page {

@@ -75,6 +75,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         checkpoint: Seen::Unknown(why.clone()),
         manifest: Seen::Unknown(why.clone()),
         next_key: Seen::Unknown(why.clone()),
+        verified: 0,
         backups: Backups { unknown: Some(why.clone()), ..Backups::default() },
         alerts: Err(why.clone()),
         space: Err(why),

@@ -95,6 +95,12 @@ problems! {
     DirectoryGone = "integrity.directory_gone" [Critical],
     /// A sealed segment is missing or altered.
     SegmentDamaged = "integrity.segment_damaged" [Critical],
+    /// One of the program's own files was missing or replaced, and was put back.
+    OwnFilePutBack = "integrity.own_file_put_back" [Warning],
+    /// The same, and it cannot be put back.
+    OwnFileGone = "integrity.own_file_gone" [Critical],
+    /// A sealed segment is missing, or another file stands in its place.
+    SegmentGone = "integrity.segment_gone" [Critical],
     /// Damage that this version has no name for.
     DamageOther = "integrity.damage_other" [Critical],
     /// Acknowledged records were lost.
@@ -111,6 +117,9 @@ problems! {
     ManifestUnknown = "integrity.manifest_unknown" [Unknown],
     /// A change of the signing key was begun and is not finished.
     KeyChangePending = "integrity.key_change_pending" [Warning],
+    /// The last opening took records over that nobody had signed, and neither a
+    /// backup nor a verification has covered them since.
+    UnsignedRecords = "integrity.unsigned_records" [Warning],
     /// How delivery of alerts is cannot be looked at.
     AlertsUnknown = "alerts.unknown" [Unknown],
     /// Alerts are set, and no collector delivers them.

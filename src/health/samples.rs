@@ -158,6 +158,7 @@ impl Sample {
 
     pub(crate) fn set(&self, word: Word, value: u64) {
         self.page().set(word, value);
+        self.page().publish();
     }
 
     /// Sets a time word to so many seconds ago.
@@ -177,11 +178,20 @@ impl Sample {
     /// The writer goes silent, in the middle of something.
     pub(crate) fn silent_in(self, activity: Activity, seconds: u64) -> Self {
         self.page().activity(activity, self.clock.boot_ms());
+        self.page().publish();
         self.clock.advance(Duration::from_secs(seconds));
         self
     }
 
+    /// Others see what was changed.
+    pub(crate) fn publish(&self) {
+        if let Some(page) = &self.page {
+            page.publish_changes();
+        }
+    }
+
     pub(crate) fn health(&self) -> Health {
+        self.publish();
         check(&self.settings, &self.fs, &self.clock)
     }
 }

@@ -8,6 +8,7 @@ use crate::health::Status;
 use crate::health::samples::{self, delivering, every_state};
 
 fn of(page: &samples::Sample) -> Sample {
+    page.publish();
     sample(&page.settings, &page.fs, &page.clock)
 }
 

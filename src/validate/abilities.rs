@@ -1,4 +1,4 @@
-//! What the file system below the log is, and whether locks, syncs and mappings work
+//! What the file system below the log is, and whether locks, syncs and the status page work
 //! there: tried, in the scratch directory.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     for (id, what, tried) in [
         (Id::PermissionsLock, "locks", lock as fn(&Path) -> Result<(), String>),
         (Id::PermissionsSync, "fdatasync and fsync", sync),
-        (Id::PermissionsMap, "memory-mapped files", map),
+        (Id::PermissionsStatus, "status pages", status_page),
     ] {
         checks.push(match seen.scratch(&format!("try.{}", id.as_str())) {
             Err(why) => Check::skipped(id, format!("not tried: {why}")),
@@ -58,7 +58,7 @@ fn judged(volume: Volume) -> Check {
         match suits {
             Suits::Well => Check::passed(id, format!("{name}, on this machine")),
             Suits::Network => {
-                let why = "locks, mapped pages and fdatasync are not to be relied on there";
+                let why = "locks and fdatasync are not to be relied on there";
                 Check::failed(id, format!("{name} is a network file system: {why}")).hint(LOCAL)
             }
             Suits::Memory => {
@@ -114,15 +114,16 @@ fn sync(path: &Path) -> Result<(), String> {
     attempt().map_err(|error| error.to_string())
 }
 
-fn map(path: &Path) -> Result<(), String> {
+fn status_page(path: &Path) -> Result<(), String> {
     const MARK: u64 = 0x5ca1_ab1e;
     let page = StatusPage::create(path).map_err(|error| error.to_string())?;
     page.set(Word::LogBytes, MARK);
+    page.publish();
     let read = StatusSnapshot::read(path).map_err(|error| error.to_string())?;
     if read.get(Word::LogBytes) == MARK {
         Ok(())
     } else {
-        Err("what is written to a mapped file is not what others read".to_owned())
+        Err("what is written is not what others read".to_owned())
     }
 }
 
@@ -133,11 +134,11 @@ mod tests {
     use crate::validate::request::tests::{surroundings_in, surroundings_of};
 
     #[test]
-    fn locks_syncs_and_mappings_are_tried_and_nothing_stays_but_in_the_scratch_directory() {
+    fn locks_syncs_and_status_pages_are_tried_and_nothing_stays_but_in_the_scratch_directory() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let seen = surroundings_in(dir.path());
         let checks = check(&seen);
-        for id in [Id::PermissionsLock, Id::PermissionsSync, Id::PermissionsMap] {
+        for id in [Id::PermissionsLock, Id::PermissionsSync, Id::PermissionsStatus] {
             let found = checks.iter().find(|check| check.id == id).expect("checked");
             assert_eq!(found.status, Status::Passed, "{found:?}");
         }
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn what_cannot_be_locked_or_synced_says_why() {
         let nowhere = Path::new("/proc/no-such-directory/file");
-        for tried in [lock as fn(&Path) -> Result<(), String>, sync, map] {
+        for tried in [lock as fn(&Path) -> Result<(), String>, sync, status_page] {
             assert!(!tried(nowhere).expect_err("nowhere").is_empty());
         }
     }

@@ -85,7 +85,7 @@ catalogue! {
     PermissionsVolume = "permissions.file_system", Permissions, Failed, "the file system below the log keeps what it is given, and is not read-only or on a network";
     PermissionsLock = "permissions.lock", Permissions, Failed, "locks work there";
     PermissionsSync = "permissions.sync", Permissions, Failed, "fdatasync and fsync of a directory work there";
-    PermissionsMap = "permissions.map", Permissions, Failed, "memory mapping works there";
+    PermissionsStatus = "permissions.status_page", Permissions, Failed, "a status page can be kept there";
 
     Build = "environment.build", Environment, Warning, "this build has what the settings ask for";
     Collector = "environment.writer", Environment, Failed, "a writer that runs is well";

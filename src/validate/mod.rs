@@ -53,7 +53,6 @@ pub use sync_latency::MOST_SYNC_MS;
 
 use crate::audit::LogPaths;
 use crate::clock::{Clock, SystemClock};
-use crate::fsio::lock;
 use principal::Principal;
 use request::Surroundings;
 use runner::{Stopped, Task};
@@ -114,7 +113,7 @@ pub fn validate(request: Request) -> Result<Report, Interrupted> {
         None => Ok(Principal::of_process()),
     };
     let place = workshop::open(&request)?;
-    let live = lock::is_locked(&LogPaths::new(&request.settings.log_dir).lock()).unwrap_or(false);
+    let live = LogPaths::new(&request.settings.log_dir).writer_runs().unwrap_or(false);
     let metadata = Metadata {
         timestamp: begun.0,
         duration_ms: 0,

@@ -6,7 +6,7 @@
 pub(super) enum Suits {
     /// On a disk of this machine.
     Well,
-    /// Locks, mapped pages and what fdatasync promises are another machine's word.
+    /// What locks and fdatasync promise is another machine's word.
     Network,
     /// Gone at the next boot.
     Memory,

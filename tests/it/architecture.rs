@@ -57,7 +57,7 @@ fn production_files(sources: Vec<Source>) -> Vec<Source> {
 /// Every rule about `src/`, on the given files.
 fn judge(sources: Vec<Source>) -> Vec<Finding> {
     let mut found = rules::every_file_is_declared(&sources, &["src/lib.rs", "src/main.rs"]);
-    found.extend(rules::unsafe_only_in_the_status_page(&sources));
+    found.extend(rules::nothing_is_unsafe(&sources));
     let sources = production_files(sources);
     let mentions: Vec<Mention<'_>> = mentions(&sources);
     found.extend(floors::every_folder_is_a_known_floor(&sources));

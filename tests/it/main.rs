@@ -20,6 +20,7 @@ mod backup_kill;
 mod backup_restore;
 mod backups;
 mod cli;
+mod clock;
 mod corpora;
 mod crash;
 mod documented;
@@ -27,6 +28,7 @@ mod documents;
 mod engine;
 mod faults;
 mod forgery;
+mod fork;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod guide;
@@ -42,6 +44,7 @@ mod keys_crash;
 mod model;
 mod monitor;
 mod nagios;
+mod own_files;
 mod packaging;
 mod paths;
 mod power_loss;
@@ -62,6 +65,8 @@ mod serve_push;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod servers;
 mod serving;
+mod signals;
+mod status_page;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_contract;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]

@@ -68,7 +68,7 @@ fn what_is_planted_in_a_log_files_place_is_refused_by_name_or_replaced_and_never
         ("audit.log", true),
         ("audit.checkpoint", true),
         ("audit.manifest.json", true),
-        ("audit.status", true),
+        ("audit.status", false),
         ("audit.lock", true),
         ("audit.restore.json", true),
         ("audit.pub", false),

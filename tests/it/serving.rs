@@ -38,7 +38,17 @@ impl Serving {
         Self::spawn(dir, args, env)
     }
 
+    /// As another program starts it: `wrapper` and its arguments come first.
+    pub(crate) fn start_under(dir: &Dir, settings: &str, wrapper: &[&str]) -> Self {
+        std::fs::write(dir.path().join("auditctl.toml"), settings).expect("settings");
+        Self::spawn_under(dir, &["--http", "off"], &[], wrapper)
+    }
+
     fn spawn(dir: &Dir, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::spawn_under(dir, args, env, &[])
+    }
+
+    fn spawn_under(dir: &Dir, args: &[&str], env: &[(&str, &str)], wrapper: &[&str]) -> Self {
         let mut all = vec!["serve"];
         if !args.contains(&"--http") {
             all.extend(["--http", "127.0.0.1:0"]);
@@ -48,6 +58,15 @@ impl Serving {
         command.envs(env.iter().copied()).stderr(Stdio::piped());
         if env.iter().any(|(name, _)| *name == "WATCHDOG_USEC") {
             command = as_systemd_would(dir, &command);
+        }
+        if let [program, first @ ..] = wrapper {
+            let mut outer = Command::new(program);
+            outer
+                .env_clear()
+                .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            outer.current_dir(dir.path()).stderr(Stdio::piped()).args(first);
+            outer.arg(command.get_program()).args(command.get_args());
+            command = outer;
         }
         let mut child = command.spawn().expect("serve starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped"));

@@ -79,6 +79,10 @@ impl Retention {
 impl Thread {
     /// Does what retention can do now, without waiting.
     pub(super) fn retain(&mut self) -> io::Result<()> {
+        // In a directory that was put in this one's place nothing is removed.
+        if matches!(self.retention.stage, Stage::Announced { .. } | Stage::Removing(_)) {
+            self.at_home()?;
+        }
         match &self.retention.stage {
             Stage::Idle => self.begin_to_look(),
             Stage::Looking(answer) => match answer.try_recv() {

@@ -28,6 +28,7 @@ impl AuditLog {
         origin: &EncodedOrigin,
         exempt: bool,
     ) -> Result<Receipt, RecordError> {
+        self.0.not_forked()?;
         let mut body = Vec::with_capacity(512);
         self.encode(&mut event, origin, exempt, &mut body)?;
         let seq =
@@ -68,7 +69,7 @@ impl AuditLog {
         let now = shared.options.clock.now();
         let decision = limiter.check(source, shared.boot_ms() * 1_000, now);
         let Decision::Refused { retry_after } = decision else { return Ok(()) };
-        shared.page.add(Word::RateLimited, 1);
+        shared.page.refused(source, now);
         let detail = "over its rate limit";
         shared.security.report(SecurityKind::RateLimited, Some(source), detail);
         Err(RecordError::RateLimited { source_name: source.to_owned(), retry_after })
@@ -87,6 +88,7 @@ impl AuditLog {
     /// # Errors
     /// [`RecordError::RateLimited`]; it is counted as a source's is.
     pub fn limit_caller(&self, caller: &str) -> Result<(), RecordError> {
+        self.0.not_forked()?;
         self.limit(&self.0.shared.callers, caller)
     }
 
@@ -125,8 +127,9 @@ impl AuditLog {
     ///
     /// # Errors
     /// When nothing is accepted at the moment whatever the room: disk full,
-    /// closed, failed. A full buffer is no error: `count` is then 0.
+    /// closed, failed, forked. A full buffer is no error: `count` is then 0.
     pub fn try_submit(&self, batch: &mut Batch) -> Result<Submitted, RecordError> {
+        self.0.not_forked()?;
         let events = batch.len() as u64;
         self.0.shared.queue.push_batch(batch).inspect_err(|error| self.count_refusal(error, events))
     }
@@ -139,9 +142,13 @@ impl AuditLog {
     /// Asks for everything below `seq` to be acknowledged soon; does not wait.
     /// With interval durability it already is, and the disk keeps its time.
     pub fn request_ack(&self, seq: u64) {
-        let waits = self.0.shared.options.durability == Durability::Commit;
-        if waits && self.0.shared.progress.durable() < seq {
-            self.0.shared.queue.request_durable(seq);
+        let shared = &self.0.shared;
+        match shared.options.durability {
+            Durability::Commit if !self.0.is_forked() && shared.progress.durable() < seq => {
+                shared.queue.request_durable(seq);
+            }
+            Durability::Commit => {}
+            Durability::Interval => shared.page.publish_accepted(seq.saturating_sub(1)),
         }
     }
 }
@@ -166,6 +173,7 @@ impl Session {
         mode: ParseMode,
         batch: &mut Batch,
     ) -> Result<(), RecordError> {
+        self.log.0.not_forked()?;
         let mut event =
             Event::from_json(line, mode).map_err(|error| self.log.refuse_event(None, error))?;
         self.log.encode(&mut event, &self.origin, self.exempt, &mut batch.bytes)?;

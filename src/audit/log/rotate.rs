@@ -8,7 +8,8 @@ use super::AuditLog;
 use crate::audit::key_change::{KeyWish, Preparation, RotateError, RotateRequest, Rotated};
 use crate::audit::keys::{KeyFiles, KeyHistory};
 use crate::audit::queue::Command;
-use crate::audit::refusal::RecordError;
+use crate::audit::refusal::{FORKED, RecordError};
+use crate::audit::shelter::Shelter;
 use crate::audit::trouble::Trouble;
 
 /// How long a change of key may take, writer included.
@@ -23,8 +24,12 @@ impl AuditLog {
     /// [`RotateError::Refused`] and [`RotateError::Files`] when nothing was
     /// changed; [`RotateError::NotYet`] when the change goes on by itself.
     pub fn rotate_key(&self, request: &RotateRequest) -> Result<Rotated, RotateError> {
+        if self.0.is_forked() {
+            return Err(RotateError::Refused(FORKED.to_owned()));
+        }
         let _one = self.0.rotating.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &self.0.shared;
+        let _shelter = Shelter::enter();
         let (fs, paths) = (&*shared.options.fs, &shared.paths);
         let files = KeyFiles::new(paths, shared.options.key_path.as_deref());
         let history = KeyHistory::load(fs, paths)

@@ -1,11 +1,12 @@
 //! What opening puts together: the page, the queue, the threads' work, the first
 //! records.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::audit::keeper::{Keeper, Work, newest_record};
 use crate::audit::options::Options;
 use crate::audit::own::OwnRecord;
+use crate::audit::own_files::RedactKeySlot;
 use crate::audit::paths::LogPaths;
 use crate::audit::progress::ProgressCell;
 use crate::audit::query::{Bounds, Engine, Ledger, QueryError};
@@ -15,8 +16,11 @@ use crate::audit::recovery::{OpenError, Opened};
 use crate::audit::redact::{RedactKeyError, Redactor};
 use crate::audit::security::{SecurityKind, SecurityLog};
 use crate::audit::status::{Activity, StatusError, StatusPage, Word, WriterState};
+use crate::audit::trouble::Trouble;
 use crate::audit::writer::Shared;
+use crate::clock::ClockWatch;
 use crate::field_path::FieldPath;
+use crate::fsio::lock::WriterLock;
 
 /// What the writer's own process knows of what there is to ask about.
 #[derive(Debug)]
@@ -62,17 +66,38 @@ pub(super) fn shared_redactor(
     shared: &Shared,
     (new, key_id): (Redactor, Option<String>),
 ) -> Arc<Redactor> {
+    let key = Some(new.key().clone());
+    *shared.redact_key.lock().unwrap_or_else(PoisonError::into_inner) = key;
     if let Some(key_id) = key_id {
         shared.push_own(&OwnRecord::RedactKeyCreated { key_id });
     }
     Arc::new(new)
 }
 
-pub(super) fn page_error(options: &Options, error: StatusError) -> OpenError {
+fn page_error(options: &Options, error: StatusError) -> OpenError {
     match error {
         StatusError::Io { path, source } => OpenError::Io { action: "open", path, source },
         other => OpenError::Start { dir: options.dir.clone(), reason: other.to_string() },
     }
+}
+
+/// The page, with what the page before knew and no record says yet.
+pub(super) fn make_page(
+    options: &Options,
+    paths: &LogPaths,
+    opened: &Opened,
+) -> Result<Arc<StatusPage>, OpenError> {
+    let begin = opened.refused.as_ref().map_or_else(Vec::new, |refused| {
+        vec![
+            (Word::RefusalsToRecord, refused.count),
+            (Word::RefusalsFirstAt, refused.first.micros() as u64),
+            (Word::RefusalsLastAt, refused.last.micros() as u64),
+            (Word::ActiveInode, opened.active.file.meta().map_or(0, |meta| meta.inode)),
+        ]
+    });
+    StatusPage::create_with(&paths.status(), &begin)
+        .map(Arc::new)
+        .map_err(|error| page_error(options, error))
 }
 
 pub(super) fn publish_start(page: &StatusPage, options: &Options, opened: &Opened) {
@@ -102,16 +127,18 @@ pub(super) fn build(
     options: &Arc<Options>,
     paths: &LogPaths,
     page: &Arc<StatusPage>,
-    opened: &mut Opened,
+    (opened, lock): (&mut Opened, &Arc<WriterLock>),
 ) -> (Shared, crate::audit::keeper::KeeperStart, Work) {
     let next_seq = opened.active.layout.next_seq();
+    let clock = &options.clock;
+    let watch = opened.watch.unwrap_or_else(|| ClockWatch::new(clock.now(), Some(clock.boot_ms())));
     let queue = Arc::new(Queue::new(
         next_seq,
         (options.write_queue_capacity, options.write_queue_bytes as usize),
         WakeRule { events: options.write_buffer_size, age: options.write_flush_interval },
         options.overflow_timeout,
         Arc::clone(page),
-        Arc::clone(&options.clock),
+        (Arc::clone(&options.clock), watch),
     ));
     let counted = Arc::clone(page);
     let (security, security_log) = SecurityLog::new(
@@ -135,8 +162,11 @@ pub(super) fn build(
         callers: Arc::new(RateLimiter::new(None)),
         security: security.clone(),
         keeper,
+        redact_key: RedactKeySlot::default(),
     };
     let work = Work {
+        incidents: shared.incidents(),
+        lock: Arc::clone(lock),
         options: Arc::clone(options),
         paths: paths.clone(),
         page: Arc::clone(page),
@@ -170,6 +200,7 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     }
     if opened.foreign {
         let detail = "lines were appended to audit.log while it was closed";
+        tracing::error!(code = Trouble::ForeignLines.code(), "{detail}; they are set aside");
         shared.security.report(SecurityKind::LogTampered, None, detail);
     }
     if let Some(rollback) = &opened.rollback {
@@ -184,6 +215,16 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
             reason: "the writer ended before its write buffer was written (interval durability)"
                 .to_owned(),
         });
+    }
+    if let Some(refused) = &opened.refused {
+        let seq = shared.push_own(&OwnRecord::RateLimited {
+            source: refused.source.clone(),
+            refused: refused.count,
+            first: refused.first,
+            last: refused.last,
+            from_status_page: true,
+        });
+        shared.page.refusals_recorded(refused.count, seq + 1, 0);
     }
     if let Some(restored) = &opened.restored {
         shared.push_own(&OwnRecord::Restored(restored.clone()));

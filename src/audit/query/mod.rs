@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use super::manifest::ManifestError;
 use super::paths::LogPaths;
+use super::refusal::FORKED;
 use crate::fsio::SharedFs;
 use view::{Files, View};
 
@@ -84,6 +85,9 @@ pub enum QueryError {
         /// The segment's file.
         file: String,
     },
+    /// This process is a fork of the one that opened the log.
+    #[error("{FORKED}")]
+    Forked,
     /// The manifest cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

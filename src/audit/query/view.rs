@@ -23,7 +23,7 @@ use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
 use crate::audit::segment::Block;
 use crate::audit::status::{StatusSnapshot, Word};
-use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs, lock};
+use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
@@ -60,7 +60,7 @@ impl Files {
 
 impl Ledger for Files {
     fn durable(&self) -> Option<u64> {
-        if !lock::is_locked(&self.paths.lock()).unwrap_or(false) {
+        if !self.paths.writer_runs().unwrap_or(false) {
             return None;
         }
         // While the page is being made it says 0; what is signed is durable as well.
@@ -72,7 +72,7 @@ impl Ledger for Files {
 
     fn stamp(&self) -> Vec<u8> {
         let mut stamp = self.note();
-        stamp.push(lock::is_locked(&self.paths.lock()).unwrap_or(false).into());
+        stamp.push(self.paths.writer_runs().unwrap_or(false).into());
         stamp
     }
 

@@ -1,11 +1,15 @@
 //! What opening changes: leftovers, the torn tail, what an earlier crash lost.
 
+use super::super::event::MAX_LINE_BYTES;
 use super::super::manifest::Manifest;
 use super::super::merkle::Range;
 use super::super::options::Durability;
+use super::super::rate_limit::OTHER_SOURCES;
+use super::super::record::peek_times;
 use super::super::segment::{Active, Layout, parse_sealed_name, sealed_name};
 use super::super::status::Word;
-use super::{Aside, Lost, OpenError, Opening, Scanned, copy_to_new, io_error};
+use super::{Aside, Lost, OpenError, Opening, Refused, Scanned, copy_to_new, io_error};
+use crate::clock::ClockWatch;
 use crate::fsio::{FsFile, OpenMode};
 
 impl Opening<'_> {
@@ -90,5 +94,53 @@ impl Opening<'_> {
             first: earlier.time(Word::OldestWaitingAt),
             last: earlier.time(Word::LastEventAt),
         })
+    }
+
+    /// Refusals that an earlier writer of this very file was killed with.
+    pub(super) fn refused(&self, active: &Active) -> Option<Refused> {
+        let earlier = self.earlier.as_ref()?;
+        let meta = active.file.meta().ok()?;
+        if earlier.get(Word::ActiveInode) != meta.inode || earlier.get(Word::ClosedAt) != 0 {
+            return None;
+        }
+        let (count, [first, last]) = earlier.unrecorded_refusals(active.layout.next_seq())?;
+        let source =
+            earlier.top_blocked().map_or_else(|| OTHER_SOURCES.to_owned(), |(source, _)| source);
+        Some(Refused { source, count, first, last })
+    }
+
+    /// The clocks at the last record, or at the last sign of life of a writer of
+    /// this boot. Nothing but an `audit.clock_changed` record rests on it.
+    pub(super) fn last_times(&self, manifest: &Manifest, active: &Active) -> Option<ClockWatch> {
+        let boot_id = crate::fsio::boot::boot_id(self.fs);
+        if let Some(earlier) = &self.earlier
+            && boot_id.is_some_and(|boot| boot == earlier.get(Word::BootId))
+            && let Some(at) = earlier.time(Word::HeartbeatAt)
+            && earlier.get(Word::HeartbeatBootMs) <= self.options.clock.boot_ms()
+        {
+            return Some(ClockWatch::new(at, Some(earlier.get(Word::HeartbeatBootMs))));
+        }
+        let last = match last_line(&*active.file, active.layout.raw_bytes) {
+            Some(line) => peek_times(&line)?.1,
+            None => manifest.segments.last()?.sealed_at,
+        };
+        Some(ClockWatch::new(last, None))
+    }
+}
+
+fn last_line(file: &dyn FsFile, length: u64) -> Option<Vec<u8>> {
+    let mut end = Vec::new();
+    let mut window = 4 * 1024;
+    loop {
+        let from = length.saturating_sub(window);
+        end.resize((length - from) as usize, 0);
+        file.read_exact_at(&mut end, from).ok()?;
+        let whole = end.strip_suffix(b"\n")?;
+        match memchr::memrchr(b'\n', whole) {
+            Some(before) => return Some(whole[before + 1..].to_vec()),
+            None if from == 0 => return Some(whole.to_vec()),
+            None if window > 2 * MAX_LINE_BYTES as u64 => return None,
+            None => window *= 8,
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -83,7 +84,11 @@ impl RedactKeyError {
 
 /// A log's key for what it redacts. `Debug` shows its id only.
 #[derive(Clone)]
-pub struct RedactKey(Hmac<Sha256>);
+pub struct RedactKey {
+    mac: Hmac<Sha256>,
+    /// What its file holds: a running log puts one back that was lost.
+    text: Arc<Secret<Vec<u8>>>,
+}
 
 impl fmt::Debug for RedactKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +98,24 @@ impl fmt::Debug for RedactKey {
 
 impl RedactKey {
     fn new(key: &[u8; KEY_BYTES]) -> Self {
-        Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length"))
+        // All the room at once: growing would leave copies behind.
+        let mut text = Secret(vec![b'\n'; FILE_BYTES]);
+        for (pair, byte) in text.0.chunks_exact_mut(2).zip(key) {
+            pair.copy_from_slice(&hex(*byte));
+        }
+        let mac = Hmac::new_from_slice(key).expect("HMAC takes a key of any length");
+        Self { mac, text: Arc::new(text) }
+    }
+
+    /// What its file holds.
+    pub(crate) fn text(&self) -> &Arc<Secret<Vec<u8>>> {
+        &self.text
+    }
+
+    /// Whether this is what a file of just this key holds.
+    pub(crate) fn is_text(&self, text: &[u8]) -> bool {
+        let digits = text.strip_suffix(b"\n").unwrap_or(text);
+        digits.eq_ignore_ascii_case(&self.text.0[..2 * KEY_BYTES])
     }
 
     /// Reads a key; `None` when there is no such file.
@@ -144,17 +166,13 @@ impl RedactKey {
     pub fn create(fs: &dyn Fs, path: &Path) -> Result<Self, RedactKeyError> {
         let mut key = Secret([0_u8; KEY_BYTES]);
         getrandom::fill(&mut key.0).map_err(RedactKeyError::Random)?;
-        // All the room at once: growing would leave copies behind.
-        let mut text = Secret(vec![b'\n'; FILE_BYTES]);
-        for (pair, byte) in text.0.chunks_exact_mut(2).zip(&key.0) {
-            pair.copy_from_slice(&hex(*byte));
-        }
-        fsio::replace_file(fs, path, &text.0).map_err(|source| RedactKeyError::Io {
+        let key = Self::new(&key.0);
+        fsio::replace_file(fs, path, &key.text.0).map_err(|source| RedactKeyError::Io {
             action: "write",
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self::new(&key.0))
+        Ok(key)
     }
 
     /// Eight hex digits that tell keys apart and say nothing of the key.
@@ -181,7 +199,7 @@ impl RedactKey {
     }
 
     fn push_digest(&self, value: &[u8], out: &mut String) {
-        let mut mac = self.0.clone();
+        let mut mac = self.mac.clone();
         mac.update(value);
         for byte in mac.finalize().into_bytes() {
             out.extend(hex(byte).map(char::from));

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Line;
+use crate::fsio::aside::{copy_to_new, set_aside};
 use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 
 /// The file is renamed to `<name>.1`, replacing that, before it grows past this.
@@ -11,18 +12,35 @@ pub(super) const MAX_FILE_BYTES: u64 = 10 << 20;
 /// While so much could not be written, no more is taken in.
 pub(super) const MAX_WAITING_BYTES: usize = 1 << 20;
 
+type OpenFile = Option<Box<dyn FsFile>>;
+
+/// What a look at the file found.
+#[derive(Debug)]
+pub(crate) enum Looked {
+    /// It is the one that is written, or nobody needs it to be.
+    Fine,
+    /// It was not, and is again.
+    PutBack { what: &'static str, set_aside: Option<String> },
+    /// It was not, and cannot be put back at the moment.
+    Failed { what: &'static str, error: io::Error },
+    /// It is shorter than what was written.
+    Cut,
+}
+
 #[derive(Debug)]
 pub(super) struct LogFile {
     fs: SharedFs,
     path: PathBuf,
-    open: Option<Box<dyn FsFile>>,
+    open: OpenFile,
+    /// How long the open file has to be.
+    end: u64,
     /// Whole lines, not yet written.
     waiting: Vec<u8>,
 }
 
 impl LogFile {
     pub(super) fn new(fs: SharedFs, path: PathBuf) -> Self {
-        Self { fs, path, open: None, waiting: Vec::new() }
+        Self { fs, path, open: None, end: 0, waiting: Vec::new() }
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -72,8 +90,79 @@ impl LogFile {
             let _ = file.set_len(end);
             return Err(error);
         }
+        self.end = end + self.waiting.len() as u64;
         self.open = Some(file);
         Ok(())
+    }
+
+    /// See [`SecurityLog::look`](super::SecurityLog::look).
+    pub(super) fn look(&mut self, stamp: &str) -> Looked {
+        let named = match self.fs.entry(&self.path) {
+            Ok(named) => Some(named),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => return Looked::Fine,
+        };
+        let Some(file) = self.open.take() else {
+            return match named {
+                Some(named) if !named.is_file => self.put_back("replaced", None, stamp),
+                // From now on it is known which one it is.
+                Some(_) => {
+                    self.begin();
+                    Looked::Fine
+                }
+                None => Looked::Fine,
+            };
+        };
+        let Ok(open) = file.meta() else { return Looked::Fine };
+        let what = match &named {
+            Some(named) if named.same_file(&open) => {
+                self.open = Some(file);
+                let cut = open.len < self.end;
+                self.end = open.len;
+                return if cut { Looked::Cut } else { Looked::Fine };
+            }
+            Some(_) => "replaced",
+            None => "deleted",
+        };
+        // Whoever moved it away has it, as log rotation does: the next line begins
+        // a new file.
+        let moved = open.links > 0;
+        if moved && named.is_none_or(|named| named.is_file) {
+            return Looked::Fine;
+        }
+        self.put_back(what, (!moved).then_some(file), stamp)
+    }
+
+    fn begin(&mut self) {
+        if let Ok(file) = self.opened()
+            && let Ok(meta) = file.meta()
+        {
+            self.end = meta.len;
+            self.open = Some(file);
+        }
+    }
+
+    fn put_back(&mut self, what: &'static str, file: OpenFile, stamp: &str) -> Looked {
+        let attempt = || -> io::Result<(Option<String>, OpenFile)> {
+            let aside = set_aside(&*self.fs, &self.path, stamp)?;
+            let Some(file) = &file else { return Ok((aside, None)) };
+            let temporary = fsio::temporary_name(&self.path);
+            let length = file.meta()?.len;
+            let copy = copy_to_new(&*self.fs, &**file, 0, length, &temporary)?;
+            self.fs.rename(&temporary, &self.path)?;
+            Ok((aside, Some(copy)))
+        };
+        match attempt() {
+            Ok((set_aside, copy)) => {
+                self.open = copy;
+                Looked::PutBack { what, set_aside }
+            }
+            Err(error) => {
+                // Kept: it may be the only copy.
+                self.open = file;
+                Looked::Failed { what, error }
+            }
+        }
     }
 
     /// The open file, if that is still what the name stands for.

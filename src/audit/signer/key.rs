@@ -149,7 +149,8 @@ impl SigningKey {
         Ok(key)
     }
 
-    fn encode(&self) -> Secret<Vec<u8>> {
+    /// The file's content.
+    pub(crate) fn encode(&self) -> Secret<Vec<u8>> {
         let mut key = Secret([ED25519; SEED_BYTES + 1]);
         let seed = Secret(self.key.to_bytes());
         key.0[1..].copy_from_slice(&seed.0);

@@ -2,12 +2,17 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::words::{Activity, Damage, DiskStage, Mode, Ring, Word, WriterState};
-use super::{MAGIC, PAGE_BYTES, RING_SLOTS, StatusError, WORDS};
+use super::{MAGIC, PAGE_BYTES, RING_SLOTS, StatusError, WORDS, checksum};
 use crate::audit::security::SecurityKind;
 use crate::clock::Timestamp;
-use crate::fsio::{self, OpenMode};
+use crate::fsio::{self, Fs, OpenMode};
+
+/// A page that is being written is read again so often.
+const LOOKS: u32 = 60;
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// What a reader sees: the words at one moment.
 #[derive(Clone, Debug)]
@@ -22,15 +27,11 @@ impl StatusSnapshot {
     /// [`StatusError::Io`] when it cannot be read (`NotFound`: no log here),
     /// [`StatusError::Format`] when it is no status page of this version.
     pub fn read(path: &Path) -> Result<Self, StatusError> {
-        use std::os::unix::fs::FileExt;
         let failed = |source| StatusError::Io { path: path.to_path_buf(), source };
         let format = |reason| StatusError::Format { path: path.to_path_buf(), reason };
-        let file = fsio::os::open_file(path, OpenMode::ReadOwn).map_err(failed)?;
+        let file = fsio::OsFs.open(path, OpenMode::ReadOwn).map_err(failed)?;
         let mut bytes = [0u8; PAGE_BYTES];
-        let mut last = None;
-        // A change of the guarded words takes nanoseconds; a writer stopped in
-        // the middle of one (SIGSTOP) leaves it odd, and its page is taken as it is.
-        for _ in 0..100 {
+        for look in 0..LOOKS {
             match file.read_exact_at(&mut bytes, 0) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -38,21 +39,20 @@ impl StatusSnapshot {
                 }
                 Err(error) => return Err(failed(error)),
             }
-            let mut after = [0u8; 16];
-            file.read_exact_at(&mut after, 0).map_err(failed)?;
             let snapshot = Self::from_bytes(&bytes);
-            let sequence = snapshot.get(Word::Sequence);
-            let steady = sequence % 2 == 0 && after[8..] == sequence.to_le_bytes();
-            last = Some(snapshot);
-            if steady {
-                break;
+            if snapshot.get(Word::Magic) != MAGIC {
+                return Err(format("no AUDSTAT1 mark"));
             }
-            std::hint::spin_loop();
+            if snapshot.get(Word::Checksum) == checksum(&bytes) {
+                return Ok(snapshot);
+            }
+            // It was being written. That takes a microsecond, or a moment more when
+            // the writer was interrupted in the middle of it.
+            if look >= LOOKS / 2 {
+                std::thread::sleep(LOOK_AGAIN);
+            }
         }
-        match last {
-            Some(snapshot) if snapshot.get(Word::Magic) == MAGIC => Ok(snapshot),
-            _ => Err(format("no AUDSTAT1 mark")),
-        }
+        Err(format("its checksum does not fit"))
     }
 
     fn from_bytes(bytes: &[u8; PAGE_BYTES]) -> Self {
@@ -132,6 +132,18 @@ impl StatusSnapshot {
             .take_while(|byte| *byte != 0)
             .collect();
         (count > 0).then(|| (String::from_utf8_lossy(&bytes).into_owned(), count))
+    }
+
+    /// Refusals of the rate limiter that are in no record of a log that ends at
+    /// `end_seq`, and when the first and the last was.
+    #[must_use]
+    pub(crate) fn unrecorded_refusals(&self, end_seq: u64) -> Option<(u64, [Timestamp; 2])> {
+        let written = self.get(Word::RefusalsRecordedSeq) <= end_seq;
+        let recorded = if written { Word::RefusalsRecorded } else { Word::RefusalsRecordedBefore };
+        let left = self.get(Word::RefusalsToRecord).saturating_sub(self.get(recorded));
+        let last = self.time(Word::RefusalsLastAt)?;
+        let first = self.time(Word::RefusalsFirstAt).unwrap_or(last);
+        (left > 0).then_some((left, [first, last]))
     }
 
     /// Counts of a ring for the last `slots` (at most 60) whole slots and the

@@ -18,10 +18,10 @@ macro_rules! words {
 }
 
 words! {
-    /// `AUDSTAT1`, little-endian; written last when the page is made.
+    /// `AUDSTAT1`, little-endian.
     Magic = 0,
-    /// Sequence lock: odd while guarded words change.
-    Sequence = 1,
+    /// How often this page has been published.
+    Published = 1,
     /// The writer's process.
     Pid = 2,
     /// How the log was opened: 1 library, 2 collector, 3 `record` without a collector.
@@ -184,6 +184,34 @@ words! {
     TlsHandshakesFailed = 404,
     /// When the certificate in use expires: µs since 1970; 0 without TLS.
     TlsNotAfter = 405,
+    /// Times one of the program's own files, but for the log file, was found missing
+    /// or replaced.
+    OwnFileIncidents = 410,
+    /// When the last of them was put back: µs since 1970.
+    OwnFilePutBackAt = 411,
+    /// Which were put back since about then: bit n for the nth of `OwnFile::ALL`.
+    OwnFilesPutBack = 412,
+    /// Which are not as they should be and could not be put back, the same way.
+    OwnFilesGone = 413,
+    /// Sealed segments that are missing, or are not the files that were sealed.
+    SegmentsGone = 414,
+    /// The first record of the first of them.
+    SegmentsGoneFrom = 415,
+    /// Refusals of the rate limiter that are to be recorded: those that an earlier
+    /// writer died with, and all since the log was opened.
+    RefusalsToRecord = 420,
+    /// Of these, the ones for which an `audit.rate_limited` record was made.
+    /// Guarded.
+    RefusalsRecorded = 421,
+    /// The same without the newest of these records. Guarded.
+    RefusalsRecordedBefore = 422,
+    /// One after the seq of the newest of these records; when the log ends before
+    /// it, they were not written. Guarded.
+    RefusalsRecordedSeq = 423,
+    /// The first refusal that is not recorded yet: µs since 1970, 0 for none.
+    RefusalsFirstAt = 424,
+    /// The last refusal: µs since 1970.
+    RefusalsLastAt = 425,
     /// A record that says that a backup was made, plus 1; 0 when none is known.
     BackupMade = 440,
     /// [`RetentionWait`].
@@ -199,6 +227,8 @@ words! {
     OtherHistoryAt = 445,
     /// When retention last had a whole look: µs since 1970; 0 for never.
     RetentionLookedAt = 446,
+    /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
+    Checksum = 511,
 }
 
 /// Upper bounds of the sync histogram's buckets, in µs.
@@ -297,8 +327,8 @@ codes! {
         FileTruncated = 2 => "the log file was truncated while open; records are missing",
         /// The log was opened over corruption with `--accept-corruption`.
         CorruptionAccepted = 3 => "the log continues after accepted corruption",
-        /// The log directory is gone.
-        DirectoryGone = 4 => "the log directory was deleted",
+        /// The log directory is gone, or another stands in its place.
+        DirectoryGone = 4 => "the log directory was deleted or moved away",
         /// A sealed segment is missing or does not fit the manifest.
         SegmentDamaged = 5 => "a sealed segment is missing or damaged",
     }

@@ -16,7 +16,7 @@ use crate::audit::manifest::{Manifest, ManifestError, Segment};
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
 use crate::audit::segment::{parse_sealed_name, sealed_name};
-use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs, lock};
+use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
@@ -86,7 +86,7 @@ impl View {
             if fs.meta(&paths.restore_journal()).is_ok() {
                 return Err(VerifyError::RestorePending { dir: dir.to_path_buf() });
             }
-            let live = lock::is_locked(&paths.lock()).unwrap_or(false);
+            let live = paths.writer_runs().unwrap_or(false);
             let view = Self::look(fs, &paths, live);
             let fits = match &view {
                 Ok(view) => view.fits(),
@@ -221,7 +221,7 @@ impl View {
         let head = self.fs.read_own(&self.paths.head(), MAX_CHECKPOINT_BYTES).ok();
         now != self.note
             || head.is_some_and(|head| Some(head) != self.head)
-            || lock::is_locked(&self.paths.lock()).unwrap_or(false)
+            || self.paths.writer_runs().unwrap_or(false)
     }
 
     /// Whether the files follow each other, as far as their beginnings tell.

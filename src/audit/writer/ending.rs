@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Failure, Writer, is_full};
+use super::{Failure, Writer, failure, is_full};
 use crate::audit::status::{Activity, Damage, Word, WriterState};
 use crate::audit::trouble::Trouble;
 
@@ -16,7 +16,13 @@ impl Writer {
         shared.page.add(Word::WriteErrors, 1);
         shared.page.error(&failure.error, failure.activity, now);
         let since = *self.trouble_since.get_or_insert_with(Instant::now);
-        let reason = format!("{}: {}", failure.activity.as_str(), failure.error);
+        let limit = match failure.error.kind() {
+            std::io::ErrorKind::FileTooLarge => {
+                "; the limit on the size of files is reached (ulimit -f, LimitFSIZE=)"
+            }
+            _ => "",
+        };
+        let reason = format!("{}: {}{limit}", failure.activity.as_str(), failure.error);
         if self.backoff.is_none() {
             tracing::warn!(
                 code = Trouble::Failing.code(),
@@ -55,6 +61,7 @@ impl Writer {
         let begun = *self.upkeep.closing_since.get_or_insert_with(Instant::now);
         let in_time = begun.elapsed() < self.shared.options.overflow_timeout;
         if !self.upkeep.closed_pushed {
+            self.look_at_own_files();
             self.upkeep.closed_pushed = true;
             self.record_bursts(true);
             self.shared.push_own(&self.upkeep.closed_record(&self.durable_tree));
@@ -76,8 +83,8 @@ impl Writer {
         let signed = self.checkpoint();
         let now = self.shared.options.clock.now();
         if signed {
-            self.shared.page.state(WriterState::Closed, now);
             self.shared.page.set(Word::ClosedAt, now.micros() as u64);
+            self.shared.page.state(WriterState::Closed, now);
         }
         self.shared.progress.closed();
         true
@@ -93,11 +100,38 @@ impl Writer {
         self.shared.page.get(Word::LogFileIncidents) != before
     }
 
+    /// Whether the log's directory is where it was when it was locked. Nothing is
+    /// written by its name otherwise: another writer may have what is there.
+    pub(super) fn at_home(&self) -> Result<(), Failure> {
+        let page = &self.shared.page;
+        let told = page.get(Word::Damage) == Damage::DirectoryGone as u64;
+        match self.own_files.at_home() {
+            Ok(()) if told => page.set(Word::Damage, 0),
+            Ok(()) => {}
+            Err(error) => {
+                if !told {
+                    tracing::error!(code = Trouble::DirectoryMoved.code(), %error, "the log cannot be written");
+                    self.damage(Damage::DirectoryGone);
+                }
+                return Err(failure(Activity::Checking)(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// The program's own files beside the log file.
+    pub(super) fn look_at_own_files(&mut self) {
+        if self.at_home().is_ok() {
+            let fs = std::sync::Arc::clone(&self.shared.options.fs);
+            self.own_files.look(&*fs, &self.incidents);
+            self.follow_head();
+        }
+    }
+
     /// Notes damage for health.
     pub(crate) fn damage(&self, damage: Damage) {
         let now = self.shared.options.clock.now();
-        self.shared.page.set(Word::Damage, damage as u64);
-        self.shared.page.set(Word::DamageAt, now.micros() as u64);
         self.shared.page.add(Word::LogFileIncidents, 1);
+        self.shared.page.damage(damage, now);
     }
 }

@@ -86,6 +86,7 @@ impl Writer {
         let path = paths.active();
         let failed = || failure(Activity::Sealing);
         let now = shared.options.clock.now();
+        self.at_home()?;
         if !fresh.renamed {
             // Best effort: what is beyond is not durable and will be written anew.
             if fresh.damage.is_none() {
@@ -142,5 +143,7 @@ impl Writer {
         page.set(Word::ActiveBytes, self.active.layout.raw_bytes);
         let inode = self.active.file.meta().map_or(0, |meta| meta.inode);
         page.set(Word::ActiveInode, inode);
+        // What an opening after a crash believes of the page depends on the inode.
+        page.publish();
     }
 }

@@ -8,6 +8,7 @@
 use std::io;
 
 use super::Writer;
+use crate::audit::own_files::OwnFile;
 use crate::audit::paths::LogPaths;
 use crate::audit::status::Word;
 use crate::audit::trouble::Trouble;
@@ -47,6 +48,13 @@ impl HeadFile {
         }
     }
 
+    /// Whether the name leads to the open file.
+    fn is_named(&self, fs: &dyn Fs, paths: &LogPaths) -> bool {
+        let open = self.file.as_ref().and_then(|file| file.meta().ok());
+        let named = fs.entry(&paths.head()).ok();
+        open.zip(named).is_some_and(|(open, named)| open.same_file(&named))
+    }
+
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         file.write_all_at(text, 0)?;
@@ -60,6 +68,19 @@ impl HeadFile {
 }
 
 impl Writer {
+    /// Goes on in the file that has the name, which was put back or could not be had
+    /// before.
+    pub(super) fn follow_head(&mut self) {
+        let (fs, paths) = (&*self.shared.options.fs, &self.shared.paths);
+        if !self.head.is_named(fs, paths) {
+            let stamp = self.shared.options.clock.now().file_stamp();
+            let failing = self.head.failing;
+            self.head = HeadFile::open(fs, paths, &stamp);
+            // It is told once.
+            self.head.failing |= failing && self.head.file.is_none();
+        }
+    }
+
     /// Signs the tree over what is durable; false when it must not be
     /// acknowledged, because it contradicts what was signed.
     pub(super) fn sign_head(&mut self) -> bool {
@@ -76,7 +97,14 @@ impl Writer {
             }
         };
         self.grown.reset(self.durable_tree.end());
-        match self.head.write(signed.to_string().as_bytes()) {
+        let text = signed.to_string();
+        let written = self.head.write(text.as_bytes());
+        if written.is_ok() && self.head.file.is_some() {
+            self.own_files.holds(OwnFile::Head, text.as_bytes());
+        } else {
+            self.own_files.forget(OwnFile::Head);
+        }
+        match written {
             Ok(()) => self.head.failing = false,
             Err(error) if !self.head.failing => {
                 self.head.failing = true;

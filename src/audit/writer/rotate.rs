@@ -6,8 +6,10 @@ use crate::audit::checkpoint::SignedCheckpoint;
 use crate::audit::key_change::{KeyWish, RotateError, Rotated};
 use crate::audit::keys::{KeyHistory, Rotation};
 use crate::audit::own::{self, KeyRotated, OwnRecord};
+use crate::audit::own_files::{OwnFile, public_text};
 use crate::audit::queue::Chunk;
 use crate::audit::record;
+use crate::audit::secret::Secret;
 use crate::audit::status::{Activity, Word};
 use crate::audit::trouble::Trouble;
 
@@ -96,10 +98,17 @@ impl Writer {
         let fs = &*shared.options.fs;
         let mut history = self.keys.history.clone();
         history.rotations.push(pending.rotation.clone());
-        if let Err(error) = crate::fsio::replace_file(fs, &shared.paths.keys(), &history.encode()) {
+        let text = history.encode();
+        if let Err(failed) = self.at_home() {
+            self.keys.pending = Some(pending);
+            return Err(failed);
+        }
+        self.own_files.writes(OwnFile::Keys, &text);
+        if let Err(error) = crate::fsio::replace_file(fs, &shared.paths.keys(), &text) {
             self.keys.pending = Some(pending);
             return Err(failure(Activity::Checkpoint)(error));
         }
+        self.own_files.wrote(OwnFile::Keys);
         self.keys.history = history;
         let Pending { wish, rotation, signed } = pending;
         let KeyWish { next, files, kept_old, answer, .. } = *wish;
@@ -110,7 +119,19 @@ impl Writer {
         }
         shared.keeper.set_key(self.signer.key());
         self.store_checkpoint(&signed);
-        let unfinished = files.finish(fs, &new).err().map(|error| error.to_string());
+        let finished = files.finish(fs, &new);
+        self.own_files.forget(OwnFile::PublicKey);
+        self.own_files.forget(OwnFile::Key);
+        if finished.is_ok() {
+            let key = self.signer.key();
+            for (file, text) in [
+                (OwnFile::PublicKey, Secret(public_text(&key).into_bytes())),
+                (OwnFile::Key, key.encode()),
+            ] {
+                self.own_files.holds(file, &text.0);
+            }
+        }
+        let unfinished = finished.err().map(|error| error.to_string());
         if let Some(error) = &unfinished {
             shared.page.add(Word::MaintenanceErrors, 1);
             tracing::warn!(

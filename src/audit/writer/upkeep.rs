@@ -8,7 +8,9 @@ use super::{BEAT, Failure, Fresh, Writer, failure};
 use crate::audit::checkpoint::SignedCheckpoint;
 use crate::audit::merkle::Range;
 use crate::audit::own::OwnRecord;
+use crate::audit::own_files::OwnFile;
 use crate::audit::recovery::copy_to_new;
+use crate::audit::security::SecurityKind;
 use crate::audit::segment::Active;
 use crate::audit::status::{Activity, Damage, DiskStage, Word, WriterState};
 use crate::audit::trouble::Trouble;
@@ -72,16 +74,20 @@ impl Writer {
     pub(crate) fn keep_up(&mut self) {
         let options = self.shared.options.clone();
         let every = BEAT.min(options.write_flush_interval);
-        if self.upkeep.checked_file.elapsed() >= every && self.fresh.is_none() {
+        if self.upkeep.checked_file.elapsed() >= every {
             self.activity(Activity::Checking);
-            if let Err(failure) = self.check_file() {
+            if self.fresh.is_none()
+                && let Err(failure) = self.check_file()
+            {
                 self.failed(&failure);
             }
+            self.look_at_own_files();
             self.upkeep.checked_file = Instant::now();
         }
         if self.upkeep.checked_disk.elapsed() >= DISK_EVERY {
             self.check_disk();
             self.record_bursts(false);
+            self.record_status_page();
             self.upkeep.checked_disk = Instant::now();
         }
         let old = self.upkeep.segment_since.elapsed() >= options.max_segment_age;
@@ -134,12 +140,18 @@ impl Writer {
     /// Stores a signed checkpoint; false when that failed.
     pub(super) fn store_checkpoint(&mut self, signed: &SignedCheckpoint) -> bool {
         let (size, text) = (signed.unverified().size, signed.to_string());
+        if let Err(failed) = self.at_home() {
+            self.checkpoint_failed(&failed.error);
+            return false;
+        }
+        self.own_files.writes(OwnFile::Checkpoint, text.as_bytes());
         let shared = &self.shared;
         let path = shared.paths.checkpoint();
         if let Err(error) = replace_file(&*shared.options.fs, &path, text.as_bytes()) {
             self.checkpoint_failed(&error);
             return false;
         }
+        self.own_files.wrote(OwnFile::Checkpoint);
         self.upkeep.stored_size = size;
         // First the text: whoever waits for the page's size reads it next.
         shared.keeper.set_checkpoint(text);
@@ -163,6 +175,7 @@ impl Writer {
     pub(super) fn check_file(&mut self) -> Result<(), Failure> {
         let shared = self.shared.clone();
         let (fs, path) = (&*shared.options.fs, shared.paths.active());
+        self.at_home()?;
         let open = self.active.file.meta().map_err(failure(Activity::Checking))?;
         let expected = self.active.layout.raw_bytes;
         if open.len < expected {
@@ -190,9 +203,6 @@ impl Writer {
         let shared = self.shared.clone();
         let (fs, paths) = (&*shared.options.fs, &shared.paths);
         let failed = || failure(Activity::Checking);
-        if fs.meta(&paths.dir).is_err() {
-            self.damage(Damage::DirectoryGone);
-        }
         let path = paths.active();
         let temporary = crate::fsio::temporary_name(&path);
         let length = self.active.layout.raw_bytes;
@@ -278,7 +288,6 @@ impl Writer {
     }
 
     fn incident(&self, what: &'static str, aside: Option<String>, lost: Option<(u64, u64)>) {
-        use crate::audit::security::SecurityKind;
         self.shared.security.report(SecurityKind::LogTampered, None, &format!("audit.log {what}"));
         self.shared.push_own(&OwnRecord::LogFileReplaced {
             what: what.to_owned(),
@@ -293,13 +302,17 @@ impl Writer {
         let shared = &self.shared;
         let mut bursts = shared.limiter.finished_bursts(shared.boot_ms() * 1_000, all);
         bursts.extend(shared.callers.finished_bursts(shared.boot_ms() * 1_000, all));
-        for burst in bursts {
-            shared.push_own(&OwnRecord::RateLimited {
+        if !bursts.is_empty() {
+            let refused = bursts.iter().map(|burst| burst.refused).sum();
+            let records = bursts.into_iter().map(|burst| OwnRecord::RateLimited {
                 source: burst.source,
                 refused: burst.refused,
                 first: burst.first,
                 last: burst.last,
+                from_status_page: false,
             });
+            let end = records.map(|record| shared.push_own(&record) + 1).max().unwrap_or(0);
+            shared.page.refusals_recorded(refused, end, self.durable_tree.end());
         }
         shared.page.set(
             Word::ActiveSources,
@@ -307,6 +320,28 @@ impl Writer {
         );
         if let Some((source, count)) = shared.limiter.top_blocked() {
             shared.page.top_blocked(&source, count);
+        }
+    }
+
+    /// One record for each time that the status page's file had to be put back.
+    fn record_status_page(&self) {
+        for incident in self.shared.page.take_incidents() {
+            let (file, what) = ("audit.status", incident.changed.as_str());
+            tracing::error!(
+                code = Trouble::OwnFilePutBack.code(),
+                file,
+                what,
+                "a file of the log was not the one that was written; it is put back"
+            );
+            let text = format!("{file} {what}");
+            self.shared.security.report(SecurityKind::LogTampered, None, &text);
+            self.shared.push_own(&OwnRecord::FileReplaced {
+                file: file.to_owned(),
+                what: what.to_owned(),
+                put_back: true,
+                set_aside: None,
+                reason: None,
+            });
         }
     }
 

@@ -150,6 +150,8 @@ impl From<QueryError> for CliError {
                 new
             }
             QueryError::Io { action, path, source } => Self::io(action, path, &source),
+            // No command forks; the word is the library's.
+            QueryError::Forked => Self::new("forked", Exit::Failed, message),
             QueryError::Short { .. } | QueryError::Pruned { .. } | QueryError::Manifest(_) => {
                 Self::new("damaged", Exit::Failed, message)
                     .hint("`auditctl verify` says what is wrong with the log")

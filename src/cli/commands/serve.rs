@@ -63,6 +63,7 @@ impl ServeArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
+    keep_memory_private(context);
     let settings = context.settings(&args.overrides())?;
     // The log comes after the options were found good.
     let running =
@@ -112,6 +113,16 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
             log.close()?;
             Err(collector_error(&error, &settings))
         }
+    }
+}
+
+/// The signing key and everybody's events are in this process's memory: no core
+/// dump is written, and nobody but root may attach to it or read its memory.
+fn keep_memory_private(context: &Context) {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        let text = format!("auditctl: a crash may write the signing key into a core dump: {error}");
+        context.printer.error(&Warning::Dumpable.says(&text));
     }
 }
 

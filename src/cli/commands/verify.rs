@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use crate::audit::LogPaths;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::status::Mode;
 use crate::audit::verify::{Anchor, ProofDocument, Report, Request, State, VerifyError, verify};
@@ -20,7 +21,6 @@ use crate::fsio;
 use crate::ui;
 
 const MAX_FILE_BYTES: u64 = 64 << 20;
-const STATE_FILE: &str = "audit.verified.json";
 
 /// Check that the log, a backup, or a proof is what was recorded.
 ///
@@ -91,7 +91,8 @@ fn log(
         context.printer.note(&format!("{}: {found}", found.history.code()));
         anchors.extend(Anchor::parse(&found.name, found.note.as_bytes()));
     }
-    let state_file = args.state.clone().unwrap_or_else(|| settings.log_dir.join(STATE_FILE));
+    let state_file =
+        args.state.clone().unwrap_or_else(|| LogPaths::new(&settings.log_dir).verified());
     let since = if args.since_last { last_state(context, &state_file)? } else { None };
     let progress = Progress::new(context)?;
     let now = SystemClock.now();

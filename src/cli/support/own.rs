@@ -24,7 +24,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("audit.opened", &["version", "pid", "mode", "clean"]),
     ("audit.closed", &["records_since_open"]),
     ("audit.recovered", &["torn_bytes", "torn_file"]),
-    ("audit.rate_limited", &["refused", "first", "last"]),
+    ("audit.rate_limited", &["refused", "first", "last", "from_status_page"]),
     ("audit.gap", &["count", "first", "last"]),
     (
         "audit.pruned",
@@ -50,10 +50,12 @@ const SHOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("audit.log_file_replaced", &["set_aside", "first_lost", "lost"]),
+    ("audit.file_replaced", &["file", "what", "put_back"]),
     ("audit.config_changed", &[]),
     ("audit.disk_full", &["available_bytes"]),
     ("audit.disk_recovered", &["available_bytes", "refused"]),
     ("audit.idle", &["since"]),
+    ("audit.clock_changed", &["from", "to", "by_seconds"]),
 ];
 
 pub(super) fn records(inputs: &Inputs) -> Made {

@@ -13,6 +13,7 @@ use crate::health::report::{Check, Status};
 use crate::health::wording::{age, count, seconds, since};
 
 use super::common::{Finding, of_findings, unseen};
+use super::own_files;
 
 const NAME: &str = "integrity";
 /// A replaced file whose records were saved is critical so long, then a warning.
@@ -25,20 +26,23 @@ const KEY_CHANGE: Duration = Duration::from_secs(60);
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
     let Some(page) = facts.page() else { return unseen(NAME, facts) };
     let checkpoint_age = page.time(Word::CheckpointAt).map(|at| since(at, facts.now));
-    let findings: Vec<Finding> = [
+    let mut findings: Vec<Finding> = [
         damage(facts, page),
         lost(page),
         checkpoint(facts, page, settings, liveness),
         manifest(facts, liveness),
         key_change(facts, liveness),
+        unsigned(facts, page),
     ]
     .into_iter()
     .flatten()
     .collect();
+    findings.extend(own_files::findings(facts, page, liveness));
     let check = of_findings(NAME, findings, || well(page, checkpoint_age))
         .metric("damage", page.damage().map(Damage::as_str))
         .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
         .metric("lost_records", page.get(Word::LostRecords))
+        .metric("adopted_end", page.get(Word::AdoptedEnd))
         .metric("log_file_incidents", page.get(Word::LogFileIncidents))
         .metric("checkpoint_size", page.get(Word::CheckpointSize))
         .metric("checkpoint_age_seconds", checkpoint_age.map(seconds))
@@ -49,6 +53,13 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
             "the next start of the writer completes it, `auditctl key rotate` tries to at once; \
              `auditctl key show` says which key signs",
         ),
+        Some(Problem::UnsignedRecords) => check.hint(
+            "run `auditctl verify --since-last`, which shows which they are (`adopted`), or \
+             `auditctl backup`",
+        ),
+        Some(problem) if own_files::hint(problem).is_some() => {
+            check.hint(own_files::hint(problem).unwrap_or_default())
+        }
         Some(_) => check.hint("`auditctl verify` reads every record and says what is damaged"),
     }
 }
@@ -91,6 +102,17 @@ fn lost(page: &StatusSnapshot) -> Option<Finding> {
         let text =
             format!("{} lost, see the audit.gap records", count(lost, "acknowledged record"));
         (Problem::LostRecords, Status::Warning, text)
+    })
+}
+
+fn unsigned(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
+    let end = page.get(Word::AdoptedEnd);
+    (end > facts.verified).then(|| {
+        let text = format!(
+            "after an unclean stop records up to {} were taken over that nobody had signed",
+            end - 1
+        );
+        (Problem::UnsignedRecords, Status::Warning, text)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::audit::status::{Activity, StatusSnapshot, Word};
+use crate::audit::status::{Activity, PAGE_BYTES, StatusSnapshot, Word};
 use crate::config::Settings;
 use crate::health::gather::{Facts, Page, Process};
 use crate::health::liveness::{Liveness, busy_for, silence};
@@ -23,7 +23,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
             Status::Warning,
             "a writer holds the lock and has no status page: it is opening the log",
         )
-        .hint("if that lasts, audit.status was deleted: restart the service"),
+        .hint("if that lasts, audit.status was removed and cannot be put back: see the service's messages"),
         (None, Liveness::NoLog) => Check::found(
             NAME,
             Problem::NoLog,
@@ -75,9 +75,12 @@ fn with_page(
         Liveness::Failing => {
             let error = last_error(page).map_or_else(String::new, |error| format!(": {error}"));
             let message = format!("write failing for {in_state}{error}");
-            critical(Problem::WriteFailing, message).hint(
-                "accepted events are kept and tried again; see the kernel's messages about the disk",
-            )
+            critical(Problem::WriteFailing, message).hint(if too_large(page) {
+                "raise the limit on the size of files (`prlimit --fsize`, LimitFSIZE= of the unit); \
+                 accepted events are kept and tried again"
+            } else {
+                "accepted events are kept and tried again; see the kernel's messages about the disk"
+            })
         }
         Liveness::Poisoned => {
             let message = format!("writer failed {in_state} ago: nothing is accepted");
@@ -116,7 +119,13 @@ fn hung(facts: &Facts, page: &StatusSnapshot) -> Check {
         Some(activity) => format!("hung for {silent} while {}", activity.as_str()),
     };
     let pid = page.get(Word::Pid);
+    let full = facts.space.as_ref().is_ok_and(|space| space.available < PAGE_BYTES as u64);
     let (why, hint) = match facts.process {
+        // The page may be what cannot be written.
+        Process::State('R' | 'S') if full => (
+            ": the disk is full, so the writer may not be able to say how it is".to_owned(),
+            "free space; a writer that lives says so within a second".to_owned(),
+        ),
         Process::State('T') => (
             format!(": process {pid} is stopped by a signal (SIGSTOP)"),
             format!("`kill -CONT {pid}` lets it go on"),
@@ -167,6 +176,13 @@ fn stopped(facts: &Facts, page: &StatusSnapshot, expected: bool) -> Check {
     } else {
         Check::healthy(NAME, message)
     }
+}
+
+/// The last error was that the limit on the size of files was reached.
+fn too_large(page: &StatusSnapshot) -> bool {
+    i32::try_from(page.get(Word::LastErrno)).is_ok_and(|errno| {
+        io::Error::from_raw_os_error(errno).kind() == io::ErrorKind::FileTooLarge
+    })
 }
 
 /// `fdatasync: Input/output error (os error 5)`.

@@ -74,6 +74,12 @@ fn with(problem: Problem) -> Sample {
         Problem::CorruptionAccepted => damage(Damage::CorruptionAccepted as u64),
         Problem::DirectoryGone => damage(Damage::DirectoryGone as u64),
         Problem::SegmentDamaged => damage(Damage::SegmentDamaged as u64),
+        Problem::OwnFileGone => of_page(|sample| sample.set(Word::OwnFilesGone, 1 << 5)),
+        Problem::OwnFilePutBack => of_page(|sample| {
+            sample.set(Word::OwnFilesPutBack, 1 << 5);
+            sample.ago(Word::OwnFilePutBackAt, 14 * 60);
+        }),
+        Problem::SegmentGone => of_page(|sample| sample.set(Word::SegmentsGone, 1)),
         Problem::DamageOther => damage(99),
         Problem::BackupsGone => of_page(|sample| sample.set(Word::BackupMade, 5)),
         Problem::RetentionWaits => waits(RetentionWait::NotHeld),
@@ -92,6 +98,7 @@ fn with(problem: Problem) -> Sample {
         }
         Problem::ManifestUnknown => unseen("audit.manifest.json"),
         Problem::KeyChangePending => key_change(61),
+        Problem::UnsignedRecords => of_page(|sample| sample.set(Word::AdoptedEnd, 9)),
         Problem::BackupsUnknown => {
             of_page(|sample| std::fs::write(&sample.settings.backup.output_dir, "").expect("file"))
         }
@@ -283,6 +290,26 @@ fn a_change_of_key_that_is_going_on_is_no_problem_and_one_that_stays_is() {
     elsewhere.settings.key_path = Some(elsewhere.settings.log_dir.join("keys/audit.key"));
     assert_eq!(found(&elsewhere).0, Healthy, "beside the key that signs, nothing waits");
     assert_eq!(found(&key_change(61).unlocked()).0, Warning, "also without a writer");
+}
+
+#[test]
+fn a_file_that_was_put_back_is_told_for_a_while_and_named_and_one_that_is_gone_leads_out() {
+    let integrity = |sample: &Sample| {
+        let report = sample.health().report;
+        report.check("integrity").expect("always there").clone()
+    };
+    let put_back = with(Problem::OwnFilePutBack);
+    let check = integrity(&put_back);
+    assert!(check.status == Warning && check.message.contains("audit.key"), "{check:?}");
+    put_back.ago(Word::OwnFilePutBackAt, 15 * 60);
+    assert_eq!(integrity(&put_back).status, Healthy, "over after a while");
+    for problem in [Problem::OwnFileGone, Problem::SegmentGone] {
+        let check = integrity(&with(problem));
+        assert_eq!(check.status, Critical);
+        assert!(check.hint.is_some_and(|hint| hint.contains("put the file back")), "{problem:?}");
+        // The page of a writer that has ended says nothing of now.
+        assert_eq!(integrity(&with(problem).unlocked()).status, Healthy, "{problem:?}");
+    }
 }
 
 #[test]

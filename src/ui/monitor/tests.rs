@@ -15,6 +15,7 @@ use crate::health::samples::{self, delivering, every_state};
 use crate::monitor::{Sample, sample};
 
 fn of(page: &samples::Sample) -> Sample {
+    page.publish();
     sample(&page.settings, &page.fs, &page.clock)
 }
 

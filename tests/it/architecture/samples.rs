@@ -239,11 +239,6 @@ fn files_touched_outside_the_seam_are_found() {
         assert_eq!(findings(&[("src/fsio/os.rs", text)]), none(), "{text}");
         assert_eq!(findings(&[("src/store/local.rs", text)]), none(), "{text}");
     }
-    let type_only = "use std::fs::File;\nfn f(file: &File) {}";
-    assert_eq!(findings(&[("src/audit/status.rs", type_only)]), none());
-    let opened = "use std::fs::File;\nfn f() { File::open(p); }";
-    let expected = ["src/audit/status.rs:2: std::fs::File::open"];
-    assert_eq!(findings(&[("src/audit/status.rs", opened)]), expected);
     let aliased =
         findings(&[("src/audit/log.rs", "use std::fs as files;\nfn f() { files::read(p); }")]);
     assert_eq!(aliased, ["src/audit/log.rs:1: std::fs", "src/audit/log.rs:2: std::fs::read"]);
@@ -302,11 +297,9 @@ fn a_second_runtime_in_cli_is_found() {
 }
 
 #[test]
-fn unsafe_outside_the_status_page_is_found_even_in_tests() {
+fn unsafe_code_is_found_even_in_tests() {
     let text = "#[cfg(test)]\nmod tests {\n fn f() { unsafe { g() } }\n}";
     assert_eq!(findings(&[("src/audit/log.rs", text)]), ["src/audit/log.rs:3: unsafe"]);
-    assert_eq!(findings(&[("src/audit/status.rs", text)]), none());
-    assert_eq!(findings(&[("src/audit/status_text.rs", text)]).len(), 1);
     assert_eq!(findings(&[("src/audit/log.rs", "#![deny(unsafe_code)] // unsafe")]), none());
 }
 

@@ -1,0 +1,77 @@
+//! What the writer found of its own files: a part of `integrity`.
+
+use crate::audit::own_files::{OwnFile, TOLD_FOR};
+use crate::audit::status::{StatusSnapshot, Word};
+use crate::health::gather::Facts;
+use crate::health::liveness::Liveness;
+use crate::health::problem::Problem;
+use crate::health::report::Status;
+use crate::health::wording::{age, count, since};
+
+use super::common::Finding;
+
+/// Nothing of a writer that does not run: what is there now is what counts then.
+pub(super) fn findings(facts: &Facts, page: &StatusSnapshot, liveness: Liveness) -> Vec<Finding> {
+    if !liveness.is_current() {
+        return Vec::new();
+    }
+    [gone(page), segments(page), put_back(facts, page)].into_iter().flatten().collect()
+}
+
+/// What to do about them; `None` for the problems of others.
+pub(super) fn hint(problem: Problem) -> Option<&'static str> {
+    Some(match problem {
+        Problem::OwnFileGone => {
+            "`auditctl query --type audit.file_replaced` says why; make its place writable, or put \
+             the file back, before the writer is restarted: until then the writer has it in memory"
+        }
+        Problem::OwnFilePutBack => {
+            "nothing is lost; `auditctl query --type audit.file_replaced` says what happened: find \
+             out who changed the files of the log; this ends 15 minutes after the last time"
+        }
+        Problem::SegmentGone => {
+            "put the file back where it was, or take it from a backup: `auditctl verify` names it; \
+             this ends within a minute of its being there again"
+        }
+        _ => return None,
+    })
+}
+
+/// `audit.key was`; `audit.lock, audit.key were`.
+fn names(bits: u64) -> String {
+    let names: Vec<&str> = OwnFile::of_bits(bits).into_iter().map(OwnFile::name).collect();
+    match &names[..] {
+        [] => "a file of the log was".to_owned(),
+        [one] => format!("{one} was"),
+        more => format!("{} were", more.join(", ")),
+    }
+}
+
+fn gone(page: &StatusSnapshot) -> Option<Finding> {
+    let bits = page.get(Word::OwnFilesGone);
+    (bits != 0).then(|| {
+        let text = format!("{} deleted or replaced, and cannot be put back", names(bits));
+        (Problem::OwnFileGone, Status::Critical, text)
+    })
+}
+
+fn put_back(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
+    let ago = since(page.time(Word::OwnFilePutBackAt)?, facts.now);
+    (ago < TOLD_FOR).then(|| {
+        let names = names(page.get(Word::OwnFilesPutBack));
+        let text = format!("{names} deleted or replaced, and put back {} ago", age(ago));
+        (Problem::OwnFilePutBack, Status::Warning, text)
+    })
+}
+
+fn segments(page: &StatusSnapshot) -> Option<Finding> {
+    let gone = page.get(Word::SegmentsGone);
+    (gone != 0).then(|| {
+        let (segments, are) = (count(gone, "sealed segment"), if gone == 1 { "is" } else { "are" });
+        let first = page.get(Word::SegmentsGoneFrom);
+        let text = format!(
+            "{segments} {are} missing or not the file that was sealed, the first from record {first} on"
+        );
+        (Problem::SegmentGone, Status::Critical, text)
+    })
+}
