@@ -49,7 +49,6 @@ fn a3_without_its_lock_file_a_running_log_gets_no_second_writer_and_loses_nothin
 }
 
 #[test]
-#[ignore = "until the status page cannot kill on main (A5)"]
 fn a5_a_status_page_that_is_emptied_kills_nobody() {
     let dir = Dir::new();
     let collector = Serving::start(&dir, "");
@@ -85,7 +84,6 @@ fn a9_files_that_are_removed_under_the_writer_are_there_again_and_health_tells()
 }
 
 #[test]
-#[ignore = "until bursts survive kill -9 on main (A16)"]
 fn a16_a_burst_of_refusals_is_in_the_log_although_the_collector_was_killed_in_it() {
     let dir = Dir::new();
     let collector = Serving::start(&dir, "[rate_limit]\nper_second = 1\nburst = 1\n");

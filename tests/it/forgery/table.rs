@@ -196,7 +196,6 @@ fn whatever_was_done_to_a_file_before_a_start_no_record_is_lost_unseen() {
 }
 
 #[test]
-#[ignore = "until the status page cannot kill on main (A5)"]
 fn whatever_is_done_to_a_file_under_a_running_writer_no_record_is_lost_unseen() {
     outcomes(Situation::Running);
 }

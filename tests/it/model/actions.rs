@@ -147,7 +147,7 @@ impl State {
 
     /// Where an attacker has been, the program may have reason not to do it.
     fn patience(&self) -> Duration {
-        Duration::from_secs(if self.truth.tampered { 1 } else { 20 })
+        Duration::from_millis(if self.truth.tampered { 300 } else { 20_000 })
     }
 
     /// A session of the program.
@@ -167,6 +167,8 @@ impl State {
             options = Options {
                 retention: Some(Duration::from_secs(3_600)),
                 retention_requires_backup: false,
+                // What is removed waits for a checkpoint that covers the record of it.
+                checkpoint_interval: Duration::from_millis(10),
                 ..self.options(&place)
             };
         }

@@ -165,7 +165,7 @@ fn there(dir: &Path, lines: &[String]) -> Result<(), String> {
 }
 
 /// The lines of all segments, as far as they can be read; nothing is waited for.
-fn stored(dir: &Path) -> Vec<String> {
+pub(super) fn stored(dir: &Path) -> Vec<String> {
     let mut text = Vec::new();
     for name in crate::backups::names(dir) {
         let path = dir.join(&name);
