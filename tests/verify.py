@@ -486,7 +486,7 @@ class Log:
                 self.torn = True
                 return
             self.append(line, name)
-        self.torn |= not read(os.path.join(self.directory, name)).endswith(b"\n")
+        self.torn |= read(os.path.join(self.directory, name))[-1:] not in (b"", b"\n")
 
     def read_all(self, signed):
         self.signed, self.torn = signed, False

@@ -10,6 +10,7 @@ pub mod examine;
 pub(crate) mod facts;
 pub mod gzip;
 mod head;
+mod head_file;
 pub mod histories;
 mod keeper;
 pub mod key_change;

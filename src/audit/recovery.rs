@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Origin};
 use super::facts::Span;
+use super::head_file::HeadFile;
 use super::histories::{Contradiction, History};
 use super::keys::KeyHistory;
 use super::manifest::{Manifest, ManifestError};
@@ -45,7 +46,6 @@ use super::segment::Active;
 use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
 use super::trouble::Trouble;
-use super::writer::HeadFile;
 use crate::clock::{ClockWatch, Timestamp};
 pub(crate) use crate::fsio::aside::copy_to_new;
 use crate::fsio::lock::WriterLock;

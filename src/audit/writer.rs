@@ -23,6 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::head_file::HeadFile;
 use super::keeper::Keeper;
 use super::keys::KeyHistory;
 use super::merkle::Range;
@@ -41,7 +42,6 @@ use super::status::{Activity, StatusPage, Word, WriterState};
 use super::trouble::Trouble;
 
 use fresh::Fresh;
-pub(crate) use head::HeadFile;
 pub(crate) use rotate::KeyState;
 pub(crate) use upkeep::{Upkeep, make_reserve};
 

@@ -62,7 +62,8 @@ impl Fs for SampleFs {
         if path.ends_with("boot_id") {
             return Ok(self.boot_id.as_bytes().to_vec());
         }
-        if path.ends_with(".catalog.json") || path.ends_with("audit.alerts.json") {
+        let small = [".catalog.json", "audit.alerts.json", "audit.verified.json"];
+        if small.iter().any(|name| path.ends_with(name)) {
             return OsFs.read(path, 1 << 20);
         }
         assert_eq!(path, Path::new("/proc/4242/stat"), "nothing else is read");

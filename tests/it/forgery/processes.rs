@@ -30,7 +30,6 @@ fn record(peer: &mut crate::serving::Peer, actors: std::ops::Range<u32>) -> Vec<
 }
 
 #[test]
-#[ignore = "until the directory itself is locked on main (A3)"]
 fn a3_without_its_lock_file_a_running_log_gets_no_second_writer_and_loses_nothing() {
     let dir = Dir::new();
     let collector = Serving::start(&dir, "");
@@ -61,7 +60,6 @@ fn a5_a_status_page_that_is_emptied_kills_nobody() {
 }
 
 #[test]
-#[ignore = "until own files are put back on main (A9)"]
 fn a9_files_that_are_removed_under_the_writer_are_there_again_and_health_tells() {
     for name in ["audit.key", "audit.pub", "audit.checkpoint", "audit.manifest.json"] {
         let dir = Dir::new();
