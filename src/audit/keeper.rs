@@ -132,7 +132,6 @@ impl Keeper {
 
     pub(crate) fn set_key(&self, key: Arc<SigningKey>) {
         *self.0.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
-        self.store_again();
     }
 
     fn key(&self) -> Arc<SigningKey> {

@@ -513,8 +513,9 @@ fn readers_survive(dir: &Dir, what: &str) {
 fn hostile_files_in_the_log_directory_are_named_and_change_nothing() {
     // How `record`, which opens the log for writing, names each; none: it carries on.
     let files: [(&str, Option<&str>); 5] = [
-        ("audit.manifest.json", Some("corrupt")),
-        ("audit.checkpoint", Some("corrupt")),
+        // Made anew from the segments; `audit.head` stands in for the checkpoint.
+        ("audit.manifest.json", None),
+        ("audit.checkpoint", None),
         ("audit.restore.json", Some("corrupt")),
         ("audit.status", None),
         ("audit.pub", None),

@@ -98,6 +98,8 @@ impl Opening<'_> {
         let checkpoint = match self.fs.read_own(&path, MAX_NOTE_BYTES as u64) {
             Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // Larger than any checkpoint: it is none.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(String::new()),
             Err(error) => return Err(io_error("read", &path)(error)),
         };
         // It may be torn by a loss of power, and stands for nothing that the

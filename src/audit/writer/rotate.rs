@@ -140,6 +140,8 @@ impl Writer {
                 "the key is changed, its files are not all in place"
             );
         }
+        // Last: the manifest is signed with the key that is in its place by now.
+        shared.keeper.store_again();
         tracing::info!(key = new.label(), seq = rotation.seq, "another key signs from here on");
         // Whoever asked may have gone.
         let _ = answer.send(Ok(Rotated {
