@@ -504,6 +504,15 @@ fn a_state_of_before_is_gone_on_from_and_a_log_cut_before_the_change_is_found() 
     assert!(matches!(AuditLog::open(home.options()), Err(OpenError::Corrupt(_))));
 }
 
+/// Tells the threads of a test to end, also when it panics.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn p5_keys_change_under_load_while_others_verify_back_up_and_query_without_an_alarm() {
     let home = Home::new();
@@ -517,6 +526,8 @@ fn p5_keys_change_under_load_while_others_verify_back_up_and_query_without_an_al
     let done = AtomicBool::new(false);
     let acknowledged = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
+        // A failure below ends the others as well, instead of waiting for them for ever.
+        let _end = Ended(&done);
         for thread in 0..2 {
             let (log, done, acknowledged) = (&log, &done, &acknowledged);
             scope.spawn(move || {
@@ -543,10 +554,7 @@ fn p5_keys_change_under_load_while_others_verify_back_up_and_query_without_an_al
             let key = (rounds % 2 == 0).then(|| first.clone());
             let report =
                 checked(&home, &Request { key, quick: rounds % 3 == 0, ..Request::default() });
-            if !report.passed() {
-                done.store(true, Ordering::Relaxed);
-                panic!("round {rounds}: {:?}", report.findings);
-            }
+            assert!(report.passed(), "round {rounds}: {:?}", report.findings);
             if rounds % 8 == 0 {
                 let made = home.back_up();
                 assert_eq!(made.unsigned, None);

@@ -209,7 +209,7 @@ impl RangeHashes for Hashes<'_> {
     }
 }
 
-/// Makes the proof of a record under the newest checkpoint, and checks it.
+/// Makes the proof of a record under the newest signed head, and checks it.
 ///
 /// # Errors
 /// See [`ProveError`].
@@ -217,7 +217,16 @@ pub fn prove(fs: &SharedFs, dir: &Path, seq: u64) -> Result<ProofDocument, Prove
     let view = View::take(fs, dir)?;
     let keys = load_keyring(&*view.fs, &view.paths, None).map_err(VerifyError::Keys)?;
     let note = view.note.as_deref().ok_or(ProveError::Unsigned)?;
-    let signed = SignedCheckpoint::parse(note)?;
+    let mut signed = SignedCheckpoint::parse(note)?;
+    keys.verify(&signed)?;
+    // The head of the last durable batch is as good, and newer.
+    let head = view.head.as_deref().and_then(|head| SignedCheckpoint::parse(head).ok());
+    if let Some(head) = head.filter(|head| keys.verify(head).is_ok()) {
+        let (older, newer) = (signed.unverified(), head.unverified());
+        if newer.origin == older.origin && newer.size > older.size {
+            signed = head;
+        }
+    }
     let (checkpoint, key) = keys.verify(&signed)?;
     let size = checkpoint.size;
     if seq >= size {
