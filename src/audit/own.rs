@@ -218,6 +218,7 @@ pub struct Queried {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Recovered {
     /// Bytes of a torn tail, and where they are kept.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) torn_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) torn_file: Option<String>,

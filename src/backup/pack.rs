@@ -49,6 +49,11 @@ pub(crate) fn pack(
     };
     for part in &snapshot.parts {
         match part {
+            // Somebody packed it anew: its lines are taken, and compared with the root
+            // like all others.
+            Part::Stored(segment) if is_repacked(snapshot, segment)? => {
+                archive.compress(snapshot, part, level)?;
+            }
             Part::Stored(segment) => archive.copy(snapshot, segment)?,
             Part::Lines(_) | Part::Cut { .. } => archive.compress(snapshot, part, level)?,
         }
@@ -76,6 +81,12 @@ pub(crate) fn pack(
     };
     archive.append(&marker.member().map_err(failed)?)?;
     Ok(Packed { stretches: archive.stretches, digests: archive.digester.finish() })
+}
+
+fn is_repacked(snapshot: &Snapshot, segment: &Segment) -> Result<bool, BackupError> {
+    let (file, now) = snapshot.open_segment(segment)?;
+    let length = file.meta().map_err(io_error("look at", Path::new(&now.file)))?.len;
+    Ok(now.damage.is_none() && length != now.stored_bytes)
 }
 
 struct Archive<'a> {

@@ -66,6 +66,7 @@ mod serve_push;
 mod servers;
 mod serving;
 mod signals;
+mod signed;
 mod status_page;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod store_contract;

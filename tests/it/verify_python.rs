@@ -12,7 +12,7 @@ use crate::backups::Home;
 use crate::support::{eventually, open};
 
 /// Exit code and all that it says.
-fn python(args: &[&Path]) -> (i32, String) {
+pub(crate) fn python(args: &[&Path]) -> (i32, String) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify.py");
     let mut command = Command::new("python3");
     let output = command.arg(script).args(args).output().expect("this test needs python3");
