@@ -163,8 +163,13 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        Timestamp::from_micros(now.tv_sec * 1_000_000 + now.tv_nsec / 1_000)
+        // Through the C library, so that what shifts a program's clock shifts this one.
+        let now = std::time::SystemTime::now();
+        let micros = match now.duration_since(std::time::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |n| -n),
+        };
+        Timestamp::from_micros(micros)
     }
 
     fn boot_ms(&self) -> u64 {

@@ -7,10 +7,12 @@ use std::time::Duration;
 use auditctl::audit::query::{Found, Request};
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::clock::{Clock, ManualClock, Timestamp};
+use auditctl::collector::client::{Answer, Client};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::support::{Dir, open, options, records, root_agrees, types};
+use crate::serving::Serving;
+use crate::support::{Dir, open, options, records, root_agrees, skipped, types};
 
 const BEGIN: i64 = 1_770_000_000_000_000;
 
@@ -183,4 +185,54 @@ fn request((from, length): (i64, i64)) -> Request {
     let event_type = vec!["e".to_owned()];
     let (since, until) = (Some(at(from)), Some(at(from + length)));
     Request { event_type, since, until, ..Request::default() }
+}
+
+/// The library that shifts a program's wall clock, where Debian's package has it.
+fn libfaketime() -> Option<&'static str> {
+    let known = [
+        "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+        "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+    ];
+    known.into_iter().find(|path| std::path::Path::new(path).exists())
+}
+
+#[test]
+fn a_real_collector_follows_a_clock_that_jumps_ahead_and_back_and_records_both() {
+    let Some(library) = libfaketime() else { return skipped("libfaketime is not installed") };
+    let dir = Dir::new();
+    let shift = dir.path().join("shift");
+    std::fs::write(&shift, "+0\n").expect("written");
+    let env = [
+        ("LD_PRELOAD", library),
+        ("FAKETIME_TIMESTAMP_FILE", shift.to_str().expect("utf-8")),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let settings = "write_flush_interval = \"50ms\"\n";
+    let collector = Serving::start_with(&dir, settings, &["--http", "off"], &env);
+    let socket = dir.log().join("audit.sock");
+    let send = |actor: &str| {
+        let line = format!("{{\"event_type\":\"e\",\"actor\":\"{actor}\"}}");
+        let answers = Client::connect(&socket).expect("connected").send(&[line.as_bytes()]);
+        match answers.as_deref() {
+            Ok([Answer::Recorded(seq)]) => *seq,
+            other => panic!("{other:?}"),
+        }
+    };
+    let before = send("before");
+    std::fs::write(&shift, "+400d\n").expect("written");
+    let ahead = send("ahead");
+    std::fs::write(&shift, "+0\n").expect("written");
+    let back = send("back");
+    collector.terminate();
+    let at = |seq| time_of(&dir.log(), seq).parse::<Timestamp>().expect("a time").unix_seconds();
+    let days = |seconds: i64| (seconds as f64 / 86_400.0).round() as i64;
+    assert_eq!(days(at(ahead) - at(before)), 400);
+    assert_eq!(days(at(back) - at(before)), 0);
+    let by: Vec<i64> = changes(&dir.log())
+        .iter()
+        .map(|(_, record)| days(record["details"]["by_seconds"].as_f64().expect("seconds") as i64))
+        .collect();
+    assert_eq!(by, [400, -400]);
+    root_agrees(&dir.log());
 }

@@ -102,6 +102,13 @@ impl Attacked {
         let (code, _, stderr) = run(&this.dir, &["key", "rotate"]);
         assert_eq!(code, 0, "{stderr}");
         eventually("a segment is sealed and compressed", || this.sealed().is_some());
+        // What the keeper replaces by itself a moment later nobody misses.
+        let manifest = this.dir.log().join("audit.manifest.json");
+        eventually("the keeper has nothing more to store", || {
+            let stored = fs::metadata(&manifest).and_then(|meta| meta.modified());
+            let age = stored.expect("a manifest").elapsed();
+            age.is_ok_and(|age| age > std::time::Duration::from_secs(1))
+        });
         this
     }
 

@@ -148,7 +148,9 @@ impl StatusPage {
             self.asleep.store(true, Ordering::SeqCst);
             // What changed before it was told to wake is seen here.
             fence(Ordering::SeqCst);
-            if self.is_published(&locked(&self.file)) {
+            // The wish to end may have woken the pause, and wakes nothing twice.
+            let ended = self.ended.load(Ordering::SeqCst);
+            if !ended && self.is_published(&locked(&self.file)) {
                 std::thread::park_timeout(LOOK_EVERY);
             }
             self.asleep.store(false, Ordering::SeqCst);
