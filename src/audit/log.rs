@@ -159,10 +159,11 @@ impl AuditLog {
                 OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
             })
         };
-        let publisher = Publisher::start(&page).map_err(|error| OpenError::Start {
-            dir: options.dir.clone(),
-            reason: error.to_string(),
-        })?;
+        let home = Arc::clone(&lock);
+        let publisher =
+            Publisher::start(&page, move || at_home(&home).is_ok()).map_err(|error| {
+                OpenError::Start { dir: options.dir.clone(), reason: error.to_string() }
+            })?;
         let progress = Arc::clone(&shared.progress);
         let waker = spawn("audit-waker", Box::new(move || progress.run_waker()))?;
         // Those that have started end when the log counts as closed.

@@ -93,7 +93,7 @@ impl Thread {
             Stage::Announced { end_seq, record } => {
                 let (end_seq, record) = (*end_seq, *record);
                 if self.work.page.get(Word::CheckpointSize) > record {
-                    self.forget_records(end_seq)?;
+                    self.forget_records(end_seq, record)?;
                     self.remove_files()?;
                 }
             }
@@ -223,12 +223,13 @@ impl Thread {
     }
 
     /// The manifest no longer has the segments, durably.
-    fn forget_records(&mut self, end_seq: u64) -> io::Result<()> {
+    fn forget_records(&mut self, end_seq: u64, record: u64) -> io::Result<()> {
         let gone = self.change(|manifest| {
             let count = manifest.segments.partition_point(|s| s.end_seq() <= end_seq);
             let mut pruned = manifest.pruned.clone();
             extend(&mut pruned, &manifest.segments[..count])?;
             manifest.pruned = pruned;
+            manifest.pruned_by = Some(record);
             Ok::<_, io::Error>(manifest.segments.drain(..count).collect())
         })?;
         self.retention.stage = Stage::Removing(gone);

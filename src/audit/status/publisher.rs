@@ -28,15 +28,19 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the thread.
+    /// Starts the thread. The file is put back only while `at_home` says that the
+    /// directory is the log's own: what stands in its place has a page of its own.
     ///
     /// # Errors
     /// The operating system's.
-    pub(crate) fn start(page: &Arc<StatusPage>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        page: &Arc<StatusPage>,
+        at_home: impl Fn() -> bool + Send + 'static,
+    ) -> std::io::Result<Self> {
         let body = Arc::clone(page);
         let thread = std::thread::Builder::new()
             .name("audit-status".to_owned())
-            .spawn(move || body.run_publisher())?;
+            .spawn(move || body.run_publisher(&at_home))?;
         Ok(Self { page: Arc::clone(page), thread: Some(thread) })
     }
 }
@@ -135,13 +139,15 @@ impl StatusPage {
     }
 
     /// The publisher's body.
-    fn run_publisher(&self) {
+    fn run_publisher(&self, at_home: &dyn Fn() -> bool) {
         self.publisher.get_or_init(std::thread::current);
         let mut looked = Instant::now();
         while !self.ended.load(Ordering::SeqCst) {
             self.publish_changes();
             if looked.elapsed() >= LOOK_EVERY {
-                self.look_after_file();
+                if at_home() {
+                    self.look_after_file();
+                }
                 looked = Instant::now();
             }
             self.pause();

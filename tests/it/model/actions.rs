@@ -198,7 +198,6 @@ impl State {
             Action::Retain => {
                 let pruned = log.manifest().pruned.end();
                 until(self.patience(), || log.manifest().pruned.end() > pruned);
-                self.truth.pruned_to = self.truth.pruned_to.max(log.manifest().pruned.end());
             }
             Action::Rotate => {
                 log.rotate_key(&RotateRequest::default()).map_err(|error| error.to_string())?;
@@ -217,6 +216,10 @@ impl State {
             }
             _ => {
                 log.close().map_err(|error| format!("it does not close: {error}"))?;
+                if action == Action::Retain {
+                    // Closing still carries out what is recorded and signed.
+                    self.truth.pruned_to = self.truth.pruned_to.max(log.manifest().pruned.end());
+                }
                 drop(log);
                 place.files()
             }
