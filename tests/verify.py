@@ -548,6 +548,8 @@ def check_manifest_signature(directory, log, keys, origin):
         return
     raw = read(os.path.join(directory, "audit.manifest.json"))
     start, key, _ = raw.rpartition(b'"signature":')
+    if raw != start + key + json.dumps(signature, ensure_ascii=False).encode() + b"}\n":
+        raise Wrong("audit.manifest.json: something follows its signature")
     segments = log.manifest["segments"]
     end = segments[-1]["first_seq"] + segments[-1]["records"] if segments else log.manifest["pruned"]["end"]
     digest = hashlib.sha256(start + key + b"null}\n").hexdigest()

@@ -69,6 +69,11 @@ impl<'a> Head<'a> {
         Self::as_written(line).or_else(|| Self::as_json(line))
     }
 
+    /// Whether the line has the form in which the writer writes records.
+    pub(crate) fn is_as_written(line: &'a [u8]) -> bool {
+        Self::as_written(line).is_some()
+    }
+
     pub(crate) fn text(&self, field: Field) -> Option<&[u8]> {
         self.texts[field as usize].as_deref()
     }

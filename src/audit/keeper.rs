@@ -47,7 +47,7 @@ const JOBS: usize = 4096;
 
 enum Job {
     Sealed(Segment),
-    /// The manifest is stored anew: another key signs, or the epoch's first head is.
+    /// The manifest is stored anew: another key signs, or a backup was made.
     Store,
     Stop,
 }
@@ -146,13 +146,6 @@ impl Keeper {
     /// Has the manifest stored anew, signed with the key of now.
     pub(crate) fn store_again(&self) {
         let _ = self.0.jobs.send(Job::Store);
-    }
-
-    /// A head of this epoch is stored: from now on the log must have one.
-    pub(crate) fn epoch_has_begun(&self) {
-        if self.manifest().epoch_begins {
-            self.store_again();
-        }
     }
 
     /// The record `seq` says that a backup of so many records was made.
@@ -334,13 +327,8 @@ impl Thread {
 
     fn store(&mut self) -> io::Result<()> {
         self.at_home()?;
-        let signed = self.work.page.get(Word::CheckpointSize) > 0;
         let key = self.keeper.key();
-        self.change(|manifest| {
-            manifest.epoch_begins &= !signed;
-            manifest.sign(&key)
-        })
-        .map_err(io::Error::other)?;
+        self.change(|manifest| manifest.sign(&key)).map_err(io::Error::other)?;
         let text = self.keeper.manifest().encode()?;
         self.looks.writes(&text);
         fsio::replace_file(&*self.work.options.fs, &self.work.paths.manifest(), &text)?;

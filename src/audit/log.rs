@@ -189,7 +189,6 @@ impl AuditLog {
             pid: std::process::id(),
         }));
         log.settle_opening()?;
-        log.0.shared.keeper.epoch_has_begun();
         if rotates {
             log.resume_rotation();
         }

@@ -40,9 +40,6 @@ pub struct Manifest {
     /// Signed heads that an epoch change abandoned, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<String>,
-    /// The epoch has begun and signed no head of its own yet.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub epoch_begins: bool,
     /// The tree over what retention has removed: everything before its end.
     pub pruned: Range,
     /// What the log's records say of backups of it.
@@ -246,7 +243,6 @@ impl Manifest {
             log_id,
             epoch: 0,
             abandoned: Vec::new(),
-            epoch_begins: false,
             pruned: Range::empty(0),
             backups: BackupsNoted::default(),
             pruned_by: None,

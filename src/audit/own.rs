@@ -243,6 +243,10 @@ pub(crate) struct Recovered {
     /// that were signed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) stored_anew: Vec<String>,
+    /// Records that the status page, which nobody signs, says were durable, and that
+    /// are not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) missed_by_status_page: Option<u64>,
     /// What `--accept-corruption` accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) accepted_corruption: Option<String>,

@@ -29,7 +29,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint::{Checkpoint, Origin};
+use super::checkpoint::Origin;
 use super::facts::Span;
 use super::head_file::HeadFile;
 use super::histories::{Contradiction, History};
@@ -49,8 +49,9 @@ use super::trouble::Trouble;
 use crate::clock::{ClockWatch, Timestamp};
 pub(crate) use crate::fsio::aside::copy_to_new;
 use crate::fsio::lock::WriterLock;
-use crate::fsio::{Fs, FsFile};
+use crate::fsio::{self, Fs, FsFile};
 use decide::{Plan, Tail};
+use heads::Head;
 pub(crate) use histories::Rollback;
 
 /// Why a log was not opened.
@@ -253,7 +254,7 @@ pub(crate) struct Opened {
     /// The part of the tree that the signer has not signed yet.
     pub(crate) grown: Range,
     pub(crate) head: HeadFile,
-    pub(crate) checkpoint: Option<String>,
+    pub(crate) checkpoint: String,
     pub(crate) clean: bool,
     /// What is recorded of the opening, unless there is nothing to tell.
     pub(crate) recovered: Option<Recovered>,
@@ -286,12 +287,15 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let lock = lock(&paths)?;
     let settled = restore::settle(fs, &paths)
         .map_err(io_error("finish or undo the restore in", &paths.restore_journal()))?;
-    let (restored, proof) = settled.map(|settled| (settled.restored, settled.proof)).unzip();
-    let proof = proof.flatten();
+    let left = settled.as_ref().and_then(|settled| settled.restored.abandoned_checkpoint.clone());
     let names = fs.list(&options.dir).map_err(io_error("list", &options.dir))?;
     let earlier = StatusSnapshot::read(&paths.status()).ok();
-    let opening = Opening { options, fs, paths: &paths, names: &names, earlier, proof };
+    let opening = Opening { options, fs, paths: &paths, names: &names, earlier, left };
     let plan = opening.decide(opening.inspect()?)?;
+    let restored = settled.map(|settled| {
+        let unproven = !settled.is_signed_by(plan.seen.key.verifier());
+        Restored { unproven, ..settled.restored }
+    });
     Ok(Opened { restored, ..opening.apply(plan, Arc::new(lock))? })
 }
 
@@ -324,14 +328,14 @@ struct Opening<'a> {
     paths: &'a LogPaths,
     names: &'a [String],
     earlier: Option<StatusSnapshot>,
-    /// The signed head of what a restore put here.
-    proof: Option<String>,
+    /// The signed head that a restore left.
+    left: Option<String>,
 }
 
 impl Opening<'_> {
     /// Makes the files what was decided.
     fn apply(&self, plan: Plan, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
-        let Plan { seen, tail, accepted, rollback, altered, clean, damage } = plan;
+        let Plan { seen, tail, accepted, rollback, leaves, altered, clean, damage } = plan;
         let keys =
             if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
         self.publish_key(&seen.key)?;
@@ -346,41 +350,44 @@ impl Opening<'_> {
         let (active, aside) = self.active(seen.scan, seen.base, why, altered)?;
         let mut manifest = seen.manifest;
         if let Some(accepted) = &accepted {
-            manifest.epoch += 1;
-            manifest.epoch_begins = true;
+            manifest.epoch = next_epoch(manifest.epoch).ok_or_else(|| self.no_epoch())?;
             manifest.abandoned.extend(accepted.abandoned.clone());
         }
         if let Some(rollback) = &rollback {
             manifest.epoch = rollback.record.epoch;
-            manifest.epoch_begins = true;
             // Its own head too: it is of the epoch that ends here.
             let own = seen.head.iter().map(|head| head.text.clone());
             manifest.abandoned.extend(own.chain(rollback.notes.iter().cloned()));
         }
-        let begins = accepted.is_some() || rollback.is_some();
+        if let Some(left) = &leaves {
+            let after = next_epoch(left.epoch).ok_or_else(|| self.no_epoch())?;
+            manifest.epoch = manifest.epoch.max(after);
+            manifest.abandoned.push(left.text.clone());
+        }
+        let begins = accepted.is_some() || rollback.is_some() || leaves.is_some();
         let adopted = match tail {
             Tail::Adopt(span) if accepted.is_none() => Some(span),
             _ => None,
         };
         adopted.into_iter().for_each(|span| adopt(&mut manifest, span));
-        if seen.stored.as_ref() != Some(&manifest) {
-            self.store_manifest(&mut manifest, &seen.key)?;
-        }
         let lost = self.lost(&active);
+        let end = active.layout.next_seq();
+        let missed = self.missed_by_page(&*active.file, end).filter(|_| accepted.is_none());
         let refused = self.refused(&active);
         let watch = self.last_times(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
-        let checkpoint = seen.head.as_ref().filter(|_| !begins);
-        let checkpoint = checkpoint.map(|head| head.text.clone());
         let resume = seen.head.zip(seen.reached).filter(|_| !begins);
-        let resume = resume.map(|(head, reached)| (head.checkpoint, reached));
-        let (signer, grown) = self.signer(seen.key, &manifest, &active, resume)?;
+        let (signer, grown, checkpoint) = self.signer(seen.key, &manifest, &active, resume)?;
+        if seen.stored.as_ref() != Some(&manifest) {
+            self.store_manifest(&mut manifest, &signer.key())?;
+        }
         let mut recovered = Recovered {
             unsigned_first: adopted.map(|span| span.begin),
             unsigned_end: adopted.map(|span| span.end),
             manifest_rebuilt: seen.rebuilt,
             stored_anew: seen.stored_anew,
             checkpoint_lost: seen.checkpoint_lost.filter(|_| accepted.is_none()),
+            missed_by_status_page: missed,
             ..Recovered::default()
         };
         match (aside, is_foreign) {
@@ -437,28 +444,46 @@ impl Opening<'_> {
         OpenError::Start { dir: self.options.dir.clone(), reason: reason.to_string() }
     }
 
-    /// The signer, and the part of the tree that it has not signed yet.
+    fn no_epoch(&self) -> OpenError {
+        self.start_error("the log has had as many epochs as can be counted; begin another log")
+    }
+
+    /// The signer, the part of the tree that it has not signed yet, and the newest
+    /// signed head. A new log, and a new epoch, begin with one that is stored before
+    /// anything else of theirs: a log without one has lost it.
     fn signer(
         &self,
         key: SigningKey,
         manifest: &Manifest,
         active: &Active,
-        resume: Option<(Checkpoint, Reached)>,
-    ) -> Result<(Signer, Range), OpenError> {
+        resume: Option<(Head, Reached)>,
+    ) -> Result<(Signer, Range, String), OpenError> {
         let origin = Origin::new(&manifest.log_id, manifest.epoch)
             .map_err(|error| self.start_error(error))?;
         match resume {
-            Some((checkpoint, reached)) => {
-                let signer = Signer::resume(key, origin, &checkpoint, reached.tree)
+            Some((head, reached)) => {
+                let signer = Signer::resume(key, origin, &head.checkpoint, reached.tree)
                     .map_err(|error| self.start_error(error))?;
-                Ok((signer, reached.since))
+                Ok((signer, reached.since, head.text))
             }
             None => {
-                let signer = Signer::new(key, origin).map_err(|error| self.start_error(error))?;
-                Ok((signer, active.layout.tree()))
+                let mut signer =
+                    Signer::new(key, origin).map_err(|error| self.start_error(error))?;
+                let tree = active.layout.tree();
+                let first = signer.sign(&tree, &tree).map_err(|error| self.start_error(error))?;
+                let path = self.paths.checkpoint();
+                let text = first.to_string();
+                fsio::replace_file(self.fs, &path, text.as_bytes())
+                    .map_err(io_error("write", &path))?;
+                Ok((signer, Range::empty(tree.end()), text))
             }
         }
     }
+}
+
+/// Epochs are counted in 32 bits; nobody has seen the last one.
+fn next_epoch(epoch: u32) -> Option<u32> {
+    epoch.checked_add(1)
 }
 
 /// Notes what was adopted. A crash before the record of it makes the next opening

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::checkpoint::{Note, VerifierKey};
 use super::paths::LogPaths;
 use super::segment::parse_sealed_name;
 use crate::clock::Timestamp;
@@ -55,6 +56,10 @@ pub struct Restored {
     /// The signed head that is not continued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned_checkpoint: Option<String>,
+    /// Nobody with the log's key wrote down what this says: it was restored without the
+    /// key, or somebody made it up. The records are proven all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
 }
 
 /// What goes where. Names, not paths: all of it is below the log directory.
@@ -75,10 +80,10 @@ pub struct Journal {
     pub new: Vec<String>,
     /// SHA-256 of the new manifest, hex.
     pub manifest_sha256: String,
-    /// The signed head that the new records were checked against, where it covers
-    /// all of them: the log has signed nothing on top of it yet.
+    /// The log's key's signature over what is recorded, as a signed note; none when
+    /// the key was not at hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proof: Option<String>,
+    pub signature: Option<String>,
     /// What is recorded of it.
     pub restored: Restored,
 }
@@ -88,8 +93,30 @@ pub struct Journal {
 pub struct Settled {
     /// What is to be recorded.
     pub restored: Restored,
-    /// The signed head that proves what was put in place.
-    pub proof: Option<String>,
+    /// The signature over it, if there is one.
+    pub signature: Option<String>,
+}
+
+impl Settled {
+    /// Whether who restored had the log's key.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &VerifierKey) -> bool {
+        let note = self.signature.as_ref().and_then(|text| Note::parse(text.as_bytes()).ok());
+        note.is_some_and(|note| {
+            note.verify(key).is_ok() && Ok(note.text()) == self.restored.signed_text().as_deref()
+        })
+    }
+}
+
+impl Restored {
+    /// What is signed of it: its kind, and the SHA-256 of its JSON.
+    ///
+    /// # Errors
+    /// None that this struct can bring about.
+    pub fn signed_text(&self) -> Result<String, String> {
+        let text = serde_json::to_vec(self).map_err(|error| error.to_string())?;
+        Ok(format!("auditctl/restore v1\n{}\n", sha256_hex(&text)))
+    }
 }
 
 const MANIFEST: &str = "audit.manifest.json";
@@ -204,7 +231,11 @@ impl Places<'_> {
         for name in &self.journal.new {
             let is_old = self.journal.old.contains(name) && !self.is_there(&self.aside(name))?;
             if !is_old && self.is_there(&self.here(name))? {
-                self.fs.remove(&self.here(name))?;
+                // Kept, whoever wrote the journal.
+                let root = &self.paths.dir;
+                self.fs.create_dir_all(&root.join(&self.journal.staging))?;
+                let (here, staged) = (self.here(name), self.staged(name));
+                self.fs.rename_below(root, self.within(&here), self.within(&staged))?;
             }
         }
         self.sync_all()?;
@@ -300,7 +331,7 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Settled>> {
         Journal { committed: true, ..journal.clone() }.store(fs, paths)?;
     }
     places.clear(&journal.staging);
-    Ok(Some(Settled { restored: journal.restored, proof: journal.proof }))
+    Ok(Some(Settled { restored: journal.restored, signature: journal.signature }))
 }
 
 /// The restore is complete and recorded: the journal goes.

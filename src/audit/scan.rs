@@ -8,6 +8,7 @@ use flate2::bufread::GzDecoder;
 use super::event::MAX_LINE_BYTES;
 use super::facts::{self, Fact, Said};
 use super::gzip::MAX_BLOCK_BYTES;
+use super::head::Head;
 use super::merkle::Range;
 use super::record;
 use super::segment::{BLOCK_BYTES, Block, Layout, Staged};
@@ -36,8 +37,6 @@ pub(crate) struct Scan {
     /// For each watched size that lies within the good records: the tree there,
     /// and the range of the good records since.
     pub(crate) watched: Vec<(Range, Range)>,
-    /// Whether any record is not the engine's own.
-    pub(crate) has_events: bool,
     /// What the engine's own records say.
     pub(crate) said: Vec<Said>,
     /// When the newest record was accepted.
@@ -70,11 +69,14 @@ pub(crate) struct Interest<'a> {
     pub(crate) watch: &'a [u64],
     /// Takes no record from this one on.
     pub(crate) until: Option<u64>,
+    /// Takes only lines as the writer writes them from this one on: nobody has signed
+    /// these.
+    pub(crate) strict_from: Option<u64>,
 }
 
 impl<'a> Interest<'a> {
     pub(crate) fn watch(sizes: &'a [u64]) -> Self {
-        Self { watch: sizes, until: None }
+        Self { watch: sizes, ..Self::default() }
     }
 }
 
@@ -167,7 +169,6 @@ struct Scanner<'a> {
     bad: Option<BadLine>,
     interest: Interest<'a>,
     watched: Vec<(Range, Range)>,
-    has_events: bool,
     said: Vec<Said>,
     newest: Timestamp,
 }
@@ -182,7 +183,6 @@ impl<'a> Scanner<'a> {
             bad: None,
             interest,
             watched: Vec::new(),
-            has_events: false,
             said: Vec::new(),
             newest: Timestamp::default(),
         };
@@ -225,11 +225,11 @@ impl<'a> Scanner<'a> {
         if self.interest.until.is_some_and(|until| seq >= until) {
             return Err("a record that nobody signed".to_owned());
         }
-        self.newest = self.newest.max(accepted);
-        match facts::said(line) {
-            Some(said) => self.said.push(said),
-            None => self.has_events = true,
+        if self.interest.strict_from.is_some_and(|from| seq >= from) && !is_as_written(line) {
+            return Err("a line that no writer of this log writes".to_owned());
         }
+        self.newest = self.newest.max(accepted);
+        self.said.extend(facts::said(line));
         self.staged.line(event_time, |out| out.extend_from_slice(line));
         let watched = self.interest.watch.contains(&(expected + 1));
         if self.staged.bytes.len() >= GATHER_BYTES || watched {
@@ -266,11 +266,31 @@ impl<'a> Scanner<'a> {
             layout: self.layout,
             bad: self.bad,
             watched: self.watched,
-            has_events: self.has_events,
             said: self.said,
             newest: self.newest,
         }
     }
+}
+
+/// Whether the writer could have written the line: its keys in their order, its
+/// values of their kinds, nested as deep as a record may be.
+fn is_as_written(line: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Parts {
+        #[serde(default)]
+        details: serde_json::Map<String, serde_json::Value>,
+        #[serde(default)]
+        origin: serde_json::Map<String, serde_json::Value>,
+    }
+    let record = serde_json::from_slice::<record::Record<'_>>(line).is_ok();
+    let parts = serde_json::from_slice::<Parts>(line);
+    record
+        && Head::is_as_written(line)
+        && parts.is_ok_and(|parts| {
+            // Read so that they are checked.
+            let _ = (parts.details, parts.origin);
+            true
+        })
 }
 
 /// Counts what a gzip member takes from the file.

@@ -16,7 +16,7 @@ use super::restore::{RestorePlan, RestoreRequest, Restorer, Target};
 use crate::audit::checkpoint::Origin;
 use crate::audit::manifest::Manifest;
 use crate::audit::restore::{clear, sha256_hex};
-use crate::audit::signer::SigningKey;
+use crate::audit::signer::{Signer, SigningKey};
 use crate::audit::snapshot::{Snapshot, SnapshotError};
 use crate::audit::watch::Watch;
 use crate::audit::{AuditLog, Event, LogPaths, Options};
@@ -202,8 +202,7 @@ impl Restorer {
         let mut restored = Manifest::load(fs, &paths.manifest())
             .map_err(SnapshotError::from)?
             .ok_or_else(manifest)?;
-        restored.epoch += 1;
-        restored.epoch_begins = true;
+        restored.epoch = restored.epoch.saturating_add(1);
         for path in [paths.checkpoint(), paths.head(), paths.public_key(), paths.keys()] {
             if fs.meta(&path).is_ok() {
                 fs.remove(&path).map_err(io_error("remove", &path))?;
@@ -217,6 +216,15 @@ impl Restorer {
             .and_then(|key| key.verifier().save(fs, &paths.public_key()).map(|()| key));
         let key = saved.map_err(SnapshotError::from)?;
         restored.sign(&key).map_err(BackupError::Refused)?;
+        let refused = |error: String| BackupError::Refused(error);
+        let origin = Origin::new(&restored.log_id, restored.epoch)
+            .map_err(|error| refused(error.to_string()))?;
+        let tree = restored.tree().map_err(|error| refused(error.to_string()))?;
+        let head = Signer::new(key, origin)
+            .and_then(|mut signer| signer.sign(&tree, &tree))
+            .map_err(|error| refused(error.to_string()))?;
+        fsio::replace_file(fs, &paths.checkpoint(), head.to_string().as_bytes())
+            .map_err(io_error("write", &paths.checkpoint()))?;
         restored.store(fs, &paths.manifest()).map_err(SnapshotError::from)?;
         let options = Options {
             dir: logs.to_path_buf(),

@@ -296,7 +296,7 @@ impl Restorer {
             old,
             new,
             manifest_sha256,
-            proof: staged.proof(),
+            signature: None,
             restored: Restored {
                 backup: plan.backup.clone(),
                 restored_at: now,
@@ -307,8 +307,10 @@ impl Restorer {
                 set_aside_records: plan.relation.set_aside(),
                 kept_in: has_old.then(|| aside.clone()),
                 abandoned_checkpoint: plan.new_epoch.then(|| live.note()).flatten(),
+                unproven: false,
             },
         };
+        let journal = Journal { signature: staged.sign(&journal.restored), ..journal };
         swap::swap(&*self.fs, &paths, &journal)
             .map_err(io_error("put the backup in place in", dir))?;
         if has_old {

@@ -162,7 +162,7 @@ fn p2_a_torn_tail_is_cut_and_its_bytes_are_kept() {
 
 fn line(seq: u64, event_type: &str) -> String {
     format!(
-        "{{\"seq\":{seq},\"timestamp\":\"2026-02-04T21:09:40.123456Z\",\"event_type\":\"{event_type}\"}}\n"
+        "{{\"seq\":{seq},\"timestamp\":\"2026-02-04T21:09:40.123456Z\",\"event_type\":\"{event_type}\",\"origin\":{{\"via\":\"library\"}}}}\n"
     )
 }
 

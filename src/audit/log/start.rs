@@ -147,7 +147,7 @@ pub(super) fn build(
         Arc::clone(&options.clock),
         Arc::new(move |kind, at| counted.count_security(kind, at)),
     );
-    let checkpoint = opened.checkpoint.take().unwrap_or_default();
+    let checkpoint = std::mem::take(&mut opened.checkpoint);
     let active_bytes = opened.active.layout.raw_bytes;
     let newest = newest_record(&*options.fs, paths, &opened.manifest, active_bytes);
     let (keeper, start) = Keeper::new(opened.manifest.clone(), checkpoint, opened.signer.key());
@@ -227,6 +227,10 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
         shared.page.refusals_recorded(refused.count, seq + 1, 0);
     }
     if let Some(restored) = &opened.restored {
+        if restored.unproven {
+            let detail = "the journal of a restore, which nobody with the log's key wrote";
+            shared.security.report(SecurityKind::LogTampered, None, detail);
+        }
         shared.push_own(&OwnRecord::Restored(restored.clone()));
     }
     shared.push_own(&OwnRecord::Opened {

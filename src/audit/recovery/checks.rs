@@ -47,6 +47,7 @@ impl Opening<'_> {
         &self,
         base: &Range,
         watch: &[u64],
+        signed: u64,
     ) -> Result<Option<Scanned>, OpenError> {
         let path = self.paths.active();
         // What is cut or written here must change no other file.
@@ -56,8 +57,12 @@ impl Opening<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("open", &path)(error)),
         };
-        let scan = scan_plain(&*file, base.clone(), Interest::watch(watch))
-            .map_err(io_error("read", &path))?;
+        let scan = scan_plain(
+            &*file,
+            base.clone(),
+            Interest { strict_from: Some(signed), ..Interest::watch(watch) },
+        )
+        .map_err(io_error("read", &path))?;
         Ok(Some((file, scan)))
     }
 
@@ -137,9 +142,10 @@ impl Opening<'_> {
             Some(Corruption { file: "audit.log".to_owned(), seq, offset, reason })
         };
         let why = bad.map_or("the log ends there", |bad| bad.reason.as_str());
-        let Some(head) = seen.head.as_ref().or(seen.basis.as_ref()) else {
-            let events = scan.is_some_and(|scan| scan.has_events);
-            if !seen.may_lack_head && (events || !manifest.segments.is_empty()) {
+        let Some(head) = &seen.head else {
+            // A log begins with a signed head, before its first line.
+            let lines = scan.is_some_and(|scan| scan.layout.records() > 0 || scan.bad.is_some());
+            if lines || seen.was_signed || !manifest.segments.is_empty() {
                 return corrupt(None, None, "audit.checkpoint is missing".to_owned());
             }
             return None;
@@ -150,14 +156,6 @@ impl Opening<'_> {
             let reason = format!(
                 "the checkpoint was signed over {size} records, only {end} are whole: {why}"
             );
-            return corrupt(Some(end), bad.map(|bad| bad.offset), reason);
-        }
-        // A signed head covers all that was durable; without one the status page
-        // is asked, which nobody signed: better too careful than a record lost.
-        let durable = seen.scan.as_ref().filter(|_| !seen.has_head);
-        let durable = durable.and_then(|(file, _)| self.durable_before(&**file));
-        if let Some(durable) = durable.filter(|durable| end < *durable) {
-            let reason = format!("{durable} records were durable, only {end} are whole: {why}");
             return corrupt(Some(end), bad.map(|bad| bad.offset), reason);
         }
         let reached = seen.reached.as_ref();
@@ -172,11 +170,14 @@ impl Opening<'_> {
         corrupt(Some(first), None, reason)
     }
 
-    /// What the last writer of this very file had made durable: its status page
-    /// outlives a crash of the process. A copied or restored file has another inode.
-    fn durable_before(&self, file: &dyn FsFile) -> Option<u64> {
+    /// How many records the last writer of this very file had made durable, by its
+    /// status page, that are not there. Nobody signed that page: it raises an alarm, and
+    /// decides nothing. A copied or restored file has another inode.
+    pub(super) fn missed_by_page(&self, file: &dyn FsFile, end: u64) -> Option<u64> {
         let earlier = self.earlier.as_ref()?;
         let meta = file.meta().ok()?;
-        (earlier.get(Word::ActiveInode) == meta.inode).then(|| earlier.get(Word::DurableSeq))
+        let durable = earlier.get(Word::DurableSeq);
+        let same = earlier.get(Word::ActiveInode) == meta.inode;
+        durable.checked_sub(end).filter(|missed| same && *missed > 0)
     }
 }

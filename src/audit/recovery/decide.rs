@@ -4,6 +4,7 @@
 use super::super::facts::Span;
 use super::super::scan::{Interest, scan_plain};
 use super::super::status::Damage;
+use super::heads::Head;
 use super::inspect::Seen;
 use super::{Accepted, Corruption, OpenError, Opening, Rollback, io_error};
 
@@ -25,6 +26,9 @@ pub(super) struct Plan {
     pub(super) tail: Tail,
     pub(super) accepted: Option<Accepted>,
     pub(super) rollback: Option<Rollback>,
+    /// The head of this epoch that a restore without the key left: what is signed next
+    /// must not contradict it.
+    pub(super) leaves: Option<Head>,
     /// Which of the active segment's records were altered is unknown.
     pub(super) altered: bool,
     pub(super) clean: bool,
@@ -53,7 +57,6 @@ impl Opening<'_> {
             }
             None => None,
         };
-        let rollback = self.other_history(&seen)?;
         let altered = accepted.is_some()
             && seen.reached.as_ref().is_some_and(|reached| {
                 seen.head
@@ -64,19 +67,19 @@ impl Opening<'_> {
             scan.bad.is_none() && (scan.ends_closed() || scan.layout.records() == 0)
         });
         let tail = if accepted.is_some() { Tail::AsItIs } else { self.tail(&mut seen)? };
+        // Compared is what will be left of the log.
+        let rollback = self.other_history(&seen)?;
         let clean = clean || matches!(tail, Tail::Foreign { .. });
         if matches!(tail, Tail::Foreign { suspicious: true }) {
             damage = damage.or(Some(Damage::FileReplaced));
         }
-        Ok(Plan { seen, tail, accepted, rollback, altered, clean, damage })
+        let leaves = self.left_head(&seen.ring, &seen.manifest);
+        Ok(Plan { seen, tail, accepted, rollback, leaves, altered, clean, damage })
     }
 
     /// What follows the newest signature. Foreign lines are taken out of the scan.
     fn tail(&self, seen: &mut Seen) -> Result<Tail, OpenError> {
-        let head = seen.head.as_ref().or(seen.basis.as_ref());
-        let signed = head.map_or(0, |head| head.checkpoint.size);
-        // The manifest's signature is over the tree of all that it lists.
-        let signed = signed.max(seen.noted);
+        let signed = seen.head.as_ref().map_or(0, |head| head.checkpoint.size);
         let sealed_end = seen.manifest.end_seq();
         let closed = signed > 0
             && match &seen.scan {
@@ -85,8 +88,7 @@ impl Opening<'_> {
             };
         let end = seen.scan.as_ref().map_or(sealed_end, |(_, scan)| scan.layout.next_seq());
         if !closed {
-            // A new log's first records are nobody's but its own.
-            let adopts = end > signed && signed > 0;
+            let adopts = end > signed && seen.head.is_some();
             let span = Span { begin: signed, end };
             return Ok(if adopts { Tail::Adopt(span) } else { Tail::AsItIs });
         }
@@ -109,7 +111,7 @@ impl Opening<'_> {
         }
         let opening = scan.said.iter().filter(|said| said.seq >= signed && said.opens).count();
         let suspicious = opening as u64 != end - signed;
-        let interest = Interest { watch: &[signed], until: Some(signed) };
+        let interest = Interest { watch: &[signed], until: Some(signed), strict_from: None };
         *scan = scan_plain(&**file, seen.base.clone(), interest)
             .map_err(io_error("read", &self.paths.active()))?;
         let reached = scan.take_watched(signed);

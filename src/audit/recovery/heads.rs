@@ -5,6 +5,7 @@ use std::io;
 
 use super::super::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
 use super::super::keys::Keyring;
+use super::super::manifest::Manifest;
 use super::super::trouble::Trouble;
 use super::{Corruption, OpenError, Opening, io_error};
 
@@ -44,8 +45,6 @@ impl Texts {
 pub(super) struct Heads {
     pub(super) checkpoint: Option<Head>,
     pub(super) head: Option<Head>,
-    /// What a restore that is not recorded yet was proven by.
-    pub(super) proof: Option<Head>,
     pub(super) bad_checkpoint: Option<String>,
 }
 
@@ -59,14 +58,9 @@ impl Heads {
         self.checkpoint.iter().chain(&self.head)
     }
 
-    /// The largest of an epoch, but for those that an epoch change abandoned; an
-    /// error when two contradict each other.
-    pub(super) fn newest(
-        &self,
-        epoch: u32,
-        abandoned: &[String],
-    ) -> Result<Option<Head>, Corruption> {
-        let of_epoch = |head: &&Head| head.epoch == epoch && !abandoned.contains(&head.text);
+    /// The largest of an epoch; an error when two contradict each other.
+    pub(super) fn newest(&self, epoch: u32) -> Result<Option<Head>, Corruption> {
+        let of_epoch = |head: &&Head| head.epoch == epoch;
         let mut newest: Option<&Head> = None;
         for head in self.all().filter(of_epoch) {
             match newest {
@@ -118,13 +112,16 @@ impl Opening<'_> {
         Ok(Texts { checkpoint, head })
     }
 
+    /// The head that a restore left, if it is of the epoch that would be gone on with.
+    pub(super) fn left_head(&self, keys: &Keyring, manifest: &Manifest) -> Option<Head> {
+        let left = verified(self.left.as_ref()?, keys, &manifest.log_id).ok()?;
+        (left.epoch >= manifest.epoch).then_some(left)
+    }
+
     /// Checks the signatures.
     pub(super) fn heads(&self, texts: &Texts, keys: &Keyring, log_id: &str) -> Heads {
         let check = |text: &String| verified(text, keys, log_id);
-        let mut heads = Heads {
-            proof: self.proof.as_ref().and_then(|text| check(text).ok()),
-            ..Heads::default()
-        };
+        let mut heads = Heads::default();
         match texts.checkpoint.as_ref().map(check) {
             Some(Ok(head)) => heads.checkpoint = Some(head),
             Some(Err(reason)) => heads.bad_checkpoint = Some(reason),

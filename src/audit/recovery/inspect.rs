@@ -23,8 +23,6 @@ pub(super) struct Seen {
     pub(super) rebuilt: Option<String>,
     /// Segments whose bytes are not those that were noted, with the same records.
     pub(super) stored_anew: Vec<String>,
-    /// Records below this are in a manifest that the log's key signed.
-    pub(super) noted: u64,
     pub(super) keys: KeyHistory,
     pub(super) key: SigningKey,
     pub(super) rotates: bool,
@@ -34,15 +32,10 @@ pub(super) struct Seen {
     pub(super) head: Option<Head>,
     /// Why `audit.checkpoint` is not used, where `audit.head` stands in for it.
     pub(super) checkpoint_lost: Option<String>,
-    /// The signed head of what a restore has just put here; nothing was signed on
-    /// top of it yet.
-    pub(super) basis: Option<Head>,
-    /// Whether it, or another of this log, comes from `audit.head`.
-    pub(super) has_head: bool,
     /// `audit.checkpoint`, whatever it holds.
     pub(super) unusable_checkpoint: Option<String>,
-    /// Whether a log in this state may be without a signed head.
-    pub(super) may_lack_head: bool,
+    /// Whether the log's key signed the manifest: then it has signed heads, too.
+    pub(super) was_signed: bool,
     /// The tree over all that is sealed.
     pub(super) base: Range,
     pub(super) scan: Option<Scanned>,
@@ -80,32 +73,28 @@ impl Opening<'_> {
         });
         let believed = believed
             .and_then(|manifest| fits(&manifest, &log_id, &heads, &ring).map(|()| manifest));
-        let epoch = heads.epoch().or_else(|| stored.as_ref().map(|manifest| manifest.epoch));
-        let (epoch, noted, abandoned) = match &believed {
-            Ok(manifest) => (manifest.epoch, manifest.end_seq(), manifest.abandoned.clone()),
-            Err(_) => (epoch.unwrap_or(0), 0, Vec::new()),
-        };
-        let may_lack_head = is_new || believed.as_ref().is_ok_and(|manifest| manifest.epoch_begins);
-        let head = heads.newest(epoch, &abandoned).unwrap_or_else(|contradiction| {
+        // Never from a manifest that nobody signed.
+        let was_signed = believed.is_ok();
+        let epoch = believed.as_ref().ok().map(|manifest| manifest.epoch).or(heads.epoch());
+        let epoch = epoch.unwrap_or(0);
+        let head = heads.newest(epoch).unwrap_or_else(|contradiction| {
             trouble.get_or_insert(contradiction);
             None
         });
         let checkpoint_lost = self.checkpoint_lost(&heads, head.as_ref(), &texts);
         if head.is_none()
-            && heads.proof.is_none()
             && trouble.is_none()
             && let Some(reason) = &heads.bad_checkpoint
         {
             trouble = Some(heads::corrupt(reason.clone()));
         }
-        let basis = heads.proof.clone().filter(|_| head.is_none());
-        let signed = head.as_ref().or(basis.as_ref()).map_or(0, |head| head.checkpoint.size);
+        let signed = head.as_ref().map_or(0, |head| head.checkpoint.size);
         let mut found = self.sealed((stored.as_ref(), &log_id, epoch), believed, signed)?;
         self.adopt_sealed(&mut found)?;
         let damage = self.check_sealed(&mut found, &mut trouble)?;
         let base = found.manifest.tree()?;
-        let mut scan = self.scan_active(&base, &[signed])?;
-        let reached = match head.as_ref().or(basis.as_ref()) {
+        let mut scan = self.scan_active(&base, &[signed], signed)?;
+        let reached = match &head {
             Some(head) => self.reach(&found.manifest, scan.as_mut(), &head.checkpoint)?,
             None => None,
         };
@@ -113,9 +102,9 @@ impl Opening<'_> {
         Ok(Seen {
             stored,
             manifest: found.manifest,
-            rebuilt: found.rebuilt.filter(|_| !is_new && (signed > 0 || keys_are_bad)),
+            // A new log's first manifest is signed by nobody.
+            rebuilt: found.rebuilt.filter(|_| !is_new && (head.is_some() || keys_are_bad)),
             stored_anew: found.stored_anew,
-            noted,
             keys,
             key,
             rotates,
@@ -123,10 +112,8 @@ impl Opening<'_> {
             keys_are_bad,
             head,
             checkpoint_lost,
-            basis,
-            has_head: heads.head.is_some(),
             unusable_checkpoint: texts.checkpoint,
-            may_lack_head,
+            was_signed,
             base,
             scan,
             reached,

@@ -86,7 +86,7 @@ impl Opening<'_> {
         if count == 0 {
             return Ok(());
         }
-        let authority = self.all_facts()?.authority(signed);
+        let authority = self.facts_of(&found.manifest)?.authority(signed);
         let Some((seq, removal)) = &authority.removal else { return Ok(()) };
         let removed =
             found.manifest.segments.iter().take(count).take_while(|s| s.end_seq() <= removal.end);
@@ -114,7 +114,7 @@ impl Opening<'_> {
 
     /// The name of a segment's file. The plain file is only removed once the
     /// packed one is whole.
-    fn form_of(&self, first_seq: u64) -> Option<String> {
+    pub(super) fn form_of(&self, first_seq: u64) -> Option<String> {
         let forms = [sealed_name(first_seq, false), sealed_name(first_seq, true)];
         forms.into_iter().find(|name| self.names.contains(name))
     }
@@ -205,12 +205,12 @@ impl Opening<'_> {
         reason: String,
         signed: u64,
     ) -> Result<Found, OpenError> {
-        let authority = self.all_facts()?.authority(signed);
+        let begin = self.first_record()?;
+        let authority = self.facts_from(begin)?.authority(signed);
         let mut manifest = Manifest { epoch, ..Manifest::new(log_id.to_owned()) };
         manifest.abandoned.clone_from(&authority.abandoned);
         manifest.adopted.clone_from(&authority.adopted);
         manifest.backed_up = authority.backed_up;
-        let begin = self.first_record()?;
         if begin > 0 {
             let removal = authority.removal.as_ref().filter(|(_, removal)| removal.end >= begin);
             manifest.pruned_by = removal.map(|(seq, _)| *seq);
@@ -231,11 +231,31 @@ impl Opening<'_> {
         })
     }
 
-    /// The first record that is here.
+    /// The first record that is here: of the first file that begins with the record
+    /// that its name says.
     fn first_record(&self) -> Result<u64, OpenError> {
-        let sealed = self.names.iter().filter_map(|name| parse_sealed_name(name));
-        if let Some((first, _)) = sealed.min() {
-            return Ok(first);
+        let mut sealed: Vec<u64> = self
+            .names
+            .iter()
+            .filter_map(|name| parse_sealed_name(name))
+            .map(|(first, _)| first)
+            .collect();
+        sealed.sort_unstable();
+        for first in sealed {
+            let Some(name) = self.form_of(first) else { continue };
+            let Ok(file) = self.fs.open(&self.paths.dir.join(&name), OpenMode::ReadOwn) else {
+                continue;
+            };
+            let reader = FileReader { file: &*file, offset: 0 };
+            let mut start = Vec::new();
+            let read = if name.ends_with(".gz") {
+                MultiGzDecoder::new(reader).take(64).read_to_end(&mut start)
+            } else {
+                reader.take(64).read_to_end(&mut start)
+            };
+            if read.is_ok() && super::super::record::peek_seq(&start) == Some(first) {
+                return Ok(first);
+            }
         }
         let path = self.paths.active();
         let mut start = [0; 64];

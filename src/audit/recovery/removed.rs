@@ -1,19 +1,15 @@
 //! What retention was allowed to remove: only what a signed `audit.pruned` record
 //! says, which lies in the log itself.
 
-use std::io::{self, BufRead, BufReader, Read};
-
-use flate2::read::MultiGzDecoder;
-
-use super::super::event::MAX_LINE_BYTES;
 use super::super::facts::{self, Authority, Fact, Facts, Removal};
 use super::super::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use super::super::manifest::{Manifest, Segment};
 use super::super::merkle::Range;
-use super::super::segment::{Block, parse_sealed_name, sealed_name};
+use super::super::scan::{Interest, scan_plain};
+use super::super::segment::Block;
 use super::rebuild::Found;
 use super::{Corruption, OpenError, Opening, Scanned, io_error};
-use crate::fsio::{FileReader, OpenMode};
+use crate::fsio::OpenMode;
 
 impl Opening<'_> {
     /// What the engine's records authorise. What is missing at the log's beginning
@@ -75,7 +71,7 @@ impl Opening<'_> {
             found => found,
         };
         if authority.removal.is_none() {
-            authority.removal = self.all_facts()?.authority(signed).removal;
+            authority.removal = self.facts_of(manifest)?.authority(signed).removal;
         }
         Ok(authority)
     }
@@ -137,58 +133,47 @@ impl Opening<'_> {
         said.last().is_some_and(|said| said.seq + 1 == seq && said.fact == Fact::Closed)
     }
 
-    /// What the engine's records in all files say. Reads all of them: only done
-    /// when a manifest cannot be believed, or does not say where to look.
-    pub(super) fn all_facts(&self) -> Result<Facts, OpenError> {
+    /// What the engine's records say, in the blocks that a signed manifest lists and
+    /// in the active segment behind them: lines that the signed root covers, or that
+    /// opening will refuse.
+    pub(super) fn facts_of(&self, manifest: &Manifest) -> Result<Facts, OpenError> {
         let mut facts = Facts::default();
-        let mut sealed: Vec<u64> = self
-            .names
-            .iter()
-            .filter_map(|name| parse_sealed_name(name))
-            .map(|(seq, _)| seq)
-            .collect();
-        sealed.sort_unstable();
-        sealed.dedup();
-        let plain_first = |seq: u64| {
-            let plain = sealed_name(seq, false);
-            if self.names.contains(&plain) { plain } else { sealed_name(seq, true) }
-        };
-        let names = sealed.into_iter().map(plain_first).chain(["audit.log".to_owned()]);
-        for name in names {
-            let path = self.paths.dir.join(&name);
-            // A file that cannot be read proves nothing; that it cannot is told
-            // where its records are missed.
-            let Ok(file) = self.fs.open(&path, OpenMode::ReadOwn) else { continue };
-            let reader = FileReader { file: &*file, offset: 0 };
-            let outcome = if name.ends_with(".gz") {
-                note_lines(&mut BufReader::new(MultiGzDecoder::new(reader)), &mut facts)
-            } else {
-                note_lines(&mut BufReader::with_capacity(256 << 10, reader), &mut facts)
-            };
-            match outcome {
-                Ok(()) => {}
-                Err(error) if is_content(&error) => {}
-                Err(error) => return Err(io_error("read", &path)(error)),
+        for segment in &manifest.segments {
+            for block in &segment.blocks {
+                // One that is not what was noted says nothing.
+                let lines = self.lines_of(segment, block).unwrap_or_default();
+                facts::said_in(&lines).into_iter().for_each(|said| facts.note(said));
             }
         }
+        self.note_active(manifest.end_seq(), &mut facts)?;
         Ok(facts)
     }
-}
 
-fn note_lines(reader: &mut dyn BufRead, facts: &mut Facts) -> io::Result<()> {
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if reader.take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
+    /// The same from the files alone: those that follow each other from `begin` on. A
+    /// line counts for nothing by the seq that it claims, only by its place.
+    pub(super) fn facts_from(&self, begin: u64) -> Result<Facts, OpenError> {
+        let (mut facts, mut next) = (Facts::default(), begin);
+        while let Some(name) = self.form_of(next) {
+            let path = self.paths.dir.join(&name);
+            // That it cannot be read is told where its records are missed.
+            let Ok(file) = self.fs.open(&path, OpenMode::ReadOwn) else { break };
+            let found = self.rescan(&*file, &name, next)?;
+            if found.segment.records == 0 {
+                break;
+            }
+            next = found.segment.end_seq();
+            found.scan.said.into_iter().for_each(|said| facts.note(said));
         }
-        if let Some(said) = facts::said(line.strip_suffix(b"\n").unwrap_or(&line)) {
-            facts.note(said);
-        }
+        self.note_active(next, &mut facts)?;
+        Ok(facts)
     }
-}
 
-fn is_content(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+    fn note_active(&self, first_seq: u64, facts: &mut Facts) -> Result<(), OpenError> {
+        let path = self.paths.active();
+        let Ok(file) = self.fs.open(&path, OpenMode::ReadOwn) else { return Ok(()) };
+        let scan = scan_plain(&*file, Range::empty(first_seq), Interest::default())
+            .map_err(io_error("read", &path))?;
+        scan.said.into_iter().for_each(|said| facts.note(said));
+        Ok(())
+    }
 }

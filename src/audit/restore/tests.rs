@@ -35,7 +35,7 @@ fn prepared(dir: &Path) -> (LogPaths, Journal) {
     }
     let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
     let journal = Journal {
-        proof: None,
+        signature: None,
         format: 1,
         committed: false,
         staging: ".restore-1".to_owned(),
@@ -57,6 +57,7 @@ fn prepared(dir: &Path) -> (LogPaths, Journal) {
             set_aside_records: 1,
             kept_in: None,
             abandoned_checkpoint: None,
+            unproven: false,
         },
     };
     (paths, journal)

@@ -135,6 +135,8 @@ pub fn verify(
 /// Retention that removes a segment in the middle of a verification makes it begin
 /// again, so often at most.
 const LOOKS: u32 = 4;
+/// So long a writer has to get out of a state that it passes through.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(300);
 
 struct Run<'a> {
     view: &'a View,
@@ -150,10 +152,11 @@ impl Run<'_> {
     /// allowed to, only a new look tells.
     fn run(mut self, last: bool) -> Result<Option<(Report, Option<State>)>, VerifyError> {
         let view = self.view;
-        self.files();
+        self.files(last);
         let key = signature::keys(view, self.request.key.as_ref(), &mut self.tally);
         let checkpoint = signature::checkpoint(view, key.keys.as_ref(), &mut self.tally);
-        let checkpoint = signature::newest(view, key.keys.as_ref(), checkpoint, &mut self.tally);
+        let checkpoint =
+            signature::newest(view, key.keys.as_ref(), checkpoint, (last, &mut self.tally));
         let trusted = self.manifest_is_signed(key.keys.as_ref());
         let signed = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
         let mut pieces = Pieces::sealed(view);
@@ -210,7 +213,12 @@ impl Run<'_> {
             let found = anchor::compare(view, &pieces, anchor, key.keys.as_ref(), &mut self.tally)?;
             anchored = anchored.max(found);
         }
-        let closed = self.end(&pieces, signed)?;
+        let closed = self.end(&pieces, signed, last)?;
+        // A writer that has the log open is in this state for a moment at most.
+        if self.view.live && !last && self.seems_disturbed() {
+            std::thread::sleep(LOOK_AGAIN);
+            return Ok(None);
+        }
         let state = self.state(depth, label.as_deref(), checkpoint.as_ref());
         let oldest_read = self.oldest_read(depth);
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
@@ -227,6 +235,10 @@ impl Run<'_> {
         let stretch = |span: &Span| Stretch { first_seq: span.begin, end_seq: span.end };
         report.adopted = authority.adopted.iter().map(stretch).collect();
         Ok(Some((report.clone(), state.filter(|_| report.passed()))))
+    }
+
+    fn seems_disturbed(&self) -> bool {
+        self.tally.disturbed
     }
 
     /// Whether the log's key signed the manifest. One that was signed by nobody is
@@ -293,7 +305,7 @@ impl Run<'_> {
     }
 
     /// What the directory itself tells.
-    fn files(&mut self) {
+    fn files(&mut self, last: bool) {
         if let Some(reason) = &self.view.no_manifest {
             let text =
                 format!("it cannot be used, so the files were read by their names: {reason}");
@@ -314,7 +326,9 @@ impl Run<'_> {
                 self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
             }
         }
-        if !self.view.live {
+        if self.view.live && !self.view.strays.is_empty() && !last {
+            self.tally.disturbed = true;
+        } else {
             for name in &self.view.strays {
                 let text = "a sealed segment that the log does not have";
                 self.tally.found(Finding::new(Kind::Extra, name, text));
@@ -461,11 +475,16 @@ impl Run<'_> {
     }
 
     /// Whether the log ends with a signed close. Nothing may follow one.
-    fn end(&mut self, pieces: &Pieces, signed: u64) -> Result<bool, VerifyError> {
+    fn end(&mut self, pieces: &Pieces, signed: u64, last: bool) -> Result<bool, VerifyError> {
         let end = pieces.end();
         let unfinished = self.tally.unfinished.take();
         let closed = signed > 0 && self.closed_at(pieces, signed)?;
-        if self.view.live {
+        // Who holds the lock need not be a writer.
+        if self.view.live && !closed {
+            return Ok(false);
+        }
+        if closed && self.view.live && !last {
+            self.tally.disturbed = true;
             return Ok(false);
         }
         if closed && (end > signed || unfinished.is_some()) {

@@ -162,7 +162,7 @@ pub(super) fn newest(
     view: &View,
     keys: Option<&Keyring>,
     checkpoint: Option<Checkpoint>,
-    tally: &mut Tally,
+    (last, tally): (bool, &mut Tally),
 ) -> Option<Checkpoint> {
     let Some(text) = &view.head else { return checkpoint };
     let manifest = &view.manifest;
@@ -178,8 +178,12 @@ pub(super) fn newest(
     });
     let head = match verified {
         Ok(head) => head,
-        // Beside a writer it may be read in mid-write.
-        Err(_) if view.live || keys.is_none() => return checkpoint,
+        Err(_) if keys.is_none() => return checkpoint,
+        // Beside a writer it may be read in mid-write, once.
+        Err(_) if view.live && !last => {
+            tally.disturbed = true;
+            return checkpoint;
+        }
         Err(reason) => {
             let text = format!(
                 "it is not a signed head of this log ({reason}). A loss of power can leave it so; \

@@ -190,14 +190,17 @@ impl View {
                 }
             }
         } else {
-            let end = self.manifest.end_seq();
+            let mut next = self.manifest.end_seq();
+            let end = next;
             for (seq, packed) in sealed.iter().filter(|(seq, _)| *seq >= end) {
                 let name = sealed_name(*seq, *packed);
-                if *packed {
+                if *packed || *seq != next {
                     self.strays.push(name);
-                } else {
-                    self.tail(name)?;
+                    continue;
                 }
+                let before = self.tails.len();
+                self.tail(name)?;
+                next += self.tails.get(before).map_or(0, count_lines);
             }
         }
         self.tail(ACTIVE.to_owned())

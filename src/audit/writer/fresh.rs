@@ -97,6 +97,11 @@ impl Writer {
             } else {
                 paths.aside("failed", &now.file_stamp(), |path| fs.entry(path).is_ok())
             };
+            // A directory or a link that somebody put under the name stops nothing.
+            if fs.entry(&to).is_ok_and(|meta| !meta.is_file) {
+                let stands = paths.aside("foreign", &now.file_stamp(), |p| fs.entry(p).is_ok());
+                fs.rename(&to, &stands).map_err(failed())?;
+            }
             fs.rename(&path, &to).map_err(failed())?;
             fresh.renamed = true;
         }

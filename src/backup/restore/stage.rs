@@ -8,15 +8,15 @@ use sha2::{Digest, Sha256};
 use super::relation::{Live, Relation};
 use super::{Extent, RestorePlan, RestoreRequest, Restorer, Target};
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::VerifierKey;
+use crate::audit::checkpoint::{Origin, VerifierKey};
 use crate::audit::gzip::{Packer, Unpacker};
 use crate::audit::histories::OwnHistory;
 use crate::audit::keys::{KeyHistory, Keyring, Place, load_keyring};
 use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::{Hash, Range};
-use crate::audit::restore::{self as swap, STAGING, sha256_hex};
+use crate::audit::restore::{self as swap, Restored, STAGING, sha256_hex};
 use crate::audit::segment::{Block, sealed_name};
-use crate::audit::signer::SigningKey;
+use crate::audit::signer::{Signer, SigningKey};
 use crate::audit::snapshot::Snapshot;
 use crate::audit::watch::{Stage, Watch};
 use crate::backup::content::{self, Content, Source, Wanted};
@@ -121,9 +121,50 @@ impl<'a> Staged<'a> {
         })
     }
 
-    /// The backup's signed head, where all that it covers is restored.
-    pub(super) fn proof(&self) -> Option<String> {
-        (!self.cut).then(|| self.found.about.note().to_owned())
+    /// The log's private key, if it is at hand and the one that signs.
+    fn key(&self) -> Option<SigningKey> {
+        let path = self.restorer.options.key_path.clone();
+        let path = path.unwrap_or_else(|| LogPaths::new(self.restorer.log_dir()).key());
+        let key = SigningKey::load(&*self.restorer.fs, &path).ok()?;
+        (key.verifier() == self.keys.newest()).then_some(key)
+    }
+
+    /// The signature over what is recorded of the restore.
+    pub(super) fn sign(&self, restored: &Restored) -> Option<String> {
+        let note = self.key()?.sign_note(restored.signed_text().ok()?).ok()?;
+        Some(note.to_string())
+    }
+
+    /// The signed head that the restored log begins with. A new epoch begins with one
+    /// of its own, which only the key can sign; without it the backup's stands there,
+    /// and opening tells that the log was put back.
+    fn first_head(
+        &self,
+        plan: &RestorePlan,
+        in_place: bool,
+    ) -> Result<Option<String>, BackupError> {
+        let of_backup = || self.found.about.note().to_owned();
+        if !plan.new_epoch {
+            return Ok(Some(of_backup()));
+        }
+        let failed = |error: String| BackupError::Refused(error);
+        match self.key().filter(|_| in_place) {
+            Some(key) => {
+                let origin = Origin::new(&plan.log_id, plan.epoch)
+                    .map_err(|error| failed(error.to_string()))?;
+                let mut signer =
+                    Signer::new(key, origin).map_err(|error| failed(error.to_string()))?;
+                let signed = signer.sign(&self.tree, &self.tree);
+                Ok(Some(signed.map_err(|error| failed(error.to_string()))?.to_string()))
+            }
+            None if !self.cut => Ok(Some(of_backup())),
+            None if in_place => Err(failed(
+                "a part of a backup can only be restored in place with the log's signing key: \
+                 put it back, or restore beside the log with --target DIR"
+                    .to_owned(),
+            )),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -169,7 +210,7 @@ impl<'a> Staged<'a> {
             stored_bytes: self.segments.iter().map(|segment| segment.stored_bytes).sum(),
             relation,
             live_damage: if beside { Vec::new() } else { live.damage() },
-            epoch: if new_epoch { highest + 1 } else { highest },
+            epoch: if new_epoch { highest.saturating_add(1) } else { highest },
             new_epoch,
             key_from: self.key_from,
             key: keys.newest().to_string(),
@@ -211,10 +252,11 @@ impl<'a> Staged<'a> {
         let fs = &*self.restorer.fs;
         let mut names: Vec<String> =
             self.segments.iter().map(|segment| segment.file.clone()).collect();
-        if !plan.new_epoch {
+        let in_place = plan.log_dir == self.restorer.log_dir();
+        let key = self.key().filter(|_| in_place);
+        if let Some(head) = self.first_head(plan, in_place)? {
             let path = self.dir.join("audit.checkpoint");
-            fsio::replace_file(fs, &path, self.found.about.note().as_bytes())
-                .map_err(io_error("write", &path))?;
+            fsio::replace_file(fs, &path, head.as_bytes()).map_err(io_error("write", &path))?;
             names.push("audit.checkpoint".to_owned());
         }
         if plan.new_keys() {
@@ -233,7 +275,6 @@ impl<'a> Staged<'a> {
         let said = self.content.said.authority(self.tree.end());
         let mut manifest = Manifest {
             epoch: plan.epoch,
-            epoch_begins: plan.new_epoch,
             abandoned,
             pruned: self.content.marker.pruned.clone(),
             pruned_by: said.removal.map(|(seq, _)| seq),
@@ -243,11 +284,7 @@ impl<'a> Staged<'a> {
             ..Manifest::new(plan.log_id.clone())
         };
         // Without the key, the first opening makes the manifest anew from the files.
-        let key = self.restorer.options.key_path.clone();
-        let key = key.unwrap_or_else(|| LogPaths::new(self.restorer.log_dir()).key());
-        if let Ok(key) = SigningKey::load(fs, &key)
-            && key.verifier() == plan.keys.newest()
-        {
+        if let Some(key) = key {
             manifest.sign(&key).map_err(BackupError::Refused)?;
         }
         let path = self.dir.join(MANIFEST);

@@ -124,10 +124,18 @@ fn code(report: &Report) -> u8 {
 /// What the last verification had proven. Whatever is wrong with the file leads to a
 /// full verification, which is said.
 fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError> {
-    let text = match shared_fs().read(path, MAX_FILE_BYTES) {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotFound};
+    // Others may have put something under the name: it is neither followed nor waited
+    // for, and what is no file of ours proves nothing.
+    let text = match shared_fs().read_own(path, MAX_FILE_BYTES) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == NotFound => {
             context.printer.note("no earlier verification to go on from: everything is read");
+            return Ok(None);
+        }
+        Err(error) if matches!(error.kind(), InvalidData | InvalidInput | IsADirectory) => {
+            let path = path.display();
+            context.printer.note(&format!("{path} is not usable ({error}): everything is read"));
             return Ok(None);
         }
         Err(error) => return Err(CliError::io("read", path, &error)),
