@@ -5,6 +5,7 @@ mod other_histories;
 mod processes;
 mod questions;
 mod removed;
+mod replays;
 mod rfc6962;
 mod since_last;
 mod table;

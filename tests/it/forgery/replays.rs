@@ -1,0 +1,239 @@
+//! What an adversary found when the rule was first built: bytes that the live writer
+//! once signed, put back at another moment, and lines that claim a place.
+
+use auditctl::audit::verify::{Kind, Request};
+use auditctl::audit::{AuditLog, Event, LogPaths, OpenError};
+use serde_json::{Value, json};
+
+use super::Victim;
+use crate::backups::read;
+use crate::support::{all_lines, records};
+
+fn line(seq: u64, event_type: &str, via: &str, details: &Value) -> String {
+    format!(
+        "{{\"seq\":{seq},\"timestamp\":\"2026-11-26T21:00:00.000000Z\",\"event_type\":\"{event_type}\",\
+         \"actor\":\"auditctl\",\"source\":\"auditctl\",\"details\":{details},\
+         \"origin\":{{\"via\":\"{via}\",\"uid\":0,\"pid\":1}}}}\n"
+    )
+}
+
+fn refused(victim: &Victim, what: &str) -> OpenError {
+    let before = crate::backups::names(&victim.home.log_dir());
+    let error = AuditLog::open(victim.home.options()).map(|_| ()).expect_err(what);
+    let after = crate::backups::names(&victim.home.log_dir());
+    assert!(before.iter().all(|name| after.contains(name)), "{what}: nothing is removed");
+    error
+}
+
+/// The log of an unclean stop: its files, copied while it was open.
+fn killed() -> (Victim, u64) {
+    let victim = Victim::new();
+    let dir = victim.home.log_dir();
+    let log = victim.home.open();
+    log.record(Event::new("e")).expect("queued").wait_durable().expect("durable");
+    let image = victim.home.dir.path().join("image");
+    crate::backups::copy_dir(&dir, &image);
+    log.close().expect("closed");
+    std::fs::remove_dir_all(&dir).expect("removed");
+    std::fs::rename(&image, &dir).expect("put in place");
+    let end = all_lines(&dir).len() as u64;
+    (victim, end)
+}
+
+#[test]
+fn c1_a_forged_sealed_file_is_named_as_unsigned_also_with_the_manifest_of_an_earlier_opening() {
+    let (victim, end) = killed();
+    let dir = victim.home.log_dir();
+    let paths = LogPaths::new(&dir);
+    let first: u64 = all_lines(&dir).len() as u64 - lines_of_active(&victim) as u64;
+    let mut text = read(&paths.active());
+    text.extend(line(end, "approve.payment", "socket", &json!({})).bytes());
+    let pruned = json!({"pruned_to": 200});
+    text.extend(line(end + 1, "audit.pruned", "engine", &pruned).bytes());
+    let attack = || {
+        std::fs::write(paths.sealed(first), &text).expect("written");
+        std::fs::remove_file(paths.active()).expect("removed");
+    };
+    let image = victim.home.dir.path().join("image");
+    crate::backups::copy_dir(&dir, &image);
+    attack();
+    AuditLog::open(victim.home.options()).expect("opens").close().expect("closed");
+    let signed = read(&paths.manifest());
+    // All as it was before that start, but for the manifest that it signed.
+    std::fs::remove_dir_all(&dir).expect("removed");
+    std::fs::rename(&image, &dir).expect("put in place");
+    attack();
+    std::fs::write(paths.manifest(), signed).expect("written");
+    AuditLog::open(victim.home.options()).expect("opens").close().expect("closed");
+    let report = victim.report(&Request::default());
+    let named = |seq| report.adopted.iter().any(|s| s.first_seq <= seq && seq < s.end_seq);
+    assert!(named(end) && named(end + 1), "{:?}", report.adopted);
+    // And the forged removal excuses nothing.
+    let sealed = crate::backups::names(&dir).into_iter().find(|name| name.ends_with(".log.gz"));
+    std::fs::remove_file(dir.join(sealed.expect("a segment"))).expect("removed");
+    std::fs::remove_file(paths.manifest()).expect("removed");
+    assert!(matches!(refused(&victim, "a removal that nobody signed"), OpenError::Corrupt(_)));
+    victim.none_passes("a removal that nobody signed");
+}
+
+fn lines_of_active(victim: &Victim) -> usize {
+    let text = read(&LogPaths::new(&victim.home.log_dir()).active());
+    text.iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[test]
+fn c2_a_log_whose_signed_heads_are_gone_does_not_open_whatever_manifest_is_put_back() {
+    let victim = Victim::new();
+    let dir = victim.home.log_dir();
+    let paths = LogPaths::new(&dir);
+    // The manifest of a new epoch's first moment is the one that an attacker keeps.
+    let mut text = read(&paths.active());
+    text.truncate(text.len() / 2);
+    std::fs::write(paths.active(), &text).expect("cut");
+    let accepting = auditctl::audit::Options { accept_corruption: true, ..victim.home.options() };
+    let log = AuditLog::open(accepting).expect("accepted");
+    let first = read(&paths.manifest());
+    log.record(Event::new("e").actor("alice")).expect("queued").wait_durable().expect("durable");
+    log.close().expect("closed");
+    let altered = String::from_utf8(read(&paths.active())).expect("text").replace("alice", "mally");
+    std::fs::write(paths.active(), altered).expect("written");
+    std::fs::write(paths.manifest(), first).expect("written");
+    for path in [paths.checkpoint(), paths.head()] {
+        std::fs::remove_file(path).expect("removed");
+    }
+    assert!(matches!(refused(&victim, "no signed head"), OpenError::Corrupt(_)));
+}
+
+#[test]
+fn c3_a_wiped_log_with_forged_records_of_the_engine_is_not_taken_for_a_new_one() {
+    for epoch in [0, 7, u64::from(u32::MAX)] {
+        let victim = Victim::new();
+        let dir = victim.home.log_dir();
+        let paths = LogPaths::new(&dir);
+        let log_id: Value = serde_json::from_slice(&read(&paths.manifest())).expect("json");
+        for name in crate::backups::names(&dir) {
+            let log = name.starts_with("audit.0") || name == "audit.log";
+            if log || ["audit.checkpoint", "audit.head"].contains(&name.as_str()) {
+                std::fs::remove_file(dir.join(name)).expect("removed");
+            }
+        }
+        let empty = json!({"begin": 0, "end": 0, "hashes": []});
+        let manifest = json!({"format": 1, "log_id": log_id["log_id"], "epoch": epoch,
+            "pruned": empty, "segments": [], "signature": null});
+        std::fs::write(paths.manifest(), format!("{manifest}\n")).expect("written");
+        let created = line(0, "audit.log_created", "engine", &json!({"log_id": "x"}));
+        std::fs::write(paths.active(), created).expect("written");
+        assert!(matches!(refused(&victim, "a wiped log"), OpenError::Corrupt(_)), "epoch {epoch}");
+        assert!(!victim.report(&Request::default()).passed());
+    }
+}
+
+#[test]
+fn c4_the_journal_of_a_restore_that_nobody_with_the_key_wrote_proves_nothing() {
+    let victim = Victim::new();
+    let dir = victim.home.log_dir();
+    let paths = LogPaths::new(&dir);
+    let restored = json!({"backup": "approved by the security officer",
+        "restored_at": "2026-11-26T21:00:00.000000Z", "uid": 1234, "tree_size": 1,
+        "root_hash": "00", "relation": "identical", "set_aside_records": 999});
+    let journal = json!({"format": 1, "committed": true, "staging": ".restore-x",
+        "aside": "before-restore-x", "old": [], "new": [], "manifest_sha256": "00",
+        "restored": restored});
+    std::fs::write(paths.restore_journal(), journal.to_string()).expect("written");
+    let log = AuditLog::open(victim.home.options()).expect("opens");
+    log.close().expect("closed");
+    let stored = records(&dir);
+    let told = stored.iter().find(|(_, record)| record["event_type"] == "audit.restored");
+    assert_eq!(told.expect("recorded").1["details"]["unproven"], true);
+    // One that was only begun moves nothing out of reach.
+    let begun = json!({"format": 1, "committed": false, "staging": ".restore-x",
+        "aside": "before-restore-x", "old": [], "new": ["audit.log", "audit.checkpoint"],
+        "manifest_sha256": "00", "restored": restored});
+    std::fs::create_dir(dir.join("before-restore-x")).expect("made");
+    std::fs::write(paths.restore_journal(), begun.to_string()).expect("written");
+    assert!(AuditLog::open(victim.home.options()).is_err(), "its files were moved away");
+    assert!(!victim.report(&Request::default()).passed());
+}
+
+#[test]
+fn c5_a_line_that_only_claims_to_be_a_signed_removal_excuses_nothing() {
+    let victim = Victim::new();
+    let dir = victim.home.log_dir();
+    let first = crate::backups::names(&dir).into_iter().find(|name| name.ends_with(".log.gz"));
+    let manifest: Value =
+        serde_json::from_slice(&read(&LogPaths::new(&dir).manifest())).expect("json");
+    let end = manifest["segments"][1]["first_seq"].as_u64().expect("a seq");
+    std::fs::remove_file(dir.join(first.expect("a segment"))).expect("removed");
+    let claimed = line(5, "audit.pruned", "engine", &json!({"pruned_to": end}));
+    std::fs::write(LogPaths::new(&dir).sealed(1), &claimed).expect("planted");
+    assert!(matches!(refused(&victim, "signed manifest"), OpenError::Corrupt(_)));
+    std::fs::remove_file(LogPaths::new(&dir).manifest()).expect("removed");
+    assert!(matches!(refused(&victim, "no manifest"), OpenError::Corrupt(_)));
+    victim.none_passes("a claimed removal");
+}
+
+#[test]
+fn h1_a_start_that_would_cut_what_a_backup_holds_is_refused() {
+    let victim = Victim::new();
+    let dir = victim.home.log_dir();
+    let paths = LogPaths::new(&dir);
+    let (checkpoint, head) = (read(&paths.checkpoint()), read(&paths.head()));
+    victim.home.record(5);
+    let newest = read(&paths.checkpoint());
+    let note = auditctl::audit::checkpoint::SignedCheckpoint::parse(&newest).expect("signed");
+    std::fs::write(paths.checkpoint(), checkpoint).expect("put back");
+    std::fs::write(paths.head(), head).expect("put back");
+    let elsewhere = auditctl::audit::histories::KnownHead {
+        name: "a backup".to_owned(),
+        kept: auditctl::audit::histories::Kept::Backup,
+        note,
+        rotations: Vec::new(),
+    };
+    let options = auditctl::audit::Options { heads: vec![elsewhere], ..victim.home.options() };
+    let lines = all_lines(&dir);
+    let error = AuditLog::open(options).map(|_| ()).expect_err("refused");
+    assert!(matches!(error, OpenError::OtherHistory { .. }), "{error}");
+    assert_eq!(all_lines(&dir), lines, "nothing was cut");
+}
+
+#[test]
+fn h2_who_only_holds_the_lock_hides_no_line_behind_a_signed_close() {
+    let victim = Victim::new();
+    let dir = victim.home.log_dir();
+    let paths = LogPaths::new(&dir);
+    let end = all_lines(&dir).len() as u64;
+    let mut text = read(&paths.active());
+    text.extend(line(end, "approve.payment", "socket", &json!({})).bytes());
+    std::fs::write(paths.active(), text).expect("written");
+    let held = auditctl::fsio::lock::try_lock(&paths.lock()).expect("asked").expect("free");
+    let report = victim.report(&Request::default());
+    assert!(report.writer_runs && !report.passed(), "{report:?}");
+    assert!(report.findings.iter().any(|finding| finding.kind == Kind::Extra));
+    drop(held);
+}
+
+#[test]
+fn m1_a_line_that_no_writer_writes_is_not_adopted_after_a_crash() {
+    let lines: [&[u8]; 6] = [
+        b"\"event_type\":\"\xff\",\"origin\":{\"via\":\"socket\"}}\n",
+        b"\"event_type\":\"a\",\"event_type\":\"b\",\"origin\":{\"via\":\"socket\"}}\n",
+        b"\"event_type\":7,\"origin\":{\"via\":\"socket\"}}\n",
+        b"\"event_type\":\"a\",\"origin\":[1]}\n",
+        b"\"event_type\":\"a\",\"details\":\"y\",\"origin\":{\"via\":\"socket\"}}\n",
+        b"\"event_type\":\"a\",\"origin\":{\"via\":\"socket\"}}\r\n",
+    ];
+    for rest in lines {
+        let (victim, end) = killed();
+        let path = LogPaths::new(&victim.home.log_dir()).active();
+        let mut text = read(&path);
+        text.extend(
+            format!("{{\"seq\":{end},\"timestamp\":\"2026-11-26T21:00:00.000000Z\",").bytes(),
+        );
+        text.extend_from_slice(rest);
+        std::fs::write(&path, text).expect("written");
+        AuditLog::open(victim.home.options()).expect("opens").close().expect("closed");
+        let report = victim.report(&Request::default());
+        assert!(report.passed() && report.adopted.is_empty(), "{:?}", report.adopted);
+        assert_eq!(crate::verify_python::python(&[&victim.home.log_dir()]).0, 0);
+    }
+}
