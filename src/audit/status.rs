@@ -5,7 +5,7 @@
 //! nanoseconds a change. From there it is *published*: the file is overwritten
 //! with the whole page. The writer publishes what a reader must not miss before
 //! it goes on ([`StatusPage::publish`]); a thread of its own publishes everything
-//! else within [`publisher::EVERY`], so that a writer that hangs is still seen.
+//! else within 10 ms, so that a writer that hangs is still seen.
 //! Readers read the file in one go; they need no permission but to read, take no
 //! lock and wait for nobody. The file is not mapped: a store into a mapping whose
 //! file is cut, or whose file system is full, ends the process.
