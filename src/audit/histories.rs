@@ -123,21 +123,39 @@ pub struct OwnHistory<'a> {
     pub size: u64,
     /// Its keys.
     pub keys: &'a Keyring,
+    /// The signed heads that its earlier epochs ended with, as its own signed records
+    /// and manifest name them; `None` where they are not at hand: earlier epochs are
+    /// not compared then.
+    pub abandoned: Option<&'a [String]>,
 }
 
 impl OwnHistory<'_> {
     /// The heads that are of this log: of its id, signed by a key that was valid
-    /// there, and of its epoch or a later one. Where an earlier epoch ended, the log's
-    /// own records tell.
+    /// there, and of its epoch or a later one, or of an earlier one beyond the place
+    /// where that is known to have ended.
     fn own<'a>(&self, heads: &'a [KnownHead]) -> Vec<(&'a KnownHead, u32)> {
         let of_this = |head: &'a KnownHead| {
             let origin: Origin = head.note.unverified().origin.parse().ok()?;
-            let same = origin.log_id() == self.log_id && origin.epoch() >= self.epoch;
+            let size = head.note.unverified().size;
+            let told = origin.epoch() < self.epoch && self.is_left(origin.epoch(), size);
+            let same = origin.log_id() == self.log_id && !told;
             // An old copy does not know the keys that came after it.
             let keys = self.keys.clone().extended(&head.rotations);
             (same && keys.verify(&head.note).is_ok()).then_some((head, origin.epoch()))
         };
         heads.iter().filter_map(of_this).collect()
+    }
+
+    /// Whether the log says that it left a head of that epoch and size behind.
+    fn is_left(&self, epoch: u32, size: u64) -> bool {
+        let Some(abandoned) = self.abandoned else { return true };
+        abandoned.iter().any(|text| {
+            let Ok(note) = SignedCheckpoint::parse(text.as_bytes()) else { return false };
+            let Ok(origin) = note.unverified().origin.parse::<Origin>() else { return false };
+            let further =
+                origin.epoch() > epoch || origin.epoch() == epoch && note.unverified().size >= size;
+            further && self.keys.verify(&note).is_ok()
+        })
     }
 
     /// The sizes at which the log's roots are needed to compare these heads.
@@ -168,7 +186,7 @@ impl OwnHistory<'_> {
         let mut found = Vec::new();
         for (head, epoch) in self.own(heads) {
             let checkpoint = head.note.unverified();
-            let ahead = epoch > self.epoch || checkpoint.size > self.size;
+            let ahead = epoch != self.epoch || checkpoint.size > self.size;
             let history = match (ahead, roots.get(&checkpoint.size)) {
                 (true, _) if head.kept == Kept::Backup => History::RolledBack,
                 (true, _) => History::SnapshotRestored,

@@ -221,7 +221,13 @@ impl AuditLog {
         let keys = self.keys()?;
         let manifest = shared.keeper.manifest();
         let size = shared.progress.durable();
-        let own = OwnHistory { log_id: &self.0.log_id, epoch: manifest.epoch, size, keys: &keys };
+        let own = OwnHistory {
+            log_id: &self.0.log_id,
+            epoch: manifest.epoch,
+            size,
+            keys: &keys,
+            abandoned: Some(&manifest.abandoned),
+        };
         let roots = roots_at(fs, &shared.paths, &manifest, &own.sizes(heads))?;
         Ok(own.contradictions(heads, &roots))
     }

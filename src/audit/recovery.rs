@@ -40,8 +40,8 @@ use super::options::Options;
 use super::own::Recovered;
 use super::paths::LogPaths;
 use super::redact::RedactKeyError;
-use super::restore::{self, Restored};
-use super::scan::Scan;
+use super::restore::{self, By, Restored};
+use super::scan::{Interest, Scan, scan_plain};
 use super::segment::Active;
 use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
@@ -285,7 +285,9 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let fs = &*options.fs;
     fs.create_dir_all(&options.dir).map_err(io_error("make the directory", &options.dir))?;
     let lock = lock(&paths)?;
-    let settled = restore::settle(fs, &paths)
+    let key = options.key_path.clone().unwrap_or_else(|| paths.key());
+    let key = SigningKey::load(fs, &key).ok().map(|key| key.verifier().clone());
+    let settled = restore::settle(fs, &paths, By::Key(key.as_ref()))
         .map_err(io_error("finish or undo the restore in", &paths.restore_journal()))?;
     let left = settled.as_ref().and_then(|settled| settled.restored.abandoned_checkpoint.clone());
     let names = fs.list(&options.dir).map_err(io_error("list", &options.dir))?;
@@ -293,7 +295,9 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let opening = Opening { options, fs, paths: &paths, names: &names, earlier, left };
     let plan = opening.decide(opening.inspect()?)?;
     let restored = settled.map(|settled| {
-        let unproven = !settled.is_signed_by(plan.seen.key.verifier());
+        // A journal speaks of the log as the restore left it, and of no later state.
+        let size = plan.seen.head.as_ref().map_or(0, |head| head.checkpoint.size);
+        let unproven = !settled.is_signed || size != settled.restored.tree_size;
         Restored { unproven, ..settled.restored }
     });
     Ok(Opened { restored, ..opening.apply(plan, Arc::new(lock))? })
@@ -336,6 +340,7 @@ impl Opening<'_> {
     /// Makes the files what was decided.
     fn apply(&self, plan: Plan, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
         let Plan { seen, tail, accepted, rollback, leaves, altered, clean, damage } = plan;
+        let covered = decide::proven(&seen);
         let keys =
             if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
         self.publish_key(&seen.key)?;
@@ -366,7 +371,7 @@ impl Opening<'_> {
         }
         let begins = accepted.is_some() || rollback.is_some() || leaves.is_some();
         let adopted = match tail {
-            Tail::Adopt(span) if accepted.is_none() => Some(span),
+            Tail::Adopt(span) => Some(span),
             _ => None,
         };
         adopted.into_iter().for_each(|span| adopt(&mut manifest, span));
@@ -376,8 +381,12 @@ impl Opening<'_> {
         let refused = self.refused(&active);
         let watch = self.last_times(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
-        let resume = seen.head.zip(seen.reached).filter(|_| !begins);
-        let (signer, grown, checkpoint) = self.signer(seen.key, &manifest, &active, resume)?;
+        let (signer, grown, checkpoint) = if begins {
+            self.first_head(seen.key, &manifest, &active, covered)?
+        } else {
+            let resume = seen.head.zip(seen.reached);
+            self.signer(seen.key, &manifest, &active, resume)?
+        };
         if seen.stored.as_ref() != Some(&manifest) {
             self.store_manifest(&mut manifest, &signer.key())?;
         }
@@ -477,6 +486,63 @@ impl Opening<'_> {
                     .map_err(io_error("write", &path))?;
                 Ok((signer, Range::empty(tree.end()), text))
             }
+        }
+    }
+
+    /// The first head of an epoch. It is over what signatures of the epoch before vouch
+    /// for, and no more: what stands behind is named as unsigned, also when a crash
+    /// makes the next opening begin here again.
+    fn first_head(
+        &self,
+        key: SigningKey,
+        manifest: &Manifest,
+        active: &Active,
+        covered: u64,
+    ) -> Result<(Signer, Range, String), OpenError> {
+        let failed = |error: &dyn ToString| self.start_error(error.to_string());
+        let origin = Origin::new(&manifest.log_id, manifest.epoch).map_err(|e| failed(&e))?;
+        let (tree, since) = self.split(manifest, active, covered)?;
+        let mut signer = Signer::new(key, origin).map_err(|e| failed(&e))?;
+        let first = signer.sign(&tree, &tree).map_err(|e| failed(&e))?.to_string();
+        let path = self.paths.checkpoint();
+        fsio::replace_file(self.fs, &path, first.as_bytes()).map_err(io_error("write", &path))?;
+        Ok((signer, since, first))
+    }
+
+    /// The tree over the first `size` records, and the range of those since; the tree
+    /// over none where no block ends there and the active segment does not tell.
+    fn split(
+        &self,
+        manifest: &Manifest,
+        active: &Active,
+        size: u64,
+    ) -> Result<(Range, Range), OpenError> {
+        let mut tree = manifest.pruned.clone();
+        let blocks = manifest.segments.iter().flat_map(|segment| segment.blocks.clone());
+        for block in blocks.chain(active.layout.blocks()) {
+            if block.tree.end() <= size {
+                tree.extend(&block.tree).map_err(|error| self.start_error(error))?;
+            }
+        }
+        if tree.end() == size {
+            let since = active.layout.tree();
+            let mut range = Range::empty(size);
+            let blocks = manifest.segments.iter().flat_map(|segment| segment.blocks.clone());
+            for block in blocks.chain(active.layout.blocks()) {
+                if block.first_seq >= size {
+                    range.extend(&block.tree).map_err(|error| self.start_error(error))?;
+                }
+            }
+            debug_assert_eq!(range.end(), since.end(), "blocks follow each other");
+            return Ok((tree, range));
+        }
+        let base = manifest.tree()?;
+        let scan = scan_plain(&*active.file, base, Interest::watch(&[size]))
+            .map_err(io_error("read", &self.paths.active()))?;
+        let mut scan = scan;
+        match scan.take_watched(size) {
+            Some(split) => Ok(split),
+            None => Ok((Range::empty(0), active.layout.tree())),
         }
     }
 }

@@ -80,8 +80,12 @@ pub struct Journal {
     pub new: Vec<String>,
     /// SHA-256 of the new manifest, hex.
     pub manifest_sha256: String,
-    /// The log's key's signature over what is recorded, as a signed note; none when
-    /// the key was not at hand.
+    /// SHA-256 of the checkpoints that the log had before, and has after, hex: with any
+    /// other one the log has been written to since, and nothing is undone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<String>,
+    /// The log's key's signature over all of this, as a signed note; none when the key
+    /// was not at hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
     /// What is recorded of it.
@@ -93,30 +97,8 @@ pub struct Journal {
 pub struct Settled {
     /// What is to be recorded.
     pub restored: Restored,
-    /// The signature over it, if there is one.
-    pub signature: Option<String>,
-}
-
-impl Settled {
     /// Whether who restored had the log's key.
-    #[must_use]
-    pub fn is_signed_by(&self, key: &VerifierKey) -> bool {
-        let note = self.signature.as_ref().and_then(|text| Note::parse(text.as_bytes()).ok());
-        note.is_some_and(|note| {
-            note.verify(key).is_ok() && Ok(note.text()) == self.restored.signed_text().as_deref()
-        })
-    }
-}
-
-impl Restored {
-    /// What is signed of it: its kind, and the SHA-256 of its JSON.
-    ///
-    /// # Errors
-    /// None that this struct can bring about.
-    pub fn signed_text(&self) -> Result<String, String> {
-        let text = serde_json::to_vec(self).map_err(|error| error.to_string())?;
-        Ok(format!("auditctl/restore v1\n{}\n", sha256_hex(&text)))
-    }
+    pub is_signed: bool,
 }
 
 const MANIFEST: &str = "audit.manifest.json";
@@ -126,6 +108,37 @@ pub const STAGING: &str = ".restore-";
 pub const ASIDE: &str = "before-restore-";
 
 impl Journal {
+    /// What is signed of it: its kind, and the SHA-256 of its JSON, begun and without
+    /// the signature.
+    ///
+    /// # Errors
+    /// None that this struct can bring about.
+    pub fn signed_text(&self) -> Result<String, String> {
+        let begun = Self { committed: false, signature: None, ..self.clone() };
+        let text = serde_json::to_vec(&begun).map_err(|error| error.to_string())?;
+        Ok(format!("auditctl/restore v1\n{}\n", sha256_hex(&text)))
+    }
+
+    fn is_signed_by(&self, key: &VerifierKey) -> bool {
+        let note = self.signature.as_ref().and_then(|text| Note::parse(text.as_bytes()).ok());
+        note.is_some_and(|note| {
+            note.verify(key).is_ok() && Ok(note.text()) == self.signed_text().as_deref()
+        })
+    }
+
+    /// Whether the log is still as the restore found it, or made it: a checkpoint of
+    /// another moment says that it has been written to since.
+    fn is_of_now(&self, fs: &dyn Fs, paths: &LogPaths) -> io::Result<bool> {
+        match fs.read_own(&paths.checkpoint(), MAX_JOURNAL_BYTES) {
+            Ok(text) => {
+                let known = |checkpoint: &String| *checkpoint == sha256_hex(&text);
+                Ok(self.checkpoints.is_empty() || self.checkpoints.iter().any(known))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     fn store(&self, fs: &dyn Fs, paths: &LogPaths) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
@@ -299,10 +312,20 @@ pub fn swap(fs: &dyn Fs, paths: &LogPaths, journal: &Journal) -> io::Result<()> 
         }
         Err(error) => {
             // Undone, unless the manifest is in place after all.
-            settle(fs, paths).map(|_| ())?;
+            settle(fs, paths, By::Operator).map(|_| ())?;
             Err(error)
         }
     }
+}
+
+/// On whose word a restore is undone.
+#[derive(Clone, Copy, Debug)]
+pub enum By<'a> {
+    /// A writer's that opens the log: only of a journal that its key signed. `None`
+    /// where there is no key.
+    Key(Option<&'a VerifierKey>),
+    /// The operator's, who restores again.
+    Operator,
 }
 
 /// Finishes or undoes what a restore left, and says what is to be recorded of
@@ -311,7 +334,7 @@ pub fn swap(fs: &dyn Fs, paths: &LogPaths, journal: &Journal) -> io::Result<()> 
 /// # Errors
 /// A file operation's, or a journal that is none; nothing is lost then, and the
 /// next call goes on.
-pub fn settle(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Settled>> {
+pub fn settle(fs: &dyn Fs, paths: &LogPaths, by: By<'_>) -> io::Result<Option<Settled>> {
     let Some(journal) = Journal::load(fs, paths)? else {
         clear_leftovers(fs, paths);
         return Ok(None);
@@ -324,6 +347,16 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Settled>> {
             Err(error) => return Err(error),
         };
         if manifest.is_none_or(|text| sha256_hex(&text) != journal.manifest_sha256) {
+            let may = match by {
+                By::Key(key) => key.is_some_and(|key| journal.is_signed_by(key)),
+                By::Operator => true,
+            };
+            if !may || !journal.is_of_now(fs, paths)? {
+                let reason = "it says that a restore was interrupted, and nobody with the log's \
+                              key says so of the log as it is now: run `auditctl restore` again, \
+                              or, if nobody restored, move this file away";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
             places.undo()?;
             return Ok(None);
         }
@@ -331,7 +364,8 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Settled>> {
         Journal { committed: true, ..journal.clone() }.store(fs, paths)?;
     }
     places.clear(&journal.staging);
-    Ok(Some(Settled { restored: journal.restored, signature: journal.signature }))
+    let is_signed = matches!(by, By::Key(Some(key)) if journal.is_signed_by(key));
+    Ok(Some(Settled { restored: journal.restored, is_signed }))
 }
 
 /// The restore is complete and recorded: the journal goes.

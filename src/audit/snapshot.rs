@@ -320,7 +320,13 @@ impl Snapshot {
     pub fn compare(&self, heads: &[KnownHead]) -> Result<Vec<Contradiction>, SnapshotError> {
         let manifest = &self.manifest;
         let (size, keys) = (self.checkpoint.size, &self.keys);
-        let own = OwnHistory { log_id: &manifest.log_id, epoch: manifest.epoch, size, keys };
+        let own = OwnHistory {
+            log_id: &manifest.log_id,
+            epoch: manifest.epoch,
+            size,
+            keys,
+            abandoned: Some(&manifest.abandoned),
+        };
         let roots = roots_at(&*self.fs, &self.paths, manifest, &own.sizes(heads))
             .map_err(|error| self.unreadable("", error))?;
         Ok(own.contradictions(heads, &roots))

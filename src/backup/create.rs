@@ -459,6 +459,7 @@ fn own_history(snapshot: &Snapshot) -> OwnHistory<'_> {
         epoch: snapshot.manifest.epoch,
         size: snapshot.checkpoint.size,
         keys: &snapshot.keys,
+        abandoned: Some(&snapshot.manifest.abandoned),
     }
 }
 

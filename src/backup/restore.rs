@@ -233,7 +233,7 @@ impl Restorer {
             return Ok(Some(lock));
         }
         let failed = io_error("finish or undo the restore in", dir);
-        let unrecorded = swap::settle(&*self.fs, &paths).map_err(failed)?;
+        let unrecorded = swap::settle(&*self.fs, &paths, swap::By::Operator).map_err(failed)?;
         if unrecorded.is_none() {
             return Ok(Some(lock));
         }
@@ -296,6 +296,7 @@ impl Restorer {
             old,
             new,
             manifest_sha256,
+            checkpoints: self.checkpoints(live, staged.name())?,
             signature: None,
             restored: Restored {
                 backup: plan.backup.clone(),
@@ -310,7 +311,8 @@ impl Restorer {
                 unproven: false,
             },
         };
-        let journal = Journal { signature: staged.sign(&journal.restored), ..journal };
+        let signature = staged.sign(&journal);
+        let journal = Journal { signature, ..journal };
         swap::swap(&*self.fs, &paths, &journal)
             .map_err(io_error("put the backup in place in", dir))?;
         if has_old {
@@ -322,6 +324,18 @@ impl Restorer {
         drop(lock);
         outcome.unrecorded = self.open_and_close().err();
         Ok(())
+    }
+
+    /// What the log's checkpoint is before the restore, and after it.
+    fn checkpoints(&self, live: &Live, staging: &str) -> Result<Vec<String>, BackupError> {
+        let path = self.log_dir().join(staging).join("audit.checkpoint");
+        let after = match self.fs.read_own(&path, 1 << 20) {
+            Ok(text) => Some(swap::sha256_hex(&text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        let before = live.note().map(|note| swap::sha256_hex(note.as_bytes()));
+        Ok(before.into_iter().chain(after).collect())
     }
 
     fn open_and_close(&self) -> Result<(), OpenError> {

@@ -66,7 +66,10 @@ impl Opening<'_> {
         let clean = seen.scan.as_ref().is_none_or(|(_, scan)| {
             scan.bad.is_none() && (scan.ends_closed() || scan.layout.records() == 0)
         });
-        let tail = if accepted.is_some() { Tail::AsItIs } else { self.tail(&mut seen)? };
+        let tail = match accepted {
+            Some(_) => accepted_tail(&seen, altered),
+            None => self.tail(&mut seen)?,
+        };
         // Compared is what will be left of the log.
         let rollback = self.other_history(&seen)?;
         let clean = clean || matches!(tail, Tail::Foreign { .. });
@@ -121,5 +124,26 @@ impl Opening<'_> {
             seen.reached = Some(super::Reached { tree, since });
         }
         Ok(Tail::Foreign { suspicious })
+    }
+}
+
+/// What is kept of an accepted corruption without a signature over it: it is named,
+/// like what a crash leaves, and authorises nothing.
+fn accepted_tail(seen: &Seen, altered: bool) -> Tail {
+    let active = seen.scan.as_ref().filter(|_| !altered);
+    let end = active.map_or(seen.manifest.end_seq(), |(_, scan)| scan.layout.next_seq());
+    let begin = proven(seen).min(end).max(seen.manifest.pruned.end());
+    if end > begin { Tail::Adopt(Span { begin, end }) } else { Tail::AsItIs }
+}
+
+/// The records that a signature of the log vouches for: those below a head whose root
+/// they have, or those of a signed manifest.
+pub(super) fn proven(seen: &Seen) -> u64 {
+    let head = seen.head.as_ref().zip(seen.reached.as_ref());
+    match head {
+        Some((head, reached)) if reached.tree.root().ok() == Some(head.checkpoint.root) => {
+            head.checkpoint.size
+        }
+        _ => seen.noted,
     }
 }

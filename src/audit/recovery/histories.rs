@@ -35,7 +35,13 @@ impl Opening<'_> {
         let (manifest, keys) = (&seen.manifest, &seen.ring);
         let active = seen.scan.as_ref().map(|(_, scan)| scan.layout.next_seq());
         let size = active.unwrap_or_else(|| manifest.end_seq());
-        let own = OwnHistory { log_id: &manifest.log_id, epoch: manifest.epoch, size, keys };
+        let own = OwnHistory {
+            log_id: &manifest.log_id,
+            epoch: manifest.epoch,
+            size,
+            keys,
+            abandoned: Some(&manifest.abandoned),
+        };
         let roots = roots_at(self.fs, self.paths, manifest, &own.newest_sizes(heads, COMPARED))
             .map_err(io_error("read the log in", &self.options.dir))?;
         let found = own.contradictions(heads, &roots);

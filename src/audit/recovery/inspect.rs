@@ -36,6 +36,8 @@ pub(super) struct Seen {
     pub(super) unusable_checkpoint: Option<String>,
     /// Whether the log's key signed the manifest: then it has signed heads, too.
     pub(super) was_signed: bool,
+    /// Records below this are in that manifest.
+    pub(super) noted: u64,
     /// The tree over all that is sealed.
     pub(super) base: Range,
     pub(super) scan: Option<Scanned>,
@@ -75,6 +77,7 @@ impl Opening<'_> {
             .and_then(|manifest| fits(&manifest, &log_id, &heads, &ring).map(|()| manifest));
         // Never from a manifest that nobody signed.
         let was_signed = believed.is_ok();
+        let noted = believed.as_ref().map_or(0, Manifest::end_seq);
         let epoch = believed.as_ref().ok().map(|manifest| manifest.epoch).or(heads.epoch());
         let epoch = epoch.unwrap_or(0);
         let head = heads.newest(epoch).unwrap_or_else(|contradiction| {
@@ -114,6 +117,7 @@ impl Opening<'_> {
             checkpoint_lost,
             unusable_checkpoint: texts.checkpoint,
             was_signed,
+            noted,
             base,
             scan,
             reached,

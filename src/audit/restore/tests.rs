@@ -35,6 +35,7 @@ fn prepared(dir: &Path) -> (LogPaths, Journal) {
     }
     let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
     let journal = Journal {
+        checkpoints: Vec::new(),
         signature: None,
         format: 1,
         committed: false,
@@ -94,7 +95,7 @@ fn a_swap_puts_the_new_files_in_place_and_keeps_the_old_ones() {
     let home = tempfile::tempdir().expect("temporary directory");
     let (paths, journal) = prepared(home.path());
     swap(&OsFs, &paths, &journal).expect("swapped");
-    let settled = settle(&OsFs, &paths).expect("settled").expect("a restore");
+    let settled = settle(&OsFs, &paths, By::Operator).expect("settled").expect("a restore");
     assert_eq!(settled.restored, journal.restored);
     forget(&OsFs, &paths).expect("forgotten");
     assert_eq!(files(home.path()), expected("new"));
@@ -103,7 +104,7 @@ fn a_swap_puts_the_new_files_in_place_and_keeps_the_old_ones() {
     old.remove("audit.key");
     assert_eq!(kept, old, "what was set aside is whole, its manifest included");
     assert!(!home.path().join(&journal.staging).exists());
-    assert_eq!(settle(&OsFs, &paths).expect("settled"), None);
+    assert_eq!(settle(&OsFs, &paths, By::Operator).expect("settled"), None);
 }
 
 /// Every single operation of a swap, and of undoing it, may be the last before
@@ -139,8 +140,8 @@ fn whatever_operation_fails_the_log_is_the_old_one_or_the_new_one() {
                 times: u64::MAX,
                 how: How::Errno(5),
             });
-            let _ = settle(&second, &paths);
-            let restored = settle(&OsFs, &paths).expect("settled in the end");
+            let _ = settle(&second, &paths, By::Operator);
+            let restored = settle(&OsFs, &paths, By::Operator).expect("settled in the end");
             let which = usize::from(restored.is_some() || done.is_ok());
             outcomes[which] += 1;
             if restored.is_some() {
@@ -163,7 +164,7 @@ fn a_journal_that_reaches_out_of_the_directory_is_refused() {
         let mut bad = journal.clone();
         bad.old.push(name.to_owned());
         bad.store(&OsFs, &paths).expect("stored");
-        let error = settle(&OsFs, &paths).expect_err("refused");
+        let error = settle(&OsFs, &paths, By::Operator).expect_err("refused");
         assert!(error.to_string().contains("no name that a restore gives"), "{error}");
     }
     assert_eq!(files(home.path()).get("audit.log").map(String::as_str), Some("old audit.log"));

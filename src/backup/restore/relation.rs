@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::audit::checkpoint::Checkpoint;
+use crate::audit::checkpoint::{Checkpoint, Origin};
 use crate::audit::keys::Keyring;
 use crate::audit::merkle::Range;
 use crate::audit::snapshot::SnapshotError;
@@ -118,7 +118,14 @@ impl Live {
     }
 
     pub(super) fn epoch(&self) -> u32 {
-        self.survey.as_ref().map_or(0, |survey| survey.manifest.epoch)
+        let Some(survey) = &self.survey else { return 0 };
+        let of_head = survey.checkpoint.as_ref();
+        let of_head = of_head.and_then(|head| head.origin.parse::<Origin>().ok());
+        let of_head = of_head.map_or(0, |origin| origin.epoch());
+        // A manifest that nobody signed may name any.
+        let keys = survey.keys.as_ref();
+        let signed = keys.is_some_and(|keys| survey.manifest.check_signature(keys).is_ok());
+        if signed { of_head.max(survey.manifest.epoch) } else { of_head }
     }
 
     pub(super) fn abandoned(&self) -> Vec<String> {

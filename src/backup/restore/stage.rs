@@ -10,11 +10,11 @@ use super::{Extent, RestorePlan, RestoreRequest, Restorer, Target};
 use crate::audit::LogPaths;
 use crate::audit::checkpoint::{Origin, VerifierKey};
 use crate::audit::gzip::{Packer, Unpacker};
-use crate::audit::histories::OwnHistory;
+use crate::audit::histories::{Contradiction, OwnHistory};
 use crate::audit::keys::{KeyHistory, Keyring, Place, load_keyring};
 use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::{Hash, Range};
-use crate::audit::restore::{self as swap, Restored, STAGING, sha256_hex};
+use crate::audit::restore::{self as swap, Journal, STAGING, sha256_hex};
 use crate::audit::segment::{Block, sealed_name};
 use crate::audit::signer::{Signer, SigningKey};
 use crate::audit::snapshot::Snapshot;
@@ -129,9 +129,9 @@ impl<'a> Staged<'a> {
         (key.verifier() == self.keys.newest()).then_some(key)
     }
 
-    /// The signature over what is recorded of the restore.
-    pub(super) fn sign(&self, restored: &Restored) -> Option<String> {
-        let note = self.key()?.sign_note(restored.signed_text().ok()?).ok()?;
+    /// The signature over the journal.
+    pub(super) fn sign(&self, journal: &Journal) -> Option<String> {
+        let note = self.key()?.sign_note(journal.signed_text().ok()?).ok()?;
         Some(note.to_string())
     }
 
@@ -195,8 +195,9 @@ impl<'a> Staged<'a> {
             || live.contradicts(&self.content, &self.tree)
             || matches!(relation, Relation::Diverged { .. })
             || live.epoch() > epoch;
-        let elsewhere = if beside { None } else { self.signed_elsewhere(restorer, &keys) };
-        let new_epoch = new_epoch || elsewhere.is_some();
+        let elsewhere = if beside { Vec::new() } else { self.signed_elsewhere(restorer, &keys) };
+        let new_epoch = new_epoch || !elsewhere.is_empty();
+        let elsewhere = elsewhere.iter().map(|found| found.epoch).max();
         let highest = epoch
             .max(live.epoch())
             .max(handed_over.map_or(0, |place| place.epoch))
@@ -222,15 +223,17 @@ impl<'a> Staged<'a> {
         })
     }
 
-    /// The newest epoch of the heads in reach that what is restored does not fit: they
-    /// were signed, so the log cannot go on under the same name.
-    fn signed_elsewhere(&self, restorer: &Restorer, keys: &Keyring) -> Option<u32> {
+    /// The heads in reach that what is restored does not fit, the furthest of each
+    /// epoch: they were signed, so the log cannot go on under the same name.
+    fn signed_elsewhere(&self, restorer: &Restorer, keys: &Keyring) -> Vec<Contradiction> {
         let (log_id, epoch) = self.found.about.log();
         let size = self.tree.end();
-        let own = OwnHistory { log_id, epoch, size, keys };
+        let own = OwnHistory { log_id, epoch, size, keys, abandoned: None };
         let roots = self.tree.root().ok().map(|root| (size, root)).into_iter().collect();
-        let found = own.contradictions(&restorer.options.heads, &roots);
-        found.into_iter().map(|found| found.epoch).max()
+        let mut found = own.contradictions(&restorer.options.heads, &roots);
+        found.sort_by_key(|found| std::cmp::Reverse((found.epoch, found.size)));
+        found.dedup_by_key(|found| found.epoch);
+        found
     }
 
     /// The log's keys as they are to be where it is restored. Beside, they are those
@@ -269,6 +272,10 @@ impl<'a> Staged<'a> {
             names.push(KEYS.to_owned());
         }
         let mut abandoned = live.abandoned();
+        if plan.new_epoch && in_place {
+            let left = self.signed_elsewhere(self.restorer, &plan.keys);
+            abandoned.extend(left.into_iter().map(|found| found.note));
+        }
         if plan.new_epoch {
             abandoned.extend(live.note());
         }

@@ -54,7 +54,8 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
     let own = checkpoint(fs, paths).ok();
     let contradiction = own.zip(keys.as_ref()).and_then(|((checkpoint, origin), keys)| {
         let epoch = origin.epoch();
-        let own = OwnHistory { log_id: &log_id, epoch, size: checkpoint.size, keys };
+        let own =
+            OwnHistory { log_id: &log_id, epoch, size: checkpoint.size, keys, abandoned: None };
         let roots = BTreeMap::from([(checkpoint.size, checkpoint.root)]);
         own.contradictions(&heads.heads, &roots).into_iter().next()
     });

@@ -240,7 +240,13 @@ impl Question {
         let size = self.page.get(Word::DurableSeq);
         let manifest = self.keeper.manifest();
         let log_id = &*manifest.log_id;
-        let own = OwnHistory { log_id, epoch: manifest.epoch, size, keys: &keys };
+        let own = OwnHistory {
+            log_id,
+            epoch: manifest.epoch,
+            size,
+            keys: &keys,
+            abandoned: Some(&manifest.abandoned),
+        };
         let roots = roots_at(&*self.options.fs, &self.paths, &manifest, &own.sizes(&heads)).ok()?;
         own.contradictions(&heads, &roots).into_iter().next()
     }
