@@ -279,7 +279,7 @@ fn hint(error: &BackupError) -> Option<&'static str> {
             "--log-dir names the log directory; `auditctl record` makes a log"
         }
         BackupError::Snapshot(SnapshotError::RestorePending { .. }) => {
-            "start the collector, or run `auditctl restore` again"
+            "start the collector, or run `auditctl restore` again; if nobody restored, move audit.restore.json away"
         }
         _ => return None,
     })

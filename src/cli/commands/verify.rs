@@ -248,7 +248,7 @@ impl From<VerifyError> for CliError {
             }
             VerifyError::RestorePending { dir } => {
                 let mut new = Self::new("restore_pending", Exit::Failed, message)
-                    .hint("start the collector, or run `auditctl restore` again");
+                    .hint("start the collector, or run `auditctl restore` again; if nobody restored, move audit.restore.json away");
                 new.path = Some(dir);
                 new
             }
