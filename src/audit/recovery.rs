@@ -285,8 +285,12 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let fs = &*options.fs;
     fs.create_dir_all(&options.dir).map_err(io_error("make the directory", &options.dir))?;
     let lock = lock(&paths)?;
-    let key = options.key_path.clone().unwrap_or_else(|| paths.key());
-    let key = SigningKey::load(fs, &key).ok().map(|key| key.verifier().clone());
+    // Asked for only where a restore left something.
+    let key = fs.entry(&paths.restore_journal()).is_ok().then(|| {
+        let path = options.key_path.clone().unwrap_or_else(|| paths.key());
+        SigningKey::load(fs, &path).ok().map(|key| key.verifier().clone())
+    });
+    let key = key.flatten();
     let settled = restore::settle(fs, &paths, By::Key(key.as_ref()))
         .map_err(io_error("finish or undo the restore in", &paths.restore_journal()))?;
     let left = settled.as_ref().and_then(|settled| settled.restored.abandoned_checkpoint.clone());

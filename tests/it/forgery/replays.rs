@@ -239,3 +239,66 @@ fn m1_a_line_that_no_writer_writes_is_not_adopted_after_a_crash() {
         assert_eq!(crate::verify_python::python(&[&victim.home.log_dir()]).0, 0);
     }
 }
+
+#[test]
+fn n1_what_an_accepted_corruption_keeps_unsigned_is_named_and_authorises_nothing() {
+    let (victim, end) = killed();
+    let paths = LogPaths::new(&victim.home.log_dir());
+    let mut text = read(&paths.active());
+    text.extend(line(end, "approve.payment", "socket", &json!({})).bytes());
+    text.extend(line(end + 1, "audit.pruned", "engine", &json!({"pruned_to": 200})).bytes());
+    std::fs::write(paths.active(), text).expect("written");
+    for path in [paths.checkpoint(), paths.head()] {
+        std::fs::remove_file(path).expect("removed");
+    }
+    assert!(matches!(refused(&victim, "no signed head"), OpenError::Corrupt(_)));
+    let accepting = auditctl::audit::Options { accept_corruption: true, ..victim.home.options() };
+    AuditLog::open(accepting).expect("accepted").close().expect("closed");
+    let report = victim.report(&Request::default());
+    let named = |seq| report.adopted.iter().any(|s| s.first_seq <= seq && seq < s.end_seq);
+    assert!(named(end) && named(end + 1), "{:?}", report.adopted);
+    assert_eq!(report.removed_by, None);
+}
+
+#[test]
+fn n2_the_first_head_of_another_epoch_rolls_nothing_back_past_a_backup() {
+    let victim = Victim::new();
+    let dir = victim.home.log_dir();
+    let paths = LogPaths::new(&dir);
+    let then = victim.home.dir.path().join("then");
+    crate::backups::copy_dir(&dir, &then);
+    // An unsigned journal that names the log's own head makes it begin an epoch.
+    let own = String::from_utf8(read(&paths.checkpoint())).expect("text");
+    let restored = json!({"backup": "x", "restored_at": "2026-11-26T21:00:00.000000Z", "uid": 0,
+        "tree_size": 1, "root_hash": "00", "relation": "identical", "set_aside_records": 0,
+        "abandoned_checkpoint": own});
+    let journal = json!({"format": 1, "committed": true, "staging": ".restore-x",
+        "aside": "before-restore-x", "old": [], "new": [], "manifest_sha256": "00",
+        "restored": restored});
+    std::fs::write(paths.restore_journal(), journal.to_string()).expect("written");
+    let log = AuditLog::open(victim.home.options()).expect("opens");
+    let certificate = log.checkpoint();
+    assert!(certificate.contains("/e1\n"), "{certificate}");
+    log.close().expect("closed");
+    // The log goes on where it was, and is backed up.
+    std::fs::remove_dir_all(&dir).expect("removed");
+    crate::backups::copy_dir(&then, &dir);
+    victim.home.record(5);
+    let note = auditctl::audit::checkpoint::SignedCheckpoint::parse(&read(&paths.checkpoint()));
+    let known = auditctl::audit::histories::KnownHead {
+        name: "a backup".to_owned(),
+        kept: auditctl::audit::histories::Kept::Backup,
+        note: note.expect("signed"),
+        rotations: Vec::new(),
+    };
+    // Then it is put back to where the other epoch began.
+    std::fs::remove_dir_all(&dir).expect("removed");
+    crate::backups::copy_dir(&then, &dir);
+    std::fs::write(paths.checkpoint(), certificate).expect("written");
+    for path in [paths.head(), paths.manifest()] {
+        std::fs::remove_file(path).expect("removed");
+    }
+    let options = auditctl::audit::Options { heads: vec![known], ..victim.home.options() };
+    let error = AuditLog::open(options).map(|_| ()).expect_err("refused");
+    assert!(matches!(error, OpenError::OtherHistory { .. }), "{error}");
+}
