@@ -173,7 +173,7 @@ fn skip_string(bytes: &[u8], start: usize) -> Result<usize, DetailsError> {
     }
 }
 
-/// The code of a `\uXXXX` escape at `at`.
+/// The UTF-16 code unit that the `\u` escape at `at` stands for, if one is there.
 fn escape(bytes: &[u8], at: usize) -> Option<u32> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

@@ -1,6 +1,7 @@
 //! Signing the head that follows every durable batch.
 
 use super::Writer;
+use crate::audit::checkpoint::SignedCheckpoint;
 use crate::audit::head_file::HeadFile;
 use crate::audit::own_files::OwnFile;
 use crate::audit::status::Word;
@@ -20,6 +21,21 @@ impl Writer {
         }
     }
 
+    /// Signs the tree over what is durable. `None`, and the writer is poisoned, when
+    /// the tree in memory contradicts what was signed.
+    pub(super) fn sign_durable(&mut self) -> Option<SignedCheckpoint> {
+        match self.signer.sign(&self.durable_tree, &self.grown) {
+            Ok(signed) => {
+                self.grown.reset(self.durable_tree.end());
+                Some(signed)
+            }
+            Err(error) => {
+                self.poison(&error.to_string());
+                None
+            }
+        }
+    }
+
     /// Signs the tree over what is durable; false when it must not be
     /// acknowledged, because it contradicts what was signed.
     pub(super) fn sign_head(&mut self) -> bool {
@@ -28,14 +44,7 @@ impl Writer {
         if self.keys.pending.is_some() {
             return true;
         }
-        let signed = match self.signer.sign(&self.durable_tree, &self.grown) {
-            Ok(signed) => signed,
-            Err(error) => {
-                self.poison(&error.to_string());
-                return false;
-            }
-        };
-        self.grown.reset(self.durable_tree.end());
+        let Some(signed) = self.sign_durable() else { return false };
         let text = signed.to_string();
         let written = self.head.write(text.as_bytes());
         if written.is_ok() && self.head.is_open() {

@@ -125,15 +125,7 @@ impl Writer {
             self.checkpoint_failed(&failed.error);
             return false;
         }
-        let signed = match self.signer.sign(&self.durable_tree, &self.grown) {
-            Ok(signed) => signed,
-            Err(error) => {
-                // Never: the tree in memory contradicts what was signed.
-                self.poison(&error.to_string());
-                return false;
-            }
-        };
-        self.grown.reset(self.durable_tree.end());
+        let Some(signed) = self.sign_durable() else { return false };
         self.store_checkpoint(&signed)
     }
 
