@@ -358,6 +358,8 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     if let Some(listener) = http {
         servers.push(tokio::spawn(http::serve(listener, Arc::clone(&hub))));
     }
+    // Who is told that it is ready finds on the page what stands there.
+    hub.log.page().publish();
     (options.ready)(&ready);
     notify::ready();
     let watchdog = tokio::spawn(notify::watchdog(hub.log.clone()));

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::serving::Serving;
 use crate::support::{
-    Dir, all_lines, auditctl, eventually, open, options, root_agrees, run, types,
+    Dir, all_lines, auditctl, eventually, open, options, peak_kib, root_agrees, run, types,
 };
 
 /// What a process may have in memory, whatever it reads.
@@ -369,13 +369,9 @@ fn bounded(mut command: Command, what: &str) -> (i32, String, String) {
     let mut child = command.spawn().expect("auditctl runs");
     let out = take(child.stdout.take().map(|stream| Box::new(stream) as _));
     let err = take(child.stderr.take().map(|stream| Box::new(stream) as _));
-    let status = format!("/proc/{}/status", child.id());
     let (mut peak, mut ended) = (0, None);
     eventually(&format!("{what} ends"), || {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        peak = peak.max(kib.unwrap_or(0));
+        peak = peak.max(peak_kib(child.id()).unwrap_or(0));
         ended = child.try_wait().expect("wait");
         ended.is_some()
     });

@@ -178,6 +178,15 @@ pub(crate) fn run(dir: &Dir, args: &[&str]) -> (i32, String, String) {
     )
 }
 
+/// How much memory a process of ours has had at most. `None` before it is ours: until
+/// `exec` is over, a child's figures are those of the tests' own process.
+pub(crate) fn peak_kib(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let (_, text) = text.split_once("Name:\tauditctl\n")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// Says why a test shows nothing here.
 #[allow(clippy::print_stderr)]
 pub(crate) fn skipped(why: &str) {
