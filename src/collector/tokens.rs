@@ -2,7 +2,7 @@
 
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use crate::access::{State, Token, digest};
+use crate::access::{Right, State, Token, digest};
 use crate::audit::RateLimit;
 use crate::audit::own::Change;
 use crate::clock::Timestamp;
@@ -61,6 +61,17 @@ impl Tokens {
         match known.token.state(now) {
             State::Valid => Shown::Valid(known),
             ended => Shown::Ended(known, ended),
+        }
+    }
+
+    /// Why a token that was let in before would not be now; `None`: it would.
+    pub(super) fn ended(&self, before: &Token, right: Right, now: Timestamp) -> Option<String> {
+        let known = self.known.iter().find(|known| known.token.sha256 == before.sha256);
+        let Some(Known { token, .. }) = known else { return Some("gone".to_owned()) };
+        match token.state(now) {
+            State::Valid if token.role.allows(right) => None,
+            State::Valid => Some(format!("{} by now", token.role)),
+            ended => Some(ended.as_str().to_owned()),
         }
     }
 

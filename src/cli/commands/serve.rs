@@ -226,6 +226,7 @@ fn collector_options(
         write_timeout: collector.write_timeout,
         idle_timeout: collector.idle_timeout,
         max_body: collector.max_body.0,
+        max_memory: collector.max_memory.0,
         health: Arc::new(move |format| {
             let settings = for_health.settings().clone();
             // Who asks this very process is told of what it has done by now.
