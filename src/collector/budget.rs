@@ -16,8 +16,8 @@ use tokio::sync::futures::Notified;
 
 use super::places::Guest;
 
-/// The smallest budget: one query, and room beside it.
-pub const MIN_BUDGET: u64 = 16 << 20;
+/// The smallest budget: half of it is enough for any query.
+pub const MIN_BUDGET: u64 = 48 << 20;
 
 /// What may be held, and what is.
 #[derive(Debug)]

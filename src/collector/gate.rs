@@ -207,7 +207,9 @@ pub(super) fn still(hub: &Hub, caller: &Caller, right: Right) -> Result<(), Ende
     };
     hub.log.page().add(Word::RequestsUnauthenticated, 1);
     let detail = match name {
-        Some(known) => format!("token \"{}\" is {why}, in the middle of a request", known.token.name),
+        Some(known) => {
+            format!("token \"{}\" is {why}, in the middle of a request", known.token.name)
+        }
         None => format!("{why}, in the middle of a request"),
     };
     let source = name.map(|known| known.events.as_str());

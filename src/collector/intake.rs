@@ -326,8 +326,8 @@ impl<'a> Intake<'a> {
     fn line(&mut self, line: &[u8]) {
         let limit = |bucket| self.hub.log.limit_caller(bucket);
         let allowed = self.caller.bucket().map_or(Ok(()), limit);
-        let prepared = allowed
-            .and_then(|()| self.session.prepare(line, ParseMode::Strict, &mut self.batch));
+        let prepared =
+            allowed.and_then(|()| self.session.prepare(line, ParseMode::Strict, &mut self.batch));
         match prepared {
             Ok(()) => self.tally.waits(),
             Err(error) => self.tally.refused(error),

@@ -12,10 +12,12 @@ use crate::audit::{Origin, RecordError};
 
 /// Queries that run at the same time; others wait for their turn.
 pub(super) const AT_ONCE: usize = 4;
-/// What a query and its answer take while it is made: a page, its records as JSON, or
-/// groups, and the copy for the cache. The blocks that are read belong to the threads
-/// that read them.
+/// What a query and its answer take while it is made: a page, its records as JSON, and
+/// the copy for the cache. The blocks that are read belong to the threads that read
+/// them.
 const QUERY_BYTES: usize = 8 << 20;
+/// The same for groups, of which there are `max_memory_events` at most.
+const GROUPS_BYTES: usize = 16 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +68,8 @@ pub(super) async fn answer(
 ) -> Result<Answered, Refused> {
     let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
     // Before the turn: who has no room keeps nobody from one.
-    let share = hub.budget.take(guest, QUERY_BYTES, hub.limits.read).await;
+    let bytes = if request.group_by.is_some() { GROUPS_BYTES } else { QUERY_BYTES };
+    let share = hub.budget.take(guest, bytes, hub.limits.read).await;
     let share = share.map_err(|NoRoom| Refused::NoRoom)?;
     let asked = Arc::clone(&hub);
     let turn = Arc::clone(&hub.queries).acquire_owned().await.map_err(|error| internal(&error))?;

@@ -355,8 +355,14 @@ mod tests {
         let runs = told["runs"].as_array().expect("runs");
         assert_eq!(runs[0], json!({ "line": 1, "lines": 990, "seq": 10 }));
         assert_eq!((&runs[1]["line"], &runs[1]["lines"]), (&json!(991), &json!(210)));
-        assert_eq!((&runs[1]["seq"], &runs[1]["error"]["kind"]), (&json!(1_000), &json!("unavailable")));
-        assert_eq!((&runs[2]["line"], &runs[2]["error"]["kind"]), (&json!(1_201), &json!("closed")));
+        assert_eq!(
+            (&runs[1]["seq"], &runs[1]["error"]["kind"]),
+            (&json!(1_000), &json!("unavailable"))
+        );
+        assert_eq!(
+            (&runs[2]["line"], &runs[2]["error"]["kind"]),
+            (&json!(1_201), &json!("closed"))
+        );
     }
 
     #[test]

@@ -175,6 +175,24 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_was_let_in_is_judged_by_what_is_known_now() {
+        let (one, two) = (secret(), secret());
+        let before = token("a", &one);
+        let now = Timestamp::from_micros(10);
+        let ended = |after: Token, right| Tokens::new(vec![after], 1, 1).ended(&before, right, now);
+        assert_eq!(ended(before.clone(), Right::Write), None);
+        let expires = Some(Timestamp::from_micros(10));
+        let late = ended(Token { expires, ..before.clone() }, Right::Write);
+        assert_eq!(late.as_deref(), Some("expired"));
+        let revoked = ended(Token { revoked: expires, ..before.clone() }, Right::Write);
+        assert_eq!(revoked.as_deref(), Some("revoked"));
+        let lowered = Token { role: Role::Monitor, ..before.clone() };
+        assert!(ended(lowered.clone(), Right::Write).is_some());
+        assert_eq!(ended(lowered, Right::Health), None);
+        assert_eq!(ended(token("a", &two), Right::Write).as_deref(), Some("gone"));
+    }
+
+    #[test]
     fn a_change_names_the_token_and_no_secret() {
         let (one, two) = (secret(), secret());
         let before = Tokens::new(vec![token("a", &one), token("b", &two)], 1, 1);

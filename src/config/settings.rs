@@ -357,7 +357,7 @@ impl Default for CollectorSettings {
             write_timeout: seconds(10),
             idle_timeout: seconds(600),
             max_body: mib(8),
-            max_memory: mib(64),
+            max_memory: mib(96),
         }
     }
 }
