@@ -85,6 +85,12 @@ impl Batch {
         self.entries.is_empty()
     }
 
+    /// Its memory, filled or not.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// Forgets its events; keeps its memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

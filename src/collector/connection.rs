@@ -14,7 +14,9 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::places::Place;
+use super::budget::Share;
+use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room};
+use super::places::{Guest, Place};
 use super::protocol::{self, Control, SessionWish};
 use super::{Hub, Seen, query};
 use crate::audit::event::MAX_LINE_BYTES;
@@ -26,6 +28,8 @@ use crate::audit::{Batch, Origin, ParseMode, RecordError, Session, Via};
 
 /// Read at a time.
 const READ_BYTES: usize = 64 * 1024;
+/// What a read may come to: its lines, encoded, and their answers.
+const READ_COST: usize = 4 * READ_BYTES;
 /// Events in flight; reading pauses beyond.
 const MAX_IN_FLIGHT: usize = 16_384;
 /// Answers not taken yet; reading pauses beyond.
@@ -61,9 +65,19 @@ enum Owed {
     Accepted { first_seq: u64, count: u64 },
     /// Known already.
     Line(Vec<u8>),
-    /// A query, which is being answered.
+    /// A query, which is being answered or waits for those before it.
     Asked,
 }
+
+/// What another thread has to do for an answer.
+enum Task {
+    /// A query, and whether the log knows of it already.
+    Query(Request, bool),
+    Rotate(RotateRequest),
+}
+
+/// An answer by another thread, and what it holds of the budget.
+type Told = (Vec<u8>, Option<Share>);
 
 struct Connection {
     hub: Arc<Hub>,
@@ -74,8 +88,17 @@ struct Connection {
     input: Vec<u8>,
     batch: Batch,
     owed: VecDeque<Owed>,
-    /// The queries that are being answered, in the order in which they are owed.
-    asked: VecDeque<JoinHandle<Vec<u8>>>,
+    /// What was asked and is not begun, in the order in which it is owed: one is
+    /// answered after the other, so that only one answer is in memory.
+    asked: VecDeque<Task>,
+    /// What is being answered.
+    running: Option<JoinHandle<Told>>,
+    /// What the connection holds of the collector's memory.
+    share: Share,
+    /// Bytes of the answers in `owed`.
+    owed_bytes: usize,
+    /// Since when there has been no memory to read more.
+    starved_since: Option<Instant>,
     /// What the peer follows.
     follows: Option<Request>,
     /// Whether the peer may send events.
@@ -94,7 +117,7 @@ struct Connection {
     ending: bool,
     /// The peer takes no answers any more; what it sent still counts.
     deaf: bool,
-    /// Whole lines wait in `input` until a query has been answered.
+    /// Whole lines wait in `input` until something has been answered.
     held: bool,
 }
 
@@ -108,14 +131,14 @@ pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, place: Place, peer:
     drop(place);
 }
 
-/// Waits for the query that was asked first.
-async fn next(asked: &mut VecDeque<JoinHandle<Vec<u8>>>) -> Vec<u8> {
-    let Some(first) = asked.front_mut() else { return std::future::pending().await };
-    let line = first.await.unwrap_or_else(|error| {
-        protocol::line_of(&protocol::error_of("internal", &error.to_string()))
+/// Waits for what is being answered.
+async fn next(running: &mut Option<JoinHandle<Told>>) -> Told {
+    let Some(task) = running else { return std::future::pending().await };
+    let told = task.await.unwrap_or_else(|error| {
+        (protocol::line_of(&protocol::error_of("internal", &error.to_string())), None)
     });
-    asked.pop_front();
-    line
+    *running = None;
+    told
 }
 
 /// Whether a line is longer than any may be; the CR of a line's end is no part of it.
@@ -130,6 +153,7 @@ fn origin(peer: Peer, import: bool) -> Origin {
 impl Connection {
     fn new(hub: Arc<Hub>, peer: Peer) -> Self {
         let session = hub.log.session(&origin(peer, false), false);
+        let share = hub.budget.share(Guest::User(peer.uid));
         Self {
             hub,
             peer,
@@ -140,6 +164,10 @@ impl Connection {
             batch: Batch::new(),
             owed: VecDeque::new(),
             asked: VecDeque::new(),
+            running: None,
+            share,
+            owed_bytes: 0,
+            starved_since: None,
             follows: None,
             writes: false,
             in_flight: 0,
@@ -161,30 +189,52 @@ impl Connection {
         mut progress: watch::Receiver<Seen>,
         mut stopping: watch::Receiver<bool>,
     ) -> io::Result<()> {
+        let hub = Arc::clone(&self.hub);
         loop {
-            if self.held && self.asked.len() < MAX_ASKED {
-                self.lines(0);
+            if self.held && self.takes_lines() {
+                self.go_on();
             }
+            self.begin_next();
             self.submit();
             self.answer(&progress.borrow_and_update().clone());
             self.send(stream);
+            self.settle();
             if self.ending && self.owed.is_empty() && self.output.is_empty() {
                 return Ok(());
             }
+            if self.held && self.takes_lines() {
+                continue;
+            }
+            let freed = hub.budget.given_back();
+            tokio::pin!(freed);
+            if self.starved_since.is_some() {
+                // Before it is tried: what is given back in between is then seen.
+                freed.as_mut().enable();
+                if self.share.try_grow(self.bytes() + READ_COST) {
+                    self.starved_since = None;
+                }
+            }
+            let starved = self.starved_since.is_some();
             let may_read = !self.ending
                 && !self.held
-                && self.asked.len() < MAX_ASKED
+                && self.takes_lines()
                 && self.batch.is_empty()
-                && self.in_flight < MAX_IN_FLIGHT
-                && self.output.len() < MAX_UNSENT;
+                && self.in_flight < MAX_IN_FLIGHT;
             let deadline = self.deadline();
             tokio::select! {
-                ready = stream.readable(), if may_read => {
+                ready = stream.readable(), if may_read && !starved => {
                     ready?;
-                    self.receive(stream)?;
+                    if self.share.try_grow(self.bytes() + READ_COST) {
+                        self.receive(stream)?;
+                    } else {
+                        self.starved_since = Some(Instant::now());
+                        // Not the peer's doing.
+                        self.line_since = None;
+                    }
                 }
+                () = freed, if starved => {}
                 ready = stream.writable(), if !self.output.is_empty() => ready?,
-                answer = next(&mut self.asked), if !self.asked.is_empty() => self.answered(answer),
+                told = next(&mut self.running), if self.running.is_some() => self.answered(told),
                 changed = progress.changed(), if self.in_flight > 0 => {
                     if changed.is_err() {
                         self.fail_all(&RecordError::Closed);
@@ -200,13 +250,54 @@ impl Connection {
         }
     }
 
+    /// What the connection has in memory that grows with what its peer does.
+    fn bytes(&self) -> usize {
+        self.input.capacity()
+            + self.output.capacity()
+            + self.owed_bytes
+            + self.owed.capacity() * size_of::<Owed>()
+            + self.batch.capacity_bytes()
+    }
+
+    /// Whether there is room for the answers to more lines.
+    fn takes_lines(&self) -> bool {
+        self.asked.len() < MAX_ASKED && self.output.len() + self.owed_bytes < MAX_UNSENT
+    }
+
+    /// Gives back what is not needed any more.
+    fn settle(&mut self) {
+        if self.batch.is_empty() && self.batch.capacity_bytes() > READ_COST {
+            self.batch = Batch::new();
+        }
+        if self.output.is_empty() {
+            self.output.shrink_to(READ_BYTES);
+        }
+        if self.owed.is_empty() {
+            self.owed.shrink_to(64);
+        }
+        let bytes = self.bytes();
+        self.share.shrink(bytes);
+        // A line's answer may have been longer than was thought.
+        let _ = self.share.try_grow(bytes);
+    }
+
+    /// Takes the lines that were held back. Its peer may have been removed meanwhile.
+    fn go_on(&mut self) {
+        if self.is_welcome() {
+            self.lines(0);
+        } else {
+            self.held = false;
+            self.input = Vec::new();
+            self.unwelcome();
+        }
+    }
+
     /// Reads what there is, once, and takes its whole lines.
     fn receive(&mut self, stream: &UnixStream) -> io::Result<()> {
         let begin = self.input.len();
-        self.input.resize(begin + READ_BYTES, 0);
-        let read = stream.try_read(&mut self.input[begin..]);
-        self.input.truncate(begin + *read.as_ref().unwrap_or(&0));
-        match read {
+        // Not in `input`: who is silent, or has sent whole lines, keeps nothing.
+        let mut buffer = [0; READ_BYTES];
+        match stream.try_read(&mut buffer) {
             Ok(0) => {
                 // A last line without its end counts if it is whole: only then
                 // does it parse.
@@ -217,7 +308,10 @@ impl Connection {
                 }
                 return Ok(());
             }
-            Ok(_) => self.last_read = Instant::now(),
+            Ok(read) => {
+                self.last_read = Instant::now();
+                self.input.extend_from_slice(&buffer[..read]);
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(_) => {
                 // It is gone: nothing more comes, what came before counts.
@@ -225,13 +319,17 @@ impl Connection {
                 return Ok(());
             }
         }
-        if !self.is_welcome() {
-            let text = "may not use the socket any more";
-            self.hostile(SecurityKind::Unauthorized, "forbidden", text);
-            return Ok(());
+        if self.is_welcome() {
+            self.lines(begin);
+        } else {
+            self.unwelcome();
         }
-        self.lines(begin);
         Ok(())
+    }
+
+    fn unwelcome(&mut self) {
+        let text = "may not use the socket any more";
+        self.hostile(SecurityKind::Unauthorized, "forbidden", text);
     }
 
     /// Whether the peer still may do anything, as the settings are by now.
@@ -248,7 +346,7 @@ impl Connection {
         self.held = false;
         for end in memchr::memchr_iter(b'\n', &input[searched..]) {
             let end = searched + end;
-            if self.asked.len() >= MAX_ASKED && !self.ending {
+            if !self.takes_lines() && !self.ending {
                 self.held = true;
                 break;
             }
@@ -274,8 +372,7 @@ impl Connection {
         }
         if self.input.is_empty() {
             self.line_since = None;
-            // A long line's memory is not kept for ever.
-            self.input.shrink_to(READ_BYTES);
+            self.input = Vec::new();
         } else if start > 0 || self.line_since.is_none() {
             self.line_since = Some(Instant::now());
         }
@@ -332,8 +429,13 @@ impl Connection {
             self.output.extend_from_slice(&line);
         } else {
             self.in_flight += 1;
-            self.owed.push_back(Owed::Line(line));
+            self.owe(line);
         }
+    }
+
+    fn owe(&mut self, line: Vec<u8>) {
+        self.owed_bytes += line.len();
+        self.owed.push_back(Owed::Line(line));
     }
 
     fn control(&mut self, control: &Control) -> serde_json::Value {
@@ -393,15 +495,34 @@ impl Connection {
             return self.owe_line(protocol::line_of(&answer));
         }
         let request = RotateRequest { uid: self.peer.uid, ..request };
-        let log = self.hub.log.clone();
-        self.asked.push_back(tokio::task::spawn_blocking(move || {
-            protocol::line_of(&match log.rotate_key(&request) {
-                Ok(rotated) => serde_json::json!({ "ok": { "key_rotate": rotated } }),
-                Err(error) => protocol::error_of(error.kind(), &error.to_string()),
-            })
-        }));
+        self.ask_for(Task::Rotate(request));
+    }
+
+    fn ask_for(&mut self, task: Task) {
+        self.asked.push_back(task);
         self.in_flight += 1;
         self.owed.push_back(Owed::Asked);
+    }
+
+    /// Has what was asked first answered, once the answer before it is on its way.
+    fn begin_next(&mut self) {
+        if self.running.is_some() || self.output.len() + self.owed_bytes >= MAX_UNSENT {
+            return;
+        }
+        let Some(task) = self.asked.pop_front() else { return };
+        let hub = Arc::clone(&self.hub);
+        self.running = Some(match task {
+            Task::Query(request, recorded) => {
+                tokio::spawn(query_line(hub, self.peer, request, recorded))
+            }
+            Task::Rotate(request) => tokio::task::spawn_blocking(move || {
+                let line = match hub.log.rotate_key(&request) {
+                    Ok(rotated) => serde_json::json!({ "ok": { "key_rotate": rotated } }),
+                    Err(error) => protocol::error_of(error.kind(), &error.to_string()),
+                };
+                (protocol::line_of(&line), None)
+            }),
+        });
     }
 
     /// A query is answered in its turn, by another thread.
@@ -414,32 +535,25 @@ impl Connection {
             let answer = self.unauthorized("this user may record, not query");
             return self.owe_line(protocol::line_of(&answer));
         }
+        if let Err(error) = request.check_size() {
+            // It is not kept until its turn comes.
+            let answer = protocol::error_of("usage", &error.to_string());
+            return self.owe_line(protocol::line_of(&answer));
+        }
         let recorded = self.follows.as_ref().is_some_and(|before| request.follows_as(before));
         self.follows = request.follow.then(|| request.clone());
-        let (hub, reader) = (Arc::clone(&self.hub), origin(self.peer, false));
-        self.asked.push_back(tokio::spawn(async move {
-            let top = request.top;
-            match query::answer(hub, request, reader, recorded).await {
-                Ok((query, answer)) => match answer.to_json(&query, top) {
-                    Ok(document) => protocol::answer_line(&document),
-                    Err(error) => {
-                        protocol::line_of(&protocol::error_of("internal", &error.to_string()))
-                    }
-                },
-                Err(refused) => {
-                    protocol::line_of(&protocol::error_of(refused.kind(), &refused.to_string()))
-                }
-            }
-        }));
-        self.in_flight += 1;
-        self.owed.push_back(Owed::Asked);
+        self.ask_for(Task::Query(request, recorded));
     }
 
-    /// The query that was asked first is answered.
-    fn answered(&mut self, line: Vec<u8>) {
+    /// What was asked first is answered.
+    fn answered(&mut self, (line, share): Told) {
         self.last_read = Instant::now();
+        if let Some(share) = share {
+            self.share.absorb(share);
+        }
         let first = self.owed.iter_mut().find(|owed| matches!(owed, Owed::Asked));
         if let Some(owed) = first {
+            self.owed_bytes += line.len();
             *owed = Owed::Line(line);
         }
     }
@@ -473,6 +587,17 @@ impl Connection {
         let source = format!("uid:{}", self.peer.uid);
         self.hub.log.security().report(kind, Some(&source), detail);
         self.owe_line(protocol::line_of(&protocol::error_of(name, detail)));
+        self.ending = true;
+    }
+
+    /// There is no memory for what the peer sends: it may come again, and has not done
+    /// anything wrong.
+    fn no_room(&mut self) {
+        count_no_room(&self.hub);
+        let mut answer = protocol::error_of("busy", NO_ROOM);
+        answer["error"]["retry_after_ms"] = (ROOM_RETRY.as_millis() as u64).into();
+        self.input = Vec::new();
+        self.owe_line(protocol::line_of(&answer));
         self.ending = true;
     }
 
@@ -531,6 +656,7 @@ impl Connection {
             if let Owed::Waiting(count) = owed {
                 let lines = line.repeat(*count);
                 self.in_flight -= *count - 1;
+                self.owed_bytes += lines.len();
                 *owed = Owed::Line(lines);
             }
         }
@@ -551,6 +677,7 @@ impl Connection {
                     lines.extend(protocol::line_of(&protocol::error_value(&error)));
                 }
                 self.in_flight -= *count as usize - 1;
+                self.owed_bytes += lines.len();
                 *owed = Owed::Line(lines);
             }
         }
@@ -571,7 +698,12 @@ impl Connection {
             match owed {
                 Owed::Waiting(_) | Owed::Asked => return,
                 Owed::Line(line) => {
-                    self.output.append(line);
+                    self.owed_bytes -= line.len();
+                    if self.output.is_empty() {
+                        self.output = std::mem::take(line);
+                    } else {
+                        self.output.append(line);
+                    }
                     self.in_flight -= 1;
                 }
                 Owed::Accepted { first_seq, count } => {
@@ -616,13 +748,17 @@ impl Connection {
         let limits = self.hub.limits;
         let idle = self.owed.is_empty() && self.output.is_empty();
         // Whoever waits for a query is not silent.
-        let since = if self.asked.is_empty() { self.last_read } else { Instant::now() };
+        let waits = self.running.is_some() || !self.asked.is_empty();
+        let since = if waits { Instant::now() } else { self.last_read };
         let mut deadline = since + if idle { limits.idle } else { limits.idle * 2 };
         if let Some(since) = self.line_since.filter(|_| !self.ending) {
             deadline = deadline.min(since + limits.read);
         }
         if let Some(since) = self.unsent_since {
             deadline = deadline.min(since + limits.write);
+        }
+        if let Some(since) = self.starved_since.filter(|_| !self.ending) {
+            deadline = deadline.min(since + limits.read);
         }
         if self.full_since.is_some() {
             deadline = deadline.min(Instant::now() + FULL_POLL);
@@ -645,8 +781,45 @@ impl Connection {
             self.hostile(SecurityKind::HostilePeer, "timeout", "a line was not finished in time");
             return true;
         }
+        if !self.ending && over(self.starved_since, limits.read) {
+            self.starved_since = None;
+            self.no_room();
+            return true;
+        }
         // Being idle is no offence.
         let idle = self.owed.is_empty() && self.output.is_empty();
         !(idle && self.last_read.elapsed() >= limits.idle)
     }
+}
+
+/// A query's answer; whoever was removed while it was made does not get it.
+async fn query_line(hub: Arc<Hub>, peer: Peer, request: Request, recorded: bool) -> Told {
+    let top = request.top;
+    let reader = (origin(peer, false), Guest::User(peer.uid));
+    let answered = match query::answer(Arc::clone(&hub), request, reader, recorded).await {
+        Ok(answered) => answered,
+        Err(refused) => {
+            let mut value = protocol::error_of(refused.kind(), &refused.to_string());
+            if matches!(refused, query::Refused::NoRoom) {
+                count_no_room(&hub);
+                value["error"]["retry_after_ms"] = (ROOM_RETRY.as_millis() as u64).into();
+            }
+            return (protocol::line_of(&value), None);
+        }
+    };
+    let may_read = {
+        let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
+        access.may_read(peer.uid, peer.gid)
+    };
+    if !may_read {
+        let value = protocol::error_of("forbidden", "this user may not query any more");
+        return (protocol::line_of(&value), None);
+    }
+    let line = match answered.answer.to_json(&answered.query, top) {
+        Ok(document) => protocol::answer_line(&document),
+        Err(error) => protocol::line_of(&protocol::error_of("internal", &error.to_string())),
+    };
+    let mut share = answered.share;
+    share.shrink(line.capacity());
+    (line, Some(share))
 }

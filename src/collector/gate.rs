@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::Hub;
 use super::places::network;
 use super::reply::{App, error, with_retry_after};
 use super::tokens::{Known, Shown};
@@ -177,6 +178,43 @@ fn admit(app: &App, request: &Request, peer: IpAddr) -> Result<Caller, Box<Respo
     let peer = Some(peer.to_canonical()).filter(|peer| !peer.is_loopback());
     let peer = peer.map(|peer| peer.to_string());
     Ok(Caller::Token(Arc::new(Holder { known: known.clone(), peer })))
+}
+
+/// What a caller hears who was let in and may no more.
+pub(super) struct Ended {
+    pub(super) status: StatusCode,
+    pub(super) kind: &'static str,
+    pub(super) message: &'static str,
+}
+
+/// Whether a caller that was let in still may, by what holds now: asked again and
+/// again by what takes its time, so that nobody goes on by having begun early.
+pub(super) fn still(hub: &Hub, caller: &Caller, right: Right) -> Result<(), Ended> {
+    let tokens = hub.credentials.tokens();
+    let clock = &hub.log.options().clock;
+    let (name, why) = match (caller, &tokens) {
+        (Caller::Here, None) | (Caller::Stranger, _) => return Ok(()),
+        (Caller::Here, Some(_)) => (None, "a token is needed by now".to_owned()),
+        (Caller::Token(holder), None) => {
+            (Some(&holder.known), "there are no tokens any more".to_owned())
+        }
+        (Caller::Token(holder), Some(tokens)) => {
+            match tokens.ended(&holder.known.token, right, clock.now()) {
+                None => return Ok(()),
+                Some(why) => (Some(&holder.known), why),
+            }
+        }
+    };
+    hub.log.page().add(Word::RequestsUnauthenticated, 1);
+    let detail = match name {
+        Some(known) => {
+            format!("token \"{}\" is {why}, in the middle of a request", known.token.name)
+        }
+        None => format!("{why}, in the middle of a request"),
+    };
+    let source = name.map(|known| known.events.as_str());
+    hub.log.security().report(SecurityKind::Unauthorized, source, &detail);
+    Err(Ended { status: StatusCode::UNAUTHORIZED, kind: "unauthorized", message: INVALID })
 }
 
 /// The same whether it never was one, has expired, or was revoked.

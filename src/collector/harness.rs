@@ -65,6 +65,7 @@ impl Harness {
             write_timeout: LONG,
             idle_timeout: LONG,
             max_body: 256 * 1024,
+            max_memory: super::MIN_BUDGET,
             push: None,
             before_close: Box::new(|| ()),
             health: Arc::new(|_| (200, "text/plain".to_owned(), "healthy\n".to_owned())),

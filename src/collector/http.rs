@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -20,20 +20,25 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::budget::charged;
 use super::gate::{Caller, Peer};
+use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, post_events};
+use super::patient::{Patient, is_stall};
 use super::places::{Guest, Place};
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
 use super::tls::NoTls;
+use super::vitals::Rendered;
 use super::warning::Warning;
-use super::{HealthFormat, Hub, gate, protocol, query};
+use super::{HealthFormat, Hub, gate, query};
+use crate::access::Right;
 use crate::audit::security::SecurityKind;
 use crate::audit::status::Word;
-use crate::audit::{Batch, Durability, ParseMode, RecordError};
 
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// Health as JSON is a few KB.
-const MAX_HEALTH_BYTES: usize = 1 << 20;
+/// What is read of a connection before it is taken: a request's head, or a part of its
+/// body.
+const READ_BYTES: usize = 64 << 10;
 
 /// Serves until told to stop.
 pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
@@ -114,25 +119,31 @@ where
         .header_read_timeout(limits.read)
         // Who has said everything may say so, and still gets the answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(READ_BYTES)
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.write)), service);
     tokio::pin!(connection);
-    tokio::select! {
-        // An error is the peer's doing or going.
-        _ = connection.as_mut() => {}
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
         () = tokio::time::sleep(limits.idle) => {
             // A request that goes on is answered.
             connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(limits.read, connection).await;
+            let rest = (limits.read + limits.write) * 2;
+            tokio::time::timeout(rest, connection).await.unwrap_or(Ok(()))
         }
         () = super::stopped(&mut stopping) => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            connection.await
         }
+    };
+    // Any other error is the peer's going.
+    if ended.is_err_and(|error| is_stall(&error)) {
+        let source = peer.to_canonical().to_string();
+        let detail = "does not read its answers";
+        hub.log.security().report(SecurityKind::HostilePeer, Some(&source), detail);
     }
 }
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
-    let max_body = hub.max_body;
     let app = App { hub, loopback };
     Router::new()
         .route("/v1/events", post(post_events).get(get_events))
@@ -144,7 +155,6 @@ pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
             error(StatusCode::METHOD_NOT_ALLOWED, "method", "not with this method")
         })
         .layer(middleware::from_fn_with_state(app.clone(), gate::guard))
-        .layer(DefaultBodyLimit::max(max_body))
         .with_state(app)
 }
 
@@ -152,29 +162,27 @@ pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
 async fn get_events(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
-    headers: HeaderMap,
+    request: Request,
 ) -> Response {
-    let request = match request_of(uri.query().unwrap_or_default()) {
-        Ok(request) => request,
+    let guest = guest(&request);
+    let asked = match request_of(request.uri().query().unwrap_or_default()) {
+        Ok(asked) => asked,
         Err(reason) => return error(StatusCode::BAD_REQUEST, "usage", &reason),
     };
-    let top = request.top;
-    let reader = caller.origin();
-    let (query, found) = match query::answer(Arc::clone(&app.hub), request, reader, false).await {
+    let top = asked.top;
+    let reader = (caller.origin(), guest);
+    let answered = match query::answer(Arc::clone(&app.hub), asked, reader, false).await {
         Ok(answered) => answered,
-        Err(refused) => {
-            let status = match &refused {
-                Refused::Request(_) => StatusCode::BAD_REQUEST,
-                Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-                Refused::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            return error(status, refused.kind(), &refused.to_string());
-        }
+        Err(refused) => return refused_query(&app.hub, &refused),
     };
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    // It may have taken long.
+    if let Err(ended) = gate::still(&app.hub, &caller, Right::Query) {
+        return error(ended.status, ended.kind, ended.message);
+    }
+    let (query, found, share) = (answered.query, answered.answer, answered.share);
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if let Some(lines) = found.lines()
-        && accept.contains("application/x-ndjson")
+        && accept.is_some_and(|accept| accept.contains("application/x-ndjson"))
     {
         let mut body = Vec::with_capacity(lines.bytes() + lines.len());
         for line in lines.iter() {
@@ -182,7 +190,8 @@ async fn get_events(
             body.push(b'\n');
         }
         let rest = found.rest(&query);
-        let mut response = (StatusCode::OK, body).into_response();
+        drop(found);
+        let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
         let kind = HeaderValue::from_static("application/x-ndjson");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         if let Some(rest) = rest {
@@ -194,14 +203,30 @@ async fn get_events(
         return response;
     }
     match found.to_json(&query, top) {
-        Ok(document) => {
-            let mut response = (StatusCode::OK, document + "\n").into_response();
+        Ok(mut document) => {
+            document.push('\n');
+            let body = Body::from(charged(document.into_bytes(), share));
+            let mut response = (StatusCode::OK, body).into_response();
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(header::CONTENT_TYPE, json);
             response
         }
         Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string()),
     }
+}
+
+fn refused_query(hub: &Hub, refused: &Refused) -> Response {
+    let status = match refused {
+        Refused::Request(_) => StatusCode::BAD_REQUEST,
+        Refused::Query(_) | Refused::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Refused::Unrecorded(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::NoRoom => {
+            count_no_room(hub);
+            let response = error(StatusCode::SERVICE_UNAVAILABLE, refused.kind(), NO_ROOM);
+            return with_retry_after(response, Some(ROOM_RETRY));
+        }
+    };
+    error(status, refused.kind(), &refused.to_string())
 }
 
 /// `?type=login&actor=alice&limit=10`: keys that take several may be repeated.
@@ -266,12 +291,13 @@ async fn health(
 
 /// For whoever may not know more: a load balancer, or anybody.
 async fn health_in_a_word(app: App) -> Response {
-    let response = rendered(app, HealthFormat::Json).await;
-    let status = response.status();
-    let body = axum::body::to_bytes(response.into_body(), MAX_HEALTH_BYTES).await;
-    let whole: Option<Value> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
+    let Rendered { status, body, .. } = match app.hub.vitals.get(HealthFormat::Json).await {
+        Ok(rendered) => rendered,
+        Err(failed) => return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed),
+    };
+    let whole: Option<Value> = serde_json::from_slice(&body).ok();
     let word = whole.map_or(Value::from("unknown"), |whole| whole["status"].clone());
-    answer(status, &json!({ "status": word }))
+    answer(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), &json!({ "status": word }))
 }
 
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
@@ -282,177 +308,11 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
 }
 
 async fn rendered(app: App, format: HealthFormat) -> Response {
-    let render = Arc::clone(&app.hub.health);
-    match tokio::task::spawn_blocking(move || render(format)).await {
-        Ok((status, content_type, body)) => {
+    match app.hub.vitals.get(format).await {
+        Ok(Rendered { status, content_type, body }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
             (status, [(header::CONTENT_TYPE, content_type)], body).into_response()
         }
-        Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string()),
+        Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed),
     }
-}
-
-async fn post_events(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-    request: Request,
-) -> Response {
-    let (parts, body) = request.into_parts();
-    let content_type =
-        parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    let ndjson = media.eq_ignore_ascii_case("application/x-ndjson");
-    if !ndjson && !media.eq_ignore_ascii_case("application/json") {
-        // A form in a web page can send neither unasked.
-        return error(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "Content-Type: application/json for one event, application/x-ndjson for an event a line",
-        );
-    }
-    let read = axum::body::to_bytes(body, app.hub.max_body);
-    let body = match tokio::time::timeout(app.hub.limits.read, read).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
-            app.hub.log.security().report(SecurityKind::Oversize, None, "HTTP body too large");
-            let text = format!("the body may have {} bytes", app.hub.max_body);
-            return error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &text);
-        }
-        Err(_) => {
-            app.hub.log.security().report(SecurityKind::HostilePeer, None, "HTTP body too slow");
-            return error(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long");
-        }
-    };
-    // Waits for durability: not on a thread that serves others.
-    let outcome =
-        tokio::task::spawn_blocking(move || record_all(&app.hub, &caller, &body, ndjson)).await;
-    match outcome {
-        Ok(response) => response,
-        Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string()),
-    }
-}
-
-fn record_all(hub: &Hub, caller: &Caller, body: &Bytes, ndjson: bool) -> Response {
-    if !ndjson {
-        return match record_lines(hub, caller, &[&body[..]]).pop() {
-            Some(Ok(seq)) => answer(StatusCode::CREATED, &json!({ "seq": seq })),
-            Some(Err(refused)) => refusal(&refused),
-            None => error(StatusCode::BAD_REQUEST, "malformed", "no event"),
-        };
-    }
-    let lines: Vec<&[u8]> = body
-        .split(|byte| *byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty())
-        .collect();
-    if lines.is_empty() {
-        return error(StatusCode::BAD_REQUEST, "malformed", "no event");
-    }
-    let outcomes = record_lines(hub, caller, &lines);
-    let recorded = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-    let results: Vec<Value> = outcomes
-        .iter()
-        .enumerate()
-        .map(|(index, outcome)| match outcome {
-            Ok(seq) => json!({ "seq": seq }),
-            Err(refused) => {
-                let mut value = protocol::error_value(refused);
-                value["line"] = json!(index + 1);
-                value
-            }
-        })
-        .collect();
-    let rejected = outcomes.len() - recorded;
-    let first_error = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
-    let status = match first_error {
-        Some(refused) if recorded == 0 => status_of(refused),
-        _ => StatusCode::OK,
-    };
-    let value = json!({ "recorded": recorded, "rejected": rejected, "results": results });
-    let retry_after = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()?.retry_after());
-    with_retry_after(answer(status, &value), retry_after.max())
-}
-
-/// Prepares, submits and waits; an outcome for each line, in order.
-fn record_lines(hub: &Hub, caller: &Caller, lines: &[&[u8]]) -> Vec<Result<u64, RecordError>> {
-    let session = hub.log.session(&caller.origin(), caller.has_own_rate());
-    let limit = || caller.bucket().map_or(Ok(()), |bucket| hub.log.limit_caller(bucket));
-    let mut batch = Batch::new();
-    let mut outcomes: Vec<Result<u64, RecordError>> = lines
-        .iter()
-        .map(|line| {
-            limit()?;
-            session.prepare(line, ParseMode::Strict, &mut batch).map(|()| 0)
-        })
-        .collect();
-    let prepared: Vec<usize> =
-        (0..outcomes.len()).filter(|index| outcomes[*index].is_ok()).collect();
-    let mut next = 0;
-    let begun = std::time::Instant::now();
-    while !batch.is_empty() {
-        match hub.log.try_submit(&mut batch) {
-            Ok(taken) if taken.count > 0 => {
-                for seq in taken.first_seq..taken.first_seq + taken.count as u64 {
-                    outcomes[prepared[next]] = Ok(seq);
-                    next += 1;
-                }
-                if hub.log.options().durability == Durability::Commit {
-                    hub.log.request_ack(taken.first_seq + taken.count as u64);
-                }
-            }
-            Ok(_) if begun.elapsed() < hub.log.options().overflow_timeout => {
-                let _ = hub.log.wait_progress(hub.log.acked_seq(), Duration::from_millis(20));
-            }
-            outcome => {
-                let refused = outcome.err().unwrap_or_else(|| {
-                    hub.log.count_busy(batch.len() as u64);
-                    RecordError::Busy { retry_after: Duration::from_millis(250) }
-                });
-                for index in &prepared[next..] {
-                    outcomes[*index] = Err(refused.clone());
-                }
-                batch.clear();
-            }
-        }
-    }
-    let last = prepared[..next].last().and_then(|index| outcomes[*index].as_ref().ok().copied());
-    wait_for(hub, last, &mut outcomes);
-    outcomes
-}
-
-fn wait_for(hub: &Hub, last: Option<u64>, outcomes: &mut [Result<u64, RecordError>]) {
-    let Some(last) = last else { return };
-    while hub.log.acked_seq() <= last {
-        let progress = hub.log.wait_progress(last, Duration::from_secs(1));
-        let Some(trouble) = progress.trouble else { continue };
-        let acked = progress.acked_seq;
-        for outcome in outcomes.iter_mut() {
-            if let Ok(seq) = *outcome
-                && seq >= acked
-            {
-                *outcome = Err(match trouble.clone() {
-                    RecordError::Unavailable { reason, retry_after, .. } => {
-                        RecordError::Unavailable { seq, reason, retry_after }
-                    }
-                    other => other,
-                });
-            }
-        }
-        return;
-    }
-}
-
-fn status_of(refused: &RecordError) -> StatusCode {
-    match refused.kind() {
-        "malformed" => StatusCode::BAD_REQUEST,
-        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
-        "invalid" => StatusCode::UNPROCESSABLE_ENTITY,
-        "rate_limited" => StatusCode::TOO_MANY_REQUESTS,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    }
-}
-
-fn refusal(refused: &RecordError) -> Response {
-    let response = answer(status_of(refused), &protocol::error_value(refused));
-    with_retry_after(response, refused.retry_after())
 }

@@ -9,11 +9,14 @@ pub mod client;
 pub mod harness;
 
 mod auth;
+mod budget;
 mod connection;
 mod credentials;
 mod gate;
 mod http;
+mod intake;
 mod notify;
+mod patient;
 mod places;
 mod presence;
 mod protocol;
@@ -22,8 +25,11 @@ mod pushed;
 mod query;
 mod reply;
 mod socket;
+mod tally;
 mod tls;
 mod tokens;
+mod upload;
+mod vitals;
 mod warning;
 
 use std::net::SocketAddr;
@@ -39,6 +45,7 @@ use crate::access::tls::{Pair, TlsError};
 use crate::audit::{AuditLog, Durability, RecordError};
 
 pub use crate::fsio::socket::MAX_SOCKET_PATH_BYTES;
+pub use budget::MIN_BUDGET;
 pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
 pub use protocol::REFUSALS;
 pub use push::{PostCheckpoint, Push, PushUrl};
@@ -121,6 +128,9 @@ pub struct CollectorOptions {
     pub idle_timeout: Duration,
     /// A request body in bytes, at most.
     pub max_body: u64,
+    /// What requests and answers may take over all connections, in bytes; at least
+    /// [`MIN_BUDGET`].
+    pub max_memory: u64,
     /// Where checkpoints are pushed to; `None`: nowhere.
     pub push: Option<Push>,
     /// Called when nothing more is taken, before the log is closed.
@@ -248,9 +258,10 @@ struct Hub {
     counts: places::Counts,
     http_counts: places::Counts,
     max_body: usize,
-    queries: Semaphore,
+    budget: Arc<budget::Budget>,
+    queries: Arc<Semaphore>,
     audit_reads: bool,
-    health: Arc<RenderHealth>,
+    vitals: vitals::Vitals,
 }
 
 impl Hub {
@@ -275,10 +286,13 @@ impl Hub {
             },
             counts: counts(options.max_connections_per_uid),
             http_counts: counts(options.max_connections_per_address),
-            queries: Semaphore::new(query::AT_ONCE),
+            queries: Arc::new(Semaphore::new(query::AT_ONCE)),
             audit_reads: options.audit_reads,
             max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
-            health: Arc::clone(&options.health),
+            budget: budget::Budget::new(
+                usize::try_from(options.max_memory.max(MIN_BUDGET)).unwrap_or(usize::MAX),
+            ),
+            vitals: vitals::Vitals::new(Arc::clone(&options.health)),
             log,
         })
     }

@@ -112,6 +112,7 @@ pub const REFUSALS: &[&str] = &[
     "key",
     "refused",
     "internal",
+    "too_many_refusals",
 ];
 
 pub(super) fn error_of(kind: &str, message: &str) -> Value {

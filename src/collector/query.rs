@@ -4,12 +4,20 @@
 use std::sync::Arc;
 
 use super::Hub;
+use super::budget::{NoRoom, Share};
+use super::places::Guest;
 use crate::audit::own::Queried;
 use crate::audit::query::{Answer, Found, Query, QueryError, Request, RequestError};
 use crate::audit::{Origin, RecordError};
 
 /// Queries that run at the same time; others wait for their turn.
 pub(super) const AT_ONCE: usize = 4;
+/// What a query and its answer take while it is made: a page, its records as JSON, and
+/// the copy for the cache. The blocks that are read belong to the threads that read
+/// them.
+const QUERY_BYTES: usize = 8 << 20;
+/// The same for groups, of which there are `max_memory_events` at most.
+const GROUPS_BYTES: usize = 16 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +31,9 @@ pub(super) enum Refused {
     /// The query could not be recorded, so it is not answered.
     #[error("the query cannot be recorded: {0}")]
     Unrecorded(RecordError),
+    /// Others' requests and answers fill the memory that there is for them.
+    #[error("{}", super::intake::NO_ROOM)]
+    NoRoom,
     /// Something that cannot be.
     #[error("{0}")]
     Internal(String),
@@ -34,26 +45,42 @@ impl Refused {
             Self::Request(_) => "usage",
             Self::Query(_) => "query",
             Self::Unrecorded(_) => "unavailable",
+            Self::NoRoom => "busy",
             Self::Internal(_) => "internal",
         }
     }
 }
 
-/// Answers; `reader` is who asks, by the system's word. With `recorded` the log
-/// knows of it already.
+/// An answer, with what it holds of the budget.
+pub(super) struct Answered {
+    pub(super) query: Query,
+    pub(super) answer: Answer,
+    pub(super) share: Share,
+}
+
+/// Answers; `reader` is who asks, by the system's word, and whose share of the budget
+/// it takes from. With `recorded` the log knows of it already.
 pub(super) async fn answer(
     hub: Arc<Hub>,
     request: Request,
-    reader: Origin,
+    (reader, guest): (Origin, Guest),
     recorded: bool,
-) -> Result<(Query, Answer), Refused> {
+) -> Result<Answered, Refused> {
     let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
-    let turn = hub.queries.acquire().await.map_err(|error| internal(&error))?;
+    // Before the turn: who has no room keeps nobody from one.
+    let bytes = if request.group_by.is_some() { GROUPS_BYTES } else { QUERY_BYTES };
+    let share = hub.budget.take(guest, bytes, hub.limits.read).await;
+    let share = share.map_err(|NoRoom| Refused::NoRoom)?;
     let asked = Arc::clone(&hub);
-    // Reads files, and may wait for the writer.
-    let done = tokio::task::spawn_blocking(move || ask(&asked, &request, &reader, recorded)).await;
-    drop(turn);
-    done.map_err(|error| internal(&error))?
+    let turn = Arc::clone(&hub.queries).acquire_owned().await.map_err(|error| internal(&error))?;
+    // Reads files, and may wait for the writer. Turn and share go along: who hangs up
+    // does not end it, and begins no other beside it.
+    let done = tokio::task::spawn_blocking(move || {
+        let answered = ask(&asked, &request, &reader, recorded);
+        drop(turn);
+        answered.map(|(query, answer)| Answered { query, answer, share })
+    });
+    done.await.map_err(|error| internal(&error))?
 }
 
 fn ask(

@@ -2,7 +2,7 @@
 
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use crate::access::{State, Token, digest};
+use crate::access::{Right, State, Token, digest};
 use crate::audit::RateLimit;
 use crate::audit::own::Change;
 use crate::clock::Timestamp;
@@ -61,6 +61,17 @@ impl Tokens {
         match known.token.state(now) {
             State::Valid => Shown::Valid(known),
             ended => Shown::Ended(known, ended),
+        }
+    }
+
+    /// Why a token that was let in before would not be now; `None`: it would.
+    pub(super) fn ended(&self, before: &Token, right: Right, now: Timestamp) -> Option<String> {
+        let known = self.known.iter().find(|known| known.token.sha256 == before.sha256);
+        let Some(Known { token, .. }) = known else { return Some("gone".to_owned()) };
+        match token.state(now) {
+            State::Valid if token.role.allows(right) => None,
+            State::Valid => Some(format!("{} by now", token.role)),
+            ended => Some(ended.as_str().to_owned()),
         }
     }
 
@@ -161,6 +172,24 @@ mod tests {
             assert_eq!(tokens.find(other, at(0)), Shown::Unknown);
         }
         assert_eq!(Tokens::new(Vec::new(), 1, 1).find(b"x", at(0)), Shown::Unknown);
+    }
+
+    #[test]
+    fn a_token_that_was_let_in_is_judged_by_what_is_known_now() {
+        let (one, two) = (secret(), secret());
+        let before = token("a", &one);
+        let now = Timestamp::from_micros(10);
+        let ended = |after: Token, right| Tokens::new(vec![after], 1, 1).ended(&before, right, now);
+        assert_eq!(ended(before.clone(), Right::Write), None);
+        let expires = Some(Timestamp::from_micros(10));
+        let late = ended(Token { expires, ..before.clone() }, Right::Write);
+        assert_eq!(late.as_deref(), Some("expired"));
+        let revoked = ended(Token { revoked: expires, ..before.clone() }, Right::Write);
+        assert_eq!(revoked.as_deref(), Some("revoked"));
+        let lowered = Token { role: Role::Monitor, ..before.clone() };
+        assert!(ended(lowered.clone(), Right::Write).is_some());
+        assert_eq!(ended(lowered, Right::Health), None);
+        assert_eq!(ended(token("a", &two), Right::Write).as_deref(), Some("gone"));
     }
 
     #[test]

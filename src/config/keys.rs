@@ -226,6 +226,7 @@ keys! {
     collector.write_timeout [100, HOUR]: "How long a peer may take to read its answer";
     collector.idle_timeout [SECOND, DAY]: "How long a connection may be silent";
     collector.max_body [KIB, GIB]: "How large an HTTP body may be";
+    collector.max_memory [48 * MIB, 64 * GIB]: "Memory for requests and answers on their way, over all connections; one user or address has at most half of it";
     health.hung_after [SECOND, HOUR]: "A writer silent for this long is hung";
     health.write_buffer_warn: "Warn above this many events not yet durable";
     health.write_buffer_critical: "Critical above this many events not yet durable";

@@ -189,6 +189,8 @@ pub struct CollectorSettings {
     pub idle_timeout: Duration,
     /// How large an HTTP body may be.
     pub max_body: ByteSize,
+    /// Memory for requests and answers on their way, over all connections; one user or address has at most half of it.
+    pub max_memory: ByteSize,
 }
 
 /// `[health]`: from where on a check warns, and is critical.
@@ -355,6 +357,7 @@ impl Default for CollectorSettings {
             write_timeout: seconds(10),
             idle_timeout: seconds(600),
             max_body: mib(8),
+            max_memory: mib(96),
         }
     }
 }

@@ -322,6 +322,11 @@ fn counters(page: &StatusSnapshot) -> Vec<Family> {
             ],
         ),
         counter(
+            "requests_without_room",
+            "Requests, queries and lines refused because collector.max_memory was reached.",
+            word(Word::RequestsWithoutRoom),
+        ),
+        counter(
             "tls_handshakes_failed",
             "TLS handshakes that failed.",
             word(Word::TlsHandshakesFailed),

@@ -324,9 +324,12 @@ fn http_answers_each_by_its_kind_alone_and_among_others() {
     }
     let (status, answer) = posted(&collector, "application/json", "", &too_long());
     assert_eq!((status, &answer["error"]["kind"]), (413, &json!("too_large")));
-    // A compressed body is no JSON, however small it says that it is.
+    // A compressed body is not unpacked, whether it says what it is or not.
+    let packed = &bomb()[..1 << 20];
     let (status, answer) =
-        posted(&collector, "application/json", "content-encoding: gzip\r\n", &bomb()[..1 << 20]);
+        posted(&collector, "application/json", "content-encoding: gzip\r\n", packed);
+    assert_eq!((status, &answer["error"]["kind"]), (415, &json!("unsupported_media_type")));
+    let (status, answer) = posted(&collector, "application/json", "", packed);
     assert_eq!((status, &answer["error"]["kind"]), (400, &json!("malformed")));
     assert_eq!(log_file(&dir), before, "not a byte of it was written");
     let body: Vec<u8> = lines.iter().flat_map(|(_, line, _)| [&line[..], b"\n"].concat()).collect();

@@ -25,6 +25,7 @@ mod corpora;
 mod crash;
 mod documented;
 mod documents;
+mod doors;
 mod engine;
 mod faults;
 mod forgery;
@@ -62,6 +63,7 @@ mod serve;
 mod serve_http;
 mod serve_peers;
 mod serve_push;
+mod serve_streams;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod servers;
 mod serving;

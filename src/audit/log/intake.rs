@@ -191,6 +191,13 @@ impl Session {
         Ok(())
     }
 
+    /// Refuses and counts a line of so many bytes, more than any may have, of which
+    /// the caller did not keep so much.
+    #[must_use]
+    pub fn refuse_too_long(&self, actual: usize) -> RecordError {
+        self.log.refuse_event(None, EventError::LineTooLong { actual })
+    }
+
     /// Records one event, as [`AuditLog::record`].
     ///
     /// # Errors

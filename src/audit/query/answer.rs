@@ -62,10 +62,16 @@ impl<'a> FromIterator<&'a [u8]> for Lines {
     }
 }
 
+/// What a group may take on average, written as JSON: more than the longest of the
+/// fields does. Groups by something in `details` can be longer, so there are fewer.
+const GROUP_BYTES: usize = 420;
+
 /// How many records there are of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups {
     counts: HashMap<Box<[u8]>, u64>,
+    /// What their names take, written as JSON.
+    names: usize,
     /// Records that have no such field.
     pub missing: u64,
     /// Records in groups for which there was no room.
@@ -73,7 +79,8 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Counts; a new group only while there are fewer than `room`.
+    /// Counts; a new group only while there are fewer than `room`, and their names no
+    /// longer than so many may be.
     pub(super) fn add(&mut self, group: Option<&[u8]>, records: u64, room: usize) {
         let Some(group) = group else {
             self.missing += records;
@@ -81,8 +88,12 @@ impl Groups {
         };
         if let Some(count) = self.counts.get_mut(group) {
             *count += records;
-        } else if self.counts.len() < room {
+            return;
+        }
+        let names = self.names + written(group);
+        if self.counts.len() < room && names <= room.saturating_mul(GROUP_BYTES) {
             self.counts.insert(group.into(), records);
+            self.names = names;
         } else {
             self.beyond += records;
         }
@@ -139,6 +150,16 @@ impl Groups {
         }
         groups
     }
+}
+
+/// What a text takes, written as JSON.
+fn written(text: &[u8]) -> usize {
+    let byte = |byte: &u8| match byte {
+        0..0x20 => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    text.iter().map(byte).sum()
 }
 
 /// What was found.
@@ -264,5 +285,31 @@ impl Answer {
         };
         let want = Want::Records { order: *order, limit };
         Some(Query { filter: query.filter.within(from, to), want })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_with_long_names_are_fewer_and_none_is_left_out_of_the_count() {
+        let mut groups = Groups::default();
+        for nth in 0..100_u32 {
+            let name = format!("{nth}{}", "\u{1}".repeat(1_000));
+            groups.add(Some(name.as_bytes()), 2, 100);
+        }
+        assert_eq!(groups.len(), 100 * GROUP_BYTES / 6_002, "as written");
+        assert_eq!((groups.records(), groups.beyond > 0), (200, true));
+        // What is there already is counted on.
+        let beyond = groups.beyond;
+        groups.add(Some(format!("0{}", "\u{1}".repeat(1_000)).as_bytes()), 5, 100);
+        assert_eq!((groups.records(), groups.beyond), (205, beyond));
+        // Names as long as a field may be all find room.
+        let mut groups = Groups::default();
+        for nth in 0..100_u32 {
+            groups.add(Some(format!("{nth:0>256}").as_bytes()), 1, 100);
+        }
+        assert_eq!((groups.len(), groups.beyond), (100, 0));
     }
 }

@@ -73,6 +73,7 @@ impl Answer {
         };
         match (&self.found, &query.want) {
             (Found::Records(lines), _) => {
+                texts.reserve_exact(lines.len());
                 for line in lines.iter() {
                     texts.push(as_json(line)?);
                 }
@@ -90,7 +91,7 @@ impl Answer {
             (Found::Groups(_), _) => {}
         }
         if self.lines().is_some() {
-            document.records = Some(texts.iter().map(AsRef::as_ref).collect());
+            document.records = Some(texts.iter().map(|text| &**text).collect());
         }
         serde_json::to_string(&document)
     }
@@ -135,12 +136,28 @@ impl Answer {
 }
 
 /// A stored line; one that is damaged so that it is not JSON, as a text.
-fn as_json(line: &[u8]) -> serde_json::Result<Box<RawValue>> {
-    let text = String::from_utf8_lossy(line);
-    match serde_json::from_str::<Box<RawValue>>(&text) {
+fn as_json(line: &[u8]) -> serde_json::Result<Text<'_>> {
+    match serde_json::from_slice::<&RawValue>(line) {
         // White space around it would be lost.
-        Ok(raw) if raw.get().len() == line.len() => Ok(raw),
-        _ => serde_json::value::to_raw_value(&text),
+        Ok(raw) if raw.get().len() == line.len() => Ok(Text::Stored(raw)),
+        _ => serde_json::value::to_raw_value(&String::from_utf8_lossy(line)).map(Text::Made),
+    }
+}
+
+/// A line as JSON; as it is stored it is not copied.
+enum Text<'a> {
+    Stored(&'a RawValue),
+    Made(Box<RawValue>),
+}
+
+impl std::ops::Deref for Text<'_> {
+    type Target = RawValue;
+
+    fn deref(&self) -> &RawValue {
+        match self {
+            Self::Stored(raw) => raw,
+            Self::Made(raw) => raw,
+        }
     }
 }
 

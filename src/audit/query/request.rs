@@ -128,7 +128,11 @@ impl Request {
         Ok(Query { filter, want: self.want()? })
     }
 
-    fn check_size(&self) -> Result<(), RequestError> {
+    /// Whether it is short enough to be asked at all.
+    ///
+    /// # Errors
+    /// The key at which it is too long.
+    pub fn check_size(&self) -> Result<(), RequestError> {
         let texts = [
             ("type", &self.event_type),
             ("actor", &self.actor),

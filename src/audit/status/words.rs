@@ -227,6 +227,9 @@ words! {
     OtherHistoryAt = 445,
     /// When retention last had a whole look: µs since 1970; 0 for never.
     RetentionLookedAt = 446,
+    /// Requests, queries and lines refused because what others send and do not take
+    /// filled the memory that `collector.max_memory` allows.
+    RequestsWithoutRoom = 460,
     /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
     Checksum = 511,
 }

@@ -91,12 +91,16 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // For what waits: queries, health, files. Each thread keeps memory of its own.
+        .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
         .map_err(|error| CliError::new("io", Exit::Failed, format!("cannot start: {error}")))?;
     match runtime.block_on(collector::run(log.clone(), prepared)) {
         Ok(Stopped::Drained) => {
             context.printer.note("auditctl: stopped");
+            // The log is closed; a query that nobody waits for any more may still read.
+            runtime.shutdown_background();
             Ok(0)
         }
         Ok(Stopped::Forced) => {
@@ -115,6 +119,9 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         }
     }
 }
+
+/// More than may be busy at the same time by their own limits.
+const BLOCKING_THREADS: usize = 32;
 
 /// The signing key and everybody's events are in this process's memory: no core
 /// dump is written, and nobody but root may attach to it or read its memory.
@@ -226,6 +233,7 @@ fn collector_options(
         write_timeout: collector.write_timeout,
         idle_timeout: collector.idle_timeout,
         max_body: collector.max_body.0,
+        max_memory: collector.max_memory.0,
         health: Arc::new(move |format| {
             let settings = for_health.settings().clone();
             // Who asks this very process is told of what it has done by now.

@@ -1,0 +1,434 @@
+//! `POST /v1/events`: events are parsed, submitted and told of as the body comes.
+//!
+//! A body is read no faster than the writer takes what is in it. What a request holds
+//! is a line, a batch and the runs of its [`Tally`], all of it a share of the budget.
+//! Before each batch it is asked again whether the caller still may.
+
+use std::time::{Duration, Instant};
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::budget::{NoRoom, Share, charged};
+use super::gate::{self, Caller, Peer};
+use super::places::Guest;
+use super::reply::{App, answer, error, with_retry_after};
+use super::tally::Tally;
+use super::upload::{Cut, Upload};
+use super::{Hub, protocol};
+use crate::access::Right;
+use crate::audit::event::MAX_LINE_BYTES;
+use crate::audit::security::SecurityKind;
+use crate::audit::status::Word;
+use crate::audit::{Batch, ParseMode, RecordError, Session};
+
+/// What a request holds besides a long line and a long answer: what was read of it,
+/// a batch, and the connection's buffers.
+const REQUEST_BYTES: usize = 256 << 10;
+/// A line is there as text, as an event and encoded.
+const COPIES: usize = 3;
+/// Handed to the writer at a time, at most.
+const BATCH_EVENTS: usize = 1_024;
+/// Memory that is kept for the next line.
+const LINE_KEPT: usize = 64 << 10;
+/// While the write buffer is full, it is tried again so often.
+const FULL_POLL: Duration = Duration::from_millis(10);
+/// When a peer that found no room may come again.
+pub(super) const ROOM_RETRY: Duration = Duration::from_secs(1);
+
+/// Why nothing more of a request is looked at.
+struct Why {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+impl Why {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, message: message.into(), retry_after: None }
+    }
+
+    fn value(&self) -> Value {
+        let mut value = protocol::error_of(self.kind, &self.message);
+        if let Some(retry) = self.retry_after {
+            value["error"]["retry_after_ms"] = json!(retry.as_millis() as u64);
+        }
+        value
+    }
+}
+
+impl From<&RecordError> for Why {
+    fn from(error: &RecordError) -> Self {
+        Self {
+            status: status_of(error),
+            kind: error.kind(),
+            message: error.to_string(),
+            retry_after: error.retry_after(),
+        }
+    }
+}
+
+pub(super) async fn post_events(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let guest = guest(&request);
+    let (parts, body) = request.into_parts();
+    let hub = &*app.hub;
+    let mut upload = Upload::new(body, hub.max_body, hub.limits.read, hub.stopping.clone());
+    let done = match begin(hub, &parts.headers, guest).await {
+        Ok((ndjson, share)) => {
+            let mut intake = Intake::new(hub, &caller, share);
+            let why = if ndjson {
+                intake.lines(&mut upload).await
+            } else {
+                intake.event(&mut upload).await
+            };
+            let why = why.err();
+            let cut = why.is_some();
+            intake.settle().await;
+            (if ndjson { intake.answer(why) } else { intake.answer_one(why) }, cut)
+        }
+        Err(refused) => (*refused, true),
+    };
+    let (response, cut) = done;
+    if cut {
+        upload.drain(parts.headers.contains_key(header::EXPECT)).await;
+    }
+    response
+}
+
+/// Whose share of the budget a request takes from.
+pub(super) fn guest(request: &Request) -> Guest {
+    let peer = request.extensions().get::<Peer>();
+    peer.map_or(Guest::Here, |peer| Guest::at_http(peer.0))
+}
+
+/// What can be said before anything of the body is read: whether it is NDJSON, and
+/// the share of the budget that is had for it.
+async fn begin(
+    hub: &Hub,
+    headers: &HeaderMap,
+    guest: Guest,
+) -> Result<(bool, Share), Box<Response>> {
+    let refuse = |status, kind, text: &str| Err(Box::new(error(status, kind, text)));
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let media = text(header::CONTENT_TYPE).unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default().trim();
+    let ndjson = media.eq_ignore_ascii_case("application/x-ndjson");
+    let unsupported = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    if !ndjson && !media.eq_ignore_ascii_case("application/json") {
+        // A form in a web page can send neither unasked.
+        let text = "Content-Type: application/json for one event, application/x-ndjson for an event a line";
+        return refuse(unsupported, "unsupported_media_type", text);
+    }
+    let coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(coded) {
+        // What a few bytes unpack to has no bound.
+        let text = "Content-Encoding: packed bodies are not taken; send it as it is";
+        return refuse(unsupported, "unsupported_media_type", text);
+    }
+    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > hub.max_body as u64) {
+        let why = cut(hub, Cut::TooLarge);
+        return Err(Box::new(respond(&why)));
+    }
+    match hub.budget.take(guest, REQUEST_BYTES, hub.log.options().overflow_timeout).await {
+        Ok(share) => Ok((ndjson, share)),
+        Err(NoRoom) => Err(Box::new(respond(&no_room(hub)))),
+    }
+}
+
+fn respond(why: &Why) -> Response {
+    with_retry_after(answer(why.status, &why.value()), why.retry_after)
+}
+
+/// Counted: memory is what is short, whoever has it.
+pub(super) fn count_no_room(hub: &Hub) {
+    hub.log.page().add(Word::RequestsWithoutRoom, 1);
+}
+
+/// What a peer is told for which there was no room in time.
+pub(super) const NO_ROOM: &str =
+    "requests and answers of others fill the memory that collector.max_memory allows; try again";
+
+fn no_room(hub: &Hub) -> Why {
+    count_no_room(hub);
+    let why = Why::new(StatusCode::SERVICE_UNAVAILABLE, "busy", NO_ROOM);
+    Why { retry_after: Some(ROOM_RETRY), ..why }
+}
+
+fn cut(hub: &Hub, cut: Cut) -> Why {
+    let report = |kind, detail| hub.log.security().report(kind, None, detail);
+    match cut {
+        Cut::TooLarge => {
+            report(SecurityKind::Oversize, "HTTP body too large");
+            let text = format!("the body may have {} bytes", hub.max_body);
+            Why::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
+        }
+        Cut::Slow => {
+            report(SecurityKind::HostilePeer, "HTTP body too slow");
+            Why::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long")
+        }
+        Cut::Broken => Why::new(StatusCode::BAD_REQUEST, "malformed", "the body ended early"),
+        Cut::Stopping => {
+            let why = Why::new(StatusCode::SERVICE_UNAVAILABLE, "closed", "the collector stops");
+            Why { retry_after: Some(ROOM_RETRY), ..why }
+        }
+    }
+}
+
+/// A request whose events are being taken.
+struct Intake<'a> {
+    hub: &'a Hub,
+    caller: &'a Caller,
+    session: Session,
+    batch: Batch,
+    tally: Tally,
+    /// The last record accepted.
+    last: Option<u64>,
+    share: Share,
+}
+
+impl<'a> Intake<'a> {
+    fn new(hub: &'a Hub, caller: &'a Caller, share: Share) -> Self {
+        let session = hub.log.session(&caller.origin(), caller.has_own_rate());
+        let (batch, tally) = (Batch::new(), Tally::default());
+        Self { hub, caller, session, batch, tally, last: None, share }
+    }
+
+    /// A body that is one event.
+    async fn event(&mut self, upload: &mut Upload) -> Result<(), Why> {
+        let mut text = Vec::new();
+        loop {
+            match upload.next().await {
+                Ok(Some(part)) => text.extend_from_slice(&part),
+                Ok(None) => break,
+                Err(why) => return Err(cut(self.hub, why)),
+            }
+            if text.len() > MAX_LINE_BYTES {
+                return Err((&self.session.refuse_too_long(upload.taken())).into());
+            }
+            self.hold(text.capacity()).await?;
+        }
+        self.may()?;
+        self.line(&text);
+        self.submit().await
+    }
+
+    /// A body with an event a line.
+    async fn lines(&mut self, upload: &mut Upload) -> Result<(), Why> {
+        // A line whose end has not come; `passed` bytes of it are not kept, since it is
+        // longer than any may be.
+        let (mut begun, mut passed) = (Vec::new(), 0);
+        loop {
+            let part = match upload.next().await {
+                Ok(part) => part,
+                Err(why) => return Err(cut(self.hub, why)),
+            };
+            let Some(part) = part else { break };
+            self.may()?;
+            let mut start = 0;
+            for end in memchr::memchr_iter(b'\n', &part) {
+                let rest = &part[start..end];
+                start = end + 1;
+                if passed > 0 {
+                    self.too_long(std::mem::take(&mut passed) + rest.len()).await?;
+                } else if begun.is_empty() {
+                    self.take(rest).await?;
+                } else {
+                    begun.extend_from_slice(rest);
+                    self.take(&begun).await?;
+                    begun.clear();
+                    begun.shrink_to(LINE_KEPT);
+                }
+            }
+            if passed > 0 {
+                passed += part.len() - start;
+            } else {
+                begun.extend_from_slice(&part[start..]);
+            }
+            // A CR before its LF is no part of it.
+            if begun.len() > MAX_LINE_BYTES + 1 {
+                passed = begun.len();
+                begun = Vec::new();
+            }
+            self.submit().await?;
+            self.batch = Batch::new();
+            self.hold(begun.capacity()).await?;
+        }
+        self.may()?;
+        if passed > 0 {
+            self.too_long(passed).await?;
+        } else {
+            // The last line's end may be missing.
+            self.take(&begun).await?;
+        }
+        self.submit().await
+    }
+
+    /// Whether the caller still may: what was taken before stays.
+    fn may(&self) -> Result<(), Why> {
+        gate::still(self.hub, self.caller, Right::Write)
+            .map_err(|ended| Why::new(ended.status, ended.kind, ended.message))
+    }
+
+    /// Has room for a line of so many bytes, beside the rest.
+    async fn hold(&mut self, line: usize) -> Result<(), Why> {
+        let bytes = REQUEST_BYTES + COPIES * line + self.tally.bytes();
+        self.share.shrink(bytes);
+        let patience = self.hub.log.options().overflow_timeout;
+        self.share.grow(bytes, patience).await.map_err(|NoRoom| no_room(self.hub))
+    }
+
+    async fn take(&mut self, line: &[u8]) -> Result<(), Why> {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            return Ok(());
+        }
+        self.not_full().await?;
+        if line.len() > MAX_LINE_BYTES {
+            self.tally.refused(self.session.refuse_too_long(line.len()));
+            return Ok(());
+        }
+        self.line(line);
+        if self.batch.len() >= BATCH_EVENTS {
+            self.submit().await?;
+        }
+        Ok(())
+    }
+
+    async fn too_long(&mut self, bytes: usize) -> Result<(), Why> {
+        self.not_full().await?;
+        self.tally.refused(self.session.refuse_too_long(bytes));
+        Ok(())
+    }
+
+    /// An answer has its bound too: beyond it, the sender is to look at what was wrong.
+    async fn not_full(&mut self) -> Result<(), Why> {
+        if !self.tally.is_full() {
+            return Ok(());
+        }
+        self.submit().await?;
+        let text = "too many lines were refused, each for another reason than the one before; \
+                    send what follows again";
+        let status = self.tally.first_error().map_or(StatusCode::OK, |error| status_of(&error));
+        Err(Why::new(status, "too_many_refusals", text))
+    }
+
+    /// Prepares a line, or has it refused.
+    fn line(&mut self, line: &[u8]) {
+        let limit = |bucket| self.hub.log.limit_caller(bucket);
+        let allowed = self.caller.bucket().map_or(Ok(()), limit);
+        let prepared =
+            allowed.and_then(|()| self.session.prepare(line, ParseMode::Strict, &mut self.batch));
+        match prepared {
+            Ok(()) => self.tally.waits(),
+            Err(error) => self.tally.refused(error),
+        }
+    }
+
+    /// Hands over what was prepared, waiting for room.
+    async fn submit(&mut self) -> Result<(), Why> {
+        let log = &self.hub.log;
+        let mut progress = self.hub.progress.clone();
+        let mut full_since = Instant::now();
+        while !self.batch.is_empty() {
+            let refused = match log.try_submit(&mut self.batch) {
+                Ok(taken) if taken.count > 0 => {
+                    let end = taken.first_seq + taken.count as u64;
+                    self.tally.accepted(taken.first_seq, taken.count as u64);
+                    self.last = Some(end - 1);
+                    log.request_ack(end);
+                    full_since = Instant::now();
+                    continue;
+                }
+                Ok(_) if full_since.elapsed() < log.options().overflow_timeout => {
+                    // With interval durability nothing tells of room.
+                    let _ = tokio::time::timeout(FULL_POLL, progress.changed()).await;
+                    continue;
+                }
+                Ok(_) => {
+                    log.count_busy(self.batch.len() as u64);
+                    RecordError::Busy { retry_after: Duration::from_millis(250) }
+                }
+                Err(error) => error,
+            };
+            self.batch.clear();
+            self.tally.refuse_waiting(&refused);
+            return Err((&refused).into());
+        }
+        Ok(())
+    }
+
+    /// Waits until what was accepted is acknowledged, or is known not to be.
+    async fn settle(&mut self) {
+        let Some(last) = self.last else { return };
+        let mut progress = self.hub.progress.clone();
+        loop {
+            let seen = progress.borrow_and_update().clone();
+            let acked = self.hub.log.acked_seq().max(seen.acked_seq);
+            if acked > last {
+                return;
+            }
+            if let Some(trouble) = &seen.trouble {
+                return self.tally.unsure(acked, trouble);
+            }
+            if progress.changed().await.is_err() {
+                return self.tally.unsure(self.hub.log.acked_seq(), &RecordError::Closed);
+            }
+        }
+    }
+
+    fn answer(self, why: Option<Why>) -> Response {
+        if self.tally.lines() == 0 {
+            return match &why {
+                Some(why) => respond(why),
+                None => error(StatusCode::BAD_REQUEST, "malformed", "no event"),
+            };
+        }
+        let status = match (&why, self.tally.first_error()) {
+            // Not all was looked at: no status of success may say otherwise.
+            (Some(why), _) => why.status,
+            (None, Some(refused)) if self.tally.recorded() == 0 => status_of(&refused),
+            _ => StatusCode::OK,
+        };
+        let retry = why.as_ref().and_then(|why| why.retry_after).max(self.tally.retry_after());
+        let document = self.tally.document(why.as_ref().map(Why::value)).into_bytes();
+        let body = Body::from(charged(document, self.share));
+        let mut response = (status, body).into_response();
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        with_retry_after(response, retry)
+    }
+
+    fn answer_one(self, why: Option<Why>) -> Response {
+        match (self.tally.only(), why) {
+            (Some(Ok(seq)), _) => answer(StatusCode::CREATED, &json!({ "seq": seq })),
+            (Some(Err(refused)), _) => refusal(&refused),
+            (None, Some(why)) => respond(&why),
+            (None, None) => error(StatusCode::BAD_REQUEST, "malformed", "no event"),
+        }
+    }
+}
+
+fn status_of(refused: &RecordError) -> StatusCode {
+    match refused.kind() {
+        "malformed" => StatusCode::BAD_REQUEST,
+        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "invalid" => StatusCode::UNPROCESSABLE_ENTITY,
+        "rate_limited" => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn refusal(refused: &RecordError) -> Response {
+    let response = answer(status_of(refused), &protocol::error_value(refused));
+    with_retry_after(response, refused.retry_after())
+}

@@ -1,0 +1,387 @@
+//! What became of the lines of one request: in memory and in the answer bounded by
+//! how often the outcome changes, not by how many lines there are.
+//!
+//! Lines that were recorded one after the other, and lines that were refused for the
+//! same reason, are one run. Nothing is rounded: of each line it is known whether it
+//! was recorded, with which seq, and if not, why, and when to send it again.
+
+use serde_json::{Value, json};
+
+use super::protocol;
+use crate::audit::RecordError;
+
+/// So many lines are each told of by themselves; more of them as runs.
+pub(super) const MAX_LISTED: u64 = 1_000;
+/// So many runs make up an answer at most.
+pub(super) const MAX_RUNS: usize = 4_096;
+/// What a run takes at most besides its texts: here, and written as JSON.
+const RUN_BYTES: usize = 2 * size_of::<Run>() + 256;
+/// A text is kept once, and written with its control characters as `\u0001`.
+const TEXT_COPIES: usize = 1 + 6;
+
+/// Lines next to each other, of which the same became.
+#[derive(Debug)]
+struct Run {
+    /// The first, counted from 1.
+    line: u64,
+    lines: u64,
+    fate: Fate,
+}
+
+#[derive(Debug)]
+enum Fate {
+    /// Prepared, and not accepted yet.
+    Waiting,
+    /// Recorded, the first one with this seq.
+    Recorded(u64),
+    /// Accepted with this seq and those after it, but not known to be durable.
+    Unsure(u64, RecordError),
+    Refused(RecordError),
+}
+
+/// The fates of a request's lines, in order.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    runs: Vec<Run>,
+    lines: u64,
+    /// The first run that waits, if any does.
+    waiting: usize,
+    texts: usize,
+}
+
+impl Tally {
+    /// Lines told of.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Whether another line could be one run too many.
+    pub(super) fn is_full(&self) -> bool {
+        self.runs.len() >= MAX_RUNS
+    }
+
+    /// What it takes in memory, and its answer with it.
+    pub(super) fn bytes(&self) -> usize {
+        self.runs.len() * RUN_BYTES + TEXT_COPIES * self.texts
+    }
+
+    /// The next line was prepared.
+    pub(super) fn waits(&mut self) {
+        self.lines += 1;
+        match self.runs.last_mut() {
+            Some(Run { lines, fate: Fate::Waiting, .. }) => *lines += 1,
+            _ => self.push(Fate::Waiting),
+        }
+    }
+
+    /// The next line was refused.
+    pub(super) fn refused(&mut self, error: RecordError) {
+        self.lines += 1;
+        match self.runs.last_mut() {
+            Some(Run { lines, fate: Fate::Refused(before), .. }) if is_same(before, &error) => {
+                *lines += 1;
+                // Who waits for the last of them waits for all.
+                if error.retry_after() > before.retry_after() {
+                    *before = error;
+                }
+            }
+            _ => {
+                self.texts += error.to_string().len();
+                self.push(Fate::Refused(error));
+            }
+        }
+    }
+
+    fn push(&mut self, fate: Fate) {
+        self.runs.push(Run { line: self.lines, lines: 1, fate });
+    }
+
+    /// The first `count` of those that wait were accepted.
+    pub(super) fn accepted(&mut self, mut first_seq: u64, mut count: u64) {
+        while count > 0 {
+            let Some(at) = self.next_waiting() else { return };
+            let part = self.runs[at].lines.min(count);
+            let joins = at > 0 && self.runs[at - 1].continues_with(first_seq);
+            if joins {
+                self.runs[at - 1].lines += part;
+                self.runs[at].line += part;
+                self.runs[at].lines -= part;
+                if self.runs[at].lines == 0 {
+                    self.runs.remove(at);
+                }
+            } else if part == self.runs[at].lines {
+                self.runs[at].fate = Fate::Recorded(first_seq);
+            } else {
+                let run =
+                    Run { line: self.runs[at].line, lines: part, fate: Fate::Recorded(first_seq) };
+                self.runs[at].line += part;
+                self.runs[at].lines -= part;
+                self.runs.insert(at, run);
+            }
+            first_seq += part;
+            count -= part;
+        }
+    }
+
+    fn next_waiting(&mut self) -> Option<usize> {
+        let rest = self.runs.get(self.waiting..)?;
+        let at = rest.iter().position(|run| matches!(run.fate, Fate::Waiting));
+        self.waiting = at.map_or(self.runs.len(), |at| self.waiting + at);
+        at.map(|_| self.waiting)
+    }
+
+    /// Those that wait are not accepted.
+    pub(super) fn refuse_waiting(&mut self, error: &RecordError) {
+        while let Some(at) = self.next_waiting() {
+            self.texts += error.to_string().len();
+            self.runs[at].fate = Fate::Refused(error.clone());
+        }
+    }
+
+    /// Of what was accepted, records from `acked` on are not durable.
+    pub(super) fn unsure(&mut self, acked: u64, trouble: &RecordError) {
+        let mut at = 0;
+        while at < self.runs.len() {
+            let run = &mut self.runs[at];
+            let Fate::Recorded(first) = run.fate else {
+                at += 1;
+                continue;
+            };
+            let sure = acked.saturating_sub(first).min(run.lines);
+            if sure == run.lines {
+                at += 1;
+                continue;
+            }
+            let rest = Run {
+                line: run.line + sure,
+                lines: run.lines - sure,
+                fate: Fate::Unsure(first + sure, trouble.clone()),
+            };
+            self.texts += trouble.to_string().len();
+            if sure == 0 {
+                *run = rest;
+            } else {
+                run.lines = sure;
+                self.runs.insert(at + 1, rest);
+            }
+            at += 1;
+        }
+    }
+
+    /// How many were recorded.
+    pub(super) fn recorded(&self) -> u64 {
+        let recorded = self.runs.iter().filter(|run| matches!(run.fate, Fate::Recorded(_)));
+        recorded.map(|run| run.lines).sum()
+    }
+
+    /// Why the first that was not recorded was not.
+    pub(super) fn first_error(&self) -> Option<RecordError> {
+        self.runs.iter().find_map(|run| run.error(0))
+    }
+
+    /// The longest that one of them has to wait.
+    pub(super) fn retry_after(&self) -> Option<std::time::Duration> {
+        self.runs.iter().filter_map(|run| run.error(0)?.retry_after()).max()
+    }
+
+    /// The only line's seq, or why it has none.
+    pub(super) fn only(&self) -> Option<Result<u64, RecordError>> {
+        let run = self.runs.first()?;
+        Some(match run.fate {
+            Fate::Recorded(seq) => Ok(seq),
+            _ => Err(run.error(0)?),
+        })
+    }
+
+    /// The answer, and with `stopped` why what follows the last line was not looked at.
+    pub(super) fn document(&self, stopped: Option<Value>) -> String {
+        let recorded = self.recorded();
+        let rejected = self.lines - recorded;
+        let mut text = format!("{{\"recorded\":{recorded},\"rejected\":{rejected}");
+        let listed = self.lines <= MAX_LISTED;
+        text.push_str(if listed { ",\"results\":[" } else { ",\"runs\":[" });
+        let mut first = true;
+        let mut add = |text: &mut String, value: &Value| {
+            if !std::mem::take(&mut first) {
+                text.push(',');
+            }
+            text.push_str(&value.to_string());
+        };
+        for run in &self.runs {
+            if listed {
+                (0..run.lines).for_each(|nth| add(&mut text, &run.result(nth)));
+            } else {
+                add(&mut text, &run.summary());
+            }
+        }
+        text.push(']');
+        if let Some(mut stopped) = stopped {
+            stopped["line"] = json!(self.lines + 1);
+            text.push_str(&format!(",\"stopped\":{stopped}"));
+        }
+        text.push_str("}\n");
+        text
+    }
+}
+
+impl Run {
+    fn continues_with(&self, seq: u64) -> bool {
+        matches!(self.fate, Fate::Recorded(first) if first + self.lines == seq)
+    }
+
+    /// Why the run's `nth` line was not recorded.
+    fn error(&self, nth: u64) -> Option<RecordError> {
+        match &self.fate {
+            Fate::Recorded(_) => None,
+            Fate::Refused(error) => Some(error.clone()),
+            Fate::Unsure(first, error) => Some(match error.clone() {
+                RecordError::Unavailable { reason, retry_after, .. } => {
+                    RecordError::Unavailable { seq: first + nth, reason, retry_after }
+                }
+                other => other,
+            }),
+            // Nothing waits any more when it is asked.
+            Fate::Waiting => Some(RecordError::Closed),
+        }
+    }
+
+    fn result(&self, nth: u64) -> Value {
+        match (&self.fate, self.error(nth)) {
+            (Fate::Recorded(first), _) => json!({ "seq": first + nth }),
+            (_, Some(error)) => {
+                let mut value = protocol::error_value(&error);
+                value["line"] = json!(self.line + nth);
+                value
+            }
+            (_, None) => Value::Null,
+        }
+    }
+
+    fn summary(&self) -> Value {
+        let mut value = match (&self.fate, self.error(0)) {
+            (Fate::Recorded(first), _) => json!({ "seq": first }),
+            (_, Some(error)) => protocol::error_value(&error),
+            (_, None) => json!({}),
+        };
+        if let Fate::Unsure(first, _) = self.fate {
+            value["seq"] = json!(first);
+        }
+        value["line"] = json!(self.line);
+        value["lines"] = json!(self.lines);
+        value
+    }
+}
+
+/// Whether two refusals say the same, but for when to come again.
+fn is_same(one: &RecordError, two: &RecordError) -> bool {
+    match (one, two) {
+        (RecordError::Event(one), RecordError::Event(two)) => one == two,
+        (
+            RecordError::RateLimited { source_name: one, .. },
+            RecordError::RateLimited { source_name: two, .. },
+        ) => one == two,
+        _ => one.kind() == two.kind() && one.kind() != "unavailable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::audit::event::EventError;
+
+    fn limited(source: &str, millis: u64) -> RecordError {
+        let retry_after = Duration::from_millis(millis);
+        RecordError::RateLimited { source_name: source.to_owned(), retry_after }
+    }
+
+    fn read(tally: &Tally) -> Value {
+        serde_json::from_str(&tally.document(None)).expect("JSON")
+    }
+
+    #[test]
+    fn few_lines_are_each_told_of() {
+        let mut tally = Tally::default();
+        tally.waits();
+        tally.refused(RecordError::Event(EventError::MissingType));
+        tally.waits();
+        tally.waits();
+        // Room for one, then for two, with a record of somebody else's in between.
+        tally.accepted(7, 1);
+        tally.accepted(9, 2);
+        let told = read(&tally);
+        assert_eq!((&told["recorded"], &told["rejected"]), (&json!(3), &json!(1)));
+        let results = told["results"].as_array().expect("results");
+        assert_eq!(results.len(), 4);
+        assert_eq!((&results[0], &results[2]), (&json!({ "seq": 7 }), &json!({ "seq": 9 })));
+        assert_eq!((&results[1]["line"], &results[3]), (&json!(2), &json!({ "seq": 10 })));
+        assert_eq!(tally.first_error().expect("one").kind(), "invalid");
+    }
+
+    #[test]
+    fn many_lines_are_told_of_as_runs_that_leave_none_out() {
+        let mut tally = Tally::default();
+        for line in 0..2_000 {
+            match line {
+                0..700 => tally.waits(),
+                700..1_500 => tally.refused(limited("a", line)),
+                _ => tally.refused(limited("b", 5)),
+            }
+        }
+        tally.accepted(100, 300);
+        tally.accepted(400, 400);
+        let told = read(&tally);
+        assert!(told["results"].is_null());
+        let runs = told["runs"].as_array().expect("runs");
+        assert_eq!(runs.len(), 3, "{told}");
+        assert_eq!(runs[0], json!({ "line": 1, "lines": 700, "seq": 100 }));
+        assert_eq!((&runs[1]["line"], &runs[1]["lines"]), (&json!(701), &json!(800)));
+        assert_eq!(runs[1]["error"]["retry_after_ms"], 1_499, "the longest wait");
+        assert_eq!((&runs[2]["line"], &runs[2]["lines"]), (&json!(1_501), &json!(500)));
+    }
+
+    #[test]
+    fn what_waited_when_the_writer_failed_is_refused_and_what_it_took_is_unsure() {
+        let mut tally = Tally::default();
+        (0..1_500).for_each(|_| tally.waits());
+        tally.accepted(10, 1_200);
+        tally.refuse_waiting(&RecordError::Closed);
+        let retry_after = Duration::from_secs(1);
+        let trouble = RecordError::Unavailable { seq: 0, reason: "disk".to_owned(), retry_after };
+        tally.unsure(1_000, &trouble);
+        assert_eq!(tally.recorded(), 990, "those below 1000");
+        let told = read(&tally);
+        let runs = told["runs"].as_array().expect("runs");
+        assert_eq!(runs[0], json!({ "line": 1, "lines": 990, "seq": 10 }));
+        assert_eq!((&runs[1]["line"], &runs[1]["lines"]), (&json!(991), &json!(210)));
+        assert_eq!(
+            (&runs[1]["seq"], &runs[1]["error"]["kind"]),
+            (&json!(1_000), &json!("unavailable"))
+        );
+        assert_eq!(
+            (&runs[2]["line"], &runs[2]["error"]["kind"]),
+            (&json!(1_201), &json!("closed"))
+        );
+    }
+
+    #[test]
+    fn an_answer_takes_no_more_than_was_counted_for_it() {
+        let mut tally = Tally::default();
+        let mut line = 0;
+        while !tally.is_full() {
+            line += 1;
+            if line % 2 == 0 {
+                tally.waits();
+                tally.accepted(line * 1_000_000_000, 1);
+            } else {
+                let key = "\"\u{1}".repeat(30);
+                tally.refused(RecordError::Event(EventError::UnknownKey(key)));
+            }
+        }
+        assert_eq!(tally.lines(), MAX_RUNS as u64);
+        let in_memory = tally.runs.capacity() * size_of::<Run>();
+        assert!(tally.document(None).len() + in_memory / 2 <= tally.bytes());
+        assert!(tally.bytes() < 8 << 20, "{}", tally.bytes());
+    }
+}
