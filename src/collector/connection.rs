@@ -238,7 +238,7 @@ impl Connection {
     fn is_welcome(&mut self) -> bool {
         let (uid, gid) = (self.peer.uid, self.peer.gid);
         let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        self.writes = access.allows(uid, gid);
+        self.writes = access.allows(uid, &[gid]);
         self.writes || access.may_read(uid, gid)
     }
 

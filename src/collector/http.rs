@@ -1,8 +1,6 @@
-//! HTTP: for senders without a Unix socket, for probes and for Prometheus.
-//!
-//! Served by hand from hyper, so that headers and bodies have time limits.
+//! HTTP: for senders without a Unix socket, for probes and for Prometheus. How
+//! connections come to it is in [`front`](super::front).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,123 +11,17 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 
-use super::gate::{Caller, Peer};
-use super::places::{Guest, Place};
+use super::gate::Caller;
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
-use super::tls::NoTls;
-use super::warning::Warning;
 use super::{HealthFormat, Hub, gate, protocol, query};
 use crate::audit::security::SecurityKind;
-use crate::audit::status::Word;
 use crate::audit::{Batch, Durability, ParseMode, RecordError};
 
-const BACK_OFF: Duration = Duration::from_millis(50);
 /// Health as JSON is a few KB.
 const MAX_HEALTH_BYTES: usize = 1 << 20;
-
-/// Serves until told to stop.
-pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
-    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let router = router(Arc::clone(&hub), loopback);
-    let mut stopping = hub.stopping.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = super::stopped(&mut stopping) => return,
-        };
-        let Ok((stream, peer)) = accepted else {
-            tokio::time::sleep(BACK_OFF).await;
-            continue;
-        };
-        let Some(place) = Place::take(&hub, Guest::at_http(peer.ip())) else {
-            let source = peer.ip().to_canonical().to_string();
-            let detail = "too many connections";
-            hub.log.security().report(SecurityKind::HostilePeer, Some(&source), detail);
-            continue;
-        };
-        let (hub, router) = (Arc::clone(&hub), router.clone());
-        tokio::spawn(async move {
-            greet(stream, peer.ip(), &hub, router).await;
-            drop(place);
-        });
-    }
-}
-
-/// One connection, after its handshake where there is one.
-async fn greet(stream: TcpStream, peer: IpAddr, hub: &Hub, router: Router) {
-    let Some(acceptor) = hub.credentials.tls() else {
-        return converse(stream, peer, hub, router).await;
-    };
-    let mut stopping = hub.stopping.clone();
-    let accepted = tokio::select! {
-        accepted = acceptor.accept(stream, hub.limits.read) => accepted,
-        () = super::stopped(&mut stopping) => return,
-    };
-    let refused = match accepted {
-        Ok(stream) => return converse(stream, peer, hub, router).await,
-        Err(NoTls::Left) => return,
-        Err(refused) => refused,
-    };
-    hub.log.page().add(Word::TlsHandshakesFailed, 1);
-    let source = peer.to_canonical().to_string();
-    let report = |kind, detail| hub.log.security().report(kind, Some(&source), detail);
-    match refused {
-        NoTls::Slow => {
-            report(SecurityKind::HostilePeer, "a TLS handshake was not finished in time")
-        }
-        NoTls::Plain => {
-            report(SecurityKind::Unauthorized, "plain HTTP to HTTPS: a token may have been read");
-        }
-        // Mostly a client that does not know the authority: its own log says so.
-        NoTls::Failed(reason) => {
-            tracing::warn!(code = Warning::NoHandshake.code(), %peer, %reason, "a TLS handshake failed");
-        }
-        NoTls::Left => {}
-    }
-}
-
-/// Requests and responses, until the peer leaves, is silent for too long, or the
-/// collector stops.
-pub(super) async fn converse<S>(stream: S, peer: IpAddr, hub: &Hub, router: Router)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut stopping = hub.stopping.clone();
-    let limits = hub.limits;
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        router.call(request)
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.read)
-        // Who has said everything may say so, and still gets the answer.
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // An error is the peer's doing or going.
-        _ = connection.as_mut() => {}
-        () = tokio::time::sleep(limits.idle) => {
-            // A request that goes on is answered.
-            connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(limits.read, connection).await;
-        }
-        () = super::stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
-}
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let max_body = hub.max_body;
