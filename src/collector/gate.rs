@@ -307,7 +307,12 @@ fn unauthenticated(app: &App, peer: Peer, detail: &str, text: &str) -> Box<Respo
 }
 
 fn limited_by_address(app: &App, limiter: &RateLimiter, peer: Peer) -> Option<Duration> {
-    limited(&app.hub, limiter, &network(peer.ip).to_string())
+    // Users of one machine are told apart where that is possible.
+    let source = match peer.uid {
+        Some(uid) => format!("uid:{uid}"),
+        None => network(peer.ip).to_string(),
+    };
+    limited(&app.hub, limiter, &source)
 }
 
 fn limited(hub: &Hub, limiter: &RateLimiter, source: &str) -> Option<Duration> {

@@ -236,8 +236,8 @@ keys! {
     health.blocked_critical: "Critical above this many rate-limited events in the last hour";
     health.validation_errors_warn: "Warn above this many invalid events in the last hour";
     health.validation_errors_critical: "Critical above this many invalid events in the last hour";
-    health.security_warn: "Warn above this many other security events in the last hour";
-    health.security_critical: "Critical above this many other security events in the last hour";
+    health.security_warn: "Warn above this many other security events in the last hour; what strangers without credentials do does not count";
+    health.security_critical: "Critical above this many other security events in the last hour; what strangers without credentials do does not count";
     health.certificate_warn [0, 366 * DAY]: "Warn when the certificate for HTTPS expires within this";
     health.certificate_critical [0, 366 * DAY]: "Critical when the certificate for HTTPS expires within this";
     health.deadline [100, 5 * MINUTE]: "How long health itself may take";

@@ -214,9 +214,9 @@ pub struct HealthSettings {
     pub validation_errors_warn: u64,
     /// Critical above this many invalid events in the last hour.
     pub validation_errors_critical: u64,
-    /// Warn above this many other security events in the last hour.
+    /// Warn above this many other security events in the last hour; what strangers without credentials do does not count.
     pub security_warn: u64,
-    /// Critical above this many other security events in the last hour.
+    /// Critical above this many other security events in the last hour; what strangers without credentials do does not count.
     pub security_critical: u64,
     /// Warn when the certificate for HTTPS expires within this.
     pub certificate_warn: Duration,

@@ -78,3 +78,4 @@ mod validate;
 mod verify;
 mod verify_damage;
 mod verify_python;
+mod who;

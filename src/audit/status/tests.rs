@@ -53,7 +53,7 @@ fn rings_forget_what_is_older_than_their_span_and_survive_a_restart() {
     // Apart from the others', and by five minutes.
     assert_eq!(seen.recent(Ring::Security, at(300)), 0);
     assert_eq!(seen.recent(Ring::Strangers, at(59 * 60)), 3);
-    assert_eq!(seen.recent(Ring::Strangers, at(66 * 60)), 0);
+    assert_eq!(seen.recent(Ring::Strangers, at(70 * 60)), 0);
 }
 
 #[test]
