@@ -90,7 +90,7 @@ impl Courier<'_> {
         };
         if let Trouble::Refused(reason) = &trouble {
             let security = self.shared.log.security();
-            security.report(SecurityKind::TargetRefused, Some(self.name), reason);
+            security.report_stranger(SecurityKind::TargetRefused, Some(self.name), reason);
             self.shared.store.lock().count(self.name).refused += 1;
         }
         let old = occurrence.at.max(self.shared.begun);

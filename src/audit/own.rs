@@ -269,6 +269,9 @@ pub(crate) enum OwnRecord {
     /// A burst of refusals ended.
     RateLimited {
         source: String,
+        /// Who sent it, by the system's word: the limit is each sender's and source's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sender: Option<String>,
         refused: u64,
         first: Timestamp,
         last: Timestamp,

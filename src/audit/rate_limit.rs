@@ -1,30 +1,36 @@
-//! A token bucket for each source, and the bursts of refusals that they cause.
+//! A token bucket for each sender and source, and the bursts of refusals that they
+//! cause. Who sends is the system's word (a user, a token), a source is the sender's:
+//! without the first, whoever may send could use up another's bucket by its name.
 //!
 //! Buckets are kept by when they are full again (the generic cell rate
 //! algorithm, ITU-T I.371), in whole picoseconds, so that nothing is rounded
-//! from one event to the next. Memory is bounded: the least recently seen source
-//! is forgotten first, and starts with a full bucket when it comes back. What was
-//! refused is never forgotten with it: its burst is still handed out.
+//! from one event to the next. Memory is bounded: of the sender that has the most
+//! buckets, the least recently seen is forgotten first, and is full when its source
+//! comes back. What was refused is never forgotten with it: its burst is still
+//! handed out.
 
 mod activity;
+mod buckets;
 mod bursts;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lru::LruCache;
-
 use super::options::RateLimit;
+use super::status::TopBlocked;
 use crate::clock::Timestamp;
 use activity::Activity;
+use buckets::{Bucket, Buckets, Key};
 use bursts::Bursts;
 pub use bursts::OTHER_SOURCES;
+
+/// The sender of sources that are told apart by their name alone.
+const NOBODY: &str = "";
 
 const PS_PER_US: u128 = 1_000_000;
 const PS_PER_MS: u128 = 1_000 * PS_PER_US;
@@ -43,11 +49,13 @@ pub enum Decision {
     },
 }
 
-/// Refusals of one source that belong together: no more than a second between
+/// Refusals of one sender and source that belong together: no more than a second between
 /// two of them, and a minute at most from the first to the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Burst {
-    /// Who was refused; [`OTHER_SOURCES`] where several had to be put together.
+    /// Who sent it, where the caller said; none where several had to be put together.
+    pub sender: Option<String>,
+    /// The source; [`OTHER_SOURCES`] where several had to be put together.
     pub source: String,
     /// How many events.
     pub refused: u64,
@@ -90,18 +98,6 @@ impl Limits {
     }
 }
 
-#[derive(Debug)]
-struct Bucket {
-    /// When it is full again.
-    full_at_ps: u128,
-    /// Refused since the source is remembered.
-    refused: u64,
-    /// The place of its open burst.
-    burst: Option<usize>,
-    /// The second it was last seen in.
-    seen_second: u64,
-}
-
 struct State {
     limits: Option<Limits>,
     /// Sources whose limits are not the others'.
@@ -109,13 +105,15 @@ struct State {
     /// The latest time seen: callers read the clock before they get the lock, so
     /// theirs may be a little older.
     now_us: u64,
-    /// Unbounded as far as `LruCache` knows (it would allocate its bound at
-    /// once); `evict` keeps it to `max_sources`. SipHash, since names may be chosen
-    /// by an attacker.
-    buckets: LruCache<Arc<str>, Bucket, RandomState>,
+    /// `evict` keeps them to `max_sources`.
+    buckets: Buckets,
     bursts: Bursts,
     activity: Activity,
-    top: Option<(Arc<str>, u64)>,
+    top: Option<(Key, u64)>,
+}
+
+fn sender_of(key: &Key) -> Option<String> {
+    (&*key.sender != NOBODY).then(|| key.sender.to_string())
 }
 
 impl RateLimiter {
@@ -127,7 +125,7 @@ impl RateLimiter {
             limits: limit.map(Limits::new),
             own: HashMap::new(),
             now_us: 0,
-            buckets: LruCache::unbounded_with_hasher(RandomState::new()),
+            buckets: Buckets::default(),
             bursts: Bursts::default(),
             activity: Activity::default(),
             top: None,
@@ -142,9 +140,16 @@ impl RateLimiter {
 
     /// Takes a token from the source's bucket, or says when there will be one.
     /// `now_us` is a monotonic clock in microseconds (any origin, the same for
-    /// every call), `wall` what [`Burst`] says.
+    /// every call), `wall` what [`Burst`] says. For sources whose names nobody but
+    /// the caller chooses; others are told apart by [`check_of`](Self::check_of).
     pub fn check(&self, source: &str, now_us: u64, wall: Timestamp) -> Decision {
-        self.state().check(source, now_us, wall)
+        self.check_of(NOBODY, source, now_us, wall)
+    }
+
+    /// The same for a source of one sender: as much as another sends under that name,
+    /// nothing of it counts here.
+    pub fn check_of(&self, sender: &str, source: &str, now_us: u64, wall: Timestamp) -> Decision {
+        self.state().check((sender, source), now_us, wall)
     }
 
     /// The bursts that have ended since the last call, oldest first; with `force`
@@ -161,7 +166,8 @@ impl RateLimiter {
         state.bursts.take_ended()
     }
 
-    /// Sources seen in the last minute, allowed or refused; a source counts for
+    /// Sources seen in the last minute, allowed or refused, each once for every sender
+    /// that uses its name; a source counts for
     /// 59 to 60 seconds, since it is counted by whole seconds. Those that were
     /// forgotten for want of room are not in it, so it never exceeds `max_sources`.
     /// Costs the same however many there are.
@@ -174,8 +180,12 @@ impl RateLimiter {
     /// The source that was refused most since the limiter was made, and how
     /// often. One that was forgotten meanwhile counts from 0 when it comes back.
     #[must_use]
-    pub fn top_blocked(&self) -> Option<(String, u64)> {
-        self.state().top.as_ref().map(|(source, count)| (source.to_string(), *count))
+    pub fn top_blocked(&self) -> Option<TopBlocked> {
+        self.state().top.as_ref().map(|(key, refused)| TopBlocked {
+            sender: sender_of(key),
+            source: key.source.to_string(),
+            refused: *refused,
+        })
     }
 
     /// Changes the limits from now on. A bucket keeps what it had, as far as that
@@ -228,14 +238,19 @@ impl State {
         self.now_us
     }
 
-    fn check(&mut self, source: &str, caller_us: u64, wall: Timestamp) -> Decision {
+    fn check(
+        &mut self,
+        (sender, source): (&str, &str),
+        caller_us: u64,
+        wall: Timestamp,
+    ) -> Decision {
         let Some(limits) = self.own.get(source).copied().or(self.limits) else {
             return Decision::Allowed;
         };
         let now_us = self.advance(caller_us);
         let now_ps = u128::from(now_us) * PS_PER_US;
-        let Some((source, bucket)) = self.buckets.get_key_value_mut(source) else {
-            self.remember(source, now_ps + limits.interval_ps);
+        let Some((sender, source, bucket)) = self.buckets.get_mut(sender, source) else {
+            self.remember((sender, source), now_ps + limits.interval_ps);
             let keep = self.max_sources();
             self.evict(keep);
             return Decision::Allowed;
@@ -249,16 +264,10 @@ impl State {
             return Decision::Allowed;
         }
         bucket.refused += 1;
-        self.bursts.refused(source, &mut bucket.burst, now_us, wall);
-        match &mut self.top {
-            Some((top, count)) if bucket.refused > *count => {
-                *count = bucket.refused;
-                if !Arc::ptr_eq(top, source) {
-                    *top = Arc::clone(source);
-                }
-            }
-            Some(_) => {}
-            none => *none = Some((Arc::clone(source), 1)),
+        let key = || Key { sender: Arc::clone(sender), source: Arc::clone(source) };
+        self.bursts.refused(key, &mut bucket.burst, now_us, wall);
+        if self.top.as_ref().is_none_or(|(_, count)| bucket.refused > *count) {
+            self.top = Some((key(), bucket.refused));
         }
         // From the caller's own time, and rounded up: a clock of milliseconds must do.
         let wait_ps = full_after - limits.burst_ps - u128::from(caller_us) * PS_PER_US;
@@ -271,16 +280,16 @@ impl State {
         self.limits.map_or(0, |limits| limits.max_sources) + self.own.len()
     }
 
-    fn remember(&mut self, source: &str, full_at_ps: u128) {
+    fn remember(&mut self, (sender, source): (&str, &str), full_at_ps: u128) {
         let seen_second = self.activity.seen_first();
         let bucket = Bucket { full_at_ps, refused: 0, burst: None, seen_second };
-        self.buckets.put(source.into(), bucket);
+        self.buckets.put(sender, source, bucket);
     }
 
-    /// Forgets the least recently seen sources until `keep` are left.
+    /// Forgets buckets until `keep` are left.
     fn evict(&mut self, keep: usize) {
         while self.buckets.len() > keep {
-            let Some((_, bucket)) = self.buckets.pop_lru() else { return };
+            let Some((_, bucket)) = self.buckets.pop() else { return };
             self.activity.forget(bucket.seen_second);
             if let Some(index) = bucket.burst {
                 self.end_burst(index);
@@ -289,12 +298,12 @@ impl State {
     }
 
     fn end_burst(&mut self, index: usize) {
-        let (source, moved) = self.bursts.end(index);
-        if let Some(bucket) = moved.and_then(|source| self.buckets.peek_mut(source)) {
+        let (key, moved) = self.bursts.end(index);
+        if let Some(bucket) = moved.and_then(|key| self.buckets.peek_mut(key)) {
             bucket.burst = Some(index);
         }
-        // Not there when the burst ends because the source was forgotten.
-        if let Some(bucket) = self.buckets.peek_mut(&source) {
+        // Not there when the burst ends because the bucket was forgotten.
+        if let Some(bucket) = self.buckets.peek_mut(&key) {
             bucket.burst = None;
         }
     }

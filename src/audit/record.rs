@@ -81,7 +81,9 @@ impl Origin {
 #[derive(Clone, Debug)]
 pub struct EncodedOrigin {
     json: Arc<[u8]>,
-    /// The rate limit's key for events that name no source.
+    /// Who sends, for the rate limit.
+    sender: Arc<str>,
+    /// The source of events that name none, for the rate limit.
     default_source: Arc<str>,
 }
 
@@ -108,15 +110,28 @@ impl EncodedOrigin {
             json.extend_from_slice(b",\"import\":true");
         }
         json.push(b'}');
+        let via = origin.via.as_str();
         let default_source = match (&origin.token, origin.uid) {
             (Some(token), _) => format!("token:{token}"),
             (None, Some(uid)) => format!("uid:{uid}"),
-            (None, None) => origin.via.as_str().to_owned(),
+            (None, None) => via.to_owned(),
         };
-        Self { json: json.into(), default_source: default_source.into() }
+        // The process that has the log is not muted by others of its user.
+        let sender = match origin.via {
+            Via::Socket | Via::Http => &*default_source,
+            Via::Library | Via::Direct | Via::Engine => via,
+        };
+        Self { json: json.into(), sender: sender.into(), default_source: default_source.into() }
     }
 
-    /// The rate limit's key for events that name no source.
+    /// Who sends, for the rate limit: `uid:1000`, wherever that user comes in;
+    /// `token:web-1`; or `library` for the log's own process.
+    #[must_use]
+    pub fn sender(&self) -> &str {
+        &self.sender
+    }
+
+    /// The source of events that name none, for the rate limit.
     #[must_use]
     pub fn default_source(&self) -> &str {
         &self.default_source

@@ -239,6 +239,8 @@ pub(crate) struct Lost {
 pub(crate) struct Refused {
     /// The source that was refused most; of the others nothing is known.
     pub(crate) source: String,
+    /// Who sent it.
+    pub(crate) sender: Option<String>,
     pub(crate) count: u64,
     pub(crate) first: Timestamp,
     pub(crate) last: Timestamp,

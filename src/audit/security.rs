@@ -6,9 +6,12 @@
 //! that says how often, until a calm second. What finds no room in the queue becomes
 //! a line that says how many. So the `count`s of a kind's lines (1 where absent)
 //! add up to what happened, as long as nothing rotated away.
+//!
+//! What somebody brings about who has shown no credentials is kept apart: see [`By`].
 
 mod file;
 mod floods;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +30,7 @@ use file::LogFile;
 pub(crate) use file::Looked;
 use floods::Floods;
 pub use floods::LINES_A_SECOND;
+use strangers::Strangers;
 
 /// Lines that wait for the background thread, at most.
 pub const QUEUE_LINES: usize = 1_024;
@@ -101,6 +105,17 @@ impl Serialize for SecurityKind {
     }
 }
 
+/// Who brought a security event about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Somebody who may use the log, or something on this machine.
+    Known,
+    /// Somebody who has shown no credentials that are valid: anybody who can reach the
+    /// collector. It is counted and, as far as an allowance goes, written; it never
+    /// decides how healthy the log is, or whoever can send a request could stop it.
+    Stranger,
+}
+
 /// One line of the file, its texts clean.
 #[derive(Debug, Serialize)]
 struct Line {
@@ -112,6 +127,8 @@ struct Line {
     detail: Box<str>,
     #[serde(skip_serializing_if = "is_one")]
     count: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stranger: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
@@ -120,12 +137,13 @@ fn is_one(count: &u64) -> bool {
 }
 
 /// Called for every security event.
-type Count = dyn Fn(SecurityKind, Timestamp) + Send + Sync;
+type Count = dyn Fn(SecurityKind, By, Timestamp) + Send + Sync;
 
 struct Shared {
     clock: Arc<dyn Clock>,
     count: Arc<Count>,
     floods: Mutex<Floods>,
+    strangers: Mutex<Strangers>,
     queue: Sender<Line>,
     /// What found no room in the queue, by kind.
     dropped: [AtomicU64; SecurityKind::ALL.len()],
@@ -135,6 +153,10 @@ impl Shared {
     fn floods(&self) -> MutexGuard<'_, Floods> {
         // Nothing in there can be left half done.
         self.floods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Strangers> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&self, line: Line) {
@@ -157,23 +179,42 @@ impl SecuritySink {
     /// texts are cut to their limits, and control characters become U+FFFD. Of a
     /// flood the first `detail` of each second is written. An empty `source` is none.
     pub fn report(&self, kind: SecurityKind, source: Option<&str>, detail: &str) {
-        let now = self.0.clock.now();
-        (self.0.count)(kind, now);
+        self.report_by(By::Known, kind, source, detail);
+    }
+
+    /// [`report`](Self::report), of somebody without credentials.
+    pub fn report_stranger(&self, kind: SecurityKind, source: Option<&str>, detail: &str) {
+        self.report_by(By::Stranger, kind, source, detail);
+    }
+
+    /// The same of either.
+    pub fn report_by(&self, by: By, kind: SecurityKind, source: Option<&str>, detail: &str) {
+        let shared = &self.0;
+        let now = shared.clock.now();
+        (shared.count)(kind, by, now);
         let source = cut(source.unwrap_or_default(), MAX_SOURCE_BYTES);
-        let now_ms = self.0.clock.boot_ms();
-        let outcome = self.0.floods().note(kind, source, detail, now, now_ms);
-        if let Some(line) = outcome.before {
-            self.0.send(line);
-        }
-        if outcome.write {
-            self.0.send(Line {
-                timestamp: now,
-                kind,
-                source: clean_source(source),
-                detail: clean(detail, MAX_DETAIL_BYTES).into(),
-                count: 1,
-            });
-        }
+        let now_ms = shared.clock.boot_ms();
+        let own = || Line {
+            timestamp: now,
+            kind,
+            source: clean_source(source),
+            detail: clean(detail, MAX_DETAIL_BYTES).into(),
+            count: 1,
+            stranger: false,
+        };
+        let lines = match by {
+            By::Known => {
+                let outcome = shared.floods().note(kind, source, detail, now, now_ms);
+                [outcome.before, outcome.write.then(own)]
+            }
+            By::Stranger => {
+                let crowded = shared.queue.len() >= QUEUE_LINES / 2;
+                let mut strangers = shared.strangers();
+                let outcome = strangers.floods().note(kind, source, detail, now, now_ms);
+                strangers.lines(outcome, own, now_ms, crowded)
+            }
+        };
+        lines.into_iter().flatten().for_each(|line| shared.send(line));
     }
 }
 
@@ -199,13 +240,14 @@ impl SecurityLog {
         fs: SharedFs,
         path: PathBuf,
         clock: Arc<dyn Clock>,
-        count: Arc<dyn Fn(SecurityKind, Timestamp) + Send + Sync>,
+        count: Arc<dyn Fn(SecurityKind, By, Timestamp) + Send + Sync>,
     ) -> (SecuritySink, SecurityLog) {
         let (sender, queue) = crossbeam_channel::bounded(QUEUE_LINES);
         let shared = Arc::new(Shared {
-            clock,
             count,
             floods: Mutex::new(Floods::default()),
+            strangers: Mutex::new(Strangers::new(clock.boot_ms())),
+            clock,
             queue: sender,
             dropped: Default::default(),
         });
@@ -246,8 +288,10 @@ impl SecurityLog {
             for line in self.queue.try_iter().take(self.queue.len()) {
                 file.push(&line);
             }
-            let floods = self.shared.floods().take_over(self.shared.clock.boot_ms(), finish);
-            for line in floods {
+            let now_ms = self.shared.clock.boot_ms();
+            let floods = self.shared.floods().take_over(now_ms, finish);
+            let strangers = self.shared.strangers().take_over(now_ms, finish);
+            for line in floods.into_iter().chain(strangers) {
                 file.push(&line);
             }
             for line in self.dropped() {
@@ -269,6 +313,7 @@ impl SecurityLog {
                     source: None,
                     detail: detail.into(),
                     count,
+                    stranger: false,
                 })
             },
         )

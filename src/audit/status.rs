@@ -13,9 +13,9 @@
 //! # Layout (version 1)
 //! 512 little-endian unsigned 64-bit words; [`Word`] names each with its unit,
 //! in one table. The last one is a checksum of the others, so that a page that is
-//! read while it is being written is not taken for one. Three rings hold counts
-//! by time; a slot is `stamp << 32 | count`, where the stamp is the second (or
-//! minute) since 1970, so that an old slot is never mistaken for a new one.
+//! read while it is being written is not taken for one. Rings hold counts
+//! by time; a slot is `stamp << 32 | count`, where the stamp is the second (or minute,
+//! or five minutes) since 1970, so that an old slot is never mistaken for a new one.
 
 mod publisher;
 mod snapshot;
@@ -29,14 +29,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
-use super::security::SecurityKind;
+use super::security::{By, SecurityKind};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::fsio::fixed::{Changed, FixedFile};
 use crate::fsio::{Fs, OsFs};
 
 pub use publisher::Incident;
 pub(crate) use publisher::Publisher;
-pub use snapshot::StatusSnapshot;
+pub use snapshot::{StatusSnapshot, TopBlocked};
 pub use words::{
     Activity, Damage, DiskStage, Mode, RetentionWait, Ring, SYNC_BUCKETS_MICROS, Word, WriterState,
 };
@@ -45,7 +45,7 @@ pub use words::{
 pub const PAGE_BYTES: usize = 4096;
 const WORDS: usize = PAGE_BYTES / 8;
 const MAGIC: u64 = u64::from_le_bytes(*b"AUDSTAT1");
-/// Slots of each ring.
+/// Slots of each ring but [`Ring::Strangers`].
 pub const RING_SLOTS: usize = 64;
 
 /// Why the status page cannot be used.
@@ -117,8 +117,10 @@ impl StatusPage {
         let failed = |source| StatusError::Io { path: path.to_path_buf(), source };
         let mut words = Box::new([0; WORDS]);
         if let Ok(earlier) = StatusSnapshot::read(path) {
-            let rings = Word::EventRing as usize..Word::SecurityRing as usize + RING_SLOTS;
-            words[rings.clone()].copy_from_slice(&earlier.words[rings]);
+            for ring in Ring::ALL {
+                let ring = ring.base()..ring.base() + ring.slots();
+                words[ring.clone()].copy_from_slice(&earlier.words[ring]);
+            }
         }
         words[Word::Magic as usize] = MAGIC;
         for (word, value) in begin {
@@ -251,7 +253,7 @@ impl StatusPage {
     /// Counts in a ring.
     pub fn count(&self, ring: Ring, at: Timestamp, by: u64) {
         let stamp = ring.stamp(at);
-        let slot = self.word(ring.base() + (stamp as usize % RING_SLOTS));
+        let slot = self.word(ring.base() + (stamp as usize % ring.slots()));
         let by = by.min(u64::from(u32::MAX));
         // Cannot fail: the closure always returns Some.
         let _ = slot.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |old| {
@@ -262,19 +264,20 @@ impl StatusPage {
     }
 
     /// Counts a security event, in total and by time.
-    pub fn count_security(&self, kind: SecurityKind, at: Timestamp) {
+    pub fn count_security(&self, kind: SecurityKind, by: By, at: Timestamp) {
         let index = SecurityKind::ALL.iter().position(|k| *k == kind).unwrap_or(0);
         self.add_index(Word::SecurityCounts as usize + index, 1);
-        let ring = match kind {
-            SecurityKind::Validation => Ring::Validation,
-            SecurityKind::RateLimited => Ring::Blocked,
-            _ => Ring::Security,
+        let ring = match (by, kind) {
+            (By::Stranger, _) => Ring::Strangers,
+            (By::Known, SecurityKind::Validation) => Ring::Validation,
+            (By::Known, SecurityKind::RateLimited) => Ring::Blocked,
+            (By::Known, _) => Ring::Security,
         };
         self.count(ring, at, 1);
     }
 
     /// Counts a refusal of the rate limiter, which is to be recorded.
-    pub fn refused(&self, source: &str, at: Timestamp) {
+    pub fn refused(&self, sender: Option<&str>, source: &str, at: Timestamp) {
         self.add(Word::RateLimited, 1);
         self.add(Word::RefusalsToRecord, 1);
         let at = at.micros() as u64;
@@ -283,7 +286,7 @@ impl StatusPage {
         let _ = first.compare_exchange(0, at, Ordering::SeqCst, Ordering::Relaxed);
         self.set(Word::RefusalsLastAt, at);
         if self.get(Word::TopBlockedCount) == 0 {
-            self.top_blocked(source, 1);
+            self.top_blocked(sender, source, 1);
         }
     }
 
@@ -314,14 +317,19 @@ impl StatusPage {
         self.add_index(Word::SyncHistogram as usize + bucket, 1);
     }
 
-    /// Names the most refused source.
-    pub fn top_blocked(&self, source: &str, count: u64) {
+    /// Names the most refused source, and who sent it where there is room for both.
+    pub fn top_blocked(&self, sender: Option<&str>, source: &str, count: u64) {
         let mut bytes = [0u8; 256];
         let mut len = source.len().min(256);
         while !source.is_char_boundary(len) {
             len -= 1;
         }
         bytes[..len].copy_from_slice(&source.as_bytes()[..len]);
+        if let Some(sender) = sender
+            && let Some(room) = bytes.get_mut(len + 1..len + 1 + sender.len())
+        {
+            room.copy_from_slice(sender.as_bytes());
+        }
         self.together(|page| {
             page.set(Word::TopBlockedCount, count);
             for (nth, chunk) in bytes.chunks_exact(8).enumerate() {

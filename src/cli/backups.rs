@@ -7,6 +7,7 @@ use super::context::Context;
 use super::exit::{CliError, Exit};
 use super::heads;
 use super::open::{self, shared_fs};
+use super::reach;
 use crate::audit::keys::load_keyring;
 use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::snapshot::{Snapshot, SnapshotError};
@@ -55,7 +56,7 @@ impl Recorder {
     /// # Errors
     /// When there is a log and it can be told in neither way.
     pub(super) fn open(settings: &Settings) -> Result<Self, CliError> {
-        match Client::connect(&settings.socket_path()) {
+        match reach::collector(settings) {
             Ok(client) => return Ok(Self::Socket(client)),
             Err(ClientError::NotRunning { .. }) => {}
             Err(error) => return Err(unrecorded(&error.to_string())),
@@ -78,7 +79,7 @@ impl Recorder {
         made: BackupMade,
         may_open: bool,
     ) -> Result<u64, String> {
-        match Client::connect(&settings.socket_path()) {
+        match reach::collector(settings) {
             Ok(mut client) => {
                 return match client.backup_made(&made) {
                     Ok(Answer::Recorded(seq)) => Ok(seq),

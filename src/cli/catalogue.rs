@@ -51,6 +51,7 @@ const KINDS: &[&str] = &[
     "man",
     "query",
     "busy",
+    "foreign_collector",
 ];
 
 /// Names that belong together: a table of the guide.

@@ -11,6 +11,7 @@ mod legacy;
 mod open;
 mod outcome;
 mod progress;
+mod reach;
 mod support;
 
 use std::ffi::OsString;

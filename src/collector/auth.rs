@@ -1,4 +1,9 @@
-//! Who may use the socket: by the kernel's word for its peer.
+//! Who may use the socket, and HTTP on loopback without a token: by the kernel's word for
+//! its peer.
+
+use std::ffi::CString;
+
+use nix::unistd::{Gid, Uid, User, getgrouplist};
 
 /// Who may write, and who may query.
 #[derive(Debug)]
@@ -24,9 +29,16 @@ impl Access {
         }
     }
 
-    /// Whether a socket's peer may write.
-    pub(super) fn allows(&self, uid: u32, gid: u32) -> bool {
-        self.may_import(uid) || self.uids.contains(&uid) || self.gids.contains(&gid)
+    /// Whether a peer of these groups may write.
+    pub(super) fn allows(&self, uid: u32, gids: &[u32]) -> bool {
+        self.may_import(uid)
+            || self.uids.contains(&uid)
+            || gids.iter().any(|gid| self.gids.contains(gid))
+    }
+
+    /// Whether it may depend on a peer's groups whether it may write.
+    pub(super) fn asks_for_groups(&self) -> bool {
+        !self.gids.is_empty()
     }
 
     /// Whether a socket's peer may query: who may write need not.
@@ -48,6 +60,15 @@ impl Access {
     }
 }
 
+/// The groups that a user is in, by the system's user database; none when it does not
+/// know the user. May take its time: the database can be on another machine.
+pub(super) fn groups_of(uid: u32) -> Vec<u32> {
+    let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return Vec::new() };
+    let Ok(name) = CString::new(user.name) else { return Vec::new() };
+    let groups = getgrouplist(&name, user.gid).unwrap_or_else(|_| vec![user.gid]);
+    groups.into_iter().map(Gid::as_raw).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,7 +80,7 @@ mod tests {
         for (uid, gid, allowed) in
             [(0, 5, true), (1000, 5, true), (7, 5, true), (9, 8, true), (9, 9, false)]
         {
-            assert_eq!(access.allows(uid, gid), allowed, "{uid}/{gid}");
+            assert_eq!(access.allows(uid, &[gid]), allowed, "{uid}/{gid}");
         }
         assert!(access.may_import(0) && access.may_import(1000) && !access.may_import(7));
         // To write is one thing, to read what all have written another.
@@ -73,6 +94,18 @@ mod tests {
         ] {
             assert_eq!(access.may_read(uid, gid), allowed, "{uid}/{gid}");
         }
-        assert!(!access.allows(17, 18));
+        assert!(!access.allows(17, &[18]));
+    }
+
+    #[test]
+    fn a_user_s_groups_are_those_of_the_user_database() {
+        assert!(groups_of(0).contains(&0), "root's own");
+        assert!(groups_of(4_000_000_000).is_empty(), "nobody is in no group");
+        let access = Access::new((&[], &[7, 8]), (&[], &[]));
+        assert!(
+            access.asks_for_groups() && !Access::new((&[1], &[]), (&[], &[3])).asks_for_groups()
+        );
+        let access = Access { own_uid: 1000, ..access };
+        assert!(access.allows(9, &[6, 8]) && !access.allows(9, &[6]) && !access.allows(9, &[]));
     }
 }

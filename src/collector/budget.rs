@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::places::Guest;
+use super::seats::Guest;
 
 /// The smallest budget: half of it is enough for any query.
 pub const MIN_BUDGET: u64 = 48 << 20;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::server::{Judged, Trust};
 use crate::audit::key_change::{RotateRequest, Rotated};
 use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::query::{self, Request};
@@ -44,6 +45,18 @@ pub enum ClientError {
         /// The socket.
         path: PathBuf,
     },
+    /// Another user's program listens there. Nothing was sent to it.
+    #[error("{}; nothing was sent to it", foreign(path, *uid, *owner, whose))]
+    Foreign {
+        /// The socket.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+        /// Whose it may be beside root's, when that can be told.
+        owner: Option<u32>,
+        /// The directory whose owner that is.
+        whose: PathBuf,
+    },
     /// The connection failed or ended.
     #[error("the collector at {path} went away: {source}")]
     Lost {
@@ -62,6 +75,20 @@ pub enum ClientError {
         /// Why.
         message: String,
     },
+}
+
+fn foreign(path: &Path, uid: u32, owner: Option<u32>, whose: &Path) -> String {
+    let (path, whose) = (path.display(), whose.display());
+    match owner {
+        Some(owner) => format!(
+            "the program that listens at {path} is user {uid}'s, not root's or that of user \
+             {owner}, who owns {whose}"
+        ),
+        None => format!(
+            "the program that listens at {path} is user {uid}'s, not root's, and who the \
+             collector's user is cannot be told: others may change {whose}"
+        ),
+    }
 }
 
 /// A connection to the collector.
@@ -114,11 +141,12 @@ struct WireError {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects, and makes sure whose the server is before anything is sent.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`] when there is no socket or nobody behind it.
-    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+    /// [`ClientError::NotRunning`] when there is no socket or nobody behind it,
+    /// [`ClientError::Foreign`] when somebody is who is not trusted.
+    pub fn connect(path: &Path, trust: &Trust) -> Result<Self, ClientError> {
         let lost = |source| ClientError::Lost { path: path.to_path_buf(), source };
         let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
             // InvalidInput: the path is too long for any socket.
@@ -127,6 +155,9 @@ impl Client {
             | io::ErrorKind::InvalidInput => ClientError::NotRunning { path: path.to_path_buf() },
             _ => lost(error),
         })?;
+        if let Judged::Foreign { uid, owner, whose } = trust.judge(&stream, path).map_err(lost)? {
+            return Err(ClientError::Foreign { path: path.to_path_buf(), uid, owner, whose });
+        }
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(lost)?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(lost)?;
         Ok(Self { path: path.to_path_buf(), reader: BufReader::with_capacity(64 * 1024, stream) })

@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 
 use super::budget::Share;
 use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room};
-use super::places::{Guest, Place};
+use super::places::Place;
 use super::protocol::{self, Control, SessionWish};
+use super::seats::Guest;
 use super::{Hub, Seen, query};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::key_change::RotateRequest;
@@ -336,7 +337,7 @@ impl Connection {
     fn is_welcome(&mut self) -> bool {
         let (uid, gid) = (self.peer.uid, self.peer.gid);
         let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        self.writes = access.allows(uid, gid);
+        self.writes = access.allows(uid, &[gid]);
         self.writes || access.may_read(uid, gid)
     }
 

@@ -3,10 +3,12 @@
 //! With tokens, every request shows one whose role allows what it asks; but for
 //! health and metrics asked from this machine, and for whether all is well, asked
 //! from anywhere (a load balancer has no token). Without tokens HTTP is on loopback
-//! only: its programs may send events and look at health, and nobody reads records.
+//! only: its programs may look at health, those of users who may send at the socket
+//! may send, and nobody reads records. A program's user is the kernel's word; where that
+//! cannot be had, the program may not send.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -15,12 +17,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::Hub;
-use super::places::network;
+use super::auth::groups_of;
 use super::reply::{App, error, with_retry_after};
+use super::seats::network;
 use super::tokens::{Known, Shown};
 use crate::access::{Right, is_well_formed};
 use crate::audit::rate_limit::{Decision, RateLimiter};
-use crate::audit::security::SecurityKind;
+use crate::audit::security::{By, SecurityKind};
 use crate::audit::status::Word;
 use crate::audit::{Origin, RateLimit, Via};
 
@@ -28,6 +31,8 @@ use crate::audit::{Origin, RateLimit, Via};
 const FAILURES: RateLimit = RateLimit { per_second: 1.0, burst: 10, max_sources: 10_000 };
 /// Questions whether all is well, without a token, of an address.
 const PROBES: RateLimit = RateLimit { per_second: 10.0, burst: 20, max_sources: 10_000 };
+/// Messages about them to whoever runs the collector.
+const TOLD: RateLimit = RateLimit { per_second: 0.2, burst: 20, max_sources: 1 };
 
 /// Limits for those who show no valid token. Nothing of theirs is recorded in the
 /// log: it is counted, and a security event.
@@ -35,28 +40,49 @@ const PROBES: RateLimit = RateLimit { per_second: 10.0, burst: 20, max_sources: 
 pub(super) struct Strangers {
     failures: RateLimiter,
     probes: RateLimiter,
+    told: RateLimiter,
 }
 
 impl Strangers {
     pub(super) fn new() -> Self {
-        Self { failures: RateLimiter::new(Some(FAILURES)), probes: RateLimiter::new(Some(PROBES)) }
+        Self {
+            failures: RateLimiter::new(Some(FAILURES)),
+            probes: RateLimiter::new(Some(PROBES)),
+            told: RateLimiter::new(Some(TOLD)),
+        }
     }
 
     /// Without limits: where nothing is about time.
     pub(super) fn unlimited() -> Self {
-        Self { failures: RateLimiter::new(None), probes: RateLimiter::new(None) }
+        let none = || RateLimiter::new(None);
+        Self { failures: none(), probes: none(), told: none() }
+    }
+
+    /// Whether a message about one of them may be written now: they must not flood what
+    /// the system keeps of this process's messages.
+    pub(super) fn may_be_told(&self, hub: &Hub) -> bool {
+        limited(hub, &self.told, "").is_none()
     }
 }
 
-/// Where a request comes from.
+/// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(super) struct Peer {
+    pub(super) ip: IpAddr,
+    /// The user of this machine whose connection it is, by the kernel's word.
+    pub(super) uid: Option<u32>,
+}
 
 /// Who asks, and may.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
-    /// A program on this machine; no more is known.
-    Here,
+    /// A program on this machine.
+    Here {
+        /// Whose it is, where that is known.
+        uid: Option<u32>,
+        /// That user's groups, where it depends on them.
+        groups: Vec<u32>,
+    },
     /// Anybody: told no more than whether all is well.
     Stranger,
     /// The holder of a token.
@@ -75,9 +101,13 @@ impl Caller {
     pub(super) fn origin(&self) -> Origin {
         let mut origin =
             Origin { via: Via::Http, uid: None, pid: None, token: None, peer: None, import: false };
-        if let Self::Token(holder) = self {
-            origin.token = Some(holder.known.token.name.clone());
-            origin.peer.clone_from(&holder.peer);
+        match self {
+            Self::Here { uid, .. } => origin.uid = *uid,
+            Self::Stranger => {}
+            Self::Token(holder) => {
+                origin.token = Some(holder.known.token.name.clone());
+                origin.peer.clone_from(&holder.peer);
+            }
         }
         origin
     }
@@ -86,7 +116,7 @@ impl Caller {
     pub(super) fn bucket(&self) -> Option<&str> {
         match self {
             Self::Token(holder) => Some(&holder.known.events),
-            Self::Here | Self::Stranger => None,
+            Self::Here { .. } | Self::Stranger => None,
         }
     }
 
@@ -112,8 +142,11 @@ fn right(method: &Method, path: &str) -> Option<Right> {
 /// Lets a request through with its [`Caller`], or answers why not.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
     // Every connection's requests carry it.
-    let peer = request.extensions().get::<Peer>().map_or(IpAddr::from([0; 4]), |peer| peer.0);
-    match admit(&app, &request, peer) {
+    let nobody = Peer { ip: IpAddr::from([0; 4]), uid: None };
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or(nobody);
+    let writes = right(request.method(), request.uri().path()) == Some(Right::Write);
+    let groups = if writes { groups(&app.hub, peer).await } else { Vec::new() };
+    match admit(&app, &request, peer, &groups) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -122,22 +155,64 @@ pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     }
 }
 
-fn admit(app: &App, request: &Request, peer: IpAddr) -> Result<Caller, Box<Response>> {
+/// The groups of a peer, where it depends on them whether it may write.
+async fn groups(hub: &Hub, peer: Peer) -> Vec<u32> {
+    let Some(uid) = peer.uid.filter(|_| hub.credentials.tokens().is_none()) else {
+        return Vec::new();
+    };
+    {
+        let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
+        if access.allows(uid, &[]) || !access.asks_for_groups() {
+            return Vec::new();
+        }
+    }
+    tokio::task::spawn_blocking(move || groups_of(uid)).await.unwrap_or_default()
+}
+
+/// Whether a program on this machine may send without a token: as at the socket.
+fn sends(app: &App, peer: Peer, groups: &[u32]) -> Result<(), Box<Response>> {
+    let Some(uid) = peer.uid else {
+        let text = "whose program this is cannot be told: its connection has ended, or the kernel does \
+                    not say; use the collector's socket, or a token (collector.token_file)";
+        return Err(forbidden(app, peer, By::Stranger, "events of an unknown user", text));
+    };
+    let access = app.hub.access.read().unwrap_or_else(PoisonError::into_inner);
+    if access.allows(uid, groups) {
+        return Ok(());
+    }
+    let detail = format!("events of user {uid}, who may not send");
+    let text = format!(
+        "user {uid} may not send events here: collector.allowed_uids and allowed_gids name who may, \
+         or use a token (collector.token_file)"
+    );
+    Err(forbidden(app, peer, By::Stranger, &detail, &text))
+}
+
+fn admit(
+    app: &App,
+    request: &Request,
+    peer: Peer,
+    groups: &[u32],
+) -> Result<Caller, Box<Response>> {
     let right = right(request.method(), request.uri().path());
     let headers = request.headers();
     let Some(tokens) = app.hub.credentials.tokens() else {
         here(app, headers, peer)?;
         if right == Some(Right::Query) {
-            // The log's files are for its owner alone; an address is for everybody.
+            // A web page can have its reader's browser ask, and the user would be theirs.
             let text = "queries over HTTP need a token: set collector.token_file";
-            return Err(forbidden(app, peer, "a query, and there are no tokens", text));
+            let detail = "a query, and there are no tokens";
+            return Err(forbidden(app, peer, By::Stranger, detail, text));
         }
-        return Ok(Caller::Here);
+        if right == Some(Right::Write) {
+            sends(app, peer, groups)?;
+        }
+        return Ok(Caller::Here { uid: peer.uid, groups: groups.to_vec() });
     };
     let Some(shown) = bearer(headers) else {
         if right == Some(Right::Health) && app.loopback {
             here(app, headers, peer)?;
-            return Ok(Caller::Here);
+            return Ok(Caller::Here { uid: peer.uid, groups: groups.to_vec() });
         }
         if right == Some(Right::Health) && request.uri().path() == "/health" {
             return probe(app, peer);
@@ -164,7 +239,7 @@ fn admit(app: &App, request: &Request, peer: IpAddr) -> Result<Caller, Box<Respo
         let (name, role) = (&known.token.name, known.token.role);
         let detail = format!("token \"{name}\" ({role}) may not {}", right.as_str());
         let text = format!("a token whose role is {role} may not {}", right.as_str());
-        return Err(forbidden(app, peer, &detail, &text));
+        return Err(forbidden(app, peer, By::Known, &detail, &text));
     }
     let decision =
         app.hub.log.callers().check(&known.requests, clock.boot_ms() * 1_000, clock.now());
@@ -175,7 +250,7 @@ fn admit(app: &App, request: &Request, peer: IpAddr) -> Result<Caller, Box<Respo
         let text = "this token sends more requests than it may";
         return Err(Box::new(too_many(text, retry_after)));
     }
-    let peer = Some(peer.to_canonical()).filter(|peer| !peer.is_loopback());
+    let peer = Some(peer.ip.to_canonical()).filter(|peer| !peer.is_loopback());
     let peer = peer.map(|peer| peer.to_string());
     Ok(Caller::Token(Arc::new(Holder { known: known.clone(), peer })))
 }
@@ -193,8 +268,14 @@ pub(super) fn still(hub: &Hub, caller: &Caller, right: Right) -> Result<(), Ende
     let tokens = hub.credentials.tokens();
     let clock = &hub.log.options().clock;
     let (name, why) = match (caller, &tokens) {
-        (Caller::Here, None) | (Caller::Stranger, _) => return Ok(()),
-        (Caller::Here, Some(_)) => (None, "a token is needed by now".to_owned()),
+        (Caller::Stranger, _) => return Ok(()),
+        (Caller::Here { uid, groups }, None) => {
+            return match uid {
+                Some(uid) if right == Right::Write => still_sends(hub, *uid, groups),
+                _ => Ok(()),
+            };
+        }
+        (Caller::Here { .. }, Some(_)) => (None, "a token is needed by now".to_owned()),
         (Caller::Token(holder), None) => {
             (Some(&holder.known), "there are no tokens any more".to_owned())
         }
@@ -213,25 +294,40 @@ pub(super) fn still(hub: &Hub, caller: &Caller, right: Right) -> Result<(), Ende
         None => format!("{why}, in the middle of a request"),
     };
     let source = name.map(|known| known.events.as_str());
-    hub.log.security().report(SecurityKind::Unauthorized, source, &detail);
+    hub.log.security().report_stranger(SecurityKind::Unauthorized, source, &detail);
     Err(Ended { status: StatusCode::UNAUTHORIZED, kind: "unauthorized", message: INVALID })
+}
+
+/// A user of this machine, who is no longer one of those who may send once
+/// `collector.allowed_uids` and `allowed_gids` are reloaded.
+fn still_sends(hub: &Hub, uid: u32, groups: &[u32]) -> Result<(), Ended> {
+    let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
+    if access.allows(uid, groups) {
+        return Ok(());
+    }
+    hub.log.page().add(Word::RequestsForbidden, 1);
+    let detail = "may not send any more, in the middle of a request";
+    let source = format!("uid:{uid}");
+    hub.log.security().report_stranger(SecurityKind::Unauthorized, Some(&source), detail);
+    let message = "this user may not send events any more";
+    Err(Ended { status: StatusCode::FORBIDDEN, kind: "forbidden", message })
 }
 
 /// The same whether it never was one, has expired, or was revoked.
 const INVALID: &str = "the token is not valid";
 
 /// A program on this machine, not a web page that a browser on it has loaded.
-fn here(app: &App, headers: &HeaderMap, peer: IpAddr) -> Result<(), Box<Response>> {
+fn here(app: &App, headers: &HeaderMap, peer: Peer) -> Result<(), Box<Response>> {
     if app.loopback && is_local_host(headers) && !headers.contains_key(header::ORIGIN) {
         return Ok(());
     }
     let detail = "HTTP for another host or from a web page";
-    Err(forbidden(app, peer, detail, "only local programs may use this address"))
+    Err(forbidden(app, peer, By::Stranger, detail, "only local programs may use this address"))
 }
 
 /// Whether all is well may be asked by anybody, not as often as they like.
-fn probe(app: &App, peer: IpAddr) -> Result<Caller, Box<Response>> {
-    match limited(app, &app.hub.strangers.probes, peer) {
+fn probe(app: &App, peer: Peer) -> Result<Caller, Box<Response>> {
+    match limited_by_address(app, &app.hub.strangers.probes, peer) {
         None => Ok(Caller::Stranger),
         Some(retry_after) => {
             app.hub.log.page().add(Word::RequestsThrottled, 1);
@@ -241,21 +337,24 @@ fn probe(app: &App, peer: IpAddr) -> Result<Caller, Box<Response>> {
     }
 }
 
-fn forbidden(app: &App, peer: IpAddr, detail: &str, text: &str) -> Box<Response> {
+fn forbidden(app: &App, peer: Peer, by: By, detail: &str, text: &str) -> Box<Response> {
     app.hub.log.page().add(Word::RequestsForbidden, 1);
-    let source = peer.to_canonical().to_string();
-    app.hub.log.security().report(SecurityKind::Unauthorized, Some(&source), detail);
+    let source = match (by, peer.uid) {
+        (By::Stranger, Some(uid)) => format!("uid:{uid}"),
+        _ => peer.ip.to_canonical().to_string(),
+    };
+    app.hub.log.security().report_by(by, SecurityKind::Unauthorized, Some(&source), detail);
     Box::new(error(StatusCode::FORBIDDEN, "forbidden", text))
 }
 
 /// 401, or 429 for one who keeps trying. Only what fails is held back: a valid token
 /// always gets in, as several may share an address (behind a proxy), and 256 random
 /// bits are not guessed at any speed.
-fn unauthenticated(app: &App, peer: IpAddr, detail: &str, text: &str) -> Box<Response> {
+fn unauthenticated(app: &App, peer: Peer, detail: &str, text: &str) -> Box<Response> {
     app.hub.log.page().add(Word::RequestsUnauthenticated, 1);
-    let source = peer.to_canonical().to_string();
-    app.hub.log.security().report(SecurityKind::Unauthorized, Some(&source), detail);
-    if let Some(retry_after) = limited(app, &app.hub.strangers.failures, peer) {
+    let source = peer.ip.to_canonical().to_string();
+    app.hub.log.security().report_stranger(SecurityKind::Unauthorized, Some(&source), detail);
+    if let Some(retry_after) = limited_by_address(app, &app.hub.strangers.failures, peer) {
         app.hub.log.page().add(Word::RequestsThrottled, 1);
         let text = "too many requests without a valid token from this address";
         let mut response = too_many(text, retry_after);
@@ -270,10 +369,18 @@ fn unauthenticated(app: &App, peer: IpAddr, detail: &str, text: &str) -> Box<Res
     Box::new(response)
 }
 
-fn limited(app: &App, limiter: &RateLimiter, peer: IpAddr) -> Option<Duration> {
-    let clock = &app.hub.log.options().clock;
-    let source = network(peer).to_string();
-    match limiter.check(&source, clock.boot_ms() * 1_000, clock.now()) {
+fn limited_by_address(app: &App, limiter: &RateLimiter, peer: Peer) -> Option<Duration> {
+    // Users of one machine are told apart where that is possible.
+    let source = match peer.uid {
+        Some(uid) => format!("uid:{uid}"),
+        None => network(peer.ip).to_string(),
+    };
+    limited(&app.hub, limiter, &source)
+}
+
+fn limited(hub: &Hub, limiter: &RateLimiter, source: &str) -> Option<Duration> {
+    let clock = &hub.log.options().clock;
+    match limiter.check(source, clock.boot_ms() * 1_000, clock.now()) {
         Decision::Allowed => None,
         Decision::Refused { retry_after } => Some(retry_after),
     }

@@ -14,9 +14,11 @@ use tokio::sync::watch;
 
 use super::connection::{self, Peer};
 use super::gate::Strangers;
-use super::places::{Guest, Place};
+use super::places::Place;
+use super::seats::Guest;
 use super::{
-    CollectorError, CollectorOptions, Hub, Prepared, Reloaded, TokenOptions, http, prepare,
+    CollectorError, CollectorOptions, Hub, Prepared, Reloaded, TokenOptions, front, gate, http,
+    prepare,
 };
 use crate::audit::AuditLog;
 
@@ -95,7 +97,7 @@ impl Harness {
         self.runtime.block_on(async {
             let (ours, theirs) = UnixStream::pair()?;
             let place =
-                Place::take(&self.hub, Guest::User(uid)).ok_or(io::ErrorKind::ConnectionRefused)?;
+                Place::take(&self.hub, uid, true).ok_or(io::ErrorKind::ConnectionRefused)?;
             let peer = Peer { uid, gid, pid: None };
             let served = connection::serve(ours, Arc::clone(&self.hub), place, peer);
             let ((), answers) = tokio::join!(served, talk(theirs, chunks));
@@ -103,19 +105,19 @@ impl Harness {
         })
     }
 
-    /// The same over HTTP, on a loopback address.
+    /// The same over HTTP, on a loopback address, of this process's own user.
     ///
     /// # Errors
     /// As [`socket`](Self::socket).
     pub fn http(&self, chunks: &[&[u8]]) -> io::Result<Vec<u8>> {
         self.runtime.block_on(async {
             let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-            let place =
-                Place::take(&self.hub, Guest::Here).ok_or(io::ErrorKind::ConnectionRefused)?;
-            let here = IpAddr::from(Ipv4Addr::LOCALHOST);
-            let served = http::converse(ours, here, &self.hub, self.router.clone());
+            let (ip, uid) = (IpAddr::from(Ipv4Addr::LOCALHOST), rustix::process::getuid().as_raw());
+            let peer = gate::Peer { ip, uid: Some(uid) };
+            let seat = self.hub.hall.seats.take(Guest::User(uid));
+            let seat = seat.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let served = front::converse(ours, peer, &self.hub, self.router.clone(), seat);
             let ((), answers) = tokio::join!(served, talk(theirs, chunks));
-            drop(place);
             answers
         })
     }

@@ -1,8 +1,6 @@
-//! HTTP: for senders without a Unix socket, for probes and for Prometheus.
-//!
-//! Served by hand from hyper, so that headers and bodies have time limits.
+//! HTTP: for senders without a Unix socket, for probes and for Prometheus. How
+//! connections come to it is in [`front`](super::front).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,135 +11,16 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::budget::charged;
-use super::gate::{Caller, Peer};
+use super::gate::Caller;
 use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, post_events};
-use super::patient::{Patient, is_stall};
-use super::places::{Guest, Place};
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
-use super::tls::NoTls;
 use super::vitals::Rendered;
-use super::warning::Warning;
 use super::{HealthFormat, Hub, gate, query};
 use crate::access::Right;
-use crate::audit::security::SecurityKind;
-use crate::audit::status::Word;
-
-const BACK_OFF: Duration = Duration::from_millis(50);
-/// What is read of a connection before it is taken: a request's head, or a part of its
-/// body.
-const READ_BYTES: usize = 64 << 10;
-
-/// Serves until told to stop.
-pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
-    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let router = router(Arc::clone(&hub), loopback);
-    let mut stopping = hub.stopping.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = super::stopped(&mut stopping) => return,
-        };
-        let Ok((stream, peer)) = accepted else {
-            tokio::time::sleep(BACK_OFF).await;
-            continue;
-        };
-        let Some(place) = Place::take(&hub, Guest::at_http(peer.ip())) else {
-            let source = peer.ip().to_canonical().to_string();
-            let detail = "too many connections";
-            hub.log.security().report(SecurityKind::HostilePeer, Some(&source), detail);
-            continue;
-        };
-        let (hub, router) = (Arc::clone(&hub), router.clone());
-        tokio::spawn(async move {
-            greet(stream, peer.ip(), &hub, router).await;
-            drop(place);
-        });
-    }
-}
-
-/// One connection, after its handshake where there is one.
-async fn greet(stream: TcpStream, peer: IpAddr, hub: &Hub, router: Router) {
-    let Some(acceptor) = hub.credentials.tls() else {
-        return converse(stream, peer, hub, router).await;
-    };
-    let mut stopping = hub.stopping.clone();
-    let accepted = tokio::select! {
-        accepted = acceptor.accept(stream, hub.limits.read) => accepted,
-        () = super::stopped(&mut stopping) => return,
-    };
-    let refused = match accepted {
-        Ok(stream) => return converse(stream, peer, hub, router).await,
-        Err(NoTls::Left) => return,
-        Err(refused) => refused,
-    };
-    hub.log.page().add(Word::TlsHandshakesFailed, 1);
-    let source = peer.to_canonical().to_string();
-    let report = |kind, detail| hub.log.security().report(kind, Some(&source), detail);
-    match refused {
-        NoTls::Slow => {
-            report(SecurityKind::HostilePeer, "a TLS handshake was not finished in time")
-        }
-        NoTls::Plain => {
-            report(SecurityKind::Unauthorized, "plain HTTP to HTTPS: a token may have been read");
-        }
-        // Mostly a client that does not know the authority: its own log says so.
-        NoTls::Failed(reason) => {
-            tracing::warn!(code = Warning::NoHandshake.code(), %peer, %reason, "a TLS handshake failed");
-        }
-        NoTls::Left => {}
-    }
-}
-
-/// Requests and responses, until the peer leaves, is silent for too long, or the
-/// collector stops.
-pub(super) async fn converse<S>(stream: S, peer: IpAddr, hub: &Hub, router: Router)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut stopping = hub.stopping.clone();
-    let limits = hub.limits;
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        router.call(request)
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.read)
-        // Who has said everything may say so, and still gets the answer.
-        .half_close(true)
-        .max_buf_size(READ_BYTES)
-        .serve_connection(TokioIo::new(Patient::new(stream, limits.write)), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = tokio::time::sleep(limits.idle) => {
-            // A request that goes on is answered.
-            connection.as_mut().graceful_shutdown();
-            let rest = (limits.read + limits.write) * 2;
-            tokio::time::timeout(rest, connection).await.unwrap_or(Ok(()))
-        }
-        () = super::stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    // Any other error is the peer's going.
-    if ended.is_err_and(|error| is_stall(&error)) {
-        let source = peer.to_canonical().to_string();
-        let detail = "does not read its answers";
-        hub.log.security().report(SecurityKind::HostilePeer, Some(&source), detail);
-    }
-}
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let app = App { hub, loopback };

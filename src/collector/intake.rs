@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::budget::{NoRoom, Share, charged};
 use super::gate::{self, Caller, Peer};
-use super::places::Guest;
 use super::reply::{App, answer, error, with_retry_after};
+use super::seats::Guest;
 use super::tally::Tally;
 use super::upload::{Cut, Upload};
 use super::{Hub, protocol};
@@ -107,7 +107,7 @@ pub(super) async fn post_events(
 /// Whose share of the budget a request takes from.
 pub(super) fn guest(request: &Request) -> Guest {
     let peer = request.extensions().get::<Peer>();
-    peer.map_or(Guest::Here, |peer| Guest::at_http(peer.0))
+    peer.map_or(Guest::Here, |peer| Guest::new(peer.ip, peer.uid))
 }
 
 /// What can be said before anything of the body is read: whether it is NDJSON, and

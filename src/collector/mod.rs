@@ -12,6 +12,7 @@ mod auth;
 mod budget;
 mod connection;
 mod credentials;
+mod front;
 mod gate;
 mod http;
 mod intake;
@@ -24,6 +25,8 @@ mod push;
 mod pushed;
 mod query;
 mod reply;
+mod seats;
+mod server;
 mod socket;
 mod tally;
 mod tls;
@@ -50,6 +53,7 @@ pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
 pub use protocol::REFUSALS;
 pub use push::{PostCheckpoint, Push, PushUrl};
 pub use pushed::heads as pushed_heads;
+pub use server::Trust;
 pub use warning::Warning;
 
 /// How health is wanted over HTTP.
@@ -116,7 +120,7 @@ pub struct CollectorOptions {
     pub audit_reads: bool,
     /// Connections at once, to the socket and to HTTP each.
     pub max_connections: usize,
-    /// Connections at once of one user.
+    /// Connections at once of one user, to the socket and to HTTP on loopback each.
     pub max_connections_per_uid: usize,
     /// Connections to HTTP at once of one address but loopback.
     pub max_connections_per_address: usize,
@@ -256,7 +260,7 @@ struct Hub {
     strangers: gate::Strangers,
     limits: connection::Limits,
     counts: places::Counts,
-    http_counts: places::Counts,
+    hall: front::Hall,
     max_body: usize,
     budget: Arc<budget::Budget>,
     queries: Arc<Semaphore>,
@@ -272,7 +276,6 @@ impl Hub {
         credentials: credentials::Credentials,
         stopping: watch::Receiver<bool>,
     ) -> std::io::Result<Self> {
-        let counts = |each| places::Counts::new(options.max_connections, each);
         Ok(Self {
             progress: watch_progress(&log)?,
             stopping,
@@ -284,8 +287,12 @@ impl Hub {
                 write: options.write_timeout,
                 idle: options.idle_timeout,
             },
-            counts: counts(options.max_connections_per_uid),
-            http_counts: counts(options.max_connections_per_address),
+            counts: places::Counts::new(options.max_connections, options.max_connections_per_uid),
+            hall: front::Hall::new(
+                options.max_connections,
+                options.max_connections_per_uid,
+                options.max_connections_per_address,
+            ),
             queries: Arc::new(Semaphore::new(query::AT_ONCE)),
             audit_reads: options.audit_reads,
             max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
@@ -366,11 +373,12 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     };
     hub.credentials.tell(&hub.log);
     hub.credentials.warn_of_certificate(&hub.log, &*options.warn);
+    warn_of_unknown_users(&hub, ready.http, &*options.warn);
     let mut presence = presence::Presence::new(Arc::clone(&guard));
     let look = move |hub: &Hub| presence.look(hub);
     let mut servers = vec![tokio::spawn(socket::serve(listener, look, Arc::clone(&hub)))];
     if let Some(listener) = http {
-        servers.push(tokio::spawn(http::serve(listener, Arc::clone(&hub))));
+        servers.push(tokio::spawn(front::serve(listener, Arc::clone(&hub))));
     }
     // Who is told that it is ready finds on the page what stands there.
     hub.log.page().publish();
@@ -401,8 +409,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
             let _ = server.await;
         }
         let until = tokio::time::Instant::now() + DRAIN;
-        while hub.counts.open() + hub.http_counts.open() > 0 && tokio::time::Instant::now() < until
-        {
+        while hub.counts.open() + hub.hall.open() > 0 && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         drop(guard);
@@ -428,6 +435,20 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     match closed {
         Ok(closed) => closed.map(|()| Stopped::Drained).map_err(CollectorError::Close),
         Err(panicked) => Err(CollectorError::Start(std::io::Error::other(panicked))),
+    }
+}
+
+/// Without tokens only users who are known may send over HTTP.
+fn warn_of_unknown_users(hub: &Hub, http: Option<SocketAddr>, warn: &Warn) {
+    let Some(address) = http.filter(|_| hub.credentials.tokens().is_none()) else { return };
+    if let Some(error) = front::cannot_tell_users(address) {
+        let text = format!(
+            "the kernel does not say whose connections to http://{address} are ({error}): nobody \
+             may send events there"
+        );
+        let hint = "use the socket, or set collector.token_file; under systemd \
+                    RestrictAddressFamilies= has to have AF_NETLINK";
+        warn(&Warning::UsersUnknown.says_with(&text, Some(hint)));
     }
 }
 

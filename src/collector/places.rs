@@ -1,48 +1,22 @@
-//! How many may be connected at once, over all and of one user or address.
+//! How many may be connected at once: to the socket, over all and of one user. The
+//! places at HTTP are in [`seats`](super::seats).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Hub;
 use crate::audit::status::Word;
 
-/// Who wants a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Guest {
-    /// A user, at the socket.
-    User(u32),
-    /// An address, at HTTP: see [`network`].
-    Network(IpAddr),
-    /// This machine, at HTTP: who that is, is not known.
-    Here,
-}
-
-impl Guest {
-    pub(super) fn at_http(address: IpAddr) -> Self {
-        let network = network(address);
-        if network.is_loopback() { Self::Here } else { Self::Network(network) }
-    }
-}
-
-/// What one peer has for itself: an IPv4 address, or an IPv6 network of 64 bits,
-/// of which every host can use every address.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        other => other,
-    }
-}
+/// Places beyond `collector.max_connections` that root and the collector's own user find:
+/// whoever else may connect must not keep those out who look after the log.
+const KEPT: usize = 16;
 
 /// Connections at once.
 #[derive(Debug)]
 pub(super) struct Counts {
     max: usize,
     max_each: usize,
-    open: Mutex<(usize, HashMap<Guest, usize>)>,
+    open: Mutex<(usize, HashMap<u32, usize>)>,
 }
 
 impl Counts {
@@ -50,30 +24,28 @@ impl Counts {
         Self { max, max_each, open: Mutex::default() }
     }
 
-    /// Room for one more.
-    pub(super) fn enter(&self, guest: Guest) -> bool {
+    /// Room for one more; `keeper` is root or the collector's own user.
+    fn enter(&self, uid: u32, keeper: bool) -> bool {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.0 >= self.max {
+        if open.0 >= self.max + if keeper { KEPT } else { 0 } {
             return false;
         }
-        if guest != Guest::Here {
-            let of_guest = open.1.entry(guest).or_default();
-            if *of_guest >= self.max_each {
-                return false;
-            }
-            *of_guest += 1;
+        let of_user = open.1.entry(uid).or_default();
+        if *of_user >= self.max_each {
+            return false;
         }
+        *of_user += 1;
         open.0 += 1;
         true
     }
 
-    pub(super) fn leave(&self, guest: Guest) {
+    fn leave(&self, uid: u32) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.0 -= 1;
-        if let Some(of_guest) = open.1.get_mut(&guest) {
-            *of_guest -= 1;
-            if *of_guest == 0 {
-                open.1.remove(&guest);
+        if let Some(of_user) = open.1.get_mut(&uid) {
+            *of_user -= 1;
+            if *of_user == 0 {
+                open.1.remove(&uid);
             }
         }
     }
@@ -83,33 +55,42 @@ impl Counts {
     }
 }
 
-/// A place among the connections, given back when dropped.
+/// A place at the socket, given back when dropped.
 pub(super) struct Place {
-    hub: Arc<Hub>,
-    guest: Guest,
+    uid: u32,
+    counted: Counted,
 }
 
 impl Place {
-    pub(super) fn take(hub: &Arc<Hub>, guest: Guest) -> Option<Self> {
-        if !Self::counts(hub, guest).enter(guest) {
+    pub(super) fn take(hub: &Arc<Hub>, uid: u32, keeper: bool) -> Option<Self> {
+        if !hub.counts.enter(uid, keeper) {
             hub.log.page().add(Word::ConnectionsRefused, 1);
             return None;
         }
-        hub.log.page().add(Word::Connections, 1);
-        Some(Self { hub: Arc::clone(hub), guest })
-    }
-
-    /// HTTP's peers must not take the socket's places: anybody can connect there.
-    fn counts(hub: &Hub, guest: Guest) -> &Counts {
-        if matches!(guest, Guest::User(_)) { &hub.counts } else { &hub.http_counts }
+        Some(Self { uid, counted: Counted::new(hub) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        Self::counts(&self.hub, self.guest).leave(self.guest);
+        self.counted.0.counts.leave(self.uid);
+    }
+}
+
+/// A connection, counted on the status page until it is dropped.
+pub(super) struct Counted(Arc<Hub>);
+
+impl Counted {
+    pub(super) fn new(hub: &Arc<Hub>) -> Self {
+        hub.log.page().add(Word::Connections, 1);
+        Self(Arc::clone(hub))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
         // Two's complement: minus one.
-        self.hub.log.page().add(Word::Connections, u64::MAX);
+        self.0.log.page().add(Word::Connections, u64::MAX);
     }
 }
 
@@ -118,26 +99,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_its_share_and_this_machine_all_there_is() {
-        let counts = Counts::new(5, 2);
-        let guest = |address: &str| Guest::at_http(address.parse().expect("an address"));
-        let one = guest("10.0.0.1");
-        assert!(counts.enter(one) && counts.enter(one) && !counts.enter(one));
-        assert_eq!(guest("::ffff:10.0.0.1"), one, "the same address");
-        for here in ["127.0.0.1", "::1", "127.8.8.8"] {
-            assert_eq!(guest(here), Guest::Here);
-            assert!(counts.enter(Guest::Here));
+    fn a_user_has_its_share_and_the_log_s_keepers_find_room_when_all_is_taken() {
+        let counts = Counts::new(4, 3);
+        assert!((0..3).all(|_| counts.enter(7, false)) && !counts.enter(7, false), "its share");
+        assert!(counts.enter(8, false) && !counts.enter(8, false), "over all");
+        assert!((0..3).all(|_| counts.enter(0, true)) && !counts.enter(0, true), "its share, too");
+        counts.leave(0);
+        assert!(!counts.enter(9, false) && counts.enter(0, true));
+        assert_eq!(counts.open(), 7);
+        for uid in [7, 7, 7, 8, 0, 0, 0] {
+            counts.leave(uid);
         }
-        assert!(!counts.enter(Guest::Here), "over all");
-        counts.leave(one);
-        assert!(counts.enter(guest("10.0.0.2")));
-        assert_eq!(counts.open(), 5);
-    }
-
-    #[test]
-    fn the_addresses_of_one_host_count_together() {
-        let guest = |address: &str| Guest::at_http(address.parse().expect("an address"));
-        assert_eq!(guest("2001:db8:1:2::1"), guest("2001:db8:1:2:ffff:ffff:ffff:ffff"));
-        assert_ne!(guest("2001:db8:1:2::1"), guest("2001:db8:1:3::1"));
+        assert_eq!(counts.open(), 0);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Hub;
 use super::budget::{NoRoom, Share};
-use super::places::Guest;
+use super::seats::Guest;
 use crate::audit::own::Queried;
 use crate::audit::query::{Answer, Found, Query, QueryError, Request, RequestError};
 use crate::audit::{Origin, RecordError};

@@ -12,7 +12,7 @@ use rustix::net::{
 };
 use tokio::net::{UnixListener, UnixStream};
 
-use super::places::{Guest, Place};
+use super::places::Place;
 use super::warning::Warning;
 use super::{CollectorError, Hub, connection, protocol};
 use crate::audit::security::SecurityKind;
@@ -173,20 +173,20 @@ fn greet(stream: UnixStream, hub: &Arc<Hub>) {
     let Ok(peer) = stream.peer_cred() else { return };
     let (uid, gid) = (peer.uid(), peer.gid());
     let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
-    let allowed = {
+    let (allowed, keeper) = {
         let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        access.allows(uid, gid) || access.may_read(uid, gid)
+        (access.allows(uid, &[gid]) || access.may_read(uid, gid), access.may_import(uid))
     };
     let source = format!("uid:{uid}");
     if !allowed {
-        hub.log.security().report(
+        hub.log.security().report_stranger(
             SecurityKind::Unauthorized,
             Some(&source),
             "may not use the socket",
         );
         return refuse(&stream, "forbidden", "this user may not use the collector's socket");
     }
-    match Place::take(hub, Guest::User(uid)) {
+    match Place::take(hub, uid, keeper) {
         Some(place) => {
             let hub = Arc::clone(hub);
             tokio::spawn(connection::serve(stream, hub, place, connection::Peer { uid, gid, pid }));

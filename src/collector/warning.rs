@@ -60,6 +60,8 @@ warnings! {
     CertificateInvalid = "certificate_not_valid",
     /// A peer did not agree on TLS; often it does not know the authority.
     NoHandshake = "tls_handshake_failed",
+    /// The kernel does not tell whose HTTP connections on loopback are.
+    UsersUnknown = "http_users_unknown",
     /// The system would not keep the process's memory private.
     Dumpable = "memory_not_private",
     /// A second signal ended it; the log was not closed.

@@ -118,11 +118,11 @@ pub struct AlertingSettings {
 pub struct RateLimitSettings {
     /// Whether sources are limited.
     pub enabled: bool,
-    /// Events a second that a source may send.
+    /// Events a second of one source of one sender.
     pub per_second: u32,
-    /// Events that a source may send at once.
+    /// Events of one source of one sender at once.
     pub burst: u32,
-    /// How many sources are remembered; the longest silent is forgotten first.
+    /// How many sources are remembered, each for every sender; of the sender with the most, the longest silent is forgotten first.
     pub max_sources: usize,
 }
 
@@ -159,14 +159,16 @@ pub struct CollectorSettings {
     pub tls_key: Option<PathBuf>,
     /// Whether HTTP beyond loopback may be without TLS: for those whose proxy on another machine has it.
     pub allow_plain_http: bool,
-    /// User ids that may write, beside root and the collector's own.
+    /// User ids that may write, at the socket and over HTTP on loopback, beside root and the collector's own.
     pub allowed_uids: Vec<u32>,
-    /// Group ids that may write.
+    /// Group ids that may write, at the socket and over HTTP on loopback.
     pub allowed_gids: Vec<u32>,
     /// User ids that may query, beside root and the collector's own.
     pub read_uids: Vec<u32>,
     /// Group ids that may query.
     pub read_gids: Vec<u32>,
+    /// User ids whose collector is sent to, beside root's and that of the owner of log_dir: for senders, where that directory is not there.
+    pub trusted_uids: Vec<u32>,
     /// A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, where who can write the log cannot.
     pub checkpoint_push_to: Option<PathBuf>,
     /// A webhook that each new checkpoint is sent to, signed; the rules for alerts hold for it.
@@ -175,11 +177,11 @@ pub struct CollectorSettings {
     pub checkpoint_push_secret_file: Option<PathBuf>,
     /// How often the newest checkpoint is written or sent there.
     pub checkpoint_push_interval: Duration,
-    /// Connections at one time.
+    /// Connections at one time, to the socket and to HTTP each.
     pub max_connections: usize,
-    /// Connections of one user at one time.
+    /// Connections of one user at one time, to the socket and to HTTP on loopback each.
     pub max_connections_per_uid: usize,
-    /// HTTP connections of one address at one time; loopback has no such limit.
+    /// HTTP connections of one address at one time; on loopback they count by user.
     pub max_connections_per_address: usize,
     /// How long a begun request may take to arrive.
     pub read_timeout: Duration,
@@ -214,9 +216,9 @@ pub struct HealthSettings {
     pub validation_errors_warn: u64,
     /// Critical above this many invalid events in the last hour.
     pub validation_errors_critical: u64,
-    /// Warn above this many other security events in the last hour.
+    /// Warn above this many other security events in the last hour; what strangers without credentials do does not count.
     pub security_warn: u64,
-    /// Critical above this many other security events in the last hour.
+    /// Critical above this many other security events in the last hour; what strangers without credentials do does not count.
     pub security_critical: u64,
     /// Warn when the certificate for HTTPS expires within this.
     pub certificate_warn: Duration,
@@ -346,6 +348,7 @@ impl Default for CollectorSettings {
             allowed_gids: Vec::new(),
             read_uids: Vec::new(),
             read_gids: Vec::new(),
+            trusted_uids: Vec::new(),
             checkpoint_push_to: None,
             checkpoint_push_url: None,
             checkpoint_push_secret_file: None,

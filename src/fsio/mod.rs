@@ -18,6 +18,7 @@ pub mod lock;
 pub mod os;
 pub mod scratch;
 pub mod socket;
+pub mod tcp_owner;
 
 use std::fmt;
 use std::io;

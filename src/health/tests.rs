@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::samples::{GIB, Sample, every_state};
 use super::{Check, Health, Status, unanswered};
-use crate::audit::security::SecurityKind;
+use crate::audit::security::{By, SecurityKind};
 use crate::audit::status::{Activity, Damage, DiskStage, Ring, Word, WriterState};
 use crate::audit::{AuditLog, Event, Options};
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -277,7 +277,7 @@ fn refusals_count_for_an_hour_above_their_thresholds() {
     {
         let sample = Sample::running();
         sample.page().count(Ring::Blocked, sample.clock.now(), blocked);
-        sample.page().top_blocked("billing", blocked);
+        sample.page().top_blocked(None, "billing", blocked);
         let (status, message) = said(&sample, "rate_limiting");
         assert_eq!(status, expected, "{blocked}");
         assert!(message.ends_with("in the last hour, most of billing"), "{message}");
@@ -312,11 +312,29 @@ fn security_has_thresholds_for_invalid_events_and_for_all_others() {
         (SecurityKind::HostilePeer, 11, Critical),
     ] {
         let sample = Sample::running();
-        (0..count).for_each(|_| sample.page().count_security(kind, sample.clock.now()));
+        (0..count).for_each(|_| sample.page().count_security(kind, By::Known, sample.clock.now()));
         let check = one(&sample, "security");
         assert_eq!(check.status, expected, "{count} {kind:?}");
         assert_eq!(check.number(&format!("{}_total", kind.as_str())), Some(f64::from(count)));
     }
+}
+
+#[test]
+fn what_strangers_do_is_told_and_decides_nothing() {
+    let sample = Sample::running();
+    for kind in SecurityKind::ALL {
+        for _ in 0..1_000 {
+            sample.page().count_security(kind, By::Stranger, sample.clock.now());
+        }
+    }
+    let health = sample.health();
+    let check = one(&sample, "security");
+    assert_eq!(check.status, Healthy, "{}", check.message);
+    assert!(check.message.ends_with("; 9000 attempts without credentials"), "{}", check.message);
+    assert_eq!(check.number("stranger_events_last_hour"), Some(9_000.0));
+    assert_eq!(check.number("unauthorized_total"), Some(1_000.0), "and counted by kind");
+    assert_eq!(one(&sample, "rate_limiting").status, Healthy);
+    assert_eq!(health.report.status, Healthy);
 }
 
 #[test]

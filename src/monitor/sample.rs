@@ -164,6 +164,9 @@ pub struct RateLimiting {
 pub struct TopBlocked {
     /// Its name, as it came: escape it for a terminal.
     pub source: String,
+    /// Who sent it, by the system's word: `uid:1000`, `token:web-1`, `library`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
     /// Its refused events.
     pub count: u64,
 }
@@ -372,7 +375,11 @@ impl RateLimiting {
             blocked: page.get(Word::RateLimited),
             blocked_last_hour: page.recent(Ring::Blocked, now),
             active_sources: page.get(Word::ActiveSources),
-            top_blocked: page.top_blocked().map(|(source, count)| TopBlocked { source, count }),
+            top_blocked: page.top_blocked().map(|top| TopBlocked {
+                source: top.source,
+                sender: top.sender,
+                count: top.refused,
+            }),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Samples of pages made up for it.
 
 use super::{Sample, sample};
-use crate::audit::security::SecurityKind;
+use crate::audit::security::{By, SecurityKind};
 use crate::audit::status::{Ring, Word};
 use crate::clock::Clock;
 use crate::health::Status;
@@ -65,9 +65,9 @@ fn the_buffer_is_as_full_as_the_fuller_of_its_two_limits() {
 fn security_events_are_counted_by_kind() {
     let page = samples::Sample::running();
     let now = page.clock.now();
-    page.page().count_security(SecurityKind::Oversize, now);
-    page.page().count_security(SecurityKind::Validation, now);
-    page.page().count_security(SecurityKind::Validation, now);
+    page.page().count_security(SecurityKind::Oversize, By::Known, now);
+    page.page().count_security(SecurityKind::Validation, By::Known, now);
+    page.page().count_security(SecurityKind::Validation, By::Known, now);
     let security = of(&page).security.expect("a page");
     assert_eq!((security.total, security.last_hour), (3, 3));
     let kinds: Vec<_> = security.by_kind.into_iter().collect();

@@ -12,7 +12,7 @@ use crate::health::samples::{Sample, every_state};
 fn hostile() -> Sample {
     let sample = Sample::running();
     sample.page().count(Ring::Blocked, sample.clock.now(), 5_000);
-    sample.page().top_blocked("a|b\nc\u{1b}[2J'\u{202e}\"; 'x'=1", 5_000);
+    sample.page().top_blocked(None, "a|b\nc\u{1b}[2J'\u{202e}\"; 'x'=1", 5_000);
     sample
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use auditctl::audit::query::{Found, Request};
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::clock::{Clock, ManualClock, Timestamp};
+use auditctl::collector::Trust;
 use auditctl::collector::client::{Answer, Client};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -213,7 +214,9 @@ fn a_real_collector_follows_a_clock_that_jumps_ahead_and_back_and_records_both()
     let socket = dir.log().join("audit.sock");
     let send = |actor: &str| {
         let line = format!("{{\"event_type\":\"e\",\"actor\":\"{actor}\"}}");
-        let answers = Client::connect(&socket).expect("connected").send(&[line.as_bytes()]);
+        let answers = Client::connect(&socket, &Trust::owner_of(&dir.log()))
+            .expect("connected")
+            .send(&[line.as_bytes()]);
         match answers.as_deref() {
             Ok([Answer::Recorded(seq)]) => *seq,
             other => panic!("{other:?}"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use auditctl::audit::security::SecurityKind;
 use auditctl::audit::{AuditLog, Durability, Event, OpenError, Options};
+use auditctl::collector::Trust;
 use auditctl::collector::client::{Answer, Client};
 
 use crate::serving::Serving;
@@ -62,7 +63,11 @@ fn p1_an_acknowledged_event_survives_kill_nine_at_any_moment() {
 }
 
 fn send_until_gone(dir: &Dir, round: u32, worker: u32, acknowledged: &Mutex<HashMap<String, u64>>) {
-    let Ok(mut client) = Client::connect(&dir.log().join("audit.sock")) else { return };
+    let Ok(mut client) =
+        Client::connect(&dir.log().join("audit.sock"), &Trust::owner_of(&dir.log()))
+    else {
+        return;
+    };
     if client.import(false).is_err() {
         return;
     }
@@ -337,7 +342,8 @@ fn p3_what_an_interval_writer_lost_to_a_crash_is_a_gap_record() {
     )
     .expect("settings");
     let collector = Serving::start_alone(&dir);
-    let mut client = Client::connect(&dir.log().join("audit.sock")).expect("connected");
+    let mut client = Client::connect(&dir.log().join("audit.sock"), &Trust::owner_of(&dir.log()))
+        .expect("connected");
     let lines = vec![&b"{\"event_type\":\"e\"}"[..]; 40];
     let answers = client.send(&lines).expect("answers");
     assert!(answers.iter().all(|answer| matches!(answer, Answer::Recorded(_))), "{answers:?}");

@@ -265,6 +265,28 @@ fn a_handshake_that_does_not_end_is_not_waited_for_and_takes_no_more_than_a_plac
 }
 
 #[test]
+fn handshakes_that_fail_decide_nothing_about_health() {
+    let (dir, authority) = (Dir::new(), Authority::new());
+    authority.put(&dir, 90);
+    let collector = Serving::start(&dir, &format!("{TLS}read_timeout = \"300ms\"\n"));
+    for _ in 0..20 {
+        // Plain HTTP, rubbish, and the beginning of a handshake that does not end.
+        for begun in [&b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"[..], &[1, 2, 3], &[22, 3]]
+        {
+            let mut stream = TcpStream::connect(collector.http).expect("connect");
+            stream.write_all(begun).expect("sent");
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+    }
+    eventually("they are reported", || reported(&dir, "plain HTTP to HTTPS"));
+    let (_, stdout, stderr) = run(&dir, &["health", "--json"]);
+    let document: Value = serde_json::from_str(&stdout).expect(&stderr);
+    let checks = document["checks"].as_array().expect("checks");
+    let security = checks.iter().find(|check| check["component"] == "security").expect("there");
+    assert_eq!(security["status"], "healthy", "{security}");
+}
+
+#[test]
 fn a_certificate_that_ends_soon_is_in_health_and_the_metrics() {
     let (dir, authority) = (Dir::new(), Authority::new());
     authority.put(&dir, 2);

@@ -13,6 +13,7 @@ use auditctl::audit::verify::{Request, verify};
 use auditctl::audit::watch::Unwatched;
 use auditctl::audit::{AuditLog, Event, OpenError, Options};
 use auditctl::backup::Wish;
+use auditctl::collector::Trust;
 use auditctl::collector::client::{Answer, Client};
 use auditctl::fsio::OsFs;
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
@@ -163,7 +164,11 @@ fn p1_keys_that_change_beside_a_collector_survive_kill_nine_at_any_moment() {
         std::thread::scope(|scope| {
             let (dir, acknowledged, gone) = (&dir, &acknowledged, &gone);
             scope.spawn(move || {
-                let Ok(mut client) = Client::connect(&dir.log().join("audit.sock")) else { return };
+                let Ok(mut client) =
+                    Client::connect(&dir.log().join("audit.sock"), &Trust::owner_of(&dir.log()))
+                else {
+                    return;
+                };
                 for n in 0.. {
                     let actor = format!("{round}-{n}");
                     let line = format!("{{\"event_type\":\"e\",\"actor\":\"{actor}\"}}");
@@ -178,7 +183,10 @@ fn p1_keys_that_change_beside_a_collector_survive_kill_nine_at_any_moment() {
             let changer = scope.spawn(move || {
                 let mut changes = 0;
                 while !gone.load(Ordering::Relaxed) {
-                    let Ok(mut client) = Client::connect(&dir.log().join("audit.sock")) else {
+                    let Ok(mut client) = Client::connect(
+                        &dir.log().join("audit.sock"),
+                        &Trust::owner_of(&dir.log()),
+                    ) else {
                         break;
                     };
                     changes += u32::from(client.rotate_key(&RotateRequest::default()).is_ok());

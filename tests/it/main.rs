@@ -80,3 +80,4 @@ mod validate;
 mod verify;
 mod verify_damage;
 mod verify_python;
+mod who;

@@ -58,18 +58,26 @@ impl AuditLog {
         }
         if !exempt && shared.limiter.is_limiting() {
             let source = event.source_name().unwrap_or_else(|| origin.default_source());
-            self.limit(&shared.limiter, source)?;
+            self.limit(&shared.limiter, Some(origin.sender()), source)?;
         }
         encode_body(event, origin, body);
         Ok(())
     }
 
-    fn limit(&self, limiter: &RateLimiter, source: &str) -> Result<(), RecordError> {
+    fn limit(
+        &self,
+        limiter: &RateLimiter,
+        sender: Option<&str>,
+        source: &str,
+    ) -> Result<(), RecordError> {
         let shared = &self.0.shared;
-        let now = shared.options.clock.now();
-        let decision = limiter.check(source, shared.boot_ms() * 1_000, now);
+        let (now, now_us) = (shared.options.clock.now(), shared.boot_ms() * 1_000);
+        let decision = match sender {
+            Some(sender) => limiter.check_of(sender, source, now_us, now),
+            None => limiter.check(source, now_us, now),
+        };
         let Decision::Refused { retry_after } = decision else { return Ok(()) };
-        shared.page.refused(source, now);
+        shared.page.refused(sender, source, now);
         let detail = "over its rate limit";
         shared.security.report(SecurityKind::RateLimited, Some(source), detail);
         Err(RecordError::RateLimited { source_name: source.to_owned(), retry_after })
@@ -89,7 +97,7 @@ impl AuditLog {
     /// [`RecordError::RateLimited`]; it is counted as a source's is.
     pub fn limit_caller(&self, caller: &str) -> Result<(), RecordError> {
         self.0.not_forked()?;
-        self.limit(&self.0.shared.callers, caller)
+        self.limit(&self.0.shared.callers, None, caller)
     }
 
     fn limits(&self) -> EventLimits {

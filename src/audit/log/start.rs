@@ -145,7 +145,7 @@ pub(super) fn build(
         Arc::clone(&options.fs),
         paths.security(),
         Arc::clone(&options.clock),
-        Arc::new(move |kind, at| counted.count_security(kind, at)),
+        Arc::new(move |kind, by, at| counted.count_security(kind, by, at)),
     );
     let checkpoint = std::mem::take(&mut opened.checkpoint);
     let active_bytes = opened.active.layout.raw_bytes;
@@ -219,6 +219,7 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     if let Some(refused) = &opened.refused {
         let seq = shared.push_own(&OwnRecord::RateLimited {
             source: refused.source.clone(),
+            sender: refused.sender.clone(),
             refused: refused.count,
             first: refused.first,
             last: refused.last,

@@ -1,9 +1,9 @@
 //! Refusals that belong together.
 
 use std::mem;
-use std::sync::Arc;
 
-use super::Burst;
+use super::buckets::Key;
+use super::{Burst, sender_of};
 use crate::clock::Timestamp;
 
 /// A burst has ended when nothing was refused for so long.
@@ -21,7 +21,7 @@ pub const OTHER_SOURCES: &str = "(other sources)";
 
 #[derive(Debug)]
 struct OpenBurst {
-    source: Arc<str>,
+    key: Key,
     refused: u64,
     first: Timestamp,
     last: Timestamp,
@@ -35,7 +35,7 @@ impl OpenBurst {
     }
 }
 
-/// The bursts of all sources. The open ones lie side by side, and a source knows
+/// The bursts of all buckets. The open ones lie side by side, and a bucket knows
 /// the place of its own, so that neither a refusal nor a look for ended ones
 /// searches anything.
 #[derive(Debug, Default)]
@@ -45,16 +45,16 @@ pub(super) struct Bursts {
 }
 
 impl Bursts {
-    /// Counts a refusal; `place` is where the source's open burst is, if it has one.
+    /// Counts a refusal; `place` is where the bucket's open burst is, if it has one.
     pub(super) fn refused(
         &mut self,
-        source: &Arc<str>,
+        key: impl Fn() -> Key,
         place: &mut Option<usize>,
         now_us: u64,
         wall: Timestamp,
     ) {
         let new = || OpenBurst {
-            source: Arc::clone(source),
+            key: key(),
             refused: 1,
             first: wall,
             last: wall,
@@ -83,12 +83,12 @@ impl Bursts {
         self.open[from..].iter().position(ended).map(|offset| from + offset)
     }
 
-    /// Ends the burst at a place. Gives its source, and the source whose burst
-    /// has that place from now on.
-    pub(super) fn end(&mut self, index: usize) -> (Arc<str>, Option<&Arc<str>>) {
+    /// Ends the burst at a place. Gives whose it was, and whose burst has that place
+    /// from now on.
+    pub(super) fn end(&mut self, index: usize) -> (Key, Option<&Key>) {
         let burst = self.open.swap_remove(index);
         self.keep(&burst);
-        (burst.source, self.open.get(index).map(|moved| &moved.source))
+        (burst.key, self.open.get(index).map(|moved| &moved.key))
     }
 
     /// The ended bursts, oldest first.
@@ -106,9 +106,10 @@ impl Bursts {
     fn keep(&mut self, burst: &OpenBurst) {
         let OpenBurst { refused, first, last, .. } = *burst;
         if self.ended.len() < MAX_ENDED {
-            let source = burst.source.to_string();
-            self.ended.push(Burst { source, refused, first, last });
+            let (sender, source) = (sender_of(&burst.key), burst.key.source.to_string());
+            self.ended.push(Burst { sender, source, refused, first, last });
         } else if let Some(others) = self.ended.last_mut() {
+            others.sender = None;
             OTHER_SOURCES.clone_into(&mut others.source);
             others.refused += refused;
             others.first = others.first.min(first);

@@ -26,7 +26,17 @@ fn refused_ms(ms: u64) -> Decision {
 }
 
 fn burst(source: &str, refused: u64, first_us: u64, last_us: u64) -> Burst {
-    Burst { source: source.to_owned(), refused, first: wall(first_us), last: wall(last_us) }
+    Burst {
+        sender: None,
+        source: source.to_owned(),
+        refused,
+        first: wall(first_us),
+        last: wall(last_us),
+    }
+}
+
+fn top(sender: Option<&str>, source: &str, refused: u64) -> TopBlocked {
+    TopBlocked { sender: sender.map(str::to_owned), source: source.to_owned(), refused }
 }
 
 #[test]
@@ -215,7 +225,71 @@ fn all_threads_together_get_what_the_bucket_holds() {
         threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
     });
     assert_eq!(allowed, 1_000);
-    assert_eq!(limiter.top_blocked(), Some(("a".to_owned(), 3_000)));
+    assert_eq!(limiter.top_blocked(), Some(top(None, "a", 3_000)));
+}
+
+#[test]
+fn a_sender_that_floods_a_source_mutes_nobody_else_who_uses_its_name() {
+    let limiter = limiter(1.0, 3, 10);
+    for _ in 0..1_000 {
+        limiter.check_of("uid:65534", "billing", 0, wall(0));
+    }
+    for _ in 0..3 {
+        let other = limiter.check_of("uid:0", "billing", 0, wall(0));
+        assert_eq!(other, Decision::Allowed, "another sender has a bucket of its own");
+    }
+    assert_eq!(limiter.check_of("uid:0", "billing", 0, wall(0)), refused_ms(1_000));
+    // Each refusal is told of whoever it was.
+    let of = |sender: &str, refused| Burst {
+        sender: Some(sender.to_owned()),
+        ..burst("billing", refused, 0, 0)
+    };
+    let bursts = sorted(limiter.finished_bursts(0, true));
+    assert!(
+        bursts.contains(&of("uid:65534", 997)) && bursts.contains(&of("uid:0", 1)),
+        "{bursts:?}"
+    );
+    assert_eq!(bursts.len(), 2);
+    assert_eq!(limiter.top_blocked(), Some(top(Some("uid:65534"), "billing", 997)));
+    assert_eq!(limiter.active_sources(0), 2);
+}
+
+#[test]
+fn a_sender_that_invents_sources_pushes_out_its_own_alone() {
+    let limiter = limiter(1e-6, 1, 10);
+    for source in ["a", "b", "c"] {
+        assert_eq!(limiter.check_of("quiet", source, 0, wall(0)), Decision::Allowed);
+        assert_eq!(limiter.check_of("quiet too", source, 0, wall(0)), Decision::Allowed);
+    }
+    for invented in 0..10_000 {
+        limiter.check_of("loud", &invented.to_string(), 0, wall(0));
+        assert!(limiter.state().buckets.len() <= 10, "bounded over all");
+    }
+    for source in ["a", "b", "c"] {
+        // A bucket that had been forgotten would be full again.
+        for sender in ["quiet", "quiet too"] {
+            assert_ne!(limiter.check_of(sender, source, 0, wall(0)), Decision::Allowed, "{source}");
+        }
+    }
+    assert_eq!(limiter.state().buckets.sources_of("loud").len(), 4);
+    limiter.state().buckets.assert_whole();
+}
+
+#[test]
+fn among_as_many_senders_as_there_are_places_the_newcomer_is_not_the_one_to_go() {
+    let limiter = limiter(1e-6, 1, 3);
+    for sender in ["a", "b", "c", "z", "0"] {
+        assert_eq!(limiter.check_of(sender, "s", 0, wall(0)), Decision::Allowed);
+        assert_ne!(limiter.check_of(sender, "s", 0, wall(0)), Decision::Allowed, "remembered");
+    }
+    for (sender, remembered) in [("a", false), ("b", false), ("c", true), ("z", true), ("0", true)]
+    {
+        let sources = limiter.state().buckets.sources_of(sender);
+        assert_eq!(!sources.is_empty(), remembered, "{sender}");
+    }
+    limiter.state().buckets.assert_whole();
+    let refused: u64 = limiter.finished_bursts(0, true).iter().map(|burst| burst.refused).sum();
+    assert_eq!(refused, 5, "those of the forgotten too");
 }
 
 /// The same in the plainest way: a list in order of use, tokens in millionths.
@@ -354,9 +428,9 @@ proptest! {
                 ),
             }
             prop_assert_eq!(limiter.active_sources(now_us), model.active(now_us));
-            prop_assert_eq!(limiter.top_blocked(), model.top.clone());
-            let order: Vec<String> =
-                limiter.state().buckets.iter().map(|(source, _)| source.to_string()).collect();
+            let expected = model.top.clone().map(|(source, refused)| top(None, &source, refused));
+            prop_assert_eq!(limiter.top_blocked(), expected);
+            let order = limiter.state().buckets.sources_of("");
             let expected: Vec<String> = model.sources.iter().rev().map(|s| s.name.clone()).collect();
             prop_assert_eq!(order, expected);
         }
@@ -364,6 +438,31 @@ proptest! {
             sorted(limiter.finished_bursts(now_us, true)),
             sorted(model.finished(now_us, true))
         );
+    }
+
+    #[test]
+    fn whoever_sends_what_the_tables_stay_whole_and_every_refusal_is_told_once(
+        steps in prop::collection::vec((0_u8..4, 0_u8..12, 0_u64..1_500_000), 1..200),
+        max in 1_usize..9,
+    ) {
+        let limiter = limiter(1.0, 1, max);
+        let (mut now_us, mut refused, mut told) = (0, 0, 0);
+        for (sender, source, wait) in steps {
+            now_us += wait;
+            let (sender, source) = (format!("sender-{sender}"), format!("source-{source}"));
+            let decision = limiter.check_of(&sender, &source, now_us, wall(now_us));
+            refused += u64::from(decision != Decision::Allowed);
+            limiter.state().buckets.assert_whole();
+            prop_assert!(limiter.state().buckets.len() <= max);
+            let sources = limiter.state().buckets.sources_of(&sender);
+            prop_assert_eq!(sources.first(), Some(&source));
+            for burst in limiter.finished_bursts(now_us, false) {
+                prop_assert!(burst.sender.is_some());
+                told += burst.refused;
+            }
+        }
+        told += limiter.finished_bursts(now_us, true).iter().map(|b| b.refused).sum::<u64>();
+        prop_assert_eq!(told, refused);
     }
 
     #[test]

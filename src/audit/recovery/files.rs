@@ -104,9 +104,11 @@ impl Opening<'_> {
             return None;
         }
         let (count, [first, last]) = earlier.unrecorded_refusals(active.layout.next_seq())?;
-        let source =
-            earlier.top_blocked().map_or_else(|| OTHER_SOURCES.to_owned(), |(source, _)| source);
-        Some(Refused { source, count, first, last })
+        let (source, sender) = match earlier.top_blocked() {
+            Some(top) => (top.source, top.sender),
+            None => (OTHER_SOURCES.to_owned(), None),
+        };
+        Some(Refused { source, sender, count, first, last })
     }
 
     /// The clocks at the last record, or at the last sign of life of a writer of

@@ -50,6 +50,7 @@ impl Flood {
             source: clean_source(source),
             detail: self.detail.as_str().into(),
             count,
+            stranger: false,
         })
     }
 

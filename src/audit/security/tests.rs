@@ -98,7 +98,7 @@ impl Bench {
             Arc::new(fs.clone()),
             dir.path().join("security_events.log"),
             Arc::clone(&clock) as Arc<dyn Clock>,
-            Arc::new(move |kind, _| {
+            Arc::new(move |kind, _, _| {
                 counter[kind as usize].fetch_add(1, Ordering::SeqCst);
             }),
         );
@@ -362,4 +362,57 @@ fn what_is_no_regular_file_is_refused() {
     OsFs.create_dir_all(&bench.path()).unwrap();
     bench.sink.report(SecurityKind::LogTampered, None, "a directory");
     assert!(bench.log.drain().is_err());
+}
+
+#[test]
+fn strangers_push_neither_others_lines_nor_the_file_away() {
+    let bench = Bench::new();
+    bench.sink.report(SecurityKind::LogTampered, None, "audit.log replaced");
+    // A day of them, each from an address of its own.
+    const MINUTES: u64 = 24 * 60;
+    const A_MINUTE: u64 = 100;
+    for minute in 0..MINUTES {
+        for address in 0..A_MINUTE {
+            let address = format!("2001:db8::{minute:x}:{address:x}");
+            bench.sink.report_stranger(SecurityKind::Unauthorized, Some(&address), "no token");
+            if address.ends_with(":0") {
+                bench.sink.report(SecurityKind::Malformed, Some("billing"), "no JSON");
+            }
+            if address.ends_with('f') {
+                bench.log.drain().unwrap();
+            }
+        }
+        bench.clock.advance(Duration::from_secs(60));
+    }
+    bench.log.finish().unwrap();
+    let lines = bench.lines();
+    let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
+    let times = |kind| of(kind).iter().map(|line| line["count"].as_u64().unwrap_or(1)).sum::<u64>();
+    assert_eq!(of("log_tampered").len(), 1, "the first line is still there");
+    assert_eq!(of("malformed").len() as u64, MINUTES, "nobody else lost a line");
+    assert_eq!(times("unauthorized"), MINUTES * A_MINUTE, "none is uncounted");
+    assert_eq!(bench.counted(SecurityKind::Unauthorized), MINUTES * A_MINUTE);
+    assert!(of("unauthorized").iter().all(|line| line["stranger"] == true));
+    assert!(of("malformed").iter().all(|line| line["stranger"].is_null()));
+    let bytes = std::fs::metadata(bench.path()).unwrap().len();
+    assert!(bytes < file::MAX_FILE_BYTES / 10, "a tenth of the file in a day: {bytes}");
+}
+
+#[test]
+fn a_stranger_takes_at_most_half_of_the_queue() {
+    let bench = Bench::new();
+    for address in 0..5_000 {
+        let address = address.to_string();
+        bench.sink.report_stranger(SecurityKind::Unauthorized, Some(&address), "no token");
+    }
+    for source in 0..QUEUE_LINES / 2 {
+        bench.sink.report(SecurityKind::Validation, Some(&source.to_string()), "invalid");
+    }
+    bench.log.finish().unwrap();
+    let lines = bench.lines();
+    let named = |kind: &str| {
+        lines.iter().filter(|line| line["kind"] == kind && !line["source"].is_null()).count()
+    };
+    assert_eq!(named("validation"), QUEUE_LINES / 2, "each with its source");
+    assert_eq!(named("unauthorized"), QUEUE_LINES / 2);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::words::{Activity, Damage, DiskStage, Mode, Ring, Word, WriterState};
-use super::{MAGIC, PAGE_BYTES, RING_SLOTS, StatusError, WORDS, checksum};
+use super::{MAGIC, PAGE_BYTES, StatusError, WORDS, checksum};
 use crate::audit::security::SecurityKind;
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs, OpenMode};
@@ -13,6 +13,17 @@ use crate::fsio::{self, Fs, OpenMode};
 /// A page that is being written is read again so often.
 const LOOKS: u32 = 60;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// The source that was refused most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopBlocked {
+    /// Who sent it, by the system's word, where that is known.
+    pub sender: Option<String>,
+    /// The source.
+    pub source: String,
+    /// How many events.
+    pub refused: u64,
+}
 
 /// What a reader sees: the words at one moment.
 #[derive(Clone, Debug)]
@@ -123,15 +134,17 @@ impl StatusSnapshot {
         self.nth(Word::SecurityCounts, index)
     }
 
-    /// The most refused source and its refusals, if any was refused.
+    /// The most refused source, who sent it, and its refusals, if any was refused.
     #[must_use]
-    pub fn top_blocked(&self) -> Option<(String, u64)> {
-        let count = self.get(Word::TopBlockedCount);
-        let bytes: Vec<u8> = (0..32)
-            .flat_map(|nth| self.nth(Word::TopBlockedSource, nth).to_le_bytes())
-            .take_while(|byte| *byte != 0)
-            .collect();
-        (count > 0).then(|| (String::from_utf8_lossy(&bytes).into_owned(), count))
+    pub fn top_blocked(&self) -> Option<TopBlocked> {
+        let refused = self.get(Word::TopBlockedCount);
+        let bytes: Vec<u8> =
+            (0..32).flat_map(|nth| self.nth(Word::TopBlockedSource, nth).to_le_bytes()).collect();
+        let mut texts = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        let source = texts.next().unwrap_or_default().into_owned();
+        let sender = texts.next().filter(|sender| !sender.is_empty());
+        let sender = sender.map(std::borrow::Cow::into_owned);
+        (refused > 0).then_some(TopBlocked { sender, source, refused })
     }
 
     /// Refusals of the rate limiter that are in no record of a log that ends at
@@ -146,23 +159,23 @@ impl StatusSnapshot {
         (left > 0).then_some((left, [first, last]))
     }
 
-    /// Counts of a ring for the last `slots` (at most 60) whole slots and the
-    /// current one, oldest first.
+    /// Counts of a ring for the last `slots` (at most its slots less 4) whole slots and
+    /// the current one, oldest first.
     #[must_use]
     pub fn ring(&self, ring: Ring, now: Timestamp, slots: usize) -> Vec<u64> {
         let current = ring.stamp(now);
-        let slots = slots.min(RING_SLOTS - 4) as u64;
+        let slots = slots.min(ring.slots() - 4) as u64;
         (current.saturating_sub(slots)..=current)
             .map(|stamp| {
-                let slot = self.words[ring.base() + (stamp as usize % RING_SLOTS)];
+                let slot = self.words[ring.base() + (stamp as usize % ring.slots())];
                 if slot >> 32 == stamp & 0xffff_ffff { slot & 0xffff_ffff } else { 0 }
             })
             .collect()
     }
 
-    /// Sum of a ring over the last hour (minute rings) or minute (event ring).
+    /// Sum of a ring over the last minute (event ring) or hour (all others).
     #[must_use]
     pub fn recent(&self, ring: Ring, now: Timestamp) -> u64 {
-        self.ring(ring, now, 60).iter().sum()
+        self.ring(ring, now, ring.slots() - 4).iter().sum()
     }
 }

@@ -14,12 +14,19 @@ fn another_reader_sees_what_the_writer_stored() {
     let (_directory, path, page) = page();
     page.set(Word::NextSeq, 42);
     page.activity(Activity::Syncing, 7);
-    page.top_blocked("käse", 3);
+    page.top_blocked(Some("uid:7"), "käse", 3);
     page.publish();
     let seen = StatusSnapshot::read(&path).expect("read");
     assert_eq!(seen.get(Word::NextSeq), 42);
     assert_eq!(seen.activity(), Some(Activity::Syncing));
-    assert_eq!(seen.top_blocked(), Some(("käse".to_owned(), 3)));
+    let top = TopBlocked { sender: Some("uid:7".into()), source: "käse".into(), refused: 3 };
+    assert_eq!(seen.top_blocked(), Some(top));
+    // A source that leaves no room is named without who sent it.
+    page.top_blocked(Some("uid:7"), &"x".repeat(252), 4);
+    page.publish();
+    let seen = page.snapshot();
+    let top = seen.top_blocked().expect("one");
+    assert_eq!((top.sender, top.source.len(), top.refused), (None, 252, 4));
 }
 
 #[test]
@@ -30,7 +37,10 @@ fn rings_forget_what_is_older_than_their_span_and_survive_a_restart() {
     page.count(Ring::Events, at(0), 5);
     page.count(Ring::Events, at(1), 7);
     page.count(Ring::Events, at(1), 1);
-    page.count_security(SecurityKind::Validation, at(0));
+    page.count_security(SecurityKind::Validation, By::Known, at(0));
+    page.count_security(SecurityKind::Validation, By::Stranger, at(0));
+    page.count_security(SecurityKind::Unauthorized, By::Stranger, at(299));
+    page.count_security(SecurityKind::Unauthorized, By::Stranger, at(300));
     page.publish();
     drop(page);
     let again = StatusPage::create(&path).expect("page");
@@ -40,6 +50,10 @@ fn rings_forget_what_is_older_than_their_span_and_survive_a_restart() {
     assert_eq!(seen.recent(Ring::Events, at(64)), 2, "the second-1 slot is older than a minute");
     assert_eq!(seen.recent(Ring::Validation, at(59 * 60)), 1);
     assert_eq!(seen.recent(Ring::Validation, at(61 * 60 + 60)), 0);
+    // Apart from the others', and by five minutes.
+    assert_eq!(seen.recent(Ring::Security, at(300)), 0);
+    assert_eq!(seen.recent(Ring::Strangers, at(59 * 60)), 3);
+    assert_eq!(seen.recent(Ring::Strangers, at(70 * 60)), 0);
 }
 
 #[test]
@@ -58,7 +72,7 @@ fn sync_times_land_in_their_bucket() {
 #[test]
 fn the_fields_do_not_overlap_and_fit_the_page() {
     let length = |word: Word| match word {
-        Word::SecurityCounts | Word::SyncHistogram => 16,
+        Word::SecurityCounts | Word::SyncHistogram | Word::StrangersRing => 16,
         Word::TopBlockedSource => 32,
         Word::EventRing | Word::BlockedRing | Word::ValidationRing | Word::SecurityRing => 64,
         _ => 1,

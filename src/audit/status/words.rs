@@ -152,7 +152,8 @@ words! {
     /// Sync time histogram, 16 words: syncs that took at most
     /// [`SYNC_BUCKETS_MICROS`], not cumulative; the last is the rest.
     SyncHistogram = 80,
-    /// Name of the most refused source: 32 words, NUL-padded UTF-8. Guarded.
+    /// Name of the most refused source and, after a NUL, who sent it: 32 words,
+    /// NUL-padded UTF-8. Guarded.
     TopBlockedSource = 96,
     /// Ring: events accepted by second, 64 words.
     EventRing = 128,
@@ -230,6 +231,8 @@ words! {
     /// Requests, queries and lines refused because what others send and do not take
     /// filled the memory that `collector.max_memory` allows.
     RequestsWithoutRoom = 460,
+    /// Ring: security events by who has shown no credentials, by five minutes, 16 words.
+    StrangersRing = 464,
     /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
     Checksum = 511,
 }
@@ -394,20 +397,37 @@ pub enum Ring {
     Validation,
     /// By minute: other security events.
     Security,
+    /// By five minutes: security events by who has shown no credentials.
+    Strangers,
 }
 
 impl Ring {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Events, Self::Blocked, Self::Validation, Self::Security, Self::Strangers];
+
+    pub(super) fn slots(self) -> usize {
+        match self {
+            Self::Strangers => 16,
+            _ => super::RING_SLOTS,
+        }
+    }
+
     pub(super) fn base(self) -> usize {
         match self {
             Self::Events => Word::EventRing as usize,
             Self::Blocked => Word::BlockedRing as usize,
             Self::Validation => Word::ValidationRing as usize,
             Self::Security => Word::SecurityRing as usize,
+            Self::Strangers => Word::StrangersRing as usize,
         }
     }
 
     pub(super) fn stamp(self, at: Timestamp) -> u64 {
         let seconds = at.unix_seconds().max(0) as u64;
-        if self == Self::Events { seconds } else { seconds / 60 }
+        match self {
+            Self::Events => seconds,
+            Self::Strangers => seconds / 300,
+            _ => seconds / 60,
+        }
     }
 }

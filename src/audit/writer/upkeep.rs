@@ -298,6 +298,7 @@ impl Writer {
             let refused = bursts.iter().map(|burst| burst.refused).sum();
             let records = bursts.into_iter().map(|burst| OwnRecord::RateLimited {
                 source: burst.source,
+                sender: burst.sender,
                 refused: burst.refused,
                 first: burst.first,
                 last: burst.last,
@@ -310,8 +311,8 @@ impl Writer {
             Word::ActiveSources,
             shared.limiter.active_sources(shared.boot_ms() * 1_000) as u64,
         );
-        if let Some((source, count)) = shared.limiter.top_blocked() {
-            shared.page.top_blocked(&source, count);
+        if let Some(top) = shared.limiter.top_blocked() {
+            shared.page.top_blocked(top.sender.as_deref(), &top.source, top.refused);
         }
     }
 

@@ -15,9 +15,9 @@ use crate::audit::status::Mode;
 use crate::audit::{AuditLog, LogPaths};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::heads;
 use crate::cli::open::{self, shared_fs};
-use crate::collector::client::{Client, ClientError};
+use crate::cli::{heads, reach};
+use crate::collector::client::ClientError;
 use crate::config::Settings;
 use crate::fsio::{self, SharedFs, os};
 use crate::ui::{self, KeyShown, PrivateKey};
@@ -171,7 +171,7 @@ fn rotate(context: &Context, settings: &Settings, args: &RotateArgs) -> Result<u
     if args.dry_run {
         return dry_run(context, settings, &request);
     }
-    let rotated = match Client::connect(&settings.socket_path()) {
+    let rotated = match reach::collector(settings) {
         Ok(mut client) => client.rotate_key(&request).map_err(of_collector)?,
         Err(ClientError::NotRunning { .. }) => directly(settings, &request)?,
         Err(error) => return Err(error.into()),

@@ -335,6 +335,7 @@ fn may_change(key: &str) -> bool {
                 | "collector.allowed_gids"
                 | "collector.read_uids"
                 | "collector.read_gids"
+                | "collector.trusted_uids"
                 | "collector.token_file"
                 | "redact"
                 | "collector.token_rate"

@@ -44,8 +44,10 @@ fn without_sources(inputs: &Inputs, document: &impl serde::Serialize) -> Made {
     let mut hidden = Vec::new();
     // Also of the document itself: the writer may have named another meanwhile.
     named(&value, &mut hidden);
-    if let Ok(page) = page(inputs) {
-        hidden.extend(page.top_blocked().map(|(source, _)| source));
+    if let Some(top) = page(inputs).ok().and_then(|page| page.top_blocked()) {
+        hidden.push(top.source);
+        // A user's number and how events come in are no names.
+        hidden.extend(top.sender.filter(|sender| sender.starts_with("token:")));
     }
     clean::document(&mut value, &hidden);
     super::json(&value)
@@ -56,7 +58,9 @@ fn named(value: &Value, found: &mut Vec<String>) {
         Value::Object(map) => {
             for (key, value) in map {
                 match value {
-                    Value::String(name) if key == "top_source" || key == "source" => {
+                    Value::String(name)
+                        if key == "top_source" || key == "source" || name.starts_with("token:") =>
+                    {
                         found.push(name.clone());
                     }
                     _ => named(value, found),
@@ -81,15 +85,18 @@ pub(super) fn status_page(inputs: &Inputs) -> Made {
         let run = match word {
             Word::SecurityCounts | Word::SyncHistogram => 16,
             Word::EventRing | Word::BlockedRing | Word::ValidationRing | Word::SecurityRing => 64,
+            Word::StrangersRing => 16,
             _ => 1,
         };
         let values: Vec<String> = (0..run.min(next - *word as usize))
             .map(|nth| page.nth(*word, nth))
             .map(|value| match word {
                 // A ring's slot holds its time above, the count below.
-                Word::EventRing | Word::BlockedRing | Word::ValidationRing | Word::SecurityRing => {
-                    (value & 0xffff_ffff).to_string()
-                }
+                Word::EventRing
+                | Word::BlockedRing
+                | Word::ValidationRing
+                | Word::SecurityRing
+                | Word::StrangersRing => (value & 0xffff_ffff).to_string(),
                 _ => value.to_string(),
             })
             .collect();

@@ -20,7 +20,10 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
     let known = last_known(facts, page, liveness);
     let prefix = known.as_ref().map_or("", |known| known.prefix.as_str());
     let top = page.top_blocked().filter(|_| blocked > 0);
-    let most = top.as_ref().map_or_else(String::new, |(source, _)| format!(", most of {source}"));
+    let most = top.as_ref().map_or_else(String::new, |top| match &top.sender {
+        Some(sender) => format!(", most of {} from {sender}", top.source),
+        None => format!(", most of {}", top.source),
+    });
     let message = format!("{prefix}{} refused in the last hour{most}", count(blocked, "event"));
     // The last hour is what it was, also without a writer.
     let found = much.map(|status| (Problem::Blocked, status));
@@ -28,8 +31,9 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         .metric("blocked_last_hour", blocked)
         .metric("blocked_total", page.get(Word::RateLimited))
         .metric("active_sources", page.get(Word::ActiveSources))
-        .metric("top_source", top.as_ref().map(|(source, _)| source.clone()))
-        .metric("top_source_blocked", top.map(|(_, count)| count));
+        .metric("top_source", top.as_ref().map(|top| top.source.clone()))
+        .metric("top_sender", top.as_ref().and_then(|top| top.sender.clone()))
+        .metric("top_source_blocked", top.map(|top| top.refused));
     if check.problem() == Some(Problem::Blocked) {
         check = check.hint(
             "a source out of hand, or a limit too low for it: see rate_limit.per_second and \

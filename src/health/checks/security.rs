@@ -1,4 +1,8 @@
 //! `security`: invalid events, and other security events, in the last hour.
+//!
+//! What people without credentials bring about is told, and decides nothing: a load
+//! balancer takes a node out whose health is critical, and then whoever can send a
+//! request without a token could have all nodes taken out.
 
 use crate::audit::security::SecurityKind;
 use crate::audit::status::Ring;
@@ -17,6 +21,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
     let Some(page) = facts.page() else { return unseen(NAME, facts) };
     let invalid = page.recent(Ring::Validation, facts.now);
     let other = page.recent(Ring::Security, facts.now);
+    let strangers = page.recent(Ring::Strangers, facts.now);
     let limits = &settings.health;
     let found = worse(
         above(invalid, limits.validation_errors_warn, limits.validation_errors_critical)
@@ -26,15 +31,21 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
     );
     let known = last_known(facts, page, liveness);
     let prefix = known.as_ref().map_or("", |known| known.prefix.as_str());
+    let of_strangers = if strangers == 0 {
+        String::new()
+    } else {
+        format!("; {} without credentials", count(strangers, "attempt"))
+    };
     let message = format!(
-        "{prefix}{}, {} in the last hour",
+        "{prefix}{}, {} in the last hour{of_strangers}",
         count(invalid, "validation error"),
         count(other, "other security event")
     );
     let found = worse(found, known.and_then(|known| known.found));
     let mut check = Check::either(NAME, found, message)
         .metric("validation_errors_last_hour", invalid)
-        .metric("security_events_last_hour", other);
+        .metric("security_events_last_hour", other)
+        .metric("stranger_events_last_hour", strangers);
     for kind in SecurityKind::ALL {
         check = check.metric(total_name(kind), page.security(kind));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{alerts, noted, with_catalog};
 use crate::audit::histories::History;
-use crate::audit::security::SecurityKind;
+use crate::audit::security::{By, SecurityKind};
 use crate::audit::status::{Damage, DiskStage, RetentionWait, Word};
 use crate::clock::Clock;
 use crate::fsio::Space;
@@ -59,7 +59,11 @@ fn with(problem: Problem) -> Sample {
         }
         Problem::Blocked => {
             let mut sample = of_page(|sample| {
-                sample.page().count_security(SecurityKind::RateLimited, sample.clock.now());
+                sample.page().count_security(
+                    SecurityKind::RateLimited,
+                    By::Known,
+                    sample.clock.now(),
+                );
             });
             sample.settings.health.blocked_warn = 0;
             sample
@@ -169,7 +173,7 @@ fn damage(damage: u64) -> Sample {
 
 fn secure(kind: SecurityKind, times: u32) -> Sample {
     of_page(|sample| {
-        (0..times).for_each(|_| sample.page().count_security(kind, sample.clock.now()));
+        (0..times).for_each(|_| sample.page().count_security(kind, By::Known, sample.clock.now()));
     })
 }
 

@@ -271,7 +271,9 @@ fn limit_pieces(sample: &Sample) -> Vec<Piece> {
         Piece::plain(count(limit.active_sources, "active source")),
     ];
     if let Some(top) = &limit.top_blocked {
-        let text = format!("most: {} ({})", escape(&top.source), thousands(top.count));
+        let from = top.sender.as_ref().map(|sender| format!(" from {}", escape(sender)));
+        let from = from.unwrap_or_default();
+        let text = format!("most: {}{from} ({})", escape(&top.source), thousands(top.count));
         pieces.push(Piece::plain(text));
     }
     pieces

@@ -7,7 +7,7 @@ use super::layout::{Line, Screen, lines};
 use super::live::frame_lines;
 use super::monitor_text;
 use super::pieces::columns;
-use crate::audit::security::SecurityKind;
+use crate::audit::security::{By, SecurityKind};
 use crate::audit::status::{Activity, DiskStage, Ring, Word, WriterState};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::{Fs, OpenMode, Space};
@@ -54,12 +54,12 @@ fn busy() -> samples::Sample {
     let active = crate::fsio::OsFs.open(&page.paths().active(), OpenMode::Write).expect("there");
     active.set_len(31_457_280).expect("as long as the page says");
     page.set(Word::OldestWaitingAt, (now.micros() - 12_000) as u64);
-    page.page().top_blocked("billing", 4_001);
+    page.page().top_blocked(None, "billing", 4_001);
     page.page().count(Ring::Blocked, now, 620);
     for _ in 0..7 {
-        page.page().count_security(SecurityKind::Validation, now);
+        page.page().count_security(SecurityKind::Validation, By::Known, now);
     }
-    page.page().count_security(SecurityKind::Oversize, now);
+    page.page().count_security(SecurityKind::Oversize, By::Known, now);
     page
 }
 
@@ -78,7 +78,7 @@ fn every_sample() -> Vec<Sample> {
     all.push(of(&busy()));
     all.push(of(&delivering(|status, _| status.alerts[0].queued = u64::MAX)));
     let hostile = busy();
-    hostile.page().top_blocked("a\u{1b}[2J\u{202e}\n漢字漢字漢字漢字漢字漢字", u64::MAX);
+    hostile.page().top_blocked(None, "a\u{1b}[2J\u{202e}\n漢字漢字漢字漢字漢字漢字", u64::MAX);
     for word in [Word::Accepted, Word::NextSeq, Word::LogBytes, Word::SyncMicrosMax, Word::Syncs] {
         hostile.set(word, u64::MAX);
     }

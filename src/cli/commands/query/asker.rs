@@ -3,6 +3,7 @@
 use crate::audit::query::{Answer, Bounds, Query, Reader, Request};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::shared_fs;
+use crate::cli::reach;
 use crate::collector::client::{Client, ClientError};
 use crate::config::Settings;
 
@@ -21,7 +22,7 @@ impl Asker {
     /// The collector if one runs and lets this user ask, else the files.
     pub(super) fn open(settings: &Settings, direct: bool) -> Result<Self, CliError> {
         if !direct {
-            match Client::connect(&settings.socket_path()) {
+            match reach::collector(settings) {
                 Ok(client) => return Ok(Self::Socket(client)),
                 Err(ClientError::NotRunning { .. }) => {}
                 Err(error) => return Err(error.into()),

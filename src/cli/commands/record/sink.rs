@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::audit::status::Mode;
 use crate::audit::{AuditLog, Batch, Origin, ParseMode, RecordError, Session, Via};
-use crate::cli::exit::{CliError, Exit};
-use crate::cli::{heads, open};
+use crate::cli::exit::CliError;
+use crate::cli::{heads, open, reach};
 use crate::collector::client::{Answer, Client, ClientError};
 use crate::config::Settings;
 
@@ -23,27 +23,11 @@ pub(super) struct Direct {
     mode: ParseMode,
 }
 
-impl From<ClientError> for CliError {
-    fn from(error: ClientError) -> Self {
-        let (kind, exit) = match &error {
-            ClientError::NotRunning { .. } => ("not_running", Exit::Failed),
-            ClientError::Lost { source, .. }
-                if source.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                ("forbidden", Exit::Busy)
-            }
-            ClientError::Lost { .. } => ("lost", Exit::Failed),
-            ClientError::Refused { .. } => ("refused", Exit::Busy),
-        };
-        Self::new(kind, exit, error.to_string())
-    }
-}
-
 impl Sink {
     /// The collector if one runs, else the log. An import is not rate-limited
     /// where that is granted.
     pub(super) fn open(settings: &Settings, import: bool, lenient: bool) -> Result<Self, CliError> {
-        match Client::connect(&settings.socket_path()) {
+        match reach::collector(settings) {
             Ok(mut client) => {
                 let exempt = import && client.import(lenient)?;
                 if !import && lenient {

@@ -10,8 +10,9 @@ use crate::audit::EventError;
 use crate::audit::query::{Bounds, QueryError, Reader, Request};
 use crate::cli::exit::CliError;
 use crate::cli::open::shared_fs;
+use crate::cli::reach;
 use crate::clock::{Clock, SystemClock};
-use crate::collector::client::{Client, ClientError};
+use crate::collector::client::ClientError;
 use crate::config::Settings;
 
 /// The last record of these files that the log has.
@@ -79,7 +80,7 @@ fn newest(settings: &Settings, ours: Option<String>) -> Result<Option<Position>,
     let mut conditions = vec!["details.imported.format = python-audit".to_owned()];
     conditions.extend(ours);
     let request = Request { conditions, limit: Some(1), ..Request::default() };
-    let answer = match Client::connect(&settings.socket_path()) {
+    let answer = match reach::collector(settings) {
         Ok(mut client) => client.query(&request)?,
         Err(ClientError::NotRunning { .. }) => {
             let reader = Reader::open(&shared_fs(), &settings.log_dir, Bounds::default());

@@ -1,0 +1,145 @@
+//! Whose a collector has to be, for those who hand events to it: asked of the kernel
+//! (`SO_PEERCRED`: who called `listen`) before anything is sent. A socket's path alone
+//! says nothing where others may write the directory that it is in.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+use crate::fsio::inspect::{self, Kind};
+
+/// Whose collector is sent to: root's, and that of the user whose the log is.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    log_dir: PathBuf,
+    uids: Vec<u32>,
+}
+
+impl Trust {
+    /// Root, and the owner of this log directory. Where there is no such directory
+    /// here, as in a container that has nothing but the socket: the owner of the
+    /// directory that the socket is in, if nobody else can put another in its place.
+    #[must_use]
+    pub fn owner_of(log_dir: &Path) -> Self {
+        Self { log_dir: log_dir.to_path_buf(), uids: Vec::new() }
+    }
+
+    /// These users as well.
+    #[must_use]
+    pub fn and(self, uids: &[u32]) -> Self {
+        Self { uids: uids.to_vec(), ..self }
+    }
+
+    /// Whether the server at the other end may be sent to; if not, who it is and who it
+    /// should be.
+    pub(super) fn judge(&self, server: &UnixStream, socket: &Path) -> io::Result<Judged> {
+        let uid = getsockopt(server, PeerCredentials).map_err(io::Error::from)?.uid();
+        if uid == 0 || self.uids.contains(&uid) {
+            return Ok(Judged::Trusted);
+        }
+        let (owner, whose) = match inspect::behind(&self.log_dir) {
+            Ok(Some(entry)) => (Some(entry.uid), self.log_dir.clone()),
+            // Not there, or not to be seen by this user.
+            _ => {
+                let directory = match socket.parent() {
+                    Some(parent) if !parent.as_os_str().is_empty() => parent,
+                    _ => Path::new("."),
+                };
+                (safe_owner(directory), directory.to_path_buf())
+            }
+        };
+        Ok(match owner {
+            Some(owner) if owner == uid => Judged::Trusted,
+            owner => Judged::Foreign { uid, owner, whose },
+        })
+    }
+}
+
+/// What was found out about a server.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    Trusted,
+    Foreign {
+        uid: u32,
+        /// Whose it may be beside root's, when that can be told.
+        owner: Option<u32>,
+        /// The directory that says so.
+        whose: PathBuf,
+    },
+}
+
+/// A directory's owner, if nobody but that user and root can change what is in it, and
+/// nobody but root which directory that is.
+fn safe_owner(directory: &Path) -> Option<u32> {
+    const OTHERS_WRITE: u32 = 0o022;
+    let directory = inspect::resolved(directory).ok()?;
+    let entry = inspect::at(&directory).ok()??;
+    let fixed =
+        |entry: &inspect::Entry| entry.kind == Kind::Directory && entry.mode & OTHERS_WRITE == 0;
+    let above = directory.ancestors().skip(1).all(
+        |above| matches!(inspect::at(above), Ok(Some(above)) if above.uid == 0 && fixed(&above)),
+    );
+    (above && fixed(&entry)).then_some(entry.uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::net::UnixListener;
+
+    fn mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("mode");
+    }
+
+    #[test]
+    fn a_directory_speaks_for_its_owner_only_where_nobody_else_can_change_it() {
+        let me = rustix::process::geteuid().as_raw();
+        // Under /tmp anybody could have made it first.
+        let home = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(safe_owner(home.path()), None);
+        assert_eq!(safe_owner(Path::new("/")), Some(0));
+        assert_eq!(safe_owner(Path::new("/nowhere/at/all")), None);
+        if me != 0 {
+            return;
+        }
+        let Ok(home) = tempfile::tempdir_in("/var/lib") else { return };
+        let inner = home.path().join("inner");
+        std::fs::create_dir(&inner).expect("directory");
+        mode(home.path(), 0o755);
+        mode(&inner, 0o755);
+        chown(&inner, Some(4_242), None).expect("chown");
+        assert_eq!(safe_owner(&inner), Some(4_242));
+        for (path, bits) in [(inner.as_path(), 0o775), (&inner, 0o757), (home.path(), 0o1777)] {
+            mode(path, bits);
+            assert_eq!(safe_owner(&inner), None, "{path:?} {bits:o}");
+            mode(path, 0o755);
+        }
+        chown(home.path(), Some(4_242), None).expect("chown");
+        assert_eq!(safe_owner(&inner), None, "its owner could put another there");
+    }
+
+    #[test]
+    fn the_log_s_owner_is_trusted_and_another_user_only_when_named() {
+        let me = rustix::process::geteuid().as_raw();
+        let home = tempfile::tempdir().expect("temporary directory");
+        let socket = home.path().join("audit.sock");
+        let _listener = UnixListener::bind(&socket).expect("bind");
+        let stream = UnixStream::connect(&socket).expect("connect");
+        let judged = |trust: &Trust| trust.judge(&stream, &socket).expect("asked");
+        assert_eq!(judged(&Trust::owner_of(home.path())), Judged::Trusted);
+        if me == 0 {
+            assert_eq!(judged(&Trust::owner_of(Path::new("/nowhere"))), Judged::Trusted, "root");
+            return;
+        }
+        let strange = Trust::owner_of(Path::new("/"));
+        assert!(
+            matches!(judged(&strange), Judged::Foreign { owner: Some(0), uid, .. } if uid == me)
+        );
+        assert_eq!(judged(&strange.and(&[me])), Judged::Trusted);
+        let unknown = Trust::owner_of(Path::new("/nowhere"));
+        assert!(matches!(judged(&unknown), Judged::Foreign { owner: None, .. }));
+    }
+}
