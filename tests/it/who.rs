@@ -365,7 +365,8 @@ fn idle_connections_of_one_user_keep_nobody_out() {
         return;
     }
     let dir = open_dir();
-    let collector = Serving::start(&dir, FORBIDDEN);
+    // Nobody waits for them to be closed for their silence.
+    let collector = Serving::start(&dir, &format!("{FORBIDDEN}read_timeout = \"5m\"\n"));
     let idle = hold(&collector, 400, "");
     let half_a_head = hold(&collector, 400, "GET /health HTTP/1.1\r\nhost: loc");
     eventually("nor itself, once they have had their moment", || {
