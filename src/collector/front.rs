@@ -27,7 +27,7 @@ use super::gate::Peer;
 use super::patient::{Patient, is_stall};
 use super::places::Counted;
 use super::reply::{error, with_retry_after};
-use super::seats::{Busy, Guest, Seat, Seats};
+use super::seats::{Busy, Guest, MOMENT, Seat, Seats};
 use super::tls::NoTls;
 use super::warning::Warning;
 use super::{Hub, http};
@@ -58,8 +58,8 @@ pub(super) struct Hall {
 impl Hall {
     pub(super) fn new(max: usize, per_user: usize, per_network: usize) -> Self {
         Self {
-            seats: Seats::new(max, per_user, per_network),
-            reserved: Seats::new(RESERVED, RESERVED_EACH, RESERVED_EACH),
+            seats: Seats::new(max, per_user, per_network, MOMENT),
+            reserved: Seats::new(RESERVED, RESERVED_EACH, RESERVED_EACH, MOMENT),
         }
     }
 

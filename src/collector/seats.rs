@@ -3,11 +3,13 @@
 //! A connection that nothing is asked on costs its holder nothing, so it keeps nobody
 //! out: when there is no place left, the one that has been idle for longest is closed
 //! for the newcomer. Of several guests it is the one with the most places who loses
-//! one, and a guest with no place left of its share loses its own.
+//! one, and a guest with no place left of its share loses its own. Who has only just come
+//! is given a moment to ask.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -45,9 +47,13 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// So long a connection keeps its place on which nothing has been asked yet.
+pub(super) const MOMENT: Duration = Duration::from_millis(250);
+
 /// The places.
 #[derive(Debug)]
 pub(super) struct Seats {
+    moment: Duration,
     max: usize,
     per_user: usize,
     per_network: usize,
@@ -68,12 +74,25 @@ struct Taken {
     /// Requests in flight, and answers that are not sent off.
     busy: u32,
     idle_since: u64,
+    /// Since when nothing has been asked, if nothing ever was.
+    unasked_since: Option<Instant>,
     over: Arc<Notify>,
 }
 
+impl Taken {
+    fn may_go(&self, moment: Duration) -> bool {
+        self.busy == 0 && self.unasked_since.is_none_or(|since| since.elapsed() >= moment)
+    }
+}
+
 impl Seats {
-    pub(super) fn new(max: usize, per_user: usize, per_network: usize) -> Arc<Self> {
-        Arc::new(Self { max, per_user, per_network, table: Mutex::default() })
+    pub(super) fn new(
+        max: usize,
+        per_user: usize,
+        per_network: usize,
+        moment: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self { moment, max, per_user, per_network, table: Mutex::default() })
     }
 
     /// A place, if need be that of an idle connection.
@@ -82,14 +101,20 @@ impl Seats {
             if matches!(guest, Guest::Network(_)) { self.per_network } else { self.per_user };
         let mut table = self.table();
         if table.of(guest) >= share {
-            table.give_up_idle(|other| other == guest)?;
+            table.give_up_idle(self.moment, |other| other == guest)?;
         }
         if table.taken.len() >= self.max {
-            table.give_up_idle(|_| true)?;
+            table.give_up_idle(self.moment, |_| true)?;
         }
         let number = table.tick();
         let over = Arc::new(Notify::new());
-        let taken = Taken { guest, busy: 0, idle_since: number, over: Arc::clone(&over) };
+        let taken = Taken {
+            guest,
+            busy: 0,
+            idle_since: number,
+            unasked_since: Some(Instant::now()),
+            over: Arc::clone(&over),
+        };
         table.taken.insert(number, taken);
         *table.each.entry(guest).or_default() += 1;
         Some(Seat { seats: Arc::clone(self), number, over })
@@ -116,8 +141,9 @@ impl Table {
 
     /// Ends the longest idle connection of the guest that has the most places; `None`
     /// when no connection is idle.
-    fn give_up_idle(&mut self, whose: impl Fn(Guest) -> bool) -> Option<()> {
-        let idle = self.taken.iter().filter(|(_, taken)| taken.busy == 0 && whose(taken.guest));
+    fn give_up_idle(&mut self, moment: Duration, whose: impl Fn(Guest) -> bool) -> Option<()> {
+        let may_go = |taken: &Taken| taken.may_go(moment) && whose(taken.guest);
+        let idle = self.taken.iter().filter(|(_, taken)| may_go(taken));
         let (number, _) = idle
             .min_by_key(|(_, taken)| (std::cmp::Reverse(self.of(taken.guest)), taken.idle_since))?;
         let number = *number;
@@ -150,7 +176,9 @@ impl Seat {
     /// has been given to another.
     pub(super) fn busy(&self) -> Option<Busy> {
         let mut table = self.seats.table();
-        table.taken.get_mut(&self.number)?.busy += 1;
+        let taken = table.taken.get_mut(&self.number)?;
+        taken.busy += 1;
+        taken.unasked_since = None;
         Some(Busy { seats: Arc::clone(&self.seats), number: self.number })
     }
 
@@ -194,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_guest_has_its_share_and_the_rest_is_for_others() {
-        let seats = Seats::new(5, 2, 1);
+        let seats = Seats::new(5, 2, 1, Duration::ZERO);
         let take = |guest| {
             let seat = seats.take(guest)?;
             let busy = seat.busy().expect("just taken");
@@ -219,7 +247,7 @@ mod tests {
 
     #[test]
     fn without_a_place_the_longest_idle_makes_room_and_a_busy_one_never() {
-        let seats = Seats::new(3, 3, 3);
+        let seats = Seats::new(3, 3, 3, Duration::ZERO);
         let [a, b, c] = [1, 2, 3].map(|uid| seats.take(Guest::User(uid)).expect("room"));
         let at_work = a.busy().expect("its own");
         drop(b.busy());
@@ -236,7 +264,7 @@ mod tests {
 
     #[test]
     fn who_has_the_most_places_loses_one_first_and_at_its_share_its_own() {
-        let seats = Seats::new(6, 5, 5);
+        let seats = Seats::new(6, 5, 5, Duration::ZERO);
         let quiet = seats.take(Guest::User(1)).expect("room");
         let loud: Vec<Seat> = (0..5).map(|_| seats.take(Guest::User(2)).expect("room")).collect();
         let another = seats.take(Guest::User(2)).expect("in the place of its own first");
@@ -244,6 +272,16 @@ mod tests {
         let newcomer = seats.take(Guest::User(3)).expect("room");
         assert!(is_over(&loud[1]) && !is_over(&quiet), "not of the longest idle of all");
         drop((another, newcomer));
+    }
+
+    #[test]
+    fn who_has_only_just_come_has_a_moment_to_ask() {
+        let seats = Seats::new(2, 2, 2, Duration::from_secs(3_600));
+        let [first, second] = [1, 2].map(|uid| seats.take(Guest::User(uid)).expect("room"));
+        assert!(seats.take(Guest::User(3)).is_none(), "both have just come");
+        drop(second.busy());
+        assert!(seats.take(Guest::User(3)).is_some(), "one has been asked on, and is idle");
+        assert!(!is_over(&first) && is_over(&second));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub fn of_peer(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
         let from = from.and_then(|from| SocketAddrNetlink::try_from(from).ok());
         // Other programs may write to this socket, too.
         if from.is_some_and(|from| from.pid() == 0) {
-            return owner(answer.get(..length).unwrap_or(&answer), &id);
+            return owner(answer.get(..length).unwrap_or(&answer), theirs.family, &id);
         }
     }
 }
@@ -94,7 +94,9 @@ impl Address {
 }
 
 /// `struct inet_diag_sockid` without its last 12 bytes: any interface, no cookie.
-fn id(source: &Address, destination: &Address) -> [u8; ID_BYTES - 12] {
+type Id = [u8; ID_BYTES - 12];
+
+fn id(source: &Address, destination: &Address) -> Id {
     let mut id = [0; ID_BYTES - 12];
     id[0..2].copy_from_slice(&source.port.to_be_bytes());
     id[2..4].copy_from_slice(&destination.port.to_be_bytes());
@@ -103,7 +105,7 @@ fn id(source: &Address, destination: &Address) -> [u8; ID_BYTES - 12] {
     id
 }
 
-fn request(family: u8, id: &[u8; ID_BYTES - 12]) -> [u8; REQUEST_BYTES] {
+fn request(family: u8, id: &Id) -> [u8; REQUEST_BYTES] {
     let mut request = [0; REQUEST_BYTES];
     request[0..4].copy_from_slice(&(REQUEST_BYTES as u32).to_ne_bytes());
     request[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
@@ -118,8 +120,18 @@ fn request(family: u8, id: &[u8; ID_BYTES - 12]) -> [u8; REQUEST_BYTES] {
     request
 }
 
+/// The same with its IPv4 addresses as IPv6 ones.
+fn mapped(id: &Id) -> Id {
+    let mut mapped = *id;
+    for at in [4, 20] {
+        mapped[at..at + 12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        mapped[at + 12..at + 16].copy_from_slice(&id[at..at + 4]);
+    }
+    mapped
+}
+
 /// What the kernel's answer says of the owner of the socket asked for.
-fn owner(answer: &[u8], id: &[u8]) -> io::Result<Option<u32>> {
+fn owner(answer: &[u8], family: u8, id: &Id) -> io::Result<Option<u32>> {
     let short = || io::Error::new(io::ErrorKind::InvalidData, "a short answer of the kernel's");
     let bytes = |from: usize, count: usize| answer.get(from..from + count).ok_or_else(short);
     let number = |from| {
@@ -136,7 +148,9 @@ fn owner(answer: &[u8], id: &[u8]) -> io::Result<Option<u32>> {
     }
     let state = bytes(HEADER_BYTES + 1, 1)?[0];
     let id_at = HEADER_BYTES + BEFORE_ID;
-    let same = bytes(id_at, id.len())? == id;
+    let same = bytes(id_at, id.len())?;
+    // A socket of IPv6 that speaks IPv4 tells its addresses as one of IPv6.
+    let same = if bytes(HEADER_BYTES, 1)?[0] == family { same == id } else { same == mapped(id) };
     let uid_at = id_at + ID_BYTES + BEFORE_UID;
     let (uid, inode) = (number(uid_at)?, number(uid_at + 4)?);
     // No process holds a socket that has no inode.
@@ -219,6 +233,7 @@ mod tests {
     /// An answer of the kernel's in this state, of this user, with this inode.
     fn answer(id: &[u8], state: u8, uid: u32, inode: u32) -> Vec<u8> {
         let mut answer = vec![0; HEADER_BYTES + 72];
+        answer[16] = 2;
         answer[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
         answer[17] = state;
         answer[20..20 + id.len()].copy_from_slice(id);
@@ -232,20 +247,27 @@ mod tests {
         let id = [7; ID_BYTES - 12];
         for state in 0..=13 {
             let owned = matches!(state, 1 | 4 | 5 | 8 | 9 | 11);
-            let found = owner(&answer(&id, state, 1_000, 9), &id).expect("an answer");
+            let found = owner(&answer(&id, state, 1_000, 9), 2, &id).expect("an answer");
             assert_eq!(found, owned.then_some(1_000), "state {state}");
-            assert_eq!(owner(&answer(&id, state, 0, 0), &id).expect("an answer"), None);
+            assert_eq!(owner(&answer(&id, state, 0, 0), 2, &id).expect("an answer"), None);
         }
-        assert_eq!(owner(&answer(&[8; ID_BYTES - 12], 1, 0, 9), &id).expect("another's"), None);
+        assert_eq!(owner(&answer(&[8; ID_BYTES - 12], 1, 0, 9), 2, &id).expect("another's"), None);
+        let told_as_ipv6 = |id: &Id| {
+            let mut answer = answer(id, 1, 1_000, 9);
+            answer[16] = 10;
+            owner(&answer, 2, &[7; ID_BYTES - 12]).expect("an answer")
+        };
+        assert_eq!(told_as_ipv6(&mapped(&id)), Some(1_000));
+        assert_eq!(told_as_ipv6(&id), None);
         let whole = answer(&id, 1, 0, 9);
         for length in 0..whole.len() {
-            assert!(owner(&whole[..length], &id).is_err(), "cut to {length} bytes");
+            assert!(owner(&whole[..length], 2, &id).is_err(), "cut to {length} bytes");
         }
         let mut refused = vec![0; HEADER_BYTES + 4];
         refused[4..6].copy_from_slice(&ERROR.to_ne_bytes());
         for (errno, expected) in [(2_i32, Some(None)), (1, None), (13, None)] {
             refused[16..20].copy_from_slice(&(-errno).to_ne_bytes());
-            assert_eq!(owner(&refused, &id).ok(), expected, "{errno}");
+            assert_eq!(owner(&refused, 2, &id).ok(), expected, "{errno}");
         }
     }
 }
