@@ -45,6 +45,7 @@ mod wire;
 
 pub use backup_store::BackupStore;
 pub use credentials::{Credentials, credentials};
+pub(crate) use destination::is_name;
 pub use destination::{Destination, Provider};
 pub use error::{StoreError, StoreErrorKind};
 pub use limits::{Environment, Limits};
