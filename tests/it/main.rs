@@ -25,6 +25,8 @@ mod corpora;
 mod crash;
 mod documented;
 mod documents;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod doors_stores;
 mod engine;
 mod faults;
 mod forgery;
@@ -41,12 +43,15 @@ mod import_python;
 mod keys;
 mod keys_cli;
 mod keys_crash;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod liar;
 mod model;
 mod monitor;
 mod nagios;
 mod own_files;
 mod packaging;
 mod paths;
+mod planted;
 mod power_loss;
 mod prometheus;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
