@@ -35,7 +35,7 @@ pub trait BackupStore: Send + Sync + Debug {
         below: &str,
         see: &mut dyn FnMut(Object) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        listing::visit(self, below, see)
+        listing::visit(&self.url(below), &|after| self.page(below, after), see)
     }
 
     /// Everything below the prefix, by name: all of it or an error, never a part.

@@ -236,7 +236,8 @@ impl BackupStore for LocalStore {
         };
         let failed = |error: io::Error| self.failed(name, "read", &error);
         let mut hasher = Sha256::new();
-        copy_hash(&mut open_file(&path, OpenMode::ReadOwn).map_err(failed)?, &mut hasher).map_err(failed)?;
+        copy_hash(&mut open_file(&path, OpenMode::ReadOwn).map_err(failed)?, &mut hasher)
+            .map_err(failed)?;
         object.checksum = Some(Checksum::Sha256(hasher.finalize().into()));
         // Without it the object is still whole: a crash may have come between.
         let note = OsFs.read_own(&hidden(&path, "metadata"), MAX_NOTE_BYTES).unwrap_or_default();

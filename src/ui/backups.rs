@@ -444,7 +444,8 @@ mod tests {
     fn places_of_one_provider_are_told_apart() {
         let all = ["s3://a/web/", "s3://b/web/", "s3://b/db/", "gs://a/web/"];
         let all: Vec<(String, ())> = all.iter().map(|place| ((*place).to_owned(), ())).collect();
-        let shown: Vec<Cow<'_, str>> = all.iter().map(|(place, ())| shortest(place, &all)).collect();
+        let shown: Vec<Cow<'_, str>> =
+            all.iter().map(|(place, ())| shortest(place, &all)).collect();
         assert_eq!(shown, ["s3://a", "s3://b/web/", "s3://b/db/", "gs"]);
         // A directory's path, or what somebody has written into the catalog.
         for odd in ["", "/mnt/disk", "s3:", "s3://", "\u{1b}[2J://x/"] {

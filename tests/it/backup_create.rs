@@ -15,8 +15,8 @@ use auditctl::backup::{BackupError, Catalog, FileKind, KeyFile, Level, Watch, pa
 use auditctl::backup::{RestoreRequest, Unwatched, Wish};
 use auditctl::fsio::OsFs;
 use auditctl::fsio::Space;
-use auditctl::fsio::os::set_mode;
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
+use auditctl::fsio::os::set_mode;
 
 #[cfg(feature = "encryption")]
 use crate::backups::wanted;

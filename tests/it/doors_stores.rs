@@ -144,7 +144,11 @@ fn what_never_ends_in_a_listing_is_ended_in_little_memory_and_the_bound_is_said(
         Say::ok(page(kind, &[(&name, 1)], None))
     };
     let lies: [(&str, Lie, &str); 4] = [
-        ("the same token for ever", |kind, _| Say::ok(page(kind, &[], Some("t"))), "repeats a page"),
+        (
+            "the same token for ever",
+            |kind, _| Say::ok(page(kind, &[], Some("t"))),
+            "repeats a page",
+        ),
         (
             "a page without end",
             |kind, _| {
@@ -167,7 +171,11 @@ fn what_never_ends_in_a_listing_is_ended_in_little_memory_and_the_bound_is_said(
             |_, _| Say::Endless(200, String::new(), vec![b' '; 64 << 10]),
             "longer than any",
         ),
-        ("a refusal without end", |_, _| Say::Endless(400, String::new(), vec![b'x'; 64 << 10]), ""),
+        (
+            "a refusal without end",
+            |_, _| Say::Endless(400, String::new(), vec![b'x'; 64 << 10]),
+            "",
+        ),
     ];
     let check = |kind: Kind, what: &str, liar: &Liar, said: &str| {
         let dir = Dir::new();
@@ -210,7 +218,8 @@ fn hostile_names_are_shown_and_never_asked_for() {
 fn looked_at(kind: Kind, name: &str, size: u64) -> Say {
     match kind {
         Kind::Gcs => {
-            let item = serde_json::json!({"name": name, "size": size.to_string(), "generation": "1"});
+            let item =
+                serde_json::json!({"name": name, "size": size.to_string(), "generation": "1"});
             Say::ok(item.to_string())
         }
         _ => Say::Whole(200, format!("content-length: {size}\r\netag: \"x\"\r\n"), Vec::new()),
@@ -277,8 +286,9 @@ fn interrupted_everywhere(kind: Kind, what: &str, command: &dyn Fn(SocketAddr, u
         kill_process(pid, signal).expect("sent");
         // The store itself would be waited for two minutes.
         let ran = ended(child, &format!("{kind:?} {what} ends at request {number}"));
-        // What was sent whole before its last question may count as done.
-        assert_eq!(ran.code, 130, "{kind:?} {what} {number}: {}{}", ran.out, ran.err);
+        // Tidying up comes after it is sent and confirmed.
+        let done = what == "backup" && ran.code == 0 && ran.out.contains("sent and confirmed");
+        assert!(done || ran.code == 130, "{kind:?} {what} {number}: {}{}", ran.out, ran.err);
         number += 1;
         assert!(number < 40, "{kind:?} {what} never ends");
     }
@@ -369,14 +379,14 @@ fn who_is_slow_for_ever_babbles_or_hangs_up_anywhere_is_given_up() {
         Say::HangUp(Vec::new()),
         Say::HangUp(b"HTTP/1.1 ".to_vec()),
         Say::HangUp(b"HTTP/1.1 200 OK\r\n".to_vec()),
-        Say::HangUp(half),
+        Say::HangUp(half.clone()),
         Say::HangUp(b"\x00\xff\xfe garbage\r\n\r\n".to_vec()),
     ];
     for kind in KINDS {
         for say in &says {
-            let shown = format!("{say:.60?}");
-            let say = say.clone();
-            let liar = Liar::start(None, move |_| say.clone());
+            let shown: String = format!("{say:?}").chars().take(60).collect();
+            let said = say.clone();
+            let liar = Liar::start(None, move |_| said.clone());
             let store = open(kind, &liar, "slow", &impatient());
             let bytes = noise(1_000);
             let failed: [(&str, Result<(), StoreError>); 4] = [
@@ -385,7 +395,10 @@ fn who_is_slow_for_ever_babbles_or_hangs_up_anywhere_is_given_up() {
                 ("put", put(&*store, "a", &bytes).map(drop)),
                 ("remove", store.remove("a", None).map(drop)),
             ];
-            for (what, result) in failed {
+            // Where the head is whole, the answer to some questions is.
+            let whole =
+                matches!(say, Say::Trickle(_)) || matches!(&say, Say::HangUp(h) if *h == half);
+            for (what, result) in failed.into_iter().take(if whole { 1 } else { 4 }) {
                 let error = result.expect_err("no answer");
                 let kinds = [
                     StoreErrorKind::Timeout,
@@ -409,7 +422,18 @@ fn an_object_that_comes_byte_by_byte_for_ever_is_given_up() {
             () if kind == Kind::Gcs && !asked.target.contains("alt=media") => {
                 looked_at(kind, &name, 1 << 20)
             }
-            () => Say::Trickle("content-length: 1048576\r\netag: \"x\"\r\n".to_owned()),
+            () => {
+                let range = asked.headers.iter().find_map(|line| {
+                    line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned)
+                });
+                let from = range.and_then(|range| range.split('-').next()?.parse().ok());
+                let from: u64 = from.unwrap_or(0);
+                Say::Trickle(format!(
+                    "content-length: {}\r\ncontent-range: bytes {from}-1048575/1048576\r\n\
+                     etag: \"x\"\r\n",
+                    (1 << 20) - from
+                ))
+            }
         });
         let store = open(kind, &liar, "trickle", &impatient());
         let mut body = store.open("a", None, 0).expect("opened");
@@ -425,9 +449,8 @@ fn nobody_is_followed_to_another_host() {
         for status in [301, 302, 303, 307, 308] {
             let other = Liar::start(None, |_| Say::ok(""));
             let elsewhere = format!("location: http://{}/x\r\n", other.address);
-            let liar = Liar::start(None, move |_| {
-                Say::Whole(status, elsewhere.clone(), Vec::new())
-            });
+            let liar =
+                Liar::start(None, move |_| Say::Whole(status, elsewhere.clone(), Vec::new()));
             let store = open(kind, &liar, "redirect", &impatient());
             store.list().expect_err("sent elsewhere");
             put(&*store, "a", &noise(1_000)).expect_err("sent elsewhere");
@@ -499,8 +522,9 @@ fn what_is_not_what_was_sent_is_never_restored_and_leaves_nothing() {
         assert_ne!(ran.code, 0, "{kind:?}: {}{}", ran.out, ran.err);
         assert!(!dir.path().join("target").exists(), "{kind:?}");
         let left = std::fs::read_dir(dir.path().join("backups/audit")).expect("listed");
-        let left: Vec<String> =
-            left.map(|entry| entry.expect("entry").file_name().into_string().expect("utf-8")).collect();
+        let left: Vec<String> = left
+            .map(|entry| entry.expect("entry").file_name().into_string().expect("utf-8"))
+            .collect();
         assert!(!left.iter().any(|name| name.contains("fetching")), "{kind:?}: {left:?}");
     }
 }
@@ -586,7 +610,8 @@ fn credentials_that_nobody_gives_are_named_in_bounded_time() {
             "azure",
             vec![
                 ("AZURE_STORAGE_ACCOUNT", "acme".to_owned()),
-                ("AZURE_STORAGE_BLOB_ENDPOINT", url.clone()),
+                // With an identity nothing else is spoken.
+                ("AZURE_STORAGE_BLOB_ENDPOINT", url.replace("http:", "https:")),
                 ("IDENTITY_ENDPOINT", url.clone()),
                 ("IDENTITY_HEADER", "x".to_owned()),
             ],

@@ -132,7 +132,8 @@ fn serve(
             }
         }
         Say::Endless(status, headers, piece) => {
-            let head = format!("HTTP/1.1 {status} X\r\n{headers}transfer-encoding: chunked\r\n\r\n");
+            let head =
+                format!("HTTP/1.1 {status} X\r\n{headers}transfer-encoding: chunked\r\n\r\n");
             client.write_all(head.as_bytes())?;
             let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
             chunk.extend(&piece);

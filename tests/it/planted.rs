@@ -71,7 +71,8 @@ fn a_pipe_or_a_link_in_the_place_of_an_uploads_state_is_passed_over() {
 #[test]
 fn a_pipe_or_a_link_in_the_place_of_the_state_of_alerts_leaves_the_other_checks_known() {
     let dir = Dir::new();
-    let settings = "[[alerts]]\nname = \"ops\"\non = \"health\"\nurl = \"https://hooks.example.com/x\"\n";
+    let settings =
+        "[[alerts]]\nname = \"ops\"\non = \"health\"\nurl = \"https://hooks.example.com/x\"\n";
     std::fs::write(dir.path().join("auditctl.toml"), settings).expect("settings");
     assert_eq!(run(&dir, &["record", "--type", "login"]).0, 0);
     let state = dir.log().join("audit.alerts.json");
@@ -85,7 +86,8 @@ fn a_pipe_or_a_link_in_the_place_of_the_state_of_alerts_leaves_the_other_checks_
             pipe(&state);
         }
         let (_, out, err) = ended(&dir, &["health", "--json"]);
-        let report: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
+        let report: Value =
+            serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
         let checks = report["checks"].as_array().expect("checks");
         let status = |name: &str| {
             let check = checks.iter().find(|check| check["component"] == name);
@@ -106,11 +108,17 @@ fn a_pipe_that_the_settings_name_is_said_at_the_start_and_at_a_reload() {
         #[cfg(feature = "tls")]
         ("certificate", "[collector]\ntls_cert = \"PIPE\"\ntls_key = \"PIPE\"\n"),
         ("token", "[collector]\ntoken_file = \"PIPE\"\n"),
-        ("push", "[collector]\ncheckpoint_push_url = \"https://hooks.example.com/x\"\n\
-                  checkpoint_push_secret_file = \"PIPE\"\n"),
+        (
+            "push",
+            "[collector]\ncheckpoint_push_url = \"https://hooks.example.com/x\"\n\
+                  checkpoint_push_secret_file = \"PIPE\"\n",
+        ),
         #[cfg(feature = "alerts")]
-        ("secret", "[[alerts]]\nname = \"ops\"\non = \"health\"\n\
-                    url = \"https://hooks.example.com/x\"\nsecret_file = \"PIPE\"\n"),
+        (
+            "secret",
+            "[[alerts]]\nname = \"ops\"\non = \"health\"\n\
+                    url = \"https://hooks.example.com/x\"\nsecret_file = \"PIPE\"\n",
+        ),
         #[cfg(feature = "alerts")]
         ("url", "[[alerts]]\nname = \"ops\"\non = \"health\"\nurl_file = \"PIPE\"\n"),
         ("key", "key_path = \"PIPE\"\n"),
@@ -131,7 +139,8 @@ fn a_pipe_that_the_settings_name_is_said_at_the_start_and_at_a_reload() {
     // At a reload what was good stays, and events are taken.
     for (what, settings) in cases.iter().filter(|(what, _)| ["secret", "url"].contains(what)) {
         let dir = Dir::new();
-        let good = if *what == "url" { "https://hooks.example.com/x\n" } else { "sixteen-characters\n" };
+        let good =
+            if *what == "url" { "https://hooks.example.com/x\n" } else { "sixteen-characters\n" };
         let file = dir.path().join("PIPE");
         std::fs::write(&file, good).expect("written");
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))

@@ -100,12 +100,13 @@ impl Remote {
             RemoteWish::Latest => self.latest()?,
         };
         let name = self.name(&id.metadata());
-        let (metadata, text) = self.metadata(&name, id, MAX_METADATA_BYTES).map_err(|error| match error {
-            BackupError::Store(error) if error.kind == StoreErrorKind::NotFound => {
-                BackupError::NotFound { wanted: id.to_string(), place: self.place().into() }
-            }
-            error => error,
-        })?;
+        let (metadata, text) =
+            self.metadata(&name, id, MAX_METADATA_BYTES).map_err(|error| match error {
+                BackupError::Store(error) if error.kind == StoreErrorKind::NotFound => {
+                    BackupError::NotFound { wanted: id.to_string(), place: self.place().into() }
+                }
+                error => error,
+            })?;
         let own = metadata.own_keys().and_then(|own| metadata.verify(&own));
         own.map_err(|what| BackupError::Metadata { path: self.store.url(&name).into(), what })?;
 

@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_lock_may_last_ten_years_as_a_calendar_counts_them_and_no_more() {
-        // From here, ten years hold two leap days, and three.
+        // Ten years hold three leap days there.
         for (now, fine, too_long) in [
             ("2026-11-27T01:00:00Z", ["2036-11-26", "2036-11-27", "3653d"], "2036-11-29"),
             ("2024-02-01T00:00:00Z", ["2034-01-31", "2034-02-01", "3650d"], "2034-02-02"),

@@ -8,8 +8,8 @@ use clap::Args;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::status::Mode;
 use crate::backup::{
-    BackupDir, BackupError, Extent, Fetched, KeyFile, Relation, Remote, RestorePlan, RestoreRequest,
-    Restorer, Target, Wish,
+    BackupDir, BackupError, Extent, Fetched, KeyFile, Relation, Remote, RestorePlan,
+    RestoreRequest, Restorer, Target, Wish,
 };
 use crate::cli::backups::{ask, known_log, overrides};
 use crate::cli::cloud::{Cloud, CloudArgs};

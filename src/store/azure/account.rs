@@ -87,21 +87,19 @@ impl Account {
         let endpoint = Url::parse(&endpoint).map_err(|_| {
             refuse("AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_BLOB_ENDPOINT is no address")
         })?;
-        let access =
-            if let Some(key) = environment.get("AZURE_STORAGE_KEY") {
-                let key =
-                    STANDARD.decode(key).map_err(|_| refuse("AZURE_STORAGE_KEY is not base64"))?;
-                Access::Key { account: name.to_owned(), key }
-            } else if let Some(signature) = environment.get("AZURE_STORAGE_SAS_TOKEN") {
-                Access::Signature(signature.trim_start_matches('?').to_owned())
-            } else {
-                unusable(environment).map_or(Ok(()), |why| Err(refuse(&why)))?;
-                let identity = identity(environment, options).map_err(|error| {
-                    refuse("no Azure credentials can be used").caused_by(&error)
-                })?;
-                let patience = limits.credentials_timeout;
-                Access::Identity(Arc::new(Patient { identity, patience }))
-            };
+        let access = if let Some(key) = environment.get("AZURE_STORAGE_KEY") {
+            let key =
+                STANDARD.decode(key).map_err(|_| refuse("AZURE_STORAGE_KEY is not base64"))?;
+            Access::Key { account: name.to_owned(), key }
+        } else if let Some(signature) = environment.get("AZURE_STORAGE_SAS_TOKEN") {
+            Access::Signature(signature.trim_start_matches('?').to_owned())
+        } else {
+            unusable(environment).map_or(Ok(()), |why| Err(refuse(&why)))?;
+            let identity = identity(environment, options)
+                .map_err(|error| refuse("no Azure credentials can be used").caused_by(&error))?;
+            let patience = limits.credentials_timeout;
+            Access::Identity(Arc::new(Patient { identity, patience }))
+        };
         Ok(Self { endpoint, access })
     }
 
@@ -264,7 +262,8 @@ impl TokenCredential for Patient {
         options: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
         let asked = self.identity.get_token(scopes, options);
-        let refused = |message: String| azure_core::Error::with_message(ErrorKind::Credential, message);
+        let refused =
+            |message: String| azure_core::Error::with_message(ErrorKind::Credential, message);
         match tokio::time::timeout(self.patience, asked).await {
             Ok(Ok(token)) => Ok(token),
             Ok(Err(error)) => Err(match error.kind() {

@@ -15,7 +15,6 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_core::error::ErrorKind;
 use azure_core::http::{AsyncResponseBody, ClientOptions};
 use azure_core::time::OffsetDateTime;
 use azure_storage_blob::models::{
@@ -85,10 +84,12 @@ impl AzureStore {
         let key = self.destination.key(name);
         let address = self.account.url(&[self.destination.bucket(), &key]);
         let address = address.map_err(|why| StoreError::new(StoreErrorKind::Usage, &url, why))?;
-        let options =
-            BlobClientOptions { client_options: self.options.clone(), ..BlobClientOptions::default() };
+        let options = BlobClientOptions {
+            client_options: self.options.clone(),
+            ..BlobClientOptions::default()
+        };
         BlobClient::new(address, self.account.credential(), Some(options))
-            .map_err(|error| failure(&url, &error).error)
+            .map_err(|error| unusable(&url, &error))
     }
 
     fn container(&self) -> Result<BlobContainerClient, StoreError> {
@@ -100,7 +101,7 @@ impl AzureStore {
             ..BlobContainerClientOptions::default()
         };
         BlobContainerClient::new(address, self.account.credential(), Some(options))
-            .map_err(|error| failure(&url, &error).error)
+            .map_err(|error| unusable(&url, &error))
     }
 
     fn run<T>(
@@ -117,20 +118,21 @@ impl AzureStore {
         below: &str,
         after: Option<&str>,
         most: i32,
-    ) -> azure_core::Result<Option<ListBlobsResponse>> {
+    ) -> Result<Option<ListBlobsResponse>, StoreError> {
         let options = BlobContainerClientListBlobsOptions {
             prefix: Some(self.destination.key(below)),
             marker: after.map(str::to_owned),
             maxresults: Some(most),
             ..Default::default()
         };
-        let container = self.container().map_err(|error| {
-            azure_core::Error::with_error(ErrorKind::Other, error, "no client")
-        })?;
-        match container.list_blobs(Some(options))?.into_pages().next().await {
-            Some(page) => page?.into_model().map(Some),
-            None => Ok(None),
-        }
+        let container = self.container()?;
+        let listed = async {
+            match container.list_blobs(Some(options))?.into_pages().next().await {
+                Some(page) => page?.into_model().map(Some),
+                None => Ok(None),
+            }
+        };
+        listed.await.map_err(|error: azure_core::Error| failure(&self.url(""), &error).error)
     }
 
     /// One that is not there counts as deleted.
@@ -157,12 +159,15 @@ impl AzureStore {
 
     /// A HEAD's 404 does not always say what is missing.
     fn check_container(&self) -> Result<(), StoreError> {
-        let url = self.url("");
-        self.run("", async {
-            let listed = self.listed("", None, 1).await;
-            listed.map(drop).map_err(|error| failure(&url, &error).error)
-        })
+        self.run("", self.listed("", None, 1)).map(drop)
     }
+}
+
+/// Such as plain HTTP with an identity, which the library does not show to everybody.
+fn unusable(url: &str, error: &azure_core::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Usage, url, "the account's endpoint cannot be used")
+        .caused_by(error)
+        .hint("see AZURE_STORAGE_BLOB_ENDPOINT, or BlobEndpoint in the connection string")
 }
 
 fn timestamp(time: OffsetDateTime) -> Timestamp {
@@ -238,7 +243,8 @@ impl Stretches {
                     return Err(TooMuch::of(&self.url));
                 }
                 Some(Err(error)) => {
-                    let broken = StoreError::new(StoreErrorKind::Unreachable, &self.url, "broke off");
+                    let broken =
+                        StoreError::new(StoreErrorKind::Unreachable, &self.url, "broke off");
                     return Err(broken.caused_by(&error).retryable());
                 }
                 None if self.came < DOWNLOAD_BYTES => return Ok(None),
@@ -258,11 +264,7 @@ impl BackupStore for AzureStore {
     }
 
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
-        let url = self.url("");
-        let listed = self.run("", async {
-            let listed = self.listed(below, after, PAGE_BLOBS).await;
-            listed.map_err(|error| failure(&url, &error).error)
-        })?;
+        let listed = self.run("", self.listed(below, after, PAGE_BLOBS))?;
         let Some(listed) = listed else { return Ok(Page::default()) };
         let mut objects = Vec::with_capacity(listed.blob_items.len());
         for blob in listed.blob_items {

@@ -41,8 +41,7 @@ impl HttpClient for Bounded {
         let mut left = if status.is_success() { bound(request) } else { Bound::DOCUMENT };
         let counted = body.map(move |piece| {
             let piece = piece?;
-            left.after(&piece)
-                .map_err(|error| azure_core::Error::new(ErrorKind::Io, error))?;
+            left.after(&piece).map_err(|error| azure_core::Error::new(ErrorKind::Io, error))?;
             Ok(piece)
         });
         // A stream that went on after its error would be asked again.
@@ -67,7 +66,8 @@ fn bound(request: &Request) -> Bound {
 
 /// How long a range was asked for: `bytes=FIRST-LAST`.
 fn range(headers: &Headers) -> Option<u64> {
-    let (first, last) = headers.get_optional_str(&RANGE)?.strip_prefix("bytes=")?.split_once('-')?;
+    let (first, last) =
+        headers.get_optional_str(&RANGE)?.strip_prefix("bytes=")?.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
     last.checked_sub(first)?.checked_add(1)
 }

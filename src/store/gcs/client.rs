@@ -77,10 +77,10 @@ impl Client {
             let message = "STORAGE_EMULATOR_HOST is no address";
             StoreError::new(StoreErrorKind::Usage, url, message).caused_by(&error)
         })?;
-        let named = environment.get("GOOGLE_APPLICATION_CREDENTIALS").filter(|_| emulator.is_none());
-        let unusable = named.and_then(|path| {
-            credentials::no_file("GOOGLE_APPLICATION_CREDENTIALS", path)
-        });
+        let named =
+            environment.get("GOOGLE_APPLICATION_CREDENTIALS").filter(|_| emulator.is_none());
+        let unusable =
+            named.and_then(|path| credentials::no_file("GOOGLE_APPLICATION_CREDENTIALS", path));
         if let Some(why) = unusable {
             return Err(StoreError::new(StoreErrorKind::NoCredentials, url, why).hint(HINT));
         }
@@ -145,9 +145,8 @@ impl Client {
     /// that somebody else has written, shall not have a backup sent elsewhere.
     pub(super) fn session_at(&self, url: &str, address: &str) -> Result<Url, StoreError> {
         let refuse = |message: String| StoreError::new(StoreErrorKind::Other, url, message);
-        let session = Url::parse(address).map_err(|_| {
-            refuse("the store began an upload and gave it no address".to_owned())
-        })?;
+        let session = Url::parse(address)
+            .map_err(|_| refuse("the store began an upload and gave it no address".to_owned()))?;
         if session.origin() == self.endpoint.origin() {
             return Ok(session);
         }

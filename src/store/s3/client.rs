@@ -122,9 +122,7 @@ impl HttpConnector for Bounded {
             if answers == Answers::Objects && answer.status().is_success() {
                 return Ok(answer);
             }
-            Ok(answer.map(|body| {
-                SdkBody::from_body_1_x(Counted { body, left: Bound::DOCUMENT })
-            }))
+            Ok(answer.map(|body| SdkBody::from_body_1_x(Counted { body, left: Bound::DOCUMENT })))
         })
     }
 }

@@ -204,9 +204,8 @@ impl BackupStore for S3Store {
             .prefix(self.destination.key(below))
             .max_keys(PAGE_KEYS)
             .set_continuation_token(after.map(str::to_owned));
-        let page = self.run("", async {
-            page.send().await.map_err(|error| failure(&url, &error).error)
-        })?;
+        let page =
+            self.run("", async { page.send().await.map_err(|error| failure(&url, &error).error) })?;
         let mut objects = Vec::with_capacity(page.contents().len());
         for object in page.contents() {
             let name = object.key().and_then(|key| self.destination.name_of(key));

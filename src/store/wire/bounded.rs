@@ -49,7 +49,9 @@ pub(crate) struct TooMuch;
 
 impl fmt::Display for TooMuch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer is longer than any that makes sense (4 MiB; for a range, its length)")
+        f.write_str(
+            "the answer is longer than any that makes sense (4 MiB; for a range, its length)",
+        )
     }
 }
 

@@ -149,10 +149,7 @@ impl<'a> Watcher<'a> {
 /// A client for HTTP that follows no redirects, unpacks nothing, and leaves it to
 /// us to say what is too slow.
 #[cfg(any(feature = "azure", feature = "gcs"))]
-pub(crate) fn http_client(
-    url: &str,
-    limits: &Limits,
-) -> Result<reqwest::Client, StoreError> {
+pub(crate) fn http_client(url: &str, limits: &Limits) -> Result<reqwest::Client, StoreError> {
     reqwest::Client::builder()
         .connect_timeout(limits.connect_timeout)
         .redirect(reqwest::redirect::Policy::none())

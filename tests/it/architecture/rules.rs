@@ -110,9 +110,12 @@ pub(crate) fn nothing_is_opened_in_a_way_of_its_own(sources: &[Source]) -> Vec<F
             .collect();
         for words in tokens.windows(3) {
             let what = match [words[0].text, words[1].text, words[2].text] {
+                // Elsewhere they are found as what only fsio does.
                 ["File", "::", "open" | "options" | "create" | "create_new"]
                 | ["OpenOptions", "::", "new"]
-                | ["fs", "::", "read" | "read_to_string" | "write" | "copy"] => {
+                | ["fs", "::", "read" | "read_to_string" | "write" | "copy"]
+                    if within(source, &["src/fsio", "src/store/local"]) =>
+                {
                     format!("{}::{}", words[0].text, words[2].text)
                 }
                 [".", "read_given", "("] if !within(source, GIVEN) => ".read_given()".to_owned(),
