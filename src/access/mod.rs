@@ -5,7 +5,6 @@
 //! is told from a mistyped one, a certificate and its key are loaded. The
 //! collector asks; `auditctl token` changes.
 
-mod private;
 mod role;
 mod secret;
 mod token;
@@ -13,7 +12,6 @@ mod token_file;
 
 pub mod tls;
 
-pub use private::is_private;
 pub use role::{Right, Role};
 pub use secret::{Secret, digest, is_well_formed};
 pub use token::{MAX_NAME_CHARS, NameError, State, Token, check_name};

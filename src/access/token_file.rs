@@ -4,9 +4,9 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::private::exposed;
 use super::token::{NameError, Token, check_name};
 use crate::clock::Timestamp;
+use crate::fsio::private::exposed;
 use crate::fsio::{self, Fs, OsFs, lock, os};
 
 /// A file holds at most so many tokens.

@@ -67,7 +67,7 @@ impl AlertsStatus {
     /// # Errors
     /// When it is there and cannot be read.
     pub fn read(fs: &dyn Fs, path: &Path) -> io::Result<Option<Self>> {
-        match fs.read(path, MAX_STATUS_BYTES) {
+        match fs.read_own(path, MAX_STATUS_BYTES) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

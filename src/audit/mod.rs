@@ -35,7 +35,7 @@ pub mod restore;
 mod roots;
 pub mod sanitize;
 mod scan;
-mod secret;
+pub(crate) mod secret;
 pub mod security;
 pub mod segment;
 mod shelter;

@@ -41,7 +41,7 @@ pub(crate) fn check(
 /// The stored file's bytes are those that were written.
 fn stored(dir: &BackupDir, metadata: &Metadata, watch: &dyn Watch) -> Result<(), BackupError> {
     let path = dir.join(&metadata.archive.file);
-    let file = dir.fs.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+    let file = dir.fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
     let expected = metadata.stored();
     watch.stage(Stage::Verify, expected.bytes);
     let mut digester = Digester::default();
@@ -76,7 +76,7 @@ fn content(dir: &BackupDir, metadata: &Metadata, watch: &dyn Watch) -> Result<()
         )));
     }
     let path = dir.join(&metadata.archive.file);
-    let file = dir.fs.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+    let file = dir.fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
     let source = Source {
         file: &*file,
         path: &path,

@@ -5,11 +5,13 @@
 //! So that an encrypted file is proven like any other, it is also encrypted to a
 //! key that is made for it and thrown away once the file has been read back.
 
+mod key_file;
 #[cfg(feature = "encryption")]
 mod with_age;
 #[cfg(not(feature = "encryption"))]
 mod without;
 
+pub use key_file::KeyFile;
 #[cfg(feature = "encryption")]
 pub(super) use with_age::{Recipients, decrypt, encrypt, identities};
 #[cfg(not(feature = "encryption"))]

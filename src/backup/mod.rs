@@ -37,6 +37,7 @@ pub use create::{Creator, Made, Outlook, Request, host};
 pub use digest::Digests;
 pub use directory::{BackupDir, Contents, Entry};
 pub use drill::{DrillReport, DrillStep};
+pub use encrypt::KeyFile;
 pub use error::{ArchiveFault, BackupError};
 pub use heads::{Heads, MAX_HEADS, heads};
 pub use holder::Holder;

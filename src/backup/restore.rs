@@ -15,6 +15,7 @@ use std::time::Instant;
 pub use relation::Relation;
 
 use super::directory::BackupDir;
+use super::encrypt::KeyFile;
 use super::error::{BackupError, io_error};
 use super::source::Wish;
 use crate::audit::checkpoint::VerifierKey;
@@ -61,8 +62,8 @@ pub struct RestoreRequest {
     pub target: Target,
     /// The log's key, when it is known from elsewhere.
     pub public_key: Option<VerifierKey>,
-    /// Files with private keys, for an encrypted backup.
-    pub identities: Vec<PathBuf>,
+    /// Private keys, for an encrypted backup.
+    pub identities: Vec<KeyFile>,
     /// Only say what would be done.
     pub dry_run: bool,
 }

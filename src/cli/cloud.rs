@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::CliError;
+use super::progress::Progress;
 use crate::audit::snapshot::Snapshot;
 use crate::backup::{KnownLog, Remote, RemoteWish};
 use crate::config::Settings;
@@ -127,18 +128,19 @@ impl Cloud {
         self.destination.url(self.provider, "")
     }
 
-    /// Opens it.
+    /// Opens it; its waits end when the operation is to stop.
     ///
     /// # Errors
     /// No credentials, as far as that can be told without asking.
     pub(super) fn connect(
         &self,
         upload_rate: Option<u64>,
+        progress: &Progress,
     ) -> Result<Arc<dyn BackupStore>, StoreError> {
         let environment: Environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let limits = Limits { upload_rate, ..Limits::default() };
+        let limits = Limits { upload_rate, stop: progress.stop(), ..Limits::default() };
         connect(self.provider, &self.destination, &limits, &environment).map(Arc::from)
     }
 
@@ -146,8 +148,12 @@ impl Cloud {
     ///
     /// # Errors
     /// As [`Self::connect`].
-    pub(super) fn remote(&self, known: &KnownLog) -> Result<Remote, StoreError> {
-        let store = self.connect(None)?;
+    pub(super) fn remote(
+        &self,
+        known: &KnownLog,
+        progress: &Progress,
+    ) -> Result<Remote, StoreError> {
+        let store = self.connect(None, progress)?;
         Ok(match &known.live {
             Some(live) => Remote::new(store, &host(), log_id(live)),
             None => Remote::everything(store),

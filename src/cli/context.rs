@@ -161,7 +161,7 @@ impl Read {
         let env = environment();
         let file = match config::candidate_paths(global.config.as_deref(), &env) {
             CandidatePaths::Required { path, named_by } => {
-                let text = read(&path).map_err(|error| {
+                let text = given(&path).map_err(|error| {
                     let mut new = CliError::io("read the settings file", &path, &error);
                     new.exit = Exit::Usage;
                     new.kind = "config";
@@ -214,8 +214,17 @@ fn first_of(paths: Vec<PathBuf>) -> Result<Option<(PathBuf, String)>, CliError> 
     Ok(None)
 }
 
+/// One that is looked for where it usually is.
 fn read(path: &Path) -> std::io::Result<String> {
-    let bytes = OsFs.read(path, MAX_CONFIG_BYTES)?;
+    text(OsFs.read(path, MAX_CONFIG_BYTES)?)
+}
+
+/// One that was named: it may be a pipe.
+fn given(path: &Path) -> std::io::Result<String> {
+    text(OsFs.read_given(path, MAX_CONFIG_BYTES)?.0)
+}
+
+fn text(bytes: Vec<u8>) -> std::io::Result<String> {
     String::from_utf8(bytes)
         .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"))
 }

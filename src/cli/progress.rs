@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::context::Context;
 use super::exit::{CliError, Exit};
 use crate::backup::{Stage, Watch};
+use crate::store::Stop;
 
 /// Shows how far a long operation is, and passes Ctrl-C on to it.
 #[derive(Debug)]
@@ -36,6 +37,11 @@ impl Progress {
         });
         let verbose = context.printer.verbose() && bar.is_none();
         Ok(Self { bar, verbose, printer: context.printer, stop })
+    }
+
+    /// For a store that the operation talks to.
+    pub(super) fn stop(&self) -> Stop {
+        Stop::when(Arc::clone(&self.stop))
     }
 
     /// Takes the bar away.

@@ -237,6 +237,11 @@ impl Fs for FaultFs {
         self.pass(Op::Read, path)?;
         self.inner.read_own(path, limit)
     }
+
+    fn read_given(&self, path: &Path, limit: u64) -> io::Result<(Vec<u8>, FileMeta)> {
+        self.pass(Op::Read, path)?;
+        self.inner.read_given(path, limit)
+    }
 }
 
 /// A file that fails when told to.

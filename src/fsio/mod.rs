@@ -6,7 +6,9 @@
 //! umask. Names in a directory of ours are never followed elsewhere: what is
 //! opened for writing, or as one of our own files, is a regular file and no
 //! symbolic link, and what is written has no other name. Opening never waits,
-//! so that a FIFO in a file's place is an error.
+//! so that a FIFO in a file's place is an error. The one exception is
+//! [`Fs::read_given`], for what was named on the command line to be read now.
+//! `tests/it/architecture.rs` fails where something else is opened.
 
 pub mod aside;
 pub mod beneath;
@@ -16,6 +18,7 @@ pub mod fixed;
 pub mod inspect;
 pub mod lock;
 pub mod os;
+pub mod private;
 pub mod scratch;
 pub mod socket;
 pub mod tcp_owner;
@@ -198,13 +201,20 @@ pub trait Fs: Send + Sync + fmt::Debug {
     }
     /// Space on the file system that holds the path.
     fn space(&self, path: &Path) -> io::Result<Space>;
-    /// Reads a whole file, refusing one larger than `limit` bytes
-    /// (`io::ErrorKind::InvalidData`). For paths that an operator chose: a symbolic
-    /// link is followed.
+    /// Reads a whole regular file, refusing one larger than `limit` bytes before it is
+    /// read (`io::ErrorKind::InvalidData`); anything else in its place is an error at
+    /// once. For paths that an operator chose in the settings: a symbolic link is
+    /// followed, since mounted secrets are links.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
     /// The same of one of our own files; a symbolic link in its place is an error.
     fn read_own(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         self.read(path, limit)
+    }
+    /// The same of what somebody names on the command line to be read now: it may be a
+    /// pipe (`<(ssh …)`, `/dev/stdin`), and is waited for. Also what it is. Only for
+    /// that: a pipe that others planted would be waited for without end.
+    fn read_given(&self, path: &Path, limit: u64) -> io::Result<(Vec<u8>, FileMeta)> {
+        Ok((self.read(path, limit)?, self.meta(path)?))
     }
 }
 

@@ -128,15 +128,16 @@ fn plainer(path: &Path, error: io::Error) -> io::Error {
 }
 
 fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    file.take(limit + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > limit {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("larger than {limit} bytes"),
-        ));
+    let larger =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("larger than {limit} bytes"));
+    // Before reading: what is sparse has a length and no bytes that would have to be taken.
+    if file.metadata()?.len() > limit {
+        return Err(larger());
     }
-    Ok(content)
+    let mut content = Vec::new();
+    // It may grow meanwhile, and a pipe has no length.
+    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > limit { Err(larger()) } else { Ok(content) }
 }
 
 /// Makes a directory that must not be there, mode 0700 whatever the umask.
@@ -268,8 +269,14 @@ impl Fs for OsFs {
     }
 
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        // Not only regular files: `--against <(ssh …)` is the operator's wish.
-        read_open(File::open(path)?, limit)
+        read_open(open_file(path, OpenMode::Read)?, limit)
+    }
+
+    fn read_given(&self, path: &Path, limit: u64) -> io::Result<(Vec<u8>, FileMeta)> {
+        // Waits for a pipe's other end, which whoever named it holds.
+        let file = File::open(path)?;
+        let meta = meta_of(&file.metadata()?);
+        Ok((read_open(file, limit)?, meta))
     }
 
     fn read_own(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
@@ -381,6 +388,31 @@ mod tests {
             for path in [&*pipe, Path::new("/dev/zero"), Path::new("/dev/null"), place.path()] {
                 assert!(open_file(path, mode).is_err(), "{mode:?} of {}", path.display());
             }
+        }
+    }
+
+    #[test]
+    fn only_what_was_named_to_be_read_now_may_be_a_pipe_and_a_length_is_asked_before_reading() {
+        use std::io::Write;
+        let place = tempfile::tempdir().expect("temporary directory");
+        let pipe = place.path().join("pipe");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RWXU, 0).expect("pipe");
+        for read in [OsFs.read(&pipe, 9), OsFs.read_own(&pipe, 9)] {
+            assert_eq!(read.expect_err("no file").kind(), io::ErrorKind::InvalidInput);
+        }
+        let other = pipe.clone();
+        let writer = std::thread::spawn(move || {
+            File::options().write(true).open(other)?.write_all(b"given")
+        });
+        let (bytes, meta) = OsFs.read_given(&pipe, 9).expect("waited for");
+        writer.join().expect("ended").expect("written");
+        assert_eq!((&*bytes, meta.is_file), (&b"given"[..], false));
+
+        let sparse = place.path().join("sparse");
+        File::create(&sparse).expect("made").set_len(1 << 50).expect("a long one");
+        for read in [OsFs.read(&sparse, 9), OsFs.read_own(&sparse, 9)] {
+            assert_eq!(read.expect_err("too long").kind(), io::ErrorKind::InvalidData);
         }
     }
 

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::StoreError;
+use super::error::{StoreError, StoreErrorKind};
+use super::listing::{self, MOST_KEPT, Page};
 use super::object::{Object, Removed};
 use super::put::Put;
 
@@ -16,12 +17,45 @@ pub trait BackupStore: Send + Sync + Debug {
     /// The URL of an object, for people: `s3://bucket/prefix/name`.
     fn url(&self, name: &str) -> String;
 
-    /// Everything below the prefix, by name: all of it or an error, never a part.
-    /// Unfinished uploads are not in it.
+    /// One page of what is below the prefix and there begins with `below`; `after` is
+    /// where the page before said that this one begins. Unfinished uploads are not
+    /// in it.
     ///
     /// # Errors
     /// See [`StoreError`]; a missing bucket is an error, not an empty one.
-    fn list(&self) -> Result<Vec<Object>, StoreError>;
+    fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError>;
+
+    /// Shows everything that begins with `below`, page by page: all of it or an error.
+    /// Nothing is kept.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; what `see` says; a listing that does not come to its end.
+    fn visit(
+        &self,
+        below: &str,
+        see: &mut dyn FnMut(Object) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        listing::visit(&self.url(below), &|after| self.page(below, after), see)
+    }
+
+    /// Everything below the prefix, by name: all of it or an error, never a part.
+    ///
+    /// # Errors
+    /// As [`visit`](Self::visit); more than 200,000 objects.
+    fn list(&self) -> Result<Vec<Object>, StoreError> {
+        let mut objects = Vec::new();
+        self.visit("", &mut |object| {
+            if objects.len() == MOST_KEPT {
+                let message = format!("there are more than {MOST_KEPT} objects");
+                return Err(StoreError::new(StoreErrorKind::Other, self.url(""), message)
+                    .hint("name a longer prefix: --destination BUCKET/PREFIX"));
+            }
+            objects.push(object);
+            Ok(())
+        })?;
+        objects.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(objects)
+    }
 
     /// What the store knows of an object; `None` only when it is certainly not
     /// there (and the bucket is).
@@ -83,8 +117,8 @@ impl<S: BackupStore + ?Sized> BackupStore for Arc<S> {
         (**self).url(name)
     }
 
-    fn list(&self) -> Result<Vec<Object>, StoreError> {
-        (**self).list()
+    fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
+        (**self).page(below, after)
     }
 
     fn stat_version(

@@ -84,7 +84,7 @@ fn settle(
         Some(Checksum::Sha256(found)) => found == digests.sha256,
         Some(Checksum::Crc64Nvme(found)) => found == digests.crc64nvme,
         Some(Checksum::Crc32c(found)) => found == digests.crc32c,
-        Some(Checksum::Md5(found)) => md5_of(&put.body)? == Some(found),
+        Some(Checksum::Md5(found)) => md5_of(put)? == Some(found),
         None => read_back(store, &object)? == digests.sha256,
     };
     if !same {
@@ -167,14 +167,18 @@ fn check(put: &Put<'_>, url: &str) -> Result<(), StoreError> {
 /// MD5 over the body as it is now, which must still be what its digests say. None
 /// in builds without a provider that has MD5.
 #[cfg(feature = "azure")]
-pub(crate) fn md5_of(body: &Body<'_>) -> Result<Option<[u8; 16]>, StoreError> {
+pub(crate) fn md5_of(put: &Put<'_>) -> Result<Option<[u8; 16]>, StoreError> {
     use md5::Md5;
 
+    let body = &put.body;
     let digests = body.digests();
     let (mut md5, mut sha256) = (Md5::new(), Sha256::new());
     body.open()?.for_each(0, digests.bytes, |bytes| {
         md5.update(bytes);
         sha256.update(bytes);
+        if put.is_interrupted() {
+            return Err(StoreError::new(StoreErrorKind::Interrupted, "the file", "interrupted"));
+        }
         Ok(())
     })?;
     let same = <[u8; 32]>::from(sha256.finalize()) == digests.sha256;
@@ -182,6 +186,6 @@ pub(crate) fn md5_of(body: &Body<'_>) -> Result<Option<[u8; 16]>, StoreError> {
 }
 
 #[cfg(not(feature = "azure"))]
-fn md5_of(_body: &Body<'_>) -> Result<Option<[u8; 16]>, StoreError> {
+fn md5_of(_put: &Put<'_>) -> Result<Option<[u8; 16]>, StoreError> {
     Ok(None)
 }

@@ -45,12 +45,25 @@ fn home_file(environment: &Environment, below: &str) -> Option<PathBuf> {
 }
 
 fn is_there(path: &Path) -> bool {
-    matches!(inspect::behind(path), Ok(Some(_)))
+    matches!(inspect::behind(path), Ok(Some(entry)) if entry.kind == inspect::Kind::File)
+}
+
+/// What is wrong with a file that a variable names: the libraries wait for a pipe for
+/// ever, and cannot be told not to. None where it is a file.
+#[cfg(any(feature = "azure", feature = "gcs"))]
+pub(super) fn no_file(variable: &str, path: &str) -> Option<String> {
+    let why = match inspect::behind(Path::new(path)) {
+        Ok(Some(entry)) if entry.kind == inspect::Kind::File => return None,
+        Ok(Some(_)) => "which is no regular file".to_owned(),
+        Ok(None) => "which is not there".to_owned(),
+        Err(error) => format!("which cannot be looked at: {error}"),
+    };
+    Some(format!("{variable} names {path}, {why}"))
 }
 
 /// A file that a variable names and that is not there.
 fn missing(variable: &str, path: &str, hint: &'static str) -> Credentials {
-    let why = format!("{variable} names {path}, which is not there or cannot be reached");
+    let why = format!("{variable} names {path}, which is no file, not there or cannot be reached");
     Credentials::Unusable { why, hint }
 }
 

@@ -217,6 +217,11 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a name that a store lists can be one that was put there from here.
+pub(crate) fn is_name(name: &str) -> bool {
+    check_name(name).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::backup_store::BackupStore;
 use super::error::{StoreError, StoreErrorKind};
+use super::listing::Page;
 use super::object::{Object, Removed};
 use super::put::Put;
 
 /// An operation of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// `list`
+    /// `page`, and with it `visit` and `list`
     List,
     /// `stat` and `stat_version`
     Stat,
@@ -36,6 +37,8 @@ pub enum Fault {
     Busy(Duration),
     /// Nothing is done, and no further try will help.
     Denied,
+    /// Nothing is done: the credentials cannot be got now.
+    NoCredentials,
     /// It is done, and the answer does not arrive.
     AnswerLost,
     /// What is read breaks off after so many bytes, with an error.
@@ -95,6 +98,9 @@ impl<S: BackupStore> FaultStore<S> {
                 Err(error(StoreErrorKind::Other, "busy").retryable().retry_after(Some(after)))
             }
             Some(Fault::Denied) => Err(error(StoreErrorKind::AccessDenied, "denied")),
+            Some(Fault::NoCredentials) => {
+                Err(error(StoreErrorKind::NoCredentials, "no token").retryable())
+            }
             Some(Fault::AnswerLost) => {
                 run()?;
                 Err(error(StoreErrorKind::Timeout, "no answer").retryable())
@@ -109,8 +115,8 @@ impl<S: BackupStore> BackupStore for FaultStore<S> {
         self.inner.url(name)
     }
 
-    fn list(&self) -> Result<Vec<Object>, StoreError> {
-        self.with_fault(Operation::List, "", || self.inner.list())
+    fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
+        self.with_fault(Operation::List, "", || self.inner.page(below, after))
     }
 
     fn stat_version(

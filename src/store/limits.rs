@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::retry::RetryPolicy;
+use super::stop::Stop;
 
 /// How much at once, how fast, how long.
 #[derive(Clone, Debug)]
@@ -24,8 +25,13 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// How long nothing may move before it counts as broken. Default 2 min.
     pub stall_timeout: Duration,
+    /// How long to wait for credentials that something else gives: a metadata service,
+    /// a sign-in, a program. Default 20 s.
+    pub credentials_timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// Whether to stop: looked at in every wait, ten times a second.
+    pub stop: Stop,
 }
 
 impl Default for Limits {
@@ -37,7 +43,9 @@ impl Default for Limits {
             upload_rate: None,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(120),
+            credentials_timeout: Duration::from_secs(20),
             retry: RetryPolicy::default(),
+            stop: Stop::default(),
         }
     }
 }

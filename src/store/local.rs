@@ -17,11 +17,16 @@ use super::backup_store::BackupStore;
 use super::confirm::{Sent, put_once};
 use super::destination::check_name;
 use super::error::{StoreError, StoreErrorKind};
+use super::listing::Page;
 use super::object::{Checksum, Object, Removed};
 use super::put::{Content, Put, UploadState};
 use crate::clock::Timestamp;
+use crate::fsio::os::open_file;
+use crate::fsio::{Fs, OpenMode, OsFs};
 
 const PIECE: u64 = 1 << 20;
+/// What an object's metadata may take; the clouds allow 2 to 8 KiB.
+const MAX_NOTE_BYTES: u64 = 64 << 10;
 /// What is written goes nowhere else, and waits for nobody: no symbolic link is
 /// followed, and a FIFO is an error.
 const ITSELF: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
@@ -105,7 +110,7 @@ impl LocalStore {
         // An unusual umask could have taken bits away.
         file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed("write"))?;
         let fresh = UploadState::begun(&url, &digests, part.display().to_string(), PIECE);
-        let mut state = put.resume.take().filter(|state| state.is_for(&url, &digests));
+        let mut state = put.resume.take().filter(|state| state.is_for(&url, &digests, u64::MAX));
         let state = state.get_or_insert(fresh);
         let there = file.metadata().map_err(failed("read"))?.len();
         state.stored = state.stored.min(there).min(digests.bytes);
@@ -169,10 +174,6 @@ impl LocalStore {
     }
 }
 
-fn open_itself(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(ITSELF).open(path)
-}
-
 /// `.NAME.<what>` beside it; not part of any listing.
 fn hidden(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -205,20 +206,19 @@ impl BackupStore for LocalStore {
         self.root.join(name).display().to_string()
     }
 
-    fn list(&self) -> Result<Vec<Object>, StoreError> {
+    fn page(&self, below: &str, _after: Option<&str>) -> Result<Page, StoreError> {
         let mut paths = Vec::new();
         self.walk(Path::new(""), &mut paths).map_err(|error| self.failed("", "list", &error))?;
         let mut objects = Vec::with_capacity(paths.len());
         for path in paths {
             let name = path.to_string_lossy().into_owned();
             let is_hidden = name.rsplit('/').next().is_some_and(|last| last.starts_with('.'));
-            if !is_hidden {
+            if !is_hidden && name.starts_with(below) {
                 let object = self.look(&name, &self.root.join(&path));
                 objects.push(object.map_err(|error| self.failed(&name, "look at it", &error))?);
             }
         }
-        objects.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(objects)
+        Ok(Page { objects, next: None })
     }
 
     fn stat_version(
@@ -236,10 +236,11 @@ impl BackupStore for LocalStore {
         };
         let failed = |error: io::Error| self.failed(name, "read", &error);
         let mut hasher = Sha256::new();
-        copy_hash(&mut open_itself(&path).map_err(failed)?, &mut hasher).map_err(failed)?;
+        copy_hash(&mut open_file(&path, OpenMode::ReadOwn).map_err(failed)?, &mut hasher)
+            .map_err(failed)?;
         object.checksum = Some(Checksum::Sha256(hasher.finalize().into()));
         // Without it the object is still whole: a crash may have come between.
-        let note = fs::read(hidden(&path, "metadata")).unwrap_or_default();
+        let note = OsFs.read_own(&hidden(&path, "metadata"), MAX_NOTE_BYTES).unwrap_or_default();
         let note: serde_json::Value = serde_json::from_slice(&note).unwrap_or_default();
         if let Some(metadata) = note["metadata"].as_object() {
             let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
@@ -256,7 +257,7 @@ impl BackupStore for LocalStore {
         from: u64,
     ) -> Result<Box<dyn Read + Send>, StoreError> {
         let failed = |error: io::Error| self.failed(name, "read", &error);
-        let mut file = open_itself(&self.path(name)?).map_err(failed)?;
+        let mut file = open_file(&self.path(name)?, OpenMode::ReadOwn).map_err(failed)?;
         file.seek(SeekFrom::Start(from)).map_err(failed)?;
         Ok(Box::new(file))
     }

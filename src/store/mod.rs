@@ -7,8 +7,10 @@
 //! - `put_new` returns after the store has said to have it: size, a checksum of
 //!   its own over the whole, the version, and the lock if one was asked for.
 //! - A list is whole or an error. An object is missing only if that is certain.
-//! - Memory is bounded, whatever the object's size. An interrupted upload goes on
-//!   where it was, in this run or the next.
+//! - Memory is bounded, whatever the object's size and whatever the store says. An
+//!   interrupted upload goes on where it was, in this run or the next.
+//! - Everything ends: what never comes to its end, comes too slowly or goes round in
+//!   a circle is an error, and [`Stop`] is looked at in every wait.
 //! - Errors say what to do, and hold no secrets.
 //!
 //! Trying again is in [`Retrying`] and nowhere else: the libraries of the
@@ -28,6 +30,7 @@ pub mod fault;
 #[cfg(feature = "gcs")]
 mod gcs;
 mod limits;
+mod listing;
 pub mod local;
 mod object;
 mod pace;
@@ -36,19 +39,23 @@ mod redact;
 mod retry;
 #[cfg(feature = "s3")]
 mod s3;
+mod stop;
 #[cfg(feature = "cloud")]
 mod wire;
 
 pub use backup_store::BackupStore;
 pub use credentials::{Credentials, credentials};
+pub(crate) use destination::is_name;
 pub use destination::{Destination, Provider};
 pub use error::{StoreError, StoreErrorKind};
 pub use limits::{Environment, Limits};
+pub use listing::Page;
 pub use local::LocalStore;
 pub use object::{Checksum, Digests, Lock, LockMode, Object, Removed};
 pub use pace::{Pace, RealPace, TestPace};
 pub use put::{Body, Put, SHA256, UploadState};
 pub use retry::{RetryPolicy, Retrying};
+pub use stop::Stop;
 
 /// Opens a destination. Credentials are looked for, and the bucket for the first
 /// time asked, when something is done with it.
@@ -68,17 +75,17 @@ pub fn connect(
         #[cfg(feature = "s3")]
         Provider::S3 => {
             let store = s3::S3Store::connect(destination, limits, environment)?;
-            Ok(Box::new(Retrying::new(store, limits.retry)))
+            Ok(Box::new(Retrying::new(store, limits.retry).stopping(limits.stop.clone())))
         }
         #[cfg(feature = "azure")]
         Provider::Azure => {
             let store = azure::AzureStore::connect(destination, limits, environment)?;
-            Ok(Box::new(Retrying::new(store, limits.retry)))
+            Ok(Box::new(Retrying::new(store, limits.retry).stopping(limits.stop.clone())))
         }
         #[cfg(feature = "gcs")]
         Provider::Gcs => {
             let store = gcs::GcsStore::connect(destination, limits, environment)?;
-            Ok(Box::new(Retrying::new(store, limits.retry)))
+            Ok(Box::new(Retrying::new(store, limits.retry).stopping(limits.stop.clone())))
         }
         #[cfg(not(all(feature = "s3", feature = "azure", feature = "gcs")))]
         absent => {

@@ -255,13 +255,14 @@ impl UploadState {
     }
 
     /// Whether it is an upload of these bytes to this place that can still be
-    /// gone on with.
-    pub(crate) fn is_for(&self, url: &str, digests: &Digests) -> bool {
+    /// gone on with, in no more than `most` parts.
+    pub(crate) fn is_for(&self, url: &str, digests: &Digests, most: u64) -> bool {
         let age = SystemClock.now().unix_seconds() - self.started.unix_seconds();
         self.url == url
             && self.sha256 == digests.sha256_hex()
             && self.bytes == digests.bytes
             && self.part_bytes > 0
+            && self.bytes.div_ceil(self.part_bytes) <= most
             && (0..Self::RESUMABLE_SECONDS).contains(&age)
     }
 }

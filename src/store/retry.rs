@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use super::backup_store::BackupStore;
 use super::error::{StoreError, StoreErrorKind};
+use super::listing::Page;
 use super::object::{Object, Removed};
 use super::pace::{Pace, RealPace};
 use super::put::{Put, UploadState};
+use super::stop::Stop;
 
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,7 @@ pub struct Retrying<S> {
     inner: Arc<S>,
     policy: RetryPolicy,
     pace: Arc<dyn Pace>,
+    stop: Stop,
     heard: Arc<AtomicBool>,
 }
 
@@ -61,7 +64,14 @@ impl<S: BackupStore> Retrying<S> {
     /// By another clock.
     #[must_use]
     pub fn with_pace(inner: S, policy: RetryPolicy, pace: Arc<dyn Pace>) -> Self {
-        Self { inner: Arc::new(inner), policy, pace, heard: Arc::default() }
+        let (stop, heard) = (Stop::default(), Arc::default());
+        Self { inner: Arc::new(inner), policy, pace, stop, heard }
+    }
+
+    /// No further attempt once it is to stop.
+    #[must_use]
+    pub fn stopping(self, stop: Stop) -> Self {
+        Self { stop, ..self }
     }
 
     fn patience(&self) -> Patience {
@@ -70,6 +80,7 @@ impl<S: BackupStore> Retrying<S> {
             since: self.pace.elapsed(),
             attempts: 0,
             pace: Arc::clone(&self.pace),
+            stop: self.stop.clone(),
             heard: Arc::clone(&self.heard),
         }
     }
@@ -98,6 +109,7 @@ struct Patience {
     since: Duration,
     attempts: u32,
     pace: Arc<dyn Pace>,
+    stop: Stop,
     heard: Arc<AtomicBool>,
 }
 
@@ -118,7 +130,7 @@ impl Patience {
         let bound = self.policy.first_wait.saturating_mul(doubled).min(self.policy.longest_wait);
         let wait = self.pace.jitter(bound).max(error.retry_after.unwrap_or_default());
         self.attempts += 1;
-        if !matches!(error.kind, StoreErrorKind::Unreachable | StoreErrorKind::Timeout) {
+        if was_heard(error.kind) {
             self.heard.store(true, Ordering::Relaxed);
         }
         let give_up_after = if self.heard.load(Ordering::Relaxed) {
@@ -133,7 +145,7 @@ impl Patience {
             return Err(error);
         }
         tracing::info!(%error, wait_ms = wait.as_millis() as u64, "tried again after a while");
-        if self.pace.wait(wait, stop) {
+        if self.pace.wait(wait, &|| stop() || self.stop.asked()) {
             return Ok(());
         }
         let StoreError { url, message, .. } = &error;
@@ -142,13 +154,21 @@ impl Patience {
     }
 }
 
+/// Whether the store itself has spoken. Who has no credentials, or none that can be got
+/// now, has not asked it anything yet.
+fn was_heard(kind: StoreErrorKind) -> bool {
+    use StoreErrorKind::{NoCredentials, Timeout, Unreachable};
+    !matches!(kind, Unreachable | Timeout | NoCredentials)
+}
+
 impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
     fn url(&self, name: &str) -> String {
         self.inner.url(name)
     }
 
-    fn list(&self) -> Result<Vec<Object>, StoreError> {
-        self.repeat(|| self.inner.list())
+    /// Each page by itself: what was seen before is not asked for again.
+    fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
+        self.repeat(|| self.inner.page(below, after))
     }
 
     fn stat_version(
@@ -180,6 +200,7 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
             end: object.size,
             body: None,
             patience: self.patience(),
+            since_renewed: 0,
         };
         reader.connect()?;
         Ok(Box::new(reader))
@@ -190,6 +211,7 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
         let (on_progress, interrupted) = (put.on_progress, put.interrupted);
         let mut patience = self.patience();
         let mut reached: Option<UploadState> = resume;
+        let mut progress = UploadProgress::default();
         loop {
             let before = reached.as_ref().map_or(0, |state| state.stored);
             let resume = reached.clone();
@@ -212,7 +234,8 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
             let stop = || interrupted.is_some_and(|asked| asked());
             match self.inner.put_new(name, attempt) {
                 Err(error) => {
-                    if reached.as_ref().map_or(0, |state| state.stored) > before {
+                    let stored = reached.as_ref().map_or(0, |state| state.stored);
+                    if progress.is_some(before, stored) {
                         patience.renew();
                     }
                     patience.wait(error, &stop)?;
@@ -231,6 +254,31 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
     }
 }
 
+/// Whether an upload gets on. What a store says of that need not be true: who says less
+/// each time than the time before could go on for ever.
+#[derive(Debug, Default)]
+struct UploadProgress {
+    furthest: u64,
+    regained: u32,
+}
+
+impl UploadProgress {
+    /// How often it may come to where it had been before, when a store forgot.
+    const MOST_REGAINED: u32 = 100;
+
+    fn is_some(&mut self, before: u64, stored: u64) -> bool {
+        if stored < before.saturating_add(PROGRESS_BYTES) {
+            return false;
+        }
+        if stored >= self.furthest.saturating_add(PROGRESS_BYTES) {
+            self.furthest = stored;
+            return true;
+        }
+        self.regained += 1;
+        self.regained <= Self::MOST_REGAINED
+    }
+}
+
 /// A body that goes on where it broke off.
 struct ResumingReader<S> {
     store: Arc<S>,
@@ -240,7 +288,11 @@ struct ResumingReader<S> {
     end: u64,
     body: Option<Box<dyn Read + Send>>,
     patience: Patience,
+    since_renewed: u64,
 }
+
+/// What has to get through before it counts anew: one byte an hour is no progress.
+const PROGRESS_BYTES: u64 = 64 << 10;
 
 impl<S: BackupStore> ResumingReader<S> {
     fn connect(&mut self) -> Result<(), StoreError> {
@@ -283,7 +335,11 @@ impl<S: BackupStore> Read for ResumingReader<S> {
                 }
                 Ok(read) => {
                     self.at += read as u64;
-                    self.patience.renew();
+                    self.since_renewed += read as u64;
+                    if self.since_renewed >= PROGRESS_BYTES {
+                        self.since_renewed = 0;
+                        self.patience.renew();
+                    }
                     return Ok(read);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -397,6 +453,60 @@ mod tests {
             assert!(error.message.contains("given up after"), "{}", error.message);
             let waited: u64 = seconds(&bench.pace).iter().sum();
             assert!(waited <= longest && waited > longest - 6, "{waited} s of {longest} s");
+        }
+    }
+
+    #[test]
+    fn credentials_that_cannot_be_got_are_given_up_like_a_store_that_was_never_heard_of() {
+        let bench = bench();
+        for _ in 0..100 {
+            bench.faults.next(Operation::List, Fault::NoCredentials);
+        }
+        let error = bench.store.list().expect_err("given up");
+        assert_eq!(error.kind, StoreErrorKind::NoCredentials);
+        let waited: u64 = seconds(&bench.pace).iter().sum();
+        assert!(waited <= 20, "{waited} s");
+    }
+
+    #[test]
+    fn an_upload_that_goes_to_and_fro_is_no_progress_for_ever() {
+        let mut progress = UploadProgress::default();
+        let renewals = (0..1_000).filter(|_| progress.is_some(0, 1 << 20)).count();
+        assert_eq!(renewals, 101);
+        assert!(!progress.is_some(1 << 20, (1 << 20) + 1), "a byte is none");
+        assert!(progress.is_some(1 << 20, 2 << 20), "further than ever is some");
+    }
+
+    #[test]
+    fn a_body_of_which_a_byte_comes_now_and_then_is_given_up() {
+        let bench = bench();
+        let bytes = vec![7; 1_000];
+        bench.store.put_new("a", put(&bytes)).expect("put");
+        for _ in 0..bytes.len() {
+            bench.faults.next(Operation::Open, Fault::CutAfter(1));
+        }
+        let mut body = bench.store.open("a", None, 0).expect("opened");
+        body.read_to_end(&mut Vec::new()).expect_err("no progress");
+        assert!(bench.faults.calls(Operation::Open) < 100);
+    }
+
+    #[test]
+    fn every_wait_ends_when_it_is_to_stop() {
+        type Call = fn(&dyn BackupStore) -> Result<(), StoreError>;
+        let calls: [(Operation, Call); 4] = [
+            (Operation::List, |store| store.list().map(drop)),
+            (Operation::Stat, |store| store.stat("a").map(drop)),
+            (Operation::Remove, |store| store.remove("a", None).map(drop)),
+            (Operation::Abort, |store| store.abort_stale_uploads(Duration::ZERO).map(drop)),
+        ];
+        for (operation, call) in calls {
+            let bench = bench();
+            let flag = Arc::new(AtomicBool::new(true));
+            let store = bench.store.stopping(Stop::when(Arc::clone(&flag)));
+            bench.faults.next(operation, Fault::Unreachable);
+            let error = call(&store).expect_err("stopped");
+            assert_eq!(error.kind, StoreErrorKind::Interrupted, "{operation:?}");
+            assert_eq!(bench.faults.calls(operation), 1, "{operation:?}");
         }
     }
 

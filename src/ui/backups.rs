@@ -1,5 +1,6 @@
 //! What `list`, `restore` and `cleanup` say.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -92,11 +93,11 @@ fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
     let mut notes: Vec<String> =
         notes.iter().filter(|(is, _)| *is).map(|(_, note)| (*note).to_owned()).collect();
     for (place, copied) in &listed.copies {
-        let scheme = place.split("://").next().unwrap_or_default();
+        let there = shortest(place, &listed.copies);
         notes.push(match copied.state {
-            CopyState::Confirmed => format!("in {scheme}"),
-            CopyState::Uploading => format!("not whole in {scheme}"),
-            CopyState::Failed => format!("NOT in {scheme}"),
+            CopyState::Confirmed => format!("in {there}"),
+            CopyState::Uploading => format!("not whole in {there}"),
+            CopyState::Failed => format!("NOT in {there}"),
         });
     }
     if let Some(until) = listed.locked_until.filter(|until| *until > now) {
@@ -114,7 +115,21 @@ fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
         ),
         None => Default::default(),
     };
-    vec![listed.id.to_string(), old, records, seqs, size, raw, state, notes.join(" ")]
+    vec![listed.id.to_string(), old, records, seqs, size, raw, state, notes.join(", ")]
+}
+
+/// As little of a place as tells it from the other ones: the provider, its bucket, all.
+fn shortest<'a, T>(place: &'a str, all: &[(String, T)]) -> Cow<'a, str> {
+    let scheme = place.split("://").next().unwrap_or_default();
+    let after = place.get(scheme.len() + 3..).and_then(|rest| rest.find('/'));
+    let bucket = after.map_or(place, |end| &place[..scheme.len() + 3 + end]);
+    let alone = |begin: &str| all.iter().filter(|(other, _)| other.starts_with(begin)).count() <= 1;
+    let shown = match () {
+        () if alone(&format!("{scheme}://")) => scheme,
+        () if alone(&format!("{bucket}/")) => bucket,
+        () => place,
+    };
+    escape(shown)
 }
 
 fn seqs(first_seq: u64, tree_size: u64) -> String {
@@ -419,4 +434,23 @@ pub fn drill_text(report: &DrillReport, path: &Path) -> String {
 #[must_use]
 pub fn drill_json(report: &DrillReport, path: &Path) -> String {
     json!({ "drill": report, "report": path }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_one_provider_are_told_apart() {
+        let all = ["s3://a/web/", "s3://b/web/", "s3://b/db/", "gs://a/web/"];
+        let all: Vec<(String, ())> = all.iter().map(|place| ((*place).to_owned(), ())).collect();
+        let shown: Vec<Cow<'_, str>> =
+            all.iter().map(|(place, ())| shortest(place, &all)).collect();
+        assert_eq!(shown, ["s3://a", "s3://b/web/", "s3://b/db/", "gs"]);
+        // A directory's path, or what somebody has written into the catalog.
+        for odd in ["", "/mnt/disk", "s3:", "s3://", "\u{1b}[2J://x/"] {
+            let shown = shortest(odd, &[(odd.to_owned(), ())]).into_owned();
+            assert!(!shown.contains('\u{1b}'), "{shown:?}");
+        }
+    }
 }

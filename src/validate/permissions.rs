@@ -8,9 +8,9 @@ use super::outcome::Status;
 use super::places::{Place, Privacy, is_there, nearest, places};
 use super::principal::{KERNEL, Principal, described, user_name};
 use super::request::Surroundings;
-use crate::access::is_private;
 use crate::fsio::inspect::{self, Entry, Kind, Wanted};
 use crate::fsio::parent;
+use crate::fsio::private::is_private;
 
 pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let principal = match &seen.principal {

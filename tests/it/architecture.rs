@@ -66,6 +66,7 @@ fn judge(sources: Vec<Source>) -> Vec<Finding> {
     found.extend(floors::no_glob_import_of_own_modules(&sources, &mentions));
     found.extend(floors::no_cycles(&sources, &mentions));
     found.extend(rules::only_fsio_touches_files(&sources, &mentions));
+    found.extend(rules::nothing_is_opened_in_a_way_of_its_own(&sources));
     found.extend(rules::only_the_top_talks_to_the_process(&sources, &mentions));
     found.extend(rules::crates_stay_on_their_floors(&mentions));
     found.extend(rules::one_file_of_cli_starts_the_runtime(&mentions));

@@ -2,6 +2,7 @@
 //! ever seen.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +10,13 @@ use std::time::Duration;
 
 use auditctl::audit::restore::sha256_hex;
 use auditctl::backup::Stage;
-use auditctl::backup::{BackupError, Catalog, FileKind, Level, Watch, parse_name};
+use auditctl::backup::{BackupError, Catalog, FileKind, KeyFile, Level, Watch, parse_name};
 #[cfg(feature = "encryption")]
 use auditctl::backup::{RestoreRequest, Unwatched, Wish};
 use auditctl::fsio::OsFs;
 use auditctl::fsio::Space;
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
+use auditctl::fsio::os::set_mode;
 
 #[cfg(feature = "encryption")]
 use crate::backups::wanted;
@@ -324,11 +326,14 @@ fn an_encrypted_backup_is_restored_with_its_private_key_and_with_no_other() {
             use age::secrecy::ExposeSecret;
             let path = home.dir.path().join(format!("key-{n}"));
             std::fs::write(&path, key.to_string().expose_secret()).expect("written");
+            set_mode(&path, 0o600).expect("private");
             path
         })
         .collect();
     home.record(10);
-    let restore = |identities| {
+    let restore = |files: Vec<PathBuf>| {
+        let read = |path: &PathBuf| KeyFile::read(&OsFs, path).expect("a key file");
+        let identities = files.iter().map(read).collect();
         home.restore_as(&RestoreRequest {
             identities,
             wish: Wish::Latest,

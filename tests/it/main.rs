@@ -26,6 +26,8 @@ mod crash;
 mod documented;
 mod documents;
 mod doors;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod doors_stores;
 mod engine;
 mod faults;
 mod forgery;
@@ -42,12 +44,15 @@ mod import_python;
 mod keys;
 mod keys_cli;
 mod keys_crash;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod liar;
 mod model;
 mod monitor;
 mod nagios;
 mod own_files;
 mod packaging;
 mod paths;
+mod planted;
 mod power_loss;
 mod prometheus;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]

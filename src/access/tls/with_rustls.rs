@@ -9,10 +9,10 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{InconsistentKeys, ServerConfig};
 
-use super::super::private::exposed;
 use super::{Pair, TlsError};
 use crate::clock::Timestamp;
 use crate::fsio::Fs;
+use crate::fsio::private::exposed;
 
 const MAX_BYTES: u64 = 1 << 20;
 

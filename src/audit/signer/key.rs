@@ -244,12 +244,12 @@ fn read_private(fs: &dyn Fs, path: &Path) -> Result<Secret<Vec<u8>>, KeyError> {
 }
 
 impl VerifierKey {
-    /// Reads a verifier key's file (`audit.pub`).
+    /// Reads a verifier key's file (`audit.pub`), or the pipe that was named for it.
     ///
     /// # Errors
     /// [`KeyError::Io`]; [`KeyError::File`] when it holds no verifier key.
     pub fn load(fs: &dyn Fs, path: &Path) -> Result<Self, KeyError> {
-        Self::read(path, fs.read(path, MAX_FILE_BYTES))
+        Self::read(path, fs.read_given(path, MAX_FILE_BYTES).map(|(bytes, _)| bytes))
     }
 
     /// The same of a log's own file, in whose place a symbolic link or a FIFO is

@@ -1,19 +1,18 @@
 //! Encrypting and decrypting with the age crate.
 
 use std::io::{self, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use age::x25519;
 use age::{Decryptor, Encryptor, Identity, IdentityFile, Recipient};
 
 use super::super::digest::{Digester, Digests};
 use super::super::error::{ArchiveFault, BackupError, io_error};
+use super::KeyFile;
 use crate::audit::watch::Watch;
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
 
 const BUFFER: usize = 256 * 1024;
-/// An identity file larger than this is none.
-const MAX_IDENTITIES: u64 = 1 << 20;
 
 /// Private keys, read.
 pub(in crate::backup) type Identities = Vec<Box<dyn Identity + Send + Sync>>;
@@ -57,7 +56,7 @@ pub(in crate::backup) fn encrypt(
     let all = recipients.0.iter().chain([&proof]).map(|key| key as &dyn Recipient);
     let failed = |error: age::EncryptError| io_error("encrypt", plain)(io::Error::other(error));
     let encryptor = Encryptor::with_recipients(all).map_err(failed)?;
-    let source = fs.open(plain, OpenMode::Read).map_err(io_error("open", plain))?;
+    let source = fs.open(plain, OpenMode::ReadOwn).map_err(io_error("open", plain))?;
     let file = fs.open(out, OpenMode::CreateNew).map_err(io_error("make", out))?;
     let sink = Sink { file: &*file, at: 0, digester: Digester::default() };
     let mut writer = encryptor.wrap_output(sink).map_err(io_error("write", out))?;
@@ -82,22 +81,18 @@ pub(in crate::backup) fn encrypt(
     Err(BackupError::Archive { path: out.to_path_buf(), what })
 }
 
-/// Private keys from files, for restoring.
+/// Private keys, for restoring.
 ///
 /// # Errors
-/// A file that cannot be read, or that holds none. Never says what is in it.
-pub(in crate::backup) fn identities(
-    fs: &dyn Fs,
-    paths: &[PathBuf],
-) -> Result<Identities, BackupError> {
+/// A file that holds none. Never says what is in it.
+pub(in crate::backup) fn identities(files: &[KeyFile]) -> Result<Identities, BackupError> {
     let mut all = Vec::new();
-    for path in paths {
-        let bytes = fs.read(path, MAX_IDENTITIES).map_err(io_error("read", path))?;
+    for KeyFile { path, text } in files {
         let none = || {
             let what = "holds no age identity (AGE-SECRET-KEY-1…, as `age-keygen` makes it)";
             BackupError::Usage(format!("{} {what}", path.display()))
         };
-        let file = IdentityFile::from_buffer(&bytes[..]).map_err(|_| none())?;
+        let file = IdentityFile::from_buffer(&text.0[..]).map_err(|_| none())?;
         all.extend(file.into_identities().map_err(|_| none())?);
     }
     Ok(all)

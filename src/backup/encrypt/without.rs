@@ -1,9 +1,10 @@
 //! Without the feature `encryption`: everything that needs it says so.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::digest::Digests;
 use super::super::error::BackupError;
+use super::KeyFile;
 use crate::audit::watch::Watch;
 use crate::fsio::Fs;
 
@@ -32,7 +33,7 @@ pub(in crate::backup) fn encrypt(
     absent()
 }
 
-pub(in crate::backup) fn identities(_: &dyn Fs, _: &[PathBuf]) -> Result<Identities, BackupError> {
+pub(in crate::backup) fn identities(_: &[KeyFile]) -> Result<Identities, BackupError> {
     absent()
 }
 

@@ -9,7 +9,7 @@ use crate::audit::watch::{Stage, Watch};
 use crate::backup::digest::Digester;
 use crate::backup::directory::{BackupDir, FETCHING};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
-use crate::backup::metadata::Metadata;
+use crate::backup::metadata::{MAX_METADATA_BYTES, Metadata};
 use crate::backup::name::{BackupId, FileKind, parse_name};
 use crate::fsio::lock::FileLock;
 use crate::fsio::{self, OpenMode};
@@ -100,12 +100,13 @@ impl Remote {
             RemoteWish::Latest => self.latest()?,
         };
         let name = self.name(&id.metadata());
-        let (metadata, text) = self.metadata(&name, id).map_err(|error| match error {
-            BackupError::Store(error) if error.kind == StoreErrorKind::NotFound => {
-                BackupError::NotFound { wanted: id.to_string(), place: self.place().into() }
-            }
-            error => error,
-        })?;
+        let (metadata, text) =
+            self.metadata(&name, id, MAX_METADATA_BYTES).map_err(|error| match error {
+                BackupError::Store(error) if error.kind == StoreErrorKind::NotFound => {
+                    BackupError::NotFound { wanted: id.to_string(), place: self.place().into() }
+                }
+                error => error,
+            })?;
         let own = metadata.own_keys().and_then(|own| metadata.verify(&own));
         own.map_err(|what| BackupError::Metadata { path: self.store.url(&name).into(), what })?;
 
@@ -175,29 +176,37 @@ impl Remote {
 
     /// The whole backup that reaches furthest.
     fn latest(&self) -> Result<BackupId, BackupError> {
-        let mut found: Vec<(Metadata, BackupId)> = Vec::new();
-        for object in self.store.list()? {
-            let Some(file) = object.name.strip_prefix(self.folder.as_str()) else { continue };
-            let Some((id, FileKind::Metadata)) = parse_name(file) else { continue };
-            match self.metadata(&object.name, id) {
-                Ok((metadata, _)) => found.push((metadata, id)),
-                Err(error @ BackupError::Store(_)) => return Err(error),
+        let mut ids = Vec::new();
+        self.visit(&mut |object| {
+            let file = object.name.strip_prefix(self.folder.as_str());
+            if let Some((id, FileKind::Metadata)) = file.and_then(parse_name) {
+                ids.push(id);
+            }
+            Ok(ids.len())
+        })?;
+        let mut found: Vec<Reach> = Vec::new();
+        for id in ids {
+            match self.metadata(&self.name(&id.metadata()), id, MAX_METADATA_BYTES) {
+                Ok((metadata, _)) => found.push(Reach::of(&metadata, id)),
+                Err(error @ (BackupError::Store(_) | BackupError::Interrupted)) => {
+                    return Err(error);
+                }
                 Err(error) => tracing::warn!(%error, "not looked at"),
             }
         }
-        found.sort_by_key(|(metadata, id)| (metadata.log.epoch, metadata.range.tree_size, *id));
-        let logs: std::collections::BTreeSet<String> =
-            found.iter().map(|(metadata, _)| metadata.log.id.clone()).collect();
+        found.sort();
+        let logs: std::collections::BTreeSet<&str> =
+            found.iter().map(|reach| reach.log.as_str()).collect();
         if logs.len() > 1 {
             let message =
                 format!("{} holds backups of {} logs: say which", self.place(), logs.len());
             return Err(BackupError::Usage(message));
         }
-        while let Some((metadata, id)) = found.pop() {
-            let name = self.name(&metadata.archive.file);
+        while let Some(reach) = found.pop() {
+            let name = self.name(&reach.archive);
             let there = self.store.stat(&name)?;
-            if there.is_some_and(|object| object.size == metadata.stored().bytes) {
-                return Ok(id);
+            if there.is_some_and(|object| object.size == reach.bytes) {
+                return Ok(reach.id);
             }
             let error =
                 StoreError::new(StoreErrorKind::NotFound, self.store.url(&name), "is not whole");
@@ -207,5 +216,30 @@ impl Remote {
             wanted: "that is whole".to_owned(),
             place: self.place().into(),
         })
+    }
+}
+
+/// How far a backup reaches, and what is needed to look at it. Metadata are large: they
+/// are not kept.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Reach {
+    epoch: u32,
+    tree_size: u64,
+    id: BackupId,
+    log: String,
+    archive: String,
+    bytes: u64,
+}
+
+impl Reach {
+    fn of(metadata: &Metadata, id: BackupId) -> Self {
+        Self {
+            epoch: metadata.log.epoch,
+            tree_size: metadata.range.tree_size,
+            id,
+            log: metadata.log.id.clone(),
+            archive: metadata.archive.file.clone(),
+            bytes: metadata.stored().bytes,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Remote;
 use super::fetch::RemoteWish;
@@ -16,10 +16,47 @@ use crate::backup::inventory::{Inventory, KnownLog, Listed, coverage, is_of};
 use crate::backup::metadata::Metadata;
 use crate::backup::name::{BackupId, FileKind, parse_name};
 use crate::clock::Timestamp;
-use crate::store::{Checksum, Object};
+use crate::store::{Checksum, Object, StoreError, StoreErrorKind, is_name};
 
 /// How many are looked at at a time: each look is a few round trips.
 const AT_ONCE: usize = 8;
+
+/// How many files that are not ours are named.
+const MOST_FOREIGN: u64 = 1_000;
+/// What the metadata of all backups may take together, as they are stored.
+const MOST_METADATA_BYTES: u64 = 256 << 20;
+/// Larger metadata are read one at a time.
+const LARGE_METADATA_BYTES: u64 = 2 << 20;
+
+/// What else is there.
+#[derive(Default)]
+struct Foreign {
+    names: Vec<String>,
+    seen: u64,
+}
+
+impl Foreign {
+    fn see(&mut self, name: &str) {
+        self.seen += 1;
+        if self.seen <= MOST_FOREIGN {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    fn names(mut self) -> Vec<String> {
+        if let Some(more) = self.seen.checked_sub(MOST_FOREIGN).filter(|more| *more > 0) {
+            self.names.push(format!("… and {more} more"));
+        }
+        self.names
+    }
+}
+
+/// What the metadata that were read take in memory.
+#[derive(Default)]
+struct Held {
+    bytes: AtomicU64,
+    large: Mutex<()>,
+}
 
 /// The objects of one backup.
 #[derive(Default)]
@@ -47,25 +84,32 @@ impl Remote {
         watch: &dyn Watch,
     ) -> Result<Inventory, BackupError> {
         let mut groups: BTreeMap<(String, BackupId), Group> = BTreeMap::new();
-        let mut foreign = Vec::new();
-        for object in self.store.list()? {
-            let Some(below) = object.name.strip_prefix(self.folder.as_str()) else { continue };
+        let mut foreign = Foreign::default();
+        let mut kept = 0;
+        self.visit(&mut |object| {
+            let Some(below) = object.name.strip_prefix(self.folder.as_str()) else {
+                return Ok(kept);
+            };
             let (folder, file) = match below.rsplit_once('/') {
                 // Other folders' files are others' business, unless all were asked for.
-                Some(_) if !self.folder.is_empty() => continue,
+                Some(_) if !self.folder.is_empty() => return Ok(kept),
                 Some((folder, file)) => (format!("{folder}/"), file),
                 None => (String::new(), below),
             };
-            match parse_name(file) {
+            match parse_name(file).filter(|_| is_name(&object.name)) {
                 Some((id, FileKind::Metadata)) => {
+                    kept += 1;
                     groups.entry((folder, id)).or_default().metadata = Some(object);
                 }
                 Some((id, FileKind::Archive(encrypted))) => {
+                    kept += 1;
                     groups.entry((folder, id)).or_default().archives.insert(encrypted, object);
                 }
-                _ => foreign.push(below.to_owned()),
+                _ => foreign.see(below),
             }
-        }
+            Ok(kept)
+        })?;
+        let foreign = foreign.names();
         let mut orphans = Vec::new();
         groups.retain(|_, group| {
             if group.metadata.is_none() {
@@ -94,6 +138,7 @@ impl Remote {
     ) -> Result<Vec<Listed>, BackupError> {
         let groups: Vec<_> = groups.into_iter().collect();
         let next = AtomicUsize::new(0);
+        let held = Held::default();
         let found = Mutex::new(Ok(Vec::with_capacity(groups.len())));
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE.min(groups.len()) {
@@ -104,7 +149,7 @@ impl Remote {
                         let listed = if watch.interrupted() {
                             Err(BackupError::Interrupted)
                         } else {
-                            self.look(folder, *id, group, known, pinned)
+                            self.look(folder, *id, group, known, (pinned, &held))
                         };
                         let mut found =
                             found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -130,14 +175,26 @@ impl Remote {
         id: BackupId,
         group: &Group,
         known: &KnownLog,
-        pinned: &BTreeSet<(BackupId, String)>,
+        (pinned, held): (&BTreeSet<(BackupId, String)>, &Held),
     ) -> Result<Listed, BackupError> {
         let mut listed = Listed::new(id, self.store.url(&format!("{}{folder}", self.folder)));
         let name = self.name(&format!("{folder}{}", id.metadata()));
-        let metadata = match self.metadata(&name, id) {
-            Ok((metadata, _)) => metadata,
+        // The store says how long it is; more than that is not taken.
+        let size = group.metadata.as_ref().map_or(0, |object| object.size);
+        let large = (size > LARGE_METADATA_BYTES)
+            .then(|| held.large.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let read = self.metadata(&name, id, size);
+        drop(large);
+        let metadata = match read {
+            Ok((metadata, text)) => {
+                let before = held.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
+                if before > MOST_METADATA_BYTES {
+                    return Err(self.too_much().into());
+                }
+                metadata
+            }
             // Not to know is no damage.
-            Err(error @ BackupError::Store(_)) => return Err(error),
+            Err(error @ (BackupError::Store(_) | BackupError::Interrupted)) => return Err(error),
             Err(error) => {
                 listed.damaged(&error);
                 return Ok(listed);
@@ -166,6 +223,13 @@ impl Remote {
         }
         listed.metadata = Some(metadata);
         Ok(listed)
+    }
+
+    fn too_much(&self) -> StoreError {
+        let most = MOST_METADATA_BYTES >> 20;
+        let message = format!("the metadata of its backups are more than {most} MiB");
+        StoreError::new(StoreErrorKind::Other, self.place(), message)
+            .hint("name a longer prefix: --destination BUCKET/PREFIX")
     }
 
     /// How far the store's own word goes: its checksum over the archive.

@@ -17,9 +17,12 @@ pub use fetch::{Fetched, RemoteWish};
 pub use upload::Uploaded;
 
 use super::error::BackupError;
-use super::metadata::{MAX_METADATA_BYTES, Metadata};
+use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError};
 use super::name::BackupId;
-use crate::store::BackupStore;
+use crate::store::{BackupStore, Object, StoreError, StoreErrorKind};
+
+/// How many files of backups are looked at: those of an hourly backup over twenty years.
+const MOST_KEPT: usize = 400_000;
 
 /// How much of a log's id its folder is named by.
 const LOG_DIGITS: usize = 12;
@@ -56,18 +59,44 @@ impl Remote {
         &*self.store
     }
 
+    /// Shows what is in the folder and below it. `keep` says how much it keeps of that,
+    /// which has a bound.
+    fn visit(
+        &self,
+        keep: &mut dyn FnMut(Object) -> Result<usize, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.store.visit(&self.folder, &mut |object| {
+            if keep(object)? <= MOST_KEPT {
+                return Ok(());
+            }
+            let message = format!("there are more than {MOST_KEPT} files of backups");
+            Err(StoreError::new(StoreErrorKind::Other, self.place(), message)
+                .hint("name a longer prefix: --destination BUCKET/PREFIX"))
+        })
+    }
+
     fn name(&self, file: &str) -> String {
         format!("{}{file}", self.folder)
     }
 
     /// The metadata of a backup below the store's prefix, its form checked and
-    /// nothing else; and its bytes.
-    fn metadata(&self, name: &str, id: BackupId) -> Result<(Metadata, Vec<u8>), BackupError> {
-        let mut body = self.store.open(name, None, 0)?.take(MAX_METADATA_BYTES + 1);
+    /// nothing else; and its bytes, of which there are no more than `most`.
+    fn metadata(
+        &self,
+        name: &str,
+        id: BackupId,
+        most: u64,
+    ) -> Result<(Metadata, Vec<u8>), BackupError> {
+        let most = most.min(MAX_METADATA_BYTES);
+        let bad = |what| BackupError::Metadata { path: self.store.url(name).into(), what };
+        let mut body = self.store.open(name, None, 0)?.take(most + 1);
         let mut bytes = Vec::new();
         body.read_to_end(&mut bytes).map_err(|error| broken(&*self.store, name, error))?;
-        let metadata = Metadata::parse(&bytes, id)
-            .map_err(|what| BackupError::Metadata { path: self.store.url(name).into(), what })?;
+        if bytes.len() as u64 > most {
+            let why = format!("it is longer than the {most} bytes that it has, or may have");
+            return Err(bad(MetadataError::Altered(why)));
+        }
+        let metadata = Metadata::parse(&bytes, id).map_err(bad)?;
         Ok((metadata, bytes))
     }
 }
@@ -88,7 +117,6 @@ fn folder(host: &str, log_id: &str) -> String {
 
 /// What a store's reader says.
 fn broken(store: &dyn BackupStore, name: &str, error: std::io::Error) -> BackupError {
-    use crate::store::{StoreError, StoreErrorKind};
     match error.downcast::<StoreError>() {
         Ok(error) => error.into(),
         Err(error) => StoreError::new(StoreErrorKind::Unreachable, store.url(name), "broke off")

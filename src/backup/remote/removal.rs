@@ -3,6 +3,7 @@
 
 use super::Remote;
 use crate::backup::error::BackupError;
+use crate::backup::metadata::MAX_METADATA_BYTES;
 use crate::backup::name::BackupId;
 use crate::backup::retention::{Place, Removal};
 use crate::clock::{Clock, SystemClock};
@@ -10,13 +11,13 @@ use crate::store::{Object, Removed, StoreErrorKind};
 
 impl Place for Remote {
     fn stored_sha256(&self, id: BackupId) -> Result<String, BackupError> {
-        let (metadata, _) = self.metadata(&self.name(&id.metadata()), id)?;
+        let (metadata, _) = self.metadata(&self.name(&id.metadata()), id, MAX_METADATA_BYTES)?;
         Ok(metadata.stored().sha256.to_string())
     }
 
     fn remove(&self, id: BackupId) -> Result<Removal, BackupError> {
         let name = self.name(&id.metadata());
-        let metadata = self.metadata(&name, id)?.0;
+        let metadata = self.metadata(&name, id, MAX_METADATA_BYTES)?.0;
         let archive = self.name(&metadata.archive.file);
         // Both are looked at before either goes: a lock on one keeps both.
         let objects = [(&name, self.store.stat(&name)?), (&archive, self.store.stat(&archive)?)];

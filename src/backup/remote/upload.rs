@@ -115,7 +115,7 @@ impl Remote {
         let state_file = dir.join(&state_name(metadata.id, &url));
         let resume: Option<UploadState> = dir
             .fs
-            .read(&state_file, MAX_STATE_BYTES)
+            .read_own(&state_file, MAX_STATE_BYTES)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());
 

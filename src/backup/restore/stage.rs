@@ -298,7 +298,7 @@ impl<'a> Staged<'a> {
         manifest.store(fs, &path).map_err(|error| {
             BackupError::Snapshot(crate::audit::snapshot::SnapshotError::Manifest(error))
         })?;
-        let text = fs.read(&path, 4 << 30).map_err(io_error("read", &path))?;
+        let text = fs.read_own(&path, 4 << 30).map_err(io_error("read", &path))?;
         Ok((names, sha256_hex(&text)))
     }
 
@@ -422,7 +422,7 @@ fn unlock(
         )));
     }
     let fs = &*restorer.fs;
-    let keys = identities(fs, &request.identities)?;
+    let keys = identities(&request.identities)?;
     let plain = staging.join("source.gz");
     watch.stage(Stage::Decrypt, metadata.archive.digests.bytes);
     let digests = decrypt(fs, &found.archive, &plain, &keys, watch)?;
@@ -672,7 +672,7 @@ fn digest(file: &dyn FsFile) -> std::io::Result<Hash> {
 fn sync_all(fs: &dyn Fs, dir: &Path, segments: &[Segment]) -> Result<(), BackupError> {
     for segment in segments {
         let path = dir.join(&segment.file);
-        let file = fs.open(&path, OpenMode::Read).map_err(io_error("open", &path))?;
+        let file = fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
         file.sync_data().map_err(io_error("sync", &path))?;
         file.drop_cache().map_err(io_error("drop from the cache", &path))?;
         let found = digest(&*file).map_err(io_error("read", &path))?;

@@ -77,12 +77,15 @@ pub(crate) struct BackupArgs {
 }
 
 /// The longest that a lock may last: a year more by a slip of the finger cannot be
-/// taken back where nobody may shorten it.
-const LONGEST_LOCK: Duration = Duration::from_secs(3_650 * 86_400);
+/// taken back where nobody may shorten it. Ten years hold two or three leap days.
+const LONGEST_LOCK: Duration = Duration::from_secs((3_650 + 3) * 86_400);
 
 /// A date (the beginning of that day, UTC), a time, or a duration from now on.
 fn until(text: &str) -> Result<Timestamp, String> {
-    let now = SystemClock.now();
+    until_from(text, SystemClock.now())
+}
+
+fn until_from(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let after = |length: Duration| {
         let micros = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
         Timestamp::from_micros(now.micros().saturating_add(micros))
@@ -99,7 +102,7 @@ fn until(text: &str) -> Result<Timestamp, String> {
         return Err("it lies in the past".to_owned());
     }
     if until > after(LONGEST_LOCK) {
-        return Err("it is more than ten years ahead (3650d)".to_owned());
+        return Err("it is more than ten years ahead (3653d)".to_owned());
     }
     Ok(until)
 }
@@ -203,10 +206,10 @@ fn send(
     args: &BackupArgs,
     recheck: bool,
 ) -> Result<Uploaded, BackupError> {
-    let store = cloud.connect(args.limit_upload.map(|limit| limit.0))?;
+    let progress = Progress::new(context).map_err(|error| BackupError::Usage(error.message))?;
+    let store = cloud.connect(args.limit_upload.map(|limit| limit.0), &progress)?;
     let remote = Remote::new(store, &metadata.host, &metadata.log.id);
     let lock = args.retain_until.map(|until| Lock { until, mode: args.retain_mode });
-    let progress = Progress::new(context).map_err(|error| BackupError::Usage(error.message))?;
     let sent = if recheck {
         remote.resume(dir, metadata, lock, &SystemClock, &progress)
     } else {
@@ -317,4 +320,29 @@ fn pin(context: &Context, dir: &BackupDir, id: BackupId, pinned: bool) -> Result
     };
     context.print(&text)?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_may_last_ten_years_as_a_calendar_counts_them_and_no_more() {
+        // Ten years hold three leap days there.
+        for (now, fine, too_long) in [
+            ("2026-11-27T01:00:00Z", ["2036-11-26", "2036-11-27", "3653d"], "2036-11-29"),
+            ("2024-02-01T00:00:00Z", ["2034-01-31", "2034-02-01", "3650d"], "2034-02-02"),
+        ] {
+            let now: Timestamp = now.parse().expect("a time");
+            for text in fine {
+                until_from(text, now).unwrap_or_else(|error| panic!("{text} at {now}: {error}"));
+            }
+            for text in [too_long, "11y", "20y", "3654d", "9999-01-01"] {
+                let error = until_from(text, now).expect_err(text);
+                assert!(error.contains("ten years") || error.contains("expected"), "{error}");
+            }
+        }
+        let now: Timestamp = "2026-11-27T01:00:00Z".parse().expect("a time");
+        assert!(until_from("2026-11-27", now).expect_err("past").contains("past"));
+    }
 }

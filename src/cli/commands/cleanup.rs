@@ -94,7 +94,7 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
             let message = "there is no log here, and only its own backups are cleaned up";
             return Err(CliError::usage(message).hint("--log-dir names the log directory"));
         }
-        Some(cloud) => Some(cloud.remote(&known)?),
+        Some(cloud) => Some(cloud.remote(&known, &progress)?),
         None => None,
     };
     let listed = match &remote {

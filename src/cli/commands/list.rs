@@ -68,7 +68,7 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<u8, CliError> {
     let now = SystemClock.now();
     let (listed, place) = match &cloud {
         Some(cloud) => {
-            let remote = cloud.remote(&known)?;
+            let remote = cloud.remote(&known, &progress)?;
             (remote.inventory(&dir, level, &known, now, &progress), remote.place())
         }
         None => {

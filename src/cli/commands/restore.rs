@@ -8,8 +8,8 @@ use clap::Args;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::status::Mode;
 use crate::backup::{
-    BackupDir, BackupError, Extent, Fetched, Relation, Remote, RestorePlan, RestoreRequest,
-    Restorer, Target, Wish,
+    BackupDir, BackupError, Extent, Fetched, KeyFile, Relation, Remote, RestorePlan,
+    RestoreRequest, Restorer, Target, Wish,
 };
 use crate::cli::backups::{ask, known_log, overrides};
 use crate::cli::cloud::{Cloud, CloudArgs};
@@ -78,6 +78,9 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
         ),
         None => None,
     };
+    // Before signals are waited for: what is named may be a pipe.
+    let identities = args.identity.iter().map(|path| KeyFile::read(&OsFs, path));
+    let identities = identities.collect::<Result<Vec<_>, _>>()?;
     let dir = directory(&settings);
     let progress = Progress::new(context)?;
     // Its files are there for as long as this is.
@@ -94,7 +97,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
         },
         target: args.target.clone().map_or(Target::Log, Target::Beside),
         public_key,
-        identities: args.identity.clone(),
+        identities,
         dry_run: args.dry_run,
     };
     let restorer = Restorer {
@@ -139,7 +142,7 @@ fn fetch(
 ) -> Result<Option<Fetched>, CliError> {
     let wanted = args.backup.as_deref().unwrap_or("latest");
     let (remote, wish) = match (Cloud::of_url(wanted)?, args.cloud.cloud(settings)?) {
-        (Some((cloud, wish)), _) => (Remote::here(cloud.connect(None)?), wish),
+        (Some((cloud, wish)), _) => (Remote::here(cloud.connect(None, progress)?), wish),
         (None, Some(cloud)) => {
             let wish = Remote::wish(wanted).ok_or_else(|| {
                 CliError::usage(format!("{wanted:?} is no backup's id"))
@@ -154,7 +157,7 @@ fn fetch(
                     "`auditctl list --cloud …` shows all; `auditctl restore URL` takes one of them",
                 ));
             }
-            (cloud.remote(&known)?, wish)
+            (cloud.remote(&known, progress)?, wish)
         }
         (None, None) => return Ok(None),
     };

@@ -152,8 +152,8 @@ fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError>
 
 /// A checkpoint, or a JSON object that holds one, as backup metadata and proofs do.
 fn anchor(path: &Path) -> Result<Anchor, CliError> {
-    let text = shared_fs()
-        .read(path, MAX_FILE_BYTES)
+    let (text, _) = shared_fs()
+        .read_given(path, MAX_FILE_BYTES)
         .map_err(|error| CliError::io("read", path, &error))?;
     let name = path.display().to_string();
     let object: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
@@ -216,8 +216,8 @@ fn of_backup(
 }
 
 fn proof(context: &Context, path: &Path, key: Option<&VerifierKey>) -> Result<u8, CliError> {
-    let text = shared_fs()
-        .read(path, MAX_FILE_BYTES)
+    let (text, _) = shared_fs()
+        .read_given(path, MAX_FILE_BYTES)
         .map_err(|error| CliError::io("read", path, &error))?;
     let checked = ProofDocument::parse(&text)
         .and_then(|document| document.check(key).map(|proven| (document, proven)));

@@ -95,7 +95,7 @@ fn queried(inputs: &Inputs) -> Result<Vec<Vec<u8>>, String> {
 fn tail(inputs: &Inputs) -> Result<Vec<Vec<u8>>, String> {
     let path = LogPaths::new(&inputs.settings.log_dir).active();
     let failed = |error: std::io::Error| error.to_string();
-    let file = inputs.fs.open(&path, OpenMode::Read).map_err(failed)?;
+    let file = inputs.fs.open(&path, OpenMode::ReadOwn).map_err(failed)?;
     let length = file.meta().map_err(failed)?.len;
     let mut bytes = Vec::new();
     let reader = FileReader { file: &*file, offset: length.saturating_sub(TAIL_BYTES) };

@@ -8,18 +8,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind;
-use azure_core::http::Url;
+use azure_core::http::{ClientOptions, Url};
 use azure_identity::{
-    ClientSecretCredential, DeveloperToolsCredential, ManagedIdentityCredential,
-    WorkloadIdentityCredential,
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
+use super::super::credentials;
 use super::super::error::{StoreError, StoreErrorKind};
-use super::super::limits::Environment;
+use super::super::limits::{Environment, Limits};
 use crate::clock::{Clock, SystemClock, Timestamp};
 
 /// Azurite's, which everybody knows.
@@ -64,7 +66,12 @@ impl fmt::Debug for Account {
 
 impl Account {
     /// The account that the environment names.
-    pub(super) fn find(environment: &Environment, url: &str) -> Result<Self, StoreError> {
+    pub(super) fn find(
+        environment: &Environment,
+        url: &str,
+        limits: &Limits,
+        options: &ClientOptions,
+    ) -> Result<Self, StoreError> {
         let refuse =
             |message: &str| StoreError::new(StoreErrorKind::NoCredentials, url, message).hint(HINT);
         if let Some(text) = environment.get("AZURE_STORAGE_CONNECTION_STRING") {
@@ -80,18 +87,19 @@ impl Account {
         let endpoint = Url::parse(&endpoint).map_err(|_| {
             refuse("AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_BLOB_ENDPOINT is no address")
         })?;
-        let access =
-            if let Some(key) = environment.get("AZURE_STORAGE_KEY") {
-                let key =
-                    STANDARD.decode(key).map_err(|_| refuse("AZURE_STORAGE_KEY is not base64"))?;
-                Access::Key { account: name.to_owned(), key }
-            } else if let Some(signature) = environment.get("AZURE_STORAGE_SAS_TOKEN") {
-                Access::Signature(signature.trim_start_matches('?').to_owned())
-            } else {
-                Access::Identity(identity(environment).map_err(|error| {
-                    refuse("no Azure credentials can be used").caused_by(&error)
-                })?)
-            };
+        let access = if let Some(key) = environment.get("AZURE_STORAGE_KEY") {
+            let key =
+                STANDARD.decode(key).map_err(|_| refuse("AZURE_STORAGE_KEY is not base64"))?;
+            Access::Key { account: name.to_owned(), key }
+        } else if let Some(signature) = environment.get("AZURE_STORAGE_SAS_TOKEN") {
+            Access::Signature(signature.trim_start_matches('?').to_owned())
+        } else {
+            unusable(environment).map_or(Ok(()), |why| Err(refuse(&why)))?;
+            let identity = identity(environment, options)
+                .map_err(|error| refuse("no Azure credentials can be used").caused_by(&error))?;
+            let patience = limits.credentials_timeout;
+            Access::Identity(Arc::new(Patient { identity, patience }))
+        };
         Ok(Self { endpoint, access })
     }
 
@@ -201,11 +209,26 @@ fn sign(account: &str, key: &[u8], until: Timestamp) -> Result<String, String> {
     ))
 }
 
+/// What is wrong with the file that an identity is to be read from.
+fn unusable(environment: &Environment) -> Option<String> {
+    let path = environment.get("AZURE_FEDERATED_TOKEN_FILE")?;
+    credentials::no_file("AZURE_FEDERATED_TOKEN_FILE", path)
+}
+
 /// An identity: one that the environment names, else the host's, else the one of
 /// whoever has signed in here.
-fn identity(environment: &Environment) -> azure_core::Result<Arc<dyn TokenCredential>> {
+fn identity(
+    environment: &Environment,
+    options: &ClientOptions,
+) -> azure_core::Result<Arc<dyn TokenCredential>> {
     if environment.get("AZURE_FEDERATED_TOKEN_FILE").is_some() {
-        return Ok(WorkloadIdentityCredential::new(None)?);
+        let options = WorkloadIdentityCredentialOptions {
+            credential_options: ClientAssertionCredentialOptions {
+                client_options: options.clone(),
+            },
+            ..Default::default()
+        };
+        return Ok(WorkloadIdentityCredential::new(Some(options))?);
     }
     let named = environment
         .get("AZURE_TENANT_ID")
@@ -213,12 +236,44 @@ fn identity(environment: &Environment) -> azure_core::Result<Arc<dyn TokenCreden
         .zip(environment.get("AZURE_CLIENT_SECRET"));
     if let Some(((tenant, client), secret)) = named {
         let secret = Secret::new(secret.to_owned());
-        return Ok(ClientSecretCredential::new(tenant, client.to_owned(), secret, None)?);
+        let options = ClientSecretCredentialOptions { client_options: options.clone() };
+        return Ok(ClientSecretCredential::new(tenant, client.to_owned(), secret, Some(options))?);
     }
+    let options =
+        ManagedIdentityCredentialOptions { client_options: options.clone(), ..Default::default() };
     Ok(Arc::new(HostOrPerson {
-        host: ManagedIdentityCredential::new(None)?,
+        host: ManagedIdentityCredential::new(Some(options))?,
         person: DeveloperToolsCredential::new(None)?,
     }))
+}
+
+/// An identity that is not waited for without end: none of them has a limit of its own.
+#[derive(Debug)]
+struct Patient {
+    identity: Arc<dyn TokenCredential>,
+    patience: Duration,
+}
+
+#[async_trait]
+impl TokenCredential for Patient {
+    async fn get_token(
+        &self,
+        scopes: &[&str],
+        options: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let asked = self.identity.get_token(scopes, options);
+        let refused =
+            |message: String| azure_core::Error::with_message(ErrorKind::Credential, message);
+        match tokio::time::timeout(self.patience, asked).await {
+            Ok(Ok(token)) => Ok(token),
+            Ok(Err(error)) => Err(match error.kind() {
+                ErrorKind::Credential => error,
+                // What answers for a token is not the store.
+                _ => azure_core::Error::with_error(ErrorKind::Credential, error, "no token"),
+            }),
+            Err(_) => Err(refused(format!("no token within {} s", self.patience.as_secs()))),
+        }
+    }
 }
 
 /// The host's identity; where it has none, a person's who has signed in.
@@ -258,6 +313,10 @@ mod tests {
         pairs.iter().copied().collect()
     }
 
+    fn found(environment: &Environment) -> Result<Account, StoreError> {
+        Account::find(environment, "az://c/", &Limits::default(), &ClientOptions::default())
+    }
+
     #[test]
     fn a_connection_string_gives_endpoint_and_access() {
         for (text, host) in [
@@ -271,7 +330,7 @@ mod tests {
             ("UseDevelopmentStorage=true", "127.0.0.1"),
         ] {
             let environment = environment(&[("AZURE_STORAGE_CONNECTION_STRING", text)]);
-            let account = Account::find(&environment, "az://c/").expect(text);
+            let account = found(&environment).expect(text);
             let url = account.url(&["c", "x/y z.gz"]).expect("an address");
             assert_eq!(url.host_str(), Some(host));
             assert!(url.path().ends_with("/c/x/y%20z.gz"), "{}", url.path());
@@ -285,7 +344,7 @@ mod tests {
         for text in ["AccountKey=c2VjcmV0", "AccountName=a", "AccountName=a;AccountKey=se cret", ""]
         {
             let environment = environment(&[("AZURE_STORAGE_CONNECTION_STRING", text)]);
-            let error = Account::find(&environment, "az://c/").expect_err(text);
+            let error = found(&environment).expect_err(text);
             assert_eq!(error.kind, StoreErrorKind::NoCredentials);
             assert!(error.hint.is_some());
             assert!(!format!("{error:?}").contains("c2VjcmV0"));

@@ -82,13 +82,13 @@ impl AzureStore {
     pub(super) fn put_blocks(&self, name: &str, put: &mut Put<'_>) -> Result<Sent, StoreError> {
         let url = self.url(name);
         let digests = *put.body.digests();
-        let whole = md5_of(&put.body)?.ok_or_else(|| {
+        let whole = md5_of(put)?.ok_or_else(|| {
             let message = "the file is not what its checksum says";
             StoreError::new(StoreErrorKind::LocalFile, &url, message)
                 .hint("the file changed after it was made; make the backup again")
         })?;
         let content = put.body.open()?;
-        let old = put.resume.take().filter(|state| state.is_for(&url, &digests));
+        let old = put.resume.take().filter(|state| state.is_for(&url, &digests, MOST_BLOCKS));
         let block_bytes = old
             .as_ref()
             .map_or_else(|| self.limits.part_for(digests.bytes, MOST_BLOCKS), |old| old.part_bytes);
@@ -111,7 +111,7 @@ impl AzureStore {
         put.tell_state(&state);
         let options = self.commit_options(put, &whole)?;
         let meter = Arc::clone(&blocks.meter);
-        Watcher::of(put).attend(&url, self.limits.stall_timeout, &meter, async {
+        Watcher::of(put).attend(&url, &self.limits, &meter, async {
             let missing = (0..blocks.count()).filter(|number| !staged.contains(number));
             let uploads = missing.collect::<Vec<u64>>().into_iter().map(|n| self.stage(&blocks, n));
             let mut uploads =

@@ -3,7 +3,7 @@
 use azure_core::error::ErrorKind;
 
 use super::super::error::{StoreError, StoreErrorKind};
-use super::super::wire::{is_passing, retry_after};
+use super::super::wire::{TooMuch, is_passing, retry_after};
 
 /// A failed request.
 pub(super) struct Failure {
@@ -33,6 +33,9 @@ pub(super) fn failure(url: &str, error: &azure_core::Error) -> Failure {
 }
 
 fn without_answer(url: &str, error: &azure_core::Error) -> StoreError {
+    if TooMuch::is_behind(error) {
+        return TooMuch::of(url);
+    }
     let made = |kind, message: &str| StoreError::new(kind, url, message).caused_by(error);
     match error.kind() {
         ErrorKind::Credential => {
@@ -78,6 +81,10 @@ fn refused(url: &str, status: u16, code: &str) -> StoreError {
         ("AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation", _)
         | (_, 401) => made(StoreErrorKind::NoCredentials, &named).hint(
             "the key, signature or token is wrong or has run out, or this host's clock is wrong",
+        ),
+        (_, 301 | 302 | 303 | 307 | 308) => made(StoreErrorKind::Other, &named).hint(
+            "the store sends elsewhere, where credentials and backups do not follow; see a proxy, \
+             and the account's endpoint",
         ),
         (_, 403) => made(StoreErrorKind::AccessDenied, &named).hint(
             "the identity needs the role Storage Blob Data Contributor on the container (or a \

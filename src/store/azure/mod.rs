@@ -7,23 +7,25 @@
 mod account;
 mod blocks;
 mod failure;
+mod transport;
 
 use std::fmt;
 use std::io::Read;
 use std::num::NonZero;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use azure_core::http::{ClientOptions, RetryOptions, Transport};
+use azure_core::http::{AsyncResponseBody, ClientOptions};
 use azure_core::time::OffsetDateTime;
 use azure_storage_blob::models::{
     BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesOptions,
     BlobClientGetPropertiesResultHeaders, BlobContainerClientListBlobsOptions, HttpRange,
-    ImmutabilityPolicyMode,
+    ImmutabilityPolicyMode, ListBlobsResponse,
 };
 use azure_storage_blob::{
     BlobClient, BlobClientOptions, BlobContainerClient, BlobContainerClientOptions,
 };
+use bytes::Bytes;
 use futures::StreamExt;
 
 use super::backup_store::BackupStore;
@@ -31,15 +33,18 @@ use super::confirm::put_once;
 use super::destination::{Destination, Provider};
 use super::error::{StoreError, StoreErrorKind};
 use super::limits::{Environment, Limits};
+use super::listing::Page;
 use super::object::{Checksum, LockMode, Object, Removed};
 use super::put::Put;
-use super::wire::{self, Download, Throttle};
+use super::wire::{self, Download, Throttle, TooMuch};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use account::Account;
 use failure::{Failure, failure};
 
 /// How much is fetched by one request.
-const DOWNLOAD_BYTES: usize = 4 << 20;
+const DOWNLOAD_BYTES: u64 = 4 << 20;
+/// How many are listed at a time; Azure allows 5,000.
+const PAGE_BLOBS: i32 = 1_000;
 
 /// A container, or a part of one.
 pub(crate) struct AzureStore {
@@ -47,7 +52,7 @@ pub(crate) struct AzureStore {
     limits: Limits,
     account: Account,
     throttle: Option<Arc<Throttle>>,
-    transport: OnceLock<Transport>,
+    options: ClientOptions,
 }
 
 impl fmt::Debug for AzureStore {
@@ -63,29 +68,13 @@ impl AzureStore {
         environment: &Environment,
     ) -> Result<Self, StoreError> {
         let url = destination.url(Provider::Azure, "");
+        let options = transport::options(&url, limits)?;
         Ok(Self {
             destination: destination.clone(),
             limits: limits.clone(),
-            account: Account::find(environment, &url)?,
+            account: Account::find(environment, &url, limits, &options)?,
             throttle: limits.upload_rate.map(|rate| Arc::new(Throttle::new(rate))),
-            transport: OnceLock::new(),
-        })
-    }
-
-    /// The library's own would give up on a request after a minute, however fast
-    /// it goes, and would try again by itself.
-    fn options(&self) -> Result<ClientOptions, StoreError> {
-        let transport = match self.transport.get() {
-            Some(transport) => transport.clone(),
-            None => {
-                let client = wire::http_client(&self.url(""), &self.limits)?;
-                self.transport.get_or_init(|| Transport::new(Arc::new(client))).clone()
-            }
-        };
-        Ok(ClientOptions {
-            retry: RetryOptions::none(),
-            transport: Some(transport),
-            ..ClientOptions::default()
+            options,
         })
     }
 
@@ -95,10 +84,12 @@ impl AzureStore {
         let key = self.destination.key(name);
         let address = self.account.url(&[self.destination.bucket(), &key]);
         let address = address.map_err(|why| StoreError::new(StoreErrorKind::Usage, &url, why))?;
-        let options =
-            BlobClientOptions { client_options: self.options()?, ..BlobClientOptions::default() };
+        let options = BlobClientOptions {
+            client_options: self.options.clone(),
+            ..BlobClientOptions::default()
+        };
         BlobClient::new(address, self.account.credential(), Some(options))
-            .map_err(|error| failure(&url, &error).error)
+            .map_err(|error| unusable(&url, &error))
     }
 
     fn container(&self) -> Result<BlobContainerClient, StoreError> {
@@ -106,11 +97,11 @@ impl AzureStore {
         let address = self.account.url(&[self.destination.bucket()]);
         let address = address.map_err(|why| StoreError::new(StoreErrorKind::Usage, &url, why))?;
         let options = BlobContainerClientOptions {
-            client_options: self.options()?,
+            client_options: self.options.clone(),
             ..BlobContainerClientOptions::default()
         };
         BlobContainerClient::new(address, self.account.credential(), Some(options))
-            .map_err(|error| failure(&url, &error).error)
+            .map_err(|error| unusable(&url, &error))
     }
 
     fn run<T>(
@@ -118,39 +109,30 @@ impl AzureStore {
         name: &str,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        wire::request(&self.url(name), self.limits.stall_timeout, work)
+        wire::request(&self.url(name), &self.limits, work)
     }
 
-    async fn list_pages(&self, url: &str) -> Result<Vec<Object>, StoreError> {
-        let failed = |error: &azure_core::Error| failure(url, error).error;
+    /// One page, as the store's XML has it.
+    async fn listed(
+        &self,
+        below: &str,
+        after: Option<&str>,
+        most: i32,
+    ) -> Result<Option<ListBlobsResponse>, StoreError> {
         let options = BlobContainerClientListBlobsOptions {
-            prefix: Some(self.destination.prefix().to_owned()),
+            prefix: Some(self.destination.key(below)),
+            marker: after.map(str::to_owned),
+            maxresults: Some(most),
             ..Default::default()
         };
-        let pager = self.container()?.list_blobs(Some(options)).map_err(|error| failed(&error))?;
-        let mut pages = pager.into_pages();
-        let mut objects = Vec::new();
-        loop {
-            let page = tokio::time::timeout(self.limits.stall_timeout, pages.next()).await;
-            let Some(page) = page.map_err(|_| wire::stalled(url, self.limits.stall_timeout))?
-            else {
-                break;
-            };
-            let page = page.and_then(azure_core::http::Response::into_model);
-            for blob in page.map_err(|error| failed(&error))?.blob_items {
-                let name = blob.name.as_deref().and_then(|key| self.destination.name_of(key));
-                let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
-                let properties = blob.properties.unwrap_or_default();
-                objects.push(Object {
-                    name: name.to_owned(),
-                    size: properties.content_length.unwrap_or_default(),
-                    modified: properties.last_modified.map(timestamp),
-                    ..Object::default()
-                });
+        let container = self.container()?;
+        let listed = async {
+            match container.list_blobs(Some(options))?.into_pages().next().await {
+                Some(page) => page?.into_model().map(Some),
+                None => Ok(None),
             }
-        }
-        objects.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(objects)
+        };
+        listed.await.map_err(|error: azure_core::Error| failure(&self.url(""), &error).error)
     }
 
     /// One that is not there counts as deleted.
@@ -177,21 +159,15 @@ impl AzureStore {
 
     /// A HEAD's 404 does not always say what is missing.
     fn check_container(&self) -> Result<(), StoreError> {
-        let url = self.url("");
-        self.run("", async {
-            let options = BlobContainerClientListBlobsOptions {
-                prefix: Some(self.destination.prefix().to_owned()),
-                maxresults: Some(1),
-                ..Default::default()
-            };
-            let pager = self.container()?.list_blobs(Some(options));
-            let pager = pager.map_err(|error| failure(&url, &error).error)?;
-            match pager.into_pages().next().await {
-                Some(Err(error)) => Err(failure(&url, &error).error),
-                _ => Ok(()),
-            }
-        })
+        self.run("", self.listed("", None, 1)).map(drop)
     }
+}
+
+/// Such as plain HTTP with an identity, which the library does not show to everybody.
+fn unusable(url: &str, error: &azure_core::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Usage, url, "the account's endpoint cannot be used")
+        .caused_by(error)
+        .hint("see AZURE_STORAGE_BLOB_ENDPOINT, or BlobEndpoint in the connection string")
 }
 
 fn timestamp(time: OffsetDateTime) -> Timestamp {
@@ -220,15 +196,89 @@ fn object(
     })
 }
 
+/// An object, a stretch at a time: what the library would do by itself, if the store's
+/// word for the object's length could be trusted with its memory.
+struct Stretches {
+    client: Arc<BlobClient>,
+    url: String,
+    version: Option<String>,
+    /// Where the open stretch begins.
+    at: u64,
+    open: Option<AsyncResponseBody>,
+    /// What of it has come.
+    came: u64,
+}
+
+impl Stretches {
+    /// Opens the next stretch; none at the object's end.
+    async fn next(mut self) -> Result<Option<Self>, StoreError> {
+        let options = BlobClientDownloadOptions {
+            parallel: NonZero::new(1),
+            partition_size: NonZero::new(DOWNLOAD_BYTES as usize),
+            range: Some(HttpRange::new(self.at, DOWNLOAD_BYTES)),
+            version_id: self.version.clone(),
+            ..Default::default()
+        };
+        match self.client.download(Some(options)).await {
+            Ok(answer) => {
+                (self.open, self.came) = (Some(answer.body), 0);
+                Ok(Some(self))
+            }
+            Err(error) => match failure(&self.url, &error) {
+                Failure { status: Some(416), .. } => Ok(None),
+                Failure { error, .. } => Err(error),
+            },
+        }
+    }
+
+    async fn piece(mut self) -> Result<Option<(Bytes, Self)>, StoreError> {
+        loop {
+            let Some(open) = self.open.as_mut() else { return Ok(None) };
+            match open.next().await {
+                Some(Ok(piece)) => {
+                    self.came += piece.len() as u64;
+                    return Ok(Some((piece, self)));
+                }
+                Some(Err(error)) if TooMuch::is_behind(&error) => {
+                    return Err(TooMuch::of(&self.url));
+                }
+                Some(Err(error)) => {
+                    let broken =
+                        StoreError::new(StoreErrorKind::Unreachable, &self.url, "broke off");
+                    return Err(broken.caused_by(&error).retryable());
+                }
+                None if self.came < DOWNLOAD_BYTES => return Ok(None),
+                None => {
+                    self.at += self.came;
+                    let Some(next) = self.next().await? else { return Ok(None) };
+                    self = next;
+                }
+            }
+        }
+    }
+}
+
 impl BackupStore for AzureStore {
     fn url(&self, name: &str) -> String {
         self.destination.url(Provider::Azure, name)
     }
 
-    fn list(&self) -> Result<Vec<Object>, StoreError> {
-        let url = self.url("");
-        // Each page has its own time limit: there may be many.
-        wire::runtime()?.block_on(self.list_pages(&url))
+    fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
+        let listed = self.run("", self.listed(below, after, PAGE_BLOBS))?;
+        let Some(listed) = listed else { return Ok(Page::default()) };
+        let mut objects = Vec::with_capacity(listed.blob_items.len());
+        for blob in listed.blob_items {
+            let name = blob.name.as_deref().and_then(|key| self.destination.name_of(key));
+            let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
+            let properties = blob.properties.unwrap_or_default();
+            objects.push(Object {
+                name: name.to_owned(),
+                size: properties.content_length.unwrap_or_default(),
+                modified: properties.last_modified.map(timestamp),
+                ..Object::default()
+            });
+        }
+        Ok(Page { objects, next: listed.next_marker.filter(|next| !next.is_empty()) })
     }
 
     fn stat_version(
@@ -265,33 +315,20 @@ impl BackupStore for AzureStore {
         from: u64,
     ) -> Result<Box<dyn Read + Send>, StoreError> {
         let url = self.url(name);
-        let options = BlobClientDownloadOptions {
-            parallel: NonZero::new(1),
-            partition_size: NonZero::new(DOWNLOAD_BYTES),
-            range: (from > 0).then(|| HttpRange::from_offset(from)),
-            version_id: version.map(str::to_owned),
-            ..Default::default()
+        let stretches = Stretches {
+            client: Arc::new(self.client(name)?),
+            url: url.clone(),
+            version: version.map(str::to_owned),
+            at: from,
+            open: None,
+            came: 0,
         };
-        let answer = self.run(name, async {
-            match self.client(name)?.download(Some(options)).await {
-                Ok(answer) => Ok(Some(answer)),
-                Err(error) => match failure(&url, &error) {
-                    Failure { status: Some(416), .. } => Ok(None),
-                    Failure { error, .. } => Err(error),
-                },
-            }
-        })?;
-        let Some(answer) = answer else { return Ok(Box::new(std::io::empty())) };
-        let broken = url.clone();
-        let pieces = answer.body.map(move |piece| {
-            piece.map_err(|error| {
-                StoreError::new(StoreErrorKind::Unreachable, &broken, "broke off")
-                    .caused_by(&error)
-                    .retryable()
-            })
-        });
+        // The first one here, so that what cannot be opened is an error of opening.
+        let stretches = self.run(name, stretches.next())?;
+        let Some(stretches) = stretches else { return Ok(Box::new(std::io::empty())) };
+        let pieces = futures::stream::try_unfold(stretches, Stretches::piece);
         // How much comes is known to whoever asked for the object's length before.
-        Ok(Box::new(Download::new(url, self.limits.stall_timeout, None, pieces)))
+        Ok(Box::new(Download::new(url, &self.limits, None, pieces)))
     }
 
     fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {

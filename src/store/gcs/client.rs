@@ -4,15 +4,18 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
+use futures::StreamExt;
 use google_cloud_auth::credentials::{Builder, CacheableResource, Credentials};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::super::credentials;
 use super::super::error::{StoreError, StoreErrorKind};
 use super::super::limits::{Environment, Limits};
-use super::super::wire::{self, is_passing, retry_after};
+use super::super::wire::{self, Bound, TooMuch, is_passing, retry_after};
 
 const ENDPOINT: &str = "https://storage.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.full_control";
@@ -27,6 +30,8 @@ pub(super) struct Client {
     endpoint: Url,
     /// None for an emulator.
     credentials: Option<Credentials>,
+    /// How long they are waited for.
+    patience: Duration,
 }
 
 impl fmt::Debug for Client {
@@ -72,6 +77,13 @@ impl Client {
             let message = "STORAGE_EMULATOR_HOST is no address";
             StoreError::new(StoreErrorKind::Usage, url, message).caused_by(&error)
         })?;
+        let named =
+            environment.get("GOOGLE_APPLICATION_CREDENTIALS").filter(|_| emulator.is_none());
+        let unusable =
+            named.and_then(|path| credentials::no_file("GOOGLE_APPLICATION_CREDENTIALS", path));
+        if let Some(why) = unusable {
+            return Err(StoreError::new(StoreErrorKind::NoCredentials, url, why).hint(HINT));
+        }
         let credentials = match emulator {
             Some(_) => None,
             None => Some(Builder::default().with_scopes([SCOPE]).build().map_err(|error| {
@@ -81,7 +93,7 @@ impl Client {
                     .hint(HINT)
             })?),
         };
-        Ok(Self { http, endpoint, credentials })
+        Ok(Self { http, endpoint, credentials, patience: limits.credentials_timeout })
     }
 
     /// An address below the endpoint; the parts are escaped.
@@ -105,18 +117,44 @@ impl Client {
     ) -> Result<RequestBuilder, StoreError> {
         let request = self.http.request(method, address);
         let Some(credentials) = &self.credentials else { return Ok(request) };
-        match credentials.headers(http::Extensions::new()).await {
+        let asked = credentials.headers(http::Extensions::new());
+        let Ok(answer) = tokio::time::timeout(self.patience, asked).await else {
+            let message = format!(
+                "no Google Cloud credentials: nobody gave any within {} s",
+                self.patience.as_secs()
+            );
+            return Err(StoreError::new(StoreErrorKind::NoCredentials, url, message)
+                .hint(HINT)
+                .retryable());
+        };
+        match answer {
             Ok(CacheableResource::New { data, .. }) => Ok(request.headers(data)),
             // Only who names a state that he knows is told that it is unchanged.
             Ok(CacheableResource::NotModified) => Ok(request),
             Err(error) => {
-                let message = "the Google Cloud credentials cannot be used";
+                let message = "no Google Cloud credentials, or they cannot be used";
                 let failed = StoreError::new(StoreErrorKind::NoCredentials, url, message)
                     .caused_by(&error)
                     .hint(HINT);
                 Err(if error.is_transient() { failed.retryable() } else { failed })
             }
         }
+    }
+
+    /// A session's address, if it lies where the store does: an answer, or a file of ours
+    /// that somebody else has written, shall not have a backup sent elsewhere.
+    pub(super) fn session_at(&self, url: &str, address: &str) -> Result<Url, StoreError> {
+        let refuse = |message: String| StoreError::new(StoreErrorKind::Other, url, message);
+        let session = Url::parse(address)
+            .map_err(|_| refuse("the store began an upload and gave it no address".to_owned()))?;
+        if session.origin() == self.endpoint.origin() {
+            return Ok(session);
+        }
+        let (wanted, found) = (self.endpoint.origin(), session.origin());
+        let (wanted, found) = (wanted.ascii_serialization(), found.ascii_serialization());
+        Err(refuse(format!("the store sends uploads to {found}, and it is {wanted}")).hint(
+            "an emulator has to know by which address it is reached (fake-gcs-server: -external-url)",
+        ))
     }
 
     /// A request to a session's own address, which is its credential.
@@ -135,8 +173,8 @@ pub(super) async fn send(url: &str, request: RequestBuilder) -> Result<Response,
     }
     let after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
     let after = after.and_then(retry_after);
-    let text = answer.bytes().await.unwrap_or_default();
-    let said = Said::read(&text[..text.len().min(MAX_ERROR_BYTES)]);
+    let text = beginning(answer).await;
+    let said = Said::read(&text);
     let error = refused(url, status.as_u16(), &said).retry_after(after);
     Err(Failure { status: Some(status.as_u16()), error })
 }
@@ -152,12 +190,31 @@ pub(super) async fn fetch<T: DeserializeOwned>(
 
 /// The JSON document of an answer.
 pub(super) async fn read<T: DeserializeOwned>(url: &str, answer: Response) -> Result<T, Failure> {
-    let bytes = answer.bytes().await.map_err(|error| without_answer(url, error))?;
+    let mut pieces = answer.bytes_stream();
+    let (mut bytes, mut left) = (Vec::new(), Bound::DOCUMENT);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| without_answer(url, error))?;
+        left.after(&piece).map_err(|_| TooMuch::of(url))?;
+        bytes.extend_from_slice(&piece);
+    }
     serde_json::from_slice(&bytes).map_err(|error| {
         StoreError::new(StoreErrorKind::Other, url, "the answer cannot be read")
             .caused_by(&error)
             .into()
     })
+}
+
+/// As much of a refusal as says something.
+async fn beginning(answer: Response) -> Vec<u8> {
+    let (mut text, mut pieces) = (Vec::new(), answer.bytes_stream());
+    while let Some(Ok(piece)) = pieces.next().await {
+        text.extend_from_slice(&piece);
+        if text.len() >= MAX_ERROR_BYTES {
+            text.truncate(MAX_ERROR_BYTES);
+            break;
+        }
+    }
+    text
 }
 
 pub(super) fn without_answer(url: &str, error: reqwest::Error) -> Failure {
@@ -235,6 +292,10 @@ fn refused(url: &str, status: u16, said: &Said) -> StoreError {
         (403, _) => made(StoreErrorKind::AccessDenied, named).hint(
             "the service account needs the role Storage Object User on the bucket (Storage Object \
              Creator and Viewer suffice without cleanup)",
+        ),
+        (301 | 302 | 303 | 307, _) => made(StoreErrorKind::Other, named).hint(
+            "the store sends elsewhere, where credentials and backups do not follow; see a proxy, \
+             and STORAGE_EMULATOR_HOST if it is set",
         ),
         (404, _) if message.contains("bucket") => {
             made(StoreErrorKind::NoBucket, "there is no such bucket".to_owned())

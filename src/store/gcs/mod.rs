@@ -16,6 +16,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
+use reqwest::header::CONTENT_RANGE;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
@@ -24,6 +25,7 @@ use super::confirm::put_once;
 use super::destination::{Destination, Provider};
 use super::error::{StoreError, StoreErrorKind};
 use super::limits::{Environment, Limits};
+use super::listing::Page;
 use super::object::{Checksum, LockMode, Object, Removed};
 use super::put::Put;
 use super::wire::{self, Download, Throttle};
@@ -33,6 +35,9 @@ use client::{Client, Failure, fetch, send};
 /// What is asked about objects.
 const FIELDS: &str = "name,size,updated,generation,crc32c,metadata,retention,retentionExpirationTime,temporaryHold,\
     eventBasedHold";
+
+/// How many are listed at a time: Google's own limit.
+const PAGE_ITEMS: u32 = 1_000;
 
 /// A bucket, or a part of one.
 pub(crate) struct GcsStore {
@@ -71,7 +76,7 @@ impl GcsStore {
         }
         let url = self.url("");
         let made = Client::load(&url, &self.environment, &self.limits);
-        let client = wire::request(&url, self.limits.stall_timeout, made)?;
+        let client = wire::request(&url, &self.limits, made)?;
         Ok(self.client.get_or_init(|| client))
     }
 
@@ -80,7 +85,7 @@ impl GcsStore {
         name: &str,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        wire::request(&self.url(name), self.limits.stall_timeout, work)
+        wire::request(&self.url(name), &self.limits, work)
     }
 
     /// An object's address; of one generation, if one is named.
@@ -99,25 +104,24 @@ impl GcsStore {
         Ok(address)
     }
 
-    async fn page(
+    async fn document(
         &self,
         client: &Client,
+        below: &str,
         token: Option<&str>,
-        most: Option<u32>,
-    ) -> Result<Page, StoreError> {
+        most: u32,
+    ) -> Result<Listed, StoreError> {
         let url = self.url("");
         let parts = ["storage", "v1", "b", self.destination.bucket(), "o"];
         let mut address = client.address(&url, &parts)?;
         {
             let mut query = address.query_pairs_mut();
-            query.append_pair("prefix", self.destination.prefix());
+            query.append_pair("prefix", &self.destination.key(below));
             query.append_pair("fields", &format!("nextPageToken,items({FIELDS})"));
             if let Some(token) = token {
                 query.append_pair("pageToken", token);
             }
-            if let Some(most) = most {
-                query.append_pair("maxResults", &most.to_string());
-            }
+            query.append_pair("maxResults", &most.to_string());
         }
         let request = client.request(&url, Method::GET, address).await?;
         fetch(&url, request).await.map_err(|Failure { status, mut error }| {
@@ -130,35 +134,11 @@ impl GcsStore {
             error
         })
     }
-
-    async fn list_pages(&self, client: &Client) -> Result<Vec<Object>, StoreError> {
-        let url = self.url("");
-        let mut objects = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let page = self.page(client, token.as_deref(), None);
-            let page = tokio::time::timeout(self.limits.stall_timeout, page)
-                .await
-                .map_err(|_| wire::stalled(&url, self.limits.stall_timeout))??;
-            for item in page.items {
-                let name = self.destination.name_of(&item.name);
-                let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
-                let name = name.to_owned();
-                objects.push(item.into_object(&name, &url)?);
-            }
-            token = page.next_page_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
-        objects.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(objects)
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Page {
+struct Listed {
     items: Vec<Item>,
     next_page_token: Option<String>,
 }
@@ -224,10 +204,18 @@ impl BackupStore for GcsStore {
         self.destination.url(Provider::Gcs, name)
     }
 
-    fn list(&self) -> Result<Vec<Object>, StoreError> {
+    fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let client = self.client()?;
-        // Each page has its own time limit: there may be many.
-        wire::runtime()?.block_on(self.list_pages(client))
+        let url = self.url("");
+        let listed = self.run("", self.document(client, below, after, PAGE_ITEMS))?;
+        let mut objects = Vec::with_capacity(listed.items.len());
+        for item in listed.items {
+            let name = self.destination.name_of(&item.name);
+            let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
+            let name = name.to_owned();
+            objects.push(item.into_object(&name, &url)?);
+        }
+        Ok(Page { objects, next: listed.next_page_token.filter(|token| !token.is_empty()) })
     }
 
     fn stat_version(
@@ -245,7 +233,7 @@ impl BackupStore for GcsStore {
                 Ok(item) => item.into_object(name, &url).map(Some),
                 // It may be the bucket that is missing.
                 Err(Failure { status: Some(404), .. }) => {
-                    self.page(client, None, Some(1)).await.map(|_| None)
+                    self.document(client, "", None, 1).await.map(|_| None)
                 }
                 Err(Failure { error, .. }) => Err(error),
             }
@@ -274,16 +262,16 @@ impl BackupStore for GcsStore {
             }
         })?;
         let Some(answer) = answer else { return Ok(Box::new(std::io::empty())) };
-        if from > 0 && answer.status().as_u16() != 206 {
-            let message = "the store does not heed ranges";
-            return Err(StoreError::new(StoreErrorKind::Unsupported, url, message));
+        if from > 0 {
+            let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+            wire::begins_at(&url, range, from)?;
         }
         let length = answer.content_length();
         let broken = url.clone();
         let pieces = answer
             .bytes_stream()
             .map(move |piece| piece.map_err(|error| client::without_answer(&broken, error).error));
-        Ok(Box::new(Download::new(url, self.limits.stall_timeout, length, pieces)))
+        Ok(Box::new(Download::new(url, &self.limits, length, pieces)))
     }
 
     fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {

@@ -22,6 +22,9 @@ use super::{GcsStore, Item};
 /// Parts are not limited in number; larger ones make fewer requests.
 const MOST_PARTS: u64 = 10_000;
 
+/// Of a part that it does not take whole Google keeps a multiple of this.
+const LEAST_TAKEN: u64 = 256 << 10;
+
 /// What a session said.
 enum Reached {
     /// It has so many bytes.
@@ -38,10 +41,10 @@ impl GcsStore {
         let url = self.url(name);
         let digests = *put.body.digests();
         let content = put.body.open()?;
-        let old = put.resume.take().filter(|state| state.is_for(&url, &digests));
+        let old = put.resume.take().filter(|state| state.is_for(&url, &digests, MOST_PARTS));
         let mut resumed = None;
         if let Some(mut state) = old
-            && let Ok(session) = Url::parse(&state.session)
+            && let Ok(session) = client.session_at(&url, &state.session)
         {
             match self.run(name, reached(client, &url, &session, digests.bytes))? {
                 Reached::Complete(generation) => return Ok(Sent::As(generation)),
@@ -62,7 +65,7 @@ impl GcsStore {
         };
         let meter = Arc::new(Meter::starting_at(state.stored));
         put.tell_state(&state);
-        Watcher::of(put).attend(&url, self.limits.stall_timeout, &meter, async {
+        Watcher::of(put).attend(&url, &self.limits, &meter, async {
             loop {
                 let sent =
                     self.put_part(client, &url, &session, (&content, &digests), &state, &meter);
@@ -129,11 +132,7 @@ impl GcsStore {
                 Err(Failure { error, .. }) => return Err(error),
             };
             let session = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-            let session = session.and_then(|session| Url::parse(session).ok());
-            session.map(Some).ok_or_else(|| {
-                let message = "the store began an upload and gave it no address";
-                StoreError::new(StoreErrorKind::Other, &url, message)
-            })
+            client.session_at(&url, session.unwrap_or_default()).map(Some)
         })
     }
 
@@ -181,8 +180,8 @@ impl GcsStore {
             return Ok(Step::Done(Sent::As(item.generation)));
         }
         let stored = stored(answer.headers());
-        if stored <= from {
-            // It took nothing: better a new attempt after a pause than a loop.
+        if stored < from.saturating_add(length.min(LEAST_TAKEN)) {
+            // It took nothing, or next to nothing: better a new attempt after a pause than a loop.
             let message = "the store took nothing of what was sent";
             return Err(StoreError::new(StoreErrorKind::Unreachable, url, message).retryable());
         }

@@ -6,7 +6,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::super::error::{StoreError, StoreErrorKind};
-use super::super::wire::{is_passing, retry_after};
+use super::super::wire::{TooMuch, is_passing, retry_after};
 
 /// A failed request.
 pub(super) struct Failure {
@@ -45,6 +45,9 @@ fn without_answer<E>(url: &str, error: &SdkError<E, HttpResponse>) -> StoreError
 where
     E: Error + 'static,
 {
+    if TooMuch::is_behind(error) {
+        return TooMuch::of(url);
+    }
     let mut texts = error.to_string();
     let mut cause: Option<&(dyn Error + 'static)> = error.source();
     while let Some(inner) = cause {
@@ -118,6 +121,10 @@ fn refused(url: &str, status: u16, code: &str, said: &str) -> StoreError {
         )
         | (_, 301) => made(StoreErrorKind::Other, named())
             .hint("the bucket is in another region; set AWS_REGION to it"),
+        (_, 302 | 303 | 307 | 308) => made(StoreErrorKind::Other, named()).hint(
+            "the store sends elsewhere, where credentials and backups do not follow; set \
+             AWS_ENDPOINT_URL_S3 and AWS_REGION to the bucket's own place",
+        ),
         ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, 403) => {
             made(StoreErrorKind::AccessDenied, named()).hint(
                 "the credentials need s3:ListBucket on the bucket, s3:GetObject and s3:PutObject \

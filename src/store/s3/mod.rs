@@ -29,11 +29,16 @@ use super::confirm::{Sent, put_once};
 use super::destination::{Destination, Provider};
 use super::error::{StoreError, StoreErrorKind};
 use super::limits::{Environment, Limits};
+use super::listing::Page;
 use super::object::{Checksum, LockMode, Object, Removed};
 use super::put::Put;
 use super::wire::{self, Download, Meter, PartBody, Throttle, Watcher};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use client::Clients;
 use failure::{Failure, failure};
+
+/// How many are listed at a time: S3's own limit.
+const PAGE_KEYS: i32 = 1_000;
 
 /// A bucket, or a part of one.
 pub(crate) struct S3Store {
@@ -41,7 +46,7 @@ pub(crate) struct S3Store {
     limits: Limits,
     environment: Environment,
     throttle: Option<Arc<Throttle>>,
-    client: OnceLock<Client>,
+    clients: OnceLock<Clients>,
 }
 
 impl fmt::Debug for S3Store {
@@ -62,18 +67,22 @@ impl S3Store {
             limits: limits.clone(),
             environment: environment.clone(),
             throttle: limits.upload_rate.map(|rate| Arc::new(Throttle::new(rate))),
-            client: OnceLock::new(),
+            clients: OnceLock::new(),
         })
     }
 
-    fn client(&self) -> Result<&Client, StoreError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
+    fn clients(&self) -> Result<&Clients, StoreError> {
+        if let Some(clients) = self.clients.get() {
+            return Ok(clients);
         }
         let url = self.url("");
         let made = client::load(&url, &self.environment, &self.limits);
-        let client = wire::request(&url, self.limits.stall_timeout, made)?;
-        Ok(self.client.get_or_init(|| client))
+        let clients = wire::request(&url, &self.limits, made)?;
+        Ok(self.clients.get_or_init(|| clients))
+    }
+
+    fn client(&self) -> Result<&Client, StoreError> {
+        Ok(&self.clients()?.documents)
     }
 
     fn bucket(&self) -> &str {
@@ -85,7 +94,7 @@ impl S3Store {
         name: &str,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        wire::request(&self.url(name), self.limits.stall_timeout, work)
+        wire::request(&self.url(name), &self.limits, work)
     }
 
     /// The answer to a HEAD has no body, so why it is a 404, 403 or 400 (S3's for an
@@ -124,7 +133,7 @@ impl S3Store {
                 .object_lock_mode(lock_mode(lock.mode))
                 .object_lock_retain_until_date(DateTime::from_secs(lock.until.unix_seconds()));
         }
-        Watcher::of(put).attend(&url, self.limits.stall_timeout, &meter, async {
+        Watcher::of(put).attend(&url, &self.limits, &meter, async {
             match request.send().await {
                 Ok(answer) => Ok(Sent::As(answer.version_id.and_then(version))),
                 Err(error) => match failure(&url, &error) {
@@ -157,46 +166,6 @@ impl S3Store {
             metadata,
         }
     }
-
-    async fn list_pages(&self, client: &Client, url: &str) -> Result<Vec<Object>, StoreError> {
-        let mut objects = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let page = client
-                .list_objects_v2()
-                .bucket(self.bucket())
-                .prefix(self.destination.prefix())
-                .set_continuation_token(token.take());
-            let page = tokio::time::timeout(self.limits.stall_timeout, page.send()).await;
-            let page = page.map_err(|_| {
-                StoreError::new(StoreErrorKind::Timeout, url, "the listing stands still")
-                    .retryable()
-            })?;
-            let page = page.map_err(|error| failure(url, &error).error)?;
-            for object in page.contents() {
-                let name = object.key().and_then(|key| self.destination.name_of(key));
-                // A key that ends in "/" is what consoles make for a folder.
-                let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
-                objects.push(Object {
-                    name: name.to_owned(),
-                    size: u64::try_from(object.size().unwrap_or_default()).unwrap_or_default(),
-                    modified: object.last_modified().map(timestamp),
-                    ..Object::default()
-                });
-            }
-            token = page.next_continuation_token().map(str::to_owned);
-            match (page.is_truncated().unwrap_or(false), &token) {
-                (false, _) => break,
-                (true, Some(_)) => {}
-                (true, None) => {
-                    let message = "the listing is cut off, and the store does not say how to go on";
-                    return Err(StoreError::new(StoreErrorKind::Other, url, message));
-                }
-            }
-        }
-        objects.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(objects)
-    }
 }
 
 /// "null" is what S3 calls the version of an object without one.
@@ -226,11 +195,38 @@ impl BackupStore for S3Store {
         self.destination.url(Provider::S3, name)
     }
 
-    fn list(&self) -> Result<Vec<Object>, StoreError> {
+    fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let client = self.client()?;
         let url = self.url("");
-        // Each page has its own time limit: there may be many.
-        wire::runtime()?.block_on(self.list_pages(client, &url))
+        let page = client
+            .list_objects_v2()
+            .bucket(self.bucket())
+            .prefix(self.destination.key(below))
+            .max_keys(PAGE_KEYS)
+            .set_continuation_token(after.map(str::to_owned));
+        let page =
+            self.run("", async { page.send().await.map_err(|error| failure(&url, &error).error) })?;
+        let mut objects = Vec::with_capacity(page.contents().len());
+        for object in page.contents() {
+            let name = object.key().and_then(|key| self.destination.name_of(key));
+            // A key that ends in "/" is what consoles make for a folder.
+            let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
+            objects.push(Object {
+                name: name.to_owned(),
+                size: u64::try_from(object.size().unwrap_or_default()).unwrap_or_default(),
+                modified: object.last_modified().map(timestamp),
+                ..Object::default()
+            });
+        }
+        let next = page.next_continuation_token().map(str::to_owned);
+        match (page.is_truncated().unwrap_or(false), next) {
+            (false, _) => Ok(Page { objects, next: None }),
+            (true, Some(next)) => Ok(Page { objects, next: Some(next) }),
+            (true, None) => {
+                let message = "the listing is cut off, and the store does not say how to go on";
+                Err(StoreError::new(StoreErrorKind::Other, url, message))
+            }
+        }
     }
 
     fn stat_version(
@@ -269,9 +265,10 @@ impl BackupStore for S3Store {
         version: Option<&str>,
         from: u64,
     ) -> Result<Box<dyn Read + Send>, StoreError> {
-        let client = self.client()?;
         let url = self.url(name);
-        let get = client
+        let get = self
+            .clients()?
+            .objects
             .get_object()
             .bucket(self.bucket())
             .key(self.destination.key(name))
@@ -287,9 +284,8 @@ impl BackupStore for S3Store {
             }
         })?;
         let Some(answer) = answer else { return Ok(Box::new(std::io::empty())) };
-        if from > 0 && answer.content_range().is_none() {
-            let message = "the store does not heed ranges";
-            return Err(StoreError::new(StoreErrorKind::Unsupported, url, message));
+        if from > 0 {
+            wire::begins_at(&url, answer.content_range(), from)?;
         }
         let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
         let broken = url.clone();
@@ -305,7 +301,7 @@ impl BackupStore for S3Store {
                 Some((piece, body))
             }
         });
-        Ok(Box::new(Download::new(url, self.limits.stall_timeout, length, pieces)))
+        Ok(Box::new(Download::new(url, &self.limits, length, pieces)))
     }
 
     fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, Part,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::{CrcAlgorithm, Digest};
@@ -15,6 +17,7 @@ use futures::StreamExt;
 use super::super::backup_store::BackupStore;
 use super::super::confirm::Sent;
 use super::super::error::{StoreError, StoreErrorKind};
+use super::super::listing::Round;
 use super::super::object::Digests;
 use super::super::put::{Content, Put, UploadState};
 use super::super::wire::{Meter, PartBody, Watcher};
@@ -47,7 +50,7 @@ impl S3Store {
         let url = self.url(name);
         let digests = *put.body.digests();
         let content = put.body.open()?;
-        let old = put.resume.take().filter(|state| state.is_for(&url, &digests));
+        let old = put.resume.take().filter(|state| state.is_for(&url, &digests, MOST_PARTS));
         let mut parts = Parts {
             client,
             bucket: self.bucket(),
@@ -63,7 +66,7 @@ impl S3Store {
         if let Some(state) = old {
             parts.session.clone_from(&state.session);
             parts.part_bytes = state.part_bytes;
-            match self.run(name, parts.stored())? {
+            match self.stored(name, &parts)? {
                 Some(done) => resumed = Some((state, done)),
                 // Only tidiness: most likely there is nothing left of it.
                 None => drop(self.run(name, parts.abort())),
@@ -82,7 +85,7 @@ impl S3Store {
         parts.meter = Arc::new(Meter::starting_at(state.stored));
         put.tell_state(&state);
         let meter = Arc::clone(&parts.meter);
-        let sent = Watcher::of(put).attend(&url, self.limits.stall_timeout, &meter, async {
+        let sent = Watcher::of(put).attend(&url, &self.limits, &meter, async {
             let missing = (1..=parts.count()).filter(|number| !done.contains_key(number));
             let uploads =
                 missing.collect::<Vec<i32>>().into_iter().map(|n| self.put_part(&parts, n));
@@ -166,12 +169,58 @@ impl S3Store {
         Ok((number, part))
     }
 
+    /// The parts that the store has and that are what the file holds; none when
+    /// it does not know the upload any more.
+    fn stored(&self, name: &str, parts: &Parts<'_>) -> Result<Option<Done>, StoreError> {
+        let mut done = Done::new();
+        let mut round = Round::default();
+        let mut marker: Option<String> = None;
+        loop {
+            let page = parts
+                .client
+                .list_parts()
+                .bucket(parts.bucket)
+                .key(&parts.key)
+                .upload_id(&parts.session)
+                .set_part_number_marker(marker.take());
+            let page = self.run(name, async {
+                match page.send().await {
+                    Ok(page) => Ok(Some(page)),
+                    Err(error) => match failure(&parts.url, &error) {
+                        Failure { no_upload: false, error, .. } if error.retryable => Err(error),
+                        // Not known any more, or not to be listed with these permissions:
+                        // it begins anew. If it is more than that, beginning says so.
+                        _ => Ok(None),
+                    },
+                }
+            })?;
+            let Some(page) = page else { return Ok(None) };
+            for part in page.parts() {
+                if self.limits.stop.asked() {
+                    let stopped = StoreErrorKind::Interrupted;
+                    return Err(StoreError::new(stopped, &parts.url, "interrupted"));
+                }
+                if let Some((number, kept)) = parts.kept(part)? {
+                    done.insert(number, kept);
+                }
+            }
+            marker = page.next_part_number_marker().map(str::to_owned);
+            match &marker {
+                Some(next) if page.is_truncated().unwrap_or(false) => {
+                    round.next(&parts.url, next)?;
+                }
+                _ => return Ok(Some(done)),
+            }
+        }
+    }
+
     pub(super) fn abort_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
         let client = self.client()?;
         let url = self.url("");
         let age = i64::try_from(older_than.as_secs()).unwrap_or(i64::MAX);
         let before = SystemClock.now().unix_seconds().saturating_sub(age);
         let (mut key_marker, mut id_marker, mut aborted) = (None, None, 0);
+        let mut round = Round::default();
         loop {
             let page = client
                 .list_multipart_uploads()
@@ -193,8 +242,12 @@ impl S3Store {
             }
             key_marker = page.next_key_marker().map(str::to_owned);
             id_marker = page.next_upload_id_marker().map(str::to_owned);
-            if !page.is_truncated().unwrap_or(false) || key_marker.is_none() {
-                return Ok(aborted);
+            match &key_marker {
+                Some(key) if page.is_truncated().unwrap_or(false) => {
+                    let id: &str = id_marker.as_deref().unwrap_or_default();
+                    round.next(&url, &format!("{key}\n{id}"))?;
+                }
+                _ => return Ok(aborted),
             }
         }
     }
@@ -212,6 +265,26 @@ impl Parts<'_> {
         (from, self.part_bytes.min(self.digests.bytes.saturating_sub(from)))
     }
 
+    /// A part that the store has, if it is what the file holds there.
+    fn kept(&self, part: &Part) -> Result<Option<(i32, CompletedPart)>, StoreError> {
+        let number = part.part_number().filter(|number| (1..=self.count()).contains(number));
+        let Some(number) = number else { return Ok(None) };
+        if part.size() != Some(self.stretch(number).1 as i64) {
+            return Ok(None);
+        }
+        let crc = STANDARD.encode(self.crc(number)?.to_be_bytes());
+        // A store that shows no checksums compares the whole at the end, or is read back.
+        if part.checksum_crc64_nvme().is_some_and(|found| found != crc) {
+            return Ok(None);
+        }
+        let kept = CompletedPart::builder()
+            .part_number(number)
+            .checksum_crc64_nvme(crc)
+            .set_e_tag(part.e_tag().map(str::to_owned))
+            .build();
+        Ok(Some((number, kept)))
+    }
+
     fn crc(&self, number: i32) -> Result<u64, StoreError> {
         let (from, length) = self.stretch(number);
         let mut crc = Digest::new(CrcAlgorithm::Crc64Nvme);
@@ -220,56 +293,6 @@ impl Parts<'_> {
             Ok(())
         })?;
         Ok(crc.finalize())
-    }
-
-    /// The parts that the store has and that are what the file holds; none when
-    /// it does not know the upload any more.
-    async fn stored(&self) -> Result<Option<Done>, StoreError> {
-        let mut done = Done::new();
-        let mut marker: Option<String> = None;
-        loop {
-            let page = self
-                .client
-                .list_parts()
-                .bucket(self.bucket)
-                .key(&self.key)
-                .upload_id(&self.session)
-                .set_part_number_marker(marker.take());
-            let page = match page.send().await {
-                Ok(page) => page,
-                Err(error) => match failure(&self.url, &error) {
-                    Failure { no_upload: false, error, .. } if error.retryable => {
-                        return Err(error);
-                    }
-                    // Not known any more, or not to be listed with these permissions:
-                    // it begins anew. If it is more than that, beginning says so.
-                    _ => return Ok(None),
-                },
-            };
-            for part in page.parts() {
-                let Some(number) = part.part_number().filter(|n| (1..=self.count()).contains(n))
-                else {
-                    continue;
-                };
-                let crc = STANDARD.encode(self.crc(number)?.to_be_bytes());
-                let same = part.size() == Some(self.stretch(number).1 as i64)
-                    // A store that shows no checksums compares the whole at the end, or
-                    // is read back.
-                    && part.checksum_crc64_nvme().is_none_or(|found| found == crc);
-                if same {
-                    let kept = CompletedPart::builder()
-                        .part_number(number)
-                        .checksum_crc64_nvme(crc)
-                        .set_e_tag(part.e_tag().map(str::to_owned))
-                        .build();
-                    done.insert(number, kept);
-                }
-            }
-            marker = page.next_part_number_marker().map(str::to_owned);
-            if !page.is_truncated().unwrap_or(false) || marker.is_none() {
-                return Ok(Some(done));
-            }
-        }
     }
 
     async fn complete(&self, done: Done) -> Result<Sent, StoreError> {

@@ -2,6 +2,7 @@
 //! eye on whether anything still moves.
 
 mod body;
+mod bounded;
 mod download;
 mod throttle;
 
@@ -13,11 +14,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 pub(crate) use body::{Meter, PartBody};
+pub(crate) use bounded::{Bound, TooMuch};
 pub(crate) use download::Download;
 pub(crate) use throttle::Throttle;
 
 use super::error::{StoreError, StoreErrorKind};
+use super::limits::Limits;
 use super::put::Put;
+use super::stop::Stop;
 
 /// How much longer the end of an upload may take, when a provider puts
 /// thousands of parts together before it answers.
@@ -38,18 +42,49 @@ pub(crate) fn runtime() -> Result<&'static Runtime, StoreError> {
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 
-/// Runs a request to its answer; nothing for `stall` is an error.
+/// How often it is looked whether to stop.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs a request to its answer; nothing for as long as nothing may move is an error.
 pub(crate) fn request<T>(
     url: &str,
-    stall: Duration,
+    limits: &Limits,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
+    let answer = waited(url, limits.stall_timeout, &limits.stop, work)?;
+    answer.unwrap_or_else(|| Err(stalled(url, limits.stall_timeout)))
+}
+
+/// Waits for something so long; none if it has not come by then.
+///
+/// # Errors
+/// It is to stop.
+fn waited<T>(
+    url: &str,
+    patience: Duration,
+    stop: &Stop,
+    work: impl Future<Output = T>,
+) -> Result<Option<T>, StoreError> {
+    let until = Instant::now() + patience;
     runtime()?.block_on(async {
-        match tokio::time::timeout(stall, work).await {
-            Ok(result) => result,
-            Err(_) => Err(stalled(url, stall)),
+        let mut work = pin!(work);
+        loop {
+            if stop.asked() {
+                return Err(interrupted(url));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if let Ok(done) = tokio::time::timeout(left.min(LOOK), &mut work).await {
+                return Ok(Some(done));
+            }
+            if left.is_zero() {
+                return Ok(None);
+            }
         }
     })
+}
+
+fn interrupted(url: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Interrupted, url, "interrupted")
 }
 
 pub(crate) fn stalled(url: &str, stall: Duration) -> StoreError {
@@ -76,11 +111,11 @@ impl<'a> Watcher<'a> {
     pub(crate) fn attend<T>(
         self,
         url: &str,
-        stall: Duration,
+        limits: &Limits,
         meter: &Meter,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        const LOOK: Duration = Duration::from_millis(100);
+        let stall = limits.stall_timeout;
         let tell = || {
             if let Some(tell) = self.on_progress {
                 tell(meter.bytes());
@@ -95,8 +130,8 @@ impl<'a> Watcher<'a> {
                     return result;
                 }
                 tell();
-                if self.interrupted.is_some_and(|asked| asked()) {
-                    return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
+                if limits.stop.asked() || self.interrupted.is_some_and(|asked| asked()) {
+                    return Err(interrupted(url));
                 }
                 let now = meter.signs_of_life();
                 if now != seen {
@@ -114,10 +149,7 @@ impl<'a> Watcher<'a> {
 /// A client for HTTP that follows no redirects, unpacks nothing, and leaves it to
 /// us to say what is too slow.
 #[cfg(any(feature = "azure", feature = "gcs"))]
-pub(crate) fn http_client(
-    url: &str,
-    limits: &super::limits::Limits,
-) -> Result<reqwest::Client, StoreError> {
+pub(crate) fn http_client(url: &str, limits: &Limits) -> Result<reqwest::Client, StoreError> {
     reqwest::Client::builder()
         .connect_timeout(limits.connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
@@ -127,6 +159,21 @@ pub(crate) fn http_client(
             let message = "a connection cannot be prepared";
             StoreError::new(StoreErrorKind::Other, url, message).caused_by(&error)
         })
+}
+
+/// Whether an answer begins where it was asked to: `bytes FROM-…`.
+///
+/// # Errors
+/// It begins elsewhere, or is not a part at all.
+#[cfg(any(feature = "s3", feature = "gcs"))]
+pub(crate) fn begins_at(url: &str, range: Option<&str>, from: u64) -> Result<(), StoreError> {
+    let first = range.and_then(|range| range.trim().strip_prefix("bytes ")?.split('-').next());
+    if first.and_then(|first| first.trim().parse().ok()) == Some(from) {
+        return Ok(());
+    }
+    let message = format!("the store does not heed ranges: asked for byte {from} and what follows");
+    Err(StoreError::new(StoreErrorKind::Unsupported, url, message)
+        .hint("something between here and there answers for it; see the proxy"))
 }
 
 /// `Retry-After` in either of its forms.

@@ -431,3 +431,20 @@ fn a_path_is_followed_to_the_module_that_holds_the_item() {
     };
     assert_eq!(found, [inside(&["AuditLog", "open"]), inside(&["Options", "new"])]);
 }
+
+#[test]
+fn a_plain_open_is_found_wherever_it_stands() {
+    for text in [
+        "fn f(p: &Path) { let _ = File::open(p); }",
+        "fn f(p: &Path) { let _ = OpenOptions::new().read(true).open(p); }",
+        "fn f(p: &Path) { let _ = std::fs::read_to_string(p); }",
+    ] {
+        for path in ["src/fsio/lock.rs", "src/store/local/more.rs"] {
+            let found = findings(&[(path, text)]);
+            assert_eq!(found.len(), 1, "{path} {text}: {found:?}");
+        }
+    }
+    let given = "fn f(p: &Path) { OsFs.read_given(p, 9); }";
+    assert_eq!(findings(&[("src/alerts/route.rs", given)]).len(), 1);
+    assert_eq!(findings(&[("src/fsio/os.rs", given)]), none());
+}

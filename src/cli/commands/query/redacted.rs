@@ -70,7 +70,8 @@ pub(super) fn asked(
 fn value(context: &Context, source: &Path) -> Result<String, CliError> {
     let bytes = if source != Path::new("-") {
         // What was given is not repeated: it may be the value itself.
-        OsFs.read(source, MAX_LINE_BYTES as u64).map_err(|error| {
+        let given = OsFs.read_given(source, MAX_LINE_BYTES as u64);
+        given.map(|(bytes, _)| bytes).map_err(|error| {
             CliError::new(
                 "io",
                 Exit::Usage,

@@ -291,7 +291,7 @@ impl Translate for Python {
 
 /// The key's bytes, without the line end after them.
 fn load_key(path: &Path) -> Result<Hmac<Sha256>, CliError> {
-    let bytes = OsFs.read(path, MAX_KEY_BYTES).map_err(|error| {
+    let (bytes, _) = OsFs.read_given(path, MAX_KEY_BYTES).map_err(|error| {
         let mut new = CliError::io("read the key", path, &error);
         new.exit = Exit::Usage;
         new

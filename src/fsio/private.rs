@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::fsio::FileMeta;
+use super::FileMeta;
 
 /// Whether a file of this owner and mode is private: its owner's alone, or root's with
 /// its group allowed to read, as keys are handed to a service.
@@ -15,7 +15,8 @@ pub fn is_private(uid: u32, mode: u32) -> bool {
 /// Why a file may be read by those who should not, and what to do; `None` when it
 /// is private: its owner's alone, or root's with its group allowed to read, as
 /// keys are handed to a service (and as systemd's credentials look).
-pub(super) fn exposed(path: &Path, meta: &FileMeta) -> Option<String> {
+#[must_use]
+pub fn exposed(path: &Path, meta: &FileMeta) -> Option<String> {
     (!is_private(meta.uid, meta.mode)).then(|| {
         let file = path.display();
         format!("others may use it (mode {:04o}): chmod 600 {file}", meta.mode & 0o7777)
