@@ -46,6 +46,7 @@ pub mod cli;
 pub mod clock;
 pub mod collector;
 pub mod config;
+pub mod defaults;
 pub mod field_path;
 pub mod fsio;
 pub mod health;

@@ -52,7 +52,8 @@ pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use facts::Span;
 pub use log::{AuditLog, Receipt, ReloadError, Session};
 pub use options::{
-    BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, Tunables,
+    BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, RetentionRule,
+    Tunables,
 };
 pub use paths::LogPaths;
 pub use progress::Progress;

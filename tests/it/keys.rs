@@ -90,7 +90,7 @@ fn five_keys_one_log_and_everything_that_was_kept_from_any_of_them_still_holds()
     // Retention removes the records of the first changes.
     let log = open(Options {
         retention: Some(Duration::from_millis(1)),
-        retention_requires_backup: false,
+        retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
         ..home.options()
     });
     eventually("old segments are removed", || log.manifest().pruned.end() > 0);

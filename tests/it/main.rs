@@ -38,6 +38,7 @@ mod hostile;
 #[cfg(feature = "tls")]
 mod https;
 mod import_python;
+mod key_chain;
 mod keys;
 mod keys_cli;
 mod keys_crash;

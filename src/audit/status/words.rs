@@ -227,6 +227,10 @@ words! {
     OtherHistoryAt = 445,
     /// When retention last had a whole look: µs since 1970; 0 for never.
     RetentionLookedAt = 446,
+    /// [`RetentionMode`].
+    RetentionMode = 460,
+    /// How many times the signing key was changed, by `audit.keys` as the writer has it.
+    KeyChanges = 461,
     /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
     Checksum = 511,
 }
@@ -349,6 +353,22 @@ codes! {
         ClockAhead = 4 => "the clock is more than a day ahead of the log's newest record",
         /// The oldest segment is not what was recorded.
         Damaged = 5 => "the oldest segment is missing or damaged",
+        /// The log was never backed up.
+        NeverBackedUp = 6 => "a backup is required, and this log was never backed up",
+    }
+}
+
+codes! {
+    /// What retention removes, as the log was opened.
+    RetentionMode {
+        /// Nothing: `retention_days = 0`.
+        KeepsAll = 1 => "keeps everything",
+        /// What a backup is proven to hold.
+        HeldByBackup = 2 => "removes only what a backup is proven to hold",
+        /// The same, and nobody can say what backups hold.
+        NobodyToAsk = 3 => "keeps everything: nobody was named who knows of backups",
+        /// Whatever is old enough.
+        WithoutBackup = 4 => "removes what is old even if no backup holds it",
     }
 }
 
