@@ -39,6 +39,8 @@ use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 const ATTEMPTS: u32 = 3;
 /// `checkpoint_interval` is a second by default.
 const CHECKPOINT_WAIT: Duration = Duration::from_secs(5);
+/// A change of the key takes a moment; looking again so often outlasts it.
+const SIGNING_LOOKS: u32 = 3;
 /// What the tail is expected to shrink to at least, for the space that is asked for.
 const LEAST_RATIO: u64 = 3;
 
@@ -469,7 +471,17 @@ impl Creator {
         BackupError::LogDamaged(place.unwrap_or_else(|| what.to_string()))
     }
 
+    /// Signs the metadata; why not, if it cannot be. A key that is being changed may be
+    /// seen between its files: then they are looked at again.
     fn sign(&self, request: &Request, metadata: &mut Metadata) -> Option<String> {
+        for _ in 0..SIGNING_LOOKS {
+            self.sign_once(request, metadata)?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.sign_once(request, metadata)
+    }
+
+    fn sign_once(&self, request: &Request, metadata: &mut Metadata) -> Option<String> {
         let paths = LogPaths::new(&request.log_dir);
         let path = request.key_path.clone().unwrap_or_else(|| paths.key());
         let signed =

@@ -25,6 +25,7 @@ mod corpora;
 mod crash;
 mod documented;
 mod documents;
+mod embedding;
 mod engine;
 mod faults;
 mod forgery;
@@ -38,6 +39,7 @@ mod hostile;
 #[cfg(feature = "tls")]
 mod https;
 mod import_python;
+mod import_redaction;
 mod key_chain;
 mod keys;
 mod keys_cli;
