@@ -429,7 +429,11 @@ impl Opening<'_> {
         }
         if let Some(from) = &recovered.keys_put_back {
             let code = Trouble::OwnFilePutBack.code();
-            tracing::error!(code, from, "audit.keys did not lead from the log's first key to the one that signs; it is put back");
+            tracing::error!(
+                code,
+                from,
+                "audit.keys did not lead from the log's first key to the one that signs; it is put back"
+            );
         }
         if let Some(accepted) = accepted {
             recovered.accepted_corruption = Some(accepted.reason);

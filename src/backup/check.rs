@@ -96,7 +96,8 @@ fn content(
     let own = metadata.own_keys().map_err(bad)?;
     // It has to lead to its key by itself: where it is needed, the log may be gone.
     content::leads(&content, &content.tree, &own).map_err(|what| {
-        let here = known.is_some_and(|known| content::leads(&content, &content.tree, known).is_ok());
+        let here =
+            known.is_some_and(|known| content::leads(&content, &content.tree, known).is_ok());
         let remedy = if here { "; the log here has them: back up again" } else { "" };
         bad(MetadataError::Signature(format!("its key chain: {what}{remedy}")))
     })

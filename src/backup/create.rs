@@ -21,17 +21,17 @@ use super::metadata::{
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
-use crate::audit::own::BackupMade;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
 use crate::audit::histories::{KnownHead, OwnHistory};
 use crate::audit::keys::load_keyring;
 use crate::audit::merkle::Hash;
-use crate::audit::{LogPaths, Options};
+use crate::audit::own::BackupMade;
 use crate::audit::signer::SigningKey;
 use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::audit::watch::{Stage, Watch};
+use crate::audit::{LogPaths, Options};
 use crate::clock::Clock;
 use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 

@@ -84,7 +84,10 @@ fn every_setting_of_the_engine_reaches_it_and_every_other_is_known_to_be_none() 
     }
     assert!(engines >= 27, "{engines}");
     for (name, whose) in OTHERS {
-        assert!(KEYS.iter().any(|key| key.name.starts_with(name)), "{name}, {whose}, is no setting");
+        assert!(
+            KEYS.iter().any(|key| key.name.starts_with(name)),
+            "{name}, {whose}, is no setting"
+        );
     }
 }
 

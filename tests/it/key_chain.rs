@@ -109,10 +109,19 @@ fn the_backup_of_a_log_without_its_chain_says_what_is_missing_and_what_to_do() {
     for args in [&["backup"][..], &["record", "--type", "b"]] {
         let (code, _, stderr) = run(&dir, args);
         assert_ne!(code, 0, "{args:?}: {stderr}");
-        assert!(stderr.contains("audit.keys") && stderr.contains("--accept-corruption"), "{stderr}");
+        assert!(
+            stderr.contains("audit.keys") && stderr.contains("--accept-corruption"),
+            "{stderr}"
+        );
     }
     assert_eq!(run(&dir, &["verify"]).0, 1);
+    let (_, stdout, _) = run(&dir, &["health", "--json"]);
+    assert!(
+        stdout.contains("integrity.own_file_gone") && stdout.contains("audit.keys"),
+        "{stdout}"
+    );
     std::fs::write(&keys, good).expect("written");
+    assert!(!run(&dir, &["health", "--json"]).1.contains("own_file_gone"));
     assert_eq!(run(&dir, &["backup"]).0, 0);
     assert_eq!(run(&dir, &["verify"]).0, 0);
 }
@@ -259,10 +268,8 @@ fn a_backup_that_was_made_without_the_chain_is_not_good_and_is_not_put_in_the_lo
     // As the builds made it that did not ask.
     let mut metadata = made.metadata.clone();
     metadata.log.key_chain.clear();
-    let key = auditctl::audit::signer::SigningKey::load(
-        &*home.fs,
-        &home.log_dir().join("audit.key"),
-    );
+    let key =
+        auditctl::audit::signer::SigningKey::load(&*home.fs, &home.log_dir().join("audit.key"));
     metadata.sign(&key.expect("the key")).expect("signed");
     std::fs::write(&made.metadata_file, metadata.to_bytes().expect("json")).expect("written");
     let listed = home.list(Level::Content);

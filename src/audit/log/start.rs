@@ -15,9 +15,7 @@ use crate::audit::rate_limit::RateLimiter;
 use crate::audit::recovery::{OpenError, Opened};
 use crate::audit::redact::{RedactKeyError, Redactor};
 use crate::audit::security::{SecurityKind, SecurityLog};
-use crate::audit::status::{
-    Activity, RetentionMode, StatusError, StatusPage, Word, WriterState,
-};
+use crate::audit::status::{Activity, RetentionMode, StatusError, StatusPage, Word, WriterState};
 use crate::audit::trouble::Trouble;
 use crate::audit::writer::Shared;
 use crate::clock::ClockWatch;

@@ -4,13 +4,13 @@
 use std::io;
 
 use super::super::keys::{KeyHistory, Keyring};
-use super::keys::KeptChain;
 use super::super::manifest::{Manifest, ManifestError, Unsigned};
 use super::super::merkle::Range;
 use super::super::segment::parse_sealed_name;
 use super::super::signer::SigningKey;
 use super::super::status::Damage;
 use super::heads::{Head, Heads, Texts};
+use super::keys::KeptChain;
 use super::{Corruption, OpenError, Opening, Reached, Scanned, heads, io_error};
 use crate::fsio::OpenMode;
 

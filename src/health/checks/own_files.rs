@@ -15,7 +15,10 @@ pub(super) fn findings(facts: &Facts, page: &StatusSnapshot, liveness: Liveness)
     if !liveness.is_current() {
         return chain(facts).into_iter().collect();
     }
-    [gone(page), chain(facts), segments(page), put_back(facts, page)].into_iter().flatten().collect()
+    [gone(page), chain(facts), segments(page), put_back(facts, page)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// A running writer puts it back within a beat; the next one does not start without it.

@@ -180,8 +180,7 @@ impl Question {
         };
         if claims.is_empty() {
             let was = keys.is_none() || self.was_backed_up(manifest, backups)?;
-            let why =
-                if was { RetentionWait::BackupsGone } else { RetentionWait::NeverBackedUp };
+            let why = if was { RetentionWait::BackupsGone } else { RetentionWait::NeverBackedUp };
             return Ok(MayGo::none(why, old.len()));
         }
         self.held(&**holder, claims, old)

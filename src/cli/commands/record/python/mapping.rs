@@ -13,8 +13,8 @@ use super::{Place, Signature};
 use crate::audit::event::{MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, RESERVED_PREFIX};
 use crate::audit::record::push_string;
 // The engine's, which has to find them again where something is hidden.
-use crate::audit::{IMPORTED_FORMAT, IMPORTED_MOVED as MOVED, IMPORTED_NAMES as NAMES};
 use crate::audit::sanitize::clean_identifier;
+use crate::audit::{IMPORTED_FORMAT, IMPORTED_MOVED as MOVED, IMPORTED_NAMES as NAMES};
 
 /// The type of an event whose own cannot be one.
 const UNNAMED: &str = "python.event";

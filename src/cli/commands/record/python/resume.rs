@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::Place;
 use super::rotation::name_of;
-use crate::audit::{EventError, is_redacted};
 use crate::audit::query::{Bounds, QueryError, Reader, Request};
+use crate::audit::{EventError, is_redacted};
 use crate::cli::exit::CliError;
 use crate::cli::open::shared_fs;
 use crate::clock::{Clock, SystemClock};
