@@ -15,23 +15,84 @@
 //!   (C2SP `tlog-checkpoint`), so that changes can be found and proven.
 //! - [`health`] tells about the running writer, from outside, in milliseconds.
 //!
-//! # In somebody else's process
-//! The engine maps no file, installs no signal handler and changes no signal's
-//! meaning. In its own threads, and in a caller's while a log is opened, `SIGXFSZ`
-//! and `SIGPIPE` are blocked, so that a limit on the size of files makes a write fail
-//! and ends nothing. What writes elsewhere in the caller's thread ([`backup`],
-//! [`store`], [`collector`]) is for a process that ignores both, as `auditctl` does.
-//!
-//! # Example
+//! # Embedding it
 //! ```
 //! use auditctl::audit::{AuditLog, Event, Options};
 //!
 //! # let directory = tempfile::tempdir()?;
-//! # let dir = directory.path().join("logs");
-//! let log = AuditLog::open(Options::new(dir))?;
+//! # let (logs, backups) = (directory.path().join("logs"), directory.path().join("backups"));
+//! let log = AuditLog::open(Options::new(logs).backups_in(backups))?;
 //! let receipt = log.record(Event::new("login").actor("alice").outcome("success"))?;
 //! let seq = receipt.wait()?; // durable from here on
 //! assert_eq!(seq, 2); // after the log's own `audit.log_created` and `audit.opened`
+//! log.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Options`](audit::Options) have the program's defaults ([`defaults`] says all of them).
+//! What follows from them:
+//!
+//! - **Rate**: each source may send 100 events a second, 200 at once. What is more is
+//!   refused with [`RecordError::RateLimited`](audit::RecordError), which says when to try
+//!   again. A service that is the only source sets another
+//!   [`rate_limit`](audit::Options::rate_limit), or `None`.
+//! - **Durability**: [`wait`](audit::Receipt::wait) returns once the record is on disk. Many
+//!   threads that wait share one sync. A receipt that is dropped is recorded all the same.
+//! - **Threads**: four a log, which write, keep house, wake those who wait, and publish the
+//!   status page. Retention and queries use others for as long as they work. There is one
+//!   writer a log: a second [`open`](audit::AuditLog::open) is refused.
+//! - **Retention**: segments older than 90 days are removed, *if a backup is proven to hold
+//!   them*. Without [`backups_in`](audit::Options::backups_in), or something else that
+//!   implements [`BackupsHold`](audit::BackupsHold), nothing is removed, and the log grows.
+//!   Only [`RetentionRule::RemovesWithoutBackup`](audit::RetentionRule) removes what no
+//!   backup holds; `retention: None` keeps everything for ever.
+//! - **Closing**: [`close`](audit::AuditLog::close) makes everything accepted durable, records
+//!   the end, signs the last checkpoint and joins the threads. The last clone that is dropped
+//!   does the same, and can tell nobody that it failed. A log that was not closed opens again,
+//!   and says that it was not.
+//! - **Fork**: a child has no threads of the log. Every call in it says so
+//!   ([`RecordError::Forked`](audit::RecordError)), changes nothing and waits for nothing; the
+//!   parent's log goes on. Open another log in the child, or send to the parent.
+//! - **Health**: [`health::check`] judges the log from its files, from this or any other
+//!   process. It takes [`Settings`](config::Settings), as the program has them; whoever has
+//!   those opens the log with `Options::from(&settings)`.
+//! - **In your process** no file is mapped, no signal handler installed and no signal's
+//!   meaning changed. In the log's threads, and in a caller's while a log is opened,
+//!   `SIGXFSZ` and `SIGPIPE` are blocked, so that a limit on the size of files makes a write
+//!   fail and ends nothing. What writes elsewhere in the caller's thread ([`backup`],
+//!   [`store`], [`collector`]) is for a process that ignores both, as `auditctl` does.
+//!
+//! # With backups, and only what they hold removed
+//! ```
+//! use std::sync::Arc;
+//!
+//! use auditctl::audit::{AuditLog, Event, Options};
+//! use auditctl::backup::{BackupDir, Creator, Request, Unwatched};
+//! use auditctl::clock::SystemClock;
+//! use auditctl::config::Settings;
+//! use auditctl::fsio::OsFs;
+//! use auditctl::health;
+//!
+//! # let directory = tempfile::tempdir()?;
+//! let mut settings = Settings::default(); // or `config::load`: file, environment, flags
+//! settings.log_dir = directory.path().join("logs");
+//! settings.backup.output_dir = directory.path().join("backups");
+//! settings.retention_days = 365;
+//!
+//! let backups = settings.backup.output_dir.clone();
+//! let options = Options::from(&settings).backups_in(&backups);
+//! let log = AuditLog::open(options.clone())?;
+//! log.record(Event::new("invoice.paid").source("billing"))?.wait()?;
+//!
+//! // Now and then, from any thread or process: proven restorable once this returns.
+//! let dir = BackupDir::new(Arc::new(OsFs), &backups);
+//! let creator = Creator { fs: Arc::new(OsFs), clock: Arc::new(SystemClock), dir };
+//! let made = creator.create(&Request::of(&options), &Unwatched)?;
+//! // The log knows from here on that it has been backed up.
+//! log.record_backup_made(made.to_record()).wait()?;
+//!
+//! let found = health::check(&settings, &OsFs, &SystemClock);
+//! assert!(found.report.checks.iter().any(|check| check.component == "backup"));
 //! log.close()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -46,6 +107,7 @@ pub mod cli;
 pub mod clock;
 pub mod collector;
 pub mod config;
+pub mod defaults;
 pub mod field_path;
 pub mod fsio;
 pub mod health;

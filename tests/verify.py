@@ -360,18 +360,28 @@ class OwnRecords:
 
     def __init__(self):
         self.removals, self.adopted, self.closes = [], [], set()
+        self.first_keys, self.changed = [], []
 
     def note(self, seq, line):
         kind, details = engine_record(line)
         if kind == "audit.closed":
             self.closes.add(seq)
+        elif kind == "audit.log_created" and seq == 0 and "public_key" in details:
+            self.first_keys.append((seq, details["public_key"], False))
+        elif kind == "audit.key_rotated":
+            self.changed.append((seq, details["old_key"]))
         elif kind == "audit.pruned":
             end = details.get("pruned_to", details.get("first_seq", 0) + details.get("records", 0))
             self.removals.append((seq, end))
-        elif kind == "audit.recovered" and "unsigned_first" in details:
-            begin, end = details["unsigned_first"], details["unsigned_end"]
-            if begin < end <= seq:
-                self.adopted.append((seq, begin, end))
+            if "first_key" in details:
+                self.first_keys.append((seq, details["first_key"], False))
+        elif kind in ("audit.recovered", "audit.restored", "audit.rollback_accepted"):
+            if "keys_from" in details:
+                self.first_keys.append((seq, details["keys_from"], True))
+            if kind == "audit.recovered" and "unsigned_first" in details:
+                begin, end = details["unsigned_first"], details["unsigned_end"]
+                if begin < end <= seq:
+                    self.adopted.append((seq, begin, end))
 
     def judge(self, signed):
         """The newest removal that counts, and what was adopted."""
@@ -381,6 +391,17 @@ class OwnRecords:
                 adopted.append((begin, end))
         counts = [(s, e) for s, e in self.removals if s < signed and not any(a <= s < b for a, b in adopted)]
         return max(counts, default=(None, 0)), sorted(adopted)
+
+
+    def named_keys(self, signed):
+        """The keys that have to lead to the one that signs, by what the records say last;
+        and the record that accepted that the way before is lost."""
+        _, adopted = self.judge(signed)
+        counts = lambda seq: seq < signed and not any(a <= seq < b for a, b in adopted)
+        first = sorted(said for said in self.first_keys if counts(said[0]))
+        cut = max((seq for seq, _, lost in first if lost), default=None)
+        named = [first[-1][1]] if first else []
+        return named + [old for seq, old in self.changed if counts(seq) and (cut is None or seq > cut)], cut
 
 
 # Nothing is sealed yet.
@@ -595,9 +616,12 @@ def check_log(directory, key_file, against):
     log.read_all(head.size)
     if log.tree.end < head.size:
         raise Wrong(f"{head.where}: signed over {head.size} records, the files end at record {log.tree.end}")
-    created = log.first.get("details", {}) if log.first else {}
-    if "public_key" in created and VerifierKey(created["public_key"], "record 0").key != keys.keys[0].key:
-        raise Wrong("record 0: the log began with a key from which nothing leads to the one that signs")
+    named, cut = log.own.named_keys(head.size)
+    for text in named:
+        if all(VerifierKey(text, "a record").key != key.key for key in keys.keys):
+            raise Wrong(f"audit.keys: nothing leads from {text} to the key that signs")
+    if cut is not None:
+        note(f"how the log's first key was followed is lost, as record {cut} says")
     for signed in [checkpoint, head, *anchors, *handed_over]:
         if signed.size < log.manifest["pruned"]["end"] and signed in handed_over:
             continue

@@ -19,7 +19,7 @@ pub const MAX_LINE_BYTES: usize = 1 << 20;
 /// However large `max_details_size` is: a record has to fit into a line.
 pub const MAX_DETAILS_BYTES: usize = 512 << 10;
 /// `details` as compact JSON, in bytes, at most, unless `max_details_size` says otherwise.
-pub const DEFAULT_MAX_DETAILS_BYTES: usize = 50 * 1024;
+pub const DEFAULT_MAX_DETAILS_BYTES: usize = crate::defaults::MAX_DETAILS_SIZE;
 /// Event types beginning so are the engine's own.
 pub const RESERVED_PREFIX: &str = "audit.";
 

@@ -13,6 +13,8 @@ use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::checkpoint::VerifierKey;
+use super::keys::{KEY_ROTATED, Keyring};
 use super::merkle::Range;
 use super::record::{Record, Via};
 use crate::clock::Timestamp;
@@ -50,7 +52,11 @@ pub(crate) enum Fact {
     Pruned(Removal),
     /// An opening adopted these records without a signature over them, or began an
     /// epoch that does not continue this signed head.
-    Reopened { adopted: Option<Span>, abandoned: Option<String> },
+    Reopened { adopted: Option<Span>, abandoned: Option<String>, keys_from: Option<String> },
+    /// The log began with this key.
+    Created { key: String },
+    /// This key named another to follow it.
+    ChangedKey { old: String },
     /// A backup of so many records was made.
     BackedUp { tree_size: u64 },
     /// The log was closed; nothing may follow until it is opened.
@@ -69,6 +75,9 @@ pub(crate) struct Removal {
     /// The tree over what was removed; absent in records of the first builds, each
     /// of which names one segment.
     pub(crate) tree: Option<Range>,
+    /// The key that the log's keys begin with: the record that says it may be among
+    /// those that are removed.
+    pub(crate) first_key: Option<String>,
 }
 
 /// An engine's record: its seq and what it says.
@@ -125,6 +134,7 @@ struct PrunedDetails {
     tree: Option<Range>,
     first_seq: Option<u64>,
     records: Option<u64>,
+    first_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +142,17 @@ struct RecoveredDetails {
     unsigned_first: Option<u64>,
     unsigned_end: Option<u64>,
     abandoned_checkpoint: Option<String>,
+    keys_from: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CreatedDetails {
+    public_key: String,
+}
+
+#[derive(Deserialize)]
+struct RotatedDetails {
+    old_key: String,
 }
 
 #[derive(Deserialize)]
@@ -154,8 +175,19 @@ fn fact(record: &Record<'_>) -> Fact {
             let adopted = span
                 .map(|(begin, end)| Span { begin, end })
                 .filter(|span| span.begin < span.end && span.end <= record.seq);
-            Fact::Reopened { adopted, abandoned: found.abandoned_checkpoint }
+            let RecoveredDetails { abandoned_checkpoint: abandoned, keys_from, .. } = found;
+            Fact::Reopened { adopted, abandoned, keys_from }
         }
+        "audit.log_created" if record.seq == 0 => {
+            match serde_json::from_str::<CreatedDetails>(details) {
+                Ok(CreatedDetails { public_key: key }) => Fact::Created { key },
+                Err(_) => other,
+            }
+        }
+        KEY_ROTATED => match serde_json::from_str::<RotatedDetails>(details) {
+            Ok(RotatedDetails { old_key: old }) => Fact::ChangedKey { old },
+            Err(_) => other,
+        },
         "audit.backup_made" => match serde_json::from_str::<BackupDetails>(details) {
             Ok(BackupDetails { tree_size }) => Fact::BackedUp { tree_size },
             Err(_) => other,
@@ -180,10 +212,10 @@ const OPENING: &[&str] = &[
 fn removal(found: PrunedDetails, at: Timestamp) -> Option<Removal> {
     if let Some(end) = found.pruned_to {
         let tree = found.tree.filter(|tree| tree.begin() == 0 && tree.end() == end);
-        return Some(Removal { end, at, tree });
+        return Some(Removal { end, at, tree, first_key: found.first_key });
     }
     let end = found.first_seq?.checked_add(found.records?)?;
-    Some(Removal { end, at, tree: None })
+    Some(Removal { end, at, tree: None, first_key: None })
 }
 
 /// What a log's own records say, gathered.
@@ -193,6 +225,40 @@ pub(crate) struct Facts {
     adopted: Vec<(u64, Span)>,
     backed_up: Vec<(u64, u64)>,
     abandoned: Vec<(u64, String)>,
+    /// What key the chain begins with, and whether it was cut there.
+    first_keys: Vec<(u64, String, bool)>,
+    changed_keys: Vec<(u64, String)>,
+}
+
+/// What a log's own records say of its keys: what has to be in `audit.keys`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NamedKeys {
+    /// The key from which the chain leads to the one that signs: the record that says
+    /// so last, and the key.
+    pub(crate) first: Option<(u64, String)>,
+    /// The record of an opening that accepted that the chain before it was lost.
+    pub(crate) cut_by: Option<u64>,
+    /// Keys that were changed since; each was the log's.
+    pub(crate) changed: Vec<String>,
+}
+
+impl NamedKeys {
+    /// Of a log whose chain begins with that key, as a signed manifest says.
+    pub(crate) fn beginning_with(first: String) -> Self {
+        Self { first: Some((0, first)), ..Self::default() }
+    }
+
+    /// What these keys lack, in words.
+    pub(crate) fn lacking(&self, keys: &Keyring) -> Option<String> {
+        let first = self.first.iter().map(|(_, key)| key);
+        let missing = first.chain(&self.changed).find(|named| !keys.holds(named))?;
+        let label = missing.parse::<VerifierKey>().map_or_else(|_| missing.clone(), |k| k.label());
+        Some(format!(
+            "the log's records name the key {label}, and nothing leads from it to {}, which signs: \
+             changes of the key are missing from audit.keys",
+            keys.newest().label()
+        ))
+    }
 }
 
 /// Which of the engine's records count, and what they say.
@@ -206,6 +272,8 @@ pub(crate) struct Authority {
     pub(crate) backed_up: Option<u64>,
     /// Signed heads that later epochs do not continue.
     pub(crate) abandoned: Vec<String>,
+    /// What they say of the log's keys.
+    pub(crate) keys: NamedKeys,
 }
 
 impl Authority {
@@ -221,12 +289,17 @@ impl Facts {
         let Said { seq, fact, .. } = said;
         match fact {
             Fact::Pruned(removal) => {
+                let first = removal.first_key.clone();
+                self.first_keys.extend(first.map(|key| (seq, key, false)));
                 self.removals.push((seq, removal));
                 if let Some(at) = self.removals.len().checked_sub(TREES_KEPT + 1) {
                     self.removals[at].1.tree = None;
                 }
             }
-            Fact::Reopened { adopted, abandoned } => {
+            Fact::Created { key } => self.first_keys.push((seq, key, false)),
+            Fact::ChangedKey { old } => self.changed_keys.push((seq, old)),
+            Fact::Reopened { adopted, abandoned, keys_from } => {
+                self.first_keys.extend(keys_from.map(|key| (seq, key, true)));
                 self.adopted.extend(adopted.map(|span| (seq, span)));
                 self.abandoned.extend(abandoned.map(|note| (seq, note)));
             }
@@ -257,7 +330,19 @@ impl Facts {
             self.abandoned.iter().filter(|(seq, _)| counts(seq)).collect();
         abandoned.sort_unstable();
         let abandoned = abandoned.into_iter().map(|(_, note)| note.clone()).collect();
-        Authority { removal, adopted, backed_up, abandoned }
+        let first = self.first_keys.iter().filter(|(seq, ..)| counts(seq));
+        let cut_by = first.clone().filter(|(.., cut)| *cut).map(|(seq, ..)| *seq).max();
+        let first = first.max_by_key(|(seq, ..)| *seq);
+        let since = |seq: u64| cut_by.is_none_or(|cut| seq > cut);
+        let mut changed: Vec<&(u64, String)> = self.changed_keys.iter().collect();
+        changed.retain(|(seq, _)| counts(seq) && since(*seq));
+        changed.sort_unstable();
+        let keys = NamedKeys {
+            first: first.map(|(seq, key, _)| (*seq, key.clone())),
+            cut_by,
+            changed: changed.into_iter().map(|(_, key)| key.clone()).collect(),
+        };
+        Authority { removal, adopted, backed_up, abandoned, keys }
     }
 }
 

@@ -55,6 +55,10 @@ pub struct Manifest {
     /// The size of the newest backup that an `audit.backup_made` record names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backed_up: Option<u64>,
+    /// The key that the log's keys begin with: from it `audit.keys` leads to the one that
+    /// signs. The log's first record says it too, or the newest `audit.pruned` record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_key: Option<String>,
     /// Sealed segments, in order, without gaps.
     pub segments: Vec<Segment>,
     /// The log's key's signature over all of the above, as a signed note; see
@@ -248,6 +252,7 @@ impl Manifest {
             pruned_by: None,
             adopted: Vec::new(),
             backed_up: None,
+            first_key: None,
             segments: Vec::new(),
             signature: None,
         }

@@ -1,7 +1,27 @@
 //! The engine: events in, a durable and tamper-evident log on disk. Knows nothing
 //! of the command line, tokio, clouds or terminals.
 //!
-//! [`AuditLog`] is the way in; see the crate's documentation for an example.
+//! [`AuditLog`] is the way in. The crate's documentation says what whoever embeds it has
+//! to know: the rate limit, threads, retention, closing, forks, health.
+//!
+//! ```
+//! use auditctl::audit::{AuditLog, Event, Options, RateLimit, RecordError};
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let dir = directory.path().join("logs");
+//! // 100 events a second, 200 at once, are the default for each source.
+//! let rate_limit = Some(RateLimit { per_second: 5.0, burst: 1, ..RateLimit::default() });
+//! let log = AuditLog::open(Options { rate_limit, ..Options::new(dir) })?;
+//! let event = || Event::new("tick").source("clock");
+//! log.record(event())?.wait()?;
+//! match log.record(event()) {
+//!     Err(RecordError::RateLimited { retry_after, .. }) => std::thread::sleep(retry_after),
+//!     other => panic!("{other:?}"),
+//! }
+//! log.record(event())?.wait()?;
+//! log.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod block_filter;
 pub mod checkpoint;
@@ -52,13 +72,17 @@ pub use event::{Event, EventError, EventLimits, ParseMode};
 pub use facts::Span;
 pub use log::{AuditLog, Receipt, ReloadError, Session};
 pub use options::{
-    BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, Tunables,
+    BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, RetentionRule,
+    Tunables,
 };
 pub use paths::LogPaths;
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};
 pub use record::{Origin, Via};
 pub use recovery::{Corruption, OpenError};
-pub use redact::{REDACTED_PREFIX, RedactKey, RedactKeyError};
+pub use redact::{
+    IMPORTED_FORMAT, IMPORTED_MOVED, IMPORTED_NAMES, REDACTED_PREFIX, RedactKey, RedactKeyError,
+    is_redacted,
+};
 pub use refusal::RecordError;
 pub use scan::member_lengths;

@@ -10,6 +10,7 @@ use super::keys::Keyring;
 use super::merkle::Hash;
 use super::status::Mode;
 use crate::clock::{Clock, SystemClock};
+use crate::defaults;
 use crate::field_path::FieldPath;
 use crate::fsio::{OsFs, SharedFs};
 
@@ -39,7 +40,11 @@ pub struct RateLimit {
 
 impl Default for RateLimit {
     fn default() -> Self {
-        Self { per_second: 100.0, burst: 200, max_sources: 10_000 }
+        Self {
+            per_second: f64::from(defaults::RATE_PER_SECOND),
+            burst: defaults::RATE_BURST,
+            max_sources: defaults::RATE_MAX_SOURCES,
+        }
     }
 }
 
@@ -59,10 +64,10 @@ pub struct DiskThresholds {
 impl Default for DiskThresholds {
     fn default() -> Self {
         Self {
-            warn_percent: 10,
-            warn_bytes: 1 << 30,
-            critical_percent: 5,
-            critical_bytes: 256 << 20,
+            warn_percent: defaults::DISK_WARN_PERCENT,
+            warn_bytes: defaults::DISK_WARN_BYTES,
+            critical_percent: defaults::DISK_CRITICAL_PERCENT,
+            critical_bytes: defaults::DISK_CRITICAL_BYTES,
         }
     }
 }
@@ -99,6 +104,26 @@ pub trait BackupsHold: Send + Sync + std::fmt::Debug {
     /// The signed heads of the log that the backups have. None when that cannot be
     /// told.
     fn heads(&self, log_id: &str) -> Vec<KnownHead>;
+}
+
+/// What retention asks before it removes what is old enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetentionRule {
+    /// It removes only what a backup is proven to hold. A log that was never backed up,
+    /// whose backups cannot be seen, or that has nobody to ask for them
+    /// ([`Options::backups`]) keeps everything, and `health` says so.
+    #[default]
+    OnlyWhatABackupHolds,
+    /// It removes whatever is old enough. What no backup holds is gone for good then.
+    RemovesWithoutBackup,
+}
+
+impl RetentionRule {
+    /// Of the setting `retention_requires_backup`.
+    #[must_use]
+    pub fn from_setting(requires_backup: bool) -> Self {
+        if requires_backup { Self::OnlyWhatABackupHolds } else { Self::RemovesWithoutBackup }
+    }
 }
 
 /// How to open a log.
@@ -139,14 +164,15 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// And so often when nothing is new; default 10 min.
     pub idle_checkpoint_interval: Duration,
-    /// Sealed segments older than this are removed; `None` keeps them for ever;
+    /// Sealed segments whose records are all older than this are removed, as
+    /// [`retention_rule`](Self::retention_rule) allows; `None` keeps them for ever;
     /// default 90 days.
     pub retention: Option<Duration>,
-    /// Remove only what a verified backup holds, once a backup exists; default true.
-    /// Without [`backups`](Self::backups) nothing is removed then: nobody can tell
-    /// what a backup holds.
-    pub retention_requires_backup: bool,
-    /// Who knows what backups hold. Default none.
+    /// Whether what is removed has to be in a backup; default
+    /// [`RetentionRule::OnlyWhatABackupHolds`].
+    pub retention_rule: RetentionRule,
+    /// Who knows what backups hold, and can prove it. Default none: nobody can, and
+    /// nothing is removed. [`Options::backups_in`] names a directory of backups.
     pub backups: Option<Arc<dyn BackupsHold>>,
     /// Signed heads of this log that are kept outside its directory, such as those of
     /// its backups. A head that is ahead of the log, or that differs from it, means
@@ -174,43 +200,58 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
 }
 
-impl Options {
-    /// The defaults, for a log in `dir`.
-    #[must_use]
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
+impl Default for Options {
+    /// For a log in `logs`, as the program's settings have it.
+    fn default() -> Self {
         Self {
-            dir: dir.into(),
+            dir: PathBuf::from(defaults::LOG_DIR),
             mode: Mode::Library,
             key_path: None,
             redact: Vec::new(),
             redact_key_path: None,
             durability: Durability::Commit,
-            write_buffer_size: 100,
-            write_flush_interval: Duration::from_secs(5),
-            write_queue_capacity: 1_000,
-            write_queue_bytes: 16 << 20,
-            overflow_timeout: Duration::from_secs(5),
-            compression_level: 6,
-            max_details_size: super::event::DEFAULT_MAX_DETAILS_BYTES,
-            max_segment_size: 50 << 20,
-            max_segment_age: Duration::from_secs(24 * 3600),
-            checkpoint_interval: Duration::from_secs(1),
-            idle_checkpoint_interval: Duration::from_secs(600),
-            retention: Some(Duration::from_secs(90 * 24 * 3600)),
-            retention_requires_backup: true,
+            write_buffer_size: defaults::WRITE_BUFFER_SIZE,
+            write_flush_interval: defaults::WRITE_FLUSH_INTERVAL,
+            write_queue_capacity: defaults::WRITE_QUEUE_CAPACITY,
+            write_queue_bytes: defaults::WRITE_QUEUE_BYTES,
+            overflow_timeout: defaults::OVERFLOW_TIMEOUT,
+            compression_level: defaults::COMPRESSION_LEVEL,
+            max_details_size: defaults::MAX_DETAILS_SIZE,
+            max_segment_size: defaults::MAX_SEGMENT_SIZE,
+            max_segment_age: defaults::MAX_SEGMENT_AGE,
+            checkpoint_interval: defaults::CHECKPOINT_INTERVAL,
+            idle_checkpoint_interval: defaults::IDLE_CHECKPOINT_INTERVAL,
+            retention: retention_after(defaults::RETENTION_DAYS),
+            retention_rule: RetentionRule::from_setting(defaults::RETENTION_REQUIRES_BACKUP),
             backups: None,
             heads: Vec::new(),
             accept_rollback: false,
             rate_limit: Some(RateLimit::default()),
             disk: DiskThresholds::default(),
-            disk_reserve: 8 << 20,
-            query_cache_size: 128,
-            max_memory_events: 10_000,
+            disk_reserve: defaults::DISK_RESERVE,
+            query_cache_size: defaults::QUERY_CACHE_SIZE,
+            max_memory_events: defaults::MAX_MEMORY_EVENTS,
             accept_corruption: false,
             fs: Arc::new(OsFs),
             clock: Arc::new(SystemClock),
         }
     }
+}
+
+impl Options {
+    /// The defaults, for a log in `dir`. They are those of the program's settings; the
+    /// one difference is that nobody is named who could be asked for backups, so that
+    /// retention removes nothing: see [`backups_in`](Self::backups_in).
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), ..Self::default() }
+    }
+}
+
+/// `retention_days` as a time; 0 keeps everything for ever.
+#[must_use]
+pub fn retention_after(days: u32) -> Option<Duration> {
+    (days > 0).then(|| Duration::from_secs(u64::from(days) * 24 * 3_600))
 }
 
 /// What may change while the log is open.

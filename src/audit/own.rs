@@ -74,10 +74,13 @@ pub struct Pruned {
     pub segments: u64,
     /// How many bytes these had.
     pub bytes: u64,
-    /// The backups that hold what this pass removes. Empty when none was ever made,
-    /// or none is required.
+    /// The backups that hold what this pass removes. Empty when none is required.
     #[serde(default)]
     pub held_by: Vec<String>,
+    /// The key that the log's keys begin with, which a record that is removed may have
+    /// said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_key: Option<String>,
 }
 
 /// A backup that was made, as its `audit.backup_made` record says it.
@@ -252,6 +255,15 @@ pub(crate) struct Recovered {
     pub(crate) accepted_corruption: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) abandoned_checkpoint: Option<String>,
+    /// `audit.keys` was missing, short or damaged, and was put back from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keys_put_back: Option<String>,
+    /// Where what stood there is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keys_file: Option<String>,
+    /// How one key followed another before this one is lost, which was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keys_from: Option<String>,
 }
 
 /// A record of the engine's own; its fields become `details`.

@@ -349,6 +349,12 @@ impl Opening<'_> {
         let covered = decide::proven(&seen);
         let keys =
             if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
+        let keys_file = match &seen.put_back {
+            Some(_) => self.put_keys_back(&keys)?,
+            None => None,
+        };
+        let first_key = keys.rotations.first().map(|first| first.old_key.clone());
+        let first_key = first_key.unwrap_or_else(|| seen.key.verifier().to_string());
         self.publish_key(&seen.key)?;
         self.unpack(&seen.manifest)?;
         self.clear_leftovers(&seen.manifest);
@@ -387,6 +393,7 @@ impl Opening<'_> {
         let refused = self.refused(&active);
         let watch = self.last_times(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
+        manifest.first_key = Some(first_key.clone());
         let (signer, grown, checkpoint) = if begins {
             self.first_head(seen.key, &manifest, &active, covered)?
         } else {
@@ -403,6 +410,9 @@ impl Opening<'_> {
             stored_anew: seen.stored_anew,
             checkpoint_lost: seen.checkpoint_lost.filter(|_| accepted.is_none()),
             missed_by_status_page: missed,
+            keys_put_back: seen.put_back,
+            keys_file,
+            keys_from: seen.chain_is_lost.then_some(first_key),
             ..Recovered::default()
         };
         match (aside, is_foreign) {
@@ -418,6 +428,14 @@ impl Opening<'_> {
         if let Some(reason) = &recovered.manifest_rebuilt {
             let code = Trouble::ManifestRebuilt.code();
             tracing::warn!(code, reason, "the manifest was made anew from the segments");
+        }
+        if let Some(from) = &recovered.keys_put_back {
+            let code = Trouble::OwnFilePutBack.code();
+            tracing::error!(
+                code,
+                from,
+                "audit.keys did not lead from the log's first key to the one that signs; it is put back"
+            );
         }
         if let Some(accepted) = accepted {
             recovered.accepted_corruption = Some(accepted.reason);

@@ -8,6 +8,7 @@
 //! stays. Of an object or array every value inside is replaced, so that its shape
 //! stays; keys are never replaced.
 
+mod imported;
 mod key;
 mod question;
 mod rules;
@@ -18,13 +19,16 @@ use std::path::Path;
 use super::event::{Event, EventError, EventLimits};
 use crate::field_path::{FieldPath, MAX_FIELD_PATHS};
 use crate::fsio::Fs;
-pub use key::{REDACTED_PREFIX, RedactKey, RedactKeyError};
+pub use imported::{FORMAT as IMPORTED_FORMAT, MOVED as IMPORTED_MOVED, RENAMED as IMPORTED_NAMES};
+pub use key::{REDACTED_PREFIX, RedactKey, RedactKeyError, is_redacted};
 use rules::Rules;
 
 /// Which values are replaced, and under which key.
 #[derive(Debug)]
 pub(crate) struct Redactor {
     rules: Rules,
+    /// Where an imported line's values stand once more.
+    copies: imported::Copies,
     key: RedactKey,
 }
 
@@ -45,15 +49,21 @@ impl Redactor {
         if paths.len() > MAX_FIELD_PATHS {
             return Err(RedactKeyError::TooManyPaths { count: paths.len() });
         }
-        let rules = Rules::new(paths);
         Ok(Some(match RedactKey::load(fs, path)? {
-            Some(key) => (Self { rules, key }, None),
+            Some(key) => (Self::new(paths, key), None),
             None => {
                 let key = RedactKey::create(fs, path)?;
                 let id = key.id();
-                (Self { rules, key }, Some(id))
+                (Self::new(paths, key), Some(id))
             }
         }))
+    }
+
+    /// Of [`MAX_FIELD_PATHS`] at most.
+    fn new(paths: &[FieldPath], key: RedactKey) -> Self {
+        let rules = Rules::new(paths);
+        let copies = imported::Copies::new(&rules);
+        Self { rules, copies, key }
     }
 
     /// The key, for whoever looks after its file.
@@ -67,20 +77,45 @@ impl Redactor {
     /// [`EventError::RedactedTooLarge`]; the names are redacted even then, so that
     /// the event can be spoken of.
     pub(crate) fn apply(&self, event: &mut Event, limits: &EventLimits) -> Result<(), EventError> {
+        let import = event.details.as_deref().and_then(imported::of);
         let texts = [&mut event.actor, &mut event.source, &mut event.target, &mut event.outcome];
-        for (text, is_named) in texts.into_iter().zip(self.rules.texts) {
+        let by_old_name = if import.is_some() { self.copies.texts } else { [false; 4] };
+        let mut any = false;
+        for (at, text) in texts.into_iter().enumerate() {
+            let is_named = self.rules.texts[at] || by_old_name[at];
             // An empty one is refused as such.
             if let Some(text) = text.as_mut().filter(|text| is_named && !text.is_empty()) {
                 *text = self.key.redacted(text.as_bytes());
+                any = true;
             }
         }
-        let Some(details) = &event.details else { return Ok(()) };
+        let Some(details) = &mut event.details else { return Ok(()) };
         let limit = limits.max_details_bytes;
-        match scan::redact(details, &self.rules, &self.key, limit) {
-            Ok(None) => {}
-            Ok(Some(redacted)) => event.details = Some(redacted),
-            Err(scan::TooLarge) => return Err(EventError::RedactedTooLarge { limit }),
+        any |= self.pass(details, &self.rules, true, limit)?;
+        if let Some(import) = import {
+            any |= self.pass(details, &self.copies.values, false, limit)?;
+            if any || !import.is_whole {
+                self.pass(details, &self.copies.digests, false, limit)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether anything was replaced.
+    fn pass(
+        &self,
+        details: &mut String,
+        rules: &Rules,
+        hides_again: bool,
+        limit: usize,
+    ) -> Result<bool, EventError> {
+        match scan::redact(details, rules, (&self.key, hides_again), limit) {
+            Ok(None) => Ok(false),
+            Ok(Some(redacted)) => {
+                *details = redacted;
+                Ok(true)
+            }
+            Err(scan::TooLarge) => Err(EventError::RedactedTooLarge { limit }),
+        }
     }
 }

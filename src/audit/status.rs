@@ -38,7 +38,8 @@ pub use publisher::Incident;
 pub(crate) use publisher::Publisher;
 pub use snapshot::{StatusSnapshot, TopBlocked};
 pub use words::{
-    Activity, Damage, DiskStage, Mode, RetentionWait, Ring, SYNC_BUCKETS_MICROS, Word, WriterState,
+    Activity, Damage, DiskStage, Mode, RetentionMode, RetentionWait, Ring, SYNC_BUCKETS_MICROS,
+    Word, WriterState,
 };
 
 /// Size of the page in bytes.

@@ -30,7 +30,7 @@ pub(crate) fn check(
     match level {
         Level::Listed => return Ok(()),
         Level::Stored => return stored(dir, metadata, watch),
-        Level::Content | Level::Chain | Level::Drill => content(dir, metadata, watch)?,
+        Level::Content | Level::Chain | Level::Drill => content(dir, metadata, keys, watch)?,
     }
     if level >= Level::Chain {
         chained(dir, metadata, live)?;
@@ -68,7 +68,12 @@ fn stored(dir: &BackupDir, metadata: &Metadata, watch: &dyn Watch) -> Result<(),
     Err(BackupError::Archive { path, what: ArchiveFault::Checksum { expected, found } })
 }
 
-fn content(dir: &BackupDir, metadata: &Metadata, watch: &dyn Watch) -> Result<(), BackupError> {
+fn content(
+    dir: &BackupDir,
+    metadata: &Metadata,
+    known: Option<&Keyring>,
+    watch: &dyn Watch,
+) -> Result<(), BackupError> {
     if metadata.encryption.is_some() {
         return Err(BackupError::Usage(format!(
             "backup {} is encrypted: its content can be checked only with --identity",
@@ -86,7 +91,16 @@ fn content(dir: &BackupDir, metadata: &Metadata, watch: &dyn Watch) -> Result<()
     watch.stage(Stage::Verify, metadata.archive.digests.bytes);
     let content = content::read(&source, &Wanted::default(), watch, &mut |_, _| Ok(()))?;
     content::agrees(&content, metadata)
-        .map_err(|what| BackupError::Archive { path: path.clone(), what })
+        .map_err(|what| BackupError::Archive { path: path.clone(), what })?;
+    let bad = |what| BackupError::Metadata { path: dir.join(&metadata.id.metadata()), what };
+    let own = metadata.own_keys().map_err(bad)?;
+    // It has to lead to its key by itself: where it is needed, the log may be gone.
+    content::leads(&content, &content.tree, &own).map_err(|what| {
+        let here =
+            known.is_some_and(|known| content::leads(&content, &content.tree, known).is_ok());
+        let remedy = if here { "; the log here has them: back up again" } else { "" };
+        bad(MetadataError::Signature(format!("its key chain: {what}{remedy}")))
+    })
 }
 
 /// It extends the backup before, and the log extends it.

@@ -19,6 +19,7 @@ use super::metadata::{Metadata, Stretch};
 use crate::audit::examine::{examine, part_of};
 use crate::audit::facts::{self, Facts};
 use crate::audit::gzip::Unpacker;
+use crate::audit::keys::Keyring;
 use crate::audit::merkle::{Hash, Range};
 use crate::audit::record::{peek_seq, peek_times};
 use crate::audit::segment::Block;
@@ -104,6 +105,19 @@ pub(crate) fn agrees(content: &Content, metadata: &Metadata) -> Result<(), Archi
         return Ok(());
     }
     Err(ArchiveFault::Marker("archive and metadata are not of one backup".to_owned()))
+}
+
+/// Whether these keys lead from the first one that the records name to the one that
+/// signs. Without that nobody who has only an older key could check the backup, and a
+/// log that is restored from it would not open.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn leads(content: &Content, tree: &Range, keys: &Keyring) -> Result<(), String> {
+    match content.said.authority(tree.end()).keys.lacking(keys) {
+        None => Ok(()),
+        Some(what) => Err(what),
+    }
 }
 
 /// Sees each member's bytes as they are stored, before they are known to be good:

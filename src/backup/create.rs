@@ -21,16 +21,17 @@ use super::metadata::{
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
-use crate::audit::LogPaths;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
 use crate::audit::histories::{KnownHead, OwnHistory};
 use crate::audit::keys::load_keyring;
 use crate::audit::merkle::Hash;
+use crate::audit::own::BackupMade;
 use crate::audit::signer::SigningKey;
 use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::audit::watch::{Stage, Watch};
+use crate::audit::{LogPaths, Options};
 use crate::clock::Clock;
 use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 
@@ -38,6 +39,8 @@ use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 const ATTEMPTS: u32 = 3;
 /// `checkpoint_interval` is a second by default.
 const CHECKPOINT_WAIT: Duration = Duration::from_secs(5);
+/// A change of the key takes a moment; looking again so often outlasts it.
+const SIGNING_LOOKS: u32 = 3;
 /// What the tail is expected to shrink to at least, for the space that is asked for.
 const LEAST_RATIO: u64 = 3;
 
@@ -72,6 +75,40 @@ pub struct Made {
     pub seconds: Vec<(Stage, f64)>,
     /// Why the catalog could not be brought up to date, if so.
     pub catalog_error: Option<BackupError>,
+}
+
+impl Made {
+    /// What the log is to record of it ([`AuditLog::record_backup_made`]): from then on it
+    /// knows that it has been backed up.
+    ///
+    /// [`AuditLog::record_backup_made`]: crate::audit::AuditLog::record_backup_made
+    #[must_use]
+    pub fn to_record(&self) -> BackupMade {
+        let (metadata, place) = (&self.metadata, fsio::parent(&self.archive));
+        let place = std::path::absolute(&place).unwrap_or(place);
+        BackupMade {
+            backup: metadata.id.to_string(),
+            first_seq: metadata.range.first_seq,
+            tree_size: metadata.range.tree_size,
+            root_hash: metadata.root_hash,
+            sha256: metadata.stored().sha256,
+            place: place.display().to_string(),
+            uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+}
+
+impl Request {
+    /// Of an open log, or one that is opened so.
+    #[must_use]
+    pub fn of(options: &Options) -> Self {
+        Self {
+            log_dir: options.dir.clone(),
+            key_path: options.key_path.clone(),
+            level: options.compression_level,
+            encrypt_to: Vec::new(),
+        }
+    }
 }
 
 /// What a backup would hold.
@@ -284,6 +321,10 @@ impl Creator {
             ..Wanted::default()
         };
         let content = self.read_back(&snapshot, &packed, &archive, &wanted, watch)?;
+        content::leads(&content, &content.tree, &snapshot.keys).map_err(|what| {
+            let path = LogPaths::new(&request.log_dir).keys();
+            BackupError::KeyChain { path, what }
+        })?;
         times.done(Stage::Verify);
         let roots =
             content.trees.iter().filter_map(|(size, tree)| Some((*size, tree.root().ok()?)));
@@ -430,7 +471,17 @@ impl Creator {
         BackupError::LogDamaged(place.unwrap_or_else(|| what.to_string()))
     }
 
+    /// Signs the metadata; why not, if it cannot be. A key that is being changed may be
+    /// seen between its files: then they are looked at again.
     fn sign(&self, request: &Request, metadata: &mut Metadata) -> Option<String> {
+        for _ in 0..SIGNING_LOOKS {
+            self.sign_once(request, metadata)?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.sign_once(request, metadata)
+    }
+
+    fn sign_once(&self, request: &Request, metadata: &mut Metadata) -> Option<String> {
         let paths = LogPaths::new(&request.log_dir);
         let path = request.key_path.clone().unwrap_or_else(|| paths.key());
         let signed =

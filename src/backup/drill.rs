@@ -215,6 +215,8 @@ impl Restorer {
             .and_then(|key| key.save(fs, &paths.key()).map(|()| key))
             .and_then(|key| key.verifier().save(fs, &paths.public_key()).map(|()| key));
         let key = saved.map_err(SnapshotError::from)?;
+        // Nothing leads to the drill's own key, and nothing has to.
+        restored.first_key = Some(key.verifier().to_string());
         restored.sign(&key).map_err(BackupError::Refused)?;
         let refused = |error: String| BackupError::Refused(error);
         let origin = Origin::new(&restored.log_id, restored.epoch)

@@ -65,6 +65,14 @@ pub enum BackupError {
     /// The log's records are not those that were signed.
     #[error("the log is damaged, so that no backup was made: {0}")]
     LogDamaged(String),
+    /// `audit.keys` does not lead from the log's first key to the one that signs.
+    #[error("{}: {what}; no backup was made, since none could be checked without them", path.display())]
+    KeyChain {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+    },
     /// The log does not extend what was backed up before.
     #[error(
         "the log does not extend backup {previous} ({earlier} records, root {root}): {found}; \
@@ -225,7 +233,7 @@ impl BackupError {
             Self::Locked { .. } => "busy",
             Self::LogLocked { .. } => "locked",
             Self::NoSpace { .. } => "no_space",
-            Self::LogDamaged(_) => "corrupt",
+            Self::LogDamaged(_) | Self::KeyChain { .. } => "corrupt",
             Self::NotAPrefix { .. } => "not_a_prefix",
             Self::Archive { what: ArchiveFault::Checksum { .. }, .. } => "checksum_mismatch",
             Self::Archive { .. } => "bad_archive",

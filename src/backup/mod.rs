@@ -13,6 +13,7 @@ mod create;
 mod digest;
 mod directory;
 mod drill;
+mod embed;
 mod encrypt;
 mod error;
 mod heads;

@@ -133,6 +133,11 @@ fn causes(error: &dyn std::error::Error, message: &str) -> Vec<String> {
     causes
 }
 
+/// The way out of a lost chain of keys.
+const KEY_CHAIN_HINT: &str = "start the collector with `backup.output_dir` set to where backups are: it \
+     puts audit.keys back from one that holds it; without one, `auditctl serve --accept-corruption` \
+     once, which leaves a record, then `auditctl backup`";
+
 impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
@@ -160,6 +165,9 @@ impl From<OpenError> for CliError {
                 new.path = Some(dir);
                 new.hint = Some(history_hint(found.history).to_owned());
             }
+            OpenError::Corrupt(what) if what.file == "audit.keys" => {
+                new.hint = Some(KEY_CHAIN_HINT.to_owned());
+            }
             OpenError::RedactKey(error) => new.path = error.path().map(PathBuf::from),
             _ => {}
         }
@@ -186,6 +194,7 @@ impl From<BackupError> for CliError {
             BackupError::Locked { .. } | BackupError::LogLocked { .. } => Exit::Busy,
             BackupError::Refused(_) => Exit::Busy,
             BackupError::LogDamaged(_)
+            | BackupError::KeyChain { .. }
             | BackupError::NotAPrefix { .. }
             | BackupError::OtherHistory(_) => Exit::Found,
             BackupError::Usage(_) => Exit::Usage,
@@ -269,6 +278,7 @@ fn hint(error: &BackupError) -> Option<&'static str> {
         BackupError::LogDamaged(_) => {
             "earlier backups are as they were: `auditctl list --verify`, then `auditctl restore`"
         }
+        BackupError::KeyChain { .. } => KEY_CHAIN_HINT,
         BackupError::NotAPrefix { .. } => {
             "keep both: look into what happened before anything is restored or removed; \
              --output-dir with a new directory backs up what is there now"

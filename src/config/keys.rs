@@ -180,7 +180,7 @@ keys! {
     checkpoint_interval [100, HOUR]: "How often a checkpoint is signed while events arrive";
     idle_checkpoint_interval [SECOND, DAY]: "How often a checkpoint is signed while none do";
     retention_days [0, 36_500]: "Sealed segments older than this are removed; 0 keeps them for ever";
-    retention_requires_backup: "Remove only what a verified backup holds, once there is a backup";
+    retention_requires_backup: "Remove only what a backup is proven to hold; false removes what is old even if no backup holds it";
     key_path: "The signing key; unless set, audit.key in log_dir";
     redact: "What is replaced by its HMAC before it is stored: names of keys, and paths such as details.card.*; see docs/redaction.md";
     redact_key_path: "The key of those HMACs; unless set, audit.redact_key in log_dir";

@@ -67,7 +67,7 @@ impl fmt::Display for Origin {
 
 /// The origin of each key that is not at its default.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Origins(BTreeMap<&'static str, Origin>);
+pub(crate) struct Origins(BTreeMap<&'static str, Origin>);
 
 impl Origins {
     pub(super) fn of(&self, key: &str) -> &Origin {

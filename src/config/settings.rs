@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::alert::{AlertSettings, SecretUrl};
 use super::origin::{Origin, Origins};
 use super::profile::Profile;
+use crate::defaults;
 use crate::field_path::FieldPath;
 use crate::units::ByteSize;
 
@@ -63,7 +64,7 @@ pub struct Settings {
     pub idle_checkpoint_interval: Duration,
     /// Sealed segments older than this are removed; 0 keeps them for ever.
     pub retention_days: u32,
-    /// Remove only what a verified backup holds, once there is a backup.
+    /// Remove only what a backup is proven to hold; false removes what is old even if no backup holds it.
     pub retention_requires_backup: bool,
     /// The signing key; unless set, audit.key in log_dir.
     pub key_path: Option<PathBuf>,
@@ -91,7 +92,7 @@ pub struct Settings {
     pub health: HealthSettings,
     /// The keys of `[backup]`.
     pub backup: BackupSettings,
-    pub(super) origins: Origins,
+    pub(crate) origins: Origins,
 }
 
 /// `[alerting]`: how alerts are delivered, whichever they are.
@@ -249,10 +250,6 @@ pub struct BackupSettings {
     pub encrypt_to: Vec<String>,
 }
 
-const fn kib(count: u64) -> ByteSize {
-    ByteSize(count << 10)
-}
-
 const fn mib(count: u64) -> ByteSize {
     ByteSize(count << 20)
 }
@@ -261,35 +258,35 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// The only place that says a default; the table, the documents and the
-/// messages read it from here.
+/// What the engine takes, [`defaults`] says for the library too; the rest is said here.
+/// The table, the documents and the messages read it from here.
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            log_dir: PathBuf::from("logs"),
+            log_dir: PathBuf::from(defaults::LOG_DIR),
             profile: None,
-            write_buffer_size: 100,
-            write_flush_interval: seconds(5),
-            write_queue_capacity: 1_000,
-            write_queue_bytes: mib(16),
-            overflow_timeout: seconds(5),
+            write_buffer_size: defaults::WRITE_BUFFER_SIZE,
+            write_flush_interval: defaults::WRITE_FLUSH_INTERVAL,
+            write_queue_capacity: defaults::WRITE_QUEUE_CAPACITY,
+            write_queue_bytes: ByteSize(defaults::WRITE_QUEUE_BYTES),
+            overflow_timeout: defaults::OVERFLOW_TIMEOUT,
             durability: Durability::Commit,
-            query_cache_size: 128,
-            compression_level: 6,
-            max_memory_events: 10_000,
-            max_details_size: kib(50),
-            max_segment_size: mib(50),
-            max_segment_age: seconds(24 * 3_600),
-            checkpoint_interval: seconds(1),
-            idle_checkpoint_interval: seconds(600),
-            retention_days: 90,
-            retention_requires_backup: true,
+            query_cache_size: defaults::QUERY_CACHE_SIZE,
+            compression_level: defaults::COMPRESSION_LEVEL,
+            max_memory_events: defaults::MAX_MEMORY_EVENTS,
+            max_details_size: ByteSize(defaults::MAX_DETAILS_SIZE as u64),
+            max_segment_size: ByteSize(defaults::MAX_SEGMENT_SIZE),
+            max_segment_age: defaults::MAX_SEGMENT_AGE,
+            checkpoint_interval: defaults::CHECKPOINT_INTERVAL,
+            idle_checkpoint_interval: defaults::IDLE_CHECKPOINT_INTERVAL,
+            retention_days: defaults::RETENTION_DAYS,
+            retention_requires_backup: defaults::RETENTION_REQUIRES_BACKUP,
             key_path: None,
             redact: Vec::new(),
             redact_key_path: None,
             expect_running: true,
             audit_reads: false,
-            disk_reserve: mib(8),
+            disk_reserve: ByteSize(defaults::DISK_RESERVE),
             alerts: Vec::new(),
             alerting: AlertingSettings::default(),
             rate_limit: RateLimitSettings::default(),
@@ -318,17 +315,22 @@ impl Default for AlertingSettings {
 
 impl Default for RateLimitSettings {
     fn default() -> Self {
-        Self { enabled: true, per_second: 100, burst: 200, max_sources: 10_000 }
+        Self {
+            enabled: true,
+            per_second: defaults::RATE_PER_SECOND,
+            burst: defaults::RATE_BURST,
+            max_sources: defaults::RATE_MAX_SOURCES,
+        }
     }
 }
 
 impl Default for DiskSettings {
     fn default() -> Self {
         Self {
-            warn_percent: 10,
-            warn_bytes: mib(1_024),
-            critical_percent: 5,
-            critical_bytes: mib(256),
+            warn_percent: defaults::DISK_WARN_PERCENT,
+            warn_bytes: ByteSize(defaults::DISK_WARN_BYTES),
+            critical_percent: defaults::DISK_CRITICAL_PERCENT,
+            critical_bytes: ByteSize(defaults::DISK_CRITICAL_BYTES),
         }
     }
 }
@@ -395,7 +397,7 @@ impl Default for BackupSettings {
     fn default() -> Self {
         Self {
             destination: None,
-            output_dir: PathBuf::from("backups/audit"),
+            output_dir: PathBuf::from(defaults::BACKUP_DIR),
             encrypt_to: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::alerts::AlertsStatus;
 use crate::audit::LogPaths;
-use crate::audit::keys::KeyFiles;
+use crate::audit::keys::{KeyFiles, KeyHistory, KeysError};
 use crate::audit::status::{StatusError, StatusSnapshot, Word};
 use crate::audit::verify::State;
 use crate::clock::{Clock, Timestamp};
@@ -71,6 +71,8 @@ pub(super) struct Facts {
     pub(super) next_key: Seen,
     /// The tree size that `verify --since-last` has proven; 0 when none is known.
     pub(super) verified: u64,
+    /// `audit.keys` has fewer changes of the key than the last writer knew of.
+    pub(super) chain_is_short: bool,
     pub(super) space: Result<Space, String>,
     pub(super) backups: Backups,
     /// How alerts are delivered; none when none are set, or no collector has run.
@@ -108,6 +110,7 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         manifest: seen(fs, &paths.manifest()),
         next_key: seen(fs, &KeyFiles::new(&paths, settings.key_path.as_deref()).next()),
         verified: verified(fs, &paths, &moment.page),
+        chain_is_short: chain_is_short(fs, &paths, &moment.page),
         space: fs.space(dir).map_err(text),
         backups: backups::look(fs, &settings.backup.output_dir, &paths),
         alerts: alerts(settings, fs, &paths),
@@ -132,6 +135,18 @@ fn verified(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> u64 {
     let state = fs.read_own(&paths.verified(), MAX_STATE_BYTES).ok();
     let state = state.and_then(|text| State::parse(&text).ok());
     state.map_or(0, |state| state.tree_size)
+}
+
+/// Read only where the key was ever changed. What cannot be read is not known.
+fn chain_is_short(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> bool {
+    let Page::Read(page) = page else { return false };
+    let known = page.get(Word::KeyChanges);
+    known > 0
+        && match KeyHistory::load(fs, paths) {
+            Ok(history) => history.map_or(0, |(history, _)| history.rotations.len() as u64) < known,
+            Err(KeysError::Io { .. }) => false,
+            Err(_) => true,
+        }
 }
 
 fn alerts(

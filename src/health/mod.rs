@@ -76,6 +76,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         manifest: Seen::Unknown(why.clone()),
         next_key: Seen::Unknown(why.clone()),
         verified: 0,
+        chain_is_short: false,
         backups: Backups { unknown: Some(why.clone()), ..Backups::default() },
         alerts: Err(why.clone()),
         space: Err(why),

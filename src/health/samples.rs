@@ -86,8 +86,7 @@ impl Sample {
     /// A directory that does not exist yet.
     pub(crate) fn empty() -> Self {
         let home = tempfile::tempdir().expect("temporary directory");
-        let mut settings = Settings::default();
-        settings.log_dir = home.path().join("logs");
+        let mut settings = Settings { log_dir: home.path().join("logs"), ..Settings::default() };
         settings.backup.output_dir = home.path().join("backups");
         let clock = ManualClock::new(Timestamp::from_micros(1_770_000_000_000_000));
         clock.advance(Duration::from_secs(100_000));

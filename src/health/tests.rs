@@ -476,8 +476,7 @@ fn a_failing_writer_that_goes_silent_is_hung() {
 #[test]
 fn a_real_log_is_healthy_while_open_and_stopped_once_closed() {
     let home = tempfile::tempdir().expect("temporary directory");
-    let mut settings = Settings::default();
-    settings.log_dir = home.path().join("logs");
+    let mut settings = Settings { log_dir: home.path().join("logs"), ..Settings::default() };
     // What the machine has left is not what is tested.
     settings.disk.warn_bytes = ByteSize(0);
     settings.disk.critical_bytes = ByteSize(0);

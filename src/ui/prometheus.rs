@@ -200,6 +200,11 @@ fn of_report(report: &HealthReport) -> Vec<Family> {
             ),
             gauge("backups", "Backups in the backup directory.", number("backup", "backups")),
             gauge(
+                "retention_without_backup",
+                "1 when retention removes what is old even if no backup holds it.",
+                number("backup", "retention_without_backup"),
+            ),
+            gauge(
                 "backup_last_drill_timestamp_seconds",
                 "When a restore was last tried.",
                 number("backup", "last_drill_timestamp_seconds"),

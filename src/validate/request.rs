@@ -123,8 +123,7 @@ pub(super) mod tests {
 
     /// For a log in `dir/logs`, with a scratch directory beside.
     pub(in crate::validate) fn surroundings_in(dir: &std::path::Path) -> Surroundings {
-        let mut settings = Settings::default();
-        settings.log_dir = dir.join("logs");
+        let mut settings = Settings { log_dir: dir.join("logs"), ..Settings::default() };
         settings.backup.output_dir = dir.join("backups");
         let mut seen = surroundings(settings, Vec::new());
         let scratch = dir.join("scratch");

@@ -215,7 +215,11 @@ fn after_the_first_hour(clock: &ManualClock) {
 }
 
 fn small(dir: &Dir) -> Options {
-    Options { max_segment_size: 16 * 1024, retention_requires_backup: false, ..options(dir) }
+    Options {
+        max_segment_size: 16 * 1024,
+        retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
+        ..options(dir)
+    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod documents;
 mod doors;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod doors_stores;
+mod embedding;
 mod engine;
 mod faults;
 mod forgery;
@@ -41,6 +42,8 @@ mod hostile;
 #[cfg(feature = "tls")]
 mod https;
 mod import_python;
+mod import_redaction;
+mod key_chain;
 mod keys;
 mod keys_cli;
 mod keys_crash;

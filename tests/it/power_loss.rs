@@ -462,7 +462,7 @@ fn run_with_retention() -> (Dir, Vec<Change>) {
         max_segment_size: 4 * 1024,
         checkpoint_interval: Duration::from_millis(3),
         disk_reserve: 0,
-        retention_requires_backup: false,
+        retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
         ..options(&dir)
     };
     let record = |log: &auditctl::audit::AuditLog, n: usize| {

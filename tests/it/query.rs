@@ -333,7 +333,7 @@ fn any_query_in_any_state_of_rotation_and_cache_answers_as_a_naive_scan_does() {
                 max_segment_size: 12 << 10,
                 query_cache_size: 60,
                 retention,
-                retention_requires_backup: false,
+                retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
                 ..home.options()
             }));
         }

@@ -22,7 +22,7 @@ use crate::support::{
 const SECRET: &str = "hunter2-GEHEIM";
 
 /// Every byte of every file below a directory, decompressed where it is packed.
-fn everything(dir: &Path) -> Vec<u8> {
+pub(crate) fn everything(dir: &Path) -> Vec<u8> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(dir).expect("directory") {
         let path = entry.expect("entry").path();
@@ -39,7 +39,7 @@ fn everything(dir: &Path) -> Vec<u8> {
     all
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
+pub(crate) fn holds(bytes: &[u8], text: &str) -> bool {
     memchr::memmem::find(bytes, text.as_bytes()).is_some()
 }
 

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditctl::audit::own::BackupMade;
-use auditctl::audit::status::{RetentionWait, Word};
-use auditctl::audit::{AuditLog, Event, Options};
+use auditctl::audit::status::{RetentionMode, RetentionWait, Word};
+use auditctl::audit::{AuditLog, Event, Options, RetentionRule};
 use auditctl::backup::{Holder, Level, Made};
 use auditctl::clock::{Clock, ManualClock};
 
@@ -49,7 +48,7 @@ impl Old {
     fn back_up(&self) -> Made {
         let made = self.home.back_up();
         let log = open(Options { retention: None, ..self.options() });
-        log.record_backup_made(made_record(&made)).wait_durable().expect("durable");
+        log.record_backup_made(made.to_record()).wait_durable().expect("durable");
         log.close().expect("closed");
         made
     }
@@ -66,19 +65,6 @@ impl Old {
         let log = open(self.options());
         self.clock.advance(Duration::from_secs(3_601));
         log
-    }
-}
-
-fn made_record(made: &Made) -> BackupMade {
-    let metadata = &made.metadata;
-    BackupMade {
-        backup: metadata.id.to_string(),
-        first_seq: metadata.range.first_seq,
-        tree_size: metadata.range.tree_size,
-        root_hash: metadata.root_hash,
-        sha256: metadata.stored().sha256,
-        place: "backups".to_owned(),
-        uid: 0,
     }
 }
 
@@ -227,12 +213,76 @@ fn the_record_of_a_backup_counts_when_the_manifest_no_longer_knows_of_it() {
 }
 
 #[test]
-fn a_log_that_was_never_backed_up_needs_no_backup() {
+fn a_log_that_was_never_backed_up_keeps_everything_unless_that_was_said_in_so_many_words() {
     let old = Old::new();
     let log = old.later();
+    waits(&log, RetentionWait::NeverBackedUp);
+    assert_eq!(log.page().get(Word::RetentionMode), RetentionMode::HeldByBackup as u64);
+    log.close().expect("closed");
+    let retention_rule = RetentionRule::RemovesWithoutBackup;
+    let log = open(Options { retention_rule, ..old.options() });
+    assert_eq!(log.page().get(Word::RetentionMode), RetentionMode::WithoutBackup as u64);
+    old.clock.advance(Duration::from_secs(3_601));
     removed(&log);
     log.close().expect("closed");
     assert_eq!(pruned_records(&old.home.log_dir())[0]["held_by"], serde_json::json!([]));
+}
+
+/// The library's defaults, but for the limits that a test cannot wait for.
+fn by_default(old: &Old) -> Options {
+    let Options { rate_limit, overflow_timeout, checkpoint_interval, max_segment_size, .. } =
+        old.home.options();
+    Options {
+        rate_limit,
+        overflow_timeout,
+        checkpoint_interval,
+        max_segment_size,
+        clock: old.clock.clone(),
+        ..Options::new(old.home.log_dir())
+    }
+}
+
+#[test]
+fn embedded_by_default_only_what_a_backup_in_the_named_directory_holds_is_removed() {
+    let old = Old::new();
+    old.clock.advance(100 * DAY);
+    let log = open(by_default(&old));
+    assert_eq!(log.page().get(Word::RetentionMode), RetentionMode::NobodyToAsk as u64);
+    old.clock.advance(Duration::from_secs(3_601));
+    waits(&log, RetentionWait::NobodyToAsk);
+    log.close().expect("closed");
+    // Named, and there is none.
+    let dir = old.home.backups().path().to_path_buf();
+    let log = open(by_default(&old).backups_in(&dir));
+    old.clock.advance(Duration::from_secs(3_601));
+    waits(&log, RetentionWait::NeverBackedUp);
+    log.close().expect("closed");
+    let request = auditctl::backup::Request::of(&by_default(&old));
+    let made = old.home.creator().create(&request, &auditctl::backup::Unwatched).expect("made");
+    old.record(100);
+    let log = open(by_default(&old).backups_in(&dir));
+    log.record_backup_made(made.to_record()).wait_durable().expect("durable");
+    old.clock.advance(100 * DAY);
+    eventually("what is held is removed, and no more", || {
+        old.clock.advance(Duration::from_secs(3_601));
+        log.page().get(Word::RetentionWait) == RetentionWait::NotHeld as u64
+    });
+    assert!(removed(&log) <= made.metadata.range.tree_size);
+    log.close().expect("closed");
+}
+
+#[test]
+fn an_old_copy_put_back_is_noticed_by_who_names_the_directory_of_backups() {
+    let old = Old::new();
+    let copy = old.home.dir.path().join("copy");
+    copy_dir(&old.home.log_dir(), &copy);
+    old.record(50);
+    old.back_up();
+    std::fs::remove_dir_all(old.home.log_dir()).expect("removed");
+    copy_dir(&copy, &old.home.log_dir());
+    let options = by_default(&old).backups_in(old.home.backups().path());
+    let error = AuditLog::open(options).expect_err("not opened");
+    assert_eq!(error.kind(), "rolled_back", "{error}");
 }
 
 #[test]

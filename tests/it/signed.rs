@@ -226,8 +226,11 @@ fn a_log_of_the_first_builds_opens_once_with_a_record_and_keeps_what_retention_r
 #[test]
 fn a_manifest_lost_after_retention_comes_back_with_what_was_removed() {
     let (home, clock) = Home::at("2026-02-04T21:09:40Z");
-    let options =
-        || Options { clock: clock.clone(), retention_requires_backup: false, ..home.options() };
+    let options = || Options {
+        clock: clock.clone(),
+        retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
+        ..home.options()
+    };
     let log = open(Options { retention: None, ..options() });
     crate::backups::record_into(&log, 200);
     all_compressed(&log);

@@ -74,7 +74,7 @@ fn a_log_whose_beginning_retention_removed_is_verified_and_extends_what_was_sign
     let early = std::fs::read(home.log_dir().join("audit.checkpoint")).expect("a checkpoint");
     let log = open(Options {
         retention: Some(Duration::from_millis(1)),
-        retention_requires_backup: false,
+        retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
         ..home.options()
     });
     for n in 0..40 {

@@ -36,7 +36,7 @@ fn filled() -> Home {
     home.record(300);
     let log = open(Options {
         retention: Some(Duration::from_millis(1)),
-        retention_requires_backup: false,
+        retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
         ..home.options()
     });
     eventually("old segments are removed", || log.manifest().pruned.end() > 0);

@@ -283,6 +283,7 @@ fn removal(manifest: &Manifest, count: usize, held_by: Vec<String>) -> Option<Pr
         segments: count as u64,
         bytes: gone.iter().map(|segment| segment.stored_bytes).sum(),
         held_by,
+        first_key: manifest.first_key.clone(),
         tree,
     })
 }

@@ -108,6 +108,15 @@ impl Keyring {
         if holds_ours && other.keys.len() > self.keys.len() { other } else { self }
     }
 
+    /// Whether this leads to the same newest key as `other`, from an older one on, and
+    /// has all that the other has.
+    #[must_use]
+    pub(crate) fn extends(&self, other: &Self) -> bool {
+        self.newest() == other.newest()
+            && self.keys.len() > other.keys.len()
+            && other.rotations.iter().all(|theirs| self.rotations.contains(theirs))
+    }
+
     fn position(&self, key: &VerifierKey) -> usize {
         self.keys.iter().position(|known| known == key).unwrap_or(0)
     }
@@ -147,6 +156,12 @@ impl Keyring {
     #[must_use]
     pub fn last_place(&self) -> Option<Place> {
         self.handovers.last().map(|handover| handover.place)
+    }
+
+    /// Whether the key that is written so is one of them.
+    #[must_use]
+    pub fn holds(&self, key: &str) -> bool {
+        key.parse::<VerifierKey>().is_ok_and(|key| self.contains(&key))
     }
 
     /// Whether this is one of the keys.

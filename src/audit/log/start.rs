@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::audit::keeper::{Keeper, Work, newest_record};
-use crate::audit::options::Options;
+use crate::audit::options::{Options, RetentionRule};
 use crate::audit::own::OwnRecord;
 use crate::audit::own_files::RedactKeySlot;
 use crate::audit::paths::LogPaths;
@@ -15,7 +15,7 @@ use crate::audit::rate_limit::RateLimiter;
 use crate::audit::recovery::{OpenError, Opened};
 use crate::audit::redact::{RedactKeyError, Redactor};
 use crate::audit::security::{SecurityKind, SecurityLog};
-use crate::audit::status::{Activity, StatusError, StatusPage, Word, WriterState};
+use crate::audit::status::{Activity, RetentionMode, StatusError, StatusPage, Word, WriterState};
 use crate::audit::trouble::Trouble;
 use crate::audit::writer::Shared;
 use crate::clock::ClockWatch;
@@ -115,12 +115,23 @@ pub(super) fn publish_start(page: &StatusPage, options: &Options, opened: &Opene
     page.set(Word::WrittenSeq, opened.active.layout.next_seq());
     page.set(Word::LostRecords, opened.lost.map_or(0, |lost| lost.count));
     page.set(Word::AdoptedEnd, opened.uncovered);
+    page.set(Word::RetentionMode, retention_mode(options) as u64);
+    page.set(Word::KeyChanges, opened.keys.rotations.len() as u64);
     if let Some(damage) = opened.damage {
         page.set(Word::Damage, damage as u64);
         page.set(Word::DamageAt, now.micros() as u64);
     }
     page.activity(Activity::Opening, options.clock.boot_ms());
     page.state(WriterState::Running, now);
+}
+
+fn retention_mode(options: &Options) -> RetentionMode {
+    match (options.retention, options.retention_rule, &options.backups) {
+        (None, ..) => RetentionMode::KeepsAll,
+        (_, RetentionRule::RemovesWithoutBackup, _) => RetentionMode::WithoutBackup,
+        (_, RetentionRule::OnlyWhatABackupHolds, Some(_)) => RetentionMode::HeldByBackup,
+        (_, RetentionRule::OnlyWhatABackupHolds, None) => RetentionMode::NobodyToAsk,
+    }
 }
 
 pub(super) fn build(
@@ -196,6 +207,11 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     let lost = opened.recovered.as_ref().and_then(|recovered| recovered.checkpoint_lost.as_ref());
     if let Some(reason) = lost {
         let detail = format!("audit.checkpoint: {reason}");
+        shared.security.report(SecurityKind::LogTampered, None, &detail);
+    }
+    let put_back = opened.recovered.as_ref().and_then(|recovered| recovered.keys_put_back.as_ref());
+    if let Some(from) = put_back {
+        let detail = format!("audit.keys was missing, short or damaged; put back from {from}");
         shared.security.report(SecurityKind::LogTampered, None, &detail);
     }
     if opened.foreign {

@@ -10,6 +10,7 @@ use super::super::segment::parse_sealed_name;
 use super::super::signer::SigningKey;
 use super::super::status::Damage;
 use super::heads::{Head, Heads, Texts};
+use super::keys::KeptChain;
 use super::{Corruption, OpenError, Opening, Reached, Scanned, heads, io_error};
 use crate::fsio::OpenMode;
 
@@ -27,7 +28,12 @@ pub(super) struct Seen {
     pub(super) key: SigningKey,
     pub(super) rotates: bool,
     pub(super) ring: Keyring,
+    /// `audit.keys` is there and no use.
     pub(super) keys_are_bad: bool,
+    /// Nothing leads from the log's first key to the one that signs.
+    pub(super) chain_is_lost: bool,
+    /// Where the chain is from, when it is not what `audit.keys` holds.
+    pub(super) put_back: Option<String>,
     /// The newest signed head.
     pub(super) head: Option<Head>,
     /// Why `audit.checkpoint` is not used, where `audit.head` stands in for it.
@@ -66,6 +72,19 @@ impl Opening<'_> {
             trouble.get_or_insert_with(|| self.keys_corrupt(&error));
             key.verifier().clone().into()
         });
+        let kept = self.chain_kept_elsewhere(&key, &log_id);
+        let kept = kept.filter(|kept| match trouble.is_some() {
+            true => true,
+            false => kept.ring.extends(&ring),
+        });
+        let (keys, ring, put_back) = match kept {
+            Some(KeptChain { name, ring }) => {
+                trouble = None;
+                let rotations = ring.rotations().to_vec();
+                (KeyHistory { rotations, ..KeyHistory::new(&log_id) }, ring, Some(name))
+            }
+            None => (keys, ring, None),
+        };
         let keys_are_bad = trouble.is_some();
         let heads =
             if keys_are_bad { Heads::default() } else { self.heads(&texts, &ring, &log_id) };
@@ -102,6 +121,11 @@ impl Opening<'_> {
             None => None,
         };
         let authority = self.authority(&mut found, scan.as_ref(), signed, &mut trouble)?;
+        let lacking = if keys_are_bad { None } else { authority.keys.lacking(&ring) };
+        let chain_is_lost = keys_are_bad || lacking.is_some();
+        if let Some(reason) = lacking {
+            trouble.get_or_insert_with(|| self.keys_corrupt(&reason));
+        }
         Ok(Seen {
             stored,
             manifest: found.manifest,
@@ -113,6 +137,8 @@ impl Opening<'_> {
             rotates,
             ring,
             keys_are_bad,
+            chain_is_lost,
+            put_back,
             head,
             checkpoint_lost,
             unusable_checkpoint: texts.checkpoint,

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::super::checkpoint::Origin;
+use super::super::histories::KnownHead;
 use super::super::keys::{KeyFiles, KeyHistory, Keyring, KeysError};
 use super::super::manifest::Manifest;
 use super::super::segment::parse_sealed_name;
@@ -13,6 +14,13 @@ use super::{Corruption, OpenError, Opening, Scanned, io_error};
 use crate::audit::trouble::Trouble;
 
 const KEYS: &str = "audit.keys";
+
+/// A chain of keys that is kept outside the log's directory.
+pub(super) struct KeptChain {
+    /// The backup that holds it.
+    pub(super) name: String,
+    pub(super) ring: Keyring,
+}
 
 impl Opening<'_> {
     pub(super) fn key_files(&self) -> KeyFiles {
@@ -41,6 +49,42 @@ impl Opening<'_> {
             Err(KeysError::Invalid { reason, .. }) => (none(), Some(self.keys_corrupt(&reason))),
             Err(error) => (none(), Some(self.keys_corrupt(&error))),
         })
+    }
+
+    /// The longest chain to the key at hand that the backups in reach hold. Each step is
+    /// signed by both its keys, and the last by the one at hand: whoever keeps it needs
+    /// no belief.
+    pub(super) fn chain_kept_elsewhere(&self, key: &SigningKey, log_id: &str) -> Option<KeptChain> {
+        let of_this = |head: &&KnownHead| {
+            let origin = head.note.unverified().origin.parse::<Origin>();
+            !head.rotations.is_empty() && origin.is_ok_and(|origin| origin.log_id() == log_id)
+        };
+        let mut longest: Option<KeptChain> = None;
+        for head in self.options.heads.iter().filter(of_this) {
+            let most = longest.as_ref().map_or(0, |kept| kept.ring.rotations().len());
+            if head.rotations.len() <= most {
+                continue;
+            }
+            let Ok(ring) = Keyring::new(key.verifier().clone(), &head.rotations) else { continue };
+            if ring.newest() == key.verifier() {
+                longest = Some(KeptChain { name: head.name.clone(), ring });
+            }
+        }
+        longest
+    }
+
+    /// Writes `audit.keys` anew; where what stood there is kept, if anything did.
+    pub(super) fn put_keys_back(&self, keys: &KeyHistory) -> Result<Option<String>, OpenError> {
+        let path = self.paths.keys();
+        let aside = match self.fs.entry(&path) {
+            Ok(_) => Some(self.move_keys_aside()?),
+            Err(_) => None,
+        };
+        keys.store(self.fs, &path).map_err(|error| match error {
+            KeysError::Io { path, source } => io_error("write", &path)(source),
+            other => self.start_error(other),
+        })?;
+        Ok(aside)
     }
 
     /// The log that the signing key is of, if there is a key.
@@ -162,11 +206,16 @@ impl Opening<'_> {
 
     /// Keys that prove nothing are set aside, like everything that was damaged.
     pub(super) fn set_keys_aside(&self, log_id: &str) -> Result<KeyHistory, OpenError> {
+        self.move_keys_aside()?;
+        Ok(KeyHistory::new(log_id))
+    }
+
+    fn move_keys_aside(&self) -> Result<String, OpenError> {
         let path = self.paths.keys();
         let stamp = self.options.clock.now().file_stamp();
         let aside = self.paths.aside("keys", &stamp, |path| self.fs.meta(path).is_ok());
         self.fs.rename(&path, &aside).map_err(io_error("set aside", &path))?;
         self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
-        Ok(KeyHistory::new(log_id))
+        Ok(aside.file_name().unwrap_or_default().to_string_lossy().into_owned())
     }
 }

@@ -1,7 +1,7 @@
 //! What retention was allowed to remove: only what a signed `audit.pruned` record
 //! says, which lies in the log itself.
 
-use super::super::facts::{self, Authority, Fact, Facts, Removal};
+use super::super::facts::{self, Authority, Fact, Facts, NamedKeys, Removal};
 use super::super::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use super::super::manifest::{Manifest, Segment};
 use super::super::merkle::Range;
@@ -56,6 +56,7 @@ impl Opening<'_> {
             adopted: manifest.adopted.clone(),
             backed_up: manifest.backed_up,
             abandoned: manifest.abandoned.clone(),
+            keys: self.keys_by_manifest(manifest, scan, signed)?,
         };
         if manifest.pruned.end() == 0 {
             return Ok(authority);
@@ -74,6 +75,34 @@ impl Opening<'_> {
             authority.removal = self.facts_of(manifest)?.authority(signed).removal;
         }
         Ok(authority)
+    }
+
+    /// What a signed manifest says of the keys. One of an earlier build says nothing:
+    /// the log's first record does, or all the others are asked.
+    fn keys_by_manifest(
+        &self,
+        manifest: &Manifest,
+        scan: Option<&Scanned>,
+        signed: u64,
+    ) -> Result<NamedKeys, OpenError> {
+        if let Some(first) = &manifest.first_key {
+            return Ok(NamedKeys::beginning_with(first.clone()));
+        }
+        if manifest.pruned.end() > 0 || signed == 0 {
+            return Ok(self.facts_of(manifest)?.authority(signed).keys);
+        }
+        let in_segment = manifest.segments.first();
+        let first = match in_segment {
+            Some(segment) => {
+                let lines = segment.blocks.first().and_then(|b| self.lines_of(segment, b));
+                lines.and_then(|lines| facts::said_in(&lines).into_iter().next())
+            }
+            None => scan.and_then(|(_, scan)| scan.said.first().cloned()),
+        };
+        Ok(match first.map(|said| said.fact) {
+            Some(Fact::Created { key }) => NamedKeys::beginning_with(key),
+            _ => NamedKeys::default(),
+        })
     }
 
     /// What the record with that seq says, if it is a removal.

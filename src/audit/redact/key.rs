@@ -16,6 +16,14 @@ use crate::fsio::{self, Fs, OpenMode};
 /// What a replaced value begins with; 64 hex digits follow.
 pub const REDACTED_PREFIX: &str = "hmac-sha256:";
 
+/// Whether a text is what stands for a value that was replaced.
+#[must_use]
+pub fn is_redacted(text: &str) -> bool {
+    text.strip_prefix(REDACTED_PREFIX).is_some_and(|digits| {
+        digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
 const KEY_BYTES: usize = 32;
 const FILE_BYTES: usize = 2 * KEY_BYTES + 1;
 /// What the key's id is the HMAC of.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{REDACTED_PREFIX, Redactor};
+use super::{Redactor, is_redacted};
 use crate::audit::query::{Condition, Request};
 
 impl Redactor {
@@ -13,8 +13,8 @@ impl Redactor {
     pub(crate) fn apply_to_question(&self, request: &mut Request) {
         let fields =
             [&mut request.actor, &mut request.source, &mut request.target, &mut request.outcome];
-        for (patterns, is_named) in fields.into_iter().zip(self.rules.texts) {
-            if is_named {
+        for (at, patterns) in fields.into_iter().enumerate() {
+            if self.rules.texts[at] || self.copies.texts[at] {
                 patterns.iter_mut().for_each(|pattern| *pattern = self.hidden(pattern));
             }
         }
@@ -31,7 +31,9 @@ impl Redactor {
         // An object is compared as a whole, whatever names are in it.
         let is_compound = matches!(compared, Value::Object(_) | Value::Array(_));
         match below_details {
-            Some(below) if is_compound || self.rules.may_touch(below) => {
+            Some(below)
+                if is_compound || self.rules.may_touch(below) || self.copies.may_touch(below) =>
+            {
                 let hidden = match compared {
                     Value::String(text) => self.hidden(text),
                     other => self.hidden(&other.to_string()),
@@ -44,24 +46,21 @@ impl Redactor {
 
     /// Its HMAC; one that is an HMAC already stays, so that it can be matched.
     fn hidden(&self, text: &str) -> String {
-        let is_hidden = text.strip_prefix(REDACTED_PREFIX).is_some_and(|digits| {
-            digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        });
-        if is_hidden { text.to_owned() } else { self.key.redacted(text.as_bytes()) }
+        if is_redacted(text) { text.to_owned() } else { self.key.redacted(text.as_bytes()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::redact::{RedactKey, Rules};
+    use crate::audit::redact::RedactKey;
     use crate::fsio::OsFs;
 
     fn redactor(paths: &[&str]) -> Redactor {
         let dir = tempfile::tempdir().expect("directory");
         let paths: Vec<_> = paths.iter().map(|text| text.parse().expect("path")).collect();
         let key = RedactKey::create(&OsFs, &dir.path().join("key")).expect("key");
-        Redactor { rules: Rules::new(&paths), key }
+        Redactor::new(&paths, key)
     }
 
     #[test]

@@ -138,6 +138,21 @@ impl Rules {
         self.all_details || named || followed
     }
 
+    /// Whether a path leads to just this place below `details`, or to all that is beside
+    /// it.
+    pub(super) fn has_path(&self, place: &[&str]) -> bool {
+        self.paths.iter().any(|steps| {
+            steps.first().is_some_and(|first| *first != Step::Any)
+                && steps.iter().zip(place).all(|(step, key)| step.matches(key))
+                && steps.len() <= place.len()
+        })
+    }
+
+    /// Whether a path may lead to something inside that key of `details`.
+    pub(super) fn has_path_into(&self, key: &str) -> bool {
+        self.paths.iter().any(|steps| steps.first().is_some_and(|first| first.matches(key)))
+    }
+
     /// Where a key, `depth` keys below `details`, leads to from the paths it is on;
     /// whether one of them ends there.
     pub(super) fn follow(&self, on: OnPath, depth: usize, key: Key<'_>) -> (OnPath, bool) {

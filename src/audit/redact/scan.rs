@@ -16,13 +16,13 @@ pub(super) struct TooLarge;
 pub(super) fn redact(
     json: &str,
     rules: &Rules,
-    key: &RedactKey,
+    (key, hides_again): (&RedactKey, bool),
     limit: usize,
 ) -> Result<Option<String>, TooLarge> {
     if !rules.may_concern(json) {
         return Ok(None);
     }
-    let mut scan = Scan { json, rules, key, limit, out: String::new(), copied: 0 };
+    let mut scan = Scan { json, rules, key, hides_again, limit, out: String::new(), copied: 0 };
     scan.value(0, rules.at_details(), 0, rules.all_details)?;
     if scan.copied == 0 {
         return Ok(None);
@@ -35,6 +35,9 @@ struct Scan<'a> {
     json: &'a str,
     rules: &'a Rules,
     key: &'a RedactKey,
+    /// Whether what looks like an HMAC already is replaced as well: a sender may write
+    /// what he likes. In a later pass it is one.
+    hides_again: bool,
     limit: usize,
     out: String,
     /// So far the input is in `out`, replaced where it has to be.
@@ -147,6 +150,9 @@ impl Scan<'_> {
         } else {
             Cow::Borrowed(raw)
         };
+        if !self.hides_again && super::is_redacted(&value) {
+            return Ok(());
+        }
         self.out.push_str(&self.json[self.copied..at]);
         self.out.push('"');
         self.out.push_str(&self.key.redacted(value.as_bytes()));
@@ -174,7 +180,7 @@ mod tests {
     /// The redacted text, with each HMAC of `value` shown as `<value>`.
     fn shown(json: &str, paths: &[&str], values: &[&str]) -> String {
         let key = key();
-        let redacted = redact(json, &rules(paths), &key, 1 << 20).expect("fits");
+        let redacted = redact(json, &rules(paths), (&key, true), 1 << 20).expect("fits");
         let mut text = redacted.unwrap_or_else(|| json.to_owned());
         for value in values {
             text = text.replace(&key.redacted(value.as_bytes()), &format!("<{value}>"));
@@ -243,10 +249,10 @@ mod tests {
     #[test]
     fn what_grows_beyond_the_limit_is_given_up_early() {
         let json = format!("{{\"token\":[{}0]}}", "1,".repeat(100_000));
-        assert_eq!(redact(&json, &rules(&["token"]), &key(), 50 << 10), Err(TooLarge));
+        assert_eq!(redact(&json, &rules(&["token"]), (&key(), true), 50 << 10), Err(TooLarge));
         let one = r#"{"token":1}"#;
-        assert!(redact(one, &rules(&["token"]), &key(), 100).is_ok());
-        assert_eq!(redact(one, &rules(&["token"]), &key(), 80), Err(TooLarge));
+        assert!(redact(one, &rules(&["token"]), (&key(), true), 100).is_ok());
+        assert_eq!(redact(one, &rules(&["token"]), (&key(), true), 80), Err(TooLarge));
     }
 
     #[test]
@@ -255,7 +261,7 @@ mod tests {
             "", "{", "{\"", "{\"a", "{\"a\"", "{\"a\":", "[", "[1,", "{\"a\":[", "{]", "[}",
             "{\"a\\",
         ] {
-            let _ = redact(text, &rules(&["a", "details.*"]), &key(), 1 << 20);
+            let _ = redact(text, &rules(&["a", "details.*"]), (&key(), true), 1 << 20);
         }
     }
 }

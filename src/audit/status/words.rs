@@ -231,6 +231,10 @@ words! {
     /// Requests, queries and lines refused because what others send and do not take
     /// filled the memory that `collector.max_memory` allows.
     RequestsWithoutRoom = 460,
+    /// [`RetentionMode`].
+    RetentionMode = 461,
+    /// How many times the signing key was changed, by `audit.keys` as the writer has it.
+    KeyChanges = 462,
     /// Ring: security events by who has shown no credentials, by five minutes, 16 words.
     StrangersRing = 464,
     /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
@@ -355,6 +359,22 @@ codes! {
         ClockAhead = 4 => "the clock is more than a day ahead of the log's newest record",
         /// The oldest segment is not what was recorded.
         Damaged = 5 => "the oldest segment is missing or damaged",
+        /// The log was never backed up.
+        NeverBackedUp = 6 => "a backup is required, and this log was never backed up",
+    }
+}
+
+codes! {
+    /// What retention removes, as the log was opened.
+    RetentionMode {
+        /// Nothing: `retention_days = 0`.
+        KeepsAll = 1 => "keeps everything",
+        /// What a backup is proven to hold.
+        HeldByBackup = 2 => "removes only what a backup is proven to hold",
+        /// The same, and nobody can say what backups hold.
+        NobodyToAsk = 3 => "keeps everything: nobody was named who knows of backups",
+        /// Whatever is old enough.
+        WithoutBackup = 4 => "removes what is old even if no backup holds it",
     }
 }
 

@@ -201,7 +201,9 @@ impl Run<'_> {
         };
         self.removed(&pieces, &authority);
         if let Some(keys) = &key.keys {
-            signature::check_first_record(view, &pieces, keys, &mut self.tally)?;
+            let noted = view.manifest.first_key.as_deref().filter(|_| depth != Depth::Full);
+            let named = (keys, &authority.keys);
+            signature::check_chain(view, &pieces, named, noted, &mut self.tally)?;
             handovers::check(view, &pieces, keys, &mut self.tally)?;
         }
         let rooted = match &checkpoint {

@@ -10,6 +10,7 @@ use super::view::View;
 use crate::audit::checkpoint::{
     Checkpoint, CheckpointError, NoteError, Origin, SignedCheckpoint, VerifierKey,
 };
+use crate::audit::facts::NamedKeys;
 use crate::audit::keys::{Keyring, KeyringError, Rotation};
 use crate::audit::manifest::Unsigned;
 use crate::audit::record::Record;
@@ -230,29 +231,54 @@ struct Created<'a> {
 }
 
 /// The first record says which key the log began with; it is in the tree, so
-/// whoever put another key beside the log had to change it as well.
-pub(super) fn check_first_record(
+/// whoever put another key beside the log had to change it as well. Returns that key.
+fn first_record(
     view: &View,
     pieces: &Pieces,
-    keys: &Keyring,
+    tally: &mut Tally,
+) -> Result<Option<String>, VerifyError> {
+    let Some(piece) = pieces.piece_of(0) else { return Ok(None) };
+    let Some(raw) = pieces::read(view, piece)? else { return Ok(None) };
+    let line = raw.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Ok(record) = serde_json::from_slice::<Record<'_>>(line) else { return Ok(None) };
+    let created = record.details.and_then(|details| serde_json::from_str(details.get()).ok());
+    let Some(Created { log_id, public_key }) = created else { return Ok(None) };
+    if log_id != view.manifest.log_id {
+        let place = match piece.place {
+            pieces::Place::Segment(index) => &view.manifest.segments[index].file,
+            pieces::Place::Tail(index) => &view.tails[index].name,
+        };
+        let text = format!("the log began as {log_id}, and the manifest is of another");
+        tally.found(Finding::new(Kind::WrongKey, place, text).records(0, 1));
+    }
+    Ok(Some(public_key.to_owned()))
+}
+
+/// The keys have to lead from the one that the log's records name as the first to the
+/// one that signs; where that was lost, the log itself says that it goes on without.
+pub(super) fn check_chain(
+    view: &View,
+    pieces: &Pieces,
+    (keys, named): (&Keyring, &NamedKeys),
+    // The key by the word of a signed manifest, where records are not all read.
+    noted: Option<&str>,
     tally: &mut Tally,
 ) -> Result<(), VerifyError> {
-    let Some(piece) = pieces.piece_of(0) else { return Ok(()) };
-    let Some(raw) = pieces::read(view, piece)? else { return Ok(()) };
-    let line = raw.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let Ok(record) = serde_json::from_slice::<Record<'_>>(line) else { return Ok(()) };
-    let created = record.details.and_then(|details| serde_json::from_str(details.get()).ok());
-    let Some(Created { log_id, public_key }) = created else { return Ok(()) };
-    let place = match piece.place {
-        pieces::Place::Segment(index) => &view.manifest.segments[index].file,
-        pieces::Place::Tail(index) => &view.tails[index].name,
-    };
-    if log_id != view.manifest.log_id || public_key != keys.oldest().to_string() {
-        let text = format!(
-            "the log began as {log_id} with the key {public_key}, and nothing leads from it to the \
-             one that its checkpoint is checked with"
-        );
-        tally.found(Finding::new(Kind::WrongKey, place, text).records(0, 1));
+    let first = first_record(view, pieces, tally)?;
+    let mut named = named.clone();
+    match (noted, first) {
+        (Some(noted), _) => named.first = Some((0, noted.to_owned())),
+        (None, Some(first)) if named.first.is_none() => named.first = Some((0, first)),
+        _ => {}
+    }
+    if let Some(what) = named.lacking(keys) {
+        tally.found(Finding::new(Kind::WrongKey, KEYS, what));
+    } else if let Some(seq) = named.cut_by {
+        tally.notes.push(format!(
+            "how the log's first key was followed by {} is lost, which record {seq} says was \
+             accepted: only that key and later ones can check this log",
+            keys.oldest().label()
+        ));
     }
     Ok(())
 }

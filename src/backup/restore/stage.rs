@@ -182,6 +182,15 @@ impl<'a> Staged<'a> {
         if live.log_id().is_some_and(|there| there != log_id) {
             return Err(other_log(&self.found, &self.keys));
         }
+        if request.target == Target::Log {
+            content::leads(&self.content, &self.tree, &self.keys).map_err(|what| {
+                let what = MetadataError::Signature(format!(
+                    "{what}. Another backup may hold them; else restore beside the log with \
+                     --target DIR, and open that once with --accept-corruption"
+                ));
+                BackupError::Metadata { path: self.found.archive.clone(), what }
+            })?;
+        }
         let relation = live.relation(&*restorer.fs, &self.content, &self.tree)?;
         let beside = matches!(request.target, Target::Beside(_));
         let keys = self.keys_for(request, epoch);
@@ -287,6 +296,7 @@ impl<'a> Staged<'a> {
             pruned_by: said.removal.map(|(seq, _)| seq),
             adopted: said.adopted,
             backed_up: said.backed_up,
+            first_key: Some(plan.keys.oldest().to_string()),
             segments: self.segments.clone(),
             ..Manifest::new(plan.log_id.clone())
         };

@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use crate::audit::own::BackupMade;
 use crate::backup::{
     BackupDir, BackupError, BackupId, Creator, Made, Metadata, Remote, Request, Uploaded,
 };
@@ -155,20 +154,8 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
 /// Has the log record that it was backed up. The backup is good also where that cannot
 /// be done, which is said.
 fn recorded(context: &Context, settings: &Settings, made: &Made) -> serde_json::Value {
-    let metadata = &made.metadata;
-    let place = made.archive.parent().unwrap_or(&made.archive);
-    let place = std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf());
-    let record = BackupMade {
-        backup: metadata.id.to_string(),
-        first_seq: metadata.range.first_seq,
-        tree_size: metadata.range.tree_size,
-        root_hash: metadata.root_hash,
-        sha256: metadata.stored().sha256,
-        place: place.display().to_string(),
-        uid: rustix::process::geteuid().as_raw(),
-    };
     // Opening a log that a crash left would change it: that is for whoever starts it.
-    match Recorder::record_made(settings, record, made.unsigned_tail == 0) {
+    match Recorder::record_made(settings, made.to_record(), made.unsigned_tail == 0) {
         Ok(seq) => json!({ "seq": seq }),
         Err(why) => {
             context.printer.note(&format!(

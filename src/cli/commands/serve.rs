@@ -289,7 +289,7 @@ fn reloader(
         let count = applied.len();
         if let Some(log) = running.log.get() {
             log.reload(Tunables {
-                rate_limit: Some(open::rate_limit(&new)),
+                rate_limit: Some(Options::from(&new).rate_limit),
                 redact: Some(new.redact.clone()),
                 changes: applied,
             })

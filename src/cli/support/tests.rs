@@ -10,8 +10,7 @@ use crate::config::Settings;
 use crate::fsio::OsFs;
 
 fn inputs() -> Arc<Inputs> {
-    let mut settings = Settings::default();
-    settings.log_dir = PathBuf::from("/nowhere/at/all");
+    let settings = Settings { log_dir: PathBuf::from("/nowhere/at/all"), ..Settings::default() };
     let now = SystemClock.now();
     let (settings_problems, env) = (Vec::new(), Vec::new());
     Arc::new(Inputs { settings, settings_problems, env, fs: Arc::new(OsFs), now })

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::audit::status::{RetentionWait, Word};
+use crate::audit::status::{RetentionMode, RetentionWait, Word};
 use crate::backup::{BackupId, Catalog, CopyState, Level, Noted};
 use crate::clock::Timestamp;
 use crate::config::Settings;
@@ -55,6 +55,11 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
         .metric("verified", newest.map(|(_, noted)| noted.verified.as_str()))
         .metric("lag_records", lag(newest, facts))
         .metric("backups", catalog.backups.len())
+        .metric("retention", mode(facts).map(RetentionMode::as_str))
+        .metric(
+            "retention_without_backup",
+            mode(facts).map(|mode| u8::from(mode == RetentionMode::WithoutBackup)),
+        )
         .metric(
             "last_failure_timestamp_seconds",
             catalog.last_failure.as_ref().map(|failure| seconds_of(failure.at)),
@@ -84,7 +89,11 @@ fn hint(problem: Problem) -> Option<&'static str> {
              find out which history is the right one"
         }
         Problem::BackupsGone => "mount it, or set `backup.output_dir` to where the backups are",
-        Problem::RetentionWaits => "`auditctl list --verify`, then `auditctl backup`",
+        Problem::RetentionWaits => {
+            "`auditctl backup` makes one, `auditctl list --verify` checks them; an embedder names \
+             their place with `Options::backups_in`. Only `retention_requires_backup = false` \
+             removes what no backup holds"
+        }
         Problem::ClockAhead => "set the clock right; nothing has been removed yet",
         _ => return None,
     })
@@ -124,11 +133,25 @@ fn retention(facts: &Facts) -> Option<Finding> {
         RetentionWait::BackupsGone
         | RetentionWait::NotHeld
         | RetentionWait::NobodyToAsk
+        | RetentionWait::NeverBackedUp
         | RetentionWait::Damaged => Problem::RetentionWaits,
     };
     let waiting = count(page.get(Word::RetentionWaiting), "segment");
     let text = format!("{waiting} kept beyond retention_days: {}", why.as_str());
     Some((problem, Status::Warning, text))
+}
+
+fn mode(facts: &Facts) -> Option<RetentionMode> {
+    RetentionMode::from_code(facts.page()?.get(Word::RetentionMode))
+}
+
+/// Said also while all is well: who reads that backups are fine must not think that
+/// nothing is removed without one.
+fn without_backup(facts: &Facts) -> &'static str {
+    match mode(facts) {
+        Some(RetentionMode::WithoutBackup) => "; retention removes also what no backup holds",
+        _ => "",
+    }
 }
 
 fn unsent_finding(text: &str) -> Finding {
@@ -150,10 +173,14 @@ fn well(newest: Option<(BackupId, &Noted)>, made: Option<Timestamp>, facts: &Fac
                 Level::Listed | Level::Stored => "not verified",
                 _ => "verified",
             };
-            format!("{id} made {old} ago, {level}{newer}")
+            format!("{id} made {old} ago, {level}{newer}{}", without_backup(facts))
         }
-        (None, Some(made)) => format!("made {} ago", age(since(made, facts.now))),
-        (None, None) => "none was made yet; `auditctl backup` makes one".to_owned(),
+        (None, Some(made)) => {
+            format!("made {} ago{}", age(since(made, facts.now)), without_backup(facts))
+        }
+        (None, None) => {
+            format!("none was made yet; `auditctl backup` makes one{}", without_backup(facts))
+        }
     }
 }
 

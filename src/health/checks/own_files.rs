@@ -10,12 +10,25 @@ use crate::health::wording::{age, count, since};
 
 use super::common::Finding;
 
-/// Nothing of a writer that does not run: what is there now is what counts then.
+/// Of a writer that does not run only what is there now counts.
 pub(super) fn findings(facts: &Facts, page: &StatusSnapshot, liveness: Liveness) -> Vec<Finding> {
     if !liveness.is_current() {
-        return Vec::new();
+        return chain(facts).into_iter().collect();
     }
-    [gone(page), segments(page), put_back(facts, page)].into_iter().flatten().collect()
+    [gone(page), chain(facts), segments(page), put_back(facts, page)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A running writer puts it back within a beat; the next one does not start without it.
+fn chain(facts: &Facts) -> Option<Finding> {
+    facts.chain_is_short.then(|| {
+        let text = "audit.keys is missing or short: nothing leads from the log's first key to \
+                    today's; the next start puts it back from a backup in reach"
+            .to_owned();
+        (Problem::OwnFileGone, Status::Critical, text)
+    })
 }
 
 /// What to do about them; `None` for the problems of others.

@@ -54,8 +54,10 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("access", &["audit", "units", "clock", "fsio"]),
     ("backup", &["store", "audit", "config", "units", "clock", "fsio"]),
     ("store", &["config", "units", "clock", "fsio"]),
-    ("audit", &["field_path", "units", "clock", "fsio"]),
-    ("config", &["field_path", "units"]),
+    ("audit", &["defaults", "field_path", "units", "clock", "fsio"]),
+    ("config", &["defaults", "field_path", "units"]),
+    // Numbers alone: what the engine and the settings both mean by "default".
+    ("defaults", &[]),
     ("field_path", &[]),
     ("units", &[]),
     ("clock", &[]),

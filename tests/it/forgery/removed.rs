@@ -111,7 +111,7 @@ fn a1_what_retention_removed_is_said_and_is_no_finding() {
     let victim = Victim::new();
     let log = crate::support::open(auditctl::audit::Options {
         retention: Some(std::time::Duration::from_millis(1)),
-        retention_requires_backup: false,
+        retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
         ..victim.home.options()
     });
     crate::support::eventually("old segments are removed", || log.manifest().pruned.end() > 0);

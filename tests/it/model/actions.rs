@@ -166,7 +166,7 @@ impl State {
             self.truth.hours += 2;
             options = Options {
                 retention: Some(Duration::from_secs(3_600)),
-                retention_requires_backup: false,
+                retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
                 // What is removed waits for a checkpoint that covers the record of it.
                 checkpoint_interval: Duration::from_millis(10),
                 ..self.options(&place)

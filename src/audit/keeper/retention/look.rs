@@ -11,7 +11,7 @@ use crate::audit::histories::{Contradiction, OwnHistory};
 use crate::audit::keeper::Keeper;
 use crate::audit::keys::{Keyring, load_keyring};
 use crate::audit::manifest::{BackupsNoted, Manifest, Segment};
-use crate::audit::options::{BackupClaim, BackupsHold, Options};
+use crate::audit::options::{BackupClaim, BackupsHold, Options, RetentionRule};
 use crate::audit::own::{BACKUP_MADE, BACKUP_REMOVED, PRUNED};
 use crate::audit::paths::LogPaths;
 use crate::audit::record::{self, Record};
@@ -152,9 +152,11 @@ impl Question {
         old: &[Segment],
         backups: &mut BackupsNoted,
     ) -> io::Result<MayGo> {
-        let all = MayGo { segments: old.len(), ..MayGo::default() };
-        if !self.options.retention_requires_backup {
-            return Ok(all);
+        match self.options.retention_rule {
+            RetentionRule::OnlyWhatABackupHolds => {}
+            RetentionRule::RemovesWithoutBackup => {
+                return Ok(MayGo { segments: old.len(), ..MayGo::default() });
+            }
         }
         let Some(holder) = &self.options.backups else {
             return Ok(MayGo::none(RetentionWait::NobodyToAsk, old.len()));
@@ -177,11 +179,9 @@ impl Question {
             }
         };
         if claims.is_empty() {
-            return Ok(if keys.is_none() || self.was_backed_up(manifest, backups)? {
-                MayGo::none(RetentionWait::BackupsGone, old.len())
-            } else {
-                all
-            });
+            let was = keys.is_none() || self.was_backed_up(manifest, backups)?;
+            let why = if was { RetentionWait::BackupsGone } else { RetentionWait::NeverBackedUp };
+            return Ok(MayGo::none(why, old.len()));
         }
         self.held(&**holder, claims, old)
     }

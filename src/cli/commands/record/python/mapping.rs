@@ -12,7 +12,9 @@ use super::time::{self, Zone};
 use super::{Place, Signature};
 use crate::audit::event::{MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, RESERVED_PREFIX};
 use crate::audit::record::push_string;
+// The engine's, which has to find them again where something is hidden.
 use crate::audit::sanitize::clean_identifier;
+use crate::audit::{IMPORTED_FORMAT, IMPORTED_MOVED as MOVED, IMPORTED_NAMES as NAMES};
 
 /// The type of an event whose own cannot be one.
 const UNNAMED: &str = "python.event";
@@ -26,9 +28,6 @@ const PART: &str = "import.part";
 const AROUND: usize = 400;
 /// A part holds that much, whatever the limit.
 const LEAST_PART: usize = 64;
-
-/// Where a key `imported` in their details goes.
-const MOVED: &str = "details.imported";
 
 type Members<'a> = [(Text<'a>, Json<'a>)];
 
@@ -54,10 +53,6 @@ pub(super) struct Mapped {
     /// Whether the time's zone was assumed.
     pub(super) assumed_zone: bool,
 }
-
-/// The three names' keys in the object, and in the event.
-const NAMES: [(&str, &str); 3] =
-    [("actor", "actor"), ("workflow", "source"), ("lead_id", "target")];
 
 impl Mapped {
     pub(super) fn new(members: &Members<'_>, signature: Signature, zone: Zone) -> Self {
@@ -274,7 +269,7 @@ fn event_start(event_type: &str, timestamp: Option<&str>) -> Vec<u8> {
 }
 
 fn push_place(place: &Place, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\"format\":\"python-audit\",\"file\":");
+    out.extend_from_slice(format!("\"format\":\"{IMPORTED_FORMAT}\",\"file\":").as_bytes());
     push_string(out, &place.file);
     out.extend_from_slice(format!(",\"line\":{}", place.line).as_bytes());
 }
