@@ -9,6 +9,8 @@ use auditctl::audit::{AuditLog, Options};
 use auditctl::fsio::OsFs;
 use auditctl::fsio::fault::FaultFs;
 
+pub(crate) use crate::tools::{missing, skipped};
+
 /// A log directory that goes with the test.
 pub(crate) struct Dir(tempfile::TempDir);
 
@@ -176,10 +178,4 @@ pub(crate) fn run(dir: &Dir, args: &[&str]) -> (i32, String, String) {
         String::from_utf8(output.stdout).expect("utf-8"),
         String::from_utf8(output.stderr).expect("utf-8"),
     )
-}
-
-/// Says why a test shows nothing here.
-#[allow(clippy::print_stderr)]
-pub(crate) fn skipped(why: &str) {
-    eprintln!("skipped: {why}");
 }
