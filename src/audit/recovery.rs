@@ -285,7 +285,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let paths = LogPaths::new(&options.dir);
     let fs = &*options.fs;
-    fs.create_dir_all(&options.dir).map_err(io_error("make the directory", &options.dir))?;
+    fsio::make_dirs(fs, &options.dir).map_err(io_error("make the directory", &options.dir))?;
     let lock = lock(&paths)?;
     // Asked for only where a restore left something.
     let key = fs.entry(&paths.restore_journal()).is_ok().then(|| {
@@ -357,7 +357,6 @@ impl Opening<'_> {
         let first_key = first_key.unwrap_or_else(|| seen.key.verifier().to_string());
         self.publish_key(&seen.key)?;
         self.unpack(&seen.manifest)?;
-        self.clear_leftovers(&seen.manifest);
         let is_foreign = matches!(tail, Tail::Foreign { .. });
         let why = match (accepted.is_some(), is_foreign) {
             (true, _) => "damaged",
@@ -403,6 +402,8 @@ impl Opening<'_> {
         if seen.stored.as_ref() != Some(&manifest) {
             self.store_manifest(&mut manifest, &signer.key())?;
         }
+        // Once the stored manifest lists none of it.
+        self.clear_leftovers(&manifest);
         let mut recovered = Recovered {
             unsigned_first: adopted.map(|span| span.begin),
             unsigned_end: adopted.map(|span| span.end),

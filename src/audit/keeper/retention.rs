@@ -183,7 +183,6 @@ impl Thread {
         };
         let (why, waiting) = may_go.waits.unwrap_or((RetentionWait::Nothing, 0));
         self.publish_wait(why, waiting as u64);
-        self.work.page.set(Word::RetentionLookedAt, answer.asked_at.micros() as u64);
         if waiting > 0 {
             tracing::warn!(
                 code = Trouble::RetentionWaits.code(),
@@ -195,11 +194,15 @@ impl Thread {
         if may_go.segments > 0 {
             self.announce(may_go.segments, may_go.held_by);
         }
+        // Told once what came of it is there.
+        self.work.page.set(Word::RetentionLookedAt, answer.asked_at.micros() as u64);
     }
 
     fn publish_wait(&self, why: RetentionWait, segments: u64) {
-        self.work.page.set(Word::RetentionWait, why as u64);
-        self.work.page.set(Word::RetentionWaiting, segments);
+        self.work.page.together(|page| {
+            page.set(Word::RetentionWaiting, segments);
+            page.set(Word::RetentionWait, why as u64);
+        });
     }
 
     /// Once for each head: it is told again only when another one is found.

@@ -145,10 +145,14 @@ impl Writer {
         }
         self.own_files.wrote(OwnFile::Checkpoint);
         self.upkeep.stored_size = size;
-        // First the text: whoever waits for the page's size reads it next.
-        shared.keeper.set_checkpoint(text);
-        shared.page.set(Word::CheckpointSize, size);
-        shared.page.set(Word::CheckpointAt, shared.options.clock.now().micros() as u64);
+        // Whoever waits for the page's size reads the text and the time next.
+        let now = shared.options.clock.now().micros() as u64;
+        shared.keeper.set_checkpoint(text, || {
+            shared.page.together(|page| {
+                page.set(Word::CheckpointAt, now);
+                page.set(Word::CheckpointSize, size);
+            });
+        });
         true
     }
 
@@ -165,8 +169,6 @@ impl Writer {
     /// Whether the name still leads to the file that is written, and whether it
     /// has the length that was written; what is not so is repaired and recorded.
     pub(super) fn check_file(&mut self) -> Result<(), Failure> {
-        let shared = self.shared.clone();
-        let (fs, path) = (&*shared.options.fs, shared.paths.active());
         self.at_home()?;
         let open = self.active.file.meta().map_err(failure(Activity::Checking))?;
         let expected = self.active.layout.raw_bytes;
@@ -176,17 +178,31 @@ impl Writer {
         if open.len > expected {
             self.foreign_bytes(open.len)?;
         }
-        match fs.entry(&path) {
+        self.check_name()
+    }
+
+    /// Whether the name leads to the open file; puts it back when it does not.
+    pub(super) fn check_name(&mut self) -> Result<(), Failure> {
+        let failed = || failure(Activity::Checking);
+        let open = self.active.file.meta().map_err(failed())?;
+        let named = self.shared.options.fs.entry(&self.shared.paths.active());
+        match named {
             Ok(named) if named.same_file(&open) => Ok(()),
-            Ok(_) => self.file_gone("replaced"),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.file_gone("deleted"),
-            Err(error) => Err(Failure { activity: Activity::Checking, error }),
+            Ok(_) => self.file_gone("replaced", None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.file_gone("deleted", None)
+            }
+            Err(error) => Err(failed()(error)),
         }
     }
 
     /// Deleted or replaced: the open file still has every record, so it is
     /// copied into its place; what stands there is set aside, not overwritten.
-    fn file_gone(&mut self, what: &'static str) -> Result<(), Failure> {
+    pub(super) fn file_gone(
+        &mut self,
+        what: &'static str,
+        moved: Option<String>,
+    ) -> Result<(), Failure> {
         tracing::error!(
             code = Trouble::FileReplaced.code(),
             what,
@@ -197,9 +213,11 @@ impl Writer {
         let failed = || failure(Activity::Checking);
         let path = paths.active();
         let temporary = crate::fsio::temporary_name(&path);
-        let length = self.active.layout.raw_bytes;
+        // One that was cut as well is copied as far as it goes.
+        let there = self.active.file.meta().map_err(failed())?.len;
+        let length = self.active.layout.raw_bytes.min(there);
         let file = copy_to_new(fs, &*self.active.file, 0, length, &temporary).map_err(failed())?;
-        let mut set_aside = None;
+        let mut set_aside = moved;
         if fs.entry(&path).is_ok() {
             let stamp = shared.options.clock.now().file_stamp();
             let aside = paths.aside("foreign", &stamp, |path| fs.entry(path).is_ok());
@@ -235,8 +253,9 @@ impl Writer {
             "truncated while open to {length} of {expected} bytes: records {first} to {} are lost",
             end - 1
         );
-        self.damage(Damage::FileTruncated);
+        // Whoever hears of the damage asks how much is lost.
         self.shared.page.add(Word::LostRecords, lost);
+        self.damage(Damage::FileTruncated);
         self.incident("truncated", None, Some((first, lost)));
         // Nothing unsynced is left to save: what was written and not synced is
         // as lost as the rest, and its seqs stay taken.
@@ -272,6 +291,8 @@ impl Writer {
         let stamp = shared.options.clock.now().file_stamp();
         let aside = paths.aside("foreign", &stamp, |path| fs.entry(path).is_ok());
         copy_to_new(fs, &*self.active.file, expected, length, &aside).map_err(failed())?;
+        // They are evidence: not cut before the copy has a name that lasts.
+        fs.sync_dir(&paths.dir).map_err(failed())?;
         self.active.file.set_len(expected).map_err(failed())?;
         let name = aside.file_name().map(|name| name.to_string_lossy().into_owned());
         self.damage(Damage::FileReplaced);
@@ -408,8 +429,9 @@ impl Writer {
             return;
         }
         self.upkeep.full = false;
-        shared.page.state(WriterState::Running, shared.options.clock.now());
+        // Told once events are taken again.
         shared.queue.open_gate();
+        shared.page.state(WriterState::Running, shared.options.clock.now());
         let refused = shared.page.get(Word::Unavailable) - self.upkeep.refused_before_full;
         shared.push_own(&OwnRecord::DiskRecovered { available_bytes: space.available, refused });
         tracing::info!(refused, "there is space again; recording resumes");
