@@ -6,6 +6,8 @@ mod access_tokens;
 mod alerts;
 #[cfg(feature = "alerts")]
 mod alerts_faults;
+#[cfg(feature = "alerts")]
+mod alerts_journal;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod alerts_mail;
 #[cfg(feature = "alerts")]
@@ -25,6 +27,8 @@ mod corpora;
 mod crash;
 mod documented;
 mod documents;
+#[cfg(all(feature = "alerts", feature = "tls"))]
+mod doors_alerts;
 mod engine;
 mod faults;
 mod forgery;
@@ -41,6 +45,8 @@ mod import_python;
 mod keys;
 mod keys_cli;
 mod keys_crash;
+#[cfg(all(feature = "alerts", feature = "tls"))]
+mod mail_server;
 mod model;
 mod monitor;
 mod nagios;
