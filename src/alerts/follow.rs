@@ -156,7 +156,12 @@ impl Follower<'_> {
     fn judge(&mut self, answer: &Answer, next: u64) -> Result<(), String> {
         let mut inner = self.shared.store.lock();
         let plan = Arc::clone(&inner.plan);
-        let found = triggered(&plan, answer.lines(), &inner.state.alerts, (&self.shared.moment(), &self.shared.prefix));
+        let found = triggered(
+            &plan,
+            answer.lines(),
+            &inner.state.alerts,
+            (&self.shared.moment(), &self.shared.prefix),
+        );
         let mut change = Change { cursor: Some(next), alerts: found.alerts, ..Change::default() };
         let mut dropped: Vec<Occurrence> = Vec::new();
         for occurrence in found.occurrences {
@@ -355,7 +360,8 @@ fn triggered(
 }
 
 fn about_alerts() -> Filter {
-    let request = Request { event_type: SILENT_TYPES.map(str::to_owned).to_vec(), ..Request::default() };
+    let request =
+        Request { event_type: SILENT_TYPES.map(str::to_owned).to_vec(), ..Request::default() };
     let query = request.resolve(Timestamp::default());
     query.map(|query| query.filter).unwrap_or_default()
 }

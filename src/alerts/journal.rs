@@ -13,7 +13,7 @@
 //! alerts are stands in the log itself ([`position`](super::position)).
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use super::state::{Change, State};
 use crate::audit::own_files::Identity;
 use crate::fsio::aside::set_aside;
-use crate::fsio::{self, FileReader, Fs, FsFile, OpenMode, SharedFs};
+use crate::fsio::{self, FileReader, FsFile, OpenMode, SharedFs};
 
 /// The file is never smaller than this when it is replaced.
 const MIN_COMPACT_BYTES: u64 = 256 << 10;
@@ -177,8 +177,10 @@ impl Journal {
         let mut digest = written.digest.clone();
         let failed = |error| self.place.failed("write", error);
         let line = line(change, &mut digest, &*self.place.seal).map_err(failed)?;
-        let stored =
-            written.file.write_all_at(&line, written.length).and_then(|()| written.file.sync_data());
+        let stored = written
+            .file
+            .write_all_at(&line, written.length)
+            .and_then(|()| written.file.sync_data());
         if let Err(error) = stored {
             // What cannot be cut is a torn line at most, overwritten by the next.
             let _ = written.file.set_len(written.length);
@@ -270,8 +272,7 @@ impl Place {
             content.extend(line(&state.snapshot(), &mut digest, &*self.seal)?);
             fsio::replace_file(&*self.fs, &self.path, &content)?;
             let file = self.fs.open(&self.path, OpenMode::Write)?;
-            let mut written =
-                Written { file, length: content.len() as u64, digest, seen: None };
+            let mut written = Written { file, length: content.len() as u64, digest, seen: None };
             written.see();
             Ok(written)
         };
@@ -333,7 +334,8 @@ fn read(place: &Place) -> Result<(State, Option<String>), Unread> {
             None if at == length => break,
             None => {
                 let torn = !whole && length - at <= MAX_TORN_BYTES;
-                let why = (!torn).then(|| format!("what stands at byte {at} was not written by this log"));
+                let why = (!torn)
+                    .then(|| format!("what stands at byte {at} was not written by this log"));
                 return Ok((state.unwrap_or_default(), why));
             }
         }

@@ -51,8 +51,7 @@ pub(super) fn newest(log: &AuditLog) -> Result<Option<Known>, String> {
     let event_type = vec![ALERTS_POSITION.to_owned(), RESTORED.to_owned()];
     let request = Request { event_type, ..Request::default() };
     let asked = request.resolve(Timestamp::default()).map_err(|error| error.reason)?;
-    let mut query =
-        Query { want: Want::Records { order: Order::Newest, limit: PAGE }, ..asked };
+    let mut query = Query { want: Want::Records { order: Order::Newest, limit: PAGE }, ..asked };
     let manifest = log.manifest();
     let is_signed = |seq| !manifest.adopted.iter().any(|span| span.contains(seq));
     let mut restored = false;

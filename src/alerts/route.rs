@@ -148,9 +148,8 @@ impl Maker<'_> {
     }
 
     fn trust(&self, path: &Path) -> Result<Trust, PlanError> {
-        let refuse = |reason: String| {
-            self.problem("ca_file", format!("{}: {reason}", path.display()))
-        };
+        let refuse =
+            |reason: String| self.problem("ca_file", format!("{}: {reason}", path.display()));
         let pem = self.fs.read(path, MAX_SECRET_FILE_BYTES).map_err(|e| refuse(e.to_string()))?;
         Trust::parse(&pem).map_err(refuse)
     }

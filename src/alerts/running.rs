@@ -138,11 +138,10 @@ fn journal_of(log: &AuditLog, plan: &Plan) -> Result<(Journal, Begun), AlertsErr
         fs: Arc::clone(&options.fs),
         path: LogPaths::new(&options.dir).alerts_journal(),
         log_id: log.log_id().to_owned(),
-        seal: Box::new(log.seal("alerts-journal")?),
+        seal: Box::new(log.seals("alerts-journal")?),
         limit: plan.limits.journal_bytes(),
     };
-    let Found { journal, state, missed } =
-        Journal::open(place, &options.clock.now().file_stamp())?;
+    let Found { journal, state, missed } = Journal::open(place, &options.clock.now().file_stamp())?;
     Ok((journal, Begun { state, missed, known }))
 }
 
@@ -182,11 +181,7 @@ fn begin(shared: &Shared, begun: Begun) -> Result<(), AlertsError> {
 }
 
 /// Whether there should have been a journal, or a newer one.
-fn missing(
-    cursor: Option<u64>,
-    missed: Option<Missed>,
-    known: Option<&Known>,
-) -> Option<Missed> {
+fn missing(cursor: Option<u64>, missed: Option<Missed>, known: Option<&Known>) -> Option<Missed> {
     if let Some(missed) = missed {
         let expected = missed.what != "deleted" || known.is_some_and(|known| !known.restored);
         return expected.then_some(missed);
@@ -202,7 +197,12 @@ fn missing(
 
 /// Alerts about health that waited and that no record triggers again: so many were
 /// noted, and so many are there.
-fn lost_with_it(shared: &Shared, state: &State, known: Option<&Known>, mut change: Change) -> Change {
+fn lost_with_it(
+    shared: &Shared,
+    state: &State,
+    known: Option<&Known>,
+    mut change: Change,
+) -> Change {
     let now = shared.clock.now();
     let there = position::of(state).health;
     for (alert, noted) in known.iter().flat_map(|known| &known.position.health) {

@@ -173,12 +173,7 @@ impl Rule {
     }
 
     /// Triggered: what was held back before, or `None` when this is held back too.
-    fn fire(
-        &self,
-        memory: &mut Memory,
-        at: Timestamp,
-        now: &Moment,
-    ) -> Option<Option<Suppressed>> {
+    fn fire(&self, memory: &mut Memory, at: Timestamp, now: &Moment) -> Option<Option<Suppressed>> {
         if self.is_silent(memory, at, now) {
             memory.suppressed += 1;
             memory.suppressed_since.get_or_insert(at);
@@ -261,9 +256,9 @@ mod tests {
     }
 
     fn seqs(rule: &Rule, memory: &mut Memory, records: &[(u64, i64)]) -> Vec<String> {
-        let fired = records
-            .iter()
-            .filter_map(|(seq, seconds)| rule.record(memory, &line(*seq, *seconds), (&later(), "log")));
+        let fired = records.iter().filter_map(|(seq, seconds)| {
+            rule.record(memory, &line(*seq, *seconds), (&later(), "log"))
+        });
         fired
             .map(|occurrence| {
                 let held = occurrence.suppressed.map_or(0, |suppressed| suppressed.count);

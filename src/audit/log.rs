@@ -300,7 +300,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// In a fork.
-    pub fn seal(&self, kind: &'static str) -> std::io::Result<Seal> {
+    pub fn seals(&self, kind: &'static str) -> std::io::Result<Seal> {
         let keys = self.keys()?;
         let known = keys.keys().iter().rev().take(2).cloned().collect();
         Ok(Seal::new((kind, &self.0.log_id), self.0.shared.keeper.clone(), known))

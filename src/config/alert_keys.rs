@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use super::alert::{
-    AlertKind, AlertSettings, AlertTrigger, HealthCheckName, SecretUrl, SmtpTls,
-};
+use super::alert::{AlertKind, AlertSettings, AlertTrigger, HealthCheckName, SecretUrl, SmtpTls};
 use super::error::ConfigError;
 use super::keys::{DAY, Key, Range, SECOND, kind_of};
 use super::kind::Kind;
+use super::names;
 use super::origin::Origin;
 use super::suggest;
 use super::value::{Field, Raw, RawTable, no_reason};
@@ -23,7 +22,7 @@ macro_rules! choices {
             const KIND: Kind = Kind::Choice(<$type>::NAMES);
             fn read(raw: &Raw) -> Result<Self, String> {
                 let name = raw.word_or_text().ok_or_else(no_reason)?;
-                Self::of_name(name).ok_or_else(|| suggest::among(name, Self::NAMES))
+                Self::of_name(name).ok_or_else(|| names::among(name, Self::NAMES))
             }
             fn text(&self) -> String {
                 self.name().to_owned()
@@ -38,7 +37,7 @@ impl Field for Vec<HealthCheckName> {
     fn read(raw: &Raw) -> Result<Self, String> {
         let check = |name: &String| {
             HealthCheckName::of_name(name).ok_or_else(|| {
-                let hint = suggest::among(name, HealthCheckName::NAMES);
+                let hint = names::among(name, HealthCheckName::NAMES);
                 let hint = if hint.is_empty() { hint } else { format!("; {hint}") };
                 format!("{name:?} is none of them{hint}")
             })

@@ -79,12 +79,7 @@ impl Kind {
     pub fn quoted(self) -> bool {
         !matches!(
             self,
-            Self::Bool
-                | Self::Count
-                | Self::Ids
-                | Self::Texts
-                | Self::Choices(_)
-                | Self::Tables
+            Self::Bool | Self::Count | Self::Ids | Self::Texts | Self::Choices(_) | Self::Tables
         )
     }
 }

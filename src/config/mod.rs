@@ -26,6 +26,7 @@ mod file;
 mod keys;
 mod kind;
 mod layers;
+mod names;
 mod origin;
 mod profile;
 #[cfg(test)]
@@ -38,9 +39,7 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-pub use alert::{
-    AlertKind, AlertSettings, AlertTrigger, HealthCheckName, SecretUrl, SmtpTls,
-};
+pub use alert::{AlertKind, AlertSettings, AlertTrigger, HealthCheckName, SecretUrl, SmtpTls};
 pub use alert_keys::{ALERT_KEYS, MAX_ALERTS};
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{CandidatePaths, candidate_paths};
@@ -53,7 +52,7 @@ pub use settings::{
     RateLimitSettings, Settings,
 };
 
-pub use suggest::among as suggestion;
+pub use names::among as suggestion;
 
 use layers::Assignment;
 use value::Raw;

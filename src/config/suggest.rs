@@ -33,21 +33,6 @@ pub(super) fn for_own_key(name: &str, known: impl Iterator<Item = &'static str>)
     nearest(&written, known.map(|name| (name.to_owned(), name.to_owned())))
 }
 
-/// What a name that must be one of a few was probably meant to be, in words; empty
-/// when nothing is near.
-#[must_use]
-pub fn among(written: &str, names: &[&str]) -> String {
-    let plain = written.replace('-', "_").to_ascii_lowercase();
-    // The list may be written either way.
-    let distance = |name: &str| {
-        let name = name.replace('-', "_").to_ascii_lowercase();
-        strsim::damerau_levenshtein(&plain, &name)
-    };
-    let near = names.iter().map(|name| (distance(name), *name)).min();
-    near.filter(|(distance, name)| distance * 3 <= name.len())
-        .map_or_else(String::new, |(_, name)| format!("did you mean {name:?}?"))
-}
-
 /// The same for an environment variable.
 pub(super) fn for_variable(name: &str) -> String {
     let special = super::SPECIAL_VARIABLES.map(str::to_owned);

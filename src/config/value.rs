@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::Kind;
+use super::names;
 use super::profile::Profile;
 use super::settings::Durability;
-use super::suggest;
 use crate::field_path::{FieldPath, FieldPathError, MAX_FIELD_PATHS};
 use crate::units::{ByteSize, format_duration, parse_duration};
 
@@ -197,7 +197,7 @@ impl Field for Durability {
         match raw.word_or_text() {
             Some("commit") => Ok(Self::Commit),
             Some("interval") => Ok(Self::Interval),
-            Some(other) => Err(suggest::among(other, DURABILITIES)),
+            Some(other) => Err(names::among(other, DURABILITIES)),
             None => Err(no_reason()),
         }
     }
@@ -216,7 +216,7 @@ impl Field for Profile {
     fn read(raw: &Raw) -> Result<Self, String> {
         let name = raw.word_or_text().ok_or_else(no_reason)?;
         let known = Self::ALL.into_iter().find(|profile| profile.name() == name);
-        known.ok_or_else(|| suggest::among(name, PROFILES))
+        known.ok_or_else(|| names::among(name, PROFILES))
     }
     fn text(&self) -> String {
         self.name().to_owned()

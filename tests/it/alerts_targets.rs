@@ -281,7 +281,8 @@ fn the_receiver_in_the_documents_accepts_what_is_sent_and_nothing_else() {
         let script = format!(
             "{code}\nimport sys\nsys.exit(0 if verify(open(sys.argv[1], 'rb').read(), sys.argv[3], sys.argv[2], b'0123456789abcdef') else 1)\n"
         );
-        let output = Command::new("python3").args(["-c", &script]).arg(&path).args([header, id]).output();
+        let output =
+            Command::new("python3").args(["-c", &script]).arg(&path).args([header, id]).output();
         let output = output.expect("python3");
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         output.status.success()

@@ -61,7 +61,7 @@ fn alerts_check(dir: &Dir) -> Value {
 
 /// Waits until a count of one alert is at least so much.
 fn becomes(dir: &Dir, name: &str, what: &str, least: u64) {
-    let until = std::time::Instant::now() + Duration::from_secs(60);
+    let until = std::time::Instant::now() + Duration::from_secs(120);
     while counted(dir, name, what) < least {
         let status = || std::fs::read_to_string(dir.log().join("audit.alerts.json"));
         assert!(
@@ -79,7 +79,7 @@ fn permits(ports: impl Iterator<Item = u16>, timeout: &str) -> String {
         .flat_map(|port| [format!("\"localhost:{port}\""), format!("\"127.0.0.1:{port}\"")])
         .collect();
     format!(
-        "[alerting]\nallow = [{}]\nallow_http = true\nretry_pause_max = \"1s\"\ntimeout = \"{timeout}\"\n\
+        "[alerting]\nallow = [{}]\nallow_http = true\nretry_pause_max = \"4s\"\ntimeout = \"{timeout}\"\n\
          [rate_limit]\nenabled = false\n[health]\nalert_delay_warn = \"1s\"\n",
         allow.join(", ")
     )
@@ -173,7 +173,7 @@ fn mail_servers_at_each_step(protection: Protection) {
             (name, server, fate)
         })
         .collect();
-    let mut settings = permits(rows.iter().map(|(_, server, _)| server.address.port()), "1500ms");
+    let mut settings = permits(rows.iter().map(|(_, server, _)| server.address.port()), "5s");
     for (name, server, _) in &rows {
         let server = (server.address.port(), server.ca_pem.as_str());
         settings += &mail_alert(&dir, name, server, protection);
@@ -299,7 +299,8 @@ impl Web {
                 let (mut stream, count) = (stream.expect("a connection"), Arc::clone(&count));
                 std::thread::spawn(move || {
                     // Ends when the other side has gone.
-                    let _ = if is_honest { take(&mut stream, &count) } else { answers(&mut stream) };
+                    let _ =
+                        if is_honest { take(&mut stream, &count) } else { answers(&mut stream) };
                 });
             }
         });
@@ -382,7 +383,11 @@ const WEB: &[(&str, Answers, Fate)] = &[
     ("hangs-up-in-the-head", |stream| says(stream, b"HTTP/1.1 200 OK\r\nx: "), Fate::Waits),
     ("silent", until_gone, Fate::Waits),
     ("slow-head", |stream| slowly(stream, b"HTTP/1.1 200 OK\r\nx: "), Fate::Waits),
-    ("endless-heads", |stream| without_end(stream, b"HTTP/1.1 200 OK\r\n", b"x: y\r\n"), Fate::Waits),
+    (
+        "endless-heads",
+        |stream| without_end(stream, b"HTTP/1.1 200 OK\r\n", b"x: y\r\n"),
+        Fate::Waits,
+    ),
     ("endless-head", |stream| without_end(stream, b"HTTP/1.1 200 OK\r\nx: ", b"y"), Fate::Waits),
     (
         "endless-continue",
@@ -399,12 +404,19 @@ const WEB: &[(&str, Answers, Fate)] = &[
     ("another-protocol", |stream| says(stream, b"220 mail ESMTP\r\n"), Fate::Waits),
     (
         "two-lengths",
-        |stream| says(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx"),
+        |stream| {
+            says(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx")
+        },
         Fate::Waits,
     ),
     (
         "redirects",
-        |stream| says(stream, b"HTTP/1.1 302 X\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n"),
+        |stream| {
+            says(
+                stream,
+                b"HTTP/1.1 302 X\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n",
+            )
+        },
         Fate::Waits,
     ),
     (
@@ -412,9 +424,21 @@ const WEB: &[(&str, Answers, Fate)] = &[
         |stream| says(stream, b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"),
         Fate::Waits,
     ),
-    ("revoked-401", |stream| says(stream, b"HTTP/1.1 401 X\r\ncontent-length: 0\r\n\r\n"), Fate::Waits),
-    ("revoked-403", |stream| says(stream, b"HTTP/1.1 403 X\r\ncontent-length: 0\r\n\r\n"), Fate::Waits),
-    ("busy-503", |stream| says(stream, b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"), Fate::Waits),
+    (
+        "revoked-401",
+        |stream| says(stream, b"HTTP/1.1 401 X\r\ncontent-length: 0\r\n\r\n"),
+        Fate::Waits,
+    ),
+    (
+        "revoked-403",
+        |stream| says(stream, b"HTTP/1.1 403 X\r\ncontent-length: 0\r\n\r\n"),
+        Fate::Waits,
+    ),
+    (
+        "busy-503",
+        |stream| says(stream, b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"),
+        Fate::Waits,
+    ),
     (
         "endless-500",
         |stream| {
@@ -423,7 +447,11 @@ const WEB: &[(&str, Answers, Fate)] = &[
         },
         Fate::Waits,
     ),
-    ("gone-404", |stream| says(stream, b"HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n"), Fate::GivenUp),
+    (
+        "gone-404",
+        |stream| says(stream, b"HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n"),
+        Fate::GivenUp,
+    ),
     (
         "taken-then-endless",
         |stream| {
@@ -483,7 +511,7 @@ fn a_web_receiver_that_lies_is_bounded_and_what_it_did_not_take_is_told_later() 
     let dir = Dir::new();
     let rows: Vec<(&str, Web, Fate)> =
         WEB.iter().map(|(name, answers, fate)| (*name, Web::start(*answers), *fate)).collect();
-    let mut settings = permits(rows.iter().map(|(_, web, _)| web.address.port()), "1500ms");
+    let mut settings = permits(rows.iter().map(|(_, web, _)| web.address.port()), "5s");
     for (name, web, _) in &rows {
         settings += &web_alert(name, web.address);
     }

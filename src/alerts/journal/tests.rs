@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
@@ -123,7 +124,8 @@ fn a_journal_that_anybody_changed_says_what_stands_before_the_change_and_no_more
     }
     let whole = std::fs::read(&path).expect("read");
     let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
-    let known = |state: &State| states.contains(&text(state)) || text(state) == text(&State::default());
+    let known =
+        |state: &State| states.contains(&text(state)) || text(state) == text(&State::default());
     for at in 0..whole.len() {
         let mut changed = whole.clone();
         changed[at] ^= 1;

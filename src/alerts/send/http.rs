@@ -156,7 +156,9 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Resu
     match code {
         // A secret that was changed or revoked is for an operator to mend: what waits
         // then is told. And whoever answers beside HTTP has not said no.
-        ..=199 | 401 | 403 | 407 | 408 | 425 | 429 | 500.. => Err(Trouble::Temporary { reason, retry_after }),
+        ..=199 | 401 | 403 | 407 | 408 | 425 | 429 | 500.. => {
+            Err(Trouble::Temporary { reason, retry_after })
+        }
         _ => Err(Trouble::Permanent(reason)),
     }
 }

@@ -177,7 +177,8 @@ mod tests {
         assert_eq!(told("250-mail\r\n"), Some((250, false, "mail".to_owned())));
         assert_eq!(told("220 go\n"), Some((220, true, "go".to_owned())));
         assert_eq!(told("250\r\n"), Some((250, true, String::new())));
-        for no in ["", "\r\n", "25\r\n", "25x ok\r\n", "250+ok\r\n", "+50 ok\r\n", "\u{661}250 \n"] {
+        for no in ["", "\r\n", "25\r\n", "25x ok\r\n", "250+ok\r\n", "+50 ok\r\n", "\u{661}250 \n"]
+        {
             assert_eq!(told(no), None, "{no:?}");
         }
     }
