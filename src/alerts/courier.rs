@@ -93,8 +93,8 @@ impl Courier<'_> {
             security.report_stranger(SecurityKind::TargetRefused, Some(self.name), reason);
             self.shared.store.lock().count(self.name).refused += 1;
         }
-        let old = occurrence.at.max(self.shared.begun);
-        let waited = Duration::from_micros((now.micros() - old.micros()).max(0) as u64);
+        // By a clock that nobody sets: a jump ahead gives nothing up.
+        let waited = occurrence.queued.elapsed();
         let (asked, give_up) = match &trouble {
             Trouble::Permanent(_) => (None, true),
             Trouble::Temporary { retry_after, .. } => (*retry_after, false),

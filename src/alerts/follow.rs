@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use super::notice::Notice;
 use super::occurrence::Occurrence;
 use super::plan::Plan;
+use super::position;
 use super::shared::Shared;
 use super::state::{Change, Memory};
-use crate::audit::own::ALERTS_LOST;
+use super::store::PutBack;
+use super::trigger::{Moment, SILENT_TYPES};
+use crate::audit::own_files::{Incident, OwnFile, Patience};
 use crate::audit::query::{Answer, Filter, Lines, Order, Query, Request, Want};
 use crate::audit::status::Word;
 use crate::audit::{Durability, LogPaths};
@@ -28,10 +31,25 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// A record about losses is written at most so often.
 const LOSSES_EVERY: Duration = Duration::from_secs(60);
+/// How far alerts are is recorded after so many deliveries: without the journal, no
+/// more than these are told again.
+const POSITION_AFTER: u64 = 100;
+/// And so often, when there was anything to look at: before retention removes it.
+const POSITION_EVERY: Duration = Duration::from_secs(24 * 3_600);
+/// But not more often than this.
+const POSITION_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(shared: &Shared) {
-    let mut follower =
-        Follower { shared, saved: Instant::now(), told: None, lost: None, failing: false };
+    let mut follower = Follower {
+        shared,
+        saved: Instant::now(),
+        told: None,
+        lost: None,
+        failing: false,
+        watched: Watched::default(),
+        recorded: (Instant::now(), 0),
+        plan: Arc::clone(&shared.store.lock().plan),
+    };
     loop {
         let stopping = shared.store.lock().stop_at.is_some();
         let looked = follower.catch_up();
@@ -61,6 +79,19 @@ struct Follower<'a> {
     /// When losses were recorded last.
     lost: Option<Instant>,
     failing: bool,
+    watched: Watched,
+    /// When a position was recorded last, and how many deliveries were settled then.
+    recorded: (Instant, u64),
+    /// By which rules.
+    plan: Arc<Plan>,
+}
+
+/// The journal's file, as it is looked after.
+#[derive(Default)]
+struct Watched {
+    /// It is told that it is gone.
+    gone: bool,
+    patience: Patience,
 }
 
 impl Follower<'_> {
@@ -125,7 +156,12 @@ impl Follower<'_> {
     fn judge(&mut self, answer: &Answer, next: u64) -> Result<(), String> {
         let mut inner = self.shared.store.lock();
         let plan = Arc::clone(&inner.plan);
-        let found = triggered(&plan, answer.lines(), &inner.state.alerts, &self.shared.prefix);
+        let found = triggered(
+            &plan,
+            answer.lines(),
+            &inner.state.alerts,
+            (&self.shared.moment(), &self.shared.prefix),
+        );
         let mut change = Change { cursor: Some(next), alerts: found.alerts, ..Change::default() };
         let mut dropped: Vec<Occurrence> = Vec::new();
         for occurrence in found.occurrences {
@@ -157,7 +193,9 @@ impl Follower<'_> {
     }
 
     fn upkeep(&mut self, stopping: bool) {
+        self.look_after_journal();
         self.record_losses(stopping);
+        self.record_position();
         let shared = self.shared;
         if stopping || self.saved.elapsed() >= SAVE_EVERY {
             // What cannot be stored now is kept, and was told when it was new.
@@ -167,6 +205,56 @@ impl Follower<'_> {
         if stopping || self.told.is_none_or(|told| told.elapsed() >= STATUS_EVERY) {
             publish(shared);
             self.told = Some(Instant::now());
+        }
+    }
+
+    /// Whether the journal's name leads to what was written; if not, it is put back
+    /// from memory, where all of it is.
+    fn look_after_journal(&mut self) {
+        let shared = self.shared;
+        if !self.watched.patience.is_over() || !shared.log.is_at_home() {
+            return;
+        }
+        let stamp = shared.clock.now().file_stamp();
+        let missed = shared.store.lock().look_after_journal(&stamp);
+        let file = OwnFile::AlertsJournal;
+        let Some(PutBack { what, outcome }) = missed else {
+            if std::mem::take(&mut self.watched.gone) {
+                shared.log.own_file_is_back(file);
+            }
+            return;
+        };
+        self.watched.patience.tries(self.watched.gone);
+        match outcome {
+            Ok(set_aside) => {
+                if std::mem::take(&mut self.watched.gone) {
+                    shared.log.own_file_is_back(file);
+                } else {
+                    shared.log.record_own_file(file, &Incident { what, set_aside, failed: None });
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.watched.gone, true) {
+                    let failed = Some(error.to_string());
+                    shared.log.record_own_file(file, &Incident { what, set_aside: None, failed });
+                }
+            }
+        }
+    }
+
+    /// How far alerts are becomes a record of the log itself, from time to time and
+    /// when other rules begin.
+    fn record_position(&mut self) {
+        let (plan, settled) = {
+            let inner = self.shared.store.lock();
+            (Arc::clone(&inner.plan), inner.settled())
+        };
+        let (since, before) = (self.recorded.0.elapsed(), self.recorded.1);
+        let other_rules = !Arc::ptr_eq(&plan, &self.plan);
+        let many = settled - before >= POSITION_AFTER && since >= POSITION_PAUSE;
+        if (other_rules || many || since >= POSITION_EVERY) && record_position(self.shared) {
+            self.recorded = (Instant::now(), settled);
+            self.plan = plan;
         }
     }
 
@@ -196,6 +284,19 @@ impl Follower<'_> {
             let _ = inner.settle(&Change { alerts, ..Change::default() });
         }
     }
+}
+
+/// Records how far alerts are, durably; false when that cannot be done now. The
+/// journal says as much before: one that says less is an older one.
+pub(super) fn record_position(shared: &Shared) -> bool {
+    let position = {
+        let mut inner = shared.store.lock();
+        if inner.flush().is_err() {
+            return false;
+        }
+        position::of(&inner.state)
+    };
+    shared.log.record_alerts_position(position).wait_durable().is_ok()
 }
 
 /// Records below this are durable: only of those anybody is told.
@@ -230,13 +331,12 @@ fn triggered(
     plan: &Plan,
     lines: Option<&Lines>,
     memories: &BTreeMap<String, Memory>,
-    prefix: &str,
+    (now, prefix): (&Moment, &str),
 ) -> Triggered {
     let mut found = Triggered::default();
     let Some(lines) = lines else { return found };
     let all: Vec<&[u8]> = lines.iter().collect();
-    // An alert about lost alerts would be lost as well, and so on.
-    let own: BTreeSet<usize> = lines.matching(&about_losses()).into_iter().collect();
+    let own: BTreeSet<usize> = lines.matching(&about_alerts()).into_iter().collect();
     for rule in &plan.rules {
         let Some(filter) = rule.filter() else { continue };
         let hits = lines.matching(filter);
@@ -247,7 +347,7 @@ fn triggered(
         let before = memory.suppressed;
         let mut told = 0;
         for at in hits.into_iter().filter(|at| !own.contains(at)) {
-            if let Some(occurrence) = rule.record(&mut memory, all[at], prefix) {
+            if let Some(occurrence) = rule.record(&mut memory, all[at], (now, prefix)) {
                 told += occurrence.suppressed.map_or(0, |held| held.count);
                 found.occurrences.push(occurrence);
             }
@@ -259,8 +359,9 @@ fn triggered(
     found
 }
 
-fn about_losses() -> Filter {
-    let request = Request { event_type: vec![ALERTS_LOST.to_owned()], ..Request::default() };
+fn about_alerts() -> Filter {
+    let request =
+        Request { event_type: SILENT_TYPES.map(str::to_owned).to_vec(), ..Request::default() };
     let query = request.resolve(Timestamp::default());
     query.map(|query| query.filter).unwrap_or_default()
 }

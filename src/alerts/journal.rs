@@ -1,29 +1,66 @@
 //! `audit.alerts.journal`: the state on disk, as the changes that lead to it.
 //!
 //! NDJSON. The first line names the format and the log; each further line is one
-//! [`Change`], written and synced before anybody acts on it. So a crash leaves
-//! either all of a change or none: at most a torn last line, which is cut. When the
-//! file has grown, it is replaced by one line that leads to the same state.
+//! [`Change`] with the log's seal over the whole file up to there, written and synced
+//! before anybody acts on it. So a crash leaves either all of a change or none: at
+//! most a torn last line, which is cut. When the file has grown, it is replaced by
+//! one line that leads to the same state.
+//!
+//! What no seal covers was written by somebody else, and is not believed: nobody
+//! without the log's key can say that something was delivered, or looked at. An
+//! older journal of ours, or the beginning of one, says less than was done, never
+//! more: alerts are then told again. That there is none at all says nothing: how far
+//! alerts are stands in the log itself ([`position`](super::position)).
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use super::state::{Change, State};
-use crate::fsio::{self, Fs, FsFile, OpenMode, SharedFs};
+use crate::audit::own_files::Identity;
+use crate::fsio::aside::set_aside;
+use crate::fsio::{self, FileReader, FsFile, OpenMode, SharedFs};
 
 /// The file is never smaller than this when it is replaced.
 const MIN_COMPACT_BYTES: u64 = 256 << 10;
-/// A file larger than this is none of ours.
-pub(super) const MAX_JOURNAL_BYTES: u64 = 4 << 30;
+/// No header line is longer.
+const MAX_HEADER_BYTES: u64 = 4 << 10;
+/// A torn line, or the hole that a power loss leaves, is no longer than this.
+const MAX_TORN_BYTES: u64 = 64 << 20;
 const FORMAT: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Header {
     format: u32,
     log_id: String,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    change: &'a RawValue,
+    seal: String,
+}
+
+/// The log's signature; see [`Seal`](crate::audit::Seal).
+pub(super) trait Sealing: Send + Sync + std::fmt::Debug {
+    /// Seals a line.
+    fn seal(&self, about: &str) -> Result<String, String>;
+    /// Whether that is our seal under it.
+    fn holds(&self, about: &str, seal: &str) -> bool;
+}
+
+impl Sealing for crate::audit::Seal {
+    fn seal(&self, about: &str) -> Result<String, String> {
+        Self::seal(self, about)
+    }
+
+    fn holds(&self, about: &str, seal: &str) -> bool {
+        Self::holds(self, about, seal)
+    }
 }
 
 /// Why the journal cannot be used.
@@ -49,15 +86,34 @@ pub enum JournalError {
     },
 }
 
+/// Which journal of which log, and who seals it.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) fs: SharedFs,
+    pub(super) path: PathBuf,
+    pub(super) log_id: String,
+    pub(super) seal: Box<dyn Sealing>,
+    /// No journal of ours is larger.
+    pub(super) limit: u64,
+}
+
 /// The open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
-    fs: SharedFs,
-    path: PathBuf,
-    log_id: String,
+    place: Place,
+    written: Written,
+    compact_at: u64,
+}
+
+/// The open file, and what is in it.
+#[derive(Debug)]
+struct Written {
     file: Box<dyn FsFile>,
     length: u64,
-    compact_at: u64,
+    /// Over all of it.
+    digest: Sha256,
+    /// As it was when we wrote last.
+    seen: Option<Identity>,
 }
 
 /// What was found when it was opened.
@@ -65,44 +121,48 @@ pub(super) struct Journal {
 pub(super) struct Found {
     /// The journal, ready to be written.
     pub journal: Journal,
-    /// The state; the default where there was none.
+    /// The state that our own lines lead to; the default where there are none.
     pub state: State,
-    /// Where a damaged one was set aside.
-    pub set_aside: Option<PathBuf>,
+    /// What was wrong with it.
+    pub missed: Option<Missed>,
+}
+
+/// A journal that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missed {
+    /// `deleted`, `replaced` or `altered`.
+    pub what: &'static str,
+    /// How that was seen; empty when it is not there.
+    pub why: String,
+    /// Where it is now.
+    pub set_aside: Option<String>,
 }
 
 impl Journal {
-    /// Reads the journal, and begins it anew with what it said. One of another log
-    /// is set aside, and so is one with damage before its last line: `stamp` ends
-    /// its name.
+    /// Reads the journal, and begins it anew with what it said. One that is not as
+    /// this log wrote it is set aside: `stamp` ends its name.
     ///
     /// # Errors
     /// See [`JournalError`].
-    pub(super) fn open(
-        fs: &SharedFs,
-        path: &Path,
-        (log_id, stamp): (&str, &str),
-    ) -> Result<Found, JournalError> {
-        let failed =
-            |action| move |source| JournalError::Io { action, path: path.to_path_buf(), source };
-        let content = match fs.read_own(path, MAX_JOURNAL_BYTES) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed("read")(error)),
+    pub(super) fn open(place: Place, stamp: &str) -> Result<Found, JournalError> {
+        let (state, missed) = match read(&place) {
+            Ok((state, None)) => (state, None),
+            Ok((state, Some(why))) => (state, Some(("altered", why))),
+            Err(Unread::Missing) => (State::default(), Some(("deleted", String::new()))),
+            Err(Unread::NotOurs(why)) => (State::default(), Some(("altered", why))),
+            Err(Unread::Failed(error)) => return Err(error),
         };
-        let (state, is_whole) = read(&content, path, log_id)?;
-        let mut set_aside = None;
-        if !is_whole {
-            let aside = path.with_extension(format!("journal.bad-{stamp}"));
-            fs.rename(path, &aside).map_err(failed("set aside"))?;
-            set_aside = Some(aside);
-        }
-        let log_id = log_id.to_owned();
-        let (file, length) = begin(&**fs, path, &log_id, &state).map_err(failed("write"))?;
-        let compact_at = (2 * length).max(MIN_COMPACT_BYTES);
-        let journal =
-            Self { fs: fs.clone(), path: path.to_path_buf(), log_id, file, length, compact_at };
-        Ok(Found { journal, state, set_aside })
+        let missed = match missed {
+            None => None,
+            Some((what, why)) => {
+                let set_aside = set_aside(&*place.fs, &place.path, stamp)
+                    .map_err(|error| place.failed("set aside", error))?;
+                Some(Missed { what, why, set_aside })
+            }
+        };
+        let written = place.begin(&state)?;
+        let compact_at = (2 * written.length).max(MIN_COMPACT_BYTES);
+        Ok(Found { journal: Self { place, written, compact_at }, state, missed })
     }
 
     /// Stores a change, durably. `after` is the state once it is made.
@@ -110,193 +170,226 @@ impl Journal {
     /// # Errors
     /// When it is not stored; the file is then as it was.
     pub(super) fn append(&mut self, change: &Change, after: &State) -> Result<(), JournalError> {
-        let action = "write";
-        let failed = |source| JournalError::Io { action, path: self.path.clone(), source };
-        if self.length > self.compact_at {
-            let (file, length) =
-                begin(&*self.fs, &self.path, &self.log_id, after).map_err(failed)?;
-            (self.file, self.length) = (file, length);
-            self.compact_at = (2 * length).max(MIN_COMPACT_BYTES);
-            return Ok(());
+        if self.written.length > self.compact_at {
+            return self.write_anew(after);
         }
-        let line = line(change).map_err(failed)?;
-        let written =
-            self.file.write_all_at(&line, self.length).and_then(|()| self.file.sync_data());
-        if let Err(source) = written {
+        let written = &mut self.written;
+        let mut digest = written.digest.clone();
+        let failed = |error| self.place.failed("write", error);
+        let line = line(change, &mut digest, &*self.place.seal).map_err(failed)?;
+        let stored = written
+            .file
+            .write_all_at(&line, written.length)
+            .and_then(|()| written.file.sync_data());
+        if let Err(error) = stored {
             // What cannot be cut is a torn line at most, overwritten by the next.
-            let _ = self.file.set_len(self.length);
-            return Err(failed(source));
+            let _ = written.file.set_len(written.length);
+            written.see();
+            return Err(failed(error));
         }
-        self.length += line.len() as u64;
+        written.length += line.len() as u64;
+        written.digest = digest;
+        written.see();
+        Ok(())
+    }
+
+    /// What became of the file since it was written last.
+    pub(super) fn is_missed(&mut self) -> Option<&'static str> {
+        let there = match self.place.fs.entry(&self.place.path) {
+            Ok(there) => there,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some("deleted"),
+            // Nobody can tell now.
+            Err(_) => return None,
+        };
+        let ours = self.written.file.meta().ok()?;
+        if !there.is_file || !there.same_file(&ours) {
+            return Some("replaced");
+        }
+        let now = Identity::of(&ours);
+        if self.written.seen.is_some_and(|seen| seen.is_unchanged(&now)) {
+            return None;
+        }
+        if !self.written.is_whole() {
+            return Some("altered");
+        }
+        self.written.seen = Some(now);
+        None
+    }
+
+    /// Puts the file back, with all that it should hold: where what stood there is now.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub(super) fn put_back(
+        &mut self,
+        state: &State,
+        stamp: &str,
+    ) -> Result<Option<String>, JournalError> {
+        let aside = set_aside(&*self.place.fs, &self.place.path, stamp)
+            .map_err(|error| self.place.failed("set aside", error))?;
+        self.write_anew(state)?;
+        Ok(aside)
+    }
+
+    fn write_anew(&mut self, state: &State) -> Result<(), JournalError> {
+        self.written = self.place.begin(state)?;
+        self.compact_at = (2 * self.written.length).max(MIN_COMPACT_BYTES);
         Ok(())
     }
 }
 
-/// The state, and whether nothing but the last line is torn.
-fn read(content: &[u8], path: &Path, log_id: &str) -> Result<(State, bool), JournalError> {
-    let mut state = State::default();
-    let mut lines = content.split_inclusive(|byte| *byte == b'\n');
-    let Some(first) = lines.next() else { return Ok((state, true)) };
-    match serde_json::from_slice::<Header>(first) {
-        Ok(header) if header.format != FORMAT => {
-            return Err(JournalError::Format { path: path.to_path_buf(), found: header.format });
-        }
-        Ok(header) if header.log_id == log_id => {}
-        _ => return Ok((state, false)),
+impl Written {
+    fn see(&mut self) {
+        self.seen = self.file.meta().ok().map(|meta| Identity::of(&meta));
     }
-    while let Some(line) = lines.next() {
-        let change = line.ends_with(b"\n").then(|| serde_json::from_slice::<Change>(line).ok());
-        match change.flatten() {
-            Some(change) => state.apply(&change),
-            None => return Ok((state, lines.next().is_none())),
+
+    /// Whether the file holds what was written.
+    fn is_whole(&self) -> bool {
+        if self.file.meta().is_ok_and(|meta| meta.len != self.length) {
+            return false;
         }
+        let mut reader = FileReader { file: &*self.file, offset: 0 }.take(self.length + 1);
+        let mut digest = Sha256::new();
+        // Unreadable: nobody can tell now.
+        io::copy(&mut reader, &mut digest).is_err()
+            || digest.finalize() == self.digest.clone().finalize()
     }
-    Ok((state, true))
 }
 
-fn line(content: &impl Serialize) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(content).map_err(io::Error::other)?;
-    line.push(b'\n');
+impl Place {
+    fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
+        JournalError::Io { action, path: self.path.clone(), source }
+    }
+
+    /// Replaces the file by one that leads to the state.
+    fn begin(&self, state: &State) -> Result<Written, JournalError> {
+        let begun = || -> io::Result<Written> {
+            let mut digest = Sha256::new();
+            let header = Header { format: FORMAT, log_id: self.log_id.clone() };
+            let mut content = serde_json::to_vec(&header).map_err(io::Error::other)?;
+            content.push(b'\n');
+            digest.update(&content);
+            content.extend(line(&state.snapshot(), &mut digest, &*self.seal)?);
+            fsio::replace_file(&*self.fs, &self.path, &content)?;
+            let file = self.fs.open(&self.path, OpenMode::Write)?;
+            let mut written = Written { file, length: content.len() as u64, digest, seen: None };
+            written.see();
+            Ok(written)
+        };
+        begun().map_err(|error| self.failed("write", error))
+    }
+}
+
+/// Why nothing was read.
+enum Unread {
+    Missing,
+    /// In words.
+    NotOurs(String),
+    Failed(JournalError),
+}
+
+/// The state, and what is wrong, unless nothing but the last line is torn.
+fn read(place: &Place) -> Result<(State, Option<String>), Unread> {
+    let not_ours = |why: String| Err(Unread::NotOurs(why));
+    let file = match place.fs.open(&place.path, OpenMode::ReadOwn) {
+        Ok(file) => file,
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound => Err(Unread::Missing),
+                // A link, a pipe, a directory.
+                io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => {
+                    not_ours(error.to_string())
+                }
+                _ => Err(Unread::Failed(place.failed("read", error))),
+            };
+        }
+    };
+    let failed = |error| Unread::Failed(place.failed("read", error));
+    let length = file.meta().map_err(failed)?.len;
+    if length > place.limit {
+        return not_ours(format!("it is larger than {} bytes", place.limit));
+    }
+    let mut input = BufReader::new(FileReader { file: &*file, offset: 0 });
+    let mut text = Vec::new();
+    let mut digest = Sha256::new();
+    input.by_ref().take(MAX_HEADER_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
+    match serde_json::from_slice::<Header>(&text) {
+        Ok(header) if header.format != FORMAT => {
+            let (path, found) = (place.path.clone(), header.format);
+            return Err(Unread::Failed(JournalError::Format { path, found }));
+        }
+        Ok(header) if header.log_id == place.log_id => digest.update(&text),
+        Ok(_) => return not_ours("it is another log's".to_owned()),
+        Err(_) => return not_ours("it does not begin as one of ours".to_owned()),
+    }
+    let mut state = None;
+    let mut at = text.len() as u64;
+    loop {
+        text.clear();
+        // Not beyond a hole: sparse gigabytes take no memory.
+        let whole = read_line(&mut input, &mut text).map_err(failed)?;
+        let change = whole.then(|| checked(&text, &mut digest, &*place.seal)).flatten();
+        match change {
+            Some(change) => state.get_or_insert_with(State::default).apply(&change),
+            None if at == length => break,
+            None => {
+                let torn = !whole && length - at <= MAX_TORN_BYTES;
+                let why = (!torn)
+                    .then(|| format!("what stands at byte {at} was not written by this log"));
+                return Ok((state.unwrap_or_default(), why));
+            }
+        }
+        at += text.len() as u64;
+    }
+    match state {
+        Some(state) => Ok((state, None)),
+        None => not_ours("nothing of it is left but its first line".to_owned()),
+    }
+}
+
+/// Up to the next line feed; `false` where the file, or what is text of it, ends.
+fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
+    loop {
+        let piece = input.fill_buf()?;
+        let end = memchr::memchr2(b'\n', 0, piece);
+        let taken = end.map_or(piece.len(), |end| end + 1);
+        let (last, is_empty) = (end.map(|end| piece[end]), piece.is_empty());
+        text.extend_from_slice(&piece[..taken]);
+        input.consume(taken);
+        if is_empty || last.is_some() {
+            return Ok(last == Some(b'\n'));
+        }
+    }
+}
+
+/// What a line says, if it is sealed; the digest is then over it as well.
+fn checked(line: &[u8], digest: &mut Sha256, seal: &dyn Sealing) -> Option<Change> {
+    let parsed: Line<'_> = serde_json::from_slice(line).ok()?;
+    let mut up_to_here = digest.clone();
+    up_to_here.update(parsed.change.get());
+    if !seal.holds(&hex(up_to_here), &parsed.seal) {
+        return None;
+    }
+    digest.update(line);
+    serde_json::from_str(parsed.change.get()).ok()
+}
+
+/// A line, sealed over all that the digest is over and its change; the digest is then
+/// over it as well.
+fn line(change: &Change, digest: &mut Sha256, seal: &dyn Sealing) -> io::Result<Vec<u8>> {
+    let change = serde_json::to_string(change).map_err(io::Error::other)?;
+    let mut up_to_here = digest.clone();
+    up_to_here.update(&change);
+    let seal = seal.seal(&hex(up_to_here)).map_err(io::Error::other)?;
+    let seal = serde_json::to_string(&seal).map_err(io::Error::other)?;
+    let line = format!("{{\"change\":{change},\"seal\":{seal}}}\n").into_bytes();
+    digest.update(&line);
     Ok(line)
 }
 
-/// Replaces the file by one that leads to the state.
-fn begin(
-    fs: &dyn Fs,
-    path: &Path,
-    log_id: &str,
-    state: &State,
-) -> io::Result<(Box<dyn FsFile>, u64)> {
-    let mut content = line(&Header { format: FORMAT, log_id: log_id.to_owned() })?;
-    content.extend(line(&state.snapshot())?);
-    fsio::replace_file(fs, path, &content)?;
-    Ok((fs.open(path, OpenMode::Write)?, content.len() as u64))
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::alerts::occurrence::Occurrence;
-    use crate::alerts::state::{Failed, Memory};
-    use crate::clock::Timestamp;
-    use crate::fsio::OsFs;
-
-    fn occurrence(n: u64) -> Occurrence {
-        Occurrence {
-            id: format!("log/ops/{n}"),
-            alert: "ops".to_owned(),
-            trigger: "event".to_owned(),
-            at: Timestamp::from_micros(n as i64),
-            record: None,
-            record_cut: false,
-            errors: None,
-            health: None,
-            suppressed: None,
-        }
-    }
-
-    /// Something new waits, something old is done, and what is remembered changes.
-    fn change(n: u64) -> Change {
-        let fired_at = Some(Timestamp::from_micros(n as i64));
-        let memory = Memory { fired_at, suppressed: n, ..Memory::default() };
-        let done = |every| n > 3 && n.is_multiple_of(every);
-        let failed = Failed {
-            id: format!("log/ops/{}", n - n.min(3)),
-            alert: "ops".to_owned(),
-            at: Timestamp::from_micros(n as i64),
-            reason: "HTTP 404".to_owned(),
-        };
-        Change {
-            cursor: Some(n * 10),
-            alerts: BTreeMap::from([("ops".to_owned(), memory)]),
-            add: vec![occurrence(n)],
-            delivered: if done(2) { vec![format!("log/ops/{}", n - 2)] } else { Vec::new() },
-            failed: if done(3) { vec![failed] } else { Vec::new() },
-        }
-    }
-
-    fn text(state: &State) -> String {
-        serde_json::to_string(&state.snapshot()).expect("JSON")
-    }
-
-    fn open(path: &Path) -> Found {
-        let fs: SharedFs = Arc::new(OsFs);
-        Journal::open(&fs, path, ("log", "20260204_210940")).expect("open")
-    }
-
-    #[test]
-    fn a_journal_cut_anywhere_is_the_state_after_one_of_the_changes() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("audit.alerts.journal");
-        let Found { mut journal, mut state, .. } = open(&path);
-        let mut states = vec![text(&state)];
-        for n in 1..20 {
-            let change = change(n);
-            state.apply(&change);
-            journal.append(&change, &state).expect("appended");
-            states.push(text(&state));
-        }
-        let whole = std::fs::read(&path).expect("read");
-        let begun = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1);
-        let begun = begun.expect("two lines").0 + 1;
-        let mut last = 0;
-        for cut in begun..=whole.len() {
-            let (found, is_whole) = read(&whole[..cut], &path, "log").expect("read");
-            assert!(is_whole, "cut at {cut}");
-            let at = states.iter().position(|known| *known == text(&found));
-            let at = at.unwrap_or_else(|| panic!("cut at {cut}: {}", text(&found)));
-            assert!(at >= last, "never back");
-            last = at;
-        }
-        assert_eq!(last, states.len() - 1);
-    }
-
-    #[test]
-    fn a_journal_that_has_grown_is_replaced_and_says_the_same() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("audit.alerts.journal");
-        let Found { mut journal, mut state, .. } = open(&path);
-        let mut largest = 0;
-        for n in 1..3_000 {
-            let change = Change { delivered: vec![format!("log/ops/{}", n - 1)], ..change(n) };
-            state.apply(&change);
-            journal.append(&change, &state).expect("appended");
-            largest = largest.max(std::fs::metadata(&path).expect("there").len());
-        }
-        assert!(largest < 2 * MIN_COMPACT_BYTES, "{largest}");
-        assert_eq!(text(&open(&path).state), text(&state));
-    }
-
-    #[test]
-    fn one_of_another_log_and_one_with_damage_are_set_aside() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("audit.alerts.journal");
-        let begin = |state: &State| {
-            let Found { mut journal, .. } = open(&path);
-            journal.append(&change(1), state).expect("appended");
-            journal.append(&change(2), state).expect("appended");
-        };
-        begin(&State::default());
-        let fs: SharedFs = Arc::new(OsFs);
-        let other = Journal::open(&fs, &path, ("other", "stamp")).expect("open");
-        assert_eq!(other.state.cursor, None);
-        let aside = other.set_aside.expect("set aside");
-        assert!(aside.to_string_lossy().ends_with("audit.alerts.journal.bad-stamp"), "{aside:?}");
-        std::fs::remove_file(&path).expect("removed");
-        begin(&State::default());
-        let damaged = std::fs::read_to_string(&path).expect("read").replacen(
-            "\"cursor\":10",
-            "\"cursor\":x",
-            1,
-        );
-        std::fs::write(&path, damaged).expect("written");
-        let found = open(&path);
-        assert!(found.set_aside.is_some(), "damage that is not at the end");
-        std::fs::write(&path, "{\"format\":2,\"log_id\":\"log\"}\n").expect("written");
-        let newer = Journal::open(&fs, &path, ("log", "stamp")).expect_err("a newer format");
-        assert!(newer.to_string().contains("format 2"), "{newer}");
-    }
-}
+mod tests;

@@ -31,6 +31,8 @@ mod payload;
 #[cfg(feature = "alerts")]
 mod plan;
 #[cfg(feature = "alerts")]
+mod position;
+#[cfg(feature = "alerts")]
 mod problem;
 #[cfg(feature = "alerts")]
 mod route;

@@ -1,5 +1,7 @@
 //! One thing to tell: what an alert was triggered by, as it waits and is sent.
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -35,6 +37,16 @@ pub(super) struct Occurrence {
     /// What the cooldown held back before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suppressed: Option<Suppressed>,
+    /// Since when this process has had it.
+    #[serde(skip, default = "Instant::now")]
+    pub queued: Instant,
+}
+
+impl Occurrence {
+    /// The seq of the record that triggered it; none for one about health.
+    pub(super) fn seq(&self) -> Option<u64> {
+        self.id.rsplit('/').next()?.parse().ok()
+    }
 }
 
 /// Errors that came together.

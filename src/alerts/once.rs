@@ -93,6 +93,7 @@ pub fn send_test(
         errors: None,
         health: None,
         suppressed: None,
+        queued: Instant::now(),
     };
     let sender = Sender { host: host_name(), log_id: String::new() };
     let begun = Instant::now();

@@ -13,7 +13,7 @@ use super::send::http::{self, Post};
 use super::send::{Attempt, Trouble, smtp};
 use super::trigger::Rule;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{AlertKind, AlertSettings, Settings};
+use crate::config::{AlertKind, AlertSettings, MAX_ALERTS, Settings};
 use crate::fsio::Fs;
 
 /// How much may wait, and how long.
@@ -30,6 +30,18 @@ pub(super) struct Limits {
     /// Until a delivery has failed.
     pub give_up_after: Duration,
 }
+
+impl Limits {
+    /// No journal is larger: all queues full, each line once more, and all of it again
+    /// before it is written anew.
+    pub(super) fn journal_bytes(&self) -> u64 {
+        let all = (self.queue_bytes as u64).saturating_mul(MAX_ALERTS as u64);
+        all.saturating_mul(4).max(MIN_JOURNAL_BYTES)
+    }
+}
+
+/// A journal may always be so large.
+const MIN_JOURNAL_BYTES: u64 = 256 << 20;
 
 /// All alerts, ready to run. Made before the log is opened, and anew on SIGHUP.
 #[derive(Clone, Debug)]
@@ -109,14 +121,14 @@ impl Plan {
         let (guard, timeout) = (&self.guard, self.limits.timeout);
         match &route.way {
             Way::Mail(server, envelope) => match letter::letter(occurrence, sender, envelope) {
-                Ok(message) => smtp::send(guard, server, message, timeout).await,
+                Ok(message) => smtp::send(guard, server, &message, timeout).await,
                 Err(error) => Attempt {
                     address: None,
                     answer: None,
                     result: Err(Trouble::Permanent(error.to_string())),
                 },
             },
-            Way::Web { secret, ca } => {
+            Way::Web { secret, trust } => {
                 let body = match route.kind {
                     AlertKind::Slack => chat::slack(occurrence, sender),
                     AlertKind::Discord => chat::discord(occurrence, sender),
@@ -124,23 +136,26 @@ impl Plan {
                 };
                 let id = (route.kind == AlertKind::Webhook).then(|| occurrence.id.clone());
                 let post = signed(secret.as_deref(), clock.now(), ("application/json", id, body));
-                http::post(guard, &route.target, ca.as_deref(), (post, timeout)).await
+                http::post(guard, &route.target, trust.as_ref(), (post, timeout)).await
             }
         }
     }
 }
 
-/// A post with its id and signature.
+/// A post with its id, and a signature over both. Only what has an id is signed.
 pub(super) fn signed(
     secret: Option<&[u8]>,
     now: Timestamp,
     (content_type, id, body): (&'static str, Option<String>, Vec<u8>),
 ) -> Post {
     let mut headers = Vec::new();
-    headers.extend(id.map(|id| (json::ID_HEADER, id)));
-    headers.extend(secret.map(|secret| {
-        (json::SIGNATURE_HEADER, json::signature(secret, now.unix_seconds(), &body))
-    }));
+    if let Some(id) = id {
+        headers.extend(secret.map(|secret| {
+            let what = (id.as_str(), now.unix_seconds());
+            (json::SIGNATURE_HEADER, json::signature(secret, what, &body))
+        }));
+        headers.push((json::ID_HEADER, id));
+    }
     Post { content_type, headers, body }
 }
 

@@ -9,10 +9,12 @@ use super::occurrence::Errors;
 use super::payload::letter::Envelope;
 use super::problem::PlanError;
 use super::send::smtp::Server;
-use super::trigger::{ERROR_OUTCOMES, On, Rule};
-use crate::audit::query::{Filter, Request};
+use super::send::tls::Trust;
+use super::trigger::{ERROR_OUTCOMES, On, Rule, SILENT_TYPES};
+use crate::audit::own::OWN_TYPES;
+use crate::audit::query::{Filter, Pattern, Request};
 use crate::clock::Timestamp;
-use crate::config::{AlertKind, AlertSettings, AlertTrigger, SmtpTls};
+use crate::config::{AlertKind, AlertSettings, AlertTrigger, SmtpTls, suggestion};
 use crate::fsio::Fs;
 
 /// A signing secret shorter than this can be guessed.
@@ -29,7 +31,7 @@ pub(super) struct Route {
 
 #[derive(Clone)]
 pub(super) enum Way {
-    Web { secret: Option<Vec<u8>>, ca: Option<Vec<u8>> },
+    Web { secret: Option<Vec<u8>>, trust: Option<Trust> },
     Mail(Box<Server>, Box<Envelope>),
 }
 
@@ -71,12 +73,36 @@ impl Maker<'_> {
                 let within_seconds = alert.within.as_secs().max(1);
                 On::Errors(self.filter(outcome)?, Errors { count: alert.count, within_seconds })
             }
-            AlertTrigger::Health => On::Health(alert.checks.clone()),
+            AlertTrigger::Health => {
+                On::Health(alert.checks.iter().map(|check| check.name().to_owned()).collect())
+            }
         };
         Ok(Rule { name: alert.name.clone(), on, cooldown: alert.cooldown })
     }
 
+    /// Each name of a record's type can be had: the log's own are few.
+    fn types(&self) -> Result<(), PlanError> {
+        let own = OWN_TYPES.iter().filter(|own| !SILENT_TYPES.contains(own));
+        for text in &self.alert.event_type {
+            let pattern = Pattern::new(text);
+            let is_own = text.starts_with("audit.");
+            if is_own && !own.clone().any(|own| pattern.matches(own.as_bytes())) {
+                let reason = if SILENT_TYPES.iter().any(|own| pattern.matches(own.as_bytes())) {
+                    "it triggers nothing: it is about alerts themselves, and health tells of it"
+                        .to_owned()
+                } else {
+                    let hint = suggestion(text, OWN_TYPES);
+                    let hint = if hint.is_empty() { hint } else { format!("; {hint}") };
+                    format!("no record of the log's own is of that type{hint}")
+                };
+                return Err(self.problem("type", format!("{text:?}: {reason}")));
+            }
+        }
+        Ok(())
+    }
+
     fn filter(&self, outcome: Vec<String>) -> Result<Filter, PlanError> {
+        self.types()?;
         let alert = self.alert;
         let request = Request {
             event_type: alert.event_type.clone(),
@@ -94,15 +120,10 @@ impl Maker<'_> {
 
     pub(super) fn route(&self) -> Result<Route, PlanError> {
         let alert = self.alert;
-        let ca = match &alert.ca_file {
-            Some(path) => Some(self.fs.read(path, MAX_SECRET_FILE_BYTES).map_err(|error| {
-                self.problem("ca_file", format!("{}: {error}", path.display()))
-            })?),
-            None => None,
-        };
+        let trust = alert.ca_file.as_deref().map(|path| self.trust(path)).transpose()?;
         let kind = alert.send;
         if kind == AlertKind::Email {
-            let (server, envelope) = self.mail(ca)?;
+            let (server, envelope) = self.mail(trust)?;
             let target = server.target.clone();
             return Ok(Route {
                 kind,
@@ -123,10 +144,17 @@ impl Maker<'_> {
         let secret =
             secret.map(|path| self.secret("secret_file", path, MIN_SECRET_CHARS)).transpose()?;
         let secret = secret.map(String::into_bytes);
-        Ok(Route { kind, target, way: Way::Web { secret, ca } })
+        Ok(Route { kind, target, way: Way::Web { secret, trust } })
     }
 
-    fn mail(&self, ca: Option<Vec<u8>>) -> Result<(Server, Envelope), PlanError> {
+    fn trust(&self, path: &Path) -> Result<Trust, PlanError> {
+        let refuse =
+            |reason: String| self.problem("ca_file", format!("{}: {reason}", path.display()));
+        let pem = self.fs.read(path, MAX_SECRET_FILE_BYTES).map_err(|e| refuse(e.to_string()))?;
+        Trust::parse(&pem).map_err(refuse)
+    }
+
+    fn mail(&self, trust: Option<Trust>) -> Result<(Server, Envelope), PlanError> {
         let alert = self.alert;
         let smtp = alert.smtp.as_deref().unwrap_or_default();
         let target = self
@@ -147,7 +175,7 @@ impl Maker<'_> {
             from: mailbox("from", alert.from.as_deref().unwrap_or_default())?,
             to: alert.to.iter().map(|to| mailbox("to", to)).collect::<Result<_, _>>()?,
         };
-        Ok((Server { target, tls: alert.smtp_tls, login, hello: host_name(), ca }, envelope))
+        Ok((Server { target, tls: alert.smtp_tls, login, hello: host_name(), trust }, envelope))
     }
 
     fn secret(&self, own: &str, path: &Path, least: usize) -> Result<String, PlanError> {

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::journal::{Found, Journal, JournalError};
+use super::journal::{Found, Journal, JournalError, Missed, Place};
 use super::notice::Notice;
 use super::payload::Sender;
 use super::plan::Plan;
+use super::position::{self, Known};
 use super::route::host_name;
 use super::shared::{Living, Shared, Warn};
-use super::state::Change;
+use super::state::{Change, Failed, State};
 use super::store::Store;
 use super::watch::Probe;
 use super::{courier, follow, watch};
+use crate::audit::own_files::{Incident, OwnFile};
 use crate::audit::{AuditLog, LogPaths};
+use crate::fsio::boot::boot_id;
 
 /// Deliveries that are on their way when everything stops are waited for, at most.
 const LAST_DELIVERIES: Duration = Duration::from_secs(15);
@@ -24,8 +27,11 @@ pub enum AlertsError {
     /// The journal cannot be used.
     #[error("alerts: {0}")]
     Journal(#[from] JournalError),
+    /// How far they are is not known, or cannot be recorded.
+    #[error("alerts: {0}")]
+    Position(String),
     /// A thread cannot be started.
-    #[error("alerts: no thread: {0}")]
+    #[error("alerts: cannot start: {0}")]
     Thread(#[from] std::io::Error),
 }
 
@@ -34,8 +40,8 @@ pub enum AlertsError {
 pub struct Alerts(Arc<Shared>);
 
 impl Alerts {
-    /// Begins to look at records: where the journal says, or at the log's end where
-    /// there is none. `probe` tells how health is, `warn` an operator what to know.
+    /// Begins to look at records: where the journal says, or the log where that is
+    /// lost, and the first time at the log's end. `probe` tells how health is, `warn` an operator what to know.
     ///
     /// # Errors
     /// See [`AlertsError`].
@@ -46,28 +52,17 @@ impl Alerts {
         warn: Arc<Warn>,
     ) -> Result<Self, AlertsError> {
         let clock = Arc::clone(&log.options().clock);
-        let begun = clock.now();
-        let path = LogPaths::new(&log.options().dir).alerts_journal();
-        let name = (log.log_id(), &*begun.file_stamp());
-        let Found { journal, state, set_aside } = Journal::open(&log.options().fs, &path, name)?;
-        if let Some(aside) = set_aside {
-            let text = format!(
-                "alerts: {} was damaged, or another log's, and is now {}; alerts of that time may \
-                 be missing or come again",
-                path.display(),
-                aside.display()
-            );
-            warn(&Notice::JournalSetAside.says(&text));
-        }
+        let (journal, begun) = journal_of(&log, &plan)?;
         let epoch = log.manifest().epoch;
         let prefix = match epoch {
             0 => log.log_id().to_owned(),
             epoch => format!("{}/e{epoch}", log.log_id()),
         };
         let sender = Sender { host: host_name(), log_id: log.log_id().to_owned() };
-        let store = Store::new(state, journal, Arc::new(plan));
-        let shared = Arc::new(Shared { store, log, sender, prefix, clock, begun, warn });
-        begin(&shared)?;
+        let store = Store::new(begun.state.clone(), journal, Arc::new(plan));
+        let boot = boot_id(&*log.options().fs);
+        let shared = Arc::new(Shared { store, log, sender, prefix, clock, boot, warn });
+        begin(&shared, begun)?;
         let follower = Arc::clone(&shared);
         spawn(&shared, "alerts-follow", move || follow::run(&follower))?;
         let watcher = Arc::clone(&shared);
@@ -118,6 +113,8 @@ impl Alerts {
         }
         let stored = inner.flush();
         drop(inner);
+        // What waits then is known to be missing from a journal that lacks it.
+        follow::record_position(&self.0);
         if let Err(error) = stored {
             let text = format!("alerts: {error}; the last of it may be done once more");
             (self.0.warn)(&Notice::NotNoted.says(&text));
@@ -126,21 +123,120 @@ impl Alerts {
     }
 }
 
-/// Where to look from: the first time at the end, and not beyond it after a restore.
-fn begin(shared: &Shared) -> Result<(), JournalError> {
+/// What alerts begin with.
+struct Begun {
+    state: State,
+    missed: Option<Missed>,
+    /// How far alerts were, as the log says it.
+    known: Option<Known>,
+}
+
+fn journal_of(log: &AuditLog, plan: &Plan) -> Result<(Journal, Begun), AlertsError> {
+    let options = log.options();
+    let known = position::newest(log).map_err(AlertsError::Position)?;
+    let place = Place {
+        fs: Arc::clone(&options.fs),
+        path: LogPaths::new(&options.dir).alerts_journal(),
+        log_id: log.log_id().to_owned(),
+        seal: Box::new(log.seals("alerts-journal")?),
+        limit: plan.limits.journal_bytes(),
+    };
+    let Found { journal, state, missed } = Journal::open(place, &options.clock.now().file_stamp())?;
+    Ok((journal, Begun { state, missed, known }))
+}
+
+/// Where to look from, and what is told of a journal that is not as it should be.
+///
+/// The first time alerts begin at the log's end. After that the journal says where
+/// they go on, and where it says nothing, or less than the log knows, the log does.
+fn begin(shared: &Shared, begun: Begun) -> Result<(), AlertsError> {
+    let Begun { state, missed, known } = begun;
     let end = shared.log.acked_seq();
-    let mut inner = shared.store.lock();
-    match inner.state.cursor {
-        Some(cursor) if cursor <= end => return Ok(()),
-        Some(cursor) => {
+    let settled_to = known.as_ref().map(|known| known.position.settled_to.min(end));
+    let cursor = match (state.cursor, settled_to) {
+        (Some(cursor), _) if cursor <= end => cursor,
+        (Some(cursor), settled_to) => {
+            let from = settled_to.unwrap_or(end);
             let text = format!(
-                "alerts: the log ends at record {end}, before {cursor}, where alerts were: they go on at its end"
+                "alerts: the log ends at record {end}, before {cursor}, where alerts were: they \
+                 go on at record {from}"
             );
             (shared.warn)(&Notice::Missed.says(&text));
+            from
         }
-        None => {}
+        (None, Some(settled_to)) => settled_to,
+        (None, None) => end,
+    };
+    let mut change = Change { cursor: Some(cursor), ..Change::default() };
+    if let Some(missed) = missing(state.cursor, missed, known.as_ref()) {
+        change = lost_with_it(shared, &state, known.as_ref(), change);
+        tell(shared, missed, cursor);
     }
-    inner.commit(&Change { cursor: Some(end), ..Change::default() })
+    shared.store.lock().commit(&change)?;
+    // Durable before anybody sends anything: from here on the journal is missed.
+    if !follow::record_position(shared) {
+        return Err(AlertsError::Position("how far alerts are cannot be recorded".to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether there should have been a journal, or a newer one.
+fn missing(cursor: Option<u64>, missed: Option<Missed>, known: Option<&Known>) -> Option<Missed> {
+    if let Some(missed) = missed {
+        let expected = missed.what != "deleted" || known.is_some_and(|known| !known.restored);
+        return expected.then_some(missed);
+    }
+    let known = known.filter(|known| !known.restored)?;
+    let older = cursor.is_none_or(|cursor| cursor < known.position.cursor);
+    older.then(|| Missed {
+        what: "altered",
+        why: format!("it is an older one: alerts had come to record {}", known.position.cursor),
+        set_aside: None,
+    })
+}
+
+/// Alerts about health that waited and that no record triggers again: so many were
+/// noted, and so many are there.
+fn lost_with_it(
+    shared: &Shared,
+    state: &State,
+    known: Option<&Known>,
+    mut change: Change,
+) -> Change {
+    let now = shared.clock.now();
+    let there = position::of(state).health;
+    for (alert, noted) in known.iter().flat_map(|known| &known.position.health) {
+        let lost = noted.saturating_sub(there.get(alert).copied().unwrap_or_default());
+        if lost == 0 {
+            continue;
+        }
+        let mut memory = state.alerts.get(alert).cloned().unwrap_or_default();
+        (0..lost).for_each(|_| memory.lose(alert, now, "journal_lost"));
+        change.alerts.insert(alert.clone(), memory);
+        change.failed.push(Failed {
+            id: format!("{}/{alert}/health", shared.prefix),
+            alert: alert.clone(),
+            at: now,
+            reason: format!("{lost} about health went with the journal of alerts"),
+        });
+        shared.store.lock().count(alert).failed += lost;
+    }
+    change
+}
+
+/// In the log, to an operator, and in health.
+fn tell(shared: &Shared, missed: Missed, cursor: u64) {
+    let Missed { what, why, set_aside } = missed;
+    let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+    let aside = set_aside.as_ref().map_or_else(String::new, |name| format!(", and is now {name}"));
+    let text = format!(
+        "alerts: audit.alerts.journal was {what}{why}{aside}; records are looked at again from \
+         {cursor} on, so that alerts of that time may come again"
+    );
+    (shared.warn)(&Notice::JournalSetAside.says(&text));
+    let failed = format!("records are looked at again from {cursor} on{why}");
+    let incident = Incident { what, set_aside, failed: Some(failed) };
+    shared.log.record_own_file_lost(OwnFile::AlertsJournal, &incident);
 }
 
 fn spawn(

@@ -20,6 +20,9 @@ pub(super) struct Memory {
     /// When it was triggered last, cooldown aside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fired_at: Option<Timestamp>,
+    /// The same by a clock that nobody sets: when it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told_at: Option<BootTime>,
     /// What the cooldown has held back since.
     #[serde(skip_serializing_if = "is_zero")]
     pub suppressed: u64,
@@ -38,6 +41,15 @@ pub(super) struct Memory {
     /// Lost, and not yet recorded in the log; one for each reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<AlertsLost>,
+}
+
+/// A time by the machine's boot clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BootTime {
+    /// Which boot.
+    pub boot: u64,
+    /// Milliseconds since then, also while the machine slept.
+    pub ms: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

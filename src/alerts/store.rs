@@ -23,6 +23,15 @@ pub(super) struct Counts {
     pub(super) problem: Option<String>,
 }
 
+/// What was found of the journal's file, and what came of it.
+#[derive(Debug)]
+pub(super) struct PutBack {
+    /// `deleted`, `replaced` or `altered`.
+    pub(super) what: &'static str,
+    /// Where what stood there is now; or why nothing could be put back.
+    pub(super) outcome: Result<Option<String>, JournalError>,
+}
+
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) state: State,
@@ -124,6 +133,22 @@ impl Inner {
             return Ok(());
         }
         self.commit(&Change::default())
+    }
+
+    /// Puts the journal's file back where it is not what was written.
+    pub(super) fn look_after_journal(&mut self, stamp: &str) -> Option<PutBack> {
+        let what = self.journal.is_missed()?;
+        let outcome = self.journal.put_back(&self.state, stamp);
+        if outcome.is_ok() {
+            // All of the state is in it.
+            self.unsaved = Change::default();
+        }
+        Some(PutBack { what, outcome })
+    }
+
+    /// How many deliveries were settled since the collector started.
+    pub(super) fn settled(&self) -> u64 {
+        self.counts.values().map(|counts| counts.delivered + counts.failed).sum()
     }
 
     /// Whether there is room for one more of that alert.

@@ -1,10 +1,11 @@
 //! When an alert is triggered: from records, in their order, by their own times,
 //! so that looking at the same records again gives the same.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::occurrence::{Errors, HealthChange, HealthCheck, Occurrence, Suppressed, told};
-use super::state::Memory;
+use super::state::{BootTime, Memory};
+use crate::audit::own::{ALERTS_LOST, ALERTS_POSITION};
 use crate::audit::query::Filter;
 use crate::audit::record::{peek_seq, peek_times};
 use crate::clock::Timestamp;
@@ -22,6 +23,10 @@ pub const ERROR_OUTCOMES: [&str; 10] = [
     "forbidden",
     "fail",
 ];
+
+/// Records that trigger nothing: an alert about lost alerts would be lost as well, and
+/// so on, and one about how far alerts are would change that.
+pub(super) const SILENT_TYPES: [&str; 2] = [ALERTS_LOST, ALERTS_POSITION];
 
 /// What triggers an alert.
 #[derive(Clone, Debug)]
@@ -44,6 +49,21 @@ pub(super) struct Rule {
     /// How long it then is silent.
     pub cooldown: Duration,
 }
+
+/// Now, by all clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// Which boot of the machine this is, if that is known.
+    pub boot: Option<u64>,
+    /// Milliseconds since then.
+    pub boot_ms: u64,
+}
+
+/// A record that is no older than this has just come; an older one is being caught
+/// up with.
+const JUST_NOW: Duration = Duration::from_secs(10);
 
 /// How health is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,7 +90,7 @@ impl Rule {
         &self,
         memory: &mut Memory,
         line: &[u8],
-        prefix: &str,
+        (now, prefix): (&Moment, &str),
     ) -> Option<Occurrence> {
         let seq = peek_seq(line)?;
         let (_, at) = peek_times(line)?;
@@ -89,7 +109,7 @@ impl Rule {
             }
             On::Health(_) => return None,
         };
-        let suppressed = self.fire(memory, at)?;
+        let suppressed = self.fire(memory, at, now)?;
         let (record, record_cut) = told(line);
         Some(Occurrence {
             id: format!("{prefix}/{}/{seq}", self.name),
@@ -101,6 +121,7 @@ impl Rule {
             errors,
             health: None,
             suppressed,
+            queued: Instant::now(),
         })
     }
 
@@ -110,8 +131,9 @@ impl Rule {
         &self,
         memory: &mut Memory,
         health: &Health,
-        (at, prefix): (Timestamp, &str),
+        (moment, prefix): (&Moment, &str),
     ) -> Option<Occurrence> {
+        let at = moment.wall;
         let On::Health(wanted) = &self.on else { return None };
         let checks =
             health.checks.iter().filter(|c| wanted.is_empty() || wanted.contains(&c.component));
@@ -123,13 +145,13 @@ impl Rule {
             return None;
         }
         if memory.held.as_ref() == Some(&now) {
-            if self.is_silent(memory, at) {
+            if self.is_silent(memory, at, moment) {
                 return None;
             }
             // Was held back, and is told now.
             memory.suppressed = memory.suppressed.saturating_sub(1);
         }
-        let Some(suppressed) = self.fire(memory, at) else {
+        let Some(suppressed) = self.fire(memory, at, moment) else {
             memory.held = Some(now);
             return None;
         };
@@ -146,27 +168,40 @@ impl Rule {
             errors: None,
             health: Some(HealthChange { from, to: now, checks: bad }),
             suppressed,
+            queued: Instant::now(),
         })
     }
 
     /// Triggered: what was held back before, or `None` when this is held back too.
-    fn fire(&self, memory: &mut Memory, at: Timestamp) -> Option<Option<Suppressed>> {
-        if self.is_silent(memory, at) {
+    fn fire(&self, memory: &mut Memory, at: Timestamp, now: &Moment) -> Option<Option<Suppressed>> {
+        if self.is_silent(memory, at, now) {
             memory.suppressed += 1;
             memory.suppressed_since.get_or_insert(at);
             return None;
         }
         memory.fired_at = Some(at);
+        memory.told_at = now.boot.map(|boot| BootTime { boot, ms: now.boot_ms });
         let since = memory.suppressed_since.take();
         let count = std::mem::take(&mut memory.suppressed);
         Some(since.filter(|_| count > 0).map(|since| Suppressed { count, since }))
     }
 
-    /// Within the cooldown. After a clock that was set back by more than that it is over.
-    fn is_silent(&self, memory: &Memory, at: Timestamp) -> bool {
-        memory
-            .fired_at
-            .is_some_and(|fired| (at.micros() - fired.micros()).abs() < micros(self.cooldown))
+    /// Within the cooldown. What has just come is judged by the boot clock, so that a
+    /// wall clock that stands still or was set back silences nothing for longer; old
+    /// records, which are caught up with, by their own times.
+    fn is_silent(&self, memory: &Memory, at: Timestamp, now: &Moment) -> bool {
+        let Some(fired) = memory.fired_at else { return false };
+        let by_times = (at.micros() - fired.micros()).abs() < micros(self.cooldown);
+        let is_old = now.wall.micros() - at.micros() > micros(JUST_NOW);
+        let cooldown_ms = u64::try_from(self.cooldown.as_millis()).unwrap_or(u64::MAX);
+        match (memory.told_at, now.boot) {
+            (Some(told), Some(boot)) if !is_old && told.boot == boot => {
+                now.boot_ms.saturating_sub(told.ms) < cooldown_ms
+            }
+            // Before this boot: at least as long ago as the machine is up.
+            (Some(_), Some(_)) if !is_old => by_times && now.boot_ms < cooldown_ms,
+            _ => by_times,
+        }
     }
 }
 
@@ -202,6 +237,16 @@ mod tests {
         .into_bytes()
     }
 
+    /// Long after all these records, which are caught up with.
+    fn later() -> Moment {
+        Moment { wall: at(1_000_000_000), boot: Some(7), boot_ms: 5_000_000 }
+    }
+
+    /// As a record comes in: the wall clock shows its time.
+    fn live(seconds: i64, boot: u64, boot_seconds: u64) -> Moment {
+        Moment { wall: at(seconds), boot: Some(boot), boot_ms: boot_seconds * 1_000 }
+    }
+
     fn filter() -> Filter {
         Request::default().resolve(Timestamp::default()).expect("a request").filter
     }
@@ -211,9 +256,9 @@ mod tests {
     }
 
     fn seqs(rule: &Rule, memory: &mut Memory, records: &[(u64, i64)]) -> Vec<String> {
-        let fired = records
-            .iter()
-            .filter_map(|(seq, seconds)| rule.record(memory, &line(*seq, *seconds), "log"));
+        let fired = records.iter().filter_map(|(seq, seconds)| {
+            rule.record(memory, &line(*seq, *seconds), (&later(), "log"))
+        });
         fired
             .map(|occurrence| {
                 let held = occurrence.suppressed.map_or(0, |suppressed| suppressed.count);
@@ -235,6 +280,29 @@ mod tests {
         let rule = rule(On::Event(filter()), 60);
         let told = seqs(&rule, &mut Memory::default(), &[(1, 86_400), (2, 0), (3, 30), (4, 61)]);
         assert_eq!(told, ["log/ops/1+0", "log/ops/2+0", "log/ops/4+1"]);
+    }
+
+    #[test]
+    fn a_clock_that_stands_or_is_set_silences_for_the_cooldown_and_no_longer() {
+        let rule = rule(On::Event(filter()), 60);
+        // Seconds of the wall clock, the boot, seconds since then, whether it is told.
+        for (what, times) in [
+            ("it stands", vec![(0, 7, 100, true), (0, 7, 159, false), (0, 7, 160, true)]),
+            ("it was set back", vec![(0, 7, 100, true), (-30, 7, 159, false), (-29, 7, 160, true)]),
+            ("it was set ahead", vec![(0, 7, 100, true), (9_000, 7, 159, false)]),
+            (
+                "every boot begins at the same time",
+                vec![(0, 7, 100, true), (0, 8, 59, false), (0, 8, 60, true), (0, 8, 61, false)],
+            ),
+            ("a boot later", vec![(0, 7, 100, true), (59, 8, 9, false), (60, 8, 10, true)]),
+        ] {
+            let mut memory = Memory::default();
+            for (seq, (wall, boot, up, expected)) in times.into_iter().enumerate() {
+                let now = live(wall, boot, up);
+                let told = rule.record(&mut memory, &line(seq as u64, wall), (&now, "log"));
+                assert_eq!(told.is_some(), expected, "{what}: {wall} {boot} {up}");
+            }
+        }
     }
 
     #[test]
@@ -287,7 +355,8 @@ mod tests {
             (72, "critical"),
             (140, "healthy"),
         ] {
-            let occurrence = rule.health(&mut memory, &health(status), (at(seconds), "log"));
+            let now = live(seconds, 7, 500 + seconds as u64);
+            let occurrence = rule.health(&mut memory, &health(status), (&now, "log"));
             if let Some(change) = occurrence.and_then(|occurrence| occurrence.health) {
                 told.push(format!("{seconds}: {} to {}", change.from, change.to));
             }
@@ -303,9 +372,9 @@ mod tests {
         let wanted = On::Health(vec!["security".to_owned()]);
         let mut memory = Memory::default();
         let bad = health("critical");
-        assert!(rule(wanted, 0).health(&mut memory, &bad, (at(0), "log")).is_none());
+        assert!(rule(wanted, 0).health(&mut memory, &bad, (&later(), "log")).is_none());
         let wanted = On::Health(vec!["disk_space".to_owned()]);
-        let told = rule(wanted, 0).health(&mut memory, &bad, (at(0), "log")).expect("told");
+        let told = rule(wanted, 0).health(&mut memory, &bad, (&later(), "log")).expect("told");
         let change = told.health.expect("of health");
         assert_eq!((change.to.as_str(), change.checks.len()), ("critical", 1));
     }

@@ -54,13 +54,13 @@ fn statuses(health: &Health) -> Vec<&str> {
 }
 
 fn judge(shared: &Shared, health: &Health) {
-    let now = shared.clock.now();
+    let now = shared.moment();
     let mut inner = shared.store.lock();
     let plan = std::sync::Arc::clone(&inner.plan);
     for rule in &plan.rules {
         let before = inner.state.alerts.get(&rule.name).cloned().unwrap_or_default();
         let mut memory = before.clone();
-        let told = rule.health(&mut memory, health, (now, &shared.prefix));
+        let told = rule.health(&mut memory, health, (&now, &shared.prefix));
         if memory == before {
             continue;
         }

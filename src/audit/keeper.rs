@@ -137,7 +137,7 @@ impl Keeper {
         *self.0.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
-    fn key(&self) -> Arc<SigningKey> {
+    pub(crate) fn key(&self) -> Arc<SigningKey> {
         Arc::clone(&self.0.key.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

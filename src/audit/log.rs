@@ -16,7 +16,7 @@ use super::checkpoint::{SignedCheckpoint, VerifierKey};
 use super::histories::{Contradiction, KnownHead, OwnHistory};
 use super::keys::{Keyring, load_keyring};
 use super::options::{Durability, Options, Tunables};
-use super::own::{AlertsLost, BackupMade, BackupRemoved, OwnRecord, Queried};
+use super::own::{AlertsLost, AlertsPosition, BackupMade, BackupRemoved, OwnRecord, Queried};
 use super::own_files::{Incident, OwnFile, OwnFiles, at_home};
 use super::paths::LogPaths;
 use super::progress::Progress;
@@ -27,6 +27,7 @@ use super::recovery::{self, OpenError, Opened};
 use super::redact::{RedactKeyError, Redactor};
 use super::refusal::{FORKED, RecordError};
 use super::roots::roots_at;
+use super::seal::Seal;
 use super::security::{SecurityKind, SecuritySink};
 use super::shelter::Shelter;
 use super::status::{Publisher, StatusError, StatusPage, StatusSnapshot, Word};
@@ -289,6 +290,22 @@ impl AuditLog {
         self.record_own(&OwnRecord::AlertsLost(lost))
     }
 
+    /// Records how far alerts are.
+    pub fn record_alerts_position(&self, position: AlertsPosition) -> Receipt {
+        self.record_own(&OwnRecord::AlertsPosition(position))
+    }
+
+    /// What signs, and checks, things of one kind that are kept beside the log; of one
+    /// word, which no other kind has.
+    ///
+    /// # Errors
+    /// In a fork.
+    pub fn seals(&self, kind: &'static str) -> std::io::Result<Seal> {
+        let keys = self.keys()?;
+        let known = keys.keys().iter().rev().take(2).cloned().collect();
+        Ok(Seal::new((kind, &self.0.log_id), self.0.shared.keeper.clone(), known))
+    }
+
     /// Records that somebody asked; what must not be kept is redacted in the question
     /// as it is in events.
     pub fn record_query(&self, mut queried: Queried) -> Receipt {
@@ -319,6 +336,14 @@ impl AuditLog {
     pub fn own_file_is_back(&self, file: OwnFile) {
         if !self.0.is_forked() {
             self.0.shared.incidents().is_back(file);
+        }
+    }
+
+    /// Records that one of the program's own files was not as it should be, and that
+    /// what it held is not, or not all, known; `incident.failed` says what is done.
+    pub fn record_own_file_lost(&self, file: OwnFile, incident: &Incident) {
+        if !self.0.is_forked() {
+            self.0.shared.incidents().lost(file, incident);
         }
     }
 

@@ -55,6 +55,7 @@ pub mod restore;
 mod roots;
 pub mod sanitize;
 mod scan;
+mod seal;
 pub(crate) mod secret;
 pub mod security;
 pub mod segment;
@@ -86,3 +87,4 @@ pub use redact::{
 };
 pub use refusal::RecordError;
 pub use scan::member_lengths;
+pub use seal::Seal;

@@ -1,5 +1,7 @@
 //! The engine's own records: what the log says about itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::{Event, MAX_LINE_BYTES};
@@ -32,6 +34,7 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.idle",
     "audit.clock_changed",
     ALERTS_LOST,
+    ALERTS_POSITION,
     super::keys::KEY_ROTATED,
 ];
 
@@ -43,6 +46,8 @@ pub const BACKUP_MADE: &str = "audit.backup_made";
 pub const BACKUP_REMOVED: &str = "audit.backup_removed";
 /// The type of the record of alerts that were lost: no alert is about it.
 pub const ALERTS_LOST: &str = "audit.alert_lost";
+/// The type of the record of how far alerts are: no alert is about it.
+pub const ALERTS_POSITION: &str = "audit.alerts_position";
 
 /// A setting that changed: key, old and new value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -189,8 +194,23 @@ pub struct AlertsLost {
     pub first: Timestamp,
     /// When the last was due.
     pub last: Timestamp,
-    /// `queue_full` or `failed`.
+    /// `queue_full`, `failed` or `journal_lost`.
     pub reason: String,
+}
+
+/// How far alerts are, as their `audit.alerts_position` record says it: from where
+/// they look again when their journal is lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertsPosition {
+    /// Whatever records below this triggered was delivered, or recorded as lost.
+    pub settled_to: u64,
+    /// Records below this have been looked at.
+    pub cursor: u64,
+    /// Deliveries that wait, by alert.
+    pub waiting: BTreeMap<String, u64>,
+    /// Those of them that are about health, and that no record tells again.
+    #[serde(default)]
+    pub health: BTreeMap<String, u64>,
 }
 
 /// Somebody who asked the collector, as its `audit.query` record says it.
@@ -313,6 +333,8 @@ pub(crate) enum OwnRecord {
     BackupRemoved(BackupRemoved),
     /// Alerts were not delivered.
     AlertsLost(AlertsLost),
+    /// How far alerts are.
+    AlertsPosition(AlertsPosition),
     /// Somebody asked.
     Queried(Box<Queried>),
     /// Another key signs from here on.
@@ -369,6 +391,7 @@ impl OwnRecord {
             Self::RollbackAccepted(_) => "audit.rollback_accepted",
             Self::BackupRemoved(_) => BACKUP_REMOVED,
             Self::AlertsLost(_) => ALERTS_LOST,
+            Self::AlertsPosition(_) => ALERTS_POSITION,
             Self::Queried(_) => "audit.query",
             Self::KeyRotated(_) => super::keys::KEY_ROTATED,
             Self::Restored(_) => "audit.restored",

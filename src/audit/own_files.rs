@@ -54,11 +54,13 @@ pub enum OwnFile {
     Status,
     /// The collector's socket.
     Socket,
+    /// The journal of alerts.
+    AlertsJournal,
 }
 
 impl OwnFile {
     /// All of them.
-    pub const ALL: [OwnFile; 11] = [
+    pub const ALL: [OwnFile; 12] = [
         Self::Lock,
         Self::Checkpoint,
         Self::Manifest,
@@ -70,6 +72,7 @@ impl OwnFile {
         Self::Security,
         Self::Status,
         Self::Socket,
+        Self::AlertsJournal,
     ];
 
     /// Its name in records and messages. Where `key_path` and the like put a file
@@ -88,6 +91,7 @@ impl OwnFile {
             Self::Security => "security_events.log",
             Self::Status => "audit.status",
             Self::Socket => "audit.sock",
+            Self::AlertsJournal => "audit.alerts.journal",
         }
     }
 
@@ -157,16 +161,24 @@ impl Incidents {
 
     /// Tells of a file whose lost content nobody has; what follows is written on.
     pub(crate) fn altered(&self, file: OwnFile, reason: &str) {
+        let failed = Some(reason.to_owned());
+        self.lost(file, &Incident { what: "altered", set_aside: None, failed });
+    }
+
+    /// The same of whatever happened to it; `incident.failed` says what is done.
+    pub(crate) fn lost(&self, file: OwnFile, incident: &Incident) {
+        let Incident { what, set_aside, failed } = incident;
         tracing::error!(
             code = Trouble::OwnFilePutBack.code(),
             file = file.name(),
-            reason,
-            "a file of the log was altered"
+            what,
+            set_aside,
+            reason = failed,
+            "a file of the log was not the one that was written"
         );
         self.was_put_back(file);
         self.page.add(Word::OwnFileIncidents, 1);
-        let failed = Some(reason.to_owned());
-        self.record(file.name(), &Incident { what: "altered", set_aside: None, failed });
+        self.record(file.name(), incident);
     }
 
     /// Tells of a sealed segment that is missing or another.

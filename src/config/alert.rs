@@ -14,7 +14,7 @@ macro_rules! choices {
 
         impl $name {
             /// As they are written in the settings.
-            pub(super) const NAMES: &'static [&'static str] = &[$($text),+];
+            pub const NAMES: &'static [&'static str] = &[$($text),+];
 
             /// As it is written in the settings.
             #[must_use]
@@ -61,12 +61,41 @@ choices! {
     /// How the connection to a mail server is protected.
     SmtpTls {
         #[default]
-        /// Begins in the clear; TLS before anything is said, or nothing is.
-        Starttls = "starttls",
         /// TLS from the first byte.
         Tls = "tls",
+        /// Begins in the clear; TLS before anything is said, or nothing is.
+        Starttls = "starttls",
         /// None; to allowed targets only.
         None = "none",
+    }
+}
+
+choices! {
+    /// A check of health.
+    HealthCheckName {
+        #[default]
+        /// What waits to be written.
+        WriteBuffer = "write_buffer",
+        /// Whether the writer lives.
+        WorkerThread = "worker_thread",
+        /// The log file.
+        LogFile = "log_file",
+        /// What was refused for its rate.
+        RateLimiting = "rate_limiting",
+        /// Security events.
+        Security = "security",
+        /// The query cache.
+        QueryCache = "query_cache",
+        /// The disk.
+        DiskSpace = "disk_space",
+        /// Checkpoints, verification, histories.
+        Integrity = "integrity",
+        /// Backups.
+        Backup = "backup",
+        /// The certificate for HTTPS.
+        Certificate = "certificate",
+        /// The delivery of alerts.
+        Alerts = "alerts",
     }
 }
 
@@ -120,7 +149,7 @@ pub struct AlertSettings {
     /// With errors: within how long.
     pub within: Duration,
     /// With health: which checks; none is health as a whole.
-    pub checks: Vec<String>,
+    pub checks: Vec<HealthCheckName>,
     /// How long after an alert the next one is held back; what is held back is counted in it.
     pub cooldown: Duration,
     /// Where it goes.

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::alert::{AlertKind, AlertSettings, AlertTrigger, SecretUrl, SmtpTls};
+use super::alert::{AlertKind, AlertSettings, AlertTrigger, HealthCheckName, SecretUrl, SmtpTls};
 use super::error::ConfigError;
 use super::keys::{DAY, Key, Range, SECOND, kind_of};
 use super::kind::Kind;
+use super::names;
 use super::origin::Origin;
 use super::suggest;
 use super::value::{Field, Raw, RawTable, no_reason};
@@ -20,7 +21,8 @@ macro_rules! choices {
         impl Field for $type {
             const KIND: Kind = Kind::Choice(<$type>::NAMES);
             fn read(raw: &Raw) -> Result<Self, String> {
-                raw.word_or_text().and_then(Self::of_name).ok_or_else(no_reason)
+                let name = raw.word_or_text().ok_or_else(no_reason)?;
+                Self::of_name(name).ok_or_else(|| names::among(name, Self::NAMES))
             }
             fn text(&self) -> String {
                 self.name().to_owned()
@@ -29,6 +31,23 @@ macro_rules! choices {
     )*};
 }
 choices!(AlertTrigger, AlertKind, SmtpTls);
+
+impl Field for Vec<HealthCheckName> {
+    const KIND: Kind = Kind::Choices(HealthCheckName::NAMES);
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let check = |name: &String| {
+            HealthCheckName::of_name(name).ok_or_else(|| {
+                let hint = names::among(name, HealthCheckName::NAMES);
+                let hint = if hint.is_empty() { hint } else { format!("; {hint}") };
+                format!("{name:?} is none of them{hint}")
+            })
+        };
+        <Vec<String>>::read(raw)?.iter().map(check).collect()
+    }
+    fn text(&self) -> String {
+        self.iter().map(|check| check.name().to_owned()).collect::<Vec<_>>().text()
+    }
+}
 
 impl Field for Option<SecretUrl> {
     const KIND: Kind = Kind::Url;

@@ -1,5 +1,6 @@
 //! Values that must fit each other.
 
+use super::alert::HealthCheckName;
 use super::error::ConfigError;
 use super::keys;
 use super::origin::Origin;
@@ -33,6 +34,24 @@ pub(super) fn reconcile(settings: &mut Settings, problems: &mut Vec<ConfigError>
         }
     }
     reach(settings, problems);
+    checks_that_are_there(settings, problems);
+}
+
+/// An alert about a check that these settings never make would never fire.
+fn checks_that_are_there(settings: &Settings, problems: &mut Vec<ConfigError>) {
+    if settings.collector.tls_cert.is_some() {
+        return;
+    }
+    let certificate = HealthCheckName::Certificate;
+    for alert in settings.alerts.iter().filter(|alert| alert.checks.contains(&certificate)) {
+        let message = format!(
+            "{}: [[alerts]] {:?}: there is no check certificate without collector.tls_cert; leave \
+             it out of checks, or set that",
+            alert.origin("checks"),
+            alert.name
+        );
+        problems.push(ConfigError::Conflict { keys: vec!["alerts.checks"], message });
+    }
 }
 
 /// What the network reaches has tokens and TLS.

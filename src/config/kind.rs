@@ -31,6 +31,8 @@ pub enum Kind {
     Tables,
     /// One of a few names.
     Choice(&'static [&'static str]),
+    /// A list of such names.
+    Choices(&'static [&'static str]),
 }
 
 impl Kind {
@@ -55,6 +57,10 @@ impl Kind {
                 let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
                 format!("one of {}", quoted.join(", "))
             }
+            Self::Choices(names) => {
+                let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+                format!("a list of names, each one of {}", quoted.join(", "))
+            }
         }
     }
 
@@ -71,6 +77,9 @@ impl Kind {
     /// Whether the file writes it in quotes.
     #[must_use]
     pub fn quoted(self) -> bool {
-        !matches!(self, Self::Bool | Self::Count | Self::Ids | Self::Texts | Self::Tables)
+        !matches!(
+            self,
+            Self::Bool | Self::Count | Self::Ids | Self::Texts | Self::Choices(_) | Self::Tables
+        )
     }
 }

@@ -26,6 +26,7 @@ mod file;
 mod keys;
 mod kind;
 mod layers;
+mod names;
 mod origin;
 mod profile;
 #[cfg(test)]
@@ -38,7 +39,7 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-pub use alert::{AlertKind, AlertSettings, AlertTrigger, SecretUrl, SmtpTls};
+pub use alert::{AlertKind, AlertSettings, AlertTrigger, HealthCheckName, SecretUrl, SmtpTls};
 pub use alert_keys::{ALERT_KEYS, MAX_ALERTS};
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{CandidatePaths, candidate_paths};
@@ -50,6 +51,8 @@ pub use settings::{
     AlertingSettings, BackupSettings, CollectorSettings, DiskSettings, Durability, HealthSettings,
     RateLimitSettings, Settings,
 };
+
+pub use names::among as suggestion;
 
 use layers::Assignment;
 use value::Raw;

@@ -21,7 +21,7 @@ fn markdown_table<S>(keys: &[Key<S>], defaults: &S) -> String {
         let default = key.text(defaults);
         let default = if default.is_empty() { "–".to_owned() } else { format!("`{default}`") };
         let range = match (key.kind, key.range) {
-            (Kind::Choice(names), _) => {
+            (Kind::Choice(names) | Kind::Choices(names), _) => {
                 let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
                 quoted.join(", ")
             }

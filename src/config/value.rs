@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::Kind;
+use super::names;
 use super::profile::Profile;
 use super::settings::Durability;
 use crate::field_path::{FieldPath, FieldPathError, MAX_FIELD_PATHS};
@@ -188,13 +189,16 @@ impl Field for String {
     }
 }
 
+const DURABILITIES: &[&str] = &["commit", "interval"];
+
 impl Field for Durability {
-    const KIND: Kind = Kind::Choice(&["commit", "interval"]);
+    const KIND: Kind = Kind::Choice(DURABILITIES);
     fn read(raw: &Raw) -> Result<Self, String> {
         match raw.word_or_text() {
             Some("commit") => Ok(Self::Commit),
             Some("interval") => Ok(Self::Interval),
-            _ => Err(no_reason()),
+            Some(other) => Err(names::among(other, DURABILITIES)),
+            None => Err(no_reason()),
         }
     }
     fn text(&self) -> String {
@@ -205,12 +209,14 @@ impl Field for Durability {
     }
 }
 
+const PROFILES: &[&str] = &["production", "high-traffic", "low-latency", "storage-optimized"];
+
 impl Field for Profile {
-    const KIND: Kind =
-        Kind::Choice(&["production", "high-traffic", "low-latency", "storage-optimized"]);
+    const KIND: Kind = Kind::Choice(PROFILES);
     fn read(raw: &Raw) -> Result<Self, String> {
         let name = raw.word_or_text().ok_or_else(no_reason)?;
-        Self::ALL.into_iter().find(|profile| profile.name() == name).ok_or_else(no_reason)
+        let known = Self::ALL.into_iter().find(|profile| profile.name() == name);
+        known.ok_or_else(|| names::among(name, PROFILES))
     }
     fn text(&self) -> String {
         self.name().to_owned()

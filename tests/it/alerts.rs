@@ -325,18 +325,18 @@ fn the_files_of_alerts_are_private_and_a_damaged_journal_is_set_aside_and_told()
     let collector = Serving::start(&dir, &logins(&receiver));
     login(&collector, "bob");
     eventually("it goes on", || receiver.requests().len() == 2);
-    assert!(!collector.stderr().contains("damaged"), "{}", collector.stderr());
+    assert!(!collector.stderr().contains("alert_journal"), "{}", collector.stderr());
     collector.terminate();
     let whole = std::fs::read_to_string(&journal).expect("text");
     std::fs::write(&journal, whole.replacen("cursor", "curs\0r", 1)).expect("written");
     let collector = Serving::start(&dir, &logins(&receiver));
-    eventually("it is told", || collector.stderr().contains("was damaged"));
+    eventually("it is told", || collector.stderr().contains("audit.alerts.journal was altered"));
     login(&collector, "carol");
     eventually("it begins anew", || receiver.requests().len() == 3);
     collector.terminate();
     let aside = std::fs::read_dir(dir.log()).expect("directory").filter(|entry| {
         let name = entry.as_ref().expect("entry").file_name();
-        Path::new(&name).to_string_lossy().starts_with("audit.alerts.journal.bad-")
+        Path::new(&name).to_string_lossy().starts_with("audit.alerts.journal.foreign-")
     });
     assert_eq!(aside.count(), 1);
 }

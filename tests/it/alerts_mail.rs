@@ -1,133 +1,19 @@
 //! Over TLS: e-mail to a mail server on this machine that speaks STARTTLS, and a
 //! webhook over https.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use auditctl::alerts::guard::SystemLookup;
 use auditctl::alerts::{TestOutcome, send_test};
 use auditctl::clock::SystemClock;
 use auditctl::config::{Sources, load};
 use auditctl::fsio::OsFs;
-use rcgen::{CertificateParams, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
 
+use crate::mail_server::{Lie, MailServer, Protection, Said, Step, certified, self_signed};
 use crate::support::{Dir, eventually};
-
-/// What was said to it: commands, with a mark where TLS began, and messages.
-type Said = Arc<Mutex<Vec<String>>>;
-
-struct MailServer {
-    address: SocketAddr,
-    said: Said,
-    ca_pem: String,
-}
-
-/// A server's side of TLS with a certificate for `name`, and the certificate of the
-/// authority that it is by, PEM.
-fn certified(name: &str) -> (Arc<rustls::ServerConfig>, String) {
-    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().expect("key");
-    let ca = params.self_signed(&ca_key).expect("certificate");
-    let key = KeyPair::generate().expect("key");
-    let issuer = Issuer::new(params, ca_key);
-    let leaf = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-    let leaf = leaf.signed_by(&key, &issuer).expect("certificate");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![leaf.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).expect("key"),
-        )
-        .expect("a certificate");
-    (Arc::new(config), ca.pem())
-}
-
-fn mail_server(name: &str, rcpt: &'static str) -> MailServer {
-    let (config, ca_pem) = certified(name);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
-    let address = listener.local_addr().expect("bound");
-    let said = Said::default();
-    let hears = Arc::clone(&said);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (config, said) = (Arc::clone(&config), Arc::clone(&hears));
-            let stream = stream.expect("a connection");
-            std::thread::spawn(move || {
-                // Ends when the other side has gone.
-                let _ = speak(stream, &config, (&said, rcpt));
-            });
-        }
-    });
-    MailServer { address, said, ca_pem }
-}
-
-fn speak(
-    mut stream: TcpStream,
-    config: &Arc<rustls::ServerConfig>,
-    (said, rcpt): (&Said, &str),
-) -> std::io::Result<()> {
-    stream.write_all(b"220 mail ESMTP\r\n")?;
-    if !session(&mut stream, true, (said, rcpt))? {
-        return Ok(());
-    }
-    said.lock().expect("not poisoned").push("<TLS>".to_owned());
-    let connection = rustls::ServerConnection::new(Arc::clone(config)).expect("a connection");
-    let mut stream = rustls::StreamOwned::new(connection, stream);
-    session(&mut stream, false, (said, rcpt)).map(drop)
-}
-
-/// Until the end, or `true` when TLS is wanted.
-fn session(
-    stream: &mut (impl Read + Write),
-    plain: bool,
-    (said, rcpt): (&Said, &str),
-) -> std::io::Result<bool> {
-    let mut input = BufReader::with_capacity(1, stream);
-    loop {
-        let mut line = String::new();
-        if input.read_line(&mut line)? == 0 {
-            return Ok(false);
-        }
-        let line = line.trim_end().to_owned();
-        said.lock().expect("not poisoned").push(line.clone());
-        let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
-        let answer = match verb.as_str() {
-            "EHLO" if plain => "250-mail\r\n250 STARTTLS\r\n",
-            "EHLO" => "250-mail\r\n250 AUTH PLAIN LOGIN\r\n",
-            "STARTTLS" => "220 go ahead\r\n",
-            "AUTH" => "235 welcome\r\n",
-            "RCPT" => rcpt,
-            "DATA" => "354 end with a dot\r\n",
-            "QUIT" => "221 bye\r\n",
-            _ => "250 ok\r\n",
-        };
-        input.get_mut().write_all(answer.as_bytes())?;
-        input.get_mut().flush()?;
-        match verb.as_str() {
-            "STARTTLS" => return Ok(true),
-            "QUIT" => return Ok(false),
-            "DATA" => {
-                let mut message = String::new();
-                while !message.ends_with("\r\n.\r\n") {
-                    if input.read_line(&mut message)? == 0 {
-                        return Ok(false);
-                    }
-                }
-                said.lock().expect("not poisoned").push(message);
-                input.get_mut().write_all(b"250 queued\r\n")?;
-                input.get_mut().flush()?;
-            }
-            _ => {}
-        }
-    }
-}
 
 fn private(dir: &Dir, name: &str, content: &str) -> String {
     let path = dir.path().join(name);
@@ -144,7 +30,7 @@ fn settings_text(dir: &Dir, server: &MailServer) -> String {
         "[alerting]\nallow = [\"localhost:{port}\"]\nretry_pause_max = \"1s\"\n\
          [[alerts]]\nname = \"mail\"\non = \"event\"\ntype = [\"login\"]\ncooldown = \"0s\"\nsend = \"email\"\n\
          smtp = \"localhost:{port}\"\nsmtp_user = \"audit\"\nsmtp_password_file = \"{password}\"\n\
-         from = \"auditctl <audit@example.com>\"\nto = [\"ops@example.com\", \"oncall@example.com\"]\n\
+         smtp_tls = \"starttls\"\nfrom = \"auditctl <audit@example.com>\"\nto = [\"ops@example.com\", \"oncall@example.com\"]\n\
          ca_file = \"{ca}\"\n"
     )
 }
@@ -158,7 +44,7 @@ fn test_alert(dir: &Dir, server: &MailServer) -> TestOutcome {
 #[test]
 fn a_letter_goes_out_over_starttls_and_nothing_is_said_before_it() {
     let dir = Dir::new();
-    let server = mail_server("localhost", "250 ok\r\n");
+    let server = MailServer::start("localhost", Protection::Starttls);
     std::fs::write(dir.path().join("auditctl.toml"), "").expect("settings");
     let collector = crate::serving::Serving::start(&dir, &settings_text(&dir, &server));
     let event = r#"{"event_type":"login","actor":"x\r\nBcc: evil@example.org"}"#;
@@ -193,7 +79,7 @@ fn a_letter_goes_out_over_starttls_and_nothing_is_said_before_it() {
 #[test]
 fn a_certificate_for_another_name_gets_nothing() {
     let dir = Dir::new();
-    let server = mail_server("mail.example.org", "250 ok\r\n");
+    let server = MailServer::start("mail.example.org", Protection::Starttls);
     let outcome = test_alert(&dir, &server);
     assert!(!outcome.delivered && !outcome.refused, "{outcome:?}");
     let said = server.said.lock().expect("not poisoned").clone();
@@ -206,11 +92,13 @@ fn a_certificate_for_another_name_gets_nothing() {
 #[test]
 fn a_test_letter_tells_where_it_went_and_a_refused_recipient_is_told() {
     let dir = Dir::new();
-    let good = test_alert(&dir, &mail_server("localhost", "250 ok\r\n"));
+    let good = test_alert(&dir, &MailServer::start("localhost", Protection::Starttls));
     assert!(good.delivered, "{good:?}");
     assert_eq!(good.answer.as_deref(), Some("SMTP 250"));
     assert!(good.address.expect("an address").ip().is_loopback());
-    let bad = test_alert(&dir, &mail_server("localhost", "550 no such user\r\n"));
+    let refuses = MailServer::start("localhost", Protection::Starttls);
+    refuses.lie(Some((Step::Rcpt, Lie::Says("550 no such user\r\n"))));
+    let bad = test_alert(&dir, &refuses);
     assert!(!bad.delivered, "{bad:?}");
     assert_eq!(bad.answer.as_deref(), Some("SMTP 550"));
     assert!(bad.problem.expect("a reason").contains("no such user"));
@@ -259,4 +147,72 @@ fn a_webhook_over_https_goes_to_the_certificate_s_name_only_and_to_known_authori
             assert!(problem.contains("certificate"), "{problem}");
         }
     }
+}
+
+#[test]
+fn a_certificate_that_a_server_signed_itself_is_trusted_as_ca_file_by_its_name_and_dates() {
+    let dir = Dir::new();
+    for (what, as_authority, name, valid, same, expected) in [
+        ("as openssl req -x509 makes it", true, "localhost", (2020, 2090), true, true),
+        ("not an authority's", false, "localhost", (2020, 2090), true, true),
+        ("of another name", true, "hooks.example.com", (2020, 2090), true, false),
+        ("that has ended", true, "localhost", (2020, 2021), true, false),
+        ("that has not begun", true, "localhost", (2089, 2090), true, false),
+        ("of somebody else of that name", true, "localhost", (2020, 2090), false, false),
+    ] {
+        let (config, own) = self_signed(name, as_authority, valid);
+        let (_, other) = self_signed(name, as_authority, valid);
+        let trusted = if same { own } else { other };
+        let server = MailServer::with(config, trusted, Protection::FromTheStart);
+        let text = settings_text(&dir, &server).replace("smtp_tls = \"starttls\"\n", "");
+        let file = Some(("auditctl.toml".into(), text));
+        let settings = load(&Sources { file, ..Sources::default() }).expect("good settings");
+        let lookup = Arc::new(SystemLookup);
+        let outcome = send_test(&settings, "mail", (&OsFs, &SystemClock), lookup).expect("tried");
+        assert_eq!(outcome.delivered, expected, "{what}: {outcome:?}");
+        assert_eq!(server.letters().len(), usize::from(expected), "{what}");
+        if !expected {
+            assert!(!server.was_told_anything(), "{what}");
+            let problem = outcome.problem.expect("a reason");
+            assert!(problem.contains("certificate"), "{what}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn a_ca_file_without_a_certificate_is_told_at_the_start() {
+    let dir = Dir::new();
+    let server = MailServer::start("localhost", Protection::FromTheStart);
+    let text = settings_text(&dir, &server);
+    private(&dir, "ca.pem", "-----BEGIN PRIVATE KEY-----\naGVsbG8=\n-----END PRIVATE KEY-----\n");
+    let file = Some(("auditctl.toml".into(), text));
+    let settings = load(&Sources { file, ..Sources::default() }).expect("good settings");
+    let lookup = Arc::new(SystemLookup);
+    let error = send_test(&settings, "mail", (&OsFs, &SystemClock), lookup).expect_err("useless");
+    assert!(error.to_string().contains("ca_file"), "{error}");
+    assert!(error.to_string().contains("no certificate"), "{error}");
+    assert!(!error.to_string().contains("aGVsbG8"), "{error}");
+}
+
+#[test]
+fn smtp_speaks_tls_from_the_first_byte_unless_told_otherwise() {
+    let dir = Dir::new();
+    let server = MailServer::start("localhost", Protection::FromTheStart);
+    let text = settings_text(&dir, &server).replace("smtp_tls = \"starttls\"\n", "");
+    let test = |text: String| {
+        let file = Some(("auditctl.toml".into(), text));
+        let settings = load(&Sources { file, ..Sources::default() }).expect("good settings");
+        let lookup = Arc::new(SystemLookup);
+        send_test(&settings, "mail", (&OsFs, &SystemClock), lookup).expect("tried")
+    };
+    let outcome = test(text);
+    assert!(outcome.delivered, "{outcome:?}");
+    let said = server.said();
+    assert_eq!(said.first().map(String::as_str), Some("<TLS>"), "{said:?}");
+    // A server that begins in the clear gets a hint, and nothing else.
+    let clear = MailServer::start("localhost", Protection::Starttls);
+    let outcome = test(settings_text(&dir, &clear).replace("smtp_tls = \"starttls\"\n", ""));
+    let problem = outcome.problem.expect("a reason");
+    assert!(problem.contains("smtp_tls = \"starttls\""), "{problem}");
+    assert!(!clear.was_told_anything());
 }

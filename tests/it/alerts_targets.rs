@@ -201,6 +201,62 @@ fn tables_that_make_no_sense_are_told_all_at_once() {
 }
 
 #[test]
+fn a_name_that_comes_from_a_list_and_is_not_in_it_is_told_with_what_was_meant() {
+    let dir = Dir::new();
+    let table = |name: &str, rest: &str| {
+        let url = "url = \"https://hooks.example.com/\"\n";
+        format!("[[alerts]]\nname = \"{name}\"\n{url}{rest}\n")
+    };
+    // Each is a start of its own: settings that cannot be read are told before alerts.
+    let read = "durability = \"comit\"\nprofile = \"high_trafic\"\n".to_owned()
+        + &table("a", "on = \"health\"\nchecks = [\"integrity\", \"disk_spce\"]")
+        + &table("b", "on = \"helth\"")
+        + &table("c", "on = \"health\"\nsend = \"webhok\"")
+        + &table("d", "on = \"health\"\nsmtp_tls = \"start-tls\"")
+        + &table("e", "on = \"health\"\nchecks = [\"nothing\"]");
+    let fits = table("f", "on = \"health\"\nchecks = [\"certificate\"]");
+    let alerts = table("g", "on = \"event\"\ntype = [\"login\", \"audit.file_replacd\"]")
+        + &table("h", "on = \"event\"\ntype = [\"audit.alert_lost\"]")
+        + &table("i", "on = \"event\"\ntype = [\"audit.prunned*\"]");
+    for (text, expected) in [
+        (
+            read,
+            vec![
+                "auditctl.toml:1: durability: found \"comit\", expected one of \"commit\", \"interval\"; did you mean \"commit\"?",
+                "did you mean \"high-traffic\"?",
+                "auditctl.toml:7: alerts.checks: ",
+                "\"disk_spce\" is none of them; did you mean \"disk_space\"?",
+                "did you mean \"health\"?",
+                "did you mean \"webhook\"?",
+                "did you mean \"starttls\"?",
+                "\"nothing\" is none of them",
+            ],
+        ),
+        (fits, vec!["[[alerts]] \"f\": there is no check certificate without collector.tls_cert"]),
+        (
+            alerts,
+            vec![
+                "[[alerts]] \"g\": type: \"audit.file_replacd\": no record of the log's own is of that type; did you mean \"audit.file_replaced\"?",
+                "[[alerts]] \"h\": type: \"audit.alert_lost\": it triggers nothing",
+                "[[alerts]] \"i\": type: \"audit.prunned*\": no record of the log's own is of that type; did you mean \"audit.pruned\"?",
+            ],
+        ),
+    ] {
+        std::fs::write(dir.path().join("auditctl.toml"), text).expect("settings");
+        let (code, _, said) = run(&dir, &["serve", "--http", "off"]);
+        assert_eq!(code, 2, "{said}");
+        for expected in expected {
+            assert!(said.contains(expected), "{expected}\n{said}");
+        }
+    }
+    let good = table("j", "on = \"health\"\nchecks = [\"disk_space\", \"integrity\"]")
+        + &table("k", "on = \"event\"\ntype = [\"*\", \"audit.*\", \"audit.opened\", \"auditor\"]");
+    assert_eq!(settings(&good).alerts.len(), 2);
+    let plan = auditctl::alerts::Plan::new(&settings(&good), &OsFs, Arc::new(SystemLookup));
+    assert!(plan.is_ok(), "{plan:?}");
+}
+
+#[test]
 fn the_receiver_in_the_documents_accepts_what_is_sent_and_nothing_else() {
     let dir = Dir::new();
     let receiver = Receiver::start();
@@ -219,22 +275,31 @@ fn the_receiver_in_the_documents_accepts_what_is_sent_and_nothing_else() {
     let page = include_str!("../../docs/alerts.md");
     let code = page.split_once("```python\n").expect("the example").1;
     let code = code.split_once("```").expect("it ends").0;
-    let verify = |body: &[u8], header: &str| {
+    let verify = |body: &[u8], header: &str, id: &str| {
         let path = dir.path().join("body");
         std::fs::write(&path, body).expect("written");
         let script = format!(
-            "{code}\nimport sys\nsys.exit(0 if verify(open(sys.argv[1], 'rb').read(), sys.argv[2], b'0123456789abcdef') else 1)\n"
+            "{code}\nimport sys\nsys.exit(0 if verify(open(sys.argv[1], 'rb').read(), sys.argv[3], sys.argv[2], b'0123456789abcdef') else 1)\n"
         );
-        let output = Command::new("python3").args(["-c", &script]).arg(&path).arg(header).output();
+        let output =
+            Command::new("python3").args(["-c", &script]).arg(&path).args([header, id]).output();
         let output = output.expect("python3");
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         output.status.success()
     };
     let header = request.header("auditctl-signature").expect("signed");
-    assert!(verify(&request.body, &header));
-    assert!(!verify(&request.body[1..], &header), "another body");
+    let id = request.id();
+    assert!(verify(&request.body, &header, &id));
+    assert!(!verify(&request.body[1..], &header, &id), "another body");
+    // By the id repeats are dropped: another one would make a new delivery of an old,
+    // and an old one of a new.
+    assert!(!verify(&request.body, &header, &format!("{id}0")), "another id");
+    assert!(!verify(&request.body, &header, ""), "no id");
+    let time = header.strip_prefix("t=").expect("a time").split(',').next().expect("digits");
+    let moved = format!("{id}\n{time}");
+    assert!(!verify(&request.body, &header, &moved), "the same bytes, cut elsewhere");
     let (_, signature) = header.split_once(",v1=").expect("a signature");
-    assert!(!verify(&request.body, &format!("t=1000000000,v1={signature}")), "another time");
+    assert!(!verify(&request.body, &format!("t=1000000000,v1={signature}"), &id), "another time");
 }
 
 #[test]

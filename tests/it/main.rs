@@ -6,6 +6,8 @@ mod access_tokens;
 mod alerts;
 #[cfg(feature = "alerts")]
 mod alerts_faults;
+#[cfg(feature = "alerts")]
+mod alerts_journal;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod alerts_mail;
 #[cfg(feature = "alerts")]
@@ -27,10 +29,12 @@ mod disk;
 mod documented;
 mod documents;
 mod doors;
+#[cfg(all(feature = "alerts", feature = "tls"))]
+mod doors_alerts;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod doors_stores;
-mod embedding;
 mod durable_order;
+mod embedding;
 mod engine;
 mod evidence;
 mod faults;
@@ -52,6 +56,8 @@ mod keys_cli;
 mod keys_crash;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod liar;
+#[cfg(all(feature = "alerts", feature = "tls"))]
+mod mail_server;
 mod model;
 mod monitor;
 mod nagios;

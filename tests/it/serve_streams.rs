@@ -137,7 +137,7 @@ fn a_token_that_is_needed_since_a_reload_stops_who_began_without_one() {
 #[test]
 fn a_peer_removed_on_reload_is_cut_off() {
     if !rustix::process::getuid().is_root() {
-        return skipped("needs root, to become another user");
+        return skipped("only root can become another user");
     }
     use std::os::unix::process::CommandExt;
     let dir = Dir::new();

@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("this user may not mount", "a container's kernel may not let even root mount a tmpfs"),
     ("no btrfs can be mounted", "the kernel may have no btrfs, or no loop devices"),
     ("only loopback", "a machine without a network has no address to be asked at"),
+    ("no IPv6", "a machine may be without it"),
     ("the package has no fuzz", "a packaged crate is tested without the fuzz targets"),
     ("cloud server", "CLOUD_TEST_SERVERS=required decides about these"),
     ("this build", "the documents show commands and settings of features that are left out"),

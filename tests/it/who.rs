@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::serving::{Serving, bearer, new_token};
-use crate::support::{Dir, eventually, records, run, skipped};
+use crate::support::{Dir, eventually, missing, records, run, skipped};
 
 const NOBODY: u32 = 65_534;
 const EVENT: &str = r#"{"event_type":"login","source":"billing"}"#;
@@ -25,7 +25,7 @@ const FORBIDDEN: &str = "[collector]\nsocket = \"s.sock\"\n";
 fn is_root() -> bool {
     let root = rustix::process::getuid().is_root();
     if !root {
-        skipped("needs root, to become another user");
+        skipped("only root can become another user");
     }
     root
 }
@@ -166,7 +166,7 @@ fn the_log_owner_s_collector_is_sent_to_by_root_wherever_its_socket_is() {
     std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).expect("chown");
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     if !Command::new(nobody[0]).arg("--version").output().is_ok_and(|out| out.status.success()) {
-        return skipped("setpriv is not installed");
+        return missing("setpriv");
     }
     let collector = Serving::start_under(&dir, FORBIDDEN, &nobody);
     let (code, stdout, stderr) = run(&dir, &["record", "--type", "of root"]);

@@ -1,6 +1,6 @@
 //! The internal targets that an operator has allowed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::address::{canonical, within};
 
@@ -71,32 +71,62 @@ impl AllowList {
 
 fn parse(text: &str) -> Result<Entry, &'static str> {
     if let Some((network, prefix)) = text.split_once('/') {
-        let network: IpAddr = network.parse().map_err(|_| "before the \"/\" is no address")?;
-        let width = if network.is_ipv4() { 32 } else { 128 };
-        return match prefix.parse() {
-            Ok(0) => Err("this network is all of the internet"),
-            Ok(prefix) if prefix <= width => Ok(Entry::Network(canonical(network), prefix)),
-            _ => Err("behind the \"/\" is no prefix length"),
-        };
+        return network_of(network, prefix);
     }
-    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+    if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(Entry::Address(canonical(address), None));
     }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(Entry::Address(canonical(address.ip()), Some(address.port())));
-    }
-    let (name, port) = match text.split_once(':') {
-        Some((name, port)) => {
-            let port: u16 = port.parse().map_err(|_| "behind the \":\" is no port")?;
-            (name, Some(port))
+    let (host, port) = match text.rsplit_once(':').filter(|_| !text.ends_with(']')) {
+        Some((host, port)) => {
+            (host, Some(port_of(port).ok_or("behind the last \":\" is no port (1 to 65535)")?))
         }
         None => (text, None),
     };
-    let name = name.to_ascii_lowercase();
+    if let Some(bare) = host.strip_prefix('[') {
+        let six = bare.strip_suffix(']').and_then(|six| six.parse::<Ipv6Addr>().ok());
+        let six = six.ok_or("between \"[\" and \"]\" stands an IPv6 address, and nothing else")?;
+        return Ok(Entry::Address(canonical(six.into()), port));
+    }
+    if let Ok(four) = host.parse::<Ipv4Addr>() {
+        return Ok(Entry::Address(four.into(), port));
+    }
+    let name = host.to_ascii_lowercase();
     if !is_name(&name) {
         return Err("it is neither a name nor an address");
     }
     Ok(Entry::Name(name, port))
+}
+
+fn network_of(network: &str, prefix: &str) -> Result<Entry, &'static str> {
+    let network: IpAddr = network.parse().map_err(|_| "before the \"/\" is no address")?;
+    if canonical(network) != network {
+        return Err("an IPv4 network is written as one (\"127.0.0.0/8\")");
+    }
+    let (bits, width) = match network {
+        IpAddr::V4(four) => (u128::from(u32::from(four)), 32),
+        IpAddr::V6(six) => (u128::from(six), 128),
+    };
+    let prefix = digits(prefix).filter(|prefix| *prefix <= width);
+    match prefix {
+        None => Err("behind the \"/\" is no prefix length"),
+        Some(0) => Err("this network is all of the internet"),
+        // Less than a whole shift: the prefix is not 0.
+        Some(prefix) if bits & ((1 << (width - prefix)) - 1) != 0 => {
+            Err("before the \"/\" is an address inside the network, not the one it begins with")
+        }
+        Some(prefix) => Ok(Entry::Network(network, prefix)),
+    }
+}
+
+/// A port that can be connected to.
+pub(super) fn port_of(text: &str) -> Option<u16> {
+    digits(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
+}
+
+/// A number of digits and nothing else: no sign.
+fn digits(text: &str) -> Option<u32> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
 }
 
 /// A host's name as DNS has it, which no reader takes for a number.
@@ -149,9 +179,49 @@ mod tests {
 
     #[test]
     fn an_entry_that_means_nothing_is_refused_with_an_example() {
-        for entry in
-            ["", "0.0.0.0/0", "::/0", "10.0.0.0/33", "x/8", "a b", "0x7f.1", "127.1", "a:b", "a..b"]
-        {
+        for entry in [
+            "",
+            "0.0.0.0/0",
+            "::/0",
+            "10.0.0.0/33",
+            "x/8",
+            "a b",
+            "0x7f.1",
+            "127.1",
+            "a:b",
+            "a..b",
+            // Not what they look like.
+            "127.0.0.1:0",
+            "hooks.internal:0",
+            "[::1]:0",
+            "::1]",
+            "[::1",
+            "[127.0.0.1]",
+            "[::1]x",
+            "[::1]:",
+            "127.0.0.1:",
+            "127.0.0.1:+80",
+            "hooks.internal:+80",
+            "127.0.0.1:65536",
+            "::ffff:127.0.0.1/104",
+            "::ffff:127.0.0.0/104",
+            "::ffff:0.0.0.0/96",
+            "127.0.0.1/8",
+            "fd00::1/8",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "/8",
+            "[fe80::1%1]:80",
+            "fe80::1%eth0",
+            "[[::1]]",
+            "[::1]:1:2",
+            "a:1:2",
+            "*",
+            "*.internal",
+            "http://a",
+            "a/",
+            "0177.0.0.1",
+        ] {
             let error = list(entry).expect_err(entry).to_string();
             assert!(error.contains("10.1.2.0/24"), "{error}");
         }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use reqwest::Url;
 
 use super::address::{Class, classify};
-use super::allow::{AllowList, is_name};
+use super::allow::{AllowList, is_name, port_of};
 
 /// Longer addresses are no webhooks.
 const MAX_URL_BYTES: usize = 2_048;
@@ -185,7 +185,7 @@ impl Policy {
             return Err(Refusal::Scheme { scheme: "smtp_tls = \"none\": smtp".to_owned() });
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(refuse)?;
-        let port: u16 = port.parse().map_err(|_| refuse())?;
+        let port = port_of(port).ok_or_else(refuse)?;
         let host = host_of(&host.to_ascii_lowercase()).ok_or_else(refuse)?;
         let target = Target { host, port, plain, url: None };
         self.judge(&target, MAIL_PORTS.contains(&port))?;

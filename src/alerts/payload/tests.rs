@@ -27,6 +27,7 @@ fn occurrence(line: &str) -> Occurrence {
         errors: None,
         health: None,
         suppressed: None,
+        queued: std::time::Instant::now(),
     }
 }
 
@@ -81,10 +82,11 @@ fn a_large_record_is_told_without_its_details() {
 
 #[test]
 fn a_signature_is_the_one_that_openssl_makes() {
-    // printf '1770239380.{"a":1}' | openssl dgst -sha256 -hmac 0123456789abcdef
+    // printf 'log/ops/42\n1770239380\n{"a":1}' | openssl dgst -sha256 -hmac 0123456789abcdef
     let expected =
-        "t=1770239380,v1=5b051f3ffd4dbbc65dd911fd0d530fc7878b001177bbbf54e3bfb59e25001504";
-    assert_eq!(json::signature(b"0123456789abcdef", 1_770_239_380, br#"{"a":1}"#), expected);
+        "t=1770239380,v1=23ce6d1ec093e2b1f9d10f9454ab0e1da46fe98fa05d368e61b1cf946c06ac47";
+    let what = ("log/ops/42", 1_770_239_380);
+    assert_eq!(json::signature(b"0123456789abcdef", what, br#"{"a":1}"#), expected);
 }
 
 #[test]

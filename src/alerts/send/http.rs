@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, Response, StatusCode, redirect, retry};
+use reqwest::{Client, Response, StatusCode, redirect, retry};
 
+use super::tls::{self, Trust};
 use super::{Attempt, MAX_ANSWER_BYTES, SHOWN_CHARS, Trouble, chain, shown};
 use crate::alerts::guard::{Guard, Host, Pinned, ResolveError, Target};
 
@@ -27,7 +28,7 @@ pub(crate) struct Post {
 pub(in crate::alerts) async fn post(
     guard: &Guard,
     target: &Target,
-    ca: Option<&[u8]>,
+    trust: Option<&Trust>,
     (post, timeout): (Post, Duration),
 ) -> Attempt {
     let begun = tokio::time::Instant::now();
@@ -40,7 +41,7 @@ pub(in crate::alerts) async fn post(
     };
     let left = timeout.saturating_sub(begun.elapsed());
     let sending = async {
-        let client = client(target, &addresses, (ca, left))?;
+        let client = client(target, &addresses, (trust, left))?;
         let url = target.url.clone().ok_or("no web address")?;
         let headers = headers(&post)?;
         client
@@ -78,7 +79,7 @@ pub(in crate::alerts) async fn post(
 fn client(
     target: &Target,
     addresses: &[SocketAddr],
-    (ca, timeout): (Option<&[u8]>, Duration),
+    (trust, timeout): (Option<&Trust>, Duration),
 ) -> Result<Client, String> {
     let host = match &target.host {
         Host::Name(name) => name.clone(),
@@ -101,9 +102,10 @@ fn client(
         .http1_only()
         .https_only(!target.plain)
         .pool_max_idle_per_host(0);
-    if let Some(pem) = ca {
-        let roots = Certificate::from_pem_bundle(pem).map_err(|error| chain(&error))?;
-        builder = builder.tls_certs_merge(roots);
+    if !target.plain {
+        let mut config = tls::client(trust).map_err(|error| chain(&error))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        builder = builder.tls_backend_preconfigured(config);
     }
     builder.build().map_err(|error| chain(&error))
 }
@@ -152,7 +154,11 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Resu
     }
     let reason = format!("HTTP {code}{said}");
     match code {
-        408 | 425 | 429 | 500.. => Err(Trouble::Temporary { reason, retry_after }),
+        // A secret that was changed or revoked is for an operator to mend: what waits
+        // then is told. And whoever answers beside HTTP has not said no.
+        ..=199 | 401 | 403 | 407 | 408 | 425 | 429 | 500.. => {
+            Err(Trouble::Temporary { reason, retry_after })
+        }
         _ => Err(Trouble::Permanent(reason)),
     }
 }
@@ -170,7 +176,10 @@ mod tests {
             (301, "refused"),
             (307, "refused"),
             (400, "given up"),
-            (401, "given up"),
+            (401, "again"),
+            (403, "again"),
+            (407, "again"),
+            (101, "again"),
             (404, "given up"),
             (410, "given up"),
             (408, "again"),

@@ -2,6 +2,9 @@
 
 pub(super) mod http;
 pub(super) mod smtp;
+mod starttls;
+pub(super) mod tls;
+mod wire;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -43,6 +46,10 @@ pub(super) enum Trouble {
 }
 
 impl Attempt {
+    fn delivered() -> Self {
+        Self { address: None, answer: None, result: Ok(()) }
+    }
+
     fn failed(result: Trouble) -> Self {
         Self { address: None, answer: None, result: Err(result) }
     }

@@ -22,6 +22,18 @@ fn of(sample: &Sample) -> (Status, String) {
 }
 
 #[test]
+fn the_checks_that_alerts_can_name_are_those_that_there_are() {
+    let sample = delivering(|_, _| {});
+    sample.set(Word::TlsNotAfter, ago(&sample, -9_000_000).micros() as u64);
+    let report = sample.health().report;
+    let mut made: Vec<&str> = report.checks.iter().map(|check| check.component).collect();
+    let mut named = crate::config::HealthCheckName::NAMES.to_vec();
+    made.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, made, "src/config/alert.rs, HealthCheckName");
+}
+
+#[test]
 fn deliveries_are_judged_by_how_long_and_how_many_wait() {
     type Change = fn(&mut AlertsStatus, &Sample);
     let cases: [(&str, Change, Status, &str); 9] = [

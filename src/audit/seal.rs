@@ -1,0 +1,49 @@
+//! The log's signature under what is kept beside the log: so that who may write to
+//! the directory, and has no key, cannot write it.
+//!
+//! A seal is a signed note whose first line says what kind of thing it is about, so
+//! that it never can be taken for another's, or for a checkpoint.
+
+use super::checkpoint::{Note, VerifierKey};
+use super::keeper::Keeper;
+
+/// Seals one kind of thing.
+#[derive(Debug)]
+pub struct Seal {
+    kind: &'static str,
+    log_id: String,
+    keeper: Keeper,
+    /// Whose seals are known: the key that signs now, and the one before it, which
+    /// may have signed what was there when the key was changed.
+    known: Vec<VerifierKey>,
+}
+
+impl Seal {
+    pub(crate) fn new(
+        (kind, log_id): (&'static str, &str),
+        keeper: Keeper,
+        known: Vec<VerifierKey>,
+    ) -> Self {
+        Self { kind, log_id: log_id.to_owned(), keeper, known }
+    }
+
+    fn text(&self, about: &str) -> String {
+        format!("auditctl/{}\n{}\n{about}\n", self.kind, self.log_id)
+    }
+
+    /// Seals a line.
+    ///
+    /// # Errors
+    /// When it is no line, in words.
+    pub fn seal(&self, about: &str) -> Result<String, String> {
+        let note = self.keeper.key().sign_note(self.text(about));
+        note.map(|note| note.to_string()).map_err(|error| error.to_string())
+    }
+
+    /// Whether the log's key sealed that line.
+    #[must_use]
+    pub fn holds(&self, about: &str, seal: &str) -> bool {
+        let Ok(note) = Note::parse(seal.as_bytes()) else { return false };
+        note.text() == self.text(about) && self.known.iter().any(|key| note.verify(key).is_ok())
+    }
+}
