@@ -2,7 +2,6 @@
 //! connections come to it is in [`front`](super::front).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
