@@ -73,7 +73,7 @@ enum Owed {
 /// What another thread has to do for an answer.
 enum Task {
     /// A query, and whether the log knows of it already.
-    Query(Request, bool),
+    Query(Box<Request>, bool),
     Rotate(RotateRequest),
 }
 
@@ -514,7 +514,7 @@ impl Connection {
         let hub = Arc::clone(&self.hub);
         self.running = Some(match task {
             Task::Query(request, recorded) => {
-                tokio::spawn(query_line(hub, self.peer, request, recorded))
+                tokio::spawn(query_line(hub, self.peer, *request, recorded))
             }
             Task::Rotate(request) => tokio::task::spawn_blocking(move || {
                 let line = match hub.log.rotate_key(&request) {
@@ -543,7 +543,7 @@ impl Connection {
         }
         let recorded = self.follows.as_ref().is_some_and(|before| request.follows_as(before));
         self.follows = request.follow.then(|| request.clone());
-        self.ask_for(Task::Query(request, recorded));
+        self.ask_for(Task::Query(Box::new(request), recorded));
     }
 
     /// What was asked first is answered.

@@ -316,15 +316,21 @@ fn holds(row: &Row) {
     });
     let peak = memory(&collector, "VmHWM:");
     let rest = memory(&collector, "VmRSS:");
-    println!("{}: peak {} MiB, then {} MiB", row.name, peak >> 20, rest >> 20);
+    say(&format!("{}: peak {} MiB, then {} MiB", row.name, peak >> 20, rest >> 20));
     assert!(peak <= row.peak, "{}: {peak} bytes of {}", row.name, row.peak);
     let acknowledged = before["ok"]["seq"].as_u64().expect("seq") as usize;
     let begun = Instant::now();
     collector.terminate();
-    println!("  ended after {:?}", begun.elapsed());
+    say(&format!("  ended after {:?}", begun.elapsed()));
     let stored = crate::support::records(&dir.log());
     assert_eq!(stored[acknowledged].0, acknowledged as u64, "nothing is lost");
     assert_eq!(stored.last().expect("records").1["event_type"], "audit.closed");
+}
+
+/// What was measured, for the table.
+#[allow(clippy::print_stdout)]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 /// Ends the others when it goes.
@@ -339,7 +345,7 @@ impl Drop for Done<'_> {
 fn door(begin: &str) {
     let mut rows = 0;
     for row in ROWS.iter().filter(|row| row.name.starts_with(begin)) {
-        println!("{}", row.name);
+        say(row.name);
         holds(row);
         rows += 1;
     }
