@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn what_never_ends_is_ended_and_the_bound_said() {
-        let cases: [(fn(usize) -> Page, &str); 6] = [
+        type Pages = fn(usize) -> Page;
+        let cases: [(Pages, &str); 6] = [
             (|_| numbered(0, 1, Some(0)), "repeats a page"),
             (|number| numbered(number, 1, Some((number + 1) % 3)), "repeats a page"),
             (|number| numbered(number, 0, Some(number + 1)), "more than 10 pages"),

@@ -97,15 +97,17 @@ fn means(target: &CloudTarget, seen: &Surroundings) -> Check {
 /// Asks a store.
 fn ask(store: &dyn BackupStore, probe: bool) -> Vec<Check> {
     let url = store.url("");
-    let objects = match store.list() {
-        Ok(objects) => objects,
+    // One page: that it answers is seen by that, and there may be millions.
+    let page = match store.page("", None) {
+        Ok(page) => page,
         Err(error) => {
             let skipped = Check::skipped(Id::CloudWrite, format!("{url}: it does not answer"));
             return vec![refused(Id::CloudReachable, &error), skipped];
         }
     };
-    let message = format!("{url}: answers and can be listed, {} objects there", objects.len());
-    let reachable = Check::passed(Id::CloudReachable, message).metric("objects", objects.len());
+    let (count, more) = (page.objects.len(), if page.next.is_some() { " or more" } else { "" });
+    let message = format!("{url}: answers and can be listed, {count}{more} objects there");
+    let reachable = Check::passed(Id::CloudReachable, message).metric("objects", count);
     let write = if probe {
         try_writing(store)
     } else {

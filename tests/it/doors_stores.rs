@@ -596,7 +596,8 @@ fn credentials_that_are_revoked_in_the_middle_end_the_upload_which_goes_on_later
 fn credentials_that_nobody_gives_are_named_in_bounded_time() {
     let silent = Liar::start(None, |_| Say::Silence);
     let url = format!("http://{}", silent.address);
-    let cases: [(&str, Vec<(&str, String)>, &str); 3] = [
+    type Variables = Vec<(&'static str, String)>;
+    let cases: [(&str, Variables, &str); 3] = [
         (
             "s3",
             vec![

@@ -298,8 +298,11 @@ fn get(
         None => Response::new(Full::new(kept.content.clone())),
         Some(from) if from >= kept.content.len() => refused(416, "range", "not satisfiable"),
         Some(from) => {
+            let length = kept.content.len();
+            let range = format!("bytes {from}-{}/{length}", length - 1);
             let body = Full::new(kept.content.slice(from..));
-            Response::builder().status(206).body(body).expect("an answer")
+            let answer = Response::builder().status(206).header("content-range", range);
+            answer.body(body).expect("an answer")
         }
     }
 }

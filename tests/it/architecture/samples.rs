@@ -236,8 +236,10 @@ fn files_touched_outside_the_seam_are_found() {
     ] {
         let expected = format!("src/audit/log.rs:1: {what}");
         assert_eq!(findings(&[("src/audit/log.rs", text)]), [expected], "{text}");
-        assert_eq!(findings(&[("src/fsio/os.rs", text)]), none(), "{text}");
-        assert_eq!(findings(&[("src/store/local.rs", text)]), none(), "{text}");
+        // What is opened there has a table of its own, in which this is not.
+        let opens = usize::from(text.contains("fs::read"));
+        assert_eq!(findings(&[("src/fsio/os.rs", text)]).len(), opens, "{text}");
+        assert_eq!(findings(&[("src/store/local.rs", text)]).len(), opens, "{text}");
     }
     let aliased =
         findings(&[("src/audit/log.rs", "use std::fs as files;\nfn f() { files::read(p); }")]);
