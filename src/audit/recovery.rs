@@ -431,9 +431,8 @@ impl Opening<'_> {
             tracing::warn!(code, reason, "the manifest was made anew from the segments");
         }
         if let Some(from) = &recovered.keys_put_back {
-            let code = Trouble::OwnFilePutBack.code();
             tracing::error!(
-                code,
+                code = Trouble::OwnFilePutBack.code(),
                 from,
                 "audit.keys did not lead from the log's first key to the one that signs; it is put back"
             );
