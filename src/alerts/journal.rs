@@ -333,7 +333,9 @@ fn read(place: &Place) -> Result<(State, Option<String>), Unread> {
             Some(change) => state.get_or_insert_with(State::default).apply(&change),
             None if at == length => break,
             None => {
-                let torn = !whole && length - at <= MAX_TORN_BYTES;
+                let torn = !whole
+                    && length - at <= MAX_TORN_BYTES
+                    && is_one_line(&mut input).map_err(failed)?;
                 let why = (!torn)
                     .then(|| format!("what stands at byte {at} was not written by this log"));
                 return Ok((state.unwrap_or_default(), why));
@@ -358,6 +360,25 @@ fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
         input.consume(taken);
         if is_empty || last.is_some() {
             return Ok(last == Some(b'\n'));
+        }
+    }
+}
+
+/// Whether nothing follows the line that was begun: what a power loss leaves of one
+/// line may have holes anywhere, and ends where the line did.
+fn is_one_line(input: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let piece = input.fill_buf()?;
+        let (end, length) = (memchr::memchr(b'\n', piece), piece.len());
+        if length == 0 {
+            return Ok(true);
+        }
+        input.consume(length);
+        if end.is_some_and(|end| end + 1 < length) {
+            return Ok(false);
+        }
+        if end.is_some() {
+            return Ok(input.fill_buf()?.is_empty());
         }
     }
 }

@@ -189,7 +189,9 @@ fn mail_servers_at_each_step(protection: Protection) {
             }
             Fate::Taken => {
                 becomes(&dir, name, "delivered", 1);
-                assert_eq!(server.letters().len(), 1, "{name}: once");
+                // A try that took too long may be made once more: no other is.
+                let tries = 1 + counted(&dir, name, "retried");
+                assert!(server.letters().len() as u64 <= tries, "{name}: {tries} tries");
             }
             Fate::GivenUp => becomes(&dir, name, "failed", 1),
         }
@@ -410,6 +412,11 @@ const WEB: &[(&str, Answers, Fate)] = &[
         Fate::Waits,
     ),
     (
+        "all-the-length-there-is",
+        |stream| says(stream, b"HTTP/1.1 200 X\r\ncontent-length: 18446744073709551615\r\n\r\nx"),
+        Fate::Waits,
+    ),
+    (
         "redirects",
         |stream| {
             says(
@@ -471,7 +478,7 @@ const WEB: &[(&str, Answers, Fate)] = &[
     ),
     (
         "taken-then-less-than-said",
-        |stream| says(stream, b"HTTP/1.1 200 X\r\ncontent-length: 18446744073709551615\r\n\r\nx"),
+        |stream| says(stream, b"HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\nx"),
         Fate::Taken,
     ),
     (
@@ -520,7 +527,7 @@ fn a_web_receiver_that_lies_is_bounded_and_what_it_did_not_take_is_told_later() 
     for (name, _, fate) in &rows {
         match fate {
             Fate::Waits => {
-                becomes(&dir, name, "retried", 2);
+                becomes(&dir, name, "retried", 1);
                 assert_eq!(counted(&dir, name, "delivered"), 0, "{name}");
                 assert_eq!(counted(&dir, name, "queued"), 1, "{name}");
             }
