@@ -8,6 +8,7 @@ use std::time::Duration;
 use auditctl::audit::security::SecurityKind;
 use auditctl::audit::status::{Damage, StatusSnapshot, Word, WriterState};
 use auditctl::audit::{AuditLog, Durability, Event, Options};
+use auditctl::collector::Trust;
 use auditctl::collector::client::{Answer, Client};
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 
@@ -252,7 +253,8 @@ fn killed_with_forty(dir: &Dir) {
     )
     .expect("settings");
     let collector = Serving::start_alone(dir);
-    let mut client = Client::connect(&dir.log().join("audit.sock")).expect("connected");
+    let mut client = Client::connect(&dir.log().join("audit.sock"), &Trust::owner_of(&dir.log()))
+        .expect("connected");
     let lines = vec![&b"{\"event_type\":\"e\"}"[..]; 40];
     let answers = client.send(&lines).expect("answers");
     assert!(answers.iter().all(|answer| matches!(answer, Answer::Recorded(_))), "{answers:?}");

@@ -515,7 +515,7 @@ fn p1_that_a_backup_was_made_is_known_after_the_loss_of_power() {
     std::fs::remove_dir_all(old.home.backups().path()).expect("removed");
     let fs = RecordingFs::on(old.home.dir.path());
     let log = open(Options { fs: Arc::new(fs.clone()), retention: None, ..old.options() });
-    log.record_backup_made(made_record(&made)).wait_durable().expect("durable");
+    log.record_backup_made(made.to_record()).wait_durable().expect("durable");
     fs.told();
     record_into(&log, 20);
     log.close().expect("closed");
