@@ -109,6 +109,7 @@ impl Writer {
             return Err(failure(Activity::Checkpoint)(error));
         }
         self.own_files.wrote(OwnFile::Keys);
+        shared.page.set(Word::KeyChanges, history.rotations.len() as u64);
         self.keys.history = history;
         let Pending { wish, rotation, signed } = pending;
         let KeyWish { next, files, kept_old, answer, .. } = *wish;
