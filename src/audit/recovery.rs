@@ -283,7 +283,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let paths = LogPaths::new(&options.dir);
     let fs = &*options.fs;
-    fs.create_dir_all(&options.dir).map_err(io_error("make the directory", &options.dir))?;
+    fsio::make_dirs(fs, &options.dir).map_err(io_error("make the directory", &options.dir))?;
     let lock = lock(&paths)?;
     // Asked for only where a restore left something.
     let key = fs.entry(&paths.restore_journal()).is_ok().then(|| {

@@ -289,6 +289,8 @@ fn clear_leftovers(fs: &dyn Fs, paths: &LogPaths) {
 pub fn swap(fs: &dyn Fs, paths: &LogPaths, journal: &Journal) -> io::Result<()> {
     let places = Places { fs, paths, journal };
     fs.create_dir_new(&paths.dir.join(&journal.aside))?;
+    // What the journal names is there when the journal is.
+    fs.sync_dir(&paths.dir)?;
     journal.store(fs, paths)?;
     let moved = (|| {
         // A copy of the manifest makes what is set aside a log of its own.

@@ -83,7 +83,8 @@ impl BackupDir {
     /// # Errors
     /// [`BackupError::Locked`] and [`BackupError::Io`].
     pub fn lock_alone(&self) -> Result<FileLock, BackupError> {
-        self.fs.create_dir_all(&self.path).map_err(io_error("make the directory", &self.path))?;
+        fsio::make_dirs(&*self.fs, &self.path)
+            .map_err(io_error("make the directory", &self.path))?;
         self.taken(try_lock(&self.join(LOCK)))
     }
 

@@ -221,7 +221,7 @@ impl Restorer {
         if dry_run && self.fs.meta(dir).is_err() {
             return Ok(None);
         }
-        self.fs.create_dir_all(dir).map_err(io_error("make the directory", dir))?;
+        fsio::make_dirs(&*self.fs, dir).map_err(io_error("make the directory", dir))?;
         let path = paths.lock();
         let lock = match paths.lock_for_writing() {
             Ok(Some(lock)) => lock,

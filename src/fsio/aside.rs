@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{FileReader, Fs, FsFile, OpenMode};
 
-/// Moves what stands at a path to `<name>.foreign-<stamp>`: its name then. An empty
-/// file is not worth it, and is removed.
+/// Moves what stands at a path to `<name>.foreign-<stamp>`, durably: its name then.
+/// An empty file is not worth it, and is removed.
 ///
 /// # Errors
 /// The failing step's; that nothing is there is none.
@@ -19,6 +19,7 @@ pub fn set_aside(fs: &dyn Fs, path: &Path, stamp: &str) -> io::Result<Option<Str
         Ok(_) => {
             let aside = foreign_name(fs, path, stamp);
             fs.rename(path, &aside)?;
+            fs.sync_dir(&super::parent(path))?;
             Ok(aside.file_name().map(|name| name.to_string_lossy().into_owned()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -39,7 +40,8 @@ fn foreign_name(fs: &dyn Fs, path: &Path, stamp: &str) -> PathBuf {
     numbered.find(|path| !taken(path)).unwrap_or(first)
 }
 
-/// Copies a range of an open file into a new file, durably.
+/// Copies a range of an open file into a new file, and makes its content durable;
+/// that its name lasts is up to the caller.
 ///
 /// # Errors
 /// The failing step's; `UnexpectedEof` when the file is shorter.

@@ -235,6 +235,26 @@ pub fn replace_file(fs: &dyn Fs, path: &Path, content: &[u8]) -> io::Result<()> 
     result
 }
 
+/// Makes a directory and its parents where they are not there, mode 0700, and has
+/// their names last: what is durable in a directory whose name is lost is lost too.
+///
+/// # Errors
+/// The failing step's error.
+pub fn make_dirs(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    let named = |part: &&Path| !part.as_os_str().is_empty();
+    let missing = path.ancestors().take_while(named).take_while(|part| fs.meta(part).is_err());
+    let missing: Vec<&Path> = missing.collect();
+    fs.create_dir_all(path)?;
+    for part in missing {
+        match fs.sync_dir(&parent(part)) {
+            // Who may make names in a directory may not be allowed to read it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
 /// Reads one of our own text files, refusing one larger than `limit` bytes, and a
 /// NUL as soon as it comes: a sparse file of gigabytes takes no memory.
 ///

@@ -272,6 +272,8 @@ impl Writer {
         let stamp = shared.options.clock.now().file_stamp();
         let aside = paths.aside("foreign", &stamp, |path| fs.entry(path).is_ok());
         copy_to_new(fs, &*self.active.file, expected, length, &aside).map_err(failed())?;
+        // They are evidence: not cut before the copy has a name that lasts.
+        fs.sync_dir(&paths.dir).map_err(failed())?;
         self.active.file.set_len(expected).map_err(failed())?;
         let name = aside.file_name().map(|name| name.to_string_lossy().into_owned());
         self.damage(Damage::FileReplaced);

@@ -73,7 +73,7 @@ impl<'a> Staged<'a> {
         let name = format!("{STAGING}{}-{}", restorer.clock.now().file_stamp(), std::process::id());
         let made_place = fs.meta(place).is_err().then(|| place.to_path_buf());
         let dir = place.join(&name);
-        fs.create_dir_all(place).map_err(io_error("make the directory", place))?;
+        fsio::make_dirs(fs, place).map_err(io_error("make the directory", place))?;
         fs.create_dir_new(&dir).map_err(io_error("make the directory", &dir))?;
         let mut guard = Guard { fs, dir: Some((dir.clone(), made_place.clone())) };
         let mut found = locate(restorer, request, live, &dir, watch)?;
@@ -315,12 +315,14 @@ impl<'a> Staged<'a> {
         let key = format!("{}\n", plan.key);
         let moved = (|| {
             fsio::replace_file(fs, &paths.public_key(), key.as_bytes())?;
-            for name in names.iter().map(String::as_str).chain([MANIFEST]) {
+            for name in &names {
                 fs.rename(&self.dir.join(name), &place.join(name))?;
             }
-            fs.remove_dir(&self.dir)?;
+            // Once the manifest has its name, what it lists has to be there.
             fs.sync_dir(place)?;
-            fs.sync_dir(&fsio::parent(place))
+            fs.rename(&self.dir.join(MANIFEST), &place.join(MANIFEST))?;
+            fs.remove_dir(&self.dir)?;
+            fs.sync_dir(place)
         })();
         moved.map_err(|error| {
             // It was empty, and is again.
