@@ -121,8 +121,11 @@ impl Keeper {
         Arc::clone(&self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn set_checkpoint(&self, text: String) {
+    /// The newest stored checkpoint is this one. `tell` is called once whoever hears of
+    /// it can read it.
+    pub(crate) fn set_checkpoint(&self, text: String, tell: impl FnOnce()) {
         *self.0.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        tell();
     }
 
     /// The newest stored checkpoint.
@@ -459,13 +462,13 @@ impl Thread {
             None,
             &format!("{}: {reason}", segment.file),
         );
-        self.work.page.damage(Damage::SegmentDamaged, self.work.options.clock.now());
         self.change(|manifest| {
             let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
             if let Some(entry) = entry {
                 entry.damage = Some(reason.to_owned());
             }
         });
+        self.work.page.damage(Damage::SegmentDamaged, self.work.options.clock.now());
         self.store_needed = true;
         self.store()
     }
@@ -489,3 +492,6 @@ fn tree_of(lines: &[u8], first_seq: u64) -> Range {
     }
     tree
 }
+
+#[cfg(test)]
+mod tests;

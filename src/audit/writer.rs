@@ -177,9 +177,10 @@ impl Writer {
     }
 
     pub(crate) fn poison(&self, reason: &str) {
+        // Told once nothing is taken any more.
+        self.shared.queue.poison(reason);
         let now = self.shared.options.clock.now();
         self.shared.page.state(WriterState::Poisoned, now);
-        self.shared.queue.poison(reason);
         self.shared.progress.failed(reason);
         tracing::error!(code = Trouble::WriterFailed.code(), reason, "the log's writer failed");
     }

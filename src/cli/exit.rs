@@ -293,3 +293,28 @@ impl From<ConfigErrors> for CliError {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_of_a_changed_log_is_a_finding_and_no_failure() {
+        let forked = BackupError::NotAPrefix {
+            previous: "20260101_000000".parse().expect("an id"),
+            earlier: 9,
+            root: String::new(),
+            found: String::new(),
+        };
+        for (error, exit) in [
+            (forked, Exit::Found),
+            (BackupError::LogDamaged("block 1".to_owned()), Exit::Found),
+            (BackupError::Refused("no".to_owned()), Exit::Busy),
+            (BackupError::Usage("no".to_owned()), Exit::Usage),
+            (BackupError::Interrupted, Exit::Interrupted),
+        ] {
+            let text = error.to_string();
+            assert_eq!(CliError::from(error).exit, exit, "{text}");
+        }
+    }
+}

@@ -512,7 +512,14 @@ fn noted(sample: &Sample, seconds_ago: i64, tree_size: u64) -> serde_json::Value
 #[test]
 fn the_newest_backups_age_and_what_it_lacks_are_told_and_judged() {
     const HOUR: i64 = 3_600;
-    for (age, status) in [(HOUR, Healthy), (27 * HOUR, Warning), (73 * HOUR, Critical)] {
+    for (age, status) in [
+        (HOUR, Healthy),
+        (26 * HOUR - 1, Healthy),
+        (26 * HOUR, Warning),
+        (72 * HOUR - 1, Warning),
+        (72 * HOUR, Critical),
+        (73 * HOUR, Critical),
+    ] {
         let sample = Sample::running();
         let catalog = serde_json::json!({
             "format": 1, "backups": { "20260203_000000": noted(&sample, age, 40) },

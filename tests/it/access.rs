@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::serving::{Serving, bearer, new_token};
-use crate::support::{Dir, auditctl, eventually, records, run, skipped};
+use crate::support::{Dir, auditctl, eventually, missing, records, run, skipped};
 
 const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
 const JSON: &str = "application/json";
@@ -426,7 +426,7 @@ fn serve_refuses_token_files_that_it_cannot_trust() {
 #[test]
 fn curl_sends_with_a_token_that_is_in_no_argument() {
     if Command::new("curl").arg("--version").output().is_err() {
-        return skipped("curl is not installed");
+        return missing("curl");
     }
     let dir = Dir::new();
     let secret = new_token(&dir, "web-1", &[]);

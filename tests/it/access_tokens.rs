@@ -145,7 +145,7 @@ fn a_token_that_nobody_could_take_is_not_made() {
 #[test]
 fn root_makes_tokens_for_the_user_of_the_log() {
     if !rustix::process::getuid().is_root() {
-        skipped("needs root, to be another user's");
+        skipped("only root can give a file to another user");
         return;
     }
     let dir = Dir::new();

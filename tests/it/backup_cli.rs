@@ -207,3 +207,37 @@ fn a_bad_backup_is_exit_one_when_it_is_asked_for_and_health_says_so_from_then_on
     assert_eq!(code, 3, "{err}");
     assert!(!dir.path().join("side").exists(), "nothing is left of it");
 }
+
+#[test]
+fn backup_of_a_changed_log_exits_1() {
+    let dir = Dir::new();
+    recorded(&dir, 50);
+    assert_eq!(run(&dir, &["backup"]).0, 0);
+    let path = dir.path().join("logs/audit.log");
+    let text = std::fs::read_to_string(&path).expect("read");
+    std::fs::write(&path, text.replacen("\"u7\"", "\"u8\"", 1)).expect("changed");
+    let (code, out, _) = run(&dir, &["backup", "--json"]);
+    assert_eq!((code, &json(&out)["error"]["kind"]), (1, &"corrupt".into()), "{out}");
+    let (code, out, _) = run(&dir, &["list", "--json"]);
+    assert_eq!((code, json(&out)["backups"].as_array().map(Vec::len)), (0, Some(1)));
+}
+
+#[test]
+fn backup_query_and_verify_refuse_a_pending_restore() {
+    let dir = Dir::new();
+    recorded(&dir, 50);
+    assert_eq!(run(&dir, &["backup"]).0, 0);
+    let journal = dir.path().join("logs/audit.restore.json");
+    std::fs::write(&journal, "{}").expect("written");
+    for args in [&["backup", "--json"][..], &["query", "--json"], &["verify", "--json"]] {
+        let (code, out, err) = run(&dir, args);
+        assert_eq!(json(&out)["error"]["kind"], "restore_pending", "{args:?}: {out} {err}");
+        assert_eq!(code, 3, "{args:?}");
+    }
+    let (_, out, _) = run(&dir, &["list", "--json"]);
+    assert_eq!(json(&out)["backups"].as_array().map(Vec::len), Some(1), "no other was made");
+    std::fs::remove_file(&journal).expect("removed");
+    for args in [&["backup", "--json"][..], &["query", "--json"], &["verify", "--json"]] {
+        assert_eq!(run(&dir, args).0, 0, "{args:?}");
+    }
+}

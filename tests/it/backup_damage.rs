@@ -242,3 +242,22 @@ fn p9_metadata_that_lies_about_sizes_is_refused_without_taking_memory() {
         assert!(home.plan(Wish::Id(made.metadata.id)).is_err(), "{pointer}");
     }
 }
+
+#[test]
+fn a_forged_earlier_backup_is_not_extended() {
+    let home = Home::new();
+    home.record(30);
+    let made = home.back_up();
+    // A later one by its name, which nobody with the log's key signed.
+    let mut forged = made.metadata.clone();
+    forged.id = made.metadata.id.next();
+    forged.archive.file = forged.id.archive(false);
+    assert!(forged.signature.is_some());
+    let path = home.backups().join(&forged.id.metadata());
+    std::fs::write(&path, forged.to_bytes().expect("json")).expect("written");
+    home.record(5);
+    let next = home.back_up();
+    let previous = next.metadata.previous.expect("it extends the one before");
+    assert_eq!(previous.id, made.metadata.id, "and not the forged one");
+    assert!(previous.consistency_proof.is_some());
+}

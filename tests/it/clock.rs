@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::serving::Serving;
-use crate::support::{Dir, open, options, records, root_agrees, skipped, types};
+use crate::support::{Dir, missing, open, options, records, root_agrees, types};
 
 const BEGIN: i64 = 1_770_000_000_000_000;
 
@@ -198,7 +198,7 @@ fn libfaketime() -> Option<&'static str> {
 
 #[test]
 fn a_real_collector_follows_a_clock_that_jumps_ahead_and_back_and_records_both() {
-    let Some(library) = libfaketime() else { return skipped("libfaketime is not installed") };
+    let Some(library) = libfaketime() else { return missing("faketime") };
     let dir = Dir::new();
     let shift = dir.path().join("shift");
     std::fs::write(&shift, "+0\n").expect("written");

@@ -111,7 +111,7 @@ fn crashed(dir: &Dir) -> u64 {
 }
 
 /// A log as kill -9 leaves it: its files while it was open, copied.
-fn killed(dir: &Dir, events: usize) {
+pub(crate) fn killed(dir: &Dir, events: usize) {
     let image = Dir::new();
     let log = open(options(&image));
     for _ in 0..events {
@@ -125,7 +125,7 @@ fn killed(dir: &Dir, events: usize) {
     log.close().expect("closed");
 }
 
-fn append(dir: &Dir, bytes: &[u8]) {
+pub(crate) fn append(dir: &Dir, bytes: &[u8]) {
     use std::io::Write;
     let path = dir.log().join("audit.log");
     let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("open");
@@ -160,7 +160,7 @@ fn p2_a_torn_tail_is_cut_and_its_bytes_are_kept() {
     }
 }
 
-fn line(seq: u64, event_type: &str) -> String {
+pub(crate) fn line(seq: u64, event_type: &str) -> String {
     format!(
         "{{\"seq\":{seq},\"timestamp\":\"2026-02-04T21:09:40.123456Z\",\"event_type\":\"{event_type}\",\"origin\":{{\"via\":\"library\"}}}}\n"
     )
@@ -326,6 +326,26 @@ fn a_lost_manifest_is_rebuilt_from_the_segments() {
     log.close().expect("closed");
     assert_eq!(count(&dir.log(), "e"), 2_000);
     root_agrees(&dir.log());
+}
+
+#[test]
+fn a_lost_manifest_is_rebuilt_in_its_epoch() {
+    let dir = Dir::new();
+    crashed(&dir);
+    let path = dir.log().join("audit.log");
+    let text = std::fs::read(&path).expect("log");
+    std::fs::write(&path, &text[..text.len() / 2]).expect("cut");
+    let log = open(Options { accept_corruption: true, ..options(&dir) });
+    log.seal();
+    log.record(Event::new("e")).expect("accepted").wait().expect("durable");
+    log.close().expect("closed");
+    std::fs::remove_file(dir.log().join("audit.manifest.json")).expect("removed");
+    let log = open(options(&dir));
+    assert_eq!(log.manifest().epoch, 1);
+    assert!(log.checkpoint().contains("/e1\n"), "{}", log.checkpoint());
+    log.close().expect("closed");
+    root_agrees(&dir.log());
+    open(options(&dir)).close().expect("closed");
 }
 
 #[test]

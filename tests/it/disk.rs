@@ -24,7 +24,7 @@ pub(crate) enum Change {
     /// An event was acknowledged to its caller.
     Acknowledged(u64, String),
     /// Something else was told to whoever asked for it.
-    Told(&'static str),
+    Told,
 }
 
 impl Change {
@@ -132,8 +132,8 @@ impl RecordingFs {
         self.locked().note(Change::Acknowledged(seq, actor));
     }
 
-    pub(crate) fn told(&self, what: &'static str) {
-        self.locked().note(Change::Told(what));
+    pub(crate) fn told(&self) {
+        self.locked().note(Change::Told);
     }
 
     pub(crate) fn steps(&self) -> Vec<Step> {
@@ -389,14 +389,6 @@ impl Disk {
             }
         }
         content
-    }
-
-    /// What a file of that name holds.
-    pub(crate) fn read(&self, path: &Path) -> Option<&[u8]> {
-        match self.names.get(path)? {
-            Node::File(number) => self.files.get(number).map(Vec::as_slice),
-            Node::Dir => None,
-        }
     }
 
     pub(crate) fn put_into(&self, from: &Path, to: &Path) {

@@ -58,7 +58,6 @@ fn run(name: &str) {
 
 fn run_block(sandbox: &mut Sandbox, block: &Block) {
     let missing = |marker: &Marker| match marker {
-        Marker::Needs(program) => (!sandbox.has(program)).then(|| program.clone()),
         Marker::Setting(key) => {
             auditctl::config::find(key).is_none().then(|| format!("the setting {key}"))
         }
@@ -68,8 +67,15 @@ fn run_block(sandbox: &mut Sandbox, block: &Block) {
     if block.markers.iter().any(|marker| matches!(marker, Marker::No)) {
         return;
     }
-    if let Some(program) = block.markers.iter().find_map(missing) {
-        crate::support::skipped(&format!("{}: {program} is not there", block.place));
+    let needs = |marker: &Marker| match marker {
+        Marker::Needs(program) => (!sandbox.has(program)).then(|| program.clone()),
+        _ => None,
+    };
+    if let Some(program) = block.markers.iter().find_map(needs) {
+        return crate::support::missing(&program);
+    }
+    if let Some(what) = block.markers.iter().find_map(missing) {
+        crate::support::skipped(&format!("this build lacks {what}, for {}", block.place));
         return;
     }
     if block.markers.contains(&Marker::Serve) {

@@ -25,7 +25,7 @@ use auditctl::backup::{RestoreRequest, Target, Wish};
 use auditctl::fsio::OsFs;
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 
-use crate::backups::{Home, all_compressed, record_into, wanted};
+use crate::backups::{Home, all_compressed, wanted};
 use crate::disk::{BEFORE, Change, RecordingFs, Step};
 use crate::support::{Dir, eventually, open, options};
 
@@ -216,7 +216,7 @@ impl Rules {
                 }
                 pending.retain(|pending| !pending.dirs.is_empty());
             }
-            Change::Told(_) => self.names_last(at, step, true),
+            Change::Told => self.names_last(at, step, true),
             Change::MakeDir(_) | Change::Acknowledged(..) => {}
         }
         self.changed_name(at, step);
@@ -336,7 +336,7 @@ fn a_change_of_key_syncs_each_thing_before_what_rests_on_it() {
     let (fs, options) = on(&dir);
     let log = open(options);
     log.rotate_key(&RotateRequest::default()).expect("changed");
-    fs.told("the key is changed");
+    fs.told();
     log.close().expect("closed");
     in_order(&fs, &["audit.keys", "audit.key.next", "audit.key"]);
 }
@@ -354,15 +354,15 @@ fn a_backup_and_its_removal_sync_each_thing_before_what_rests_on_it() {
     home.record(60);
     let fs = recorded(&mut home);
     let first = home.back_up();
-    fs.told("a backup is made");
+    fs.told();
     home.back_up();
-    fs.told("another is made");
+    fs.told();
     home.backups().pin(first.metadata.id, true).expect("pinned");
-    fs.told("it is pinned");
+    fs.told();
     home.backups().pin(first.metadata.id, false).expect("let go");
-    fs.told("it is let go");
+    fs.told();
     home.backups().remove(first.metadata.id).expect("removed");
-    fs.told("it is removed");
+    fs.told();
     in_order(&fs, &[".gz", ".json", ".catalog.json"]);
 }
 
@@ -376,7 +376,7 @@ fn an_encrypted_backup_syncs_each_thing_before_what_rests_on_it() {
     let key = age::x25519::Identity::generate().to_public();
     request.encrypt_to = vec![key.to_string()];
     home.creator().create(&request, &auditctl::backup::Unwatched).expect("a backup");
-    fs.told("a backup is made");
+    fs.told();
     in_order(&fs, &[".gz.age", ".json"]);
 }
 
@@ -389,12 +389,12 @@ fn a_restore_in_place_and_beside_syncs_each_thing_before_what_rests_on_it() {
     let fs = recorded(&mut home);
     let target = Target::Beside(home.dir.path().join("a/beside"));
     home.restore_as(&RestoreRequest { target, ..wanted() }).expect("restored");
-    fs.told("it is restored beside");
+    fs.told();
     let mut restorer = home.restorer();
     restorer.options.fs = home.fs.clone();
     let done = restorer.restore(&wanted(), &mut |_| Ok(()), &auditctl::backup::Unwatched);
     assert!(done.expect("restored").unrecorded.is_none());
-    fs.told("it is restored");
+    fs.told();
     in_order(&fs, &["audit.restore.json", ".log.gz", "audit.manifest.json", "audit.checkpoint"]);
 }
 
@@ -416,7 +416,7 @@ fn a_restore_that_is_undone_syncs_each_thing_before_what_rests_on_it() {
     assert!(home.log_dir().join("audit.restore.json").exists(), "in its middle");
     let fs = recorded(&mut home);
     let log = open(Options { fs: home.fs.clone(), ..home.options() });
-    fs.told("the log is open");
+    fs.told();
     log.close().expect("closed");
     in_order(&fs, &["audit.restore.json", "audit.log"]);
     assert!(!home.log_dir().join("audit.restore.json").exists());
@@ -436,7 +436,7 @@ fn what_opening_sets_aside_and_makes_anew_is_synced_before_what_rests_on_it() {
     std::fs::write(home.log_dir().join("audit.keys"), b"none").expect("written");
     let fs = RecordingFs::on(home.dir.path());
     let log = open(Options { fs: Arc::new(fs.clone()), accept_corruption: true, ..home.options() });
-    fs.told("the log is open");
+    fs.told();
     all_compressed(&log);
     log.close().expect("closed");
     in_order(&fs, &["audit.log.keys-", "audit.manifest.json", "audit.checkpoint"]);

@@ -221,17 +221,24 @@ fn a_replaced_log_file_is_set_aside_and_the_real_one_put_back() {
 }
 
 #[test]
-fn bytes_appended_by_a_stranger_are_set_aside() {
+fn bytes_set_aside_are_byte_for_byte_in_the_named_file() {
     use std::io::Write;
     let dir = Dir::new();
     let log = open(options(&dir));
     record(&log, 2);
     let path = dir.log().join("audit.log");
     let mut file = std::fs::OpenOptions::new().append(true).open(&path).expect("open");
-    file.write_all(b"{\"seq\":4,\"forged\":true}\n").expect("append");
+    let forged = b"{\"seq\":4,\"forged\":true}\nand \0 half a line";
+    file.write_all(forged).expect("append");
     eventually("it is noticed", || log.status().expect("status").get(Word::LogFileIncidents) == 1);
     record(&log, 2);
     log.close().expect("closed");
+    let stored = records(&dir.log());
+    let incident = stored.iter().find(|(_, r)| r["event_type"] == "audit.log_file_replaced");
+    let details = &incident.expect("recorded").1["details"];
+    assert_eq!(details["what"], "foreign_bytes");
+    let aside = dir.log().join(details["set_aside"].as_str().expect("named"));
+    assert_eq!(std::fs::read(aside).expect("kept"), forged);
     assert!(!all_lines(&dir.log()).iter().any(|line| line.contains("forged")));
     whole(&dir, 4);
 }

@@ -18,7 +18,7 @@ use rustls::{
 use serde_json::Value;
 
 use crate::serving::{Serving, bearer, new_token};
-use crate::support::{Dir, auditctl, eventually, records, run, skipped};
+use crate::support::{Dir, auditctl, eventually, missing, records, run};
 
 const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
 const TLS: &str = "[collector]\ntls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n";
@@ -322,10 +322,11 @@ fn an_expired_certificate_is_warned_of_at_the_start_and_refused_by_clients() {
 /// Another implementation than the one that serves.
 #[test]
 fn openssl_and_curl_agree() {
-    if Command::new("openssl").arg("version").output().is_err()
-        || Command::new("curl").arg("--version").output().is_err()
-    {
-        return skipped("openssl or curl is not installed");
+    if Command::new("openssl").arg("version").output().is_err() {
+        return missing("openssl");
+    }
+    if Command::new("curl").arg("--version").output().is_err() {
+        return missing("curl");
     }
     let (dir, authority) = (Dir::new(), Authority::new());
     authority.put(&dir, 90);

@@ -11,13 +11,15 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::serving::Serving;
-use crate::support::{Dir, all_lines, auditctl, eventually, open, options, records, run, skipped};
+use crate::support::{
+    Dir, all_lines, auditctl, eventually, missing, open, options, records, run, skipped,
+};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python_audit.py");
 
 fn python(args: &[&str]) -> Option<String> {
     let Ok(output) = Command::new("python3").arg(SCRIPT).args(args).output() else {
-        skipped("no python3");
+        missing("python3");
         return None;
     };
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -627,7 +627,7 @@ fn a_damaged_chain_is_no_log_to_go_on_with_until_that_is_accepted_or_a_backup_me
 #[test]
 fn a_key_that_somebody_else_put_beside_the_log_s_does_not_follow_it() {
     if !rustix::process::getuid().is_root() {
-        crate::support::skipped("needs root, to give a file to another user");
+        crate::support::skipped("only root can give a file to another user");
         return;
     }
     let Changed { home, today, .. } = changed();

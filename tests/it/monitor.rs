@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::serving::Serving;
-use crate::support::{Dir, auditctl, eventually, run, skipped};
+use crate::support::{Dir, auditctl, eventually, missing, run};
 
 fn once(dir: &Dir) -> Value {
     let (code, stdout, stderr) = run(dir, &["monitor", "--once", "--json"]);
@@ -164,7 +164,7 @@ impl Terminal {
                 Some(terminal)
             }
             Err(_) => {
-                skipped("tmux is not installed");
+                missing("tmux");
                 None
             }
         }

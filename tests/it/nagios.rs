@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::serving::Serving;
-use crate::support::{Dir, eventually, skipped};
+use crate::support::{Dir, eventually, missing};
 
 /// What a site has already: the objects that ours refers to.
 const SITE: &str = "
@@ -62,7 +62,7 @@ const NAGIOS: &str = "/usr/sbin/nagios4";
 fn there() -> bool {
     let found = Path::new(NAGIOS).exists();
     if !found {
-        skipped("nagios4 is not installed (Debian package nagios4-core)");
+        missing("nagios4");
     }
     found
 }

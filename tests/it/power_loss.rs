@@ -2,7 +2,6 @@
 //! it may be found after the power went at any moment in between (see
 //! [`disk`](crate::disk)).
 
-use std::path::Path;
 use std::sync::Arc;
 
 use auditctl::audit::{Durability, Event, Options};
@@ -268,4 +267,44 @@ fn p1_retention_survives_the_loss_of_power() {
         }
     }
     assert!(whole > 10 && pruned > 10, "{whole} before, {pruned} after the removal");
+}
+
+#[test]
+fn p1_what_was_adopted_unsigned_stays_named_when_the_power_goes_in_the_opening() {
+    let dir = Dir::new();
+    crate::crash::killed(&dir, 10);
+    let end = records(&dir.log()).len() as u64;
+    crate::crash::append(&dir, crate::crash::line(end, "unsigned").as_bytes());
+    let fs = RecordingFs::on(dir.path());
+    let begun = fs.changes().len();
+    open(Options { fs: Arc::new(fs.clone()), ..options(&dir) }).close().expect("closed");
+    let all = fs.changes();
+    let mut random = Random(0xa076_1d64_78bd_642f);
+    for crash in begun..=all.len() {
+        let disk = Disk::after(&all[..crash], &mut random);
+        let found = Dir::new();
+        disk.put_into(dir.path(), found.path());
+        let context = format!("after {crash} of {}: {:?}", all.len(), all[..crash].last());
+        let log = match auditctl::audit::AuditLog::open(options(&found)) {
+            Ok(log) => log,
+            Err(error) => panic!("{context}: {error}; kept in {}", found.keep().display()),
+        };
+        let noted = log.manifest().adopted.iter().any(|span| span.contains(end));
+        log.close().expect("closed");
+        let stored = records(&found.log());
+        assert_eq!(stored[end as usize].1["event_type"], "unsigned", "{context}");
+        let names = |(_, record): &(u64, serde_json::Value)| {
+            let details = &record["details"];
+            let (first, end_of) =
+                (details["unsigned_first"].as_u64(), details["unsigned_end"].as_u64());
+            record["event_type"] == "audit.recovered"
+                && first.is_some_and(|first| first <= end)
+                && end_of.is_some_and(|end_of| end < end_of)
+        };
+        assert!(stored.iter().any(names), "{context}: a record names it");
+        assert!(noted, "{context}: the manifest notes it");
+        if crash % 20 == 0 {
+            root_agrees(&found.log());
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::serving::Serving;
-use crate::support::{Dir, eventually, skipped};
+use crate::support::{Dir, eventually, missing};
 
 struct Prometheus {
     child: Child,
@@ -84,7 +84,7 @@ impl Drop for Prometheus {
 #[test]
 fn prometheus_scrapes_metrics_and_health_and_counts_the_events() {
     if Command::new("prometheus").arg("--version").output().is_err() {
-        skipped("prometheus is not installed");
+        missing("prometheus");
         return;
     }
     let dir = Dir::new();

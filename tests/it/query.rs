@@ -557,3 +557,76 @@ fn a_damaged_block_is_named_and_the_others_are_read() {
     assert!(answer.lines().expect("records").len() > 100);
     assert_eq!(answer.effort.cache, CacheUse::None);
 }
+
+#[test]
+fn a_damaged_answer_is_not_cached() {
+    let home = Home::new();
+    home.record(400);
+    let log = home.open();
+    let segment = log.manifest().segments[0].clone();
+    let path = home.log_dir().join(&segment.file);
+    let good = std::fs::read(&path).expect("read");
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 0xff;
+    let query = Request { limit: Some(0), ..Request::default() };
+    let query = query.resolve(Timestamp::default()).expect("a query");
+    let ask = || log.query(&query).expect("an answer");
+    let whole = ask();
+    assert_eq!(ask().effort.cache, CacheUse::Hit);
+    // The next question has another answer, and the segment is damaged by then.
+    std::fs::write(&path, &bad).expect("damaged");
+    let query = Request { limit: Some(0), actor: vec!["user-3".to_owned()], ..Request::default() };
+    let query = query.resolve(Timestamp::default()).expect("a query");
+    let ask = || log.query(&query).expect("an answer");
+    for _ in 0..3 {
+        let answer = ask();
+        assert_eq!(answer.damaged.len(), 1, "each who asks is told: {:?}", answer.damaged);
+        assert_eq!(answer.effort.cache, CacheUse::Miss);
+    }
+    std::fs::write(&path, &good).expect("put back");
+    let answer = ask();
+    assert!(answer.damaged.is_empty());
+    let wanted = whole
+        .lines()
+        .expect("records")
+        .iter()
+        .filter(|line| memchr::memmem::find(line, b"\"actor\":\"user-3\"").is_some());
+    assert_eq!(answer.lines().expect("records").len(), wanted.count());
+    log.close().expect("closed");
+}
+
+#[test]
+fn since_equal_to_a_blocks_latest_timestamp_finds_it_and_until_excludes_its_earliest() {
+    let home = Home::new();
+    home.record(400);
+    let log = home.open();
+    let mut reader = Reader::open(&home.fs, &home.log_dir(), Bounds::default()).expect("a reader");
+    let mut ask = |since: Option<Timestamp>,
+                   until: Option<Timestamp>,
+                   segment: &auditctl::audit::manifest::Segment| {
+        let request = Request {
+            since: since.map(|at| at.to_string()),
+            until: until.map(|at| at.to_string()),
+            limit: Some(0),
+            ..Request::default()
+        };
+        let query = request.resolve(Timestamp::default()).expect("a query");
+        let answer = reader.query(&query).expect("an answer");
+        let of_segment = answer.lines().expect("records").iter().filter(|line| {
+            let seq = serde_json::from_slice::<Value>(line).expect("json")["seq"].as_u64();
+            seq.is_some_and(|seq| (segment.first_seq..segment.end_seq()).contains(&seq))
+        });
+        of_segment.count()
+    };
+    let a_microsecond = |at: Timestamp, by: i64| Timestamp::from_micros(at.micros() + by);
+    let manifest = log.manifest();
+    assert!(manifest.segments.len() > 2);
+    for segment in &manifest.segments {
+        let (first, last) = (segment.min_timestamp, segment.max_timestamp);
+        assert!(ask(Some(last), None, segment) > 0, "the last one is there");
+        assert_eq!(ask(Some(a_microsecond(last, 1)), None, segment), 0);
+        assert_eq!(ask(None, Some(first), segment), 0, "`until` is not included");
+        assert!(ask(None, Some(a_microsecond(first, 1)), segment) > 0);
+    }
+    log.close().expect("closed");
+}

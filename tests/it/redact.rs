@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::serving::Serving;
 use crate::support::{
-    Dir, all_lines, auditctl, count, eventually, open, options, records, root_agrees, run, skipped,
+    Dir, all_lines, auditctl, count, eventually, missing, open, options, records, root_agrees, run,
 };
 
 /// What must be found nowhere.
@@ -312,7 +312,7 @@ fn by_python(dir: &Dir, value: &str) -> Option<String> {
         .stdout(Stdio::piped())
         .spawn();
     let Ok(mut child) = started else {
-        skipped("no python3");
+        missing("python3");
         return None;
     };
     child.stdin.take().expect("piped").write_all(value.as_bytes()).expect("sent");

@@ -392,6 +392,97 @@ fn a_clock_four_hundred_days_ahead_at_the_start_removes_nothing_in_the_first_hou
 }
 
 #[test]
+fn pruned_segments_take_their_filters_along() {
+    let old = Old::new();
+    old.back_up();
+    let filters = || {
+        let names = crate::backups::names(&old.home.log_dir()).into_iter();
+        names.filter(|name| name.ends_with(".filter")).collect::<Vec<_>>()
+    };
+    let before = filters();
+    assert!(before.len() > 2, "{before:?}");
+    let log = old.later();
+    let to = removed(&log);
+    let gone = |name: &&String| {
+        let seq = name.trim_start_matches("audit.").trim_end_matches(".filter").parse::<u64>();
+        seq.expect("a seq") < to
+    };
+    assert!(before.iter().any(|name| gone(&name)), "{before:?} up to {to}");
+    eventually("their filters go too", || !filters().iter().any(|name| gone(&name)));
+    assert!(!filters().is_empty(), "others stay");
+    log.close().expect("closed");
+}
+
+#[test]
+fn retention_at_the_limit_removes_what_is_a_microsecond_older_and_nothing_else() {
+    let old = Old::new();
+    old.back_up();
+    let newest = old.clock.now();
+    // It is open all the while, and the hour of suspicion is over.
+    let log = open(old.options());
+    old.clock.advance(90 * DAY - Duration::from_micros(1));
+    old.clock.advance(Duration::from_micros(1));
+    assert_eq!(old.clock.now().micros() - newest.micros(), 90 * 86_400_000_000);
+    // The jump of 90 days costs an hour on the boot clock; the wall clock is put where
+    // the limit is exactly.
+    let at_the_limit = old.clock.now();
+    waits(&log, RetentionWait::ClockAhead);
+    old.clock.advance(Duration::from_secs(3_601));
+    old.clock.set_wall(at_the_limit);
+    old.looked(&log);
+    assert_eq!(log.manifest().pruned.end(), 0, "exactly as old as retention: it stays");
+    let over = auditctl::clock::Timestamp::from_micros(at_the_limit.micros() + 1);
+    old.clock.advance(Duration::from_secs(3_601));
+    old.clock.set_wall(over);
+    removed(&log);
+    log.close().expect("closed");
+}
+
+#[test]
+fn a_clock_that_is_set_back_removes_nothing_and_brings_nothing_back() {
+    let old = Old::new();
+    old.back_up();
+    let log = open(old.options());
+    let before = old.clock.now();
+    old.clock.advance(Duration::from_secs(3_601));
+    let far_back = auditctl::clock::Timestamp::from_micros(before.micros() - 400 * 86_400_000_000);
+    old.clock.set_wall(far_back);
+    old.looked(&log);
+    assert_eq!(log.manifest().pruned.end(), 0);
+    record_into(&log, 20);
+    log.close().expect("closed");
+    root_agrees(&old.home.log_dir());
+    assert!(pruned_records(&old.home.log_dir()).is_empty());
+}
+
+#[test]
+fn p1_that_a_backup_was_made_is_known_after_the_loss_of_power() {
+    use crate::disk::{Change, Disk, Random, RecordingFs};
+    let old = Old::new();
+    let made = old.home.back_up();
+    std::fs::remove_dir_all(old.home.backups().path()).expect("removed");
+    let fs = RecordingFs::on(old.home.dir.path());
+    let log = open(Options { fs: Arc::new(fs.clone()), retention: None, ..old.options() });
+    log.record_backup_made(made_record(&made)).wait_durable().expect("durable");
+    fs.told();
+    record_into(&log, 20);
+    log.close().expect("closed");
+    let all = fs.changes();
+    let told = all.iter().position(|change| matches!(change, Change::Told)).expect("told");
+    let mut random = Random(0x5851_f42d_4c95_7f2d);
+    for crash in (told..=all.len()).step_by(((all.len() - told) / 12).max(1)) {
+        let disk = Disk::after(&all[..crash], &mut random);
+        let mut found =
+            Old { home: Home::new(), clock: Arc::new(ManualClock::new(old.clock.now())) };
+        found.home.clock = found.clock.clone();
+        disk.put_into(old.home.dir.path(), found.home.dir.path());
+        let log = found.later();
+        waits(&log, RetentionWait::BackupsGone);
+        log.close().expect("closed");
+    }
+}
+
+#[test]
 fn retention_waits_for_the_checkpoint() {
     use auditctl::fsio::OsFs;
     use auditctl::fsio::fault::{Fault, FaultFs, How, Op};

@@ -318,7 +318,7 @@ fn a_log_that_another_process_has_is_refused() {
 #[test]
 fn others_may_write_only_when_allowed() {
     if !rustix::process::getuid().is_root() {
-        skipped("needs root, to become another user");
+        skipped("only root can become another user");
         return;
     }
     let dir = Dir::new();
@@ -353,7 +353,7 @@ fn others_may_write_only_when_allowed() {
 #[test]
 fn the_signing_key_is_not_changed_by_who_may_only_write() {
     if !rustix::process::getuid().is_root() {
-        skipped("needs root, to become another user");
+        skipped("only root can become another user");
         return;
     }
     use std::os::unix::process::CommandExt;

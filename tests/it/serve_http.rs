@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::serving::Serving;
-use crate::support::{Dir, records, skipped};
+use crate::support::{Dir, missing, records};
 
 const EVENT: &str = r#"{"event_type":"login","actor":"alice"}"#;
 const JSON: &str = "application/json";
@@ -112,7 +112,7 @@ fn prometheus_gets_metrics_that_its_own_tool_accepts() {
         .stderr(Stdio::piped())
         .spawn()
     else {
-        skipped("promtool is not installed");
+        missing("promtool");
         return;
     };
     promtool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");

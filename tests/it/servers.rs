@@ -82,7 +82,7 @@ impl Kind {
             Err(why) => {
                 let required = std::env::var_os("CLOUD_TEST_SERVERS").is_some();
                 assert!(!required, "{self:?} is required by CLOUD_TEST_SERVERS: {why}");
-                skipped(&format!("{self:?}: {why}"));
+                skipped(&format!("cloud server {self:?}: {why}"));
                 None
             }
         }

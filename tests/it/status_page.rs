@@ -12,8 +12,8 @@ use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 
 use crate::serving::Serving;
 use crate::support::{
-    Dir, all_lines, auditctl, count, eventually, failing, open, options, records, root_agrees, run,
-    skipped,
+    Dir, all_lines, auditctl, count, eventually, failing, missing, open, options, records,
+    root_agrees, run, skipped,
 };
 
 /// What somebody who may write the directory does to the file.
@@ -363,12 +363,17 @@ impl Btrfs {
         std::fs::File::create(&image).and_then(|file| file.set_len(130 << 20)).expect("image");
         let run = |command: &mut Command| {
             let output = command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
-            output.as_ref().is_ok_and(|output| output.status.success()).then_some(()).or_else(
-                || {
-                    skipped(&format!("no btrfs can be made and mounted here: {output:?}"));
+            match &output {
+                Ok(output) if output.status.success() => Some(()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    missing("mkfs.btrfs");
                     None
-                },
-            )
+                }
+                _ => {
+                    skipped(&format!("no btrfs can be mounted here: {output:?}"));
+                    None
+                }
+            }
         };
         run(Command::new("mkfs.btrfs").arg("-q").arg(&image))?;
         run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mount))?;

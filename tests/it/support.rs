@@ -9,6 +9,8 @@ use auditctl::audit::{AuditLog, Options};
 use auditctl::fsio::OsFs;
 use auditctl::fsio::fault::FaultFs;
 
+pub(crate) use crate::tools::{missing, skipped};
+
 /// A log directory that goes with the test.
 pub(crate) struct Dir(tempfile::TempDir);
 
@@ -185,10 +187,4 @@ pub(crate) fn peak_kib(pid: u32) -> Option<u64> {
     let (_, text) = text.split_once("Name:\tauditctl\n")?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").parse().ok()
-}
-
-/// Says why a test shows nothing here.
-#[allow(clippy::print_stderr)]
-pub(crate) fn skipped(why: &str) {
-    eprintln!("skipped: {why}");
 }

@@ -198,8 +198,10 @@ impl Thread {
     }
 
     fn publish_wait(&self, why: RetentionWait, segments: u64) {
-        self.work.page.set(Word::RetentionWait, why as u64);
-        self.work.page.set(Word::RetentionWaiting, segments);
+        self.work.page.together(|page| {
+            page.set(Word::RetentionWaiting, segments);
+            page.set(Word::RetentionWait, why as u64);
+        });
     }
 
     /// Once for each head: it is told again only when another one is found.

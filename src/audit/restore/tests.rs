@@ -157,6 +157,34 @@ fn whatever_operation_fails_the_log_is_the_old_one_or_the_new_one() {
 }
 
 #[test]
+fn a_crash_after_settle_is_not_undone() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let (paths, journal) = prepared(home.path());
+    let fs = FaultFs::new(Arc::new(OsFs));
+    // The manifest is in place; that the journal says so fails.
+    fs.plan(Fault {
+        op: Op::Rename,
+        name_contains: "audit.restore.json".to_owned(),
+        after: 1,
+        times: u64::MAX,
+        how: How::Errno(5),
+    });
+    swap(&fs, &paths, &journal).expect_err("the disk fails");
+    let settled = settle(&OsFs, &paths, By::Operator).expect("settled");
+    assert_eq!(settled.map(|settled| settled.restored), Some(journal.restored.clone()));
+    // The opening goes on: it stores a manifest of its own, and is killed then.
+    let file = OsFs.open(&paths.manifest(), OpenMode::Write).expect("there");
+    file.write_all_at(b"NEW", 0).expect("written");
+    let again = settle(&OsFs, &paths, By::Operator).expect("settled");
+    assert_eq!(again.map(|settled| settled.restored), Some(journal.restored));
+    let mut expected = expected("new");
+    expected.insert(MANIFEST.to_owned(), format!("NEW {MANIFEST}"));
+    let mut found = files(home.path());
+    found.remove("audit.restore.json");
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn a_journal_that_reaches_out_of_the_directory_is_refused() {
     let home = tempfile::tempdir().expect("temporary directory");
     let (paths, journal) = prepared(home.path());

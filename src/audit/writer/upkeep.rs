@@ -145,10 +145,14 @@ impl Writer {
         }
         self.own_files.wrote(OwnFile::Checkpoint);
         self.upkeep.stored_size = size;
-        // First the text: whoever waits for the page's size reads it next.
-        shared.keeper.set_checkpoint(text);
-        shared.page.set(Word::CheckpointSize, size);
-        shared.page.set(Word::CheckpointAt, shared.options.clock.now().micros() as u64);
+        // Whoever waits for the page's size reads the text and the time next.
+        let now = shared.options.clock.now().micros() as u64;
+        shared.keeper.set_checkpoint(text, || {
+            shared.page.together(|page| {
+                page.set(Word::CheckpointAt, now);
+                page.set(Word::CheckpointSize, size);
+            });
+        });
         true
     }
 
@@ -235,8 +239,9 @@ impl Writer {
             "truncated while open to {length} of {expected} bytes: records {first} to {} are lost",
             end - 1
         );
-        self.damage(Damage::FileTruncated);
+        // Whoever hears of the damage asks how much is lost.
         self.shared.page.add(Word::LostRecords, lost);
+        self.damage(Damage::FileTruncated);
         self.incident("truncated", None, Some((first, lost)));
         // Nothing unsynced is left to save: what was written and not synced is
         // as lost as the rest, and its seqs stay taken.
@@ -409,8 +414,9 @@ impl Writer {
             return;
         }
         self.upkeep.full = false;
-        shared.page.state(WriterState::Running, shared.options.clock.now());
+        // Told once events are taken again.
         shared.queue.open_gate();
+        shared.page.state(WriterState::Running, shared.options.clock.now());
         let refused = shared.page.get(Word::Unavailable) - self.upkeep.refused_before_full;
         shared.push_own(&OwnRecord::DiskRecovered { available_bytes: space.available, refused });
         tracing::info!(refused, "there is space again; recording resumes");

@@ -214,3 +214,116 @@ fn a_policy_that_keeps_nothing_is_refused() {
     let refused = plan(&inventory(daily(3)), &Policy::default(), None, now());
     assert!(matches!(refused, Err(BackupError::Usage(_))));
 }
+
+/// A snapshot of a log that is there, of which the manifest then says something else.
+fn live(change: impl FnOnce(&mut Snapshot)) -> (tempfile::TempDir, Snapshot) {
+    use crate::audit::{AuditLog, Event, Options};
+    let home = tempfile::tempdir().expect("temporary directory");
+    let dir = home.path().join("logs");
+    let log = AuditLog::open(Options::new(&dir)).expect("open");
+    log.record(Event::new("e")).expect("accepted").wait().expect("durable");
+    log.close().expect("closed");
+    let fs: crate::fsio::SharedFs = std::sync::Arc::new(crate::fsio::OsFs);
+    let mut live = Snapshot::take(&fs, &dir).expect("a snapshot");
+    live.manifest.log_id = "log".to_owned();
+    live.checkpoint.size = 300;
+    change(&mut live);
+    (home, live)
+}
+
+#[test]
+fn cleanup_counts_only_what_the_live_log_still_has() {
+    let kept_of = |live: &Snapshot| {
+        let backups = vec![
+            made("20260301_000000", "log", 0, (0, 100)),
+            made("20260304_000000", "log", 0, (110, 300)),
+        ];
+        let policy = Policy { last: Some(1), ..Policy::default() };
+        kept(&plan(&inventory(backups), &policy, Some(live), now()).expect("a plan"))
+    };
+    let (_home, all) = live(|_| {});
+    assert_eq!(kept_of(&all), ["20260304"], "the log holds what it held");
+    let mut pruned = Range::empty(0);
+    for n in 0..50_u8 {
+        pruned.append_line(&[n]);
+    }
+    let (_home, pruned) = live(|live| live.manifest.pruned = pruned);
+    assert_eq!(kept_of(&pruned), ["20260304", "20260301"], "retention removed some of it");
+    let (_home, other) = live(|live| live.manifest.epoch = 1);
+    assert_eq!(kept_of(&other), ["20260304", "20260301"], "another epoch may hold other records");
+    let (_home, other) = live(|live| live.manifest.log_id = "other".to_owned());
+    assert_eq!(kept_of(&other), ["20260304", "20260301"], "so does another log");
+    // Its end counts, exactly.
+    let (_home, short) = live(|live| live.checkpoint.size = 99);
+    assert_eq!(kept_of(&short), ["20260304", "20260301"]);
+    let (_home, just) = live(|live| live.checkpoint.size = 100);
+    assert_eq!(kept_of(&just), ["20260304"]);
+}
+
+/// A place in which each backup is the one that was planned for, but for one.
+struct Exchanged {
+    which: BackupId,
+    removed: std::cell::RefCell<Vec<BackupId>>,
+}
+
+impl Place for Exchanged {
+    fn stored_sha256(&self, id: BackupId) -> Result<String, BackupError> {
+        let digest = if id == self.which { [8; 32] } else { [7; 32] };
+        Ok(Hash::from_bytes(digest).to_string())
+    }
+
+    fn remove(&self, id: BackupId) -> Result<Removal, BackupError> {
+        self.removed.borrow_mut().push(id);
+        Ok(Removal::Gone)
+    }
+}
+
+#[test]
+fn cleanup_stops_when_a_backup_was_exchanged_after_the_plan() {
+    let plan = planned(daily(5), &Policy { last: Some(1), ..Policy::default() });
+    let going: Vec<BackupId> = plan.removals().map(|decision| decision.id).collect();
+    assert_eq!(going.len(), 4);
+    let place = Exchanged { which: going[2], removed: std::cell::RefCell::default() };
+    let (mut recorded, mut told) = (0, 0);
+    let record = &mut |_: &BackupRemoved| {
+        recorded += 1;
+        Ok(())
+    };
+    let outcome = apply(&place, &plan, record, &mut |_, _| told += 1);
+    assert!(matches!(outcome, Err(BackupError::Refused(_))), "{outcome:?}");
+    assert_eq!(*place.removed.borrow(), going[..2]);
+    assert_eq!((recorded, told), (2, 2), "what is not removed is not recorded either");
+}
+
+#[test]
+fn what_cannot_be_recorded_is_not_removed() {
+    let plan = planned(daily(3), &Policy { last: Some(1), ..Policy::default() });
+    let which = BackupId::at(Timestamp::from_micros(0));
+    let place = Exchanged { which, removed: std::cell::RefCell::default() };
+    let record = &mut |_: &BackupRemoved| Err(BackupError::Interrupted);
+    assert!(apply(&place, &plan, record, &mut |_, _| {}).is_err());
+    assert!(place.removed.borrow().is_empty());
+}
+
+#[test]
+fn a_backup_exactly_as_old_as_within_stays_and_one_a_second_older_goes() {
+    let policy = Policy { within: Some(Duration::from_secs(100)), ..Policy::default() };
+    let at = |seconds: i64| {
+        let at = Timestamp::from_micros(now().micros() - seconds * 1_000_000);
+        made(&BackupId::at(at).to_string(), "log", 0, (0, 200 - seconds as u64))
+    };
+    let plan = planned(vec![at(0), at(99), at(100), at(101)], &policy);
+    let kept = plan.decisions.iter().filter(|decision| !decision.keep.is_empty());
+    assert_eq!(kept.count(), 3, "{plan:?}");
+}
+
+#[test]
+fn a_backup_from_exactly_a_day_ahead_counts_and_one_from_later_does_not() {
+    let at = |ahead: i64| {
+        let at = Timestamp::from_micros(now().micros() + AHEAD + ahead * 1_000_000);
+        made(&BackupId::at(at).to_string(), "log", 0, (0, 900))
+    };
+    let policy = Policy { last: Some(1), ..Policy::default() };
+    assert!(planned(vec![at(0)], &policy).untouched.is_empty());
+    assert_eq!(planned(vec![at(1)], &policy).untouched.len(), 1);
+}

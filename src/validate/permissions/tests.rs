@@ -146,3 +146,32 @@ fn a_key_that_root_hands_to_a_group_is_no_finding_and_one_for_all_is() {
     std::os::unix::fs::chown(&key, Some(65534), None).expect("owner");
     assert!(problems(&seen).iter().any(|(id, ..)| *id == Id::PermissionsMode));
 }
+
+#[test]
+fn a_directory_above_owned_by_a_stranger_warns() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut seen = with_log(dir.path());
+    let own = rustix::process::geteuid().as_raw();
+    // The directory above belongs to whoever runs this, or where that is root, to
+    // somebody else; the service is a third.
+    let stranger = if own == 0 { 4_321 } else { own };
+    if own == 0 {
+        std::os::unix::fs::chown(dir.path(), Some(stranger), None).expect("given away");
+    }
+    let principal =
+        |uid| Principal { name: "service".to_owned(), uid, gids: Vec::new(), is_process: false };
+    let above = |seen: &Surroundings| {
+        let found = check(seen).into_iter().filter(|check| check.id == Id::PermissionsParents);
+        found.map(|check| (check.status, check.path)).collect::<Vec<_>>()
+    };
+    seen.principal = Ok(principal(stranger + 1));
+    let resolved = fs::canonicalize(dir.path()).expect("there");
+    assert!(
+        above(&seen).contains(&(Status::Warning, Some(resolved.clone()))),
+        "{:?}",
+        above(&seen)
+    );
+    // Its owner's own service is warned of nothing there.
+    seen.principal = Ok(principal(stranger));
+    assert!(!above(&seen).contains(&(Status::Warning, Some(resolved))), "{:?}", above(&seen));
+}

@@ -174,8 +174,7 @@ impl Sandbox {
     /// With a terminal, on which `q` is typed.
     pub(super) fn in_terminal(&mut self, place: &str, line: &str) {
         if !self.has("script") {
-            crate::support::skipped(&format!("{place}: script is not installed"));
-            return;
+            return crate::support::missing("script");
         }
         let line = line.split(" #").next().unwrap_or_default().trim();
         let script = format!("printf q | script -qec '{line}' /dev/null");
@@ -265,6 +264,6 @@ pub(super) fn cloud(line: &str) -> Option<Vec<(&'static str, String)>> {
 /// What a client of a cloud finds in its environment; `None` where none is to be had.
 #[cfg(not(all(feature = "s3", feature = "azure", feature = "gcs")))]
 pub(super) fn cloud(line: &str) -> Option<Vec<(&'static str, String)>> {
-    crate::support::skipped(&format!("built without the clouds: {line}"));
+    crate::support::skipped(&format!("this build is without the clouds: {line}"));
     None
 }

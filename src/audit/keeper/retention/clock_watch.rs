@@ -99,6 +99,30 @@ mod tests {
     }
 
     #[test]
+    fn exactly_a_day_ahead_is_believed_and_a_microsecond_more_is_not() {
+        let then = at("2026-01-01T00:00:00Z");
+        let later = |micros: i64| Timestamp::from_micros(then.micros() + micros);
+        let opened = |now| ClockWatch::new(now, 1_000, Some(then)).held_until(now, 1_000);
+        assert_eq!(opened(later(A_DAY)), None);
+        assert_eq!(opened(later(A_DAY + 1)), Some(3_601_000));
+        let watched = |now| ClockWatch::new(then, 1_000, Some(then)).held_until(now, 2_000);
+        assert_eq!(watched(later(1_000_000 + A_DAY)), None);
+        assert_eq!(watched(later(1_000_001 + A_DAY)), Some(3_602_000));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_nothing_up_and_does_not_hide_the_jump_ahead_after_it() {
+        let now = at("2026-01-01T00:00:00Z");
+        let mut watch = ClockWatch::new(now, 1_000, Some(now));
+        assert_eq!(watch.held_until(at("2025-01-01T00:00:00Z"), 2_000), None);
+        // Ahead of what it should show now, though not of what it once showed.
+        assert_eq!(watch.held_until(now, 3_000), Some(3_603_000));
+        // Set back during the hour: the hour goes on all the same.
+        assert_eq!(watch.held_until(at("2025-01-01T00:00:00Z"), 4_000), Some(3_603_000));
+        assert_eq!(watch.held_until(at("2025-01-01T01:00:00Z"), 3_603_000), None);
+    }
+
+    #[test]
     fn a_clock_that_jumps_ahead_while_the_log_is_open_is_noticed_too() {
         let now = at("2026-01-01T00:00:00Z");
         let mut watch = ClockWatch::new(now, 1_000, Some(now));

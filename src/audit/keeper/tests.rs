@@ -1,0 +1,13 @@
+use std::sync::Arc;
+
+use super::*;
+
+#[test]
+fn who_is_told_of_a_checkpoint_can_read_it() {
+    let key = Arc::new(SigningKey::generate("auditctl/5f0c").expect("a key"));
+    let manifest = Manifest::new("5f0c".to_owned());
+    let (keeper, _start) = Keeper::new(manifest, "the first".to_owned(), key);
+    let mut told = None;
+    keeper.set_checkpoint("the second".to_owned(), || told = Some(keeper.checkpoint()));
+    assert_eq!(told.as_deref(), Some("the second"));
+}
