@@ -125,7 +125,7 @@ pub(crate) fn killed(dir: &Dir, events: usize) {
     log.close().expect("closed");
 }
 
-pub(crate) fn append(dir: &Dir, bytes: &[u8]) {
+fn append(dir: &Dir, bytes: &[u8]) {
     use std::io::Write;
     let path = dir.log().join("audit.log");
     let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("open");

@@ -434,6 +434,7 @@ fn what_opening_sets_aside_and_makes_anew_is_synced_before_what_rests_on_it() {
     std::fs::remove_file(home.log_dir().join("audit.manifest.json")).expect("removed");
     repack(&home.log_dir());
     std::fs::write(home.log_dir().join("audit.keys"), b"none").expect("written");
+    std::fs::hard_link(&path, home.dir.path().join("another-name")).expect("linked");
     let fs = RecordingFs::on(home.dir.path());
     let log = open(Options { fs: Arc::new(fs.clone()), accept_corruption: true, ..home.options() });
     fs.told();
