@@ -212,12 +212,19 @@ fn a_bad_backup_is_exit_one_when_it_is_asked_for_and_health_says_so_from_then_on
 fn backup_of_a_changed_log_exits_1() {
     let dir = Dir::new();
     recorded(&dir, 50);
-    assert_eq!(run(&dir, &["backup"]).0, 0);
     let path = dir.path().join("logs/audit.log");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let change = || std::fs::write(&path, text.replacen("\"u7\"", "\"u8\"", 1)).expect("changed");
+    change();
+    let (code, out, _) = run(&dir, &["backup", "--json"]);
+    assert_eq!((code, &json(&out)["error"]["kind"]), (1, &"corrupt".into()), "{out}");
+    // Where an earlier backup holds what it was, that shows it.
+    std::fs::write(&path, &text).expect("as it was");
+    assert_eq!(run(&dir, &["backup"]).0, 0);
     let text = std::fs::read_to_string(&path).expect("read");
     std::fs::write(&path, text.replacen("\"u7\"", "\"u8\"", 1)).expect("changed");
     let (code, out, _) = run(&dir, &["backup", "--json"]);
-    assert_eq!((code, &json(&out)["error"]["kind"]), (1, &"corrupt".into()), "{out}");
+    assert_eq!((code, &json(&out)["error"]["kind"]), (1, &"cloned".into()), "{out}");
     let (code, out, _) = run(&dir, &["list", "--json"]);
     assert_eq!((code, json(&out)["backups"].as_array().map(Vec::len)), (0, Some(1)));
 }

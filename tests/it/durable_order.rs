@@ -115,7 +115,7 @@ impl Rules {
             _ => false,
         };
         let all = self.pending.entry(step.by.clone()).or_default();
-        let waits = all.iter().find(|p| !p.is_removal && !own(&p.what));
+        let waits = all.iter().find(|p| !own(&p.what));
         if let Some((since, what)) = waits.map(|p| (p.at, p.what.clone())) {
             let shown = Step { by: step.by.clone(), change: Change::Write(number, 0, Vec::new()) };
             self.broken(at, &shown, &format!("a name lasts, of step {since}"), &what);

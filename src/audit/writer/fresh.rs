@@ -88,6 +88,9 @@ impl Writer {
         let now = shared.options.clock.now();
         self.at_home()?;
         if !fresh.renamed {
+            // Deleted or replaced since the last look: nothing else looks until this is
+            // done, and the open file is all that is left of its records.
+            self.check_name()?;
             // Best effort: what is beyond is not durable and will be written anew.
             if fresh.damage.is_none() {
                 let _ = self.active.file.set_len(self.active.layout.raw_bytes);
@@ -103,6 +106,15 @@ impl Writer {
                 fs.rename(&to, &stands).map_err(failed())?;
             }
             fs.rename(&path, &to).map_err(failed())?;
+            let open = self.active.file.meta().map_err(failed())?;
+            if fs.entry(&to).is_ok_and(|named| !named.same_file(&open)) {
+                // Somebody was quicker than the look: that was another file.
+                let stands = paths.aside("foreign", &now.file_stamp(), |p| fs.entry(p).is_ok());
+                fs.rename(&to, &stands).map_err(failed())?;
+                let moved = stands.file_name().map(|name| name.to_string_lossy().into_owned());
+                self.file_gone("replaced", moved)?;
+                fs.rename(&path, &to).map_err(failed())?;
+            }
             fresh.renamed = true;
         }
         let file = fs

@@ -169,8 +169,6 @@ impl Writer {
     /// Whether the name still leads to the file that is written, and whether it
     /// has the length that was written; what is not so is repaired and recorded.
     pub(super) fn check_file(&mut self) -> Result<(), Failure> {
-        let shared = self.shared.clone();
-        let (fs, path) = (&*shared.options.fs, shared.paths.active());
         self.at_home()?;
         let open = self.active.file.meta().map_err(failure(Activity::Checking))?;
         let expected = self.active.layout.raw_bytes;
@@ -180,17 +178,31 @@ impl Writer {
         if open.len > expected {
             self.foreign_bytes(open.len)?;
         }
-        match fs.entry(&path) {
+        self.check_name()
+    }
+
+    /// Whether the name leads to the open file; puts it back when it does not.
+    pub(super) fn check_name(&mut self) -> Result<(), Failure> {
+        let failed = || failure(Activity::Checking);
+        let open = self.active.file.meta().map_err(failed())?;
+        let named = self.shared.options.fs.entry(&self.shared.paths.active());
+        match named {
             Ok(named) if named.same_file(&open) => Ok(()),
-            Ok(_) => self.file_gone("replaced"),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.file_gone("deleted"),
-            Err(error) => Err(Failure { activity: Activity::Checking, error }),
+            Ok(_) => self.file_gone("replaced", None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.file_gone("deleted", None)
+            }
+            Err(error) => Err(failed()(error)),
         }
     }
 
     /// Deleted or replaced: the open file still has every record, so it is
     /// copied into its place; what stands there is set aside, not overwritten.
-    fn file_gone(&mut self, what: &'static str) -> Result<(), Failure> {
+    pub(super) fn file_gone(
+        &mut self,
+        what: &'static str,
+        moved: Option<String>,
+    ) -> Result<(), Failure> {
         tracing::error!(
             code = Trouble::FileReplaced.code(),
             what,
@@ -201,9 +213,11 @@ impl Writer {
         let failed = || failure(Activity::Checking);
         let path = paths.active();
         let temporary = crate::fsio::temporary_name(&path);
-        let length = self.active.layout.raw_bytes;
+        // One that was cut as well is copied as far as it goes.
+        let there = self.active.file.meta().map_err(failed())?.len;
+        let length = self.active.layout.raw_bytes.min(there);
         let file = copy_to_new(fs, &*self.active.file, 0, length, &temporary).map_err(failed())?;
-        let mut set_aside = None;
+        let mut set_aside = moved;
         if fs.entry(&path).is_ok() {
             let stamp = shared.options.clock.now().file_stamp();
             let aside = paths.aside("foreign", &stamp, |path| fs.entry(path).is_ok());
