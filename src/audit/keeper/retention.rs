@@ -183,7 +183,6 @@ impl Thread {
         };
         let (why, waiting) = may_go.waits.unwrap_or((RetentionWait::Nothing, 0));
         self.publish_wait(why, waiting as u64);
-        self.work.page.set(Word::RetentionLookedAt, answer.asked_at.micros() as u64);
         if waiting > 0 {
             tracing::warn!(
                 code = Trouble::RetentionWaits.code(),
@@ -195,6 +194,8 @@ impl Thread {
         if may_go.segments > 0 {
             self.announce(may_go.segments, may_go.held_by);
         }
+        // Told once what came of it is there.
+        self.work.page.set(Word::RetentionLookedAt, answer.asked_at.micros() as u64);
     }
 
     fn publish_wait(&self, why: RetentionWait, segments: u64) {
