@@ -47,6 +47,7 @@ fn every_link_between_the_documents_leads_somewhere() {
         "docs/migrating.md",
         "docs/redaction.md",
         "docs/queries.md",
+        "docs/testing.md",
         "docs/threat-model.md",
         "docs/validating.md",
         "packaging/README.md",
