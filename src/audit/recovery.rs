@@ -349,7 +349,6 @@ impl Opening<'_> {
             if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
         self.publish_key(&seen.key)?;
         self.unpack(&seen.manifest)?;
-        self.clear_leftovers(&seen.manifest);
         let is_foreign = matches!(tail, Tail::Foreign { .. });
         let why = match (accepted.is_some(), is_foreign) {
             (true, _) => "damaged",
@@ -394,6 +393,8 @@ impl Opening<'_> {
         if seen.stored.as_ref() != Some(&manifest) {
             self.store_manifest(&mut manifest, &signer.key())?;
         }
+        // Once the stored manifest lists none of it.
+        self.clear_leftovers(&manifest);
         let mut recovered = Recovered {
             unsigned_first: adopted.map(|span| span.begin),
             unsigned_end: adopted.map(|span| span.end),

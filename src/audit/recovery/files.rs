@@ -16,6 +16,7 @@ impl Opening<'_> {
     /// Temporary files, plain segments whose compressed form the manifest names,
     /// and segments that retention had removed from it.
     pub(super) fn clear_leftovers(&self, manifest: &Manifest) {
+        let mut removed = false;
         for name in self.names {
             let ours = name.starts_with("audit.") || name.starts_with("security_events.log");
             let replaced = manifest.segments.iter().any(|segment| {
@@ -30,8 +31,11 @@ impl Opening<'_> {
             });
             if ours && name.contains(".tmp-") || replaced || pruned || filters_of_none {
                 // Failing costs space only; the next opening tries again.
-                let _ = self.fs.remove(&self.paths.dir.join(name));
+                removed |= self.fs.remove(&self.paths.dir.join(name)).is_ok();
             }
+        }
+        if removed {
+            let _ = self.fs.sync_dir(&self.paths.dir);
         }
     }
 
