@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use auditctl::audit::{Durability, Event, Options};
-use auditctl::fsio::{FsFile, OpenMode, OsFs};
+use auditctl::fsio::{OpenMode, OsFs};
 
 use crate::disk::{Change, Disk, Random, RecordingFs};
 use crate::support::{Dir, open, options, records, root_agrees};
