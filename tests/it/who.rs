@@ -523,3 +523,58 @@ fn nothing_that_strangers_do_decides_health() {
     assert!(strangers.as_u64().expect("a number") >= 100, "they are counted: {text}");
     eventually("and written, as what they are", || reported(&dir, "\"stranger\":true"));
 }
+
+/// Sends an event now and then in one request that does not end, until it is answered.
+const GO_ON: &str = "
+import select, socket, sys, time
+host, port = sys.argv[1].rsplit(':', 1)
+peer = socket.create_connection((host, int(port)))
+line = b'{\"event_type\":\"x\"}\\n'
+peer.sendall(b'POST /v1/events HTTP/1.1\\r\\nhost: localhost\\r\\nconnection: close\\r\\n'
+             b'content-type: application/x-ndjson\\r\\ntransfer-encoding: chunked\\r\\n\\r\\n')
+for n in range(1500):
+    try:
+        peer.sendall(b'%x\\r\\n%s\\r\\n' % (len(line), line))
+    except OSError:
+        break
+    if n == 0:
+        print('begun', flush=True)
+    if select.select([peer], [], [], .01)[0]:
+        break
+else:
+    print('it was never answered')
+answer = b''
+while True:
+    try:
+        more = peer.recv(65536)
+    except OSError:
+        break
+    if not more:
+        break
+    answer += more
+print(answer.decode())
+";
+
+#[test]
+fn a_user_who_may_send_no_longer_is_stopped_in_the_middle_of_a_request() {
+    if !is_root() {
+        return;
+    }
+    let dir = open_dir();
+    let free = format!("{ALLOWED}[rate_limit]\nenabled = false\n");
+    let collector = Serving::start_with(&dir, &free, &["--http", "127.0.0.1:0"], &[]);
+    let sender = Other::start(GO_ON, &[&collector.http.to_string()]);
+    let of_nobody = || crate::support::count(&dir.log(), "x");
+    eventually("it sends", || of_nobody() > 3);
+    let shut = format!("{FORBIDDEN}[rate_limit]\nenabled = false\n");
+    std::fs::write(dir.path().join("auditctl.toml"), shut).expect("settings");
+    collector.signal(Signal::HUP);
+    let said = sender.end();
+    assert!(
+        said.contains("HTTP/1.1 403") && said.contains("may not send events any more"),
+        "{said}"
+    );
+    let (_, body) = said.split_once("\r\n\r\n").expect("a body");
+    let told: Value = serde_json::from_str(body.trim()).expect("JSON");
+    assert_eq!(told["recorded"].as_u64(), Some(of_nobody() as u64), "what was taken is told");
+}
