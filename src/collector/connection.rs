@@ -5,6 +5,9 @@
 //! answers is not read from any more, and closed after the write timeout. It
 //! costs nobody else anything.
 
+mod answers;
+mod asked;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -17,12 +20,11 @@ use tokio::task::JoinHandle;
 use super::budget::Share;
 use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room};
 use super::places::Place;
-use super::protocol::{self, Control, SessionWish};
+use super::protocol::{self, Control};
 use super::seats::Guest;
-use super::{Hub, Seen, query};
+use super::{Hub, Seen};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::key_change::RotateRequest;
-use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::query::Request;
 use crate::audit::security::SecurityKind;
 use crate::audit::{Batch, Origin, ParseMode, RecordError, Session, Via};
@@ -132,16 +134,6 @@ pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, place: Place, peer:
     drop(place);
 }
 
-/// Waits for what is being answered.
-async fn next(running: &mut Option<JoinHandle<Told>>) -> Told {
-    let Some(task) = running else { return std::future::pending().await };
-    let told = task.await.unwrap_or_else(|error| {
-        (protocol::line_of(&protocol::error_of("internal", &error.to_string())), None)
-    });
-    *running = None;
-    told
-}
-
 /// Whether a line is longer than any may be; the CR of a line's end is no part of it.
 fn is_too_long(line: &[u8]) -> bool {
     line.len() > MAX_LINE_BYTES + usize::from(line.ends_with(b"\r"))
@@ -235,7 +227,7 @@ impl Connection {
                 }
                 () = freed, if starved => {}
                 ready = stream.writable(), if !self.output.is_empty() => ready?,
-                told = next(&mut self.running), if self.running.is_some() => self.answered(told),
+                told = asked::next(&mut self.running), if self.running.is_some() => self.answered(told),
                 changed = progress.changed(), if self.in_flight > 0 => {
                     if changed.is_err() {
                         self.fail_all(&RecordError::Closed);
@@ -439,150 +431,6 @@ impl Connection {
         self.owed.push_back(Owed::Line(line));
     }
 
-    fn control(&mut self, control: &Control) -> serde_json::Value {
-        match control {
-            Control::Status => match self.hub.log.status() {
-                Ok(page) => protocol::status_value(&page),
-                Err(error) => protocol::error_of("unavailable", &error.to_string()),
-            },
-            Control::Session(wish) => self.wish(*wish),
-            // Answered later.
-            Control::BackupMade(_)
-            | Control::BackupRemoved(_)
-            | Control::KeyRotate(_)
-            | Control::Query(_) => protocol::error_of("malformed", "not here"),
-        }
-    }
-
-    /// A backup was made; the log is to know.
-    fn backup_made(&mut self, made: BackupMade) {
-        if !self.may_import() {
-            let text = "only root and the collector's own user may record a backup";
-            let answer = self.unauthorized(text);
-            return self.owe_line(protocol::line_of(&answer));
-        }
-        let made = BackupMade { uid: self.peer.uid, ..made };
-        let first_seq = self.hub.log.record_backup_made(made).seq();
-        self.hub.log.request_ack(first_seq + 1);
-        self.in_flight += 1;
-        self.owed.push_back(Owed::Accepted { first_seq, count: 1 });
-    }
-
-    /// A cleanup is about to remove a backup, and wants that recorded first.
-    fn backup_removed(&mut self, removed: BackupRemoved) {
-        if !self.may_import() {
-            let text = "only root and the collector's own user may record a removal";
-            let answer = self.unauthorized(text);
-            return self.owe_line(protocol::line_of(&answer));
-        }
-        let removed = BackupRemoved { uid: self.peer.uid, ..removed };
-        let first_seq = self.hub.log.record_backup_removed(removed).seq();
-        self.hub.log.request_ack(first_seq + 1);
-        self.in_flight += 1;
-        self.owed.push_back(Owed::Accepted { first_seq, count: 1 });
-    }
-
-    /// The signing key is changed by another thread, since it waits for the writer.
-    fn rotate_key(&mut self, request: RotateRequest) {
-        if !self.may_import() {
-            let text = "only root and the collector's own user may change the signing key";
-            let answer = self.unauthorized(text);
-            return self.owe_line(protocol::line_of(&answer));
-        }
-        let paths = [&request.new_key, &request.keep_old];
-        if paths.into_iter().flatten().any(|path| path.is_relative()) {
-            let answer =
-                protocol::error_of("usage", "a path from the file system's root is needed");
-            return self.owe_line(protocol::line_of(&answer));
-        }
-        let request = RotateRequest { uid: self.peer.uid, ..request };
-        self.ask_for(Task::Rotate(request));
-    }
-
-    fn ask_for(&mut self, task: Task) {
-        self.asked.push_back(task);
-        self.in_flight += 1;
-        self.owed.push_back(Owed::Asked);
-    }
-
-    /// Has what was asked first answered, once the answer before it is on its way.
-    fn begin_next(&mut self) {
-        if self.running.is_some() || self.output.len() + self.owed_bytes >= MAX_UNSENT {
-            return;
-        }
-        let Some(task) = self.asked.pop_front() else { return };
-        let hub = Arc::clone(&self.hub);
-        self.running = Some(match task {
-            Task::Query(request, recorded) => {
-                tokio::spawn(query_line(hub, self.peer, *request, recorded))
-            }
-            Task::Rotate(request) => tokio::task::spawn_blocking(move || {
-                let line = match hub.log.rotate_key(&request) {
-                    Ok(rotated) => serde_json::json!({ "ok": { "key_rotate": rotated } }),
-                    Err(error) => protocol::error_of(error.kind(), &error.to_string()),
-                };
-                (protocol::line_of(&line), None)
-            }),
-        });
-    }
-
-    /// A query is answered in its turn, by another thread.
-    fn ask(&mut self, request: Request) {
-        let may_read = {
-            let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-            access.may_read(self.peer.uid, self.peer.gid)
-        };
-        if !may_read {
-            let answer = self.unauthorized("this user may record, not query");
-            return self.owe_line(protocol::line_of(&answer));
-        }
-        if let Err(error) = request.check_size() {
-            // It is not kept until its turn comes.
-            let answer = protocol::error_of("usage", &error.to_string());
-            return self.owe_line(protocol::line_of(&answer));
-        }
-        let recorded = self.follows.as_ref().is_some_and(|before| request.follows_as(before));
-        self.follows = request.follow.then(|| request.clone());
-        self.ask_for(Task::Query(Box::new(request), recorded));
-    }
-
-    /// What was asked first is answered.
-    fn answered(&mut self, (line, share): Told) {
-        self.last_read = Instant::now();
-        if let Some(share) = share {
-            self.share.absorb(share);
-        }
-        let first = self.owed.iter_mut().find(|owed| matches!(owed, Owed::Asked));
-        if let Some(owed) = first {
-            self.owed_bytes += line.len();
-            *owed = Owed::Line(line);
-        }
-    }
-
-    fn may_import(&self) -> bool {
-        let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        access.may_import(self.peer.uid)
-    }
-
-    fn unauthorized(&self, text: &str) -> serde_json::Value {
-        let source = format!("uid:{}", self.peer.uid);
-        self.hub.log.security().report(SecurityKind::Unauthorized, Some(&source), text);
-        protocol::error_of("forbidden", text)
-    }
-
-    fn wish(&mut self, wish: SessionWish) -> serde_json::Value {
-        if wish.import && !self.may_import() {
-            let text = "only root and the collector's own user may import without a rate limit";
-            return self.unauthorized(text);
-        }
-        self.session = self.hub.log.session(&origin(self.peer, wish.import), wish.import);
-        self.imports = wish.import;
-        self.mode = if wish.lenient { ParseMode::Lenient } else { ParseMode::Strict };
-        serde_json::json!({
-            "ok": { "session": { "import": wish.import, "lenient": wish.lenient } }
-        })
-    }
-
     /// Says what is wrong, and ends once everything owed is answered.
     fn hostile(&mut self, kind: SecurityKind, name: &str, detail: &str) {
         let source = format!("uid:{}", self.peer.uid);
@@ -600,128 +448,6 @@ impl Connection {
         self.input = Vec::new();
         self.owe_line(protocol::line_of(&answer));
         self.ending = true;
-    }
-
-    /// Hands over what was prepared, as far as there is room.
-    fn submit(&mut self) {
-        while !self.batch.is_empty() {
-            match self.hub.log.try_submit(&mut self.batch) {
-                Ok(taken) if taken.count > 0 => {
-                    self.full_since = None;
-                    self.accepted(taken.first_seq, taken.count as u64);
-                }
-                Ok(_) => {
-                    let since = *self.full_since.get_or_insert_with(Instant::now);
-                    // An import waits as long as it takes: what was refused and sent
-                    // again would come after what follows it.
-                    if self.imports || since.elapsed() < self.hub.log.options().overflow_timeout {
-                        return;
-                    }
-                    self.hub.log.count_busy(self.batch.len() as u64);
-                    let retry_after = Duration::from_millis(250);
-                    self.refuse_waiting(&RecordError::Busy { retry_after });
-                }
-                Err(error) => self.refuse_waiting(&error),
-            }
-        }
-        self.full_since = None;
-    }
-
-    fn accepted(&mut self, mut first_seq: u64, mut count: u64) {
-        self.hub.log.request_ack(first_seq + count);
-        let mut at = self.owed.iter().position(|owed| matches!(owed, Owed::Waiting(_)));
-        while let Some(index) = at.filter(|_| count > 0) {
-            let Some(Owed::Waiting(waiting)) = self.owed.get_mut(index) else {
-                at = Some(index + 1).filter(|next| *next < self.owed.len());
-                continue;
-            };
-            let part = (*waiting as u64).min(count);
-            let accepted = Owed::Accepted { first_seq, count: part };
-            if part == *waiting as u64 {
-                self.owed[index] = accepted;
-            } else {
-                *waiting -= part as usize;
-                self.owed.insert(index, accepted);
-            }
-            first_seq += part;
-            count -= part;
-            at = Some(index + 1).filter(|next| *next < self.owed.len());
-        }
-    }
-
-    fn refuse_waiting(&mut self, error: &RecordError) {
-        self.batch.clear();
-        self.full_since = None;
-        let line = protocol::line_of(&protocol::error_value(error));
-        for owed in &mut self.owed {
-            if let Owed::Waiting(count) = owed {
-                let lines = line.repeat(*count);
-                self.in_flight -= *count - 1;
-                self.owed_bytes += lines.len();
-                *owed = Owed::Line(lines);
-            }
-        }
-    }
-
-    fn fail_all(&mut self, error: &RecordError) {
-        self.refuse_waiting(error);
-        for owed in &mut self.owed {
-            if let Owed::Accepted { first_seq, count } = owed {
-                let mut lines = Vec::new();
-                for seq in *first_seq..*first_seq + *count {
-                    let error = match error.clone() {
-                        RecordError::Unavailable { reason, retry_after, .. } => {
-                            RecordError::Unavailable { seq, reason, retry_after }
-                        }
-                        other => other,
-                    };
-                    lines.extend(protocol::line_of(&protocol::error_value(&error)));
-                }
-                self.in_flight -= *count as usize - 1;
-                self.owed_bytes += lines.len();
-                *owed = Owed::Line(lines);
-            }
-        }
-    }
-
-    /// Moves what can be answered into the output.
-    fn answer(&mut self, seen: &Seen) {
-        let acked = seen.acked_seq.max(self.hub.log.acked_seq());
-        if let Some(trouble) = &seen.trouble {
-            self.answer_acked(acked);
-            self.fail_all(trouble);
-        }
-        self.answer_acked(acked);
-    }
-
-    fn answer_acked(&mut self, acked: u64) {
-        while let Some(owed) = self.owed.front_mut() {
-            match owed {
-                Owed::Waiting(_) | Owed::Asked => return,
-                Owed::Line(line) => {
-                    self.owed_bytes -= line.len();
-                    if self.output.is_empty() {
-                        self.output = std::mem::take(line);
-                    } else {
-                        self.output.append(line);
-                    }
-                    self.in_flight -= 1;
-                }
-                Owed::Accepted { first_seq, count } => {
-                    let part = acked.saturating_sub(*first_seq).min(*count);
-                    for seq in *first_seq..*first_seq + part {
-                        protocol::push_ok(&mut self.output, seq);
-                    }
-                    self.in_flight -= part as usize;
-                    *first_seq += part;
-                    *count -= part;
-                    if *count > 0 {
-                        return;
-                    }
-                }
-            }
-            self.owed.pop_front();
-        }
     }
 
     /// Sends what the peer takes.
@@ -791,36 +517,4 @@ impl Connection {
         let idle = self.owed.is_empty() && self.output.is_empty();
         !(idle && self.last_read.elapsed() >= limits.idle)
     }
-}
-
-/// A query's answer; whoever was removed while it was made does not get it.
-async fn query_line(hub: Arc<Hub>, peer: Peer, request: Request, recorded: bool) -> Told {
-    let top = request.top;
-    let reader = (origin(peer, false), Guest::User(peer.uid));
-    let answered = match query::answer(Arc::clone(&hub), request, reader, recorded).await {
-        Ok(answered) => answered,
-        Err(refused) => {
-            let mut value = protocol::error_of(refused.kind(), &refused.to_string());
-            if matches!(refused, query::Refused::NoRoom) {
-                count_no_room(&hub);
-                value["error"]["retry_after_ms"] = (ROOM_RETRY.as_millis() as u64).into();
-            }
-            return (protocol::line_of(&value), None);
-        }
-    };
-    let may_read = {
-        let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        access.may_read(peer.uid, peer.gid)
-    };
-    if !may_read {
-        let value = protocol::error_of("forbidden", "this user may not query any more");
-        return (protocol::line_of(&value), None);
-    }
-    let line = match answered.answer.to_json(&answered.query, top) {
-        Ok(document) => protocol::answer_line(&document),
-        Err(error) => protocol::line_of(&protocol::error_of("internal", &error.to_string())),
-    };
-    let mut share = answered.share;
-    share.shrink(line.capacity());
-    (line, Some(share))
 }

@@ -1,0 +1,132 @@
+//! What becomes of a peer's events: they are handed to the writer, and answered in the
+//! order in which they came, once the writer has acknowledged them.
+
+use std::time::{Duration, Instant};
+
+use super::{Connection, Owed};
+use crate::audit::RecordError;
+use crate::collector::{Seen, protocol};
+
+impl Connection {
+    /// Hands over what was prepared, as far as there is room.
+    pub(super) fn submit(&mut self) {
+        while !self.batch.is_empty() {
+            match self.hub.log.try_submit(&mut self.batch) {
+                Ok(taken) if taken.count > 0 => {
+                    self.full_since = None;
+                    self.accepted(taken.first_seq, taken.count as u64);
+                }
+                Ok(_) => {
+                    let since = *self.full_since.get_or_insert_with(Instant::now);
+                    // An import waits as long as it takes: what was refused and sent
+                    // again would come after what follows it.
+                    if self.imports || since.elapsed() < self.hub.log.options().overflow_timeout {
+                        return;
+                    }
+                    self.hub.log.count_busy(self.batch.len() as u64);
+                    let retry_after = Duration::from_millis(250);
+                    self.refuse_waiting(&RecordError::Busy { retry_after });
+                }
+                Err(error) => self.refuse_waiting(&error),
+            }
+        }
+        self.full_since = None;
+    }
+
+    fn accepted(&mut self, mut first_seq: u64, mut count: u64) {
+        self.hub.log.request_ack(first_seq + count);
+        let mut at = self.owed.iter().position(|owed| matches!(owed, Owed::Waiting(_)));
+        while let Some(index) = at.filter(|_| count > 0) {
+            let Some(Owed::Waiting(waiting)) = self.owed.get_mut(index) else {
+                at = Some(index + 1).filter(|next| *next < self.owed.len());
+                continue;
+            };
+            let part = (*waiting as u64).min(count);
+            let accepted = Owed::Accepted { first_seq, count: part };
+            if part == *waiting as u64 {
+                self.owed[index] = accepted;
+            } else {
+                *waiting -= part as usize;
+                self.owed.insert(index, accepted);
+            }
+            first_seq += part;
+            count -= part;
+            at = Some(index + 1).filter(|next| *next < self.owed.len());
+        }
+    }
+
+    fn refuse_waiting(&mut self, error: &RecordError) {
+        self.batch.clear();
+        self.full_since = None;
+        let line = protocol::line_of(&protocol::error_value(error));
+        for owed in &mut self.owed {
+            if let Owed::Waiting(count) = owed {
+                let lines = line.repeat(*count);
+                self.in_flight -= *count - 1;
+                self.owed_bytes += lines.len();
+                *owed = Owed::Line(lines);
+            }
+        }
+    }
+
+    pub(super) fn fail_all(&mut self, error: &RecordError) {
+        self.refuse_waiting(error);
+        for owed in &mut self.owed {
+            if let Owed::Accepted { first_seq, count } = owed {
+                let mut lines = Vec::new();
+                for seq in *first_seq..*first_seq + *count {
+                    let error = match error.clone() {
+                        RecordError::Unavailable { reason, retry_after, .. } => {
+                            RecordError::Unavailable { seq, reason, retry_after }
+                        }
+                        other => other,
+                    };
+                    lines.extend(protocol::line_of(&protocol::error_value(&error)));
+                }
+                self.in_flight -= *count as usize - 1;
+                self.owed_bytes += lines.len();
+                *owed = Owed::Line(lines);
+            }
+        }
+    }
+
+    /// Moves what can be answered into the output.
+    pub(super) fn answer(&mut self, seen: &Seen) {
+        let acked = seen.acked_seq.max(self.hub.log.acked_seq());
+        if let Some(trouble) = &seen.trouble {
+            self.answer_acked(acked);
+            self.fail_all(trouble);
+        }
+        self.answer_acked(acked);
+    }
+
+    fn answer_acked(&mut self, acked: u64) {
+        while let Some(owed) = self.owed.front_mut() {
+            match owed {
+                Owed::Waiting(_) | Owed::Asked => return,
+                Owed::Line(line) => {
+                    self.owed_bytes -= line.len();
+                    if self.output.is_empty() {
+                        self.output = std::mem::take(line);
+                    } else {
+                        self.output.append(line);
+                    }
+                    self.in_flight -= 1;
+                }
+                Owed::Accepted { first_seq, count } => {
+                    let part = acked.saturating_sub(*first_seq).min(*count);
+                    for seq in *first_seq..*first_seq + part {
+                        protocol::push_ok(&mut self.output, seq);
+                    }
+                    self.in_flight -= part as usize;
+                    *first_seq += part;
+                    *count -= part;
+                    if *count > 0 {
+                        return;
+                    }
+                }
+            }
+            self.owed.pop_front();
+        }
+    }
+}
