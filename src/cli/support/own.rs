@@ -36,6 +36,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("audit.query", &["via", "uid", "records"]),
     ("audit.redact_key_created", &["key_id"]),
     ("audit.alert_lost", &["count", "first", "last"]),
+    ("audit.alerts_position", &["settled_to", "cursor"]),
     ("audit.key_rotated", &["old_key", "new_key", "uid"]),
     (
         "audit.restored",
