@@ -1,7 +1,6 @@
 //! A change of key that is ended at any step: the log opens, verifies, and the
 //! change has happened or goes on.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,22 +24,26 @@ use crate::support::{Dir, Moments, count, eventually, failing, open, options, re
 
 const EIO: i32 = 5;
 
-/// The file operations of a change of key, in order: which, the how many of its
-/// kind, and on what.
+/// The file operations of a change of key, in order: which, the how many of its kind
+/// on files of that name, and on what. By name, since other threads look after their
+/// own files meanwhile.
 fn steps() -> Vec<(Op, u64, String)> {
     let dir = Dir::new();
     let (options, fs) = failing(&dir);
     let log = open(quiet(options));
     let _ = fs.take_log();
     rotate(&log);
-    let mut counts = BTreeMap::new();
     // The keeper stores the manifest when the change is made, beside the one who asked.
     let of_change = fs.take_log().into_iter();
     let of_change = of_change.take_while(|(_, path)| !path.to_string_lossy().contains("manifest"));
-    let steps = of_change.map(|(op, path)| {
-        let count: &mut u64 = counts.entry(format!("{op:?}")).or_default();
-        *count += 1;
-        (op, *count - 1, path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    let named = |path: &std::path::Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.find(".tmp-").map_or(name.clone(), |at| name[..at + 5].to_owned())
+    };
+    let all: Vec<(Op, String)> = of_change.map(|(op, path)| (op, named(&path))).collect();
+    let steps = all.iter().enumerate().map(|(at, (op, name))| {
+        let before = all[..at].iter().filter(|(o, n)| o == op && n.contains(name.as_str()));
+        (*op, before.count() as u64, name.clone())
     });
     let steps: Vec<_> = steps.collect();
     for name in ["audit.key.next", "audit.log", "audit.keys", "audit.checkpoint", "audit.pub"] {
@@ -56,8 +59,8 @@ fn quiet(options: Options) -> Options {
     Options { checkpoint_interval: never, idle_checkpoint_interval: never, ..options }
 }
 
-fn planned((op, after, _): &(Op, u64, String), times: u64, how: How) -> Fault {
-    Fault { op: *op, name_contains: String::new(), after: *after, times, how }
+fn planned((op, after, name): &(Op, u64, String), times: u64, how: How) -> Fault {
+    Fault { op: *op, name_contains: name.clone(), after: *after, times, how }
 }
 
 fn public(dir: &Dir) -> VerifierKey {
