@@ -41,6 +41,7 @@ fn every_link_between_the_documents_leads_somewhere() {
         "docs/alerts.md",
         "docs/backups.md",
         "docs/configuration.md",
+        "docs/doors.md",
         "docs/glossary.md",
         "docs/format.md",
         "docs/integrations.md",

@@ -3,7 +3,7 @@
 //! that SIGTERM still ends it.
 //!
 //! One row is one case. What another file tests already is named in the table of
-//! `docs/access.md`. To add a door, add rows.
+//! `docs/doors.md`. To add a door, add rows.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::serving::{Serving, bearer, new_token};
-use crate::support::{Dir, auditctl, eventually};
+use crate::support::{Dir, auditctl, eventually, measured};
 
 /// What the engine may hold beyond what a collector has at rest: the write buffer, the
 /// query cache, the blocks that queries read.
@@ -319,22 +319,16 @@ fn holds(row: &Row) {
     });
     let peak = memory(&collector, "VmHWM:");
     let rest = memory(&collector, "VmRSS:");
-    say(&format!("{}: peak {} MiB, then {} MiB", row.name, peak >> 20, rest >> 20));
+    measured(&format!("{}: peak {} MiB, then {} MiB", row.name, peak >> 20, rest >> 20));
     let most = at_rest + row.peak;
     assert!(peak <= most, "{}: {peak} bytes of {most}, {at_rest} at rest", row.name);
     let acknowledged = before["ok"]["seq"].as_u64().expect("seq") as usize;
     let begun = Instant::now();
     collector.terminate();
-    say(&format!("  ended after {:?}", begun.elapsed()));
+    measured(&format!("  ended after {:?}", begun.elapsed()));
     let stored = crate::support::records(&dir.log());
     assert_eq!(stored[acknowledged].0, acknowledged as u64, "nothing is lost");
     assert_eq!(stored.last().expect("records").1["event_type"], "audit.closed");
-}
-
-/// What was measured, for the table.
-#[allow(clippy::print_stdout)]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 /// Ends the others when it goes.
@@ -349,7 +343,7 @@ impl Drop for Done<'_> {
 fn door(begin: &str) {
     let mut rows = 0;
     for row in ROWS.iter().filter(|row| row.name.starts_with(begin)) {
-        say(row.name);
+        measured(row.name);
         holds(row);
         rows += 1;
     }
@@ -454,7 +448,7 @@ fn a_line_without_end_at_the_input_of_record_costs_no_more_than_a_line() {
         }
         drop(stdin);
         assert_ne!(child.wait().expect("ends").code(), Some(0));
-        println!("record --file - of a line without end: peak {} MiB", peak >> 20);
+        measured(&format!("record --file - of a line without end: peak {} MiB", peak >> 20));
         assert!(peak > 0 && peak < 80 << 20, "{peak}");
     }
 }

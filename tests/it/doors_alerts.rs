@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::alerts::counted;
 use crate::mail_server::{Injector, Lie, MailServer, Protection, Step};
 use crate::serving::Serving;
-use crate::support::{Dir, eventually, records, run};
+use crate::support::{Dir, eventually, measured, records, run};
 
 /// More than a collector takes for everything else; an answer without an end has
 /// filled this in a second.
@@ -203,6 +203,7 @@ fn mail_servers_at_each_step(protection: Protection) {
     }
     eventually("health tells", || alerts_check(&dir)["status"] == "warning");
     let memory = most_memory_kib(&collector);
+    measured(&format!("mail servers that lie, {}: peak {} MiB", rows.len(), memory >> 10));
     assert!(memory < MOST_MEMORY_KIB, "{memory} KiB");
     rows.iter().for_each(|(_, server, _)| server.lie(None));
     for (name, server, fate) in &rows {
@@ -537,6 +538,7 @@ fn a_web_receiver_that_lies_is_bounded_and_what_it_did_not_take_is_told_later() 
     }
     eventually("health tells", || alerts_check(&dir)["status"] == "warning");
     let memory = most_memory_kib(&collector);
+    measured(&format!("web receivers that lie, {}: peak {} MiB", rows.len(), memory >> 10));
     assert!(memory < MOST_MEMORY_KIB, "{memory} KiB");
     rows.iter().for_each(|(_, web, _)| *web.honest.lock().expect("not poisoned") = true);
     for (name, web, fate) in &rows {
@@ -565,7 +567,9 @@ fn a_collector_ends_in_time_though_nobody_answers_and_tells_it_after_the_next_st
     let collector = Serving::start(&dir, &settings);
     login(&collector);
     eventually("the mail server is at it", || mail.said().iter().any(|line| line == "DATA"));
+    let begun = std::time::Instant::now();
     collector.terminate();
+    measured(&format!("SIGTERM while receivers are silent: ended after {:?}", begun.elapsed()));
     *web.honest.lock().expect("not poisoned") = true;
     mail.lie(None);
     greeting.lie(None);

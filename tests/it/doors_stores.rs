@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::liar::{Asked, Liar, Say};
 use crate::servers::{BUCKET, Kind, assert_no_secret, limits};
 use crate::store_contract::{get, noise, put};
-use crate::support::{Dir, auditctl, eventually, run};
+use crate::support::{Dir, auditctl, eventually, measured, peak_kib, run};
 
 /// One of each cloud.
 const KINDS: [Kind; 3] = [Kind::S3s, Kind::Azurite, Kind::Gcs];
@@ -48,18 +48,13 @@ fn spawn(dir: &Dir, kind: Kind, address: SocketAddr, place: &str, args: &[&str])
         .expect("auditctl runs")
 }
 
-fn peak_kib(child: &Child) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").parse().ok()
-}
-
 fn ended(mut child: Child, what: &str) -> Ran {
-    let mut peak = 0;
+    let (mut peak, begun) = (0, std::time::Instant::now());
     eventually(what, || {
-        peak = peak.max(peak_kib(&child).unwrap_or(0));
+        peak = peak.max(peak_kib(child.id()).unwrap_or(0));
         child.try_wait().expect("asked").is_some()
     });
+    measured(&format!("{what}: peak {} MiB, ended after {:?}", peak >> 10, begun.elapsed()));
     let output = child.wait_with_output().expect("ended");
     let out = String::from_utf8(output.stdout).expect("utf-8");
     let err = String::from_utf8(output.stderr).expect("utf-8");
@@ -180,7 +175,7 @@ fn what_never_ends_in_a_listing_is_ended_in_little_memory_and_the_bound_is_said(
     let check = |kind: Kind, what: &str, liar: &Liar, said: &str| {
         let dir = Dir::new();
         let child = spawn(&dir, kind, liar.address, &place(kind, "list"), &["list"]);
-        let ran = ended(child, what);
+        let ran = ended(child, &format!("{kind:?} {what}"));
         assert_eq!(ran.code, 3, "{kind:?} {what}: {}{}", ran.out, ran.err);
         assert!(ran.err.contains(said), "{kind:?} {what}: {}", ran.err);
         assert!(ran.peak_kib < MOST_KIB, "{kind:?} {what}: {} KiB", ran.peak_kib);

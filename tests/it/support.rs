@@ -180,6 +180,12 @@ pub(crate) fn run(dir: &Dir, args: &[&str]) -> (i32, String, String) {
     )
 }
 
+/// What was measured, for the tables in the documents: `--no-capture` shows it.
+#[allow(clippy::print_stdout)]
+pub(crate) fn measured(text: &str) {
+    println!("{text}");
+}
+
 /// How much memory a process of ours has had at most. `None` before it is ours: until
 /// `exec` is over, a child's figures are those of the tests' own process.
 pub(crate) fn peak_kib(pid: u32) -> Option<u64> {
