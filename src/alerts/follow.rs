@@ -48,6 +48,7 @@ pub(super) fn run(shared: &Shared) {
         failing: false,
         watched: Watched::default(),
         recorded: (Instant::now(), 0),
+        health: BTreeMap::new(),
         plan: Arc::clone(&shared.store.lock().plan),
     };
     loop {
@@ -84,6 +85,8 @@ struct Follower<'a> {
     recorded: (Instant, u64),
     /// By which rules.
     plan: Arc<Plan>,
+    /// How many alerts about health waited when a position was recorded last.
+    health: BTreeMap<String, u64>,
 }
 
 /// The journal's file, as it is looked after.
@@ -245,16 +248,28 @@ impl Follower<'_> {
     /// How far alerts are becomes a record of the log itself, from time to time and
     /// when other rules begin.
     fn record_position(&mut self) {
-        let (plan, settled) = {
+        let (plan, settled, health) = {
             let inner = self.shared.store.lock();
-            (Arc::clone(&inner.plan), inner.settled())
+            (Arc::clone(&inner.plan), inner.settled(), position::of(&inner.state).health)
         };
         let (since, before) = (self.recorded.0.elapsed(), self.recorded.1);
         let other_rules = !Arc::ptr_eq(&plan, &self.plan);
         let many = settled - before >= POSITION_AFTER && since >= POSITION_PAUSE;
-        if (other_rules || many || since >= POSITION_EVERY) && record_position(self.shared) {
+        // No record triggers these again: only what the log says of them is known later.
+        let more = |(alert, count): (&String, &u64)| self.health.get(alert) < Some(count);
+        let about_health = health.iter().any(more);
+        if (other_rules || many || about_health || since >= POSITION_EVERY)
+            && record_position(self.shared)
+        {
             self.recorded = (Instant::now(), settled);
             self.plan = plan;
+            self.health = health;
+        } else {
+            // Delivered ones need no record, and later ones count from there.
+            self.health.retain(|alert, count| {
+                *count = health.get(alert).copied().unwrap_or_default().min(*count);
+                *count > 0
+            });
         }
     }
 

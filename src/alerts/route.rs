@@ -93,7 +93,7 @@ impl Maker<'_> {
                 } else {
                     let hint = suggestion(text, OWN_TYPES);
                     let hint = if hint.is_empty() { hint } else { format!("; {hint}") };
-                    format!("no record of the log's own is of that type{hint}")
+                    format!("the log writes no record of that type{hint}")
                 };
                 return Err(self.problem("type", format!("{text:?}: {reason}")));
             }

@@ -1,36 +1,45 @@
 //! The collector, as commands reach it.
 
-use std::io::ErrorKind;
-
 use super::exit::{CliError, Exit};
 use crate::collector::Trust;
 use crate::collector::client::{Client, ClientError};
-use crate::config::Settings;
+use crate::config::{Origin, Settings};
 
 /// The collector that the settings name, if it is the log's.
 pub(super) fn collector(settings: &Settings) -> Result<Client, ClientError> {
-    let trust = Trust::owner_of(&settings.log_dir).and(&settings.collector.trusted_uids);
-    Client::connect(&settings.socket_path(), &trust)
+    let socket = settings.socket_path();
+    // A log directory that nobody named is whatever `logs` is in the directory that this
+    // is run in: it speaks for the socket in it, and for no other.
+    let is_named = *settings.origin("log_dir") != Origin::Default;
+    let trust = if is_named || socket.starts_with(&settings.log_dir) {
+        Trust::owner_of(&settings.log_dir)
+    } else {
+        Trust::owner_of_its_directory()
+    };
+    Client::connect(&socket, &trust.and(&settings.collector.trusted_uids))
 }
 
 /// What to do when somebody else's program listens at the socket.
 const FOREIGN: &str = "`ss -xlp` as root says which program it is; if it is the collector, name its user in \
-                       collector.trusted_uids; if not, it was to be taken for it";
+                       collector.trusted_uids; if not, somebody put it there to be mistaken for the collector";
+
+/// What to do when the socket is where its senders may not look.
+const DENIED: &str = "the socket has to be where its senders may look, such as collector.socket = \
+                      \"/run/auditctl/audit.sock\", and collector.allowed_uids has to name them";
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let (kind, exit) = match &error {
             ClientError::NotRunning { .. } => ("not_running", Exit::Failed),
             ClientError::Foreign { .. } => ("foreign_collector", Exit::Failed),
-            ClientError::Lost { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-                ("forbidden", Exit::Busy)
-            }
+            ClientError::Denied { .. } => ("forbidden", Exit::Failed),
             ClientError::Lost { .. } => ("lost", Exit::Failed),
             ClientError::Refused { .. } => ("refused", Exit::Busy),
         };
         let new = Self::new(kind, exit, error.to_string());
         match error {
             ClientError::Foreign { path, .. } => Self { path: Some(path), ..new }.hint(FOREIGN),
+            ClientError::Denied { path, .. } => Self { path: Some(path), ..new }.hint(DENIED),
             _ => new,
         }
     }

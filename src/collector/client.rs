@@ -57,6 +57,14 @@ pub enum ClientError {
         /// The directory whose owner that is.
         whose: PathBuf,
     },
+    /// This user may not reach the socket.
+    #[error("this user may not reach the socket {path}: {source}")]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The connection failed or ended.
     #[error("the collector at {path} went away: {source}")]
     Lost {
@@ -153,6 +161,9 @@ impl Client {
             io::ErrorKind::NotFound
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::InvalidInput => ClientError::NotRunning { path: path.to_path_buf() },
+            io::ErrorKind::PermissionDenied => {
+                ClientError::Denied { path: path.to_path_buf(), source: error }
+            }
             _ => lost(error),
         })?;
         if let Judged::Foreign { uid, owner, whose } = trust.judge(&stream, path).map_err(lost)? {

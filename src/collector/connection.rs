@@ -22,6 +22,7 @@ use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room};
 use super::places::Place;
 use super::protocol::{self, Control};
 use super::seats::Guest;
+use super::turns::Turn;
 use super::{Hub, Seen};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::key_change::RotateRequest;
@@ -98,6 +99,8 @@ struct Connection {
     running: Option<JoinHandle<Told>>,
     /// What the connection holds of the collector's memory.
     share: Share,
+    /// Its turn while the write buffer is full.
+    turn: Turn,
     /// Bytes of the answers in `owed`.
     owed_bytes: usize,
     /// Since when there has been no memory to read more.
@@ -147,6 +150,7 @@ impl Connection {
     fn new(hub: Arc<Hub>, peer: Peer) -> Self {
         let session = hub.log.session(&origin(peer, false), false);
         let share = hub.budget.share(Guest::User(peer.uid));
+        let turn = hub.turns.of(Guest::User(peer.uid));
         Self {
             hub,
             peer,
@@ -159,6 +163,7 @@ impl Connection {
             asked: VecDeque::new(),
             running: None,
             share,
+            turn,
             owed_bytes: 0,
             starved_since: None,
             follows: None,
@@ -322,7 +327,12 @@ impl Connection {
 
     fn unwelcome(&mut self) {
         let text = "may not use the socket any more";
-        self.hostile(SecurityKind::Unauthorized, "forbidden", text);
+        let source = format!("uid:{}", self.peer.uid);
+        // By now it is a stranger: what it does decides nothing about health.
+        let security = self.hub.log.security();
+        security.report_stranger(SecurityKind::Unauthorized, Some(&source), text);
+        self.owe_line(protocol::line_of(&protocol::error_of("forbidden", text)));
+        self.ending = true;
     }
 
     /// Whether the peer still may do anything, as the settings are by now.

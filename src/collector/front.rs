@@ -20,6 +20,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -36,6 +37,11 @@ use crate::audit::status::Word;
 use crate::fsio::tcp_owner;
 
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// What the kernel may keep of an answer that nobody reads, and of a body that is not
+/// read yet; it takes twice that, and counts it as this service's. Left to itself it
+/// keeps megabytes of each connection.
+const SENT_BYTES: usize = 64 << 10;
+const RECEIVED_BYTES: usize = 128 << 10;
 /// What is read of a connection before it is taken: a request's head, or a part of its
 /// body.
 const READ_BYTES: usize = 64 << 10;
@@ -103,6 +109,9 @@ pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>) {
             tokio::time::sleep(BACK_OFF).await;
             continue;
         };
+        // What cannot be set is as the system has it.
+        let _ = set_socket_send_buffer_size(&stream, SENT_BYTES);
+        let _ = set_socket_recv_buffer_size(&stream, RECEIVED_BYTES);
         let peer = peer_of(&stream, address, loopback);
         let guest = Guest::new(peer.ip, peer.uid);
         let (hub, router) = (Arc::clone(&hub), router.clone());

@@ -18,6 +18,7 @@ use super::gate::{self, Caller, Peer};
 use super::reply::{App, answer, error, with_retry_after};
 use super::seats::Guest;
 use super::tally::Tally;
+use super::turns::Turn;
 use super::upload::{Cut, Upload};
 use super::{Hub, protocol};
 use crate::access::Right;
@@ -84,7 +85,7 @@ pub(super) async fn post_events(
     let mut upload = Upload::new(body, hub.max_body, hub.limits.read, hub.stopping.clone());
     let done = match begin(hub, &parts.headers, guest).await {
         Ok((ndjson, share)) => {
-            let mut intake = Intake::new(hub, &caller, share);
+            let mut intake = Intake::new(hub, &caller, guest, share);
             let why = if ndjson {
                 intake.lines(&mut upload).await
             } else {
@@ -131,7 +132,7 @@ async fn begin(
     let coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(header::CONTENT_ENCODING).iter().any(coded) {
         // What a few bytes unpack to has no bound.
-        let text = "Content-Encoding: packed bodies are not taken; send it as it is";
+        let text = "Content-Encoding: compressed bodies are not accepted; send it uncompressed";
         return refuse(unsupported, "unsupported_media_type", text);
     }
     let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
@@ -169,7 +170,10 @@ fn cut(hub: &Hub, cut: Cut) -> Why {
     match cut {
         Cut::TooLarge => {
             report(SecurityKind::Oversize, "HTTP body too large");
-            let text = format!("the body may have {} bytes", hub.max_body);
+            let text = format!(
+                "the body is longer than the {} bytes of collector.max_body: send it in parts",
+                hub.max_body
+            );
             Why::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
         }
         Cut::Slow => {
@@ -194,13 +198,16 @@ struct Intake<'a> {
     /// The last record accepted.
     last: Option<u64>,
     share: Share,
+    /// Its turn while the write buffer is full.
+    turn: Turn,
 }
 
 impl<'a> Intake<'a> {
-    fn new(hub: &'a Hub, caller: &'a Caller, share: Share) -> Self {
+    fn new(hub: &'a Hub, caller: &'a Caller, guest: Guest, share: Share) -> Self {
         let session = hub.log.session(&caller.origin(), caller.has_own_rate());
         let (batch, tally) = (Batch::new(), Tally::default());
-        Self { hub, caller, session, batch, tally, last: None, share }
+        let turn = hub.turns.of(guest);
+        Self { hub, caller, session, batch, tally, last: None, share, turn }
     }
 
     /// A body that is one event.
@@ -316,9 +323,14 @@ impl<'a> Intake<'a> {
             return Ok(());
         }
         self.submit().await?;
+        self.tally.compact();
+        if !self.tally.is_nearly_full() {
+            return Ok(());
+        }
         let text = "too many lines were refused, each for another reason than the one before; \
                     send what follows again";
-        let status = self.tally.first_error().map_or(StatusCode::OK, |error| status_of(&error));
+        let refused = self.tally.first_error();
+        let status = refused.map_or(StatusCode::SERVICE_UNAVAILABLE, |error| status_of(&error));
         Err(Why::new(status, "too_many_refusals", text))
     }
 
@@ -340,8 +352,8 @@ impl<'a> Intake<'a> {
         let mut progress = self.hub.progress.clone();
         let mut full_since = Instant::now();
         while !self.batch.is_empty() {
-            let refused = match log.try_submit(&mut self.batch) {
-                Ok(taken) if taken.count > 0 => {
+            let refused = match self.turn.submit(log, &mut self.batch) {
+                Ok(Some(taken)) => {
                     let end = taken.first_seq + taken.count as u64;
                     self.tally.accepted(taken.first_seq, taken.count as u64);
                     self.last = Some(end - 1);
@@ -349,21 +361,23 @@ impl<'a> Intake<'a> {
                     full_since = Instant::now();
                     continue;
                 }
-                Ok(_) if full_since.elapsed() < log.options().overflow_timeout => {
+                Ok(None) if full_since.elapsed() < log.options().overflow_timeout => {
                     // With interval durability nothing tells of room.
                     let _ = tokio::time::timeout(FULL_POLL, progress.changed()).await;
                     continue;
                 }
-                Ok(_) => {
+                Ok(None) => {
                     log.count_busy(self.batch.len() as u64);
                     RecordError::Busy { retry_after: Duration::from_millis(250) }
                 }
                 Err(error) => error,
             };
             self.batch.clear();
+            self.turn.waits(false);
             self.tally.refuse_waiting(&refused);
             return Err((&refused).into());
         }
+        self.turn.waits(false);
         Ok(())
     }
 

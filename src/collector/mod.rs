@@ -31,6 +31,7 @@ mod socket;
 mod tally;
 mod tls;
 mod tokens;
+mod turns;
 mod upload;
 mod vitals;
 mod warning;
@@ -263,6 +264,7 @@ struct Hub {
     hall: front::Hall,
     max_body: usize,
     budget: Arc<budget::Budget>,
+    turns: Arc<turns::Turns>,
     queries: Arc<Semaphore>,
     audit_reads: bool,
     vitals: vitals::Vitals,
@@ -299,6 +301,7 @@ impl Hub {
             budget: budget::Budget::new(
                 usize::try_from(options.max_memory.max(MIN_BUDGET)).unwrap_or(usize::MAX),
             ),
+            turns: Arc::default(),
             vitals: vitals::Vitals::new(Arc::clone(&options.health)),
             log,
         })

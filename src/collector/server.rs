@@ -13,7 +13,7 @@ use crate::fsio::inspect::{self, Kind};
 /// Whose collector is sent to: root's, and that of the user whose the log is.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    log_dir: PathBuf,
+    log_dir: Option<PathBuf>,
     uids: Vec<u32>,
 }
 
@@ -23,7 +23,14 @@ impl Trust {
     /// directory that the socket is in, if nobody else can put another in its place.
     #[must_use]
     pub fn owner_of(log_dir: &Path) -> Self {
-        Self { log_dir: log_dir.to_path_buf(), uids: Vec::new() }
+        Self { log_dir: Some(log_dir.to_path_buf()), uids: Vec::new() }
+    }
+
+    /// Root, and the owner of the directory that the socket is in, if nobody else can put
+    /// another in its place.
+    #[must_use]
+    pub fn owner_of_its_directory() -> Self {
+        Self::default()
     }
 
     /// These users as well.
@@ -39,15 +46,19 @@ impl Trust {
         if uid == 0 || self.uids.contains(&uid) {
             return Ok(Judged::Trusted);
         }
-        let (owner, whose) = match inspect::behind(&self.log_dir) {
-            Ok(Some(entry)) => (Some(entry.uid), self.log_dir.clone()),
+        let log = self.log_dir.as_ref().map(|dir| (dir, inspect::behind(dir)));
+        let (owner, whose) = match log {
+            Some((dir, Ok(Some(entry)))) => (Some(entry.uid), dir.clone()),
             // Not there, or not to be seen by this user.
             _ => {
                 let directory = match socket.parent() {
                     Some(parent) if !parent.as_os_str().is_empty() => parent,
                     _ => Path::new("."),
                 };
-                (safe_owner(directory), directory.to_path_buf())
+                match safe_owner(directory) {
+                    Ok(owner) => (Some(owner), directory.to_path_buf()),
+                    Err(open) => (None, open),
+                }
             }
         };
         Ok(match owner {
@@ -65,23 +76,29 @@ pub(super) enum Judged {
         uid: u32,
         /// Whose it may be beside root's, when that can be told.
         owner: Option<u32>,
-        /// The directory that says so.
+        /// The directory that says so, or that others may change.
         whose: PathBuf,
     },
 }
 
 /// A directory's owner, if nobody but that user and root can change what is in it, and
-/// nobody but root which directory that is.
-fn safe_owner(directory: &Path) -> Option<u32> {
+/// nobody but root which directory that is; else the directory that others may change.
+fn safe_owner(directory: &Path) -> Result<u32, PathBuf> {
     const OTHERS_WRITE: u32 = 0o022;
-    let directory = inspect::resolved(directory).ok()?;
-    let entry = inspect::at(&directory).ok()??;
-    let fixed =
-        |entry: &inspect::Entry| entry.kind == Kind::Directory && entry.mode & OTHERS_WRITE == 0;
-    let above = directory.ancestors().skip(1).all(
-        |above| matches!(inspect::at(above), Ok(Some(above)) if above.uid == 0 && fixed(&above)),
-    );
-    (above && fixed(&entry)).then_some(entry.uid)
+    let real = inspect::resolved(directory).map_err(|_| directory.to_path_buf())?;
+    let fixed = |path: &Path| {
+        let entry = inspect::at(path).ok().flatten();
+        let is = |entry: &inspect::Entry| {
+            entry.kind == Kind::Directory && entry.mode & OTHERS_WRITE == 0
+        };
+        entry.filter(is).map(|entry| entry.uid).ok_or_else(|| path.to_path_buf())
+    };
+    for above in real.ancestors().skip(1) {
+        if fixed(above)? != 0 {
+            return Err(above.to_path_buf());
+        }
+    }
+    fixed(&real)
 }
 
 #[cfg(test)]
@@ -99,9 +116,9 @@ mod tests {
         let me = rustix::process::geteuid().as_raw();
         // Under /tmp anybody could have made it first.
         let home = tempfile::tempdir().expect("temporary directory");
-        assert_eq!(safe_owner(home.path()), None);
-        assert_eq!(safe_owner(Path::new("/")), Some(0));
-        assert_eq!(safe_owner(Path::new("/nowhere/at/all")), None);
+        assert!(safe_owner(home.path()).is_err());
+        assert_eq!(safe_owner(Path::new("/")), Ok(0));
+        assert!(safe_owner(Path::new("/nowhere/at/all")).is_err());
         if me != 0 {
             return;
         }
@@ -111,14 +128,15 @@ mod tests {
         mode(home.path(), 0o755);
         mode(&inner, 0o755);
         chown(&inner, Some(4_242), None).expect("chown");
-        assert_eq!(safe_owner(&inner), Some(4_242));
+        assert_eq!(safe_owner(&inner), Ok(4_242));
         for (path, bits) in [(inner.as_path(), 0o775), (&inner, 0o757), (home.path(), 0o1777)] {
             mode(path, bits);
-            assert_eq!(safe_owner(&inner), None, "{path:?} {bits:o}");
+            assert_eq!(safe_owner(&inner), Err(path.to_path_buf()), "{bits:o}");
             mode(path, 0o755);
         }
         chown(home.path(), Some(4_242), None).expect("chown");
-        assert_eq!(safe_owner(&inner), None, "its owner could put another there");
+        let above = Err(home.path().to_path_buf());
+        assert_eq!(safe_owner(&inner), above, "its owner could put another there");
     }
 
     #[test]

@@ -184,7 +184,12 @@ fn greet(stream: UnixStream, hub: &Arc<Hub>) {
             Some(&source),
             "may not use the socket",
         );
-        return refuse(&stream, "forbidden", "this user may not use the collector's socket");
+        let text = format!(
+            "this user may not use the collector's socket: collector.allowed_uids and allowed_gids \
+             name who may (user {uid}, group {gid}; of a user's groups the one that the program runs \
+             with counts)"
+        );
+        return refuse(&stream, "forbidden", &text);
     }
     match Place::take(hub, uid, keeper) {
         Some(place) => {

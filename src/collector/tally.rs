@@ -34,6 +34,8 @@ enum Fate {
     Waiting,
     /// Recorded, the first one with this seq.
     Recorded(u64),
+    /// Recorded, with seqs from the first to the last; others' records are among them.
+    Scattered(u64, u64),
     /// Accepted with this seq and those after it, but not known to be durable.
     Unsure(u64, RecordError),
     Refused(RecordError),
@@ -58,6 +60,11 @@ impl Tally {
     /// Whether another line could be one run too many.
     pub(super) fn is_full(&self) -> bool {
         self.runs.len() >= MAX_RUNS
+    }
+
+    /// Whether there is little room even after [`compact`](Self::compact).
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.runs.len() > MAX_RUNS / 4 * 3
     }
 
     /// What it takes in memory, and its answer with it.
@@ -123,6 +130,24 @@ impl Tally {
         }
     }
 
+    /// Joins what was recorded line after line, whatever others recorded in between:
+    /// which seq a line of such a run has is then known to lie within its bounds.
+    pub(super) fn compact(&mut self) {
+        let mut joined: Vec<Run> = Vec::with_capacity(self.runs.len() / 2);
+        for run in self.runs.drain(..) {
+            let spans = joined.last().and_then(Run::span).zip(run.span());
+            match (joined.last_mut(), spans) {
+                (Some(before), Some(((first, _), (_, last)))) => {
+                    before.lines += run.lines;
+                    before.fate = Fate::Scattered(first, last);
+                }
+                _ => joined.push(run),
+            }
+        }
+        self.runs = joined;
+        self.waiting = 0;
+    }
+
     fn next_waiting(&mut self) -> Option<usize> {
         let rest = self.runs.get(self.waiting..)?;
         let at = rest.iter().position(|run| matches!(run.fate, Fate::Waiting));
@@ -143,6 +168,13 @@ impl Tally {
         let mut at = 0;
         while at < self.runs.len() {
             let run = &mut self.runs[at];
+            if let Fate::Scattered(first, last) = run.fate
+                && last >= acked
+            {
+                // Which of its lines are durable is not known.
+                self.texts += trouble.to_string().len();
+                run.fate = Fate::Unsure(first, trouble.clone());
+            }
             let Fate::Recorded(first) = run.fate else {
                 at += 1;
                 continue;
@@ -170,7 +202,7 @@ impl Tally {
 
     /// How many were recorded.
     pub(super) fn recorded(&self) -> u64 {
-        let recorded = self.runs.iter().filter(|run| matches!(run.fate, Fate::Recorded(_)));
+        let recorded = self.runs.iter().filter(|run| run.span().is_some());
         recorded.map(|run| run.lines).sum()
     }
 
@@ -188,7 +220,7 @@ impl Tally {
     pub(super) fn only(&self) -> Option<Result<u64, RecordError>> {
         let run = self.runs.first()?;
         Some(match run.fate {
-            Fate::Recorded(seq) => Ok(seq),
+            Fate::Recorded(seq) | Fate::Scattered(seq, _) => Ok(seq),
             _ => Err(run.error(0)?),
         })
     }
@@ -225,6 +257,15 @@ impl Tally {
 }
 
 impl Run {
+    /// The first and the last seq of a run that was recorded.
+    fn span(&self) -> Option<(u64, u64)> {
+        match self.fate {
+            Fate::Recorded(first) => Some((first, first + self.lines - 1)),
+            Fate::Scattered(first, last) => Some((first, last)),
+            Fate::Waiting | Fate::Unsure(..) | Fate::Refused(_) => None,
+        }
+    }
+
     fn continues_with(&self, seq: u64) -> bool {
         matches!(self.fate, Fate::Recorded(first) if first + self.lines == seq)
     }
@@ -232,7 +273,7 @@ impl Run {
     /// Why the run's `nth` line was not recorded.
     fn error(&self, nth: u64) -> Option<RecordError> {
         match &self.fate {
-            Fate::Recorded(_) => None,
+            Fate::Recorded(_) | Fate::Scattered(..) => None,
             Fate::Refused(error) => Some(error.clone()),
             Fate::Unsure(first, error) => Some(match error.clone() {
                 RecordError::Unavailable { reason, retry_after, .. } => {
@@ -260,6 +301,7 @@ impl Run {
     fn summary(&self) -> Value {
         let mut value = match (&self.fate, self.error(0)) {
             (Fate::Recorded(first), _) => json!({ "seq": first }),
+            (Fate::Scattered(first, last), _) => json!({ "seq": first, "last_seq": last }),
             (_, Some(error)) => protocol::error_value(&error),
             (_, None) => json!({}),
         };
@@ -317,6 +359,37 @@ mod tests {
         assert_eq!((&results[0], &results[2]), (&json!({ "seq": 7 }), &json!({ "seq": 9 })));
         assert_eq!((&results[1]["line"], &results[3]), (&json!(2), &json!({ "seq": 10 })));
         assert_eq!(tally.first_error().expect("one").kind(), "invalid");
+    }
+
+    #[test]
+    fn records_of_others_in_between_end_no_answer_and_refusals_without_end_do() {
+        let mut tally = Tally::default();
+        for line in 0..10_000 {
+            tally.waits();
+            tally.accepted(2 * line, 1);
+            if tally.is_full() {
+                tally.compact();
+                assert!(!tally.is_nearly_full());
+            }
+        }
+        tally.compact();
+        let told = read(&tally);
+        assert_eq!((&told["recorded"], &told["rejected"]), (&json!(10_000), &json!(0)));
+        let run = json!({ "seq": 0, "last_seq": 19_998, "line": 1, "lines": 10_000 });
+        assert_eq!(told["runs"], json!([run]));
+        // Which of them are durable is then not known of each.
+        let trouble = RecordError::Busy { retry_after: Duration::from_millis(9) };
+        tally.unsure(19_998, &trouble);
+        assert_eq!(tally.recorded(), 0);
+        let mut tally = Tally::default();
+        for line in 0..2_050 {
+            tally.waits();
+            tally.accepted(2 * line, 1);
+            tally.refused(limited("a", line));
+        }
+        tally.compact();
+        assert!(tally.is_nearly_full(), "refused lines are never joined with others");
+        assert_eq!(tally.recorded(), 2_050);
     }
 
     #[test]

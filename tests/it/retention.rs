@@ -252,6 +252,19 @@ fn by_default(old: &Old) -> Options {
 }
 
 #[test]
+fn a_backup_ends_the_warning_that_there_is_none_without_waiting_an_hour() {
+    let old = Old::new();
+    let log = old.later();
+    waits(&log, RetentionWait::NeverBackedUp);
+    let made = old.home.back_up();
+    log.record_backup_made(made.to_record()).wait_durable().expect("durable");
+    eventually("retention looks again", || {
+        log.page().get(Word::RetentionWait) != RetentionWait::NeverBackedUp as u64
+    });
+    log.close().expect("closed");
+}
+
+#[test]
 fn embedded_by_default_only_what_a_backup_in_the_named_directory_holds_is_removed() {
     let old = Old::new();
     old.clock.advance(100 * DAY);

@@ -78,7 +78,7 @@ fn parse(text: &str) -> Result<Entry, &'static str> {
     }
     let (host, port) = match text.rsplit_once(':').filter(|_| !text.ends_with(']')) {
         Some((host, port)) => {
-            (host, Some(port_of(port).ok_or("behind the last \":\" is no port (1 to 65535)")?))
+            (host, Some(port_of(port).ok_or("there is no port (1 to 65535) after the last \":\"")?))
         }
         None => (text, None),
     };
@@ -111,9 +111,9 @@ fn network_of(network: &str, prefix: &str) -> Result<Entry, &'static str> {
         None => Err("behind the \"/\" is no prefix length"),
         Some(0) => Err("this network is all of the internet"),
         // Less than a whole shift: the prefix is not 0.
-        Some(prefix) if bits & ((1 << (width - prefix)) - 1) != 0 => {
-            Err("before the \"/\" is an address inside the network, not the one it begins with")
-        }
+        Some(prefix) if bits & ((1 << (width - prefix)) - 1) != 0 => Err(
+            "the address before the \"/\" lies inside the network: write the one that it begins with",
+        ),
         Some(prefix) => Ok(Entry::Network(network, prefix)),
     }
 }

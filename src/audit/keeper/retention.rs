@@ -46,6 +46,8 @@ pub(super) struct Retention {
     clock: ClockWatch,
     due_boot_ms: u64,
     stage: Stage,
+    /// [`Word::BackupMade`] at the last look: another backup is a reason for another.
+    backed_up: u64,
     /// When the newest record of a segment was accepted, as far as that was read.
     times: Times,
     /// Set when the thread ends; whoever looks stops then.
@@ -70,6 +72,7 @@ impl Retention {
             clock: ClockWatch::new(now, boot_ms, newest),
             due_boot_ms: boot_ms,
             stage: Stage::Idle,
+            backed_up: 0,
             times: Times::new(),
             ending: Arc::default(),
         }
@@ -114,9 +117,11 @@ impl Thread {
     fn begin_to_look(&mut self) {
         let clock = &self.work.options.clock;
         let (now, boot_ms) = (clock.now(), clock.boot_ms());
-        if boot_ms < self.retention.due_boot_ms {
+        let backed_up = self.work.page.get(Word::BackupMade);
+        if boot_ms < self.retention.due_boot_ms && backed_up == self.retention.backed_up {
             return;
         }
+        self.retention.backed_up = backed_up;
         self.retention.due_boot_ms = boot_ms + EVERY_MS;
         let mut limit = self.work.options.retention.map(|keep| {
             let micros = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);

@@ -272,7 +272,13 @@ pub(super) fn check_chain(
         _ => {}
     }
     if let Some(what) = named.lacking(keys) {
-        tally.found(Finding::new(Kind::WrongKey, KEYS, what));
+        let mut finding = Finding::new(Kind::WrongKey, KEYS, what);
+        if let Some((seq, first)) = named.first.filter(|_| noted.is_none())
+            && !keys.holds(&first)
+        {
+            finding = finding.records(seq, seq + 1);
+        }
+        tally.found(finding);
     } else if let Some(seq) = named.cut_by {
         tally.notes.push(format!(
             "how the log's first key was followed by {} is lost, which record {seq} says was \

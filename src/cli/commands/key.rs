@@ -10,7 +10,7 @@ use crate::audit::key_change::{
 };
 use crate::audit::keys::{KeyFiles, Keyring, KeysError, load_keyring};
 use crate::audit::manifest::Manifest;
-use crate::audit::signer::{KeyError, SigningKey};
+use crate::audit::signer::{KeyError, SigningKey, VerifierKey};
 use crate::audit::status::Mode;
 use crate::audit::{AuditLog, LogPaths};
 use crate::cli::context::Context;
@@ -91,8 +91,17 @@ pub(crate) fn run(context: &Context, args: &KeyArgs) -> Result<u8, CliError> {
 fn show(context: &Context, settings: &Settings) -> Result<u8, CliError> {
     let fs = shared_fs();
     let paths = LogPaths::new(&settings.log_dir);
-    let log_id = log_id(&fs, &paths)?;
+    let manifest = manifest(&fs, &paths)?;
     let keys = load_keyring(&*fs, &paths, None).map_err(|error| unusable(&error))?;
+    if let Some(first) = manifest.first_key.as_ref().filter(|first| !keys.holds(first)) {
+        let first = first.parse::<VerifierKey>().map_or_else(|_| first.clone(), |key| key.label());
+        let text = format!(
+            "audit.keys is missing or short: nothing leads from the log's first key {first} to {}",
+            keys.newest().label()
+        );
+        return Err(CliError::new("keys", Exit::Found, text).hint(UNUSABLE));
+    }
+    let log_id = manifest.log_id;
     let files = KeyFiles::new(&paths, settings.key_path.as_deref());
     let shown = KeyShown {
         log_id,
@@ -116,14 +125,20 @@ fn private(fs: &SharedFs, files: &KeyFiles, keys: &Keyring) -> PrivateKey {
 }
 
 fn unusable(error: &KeysError) -> CliError {
-    CliError::new("keys", Exit::Found, error.to_string())
-        .hint("`auditctl verify` says what is wrong with the log; a backup's metadata has the keys")
+    CliError::new("keys", Exit::Found, error.to_string()).hint(UNUSABLE)
 }
 
+const UNUSABLE: &str = "`auditctl verify` says what is wrong with the log; the next start puts the keys back from \
+                        a backup in reach";
+
 fn log_id(fs: &SharedFs, paths: &LogPaths) -> Result<String, CliError> {
+    manifest(fs, paths).map(|manifest| manifest.log_id)
+}
+
+fn manifest(fs: &SharedFs, paths: &LogPaths) -> Result<Manifest, CliError> {
     let manifest = Manifest::load(&**fs, &paths.manifest())
         .map_err(|error| CliError::new("damaged", Exit::Failed, error.to_string()))?;
-    manifest.map(|manifest| manifest.log_id).ok_or_else(|| {
+    manifest.ok_or_else(|| {
         let text = format!("there is no log in {}", paths.dir.display());
         CliError::new("no_log", Exit::Failed, text)
             .hint("--log-dir names the log directory; `auditctl record` makes a log")

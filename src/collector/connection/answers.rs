@@ -11,12 +11,12 @@ impl Connection {
     /// Hands over what was prepared, as far as there is room.
     pub(super) fn submit(&mut self) {
         while !self.batch.is_empty() {
-            match self.hub.log.try_submit(&mut self.batch) {
-                Ok(taken) if taken.count > 0 => {
+            match self.turn.submit(&self.hub.log, &mut self.batch) {
+                Ok(Some(taken)) => {
                     self.full_since = None;
                     self.accepted(taken.first_seq, taken.count as u64);
                 }
-                Ok(_) => {
+                Ok(None) => {
                     let since = *self.full_since.get_or_insert_with(Instant::now);
                     // An import waits as long as it takes: what was refused and sent
                     // again would come after what follows it.
@@ -31,6 +31,7 @@ impl Connection {
             }
         }
         self.full_since = None;
+        self.turn.waits(false);
     }
 
     fn accepted(&mut self, mut first_seq: u64, mut count: u64) {

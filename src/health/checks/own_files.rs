@@ -35,8 +35,9 @@ fn chain(facts: &Facts) -> Option<Finding> {
 pub(super) fn hint(problem: Problem) -> Option<&'static str> {
     Some(match problem {
         Problem::OwnFileGone => {
-            "`auditctl query --type audit.file_replaced` says why; make its place writable, or put \
-             the file back, before the writer is restarted: until then the writer has it in memory"
+            "while a writer runs, it has the file in memory: make its place writable, or put the \
+             file back, before it is restarted. Without a writer, start one with the backups in reach \
+             (backup.output_dir); without a backup `serve --accept-corruption`, once"
         }
         Problem::OwnFilePutBack => {
             "nothing is lost; `auditctl query --type audit.file_replaced` says what happened: find \
