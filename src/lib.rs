@@ -16,6 +16,9 @@
 //! - [`health`] tells about the running writer, from outside, in milliseconds.
 //!
 //! # Embedding it
+//! An embedder wants `default-features = false`; the defaults build three clouds' SDKs.
+//! Only Linux is supported, with Rust 1.95 or newer.
+//!
 //! ```
 //! use auditctl::audit::{AuditLog, Event, Options};
 //!
@@ -29,21 +32,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Options`](audit::Options) have the program's defaults ([`defaults`] says all of them).
+//! [`Options`](audit::Options) have the program's defaults ([`defaults`] has all of them),
+//! with one exception: `backups` is `None`, so that retention removes nothing (see below).
 //! What follows from them:
 //!
 //! - **Rate**: each source may send 100 events a second, 200 at once. What is more is
 //!   refused with [`RecordError::RateLimited`](audit::RecordError), which says when to try
 //!   again. A service that is the only source sets another
 //!   [`rate_limit`](audit::Options::rate_limit), or `None`.
+//! - **Blocking**: [`record`](audit::AuditLog::record) waits for room up to
+//!   [`overflow_timeout`](audit::Options::overflow_timeout) (5 s) when the queue is full.
+//!   [`wait`](audit::Receipt::wait) blocks its thread until the record is on disk. Both
+//!   block; in async code call them from `spawn_blocking`.
 //! - **Durability**: [`wait`](audit::Receipt::wait) returns once the record is on disk. Many
-//!   threads that wait share one sync. A receipt that is dropped is recorded all the same.
+//!   threads that wait share one sync. The event of a receipt that is dropped is recorded
+//!   all the same.
 //! - **Threads**: four a log, which write, keep house, wake those who wait, and publish the
 //!   status page. Retention and queries use others for as long as they work. There is one
 //!   writer a log: a second [`open`](audit::AuditLog::open) is refused.
-//! - **Retention**: segments older than 90 days are removed, *if a backup is proven to hold
-//!   them*. Without [`backups_in`](audit::Options::backups_in), or something else that
-//!   implements [`BackupsHold`](audit::BackupsHold), nothing is removed, and the log grows.
+//! - **Retention** looks once an hour. Segments older than 90 days are removed, *if a backup
+//!   is proven to hold them*. Without [`backups_in`](audit::Options::backups_in), or something
+//!   else that implements [`BackupsHold`](audit::BackupsHold), nothing is removed, and the log
+//!   grows.
 //!   Only [`RetentionRule::RemovesWithoutBackup`](audit::RetentionRule) removes what no
 //!   backup holds; `retention: None` keeps everything for ever.
 //! - **Closing**: [`close`](audit::AuditLog::close) makes everything accepted durable, records
@@ -59,8 +69,12 @@
 //! - **In your process** no file is mapped, no signal handler installed and no signal's
 //!   meaning changed. In the log's threads, and in a caller's while a log is opened,
 //!   `SIGXFSZ` and `SIGPIPE` are blocked, so that a limit on the size of files makes a write
-//!   fail and ends nothing. What writes elsewhere in the caller's thread ([`backup`],
-//!   [`store`], [`collector`]) is for a process that ignores both, as `auditctl` does.
+//!   fail and ends nothing. [`backup`], [`store`] and [`collector`] write without that
+//!   protection, in the caller's thread and in their own. There, a write beyond a limit on
+//!   the size of files (`ulimit -f`) raises `SIGXFSZ`, which by default ends the process. A
+//!   process that can have such a limit handles or ignores the signal first, as `auditctl`
+//!   does: `signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default())`.
+//!   `SIGPIPE` is ignored in every program whose `main` is Rust's; elsewhere ignore it too.
 //!
 //! # With backups, and only what they hold removed
 //! ```
@@ -80,6 +94,8 @@
 //! settings.retention_days = 365;
 //!
 //! let backups = settings.backup.output_dir.clone();
+//! // `from` already names the backups for retention. `backups_in` does that, and
+//! // also compares the log with the backups' signed heads.
 //! let options = Options::from(&settings).backups_in(&backups);
 //! let log = AuditLog::open(options.clone())?;
 //! log.record(Event::new("invoice.paid").source("billing"))?.wait()?;
@@ -88,7 +104,9 @@
 //! let dir = BackupDir::new(Arc::new(OsFs), &backups);
 //! let creator = Creator { fs: Arc::new(OsFs), clock: Arc::new(SystemClock), dir };
 //! let made = creator.create(&Request::of(&options), &Unwatched)?;
-//! // The log knows from here on that it has been backed up.
+//! // The log knows from here on that it has been backed up. Without this record, backups
+//! // that are lost later look like backups that were never made. Without a backup that is
+//! // proven, retention removes nothing, and `health` warns once something is old enough.
 //! log.record_backup_made(made.to_record()).wait()?;
 //!
 //! let found = health::check(&settings, &OsFs, &SystemClock);

@@ -1,8 +1,10 @@
 //! The engine: events in, a durable and tamper-evident log on disk. Knows nothing
 //! of the command line, tokio, clouds or terminals.
 //!
-//! [`AuditLog`] is the way in. The crate's documentation says what whoever embeds it has
-//! to know: the rate limit, threads, retention, closing, forks, health.
+//! [`AuditLog`] is the way in. The crate's documentation says what an embedder has to know:
+//! features, the rate limit, blocking, threads, retention, closing, forks, health. `record`
+//! can block up to `overflow_timeout` (5 s), and `wait` blocks its thread. In async code
+//! call them from `spawn_blocking`.
 //!
 //! ```
 //! use auditctl::audit::{AuditLog, Event, Options, RateLimit, RecordError};

@@ -199,10 +199,10 @@ keys! {
     rate_limit.per_second [1, 1_000_000]: "Events a second of one source of one sender";
     rate_limit.burst [1, 10_000_000]: "Events of one source of one sender at once";
     rate_limit.max_sources [1, 10_000_000]: "How many sources are remembered, each for every sender; of the sender with the most, the longest silent is forgotten first";
-    disk.warn_percent [0, 100]: "Warn when less of the disk is free";
-    disk.warn_bytes: "Warn when fewer bytes are free";
-    disk.critical_percent [0, 100]: "Critical when less of the disk is free";
-    disk.critical_bytes: "Critical when fewer bytes are free";
+    disk.warn_percent [0, 100]: "Warn when less than the smaller of this share of the disk and warn_bytes is free";
+    disk.warn_bytes: "Warn when less than the smaller of this and warn_percent of the disk is free";
+    disk.critical_percent [0, 100]: "Critical when less than the smaller of this share of the disk and critical_bytes is free";
+    disk.critical_bytes: "Critical when less than the smaller of this and critical_percent of the disk is free";
     collector.socket: "The collector's Unix socket; unless set, audit.sock in log_dir";
     collector.http: "Where the collector answers HTTP, or off; anything but loopback needs token_file, and tls_cert with tls_key or allow_plain_http";
     collector.token_file: "The file of tokens for HTTP, made by auditctl token new";
@@ -212,11 +212,11 @@ keys! {
     collector.tls_key: "The certificate's private key, PEM, readable by its owner alone";
     collector.allow_plain_http: "Whether HTTP beyond loopback may be without TLS: for those whose proxy on another machine has it";
     collector.allowed_uids: "User ids that may write, at the socket and over HTTP on loopback, beside root and the collector's own";
-    collector.allowed_gids: "Group ids that may write, at the socket and over HTTP on loopback";
+    collector.allowed_gids: "Group ids that may write; at the socket the program's effective group counts, over HTTP on loopback any group of the user";
     collector.read_uids: "User ids that may query, beside root and the collector's own";
     collector.read_gids: "Group ids that may query";
     collector.trusted_uids: "User ids whose collector is sent to, beside root's and that of the owner of log_dir: for senders, where that directory is not there";
-    collector.checkpoint_push_to: "A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, where who can write the log cannot";
+    collector.checkpoint_push_to: "A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, out of reach of anyone who can write the log";
     collector.checkpoint_push_url: "A webhook that each new checkpoint is sent to, signed; the rules for alerts hold for it";
     collector.checkpoint_push_secret_file: "The secret that signs what is sent there";
     collector.checkpoint_push_interval [SECOND, DAY]: "How often the newest checkpoint is written or sent there";

@@ -131,13 +131,13 @@ pub struct RateLimitSettings {
 /// the percentage on a small disk, the bytes on a large one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiskSettings {
-    /// Warn when less of the disk is free.
+    /// Warn when less than the smaller of this share of the disk and warn_bytes is free.
     pub warn_percent: u8,
-    /// Warn when fewer bytes are free.
+    /// Warn when less than the smaller of this and warn_percent of the disk is free.
     pub warn_bytes: ByteSize,
-    /// Critical when less of the disk is free.
+    /// Critical when less than the smaller of this share of the disk and critical_bytes is free.
     pub critical_percent: u8,
-    /// Critical when fewer bytes are free.
+    /// Critical when less than the smaller of this and critical_percent of the disk is free.
     pub critical_bytes: ByteSize,
 }
 
@@ -162,7 +162,7 @@ pub struct CollectorSettings {
     pub allow_plain_http: bool,
     /// User ids that may write, at the socket and over HTTP on loopback, beside root and the collector's own.
     pub allowed_uids: Vec<u32>,
-    /// Group ids that may write, at the socket and over HTTP on loopback.
+    /// Group ids that may write; at the socket the program's effective group counts, over HTTP on loopback any group of the user.
     pub allowed_gids: Vec<u32>,
     /// User ids that may query, beside root and the collector's own.
     pub read_uids: Vec<u32>,
@@ -170,7 +170,7 @@ pub struct CollectorSettings {
     pub read_gids: Vec<u32>,
     /// User ids whose collector is sent to, beside root's and that of the owner of log_dir: for senders, where that directory is not there.
     pub trusted_uids: Vec<u32>,
-    /// A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, where who can write the log cannot.
+    /// A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, out of reach of anyone who can write the log.
     pub checkpoint_push_to: Option<PathBuf>,
     /// A webhook that each new checkpoint is sent to, signed; the rules for alerts hold for it.
     pub checkpoint_push_url: Option<SecretUrl>,
