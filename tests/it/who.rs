@@ -169,7 +169,11 @@ fn the_log_owner_s_collector_is_sent_to_by_root_wherever_its_socket_is() {
         return missing("setpriv");
     }
     let collector = Serving::start_under(&dir, FORBIDDEN, &nobody);
+    // `logs` is whatever this is run beside: nobody said that it is the log.
     let (code, stdout, stderr) = run(&dir, &["record", "--type", "of root"]);
+    assert_eq!(code, 3, "{stdout}{stderr}");
+    let named = ["record", "--type", "of root", "--log-dir", "logs"];
+    let (code, stdout, stderr) = run(&dir, &named);
     assert_eq!(code, 0, "{stdout}{stderr}");
     collector.terminate();
     let (_, record) = records(&dir.log())
