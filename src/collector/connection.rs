@@ -188,6 +188,7 @@ impl Connection {
         mut stopping: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let hub = Arc::clone(&self.hub);
+        let mut has_read = false;
         loop {
             if self.held && self.takes_lines() {
                 self.go_on();
@@ -202,6 +203,10 @@ impl Connection {
             }
             if self.held && self.takes_lines() {
                 continue;
+            }
+            if std::mem::take(&mut has_read) {
+                // A peer that always has more to say lets the others speak in between.
+                tokio::task::yield_now().await;
             }
             let freed = hub.budget.given_back();
             tokio::pin!(freed);
@@ -224,6 +229,7 @@ impl Connection {
                     ready?;
                     if self.share.try_grow(self.bytes() + READ_COST) {
                         self.receive(stream)?;
+                        has_read = true;
                     } else {
                         self.starved_since = Some(Instant::now());
                         // Not the peer's doing.
