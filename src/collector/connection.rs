@@ -103,7 +103,10 @@ struct Connection {
     turn: Turn,
     /// Bytes of the answers in `owed`.
     owed_bytes: usize,
-    /// Since when there has been no memory to read more.
+    /// There is no memory to read more.
+    starved: bool,
+    /// Since when that has been so, now or before, for the line that is half there: what
+    /// others give back in between must not let it wait for ever.
     starved_since: Option<Instant>,
     /// What the peer follows.
     follows: Option<Request>,
@@ -165,6 +168,7 @@ impl Connection {
             share,
             turn,
             owed_bytes: 0,
+            starved: false,
             starved_since: None,
             follows: None,
             writes: false,
@@ -210,14 +214,14 @@ impl Connection {
             }
             let freed = hub.budget.given_back();
             tokio::pin!(freed);
-            if self.starved_since.is_some() {
+            if self.starved {
                 // Before it is tried: what is given back in between is then seen.
                 freed.as_mut().enable();
                 if self.share.try_grow(self.bytes() + READ_COST) {
-                    self.starved_since = None;
+                    self.starved = false;
                 }
             }
-            let starved = self.starved_since.is_some();
+            let starved = self.starved;
             let may_read = !self.ending
                 && !self.held
                 && self.takes_lines()
@@ -231,7 +235,8 @@ impl Connection {
                         self.receive(stream)?;
                         has_read = true;
                     } else {
-                        self.starved_since = Some(Instant::now());
+                        self.starved = true;
+                        self.starved_since.get_or_insert_with(Instant::now);
                         // Not the peer's doing.
                         self.line_since = None;
                     }
@@ -379,6 +384,9 @@ impl Connection {
             self.line_since = None;
             return;
         }
+        if self.input.is_empty() || start > 0 {
+            self.starved_since = None;
+        }
         if self.input.is_empty() {
             self.line_since = None;
             self.input = Vec::new();
@@ -500,7 +508,7 @@ impl Connection {
         if let Some(since) = self.unsent_since {
             deadline = deadline.min(since + limits.write);
         }
-        if let Some(since) = self.starved_since.filter(|_| !self.ending) {
+        if let Some(since) = self.starved_since.filter(|_| self.starved && !self.ending) {
             deadline = deadline.min(since + limits.read);
         }
         if self.full_since.is_some() {
@@ -524,8 +532,8 @@ impl Connection {
             self.hostile(SecurityKind::HostilePeer, "timeout", "a line was not finished in time");
             return true;
         }
-        if !self.ending && over(self.starved_since, limits.read) {
-            self.starved_since = None;
+        if !self.ending && self.starved && over(self.starved_since, limits.read) {
+            (self.starved, self.starved_since) = (false, None);
             self.no_room();
             return true;
         }
