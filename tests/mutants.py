@@ -358,9 +358,9 @@ def trace(work, tree, tests, jobs):
     return reached, times, failing
 
 
-def judge(work, tree, mutant, reached, times, jobs):
-    """The test that catches it, or none."""
-    tests = reached.get(mutant["id"], [])
+def judge(work, tree, mutant, reached, times, jobs, most):
+    """The test that catches it, or none; of those that reach it the quickest `most`."""
+    tests = reached.get(mutant["id"], [])[:most]
     (work / "mutant").write_text(str(mutant["id"]))
     lock, caught = [], None
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -385,9 +385,13 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "target" / "mutants")
     parser.add_argument("--target", type=pathlib.Path, help="a target directory to build in")
+    parser.add_argument("--most", type=int, help="tests that are run for each mutant at most, the quickest first:\n"
+                        "survivors are then those of these tests")
     parser.add_argument("--only", type=pathlib.Path, help="a file with the names to try, one a line")
     parser.add_argument("--dropped-calls", action="store_true")
     arguments = parser.parse_args()
+    # A shell that starts this in the background has SIGINT ignored, which tests would inherit.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     work = arguments.work.resolve()
     tree, target = work / "tree", (arguments.target or work / "target").resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -429,7 +433,7 @@ def main():
     results = []
     for mutant in tried:
         begun = time.monotonic()
-        caught, count = judge(work, tree, mutant, reached, times, arguments.jobs)
+        caught, count = judge(work, tree, mutant, reached, times, arguments.jobs, arguments.most)
         results.append({"name": mutant["name"], "file": mutant["file"], "caught": caught, "tests": count})
         if not caught:
             print(f"SURVIVES ({count} tests reach it, {time.monotonic() - begun:.0f} s): {mutant['name']}", flush=True)

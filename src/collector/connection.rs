@@ -219,6 +219,10 @@ impl Connection {
                 freed.as_mut().enable();
                 if self.share.try_grow(self.bytes() + READ_COST) {
                     self.starved = false;
+                    // The peer's time goes on, also when it has nothing more to say.
+                    if !self.input.is_empty() {
+                        self.line_since.get_or_insert_with(Instant::now);
+                    }
                 }
             }
             let starved = self.starved;

@@ -118,7 +118,7 @@ catalogue! {
     PathTraversal = "security.path_traversal", Security, Failed, "names that lead out of a directory are refused";
     Sanitising = "security.sanitising", Security, Failed, "control characters reach neither the log's lines nor a terminal";
     SizeLimits = "security.size_limits", Security, Failed, "what is too large is refused";
-    RateLimit = "security.rate_limit", Security, Failed, "who sends too much is refused, and only that one";
+    RateLimit = "security.rate_limit", Security, Failed, "a sender that sends too much is refused, and no other";
     Ssrf = "security.ssrf", Security, Failed, "alerts reach nothing that only this machine can reach";
     FileModes = "security.file_modes", Security, Failed, "a new log's files are 0600 and its directory 0700, even with a umask of 0";
     Tampering = "security.tampering", Security, Failed, "a changed byte is found";

@@ -14,6 +14,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// What a file with private keys holds, read before anything is begun: it may be a pipe
 /// that is waited for.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "encryption"), allow(dead_code))]
 pub struct KeyFile {
     pub(super) path: PathBuf,
     pub(super) text: Arc<Secret<Vec<u8>>>,
