@@ -22,7 +22,7 @@ use crate::audit::checkpoint::VerifierKey;
 use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::merkle::Hash;
 use crate::audit::restore::{self as swap, Journal, Restored};
-use crate::audit::segment::parse_sealed_name;
+use crate::audit::segment::{parse_filter_name, parse_sealed_name};
 use crate::audit::watch::{Stage, Watch};
 use crate::audit::{AuditLog, LogPaths, OpenError, Options};
 use crate::clock::{Clock, Timestamp};
@@ -276,6 +276,7 @@ impl Restorer {
             .into_iter()
             .filter(|name| {
                 parse_sealed_name(name).is_some()
+                    || parse_filter_name(name).is_some()
                     || ["audit.log", "audit.checkpoint", "audit.head"].contains(&name.as_str())
                     || name == "audit.keys" && plan.old_keys_go()
             })
