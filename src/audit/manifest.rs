@@ -258,14 +258,15 @@ impl Manifest {
         }
     }
 
-    /// The text that is signed: its kind, the log and epoch, the size of the tree
+    /// The text that is signed: its kind, the origin (which the key's name tells), the size of the tree
     /// over what is sealed, and the SHA-256 of the file with `null` in the
     /// signature's place.
     ///
     /// # Errors
     /// What keeps it from being a manifest, in words.
-    pub fn signed_text(&self) -> Result<String, String> {
-        let origin = Origin::new(&self.log_id, self.epoch).map_err(|error| error.to_string())?;
+    pub fn signed_text(&self, key_name: &str) -> Result<String, String> {
+        let origin = Origin::of_key(key_name, &self.log_id, self.epoch)
+            .map_err(|error| error.to_string())?;
         let unsigned = Self { signature: None, ..self.clone() };
         let bytes = unsigned.encode().map_err(|error| error.to_string())?;
         let digest = Hash::from_bytes(Sha256::digest(&bytes).into());
@@ -277,7 +278,7 @@ impl Manifest {
     /// # Errors
     /// What keeps it from being a manifest, in words.
     pub fn sign(&mut self, key: &SigningKey) -> Result<(), String> {
-        let text = self.signed_text()?;
+        let text = self.signed_text(key.name())?;
         self.signature = Some(key.sign_note(text).map_err(|error| error.to_string())?.to_string());
         Ok(())
     }
@@ -292,7 +293,7 @@ impl Manifest {
         let note = Note::parse(signature.as_bytes()).map_err(|error| wrong(error.to_string()))?;
         let place = Place { epoch: self.epoch, size: self.end_seq() };
         keys.verify_later(&note, place).map_err(|error| wrong(error.to_string()))?;
-        if note.text() != self.signed_text().map_err(wrong)? {
+        if note.text() != self.signed_text(keys.newest().name()).map_err(wrong)? {
             return Err(Unsigned::Wrong("its signature is of something else".to_owned()));
         }
         Ok(())

@@ -192,12 +192,14 @@ impl Keyring {
     ///
     /// # Errors
     /// [`CheckpointError::OutOfTurn`] when it was signed by a key of the log that
-    /// was not valid for so many records: retired before, or not yet in use.
-    /// Otherwise as [`SignedCheckpoint::verify`].
+    /// was not valid for so many records: retired before, or not yet in use. Any
+    /// signature by a key of the log that is wrong. Otherwise as [`SignedCheckpoint::verify`].
     pub fn verify<'a>(
         &self,
         note: &'a SignedCheckpoint,
     ) -> Result<(&'a Checkpoint, &VerifierKey), CheckpointError> {
+        // A wrong signature by any of the log's keys says that the note was altered.
+        self.keys.iter().try_for_each(|key| note.refuse_wrong(key))?;
         let (first, last) = self.valid_at(place_of(note));
         let mut refused = None;
         for key in self.keys[first..=last].iter().rev() {
