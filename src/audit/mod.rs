@@ -27,6 +27,7 @@
 
 mod block_filter;
 pub mod checkpoint;
+pub mod document;
 pub mod event;
 pub mod examine;
 pub(crate) mod facts;

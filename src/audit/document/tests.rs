@@ -1,0 +1,110 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Example {
+    name: String,
+    #[serde(flatten)]
+    unknown: Unknown,
+    signature: Option<String>,
+}
+
+fn example() -> Example {
+    Example { name: "x".to_owned(), unknown: Unknown::default(), signature: None }
+}
+
+fn key() -> SigningKey {
+    SigningKey::generate("auditctl/5f0c").unwrap()
+}
+
+fn about(size: u64) -> About {
+    About { origin: Origin::new("5f0c", 0).unwrap(), size }
+}
+
+#[test]
+fn a_file_begins_with_what_it_is() {
+    let text = encode_file(Kind::MANIFEST, &example(), Layout::Compact).unwrap();
+    let wanted =
+        "{\"type\":\"auditctl/manifest\",\"format\":1,\"name\":\"x\",\"signature\":null}\n";
+    assert_eq!(String::from_utf8(text).unwrap(), wanted);
+}
+
+#[test]
+fn members_in_any_order_with_whitespace_and_unknown_ones_are_read() {
+    let text = b" { \"new\": [1, {\"a\": 2}] ,\"signature\":null, \"name\" : \"x\",\"format\": 1,\n\"type\":\"auditctl\\/manifest\" } \n";
+    let read: Example = decode(Kind::MANIFEST, text).unwrap();
+    assert_eq!(read.name, "x");
+    let unknown = read.unknown.without_head();
+    assert_eq!(serde_json::to_string(&unknown).unwrap(), r#"{"new":[1,{"a":2}]}"#);
+}
+
+#[test]
+fn what_a_newer_version_made_is_told_from_what_is_wrong() {
+    let read = |text: &str| decode::<Example>(Kind::KEYS, text.as_bytes()).unwrap_err();
+    let newer = read(r#"{"type":"auditctl/keys","format":2,"anything":[]}"#);
+    assert!(newer.is_newer(), "{newer}");
+    assert!(newer.to_string().contains("a newer version made it"), "{newer}");
+    let other = read(r#"{"type":"auditctl/manifest","format":2,"name":"x"}"#);
+    assert!(matches!(&other, DocumentError::Other { found, .. } if found == "auditctl/manifest"));
+    for wrong in [
+        r#"{"type":"auditctl/keys","format":0,"name":"x","signature":null}"#,
+        r#"{"type":"auditctl/keys","format":"1","name":"x","signature":null}"#,
+        r#"{"type":"auditctl/keys","name":"x","signature":null}"#,
+        r#"{"format":1,"name":"x","signature":null}"#,
+        r#"{"type":"auditctl/keys","format":1,"format":1,"name":"x"}"#,
+        "[]",
+        "",
+    ] {
+        assert!(matches!(read(wrong), DocumentError::Malformed(_)), "{wrong}");
+    }
+}
+
+#[test]
+fn a_signature_is_over_the_bytes_with_null_in_its_place() {
+    let unsigned = encode_file(Kind::DRILL, &example(), Layout::Pretty).unwrap();
+    let key = key();
+    let keys = Keyring::from(key.verifier().clone());
+    let note = sign(Kind::DRILL, &unsigned, &about(7), &key).unwrap();
+    let signed = Example { signature: Some(note.clone()), ..example() };
+    let signed = encode_file(Kind::DRILL, &signed, Layout::Pretty).unwrap();
+    let digest = Hash::from_bytes(Sha256::digest(&unsigned).into());
+    assert!(note.starts_with(&format!("auditctl/drill v1\nauditctl/5f0c\n7\n{digest}\n\n")));
+    let read = Signature::read(&signed).unwrap();
+    assert_eq!(read.check(Kind::DRILL, &about(7), &keys), Ok(()));
+    assert!(read.check(Kind::DRILL, &about(8), &keys).is_err(), "another size");
+    assert!(read.check(Kind::BACKUP, &about(7), &keys).is_err(), "another kind");
+    // Any other byte, a space too, is another file.
+    let spaced = [b" ", &signed[..]].concat();
+    assert!(Signature::read(&spaced).unwrap().check(Kind::DRILL, &about(7), &keys).is_err());
+    assert_eq!(
+        Signature::read(&unsigned).unwrap().check(Kind::DRILL, &about(7), &keys),
+        Err(Unsigned::Absent)
+    );
+}
+
+#[test]
+fn a_file_laid_out_by_another_writer_can_be_signed_too() {
+    let key = key();
+    let keys = Keyring::from(key.verifier().clone());
+    let text = "{ \"signature\" : null , \"later\":1, \"format\":1, \"name\":\"x\" ,\"type\":\"auditctl/drill\"}";
+    let note = sign(Kind::DRILL, text.as_bytes(), &about(7), &key).unwrap();
+    let signed = text.replace("null", &serde_json::to_string(&note).unwrap());
+    let read = Signature::read(signed.as_bytes()).unwrap();
+    assert_eq!(read.check(Kind::DRILL, &about(7), &keys), Ok(()));
+    // A second `signature` would let two readers see two files.
+    let twice = signed.replace("\"later\"", "\"signature\":null,\"later\"");
+    assert!(Signature::read(twice.as_bytes()).is_err());
+}
+
+#[test]
+fn no_two_kinds_are_signed_alike_and_none_is_an_origin() {
+    let mut lines: Vec<String> = Kind::ALL.iter().map(ToString::to_string).collect();
+    for line in &lines {
+        assert!(line.parse::<Origin>().is_err(), "{line}");
+        assert!(super::super::checkpoint::note::check_key_name(line).is_err(), "{line}");
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(lines.len(), Kind::ALL.len());
+}
