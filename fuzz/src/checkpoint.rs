@@ -22,7 +22,7 @@ pub fn check(data: &[u8]) {
         let _ = proof.check(None);
         let key = KEY.trim().parse().expect("a key");
         if proof.check(Some(&key)).is_ok() {
-            assert!(proof.checkpoint.starts_with(text_of(NOTE)), "a forged checkpoint");
+            assert!(proof.signed.checkpoint.starts_with(text_of(NOTE)), "a forged checkpoint");
         }
     }
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -68,7 +68,7 @@ pub enum CheckpointError {
 }
 
 /// A tree size as it is written: digits only, no leading zero.
-fn parse_decimal(text: &str) -> Option<u64> {
+pub(crate) fn parse_decimal(text: &str) -> Option<u64> {
     let plain = text == "0" || !text.starts_with('0');
     if plain && text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }

@@ -9,7 +9,7 @@ fn key() -> SigningKey {
 }
 
 fn signed(keys: &[&SigningKey], epoch: u32, size: u64, root: Hash) -> SignedCheckpoint {
-    let origin = Origin::new("5f0c", epoch).expect("an origin").to_string();
+    let origin = Origin::of_key(NAME, "5f0c", epoch).expect("an origin").to_string();
     let text = Checkpoint { origin, size, root }.to_string();
     let signatures = keys
         .iter()

@@ -232,7 +232,7 @@ pub(super) fn manifest(view: &View, keys: Option<&Keyring>) -> Result<(), (Strin
 #[derive(Deserialize)]
 struct Created<'a> {
     log_id: &'a str,
-    origin: &'a str,
+    origin: Option<&'a str>,
     public_key: &'a str,
 }
 
@@ -250,15 +250,16 @@ fn first_record(
     let Ok(record) = serde_json::from_slice::<Record<'_>>(line) else { return Ok(None) };
     let created = record.details.and_then(|details| serde_json::from_str(details.get()).ok());
     let Some(Created { log_id, origin, public_key }) = created else { return Ok(None) };
-    if log_id != view.manifest.log_id || origin != keys.newest().name() {
+    let own = keys.newest().name();
+    let origin = origin.unwrap_or(own);
+    if log_id != view.manifest.log_id || origin != own {
         let place = match piece.place {
             pieces::Place::Segment(index) => &view.manifest.segments[index].file,
             pieces::Place::Tail(index) => &view.tails[index].name,
         };
         let text = format!(
-            "the log began as {origin}, and the manifest and the keys are of {} and {}",
-            view.manifest.log_id,
-            keys.newest().name()
+            "the log began as {log_id}, {origin}; the manifest is of {}, the key is {own}",
+            view.manifest.log_id
         );
         tally.found(Finding::new(Kind::WrongKey, place, text).records(0, 1));
     }
