@@ -188,6 +188,23 @@ impl SignedCheckpoint {
         Ok(())
     }
 
+    /// The same with no other signatures than those by `key`, under either of its names:
+    /// for a place that has no room for all of them.
+    #[must_use]
+    pub fn only_by(&self, key: &VerifierKey) -> Self {
+        let of_epoch = key.in_epoch(&self.checkpoint.origin);
+        let own = |signature: &&NoteSignature| {
+            std::iter::once(key)
+                .chain(&of_epoch)
+                .any(|key| (key.name(), key.id()) == (&*signature.name, signature.key_id))
+        };
+        let signatures = self.note.signatures().iter().filter(own).cloned().collect();
+        match Note::new(self.note.text().to_owned(), signatures) {
+            Ok(note) => Self { note, checkpoint: self.checkpoint.clone() },
+            Err(_) => self.clone(),
+        }
+    }
+
     /// What it claims, for showing and for finding the key; believe only
     /// [`verify`](Self::verify).
     #[must_use]
