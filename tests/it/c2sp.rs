@@ -4,10 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use auditctl::audit::key_change::RotateRequest;
-use auditctl::audit::restore::Journal;
 use auditctl::audit::Options;
 use auditctl::audit::checkpoint::{Note, NoteSignature, SignedCheckpoint, VerifierKey};
+use auditctl::audit::key_change::RotateRequest;
+use auditctl::audit::restore::Journal;
 use auditctl::audit::signer::SigningKey;
 use auditctl::audit::verify::{Anchor, Completeness, Request, prove, verify};
 use auditctl::backup::{RestoreRequest, Target, Unwatched, Wish};
@@ -107,8 +107,12 @@ fn a_log_keeps_the_origin_that_it_was_made_with_through_settings_backups_and_epo
     a_c2sp_reader_verifies(&checkpoint(&home), &public);
     let history: Value = serde_json::from_slice(&read(&dir.join("audit.keys"))).expect("JSON");
     let handover = history["rotations"][0]["checkpoint"].as_str().expect("a note");
-    let names: Vec<_> =
-        Note::parse(handover.as_bytes()).expect("a note").signatures().iter().map(|s| s.name.clone()).collect();
+    let names: Vec<_> = Note::parse(handover.as_bytes())
+        .expect("a note")
+        .signatures()
+        .iter()
+        .map(|s| s.name.clone())
+        .collect();
     let both = [own.clone(), format!("{own}/e1")];
     assert_eq!(names, [&both[..], &both[..]].concat());
     passes(&home, &Request::default());
@@ -143,13 +147,15 @@ fn an_origin_that_cannot_be_one_is_refused_with_where_it_is_set() {
     let (code, _, err) = run(&dir, &["record", "--type", "x"]);
     assert_eq!(code, 2);
     assert!(err.contains("auditctl.toml") && err.contains("scheme"), "{err}");
-    std::fs::write(dir.path().join("auditctl.toml"), "origin = \"example.com\"\n").expect("written");
+    std::fs::write(dir.path().join("auditctl.toml"), "origin = \"example.com\"\n")
+        .expect("written");
     let (code, out, err) = run(&dir, &["record", "--type", "x"]);
     assert_eq!(code, 0, "{out}{err}");
     let (_, out, _) = run(&dir, &["checkpoint"]);
     assert!(out.starts_with("example.com/"), "{out}");
     // `validate` tells that another one changes nothing.
-    std::fs::write(dir.path().join("auditctl.toml"), "origin = \"example.org\"\n").expect("written");
+    std::fs::write(dir.path().join("auditctl.toml"), "origin = \"example.org\"\n")
+        .expect("written");
     let (_, out, _) = run(&dir, &["validate", "--quick", "--json"]);
     let said: Value = serde_json::from_str(&out).expect("JSON");
     assert!(said.to_string().contains("settings.origin"), "{out}");
@@ -420,12 +426,16 @@ fn the_growth_since_a_kept_checkpoint_is_proven_to_somebody_without_the_log() {
     let key = home.dir.path().join("key.pub");
     std::fs::copy(home.log_dir().join("audit.pub"), &key).expect("copied");
     let proof = proven(&home, "growth", &["--from", &size]);
-    assert!(text(&proof).starts_with("{\n  \"type\": \"auditctl/consistency-proof\",\n  \"format\": 1,"));
+    assert!(
+        text(&proof)
+            .starts_with("{\n  \"type\": \"auditctl/consistency-proof\",\n  \"format\": 1,")
+    );
 
     // Elsewhere.
     let none = Dir::new();
     let (kept_text, proof_text) = (path_text(&kept), path_text(&proof));
-    let check = ["verify", "--proof", proof_text, "--against", kept_text, "--public-key", path_text(&key)];
+    let check =
+        ["verify", "--proof", proof_text, "--against", kept_text, "--public-key", path_text(&key)];
     let (code, out, err) = run(&none, &check);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("VERIFIED") && out.contains("that of"), "{out}");
@@ -438,14 +448,18 @@ fn the_growth_since_a_kept_checkpoint_is_proven_to_somebody_without_the_log() {
 
     // Another size, another log, other records, no checkpoint, and another kind of proof.
     let exit = |against: &Path, proof: &Path| {
-        let args = ["verify", "--proof", path_text(proof), "--against", path_text(against), "--json"];
+        let args =
+            ["verify", "--proof", path_text(proof), "--against", path_text(against), "--json"];
         let (code, out, _) = run(&none, &args);
         (code, said(&out)["error"]["kind"].as_str().unwrap_or_default().to_owned())
     };
     let now = home.log_dir().join("audit.checkpoint");
     assert_eq!(exit(&now, &proof), (3, "against".to_owned()));
     let (other, _) = named();
-    assert_eq!(exit(&other.log_dir().join("audit.checkpoint"), &proof), (1, "not_earlier".to_owned()));
+    assert_eq!(
+        exit(&other.log_dir().join("audit.checkpoint"), &proof),
+        (1, "not_earlier".to_owned())
+    );
     assert_eq!(exit(&key, &proof), (3, "against".to_owned()));
     let record = proven(&home, "record", &["3"]);
     assert_eq!(exit(&kept, &record), (2, "usage".to_owned()));
@@ -453,7 +467,8 @@ fn the_growth_since_a_kept_checkpoint_is_proven_to_somebody_without_the_log() {
     let lines: Vec<String> = text(&kept).lines().take(3).map(str::to_owned).collect();
     let lied = format!("{}\n{}\n{}\n", lines[0], lines[1], base64(&[9; 32]));
     let lie = home.dir.path().join("lie");
-    std::fs::write(&lie, forged.sign_checkpoint(lied).expect("signed").to_string()).expect("written");
+    std::fs::write(&lie, forged.sign_checkpoint(lied).expect("signed").to_string())
+        .expect("written");
     assert_eq!(exit(&lie, &proof), (1, "not_earlier".to_owned()));
     for wrong in [&other.log_dir().join("audit.checkpoint"), &lie] {
         assert_eq!(python(&[options[0], &proof, options[1], wrong]).0, 1);
@@ -472,7 +487,8 @@ fn the_growth_since_a_kept_checkpoint_is_proven_to_somebody_without_the_log() {
     assert_eq!(code, 2);
 
     // A member that nobody knows changes nothing; a format to come says so.
-    let added = text(&proof).replacen("\"format\": 1,", "\"format\": 1, \"later\": {\"x\": []},", 1);
+    let added =
+        text(&proof).replacen("\"format\": 1,", "\"format\": 1, \"later\": {\"x\": []},", 1);
     let newer = text(&proof).replacen("\"format\": 1,", "\"format\": 2,", 1);
     let altered = home.dir.path().join("altered");
     for (text, code) in [(added, 0), (newer, 3)] {

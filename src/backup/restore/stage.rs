@@ -322,7 +322,7 @@ impl<'a> Staged<'a> {
         let fs = &*self.restorer.fs;
         let (names, _) = self.prepare(plan, &Live::none())?;
         let paths = LogPaths::new(place);
-        let key = format!("{}\n", plan.key);
+        let key = plan.public_text();
         let moved = (|| {
             fsio::replace_file(fs, &paths.public_key(), key.as_bytes())?;
             for name in &names {
