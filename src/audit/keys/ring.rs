@@ -198,13 +198,19 @@ impl Keyring {
         &self,
         note: &'a SignedCheckpoint,
     ) -> Result<(&'a Checkpoint, &VerifierKey), CheckpointError> {
-        // A wrong signature by any of the log's keys says that the note was altered.
-        self.keys.iter().try_for_each(|key| note.refuse_wrong(key))?;
         let (first, last) = self.valid_at(place_of(note));
         let mut refused = None;
         for key in self.keys[first..=last].iter().rev() {
             match note.verify(key) {
-                Ok(checkpoint) => return Ok((checkpoint, key)),
+                Ok(checkpoint) => {
+                    // A wrong signature by any other of the log's keys says that the note
+                    // was altered.
+                    self.keys
+                        .iter()
+                        .filter(|other| *other != key)
+                        .try_for_each(|other| note.refuse_wrong(other))?;
+                    return Ok((checkpoint, key));
+                }
                 Err(error @ CheckpointError::Note(NoteError::WrongKey { .. })) => {
                     refused.get_or_insert(error);
                 }

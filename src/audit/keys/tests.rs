@@ -110,6 +110,22 @@ fn a_key_is_valid_by_place_and_both_are_where_one_hands_over() {
 }
 
 #[test]
+fn a_wrong_signature_by_any_key_of_the_log_spoils_a_note() {
+    let (old, new, stranger) = (key(), key(), key());
+    let ring =
+        Keyring::new(new.verifier().clone(), &[rotation(&old, &new, 0, 10)]).expect("a ring");
+    let good = signed(&[&old, &new, &stranger], 0, 12, root());
+    ring.verify(&good).expect("signed by the newest");
+    for (spoiled, passes) in [(0, false), (1, false), (2, true)] {
+        let mut signatures = good.note().signatures().to_vec();
+        signatures[spoiled].signature[3] ^= 1;
+        let note = Note::new(good.note().text().to_owned(), signatures).expect("a note");
+        let note = SignedCheckpoint::from_note(note).expect("a checkpoint");
+        assert_eq!(ring.verify(&note).is_ok(), passes, "{spoiled}");
+    }
+}
+
+#[test]
 fn rotations_that_do_not_follow_each_other_make_no_ring() {
     let (a, b, c) = (key(), key(), key());
     let ring = |believed: &SigningKey, rotations: &[Rotation]| {

@@ -184,8 +184,8 @@ impl SigningKey {
     /// # Errors
     /// [`NoteError::Malformed`] and others for a text that no note can have.
     pub fn sign_note(&self, text: String) -> Result<Note, NoteError> {
-        let signature = self.signature(&text, &self.verifier);
-        Note::new(text, vec![signature])
+        let signature = self.key.sign(text.as_bytes()).to_vec();
+        Note::new(text, vec![under(&self.verifier, signature)])
     }
 
     /// Signs a checkpoint's text: under the key's own name, and under the origin's
@@ -197,16 +197,10 @@ impl SigningKey {
         let origin = text.split('\n').next().unwrap_or_default();
         let of_epoch = self.verifier.in_epoch(origin);
         let names = std::iter::once(&self.verifier).chain(&of_epoch);
-        let signatures = names.map(|name| self.signature(&text, name)).collect();
+        // Neither name nor id is signed, so the signature is the same.
+        let signature = self.key.sign(text.as_bytes()).to_vec();
+        let signatures = names.map(|name| under(name, signature.clone())).collect();
         Note::new(text, signatures)
-    }
-
-    fn signature(&self, text: &str, name: &VerifierKey) -> NoteSignature {
-        NoteSignature {
-            name: name.name().to_owned(),
-            key_id: name.id(),
-            signature: self.key.sign(text.as_bytes()).to_vec(),
-        }
     }
 
     /// Reads a private key's file.
@@ -236,6 +230,10 @@ impl SigningKey {
         }
         fsio::replace_file(fs, path, &self.encode().0).map_err(io_error)
     }
+}
+
+fn under(name: &VerifierKey, signature: Vec<u8>) -> NoteSignature {
+    NoteSignature { name: name.name().to_owned(), key_id: name.id(), signature }
 }
 
 /// Reads a file that only its owner may have access to. Permissions are asked

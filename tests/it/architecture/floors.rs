@@ -56,10 +56,10 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["config", "units", "clock", "fsio"]),
     ("audit", &["defaults", "field_path", "origin_prefix", "units", "clock", "fsio"]),
     ("config", &["defaults", "field_path", "origin_prefix", "units"]),
+    ("origin_prefix", &["defaults"]),
     // Numbers alone: what the engine and the settings both mean by "default".
     ("defaults", &[]),
     ("field_path", &[]),
-    ("origin_prefix", &["defaults"]),
     ("units", &[]),
     ("clock", &[]),
     ("fsio", &[]),
