@@ -7,7 +7,7 @@
 
 Written from docs/format.md and docs/verifying.md, RFC 6962 (the tree), RFC 8032
 (Ed25519), C2SP signed-note, tlog-checkpoint and tlog-proof. Needs nothing but Python 3.9.
-Exit 0 verified, 1 something is wrong, 2 usage.
+Exit 0 verified, 1 something is wrong, 2 usage, 3 made by a newer version.
 """
 import argparse
 import base64
@@ -243,7 +243,7 @@ class Tree:
             size = self.end & -self.end or 1 << 63
             while size > end - self.end:
                 size //= 2
-            self.parts.append((self.end, size, bytes.fromhex(text)))
+            self.parts.append((self.end, size, from_hex(text)))
             self.end += size
         if end is not None and self.end != end:
             raise Wrong(f"the hashes of {begin}..{end} do not make up that range")
@@ -269,6 +269,13 @@ class Tree:
         return root
 
 
+def from_hex(text):
+    """64 digits, lower case: a hash has one spelling."""
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError(f"{text!r} is no hash")
+    return bytes.fromhex(text)
+
+
 def leaf_hash(line):
     return sha256(b"\x00", line)
 
@@ -276,7 +283,7 @@ def leaf_hash(line):
 def check_inclusion(record, index, size, hashes, root, where):
     """RFC 9162, section 2.1.3.2"""
     try:
-        proof = [bytes.fromhex(text) for text in hashes]
+        proof = [from_hex(text) for text in hashes]
     except (TypeError, ValueError):
         raise Wrong(f"{where}: the inclusion proof is not hex") from None
     node, last, hash_ = index, size - 1, leaf_hash(record)
@@ -364,9 +371,9 @@ def read_keys(path, believed):
     """Those of an `audit.keys`, if there is one."""
     if not os.path.exists(path):
         return Keys(believed, [], path)
-    stored = read_json(path)
-    if stored["format"] != 1 or believed.name.rpartition("/")[2] != stored["log_id"]:
-        raise Wrong(f"{path}: of another format or log")
+    stored = read_document(path, "auditctl/keys")
+    if believed.name.rpartition("/")[2] != stored["log_id"]:
+        raise Wrong(f"{path}: of another log")
     return Keys(believed, stored["rotations"], path)
 
 
@@ -388,11 +395,72 @@ def read_text(path):
         raise Wrong(f"{path}: not UTF-8") from None
 
 
-def read_json(path):
+class Newer(Exception):
+    """A file of a format that came after this program."""
+
+
+def once(pairs):
+    """A member that stands twice would be another one for another reader."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a member stands twice")
+    return dict(pairs)
+
+
+def constant(name):
+    raise ValueError(f"{name} is no JSON")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=once, parse_constant=constant)
+
+
+def parse(text, where):
     try:
-        return json.loads(read_text(path))
+        return DECODER.decode(text)
     except (ValueError, RecursionError):
-        raise Wrong(f"{path}: not JSON") from None
+        raise Wrong(f"{where}: not JSON") from None
+
+
+def read_json(path):
+    return parse(read_text(path), path)
+
+
+def check_head(document, kind, where):
+    """What a file says that it is. Members that are not known are none of our business."""
+    if not isinstance(document, dict) or document.get("type") != kind:
+        raise Wrong(f"{where}: does not say that it is {kind}")
+    if type(document.get("format")) is not int or document["format"] < 1:
+        raise Wrong(f"{where}: has no format")
+    if document["format"] > 1:
+        raise Newer(f"{where}: of format {document['format']}: a newer version made it")
+    return document
+
+
+def read_document(path, kind):
+    return check_head(read_json(path), kind, path)
+
+
+def spans(text):
+    """The members of the object that a text is: where the value of each begins and ends."""
+    found, at = {}, re.compile(r"[ \t\n\r]*")
+    skip = lambda place: at.match(text, place).end()
+    place = skip(skip(0) + 1)
+    while text[place] != "}":
+        key, place = DECODER.raw_decode(text, place)
+        begin = skip(skip(place) + 1)
+        _, end = DECODER.raw_decode(text, begin)
+        found[key] = (begin, end)
+        place = skip(end)
+        if text[place] == ",":
+            place = skip(place + 1)
+    return found
+
+
+def signed_text(raw, kind, origin, size):
+    """What a signature in a file is about: the file's bytes with `null` in its place."""
+    text = raw.decode()
+    begin, end = spans(text)["signature"]
+    digest = sha256(text[:begin].encode(), b"null", text[end:].encode()).hex()
+    return f"{kind} v1\n{origin}\n{size}\n{digest}\n"
 
 
 def seq_of(line):
@@ -428,13 +496,14 @@ class OwnRecords:
         kind, details = engine_record(line)
         if kind == "audit.closed":
             self.closes.add(seq)
-        elif kind == "audit.log_created" and seq == 0 and "public_key" in details:
+        elif kind == "audit.log_created" and seq == 0:
+            if details["format"] != 1:
+                raise Newer(f"record 0: the log is of format {details['format']}: a newer version made it")
             self.first_keys.append((seq, details["public_key"], False))
         elif kind == "audit.key_rotated":
             self.changed.append((seq, details["old_key"]))
         elif kind == "audit.pruned":
-            end = details.get("pruned_to", details.get("first_seq", 0) + details.get("records", 0))
-            self.removals.append((seq, end))
+            self.removals.append((seq, details["pruned_to"]))
             if "first_key" in details:
                 self.first_keys.append((seq, details["first_key"], False))
         elif kind in ("audit.recovered", "audit.restored", "audit.rollback_accepted"):
@@ -476,7 +545,9 @@ class Log:
         self.manifest = NO_MANIFEST
         self.own = OwnRecords()
         if os.path.exists(path := os.path.join(directory, "audit.manifest.json")):
-            self.manifest = read_json(path)
+            self.manifest = read_document(path, "auditctl/manifest")
+            if any(s["file"].endswith(".gz") and "sha256" not in s for s in self.manifest["segments"]):
+                raise Wrong("audit.manifest.json: a packed segment has no SHA-256")
         pruned = self.manifest["pruned"]
         self.tree = Tree(pruned["begin"], pruned["hashes"], pruned["end"])
         self.roots = {}
@@ -629,15 +700,11 @@ def check_manifest_signature(directory, log, keys, origin):
     if signature is None:
         note("audit.manifest.json is not signed; nothing rests on it that the records do not show")
         return
-    raw = read(os.path.join(directory, "audit.manifest.json"))
-    start, key, _ = raw.rpartition(b'"signature":')
-    if raw != start + key + json.dumps(signature, ensure_ascii=False).encode() + b"}\n":
-        raise Wrong("audit.manifest.json: something follows its signature")
     segments = log.manifest["segments"]
     end = segments[-1]["first_seq"] + segments[-1]["records"] if segments else log.manifest["pruned"]["end"]
-    digest = hashlib.sha256(start + key + b"null}\n").hexdigest()
     signed = Note(signature, "audit.manifest.json")
-    if signed.text != f"auditctl/manifest v1\n{origin}\n{end}\n{digest}\n":
+    raw = read(os.path.join(directory, "audit.manifest.json"))
+    if signed.text != signed_text(raw, "auditctl/manifest", origin, end):
         raise Wrong("audit.manifest.json: its signature is of something else")
     keys.check_later(signed, (log.manifest["epoch"], end))
 
@@ -775,8 +842,7 @@ def check_proof(path, key_file, against, record_file):
     kind = document.get("type") if isinstance(document, dict) else None
     if kind not in MEMBERS:
         raise Wrong(f"{path}: not a proof document")
-    if document.get("format") != 1:
-        raise Wrong(f"{path}: of a format that is not known here")
+    check_head(document, kind, path)
     for member, type_ in {**SIGNED_TREE, **MEMBERS[kind]}.items():
         if type(document.get(member)) is not type_:
             raise Wrong(f"{path}: not a proof document: {member}")
@@ -846,6 +912,9 @@ def main():
             print("ok", size, root, f"and {unsigned} unsigned" if unsigned else "")
             for text in NOTES:
                 print("note:", text)
+    except Newer as newer:
+        print(f"newer: {newer}", file=sys.stderr)
+        sys.exit(3)
     except Wrong as wrong:
         sys.exit(f"wrong: {wrong}")
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -1,28 +1,14 @@
-//! The JSON files that auditctl writes. Each says what it is, and all that are signed
-//! are signed in one way.
+//! The JSON files that auditctl writes: each says what it is.
 //!
 //! A file is one JSON object that begins `{"type":"auditctl/<kind>","format":<n>`.
 //! Whoever reads one accepts members in any order, whitespace, and members that they do
 //! not know; a format above the one that they know stops them. A later version may so
 //! add to a file without a new format. The format changes where an older reader would
 //! be wrong if it went on.
-//!
-//! A signed file has a last member `signature`: `null`, or a signed note. The note is
-//! about bytes, so that nobody has to write JSON again to check it:
-//!
-//! ```text
-//! auditctl/manifest v1                     the kind, and its format
-//! example.com/audit/5f0c2b9e               the log's origin
-//! 20852163                                 how many records it is about
-//! 3f786850e387550fdab836ed7e6dc881de23001b SHA-256 of the file's bytes, `null` standing
-//!                                          where its signature's value stands
-//! ```
-//!
-//! The first line has a space in it, which no origin has: a note about a file never
-//! passes for a checkpoint, nor one about a kind of file for one about another.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::error::Error;
+use std::{fmt, io};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,10 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::checkpoint::{Note, Origin};
-use super::keys::{Keyring, Place};
 use super::merkle::Hash;
-use super::signer::SigningKey;
 
 /// A kind of file, and the format in which this version reads and writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +26,8 @@ pub struct Kind {
 }
 
 impl Kind {
+    /// A log; its first record says in which format.
+    pub const LOG: Self = Self::first("auditctl/log");
     /// `audit.manifest.json`.
     pub const MANIFEST: Self = Self::first("auditctl/manifest");
     /// `audit.keys`.
@@ -137,11 +122,31 @@ pub enum DocumentError {
 }
 
 impl DocumentError {
+    pub(super) fn malformed(error: serde_json::Error) -> Self {
+        Self::Malformed(error.to_string())
+    }
+
     /// Whether a newer version of auditctl made it: nothing is wrong with the file then.
     #[must_use]
     pub fn is_newer(&self) -> bool {
         matches!(self, Self::Newer { .. })
     }
+}
+
+/// That a newer version made a file, where this is what is behind an error.
+#[must_use]
+pub fn newer_behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a DocumentError> {
+    let mut next = Some(error);
+    while let Some(at) = next {
+        // What an I/O error carries is not its source, but stands for it.
+        let carried = at.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let at: &(dyn Error + 'static) = carried.map_or(at, |carried| carried);
+        if let Some(found) = at.downcast_ref::<DocumentError>().filter(|found| found.is_newer()) {
+            return Some(found);
+        }
+        next = at.source();
+    }
+    None
 }
 
 /// How a file's JSON is laid out.
@@ -191,12 +196,6 @@ struct Head<'a> {
     format: u64,
 }
 
-#[derive(Deserialize)]
-struct Tail<'a> {
-    #[serde(borrow)]
-    signature: &'a RawValue,
-}
-
 /// A file's content, without a final LF.
 ///
 /// # Errors
@@ -228,7 +227,7 @@ pub fn encode_file<T: Serialize>(
 /// # Errors
 /// See [`DocumentError`].
 pub fn check_head(kind: Kind, bytes: &[u8]) -> Result<(), DocumentError> {
-    let head: Head<'_> = serde_json::from_slice(bytes).map_err(malformed)?;
+    let head: Head<'_> = serde_json::from_slice(bytes).map_err(DocumentError::malformed)?;
     if head.kind != kind.name {
         let found = head.kind.chars().take(80).collect();
         return Err(DocumentError::Other { kind, found });
@@ -246,102 +245,33 @@ pub fn check_head(kind: Kind, bytes: &[u8]) -> Result<(), DocumentError> {
 /// See [`DocumentError`].
 pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DocumentError> {
     check_head(kind, bytes)?;
-    serde_json::from_slice(bytes).map_err(malformed)
+    serde_json::from_slice(bytes).map_err(DocumentError::malformed)
 }
 
-fn malformed(error: serde_json::Error) -> DocumentError {
-    DocumentError::Malformed(error.to_string())
+/// SHA-256 of a file's bytes, with other texts where these members' values stand. They
+/// are borrowed from `bytes`, and in the order in which they stand there.
+pub(crate) fn digest_with(bytes: &[u8], replaced: &[(&RawValue, &str)]) -> Hash {
+    let mut hasher = Sha256::new();
+    replacing(bytes, replaced, |piece| hasher.update(piece));
+    Hash::from_bytes(hasher.finalize().into())
 }
 
-/// A file's signature, and the digest of what it is about. Proves nothing before
-/// [`check`](Self::check).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signature {
-    note: Option<String>,
-    digest: Hash,
-}
-
-/// Why a file's signature proves nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsigned {
-    /// There is none: whoever wrote the file had no key.
-    #[error("it is not signed")]
-    Absent,
-    /// There is one, and it is not the log's over this file.
-    #[error("{0}")]
-    Wrong(String),
-}
-
-/// What a signed file is about: which log, and how many of its records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
-    /// The log's origin.
-    pub origin: Origin,
-    /// The records below this.
-    pub size: u64,
-}
-
-impl About {
-    fn text(&self, kind: Kind, digest: &Hash) -> String {
-        format!("{kind}\n{}\n{}\n{digest}\n", self.origin, self.size)
+/// A file's bytes, with other texts where these members' values stand, as in
+/// [`digest_with`].
+pub(crate) fn replacing(bytes: &[u8], replaced: &[(&RawValue, &str)], mut take: impl FnMut(&[u8])) {
+    let mut at = 0;
+    for (value, text) in replaced {
+        let begin = value.get().as_ptr().addr() - bytes.as_ptr().addr();
+        take(&bytes[at..begin]);
+        take(text.as_bytes());
+        at = begin + value.get().len();
     }
+    take(&bytes[at..]);
 }
 
-impl Signature {
-    /// Of a file's content.
-    ///
-    /// # Errors
-    /// [`DocumentError::Malformed`] where there is no `signature`, or one that is
-    /// neither a text nor `null`.
-    pub fn read(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let tail: Tail<'_> = serde_json::from_slice(bytes).map_err(malformed)?;
-        let value = tail.signature.get();
-        let note: Option<String> = serde_json::from_str(value).map_err(malformed)?;
-        // Borrowed from `bytes`, so the difference is where it stands in them.
-        let begin = value.as_ptr().addr() - bytes.as_ptr().addr();
-        let mut hasher = Sha256::new();
-        hasher.update(&bytes[..begin]);
-        hasher.update(b"null");
-        hasher.update(&bytes[begin + value.len()..]);
-        Ok(Self { note, digest: Hash::from_bytes(hasher.finalize().into()) })
-    }
-
-    /// The note, if there is one.
-    #[must_use]
-    pub fn note(&self) -> Option<&str> {
-        self.note.as_deref()
-    }
-
-    /// Whether one of the log's keys signed the file, where that key was valid.
-    ///
-    /// # Errors
-    /// [`Unsigned`], which says why it proves nothing.
-    pub fn check(&self, kind: Kind, about: &About, keys: &Keyring) -> Result<(), Unsigned> {
-        let note = self.note.as_ref().ok_or(Unsigned::Absent)?;
-        let wrong = |error: String| Unsigned::Wrong(error);
-        let note = Note::parse(note.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-        let place = Place { epoch: about.origin.epoch(), size: about.size };
-        keys.verify_later(&note, place).map_err(|error| wrong(error.to_string()))?;
-        if note.text() != about.text(kind, &self.digest) {
-            return Err(wrong("its signature is of something else".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-/// The signature for a file whose content so far has `null` in its place.
-///
-/// # Errors
-/// What keeps it from being signed, in words.
-pub fn sign(
-    kind: Kind,
-    unsigned: &[u8],
-    about: &About,
-    key: &SigningKey,
-) -> Result<String, String> {
-    let signature = Signature::read(unsigned).map_err(|error| error.to_string())?;
-    let note = key.sign_note(about.text(kind, &signature.digest));
-    note.map(|note| note.to_string()).map_err(|error| error.to_string())
+/// The text that is signed.
+pub(crate) fn signed_text(kind: Kind, origin: &str, size: u64, digest: &Hash) -> String {
+    format!("{kind}\n{origin}\n{size}\n{digest}\n")
 }
 
 #[cfg(test)]

@@ -52,9 +52,9 @@ pub(crate) enum Fact {
     Pruned(Removal),
     /// An opening adopted these records without a signature over them, or began an
     /// epoch that does not continue this signed head.
-    Reopened { adopted: Option<Span>, abandoned: Option<String>, keys_from: Option<String> },
-    /// The log began with this key.
-    Created { key: String },
+    Reopened { adopted: Option<Span>, abandoned: Vec<String>, keys_from: Option<String> },
+    /// The log began with this key, in this format.
+    Created { key: String, format: u64 },
     /// This key named another to follow it.
     ChangedKey { old: String },
     /// A backup of so many records was made.
@@ -72,12 +72,15 @@ pub(crate) struct Removal {
     pub(crate) end: u64,
     /// When.
     pub(crate) at: Timestamp,
-    /// The tree over what was removed; absent in records of the first builds, each
-    /// of which names one segment.
+    /// The tree over what was removed; of old records it is not kept.
     pub(crate) tree: Option<Range>,
     /// The key that the log's keys begin with: the record that says it may be among
     /// those that are removed.
     pub(crate) first_key: Option<String>,
+    /// Signed heads that epochs so far do not continue, likewise.
+    pub(crate) abandoned: Vec<String>,
+    /// The records that the newest backup held then, likewise.
+    pub(crate) backed_up: Option<u64>,
 }
 
 /// An engine's record: its seq and what it says.
@@ -130,11 +133,12 @@ fn is_engine(origin: Option<&RawValue>) -> bool {
 
 #[derive(Deserialize)]
 struct PrunedDetails {
-    pruned_to: Option<u64>,
+    pruned_to: u64,
     tree: Option<Range>,
-    first_seq: Option<u64>,
-    records: Option<u64>,
     first_key: Option<String>,
+    #[serde(default)]
+    abandoned: Vec<String>,
+    backed_up: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -142,12 +146,22 @@ struct RecoveredDetails {
     unsigned_first: Option<u64>,
     unsigned_end: Option<u64>,
     abandoned_checkpoint: Option<String>,
+    #[serde(default)]
+    abandoned: Vec<String>,
+    #[serde(default)]
+    contradicting: Vec<ContradictingDetails>,
     keys_from: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ContradictingDetails {
+    checkpoint: String,
 }
 
 #[derive(Deserialize)]
 struct CreatedDetails {
     public_key: String,
+    format: u64,
 }
 
 #[derive(Deserialize)]
@@ -166,7 +180,7 @@ fn fact(record: &Record<'_>) -> Fact {
     match &*record.event_type {
         "audit.closed" => Fact::Closed,
         "audit.pruned" => match serde_json::from_str(details) {
-            Ok(found) => removal(found, record.timestamp).map_or(other, Fact::Pruned),
+            Ok(found) => Fact::Pruned(removal(found, record.timestamp)),
             Err(_) => other,
         },
         "audit.recovered" | "audit.restored" | "audit.rollback_accepted" => {
@@ -175,12 +189,14 @@ fn fact(record: &Record<'_>) -> Fact {
             let adopted = span
                 .map(|(begin, end)| Span { begin, end })
                 .filter(|span| span.begin < span.end && span.end <= record.seq);
-            let RecoveredDetails { abandoned_checkpoint: abandoned, keys_from, .. } = found;
-            Fact::Reopened { adopted, abandoned, keys_from }
+            let mut abandoned = found.abandoned;
+            abandoned.extend(found.contradicting.into_iter().map(|found| found.checkpoint));
+            abandoned.extend(found.abandoned_checkpoint);
+            Fact::Reopened { adopted, abandoned, keys_from: found.keys_from }
         }
         "audit.log_created" if record.seq == 0 => {
             match serde_json::from_str::<CreatedDetails>(details) {
-                Ok(CreatedDetails { public_key: key }) => Fact::Created { key },
+                Ok(CreatedDetails { public_key: key, format }) => Fact::Created { key, format },
                 Err(_) => other,
             }
         }
@@ -209,13 +225,11 @@ const OPENING: &[&str] = &[
     "audit.opened",
 ];
 
-fn removal(found: PrunedDetails, at: Timestamp) -> Option<Removal> {
-    if let Some(end) = found.pruned_to {
-        let tree = found.tree.filter(|tree| tree.begin() == 0 && tree.end() == end);
-        return Some(Removal { end, at, tree, first_key: found.first_key });
-    }
-    let end = found.first_seq?.checked_add(found.records?)?;
-    Some(Removal { end, at, tree: None, first_key: None })
+fn removal(found: PrunedDetails, at: Timestamp) -> Removal {
+    let end = found.pruned_to;
+    let tree = found.tree.filter(|tree| tree.begin() == 0 && tree.end() == end);
+    let PrunedDetails { first_key, abandoned, backed_up, .. } = found;
+    Removal { end, at, tree, first_key, abandoned, backed_up }
 }
 
 /// What a log's own records say, gathered.
@@ -228,6 +242,8 @@ pub(crate) struct Facts {
     /// What key the chain begins with, and whether it was cut there.
     first_keys: Vec<(u64, String, bool)>,
     changed_keys: Vec<(u64, String)>,
+    /// The format that the log says it has; 0 where its first record is not here.
+    format: u64,
 }
 
 /// What a log's own records say of its keys: what has to be in `audit.keys`.
@@ -274,6 +290,8 @@ pub(crate) struct Authority {
     pub(crate) abandoned: Vec<String>,
     /// What they say of the log's keys.
     pub(crate) keys: NamedKeys,
+    /// The format that the log says it has; 0 where its first record was not read.
+    pub(crate) format: u64,
 }
 
 impl Authority {
@@ -291,17 +309,22 @@ impl Facts {
             Fact::Pruned(removal) => {
                 let first = removal.first_key.clone();
                 self.first_keys.extend(first.map(|key| (seq, key, false)));
+                self.abandoned.extend(removal.abandoned.iter().map(|note| (seq, note.clone())));
+                self.backed_up.extend(removal.backed_up.map(|size| (seq, size)));
                 self.removals.push((seq, removal));
                 if let Some(at) = self.removals.len().checked_sub(TREES_KEPT + 1) {
                     self.removals[at].1.tree = None;
                 }
             }
-            Fact::Created { key } => self.first_keys.push((seq, key, false)),
+            Fact::Created { key, format } => {
+                self.first_keys.push((seq, key, false));
+                self.format = format;
+            }
             Fact::ChangedKey { old } => self.changed_keys.push((seq, old)),
             Fact::Reopened { adopted, abandoned, keys_from } => {
                 self.first_keys.extend(keys_from.map(|key| (seq, key, true)));
                 self.adopted.extend(adopted.map(|span| (seq, span)));
-                self.abandoned.extend(abandoned.map(|note| (seq, note)));
+                self.abandoned.extend(abandoned.into_iter().map(|note| (seq, note)));
             }
             Fact::BackedUp { tree_size } => self.backed_up.push((seq, tree_size)),
             Fact::Closed | Fact::Other => {}
@@ -342,7 +365,7 @@ impl Facts {
             cut_by,
             changed: changed.into_iter().map(|(_, key)| key.clone()).collect(),
         };
-        Authority { removal, adopted, backed_up, abandoned, keys }
+        Authority { removal, adopted, backed_up, abandoned, keys, format: self.format }
     }
 }
 
@@ -403,10 +426,11 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_of_the_first_builds_names_one_segment() {
-        let details = r#"{"first_seq":7,"records":5,"bytes":1,"file":"x"}"#;
-        let old = line(30, "audit.pruned", "engine", details);
-        let (seq, removal) = facts(&[old]).authority(31).removal.expect("a removal");
-        assert_eq!((seq, removal.end, removal.tree), (30, 12, None));
+    fn what_a_removal_says_of_records_that_it_removes_counts_like_these() {
+        let details = r#"{"pruned_to":9,"first_key":"k","abandoned":["a","b"],"backed_up":8}"#;
+        let authority = facts(&[line(12, "audit.pruned", "engine", details)]).authority(13);
+        assert_eq!(authority.abandoned, ["a", "b"]);
+        assert_eq!(authority.backed_up, Some(8));
+        assert_eq!(authority.keys.first, Some((12, "k".to_owned())));
     }
 }

@@ -69,24 +69,28 @@ impl<'a> Head<'a> {
         Self::as_written(line).or_else(|| Self::as_json(line))
     }
 
-    /// Whether the line has the form in which the writer writes records.
-    pub(crate) fn is_as_written(line: &'a [u8]) -> bool {
-        Self::as_written(line).is_some()
+    /// Whether the line is framed as every record is: it begins `{"seq":N,"timestamp":"…"`,
+    /// and nothing follows its end.
+    pub(crate) fn is_framed_as_written(line: &[u8]) -> bool {
+        Self::start(line).is_some() && line.ends_with(b"}")
     }
 
     pub(crate) fn text(&self, field: Field) -> Option<&[u8]> {
         self.texts[field as usize].as_deref()
     }
 
-    fn as_written(line: &'a [u8]) -> Option<Self> {
+    /// Its seq, its time, and what follows.
+    fn start(line: &[u8]) -> Option<(u64, &[u8], &[u8])> {
         let seq = peek_seq(line)?;
         let comma = memchr::memchr(b',', line)?;
         let rest = line[comma..].strip_prefix(b",\"timestamp\":\"")?;
         let (timestamp, rest) = rest.split_at_checked(TIME_BYTES)?;
-        if !is_stored_time(timestamp) {
-            return None;
-        }
-        let mut rest = rest.strip_prefix(b"\"")?;
+        let rest = rest.strip_prefix(b"\"")?;
+        is_stored_time(timestamp).then_some((seq, timestamp, rest))
+    }
+
+    fn as_written(line: &'a [u8]) -> Option<Self> {
+        let (seq, timestamp, mut rest) = Self::start(line)?;
         let mut texts = [const { None }; 5];
         for field in Field::ALL {
             if let Some(after) = rest.strip_prefix(field.start()) {

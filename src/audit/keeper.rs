@@ -103,8 +103,8 @@ impl Keeper {
     }
 
     /// A segment was sealed.
-    pub(crate) fn sealed(&self, layout: &Layout, at: Timestamp, damage: Option<String>) {
-        let segment = Segment::sealed(layout, at, damage);
+    pub(crate) fn sealed(&self, layout: &Layout, damage: Option<String>) {
+        let segment = Segment::sealed(layout, damage);
         self.0.stored_bytes.fetch_add(segment.stored_bytes, Ordering::Relaxed);
         // The thread lives until the writer has stopped, so the inbox is there;
         // should it have panicked, opening the log adopts the file.

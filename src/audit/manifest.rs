@@ -9,30 +9,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::checkpoint::{Note, Origin};
+use super::checkpoint::{Origin, SignedCheckpoint};
+use super::document::{self, DocumentError, Kind, Unknown};
 use super::facts::Span;
-use super::keys::{Keyring, Place};
-use super::merkle::{Hash, Range};
+use super::keys::Keyring;
+use super::merkle::Range;
 use super::segment::{Block, Layout, sealed_name};
+use super::signed_document::{self, About, Signature, Unsigned};
 use super::signer::SigningKey;
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
 
-/// The on-disk format this version writes.
-pub const FORMAT: u32 = 1;
+/// So many signed heads that were left are kept, those of the newest epochs.
+pub const MAX_ABANDONED: usize = 64;
 /// A manifest larger than this is refused: about 4 million blocks.
-const MAX_BYTES: u64 = 4 << 30;
-/// The first line of what is signed; no checkpoint can begin like it.
-const SIGNED: &str = "auditctl/manifest v1";
+pub const MAX_BYTES: u64 = 4 << 30;
 
 /// The manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// 1.
-    pub format: u32,
     /// The log's id: 32 hex digits.
     pub log_id: String,
     /// 0, or the number of times signed records were set aside.
@@ -61,9 +57,11 @@ pub struct Manifest {
     pub first_key: Option<String>,
     /// Sealed segments, in order, without gaps.
     pub segments: Vec<Segment>,
+    /// What a newer version has added.
+    #[serde(flatten)]
+    pub unknown: Unknown,
     /// The log's key's signature over all of the above, as a signed note; see
-    /// [`signed_text`](Self::signed_text).
-    #[serde(default)]
+    /// [`signed_document`].
     pub signature: Option<String>,
 }
 
@@ -73,7 +71,6 @@ pub struct Manifest {
 /// A hint that saves reading. The records are `audit.backup_made`, and `audit.pruned`
 /// where it names backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct BackupsNoted {
     /// All records below this were looked through for such a record.
     #[serde(default)]
@@ -91,7 +88,6 @@ impl BackupsNoted {
 
 /// A sealed segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Segment {
     /// File name in the log directory.
     pub file: String,
@@ -109,8 +105,6 @@ pub struct Segment {
     /// SHA-256 of its file of block filters, hex; absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filters_sha256: Option<String>,
-    /// When it was sealed.
-    pub sealed_at: Timestamp,
     /// Earliest `timestamp` in it.
     pub min_timestamp: Timestamp,
     /// Latest `timestamp` in it.
@@ -120,17 +114,9 @@ pub struct Segment {
     pub damage: Option<String>,
     /// Its blocks, in order, without gaps.
     pub blocks: Vec<Block>,
-}
-
-/// The first builds knew no signature.
-fn as_first_builds(encoded: &[u8]) -> Vec<u8> {
-    let before = encoded.strip_suffix(b",\"signature\":null}\n").unwrap_or(encoded);
-    [before, b"}\n"].concat()
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    format: u64,
+    /// What a newer version has added.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// Why the manifest cannot be used.
@@ -144,16 +130,13 @@ pub enum ManifestError {
         /// What failed.
         source: io::Error,
     },
-    /// It is of a format that this version does not know.
-    #[error(
-        "{path}: format {format} is not known to this version of auditctl, which reads format {FORMAT}; \
-         a newer version made it: use that one"
-    )]
-    Version {
+    /// A newer version of auditctl made it.
+    #[error("{path}: {source}")]
+    Newer {
         /// The file.
         path: PathBuf,
-        /// The format that it says it has.
-        format: u64,
+        /// Its format.
+        source: DocumentError,
     },
     /// It is not a manifest that this version understands, or contradicts itself.
     #[error("{path}: {reason}")]
@@ -163,17 +146,6 @@ pub enum ManifestError {
         /// What is wrong.
         reason: String,
     },
-}
-
-/// Why a manifest's signature proves nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsigned {
-    /// There is none: an earlier build made it, or somebody without the key.
-    #[error("it is not signed")]
-    Absent,
-    /// There is one, and it is not the log's over this manifest.
-    #[error("{0}")]
-    Wrong(String),
 }
 
 impl Segment {
@@ -190,7 +162,7 @@ impl Segment {
     }
 
     /// A segment that has just been sealed and is not compressed yet.
-    pub(crate) fn sealed(layout: &Layout, sealed_at: Timestamp, damage: Option<String>) -> Self {
+    pub(crate) fn sealed(layout: &Layout, damage: Option<String>) -> Self {
         let blocks = layout.blocks();
         Self {
             file: sealed_name(layout.first_seq, false),
@@ -200,11 +172,11 @@ impl Segment {
             stored_bytes: layout.raw_bytes,
             sha256: None,
             filters_sha256: None,
-            sealed_at,
             min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
             max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
             damage,
             blocks,
+            unknown: Unknown::default(),
         }
     }
 
@@ -234,6 +206,9 @@ impl Segment {
         {
             return Err(format!("{}: its blocks do not add up to it", self.file));
         }
+        if self.is_compressed() && self.sha256.is_none() {
+            return Err(format!("{}: it has no SHA-256", self.file));
+        }
         Ok(())
     }
 }
@@ -243,7 +218,6 @@ impl Manifest {
     #[must_use]
     pub fn new(log_id: String) -> Self {
         Self {
-            format: FORMAT,
             log_id,
             epoch: 0,
             abandoned: Vec::new(),
@@ -254,23 +228,17 @@ impl Manifest {
             backed_up: None,
             first_key: None,
             segments: Vec::new(),
+            unknown: Unknown::default(),
             signature: None,
         }
     }
 
-    /// The text that is signed: its kind, the origin (which the key's name tells), the size of the tree
-    /// over what is sealed, and the SHA-256 of the file with `null` in the
-    /// signature's place.
-    ///
-    /// # Errors
-    /// What keeps it from being a manifest, in words.
-    pub fn signed_text(&self, key_name: &str) -> Result<String, String> {
+    /// What its signature is about: the origin, by the name of the log's keys, and what
+    /// is sealed or removed.
+    fn about(&self, key_name: &str) -> Result<About, String> {
         let origin = Origin::of_key(key_name, &self.log_id, self.epoch)
             .map_err(|error| error.to_string())?;
-        let unsigned = Self { signature: None, ..self.clone() };
-        let bytes = unsigned.encode().map_err(|error| error.to_string())?;
-        let digest = Hash::from_bytes(Sha256::digest(&bytes).into());
-        Ok(format!("{SIGNED}\n{origin}\n{}\n{digest}\n", self.end_seq()))
+        Ok(About { origin, size: self.end_seq() })
     }
 
     /// Signs it.
@@ -278,84 +246,70 @@ impl Manifest {
     /// # Errors
     /// What keeps it from being a manifest, in words.
     pub fn sign(&mut self, key: &SigningKey) -> Result<(), String> {
-        let text = self.signed_text(key.name())?;
-        self.signature = Some(key.sign_note(text).map_err(|error| error.to_string())?.to_string());
+        self.signature = None;
+        let unsigned = self.encode().map_err(|error| error.to_string())?;
+        let about = self.about(key.name())?;
+        self.signature = Some(signed_document::sign(Kind::MANIFEST, &unsigned, &about, key)?);
         Ok(())
     }
 
-    /// Whether one of the log's keys signed it, where that key was valid.
+    /// Whether one of the log's keys signed it, where that key was valid. `signature` is
+    /// that of the file that it was read from.
     ///
     /// # Errors
     /// [`Unsigned`], which says why it proves nothing.
-    pub fn check_signature(&self, keys: &Keyring) -> Result<(), Unsigned> {
-        let signature = self.signature.as_ref().ok_or(Unsigned::Absent)?;
-        let wrong = |error: String| Unsigned::Wrong(error);
-        let note = Note::parse(signature.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-        let place = Place { epoch: self.epoch, size: self.end_seq() };
-        keys.verify_later(&note, place).map_err(|error| wrong(error.to_string()))?;
-        if note.text() != self.signed_text(keys.newest().name()).map_err(wrong)? {
-            return Err(Unsigned::Wrong("its signature is of something else".to_owned()));
-        }
-        Ok(())
+    pub fn check_signature(&self, signature: &Signature, keys: &Keyring) -> Result<(), Unsigned> {
+        let about = self.about(keys.newest().name()).map_err(Unsigned::Wrong)?;
+        signature.check(Kind::MANIFEST, &about, keys)
     }
 
     /// Reads it; `None` when there is none.
     ///
     /// # Errors
-    /// [`ManifestError::Invalid`] for another format, unknown keys, or segments
-    /// and blocks that do not follow each other.
+    /// [`ManifestError::Newer`] for a newer format, [`ManifestError::Invalid`] for what
+    /// is no manifest, or one whose segments and blocks do not follow each other.
     pub fn load(fs: &dyn Fs, path: &Path) -> Result<Option<Self>, ManifestError> {
-        Ok(Self::load_text(fs, path)?.map(|(manifest, _)| manifest))
+        Ok(Self::load_signed(fs, path)?.map(|(manifest, _)| manifest))
     }
 
-    /// The same, and whether the file is byte for byte as [`store`](Self::store)
-    /// writes it.
+    /// The same, with the file's signature.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn load_exact(fs: &dyn Fs, path: &Path) -> Result<Option<(Self, bool)>, ManifestError> {
-        Ok(Self::load_text(fs, path)?.map(|(manifest, text)| {
-            let exact = manifest.encode().is_ok_and(|encoded| {
-                encoded == text || manifest.signature.is_none() && as_first_builds(&encoded) == text
-            });
-            (manifest, exact)
-        }))
-    }
-
-    fn load_text(fs: &dyn Fs, path: &Path) -> Result<Option<(Self, Vec<u8>)>, ManifestError> {
+    pub fn load_signed(
+        fs: &dyn Fs,
+        path: &Path,
+    ) -> Result<Option<(Self, Signature)>, ManifestError> {
         let text = match fsio::read_text(fs, path, MAX_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(ManifestError::Io { path: path.to_path_buf(), source }),
         };
         let path = path.to_path_buf();
-        if let Ok(Versioned { format }) = serde_json::from_slice(&text)
-            && format != u64::from(FORMAT)
-        {
-            return Err(ManifestError::Version { path, format });
-        }
-        let manifest =
-            Self::parse(&text).map_err(|reason| ManifestError::Invalid { path, reason })?;
-        Ok(Some((manifest, text)))
+        let failed = |source: DocumentError| {
+            let path = path.clone();
+            if source.is_newer() {
+                return ManifestError::Newer { path, source };
+            }
+            ManifestError::Invalid { path, reason: source.to_string() }
+        };
+        let manifest = Self::parse(&text).map_err(failed)?;
+        let signature = Signature::read(&text).map_err(failed)?;
+        Ok(Some((manifest, signature)))
     }
 
     /// Reads a manifest's text; believes no number in it that contradicts another.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
-    pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let manifest: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        manifest.check()?;
+    /// What is wrong with it.
+    pub fn parse(text: &[u8]) -> Result<Self, DocumentError> {
+        let mut manifest: Self = document::decode(Kind::MANIFEST, text)?;
+        manifest.unknown = manifest.unknown.without_head();
+        manifest.check().map_err(DocumentError::Malformed)?;
         Ok(manifest)
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.format != FORMAT {
-            return Err(format!(
-                "format {} is not known to this version, which reads format {FORMAT}",
-                self.format
-            ));
-        }
         if self.pruned.begin() != 0 {
             return Err("the removed range does not begin at 0".to_owned());
         }
@@ -386,9 +340,17 @@ impl Manifest {
     /// # Errors
     /// None that this struct can bring about.
     pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        let mut text = serde_json::to_vec(self)?;
-        text.push(b'\n');
-        Ok(text)
+        document::encode_file(Kind::MANIFEST, self, document::Layout::Compact)
+    }
+
+    /// Notes signed heads that later epochs do not continue: each once, in the order of
+    /// their places; of many, the newest.
+    pub fn abandon(&mut self, notes: impl IntoIterator<Item = String>) {
+        self.abandoned.extend(notes);
+        self.abandoned.sort_by_cached_key(|note| (place_of(note), note.clone()));
+        self.abandoned.dedup();
+        let more = self.abandoned.len().saturating_sub(MAX_ABANDONED);
+        self.abandoned.drain(..more);
     }
 
     /// The tree over everything sealed or removed, from seq 0.
@@ -417,4 +379,11 @@ impl Manifest {
     pub fn stored_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.stored_bytes).sum()
     }
+}
+
+fn place_of(note: &str) -> Option<(u32, u64)> {
+    let note = SignedCheckpoint::parse(note.as_bytes()).ok()?;
+    let checkpoint = note.unverified();
+    let origin: Origin = checkpoint.origin.parse().ok()?;
+    Some((origin.epoch(), checkpoint.size))
 }

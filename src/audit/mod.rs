@@ -63,6 +63,7 @@ pub(crate) mod secret;
 pub mod security;
 pub mod segment;
 mod shelter;
+pub mod signed_document;
 pub mod signer;
 pub mod snapshot;
 pub mod status;

@@ -63,7 +63,6 @@ pub struct Change {
 /// What retention has removed so far, as its `audit.pruned` record says it. The
 /// newest such record speaks for all before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Pruned {
     /// Records below this were removed, or are about to be.
     pub pruned_to: u64,
@@ -86,11 +85,16 @@ pub struct Pruned {
     /// said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_key: Option<String>,
+    /// The signed heads that epochs so far do not continue, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<String>,
+    /// The size of the newest backup that a record names, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backed_up: Option<u64>,
 }
 
 /// A backup that was made, as its `audit.backup_made` record says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct BackupMade {
     /// The backup's id.
     pub backup: String,
@@ -139,6 +143,8 @@ pub struct Contradicting {
     pub tree_size: u64,
     /// Their root.
     pub root_hash: Hash,
+    /// The head itself, a signed note.
+    pub checkpoint: String,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -147,7 +153,6 @@ fn is_zero(count: &u64) -> bool {
 
 /// A backup that a cleanup removed, as its `audit.backup_removed` record says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct BackupRemoved {
     /// The backup's id.
     pub backup: String,
@@ -184,7 +189,6 @@ pub struct KeyRotated {
 
 /// Alerts that nobody was told of, as their `audit.alert_lost` record says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AlertsLost {
     /// The alert's name.
     pub alert: String,

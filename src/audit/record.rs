@@ -259,8 +259,12 @@ pub fn peek_times(line: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let at = text_after(&rest[comma + 1..], b"\"timestamp\":\"")?;
     const TAIL: &[u8] = b",\"recorded_at\":\"";
     let tail = line.len().checked_sub(TAIL.len() + 27 + 2).and_then(|from| line.get(from..));
-    let accepted = tail.and_then(|tail| text_after(tail, TAIL)).unwrap_or(at);
-    Some((at, accepted))
+    let accepted = tail.and_then(|tail| text_after(tail, TAIL)).or_else(|| {
+        // Not where this version writes it: a later one may have added members behind it.
+        memchr::memmem::find(line, TAIL)?;
+        serde_json::from_slice::<Record<'_>>(line).ok()?.recorded_at
+    });
+    Some((at, accepted.unwrap_or(at)))
 }
 
 fn text_after(bytes: &[u8], start: &[u8]) -> Option<Timestamp> {
@@ -268,9 +272,8 @@ fn text_after(bytes: &[u8], start: &[u8]) -> Option<Timestamp> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A stored record, read back.
+/// A stored record, read back. Members that a later version added are passed over.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record<'a> {
     /// Its position, from 0.
     pub seq: u64,

@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checkpoint::Origin;
+use super::document::{DocumentError, newer_behind};
 use super::facts::Span;
 use super::head_file::HeadFile;
 use super::histories::{Contradiction, History};
@@ -76,6 +77,14 @@ pub enum OpenError {
     /// The manifest is unreadable.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// A newer version of auditctl wrote the log.
+    #[error("{path}: {source}; nothing was changed")]
+    Newer {
+        /// The file that says so.
+        path: PathBuf,
+        /// What it says.
+        source: DocumentError,
+    },
     /// The signing key is missing or unusable.
     #[error("signing key {path}: {source}")]
     Key {
@@ -173,7 +182,7 @@ impl OpenError {
             {
                 "corrupt"
             }
-            Self::Manifest(ManifestError::Version { .. }) => "newer_version",
+            Self::Manifest(ManifestError::Newer { .. }) | Self::Newer { .. } => "newer_version",
             Self::Io { .. } | Self::Manifest(ManifestError::Io { .. }) => "io",
             Self::Key { .. } | Self::KeyMissing { .. } | Self::KeyRetired { .. } => "key",
             Self::RedactKey(_) => "redact_key",
@@ -294,7 +303,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     });
     let key = key.flatten();
     let settled = restore::settle(fs, &paths, By::Key(key.as_ref()))
-        .map_err(io_error("finish or undo the restore in", &paths.restore_journal()))?;
+        .map_err(|error| journal_error(&paths, error))?;
     let left = settled.as_ref().and_then(|settled| settled.restored.abandoned_checkpoint.clone());
     let names = fs.list(&options.dir).map_err(io_error("list", &options.dir))?;
     let earlier = StatusSnapshot::read(&paths.status()).ok();
@@ -307,6 +316,14 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
         Restored { unproven, ..settled.restored }
     });
     Ok(Opened { restored, ..opening.apply(plan, Arc::new(lock))? })
+}
+
+fn journal_error(paths: &LogPaths, error: io::Error) -> OpenError {
+    let path = paths.restore_journal();
+    match newer_behind(&error) {
+        Some(source) => OpenError::Newer { path, source: source.clone() },
+        None => io_error("finish or undo the restore in", &path)(error),
+    }
 }
 
 fn lock(paths: &LogPaths) -> Result<WriterLock, OpenError> {
@@ -366,18 +383,18 @@ impl Opening<'_> {
         let mut manifest = seen.manifest;
         if let Some(accepted) = &accepted {
             manifest.epoch = next_epoch(manifest.epoch).ok_or_else(|| self.no_epoch())?;
-            manifest.abandoned.extend(accepted.abandoned.clone());
+            manifest.abandon(accepted.abandoned.clone());
         }
         if let Some(rollback) = &rollback {
             manifest.epoch = rollback.record.epoch;
             // Its own head too: it is of the epoch that ends here.
             let own = seen.head.iter().map(|head| head.text.clone());
-            manifest.abandoned.extend(own.chain(rollback.notes.iter().cloned()));
+            manifest.abandon(own.chain(rollback.notes().cloned()));
         }
         if let Some(left) = &leaves {
             let after = next_epoch(left.epoch).ok_or_else(|| self.no_epoch())?;
             manifest.epoch = manifest.epoch.max(after);
-            manifest.abandoned.push(left.text.clone());
+            manifest.abandon([left.text.clone()]);
         }
         self.publish_key(&seen.key, manifest.epoch)?;
         let begins = accepted.is_some() || rollback.is_some() || leaves.is_some();

@@ -20,11 +20,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::{Note, VerifierKey};
+use super::document::{self, DocumentError, Kind, Layout};
 use super::paths::LogPaths;
 use super::segment::parse_sealed_name;
+use super::signer::SigningKey;
 use crate::clock::Timestamp;
 use crate::fsio::beneath::is_plain_name;
 use crate::fsio::{self, Fs};
@@ -34,7 +37,6 @@ const MAX_MANIFEST_BYTES: u64 = 4 << 30;
 
 /// What a restore did, as its `audit.restored` record says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Restored {
     /// The backup's id, or where it came from.
     pub backup: String,
@@ -56,6 +58,10 @@ pub struct Restored {
     /// The signed head that is not continued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned_checkpoint: Option<String>,
+    /// All signed heads that the log does not continue: of earlier epochs, and those that
+    /// are kept elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<String>,
     /// Nobody with the log's key wrote down what this says: it was restored without the
     /// key, or somebody made it up. The records are proven all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -64,10 +70,7 @@ pub struct Restored {
 
 /// What goes where. Names, not paths: all of it is below the log directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Journal {
-    /// 1.
-    pub format: u32,
     /// Whether the new manifest is in place.
     pub committed: bool,
     /// The directory that holds the new files.
@@ -82,14 +85,13 @@ pub struct Journal {
     pub manifest_sha256: String,
     /// SHA-256 of the checkpoints that the log had before, and has after, hex: with any
     /// other one the log has been written to since, and nothing is undone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub checkpoints: Vec<String>,
-    /// The log's key's signature over all of this, as a signed note; none when the key
-    /// was not at hand.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<String>,
     /// What is recorded of it.
     pub restored: Restored,
+    /// The log's key's signature over all of this, as a signed note; none when the key
+    /// was not at hand.
+    pub signature: Option<String>,
 }
 
 /// A restore that is complete but for its record.
@@ -108,22 +110,31 @@ pub const STAGING: &str = ".restore-";
 pub const ASIDE: &str = "before-restore-";
 
 impl Journal {
-    /// What is signed of it: its kind, and the SHA-256 of its JSON, begun and without
-    /// the signature.
+    /// Signs it, for as long as it is begun and once it is committed.
     ///
     /// # Errors
-    /// None that this struct can bring about.
-    pub fn signed_text(&self) -> Result<String, String> {
-        let begun = Self { committed: false, signature: None, ..self.clone() };
-        let text = serde_json::to_vec(&begun).map_err(|error| error.to_string())?;
-        Ok(format!("auditctl/restore v1\n{}\n", sha256_hex(&text)))
+    /// What keeps it from being signed, in words.
+    pub fn sign(&mut self, key: &SigningKey) -> Result<(), String> {
+        self.signature = None;
+        let text = self.encode().map_err(|error| error.to_string())?;
+        let text = self.signed_text(&text, key.verifier()).map_err(|error| error.to_string())?;
+        let note = key.sign_note(text).map_err(|error| error.to_string())?;
+        self.signature = Some(note.to_string());
+        Ok(())
     }
 
-    fn is_signed_by(&self, key: &VerifierKey) -> bool {
-        let note = self.signature.as_ref().and_then(|text| Note::parse(text.as_bytes()).ok());
-        note.is_some_and(|note| {
-            note.verify(key).is_ok() && Ok(note.text()) == self.signed_text().as_deref()
-        })
+    /// What is signed of it: as of every file, but that it is begun, whether it is or
+    /// not. Nobody with the key is at hand when a restore commits.
+    fn signed_text(&self, bytes: &[u8], key: &VerifierKey) -> serde_json::Result<String> {
+        let parts: Parts<'_> = serde_json::from_slice(bytes)?;
+        let mut replaced = [(parts.committed, "false"), (parts.signature, "null")];
+        replaced.sort_by_key(|(value, _)| value.get().as_ptr());
+        let digest = document::digest_with(bytes, &replaced);
+        Ok(document::signed_text(Kind::RESTORE, key.name(), self.restored.tree_size, &digest))
+    }
+
+    fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        document::encode_file(Kind::RESTORE, self, Layout::Pretty)
     }
 
     /// Whether the log is still as the restore found it, or made it: a checkpoint of
@@ -140,9 +151,7 @@ impl Journal {
     }
 
     fn store(&self, fs: &dyn Fs, paths: &LogPaths) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
-        fsio::replace_file(fs, &paths.restore_journal(), &text)
+        fsio::replace_file(fs, &paths.restore_journal(), &self.encode()?)
     }
 
     /// A name in it that no restore gives. None of those that remain reaches out
@@ -159,7 +168,7 @@ impl Journal {
         wrong.map(|(name, _)| name).or_else(|| self.old.iter().chain(&self.new).find(file))
     }
 
-    fn load(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Self>> {
+    fn load(fs: &dyn Fs, paths: &LogPaths) -> io::Result<Option<Stored>> {
         let path = paths.restore_journal();
         let text = match fs.read_own(&path, MAX_JOURNAL_BYTES) {
             Ok(text) => text,
@@ -167,17 +176,55 @@ impl Journal {
             Err(error) => return Err(error),
         };
         let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-        let journal: Self =
-            serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
-        if journal.format != 1 {
-            return Err(invalid(format!("format {} is not known to this version", journal.format)));
-        }
+        let journal: Self = document::decode(Kind::RESTORE, &text).map_err(|error| {
+            if error.is_newer() { newer(error) } else { invalid(error.to_string()) }
+        })?;
         // Whoever wrote it: it moves nothing but what a restore moves.
         match journal.stranger() {
             Some(name) => Err(invalid(format!("{name:?} is no name that a restore gives"))),
-            None => Ok(Some(journal)),
+            None => Ok(Some(Stored { journal, text })),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Parts<'a> {
+    #[serde(borrow)]
+    committed: &'a RawValue,
+    #[serde(borrow)]
+    signature: &'a RawValue,
+}
+
+/// A journal as it is stored.
+struct Stored {
+    journal: Journal,
+    text: Vec<u8>,
+}
+
+impl Stored {
+    fn is_signed_by(&self, key: &VerifierKey) -> bool {
+        let note = self.journal.signature.as_ref();
+        let note = note.and_then(|text| Note::parse(text.as_bytes()).ok());
+        note.is_some_and(|note| {
+            let text = self.journal.signed_text(&self.text, key);
+            note.verify(key).is_ok() && text.is_ok_and(|text| text == note.text())
+        })
+    }
+
+    /// It is complete: only its record is still to be written.
+    fn commit(&self, fs: &dyn Fs, paths: &LogPaths) -> io::Result<()> {
+        let parts: Parts<'_> = serde_json::from_slice(&self.text)?;
+        let mut text = Vec::with_capacity(self.text.len());
+        document::replacing(&self.text, &[(parts.committed, "true")], |piece| {
+            text.extend_from_slice(piece);
+        });
+        fsio::replace_file(fs, &paths.restore_journal(), &text)
+    }
+}
+
+/// A newer version of auditctl made the journal: only that one can finish what it began.
+fn newer(error: DocumentError) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, error)
 }
 
 struct Places<'a> {
@@ -337,11 +384,12 @@ pub enum By<'a> {
 /// A file operation's, or a journal that is none; nothing is lost then, and the
 /// next call goes on.
 pub fn settle(fs: &dyn Fs, paths: &LogPaths, by: By<'_>) -> io::Result<Option<Settled>> {
-    let Some(journal) = Journal::load(fs, paths)? else {
+    let Some(stored) = Journal::load(fs, paths)? else {
         clear_leftovers(fs, paths);
         return Ok(None);
     };
-    let places = Places { fs, paths, journal: &journal };
+    let journal = &stored.journal;
+    let places = Places { fs, paths, journal };
     if !journal.committed {
         let manifest = match fs.read_own(&paths.manifest(), MAX_MANIFEST_BYTES) {
             Ok(manifest) => Some(manifest),
@@ -350,7 +398,7 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths, by: By<'_>) -> io::Result<Option<Se
         };
         if manifest.is_none_or(|text| sha256_hex(&text) != journal.manifest_sha256) {
             let may = match by {
-                By::Key(key) => key.is_some_and(|key| journal.is_signed_by(key)),
+                By::Key(key) => key.is_some_and(|key| stored.is_signed_by(key)),
                 By::Operator => true,
             };
             if !may || !journal.is_of_now(fs, paths)? {
@@ -363,11 +411,11 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths, by: By<'_>) -> io::Result<Option<Se
             return Ok(None);
         }
         // Before anything changes the manifest again.
-        Journal { committed: true, ..journal.clone() }.store(fs, paths)?;
+        stored.commit(fs, paths)?;
     }
     places.clear(&journal.staging);
-    let is_signed = matches!(by, By::Key(Some(key)) if journal.is_signed_by(key));
-    Ok(Some(Settled { restored: journal.restored, is_signed }))
+    let is_signed = matches!(by, By::Key(Some(key)) if stored.is_signed_by(key));
+    Ok(Some(Settled { restored: stored.journal.restored, is_signed }))
 }
 
 /// The restore is complete and recorded: the journal goes.

@@ -12,7 +12,6 @@ use super::head::Head;
 use super::merkle::Range;
 use super::record;
 use super::segment::{BLOCK_BYTES, Block, Layout, Staged};
-use crate::clock::Timestamp;
 use crate::fsio::{FileReader, FsFile};
 
 /// Lines are staged until so many bytes are gathered.
@@ -39,8 +38,6 @@ pub(crate) struct Scan {
     pub(crate) watched: Vec<(Range, Range)>,
     /// What the engine's own records say.
     pub(crate) said: Vec<Said>,
-    /// When the newest record was accepted.
-    pub(crate) newest: Timestamp,
 }
 
 impl Scan {
@@ -170,22 +167,14 @@ struct Scanner<'a> {
     interest: Interest<'a>,
     watched: Vec<(Range, Range)>,
     said: Vec<Said>,
-    newest: Timestamp,
 }
 
 impl<'a> Scanner<'a> {
     fn new(base: Range, interest: Interest<'a>) -> Self {
         let layout = Layout::new(base);
         let staged = Staged::after(&layout, Vec::with_capacity(GATHER_BYTES));
-        let mut scanner = Self {
-            layout,
-            staged,
-            bad: None,
-            interest,
-            watched: Vec::new(),
-            said: Vec::new(),
-            newest: Timestamp::default(),
-        };
+        let mut scanner =
+            Self { layout, staged, bad: None, interest, watched: Vec::new(), said: Vec::new() };
         scanner.look();
         scanner
     }
@@ -221,14 +210,13 @@ impl<'a> Scanner<'a> {
         if seq != expected {
             return Err(format!("record {seq} where record {expected} should be"));
         }
-        let (event_time, accepted) = record::peek_times(line).ok_or("a record without a time")?;
+        let (event_time, _) = record::peek_times(line).ok_or("a record without a time")?;
         if self.interest.until.is_some_and(|until| seq >= until) {
             return Err("a record that nobody signed".to_owned());
         }
         if self.interest.strict_from.is_some_and(|from| seq >= from) && !is_as_written(line) {
             return Err("a line that no writer of this log writes".to_owned());
         }
-        self.newest = self.newest.max(accepted);
         self.said.extend(facts::said(line));
         self.staged.line(event_time, |out| out.extend_from_slice(line));
         let watched = self.interest.watch.contains(&(expected + 1));
@@ -262,30 +250,24 @@ impl<'a> Scanner<'a> {
 
     fn finish(mut self) -> Scan {
         self.absorb();
-        Scan {
-            layout: self.layout,
-            bad: self.bad,
-            watched: self.watched,
-            said: self.said,
-            newest: self.newest,
-        }
+        Scan { layout: self.layout, bad: self.bad, watched: self.watched, said: self.said }
     }
 }
 
-/// Whether the writer could have written the line: its keys in their order, its
-/// values of their kinds, nested as deep as a record may be.
+/// Whether a writer could have written the line: it begins as every record, its values
+/// are of their kinds, nested as deep as a record may be. A later version's writer may
+/// have added members.
 fn is_as_written(line: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Parts {
         #[serde(default)]
         details: serde_json::Map<String, serde_json::Value>,
-        #[serde(default)]
         origin: serde_json::Map<String, serde_json::Value>,
     }
     let record = serde_json::from_slice::<record::Record<'_>>(line).is_ok();
     let parts = serde_json::from_slice::<Parts>(line);
     record
-        && Head::is_as_written(line)
+        && Head::is_framed_as_written(line)
         && parts.is_ok_and(|parts| {
             // Read so that they are checked.
             let _ = (parts.details, parts.origin);

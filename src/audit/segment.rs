@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::document::Unknown;
 use super::merkle::Range;
 use crate::clock::Timestamp;
 use crate::fsio::FsFile;
@@ -36,7 +37,6 @@ pub fn parse_sealed_name(name: &str) -> Option<(u64, bool)> {
 
 /// A run of whole records; one gzip member once its segment is compressed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Block {
     /// Where it begins in the stored file.
     pub offset: u64,
@@ -54,6 +54,9 @@ pub struct Block {
     pub max_timestamp: Timestamp,
     /// Subtree hashes over its records.
     pub tree: Range,
+    /// What a newer version has added.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 impl Block {
@@ -67,6 +70,7 @@ impl Block {
             min_timestamp: Timestamp::from_micros(i64::MAX),
             max_timestamp: Timestamp::from_micros(i64::MIN),
             tree: Range::empty(first_seq),
+            unknown: Unknown::default(),
         }
     }
 

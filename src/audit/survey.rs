@@ -22,6 +22,8 @@ const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 pub struct Survey {
     /// The manifest.
     pub manifest: Manifest,
+    /// Whether the log's key signed it.
+    pub is_signed: bool,
     /// The log's public keys, if their files are there and usable.
     pub keys: Option<Keyring>,
     /// The checkpoint, if it is there and the key signed it that was to.
@@ -43,9 +45,9 @@ impl Survey {
     /// When a file that is there cannot be read, or the manifest is none.
     pub fn of(fs: &dyn Fs, dir: &Path) -> Result<Option<Self>, SnapshotError> {
         let paths = LogPaths::new(dir);
-        let loaded = Manifest::load(fs, &paths.manifest())?;
+        let loaded = Manifest::load_signed(fs, &paths.manifest())?;
         let note = read_note(fs, &paths)?;
-        let Some(manifest) = loaded else {
+        let Some((manifest, signature)) = loaded else {
             if note.is_none() && !is_there(fs, &paths.active())? {
                 return Ok(None);
             }
@@ -72,8 +74,18 @@ impl Survey {
                 ));
             }
         }
-        let mut survey =
-            Self { records: tree.end(), manifest, keys, checkpoint: None, note, tree, damage };
+        let is_signed =
+            keys.as_ref().is_some_and(|keys| manifest.check_signature(&signature, keys).is_ok());
+        let mut survey = Self {
+            records: tree.end(),
+            manifest,
+            is_signed,
+            keys,
+            checkpoint: None,
+            note,
+            tree,
+            damage,
+        };
         survey.judge_checkpoint(fs, &paths)?;
         Ok(Some(survey))
     }

@@ -290,19 +290,18 @@ impl Restorer {
         let now = self.clock.now();
         let aside = self.free_name(dir, &format!("{}{}", swap::ASIDE, now.file_stamp()));
         let has_old = !old.is_empty() || live.is_there();
-        let (new, manifest_sha256) = staged.prepare(plan, live)?;
+        let prepared = staged.prepare(plan, live)?;
         if self.fs.meta(&paths.public_key()).is_err() {
             fsio::replace_file(&*self.fs, &paths.public_key(), plan.public_text().as_bytes())
                 .map_err(io_error("write", &paths.public_key()))?;
         }
-        let journal = Journal {
-            format: 1,
+        let mut journal = Journal {
             committed: false,
             staging: staged.name().to_owned(),
             aside: aside.clone(),
             old,
-            new,
-            manifest_sha256,
+            new: prepared.names,
+            manifest_sha256: prepared.manifest_sha256,
             checkpoints: self.checkpoints(live, staged.name())?,
             signature: None,
             restored: Restored {
@@ -315,11 +314,11 @@ impl Restorer {
                 set_aside_records: plan.relation.set_aside(),
                 kept_in: has_old.then(|| aside.clone()),
                 abandoned_checkpoint: plan.new_epoch.then(|| live.note()).flatten(),
+                abandoned: prepared.abandoned,
                 unproven: false,
             },
         };
-        let signature = staged.sign(&journal);
-        let journal = Journal { signature, ..journal };
+        staged.sign(&mut journal);
         swap::swap(&*self.fs, &paths, &journal)
             .map_err(io_error("put the backup in place in", dir))?;
         if has_old {

@@ -30,7 +30,6 @@ const KINDS: &[&str] = &[
     "proof",
     "against",
     "not_earlier",
-    "newer_version",
     "not_signed",
     "removed",
     "not_running",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::is_known;
+use crate::audit::document::{DocumentError, newer_behind};
 use crate::audit::histories::History;
 use crate::audit::snapshot::SnapshotError;
 use crate::audit::{OpenError, RecordError};
@@ -80,6 +81,21 @@ impl CliError {
             Self::new("io", Exit::Failed, format!("cannot {action} {}: {error}", path.display()));
         new.path = Some(path);
         new
+    }
+
+    /// A file that a newer version made: nothing is wrong with it, and nothing is done.
+    pub(super) fn newer(path: impl Into<PathBuf>, error: &DocumentError) -> Self {
+        let path = path.into();
+        let message = format!("{}: {error}", path.display());
+        let mut new = Self::new("newer_version", Exit::Failed, message);
+        new.path = Some(path);
+        new
+    }
+
+    /// The same, where such a file is what is behind an error.
+    pub(super) fn of_newer(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        newer_behind(error)?;
+        Some(Self::new("newer_version", Exit::Failed, error.to_string()))
     }
 
     /// Adds what to do.
@@ -160,7 +176,8 @@ impl From<OpenError> for CliError {
             | OpenError::Key { path, .. }
             | OpenError::KeyMissing { path, .. }
             | OpenError::KeyRetired { path, .. }
-            | OpenError::Foreign { path, .. } => new.path = Some(path),
+            | OpenError::Foreign { path, .. }
+            | OpenError::Newer { path, .. } => new.path = Some(path),
             OpenError::OtherHistory { dir, found } => {
                 new.path = Some(dir);
                 new.hint = Some(history_hint(found.history).to_owned());
@@ -188,6 +205,9 @@ impl From<RecordError> for CliError {
 
 impl From<BackupError> for CliError {
     fn from(error: BackupError) -> Self {
+        if let Some(newer) = Self::of_newer(&error) {
+            return newer;
+        }
         let exit = match &error {
             BackupError::Open(_) => return Self::from_open(error),
             BackupError::Store(_) => return Self::from_store(error),

@@ -143,8 +143,8 @@ fn chain_is_short(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> bool {
     let known = page.get(Word::KeyChanges);
     known > 0
         && match KeyHistory::load(fs, paths) {
-            Ok(history) => history.map_or(0, |(history, _)| history.rotations.len() as u64) < known,
-            Err(KeysError::Io { .. }) => false,
+            Ok(history) => history.map_or(0, |history| history.rotations.len() as u64) < known,
+            Err(KeysError::Io { .. } | KeysError::Newer { .. }) => false,
             Err(_) => true,
         }
 }

@@ -88,10 +88,10 @@ fn growth(settings: &Settings) -> Result<Growth, String> {
     of_page(&page, SystemClock.now())
 }
 
-/// Of sealed segments: from the first record to the last seal.
+/// Of sealed segments: from the first record to the last.
 fn of_manifest(manifest: &Manifest) -> Option<Growth> {
     let (first, last) = (manifest.segments.first()?, manifest.segments.last()?);
-    let seconds = last.sealed_at.unix_seconds() - first.min_timestamp.unix_seconds();
+    let seconds = last.max_timestamp.unix_seconds() - first.min_timestamp.unix_seconds();
     let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds >= LEAST_SECONDS)?;
     let bytes = manifest.segments.iter().map(|segment| segment.stored_bytes).sum();
     Some(Growth { bytes, seconds, log_bytes: bytes })

@@ -284,9 +284,10 @@ fn one_of_each(home: &Home) -> Vec<(&'static str, String)> {
         let wish = Wish::Path(from);
         empty.restore_as(&RestoreRequest { wish, target, ..wanted() }).expect("restored");
         let left = read(&empty.log_dir().join("audit.restore.json"));
-        let journal: Journal = serde_json::from_slice(&left).expect("a journal");
+        let mut journal: Journal = serde_json::from_slice(&left).expect("a journal");
         let key = SigningKey::load(&*home.fs, &dir.join("audit.key")).expect("the key");
-        key.sign_note(journal.signed_text().expect("a text")).expect("signed").to_string()
+        journal.sign(&key).expect("signed");
+        journal.signature.expect("a signature")
     };
     vec![
         ("checkpoint", checkpoint(home)),

@@ -32,7 +32,7 @@ fn keys_file(home: &Home) -> std::path::PathBuf {
 }
 
 fn history(dir: &Path) -> KeyHistory {
-    KeyHistory::load(&auditctl::fsio::OsFs, &LogPaths::new(dir)).expect("read").expect("there").0
+    KeyHistory::load(&auditctl::fsio::OsFs, &LogPaths::new(dir)).expect("read").expect("there")
 }
 
 /// Everything that somebody could make of the chain, by name.

@@ -2,6 +2,7 @@
 
 mod access;
 mod access_tokens;
+mod additive;
 #[cfg(feature = "alerts")]
 mod alerts;
 #[cfg(feature = "alerts")]

@@ -208,7 +208,7 @@ fn leftovers_that_are_links_are_removed_and_what_they_point_to_stays() {
 fn a_planted_journal_moves_and_removes_nothing() {
     let journal = |staging: &str, aside: &str, old: &str, new: &str| {
         format!(
-            r#"{{"format":1,"committed":false,"staging":"{staging}","aside":"{aside}","old":["{old}"],"new":["{new}"],
+            r#"{{"type":"auditctl/restore","format":1,"committed":false,"staging":"{staging}","aside":"{aside}","old":["{old}"],"new":["{new}"],
             "manifest_sha256":"{}","restored":{{"backup":"x","restored_at":"2026-01-01T00:00:00Z","uid":0,
             "tree_size":1,"root_hash":"x","relation":"x","set_aside_records":0}}}}"#,
             "0".repeat(64)

@@ -14,7 +14,7 @@ use auditctl::fsio::{OsFs, SharedFs};
 use serde_json::Value;
 
 use crate::backups::{Home, all_compressed};
-use crate::support::{Dir, count, failing, open, options, records, root_agrees, run};
+use crate::support::{Dir, count, failing, open, records, root_agrees, run};
 use crate::verify_python::python;
 
 fn checked(dir: &Path, request: &Request) -> Report {
@@ -185,42 +185,6 @@ fn a_segment_that_somebody_packed_anew_is_the_same_segment() {
 
 fn memchr_after(raw: &[u8], from: usize) -> usize {
     from + raw[from..].iter().position(|byte| *byte == b'\n').expect("a line") + 1
-}
-
-/// A log of a build before signed manifests, with its first segments removed.
-fn first_build() -> Dir {
-    let dir = Dir::new();
-    std::fs::create_dir(dir.log()).expect("made");
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/logs/first-build");
-    for entry in std::fs::read_dir(from).expect("the fixture") {
-        let entry = entry.expect("an entry");
-        let to = dir.log().join(entry.file_name());
-        std::fs::copy(entry.path(), &to).expect("copied");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&to, mode).expect("private");
-    }
-    dir
-}
-
-#[test]
-fn a_log_of_the_first_builds_opens_once_with_a_record_and_keeps_what_retention_removed() {
-    let dir = first_build();
-    let report = checked(&dir.log(), &Request::default());
-    assert!(report.passed(), "{:?}", report.findings);
-    assert_eq!(report.removed_by.as_ref().map(|by| (by.record, by.pruned_to)), Some((1505, 820)));
-    assert!(report.notes.iter().any(|note| note.contains("not signed")), "{:?}", report.notes);
-    open(options(&dir)).close().expect("closed");
-    assert_eq!(recovered(&dir.log())["manifest_rebuilt"], "it is not signed");
-    let now = manifest(&dir.log());
-    assert_eq!((&now["pruned"]["end"], &now["pruned_by"]), (&820.into(), &1505.into()));
-    assert!(now["signature"].is_string());
-    open(options(&dir)).close().expect("closed");
-    let told = records(&dir.log());
-    let told = told.iter().filter(|(_, record)| record["event_type"] == "audit.recovered");
-    assert_eq!(told.count(), 1, "told once");
-    let report = checked(&dir.log(), &Request::default());
-    assert!(report.passed() && report.notes.is_empty(), "{:?} {:?}", report.findings, report.notes);
-    assert_eq!(python(&[&dir.log()]).0, 0);
 }
 
 #[test]

@@ -14,14 +14,6 @@ fn example() -> Example {
     Example { name: "x".to_owned(), unknown: Unknown::default(), signature: None }
 }
 
-fn key() -> SigningKey {
-    SigningKey::generate("auditctl/5f0c").unwrap()
-}
-
-fn about(size: u64) -> About {
-    About { origin: Origin::of_key("auditctl/5f0c", "5f0c", 0).unwrap(), size }
-}
-
 #[test]
 fn a_file_begins_with_what_it_is() {
     let text = encode_file(Kind::MANIFEST, &example(), Layout::Compact).unwrap();
@@ -61,48 +53,11 @@ fn what_a_newer_version_made_is_told_from_what_is_wrong() {
 }
 
 #[test]
-fn a_signature_is_over_the_bytes_with_null_in_its_place() {
-    let unsigned = encode_file(Kind::DRILL, &example(), Layout::Pretty).unwrap();
-    let key = key();
-    let keys = Keyring::from(key.verifier().clone());
-    let note = sign(Kind::DRILL, &unsigned, &about(7), &key).unwrap();
-    let signed = Example { signature: Some(note.clone()), ..example() };
-    let signed = encode_file(Kind::DRILL, &signed, Layout::Pretty).unwrap();
-    let digest = Hash::from_bytes(Sha256::digest(&unsigned).into());
-    assert!(note.starts_with(&format!("auditctl/drill v1\nauditctl/5f0c\n7\n{digest}\n\n")));
-    let read = Signature::read(&signed).unwrap();
-    assert_eq!(read.check(Kind::DRILL, &about(7), &keys), Ok(()));
-    assert!(read.check(Kind::DRILL, &about(8), &keys).is_err(), "another size");
-    assert!(read.check(Kind::BACKUP, &about(7), &keys).is_err(), "another kind");
-    // Any other byte, a space too, is another file.
-    let spaced = [b" ", &signed[..]].concat();
-    assert!(Signature::read(&spaced).unwrap().check(Kind::DRILL, &about(7), &keys).is_err());
-    assert_eq!(
-        Signature::read(&unsigned).unwrap().check(Kind::DRILL, &about(7), &keys),
-        Err(Unsigned::Absent)
-    );
-}
-
-#[test]
-fn a_file_laid_out_by_another_writer_can_be_signed_too() {
-    let key = key();
-    let keys = Keyring::from(key.verifier().clone());
-    let text = "{ \"signature\" : null , \"later\":1, \"format\":1, \"name\":\"x\" ,\"type\":\"auditctl/drill\"}";
-    let note = sign(Kind::DRILL, text.as_bytes(), &about(7), &key).unwrap();
-    let signed = text.replace("null", &serde_json::to_string(&note).unwrap());
-    let read = Signature::read(signed.as_bytes()).unwrap();
-    assert_eq!(read.check(Kind::DRILL, &about(7), &keys), Ok(()));
-    // A second `signature` would let two readers see two files.
-    let twice = signed.replace("\"later\"", "\"signature\":null,\"later\"");
-    assert!(Signature::read(twice.as_bytes()).is_err());
-}
-
-#[test]
 fn no_two_kinds_are_signed_alike_and_none_is_an_origin() {
     let mut lines: Vec<String> = Kind::ALL.iter().map(ToString::to_string).collect();
     for line in &lines {
-        assert!(line.parse::<Origin>().is_err(), "{line}");
-        assert!(super::super::checkpoint::note::check_key_name(line).is_err(), "{line}");
+        assert!(line.parse::<crate::audit::checkpoint::Origin>().is_err(), "{line}");
+        assert!(crate::audit::checkpoint::note::check_key_name(line).is_err(), "{line}");
     }
     lines.sort_unstable();
     lines.dedup();

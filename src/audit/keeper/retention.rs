@@ -238,6 +238,7 @@ impl Thread {
             extend(&mut pruned, &manifest.segments[..count])?;
             manifest.pruned = pruned;
             manifest.pruned_by = Some(record);
+            manifest.adopted.retain(|span| span.end > end_seq);
             Ok::<_, io::Error>(manifest.segments.drain(..count).collect())
         })?;
         self.retention.stage = Stage::Removing(gone);
@@ -292,6 +293,8 @@ fn removal(manifest: &Manifest, count: usize, held_by: Vec<String>) -> Option<Pr
         bytes: gone.iter().map(|segment| segment.stored_bytes).sum(),
         held_by,
         first_key: manifest.first_key.clone(),
+        abandoned: manifest.abandoned.clone(),
+        backed_up: manifest.backed_up,
         tree,
     })
 }

@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Keyring, KeyringError, Rotation};
 use crate::audit::checkpoint::VerifierKey;
+use crate::audit::document::{self, DocumentError, Kind, Layout, Unknown};
 use crate::audit::paths::LogPaths;
 use crate::audit::signer::{KeyError, SigningKey};
 use crate::fsio::{self, Fs, OpenMode};
 
-const FORMAT: u32 = 1;
 /// The most rotations that a log can have.
 pub const MAX_ROTATIONS: usize = 10_000;
 /// Far more than so many rotations take.
-const MAX_BYTES: u64 = 128 << 20;
+pub(crate) const MAX_BYTES: u64 = 128 << 20;
 
 /// `audit.keys`: every rotation that the log had, oldest first. A log without one
 /// has no such file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct KeyHistory {
-    /// 1.
-    pub format: u32,
     /// The log's id.
     pub log_id: String,
     /// The rotations.
     pub rotations: Vec<Rotation>,
+    /// What a newer version has added.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// Why a log's public keys cannot be had.
@@ -53,6 +53,14 @@ pub enum KeysError {
         /// What is wrong.
         reason: String,
     },
+    /// A newer version of auditctl made `audit.keys`.
+    #[error("{}: {source}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        source: DocumentError,
+    },
     /// The rotations do not lead from one key to the next.
     #[error("{}: {source}", path.display())]
     Ring {
@@ -67,24 +75,22 @@ impl KeyHistory {
     /// Of a log that never changed its key.
     #[must_use]
     pub fn new(log_id: &str) -> Self {
-        Self { format: FORMAT, log_id: log_id.to_owned(), rotations: Vec::new() }
+        Self { log_id: log_id.to_owned(), rotations: Vec::new(), unknown: Unknown::default() }
     }
 
     /// As a file's content.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        text.push(b'\n');
-        text
+        document::encode_file(Kind::KEYS, self, Layout::Pretty).unwrap_or_default()
     }
 
-    /// Reads it, and whether it is byte for byte as it is written; `None` when
-    /// there is none.
+    /// Reads it; `None` when there is none.
     ///
     /// # Errors
-    /// [`KeysError::Io`]; [`KeysError::Invalid`] for another format, unknown keys,
-    /// or more rotations than [`MAX_ROTATIONS`].
-    pub fn load(fs: &dyn Fs, paths: &LogPaths) -> Result<Option<(Self, bool)>, KeysError> {
+    /// [`KeysError::Io`]; [`KeysError::Newer`] for a newer format;
+    /// [`KeysError::Invalid`] for what is no such file, or has more rotations than
+    /// [`MAX_ROTATIONS`].
+    pub fn load(fs: &dyn Fs, paths: &LogPaths) -> Result<Option<Self>, KeysError> {
         let path = paths.keys();
         let invalid = |reason: String| KeysError::Invalid { path: path.clone(), reason };
         let text = match fs.read_own(&path, MAX_BYTES) {
@@ -95,17 +101,17 @@ impl KeyHistory {
             }
             Err(source) => return Err(KeysError::Io { path, source }),
         };
-        let history: Self =
-            serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
-        if history.format != FORMAT {
-            let found = history.format;
-            return Err(invalid(format!("format {found} is not known to this version")));
-        }
+        let mut history: Self = document::decode(Kind::KEYS, &text).map_err(|error| {
+            if error.is_newer() {
+                return KeysError::Newer { path: path.clone(), source: error };
+            }
+            invalid(error.to_string())
+        })?;
+        history.unknown = history.unknown.without_head();
         if history.rotations.is_empty() || history.rotations.len() > MAX_ROTATIONS {
             return Err(invalid(format!("it holds {} rotations", history.rotations.len())));
         }
-        let exact = history.encode() == text;
-        Ok(Some((history, exact)))
+        Ok(Some(history))
     }
 
     /// Replaces the file atomically and durably.
@@ -152,7 +158,7 @@ pub fn load_keyring(
     };
     match KeyHistory::load(fs, paths)? {
         None => Ok(believed.into()),
-        Some((history, _)) => {
+        Some(history) => {
             history.ring(believed).map_err(|source| KeysError::Ring { path: paths.keys(), source })
         }
     }

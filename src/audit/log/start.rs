@@ -10,7 +10,7 @@ use crate::audit::own::OwnRecord;
 use crate::audit::own_files::RedactKeySlot;
 use crate::audit::paths::LogPaths;
 use crate::audit::progress::ProgressCell;
-use crate::audit::query::{Bounds, Engine, Ledger, QueryError};
+use crate::audit::query::{Bounds, Engine, Ledger, Listed, QueryError};
 use crate::audit::queue::{Queue, WakeRule};
 use crate::audit::rate_limit::RateLimiter;
 use crate::audit::recovery::{OpenError, Opened};
@@ -35,11 +35,11 @@ impl Ledger for Live {
         Some(self.progress.durable())
     }
 
-    fn manifest(&self) -> Result<Arc<crate::audit::manifest::Manifest>, QueryError> {
-        Ok(self.keeper.manifest())
+    fn manifest(&self) -> Result<Listed, QueryError> {
+        Ok(Listed { manifest: self.keeper.manifest(), signature: None })
     }
 
-    fn is_signed(&self, _manifest: &crate::audit::manifest::Manifest) -> bool {
+    fn is_signed(&self, _listed: &Listed) -> bool {
         // The writer's own.
         true
     }
@@ -211,7 +211,7 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
         shared.push_own(&OwnRecord::LogCreated {
             log_id: log_id.to_owned(),
             origin: opened.signer.origin().key_name(),
-            format: crate::audit::manifest::FORMAT,
+            format: crate::audit::document::Kind::LOG.format(),
             host,
             public_key: opened.verifier_key.clone(),
         });

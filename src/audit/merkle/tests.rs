@@ -168,7 +168,7 @@ fn a_hash_is_64_hexadecimal_digits() {
     let text = ROOTS[0];
     let hash: Hash = text.parse().unwrap();
     assert_eq!(hash.to_string(), text);
-    assert_eq!(text.to_uppercase().parse::<Hash>().unwrap(), hash);
+    assert!(text.to_uppercase().parse::<Hash>().is_err(), "a hash has one spelling");
     for bad in ["", &text[1..], &format!("{text}0"), &text.replace('6', "g"), &"é".repeat(32)] {
         assert!(bad.parse::<Hash>().is_err(), "{bad}");
     }

@@ -50,7 +50,7 @@ impl Engine {
         }
         // What is durable first: what is read afterwards holds all of it.
         let end = self.ledger.durable().unwrap_or(u64::MAX);
-        let begin = self.ledger.manifest()?.pruned.end();
+        let begin = self.ledger.manifest()?.manifest.pruned.end();
         let old = {
             let mut cache = self.cache();
             match cache.get(query) {

@@ -44,7 +44,7 @@ pub use filter::{Filter, GroupBy, Order, Query, Unit, Want};
 pub use pattern::Pattern;
 pub use request::{DEFAULT_LIMIT, MAX_TEXT_BYTES, MAX_TEXTS, Request, RequestError};
 pub use run::Bounds;
-pub(crate) use view::Ledger;
+pub(crate) use view::{Ledger, Listed};
 
 pub use super::head::Field;
 

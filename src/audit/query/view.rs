@@ -22,6 +22,7 @@ use crate::audit::merkle::Range;
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
 use crate::audit::segment::Block;
+use crate::audit::signed_document::Signature;
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
 
@@ -39,9 +40,17 @@ pub(crate) trait Ledger: Send + Sync + fmt::Debug {
         Vec::new()
     }
     /// What is sealed now.
-    fn manifest(&self) -> Result<Arc<Manifest>, QueryError>;
+    fn manifest(&self) -> Result<Listed, QueryError>;
     /// Whether the log's key signed that manifest.
-    fn is_signed(&self, manifest: &Manifest) -> bool;
+    fn is_signed(&self, listed: &Listed) -> bool;
+}
+
+/// What is sealed.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) manifest: Arc<Manifest>,
+    /// Of the file that it was read from; `None` for the writer's own.
+    pub(crate) signature: Option<Signature>,
 }
 
 /// The files themselves: for another process than the writer's.
@@ -76,17 +85,20 @@ impl Ledger for Files {
         stamp
     }
 
-    fn manifest(&self) -> Result<Arc<Manifest>, QueryError> {
+    fn manifest(&self) -> Result<Listed, QueryError> {
         let path = self.paths.manifest();
-        match Manifest::load(&*self.fs, &path)? {
-            Some(manifest) => Ok(Arc::new(manifest)),
+        match Manifest::load_signed(&*self.fs, &path)? {
+            Some((manifest, signature)) => {
+                Ok(Listed { manifest: Arc::new(manifest), signature: Some(signature) })
+            }
             None => Err(QueryError::NoLog { dir: self.paths.dir.clone() }),
         }
     }
 
-    fn is_signed(&self, manifest: &Manifest) -> bool {
+    fn is_signed(&self, listed: &Listed) -> bool {
+        let Some(signature) = &listed.signature else { return false };
         let keys = load_keyring(&*self.fs, &self.paths, None);
-        keys.is_ok_and(|keys| manifest.check_signature(&keys).is_ok())
+        keys.is_ok_and(|keys| listed.manifest.check_signature(signature, &keys).is_ok())
     }
 }
 
@@ -174,7 +186,8 @@ impl View {
             }
             let stamp = ledger.stamp();
             let durable = ledger.durable();
-            let manifest = ledger.manifest()?;
+            let listed = ledger.manifest()?;
+            let manifest = &listed.manifest;
             let tails = tails(fs, &paths, manifest.end_seq())?;
             let reached = tails.last().map_or(manifest.end_seq(), |tail| tail.end_seq);
             let short = reached < durable.unwrap_or(0);
@@ -191,9 +204,9 @@ impl View {
                     fs: fs.clone(),
                     ledger: Arc::clone(ledger),
                     begin: manifest.pruned.end(),
-                    manifest_is_signed: ledger.is_signed(&manifest),
+                    manifest_is_signed: ledger.is_signed(&listed),
                     paths,
-                    manifest,
+                    manifest: Arc::clone(manifest),
                     tails,
                     end,
                 }),
@@ -214,7 +227,7 @@ impl View {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => error,
                 Err(source) => return Err(QueryError::io("open", &path, source)),
             };
-            let now = self.ledger.manifest()?;
+            let now = self.ledger.manifest()?.manifest;
             if now.pruned.end() > segment.first_seq {
                 return Ok(None);
             }

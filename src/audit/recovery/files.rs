@@ -128,7 +128,7 @@ impl Opening<'_> {
         }
         let last = match last_line(&*active.file, active.layout.raw_bytes) {
             Some(line) => peek_times(&line)?.1,
-            None => manifest.segments.last()?.sealed_at,
+            None => peek_times(&self.last_sealed_line(manifest)?)?.1,
         };
         Some(ClockWatch::new(last, None))
     }

@@ -18,8 +18,13 @@ const COMPARED: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rollback {
     pub(crate) record: RollbackAccepted,
+}
+
+impl Rollback {
     /// The contradicting heads' signed notes.
-    pub(crate) notes: Vec<String>,
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &String> {
+        self.record.contradicting.iter().map(|found| &found.checkpoint)
+    }
 }
 
 impl Opening<'_> {
@@ -69,6 +74,7 @@ fn accepted(
         epoch: found.epoch,
         tree_size: found.size,
         root_hash: found.root,
+        checkpoint: found.note.clone(),
     });
     Rollback {
         record: RollbackAccepted {
@@ -79,6 +85,5 @@ fn accepted(
             contradicting: contradicting.collect(),
             more: found.len().saturating_sub(NAMED) as u64,
         },
-        notes: found.iter().take(NAMED).map(|found| found.note.clone()).collect(),
     }
 }

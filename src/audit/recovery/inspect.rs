@@ -4,9 +4,10 @@
 use std::io;
 
 use super::super::keys::{KeyHistory, Keyring};
-use super::super::manifest::{Manifest, ManifestError, Unsigned};
+use super::super::manifest::{Manifest, ManifestError};
 use super::super::merkle::Range;
 use super::super::segment::parse_sealed_name;
+use super::super::signed_document::Signature;
 use super::super::signer::SigningKey;
 use super::super::status::Damage;
 use super::heads::{Head, Heads, Texts};
@@ -58,7 +59,7 @@ pub(super) struct Seen {
 impl Opening<'_> {
     pub(super) fn inspect(&self) -> Result<Seen, OpenError> {
         let texts = self.texts()?;
-        let (stored, is_exact) = self.stored_manifest()?;
+        let (stored, signature) = self.stored_manifest()?.unzip();
         let is_new = stored.is_none() && self.is_empty(&texts)?;
         let log_id = self.identity(stored.as_ref(), &texts, is_new)?;
         if is_new {
@@ -88,12 +89,10 @@ impl Opening<'_> {
         let keys_are_bad = trouble.is_some();
         let heads =
             if keys_are_bad { Heads::default() } else { self.heads(&texts, &ring, &log_id) };
-        let believed = stored.clone().filter(|_| is_exact).ok_or_else(|| {
-            let reason = if stored.is_some() { "it was altered" } else { "it is missing" };
-            reason.to_owned()
+        let believed = stored.clone().zip(signature).ok_or_else(|| "it is missing".to_owned());
+        let believed = believed.and_then(|(manifest, signature)| {
+            fits((&manifest, &signature), &log_id, &heads, &ring).map(|()| manifest)
         });
-        let believed = believed
-            .and_then(|manifest| fits(&manifest, &log_id, &heads, &ring).map(|()| manifest));
         // Never from a manifest that nobody signed.
         let was_signed = believed.is_ok();
         let noted = believed.as_ref().map_or(0, Manifest::end_seq);
@@ -153,20 +152,18 @@ impl Opening<'_> {
         })
     }
 
-    /// The stored manifest, and whether its bytes are as they are written; `None`
-    /// for one that is missing or none.
-    fn stored_manifest(&self) -> Result<(Option<Manifest>, bool), OpenError> {
-        match Manifest::load_exact(self.fs, &self.paths.manifest()) {
-            Ok(Some((manifest, exact))) => Ok((Some(manifest), exact)),
-            Ok(None) => Ok((None, false)),
+    /// The stored manifest and its signature; `None` for one that is missing or none.
+    fn stored_manifest(&self) -> Result<Option<(Manifest, Signature)>, OpenError> {
+        match Manifest::load_signed(self.fs, &self.paths.manifest()) {
+            Ok(found) => Ok(found),
             // What another version wrote is not made anew.
-            Err(error @ ManifestError::Version { .. }) => Err(error.into()),
+            Err(error @ ManifestError::Newer { .. }) => Err(error.into()),
             Err(ManifestError::Io { source, path })
                 if source.kind() != io::ErrorKind::InvalidData =>
             {
                 Err(io_error("read", &path)(source))
             }
-            Err(_) => Ok((None, false)),
+            Err(_) => Ok(None),
         }
     }
 
@@ -227,14 +224,16 @@ impl Opening<'_> {
 
 /// Whether a manifest is to be believed: of this log, signed by a key of it, and
 /// not of an earlier epoch than a signed head.
-fn fits(manifest: &Manifest, log_id: &str, heads: &Heads, ring: &Keyring) -> Result<(), String> {
+fn fits(
+    (manifest, signature): (&Manifest, &Signature),
+    log_id: &str,
+    heads: &Heads,
+    ring: &Keyring,
+) -> Result<(), String> {
     if manifest.log_id != log_id {
         return Err(format!("it is of log {}, not of this one", manifest.log_id));
     }
-    manifest.check_signature(ring).map_err(|error| match error {
-        Unsigned::Absent => "it is not signed".to_owned(),
-        Unsigned::Wrong(reason) => reason,
-    })?;
+    manifest.check_signature(signature, ring).map_err(|error| error.to_string())?;
     match heads.epoch() {
         Some(epoch) if epoch > manifest.epoch => {
             Err(format!("it is of epoch {}, a signed head is of epoch {epoch}", manifest.epoch))

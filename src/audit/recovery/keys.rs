@@ -41,12 +41,16 @@ impl Opening<'_> {
         let none = || KeyHistory::new(log_id);
         Ok(match KeyHistory::load(self.fs, self.paths) {
             Ok(None) => (none(), None),
-            Ok(Some((history, _))) if history.log_id == log_id => (history, None),
-            Ok(Some((history, _))) => {
+            Ok(Some(history)) if history.log_id == log_id => (history, None),
+            Ok(Some(history)) => {
                 let reason = format!("it is of log {}, not of this one", history.log_id);
                 (none(), Some(self.keys_corrupt(&reason)))
             }
             Err(KeysError::Io { path, source }) => return Err(io_error("read", &path)(source)),
+            // What a newer version wrote is not put back from an older copy.
+            Err(KeysError::Newer { path, source }) => {
+                return Err(OpenError::Newer { path, source });
+            }
             Err(KeysError::Invalid { reason, .. }) => (none(), Some(self.keys_corrupt(&reason))),
             Err(error) => (none(), Some(self.keys_corrupt(&error))),
         })

@@ -141,7 +141,7 @@ impl Opening<'_> {
                 tree.extend(&block.tree).map_err(|error| self.start_error(error))?;
             }
             if found.scan.bad.is_none() && found.scan.layout.tree() == tree {
-                return Ok(Ok(Segment { sealed_at: noted.sealed_at, ..found.segment }));
+                return Ok(Ok(Segment { unknown: noted.unknown.clone(), ..found.segment }));
             }
             let length = file.meta().map_err(io_error("look at", &path))?.len;
             why = format!("it has {length} bytes, the manifest says {}", noted.stored_bytes);
@@ -188,7 +188,7 @@ impl Opening<'_> {
             .as_ref()
             .map(|bad| format!("record {} at byte {}: {}", bad.seq, bad.offset, bad.reason));
         let sha256 = if packed { Some(sha256(file).map_err(failed())?) } else { None };
-        let mut segment = Segment::sealed(&scan.layout, scan.newest, damage);
+        let mut segment = Segment::sealed(&scan.layout, damage);
         name.clone_into(&mut segment.file);
         segment.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
         (segment.blocks, segment.sha256) = (blocks, sha256);
@@ -208,8 +208,9 @@ impl Opening<'_> {
         let begin = self.first_record()?;
         let authority = self.facts_from(begin)?.authority(signed);
         let mut manifest = Manifest { epoch, ..Manifest::new(log_id.to_owned()) };
-        manifest.abandoned.clone_from(&authority.abandoned);
+        manifest.abandon(authority.abandoned.iter().cloned());
         manifest.adopted.clone_from(&authority.adopted);
+        manifest.adopted.retain(|span| span.end > begin);
         manifest.backed_up = authority.backed_up;
         if begin > 0 {
             let removal = authority.removal.as_ref().filter(|(_, removal)| removal.end >= begin);

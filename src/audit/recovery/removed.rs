@@ -1,6 +1,7 @@
 //! What retention was allowed to remove: only what a signed `audit.pruned` record
 //! says, which lies in the log itself.
 
+use super::super::document::{DocumentError, Kind};
 use super::super::facts::{self, Authority, Fact, Facts, NamedKeys, Removal};
 use super::super::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use super::super::manifest::{Manifest, Segment};
@@ -25,6 +26,7 @@ impl Opening<'_> {
             Some(authority) => authority,
             None => self.by_manifest(&found.manifest, scan, signed)?,
         };
+        self.check_format(&authority, scan)?;
         let end = found.manifest.pruned.end();
         let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
         found.manifest.pruned_by =
@@ -44,6 +46,21 @@ impl Opening<'_> {
         Ok(authority)
     }
 
+    /// What a newer version records is not for this one to continue.
+    fn check_format(&self, authority: &Authority, scan: Option<&Scanned>) -> Result<(), OpenError> {
+        let first = scan.and_then(|(_, scan)| scan.said.first());
+        let by_record = match first.map(|said| &said.fact) {
+            Some(Fact::Created { format, .. }) => *format,
+            _ => 0,
+        };
+        let found = authority.format.max(by_record);
+        if found <= u64::from(Kind::LOG.format()) {
+            return Ok(());
+        }
+        let source = DocumentError::Newer { kind: Kind::LOG, found };
+        Err(OpenError::Newer { path: self.paths.dir.clone(), source })
+    }
+
     /// The same from a signed manifest, which says where the record is.
     fn by_manifest(
         &self,
@@ -57,6 +74,8 @@ impl Opening<'_> {
             backed_up: manifest.backed_up,
             abandoned: manifest.abandoned.clone(),
             keys: self.keys_by_manifest(manifest, scan, signed)?,
+            // A manifest of this format is of a log of this format.
+            format: 0,
         };
         if manifest.pruned.end() == 0 {
             return Ok(authority);
@@ -100,7 +119,7 @@ impl Opening<'_> {
             None => scan.and_then(|(_, scan)| scan.said.first().cloned()),
         };
         Ok(match first.map(|said| said.fact) {
-            Some(Fact::Created { key }) => NamedKeys::beginning_with(key),
+            Some(Fact::Created { key, .. }) => NamedKeys::beginning_with(key),
             _ => NamedKeys::default(),
         })
     }
@@ -151,6 +170,13 @@ impl Opening<'_> {
             tree.append_line(line.strip_suffix(b"\n").unwrap_or(line));
         }
         (tree == block.tree).then_some(raw)
+    }
+
+    /// The last line that is sealed.
+    pub(super) fn last_sealed_line(&self, manifest: &Manifest) -> Option<Vec<u8>> {
+        let segment = manifest.segments.last()?;
+        let lines = self.lines_of(segment, segment.blocks.last()?)?;
+        lines.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).map(<[u8]>::to_vec)
     }
 
     /// Whether the record before `seq`, which is the last of what is sealed, is

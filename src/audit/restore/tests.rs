@@ -37,7 +37,6 @@ fn prepared(dir: &Path) -> (LogPaths, Journal) {
     let journal = Journal {
         checkpoints: Vec::new(),
         signature: None,
-        format: 1,
         committed: false,
         staging: ".restore-1".to_owned(),
         aside: "before-restore-1".to_owned(),
@@ -58,6 +57,7 @@ fn prepared(dir: &Path) -> (LogPaths, Journal) {
             set_aside_records: 1,
             kept_in: None,
             abandoned_checkpoint: None,
+            abandoned: Vec::new(),
             unproven: false,
         },
     };

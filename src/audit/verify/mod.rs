@@ -42,6 +42,7 @@ pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
 
 use super::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
+use super::document;
 use super::facts::{Authority, Fact, Said, Span, said_in};
 use super::keys::{Keyring, KeysError};
 use super::manifest::ManifestError;
@@ -83,6 +84,14 @@ pub enum VerifyError {
     /// The manifest's numbers cannot be joined to a tree.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// A newer version of auditctl wrote the log.
+    #[error("{}: {source}", dir.display())]
+    Newer {
+        /// The log directory.
+        dir: PathBuf,
+        /// What its first record says.
+        source: document::DocumentError,
+    },
     /// A key file cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -260,8 +269,8 @@ impl Run<'_> {
             }
             Err((_, false)) if self.view.no_manifest.is_none() && keys.is_some() => {
                 self.tally.notes.push(
-                    "audit.manifest.json is not signed: an earlier build made it, or a restore \
-                     without the key, or somebody else. Nothing was believed that it says; the \
+                    "audit.manifest.json is not signed: a restore without the key made it, or \
+                     somebody else. Nothing was believed that it says; the \
                      next start makes it anew from the segments"
                         .to_owned(),
                 );
@@ -319,10 +328,6 @@ impl Run<'_> {
                 format!("it cannot be used, so the files were read by their names: {reason}");
             let finding = Finding::new(Kind::Altered, "audit.manifest.json", text);
             self.tally.found(finding);
-        }
-        if !self.view.is_exact {
-            let text = "it says what it should, and is not written as the log writes it";
-            self.tally.found(Finding::new(Kind::Altered, "audit.manifest.json", text));
         }
         for segment in &self.view.manifest.segments {
             let first = segment.blocks.iter().map(|block| block.min_timestamp).min();

@@ -255,7 +255,9 @@ impl Opened<'_> {
     }
 
     fn compare(&self, (number, block): (usize, &Block), lines: &[u8]) -> Looked {
-        match examine(lines, block.first_seq, (block.offset, block.stored_bytes)) {
+        let found = examine(lines, block.first_seq, (block.offset, block.stored_bytes));
+        // What a later version noted of it is not ours to judge.
+        match found.map(|found| Block { unknown: block.unknown.clone(), ..found }) {
             Ok(found) if found == *block => match &self.filters {
                 Some(filters) if !filters.is_of(number, lines) => Looked::Filtered,
                 _ => Looked::Good,

@@ -10,10 +10,11 @@ use super::view::View;
 use crate::audit::checkpoint::{
     Checkpoint, CheckpointError, NoteError, Origin, OriginError, SignedCheckpoint, VerifierKey,
 };
+use crate::audit::document::{self, DocumentError};
 use crate::audit::facts::NamedKeys;
 use crate::audit::keys::{Keyring, KeyringError, Rotation};
-use crate::audit::manifest::Unsigned;
 use crate::audit::record::Record;
+use crate::audit::signed_document::Unsigned;
 
 const CHECKPOINT: &str = "audit.checkpoint";
 const HEAD: &str = "audit.head";
@@ -82,11 +83,9 @@ fn history(view: &View, tally: &mut Tally) -> Vec<Rotation> {
     let mut altered = |text: String| tally.found(Finding::new(Kind::Altered, KEYS, text));
     match &view.keys {
         Ok(None) => Vec::new(),
-        Ok(Some((history, exact))) => {
+        Ok(Some(history)) => {
             if history.log_id != view.manifest.log_id {
                 altered(format!("it is of log {}, not of this one", history.log_id));
-            } else if !exact {
-                altered("it says what it should, and is not written as the log writes it".into());
             }
             history.rotations.clone()
         }
@@ -217,13 +216,13 @@ pub(super) fn newest(
 /// What is wrong with the manifest's signature, and whether that is more than its
 /// absence.
 pub(super) fn manifest(view: &View, keys: Option<&Keyring>) -> Result<(), (String, bool)> {
-    if view.no_manifest.is_some() || !view.is_exact {
+    let Some(signature) = &view.signature else {
         return Err(("it cannot be used".to_owned(), false));
-    }
+    };
     let Some(keys) = keys else {
         return Err(("there is no key to check it with".to_owned(), false));
     };
-    view.manifest.check_signature(keys).map_err(|error| match error {
+    view.manifest.check_signature(signature, keys).map_err(|error| match error {
         Unsigned::Absent => (error.to_string(), false),
         Unsigned::Wrong(reason) => (reason, true),
     })
@@ -234,6 +233,7 @@ struct Created<'a> {
     log_id: &'a str,
     origin: Option<&'a str>,
     public_key: &'a str,
+    format: u64,
 }
 
 /// The first record says which key the log began with; it is in the tree, so
@@ -249,7 +249,11 @@ fn first_record(
     let line = raw.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let Ok(record) = serde_json::from_slice::<Record<'_>>(line) else { return Ok(None) };
     let created = record.details.and_then(|details| serde_json::from_str(details.get()).ok());
-    let Some(Created { log_id, origin, public_key }) = created else { return Ok(None) };
+    let Some(Created { log_id, origin, public_key, format }) = created else { return Ok(None) };
+    if format > u64::from(document::Kind::LOG.format()) {
+        let source = DocumentError::Newer { kind: document::Kind::LOG, found: format };
+        return Err(VerifyError::Newer { dir: view.paths.dir.clone(), source });
+    }
     let own = keys.newest().name();
     let origin = origin.unwrap_or(own);
     if log_id != view.manifest.log_id || origin != own {

@@ -12,6 +12,7 @@ use super::VerifyError;
 use super::chance::Chance;
 use super::pieces::Pieces;
 use super::view::View;
+use crate::audit::document::{self, DocumentError, Kind, Layout};
 use crate::audit::keys::Keyring;
 use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::Hash;
@@ -23,15 +24,11 @@ pub const TURNS: usize = 30;
 /// What is said to have been read longer ago than this is read now, in microseconds:
 /// 366 days.
 const MAX_AGE_MICROS: i64 = 366 * 24 * 3_600 * 1_000_000;
-const FORMAT: u32 = 2;
 
 /// What had been read. It is believed only where the signed tree bears it out; one
 /// that does not fit leads to a full verification, and says nothing of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct State {
-    /// 2.
-    pub format: u32,
     /// The log's id.
     pub log_id: String,
     /// Its epoch.
@@ -50,7 +47,6 @@ pub struct State {
 
 /// When a run of sealed records was read last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Reading {
     /// The first of them.
     pub first_seq: u64,
@@ -65,20 +61,14 @@ impl State {
     ///
     /// # Errors
     /// Why it is not usable.
-    pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let state: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        if state.format != FORMAT {
-            return Err(format!("format {} is not known", state.format));
-        }
-        Ok(state)
+    pub fn parse(text: &[u8]) -> Result<Self, DocumentError> {
+        document::decode(Kind::VERIFIED, text)
     }
 
     /// As a file's content.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        text.push(b'\n');
-        text
+        document::encode_file(Kind::VERIFIED, self, Layout::Pretty).unwrap_or_default()
     }
 
     /// After a verification without findings; `readings` are of the manifest's segments.
@@ -99,7 +89,6 @@ impl State {
             }
         }
         Self {
-            format: FORMAT,
             log_id: manifest.log_id.clone(),
             epoch: manifest.epoch,
             key,

@@ -17,6 +17,7 @@ use crate::audit::manifest::{Manifest, ManifestError, Segment};
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
 use crate::audit::segment::{parse_sealed_name, sealed_name};
+use crate::audit::signed_document::Signature;
 use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
@@ -65,13 +66,13 @@ pub(super) struct View {
     pub(super) head: Option<Vec<u8>>,
     /// `audit.pub`, read after the checkpoint, or why not.
     pub(super) public: Result<Vec<u8>, String>,
-    /// `audit.keys`, read after `audit.pub`, and whether it is exact.
-    pub(super) keys: Result<Option<(KeyHistory, bool)>, String>,
+    /// `audit.keys`, read after `audit.pub`.
+    pub(super) keys: Result<Option<KeyHistory>, String>,
     pub(super) manifest: Manifest,
     /// Why the manifest is not the stored one.
     pub(super) no_manifest: Option<String>,
-    /// Whether its file is byte for byte as it is written.
-    pub(super) is_exact: bool,
+    /// Its file's signature.
+    pub(super) signature: Option<Signature>,
     /// In the order of their records.
     pub(super) tails: Vec<Tail>,
     /// Names of sealed segments that belong nowhere.
@@ -131,13 +132,14 @@ impl View {
             Err(KeysError::Io { path, source }) => {
                 return Err(VerifyError::io("read", &path, source));
             }
+            Err(error @ KeysError::Newer { .. }) => return Err(error.into()),
             Err(KeysError::Invalid { reason, .. }) => Err(reason),
             Err(error) => Err(error.to_string()),
         };
-        let mut is_exact = true;
-        let (manifest, no_manifest) = match Manifest::load_exact(&**fs, &paths.manifest()) {
-            Ok(Some((manifest, exact))) => {
-                is_exact = exact;
+        let mut signature = None;
+        let (manifest, no_manifest) = match Manifest::load_signed(&**fs, &paths.manifest()) {
+            Ok(Some((manifest, found))) => {
+                signature = Some(found);
                 (manifest, None)
             }
             Ok(None) => {
@@ -148,6 +150,7 @@ impl View {
             {
                 return Err(VerifyError::io("read", &path, source));
             }
+            Err(error @ ManifestError::Newer { .. }) => return Err(error.into()),
             Err(error) => (from_note(note.as_deref().or(head.as_deref())), Some(error.to_string())),
         };
         let mut view = Self {
@@ -160,7 +163,7 @@ impl View {
             keys,
             manifest,
             no_manifest,
-            is_exact,
+            signature,
             tails: Vec::new(),
             strays: Vec::new(),
         };

@@ -126,7 +126,7 @@ impl Writer {
         let next = Active::new(file, Layout::new(tree));
         let old = std::mem::replace(&mut self.active, next);
         if old.layout.records() > 0 {
-            shared.keeper.sealed(&old.layout, now, fresh.damage.clone());
+            shared.keeper.sealed(&old.layout, fresh.damage.clone());
         }
         self.upkeep.segment_since = Instant::now();
         self.publish_active();

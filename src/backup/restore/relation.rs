@@ -123,9 +123,7 @@ impl Live {
         let of_head = of_head.and_then(|head| head.origin.parse::<Origin>().ok());
         let of_head = of_head.map_or(0, |origin| origin.epoch());
         // A manifest that nobody signed may name any.
-        let keys = survey.keys.as_ref();
-        let signed = keys.is_some_and(|keys| survey.manifest.check_signature(keys).is_ok());
-        if signed { of_head.max(survey.manifest.epoch) } else { of_head }
+        if survey.is_signed { of_head.max(survey.manifest.epoch) } else { of_head }
     }
 
     pub(super) fn abandoned(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ use super::relation::{Live, Relation};
 use super::{Extent, RestorePlan, RestoreRequest, Restorer, Target};
 use crate::audit::LogPaths;
 use crate::audit::checkpoint::{Origin, VerifierKey};
+use crate::audit::document::Unknown;
 use crate::audit::gzip::{Packer, Unpacker};
 use crate::audit::histories::{Contradiction, OwnHistory};
 use crate::audit::keys::{KeyHistory, Keyring, Place, load_keyring};
@@ -26,7 +27,6 @@ use crate::backup::marker::Marker;
 use crate::backup::metadata::MetadataError;
 use crate::backup::pack::pack;
 use crate::backup::source::{About, Found, Wish, find};
-use crate::clock::Timestamp;
 use crate::fsio::{self, Fs, FsFile, OpenMode};
 
 const KEYS: &str = "audit.keys";
@@ -99,7 +99,7 @@ impl<'a> Staged<'a> {
         unlock(restorer, request, &mut found, &dir, watch)?;
         let content = read(restorer, &found, &dir, &wanted, watch)?;
         let (tree, cut) = tree_of(request.extent, &content)?;
-        let mut segments = segments(&content, &found, restorer.clock.now());
+        let mut segments = segments(&content, &found);
         if cut {
             cut_segments(fs, &dir, &mut segments, &tree)?;
         }
@@ -129,10 +129,14 @@ impl<'a> Staged<'a> {
         (key.verifier() == self.keys.newest()).then_some(key)
     }
 
-    /// The signature over the journal.
-    pub(super) fn sign(&self, journal: &Journal) -> Option<String> {
-        let note = self.key()?.sign_note(journal.signed_text().ok()?).ok()?;
-        Some(note.to_string())
+    /// Signs the journal, where the key is at hand. One that nobody signed is not undone
+    /// by whoever opens the log, only by who restores again.
+    pub(super) fn sign(&self, journal: &mut Journal) {
+        if let Some(key) = self.key()
+            && let Err(error) = journal.sign(&key)
+        {
+            tracing::warn!("the restore's journal is not signed: {error}");
+        }
     }
 
     /// The signed head that the restored log begins with. A new epoch begins with one
@@ -227,7 +231,7 @@ impl<'a> Staged<'a> {
             keys,
             rotations_there: KeyHistory::load(&*restorer.fs, &LogPaths::new(place))
                 .ok()
-                .map(|found| found.map_or_else(Vec::new, |(history, _)| history.rotations)),
+                .map(|found| found.map_or_else(Vec::new, |history| history.rotations)),
             log_dir: place.to_path_buf(),
         })
     }
@@ -254,13 +258,8 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Writes manifest and checkpoint into the staging directory; the names of
-    /// the new files but for the manifest, and its SHA-256.
-    pub(super) fn prepare(
-        &self,
-        plan: &RestorePlan,
-        live: &Live,
-    ) -> Result<(Vec<String>, String), BackupError> {
+    /// Writes manifest and checkpoint into the staging directory.
+    pub(super) fn prepare(&self, plan: &RestorePlan, live: &Live) -> Result<Prepared, BackupError> {
         let fs = &*self.restorer.fs;
         let mut names: Vec<String> =
             self.segments.iter().map(|segment| segment.file.clone()).collect();
@@ -280,18 +279,9 @@ impl<'a> Staged<'a> {
             history.store(fs, &path).map_err(|error| BackupError::Snapshot(error.into()))?;
             names.push(KEYS.to_owned());
         }
-        let mut abandoned = live.abandoned();
-        if plan.new_epoch && in_place {
-            let left = self.signed_elsewhere(self.restorer, &plan.keys);
-            abandoned.extend(left.into_iter().map(|found| found.note));
-        }
-        if plan.new_epoch {
-            abandoned.extend(live.note());
-        }
         let said = self.content.said.authority(self.tree.end());
         let mut manifest = Manifest {
             epoch: plan.epoch,
-            abandoned,
             pruned: self.content.marker.pruned.clone(),
             pruned_by: said.removal.map(|(seq, _)| seq),
             adopted: said.adopted,
@@ -300,6 +290,15 @@ impl<'a> Staged<'a> {
             segments: self.segments.clone(),
             ..Manifest::new(plan.log_id.clone())
         };
+        manifest.abandon(said.abandoned.into_iter().chain(live.abandoned()));
+        if plan.new_epoch && in_place {
+            let left = self.signed_elsewhere(self.restorer, &plan.keys);
+            manifest.abandon(left.into_iter().map(|found| found.note));
+        }
+        if plan.new_epoch {
+            manifest.abandon(live.note());
+        }
+        manifest.adopted.retain(|span| span.end > manifest.pruned.end());
         // Without the key, the first opening makes the manifest anew from the files.
         if let Some(key) = key {
             manifest.sign(&key).map_err(BackupError::Refused)?;
@@ -309,7 +308,8 @@ impl<'a> Staged<'a> {
             BackupError::Snapshot(crate::audit::snapshot::SnapshotError::Manifest(error))
         })?;
         let text = fs.read_own(&path, 4 << 30).map_err(io_error("read", &path))?;
-        Ok((names, sha256_hex(&text)))
+        let manifest_sha256 = sha256_hex(&text);
+        Ok(Prepared { names, manifest_sha256, abandoned: manifest.abandoned })
     }
 
     /// Moves everything into the directory around the staging directory; the
@@ -320,7 +320,7 @@ impl<'a> Staged<'a> {
         plan: &RestorePlan,
     ) -> Result<(), BackupError> {
         let fs = &*self.restorer.fs;
-        let (names, _) = self.prepare(plan, &Live::none())?;
+        let names = self.prepare(plan, &Live::none())?.names;
         let paths = LogPaths::new(place);
         let key = plan.public_text();
         let moved = (|| {
@@ -565,6 +565,16 @@ impl Out<'_> {
     }
 }
 
+/// What a staging directory holds, ready to be put in place.
+pub(super) struct Prepared {
+    /// The names of the new files but for the manifest.
+    pub(super) names: Vec<String>,
+    /// The manifest's SHA-256, hex.
+    pub(super) manifest_sha256: String,
+    /// The signed heads that the log will not continue.
+    pub(super) abandoned: Vec<String>,
+}
+
 /// The tree that is restored, and whether it is less than the backup's.
 fn tree_of(extent: Extent, content: &Content) -> Result<(Range, bool), BackupError> {
     let (first, end) = (content.marker.pruned.end(), content.tree.end());
@@ -587,7 +597,7 @@ fn tree_of(extent: Extent, content: &Content) -> Result<(Range, bool), BackupErr
     }
 }
 
-fn segments(content: &Content, found: &Found, now: Timestamp) -> Vec<Segment> {
+fn segments(content: &Content, found: &Found) -> Vec<Segment> {
     let stretches = found.about.stretches().iter().zip(&content.blocks);
     stretches
         .map(|(stretch, blocks)| Segment {
@@ -598,12 +608,11 @@ fn segments(content: &Content, found: &Found, now: Timestamp) -> Vec<Segment> {
             stored_bytes: stretch.stored_bytes,
             sha256: Some(stretch.sha256.to_string()),
             filters_sha256: None,
-            // Retention counts from here: what was restored is kept as if it were new.
-            sealed_at: now,
             min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
             max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
             damage: None,
             blocks: blocks.clone(),
+            unknown: Unknown::default(),
         })
         .collect()
 }

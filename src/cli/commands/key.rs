@@ -135,8 +135,10 @@ fn log_id(fs: &SharedFs, paths: &LogPaths) -> Result<String, CliError> {
 }
 
 fn manifest(fs: &SharedFs, paths: &LogPaths) -> Result<Manifest, CliError> {
-    let manifest = Manifest::load(&**fs, &paths.manifest())
-        .map_err(|error| CliError::new("damaged", Exit::Failed, error.to_string()))?;
+    let manifest = Manifest::load(&**fs, &paths.manifest()).map_err(|error| {
+        let damaged = || CliError::new("damaged", Exit::Failed, error.to_string());
+        CliError::of_newer(&error).unwrap_or_else(damaged)
+    })?;
     manifest.ok_or_else(|| {
         let text = format!("there is no log in {}", paths.dir.display());
         CliError::new("no_log", Exit::Failed, text)

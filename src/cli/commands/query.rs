@@ -135,6 +135,9 @@ impl QueryArgs {
 
 impl From<QueryError> for CliError {
     fn from(error: QueryError) -> Self {
+        if let Some(newer) = Self::of_newer(&error) {
+            return newer;
+        }
         let message = error.to_string();
         match error {
             QueryError::NoLog { dir } => {

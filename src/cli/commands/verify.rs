@@ -148,6 +148,7 @@ fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError>
     };
     match State::parse(&text) {
         Ok(state) => Ok(Some(state)),
+        Err(error) if error.is_newer() => Err(CliError::newer(path, &error)),
         Err(error) => {
             let path = path.display();
             context.printer.note(&format!("{path} is not usable ({error}): everything is read"));
@@ -224,6 +225,9 @@ fn of_backup(
 
 impl From<VerifyError> for CliError {
     fn from(error: VerifyError) -> Self {
+        if let Some(newer) = Self::of_newer(&error) {
+            return newer;
+        }
         let message = error.to_string();
         match error {
             VerifyError::NoLog { dir } => {
@@ -240,7 +244,7 @@ impl From<VerifyError> for CliError {
             }
             VerifyError::Io { action, path, source } => Self::io(action, path, &source),
             VerifyError::Interrupted => Self::new("interrupted", Exit::Interrupted, message),
-            VerifyError::Manifest(_) | VerifyError::Keys(_) => {
+            VerifyError::Manifest(_) | VerifyError::Keys(_) | VerifyError::Newer { .. } => {
                 Self::new("damaged", Exit::Failed, message)
             }
         }

@@ -131,7 +131,6 @@ pub(super) fn manifest(inputs: &Inputs) -> Made {
     let manifest = manifest.ok_or_else(|| format!("{} is missing", path.display()))?;
     let sum = |of: fn(&Segment) -> u64| manifest.segments.iter().map(of).sum::<u64>();
     super::json(&json!({
-        "format": manifest.format,
         "log_id": manifest.log_id,
         "epoch": manifest.epoch,
         "abandoned_heads": manifest.abandoned.len(),
@@ -153,7 +152,6 @@ fn of_segment(segment: &Segment) -> Value {
         "raw_bytes": segment.raw_bytes,
         "stored_bytes": segment.stored_bytes,
         "sha256": segment.sha256,
-        "sealed_at": segment.sealed_at,
         "min_timestamp": segment.min_timestamp,
         "max_timestamp": segment.max_timestamp,
         "damaged": segment.damage.is_some(),

@@ -118,7 +118,7 @@ fn c3_a_wiped_log_with_forged_records_of_the_engine_is_not_taken_for_a_new_one()
             }
         }
         let empty = json!({"begin": 0, "end": 0, "hashes": []});
-        let manifest = json!({"format": 1, "log_id": log_id["log_id"], "epoch": epoch,
+        let manifest = json!({"type": "auditctl/manifest", "format": 1, "log_id": log_id["log_id"], "epoch": epoch,
             "pruned": empty, "segments": [], "signature": null});
         std::fs::write(paths.manifest(), format!("{manifest}\n")).expect("written");
         let created = line(0, "audit.log_created", "engine", &json!({"log_id": "x"}));
@@ -136,9 +136,9 @@ fn c4_the_journal_of_a_restore_that_nobody_with_the_key_wrote_proves_nothing() {
     let restored = json!({"backup": "approved by the security officer",
         "restored_at": "2026-11-26T21:00:00.000000Z", "uid": 1234, "tree_size": 1,
         "root_hash": "00", "relation": "identical", "set_aside_records": 999});
-    let journal = json!({"format": 1, "committed": true, "staging": ".restore-x",
+    let journal = json!({"type": "auditctl/restore", "format": 1, "committed": true, "staging": ".restore-x",
         "aside": "before-restore-x", "old": [], "new": [], "manifest_sha256": "00",
-        "restored": restored});
+        "restored": restored, "signature": null});
     std::fs::write(paths.restore_journal(), journal.to_string()).expect("written");
     let log = AuditLog::open(victim.home.options()).expect("opens");
     log.close().expect("closed");
@@ -146,9 +146,9 @@ fn c4_the_journal_of_a_restore_that_nobody_with_the_key_wrote_proves_nothing() {
     let told = stored.iter().find(|(_, record)| record["event_type"] == "audit.restored");
     assert_eq!(told.expect("recorded").1["details"]["unproven"], true);
     // One that was only begun moves nothing out of reach.
-    let begun = json!({"format": 1, "committed": false, "staging": ".restore-x",
+    let begun = json!({"type": "auditctl/restore", "format": 1, "committed": false, "staging": ".restore-x",
         "aside": "before-restore-x", "old": [], "new": ["audit.log", "audit.checkpoint"],
-        "manifest_sha256": "00", "restored": restored});
+        "manifest_sha256": "00", "restored": restored, "signature": null});
     std::fs::create_dir(dir.join("before-restore-x")).expect("made");
     std::fs::write(paths.restore_journal(), begun.to_string()).expect("written");
     refused(&victim, "nobody with the key began it");

@@ -314,15 +314,14 @@ fn tells_of_backup(line: &[u8]) -> Option<u64> {
     tells.then_some(record.seq)
 }
 
-/// Whether an `audit.pruned` record names a backup. Its first form named one, in a
-/// text, for each segment.
+/// Whether an `audit.pruned` record names a backup.
 fn names_a_backup(details: &str) -> bool {
-    let details: Option<serde_json::Value> = serde_json::from_str(details).ok();
-    match details.as_ref().and_then(|details| details.get("held_by")) {
-        Some(serde_json::Value::String(_)) => true,
-        Some(serde_json::Value::Array(backups)) => !backups.is_empty(),
-        _ => false,
+    #[derive(serde::Deserialize)]
+    struct Details {
+        held_by: Vec<String>,
     }
+    let details = serde_json::from_str::<Details>(details);
+    details.is_ok_and(|details| !details.held_by.is_empty())
 }
 
 #[cfg(test)]
@@ -337,14 +336,12 @@ mod tests {
     }
 
     #[test]
-    fn records_that_tell_of_a_backup_are_known_in_their_old_form_too() {
+    fn records_that_tell_of_a_backup_are_known() {
         for (event_type, details, tells) in [
             ("audit.backup_made", "{}", true),
             ("audit.pruned", r#"{"pruned_to":9,"held_by":["20260101_000000"]}"#, true),
             ("audit.pruned", r#"{"pruned_to":9,"held_by":[]}"#, false),
-            // As it was before it was cumulative.
-            ("audit.pruned", r#"{"first_seq":0,"records":9,"held_by":"20260101_000000"}"#, true),
-            ("audit.pruned", r#"{"first_seq":0,"records":9}"#, false),
+            ("audit.pruned", r#"{"pruned_to":9}"#, false),
             ("audit.restored", r#"{"backup":"20260101_000000"}"#, true),
             ("audit.backup_removed", r#"{"backup":"20260101_000000"}"#, true),
             ("login", r#"{"event_type":"audit.backup_made"}"#, false),

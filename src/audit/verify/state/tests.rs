@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::audit::document::Unknown;
 use crate::audit::merkle::empty_root;
 
 const DAY: i64 = 24 * 3_600 * 1_000_000;
@@ -21,11 +22,11 @@ fn manifest(segments: u64) -> Manifest {
             stored_bytes: 0,
             sha256: None,
             filters_sha256: None,
-            sealed_at: at(0),
             min_timestamp: at(0),
             max_timestamp: at(0),
             damage: None,
             blocks: Vec::new(),
+            unknown: Unknown::default(),
         })
         .collect();
     manifest

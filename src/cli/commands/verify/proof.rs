@@ -107,8 +107,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 fn refused(path: &Path, error: &DocumentError) -> CliError {
     let message = format!("{}: {error}", path.display());
     let mut new = match error {
-        error if error.is_newer() => CliError::new("newer_version", Exit::Failed, message)
-            .hint("nothing says that the document is bad; check it with that version"),
+        DocumentError::Form(error) if error.is_newer() => return CliError::newer(path, error),
         DocumentError::NoRecord => {
             CliError::usage(message).hint("give the record's stored line with --record FILE")
         }
