@@ -156,6 +156,8 @@ def files():
         put("checkpoint", "many", note + note.split(b"\n\n")[1] * 3)
         put("checkpoint", "huge", note.replace(b"\n6\n", b"\n18446744073709551615\n"))
         put("checkpoint", "proof", auditctl(directory, "prove", "1"))
+        put("checkpoint", "growth", auditctl(directory, "prove", "--from", "2"))
+        put("checkpoint", "tlog-proof", auditctl(directory, "prove", "1", "--format", "tlog-proof"))
         auditctl(directory, "verify")
         for state in directory.rglob("*verif*"):
             if state.is_file():

@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+/// What the origin of a new log begins with. It is no domain: whoever shows checkpoints
+/// to public witnesses sets one of their own.
+pub const ORIGIN: &str = "auditctl";
 /// Events that wait before they are written together, with interval durability.
 pub const WRITE_BUFFER_SIZE: usize = 100;
 /// How long the oldest waits at most, with interval durability.

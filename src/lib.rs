@@ -130,6 +130,7 @@ pub mod field_path;
 pub mod fsio;
 pub mod health;
 pub mod monitor;
+pub mod origin_prefix;
 pub mod store;
 pub mod ui;
 pub mod units;

@@ -28,7 +28,8 @@ impl Seal {
     }
 
     fn text(&self, about: &str) -> String {
-        format!("auditctl/{}\n{}\n{about}\n", self.kind, self.log_id)
+        // With a space in it, which no origin has: never a checkpoint.
+        format!("auditctl/{} v1\n{}\n{about}\n", self.kind, self.log_id)
     }
 
     /// Seals a line.

@@ -13,7 +13,7 @@ use super::directory::DRILL;
 use super::error::{BackupError, io_error};
 use super::name::BackupId;
 use super::restore::{RestorePlan, RestoreRequest, Restorer, Target};
-use crate::audit::checkpoint::Origin;
+use crate::audit::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
 use crate::audit::manifest::Manifest;
 use crate::audit::restore::{clear, sha256_hex};
 use crate::audit::signer::{Signer, SigningKey};
@@ -203,24 +203,32 @@ impl Restorer {
             .map_err(SnapshotError::from)?
             .ok_or_else(manifest)?;
         restored.epoch = restored.epoch.saturating_add(1);
+        let checkpoint = fs
+            .read_own(&paths.checkpoint(), MAX_NOTE_BYTES as u64)
+            .map_err(io_error("read", &paths.checkpoint()))?;
+        let name = SignedCheckpoint::parse(&checkpoint)
+            .map_err(|error| error.to_string())
+            .and_then(|note| {
+                let origin = note.unverified().origin.parse::<Origin>();
+                origin.map(|origin| origin.key_name()).map_err(|error| error.to_string())
+            })
+            .map_err(BackupError::Refused)?;
         for path in [paths.checkpoint(), paths.head(), paths.public_key(), paths.keys()] {
             if fs.meta(&path).is_ok() {
                 fs.remove(&path).map_err(io_error("remove", &path))?;
             }
         }
-        let name = Origin::new(&plan.log_id, 0)
-            .map_err(|error| BackupError::Refused(error.to_string()))?
-            .key_name();
+        let origin = Origin::of_key(&name, &plan.log_id, restored.epoch)
+            .map_err(|error| BackupError::Refused(error.to_string()))?;
+        let of_epoch = origin.to_string();
         let saved = SigningKey::generate(&name)
             .and_then(|key| key.save(fs, &paths.key()).map(|()| key))
-            .and_then(|key| key.verifier().save(fs, &paths.public_key()).map(|()| key));
+            .and_then(|key| key.verifier().save(fs, &paths.public_key(), &of_epoch).map(|()| key));
         let key = saved.map_err(SnapshotError::from)?;
         // Nothing leads to the drill's own key, and nothing has to.
         restored.first_key = Some(key.verifier().to_string());
         restored.sign(&key).map_err(BackupError::Refused)?;
         let refused = |error: String| BackupError::Refused(error);
-        let origin = Origin::new(&restored.log_id, restored.epoch)
-            .map_err(|error| refused(error.to_string()))?;
         let tree = restored.tree().map_err(|error| refused(error.to_string()))?;
         let head = Signer::new(key, origin)
             .and_then(|mut signer| signer.sign(&tree, &tree))

@@ -216,7 +216,7 @@ fn look(
 }
 
 pub(crate) fn is_of(keys: &Keyring, metadata: &Metadata) -> bool {
-    keys.newest().name() == format!("auditctl/{}", metadata.log.id)
+    keys.newest().log_id().as_ref() == Some(&metadata.log.id)
 }
 
 /// With what was found out before.

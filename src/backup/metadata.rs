@@ -263,8 +263,10 @@ impl Metadata {
         if !marker.is_some_and(|bytes| (1..=MAX_MARKER_BYTES as u64).contains(&bytes)) {
             return Err(contradiction("its segments do not add up to the archive"));
         }
-        let origin = Origin::new(&self.log.id, self.log.epoch).map(|origin| origin.to_string());
-        if origin.as_ref() != Ok(&self.log.origin) {
+        let is_own = |origin: Origin| {
+            (origin.log_id(), origin.epoch()) == (self.log.id.as_str(), self.log.epoch)
+        };
+        if !self.log.origin.parse().is_ok_and(is_own) {
             return Err(contradiction("the log's id, epoch and origin"));
         }
         Ok(())

@@ -75,6 +75,10 @@ pub(crate) fn pack(
         // The metadata has them all.
         marker.key_chain.clear();
     }
+    if matches!(marker.member(), Err(MarkerError::TooLarge(_))) {
+        // Nor do the signatures of many witnesses fit; the log's own is what counts here.
+        marker.checkpoint = snapshot.note.only_by(&snapshot.verifier).to_string();
+    }
     let failed = |error: MarkerError| BackupError::Archive {
         path: path.to_path_buf(),
         what: ArchiveFault::from(error),

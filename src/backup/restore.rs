@@ -18,7 +18,7 @@ use super::directory::BackupDir;
 use super::encrypt::KeyFile;
 use super::error::{BackupError, io_error};
 use super::source::Wish;
-use crate::audit::checkpoint::VerifierKey;
+use crate::audit::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::merkle::Hash;
 use crate::audit::restore::{self as swap, Journal, Restored};
@@ -105,6 +105,13 @@ pub struct RestorePlan {
 }
 
 impl RestorePlan {
+    /// What `audit.pub` is to hold.
+    pub(crate) fn public_text(&self) -> String {
+        let key = self.keys.newest();
+        let origin = Origin::of_key(key.name(), &self.log_id, self.epoch);
+        key.public_text(&origin.map_or_else(|_| key.name().to_owned(), |it| it.to_string()))
+    }
+
     /// Whether `audit.keys` has to be written.
     pub(crate) fn new_keys(&self) -> bool {
         let rotations = self.keys.rotations();
@@ -286,8 +293,7 @@ impl Restorer {
         let has_old = !old.is_empty() || live.is_there();
         let prepared = staged.prepare(plan, live)?;
         if self.fs.meta(&paths.public_key()).is_err() {
-            let key = format!("{}\n", plan.key);
-            fsio::replace_file(&*self.fs, &paths.public_key(), key.as_bytes())
+            fsio::replace_file(&*self.fs, &paths.public_key(), plan.public_text().as_bytes())
                 .map_err(io_error("write", &paths.public_key()))?;
         }
         let mut journal = Journal {

@@ -22,6 +22,7 @@ mod backup_damage;
 mod backup_kill;
 mod backup_restore;
 mod backups;
+mod c2sp;
 mod cli;
 mod clock;
 mod corpora;

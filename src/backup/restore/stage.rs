@@ -78,7 +78,7 @@ impl<'a> Staged<'a> {
         let mut guard = Guard { fs, dir: Some((dir.clone(), made_place.clone())) };
         let mut found = locate(restorer, request, live, &dir, watch)?;
         let (keys, key_from) = choose_keys(restorer, request, live, &found)?;
-        if found.about.log().0 != keys.newest().name().trim_start_matches("auditctl/") {
+        if keys.newest().log_id().as_deref() != Some(found.about.log().0) {
             return Err(other_log(&found, &keys));
         }
         let bad = |what| BackupError::Metadata { path: found.archive.clone(), what };
@@ -154,7 +154,7 @@ impl<'a> Staged<'a> {
         let failed = |error: String| BackupError::Refused(error);
         match self.key().filter(|_| in_place) {
             Some(key) => {
-                let origin = Origin::new(&plan.log_id, plan.epoch)
+                let origin = Origin::of_key(key.name(), &plan.log_id, plan.epoch)
                     .map_err(|error| failed(error.to_string()))?;
                 let mut signer =
                     Signer::new(key, origin).map_err(|error| failed(error.to_string()))?;
@@ -322,7 +322,7 @@ impl<'a> Staged<'a> {
         let fs = &*self.restorer.fs;
         let names = self.prepare(plan, &Live::none())?.names;
         let paths = LogPaths::new(place);
-        let key = format!("{}\n", plan.key);
+        let key = plan.public_text();
         let moved = (|| {
             fsio::replace_file(fs, &paths.public_key(), key.as_bytes())?;
             for name in &names {
@@ -492,7 +492,7 @@ fn other_log(found: &Found, keys: &Keyring) -> BackupError {
         "{} is a backup of log {}, and the log here is {}: restore it beside with --target DIR",
         found.label,
         found.about.log().0,
-        keys.newest().name().trim_start_matches("auditctl/")
+        keys.newest().name()
     ))
 }
 

@@ -54,8 +54,9 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("access", &["audit", "units", "clock", "fsio"]),
     ("backup", &["store", "audit", "config", "units", "clock", "fsio"]),
     ("store", &["config", "units", "clock", "fsio"]),
-    ("audit", &["defaults", "field_path", "units", "clock", "fsio"]),
-    ("config", &["defaults", "field_path", "units"]),
+    ("audit", &["defaults", "field_path", "origin_prefix", "units", "clock", "fsio"]),
+    ("config", &["defaults", "field_path", "origin_prefix", "units"]),
+    ("origin_prefix", &["defaults"]),
     // Numbers alone: what the engine and the settings both mean by "default".
     ("defaults", &[]),
     ("field_path", &[]),
