@@ -52,7 +52,7 @@ mod trigger;
 mod watch;
 
 pub use notice::Notice;
-pub use status::{AlertStatus, AlertsStatus};
+pub use status::{AlertFailure, AlertStatus, AlertsStatus};
 
 #[cfg(feature = "alerts")]
 pub use journal::JournalError;

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::document::{Kind, Layout, decode, encode_file};
 use crate::clock::Timestamp;
 use crate::fsio::Fs;
 
 /// No status is larger.
-const MAX_STATUS_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_STATUS_BYTES: u64 = 1 << 20;
 
 /// How the delivery of all alerts is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +28,18 @@ pub struct AlertsStatus {
     pub alerts: Vec<AlertStatus>,
     /// The newest deliveries that failed for good: when, id, why.
     #[serde(default)]
-    pub failures: Vec<(Timestamp, String, String)>,
+    pub failures: Vec<AlertFailure>,
+}
+
+/// A delivery that failed for good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertFailure {
+    /// When it was given up.
+    pub at: Timestamp,
+    /// The id of what was to be delivered.
+    pub id: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// How the delivery of one alert is. Counts are since the collector started.
@@ -62,13 +74,21 @@ pub struct AlertStatus {
 }
 
 impl AlertsStatus {
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// What keeps it from being JSON.
+    pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        encode_file(Kind::ALERTS, self, Layout::Compact)
+    }
+
     /// Reads what a collector wrote; `None` where none did.
     ///
     /// # Errors
     /// When it is there and cannot be read.
     pub fn read(fs: &dyn Fs, path: &Path) -> io::Result<Option<Self>> {
         match fs.read_own(path, MAX_STATUS_BYTES) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+            Ok(bytes) => decode(Kind::ALERTS, &bytes).map(Some).map_err(io::Error::other),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -229,11 +229,19 @@ pub fn encode_file<T: Serialize>(
 /// See [`DocumentError`].
 pub fn check_head(kind: Kind, bytes: &[u8]) -> Result<(), DocumentError> {
     let head: Head<'_> = serde_json::from_slice(bytes).map_err(malformed)?;
-    if head.kind != kind.name {
-        let found = head.kind.chars().take(80).collect();
+    check_kind(kind, &head.kind, head.format)
+}
+
+/// Whether what a file says that it is, is that kind, in a format that can be read.
+///
+/// # Errors
+/// See [`DocumentError`].
+pub fn check_kind(kind: Kind, name: &str, format: u64) -> Result<(), DocumentError> {
+    if name != kind.name {
+        let found = name.chars().take(80).collect();
         return Err(DocumentError::Other { kind, found });
     }
-    match head.format {
+    match format {
         found if found > u64::from(kind.format) => Err(DocumentError::Newer { kind, found }),
         0 => Err(DocumentError::Malformed("there is no format 0".to_owned())),
         _ => Ok(()),

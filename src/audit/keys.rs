@@ -42,7 +42,6 @@ pub struct Place {
 
 /// One handing over from a key to the next, with all that proves it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Rotation {
     /// The seq of the `audit.key_rotated` record.
     pub seq: u64,

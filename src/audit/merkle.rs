@@ -101,7 +101,6 @@ pub struct Range {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct StoredRange {
     begin: u64,
     end: u64,

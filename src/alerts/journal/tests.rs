@@ -232,7 +232,7 @@ fn one_of_another_log_and_one_that_is_none_are_set_aside_before_more_of_them_is_
     assert_eq!(other.state.cursor, None);
     let missed = other.missed.expect("another log's");
     assert_eq!(missed.set_aside.as_deref(), Some("audit.alerts.journal.foreign-stamp"));
-    std::fs::write(&path, "{\"format\":2,\"log_id\":\"log\"}\n").expect("written");
+    std::fs::write(&path, "{\"type\":\"auditctl/alerts-journal\",\"format\":2,\"log_id\":\"log\"}\n").expect("written");
     let newer = Journal::open(place(&path, "log", "ours"), "stamp").expect_err("a newer format");
     assert!(newer.to_string().contains("format 2"), "{newer}");
     // Larger than any of ours, or a line that never ends: no more of it is read.

@@ -96,7 +96,8 @@ impl Remote {
             let why = format!("it is longer than the {most} bytes that it has, or may have");
             return Err(bad(MetadataError::Altered(why)));
         }
-        let metadata = Metadata::parse(&bytes, id).map_err(bad)?;
+        let metadata = Metadata::parse(&bytes, id)
+            .map_err(|what| BackupError::metadata(self.store.url(name), what))?;
         Ok((metadata, bytes))
     }
 }

@@ -55,6 +55,8 @@ impl Remote {
         clock: &dyn Clock,
         watch: &dyn Watch,
     ) -> Result<Uploaded, BackupError> {
+        // What becomes of it could not be noted.
+        Catalog::peek(&*dir.fs, dir.path())?;
         let note = |copied: Copied| {
             let noted = Catalog::update(dir, |catalog| {
                 if let Some(noted) = catalog.backups.get_mut(&metadata.id) {

@@ -26,7 +26,8 @@ pub(in crate::health) struct Backups {
     pub(in crate::health) newest: Option<Timestamp>,
     /// Why nothing is known.
     pub(in crate::health) unknown: Option<String>,
-    /// Whether that is for lack of rights, which the log's writer may well have.
+    /// Whether that says nothing of what is there: it is for lack of rights, which the
+    /// log's writer may well have, or a newer version made it.
     pub(in crate::health) denied: bool,
     /// A backup that does not fit the log.
     pub(in crate::health) contradiction: Option<Contradiction>,
@@ -42,7 +43,10 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
             return Backups { unknown, denied, ..Backups::default() };
         }
     };
-    let catalog = Catalog::peek(fs, dir);
+    let catalog = match Catalog::peek(fs, dir) {
+        Ok(catalog) => catalog,
+        Err(error) => return newer(error.to_string()),
+    };
     let log_id = checkpoint(fs, paths).ok().map(|(_, origin)| origin.log_id().to_owned());
     let Some(log_id) = log_id else {
         // Whose they are cannot be told.
@@ -74,7 +78,16 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
         catalog
     });
     let newest = heads.own.last().map(|id| id.time());
+    if let (None, Some(id)) = (newest, heads.newer.last()) {
+        let path = dir.join(id.metadata());
+        return newer(format!("{}: a newer version of auditctl made it: use that one", path.display()));
+    }
     Backups { catalog, newest, contradiction, ..Backups::default() }
+}
+
+/// What a newer version made tells this one nothing.
+fn newer(why: String) -> Backups {
+    Backups { unknown: Some(why), denied: true, ..Backups::default() }
 }
 
 /// Whether what the catalog says of a backup is what a key of the log has signed; an
