@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::MAX_JOURNAL_HEADER_BYTES;
 use super::state::{Change, State};
 use crate::audit::document::{DocumentError, Kind, Layout, decode, encode_file};
 use crate::audit::own_files::Identity;
@@ -27,8 +28,6 @@ use crate::fsio::{self, FileReader, FsFile, OpenMode, SharedFs};
 
 /// The file is never smaller than this when it is replaced.
 const MIN_COMPACT_BYTES: u64 = 256 << 10;
-/// No header line is longer.
-const MAX_HEADER_BYTES: u64 = 4 << 10;
 /// A torn line, or the hole that a power loss leaves, is no longer than this.
 const MAX_TORN_BYTES: u64 = 64 << 20;
 
@@ -314,7 +313,7 @@ fn read(place: &Place) -> Result<(State, Option<String>), Unread> {
     let mut input = BufReader::new(FileReader { file: &*file, offset: 0 });
     let mut text = Vec::new();
     let mut digest = Sha256::new();
-    input.by_ref().take(MAX_HEADER_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
+    input.by_ref().take(MAX_JOURNAL_HEADER_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
     match decode::<Header>(Kind::ALERTS_JOURNAL, &text) {
         Err(what @ DocumentError::Newer { .. }) => {
             let path = place.path.clone();

@@ -94,3 +94,47 @@ impl AlertsStatus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsio::OsFs;
+
+    fn read(text: &str) -> io::Result<Option<AlertsStatus>> {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("audit.alerts.json");
+        std::fs::write(&path, text).expect("written");
+        AlertsStatus::read(&OsFs, &path)
+    }
+
+    #[test]
+    fn a_status_may_be_added_to_and_a_newer_format_is_named() {
+        let status = AlertsStatus {
+            cursor: 7,
+            alerts: vec![AlertStatus { name: "ops".to_owned(), ..AlertStatus::default() }],
+            failures: vec![AlertFailure::default()],
+            ..AlertsStatus::default()
+        };
+        let text = String::from_utf8(status.to_bytes().expect("JSON")).expect("UTF-8");
+        assert!(text.starts_with(r#"{"type":"auditctl/alerts","format":1,"at":"#), "{text}");
+        let whole = read(&text).expect("readable");
+        assert_eq!(whole.as_ref(), Some(&status));
+        let added = text.replace('{', "{ \"added\" : [ { } , 1 ] ,\n");
+        assert_eq!(read(&added).expect("readable"), whole);
+        let last = text.replace("\"format\":1,", "").replace("}\n", ",\"format\":1}");
+        assert_eq!(read(&last).expect("readable"), whole);
+        let newer = read(&text.replace("\"format\":1", "\"format\":2")).expect_err("newer");
+        assert!(newer.to_string().contains("a newer version made it"), "{newer}");
+    }
+
+    #[test]
+    fn a_status_is_read_up_to_its_limit() {
+        let text = String::from_utf8(AlertsStatus::default().to_bytes().expect("JSON"));
+        let text = text.expect("UTF-8");
+        let filled = |bytes: u64| format!("{text}{}", " ".repeat(bytes as usize - text.len()));
+        for bytes in [MAX_STATUS_BYTES - 1, MAX_STATUS_BYTES] {
+            assert!(read(&filled(bytes)).is_ok(), "{bytes}");
+        }
+        assert!(read(&filled(MAX_STATUS_BYTES + 1)).is_err());
+    }
+}

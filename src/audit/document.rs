@@ -153,6 +153,10 @@ pub enum Layout {
     Pretty,
 }
 
+/// Objects and arrays may stand in each other so deep, also in members that nobody
+/// knows: what most parsers take, serde_json among them.
+pub const MAX_JSON_DEPTH: usize = 127;
+
 /// Members of a JSON object that this version does not know: whoever writes the file
 /// again writes them too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,6 +232,10 @@ pub fn encode_file<T: Serialize>(
 /// # Errors
 /// See [`DocumentError`].
 pub fn check_head(kind: Kind, bytes: &[u8]) -> Result<(), DocumentError> {
+    if is_too_deep(bytes) {
+        let why = format!("it is nested more than {MAX_JSON_DEPTH} deep");
+        return Err(DocumentError::Malformed(why));
+    }
     let head: Head<'_> = serde_json::from_slice(bytes).map_err(malformed)?;
     check_kind(kind, &head.kind, head.format)
 }
@@ -255,6 +263,29 @@ pub fn check_kind(kind: Kind, name: &str, format: u64) -> Result<(), DocumentErr
 pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DocumentError> {
     check_head(kind, bytes)?;
     serde_json::from_slice(bytes).map_err(malformed)
+}
+
+/// serde_json passes over what is not asked for without looking how deep it is.
+fn is_too_deep(bytes: &[u8]) -> bool {
+    let (mut depth, mut is_text) = (0_usize, false);
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => is_text = !is_text,
+            b'\\' if is_text => {
+                rest.next();
+            }
+            b'{' | b'[' if !is_text => {
+                depth += 1;
+                if depth > MAX_JSON_DEPTH {
+                    return true;
+                }
+            }
+            b'}' | b']' if !is_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 fn malformed(error: serde_json::Error) -> DocumentError {

@@ -23,7 +23,7 @@ use crate::fsio::{self, Fs};
 /// The on-disk format this version writes.
 pub const FORMAT: u32 = 1;
 /// A manifest larger than this is refused: about 4 million blocks.
-const MAX_BYTES: u64 = 4 << 30;
+pub(crate) const MAX_BYTES: u64 = 4 << 30;
 /// The first line of what is signed; no checkpoint can begin like it.
 const SIGNED: &str = "auditctl/manifest v1";
 

@@ -21,7 +21,7 @@ use crate::audit::merkle::Hash;
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
 
-const MAX_CATALOG_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_CATALOG_BYTES: u64 = 64 << 20;
 
 /// The catalog of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,7 +29,7 @@ use crate::fsio;
 use crate::fsio::lock::FileLock;
 
 /// A drill's report is a few kilobytes: one that is larger is none.
-pub(crate) const MAX_DRILL_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_DRILL_BYTES: usize = 1 << 20;
 const NOTE_WAIT: Duration = Duration::from_secs(60);
 
 /// What a drill did and found.
@@ -72,6 +72,11 @@ impl DrillReport {
     /// # Errors
     /// [`DocumentError`]: it is none, or a newer version made it.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        if bytes.len() > MAX_DRILL_BYTES {
+            return Err(DocumentError::Malformed(format!(
+                "it has more than {MAX_DRILL_BYTES} bytes"
+            )));
+        }
         let report: Self = document::decode(Kind::DRILL, bytes)?;
         Ok(Self { read_from: Some(Signature::read(bytes)?), ..report })
     }
@@ -92,10 +97,11 @@ impl DrillReport {
         let wrong = |error: String| Unsigned::Wrong(error);
         let signature = match &self.read_from {
             Some(signature) => signature.clone(),
-            None => self
-                .to_bytes()
-                .map_err(|error| wrong(error.to_string()))
-                .and_then(|bytes| Signature::read(&bytes).map_err(|error| wrong(error.to_string())))?,
+            None => {
+                self.to_bytes().map_err(|error| wrong(error.to_string())).and_then(|bytes| {
+                    Signature::read(&bytes).map_err(|error| wrong(error.to_string()))
+                })?
+            }
         };
         signature.check(Kind::DRILL, &self.about().map_err(wrong)?, keys)
     }

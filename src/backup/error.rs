@@ -208,7 +208,9 @@ impl BackupError {
     pub(crate) fn marker(path: impl Into<PathBuf>, what: MarkerError) -> Self {
         match what {
             MarkerError::Newer(what) => Self::Newer { path: path.into(), what },
-            what => Self::Archive { path: path.into(), what: ArchiveFault::Marker(what.to_string()) },
+            what => {
+                Self::Archive { path: path.into(), what: ArchiveFault::Marker(what.to_string()) }
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::name::{BackupId, FileKind, parse_name};
 use crate::audit::checkpoint::{Origin, SignedCheckpoint};
@@ -26,7 +27,7 @@ pub const MAX_HEADS: usize = 256;
 const BEGINNINGS: [usize; 3] = [16 << 10, 256 << 10, MAX_HEAD_BYTES];
 /// Within this much of a metadata file stands its head, whoever wrote it. It holds the
 /// longest key chain that there can be, but for records of an unusual length.
-pub const MAX_HEAD_BYTES: usize = 8 << 20;
+pub(crate) const MAX_HEAD_BYTES: usize = 8 << 20;
 
 /// The heads of a directory's backups.
 #[derive(Debug, Default)]
@@ -102,8 +103,7 @@ fn head(fs: &dyn Fs, path: &Path) -> Result<(SignedCheckpoint, Vec<Rotation>), U
     let mut why = Unread::Other("it is empty".to_owned());
     // Most have it in the first few kilobytes.
     for length in BEGINNINGS {
-        let beginning =
-            read_beginning(&*file, length).map_err(|error| other(error.to_string()))?;
+        let beginning = read_beginning(&*file, length).map_err(|error| other(error.to_string()))?;
         if beginning.is_empty() {
             break;
         }
@@ -126,11 +126,12 @@ fn head(fs: &dyn Fs, path: &Path) -> Result<(SignedCheckpoint, Vec<Rotation>), U
 
 /// What is wanted of a metadata file, as far as it was read.
 #[derive(Default)]
-struct Head {
+struct Head<'a> {
     kind: Option<String>,
     format: Option<u64>,
-    log: Option<Log>,
-    checkpoint: Option<String>,
+    /// Read once it is known that they are in a format that can be read.
+    log: Option<&'a RawValue>,
+    checkpoint: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -139,10 +140,10 @@ struct Log {
     key_chain: Vec<Rotation>,
 }
 
-impl Head {
+impl<'a> Head<'a> {
     /// Of a file's beginning: in whichever order its members stand, and up to the last of
     /// them that is wanted.
-    fn of(beginning: &[u8]) -> Self {
+    fn of(beginning: &'a [u8]) -> Self {
         let mut head = Self::default();
         let mut reader = serde_json::Deserializer::from_slice(beginning);
         // It ends where all is there, or where the beginning does.
@@ -168,14 +169,16 @@ impl Head {
         }
         let note = self.checkpoint.ok_or_else(|| other("it has no checkpoint"))?;
         let log = self.log.ok_or_else(|| other("it does not say of which log it is"))?;
-        Ok((note, log.key_chain))
+        let malformed = |error: serde_json::Error| Unread::Other(error.to_string());
+        let log: Log = serde_json::from_str(log.get()).map_err(malformed)?;
+        Ok((serde_json::from_str(note.get()).map_err(malformed)?, log.key_chain))
     }
 }
 
 /// Fills a [`Head`] while it reads, so that what was read stays where the text ends.
-struct Seek<'a>(&'a mut Head);
+struct Seek<'a, 'de>(&'a mut Head<'de>);
 
-impl<'de> DeserializeSeed<'de> for Seek<'_> {
+impl<'de> DeserializeSeed<'de> for Seek<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -183,7 +186,7 @@ impl<'de> DeserializeSeed<'de> for Seek<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Seek<'_> {
+impl<'de> Visitor<'de> for Seek<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

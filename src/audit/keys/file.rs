@@ -16,7 +16,7 @@ const FORMAT: u32 = 1;
 /// The most rotations that a log can have.
 pub const MAX_ROTATIONS: usize = 10_000;
 /// Far more than so many rotations take.
-const MAX_BYTES: u64 = 128 << 20;
+pub(crate) const MAX_BYTES: u64 = 128 << 20;
 
 /// `audit.keys`: every rotation that the log had, oldest first. A log without one
 /// has no such file.

@@ -20,7 +20,7 @@ use crate::fsio::{self, Fs, OpenMode};
 const START: &str = "PRIVATE+KEY+";
 const SEED_BYTES: usize = 32;
 /// Far more than a key file has.
-const MAX_FILE_BYTES: u64 = 4096;
+pub(crate) const MAX_FILE_BYTES: u64 = 4096;
 /// Permission bits that let others than the owner at a key.
 const OTHERS: u32 = 0o077;
 

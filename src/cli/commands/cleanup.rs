@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::backup::{Catalog, Decision, Level, Place, Plan, Policy, Removal, apply, inventory, plan};
+use crate::backup::{
+    Catalog, Decision, Level, Place, Plan, Policy, Removal, apply, inventory, plan,
+};
 use crate::cli::backups::{Recorder, known_log, overrides};
 use crate::cli::cloud::CloudArgs;
 use crate::cli::context::Context;

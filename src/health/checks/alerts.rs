@@ -123,8 +123,7 @@ fn behind(
 }
 
 fn failures(status: &AlertsStatus, facts: &Facts) -> Option<Finding> {
-    let recent =
-        |failed: &&AlertFailure| since(failed.at, facts.now).as_secs() < FAILURES_SECONDS;
+    let recent = |failed: &&AlertFailure| since(failed.at, facts.now).as_secs() < FAILURES_SECONDS;
     let recent: Vec<_> = status.failures.iter().filter(recent).collect();
     let AlertFailure { id, reason, .. } = recent.first()?;
     let failed = match recent.len() {

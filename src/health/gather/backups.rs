@@ -80,7 +80,10 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
     let newest = heads.own.last().map(|id| id.time());
     if let (None, Some(id)) = (newest, heads.newer.last()) {
         let path = dir.join(id.metadata());
-        return newer(format!("{}: a newer version of auditctl made it: use that one", path.display()));
+        return newer(format!(
+            "{}: a newer version of auditctl made it: use that one",
+            path.display()
+        ));
     }
     Backups { catalog, newest, contradiction, ..Backups::default() }
 }

@@ -119,7 +119,7 @@ fn without_a_collector_it_says_that_and_what_was_known_last() {
     assert_eq!(of(&sample), (Warning, "no collector has delivered alerts yet".to_owned()));
     let status = AlertsStatus { at: ago(&sample, 200), pid: 4242, ..AlertsStatus::default() };
     let path = sample.paths().alerts_status();
-    std::fs::write(&path, serde_json::to_vec(&status).expect("JSON")).expect("written");
+    std::fs::write(&path, status.to_bytes().expect("JSON")).expect("written");
     let (status, message) = of(&sample);
     assert_eq!(status, Healthy);
     assert!(message.starts_with("no writer runs; 3 min ago: "), "{message}");

@@ -47,6 +47,22 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "fsio",
         ],
     ),
+    // One table of what stands on all of them.
+    (
+        "limits",
+        &[
+            "collector",
+            "health",
+            "alerts",
+            "backup",
+            "access",
+            "audit",
+            "config",
+            "defaults",
+            "field_path",
+            "fsio",
+        ],
+    ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
     ("health", &["alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
