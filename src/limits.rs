@@ -25,7 +25,7 @@ use crate::audit::segment::BLOCK_BYTES;
 use crate::audit::signer::MAX_KEY_FILE_BYTES;
 use crate::backup::{
     MAX_CATALOG_BYTES, MAX_DRILL_BYTES, MAX_HEAD_BYTES, MAX_HEADS, MAX_MARKER_BYTES,
-    MAX_METADATA_BYTES,
+    MAX_METADATA_BYTES, MAX_UPLOAD_STATE_BYTES,
 };
 use crate::collector::{MAX_ASKED, MAX_IN_FLIGHT};
 use crate::config::MAX_ALERTS;
@@ -251,6 +251,13 @@ pub const TABLE: &[Limit] = &[
         "bytes",
         "`audit_drill_….json`",
         "it is no report",
+    ),
+    limit(
+        "upload state",
+        MAX_UPLOAD_STATE_BYTES,
+        "bytes",
+        "`audit_backup_….upload-…`",
+        "the upload begins anew",
     ),
     // Alerts.
     limit(

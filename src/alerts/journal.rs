@@ -319,6 +319,9 @@ fn read(place: &Place) -> Result<(State, Option<String>), Unread> {
             let path = place.path.clone();
             return Err(Unread::Failed(JournalError::Newer { path, what }));
         }
+        Ok(_) if !text.ends_with(b"\n") => {
+            return not_ours("it does not begin as one of ours".to_owned());
+        }
         Ok(header) if header.log_id == place.log_id => digest.update(&text),
         Ok(_) => return not_ours("it is another log's".to_owned()),
         Err(_) => return not_ours("it does not begin as one of ours".to_owned()),

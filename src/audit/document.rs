@@ -67,6 +67,8 @@ impl Kind {
     pub const DRILL: Self = Self::first("auditctl/drill");
     /// `.catalog.json`, beside backups.
     pub const CATALOG: Self = Self::first("auditctl/catalog");
+    /// How far an upload of a backup is.
+    pub const UPLOAD: Self = Self::first("auditctl/upload");
 
     /// All of them.
     pub const ALL: &[Self] = &[
@@ -82,6 +84,7 @@ impl Kind {
         Self::MARKER,
         Self::DRILL,
         Self::CATALOG,
+        Self::UPLOAD,
     ];
 
     const fn first(name: &'static str) -> Self {

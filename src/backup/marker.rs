@@ -185,8 +185,11 @@ mod tests {
         }
     }
 
+    /// A subfield: its name, and what is in it.
+    type Field<'a> = (&'a [u8; 2], &'a [u8]);
+
     /// A member with such subfields, and its header's lengths right.
-    fn with_fields(fields: &[(&[u8; 2], &[u8])]) -> Vec<u8> {
+    fn with_fields(fields: &[Field<'_>]) -> Vec<u8> {
         let fields: Vec<u8> = fields
             .iter()
             .flat_map(|(name, text)| {
@@ -201,9 +204,9 @@ mod tests {
     #[test]
     fn other_header_fields_are_passed_over_and_a_second_marker_is_not() {
         let text = encode(Kind::MARKER, &marker(), Layout::Compact).expect("JSON");
-        let (ours, other): ((&[u8; 2], &[u8]), (&[u8; 2], &[u8])) =
-            ((b"AU", &text), (b"Zz", b"\x00AU\x00"));
-        let empty: (&[u8; 2], &[u8]) = (b"BC", b"");
+        let ours: Field<'_> = (b"AU", &text);
+        let other: Field<'_> = (b"Zz", b"\x00AU\x00");
+        let empty: Field<'_> = (b"BC", b"");
         for fields in [vec![other, ours], vec![ours, other], vec![empty, other, ours, empty]] {
             assert_eq!(Marker::parse(&with_fields(&fields)), Ok(marker()));
         }

@@ -51,6 +51,7 @@ pub use marker::{Marker, MarkerError};
 pub(crate) use metadata::MAX_METADATA_BYTES;
 pub use metadata::{Metadata, MetadataError};
 pub use name::{BackupId, BackupIdError, FileKind, parse_name};
+pub(crate) use remote::MAX_UPLOAD_STATE_BYTES;
 pub use remote::{Fetched, Remote, RemoteWish, Uploaded};
 pub use restore::{Extent, Outcome, Relation, RestorePlan, RestoreRequest, Restorer, Target};
 pub use retention::{Decision, Place, Plan, Policy, Removal, apply, plan};

@@ -2,13 +2,17 @@
 //! above.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use auditctl::access::{MAX_NAME_CHARS, check_name};
+use auditctl::audit::checkpoint::{MAX_LOG_ID_BYTES, MAX_NOTE_BYTES, MAX_SIGNATURES, Note, Origin};
 use auditctl::audit::event::{
     EventLimits, MAX_DETAILS_BYTES, MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, MAX_LINE_BYTES,
 };
 use auditctl::audit::gzip::MAX_BLOCK_BYTES;
 use auditctl::audit::sanitize::MAX_DETAILS_DEPTH;
 use auditctl::audit::{Event, EventError, ParseMode, member_lengths};
+use auditctl::backup::{BackupDir, BackupId, Catalog, DrillReport, heads};
 use auditctl::fsio::{Fs, OpenMode, OsFs};
 use auditctl::limits::{Limit, TABLE, rows};
 
@@ -38,7 +42,7 @@ fn every_limit_has_a_name_of_its_own_and_says_all() {
     names.dedup();
     assert_eq!(names.len(), TABLE.len());
     for Limit { name, value, unit, bounds, above } in TABLE {
-        let said = [name, unit, bounds, above].iter().all(|text| text.len() > 3);
+        let said = [name, unit, bounds, above].iter().all(|text| text.len() > 2);
         assert!(said && *value > 0 && !bounds.contains('|') && !above.contains('|'), "{name}");
     }
 }
@@ -133,6 +137,104 @@ fn an_archives_members_are_taken_up_to_two_mebibytes() {
         } else {
             assert!(lengths.expect_err("above").to_string().contains("more than 2097152 bytes"));
         }
+    }
+}
+
+#[test]
+fn log_ids_and_tokens_names_are_taken_up_to_their_length() {
+    for (length, fits) in [(-1_isize, true), (0, true), (1, false)] {
+        let id = "a".repeat(MAX_LOG_ID_BYTES.checked_add_signed(length).expect("positive"));
+        assert_eq!(Origin::new(&id, 0).is_ok(), fits, "{id}");
+        let name = "n".repeat(MAX_NAME_CHARS.checked_add_signed(length).expect("positive"));
+        assert_eq!(check_name(&name).is_ok(), fits, "{name}");
+    }
+}
+
+/// A note with that many signatures of nobody.
+fn note(text: &str, signatures: usize) -> String {
+    format!("{text}\n\n{}", "— nobody AAAAAAAA\n".repeat(signatures))
+}
+
+#[test]
+fn notes_are_read_up_to_their_bytes_and_signatures() {
+    for (more, fits) in [(-1_isize, true), (0, true), (1, false)] {
+        let count = MAX_SIGNATURES.checked_add_signed(more).expect("positive");
+        let parsed = Note::parse(note("x", count).as_bytes());
+        assert_eq!(parsed.is_ok(), fits, "{count} signatures: {parsed:?}");
+        let bytes = MAX_NOTE_BYTES.checked_add_signed(more).expect("positive");
+        let text = "x".repeat(bytes - note("", 1).len());
+        let whole = note(&text, 1);
+        assert_eq!(whole.len(), bytes);
+        assert_eq!(Note::parse(whole.as_bytes()).is_ok(), fits, "{bytes} bytes");
+    }
+}
+
+/// Each JSON file of backups, filled up with whitespace.
+#[test]
+fn backups_files_are_read_up_to_their_bytes() {
+    let limit = |name: &str| {
+        let found = TABLE.iter().find(|limit| limit.name == name).expect("it is in the table");
+        usize::try_from(found.value).expect("it fits")
+    };
+    let dir = Dir::new();
+    assert_eq!(run(&dir, &["record", "--type", "e"]).0, 0);
+    assert_eq!(run(&dir, &["backup"]).0, 0);
+    let (code, out, _) = run(&dir, &["restore", "latest", "--drill", "--json"]);
+    assert_eq!(code, 0);
+    let drilled: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let report = std::fs::read(dir.path().join(drilled["report"].as_str().expect("a path")));
+    let report = report.expect("read");
+    let id: BackupId = drilled["drill"]["backup"].as_str().expect("an id").parse().expect("an id");
+    let backups = BackupDir::new(Arc::new(OsFs), &dir.path().join("backups/audit"));
+    let filled = |text: &[u8], bytes: usize| {
+        let mut text = text.to_vec();
+        text.resize(bytes, b' ');
+        text
+    };
+    let metadata = backups.join(&format!("audit_backup_{id}.json"));
+    let catalog = backups.join(".catalog.json");
+    let (metadata_text, catalog_text) =
+        (std::fs::read(&metadata).expect("read"), std::fs::read(&catalog).expect("read"));
+    for (more, fits) in [(-1_isize, true), (0, true), (1, false)] {
+        let of = |name: &str| limit(name).checked_add_signed(more).expect("positive");
+        assert_eq!(DrillReport::parse(&filled(&report, of("drill report"))).is_ok(), fits);
+        std::fs::write(&metadata, filled(&metadata_text, of("backup metadata"))).expect("written");
+        assert_eq!(backups.metadata(id).is_ok(), fits, "{more}");
+        std::fs::write(&metadata, &metadata_text).expect("written");
+        std::fs::write(&catalog, filled(&catalog_text, of(".catalog.json"))).expect("written");
+        let read = Catalog::peek(&OsFs, backups.path()).expect("none is newer");
+        assert_eq!(read.is_some(), fits, "{more}");
+    }
+}
+
+/// What is behind a metadata file's head does not matter to those who look at the head.
+#[test]
+fn a_backups_head_is_found_within_its_bytes_and_not_behind() {
+    let dir = Dir::new();
+    assert_eq!(run(&dir, &["record", "--type", "e"]).0, 0);
+    assert_eq!(run(&dir, &["backup"]).0, 0);
+    let backups = dir.path().join("backups/audit");
+    let path = std::fs::read_dir(&backups)
+        .expect("backups")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.to_string_lossy().ends_with(".json") && !path.ends_with(".catalog.json"))
+        .expect("metadata");
+    let mut value: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+    let checkpoint = value["checkpoint"].take().to_string();
+    let object = value.as_object_mut().expect("an object");
+    object.remove("checkpoint");
+    let rest = value.to_string();
+    let limit = TABLE.iter().find(|limit| limit.name == "backup metadata, its head");
+    let limit = usize::try_from(limit.expect("it is in the table").value).expect("it fits");
+    for (more, fits) in [(-1_isize, true), (0, true), (1, false)] {
+        let end = limit.checked_add_signed(more).expect("positive");
+        let head = format!("{},\"checkpoint\":", &rest[..rest.len() - 1]);
+        let gap = " ".repeat(end - head.len() - checkpoint.len());
+        let text = format!("{head}{gap}{checkpoint}}}\n");
+        std::fs::write(&path, text).expect("written");
+        let found = heads(&OsFs, &backups, None, 9).expect("listed");
+        assert_eq!(found.heads.len() == 1, fits, "{more}: {:?}", found.skipped);
     }
 }
 

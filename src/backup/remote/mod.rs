@@ -14,6 +14,7 @@ mod upload;
 use std::sync::Arc;
 
 pub use fetch::{Fetched, RemoteWish};
+pub(crate) use upload::MAX_STATE_BYTES as MAX_UPLOAD_STATE_BYTES;
 pub use upload::Uploaded;
 
 use super::error::BackupError;
