@@ -180,6 +180,16 @@ def files():
             (b'"id": "', b'"id": "../'), (b'"raw_bytes": ', b'"raw_bytes": -'),
         ]):
             put("metadata", f"absurd-{number}", metadata.replace(old, new))
+        text = json.loads(metadata)
+        put("metadata", "added", metadata.replace(b": {\n", b': { "added": [{}],\n'))
+        put("metadata", "turned", json.dumps(dict(reversed(text.items())), separators=(" , ", " : ")).encode())
+        put("metadata", "newer", json.dumps(dict(text, format=2)).encode())
+        put("metadata", "unsigned", json.dumps(dict(text, signature=None)).encode())
+        marker = archive[archive.rindex(b"\x1f\x8b\x08\x04"):]
+        field = b"Zz\x02\x00ab"
+        length = (int.from_bytes(marker[10:12], "little") + len(field)).to_bytes(2, "little")
+        put("metadata", "marker-field", marker[:10] + length + field + marker[12:])
+        put("metadata", "marker-newer", marker.replace(b'"format":1', b'"format":2'))
         auditctl(directory, "restore", "latest", "--target", "beside")
         manifest = (directory / "beside/audit.manifest.json").read_bytes()
         put("manifest", "restored", manifest)

@@ -54,6 +54,8 @@ pub const DISK_RESERVE: u64 = 8 << 20;
 pub const QUERY_CACHE_SIZE: usize = 128;
 /// Groups of an answer that counts by group.
 pub const MAX_MEMORY_EVENTS: usize = 10_000;
+/// A request's body, in bytes.
+pub const MAX_BODY: u64 = 8 << 20;
 /// Where a log is.
 pub const LOG_DIR: &str = "logs";
 /// Where backups are.

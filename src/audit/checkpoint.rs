@@ -25,7 +25,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::merkle::{Hash, MAX_TREE_SIZE, empty_root};
-pub use note::{MAX_NOTE_BYTES, Note, NoteError, NoteSignature, VerifierKey};
+pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, NoteSignature, VerifierKey};
 pub use origin::{MAX_LOG_ID_BYTES, Origin, OriginError};
 
 /// Why a text is no checkpoint, or not one to be believed.

@@ -299,15 +299,14 @@ impl AuditLog {
         self.record_own(&OwnRecord::AlertsPosition(position))
     }
 
-    /// What signs, and checks, things of one kind that are kept beside the log; of one
-    /// word, which no other kind has.
+    /// What signs, and checks, things of one kind that are kept beside the log.
     ///
     /// # Errors
     /// In a fork.
-    pub fn seals(&self, kind: &'static str) -> std::io::Result<Seal> {
+    pub fn seals(&self, kind: super::document::Kind) -> std::io::Result<Seal> {
         let keys = self.keys()?;
         let known = keys.keys().iter().rev().take(2).cloned().collect();
-        Ok(Seal::new((kind, &self.0.log_id), self.0.shared.keeper.clone(), known))
+        Ok(Seal::new(kind, self.0.shared.keeper.clone(), known))
     }
 
     /// Records that somebody asked; what must not be kept is redacted in the question

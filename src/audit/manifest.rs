@@ -24,7 +24,7 @@ use crate::fsio::{self, Fs};
 /// So many signed heads that were left are kept, those of the newest epochs.
 pub const MAX_ABANDONED: usize = 64;
 /// A manifest larger than this is refused: about 4 million blocks.
-pub const MAX_BYTES: u64 = 4 << 30;
+pub(crate) const MAX_BYTES: u64 = 4 << 30;
 
 /// The manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

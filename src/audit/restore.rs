@@ -32,7 +32,7 @@ use crate::clock::Timestamp;
 use crate::fsio::beneath::is_plain_name;
 use crate::fsio::{self, Fs};
 
-const MAX_JOURNAL_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_JOURNAL_BYTES: u64 = 64 << 20;
 const MAX_MANIFEST_BYTES: u64 = 4 << 30;
 
 /// What a restore did, as its `audit.restored` record says it.

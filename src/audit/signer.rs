@@ -9,6 +9,7 @@
 mod key;
 
 pub use super::checkpoint::VerifierKey;
+pub(crate) use key::MAX_FILE_BYTES as MAX_KEY_FILE_BYTES;
 pub use key::{KeyError, SigningKey};
 
 use std::sync::Arc;

@@ -75,6 +75,8 @@ pub struct RestorePlan {
     pub backup: String,
     /// The log's id.
     pub log_id: String,
+    /// The origin of the checkpoint that the backup holds.
+    pub origin: String,
     /// The first record that the log will have.
     pub first_seq: u64,
     /// The seq after the last one.

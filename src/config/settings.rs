@@ -365,7 +365,7 @@ impl Default for CollectorSettings {
             read_timeout: seconds(30),
             write_timeout: seconds(10),
             idle_timeout: seconds(600),
-            max_body: mib(8),
+            max_body: ByteSize(crate::defaults::MAX_BODY),
             max_memory: mib(96),
         }
     }

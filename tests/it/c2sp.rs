@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use auditctl::audit::Options;
 use auditctl::audit::checkpoint::{Note, NoteSignature, SignedCheckpoint, VerifierKey};
+use auditctl::audit::document::Kind;
 use auditctl::audit::key_change::RotateRequest;
 use auditctl::audit::restore::Journal;
 use auditctl::audit::signer::SigningKey;
@@ -271,7 +272,7 @@ fn one_of_each(home: &Home) -> Vec<(&'static str, String)> {
     let made = home.back_up();
     let (_, drilled) = home.restorer().drill(&wanted(), None, &Unwatched).expect("a report");
     let log = open(home.options());
-    let seal = log.seals("alerts-journal").expect("seals").seal("a line").expect("sealed");
+    let seal = log.seals(Kind::ALERTS_JOURNAL).expect("seals").seal("a line").expect("sealed");
     log.rotate_key(&RotateRequest::default()).expect("changed");
     log.close().expect("closed");
     let history: Value = serde_json::from_slice(&read(&dir.join("audit.keys"))).expect("JSON");
@@ -360,13 +361,13 @@ fn no_note_that_the_program_signs_passes_for_one_of_another_kind() {
             std::fs::write(&metadata, &metadata_text).expect("written");
         }
         let log = open(Options { dir: home.dir.path().join("other"), ..home.options() });
-        assert!(!log.seals("alerts-journal").expect("seals").holds("a line", note), "{name}");
+        assert!(!log.seals(Kind::ALERTS_JOURNAL).expect("seals").holds("a line", note), "{name}");
         log.close().expect("closed");
     }
     assert!(log_passes() && backup_passes());
     let log = home.open();
     for (name, note) in &notes {
-        let holds = log.seals("alerts-journal").expect("seals").holds("a line", note);
+        let holds = log.seals(Kind::ALERTS_JOURNAL).expect("seals").holds("a line", note);
         assert_eq!(holds, *name == "seal", "{name}");
     }
 }

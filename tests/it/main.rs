@@ -3,6 +3,7 @@
 mod access;
 mod access_tokens;
 mod additive;
+mod additive_backups;
 #[cfg(feature = "alerts")]
 mod alerts;
 #[cfg(feature = "alerts")]
@@ -58,6 +59,7 @@ mod keys_cli;
 mod keys_crash;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod liar;
+mod limits;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod mail_server;
 mod model;

@@ -20,7 +20,7 @@ use crate::fsio::{self, Fs, OpenMode};
 const START: &str = "PRIVATE+KEY+";
 const SEED_BYTES: usize = 32;
 /// Far more than a private key's file has.
-const MAX_FILE_BYTES: u64 = 4096;
+pub(crate) const MAX_FILE_BYTES: u64 = 4096;
 /// What a public key's file may have.
 const MAX_PUBLIC_BYTES: u64 = MAX_PUBLIC_KEYS_BYTES as u64;
 /// Permission bits that let others than the owner at a key.

@@ -182,7 +182,7 @@ pub(super) fn checkpoint(inputs: &Inputs) -> Made {
 
 pub(super) fn backups(inputs: &Inputs) -> Made {
     let dir = &inputs.settings.backup.output_dir;
-    let catalog = Catalog::peek(&*inputs.fs, dir);
+    let catalog = Catalog::peek(&*inputs.fs, dir).map_err(|error| error.to_string())?;
     let newest = backup::newest(&*inputs.fs, dir);
     let known = catalog.is_some();
     let catalog = catalog.unwrap_or_default();

@@ -35,6 +35,22 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "units", "clock",
         ],
     ),
+    // One table of what stands on all of them.
+    (
+        "limits",
+        &[
+            "collector",
+            "health",
+            "alerts",
+            "backup",
+            "access",
+            "audit",
+            "config",
+            "defaults",
+            "field_path",
+            "fsio",
+        ],
+    ),
     // `ui`: only what prints nothing; see `the_collector_renders_without_a_terminal`.
     (
         "collector",
