@@ -2,6 +2,7 @@
 """Reads docs/vectors and says whether each is what index.json says.
 
     read_vectors.py DIRECTORY
+    read_vectors.py --ask       answers each line of its input, a case with its `directory`
 
 Written from docs/format.md and docs/backups.md, on top of verify.py; shares no code with
 auditctl and needs nothing but Python 3.9. Exit 0 when all are as they should be.
@@ -303,16 +304,24 @@ def verdict(case, directory):
     try:
         READERS[case["kind"]](case, path)
     except Newer as newer:
-        return "newer", newer
+        return "newer", str(newer)
     except Wrong as wrong:
-        return "wrong", wrong
+        return "wrong", str(wrong).replace("\n", " ")
     except (KeyError, TypeError, AttributeError, ValueError, struct.error, IndexError) as error:
         return "wrong", f"it lacks what it must have: {error!r}"
     return "ok", ""
 
 
+def answer():
+    for line in sys.stdin:
+        case = verify.parse(line, "the question")
+        print(*verdict(case, case["directory"]), flush=True)
+
+
 def main():
     directory = sys.argv[1]
+    if directory == "--ask":
+        return answer()
     index = read_document(os.path.join(directory, "index.json"), "auditctl/vectors")
     failed = 0
     for case in index["cases"]:

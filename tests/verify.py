@@ -215,6 +215,8 @@ class Checkpoint(Note):
         if len(lines) < 4 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
             raise Wrong(f"{where}: not a checkpoint")
         self.origin, self.size, self.root = lines[0], int(lines[1]), decode64(lines[2], where)
+        if "" in lines[3:-1] or len(self.root) != 32:
+            raise Wrong(f"{where}: not a checkpoint")
 
     def log(self):
         """The name of the log's keys, and the epoch."""

@@ -28,6 +28,7 @@ mod cli;
 mod clock;
 mod corpora;
 mod crash;
+mod differential;
 mod disk;
 mod documented;
 mod documents;

@@ -39,20 +39,23 @@ fn make_the_vectors() {
     make::Maker::new(Path::new(&out)).make();
 }
 
-/// A vector, as `index.json` describes it.
-struct Case(Value);
+/// A vector, as `index.json` describes it, and where its files are.
+pub(crate) struct Case {
+    pub(crate) about: Value,
+    pub(crate) home: PathBuf,
+}
 
 impl Case {
-    fn text(&self, member: &str) -> Option<&str> {
-        self.0.get(member).and_then(Value::as_str)
+    pub(crate) fn text(&self, member: &str) -> Option<&str> {
+        self.about.get(member).and_then(Value::as_str)
     }
 
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.text("name").expect("a name")
     }
 
     fn path(&self, member: &str) -> Option<PathBuf> {
-        self.text(member).map(|name| home().join(name))
+        self.text(member).map(|name| self.home.join(name))
     }
 
     fn file(&self) -> Vec<u8> {
@@ -64,7 +67,7 @@ impl Case {
     }
 
     /// `ok`, `wrong` or `newer`, as the program has it.
-    fn verdict(&self) -> &'static str {
+    pub(crate) fn verdict(&self) -> &'static str {
         match self.text("kind").expect("a kind") {
             "tree" => self.tree(),
             "log" => self.log(),
@@ -129,32 +132,32 @@ impl Case {
         if !report.passed() {
             return "wrong";
         }
-        let (code, out, error) = run(&dir, &["query", "--count"]);
-        assert_eq!(code, 0, "{}: {error}", self.name());
-        assert!(out.trim().replace(',', "").parse::<u64>().is_ok(), "{out}");
         if self.text("expect") == Some("ok") {
+            let (code, _, error) = run(&dir, &["query", "--count"]);
+            assert_eq!(code, 0, "{}: {error}", self.name());
             let size = report.tree_size;
-            assert_eq!(Some(size), self.0["tree_size"].as_u64(), "{}", self.name());
+            assert_eq!(Some(size), self.about["tree_size"].as_u64(), "{}", self.name());
             assert_eq!(
                 report.root_hash.map(|hash| hash.to_string()).as_deref(),
                 self.text("root_hash")
             );
             assert_eq!(report.key.as_deref(), self.text("key"), "{}", self.name());
             let unsigned = report.ranges.unsigned.end_seq - report.ranges.unsigned.first_seq;
-            assert_eq!(Some(unsigned), self.0["unsigned"].as_u64(), "{}", self.name());
+            assert_eq!(Some(unsigned), self.about["unsigned"].as_u64(), "{}", self.name());
         }
         "ok"
     }
 
     fn checkpoint(&self) -> &'static str {
         let keys = match self.path("keys") {
-            Some(path) => {
-                let history: KeyHistory =
-                    document::decode(Kind::KEYS, &read(&path)).expect("audit.keys");
-                history.ring(self.key()).expect("the keys lead to each other")
-            }
-            None => Keyring::from(self.key()),
+            Some(path) => match document::decode::<KeyHistory>(Kind::KEYS, &read(&path)) {
+                Ok(history) => history.ring(self.key()).ok(),
+                Err(error) if error.is_newer() => return "newer",
+                Err(_) => None,
+            },
+            None => Some(Keyring::from(self.key())),
         };
+        let Some(keys) = keys else { return "wrong" };
         let note = SignedCheckpoint::parse(&self.file());
         if note.is_ok_and(|note| keys.verify(&note).is_ok()) { "ok" } else { "wrong" }
     }
@@ -184,7 +187,7 @@ impl Case {
             Err(_) => return "wrong",
         };
         for (word, name, _) in auditctl::audit::status::Word::TABLE {
-            let told = self.0["words"].get(*name).and_then(Value::as_u64).unwrap_or(0);
+            let told = self.about["words"].get(*name).and_then(Value::as_u64).unwrap_or(0);
             // Rings, histograms and texts are several words.
             assert_eq!(page.get(*word), told, "{}: {name}", self.name());
         }
@@ -202,7 +205,9 @@ impl Case {
         copy(self.path("path").expect("a path").parent().expect("a directory"), dir.path());
         let name = self.path("path").expect("a path");
         let name = name.file_name().expect("a name").to_str().expect("text").to_owned();
-        let identity = identity.to_str().expect("text").to_owned();
+        std::fs::copy(identity, dir.path().join("identity")).expect("copied");
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(dir.path().join("identity"), private).expect("private");
         let key = self.path("public_key").expect("a key");
         let args = [
             "restore",
@@ -210,7 +215,7 @@ impl Case {
             "--target",
             "there",
             "--identity",
-            &identity,
+            "identity",
             "--public-key",
             key.to_str().expect("text"),
         ];
@@ -249,11 +254,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let index: Value = serde_json::from_slice(&read(&home().join("index.json"))).expect("json");
     let cases = index["cases"].as_array().expect("cases");
     assert!(cases.len() > 70, "{} cases", cases.len());
-    cases.iter().map(|case| Case(case.clone())).collect()
+    cases.iter().map(|case| Case { about: case.clone(), home: home() }).collect()
 }
 
 #[test]
@@ -288,7 +293,10 @@ fn every_file_of_the_vectors_is_named_by_one_of_them() {
         let named = [name.clone(), dir].iter().any(|name| index.contains(&format!("\"{name}\"")));
         let archive =
             name.strip_suffix(".json").is_some_and(|stem| index.contains(&format!("\"{stem}.gz")));
-        if !named && !archive && !["index.json", "README.md", "make.sh"].contains(&name.as_str()) {
+        if !named
+            && !archive
+            && !["index.json", "README.md", "make.sh", ".gitattributes"].contains(&name.as_str())
+        {
             left.push(name);
         }
     }

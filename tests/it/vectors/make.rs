@@ -4,6 +4,7 @@
 //! They are made once, by the version that is to be read for ever, and not again: a
 //! change that would need new ones is another format.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,7 +73,9 @@ impl Maker {
     fn log(&mut self, name: &str, dir: &Path, why: &str) {
         let note = SignedCheckpoint::parse(&read(&dir.join("audit.head"))).expect("a head");
         let head = note.unverified();
-        let end = all_lines(dir).len() as u64 + first_record(dir);
+        let whole =
+            all_lines(dir).into_iter().filter(|line| line.starts_with('{') && line.ends_with('}'));
+        let end = whole.count() as u64 + first_record(dir);
         let key: VerifierKey =
             text(&dir.join("audit.pub")).lines().next().expect("a key").parse().expect("a key");
         self.copy(name, dir);
@@ -99,7 +102,9 @@ impl Maker {
     fn changed(&self, name: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("directory");
         for file in names(&self.out.join(name)) {
-            std::fs::copy(self.out.join(name).join(&file), dir.path().join(&file)).expect("copied");
+            let to = dir.path().join(&file);
+            std::fs::copy(self.out.join(name).join(&file), &to).expect("copied");
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600)).expect("private");
         }
         dir
     }
@@ -188,6 +193,7 @@ impl Maker {
         });
         eventually("segments are removed", || log.manifest().pruned.end() > 0);
         log.close().expect("closed");
+        home.record(200);
         self.log("logs/pruned", &home.log_dir(), "retention removed the first segments");
         // Killed: as it is on the disk while its writer runs.
         let home = Home::new();
