@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use auditctl::backup::{Remote, Unwatched};
 use auditctl::clock::SystemClock;
 use auditctl::store::LocalStore;
+#[cfg(feature = "alerts")]
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
