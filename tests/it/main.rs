@@ -100,6 +100,7 @@ mod support;
 mod support_bundle;
 mod tools;
 mod validate;
+mod vectors;
 mod verify;
 mod verify_damage;
 mod verify_python;
