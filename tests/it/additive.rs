@@ -221,8 +221,8 @@ fn a_manifest_of_a_later_version_that_nobody_signed_is_made_anew() {
     let (code, out, _) = run(&home.dir, &["verify"]);
     assert_eq!(code, 1, "{out}");
     home.record(1);
-    let recovered = records(&home.log_dir()).into_iter().map(|(_, record)| record);
-    let recovered = recovered.filter(|record| record["event_type"] == "audit.recovered").last();
+    let mut recovered = records(&home.log_dir()).into_iter().map(|(_, record)| record);
+    let recovered = recovered.rfind(|record| record["event_type"] == "audit.recovered");
     assert!(recovered.expect("recovered")["details"]["manifest_rebuilt"].is_string());
     passes(&home.dir);
 }
