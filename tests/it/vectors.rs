@@ -151,7 +151,12 @@ impl Case {
     fn checkpoint(&self) -> &'static str {
         let keys = match self.path("keys") {
             Some(path) => match document::decode::<KeyHistory>(Kind::KEYS, &read(&path)) {
-                Ok(history) => history.ring(self.key()).ok(),
+                Ok(history) => {
+                    let key = self.key();
+                    let is_its = key.name().ends_with(&format!("/{}", history.log_id));
+                    let is_none = history.rotations.is_empty();
+                    if is_its && !is_none { history.ring(key).ok() } else { None }
+                }
                 Err(error) if error.is_newer() => return "newer",
                 Err(_) => None,
             },
