@@ -68,6 +68,32 @@ fn a_pipe_or_a_link_in_the_place_of_an_uploads_state_is_passed_over() {
     }
 }
 
+#[test]
+fn what_is_planted_among_the_backups_is_named_and_stops_no_backup() {
+    let dir = Dir::new();
+    assert_eq!(run(&dir, &["record", "--type", "x"]).0, 0);
+    assert_eq!(run(&dir, &["backup"]).0, 0);
+    let planted = dir.path().join("backups/audit/audit_backup_20200101_000000.json");
+    for what in ["a pipe", "a directory", "a link"] {
+        match what {
+            "a pipe" => pipe(&planted),
+            "a directory" => std::fs::create_dir(&planted).expect("a directory"),
+            _ => std::os::unix::fs::symlink("/etc/passwd", &planted).expect("a link"),
+        }
+        assert_eq!(run(&dir, &["record", "--type", "x"]).0, 0);
+        let (code, out, error) = run(&dir, &["backup"]);
+        assert_eq!(code, 0, "{what}: {out}{error}");
+        assert!(error.contains("audit_backup_20200101_000000.json"), "{what}: {error}");
+        let (_, out, _) = run(&dir, &["list"]);
+        assert!(out.contains("BAD") && out.contains("20200101_000000"), "{what}: {out}");
+        if what == "a directory" {
+            std::fs::remove_dir(&planted).expect("removed");
+        } else {
+            std::fs::remove_file(&planted).expect("removed");
+        }
+    }
+}
+
 #[cfg(feature = "alerts")]
 #[test]
 fn a_pipe_or_a_link_in_the_place_of_the_state_of_alerts_leaves_the_other_checks_known() {
