@@ -69,6 +69,26 @@ fn a_pipe_or_a_link_in_the_place_of_an_uploads_state_is_passed_over() {
 }
 
 #[test]
+fn a_pipe_in_the_place_of_a_log_file_stops_the_start_with_what_to_do() {
+    for name in ["audit.keys", "audit.checkpoint", "audit.manifest.json"] {
+        let dir = Dir::new();
+        assert_eq!(run(&dir, &["record", "--type", "x"]).0, 0);
+        assert_eq!(run(&dir, &["key", "rotate"]).0, 0);
+        assert_eq!(run(&dir, &["backup"]).0, 0);
+        let path = dir.log().join(name);
+        std::fs::remove_file(&path).expect("removed");
+        pipe(&path);
+        let (code, _, error) = run(&dir, &["record", "--type", "x"]);
+        assert_eq!(code, 3, "{name}: {error}");
+        assert!(error.contains(name) && error.contains("move it away"), "{name}: {error}");
+        std::fs::rename(&path, dir.path().join("aside")).expect("moved away, as it says");
+        let (code, _, error) = run(&dir, &["record", "--type", "x"]);
+        assert_eq!(code, 0, "{name}: {error}");
+        assert_eq!(run(&dir, &["verify"]).0, 0, "{name}");
+    }
+}
+
+#[test]
 fn what_is_planted_among_the_backups_is_named_and_stops_no_backup() {
     let dir = Dir::new();
     assert_eq!(run(&dir, &["record", "--type", "x"]).0, 0);
