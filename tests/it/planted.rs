@@ -155,6 +155,7 @@ fn a_pipe_that_the_settings_name_is_said_at_the_start_and_at_a_reload() {
         #[cfg(feature = "tls")]
         ("certificate", "[collector]\ntls_cert = \"PIPE\"\ntls_key = \"PIPE\"\n"),
         ("token", "[collector]\ntoken_file = \"PIPE\"\n"),
+        #[cfg(feature = "alerts")]
         (
             "push",
             "[collector]\ncheckpoint_push_url = \"https://hooks.example.com/x\"\n\
