@@ -559,6 +559,12 @@ class OwnRecords:
 NO_MANIFEST = {"log_id": None, "epoch": 0, "pruned": {"begin": 0, "end": 0, "hashes": []}, "segments": []}
 
 
+def whole(value, where):
+    if type(value) is not int or value < 0:
+        raise Wrong(f"{where}: {value!r} is no whole number")
+    return value
+
+
 class Log:
     def __init__(self, directory, wanted):
         self.directory = directory
@@ -568,6 +574,7 @@ class Log:
             self.manifest = read_document(path, "auditctl/manifest")
             if any(s["file"].endswith(".gz") and "sha256" not in s for s in self.manifest["segments"]):
                 raise Wrong("audit.manifest.json: a packed segment has no SHA-256")
+        whole(self.manifest["epoch"], "audit.manifest.json")
         pruned = self.manifest["pruned"]
         self.tree = Tree(pruned["begin"], pruned["hashes"], pruned["end"])
         self.roots = {}

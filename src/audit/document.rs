@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::merkle::Hash;
+use super::sanitize::check_members;
 
 /// A kind of file, and the format in which this version reads and writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +201,12 @@ struct Whole<'a, T> {
 struct Head<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    format: u64,
+    #[serde(borrow)]
+    format: &'a RawValue,
+}
+
+fn malformed(error: &dyn fmt::Display) -> DocumentError {
+    DocumentError::Malformed(error.to_string())
 }
 
 /// A file's content, without a final LF.
@@ -234,12 +240,20 @@ pub fn encode_file<T: Serialize>(
 /// # Errors
 /// See [`DocumentError`].
 pub fn check_head(kind: Kind, bytes: &[u8]) -> Result<(), DocumentError> {
-    if is_too_deep(bytes) {
-        let why = format!("it is nested more than {MAX_JSON_DEPTH} deep");
-        return Err(DocumentError::Malformed(why));
-    }
     let head: Head<'_> = serde_json::from_slice(bytes).map_err(DocumentError::malformed)?;
-    check_kind(kind, &head.kind, head.format)
+    // A number of whatever size says that a newer version made it.
+    let text = head.format.get();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let format = text.parse().ok().or(is_number.then_some(u64::MAX));
+    let format = format.ok_or_else(|| {
+        DocumentError::Malformed("its format is not a number without a sign".to_owned())
+    })?;
+    check_kind(kind, &head.kind, format)?;
+    // serde_json passes over what is not asked for without looking how deep it is, or
+    // whether it stands twice: two readers would see two files.
+    let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
+    check_members(text, MAX_JSON_DEPTH).map_err(|error| malformed(&error))?;
+    Ok(())
 }
 
 /// Whether what a file says that it is, is that kind, in a format that can be read.
@@ -265,29 +279,6 @@ pub fn check_kind(kind: Kind, name: &str, format: u64) -> Result<(), DocumentErr
 pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DocumentError> {
     check_head(kind, bytes)?;
     serde_json::from_slice(bytes).map_err(DocumentError::malformed)
-}
-
-/// serde_json passes over what is not asked for without looking how deep it is.
-fn is_too_deep(bytes: &[u8]) -> bool {
-    let (mut depth, mut is_text) = (0_usize, false);
-    let mut rest = bytes.iter();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'"' => is_text = !is_text,
-            b'\\' if is_text => {
-                rest.next();
-            }
-            b'{' | b'[' if !is_text => {
-                depth += 1;
-                if depth > MAX_JSON_DEPTH {
-                    return true;
-                }
-            }
-            b'}' | b']' if !is_text => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
 }
 
 /// SHA-256 of a file's bytes, with other texts where these members' values stand. They

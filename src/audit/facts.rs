@@ -151,6 +151,9 @@ struct RecoveredDetails {
     #[serde(default)]
     contradicting: Vec<ContradictingDetails>,
     keys_from: Option<String>,
+    /// Of a restore that nobody with the key vouches for.
+    #[serde(default)]
+    unproven: bool,
 }
 
 #[derive(Deserialize)]
@@ -190,6 +193,10 @@ fn fact(record: &Record<'_>) -> Fact {
                 .map(|(begin, end)| Span { begin, end })
                 .filter(|span| span.begin < span.end && span.end <= record.seq);
             let mut abandoned = found.abandoned;
+            if found.unproven {
+                // It excuses nothing that a signed head elsewhere says.
+                return Fact::Reopened { adopted, abandoned: Vec::new(), keys_from: None };
+            }
             abandoned.extend(found.contradicting.into_iter().map(|found| found.checkpoint));
             abandoned.extend(found.abandoned_checkpoint);
             Fact::Reopened { adopted, abandoned, keys_from: found.keys_from }

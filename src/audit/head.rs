@@ -69,10 +69,11 @@ impl<'a> Head<'a> {
         Self::as_written(line).or_else(|| Self::as_json(line))
     }
 
-    /// Whether the line is framed as every record is: it begins `{"seq":N,"timestamp":"…"`,
-    /// and nothing follows its end.
-    pub(crate) fn is_framed_as_written(line: &[u8]) -> bool {
-        Self::start(line).is_some() && line.ends_with(b"}")
+    /// Whether the line has the form in which every version's writer writes records: who
+    /// compares bytes and who parses JSON read the same of it.
+    pub(crate) fn is_as_written(line: &'a [u8]) -> bool {
+        let read = Self::as_written(line);
+        read.is_some() && read == Self::as_json(line)
     }
 
     pub(crate) fn text(&self, field: Field) -> Option<&[u8]> {

@@ -186,6 +186,10 @@ impl OwnHistory<'_> {
         let mut found = Vec::new();
         for (head, epoch) in self.own(heads) {
             let checkpoint = head.note.unverified();
+            let keys = self.keys.clone().extended(&head.rotations);
+            // Whoever keeps a copy of it may have added signatures of any kind.
+            let note = keys.verify(&head.note).map(|(_, key)| head.note.only_by(key));
+            let Ok(note) = note else { continue };
             let ahead = epoch != self.epoch || checkpoint.size > self.size;
             let history = match (ahead, roots.get(&checkpoint.size)) {
                 (true, _) if head.kept == Kept::Backup => History::RolledBack,
@@ -200,7 +204,7 @@ impl OwnHistory<'_> {
                 size: checkpoint.size,
                 root: checkpoint.root,
                 found: self.size,
-                note: head.note.to_string(),
+                note: note.to_string(),
             });
         }
         found.sort_by_key(|found| std::cmp::Reverse((found.history, found.epoch, found.size)));

@@ -25,7 +25,6 @@ pub use ring::{Keyring, KeyringError};
 use super::checkpoint::{
     CheckpointError, Note, NoteError, Origin, OriginError, SignedCheckpoint, VerifierKey,
 };
-use super::document::Unknown;
 use super::merkle::{Hash, Range, leaf_hash};
 use super::proof::{InvalidProof, verify_inclusion};
 use super::record::peek_seq;
@@ -58,9 +57,6 @@ pub struct Rotation {
     pub inclusion_proof: Vec<Hash>,
     /// The checkpoint, as a signed note with the signatures of both keys.
     pub checkpoint: String,
-    /// What a newer version has added.
-    #[serde(flatten)]
-    pub unknown: Unknown,
 }
 
 /// Why a rotation proves nothing.
@@ -136,7 +132,6 @@ impl Rotation {
             // is made of, the smallest first.
             inclusion_proof: before.hashes().iter().rev().copied().collect(),
             checkpoint: checkpoint.to_string(),
-            unknown: Unknown::default(),
         }
     }
 

@@ -23,6 +23,8 @@ use crate::fsio::{self, Fs};
 
 /// So many signed heads that were left are kept, those of the newest epochs.
 pub const MAX_ABANDONED: usize = 64;
+/// One of which no key at hand can say anything is kept if it is no longer than this.
+const MAX_UNPROVEN_BYTES: usize = 1024;
 /// A manifest larger than this is refused: about 4 million blocks.
 pub(crate) const MAX_BYTES: u64 = 4 << 30;
 
@@ -344,9 +346,17 @@ impl Manifest {
     }
 
     /// Notes signed heads that later epochs do not continue: each once, in the order of
-    /// their places; of many, the newest.
-    pub fn abandon(&mut self, notes: impl IntoIterator<Item = String>) {
-        self.abandoned.extend(notes);
+    /// their places; of many, the newest. Other signatures under them than the log's are
+    /// not kept: whoever keeps copies of a head can add to it as he likes.
+    pub fn abandon(&mut self, notes: impl IntoIterator<Item = String>, keys: &Keyring) {
+        let own = |text: String| match SignedCheckpoint::parse(text.as_bytes()) {
+            Ok(note) => match keys.verify(&note) {
+                Ok((_, key)) => Some(note.only_by(key).to_string()),
+                Err(_) => Some(text).filter(|text| text.len() <= MAX_UNPROVEN_BYTES),
+            },
+            Err(_) => Some(text).filter(|text| text.len() <= MAX_UNPROVEN_BYTES),
+        };
+        self.abandoned.extend(notes.into_iter().filter_map(own));
         self.abandoned.sort_by_cached_key(|note| (place_of(note), note.clone()));
         self.abandoned.dedup();
         let more = self.abandoned.len().saturating_sub(MAX_ABANDONED);

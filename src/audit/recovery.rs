@@ -307,7 +307,9 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let left = settled.as_ref().and_then(|settled| settled.restored.abandoned_checkpoint.clone());
     let names = fs.list(&options.dir).map_err(io_error("list", &options.dir))?;
     let earlier = StatusSnapshot::read(&paths.status()).ok();
-    let opening = Opening { options, fs, paths: &paths, names: &names, earlier, left };
+    let left_is_signed = settled.as_ref().is_some_and(|settled| settled.is_signed);
+    let opening =
+        Opening { options, fs, paths: &paths, names: &names, earlier, left, left_is_signed };
     let plan = opening.decide(opening.inspect()?)?;
     let restored = settled.map(|settled| {
         // A journal speaks of the log as the restore left it, and of no later state.
@@ -357,6 +359,8 @@ struct Opening<'a> {
     earlier: Option<StatusSnapshot>,
     /// The signed head that a restore left.
     left: Option<String>,
+    /// Whether who restored had the log's key.
+    left_is_signed: bool,
 }
 
 impl Opening<'_> {
@@ -383,18 +387,22 @@ impl Opening<'_> {
         let mut manifest = seen.manifest;
         if let Some(accepted) = &accepted {
             manifest.epoch = next_epoch(manifest.epoch).ok_or_else(|| self.no_epoch())?;
-            manifest.abandon(accepted.abandoned.clone());
+            manifest.abandon(accepted.abandoned.clone(), &seen.ring);
         }
         if let Some(rollback) = &rollback {
             manifest.epoch = rollback.record.epoch;
             // Its own head too: it is of the epoch that ends here.
             let own = seen.head.iter().map(|head| head.text.clone());
-            manifest.abandon(own.chain(rollback.notes().cloned()));
+            manifest.abandon(own.chain(rollback.notes().cloned()), &seen.ring);
         }
         if let Some(left) = &leaves {
             let after = next_epoch(left.epoch).ok_or_else(|| self.no_epoch())?;
             manifest.epoch = manifest.epoch.max(after);
-            manifest.abandon([left.text.clone()]);
+            // Where nobody with the key says so, it excuses nothing: should that head be
+            // found elsewhere, the operator is asked.
+            if self.left_is_signed {
+                manifest.abandon([left.text.clone()], &seen.ring);
+            }
         }
         self.publish_key(&seen.key, manifest.epoch)?;
         let begins = accepted.is_some() || rollback.is_some() || leaves.is_some();

@@ -33,7 +33,7 @@ use crate::fsio::beneath::is_plain_name;
 use crate::fsio::{self, Fs};
 
 pub(crate) const MAX_JOURNAL_BYTES: u64 = 64 << 20;
-const MAX_MANIFEST_BYTES: u64 = 4 << 30;
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 4 << 30;
 
 /// What a restore did, as its `audit.restored` record says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,10 @@ pub struct Journal {
     pub new: Vec<String>,
     /// SHA-256 of the new manifest, hex.
     pub manifest_sha256: String,
+    /// SHA-256 of the manifest that the log had before, hex; absent when it had none. Only
+    /// where that stands is there something to undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_manifest_sha256: Option<String>,
     /// SHA-256 of the checkpoints that the log had before, and has after, hex: with any
     /// other one the log has been written to since, and nothing is undone.
     #[serde(default)]
@@ -140,14 +144,24 @@ impl Journal {
     /// Whether the log is still as the restore found it, or made it: a checkpoint of
     /// another moment says that it has been written to since.
     fn is_of_now(&self, fs: &dyn Fs, paths: &LogPaths) -> io::Result<bool> {
-        match fs.read_own(&paths.checkpoint(), MAX_JOURNAL_BYTES) {
-            Ok(text) => {
-                let known = |checkpoint: &String| *checkpoint == sha256_hex(&text);
-                Ok(self.checkpoints.is_empty() || self.checkpoints.iter().any(known))
+        let dir = &paths.dir;
+        // In the middle of a restore it stands in one of these directories.
+        let places = [
+            paths.checkpoint(),
+            dir.join(&self.aside).join("audit.checkpoint"),
+            dir.join(&self.staging).join("audit.checkpoint"),
+        ];
+        for place in places {
+            match fs.read_own(&place, MAX_JOURNAL_BYTES) {
+                Ok(text) => {
+                    let known = |checkpoint: &String| *checkpoint == sha256_hex(&text);
+                    return Ok(self.checkpoints.is_empty() || self.checkpoints.iter().any(known));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(error),
         }
+        Ok(self.checkpoints.is_empty())
     }
 
     fn store(&self, fs: &dyn Fs, paths: &LogPaths) -> io::Result<()> {
@@ -397,11 +411,14 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths, by: By<'_>) -> io::Result<Option<Se
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        if manifest.is_none_or(|text| sha256_hex(&text) != journal.manifest_sha256) {
-            let may = match by {
-                By::Key(key) => key.is_some_and(|key| stored.is_signed_by(key)),
-                By::Operator => true,
-            };
+        let manifest = manifest.map(|text| sha256_hex(&text));
+        if manifest.as_ref() != Some(&journal.manifest_sha256) {
+            let is_old = manifest == journal.old_manifest_sha256;
+            let may = is_old
+                && match by {
+                    By::Key(key) => key.is_some_and(|key| stored.is_signed_by(key)),
+                    By::Operator => true,
+                };
             if !may || !journal.is_of_now(fs, paths)? {
                 let reason = "it says that a restore was interrupted, and nobody with the log's \
                               key says so of the log as it is now: run `auditctl restore` again, \

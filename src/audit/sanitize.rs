@@ -61,10 +61,17 @@ pub fn json_type(text: &str) -> &'static str {
 /// # Errors
 /// See [`DetailsError`].
 pub fn compact_object(json: &str) -> Result<Cow<'_, str>, DetailsError> {
-    let bytes = json.as_bytes();
-    if bytes.first() != Some(&b'{') {
+    if json.as_bytes().first() != Some(&b'{') {
         return Err(DetailsError::NotAnObject { found: json_type(json) });
     }
+    let spaces = check_members(json, MAX_DETAILS_DEPTH)?;
+    Ok(if spaces == 0 { Cow::Borrowed(json) } else { Cow::Owned(without_spaces(json, spaces)) })
+}
+
+/// Checks JSON that a parser has taken: that no key stands twice in one object, that it is
+/// nested no deeper than so, and that numbers have a size. Counts its whitespace.
+pub(crate) fn check_members(json: &str, deepest: usize) -> Result<usize, DetailsError> {
+    let bytes = json.as_bytes();
     let mut depth = 0_usize;
     let mut spaces = 0_usize;
     let mut keys = Keys::default();
@@ -82,7 +89,7 @@ pub fn compact_object(json: &str) -> Result<Cow<'_, str>, DetailsError> {
             }
             opening @ (b'{' | b'[') => {
                 depth += 1;
-                if depth > MAX_DETAILS_DEPTH {
+                if depth > deepest {
                     return Err(DetailsError::TooDeep);
                 }
                 if opening == b'{' {
@@ -105,7 +112,7 @@ pub fn compact_object(json: &str) -> Result<Cow<'_, str>, DetailsError> {
             _ => at += 1,
         }
     }
-    Ok(if spaces == 0 { Cow::Borrowed(json) } else { Cow::Owned(without_spaces(json, spaces)) })
+    Ok(spaces)
 }
 
 /// So few keys are compared each with each.
@@ -226,6 +233,11 @@ fn without_spaces(json: &str, spaces: usize) -> String {
 /// Unicode line and paragraph separators.
 fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Whether a name is as it would be stored: not too long, and without control characters.
+pub(crate) fn is_clean(name: &str, longest: usize) -> bool {
+    name.len() <= longest && !name.contains(is_control)
 }
 
 /// Replaces control characters by U+FFFD in place; whether there were any.

@@ -5,12 +5,13 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
 
-use super::event::MAX_LINE_BYTES;
+use super::event::{MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, MAX_LINE_BYTES};
 use super::facts::{self, Fact, Said};
 use super::gzip::MAX_BLOCK_BYTES;
 use super::head::Head;
 use super::merkle::Range;
 use super::record;
+use super::sanitize::{self, MAX_DETAILS_DEPTH};
 use super::segment::{Block, Layout, Staged};
 use crate::fsio::{FileReader, FsFile};
 
@@ -253,9 +254,9 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether a writer could have written the line: it begins as every record, its values
-/// are of their kinds, nested as deep as a record may be. A later version's writer may
-/// have added members.
+/// Whether a writer could have written the line: in the form of every record, its values of
+/// their kinds, its names clean and no longer than names are, nothing twice, and nested as
+/// deep as a record may be. A later version's writer may have added members.
 fn is_as_written(line: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Parts {
@@ -263,10 +264,20 @@ fn is_as_written(line: &[u8]) -> bool {
         details: serde_json::Map<String, serde_json::Value>,
         origin: serde_json::Map<String, serde_json::Value>,
     }
-    let record = serde_json::from_slice::<record::Record<'_>>(line).is_ok();
-    let parts = serde_json::from_slice::<Parts>(line);
-    record
-        && Head::is_framed_as_written(line)
+    let Ok(text) = std::str::from_utf8(line) else { return false };
+    let Ok(record) = serde_json::from_str::<record::Record<'_>>(text) else { return false };
+    // What is not looked at otherwise has to be JSON that everybody can read, too.
+    let readable = serde_json::from_str::<serde_json::Value>(text).is_ok();
+    let names = [&record.actor, &record.source, &record.target, &record.outcome];
+    let clean = sanitize::is_clean(&record.event_type, MAX_EVENT_TYPE_BYTES)
+        && names.into_iter().flatten().all(|name| sanitize::is_clean(name, MAX_IDENTIFIER_BYTES));
+    // The record's own braces are one level more than those of `details`.
+    let compact = sanitize::check_members(text, MAX_DETAILS_DEPTH + 1) == Ok(0);
+    let parts = serde_json::from_str::<Parts>(text);
+    readable
+        && clean
+        && compact
+        && Head::is_as_written(line)
         && parts.is_ok_and(|parts| {
             // Read so that they are checked.
             let _ = (parts.details, parts.origin);

@@ -17,7 +17,8 @@ use super::encrypt::{Recipients, encrypt};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::heads::{MAX_HEADS, heads};
 use super::metadata::{
-    Archive, Encryption, Held, LogIdentity, Metadata, MetadataError, Previous, Verified,
+    Archive, Encryption, Held, LogIdentity, MAX_METADATA_BYTES, Metadata, MetadataError, Previous,
+    Verified,
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
@@ -365,6 +366,12 @@ impl Creator {
         let bad = |what| BackupError::Metadata { path: metadata_file.clone(), what };
         let sidecar = fsio::temporary_name(&metadata_file);
         let text = metadata.to_bytes().map_err(bad)?;
+        // What nobody could read back is no backup.
+        if text.len() as u64 > MAX_METADATA_BYTES {
+            let what = format!("it would have {} bytes, more than is read", text.len());
+            return Err(bad(MetadataError::Altered(what)));
+        }
+        Metadata::parse(&text, id).map_err(|what| BackupError::metadata(&metadata_file, what))?;
         draft.files.push(sidecar.clone());
         self.write_new(&sidecar, &text)?;
         if watch.interrupted() {

@@ -170,7 +170,6 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::audit::document::Unknown;
     use crate::audit::merkle::leaf_hash;
 
     fn marker() -> Marker {
@@ -249,7 +248,6 @@ mod tests {
             record: "x".repeat(record),
             inclusion_proof: Vec::new(),
             checkpoint: String::new(),
-            unknown: Unknown::default(),
         };
         let with = |record| Marker { key_chain: vec![rotation(record)], ..marker() };
         let rest = encode(Kind::MARKER, &with(0), Layout::Compact).expect("JSON").len();

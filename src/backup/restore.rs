@@ -305,6 +305,7 @@ impl Restorer {
             old,
             new: prepared.names,
             manifest_sha256: prepared.manifest_sha256,
+            old_manifest_sha256: self.old_manifest()?,
             checkpoints: self.checkpoints(live, staged.name())?,
             signature: None,
             restored: Restored {
@@ -345,6 +346,15 @@ impl Restorer {
         };
         let before = live.note().map(|note| swap::sha256_hex(note.as_bytes()));
         Ok(before.into_iter().chain(after).collect())
+    }
+
+    fn old_manifest(&self) -> Result<Option<String>, BackupError> {
+        let path = LogPaths::new(self.log_dir()).manifest();
+        match self.fs.read_own(&path, swap::MAX_MANIFEST_BYTES) {
+            Ok(text) => Ok(Some(swap::sha256_hex(&text))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("read", &path)(error)),
+        }
     }
 
     fn open_and_close(&self) -> Result<(), OpenError> {

@@ -88,7 +88,7 @@ impl CliError {
     pub(super) fn newer(path: impl Into<PathBuf>, error: &DocumentError) -> Self {
         let path = path.into();
         let message = format!("{}: {error}", path.display());
-        let mut new = Self::new("newer_version", Exit::Failed, message);
+        let mut new = Self::new("newer_version", Exit::Failed, message).hint(NEWER_HINT);
         new.path = Some(path);
         new
     }
@@ -96,7 +96,7 @@ impl CliError {
     /// The same, where such a file is what is behind an error.
     pub(super) fn of_newer(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         newer_behind(error)?;
-        Some(Self::new("newer_version", Exit::Failed, error.to_string()))
+        Some(Self::new("newer_version", Exit::Failed, error.to_string()).hint(NEWER_HINT))
     }
 
     /// Adds what to do.
@@ -155,6 +155,9 @@ const KEY_CHAIN_HINT: &str = "start the collector with `backup.output_dir` set t
      puts audit.keys back from one that holds it; without one, `auditctl serve --accept-corruption` \
      once, which leaves a record, then `auditctl backup`";
 
+const NEWER_HINT: &str = "if no newer version ever ran here, somebody put that file there: keep a copy, move it \
+                          away, and start again; what belongs there is made anew, or the next start says what is \
+                          missing";
 const NOT_OURS_HINT: &str = "auditctl puts no such thing there: find out who did, move it away, and start again; what \
                              belongs there is made anew, or the next start says what is missing";
 
@@ -168,6 +171,9 @@ impl From<OpenError> for CliError {
         let message = error.to_string();
         let mut new = Self::new(error.kind(), exit, message);
         new.causes = causes(&error, &new.message).into();
+        if newer_behind(&error).is_some() {
+            new.hint = Some(NEWER_HINT.to_owned());
+        }
         if let OpenError::Io { source, .. } | OpenError::Manifest(ManifestError::Io { source, .. }) =
             &error
             && source.kind() == std::io::ErrorKind::InvalidInput

@@ -256,7 +256,7 @@ impl FromStr for VerifierKey {
 
 /// Eight hexadecimal digits.
 pub(crate) fn parse_key_id(text: &str) -> Option<u32> {
-    let hex = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let hex = text.len() == 8 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if hex { u32::from_str_radix(text, 16).ok() } else { None }
 }
 

@@ -224,8 +224,14 @@ impl Thread {
         let manifest = self.keeper.manifest();
         let Some(pruned) = removal(&manifest, segments, held_by) else { return };
         let end_seq = pruned.pruned_to;
+        let own = OwnRecord::Pruned(pruned);
+        if !own::fits(&own) {
+            // Without the whole record nothing would excuse that the records are gone.
+            tracing::error!("retention removes nothing: its record would be too long");
+            return;
+        }
         let queue = &self.work.queue;
-        let record = queue.push_own(&own::encode(&OwnRecord::Pruned(pruned)));
+        let record = queue.push_own(&own::encode(&own));
         queue.request_durable(record + 1);
         self.retention.stage = Stage::Announced { end_seq, record };
     }

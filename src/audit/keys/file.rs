@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Keyring, KeyringError, Rotation};
 use crate::audit::checkpoint::VerifierKey;
-use crate::audit::document::{self, DocumentError, Kind, Layout, Unknown};
+use crate::audit::document::{self, DocumentError, Kind, Layout};
 use crate::audit::paths::LogPaths;
 use crate::audit::signer::{KeyError, SigningKey};
 use crate::fsio::{self, Fs, OpenMode};
@@ -26,9 +26,6 @@ pub struct KeyHistory {
     pub log_id: String,
     /// The rotations.
     pub rotations: Vec<Rotation>,
-    /// What a newer version has added.
-    #[serde(flatten)]
-    pub unknown: Unknown,
 }
 
 /// Why a log's public keys cannot be had.
@@ -75,7 +72,7 @@ impl KeyHistory {
     /// Of a log that never changed its key.
     #[must_use]
     pub fn new(log_id: &str) -> Self {
-        Self { log_id: log_id.to_owned(), rotations: Vec::new(), unknown: Unknown::default() }
+        Self { log_id: log_id.to_owned(), rotations: Vec::new() }
     }
 
     /// As a file's content.
@@ -101,13 +98,12 @@ impl KeyHistory {
             }
             Err(source) => return Err(KeysError::Io { path, source }),
         };
-        let mut history: Self = document::decode(Kind::KEYS, &text).map_err(|error| {
+        let history: Self = document::decode(Kind::KEYS, &text).map_err(|error| {
             if error.is_newer() {
                 return KeysError::Newer { path: path.clone(), source: error };
             }
             invalid(error.to_string())
         })?;
-        history.unknown = history.unknown.without_head();
         if history.rotations.is_empty() || history.rotations.len() > MAX_ROTATIONS {
             return Err(invalid(format!("it holds {} rotations", history.rotations.len())));
         }

@@ -44,6 +44,11 @@ impl Opening<'_> {
         if trouble.is_none() {
             trouble = self.judge_keys(&seen.ring, &seen.manifest, seen.scan.as_ref());
         }
+        if trouble.is_none()
+            && let Some(source) = seen.newer.take()
+        {
+            return Err(OpenError::Newer { path: self.paths.dir.clone(), source });
+        }
         let mut damage = seen.damage;
         let accepted = match trouble {
             Some(corruption) if !self.options.accept_corruption => {

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::super::document::DocumentError;
 use super::super::keys::{KeyHistory, Keyring};
 use super::super::manifest::{Manifest, ManifestError};
 use super::super::merkle::Range;
@@ -51,6 +52,9 @@ pub(super) struct Seen {
     pub(super) reached: Option<Reached>,
     /// Up to where records were adopted unsigned that no backup holds.
     pub(super) uncovered: u64,
+    /// The log's first record says that a newer version made it: believed once the
+    /// records are proven.
+    pub(super) newer: Option<DocumentError>,
     /// The first thing that is wrong.
     pub(super) trouble: Option<Corruption>,
     pub(super) damage: Option<Damage>,
@@ -59,7 +63,11 @@ pub(super) struct Seen {
 impl Opening<'_> {
     pub(super) fn inspect(&self) -> Result<Seen, OpenError> {
         let texts = self.texts()?;
-        let (stored, signature) = self.stored_manifest()?.unzip();
+        let (stored, unreadable) = match self.stored_manifest()? {
+            Ok(stored) => (stored, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let (stored, signature) = stored.unzip();
         let is_new = stored.is_none() && self.is_empty(&texts)?;
         let log_id = self.identity(stored.as_ref(), &texts, is_new)?;
         if is_new {
@@ -89,7 +97,8 @@ impl Opening<'_> {
         let keys_are_bad = trouble.is_some();
         let heads =
             if keys_are_bad { Heads::default() } else { self.heads(&texts, &ring, &log_id) };
-        let believed = stored.clone().zip(signature).ok_or_else(|| "it is missing".to_owned());
+        let believed = stored.clone().zip(signature);
+        let believed = believed.ok_or(unreadable.unwrap_or_else(|| "it is missing".to_owned()));
         let believed = believed.and_then(|(manifest, signature)| {
             fits((&manifest, &signature), &log_id, &heads, &ring).map(|()| manifest)
         });
@@ -110,7 +119,7 @@ impl Opening<'_> {
             trouble = Some(heads::corrupt(reason.clone()));
         }
         let signed = head.as_ref().map_or(0, |head| head.checkpoint.size);
-        let mut found = self.sealed((stored.as_ref(), &log_id, epoch), believed, signed)?;
+        let mut found = self.sealed((stored.as_ref(), &log_id, epoch), believed, signed, &ring)?;
         self.adopt_sealed(&mut found)?;
         let damage = self.check_sealed(&mut found, &mut trouble)?;
         let base = found.manifest.tree()?;
@@ -147,15 +156,18 @@ impl Opening<'_> {
             scan,
             reached,
             uncovered: authority.uncovered(),
+            newer: found.newer.filter(|_| signed > 0),
             trouble,
             damage,
         })
     }
 
-    /// The stored manifest and its signature; `None` for one that is missing or none.
-    fn stored_manifest(&self) -> Result<Option<(Manifest, Signature)>, OpenError> {
+    /// The stored manifest and its signature; `None` for one that is missing, and why not
+    /// for one that cannot be read.
+    #[allow(clippy::type_complexity)]
+    fn stored_manifest(&self) -> Result<Result<Option<(Manifest, Signature)>, String>, OpenError> {
         match Manifest::load_signed(self.fs, &self.paths.manifest()) {
-            Ok(found) => Ok(found),
+            Ok(found) => Ok(Ok(found)),
             // What another version wrote is not made anew.
             Err(error @ ManifestError::Newer { .. }) => Err(error.into()),
             Err(ManifestError::Io { source, path })
@@ -163,7 +175,10 @@ impl Opening<'_> {
             {
                 Err(io_error("read", &path)(source))
             }
-            Err(_) => Ok(None),
+            Err(ManifestError::Invalid { reason, .. }) => {
+                Ok(Err(format!("it cannot be read: {reason}")))
+            }
+            Err(_) => Ok(Err("it cannot be read".to_owned())),
         }
     }
 

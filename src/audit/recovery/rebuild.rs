@@ -7,7 +7,9 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::super::document::DocumentError;
 use super::super::facts::{Authority, Removal};
+use super::super::keys::Keyring;
 use super::super::manifest::{Manifest, Segment};
 use super::super::merkle::{Hash, Range};
 use super::super::scan::{self, Interest, Scan};
@@ -28,6 +30,8 @@ pub(super) struct Found {
     pub(super) wrong: Vec<(u64, String)>,
     /// What the engine's records say, where all of them were read.
     pub(super) authority: Option<Authority>,
+    /// The log's first record says that a newer version made it.
+    pub(super) newer: Option<DocumentError>,
 }
 
 /// A segment's file as it is read now.
@@ -43,12 +47,13 @@ impl Opening<'_> {
         (hint, log_id, epoch): (Option<&Manifest>, &str, u32),
         believed: Result<Manifest, String>,
         signed: u64,
+        ring: &Keyring,
     ) -> Result<Found, OpenError> {
         match believed {
             Ok(manifest) => self.refit(manifest, signed),
             Err(reason) => {
                 let hint = hint.filter(|hint| hint.log_id == log_id).cloned();
-                self.rebuild(hint, (log_id, epoch), reason, signed)
+                self.rebuild(hint, (log_id, epoch), reason, (signed, ring))
             }
         }
     }
@@ -70,8 +75,15 @@ impl Opening<'_> {
                 Err(reason) => wrong.push((segment.first_seq, reason)),
             }
         }
-        let mut found =
-            Found { manifest, hint: None, rebuilt: None, stored_anew, wrong, authority: None };
+        let mut found = Found {
+            manifest,
+            hint: None,
+            rebuilt: None,
+            stored_anew,
+            wrong,
+            authority: None,
+            newer: None,
+        };
         self.drop_removed(&mut found, signed)?;
         Ok(found)
     }
@@ -203,12 +215,12 @@ impl Opening<'_> {
         hint: Option<Manifest>,
         (log_id, epoch): (&str, u32),
         reason: String,
-        signed: u64,
+        (signed, ring): (u64, &Keyring),
     ) -> Result<Found, OpenError> {
         let begin = self.first_record()?;
         let authority = self.facts_from(begin)?.authority(signed);
         let mut manifest = Manifest { epoch, ..Manifest::new(log_id.to_owned()) };
-        manifest.abandon(authority.abandoned.iter().cloned());
+        manifest.abandon(authority.abandoned.iter().cloned(), ring);
         manifest.adopted.clone_from(&authority.adopted);
         manifest.adopted.retain(|span| span.end > begin);
         manifest.backed_up = authority.backed_up;
@@ -229,6 +241,7 @@ impl Opening<'_> {
             stored_anew: Vec::new(),
             wrong: Vec::new(),
             authority: Some(authority),
+            newer: None,
         })
     }
 

@@ -26,7 +26,7 @@ impl Opening<'_> {
             Some(authority) => authority,
             None => self.by_manifest(&found.manifest, scan, signed)?,
         };
-        self.check_format(&authority, scan)?;
+        found.newer = newer_format(&authority, scan);
         let end = found.manifest.pruned.end();
         let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
         found.manifest.pruned_by =
@@ -44,21 +44,6 @@ impl Opening<'_> {
             });
         }
         Ok(authority)
-    }
-
-    /// What a newer version records is not for this one to continue.
-    fn check_format(&self, authority: &Authority, scan: Option<&Scanned>) -> Result<(), OpenError> {
-        let first = scan.and_then(|(_, scan)| scan.said.first());
-        let by_record = match first.map(|said| &said.fact) {
-            Some(Fact::Created { format, .. }) => *format,
-            _ => 0,
-        };
-        let found = authority.format.max(by_record);
-        if found <= u64::from(Kind::LOG.format()) {
-            return Ok(());
-        }
-        let source = DocumentError::Newer { kind: Kind::LOG, found };
-        Err(OpenError::Newer { path: self.paths.dir.clone(), source })
     }
 
     /// The same from a signed manifest, which says where the record is.
@@ -231,4 +216,17 @@ impl Opening<'_> {
         scan.said.into_iter().for_each(|said| facts.note(said));
         Ok(())
     }
+}
+
+/// The format that the log's first record says it has, where it is a newer one: what a
+/// newer version records is not for this one to continue.
+fn newer_format(authority: &Authority, scan: Option<&Scanned>) -> Option<DocumentError> {
+    let first = scan.and_then(|(_, scan)| scan.said.first());
+    let by_record = match first.map(|said| &said.fact) {
+        Some(Fact::Created { format, .. }) => *format,
+        _ => 0,
+    };
+    let found = authority.format.max(by_record);
+    let newer = found > u64::from(Kind::LOG.format());
+    newer.then_some(DocumentError::Newer { kind: Kind::LOG, found })
 }

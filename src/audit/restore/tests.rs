@@ -36,6 +36,7 @@ fn prepared(dir: &Path) -> (LogPaths, Journal) {
     let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
     let journal = Journal {
         checkpoints: Vec::new(),
+        old_manifest_sha256: Some(sha256_hex(format!("old {MANIFEST}").as_bytes())),
         signature: None,
         committed: false,
         staging: ".restore-1".to_owned(),

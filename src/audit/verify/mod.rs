@@ -238,6 +238,7 @@ impl Run<'_> {
         }
         let state = self.state(depth, label.as_deref(), checkpoint.as_ref());
         let oldest_read = self.oldest_read(depth);
+        let newer = self.tally.newer;
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
         (report.depth, report.depth_reason) = (depth, depth_reason);
         report.oldest_read = oldest_read;
@@ -251,6 +252,10 @@ impl Run<'_> {
         });
         let stretch = |span: &Span| Stretch { first_seq: span.begin, end_seq: span.end };
         report.adopted = authority.adopted.iter().map(stretch).collect();
+        if let Some(found) = newer.filter(|_| report.passed()) {
+            let source = document::DocumentError::Newer { kind: document::Kind::LOG, found };
+            return Err(VerifyError::Newer { dir: view.paths.dir.clone(), source });
+        }
         Ok(Some((report.clone(), state.filter(|_| report.passed()))))
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Tally {
     /// A segment went while it was looked for, and the manifest says that
     /// retention removed it.
     pub(super) removed_meanwhile: bool,
+    /// The format that the log's first record says it has, where it is a newer one.
+    pub(super) newer: Option<u64>,
     /// Something was seen that a writer passes through, and nobody stays in.
     pub(super) disturbed: bool,
 }

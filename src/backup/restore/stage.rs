@@ -295,13 +295,13 @@ impl<'a> Staged<'a> {
             segments: self.segments.clone(),
             ..Manifest::new(plan.log_id.clone())
         };
-        manifest.abandon(said.abandoned.into_iter().chain(live.abandoned()));
+        manifest.abandon(said.abandoned.into_iter().chain(live.abandoned()), &plan.keys);
         if plan.new_epoch && in_place {
             let left = self.signed_elsewhere(self.restorer, &plan.keys);
-            manifest.abandon(left.into_iter().map(|found| found.note));
+            manifest.abandon(left.into_iter().map(|found| found.note), &plan.keys);
         }
         if plan.new_epoch {
-            manifest.abandon(live.note());
+            manifest.abandon(live.note(), &plan.keys);
         }
         manifest.adopted.retain(|span| span.end > manifest.pruned.end());
         // Without the key, the first opening makes the manifest anew from the files.
