@@ -156,6 +156,8 @@ def files():
         put("checkpoint", "many", note + note.split(b"\n\n")[1] * 3)
         put("checkpoint", "huge", note.replace(b"\n6\n", b"\n18446744073709551615\n"))
         put("checkpoint", "proof", auditctl(directory, "prove", "1"))
+        put("checkpoint", "growth", auditctl(directory, "prove", "--from", "2"))
+        put("checkpoint", "tlog-proof", auditctl(directory, "prove", "1", "--format", "tlog-proof"))
         auditctl(directory, "verify")
         for state in directory.rglob("*verif*"):
             if state.is_file():
@@ -178,6 +180,16 @@ def files():
             (b'"id": "', b'"id": "../'), (b'"raw_bytes": ', b'"raw_bytes": -'),
         ]):
             put("metadata", f"absurd-{number}", metadata.replace(old, new))
+        text = json.loads(metadata)
+        put("metadata", "added", metadata.replace(b": {\n", b': { "added": [{}],\n'))
+        put("metadata", "turned", json.dumps(dict(reversed(text.items())), separators=(" , ", " : ")).encode())
+        put("metadata", "newer", json.dumps(dict(text, format=2)).encode())
+        put("metadata", "unsigned", json.dumps(dict(text, signature=None)).encode())
+        marker = archive[archive.rindex(b"\x1f\x8b\x08\x04"):]
+        field = b"Zz\x02\x00ab"
+        length = (int.from_bytes(marker[10:12], "little") + len(field)).to_bytes(2, "little")
+        put("metadata", "marker-field", marker[:10] + length + field + marker[12:])
+        put("metadata", "marker-newer", marker.replace(b'"format":1', b'"format":2'))
         auditctl(directory, "restore", "latest", "--target", "beside")
         manifest = (directory / "beside/audit.manifest.json").read_bytes()
         put("manifest", "restored", manifest)

@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+/// What the origin of a new log begins with. It is no domain: whoever shows checkpoints
+/// to public witnesses sets one of their own.
+pub const ORIGIN: &str = "auditctl";
 /// Events that wait before they are written together, with interval durability.
 pub const WRITE_BUFFER_SIZE: usize = 100;
 /// How long the oldest waits at most, with interval durability.
@@ -51,6 +54,8 @@ pub const DISK_RESERVE: u64 = 8 << 20;
 pub const QUERY_CACHE_SIZE: usize = 128;
 /// Groups of an answer that counts by group.
 pub const MAX_MEMORY_EVENTS: usize = 10_000;
+/// A request's body, in bytes.
+pub const MAX_BODY: u64 = 8 << 20;
 /// Where a log is.
 pub const LOG_DIR: &str = "logs";
 /// Where backups are.

@@ -3,10 +3,10 @@
 
     verify.py LOG_DIR [--public-key FILE] [--against FILE]...
     verify.py --checkpoint FILE --public-key FILE [--keys AUDIT_KEYS]
-    verify.py --proof FILE [--public-key FILE]
+    verify.py --proof FILE [--public-key FILE] [--against FILE] [--record FILE]
 
 Written from docs/format.md and docs/verifying.md, RFC 6962 (the tree), RFC 8032
-(Ed25519), C2SP signed-note and tlog-checkpoint. Needs nothing but Python 3.9.
+(Ed25519), C2SP signed-note, tlog-checkpoint and tlog-proof. Needs nothing but Python 3.9.
 Exit 0 verified, 1 something is wrong, 2 usage, 3 made by a newer version.
 """
 import argparse
@@ -106,20 +106,70 @@ def decode64(text, what):
         raise Wrong(f"{what}: not base64") from None
 
 
+class Unknown(Wrong):
+    """A key of an algorithm that is not known here, or no key at all."""
+
+
 class VerifierKey:
     """`<name>+<8 hex digits>+<base64 of 0x01 and the key>`."""
 
     def __init__(self, text, where):
         parts = text.strip().split("+", 2)
         if len(parts) != 3:
-            raise Wrong(f"{where}: not a verifier key")
+            raise Unknown(f"{where}: not a verifier key")
         self.name, self.key_id = parts[0], parts[1]
-        packed = decode64(parts[2], where)
-        if packed[:1] != b"\x01" or len(packed) != 33:
-            raise Wrong(f"{where}: not an Ed25519 key")
+        try:
+            packed = base64.b64decode(parts[2], validate=True)
+        except ValueError:
+            raise Unknown(f"{where}: not a verifier key") from None
+        if packed[:1] != b"\x01":
+            raise Unknown(f"{where}: not an Ed25519 key")
         self.key = packed[1:]
-        if sha256(self.name.encode(), b"\n", packed)[:4].hex() != self.key_id:
+        if len(self.key) != 32 or key_id(self.name, self.key) != self.key_id:
             raise Wrong(f"{where}: the key id is not that of the key")
+
+    def under(self, name):
+        """The same key under another name."""
+        other = object.__new__(VerifierKey)
+        other.name, other.key, other.key_id = name, self.key, key_id(name, self.key)
+        return other
+
+
+def key_id(name, key):
+    return sha256(name.encode(), b"\n\x01", key)[:4].hex()
+
+
+def log_of(origin):
+    """The name of the log's keys, and the epoch; None for what is no log's origin."""
+    log, _, last = origin.rpartition("/")
+    epoch = re.fullmatch(r"e([0-9]{1,10})", last)
+    if not epoch:
+        log = origin
+    elif not re.fullmatch(r"[1-9][0-9]*", epoch[1]) or int(epoch[1]) >= 1 << 32:
+        return None
+    prefix, _, log_id = log.rpartition("/")
+    host = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+    is_prefix = re.fullmatch(rf"{host}(\.{host})*(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*", prefix) and len(prefix) <= 128
+    is_id = re.fullmatch(r"(?!e[0-9]{1,10}$)[A-Za-z0-9._-]{1,64}", log_id)
+    return (log, int(epoch[1]) if epoch else 0) if is_prefix and is_id else None
+
+
+def read_key(path):
+    """The first usable key of a file; those of algorithms to come are skipped. One that
+    only stands there under the name of a later epoch is the log's all the same."""
+    of_epoch = None
+    for line in read_text(path).splitlines():
+        try:
+            key = VerifierKey(line, path)
+        except Unknown:
+            continue
+        log = log_of(key.name)
+        if not log or log[1] == 0:
+            return key
+        of_epoch = of_epoch or key.under(log[0])
+    if of_epoch is None:
+        raise Wrong(f"{path}: holds no key that can be used")
+    return of_epoch
 
 
 class Note:
@@ -127,23 +177,31 @@ class Note:
 
     def __init__(self, note, where):
         self.where = where
-        text, empty, self.signatures = note.partition("\n\n")
-        if not empty:
+        # The last empty line divides: a text may have some of its own.
+        text, empty, signatures = note.rpartition("\n\n")
+        if not empty or not signatures.endswith("\n"):
             raise Wrong(f"{where}: not a signed note")
-        self.text = text + "\n"
+        self.text, self.signatures = text + "\n", []
+        for line in signatures[:-1].split("\n"):
+            match = re.fullmatch(r"\u2014 ([^\s+]+) (\S+)", line)
+            if not match:
+                raise Wrong(f"{where}: a line among its signatures is none")
+            self.signatures.append((match[1], decode64(match[2], where)))
 
-    def check_signature(self, key):
-        for line in self.signatures.split("\n"):
-            match = re.fullmatch(r"\u2014 (\S+) (\S+)", line)
-            if not match or match[1] != key.name:
-                continue
-            packed = decode64(match[2], self.where)
-            if packed[:4].hex() != key.key_id:
+    def signed_by(self, key):
+        """Whether the key signed; a signature of its that is wrong spoils the note."""
+        found = False
+        for name, packed in self.signatures:
+            if (name, packed[:4].hex()) != (key.name, key.key_id):
                 continue
             if not is_signature(key.key, self.text.encode(), packed[4:]):
                 raise Wrong(f"{self.where}: the signature by {key.name}+{key.key_id} is wrong")
-            return
-        raise Wrong(f"{self.where}: not signed by {key.name}+{key.key_id}")
+            found = True
+        return found
+
+    def check_signature(self, key):
+        if not self.signed_by(key):
+            raise Wrong(f"{self.where}: not signed by {key.name}+{key.key_id}")
 
 
 class Checkpoint(Note):
@@ -156,21 +214,23 @@ class Checkpoint(Note):
 
     def log(self):
         """The name of the log's keys, and the epoch."""
-        match = re.fullmatch(r"(auditctl/[^/]+)(?:/e([1-9][0-9]*))?", self.origin)
-        if not match:
+        log = log_of(self.origin)
+        if not log:
             raise Wrong(f"{self.where}: {self.origin} is no log")
-        return match[1], int(match[2] or 0)
+        return log
 
     def place(self):
         """Epoch, then size: how far the log had come."""
         return self.log()[1], self.size
 
-    def is_by(self, key):
-        try:
-            self.check_signature(key)
-        except Wrong:
+    def signed_by(self, key):
+        """The same; from epoch 1 on the key may sign under the origin's name as well."""
+        found = super().signed_by(key)
+        if key.name != self.log()[0]:
             return False
-        return True
+        if self.origin != key.name:
+            super().signed_by(key.under(self.origin))
+        return found
 
 
 # --- the tree (RFC 6962): perfect subtrees from left to right, as (begin, size, hash) ---
@@ -292,15 +352,17 @@ class Keys:
         raise last
 
     def check(self, checkpoint):
-        """The key that signed, if it was valid there."""
+        """The key that signed, if it was valid there. No key of the log may have signed wrongly."""
+        for key in self.keys:
+            checkpoint.signed_by(key)
         place = checkpoint.place()
         for index, key in enumerate(self.keys):
             begun = index == 0 or self.rotations[index - 1].place <= place
             over = index < len(self.rotations) and place > self.rotations[index].place
-            if begun and not over and checkpoint.is_by(key):
+            if begun and not over and checkpoint.signed_by(key):
                 return key
         for key in self.keys:
-            if checkpoint.is_by(key):
+            if checkpoint.signed_by(key):
                 raise Wrong(f"{checkpoint.where}: {key.name}+{key.key_id} may not sign {checkpoint.size} records")
         checkpoint.check_signature(self.keys[-1])
 
@@ -310,7 +372,7 @@ def read_keys(path, believed):
     if not os.path.exists(path):
         return Keys(believed, [], path)
     stored = read_document(path, "auditctl/keys")
-    if believed.name != f"auditctl/{stored['log_id']}":
+    if believed.name.rpartition("/")[2] != stored["log_id"]:
         raise Wrong(f"{path}: of another log")
     return Keys(believed, stored["rotations"], path)
 
@@ -666,7 +728,7 @@ def check_own_records(log, checkpoint, head):
 
 def check_log(directory, key_file, against):
     checkpoint = Checkpoint(read_text(os.path.join(directory, "audit.checkpoint")), "audit.checkpoint")
-    key = VerifierKey(read_text(key_file or os.path.join(directory, "audit.pub")), key_file or "audit.pub")
+    key = read_key(key_file or os.path.join(directory, "audit.pub"))
     keys = read_keys(os.path.join(directory, "audit.keys"), key)
     keys.check(checkpoint)
     head = newest_head(directory, checkpoint, keys)
@@ -677,12 +739,16 @@ def check_log(directory, key_file, against):
     handed_over = [r.checkpoint for r in keys.rotations if r.place[0] == checkpoint.place()[0]]
     log = Log(directory, {kept.size for kept in [checkpoint, head, *anchors, *handed_over]})
     epoch = log.manifest["epoch"]
-    origin = f"auditctl/{log.manifest['log_id']}" + (f"/e{epoch}" if epoch else "")
-    if log.manifest is not NO_MANIFEST and checkpoint.origin != origin:
+    origin = key.name + (f"/e{epoch}" if epoch else "")
+    if log.manifest is not NO_MANIFEST and (
+        checkpoint.origin != origin or key.name.rpartition("/")[2] != log.manifest["log_id"]
+    ):
         raise Wrong(f"audit.checkpoint: is of {checkpoint.origin}, the log is {origin}")
     log.read_all(head.size)
     if log.tree.end < head.size:
         raise Wrong(f"{head.where}: signed over {head.size} records, the files end at record {log.tree.end}")
+    if log.first and log.first["details"].get("origin", key.name) != key.name:
+        raise Wrong(f"record 0: the log began as {log.first['details']['origin']}, its key is {key.name}")
     named, cut = log.own.named_keys(head.size)
     for text in named:
         if all(VerifierKey(text, "a record").key != key.key for key in keys.keys):
@@ -705,24 +771,117 @@ def check_log(directory, key_file, against):
 # --- a proof ---
 
 
-def check_proof(path, key_file):
-    document = read_json(path)
-    wanted = {"format": str, "seq": int, "record": str, "tree_size": int, "inclusion_proof": list, "checkpoint": str, "public_key": str}
-    if not isinstance(document, dict) or any(type(document.get(key)) is not kind for key, kind in wanted.items()):
-        raise Wrong(f"{path}: not a proof document")
-    if document["format"] != "auditctl-proof-v1":
-        raise Wrong(f"{path}: of another format")
+def check_consistency(first, second, first_root, second_root, hashes, where):
+    """RFC 9162, section 2.1.4.2"""
+    try:
+        proof = [bytes.fromhex(text) for text in hashes]
+    except (TypeError, ValueError):
+        raise Wrong(f"{where}: the consistency proof is not hex") from None
+    wrong = Wrong(f"{where}: the signed tree does not begin with the earlier one")
+    if first > second:
+        raise wrong
+    if first in (0, second):
+        expected = sha256() if first == 0 else second_root
+        if proof or first_root != expected:
+            raise wrong
+        return
+    if first & (first - 1) == 0:
+        proof.insert(0, first_root)
+    if not proof:
+        raise wrong
+    node, last = first - 1, second - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
+    earlier = later = proof[0]
+    for hash_ in proof[1:]:
+        if last == 0:
+            raise wrong
+        if node & 1 or node == last:
+            earlier, later = sha256(b"\x01", hash_, earlier), sha256(b"\x01", hash_, later)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            later = sha256(b"\x01", later, hash_)
+        node, last = node >> 1, last >> 1
+    if last or earlier != first_root or later != second_root:
+        raise wrong
+
+
+SIGNED_TREE = {"tree_size": int, "checkpoint": str, "public_key": str}
+MEMBERS = {
+    "auditctl/proof": {"seq": int, "record": str, "inclusion_proof": list},
+    "auditctl/consistency-proof": {"from_size": int, "from_root": str, "consistency_proof": list},
+}
+
+
+def signed_tree(document, key_file, path):
+    """The checkpoint of a proof document, and the keys that it leads to."""
     key = VerifierKey(document["public_key"], path)
-    believed = VerifierKey(read_text(key_file), key_file) if key_file else key
+    believed = read_key(key_file) if key_file else key
     checkpoint = Checkpoint(document["checkpoint"], path)
-    signer = Keys(believed, document.get("key_chain", []), path).check(checkpoint)
+    keys = Keys(believed, document.get("key_chain", []), path)
+    signer = keys.check(checkpoint)
     if (signer.name, signer.key) != (key.name, key.key):
         raise Wrong(f"{path}: signed by another key than it says")
-    record, index, size = document["record"].encode(), document["seq"], document["tree_size"]
-    if size != checkpoint.size or not 0 <= index < size or seq_of(record) != index:
+    if document["tree_size"] != checkpoint.size:
+        raise Wrong(f"{path}: its tree size is not that of its checkpoint")
+    return checkpoint, keys
+
+
+def check_included(record, index, checkpoint, hashes, path):
+    if not 0 <= index < checkpoint.size or seq_of(record) != index:
         raise Wrong(f"{path}: record, seq and tree size do not belong together")
-    check_inclusion(record, index, size, document["inclusion_proof"], checkpoint.root, path)
-    return index, size
+    check_inclusion(record, index, checkpoint.size, hashes, checkpoint.root, path)
+    return index, checkpoint.size
+
+
+def check_proof(path, key_file, against, record_file):
+    if read(path).startswith(b"c2sp.org/tlog-proof@"):
+        return check_tlog_proof(path, key_file, record_file)
+    document = read_json(path)
+    kind = document.get("type") if isinstance(document, dict) else None
+    if kind not in MEMBERS:
+        raise Wrong(f"{path}: not a proof document")
+    check_head(document, kind, path)
+    for member, type_ in {**SIGNED_TREE, **MEMBERS[kind]}.items():
+        if type(document.get(member)) is not type_:
+            raise Wrong(f"{path}: not a proof document: {member}")
+    checkpoint, keys = signed_tree(document, key_file, path)
+    if kind == "auditctl/proof":
+        return check_included(document["record"].encode(), document["seq"], checkpoint, document["inclusion_proof"], path)
+    size, root = document["from_size"], bytes.fromhex(document["from_root"])
+    check_consistency(size, checkpoint.size, root, checkpoint.root, document["consistency_proof"], path)
+    for kept in map(anchor, against):
+        if kept.log()[0] != checkpoint.log()[0]:
+            raise Wrong(f"{kept.where}: is of {kept.origin}, the proof is of {checkpoint.origin}")
+        keys.check(kept)
+        if (kept.size, kept.root) != (size, root):
+            raise Wrong(f"{kept.where}: is not the earlier tree, of {size} records")
+    return size, checkpoint.size
+
+
+def check_tlog_proof(path, key_file, record_file):
+    """C2SP tlog-proof; the record's line stands in `extra`, or is given."""
+    if not key_file:
+        raise Wrong(f"{path}: names no key, so one has to be given")
+    proof, _, checkpoint = read_text(path).partition("\n\n")
+    lines = proof.split("\n")
+    if lines.pop(0) != "c2sp.org/tlog-proof@v1":
+        raise Wrong(f"{path}: of another version")
+    record = decode64(lines.pop(0)[6:], path) if lines[:1] and lines[0].startswith("extra ") else None
+    index = re.fullmatch(r"index (0|[1-9][0-9]{0,18})", lines.pop(0) if lines else "")
+    if not index:
+        raise Wrong(f"{path}: no index")
+    if record_file:
+        given = read(record_file).removesuffix(b"\n")
+        if record not in (None, given):
+            raise Wrong(f"{path}: its record is not the one that was given")
+        record = given
+    if record is None:
+        raise Wrong(f"{path}: does not hold the record, so it has to be given")
+    signed = Checkpoint(checkpoint, path)
+    Keys(read_key(key_file), [], path).check(signed)
+    return check_included(record, int(index[1]), signed, [decode64(line, path).hex() for line in lines], path)
 
 
 def main():
@@ -733,6 +892,7 @@ def main():
     parser.add_argument("--checkpoint", metavar="FILE")
     parser.add_argument("--keys", metavar="FILE", help="the log's audit.keys, to follow from one key to another")
     parser.add_argument("--proof", metavar="FILE")
+    parser.add_argument("--record", metavar="FILE", help="the record's line, for a tlog-proof without it")
     args = parser.parse_args()
     if [args.log_dir, args.checkpoint, args.proof].count(None) != 2:
         parser.error("one of LOG_DIR, --checkpoint and --proof")
@@ -740,10 +900,10 @@ def main():
         parser.error("--checkpoint needs --public-key")
     try:
         if args.proof:
-            print("ok", *check_proof(args.proof, args.public_key))
+            print("ok", *check_proof(args.proof, args.public_key, args.against, args.record))
         elif args.checkpoint:
             checkpoint = anchor(args.checkpoint)
-            key = VerifierKey(read_text(args.public_key), args.public_key)
+            key = read_key(args.public_key)
             keys = read_keys(args.keys, key) if args.keys else Keys(key, [], args.public_key)
             keys.check(checkpoint)
             print("ok", checkpoint.size, checkpoint.root.hex())

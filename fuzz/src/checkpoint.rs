@@ -2,7 +2,7 @@
 //! stable, and nothing but what was signed passes for signed.
 
 use auditctl::audit::checkpoint::{Checkpoint, Note, SignedCheckpoint, VerifierKey};
-use auditctl::audit::verify::{ProofDocument, State};
+use auditctl::audit::verify::{ConsistencyDocument, ProofDocument, State, TlogProof};
 
 /// Of a log that is no more.
 const KEY: &str = include_str!("../genuine/audit.pub");
@@ -22,15 +22,40 @@ pub fn check(data: &[u8]) {
         let _ = proof.check(None);
         let key = KEY.trim().parse().expect("a key");
         if proof.check(Some(&key)).is_ok() {
-            assert!(proof.checkpoint.starts_with(text_of(NOTE)), "a forged checkpoint");
+            assert!(proof.signed.checkpoint.starts_with(text_of(NOTE)), "a forged checkpoint");
         }
     }
+    growth(data);
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(key) = text.parse::<VerifierKey>() {
         assert_eq!(key.to_string().parse(), Ok(key));
     }
     if let Ok(checkpoint) = Checkpoint::parse(text) {
         assert_eq!(Checkpoint::parse(&checkpoint.to_string()), Ok(checkpoint));
+    }
+}
+
+fn growth(data: &[u8]) {
+    let key: VerifierKey = KEY.trim().parse().expect("a key");
+    if let Ok(growth) = ConsistencyDocument::parse(data) {
+        let text = growth.encode();
+        let again = ConsistencyDocument::parse(text.as_bytes());
+        assert_eq!(again.expect("what was written reads back").encode(), text);
+        if growth.check(Some(&key)).is_ok() {
+            assert!(growth.signed.checkpoint.starts_with(text_of(NOTE)), "a forged checkpoint");
+        }
+    }
+    if let Ok(proof) = TlogProof::parse(data) {
+        assert_eq!(proof.encode().as_bytes(), data);
+        if proof.check(&key, None).is_ok() {
+            assert!(proof.checkpoint.starts_with(text_of(NOTE)), "a forged checkpoint");
+        }
+    }
+    if let Ok(key) = std::str::from_utf8(data)
+        .map_err(|_| ())
+        .and_then(|text| VerifierKey::parse_file(text).map_err(|_| ()))
+    {
+        assert_eq!(VerifierKey::parse_file(&key.to_string()), Ok(key));
     }
 }
 

@@ -15,6 +15,7 @@ pub mod tls;
 pub use role::{Right, Role};
 pub use secret::{Secret, digest, is_well_formed};
 pub use token::{MAX_NAME_CHARS, NameError, State, Token, check_name};
+pub(crate) use token_file::MAX_BYTES as MAX_TOKEN_FILE_BYTES;
 pub use token_file::{
     FirstTokenFor, MAX_TOKENS, TokenFileError, add_token, read_tokens, remove_token, revoke_token,
 };

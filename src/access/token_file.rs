@@ -11,7 +11,8 @@ use crate::fsio::{self, Fs, OsFs, lock, os};
 
 /// A file holds at most so many tokens.
 pub const MAX_TOKENS: usize = 1_000;
-const MAX_BYTES: u64 = 1 << 20;
+/// And so many bytes.
+pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// Why a token file cannot be used, or a token in it not be changed. Never holds
 /// a secret, nor a line's content.

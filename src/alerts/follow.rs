@@ -328,7 +328,8 @@ pub(super) fn publish(shared: &Shared) {
     let options = shared.log.options();
     let path = LogPaths::new(&options.dir).alerts_status();
     // Only for those who look; the next one is tried anyway.
-    let _ = serde_json::to_vec(&status)
+    let _ = status
+        .to_bytes()
         .map_err(std::io::Error::other)
         .and_then(|bytes| fsio::replace_file(&*options.fs, &path, &bytes));
 }

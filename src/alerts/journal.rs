@@ -1,6 +1,6 @@
 //! `audit.alerts.journal`: the state on disk, as the changes that lead to it.
 //!
-//! NDJSON. The first line names the format and the log; each further line is one
+//! NDJSON. The first line says what it is ([`Kind::ALERTS_JOURNAL`]) and of which log; each further line is one
 //! [`Change`] with the log's seal over the whole file up to there, written and synced
 //! before anybody acts on it. So a crash leaves either all of a change or none: at
 //! most a torn last line, which is cut. When the file has grown, it is replaced by
@@ -19,22 +19,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::MAX_JOURNAL_HEADER_BYTES;
 use super::state::{Change, State};
+use crate::audit::document::{DocumentError, Kind, Layout, decode, encode_file};
 use crate::audit::own_files::Identity;
 use crate::fsio::aside::set_aside;
 use crate::fsio::{self, FileReader, FsFile, OpenMode, SharedFs};
 
 /// The file is never smaller than this when it is replaced.
 const MIN_COMPACT_BYTES: u64 = 256 << 10;
-/// No header line is longer.
-const MAX_HEADER_BYTES: u64 = 4 << 10;
 /// A torn line, or the hole that a power loss leaves, is no longer than this.
 const MAX_TORN_BYTES: u64 = 64 << 20;
-const FORMAT: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
-    format: u32,
     log_id: String,
 }
 
@@ -76,13 +74,16 @@ pub enum JournalError {
         /// Why it failed.
         source: io::Error,
     },
-    /// Another version's.
-    #[error("{path} is of format {found}, this version knows {FORMAT}; move it away to begin anew")]
-    Format {
+    /// A newer version made it.
+    #[error(
+        "{path}: {what}, or move it away: alerts then look again from where the log says that \
+         they were, and may come twice"
+    )]
+    Newer {
         /// Which file.
         path: PathBuf,
-        /// Its format.
-        found: u32,
+        /// Which format it has.
+        what: DocumentError,
     },
 }
 
@@ -265,9 +266,9 @@ impl Place {
     fn begin(&self, state: &State) -> Result<Written, JournalError> {
         let begun = || -> io::Result<Written> {
             let mut digest = Sha256::new();
-            let header = Header { format: FORMAT, log_id: self.log_id.clone() };
-            let mut content = serde_json::to_vec(&header).map_err(io::Error::other)?;
-            content.push(b'\n');
+            let header = Header { log_id: self.log_id.clone() };
+            let mut content = encode_file(Kind::ALERTS_JOURNAL, &header, Layout::Compact)
+                .map_err(io::Error::other)?;
             digest.update(&content);
             content.extend(line(&state.snapshot(), &mut digest, &*self.seal)?);
             fsio::replace_file(&*self.fs, &self.path, &content)?;
@@ -312,11 +313,14 @@ fn read(place: &Place) -> Result<(State, Option<String>), Unread> {
     let mut input = BufReader::new(FileReader { file: &*file, offset: 0 });
     let mut text = Vec::new();
     let mut digest = Sha256::new();
-    input.by_ref().take(MAX_HEADER_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
-    match serde_json::from_slice::<Header>(&text) {
-        Ok(header) if header.format != FORMAT => {
-            let (path, found) = (place.path.clone(), header.format);
-            return Err(Unread::Failed(JournalError::Format { path, found }));
+    input.by_ref().take(MAX_JOURNAL_HEADER_BYTES).read_until(b'\n', &mut text).map_err(failed)?;
+    match decode::<Header>(Kind::ALERTS_JOURNAL, &text) {
+        Err(what @ DocumentError::Newer { .. }) => {
+            let path = place.path.clone();
+            return Err(Unread::Failed(JournalError::Newer { path, what }));
+        }
+        Ok(_) if !text.ends_with(b"\n") => {
+            return not_ours("it does not begin as one of ours".to_owned());
         }
         Ok(header) if header.log_id == place.log_id => digest.update(&text),
         Ok(_) => return not_ours("it is another log's".to_owned()),

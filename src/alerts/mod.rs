@@ -51,8 +51,15 @@ mod trigger;
 #[cfg(feature = "alerts")]
 mod watch;
 
+pub(crate) use status::MAX_STATUS_BYTES;
+
+/// No header line of a journal is longer.
+pub(crate) const MAX_JOURNAL_HEADER_BYTES: u64 = 4 << 10;
+/// A journal may always be so large.
+pub(crate) const MIN_JOURNAL_BYTES: u64 = 256 << 20;
+
 pub use notice::Notice;
-pub use status::{AlertStatus, AlertsStatus};
+pub use status::{AlertFailure, AlertStatus, AlertsStatus};
 
 #[cfg(feature = "alerts")]
 pub use journal::JournalError;

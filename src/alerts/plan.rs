@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::MIN_JOURNAL_BYTES;
 use super::guard::{AllowList, Guard, Lookup, Policy};
 use super::occurrence::Occurrence;
 use super::payload::{Sender, chat, json, letter};
@@ -39,9 +40,6 @@ impl Limits {
         all.saturating_mul(4).max(MIN_JOURNAL_BYTES)
     }
 }
-
-/// A journal may always be so large.
-const MIN_JOURNAL_BYTES: u64 = 256 << 20;
 
 /// All alerts, ready to run. Made before the log is opened, and anew on SIGHUP.
 #[derive(Clone, Debug)]

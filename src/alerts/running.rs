@@ -14,6 +14,7 @@ use super::state::{Change, Failed, State};
 use super::store::Store;
 use super::watch::Probe;
 use super::{courier, follow, watch};
+use crate::audit::document::Kind;
 use crate::audit::own_files::{Incident, OwnFile};
 use crate::audit::{AuditLog, LogPaths};
 use crate::fsio::boot::boot_id;
@@ -138,7 +139,7 @@ fn journal_of(log: &AuditLog, plan: &Plan) -> Result<(Journal, Begun), AlertsErr
         fs: Arc::clone(&options.fs),
         path: LogPaths::new(&options.dir).alerts_journal(),
         log_id: log.log_id().to_owned(),
-        seal: Box::new(log.seals("alerts-journal")?),
+        seal: Box::new(log.seals(Kind::ALERTS_JOURNAL)?),
         limit: plan.limits.journal_bytes(),
     };
     let Found { journal, state, missed } = Journal::open(place, &options.clock.now().file_stamp())?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::occurrence::Occurrence;
+use crate::audit::document::Unknown;
 use crate::audit::own::AlertsLost;
 use crate::clock::Timestamp;
 
@@ -41,6 +42,9 @@ pub(super) struct Memory {
     /// Lost, and not yet recorded in the log; one for each reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<AlertsLost>,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// A time by the machine's boot clock.

@@ -8,7 +8,7 @@ use super::journal::{Journal, JournalError};
 use super::occurrence::Occurrence;
 use super::plan::{Limits, Plan};
 use super::state::{Change, Failed, State};
-use super::status::{AlertStatus, AlertsStatus};
+use super::status::{AlertFailure, AlertStatus, AlertsStatus};
 use crate::clock::Timestamp;
 
 /// Counts of one alert since the collector started.
@@ -217,9 +217,13 @@ impl Inner {
             cursor: self.state.cursor.unwrap_or_default(),
             capacity: self.plan.limits.queue_events as u64,
             alerts: self.plan.routes.iter().map(status).collect(),
-            failures: failures.map(|f| (f.at, f.id.clone(), f.reason.clone())).collect(),
+            failures: failures.map(shown).collect(),
         })
     }
+}
+
+fn shown(failed: &Failed) -> AlertFailure {
+    AlertFailure { at: failed.at, id: failed.id.clone(), reason: failed.reason.clone() }
 }
 
 /// Failures that the status tells.

@@ -2,30 +2,31 @@
 //! (<https://c2sp.org/tlog-checkpoint>).
 //!
 //! ```text
-//! auditctl/5f0c2b9e            origin: which log, and which epoch of it
-//! 20852163                     tree size, in records
-//! CsUYapGGPo4dkMgIAUqom/X…=    root hash, base64
+//! example.com/audit/5f0c2b9e            origin: which log, and which epoch of it
+//! 20852163                              tree size, in records
+//! CsUYapGGPo4dkMgIAUqom/X…=             root hash, base64
 //!
-//! — auditctl/5f0c2b9e Az3grl…  signature over the three lines
+//! — example.com/audit/5f0c2b9e Az3grl…  signature over the lines above
 //! ```
 //!
-//! All epochs of a log sign with keys of one name, `auditctl/<log id>`.
+//! All epochs of a log sign with keys of one name, `<prefix>/<log id>`. From epoch 1
+//! on the origin is another name, so the same key signs under that one, too: C2SP's
+//! tools look for a key whose name is the origin.
+//!
+//! There may be more lines in the text (extension lines), and signatures by others:
+//! they are carried along byte for byte.
 
 pub mod note;
+mod origin;
 
 use std::fmt;
-use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::merkle::{Hash, MAX_TREE_SIZE, empty_root};
-pub use note::{MAX_NOTE_BYTES, Note, NoteError, NoteSignature, VerifierKey};
-
-/// The longest log id, in bytes.
-pub const MAX_LOG_ID_BYTES: usize = 64;
-
-const ORIGIN_START: &str = "auditctl/";
+pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, NoteSignature, VerifierKey};
+pub use origin::{MAX_LOG_ID_BYTES, Origin, OriginError};
 
 /// Why a text is no checkpoint, or not one to be believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,87 +67,8 @@ pub enum CheckpointError {
     },
 }
 
-/// Why a text names no log.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} names no log: \"auditctl/<log id>\" or \"auditctl/<log id>/e<epoch>\" is expected, \
-     the log id being 1 to {MAX_LOG_ID_BYTES} of a-z A-Z 0-9 . _ -"
-)]
-pub struct OriginError {
-    text: String,
-}
-
-/// Which log, and which epoch of it: `auditctl/<log id>`, and from epoch 1 on
-/// `auditctl/<log id>/e<epoch>`. Within one origin the tree only grows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
-    log_id: String,
-    epoch: u32,
-}
-
-impl Origin {
-    /// The origin of a log's epoch; the first epoch is 0.
-    ///
-    /// # Errors
-    /// [`OriginError`] for a log id that is empty, longer than
-    /// [`MAX_LOG_ID_BYTES`], or has other characters than `a-z A-Z 0-9 . _ -`.
-    pub fn new(log_id: &str, epoch: u32) -> Result<Self, OriginError> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        if log_id.is_empty() || log_id.len() > MAX_LOG_ID_BYTES || !log_id.bytes().all(allowed) {
-            return Err(OriginError { text: log_id.chars().take(80).collect() });
-        }
-        Ok(Self { log_id: log_id.to_owned(), epoch })
-    }
-
-    /// The log's id.
-    #[must_use]
-    pub fn log_id(&self) -> &str {
-        &self.log_id
-    }
-
-    /// The epoch, 0 until a restore begins another.
-    #[must_use]
-    pub fn epoch(&self) -> u32 {
-        self.epoch
-    }
-
-    /// The name of the keys that sign for this log: `auditctl/<log id>`,
-    /// whatever the epoch.
-    #[must_use]
-    pub fn key_name(&self) -> String {
-        format!("{ORIGIN_START}{}", self.log_id)
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{ORIGIN_START}{}", self.log_id)?;
-        if self.epoch > 0 {
-            write!(f, "/e{}", self.epoch)?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for Origin {
-    type Err = OriginError;
-
-    fn from_str(text: &str) -> Result<Self, OriginError> {
-        let refuse = || OriginError { text: text.chars().take(80).collect() };
-        let rest = text.strip_prefix(ORIGIN_START).ok_or_else(refuse)?;
-        let (log_id, epoch) = match rest.split_once("/e") {
-            Some((log_id, epoch)) => {
-                let epoch = parse_decimal(epoch).filter(|epoch| *epoch > 0).ok_or_else(refuse)?;
-                (log_id, u32::try_from(epoch).map_err(|_| refuse())?)
-            }
-            None => (rest, 0),
-        };
-        Self::new(log_id, epoch).map_err(|_| refuse())
-    }
-}
-
 /// A tree size as it is written: digits only, no leading zero.
-fn parse_decimal(text: &str) -> Option<u64> {
+pub(crate) fn parse_decimal(text: &str) -> Option<u64> {
     let plain = text == "0" || !text.starts_with('0');
     if plain && text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -246,7 +168,42 @@ impl SignedCheckpoint {
         if !own {
             return Err(CheckpointError::OtherLog { origin: origin.clone(), key: key.label() });
         }
+        self.refuse_wrong_of_epoch(key)?;
         Ok(&self.checkpoint)
+    }
+
+    /// Refuses a signature by `key` that is wrong, under its own name and under that
+    /// of the epoch. None at all is none that is wrong.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Note`] with [`NoteError::BadSignature`].
+    pub fn refuse_wrong(&self, key: &VerifierKey) -> Result<(), CheckpointError> {
+        tolerant(self.note.verify(key))?;
+        self.refuse_wrong_of_epoch(key)
+    }
+
+    fn refuse_wrong_of_epoch(&self, key: &VerifierKey) -> Result<(), CheckpointError> {
+        match key.in_epoch(&self.checkpoint.origin) {
+            Some(key) => tolerant(self.note.verify(&key)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same with no other signatures than those by `key`, under either of its names:
+    /// for a place that has no room for all of them.
+    #[must_use]
+    pub fn only_by(&self, key: &VerifierKey) -> Self {
+        let of_epoch = key.in_epoch(&self.checkpoint.origin);
+        let own = |signature: &&NoteSignature| {
+            std::iter::once(key)
+                .chain(&of_epoch)
+                .any(|key| (key.name(), key.id()) == (&*signature.name, signature.key_id))
+        };
+        let signatures = self.note.signatures().iter().filter(own).cloned().collect();
+        match Note::new(self.note.text().to_owned(), signatures) {
+            Ok(note) => Self { note, checkpoint: self.checkpoint.clone() },
+            Err(_) => self.clone(),
+        }
     }
 
     /// What it claims, for showing and for finding the key; believe only
@@ -260,6 +217,14 @@ impl SignedCheckpoint {
     #[must_use]
     pub fn note(&self) -> &Note {
         &self.note
+    }
+}
+
+/// A key that did not sign is no fault.
+fn tolerant(verified: Result<(), NoteError>) -> Result<(), CheckpointError> {
+    match verified {
+        Ok(()) | Err(NoteError::WrongKey { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -52,6 +52,8 @@ impl Kind {
     pub const DRILL: Self = Self::first("auditctl/drill");
     /// `.catalog.json`, beside backups.
     pub const CATALOG: Self = Self::first("auditctl/catalog");
+    /// How far an upload of a backup is.
+    pub const UPLOAD: Self = Self::first("auditctl/upload");
 
     /// All of them.
     pub const ALL: &[Self] = &[
@@ -67,6 +69,7 @@ impl Kind {
         Self::MARKER,
         Self::DRILL,
         Self::CATALOG,
+        Self::UPLOAD,
     ];
 
     const fn first(name: &'static str) -> Self {
@@ -158,6 +161,10 @@ pub enum Layout {
     Pretty,
 }
 
+/// Objects and arrays may stand in each other so deep, also in members that nobody
+/// knows: what most parsers take, serde_json among them.
+pub const MAX_JSON_DEPTH: usize = 127;
+
 /// Members of a JSON object that this version does not know: whoever writes the file
 /// again writes them too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,12 +234,24 @@ pub fn encode_file<T: Serialize>(
 /// # Errors
 /// See [`DocumentError`].
 pub fn check_head(kind: Kind, bytes: &[u8]) -> Result<(), DocumentError> {
+    if is_too_deep(bytes) {
+        let why = format!("it is nested more than {MAX_JSON_DEPTH} deep");
+        return Err(DocumentError::Malformed(why));
+    }
     let head: Head<'_> = serde_json::from_slice(bytes).map_err(DocumentError::malformed)?;
-    if head.kind != kind.name {
-        let found = head.kind.chars().take(80).collect();
+    check_kind(kind, &head.kind, head.format)
+}
+
+/// Whether what a file says that it is, is that kind, in a format that can be read.
+///
+/// # Errors
+/// See [`DocumentError`].
+pub fn check_kind(kind: Kind, name: &str, format: u64) -> Result<(), DocumentError> {
+    if name != kind.name {
+        let found = name.chars().take(80).collect();
         return Err(DocumentError::Other { kind, found });
     }
-    match head.format {
+    match format {
         found if found > u64::from(kind.format) => Err(DocumentError::Newer { kind, found }),
         0 => Err(DocumentError::Malformed("there is no format 0".to_owned())),
         _ => Ok(()),
@@ -246,6 +265,29 @@ pub fn check_head(kind: Kind, bytes: &[u8]) -> Result<(), DocumentError> {
 pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DocumentError> {
     check_head(kind, bytes)?;
     serde_json::from_slice(bytes).map_err(DocumentError::malformed)
+}
+
+/// serde_json passes over what is not asked for without looking how deep it is.
+fn is_too_deep(bytes: &[u8]) -> bool {
+    let (mut depth, mut is_text) = (0_usize, false);
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => is_text = !is_text,
+            b'\\' if is_text => {
+                rest.next();
+            }
+            b'{' | b'[' if !is_text => {
+                depth += 1;
+                if depth > MAX_JSON_DEPTH {
+                    return true;
+                }
+            }
+            b'}' | b']' if !is_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// SHA-256 of a file's bytes, with other texts where these members' values stand. They

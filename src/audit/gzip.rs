@@ -8,8 +8,13 @@ use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 use super::event::MAX_LINE_BYTES;
 use super::segment::BLOCK_BYTES;
 
-/// The most lines a block can hold: it closes with the record that fills it.
-pub const MAX_BLOCK_BYTES: usize = BLOCK_BYTES as usize + MAX_LINE_BYTES + 1;
+/// The most that a member holds, uncompressed. A promise of the format, to whoever reads
+/// members one by one: a block closes with the record that fills it.
+pub const MAX_BLOCK_BYTES: usize = 2 << 20;
+const _: () = assert!(
+    BLOCK_BYTES as usize - 1 + MAX_LINE_BYTES + b"\n".len() <= MAX_BLOCK_BYTES,
+    "the longest line, in a block that is one byte from full, and its LF"
+);
 /// The most bytes a member can have: deflate stores what it cannot compress, at
 /// 5 bytes for each 64 KiB.
 pub const MAX_MEMBER_BYTES: usize = MAX_BLOCK_BYTES + MAX_BLOCK_BYTES / 1024 + 1024;
@@ -215,6 +220,45 @@ mod tests {
             let both = [&member[..], more].concat();
             assert!(Unpacker::new().unpack(&both, &mut out).is_err(), "{} more", more.len());
         }
+    }
+
+    /// What any other gzip makes of it: `Packer` makes none that is too large.
+    fn packed_elsewhere(raw: &[u8]) -> Vec<u8> {
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(raw).expect("in memory");
+        encoder.finish().expect("in memory")
+    }
+
+    #[test]
+    fn a_member_holds_two_mebibytes_and_not_a_byte_more() {
+        let mut out = Vec::new();
+        for bytes in [MAX_BLOCK_BYTES - 1, MAX_BLOCK_BYTES] {
+            let raw = lines(bytes)[..bytes].to_vec();
+            let own = Packer::new(1).member(&raw).expect("it is written");
+            for member in [own, packed_elsewhere(&raw)] {
+                Unpacker::new().unpack(&member, &mut out).expect("it is read");
+                assert!(out == raw, "{bytes}");
+            }
+        }
+        let raw = lines(MAX_BLOCK_BYTES + 1)[..=MAX_BLOCK_BYTES].to_vec();
+        assert!(Packer::new(1).member(&raw).is_err(), "not written");
+        let error = Unpacker::new().unpack(&packed_elsewhere(&raw), &mut out).expect_err("above");
+        assert_eq!(error, MemberError::TooLarge(MAX_BLOCK_BYTES + 1));
+    }
+
+    #[test]
+    fn what_cannot_be_compressed_fits_into_a_stored_member() {
+        // The hashes of counters are as random as anything.
+        let mut noise = Vec::with_capacity(MAX_BLOCK_BYTES);
+        for n in 0_u64.. {
+            if noise.len() >= MAX_BLOCK_BYTES {
+                break;
+            }
+            noise.extend_from_slice(crate::audit::merkle::leaf_hash(&n.to_le_bytes()).as_bytes());
+        }
+        let member = Packer::new(1).member(&noise[..MAX_BLOCK_BYTES]).expect("packed");
+        assert!((MAX_BLOCK_BYTES..=MAX_MEMBER_BYTES).contains(&member.len()), "{}", member.len());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::{Origin, VerifierKey};
+use super::checkpoint::VerifierKey;
 use super::keys::{KeyFiles, KeyHistory, KeysError, MAX_ROTATIONS};
 use super::signer::{KeyError, SigningKey};
 use crate::fsio::Fs;
@@ -135,7 +135,6 @@ pub struct RotatePlan {
 pub(crate) struct Preparation<'a> {
     pub(crate) fs: &'a dyn Fs,
     pub(crate) files: &'a KeyFiles,
-    pub(crate) log_id: &'a str,
     /// The rotations so far.
     pub(crate) history: &'a KeyHistory,
 }
@@ -202,9 +201,8 @@ impl Preparation<'_> {
     }
 
     fn check(&self, old: &VerifierKey, next: &VerifierKey) -> Result<(), RotateError> {
-        let expected = Origin::new(self.log_id, 0).map(|origin| origin.key_name());
-        if expected.as_deref() != Ok(next.name()) {
-            let expected = expected.unwrap_or_default();
+        let expected = old.name();
+        if expected != next.name() {
             let text = format!("the new key is named {}, it has to be {expected}", next.name());
             return Err(RotateError::Refused(text));
         }
@@ -262,5 +260,5 @@ pub fn plan_rotation(
         .map_err(|error: KeysError| RotateError::Files(error.to_string()))?;
     let history = history.map_or_else(|| KeyHistory::new(&manifest.log_id), |history| history);
     let files = KeyFiles::new(&paths, key_path);
-    Preparation { fs, files: &files, log_id: &manifest.log_id, history: &history }.plan(request)
+    Preparation { fs, files: &files, history: &history }.plan(request)
 }

@@ -18,6 +18,7 @@ mod ring;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use file::MAX_BYTES as MAX_KEYS_BYTES;
 pub use file::{KeyFiles, KeyHistory, KeysError, MAX_ROTATIONS, load_keyring};
 pub use ring::{Keyring, KeyringError};
 

@@ -6,7 +6,10 @@ mod start;
 
 pub use intake::Session;
 
-use start::{build, make_page, publish_start, push_opening, queries, redactor, shared_redactor};
+use start::{
+    build, make_page, publish_start, push_opening, queries, redactor, shared_redactor,
+    warn_of_another_origin,
+};
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -141,6 +144,7 @@ impl AuditLog {
             tracing::warn!(code = Trouble::NoReserve.code(), %error, "no disk reserve could be made");
         }
         let log_id = shared.keeper.manifest().log_id.clone();
+        warn_of_another_origin(&options, opened.signer.origin());
         push_opening(&shared, &opened, &log_id);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let restored = opened.restored.is_some();
@@ -148,7 +152,7 @@ impl AuditLog {
         let own_files = OwnFiles::new(
             (&options, &paths),
             Arc::clone(&lock),
-            (&signer.key(), &keys),
+            (&signer.key(), signer.origin(), &keys),
             Arc::clone(&shared.redact_key),
         );
         let upkeep = Upkeep::new(active.layout.next_seq());
@@ -295,15 +299,14 @@ impl AuditLog {
         self.record_own(&OwnRecord::AlertsPosition(position))
     }
 
-    /// What signs, and checks, things of one kind that are kept beside the log; of one
-    /// word, which no other kind has.
+    /// What signs, and checks, things of one kind that are kept beside the log.
     ///
     /// # Errors
     /// In a fork.
-    pub fn seals(&self, kind: &'static str) -> std::io::Result<Seal> {
+    pub fn seals(&self, kind: super::document::Kind) -> std::io::Result<Seal> {
         let keys = self.keys()?;
         let known = keys.keys().iter().rev().take(2).cloned().collect();
-        Ok(Seal::new((kind, &self.0.log_id), self.0.shared.keeper.clone(), known))
+        Ok(Seal::new(kind, self.0.shared.keeper.clone(), known))
     }
 
     /// Records that somebody asked; what must not be kept is redacted in the question

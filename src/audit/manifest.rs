@@ -24,7 +24,7 @@ use crate::fsio::{self, Fs};
 /// So many signed heads that were left are kept, those of the newest epochs.
 pub const MAX_ABANDONED: usize = 64;
 /// A manifest larger than this is refused: about 4 million blocks.
-pub const MAX_BYTES: u64 = 4 << 30;
+pub(crate) const MAX_BYTES: u64 = 4 << 30;
 
 /// The manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,9 +233,11 @@ impl Manifest {
         }
     }
 
-    /// What its signature is about: the log and epoch, and what is sealed or removed.
-    fn about(&self) -> Result<About, String> {
-        let origin = Origin::new(&self.log_id, self.epoch).map_err(|error| error.to_string())?;
+    /// What its signature is about: the origin, by the name of the log's keys, and what
+    /// is sealed or removed.
+    fn about(&self, key_name: &str) -> Result<About, String> {
+        let origin = Origin::of_key(key_name, &self.log_id, self.epoch)
+            .map_err(|error| error.to_string())?;
         Ok(About { origin, size: self.end_seq() })
     }
 
@@ -246,8 +248,8 @@ impl Manifest {
     pub fn sign(&mut self, key: &SigningKey) -> Result<(), String> {
         self.signature = None;
         let unsigned = self.encode().map_err(|error| error.to_string())?;
-        self.signature =
-            Some(signed_document::sign(Kind::MANIFEST, &unsigned, &self.about()?, key)?);
+        let about = self.about(key.name())?;
+        self.signature = Some(signed_document::sign(Kind::MANIFEST, &unsigned, &about, key)?);
         Ok(())
     }
 
@@ -257,7 +259,7 @@ impl Manifest {
     /// # Errors
     /// [`Unsigned`], which says why it proves nothing.
     pub fn check_signature(&self, signature: &Signature, keys: &Keyring) -> Result<(), Unsigned> {
-        let about = self.about().map_err(Unsigned::Wrong)?;
+        let about = self.about(keys.newest().name()).map_err(Unsigned::Wrong)?;
         signature.check(Kind::MANIFEST, &about, keys)
     }
 

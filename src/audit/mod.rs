@@ -25,7 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod block_filter;
+pub(crate) mod block_filter;
 pub mod checkpoint;
 pub mod document;
 pub mod event;

@@ -13,6 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::defaults;
 use crate::field_path::FieldPath;
 use crate::fsio::{OsFs, SharedFs};
+use crate::origin_prefix::{OriginPrefix, OriginPrefixError};
 
 /// What an acknowledgement means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +134,10 @@ pub struct Options {
     pub dir: PathBuf,
     /// Who opens it, for records and health; default [`Mode::Library`].
     pub mode: Mode,
+    /// What the origin of a log that is made begins with; default
+    /// [`defaults::ORIGIN`], which is no domain: set one for public witnesses. A log
+    /// keeps the one that it was made with, whatever this says.
+    pub origin: Option<OriginPrefix>,
     /// The signing key; default `audit.key` in the log directory.
     pub key_path: Option<PathBuf>,
     /// What is replaced by its HMAC before it is queued; default none.
@@ -206,6 +211,7 @@ impl Default for Options {
         Self {
             dir: PathBuf::from(defaults::LOG_DIR),
             mode: Mode::Library,
+            origin: None,
             key_path: None,
             redact: Vec::new(),
             redact_key_path: None,
@@ -245,6 +251,14 @@ impl Options {
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into(), ..Self::default() }
+    }
+
+    /// What the origin of a log that is made begins with, such as `example.com/audit`.
+    ///
+    /// # Errors
+    /// [`OriginPrefixError`] for what is no schema-less URL.
+    pub fn with_origin(self, prefix: &str) -> Result<Self, OriginPrefixError> {
+        Ok(Self { origin: Some(prefix.parse()?), ..self })
     }
 }
 

@@ -295,7 +295,7 @@ pub(crate) struct Recovered {
 #[serde(untagged)]
 pub(crate) enum OwnRecord {
     /// Seq 0.
-    LogCreated { log_id: String, format: u32, host: String, public_key: String },
+    LogCreated { log_id: String, origin: String, format: u32, host: String, public_key: String },
     /// A writer opened the log; `clean` is false after a crash.
     Opened { version: String, pid: u32, mode: String, clean: bool },
     /// The last record of a clean close.

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::checkpoint::Origin;
 use super::keys::KeyHistory;
 use super::options::Options;
 use super::own::{self, OwnRecord};
@@ -252,7 +253,7 @@ impl OwnFiles {
     pub(crate) fn new(
         (options, paths): (&Options, &LogPaths),
         lock: Arc<WriterLock>,
-        (key, history): (&SigningKey, &KeyHistory),
+        (key, origin, history): (&SigningKey, &Origin, &KeyHistory),
         redact: RedactKeySlot,
     ) -> Self {
         let fs = &*options.fs;
@@ -261,7 +262,7 @@ impl OwnFiles {
         // Known with the first one, which opening waits for.
         let checkpoint = Kept::new(OwnFile::Checkpoint, paths.checkpoint());
         let mut public = Kept::new(OwnFile::PublicKey, paths.public_key());
-        public.is(public_text(key).as_bytes());
+        public.is(public_text(key, origin).as_bytes());
         let mut keys = Kept::new(OwnFile::Keys, paths.keys());
         if history.rotations.is_empty() {
             keys.is_absent();
@@ -374,9 +375,9 @@ impl OwnFiles {
     }
 }
 
-/// `audit.pub`, as it is written for a key.
-pub(crate) fn public_text(key: &SigningKey) -> String {
-    format!("{}\n", key.verifier())
+/// `audit.pub`, as it is written for a key and an epoch.
+pub(crate) fn public_text(key: &SigningKey, origin: &Origin) -> String {
+    key.verifier().public_text(&origin.to_string())
 }
 
 /// Whether the log's directory is where it was when it was locked.

@@ -372,7 +372,6 @@ impl Opening<'_> {
         };
         let first_key = keys.rotations.first().map(|first| first.old_key.clone());
         let first_key = first_key.unwrap_or_else(|| seen.key.verifier().to_string());
-        self.publish_key(&seen.key)?;
         self.unpack(&seen.manifest)?;
         let is_foreign = matches!(tail, Tail::Foreign { .. });
         let why = match (accepted.is_some(), is_foreign) {
@@ -397,6 +396,7 @@ impl Opening<'_> {
             manifest.epoch = manifest.epoch.max(after);
             manifest.abandon([left.text.clone()]);
         }
+        self.publish_key(&seen.key, manifest.epoch)?;
         let begins = accepted.is_some() || rollback.is_some() || leaves.is_some();
         let adopted = match tail {
             Tail::Adopt(span) => Some(span),
@@ -508,7 +508,7 @@ impl Opening<'_> {
         active: &Active,
         resume: Option<(Head, Reached)>,
     ) -> Result<(Signer, Range, String), OpenError> {
-        let origin = Origin::new(&manifest.log_id, manifest.epoch)
+        let origin = Origin::of_key(key.name(), &manifest.log_id, manifest.epoch)
             .map_err(|error| self.start_error(error))?;
         match resume {
             Some((head, reached)) => {
@@ -541,7 +541,8 @@ impl Opening<'_> {
         covered: u64,
     ) -> Result<(Signer, Range, String), OpenError> {
         let failed = |error: &dyn ToString| self.start_error(error.to_string());
-        let origin = Origin::new(&manifest.log_id, manifest.epoch).map_err(|e| failed(&e))?;
+        let origin =
+            Origin::of_key(key.name(), &manifest.log_id, manifest.epoch).map_err(|e| failed(&e))?;
         let (tree, since) = self.split(manifest, active, covered)?;
         let mut signer = Signer::new(key, origin).map_err(|e| failed(&e))?;
         let first = signer.sign(&tree, &tree).map_err(|e| failed(&e))?.to_string();

@@ -26,13 +26,13 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::{Note, VerifierKey};
 use super::document::{self, DocumentError, Kind, Layout};
 use super::paths::LogPaths;
-use super::segment::parse_sealed_name;
+use super::segment::{parse_filter_name, parse_sealed_name};
 use super::signer::SigningKey;
 use crate::clock::Timestamp;
 use crate::fsio::beneath::is_plain_name;
 use crate::fsio::{self, Fs};
 
-const MAX_JOURNAL_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_JOURNAL_BYTES: u64 = 64 << 20;
 const MAX_MANIFEST_BYTES: u64 = 4 << 30;
 
 /// What a restore did, as its `audit.restored` record says it.
@@ -160,6 +160,7 @@ impl Journal {
         let directory = |name: &String, start: &str| name.starts_with(start) && is_plain_name(name);
         let file = |name: &&String| {
             parse_sealed_name(name).is_none()
+                && parse_filter_name(name).is_none()
                 && !["audit.log", "audit.checkpoint", "audit.head", "audit.keys"]
                     .contains(&name.as_str())
         };

@@ -11,7 +11,7 @@ use super::gzip::MAX_BLOCK_BYTES;
 use super::head::Head;
 use super::merkle::Range;
 use super::record;
-use super::segment::{BLOCK_BYTES, Block, Layout, Staged};
+use super::segment::{Block, Layout, Staged};
 use crate::fsio::{FileReader, FsFile};
 
 /// Lines are staged until so many bytes are gathered.
@@ -103,11 +103,10 @@ pub(crate) fn scan_compressed(
     let mut members = Vec::new();
     while scanner.bad.is_none() && !reader.fill_buf()?.is_empty() {
         let offset = reader.consumed;
-        // One member at a time on purpose: each is a block. Bounded: a member
-        // holds one block, which the last line may overshoot.
+        // One member at a time on purpose: each is a block, and bounded as one.
         #[allow(clippy::disallowed_methods)]
         let decoder = GzDecoder::new(&mut reader);
-        let mut member = decoder.take(BLOCK_BYTES + MAX_LINE_BYTES as u64 + 2);
+        let mut member = decoder.take(MAX_BLOCK_BYTES as u64 + 1);
         if let Err(error) = scanner.lines(&mut BufReader::new(&mut member)) {
             scanner.absorb();
             let seq = scanner.layout.next_seq();

@@ -1,17 +1,24 @@
 //! The log's signature under what is kept beside the log: so that who may write to
 //! the directory, and has no key, cannot write it.
 //!
-//! A seal is a signed note whose first line says what kind of thing it is about, so
-//! that it never can be taken for another's, or for a checkpoint.
+//! A seal is a signed note whose first line says what kind of thing it is about, as it
+//! does for files ([`document`](super::document)), so that it never can be taken for
+//! another's, or for a checkpoint:
+//!
+//! ```text
+//! auditctl/alerts-journal v1               the kind, and its format
+//! auditctl/5f0c2b9e                        the log, by the name of its keys: whatever its epoch
+//! 3f786850e387550fdab836ed7e6dc881de23001b what is sealed: one line
+//! ```
 
 use super::checkpoint::{Note, VerifierKey};
+use super::document::Kind;
 use super::keeper::Keeper;
 
 /// Seals one kind of thing.
 #[derive(Debug)]
 pub struct Seal {
-    kind: &'static str,
-    log_id: String,
+    kind: Kind,
     keeper: Keeper,
     /// Whose seals are known: the key that signs now, and the one before it, which
     /// may have signed what was there when the key was changed.
@@ -19,16 +26,12 @@ pub struct Seal {
 }
 
 impl Seal {
-    pub(crate) fn new(
-        (kind, log_id): (&'static str, &str),
-        keeper: Keeper,
-        known: Vec<VerifierKey>,
-    ) -> Self {
-        Self { kind, log_id: log_id.to_owned(), keeper, known }
+    pub(crate) fn new(kind: Kind, keeper: Keeper, known: Vec<VerifierKey>) -> Self {
+        Self { kind, keeper, known }
     }
 
     fn text(&self, about: &str) -> String {
-        format!("auditctl/{}\n{}\n{about}\n", self.kind, self.log_id)
+        format!("{}\n{}\n{about}\n", self.kind, self.keeper.key().verifier().name())
     }
 
     /// Seals a line.

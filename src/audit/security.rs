@@ -28,6 +28,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::fsio::SharedFs;
 use file::LogFile;
 pub(crate) use file::Looked;
+pub(crate) use file::MAX_FILE_BYTES as MAX_SECURITY_FILE_BYTES;
 use floods::Floods;
 pub use floods::LINES_A_SECOND;
 use strangers::Strangers;

@@ -35,6 +35,14 @@ pub fn parse_sealed_name(name: &str) -> Option<(u64, bool)> {
     Some((digits.parse().ok()?, compressed))
 }
 
+/// The first seq of the segment whose block filters have that name.
+#[must_use]
+pub fn parse_filter_name(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("audit.")?.strip_suffix(".filter")?;
+    let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    if plain { digits.parse().ok() } else { None }
+}
+
 /// A run of whole records; one gzip member once its segment is compressed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {

@@ -4,11 +4,11 @@
 //! about bytes, so that nobody has to write JSON again to check it:
 //!
 //! ```text
-//! auditctl/manifest v1        the kind, and its format
-//! auditctl/5f0c2b9e           the log's origin
-//! 20852163                    how many records it is about
-//! 9f2feb0f1ef425b292f2f9…     SHA-256 of the file's bytes, `null` standing where its
-//!                             signature's value stands
+//! auditctl/manifest v1          the kind, and its format
+//! example.com/audit/5f0c2b9e    the log's origin
+//! 20852163                      how many records it is about
+//! 9f2feb0f1ef425b292f2f9…       SHA-256 of the file's bytes, `null` standing where its
+//!                               signature's value stands
 //! ```
 //!
 //! The first line has a space in it, which no origin has: a note about a file never

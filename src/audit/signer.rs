@@ -9,6 +9,7 @@
 mod key;
 
 pub use super::checkpoint::VerifierKey;
+pub(crate) use key::MAX_FILE_BYTES as MAX_KEY_FILE_BYTES;
 pub use key::{KeyError, SigningKey};
 
 use std::sync::Arc;
@@ -178,7 +179,7 @@ impl Signer {
             return Err(SignError::Forked { origin, signed, size, root });
         }
         let text = Checkpoint { origin, size, root }.to_string();
-        let note = self.key.sign_note(text).map_err(CheckpointError::from)?;
+        let note = self.key.sign_checkpoint(text).map_err(CheckpointError::from)?;
         let checkpoint = SignedCheckpoint::from_note(note)?;
         self.signed = joined;
         Ok(checkpoint)
@@ -198,7 +199,7 @@ impl Signer {
         self.check_name(next)?;
         let signed = self.sign(tree, grown)?;
         let text = signed.note().text().to_owned();
-        let by_next = next.sign_note(text.clone()).map_err(CheckpointError::from)?;
+        let by_next = next.sign_checkpoint(text.clone()).map_err(CheckpointError::from)?;
         let both = [signed.note().signatures(), by_next.signatures()].concat();
         let note = Note::new(text, both).map_err(CheckpointError::from)?;
         Ok(SignedCheckpoint::from_note(note)?)

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 
-use super::checkpoint::{Checkpoint, CheckpointError, Origin, SignedCheckpoint, VerifierKey};
+use super::checkpoint::{
+    Checkpoint, CheckpointError, MAX_NOTE_BYTES, Origin, SignedCheckpoint, VerifierKey,
+};
 use super::event::MAX_LINE_BYTES;
 use super::examine::leaves;
 use super::histories::{Contradiction, KnownHead, OwnHistory};
@@ -29,7 +31,7 @@ use crate::fsio::{FileReader, Fs, FsFile, OpenMode, SharedFs};
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -219,7 +221,7 @@ impl Snapshot {
     /// # Errors
     /// When the manifest's log id cannot be one.
     pub fn origin(&self) -> Result<Origin, SnapshotError> {
-        origin_of(&self.manifest, &self.paths)
+        origin_of(&self.manifest, &self.paths, &self.keys)
     }
 
     /// A stored segment's file, and the segment as it is there: the same records,
@@ -376,7 +378,7 @@ fn attempt(fs: &SharedFs, paths: &LogPaths) -> Result<Snapshot, SnapshotError> {
     let (checkpoint, verifier) = keys.verify(&note).map_err(bad)?;
     let (checkpoint, verifier) = (checkpoint.clone(), verifier.clone());
     let manifest = load_manifest(&**fs, paths)?;
-    let origin = origin_of(&manifest, paths)?;
+    let origin = origin_of(&manifest, paths, &keys)?;
     if checkpoint.origin != origin.to_string() {
         return Err(bad(CheckpointError::OtherLog {
             origin: checkpoint.origin,
@@ -395,8 +397,12 @@ fn load_manifest(fs: &dyn Fs, paths: &LogPaths) -> Result<Manifest, SnapshotErro
     })
 }
 
-fn origin_of(manifest: &Manifest, paths: &LogPaths) -> Result<Origin, SnapshotError> {
-    Origin::new(&manifest.log_id, manifest.epoch).map_err(|error| {
+fn origin_of(
+    manifest: &Manifest,
+    paths: &LogPaths,
+    keys: &Keyring,
+) -> Result<Origin, SnapshotError> {
+    Origin::of_key(keys.newest().name(), &manifest.log_id, manifest.epoch).map_err(|error| {
         SnapshotError::Manifest(ManifestError::Invalid {
             path: paths.manifest(),
             reason: error.to_string(),

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 
-use super::checkpoint::{Checkpoint, SignedCheckpoint};
+use super::checkpoint::{Checkpoint, MAX_NOTE_BYTES, SignedCheckpoint};
 use super::keys::{Keyring, load_keyring};
 use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
@@ -15,7 +15,7 @@ use super::snapshot::SnapshotError;
 use crate::clock::Timestamp;
 use crate::fsio::{Fs, FsFile, OpenMode};
 
-const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 
 /// What there is of a log.
 #[derive(Debug)]

@@ -77,6 +77,8 @@ troubles! {
     ManifestRebuilt = "manifest_rebuilt",
     /// Somebody appended lines to the log while it was closed.
     ForeignLines = "foreign_lines",
+    /// The setting `origin` is not what the log was made with, and changes nothing.
+    OtherOrigin = "origin_not_of_the_log",
     /// The log was not closed cleanly.
     NotClosed = "not_closed",
 }

@@ -2,7 +2,8 @@
 //! never changed. Where they were sent, how they were checked last, what failed,
 //! when a restore was last tried. `health` reads it: small, no key, no lock.
 //!
-//! It can be lost: what the metadata says is taken from there again.
+//! It can be lost: what the metadata says is taken from there again. What a later
+//! version added to it is kept when it is written.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,19 +16,18 @@ use super::directory::{BackupDir, CATALOG};
 use super::error::{BackupError, io_error};
 use super::metadata::Metadata;
 use super::name::BackupId;
+use crate::audit::document::{DocumentError, Kind, Layout, Unknown, decode, encode_file};
 use crate::audit::merkle::Hash;
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
 
-const MAX_CATALOG_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_CATALOG_BYTES: u64 = 64 << 20;
 
 /// The catalog of a directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalog {
-    /// 1.
-    pub format: u32,
     /// By id.
+    #[serde(default)]
     pub backups: BTreeMap<BackupId, Noted>,
     /// The last attempt that made no backup, if none was made since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,17 +35,13 @@ pub struct Catalog {
     /// The last restore drill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_drill: Option<Drill>,
-}
-
-impl Default for Catalog {
-    fn default() -> Self {
-        Self { format: 1, backups: BTreeMap::new(), last_failure: None, last_drill: None }
-    }
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// What is noted of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Noted {
     /// The log's id.
     pub log_id: String,
@@ -71,11 +67,13 @@ pub struct Noted {
     /// Where it was sent, by the URL of the folder there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, Copied>,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// What came of sending a backup somewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Copied {
     /// How far it is.
     pub state: CopyState,
@@ -96,6 +94,9 @@ pub struct Copied {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// How far a copy is.
@@ -134,6 +135,7 @@ impl Copied {
             checksum: None,
             locked_until: None,
             problem: None,
+            unknown: Unknown::default(),
         }
     }
 }
@@ -170,7 +172,6 @@ impl Level {
 
 /// An attempt that made no backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Failure {
     /// When.
     pub at: Timestamp,
@@ -178,11 +179,13 @@ pub struct Failure {
     pub kind: String,
     /// What went wrong.
     pub message: String,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// A restore that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Drill {
     /// When.
     pub at: Timestamp,
@@ -194,6 +197,9 @@ pub struct Drill {
     pub milliseconds: u64,
     /// The report's file name.
     pub report: String,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 impl Noted {
@@ -212,6 +218,7 @@ impl Noted {
             verified_at: metadata.created_at,
             damage: None,
             copies: BTreeMap::new(),
+            unknown: Unknown::default(),
         }
     }
 
@@ -228,10 +235,10 @@ impl Catalog {
     /// The directory's catalog, completed and corrected by what metadata is there.
     ///
     /// # Errors
-    /// When the directory cannot be listed. A catalog that cannot be read is no
-    /// error: it is made anew.
+    /// When the directory cannot be listed. [`BackupError::Newer`]. A catalog that
+    /// cannot be read is no error: it is made anew.
     pub fn load(dir: &BackupDir) -> Result<Self, BackupError> {
-        let mut catalog = Self::peek(&*dir.fs, dir.path()).unwrap_or_default();
+        let mut catalog = Self::peek(&*dir.fs, dir.path())?.unwrap_or_default();
         let contents = dir.contents()?;
         catalog.backups.retain(|id, _| contents.backups.iter().any(|entry| entry.id == *id));
         for entry in &contents.backups {
@@ -246,7 +253,8 @@ impl Catalog {
     /// directory.
     ///
     /// # Errors
-    /// [`BackupError::Locked`] when that takes longer; a file operation's.
+    /// [`BackupError::Locked`] when that takes longer; [`BackupError::Newer`]; a file
+    /// operation's.
     pub(crate) fn update(
         dir: &BackupDir,
         change: impl FnOnce(&mut Self),
@@ -267,10 +275,18 @@ impl Catalog {
     }
 
     /// The catalog as it is stored; none when there is none that can be read.
-    #[must_use]
-    pub fn peek(fs: &dyn Fs, dir: &Path) -> Option<Self> {
-        let bytes = fs.read_own(&dir.join(CATALOG), MAX_CATALOG_BYTES).ok()?;
-        serde_json::from_slice::<Self>(&bytes).ok().filter(|catalog| catalog.format == 1)
+    ///
+    /// # Errors
+    /// [`BackupError::Newer`]: what a newer version noted is not to be overwritten, and
+    /// not to be taken for nothing.
+    pub fn peek(fs: &dyn Fs, dir: &Path) -> Result<Option<Self>, BackupError> {
+        let path = dir.join(CATALOG);
+        let Ok(bytes) = fs.read_own(&path, MAX_CATALOG_BYTES) else { return Ok(None) };
+        match decode::<Self>(Kind::CATALOG, &bytes) {
+            Ok(catalog) => Ok(Some(Self { unknown: catalog.unknown.without_head(), ..catalog })),
+            Err(what @ DocumentError::Newer { .. }) => Err(BackupError::Newer { path, what }),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Replaces the stored one.
@@ -280,12 +296,10 @@ impl Catalog {
     pub fn store(&self, dir: &BackupDir) -> Result<(), BackupError> {
         let path = dir.join(CATALOG);
         let failed = io_error("write", &path);
-        let mut text = match serde_json::to_vec_pretty(self) {
-            Ok(text) => text,
-            Err(error) => return Err(failed(io::Error::other(error))),
-        };
-        text.push(b'\n');
-        fsio::replace_file(&*dir.fs, &path, &text).map_err(failed)
+        match encode_file(Kind::CATALOG, self, Layout::Pretty) {
+            Ok(text) => fsio::replace_file(&*dir.fs, &path, &text).map_err(failed),
+            Err(error) => Err(failed(io::Error::other(error))),
+        }
     }
 
     /// The backup of that log that reaches furthest, and is not known to be damaged.

@@ -391,7 +391,8 @@ impl<'a> Pass<'a> {
         let failed = io_error("read", self.source.path);
         self.source.file.read_exact_at(&mut bytes, end).map_err(failed)?;
         self.digester.update(&bytes);
-        let marker = Marker::parse(&bytes).map_err(|error| self.fault(error.into()))?;
+        let marker =
+            Marker::parse(&bytes).map_err(|error| BackupError::marker(self.source.path, error))?;
         let members: usize = self.source.stretches.iter().map(|part| part.members.len()).sum();
         let root = self.tree.root().unwrap_or(marker.root_hash);
         let what = if marker.members != members as u64 {

@@ -21,6 +21,7 @@ use super::metadata::{
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
+use crate::audit::document::Unknown;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
 use crate::audit::histories::{KnownHead, OwnHistory};
@@ -158,6 +159,8 @@ impl Creator {
             Snapshot::take(&self.fs, &request.log_dir)?;
         }
         Recipients::parse(&request.encrypt_to)?;
+        // It could not be noted; so nothing is touched.
+        Catalog::peek(&*self.fs, self.dir.path())?;
         let _lock = self.dir.lock_alone()?;
         self.dir.clear_leftovers()?;
         let made = self.attempts(request, watch);
@@ -217,6 +220,7 @@ impl Creator {
                     at: self.clock.now(),
                     kind: error.kind().to_owned(),
                     message: error.to_string(),
+                    unknown: Unknown::default(),
                 });
             }
         }
@@ -239,7 +243,8 @@ impl Creator {
                 Ok(metadata) => known.push(metadata),
                 // What cannot be read now may be what this one has to extend.
                 Err(error @ BackupError::Io { .. }) => return Err(error),
-                // What is damaged is no backup; `list` shows it.
+                // What is damaged is no backup, and what a newer version made is not for
+                // this one to extend; `list` shows both.
                 Err(error) => tracing::warn!(%error, "not extended"),
             }
         }
@@ -597,7 +602,6 @@ fn describe(
     let first_seq = manifest.pruned.end();
     let tree_size = snapshot.checkpoint.size;
     Ok(Metadata {
-        format: 1,
         id,
         tool: format!("auditctl {}", env!("CARGO_PKG_VERSION")),
         host: host(),
@@ -637,6 +641,7 @@ fn describe(
             milliseconds: 0,
         },
         signature: None,
+        read_from: None,
     })
 }
 

@@ -11,7 +11,6 @@ use crate::audit::merkle::Hash;
 
 /// Length and checksums of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Digests {
     /// How many.
     pub bytes: u64,

@@ -166,10 +166,16 @@ impl BackupDir {
 
     fn entry(&self, id: BackupId, pinned: bool) -> Entry {
         let metadata = self.metadata(id);
-        let encrypted = metadata.as_ref().is_ok_and(|metadata| metadata.encryption.is_some());
-        let archive = self.join(&id.archive(encrypted));
-        let stored_bytes =
-            self.fs.entry(&archive).ok().filter(|meta| meta.is_file).map(|meta| meta.len);
+        // Metadata that cannot be read does not say which of the two names it has.
+        let kinds: &[bool] = match &metadata {
+            Ok(metadata) if metadata.encryption.is_some() => &[true],
+            Ok(_) => &[false],
+            Err(_) => &[false, true],
+        };
+        let stored_bytes = kinds.iter().find_map(|encrypted| {
+            let archive = self.join(&id.archive(*encrypted));
+            self.fs.entry(&archive).ok().filter(|meta| meta.is_file).map(|meta| meta.len)
+        });
         Entry { id, metadata, stored_bytes, pinned }
     }
 
@@ -192,7 +198,7 @@ impl BackupDir {
             }
             Err(error) => return Err(io_error("read", &path)(error)),
         };
-        Metadata::parse(&bytes, id).map_err(|what| BackupError::Metadata { path, what })
+        Metadata::parse(&bytes, id).map_err(|what| BackupError::metadata(path, what))
     }
 
     /// Removes what a crash left. The caller has the directory alone.
@@ -308,7 +314,8 @@ impl BackupDir {
         let length = found.saturating_sub(from).min(MAX_MARKER_BYTES as u64);
         let mut bytes = vec![0; length as usize];
         file.read_exact_at(&mut bytes, from).map_err(io_error("read", &path))?;
-        let marker = Marker::parse(&bytes).map_err(|error| fault(error.into()))?;
+        let marker =
+            Marker::parse(&bytes).map_err(|error| BackupError::marker(path.clone(), error))?;
         let same = marker.log_id == metadata.log.id
             && marker.epoch == metadata.log.epoch
             && marker.tree_size == metadata.range.tree_size

@@ -13,9 +13,12 @@ use super::directory::DRILL;
 use super::error::{BackupError, io_error};
 use super::name::BackupId;
 use super::restore::{RestorePlan, RestoreRequest, Restorer, Target};
-use crate::audit::checkpoint::Origin;
+use crate::audit::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
+use crate::audit::document::{self, DocumentError, Kind, Layout, Unknown, encode_file};
+use crate::audit::keys::Keyring;
 use crate::audit::manifest::Manifest;
-use crate::audit::restore::{clear, sha256_hex};
+use crate::audit::restore::clear;
+use crate::audit::signed_document::{self, About, Signature, Unsigned};
 use crate::audit::signer::{Signer, SigningKey};
 use crate::audit::snapshot::{Snapshot, SnapshotError};
 use crate::audit::watch::Watch;
@@ -24,16 +27,13 @@ use crate::clock::Timestamp;
 use crate::fsio;
 use crate::fsio::lock::FileLock;
 
-/// The first line of what is signed.
-const SIGNED: &str = "auditctl/drill v1";
+/// A drill's report is a few kilobytes: one that is larger is none.
+pub(crate) const MAX_DRILL_BYTES: usize = 1 << 20;
 const NOTE_WAIT: Duration = Duration::from_secs(60);
 
 /// What a drill did and found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DrillReport {
-    /// 1.
-    pub format: u32,
     /// When it began.
     pub at: Timestamp,
     /// Where.
@@ -44,6 +44,9 @@ pub struct DrillReport {
     pub backup: String,
     /// The log's id.
     pub log_id: String,
+    /// The log's origin in the backup, with its epoch; where no backup came that far,
+    /// that of the log here.
+    pub origin: String,
     /// The size of the tree that was restored.
     pub tree_size: u64,
     /// Its root.
@@ -57,11 +60,60 @@ pub struct DrillReport {
     /// The log's key's signature over all of the above, as a signed note; none
     /// when the key was not at hand.
     pub signature: Option<String>,
+    /// The signature and what it is about, of the file that this was read from.
+    #[serde(skip)]
+    pub(crate) read_from: Option<Signature>,
+}
+
+impl DrillReport {
+    /// Reads a report. It proves nothing before [`verify`](Self::verify).
+    ///
+    /// # Errors
+    /// [`DocumentError`]: it is none, or a newer version made it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        if bytes.len() > MAX_DRILL_BYTES {
+            return Err(DocumentError::Malformed(format!(
+                "it has more than {MAX_DRILL_BYTES} bytes"
+            )));
+        }
+        let report: Self = document::decode(Kind::DRILL, bytes)?;
+        Ok(Self { read_from: Some(Signature::read(bytes)?), ..report })
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// What keeps it from being JSON.
+    pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        encode_file(Kind::DRILL, self, Layout::Pretty)
+    }
+
+    /// Whether the log's key signed it.
+    ///
+    /// # Errors
+    /// [`Unsigned`]; what it says is then no more than that.
+    pub fn verify(&self, keys: &Keyring) -> Result<(), Unsigned> {
+        let wrong = |error: String| Unsigned::Wrong(error);
+        let signature = match &self.read_from {
+            Some(signature) => signature.clone(),
+            None => {
+                self.to_bytes().map_err(|error| wrong(error.to_string())).and_then(|bytes| {
+                    Signature::read(&bytes).map_err(|error| wrong(error.to_string()))
+                })?
+            }
+        };
+        signature.check(Kind::DRILL, &self.about().map_err(wrong)?, keys)
+    }
+
+    /// What is signed.
+    fn about(&self) -> Result<About, String> {
+        let origin = self.origin.parse::<Origin>().map_err(|error| error.to_string())?;
+        Ok(About { origin, size: self.tree_size })
+    }
 }
 
 /// A step of a drill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DrillStep {
     /// `restore`, `open`, `record`, `read`, `compare`.
     pub step: String,
@@ -106,24 +158,28 @@ impl Restorer {
         let name = format!(".drill-{}-{}", at.file_stamp(), std::process::id());
         let temporary = Temporary { restorer: self, dir: self.dir.join(&name) };
         let mut report = DrillReport {
-            format: 1,
             at,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             tool: format!("auditctl {}", env!("CARGO_PKG_VERSION")),
             backup: String::new(),
             log_id: String::new(),
+            origin: String::new(),
             tree_size: 0,
             root_hash: String::new(),
             passed: false,
             milliseconds: 0,
             steps: Vec::new(),
             signature: None,
+            read_from: None,
         };
+        // It could not be noted.
+        Catalog::peek(&*self.fs, self.dir.path())?;
         match self.steps(request, &temporary.dir, &mut report, watch) {
             Err(
                 error @ (BackupError::Interrupted
                 | BackupError::NotFound { .. }
                 | BackupError::Usage(_)
+                | BackupError::Newer { .. }
                 | BackupError::Locked { .. }),
             ) => return Err(error),
             // The step that failed says why.
@@ -136,11 +192,10 @@ impl Restorer {
         let file = format!("{DRILL}{}.json", at.file_stamp());
         let path = self.dir.join(&file);
         let failed = io_error("write", &path);
-        let mut text = match serde_json::to_vec_pretty(&report) {
+        let text = match report.to_bytes() {
             Ok(text) => text,
             Err(error) => return Err(failed(std::io::Error::other(error))),
         };
-        text.push(b'\n');
         fsio::replace_file(&*self.fs, &path, &text).map_err(failed)?;
         self.note(&report, file)?;
         Ok((report, path))
@@ -165,6 +220,7 @@ impl Restorer {
         })?;
         report.backup.clone_from(&plan.backup);
         report.log_id.clone_from(&plan.log_id);
+        report.origin.clone_from(&plan.origin);
         report.tree_size = plan.tree_size;
         report.root_hash = plan.root_hash.to_string();
         let log = step(report, "open", || {
@@ -203,24 +259,32 @@ impl Restorer {
             .map_err(SnapshotError::from)?
             .ok_or_else(manifest)?;
         restored.epoch = restored.epoch.saturating_add(1);
+        let checkpoint = fs
+            .read_own(&paths.checkpoint(), MAX_NOTE_BYTES as u64)
+            .map_err(io_error("read", &paths.checkpoint()))?;
+        let name = SignedCheckpoint::parse(&checkpoint)
+            .map_err(|error| error.to_string())
+            .and_then(|note| {
+                let origin = note.unverified().origin.parse::<Origin>();
+                origin.map(|origin| origin.key_name()).map_err(|error| error.to_string())
+            })
+            .map_err(BackupError::Refused)?;
         for path in [paths.checkpoint(), paths.head(), paths.public_key(), paths.keys()] {
             if fs.meta(&path).is_ok() {
                 fs.remove(&path).map_err(io_error("remove", &path))?;
             }
         }
-        let name = Origin::new(&plan.log_id, 0)
-            .map_err(|error| BackupError::Refused(error.to_string()))?
-            .key_name();
+        let origin = Origin::of_key(&name, &plan.log_id, restored.epoch)
+            .map_err(|error| BackupError::Refused(error.to_string()))?;
+        let of_epoch = origin.to_string();
         let saved = SigningKey::generate(&name)
             .and_then(|key| key.save(fs, &paths.key()).map(|()| key))
-            .and_then(|key| key.verifier().save(fs, &paths.public_key()).map(|()| key));
+            .and_then(|key| key.verifier().save(fs, &paths.public_key(), &of_epoch).map(|()| key));
         let key = saved.map_err(SnapshotError::from)?;
         // Nothing leads to the drill's own key, and nothing has to.
         restored.first_key = Some(key.verifier().to_string());
         restored.sign(&key).map_err(BackupError::Refused)?;
         let refused = |error: String| BackupError::Refused(error);
-        let origin = Origin::new(&restored.log_id, restored.epoch)
-            .map_err(|error| refused(error.to_string()))?;
         let tree = restored.tree().map_err(|error| refused(error.to_string()))?;
         let head = Signer::new(key, origin)
             .and_then(|mut signer| signer.sign(&tree, &tree))
@@ -272,11 +336,14 @@ impl Restorer {
 
     fn sign(&self, report: &mut DrillReport, key_path: Option<&Path>) {
         let own = LogPaths::new(self.log_dir()).key();
-        let key = SigningKey::load(&*self.fs, key_path.unwrap_or(&own));
-        let text = serde_json::to_vec_pretty(report).map(|text| sha256_hex(&text));
-        if let (Ok(key), Ok(digest)) = (key, text) {
-            let note = key.sign_note(format!("{SIGNED}\n{digest}\n"));
-            report.signature = note.ok().map(|note| note.to_string());
+        let Ok(key) = SigningKey::load(&*self.fs, key_path.unwrap_or(&own)) else { return };
+        if report.origin.is_empty() {
+            report.origin = key.verifier().name().to_owned();
+        }
+        let (Ok(about), Ok(text)) = (report.about(), report.to_bytes()) else { return };
+        // Another log's backup: this key has nothing to say of it.
+        if about.origin.key_name() == key.verifier().name() {
+            report.signature = signed_document::sign(Kind::DRILL, &text, &about, &key).ok();
         }
     }
 
@@ -304,6 +371,7 @@ impl Restorer {
             passed: report.passed,
             milliseconds: report.milliseconds,
             report: file,
+            unknown: Unknown::default(),
         });
         if let Some(noted) = catalog.backups.get_mut(&backup)
             && report.passed

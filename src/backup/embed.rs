@@ -73,6 +73,7 @@ impl From<&Settings> for Options {
     fn from(settings: &Settings) -> Self {
         let Settings {
             log_dir,
+            origin,
             profile: _, // its values are those of the keys that it sets
             write_buffer_size,
             write_flush_interval,
@@ -109,6 +110,7 @@ impl From<&Settings> for Options {
         Self {
             dir: log_dir.clone(),
             mode: Mode::Library,
+            origin: origin.clone(),
             key_path: key_path.clone(),
             redact: redact.clone(),
             redact_key_path: redact_key_path.clone(),

@@ -7,6 +7,7 @@ use super::marker::MarkerError;
 use super::metadata::MetadataError;
 use super::name::BackupId;
 use crate::audit::OpenError;
+use crate::audit::document::DocumentError;
 use crate::audit::histories::Contradiction;
 use crate::audit::snapshot::SnapshotError;
 use crate::store::{StoreError, StoreErrorKind};
@@ -104,6 +105,14 @@ pub enum BackupError {
         /// What is wrong.
         what: MetadataError,
     },
+    /// A newer version of auditctl made it. It is not touched.
+    #[error("{}: {what}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Which format it has.
+        what: DocumentError,
+    },
     /// No such backup.
     #[error("there is no backup {wanted} in {}", place.display())]
     NotFound {
@@ -186,13 +195,31 @@ impl From<StoreError> for BackupError {
     }
 }
 
-impl From<MarkerError> for ArchiveFault {
-    fn from(error: MarkerError) -> Self {
-        Self::Marker(error.to_string())
-    }
-}
-
 impl BackupError {
+    /// What is wrong with the metadata in that file.
+    pub(crate) fn metadata(path: impl Into<PathBuf>, what: MetadataError) -> Self {
+        match what {
+            MetadataError::Newer(what) => Self::Newer { path: path.into(), what },
+            what => Self::Metadata { path: path.into(), what },
+        }
+    }
+
+    /// What is wrong with the marker in that archive.
+    pub(crate) fn marker(path: impl Into<PathBuf>, what: MarkerError) -> Self {
+        match what {
+            MarkerError::Newer(what) => Self::Newer { path: path.into(), what },
+            what => {
+                Self::Archive { path: path.into(), what: ArchiveFault::Marker(what.to_string()) }
+            }
+        }
+    }
+
+    /// Whether a newer version made it: nothing is wrong with it then.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Newer { .. })
+    }
+
     /// What [`BackupError::kind`] can say of its own; what a store says, and why a log
     /// cannot be opened, have their own names.
     pub const KINDS: &[&str] = &[
@@ -210,6 +237,7 @@ impl BackupError {
         "checksum_mismatch",
         "bad_archive",
         "bad_metadata",
+        "newer_version",
         "would_discard",
         "usage",
         "interrupted",
@@ -239,6 +267,7 @@ impl BackupError {
             Self::Archive { .. } => "bad_archive",
             Self::Metadata { what: MetadataError::Signature(_), .. } => "bad_signature",
             Self::Metadata { .. } => "bad_metadata",
+            Self::Newer { .. } => "newer_version",
             Self::Refused(_) => "would_discard",
             Self::Usage(_) => "usage",
             Self::Interrupted => "interrupted",

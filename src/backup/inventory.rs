@@ -82,6 +82,12 @@ impl Listed {
         self.damage = Some(error.to_string());
     }
 
+    /// Whether a newer version made it: what is in it, and how good it is, is not known.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.damage_kind == Some("newer_version")
+    }
+
     /// Whether nothing is known to be wrong with it.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -109,6 +115,8 @@ pub struct Inventory {
     pub foreign: Vec<String>,
     /// What is covered, when the log is known.
     pub coverage: Option<Coverage>,
+    /// Why what is noted of them is not known: a newer version noted it.
+    pub newer_catalog: Option<BackupError>,
 }
 
 /// Which records of the log are in a good backup.
@@ -145,7 +153,12 @@ pub fn inventory(
     watch: &dyn Watch,
 ) -> Result<Inventory, BackupError> {
     let contents = dir.contents()?;
-    let mut catalog = Catalog::load(dir)?;
+    let (mut catalog, newer_catalog) = match Catalog::load(dir) {
+        Ok(catalog) => (catalog, None),
+        // The backups speak for themselves; it stays as it is.
+        Err(error @ BackupError::Newer { .. }) => (Catalog::default(), Some(error)),
+        Err(error) => return Err(error),
+    };
     let before = catalog.clone();
     let mut backups = Vec::new();
     for entry in contents.backups {
@@ -153,6 +166,8 @@ pub fn inventory(
         let listed = look(dir, entry, level, known, watch)?;
         if let Some(noted) = catalog.backups.get_mut(&id) {
             match &listed.damage {
+                // The version that made it knows better.
+                Some(_) if listed.is_newer() => {}
                 Some(damage) => noted.damage = Some(damage.clone()),
                 None if level > Level::Listed => noted.passed(level, now),
                 // A look at the outside does not disprove what a look inside found.
@@ -161,7 +176,8 @@ pub fn inventory(
         }
         backups.push(completed(listed, &catalog, level));
     }
-    if catalog != before
+    if newer_catalog.is_none()
+        && catalog != before
         && dir.fs.meta(dir.path()).is_ok()
         // Somebody who may only read may list as well; and whoever is at work
         // there now knows better.
@@ -177,6 +193,7 @@ pub fn inventory(
         leftovers: contents.leftovers,
         foreign: contents.foreign,
         coverage,
+        newer_catalog,
     })
 }
 
@@ -216,7 +233,7 @@ fn look(
 }
 
 pub(crate) fn is_of(keys: &Keyring, metadata: &Metadata) -> bool {
-    keys.newest().name() == format!("auditctl/{}", metadata.log.id)
+    keys.newest().log_id().as_ref() == Some(&metadata.log.id)
 }
 
 /// With what was found out before.

@@ -4,11 +4,12 @@
 //! metadata is lost, the marker stands in for it.
 //!
 //! Layout (RFC 1952): ID1 ID2 CM FLG=FEXTRA, 4 bytes of time (0), XFL, OS (255),
-//! XLEN, one subfield `AU` with the marker as JSON; then an empty deflate block,
-//! CRC-32 and length, all zero.
+//! XLEN, a subfield `AU` with the marker as JSON; then an empty deflate block,
+//! CRC-32 and length, all zero. Other subfields, before it or behind it, are passed over.
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::document::{self, DocumentError, Kind, Layout, encode};
 use crate::audit::keys::Rotation;
 use crate::audit::merkle::{Hash, Range};
 
@@ -22,10 +23,7 @@ pub(crate) const MAX_MARKER_BYTES: usize = HEADER.len() + 2 + 65_535 + NOTHING.l
 
 /// What the archive says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Marker {
-    /// 1.
-    pub format: u32,
     /// The log's id.
     pub log_id: String,
     /// The log's epoch.
@@ -46,6 +44,9 @@ pub struct Marker {
     /// room.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_chain: Vec<Rotation>,
+    /// Whether they did, and there was no room to say how.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub key_chain_omitted: bool,
 }
 
 /// Why some bytes are no marker.
@@ -60,6 +61,9 @@ pub enum MarkerError {
     /// A marker that this version does not understand.
     #[error("the archive's marker cannot be read: {0}")]
     Unreadable(String),
+    /// A newer version made it.
+    #[error("the archive's marker: {0}")]
+    Newer(DocumentError),
 }
 
 impl Marker {
@@ -68,8 +72,8 @@ impl Marker {
     /// # Errors
     /// [`MarkerError::TooLarge`].
     pub fn member(&self) -> Result<Vec<u8>, MarkerError> {
-        let text =
-            serde_json::to_vec(self).map_err(|error| MarkerError::Unreadable(error.to_string()))?;
+        let text = encode(Kind::MARKER, self, Layout::Compact)
+            .map_err(|error| MarkerError::Unreadable(error.to_string()))?;
         let too_large = |_| MarkerError::TooLarge(text.len());
         let field = u16::try_from(text.len()).map_err(too_large)?;
         let extra = u16::try_from(text.len() + 4).map_err(too_large)?;
@@ -82,10 +86,37 @@ impl Marker {
         Ok(member)
     }
 
+    /// Without the key chain where there is no room for it, which it then says, and with
+    /// the `shorter` checkpoint where there still is none: the metadata has both.
+    #[must_use]
+    pub fn fitting(mut self, shorter: impl FnOnce() -> String) -> Self {
+        let fits = |marker: &Self| !matches!(marker.member(), Err(MarkerError::TooLarge(_)));
+        if !fits(&self) && !self.key_chain.is_empty() {
+            self.key_chain.clear();
+            self.key_chain_omitted = true;
+        }
+        if !fits(&self) {
+            self.checkpoint = shorter();
+        }
+        self
+    }
+
+    /// What to do where its keys are not enough; empty when they are all there.
+    #[must_use]
+    pub fn keys_hint(&self) -> &'static str {
+        if self.key_chain_omitted {
+            "; its key chain was left out for lack of room: give --public-key with the key that \
+             signed it, or put a copy of audit.keys beside the log (the backup's metadata holds \
+             it too, as log.key_chain)"
+        } else {
+            ""
+        }
+    }
+
     /// Reads the member back; it must be nothing but the marker.
     ///
     /// # Errors
-    /// [`MarkerError::Missing`] and [`MarkerError::Unreadable`].
+    /// [`MarkerError::Missing`], [`MarkerError::Unreadable`] and [`MarkerError::Newer`].
     pub fn parse(member: &[u8]) -> Result<Self, MarkerError> {
         let rest =
             member.strip_prefix(&HEADER).ok_or(MarkerError::Missing("another header is there"))?;
@@ -96,23 +127,35 @@ impl Marker {
         if end != NOTHING {
             return Err(MarkerError::Missing("its last member is not empty"));
         }
-        let field =
-            field.strip_prefix(&SUBFIELD).ok_or(MarkerError::Missing("another header field"))?;
-        let (length, text) = take_u16(field)?;
-        if usize::from(length) != text.len() {
-            return Err(MarkerError::Missing("its header field is cut"));
-        }
-        let marker: Self = serde_json::from_slice(text)
-            .map_err(|error| MarkerError::Unreadable(error.to_string()))?;
-        if marker.format != 1 {
-            let reason = format!("format {} is not known to this version", marker.format);
-            return Err(MarkerError::Unreadable(reason));
-        }
+        let marker: Self = match document::decode(Kind::MARKER, subfield(field)?) {
+            Ok(marker) => marker,
+            Err(newer @ DocumentError::Newer { .. }) => return Err(MarkerError::Newer(newer)),
+            Err(other) => return Err(MarkerError::Unreadable(other.to_string())),
+        };
         if marker.pruned.begin() != 0 || marker.pruned.end() > marker.tree_size {
             return Err(MarkerError::Unreadable("its ranges contradict each other".to_owned()));
         }
         Ok(marker)
     }
+}
+
+/// The marker's text among the header's subfields. Two of them would let two readers
+/// see two markers.
+fn subfield(mut fields: &[u8]) -> Result<&[u8], MarkerError> {
+    const CUT: MarkerError = MarkerError::Missing("its header field is cut");
+    let mut found = None;
+    while let Some((name, rest)) = fields.split_first_chunk::<2>() {
+        let (length, rest) = take_u16(rest)?;
+        let (content, rest) = rest.split_at_checked(usize::from(length)).ok_or(CUT)?;
+        if *name == SUBFIELD && found.replace(content).is_some() {
+            return Err(MarkerError::Missing("its header has two of them"));
+        }
+        fields = rest;
+    }
+    if !fields.is_empty() {
+        return Err(CUT);
+    }
+    found.ok_or(MarkerError::Missing("another header field"))
 }
 
 fn take_u16(bytes: &[u8]) -> Result<(u16, &[u8]), MarkerError> {
@@ -127,13 +170,13 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::audit::document::Unknown;
     use crate::audit::merkle::leaf_hash;
 
     fn marker() -> Marker {
         let mut pruned = Range::empty(0);
         (0..5_u8).for_each(|n| pruned.append(leaf_hash(&[n])));
         Marker {
-            format: 1,
             log_id: "3f".repeat(16),
             epoch: 2,
             root_hash: leaf_hash(b"x"),
@@ -143,7 +186,99 @@ mod tests {
             checkpoint: "auditctl/x\n800\nroot\n\n— auditctl/x sig\n".to_owned(),
             public_key: "auditctl/x+00000000+AAAA".to_owned(),
             key_chain: Vec::new(),
+            key_chain_omitted: false,
         }
+    }
+
+    /// A subfield: its name, and what is in it.
+    type Field<'a> = (&'a [u8; 2], &'a [u8]);
+
+    /// A member with such subfields, and its header's lengths right.
+    fn with_fields(fields: &[Field<'_>]) -> Vec<u8> {
+        let fields: Vec<u8> = fields
+            .iter()
+            .flat_map(|(name, text)| {
+                let length = (text.len() as u16).to_le_bytes();
+                [&name[..], &length, text].concat()
+            })
+            .collect();
+        let length = (fields.len() as u16).to_le_bytes();
+        [&HEADER[..], &length, &fields, &NOTHING].concat()
+    }
+
+    #[test]
+    fn other_header_fields_are_passed_over_and_a_second_marker_is_not() {
+        let text = encode(Kind::MARKER, &marker(), Layout::Compact).expect("JSON");
+        let ours: Field<'_> = (b"AU", &text);
+        let other: Field<'_> = (b"Zz", b"\x00AU\x00");
+        let empty: Field<'_> = (b"BC", b"");
+        for fields in [vec![other, ours], vec![ours, other], vec![empty, other, ours, empty]] {
+            assert_eq!(Marker::parse(&with_fields(&fields)), Ok(marker()));
+        }
+        for fields in [vec![ours, ours], vec![ours, other, ours], vec![other], vec![]] {
+            assert!(Marker::parse(&with_fields(&fields)).is_err());
+        }
+        // A field that says that it is longer than what there is.
+        let mut cut = with_fields(&[other, ours]);
+        cut[14] = 200;
+        assert!(Marker::parse(&cut).is_err());
+    }
+
+    #[test]
+    fn members_that_are_not_known_are_passed_over_and_a_newer_format_is_named() {
+        let text = encode(Kind::MARKER, &marker(), Layout::Compact).expect("JSON");
+        let text = String::from_utf8(text).expect("UTF-8");
+        assert!(text.starts_with(r#"{"type":"auditctl/marker","format":1,"log_id":"#), "{text}");
+        let parse = |text: &str| Marker::parse(&with_fields(&[(b"AU", text.as_bytes())]));
+        let added = text.replacen('{', "{ \"new\": {\"a\":[1]} ,", 1);
+        assert_eq!(parse(&added), Ok(marker()));
+        let inside = text.replace("\"begin\":0", "\"new\":1,\"begin\":0");
+        assert!(inside != text && parse(&inside) == Ok(marker()), "{inside}");
+        let newer = parse(&text.replace("\"format\":1", "\"format\":2")).expect_err("newer");
+        assert!(matches!(&newer, MarkerError::Newer(_)), "{newer}");
+        let other = parse(&text.replace("auditctl/marker", "auditctl/drill"));
+        assert!(matches!(other, Err(MarkerError::Unreadable(_))));
+    }
+
+    #[test]
+    fn a_key_chain_that_has_no_room_is_left_out_and_that_is_said() {
+        let rotation = |record: usize| Rotation {
+            seq: 1,
+            old_key: "a".to_owned(),
+            new_key: "b".to_owned(),
+            record: "x".repeat(record),
+            inclusion_proof: Vec::new(),
+            checkpoint: String::new(),
+            unknown: Unknown::default(),
+        };
+        let with = |record| Marker { key_chain: vec![rotation(record)], ..marker() };
+        let rest = encode(Kind::MARKER, &with(0), Layout::Compact).expect("JSON").len();
+        // A subfield's own head counts as well.
+        let room = 65_535 - 4 - rest;
+        for below in [room - 1, room] {
+            let whole = with(below).fitting(unreachable);
+            assert_eq!(whole, with(below));
+            let member = whole.member().expect("there is room");
+            assert!(member.len() <= MAX_MARKER_BYTES);
+            assert_eq!(Marker::parse(&member), Ok(with(below)));
+            assert_eq!(whole.keys_hint(), "");
+        }
+        let cut = with(room + 1).fitting(unreachable);
+        assert_eq!(cut, Marker { key_chain_omitted: true, ..marker() });
+        let read = Marker::parse(&cut.member().expect("there is room")).expect("a marker");
+        assert_eq!(read, cut);
+        assert!(read.keys_hint().contains("--public-key"));
+        // Where even the signatures of witnesses leave no room, the log's own are there.
+        let crowded = Marker { checkpoint: "w".repeat(65_535), ..with(1) };
+        let cut = crowded.fitting(|| "own".to_owned());
+        assert_eq!(
+            cut,
+            Marker { checkpoint: "own".to_owned(), key_chain_omitted: true, ..marker() }
+        );
+    }
+
+    fn unreachable() -> String {
+        unreachable!("the checkpoint fits")
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! that a copy in a locked bucket and one on a disk can be compared byte by byte.
 //! What changes (uploads, later checks) is in the local catalog.
 //!
-//! A metadata file is canonical: this struct, pretty-printed, and nothing else.
-//! A changed byte is therefore found even where it changes no value.
+//! It may say more than this version knows, in any order: what is changed in it is
+//! found by its signature, which is over the file's bytes. Metadata without one is
+//! believed only as far as its checkpoint and the archive bear it out.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,24 +15,20 @@ use super::digest::Digests;
 use super::marker::MAX_MARKER_BYTES;
 use super::name::BackupId;
 use crate::audit::checkpoint::{Checkpoint, NoteError, Origin, SignedCheckpoint, VerifierKey};
+use crate::audit::document::{self, DocumentError, Kind, Layout, encode_file};
 use crate::audit::gzip::MAX_MEMBER_BYTES;
-use crate::audit::keys::{Keyring, Place, Rotation};
+use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::merkle::{Hash, Range};
-use crate::audit::restore::sha256_hex;
+use crate::audit::signed_document::{self, About, Signature, Unsigned};
 use crate::audit::signer::SigningKey;
 use crate::clock::Timestamp;
 
 /// A metadata file larger than this is none: about 4 million blocks, or 4 TiB of lines.
 pub(crate) const MAX_METADATA_BYTES: u64 = 64 << 20;
-/// The first line of what is signed; no checkpoint can begin like it.
-const SIGNED: &str = "auditctl/backup v1";
 
 /// The metadata of a backup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Metadata {
-    /// 1.
-    pub format: u32,
     /// The backup's id: when it was made.
     pub id: BackupId,
     /// What made it.
@@ -63,11 +60,13 @@ pub struct Metadata {
     /// The log's key's signature over all of the above, as a signed note; none
     /// when the key was not at hand.
     pub signature: Option<String>,
+    /// The signature and what it is about, of the file that this was read from.
+    #[serde(skip)]
+    pub(crate) read_from: Option<Signature>,
 }
 
 /// A log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LogIdentity {
     /// Its id.
     pub id: String,
@@ -85,7 +84,6 @@ pub struct LogIdentity {
 
 /// Which records an archive holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Held {
     /// The first record.
     pub first_seq: u64,
@@ -103,7 +101,6 @@ pub struct Held {
 
 /// The backup before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Previous {
     /// Its id.
     pub id: BackupId,
@@ -118,7 +115,6 @@ pub struct Previous {
 
 /// The archive: gzip members, about 1 MiB of lines each, and the marker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Archive {
     /// The stored file's name.
     pub file: String,
@@ -136,7 +132,6 @@ pub struct Archive {
 
 /// A run of members that were one segment, or the tail of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Stretch {
     /// Its first record.
     pub first_seq: u64,
@@ -154,7 +149,6 @@ pub struct Stretch {
 
 /// An encrypted file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Encryption {
     /// `age`.
     pub format: String,
@@ -166,7 +160,6 @@ pub struct Encryption {
 
 /// A check that was passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Verified {
     /// Which: always `content`.
     pub level: String,
@@ -179,9 +172,12 @@ pub struct Verified {
 /// What is wrong with a metadata file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// No metadata, of another version, or not as it was written.
+    /// No metadata, or not as it was written.
     #[error("{0}")]
     Altered(String),
+    /// A newer version made it.
+    #[error("{0}")]
+    Newer(DocumentError),
     /// Its parts contradict each other.
     #[error("it contradicts itself: {0}")]
     Contradiction(String),
@@ -200,10 +196,8 @@ impl Metadata {
     /// # Errors
     /// None that this struct can bring about.
     pub fn to_bytes(&self) -> Result<Vec<u8>, MetadataError> {
-        let mut bytes = serde_json::to_vec_pretty(self)
-            .map_err(|error| MetadataError::Altered(error.to_string()))?;
-        bytes.push(b'\n');
-        Ok(bytes)
+        encode_file(Kind::BACKUP, self, Layout::Pretty)
+            .map_err(|error| MetadataError::Altered(error.to_string()))
     }
 
     /// Reads and checks the metadata of the backup `id`; trusts no number in it.
@@ -211,20 +205,18 @@ impl Metadata {
     /// # Errors
     /// See [`MetadataError`].
     pub fn parse(bytes: &[u8], id: BackupId) -> Result<Self, MetadataError> {
-        let metadata: Self = serde_json::from_slice(bytes)
-            .map_err(|error| MetadataError::Altered(format!("it is no metadata: {error}")))?;
-        if metadata.format != 1 {
-            let reason = format!("format {} is not known to this version", metadata.format);
-            return Err(MetadataError::Altered(reason));
-        }
-        if metadata.to_bytes()? != bytes {
-            return Err(MetadataError::Altered("it is not as it was written".to_owned()));
-        }
+        let metadata = Self::decode(bytes)?;
         if metadata.id != id {
             return Err(contradiction(format!("it is of backup {}", metadata.id)));
         }
         metadata.check()?;
         Ok(metadata)
+    }
+
+    /// Reads metadata, of whichever backup.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, MetadataError> {
+        let metadata: Self = document::decode(Kind::BACKUP, bytes)?;
+        Ok(Self { read_from: Some(Signature::read(bytes)?), ..metadata })
     }
 
     fn check(&self) -> Result<(), MetadataError> {
@@ -263,8 +255,10 @@ impl Metadata {
         if !marker.is_some_and(|bytes| (1..=MAX_MARKER_BYTES as u64).contains(&bytes)) {
             return Err(contradiction("its segments do not add up to the archive"));
         }
-        let origin = Origin::new(&self.log.id, self.log.epoch).map(|origin| origin.to_string());
-        if origin.as_ref() != Ok(&self.log.origin) {
+        let is_own = |origin: Origin| {
+            (origin.log_id(), origin.epoch()) == (self.log.id.as_str(), self.log.epoch)
+        };
+        if !self.log.origin.parse().is_ok_and(is_own) {
             return Err(contradiction("the log's id, epoch and origin"));
         }
         Ok(())
@@ -309,18 +303,26 @@ impl Metadata {
         if !same {
             return Err(contradiction("it says otherwise than its checkpoint"));
         }
-        if let Some(signature) = &self.signature {
-            let note = crate::audit::checkpoint::Note::parse(signature.as_bytes())
-                .map_err(|error| failed("its signature: ", error.to_string()))?;
-            // The key may have been changed between the checkpoint and this.
-            let place = Place { epoch: self.log.epoch, size: self.range.tree_size };
-            keys.verify_later(&note, place)
-                .map_err(|error| failed("its signature: ", error.to_string()))?;
-            if note.text() != self.signed_text()? {
-                return Err(failed("", "its signature is of something else".to_owned()));
-            }
+        // The key may have been changed between the checkpoint and this.
+        match self.read_signature()?.check(Kind::BACKUP, &self.about()?, &keys) {
+            Ok(()) | Err(Unsigned::Absent) => Ok(checkpoint.clone()),
+            Err(Unsigned::Wrong(why)) => Err(failed("its signature: ", why)),
         }
-        Ok(checkpoint.clone())
+    }
+
+    /// Of the file that it was read from; else of the one that it would be.
+    fn read_signature(&self) -> Result<Signature, MetadataError> {
+        match &self.read_from {
+            Some(signature) => Ok(signature.clone()),
+            None => Ok(Signature::read(&self.to_bytes()?)?),
+        }
+    }
+
+    /// What is signed: which log, and how far the backup reaches in it.
+    fn about(&self) -> Result<About, MetadataError> {
+        let origin = self.log.origin.parse::<Origin>();
+        let origin = origin.map_err(|_| contradiction("the log's origin"))?;
+        Ok(About { origin, size: self.range.tree_size })
     }
 
     /// Signs it.
@@ -328,18 +330,19 @@ impl Metadata {
     /// # Errors
     /// None that an own key can bring about.
     pub fn sign(&mut self, key: &SigningKey) -> Result<(), MetadataError> {
-        self.signature = None;
-        let note = key
-            .sign_note(self.signed_text()?)
-            .map_err(|error| MetadataError::Signature(error.to_string()))?;
-        self.signature = Some(note.to_string());
+        (self.signature, self.read_from) = (None, None);
+        let note = signed_document::sign(Kind::BACKUP, &self.to_bytes()?, &self.about()?, key);
+        self.signature = Some(note.map_err(MetadataError::Signature)?);
         Ok(())
     }
+}
 
-    fn signed_text(&self) -> Result<String, MetadataError> {
-        let unsigned = Self { signature: None, ..self.clone() };
-        let digest = sha256_hex(&unsigned.to_bytes()?);
-        Ok(format!("{SIGNED}\n{}\n{digest}\n", self.id))
+impl From<DocumentError> for MetadataError {
+    fn from(error: DocumentError) -> Self {
+        match error {
+            newer @ DocumentError::Newer { .. } => Self::Newer(newer),
+            other => Self::Altered(format!("it is no metadata: {other}")),
+        }
     }
 }
 

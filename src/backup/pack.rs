@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::digest::{Digester, Digests};
-use super::error::{ArchiveFault, BackupError, io_error};
-use super::marker::{Marker, MarkerError};
+use super::error::{BackupError, io_error};
+use super::marker::Marker;
 use super::metadata::Stretch;
 use crate::audit::gzip::Packer;
 use crate::audit::manifest::Segment;
@@ -59,8 +59,7 @@ pub(crate) fn pack(
         }
     }
     let members: usize = archive.stretches.iter().map(|stretch| stretch.members.len()).sum();
-    let mut marker = Marker {
-        format: 1,
+    let marker = Marker {
         log_id: snapshot.manifest.log_id.clone(),
         epoch: snapshot.manifest.epoch,
         pruned: snapshot.manifest.pruned.clone(),
@@ -70,16 +69,12 @@ pub(crate) fn pack(
         checkpoint: snapshot.note.to_string(),
         public_key: snapshot.verifier.to_string(),
         key_chain: snapshot.keys.rotations().to_vec(),
+        key_chain_omitted: false,
     };
-    if matches!(marker.member(), Err(MarkerError::TooLarge(_))) {
-        // The metadata has them all.
-        marker.key_chain.clear();
-    }
-    let failed = |error: MarkerError| BackupError::Archive {
-        path: path.to_path_buf(),
-        what: ArchiveFault::from(error),
-    };
-    archive.append(&marker.member().map_err(failed)?)?;
+    // The signatures of many witnesses may not fit; the log's own is what counts here.
+    let only_own = || snapshot.note.only_by(&snapshot.verifier).to_string();
+    let member = marker.fitting(only_own).member();
+    archive.append(&member.map_err(|error| BackupError::marker(path, error))?)?;
     Ok(Packed { stretches: archive.stretches, digests: archive.digester.finish() })
 }
 

@@ -18,11 +18,11 @@ use super::directory::BackupDir;
 use super::encrypt::KeyFile;
 use super::error::{BackupError, io_error};
 use super::source::Wish;
-use crate::audit::checkpoint::VerifierKey;
+use crate::audit::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::merkle::Hash;
 use crate::audit::restore::{self as swap, Journal, Restored};
-use crate::audit::segment::parse_sealed_name;
+use crate::audit::segment::{parse_filter_name, parse_sealed_name};
 use crate::audit::watch::{Stage, Watch};
 use crate::audit::{AuditLog, LogPaths, OpenError, Options};
 use crate::clock::{Clock, Timestamp};
@@ -75,6 +75,8 @@ pub struct RestorePlan {
     pub backup: String,
     /// The log's id.
     pub log_id: String,
+    /// The origin of the checkpoint that the backup holds.
+    pub origin: String,
     /// The first record that the log will have.
     pub first_seq: u64,
     /// The seq after the last one.
@@ -105,6 +107,13 @@ pub struct RestorePlan {
 }
 
 impl RestorePlan {
+    /// What `audit.pub` is to hold.
+    pub(crate) fn public_text(&self) -> String {
+        let key = self.keys.newest();
+        let origin = Origin::of_key(key.name(), &self.log_id, self.epoch);
+        key.public_text(&origin.map_or_else(|_| key.name().to_owned(), |it| it.to_string()))
+    }
+
     /// Whether `audit.keys` has to be written.
     pub(crate) fn new_keys(&self) -> bool {
         let rotations = self.keys.rotations();
@@ -276,6 +285,7 @@ impl Restorer {
             .into_iter()
             .filter(|name| {
                 parse_sealed_name(name).is_some()
+                    || parse_filter_name(name).is_some()
                     || ["audit.log", "audit.checkpoint", "audit.head"].contains(&name.as_str())
                     || name == "audit.keys" && plan.old_keys_go()
             })
@@ -285,8 +295,7 @@ impl Restorer {
         let has_old = !old.is_empty() || live.is_there();
         let prepared = staged.prepare(plan, live)?;
         if self.fs.meta(&paths.public_key()).is_err() {
-            let key = format!("{}\n", plan.key);
-            fsio::replace_file(&*self.fs, &paths.public_key(), key.as_bytes())
+            fsio::replace_file(&*self.fs, &paths.public_key(), plan.public_text().as_bytes())
                 .map_err(io_error("write", &paths.public_key()))?;
         }
         let mut journal = Journal {

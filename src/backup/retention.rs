@@ -100,6 +100,9 @@ pub fn plan(
                 let group = (metadata.log.id.clone(), metadata.host.clone());
                 groups.entry(group).or_default().push(listed);
             }
+            (_, Some(newer)) if listed.is_newer() => {
+                untouched.push((listed.id.to_string(), newer.clone()));
+            }
             (_, damage) => {
                 let why = damage.clone().unwrap_or_else(|| "it cannot be read".to_owned());
                 untouched.push((listed.id.to_string(), format!("not good: {why}")));

@@ -104,6 +104,14 @@ impl About {
         }
     }
 
+    /// What to do where its keys are not enough; empty when they are all there.
+    pub(crate) fn keys_hint(&self) -> &'static str {
+        match self {
+            Self::Metadata(_) => "",
+            Self::Marker { marker, .. } => marker.keys_hint(),
+        }
+    }
+
     /// The keys that it names itself.
     pub(crate) fn own_keys(&self) -> Result<Keyring, MetadataError> {
         match self {
@@ -121,7 +129,10 @@ impl About {
             }
             Self::Marker { marker, .. } => marker,
         };
-        let failed = |error: String| MetadataError::Signature(format!("its checkpoint: {error}"));
+        let failed = |error: String| {
+            let hint = marker.keys_hint();
+            MetadataError::Signature(format!("its checkpoint: {error}{hint}"))
+        };
         let note = SignedCheckpoint::parse(marker.checkpoint.as_bytes())
             .map_err(|error| failed(error.to_string()))?;
         let keys = keys.clone().extended(&marker.key_chain);
@@ -161,11 +172,21 @@ fn latest(dir: &BackupDir, log_id: Option<&str>) -> Result<Metadata, BackupError
         wanted: "that is whole".to_owned(),
         place: dir.path().to_path_buf(),
     };
+    let mut newer = None;
     let good: Vec<Metadata> = dir
         .contents()?
         .backups
         .into_iter()
-        .filter_map(|entry| entry.metadata.ok())
+        .filter_map(|entry| match entry.metadata {
+            Ok(metadata) => Some(metadata),
+            Err(error) => {
+                if error.is_newer() {
+                    tracing::warn!(%error, "not looked at");
+                    newer = Some(error);
+                }
+                None
+            }
+        })
         .filter(|metadata| log_id.is_none_or(|log_id| metadata.log.id == log_id))
         .filter(|metadata| dir.check_listed(metadata, None).is_ok())
         .collect();
@@ -182,7 +203,8 @@ fn latest(dir: &BackupDir, log_id: Option<&str>) -> Result<Metadata, BackupError
     }
     good.into_iter()
         .max_by_key(|metadata| (metadata.log.epoch, metadata.range.tree_size, metadata.id))
-        .ok_or_else(not_found)
+        // That there is none which this version can read says nothing of the rest.
+        .ok_or_else(|| newer.unwrap_or_else(not_found))
 }
 
 fn by_path(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
@@ -211,10 +233,8 @@ fn by_path(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
 /// Metadata under another name: what it says of itself tells where it belongs.
 fn named_otherwise(beside: &BackupDir, path: &Path) -> Result<Found, BackupError> {
     let bytes = beside.fs.read(path, MAX_METADATA_BYTES).map_err(io_error("read", path))?;
-    let bad = |what| BackupError::Metadata { path: path.to_path_buf(), what };
-    let id = serde_json::from_slice::<Metadata>(&bytes)
-        .map_err(|error| bad(MetadataError::Altered(format!("it is no metadata: {error}"))))?
-        .id;
+    let bad = |what| BackupError::metadata(path, what);
+    let id = Metadata::decode(&bytes).map_err(bad)?.id;
     by_metadata(beside, Metadata::parse(&bytes, id).map_err(bad)?)
 }
 
@@ -234,8 +254,7 @@ fn alone(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
     }
     let mut bytes = vec![0; last as usize];
     file.read_exact_at(&mut bytes, members).map_err(io_error("read", path))?;
-    let marker = Marker::parse(&bytes)
-        .map_err(|error| BackupError::Archive { path: path.to_path_buf(), what: error.into() })?;
+    let marker = Marker::parse(&bytes).map_err(|error| BackupError::marker(path, error))?;
     let stretches = rebuild(&*file, &lengths).map_err(foreign)?;
     let about = About::Marker { marker: Box::new(marker), stretches };
     Ok(Found { label: path.display().to_string(), archive: path.to_path_buf(), about })

@@ -28,6 +28,8 @@ const KINDS: &[&str] = &[
     "damaged",
     "bad_signature",
     "proof",
+    "against",
+    "not_earlier",
     "not_signed",
     "removed",
     "not_running",

@@ -231,7 +231,8 @@ impl From<BackupError> for CliError {
             | BackupError::LogLocked { path }
             | BackupError::NoSpace { path, .. }
             | BackupError::Archive { path, .. }
-            | BackupError::Metadata { path, .. } => Some(path),
+            | BackupError::Metadata { path, .. }
+            | BackupError::Newer { path, .. } => Some(path),
             _ => None,
         };
         new
@@ -302,6 +303,9 @@ fn hint(error: &BackupError) -> Option<&'static str> {
         BackupError::NotAPrefix { .. } => {
             "keep both: look into what happened before anything is restored or removed; \
              --output-dir with a new directory backs up what is there now"
+        }
+        BackupError::Newer { .. } => {
+            "nothing was touched: use the version of auditctl that made it, or one after it"
         }
         BackupError::OtherHistory(found) => history_hint(found.history),
         BackupError::NotFound { .. } => "`auditctl list` shows what there is",

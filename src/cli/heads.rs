@@ -10,7 +10,7 @@ use super::exit::{CliError, Exit, history_hint};
 use super::open;
 use crate::audit::LogPaths;
 use crate::audit::Options;
-use crate::audit::checkpoint::{Origin, SignedCheckpoint};
+use crate::audit::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
 use crate::audit::histories::{Contradiction, KnownHead};
 use crate::audit::snapshot::Snapshot;
 use crate::backup::{Heads, heads};
@@ -22,7 +22,7 @@ use crate::fsio::{Fs, OsFs};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So many backups are looked at, the newest by name.
 const MOST: usize = 64;
-const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 
 /// What is in reach.
 #[derive(Debug, Default)]

@@ -35,11 +35,11 @@ const READ_BYTES: usize = 64 * 1024;
 /// What a read may come to: its lines, encoded, and their answers.
 const READ_COST: usize = 4 * READ_BYTES;
 /// Events in flight; reading pauses beyond.
-const MAX_IN_FLIGHT: usize = 16_384;
+pub(crate) const MAX_IN_FLIGHT: usize = 16_384;
 /// Answers not taken yet; reading pauses beyond.
 const MAX_UNSENT: usize = 256 * 1024;
 /// Queries that a connection may have under way; reading pauses beyond.
-const MAX_ASKED: usize = 16;
+pub(crate) const MAX_ASKED: usize = 16;
 /// So many lines in a row that are no JSON: this is no sender of events.
 const MAX_MALFORMED: u32 = 100;
 /// While the write buffer is full, it is tried again so often.

@@ -50,6 +50,7 @@ use crate::audit::{AuditLog, Durability, RecordError};
 
 pub use crate::fsio::socket::MAX_SOCKET_PATH_BYTES;
 pub use budget::MIN_BUDGET;
+pub(crate) use connection::{MAX_ASKED, MAX_IN_FLIGHT};
 pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
 pub use protocol::REFUSALS;
 pub use push::{PostCheckpoint, Push, PushUrl};

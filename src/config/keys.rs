@@ -164,6 +164,7 @@ macro_rules! keys {
 
 keys! {
     log_dir: "Where the log lives";
+    origin: "What the origin of a new log begins with: a host of yours and perhaps a path, such as example.com/audit; unless set, auditctl, which is no domain: set one for public witnesses";
     profile: "A set of values for four keys, by name; see Profiles";
     write_buffer_size [1, 1_000_000] recommended [100, 1_000]: "How many events wait before they are written together";
     write_flush_interval [10, HOUR] recommended [SECOND, 10 * SECOND]: "How long an event waits at most before it is written";

@@ -19,6 +19,8 @@ pub enum Kind {
     Path,
     /// Free text, or none.
     Text,
+    /// What a log's origin begins with, or nothing.
+    OriginPrefix,
     /// A list of numeric ids.
     Ids,
     /// A list of texts.
@@ -46,6 +48,10 @@ impl Kind {
             Self::Duration => "a duration such as \"5s\" or \"1h30m\"".to_owned(),
             Self::Path => "a path such as \"/var/lib/auditctl\"".to_owned(),
             Self::Text => "a text such as \"my-bucket/audit\"".to_owned(),
+            Self::OriginPrefix => {
+                "a host of yours and perhaps a path, without https://, such as \"example.com/audit\""
+                    .to_owned()
+            }
             Self::Texts => "a list of texts such as [\"one\", \"two\"]".to_owned(),
             Self::Ids => "a list of numeric ids such as [0, 1000]".to_owned(),
             Self::Address => "\"off\" or an address such as \"127.0.0.1:9750\"".to_owned(),

@@ -9,6 +9,7 @@ use super::origin::{Origin, Origins};
 use super::profile::Profile;
 use crate::defaults;
 use crate::field_path::FieldPath;
+use crate::origin_prefix::OriginPrefix;
 use crate::units::ByteSize;
 
 /// When an event counts as acknowledged.
@@ -32,6 +33,8 @@ pub enum Durability {
 pub struct Settings {
     /// Where the log lives.
     pub log_dir: PathBuf,
+    /// What the origin of a new log begins with: a host of yours and perhaps a path, such as example.com/audit; unless set, auditctl, which is no domain: set one for public witnesses.
+    pub origin: Option<OriginPrefix>,
     /// A set of values for four keys, by name; see Profiles.
     pub profile: Option<Profile>,
     /// How many events wait before they are written together.
@@ -264,6 +267,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             log_dir: PathBuf::from(defaults::LOG_DIR),
+            origin: None,
             profile: None,
             write_buffer_size: defaults::WRITE_BUFFER_SIZE,
             write_flush_interval: defaults::WRITE_FLUSH_INTERVAL,
@@ -361,7 +365,7 @@ impl Default for CollectorSettings {
             read_timeout: seconds(30),
             write_timeout: seconds(10),
             idle_timeout: seconds(600),
-            max_body: mib(8),
+            max_body: ByteSize(crate::defaults::MAX_BODY),
             max_memory: mib(96),
         }
     }

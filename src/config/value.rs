@@ -9,6 +9,7 @@ use super::names;
 use super::profile::Profile;
 use super::settings::Durability;
 use crate::field_path::{FieldPath, FieldPathError, MAX_FIELD_PATHS};
+use crate::origin_prefix::{OriginPrefix, OriginPrefixError};
 use crate::units::{ByteSize, format_duration, parse_duration};
 
 /// A value as it was written, before its key says what it must be.
@@ -189,6 +190,17 @@ impl Field for String {
     }
 }
 
+impl Field for OriginPrefix {
+    const KIND: Kind = Kind::OriginPrefix;
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = raw.word_or_text().ok_or_else(no_reason)?;
+        text.parse().map_err(|error: OriginPrefixError| error.reason().to_owned())
+    }
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
 const DURABILITIES: &[&str] = &["commit", "interval"];
 
 impl Field for Durability {
@@ -238,7 +250,7 @@ macro_rules! optional {
         }
     )*};
 }
-optional!(PathBuf, String, Profile);
+optional!(PathBuf, String, Profile, OriginPrefix);
 
 impl Field for Option<SocketAddr> {
     const KIND: Kind = Kind::Address;

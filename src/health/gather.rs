@@ -41,7 +41,7 @@ pub(super) enum Seen {
 }
 
 /// A state of `verify` larger than this is none.
-const MAX_STATE_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_STATE_BYTES: u64 = 64 << 20;
 
 /// The process that the page names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

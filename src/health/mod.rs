@@ -19,6 +19,7 @@ mod status;
 mod tests;
 pub(crate) mod wording;
 
+pub(crate) use gather::MAX_STATE_BYTES;
 pub use problem::Problem;
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
 

@@ -213,7 +213,7 @@ pub(crate) fn delivering(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> Sam
         failures: Vec::new(),
     };
     change(&mut status, &sample);
-    let text = serde_json::to_vec(&status).expect("serialises");
+    let text = status.to_bytes().expect("serialises");
     std::fs::write(sample.paths().alerts_status(), text).expect("written");
     sample
 }

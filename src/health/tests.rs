@@ -512,6 +512,8 @@ fn a_look_that_does_not_end_is_unknown_in_every_check_and_says_why() {
 fn with_catalog(sample: &Sample, catalog: &serde_json::Value) {
     let dir = &sample.settings.backup.output_dir;
     OsFs.create_dir_all(dir).expect("directory");
+    let mut catalog = catalog.clone();
+    catalog["type"] = "auditctl/catalog".into();
     crate::fsio::replace_file(&OsFs, &dir.join(".catalog.json"), catalog.to_string().as_bytes())
         .expect("catalog");
 }

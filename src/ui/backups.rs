@@ -47,6 +47,10 @@ pub fn backup_list_text(
             out.push_str(&format!("{}: {}\n", listed.id, escape(damage)));
         }
     }
+    if let Some(newer) = &inventory.newer_catalog {
+        let text = escape(&newer.to_string()).into_owned();
+        out.push_str(&format!("{text}; what it notes of the backups is not shown\n"));
+    }
     let others = [
         (&inventory.orphans, "an archive without metadata: `auditctl restore` can read it"),
         (&inventory.leftovers, "left by an interrupted run; the next one removes it"),
@@ -81,6 +85,7 @@ fn contradiction_value(found: &Contradiction) -> Value {
 fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
     let old = age(crate::health::wording::since(listed.id.time(), now));
     let state = match (&listed.damage, listed.level) {
+        (Some(_), _) if listed.is_newer() => "NEWER".to_owned(),
         (Some(_), _) => "BAD".to_owned(),
         (None, Some(level)) => level.as_str().to_owned(),
         (None, None) => "-".to_owned(),
@@ -174,6 +179,7 @@ pub fn backup_list_json(inventory: &Inventory, contradictions: &[Contradiction])
         "orphans": inventory.orphans,
         "leftovers": inventory.leftovers,
         "foreign": inventory.foreign,
+        "newer_catalog": inventory.newer_catalog.as_ref().map(ToString::to_string),
         "contradictions": contradictions.iter().map(contradiction_value).collect::<Vec<_>>(),
     })
     .to_string()
@@ -197,6 +203,7 @@ fn listed_value(listed: &Listed) -> Value {
         "stored_bytes": listed.stored_bytes,
         "sha256": metadata.map(|metadata| metadata.stored().sha256),
         "good": listed.is_good(),
+        "newer_version": listed.is_newer(),
         "verified": listed.level.map(|level| level.as_str()),
         "verified_at": listed.verified_at,
         "damage": listed.damage,

@@ -10,6 +10,7 @@ mod monitor;
 mod nagios;
 pub mod printer;
 mod prometheus;
+mod proof;
 mod query;
 mod secret;
 mod style;
@@ -35,6 +36,7 @@ pub use key::{
 pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};
 pub use prometheus::prometheus;
+pub use proof::{ProofKey, growth_json, growth_text, proof_json, proof_text};
 pub use query::{
     ROWS_A_TABLE, Table, groups_csv, groups_ndjson, groups_text, query_explained, records_chosen,
     records_csv, records_table,
@@ -43,4 +45,4 @@ pub use secret::ask_secret;
 pub use style::{Style, escape, paint};
 pub use tokens::{token_value, tokens_json, tokens_text};
 pub use validate::{Shown, validate_json, validate_text};
-pub use verify::{proof_json, proof_text, verify_json, verify_text};
+pub use verify::{verified_backup_json, verified_backup_text, verify_json, verify_text};

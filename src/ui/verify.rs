@@ -1,13 +1,12 @@
-//! What `verify`, `prove` and `checkpoint` say.
+//! What `verify` says of a log and of a backup.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::style::{Style, escape, paint};
-use crate::audit::verify::{
-    Completeness, Depth, Integrity, KeySource, ProofDocument, Proven, Report, Stretch,
-};
+use crate::audit::verify::{Completeness, Depth, Integrity, KeySource, Report, Stretch};
+use crate::backup::{Relation, RestorePlan};
 use crate::health::wording::{age, count};
 use crate::units::human_bytes;
 
@@ -171,51 +170,63 @@ pub fn verify_json(report: &Report) -> String {
     value.to_string()
 }
 
-/// What a proof document proves, for people.
+/// A backup that was found good, for people.
 #[must_use]
-pub fn proof_text(document: &ProofDocument, proven: &Proven, given: bool, colour: bool) -> String {
-    let word = paint("VERIFIED", Style::Good, colour);
-    let key = if given && !document.key_chain.is_empty() {
-        format!("{}, to which the key given leads", escape(&proven.key))
-    } else if given {
-        format!("{}, as given", escape(&proven.key))
-    } else {
-        format!(
-            "{}, the document's own: compare it with one that you had before, or give it with \
-             --public-key",
-            escape(&proven.key)
-        )
+pub fn verified_backup_text(plan: &RestorePlan, colour: bool) -> String {
+    let (word, style) = match &plan.relation {
+        Relation::Diverged { .. } => ("DIVERGED", Style::Bad),
+        _ => ("VERIFIED", Style::Good),
     };
-    format!(
-        "record {}: {word}\n  {:<13} {}\n  {:<13} {} of {} records, root {}\n  {:<13} {key}\n  \
-         {:<13} {}\n",
-        document.seq,
-        "log",
-        escape(&proven.checkpoint.origin),
-        "in the tree",
-        document.seq + 1,
-        proven.checkpoint.size,
-        proven.checkpoint.root,
-        "key",
-        "record",
-        escape(&document.record)
-    )
+    let mut text = format!("backup {}: {}\n", escape(&plan.backup), paint(word, style, colour));
+    let range = Stretch { first_seq: plan.first_seq, end_seq: plan.tree_size };
+    let records = count(plan.tree_size, "record");
+    for (name, row) in [
+        ("log", escape(&plan.log_id).into_owned()),
+        ("records", stretch(range)),
+        ("root", format!("{} over {records}", plan.root_hash)),
+        ("key", format!("{}, by the word of {}", escape(&plan.key), plan.key_from)),
+        ("log here", escape(&relation(&plan.relation)).into_owned()),
+    ] {
+        text.push_str(&format!("  {name:<13} {row}\n"));
+    }
+    text
 }
 
-/// What a proof document proves, for programs.
+fn relation(relation: &Relation) -> String {
+    match relation {
+        Relation::Nothing => "none to compare it with".to_owned(),
+        Relation::Identical => "holds the same records".to_owned(),
+        Relation::LiveIsPrefix { gained } => {
+            format!("is the beginning of it: the backup has {} more", count(*gained, "record"))
+        }
+        Relation::BackupIsPrefix { set_aside, .. } => {
+            format!("continues it, by {}", count(*set_aside, "record"))
+        }
+        Relation::Diverged { why, .. } => format!("does not fit it: {why}"),
+    }
+}
+
+/// The same, for programs: the members that a log's report has too are called alike.
 #[must_use]
-pub fn proof_json(document: &ProofDocument, proven: &Proven, given: bool) -> String {
-    let record: Value = serde_json::from_str(&document.record).unwrap_or(Value::Null);
+pub fn verified_backup_json(plan: &RestorePlan) -> String {
+    let findings: Vec<Value> = match &plan.relation {
+        Relation::Diverged { why, .. } => {
+            vec![json!({ "kind": "diverged", "file": plan.backup, "message": why })]
+        }
+        _ => Vec::new(),
+    };
     json!({
-        "passed": true,
-        "seq": document.seq,
-        "origin": proven.checkpoint.origin,
-        "tree_size": proven.checkpoint.size,
-        "root_hash": proven.checkpoint.root.to_string(),
-        "leaf_hash": proven.leaf_hash.to_string(),
-        "key": proven.key,
-        "key_source": if given { "given" } else { "document" },
-        "record": record,
+        "passed": findings.is_empty(),
+        "backup": plan.backup,
+        "log_id": plan.log_id,
+        "integrity": "intact",
+        "first_seq": plan.first_seq,
+        "tree_size": plan.tree_size,
+        "root_hash": plan.root_hash,
+        "key": plan.key,
+        "key_source": plan.key_from,
+        "relation": plan.relation.word(),
+        "findings": findings,
     })
     .to_string()
 }

@@ -73,6 +73,7 @@ catalogue! {
     SettingsFile = "settings.file", Settings, Warning, "which settings file was read, and that others cannot change it";
     SettingsValid = "settings.valid", Settings, Failed, "a setting that cannot be had: unknown, of the wrong kind, out of range, contradicting another";
     SettingsValue = "settings.recommended", Settings, Warning, "a setting that works, outside the range that is recommended";
+    SettingsOrigin = "settings.origin", Settings, Warning, "the origin that is set is the one that the log was made with: a log keeps its origin";
     SettingsRisk = "settings.risk", Settings, Warning, "a setting that gives up a protection";
 
     PermissionsUser = "permissions.user", Permissions, Failed, "the user that --user names exists";

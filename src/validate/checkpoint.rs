@@ -4,7 +4,7 @@ use super::catalogue::Id;
 use super::check::Check;
 use super::request::Surroundings;
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint, VerifierKey};
+use crate::audit::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint, VerifierKey};
 use crate::fsio::{Fs, OsFs};
 
 pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
@@ -40,10 +40,28 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
                 "the newest checkpoint is signed by the key beside the log, over {} records",
                 checkpoint.size
             );
-            Check::passed(id, message).metric("tree_size", checkpoint.size)
+            let passed = Check::passed(id, message).metric("tree_size", checkpoint.size);
+            return [passed].into_iter().chain(origin(seen, &checkpoint)).collect();
         }
         Err(why) => Check::failed(id, why).hint(hint).path(path),
     }]
+}
+
+/// Where an origin is set, whether it is the log's.
+fn origin(seen: &Surroundings, checkpoint: &Checkpoint) -> Option<Check> {
+    let wanted = seen.request.settings.origin.as_ref()?;
+    let own: Origin = checkpoint.origin.parse().ok()?;
+    let id = Id::SettingsOrigin;
+    Some(if own.prefix() == wanted {
+        Check::passed(id, format!("the log's origin is {own}, as the setting says"))
+    } else {
+        let text = format!("origin is set to {wanted}, and the log was made as {own}");
+        Check::warning(id, text).hint(format!(
+            "a log keeps its origin, and the setting changes nothing: remove it, or write \
+             origin = \"{}\"",
+            own.prefix()
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -52,6 +70,25 @@ mod tests {
     use crate::audit::{AuditLog, Options};
     use crate::validate::outcome::Status;
     use crate::validate::request::tests::surroundings_in;
+
+    #[test]
+    fn an_origin_that_is_set_and_not_the_logs_is_a_warning_that_names_both() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let mut seen = surroundings_in(dir.path());
+        let options = Options::new(&seen.request.settings.log_dir);
+        let options = options.with_origin("example.com/audit").expect("an origin");
+        AuditLog::open(options).expect("open").close().expect("close");
+        assert_eq!(check(&seen).len(), 1, "nothing is set");
+        for (set, status) in
+            [("example.com/audit", Status::Passed), ("example.com/other", Status::Warning)]
+        {
+            seen.request.settings.origin = Some(set.parse().expect("an origin"));
+            let checks = check(&seen);
+            assert_eq!(checks[0].status, Status::Passed);
+            assert_eq!((checks[1].status, checks[1].id), (status, Id::SettingsOrigin));
+            assert!(checks[1].message.contains("example.com/audit/"), "{}", checks[1].message);
+        }
+    }
 
     #[test]
     fn a_signature_that_fits_passes_and_any_other_fails() {

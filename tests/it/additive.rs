@@ -54,7 +54,8 @@ fn rewrite(dir: &Path, kind: Kind, (epoch, size): (u32, u64), change: impl FnOnc
     if is_signed {
         let key = SigningKey::load(&OsFs, &dir.join("audit.key")).expect("the key");
         let log_id = value["log_id"].as_str().expect("an id");
-        let about = About { origin: Origin::new(log_id, epoch).expect("an origin"), size };
+        let about =
+            About { origin: Origin::of_key(key.name(), log_id, epoch).expect("an origin"), size };
         let note = sign(kind, text.as_bytes(), &about, &key).expect("signed");
         let note = serde_json::to_string(&note).expect("json");
         text = text.replace("\"signature\": null", &format!("\"signature\": {note}"));

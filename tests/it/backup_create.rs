@@ -2,6 +2,7 @@
 //! ever seen.
 
 use std::os::unix::fs::PermissionsExt;
+#[cfg(feature = "encryption")]
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use std::time::Duration;
 
 use auditctl::audit::restore::sha256_hex;
 use auditctl::backup::Stage;
-use auditctl::backup::{BackupError, Catalog, FileKind, KeyFile, Level, Watch, parse_name};
+use auditctl::backup::{BackupError, Catalog, FileKind, Level, Watch, parse_name};
 #[cfg(feature = "encryption")]
 use auditctl::backup::{RestoreRequest, Unwatched, Wish};
 use auditctl::fsio::OsFs;
 use auditctl::fsio::Space;
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
-use auditctl::fsio::os::set_mode;
+#[cfg(feature = "encryption")]
+use auditctl::{backup::KeyFile, fsio::os::set_mode};
 
 #[cfg(feature = "encryption")]
 use crate::backups::wanted;

@@ -92,6 +92,13 @@ fn signed_records_that_are_set_aside_begin_a_new_epoch_and_can_be_had_back() {
     let head = String::from_utf8(read(&home.log_dir().join("audit.checkpoint"))).expect("text");
 
     let outcome = home.restore(Wish::Latest).expect("restored");
+    // A segment's block filters go where it goes.
+    let kept = outcome.kept_in.as_ref().expect("what was there is kept");
+    let filters = |dir: &std::path::Path| {
+        names(dir).into_iter().filter(|name| name.ends_with(".filter")).count()
+    };
+    let segments = names(kept).into_iter().filter(|name| name.ends_with(".log.gz")).count();
+    assert!(segments > 0 && filters(kept) == segments, "{:?}", names(kept));
     let set_aside = longer.len() as u64 - made.metadata.range.tree_size;
     assert_eq!(outcome.plan.relation.set_aside(), set_aside);
     assert_eq!((outcome.plan.epoch, outcome.plan.new_epoch), (1, true));

@@ -3,6 +3,7 @@
 mod access;
 mod access_tokens;
 mod additive;
+mod additive_backups;
 #[cfg(feature = "alerts")]
 mod alerts;
 #[cfg(feature = "alerts")]
@@ -22,6 +23,7 @@ mod backup_damage;
 mod backup_kill;
 mod backup_restore;
 mod backups;
+mod c2sp;
 mod cli;
 mod clock;
 mod corpora;
@@ -57,6 +59,7 @@ mod keys_cli;
 mod keys_crash;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod liar;
+mod limits;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod mail_server;
 mod model;

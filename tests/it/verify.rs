@@ -217,6 +217,11 @@ fn the_commands_say_what_they_found_and_end_as_documented() {
     assert_eq!((code, said(&out)["completeness"].as_str()), (0, Some("anchored")), "{out}");
     let (code, out, err) = run(&dir, &["verify", "latest"]);
     assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains(": VERIFIED\n") && !out.contains("dry-run"), "{out}");
+    let (code, out, err) = run(&dir, &["verify", "latest", "--json"]);
+    assert_eq!((code, said(&out)["passed"].as_bool()), (0, Some(true)), "{out}{err}");
+    assert_eq!(said(&out)["integrity"], "intact");
+    assert_eq!(said(&out)["restore"], Value::Null);
 
     let proof = dir.path().join("proof.json");
     let proof = proof.to_str().expect("utf-8");
@@ -226,6 +231,10 @@ fn the_commands_say_what_they_found_and_end_as_documented() {
     let (code, out, _) = run(&elsewhere, &["verify", "--proof", proof]);
     assert_eq!(code, 0, "{out}");
     assert!(out.starts_with("record 7: VERIFIED"), "{out}");
+    // The record's bytes, its members in the order in which they are stored.
+    let (_, out, _) = run(&elsewhere, &["verify", "--proof", proof, "--json"]);
+    let line = &all_lines(&dir.log())[7];
+    assert!(out.contains(&format!("\"record\":{line}}}")), "{out}");
     let (code, out, _) = run(&dir, &["prove", "7"]);
     assert_eq!((code, &said(&out)), (0, &said(&std::fs::read_to_string(proof).expect("it"))));
     let (code, out, err) = run(&dir, &["prove", "100000", "--json"]);
@@ -233,13 +242,16 @@ fn the_commands_say_what_they_found_and_end_as_documented() {
 
     for usage in [
         &["verify", "--quick", "--since-last"][..],
-        &["verify", "--against", events],
         &["verify", "--public-key", events],
         &["verify", "--proof", proof, "--quick"],
         &["prove", "x"],
     ] {
         assert_eq!(run(&dir, usage).0, 2, "{usage:?}");
     }
+
+    // The command line is right; the file that it names is no checkpoint.
+    let (code, out, _) = run(&dir, &["verify", "--against", events, "--json"]);
+    assert_eq!((code, said(&out)["error"]["kind"].as_str()), (3, Some("against")), "{out}");
 
     // A record altered by hand, in the archive and in the log.
     let archive = metadata.replace(".json", ".gz");

@@ -232,7 +232,11 @@ fn one_of_another_log_and_one_that_is_none_are_set_aside_before_more_of_them_is_
     assert_eq!(other.state.cursor, None);
     let missed = other.missed.expect("another log's");
     assert_eq!(missed.set_aside.as_deref(), Some("audit.alerts.journal.foreign-stamp"));
-    std::fs::write(&path, "{\"format\":2,\"log_id\":\"log\"}\n").expect("written");
+    std::fs::write(
+        &path,
+        "{\"type\":\"auditctl/alerts-journal\",\"format\":2,\"log_id\":\"log\"}\n",
+    )
+    .expect("written");
     let newer = Journal::open(place(&path, "log", "ours"), "stamp").expect_err("a newer format");
     assert!(newer.to_string().contains("format 2"), "{newer}");
     // Larger than any of ours, or a line that never ends: no more of it is read.
@@ -243,4 +247,80 @@ fn one_of_another_log_and_one_that_is_none_are_set_aside_before_more_of_them_is_
     std::fs::write(&path, "x".repeat(10 << 20)).expect("written");
     let endless = open(&path).missed.expect("none of ours");
     assert!(endless.why.contains("does not begin"), "{endless:?}");
+}
+
+#[test]
+fn a_journal_may_be_added_to_in_each_line_and_says_the_same() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("audit.alerts.journal");
+    // Sealed as a later version, with the log's key, would write it.
+    let write = |header: &str, change: &dyn Fn(String) -> String| {
+        let mut digest = Sha256::new();
+        digest.update(header);
+        let mut text = header.to_owned();
+        let mut state = State::default();
+        for n in 1..5 {
+            let made = super::tests::change(n);
+            state.apply(&made);
+            let change = change(serde_json::to_string(&made).expect("JSON"));
+            let mut up_to_here = digest.clone();
+            up_to_here.update(&change);
+            let seal = Key("ours").seal(&hex(up_to_here)).expect("sealed");
+            let line =
+                format!("{{ \"added\": {{\"x\":1}}, \"seal\": {seal:?}, \"change\": {change} }}\n");
+            digest.update(&line);
+            text.push_str(&line);
+        }
+        std::fs::write(&path, text).expect("written");
+        state
+    };
+    let same = |change: String| change;
+    // The names in `alerts` are alerts'.
+    let added = |change: String| {
+        let (named, hidden) = ("\"alerts\":{", "\"alerts\":<");
+        let text = change.replace(named, hidden).replace('{', "{ \"added\" : [ 1 ] , ");
+        text.replace(hidden, named)
+    };
+    let header = r#"{"type":"auditctl/alerts-journal","format":1,"log_id":"log"}"#;
+    let other =
+        r#"{ "log_id": "log", "added": 1, "format": 1, "type": "auditctl/alerts-journal" }"#;
+    for header in [header, other] {
+        for change in [&same as &dyn Fn(String) -> String, &added] {
+            let state = write(&format!("{header}\n"), change);
+            let (found, why) = reads(&path);
+            assert_eq!(why, None, "{header}");
+            // What was added to an alert's memory is kept.
+            let found = text(&found).replace(",\"added\":[1]", "");
+            assert_eq!(found, text(&state), "{header}");
+        }
+    }
+}
+
+#[test]
+fn a_newer_journal_stops_the_alerts_and_stays_as_it_is() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("audit.alerts.journal");
+    let newer = "{\"type\":\"auditctl/alerts-journal\",\"format\":2,\"any\":[]}\nand more\n";
+    std::fs::write(&path, newer).expect("written");
+    let error = Journal::open(place(&path, "log", "ours"), "stamp").expect_err("newer");
+    let text = error.to_string();
+    assert!(text.contains("a newer version made it: use that one, or move it away"), "{text}");
+    assert_eq!(std::fs::read_to_string(&path).expect("there"), newer);
+    assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1);
+}
+
+#[test]
+fn a_header_line_is_read_up_to_its_limit() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("audit.alerts.journal");
+    let begin = r#"{"type":"auditctl/alerts-journal","format":1,"log_id":"log","#;
+    for (bytes, why) in [(-1, "nothing of it"), (0, "nothing of it"), (1, "does not begin")] {
+        let wanted = (MAX_JOURNAL_HEADER_BYTES as i64 + bytes) as usize;
+        let rest = wanted - begin.len() - "\"x\":\"\"}\n".len();
+        let header = format!("{begin}\"x\":\"{}\"}}\n", "y".repeat(rest));
+        assert_eq!(header.len(), wanted);
+        std::fs::write(&path, header).expect("written");
+        let found = reads(&path).1.expect("it has no changes");
+        assert!(found.contains(why), "{bytes}: {found}");
+    }
 }

@@ -18,10 +18,16 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
-/// The largest note that is read, in bytes.
-pub const MAX_NOTE_BYTES: usize = 64 * 1024;
+use super::origin::Origin;
+
+/// The largest note that is read, in bytes: room for 16 signatures, which every
+/// reader has to accept, of the largest algorithm in sight (4,627 bytes, ML-DSA-87).
+pub const MAX_NOTE_BYTES: usize = 128 * 1024;
 /// The most signatures that are read under one note.
 pub const MAX_SIGNATURES: usize = 100;
+/// The largest file of verifier keys that is read, in bytes: room for 16 keys of
+/// the largest algorithm in sight (2,592 bytes, ML-DSA-87).
+pub const MAX_PUBLIC_KEYS_BYTES: usize = 64 * 1024;
 
 /// Signature type of Ed25519 in keys and key ids.
 pub(crate) const ED25519: u8 = 1;
@@ -98,6 +104,7 @@ pub fn check_key_name(name: &str) -> Result<(), NoteError> {
 pub struct VerifierKey {
     name: String,
     key: VerifyingKey,
+    id: u32,
 }
 
 impl VerifierKey {
@@ -111,10 +118,10 @@ impl VerifierKey {
         if key.is_weak() {
             return Err(NoteError::VerifierKey { reason: "the key is of small order" });
         }
-        Ok(Self { name: name.to_owned(), key })
+        Ok(Self { name: name.to_owned(), id: key_id(name, ED25519, key.as_bytes()), key })
     }
 
-    /// The key's name: `auditctl/<log id>` for a log's own.
+    /// The key's name: `<prefix>/<log id>` for a log's own.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -124,12 +131,63 @@ impl VerifierKey {
     /// names the key; it does not prove it.
     #[must_use]
     pub fn id(&self) -> u32 {
-        let mut hasher = Sha256::new();
-        hasher.update(self.name.as_bytes());
-        hasher.update([b'\n', ED25519]);
-        hasher.update(self.key.as_bytes());
-        let hash = hasher.finalize();
-        u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
+        self.id
+    }
+
+    /// The same key under the name of a later epoch's origin; `None` when the origin
+    /// is the key's own name, or of another log.
+    #[must_use]
+    pub fn in_epoch(&self, origin: &str) -> Option<Self> {
+        let of_this = origin
+            .parse::<Origin>()
+            .is_ok_and(|origin| origin.epoch() > 0 && origin.key_name() == self.name);
+        let id = key_id(origin, ED25519, self.key.as_bytes());
+        of_this.then(|| Self { name: origin.to_owned(), id, ..self.clone() })
+    }
+
+    /// The log that the key is of, by its name.
+    #[must_use]
+    pub fn log_id(&self) -> Option<String> {
+        let origin: Origin = self.name.parse().ok()?;
+        (origin.epoch() == 0).then(|| origin.log_id().to_owned())
+    }
+
+    /// What `audit.pub` holds: the key, and below it the same key under the origin's
+    /// name, where that is another.
+    #[must_use]
+    pub fn public_text(&self, origin: &str) -> String {
+        let of_epoch = self.in_epoch(origin);
+        std::iter::once(self).chain(&of_epoch).map(|key| format!("{key}\n")).collect()
+    }
+
+    /// Reads a file of verifier keys, one a line, of which the first usable one is
+    /// meant. Keys of algorithms that are not known here are skipped, and so is what
+    /// is no key; an Ed25519 key that is damaged is an error. A key that only stands
+    /// there under the name of a later epoch is the log's all the same.
+    ///
+    /// # Errors
+    /// [`NoteError::VerifierKey`]: of a damaged key, or why the first line is none.
+    pub fn parse_file(text: &str) -> Result<Self, NoteError> {
+        let mut first_error = None;
+        let mut of_epoch = None;
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            match line.parse::<Self>() {
+                Ok(key) => match key.name.parse::<Origin>() {
+                    Ok(origin) if origin.epoch() > 0 => {
+                        of_epoch.get_or_insert((origin.key_name(), key.key));
+                    }
+                    _ => return Ok(key),
+                },
+                Err(error) if claims_ed25519(line) => return Err(error),
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match of_epoch {
+            Some((name, key)) => Self::new(&name, key),
+            None => Err(first_error.unwrap_or(NoteError::VerifierKey { reason: "it is empty" })),
+        }
     }
 
     /// `<name>+<key id>`, for messages.
@@ -137,6 +195,22 @@ impl VerifierKey {
     pub fn label(&self) -> String {
         label(&self.name, self.id())
     }
+}
+
+/// The first four bytes of SHA-256(name || LF || type || public key).
+fn key_id(name: &str, kind: u8, key: &[u8]) -> u32 {
+    let mut hasher = Sha256::new();
+    hasher.update(name.as_bytes());
+    hasher.update([b'\n', kind]);
+    hasher.update(key);
+    let hash = hasher.finalize();
+    u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
+}
+
+/// Whether a line is written as a verifier key of the algorithm that is known here.
+fn claims_ed25519(line: &str) -> bool {
+    let key = line.splitn(3, '+').nth(2).and_then(|key| STANDARD.decode(key).ok());
+    key.is_some_and(|key| key.first() == Some(&ED25519))
 }
 
 fn label(name: &str, id: u32) -> String {

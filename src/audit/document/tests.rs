@@ -53,6 +53,31 @@ fn what_a_newer_version_made_is_told_from_what_is_wrong() {
 }
 
 #[test]
+fn a_file_may_be_nested_as_deep_as_any_parser_follows_and_no_deeper() {
+    #[derive(Debug, Deserialize)]
+    struct Kept {
+        #[serde(flatten)]
+        unknown: Unknown,
+    }
+    let nested = |depth: usize| {
+        let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
+        // Brackets in texts are no arrays.
+        format!(r#"{{"type":"auditctl/catalog","format":1,"t":"\\\"[[{{","new":{open}{close}}}"#)
+    };
+    for depth in [MAX_JSON_DEPTH - 1, MAX_JSON_DEPTH] {
+        let text = nested(depth);
+        assert_eq!(check_head(Kind::CATALOG, text.as_bytes()), Ok(()), "{depth}");
+        let kept: Kept = decode(Kind::CATALOG, text.as_bytes()).expect("it is kept");
+        assert!(!kept.unknown.is_empty());
+    }
+    let text = nested(MAX_JSON_DEPTH + 1);
+    let error = check_head(Kind::CATALOG, text.as_bytes()).expect_err("too deep");
+    assert!(error.to_string().contains("nested"), "{error}");
+    let text = format!(r#"{{"type":"auditctl/catalog","format":1,"t":"{}"}}"#, "[".repeat(500));
+    assert_eq!(check_head(Kind::CATALOG, text.as_bytes()), Ok(()));
+}
+
+#[test]
 fn no_two_kinds_are_signed_alike_and_none_is_an_origin() {
     let mut lines: Vec<String> = Kind::ALL.iter().map(ToString::to_string).collect();
     for line in &lines {

@@ -211,7 +211,8 @@ impl KeyFiles {
         SigningKey::load(fs, &path).map(Some)
     }
 
-    /// After the rotation is stored: the public key is published, the old private
+    /// After the rotation is stored: the public key is published (for the epoch whose
+    /// origin is given, too), the old private
     /// key overwritten, and the new one takes its place. May be done again.
     ///
     /// Overwriting reaches the blocks of a plain file system on a plain disk; a
@@ -221,8 +222,8 @@ impl KeyFiles {
     /// # Errors
     /// The step that failed; the log works all the same, and its next opening goes
     /// on here.
-    pub fn finish(&self, fs: &dyn Fs, new: &VerifierKey) -> Result<(), KeyError> {
-        new.save(fs, &self.public)?;
+    pub fn finish(&self, fs: &dyn Fs, new: &VerifierKey, origin: &str) -> Result<(), KeyError> {
+        new.save(fs, &self.public, origin)?;
         let failed = |path: &Path| {
             let path = path.to_path_buf();
             move |source| KeyError::Io { action: "replace", path, source }

@@ -192,8 +192,8 @@ impl Keyring {
     ///
     /// # Errors
     /// [`CheckpointError::OutOfTurn`] when it was signed by a key of the log that
-    /// was not valid for so many records: retired before, or not yet in use.
-    /// Otherwise as [`SignedCheckpoint::verify`].
+    /// was not valid for so many records: retired before, or not yet in use. Any
+    /// signature by a key of the log that is wrong. Otherwise as [`SignedCheckpoint::verify`].
     pub fn verify<'a>(
         &self,
         note: &'a SignedCheckpoint,
@@ -202,7 +202,15 @@ impl Keyring {
         let mut refused = None;
         for key in self.keys[first..=last].iter().rev() {
             match note.verify(key) {
-                Ok(checkpoint) => return Ok((checkpoint, key)),
+                Ok(checkpoint) => {
+                    // A wrong signature by any other of the log's keys says that the note
+                    // was altered.
+                    self.keys
+                        .iter()
+                        .filter(|other| *other != key)
+                        .try_for_each(|other| note.refuse_wrong(other))?;
+                    return Ok((checkpoint, key));
+                }
                 Err(error @ CheckpointError::Note(NoteError::WrongKey { .. })) => {
                     refused.get_or_insert(error);
                 }

@@ -9,7 +9,7 @@ fn key() -> SigningKey {
 }
 
 fn signed(keys: &[&SigningKey], epoch: u32, size: u64, root: Hash) -> SignedCheckpoint {
-    let origin = Origin::new("5f0c", epoch).expect("an origin").to_string();
+    let origin = Origin::of_key(NAME, "5f0c", epoch).expect("an origin").to_string();
     let text = Checkpoint { origin, size, root }.to_string();
     let signatures = keys
         .iter()
@@ -106,6 +106,22 @@ fn a_key_is_valid_by_place_and_both_are_where_one_hands_over() {
         let early = ring.until(Place { epoch: 0, size: 9 });
         assert_eq!(early.keys(), [keys[0].verifier().clone()]);
         assert_eq!(ring.until(Place { epoch: 0, size: 10 }).keys().len(), 2);
+    }
+}
+
+#[test]
+fn a_wrong_signature_by_any_key_of_the_log_spoils_a_note() {
+    let (old, new, stranger) = (key(), key(), key());
+    let ring =
+        Keyring::new(new.verifier().clone(), &[rotation(&old, &new, 0, 10)]).expect("a ring");
+    let good = signed(&[&old, &new, &stranger], 0, 12, root());
+    ring.verify(&good).expect("signed by the newest");
+    for (spoiled, passes) in [(0, false), (1, false), (2, true)] {
+        let mut signatures = good.note().signatures().to_vec();
+        signatures[spoiled].signature[3] ^= 1;
+        let note = Note::new(good.note().text().to_owned(), signatures).expect("a note");
+        let note = SignedCheckpoint::from_note(note).expect("a checkpoint");
+        assert_eq!(ring.verify(&note).is_ok(), passes, "{spoiled}");
     }
 }
 

@@ -35,7 +35,7 @@ impl AuditLog {
         let history = KeyHistory::load(fs, paths)
             .map_err(|error| RotateError::Files(error.to_string()))?
             .map_or_else(|| KeyHistory::new(self.log_id()), |history| history);
-        let prepared = Preparation { fs, files: &files, log_id: self.log_id(), history: &history };
+        let prepared = Preparation { fs, files: &files, history: &history };
         let next = prepared.prepare(request)?;
         let (answer, answered) = crossbeam_channel::bounded(2);
         shared.queue.command(Command::RotateKey(Box::new(KeyWish {

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use crate::audit::checkpoint::Origin;
 use crate::audit::keeper::{Keeper, Work, newest_record};
 use crate::audit::options::{Options, RetentionRule};
 use crate::audit::own::OwnRecord;
@@ -190,12 +191,26 @@ pub(super) fn build(
     (shared, start, work)
 }
 
+/// A log keeps the origin that it was made with: its checkpoints are known by it.
+pub(super) fn warn_of_another_origin(options: &Options, own: &Origin) {
+    let Some(wanted) = options.origin.as_ref().filter(|wanted| *wanted != own.prefix()) else {
+        return;
+    };
+    tracing::warn!(
+        code = Trouble::OtherOrigin.code(),
+        setting = %wanted,
+        log = %own,
+        "the setting origin is not what this log was made with, and changes nothing: a log keeps its origin"
+    );
+}
+
 /// The records that say how the log was opened.
 pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     if shared.queue.next_seq() == 0 {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         shared.push_own(&OwnRecord::LogCreated {
             log_id: log_id.to_owned(),
+            origin: opened.signer.origin().key_name(),
             format: crate::audit::document::Kind::LOG.format(),
             host,
             public_key: opened.verifier_key.clone(),

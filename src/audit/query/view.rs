@@ -13,7 +13,7 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 
 use super::QueryError;
-use crate::audit::checkpoint::SignedCheckpoint;
+use crate::audit::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::examine::leaves;
 use crate::audit::keys::load_keyring;
@@ -29,7 +29,7 @@ use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 
 /// Who knows what is sealed and what is durable.
 pub(crate) trait Ledger: Send + Sync + fmt::Debug {

@@ -6,7 +6,7 @@ use super::super::merkle::Range;
 use super::super::options::Durability;
 use super::super::rate_limit::OTHER_SOURCES;
 use super::super::record::peek_times;
-use super::super::segment::{Active, Layout, parse_sealed_name, sealed_name};
+use super::super::segment::{Active, Layout, parse_filter_name, parse_sealed_name, sealed_name};
 use super::super::status::Word;
 use super::{Aside, Lost, OpenError, Opening, Refused, Scanned, copy_to_new, io_error};
 use crate::clock::ClockWatch;
@@ -25,10 +25,8 @@ impl Opening<'_> {
             });
             let pruned = parse_sealed_name(name)
                 .is_some_and(|(first_seq, _)| first_seq < manifest.pruned.end());
-            let filters_of_none = name.strip_prefix("audit.").is_some_and(|rest| {
-                let seq = rest.strip_suffix(".filter").and_then(|seq| seq.parse::<u64>().ok());
-                seq.is_some_and(|seq| !manifest.segments.iter().any(|s| s.first_seq == seq))
-            });
+            let filters_of_none = parse_filter_name(name)
+                .is_some_and(|seq| !manifest.segments.iter().any(|s| s.first_seq == seq));
             if ours && name.contains(".tmp-") || replaced || pruned || filters_of_none {
                 // Failing costs space only; the next opening tries again.
                 removed |= self.fs.remove(&self.paths.dir.join(name)).is_ok();

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::super::checkpoint::Origin;
+use super::super::checkpoint::note::MAX_PUBLIC_KEYS_BYTES;
 use super::super::histories::KnownHead;
 use super::super::keys::{KeyFiles, KeyHistory, Keyring, KeysError};
 use super::super::manifest::Manifest;
@@ -135,7 +136,8 @@ impl Opening<'_> {
         let next = match next {
             Some(key) if is_newest(&key) => {
                 // The rotation is stored, the key is not in its place yet.
-                if let Err(error) = files.finish(self.fs, key.verifier()) {
+                // The epoch's own line is added once the epoch is known.
+                if let Err(error) = files.finish(self.fs, key.verifier(), key.name()) {
                     tracing::warn!(code = Trouble::KeyFiles.code(), %error, "the key is changed, its files are not all in place");
                 }
                 return Ok((key, false));
@@ -149,7 +151,9 @@ impl Opening<'_> {
         let key = if !self.missing(&path) {
             SigningKey::load(self.fs, &path).map_err(failed)?
         } else if (is_new || unsigned) && keys.rotations.is_empty() {
-            let origin = Origin::new(log_id, 0).map_err(|error| self.start_error(error))?;
+            let prefix = self.options.origin.clone().unwrap_or_default();
+            let origin =
+                Origin::new(&prefix, log_id, 0).map_err(|error| self.start_error(error))?;
             let key = SigningKey::generate(&origin.key_name()).map_err(failed)?;
             key.save(self.fs, &path).map_err(failed)?;
             key
@@ -176,13 +180,16 @@ impl Opening<'_> {
     }
 
     /// Says beside the log which key signs.
-    pub(super) fn publish_key(&self, key: &SigningKey) -> Result<(), OpenError> {
+    pub(super) fn publish_key(&self, key: &SigningKey, epoch: u32) -> Result<(), OpenError> {
         let path = self.paths.public_key();
-        let line = format!("{}\n", key.verifier());
-        if self.fs.read_own(&path, 4096).ok().as_deref() == Some(line.as_bytes()) {
+        let origin = key.name().parse::<Origin>().map_err(|error| self.start_error(error))?;
+        let origin = origin.in_epoch(epoch).to_string();
+        let text = key.verifier().public_text(&origin);
+        let there = self.fs.read_own(&path, MAX_PUBLIC_KEYS_BYTES as u64).ok();
+        if there.as_deref() == Some(text.as_bytes()) {
             return Ok(());
         }
-        let saved = key.verifier().save(self.fs, &path);
+        let saved = key.verifier().save(self.fs, &path, &origin);
         saved.map_err(|source| OpenError::Key { path, source: Box::new(source) })
     }
 

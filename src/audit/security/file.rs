@@ -8,7 +8,7 @@ use crate::fsio::aside::{copy_to_new, set_aside};
 use crate::fsio::{self, FsFile, OpenMode, SharedFs};
 
 /// The file is renamed to `<name>.1`, replacing that, before it grows past this.
-pub(super) const MAX_FILE_BYTES: u64 = 10 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 10 << 20;
 /// While so much could not be written, no more is taken in.
 pub(super) const MAX_WAITING_BYTES: usize = 1 << 20;
 

@@ -21,7 +21,7 @@ fn key() -> SigningKey {
 }
 
 fn about(size: u64) -> About {
-    About { origin: Origin::new("5f0c", 0).unwrap(), size }
+    About { origin: Origin::of_key("auditctl/5f0c", "5f0c", 0).unwrap(), size }
 }
 
 #[test]

@@ -12,15 +12,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer as _;
 
-use crate::audit::checkpoint::note::{ED25519, parse_key_id};
+use crate::audit::checkpoint::note::{ED25519, MAX_PUBLIC_KEYS_BYTES, parse_key_id};
 use crate::audit::checkpoint::{Note, NoteError, NoteSignature, VerifierKey};
 use crate::audit::secret::Secret;
 use crate::fsio::{self, Fs, OpenMode};
 
 const START: &str = "PRIVATE+KEY+";
 const SEED_BYTES: usize = 32;
-/// Far more than a key file has.
-const MAX_FILE_BYTES: u64 = 4096;
+/// Far more than a private key's file has.
+pub(crate) const MAX_FILE_BYTES: u64 = 4096;
+/// What a public key's file may have.
+const MAX_PUBLIC_BYTES: u64 = MAX_PUBLIC_KEYS_BYTES as u64;
 /// Permission bits that let others than the owner at a key.
 const OTHERS: u32 = 0o077;
 
@@ -165,7 +167,7 @@ impl SigningKey {
         text
     }
 
-    /// The key's name: `auditctl/<log id>`.
+    /// The key's name: `<prefix>/<log id>`.
     #[must_use]
     pub fn name(&self) -> &str {
         self.verifier.name()
@@ -182,12 +184,23 @@ impl SigningKey {
     /// # Errors
     /// [`NoteError::Malformed`] and others for a text that no note can have.
     pub fn sign_note(&self, text: String) -> Result<Note, NoteError> {
-        let signature = NoteSignature {
-            name: self.verifier.name().to_owned(),
-            key_id: self.verifier.id(),
-            signature: self.key.sign(text.as_bytes()).to_vec(),
-        };
-        Note::new(text, vec![signature])
+        let signature = self.key.sign(text.as_bytes()).to_vec();
+        Note::new(text, vec![under(&self.verifier, signature)])
+    }
+
+    /// Signs a checkpoint's text: under the key's own name, and under the origin's
+    /// where that is another.
+    ///
+    /// # Errors
+    /// As [`sign_note`](Self::sign_note).
+    pub fn sign_checkpoint(&self, text: String) -> Result<Note, NoteError> {
+        let origin = text.split('\n').next().unwrap_or_default();
+        let of_epoch = self.verifier.in_epoch(origin);
+        let names = std::iter::once(&self.verifier).chain(&of_epoch);
+        // Neither name nor id is signed, so the signature is the same.
+        let signature = self.key.sign(text.as_bytes()).to_vec();
+        let signatures = names.map(|name| under(name, signature.clone())).collect();
+        Note::new(text, signatures)
     }
 
     /// Reads a private key's file.
@@ -217,6 +230,10 @@ impl SigningKey {
         }
         fsio::replace_file(fs, path, &self.encode().0).map_err(io_error)
     }
+}
+
+fn under(name: &VerifierKey, signature: Vec<u8>) -> NoteSignature {
+    NoteSignature { name: name.name().to_owned(), key_id: name.id(), signature }
 }
 
 /// Reads a file that only its owner may have access to. Permissions are asked
@@ -249,7 +266,7 @@ impl VerifierKey {
     /// # Errors
     /// [`KeyError::Io`]; [`KeyError::File`] when it holds no verifier key.
     pub fn load(fs: &dyn Fs, path: &Path) -> Result<Self, KeyError> {
-        Self::read(path, fs.read_given(path, MAX_FILE_BYTES).map(|(bytes, _)| bytes))
+        Self::read(path, fs.read_given(path, MAX_PUBLIC_BYTES).map(|(bytes, _)| bytes))
     }
 
     /// The same of a log's own file, in whose place a symbolic link or a FIFO is
@@ -258,7 +275,7 @@ impl VerifierKey {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_own(fs: &dyn Fs, path: &Path) -> Result<Self, KeyError> {
-        Self::read(path, fs.read_own(path, MAX_FILE_BYTES))
+        Self::read(path, fs.read_own(path, MAX_PUBLIC_BYTES))
     }
 
     fn read(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Self, KeyError> {
@@ -269,19 +286,20 @@ impl VerifierKey {
         })?;
         std::str::from_utf8(&bytes)
             .map_err(|_| NoteError::VerifierKey { reason: "it is not text" })
-            .and_then(str::parse)
+            .and_then(Self::parse_file)
             .map_err(|source| KeyError::File {
                 path: path.to_owned(),
                 source: Box::new(source.into()),
             })
     }
 
-    /// Stores the key, replacing what is there, synced.
+    /// Stores the key, and under the name of the origin where that is another,
+    /// replacing what is there, synced.
     ///
     /// # Errors
     /// [`KeyError::Io`].
-    pub fn save(&self, fs: &dyn Fs, path: &Path) -> Result<(), KeyError> {
-        fsio::replace_file(fs, path, format!("{self}\n").as_bytes())
+    pub fn save(&self, fs: &dyn Fs, path: &Path, origin: &str) -> Result<(), KeyError> {
+        fsio::replace_file(fs, path, self.public_text(origin).as_bytes())
             .map_err(|source| KeyError::Io { action: "write", path: path.to_owned(), source })
     }
 }

@@ -25,7 +25,7 @@ fn range(begin: u64, end: u64) -> Range {
 }
 
 fn origin(epoch: u32) -> Origin {
-    Origin::new("5f0c", epoch).unwrap()
+    Origin::of_key("auditctl/5f0c", "5f0c", epoch).unwrap()
 }
 
 fn signer() -> Signer {
@@ -72,7 +72,7 @@ fn a_key_is_stored_in_gos_form_and_reads_back() {
     assert_ne!(SigningKey::generate("auditctl/5f0c").unwrap().verifier(), key.verifier());
 
     let public = directory.path().join("audit.pub");
-    key.verifier().save(&OsFs, &public).unwrap();
+    key.verifier().save(&OsFs, &public, "auditctl/5f0c").unwrap();
     assert_eq!(&VerifierKey::load(&OsFs, &public).unwrap(), key.verifier());
 }
 

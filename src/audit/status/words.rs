@@ -65,9 +65,9 @@ words! {
     CapacityBytes = 21,
     /// When the oldest waiting event was accepted: µs since 1970; 0 when none waits.
     OldestWaitingAt = 22,
-    /// Events accepted since the log was opened.
+    /// Events accepted since the log was opened, without the engine's own records.
     Accepted = 23,
-    /// Events made durable since the log was opened.
+    /// Records made durable since the log was opened, the engine's own among them.
     Durable = 24,
     /// Events refused as invalid.
     Invalid = 25,

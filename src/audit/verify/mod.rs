@@ -11,16 +11,19 @@
 
 mod anchor;
 mod chance;
+mod consistency;
 mod handovers;
 mod lines;
 mod pieces;
 mod proof_document;
+mod prove;
 mod report;
 mod sealed;
 mod signature;
 mod state;
 mod tail;
 mod tally;
+mod tlog_proof;
 mod view;
 
 use std::io;
@@ -28,12 +31,15 @@ use std::path::{Path, PathBuf};
 
 pub use anchor::Anchor;
 pub use chance::Chance;
-pub use proof_document::{DocumentError, ProofDocument, ProveError, Proven, prove};
+pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
+pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
+pub use prove::{ProveError, prove, prove_from};
 pub use report::{
     Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, OldestRead,
     Ranges, RemovedBy, Report, Stretch, TreePlace,
 };
 pub use state::{Reading, State, TURNS};
+pub use tlog_proof::TlogProof;
 
 use super::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
 use super::document;

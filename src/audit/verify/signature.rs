@@ -8,7 +8,7 @@ use super::report::{Finding, KeySource, KeyStretch, Kind, TreePlace};
 use super::tally::Tally;
 use super::view::View;
 use crate::audit::checkpoint::{
-    Checkpoint, CheckpointError, NoteError, Origin, SignedCheckpoint, VerifierKey,
+    Checkpoint, CheckpointError, NoteError, Origin, OriginError, SignedCheckpoint, VerifierKey,
 };
 use crate::audit::document::{self, DocumentError};
 use crate::audit::facts::NamedKeys;
@@ -69,8 +69,9 @@ pub(super) fn keys(view: &View, given: Option<&VerifierKey>, tally: &mut Tally) 
 fn read_key(text: &[u8], tally: &mut Tally) -> Result<VerifierKey, String> {
     let key: VerifierKey = std::str::from_utf8(text)
         .map_err(|_| "it is not text".to_owned())
-        .and_then(|text| text.parse().map_err(|error: NoteError| error.to_string()))?;
-    if format!("{key}\n").as_bytes() != text {
+        .and_then(|text| VerifierKey::parse_file(text).map_err(|error| error.to_string()))?;
+    // Lines below it may be for readers to come.
+    if !text.starts_with(format!("{key}\n").as_bytes()) {
         let text = "it holds the key, and is not written as the log writes it";
         tally.found(Finding::new(Kind::Altered, PUBLIC, text));
     }
@@ -143,8 +144,7 @@ pub(super) fn checkpoint(
     if signed.to_string().as_bytes() != note.as_slice() {
         return bad(Kind::BadSignature, "it is not written as the log writes it".to_owned());
     }
-    let manifest = &view.manifest;
-    let own = Origin::new(&manifest.log_id, manifest.epoch).map(|origin| origin.to_string());
+    let own = own_origin(view, keys).map(|origin| origin.to_string());
     if own.as_ref() != Ok(&checkpoint.origin) {
         let text = format!(
             "it is of {}, the manifest is of {}",
@@ -156,6 +156,12 @@ pub(super) fn checkpoint(
     Some(checkpoint)
 }
 
+/// What the log is called now, by the name of its keys and the manifest.
+fn own_origin(view: &View, keys: Option<&Keyring>) -> Result<Origin, OriginError> {
+    let name = keys.map_or("", |keys| keys.newest().name());
+    Origin::of_key(name, &view.manifest.log_id, view.manifest.epoch)
+}
+
 /// The newest signed head: that of `audit.head` where it goes further than the
 /// checkpoint.
 pub(super) fn newest(
@@ -165,8 +171,7 @@ pub(super) fn newest(
     (last, tally): (bool, &mut Tally),
 ) -> Option<Checkpoint> {
     let Some(text) = &view.head else { return checkpoint };
-    let manifest = &view.manifest;
-    let own = Origin::new(&manifest.log_id, manifest.epoch).map(|origin| origin.to_string());
+    let own = own_origin(view, keys).map(|origin| origin.to_string());
     let verified = SignedCheckpoint::parse(text).map_err(|error| error.to_string());
     let verified = verified.and_then(|signed| {
         let keys = keys.ok_or_else(|| "there is no key to check it with".to_owned())?;
@@ -226,6 +231,7 @@ pub(super) fn manifest(view: &View, keys: Option<&Keyring>) -> Result<(), (Strin
 #[derive(Deserialize)]
 struct Created<'a> {
     log_id: &'a str,
+    origin: Option<&'a str>,
     public_key: &'a str,
     format: u64,
 }
@@ -235,6 +241,7 @@ struct Created<'a> {
 fn first_record(
     view: &View,
     pieces: &Pieces,
+    keys: &Keyring,
     tally: &mut Tally,
 ) -> Result<Option<String>, VerifyError> {
     let Some(piece) = pieces.piece_of(0) else { return Ok(None) };
@@ -242,17 +249,22 @@ fn first_record(
     let line = raw.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let Ok(record) = serde_json::from_slice::<Record<'_>>(line) else { return Ok(None) };
     let created = record.details.and_then(|details| serde_json::from_str(details.get()).ok());
-    let Some(Created { log_id, public_key, format }) = created else { return Ok(None) };
+    let Some(Created { log_id, origin, public_key, format }) = created else { return Ok(None) };
     if format > u64::from(document::Kind::LOG.format()) {
         let source = DocumentError::Newer { kind: document::Kind::LOG, found: format };
         return Err(VerifyError::Newer { dir: view.paths.dir.clone(), source });
     }
-    if log_id != view.manifest.log_id {
+    let own = keys.newest().name();
+    let origin = origin.unwrap_or(own);
+    if log_id != view.manifest.log_id || origin != own {
         let place = match piece.place {
             pieces::Place::Segment(index) => &view.manifest.segments[index].file,
             pieces::Place::Tail(index) => &view.tails[index].name,
         };
-        let text = format!("the log began as {log_id}, and the manifest is of another");
+        let text = format!(
+            "the log began as {log_id}, {origin}; the manifest is of {}, the key is {own}",
+            view.manifest.log_id
+        );
         tally.found(Finding::new(Kind::WrongKey, place, text).records(0, 1));
     }
     Ok(Some(public_key.to_owned()))
@@ -268,7 +280,7 @@ pub(super) fn check_chain(
     noted: Option<&str>,
     tally: &mut Tally,
 ) -> Result<(), VerifyError> {
-    let first = first_record(view, pieces, tally)?;
+    let first = first_record(view, pieces, keys, tally)?;
     let mut named = named.clone();
     match (noted, first) {
         (Some(noted), _) => named.first = Some((0, noted.to_owned())),

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::VerifyError;
-use crate::audit::checkpoint::{Origin, SignedCheckpoint};
+use crate::audit::checkpoint::note::MAX_PUBLIC_KEYS_BYTES;
+use crate::audit::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
 use crate::audit::keys::{KeyHistory, KeysError};
 use crate::audit::manifest::{Manifest, ManifestError, Segment};
 use crate::audit::paths::LogPaths;
@@ -22,7 +23,7 @@ use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
 /// A rotation takes the writer a moment; looking again so often outlasts it.
 const LOOKS: u32 = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-const MAX_CHECKPOINT_BYTES: u64 = 64 * 1024;
+const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 const ACTIVE: &str = "audit.log";
 
 /// A file of records that the manifest does not list: the active segment, what was
@@ -123,7 +124,9 @@ impl View {
             Err(_) => Some(Vec::new()),
         };
         // In the opposite order to that in which a rotation of the key stores them.
-        let public = fs.read_own(&paths.public_key(), 4096).map_err(|error| error.to_string());
+        let public = fs
+            .read_own(&paths.public_key(), MAX_PUBLIC_KEYS_BYTES as u64)
+            .map_err(|error| error.to_string());
         let keys = match KeyHistory::load(&**fs, paths) {
             Ok(keys) => Ok(keys),
             Err(KeysError::Io { path, source }) => {

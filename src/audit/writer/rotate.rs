@@ -120,13 +120,13 @@ impl Writer {
         }
         shared.keeper.set_key(self.signer.key());
         self.store_checkpoint(&signed);
-        let finished = files.finish(fs, &new);
+        let finished = files.finish(fs, &new, &self.signer.origin().to_string());
         self.own_files.forget(OwnFile::PublicKey);
         self.own_files.forget(OwnFile::Key);
         if finished.is_ok() {
             let key = self.signer.key();
             for (file, text) in [
-                (OwnFile::PublicKey, Secret(public_text(&key).into_bytes())),
+                (OwnFile::PublicKey, Secret(public_text(&key, self.signer.origin()).into_bytes())),
                 (OwnFile::Key, key.encode()),
             ] {
                 self.own_files.holds(file, &text.0);

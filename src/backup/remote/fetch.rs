@@ -185,13 +185,17 @@ impl Remote {
             Ok(ids.len())
         })?;
         let mut found: Vec<Reach> = Vec::new();
+        let mut newer = None;
         for id in ids {
             match self.metadata(&self.name(&id.metadata()), id, MAX_METADATA_BYTES) {
                 Ok((metadata, _)) => found.push(Reach::of(&metadata, id)),
                 Err(error @ (BackupError::Store(_) | BackupError::Interrupted)) => {
                     return Err(error);
                 }
-                Err(error) => tracing::warn!(%error, "not looked at"),
+                Err(error) => {
+                    tracing::warn!(%error, "not looked at");
+                    newer = newer.or(error.is_newer().then_some(error));
+                }
             }
         }
         found.sort();
@@ -212,10 +216,11 @@ impl Remote {
                 StoreError::new(StoreErrorKind::NotFound, self.store.url(&name), "is not whole");
             tracing::warn!(%error, "not the latest");
         }
-        Err(BackupError::NotFound {
+        // That there is none which this version can read says nothing of the rest.
+        Err(newer.unwrap_or_else(|| BackupError::NotFound {
             wanted: "that is whole".to_owned(),
             place: self.place().into(),
-        })
+        }))
     }
 }
 

@@ -126,7 +126,14 @@ impl Remote {
         }
         backups.sort_by_key(|listed| Reverse((listed.metadata.is_some(), listed.rank())));
         let coverage = known.live.as_ref().map(|live| coverage(&backups, live));
-        Ok(Inventory { backups, orphans, leftovers: Vec::new(), foreign, coverage })
+        Ok(Inventory {
+            backups,
+            orphans,
+            leftovers: Vec::new(),
+            foreign,
+            coverage,
+            newer_catalog: None,
+        })
     }
 
     fn look_at_all(
@@ -281,7 +288,11 @@ impl Remote {
         let there = Self { folder, ..self.clone() };
         let fetched = match there.fetch(&RemoteWish::Id(listed.id), scratch, watch) {
             Ok(fetched) => fetched,
-            Err(error @ (BackupError::Archive { .. } | BackupError::Metadata { .. })) => {
+            Err(
+                error @ (BackupError::Archive { .. }
+                | BackupError::Metadata { .. }
+                | BackupError::Newer { .. }),
+            ) => {
                 listed.damaged(&error);
                 return Ok(());
             }

@@ -14,6 +14,7 @@ mod upload;
 use std::sync::Arc;
 
 pub use fetch::{Fetched, RemoteWish};
+pub(crate) use upload::MAX_STATE_BYTES as MAX_UPLOAD_STATE_BYTES;
 pub use upload::Uploaded;
 
 use super::error::BackupError;
@@ -96,7 +97,8 @@ impl Remote {
             let why = format!("it is longer than the {most} bytes that it has, or may have");
             return Err(bad(MetadataError::Altered(why)));
         }
-        let metadata = Metadata::parse(&bytes, id).map_err(bad)?;
+        let metadata = Metadata::parse(&bytes, id)
+            .map_err(|what| BackupError::metadata(self.store.url(name), what))?;
         Ok((metadata, bytes))
     }
 }

@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Remote;
+use crate::audit::document::{DocumentError, Kind, Layout, decode, encode_file};
 use crate::audit::watch::{Stage, Watch};
 use crate::backup::catalog::{Catalog, Copied, CopyState, Level};
 use crate::backup::check::check;
@@ -19,7 +21,7 @@ use crate::fsio;
 use crate::store::{Body, Lock, Object, Put, UploadState};
 
 /// The state of an upload is small.
-const MAX_STATE_BYTES: u64 = 64 << 10;
+pub(crate) const MAX_STATE_BYTES: u64 = 64 << 10;
 
 /// A backup that a store has confirmed to have.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ impl Remote {
         clock: &dyn Clock,
         watch: &dyn Watch,
     ) -> Result<Uploaded, BackupError> {
+        // What becomes of it could not be noted.
+        Catalog::peek(&*dir.fs, dir.path())?;
         let note = |copied: Copied| {
             let noted = Catalog::update(dir, |catalog| {
                 if let Some(noted) = catalog.backups.get_mut(&metadata.id) {
@@ -113,11 +117,7 @@ impl Remote {
         let name = self.name(&metadata.archive.file);
         let url = self.store.url(&name);
         let state_file = dir.join(&state_name(metadata.id, &url));
-        let resume: Option<UploadState> = dir
-            .fs
-            .read_own(&state_file, MAX_STATE_BYTES)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let resume = state_in(dir, &state_file)?;
 
         let stored = metadata.stored();
         let digests = stored.for_store().map_err(|why| BackupError::Metadata {
@@ -136,7 +136,7 @@ impl Remote {
         let mut keep = |state: &UploadState| {
             first.set(first.get().or(Some(state.stored)));
             // Without it the next run begins anew: no reason to end this one.
-            let kept = serde_json::to_vec(state)
+            let kept = encode_file(Kind::UPLOAD, state, Layout::Compact)
                 .map_err(std::io::Error::other)
                 .and_then(|bytes| fsio::replace_file(&*dir.fs, &state_file, &bytes));
             if let Err(error) = kept {
@@ -178,6 +178,18 @@ impl Remote {
             resumed_from: first.get().unwrap_or(0),
             seconds: begun.elapsed().as_secs_f64(),
         })
+    }
+}
+
+/// How far it is; what is no state of ours counts for nothing.
+fn state_in(dir: &BackupDir, path: &Path) -> Result<Option<UploadState>, BackupError> {
+    let Ok(bytes) = dir.fs.read_own(path, MAX_STATE_BYTES) else { return Ok(None) };
+    match decode(Kind::UPLOAD, &bytes) {
+        Ok(state) => Ok(Some(state)),
+        Err(what @ DocumentError::Newer { .. }) => {
+            Err(BackupError::Newer { path: path.to_path_buf(), what })
+        }
+        Err(_) => Ok(None),
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Staged<'a> {
     tree: Range,
     keys: Keyring,
     key_from: &'static str,
+    /// Of the checkpoint in the backup.
+    origin: String,
     /// Whether less than the whole backup is restored.
     cut: bool,
 }
@@ -78,11 +80,11 @@ impl<'a> Staged<'a> {
         let mut guard = Guard { fs, dir: Some((dir.clone(), made_place.clone())) };
         let mut found = locate(restorer, request, live, &dir, watch)?;
         let (keys, key_from) = choose_keys(restorer, request, live, &found)?;
-        if found.about.log().0 != keys.newest().name().trim_start_matches("auditctl/") {
+        if keys.newest().log_id().as_deref() != Some(found.about.log().0) {
             return Err(other_log(&found, &keys));
         }
         let bad = |what| BackupError::Metadata { path: found.archive.clone(), what };
-        found.about.verify(&keys).map_err(|what| match what {
+        let signed = found.about.verify(&keys).map_err(|what| match what {
             MetadataError::Signature(reason) if key_from != "the backup itself" => {
                 bad(MetadataError::Signature(format!("{reason} (checked with {key_from})")))
             }
@@ -117,6 +119,7 @@ impl<'a> Staged<'a> {
             tree,
             keys,
             key_from,
+            origin: signed.origin,
             cut,
         })
     }
@@ -154,7 +157,7 @@ impl<'a> Staged<'a> {
         let failed = |error: String| BackupError::Refused(error);
         match self.key().filter(|_| in_place) {
             Some(key) => {
-                let origin = Origin::new(&plan.log_id, plan.epoch)
+                let origin = Origin::of_key(key.name(), &plan.log_id, plan.epoch)
                     .map_err(|error| failed(error.to_string()))?;
                 let mut signer =
                     Signer::new(key, origin).map_err(|error| failed(error.to_string()))?;
@@ -189,8 +192,9 @@ impl<'a> Staged<'a> {
         if request.target == Target::Log {
             content::leads(&self.content, &self.tree, &self.keys).map_err(|what| {
                 let what = MetadataError::Signature(format!(
-                    "{what}. Another backup may hold them; else restore beside the log with \
-                     --target DIR, and open that once with --accept-corruption"
+                    "{what}{}. Another backup may hold them; else restore beside the log with \
+                     --target DIR, and open that once with --accept-corruption",
+                    self.found.about.keys_hint()
                 ));
                 BackupError::Metadata { path: self.found.archive.clone(), what }
             })?;
@@ -218,6 +222,7 @@ impl<'a> Staged<'a> {
         Ok(RestorePlan {
             backup: self.found.label.clone(),
             log_id: log_id.to_owned(),
+            origin: self.origin.clone(),
             first_seq: self.content.marker.pruned.end(),
             tree_size: self.tree.end(),
             root_hash: root(&self.tree),
@@ -322,7 +327,7 @@ impl<'a> Staged<'a> {
         let fs = &*self.restorer.fs;
         let names = self.prepare(plan, &Live::none())?.names;
         let paths = LogPaths::new(place);
-        let key = format!("{}\n", plan.key);
+        let key = plan.public_text();
         let moved = (|| {
             fsio::replace_file(fs, &paths.public_key(), key.as_bytes())?;
             for name in &names {
@@ -401,7 +406,6 @@ fn from_log(
     watch.stage(Stage::Pack, 0);
     let packed = pack(&snapshot, restorer.options.compression_level, &*file, &archive, watch)?;
     let marker = Marker {
-        format: 1,
         log_id: snapshot.manifest.log_id.clone(),
         epoch: snapshot.manifest.epoch,
         pruned: snapshot.manifest.pruned.clone(),
@@ -411,6 +415,7 @@ fn from_log(
         checkpoint: snapshot.note.to_string(),
         public_key: snapshot.verifier.to_string(),
         key_chain: snapshot.keys.rotations().to_vec(),
+        key_chain_omitted: false,
     };
     let about = About::Marker { marker: Box::new(marker), stretches: packed.stretches };
     Ok(Found { label: path.display().to_string(), archive, about })
@@ -492,7 +497,7 @@ fn other_log(found: &Found, keys: &Keyring) -> BackupError {
         "{} is a backup of log {}, and the log here is {}: restore it beside with --target DIR",
         found.label,
         found.about.log().0,
-        keys.newest().name().trim_start_matches("auditctl/")
+        keys.newest().name()
     ))
 }
 

@@ -18,7 +18,6 @@ fn made(id: &str, log: &str, epoch: u32, held: (u64, u64)) -> Listed {
     let digests =
         Digests { bytes: 100, sha256: digest, crc64nvme: String::new(), crc32c: String::new() };
     let metadata = Metadata {
-        format: 1,
         id,
         tool: String::new(),
         host: "web-1".to_owned(),
@@ -54,6 +53,7 @@ fn made(id: &str, log: &str, epoch: u32, held: (u64, u64)) -> Listed {
         encryption: None,
         verified: Verified { level: "content".to_owned(), records: 1, milliseconds: 1 },
         signature: None,
+        read_from: None,
     };
     Listed {
         metadata: Some(metadata),
@@ -75,6 +75,7 @@ fn inventory(mut backups: Vec<Listed>) -> Inventory {
         leftovers: Vec::new(),
         foreign: Vec::new(),
         coverage: None,
+        newer_catalog: None,
     }
 }
 

@@ -3,13 +3,13 @@
 use clap::Args;
 
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::SignedCheckpoint;
+use crate::audit::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint};
 use crate::audit::keys::load_keyring;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::shared_fs;
 
-const MAX_BYTES: u64 = 64 * 1024;
+const MAX_BYTES: u64 = MAX_NOTE_BYTES as u64;
 
 /// Print the newest checkpoint: the tree's size and root, signed.
 ///

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::backup::{Decision, Level, Place, Plan, Policy, Removal, apply, inventory, plan};
+use crate::backup::{
+    Catalog, Decision, Level, Place, Plan, Policy, Removal, apply, inventory, plan,
+};
 use crate::cli::backups::{Recorder, known_log, overrides};
 use crate::cli::cloud::CloudArgs;
 use crate::cli::context::Context;
@@ -84,6 +86,10 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
     let progress = Progress::new(context)?;
     // Before anything is looked at: nobody may add or remove until it is done.
     let there = OsFs.meta(dir.path()).is_ok();
+    if !args.dry_run {
+        // What a newer version noted may be why a backup is to stay.
+        Catalog::peek(&OsFs, dir.path())?;
+    }
     let lock = if there && !args.dry_run { Some(dir.lock_alone()?) } else { None };
     if lock.is_some() {
         dir.clear_leftovers()?;

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::audit::checkpoint::Origin;
 use crate::audit::key_change::{
     MAX_REASON_BYTES, RotateError, RotateRequest, Rotated, plan_rotation,
 };
@@ -149,11 +148,12 @@ fn manifest(fs: &SharedFs, paths: &LogPaths) -> Result<Manifest, CliError> {
 
 fn new(context: &Context, settings: &Settings, args: &NewArgs) -> Result<u8, CliError> {
     let fs = shared_fs();
-    let log_id = log_id(&fs, &LogPaths::new(&settings.log_dir))?;
-    let name = Origin::new(&log_id, 0)
-        .map_err(|error| CliError::new("damaged", Exit::Failed, error.to_string()))?
-        .key_name();
-    let key = SigningKey::generate(&name)
+    let paths = LogPaths::new(&settings.log_dir);
+    log_id(&fs, &paths)?;
+    // A key is of the log by its name, which the key at hand has.
+    let public = paths.public_key();
+    let named = VerifierKey::load_own(&*fs, &public).map_err(|error| key_file(error, &public))?;
+    let key = SigningKey::generate(named.name())
         .and_then(|key| key.save(&*fs, &args.file).map(|()| key))
         .map_err(|error| key_file(error, &args.file))?;
     let public = key.verifier().to_string();

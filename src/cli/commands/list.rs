@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::backup::{Level, inventory};
+use crate::backup::{Level, Listed, inventory};
 use crate::cli::backups::{known_log, overrides};
 use crate::cli::cloud::CloudArgs;
 use crate::cli::context::Context;
@@ -20,7 +20,7 @@ use crate::ui;
 /// Newest is what reaches furthest (by epoch, records, then time), never what a
 /// name says. Each is looked at: its length, its marker, its signatures; with
 /// --cloud also the checksum that the store keeps. With --verify it is read; exit
-/// 1 when one is not good.
+/// 1 when one is not good, 3 when only what a newer version made could not be checked.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Where the backups are [default: backups/audit]
@@ -84,6 +84,12 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<u8, CliError> {
     } else {
         ui::backup_list_text(&listed, &contradictions, &place, now)
     })?;
-    let bad = listed.backups.iter().any(|backup| !backup.is_good()) || !contradictions.is_empty();
-    Ok(if bad && args.verify.is_some() { Exit::Found as u8 } else { 0 })
+    let bad = |backup: &Listed| !backup.is_good() && !backup.is_newer();
+    let found = match args.verify {
+        None => Exit::Ok,
+        Some(_) if !contradictions.is_empty() || listed.backups.iter().any(bad) => Exit::Found,
+        Some(_) if listed.backups.iter().any(Listed::is_newer) => Exit::Failed,
+        Some(_) => Exit::Ok,
+    };
+    Ok(found as u8)
 }

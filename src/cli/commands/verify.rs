@@ -8,7 +8,7 @@ use clap::Args;
 use crate::audit::LogPaths;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::status::Mode;
-use crate::audit::verify::{Anchor, ProofDocument, Report, Request, State, VerifyError, verify};
+use crate::audit::verify::{Anchor, Report, Request, State, VerifyError, verify};
 use crate::backup::{BackupError, Extent, Relation, RestoreRequest, Restorer, Target, Wish};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -20,6 +20,8 @@ use crate::config::Settings;
 use crate::fsio;
 use crate::ui;
 
+mod proof;
+
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Check that the log, a backup, or a proof is what was recorded.
@@ -29,7 +31,7 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 /// the signed root) and completeness (nothing is missing; that nothing was cut off
 /// the end only --against a copy kept elsewhere can show). Every bad range is
 /// reported. Exit 0 verified, 1 something is wrong, 2 usage, 3 it could not be
-/// checked.
+/// checked (a copy or a document that cannot be read is no finding).
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// A backup instead of the log: `latest`, its id, or its file
@@ -54,9 +56,13 @@ pub(crate) struct VerifyArgs {
     /// log directory]
     #[arg(long, value_name = "FILE", requires = "since_last")]
     state: Option<PathBuf>,
-    /// Check a document that `auditctl prove` wrote; needs no log
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "against", "since_last"])]
+    /// Check a document that `auditctl prove` wrote; needs no log. With --against a proof
+    /// of growth has to begin with that checkpoint's tree
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "since_last"])]
     proof: Option<PathBuf>,
+    /// The record's stored line, for a tlog-proof that does not hold it
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    record: Option<PathBuf>,
 }
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
@@ -68,7 +74,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         None => None,
     };
     if let Some(path) = &args.proof {
-        return proof(context, path, key.as_ref());
+        return proof::check(context, path, args, key.as_ref());
     }
     let settings = context.settings(&[])?;
     match &args.backup {
@@ -163,8 +169,9 @@ fn anchor(path: &Path) -> Result<Anchor, CliError> {
         Some(note) => Anchor::parse(&name, note.as_bytes()),
         None => Anchor::parse(&name, &text),
     };
+    // The command line is as it should be: what it names cannot be compared.
     parsed.map_err(|error| {
-        let mut new = CliError::usage(format!("--against {name}: {error}"))
+        let mut new = CliError::new("against", Exit::Failed, format!("--against {name}: {error}"))
             .hint("a checkpoint (`auditctl checkpoint`), a backup's .json, or a proof is expected");
         new.path = Some(path.to_path_buf());
         new
@@ -208,33 +215,12 @@ fn of_backup(
         }
     };
     context.print(&if context.json {
-        ui::restore_json(&outcome, true)
+        ui::verified_backup_json(&outcome.plan)
     } else {
-        ui::restore_text(&outcome, true)
+        ui::verified_backup_text(&outcome.plan, context.printer.color())
     })?;
     let diverged = matches!(outcome.plan.relation, Relation::Diverged { .. });
     Ok(if diverged { Exit::Found as u8 } else { Exit::Ok as u8 })
-}
-
-fn proof(context: &Context, path: &Path, key: Option<&VerifierKey>) -> Result<u8, CliError> {
-    let (text, _) = shared_fs()
-        .read_given(path, MAX_FILE_BYTES)
-        .map_err(|error| CliError::io("read", path, &error))?;
-    let checked = ProofDocument::parse(&text)
-        .and_then(|document| document.check(key).map(|proven| (document, proven)));
-    let (document, proven) = checked.map_err(|error| {
-        let message = format!("{}: {error}", path.display());
-        let mut new = CliError::new("proof", Exit::Found, message)
-            .hint("it proves nothing; ask for it again from whoever has the log");
-        new.path = Some(path.to_path_buf());
-        new
-    })?;
-    context.print(&if context.json {
-        ui::proof_json(&document, &proven, key.is_some())
-    } else {
-        ui::proof_text(&document, &proven, key.is_some(), context.printer.color())
-    })?;
-    Ok(Exit::Ok as u8)
 }
 
 impl From<VerifyError> for CliError {

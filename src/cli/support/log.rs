@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Inputs, Made, clean, places};
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::{SignedCheckpoint, VerifierKey};
+use crate::audit::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint, VerifierKey};
 use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::audit::verify::{self, Request};
@@ -18,7 +18,7 @@ use crate::backup::{self, Catalog};
 use crate::clock::SystemClock;
 use crate::{health as checks, monitor as samples};
 
-const MAX_CHECKPOINT_BYTES: u64 = 64 << 10;
+const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 const MAX_SECURITY_BYTES: u64 = 64 << 20;
 /// Entries of a directory, segments, backups: the first and the last so many.
 const MOST: usize = 200;
@@ -182,7 +182,7 @@ pub(super) fn checkpoint(inputs: &Inputs) -> Made {
 
 pub(super) fn backups(inputs: &Inputs) -> Made {
     let dir = &inputs.settings.backup.output_dir;
-    let catalog = Catalog::peek(&*inputs.fs, dir);
+    let catalog = Catalog::peek(&*inputs.fs, dir).map_err(|error| error.to_string())?;
     let newest = backup::newest(&*inputs.fs, dir);
     let known = catalog.is_some();
     let catalog = catalog.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! `alerts`: whether what is to be told gets to those who are to know. There only
 //! where alerts are set.
 
-use crate::alerts::{AlertStatus, AlertsStatus};
+use crate::alerts::{AlertFailure, AlertStatus, AlertsStatus};
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::config::Settings;
 use crate::health::gather::Facts;
@@ -123,15 +123,13 @@ fn behind(
 }
 
 fn failures(status: &AlertsStatus, facts: &Facts) -> Option<Finding> {
-    let recent = |(at, ..): &&(crate::clock::Timestamp, String, String)| {
-        since(*at, facts.now).as_secs() < FAILURES_SECONDS
-    };
+    let recent = |failed: &&AlertFailure| since(failed.at, facts.now).as_secs() < FAILURES_SECONDS;
     let recent: Vec<_> = status.failures.iter().filter(recent).collect();
-    let (_, id, why) = recent.first()?;
+    let AlertFailure { id, reason, .. } = recent.first()?;
     let failed = match recent.len() {
         1 => "1 delivery".to_owned(),
         many => format!("{many} deliveries"),
     };
-    let text = format!("{failed} failed in the last hour, the last one {id}: {why}");
+    let text = format!("{failed} failed in the last hour, the last one {id}: {reason}");
     Some((Problem::AlertsFailed, Status::Warning, text))
 }

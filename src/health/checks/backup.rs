@@ -40,7 +40,8 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     findings.extend(damaged(&catalog));
     findings.extend(histories::other(facts));
     findings.extend(retention(facts));
-    if made.is_none() && was_backed_up(facts) {
+    findings.extend(backups.newer.as_ref().map(|why| newer_finding(why)));
+    if made.is_none() && backups.newer.is_none() && was_backed_up(facts) {
         findings.push(gone_finding("is not there"));
     }
     let unsent = unsent(&catalog, facts.now);
@@ -95,6 +96,7 @@ fn hint(problem: Problem) -> Option<&'static str> {
              removes what no backup holds"
         }
         Problem::ClockAhead => "set the clock right; nothing has been removed yet",
+        Problem::BackupsUnknown => "use the version of auditctl that made it, or one after it",
         _ => return None,
     })
 }
@@ -110,6 +112,10 @@ fn gone_finding(how: &str) -> Finding {
          them; retention removes nothing"
     );
     (Problem::BackupsGone, Status::Warning, text)
+}
+
+fn newer_finding(why: &str) -> Finding {
+    (Problem::BackupsUnknown, Status::Unknown, why.to_owned())
 }
 
 fn gone(how: &str) -> Check {

@@ -28,6 +28,8 @@ pub(in crate::health) struct Backups {
     pub(in crate::health) unknown: Option<String>,
     /// Whether that is for lack of rights, which the log's writer may well have.
     pub(in crate::health) denied: bool,
+    /// What a newer version made, which tells this one nothing.
+    pub(in crate::health) newer: Option<String>,
     /// A backup that does not fit the log.
     pub(in crate::health) contradiction: Option<Contradiction>,
 }
@@ -42,11 +44,15 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
             return Backups { unknown, denied, ..Backups::default() };
         }
     };
-    let catalog = Catalog::peek(fs, dir);
+    let (catalog, mut newer) = match Catalog::peek(fs, dir) {
+        Ok(catalog) => (catalog, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
     let log_id = checkpoint(fs, paths).ok().map(|(_, origin)| origin.log_id().to_owned());
     let Some(log_id) = log_id else {
         // Whose they are cannot be told.
-        return Backups { catalog, newest: backup::newest(fs, dir), ..Backups::default() };
+        let newest = backup::newest(fs, dir);
+        return Backups { catalog, newest, newer, ..Backups::default() };
     };
     let heads = backup::heads(fs, dir, Some(&log_id), MOST).unwrap_or_default();
     let keys = load_keyring(fs, paths, None).ok();
@@ -74,7 +80,14 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
         catalog
     });
     let newest = heads.own.last().map(|id| id.time());
-    Backups { catalog, newest, contradiction, ..Backups::default() }
+    if let (None, Some(id)) = (newest, heads.newer.last()) {
+        let path = dir.join(id.metadata());
+        newer.get_or_insert(format!(
+            "{}: a newer version of auditctl made it: use that one",
+            path.display()
+        ));
+    }
+    Backups { catalog, newest, contradiction, newer, ..Backups::default() }
 }
 
 /// Whether what the catalog says of a backup is what a key of the log has signed; an

@@ -1,6 +1,6 @@
 //! The check `alerts`.
 
-use crate::alerts::AlertsStatus;
+use crate::alerts::{AlertFailure, AlertsStatus};
 use crate::audit::status::Word;
 use crate::clock::{Clock, Timestamp};
 use crate::health::Status::{self, Critical, Healthy, Unknown, Warning};
@@ -8,6 +8,10 @@ use crate::health::samples::{Sample, delivering};
 
 pub(super) fn ago(sample: &Sample, seconds: i64) -> Timestamp {
     Timestamp::from_micros(sample.clock.now().micros() - seconds * 1_000_000)
+}
+
+pub(super) fn failed(at: Timestamp, id: String) -> AlertFailure {
+    AlertFailure { at, id, reason: "HTTP 404".to_owned() }
 }
 
 fn said(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> (Status, String) {
@@ -73,7 +77,7 @@ fn deliveries_are_judged_by_how_long_and_how_many_wait() {
             "failed a while ago",
             |status, sample| {
                 let id = "log/ops/3".to_owned();
-                status.failures.push((ago(sample, 1_800), id, "HTTP 404".to_owned()));
+                status.failures.push(failed(ago(sample, 1_800), id));
             },
             Warning,
             "1 delivery failed in the last hour, the last one log/ops/3: HTTP 404",
@@ -82,7 +86,7 @@ fn deliveries_are_judged_by_how_long_and_how_many_wait() {
             "failed long ago",
             |status, sample| {
                 let id = "log/ops/3".to_owned();
-                status.failures.push((ago(sample, 3_601), id, "HTTP 404".to_owned()));
+                status.failures.push(failed(ago(sample, 3_601), id));
             },
             Healthy,
             "1 alert, 7 delivered, 0 waiting",
@@ -115,7 +119,7 @@ fn without_a_collector_it_says_that_and_what_was_known_last() {
     assert_eq!(of(&sample), (Warning, "no collector has delivered alerts yet".to_owned()));
     let status = AlertsStatus { at: ago(&sample, 200), pid: 4242, ..AlertsStatus::default() };
     let path = sample.paths().alerts_status();
-    std::fs::write(&path, serde_json::to_vec(&status).expect("JSON")).expect("written");
+    std::fs::write(&path, status.to_bytes().expect("JSON")).expect("written");
     let (status, message) = of(&sample);
     assert_eq!(status, Healthy);
     assert!(message.starts_with("no writer runs; 3 min ago: "), "{message}");

@@ -132,7 +132,7 @@ fn of_alerts(problem: Problem) -> Sample {
             status.alerts[0].oldest = Some(alerts::ago(sample, 720));
         }
         Problem::AlertsFailed => {
-            let failed = (alerts::ago(sample, 60), "log/ops/3".to_owned(), "HTTP 404".to_owned());
+            let failed = alerts::failed(alerts::ago(sample, 60), "log/ops/3".to_owned());
             status.failures.push(failed);
         }
         Problem::AlertsBehind => {

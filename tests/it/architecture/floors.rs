@@ -35,6 +35,22 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "units", "clock",
         ],
     ),
+    // One table of what stands on all of them.
+    (
+        "limits",
+        &[
+            "collector",
+            "health",
+            "alerts",
+            "backup",
+            "access",
+            "audit",
+            "config",
+            "defaults",
+            "field_path",
+            "fsio",
+        ],
+    ),
     // `ui`: only what prints nothing; see `the_collector_renders_without_a_terminal`.
     (
         "collector",
@@ -54,8 +70,9 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("access", &["audit", "units", "clock", "fsio"]),
     ("backup", &["store", "audit", "config", "units", "clock", "fsio"]),
     ("store", &["config", "units", "clock", "fsio"]),
-    ("audit", &["defaults", "field_path", "units", "clock", "fsio"]),
-    ("config", &["defaults", "field_path", "units"]),
+    ("audit", &["defaults", "field_path", "origin_prefix", "units", "clock", "fsio"]),
+    ("config", &["defaults", "field_path", "origin_prefix", "units"]),
+    ("origin_prefix", &["defaults"]),
     // Numbers alone: what the engine and the settings both mean by "default".
     ("defaults", &[]),
     ("field_path", &[]),

@@ -1,0 +1,129 @@
+//! `verify --proof`: what `prove` wrote, in any of its forms.
+
+use std::path::Path;
+
+use super::{MAX_FILE_BYTES, VerifyArgs, anchor};
+use crate::audit::checkpoint::VerifierKey;
+use crate::audit::document::{self, Kind};
+use crate::audit::verify::{
+    Anchor, ConsistencyDocument, DocumentError, NotEarlier, ProofDocument, SignedTree, TlogProof,
+};
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::open::shared_fs;
+use crate::ui::{self, ProofKey};
+
+pub(super) fn check(
+    context: &Context,
+    path: &Path,
+    args: &VerifyArgs,
+    key: Option<&VerifierKey>,
+) -> Result<u8, CliError> {
+    let text = read(path)?;
+    let is_growth = matches!(
+        document::check_head(Kind::CONSISTENCY_PROOF, &text),
+        Ok(()) | Err(document::DocumentError::Newer { .. })
+    );
+    if !args.against.is_empty() && !is_growth {
+        return Err(CliError::usage("--against belongs to a proof of growth, and this is none")
+            .hint(
+                "`auditctl prove --from SIZE` makes one, SIZE being the checkpoint's second line",
+            ));
+    }
+    let is_tlog = TlogProof::is_one(&text);
+    if args.record.is_some() && !is_tlog {
+        return Err(CliError::usage("--record belongs to a tlog-proof, and this is none"));
+    }
+    let refused = |error: DocumentError| refused(path, &error);
+    let said = if is_growth {
+        let anchors =
+            args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
+        let document = ConsistencyDocument::parse(&text).map_err(refused)?;
+        growth(context, path, &document, &anchors, key)?
+    } else if is_tlog {
+        let key = key.ok_or_else(|| {
+            CliError::usage("a tlog-proof names no key: --public-key FILE is needed")
+                .hint("give the log's audit.pub, from somebody whom you believe")
+        })?;
+        let record = args.record.as_deref().map(read).transpose()?;
+        let proof = TlogProof::parse(&text).map_err(refused)?;
+        let (record, proven) = proof.check(key, record.as_deref()).map_err(refused)?;
+        let record = (proof.index, record.as_str());
+        if context.json {
+            ui::proof_json(record, &proven, ProofKey::Given)
+        } else {
+            ui::proof_text(record, &proven, ProofKey::Given, context.printer.color())
+        }
+    } else {
+        let document = ProofDocument::parse(&text).map_err(refused)?;
+        let proven = document.check(key).map_err(refused)?;
+        let (record, key) =
+            ((document.seq, document.record.as_str()), source(&document.signed, key));
+        if context.json {
+            ui::proof_json(record, &proven, key)
+        } else {
+            ui::proof_text(record, &proven, key, context.printer.color())
+        }
+    };
+    context.print(&said)?;
+    Ok(Exit::Ok as u8)
+}
+
+fn growth(
+    context: &Context,
+    path: &Path,
+    document: &ConsistencyDocument,
+    anchors: &[Anchor],
+    key: Option<&VerifierKey>,
+) -> Result<String, CliError> {
+    let grown = document.check(key).map_err(|error| refused(path, &error))?;
+    for anchor in anchors {
+        document.begins_with(anchor, &grown).map_err(|error| not_earlier(anchor, &error))?;
+    }
+    let names: Vec<&str> = anchors.iter().map(|anchor| anchor.name.as_str()).collect();
+    let names = names.join(", ");
+    let by =
+        (source(&document.signed, key), Some(names.as_str()).filter(|names| !names.is_empty()));
+    Ok(if context.json {
+        ui::growth_json(document, &grown, by)
+    } else {
+        ui::growth_text(document, &grown, by, context.printer.color())
+    })
+}
+
+fn source(signed: &SignedTree, given: Option<&VerifierKey>) -> ProofKey {
+    match given {
+        None => ProofKey::OfDocument,
+        Some(_) if signed.key_chain.is_empty() => ProofKey::Given,
+        Some(_) => ProofKey::Chain,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    let read = shared_fs().read_given(path, MAX_FILE_BYTES);
+    read.map(|(text, _)| text).map_err(|error| CliError::io("read", path, &error))
+}
+
+fn refused(path: &Path, error: &DocumentError) -> CliError {
+    let message = format!("{}: {error}", path.display());
+    let mut new = match error {
+        DocumentError::Form(error) if error.is_newer() => return CliError::newer(path, error),
+        DocumentError::NoRecord => {
+            CliError::usage(message).hint("give the record's stored line with --record FILE")
+        }
+        _ => CliError::new("proof", Exit::Found, message)
+            .hint("it proves nothing; ask for it again from whoever has the log"),
+    };
+    new.path = Some(path.to_path_buf());
+    new
+}
+
+fn not_earlier(anchor: &Anchor, error: &NotEarlier) -> CliError {
+    let message = format!("--against {}: {error}", anchor.name);
+    if error.is_open() {
+        return CliError::new("against", Exit::Failed, message)
+            .hint("this proof says nothing about that checkpoint, good or bad");
+    }
+    CliError::new("not_earlier", Exit::Found, message)
+        .hint("the log does not continue that checkpoint; keep both files, and find out why")
+}
