@@ -382,3 +382,17 @@ fn in_a_directory_with_the_backups_of_two_logs_each_gets_its_own_and_never_the_o
     }
     assert_eq!(all_lines(&home.log_dir()), before);
 }
+
+#[test]
+fn over_a_log_whose_signed_head_cannot_be_read_what_is_restored_begins_a_new_epoch() {
+    let home = Home::new();
+    home.record(100);
+    home.back_up();
+    let checkpoint = home.log_dir().join("audit.checkpoint");
+    let plan = || home.plan(Wish::Latest).expect("a plan").plan;
+    assert!(!plan().new_epoch, "it continues what was signed");
+    // It may have said anything.
+    std::fs::write(&checkpoint, "no checkpoint").expect("written");
+    assert_eq!(plan().relation, Relation::Identical);
+    assert!(plan().new_epoch);
+}
