@@ -6,6 +6,7 @@
 use crate::access::{self, MAX_TOKENS};
 use crate::alerts::{MAX_JOURNAL_HEADER_BYTES, MAX_STATUS_BYTES, MIN_JOURNAL_BYTES};
 use crate::audit::block_filter::MAX_BYTES as MAX_FILTERS_BYTES;
+use crate::audit::checkpoint::note::MAX_PUBLIC_KEYS_BYTES;
 use crate::audit::checkpoint::{MAX_LOG_ID_BYTES, MAX_NOTE_BYTES, MAX_SIGNATURES};
 use crate::audit::document::MAX_JSON_DEPTH;
 use crate::audit::event::{
@@ -33,6 +34,7 @@ use crate::defaults::MAX_BODY;
 use crate::field_path::MAX_FIELD_PATHS;
 use crate::fsio::socket::MAX_SOCKET_PATH_BYTES;
 use crate::health::MAX_STATE_BYTES;
+use crate::origin_prefix::MAX_ORIGIN_PREFIX_BYTES;
 
 /// One limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +171,13 @@ pub const TABLE: &[Limit] = &[
         "it is no origin",
     ),
     limit(
+        "origin",
+        MAX_ORIGIN_PREFIX_BYTES as u64,
+        "bytes",
+        "what comes before the log's id in an origin; with it at most 205 of the 255 that a cosignature has room for",
+        "the setting is refused; in a note it is no origin",
+    ),
+    limit(
         "key changes",
         MAX_ROTATIONS as u64,
         "rotations",
@@ -190,7 +199,14 @@ pub const TABLE: &[Limit] = &[
         "damage: it is made anew from the segments",
     ),
     limit("audit.keys", MAX_KEYS_BYTES, "bytes", "the file", "damage"),
-    limit("audit.key", MAX_KEY_FILE_BYTES, "bytes", "a key's file", "it is no key"),
+    limit("audit.key", MAX_KEY_FILE_BYTES, "bytes", "a private key's file", "it is no key"),
+    limit(
+        "audit.pub",
+        MAX_PUBLIC_KEYS_BYTES as u64,
+        "bytes",
+        "a file of public keys, also for `--public-key`",
+        "it holds no key",
+    ),
     limit("audit.restore.json", MAX_RESTORE_BYTES, "bytes", "the file", "it is not believed"),
     limit(
         "audit.verified.json",

@@ -101,9 +101,13 @@ def is_signature(key, message, signature):
 
 def decode64(text, what):
     try:
-        return base64.b64decode(text, validate=True)
+        decoded = base64.b64decode(text, validate=True)
     except ValueError:
         raise Wrong(f"{what}: not base64") from None
+    # The last digit may hold bits that mean nothing: one spelling only.
+    if base64.b64encode(decoded).decode() != text:
+        raise Wrong(f"{what}: not base64 in its one spelling")
+    return decoded
 
 
 class Unknown(Wrong):
@@ -119,8 +123,8 @@ class VerifierKey:
             raise Unknown(f"{where}: not a verifier key")
         self.name, self.key_id = parts[0], parts[1]
         try:
-            packed = base64.b64decode(parts[2], validate=True)
-        except ValueError:
+            packed = decode64(parts[2], where)
+        except Wrong:
             raise Unknown(f"{where}: not a verifier key") from None
         if packed[:1] != b"\x01":
             raise Unknown(f"{where}: not an Ed25519 key")
@@ -211,6 +215,8 @@ class Checkpoint(Note):
         if len(lines) < 4 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
             raise Wrong(f"{where}: not a checkpoint")
         self.origin, self.size, self.root = lines[0], int(lines[1]), decode64(lines[2], where)
+        if "" in lines[3:-1] or len(self.root) != 32:
+            raise Wrong(f"{where}: not a checkpoint")
 
     def log(self):
         """The name of the log's keys, and the epoch."""
@@ -774,7 +780,7 @@ def check_log(directory, key_file, against):
 def check_consistency(first, second, first_root, second_root, hashes, where):
     """RFC 9162, section 2.1.4.2"""
     try:
-        proof = [bytes.fromhex(text) for text in hashes]
+        proof = [from_hex(text) for text in hashes]
     except (TypeError, ValueError):
         raise Wrong(f"{where}: the consistency proof is not hex") from None
     wrong = Wrong(f"{where}: the signed tree does not begin with the earlier one")
@@ -849,7 +855,7 @@ def check_proof(path, key_file, against, record_file):
     checkpoint, keys = signed_tree(document, key_file, path)
     if kind == "auditctl/proof":
         return check_included(document["record"].encode(), document["seq"], checkpoint, document["inclusion_proof"], path)
-    size, root = document["from_size"], bytes.fromhex(document["from_root"])
+    size, root = document["from_size"], from_hex(document["from_root"])
     check_consistency(size, checkpoint.size, root, checkpoint.root, document["consistency_proof"], path)
     for kept in map(anchor, against):
         if kept.log()[0] != checkpoint.log()[0]:

@@ -258,7 +258,7 @@ pub fn plan_rotation(
         .ok_or_else(|| RotateError::Refused(format!("there is no log in {}", dir.display())))?;
     let history = KeyHistory::load(fs, &paths)
         .map_err(|error: KeysError| RotateError::Files(error.to_string()))?;
-    let history = history.map_or_else(|| KeyHistory::new(&manifest.log_id), |history| history);
+    let history = history.unwrap_or_else(|| KeyHistory::new(&manifest.log_id));
     let files = KeyFiles::new(&paths, key_path);
     Preparation { fs, files: &files, history: &history }.plan(request)
 }

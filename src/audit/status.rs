@@ -60,10 +60,19 @@ pub enum StatusError {
         /// What failed.
         source: io::Error,
     },
-    /// It is not a status page, or of another version.
+    /// A newer version of auditctl writes it.
     #[error(
-        "status page {path} is not one of version 1 ({reason}); is another version of auditctl running?"
+        "status page {path} is of version {found}, and this version of auditctl reads version 1; a newer \
+         version made it: use that one"
     )]
+    Newer {
+        /// The page's file.
+        path: PathBuf,
+        /// Its version.
+        found: char,
+    },
+    /// It is not a status page.
+    #[error("status page {path} is none ({reason})")]
     Format {
         /// The page's file.
         path: PathBuf,

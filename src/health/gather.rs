@@ -28,6 +28,8 @@ pub(super) enum Page {
     Missing,
     /// It is there and may not be read.
     Denied(String),
+    /// A newer version writes it: why, in words.
+    Newer(String),
     /// It cannot be read, or is no page of this version.
     Unusable(String),
 }
@@ -206,6 +208,7 @@ fn page(paths: &LogPaths) -> Page {
             Page::Missing
         }
         Err(error @ StatusError::Io { .. }) if denied(&error) => Page::Denied(text(error)),
+        Err(error @ StatusError::Newer { .. }) => Page::Newer(text(error)),
         Err(error) => Page::Unusable(text(error)),
     }
 }

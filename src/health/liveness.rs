@@ -79,7 +79,7 @@ pub(super) fn of(facts: &Facts, settings: &Settings) -> Liveness {
         Page::Read(page) => page,
         Page::Missing if facts.locked == Ok(true) => return Liveness::Opening,
         Page::Missing => return Liveness::NoLog,
-        Page::Denied(_) | Page::Unusable(_) => return Liveness::Unreadable,
+        Page::Denied(_) | Page::Unusable(_) | Page::Newer(_) => return Liveness::Unreadable,
     };
     let closed = page.get(Word::ClosedAt) != 0;
     match facts.locked {

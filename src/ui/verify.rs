@@ -184,12 +184,17 @@ pub fn verified_backup_text(plan: &RestorePlan, colour: bool) -> String {
         ("log", escape(&plan.log_id).into_owned()),
         ("records", stretch(range)),
         ("root", format!("{} over {records}", plan.root_hash)),
-        ("key", format!("{}, by the word of {}", escape(&plan.key), plan.key_from)),
+        ("key", format!("{}, by the word of {}", escape(&label(&plan.key)), plan.key_from)),
         ("log here", escape(&relation(&plan.relation)).into_owned()),
     ] {
         text.push_str(&format!("  {name:<13} {row}\n"));
     }
     text
+}
+
+/// Name and id of a verifier key, as a log's report has it.
+fn label(key: &str) -> String {
+    key.splitn(3, '+').take(2).collect::<Vec<_>>().join("+")
 }
 
 fn relation(relation: &Relation) -> String {
@@ -223,7 +228,7 @@ pub fn verified_backup_json(plan: &RestorePlan) -> String {
         "first_seq": plan.first_seq,
         "tree_size": plan.tree_size,
         "root_hash": plan.root_hash,
-        "key": plan.key,
+        "key": label(&plan.key),
         "key_source": plan.key_from,
         "relation": plan.relation.word(),
         "findings": findings,

@@ -23,7 +23,7 @@ use crate::verify_python::python;
 
 /// Adds a member to every object within, at the place that sorts first and at the one
 /// that sorts last.
-fn with_unknown(value: &mut Value) {
+pub(crate) fn with_unknown(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.values_mut().for_each(with_unknown);
@@ -36,7 +36,12 @@ fn with_unknown(value: &mut Value) {
 }
 
 /// A file of that kind, changed, and signed anew as the log's key can.
-fn rewrite(dir: &Path, kind: Kind, (epoch, size): (u32, u64), change: impl FnOnce(&mut Value)) {
+pub(crate) fn rewrite(
+    dir: &Path,
+    kind: Kind,
+    (epoch, size): (u32, u64),
+    change: impl FnOnce(&mut Value),
+) {
     let file = match kind {
         Kind::MANIFEST => "audit.manifest.json",
         Kind::KEYS => "audit.keys",
@@ -71,7 +76,7 @@ fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// The log as a later version's writer would have left it: its records have members that
 /// this version does not know, before and behind those that it knows.
-fn records_of_a_later_version(dir: &Path) {
+pub(crate) fn records_of_a_later_version(dir: &Path) {
     let path = dir.join("audit.log");
     let text = String::from_utf8(read(&path)).expect("utf-8");
     let mut tree = Range::empty(0);
@@ -216,8 +221,8 @@ fn a_manifest_of_a_later_version_that_nobody_signed_is_made_anew() {
     let (code, out, _) = run(&home.dir, &["verify"]);
     assert_eq!(code, 1, "{out}");
     home.record(1);
-    let recovered = records(&home.log_dir()).into_iter().map(|(_, record)| record);
-    let recovered = recovered.filter(|record| record["event_type"] == "audit.recovered").last();
+    let mut recovered = records(&home.log_dir()).into_iter().map(|(_, record)| record);
+    let recovered = recovered.rfind(|record| record["event_type"] == "audit.recovered");
     assert!(recovered.expect("recovered")["details"]["manifest_rebuilt"].is_string());
     passes(&home.dir);
 }
@@ -264,7 +269,7 @@ fn what_was_verified_by_a_later_version_saves_reading_too() {
 }
 
 /// Sets the format of a JSON file; what else a newer format says is unknown.
-fn format_2(path: &Path) {
+pub(crate) fn format_2(path: &Path) {
     let value: Value = serde_json::from_slice(&read(path)).expect("json");
     let kind = value["type"].clone();
     let value = json!({"format": 2, "type": kind, "everything": {"is": ["different"]}});

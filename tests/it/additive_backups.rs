@@ -14,9 +14,15 @@ use auditctl::audit::keys::{Keyring, load_keyring};
 use auditctl::audit::signed_document::{About, sign};
 use auditctl::audit::signer::SigningKey;
 use auditctl::audit::{BackupsHold, LogPaths};
-use auditctl::backup::{BackupDir, DrillReport, Holder, Marker, heads};
+use auditctl::backup::{
+    BackupDir, BackupId, DrillReport, Holder, KnownLog, Level, Listed, Marker, Place, Remote,
+    RemoteWish, Unwatched, heads,
+};
+use auditctl::clock::{Clock, SystemClock};
 use auditctl::fsio::OsFs;
+use auditctl::store::LocalStore;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::{Dir, run};
 
@@ -519,4 +525,72 @@ fn a_marker_may_be_added_to_and_may_have_other_header_fields_beside_it() {
     assert_eq!(code, 1, "{out}");
     let message = out["error"]["message"].as_str().expect("a message");
     assert!(message.contains("its key chain was left out") && message.contains("--public-key"));
+}
+
+/// The file below a directory whose name ends so.
+fn below(dir: &Path, end: &str) -> PathBuf {
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(end) {
+                return path;
+            }
+        }
+    }
+    panic!("there is no {end} in {}", dir.display());
+}
+
+#[test]
+fn elsewhere_too_a_backup_of_a_newer_format_is_named_and_left_alone() {
+    let made = Made::new();
+    let (old, new) = (made.id.clone(), made.back_up());
+    let dir = BackupDir::new(Arc::new(OsFs), &made.backups);
+    let id = |text: &str| text.parse::<BackupId>().expect("an id");
+    let there = made.dir.path().join("there");
+    fs::create_dir(&there).expect("a directory");
+    let store = Arc::new(LocalStore::new(&there));
+    let of = |text: &str| dir.metadata(id(text)).expect("metadata");
+    let remote = Remote::new(store, &of(&old).host, &of(&old).log.id);
+    for each in [&old, &new] {
+        remote.upload(&dir, &of(each), None, &SystemClock, &Unwatched).expect("sent");
+    }
+    let list = || {
+        let known = KnownLog::default();
+        let now = SystemClock.now();
+        let listed = remote.inventory(&dir, Level::Content, &known, now, &Unwatched);
+        listed.expect("a list").backups
+    };
+    assert!(list().iter().all(Listed::is_good));
+    let path = below(&there, &format!("audit_backup_{new}.json"));
+    let newer = r#"{"type":"auditctl/backup","format":2}"#;
+    fs::write(&path, newer).expect("written");
+    let listed = list();
+    let one = |text: &str| listed.iter().find(|listed| listed.id == id(text)).expect("listed");
+    assert!(one(&old).is_good() && one(&new).is_newer() && !one(&new).is_good());
+    let fetch = |wish: RemoteWish| remote.fetch(&wish, &dir, &Unwatched);
+    assert_eq!(fetch(RemoteWish::Latest).expect("fetched").id(), id(&old));
+    let error = fetch(RemoteWish::Id(id(&new))).expect_err("newer");
+    assert_eq!((error.kind(), error.is_newer()), ("newer_version", true), "{error}");
+    let error = Place::remove(&remote, id(&new)).expect_err("newer");
+    assert_eq!(error.kind(), "newer_version");
+    assert_eq!(fs::read_to_string(&path).expect("there"), newer);
+    // How far an upload is, as a newer version notes it: nothing is sent, nothing noted.
+    let stem = format!("audit_backup_{old}.upload-");
+    let place = format!("{}audit_backup_{old}.gz", remote.place());
+    let hash = Sha256::digest(place.as_bytes());
+    let hash = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    let state = made.backups.join(format!("{stem}{hash:08x}"));
+    fs::write(&state, r#"{"type":"auditctl/upload","format":2}"#).expect("written");
+    let before = made.contents();
+    let error = remote.resume(&dir, &of(&old), None, &SystemClock, &Unwatched).expect_err("newer");
+    assert_eq!(error.kind(), "newer_version", "{error}");
+    assert!(made.contents() == before, "nothing was noted");
+    fs::remove_file(&state).expect("removed");
+    fs::write(made.backups.join(".catalog.json"), r#"{"type":"auditctl/catalog","format":9}"#)
+        .expect("written");
+    let error = remote.resume(&dir, &of(&old), None, &SystemClock, &Unwatched).expect_err("newer");
+    assert_eq!(error.kind(), "newer_version", "{error}");
 }

@@ -311,3 +311,28 @@ fn what_was_told_before_the_last_position_is_not_told_again() {
     collector.terminate();
     assert_eq!(receiver.requests().len(), 6, "each once");
 }
+
+/// An older version beside a newer one's journal: no alerts, and nothing of it is touched.
+#[test]
+fn a_journal_of_a_newer_format_stops_the_alerts_and_no_event_and_is_left_as_it_is() {
+    let dir = Dir::new();
+    let settings = settings(free_address());
+    let collector = Serving::start(&dir, &settings);
+    login(&collector, "alice");
+    collector.terminate();
+    let newer = "{\"type\":\"auditctl/alerts-journal\",\"format\":2,\"log_id\":[]}\n{\"and\":1}\n";
+    std::fs::write(journal(&dir), newer).expect("written");
+    let collector = Serving::start(&dir, &settings);
+    eventually("it is said", || collector.stderr().contains("no alerts: "));
+    let said = collector.stderr();
+    assert!(said.contains("a newer version made it: use that one, or move it away"), "{said}");
+    login(&collector, "bob");
+    collector.terminate();
+    assert_eq!(std::fs::read_to_string(journal(&dir)).expect("there"), newer);
+    assert!(incidents(&dir).is_empty(), "nobody tampered");
+    // As the message says.
+    std::fs::remove_file(journal(&dir)).expect("removed");
+    let collector = Serving::start(&dir, &settings);
+    eventually("they are back", || journal(&dir).exists());
+    collector.terminate();
+}

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use auditctl::backup::{Remote, Unwatched};
 use auditctl::clock::SystemClock;
 use auditctl::store::LocalStore;
+#[cfg(feature = "alerts")]
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::backups::Home;
@@ -85,7 +87,7 @@ fn a_pipe_or_a_link_in_the_place_of_the_state_of_alerts_leaves_the_other_checks_
             pipe(&state);
         }
         let (_, out, err) = ended(&dir, &["health", "--json"]);
-        let report: serde_json::Value =
+        let report: Value =
             serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
         let checks = report["checks"].as_array().expect("checks");
         let status = |name: &str| {

@@ -13,6 +13,7 @@ use auditctl::audit::watch::Unwatched;
 use auditctl::audit::{Event, Options};
 
 use crate::backups::{Home, all_compressed};
+use crate::disk::Random;
 use crate::support::open;
 
 /// The log's files as they were.
@@ -23,21 +24,6 @@ struct Log {
     files: Files,
     /// A checkpoint from earlier in its life.
     earlier: Vec<u8>,
-}
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
 }
 
 impl Log {

@@ -34,7 +34,7 @@ impl AuditLog {
         let files = KeyFiles::new(paths, shared.options.key_path.as_deref());
         let history = KeyHistory::load(fs, paths)
             .map_err(|error| RotateError::Files(error.to_string()))?
-            .map_or_else(|| KeyHistory::new(self.log_id()), |history| history);
+            .unwrap_or_else(|| KeyHistory::new(self.log_id()));
         let prepared = Preparation { fs, files: &files, history: &history };
         let next = prepared.prepare(request)?;
         let (answer, answered) = crossbeam_channel::bounded(2);

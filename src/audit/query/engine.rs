@@ -196,7 +196,7 @@ mod tests {
 
         fn manifest(&self) -> Result<Listed, QueryError> {
             // A view asks first, then whoever does not find the segment's file.
-            let is_view = self.looks.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+            let is_view = self.looks.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
             let lists = is_view && self.views.load(Ordering::Relaxed) > 0;
             let manifest = if lists {
                 self.views.fetch_sub(1, Ordering::Relaxed);

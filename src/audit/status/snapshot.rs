@@ -36,7 +36,8 @@ impl StatusSnapshot {
     ///
     /// # Errors
     /// [`StatusError::Io`] when it cannot be read (`NotFound`: no log here),
-    /// [`StatusError::Format`] when it is no status page of this version.
+    /// [`StatusError::Newer`] when a newer version writes it, [`StatusError::Format`]
+    /// when it is no status page.
     pub fn read(path: &Path) -> Result<Self, StatusError> {
         let failed = |source| StatusError::Io { path: path.to_path_buf(), source };
         let format = |reason| StatusError::Format { path: path.to_path_buf(), reason };
@@ -52,7 +53,13 @@ impl StatusSnapshot {
             }
             let snapshot = Self::from_bytes(&bytes);
             if snapshot.get(Word::Magic) != MAGIC {
-                return Err(format("no AUDSTAT1 mark"));
+                return Err(match bytes.strip_prefix(b"AUDSTAT") {
+                    Some([found @ b'2'..=b'9', ..]) => {
+                        let (path, found) = (path.to_path_buf(), char::from(*found));
+                        StatusError::Newer { path, found }
+                    }
+                    _ => format("no AUDSTAT1 mark"),
+                });
             }
             if snapshot.get(Word::Checksum) == checksum(&bytes) {
                 return Ok(snapshot);

@@ -95,6 +95,10 @@ fn a_file_that_is_no_page_is_refused() {
     assert!(matches!(StatusSnapshot::read(&path), Err(StatusError::Format { .. })));
     std::fs::write(&path, [7; PAGE_BYTES]).expect("write");
     assert!(matches!(StatusSnapshot::read(&path), Err(StatusError::Format { .. })));
+    let newer = [b"AUDSTAT2", &[7; PAGE_BYTES - 8][..]].concat();
+    std::fs::write(&path, newer).expect("write");
+    let error = StatusSnapshot::read(&path).expect_err("of a newer version");
+    assert!(matches!(error, StatusError::Newer { found: '2', .. }), "{error}");
     // Half of one page and half of another, as a reader may see it on some file
     // systems while it is being written.
     let page = StatusPage::create(&path).expect("page");

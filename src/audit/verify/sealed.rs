@@ -49,7 +49,7 @@ pub(super) fn check(
     let failed = |source| VerifyError::io("read", &view.paths.dir.join(&segment.file), source);
     let length = file.meta().map_err(failed)?.len;
     let filters = filters(view, &segment);
-    let opened = Opened { index, segment: segment.clone(), file: &*file, length, filters };
+    let opened = Opened { index, segment: *segment.clone(), file: &*file, length, filters };
     let before = tally.findings.len();
     let read = opened.blocks(watch, tally).map_err(|trouble| match trouble {
         Trouble::Io(source) => failed(source),

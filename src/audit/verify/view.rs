@@ -46,7 +46,7 @@ impl Tail {
 pub(super) enum Stored {
     /// Its file, and the segment as it is there now: the same records, perhaps
     /// compressed since.
-    Here(Box<dyn FsFile>, Segment),
+    Here(Box<dyn FsFile>, Box<Segment>),
     /// Retention has removed it meanwhile.
     Removed,
     /// It is not there.
@@ -258,7 +258,7 @@ impl View {
         for _ in 0..LOOKS {
             let path = self.paths.dir.join(&segment.file);
             match self.fs.open(&path, OpenMode::ReadOwn) {
-                Ok(file) => return Ok(Stored::Here(file, segment)),
+                Ok(file) => return Ok(Stored::Here(file, Box::new(segment))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(VerifyError::io("open", &path, source)),
             }

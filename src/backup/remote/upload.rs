@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
@@ -57,8 +57,9 @@ impl Remote {
         clock: &dyn Clock,
         watch: &dyn Watch,
     ) -> Result<Uploaded, BackupError> {
-        // What becomes of it could not be noted.
+        // What a newer version noted is not for this one to write.
         Catalog::peek(&*dir.fs, dir.path())?;
+        state_in(dir, &self.state_file(dir, metadata))?;
         let note = |copied: Copied| {
             let noted = Catalog::update(dir, |catalog| {
                 if let Some(noted) = catalog.backups.get_mut(&metadata.id) {
@@ -103,6 +104,11 @@ impl Remote {
         self.upload(dir, metadata, lock, clock, watch)
     }
 
+    fn state_file(&self, dir: &BackupDir, metadata: &Metadata) -> PathBuf {
+        let url = self.store.url(&self.name(&metadata.archive.file));
+        dir.join(&state_name(metadata.id, &url))
+    }
+
     fn send(
         &self,
         dir: &BackupDir,
@@ -116,7 +122,7 @@ impl Remote {
             dir.fs.read_own(&sidecar, MAX_METADATA_BYTES).map_err(io_error("read", &sidecar))?;
         let name = self.name(&metadata.archive.file);
         let url = self.store.url(&name);
-        let state_file = dir.join(&state_name(metadata.id, &url));
+        let state_file = self.state_file(dir, metadata);
         let resume = state_in(dir, &state_file)?;
 
         let stored = metadata.stored();

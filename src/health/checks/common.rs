@@ -42,6 +42,7 @@ pub(super) fn above<T: PartialOrd>(value: T, warn: T, critical: T) -> Option<Sta
 pub(super) fn unseen(component: &'static str, facts: &Facts) -> Check {
     let (problem, message) = match &facts.page {
         Page::Denied(_) => (Problem::PageDenied, "the status page may not be read"),
+        Page::Newer(_) => (Problem::NewerVersion, "the status page is of a newer version"),
         Page::Unusable(_) => (Problem::PageUnusable, "the status page cannot be used"),
         Page::Missing | Page::Read(_) => {
             (Problem::PageMissing, "no status page: nothing is known yet")

@@ -40,6 +40,8 @@ fn unreadable(facts: &Facts) -> Check {
     match &facts.page {
         Page::Denied(why) => unknown(Problem::PageDenied, format!("no permission: {why}"))
             .hint("run health as the user that owns the log directory, or as root"),
+        Page::Newer(why) => unknown(Problem::NewerVersion, why.clone())
+            .hint("use the auditctl of the same version as the service"),
         Page::Unusable(why) => unknown(Problem::PageUnusable, why.clone())
             .hint("use the auditctl of the same version as the service"),
         Page::Missing | Page::Read(_) => unseen(NAME, facts),

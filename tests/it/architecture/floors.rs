@@ -48,6 +48,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "config",
             "defaults",
             "field_path",
+            "origin_prefix",
             "fsio",
         ],
     ),
