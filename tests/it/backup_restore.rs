@@ -396,3 +396,26 @@ fn over_a_log_whose_signed_head_cannot_be_read_what_is_restored_begins_a_new_epo
     assert_eq!(plan().relation, Relation::Identical);
     assert!(plan().new_epoch);
 }
+
+#[test]
+fn over_a_log_that_lost_records_it_had_signed_what_is_restored_begins_a_new_epoch() {
+    let home = Home::new();
+    home.record(100);
+    home.back_up();
+    let dir = home.log_dir();
+    let kept: Vec<_> = names(&dir)
+        .into_iter()
+        .filter(|name| dir.join(name).is_file())
+        .map(|name| (read(&dir.join(&name)), name))
+        .collect();
+    home.record(20);
+    // Of what was signed since then only the signed heads are left.
+    for (bytes, name) in kept {
+        if !["audit.checkpoint", "audit.head"].contains(&&*name) {
+            std::fs::write(dir.join(name), bytes).expect("put back");
+        }
+    }
+    let plan = home.plan(Wish::Latest).expect("a plan").plan;
+    assert_eq!(plan.relation, Relation::Identical);
+    assert!(plan.new_epoch, "what follows must not be signed under the same name again");
+}

@@ -537,6 +537,8 @@ fn a_manifest_that_cannot_be_put_back_is_told_once_until_it_is_there() {
     fs::remove_file(&path).expect("removed");
     let gone = || log.page().get(Word::OwnFilesGone) != 0;
     eventually("it is told as gone", gone);
+    // The next attempt is then that of who looks after it.
+    eventually("storing it failed too", || log.page().get(Word::MaintenanceErrors) > 0);
     fs.heal();
     eventually("it is there, and that is told", || path.exists() && !gone());
     log.close().expect("closed");
