@@ -157,4 +157,34 @@ mod tests {
         let ids = posted.lock().expect("no test panicked").0.clone();
         assert!(ids[0] != ids[1] && ids[1] == ids[2] && ids[2] == ids[3], "{ids:?}");
     }
+    #[test]
+    fn beside_a_checkpoint_of_another_history_of_the_log_none_of_this_one_is_put() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let at = |name: &str| directory.path().join(name);
+        let record = |name: &str, events: &[&str]| {
+            let log = AuditLog::open(Options::new(at(name))).expect("open");
+            for event in events {
+                log.record(Event::new(*event)).expect("accepted").wait().expect("durable");
+            }
+            log.close().expect("closed");
+            log
+        };
+        record("logs", &["e"]);
+        std::fs::create_dir(at("copy")).expect("made");
+        std::fs::create_dir(at("elsewhere")).expect("made");
+        for entry in std::fs::read_dir(at("logs")).expect("listed") {
+            let name = entry.expect("an entry").file_name();
+            std::fs::copy(at("logs").join(&name), at("copy").join(&name)).expect("copied");
+        }
+        let push = |log: &AuditLog| {
+            let (to, every) = (Some(at("elsewhere")), Duration::from_secs(300));
+            Pusher::new(&Push { to, url: None, every }).push(log)
+        };
+        let count = || std::fs::read_dir(at("elsewhere")).expect("listed").count();
+        assert!(push(&record("copy", &["of the copy"])).is_empty());
+        assert_eq!(count(), 1);
+        let told = push(&record("logs", &["of the log", "and more"]));
+        assert!(told.len() == 1 && told[0].contains("is not written"), "{told:?}");
+        assert_eq!(count(), 1);
+    }
 }

@@ -300,4 +300,16 @@ mod tests {
         }
         assert_eq!((groups.counts.len(), groups.beyond), (100, 0));
     }
+    #[test]
+    fn when_there_is_room_for_few_groups_it_is_the_first_by_name_that_find_it() {
+        let mut some = Groups::default();
+        for nth in 0..100_u32 {
+            some.add(Some(format!("{nth:0>3}").as_bytes()), 1, 100);
+        }
+        let mut groups = Groups::default();
+        groups.merge(&some, 10);
+        assert_eq!((groups.records(), groups.beyond), (100, 90));
+        let names: Vec<_> = (0..10).map(|nth| (Some(format!("{nth:0>3}")), 1)).collect();
+        assert_eq!(groups.sorted(&GroupBy::Field(super::super::Field::Actor)), names);
+    }
 }
