@@ -211,7 +211,9 @@ def files():
             lambda m: m["segments"].append(segment), lambda m: m.update(pruned=segment["blocks"][0]["tree"]),
         ]):
             put("manifest", f"absurd-{number:02}", altered(change))
-        put("manifest", "deep", b'{"format":' + b"[" * 5000)
+        put("manifest", "deep", b'{"type":"auditctl/manifest","format":1,"later":' + b"[" * 5000)
+        for number, later in enumerate([{"a": [1, 2.5e-7, None]}, "x" * 500, -1e300]):
+            put("manifest", f"added-{number}", altered(lambda m: m.update(later=later)))
 
 
 events()

@@ -110,6 +110,11 @@ def decode64(text, what):
     return decoded
 
 
+MAX_NOTE_BYTES, MAX_SIGNATURES, MAX_ROTATIONS = 131_072, 100, 10_000
+# What a key, and an origin, may be called: no spaces, no control characters, no "+".
+NAME = r"[^\s+\x00-\x1f\x7f-\x9f]+"
+
+
 class Unknown(Wrong):
     """A key of an algorithm that is not known here, or no key at all."""
 
@@ -181,16 +186,21 @@ class Note:
 
     def __init__(self, note, where):
         self.where = where
+        if len(note.encode()) > MAX_NOTE_BYTES or re.search(r"[\x00-\x09\x0b-\x1f]", note):
+            raise Wrong(f"{where}: too long for a signed note, or with control characters")
         # The last empty line divides: a text may have some of its own.
         text, empty, signatures = note.rpartition("\n\n")
         if not empty or not signatures.endswith("\n"):
             raise Wrong(f"{where}: not a signed note")
         self.text, self.signatures = text + "\n", []
         for line in signatures[:-1].split("\n"):
-            match = re.fullmatch(r"\u2014 ([^\s+]+) (\S+)", line)
-            if not match:
+            match = re.fullmatch(rf"\u2014 ({NAME}) (\S+)", line)
+            packed = decode64(match[2], where) if match else b""
+            if len(packed) < 5:
                 raise Wrong(f"{where}: a line among its signatures is none")
-            self.signatures.append((match[1], decode64(match[2], where)))
+            self.signatures.append((match[1], packed))
+        if len(self.signatures) > MAX_SIGNATURES:
+            raise Wrong(f"{where}: too many signatures")
 
     def signed_by(self, key):
         """Whether the key signed; a signature of its that is wrong spoils the note."""
@@ -212,7 +222,7 @@ class Checkpoint(Note):
     def __init__(self, note, where):
         super().__init__(note, where)
         lines = self.text.split("\n")
-        if len(lines) < 4 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
+        if len(lines) < 4 or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]) or not re.fullmatch(NAME, lines[0]):
             raise Wrong(f"{where}: not a checkpoint")
         self.origin, self.size, self.root = lines[0], int(lines[1]), decode64(lines[2], where)
         if "" in lines[3:-1] or len(self.root) != 32:
@@ -321,7 +331,7 @@ class Rotation:
                 raise Wrong(f"{where}: {key.name} does not sign for {self.checkpoint.origin}")
         self.place = self.checkpoint.place()
         record, seq = stored["record"].encode(), stored["seq"]
-        named = json.loads(record)
+        named = parse(stored["record"], where)
         keys = {name: named["details"][name] for name in ("old_key", "new_key")}
         if seq_of(record) != seq or not 0 <= seq < self.checkpoint.size or named["event_type"] != "audit.key_rotated":
             raise Wrong(f"{where}: not the record of a change of key")
@@ -334,6 +344,8 @@ class Keys:
     """The log's keys, by the word of one of them."""
 
     def __init__(self, believed, rotations, where):
+        if not isinstance(rotations, list) or len(rotations) > MAX_ROTATIONS:
+            raise Wrong(f"{where}: no list of rotations")
         self.rotations = [Rotation(stored, f"{where}, rotation {n}") for n, stored in enumerate(rotations, 1)]
         self.keys = [self.rotations[0].old] if self.rotations else [believed]
         for before, rotation in zip([None, *self.rotations], self.rotations):
@@ -380,6 +392,8 @@ def read_keys(path, believed):
     stored = read_document(path, "auditctl/keys")
     if believed.name.rpartition("/")[2] != stored["log_id"]:
         raise Wrong(f"{path}: of another log")
+    if not stored["rotations"]:
+        raise Wrong(f"{path}: without a rotation")
     return Keys(believed, stored["rotations"], path)
 
 
@@ -702,7 +716,7 @@ def check_manifest_signature(directory, log, keys, origin):
     """Signed over the file's bytes with null in the signature's place."""
     if log.manifest is NO_MANIFEST:
         return
-    signature = log.manifest.get("signature")
+    signature = log.manifest["signature"]
     if signature is None:
         note("audit.manifest.json is not signed; nothing rests on it that the records do not show")
         return

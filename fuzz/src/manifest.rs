@@ -1,9 +1,11 @@
 //! A manifest: believed only where it contradicts itself nowhere.
 
 use auditctl::audit::manifest::Manifest;
+use auditctl::audit::signed_document::Signature;
 
 /// What is read is written the same, and can be computed with.
 pub fn check(text: &[u8]) {
+    let _ = Signature::read(text);
     let Ok(manifest) = Manifest::parse(text) else { return };
     let encoded = manifest.encode().expect("it encodes");
     let again = Manifest::parse(&encoded).expect("what was written reads back");

@@ -177,6 +177,27 @@ mod tests {
     }
 
     #[test]
+    fn the_published_filters_have_the_names_that_are_said_of_them() {
+        let home = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/vectors");
+        let read = |name: &str| std::fs::read(home.join(name)).expect("a vector");
+        let index: serde_json::Value = serde_json::from_slice(&read("index.json")).expect("json");
+        let cases = index["cases"].as_array().expect("cases");
+        let case = cases.iter().find(|case| case["kind"] == "filter").expect("a filter");
+        let segment = Sha256::digest(read(case["segment"].as_str().expect("a file")));
+        let sha256: String = segment.iter().map(|byte| format!("{byte:02x}")).collect();
+        let file = read(case["path"].as_str().expect("a file"));
+        let filters = BlockFilters::decode(&file, &sha256, 1).expect("its filters");
+        for (member, is_there) in [("has", true), ("has_not", false)] {
+            for pair in case[member].as_array().expect("pairs") {
+                let field = FIELDS.into_iter().find(|field| pair[0] == field.as_str());
+                let name = pair[1].as_str().expect("a name");
+                let probe = Probe::new(field.expect("a field"), name.as_bytes());
+                assert_eq!(filters.may_have(0, &[probe]), is_there, "{pair}");
+            }
+        }
+    }
+
+    #[test]
     fn a_file_that_is_not_whole_or_another_segments_is_not_taken() {
         let filters = BlockFilters::new(vec![vec![1; 8], vec![2; 16]]);
         let (ours, other) = ("ab".repeat(32), "cd".repeat(32));

@@ -72,7 +72,7 @@ pub enum StatusError {
         found: char,
     },
     /// It is not a status page.
-    #[error("status page {path} is none ({reason})")]
+    #[error("{path} is no status page: {reason}")]
     Format {
         /// The page's file.
         path: PathBuf,

@@ -191,8 +191,12 @@ impl BackupDir {
                 let place = self.path.clone();
                 return Err(BackupError::NotFound { wanted: id.to_string(), place });
             }
-            // It could be read, and is no metadata.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            // It could be read, and is no metadata; or it is a link, a pipe, a directory that
+            // somebody put there, which will not be metadata later either.
+            Err(error)
+                if [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput]
+                    .contains(&error.kind()) =>
+            {
                 let what = MetadataError::Altered(format!("it is no metadata: it {error}"));
                 return Err(BackupError::Metadata { path, what });
             }

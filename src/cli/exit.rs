@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::catalogue::is_known;
 use crate::audit::document::{DocumentError, newer_behind};
 use crate::audit::histories::History;
+use crate::audit::manifest::ManifestError;
 use crate::audit::snapshot::SnapshotError;
 use crate::audit::{OpenError, RecordError};
 use crate::backup::BackupError;
@@ -154,6 +155,9 @@ const KEY_CHAIN_HINT: &str = "start the collector with `backup.output_dir` set t
      puts audit.keys back from one that holds it; without one, `auditctl serve --accept-corruption` \
      once, which leaves a record, then `auditctl backup`";
 
+const NOT_OURS_HINT: &str = "auditctl puts no such thing there: find out who did, move it away, and start again; what \
+                             belongs there is made anew, or the next start says what is missing";
+
 impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
@@ -164,6 +168,12 @@ impl From<OpenError> for CliError {
         let message = error.to_string();
         let mut new = Self::new(error.kind(), exit, message);
         new.causes = causes(&error, &new.message).into();
+        if let OpenError::Io { source, .. } | OpenError::Manifest(ManifestError::Io { source, .. }) =
+            &error
+            && source.kind() == std::io::ErrorKind::InvalidInput
+        {
+            new.hint = Some(NOT_OURS_HINT.to_owned());
+        }
         match error {
             OpenError::Locked { path } => {
                 new.path = Some(path);

@@ -4,12 +4,14 @@ mod alerts;
 mod document;
 mod problems;
 
+use std::path::Path;
 use std::time::Duration;
 
+use super::gather::{Page, gather};
 use super::samples::{GIB, Sample, every_state};
 use super::{Check, Health, Status, unanswered};
 use crate::audit::security::{By, SecurityKind};
-use crate::audit::status::{Activity, Damage, DiskStage, Ring, Word, WriterState};
+use crate::audit::status::{Activity, Damage, DiskStage, Ring, StatusSnapshot, Word, WriterState};
 use crate::audit::{AuditLog, Event, Options};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
@@ -66,7 +68,7 @@ fn the_worst_check_decides_and_what_is_bad_outweighs_what_is_not_known() {
 fn each_state_has_its_own_message_and_status() {
     let expected = [
         (Unknown, "no log yet in "),
-        (Unknown, "is not one of version 1 (shorter than 4096 bytes)"),
+        (Unknown, "is no status page: shorter than 4096 bytes"),
         (Unknown, "the lock cannot be asked about: "),
         (Warning, "a writer holds the lock and is opening the log"),
         (Healthy, "running (pid 4242)"),
@@ -647,4 +649,28 @@ fn a_damaged_backup_and_a_failed_or_missing_drill_are_told() {
     let (status, text) = message(&sample);
     assert_eq!(status, Critical);
     assert!(text.contains("restore drill") && text.contains("failed"), "{text}");
+}
+
+#[test]
+fn the_published_status_pages_mean_what_is_said_of_them() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/vectors");
+    let index = std::fs::read(home.join("index.json")).expect("the vectors");
+    let index: serde_json::Value = serde_json::from_slice(&index).expect("json");
+    let mut seen = 0;
+    for case in index["cases"].as_array().expect("cases") {
+        for means in case["means"].as_array().into_iter().flatten() {
+            let sample = Sample::running();
+            let mut facts = gather(&sample.settings, &sample.fs, &sample.clock);
+            let path = home.join(case["path"].as_str().expect("a path"));
+            let page = StatusSnapshot::read(&path).expect("a page");
+            facts.boot_id = Some(page.get(Word::BootId));
+            facts.boot_ms = means["now_boot_ms"].as_u64().expect("a time");
+            facts.locked = Ok(means["lock_held"] == true);
+            facts.page = Page::Read(page);
+            let liveness = super::liveness::of(&facts, &sample.settings);
+            assert_eq!(Some(liveness.name()), means["writer"].as_str(), "{} {means}", case["name"]);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen}");
 }

@@ -76,6 +76,15 @@ fn the_format_document_names_every_word_of_the_status_page() {
 }
 
 #[test]
+fn the_format_document_has_every_kind_of_json_file_once() {
+    let document = text("docs/format.md");
+    for kind in auditctl::audit::document::Kind::ALL {
+        let row = format!("\n| `{}` | ", kind.name());
+        assert_eq!(document.matches(&row).count(), 1, "{row}");
+    }
+}
+
+#[test]
 fn the_screen_in_the_integrations_is_the_one_that_is_kept_up_to_date() {
     assert!(text("docs/integrations.md").contains(&text("docs/screens/monitor.txt")));
 }

@@ -68,6 +68,52 @@ fn a_pipe_or_a_link_in_the_place_of_an_uploads_state_is_passed_over() {
     }
 }
 
+#[test]
+fn a_pipe_in_the_place_of_a_log_file_stops_the_start_with_what_to_do() {
+    for name in ["audit.keys", "audit.checkpoint", "audit.manifest.json"] {
+        let dir = Dir::new();
+        assert_eq!(run(&dir, &["record", "--type", "x"]).0, 0);
+        assert_eq!(run(&dir, &["key", "rotate"]).0, 0);
+        assert_eq!(run(&dir, &["backup"]).0, 0);
+        let path = dir.log().join(name);
+        std::fs::remove_file(&path).expect("removed");
+        pipe(&path);
+        let (code, _, error) = run(&dir, &["record", "--type", "x"]);
+        assert_eq!(code, 3, "{name}: {error}");
+        assert!(error.contains(name) && error.contains("move it away"), "{name}: {error}");
+        std::fs::rename(&path, dir.path().join("aside")).expect("moved away, as it says");
+        let (code, _, error) = run(&dir, &["record", "--type", "x"]);
+        assert_eq!(code, 0, "{name}: {error}");
+        assert_eq!(run(&dir, &["verify"]).0, 0, "{name}");
+    }
+}
+
+#[test]
+fn what_is_planted_among_the_backups_is_named_and_stops_no_backup() {
+    let dir = Dir::new();
+    assert_eq!(run(&dir, &["record", "--type", "x"]).0, 0);
+    assert_eq!(run(&dir, &["backup"]).0, 0);
+    let planted = dir.path().join("backups/audit/audit_backup_20200101_000000.json");
+    for what in ["a pipe", "a directory", "a link"] {
+        match what {
+            "a pipe" => pipe(&planted),
+            "a directory" => std::fs::create_dir(&planted).expect("a directory"),
+            _ => std::os::unix::fs::symlink("/etc/passwd", &planted).expect("a link"),
+        }
+        assert_eq!(run(&dir, &["record", "--type", "x"]).0, 0);
+        let (code, out, error) = run(&dir, &["backup"]);
+        assert_eq!(code, 0, "{what}: {out}{error}");
+        assert!(error.contains("audit_backup_20200101_000000.json"), "{what}: {error}");
+        let (_, out, _) = run(&dir, &["list"]);
+        assert!(out.contains("BAD") && out.contains("20200101_000000"), "{what}: {out}");
+        if what == "a directory" {
+            std::fs::remove_dir(&planted).expect("removed");
+        } else {
+            std::fs::remove_file(&planted).expect("removed");
+        }
+    }
+}
+
 #[cfg(feature = "alerts")]
 #[test]
 fn a_pipe_or_a_link_in_the_place_of_the_state_of_alerts_leaves_the_other_checks_known() {
@@ -109,6 +155,7 @@ fn a_pipe_that_the_settings_name_is_said_at_the_start_and_at_a_reload() {
         #[cfg(feature = "tls")]
         ("certificate", "[collector]\ntls_cert = \"PIPE\"\ntls_key = \"PIPE\"\n"),
         ("token", "[collector]\ntoken_file = \"PIPE\"\n"),
+        #[cfg(feature = "alerts")]
         (
             "push",
             "[collector]\ncheckpoint_push_url = \"https://hooks.example.com/x\"\n\

@@ -151,7 +151,12 @@ impl Case {
     fn checkpoint(&self) -> &'static str {
         let keys = match self.path("keys") {
             Some(path) => match document::decode::<KeyHistory>(Kind::KEYS, &read(&path)) {
-                Ok(history) => history.ring(self.key()).ok(),
+                Ok(history) => {
+                    let key = self.key();
+                    let is_its = key.name().ends_with(&format!("/{}", history.log_id));
+                    let is_none = history.rotations.is_empty();
+                    if is_its && !is_none { history.ring(key).ok() } else { None }
+                }
                 Err(error) if error.is_newer() => return "newer",
                 Err(_) => None,
             },
@@ -281,6 +286,62 @@ fn a_reader_that_shares_no_code_finds_the_same_in_them() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
     let said = String::from_utf8_lossy(&text).into_owned();
     assert!(said.contains(&format!("{} vectors", cases().len())), "{said}");
+}
+
+/// What the reader of the day on which format 1 was frozen says of a vector.
+fn frozen_reader(cases: &Value, directory: &Path) -> String {
+    std::fs::write(directory.join("index.json"), cases.to_string()).expect("written");
+    let script = "tests/fixtures/reader-1/read_vectors.py";
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+    let output = Command::new("python3").arg(script).arg(directory).output().expect("python3");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn what_this_version_writes_is_read_by_the_reader_of_the_day_on_which_the_format_was_frozen() {
+    use crate::backups::Home;
+    let home = Home::new();
+    home.record(150);
+    let backup = home.back_up().metadata.id;
+    home.record(60);
+    let log = home.open();
+    log.rotate_key(&auditctl::audit::key_change::RotateRequest::default()).expect("changed");
+    log.close().expect("closed");
+    // Of before the change of key: so that the log goes on in another epoch.
+    home.restore(auditctl::backup::Wish::Id(backup)).expect("restored");
+    home.record(80);
+    let second = home.back_up().metadata.id;
+    let dir = home.dir.path();
+    let proof = auditctl::audit::verify::prove(&home.fs, &home.log_dir(), 100).expect("a proof");
+    std::fs::write(dir.join("proof.json"), proof.encode()).expect("written");
+    let archive = |id| format!("backups/audit_backup_{id}.gz");
+    let of = |name: &str, kind: &str, path: &str| {
+        serde_json::json!({"name": name, "kind": kind, "expect": "ok", "path": path,
+            "public_key": "logs/audit.pub"})
+    };
+    let index = serde_json::json!({"type": "auditctl/vectors", "format": 1, "cases": [
+        of("the log", "log", "logs"),
+        of("its checkpoint", "checkpoint", "logs/audit.checkpoint"),
+        of("a proof", "proof", "proof.json"),
+        of("the second backup", "backup", &archive(second)),
+        of("its archive alone", "archive", &archive(second)),
+    ]});
+    let said = frozen_reader(&index, dir);
+    assert!(said.contains("5 vectors, 0 of them"), "{said}");
+}
+
+#[test]
+fn the_reader_of_that_day_reads_the_vectors_of_that_day() {
+    let cases: Vec<Value> = cases().into_iter().map(|case| case.about).collect();
+    let dir = Dir::new();
+    for path in walk(&home()) {
+        let to = dir.path().join(path.strip_prefix(home()).expect("below"));
+        std::fs::create_dir_all(to.parent().expect("a directory")).expect("made");
+        std::fs::copy(&path, to).expect("copied");
+    }
+    let index = serde_json::json!({"type": "auditctl/vectors", "format": 1, "cases": cases});
+    let said = frozen_reader(&index, dir.path());
+    assert!(said.contains(&format!("{} vectors, 0 of them", cases.len())), "{said}");
 }
 
 #[test]

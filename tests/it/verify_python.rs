@@ -20,6 +20,13 @@ pub(crate) fn python(args: &[&Path]) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
 }
 
+#[test]
+fn the_independent_checker_passes_its_own_tests() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/test_verify.py");
+    let output = Command::new("python3").arg(script).output().expect("this test needs python3");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 fn sealed(log_dir: &Path) -> Vec<std::path::PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(log_dir)
         .expect("log directory")

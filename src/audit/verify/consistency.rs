@@ -63,7 +63,7 @@ pub enum NotEarlier {
         /// The earlier tree's.
         from: u64,
     },
-    /// Not the same records, since a restore set some of then aside.
+    /// Not the same records, since a restore set some of them aside.
     #[error(
         "the log was restored since (epoch {then} then, {now} now), and does not have all of the \
          {size} records of then; `audit.restored` records say what was set aside"
