@@ -397,3 +397,22 @@ fn place_of(note: &str) -> Option<(u32, u64)> {
     let origin: Origin = checkpoint.origin.parse().ok()?;
     Some((origin.epoch(), checkpoint.size))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_of_backups_is_read_again_and_nothing_is_written_of_none() {
+        let none = Manifest::new("5f0c".to_owned());
+        let text = none.encode().expect("a text");
+        assert!(memchr::memmem::find(&text, b"backups").is_none());
+        assert_eq!(Manifest::parse(&text).expect("a manifest").backups, none.backups);
+        for (looked_to, newest) in [(40, None), (0, Some(17)), (40, Some(17))] {
+            let backups = BackupsNoted { looked_to, newest };
+            let manifest = Manifest { backups: backups.clone(), ..none.clone() };
+            let text = manifest.encode().expect("a text");
+            assert_eq!(Manifest::parse(&text).expect("a manifest").backups, backups);
+        }
+    }
+}

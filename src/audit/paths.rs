@@ -167,3 +167,24 @@ impl LogPaths {
             .unwrap_or(first)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_set_aside_under_a_name_that_nothing_has() {
+        let paths = LogPaths::new(Path::new("/logs"));
+        let aside = |taken: &[&str]| {
+            let is_taken = |path: &Path| taken.iter().any(|name| path.ends_with(name));
+            let path = paths.aside("torn", "20260204_210940", is_taken);
+            path.file_name().expect("a name").to_string_lossy().into_owned()
+        };
+        let (first, second) =
+            ("audit.log.torn-20260204_210940", "audit.log.torn-20260204_210940.1");
+        assert_eq!(aside(&[]), first);
+        assert_eq!(aside(&[first]), second);
+        assert_eq!(aside(&[first, second]), "audit.log.torn-20260204_210940.2");
+        assert_eq!(aside(&[second]), first);
+    }
+}

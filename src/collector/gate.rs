@@ -411,3 +411,36 @@ fn is_local_host(headers: &HeaderMap) -> bool {
     let name = name.to_ascii_lowercase();
     matches!(&*name, "localhost" | "127.0.0.1" | "[::1]")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_for_this_machine_by_its_own_names_with_a_port_or_without() {
+        let is_local = |host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            is_local_host(&headers)
+        };
+        for host in
+            ["localhost", "LocalHost:9514", "127.0.0.1", "127.0.0.1:9514", "[::1]", "[::1]:9514"]
+        {
+            assert!(is_local(host), "{host}");
+        }
+        for host in [
+            "",
+            "example.com",
+            "example.com:9514",
+            "localhost.example.com:9514",
+            "localhost:example.com",
+            "192.0.2.1:9514",
+            "[2001:db8::1]:9514",
+        ] {
+            assert!(!is_local(host), "{host}");
+        }
+        assert!(!is_local_host(&HeaderMap::new()));
+    }
+}

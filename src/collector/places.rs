@@ -111,5 +111,7 @@ mod tests {
             counts.leave(uid);
         }
         assert_eq!(counts.open(), 0);
+        let open = counts.open.lock().expect("no test panicked");
+        assert!(open.1.is_empty(), "nothing is kept of who has gone");
     }
 }

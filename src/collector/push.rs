@@ -116,3 +116,75 @@ fn post(url: &PushUrl, log: &AuditLog, note: &str) -> Result<(), String> {
     let size = signed.unverified().size;
     (url.post)(log, format!("{}/checkpoint/{size}", log.log_id()), note)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::audit::{Event, Options};
+
+    #[test]
+    fn each_checkpoint_is_posted_once_and_again_until_it_was_taken() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let log = AuditLog::open(Options::new(directory.path().join("logs"))).expect("open");
+        // What is posted, and whether the next is taken.
+        let posted = Arc::new(Mutex::new((Vec::<String>::new(), true)));
+        let seen = Arc::clone(&posted);
+        let post: Arc<PostCheckpoint> = Arc::new(move |_, id, _| {
+            let mut posted = seen.lock().expect("no test panicked");
+            posted.0.push(id);
+            posted.1.then_some(()).ok_or_else(|| "503".to_owned())
+        });
+        let url = PushUrl { shown: "example.com".to_owned(), post };
+        let every = Duration::from_secs(300);
+        let mut pusher = Pusher::new(&Push { to: None, url: Some(url), every });
+        let count = || posted.lock().expect("no test panicked").0.len();
+        let takes = |takes| posted.lock().expect("no test panicked").1 = takes;
+        for _ in 0..3 {
+            assert!(pusher.push(&log).is_empty());
+            assert_eq!(count(), 1, "it is there");
+        }
+        takes(false);
+        log.record(Event::new("e")).expect("accepted").wait().expect("durable");
+        log.close().expect("closed");
+        assert_eq!(pusher.push(&log).len(), 1, "that it fails is told");
+        assert!(pusher.push(&log).is_empty(), "once");
+        takes(true);
+        assert_eq!(pusher.push(&log).len(), 1, "and that it works again");
+        assert!(pusher.push(&log).is_empty());
+        assert_eq!(count(), 4);
+        let ids = posted.lock().expect("no test panicked").0.clone();
+        assert!(ids[0] != ids[1] && ids[1] == ids[2] && ids[2] == ids[3], "{ids:?}");
+    }
+    #[test]
+    fn beside_a_checkpoint_of_another_history_of_the_log_none_of_this_one_is_put() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let at = |name: &str| directory.path().join(name);
+        let record = |name: &str, events: &[&str]| {
+            let log = AuditLog::open(Options::new(at(name))).expect("open");
+            for event in events {
+                log.record(Event::new(*event)).expect("accepted").wait().expect("durable");
+            }
+            log.close().expect("closed");
+            log
+        };
+        record("logs", &["e"]);
+        std::fs::create_dir(at("copy")).expect("made");
+        std::fs::create_dir(at("elsewhere")).expect("made");
+        for entry in std::fs::read_dir(at("logs")).expect("listed") {
+            let name = entry.expect("an entry").file_name();
+            std::fs::copy(at("logs").join(&name), at("copy").join(&name)).expect("copied");
+        }
+        let push = |log: &AuditLog| {
+            let (to, every) = (Some(at("elsewhere")), Duration::from_secs(300));
+            Pusher::new(&Push { to, url: None, every }).push(log)
+        };
+        let count = || std::fs::read_dir(at("elsewhere")).expect("listed").count();
+        assert!(push(&record("copy", &["of the copy"])).is_empty());
+        assert_eq!(count(), 1);
+        let told = push(&record("logs", &["of the log", "and more"]));
+        assert!(told.len() == 1 && told[0].contains("is not written"), "{told:?}");
+        assert_eq!(count(), 1);
+    }
+}

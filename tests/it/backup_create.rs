@@ -250,6 +250,52 @@ fn too_little_space_is_said_before_anything_is_written() {
     assert!(left.iter().all(|name| parse_name(name).is_none()), "{left:?}");
 }
 
+#[test]
+fn the_space_that_is_asked_for_is_that_of_the_copied_segments_and_a_third_of_what_is_packed() {
+    let mut home = Home::new();
+    home.record(60);
+    let (mut copied, mut packed) = (0, 0);
+    for name in names(&home.log_dir()) {
+        let length = std::fs::metadata(home.log_dir().join(&name)).expect("there").len();
+        if name.ends_with(".log.gz") {
+            copied += length;
+        } else if name == "audit.log" {
+            packed += length;
+        }
+    }
+    assert!(copied > 0 && packed > 0);
+    let wanted = copied + packed / 3 + (1 << 20);
+    let fs = FaultFs::new(Arc::new(OsFs));
+    home.fs = Arc::new(fs.clone());
+    fs.set_space(Space { total: 1 << 30, available: wanted - 1 });
+    match home.try_back_up() {
+        Err(BackupError::NoSpace { needed, available, .. }) => {
+            assert_eq!((needed, available), (wanted, wanted - 1));
+        }
+        other => panic!("{other:?}"),
+    }
+    fs.set_space(Space { total: 1 << 30, available: wanted });
+    home.back_up();
+}
+
+#[test]
+fn a_snapshots_tree_is_that_of_its_first_records_at_every_size() {
+    use auditctl::audit::merkle::Range;
+    use auditctl::audit::snapshot::Snapshot;
+    let home = Home::new();
+    home.record(150);
+    let snapshot = Snapshot::take(&home.fs, &home.log_dir()).expect("a snapshot");
+    assert!(snapshot.parts.len() > 2, "several segments");
+    let mut tree = Range::empty(0);
+    assert_eq!(snapshot.tree_at(0).expect("read"), Some(tree.clone()));
+    for line in all_lines(&home.log_dir()) {
+        tree.append_line(line.as_bytes());
+        assert_eq!(snapshot.tree_at(tree.end()).expect("read").as_ref(), Some(&tree));
+    }
+    assert_eq!(snapshot.checkpoint.size, tree.end());
+    assert_eq!(snapshot.tree_at(tree.end() + 1).expect("nothing to read"), None);
+}
+
 /// Interrupts at the nth question.
 struct StopAt(std::sync::atomic::AtomicU64);
 

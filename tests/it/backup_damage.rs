@@ -261,3 +261,21 @@ fn a_forged_earlier_backup_is_not_extended() {
     assert_eq!(previous.id, made.metadata.id, "and not the forged one");
     assert!(previous.consistency_proof.is_some());
 }
+
+#[test]
+fn damage_is_listed_as_what_it_is_when_it_is_found_and_afterwards_as_found_before() {
+    let home = Home::new();
+    home.record(60);
+    let made = home.back_up();
+    assert!(home.list(Level::Stored).backups[0].verified_at.is_some());
+    let mut bytes = read(&made.archive);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&made.archive, bytes).expect("damaged");
+    let found = home.list(Level::Stored).backups.remove(0);
+    assert!(found.damage.is_some() && found.damage_kind != Some("damaged_before"), "{found:?}");
+    assert_eq!((found.level, found.verified_at), (None, None), "it holds at no level now");
+    let later = home.list(Level::Listed).backups.remove(0);
+    assert_eq!(later.damage, found.damage, "not looked into this time");
+    assert_eq!(later.damage_kind, Some("damaged_before"));
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auditctl::audit::{AuditLog, OpenError};
 use auditctl::backup::{
-    BackupError, Extent, Level, Relation, RestoreRequest, Target, Unwatched, Wish,
+    BackupError, Extent, Level, Relation, RestoreRequest, Target, Unwatched, Wish, parse_name,
 };
 use auditctl::fsio::OsFs;
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
@@ -356,4 +356,66 @@ fn a_drill_restores_opens_reads_and_leaves_a_signed_report() {
     std::fs::write(&archive, bytes).expect("written");
     let (report, _) = home.restorer().drill(&wanted(), None, &Unwatched).expect("a report");
     assert!(!report.passed && !report.steps[0].passed, "{report:?}");
+}
+
+#[test]
+fn in_a_directory_with_the_backups_of_two_logs_each_gets_its_own_and_never_the_others() {
+    let (home, _) = Home::at("2026-02-04T21:09:40Z");
+    home.record(100);
+    home.back_up();
+    // The newest is the other log's, and reaches further.
+    let (other, _) = Home::at("2026-02-05T21:09:40Z");
+    other.record(200);
+    let id = other.back_up().metadata.id;
+    for name in names(other.backups().path()) {
+        if parse_name(&name).is_some() {
+            let path = home.backups().path().join(&name);
+            std::fs::copy(other.backups().path().join(&name), path).expect("copied");
+        }
+    }
+    let outcome = home.plan(Wish::Latest).expect("a plan");
+    assert_eq!(outcome.plan.relation, Relation::Identical);
+    let before = all_lines(&home.log_dir());
+    for forced in [home.plan(Wish::Id(id)), home.restore(Wish::Id(id))] {
+        let error = forced.expect_err("another log's").to_string();
+        assert!(error.contains("is a backup of log"), "{error}");
+    }
+    assert_eq!(all_lines(&home.log_dir()), before);
+}
+
+#[test]
+fn over_a_log_whose_signed_head_cannot_be_read_what_is_restored_begins_a_new_epoch() {
+    let home = Home::new();
+    home.record(100);
+    home.back_up();
+    let checkpoint = home.log_dir().join("audit.checkpoint");
+    let plan = || home.plan(Wish::Latest).expect("a plan").plan;
+    assert!(!plan().new_epoch, "it continues what was signed");
+    // It may have said anything.
+    std::fs::write(&checkpoint, "no checkpoint").expect("written");
+    assert_eq!(plan().relation, Relation::Identical);
+    assert!(plan().new_epoch);
+}
+
+#[test]
+fn over_a_log_that_lost_records_it_had_signed_what_is_restored_begins_a_new_epoch() {
+    let home = Home::new();
+    home.record(100);
+    home.back_up();
+    let dir = home.log_dir();
+    let kept: Vec<_> = names(&dir)
+        .into_iter()
+        .filter(|name| dir.join(name).is_file())
+        .map(|name| (read(&dir.join(&name)), name))
+        .collect();
+    home.record(20);
+    // Of what was signed since then only the signed heads are left.
+    for (bytes, name) in kept {
+        if !["audit.checkpoint", "audit.head"].contains(&&*name) {
+            std::fs::write(dir.join(name), bytes).expect("put back");
+        }
+    }
+    let plan = home.plan(Wish::Latest).expect("a plan").plan;
+    assert_eq!(plan.relation, Relation::Identical);
+    assert!(plan.new_epoch, "what follows must not be signed under the same name again");
 }

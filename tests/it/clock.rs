@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auditctl::audit::query::{Found, Request};
+use auditctl::audit::status::{StatusSnapshot, Word};
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::clock::{Clock, ManualClock, Timestamp};
 use auditctl::collector::Trust;
@@ -13,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::serving::Serving;
-use crate::support::{Dir, missing, open, options, records, root_agrees, types};
+use crate::support::{Dir, eventually, missing, open, options, records, root_agrees, types};
 
 const BEGIN: i64 = 1_770_000_000_000_000;
 
@@ -113,6 +114,37 @@ fn a_clock_set_back_while_the_log_was_closed_is_seen_at_the_next_opening() {
     let order = types(&dir.log());
     assert_eq!(order[told[0].0 as usize + 1], "audit.opened");
     root_agrees(&dir.log());
+}
+
+#[test]
+fn a_clock_set_back_since_the_last_sign_of_life_is_seen_though_no_record_is_as_late() {
+    let dir = Dir::new();
+    let clock = clock();
+    let log = open(with(&clock, &dir));
+    record(&log);
+    let newest = clock.now();
+    clock.advance(Duration::from_secs(3_600));
+    let alive = clock.now().micros() as u64;
+    let page = dir.log().join("audit.status");
+    eventually("a sign of life", || {
+        StatusSnapshot::read(&page).is_ok_and(|page| page.get(Word::HeartbeatAt) == alive)
+    });
+    // As kill -9 leaves it.
+    let image = Dir::new();
+    std::fs::create_dir(image.log()).expect("made");
+    for entry in std::fs::read_dir(dir.log()).expect("listed") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), image.log().join(entry.file_name())).expect("copied");
+    }
+    log.close().expect("closed");
+    // Half an hour before the last sign of life, half an hour after the last record.
+    clock.advance(Duration::from_secs(10));
+    move_wall(&clock, -1_810);
+    assert!(clock.now() > newest);
+    open(with(&clock, &image)).close().expect("closed");
+    let told = changes(&image.log());
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].1["details"]["by_seconds"], -1_810);
 }
 
 /// What is asked, and what a plain walk over all records says.

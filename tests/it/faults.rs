@@ -175,6 +175,9 @@ fn a_full_disk_refuses_new_events_writes_what_was_accepted_and_resumes_by_itself
     eventually("the log says so itself", || count(&dir.log(), "audit.disk_full") == 1);
     fs.heal();
     eventually("it resumes", || log.record(Event::new("e")).is_ok());
+    eventually("the page says so", || {
+        log.status().expect("status").state() == Some(WriterState::Running)
+    });
     assert!(dir.log().join("audit.reserve").exists());
     log.close().expect("closed");
     let stored = records(&dir.log());

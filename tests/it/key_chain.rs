@@ -188,6 +188,18 @@ fn what_no_backup_holds_is_accepted_once_and_then_the_log_is_whole_again() {
 }
 
 #[test]
+fn what_the_newest_head_vouches_for_is_not_named_as_unsigned_when_something_else_is_accepted() {
+    let home = changed();
+    put(&home, None);
+    open(Options { accept_corruption: true, ..home.options() }).close().expect("closed");
+    let stored = records(&home.log_dir()).into_iter().map(|(_, record)| record);
+    let mut told = stored.filter(|record| record["event_type"] == "audit.recovered");
+    let details = told.next().expect("recorded")["details"].clone();
+    assert!(details["accepted_corruption"].is_string(), "{details}");
+    assert!(details["unsigned_first"].is_null(), "{details}");
+}
+
+#[test]
 fn a_chain_that_was_accepted_as_lost_comes_back_when_a_backup_with_it_turns_up() {
     let home = changed();
     let good = read(&keys_file(&home));

@@ -523,3 +523,30 @@ fn tokens_are_changed_beside_a_writer_also_in_the_directory_that_it_has_locked()
     assert_eq!(text.lines().count(), 2, "{text}");
     log.end();
 }
+
+#[test]
+fn a_manifest_that_cannot_be_put_back_is_told_once_until_it_is_there() {
+    use auditctl::fsio::fault::{Fault, How, Op};
+    let dir = Dir::new();
+    let (options, fs) = crate::support::failing(&dir);
+    let log = open(options);
+    crate::backups::record_into(&log, 5);
+    let path = dir.log().join("audit.manifest.json");
+    let name_contains = "audit.manifest".to_owned();
+    fs.plan(Fault { op: Op::Rename, name_contains, after: 0, times: u64::MAX, how: How::Errno(5) });
+    fs::remove_file(&path).expect("removed");
+    let gone = || log.page().get(Word::OwnFilesGone) != 0;
+    eventually("it is told as gone", gone);
+    // The next attempt is then that of who looks after it.
+    eventually("storing it failed too", || log.page().get(Word::MaintenanceErrors) > 0);
+    fs.heal();
+    eventually("it is there, and that is told", || path.exists() && !gone());
+    log.close().expect("closed");
+    let stored = records(&dir.log());
+    let told: Vec<_> = stored
+        .iter()
+        .filter(|(_, record)| record["event_type"] == "audit.file_replaced")
+        .map(|(_, record)| record["details"]["put_back"].clone())
+        .collect();
+    assert_eq!(told, [Value::from(false)]);
+}

@@ -157,6 +157,17 @@ fn sigterm_answers_what_was_read_closes_the_log_and_removes_the_socket() {
 }
 
 #[test]
+fn with_nobody_connected_it_ends_without_waiting_for_connections_to_end() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, UNLIMITED);
+    let begun = std::time::Instant::now();
+    collector.terminate();
+    // Whoever is connected has ten seconds.
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(9), "{took:?}");
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let dir = Dir::new();
     let mut collector = Serving::start(&dir, UNLIMITED);

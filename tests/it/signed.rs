@@ -9,7 +9,7 @@ use auditctl::audit::checkpoint::SignedCheckpoint;
 use auditctl::audit::verify::{Depth, Kind, Report, Request, verify};
 use auditctl::audit::watch::Unwatched;
 use auditctl::audit::{AuditLog, Event, LogPaths, OpenError, Options};
-use auditctl::fsio::fault::{Fault, How, Op};
+use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 use auditctl::fsio::{OsFs, SharedFs};
 use serde_json::Value;
 
@@ -72,6 +72,57 @@ fn an_event_is_acknowledged_only_when_a_signed_head_covers_it() {
     fs.heal();
     receipt.wait().expect("durable");
     log.close().expect("closed");
+}
+
+#[test]
+fn a_checkpoint_is_stored_once_in_its_interval_and_not_for_each_record() {
+    let dir = Dir::new();
+    let (options, fs) = failing(&dir);
+    let never = Duration::from_secs(3_600);
+    let log =
+        open(Options { checkpoint_interval: never, idle_checkpoint_interval: never, ..options });
+    // The opening stores one over its own records.
+    let _ = fs.take_log();
+    for _ in 0..50 {
+        log.record(Event::new("e")).expect("accepted").wait().expect("durable");
+    }
+    let stored = |fs: &FaultFs| {
+        let done = fs.take_log().into_iter();
+        done.filter(|(op, path)| *op == Op::Rename && path.ends_with("audit.checkpoint")).count()
+    };
+    assert_eq!(stored(&fs), 0);
+    log.close().expect("closed");
+    assert_eq!(stored(&fs), 1, "the close");
+}
+
+#[test]
+fn a_quick_verification_of_what_retention_left_reads_the_record_that_says_so() {
+    let (home, clock) = Home::at("2026-02-04T21:09:40Z");
+    let options = || Options {
+        clock: clock.clone(),
+        retention_rule: auditctl::audit::RetentionRule::RemovesWithoutBackup,
+        ..home.options()
+    };
+    let log = open(Options { retention: None, ..options() });
+    crate::backups::record_into(&log, 200);
+    all_compressed(&log);
+    log.close().expect("closed");
+    clock.advance(Duration::from_secs(100 * 86_400));
+    // A clock is believed once records were made by it.
+    let log = open(Options { retention: None, ..options() });
+    crate::backups::record_into(&log, 20);
+    log.close().expect("closed");
+    let log = open(options());
+    crate::support::eventually("retention has removed", || log.manifest().pruned.end() > 0);
+    // The record of it is sealed and followed by more.
+    crate::backups::record_into(&log, 200);
+    all_compressed(&log);
+    log.close().expect("closed");
+    let quick = Request { quick: true, ..Request::default() };
+    let report = checked(&home.log_dir(), &quick);
+    assert!(report.passed(), "{:?}", report.findings);
+    assert_eq!(report.depth, Depth::Quick, "{:?}", report.depth_reason);
+    assert!(report.ranges.removed.end_seq > 0);
 }
 
 #[test]

@@ -397,3 +397,26 @@ fn the_monitor_and_health_see_the_running_writer_beside_it() {
     assert!(text.contains("running"), "{text}");
     collector.terminate();
 }
+
+#[test]
+fn the_size_of_the_log_on_the_page_is_that_of_its_records_files() {
+    let dir = Dir::new();
+    let log = open(Options { max_segment_size: 16 << 10, ..options(&dir) });
+    crate::backups::record_into(&log, 300);
+    crate::backups::all_compressed(&log);
+    let is_right = || {
+        let sealed = log.manifest();
+        assert!(sealed.segments.len() > 1);
+        let files = sealed.segments.iter().map(|segment| dir.log().join(&segment.file));
+        let stored: u64 = files.map(|path| std::fs::metadata(path).expect("there").len()).sum();
+        let active = std::fs::read(dir.log().join("audit.log")).expect("the active segment");
+        let bytes = active.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at as u64 + 1);
+        log.page().get(Word::LogBytes) == stored + bytes
+    };
+    eventually("what is compressed is counted as it is stored", is_right);
+    eventually("what is written afterwards adds to it", || {
+        crate::backups::record_into(&log, 1);
+        is_right()
+    });
+    log.close().expect("closed");
+}

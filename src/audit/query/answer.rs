@@ -120,18 +120,6 @@ impl Groups {
         self.counts.values().sum::<u64>() + self.missing + self.beyond
     }
 
-    /// How many groups there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.counts.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.missing == 0
-    }
-
     /// The groups: stretches of time in their order, others the largest first.
     /// Records without the field are the group `None`.
     #[must_use]
@@ -299,7 +287,7 @@ mod tests {
             let name = format!("{nth}{}", "\u{1}".repeat(1_000));
             groups.add(Some(name.as_bytes()), 2, 100);
         }
-        assert_eq!(groups.len(), 100 * GROUP_BYTES / 6_002, "as written");
+        assert_eq!(groups.counts.len(), 100 * GROUP_BYTES / 6_002, "as written");
         assert_eq!((groups.records(), groups.beyond > 0), (200, true));
         // What is there already is counted on.
         let beyond = groups.beyond;
@@ -310,6 +298,18 @@ mod tests {
         for nth in 0..100_u32 {
             groups.add(Some(format!("{nth:0>256}").as_bytes()), 1, 100);
         }
-        assert_eq!((groups.len(), groups.beyond), (100, 0));
+        assert_eq!((groups.counts.len(), groups.beyond), (100, 0));
+    }
+    #[test]
+    fn when_there_is_room_for_few_groups_it_is_the_first_by_name_that_find_it() {
+        let mut some = Groups::default();
+        for nth in 0..100_u32 {
+            some.add(Some(format!("{nth:0>3}").as_bytes()), 1, 100);
+        }
+        let mut groups = Groups::default();
+        groups.merge(&some, 10);
+        assert_eq!((groups.records(), groups.beyond), (100, 90));
+        let names: Vec<_> = (0..10).map(|nth| (Some(format!("{nth:0>3}")), 1)).collect();
+        assert_eq!(groups.sorted(&GroupBy::Field(super::super::Field::Actor)), names);
     }
 }

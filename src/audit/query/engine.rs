@@ -125,3 +125,108 @@ fn renewed(old: &Answer, begin: u64, end: u64, begun: Instant) -> Answer {
         effort,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::super::filter::{Filter, Order, Want};
+    use super::super::view::Listed;
+    use super::*;
+    use crate::audit::document::Unknown;
+    use crate::audit::manifest::{Manifest, Segment};
+    use crate::audit::merkle::{Range, leaf_hash};
+    use crate::audit::segment::{Block, sealed_name};
+    use crate::clock::Timestamp;
+    use crate::fsio::OsFs;
+
+    const RECORDS: u64 = 10;
+
+    /// A log of one segment that retention has removed, which the manifest lists in so
+    /// many views, and does not list any more when it is looked for.
+    #[derive(Debug)]
+    struct Overtaken {
+        views: AtomicU32,
+        looks: AtomicU32,
+        listed: Arc<Manifest>,
+        removed: Arc<Manifest>,
+    }
+
+    impl Overtaken {
+        fn in_views(views: u32) -> Arc<Self> {
+            let mut tree = Range::empty(0);
+            (0..RECORDS).for_each(|seq| tree.append(leaf_hash(&seq.to_be_bytes())));
+            let at = Timestamp::from_micros(0);
+            let block = Block {
+                records: RECORDS,
+                raw_bytes: 100,
+                stored_bytes: 100,
+                tree: tree.clone(),
+                ..Block::empty(0, 0)
+            };
+            let segment = Segment {
+                file: sealed_name(0, false),
+                first_seq: 0,
+                records: RECORDS,
+                raw_bytes: 100,
+                stored_bytes: 100,
+                sha256: None,
+                filters_sha256: None,
+                min_timestamp: at,
+                max_timestamp: at,
+                damage: None,
+                blocks: vec![block],
+                unknown: Unknown::default(),
+            };
+            let listed = Manifest { segments: vec![segment], ..Manifest::new("5f0c".to_owned()) };
+            let removed = Manifest { pruned: tree, ..Manifest::new("5f0c".to_owned()) };
+            Arc::new(Self {
+                views: AtomicU32::new(views),
+                looks: AtomicU32::new(0),
+                listed: Arc::new(listed),
+                removed: Arc::new(removed),
+            })
+        }
+    }
+
+    impl Ledger for Overtaken {
+        fn durable(&self) -> Option<u64> {
+            Some(RECORDS)
+        }
+
+        fn manifest(&self) -> Result<Listed, QueryError> {
+            // A view asks first, then whoever does not find the segment's file.
+            let is_view = self.looks.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+            let lists = is_view && self.views.load(Ordering::Relaxed) > 0;
+            let manifest = if lists {
+                self.views.fetch_sub(1, Ordering::Relaxed);
+                &self.listed
+            } else {
+                &self.removed
+            };
+            Ok(Listed { manifest: Arc::clone(manifest), signature: None })
+        }
+
+        fn is_signed(&self, _: &Listed) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_query_that_retention_overtakes_is_asked_again_five_times_at_most() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let dir = directory.path();
+        let want = Want::Records { order: Order::Oldest, limit: 100 };
+        let query = Query { filter: Filter::default(), want };
+        let read = |views| {
+            let ledger: Arc<dyn Ledger> = Overtaken::in_views(views);
+            let fs: SharedFs = Arc::new(OsFs);
+            Engine::new(fs, dir.to_path_buf(), ledger, (0, Bounds::default())).read(&query)
+        };
+        for views in 0..TRIES {
+            let answer = read(views).expect("what is left");
+            assert_eq!((answer.begin, answer.end), (RECORDS, RECORDS), "{views}");
+        }
+        assert!(matches!(read(TRIES), Err(QueryError::Pruned { .. })));
+    }
+}

@@ -282,6 +282,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_follows_further_on_follows_the_same_and_nobody_who_asks_for_something_else() {
+        let request = |json: &str| -> Request { serde_json::from_str(json).expect("json") };
+        let before = request(r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z"}"#);
+        let goes_on = |json: &str| request(json).follows_as(&before);
+        assert!(goes_on(r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z"}"#));
+        assert!(goes_on(
+            r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z","seq":"9..","limit":0}"#
+        ));
+        assert!(!goes_on(r#"{"follow":true,"type":"b","since":"2026-02-04T20:09:40Z"}"#));
+        assert!(!goes_on(r#"{"follow":true,"type":"a"}"#));
+        assert!(!goes_on(r#"{"type":"a","since":"2026-02-04T20:09:40Z"}"#));
+        // Two that do not follow do not follow the same.
+        let asked = request(r#"{"type":"a"}"#);
+        assert!(!asked.follows_as(&asked));
+    }
+
+    #[test]
     fn seqs_are_ranges_as_rust_writes_them() {
         for (text, range) in [
             ("5", (5, 6)),

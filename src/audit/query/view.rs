@@ -403,4 +403,24 @@ mod tests {
         assert_eq!(first_seq(&*file).expect("read"), Some(100));
         assert_eq!(last_seq(&*file, text.len() as u64).expect("read"), Some(1_399));
     }
+
+    #[test]
+    fn the_last_record_is_the_last_line_wherever_the_window_at_the_end_begins() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("lines");
+        // What a record holds may look like one.
+        let inner = format!("{{\"seq\":7,\"x\":\"{}\"}}", "y".repeat(40));
+        for long in 3_900..4_200 {
+            let mut text = format!("{{\"seq\":41,\"details\":{inner}}}\n").repeat(3);
+            let filler = "x".repeat(long - 100);
+            text.push_str(&format!("{{\"seq\":42,\"details\":{inner},\"x\":\"{filler}\"}}\n"));
+            std::fs::write(&path, &text).expect("write");
+            let file = OsFs.open(&path, OpenMode::Read).expect("open");
+            assert_eq!(last_seq(&*file, text.len() as u64).expect("read"), Some(42), "{long}");
+            text.push_str("{\"seq\":43,\"x\":0}\n");
+            std::fs::write(&path, &text).expect("write");
+            let file = OsFs.open(&path, OpenMode::Read).expect("open");
+            assert_eq!(last_seq(&*file, text.len() as u64).expect("read"), Some(43), "{long}");
+        }
+    }
 }

@@ -327,6 +327,11 @@ fn names_a_backup(details: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::document::Unknown;
+    use crate::audit::merkle::Range;
+    use crate::audit::segment::{Block, sealed_name};
+    use crate::audit::signer::SigningKey;
+    use crate::fsio::{OsFs, SharedFs};
 
     fn line(event_type: &str, details: &str) -> Vec<u8> {
         format!(
@@ -350,5 +355,95 @@ mod tests {
             let seq = tells_of_backup(&line(event_type, details));
             assert_eq!(seq, tells.then_some(7), "{event_type} {details}");
         }
+    }
+
+    fn segment(first_seq: u64, blocks: Vec<Block>) -> Segment {
+        let at = Timestamp::from_micros(0);
+        Segment {
+            file: sealed_name(first_seq, false),
+            first_seq,
+            records: 10,
+            raw_bytes: 0,
+            stored_bytes: 0,
+            sha256: None,
+            filters_sha256: None,
+            min_timestamp: at,
+            max_timestamp: at,
+            damage: None,
+            blocks,
+            unknown: Unknown::default(),
+        }
+    }
+
+    #[test]
+    fn nothing_may_go_by_the_word_of_a_look_that_the_end_of_the_log_cut_short() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let options = Options {
+            retention_rule: RetentionRule::RemovesWithoutBackup,
+            ..Options::new(directory.path().to_path_buf())
+        };
+        let key = Arc::new(SigningKey::generate("auditctl/5f0c").expect("a key"));
+        let mut manifest = Manifest::new("5f0c".to_owned());
+        manifest.segments = vec![segment(0, Vec::new()), segment(10, Vec::new())];
+        let (keeper, _start) = Keeper::new(manifest, String::new(), key);
+        let page = StatusPage::create(&directory.path().join("audit.status")).expect("a page");
+        let (options, page) = (Arc::new(options), Arc::new(page));
+        let asked = |ending: bool| {
+            let question = Question {
+                options: Arc::clone(&options),
+                paths: LogPaths::new(directory.path()),
+                page: Arc::clone(&page),
+                keeper: keeper.clone(),
+                now: Timestamp::from_micros(9),
+                limit: Some(Timestamp::from_micros(5)),
+                signed: 20,
+                times: [0, 10].map(|seq| (seq, Timestamp::from_micros(1))).into(),
+                ending: Arc::new(AtomicBool::new(ending)),
+            };
+            question.answer().may_go.map(|may_go| may_go.segments)
+        };
+        assert_eq!(asked(false), Some(2));
+        assert_eq!(asked(true), None);
+    }
+
+    #[test]
+    fn a_segment_is_read_for_its_times_only_while_the_log_is_open() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let dir = directory.path();
+        let line =
+            "{\"seq\":0,\"timestamp\":\"2026-02-04T21:09:40.000000Z\",\"event_type\":\"e\"}\n";
+        let raw_bytes = line.len() as u64;
+        let mut tree = Range::empty(0);
+        tree.append_line(line.trim_end().as_bytes());
+        let block =
+            Block { records: 1, raw_bytes, stored_bytes: raw_bytes, tree, ..Block::empty(0, 0) };
+        let sealed =
+            Segment { records: 1, raw_bytes, stored_bytes: raw_bytes, ..segment(0, vec![block]) };
+        let fs: SharedFs = Arc::new(OsFs);
+        let file = fs.open(&dir.join(&sealed.file), OpenMode::CreateNew).expect("made");
+        file.write_all_at(line.as_bytes(), 0).expect("written");
+        let key = Arc::new(SigningKey::generate("auditctl/5f0c").expect("a key"));
+        let (keeper, _start) = Keeper::new(Manifest::new("5f0c".to_owned()), String::new(), key);
+        let page = StatusPage::create(&dir.join("audit.status")).expect("a page");
+        let ending = Arc::new(AtomicBool::new(false));
+        let mut question = Question {
+            options: Arc::new(Options::new(dir.to_path_buf())),
+            paths: LogPaths::new(dir),
+            page: Arc::new(page),
+            keeper,
+            now: Timestamp::from_micros(9),
+            limit: None,
+            signed: 1,
+            times: Times::new(),
+            ending: Arc::clone(&ending),
+        };
+        let at = "2026-02-04T21:09:40Z".parse().expect("a time");
+        assert_eq!(question.newest(&sealed).expect("read"), Some(at));
+        // What is known is not read again.
+        ending.store(true, Ordering::Relaxed);
+        assert_eq!(question.newest(&sealed).expect("known"), Some(at));
+        question.times.clear();
+        let error = question.newest(&sealed).expect_err("not read");
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
     }
 }
