@@ -363,8 +363,10 @@ proptest! {
 #[test]
 fn a_key_id_is_eight_hex_digits_and_nothing_else() {
     use super::note::parse_key_id;
-    assert_eq!(parse_key_id("0012abCD"), Some(0x0012_abcd));
-    for text in ["", "12abcd", "012abcd", "00012abcd", "+012abcd", "0x12abcd", "0012abcg"] {
+    assert_eq!(parse_key_id("0012abcd"), Some(0x0012_abcd));
+    for text in
+        ["", "12abcd", "012abcd", "00012abcd", "+012abcd", "0x12abcd", "0012abcg", "0012abCD"]
+    {
         assert_eq!(parse_key_id(text), None, "{text:?}");
     }
 }

@@ -227,7 +227,12 @@ impl Thread {
         let own = OwnRecord::Pruned(pruned);
         if !own::fits(&own) {
             // Without the whole record nothing would excuse that the records are gone.
-            tracing::error!("retention removes nothing: its record would be too long");
+            tracing::warn!(
+                code = Trouble::RetentionWaits.code(),
+                segments,
+                why = "the record of the removal would be too long",
+                "segments are kept beyond retention_days"
+            );
             return;
         }
         let queue = &self.work.queue;

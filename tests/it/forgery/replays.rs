@@ -292,3 +292,99 @@ fn n2_the_first_head_of_another_epoch_rolls_nothing_back_past_a_backup() {
     let error = AuditLog::open(options).map(|_| ()).expect_err("refused");
     assert!(matches!(error, OpenError::OtherHistory { .. }), "{error}");
 }
+
+/// What opening a log says of itself goes into a record. However much of what an attacker
+/// wrote it quotes, what it names as unsigned stays named, and authorises nothing.
+#[test]
+fn a_long_text_in_a_file_that_nobody_signed_hides_no_adoption() {
+    let (victim, end) = killed();
+    let paths = LogPaths::new(&victim.home.log_dir());
+    let mut text = read(&paths.active());
+    text.extend(line(end, "approve.payment", "socket", &json!({})).bytes());
+    text.extend(line(end + 1, "audit.pruned", "engine", &json!({"pruned_to": 20})).bytes());
+    std::fs::write(paths.active(), text).expect("written");
+    let mut manifest: Value = serde_json::from_slice(&read(&paths.manifest())).expect("json");
+    manifest["log_id"] = json!("A".repeat(1_000_000));
+    std::fs::write(paths.manifest(), manifest.to_string()).expect("written");
+    AuditLog::open(victim.home.options()).expect("opens").close().expect("closed");
+    for _ in 0..2 {
+        let report = victim.report(&Request::default());
+        let named = |seq| report.adopted.iter().any(|s| s.first_seq <= seq && seq < s.end_seq);
+        assert!(named(end) && named(end + 1), "{:?}", report.adopted);
+        assert!(report.removed_by.is_none());
+        // Nor does it when the manifest has to be made anew from the records.
+        std::fs::remove_file(paths.manifest()).expect("removed");
+        AuditLog::open(victim.home.options()).expect("opens").close().expect("closed");
+    }
+}
+
+#[test]
+fn a_journal_that_nobody_signed_excuses_no_head_that_is_kept_elsewhere() {
+    let victim = Victim::new();
+    let dir = victim.home.log_dir();
+    let paths = LogPaths::new(&dir);
+    let old = victim.home.dir.path().join("old");
+    crate::backups::copy_dir(&dir, &old);
+    victim.home.record(30);
+    victim.home.back_up();
+    let newest = String::from_utf8(read(&paths.checkpoint())).expect("text");
+    // The old copy is put back, with a journal that says that a restore did it.
+    std::fs::remove_dir_all(&dir).expect("removed");
+    std::fs::rename(&old, &dir).expect("put back");
+    let journal = json!({"type": "auditctl/restore", "format": 1, "committed": true,
+        "staging": ".restore-x", "aside": "before-restore-x", "old": [], "new": [],
+        "manifest_sha256": "00", "restored": {"backup": "x",
+        "restored_at": "2026-11-26T21:00:00.000000Z", "uid": 0, "tree_size": 1, "root_hash": "00",
+        "relation": "identical", "set_aside_records": 0, "abandoned_checkpoint": newest,
+        "abandoned": [newest]}, "signature": null});
+    std::fs::write(paths.restore_journal(), journal.to_string()).expect("written");
+    // While no backup is in reach.
+    AuditLog::open(victim.home.options()).expect("opens").close().expect("closed");
+    let heads =
+        auditctl::backup::heads(&auditctl::fsio::OsFs, victim.home.backups().path(), None, 9)
+            .expect("listed")
+            .heads;
+    let with_backups =
+        || auditctl::audit::Options { heads: heads.clone(), ..victim.home.options() };
+    for _ in 0..2 {
+        let error = AuditLog::open(with_backups()).expect_err("another history");
+        assert!(matches!(error, OpenError::OtherHistory { .. }), "{error}");
+        // Nor does it once the manifest is made anew from the records.
+        std::fs::remove_file(paths.manifest()).expect("removed");
+        AuditLog::open(victim.home.options()).expect("opens").close().expect("closed");
+    }
+}
+
+#[test]
+fn a_head_with_signatures_of_whoever_keeps_it_leaves_only_the_logs_own_in_the_log() {
+    let victim = Victim::new();
+    let dir = victim.home.log_dir();
+    let old = victim.home.dir.path().join("old");
+    crate::backups::copy_dir(&dir, &old);
+    victim.home.record(30);
+    let id = victim.home.back_up().metadata.id;
+    std::fs::remove_dir_all(&dir).expect("removed");
+    std::fs::rename(&old, &dir).expect("put back");
+    let path = victim.home.backups().path().join(format!("audit_backup_{id}.json"));
+    let mut metadata: Value = serde_json::from_slice(&read(&path)).expect("json");
+    let junk = format!("\u{2014} w {}\n", "QUFB".repeat(1_400)).repeat(20);
+    let note = metadata["checkpoint"].as_str().expect("a note").to_owned() + &junk;
+    metadata["checkpoint"] = json!(note);
+    std::fs::write(&path, metadata.to_string()).expect("written");
+    let heads =
+        auditctl::backup::heads(&auditctl::fsio::OsFs, victim.home.backups().path(), None, 9)
+            .expect("listed")
+            .heads;
+    assert_eq!(heads.len(), 1);
+    let options =
+        auditctl::audit::Options { heads, accept_rollback: true, ..victim.home.options() };
+    AuditLog::open(options).expect("accepted").close().expect("closed");
+    let stored = records(&dir);
+    let told = stored.iter().find(|(_, record)| record["event_type"] == "audit.rollback_accepted");
+    let details = &told.expect("recorded").1["details"];
+    let kept = details["contradicting"][0]["checkpoint"].as_str().expect("a note");
+    assert!(kept.len() < 600 && note.starts_with(kept), "{}", kept.len());
+    let manifest: Value =
+        serde_json::from_slice(&read(&LogPaths::new(&dir).manifest())).expect("json");
+    assert!(manifest["abandoned"].to_string().len() < 2_000);
+}
