@@ -6,6 +6,8 @@
 //! add to a file without a new format. The format changes where an older reader would
 //! be wrong if it went on.
 
+mod measure;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::{fmt, io};
@@ -18,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::merkle::Hash;
 use super::sanitize::check_members;
+pub(crate) use measure::check_unknown;
 
 /// A kind of file, and the format in which this version reads and writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

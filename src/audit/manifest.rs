@@ -82,6 +82,41 @@ pub struct BackupsNoted {
     pub newest: Option<u64>,
 }
 
+/// What members a manifest has, at whichever level.
+const MEMBERS: &[&str] = &[
+    "type",
+    "format",
+    "log_id",
+    "epoch",
+    "abandoned",
+    "pruned",
+    "begin",
+    "end",
+    "hashes",
+    "backups",
+    "looked_to",
+    "newest",
+    "pruned_by",
+    "adopted",
+    "backed_up",
+    "first_key",
+    "segments",
+    "file",
+    "first_seq",
+    "records",
+    "raw_bytes",
+    "stored_bytes",
+    "sha256",
+    "filters_sha256",
+    "min_timestamp",
+    "max_timestamp",
+    "damage",
+    "blocks",
+    "offset",
+    "tree",
+    "signature",
+];
+
 impl BackupsNoted {
     fn is_nothing(&self) -> bool {
         *self == Self::default()
@@ -305,6 +340,8 @@ impl Manifest {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &[u8]) -> Result<Self, DocumentError> {
+        document::check_head(Kind::MANIFEST, text)?;
+        document::check_unknown(text, MEMBERS)?;
         let mut manifest: Self = document::decode(Kind::MANIFEST, text)?;
         manifest.unknown = manifest.unknown.without_head();
         manifest.check().map_err(DocumentError::Malformed)?;

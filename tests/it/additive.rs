@@ -211,6 +211,32 @@ fn a_manifest_of_a_later_version_is_believed_and_what_it_added_is_kept() {
 }
 
 #[test]
+fn a_manifest_with_more_than_any_later_version_adds_is_none_and_takes_no_memory() {
+    let home = Home::new();
+    home.record(300);
+    let path = home.log_dir().join("audit.manifest.json");
+    let text = String::from_utf8(read(&path)).expect("utf-8");
+    let manifest = |later: &str| text.replacen('{', &format!("{{\"later\":{later},"), 1);
+    let parse =
+        |later: &str| auditctl::audit::manifest::Manifest::parse(manifest(later).as_bytes());
+    // What is known counts for nothing, however much of it there is.
+    assert!(auditctl::audit::manifest::Manifest::parse(text.as_bytes()).is_ok());
+    assert!(parse(&format!("[{}1]", "1,".repeat(4_000))).is_ok());
+    for much in [
+        format!("[{}1]", "[],".repeat(100_000)),
+        format!("\"{}\"", "x".repeat(8 << 20)),
+        format!("{{{}\"z\":1}}", (0..20_000).map(|n| format!("\"{n}\":1,")).collect::<String>()),
+    ] {
+        let error = parse(&much).expect_err("too much").to_string();
+        assert!(error.contains("does not know"), "{error}");
+    }
+    std::fs::write(&path, manifest(&format!("[{}1]", "[],".repeat(100_000)))).expect("written");
+    assert_eq!(run(&home.dir, &["verify"]).0, 1);
+    home.record(1);
+    passes(&home.dir);
+}
+
+#[test]
 fn a_manifest_of_a_later_version_that_nobody_signed_is_made_anew() {
     let home = Home::new();
     home.record(600);

@@ -226,9 +226,14 @@ fn without_its_beginning() -> Home {
         max_segment_size: 4 << 10,
         ..home.options()
     });
+    // Not for ever: the keeper that is to remove also packs what is sealed.
+    let mut seals = 0;
     eventually("the beginning is removed", || {
-        record_into(&log, 20);
-        log.seal();
+        if seals < 40 {
+            record_into(&log, 20);
+            log.seal();
+            seals += 1;
+        }
         log.manifest().pruned.end() > last
     });
     log.close().expect("closed");
