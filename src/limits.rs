@@ -243,14 +243,14 @@ pub const TABLE: &[Limit] = &[
         "backup metadata, its head",
         MAX_HEAD_BYTES as u64,
         "bytes",
-        "`type`, `format`, `log` and `checkpoint` stand within the first so many",
+        "how far into the file `type`, `format`, `log` and `checkpoint` may stand",
         "the log is not compared with it",
     ),
     limit(
         "backups compared",
         MAX_HEADS as u64,
         "backups",
-        "the newest so many that a log is compared with",
+        "how many backups a log is compared with, the newest first",
         "older ones are not looked at",
     ),
     limit(

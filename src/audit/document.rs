@@ -281,6 +281,14 @@ pub fn check_kind(kind: Kind, name: &str, format: u64) -> Result<(), DocumentErr
 /// See [`DocumentError`].
 pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DocumentError> {
     check_head(kind, bytes)?;
+    decode_checked(bytes)
+}
+
+/// The same, where [`check_head`] has passed it.
+///
+/// # Errors
+/// [`DocumentError::Malformed`].
+pub(crate) fn decode_checked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DocumentError> {
     serde_json::from_slice(bytes).map_err(DocumentError::malformed)
 }
 

@@ -186,10 +186,6 @@ impl OwnHistory<'_> {
         let mut found = Vec::new();
         for (head, epoch) in self.own(heads) {
             let checkpoint = head.note.unverified();
-            let keys = self.keys.clone().extended(&head.rotations);
-            // Whoever keeps a copy of it may have added signatures of any kind.
-            let note = keys.verify(&head.note).map(|(_, key)| head.note.only_by(key));
-            let Ok(note) = note else { continue };
             let ahead = epoch != self.epoch || checkpoint.size > self.size;
             let history = match (ahead, roots.get(&checkpoint.size)) {
                 (true, _) if head.kept == Kept::Backup => History::RolledBack,
@@ -197,6 +193,10 @@ impl OwnHistory<'_> {
                 (false, Some(root)) if *root != checkpoint.root => History::Cloned,
                 (false, _) => continue,
             };
+            let keys = self.keys.clone().extended(&head.rotations);
+            // Whoever keeps a copy of it may have added signatures of any kind.
+            let note = keys.verify(&head.note).map(|(_, key)| head.note.only_by(key));
+            let Ok(note) = note else { continue };
             found.push(Contradiction {
                 history,
                 name: head.name.clone(),

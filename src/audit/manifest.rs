@@ -342,7 +342,7 @@ impl Manifest {
     pub fn parse(text: &[u8]) -> Result<Self, DocumentError> {
         document::check_head(Kind::MANIFEST, text)?;
         document::check_unknown(text, MEMBERS)?;
-        let mut manifest: Self = document::decode(Kind::MANIFEST, text)?;
+        let mut manifest: Self = document::decode_checked(text)?;
         manifest.unknown = manifest.unknown.without_head();
         manifest.check().map_err(DocumentError::Malformed)?;
         Ok(manifest)

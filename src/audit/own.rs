@@ -417,8 +417,10 @@ impl OwnRecord {
 const MAX_DETAILS_BYTES: usize = MAX_LINE_BYTES - (64 << 10);
 
 /// In a record that would be too long, a text has so many bytes, and a list so many
-/// items. Signed notes stay whole: they prove something.
+/// items. Signed notes stay whole: they prove something. One of the log's own signatures
+/// is far shorter than this; a longer text that looks like a note is somebody else's.
 const SHORT_TEXT: usize = 400;
+const LONGEST_NOTE: usize = 4096;
 const SHORT_LIST: usize = 100;
 
 /// The details, short enough for a record. What they authorise (numbers, hashes, signed
@@ -439,7 +441,10 @@ fn details(own: &OwnRecord) -> Value {
 
 fn shorten(value: &mut Value) {
     match value {
-        Value::String(text) if text.len() > SHORT_TEXT && !text.contains("\n\n\u{2014} ") => {
+        Value::String(text) if text.len() > SHORT_TEXT => {
+            if text.len() <= LONGEST_NOTE && text.contains("\n\n\u{2014} ") {
+                return;
+            }
             let end = (0..=SHORT_TEXT).rev().find(|end| text.is_char_boundary(*end));
             text.truncate(end.unwrap_or(0));
             text.push('…');
@@ -499,7 +504,9 @@ mod tests {
         let recovered = Recovered {
             unsigned_first: Some(10),
             unsigned_end: Some(11),
-            manifest_rebuilt: Some(format!("it is of log {}", "A".repeat(MAX_LINE_BYTES))),
+            // Also one that is made to look like a note.
+            manifest_rebuilt: Some(format!("log \n\n\u{2014} {}", "A".repeat(MAX_LINE_BYTES))),
+            checkpoint_lost: Some("\u{1}".repeat(MAX_LINE_BYTES)),
             stored_anew: vec!["audit.00000000000000000000.log.gz".to_owned(); 50_000],
             abandoned_checkpoint: Some(note.clone()),
             ..Recovered::default()

@@ -304,7 +304,7 @@ fn a_long_text_in_a_file_that_nobody_signed_hides_no_adoption() {
     text.extend(line(end + 1, "audit.pruned", "engine", &json!({"pruned_to": 20})).bytes());
     std::fs::write(paths.active(), text).expect("written");
     let mut manifest: Value = serde_json::from_slice(&read(&paths.manifest())).expect("json");
-    manifest["log_id"] = json!("A".repeat(1_000_000));
+    manifest["log_id"] = json!(format!("A\n\n\u{2014} {}", "A".repeat(1_000_000)));
     std::fs::write(paths.manifest(), manifest.to_string()).expect("written");
     AuditLog::open(victim.home.options()).expect("opens").close().expect("closed");
     for _ in 0..2 {
