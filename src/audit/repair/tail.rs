@@ -6,7 +6,7 @@ use std::io::Read;
 
 use flate2::bufread::GzDecoder;
 
-use super::{Case, Left, Planned, RepairError};
+use super::{Case, Left, Planned, RepairError, joined};
 use crate::audit::gzip::MAX_BLOCK_BYTES;
 use crate::audit::merkle::Range;
 use crate::audit::record::{peek_seq, peek_times};
@@ -60,14 +60,7 @@ impl TailPlan {
 
     /// The ranges of records that are put back.
     pub(super) fn put_back(&self) -> Vec<(u64, u64)> {
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for (first, end) in self.edits.iter().map(|edit| edit.records).filter(|(a, b)| a < b) {
-            match ranges.last_mut() {
-                Some((_, before)) if *before == first => *before = end,
-                _ => ranges.push((first, end)),
-            }
-        }
-        ranges
+        joined(self.edits.iter().map(|edit| edit.records).filter(|(first, end)| first < end))
     }
 }
 
@@ -132,7 +125,8 @@ impl Case<'_> {
             let first = sealed.unwrap_or_else(|| {
                 // It begins where its first line says, or else where the one before ends.
                 let here = lines.split(|byte| *byte == b'\n').next().and_then(peek_seq);
-                let after = spans.last().map_or(begin, |before| before.first + count(&before.lines));
+                let after =
+                    spans.last().map_or(begin, |before| before.first + count(&before.lines));
                 match spans.last() {
                     None => begin,
                     Some(_) => here.unwrap_or(after),
@@ -144,7 +138,14 @@ impl Case<'_> {
         if !spans.iter().any(|span| span.is_active) {
             let after = spans.last().map_or(begin, |last| last.first + count(&last.lines));
             let (name, lines) = (ACTIVE.to_owned(), Vec::new());
-            spans.push(Span { name, first: after, end: after, is_active: true, lines, is_there: false });
+            spans.push(Span {
+                name,
+                first: after,
+                end: after,
+                is_active: true,
+                lines,
+                is_there: false,
+            });
         }
         // A sealed file that is gone. Where the manifest is lost, what is missing before
         // the first file may have been removed by retention.
@@ -211,12 +212,13 @@ impl Case<'_> {
         let seq = line.seq;
         if seq < self.head.size {
             for copy in self.copies() {
-                let found = copy.lines(seq, seq + 1).map_err(self.io("read a copy for", &span.name))?;
+                let found =
+                    copy.lines(seq, seq + 1).map_err(self.io("read a copy for", &span.name))?;
                 let Some(lines) = found else { continue };
                 if lines != text {
                     let from = copy.copy.name().to_owned();
                     let now = text.strip_suffix(b"\n").unwrap_or(text);
-                    planned.told.note((&span.name, &from), (seq, seq + 1), &lines, |_| Some(now));
+                    planned.told.note((&span.name, &from), seq, &lines, |_| Some(now));
                     root.add(seq, &lines);
                     let (bytes, records) = ((line.begin, line.end), (seq, seq + 1));
                     plan.edits.push(Edit { bytes, records, lines, from });
@@ -261,7 +263,7 @@ impl Case<'_> {
             let lines = copy.lines(first, reach).map_err(self.io("read a copy for", &span.name))?;
             if let Some(lines) = lines {
                 let from = copy.copy.name().to_owned();
-                planned.told.note((&span.name, &from), (first, reach), &lines, |_| None);
+                planned.told.note((&span.name, &from), first, &lines, |_| None);
                 for (seq, line) in (first..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
                     root.add(seq, line);
                 }
@@ -393,7 +395,9 @@ mod tests {
     use super::*;
 
     fn line(seq: u64) -> String {
-        format!("{{\"seq\":{seq},\"timestamp\":\"2026-01-01T00:00:00.000000Z\",\"event_type\":\"t\"}}\n")
+        format!(
+            "{{\"seq\":{seq},\"timestamp\":\"2026-01-01T00:00:00.000000Z\",\"event_type\":\"t\"}}\n"
+        )
     }
 
     fn seqs(text: &str) -> Vec<u64> {

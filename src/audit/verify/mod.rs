@@ -227,7 +227,13 @@ impl Run<'_> {
         };
         let mut anchored = None;
         for anchor in &self.request.anchors {
-            let found = anchor::compare(view, &pieces, anchor, key.keys.as_ref(), &mut self.tally)?;
+            let found = anchor::compare(
+                view,
+                &pieces,
+                anchor,
+                (key.keys.as_ref(), rooted),
+                &mut self.tally,
+            )?;
             anchored = anchored.max(found);
         }
         let closed = self.end(&pieces, signed, last)?;

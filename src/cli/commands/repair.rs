@@ -84,7 +84,7 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     let repair = look(&needs, &progress);
     progress.finish();
     let repair = repair?;
-    if args.dry_run || repair.report.passed() || repair.is_nothing() {
+    if args.dry_run || repair.is_nothing() {
         return only_said(context, &settings, &repair);
     }
     let done = apply(&needs, &repair, signing.as_ref())?;
@@ -114,7 +114,11 @@ fn show(context: &Context, shown: &RepairShown<'_>) -> Result<(), CliError> {
 }
 
 /// Keeps writers away. Beside one, a dry run can look all the same.
-fn lock(context: &Context, paths: &LogPaths, dry_run: bool) -> Result<Option<WriterLock>, CliError> {
+fn lock(
+    context: &Context,
+    paths: &LogPaths,
+    dry_run: bool,
+) -> Result<Option<WriterLock>, CliError> {
     if OsFs.meta(&paths.dir).is_err() {
         let message = format!("there is no log in {}", paths.dir.display());
         return Err(CliError::new("no_log", Exit::Failed, message)
@@ -123,11 +127,14 @@ fn lock(context: &Context, paths: &LogPaths, dry_run: bool) -> Result<Option<Wri
     match paths.lock_for_writing() {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) if dry_run => {
-            context.printer.note("a writer has the log open: what it is about to write may look damaged");
+            context
+                .printer
+                .note("a writer has the log open: what it is about to write may look damaged");
             Ok(None)
         }
         Ok(None) => {
-            let message = format!("{} is locked: a writer has the log open", paths.lock().display());
+            let message =
+                format!("{} is locked: a writer has the log open", paths.lock().display());
             Err(CliError::new("locked", Exit::Busy, message)
                 .hint("stop the collector, repair, and start it again; --dry-run works beside it"))
         }
@@ -251,8 +258,9 @@ impl From<crate::audit::repair::RepairError> for CliError {
                 "--public-key FILE names the public key that you kept; the private key's file \
                  (key_path) will do as well",
             ),
-            RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message)
-                .hint("name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them"),
+            RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
+                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them",
+            ),
         }
     }
 }
