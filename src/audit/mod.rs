@@ -56,6 +56,7 @@ mod redact;
 mod refusal;
 pub mod repair;
 pub mod restore;
+pub(crate) mod room;
 mod roots;
 pub mod sanitize;
 mod scan;

@@ -2,7 +2,7 @@
 
 mod alerts;
 mod document;
-mod problems;
+pub(crate) mod problems;
 
 use std::path::Path;
 use std::time::Duration;
@@ -364,7 +364,7 @@ fn the_smaller_of_both_limits_of_disk_space_counts() {
         (GIB, GIB / 100 * 5 - 1, Critical),
     ] {
         let mut sample = Sample::running();
-        sample.fs.space = Some(Space { total, available });
+        sample.fs.space = Some(Space { total, available, ..Space::default() });
         assert_eq!(status(&sample, "disk_space"), expected, "{available} of {total}");
     }
 }

@@ -163,7 +163,7 @@ fn a_full_disk_refuses_new_events_writes_what_was_accepted_and_resumes_by_itself
     let (options, fs) = failing(&dir);
     let log = open(options);
     record(&log, 3);
-    let full = Space { total: 1 << 30, available: 0 };
+    let full = Space { total: 1 << 30, available: 0, ..Space::default() };
     fs.set_space(full);
     eventually("the disk is full", || {
         log.status().expect("status").disk_stage() == Some(DiskStage::Full)
@@ -401,7 +401,7 @@ fn a_clean_close_works_on_a_full_disk() {
     let (options, fs) = failing(&dir);
     let log = open(options);
     record(&log, 3);
-    fs.set_space(Space { total: 1 << 30, available: 0 });
+    fs.set_space(Space { total: 1 << 30, available: 0, ..Space::default() });
     eventually("the disk is full", || {
         log.status().expect("status").disk_stage() == Some(DiskStage::Full)
     });

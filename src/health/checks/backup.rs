@@ -27,7 +27,10 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
         if was_backed_up(facts) && !backups.denied {
             return gone(&format!("cannot be looked at ({why})"));
         }
-        return Check::found(NAME, Problem::BackupsUnknown, Status::Unknown, why.clone());
+        return Check::found(NAME, Problem::BackupsUnknown, Status::Unknown, why.clone()).hint(
+            "let the user that runs health read the directory of the backups, or set \
+             backup.output_dir to where they are",
+        );
     }
     let catalog = backups.catalog.clone().unwrap_or_default();
     let newest = catalog.newest(None);
@@ -73,12 +76,11 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
             "last_drill_passed",
             catalog.last_drill.as_ref().map(|drill| u8::from(drill.passed)),
         );
-    if let Some((id, _)) = unsent.values().next() {
+    if let (Some(Problem::BackupUnsent), Some((id, _))) = (check.problem(), unsent.values().next())
+    {
         check = check.hint(format!("`auditctl backup --resume {id} --cloud PROVIDER` sends it"));
     } else if let Some(hint) = check.problem().and_then(hint) {
         check = check.hint(hint);
-    } else if check.problem().is_some() {
-        check = check.hint("`auditctl list --verify`, then `auditctl backup`");
     }
     check
 }
@@ -97,6 +99,25 @@ fn hint(problem: Problem) -> Option<&'static str> {
         }
         Problem::ClockAhead => "set the clock right; nothing has been removed yet",
         Problem::BackupsUnknown => "use the version of auditctl that made it, or one after it",
+        Problem::BackupOld => {
+            "`auditctl backup` makes one; where a timer should have: `systemctl list-timers` and \
+             `journalctl -u auditctl-backup`"
+        }
+        Problem::BackupFailed => "mend what the message names, then run `auditctl backup`",
+        Problem::BackupLogChanged => {
+            "run `auditctl verify`. If it finds damage: stop the collector, `auditctl repair`, start \
+             it again, `auditctl backup`. If it passes, the log is not the one that was backed up: \
+             `auditctl diff log latest` shows where they differ"
+        }
+        Problem::BackupDamaged => {
+            "`auditctl list --verify` says which; `auditctl backup` makes a good one; move the damaged \
+             one's files out of the directory, then `auditctl list --verify` again"
+        }
+        Problem::DrillFailed => {
+            "the drill's report, beside the backups, says which step failed; mend it, then \
+             `auditctl restore latest --drill`"
+        }
+        Problem::DrillOld | Problem::DrillNever => "run `auditctl restore latest --drill`",
         _ => return None,
     })
 }

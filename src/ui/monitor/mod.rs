@@ -1,5 +1,6 @@
 //! The monitor: one layout, printed once or kept on a terminal.
 
+mod findings;
 mod layout;
 mod live;
 mod pieces;
@@ -19,7 +20,7 @@ const PRINTED_COLUMNS: usize = 80;
 /// The screen as text, without control codes unless coloured; ends in a line end.
 #[must_use]
 pub fn monitor_text(sample: &Sample, ascii: bool, colour: bool) -> String {
-    let screen = Screen { columns: PRINTED_COLUMNS, rows: usize::MAX, ascii };
+    let screen = Screen { columns: PRINTED_COLUMNS, rows: None, ascii };
     let mut text = String::new();
     for line in layout::lines(sample, &screen) {
         let mut printed = String::new();
