@@ -58,12 +58,14 @@ impl Writer {
         }
         self.upkeep.full = true;
         let shared = &self.shared;
+        let space = shared.options.fs.space(&shared.options.dir).unwrap_or_default();
         tracing::error!(
             code = Trouble::DiskFull.code(),
+            available_bytes = space.available,
+            available_inodes = space.files_left(),
             "the disk is full; new events are refused until there is space"
         );
         shared.queue.close_for_full_disk();
-        let space = shared.options.fs.space(&shared.options.dir).unwrap_or_default();
         let reserve = shared.paths.reserve();
         if let Err(error) = shared.options.fs.remove(&reserve)
             && error.kind() != std::io::ErrorKind::NotFound
