@@ -23,6 +23,7 @@ mod backup_damage;
 mod backup_kill;
 mod backup_restore;
 mod backups;
+mod bad_days;
 mod c2sp;
 mod cli;
 mod clock;
