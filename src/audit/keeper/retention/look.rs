@@ -123,13 +123,17 @@ impl Question {
         if let Some(known) = self.times.get(&segment.first_seq) {
             return Ok(Some(*known));
         }
+        if !segment.is_stored() {
+            // There is nothing of it that could be lost.
+            return Ok(Some(segment.max_timestamp));
+        }
         let file = match open_segment(&*self.options.fs, &self.paths, segment) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut newest: Option<Timestamp> = None;
-        for block in &segment.blocks {
+        for block in segment.blocks.iter().filter(|block| !block.is_hole()) {
             if !self.goes_on() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
@@ -260,6 +264,10 @@ impl Question {
         for segment in &manifest.segments {
             if segment.end_seq() <= noted.looked_to {
                 continue;
+            }
+            if segment.holes().next().is_some() {
+                // What was there nobody knows.
+                return Ok(true);
             }
             let file = open_segment(&*self.options.fs, &self.paths, segment)?;
             for block in &segment.blocks {
