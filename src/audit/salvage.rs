@@ -5,6 +5,8 @@
 //! of a block of which one record is damaged, the subtrees beside that record are proven
 //! all the same. Where the hash of each record is known, only the record itself is lost.
 
+pub(crate) mod active;
+
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 

@@ -37,7 +37,7 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
     let mut lines = Vec::new();
     let dry = done.is_none();
     let dir = escape(&shown.dir.display().to_string()).into_owned();
-    if repair.report.passed() {
+    if repair.report.passed() && repair.is_nothing() {
         return format!("{dir}: nothing is damaged, nothing was changed\n");
     }
     let nothing = repair.is_nothing();

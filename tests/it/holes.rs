@@ -591,3 +591,153 @@ fn the_leaves_file_is_no_condition_of_recording() {
     home.record(3);
     assert!(report(&home, &Request::default()).passed());
 }
+
+fn flipped(home: &Home, nth: usize) {
+    let path = &sealed(home)[nth];
+    let mut bytes = read(path);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// B1: a damaged log is backed up as far as it is good; what is not is named, and the
+/// earlier backup that holds it.
+#[test]
+fn a_damaged_log_is_backed_up_as_far_as_it_is_good() {
+    let home = Home::new();
+    home.record(250);
+    let earlier = home.back_up();
+    home.record(100);
+    let before = lines(&home);
+    flipped(&home, 1);
+    let manifest = read(&home.log_dir().join("audit.manifest.json"));
+    let (code, stdout, stderr) = run(&home.dir, &["backup", "--json"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains(&format!("auditctl repair --from {}", earlier.metadata.id)), "{stderr}");
+    let document: Value = serde_json::from_str(&stdout).expect("one document");
+    let holes = document["backup"]["holes"].as_array().expect("holes");
+    assert!(!holes.is_empty() && holes[0]["given_up_by"].is_null(), "{holes:?}");
+    assert_eq!(holes[0]["held_by"], earlier.metadata.id.to_string());
+    assert_eq!(read(&home.log_dir().join("audit.manifest.json")), manifest, "the log is as it was");
+    let lost: Vec<(u64, u64)> = holes
+        .iter()
+        .map(|hole| (hole["first_seq"].as_u64().expect("a"), hole["end_seq"].as_u64().expect("b")))
+        .collect();
+    let gone: u64 = lost.iter().map(|(first, end)| end - first).sum();
+    assert!(gone < 130, "not all of the segment: {lost:?}");
+    // It is a good backup of what it holds, at every level.
+    let listed = home.list(auditctl::backup::Level::Content);
+    assert!(listed.backups.iter().all(|backup| backup.is_good()), "{listed:#?}");
+    // Restored elsewhere, with the key: what was not given up then is given up by restoring.
+    let id = document["backup"]["id"].as_str().expect("an id").parse().expect("an id");
+    let outcome = home.restore(auditctl::backup::Wish::Id(id)).expect("restored");
+    assert!(outcome.unrecorded.is_none(), "{:?}", outcome.unrecorded);
+    assert_eq!(outcome.plan.lacking().count(), lost.len());
+    verified_but_for(&home, &lost);
+    only_lost(&home, &before, &lost);
+    // What is damaged where no backup holds it is in the state of health.
+    let home = Home::new();
+    home.record(250);
+    flipped(&home, 0);
+    let made = home.back_up();
+    assert!(!made.uncovered().is_empty());
+    let text = auditctl_lacks(&made);
+    assert!(text.contains("repair") && text.contains("--accept-corruption"), "{text}");
+    let (_, stdout, _) = run(&home.dir, &["health", "--json"]);
+    assert!(stdout.contains("backup.lacking"), "{stdout}");
+    // Once it is given up, the next backup is whole in its own way.
+    accept(&home);
+    let made = home.back_up();
+    assert!(made.uncovered().is_empty());
+    assert_eq!(made.metadata.holes.len(), told(&report(&home, &Request::default())).len());
+    let (_, stdout, _) = run(&home.dir, &["health", "--json"]);
+    assert!(!stdout.contains("backup.lacking"), "{stdout}");
+}
+
+fn auditctl_lacks(made: &auditctl::backup::Made) -> String {
+    auditctl::ui::backup_lacks_text(made).expect("it lacks records")
+}
+
+/// Each state through backup, list, drill, restore, verify, query, with its metadata and
+/// without.
+#[test]
+fn a_log_with_holes_is_backed_up_and_restored_with_them() {
+    let home = Home::new();
+    home.record(250);
+    std::fs::remove_file(&sealed(&home)[0]).expect("removed");
+    flipped(&home, 1);
+    let log = open(accepting(&home));
+    record_into(&log, 12);
+    let next = log.acked_seq();
+    log.close().expect("closed");
+    alter(&LogPaths::new(&home.log_dir()).active(), next - 4);
+    accept(&home);
+    let holes = told(&report(&home, &Request::default()));
+    assert!(holes.len() >= 3, "{holes:?}");
+    let before = lines(&home);
+    let made = home.back_up();
+    let named: Vec<(u64, u64)> =
+        made.metadata.holes.iter().map(|hole| (hole.span().begin, hole.span().end)).collect();
+    assert!(made.metadata.holes.iter().all(|hole| hole.given_up_by.is_some()));
+    let all = |spans: &[(u64, u64)]| -> Vec<u64> {
+        spans.iter().flat_map(|(first, end)| *first..*end).collect()
+    };
+    assert_eq!(all(&named), all(&holes));
+    let (code, _, stderr) = run(&home.dir, &["backup"]);
+    assert_eq!(code, 0, "{stderr}");
+    let listed = home.list(auditctl::backup::Level::Chain);
+    assert!(listed.backups.iter().all(|backup| backup.is_good()), "{listed:#?}");
+    let restored = |wish: auditctl::backup::Wish, name: &str| {
+        let target = home.dir.path().join(name);
+        let request = auditctl::backup::RestoreRequest {
+            wish,
+            target: auditctl::backup::Target::Beside(target.clone()),
+            ..crate::backups::wanted()
+        };
+        home.restore_as(&request).expect("restored");
+        let report = verify(&home.fs, &target, &Request::default(), &Unwatched).expect("a report").0;
+        assert!(report.passed(), "{name}: {report:#?}");
+        assert_eq!(all(&told(&report)), all(&holes), "{name}");
+        assert_eq!(python(&[&target]).0, 0, "{name}");
+        let found = crate::support::all_lines(&target);
+        assert!(before.iter().take(found.len() - 2).all(|(_, line)| found.contains(line)), "{name}");
+    };
+    restored(auditctl::backup::Wish::Id(made.metadata.id), "by-metadata");
+    let alone = home.dir.path().join("copy.gz");
+    std::fs::copy(&made.archive, &alone).expect("copied");
+    restored(auditctl::backup::Wish::Path(alone), "by-marker");
+    // In place, and on.
+    std::fs::remove_dir_all(home.log_dir().join("audit.sock")).unwrap_or_default();
+    let outcome = home.restore(auditctl::backup::Wish::Id(made.metadata.id)).expect("restored");
+    assert!(outcome.unrecorded.is_none(), "{:?}", outcome.unrecorded);
+    home.record(5);
+    let report = report(&home, &Request::default());
+    assert!(report.passed() && all(&told(&report)) == all(&holes), "{report:#?}");
+    assert_eq!(run(&home.dir, &["restore", "--drill", "latest"]).0 & !1, 0);
+}
+
+/// Retention and cleanup never remove the only copy of what is a hole elsewhere.
+#[test]
+fn the_only_copy_of_what_is_a_hole_elsewhere_stays() {
+    let home = Home::new();
+    home.record(250);
+    let whole = home.back_up();
+    home.record(20);
+    flipped(&home, 1);
+    accept(&home);
+    let lacking = home.back_up();
+    home.record(20);
+    let newest = home.back_up();
+    let policy = auditctl::backup::Policy { last: Some(1), ..Default::default() };
+    let inventory = home.list(auditctl::backup::Level::Listed);
+    let live = auditctl::audit::snapshot::Snapshot::take(&home.fs, &home.log_dir()).expect("taken");
+    let plan = auditctl::backup::plan(&inventory, &policy, Some(&live), home.clock.now())
+        .expect("a plan");
+    let keeps = |id| {
+        let decision = plan.decisions.iter().find(|decision| decision.id == id).expect("decided");
+        !decision.keep.is_empty()
+    };
+    assert!(keeps(whole.metadata.id), "it alone holds what was given up: {plan:?}");
+    assert!(!keeps(lacking.metadata.id), "{plan:?}");
+    assert!(keeps(newest.metadata.id));
+}

@@ -3,28 +3,22 @@
 //! its blocks, what is left of the active one by `audit.leaves`; in both cases only
 //! hashes count that together give the signed root.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 
-use super::super::event::MAX_LINE_BYTES;
 use super::super::examine::examine;
 use super::super::facts::{Fact, said};
 use super::super::leaves;
 use super::super::manifest::{Manifest, Segment};
-use super::super::merkle::{Hash, Range, leaf_hash};
+use super::super::merkle::{Hash, Range};
 use super::super::record;
+use super::super::salvage::active::{self, Lines, Placed, line_at};
 use super::super::salvage::{self, Piece};
 use super::super::scan::{Scan, is_as_written, scan_plain};
 use super::super::segment::{Block, parse_sealed_name, sealed_name};
 use super::inspect::Seen;
 use super::rebuild::is_unusable;
 use super::{Aside, Interest, OpenError, Opening, Reached, copy_to_new, io_error};
-use crate::fsio::{FileReader, FsFile, OpenMode, temporary_name};
-
-/// Where the hash of a record is not certain, so many ways are tried.
-const MOST_WAYS: usize = 4096;
-/// Lines of one seq that are looked at.
-const CANDIDATES: usize = 4;
+use crate::fsio::{FsFile, OpenMode, temporary_name};
 
 /// What is given up, and what is left.
 #[derive(Debug, Default)]
@@ -47,15 +41,6 @@ impl GivenUp {
     }
 }
 
-/// A line, and in which of the files it stands.
-#[derive(Clone, Copy)]
-struct Candidate {
-    leaf: Hash,
-    file: usize,
-    offset: u64,
-    length: usize,
-}
-
 impl Opening<'_> {
     /// Looks into all sealed segments, and says what is left of the active one where that
     /// does not fit the signed root. `seen` is then as it will be: the active segment
@@ -63,6 +48,7 @@ impl Opening<'_> {
     pub(super) fn give_up(&self, seen: &mut Seen) -> Result<GivenUp, OpenError> {
         let mut given_up = GivenUp { names_holes: seen.unnamed.is_some(), ..GivenUp::default() };
         let Some(head) = seen.head.clone() else { return Ok(given_up) };
+        let noted = seen.manifest.segments.clone();
         for segment in &mut seen.manifest.segments {
             if !segment.is_stored() {
                 continue;
@@ -86,6 +72,7 @@ impl Opening<'_> {
             // Hashes that nobody signed, and that do not give the signed root, say nothing
             // of what is left.
             given_up.segments.clear();
+            seen.manifest.segments = noted;
         }
         Ok(given_up)
     }
@@ -122,28 +109,12 @@ impl Opening<'_> {
         files.extend(seen.scan.as_ref().map(|(file, _)| &**file));
         let sealed = self.fs.open(&self.paths.sealed(first), OpenMode::ReadOwn).ok();
         files.extend(sealed.as_deref());
-        let mut lines = BTreeMap::new();
-        for (nth, file) in files.iter().enumerate() {
-            index(*file, nth, first, &mut lines).map_err(io_error("read", &path))?;
-        }
-        let Some(hashes) = true_leaves(&base, (signed, root), &noted, &lines) else {
+        let failed = io_error("read", &path);
+        let Some(placed) = active::place(&base, (signed, root), &noted, &files).map_err(failed)?
+        else {
             return Ok(None);
         };
-        let mut read = |seq: u64, leaf: &Hash| -> io::Result<Option<Vec<u8>>> {
-            let found = lines.get(&seq).and_then(|all| all.iter().find(|c| c.leaf == *leaf));
-            found.map(|found| line_at(&files, found)).transpose()
-        };
-        let why = match files.first() {
-            Some(file) if !is_cut(*file, &lines, signed) => {
-                "what stands there is not what was recorded"
-            }
-            Some(_) => "the file ends before them",
-            None => "the file is missing",
-        };
-        let mut pieces = salvage::pieces_by_leaves(first, &hashes, &mut read, why)
-            .map_err(io_error("read", &path))?;
-        let mut tree = base;
-        hashes.iter().for_each(|leaf| tree.append(*leaf));
+        let Placed { mut pieces, tree, lines } = placed;
         let last = match pieces.last() {
             Some(Piece::Lines(_, raw)) => raw.trim_ascii_end().rsplit(|b| *b == b'\n').next(),
             _ => None,
@@ -275,135 +246,10 @@ fn provisional(first_seq: u64, pieces: &[Piece]) -> Segment {
     Segment::empty(first_seq, records).of_blocks(sealed_name(first_seq, false), blocks)
 }
 
-/// The whole lines of a file that begin as records from `first` on do.
-fn index(
-    file: &dyn FsFile,
-    nth: usize,
-    first: u64,
-    lines: &mut BTreeMap<u64, Vec<Candidate>>,
-) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(256 << 10, FileReader { file, offset: 0 });
-    let (mut line, mut offset) = (Vec::new(), 0);
-    loop {
-        line.clear();
-        let limit = MAX_LINE_BYTES as u64 + 1;
-        let read = (&mut reader).take(limit).read_until(b'\n', &mut line)? as u64;
-        if read == 0 {
-            return Ok(());
-        }
-        let at = offset;
-        offset += read;
-        if line.pop_if(|last| *last == b'\n').is_none() {
-            continue;
-        }
-        let Some(seq) = record::peek_seq(&line).filter(|seq| *seq >= first) else { continue };
-        let leaf = leaf_hash(&line);
-        let all = lines.entry(seq).or_default();
-        if all.len() < CANDIDATES && all.iter().all(|known| known.leaf != leaf) {
-            all.push(Candidate { leaf, file: nth, offset: at, length: line.len() });
-        }
-    }
-}
-
-fn line_at(files: &[&dyn FsFile], found: &Candidate) -> io::Result<Vec<u8>> {
-    let mut line = vec![0; found.length];
-    files[found.file].read_exact_at(&mut line, found.offset)?;
-    Ok(line)
-}
-
-/// The hashes of the records from `base`'s end up to `signed`: those with which the root is
-/// the signed one. Where a record's line and its noted hash differ, either may be right.
-fn true_leaves(
-    base: &Range,
-    (signed, root): (u64, Hash),
-    noted: &[Hash],
-    lines: &BTreeMap<u64, Vec<Candidate>>,
-) -> Option<Vec<Hash>> {
-    let first = base.end();
-    let mut hashes: Vec<Hash> = Vec::new();
-    // Where in `hashes` there is a choice, and the choices.
-    let mut open: Vec<(usize, Vec<Hash>)> = Vec::new();
-    for seq in first..signed {
-        let at = (seq - first) as usize;
-        let mut choices: Vec<Hash> = noted.get(at).copied().into_iter().collect();
-        for line in lines.get(&seq).into_iter().flatten() {
-            if !choices.contains(&line.leaf) {
-                choices.push(line.leaf);
-            }
-        }
-        hashes.push(*choices.first()?);
-        if choices.len() > 1 {
-            open.push((at, choices));
-        }
-    }
-    let ways = open.iter().try_fold(1_usize, |ways, (_, choices)| ways.checked_mul(choices.len()));
-    let mut picks = vec![0_usize; open.len()];
-    let stretches = stretches(first, &hashes, &open);
-    let is_true = |picks: &[usize]| {
-        let mut tree = base.clone();
-        for (nth, stretch) in stretches.iter().enumerate() {
-            tree.extend(stretch).ok()?;
-            if let Some((_, choices)) = open.get(nth) {
-                tree.append(choices[picks[nth]]);
-            }
-        }
-        (tree.root().ok()? == root).then_some(())
-    };
-    if ways.is_none_or(|ways| ways > MOST_WAYS) {
-        // All as they were noted, or all as they stand there.
-        let ends = |way: usize| -> Vec<usize> {
-            open.iter().map(|(_, choices)| way.min(choices.len() - 1)).collect()
-        };
-        picks = [0, 1].into_iter().map(ends).find(|picks| is_true(picks).is_some())?;
-    } else {
-        while is_true(&picks).is_none() {
-            next_way(&mut picks, &open)?;
-        }
-    }
-    for ((at, choices), pick) in open.iter().zip(picks) {
-        hashes[*at] = choices[pick];
-    }
-    Some(hashes)
-}
-
-/// The runs of hashes around those that are open.
-fn stretches(first: u64, hashes: &[Hash], open: &[(usize, Vec<Hash>)]) -> Vec<Range> {
-    let mut stretches = Vec::with_capacity(open.len() + 1);
-    let mut from = 0;
-    for to in open.iter().map(|(at, _)| *at).chain([hashes.len()]) {
-        let mut range = Range::empty(first + from as u64);
-        hashes[from..to].iter().for_each(|leaf| range.append(*leaf));
-        stretches.push(range);
-        from = to + 1;
-    }
-    stretches
-}
-
-fn next_way(picks: &mut [usize], open: &[(usize, Vec<Hash>)]) -> Option<()> {
-    for (pick, (_, choices)) in picks.iter_mut().zip(open) {
-        *pick += 1;
-        if *pick < choices.len() {
-            return Some(());
-        }
-        *pick = 0;
-    }
-    None
-}
-
-/// Whether the file ends before record `signed - 1`, at a line's end or within one.
-fn is_cut(file: &dyn FsFile, lines: &BTreeMap<u64, Vec<Candidate>>, signed: u64) -> bool {
-    let length = file.meta().map_or(0, |meta| meta.len);
-    let end = lines.values().flatten().map(|line| line.offset + line.length as u64 + 1).max();
-    let mut last = [0];
-    let torn = length > 0 && file.read_at(&mut last, length - 1).is_ok() && last != *b"\n";
-    let short = lines.keys().next_back().is_none_or(|last| last + 1 < signed);
-    short && (torn || length == end.unwrap_or(0))
-}
-
 /// Well-formed records that follow what was signed, each with its LF.
 fn unsigned_tail(
     files: &[&dyn FsFile],
-    lines: &BTreeMap<u64, Vec<Candidate>>,
+    lines: &Lines,
     signed: u64,
 ) -> Vec<u8> {
     let mut tail = Vec::new();

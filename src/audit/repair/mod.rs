@@ -30,7 +30,7 @@ use super::merkle::Range;
 use super::own::{Repaired, RepairedFile};
 use super::paths::LogPaths;
 use super::signer::SigningKey;
-use super::verify::{Kind, Report, Request, VerifyError, verify};
+use super::verify::{GivenUp, Kind, Report, Request, VerifyError, verify};
 use super::watch::Watch;
 use crate::audit::verify::signature;
 use crate::audit::verify::tally::Tally;
@@ -235,6 +235,8 @@ struct Case<'a> {
     copies: Vec<Judged<'a>>,
     /// Not from copies that only the log's own root can prove.
     only_proof: bool,
+    /// Records that were given up: a copy may hold them all the same.
+    given_up: Vec<GivenUp>,
 }
 
 impl Case<'_> {
@@ -302,8 +304,10 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
             note.map_err(|error| RepairError::NoKey(error.to_string()))?.unverified().clone()
         }
     };
-    let mut case = Case { view, keys, is_signed, head, copies, only_proof: false };
-    if report.passed() {
+    let given_up = report.holes.clone();
+    let mut case =
+        Case { view, keys, is_signed, head, copies, only_proof: false, given_up };
+    if report.passed() && report.holes.is_empty() {
         return Ok(case.nothing(report, rejected));
     }
     others.extend(case.chain());
@@ -497,7 +501,7 @@ impl Case<'_> {
                 found.file == segment.file
                     || found.file == "audit.manifest.json" && found.kind == Kind::Altered
             });
-            let has_holes = segment.damage.is_some();
+            let has_holes = segment.damage.is_some() || segment.holes().next().is_some();
             if self.is_signed && !is_found && !has_holes {
                 segment.blocks.iter().for_each(|block| extend(&mut tree, &block.tree));
                 continue;

@@ -95,7 +95,7 @@ impl Pieces {
             return self.tree_at(view, end);
         }
         let mut range = if begin < pruned {
-            let Some(kept) = within(&self.pruned, begin, end.min(pruned)) else { return Ok(None) };
+            let Some(kept) = self.pruned.within(begin, end.min(pruned)) else { return Ok(None) };
             kept
         } else {
             Range::empty(begin)
@@ -120,7 +120,7 @@ impl Pieces {
                     // A damaged block may hold fewer lines than it should.
                     Some(raw) => part_of(block, &raw, range.end(), end),
                     // What is noted of a hole may be enough.
-                    None => match within(&block.tree, range.end(), end.min(block.tree.end())) {
+                    None => match block.tree.within(range.end(), end.min(block.tree.end())) {
                         Some(part) => part,
                         None => return Ok(false),
                     },
@@ -141,15 +141,6 @@ impl Pieces {
         let at = self.pieces.partition_point(|piece| piece.block.tree.end() <= seq);
         self.pieces.get(at).filter(|piece| piece.block.first_seq <= seq)
     }
-}
-
-/// A range that the subtrees kept of a larger one make up.
-fn within(kept: &Range, begin: u64, end: u64) -> Option<Range> {
-    let hashes = kept
-        .subtrees()
-        .filter(|tree| tree.begin >= begin && tree.begin + (1 << tree.level) <= end)
-        .map(|tree| tree.hash);
-    Range::from_parts(begin, end, hashes.collect()).ok()
 }
 
 /// A block's lines; `None` when they cannot be had.

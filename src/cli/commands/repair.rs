@@ -84,7 +84,7 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     let repair = look(&needs, &progress);
     progress.finish();
     let repair = repair?;
-    if args.dry_run || repair.report.passed() || repair.is_nothing() {
+    if args.dry_run || repair.is_nothing() {
         return only_said(context, &settings, &repair);
     }
     let done = apply(&needs, &repair, signing.as_ref())?;

@@ -200,10 +200,7 @@ impl Question {
         claims.sort_by_key(|claim| std::cmp::Reverse((claim.tree_size, claim.id.clone())));
         let mut may_go = MayGo::default();
         while let Some(next) = old.get(may_go.segments) {
-            let covers = |claim: &&BackupClaim| {
-                claim.first_seq <= next.first_seq && next.end_seq() <= claim.tree_size
-            };
-            let mut candidates = claims.iter().filter(covers);
+            let mut candidates = claims.iter().filter(|claim| holds(claim, next));
             let found = loop {
                 let Some(claim) = candidates.next() else { break None };
                 if self.is_ours(claim)? && holder.is_whole(&claim.id, &|| self.goes_on()) {
@@ -212,7 +209,7 @@ impl Question {
             };
             let Some(claim) = found else { break };
             let more = &old[may_go.segments..];
-            may_go.segments += more.partition_point(|s| s.end_seq() <= claim.tree_size);
+            may_go.segments += more.iter().take_while(|segment| holds(claim, segment)).count();
             may_go.held_by.push(claim.id.clone());
         }
         let waiting = old.len() - may_go.segments;
@@ -330,6 +327,16 @@ fn names_a_backup(details: &str) -> bool {
     }
     let details = serde_json::from_str::<Details>(details);
     details.is_ok_and(|details| !details.held_by.is_empty())
+}
+
+/// Whether a backup holds all records of a segment that are here.
+fn holds(claim: &BackupClaim, segment: &Segment) -> bool {
+    let stored = || segment.blocks.iter().filter(|block| !block.is_hole());
+    claim.first_seq <= segment.first_seq
+        && segment.end_seq() <= claim.tree_size
+        && !stored().any(|block| {
+            claim.holes.iter().any(|h| h.begin < block.tree.end() && block.first_seq < h.end)
+        })
 }
 
 #[cfg(test)]
