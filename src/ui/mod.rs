@@ -23,7 +23,7 @@ mod validate;
 mod verify;
 
 pub use backup::{
-    backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
+    backup_lacks_text, backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
     backup_there_value, uploaded_text, uploaded_value,
 };
 pub use backups::{

@@ -50,6 +50,7 @@ mod gcs_server;
 mod guide;
 mod health_cli;
 mod histories;
+mod holes;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;
