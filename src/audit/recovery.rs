@@ -38,7 +38,7 @@ use super::keys::KeyHistory;
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::Options;
-use super::own::Recovered;
+use super::own::{KeyReplaced, Recovered};
 use super::paths::LogPaths;
 use super::redact::RedactKeyError;
 use super::restore::{self, By, Restored};
@@ -53,6 +53,7 @@ use crate::fsio::lock::WriterLock;
 use crate::fsio::{self, Fs, FsFile};
 use decide::{Plan, Tail};
 use heads::Head;
+use keys::KeyTask;
 pub(crate) use histories::Rollback;
 
 /// Why a log was not opened.
@@ -95,7 +96,8 @@ pub enum OpenError {
     },
     /// The log exists but its signing key does not.
     #[error(
-        "the log in {dir} was signed with a key that is not at {path}; put it back (a new key would not continue this log)"
+        "the log in {dir} can be read, verified and backed up, but nothing can be added to it: its \
+         signing key is not at {path}"
     )]
     KeyMissing {
         /// The log directory.
@@ -120,6 +122,23 @@ pub enum OpenError {
         wanted: String,
         /// The record that says so.
         since: u64,
+    },
+    /// Another key took the place of the key at hand, which did not sign that.
+    #[error(
+        "the key in {path} is {found}, and {keys} says that {by} took its place {told}; {found} did \
+         not sign that"
+    )]
+    KeyReplaced {
+        /// Where the key is expected.
+        path: PathBuf,
+        /// The file that says so.
+        keys: PathBuf,
+        /// Name and id of the key that is there.
+        found: String,
+        /// Name and id of the one that took its place.
+        by: String,
+        /// When, by whom and why.
+        told: String,
     },
     /// There is an `audit.log` that is not ours.
     #[error(
@@ -160,6 +179,8 @@ impl OpenError {
         "locked",
         "io",
         "key",
+        "key_missing",
+        "key_replaced",
         "redact_key",
         "foreign",
         "corrupt",
@@ -184,7 +205,9 @@ impl OpenError {
             }
             Self::Manifest(ManifestError::Newer { .. }) | Self::Newer { .. } => "newer_version",
             Self::Io { .. } | Self::Manifest(ManifestError::Io { .. }) => "io",
-            Self::Key { .. } | Self::KeyMissing { .. } | Self::KeyRetired { .. } => "key",
+            Self::Key { .. } | Self::KeyRetired { .. } => "key",
+            Self::KeyMissing { .. } => "key_missing",
+            Self::KeyReplaced { .. } => "key_replaced",
             Self::RedactKey(_) => "redact_key",
             Self::Foreign { .. } => "foreign",
             Self::Corrupt(_) => "corrupt",
@@ -288,6 +311,8 @@ pub(crate) struct Opened {
     pub(crate) keys: KeyHistory,
     /// A change of key was begun and is to be gone on with.
     pub(crate) rotates: bool,
+    /// The key took another's place, which is still to be recorded.
+    pub(crate) replaced: Option<KeyReplaced>,
 }
 
 /// Opens the log's files; changes nothing before it is sure what it sees.
@@ -366,7 +391,7 @@ struct Opening<'a> {
 impl Opening<'_> {
     /// Makes the files what was decided.
     fn apply(&self, plan: Plan, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
-        let Plan { seen, tail, accepted, rollback, leaves, altered, clean, damage } = plan;
+        let Plan { seen, tail, accepted, rollback, leaves, replaces, altered, clean, damage } = plan;
         let covered = decide::proven(&seen);
         let keys =
             if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
@@ -404,8 +429,12 @@ impl Opening<'_> {
                 manifest.abandon([left.text.clone()], &seen.ring);
             }
         }
+        if let Some(epoch) = replaces {
+            manifest.epoch = manifest.epoch.max(epoch);
+        }
         self.publish_key(&seen.key, manifest.epoch)?;
-        let begins = accepted.is_some() || rollback.is_some() || leaves.is_some();
+        let begins =
+            accepted.is_some() || rollback.is_some() || leaves.is_some() || replaces.is_some();
         let adopted = match tail {
             Tail::Adopt(span) => Some(span),
             _ => None,
@@ -487,8 +516,11 @@ impl Opening<'_> {
             uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,
             verifier_key,
+            rotates: seen.key_task == KeyTask::Rotate,
+            replaced: (seen.key_task == KeyTask::RecordReplacement)
+                .then(|| keys.replacement().and_then(KeyReplaced::of))
+                .flatten(),
             keys,
-            rotates: seen.rotates,
         })
     }
 

@@ -114,6 +114,12 @@ impl RestorePlan {
         key.public_text(&origin.map_or_else(|_| key.name().to_owned(), |it| it.to_string()))
     }
 
+    /// What each succession of its keys rests on that nobody signed, in a sentence.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.keys.unsigned_successions()
+    }
+
     /// Whether `audit.keys` has to be written.
     pub(crate) fn new_keys(&self) -> bool {
         let rotations = self.keys.rotations();

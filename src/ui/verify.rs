@@ -189,6 +189,9 @@ pub fn verified_backup_text(plan: &RestorePlan, colour: bool) -> String {
     ] {
         text.push_str(&format!("  {name:<13} {row}\n"));
     }
+    for note in plan.notes() {
+        text.push_str(&format!("note: {}\n", escape(&note)));
+    }
     text
 }
 
@@ -231,6 +234,7 @@ pub fn verified_backup_json(plan: &RestorePlan) -> String {
         "key": label(&plan.key),
         "key_source": plan.key_from,
         "relation": plan.relation.word(),
+        "notes": plan.notes(),
         "findings": findings,
     })
     .to_string()

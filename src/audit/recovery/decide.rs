@@ -5,6 +5,7 @@ use super::super::facts::Span;
 use super::super::scan::{Interest, scan_plain};
 use super::super::status::Damage;
 use super::heads::Head;
+use super::keys::begins_epoch;
 use super::inspect::Seen;
 use super::{Accepted, Corruption, OpenError, Opening, Rollback, io_error};
 
@@ -29,6 +30,8 @@ pub(super) struct Plan {
     /// The head of this epoch that a restore without the key left: what is signed next
     /// must not contradict it.
     pub(super) leaves: Option<Head>,
+    /// The epoch that a key begins which took another's place.
+    pub(super) replaces: Option<u32>,
     /// Which of the active segment's records were altered is unknown.
     pub(super) altered: bool,
     pub(super) clean: bool,
@@ -82,7 +85,12 @@ impl Opening<'_> {
             damage = damage.or(Some(Damage::FileReplaced));
         }
         let leaves = self.left_head(&seen.ring, &seen.manifest);
-        Ok(Plan { seen, tail, accepted, rollback, leaves, altered, clean, damage })
+        let replaces = begins_epoch(&seen.ring, &seen.manifest);
+        let rollback = rollback.map(|mut rollback| {
+            rollback.record.epoch = rollback.record.epoch.max(replaces.unwrap_or(0));
+            rollback
+        });
+        Ok(Plan { seen, tail, accepted, rollback, leaves, replaces, altered, clean, damage })
     }
 
     /// What follows the newest signature. Foreign lines are taken out of the scan.

@@ -38,6 +38,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("audit.alert_lost", &["count", "first", "last"]),
     ("audit.alerts_position", &["settled_to", "cursor"]),
     ("audit.key_rotated", &["old_key", "new_key", "uid"]),
+    ("audit.key_replaced", &["old_key", "new_key", "epoch", "replaced_at", "uid", "signed_records"]),
     (
         "audit.restored",
         &[
