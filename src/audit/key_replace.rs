@@ -258,7 +258,12 @@ impl<'a> Step<'a> {
         if !resumes {
             self.key_is_lost(&keys)?;
         }
-        let last = self.last_head(&keys)?;
+        let begun = history.replacement().filter(|_| resumes);
+        let last = match begun {
+            Some(begun) => SignedCheckpoint::parse(begun.checkpoint.as_bytes())
+                .map_err(|error| ReplaceError::Files(error.to_string()))?,
+            None => self.last_head(&keys)?,
+        };
         let signed = manifest.filter(|(manifest, signature)| {
             manifest.check_signature(signature, &keys).is_ok()
         });

@@ -255,12 +255,27 @@ impl Restorer {
         }
         // An earlier restore waits for its record; without it, it would be forgotten.
         drop(lock);
-        self.open_and_close()?;
+        match self.open_and_close() {
+            // Nobody here can record it: what is known of it is kept beside the log.
+            Err(OpenError::KeyMissing { .. }) => self.keep_journal(&paths)?,
+            opened => opened?,
+        }
         match paths.lock_for_writing() {
             Ok(Some(lock)) => Ok(Some(lock)),
             Ok(None) => Err(BackupError::LogLocked { path }),
             Err(source) => Err(BackupError::Io { action: "lock", path, source }),
         }
+    }
+
+    /// The journal of a restore that cannot be recorded makes way for that of the next.
+    fn keep_journal(&self, paths: &LogPaths) -> Result<(), BackupError> {
+        let journal = paths.restore_journal();
+        let stamp = self.clock.now().file_stamp();
+        let name = self.free_name(&paths.dir, &format!("audit.restore.unrecorded-{stamp}.json"));
+        self.fs
+            .rename(&journal, &paths.dir.join(name))
+            .and_then(|()| self.fs.sync_dir(&paths.dir))
+            .map_err(io_error("set aside", &journal))
     }
 
     fn check_empty(&self, dir: &Path) -> Result<(), BackupError> {

@@ -112,6 +112,12 @@ fn integrity(report: &Report) -> String {
     match report.integrity {
         Integrity::Intact => format!("intact: the records hash to the signed root; {all}"),
         Integrity::Damaged => "damaged: see the findings".to_owned(),
+        Integrity::Unproven if report.ranges.signed.end_seq > report.ranges.signed.first_seq => {
+            format!(
+                "not proven beyond record {}: see the findings; {all}",
+                report.ranges.signed.end_seq - 1
+            )
+        }
         Integrity::Unproven => "not proven: no signature that fits".to_owned(),
     }
 }

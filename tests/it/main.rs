@@ -55,6 +55,7 @@ mod https;
 mod import_python;
 mod import_redaction;
 mod key_chain;
+mod keyless;
 mod keys;
 mod keys_cli;
 mod keys_crash;

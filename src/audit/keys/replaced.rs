@@ -93,7 +93,7 @@ impl Rotation {
     /// What the new key signs. The first line has a space in it, which no origin has.
     fn statement(&self, said: &Replaced, name: &str) -> String {
         let digest = Hash::from_bytes(Sha256::digest(self.checkpoint.as_bytes()).into());
-        let user = said.user.as_deref().unwrap_or_default();
+        let user = said.user.as_deref().unwrap_or("-");
         format!(
             "auditctl/key-replaced v1\n{name}\n{}\n{}\n{}\n{}\n{}\n{user}\n{}\n{digest}\n",
             self.old_key, self.new_key, said.epoch, said.at, said.uid, said.reason

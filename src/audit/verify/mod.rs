@@ -243,6 +243,10 @@ impl Run<'_> {
         let oldest_read = self.oldest_read(depth);
         let newer = self.tally.newer;
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
+        if foreign {
+            // What the believed key signed ends before the log does.
+            report.completeness = Completeness::Incomplete;
+        }
         (report.depth, report.depth_reason) = (depth, depth_reason);
         report.oldest_read = oldest_read;
         (report.key, report.key_source, report.key_given) = (label, key.source, key.given);
@@ -266,8 +270,7 @@ impl Run<'_> {
     fn newest(&mut self, keys: Option<&Keyring>, last: bool) -> Newest {
         let view = self.view;
         if let Some(keys) = keys.filter(|keys| signature::is_under_another(view, keys)) {
-            let own = Pieces::sealed(view).end();
-            return signature::before_another(keys, own, &mut self.tally);
+            return signature::before_another(view, keys, &mut self.tally);
         }
         let checkpoint = signature::checkpoint(view, keys, &mut self.tally);
         match signature::newest(view, keys, checkpoint, (last, &mut self.tally)) {
@@ -289,7 +292,10 @@ impl Run<'_> {
                 let text = format!("its signature is not the log's: {reason}");
                 self.tally.found(Finding::new(Kind::Altered, "audit.manifest.json", text));
             }
-            Err((_, false)) if self.view.no_manifest.is_none() && keys.is_some() => {
+            Err((_, false))
+                if self.view.no_manifest.is_none()
+                    && keys.is_some_and(|keys| !signature::is_under_another(self.view, keys)) =>
+            {
                 self.tally.notes.push(
                     "audit.manifest.json is not signed: a restore without the key made it, or \
                      somebody else. Nothing was believed that it says; the \

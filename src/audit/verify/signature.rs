@@ -49,13 +49,16 @@ impl Newest {
 
 /// What the believed key never authorised is told once; what it signed before is what
 /// the records are compared with.
-pub(super) fn before_another(keys: &Keyring, end: u64, tally: &mut Tally) -> Newest {
+pub(super) fn before_another(view: &View, keys: &Keyring, tally: &mut Tally) -> Newest {
     let Some(handover) = keys.unauthorised() else { return Newest::None };
     let Some(replaced) = &handover.replaced else { return Newest::None };
     let rotation = keys.rotations().iter().find(|it| it.new_key == handover.new.to_string());
     let note = rotation.and_then(|it| SignedCheckpoint::parse(it.checkpoint.as_bytes()).ok());
     let head = note.map(|note| note.unverified().clone());
     let size = replaced.signed.size;
+    let notes = [&view.note, &view.head].into_iter().flatten();
+    let notes = notes.filter_map(|note| SignedCheckpoint::parse(note).ok());
+    let end = notes.map(|note| note.unverified().size).max().unwrap_or(size);
     let text = format!(
         "from record {size} on the log is under {}, which {} never authorised: it took its place \
          {}, and nobody signed that",
