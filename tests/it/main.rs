@@ -67,6 +67,7 @@ mod mail_server;
 mod model;
 mod monitor;
 mod nagios;
+mod other_users;
 mod own_files;
 mod packaging;
 mod paths;

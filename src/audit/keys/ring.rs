@@ -77,7 +77,7 @@ impl Keyring {
             })?;
             let ring = ring.get_or_insert_with(|| handover.old.clone().into());
             let order = |reason| KeyringError::Order { number, seq, reason };
-            if ring.newest() != &handover.old {
+            if ring.keys.last() != Some(&handover.old) {
                 return Err(order("begins with another key than the one before ended with"));
             }
             if ring.contains(&handover.new) {

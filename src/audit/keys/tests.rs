@@ -177,8 +177,8 @@ fn replaced(old: &SigningKey, new: &SigningKey, (epoch, size): (u32, u64)) -> Ro
 /// B2.
 #[test]
 fn whoever_believes_the_new_key_knows_the_old_one_and_the_old_one_leads_no_further() {
-    let (first, old, new) = (key(), key(), key());
-    let chain = [rotation(&first, &old, 0, 10), replaced(&old, &new, (0, 20))];
+    let (first, old, new, later) = (key(), key(), key(), key());
+    let mut chain = vec![rotation(&first, &old, 0, 10), replaced(&old, &new, (0, 20))];
     let (before, after) = (signed(&[&old], 0, 15, root()), signed(&[&new], 1, 25, root()));
     let by_new = Keyring::new(new.verifier().clone(), &chain).expect("a ring");
     assert_eq!(by_new.newest(), new.verifier());
@@ -205,6 +205,16 @@ fn whoever_believes_the_new_key_knows_the_old_one_and_the_old_one_leads_no_furth
         // A planted replacement does not retire the key that never agreed.
         ring.verify(&late).expect("the old key knows of no other");
     }
+    // What the new key signs later is its own affair.
+    chain.push(rotation(&new, &later, 1, 40));
+    chain.push(replaced(&later, &key(), (1, 50)));
+    let ring = Keyring::new(new.verifier().clone(), &chain).expect("a ring");
+    assert_eq!(ring.newest(), later.verifier());
+    ring.verify(&before).expect("still who was before");
+    ring.verify(&signed(&[&later], 1, 45, root())).expect("the one that it led to");
+    let ring = Keyring::new(old.verifier().clone(), &chain).expect("a ring");
+    assert_eq!(ring.newest(), old.verifier());
+    ring.verify(&signed(&[&later], 1, 45, root())).expect_err("nobody signed that");
 }
 
 #[test]
