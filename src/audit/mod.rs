@@ -55,6 +55,7 @@ pub mod record;
 mod recovery;
 mod redact;
 mod refusal;
+pub mod repair;
 pub mod restore;
 mod roots;
 pub mod sanitize;
@@ -71,6 +72,7 @@ pub mod status;
 pub mod survey;
 pub mod trouble;
 pub mod verify;
+pub mod walk;
 pub mod watch;
 mod writer;
 
