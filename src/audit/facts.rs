@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::checkpoint::VerifierKey;
-use super::keys::{KEY_ROTATED, Keyring};
+use super::keys::{KEY_REPLACED, KEY_ROTATED, Keyring};
 use super::merkle::Range;
 use super::record::{Record, Via};
 use crate::clock::Timestamp;
@@ -267,6 +267,7 @@ const OPENING: &[&str] = &[
     "audit.rate_limited",
     "audit.redact_key_created",
     "audit.rollback_accepted",
+    KEY_REPLACED,
     "audit.clock_changed",
     "audit.opened",
 ];
@@ -348,7 +349,8 @@ impl Authority {
     pub(crate) fn names_hole(&self, begin: u64, end: u64) -> bool {
         let mut next = begin;
         while next < end {
-            let holds = |named: &&NamedHole| (named.hole.first_seq..named.hole.end_seq).contains(&next);
+            let holds =
+                |named: &&NamedHole| (named.hole.first_seq..named.hole.end_seq).contains(&next);
             let Some(named) = self.holes.iter().find(holds) else { return false };
             next = named.hole.end_seq;
         }
@@ -383,7 +385,11 @@ impl Facts {
             Fact::ChangedKey { old } => self.changed_keys.push((seq, old)),
             Fact::Reopened(found) => {
                 let Reopened { adopted, abandoned, keys_from, holes } = *found;
-                self.holes.extend(holes.into_iter().map(|hole| NamedHole { record: seq, at, hole }));
+                self.holes.extend(holes.into_iter().map(|hole| NamedHole {
+                    record: seq,
+                    at,
+                    hole,
+                }));
                 self.first_keys.extend(keys_from.map(|key| (seq, key, true)));
                 self.adopted.extend(adopted.map(|span| (seq, span)));
                 self.abandoned.extend(abandoned.into_iter().map(|note| (seq, note)));

@@ -25,6 +25,7 @@ use super::manifest::{Manifest, ManifestError, Segment};
 use super::merkle::{Hash, Range};
 use super::paths::LogPaths;
 use super::record;
+use super::restore;
 use super::roots::roots_at;
 use super::salvage::{self, Piece, active};
 use super::segment::{BLOCK_BYTES, Block, sealed_name};
@@ -303,7 +304,7 @@ impl Snapshot {
         let paths = LogPaths::new(dir);
         let mut looks = LOOKS;
         loop {
-            if fs.meta(&paths.restore_journal()).is_ok() {
+            if restore::is_pending(&**fs, &paths) {
                 return Err(SnapshotError::RestorePending { dir: dir.to_path_buf() });
             }
             looks -= 1;
@@ -316,8 +317,11 @@ impl Snapshot {
                 }
                 // They are damaged, unless the leaves tell what they were.
                 Err(SnapshotError::Short { dir, size, found }) => {
-                    return attempt(fs, &paths, true)
-                        .map_err(|_| SnapshotError::Short { dir, size, found });
+                    return attempt(fs, &paths, true).map_err(|_| SnapshotError::Short {
+                        dir,
+                        size,
+                        found,
+                    });
                 }
                 done => return done,
             }
@@ -446,12 +450,14 @@ impl Snapshot {
 
     /// The records that are not here, though retention did not remove them.
     pub fn holes(&self) -> impl Iterator<Item = &Block> {
-        self.parts.iter().flat_map(|part| match part {
-            Part::Left(left) => left.pieces.as_slice(),
-            _ => &[],
-        })
-        .filter(|piece| matches!(piece, Piece::Hole(_)))
-        .map(Piece::block)
+        self.parts
+            .iter()
+            .flat_map(|part| match part {
+                Part::Left(left) => left.pieces.as_slice(),
+                _ => &[],
+            })
+            .filter(|piece| matches!(piece, Piece::Hole(_)))
+            .map(Piece::block)
     }
 
     /// Leaves out what is damaged: the snapshot holds what is left then, and holes of which
@@ -537,11 +543,8 @@ impl Snapshot {
             256 * 1024,
             Box::new(FileReader { file: &*lines.file, offset: 0 }) as Box<dyn Read + '_>,
         );
-        let all = Blocks(Inner::Lines(Gather {
-            input,
-            left: lines.records,
-            next_seq: lines.first_seq,
-        }));
+        let all =
+            Blocks(Inner::Lines(Gather { input, left: lines.records, next_seq: lines.first_seq }));
         all.into_iter().all(|block| {
             block.is_ok_and(|(first_seq, raw)| examine(&raw, first_seq, (0, 0)).is_ok())
         })

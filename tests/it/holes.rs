@@ -82,8 +82,7 @@ fn sealed(home: &Home) -> Vec<PathBuf> {
 }
 
 fn asks(home: &Home) -> auditctl::audit::query::Answer {
-    let mut reader =
-        Reader::open(&home.fs, &home.log_dir(), Bounds::default()).expect("a reader");
+    let mut reader = Reader::open(&home.fs, &home.log_dir(), Bounds::default()).expect("a reader");
     let want = Want::Records { order: Order::Oldest, limit: 10_000 };
     reader.query(&Query { filter: Default::default(), want }).expect("an answer")
 }
@@ -153,7 +152,11 @@ fn whatever_was_done_to_the_active_segment_what_is_left_of_it_stays() {
         ("a removed line", |lines| drop(lines.remove(5)), Some((5, 6))),
         ("swapped lines", |lines| lines.swap(4, 9), None),
         ("a doubled line", |lines| lines.insert(3, lines[3].clone()), None),
-        ("a forged line put in", |lines| lines.insert(3, lines[3].replace("login", "forged")), None),
+        (
+            "a forged line put in",
+            |lines| lines.insert(3, lines[3].replace("login", "forged")),
+            None,
+        ),
         ("a line without sense", |lines| lines[7] = "{".to_owned(), Some((7, 8))),
     ];
     for (what, damage, hole) in damages {
@@ -204,7 +207,8 @@ fn of_damaged_sealed_segments_what_is_proven_stays_and_the_damaged_files_are_kep
     // One is gone, one is cut, of one a byte is flipped: its length is as it was.
     let span = |path: &PathBuf| {
         let manifest: Value =
-            serde_json::from_slice(&read(&home.log_dir().join("audit.manifest.json"))).expect("json");
+            serde_json::from_slice(&read(&home.log_dir().join("audit.manifest.json")))
+                .expect("json");
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let segment = manifest["segments"]
             .as_array()
@@ -345,7 +349,10 @@ fn a_manifest_with_holes_that_nobody_signed_excuses_nothing() {
     let report = report(&home, &Request::default());
     assert!(!report.passed());
     let missing = |kind| {
-        report.findings.iter().any(|f| f.kind == kind && (f.first_seq, f.end_seq) == (Some(0), Some(end)))
+        report
+            .findings
+            .iter()
+            .any(|f| f.kind == kind && (f.first_seq, f.end_seq) == (Some(0), Some(end)))
     };
     assert!(missing(Kind::Missing), "{:?}", report.findings);
     assert_eq!(python(&[&home.log_dir()]).0, 1);
@@ -474,7 +481,12 @@ fn a_crash_at_any_step_of_giving_up_loses_no_more() {
     assert!(names_done > 5, "{names_done}");
     let mut random = Random(0x5eed);
     for to in begun..=changes.len() {
-        if !matches!(changes.get(to), None | Some(Change::SyncDir(_) | Change::Rename(..) | Change::SetLen(..) | Change::Remove(_))) {
+        if !matches!(
+            changes.get(to),
+            None | Some(
+                Change::SyncDir(_) | Change::Rename(..) | Change::SetLen(..) | Change::Remove(_)
+            )
+        ) {
             continue;
         }
         let home = Home::new();
@@ -613,7 +625,10 @@ fn a_damaged_log_is_backed_up_as_far_as_it_is_good() {
     let manifest = read(&home.log_dir().join("audit.manifest.json"));
     let (code, stdout, stderr) = run(&home.dir, &["backup", "--json"]);
     assert_eq!(code, 1, "{stderr}");
-    assert!(stderr.contains(&format!("auditctl repair --from {}", earlier.metadata.id)), "{stderr}");
+    assert!(
+        stderr.contains(&format!("auditctl repair --from {}", earlier.metadata.id)),
+        "{stderr}"
+    );
     let document: Value = serde_json::from_str(&stdout).expect("one document");
     let holes = document["backup"]["holes"].as_array().expect("holes");
     assert!(!holes.is_empty() && holes[0]["given_up_by"].is_null(), "{holes:?}");
@@ -695,12 +710,16 @@ fn a_log_with_holes_is_backed_up_and_restored_with_them() {
             ..crate::backups::wanted()
         };
         home.restore_as(&request).expect("restored");
-        let report = verify(&home.fs, &target, &Request::default(), &Unwatched).expect("a report").0;
+        let report =
+            verify(&home.fs, &target, &Request::default(), &Unwatched).expect("a report").0;
         assert!(report.passed(), "{name}: {report:#?}");
         assert_eq!(all(&told(&report)), all(&holes), "{name}");
         assert_eq!(python(&[&target]).0, 0, "{name}");
         let found = crate::support::all_lines(&target);
-        assert!(before.iter().take(found.len() - 2).all(|(_, line)| found.contains(line)), "{name}");
+        assert!(
+            before.iter().take(found.len() - 2).all(|(_, line)| found.contains(line)),
+            "{name}"
+        );
     };
     restored(auditctl::backup::Wish::Id(made.metadata.id), "by-metadata");
     let alone = home.dir.path().join("copy.gz");
@@ -731,8 +750,8 @@ fn the_only_copy_of_what_is_a_hole_elsewhere_stays() {
     let policy = auditctl::backup::Policy { last: Some(1), ..Default::default() };
     let inventory = home.list(auditctl::backup::Level::Listed);
     let live = auditctl::audit::snapshot::Snapshot::take(&home.fs, &home.log_dir()).expect("taken");
-    let plan = auditctl::backup::plan(&inventory, &policy, Some(&live), home.clock.now())
-        .expect("a plan");
+    let plan =
+        auditctl::backup::plan(&inventory, &policy, Some(&live), home.clock.now()).expect("a plan");
     let keeps = |id| {
         let decision = plan.decisions.iter().find(|decision| decision.id == id).expect("decided");
         !decision.keep.is_empty()
