@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::answer::{Answer, CacheUse, Effort, Found};
+use super::answer::{Answer, CacheUse, Effort, Found, pruned};
 use super::cache::{CACHE_BYTES, Cache, CacheCounts, Missing, complete, missing, still_there};
 use super::filter::Query;
 use super::run::{Bounds, run};
@@ -50,13 +50,15 @@ impl Engine {
         }
         // What is durable first: what is read afterwards holds all of it.
         let end = self.ledger.durable().unwrap_or(u64::MAX);
-        let begin = self.ledger.manifest()?.manifest.pruned.end();
+        let manifest = self.ledger.manifest()?.manifest;
+        let (begin, oldest) = (manifest.pruned.end(), manifest.oldest());
         let old = {
             let mut cache = self.cache();
             match cache.get(query) {
                 Some(old) => match missing(old, query, begin, end, self.bounds) {
                     Missing::Nothing => {
-                        let answer = renewed(old, begin, end, begun);
+                        let mut answer = renewed(old, begin, end, begun);
+                        answer.pruned = pruned(query, (begin, oldest), answer.more);
                         return Ok(answer);
                     }
                     Missing::This(rest) => Some((old.clone(), rest)),
@@ -72,8 +74,14 @@ impl Engine {
                 new if new.begin != begin => self.read(query)?,
                 new => {
                     let mut answer = complete(&old, query, Some(new), self.bounds);
-                    answer.effort.cache = CacheUse::Completed;
-                    answer
+                    if answer.is_partial() {
+                        // Which groups are the largest only reading all of it can tell.
+                        self.read(query)?
+                    } else {
+                        answer.effort.cache = CacheUse::Completed;
+                        answer.pruned = pruned(query, (begin, oldest), answer.more);
+                        answer
+                    }
                 }
             },
             None => self.read(query)?,
@@ -118,8 +126,10 @@ fn renewed(old: &Answer, begin: u64, end: u64, begun: Instant) -> Answer {
         found,
         begin,
         end: end.max(old.end),
+        history: old.history.clone(),
         // What followed the page is older than what has gone.
         more: old.more && kept,
+        pruned: None,
         unreadable: old.unreadable,
         damaged: Vec::new(),
         effort,

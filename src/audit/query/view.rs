@@ -13,6 +13,7 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 
 use super::QueryError;
+use super::answer::History;
 use crate::audit::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::examine::leaves;
@@ -213,6 +214,11 @@ impl View {
             };
         }
         Err(QueryError::NoLog { dir: dir.to_path_buf() })
+    }
+
+    /// Whose records they are.
+    pub(super) fn history(&self) -> History {
+        History { log_id: self.manifest.log_id.clone(), epoch: self.manifest.epoch }
     }
 
     /// A segment's file, wherever it is by now; `None` when retention has removed it.
