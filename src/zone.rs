@@ -192,10 +192,7 @@ fn unknown(name: &str, reason: &str) -> ZoneError {
 
 fn read(fs: &dyn Fs, path: &Path, name: &str) -> Result<TimeZone, String> {
     let failed = |what: &dyn fmt::Display| format!("{}: {what}", path.display());
-    if fs.meta(path).is_ok_and(|meta| !meta.is_file) {
-        return Err(failed(&"it is no file"));
-    }
-    let (bytes, _) = fs.read_given(path, MAX_RULES_BYTES).map_err(|error| failed(&error))?;
+    let bytes = fs.read(path, MAX_RULES_BYTES).map_err(|error| failed(&error))?;
     // The header's count of leap seconds: times of such a zone are not POSIX's.
     if bytes.starts_with(b"TZif") && bytes.get(28..32).is_some_and(|count| count != [0; 4]) {
         return Err(failed(&"its clock counts leap seconds, which records do not"));

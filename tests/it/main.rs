@@ -41,7 +41,9 @@ mod durable_order;
 mod embedding;
 mod engine;
 mod evidence;
+mod exact;
 mod faults;
+mod follow;
 mod forgery;
 mod fork;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -61,6 +63,7 @@ mod keys_crash;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod liar;
 mod limits;
+mod limits_told;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod mail_server;
 mod model;
@@ -106,3 +109,4 @@ mod verify;
 mod verify_damage;
 mod verify_python;
 mod who;
+mod zones;

@@ -10,6 +10,7 @@ use super::filter::Query;
 use super::run::{Bounds, run};
 use super::view::{Ledger, View};
 use super::{QueryError, TRIES};
+use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
 
 /// Answers queries about the log that this process writes.
@@ -58,7 +59,7 @@ impl Engine {
                 Some(old) => match missing(old, query, begin, end, self.bounds) {
                     Missing::Nothing => {
                         let mut answer = renewed(old, begin, end, begun);
-                        answer.pruned = pruned(query, (begin, oldest), answer.more);
+                        answer.pruned = pruned_now(old, query, (begin, oldest), answer.more);
                         return Ok(answer);
                     }
                     Missing::This(rest) => Some((old.clone(), rest)),
@@ -79,7 +80,7 @@ impl Engine {
                         self.read(query)?
                     } else {
                         answer.effort.cache = CacheUse::Completed;
-                        answer.pruned = pruned(query, (begin, oldest), answer.more);
+                        answer.pruned = pruned_now(&old, query, (begin, oldest), answer.more);
                         answer
                     }
                 }
@@ -104,6 +105,20 @@ impl Engine {
                 done => return done,
             }
         }
+    }
+}
+
+/// What retention has removed of an earlier answer's records by now.
+fn pruned_now(
+    old: &Answer,
+    query: &Query,
+    (begin, oldest): (u64, Option<Timestamp>),
+    more: bool,
+) -> Option<(u64, u64)> {
+    if old.begin == begin && old.more == more {
+        old.pruned
+    } else {
+        pruned(query, (begin, oldest), more)
     }
 }
 

@@ -188,10 +188,10 @@ impl Groups {
     /// Drops the rarest until the rest has room.
     fn shrink(&mut self, room: usize) {
         let most_bytes = room.saturating_mul(GROUP_BYTES);
-        let size = |(key, counted): (&Box<[u8]>, &Counted)| {
+        let size = |key: &[u8], counted: &Counted| {
             written(key) + counted.spelling.as_ref().map_or(0, |text| text.len())
         };
-        let bytes: usize = self.counts.iter().map(size).sum();
+        let bytes: usize = self.counts.iter().map(|(key, counted)| size(key, counted)).sum();
         if self.counts.len() <= room && bytes <= most_bytes {
             return;
         }
@@ -202,7 +202,7 @@ impl Groups {
         });
         let mut bytes = 0;
         for (key, counted) in all {
-            let size = size((&key, &counted));
+            let size = size(&key, &counted);
             if self.counts.len() < room && bytes + size <= most_bytes {
                 bytes += size;
                 self.counts.insert(key, counted);

@@ -253,7 +253,7 @@ impl Sum {
             end: view.end,
             history: view.history(),
             more,
-            pruned: pruned(query, (view.begin, view.manifest.oldest()), more),
+            pruned: pruned(query, (view.begin, view.oldest()), more),
             unreadable: self.seen.unreadable,
             damaged: self.damaged,
             effort,
