@@ -8,7 +8,9 @@
 mod catalog;
 mod chain;
 mod check;
+mod compare;
 mod content;
+mod copy;
 mod create;
 mod digest;
 mod directory;
@@ -35,6 +37,8 @@ pub use crate::audit::watch::{Stage, Unwatched, Watch};
 pub(crate) use catalog::MAX_CATALOG_BYTES;
 pub use catalog::{Catalog, Copied, CopyState, Drill, Failure, Level, Noted};
 pub use chain::verify_link;
+pub use compare::{Compared, Difference, Has, Side as DiffSide, compare};
+pub use copy::BackupCopy;
 pub use create::{Creator, Made, Outlook, Request, host};
 pub use digest::Digests;
 pub use directory::{BackupDir, Contents, Entry};

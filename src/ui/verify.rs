@@ -100,6 +100,12 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     for finding in &report.findings {
         lines.push(format!("  {}", escape(&finding.to_string())));
     }
+    if report.integrity == Integrity::Damaged {
+        lines.push(
+            "next: `auditctl repair --dry-run` says what a backup would put back, record by record"
+                .to_owned(),
+        );
+    }
     lines.join("\n") + "\n"
 }
 

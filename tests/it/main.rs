@@ -84,6 +84,7 @@ mod query_cli;
 mod receiver;
 mod record_cli;
 mod redact;
+mod repair;
 mod retention;
 mod serve;
 mod serve_http;
