@@ -136,3 +136,4 @@ pub mod store;
 pub mod ui;
 pub mod units;
 pub mod validate;
+pub mod zone;

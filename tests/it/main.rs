@@ -42,7 +42,9 @@ mod durable_order;
 mod embedding;
 mod engine;
 mod evidence;
+mod exact;
 mod faults;
+mod follow;
 mod forgery;
 mod fork;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -64,6 +66,7 @@ mod keys_crash;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod liar;
 mod limits;
+mod limits_told;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod mail_server;
 mod model;
@@ -111,3 +114,4 @@ mod verify;
 mod verify_damage;
 mod verify_python;
 mod who;
+mod zones;

@@ -24,6 +24,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "audit",
             "config",
             "units",
+            "zone",
             "clock",
             "fsio",
         ],
@@ -60,8 +61,8 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "validate",
         &[
-            "access", "alerts", "health", "backup", "store", "audit", "config", "units", "clock",
-            "fsio",
+            "access", "alerts", "health", "backup", "store", "audit", "config", "units", "zone",
+            "clock", "fsio",
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
@@ -78,6 +79,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("defaults", &[]),
     ("field_path", &[]),
     ("units", &[]),
+    ("zone", &["clock", "fsio"]),
     ("clock", &[]),
     ("fsio", &[]),
 ];
