@@ -8,10 +8,12 @@ pub mod client;
 #[doc(hidden)]
 pub mod harness;
 
+mod accept;
 mod auth;
 mod budget;
 mod connection;
 mod credentials;
+mod decode;
 mod front;
 mod gate;
 mod http;
@@ -25,6 +27,7 @@ mod push;
 mod pushed;
 mod query;
 mod reply;
+mod root;
 mod seats;
 mod server;
 mod socket;

@@ -8,6 +8,7 @@ use crate::audit::key_change::RotateRequest;
 use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::query::Request;
 use crate::audit::status::{StatusSnapshot, Word};
+use crate::json_place::JsonError;
 
 /// A line that is not an event.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
     }
     let wire: Wire = match serde_json::from_slice(trimmed) {
         Ok(wire) => wire,
-        Err(error) => return Some(Err(error.to_string())),
+        Err(error) => return Some(Err(JsonError::of(&error, trimmed).to_string())),
     };
     let Wire { status, query, session, backup_made, backup_removed, key_rotate } = wire;
     let mut wishes = [
