@@ -104,8 +104,15 @@ pub(super) struct Holder {
 impl Caller {
     /// What records say of it.
     pub(super) fn origin(&self) -> Origin {
-        let mut origin =
-            Origin { via: Via::Http, uid: None, pid: None, token: None, peer: None, import: false };
+        let mut origin = Origin {
+            via: Via::Http,
+            uid: None,
+            pid: None,
+            token: None,
+            peer: None,
+            import: false,
+            import_id: None,
+        };
         match self {
             Self::Here { uid, .. } => origin.uid = *uid,
             Self::Stranger => {}

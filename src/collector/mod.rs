@@ -17,6 +17,7 @@ mod decode;
 mod front;
 mod gate;
 mod http;
+mod imports;
 mod intake;
 mod notify;
 mod patient;
@@ -269,6 +270,7 @@ struct Hub {
     max_body: usize,
     budget: Arc<budget::Budget>,
     turns: Arc<turns::Turns>,
+    imports: Arc<imports::Imports>,
     queries: Arc<Semaphore>,
     audit_reads: bool,
     vitals: vitals::Vitals,
@@ -306,6 +308,7 @@ impl Hub {
                 usize::try_from(options.max_memory.max(MIN_BUDGET)).unwrap_or(usize::MAX),
             ),
             turns: Arc::default(),
+            imports: Arc::default(),
             vitals: vitals::Vitals::new(Arc::clone(&options.health)),
             log,
         })

@@ -83,6 +83,7 @@ mod record_cli;
 mod redact;
 mod retention;
 mod serve;
+mod serve_checks;
 mod serve_http;
 mod serve_peers;
 mod serve_push;

@@ -5,6 +5,7 @@ mod alerting;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -14,6 +15,7 @@ use crate::audit::status::Mode;
 use crate::audit::{AuditLog, Options, Tunables};
 use crate::cli::context::{Context, Override};
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::open::Waiting;
 use crate::cli::{heads, open};
 use crate::clock::SystemClock;
 use crate::collector::{
@@ -46,6 +48,9 @@ pub(crate) struct ServeArgs {
     /// a record that says so
     #[arg(long)]
     accept_rollback: bool,
+    /// Wait so long for a log that another program has open
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::record::duration)]
+    wait: Duration,
 }
 
 impl ServeArgs {
@@ -79,11 +84,18 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         let text = format!("auditctl: the log is not compared with {what}");
         context.printer.error(&Warning::NotCompared.says(&text));
     }
-    let log = AuditLog::open(Options {
+    let log_options = Options {
         accept_corruption: args.accept_corruption,
         accept_rollback: args.accept_rollback,
         ..log_options
-    })?;
+    };
+    let mut waiting = Waiting::new(&settings, args.wait, context.printer);
+    let log = loop {
+        match AuditLog::open(log_options.clone()) {
+            Ok(log) => break log,
+            Err(error) => waiting.go_on(error.into())?,
+        }
+    };
     running.log.get_or_init(|| log.clone());
     // Events are taken without alerts too; health says that they are missing.
     if let Err(reason) = alerting.go_on(&log, &settings) {
