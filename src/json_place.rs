@@ -39,7 +39,8 @@ impl JsonError {
         let new = Self::from(error);
         // The part is a slice of the text.
         let begin = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        let within: usize = part.split('\n').take(new.line.saturating_sub(1)).map(|l| l.len() + 1).sum();
+        let within: usize =
+            part.split('\n').take(new.line.saturating_sub(1)).map(|l| l.len() + 1).sum();
         let at = begin + within + new.column.saturating_sub(1);
         Self { what: new.what, ..Self::at(text, at) }
     }

@@ -351,8 +351,7 @@ fn check_text(field: &'static str, limit: usize, text: &mut String) -> Result<bo
 fn malformed(error: &serde_json::Error, text: &[u8]) -> EventError {
     let mut told = JsonError::of(error, text);
     // Its message quotes what was found there.
-    if error.classify() == serde_json::error::Category::Data
-        && JsonError::not_utf8(text).is_none()
+    if error.classify() == serde_json::error::Category::Data && JsonError::not_utf8(text).is_none()
     {
         told.what = "expected an event object".to_owned();
     }

@@ -170,7 +170,8 @@ impl<'a> Head<'a> {
         }
         let note = self.checkpoint.ok_or_else(|| other("it has no checkpoint"))?;
         let log = self.log.ok_or_else(|| other("it does not say of which log it is"))?;
-        let malformed = |error: serde_json::Error| Unread::Other(JsonError::from(&error).to_string());
+        let malformed =
+            |error: serde_json::Error| Unread::Other(JsonError::from(&error).to_string());
         let log: Log = serde_json::from_str(log.get()).map_err(malformed)?;
         Ok((serde_json::from_str(note.get()).map_err(malformed)?, log.key_chain))
     }

@@ -44,8 +44,7 @@ const TEXT_UTF8: &str = "text/plain;charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text";
 const OPENMETRICS_VERSION: &str = "application/openmetrics-text;version=1.0.0";
 /// As Prometheus 3 asks: what we send needs no escaping.
-const OPENMETRICS_ESCAPED: &str =
-    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8";
+const OPENMETRICS_ESCAPED: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8";
 const OPENMETRICS_UTF8: &str = "application/openmetrics-text;charset=utf-8";
 
 /// An answer as one document, or line by line.

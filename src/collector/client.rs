@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::unistd::{Gid, Group, Uid, User};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -14,6 +15,7 @@ use crate::audit::ImportId;
 use crate::audit::key_change::{RotateRequest, Rotated};
 use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::query::{self, Request};
+use crate::fsio::inspect;
 use crate::json_place::JsonError;
 
 /// An answer takes at most: the collector's own timeouts come first.
@@ -60,10 +62,12 @@ pub enum ClientError {
         whose: PathBuf,
     },
     /// This user may not reach the socket.
-    #[error("this user may not reach the socket {path}: {source}")]
+    #[error("no permission to connect to the collector's socket {path}: {why}")]
     Denied {
         /// The socket.
         path: PathBuf,
+        /// Whose it is, or what is in the way.
+        why: String,
         /// The system's word.
         source: io::Error,
     },
@@ -85,6 +89,40 @@ pub enum ClientError {
         /// Why.
         message: String,
     },
+}
+
+/// What keeps this user from a socket: its mode, or a directory on the way to it.
+fn in_the_way(path: &Path) -> String {
+    let user = |uid: u32| match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("user {} ({uid})", user.name),
+        _ => format!("user {uid}"),
+    };
+    let group = |gid: u32| match Group::from_gid(Gid::from_raw(gid)) {
+        Ok(Some(group)) => format!("group {} ({gid})", group.name),
+        _ => format!("group {gid}"),
+    };
+    let told = |what: &str, entry: inspect::Entry| {
+        format!(
+            "{what} belongs to {} and {}, mode {:04o}, and this is {}",
+            user(entry.uid),
+            group(entry.gid),
+            entry.mode,
+            user(Uid::effective().as_raw()),
+        )
+    };
+    let from_root: Vec<&Path> = path.ancestors().skip(1).collect();
+    for directory in from_root.into_iter().rev().filter(|path| !path.as_os_str().is_empty()) {
+        let search = inspect::Wanted { read: false, write: false, search: true };
+        if inspect::may(directory, search).is_err()
+            && let Ok(Some(entry)) = inspect::behind(directory)
+        {
+            return told(&format!("the directory {}", directory.display()), entry);
+        }
+    }
+    match inspect::behind(path) {
+        Ok(Some(entry)) => told("it", entry),
+        _ => "the system does not say why".to_owned(),
+    }
 }
 
 fn foreign(path: &Path, uid: u32, owner: Option<u32>, whose: &Path) -> String {
@@ -181,7 +219,8 @@ impl Client {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::InvalidInput => ClientError::NotRunning { path: path.to_path_buf() },
             io::ErrorKind::PermissionDenied => {
-                ClientError::Denied { path: path.to_path_buf(), source: error }
+                let why = in_the_way(path);
+                ClientError::Denied { path: path.to_path_buf(), why, source: error }
             }
             _ => lost(error),
         })?;
@@ -203,7 +242,7 @@ impl Client {
             "session": { "import": true, "import_id": id.as_str(), "lenient": lenient }
         });
         let until = Instant::now() + ANSWER_TIMEOUT;
-        loop {
+        let denied = loop {
             self.write(format!("{wish}\n").as_bytes())?;
             match self.read()? {
                 Wire { ok: Some(_), .. } => return Ok(true),
@@ -212,16 +251,18 @@ impl Client {
                 {
                     std::thread::sleep(Duration::from_millis(wait));
                 }
-                Wire { error: Some(error), .. } if error.kind == "busy" => {
+                Wire { error: Some(error), .. } if error.kind != "forbidden" => {
                     return Err(self.refused(error));
                 }
-                _ => break,
+                Wire { error, .. } => break error,
             }
-        }
+        };
         let wish = serde_json::json!({ "session": { "import": false, "lenient": lenient } });
-        self.write(format!("{wish}\n").as_bytes())?;
-        self.read()?;
-        Ok(false)
+        match self.write(format!("{wish}\n").as_bytes()).and_then(|()| self.read()) {
+            Ok(_) => Ok(false),
+            // It may not send at all, and was told so before.
+            Err(error) => Err(denied.map_or(error, |denied| self.refused(denied))),
+        }
     }
 
     /// How far the log is: the seq that comes next, and up to which records are durable.
@@ -237,15 +278,6 @@ impl Client {
             (None, Some(error)) => Err(self.refused(error)),
             (None, None) => Err(self.lost(io::ErrorKind::InvalidData.into())),
         }
-    }
-
-    /// Asks for unknown keys to be moved into `details`.
-    ///
-    /// # Errors
-    /// When the collector is gone or refuses the connection.
-    pub fn lenient(&mut self) -> Result<(), ClientError> {
-        self.write(b"{\"session\":{\"import\":false,\"lenient\":true}}\n")?;
-        self.read().map(|_| ())
     }
 
     /// Sends events, a line each, and returns what became of each, in order.
@@ -372,7 +404,11 @@ impl Client {
         // An answer that was cut off is the connection's end.
         let cut = !line.ends_with(b"\n");
         serde_json::from_slice(&line).map_err(|error| {
-            if cut { self.lost(io::ErrorKind::UnexpectedEof.into()) } else { self.unreadable(&error) }
+            if cut {
+                self.lost(io::ErrorKind::UnexpectedEof.into())
+            } else {
+                self.unreadable(&error)
+            }
         })
     }
 

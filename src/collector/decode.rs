@@ -191,9 +191,7 @@ mod tests {
     #[test]
     fn members_and_frames_are_unpacked_one_after_the_other_however_they_come() {
         let long = "a line of text\n".repeat(100_000);
-        for (coding, pack) in
-            [(Coding::Gzip, gzip as fn(&[u8]) -> Vec<u8>), (Coding::Zstd, zstd)]
-        {
+        for (coding, pack) in [(Coding::Gzip, gzip as fn(&[u8]) -> Vec<u8>), (Coding::Zstd, zstd)] {
             let packed = [pack(b"one\n"), pack(b""), pack(long.as_bytes()), pack(b"two")].concat();
             let expected = format!("one\n{long}two");
             for step in [1, 7, 4_096, packed.len()] {

@@ -368,14 +368,8 @@ const INVALID: &str = "the token is not valid";
 
 /// A program on this machine, not a web page that a browser on it has loaded. `by_address`:
 /// it may also name this machine by any of its addresses.
-fn here(
-    app: &App,
-    headers: &HeaderMap,
-    peer: Peer,
-    by_address: bool,
-) -> Result<(), Box<Response>> {
-    let refuse =
-        |detail, text: &str| Err(forbidden(app, peer, By::Stranger, detail, text));
+fn here(app: &App, headers: &HeaderMap, peer: Peer, by_address: bool) -> Result<(), Box<Response>> {
+    let refuse = |detail, text: &str| Err(forbidden(app, peer, By::Stranger, detail, text));
     if !app.loopback {
         let text = "only local programs may use this address";
         return refuse("HTTP from elsewhere, and there are no tokens", text);

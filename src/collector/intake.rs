@@ -150,9 +150,8 @@ async fn begin(
     headers: &HeaderMap,
     (guest, peer): (Guest, Peer),
 ) -> Result<Begun, Box<Response>> {
-    let unsupported = |text: &str| {
-        error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text)
-    };
+    let unsupported =
+        |text: &str| error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text);
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let media = text(header::CONTENT_TYPE);
     let is_of = |wanted| media.is_some_and(|media| accept::is_of(media, wanted));

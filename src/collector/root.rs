@@ -10,7 +10,11 @@ use super::reply::answer;
 
 /// Method, path, what for.
 const ENDPOINTS: &[(&str, &str, &str)] = &[
-    ("POST", "/v1/events", "record an event (application/json), or one a line (application/x-ndjson)"),
+    (
+        "POST",
+        "/v1/events",
+        "record an event (application/json), or one a line (application/x-ndjson)",
+    ),
     ("GET", "/v1/events", "query the records; needs a token"),
     ("GET", "/v1/checkpoint", "the newest signed checkpoint"),
     ("GET", "/health", "how the log is: JSON, or Prometheus's text where Accept says so"),
@@ -18,7 +22,8 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
 ];
 
 /// An event, as it can be tried.
-const TRY: &str = r#"curl --json '{"event_type":"login","actor":"alice"}' http://HOST:PORT/v1/events"#;
+const TRY: &str =
+    r#"curl --json '{"event_type":"login","actor":"alice"}' http://HOST:PORT/v1/events"#;
 
 pub(super) async fn page(headers: HeaderMap) -> Response {
     match accept::wanted(&headers, accept::PAGE) {
@@ -31,9 +36,9 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
 }
 
 fn document() -> Value {
-    let endpoints = ENDPOINTS.iter().map(|(method, path, what)| {
-        json!({ "method": method, "path": path, "description": what })
-    });
+    let endpoints = ENDPOINTS
+        .iter()
+        .map(|(method, path, what)| json!({ "method": method, "path": path, "description": what }));
     json!({ "name": "auditctl", "endpoints": endpoints.collect::<Vec<_>>() })
 }
 
@@ -42,7 +47,9 @@ fn text() -> String {
     for (method, path, what) in ENDPOINTS {
         text += &format!("{method:5} {path:15} {what}\n");
     }
-    text + &format!("\nTry it:\n  {TRY}\n\nWho may do what: docs/access.md, or `auditctl token --help`.\n")
+    text + &format!(
+        "\nTry it:\n  {TRY}\n\nWho may do what: docs/access.md, or `auditctl token --help`.\n"
+    )
 }
 
 /// That the collector is there, and which methods the path has. It says nothing of how

@@ -80,6 +80,9 @@ mod query_cli;
 #[cfg(feature = "alerts")]
 mod receiver;
 mod record_cli;
+mod record_input;
+mod record_resume;
+mod record_wait;
 mod redact;
 mod retention;
 mod serve;

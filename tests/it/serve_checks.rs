@@ -133,7 +133,10 @@ fn real_haproxy_finds_the_collector_up_by_its_default_check_and_by_health() {
     let checks = [
         ("default", "option httpchk"),
         ("get", "option httpchk GET /health"),
-        ("host", "option httpchk\n  http-check send meth GET uri /health ver HTTP/1.1 hdr Host 10.0.0.1"),
+        (
+            "host",
+            "option httpchk\n  http-check send meth GET uri /health ver HTTP/1.1 hdr Host 10.0.0.1",
+        ),
     ];
     for (name, check) in checks {
         for (which, collector) in [("plain", &plain), ("guarded", &guarded)] {
@@ -256,9 +259,12 @@ fn packed_bodies_are_unpacked_whole_and_cut_ones_up_to_the_last_whole_line() {
     for (coding, body) in [
         ("gzip", [gzip(&lines), gzip(&part)].concat()),
         ("X-GZIP", [gzip(&lines), gzip(&part)].concat()),
-        ("zstd", [zstd::encode_all(lines.as_bytes(), 3), zstd::encode_all(part.as_bytes(), 3)]
-            .map(|packed| packed.expect("packed"))
-            .concat()),
+        (
+            "zstd",
+            [zstd::encode_all(lines.as_bytes(), 3), zstd::encode_all(part.as_bytes(), 3)]
+                .map(|packed| packed.expect("packed"))
+                .concat(),
+        ),
     ] {
         let (status, _, told) = post_bytes(&collector, LINES, coding, &body);
         assert_eq!((status, &told["recorded"]), (200, &json!(2_010)), "{coding}: {told}");

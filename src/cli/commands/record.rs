@@ -113,7 +113,9 @@ pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> 
         return Err(CliError::usage("--lenient is for ndjson; python-audit keeps every key"));
     }
     if args.format == Format::PythonAudit && args.from_start {
-        return Err(CliError::usage("--from-start is for ndjson; python-audit starts there without --resume"));
+        return Err(CliError::usage(
+            "--from-start is for ndjson; python-audit starts there without --resume",
+        ));
     }
     if let (Some(event_type), false) = (&args.event_type, args.file.is_empty()) {
         let event_type = escape_for_terminal(event_type);
@@ -151,11 +153,10 @@ fn line_of(args: &RecordArgs) -> Result<String, CliError> {
     let wrong = |kind, message: String| CliError::new(kind, Exit::Usage, message);
     let mut line = serde_json::Value::Object(object).to_string();
     if let Some(details) = &args.details {
-        let raw: &serde_json::value::RawValue = serde_json::from_str(details)
-            .map_err(|error| {
-                let error = JsonError::of(&error, details.as_bytes());
-                wrong("malformed", format!("--details is not JSON: {error}"))
-            })?;
+        let raw: &serde_json::value::RawValue = serde_json::from_str(details).map_err(|error| {
+            let error = JsonError::of(&error, details.as_bytes());
+            wrong("malformed", format!("--details is not JSON: {error}"))
+        })?;
         let compact = crate::audit::sanitize::compact_object(raw.get())
             .map_err(|error| wrong("invalid", format!("--details: {error}")))?;
         line.truncate(line.len() - 1);

@@ -57,7 +57,15 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "collector",
         &[
-            "ui", "access", "alerts", "health", "audit", "config", "json_place", "units", "clock",
+            "ui",
+            "access",
+            "alerts",
+            "health",
+            "audit",
+            "config",
+            "json_place",
+            "units",
+            "clock",
             "fsio",
         ],
     ),

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::audit::{Event, EventLimits, ParseMode, is_record_of};
 use crate::audit::query::Answer;
+use crate::audit::{Event, EventLimits, ParseMode, is_record_of};
 use crate::cli::exit::{CliError, Exit};
 
 /// A line's record is looked for among so many: an import's records are in the order of
@@ -49,7 +49,12 @@ impl Arrived {
     }
 
     /// Takes out the record of a line, and says its seq.
-    pub(super) fn take(&mut self, line: &[u8], mode: ParseMode, limits: &EventLimits) -> Option<u64> {
+    pub(super) fn take(
+        &mut self,
+        line: &[u8],
+        mode: ParseMode,
+        limits: &EventLimits,
+    ) -> Option<u64> {
         let mut event = Event::from_json(line, mode).ok()?;
         event.check(limits).ok()?;
         let at = self.0.iter().take(AMONG).position(|(_, record)| is_record_of(&event, record))?;

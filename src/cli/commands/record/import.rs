@@ -18,9 +18,9 @@ use super::position::Position;
 use super::python::{self, Python};
 use super::sink::{self, Sink};
 use super::{Format, RecordArgs, may_resend, refused};
-use crate::audit::{EventError, ParseMode};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::sanitize::escape_for_terminal;
+use crate::audit::{EventError, ParseMode};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::collector::client::Answer;
@@ -355,7 +355,9 @@ impl Run<'_> {
             return Ok(());
         };
         if !self.lines.go_on_after(place)? {
-            return Err(self.position.wrong("what was recorded of the files is not what they begin with now"));
+            return Err(self
+                .position
+                .wrong("what was recorded of the files is not what they begin with now"));
         }
         let Some(before) = self.position.before.clone() else { return Ok(()) };
         self.done = Some(Done {
@@ -369,7 +371,9 @@ impl Run<'_> {
         if let Some(seq) = before.last_seq
             && !arrived.forget(seq)
         {
-            let text = format!("the log has not its last record, {seq}: it is another log, or was put back");
+            let text = format!(
+                "the log has not its last record, {seq}: it is another log, or was put back"
+            );
             return Err(self.position.wrong(&text));
         }
         arrived.since(before.from_seq);

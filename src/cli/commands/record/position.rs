@@ -63,8 +63,18 @@ pub(super) struct Position {
 struct Kept {
     path: PathBuf,
     lock: PathBuf,
-    held: FileLock,
+    /// Nobody else imports the same meanwhile.
+    _held: FileLock,
     written: Option<Instant>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Where nothing is to be gone on with, nothing stays.
+        if OsFs.entry(&self.path).is_err() {
+            let _ = OsFs.remove(&self.lock);
+        }
+    }
 }
 
 impl Position {
@@ -110,14 +120,15 @@ impl Position {
             Ok(None) => {
                 let text = "another auditctl is importing the same files into the same log";
                 let error = CliError::new("busy", Exit::Busy, text);
-                return Err(error.hint(format!("wait until it ends; `lslocks` names it ({})", lock.display())));
+                return Err(error
+                    .hint(format!("wait until it ends; `lslocks` names it ({})", lock.display())));
             }
             Err(error) => {
                 unkept(&format!("{}: {error}", lock.display()));
                 return Ok(new);
             }
         };
-        let kept = Kept { path, lock, held, written: None };
+        let kept = Kept { path, lock, _held: held, written: None };
         let before = if from_start { None } else { kept.read()? };
         let id = match &before {
             Some(before) => before.id.parse().map_err(|reason: &str| kept.wrong(reason))?,
@@ -175,8 +186,6 @@ impl Position {
     pub(super) fn done(self) {
         if let Some(kept) = self.kept {
             let _ = OsFs.remove(&kept.path);
-            let _ = OsFs.remove(&kept.lock);
-            drop(kept.held);
         }
     }
 
@@ -220,7 +229,8 @@ impl Kept {
 fn name_of(settings: &Settings, files: &[PathBuf]) -> String {
     let mut digest = Sha256::new();
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    for path in [absolute(&settings.log_dir), absolute(&settings.socket_path())].iter().chain(files) {
+    for path in [absolute(&settings.log_dir), absolute(&settings.socket_path())].iter().chain(files)
+    {
         digest.update(path.as_os_str().as_encoded_bytes());
         digest.update([0]);
     }

@@ -85,10 +85,7 @@ impl Sink {
         Ok(new)
     }
 
-    fn socket(
-        settings: &Settings,
-        import: Option<&Import>,
-    ) -> Result<(Client, bool), ClientError> {
+    fn socket(settings: &Settings, import: Option<&Import>) -> Result<(Client, bool), ClientError> {
         let mut client = reach::collector(settings)?;
         let exempt = match import {
             Some(import) => client.import(import.mode == ParseMode::Lenient, &import.id)?,
@@ -100,8 +97,7 @@ impl Sink {
     fn direct(settings: &Settings, import: Option<&Import>) -> Result<Direct, CliError> {
         let log = AuditLog::open(heads::noted(open::options(settings, Mode::Record), settings))?;
         let id = import.map(|import| import.id.clone());
-        let origin =
-            Origin { import: id.is_some(), import_id: id, ..Origin::here(Via::Direct) };
+        let origin = Origin { import: id.is_some(), import_id: id, ..Origin::here(Via::Direct) };
         let session = log.session(&origin, origin.import);
         let mode = import.map_or(ParseMode::Strict, |import| import.mode);
         Ok(Direct { log, session, mode })
@@ -153,8 +149,12 @@ impl Sink {
                 }
             };
             if !page.damaged.is_empty() {
-                let text = format!("the log cannot be asked what of the import it has: {}", page.damaged[0]);
-                return Err(CliError::new("query", Exit::Failed, text).hint("`auditctl verify` says what is wrong with it"));
+                let text = format!(
+                    "the log cannot be asked what of the import it has: {}",
+                    page.damaged[0]
+                );
+                return Err(CliError::new("query", Exit::Failed, text)
+                    .hint("`auditctl verify` says what is wrong with it"));
             }
             found.add(&page);
             match found.last_seq() {
@@ -249,7 +249,8 @@ impl Sink {
                     std::thread::sleep(TRY_AGAIN);
                 }
                 Err(error) if is_gone(&error) => {
-                    let text = format!("{error}; it did not come back within {} s", GONE_FOR.as_secs());
+                    let text =
+                        format!("{error}; it did not come back within {} s", GONE_FOR.as_secs());
                     return Err(CliError::new("lost", Exit::Failed, text));
                 }
                 Err(error) => return Err(error.into()),
