@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::exit::CliError;
 use crate::audit::status::{Mode, StatusSnapshot, Word};
-use crate::audit::{LogPaths, Options};
+use crate::audit::{AuditLog, LogPaths, Options};
 use crate::backup::BackupDir;
 use crate::config::Settings;
 use crate::fsio::{OsFs, SharedFs};
@@ -29,12 +29,33 @@ pub(super) fn shared_fs() -> SharedFs {
     Arc::new(OsFs)
 }
 
+/// How long a command waits that makes a record of its own.
+pub(super) const MOMENT: Duration = Duration::from_secs(5);
+
+/// Opens the log; one that somebody else has open for a moment is waited for.
+///
+/// # Errors
+/// As [`AuditLog::open`].
+pub(super) fn patiently(
+    options: &Options,
+    wait: Duration,
+    printer: Option<Printer>,
+) -> Result<AuditLog, CliError> {
+    let mut waiting = Waiting::new(&options.dir, wait, printer);
+    loop {
+        match AuditLog::open(options.clone()) {
+            Ok(log) => return Ok(log),
+            Err(error) => waiting.go_on(error.into())?,
+        }
+    }
+}
+
 /// A wait for a log that somebody else has open for a moment.
 pub(super) struct Waiting<'a> {
     log_dir: &'a Path,
     wait: Duration,
     since: Instant,
-    printer: Printer,
+    printer: Option<Printer>,
     told: bool,
 }
 
@@ -44,8 +65,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(20);
 const SOON: Duration = Duration::from_secs(1);
 
 impl<'a> Waiting<'a> {
-    pub(super) fn new(settings: &'a Settings, wait: Duration, printer: Printer) -> Self {
-        Self { log_dir: &settings.log_dir, wait, since: Instant::now(), printer, told: false }
+    pub(super) fn new(log_dir: &'a Path, wait: Duration, printer: Option<Printer>) -> Self {
+        Self { log_dir, wait, since: Instant::now(), printer, told: false }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -69,11 +90,11 @@ impl<'a> Waiting<'a> {
             };
             return Err(CliError { message: format!("{}{by}{waited}", error.message), ..error });
         }
-        if !self.told && self.since.elapsed() >= SOON {
+        if let Some(printer) = self.printer.filter(|_| !self.told && self.since.elapsed() >= SOON) {
             self.told = true;
             let who = holder.unwrap_or_else(|| "another program".to_owned());
             let left = self.wait.as_secs();
-            self.printer.note(&format!("auditctl: {who} has the log open; waiting up to {left} s"));
+            printer.note(&format!("auditctl: {who} has the log open; waiting up to {left} s"));
         }
         std::thread::sleep(TRY_AGAIN);
         Ok(())

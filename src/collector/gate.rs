@@ -153,7 +153,7 @@ fn right(method: &Method, path: &str) -> Option<Right> {
 
 /// Whether anybody may ask it who reaches the collector: whether all is well, whether it
 /// is there at all (`OPTIONS`, as HAProxy asks), and what there is to ask (`/`).
-fn is_probe(method: &Method, path: &str) -> bool {
+pub(super) fn is_probe(method: &Method, path: &str) -> bool {
     let reads = method == Method::GET || method == Method::HEAD;
     method == Method::OPTIONS || (reads && matches!(path, "/" | "/health"))
 }

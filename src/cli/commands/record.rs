@@ -20,7 +20,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::collector::client::Answer;
 use crate::json_place::JsonError;
 use crate::units::parse_duration;
-use sink::Sink;
+use sink::{Patience, Sink};
 
 /// Record one event, or NDJSON from a file or standard input.
 ///
@@ -77,9 +77,10 @@ pub(crate) struct RecordArgs {
     /// Record all of the files again, also when an import of them was interrupted
     #[arg(long, requires = "file")]
     from_start: bool,
-    /// Wait so long for a log that another program has open
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
-    wait: Duration,
+    /// Wait so long for a log that another program has open, or in the middle of an import
+    /// for a collector that went away [default: 5s, 2m]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    wait: Option<Duration>,
     /// Report bad lines and go on; ends with exit 1 if there were any
     #[arg(long, requires = "file")]
     keep_going: bool,
@@ -100,6 +101,17 @@ enum Format {
     Ndjson,
     /// An entry of the Python utilities' logs
     PythonAudit,
+}
+
+impl RecordArgs {
+    /// How long a log is waited for, and a collector that went away: it may have to look
+    /// through a long log before it takes events again.
+    fn patience(&self) -> Patience {
+        Patience {
+            held: self.wait.unwrap_or(Duration::from_secs(5)),
+            gone: self.wait.unwrap_or(Duration::from_secs(120)),
+        }
+    }
 }
 
 pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> {
@@ -175,7 +187,7 @@ fn one(
     let line = line_of(args)?;
     lines::check(line.as_bytes(), crate::audit::ParseMode::Strict, settings)
         .map_err(|error| CliError::new(error.kind(), Exit::Usage, error.to_string()))?;
-    let mut sink = Sink::open(settings, None, args.wait, context.printer)?;
+    let mut sink = Sink::open(settings, None, args.patience(), context.printer)?;
     loop {
         let answer = sink.send(&[line.as_bytes()])?.pop();
         match answer {

@@ -15,7 +15,6 @@ use crate::audit::status::Mode;
 use crate::audit::{AuditLog, Options, Tunables};
 use crate::cli::context::{Context, Override};
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::open::Waiting;
 use crate::cli::{heads, open};
 use crate::clock::SystemClock;
 use crate::collector::{
@@ -89,13 +88,7 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         accept_rollback: args.accept_rollback,
         ..log_options
     };
-    let mut waiting = Waiting::new(&settings, args.wait, context.printer);
-    let log = loop {
-        match AuditLog::open(log_options.clone()) {
-            Ok(log) => break log,
-            Err(error) => waiting.go_on(error.into())?,
-        }
-    };
+    let log = open::patiently(&log_options, args.wait, Some(context.printer))?;
     running.log.get_or_init(|| log.clone());
     // Events are taken without alerts too; health says that they are missing.
     if let Err(reason) = alerting.go_on(&log, &settings) {

@@ -2,7 +2,7 @@
 //!
 //! Lines are checked here before they are sent, in windows; a window ends
 //! before a bad line, so that nothing after it is recorded unless that is
-//! wanted. An event told to come again comes after the rest of its window.
+//! wanted. An event told to come again comes after others of its window.
 //!
 //! An import of files that was interrupted goes on where it stopped: what was
 //! acknowledged is in its [`Position`], and what was sent after that the log is asked for.
@@ -195,7 +195,7 @@ fn all(
 ) -> Result<u8, CliError> {
     let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
     let import = sink::Import { id: position.id.clone(), mode };
-    let mut sink = Sink::open(settings, Some(import), args.wait, context.printer)?;
+    let mut sink = Sink::open(settings, Some(import), args.patience(), context.printer)?;
     let bar = progress(context, lines.length);
     let names_files = args.format != Format::Ndjson || args.file.len() > 1;
     let mut tally = Tally { names_files, ..Tally::default() };
@@ -427,7 +427,10 @@ fn send_all(
     sink: &mut Sink,
     tally: &mut Tally,
 ) -> Result<(), CliError> {
+    let mut at_once = window.len();
     while !window.is_empty() {
+        let rest = window.split_off(at_once.min(window.len()));
+        let sent = window.len();
         let lines: Vec<&[u8]> = window.iter().map(|(_, line)| &line[..]).collect();
         let answers = sink.send(&lines)?;
         let mut again = Vec::new();
@@ -459,6 +462,9 @@ fn send_all(
         if let Some(error) = failed {
             return Err(error);
         }
+        // Who sends too much at once is refused most of it, again and again: each counts.
+        at_once = if again.is_empty() { at_once * 2 } else { (sent - again.len()).max(1) };
+        again.extend(rest);
         window = again;
         std::thread::sleep(wait);
     }

@@ -19,9 +19,8 @@ use crate::collector::client::{Answer, Client, ClientError};
 use crate::config::Settings;
 use crate::ui::printer::Printer;
 
-/// A collector that went away is waited for so long: it may have to look through a long
-/// log before it takes events again.
-const GONE_FOR: Duration = Duration::from_secs(120);
+/// What is accepted is durable by then.
+const SETTLED_IN: Duration = Duration::from_secs(120);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// An import.
@@ -30,9 +29,19 @@ pub(super) struct Import {
     pub(super) mode: ParseMode,
 }
 
+/// How long is waited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For a log that another program has open.
+    pub(super) held: Duration,
+    /// For a collector that went away in the middle of an import.
+    pub(super) gone: Duration,
+}
+
 /// Where events go.
 pub(super) struct Sink {
     to: To,
+    patience: Patience,
     import: Option<Import>,
     settings: Settings,
     printer: Printer,
@@ -59,10 +68,10 @@ impl Sink {
     pub(super) fn open(
         settings: &Settings,
         import: Option<Import>,
-        wait: Duration,
+        patience: Patience,
         printer: Printer,
     ) -> Result<Self, CliError> {
-        let mut waiting = Waiting::new(settings, wait, printer);
+        let mut waiting = Waiting::new(&settings.log_dir, patience.held, Some(printer));
         let to = loop {
             match Self::socket(settings, import.as_ref()) {
                 Ok((client, exempt)) => break To::Socket(client, exempt),
@@ -78,7 +87,8 @@ impl Sink {
                 Err(error) => waiting.go_on(error)?,
             }
         };
-        let mut new = Self { to, import, settings: settings.clone(), printer, from_seq: 0 };
+        let settings = settings.clone();
+        let mut new = Self { to, patience, import, settings, printer, from_seq: 0 };
         if new.import.is_some() {
             new.from_seq = new.next_seq()?;
         }
@@ -233,7 +243,7 @@ impl Sink {
     fn reconnect(&mut self) -> Result<(), CliError> {
         let text = "auditctl: the collector went away; waiting for it to come back";
         self.printer.note(text);
-        let until = Instant::now() + GONE_FOR;
+        let until = Instant::now() + self.patience.gone;
         loop {
             match Self::socket(&self.settings, self.import.as_ref()) {
                 Ok((client, true)) => {
@@ -249,8 +259,9 @@ impl Sink {
                     std::thread::sleep(TRY_AGAIN);
                 }
                 Err(error) if is_gone(&error) => {
+                    let waited = self.patience.gone.as_secs_f64();
                     let text =
-                        format!("{error}; it did not come back within {} s", GONE_FOR.as_secs());
+                        format!("{error}; the collector did not come back within {waited} s");
                     return Err(CliError::new("lost", Exit::Failed, text));
                 }
                 Err(error) => return Err(error.into()),
@@ -276,7 +287,7 @@ pub(super) fn limits(settings: &Settings) -> EventLimits {
 /// asked for.
 fn settled(client: &mut Client) -> Result<(), ClientError> {
     let (accepted, _) = client.progress()?;
-    let until = Instant::now() + GONE_FOR;
+    let until = Instant::now() + SETTLED_IN;
     while client.progress()?.1 < accepted && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
