@@ -46,9 +46,7 @@ pub fn is_record_of(event: &Event, line: &[u8]) -> bool {
     });
     let same_time = match event.timestamp {
         None => stored.recorded_at.is_null(),
-        Some(at) => {
-            !stored.recorded_at.is_null() && stored.timestamp == Value::from(at.to_string())
-        }
+        Some(at) => !stored.recorded_at.is_null() && stored.timestamp == *at.to_string(),
     };
     same_texts && same_time && same_details(event.details.as_deref(), stored.details)
 }

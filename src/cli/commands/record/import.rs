@@ -333,7 +333,7 @@ impl Run<'_> {
 
     fn is_done(&mut self, mark: Mark, sink: &Sink, tally: &Tally) {
         let (last_seq, recorded) = tally.standing();
-        self.done = Some(Done { mark, from_seq: sink.from_seq(), last_seq, recorded });
+        self.done = Some(Done { mark, from_seq: sink.untold(), last_seq, recorded });
     }
 
     fn save(&mut self, at_once: bool) {

@@ -26,13 +26,16 @@ pub(super) fn is_stdin(path: &Path) -> bool {
 /// A text, with what of it has come.
 pub(super) type Input = BufReader<Box<dyn Read>>;
 
-/// Opens an input; `read` counts what is read of it.
+/// Opens an input; `read` counts what is read of it. Nothing is read yet: the first of it
+/// may be long in coming.
 pub(super) fn open(path: &Path, read: Rc<Cell<u64>>) -> io::Result<Input> {
-    if is_stdin(path) {
-        return readable(Counted { inner: io::stdin().lock(), read });
-    }
-    let (file, _) = given::open(path)?;
-    readable(Counted { inner: file, read })
+    let text: Box<dyn Read> = if is_stdin(path) {
+        Box::new(Unread::new(move || readable(Counted { inner: io::stdin(), read })))
+    } else {
+        let (inner, _) = given::open(path)?;
+        Box::new(Unread::new(move || readable(Counted { inner, read })))
+    };
+    Ok(BufReader::with_capacity(256 << 10, text))
 }
 
 /// What is at a path, if it can be read again from its beginning: no pipe, no device.
@@ -44,7 +47,36 @@ pub(super) fn regular(path: &Path) -> io::Result<Option<FileMeta>> {
     Ok(Some(meta).filter(|meta| meta.is_file))
 }
 
-fn readable(input: impl Read + 'static) -> io::Result<Input> {
+type Begin = Box<dyn FnOnce() -> io::Result<Box<dyn Read>>>;
+
+/// An input that is looked at when something of it is wanted.
+enum Unread {
+    Not(Option<Begin>),
+    Begun(Box<dyn Read>),
+}
+
+impl Unread {
+    fn new(begin: impl FnOnce() -> io::Result<Box<dyn Read>> + 'static) -> Self {
+        Self::Not(Some(Box::new(begin)))
+    }
+}
+
+impl Read for Unread {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Begun(text) => text.read(buffer),
+            Self::Not(begin) => {
+                let Some(begin) = begin.take() else { return Ok(0) };
+                let mut text = begin()?;
+                let read = text.read(buffer);
+                *self = Self::Begun(text);
+                read
+            }
+        }
+    }
+}
+
+fn readable(input: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     let (begin, input) = begin(input, &[GZIP, ZSTD, UTF8_MARK, UTF16_LITTLE, UTF16_BIG])?;
     match begin {
         Some(GZIP) => text(MultiGzDecoder::new(BufReader::new(input))),
@@ -58,25 +90,26 @@ fn readable(input: impl Read + 'static) -> io::Result<Input> {
 }
 
 /// The text of what is not packed, or not any more.
-fn text(input: impl Read + 'static) -> io::Result<Input> {
+fn text(input: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     let (begin, mut input) = begin(input, &[UTF8_MARK, UTF16_LITTLE, UTF16_BIG])?;
     let mark = begin.unwrap_or_default();
     input.read_exact(&mut vec![0; mark.len()])?;
-    let text: Box<dyn Read> = if mark == UTF16_LITTLE || mark == UTF16_BIG {
+    if mark == UTF16_LITTLE || mark == UTF16_BIG {
         let (input, is_big) = (BufReader::new(input), mark == UTF16_BIG);
-        Box::new(Utf16 { input, is_big, half: None, out: Vec::new(), at: 0, place: 0 })
-    } else {
-        Box::new(input)
-    };
-    Ok(BufReader::with_capacity(256 << 10, text))
+        return Ok(Box::new(Utf16 { input, is_big, half: None, out: Vec::new(), at: 0, place: 0 }));
+    }
+    Ok(Box::new(input))
 }
+
+/// An input from its beginning, of which something was looked at.
+type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
 /// Which of these an input begins with, and the input from its beginning. Nothing is
 /// waited for that does not decide it.
 fn begin<R: Read>(
     mut input: R,
     marks: &[&'static [u8]],
-) -> io::Result<(Option<&'static [u8]>, io::Chain<Cursor<Vec<u8>>, R>)> {
+) -> io::Result<(Option<&'static [u8]>, Whole<R>)> {
     let mut begin = Vec::new();
     let found = loop {
         if let Some(mark) = marks.iter().find(|mark| **mark == begin) {
@@ -84,10 +117,14 @@ fn begin<R: Read>(
         }
         let may_be = marks.iter().any(|mark| mark.starts_with(&begin));
         let mut next = [0];
-        if !may_be || input.read_exact(&mut next).is_err() {
+        if !may_be {
             break None;
         }
-        begin.push(next[0]);
+        match input.read_exact(&mut next) {
+            Ok(()) => begin.push(next[0]),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break None,
+            Err(error) => return Err(error),
+        }
     };
     Ok((found, Cursor::new(begin).chain(input)))
 }
@@ -267,7 +304,8 @@ mod tests {
 
     #[test]
     fn a_line_that_has_come_is_given_out_before_more_is_waited_for() {
-        let mut lines = readable(Slow(vec![b"{", b"}\n"])).expect("readable");
+        let lines = readable(Slow(vec![b"{", b"}\n"])).expect("readable");
+        let mut lines = BufReader::new(lines);
         let mut line = String::new();
         lines.read_line(&mut line).expect("a line");
         assert_eq!(line, "{}\n");

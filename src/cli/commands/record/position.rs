@@ -89,6 +89,9 @@ impl Position {
         let id = ImportId::random()
             .ok_or_else(|| CliError::new("io", Exit::Failed, "the system has no random numbers"))?;
         let new = Self { kept: None, id, before: None, files: Vec::new() };
+        if files.is_empty() {
+            return Ok(new);
+        }
         for file in files {
             // What is not there is told by whoever opens it.
             if !input::regular(file).is_ok_and(|meta| meta.is_some()) {
@@ -128,6 +131,7 @@ impl Position {
                 return Ok(new);
             }
         };
+        remove_half_written(&dir, &name);
         let kept = Kept { path, lock, _held: held, written: None };
         let before = if from_start { None } else { kept.read()? };
         let id = match &before {
@@ -222,6 +226,16 @@ impl Kept {
         ));
         new.path = Some(self.path.clone());
         new
+    }
+}
+
+/// What a run left that was killed while it wrote. The lock is held: none is at it.
+fn remove_half_written(dir: &Path, name: &str) {
+    let begin = format!("{name}.json.");
+    for left in OsFs.list(dir).unwrap_or_default() {
+        if left.starts_with(&begin) {
+            let _ = OsFs.remove(&dir.join(left));
+        }
     }
 }
 

@@ -126,7 +126,7 @@ impl Sink {
     }
 
     /// Records of the import from this seq on have not been told of.
-    pub(super) fn from_seq(&self) -> u64 {
+    pub(super) fn untold(&self) -> u64 {
         self.from_seq
     }
 
