@@ -87,10 +87,14 @@ mod query_cli;
 #[cfg(feature = "alerts")]
 mod receiver;
 mod record_cli;
+mod record_input;
+mod record_resume;
+mod record_wait;
 mod redact;
 mod repair;
 mod retention;
 mod serve;
+mod serve_checks;
 mod serve_http;
 mod serve_peers;
 mod serve_push;
