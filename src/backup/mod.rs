@@ -8,7 +8,9 @@
 mod catalog;
 mod chain;
 mod check;
+mod choice;
 mod content;
+mod covered;
 mod create;
 mod digest;
 mod directory;
@@ -33,8 +35,10 @@ use std::path::Path;
 
 pub use crate::audit::watch::{Stage, Unwatched, Watch};
 pub(crate) use catalog::MAX_CATALOG_BYTES;
-pub use catalog::{Catalog, Copied, CopyState, Drill, Failure, Level, Noted};
+pub use catalog::{Catalog, Checked, Copied, CopyState, Drill, Failure, Level, Noted, Unchanged};
 pub use chain::verify_link;
+pub use choice::{FoundLog, LogChoice, keys_at_hand};
+pub use covered::Covered;
 pub use create::{Creator, Made, Outlook, Request, host};
 pub use digest::Digests;
 pub use directory::{BackupDir, Contents, Entry};
@@ -53,7 +57,10 @@ pub use metadata::{Metadata, MetadataError};
 pub use name::{BackupId, BackupIdError, FileKind, parse_name};
 pub(crate) use remote::MAX_UPLOAD_STATE_BYTES;
 pub use remote::{Fetched, Remote, RemoteWish, Uploaded};
-pub use restore::{Extent, Outcome, Relation, RestorePlan, RestoreRequest, Restorer, Target};
+pub use restore::{
+    Against, Extent, LogHere, Outcome, Relation, RestorePlan, RestoreRequest, Restorer, Target,
+    VerifiedBackup,
+};
 pub use retention::{Decision, Place, Plan, Policy, Removal, apply, plan};
 pub use source::Wish;
 

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::exit::{CliError, Exit};
+use super::typed::flag;
 use super::{ColorArg, Global};
 use crate::config::{self, CandidatePaths, ConfigError, Settings, Sources};
 use crate::fsio::{Fs, OsFs};
@@ -60,6 +61,13 @@ impl Context {
     pub(super) fn is_terminal(&self) -> bool {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         !dumb && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    }
+
+    /// The flags by which a command to be copied finds the same settings and log.
+    #[must_use]
+    pub(super) fn typed(&self) -> String {
+        let config = flag("--config", self.global.config.as_deref());
+        config + &flag("--log-dir", self.global.log_dir.as_deref())
     }
 
     /// The settings from all layers; `overrides` are this command's flags.

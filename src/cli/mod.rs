@@ -13,6 +13,7 @@ mod outcome;
 mod progress;
 mod reach;
 mod support;
+mod typed;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

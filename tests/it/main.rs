@@ -23,12 +23,15 @@ mod backup_damage;
 mod backup_kill;
 mod backup_restore;
 mod backups;
+mod bad_day_backups;
 mod c2sp;
 mod cli;
 mod clock;
 mod corpora;
 mod crash;
 mod differential;
+#[cfg(feature = "s3")]
+mod disaster;
 mod disk;
 mod documented;
 mod documents;
@@ -38,6 +41,8 @@ mod doors_alerts;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod doors_stores;
 mod durable_order;
+#[cfg(feature = "s3")]
+mod elsewhere;
 mod embedding;
 mod engine;
 mod evidence;
@@ -82,12 +87,15 @@ mod receiver;
 mod record_cli;
 mod redact;
 mod retention;
+#[cfg(feature = "encryption")]
+mod sealed;
 mod serve;
 mod serve_http;
 mod serve_peers;
 mod serve_push;
 mod serve_streams;
-#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+#[cfg(feature = "s3")]
+#[cfg_attr(not(all(feature = "azure", feature = "gcs")), allow(dead_code))]
 mod servers;
 mod serving;
 mod signals;
