@@ -684,7 +684,7 @@ fn the_age_of_a_backup_counts_from_when_nothing_was_new_last() {
     let old = |found: &(Option<String>, String)| found.0.as_deref() == Some("backup.old");
     assert!(old(&status(None)));
     let fresh = status(Some((600, "20260203_000000")));
-    assert!(!old(&fresh) && fresh.1.contains("nothing was new 10m ago"), "{fresh:?}");
+    assert!(!old(&fresh) && fresh.1.contains("nothing was new 10 min ago"), "{fresh:?}");
     assert!(old(&status(Some((two_days, "20260203_000000")))), "nobody looked since");
     assert!(old(&status(Some((600, "20260101_000000")))), "of another backup");
     assert!(old(&status(Some((-9_000, "20260203_000000")))), "a time to come");

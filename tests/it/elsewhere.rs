@@ -371,3 +371,106 @@ fn a_destination_in_the_settings_means_the_same_everywhere() {
     let flag = machine.run(&["backup", "--destination", "acme-audit"]);
     assert_eq!(flag.0, 2, "{}", flag.2);
 }
+
+/// F7: what a check found is known to the next list, and the hint of an upload that failed is
+/// the whole command.
+#[test]
+fn a_check_is_remembered_and_a_failed_upload_names_the_whole_command() {
+    let Some(bucket) = Bucket::new("remembered") else { return };
+    let machine = Machine::new(&bucket);
+    machine.record("login", 5);
+    machine.json(&["backup"]);
+    let verified = |args: &[&str]| {
+        let listed = machine.json(args);
+        listed["backups"][0]["verified"].as_str().map(str::to_owned)
+    };
+    assert_ne!(verified(&["list", "--cloud", "s3"]).as_deref(), Some("chain"));
+    let asked = verified(&["list", "--cloud", "s3", "--verify=chain"]);
+    assert_eq!(asked.as_deref(), Some("chain"));
+    assert_eq!(verified(&["list", "--cloud", "s3"]).as_deref(), Some("chain"));
+
+    machine.record("more", 1);
+    let elsewhere = machine.path("other backups");
+    let nowhere = "s3://no-such-bucket-here/x";
+    let args = ["backup", "--output-dir", elsewhere.to_str().expect("utf-8")];
+    let (code, out, err) =
+        machine.run(&[&args[..], &["--destination", nowhere, "--json"]].concat());
+    assert_eq!(code, 3, "{out}{err}");
+    let told: Value = serde_json::from_str(&out).expect("JSON");
+    let hint = told["error"]["hint"].as_str().expect("a hint");
+    let command = hint.split('`').find(|part| part.starts_with("auditctl backup --resume"));
+    let command = command.unwrap_or_else(|| panic!("{hint}"));
+    assert!(command.contains(nowhere), "{command}");
+    // To where it should have gone: the rest of the command is as it stands there.
+    let right = command.replace(nowhere, &bucket.destination);
+    let (code, out, err) = machine.copied(&right, &[]);
+    assert_eq!(code, 0, "{right}: {out}{err}");
+    // B6: and with that the warning is over.
+    let mut command = auditctl(&machine.dir, &["health", "--json"]);
+    command.env("AUDITCTL_BACKUP_OUTPUT_DIR", &elsewhere);
+    let health = String::from_utf8(command.output().expect("it runs").stdout).expect("utf-8");
+    assert!(!health.contains("backup.unsent"), "{health}");
+}
+
+/// F11: where nothing is new, the store is asked whether it has the backup that holds
+/// everything; it is sent where not.
+#[test]
+fn what_holds_everything_is_sent_where_it_is_not_and_not_sent_twice() {
+    let Some(bucket) = Bucket::new("unchanged") else { return };
+    let machine = Machine::new(&bucket);
+    machine.record("login", 5);
+    let made = machine.json(&["backup", "--local"])["backup"].clone();
+    let there = || machine.json(&["list", "--cloud", "s3"])["backups"].as_array().map(Vec::len);
+    assert_eq!(there(), Some(0));
+    let dry = machine.json(&["backup", "--dry-run"]);
+    assert_eq!(dry["dry_run"]["there"]["backups"], 0, "{dry}");
+    let sent = machine.json(&["backup"])["backup"].clone();
+    assert_eq!((&sent["id"], &sent["nothing_new"]), (&made["id"], &Value::Bool(true)), "{sent}");
+    assert_eq!(sent["destinations"][0]["state"], "confirmed", "{sent}");
+    assert!(sent["destinations"][0]["already_there"].is_null(), "{sent}");
+    assert_eq!(there(), Some(1));
+    let again = machine.json(&["backup"])["backup"].clone();
+    assert_eq!(again["destinations"][0]["already_there"], true, "{again}");
+    assert_eq!(there(), Some(1));
+    let dry = machine.json(&["backup", "--dry-run"]);
+    assert_eq!(dry["dry_run"]["there"]["newest"], made["id"], "{dry}");
+    // The dry run asks: a bucket that is not there is told.
+    let args = ["backup", "--dry-run", "--destination", "s3://no-such-bucket-here/x"];
+    assert_eq!(machine.run(&args).0, 3);
+}
+
+/// G5, in a cloud.
+#[cfg(feature = "encryption")]
+#[test]
+fn an_encrypted_archive_in_a_cloud_is_restored_without_its_metadata() {
+    use age::secrecy::ExposeSecret;
+    let Some(bucket) = Bucket::new("alone") else { return };
+    let machine = Machine::new(&bucket);
+    machine.record("login", 30);
+    let key = age::x25519::Identity::generate();
+    let identity = machine.path("identity");
+    std::fs::write(&identity, key.to_string().expose_secret()).expect("written");
+    auditctl::fsio::os::set_mode(&identity, 0o600).expect("private");
+    let public = key.to_public().to_string();
+    let made = machine.json(&["backup", "--local", "--encrypt-to", &public])["backup"].clone();
+    let file = made["file"].as_str().expect("a file").to_owned();
+    let path = machine.dir.path().join(&file);
+    let name = path.file_name().expect("a name").to_str().expect("utf-8").to_owned();
+    let folder = format!("host/{}", &made["log_id"].as_str().expect("an id")[..12]);
+    put(&bucket, &[(&format!("{folder}/{name}"), &path)]);
+
+    let bare = Machine::new(&bucket);
+    let listed = bare.json(&["list", "--cloud", "s3"]);
+    assert_eq!(listed["orphans"][0], format!("{folder}/{name}").as_str(), "{listed}");
+    let command = listed["orphan_commands"][0]["restore"].as_str().expect("a command");
+    assert!(command.ends_with("--identity FILE"), "{command}");
+    let command = command.replace("FILE", identity.to_str().expect("utf-8"));
+    let (code, out, err) = bare.copied(&command, &["--target", "there"]);
+    assert_eq!(code, 0, "{command}: {out}{err}");
+    let lines = all_lines(&bare.path("there"));
+    assert!(all_lines(&machine.dir.log()).starts_with(&lines[..30]));
+    // Without the key nobody reads it, and that is said.
+    let url = format!("{}/{folder}/{name}", bucket.destination);
+    let (code, _, err) = bare.run(&["restore", &url, "--target", "none"]);
+    assert!(code == 2 && err.contains("--identity"), "{code} {err}");
+}

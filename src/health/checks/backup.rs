@@ -76,8 +76,8 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
             "last_drill_passed",
             catalog.last_drill.as_ref().map(|drill| u8::from(drill.passed)),
         );
-    if let Some((id, _)) = unsent.values().next() {
-        check = check.hint(format!("`auditctl backup --resume {id} --cloud PROVIDER` sends it"));
+    if let Some((place, (id, _))) = unsent.iter().next() {
+        check = check.hint(resume(&catalog, place, *id));
     } else if let Some(hint) = check.problem().and_then(hint) {
         check = check.hint(hint);
     } else if check.problem().is_some() {
@@ -279,6 +279,22 @@ fn unsent(catalog: &Catalog, now: Timestamp) -> BTreeMap<&str, (BackupId, String
         }
     }
     found
+}
+
+/// What sends it. To a place that never took anything it may never get: so that one is not
+/// named again.
+fn resume(catalog: &Catalog, place: &str, id: BackupId) -> String {
+    // Below the destination stand the host and the log: s3://bucket/prefix/host/log/.
+    let above = place.trim_end_matches('/').rsplitn(3, '/').nth(2);
+    let above = above.filter(|above| took_any(catalog, place) && above.contains("://"));
+    match above.and_then(|above| shlex::try_quote(above).ok()) {
+        Some(there) => format!("`auditctl backup --resume {id} --destination {there}` sends it"),
+        None => format!(
+            "look at the destination, which has never taken a backup; then `auditctl backup --resume \
+             {id}` sends it to the one in the settings, or --destination s3://BUCKET/PREFIX names \
+             another"
+        ),
+    }
 }
 
 /// Whether a place has ever taken a backup: a mistyped one has not.
