@@ -19,7 +19,9 @@ use super::checkpoint::{SignedCheckpoint, VerifierKey};
 use super::histories::{Contradiction, KnownHead, OwnHistory};
 use super::keys::{Keyring, load_keyring};
 use super::options::{Durability, Options, Tunables};
-use super::own::{AlertsLost, AlertsPosition, BackupMade, BackupRemoved, OwnRecord, Queried};
+use super::own::{
+    AlertsLost, AlertsPosition, BackupMade, BackupRemoved, OwnRecord, Queried, Repaired,
+};
 use super::own_files::{Incident, OwnFile, OwnFiles, at_home};
 use super::paths::LogPaths;
 use super::progress::Progress;
@@ -282,6 +284,11 @@ impl AuditLog {
             shared.page.set(Word::AdoptedEnd, 0);
         }
         Receipt { log: Arc::clone(&self.0), seq }
+    }
+
+    /// Records that damaged records were put back.
+    pub fn record_repaired(&self, repaired: Repaired) -> Receipt {
+        self.record_own(&OwnRecord::Repaired(repaired))
     }
 
     /// Records that a backup is removed.

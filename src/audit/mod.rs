@@ -54,6 +54,7 @@ pub mod record;
 mod recovery;
 mod redact;
 mod refusal;
+pub mod repair;
 pub mod restore;
 mod roots;
 pub mod sanitize;
@@ -70,6 +71,7 @@ pub mod status;
 pub mod survey;
 pub mod trouble;
 pub mod verify;
+pub mod walk;
 pub mod watch;
 mod writer;
 

@@ -26,6 +26,7 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.query",
     "audit.redact_key_created",
     "audit.restored",
+    REPAIRED,
     "audit.rollback_accepted",
     "audit.log_file_replaced",
     "audit.file_replaced",
@@ -45,6 +46,8 @@ pub const PRUNED: &str = "audit.pruned";
 pub const BACKUP_MADE: &str = "audit.backup_made";
 /// The type of the record of a backup that was removed.
 pub const BACKUP_REMOVED: &str = "audit.backup_removed";
+/// The type of the record of a repair from copies.
+pub const REPAIRED: &str = "audit.repaired";
 /// The type of the record of alerts that were lost: no alert is about it.
 pub const ALERTS_LOST: &str = "audit.alert_lost";
 /// The type of the record of how far alerts are: no alert is about it.
@@ -150,6 +153,33 @@ pub struct Contradicting {
 
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+/// A file that was repaired, as the `audit.repaired` record says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairedFile {
+    /// The file.
+    pub file: String,
+    /// Where what it was is kept; `None` when there was nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+    /// The ranges of records that were put back: first, and one after the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<(u64, u64)>,
+}
+
+/// A repair that was made, as its `audit.repaired` record says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repaired {
+    /// What was written anew.
+    pub files: Vec<RepairedFile>,
+    /// The copies that records were taken from.
+    pub from: Vec<String>,
+    /// What stayed damaged: first record, and one after the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<(u64, u64)>,
+    /// Who wanted it.
+    pub uid: u32,
 }
 
 /// A backup that a cleanup removed, as its `audit.backup_removed` record says it.
@@ -346,6 +376,8 @@ pub(crate) enum OwnRecord {
     KeyRotated(KeyRotated),
     /// A backup took this log's place.
     Restored(Restored),
+    /// Damaged records were put back from copies.
+    Repaired(Repaired),
     /// The active segment's file was not the one being written.
     LogFileReplaced {
         what: String,
@@ -400,6 +432,7 @@ impl OwnRecord {
             Self::Queried(_) => "audit.query",
             Self::KeyRotated(_) => super::keys::KEY_ROTATED,
             Self::Restored(_) => "audit.restored",
+            Self::Repaired(_) => REPAIRED,
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",
             Self::FileReplaced { .. } => "audit.file_replaced",
             Self::ConfigChanged { .. } => "audit.config_changed",

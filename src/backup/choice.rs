@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::error::BackupError;
+use super::found_log::FoundLog;
 use super::inventory::is_of;
 use super::metadata::{Metadata, MetadataError};
 use super::name::BackupId;
@@ -69,31 +70,6 @@ pub fn keys_at_hand(fs: &dyn Fs, log_dir: &Path, key_path: Option<&Path>) -> Opt
         let path = key_path.map_or_else(|| paths.key(), Path::to_path_buf);
         SigningKey::load(fs, &path).ok().map(|key| key.verifier().clone().into())
     })
-}
-
-/// A log that some backups are of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundLog {
-    /// Its id.
-    pub log_id: String,
-    /// Its first key, as `audit.pub` has it.
-    pub key: String,
-    /// Where its backups were made.
-    pub hosts: BTreeSet<String>,
-    /// How many there are.
-    pub backups: usize,
-    /// The one that reaches furthest.
-    pub newest: BackupId,
-    /// Where that is: a folder or its URL.
-    pub place: String,
-    /// The time of the newest record in it.
-    pub newest_record: Timestamp,
-    /// The seq after its last record.
-    pub tree_size: u64,
-    /// Its length.
-    pub stored_bytes: u64,
-    /// Whether it is encrypted.
-    pub encrypted: bool,
 }
 
 /// How far a backup reaches, and what is needed to look at it. Metadata are large: they

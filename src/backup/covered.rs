@@ -11,12 +11,12 @@ use super::catalog::{Catalog, Unchanged};
 use super::create::{Creator, Request};
 use super::error::BackupError;
 use super::metadata::Metadata;
+use super::remote::{Remote, Uploaded};
 use crate::audit::document::Unknown;
 use crate::audit::merkle::leaf_hash;
 use crate::audit::own::{ALERTS_POSITION, BACKUP_MADE, BACKUP_REMOVED};
 use crate::audit::snapshot::{Part, Snapshot};
 use crate::audit::watch::Watch;
-use crate::store::Object;
 
 /// What the log records by itself when nothing happens. Whatever says that something did
 /// happen, a crash, a refusal, a change of the clock, is new.
@@ -146,21 +146,22 @@ fn end(part: &Part) -> u64 {
     part.first_seq() + part.records()
 }
 
-impl super::Remote {
+impl Remote {
     /// Whether a backup that is here is there as well, by the store's own word: both files, as
     /// long, and with the same checksum where the store has one of a kind that is known here.
     ///
     /// # Errors
     /// The store's.
-    pub fn holds(&self, metadata: &Metadata) -> Result<Option<(Object, Object)>, BackupError> {
-        let Some((archive, sidecar)) = self.both(metadata)? else { return Ok(None) };
+    pub fn holds(&self, metadata: &Metadata) -> Result<Option<Uploaded>, BackupError> {
+        let Some(there) = self.both(metadata)? else { return Ok(None) };
         let expected = metadata.stored();
         let digests = expected.for_store().map_err(|what| {
             let what = super::MetadataError::Contradiction(what);
             BackupError::Metadata { path: metadata.id.metadata().into(), what }
         })?;
+        let archive = &there.archive;
         let same = archive.size == expected.bytes
             && archive.checksum.is_none_or(|sum| digests.agree(&sum) != Some(false));
-        Ok(same.then_some((archive, sidecar)))
+        Ok(same.then_some(there))
     }
 }

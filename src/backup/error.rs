@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::choice::FoundLog;
+use super::found_log::FoundLog;
 use super::marker::MarkerError;
 use super::metadata::MetadataError;
 use super::name::BackupId;

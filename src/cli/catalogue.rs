@@ -54,6 +54,7 @@ const KINDS: &[&str] = &[
     "query",
     "busy",
     "foreign_collector",
+    "no_head",
 ];
 
 /// Names that belong together: a table of the guide.

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::backup::{BackupId, Covered, Made, Metadata, Outlook, Uploaded};
 use crate::clock::display_seconds;
 use crate::health::wording::count;
-use crate::store::Object;
 use crate::units::human_bytes;
 
 /// A backup that was made, for people.
@@ -163,22 +162,6 @@ pub fn uploaded_value(uploaded: &Uploaded) -> Value {
         "lock_mode": archive.lock_mode,
         "resumed_from_bytes": uploaded.resumed_from,
         "seconds": uploaded.seconds,
-    })
-}
-
-/// That a store has a backup already, for programs.
-#[must_use]
-pub fn already_there_value(archive: &Object, metadata: &Object, place: &str) -> Value {
-    json!({
-        "place": place,
-        "state": "confirmed",
-        "already_there": true,
-        "bytes": archive.size,
-        "checksum": archive.checksum.map(|sum| sum.to_string()),
-        "version_id": archive.version,
-        "metadata_version_id": metadata.version,
-        "locked_until": archive.locked_until,
-        "lock_mode": archive.lock_mode,
     })
 }
 

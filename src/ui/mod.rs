@@ -5,6 +5,7 @@
 mod backup;
 mod backup_list;
 mod backups;
+mod diff;
 mod health;
 mod key;
 mod monitor;
@@ -13,6 +14,7 @@ pub mod printer;
 mod prometheus;
 mod proof;
 mod query;
+mod repair;
 mod secret;
 mod style;
 #[cfg(test)]
@@ -22,14 +24,15 @@ mod validate;
 mod verify;
 
 pub use backup::{
-    There, already_there_value, backup_made_text, backup_made_value, backup_nothing_new_text,
-    backup_outlook_json, backup_outlook_text, backup_there_value, uploaded_text, uploaded_value,
+    There, backup_made_text, backup_made_value, backup_nothing_new_text, backup_outlook_json,
+    backup_outlook_text, backup_there_value, uploaded_text, uploaded_value,
 };
 pub use backup_list::{ListShown, backup_list_json, backup_list_text};
 pub use backups::{
     cleanup_json, cleanup_text, drill_json, drill_text, restore_json, restore_plan_text,
     restore_text,
 };
+pub use diff::DiffShown;
 pub use health::{health_human, health_json, health_json_line};
 pub use key::{
     KeyShown, PrivateKey, key_json, key_text, rotate_plan_json, rotate_plan_text, rotated_json,
@@ -43,6 +46,7 @@ pub use query::{
     ROWS_A_TABLE, Table, groups_csv, groups_ndjson, groups_text, query_explained, records_chosen,
     records_csv, records_table,
 };
+pub use repair::{RepairShown, repair_json, repair_text};
 pub use secret::ask_secret;
 pub use style::{Style, escape, paint};
 pub use tokens::{token_value, tokens_json, tokens_text};

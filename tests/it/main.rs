@@ -86,6 +86,7 @@ mod query_cli;
 mod receiver;
 mod record_cli;
 mod redact;
+mod repair;
 mod retention;
 #[cfg(feature = "encryption")]
 mod sealed;

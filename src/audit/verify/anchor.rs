@@ -44,7 +44,7 @@ pub(super) fn compare(
     view: &View,
     pieces: &Pieces,
     anchor: &Anchor,
-    keys: Option<&Keyring>,
+    (keys, rooted): (Option<&Keyring>, bool),
     tally: &mut Tally,
 ) -> Result<Option<u64>, VerifyError> {
     let mut tell = |kind, text: String| {
@@ -95,8 +95,9 @@ pub(super) fn compare(
         );
         return tell(Kind::Unprovable, text);
     }
-    tell(
-        Kind::Diverged,
-        format!("the first {size} records are not those of then: the log was rewritten"),
-    )
+    let why = match rooted {
+        true => "the log was rewritten",
+        false => "they are damaged, as the other findings say, or the log was rewritten",
+    };
+    tell(Kind::Diverged, format!("the first {size} records are not those of then: {why}"))
 }

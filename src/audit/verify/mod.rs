@@ -19,12 +19,12 @@ mod proof_document;
 mod prove;
 mod report;
 mod sealed;
-mod signature;
+pub(in crate::audit) mod signature;
 mod state;
 mod tail;
-mod tally;
+pub(in crate::audit) mod tally;
 mod tlog_proof;
-mod view;
+pub(in crate::audit) mod view;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(in crate::audit) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { action, path: path.to_path_buf(), source }
     }
 }
@@ -227,7 +227,13 @@ impl Run<'_> {
         };
         let mut anchored = None;
         for anchor in &self.request.anchors {
-            let found = anchor::compare(view, &pieces, anchor, key.keys.as_ref(), &mut self.tally)?;
+            let found = anchor::compare(
+                view,
+                &pieces,
+                anchor,
+                (key.keys.as_ref(), rooted),
+                &mut self.tally,
+            )?;
             anchored = anchored.max(found);
         }
         let closed = self.end(&pieces, signed, last)?;

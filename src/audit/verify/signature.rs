@@ -115,7 +115,7 @@ pub(super) fn stretches(keys: &Keyring) -> Vec<KeyStretch> {
 }
 
 /// The checkpoint, if the key signed it and it is this log's.
-pub(super) fn checkpoint(
+pub(in crate::audit) fn checkpoint(
     view: &View,
     keys: Option<&Keyring>,
     tally: &mut Tally,
@@ -164,7 +164,7 @@ fn own_origin(view: &View, keys: Option<&Keyring>) -> Result<Origin, OriginError
 
 /// The newest signed head: that of `audit.head` where it goes further than the
 /// checkpoint.
-pub(super) fn newest(
+pub(in crate::audit) fn newest(
     view: &View,
     keys: Option<&Keyring>,
     checkpoint: Option<Checkpoint>,
@@ -215,7 +215,10 @@ pub(super) fn newest(
 
 /// What is wrong with the manifest's signature, and whether that is more than its
 /// absence.
-pub(super) fn manifest(view: &View, keys: Option<&Keyring>) -> Result<(), (String, bool)> {
+pub(in crate::audit) fn manifest(
+    view: &View,
+    keys: Option<&Keyring>,
+) -> Result<(), (String, bool)> {
     let Some(signature) = &view.signature else {
         return Err(("it cannot be used".to_owned(), false));
     };

@@ -108,11 +108,20 @@ impl Remote {
     pub(in crate::backup) fn both(
         &self,
         metadata: &Metadata,
-    ) -> Result<Option<(Object, Object)>, BackupError> {
-        let archive = self.store.stat(&self.name(&metadata.archive.file))?;
-        let Some(archive) = archive else { return Ok(None) };
+    ) -> Result<Option<Uploaded>, BackupError> {
+        let begun = Instant::now();
+        let name = self.name(&metadata.archive.file);
+        let Some(archive) = self.store.stat(&name)? else { return Ok(None) };
         let sidecar = self.store.stat(&self.name(&metadata.id.metadata()))?;
-        Ok(sidecar.map(|sidecar| (archive, sidecar)))
+        Ok(sidecar.map(|sidecar| Uploaded {
+            id: metadata.id,
+            place: self.place(),
+            url: self.store.url(&name),
+            resumed_from: archive.size,
+            archive,
+            metadata: sidecar,
+            seconds: begun.elapsed().as_secs_f64(),
+        }))
     }
 
     /// The backups of a log that are there, by the names alone: how many, and the newest.

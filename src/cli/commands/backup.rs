@@ -221,19 +221,21 @@ fn nothing_new(
     }
     if let Some(cloud) = cloud {
         let progress = Progress::new(context)?;
-        let there = cloud.connect(None, &progress).map_err(BackupError::from).and_then(|store| {
-            let remote = Remote::new(store, &metadata.host, &metadata.log.id);
-            Ok((remote.holds(metadata)?, remote.place()))
-        });
+        let there = cloud
+            .connect(None, &progress)
+            .map_err(BackupError::from)
+            .and_then(|store| Remote::new(store, &metadata.host, &metadata.log.id).holds(metadata));
         progress.finish();
         value["destinations"] = match there {
-            Ok((Some((archive, sidecar)), place)) => {
+            Ok(Some(there)) => {
                 if !context.json {
-                    context.print(&format!("  there       {place}"))?;
+                    context.print(&format!("  there       {}", there.url))?;
                 }
-                json!([ui::already_there_value(&archive, &sidecar, &place)])
+                let mut value = ui::uploaded_value(&there);
+                value["already_there"] = json!(true);
+                json!([value])
             }
-            Ok((None, _)) => {
+            Ok(None) => {
                 let sent = send(context, &creator.dir, metadata, cloud, args, true);
                 told(context, metadata, cloud, args, &value, sent)?
             }
