@@ -247,7 +247,10 @@ impl Restorer {
                 continue;
             };
             let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
-            if pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_err()) {
+            // One of another user's may not be asked, and is there.
+            let gone =
+                |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+            if pid.is_some_and(gone) {
                 let dir = self.log_dir().join(&name);
                 let logs = dir.join("logs");
                 for inner in fs.list(&logs).unwrap_or_default() {

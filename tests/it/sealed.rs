@@ -141,6 +141,20 @@ fn no_plain_text_is_left_by_a_backup_or_a_restore_that_is_killed_at_any_moment()
         assert_eq!(found, Vec::<PathBuf>::new(), "round {round}");
         let _ = std::fs::remove_dir_all(target);
     }
+    // A drill restores into the log's directory, where all of it is in the clear anyway.
+    for round in 0..6 {
+        let args = ["restore", "latest", "--drill", "--identity", identity];
+        let mut child = program(&home, &args).spawn().expect("it starts");
+        std::thread::sleep(moments.next());
+        assert_eq!(elsewhere(), Vec::<PathBuf>::new(), "round {round}");
+        let _ = child.kill();
+        child.wait().expect("ended");
+        assert_eq!(elsewhere(), Vec::<PathBuf>::new(), "round {round}");
+    }
+    let args = ["restore", "latest", "--drill", "--identity", identity];
+    assert!(program(&home, &args).status().expect("it runs").success());
+    let left = names(&home.log_dir());
+    assert!(left.iter().all(|name| !name.starts_with(".drill-")), "{left:?}");
 }
 
 /// G5

@@ -243,12 +243,105 @@ fn broken(store: &dyn BackupStore, name: &str, error: std::io::Error) -> BackupE
 
 #[cfg(test)]
 mod tests {
-    use super::folder;
+    use std::io::Read;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{Remote, folder, last_part};
+    use crate::store::{
+        BackupStore, Body, LocalStore, Object, Page, Put, Removed, StoreError, StoreErrorKind,
+    };
+
+    /// A store that lists one host's folder and no other.
+    #[derive(Debug)]
+    struct Narrow(LocalStore, &'static str);
+
+    impl BackupStore for Narrow {
+        fn url(&self, name: &str) -> String {
+            self.0.url(name)
+        }
+
+        fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
+            if below.starts_with(self.1) {
+                return self.0.page(below, after);
+            }
+            Err(StoreError::new(StoreErrorKind::AccessDenied, self.url(below), "denied"))
+        }
+
+        fn stat_version(&self, name: &str, at: Option<&str>) -> Result<Option<Object>, StoreError> {
+            self.0.stat_version(name, at)
+        }
+
+        fn open(
+            &self,
+            name: &str,
+            version: Option<&str>,
+            from: u64,
+        ) -> Result<Box<dyn Read + Send>, StoreError> {
+            self.0.open(name, version, from)
+        }
+
+        fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {
+            self.0.put_new(name, put)
+        }
+
+        fn remove(&self, name: &str, version: Option<&str>) -> Result<Removed, StoreError> {
+            self.0.remove(name, version)
+        }
+
+        fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
+            self.0.abort_stale_uploads(older_than)
+        }
+    }
+
+    fn store() -> (tempfile::TempDir, LocalStore) {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let store = LocalStore::new(place.path());
+        for folder in ["web-1/0123456789ab/", "web-2/0123456789ab/", "web-1/ffff56789abc/"] {
+            let name = format!("{folder}audit_backup_20260101_000000.json");
+            store.put_new(&name, Put::new(Body::Bytes(b"{}"), "application/json")).expect("put");
+        }
+        (place, store)
+    }
+
+    /// B11
+    #[test]
+    fn of_a_log_every_hosts_folder_is_seen_and_no_other_logs() {
+        let (_place, store) = store();
+        let remote = Remote::of_log(Arc::new(store), "web-3", "0123456789abcdef");
+        let mut seen = Vec::new();
+        let unseen = remote.visit(&mut |folder, _, _| {
+            seen.push(folder.to_owned());
+            Ok(0)
+        });
+        assert_eq!(unseen.expect("listed"), None);
+        seen.sort();
+        assert_eq!(seen, ["web-1/0123456789ab/", "web-2/0123456789ab/"]);
+    }
+
+    #[test]
+    fn who_may_list_only_one_hosts_folder_sees_that_and_is_told() {
+        let (_place, store) = store();
+        let store = Arc::new(Narrow(store, "web-1/"));
+        let of = |host| Remote::of_log(store.clone(), host, "0123456789abcdef");
+        let mut seen = Vec::new();
+        let unseen = of("web-1").visit(&mut |folder, _, _| {
+            seen.push(folder.to_owned());
+            Ok(0)
+        });
+        assert!(unseen.expect("listed").expect("told").contains("may not be listed"));
+        assert_eq!(seen, ["web-1/0123456789ab/"]);
+        // Where not even that may be seen, it is an error, not an empty list.
+        let error = of("web-9").visit(&mut |_, _, _| Ok(0)).expect_err("denied");
+        assert_eq!(error.kind, StoreErrorKind::AccessDenied);
+    }
 
     #[test]
     fn a_folder_is_named_by_host_and_log() {
         assert_eq!(folder("web-1.acme", "0123456789abcdef"), "web-1.acme/0123456789ab/");
         assert_eq!(folder("a/../b c", "01"), "a-..-b-c/01/");
         assert_eq!(folder("..", "01"), "unnamed/01/");
+        assert_eq!(last_part("web-1/0123456789ab/"), "0123456789ab");
+        assert_eq!((last_part("0123456789ab/"), last_part("")), ("0123456789ab", ""));
     }
 }
