@@ -76,6 +76,7 @@ impl Creator {
         wanted.sort();
         let fits = !damaged
             && newest.signature.is_some()
+            && newest.holes.is_empty()
             && newest.log.epoch == snapshot.manifest.epoch
             && recipients == wanted
             && self.dir.check_listed(&newest, Some(&snapshot.keys)).is_ok();

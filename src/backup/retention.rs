@@ -236,16 +236,41 @@ fn guard_coverage(judged: &mut [Judged<'_>], live: Option<&Snapshot>) {
             .iter()
             .enumerate()
             .filter(|(other, (kept, _))| !kept.keep.is_empty() && histories.same(*other, index))
-            .map(|(_, (kept, _))| (kept.removed.first_seq, kept.removed.tree_size))
+            .flat_map(|(_, kept)| runs_of(kept))
             .collect();
-        let live = live.filter(|_| histories.in_live[index]);
-        held.extend(live.map(|live| (live.manifest.pruned.end(), live.checkpoint.size)));
+        if let Some(live) = live.filter(|_| histories.in_live[index]) {
+            let holes = live.holes().map(|hole| (hole.first_seq, hole.tree.end()));
+            held.extend(runs((live.manifest.pruned.end(), live.checkpoint.size), holes));
+        }
         held.sort_unstable();
-        let decision = &mut judged[index].0;
-        if !covers(&held, decision.removed.first_seq, decision.removed.tree_size) {
-            decision.keep.push("the only copy of some records".to_owned());
+        let own = runs_of(&judged[index]);
+        if !own.into_iter().all(|(begin, end)| covers(&held, begin, end)) {
+            judged[index].0.keep.push("the only copy of some records".to_owned());
         }
     }
+}
+
+/// The records that a backup holds.
+fn runs_of((decision, listed): &Judged<'_>) -> Vec<(u64, u64)> {
+    let metadata = listed.metadata.as_ref();
+    let holes = metadata.map_or(&[][..], |metadata| &metadata.holes);
+    let range = (decision.removed.first_seq, decision.removed.tree_size);
+    runs(range, holes.iter().map(|hole| (hole.tree.begin(), hole.tree.end())))
+}
+
+/// What holes leave of a range.
+fn runs((begin, end): (u64, u64), holes: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+    let (mut runs, mut next) = (Vec::new(), begin);
+    for (from, until) in holes {
+        if from > next {
+            runs.push((next, from));
+        }
+        next = next.max(until);
+    }
+    if next < end {
+        runs.push((next, end));
+    }
+    runs
 }
 
 fn covers(held: &[(u64, u64)], begin: u64, end: u64) -> bool {

@@ -24,8 +24,8 @@ mod validate;
 mod verify;
 
 pub use backup::{
-    There, backup_made_text, backup_made_value, backup_nothing_new_text, backup_outlook_json,
-    backup_outlook_text, backup_there_value, uploaded_text, uploaded_value,
+    There, backup_lacks_text, backup_made_text, backup_made_value, backup_nothing_new_text,
+    backup_outlook_json, backup_outlook_text, backup_there_value, uploaded_text, uploaded_value,
 };
 pub use backup_list::{ListShown, backup_list_json, backup_list_text};
 pub use backups::{

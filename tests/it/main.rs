@@ -24,6 +24,7 @@ mod backup_kill;
 mod backup_restore;
 mod backups;
 mod bad_day_backups;
+mod bad_days;
 mod c2sp;
 mod cli;
 mod clock;
@@ -54,6 +55,7 @@ mod gcs_server;
 mod guide;
 mod health_cli;
 mod histories;
+mod holes;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;

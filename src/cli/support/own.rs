@@ -50,6 +50,7 @@ const SHOWN: &[(&str, &[&str])] = &[
             "kept_in",
         ],
     ),
+    ("audit.repaired", &["uid"]),
     ("audit.log_file_replaced", &["set_aside", "first_lost", "lost"]),
     ("audit.file_replaced", &["file", "what", "put_back"]),
     ("audit.config_changed", &[]),
