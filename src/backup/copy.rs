@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::choice::LogChoice;
 use super::content::{self, Content, Source, Wanted};
 use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
@@ -39,7 +40,10 @@ impl BackupCopy {
         log_id: Option<&str>,
         watch: &dyn Watch,
     ) -> Result<Self, BackupError> {
-        let Found { label, archive, about } = find(dir, wish, log_id)?;
+        let Found { label, archive, about } = {
+            let of = LogChoice { log: log_id.map(str::to_owned), keys: None };
+            find(dir, wish, &of, &[])?
+        };
         if let About::Metadata(metadata) = &about
             && metadata.encryption.is_some()
         {
