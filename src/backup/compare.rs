@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use super::choice::LogChoice;
 use super::directory::BackupDir;
 use super::error::{BackupError, io_error};
 use super::metadata::Stretch;
@@ -115,7 +116,7 @@ fn read(
             error => BackupError::Refused(error.to_string()),
         }),
         Side::Backup(wish) => {
-            let Found { label, archive, about } = find(dir, wish, None)?;
+            let Found { label, archive, about } = find(dir, wish, &LogChoice::default(), &[])?;
             if let About::Metadata(metadata) = &about
                 && metadata.encryption.is_some()
             {

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::choice::LogChoice;
 use super::content::{self, Content, Source, Wanted};
 use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
@@ -39,7 +40,10 @@ impl BackupCopy {
         log_id: Option<&str>,
         watch: &dyn Watch,
     ) -> Result<Self, BackupError> {
-        let Found { label, archive, about } = find(dir, wish, log_id)?;
+        let Found { label, archive, about } = {
+            let of = LogChoice { log: log_id.map(str::to_owned), keys: None };
+            find(dir, wish, &of, &[])?
+        };
         if let About::Metadata(metadata) = &about
             && metadata.encryption.is_some()
         {
@@ -52,7 +56,8 @@ impl BackupCopy {
         let length = file.meta().map_err(io_error("look at", &archive))?.len;
         watch.stage(Stage::Verify, length);
         let (stretches, pruned) = (about.stretches(), about.pruned());
-        let source = Source { file: &*file, path: &archive, stretches, pruned };
+        let holes = about.holes();
+        let source = Source { file: &*file, path: &archive, stretches, pruned, holes };
         let Content { blocks, tree, .. } = {
             let content = content::read(&source, &Wanted::default(), watch, &mut |_, _| Ok(()))?;
             if let About::Metadata(metadata) = &about {
@@ -100,6 +105,9 @@ impl Copy for BackupCopy {
     fn block(&self, seq: u64) -> io::Result<Option<CopiedBlock>> {
         let after = self.blocks.partition_point(|block| block.first_seq <= seq);
         let Some(block) = after.checked_sub(1).map(|at| &self.blocks[at]) else { return Ok(None) };
+        if block.is_hole() {
+            return Ok(None);
+        }
         let mut member = vec![0; block.stored_bytes as usize];
         self.file.read_exact_at(&mut member, block.offset)?;
         let mut raw = Vec::new();

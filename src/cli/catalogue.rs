@@ -33,6 +33,7 @@ const KINDS: &[&str] = &[
     "not_signed",
     "no_record",
     "removed",
+    "given_up",
     "not_running",
     "lost",
     "refused",

@@ -165,6 +165,8 @@ impl Writer {
         }
         self.upkeep.began_segment();
         self.publish_active();
+        let begun = self.leaves.restart(self.active.layout.first_seq);
+        self.leaves_noted(begun);
         if !fresh.carry.is_empty() {
             self.write_carry(std::mem::take(&mut fresh.carry))?;
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::audit::LogPaths;
-use crate::backup::{DiffSide as Side, Fetched, Remote, Wish, compare};
+use crate::backup::{DiffSide as Side, Fetched, LogChoice, Remote, Wish, compare};
 use crate::cli::backups::overrides;
 use crate::cli::cloud::Cloud;
 use crate::cli::context::Context;
@@ -66,8 +66,8 @@ fn side(
         return Ok((Side::Log(settings.log_dir.clone()), None));
     }
     if let Some((cloud, wish)) = Cloud::of_url(text)? {
-        let remote = Remote::here(cloud.connect(None, progress)?);
-        let fetched = remote.fetch(&wish, &directory(settings), progress)?;
+        let remote = Remote::everything(cloud.connect(None, progress)?);
+        let fetched = remote.fetch(&wish, &LogChoice::default(), &directory(settings), progress)?;
         let wish = Wish::Path(fetched.archive().to_path_buf());
         return Ok((Side::Backup(wish), Some(fetched)));
     }

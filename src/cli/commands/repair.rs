@@ -12,7 +12,7 @@ use crate::audit::signer::SigningKey;
 use crate::audit::status::Mode;
 use crate::audit::verify::Report;
 use crate::audit::{AuditLog, LogPaths};
-use crate::backup::{BackupCopy, BackupDir, Fetched, Remote, Wish};
+use crate::backup::{BackupCopy, BackupDir, Fetched, LogChoice, Remote, Wish};
 use crate::cli::backups::overrides;
 use crate::cli::cloud::Cloud;
 use crate::cli::context::Context;
@@ -218,8 +218,9 @@ impl Copies {
         progress: &Progress,
     ) -> Result<(), CliError> {
         if let Some((cloud, wish)) = Cloud::of_url(from)? {
-            let remote = Remote::here(cloud.connect(None, progress)?);
-            let fetched = remote.fetch(&wish, dir, progress)?;
+            let remote = Remote::everything(cloud.connect(None, progress)?);
+            let of = LogChoice { log: log_id.map(str::to_owned), keys: None };
+            let fetched = remote.fetch(&wish, &of, dir, progress)?;
             let wish = Wish::Path(fetched.archive().to_path_buf());
             self.all.push(Box::new(BackupCopy::open(dir, &wish, log_id, progress)?));
             self.fetched.push(fetched);

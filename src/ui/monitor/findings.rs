@@ -1,8 +1,8 @@
 //! What `health` found, as lines: each with its code and, where there is room, with
 //! all of its message and with what to do about it.
 
-use super::layout::Screen;
 use super::pieces::{Piece, cut, wrapped};
+use super::screen::Screen;
 use crate::health::Status;
 use crate::monitor::{Finding, Sample};
 use crate::ui::health::status_style;

@@ -4,9 +4,8 @@
 //! and the last minute as a graph.
 
 use super::findings::{self, Told};
-use super::pieces::{
-    Piece, bar, columns, cut, graph, rate, short_time, sparkline, thousands, wrapped,
-};
+use super::pieces::{Piece, columns, cut, graph, rate, short_time, sparkline, thousands, wrapped};
+use super::screen::Screen;
 use crate::clock::display_seconds;
 use crate::health::Status;
 use crate::health::wording::{age, count};
@@ -16,40 +15,8 @@ use crate::ui::style::{Style, escape};
 use crate::units::human_bytes;
 use std::time::Duration;
 
-/// Columns of a line's name.
-const LABEL: usize = 12;
-const LABEL_NARROW: usize = 7;
-/// A screen narrower than this is narrow.
-const NARROW: usize = 60;
-const BAR: usize = 24;
-const BAR_NARROW: usize = 10;
 /// A sparkline shorter than this tells nothing.
 const SHORTEST_SPARKLINE: usize = 10;
-
-/// Where it is shown.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Screen {
-    pub(super) columns: usize,
-    /// `None` where it is printed: there may be as many as there is something to say.
-    pub(super) rows: Option<usize>,
-    /// Whether only ASCII can be shown.
-    pub(super) ascii: bool,
-}
-
-impl Screen {
-    fn narrow(&self) -> bool {
-        self.columns < NARROW
-    }
-
-    fn label(&self) -> usize {
-        if self.narrow() { LABEL_NARROW } else { LABEL }
-    }
-
-    fn bar(&self, percent: f64) -> Piece {
-        let columns = if self.narrow() { BAR_NARROW } else { BAR };
-        Piece::plain(format!("[{}]", bar(percent, columns, self.ascii)))
-    }
-}
 
 /// A line of the screen.
 #[derive(Clone, Debug)]

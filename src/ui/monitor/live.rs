@@ -14,8 +14,9 @@ use ratatui::style::{Color, Modifier, Style as CellStyle};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::Paragraph;
 
-use super::layout::{self, Screen};
+use super::layout;
 use super::pieces::cut;
+use super::screen::Screen;
 use crate::health::wording::age;
 use crate::monitor::Sample;
 use crate::ui::style::Style;

@@ -4,6 +4,7 @@ mod findings;
 mod layout;
 mod live;
 mod pieces;
+mod screen;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,7 @@ pub use live::{Live, live};
 use crate::monitor::Sample;
 
 use super::style::paint;
-use layout::Screen;
+use screen::Screen;
 
 /// Columns of a screen that is printed.
 const PRINTED_COLUMNS: usize = 80;

@@ -3,10 +3,11 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::layout::{Line, Screen, lines};
+use super::layout::{Line, lines};
 use super::live::frame_lines;
 use super::monitor_text;
 use super::pieces::columns;
+use super::screen::Screen;
 use crate::audit::security::{By, SecurityKind};
 use crate::audit::status::{Activity, DiskStage, Ring, Word, WriterState};
 use crate::clock::{Clock, Timestamp};
