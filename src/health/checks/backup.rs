@@ -18,6 +18,8 @@ use super::common::{Finding, of_findings};
 use super::histories;
 
 const NAME: &str = "backup";
+const GONE: &str = "mount it, or set `backup.output_dir` to where the backups are; if they are lost, \
+                    `auditctl backup` makes a new one";
 /// What is still being sent after that was most likely killed.
 const LONGEST_UPLOAD: Duration = Duration::from_secs(86_400);
 
@@ -96,7 +98,7 @@ fn hint(problem: Problem) -> Option<&'static str> {
             "stop the log and keep a copy of it; DEPLOYMENT_GUIDE.md, under this code, says how to \
              find out which history is the right one"
         }
-        Problem::BackupsGone => "mount it, or set `backup.output_dir` to where the backups are",
+        Problem::BackupsGone => GONE,
         Problem::RetentionWaits => {
             "`auditctl backup` makes one, `auditctl list --verify` checks them; an embedder names \
              their place with `Options::backups_in`. Only `retention_requires_backup = false` \
@@ -150,8 +152,7 @@ fn newer_finding(why: &str) -> Finding {
 
 fn gone(how: &str) -> Check {
     let (problem, status, text) = gone_finding(how);
-    Check::found(NAME, problem, status, text)
-        .hint("mount it, or set `backup.output_dir` to where the backups are")
+    Check::found(NAME, problem, status, text).hint(GONE)
 }
 
 /// Why retention keeps more than it has to.

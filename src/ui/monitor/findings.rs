@@ -2,14 +2,12 @@
 //! all of its message and with what to do about it.
 
 use super::pieces::{Piece, cut, wrapped};
-use super::screen::Screen;
+use super::screen::{INDENT, Screen};
 use crate::health::Status;
 use crate::monitor::{Finding, Sample};
 use crate::ui::health::status_style;
 use crate::ui::style::{Style, escape};
 
-/// Further lines of a message begin so many columns in.
-const INDENT: usize = 4;
 /// What begins a hint.
 const ARROW: &str = "    -> ";
 

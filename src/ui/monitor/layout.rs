@@ -5,7 +5,7 @@
 
 use super::findings::{self, Told};
 use super::pieces::{Piece, columns, cut, graph, rate, short_time, sparkline, thousands, wrapped};
-use super::screen::Screen;
+use super::screen::{INDENT, Screen};
 use crate::clock::display_seconds;
 use crate::health::Status;
 use crate::health::wording::{age, count};
@@ -159,8 +159,12 @@ fn writer(sample: &Sample, screen: &Screen) -> Told {
     let whole = if width <= screen.columns {
         vec![short.clone()]
     } else {
-        let message = wrapped(&message, screen.columns, screen.columns).into_iter();
-        let message = message.map(|line| vec![Piece::styled(line, style)]);
+        let rest = screen.columns.saturating_sub(INDENT);
+        let message = wrapped(&message, screen.columns, rest).into_iter().enumerate();
+        let message = message.map(|(at, line)| {
+            let indent = " ".repeat(if at == 0 { 0 } else { INDENT });
+            vec![Piece::styled(format!("{indent}{line}"), style)]
+        });
         message.chain([fitted(details, screen.columns, ", ", screen.ascii)]).collect()
     };
     let hint = finding.and_then(|finding| finding.hint.as_deref());

@@ -7,6 +7,8 @@ const LABEL: usize = 12;
 const LABEL_NARROW: usize = 7;
 /// A screen narrower than this is narrow.
 const NARROW: usize = 60;
+/// Further lines of a message begin so many columns in.
+pub(super) const INDENT: usize = 4;
 const BAR: usize = 24;
 const BAR_NARROW: usize = 10;
 
