@@ -65,10 +65,10 @@ impl Life {
         let Ok(log) = AuditLog::open(self.options()) else {
             return self.tell("record: does not open".to_owned());
         };
-        let count = 1 + self.random.below(40);
+        let (before, count) = (self.events, 1 + self.random.below(40));
         self.fill(&log, count);
         log.close().expect("closed");
-        self.note();
+        self.note(before);
         self.tell(format!("record {count}"));
     }
 
@@ -85,10 +85,16 @@ impl Life {
         }
     }
 
-    /// What is in the log now was acknowledged.
-    fn note(&mut self) {
-        let here = lines_below(&self.home.log_dir(), false);
-        self.acknowledged.extend(here.into_iter().filter(|line| line.contains("\"login\"")));
+    /// What was recorded since was acknowledged.
+    fn note(&mut self, before: u64) {
+        let is_new = |line: &String| {
+            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
+            value.and_then(|value| value["details"]["n"].as_u64()).is_some_and(|n| n > before)
+        };
+        let here = lines_below(&self.home.log_dir(), false).into_iter();
+        let known = self.acknowledged.len();
+        self.acknowledged.extend(here.filter(is_new));
+        assert_eq!(self.acknowledged.len() - known, (self.events - before) as usize);
     }
 
     fn back_up(&mut self) {
@@ -242,7 +248,7 @@ fn lines_below(dir: &Path, deep: bool) -> BTreeSet<String> {
                     folders.push(path);
                 }
             } else if name.contains(".log") || name.ends_with(".gz") {
-                lines.extend(readable(&read(&path)).into_iter());
+                lines.extend(readable(&read(&path)));
             }
         }
     }
