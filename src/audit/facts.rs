@@ -348,7 +348,8 @@ impl Authority {
     pub(crate) fn names_hole(&self, begin: u64, end: u64) -> bool {
         let mut next = begin;
         while next < end {
-            let holds = |named: &&NamedHole| (named.hole.first_seq..named.hole.end_seq).contains(&next);
+            let holds =
+                |named: &&NamedHole| (named.hole.first_seq..named.hole.end_seq).contains(&next);
             let Some(named) = self.holes.iter().find(holds) else { return false };
             next = named.hole.end_seq;
         }
@@ -383,7 +384,11 @@ impl Facts {
             Fact::ChangedKey { old } => self.changed_keys.push((seq, old)),
             Fact::Reopened(found) => {
                 let Reopened { adopted, abandoned, keys_from, holes } = *found;
-                self.holes.extend(holes.into_iter().map(|hole| NamedHole { record: seq, at, hole }));
+                self.holes.extend(holes.into_iter().map(|hole| NamedHole {
+                    record: seq,
+                    at,
+                    hole,
+                }));
                 self.first_keys.extend(keys_from.map(|key| (seq, key, true)));
                 self.adopted.extend(adopted.map(|span| (seq, span)));
                 self.abandoned.extend(abandoned.into_iter().map(|note| (seq, note)));

@@ -19,7 +19,9 @@ use super::checkpoint::{SignedCheckpoint, VerifierKey};
 use super::histories::{Contradiction, KnownHead, OwnHistory};
 use super::keys::{Keyring, load_keyring};
 use super::options::{Durability, Options, Tunables};
-use super::own::{AlertsLost, AlertsPosition, BackupMade, BackupRemoved, OwnRecord, Queried, Repaired};
+use super::own::{
+    AlertsLost, AlertsPosition, BackupMade, BackupRemoved, OwnRecord, Queried, Repaired,
+};
 use super::own_files::{Incident, OwnFile, OwnFiles, at_home};
 use super::paths::LogPaths;
 use super::progress::Progress;

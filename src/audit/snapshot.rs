@@ -316,8 +316,11 @@ impl Snapshot {
                 }
                 // They are damaged, unless the leaves tell what they were.
                 Err(SnapshotError::Short { dir, size, found }) => {
-                    return attempt(fs, &paths, true)
-                        .map_err(|_| SnapshotError::Short { dir, size, found });
+                    return attempt(fs, &paths, true).map_err(|_| SnapshotError::Short {
+                        dir,
+                        size,
+                        found,
+                    });
                 }
                 done => return done,
             }
@@ -446,12 +449,14 @@ impl Snapshot {
 
     /// The records that are not here, though retention did not remove them.
     pub fn holes(&self) -> impl Iterator<Item = &Block> {
-        self.parts.iter().flat_map(|part| match part {
-            Part::Left(left) => left.pieces.as_slice(),
-            _ => &[],
-        })
-        .filter(|piece| matches!(piece, Piece::Hole(_)))
-        .map(Piece::block)
+        self.parts
+            .iter()
+            .flat_map(|part| match part {
+                Part::Left(left) => left.pieces.as_slice(),
+                _ => &[],
+            })
+            .filter(|piece| matches!(piece, Piece::Hole(_)))
+            .map(Piece::block)
     }
 
     /// Leaves out what is damaged: the snapshot holds what is left then, and holes of which
@@ -537,11 +542,8 @@ impl Snapshot {
             256 * 1024,
             Box::new(FileReader { file: &*lines.file, offset: 0 }) as Box<dyn Read + '_>,
         );
-        let all = Blocks(Inner::Lines(Gather {
-            input,
-            left: lines.records,
-            next_seq: lines.first_seq,
-        }));
+        let all =
+            Blocks(Inner::Lines(Gather { input, left: lines.records, next_seq: lines.first_seq }));
         all.into_iter().all(|block| {
             block.is_ok_and(|(first_seq, raw)| examine(&raw, first_seq, (0, 0)).is_ok())
         })

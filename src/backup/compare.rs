@@ -346,7 +346,10 @@ mod tests {
             (9, Has::Nothing, has("line 9")),
         ];
         assert_eq!(told, expected);
-        assert_eq!((compared.same, compared.altered, compared.only_a, compared.only_b), (4, 1, 2, 1));
+        assert_eq!(
+            (compared.same, compared.altered, compared.only_a, compared.only_b),
+            (4, 1, 2, 1)
+        );
     }
 
     #[test]

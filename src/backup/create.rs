@@ -17,13 +17,13 @@ use super::encrypt::{Recipients, encrypt};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::heads::{MAX_HEADS, heads};
 use super::metadata::{
-    Archive, Encryption, Held, Hole, LogIdentity, MAX_METADATA_BYTES, Metadata, MetadataError, Previous,
-    Verified,
+    Archive, Encryption, Held, Hole, LogIdentity, MAX_METADATA_BYTES, Metadata, MetadataError,
+    Previous, Verified,
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
-use crate::audit::document::Unknown;
 use crate::audit::Span;
+use crate::audit::document::Unknown;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
 use crate::audit::histories::{KnownHead, OwnHistory};
@@ -439,7 +439,8 @@ impl Creator {
             .filter(|metadata| metadata.verify(&snapshot.keys).is_ok())
             .collect();
         let holds = |metadata: &&Metadata, span: Span| metadata.holds(span);
-        let spans = snapshot.holes().map(|hole| Span { begin: hole.first_seq, end: hole.tree.end() });
+        let spans =
+            snapshot.holes().map(|hole| Span { begin: hole.first_seq, end: hole.tree.end() });
         spans
             .filter_map(|span| {
                 let held = known.iter().filter(|metadata| holds(metadata, span));
@@ -682,7 +683,8 @@ fn describe(
     let authority = content.said.authority(tree_size);
     let given_up_by = |span: Span| {
         let named = || authority.holes.iter().rev();
-        let by = named().find(|named| (named.hole.first_seq..named.hole.end_seq).contains(&span.begin));
+        let by =
+            named().find(|named| (named.hole.first_seq..named.hole.end_seq).contains(&span.begin));
         by.filter(|_| authority.names_hole(span.begin, span.end)).map(|named| named.record)
     };
     let holes: Vec<Hole> = snapshot

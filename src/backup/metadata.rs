@@ -16,9 +16,9 @@ use super::marker::MAX_MARKER_BYTES;
 use super::name::BackupId;
 use crate::audit::checkpoint::{Checkpoint, NoteError, Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::document::{self, DocumentError, Kind, Layout, encode_file};
+use crate::audit::facts::Span;
 use crate::audit::gzip::MAX_MEMBER_BYTES;
 use crate::audit::keys::{Keyring, Rotation};
-use crate::audit::facts::Span;
 use crate::audit::merkle::{Hash, Range};
 use crate::audit::segment::Block;
 use crate::audit::signed_document::{self, About, Signature, Unsigned};
@@ -318,9 +318,10 @@ impl Metadata {
     pub fn holds(&self, span: Span) -> bool {
         self.range.first_seq <= span.begin
             && span.end <= self.range.tree_size
-            && !self.holes.iter().any(|hole| {
-                hole.tree.begin() < span.end && span.begin < hole.tree.end()
-            })
+            && !self
+                .holes
+                .iter()
+                .any(|hole| hole.tree.begin() < span.end && span.begin < hole.tree.end())
     }
 
     /// The records that it does not hold and nobody had given up.

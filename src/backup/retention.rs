@@ -252,10 +252,7 @@ fn runs_of(inventory: &Inventory, decision: &Decision) -> Vec<(u64, u64)> {
 }
 
 /// What holes leave of a range.
-fn runs(
-    (begin, end): (u64, u64),
-    holes: impl IntoIterator<Item = (u64, u64)>,
-) -> Vec<(u64, u64)> {
+fn runs((begin, end): (u64, u64), holes: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
     let (mut runs, mut next) = (Vec::new(), begin);
     for (from, until) in holes {
         if from > next {

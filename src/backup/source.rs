@@ -315,7 +315,14 @@ fn rebuild(
         let sha256 = Hash::from_bytes(Sha256::digest([]).into());
         let members = Vec::new();
         let (records, offset, stored_bytes) = (0, 0, 0);
-        stretches.push(Stretch { first_seq: begin, records, offset, stored_bytes, sha256, members });
+        stretches.push(Stretch {
+            first_seq: begin,
+            records,
+            offset,
+            stored_bytes,
+            sha256,
+            members,
+        });
     }
     // What is missing between two of them belongs to the one before.
     if let Some(first) = stretches.first_mut() {
@@ -324,9 +331,8 @@ fn rebuild(
     let mut next = end;
     for stretch in stretches.iter_mut().rev() {
         let records = next.checked_sub(stretch.first_seq).filter(|records| *records > 0);
-        stretch.records = records.ok_or_else(|| {
-            format!("record {} stands behind record {next}", stretch.first_seq)
-        })?;
+        stretch.records = records
+            .ok_or_else(|| format!("record {} stands behind record {next}", stretch.first_seq))?;
         next = stretch.first_seq;
     }
     Ok(stretches)

@@ -22,8 +22,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use catalogue::{Group, catalogue};
 use commands::{
-    backup, checkpoint, cleanup, completions, demo, diff, health, key, list, man, monitor, prove, query,
-    record, repair, restore, serve, support_bundle, token, validate, verify,
+    backup, checkpoint, cleanup, completions, demo, diff, health, key, list, man, monitor, prove,
+    query, record, repair, restore, serve, support_bundle, token, validate, verify,
 };
 use context::Context;
 use exit::Exit;

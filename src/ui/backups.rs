@@ -338,7 +338,10 @@ pub fn restore_plan_text(plan: &RestorePlan) -> String {
             Some(record) => format!("given up by record {record}"),
             None => format!("damaged when it was made ({})", escape(&hole.reason)),
         };
-        row("lacks", format!("{} records (seq {}): {by}", span.records(), seqs(span.begin, span.end)));
+        row(
+            "lacks",
+            format!("{} records (seq {}): {by}", span.records(), seqs(span.begin, span.end)),
+        );
     }
     if plan.new_epoch {
         let text = "signed records are set aside, so the log goes on under a new name";

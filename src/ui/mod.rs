@@ -23,8 +23,8 @@ mod validate;
 mod verify;
 
 pub use backup::{
-    backup_lacks_text, backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
-    backup_there_value, uploaded_text, uploaded_value,
+    backup_lacks_text, backup_made_text, backup_made_value, backup_outlook_json,
+    backup_outlook_text, backup_there_value, uploaded_text, uploaded_value,
 };
 pub use backups::{
     backup_list_json, backup_list_text, cleanup_json, cleanup_text, drill_json, drill_text,

@@ -27,7 +27,11 @@ pub struct RepairShown<'a> {
 }
 
 fn range(first: u64, end: u64) -> String {
-    if end == first + 1 { format!("record {first}") } else { format!("records {first} to {}", end - 1) }
+    if end == first + 1 {
+        format!("record {first}")
+    } else {
+        format!("records {first} to {}", end - 1)
+    }
 }
 
 /// For people.
@@ -66,11 +70,17 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
         lines.push(format!("  {file}: removed; the writer makes it anew, queries do without"));
     }
     if repair.manifest_is_lost {
-        lines.push("  audit.manifest.json: made anew when the log is opened with its key".to_owned());
+        lines.push(
+            "  audit.manifest.json: made anew when the log is opened with its key".to_owned(),
+        );
     }
     for left in &repair.left {
         let records = range(left.first_seq, left.end_seq);
-        lines.push(format!("  still damaged: {}: {records}: {}", escape(&left.file), escape(&left.why)));
+        lines.push(format!(
+            "  still damaged: {}: {records}: {}",
+            escape(&left.file),
+            escape(&left.why)
+        ));
     }
     for (copy, why) in &repair.rejected {
         lines.push(format!("  nothing is taken from {}: {}", escape(copy), escape(why)));
@@ -123,9 +133,10 @@ pub fn repair_json(shown: &RepairShown<'_>) -> String {
         .changes
         .iter()
         .map(|change| {
-            let records = change.records.iter().map(|record| {
-                json!({ "seq": record.seq, "now": record.now, "then": record.then })
-            });
+            let records = change
+                .records
+                .iter()
+                .map(|record| json!({ "seq": record.seq, "now": record.now, "then": record.then }));
             json!({
                 "file": change.file,
                 "first_seq": change.first_seq,

@@ -6,10 +6,10 @@ use super::super::checkpoint::Checkpoint;
 use super::super::manifest::{Manifest, Segment};
 use super::super::merkle::Range;
 use super::super::scan::{self, Interest, scan_plain};
+use super::super::segment::Block;
 use super::super::status::{Damage, Word};
 use super::inspect::Seen;
 use super::rebuild::{Found, is_unusable};
-use super::super::segment::Block;
 use super::{Corruption, OpenError, Opening, Reached, Scanned, io_error};
 use crate::fsio::{FsFile, OpenMode, unshare};
 

@@ -247,11 +247,7 @@ fn provisional(first_seq: u64, pieces: &[Piece]) -> Segment {
 }
 
 /// Well-formed records that follow what was signed, each with its LF.
-fn unsigned_tail(
-    files: &[&dyn FsFile],
-    lines: &Lines,
-    signed: u64,
-) -> Vec<u8> {
+fn unsigned_tail(files: &[&dyn FsFile], lines: &Lines, signed: u64) -> Vec<u8> {
     let mut tail = Vec::new();
     for seq in signed.. {
         let Some([only]) = lines.get(&seq).map(Vec::as_slice) else { break };
@@ -274,9 +270,10 @@ pub(super) fn proven_part(
 ) -> io::Result<Option<Scan>> {
     let sizes: Vec<u64> = heads.iter().map(|(size, _)| *size).collect();
     let scan = scan_plain(file, base.clone(), Interest::watch(&sizes))?;
-    let proven = scan.watched.iter().filter(|(tree, _)| {
-        tree.root().is_ok_and(|root| heads.contains(&(tree.end(), root)))
-    });
+    let proven = scan
+        .watched
+        .iter()
+        .filter(|(tree, _)| tree.root().is_ok_and(|root| heads.contains(&(tree.end(), root))));
     let Some(size) = proven.map(|(tree, _)| tree.end()).max() else { return Ok(None) };
     let interest = Interest { until: Some(size), leaves: true, ..Interest::default() };
     scan_plain(file, base.clone(), interest).map(Some)

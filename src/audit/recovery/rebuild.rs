@@ -99,8 +99,9 @@ impl Opening<'_> {
     /// An older manifest lists segments that retention has removed since.
     fn drop_removed(&self, found: &mut Found, signed: u64) -> Result<(), OpenError> {
         let gone = |segment: &Segment| {
-            !segment.is_stored() || self.form_of(segment.first_seq).is_none()
-                && found.wrong.iter().any(|(first, _)| *first == segment.first_seq)
+            !segment.is_stored()
+                || self.form_of(segment.first_seq).is_none()
+                    && found.wrong.iter().any(|(first, _)| *first == segment.first_seq)
         };
         let count = found.manifest.segments.iter().take_while(|segment| gone(segment)).count();
         if count == 0 {
@@ -206,7 +207,11 @@ impl Opening<'_> {
             return Ok(found);
         }
         let claimed = self.claimed_within(first_seq);
-        if claimed.is_empty() { Ok(found) } else { self.rescan_with(file, name, first_seq, &claimed) }
+        if claimed.is_empty() {
+            Ok(found)
+        } else {
+            self.rescan_with(file, name, first_seq, &claimed)
+        }
     }
 
     fn rescan_with(
@@ -288,7 +293,8 @@ impl Opening<'_> {
                 continue;
             };
             claimed.extend(found.holes.into_iter().filter_map(|hole| {
-                let fits = |tree: &Range| (tree.begin(), tree.end()) == (hole.first_seq, hole.end_seq);
+                let fits =
+                    |tree: &Range| (tree.begin(), tree.end()) == (hole.first_seq, hole.end_seq);
                 let tree = hole.tree.filter(fits)?;
                 Some(Block::hole(tree, (at, at), &hole.reason))
             }));
@@ -422,8 +428,7 @@ impl Opening<'_> {
             }
             Err(error) => return Err(io_error("open", &path)(error)),
         };
-        let holes: Vec<Block> =
-            noted.iter().flat_map(|noted| noted.holes()).cloned().collect();
+        let holes: Vec<Block> = noted.iter().flat_map(|noted| noted.holes()).cloned().collect();
         let found = self.rescan(&*file, name, first_seq, &holes)?;
         let Some(noted) = noted.filter(|_| found.scan.bad.is_some()) else {
             return Ok(Some(found.segment));

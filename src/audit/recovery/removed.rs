@@ -2,9 +2,7 @@
 //! says, which lies in the log itself.
 
 use super::super::document::{DocumentError, Kind};
-use super::super::facts::{
-    self, Authority, Fact, Facts, NamedHole, NamedKeys, Removal, Said,
-};
+use super::super::facts::{self, Authority, Fact, Facts, NamedHole, NamedKeys, Removal, Said};
 use super::super::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use super::super::manifest::{Manifest, Segment};
 use super::super::merkle::Range;
@@ -123,9 +121,8 @@ impl Opening<'_> {
         scan: Option<&Scanned>,
         signed: u64,
     ) -> Result<Vec<NamedHole>, OpenError> {
-        let counts = |seq: &u64| {
-            *seq < signed && !manifest.adopted.iter().any(|span| span.contains(*seq))
-        };
+        let counts =
+            |seq: &u64| *seq < signed && !manifest.adopted.iter().any(|span| span.contains(*seq));
         if let Some(seq) = manifest.holes_by.filter(counts)
             && let Some(said) = self.said_at(manifest, scan, seq)?
         {

@@ -281,9 +281,8 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
             Err(why) => rejected.push((copy.name().to_owned(), why)),
         }
     }
-    copies.sort_by_key(|copy| {
-        std::cmp::Reverse((copy.is_proof, copy.epoch, copy.copy.tree().end()))
-    });
+    copies
+        .sort_by_key(|copy| std::cmp::Reverse((copy.is_proof, copy.epoch, copy.copy.tree().end())));
     let head = match own {
         Some(head) => {
             if !is_good {
@@ -305,8 +304,7 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
         }
     };
     let given_up = report.holes.clone();
-    let mut case =
-        Case { view, keys, is_signed, head, copies, only_proof: false, given_up };
+    let mut case = Case { view, keys, is_signed, head, copies, only_proof: false, given_up };
     if report.passed() && report.holes.is_empty() {
         return Ok(case.nothing(report, rejected));
     }
@@ -475,10 +473,8 @@ impl Case<'_> {
                 && !copy.copy.rotations().is_empty()
         })?;
         let log_id = self.keys.newest().log_id()?;
-        let history = KeyHistory {
-            rotations: better.copy.rotations().to_vec(),
-            ..KeyHistory::new(&log_id)
-        };
+        let history =
+            KeyHistory { rotations: better.copy.rotations().to_vec(), ..KeyHistory::new(&log_id) };
         let becomes = format!("the one of {}", better.copy.name());
         Some(Other { file: "audit.keys", becomes, text: history.encode() })
     }

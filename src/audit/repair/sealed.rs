@@ -274,9 +274,10 @@ pub(super) fn compose(
         filters_sha256: noted.filters_sha256.clone(),
         min_timestamp: blocks.iter().map(|block| block.min_timestamp).min().unwrap_or_default(),
         max_timestamp: blocks.iter().map(|block| block.max_timestamp).max().unwrap_or_default(),
-        damage: noted.damage.clone().filter(|_| {
-            plan.parts.iter().any(|part| matches!(part, Part::Damaged(_)))
-        }),
+        damage: noted
+            .damage
+            .clone()
+            .filter(|_| plan.parts.iter().any(|part| matches!(part, Part::Damaged(_)))),
         blocks,
         ..noted.clone()
     })

@@ -132,7 +132,8 @@ impl Case<'_> {
             let first = sealed.unwrap_or_else(|| {
                 // It begins where its first line says, or else where the one before ends.
                 let here = lines.split(|byte| *byte == b'\n').next().and_then(peek_seq);
-                let after = spans.last().map_or(begin, |before| before.first + count(&before.lines));
+                let after =
+                    spans.last().map_or(begin, |before| before.first + count(&before.lines));
                 match spans.last() {
                     None => begin,
                     Some(_) => here.unwrap_or(after),
@@ -144,7 +145,14 @@ impl Case<'_> {
         if !spans.iter().any(|span| span.is_active) {
             let after = spans.last().map_or(begin, |last| last.first + count(&last.lines));
             let (name, lines) = (ACTIVE.to_owned(), Vec::new());
-            spans.push(Span { name, first: after, end: after, is_active: true, lines, is_there: false });
+            spans.push(Span {
+                name,
+                first: after,
+                end: after,
+                is_active: true,
+                lines,
+                is_there: false,
+            });
         }
         // A sealed file that is gone. Where the manifest is lost, what is missing before
         // the first file may have been removed by retention.
@@ -211,7 +219,8 @@ impl Case<'_> {
         let seq = line.seq;
         if seq < self.head.size {
             for copy in self.copies() {
-                let found = copy.lines(seq, seq + 1).map_err(self.io("read a copy for", &span.name))?;
+                let found =
+                    copy.lines(seq, seq + 1).map_err(self.io("read a copy for", &span.name))?;
                 let Some(lines) = found else { continue };
                 if lines != text {
                     let from = copy.copy.name().to_owned();
@@ -393,7 +402,9 @@ mod tests {
     use super::*;
 
     fn line(seq: u64) -> String {
-        format!("{{\"seq\":{seq},\"timestamp\":\"2026-01-01T00:00:00.000000Z\",\"event_type\":\"t\"}}\n")
+        format!(
+            "{{\"seq\":{seq},\"timestamp\":\"2026-01-01T00:00:00.000000Z\",\"event_type\":\"t\"}}\n"
+        )
     }
 
     fn seqs(text: &str) -> Vec<u64> {

@@ -73,12 +73,7 @@ pub(crate) fn place(
 }
 
 /// The whole lines of a file that begin as records from `first` on do.
-fn index(
-    file: &dyn FsFile,
-    nth: usize,
-    first: u64,
-    lines: &mut Lines,
-) -> io::Result<()> {
+fn index(file: &dyn FsFile, nth: usize, first: u64, lines: &mut Lines) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(256 << 10, FileReader { file, offset: 0 });
     let (mut line, mut offset) = (Vec::new(), 0);
     loop {
@@ -197,4 +192,3 @@ fn is_cut(file: &dyn FsFile, lines: &Lines, signed: u64) -> bool {
     let short = lines.keys().next_back().is_none_or(|last| last + 1 < signed);
     short && (torn || length == end.unwrap_or(0))
 }
-

@@ -3,7 +3,12 @@ use crate::audit::segment::{Layout, Staged, sealed_name};
 use crate::fsio::{Fs, OpenMode, OsFs};
 
 fn line(seq: u64) -> Vec<u8> {
-    format!("{{\"seq\":{seq},\"timestamp\":\"2026-01-01T00:00:{:02}.000000Z\",\"x\":\"{}\"}}", seq % 60, "y".repeat((seq * 7919 % 300) as usize)).into_bytes()
+    format!(
+        "{{\"seq\":{seq},\"timestamp\":\"2026-01-01T00:00:{:02}.000000Z\",\"x\":\"{}\"}}",
+        seq % 60,
+        "y".repeat((seq * 7919 % 300) as usize)
+    )
+    .into_bytes()
 }
 
 /// A plain file of the records `0..end`, and the segment that it is.

@@ -35,8 +35,8 @@ pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
 pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
 pub use prove::{ProveError, prove, prove_from};
 pub use report::{
-    Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeySource, KeyStretch, Kind, OldestRead,
-    Ranges, RemovedBy, Report, Stretch, TreePlace,
+    Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeySource, KeyStretch, Kind,
+    OldestRead, Ranges, RemovedBy, Report, Stretch, TreePlace,
 };
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
@@ -328,9 +328,11 @@ impl Run<'_> {
         for (segment, hole) in self.view.manifest.holes() {
             let (first_seq, end_seq) = (hole.first_seq, hole.tree.end());
             let reason = hole.hole.clone().unwrap_or_default();
-            let by = authority.holes.iter().rev().find(|named| {
-                (named.hole.first_seq..named.hole.end_seq).contains(&first_seq)
-            });
+            let by = authority
+                .holes
+                .iter()
+                .rev()
+                .find(|named| (named.hole.first_seq..named.hole.end_seq).contains(&first_seq));
             let named = authority.names_hole(first_seq, end_seq);
             if !named {
                 let text = format!(

@@ -54,7 +54,9 @@ pub enum ProveError {
         begin: u64,
     },
     /// The record was given up.
-    #[error("record {seq} is not in the log any more: records {first} to {last} were damaged ({reason}){by}")]
+    #[error(
+        "record {seq} is not in the log any more: records {first} to {last} were damaged ({reason}){by}"
+    )]
     GivenUp {
         /// The record.
         seq: u64,

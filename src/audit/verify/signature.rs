@@ -215,7 +215,10 @@ pub(in crate::audit) fn newest(
 
 /// What is wrong with the manifest's signature, and whether that is more than its
 /// absence.
-pub(in crate::audit) fn manifest(view: &View, keys: Option<&Keyring>) -> Result<(), (String, bool)> {
+pub(in crate::audit) fn manifest(
+    view: &View,
+    keys: Option<&Keyring>,
+) -> Result<(), (String, bool)> {
     let Some(signature) = &view.signature else {
         return Err(("it cannot be used".to_owned(), false));
     };

@@ -187,9 +187,10 @@ impl<'a> Staged<'a> {
         there
             .map(|hole| {
                 let span = hole.span();
-                let by = authority.holes.iter().rev().find(|named| {
-                    (named.hole.first_seq..named.hole.end_seq).contains(&span.begin)
-                });
+                let by =
+                    authority.holes.iter().rev().find(|named| {
+                        (named.hole.first_seq..named.hole.end_seq).contains(&span.begin)
+                    });
                 let named = authority.names_hole(span.begin, span.end);
                 let given_up_by = by.filter(|_| named).map(|named| named.record);
                 Hole { given_up_by, ..hole.clone() }

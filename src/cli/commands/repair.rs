@@ -75,9 +75,16 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
         report: None,
     };
     needs.report = Some(verified(&needs, &progress)?);
-    let copies = match needs.report.as_ref().is_some_and(Report::passed) {
-        true => Copies::default(),
-        false => Copies::open(context, &settings, args, (&needs, &progress))?,
+    let passed = needs.report.as_ref().is_some_and(Report::passed);
+    let has_holes = needs.report.as_ref().is_some_and(|report| !report.holes.is_empty());
+    let copies = if passed && !has_holes {
+        Copies::default()
+    } else {
+        match Copies::open(context, &settings, args, (&needs, &progress)) {
+            // Nothing is damaged: what was given up comes back where a copy happens to be.
+            Err(_) if passed && args.from.is_empty() => Copies::default(),
+            opened => opened?,
+        }
     };
     let all: Vec<&dyn Copy> = copies.all.iter().map(|copy| &**copy).collect();
     let needs = Needs { copies: &all, ..needs };
@@ -114,7 +121,11 @@ fn show(context: &Context, shown: &RepairShown<'_>) -> Result<(), CliError> {
 }
 
 /// Keeps writers away. Beside one, a dry run can look all the same.
-fn lock(context: &Context, paths: &LogPaths, dry_run: bool) -> Result<Option<WriterLock>, CliError> {
+fn lock(
+    context: &Context,
+    paths: &LogPaths,
+    dry_run: bool,
+) -> Result<Option<WriterLock>, CliError> {
     if OsFs.meta(&paths.dir).is_err() {
         let message = format!("there is no log in {}", paths.dir.display());
         return Err(CliError::new("no_log", Exit::Failed, message)
@@ -123,11 +134,14 @@ fn lock(context: &Context, paths: &LogPaths, dry_run: bool) -> Result<Option<Wri
     match paths.lock_for_writing() {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) if dry_run => {
-            context.printer.note("a writer has the log open: what it is about to write may look damaged");
+            context
+                .printer
+                .note("a writer has the log open: what it is about to write may look damaged");
             Ok(None)
         }
         Ok(None) => {
-            let message = format!("{} is locked: a writer has the log open", paths.lock().display());
+            let message =
+                format!("{} is locked: a writer has the log open", paths.lock().display());
             Err(CliError::new("locked", Exit::Busy, message)
                 .hint("stop the collector, repair, and start it again; --dry-run works beside it"))
         }
@@ -251,8 +265,9 @@ impl From<crate::audit::repair::RepairError> for CliError {
                 "--public-key FILE names the public key that you kept; the private key's file \
                  (key_path) will do as well",
             ),
-            RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message)
-                .hint("name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them"),
+            RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
+                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them",
+            ),
         }
     }
 }
