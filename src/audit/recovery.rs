@@ -136,7 +136,7 @@ pub enum OpenError {
     },
     /// Stored records do not fit the checkpoint.
     #[error(
-        "the log is corrupt: {0}; nothing was changed. Reading still works; restore a backup, or continue with --accept-corruption, which leaves a record of it"
+        "the log is corrupt: {0}; nothing was changed. Reading still works; `auditctl repair` brings back what a backup holds; --accept-corruption gives up only what is damaged, and leaves a record of it"
     )]
     Corrupt(Corruption),
     /// A signed head that is kept elsewhere does not fit the log.
