@@ -41,10 +41,10 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
     let mut lines = Vec::new();
     let dry = done.is_none();
     let dir = escape(&shown.dir.display().to_string()).into_owned();
-    if repair.report.passed() && repair.is_nothing() {
+    let nothing = repair.is_nothing();
+    if repair.report.passed() && nothing {
         return format!("{dir}: nothing is damaged, nothing was changed\n");
     }
-    let nothing = repair.is_nothing();
     lines.push(match (dry, nothing) {
         (_, true) => format!("{dir}: nothing can be put back"),
         (true, false) => format!("{dir}: would be repaired; nothing was changed"),
@@ -158,7 +158,7 @@ pub fn repair_json(shown: &RepairShown<'_>) -> String {
     let others = others.map(|other| json!({ "file": other.file, "becomes": other.becomes }));
     let rejected = repair.rejected.iter().map(|(copy, why)| json!({ "copy": copy, "why": why }));
     json!({
-        "damaged": !repair.report.passed(),
+        "damaged": !repair.report.passed() || !repair.is_nothing(),
         "dry_run": done.is_none(),
         "changed": done.is_some_and(|done| !done.files.is_empty()),
         "changes": changes,

@@ -113,6 +113,12 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     for finding in &report.findings {
         lines.push(format!("  {}", escape(&finding.to_string())));
     }
+    if report.integrity == Integrity::Damaged {
+        lines.push(
+            "next: `auditctl repair --dry-run` says what a backup would put back, record by record"
+                .to_owned(),
+        );
+    }
     lines.join("\n") + "\n"
 }
 
@@ -129,6 +135,12 @@ fn integrity(report: &Report) -> String {
     match report.integrity {
         Integrity::Intact => format!("intact: the records hash to the signed root; {all}"),
         Integrity::Damaged => "damaged: see the findings".to_owned(),
+        Integrity::Unproven if report.ranges.signed.end_seq > report.ranges.signed.first_seq => {
+            format!(
+                "not proven beyond record {}: see the findings; {all}",
+                report.ranges.signed.end_seq - 1
+            )
+        }
         Integrity::Unproven => "not proven: no signature that fits".to_owned(),
     }
 }
@@ -206,6 +218,9 @@ pub fn verified_backup_text(plan: &RestorePlan, colour: bool) -> String {
     ] {
         text.push_str(&format!("  {name:<13} {row}\n"));
     }
+    for note in plan.notes() {
+        text.push_str(&format!("note: {}\n", escape(&note)));
+    }
     text
 }
 
@@ -248,6 +263,7 @@ pub fn verified_backup_json(plan: &RestorePlan) -> String {
         "key": label(&plan.key),
         "key_source": plan.key_from,
         "relation": plan.relation.word(),
+        "notes": plan.notes(),
         "findings": findings,
     })
     .to_string()

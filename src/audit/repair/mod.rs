@@ -23,12 +23,14 @@ pub use copy::{CopiedBlock, Copy};
 pub use log_copy::LogCopy;
 pub(in crate::audit) use tail::lines_of_file;
 
+use super::block_filter::MAX_BYTES;
 use super::checkpoint::{Checkpoint, Origin, SignedCheckpoint, VerifierKey};
 use super::keys::{KeyHistory, Keyring, Rotation};
 use super::manifest::Manifest;
 use super::merkle::Range;
 use super::own::{Repaired, RepairedFile};
 use super::paths::LogPaths;
+use super::restore::sha256_hex;
 use super::signer::SigningKey;
 use super::verify::{GivenUp, Kind, Report, Request, VerifyError, verify};
 use super::watch::Watch;
@@ -196,32 +198,54 @@ impl Told {
         Self { changes: Vec::new(), records: 0, bytes: 0 }
     }
 
-    /// Notes that `first..` become `then`; `now` finds what a record is now.
+    /// Notes that the records from `first` on become the lines of `then`; `now` finds
+    /// what a record is now. Returns the ranges of those that become others.
     fn note<'n>(
         &mut self,
         (file, from): (&str, &str),
-        (first, end): (u64, u64),
+        first: u64,
         then: &[u8],
-        mut now: impl FnMut(u64) -> Option<&'n [u8]>,
-    ) {
-        let mut records = Vec::new();
-        for (seq, line) in (first..end).zip(then.split(|byte| *byte == b'\n')) {
+        now: impl Fn(u64) -> Option<&'n [u8]>,
+    ) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (seq, line) in (first..).zip(then.split_inclusive(|byte| *byte == b'\n')) {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
             let was = now(seq);
             if was == Some(line) {
                 continue;
             }
-            let length = line.len() + was.map_or(0, <[u8]>::len);
-            if self.records == SHOWN_RECORDS || self.bytes + length > SHOWN_BYTES {
-                break;
+            let follows = ranges.last().is_some_and(|(_, end)| *end == seq);
+            if !follows {
+                ranges.push((seq, seq));
+                let (file, from) = (file.to_owned(), from.to_owned());
+                let records = Vec::new();
+                self.changes.push(Change { file, first_seq: seq, end_seq: seq, from, records });
             }
-            self.records += 1;
-            self.bytes += length;
-            let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
-            records.push(Changed { seq, now: was.map(text), then: text(line) });
+            if let (Some(range), Some(change)) = (ranges.last_mut(), self.changes.last_mut()) {
+                (range.1, change.end_seq) = (seq + 1, seq + 1);
+                let length = line.len() + was.map_or(0, <[u8]>::len);
+                if self.records < SHOWN_RECORDS && self.bytes + length <= SHOWN_BYTES {
+                    self.records += 1;
+                    self.bytes += length;
+                    let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+                    change.records.push(Changed { seq, now: was.map(text), then: text(line) });
+                }
+            }
         }
-        let (file, from) = (file.to_owned(), from.to_owned());
-        self.changes.push(Change { file, first_seq: first, end_seq: end, from, records });
+        ranges
     }
+}
+
+/// Ranges of records, those that touch joined.
+fn joined(ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+    let mut all: Vec<(u64, u64)> = Vec::new();
+    for (first, end) in ranges {
+        match all.last_mut() {
+            Some((_, before)) if *before == first => *before = end,
+            _ => all.push((first, end)),
+        }
+    }
+    all
 }
 
 /// The log as it is, and the copies that say something of it.
@@ -296,7 +320,12 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
             let best = best.ok_or(RepairError::NoHead { dir })?;
             others.push(Other {
                 file: "audit.checkpoint",
-                becomes: format!("the one of {}", best.copy.name()),
+                becomes: format!(
+                    "the one of {}, over {} records; nobody signed what follows them, and the next \
+                     start names it",
+                    best.copy.name(),
+                    best.copy.tree().end()
+                ),
                 text: best.copy.note().as_bytes().to_vec(),
             });
             let note = SignedCheckpoint::parse(best.copy.note().as_bytes());
@@ -305,7 +334,9 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
     };
     let given_up = report.holes.clone();
     let mut case = Case { view, keys, is_signed, head, copies, only_proof: false, given_up };
-    if report.passed() && report.holes.is_empty() {
+    let filters = case.damaged_filters();
+    let is_whole = report.passed() && report.holes.is_empty();
+    if is_whole && others.is_empty() && filters.is_empty() {
         return Ok(case.nothing(report, rejected));
     }
     others.extend(case.chain());
@@ -315,9 +346,6 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
         case.only_proof = true;
         planned = case.plan(&report, watch)?;
     }
-    let filters = report.findings.iter().filter(|found| found.file.ends_with(".filter"));
-    let mut filters: Vec<String> = filters.map(|found| found.file.clone()).collect();
-    filters.dedup();
     Ok(Repair {
         changes: planned.told.changes,
         left: planned.left,
@@ -455,6 +483,19 @@ impl Case<'_> {
             sealed: Vec::new(),
             tails: Vec::new(),
         }
+    }
+
+    /// Block filters that are not those which the manifest notes. Nobody believes them;
+    /// while they are there, nobody makes new ones.
+    fn damaged_filters(&self) -> Vec<String> {
+        let noted = self.view.manifest.segments.iter().filter_map(|segment| {
+            let sha256 = segment.filters_sha256.as_ref()?;
+            let path = self.view.paths.filters(segment.first_seq);
+            let file = self.view.fs.read_own(&path, MAX_BYTES).ok()?;
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            (sha256_hex(&file) != *sha256).then_some(name)
+        });
+        noted.collect()
     }
 
     /// `audit.keys` from a copy, where the one that is there does not lead to the key

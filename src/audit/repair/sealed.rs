@@ -5,7 +5,7 @@ use std::io;
 
 use sha2::{Digest, Sha256};
 
-use super::{Case, Left, RepairError, Told};
+use super::{Case, Left, RepairError, Told, joined};
 use crate::audit::examine::examine;
 use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Packer, Unpacker};
 use crate::audit::manifest::Segment;
@@ -23,7 +23,14 @@ pub(super) enum Part {
     /// It is damaged, and no copy has it.
     Damaged(Block),
     /// It is put back from the copy with that name.
-    Copied { block: Block, raw: Vec<u8>, member: Option<Vec<u8>>, from: String },
+    Copied {
+        block: Block,
+        raw: Vec<u8>,
+        member: Option<Vec<u8>>,
+        from: String,
+        /// The ranges of those of its records that become others.
+        changed: Vec<(u64, u64)>,
+    },
 }
 
 /// What becomes of a sealed segment.
@@ -64,16 +71,10 @@ impl SealedPlan {
 
     /// The ranges of records that are put back.
     pub(super) fn put_back(&self) -> Vec<(u64, u64)> {
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for part in &self.parts {
-            let Part::Copied { block, .. } = part else { continue };
-            let (first, end) = (block.first_seq, block.first_seq + block.records);
-            match ranges.last_mut() {
-                Some((_, before)) if *before == first => *before = end,
-                _ => ranges.push((first, end)),
-            }
-        }
-        ranges
+        joined(self.parts.iter().flat_map(|part| match part {
+            Part::Copied { changed, .. } => changed.clone(),
+            _ => Vec::new(),
+        }))
     }
 
     /// The copies that are used.
@@ -120,19 +121,20 @@ impl Case<'_> {
                 plan.parts.push(Part::Own(block.clone()));
                 continue;
             }
-            let part = self.from_copies(block).map_err(self.io("read a copy for", &now.file))?;
+            let mut part =
+                self.from_copies(block).map_err(self.io("read a copy for", &now.file))?;
             if matches!(part, Part::Damaged(_)) && block.is_hole() && self.is_given_up(block) {
                 // That they are not there is known, and accepted.
                 plan.parts.push(Part::Own(block.clone()));
                 continue;
             }
-            if let Part::Copied { raw, from, .. } = &part {
+            if let Part::Copied { raw, from, changed, .. } = &mut part {
                 let own: Vec<&[u8]> = match &lines {
                     Ok(raw) => raw.split(|byte| *byte == b'\n').collect(),
                     Err(_) => Vec::new(),
                 };
                 let now_at = |seq: u64| own.get((seq - first) as usize).copied();
-                told.note((&now.file, from), (first, end), raw, now_at);
+                *changed = told.note((&now.file, from), first, raw, now_at);
             } else {
                 let why = match lines {
                     Ok(_) => "they are not what was recorded, and no copy holds them".to_owned(),
@@ -176,7 +178,7 @@ impl Case<'_> {
             }
             let member = copy.member(first, end)?;
             let from = copy.copy.name().to_owned();
-            return Ok(Part::Copied { block: found, raw, member, from });
+            return Ok(Part::Copied { block: found, raw, member, from, changed: Vec::new() });
         }
         Ok(Part::Damaged(block.clone()))
     }

@@ -6,7 +6,7 @@ use std::io::Read;
 
 use flate2::bufread::GzDecoder;
 
-use super::{Case, Left, Planned, RepairError};
+use super::{Case, Left, Planned, RepairError, joined};
 use crate::audit::gzip::MAX_BLOCK_BYTES;
 use crate::audit::merkle::Range;
 use crate::audit::record::{peek_seq, peek_times};
@@ -60,14 +60,7 @@ impl TailPlan {
 
     /// The ranges of records that are put back.
     pub(super) fn put_back(&self) -> Vec<(u64, u64)> {
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for (first, end) in self.edits.iter().map(|edit| edit.records).filter(|(a, b)| a < b) {
-            match ranges.last_mut() {
-                Some((_, before)) if *before == first => *before = end,
-                _ => ranges.push((first, end)),
-            }
-        }
-        ranges
+        joined(self.edits.iter().map(|edit| edit.records).filter(|(first, end)| first < end))
     }
 }
 
@@ -225,7 +218,7 @@ impl Case<'_> {
                 if lines != text {
                     let from = copy.copy.name().to_owned();
                     let now = text.strip_suffix(b"\n").unwrap_or(text);
-                    planned.told.note((&span.name, &from), (seq, seq + 1), &lines, |_| Some(now));
+                    planned.told.note((&span.name, &from), seq, &lines, |_| Some(now));
                     root.add(seq, &lines);
                     let (bytes, records) = ((line.begin, line.end), (seq, seq + 1));
                     plan.edits.push(Edit { bytes, records, lines, from });
@@ -270,7 +263,7 @@ impl Case<'_> {
             let lines = copy.lines(first, reach).map_err(self.io("read a copy for", &span.name))?;
             if let Some(lines) = lines {
                 let from = copy.copy.name().to_owned();
-                planned.told.note((&span.name, &from), (first, reach), &lines, |_| None);
+                planned.told.note((&span.name, &from), first, &lines, |_| None);
                 for (seq, line) in (first..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
                     root.add(seq, line);
                 }
