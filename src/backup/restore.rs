@@ -17,7 +17,7 @@ pub use relation::Relation;
 use super::directory::BackupDir;
 use super::encrypt::KeyFile;
 use super::error::{BackupError, io_error};
-use super::metadata::Hole;
+use super::hole::Hole;
 use super::source::Wish;
 use crate::audit::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};

@@ -7,8 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
+use super::hole::Hole;
 use super::marker::{MAX_MARKER_BYTES, Marker};
-use super::metadata::{Hole, MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
+use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
 use super::name::{BackupId, FileKind, parse_name};
 use crate::audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::audit::gzip::{MAX_MEMBER_BYTES, Unpacker};
