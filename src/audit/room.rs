@@ -27,7 +27,7 @@ pub(crate) fn has_files(space: Space) -> bool {
 pub(crate) fn file_limits(space: Space, percent: (u8, u8)) -> Option<(u64, u64)> {
     let total = space.files_left().map(|_| space.files_total)?;
     let part = |percent: u8| u64::try_from(u128::from(total) * u128::from(percent) / 100);
-    let critical = part(percent.1).unwrap_or(u64::MAX).min(CRITICAL_FILES).max(RESUME_FILES);
+    let critical = part(percent.1).unwrap_or(u64::MAX).clamp(RESUME_FILES, CRITICAL_FILES);
     let warn = part(percent.0).unwrap_or(u64::MAX).min(WARN_FILES).max(critical);
     Some((warn, critical))
 }

@@ -83,8 +83,9 @@ fn hint(problem: Problem) -> Option<&'static str> {
              is put back, and the rest is named; `auditctl verify` says which records are concerned"
         }
         Problem::CorruptionAccepted => {
-            "a backup that holds the records mends it: stop the collector, run `auditctl repair`, \
-             start it again. Without one keep what was set aside; this is over with the next start"
+            "`auditctl verify` names what was given up; the files named .damaged- hold it as it was. \
+             Where a backup has it: stop the collector, run `auditctl repair`, start it again. The \
+             warning ends with the next start"
         }
         Problem::DirectoryGone => {
             "move the log's own directory back: the writer goes on by itself. If it was deleted: \
