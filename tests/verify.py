@@ -266,8 +266,18 @@ class Tree:
             raise Wrong(f"the hashes of {begin}..{end} do not make up that range")
 
     def append(self, leaf):
-        begin, size, hash_ = self.end, 1, leaf
-        self.end += 1
+        self.push(1, leaf)
+
+    def extend(self, other):
+        """Adds the subtrees of a range that begins where this one ends."""
+        if other.begin != self.end:
+            raise Wrong(f"records {other.begin} to {other.end - 1} do not follow record {self.end - 1}")
+        for _, size, hash_ in other.parts:
+            self.push(size, hash_)
+
+    def push(self, size, hash_):
+        begin = self.end
+        self.end += size
         while self.parts and self.parts[-1][1] == size and self.parts[-1][0] % (2 * size) == 0:
             begin, _, left = self.parts.pop()
             size, hash_ = 2 * size, sha256(b"\x01", left, hash_)
@@ -565,6 +575,7 @@ class OwnRecords:
 
     def __init__(self):
         self.removals, self.adopted, self.closes = [], [], set()
+        self.holes = []
         self.first_keys, self.changed = [], []
 
     def note(self, seq, line):
@@ -584,6 +595,10 @@ class OwnRecords:
         elif kind in ("audit.recovered", "audit.restored", "audit.rollback_accepted"):
             if "keys_from" in details:
                 self.first_keys.append((seq, details["keys_from"], True))
+            if not details.get("unproven"):
+                for hole in details.get("holes", []):
+                    if hole["first_seq"] < hole["end_seq"] <= seq:
+                        self.holes.append((seq, hole["first_seq"], hole["end_seq"]))
             if kind == "audit.recovered" and "unsigned_first" in details:
                 begin, end = details["unsigned_first"], details["unsigned_end"]
                 if begin < end <= seq:
@@ -598,6 +613,11 @@ class OwnRecords:
         counts = [(s, e) for s, e in self.removals if s < signed and not any(a <= s < b for a, b in adopted)]
         return max(counts, default=(None, 0)), sorted(adopted)
 
+
+    def given_up(self, signed):
+        """The runs of records that signed records name as given up, and by which."""
+        _, adopted = self.judge(signed)
+        return [hole for hole in self.holes if hole[0] < signed and not any(a <= hole[0] < b for a, b in adopted)]
 
     def named_keys(self, signed):
         """The keys that have to lead to the one that signs, by what the records say last;
@@ -620,6 +640,11 @@ def whole(value, where):
     return value
 
 
+def is_stored(segment):
+    """Whether any of its records is here: one that is nothing but holes has no file."""
+    return not segment["blocks"] or any("hole" not in block for block in segment["blocks"])
+
+
 class Log:
     def __init__(self, directory, wanted):
         self.directory = directory
@@ -627,12 +652,14 @@ class Log:
         self.own = OwnRecords()
         if os.path.exists(path := os.path.join(directory, "audit.manifest.json")):
             self.manifest = read_document(path, "auditctl/manifest")
-            if any(s["file"].endswith(".gz") and "sha256" not in s for s in self.manifest["segments"]):
+            packed = [s for s in self.manifest["segments"] if s["file"].endswith(".gz") and is_stored(s)]
+            if any("sha256" not in s for s in packed):
                 raise Wrong("audit.manifest.json: a packed segment has no SHA-256")
         whole(self.manifest["epoch"], "audit.manifest.json")
         pruned = self.manifest["pruned"]
         self.tree = Tree(pruned["begin"], pruned["hashes"], pruned["end"])
         self.roots = {}
+        self.holes = []
         self.first = None
         self.wanted = wanted
         self.note_root()
@@ -652,7 +679,7 @@ class Log:
 
     def segment(self, segment):
         name = segment["file"]
-        stored = read(os.path.join(self.directory, name))
+        stored = read(os.path.join(self.directory, name)) if is_stored(segment) else b""
         if self.is_repacked(segment, stored):
             note(f"{name}: somebody packed it anew; its records are those that were recorded")
             return
@@ -665,6 +692,9 @@ class Log:
             where = f"{name}, block {number}, records {block['first_seq']} to {block['first_seq'] + block['records'] - 1}"
             if block["offset"] != offset:
                 raise Wrong(f"{where}: the blocks do not follow each other")
+            if "hole" in block:
+                self.hole(block, where)
+                continue
             raw = stored[offset : offset + block["stored_bytes"]]
             offset += block["stored_bytes"]
             if name.endswith(".gz"):
@@ -682,6 +712,18 @@ class Log:
         if segment.get("sha256") not in (None, hashlib.sha256(stored).hexdigest()):
             raise Wrong(f"{name}: not the SHA-256 that the manifest says")
 
+    def hole(self, block, where):
+        """Records that are not here: their subtree hashes keep the tree whole."""
+        if block["stored_bytes"] or block["raw_bytes"]:
+            raise Wrong(f"{where}: a hole has bytes")
+        end = block["first_seq"] + block["records"]
+        hole = Tree(block["tree"]["begin"], block["tree"]["hashes"], block["tree"]["end"])
+        if (hole.begin, hole.end) != (block["first_seq"], end):
+            raise Wrong(f"{where}: the hashes are of other records")
+        self.tree.extend(hole)
+        self.holes.append((hole.begin, hole.end, block["hole"]))
+        self.note_root()
+
     def is_repacked(self, segment, stored):
         """The recorded lines in other bytes: then they are taken in."""
         if segment.get("sha256") in (None, hashlib.sha256(stored).hexdigest()) or not segment["file"].endswith(".gz"):
@@ -698,6 +740,9 @@ class Log:
             return False
         at, lines = 0, []
         for block in segment["blocks"]:
+            if "hole" in block:
+                lines.append(block)
+                continue
             tree = Tree(block["first_seq"])
             part = raw[at : at + block["raw_bytes"]]
             at += block["raw_bytes"]
@@ -711,7 +756,10 @@ class Log:
         if at != len(raw) or segment["first_seq"] != self.tree.end:
             return False
         for line in lines:
-            self.append(line, segment["file"])
+            if isinstance(line, dict):
+                self.hole(line, segment["file"])
+            else:
+                self.append(line, segment["file"])
         return True
 
     def plain(self, name):
@@ -799,6 +847,15 @@ def check_own_records(log, checkpoint, head):
         raise Wrong(f"records {removed_to} to {begin - 1} are missing, and no signed audit.pruned record says why")
     if record is not None:
         note(f"removed by retention up to record {removed_to - 1}, by record {record}")
+    given_up = log.own.given_up(head.size)
+    for first, end, why in log.holes:
+        at, by = first, None
+        while at < end:
+            named = [(seq, b) for seq, a, b in given_up if a <= at < b]
+            if not named:
+                raise Wrong(f"records {first} to {end - 1} are not there ({why}), and no signed record gave them up")
+            by, at = max(named)
+        note(f"records {first} to {end - 1} were given up, by record {by}: {why}")
     for first, end in adopted:
         note(f"records {first} to {end - 1} were taken over when the log was opened; nobody had signed them")
     if head.size - 1 in log.own.closes:

@@ -245,9 +245,9 @@ impl<'a> Step<'a> {
             return Err(refused(format!("the log has changed its key {MAX_ROTATIONS} times")));
         }
         let next = self.files.load_next(self.fs)?;
-        let waits = next.as_ref().is_some_and(|next| {
-            history.newest() == Some(next.verifier().to_string().as_str())
-        });
+        let waits = next
+            .as_ref()
+            .is_some_and(|next| history.newest() == Some(next.verifier().to_string().as_str()));
         let resumes = waits && history.replacement().is_some();
         if waits && !resumes {
             return Err(refused(format!(
@@ -264,9 +264,8 @@ impl<'a> Step<'a> {
                 .map_err(|error| ReplaceError::Files(error.to_string()))?,
             None => self.last_head(&keys)?,
         };
-        let signed = manifest.filter(|(manifest, signature)| {
-            manifest.check_signature(signature, &keys).is_ok()
-        });
+        let signed = manifest
+            .filter(|(manifest, signature)| manifest.check_signature(signature, &keys).is_ok());
         let elsewhere = self.options.heads.iter().filter(|head| keys.verify(&head.note).is_ok());
         let epochs = elsewhere.filter_map(|head| place(&head.note)).map(|place| place.epoch);
         let epochs = epochs.chain(signed.map(|(manifest, _)| manifest.epoch));
@@ -375,7 +374,8 @@ pub fn put_key_back(
     let path = KeyFiles::new(paths, key_path).key;
     if key.verifier() != keys.newest() {
         let (found, wanted) = (key.verifier().label(), keys.newest().label());
-        let what = if keys.contains(key.verifier()) { "was retired" } else { "is none of its keys" };
+        let what =
+            if keys.contains(key.verifier()) { "was retired" } else { "is none of its keys" };
         return Err(refused(format!(
             "the log in {} is signed by {wanted}; {found} {what}",
             paths.dir.display()
@@ -394,7 +394,9 @@ pub fn put_key_back(
             )));
         }
         Err(error) => {
-            return Err(refused(format!("{error}; a key is never overwritten: move it away first")));
+            return Err(refused(format!(
+                "{error}; a key is never overwritten: move it away first"
+            )));
         }
     }
     fsio::make_dirs(fs, &fsio::parent(&path)).map_err(|error| {

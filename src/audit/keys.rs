@@ -178,7 +178,13 @@ impl Rotation {
         let leaf = leaf_hash(self.record.as_bytes());
         let (size, root) = (checkpoint.size, checkpoint.root);
         verify_inclusion(&leaf, self.seq, size, &self.inclusion_proof, &root)?;
-        Ok(Handover { old, new, place: Place { epoch: origin.epoch(), size }, root, replaced: None })
+        Ok(Handover {
+            old,
+            new,
+            place: Place { epoch: origin.epoch(), size },
+            root,
+            replaced: None,
+        })
     }
 
     fn check_record(&self) -> Result<(), RotationError> {

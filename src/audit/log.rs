@@ -150,7 +150,7 @@ impl AuditLog {
         push_opening(&shared, &opened, &log_id);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let (restored, replaced) = (opened.restored.is_some(), opened.replaced.is_some());
-        let Opened { active, signer, grown, head, keys, rotates, .. } = opened;
+        let Opened { active, signer, grown, head, leaves, keys, rotates, .. } = opened;
         let own_files = OwnFiles::new(
             (&options, &paths),
             Arc::clone(&lock),
@@ -158,7 +158,7 @@ impl AuditLog {
             Arc::clone(&shared.redact_key),
         );
         let upkeep = Upkeep::new(active.layout.next_seq());
-        let signing = (signer, grown, head);
+        let signing = (signer, grown, head, leaves);
         let writer = Writer::new(shared.clone(), active, signing, keys, upkeep, own_files);
         writer.publish_active();
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {

@@ -7,10 +7,12 @@ use serde_json::Value;
 
 use super::event::{Event, MAX_LINE_BYTES};
 use super::keys::Rotation;
+use super::manifest::{Manifest, Segment};
 use super::merkle::{Hash, Range};
 use super::query::Request;
 use super::record::{EncodedOrigin, Origin, Via, encode_body};
 use super::restore::Restored;
+use super::segment::Block;
 use crate::clock::Timestamp;
 
 /// The event types of the log's own records.
@@ -320,6 +322,36 @@ pub struct Queried {
     pub records: u64,
 }
 
+/// Records that the log does not have any more, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GivenUp {
+    /// The first.
+    pub first_seq: u64,
+    /// One after the last.
+    pub end_seq: u64,
+    /// The segment's file.
+    pub file: String,
+    /// What is wrong with them.
+    pub reason: String,
+    /// Their subtree hashes.
+    pub tree: Range,
+}
+
+impl GivenUp {
+    /// All holes that a manifest has.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Vec<Self> {
+        let named = |(segment, hole): (&Segment, &Block)| Self {
+            first_seq: hole.first_seq,
+            end_seq: hole.tree.end(),
+            file: segment.file.clone(),
+            reason: hole.hole.clone().unwrap_or_default(),
+            tree: hole.tree.clone(),
+        };
+        manifest.holes().map(named).collect()
+    }
+}
+
 /// What opening found that a clean close does not leave, as the `audit.recovered`
 /// record says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -357,6 +389,13 @@ pub(crate) struct Recovered {
     /// What `--accept-corruption` accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) accepted_corruption: Option<String>,
+    /// Records that were given up: all that are missing now, so that the newest such
+    /// record speaks for all before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) holes: Vec<GivenUp>,
+    /// Where what stood in the active segment's file is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) damaged_file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) abandoned_checkpoint: Option<String>,
     /// `audit.keys` was missing, short or damaged, and was put back from here.

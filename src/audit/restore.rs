@@ -175,7 +175,7 @@ impl Journal {
         let file = |name: &&String| {
             parse_sealed_name(name).is_none()
                 && parse_filter_name(name).is_none()
-                && !["audit.log", "audit.checkpoint", "audit.head", "audit.keys"]
+                && !["audit.log", "audit.checkpoint", "audit.head", "audit.keys", "audit.leaves"]
                     .contains(&name.as_str())
         };
         let directories = [(&self.staging, STAGING), (&self.aside, ASIDE)];

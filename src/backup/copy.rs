@@ -52,7 +52,8 @@ impl BackupCopy {
         let length = file.meta().map_err(io_error("look at", &archive))?.len;
         watch.stage(Stage::Verify, length);
         let (stretches, pruned) = (about.stretches(), about.pruned());
-        let source = Source { file: &*file, path: &archive, stretches, pruned };
+        let holes = about.holes();
+        let source = Source { file: &*file, path: &archive, stretches, pruned, holes };
         let Content { blocks, tree, .. } = {
             let content = content::read(&source, &Wanted::default(), watch, &mut |_, _| Ok(()))?;
             if let About::Metadata(metadata) = &about {
@@ -100,6 +101,9 @@ impl Copy for BackupCopy {
     fn block(&self, seq: u64) -> io::Result<Option<CopiedBlock>> {
         let after = self.blocks.partition_point(|block| block.first_seq <= seq);
         let Some(block) = after.checked_sub(1).map(|at| &self.blocks[at]) else { return Ok(None) };
+        if block.is_hole() {
+            return Ok(None);
+        }
         let mut member = vec![0; block.stored_bytes as usize];
         self.file.read_exact_at(&mut member, block.offset)?;
         let mut raw = Vec::new();

@@ -55,7 +55,7 @@ pub use inventory::{Coverage, Inventory, KnownLog, Listed, inventory};
 pub(crate) use marker::MAX_MARKER_BYTES;
 pub use marker::{Marker, MarkerError};
 pub(crate) use metadata::MAX_METADATA_BYTES;
-pub use metadata::{Metadata, MetadataError};
+pub use metadata::{Hole, Metadata, MetadataError};
 pub use name::{BackupId, BackupIdError, FileKind, parse_name};
 pub(crate) use remote::MAX_UPLOAD_STATE_BYTES;
 pub use remote::{Fetched, Remote, RemoteWish, Uploaded};

@@ -10,7 +10,9 @@ use super::progress::Progress;
 use crate::audit::snapshot::Snapshot;
 use crate::backup::{KnownLog, Remote, RemoteWish};
 use crate::config::Settings;
-use crate::store::{BackupStore, Destination, Environment, Limits, Provider, StoreError, StoreErrorKind, connect};
+use crate::store::{
+    BackupStore, Destination, Environment, Limits, Provider, StoreError, StoreErrorKind, connect,
+};
 use crate::validate::CloudTarget;
 
 /// Below this, where a destination names only a bucket.

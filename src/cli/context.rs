@@ -196,7 +196,8 @@ impl Read {
             return Err(ConfigErrors(vec![problem]).into());
         }
         if global.config.is_none()
-            && let Some(problem) = all.iter().filter(ours).find(|(name, _)| name == "AUDITCTL_CONFIG")
+            && let Some(problem) =
+                all.iter().filter(ours).find(|(name, _)| name == "AUDITCTL_CONFIG")
         {
             return Err(ConfigErrors(vec![config::not_utf8(&problem.0)]).into());
         }

@@ -217,6 +217,13 @@ impl From<OpenError> for CliError {
             OpenError::Corrupt(what) if what.file == "audit.keys" => {
                 new.hint = Some(KEY_CHAIN_HINT.to_owned());
             }
+            OpenError::Corrupt(_) => {
+                new.hint = Some(
+                    "`auditctl repair` puts back what a backup holds, and keeps what is newer; what \
+                     none holds is given up with `auditctl serve --accept-corruption`, once"
+                        .to_owned(),
+                );
+            }
             OpenError::RedactKey(error) => new.path = error.path().map(PathBuf::from),
             _ => {}
         }
@@ -329,7 +336,7 @@ fn hint(error: &BackupError) -> Option<&'static str> {
         }
         BackupError::NoSpace { .. } => "make room, or write elsewhere with --output-dir",
         BackupError::LogDamaged(_) => {
-            "earlier backups are as they were: `auditctl list --verify`, then `auditctl restore`"
+            "`auditctl repair` puts back what earlier backups hold; then back up again"
         }
         BackupError::KeyChain { .. } => KEY_CHAIN_HINT,
         BackupError::NotAPrefix { .. } => {

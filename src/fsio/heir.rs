@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchown, fstat, linkat, openat,
-    unlinkat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchown, fstat, linkat,
+    openat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -154,8 +154,10 @@ fn reason(path: &Path, own: u32) -> Option<String> {
     let of_dir = std::fs::metadata(&dir).ok();
     match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.uid() != own => {
-            let mut reason =
-                format!("permission denied: it belongs to {}, and this is user {own}", owner(&meta));
+            let mut reason = format!(
+                "permission denied: it belongs to {}, and this is user {own}",
+                owner(&meta)
+            );
             // In its own directory it is a file that somebody else's command left.
             if of_dir.is_some_and(|dir| dir.uid() == own) {
                 reason.push_str(&format!("; as root: chown {own} {}", path.display()));

@@ -171,9 +171,7 @@ fn chain_is_short(chain: &Option<Chain>, page: &Page) -> bool {
     match chain {
         None => false,
         Some(Chain::Bad) => true,
-        Some(Chain::Read(history)) => {
-            (history.rotations.len() as u64) < page.get(Word::KeyChanges)
-        }
+        Some(Chain::Read(history)) => (history.rotations.len() as u64) < page.get(Word::KeyChanges),
     }
 }
 

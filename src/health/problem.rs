@@ -160,6 +160,8 @@ problems! {
     BackupLogChanged = "backup.log_changed" [Critical],
     /// A backup is damaged.
     BackupDamaged = "backup.damaged" [Warning],
+    /// The newest backup lacks records that were damaged, and no earlier one holds them.
+    BackupLacking = "backup.lacking" [Warning],
     /// A backup did not arrive where it was sent.
     BackupUnsent = "backup.unsent" [Warning],
     /// The last restore drill failed.

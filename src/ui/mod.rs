@@ -23,8 +23,8 @@ mod validate;
 mod verify;
 
 pub use backup::{
-    backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
-    backup_there_value, uploaded_text, uploaded_value,
+    backup_lacks_text, backup_made_text, backup_made_value, backup_outlook_json,
+    backup_outlook_text, backup_there_value, uploaded_text, uploaded_value,
 };
 pub use backups::{
     backup_list_json, backup_list_text, cleanup_json, cleanup_text, drill_json, drill_text,
@@ -33,8 +33,8 @@ pub use backups::{
 pub use diff::DiffShown;
 pub use health::{health_human, health_json, health_json_line};
 pub use key::{
-    KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json, rotate_plan_text, rotated_json,
-    rotated_text,
+    KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json,
+    rotate_plan_text, rotated_json, rotated_text,
 };
 pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};

@@ -366,8 +366,7 @@ fn a_key_from_escrow_lets_a_restored_log_go_on_as_if_nothing_had_happened() {
     let (to, other) = (age_key(&first, "id.txt"), age_key(&first, "other.txt"));
     fails(&first, &["key", "export"], 2, &["--encrypt-to"]);
     fails(&first, &["key", "export", "--encrypt-to", "age1nonsense"], 2, &["age1nonsense"]);
-    let said =
-        ok(&first, &["key", "export", "--encrypt-to", &to, "--output", "key.age"]);
+    let said = ok(&first, &["key", "export", "--encrypt-to", &to, "--output", "key.age"]);
     let sealed = std::fs::read_to_string(first.path().join("key.age")).expect("written");
     let private = std::fs::read_to_string(first.log().join("audit.key")).expect("read");
     let seed = private.trim().rsplit('+').next().expect("a seed");

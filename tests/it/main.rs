@@ -23,6 +23,7 @@ mod backup_damage;
 mod backup_kill;
 mod backup_restore;
 mod backups;
+mod bad_days;
 mod c2sp;
 mod cli;
 mod clock;
@@ -49,6 +50,7 @@ mod gcs_server;
 mod guide;
 mod health_cli;
 mod histories;
+mod holes;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;

@@ -13,7 +13,8 @@ use crate::support::{Dir, auditctl, run, skipped};
 
 /// A user of a service; no such user is known here, which must not matter.
 const SERVICE: u32 = 4242;
-const SETTINGS: &str = "[rate_limit]\nenabled = false\n[collector]\nhttp = \"off\"\ntoken_file = \"tokens\"\n";
+const SETTINGS: &str =
+    "[rate_limit]\nenabled = false\n[collector]\nhttp = \"off\"\ntoken_file = \"tokens\"\n";
 
 fn is_root() -> bool {
     let root = rustix::process::getuid().is_root();
@@ -382,7 +383,8 @@ fn a_manager_with_an_abstract_socket_is_told() {
 #[test]
 fn a_time_that_is_finer_than_a_records_is_kept_as_it_was_given() {
     let dir = Dir::new();
-    let line = r#"{"event_type":"e","timestamp":"2026-02-04T21:09:40.123456789Z","details":{"x":1}}"#;
+    let line =
+        r#"{"event_type":"e","timestamp":"2026-02-04T21:09:40.123456789Z","details":{"x":1}}"#;
     std::fs::write(dir.path().join("in"), format!("{line}\n")).expect("written");
     let (code, out, err) = run(&dir, &["record", "--file", "in"]);
     assert_eq!(code, 0, "{out}{err}");

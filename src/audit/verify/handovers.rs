@@ -71,5 +71,3 @@ fn compare(
     }
     Ok(())
 }
-
-

@@ -35,8 +35,8 @@ pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
 pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
 pub use prove::{ProveError, prove, prove_from};
 pub use report::{
-    Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, OldestRead,
-    Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
+    Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeySource, KeyStretch, Kind,
+    OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
 };
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
@@ -216,6 +216,7 @@ impl Run<'_> {
             None => self.tally.facts.authority(signed),
         };
         self.removed(&pieces, &authority);
+        let holes = self.holes(&authority);
         if let Some(keys) = &key.keys {
             let noted = view.manifest.first_key.as_deref().filter(|_| depth != Depth::Full);
             let named = (keys, &authority.keys);
@@ -265,6 +266,7 @@ impl Run<'_> {
         });
         let stretch = |span: &Span| Stretch { first_seq: span.begin, end_seq: span.end };
         report.adopted = authority.adopted.iter().map(stretch).collect();
+        report.holes = holes;
         if let Some(found) = newer.filter(|_| report.passed()) {
             let source = document::DocumentError::Newer { kind: document::Kind::LOG, found };
             return Err(VerifyError::Newer { dir: view.paths.dir.clone(), source });
@@ -327,12 +329,13 @@ impl Run<'_> {
         }
         let manifest = &self.view.manifest;
         let mut facts = self.tally.facts.clone();
-        if let Some(seq) = manifest.pruned_by
-            && let Some(piece) = pieces.piece_of(seq)
-            && let Some(raw) = pieces::read_noted(self.view, piece)?
-        {
-            let said = said_in(&raw).into_iter().filter(|said| said.seq == seq);
-            said.for_each(|said| facts.note(said));
+        for seq in [manifest.pruned_by, manifest.holes_by].into_iter().flatten() {
+            if let Some(piece) = pieces.piece_of(seq)
+                && let Some(raw) = pieces::read_noted(self.view, piece)?
+            {
+                let said = said_in(&raw).into_iter().filter(|said| said.seq == seq);
+                said.for_each(|said| facts.note(said));
+            }
         }
         let mut authority = facts.authority(signed);
         authority.adopted.extend(&manifest.adopted);
@@ -340,8 +343,48 @@ impl Run<'_> {
         authority.adopted.dedup();
         let adopted = |seq: u64| manifest.adopted.iter().any(|span| span.contains(seq));
         authority.removal = authority.removal.filter(|(seq, _)| !adopted(*seq));
+        authority.holes.retain(|named| !adopted(named.record));
         let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
-        Ok((removed_to >= pieces.begin()).then_some(authority))
+        let holes =
+            manifest.holes().all(|(_, hole)| authority.names_hole(hole.first_seq, hole.tree.end()));
+        Ok((removed_to >= pieces.begin() && holes).then_some(authority))
+    }
+
+    /// Records that are not here, though retention did not remove them: those of which a
+    /// signed record says that they were given up, and others, which are missing.
+    fn holes(&mut self, authority: &Authority) -> Vec<GivenUp> {
+        let mut told: Vec<GivenUp> = Vec::new();
+        for (segment, hole) in self.view.manifest.holes() {
+            let (first_seq, end_seq) = (hole.first_seq, hole.tree.end());
+            let reason = hole.hole.clone().unwrap_or_default();
+            let by = authority
+                .holes
+                .iter()
+                .rev()
+                .find(|named| (named.hole.first_seq..named.hole.end_seq).contains(&first_seq));
+            let named = authority.names_hole(first_seq, end_seq);
+            if !named {
+                let text = format!(
+                    "they are not there ({reason}), and no signed record says that they were given \
+                     up. A backup may hold them: `auditctl repair`; `auditctl serve \
+                     --accept-corruption` gives them up, once"
+                );
+                let finding = Finding::new(Kind::Missing, &segment.file, text);
+                self.tally.found(finding.records(first_seq, end_seq));
+            }
+            let by = by.filter(|_| named);
+            let (record, at) = (by.map(|named| named.record), by.map(|named| named.at));
+            match told.last_mut() {
+                Some(last)
+                    if last.end_seq == first_seq
+                        && (&last.reason, last.record) == (&reason, record) =>
+                {
+                    last.end_seq = end_seq;
+                }
+                _ => told.push(GivenUp { first_seq, end_seq, reason, record, at }),
+            }
+        }
+        told
     }
 
     /// What is missing at the beginning, retention must have been allowed to remove.
@@ -416,6 +459,9 @@ impl Run<'_> {
     /// A segment that is not read this time has to be there all the same.
     fn skipped(&mut self, index: usize) -> Result<(), VerifyError> {
         let segment = &self.view.manifest.segments[index];
+        if !segment.is_stored() {
+            return Ok(());
+        }
         let (file, now) = match self.view.open_segment(segment)? {
             Stored::Here(file, now) => (file, now),
             Stored::Removed => {
@@ -435,7 +481,9 @@ impl Run<'_> {
                 length.unwrap_or_default(),
                 now.stored_bytes
             );
-            let finding = Finding::new(Kind::Altered, &now.file, text);
+            let cut = length.is_some_and(|length| length < now.stored_bytes);
+            let kind = if cut { Kind::Truncated } else { Kind::Altered };
+            let finding = Finding::new(kind, &now.file, text);
             self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
         }
         Ok(())
@@ -672,6 +720,7 @@ impl Run<'_> {
             closed: false,
             removed_by: None,
             adopted: Vec::new(),
+            holes: Vec::new(),
             notes,
             findings,
         }

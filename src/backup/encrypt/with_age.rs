@@ -3,8 +3,8 @@
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
-use age::x25519;
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
+use age::x25519;
 use age::{Decryptor, Encryptor, Identity, IdentityFile, Recipient};
 
 use super::super::digest::{Digester, Digests};

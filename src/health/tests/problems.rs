@@ -121,6 +121,7 @@ fn with(problem: Problem) -> Sample {
         | Problem::BackupFailed
         | Problem::BackupLogChanged
         | Problem::BackupDamaged
+        | Problem::BackupLacking
         | Problem::BackupUnsent
         | Problem::DrillFailed
         | Problem::DrillOld
@@ -230,6 +231,7 @@ fn of_backups(problem: Problem) -> Sample {
         Problem::BackupFailed => failure = Some(failed("no_space")),
         Problem::BackupLogChanged => failure = Some(failed("not_a_prefix")),
         Problem::BackupDamaged => one["damage"] = "altered".into(),
+        Problem::BackupLacking => one["uncovered"] = serde_json::json!([{"begin": 5, "end": 9}]),
         Problem::BackupUnsent => {
             one["copies"] = serde_json::json!({ "s3://b/": { "state": "failed", "at": at(60) } });
         }
