@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::metadata::{Hole, check_holes};
+use super::hole::{Hole, check_holes};
 use crate::audit::document::{self, DocumentError, Kind, Layout, encode};
 use crate::audit::keys::Rotation;
 use crate::audit::merkle::{Hash, Range};

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::exit::{CliError, Exit};
+use super::typed::flag;
 use super::{ColorArg, Global};
 use crate::config::{self, CandidatePaths, ConfigError, ConfigErrors, Settings, Sources};
 use crate::fsio::{Fs, OsFs};
@@ -63,6 +64,30 @@ impl Context {
     pub(super) fn is_terminal(&self) -> bool {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         !dumb && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    }
+
+    /// Whether a person reads what is printed, and no script.
+    #[must_use]
+    pub(super) fn prints_to_terminal(&self) -> bool {
+        std::io::stdout().is_terminal()
+    }
+
+    /// Where this user's programs keep what is to outlive them (XDG).
+    #[must_use]
+    pub(super) fn state_dir(&self) -> Option<PathBuf> {
+        let named = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        let absolute = |path: &PathBuf| path.is_absolute();
+        named("XDG_STATE_HOME")
+            .filter(absolute)
+            .or_else(|| named("HOME").filter(absolute).map(|home| home.join(".local/state")))
+            .map(|dir| dir.join("auditctl"))
+    }
+
+    /// The flags by which a command to be copied finds the same settings and log.
+    #[must_use]
+    pub(super) fn typed(&self) -> String {
+        let config = flag("--config", self.global.config.as_deref());
+        config + &flag("--log-dir", self.global.log_dir.as_deref())
     }
 
     /// The settings from all layers; `overrides` are this command's flags.
