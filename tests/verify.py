@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import unicodedata
 import zlib
 
 
@@ -335,6 +336,9 @@ class Rotation:
         self.text = json.dumps(stored, sort_keys=True)
         self.old, self.new = VerifierKey(stored["old_key"], where), VerifierKey(stored["new_key"], where)
         self.checkpoint = Checkpoint(stored["checkpoint"], where)
+        self.replaced = None
+        if stored.get("replaced") is not None:
+            return self.check_replaced(stored, stored["replaced"], where)
         for key in (self.old, self.new):
             self.checkpoint.check_signature(key)
             if key.name != self.checkpoint.log()[0]:
@@ -350,8 +354,35 @@ class Rotation:
         check_inclusion(record, seq, self.checkpoint.size, stored["inclusion_proof"], self.checkpoint.root, where)
 
 
+    def check_replaced(self, stored, said, where):
+        """A key in the place of one that was lost: the new one says so, nobody else does."""
+        self.checkpoint.check_signature(self.old)
+        name, epoch = self.checkpoint.log()
+        if not self.old.name == self.new.name == name:
+            raise Wrong(f"{where}: not all of one log")
+        if stored["seq"] != self.checkpoint.size or not epoch < said["epoch"] < 1 << 32:
+            raise Wrong(f"{where}: it does not go on from the last head of the key before")
+        user = "-" if said.get("user") is None else said["user"]
+        if any(unicodedata.category(char) == "Cc" for char in user + said["reason"]):
+            raise Wrong(f"{where}: control characters in its texts")
+        lines = ["auditctl/key-replaced v1", name, stored["old_key"], stored["new_key"], str(said["epoch"])]
+        lines += [said["at"], str(said["uid"]), user, said["reason"]]
+        lines += [hashlib.sha256(stored["checkpoint"].encode()).hexdigest()]
+        statement = Note(said["signature"], where)
+        statement.check_signature(self.new)
+        if statement.text != "".join(line + "\n" for line in lines):
+            raise Wrong(f"{where}: the new key signed something else")
+        self.place = (said["epoch"], 0)
+        self.replaced = f"on {said['at']} by {user} (uid {said['uid']}), because {said['reason']!r}"
+
+    def signed_to(self):
+        """How far the old key had come."""
+        return self.checkpoint.place() if self.replaced else self.place
+
+
 class Keys:
-    """The log's keys, by the word of one of them."""
+    """The log's keys, by the word of one of them. Over a change that the old key did not
+    sign it leads back, and not forward."""
 
     def __init__(self, believed, rotations, where):
         if not isinstance(rotations, list) or len(rotations) > MAX_ROTATIONS:
@@ -359,13 +390,35 @@ class Keys:
         self.rotations = [Rotation(stored, f"{where}, rotation {n}") for n, stored in enumerate(rotations, 1)]
         self.keys = [self.rotations[0].old] if self.rotations else [believed]
         for before, rotation in zip([None, *self.rotations], self.rotations):
-            if before and (rotation.place <= before.place or rotation.old.key != before.new.key):
+            follows = not before or (
+                rotation.signed_to() >= before.place if before.replaced else rotation.signed_to() > before.place
+            )
+            if before and (not follows or rotation.old.key != before.new.key):
                 raise Wrong(f"{where}: the keys do not follow each other")
             if any(rotation.new.key == key.key for key in self.keys):
                 raise Wrong(f"{where}: a retired key comes back")
             self.keys.append(rotation.new)
         if all((believed.name, believed.key) != (key.name, key.key) for key in self.keys):
             raise Wrong(f"{where}: {believed.name}+{believed.key_id} is none of the log's keys")
+        start = [key.key for key in self.keys].index(believed.key)
+        ahead = [n for n, rotation in enumerate(self.rotations) if n >= start and rotation.replaced]
+        reach = ahead[0] if ahead else len(self.rotations)
+        self.beyond = (self.keys[reach + 1 :], self.rotations[reach:])
+        self.known = list(self.keys)
+        self.keys, self.rotations = self.keys[: reach + 1], self.rotations[:reach]
+        for rotation in self.rotations:
+            if rotation.replaced:
+                note(f"{rotation.new.key_id} took the place of {rotation.old.key_id} {rotation.replaced}; nobody signed that")
+
+    def refuse_beyond(self, signed):
+        """A key that the believed one never authorised."""
+        keys, rotations = self.beyond
+        for key in keys:
+            if signed.signed_by(key):
+                raise Wrong(
+                    f"{signed.where}: by {key.name}+{key.key_id}, which {rotations[0].old.key_id} never authorised: "
+                    f"{rotations[0].new.key_id} took its place {rotations[0].replaced}"
+                )
 
     def check_later(self, note, place):
         """A note about the log at a place, by a key that was valid there or a later one."""
@@ -377,6 +430,7 @@ class Keys:
                 return note.check_signature(key)
             except Wrong as wrong:
                 last = wrong
+        self.refuse_beyond(note)
         raise last
 
     def check(self, checkpoint):
@@ -389,6 +443,7 @@ class Keys:
             over = index < len(self.rotations) and place > self.rotations[index].place
             if begun and not over and checkpoint.signed_by(key):
                 return key
+        self.refuse_beyond(checkpoint)
         for key in self.keys:
             if checkpoint.signed_by(key):
                 raise Wrong(f"{checkpoint.where}: {key.name}+{key.key_id} may not sign {checkpoint.size} records")
@@ -835,7 +890,7 @@ def check_log(directory, key_file, against):
         raise Wrong(f"record 0: the log began as {log.first['details']['origin']}, its key is {key.name}")
     named, cut = log.own.named_keys(head.size)
     for text in named:
-        if all(VerifierKey(text, "a record").key != key.key for key in keys.keys):
+        if all(VerifierKey(text, "a record").key != key.key for key in keys.known):
             raise Wrong(f"audit.keys: nothing leads from {text} to the key that signs")
     if cut is not None:
         note(f"how the log's first key was followed is lost, as record {cut} says")

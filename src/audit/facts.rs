@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::checkpoint::VerifierKey;
-use super::keys::{KEY_ROTATED, Keyring};
+use super::keys::{KEY_REPLACED, KEY_ROTATED, Keyring};
 use super::merkle::Range;
 use super::record::{Record, Via};
 use crate::clock::Timestamp;
@@ -267,6 +267,7 @@ const OPENING: &[&str] = &[
     "audit.rate_limited",
     "audit.redact_key_created",
     "audit.rollback_accepted",
+    KEY_REPLACED,
     "audit.clock_changed",
     "audit.opened",
 ];

@@ -37,6 +37,7 @@ mod head_file;
 pub mod histories;
 mod keeper;
 pub mod key_change;
+pub mod key_replace;
 pub mod keys;
 pub(crate) mod leaves;
 mod log;

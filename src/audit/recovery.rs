@@ -41,7 +41,7 @@ use super::leaves::LeavesFile;
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::Options;
-use super::own::{GivenUp, Recovered};
+use super::own::{GivenUp, KeyReplaced, Recovered};
 use super::paths::LogPaths;
 use super::redact::RedactKeyError;
 use super::restore::{self, By, Restored};
@@ -57,6 +57,7 @@ use crate::fsio::{self, Fs, FsFile};
 use decide::{Plan, Tail};
 use heads::Head;
 pub(crate) use histories::Rollback;
+use keys::KeyTask;
 
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +99,8 @@ pub enum OpenError {
     },
     /// The log exists but its signing key does not.
     #[error(
-        "the log in {dir} was signed with a key that is not at {path}; put it back (a new key would not continue this log)"
+        "the log in {dir} can be read, verified and backed up, but nothing can be added to it: its \
+         signing key is not at {path}"
     )]
     KeyMissing {
         /// The log directory.
@@ -123,6 +125,23 @@ pub enum OpenError {
         wanted: String,
         /// The record that says so.
         since: u64,
+    },
+    /// Another key took the place of the key at hand, which did not sign that.
+    #[error(
+        "the key in {path} is {found}, and {keys} says that {by} took its place {told}; {found} did \
+         not sign that"
+    )]
+    KeyReplaced {
+        /// Where the key is expected.
+        path: PathBuf,
+        /// The file that says so.
+        keys: PathBuf,
+        /// Name and id of the key that is there.
+        found: String,
+        /// Name and id of the one that took its place.
+        by: String,
+        /// When, by whom and why.
+        told: String,
     },
     /// There is an `audit.log` that is not ours.
     #[error(
@@ -161,6 +180,8 @@ impl OpenError {
         "locked",
         "io",
         "key",
+        "key_missing",
+        "key_replaced",
         "redact_key",
         "foreign",
         "corrupt",
@@ -185,7 +206,9 @@ impl OpenError {
             }
             Self::Manifest(ManifestError::Newer { .. }) | Self::Newer { .. } => "newer_version",
             Self::Io { .. } | Self::Manifest(ManifestError::Io { .. }) => "io",
-            Self::Key { .. } | Self::KeyMissing { .. } | Self::KeyRetired { .. } => "key",
+            Self::Key { .. } | Self::KeyRetired { .. } => "key",
+            Self::KeyMissing { .. } => "key_missing",
+            Self::KeyReplaced { .. } => "key_replaced",
             Self::RedactKey(_) => "redact_key",
             Self::Foreign { .. } => "foreign",
             Self::Corrupt(_) => "corrupt",
@@ -290,6 +313,8 @@ pub(crate) struct Opened {
     pub(crate) keys: KeyHistory,
     /// A change of key was begun and is to be gone on with.
     pub(crate) rotates: bool,
+    /// The key took another's place, which is still to be recorded.
+    pub(crate) replaced: Option<KeyReplaced>,
 }
 
 /// Opens the log's files; changes nothing before it is sure what it sees.
@@ -386,6 +411,7 @@ impl Opening<'_> {
             covered,
             rollback,
             leaves,
+            replaces,
             altered,
             clean,
             damage,
@@ -439,8 +465,12 @@ impl Opening<'_> {
                 manifest.abandon([left.text.clone()], &seen.ring);
             }
         }
+        if let Some(epoch) = replaces {
+            manifest.epoch = manifest.epoch.max(epoch);
+        }
         self.publish_key(&seen.key, manifest.epoch)?;
-        let begins = accepted.is_some() || rollback.is_some() || leaves.is_some();
+        let begins =
+            accepted.is_some() || rollback.is_some() || leaves.is_some() || replaces.is_some();
         let adopted = match tail {
             Tail::Adopt(span) => Some(span),
             _ => None,
@@ -535,8 +565,11 @@ impl Opening<'_> {
             uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,
             verifier_key,
+            rotates: seen.key_task == KeyTask::Rotate,
+            replaced: (seen.key_task == KeyTask::RecordReplacement)
+                .then(|| keys.replacement().and_then(KeyReplaced::of))
+                .flatten(),
             keys,
-            rotates: seen.rotates,
         })
     }
 

@@ -25,6 +25,7 @@ use super::manifest::{Manifest, ManifestError, Segment};
 use super::merkle::{Hash, Range};
 use super::paths::LogPaths;
 use super::record;
+use super::restore;
 use super::roots::roots_at;
 use super::salvage::{self, Piece, active};
 use super::segment::{BLOCK_BYTES, Block, sealed_name};
@@ -303,7 +304,7 @@ impl Snapshot {
         let paths = LogPaths::new(dir);
         let mut looks = LOOKS;
         loop {
-            if fs.meta(&paths.restore_journal()).is_ok() {
+            if restore::is_pending(&**fs, &paths) {
                 return Err(SnapshotError::RestorePending { dir: dir.to_path_buf() });
             }
             looks -= 1;

@@ -16,6 +16,6 @@ mod without;
 
 pub use key_file::KeyFile;
 #[cfg(feature = "encryption")]
-pub(super) use with_age::{Identities, Recipients, Sealing, identities, open_sealed};
+pub(super) use with_age::{Identities, Recipients, Sealing, identities, open_sealed, seal, unseal};
 #[cfg(not(feature = "encryption"))]
-pub(super) use without::{Identities, Recipients, Sealing, identities, open_sealed};
+pub(super) use without::{Identities, Recipients, Sealing, identities, open_sealed, seal, unseal};

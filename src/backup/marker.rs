@@ -263,6 +263,7 @@ mod tests {
             record: "x".repeat(record),
             inclusion_proof: Vec::new(),
             checkpoint: String::new(),
+            replaced: None,
         };
         let with = |record| Marker { key_chain: vec![rotation(record)], ..marker() };
         let rest = encode(Kind::MARKER, &with(0), Layout::Compact).expect("JSON").len();

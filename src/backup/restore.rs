@@ -127,6 +127,12 @@ impl RestorePlan {
         key.public_text(&origin.map_or_else(|_| key.name().to_owned(), |it| it.to_string()))
     }
 
+    /// What each succession of its keys rests on that nobody signed, in a sentence.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.keys.unsigned_successions()
+    }
+
     /// Whether `audit.keys` has to be written.
     pub(crate) fn new_keys(&self) -> bool {
         let rotations = self.keys.rotations();
@@ -283,12 +289,27 @@ impl Restorer {
         }
         // An earlier restore waits for its record; without it, it would be forgotten.
         drop(lock);
-        Self::open_and_close(self.options.clone())?;
+        match Self::open_and_close(self.options.clone()) {
+            // Nobody here can record it: what is known of it is kept beside the log.
+            Err(OpenError::KeyMissing { .. }) => self.keep_journal(&paths)?,
+            opened => opened?,
+        }
         match paths.lock_for_writing() {
             Ok(Some(lock)) => Ok(Some(lock)),
             Ok(None) => Err(BackupError::LogLocked { path }),
             Err(source) => Err(BackupError::Io { action: "lock", path, source }),
         }
+    }
+
+    /// The journal of a restore that cannot be recorded makes way for that of the next.
+    fn keep_journal(&self, paths: &LogPaths) -> Result<(), BackupError> {
+        let journal = paths.restore_journal();
+        let stamp = self.clock.now().file_stamp();
+        let name = self.free_name(&paths.dir, &format!("audit.restore.unrecorded-{stamp}.json"));
+        self.fs
+            .rename(&journal, &paths.dir.join(name))
+            .and_then(|()| self.fs.sync_dir(&paths.dir))
+            .map_err(io_error("set aside", &journal))
     }
 
     fn check_empty(&self, dir: &Path) -> Result<(), BackupError> {

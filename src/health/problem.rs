@@ -117,6 +117,8 @@ problems! {
     ManifestUnknown = "integrity.manifest_unknown" [Unknown],
     /// A change of the signing key was begun and is not finished.
     KeyChangePending = "integrity.key_change_pending" [Warning],
+    /// The signing key is not there, and no writer runs that has it.
+    KeyMissing = "integrity.key_missing" [Critical],
     /// The last opening took records over that nobody had signed, and neither a
     /// backup nor a verification has covered them since.
     UnsignedRecords = "integrity.unsigned_records" [Warning],

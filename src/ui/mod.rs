@@ -35,8 +35,8 @@ pub use backups::{
 pub use diff::DiffShown;
 pub use health::{health_human, health_json, health_json_line};
 pub use key::{
-    KeyShown, PrivateKey, key_json, key_text, rotate_plan_json, rotate_plan_text, rotated_json,
-    rotated_text,
+    KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json,
+    rotate_plan_text, rotated_json, rotated_text,
 };
 pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};

@@ -135,6 +135,12 @@ fn integrity(report: &Report) -> String {
     match report.integrity {
         Integrity::Intact => format!("intact: the records hash to the signed root; {all}"),
         Integrity::Damaged => "damaged: see the findings".to_owned(),
+        Integrity::Unproven if report.ranges.signed.end_seq > report.ranges.signed.first_seq => {
+            format!(
+                "not proven beyond record {}: see the findings; {all}",
+                report.ranges.signed.end_seq - 1
+            )
+        }
         Integrity::Unproven => "not proven: no signature that fits".to_owned(),
     }
 }
@@ -221,6 +227,14 @@ pub fn verified_backup_text(verified: &VerifiedBackup, colour: bool) -> String {
         row("against", format!("{} {}", escape(&against.name), escape(&found)));
     }
     row("log here", escape(&log_here(&verified.here)).into_owned());
+    for hole in &verified.holes {
+        let span = hole.span();
+        let range = Stretch { first_seq: span.begin, end_seq: span.end };
+        row("lacks", format!("{}: {}", stretch(range), escape(&hole.reason)));
+    }
+    for note in &verified.notes {
+        text.push_str(&format!("note: {}\n", escape(note)));
+    }
     text
 }
 
@@ -285,6 +299,13 @@ pub fn verified_backup_json(verified: &VerifiedBackup) -> String {
         "against": against,
         "relation": verified.here.word(),
         "relation_why": why,
+        "holes": verified.holes.iter().map(|hole| json!({
+            "first_seq": hole.span().begin,
+            "end_seq": hole.span().end,
+            "reason": hole.reason,
+            "given_up_by": hole.given_up_by,
+        })).collect::<Vec<_>>(),
+        "notes": verified.notes,
         "findings": findings,
     })
     .to_string()

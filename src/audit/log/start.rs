@@ -240,6 +240,9 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     if let Some(rollback) = &opened.rollback {
         shared.push_own(&OwnRecord::RollbackAccepted(rollback.record.clone()));
     }
+    if let Some(replaced) = &opened.replaced {
+        shared.push_own(&OwnRecord::KeyReplaced(Box::new(replaced.clone())));
+    }
     if let Some(lost) = opened.lost {
         shared.push_own(&OwnRecord::Gap {
             source: None,

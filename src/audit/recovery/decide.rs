@@ -7,6 +7,7 @@ use super::super::status::Damage;
 use super::give_up::{GivenUp, proven_part};
 use super::heads::Head;
 use super::inspect::Seen;
+use super::keys::begins_epoch;
 use super::{Accepted, Corruption, OpenError, Opening, Rollback, io_error};
 
 /// What stands behind the newest signature.
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     /// The head of this epoch that a restore without the key left: what is signed next
     /// must not contradict it.
     pub(super) leaves: Option<Head>,
+    /// The epoch that a key begins which took another's place.
+    pub(super) replaces: Option<u32>,
     /// Which of the active segment's records were altered is unknown.
     pub(super) altered: bool,
     pub(super) clean: bool,
@@ -112,6 +115,11 @@ impl Opening<'_> {
             damage = damage.or(Some(Damage::FileReplaced));
         }
         let leaves = self.left_head(&seen.ring, &seen.manifest);
+        let replaces = begins_epoch(&seen.ring, &seen.manifest);
+        let rollback = rollback.map(|mut rollback| {
+            rollback.record.epoch = rollback.record.epoch.max(replaces.unwrap_or(0));
+            rollback
+        });
         Ok(Plan {
             seen,
             tail,
@@ -120,6 +128,7 @@ impl Opening<'_> {
             covered,
             rollback,
             leaves,
+            replaces,
             altered,
             clean,
             damage,

@@ -13,7 +13,7 @@ use super::super::signed_document::Signature;
 use super::super::signer::SigningKey;
 use super::super::status::Damage;
 use super::heads::{Head, Heads, Texts};
-use super::keys::KeptChain;
+use super::keys::{KeptChain, KeyTask};
 use super::{Corruption, OpenError, Opening, Reached, Scanned, heads, io_error};
 use crate::fsio::OpenMode;
 
@@ -29,7 +29,7 @@ pub(super) struct Seen {
     pub(super) stored_anew: Vec<String>,
     pub(super) keys: KeyHistory,
     pub(super) key: SigningKey,
-    pub(super) rotates: bool,
+    pub(super) key_task: KeyTask,
     pub(super) ring: Keyring,
     /// `audit.keys` is there and no use.
     pub(super) keys_are_bad: bool,
@@ -81,7 +81,7 @@ impl Opening<'_> {
             Manifest::new(log_id.clone()).store(self.fs, &self.paths.manifest())?;
         }
         let (keys, mut trouble) = self.history(&log_id)?;
-        let (key, rotates) = self.key(&log_id, is_new, &keys)?;
+        let (key, key_task) = self.key(&log_id, is_new, &keys)?;
         let ring = keys.ring(key.verifier().clone()).unwrap_or_else(|error| {
             trouble.get_or_insert_with(|| self.keys_corrupt(&error));
             key.verifier().clone().into()
@@ -149,7 +149,7 @@ impl Opening<'_> {
             stored_anew: found.stored_anew,
             keys,
             key,
-            rotates,
+            key_task,
             ring,
             keys_are_bad,
             chain_is_lost,

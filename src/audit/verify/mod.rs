@@ -36,7 +36,7 @@ pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
 pub use prove::{ProveError, prove, prove_from};
 pub use report::{
     Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeySource, KeyStretch, Kind,
-    OldestRead, Ranges, RemovedBy, Report, Stretch, TreePlace,
+    OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
 };
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
@@ -50,6 +50,7 @@ use super::watch::{Stage, Watch};
 use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
 use pieces::{Pieces, Place};
+use signature::Newest;
 use tally::Tally;
 use view::{Stored, View};
 
@@ -169,9 +170,9 @@ impl Run<'_> {
         let view = self.view;
         self.files(last);
         let key = signature::keys(view, self.request.key.as_ref(), &mut self.tally);
-        let checkpoint = signature::checkpoint(view, key.keys.as_ref(), &mut self.tally);
-        let checkpoint =
-            signature::newest(view, key.keys.as_ref(), checkpoint, (last, &mut self.tally));
+        let newest = self.newest(key.keys.as_ref(), last);
+        let (foreign, checkpoint) =
+            (matches!(newest, Newest::BeforeAnother(_)), newest.checkpoint().cloned());
         let trusted = self.manifest_is_signed(key.keys.as_ref());
         let signed = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
         let mut pieces = Pieces::sealed(view);
@@ -221,6 +222,7 @@ impl Run<'_> {
             let named = (keys, &authority.keys);
             signature::check_chain(view, &pieces, named, noted, &mut self.tally)?;
             handovers::check(view, &pieces, keys, &mut self.tally)?;
+            self.tally.notes.extend(keys.unsigned_successions());
         }
         let rooted = match &checkpoint {
             Some(checkpoint) => self.root(&mut pieces, checkpoint)?,
@@ -237,7 +239,8 @@ impl Run<'_> {
             )?;
             anchored = anchored.max(found);
         }
-        let closed = self.end(&pieces, signed, last)?;
+        // What stands behind is another key's.
+        let closed = if foreign { false } else { self.end(&pieces, signed, last)? };
         // A writer that has the log open is in this state for a moment at most.
         if self.view.live && !last && self.seems_disturbed() {
             std::thread::sleep(LOOK_AGAIN);
@@ -247,6 +250,10 @@ impl Run<'_> {
         let oldest_read = self.oldest_read(depth);
         let newer = self.tally.newer;
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
+        if foreign {
+            // What the believed key signed ends before the log does.
+            report.completeness = Completeness::Incomplete;
+        }
         (report.depth, report.depth_reason) = (depth, depth_reason);
         report.oldest_read = oldest_read;
         (report.key, report.key_source, report.key_given) = (label, key.source, key.given);
@@ -267,6 +274,19 @@ impl Run<'_> {
         Ok(Some((report.clone(), state.filter(|_| report.passed()))))
     }
 
+    /// The newest head by a key that is believed.
+    fn newest(&mut self, keys: Option<&Keyring>, last: bool) -> Newest {
+        let view = self.view;
+        if let Some(keys) = keys.filter(|keys| signature::is_under_another(view, keys)) {
+            return signature::before_another(view, keys, &mut self.tally);
+        }
+        let checkpoint = signature::checkpoint(view, keys, &mut self.tally);
+        match signature::newest(view, keys, checkpoint, (last, &mut self.tally)) {
+            Some(checkpoint) => Newest::Own(checkpoint),
+            None => Newest::None,
+        }
+    }
+
     fn seems_disturbed(&self) -> bool {
         self.tally.disturbed
     }
@@ -280,7 +300,10 @@ impl Run<'_> {
                 let text = format!("its signature is not the log's: {reason}");
                 self.tally.found(Finding::new(Kind::Altered, "audit.manifest.json", text));
             }
-            Err((_, false)) if self.view.no_manifest.is_none() && keys.is_some() => {
+            Err((_, false))
+                if self.view.no_manifest.is_none()
+                    && keys.is_some_and(|keys| !signature::is_under_another(self.view, keys)) =>
+            {
                 self.tally.notes.push(
                     "audit.manifest.json is not signed: a restore without the key made it, or \
                      somebody else. Nothing was believed that it says; the \

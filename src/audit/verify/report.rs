@@ -235,6 +235,24 @@ pub struct KeyStretch {
     /// one that signs now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<TreePlace>,
+    /// It took the place of the key before, which did not sign that; absent where the
+    /// key before signed the succession.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<ReplacedBy>,
+}
+
+/// What a succession rests on that nobody signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplacedBy {
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    pub uid: u32,
+    /// That user's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Why.
+    pub reason: String,
 }
 
 /// A tree of the log.

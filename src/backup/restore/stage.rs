@@ -320,8 +320,15 @@ impl<'a> Staged<'a> {
             names.push(KEYS.to_owned());
         }
         let said = self.content.said.authority(self.tree.end());
+        // A new epoch begins with the key's first signature in it. Without the key the log
+        // is what the backup's checkpoint says; whoever opens it next begins the epoch.
+        let signed: Option<Origin> = self.origin.parse().ok();
+        let epoch = match signed.filter(|_| in_place && key.is_none()) {
+            Some(signed) => signed.epoch(),
+            None => plan.epoch,
+        };
         let mut manifest = Manifest {
-            epoch: plan.epoch,
+            epoch,
             pruned: self.content.marker.pruned.clone(),
             pruned_by: said.removal.map(|(seq, _)| seq),
             holes_by: said.holes.iter().map(|named| named.record).max(),

@@ -14,6 +14,7 @@ use crate::audit::verify::{Anchor, Kind};
 use crate::audit::watch::Watch;
 use crate::backup::content::{self, Content, Wanted};
 use crate::backup::error::BackupError;
+use crate::backup::metadata::Hole;
 use crate::backup::source::{About, find};
 
 /// A backup that is good.
@@ -41,6 +42,10 @@ pub struct VerifiedBackup {
     pub against: Vec<Against>,
     /// How the log here relates to it.
     pub here: LogHere,
+    /// Which records it lacks.
+    pub holes: Vec<Hole>,
+    /// What each succession of its keys rests on that nobody signed, in a sentence.
+    pub notes: Vec<String>,
 }
 
 impl VerifiedBackup {
@@ -151,6 +156,8 @@ impl Restorer {
             },
             against,
             here: log_here(&snapshot, log_id, epoch, &content),
+            holes: found.about.holes().to_vec(),
+            notes: keys.unsigned_successions(),
         })
     }
 }

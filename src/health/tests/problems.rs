@@ -102,6 +102,11 @@ fn with(problem: Problem) -> Sample {
         }
         Problem::ManifestUnknown => unseen("audit.manifest.json"),
         Problem::KeyChangePending => key_change(61),
+        Problem::KeyMissing => {
+            let sample = Sample::closed();
+            std::fs::remove_file(sample.paths().key()).expect("remove");
+            sample
+        }
         Problem::UnsignedRecords => of_page(|sample| sample.set(Word::AdoptedEnd, 9)),
         Problem::BackupsUnknown => {
             of_page(|sample| std::fs::write(&sample.settings.backup.output_dir, "").expect("file"))
