@@ -60,6 +60,7 @@ pub mod repair;
 pub mod restore;
 mod roots;
 pub(crate) mod salvage;
+mod same;
 pub mod sanitize;
 mod scan;
 mod seal;
@@ -88,12 +89,13 @@ pub use options::{
 pub use paths::LogPaths;
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};
-pub use record::{Origin, Via};
+pub use record::{ImportId, Origin, Via};
 pub use recovery::{Corruption, OpenError};
 pub use redact::{
     IMPORTED_FORMAT, IMPORTED_MOVED, IMPORTED_NAMES, REDACTED_PREFIX, RedactKey, RedactKeyError,
     is_redacted,
 };
 pub use refusal::RecordError;
+pub use same::is_record_of;
 pub use scan::member_lengths;
 pub use seal::Seal;

@@ -65,7 +65,7 @@ impl Recorder {
             return Ok(Self::Nobody);
         }
         let options = open::options(settings, Mode::Record);
-        Ok(Self::Log(AuditLog::open(heads::noted(options, settings))?))
+        Ok(Self::Log(open::patiently(&heads::noted(options, settings), open::MOMENT, None)?))
     }
 
     /// Has the log record that a backup of it was made, through the collector if one
@@ -102,7 +102,7 @@ impl Recorder {
             ));
         }
         let options = heads::noted(open::options(settings, Mode::Record), settings);
-        let log = AuditLog::open(options).map_err(|error| error.to_string())?;
+        let log = open::patiently(&options, open::MOMENT, None).map_err(|error| error.message)?;
         let seq = log.record_backup_made(made).wait_durable().map_err(|error| error.to_string());
         log.close().map_err(|error| error.to_string())?;
         seq

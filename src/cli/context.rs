@@ -73,6 +73,23 @@ impl Context {
         config + &flag("--log-dir", self.global.log_dir.as_deref())
     }
 
+    /// Whether a person reads what is printed, and no script.
+    #[must_use]
+    pub(super) fn prints_to_terminal(&self) -> bool {
+        std::io::stdout().is_terminal()
+    }
+
+    /// Where this user's programs keep what is to outlive them (XDG).
+    #[must_use]
+    pub(super) fn state_dir(&self) -> Option<PathBuf> {
+        let named = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        let absolute = |path: &PathBuf| path.is_absolute();
+        named("XDG_STATE_HOME")
+            .filter(absolute)
+            .or_else(|| named("HOME").filter(absolute).map(|home| home.join(".local/state")))
+            .map(|dir| dir.join("auditctl"))
+    }
+
     /// The settings from all layers; `overrides` are this command's flags.
     ///
     /// # Errors

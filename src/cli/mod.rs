@@ -14,6 +14,7 @@ mod progress;
 mod reach;
 mod support;
 mod typed;
+mod zone;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -5,35 +5,53 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde_json::{Value, json};
 
+use super::accept::{self, Records};
 use super::budget::charged;
-use super::gate::Caller;
-use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, post_events};
+use super::gate::{Caller, misdirected};
+use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer, post_events};
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
 use super::vitals::Rendered;
-use super::{HealthFormat, Hub, gate, query};
+use super::{HealthFormat, Hub, gate, query, root};
 use crate::access::Right;
+use crate::audit::{self, query::Answer};
+use crate::json_place::JsonError;
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let app = App { hub, loopback };
     Router::new()
-        .route("/v1/events", post(post_events).get(get_events))
-        .route("/v1/checkpoint", get(checkpoint))
-        .route("/health", get(health))
-        .route("/metrics", get(metrics))
-        .fallback(async || error(StatusCode::NOT_FOUND, "not_found", "no such path"))
-        .method_not_allowed_fallback(async || {
-            error(StatusCode::METHOD_NOT_ALLOWED, "method", "not with this method")
-        })
+        .route("/v1/events", post(post_events).get(get_events).options(root::there))
+        .route("/v1/checkpoint", get(checkpoint).options(root::there))
+        .route("/health", get(health).options(root::there))
+        .route("/metrics", get(metrics).options(root::there))
+        .route("/", get(root::page).options(root::there))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_so)
         .layer(middleware::from_fn_with_state(app.clone(), gate::guard))
         .with_state(app)
+}
+
+async fn not_found(State(app): State<App>, request: Request) -> Response {
+    // HAProxy and others ask whether the server is there at all.
+    if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        return root::there(request).await;
+    }
+    misdirected(&app.hub, peer(&request), "HTTP for a path that there is not");
+    let text = "no such path: GET / lists those that there are";
+    error(StatusCode::NOT_FOUND, "not_found", text)
+}
+
+async fn not_so(State(app): State<App>, request: Request) -> Response {
+    misdirected(&app.hub, peer(&request), "HTTP with a method that the path has not");
+    let text = "not with this method: Allow says with which";
+    error(StatusCode::METHOD_NOT_ALLOWED, "method", text)
 }
 
 /// A query, its keys in the URL. NDJSON when that is asked for: the stored bytes.
@@ -45,7 +63,10 @@ async fn get_events(
     let guest = guest(&request);
     let asked = match request_of(request.uri().query().unwrap_or_default()) {
         Ok(asked) => asked,
-        Err(reason) => return error(StatusCode::BAD_REQUEST, "usage", &reason),
+        Err(reason) => {
+            misdirected(&app.hub, peer(&request), "a query that cannot be read");
+            return error(StatusCode::BAD_REQUEST, "usage", &reason);
+        }
     };
     let top = asked.top;
     let reader = (caller.origin(), guest);
@@ -58,40 +79,57 @@ async fn get_events(
         return error(ended.status, ended.kind, ended.message);
     }
     let (query, found, share) = (answered.query, answered.answer, answered.share);
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    if let Some(lines) = found.lines()
-        && accept.is_some_and(|accept| accept.contains("application/x-ndjson"))
+    let told = told_in_headers(&found, &query);
+    let (kind, body) = if let Some(lines) = found.lines()
+        && accept::wanted(request.headers(), accept::RECORDS) == Records::Lines
     {
         let mut body = Vec::with_capacity(lines.bytes() + lines.len());
         for line in lines.iter() {
             body.extend_from_slice(line);
             body.push(b'\n');
         }
-        let rest = found.rest(&query);
-        drop(found);
-        let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
-        let kind = HeaderValue::from_static("application/x-ndjson");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if let Some(rest) = rest {
-            let seq = format!("{}..{}", rest.filter.first_seq(), rest.filter.end_seq());
-            if let Ok(value) = HeaderValue::from_str(&seq) {
-                response.headers_mut().insert("auditctl-next-seq", value);
+        ("application/x-ndjson", body)
+    } else {
+        match found.to_json(&query, top) {
+            Ok(document) => ("application/json", (document + "\n").into_bytes()),
+            Err(failed) => {
+                let text = failed.to_string();
+                return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &text);
             }
         }
-        return response;
-    }
-    match found.to_json(&query, top) {
-        Ok(mut document) => {
-            document.push('\n');
-            let body = Body::from(charged(document.into_bytes(), share));
-            let mut response = (StatusCode::OK, body).into_response();
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(header::CONTENT_TYPE, json);
-            response
-        }
-        Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string()),
-    }
+    };
+    drop(found);
+    let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().extend(told);
+    response
 }
+
+/// What an answer lacks, for those who get only its records.
+fn told_in_headers(answer: &Answer, query: &audit::query::Query) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let range = |(from, to): (u64, u64)| format!("{from}..{to}");
+    let of_number = |number: u64| (number > 0).then(|| number.to_string());
+    for (name, value) in [
+        (NEXT_HEADER, answer.next(query).map(range)),
+        (PRUNED_HEADER, answer.pruned.map(range)),
+        (UNREADABLE_HEADER, of_number(answer.unreadable)),
+        (DAMAGED_HEADER, of_number(answer.damaged.len() as u64)),
+    ] {
+        let value = value.and_then(|value| HeaderValue::from_str(&value).ok());
+        headers.extend(value.map(|value| (HeaderName::from_static(name), value)));
+    }
+    headers
+}
+
+/// There are more records: the `seq` to ask with.
+const NEXT_HEADER: &str = "auditctl-next-seq";
+/// Records that were asked about and that retention has removed.
+const PRUNED_HEADER: &str = "auditctl-pruned";
+/// How many lines are no records.
+const UNREADABLE_HEADER: &str = "auditctl-unreadable";
+/// How many places could not be read.
+const DAMAGED_HEADER: &str = "auditctl-damaged";
 
 fn refused_query(hub: &Hub, refused: &Refused) -> Response {
     let status = match refused {
@@ -140,7 +178,8 @@ fn request_of(text: &str) -> Result<crate::audit::query::Request, String> {
             return Err(format!("{key}: only once"));
         }
     }
-    serde_json::from_value(Value::Object(object)).map_err(|error| error.to_string())
+    serde_json::from_value(Value::Object(object))
+        .map_err(|error| JsonError::from(&error).to_string())
 }
 
 async fn checkpoint(State(app): State<App>) -> Response {
@@ -156,15 +195,7 @@ async fn health(
     if matches!(caller, Caller::Stranger) {
         return health_in_a_word(app).await;
     }
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let format = if accept.contains("application/openmetrics-text") {
-        HealthFormat::OpenMetrics
-    } else if accept.contains("text/plain") {
-        HealthFormat::Prometheus
-    } else {
-        HealthFormat::Json
-    };
-    rendered(app, format).await
+    rendered(app, accept::wanted(&headers, accept::HEALTH)).await
 }
 
 /// For whoever may not know more: a load balancer, or anybody.
@@ -179,10 +210,7 @@ async fn health_in_a_word(app: App) -> Response {
 }
 
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let openmetrics = accept.contains("application/openmetrics-text");
-    let format = if openmetrics { HealthFormat::OpenMetrics } else { HealthFormat::Prometheus };
-    rendered(app, format).await
+    rendered(app, accept::wanted(&headers, accept::METRICS)).await
 }
 
 async fn rendered(app: App, format: HealthFormat) -> Response {

@@ -8,13 +8,16 @@ pub mod client;
 #[doc(hidden)]
 pub mod harness;
 
+mod accept;
 mod auth;
 mod budget;
 mod connection;
 mod credentials;
+mod decode;
 mod front;
 mod gate;
 mod http;
+mod imports;
 mod intake;
 mod notify;
 mod patient;
@@ -25,6 +28,7 @@ mod push;
 mod pushed;
 mod query;
 mod reply;
+mod root;
 mod seats;
 mod server;
 mod socket;
@@ -270,6 +274,7 @@ struct Hub {
     max_body: usize,
     budget: Arc<budget::Budget>,
     turns: Arc<turns::Turns>,
+    imports: Arc<imports::Imports>,
     queries: Arc<Semaphore>,
     audit_reads: bool,
     vitals: vitals::Vitals,
@@ -307,6 +312,7 @@ impl Hub {
                 usize::try_from(options.max_memory.max(MIN_BUDGET)).unwrap_or(usize::MAX),
             ),
             turns: Arc::default(),
+            imports: Arc::default(),
             vitals: vitals::Vitals::new(Arc::clone(&options.health)),
             log,
         })

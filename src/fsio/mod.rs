@@ -15,6 +15,7 @@ pub mod beneath;
 pub mod boot;
 pub mod fault;
 pub mod fixed;
+pub mod given;
 mod heir;
 pub mod inspect;
 pub mod lock;

@@ -17,7 +17,7 @@ pub struct OsFs;
 #[derive(Debug)]
 pub struct OsFile(File);
 
-fn meta_of(meta: &std::fs::Metadata) -> FileMeta {
+pub(super) fn meta_of(meta: &std::fs::Metadata) -> FileMeta {
     FileMeta {
         len: meta.len(),
         inode: meta.ino(),

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use auditctl::audit::security::SecurityKind;
-use auditctl::audit::{AuditLog, Durability, Event, OpenError, Options};
+use auditctl::audit::{AuditLog, Durability, Event, ImportId, OpenError, Options};
 use auditctl::collector::Trust;
 use auditctl::collector::client::{Answer, Client};
 
@@ -68,7 +68,7 @@ fn send_until_gone(dir: &Dir, round: u32, worker: u32, acknowledged: &Mutex<Hash
     else {
         return;
     };
-    if client.import(false).is_err() {
+    if client.import(false, &ImportId::random().expect("an id")).is_err() {
         return;
     }
     for window in 0.. {

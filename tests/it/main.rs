@@ -47,7 +47,9 @@ mod elsewhere;
 mod embedding;
 mod engine;
 mod evidence;
+mod exact;
 mod faults;
+mod follow;
 mod forgery;
 mod fork;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -69,6 +71,7 @@ mod keys_crash;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod liar;
 mod limits;
+mod limits_told;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod mail_server;
 mod model;
@@ -89,12 +92,16 @@ mod query_cli;
 #[cfg(feature = "alerts")]
 mod receiver;
 mod record_cli;
+mod record_input;
+mod record_resume;
+mod record_wait;
 mod redact;
 mod repair;
 mod retention;
 #[cfg(feature = "encryption")]
 mod sealed;
 mod serve;
+mod serve_checks;
 mod serve_http;
 mod serve_peers;
 mod serve_push;
@@ -119,3 +126,4 @@ mod verify;
 mod verify_damage;
 mod verify_python;
 mod who;
+mod zones;

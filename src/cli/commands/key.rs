@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use crate::audit::LogPaths;
 use crate::audit::key_change::{
     MAX_REASON_BYTES, RotateError, RotateRequest, Rotated, plan_rotation,
 };
@@ -14,7 +15,6 @@ use crate::audit::keys::{KeyFiles, Keyring, KeysError, load_keyring};
 use crate::audit::manifest::Manifest;
 use crate::audit::signer::{KeyError, SigningKey, VerifierKey};
 use crate::audit::status::Mode;
-use crate::audit::{AuditLog, LogPaths};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::{self, shared_fs};
@@ -226,7 +226,8 @@ fn absolute(path: &Path) -> Result<PathBuf, CliError> {
 }
 
 fn directly(settings: &Settings, request: &RotateRequest) -> Result<Rotated, CliError> {
-    let log = AuditLog::open(heads::noted(open::options(settings, Mode::Record), settings))?;
+    let options = heads::noted(open::options(settings, Mode::Record), settings);
+    let log = open::patiently(&options, open::MOMENT, None)?;
     let rotated = log.rotate_key(request);
     // Closed whatever came of it.
     let closed = log.close();

@@ -21,6 +21,7 @@ use crate::cli::open;
 use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::cli::typed::{flag, quoted};
+use crate::cli::zone;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
 use crate::fsio::OsFs;
@@ -55,9 +56,14 @@ pub(crate) struct RestoreArgs {
     /// Only the records up to and with this seq
     #[arg(long, value_name = "SEQ", conflicts_with = "to_time")]
     to_seq: Option<u64>,
-    /// Only the records accepted before or at this time (RFC 3339)
+    /// Only the records accepted before or at this time (RFC 3339; without a zone only with
+    /// --timezone)
     #[arg(long, value_name = "TIME")]
-    to_time: Option<Timestamp>,
+    to_time: Option<String>,
+    /// Where --to-time is a local time: UTC, local, a name such as Europe/Berlin, or an
+    /// offset such as +02:00
+    #[arg(long, value_name = "ZONE", allow_hyphen_values = true, requires = "to_time")]
+    timezone: Option<String>,
     /// For `latest`, where there are backups of several logs: the log's id, or its beginning
     #[arg(long, value_name = "ID", value_parser = log_id)]
     log: Option<String>,
@@ -75,7 +81,22 @@ pub(crate) struct RestoreArgs {
     force: bool,
 }
 
+/// The time that `--to-time` means.
+fn to_time(args: &RestoreArgs) -> Result<Option<Timestamp>, CliError> {
+    let Some(text) = &args.to_time else { return Ok(None) };
+    let text = match &args.timezone {
+        Some(zone) => zone::in_zone("--to-time", text, &zone::named("--timezone", zone)?)?,
+        None => text.clone(),
+    };
+    let time = text.parse::<Timestamp>().map_err(|error| {
+        CliError::usage(format!("--to-time: {error}"))
+            .hint("for a local time add --timezone, such as --timezone Europe/Berlin")
+    })?;
+    Ok(Some(time))
+}
+
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError> {
+    let to_time = to_time(args)?;
     let settings = context.settings(&overrides(args.output_dir.as_ref()))?;
     let public_key = match &args.public_key {
         Some(path) => Some(
@@ -96,7 +117,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
             Some(fetched) => Wish::Path(fetched.archive().to_path_buf()),
             None => args.backup.as_deref().map_or(Wish::Latest, Wish::parse),
         },
-        extent: match (args.to_seq, args.to_time) {
+        extent: match (args.to_seq, to_time) {
             (Some(seq), _) => Extent::ToSeq(seq),
             (_, Some(time)) => Extent::ToTime(time),
             (None, None) => Extent::Whole,
