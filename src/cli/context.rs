@@ -66,13 +66,6 @@ impl Context {
         !dumb && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
     }
 
-    /// The flags by which a command to be copied finds the same settings and log.
-    #[must_use]
-    pub(super) fn typed(&self) -> String {
-        let config = flag("--config", self.global.config.as_deref());
-        config + &flag("--log-dir", self.global.log_dir.as_deref())
-    }
-
     /// Whether a person reads what is printed, and no script.
     #[must_use]
     pub(super) fn prints_to_terminal(&self) -> bool {
@@ -88,6 +81,13 @@ impl Context {
             .filter(absolute)
             .or_else(|| named("HOME").filter(absolute).map(|home| home.join(".local/state")))
             .map(|dir| dir.join("auditctl"))
+    }
+
+    /// The flags by which a command to be copied finds the same settings and log.
+    #[must_use]
+    pub(super) fn typed(&self) -> String {
+        let config = flag("--config", self.global.config.as_deref());
+        config + &flag("--log-dir", self.global.log_dir.as_deref())
     }
 
     /// The settings from all layers; `overrides` are this command's flags.

@@ -296,6 +296,7 @@ pub fn verified_backup_json(verified: &VerifiedBackup) -> String {
         "key": label(&verified.key),
         "key_source": verified.key_from,
         "metadata_signed": verified.metadata_signed,
+        "notes": verified.notes,
         "against": against,
         "relation": verified.here.word(),
         "relation_why": why,
@@ -305,7 +306,6 @@ pub fn verified_backup_json(verified: &VerifiedBackup) -> String {
             "reason": hole.reason,
             "given_up_by": hole.given_up_by,
         })).collect::<Vec<_>>(),
-        "notes": verified.notes,
         "findings": findings,
     })
     .to_string()

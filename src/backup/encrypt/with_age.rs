@@ -103,6 +103,35 @@ pub(in crate::backup) fn identities(files: &[KeyFile]) -> Result<Identities, Bac
     Ok(all)
 }
 
+/// An encrypted file as a file of what is in it, which is decrypted in memory, piece by
+/// piece, as it is read: on no disk is anything of it.
+///
+/// # Errors
+/// No identity fits; the file was altered or cut at its end. What was altered within it
+/// fails when it is read.
+pub(in crate::backup) fn open_sealed(
+    file: Box<dyn FsFile>,
+    path: &Path,
+    identities: &Identities,
+) -> Result<Box<dyn FsFile>, BackupError> {
+    let fault = |what: String| BackupError::Archive {
+        path: path.to_path_buf(),
+        what: ArchiveFault::Foreign(what),
+    };
+    let meta = file.meta().map_err(io_error("look at", path))?;
+    let stored = Stored { len: meta.len, file, at: 0 };
+    let decryptor = Decryptor::new_buffered(BufReader::new(stored))
+        .map_err(|error| fault(error.to_string()))?;
+    let keys = identities.iter().map(|identity| &**identity as &dyn Identity);
+    let mut reader = decryptor.decrypt(keys).map_err(|error| fault(error.to_string()))?;
+    // That proves the last piece, and so that none was cut off.
+    let cut = |error| fault(format!("it was altered or cut: {error}"));
+    let len = reader.seek(SeekFrom::End(0)).map_err(cut)?;
+    reader.seek(SeekFrom::Start(0)).map_err(cut)?;
+    let meta = FileMeta { len, ..meta };
+    Ok(Box::new(Sealed { open: Mutex::new((reader, 0)), meta }))
+}
+
 /// Encrypts a short text, in age's form for mails and paper, and opens it once more
 /// before it is handed out.
 ///
@@ -158,35 +187,6 @@ fn unsealed(
         ..=MAX_SEALED_TEXT => Ok(text),
         _ => Err(format!("it holds more than {MAX_SEALED_TEXT} bytes, and no key")),
     }
-}
-
-/// An encrypted file as a file of what is in it, which is decrypted in memory, piece by
-/// piece, as it is read: on no disk is anything of it.
-///
-/// # Errors
-/// No identity fits; the file was altered or cut at its end. What was altered within it
-/// fails when it is read.
-pub(in crate::backup) fn open_sealed(
-    file: Box<dyn FsFile>,
-    path: &Path,
-    identities: &Identities,
-) -> Result<Box<dyn FsFile>, BackupError> {
-    let fault = |what: String| BackupError::Archive {
-        path: path.to_path_buf(),
-        what: ArchiveFault::Foreign(what),
-    };
-    let meta = file.meta().map_err(io_error("look at", path))?;
-    let stored = Stored { len: meta.len, file, at: 0 };
-    let decryptor = Decryptor::new_buffered(BufReader::new(stored))
-        .map_err(|error| fault(error.to_string()))?;
-    let keys = identities.iter().map(|identity| &**identity as &dyn Identity);
-    let mut reader = decryptor.decrypt(keys).map_err(|error| fault(error.to_string()))?;
-    // That proves the last piece, and so that none was cut off.
-    let cut = |error| fault(format!("it was altered or cut: {error}"));
-    let len = reader.seek(SeekFrom::End(0)).map_err(cut)?;
-    reader.seek(SeekFrom::Start(0)).map_err(cut)?;
-    let meta = FileMeta { len, ..meta };
-    Ok(Box::new(Sealed { open: Mutex::new((reader, 0)), meta }))
 }
 
 /// See [`open_sealed`]: the reader, and where it is.

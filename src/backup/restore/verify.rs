@@ -40,12 +40,12 @@ pub struct VerifiedBackup {
     pub metadata_signed: Option<bool>,
     /// What it was compared with, as asked.
     pub against: Vec<Against>,
+    /// What its keys rest on, where nobody signed that one followed another.
+    pub notes: Vec<String>,
     /// How the log here relates to it.
     pub here: LogHere,
     /// Which records it lacks.
     pub holes: Vec<Hole>,
-    /// What each succession of its keys rests on that nobody signed, in a sentence.
-    pub notes: Vec<String>,
 }
 
 impl VerifiedBackup {
@@ -155,9 +155,9 @@ impl Restorer {
                 About::Marker { .. } => None,
             },
             against,
+            notes: keys.unsigned_successions(),
             here: log_here(&snapshot, log_id, epoch, &content),
             holes: found.about.holes().to_vec(),
-            notes: keys.unsigned_successions(),
         })
     }
 }

@@ -9,10 +9,10 @@ use crate::audit::checkpoint::VerifierKey;
 use crate::audit::keys::Keyring;
 use crate::audit::status::Mode;
 use crate::backup::{
-    BackupDir, BackupError, Extent, Fetched, FoundLog, KeyFile, LogChoice, Relation, Remote,
-    RestorePlan, RestoreRequest, Restorer, Target, Wish, keys_at_hand,
+    BackupDir, BackupError, Extent, Fetched, FoundLog, LogChoice, Relation, Remote, RestorePlan,
+    RestoreRequest, Restorer, Target, Wish, keys_at_hand,
 };
-use crate::cli::backups::{ask, known_log, overrides};
+use crate::cli::backups::{ask, identities, known_log, overrides};
 use crate::cli::cloud::{Cloud, CloudArgs, configured};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -105,9 +105,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
         ),
         None => None,
     };
-    // Before signals are waited for: what is named may be a pipe.
-    let identities = args.identity.iter().map(|path| KeyFile::read(&OsFs, path));
-    let identities = identities.collect::<Result<Vec<_>, _>>()?;
+    let identities = identities(&args.identity)?;
     let dir = directory(&settings);
     let progress = Progress::new(context)?;
     // Its files are there for as long as this is.

@@ -9,7 +9,8 @@ use crate::audit::LogPaths;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::status::Mode;
 use crate::audit::verify::{Anchor, Integrity, Report, Request, State, VerifyError, verify};
-use crate::backup::{BackupError, Extent, KeyFile, RestoreRequest, Restorer, Target, Wish};
+use crate::backup::{BackupError, Extent, RestoreRequest, Restorer, Target, Wish};
+use crate::cli::backups::identities;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::heads;
@@ -225,8 +226,7 @@ fn of_backup(
     public_key: Option<VerifierKey>,
 ) -> Result<u8, CliError> {
     let anchors = args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
-    let identities = args.identity.iter().map(|path| KeyFile::read(&OsFs, path));
-    let identities = identities.collect::<Result<Vec<_>, _>>()?;
+    let identities = identities(&args.identity)?;
     let request = RestoreRequest {
         wish: Wish::parse(backup),
         extent: Extent::Whole,
