@@ -26,8 +26,7 @@ impl Place {
     fn new() -> Self {
         let home = Home::new();
         let settings = home.dir.path().join("auditctl.toml");
-        let mut place =
-            Self { home, settings, told: Vec::new(), tried: BTreeSet::new() };
+        let mut place = Self { home, settings, told: Vec::new(), tried: BTreeSet::new() };
         place.set("");
         place
     }
@@ -55,18 +54,26 @@ impl Place {
     fn look(&self) -> Result<(), String> {
         let (code, out, err) = self.run(&["record", "--type", "probe", "--json"]);
         if code != 0 {
-            return Err(advice_of_error(&out).unwrap_or_else(|| format!("record says nothing: {out}{err}")));
+            return Err(
+                advice_of_error(&out).unwrap_or_else(|| format!("record says nothing: {out}{err}"))
+            );
         }
         let (code, out, err) = self.run(&["verify"]);
         if code != 0 {
             let lines = out.lines().chain(err.lines());
             let next: Vec<&str> =
                 lines.filter(|line| line.starts_with("next:") || line.contains("hint")).collect();
-            return Err(if next.is_empty() { format!("verify says nothing: {out}{err}") } else { next.join(" ") });
+            return Err(if next.is_empty() {
+                format!("verify says nothing: {out}{err}")
+            } else {
+                next.join(" ")
+            });
         }
         let (code, out, err) = self.run(&["backup", "--json"]);
         if code != 0 {
-            return Err(advice_of_error(&out).unwrap_or_else(|| format!("backup says nothing: {out}{err}")));
+            return Err(
+                advice_of_error(&out).unwrap_or_else(|| format!("backup says nothing: {out}{err}"))
+            );
         }
         let (code, out, err) = self.run(&["health", "--json"]);
         if code != 0 {
@@ -89,7 +96,9 @@ impl Place {
         if advice.contains("start the collector") || advice.contains("the next start") {
             wanted.push("auditctl serve".to_owned());
         }
-        wanted.retain(|wanted| !self.tried.contains(wanted) && !wanted.contains("FILE") && !wanted.contains("…"));
+        wanted.retain(|wanted| {
+            !self.tried.contains(wanted) && !wanted.contains("FILE") && !wanted.contains("…")
+        });
         let Some(wanted) = wanted.into_iter().next() else {
             panic!("nothing is advised that was not done: {advice}\n{:#?}", self.told);
         };

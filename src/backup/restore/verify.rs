@@ -14,7 +14,7 @@ use crate::audit::verify::{Anchor, Kind};
 use crate::audit::watch::Watch;
 use crate::backup::content::{self, Content, Wanted};
 use crate::backup::error::BackupError;
-use crate::backup::metadata::Hole;
+use crate::backup::hole::Hole;
 use crate::backup::source::{About, find};
 
 /// A backup that is good.
