@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::sanitize::{self, DetailsError, clean_identifier, json_type};
-use crate::clock::{Timestamp, TimestampError};
+use crate::clock::{Timestamp, TimestampError, is_finer_than_kept};
 use crate::json_place::JsonError;
 
 /// `event_type`, in bytes, at most.
@@ -23,6 +23,10 @@ pub const MAX_DETAILS_BYTES: usize = 512 << 10;
 pub const DEFAULT_MAX_DETAILS_BYTES: usize = crate::defaults::MAX_DETAILS_SIZE;
 /// Event types beginning so are the engine's own.
 pub const RESERVED_PREFIX: &str = "audit.";
+
+/// The member of `details` that a time stands in as it was given, where it is finer than a
+/// record's own.
+pub const EXACT_TIME: &str = "timestamp_exact";
 
 const KEYS: &str = "event_type, actor, source, target, outcome, timestamp, details";
 
@@ -263,8 +267,10 @@ impl Event {
             timestamp: None,
             details: None,
         };
+        let mut finer = None;
         if let Some(text) = string("timestamp", fields.timestamp)? {
             event.timestamp = Some(text.parse()?);
+            finer = is_finer_than_kept(&text).then_some(text);
         }
         let details = fields.details.map(RawValue::get).filter(|raw| *raw != "null");
         event.details = match details {
@@ -274,7 +280,26 @@ impl Event {
         if !fields.unknown.is_empty() {
             event.take_unknown(&fields.unknown, mode)?;
         }
+        if let Some(text) = finer {
+            event.keep_exact_time(&text)?;
+        }
         Ok(event)
+    }
+
+    /// A record's time has microseconds: one that was given more exactly stands in
+    /// `details` as it was given, so that nothing of it is lost.
+    fn keep_exact_time(&mut self, text: &str) -> Result<(), EventError> {
+        let json = match &self.details {
+            None => format!("{{\"{EXACT_TIME}\":\"{text}\"}}"),
+            Some(details) => {
+                let begun = details.strip_suffix('}').unwrap_or(details);
+                let comma = if begun.len() > 1 { "," } else { "" };
+                format!("{begun}{comma}\"{EXACT_TIME}\":\"{text}\"}}")
+            }
+        };
+        // One that is called so already is the sender's own, and stands twice: an error.
+        self.details = Some(sanitize::compact_object(&json)?.into_owned());
+        Ok(())
     }
 
     fn take_unknown(

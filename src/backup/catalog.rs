@@ -16,6 +16,7 @@ use super::directory::{BackupDir, CATALOG};
 use super::error::{BackupError, io_error};
 use super::metadata::Metadata;
 use super::name::BackupId;
+use crate::audit::Span;
 use crate::audit::document::{DocumentError, Kind, Layout, Unknown, decode, encode_file};
 use crate::audit::merkle::Hash;
 use crate::clock::Timestamp;
@@ -64,6 +65,10 @@ pub struct Noted {
     /// Why the last check failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+    /// Records that it lacks because they were damaged, that nobody had given up, and that
+    /// no earlier backup beside it held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncovered: Vec<Span>,
     /// Where it was sent, by the URL of the folder there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, Copied>,
@@ -217,6 +222,7 @@ impl Noted {
             verified: Level::Content,
             verified_at: metadata.created_at,
             damage: None,
+            uncovered: metadata.lacking(),
             copies: BTreeMap::new(),
             unknown: Unknown::default(),
         }

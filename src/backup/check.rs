@@ -87,6 +87,7 @@ fn content(
         path: &path,
         stretches: &metadata.segments,
         pruned: &metadata.range.pruned,
+        holes: &metadata.holes,
     };
     watch.stage(Stage::Verify, metadata.archive.digests.bytes);
     let content = content::read(&source, &Wanted::default(), watch, &mut |_, _| Ok(()))?;

@@ -17,11 +17,12 @@ use super::encrypt::{Recipients, encrypt};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::heads::{MAX_HEADS, heads};
 use super::metadata::{
-    Archive, Encryption, Held, LogIdentity, MAX_METADATA_BYTES, Metadata, MetadataError, Previous,
-    Verified,
+    Archive, Encryption, Held, Hole, LogIdentity, MAX_METADATA_BYTES, Metadata, MetadataError,
+    Previous, Verified,
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
+use crate::audit::Span;
 use crate::audit::document::Unknown;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
@@ -73,6 +74,9 @@ pub struct Made {
     pub unsigned_tail: u64,
     /// Why the metadata is not signed, if it is not.
     pub unsigned: Option<String>,
+    /// Of the records that the log does not have: an earlier backup that holds them, for
+    /// each run of which there is one.
+    pub held_elsewhere: Vec<(Span, BackupId)>,
     /// Seconds that each stage took.
     pub seconds: Vec<(Stage, f64)>,
     /// Why the catalog could not be brought up to date, if so.
@@ -80,6 +84,14 @@ pub struct Made {
 }
 
 impl Made {
+    /// The records that it lacks because they are damaged, and nobody has given up, of
+    /// which no earlier backup is here either.
+    #[must_use]
+    pub fn uncovered(&self) -> Vec<Span> {
+        let held = |span: &Span| self.held_elsewhere.iter().any(|(other, _)| other == span);
+        self.metadata.lacking().into_iter().filter(|span| !held(span)).collect()
+    }
+
     /// What the log is to record of it ([`AuditLog::record_backup_made`]): from then on it
     /// knows that it has been backed up.
     ///
@@ -199,8 +211,17 @@ impl Creator {
         let mut left = ATTEMPTS;
         loop {
             left -= 1;
-            match self.attempt(request, watch) {
+            match self.attempt(request, false, watch) {
                 Err(BackupError::Snapshot(SnapshotError::Pruned { .. })) if left > 0 => {}
+                Err(damaged) if is_damage(&damaged) => {
+                    // What is good is backed up. Where that cannot be told, the damage is
+                    // what is to be said.
+                    return match self.attempt(request, true, watch) {
+                        Err(BackupError::Interrupted) => Err(BackupError::Interrupted),
+                        Err(_) => Err(damaged),
+                        made => made,
+                    };
+                }
                 done => return done,
             }
         }
@@ -211,7 +232,9 @@ impl Creator {
         let mut catalog = Catalog::load(&self.dir)?;
         match made {
             Ok(made) => {
-                catalog.backups.insert(made.metadata.id, Noted::of(&made.metadata));
+                let uncovered = made.uncovered();
+                let noted = Noted { uncovered, ..Noted::of(&made.metadata) };
+                catalog.backups.insert(made.metadata.id, noted);
                 catalog.last_failure = None;
             }
             // Somebody's wish is no failure.
@@ -290,7 +313,13 @@ impl Creator {
         }
     }
 
-    fn attempt(&self, request: &Request, watch: &dyn Watch) -> Result<Made, BackupError> {
+    /// With `salvage`, what is damaged is left out, and named.
+    fn attempt(
+        &self,
+        request: &Request,
+        salvage: bool,
+        watch: &dyn Watch,
+    ) -> Result<Made, BackupError> {
         let mut times = Times::new();
         let recipients = Recipients::parse(&request.encrypt_to)?;
         self.wait_for_checkpoint(request, watch);
@@ -298,7 +327,10 @@ impl Creator {
         let log_id = Snapshot::take(&self.fs, &request.log_dir)?.manifest.log_id;
         let heads = self.heads(&log_id);
         // After the heads were read, so that none is ahead by mere chance.
-        let snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
+        let mut snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
+        if salvage && !snapshot.salvage()? {
+            return Err(BackupError::LogDamaged("where it is damaged cannot be told".to_owned()));
+        }
         other_history(&snapshot, &heads, &BTreeMap::new())?;
         let previous = self.previous(&snapshot)?;
         let expected = self.check_space(&snapshot, !request.encrypt_to.is_empty())?;
@@ -336,6 +368,7 @@ impl Creator {
             content.trees.iter().filter_map(|(size, tree)| Some((*size, tree.root().ok()?)));
         other_history(&snapshot, &heads, &roots.collect())?;
         let previous = link(previous.as_ref(), &snapshot, &content)?;
+        let held_elsewhere = self.held_elsewhere(&snapshot);
 
         let unsigned_tail = unsigned_tail(&snapshot, &content, &request.log_dir);
         let mut metadata = describe(&snapshot, packed, &content, request.level, id)?;
@@ -388,9 +421,32 @@ impl Creator {
             metadata_file,
             unsigned_tail,
             unsigned,
+            held_elsewhere,
             seconds,
             catalog_error: None,
         })
+    }
+
+    /// Of the records that the log does not have: the newest earlier backup that holds
+    /// all of them, for each run that one does.
+    fn held_elsewhere(&self, snapshot: &Snapshot) -> Vec<(Span, BackupId)> {
+        let Ok(contents) = self.dir.contents() else { return Vec::new() };
+        let known: Vec<Metadata> = contents
+            .backups
+            .into_iter()
+            .filter_map(|entry| entry.metadata.ok())
+            .filter(|metadata| metadata.log.id == snapshot.manifest.log_id)
+            .filter(|metadata| metadata.verify(&snapshot.keys).is_ok())
+            .collect();
+        let holds = |metadata: &&Metadata, span: Span| metadata.holds(span);
+        let spans =
+            snapshot.holes().map(|hole| Span { begin: hole.first_seq, end: hole.tree.end() });
+        spans
+            .filter_map(|span| {
+                let held = known.iter().filter(|metadata| holds(metadata, span));
+                Some((span, held.map(|metadata| metadata.id).max()?))
+            })
+            .collect()
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
@@ -410,6 +466,7 @@ impl Creator {
                 Part::Stored(segment) => copied += segment.stored_bytes,
                 Part::Cut { segment, .. } => compressed += segment.raw_bytes,
                 Part::Lines(lines) => compressed += lines.bytes(),
+                Part::Left(left) => compressed += left.raw_bytes(),
             }
         }
         // The archive is encrypted once it has been proven.
@@ -432,11 +489,13 @@ impl Creator {
         watch: &dyn Watch,
     ) -> Result<Content, BackupError> {
         let file = self.fs.open(path, OpenMode::ReadOwn).map_err(io_error("open", path))?;
+        let holes: Vec<Hole> = snapshot.holes().map(Hole::of).collect();
         let source = Source {
             file: &*file,
             path,
             stretches: &packed.stretches,
             pruned: &snapshot.manifest.pruned,
+            holes: &holes,
         };
         let content = match content::read(&source, wanted, watch, &mut |_, _| Ok(())) {
             Ok(content) => content,
@@ -513,6 +572,19 @@ impl Creator {
                 metadata.sign(&key).map_err(|error: MetadataError| error.to_string())
             });
         signed.err()
+    }
+}
+
+/// Whether it is the log's records that are at fault.
+fn is_damage(error: &BackupError) -> bool {
+    match error {
+        BackupError::LogDamaged(_) => true,
+        BackupError::Snapshot(SnapshotError::Io { source, .. })
+        | BackupError::Io { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData)
+        }
+        BackupError::Snapshot(SnapshotError::Short { .. }) => true,
+        _ => false,
     }
 }
 
@@ -608,6 +680,19 @@ fn describe(
     let saved = 100.0 * (1.0 - stored / (content.raw_bytes.max(1) as f64));
     let first_seq = manifest.pruned.end();
     let tree_size = snapshot.checkpoint.size;
+    let authority = content.said.authority(tree_size);
+    let given_up_by = |span: Span| {
+        let named = || authority.holes.iter().rev();
+        let by =
+            named().find(|named| (named.hole.first_seq..named.hole.end_seq).contains(&span.begin));
+        by.filter(|_| authority.names_hole(span.begin, span.end)).map(|named| named.record)
+    };
+    let holes: Vec<Hole> = snapshot
+        .holes()
+        .map(Hole::of)
+        .map(|hole| Hole { given_up_by: given_up_by(hole.span()), ..hole })
+        .collect();
+    let gone: u64 = holes.iter().map(|hole| hole.span().records()).sum();
     Ok(Metadata {
         id,
         tool: format!("auditctl {}", env!("CARGO_PKG_VERSION")),
@@ -641,10 +726,11 @@ fn describe(
             compression_percent: (saved * 10.0).round() / 10.0,
         },
         segments: packed.stretches,
+        holes,
         encryption: None,
         verified: Verified {
             level: "content".to_owned(),
-            records: tree_size - first_seq,
+            records: tree_size - first_seq - gone,
             milliseconds: 0,
         },
         signature: None,

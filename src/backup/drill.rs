@@ -18,6 +18,7 @@ use crate::audit::document::{self, DocumentError, Kind, Layout, Unknown, encode_
 use crate::audit::keys::Keyring;
 use crate::audit::manifest::Manifest;
 use crate::audit::restore::clear;
+use crate::audit::segment::Block;
 use crate::audit::signed_document::{self, About, Signature, Unsigned};
 use crate::audit::signer::{Signer, SigningKey};
 use crate::audit::snapshot::{Snapshot, SnapshotError};
@@ -299,6 +300,8 @@ impl Restorer {
             backups: None,
             heads: Vec::new(),
             disk_reserve: 0,
+            // What it lacks the plan says.
+            accept_corruption: plan.lacking().next().is_some(),
             ..self.options.clone()
         };
         Ok(AuditLog::open(options)?)
@@ -413,7 +416,9 @@ fn read_all(log: &Snapshot, first: u64, end: u64) -> Result<u64, BackupError> {
             records += (first_seq + lines).min(end).saturating_sub(first_seq.max(first));
         }
     }
-    if records == end - first {
+    let within = |hole: &Block| hole.tree.end().min(end).saturating_sub(hole.first_seq.max(first));
+    let gone: u64 = log.holes().map(within).sum();
+    if records + gone == end - first {
         return Ok(records);
     }
     Err(BackupError::LogDamaged(format!("{records} records could be read of {}", end - first)))

@@ -13,6 +13,6 @@ mod without;
 
 pub use key_file::KeyFile;
 #[cfg(feature = "encryption")]
-pub(super) use with_age::{Recipients, decrypt, encrypt, identities};
+pub(super) use with_age::{Recipients, decrypt, encrypt, identities, seal, unseal};
 #[cfg(not(feature = "encryption"))]
-pub(super) use without::{Recipients, decrypt, encrypt, identities};
+pub(super) use without::{Recipients, decrypt, encrypt, identities, seal, unseal};

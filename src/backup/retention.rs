@@ -226,17 +226,44 @@ fn guard_coverage(decisions: &mut [Decision], inventory: &Inventory, live: Optio
         let mut held: Vec<(u64, u64)> = decisions
             .iter()
             .filter(|other| !other.keep.is_empty() && log_of(other.id).as_ref() == Some(&log))
-            .map(|other| (other.removed.first_seq, other.removed.tree_size))
+            .flat_map(|other| runs_of(inventory, other))
             .collect();
         let same =
             live.filter(|live| (&live.manifest.log_id, live.manifest.epoch) == (&log.0, log.1));
-        held.extend(same.map(|live| (live.manifest.pruned.end(), live.checkpoint.size)));
+        if let Some(live) = same {
+            let holes = live.holes().map(|hole| (hole.first_seq, hole.tree.end()));
+            held.extend(runs((live.manifest.pruned.end(), live.checkpoint.size), holes));
+        }
         held.sort_unstable();
-        let removed = &decisions[index].removed;
-        if !covers(&held, removed.first_seq, removed.tree_size) {
+        let own = runs_of(inventory, &decisions[index]);
+        if !own.into_iter().all(|(begin, end)| covers(&held, begin, end)) {
             decisions[index].keep.push("the only copy of some records".to_owned());
         }
     }
+}
+
+/// The records that a backup holds.
+fn runs_of(inventory: &Inventory, decision: &Decision) -> Vec<(u64, u64)> {
+    let listed = inventory.backups.iter().find(|listed| listed.id == decision.id);
+    let metadata = listed.and_then(|listed| listed.metadata.as_ref());
+    let holes = metadata.map_or(&[][..], |metadata| &metadata.holes);
+    let range = (decision.removed.first_seq, decision.removed.tree_size);
+    runs(range, holes.iter().map(|hole| (hole.tree.begin(), hole.tree.end())))
+}
+
+/// What holes leave of a range.
+fn runs((begin, end): (u64, u64), holes: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+    let (mut runs, mut next) = (Vec::new(), begin);
+    for (from, until) in holes {
+        if from > next {
+            runs.push((next, from));
+        }
+        next = next.max(until);
+    }
+    if next < end {
+        runs.push((next, end));
+    }
+    runs
 }
 
 fn covers(held: &[(u64, u64)], begin: u64, end: u64) -> bool {

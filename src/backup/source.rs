@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::{MAX_MARKER_BYTES, Marker};
-use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
+use super::metadata::{Hole, MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
 use super::name::{BackupId, FileKind, parse_name};
 use crate::audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::audit::gzip::{MAX_MEMBER_BYTES, Unpacker};
@@ -77,6 +77,14 @@ impl About {
         match self {
             Self::Metadata(metadata) => &metadata.range.pruned,
             Self::Marker { marker, .. } => &marker.pruned,
+        }
+    }
+
+    /// Records in between that it does not hold.
+    pub(crate) fn holes(&self) -> &[Hole] {
+        match self {
+            Self::Metadata(metadata) => &metadata.holes,
+            Self::Marker { marker, .. } => &marker.holes,
         }
     }
 
@@ -255,18 +263,31 @@ fn alone(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
     let mut bytes = vec![0; last as usize];
     file.read_exact_at(&mut bytes, members).map_err(io_error("read", path))?;
     let marker = Marker::parse(&bytes).map_err(|error| BackupError::marker(path, error))?;
-    let stretches = rebuild(&*file, &lengths).map_err(foreign)?;
+    if marker.holes_omitted {
+        return Err(foreign(
+            "it lacks records, and which they are had no room in it: its metadata, the .json \
+             file beside it, is needed"
+                .to_owned(),
+        ));
+    }
+    let range = (marker.pruned.end(), marker.tree_size);
+    let stretches = rebuild(&*file, &lengths, range).map_err(foreign)?;
     let about = About::Marker { marker: Box::new(marker), stretches };
     Ok(Found { label: path.display().to_string(), archive: path.to_path_buf(), about })
 }
 
-fn rebuild(file: &dyn FsFile, lengths: &[u64]) -> Result<Vec<Stretch>, String> {
+/// The stretches of an archive of the records in that range.
+fn rebuild(
+    file: &dyn FsFile,
+    lengths: &[u64],
+    (begin, end): (u64, u64),
+) -> Result<Vec<Stretch>, String> {
     let mut stretches = Vec::new();
     let mut unpacker = Unpacker::new();
     let (mut raw, mut offset) = (Vec::new(), 0_u64);
     for chunk in lengths.chunks(REBUILT_MEMBERS) {
         let mut hasher = Sha256::new();
-        let (mut first_seq, mut records, begin) = (None, 0, offset);
+        let (mut first_seq, at_first) = (None, offset);
         for &length in chunk {
             if length > MAX_MEMBER_BYTES as u64 {
                 return Err(format!("the member at byte {offset} is larger than a block can be"));
@@ -278,17 +299,41 @@ fn rebuild(file: &dyn FsFile, lengths: &[u64]) -> Result<Vec<Stretch>, String> {
             unpacker.unpack(&member, &mut raw).map_err(|error| at(error.to_string()))?;
             let seq = peek_seq(&raw).ok_or_else(|| at("it holds no records".to_owned()))?;
             first_seq.get_or_insert(seq);
-            records += memchr::memchr_iter(b'\n', &raw).count() as u64;
             offset += length;
         }
         stretches.push(Stretch {
             first_seq: first_seq.unwrap_or_default(),
-            records,
-            offset: begin,
-            stored_bytes: offset - begin,
+            records: 0,
+            offset: at_first,
+            stored_bytes: offset - at_first,
             sha256: Hash::from_bytes(hasher.finalize().into()),
             members: chunk.iter().map(|length| *length as u32).collect(),
         });
+    }
+    if stretches.is_empty() && begin < end {
+        // Nothing but holes.
+        let sha256 = Hash::from_bytes(Sha256::digest([]).into());
+        let members = Vec::new();
+        let (records, offset, stored_bytes) = (0, 0, 0);
+        stretches.push(Stretch {
+            first_seq: begin,
+            records,
+            offset,
+            stored_bytes,
+            sha256,
+            members,
+        });
+    }
+    // What is missing between two of them belongs to the one before.
+    if let Some(first) = stretches.first_mut() {
+        first.first_seq = begin;
+    }
+    let mut next = end;
+    for stretch in stretches.iter_mut().rev() {
+        let records = next.checked_sub(stretch.first_seq).filter(|records| *records > 0);
+        stretch.records = records
+            .ok_or_else(|| format!("record {} stands behind record {next}", stretch.first_seq))?;
+        next = stretch.first_seq;
     }
     Ok(stretches)
 }

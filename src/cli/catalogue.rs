@@ -32,6 +32,7 @@ const KINDS: &[&str] = &[
     "not_earlier",
     "not_signed",
     "removed",
+    "given_up",
     "not_running",
     "lost",
     "refused",
@@ -54,6 +55,7 @@ const KINDS: &[&str] = &[
     "query",
     "busy",
     "foreign_collector",
+    "no_head",
 ];
 
 /// Names that belong together: a table of the guide.

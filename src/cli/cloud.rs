@@ -10,7 +10,9 @@ use super::progress::Progress;
 use crate::audit::snapshot::Snapshot;
 use crate::backup::{KnownLog, Remote, RemoteWish};
 use crate::config::Settings;
-use crate::store::{BackupStore, Destination, Environment, Limits, Provider, StoreError, connect};
+use crate::store::{
+    BackupStore, Destination, Environment, Limits, Provider, StoreError, StoreErrorKind, connect,
+};
 use crate::validate::CloudTarget;
 
 /// Below this, where a destination names only a bucket.
@@ -137,6 +139,17 @@ impl Cloud {
         upload_rate: Option<u64>,
         progress: &Progress,
     ) -> Result<Arc<dyn BackupStore>, StoreError> {
+        let of_clouds = ["AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_"];
+        for (name, value) in std::env::vars_os() {
+            let is_theirs = name.to_str().is_some_and(|name| {
+                of_clouds.iter().any(|start| name.starts_with(start)) && value.to_str().is_none()
+            });
+            if is_theirs {
+                let name = name.to_string_lossy();
+                let message = format!("{name} is not UTF-8: write it in UTF-8, or unset it");
+                return Err(StoreError::new(StoreErrorKind::Usage, self.url(), message));
+            }
+        }
         let environment: Environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();

@@ -155,6 +155,15 @@ const KEY_CHAIN_HINT: &str = "start the collector with `backup.output_dir` set t
      puts audit.keys back from one that holds it; without one, `auditctl serve --accept-corruption` \
      once, which leaves a record, then `auditctl backup`";
 
+/// The ways on for a log without its key.
+const KEY_MISSING_HINT: &str = "put the key back: `auditctl key import FILE --identity ID` from where `key export` was \
+                                kept, or the file itself, or set key_path; if nobody has it any more: `auditctl key \
+                                replace --reason TEXT`";
+
+const KEY_REPLACED_HINT: &str = "if the key was replaced here (`auditctl key replace`), put the new one back; if nobody \
+                                 did that, somebody wrote audit.keys: move it away and start again, which puts the \
+                                 chain back from a backup in reach";
+
 const NEWER_HINT: &str = "if no newer version ever ran here, somebody put that file there: keep a copy, move it \
                           away, and start again; what belongs there is made anew, or the next start says what is \
                           missing";
@@ -190,16 +199,30 @@ impl From<OpenError> for CliError {
             }
             OpenError::Io { path, .. }
             | OpenError::Key { path, .. }
-            | OpenError::KeyMissing { path, .. }
             | OpenError::KeyRetired { path, .. }
             | OpenError::Foreign { path, .. }
             | OpenError::Newer { path, .. } => new.path = Some(path),
+            OpenError::KeyMissing { path, .. } => {
+                new.path = Some(path);
+                new.hint = Some(KEY_MISSING_HINT.to_owned());
+            }
+            OpenError::KeyReplaced { path, .. } => {
+                new.path = Some(path);
+                new.hint = Some(KEY_REPLACED_HINT.to_owned());
+            }
             OpenError::OtherHistory { dir, found } => {
                 new.path = Some(dir);
                 new.hint = Some(history_hint(found.history).to_owned());
             }
             OpenError::Corrupt(what) if what.file == "audit.keys" => {
                 new.hint = Some(KEY_CHAIN_HINT.to_owned());
+            }
+            OpenError::Corrupt(_) => {
+                new.hint = Some(
+                    "`auditctl repair` puts back what a backup holds, and keeps what is newer; what \
+                     none holds is given up with `auditctl serve --accept-corruption`, once"
+                        .to_owned(),
+                );
             }
             OpenError::RedactKey(error) => new.path = error.path().map(PathBuf::from),
             _ => {}
@@ -313,7 +336,7 @@ fn hint(error: &BackupError) -> Option<&'static str> {
         }
         BackupError::NoSpace { .. } => "make room, or write elsewhere with --output-dir",
         BackupError::LogDamaged(_) => {
-            "earlier backups are as they were: `auditctl list --verify`, then `auditctl restore`"
+            "`auditctl repair` puts back what earlier backups hold; then back up again"
         }
         BackupError::KeyChain { .. } => KEY_CHAIN_HINT,
         BackupError::NotAPrefix { .. } => {

@@ -22,8 +22,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use catalogue::{Group, catalogue};
 use commands::{
-    backup, checkpoint, cleanup, completions, demo, health, key, list, man, monitor, prove, query,
-    record, restore, serve, support_bundle, token, validate, verify,
+    backup, checkpoint, cleanup, completions, demo, diff, health, key, list, man, monitor, prove,
+    query, record, repair, restore, serve, support_bundle, token, validate, verify,
 };
 use context::Context;
 use exit::Exit;
@@ -94,6 +94,8 @@ enum Command {
     Backup(backup::BackupArgs),
     List(list::ListArgs),
     Restore(restore::RestoreArgs),
+    Repair(repair::RepairArgs),
+    Diff(diff::DiffArgs),
     Cleanup(cleanup::CleanupArgs),
     Verify(verify::VerifyArgs),
     Query(query::QueryArgs),
@@ -152,6 +154,8 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Backup(args) => backup::run(&context, &args),
         Command::List(args) => list::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
+        Command::Repair(args) => repair::run(&context, &args),
+        Command::Diff(args) => diff::run(&context, &args),
         Command::Cleanup(args) => cleanup::run(&context, &args),
         Command::Verify(args) => verify::run(&context, &args),
         Command::Query(args) => query::run(&context, &args),

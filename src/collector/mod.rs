@@ -40,6 +40,7 @@ mod upload;
 mod vitals;
 mod warning;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
@@ -105,6 +106,9 @@ pub type OnReady = dyn Fn(&Ready) + Send + Sync;
 pub struct CollectorOptions {
     /// The Unix socket.
     pub socket: PathBuf,
+    /// Where who started this is told how it goes, as systemd has it: a path, or `@` and
+    /// an abstract name.
+    pub notify_socket: Option<OsString>,
     /// The address for HTTP; `None`: no HTTP.
     pub http: Option<SocketAddr>,
     /// The tokens for HTTP; required for any address but loopback.
@@ -393,8 +397,9 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     // Who is told that it is ready finds on the page what stands there.
     hub.log.page().publish();
     (options.ready)(&ready);
-    notify::ready();
-    let watchdog = tokio::spawn(notify::watchdog(hub.log.clone()));
+    let manager = notify::Manager::at(options.notify_socket.clone());
+    manager.ready();
+    let watchdog = tokio::spawn(notify::watchdog(manager.clone(), hub.log.clone()));
     let watching = tokio::spawn(credentials::watch(Arc::clone(&hub), Arc::clone(&options.warn)));
     let pushing = options.push.as_ref().map(|push| {
         let pusher = Arc::new(Mutex::new(push::Pusher::new(push)));
@@ -409,7 +414,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
             _ = hangup.recv() => reload(&hub, &guard, &options.reload, &options.warn).await,
         }
     }
-    notify::stopping();
+    manager.stopping();
     watchdog.abort();
     watching.abort();
     // Receivers live in the hub, so this cannot fail.

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::backup::{Made, Metadata, Outlook, Uploaded};
+use super::style::escape;
+use crate::backup::{Hole, Made, Metadata, Outlook, Uploaded};
 use crate::clock::display_seconds;
+use crate::health::wording::count;
 use crate::units::human_bytes;
 
 /// A backup that was made, for people.
@@ -27,6 +29,14 @@ pub fn backup_made_text(made: &Made) -> String {
         ),
     );
     row("records", records(range.first_seq, range.tree_size));
+    for hole in &metadata.holes {
+        let span = hole.span();
+        let by = match hole.given_up_by {
+            Some(record) => format!("given up by record {record}"),
+            None => hole.reason.clone(),
+        };
+        row("lacks", format!("{}: {}", records(span.begin, span.end), escape(&by)));
+    }
     row("checksum", format!("sha256:{}", metadata.stored().sha256));
     row("metadata", made.metadata_file.display().to_string());
     row("root", metadata.root_hash.to_string());
@@ -86,6 +96,7 @@ pub fn backup_made_value(made: &Made) -> Value {
         "first_seq": metadata.range.first_seq,
         "tree_size": metadata.range.tree_size,
         "root_hash": metadata.root_hash,
+        "holes": holes(made),
         "previous": metadata.previous.as_ref().map(|previous| json!({
             "id": previous.id,
             "tree_size": previous.tree_size,
@@ -95,6 +106,56 @@ pub fn backup_made_value(made: &Made) -> Value {
         "unsigned_tail_bytes": made.unsigned_tail,
         "seconds": seconds,
     })
+}
+
+fn holes(made: &Made) -> Vec<Value> {
+    let held_by = |span| {
+        let held = made.held_elsewhere.iter().find(|(other, _)| *other == span);
+        held.map(|(_, id)| *id)
+    };
+    let hole = |hole: &Hole| {
+        let span = hole.span();
+        json!({
+            "first_seq": span.begin,
+            "end_seq": span.end,
+            "reason": hole.reason,
+            "given_up_by": hole.given_up_by,
+            "held_by": held_by(span),
+        })
+    };
+    made.metadata.holes.iter().map(hole).collect()
+}
+
+/// What of a damaged log is not in a backup of it, for people; nothing where all that is
+/// missing was given up.
+#[must_use]
+pub fn backup_lacks_text(made: &Made) -> Option<String> {
+    let lacking = made.metadata.lacking();
+    let first = lacking.first()?;
+    let records: u64 = lacking.iter().map(|span| span.records()).sum();
+    let ranges = match lacking.len() {
+        1 => format!("records {} to {}", first.begin, first.end - 1),
+        more => format!("from record {} on, in {more} places", first.begin),
+    };
+    let held: Vec<String> = made.held_elsewhere.iter().map(|(_, id)| id.to_string()).collect();
+    let remedy = match held.iter().max() {
+        Some(id) if made.uncovered().is_empty() => format!(
+            "backup {id} holds them: `auditctl repair --from {id}` brings them back, then back up \
+             again"
+        ),
+        Some(id) => format!(
+            "backup {id} holds some of them: `auditctl repair --from {id}` brings them back; \
+             `auditctl serve --accept-corruption` gives up what no copy holds"
+        ),
+        None => "no other backup here holds them: `auditctl repair --from URL` brings them back \
+                 from a copy elsewhere; `auditctl serve --accept-corruption` gives them up"
+            .to_owned(),
+    };
+    Some(format!(
+        "the log is damaged: {} of it {} not in this backup ({ranges}); {remedy}",
+        count(records, "record"),
+        if records == 1 { "is" } else { "are" },
+    ))
 }
 
 /// A backup that was made before, for programs.

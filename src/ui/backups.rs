@@ -332,6 +332,17 @@ pub fn restore_plan_text(plan: &RestorePlan) -> String {
     for damage in &plan.live_damage {
         row("damaged", escape(damage).to_string());
     }
+    for hole in &plan.holes {
+        let span = hole.span();
+        let by = match hole.given_up_by {
+            Some(record) => format!("given up by record {record}"),
+            None => format!("damaged when it was made ({})", escape(&hole.reason)),
+        };
+        row(
+            "lacks",
+            format!("{} records (seq {}): {by}", span.records(), seqs(span.begin, span.end)),
+        );
+    }
     if plan.new_epoch {
         let text = "signed records are set aside, so the log goes on under a new name";
         row("epoch", format!("{} ({text})", plan.epoch));
@@ -405,6 +416,12 @@ pub fn restore_json(outcome: &Outcome, dry_run: bool) -> String {
             "gained_records": gained,
             "set_aside_records": plan.relation.set_aside(),
             "damage": plan.live_damage,
+            "holes": plan.holes.iter().map(|hole| json!({
+                "first_seq": hole.span().begin,
+                "end_seq": hole.span().end,
+                "reason": hole.reason,
+                "given_up_by": hole.given_up_by,
+            })).collect::<Vec<_>>(),
             "epoch": plan.epoch,
             "new_epoch": plan.new_epoch,
             "key": plan.key,

@@ -4,6 +4,7 @@
 
 mod backup;
 mod backups;
+mod diff;
 mod health;
 mod key;
 mod monitor;
@@ -12,6 +13,7 @@ pub mod printer;
 mod prometheus;
 mod proof;
 mod query;
+mod repair;
 mod secret;
 mod style;
 #[cfg(test)]
@@ -21,17 +23,18 @@ mod validate;
 mod verify;
 
 pub use backup::{
-    backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
-    backup_there_value, uploaded_text, uploaded_value,
+    backup_lacks_text, backup_made_text, backup_made_value, backup_outlook_json,
+    backup_outlook_text, backup_there_value, uploaded_text, uploaded_value,
 };
 pub use backups::{
     backup_list_json, backup_list_text, cleanup_json, cleanup_text, drill_json, drill_text,
     restore_json, restore_plan_text, restore_text,
 };
+pub use diff::DiffShown;
 pub use health::{health_human, health_json, health_json_line};
 pub use key::{
-    KeyShown, PrivateKey, key_json, key_text, rotate_plan_json, rotate_plan_text, rotated_json,
-    rotated_text,
+    KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json,
+    rotate_plan_text, rotated_json, rotated_text,
 };
 pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};
@@ -41,6 +44,7 @@ pub use query::{
     ROWS_A_TABLE, Table, groups_csv, groups_ndjson, groups_text, query_explained, records_chosen,
     records_csv, records_table,
 };
+pub use repair::{RepairShown, repair_json, repair_text};
 pub use secret::ask_secret;
 pub use style::{Style, escape, paint};
 pub use tokens::{token_value, tokens_json, tokens_text};

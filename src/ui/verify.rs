@@ -24,7 +24,12 @@ fn verdict(report: &Report) -> (&'static str, Style) {
 #[must_use]
 pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     let (word, style) = verdict(report);
-    let mut lines = vec![format!("{}: {}", escape(place), paint(word, style, colour))];
+    let but = match report.given_up() {
+        0 => String::new(),
+        _ if style == Style::Bad => String::new(),
+        gone => format!(", but for {} that {} given up", count(gone, "record"), were(gone)),
+    };
+    let mut lines = vec![format!("{}: {}{but}", escape(place), paint(word, style, colour))];
     let mut row = |name: &str, text: String| lines.push(format!("  {name:<13} {text}"));
     row("integrity", integrity(report));
     row("completeness", completeness(report));
@@ -55,6 +60,14 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
             "adopted",
             format!("{}: nobody had signed them when the log was opened", stretch(*range)),
         );
+    }
+    for hole in &report.holes {
+        let range = Stretch { first_seq: hole.first_seq, end_seq: hole.end_seq };
+        let by = match (hole.record, hole.at) {
+            (Some(record), Some(at)) => format!("by record {record} on {at}"),
+            _ => "by no signed record".to_owned(),
+        };
+        row("given up", format!("{}, {by}: {}", stretch(range), escape(&hole.reason)));
     }
     row("read", read(report));
     if let Some(oldest) = &report.oldest_read {
@@ -100,7 +113,17 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     for finding in &report.findings {
         lines.push(format!("  {}", escape(&finding.to_string())));
     }
+    if report.integrity == Integrity::Damaged {
+        lines.push(
+            "next: `auditctl repair --dry-run` says what a backup would put back, record by record"
+                .to_owned(),
+        );
+    }
     lines.join("\n") + "\n"
+}
+
+fn were(many: u64) -> &'static str {
+    if many == 1 { "was" } else { "were" }
 }
 
 fn integrity(report: &Report) -> String {
@@ -112,6 +135,12 @@ fn integrity(report: &Report) -> String {
     match report.integrity {
         Integrity::Intact => format!("intact: the records hash to the signed root; {all}"),
         Integrity::Damaged => "damaged: see the findings".to_owned(),
+        Integrity::Unproven if report.ranges.signed.end_seq > report.ranges.signed.first_seq => {
+            format!(
+                "not proven beyond record {}: see the findings; {all}",
+                report.ranges.signed.end_seq - 1
+            )
+        }
         Integrity::Unproven => "not proven: no signature that fits".to_owned(),
     }
 }
@@ -189,6 +218,9 @@ pub fn verified_backup_text(plan: &RestorePlan, colour: bool) -> String {
     ] {
         text.push_str(&format!("  {name:<13} {row}\n"));
     }
+    for note in plan.notes() {
+        text.push_str(&format!("note: {}\n", escape(&note)));
+    }
     text
 }
 
@@ -231,6 +263,7 @@ pub fn verified_backup_json(plan: &RestorePlan) -> String {
         "key": label(&plan.key),
         "key_source": plan.key_from,
         "relation": plan.relation.word(),
+        "notes": plan.notes(),
         "findings": findings,
     })
     .to_string()

@@ -115,7 +115,10 @@ pub(crate) fn all_compressed(log: &AuditLog) {
         }
         let manifest = log.manifest();
         manifest.end_seq() == log.page().get(Word::ActiveFirstSeq)
-            && manifest.segments.iter().all(|segment| segment.is_compressed())
+            && manifest
+                .segments
+                .iter()
+                .all(|segment| segment.is_compressed() || !segment.is_stored())
     });
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::filter::{Filter, GroupBy, Order, Query, Want};
 use super::matcher::Matcher;
 use crate::audit::record::peek_seq;
@@ -233,8 +235,30 @@ pub struct Answer {
     pub unreadable: u64,
     /// What could not be read, and why; at most so many as [`MAX_DAMAGED`].
     pub damaged: Vec<String>,
+    /// Records among those asked for that the log does not have any more, because they
+    /// were damaged and given up.
+    pub given_up: Vec<GivenUp>,
     /// What it took.
     pub effort: Effort,
+}
+
+/// Records that the log does not have any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// The first.
+    pub first_seq: u64,
+    /// One after the last.
+    pub end_seq: u64,
+    /// What was wrong with them.
+    pub reason: String,
+}
+
+impl GivenUp {
+    /// How many.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.end_seq.saturating_sub(self.first_seq)
+    }
 }
 
 /// Places that an answer names at most.

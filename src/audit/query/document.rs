@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, CacheUse, Effort, Found, Groups, Lines};
+use super::answer::{Answer, CacheUse, Effort, Found, GivenUp, Groups, Lines};
 use super::filter::{Query, Want};
 
 /// A group, as it is written.
@@ -34,6 +34,8 @@ struct Document<'a> {
     partial: bool,
     unreadable: u64,
     damaged: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    given_up: Vec<GivenUp>,
     effort: EffortDocument,
 }
 
@@ -68,6 +70,7 @@ impl Answer {
             partial: self.is_partial(),
             unreadable: self.unreadable,
             damaged: self.damaged.clone(),
+            given_up: self.given_up.clone(),
             effort: EffortDocument::from(&self.effort),
             ..Document::default()
         };
@@ -130,6 +133,7 @@ impl Answer {
             more: document.more,
             unreadable: document.unreadable,
             damaged: document.damaged,
+            given_up: document.given_up,
             effort: document.effort.into(),
         })
     }
@@ -217,6 +221,7 @@ mod tests {
             more: true,
             unreadable: 1,
             damaged: vec!["a \"block\"".to_owned()],
+            given_up: vec![GivenUp { first_seq: 5, end_seq: 7, reason: "altered".to_owned() }],
             effort: Effort { cache: CacheUse::Completed, blocks: 7, ..Effort::default() },
         };
         let mut groups = Groups::default();

@@ -35,7 +35,7 @@ use super::refusal::FORKED;
 use crate::fsio::SharedFs;
 use view::{Files, View};
 
-pub use answer::{Answer, CacheUse, Effort, Found, Groups, Lines, MAX_DAMAGED};
+pub use answer::{Answer, CacheUse, Effort, Found, GivenUp, Groups, Lines, MAX_DAMAGED};
 pub use cache::CACHE_BYTES;
 pub use column::{Cell, Column};
 pub use condition::{Condition, ConditionError, Operator};

@@ -110,7 +110,13 @@ pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, 
     effort.bytes_read = sum.bytes_read;
     effort.bytes_scanned = sum.bytes_scanned;
     effort.records_read = sum.seen.read;
-    Ok(sum.answer(view, effort, begun))
+    let given_up = planner.given_up();
+    let mut answer = sum.answer(view, effort, begun);
+    match given_up {
+        Ok(holes) => answer.given_up = holes,
+        Err(unsigned) => answer.damaged.extend(unsigned),
+    }
+    Ok(answer)
 }
 
 /// What has been put together.
@@ -202,6 +208,7 @@ impl Sum {
             more,
             unreadable: self.seen.unreadable,
             damaged: self.damaged,
+            given_up: Vec::new(),
             effort,
         }
     }

@@ -6,7 +6,7 @@ use super::pieces::Pieces;
 use super::report::{Finding, Kind};
 use super::tally::Tally;
 use super::view::View;
-use crate::audit::checkpoint::{CheckpointError, Origin, SignedCheckpoint};
+use crate::audit::checkpoint::{CheckpointError, NoteError, Origin, SignedCheckpoint};
 use crate::audit::keys::Keyring;
 use crate::audit::merkle::Hash;
 
@@ -44,7 +44,7 @@ pub(super) fn compare(
     view: &View,
     pieces: &Pieces,
     anchor: &Anchor,
-    keys: Option<&Keyring>,
+    (keys, rooted): (Option<&Keyring>, bool),
     tally: &mut Tally,
 ) -> Result<Option<u64>, VerifyError> {
     let mut tell = |kind, text: String| {
@@ -60,7 +60,8 @@ pub(super) fn compare(
         && let Err(error) = keys.verify(note)
     {
         let kind = match error {
-            CheckpointError::OutOfTurn { .. } => Kind::WrongKey,
+            CheckpointError::OutOfTurn { .. }
+            | CheckpointError::Note(NoteError::NotAuthorised { .. }) => Kind::WrongKey,
             _ => Kind::BadSignature,
         };
         return tell(kind, format!("it proves nothing: {error}"));
@@ -95,8 +96,9 @@ pub(super) fn compare(
         );
         return tell(Kind::Unprovable, text);
     }
-    tell(
-        Kind::Diverged,
-        format!("the first {size} records are not those of then: the log was rewritten"),
-    )
+    let why = match rooted {
+        true => "the log was rewritten",
+        false => "they are damaged, as the other findings say, or the log was rewritten",
+    };
+    tell(Kind::Diverged, format!("the first {size} records are not those of then: {why}"))
 }

@@ -15,7 +15,7 @@ pub(super) struct BadBlock {
 
 /// Findings and counts.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(in crate::audit) struct Tally {
     pub(super) findings: Vec<Finding>,
     /// Findings that speak of where the log ends, not of the records in it.
     pub(super) of_end: Vec<Finding>,

@@ -16,6 +16,7 @@ use crate::audit::keys::{KeyHistory, KeysError};
 use crate::audit::manifest::{Manifest, ManifestError, Segment};
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
+use crate::audit::restore;
 use crate::audit::segment::{parse_sealed_name, sealed_name};
 use crate::audit::signed_document::Signature;
 use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
@@ -29,21 +30,21 @@ const ACTIVE: &str = "audit.log";
 /// A file of records that the manifest does not list: the active segment, what was
 /// sealed a moment ago, or everything when there is no usable manifest.
 #[derive(Debug)]
-pub(super) struct Tail {
-    pub(super) name: String,
-    pub(super) file: Box<dyn FsFile>,
-    pub(super) length: u64,
+pub(in crate::audit) struct Tail {
+    pub(in crate::audit) name: String,
+    pub(in crate::audit) file: Box<dyn FsFile>,
+    pub(in crate::audit) length: u64,
 }
 
 impl Tail {
-    pub(super) fn is_compressed(&self) -> bool {
+    pub(in crate::audit) fn is_compressed(&self) -> bool {
         self.name.ends_with(".gz")
     }
 }
 
 /// Where a sealed segment is.
 #[derive(Debug)]
-pub(super) enum Stored {
+pub(in crate::audit) enum Stored {
     /// Its file, and the segment as it is there now: the same records, perhaps
     /// compressed since.
     Here(Box<dyn FsFile>, Box<Segment>),
@@ -55,37 +56,37 @@ pub(super) enum Stored {
 
 /// The log's files.
 #[derive(Debug)]
-pub(super) struct View {
-    pub(super) fs: SharedFs,
-    pub(super) paths: LogPaths,
+pub(in crate::audit) struct View {
+    pub(in crate::audit) fs: SharedFs,
+    pub(in crate::audit) paths: LogPaths,
     /// Whether a writer holds the lock.
-    pub(super) live: bool,
+    pub(in crate::audit) live: bool,
     /// `audit.checkpoint`, whatever it holds.
-    pub(super) note: Option<Vec<u8>>,
+    pub(in crate::audit) note: Option<Vec<u8>>,
     /// `audit.head`, whatever it holds.
-    pub(super) head: Option<Vec<u8>>,
+    pub(in crate::audit) head: Option<Vec<u8>>,
     /// `audit.pub`, read after the checkpoint, or why not.
-    pub(super) public: Result<Vec<u8>, String>,
+    pub(in crate::audit) public: Result<Vec<u8>, String>,
     /// `audit.keys`, read after `audit.pub`.
-    pub(super) keys: Result<Option<KeyHistory>, String>,
-    pub(super) manifest: Manifest,
+    pub(in crate::audit) keys: Result<Option<KeyHistory>, String>,
+    pub(in crate::audit) manifest: Manifest,
     /// Why the manifest is not the stored one.
-    pub(super) no_manifest: Option<String>,
+    pub(in crate::audit) no_manifest: Option<String>,
     /// Its file's signature.
-    pub(super) signature: Option<Signature>,
+    pub(in crate::audit) signature: Option<Signature>,
     /// In the order of their records.
-    pub(super) tails: Vec<Tail>,
+    pub(in crate::audit) tails: Vec<Tail>,
     /// Names of sealed segments that belong nowhere.
-    pub(super) strays: Vec<String>,
+    pub(in crate::audit) strays: Vec<String>,
 }
 
 impl View {
     /// # Errors
     /// No log, an interrupted restore, or a file that cannot be read.
-    pub(super) fn take(fs: &SharedFs, dir: &Path) -> Result<Self, VerifyError> {
+    pub(in crate::audit) fn take(fs: &SharedFs, dir: &Path) -> Result<Self, VerifyError> {
         let paths = LogPaths::new(dir);
         for look in 1.. {
-            if fs.meta(&paths.restore_journal()).is_ok() {
+            if restore::is_pending(&**fs, &paths) {
                 return Err(VerifyError::RestorePending { dir: dir.to_path_buf() });
             }
             let live = paths.writer_runs().unwrap_or(false);
@@ -253,7 +254,7 @@ impl View {
     }
 
     /// A segment's file, wherever it is by now.
-    pub(super) fn open_segment(&self, segment: &Segment) -> Result<Stored, VerifyError> {
+    pub(in crate::audit) fn open_segment(&self, segment: &Segment) -> Result<Stored, VerifyError> {
         let mut segment = segment.clone();
         for _ in 0..LOOKS {
             let path = self.paths.dir.join(&segment.file);

@@ -3,12 +3,14 @@
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
+use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use age::x25519;
 use age::{Decryptor, Encryptor, Identity, IdentityFile, Recipient};
 
 use super::super::digest::{Digester, Digests};
 use super::super::error::{ArchiveFault, BackupError, io_error};
 use super::KeyFile;
+use crate::audit::secret::Secret;
 use crate::audit::watch::Watch;
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
 
@@ -117,6 +119,63 @@ pub(in crate::backup) fn decrypt(
         at += bytes.len() as u64;
         Ok(())
     })
+}
+
+/// Encrypts a short text, in age's form for mails and paper, and opens it once more
+/// before it is handed out.
+///
+/// # Errors
+/// What age says; what was opened is not what was encrypted.
+pub(in crate::backup) fn seal(text: &[u8], recipients: &Recipients) -> Result<String, BackupError> {
+    let failed = |what: &dyn std::fmt::Display| BackupError::Refused(format!("age: {what}"));
+    let throwaway = x25519::Identity::generate();
+    let proof = throwaway.to_public();
+    let all = recipients.0.iter().chain([&proof]).map(|key| key as &dyn Recipient);
+    let encryptor = Encryptor::with_recipients(all).map_err(|error| failed(&error))?;
+    let write = || -> io::Result<Vec<u8>> {
+        let armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor)?;
+        let mut writer = encryptor.wrap_output(armor)?;
+        writer.write_all(text)?;
+        writer.finish()?.finish()
+    };
+    let sealed = write().map_err(|error| failed(&error))?;
+    let back = unsealed(&sealed, &[Box::new(throwaway)]).map_err(|error| failed(&error))?;
+    if back.0 != text {
+        return Err(failed(&"what was encrypted does not open again"));
+    }
+    String::from_utf8(sealed).map_err(|error| failed(&error))
+}
+
+/// Opens what [`seal`] made, or any age file that is short.
+///
+/// # Errors
+/// In words; never what is in it.
+pub(in crate::backup) fn unseal(
+    sealed: &[u8],
+    identities: &Identities,
+) -> Result<Secret<Vec<u8>>, String> {
+    unsealed(sealed, identities)
+}
+
+/// Far more than a key has.
+const MAX_SEALED_TEXT: u64 = 64 * 1024;
+
+fn unsealed(
+    sealed: &[u8],
+    identities: &[Box<dyn Identity + Send + Sync>],
+) -> Result<Secret<Vec<u8>>, String> {
+    let decryptor = Decryptor::new_buffered(BufReader::new(ArmoredReader::new(sealed)))
+        .map_err(|error| error.to_string())?;
+    let keys = identities.iter().map(|identity| &**identity as &dyn Identity);
+    let reader = decryptor.decrypt(keys).map_err(|error| error.to_string())?;
+    // All the room at once: growing would leave copies behind.
+    let mut text = Secret(Vec::with_capacity(MAX_SEALED_TEXT as usize + 1));
+    let read = reader.take(MAX_SEALED_TEXT + 1).read_to_end(&mut text.0);
+    read.map_err(|error| format!("it was altered or cut: {error}"))?;
+    match text.0.len() as u64 {
+        ..=MAX_SEALED_TEXT => Ok(text),
+        _ => Err(format!("it holds more than {MAX_SEALED_TEXT} bytes, and no key")),
+    }
 }
 
 type Take<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), BackupError>;

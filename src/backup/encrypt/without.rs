@@ -5,6 +5,7 @@ use std::path::Path;
 use super::super::digest::Digests;
 use super::super::error::BackupError;
 use super::KeyFile;
+use crate::audit::secret::Secret;
 use crate::audit::watch::Watch;
 use crate::fsio::Fs;
 
@@ -45,4 +46,12 @@ pub(in crate::backup) fn decrypt(
     _: &dyn Watch,
 ) -> Result<Digests, BackupError> {
     absent()
+}
+
+pub(in crate::backup) fn seal(_: &[u8], _: &Recipients) -> Result<String, BackupError> {
+    absent()
+}
+
+pub(in crate::backup) fn unseal(_: &[u8], _: &Identities) -> Result<Secret<Vec<u8>>, String> {
+    Err("this auditctl was built without the feature `encryption`".to_owned())
 }

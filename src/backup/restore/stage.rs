@@ -24,7 +24,7 @@ use crate::backup::content::{self, Content, Source, Wanted};
 use crate::backup::encrypt::{decrypt, identities};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
 use crate::backup::marker::Marker;
-use crate::backup::metadata::MetadataError;
+use crate::backup::metadata::{Hole, MetadataError};
 use crate::backup::pack::pack;
 use crate::backup::source::{About, Found, Wish, find};
 use crate::fsio::{self, Fs, FsFile, OpenMode};
@@ -178,6 +178,26 @@ impl<'a> Staged<'a> {
         &self.name
     }
 
+    /// The records that will not be there, and which signed record of the backup says that
+    /// they were given up.
+    fn holes(&self) -> Vec<Hole> {
+        let authority = self.content.said.authority(self.tree.end());
+        let holes = self.found.about.holes().iter();
+        let there = holes.filter(|hole| hole.tree.end() <= self.tree.end());
+        there
+            .map(|hole| {
+                let span = hole.span();
+                let by =
+                    authority.holes.iter().rev().find(|named| {
+                        (named.hole.first_seq..named.hole.end_seq).contains(&span.begin)
+                    });
+                let named = authority.names_hole(span.begin, span.end);
+                let given_up_by = by.filter(|_| named).map(|named| named.record);
+                Hole { given_up_by, ..hole.clone() }
+            })
+            .collect()
+    }
+
     pub(super) fn plan(
         &self,
         restorer: &Restorer,
@@ -229,6 +249,7 @@ impl<'a> Staged<'a> {
             stored_bytes: self.segments.iter().map(|segment| segment.stored_bytes).sum(),
             relation,
             live_damage: if beside { Vec::new() } else { live.damage() },
+            holes: self.holes(),
             epoch: if new_epoch { highest.saturating_add(1) } else { highest },
             new_epoch,
             key_from: self.key_from,
@@ -266,8 +287,8 @@ impl<'a> Staged<'a> {
     /// Writes manifest and checkpoint into the staging directory.
     pub(super) fn prepare(&self, plan: &RestorePlan, live: &Live) -> Result<Prepared, BackupError> {
         let fs = &*self.restorer.fs;
-        let mut names: Vec<String> =
-            self.segments.iter().map(|segment| segment.file.clone()).collect();
+        let stored = self.segments.iter().filter(|segment| segment.is_stored());
+        let mut names: Vec<String> = stored.map(|segment| segment.file.clone()).collect();
         let in_place = plan.log_dir == self.restorer.log_dir();
         let key = self.key().filter(|_| in_place);
         if let Some(head) = self.first_head(plan, in_place)? {
@@ -285,10 +306,18 @@ impl<'a> Staged<'a> {
             names.push(KEYS.to_owned());
         }
         let said = self.content.said.authority(self.tree.end());
+        // A new epoch begins with the key's first signature in it. Without the key the log
+        // is what the backup's checkpoint says; whoever opens it next begins the epoch.
+        let signed: Option<Origin> = self.origin.parse().ok();
+        let epoch = match signed.filter(|_| in_place && key.is_none()) {
+            Some(signed) => signed.epoch(),
+            None => plan.epoch,
+        };
         let mut manifest = Manifest {
-            epoch: plan.epoch,
+            epoch,
             pruned: self.content.marker.pruned.clone(),
             pruned_by: said.removal.map(|(seq, _)| seq),
+            holes_by: said.holes.iter().map(|named| named.record).max(),
             adopted: said.adopted,
             backed_up: said.backed_up,
             first_key: Some(plan.keys.oldest().to_string()),
@@ -412,6 +441,8 @@ fn from_log(
         tree_size: snapshot.checkpoint.size,
         root_hash: snapshot.checkpoint.root,
         members: 0,
+        holes: snapshot.holes().map(Hole::of).collect(),
+        holes_omitted: false,
         checkpoint: snapshot.note.to_string(),
         public_key: snapshot.verifier.to_string(),
         key_chain: snapshot.keys.rotations().to_vec(),
@@ -526,7 +557,8 @@ fn read(
         }
     }
     let stretches = found.about.stretches();
-    let source = Source { file: &*file, path, stretches, pruned: found.about.pruned() };
+    let (pruned, holes) = (found.about.pruned(), found.about.holes());
+    let source = Source { file: &*file, path, stretches, pruned, holes };
     let mut out = Out { fs, dir: staging, open: None, at: 0 };
     watch.stage(Stage::Verify, length);
     let content = content::read(&source, wanted, watch, &mut |stretch, bytes| {
@@ -606,12 +638,12 @@ fn segments(content: &Content, found: &Found) -> Vec<Segment> {
     let stretches = found.about.stretches().iter().zip(&content.blocks);
     stretches
         .map(|(stretch, blocks)| Segment {
-            file: sealed_name(stretch.first_seq, true),
+            file: sealed_name(stretch.first_seq, stretch.stored_bytes > 0),
             first_seq: stretch.first_seq,
             records: stretch.records,
             raw_bytes: blocks.iter().map(|block| block.raw_bytes).sum(),
             stored_bytes: stretch.stored_bytes,
-            sha256: Some(stretch.sha256.to_string()),
+            sha256: (stretch.stored_bytes > 0).then(|| stretch.sha256.to_string()),
             filters_sha256: None,
             min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
             max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
@@ -632,13 +664,20 @@ fn cut_segments(
 ) -> Result<(), BackupError> {
     let size = tree.end();
     while let Some(last) = segments.last().filter(|last| last.first_seq >= size) {
-        let path = dir.join(&last.file);
-        fs.remove(&path).map_err(io_error("remove", &path))?;
+        if last.is_stored() {
+            let path = dir.join(&last.file);
+            fs.remove(&path).map_err(io_error("remove", &path))?;
+        }
         segments.pop();
     }
     let Some(last) = segments.last_mut().filter(|last| last.end_seq() > size) else {
         return Ok(());
     };
+    if !last.is_stored() {
+        last.blocks.retain(|block| block.tree.end() <= size);
+        last.records = size - last.first_seq;
+        return Ok(());
+    }
     let path = dir.join(&last.file);
     let file = fs.open(&path, OpenMode::Write).map_err(io_error("open", &path))?;
     let keep = last.blocks.iter().position(|block| block.first_seq + block.records > size);
@@ -696,7 +735,7 @@ fn digest(file: &dyn FsFile) -> std::io::Result<Hash> {
 /// Makes the staged segments durable, and reads them back from the disk: what is
 /// put in place is what was checked.
 fn sync_all(fs: &dyn Fs, dir: &Path, segments: &[Segment]) -> Result<(), BackupError> {
-    for segment in segments {
+    for segment in segments.iter().filter(|segment| segment.is_stored()) {
         let path = dir.join(&segment.file);
         let file = fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
         file.sync_data().map_err(io_error("sync", &path))?;

@@ -50,6 +50,7 @@ fn made(id: &str, log: &str, epoch: u32, held: (u64, u64)) -> Listed {
             compression_percent: 90.0,
         },
         segments: Vec::new(),
+        holes: Vec::new(),
         encryption: None,
         verified: Verified { level: "content".to_owned(), records: 1, milliseconds: 1 },
         signature: None,

@@ -148,7 +148,14 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
     if context.json {
         context.print(&json!({ "backup": value }).to_string())?;
     }
-    Ok(0)
+    match ui::backup_lacks_text(&made) {
+        // Looked, and found bad: what there is was backed up.
+        Some(text) => {
+            context.printer.error(&format!("auditctl: {text}"));
+            Ok(Exit::Found as u8)
+        }
+        None => Ok(0),
+    }
 }
 
 /// Has the log record that it was backed up. The backup is good also where that cannot

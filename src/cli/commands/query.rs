@@ -270,6 +270,11 @@ fn sum(total: Option<Answer>, page: Answer) -> Answer {
     total.more = page.more;
     total.unreadable += page.unreadable;
     total.damaged.extend(page.damaged);
+    for hole in page.given_up {
+        if !total.given_up.contains(&hole) {
+            total.given_up.push(hole);
+        }
+    }
     let (all, effort) = (&mut total.effort, &page.effort);
     all.segments_read += effort.segments_read;
     all.blocks_read += effort.blocks_read;
@@ -283,6 +288,16 @@ fn sum(total: Option<Answer>, page: Answer) -> Answer {
 /// What was not read is said, also when quiet; the exit code.
 fn tell(context: &Context, answer: &Answer) -> u8 {
     let printer = context.printer;
+    for hole in &answer.given_up {
+        printer.error(&format!(
+            "auditctl: {} not here, because they were damaged and given up: {}",
+            match hole.records() {
+                1 => format!("record {} is", hole.first_seq),
+                _ => format!("records {} to {} are", hole.first_seq, hole.end_seq - 1),
+            },
+            ui::escape(&hole.reason)
+        ));
+    }
     for damage in &answer.damaged {
         printer.error(&format!("auditctl: cannot be read: {}", ui::escape(damage)));
     }

@@ -220,6 +220,7 @@ fn collector_options(
     });
     Ok(CollectorOptions {
         socket: settings.socket_path(),
+        notify_socket: std::env::var_os("NOTIFY_SOCKET"),
         http: collector.http,
         tokens: token_options(settings),
         tls: tls_pair(settings),

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::audit::LogPaths;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::status::Mode;
-use crate::audit::verify::{Anchor, Report, Request, State, VerifyError, verify};
+use crate::audit::verify::{Anchor, Integrity, Report, Request, State, VerifyError, verify};
 use crate::backup::{BackupError, Extent, Relation, RestoreRequest, Restorer, Target, Wish};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -93,8 +93,8 @@ fn log(
     let mut anchors =
         args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
     // What is in reach and does not fit is held against it, asked for or not.
-    for found in heads::contradictions(context, settings) {
-        context.printer.note(&format!("{}: {found}", found.history.code()));
+    let contradicting = heads::contradictions(context, settings);
+    for found in &contradicting {
         anchors.extend(Anchor::parse(&found.name, found.note.as_bytes()));
     }
     let state_file =
@@ -106,6 +106,10 @@ fn log(
     let verified = verify(&fs, &settings.log_dir, &request, &progress);
     progress.finish();
     let (report, state) = verified?;
+    // Damaged records do not fit either, and say nothing of another history.
+    for found in contradicting.iter().filter(|_| report.integrity != Integrity::Damaged) {
+        context.printer.note(&format!("{}: {found}", found.history.code()));
+    }
     let place = settings.log_dir.display().to_string();
     context.print(&if context.json {
         ui::verify_json(&report)

@@ -38,6 +38,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     }
     findings.extend(failure(&catalog, made, facts.now));
     findings.extend(damaged(&catalog));
+    findings.extend(lacking(newest));
     findings.extend(histories::other(facts));
     findings.extend(retention(facts));
     findings.extend(backups.newer.as_ref().map(|why| newer_finding(why)));
@@ -96,6 +97,10 @@ fn hint(problem: Problem) -> Option<&'static str> {
              removes what no backup holds"
         }
         Problem::ClockAhead => "set the clock right; nothing has been removed yet",
+        Problem::BackupLacking => {
+            "`auditctl verify` says what is damaged; `auditctl repair` brings back what another \
+             copy holds; then `auditctl backup`"
+        }
         Problem::BackupsUnknown => "use the version of auditctl that made it, or one after it",
         _ => return None,
     })
@@ -173,8 +178,16 @@ fn well(newest: Option<(BackupId, &Noted)>, made: Option<Timestamp>, facts: &Fac
     match (newest, made) {
         (Some((id, noted)), _) => {
             let old = age(since(noted.created_at, facts.now));
-            let newer = lag(newest, facts)
-                .map_or_else(String::new, |lag| format!(", {} newer", count(lag, "record")));
+            let durable = facts.page().map(|page| page.get(Word::DurableSeq));
+            let ahead = durable.map_or(0, |durable| noted.tree_size.saturating_sub(durable));
+            let newer = match lag(newest, facts) {
+                // Records of it were set aside since.
+                Some(_) if ahead > 0 => {
+                    format!(", holds {} that the log does not have", count(ahead, "record"))
+                }
+                Some(lag) => format!(", {} newer", count(lag, "record")),
+                None => String::new(),
+            };
             let level = match noted.verified {
                 Level::Listed | Level::Stored => "not verified",
                 _ => "verified",
@@ -223,6 +236,22 @@ fn damaged(catalog: &Catalog) -> Option<Finding> {
     (bad > 0).then(|| {
         (Problem::BackupDamaged, Status::Warning, format!("{} damaged", count(bad, "backup")))
     })
+}
+
+/// Which records no backup holds, because they were damaged before one did.
+fn lacking(newest: Option<(BackupId, &Noted)>) -> Option<Finding> {
+    let (id, noted) = newest?;
+    let first = noted.uncovered.first()?;
+    let records = noted.uncovered.iter().map(|span| span.records()).sum();
+    let ranges = match noted.uncovered.len() {
+        1 => format!("records {} to {}", first.begin, first.end - 1),
+        more => format!("from record {} on, in {more} places", first.begin),
+    };
+    let text = format!(
+        "{id} lacks {} that were damaged, and no backup here holds them ({ranges})",
+        count(records, "record")
+    );
+    Some((Problem::BackupLacking, Status::Warning, text))
 }
 
 /// By place: the newest backup that was to go there, if it did not arrive.

@@ -1,0 +1,266 @@
+//! `repair`: put back what is damaged, from copies, and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::audit::checkpoint::VerifierKey;
+use crate::audit::own::Repaired;
+use crate::audit::repair::{Copy, LogCopy, Needs, Repair, apply, look, verified};
+use crate::audit::signer::SigningKey;
+use crate::audit::status::Mode;
+use crate::audit::verify::Report;
+use crate::audit::{AuditLog, LogPaths};
+use crate::backup::{BackupCopy, BackupDir, Fetched, Remote, Wish};
+use crate::cli::backups::overrides;
+use crate::cli::cloud::Cloud;
+use crate::cli::context::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::heads;
+use crate::cli::open::{self, directory, shared_fs};
+use crate::cli::progress::Progress;
+use crate::clock::SystemClock;
+use crate::config::Settings;
+use crate::fsio::lock::WriterLock;
+use crate::fsio::{Fs, OsFs};
+use crate::ui::{self, RepairShown};
+
+/// Put back what is damaged in the log, from backups, and touch nothing else.
+///
+/// Only records that are damaged or missing are replaced, and only by those that the
+/// log's key signed: proven by the hashes of a signed manifest, by the signed root, or
+/// by the backup's own signed checkpoint. Newer records stay. What was damaged is kept
+/// beside the log as <file>.damaged-<time>, and an audit.repaired record says what was
+/// done. Nobody may write to the log meanwhile: stop the collector first. Exit 0 when
+/// all is good then, 1 when something stays damaged.
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// Where good copies are: `latest`, a backup's id, an archive, a log directory, or
+    /// a URL; may be repeated [default: the backups in backup.output_dir, newest first]
+    #[arg(long, value_name = "BACKUP")]
+    from: Vec<String>,
+    /// Say record by record what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The log's public key, when audit.pub is damaged and the private key is not here
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// Where the backups are [default: backups/audit]
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+}
+
+pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> {
+    let settings = context.settings(&overrides(args.output_dir.as_ref()))?;
+    let paths = LogPaths::new(&settings.log_dir);
+    let given = match &args.public_key {
+        Some(path) => Some(
+            VerifierKey::load(&OsFs, path)
+                .map_err(|error| CliError::usage(format!("--public-key: {error}")))?,
+        ),
+        None => None,
+    };
+    let private = settings.key_path.clone().unwrap_or_else(|| paths.key());
+    let signing = SigningKey::load(&OsFs, &private).ok();
+    let key = given.or_else(|| signing.as_ref().map(|key| key.verifier().clone()));
+    let lock = lock(context, &paths, args.dry_run)?;
+    let progress = Progress::new(context)?;
+    let mut needs = Needs {
+        fs: shared_fs(),
+        clock: Arc::new(SystemClock),
+        dir: settings.log_dir.clone(),
+        key,
+        copies: &[],
+        report: None,
+    };
+    needs.report = Some(verified(&needs, &progress)?);
+    let copies = match needs.report.as_ref().is_some_and(Report::passed) {
+        true => Copies::default(),
+        false => Copies::open(context, &settings, args, (&needs, &progress))?,
+    };
+    let all: Vec<&dyn Copy> = copies.all.iter().map(|copy| &**copy).collect();
+    let needs = Needs { copies: &all, ..needs };
+    let repair = look(&needs, &progress);
+    progress.finish();
+    let repair = repair?;
+    if args.dry_run || repair.is_nothing() {
+        return only_said(context, &settings, &repair);
+    }
+    let done = apply(&needs, &repair, signing.as_ref())?;
+    drop(lock);
+    let recorded = record(&settings, &done);
+    let progress = Progress::new(context)?;
+    let after = verified(&Needs { report: None, ..needs }, &progress);
+    progress.finish();
+    let after = after?;
+    let unrecorded = recorded.as_ref().err().map(String::as_str);
+    let recorded = recorded.as_ref().ok().copied();
+    let (dir, done, after) = (settings.log_dir.as_path(), Some(&done), Some(&after));
+    show(context, &RepairShown { dir, repair: &repair, done, recorded, unrecorded, after })?;
+    Ok(if after.is_some_and(Report::passed) { Exit::Ok as u8 } else { Exit::Found as u8 })
+}
+
+fn only_said(context: &Context, settings: &Settings, repair: &Repair) -> Result<u8, CliError> {
+    let dir = settings.log_dir.as_path();
+    let (done, recorded, unrecorded, after) = (None, None, None, None);
+    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after })?;
+    let good = repair.report.passed() || repair.mends_all() && !repair.is_nothing();
+    Ok(if good { Exit::Ok as u8 } else { Exit::Found as u8 })
+}
+
+fn show(context: &Context, shown: &RepairShown<'_>) -> Result<(), CliError> {
+    context.print(&if context.json { ui::repair_json(shown) } else { ui::repair_text(shown) })
+}
+
+/// Keeps writers away. Beside one, a dry run can look all the same.
+fn lock(
+    context: &Context,
+    paths: &LogPaths,
+    dry_run: bool,
+) -> Result<Option<WriterLock>, CliError> {
+    if OsFs.meta(&paths.dir).is_err() {
+        let message = format!("there is no log in {}", paths.dir.display());
+        return Err(CliError::new("no_log", Exit::Failed, message)
+            .hint("--log-dir names the log directory; `auditctl restore` puts a lost log back"));
+    }
+    match paths.lock_for_writing() {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) if dry_run => {
+            context
+                .printer
+                .note("a writer has the log open: what it is about to write may look damaged");
+            Ok(None)
+        }
+        Ok(None) => {
+            let message =
+                format!("{} is locked: a writer has the log open", paths.lock().display());
+            Err(CliError::new("locked", Exit::Busy, message)
+                .hint("stop the collector, repair, and start it again; --dry-run works beside it"))
+        }
+        Err(error) => Err(CliError::io("lock", paths.lock(), &error)),
+    }
+}
+
+/// Copies, and the directories of what was fetched.
+#[derive(Default)]
+struct Copies {
+    all: Vec<Box<dyn Copy>>,
+    fetched: Vec<Fetched>,
+}
+
+impl Copies {
+    fn open(
+        context: &Context,
+        settings: &Settings,
+        args: &RepairArgs,
+        (needs, progress): (&Needs<'_>, &Progress),
+    ) -> Result<Self, CliError> {
+        let dir = directory(settings);
+        let log_id = needs.report.as_ref().map(|report| report.log_id.clone());
+        let log_id = log_id.filter(|log_id| !log_id.is_empty());
+        let mut copies = Self::default();
+        if args.from.is_empty() {
+            copies.backups(context, &dir, log_id.as_deref(), (needs, progress))?;
+            return Ok(copies);
+        }
+        for from in &args.from {
+            copies.named(from, &dir, log_id.as_deref(), progress)?;
+        }
+        Ok(copies)
+    }
+
+    /// The log's own backups, the newest first, until nothing stays damaged.
+    fn backups(
+        &mut self,
+        context: &Context,
+        dir: &BackupDir,
+        log_id: Option<&str>,
+        (needs, progress): (&Needs<'_>, &Progress),
+    ) -> Result<(), CliError> {
+        if OsFs.meta(dir.path()).is_err() {
+            return Ok(());
+        }
+        let mut found: Vec<_> = dir
+            .contents()?
+            .backups
+            .into_iter()
+            .filter_map(|entry| entry.metadata.ok())
+            .filter(|metadata| log_id.is_none_or(|log_id| metadata.log.id == log_id))
+            .collect();
+        found.sort_by_key(|metadata| {
+            std::cmp::Reverse((metadata.log.epoch, metadata.range.tree_size, metadata.id))
+        });
+        for metadata in found {
+            match BackupCopy::open(dir, &Wish::Id(metadata.id), log_id, progress) {
+                Ok(copy) => self.all.push(Box::new(copy)),
+                Err(error) => {
+                    context.printer.note(&format!("backup {}: {error}", metadata.id));
+                    continue;
+                }
+            }
+            let all: Vec<&dyn Copy> = self.all.iter().map(|copy| &**copy).collect();
+            let (fs, clock) = (needs.fs.clone(), needs.clock.clone());
+            let (dir, key, report) = (needs.dir.clone(), needs.key.clone(), needs.report.clone());
+            let looked = look(&Needs { fs, clock, dir, key, copies: &all, report }, progress);
+            if looked.is_ok_and(|repair| repair.mends_all()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn named(
+        &mut self,
+        from: &str,
+        dir: &BackupDir,
+        log_id: Option<&str>,
+        progress: &Progress,
+    ) -> Result<(), CliError> {
+        if let Some((cloud, wish)) = Cloud::of_url(from)? {
+            let remote = Remote::here(cloud.connect(None, progress)?);
+            let fetched = remote.fetch(&wish, dir, progress)?;
+            let wish = Wish::Path(fetched.archive().to_path_buf());
+            self.all.push(Box::new(BackupCopy::open(dir, &wish, log_id, progress)?));
+            self.fetched.push(fetched);
+            return Ok(());
+        }
+        let path = Path::new(from);
+        if OsFs.meta(&LogPaths::new(path).manifest()).is_ok() {
+            let copy = LogCopy::open(&shared_fs(), path, progress)
+                .map_err(|error| CliError::from(crate::backup::BackupError::Snapshot(error)))?;
+            self.all.push(Box::new(copy));
+            return Ok(());
+        }
+        let copy = BackupCopy::open(dir, &Wish::parse(from), log_id, progress)?;
+        self.all.push(Box::new(copy));
+        Ok(())
+    }
+}
+
+/// Has the log record it; the record's seq.
+fn record(settings: &Settings, done: &Repaired) -> Result<u64, String> {
+    let options = heads::noted(open::options(settings, Mode::Record), settings);
+    let log = AuditLog::open(options).map_err(|error| error.to_string())?;
+    let seq = log.record_repaired(done.clone()).wait_durable().map_err(|error| error.to_string());
+    log.close().map_err(|error| error.to_string())?;
+    seq
+}
+
+impl From<crate::audit::repair::RepairError> for CliError {
+    fn from(error: crate::audit::repair::RepairError) -> Self {
+        use crate::audit::repair::RepairError;
+        let message = error.to_string();
+        match error {
+            RepairError::Verify(error) => error.into(),
+            RepairError::Io { action, path, source } => Self::io(action, path, &source),
+            RepairError::NoKey(_) => Self::new("key", Exit::Failed, message).hint(
+                "--public-key FILE names the public key that you kept; the private key's file \
+                 (key_path) will do as well",
+            ),
+            RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
+                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them",
+            ),
+        }
+    }
+}
