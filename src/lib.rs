@@ -137,3 +137,4 @@ pub mod store;
 pub mod ui;
 pub mod units;
 pub mod validate;
+pub mod zone;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::audit::query::without;
 use crate::clock::Timestamp;
 
 /// A record is told whole up to this size; of a larger one, all but its details.
@@ -96,10 +97,5 @@ pub(super) fn told(line: &[u8]) -> (Option<Box<RawValue>>, bool) {
     if line.len() <= MAX_RECORD_BYTES {
         return (RawValue::from_string(text.into_owned()).ok(), false);
     }
-    let cut = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);
-    let cut = cut.ok().and_then(|mut record| {
-        record.remove("details");
-        serde_json::value::to_raw_value(&record).ok()
-    });
-    (cut, true)
+    (without(&text, "details"), true)
 }

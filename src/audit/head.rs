@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::record::{Record, peek_seq};
+use crate::clock::Timestamp;
 
 /// Bytes of a stored time.
 pub(crate) const TIME_BYTES: usize = 27;
@@ -74,6 +75,12 @@ impl<'a> Head<'a> {
     pub(crate) fn is_as_written(line: &'a [u8]) -> bool {
         let read = Self::as_written(line);
         read.is_some() && read == Self::as_json(line)
+    }
+
+    /// The time of a line of which only the start is there.
+    pub(crate) fn time_at_start(start: &[u8]) -> Option<Timestamp> {
+        let (_, time, _) = Self::start(start)?;
+        std::str::from_utf8(time).ok()?.parse().ok()
     }
 
     pub(crate) fn text(&self, field: Field) -> Option<&[u8]> {

@@ -487,6 +487,12 @@ impl Manifest {
         self.segments.last().map_or(self.pruned.end(), |segment| segment.first_seq)
     }
 
+    /// The time of the oldest record that is sealed and still there.
+    #[must_use]
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.segments.first().map(|segment| segment.min_timestamp)
+    }
+
     /// Bytes of all sealed segments as stored.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {

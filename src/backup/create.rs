@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use super::catalog::{Catalog, Failure, Noted};
 use super::chain;
 use super::content::{self, Content, Source, Wanted};
-use super::digest::Digester;
+use super::digest::{self, Digester, Digests, FileSink};
 use super::directory::BackupDir;
-use super::encrypt::{Recipients, encrypt};
+use super::encrypt::{Identities, Recipients, Sealing, open_sealed};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::heads::{MAX_HEADS, heads};
 use super::metadata::{
@@ -236,6 +236,7 @@ impl Creator {
                 let noted = Noted { uncovered, ..Noted::of(&made.metadata) };
                 catalog.backups.insert(made.metadata.id, noted);
                 catalog.last_failure = None;
+                catalog.last_unchanged = None;
             }
             // Somebody's wish is no failure.
             Err(BackupError::Interrupted) => return Ok(()),
@@ -259,7 +260,7 @@ impl Creator {
     }
 
     /// The newest backup of the same log, whose tree this one must extend.
-    fn previous(&self, snapshot: &Snapshot) -> Result<Option<Metadata>, BackupError> {
+    pub(super) fn previous(&self, snapshot: &Snapshot) -> Result<Option<Metadata>, BackupError> {
         let log = &snapshot.manifest;
         let mut known = Vec::new();
         for entry in self.dir.contents()?.backups {
@@ -297,7 +298,7 @@ impl Creator {
     /// Waits until the writer has signed what it had acknowledged when the backup
     /// was asked for: it does so every `checkpoint_interval`. A writer that is
     /// slower than a few seconds is not waited for.
-    fn wait_for_checkpoint(&self, request: &Request, watch: &dyn Watch) {
+    pub(super) fn wait_for_checkpoint(&self, request: &Request, watch: &dyn Watch) {
         let paths = LogPaths::new(&request.log_dir);
         let page = || {
             let runs = paths.writer_runs().unwrap_or(false);
@@ -333,15 +334,23 @@ impl Creator {
         }
         other_history(&snapshot, &heads, &BTreeMap::new())?;
         let previous = self.previous(&snapshot)?;
-        let expected = self.check_space(&snapshot, !request.encrypt_to.is_empty())?;
+        let expected = self.check_space(&snapshot)?;
         let (id, clock_adjusted) = self.next_id()?;
-        let archive = fsio::temporary_name(&self.dir.join(&id.archive(false)));
+        let encrypts = !request.encrypt_to.is_empty();
+        let archive = fsio::temporary_name(&self.dir.join(&id.archive(encrypts)));
         let mut draft = Draft { dir: &self.dir, id, files: vec![archive.clone()] };
 
         watch.stage(Stage::Pack, expected);
         let file =
             self.fs.open(&archive, OpenMode::CreateNew).map_err(io_error("make", &archive))?;
-        let packed = pack(&snapshot, request.level, &*file, &archive, watch)?;
+        let (packed, sealed) = if encrypts {
+            let mut sealing = Sealing::begin(&*file, &archive, &recipients)?;
+            let packed = pack(&snapshot, request.level, &mut sealing, &archive, watch)?;
+            (packed, Some(sealing.finish().map_err(io_error("write", &archive))?))
+        } else {
+            let mut sink = FileSink::new(&*file);
+            (pack(&snapshot, request.level, &mut sink, &archive, watch)?, None)
+        };
         times.done(Stage::Pack);
         watch.stage(Stage::Sync, 0);
         file.sync_data().map_err(io_error("sync", &archive))?;
@@ -358,7 +367,8 @@ impl Creator {
             }),
             ..Wanted::default()
         };
-        let content = self.read_back(&snapshot, &packed, &archive, &wanted, watch)?;
+        let file = self.written(&archive, sealed.as_ref(), watch)?;
+        let content = self.read_back(&snapshot, &packed, (&*file, &archive), &wanted, watch)?;
         content::leads(&content, &content.tree, &snapshot.keys).map_err(|what| {
             let path = LogPaths::new(&request.log_dir).keys();
             BackupError::KeyChain { path, what }
@@ -376,21 +386,13 @@ impl Creator {
         metadata.clock_adjusted = clock_adjusted;
         metadata.previous = previous;
         metadata.verified.milliseconds = times.of(Stage::Verify);
-        let mut stored = archive.clone();
-        if !request.encrypt_to.is_empty() {
-            watch.stage(Stage::Encrypt, metadata.archive.digests.bytes * 2);
-            stored = fsio::temporary_name(&self.dir.join(&id.archive(true)));
-            draft.files.push(stored.clone());
-            let plain = &metadata.archive.digests;
-            let digests = encrypt(&*self.fs, &archive, plain, &stored, &recipients, watch)?;
-            self.fs.remove(&archive).map_err(io_error("remove", &archive))?;
+        if let Some((digests, _)) = sealed {
             metadata.archive.file = id.archive(true);
             metadata.encryption = Some(Encryption {
                 format: "age".to_owned(),
                 recipients: request.encrypt_to.clone(),
                 digests,
             });
-            times.done(Stage::Encrypt);
         }
         let unsigned = self.sign(request, &mut metadata);
 
@@ -410,7 +412,7 @@ impl Creator {
         if watch.interrupted() {
             return Err(BackupError::Interrupted);
         }
-        self.dir.commit(&metadata, &stored, &sidecar)?;
+        self.dir.commit(&metadata, &archive, &sidecar)?;
         draft.files.clear();
         times.done(Stage::Commit);
         let archive = self.dir.join(&metadata.archive.file);
@@ -459,7 +461,7 @@ impl Creator {
     }
 
     /// The bytes that will be gone through, after asking for space for them.
-    fn check_space(&self, snapshot: &Snapshot, twice: bool) -> Result<u64, BackupError> {
+    fn check_space(&self, snapshot: &Snapshot) -> Result<u64, BackupError> {
         let (mut copied, mut compressed) = (0, 0);
         for part in &snapshot.parts {
             match part {
@@ -469,9 +471,7 @@ impl Creator {
                 Part::Left(left) => compressed += left.raw_bytes(),
             }
         }
-        // The archive is encrypted once it has been proven.
-        let files = if twice { 2 } else { 1 };
-        let needed = files * (copied + compressed / LEAST_RATIO) + (1 << 20);
+        let needed = copied + compressed / LEAST_RATIO + (1 << 20);
         let available = self.available()?;
         if available < needed {
             let path = self.dir.path().to_path_buf();
@@ -480,18 +480,38 @@ impl Creator {
         Ok(copied + compressed)
     }
 
+    /// What was written, to be read back; one that is encrypted is what was sealed, and is
+    /// decrypted in memory.
+    fn written(
+        &self,
+        path: &Path,
+        sealed: Option<&(Digests, Identities)>,
+        watch: &dyn Watch,
+    ) -> Result<Box<dyn FsFile>, BackupError> {
+        let file = self.fs.open(path, OpenMode::ReadOwn).map_err(io_error("open", path))?;
+        let Some((digests, key)) = sealed else { return Ok(file) };
+        let found = digest::of_file(&*file, path, watch)?;
+        if found != *digests {
+            let what = ArchiveFault::Checksum {
+                expected: digests.sha256.to_string(),
+                found: found.sha256.to_string(),
+            };
+            return Err(BackupError::Archive { path: path.to_path_buf(), what });
+        }
+        open_sealed(file, path, key)
+    }
+
     fn read_back(
         &self,
         snapshot: &Snapshot,
         packed: &Packed,
-        path: &Path,
+        (file, path): (&dyn FsFile, &Path),
         wanted: &Wanted,
         watch: &dyn Watch,
     ) -> Result<Content, BackupError> {
-        let file = self.fs.open(path, OpenMode::ReadOwn).map_err(io_error("open", path))?;
         let holes: Vec<Hole> = snapshot.holes().map(Hole::of).collect();
         let source = Source {
-            file: &*file,
+            file,
             path,
             stretches: &packed.stretches,
             pruned: &snapshot.manifest.pruned,
@@ -502,7 +522,7 @@ impl Creator {
             // What was written is what the log holds: that is where the damage is,
             // unless the disk returns something else than what was written.
             Err(BackupError::Archive { what, .. }) => {
-                return Err(self.whose_fault(&*file, snapshot, packed, what));
+                return Err(self.whose_fault(file, snapshot, packed, what));
             }
             Err(other) => return Err(other),
         };

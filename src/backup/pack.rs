@@ -1,6 +1,7 @@
 //! Writing an archive: sealed segments' members are copied as they are, the rest
 //! is compressed, in parallel, a few blocks at a time.
 
+use std::io::Write;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -16,7 +17,6 @@ use crate::audit::merkle::Hash;
 use crate::audit::salvage::Piece;
 use crate::audit::snapshot::{Left, Part, Snapshot};
 use crate::audit::watch::Watch;
-use crate::fsio::FsFile;
 
 const COPY_BYTES: usize = 1 << 20;
 
@@ -27,7 +27,7 @@ pub(crate) struct Packed {
     pub(crate) digests: Digests,
 }
 
-/// Writes the snapshot's records and the marker to an empty file.
+/// Writes the snapshot's records and the marker. `path` is the file, for what fails.
 ///
 /// # Errors
 /// When a segment is not what its manifest says; a file operation's; an
@@ -35,7 +35,7 @@ pub(crate) struct Packed {
 pub(crate) fn pack(
     snapshot: &Snapshot,
     level: u32,
-    out: &dyn FsFile,
+    out: &mut dyn Write,
     path: &Path,
     watch: &dyn Watch,
 ) -> Result<Packed, BackupError> {
@@ -89,7 +89,7 @@ fn is_repacked(snapshot: &Snapshot, segment: &Segment) -> Result<bool, BackupErr
 }
 
 struct Archive<'a> {
-    out: &'a dyn FsFile,
+    out: &'a mut dyn Write,
     path: &'a Path,
     at: u64,
     digester: Digester,
@@ -104,7 +104,7 @@ impl Archive<'_> {
         if self.watch.interrupted() {
             return Err(BackupError::Interrupted);
         }
-        self.out.write_all_at(bytes, self.at).map_err(io_error("write", self.path))?;
+        self.out.write_all(bytes).map_err(io_error("write", self.path))?;
         self.at += bytes.len() as u64;
         self.digester.update(bytes);
         self.hash.update(bytes);

@@ -7,18 +7,21 @@
 
 mod relation;
 mod stage;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 pub use relation::Relation;
+pub use verify::{Against, LogHere, VerifiedBackup};
 
+use super::choice::{LogChoice, keys_at_hand};
 use super::directory::BackupDir;
 use super::encrypt::KeyFile;
 use super::error::{BackupError, io_error};
 use super::metadata::Hole;
-use super::source::Wish;
+use super::source::{self, Wish};
 use crate::audit::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::merkle::Hash;
@@ -61,6 +64,8 @@ pub struct RestoreRequest {
     pub extent: Extent,
     /// Where to.
     pub target: Target,
+    /// The log's id, or its beginning: of which log the latest is wanted.
+    pub log: Option<String>,
     /// The log's key, when it is known from elsewhere.
     pub public_key: Option<VerifierKey>,
     /// Private keys, for an encrypted backup.
@@ -188,6 +193,10 @@ impl Restorer {
             Target::Log => self.log_dir().to_path_buf(),
             Target::Beside(dir) => dir.clone(),
         };
+        if self.fs.meta(&place).is_err() {
+            // Nothing is made for what is not there.
+            source::is_there(&self.dir, &request.wish, &self.choice(request, &Live::none()))?;
+        }
         // Shared: a cleanup must not remove what is being restored.
         let _backups = self.fs.meta(self.dir.path()).is_ok().then(|| self.dir.lock_shared());
         let _backups = _backups.transpose()?;
@@ -231,6 +240,23 @@ impl Restorer {
         }
         outcome.seconds = begun.elapsed().as_secs_f64();
         Ok(outcome)
+    }
+
+    /// Whose backups count for `latest`. In the log's place only its own can.
+    fn choice(&self, request: &RestoreRequest, live: &Live) -> LogChoice {
+        if let Some(key) = &request.public_key {
+            return LogChoice { log: request.log.clone(), keys: Some(key.clone().into()) };
+        }
+        let in_place = request.target == Target::Log;
+        let here = in_place.then(|| live.log_id()).flatten().map(str::to_owned);
+        let log = request.log.clone().or(here);
+        let kept = || keys_at_hand(&*self.fs, self.log_dir(), self.options.key_path.as_deref());
+        let keys = live.keys().cloned().or_else(kept).filter(|_| in_place);
+        let is_of = |keys: &Keyring| {
+            let id = keys.newest().log_id();
+            log.as_ref().is_none_or(|log| id.is_some_and(|id| id.starts_with(log.as_str())))
+        };
+        LogChoice { keys: keys.filter(is_of), log }
     }
 
     pub(super) fn log_dir(&self) -> &Path {

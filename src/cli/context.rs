@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::exit::{CliError, Exit};
+use super::typed::flag;
 use super::{ColorArg, Global};
 use crate::config::{self, CandidatePaths, ConfigError, ConfigErrors, Settings, Sources};
 use crate::fsio::{Fs, OsFs};
@@ -80,6 +81,13 @@ impl Context {
             .filter(absolute)
             .or_else(|| named("HOME").filter(absolute).map(|home| home.join(".local/state")))
             .map(|dir| dir.join("auditctl"))
+    }
+
+    /// The flags by which a command to be copied finds the same settings and log.
+    #[must_use]
+    pub(super) fn typed(&self) -> String {
+        let config = flag("--config", self.global.config.as_deref());
+        config + &flag("--log-dir", self.global.log_dir.as_deref())
     }
 
     /// The settings from all layers; `overrides` are this command's flags.

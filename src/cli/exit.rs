@@ -256,7 +256,7 @@ impl From<BackupError> for CliError {
             | BackupError::KeyChain { .. }
             | BackupError::NotAPrefix { .. }
             | BackupError::OtherHistory(_) => Exit::Found,
-            BackupError::Usage(_) => Exit::Usage,
+            BackupError::Usage(_) | BackupError::SeveralLogs { .. } => Exit::Usage,
             BackupError::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         };
@@ -347,6 +347,9 @@ fn hint(error: &BackupError) -> Option<&'static str> {
             "nothing was touched: use the version of auditctl that made it, or one after it"
         }
         BackupError::OtherHistory(found) => history_hint(found.history),
+        BackupError::SeveralLogs { .. } => {
+            "`auditctl list` shows them; --log ID says which log, or name the backup by its id"
+        }
         BackupError::NotFound { .. } => "`auditctl list` shows what there is",
         BackupError::Snapshot(SnapshotError::NoLog { .. }) => {
             "--log-dir names the log directory; `auditctl record` makes a log"

@@ -13,6 +13,8 @@ mod outcome;
 mod progress;
 mod reach;
 mod support;
+mod typed;
+mod zone;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

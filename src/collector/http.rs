@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -21,6 +21,7 @@ use super::reply::{App, answer, error, with_retry_after};
 use super::vitals::Rendered;
 use super::{HealthFormat, Hub, gate, query, root};
 use crate::access::Right;
+use crate::audit::{self, query::Answer};
 use crate::json_place::JsonError;
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
@@ -78,7 +79,8 @@ async fn get_events(
         return error(ended.status, ended.kind, ended.message);
     }
     let (query, found, share) = (answered.query, answered.answer, answered.share);
-    if let Some(lines) = found.lines()
+    let told = told_in_headers(&found, &query);
+    let (kind, body) = if let Some(lines) = found.lines()
         && accept::wanted(request.headers(), accept::RECORDS) == Records::Lines
     {
         let mut body = Vec::with_capacity(lines.bytes() + lines.len());
@@ -86,31 +88,48 @@ async fn get_events(
             body.extend_from_slice(line);
             body.push(b'\n');
         }
-        let rest = found.rest(&query);
-        drop(found);
-        let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
-        let kind = HeaderValue::from_static("application/x-ndjson");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if let Some(rest) = rest {
-            let seq = format!("{}..{}", rest.filter.first_seq(), rest.filter.end_seq());
-            if let Ok(value) = HeaderValue::from_str(&seq) {
-                response.headers_mut().insert("auditctl-next-seq", value);
+        ("application/x-ndjson", body)
+    } else {
+        match found.to_json(&query, top) {
+            Ok(document) => ("application/json", (document + "\n").into_bytes()),
+            Err(failed) => {
+                let text = failed.to_string();
+                return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &text);
             }
         }
-        return response;
-    }
-    match found.to_json(&query, top) {
-        Ok(mut document) => {
-            document.push('\n');
-            let body = Body::from(charged(document.into_bytes(), share));
-            let mut response = (StatusCode::OK, body).into_response();
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(header::CONTENT_TYPE, json);
-            response
-        }
-        Err(failed) => error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &failed.to_string()),
-    }
+    };
+    drop(found);
+    let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().extend(told);
+    response
 }
+
+/// What an answer lacks, for those who get only its records.
+fn told_in_headers(answer: &Answer, query: &audit::query::Query) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let range = |(from, to): (u64, u64)| format!("{from}..{to}");
+    let of_number = |number: u64| (number > 0).then(|| number.to_string());
+    for (name, value) in [
+        (NEXT_HEADER, answer.next(query).map(range)),
+        (PRUNED_HEADER, answer.pruned.map(range)),
+        (UNREADABLE_HEADER, of_number(answer.unreadable)),
+        (DAMAGED_HEADER, of_number(answer.damaged.len() as u64)),
+    ] {
+        let value = value.and_then(|value| HeaderValue::from_str(&value).ok());
+        headers.extend(value.map(|value| (HeaderName::from_static(name), value)));
+    }
+    headers
+}
+
+/// There are more records: the `seq` to ask with.
+const NEXT_HEADER: &str = "auditctl-next-seq";
+/// Records that were asked about and that retention has removed.
+const PRUNED_HEADER: &str = "auditctl-pruned";
+/// How many lines are no records.
+const UNREADABLE_HEADER: &str = "auditctl-unreadable";
+/// How many places could not be read.
+const DAMAGED_HEADER: &str = "auditctl-damaged";
 
 fn refused_query(hub: &Hub, refused: &Refused) -> Response {
     let status = match refused {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::style::escape;
-use crate::backup::{Hole, Made, Metadata, Outlook, Uploaded};
+use crate::backup::{BackupId, Covered, Hole, Made, Metadata, Outlook, Uploaded};
 use crate::clock::display_seconds;
 use crate::health::wording::count;
 use crate::units::human_bytes;
@@ -22,11 +22,7 @@ pub fn backup_made_text(made: &Made) -> String {
     row("original", human_bytes(archive.raw_bytes));
     row(
         "compressed",
-        format!(
-            "{} ({:.1}% smaller)",
-            human_bytes(archive.digests.bytes),
-            archive.compression_percent
-        ),
+        format!("{} ({})", human_bytes(archive.digests.bytes), saved(archive.compression_percent)),
     );
     row("records", records(range.first_seq, range.tree_size));
     for hole in &metadata.holes {
@@ -52,6 +48,12 @@ pub fn backup_made_text(made: &Made) -> String {
     }
     row("took", took(&made.seconds));
     lines.join("\n")
+}
+
+/// A small log's archive is larger than its lines.
+fn saved(percent: f64) -> String {
+    let word = if percent < 0.0 { "larger" } else { "smaller" };
+    format!("{:.1}% {word}", percent.abs())
 }
 
 fn records(first_seq: u64, tree_size: u64) -> String {
@@ -223,14 +225,57 @@ pub fn uploaded_value(uploaded: &Uploaded) -> Value {
     })
 }
 
+/// That there is nothing new, for people.
+#[must_use]
+pub fn backup_nothing_new_text(covered: &Covered) -> String {
+    let metadata = &covered.metadata;
+    let since = match covered.idle_records() {
+        0 => "nothing was recorded since".to_owned(),
+        own => format!(
+            "since then the log noted only that it was opened, closed, idle or backed up ({})",
+            count(own, "record")
+        ),
+    };
+    format!(
+        "Nothing new: backup {} holds everything; {since}. --full makes one all the same\n  records     {}\n  root        {}",
+        metadata.id,
+        records(metadata.range.first_seq, metadata.range.tree_size),
+        metadata.root_hash
+    )
+}
+
+/// What a store has of the log already.
+#[derive(Clone, Debug)]
+pub struct There {
+    /// Where it would be sent.
+    pub url: String,
+    /// How many backups of the log are there.
+    pub backups: u64,
+    /// The newest by name.
+    pub newest: Option<BackupId>,
+}
+
 /// What a backup would do, for people.
 #[must_use]
-pub fn backup_outlook_text(outlook: &Outlook, dir: &Path, sent_to: Option<&str>) -> String {
+pub fn backup_outlook_text(
+    outlook: &Outlook,
+    dir: &Path,
+    covered: Option<&Covered>,
+    there: Option<&There>,
+) -> String {
     let previous = match outlook.previous {
         Some(id) => format!("extends {id}"),
         None => "the first of this log there".to_owned(),
     };
-    let sent_to = sent_to.map_or_else(String::new, |url| format!("\n  sent to     {url}"));
+    let sent_to = there.map_or_else(String::new, |there| {
+        let newest = there.newest.map_or_else(String::new, |id| format!(", the newest {id}"));
+        let backups = count(there.backups, "backup");
+        format!("\n  sent to     {}\n  there       {backups} of this log{newest}", there.url)
+    });
+    if let Some(covered) = covered {
+        let id = covered.metadata.id;
+        return format!("Would make none: nothing is new since backup {id}{sent_to}");
+    }
     format!(
         "Would make backup {} in {}: {}\n  copied      {} of sealed segments\n  compressed  {} records\n  records     {}\n  available   {}{sent_to}",
         outlook.id,
@@ -245,7 +290,12 @@ pub fn backup_outlook_text(outlook: &Outlook, dir: &Path, sent_to: Option<&str>)
 
 /// What a backup would do, for programs.
 #[must_use]
-pub fn backup_outlook_json(outlook: &Outlook, dir: &Path, sent_to: Option<&str>) -> String {
+pub fn backup_outlook_json(
+    outlook: &Outlook,
+    dir: &Path,
+    covered: Option<&Covered>,
+    there: Option<&There>,
+) -> String {
     json!({ "dry_run": {
         "id": outlook.id,
         "output_dir": dir,
@@ -255,7 +305,13 @@ pub fn backup_outlook_json(outlook: &Outlook, dir: &Path, sent_to: Option<&str>)
         "compressed_records": outlook.compressed_records,
         "available_bytes": outlook.available_bytes,
         "previous": outlook.previous,
-        "destination": sent_to,
+        "nothing_new": covered.is_some(),
+        "covered_by": covered.map(|covered| covered.metadata.id),
+        "destination": there.map(|there| &there.url),
+        "there": there.map(|there| json!({
+            "backups": there.backups,
+            "newest": there.newest,
+        })),
     }})
     .to_string()
 }

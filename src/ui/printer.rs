@@ -2,6 +2,10 @@
 //! once.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::audit::sanitize::escape_for_terminal;
 
@@ -90,6 +94,33 @@ impl Printer {
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
         out.flush()
+    }
+
+    /// Waits so long, or until nobody reads stdout any more; whether that is so. The other
+    /// end of a pipe or a socket is seen to go without anything being written.
+    #[must_use]
+    pub fn wait_or_reader_gone(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let out = io::stdout();
+            // Nothing is asked about: that it broke is always told.
+            let mut polled = [PollFd::new(&out, PollFlags::empty())];
+            let told = poll(&mut polled, Timespec::try_from(left).ok().as_ref());
+            let gone = polled[0].revents();
+            match told {
+                Ok(_) if gone.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) => {
+                    return true;
+                }
+                Err(Errno::INTR) => {}
+                // What cannot be polled is waited for without.
+                Err(_) => std::thread::sleep(left),
+                Ok(_) => {}
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+        }
     }
 
     /// Whether data goes to a terminal.

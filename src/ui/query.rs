@@ -6,7 +6,7 @@ use comfy_table::{Table as Cells, presets};
 use serde_json::json;
 
 use super::style::{Style, escape, paint};
-use crate::audit::query::{Answer, Cell, Column};
+use crate::audit::query::{Answer, Cell, Column, Group, reads_as_itself};
 use crate::units::human_bytes;
 
 /// Rows whose widths are made to agree: what comes later is another table.
@@ -73,7 +73,7 @@ fn is_short(column: &Column) -> bool {
 }
 
 fn title(column: &Column) -> String {
-    column.name().rsplit('.').next().unwrap_or_default().to_uppercase()
+    column.short_name().to_uppercase()
 }
 
 fn row(line: &[u8], columns: &[Column]) -> Vec<String> {
@@ -83,9 +83,9 @@ fn row(line: &[u8], columns: &[Column]) -> Vec<String> {
     let text = |(cell, column): (Option<Cell>, &Column)| match cell {
         None => "-".to_owned(),
         Some(cell) if matches!(column.name(), "timestamp" | "recorded_at") => {
-            cell.plain.get(..19).map_or(cell.plain.clone(), |seconds| format!("{seconds}Z"))
+            cell.plain.get(..19).map_or(shortened(&cell.plain), |seconds| format!("{seconds}Z"))
         }
-        Some(cell) => shortened(&cell.plain),
+        Some(cell) => shown(&cell, column.is_typed()),
     };
     row.into_iter().zip(columns).map(text).collect()
 }
@@ -127,8 +127,56 @@ fn cut(text: &str, columns: usize, ascii: bool) -> String {
 /// What may be shown of a text.
 fn shortened(text: &str) -> String {
     // Escaping makes texts longer: cut first.
+    let mut chars = text.chars();
+    let cut: String = chars.by_ref().take(CELL_CHARS).collect();
+    let cut = escape(&cut).into_owned();
+    if chars.next().is_some() { cut + "…" } else { cut }
+}
+
+/// A value so that a copy of it finds it again: a text without quotes where it is read as
+/// itself, in a place for values of any type (`typed`) or for names; else as JSON has it.
+fn shown(cell: &Cell, typed: bool) -> String {
+    let text = &*cell.plain;
+    if !cell.is_text {
+        return shortened(text);
+    }
+    let plain = if typed {
+        reads_as_itself(text)
+    } else {
+        !text.is_empty() && !text.starts_with('"') && text.trim() == text
+    };
+    if plain && text != "-" && escape(text) == text { shortened(text) } else { quoted(text) }
+}
+
+/// A text as JSON has it, of harmless characters, cut to what is shown.
+fn quoted(text: &str) -> String {
     let cut: String = text.chars().take(CELL_CHARS).collect();
-    escape(&cut).into_owned()
+    let mut out = String::with_capacity(cut.len() + 2);
+    for char in json!(cut).to_string().chars() {
+        let one = char.encode_utf8(&mut [0; 4]).to_owned();
+        match escape(&one) {
+            harmless if harmless == one => out.push(char),
+            _ => {
+                let units = one.encode_utf16();
+                units.for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            }
+        }
+    }
+    if cut.len() < text.len() { out + "…" } else { out }
+}
+
+/// A group, told apart from others that look alike: `5` is a number, `"5"` a text.
+fn group_name(group: &Group) -> String {
+    let cell = |json: &str, plain: &str, is_text| Cell {
+        json: json.to_owned(),
+        plain: plain.to_owned(),
+        is_text,
+    };
+    match group {
+        Group::Missing => "-".to_owned(),
+        Group::Text(text) => shown(&cell("", text, true), true),
+        Group::Json(json) => shown(&cell(json, json, false), true),
+    }
 }
 
 /// Records as CSV (RFC 4180).
@@ -172,10 +220,9 @@ pub fn records_chosen(lines: &[&[u8]], columns: &[Column]) -> String {
 
 /// Groups with bars.
 #[must_use]
-pub fn groups_text(groups: &[(Option<String>, u64)], top: usize, table: &Table) -> String {
+pub fn groups_text(groups: &[(Group, u64)], top: usize, table: &Table) -> String {
     let shown = &groups[..groups.len().min(top)];
-    let names: Vec<String> =
-        shown.iter().map(|(group, _)| group.as_deref().map_or("-".to_owned(), shortened)).collect();
+    let names: Vec<String> = shown.iter().map(|(group, _)| group_name(group)).collect();
     let widest = names.iter().map(|name| width(name)).max().unwrap_or(0);
     let most = shown.iter().map(|(_, records)| *records).max().unwrap_or(0);
     let digits = most.to_string().len();
@@ -199,25 +246,27 @@ pub fn groups_text(groups: &[(Option<String>, u64)], top: usize, table: &Table) 
     out
 }
 
-/// Groups as NDJSON.
+/// Groups as NDJSON: each value as JSON, so that `5` and `"5"` are told apart.
 #[must_use]
-pub fn groups_ndjson(groups: &[(Option<String>, u64)], top: usize) -> String {
-    let line = |(group, records): &(Option<String>, u64)| {
-        format!("{}\n", json!({ "group": group, "records": records }))
+pub fn groups_ndjson(groups: &[(Group, u64)], top: usize) -> String {
+    let line = |(group, records): &(Group, u64)| {
+        let missing = if *group == Group::Missing { "\"missing\":true," } else { "" };
+        format!("{{\"group\":{},{missing}\"records\":{records}}}\n", group.json())
     };
     groups.iter().take(top).map(line).collect()
 }
 
-/// Groups as CSV.
+/// Groups as CSV; the type tells `5` from `"5"`.
 #[must_use]
-pub fn groups_csv(groups: &[(Option<String>, u64)], top: usize) -> String {
-    let mut rows = vec![vec!["group".to_owned(), "records".to_owned()]];
-    rows.extend(
-        groups
-            .iter()
-            .take(top)
-            .map(|(group, records)| vec![group.clone().unwrap_or_default(), records.to_string()]),
-    );
+pub fn groups_csv(groups: &[(Group, u64)], top: usize) -> String {
+    let mut rows = vec![["group", "records", "type"].map(str::to_owned).to_vec()];
+    rows.extend(groups.iter().take(top).map(|(group, records)| {
+        let plain = match group {
+            Group::Missing => String::new(),
+            Group::Text(text) | Group::Json(text) => text.clone(),
+        };
+        vec![plain, records.to_string(), group.type_name().to_owned()]
+    }));
     csv(&rows)
 }
 
@@ -302,13 +351,66 @@ mod tests {
 
     #[test]
     fn bars_are_as_long_as_what_they_stand_for() {
-        let groups = vec![(Some("alice".to_owned()), 40), (None, 20), (Some("é".to_owned()), 1)];
+        let text = |text: &str| Group::Text(text.to_owned());
+        let groups = vec![(text("alice"), 40), (Group::Missing, 20), (text("é"), 1)];
         let table = Table { width: Some(30), color: false, ascii: true };
         assert_eq!(
             groups_text(&groups, 2, &table),
             "alice  40  ###################\n-      20  ##########\n1 more groups: 1 records\n"
         );
         assert_eq!(groups_ndjson(&groups, 1), "{\"group\":\"alice\",\"records\":40}\n");
-        assert_eq!(groups_csv(&groups, 9), "group,records\nalice,40\n,20\né,1\n");
+        assert_eq!(
+            groups_csv(&groups, 9),
+            "group,records,type\nalice,40,text\n,20,missing\né,1,text\n"
+        );
+    }
+
+    /// C4: a number, the text that looks like it, and what is not there.
+    #[test]
+    fn groups_that_look_alike_are_told_apart() {
+        let groups: Vec<(Group, u64)> = [
+            Group::Json("5".to_owned()),
+            Group::Text("5".to_owned()),
+            Group::Json("null".to_owned()),
+            Group::Text("null".to_owned()),
+            Group::Missing,
+            Group::Text("-".to_owned()),
+            Group::Text(String::new()),
+        ]
+        .map(|group| (group, 1))
+        .to_vec();
+        let table = Table { width: Some(30), color: false, ascii: true };
+        let text = groups_text(&groups, 9, &table);
+        let names: Vec<_> =
+            text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(names, ["5", "\"5\"", "null", "\"null\"", "-", "\"-\"", "\"\""]);
+        let mut lines: Vec<String> = groups_ndjson(&groups, 9).lines().map(str::to_owned).collect();
+        assert!(lines.contains(&"{\"group\":null,\"missing\":true,\"records\":1}".to_owned()));
+        lines.sort();
+        lines.dedup();
+        assert_eq!(lines.len(), groups.len());
+    }
+
+    /// C5: what a table shows of a text, copied, finds the text.
+    #[test]
+    fn a_text_that_would_be_read_otherwise_is_shown_as_json_has_it() {
+        let of = |text: &str, typed| {
+            let json = json!(text).to_string();
+            shown(&Cell { json, plain: text.to_owned(), is_text: true }, typed)
+        };
+        for (text, in_details, as_name) in [
+            ("plain text", "plain text", "plain text"),
+            ("5", "\"5\"", "5"),
+            ("true", "\"true\"", "true"),
+            (" x", "\" x\"", "\" x\""),
+            (r"C:\new", r"C:\new", r"C:\new"),
+            ("C:\\new\nx", r#""C:\\new\nx""#, r#""C:\\new\nx""#),
+            ("\u{202e}abc", r#""\u202eabc""#, r#""\u202eabc""#),
+            ("\u{1b}[31m", r#""\u001b[31m""#, r#""\u001b[31m""#),
+        ] {
+            assert_eq!(of(text, true), in_details);
+            assert_eq!(of(text, false), as_name);
+        }
+        assert!(of(&"x".repeat(500), true).ends_with('…'), "what is cut says so");
     }
 }

@@ -104,6 +104,7 @@ catalogue! {
     DiskSpace = "environment.disk_space", Environment, Failed, "enough space is free";
     DiskGrowth = "environment.disk_growth", Environment, Warning, "what the log grows to until retention removes it fits the disk";
     ClockSynchronised = "environment.clock_synchronised", Environment, Warning, "the clock is kept right by NTP or the like";
+    TimeZone = "environment.time_zone", Environment, Warning, "the time zone that TZ names is known on this machine";
     ClockSane = "environment.clock_sane", Environment, Failed, "the clock is neither before this program was made nor before the newest record";
     FileLimit = "environment.file_limit", Environment, Warning, "as many files may be open as there may be connections";
     OtherAuditctl = "environment.other_auditctl", Environment, Warning, "no other program called auditctl is met on PATH instead of this one, or the other way round";

@@ -11,6 +11,7 @@ use crate::audit::LogPaths;
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::clock::{Clock, SystemClock, Timestamp, display_seconds};
 use crate::fsio::{Fs, OsFs};
+use crate::zone::Machine;
 
 /// No build of this program is older.
 const MADE_AFTER: &str = "2026-01-01T00:00:00Z";
@@ -27,7 +28,23 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let newest = page.ok().and_then(|page| page.time(Word::LastEventAt));
     let marked = OsFs.meta(Path::new(SYNCHRONISED)).is_ok();
     let told = if marked { None } else { ask(Path::new(TIMEDATECTL)) };
-    vec![synchronised(marked, told.as_deref()), sane(SystemClock.now(), newest)]
+    let mut checks = vec![synchronised(marked, told.as_deref())];
+    let variable = |name| seen.request.environment.get(name).map(Into::into);
+    checks.extend(time_zone(&Machine { tz: variable("TZ"), tzdir: variable("TZDIR") }));
+    checks.push(sane(SystemClock.now(), newest));
+    checks
+}
+
+/// Only where it is named: records are in UTC, whatever it is.
+fn time_zone(machine: &Machine) -> Option<Check> {
+    machine.tz.as_ref()?;
+    Some(match machine.local(&OsFs) {
+        Ok(zone) => Check::passed(Id::TimeZone, format!("the time zone is {}", zone.name())),
+        Err(error) => Check::warning(Id::TimeZone, error.to_string()).hint(
+            "set TZ to a zone that the machine knows, or unset it; until then `local` is refused \
+             where a time zone is asked for",
+        ),
+    })
 }
 
 fn synchronised(marked: bool, told: Option<&str>) -> Check {

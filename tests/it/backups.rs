@@ -128,6 +128,7 @@ pub(crate) fn wanted() -> RestoreRequest {
         wish: Wish::Latest,
         extent: Extent::Whole,
         target: Target::Log,
+        log: None,
         public_key: None,
         identities: Vec::new(),
         dry_run: false,

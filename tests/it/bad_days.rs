@@ -140,7 +140,7 @@ impl Life {
         let copies: Vec<BackupCopy> = found
             .into_iter()
             .filter_map(|entry| Some(entry.metadata.ok()?.id))
-            .filter_map(|id| BackupCopy::open(&dir, &Wish::Id(id), None, &Unwatched).ok())
+            .filter_map(|id| BackupCopy::open(&dir, &Wish::Id(id), None, &[], &Unwatched).ok())
             .collect();
         let copies: Vec<&dyn Copy> = copies.iter().map(|copy| copy as &dyn Copy).collect();
         let needs = Needs {

@@ -23,6 +23,7 @@ mod backup_damage;
 mod backup_kill;
 mod backup_restore;
 mod backups;
+mod bad_day_backups;
 mod bad_days;
 mod c2sp;
 mod cli;
@@ -30,6 +31,8 @@ mod clock;
 mod corpora;
 mod crash;
 mod differential;
+#[cfg(feature = "s3")]
+mod disaster;
 mod disk;
 mod documented;
 mod documents;
@@ -39,10 +42,14 @@ mod doors_alerts;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod doors_stores;
 mod durable_order;
+#[cfg(feature = "s3")]
+mod elsewhere;
 mod embedding;
 mod engine;
 mod evidence;
+mod exact;
 mod faults;
+mod follow;
 mod forgery;
 mod fork;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -64,6 +71,7 @@ mod keys_crash;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod liar;
 mod limits;
+mod limits_told;
 #[cfg(all(feature = "alerts", feature = "tls"))]
 mod mail_server;
 mod model;
@@ -90,13 +98,16 @@ mod record_wait;
 mod redact;
 mod repair;
 mod retention;
+#[cfg(feature = "encryption")]
+mod sealed;
 mod serve;
 mod serve_checks;
 mod serve_http;
 mod serve_peers;
 mod serve_push;
 mod serve_streams;
-#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+#[cfg(feature = "s3")]
+#[cfg_attr(not(all(feature = "azure", feature = "gcs")), allow(dead_code))]
 mod servers;
 mod serving;
 mod signals;
@@ -115,3 +126,4 @@ mod verify;
 mod verify_damage;
 mod verify_python;
 mod who;
+mod zones;

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use auditctl::audit::query::{Answer, Bounds, CacheUse, Found, Query, Reader, Request, Want};
+use auditctl::audit::query::{
+    Answer, Bounds, CacheUse, Found, Group, Query, Reader, Request, Want,
+};
 use auditctl::audit::segment::{parse_sealed_name, sealed_name};
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::clock::Timestamp;
@@ -210,24 +212,25 @@ fn strings(value: &Value) -> String {
     }
 }
 
-fn groups(by: &str, lines: &[&(String, Value)]) -> BTreeMap<Option<String>, u64> {
+fn groups(by: &str, lines: &[&(String, Value)]) -> BTreeMap<Group, u64> {
     let mut groups = BTreeMap::new();
     for (_, record) in lines {
-        let time = |bytes: usize| record["timestamp"].as_str().map(|at| at[..bytes].to_owned());
+        let text = |value: Option<&str>| value.map(|text| Group::Text(text.to_owned()));
+        let time = |bytes: usize| text(record["timestamp"].as_str().map(|at| &at[..bytes]));
         let group = match by {
-            "type" => record["event_type"].as_str().map(str::to_owned),
+            "type" => text(record["event_type"].as_str()),
             "hour" => time(13),
             "day" => time(10),
             "minute" => time(16),
             path => {
                 let value = path.split('.').try_fold(record, |value, key| value.get(key));
                 value.map(|value| match value {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
+                    Value::String(text) => Group::Text(text.clone()),
+                    other => Group::Json(other.to_string()),
                 })
             }
         };
-        *groups.entry(group).or_insert(0) += 1;
+        *groups.entry(group.unwrap_or(Group::Missing)).or_insert(0) += 1;
     }
     groups
 }
@@ -293,9 +296,13 @@ fn compare(
             if request.order.as_deref() != Some("oldest") {
                 wanted.reverse();
             }
+            let all = wanted.len();
             wanted.truncate(usize::try_from(*limit).unwrap_or(usize::MAX));
             if answer.more {
                 wanted.truncate(found.len());
+            } else {
+                // C3: where a limit cuts, there is more.
+                assert_eq!(found.len(), all, "{named}");
             }
             let found: Vec<&str> =
                 found.iter().map(|line| std::str::from_utf8(line).expect("utf-8")).collect();

@@ -70,6 +70,8 @@ fn every_format_says_the_same_and_none_commands_the_terminal() {
     assert_eq!(of(&["query", "--where", "details.n >= 38", "--count"]), "2\n");
     assert_eq!(of(&["query", "--grep", "say", "--count"]), "0\n");
     assert_eq!(of(&["query", "--grep", "\"quoted\"", "--count"]), "1\n");
+    assert_eq!(of(&["query", "--grep", r#"\"quoted\""#, "--count"]), "1\n", "as JSON has it");
+    assert_eq!(of(&["query", "--grep", "\"lice\"", "--count"]), "0\n", "quotes are quotes");
     assert_eq!(
         of(&["query", "--type", "login", "--group-by", "actor", "--format", "table"]),
         "bob    30  ########################################\nalice  10  ##############\n"
@@ -84,8 +86,9 @@ fn every_format_says_the_same_and_none_commands_the_terminal() {
     assert_eq!(document["records"].as_array().expect("records").len(), 3);
     assert_eq!(
         (&document["more"], &document["partial"]),
-        (&Value::Bool(false), &Value::Bool(false))
+        (&Value::Bool(true), &Value::Bool(false))
     );
+    assert!(document["next"]["seq"].is_string(), "{document}");
     let document: Value =
         serde_json::from_str(&of(&["query", "--group-by", "actor", "--json"])).expect("json");
     assert_eq!(document["groups"][0]["group"], "bob");

@@ -1,12 +1,13 @@
 //! What a question is answered with.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::filter::{Filter, GroupBy, Order, Query, Want};
+use super::filter::{Filter, Order, Query, Want};
+use super::groups::Groups;
 use super::matcher::Matcher;
+use crate::audit::head::Head;
 use crate::audit::record::peek_seq;
+use crate::clock::Timestamp;
 
 /// Stored lines, byte for byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,94 +63,6 @@ impl<'a> FromIterator<&'a [u8]> for Lines {
         lines.into_iter().for_each(|line| all.push(line));
         all
     }
-}
-
-/// What a group may take on average, written as JSON: more than the longest of the
-/// fields does. Groups by something in `details` can be longer, so there are fewer.
-const GROUP_BYTES: usize = 420;
-
-/// How many records there are of each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups {
-    counts: HashMap<Box<[u8]>, u64>,
-    /// What their names take, written as JSON.
-    names: usize,
-    /// Records that have no such field.
-    pub missing: u64,
-    /// Records in groups for which there was no room.
-    pub beyond: u64,
-}
-
-impl Groups {
-    /// Counts; a new group only while there are fewer than `room`, and their names no
-    /// longer than so many may be.
-    pub(super) fn add(&mut self, group: Option<&[u8]>, records: u64, room: usize) {
-        let Some(group) = group else {
-            self.missing += records;
-            return;
-        };
-        if let Some(count) = self.counts.get_mut(group) {
-            *count += records;
-            return;
-        }
-        let names = self.names + written(group);
-        if self.counts.len() < room && names <= room.saturating_mul(GROUP_BYTES) {
-            self.counts.insert(group.into(), records);
-            self.names = names;
-        } else {
-            self.beyond += records;
-        }
-    }
-
-    /// Roughly what it takes in memory.
-    pub(super) fn bytes(&self) -> usize {
-        const SLOT: usize = size_of::<(Box<[u8]>, u64)>() + 8;
-        self.counts.keys().map(|group| group.len() + SLOT).sum()
-    }
-
-    pub(super) fn merge(&mut self, other: &Self, room: usize) {
-        self.missing += other.missing;
-        self.beyond += other.beyond;
-        // In order, so that which ones find room is no accident.
-        let mut groups: Vec<_> = other.counts.iter().collect();
-        groups.sort_unstable();
-        groups.into_iter().for_each(|(group, records)| self.add(Some(group), *records, room));
-    }
-
-    /// How many records they are of.
-    #[must_use]
-    pub fn records(&self) -> u64 {
-        self.counts.values().sum::<u64>() + self.missing + self.beyond
-    }
-
-    /// The groups: stretches of time in their order, others the largest first.
-    /// Records without the field are the group `None`.
-    #[must_use]
-    pub fn sorted(&self, by: &GroupBy) -> Vec<(Option<String>, u64)> {
-        let mut groups: Vec<(Option<String>, u64)> = self
-            .counts
-            .iter()
-            .map(|(group, records)| (Some(String::from_utf8_lossy(group).into_owned()), *records))
-            .collect();
-        if self.missing > 0 {
-            groups.push((None, self.missing));
-        }
-        match by {
-            GroupBy::Time(_) => groups.sort_unstable(),
-            _ => groups.sort_unstable_by(|one, two| (two.1, &one.0).cmp(&(one.1, &two.0))),
-        }
-        groups
-    }
-}
-
-/// What a text takes, written as JSON.
-fn written(text: &[u8]) -> usize {
-    let byte = |byte: &u8| match byte {
-        0..0x20 => 6,
-        b'"' | b'\\' => 2,
-        _ => 1,
-    };
-    text.iter().map(byte).sum()
 }
 
 /// What was found.
@@ -219,6 +132,18 @@ pub struct Effort {
     pub cache: CacheUse,
 }
 
+impl Effort {
+    /// With what another look took.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.segments_read += other.segments_read;
+        self.blocks_read += other.blocks_read;
+        self.bytes_read += other.bytes_read;
+        self.bytes_scanned += other.bytes_scanned;
+        self.records_read += other.records_read;
+        self.micros += other.micros;
+    }
+}
+
 /// An answer. It is about the records `begin..end` of the log: all of them that
 /// are still there, up to the last one that was durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,8 +154,16 @@ pub struct Answer {
     pub begin: u64,
     /// One after the last.
     pub end: u64,
-    /// It ends early: the page is full. [`rest`](Self::rest) asks for what follows.
+    /// Which history of which log it is about.
+    pub history: History,
+    /// It ends early: the page is full, or the limit is reached, and there are more
+    /// records that match. Where finding that out would take long it is said although
+    /// there may be none. [`next`](Self::next) says where they are, and
+    /// [`rest`](Self::rest) asks for what the limit leaves of them.
     pub more: bool,
+    /// Records that were asked about, and that retention has removed: from, and up to
+    /// but without.
+    pub pruned: Option<(u64, u64)>,
     /// Lines that are no records.
     pub unreadable: u64,
     /// What could not be read, and why; at most so many as [`MAX_DAMAGED`].
@@ -261,6 +194,16 @@ impl GivenUp {
     }
 }
 
+/// A log, and how often records of it were set aside: what has been read of another
+/// history says nothing of this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The log's id.
+    pub log_id: String,
+    /// Its epoch.
+    pub epoch: u32,
+}
+
 /// Places that an answer names at most.
 pub const MAX_DAMAGED: usize = 16;
 
@@ -280,60 +223,53 @@ impl Answer {
         }
     }
 
-    /// The question for what follows the page, about the same records.
+    /// The seq of its last record.
+    #[must_use]
+    pub fn last_seq(&self) -> Option<u64> {
+        seq_of(self.lines()?.iter().next_back()?)
+    }
+
+    /// The records in which to look for what follows: from, and up to but without.
+    #[must_use]
+    pub fn next(&self, query: &Query) -> Option<(u64, u64)> {
+        let Want::Records { order, .. } = &query.want else { return None };
+        let last = self.last_seq().filter(|_| self.more)?;
+        let about = query.filter.within(self.begin, self.end);
+        Some(match order {
+            Order::Newest => (about.first_seq(), last),
+            Order::Oldest => (last + 1, about.end_seq()),
+        })
+    }
+
+    /// The question for what follows the page, about the same records, if its limit
+    /// leaves anything of them.
     #[must_use]
     pub fn rest(&self, query: &Query) -> Option<Query> {
-        let (Want::Records { order, limit }, Some(lines)) = (&query.want, self.lines()) else {
-            return None;
-        };
-        let last = peek_seq(lines.iter().next_back()?)?;
-        let limit = limit.saturating_sub(lines.len() as u64);
-        if !self.more || limit == 0 {
-            return None;
-        }
-        let (from, to) = match order {
-            Order::Newest => (self.begin, last),
-            Order::Oldest => (last + 1, self.end),
-        };
-        let want = Want::Records { order: *order, limit };
-        Some(Query { filter: query.filter.within(from, to), want })
+        let Want::Records { order, limit } = query.want else { return None };
+        let (from, to) = self.next(query)?;
+        let limit = limit.saturating_sub(self.lines()?.len() as u64);
+        let want = Want::Records { order, limit };
+        (limit > 0).then(|| Query { filter: query.filter.within(from, to), want })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A line's seq, however it is written.
+fn seq_of(line: &[u8]) -> Option<u64> {
+    peek_seq(line).or_else(|| Head::parse(line).map(|head| head.seq))
+}
 
-    #[test]
-    fn groups_with_long_names_are_fewer_and_none_is_left_out_of_the_count() {
-        let mut groups = Groups::default();
-        for nth in 0..100_u32 {
-            let name = format!("{nth}{}", "\u{1}".repeat(1_000));
-            groups.add(Some(name.as_bytes()), 2, 100);
-        }
-        assert_eq!(groups.counts.len(), 100 * GROUP_BYTES / 6_002, "as written");
-        assert_eq!((groups.records(), groups.beyond > 0), (200, true));
-        // What is there already is counted on.
-        let beyond = groups.beyond;
-        groups.add(Some(format!("0{}", "\u{1}".repeat(1_000)).as_bytes()), 5, 100);
-        assert_eq!((groups.records(), groups.beyond), (205, beyond));
-        // Names as long as a field may be all find room.
-        let mut groups = Groups::default();
-        for nth in 0..100_u32 {
-            groups.add(Some(format!("{nth:0>256}").as_bytes()), 1, 100);
-        }
-        assert_eq!((groups.counts.len(), groups.beyond), (100, 0));
-    }
-    #[test]
-    fn when_there_is_room_for_few_groups_it_is_the_first_by_name_that_find_it() {
-        let mut some = Groups::default();
-        for nth in 0..100_u32 {
-            some.add(Some(format!("{nth:0>3}").as_bytes()), 1, 100);
-        }
-        let mut groups = Groups::default();
-        groups.merge(&some, 10);
-        assert_eq!((groups.records(), groups.beyond), (100, 90));
-        let names: Vec<_> = (0..10).map(|nth| (Some(format!("{nth:0>3}")), 1)).collect();
-        assert_eq!(groups.sorted(&GroupBy::Field(super::super::Field::Actor)), names);
-    }
+/// What of the records that a query is about retention has removed: those before `begin`.
+/// `oldest` is the time of the oldest that is left, and `more` whether the answer ends
+/// before it comes to them.
+pub(super) fn pruned(
+    query: &Query,
+    (begin, oldest): (u64, Option<Timestamp>),
+    more: bool,
+) -> Option<(u64, u64)> {
+    let filter = &query.filter;
+    let (from, to) = (filter.seq.0, filter.seq.1.min(begin));
+    // Records come about in the order of their times.
+    let is_later = filter.since.zip(oldest).is_some_and(|(since, oldest)| since >= oldest);
+    let newest_first = matches!(query.want, Want::Records { order: Order::Newest, .. });
+    (from < to && !is_later && !(newest_first && more)).then_some((from, to))
 }

@@ -100,6 +100,9 @@ pub(super) fn missing(
     // What it is about ends where it has been answered already.
     let end = end.min(query.filter.end_seq());
     let removed = old.begin < begin && query.filter.first_seq() < begin;
+    if old.is_partial() && old.end < end {
+        return Missing::All;
+    }
     let Found::Records(lines) = &old.found else {
         return match (removed, old.end >= end) {
             (true, _) => Missing::All,
@@ -113,6 +116,8 @@ pub(super) fn missing(
     match order {
         Order::Newest if old.end >= end => Missing::Nothing,
         Order::Newest => Missing::This(Box::new(query.within(old.end, u64::MAX))),
+        // Whether what is new is more of it, only a look at it can tell.
+        Order::Oldest if was_full && !old.more && old.end < end => Missing::All,
         // Full from the front on: what is new comes behind.
         Order::Oldest if was_full && kept.len() == lines.len() => Missing::Nothing,
         Order::Oldest if !was_full && old.end >= end => Missing::Nothing,
@@ -143,14 +148,17 @@ pub(super) fn complete(old: &Answer, query: &Query, new: Option<Answer>, bounds:
                 Order::Oldest => (&kept, &*more),
             };
             let mut all = Lines::default();
+            let mut cut = false;
             for line in first.iter().chain(second.iter()) {
-                if is_full(&all, limit, bounds.page_bytes) {
+                cut = is_full(&all, limit, bounds.page_bytes);
+                if cut {
                     break;
                 }
                 all.push(line);
             }
-            let full = is_full(&all, limit, bounds.page_bytes);
-            new.more = full && (all.len() as u64) < limit;
+            // Behind the older page there is more only as long as none of it has gone.
+            let older = order == Order::Newest && old.more && kept.len() == lines.len();
+            new.more = cut || new.more || older;
             *more = all;
         }
         _ => {}

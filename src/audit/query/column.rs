@@ -1,10 +1,10 @@
 //! What is shown of a record: its fields by name.
 
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::condition::Path;
-use crate::audit::record::Record;
+use super::json::{members, text_of};
+use super::path::{Path, find_outside};
+use crate::audit::head::Head;
 
 /// A column: a field of the record, or something in `details` or `origin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +36,12 @@ const KEYS: [&str; 10] = [
 /// What a record has in a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// As JSON.
+    /// As JSON, as it is stored.
     pub json: String,
-    /// A text without its quotes; anything else as JSON.
+    /// A text without its quotes; anything else as it is stored.
     pub plain: String,
+    /// Whether it is a text.
+    pub is_text: bool,
 }
 
 impl Column {
@@ -65,35 +67,57 @@ impl Column {
         Ok(Self { name: name.to_owned(), kind })
     }
 
+    /// Reads several, with commas between them.
+    ///
+    /// # Errors
+    /// What would be understood.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        let mut columns = Vec::new();
+        let mut rest = text;
+        while let Some(at) = find_outside(rest, &[',']) {
+            columns.push(Self::parse(&rest[..at])?);
+            rest = &rest[at + 1..];
+        }
+        columns.push(Self::parse(rest)?);
+        Ok(columns)
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What a stored line has in these columns; `None` for a line that is no record.
+    /// Its name without the path to it.
     #[must_use]
-    pub fn row(columns: &[Self], line: &[u8]) -> Option<Vec<Option<Cell>>> {
-        let record: Record<'_> = serde_json::from_slice(line).ok()?;
-        Some(columns.iter().map(|column| column.cell(&record, line)).collect())
+    pub fn short_name(&self) -> String {
+        match &self.kind {
+            Kind::Key(_) => self.name.clone(),
+            Kind::Path(path) => path.last(),
+        }
     }
 
-    fn cell(&self, record: &Record<'_>, line: &[u8]) -> Option<Cell> {
-        let text = |text: Option<&str>| text.map(|text| Cell::new(&Value::from(text)));
-        let raw = |raw: Option<&RawValue>| {
-            raw.map(|raw| Cell { json: raw.get().to_owned(), plain: raw.get().to_owned() })
-        };
-        match &self.kind {
-            Kind::Key(0) => Some(Cell::new(&Value::from(record.seq))),
-            Kind::Key(1) => text(Some(&record.timestamp.to_string())),
-            Kind::Key(2) => text(Some(&record.event_type)),
-            Kind::Key(3) => text(record.actor.as_deref()),
-            Kind::Key(4) => text(record.source.as_deref()),
-            Kind::Key(5) => text(record.target.as_deref()),
-            Kind::Key(6) => text(record.outcome.as_deref()),
-            Kind::Key(7) => raw(record.details),
-            Kind::Key(8) => raw(record.origin),
-            Kind::Key(_) => text(record.recorded_at.map(|at| at.to_string()).as_deref()),
+    /// Whether it may hold other values than texts.
+    #[must_use]
+    pub fn is_typed(&self) -> bool {
+        matches!(self.kind, Kind::Path(_))
+    }
+
+    /// What a stored line has in these columns, as it is stored; `None` for a line that is
+    /// no record.
+    #[must_use]
+    pub fn row(columns: &[Self], line: &[u8]) -> Option<Vec<Option<Cell>>> {
+        Head::parse(line)?;
+        let text = std::str::from_utf8(line).ok()?;
+        let mut values: [Option<&RawValue>; KEYS.len()] = [None; KEYS.len()];
+        let is_json = members(text, &mut |key, value| {
+            if let Some(at) = KEYS.iter().position(|known| *known == key) {
+                values[at] = Some(value);
+            }
+            true
+        });
+        let cell = |column: &Self| match &column.kind {
+            Kind::Key(at) => values[*at].map(Cell::new),
             Kind::Path(path) => {
                 let mut cell = None;
                 path.look(line, &mut |value| {
@@ -102,23 +126,48 @@ impl Column {
                 });
                 cell
             }
-        }
+        };
+        is_json.then(|| columns.iter().map(cell).collect())
     }
 }
 
 impl Cell {
-    fn new(value: &Value) -> Self {
-        let plain = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        Self { json: value.to_string(), plain }
+    fn new(raw: &RawValue) -> Self {
+        let json = raw.get();
+        let text = text_of(json);
+        let is_text = text.is_some();
+        let plain = text.map_or_else(|| json.to_owned(), |text| text.into_owned());
+        Self { json: json.to_owned(), plain, is_text }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// C4: nothing is rounded or written anew.
+    #[test]
+    fn values_come_out_as_they_are_stored() {
+        let line = br#"{"seq":7,"timestamp":"2026-02-04T21:09:40.000000Z","event_type":"x","details":{"n":18446744073709551617,"f":1.10,"e":1e-999999999,"o":{"z":1,"a":9007199254740993.0},"t":"\u00e4"},"origin":{}}"#;
+        let columns: Vec<Column> =
+            ["details.n", "details.f", "details.e", "details.o", "details.t"]
+                .iter()
+                .map(|name| Column::parse(name).expect("a column"))
+                .collect();
+        let row = Column::row(&columns, line).expect("a record");
+        let cells: Vec<_> = row.into_iter().flatten().map(|cell| (cell.json, cell.plain)).collect();
+        let same = |text: &str| (text.to_owned(), text.to_owned());
+        assert_eq!(
+            cells,
+            [
+                same("18446744073709551617"),
+                same("1.10"),
+                same("1e-999999999"),
+                same(r#"{"z":1,"a":9007199254740993.0}"#),
+                (r#""\u00e4""#.to_owned(), "ä".to_owned()),
+            ]
+        );
+    }
 
     #[test]
     fn a_row_has_what_the_record_has() {
@@ -133,6 +182,12 @@ mod tests {
         assert_eq!(row[2].as_ref().expect("a cell").json, r#""a\"b""#);
         assert_eq!(Column::row(&columns, b"no record"), None);
         assert!(Column::parse("colour").is_err());
+        let names = |text: &str| {
+            let columns = Column::parse_list(text).expect("columns");
+            columns.iter().map(|column| column.name().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("seq,type"), ["seq", "event_type"]);
+        assert_eq!(names(r#"details."a,b".c,seq"#), [r#"details."a,b".c"#, "seq"]);
         assert_eq!(Column::defaults().len(), 8);
     }
 }

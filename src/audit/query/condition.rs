@@ -9,8 +9,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use regex::bytes::{Regex, RegexBuilder};
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::json::{Json, Kind, kind, text_of};
+use super::number::Decimal;
+use super::path::{Path, find_outside};
 
 /// A compiled regular expression takes at most so many bytes.
 const MAX_REGEX_BYTES: usize = 1 << 20;
@@ -59,8 +62,19 @@ impl Operator {
 pub struct Condition {
     path: Path,
     operator: Operator,
-    value: Value,
+    value: Compared,
     regex: Option<Regex>,
+}
+
+/// What is compared with.
+#[derive(Clone, Debug)]
+struct Compared {
+    /// As it reads back.
+    shown: String,
+    value: Json,
+    /// A text without quotes that was perhaps copied out of JSON: with its escapes
+    /// resolved.
+    copied: Option<String>,
 }
 
 /// Why a text is no condition.
@@ -73,94 +87,46 @@ pub struct ConditionError {
     pub reason: String,
 }
 
-/// A path into a record: keys with dots between them; `*` is any key or any
-/// element; a number is an element's place; `\.` is a dot in a key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Path(Vec<Step>);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Step {
-    Any,
-    Key(String),
-}
-
-impl Path {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Unless it begins with `details.` or `origin.` and has no empty key.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut steps = Vec::new();
-        let (mut key, mut escaped) = (String::new(), false);
-        let mut chars = text.chars();
-        loop {
-            let next = chars.next();
-            match next {
-                Some('\\') => {
-                    let literal = chars.next().ok_or("a backslash at its end")?;
-                    key.push(literal);
-                    escaped = true;
-                }
-                Some('.') | None => {
-                    if key.is_empty() && !escaped {
-                        return Err(format!("\"{text}\" has an empty key"));
-                    }
-                    let step = match &*key {
-                        "*" if !escaped => Step::Any,
-                        _ => Step::Key(std::mem::take(&mut key)),
-                    };
-                    key.clear();
-                    escaped = false;
-                    steps.push(step);
-                    if next.is_none() {
-                        break;
-                    }
-                }
-                Some(other) => key.push(other),
-            }
+impl Compared {
+    /// JSON, or else a text.
+    fn parse(text: &str) -> Self {
+        match Json::parse(text) {
+            Some(value) => Self { shown: text.to_owned(), value, copied: None },
+            None => Self::text(text),
         }
-        let roots = ["details", "origin"];
-        let rooted = matches!(&steps[0], Step::Key(root) if roots.contains(&&**root));
-        if !rooted || steps.len() < 2 {
-            return Err(format!(
-                "\"{text}\" is no path into details or origin, such as details.ip"
-            ));
-        }
-        Ok(Self(steps))
     }
 
-    /// The last key that a record which has the path must contain.
-    pub(super) fn last_key(&self) -> Option<&str> {
-        self.0.iter().rev().find_map(|step| match step {
-            // A number may be a place in an array.
-            Step::Key(key) if key.parse::<usize>().is_err() => Some(&**key),
-            _ => None,
-        })
+    fn text(text: &str) -> Self {
+        let copied = unescaped(text);
+        let shown = match &copied {
+            Some(_) => text.to_owned(),
+            None => serde_json::Value::from(text).to_string(),
+        };
+        Self { shown, value: Json::Text(text.to_owned()), copied }
     }
 
-    /// The values at this path, as far as `found` wants them.
-    pub(super) fn look(&self, line: &[u8], found: &mut dyn FnMut(&Value) -> bool) {
-        let mut deserializer = serde_json::Deserializer::from_slice(line);
-        let seek = Seek { steps: &self.0, found };
-        // A line that is not JSON has nothing at any path.
-        let _ = seek.deserialize(&mut deserializer);
+    fn equals(&self, raw: &RawValue) -> bool {
+        self.value.equals(raw)
+            || self.copied.as_ref().is_some_and(|copied| {
+                text_of(raw.get()).is_some_and(|found| found == copied.as_str())
+            })
     }
 }
 
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (nth, step) in self.0.iter().enumerate() {
-            if nth > 0 {
-                f.write_str(".")?;
-            }
-            match step {
-                Step::Any => f.write_str("*")?,
-                Step::Key(key) if key == "*" => f.write_str("\\*")?,
-                Step::Key(key) => f.write_str(&key.replace('\\', "\\\\").replace('.', "\\."))?,
-            }
-        }
-        Ok(())
+/// A text with its JSON escapes resolved, if it has some and could have been copied out
+/// of a JSON string.
+pub(super) fn unescaped(text: &str) -> Option<String> {
+    if !text.contains('\\') {
+        return None;
     }
+    serde_json::from_str(&format!("\"{text}\"")).ok()
+}
+
+/// Whether a text stands for itself where a value is expected: in a condition, and as a
+/// pattern. Others have to be quoted, as JSON writes them.
+#[must_use]
+pub fn reads_as_itself(text: &str) -> bool {
+    !text.is_empty() && text.trim() == text && !text.starts_with('"') && Json::parse(text).is_none()
 }
 
 impl Condition {
@@ -171,20 +137,23 @@ impl Condition {
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
         let refuse = |reason: String| ConditionError { text: text.to_owned(), reason };
         let trimmed = text.trim();
-        if let Some(path) = trimmed.strip_suffix("exists")
-            && path.ends_with(char::is_whitespace)
-            && !path.contains(['=', '~', '<', '>'])
-        {
+        let Some(at) = find_outside(trimmed, &['=', '!', '~', '<', '>']) else {
+            let path =
+                trimmed.strip_suffix("exists").filter(|path| path.ends_with(char::is_whitespace));
+            let path = path
+                .ok_or_else(|| refuse("it needs one of = != ~ < <= > >= or exists".to_owned()))?;
             let path = Path::parse(path.trim()).map_err(refuse)?;
-            return Ok(Self { path, operator: Operator::Exists, value: Value::Null, regex: None });
-        }
-        let at = trimmed
-            .find(['=', '!', '~', '<', '>'])
-            .ok_or_else(|| refuse("it needs one of = != ~ < <= > >= or exists".to_owned()))?;
+            let value = Compared::parse("null");
+            return Ok(Self { path, operator: Operator::Exists, value, regex: None });
+        };
         let (path, rest) = trimmed.split_at(at);
         let named = Operator::SIGNS.iter().find(|(sign, _)| rest.starts_with(sign));
         let Some((sign, operator)) = named else {
-            return Err(refuse("after the path comes one of = != ~ < <= > >=".to_owned()));
+            return Err(refuse(
+                "after the path comes one of = != ~ < <= > >=; a key with such a sign in it stands \
+                 in quotes, as in details.\"a=b\" = 5"
+                    .to_owned(),
+            ));
         };
         let path = Path::parse(path.trim()).map_err(refuse)?;
         let value_text = rest[sign.len()..].trim();
@@ -193,17 +162,17 @@ impl Condition {
             Operator::Matches => {
                 let built = RegexBuilder::new(value_text).size_limit(MAX_REGEX_BYTES).build();
                 regex = Some(built.map_err(|error| refuse(error.to_string()))?);
-                Value::String(value_text.to_owned())
+                let value = Json::Text(value_text.to_owned());
+                Compared { shown: value_text.to_owned(), value, copied: None }
             }
             _ if value_text.is_empty() => return Err(refuse("it has no value".to_owned())),
-            _ => serde_json::from_str(value_text)
-                .unwrap_or_else(|_| Value::String(value_text.to_owned())),
+            _ => Compared::parse(value_text),
         };
         let ordered = matches!(
             operator,
             Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual
         );
-        if ordered && !matches!(value, Value::Number(_) | Value::String(_)) {
+        if ordered && !matches!(value.value, Json::Number(_) | Json::Text(_)) {
             return Err(refuse("only numbers and texts have an order".to_owned()));
         }
         Ok(Self { path, operator, value, regex })
@@ -211,15 +180,21 @@ impl Condition {
 
     /// The keys of its path; `None` for a `*`.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Option<&str>> {
-        self.path.0.iter().map(|step| match step {
-            Step::Any => None,
-            Step::Key(key) => Some(key.as_str()),
-        })
+        self.path.keys()
     }
 
-    /// What it compares with; nothing for `exists`.
-    pub(crate) fn compared(&self) -> Option<&Value> {
-        (self.operator != Operator::Exists).then_some(&self.value)
+    /// What it compares with, a text without its quotes; nothing for `exists`.
+    pub(crate) fn compared(&self) -> Option<&str> {
+        match &self.value.value {
+            _ if self.operator == Operator::Exists => None,
+            Json::Text(text) => Some(text),
+            _ => Some(&self.value.shown),
+        }
+    }
+
+    /// Whether it compares with an object or an array.
+    pub(crate) fn is_compound(&self) -> bool {
+        matches!(self.value.value, Json::Object(_) | Json::Array(_))
     }
 
     /// The same condition, in words, compared with another text.
@@ -237,20 +212,30 @@ impl Condition {
         holds
     }
 
-    fn accepts(&self, found: &Value) -> bool {
-        let order = || compare(found, &self.value);
+    fn accepts(&self, found: &RawValue) -> bool {
         match self.operator {
             Operator::Exists => true,
-            Operator::Equal => equal(found, &self.value),
-            Operator::NotEqual => !equal(found, &self.value),
-            Operator::Less => order() == Some(Ordering::Less),
-            Operator::LessOrEqual => order().is_some_and(Ordering::is_le),
-            Operator::Greater => order() == Some(Ordering::Greater),
-            Operator::GreaterOrEqual => order().is_some_and(Ordering::is_ge),
-            Operator::Matches => match (&self.regex, found) {
-                (Some(regex), Value::String(text)) => regex.is_match(text.as_bytes()),
+            Operator::Equal => self.value.equals(found),
+            Operator::NotEqual => !self.value.equals(found),
+            Operator::Less => self.order_of(found) == Some(Ordering::Less),
+            Operator::LessOrEqual => self.order_of(found).is_some_and(Ordering::is_le),
+            Operator::Greater => self.order_of(found) == Some(Ordering::Greater),
+            Operator::GreaterOrEqual => self.order_of(found).is_some_and(Ordering::is_ge),
+            Operator::Matches => match (&self.regex, text_of(found.get())) {
+                (Some(regex), Some(text)) => regex.is_match(text.as_bytes()),
                 _ => false,
             },
+        }
+    }
+
+    /// Numbers by value, texts by their bytes; nothing else has an order.
+    fn order_of(&self, found: &RawValue) -> Option<Ordering> {
+        match (&self.value.value, kind(found.get())) {
+            (Json::Number(number), Kind::Number) => Some(Decimal::parse(found.get())?.cmp(number)),
+            (Json::Text(text), Kind::Text) => {
+                Some(text_of(found.get())?.as_bytes().cmp(text.as_bytes()))
+            }
+            _ => None,
         }
     }
 
@@ -259,8 +244,8 @@ impl Condition {
         let plain = |text: &str| {
             text.bytes().all(|byte| byte >= 0x20 && !matches!(byte, b'"' | b'\\' | b'/'))
         };
-        match (&self.operator, &self.value) {
-            (Operator::Equal, Value::String(text)) if plain(text) => {
+        match (&self.operator, &self.value.value) {
+            (Operator::Equal, Json::Text(text)) if plain(text) => {
                 Some(format!("\"{text}\"").into_bytes())
             }
             _ => {
@@ -273,10 +258,9 @@ impl Condition {
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.operator, &self.value) {
-            (Operator::Exists, _) => write!(f, "{} exists", self.path),
-            (Operator::Matches, Value::String(text)) => write!(f, "{} ~ {text}", self.path),
-            (operator, value) => write!(f, "{} {} {value}", self.path, operator.sign()),
+        match self.operator {
+            Operator::Exists => write!(f, "{} exists", self.path),
+            operator => write!(f, "{} {} {}", self.path, operator.sign(), self.value.shown),
         }
     }
 }
@@ -308,132 +292,11 @@ impl Hash for Condition {
     }
 }
 
-fn equal(one: &Value, two: &Value) -> bool {
-    match (one, two) {
-        (Value::Number(_), Value::Number(_)) => compare(one, two) == Some(Ordering::Equal),
-        _ => one == two,
-    }
-}
-
-/// Numbers by value, texts by their bytes; nothing else has an order.
-fn compare(one: &Value, two: &Value) -> Option<Ordering> {
-    match (one, two) {
-        (Value::Number(one), Value::Number(two)) => match (integer(one), integer(two)) {
-            // Beyond 2^53 a float would take different integers for equal.
-            (Some(one), Some(two)) => Some(one.cmp(&two)),
-            _ => one.as_f64()?.partial_cmp(&two.as_f64()?),
-        },
-        (Value::String(one), Value::String(two)) => Some(one.as_bytes().cmp(two.as_bytes())),
-        _ => None,
-    }
-}
-
-fn integer(number: &serde_json::Number) -> Option<i128> {
-    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
-}
-
-/// Walks down a path and parses only what is at its end. Of a key that is there
-/// twice every value counts.
-struct Seek<'a, 'f> {
-    steps: &'a [Step],
-    found: &'f mut dyn FnMut(&Value) -> bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Seek<'_, '_> {
-    /// Whether more is wanted.
-    type Value = bool;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        if self.steps.is_empty() {
-            let value = <Value as serde::Deserialize>::deserialize(deserializer)?;
-            return Ok((self.found)(&value));
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seek<'_, '_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let Some((step, rest)) = self.steps.split_first() else { return Ok(true) };
-        let mut wanted = true;
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            let here = match step {
-                Step::Any => true,
-                Step::Key(name) => *name == *key,
-            };
-            if here && wanted {
-                wanted = map.next_value_seed(Seek { steps: rest, found: self.found })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(wanted)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
-        let Some((step, rest)) = self.steps.split_first() else { return Ok(true) };
-        let place = match step {
-            Step::Any => None,
-            Step::Key(name) => match name.parse::<usize>() {
-                Ok(place) => Some(place),
-                Err(_) => {
-                    while seq.next_element::<IgnoredAny>()?.is_some() {}
-                    return Ok(true);
-                }
-            },
-        };
-        let (mut at, mut wanted) = (0, true);
-        loop {
-            let more = if wanted && place.is_none_or(|place| place == at) {
-                match seq.next_element_seed(Seek { steps: rest, found: self.found })? {
-                    Some(still) => {
-                        wanted = still;
-                        true
-                    }
-                    None => false,
-                }
-            } else {
-                seq.next_element::<IgnoredAny>()?.is_some()
-            };
-            if !more {
-                return Ok(wanted);
-            }
-            at += 1;
-        }
-    }
-
-    // Anything else has nothing below it.
-    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
-        Ok(true)
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
-        Ok(true)
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
-        Ok(true)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
-        Ok(true)
-    }
-    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
-        Ok(true)
-    }
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(true)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LINE: &[u8] = br#"{"seq":1,"details":{"n":5,"big":9007199254740993,"f":1.5,"t":"5","ok":true,"none":null,"a.b":"dot","list":[{"arn":"x"},{"arn":"y"}],"twice":1,"twice":2,"deep":{"k":{"z":"b"}}},"origin":{"uid":1000}}"#;
+    const LINE: &[u8] = br#"{"seq":1,"details":{"n":5,"big":9007199254740993,"f":1.5,"t":"5","ok":true,"none":null,"a.b":"dot","list":[{"arn":"x"},{"arn":"y"}],"twice":1,"twice":2,"deep":{"k":{"z":"b"}},"huge":18446744073709551617,"tiny":1e-999999999,"price":1.10,"share":"\\\\fs1\\finance","new":"C:\\new","a=b!<c>~ d":"odd"},"origin":{"uid":1000}}"#;
 
     fn holds(text: &str) -> bool {
         Condition::parse(text).unwrap_or_else(|error| panic!("{error}")).holds(LINE)
@@ -467,6 +330,25 @@ mod tests {
             "details.deep exists",
             "origin.uid = 1000",
             "details.t < 6x",
+            "details.\"a.b\" = dot",
+            "details.huge > 18446744073709551616",
+            "details.huge = 18446744073709551617",
+            "details.huge < 1e999999999",
+            "details.huge > -1e999999999",
+            "details.tiny > 0",
+            "details.tiny = 10e-1000000000",
+            "details.price = 1.1",
+            "details.price = 1.100",
+            "details.price = 11e-1",
+            "details.deep = {\"k\":{\"z\":\"b\"}}",
+            r"details.share = \\fs1\finance",
+            r"details.share = \\\\fs1\\finance",
+            r#"details.share = "\\\\fs1\\finance""#,
+            r"details.new = C:\new",
+            r"details.new != C:\old",
+            "details.\"a=b!<c>~ d\" = odd",
+            "details.\"a=b!<c>~ d\" exists",
+            r"details.a\=b\!\<c\>\~\ d = odd",
         ] {
             assert!(holds(yes), "{yes}");
         }
@@ -483,6 +365,13 @@ mod tests {
             "details.ok = \"true\"",
             "details.deep.k = b",
             "details.n.m exists",
+            "details.huge = 18446744073709551618",
+            "details.huge = 18446744073709551616",
+            "details.huge > 18446744073709551617",
+            "details.tiny = 0",
+            "details.price = \"1.1\"",
+            r"details.new != C:\new",
+            r"details.share = \fs1\finance",
         ] {
             assert!(!holds(no), "{no}");
         }
@@ -500,7 +389,9 @@ mod tests {
             ("details.n ~ (", "unclosed group"),
             ("details.n < true", "order"),
             ("details.n ! 5", "after the path"),
-            ("details.n\\ = 5", "backslash"),
+            ("details.n\\", "needs one of"),
+            ("details.\"n\"x = 5", "a dot or the end"),
+            ("details.\"\\x\" = 5", "in quotes"),
         ] {
             let error = Condition::parse(text).expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
@@ -509,9 +400,14 @@ mod tests {
 
     #[test]
     fn a_condition_reads_back_from_its_text() {
-        for text in
-            ["details.n >= 5", "details.a\\.b = \"dot\"", "details.*.x exists", "origin.via ~ a|b"]
-        {
+        for text in [
+            "details.n >= 5.10",
+            "details.\"a.b\" = \"dot\"",
+            "details.*.x exists",
+            "origin.via ~ a|b",
+            r"details.share = \\fs1\finance",
+            "details.n < 1e-999999999",
+        ] {
             let condition = Condition::parse(text).expect("condition");
             assert_eq!(condition.to_string(), text);
             assert_eq!(Condition::parse(&condition.to_string()), Ok(condition));

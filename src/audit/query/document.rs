@@ -3,15 +3,33 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, CacheUse, Effort, Found, GivenUp, Groups, Lines};
+use super::answer::{Answer, CacheUse, Effort, Found, GivenUp, History, Lines};
 use super::filter::{Query, Want};
+use super::groups::{Group, Groups};
+use super::json::text_of;
 
 /// A group, as it is written.
 #[derive(Debug, Serialize, Deserialize)]
-struct Group {
-    /// `null` for records that have no such field.
-    group: Option<String>,
+struct GroupDocument {
+    /// The value as JSON, as it is stored.
+    group: Box<RawValue>,
+    /// For records that have no such field.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    missing: bool,
     records: u64,
+}
+
+/// A range of seqs, and how it is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+struct NextDocument {
+    seq: String,
+}
+
+/// From, and up to but without.
+#[derive(Debug, Serialize, Deserialize)]
+struct RangeDocument {
+    begin: u64,
+    end: u64,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -23,15 +41,27 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    groups: Option<Vec<Group>>,
+    groups: Option<Vec<GroupDocument>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     groups_total: Option<u64>,
+    /// Records in none of the groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     beyond: Option<u64>,
+    /// What a group that is not listed has at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beyond_each: Option<u64>,
     begin: u64,
     end: u64,
+    log_id: String,
+    epoch: u32,
     more: bool,
+    /// What to ask with to go on, where there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<NextDocument>,
     partial: bool,
+    /// What retention has removed of the records that were asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pruned: Option<RangeDocument>,
     unreadable: u64,
     damaged: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -66,8 +96,12 @@ impl Answer {
         let mut document = Document {
             begin: self.begin,
             end: self.end,
+            log_id: self.history.log_id.clone(),
+            epoch: self.history.epoch,
             more: self.more,
+            next: self.next(query).map(|(from, to)| NextDocument { seq: format!("{from}..{to}") }),
             partial: self.is_partial(),
+            pruned: self.pruned.map(|(begin, end)| RangeDocument { begin, end }),
             unreadable: self.unreadable,
             damaged: self.damaged.clone(),
             given_up: self.given_up.clone(),
@@ -86,10 +120,14 @@ impl Answer {
                 let all = groups.sorted(by);
                 document.groups_total = Some(all.len() as u64);
                 document.beyond = Some(groups.beyond);
+                document.beyond_each = Some(groups.bound);
                 let top = top.unwrap_or(usize::MAX);
-                let listed = all.into_iter().take(top);
-                let listed = listed.map(|(group, records)| Group { group, records });
-                document.groups = Some(listed.collect());
+                let listed = all.into_iter().take(top).map(|(group, records)| {
+                    let missing = group == Group::Missing;
+                    let group = RawValue::from_string(group.json().into_owned())?;
+                    Ok(GroupDocument { group, missing, records })
+                });
+                document.groups = Some(listed.collect::<serde_json::Result<_>>()?);
             }
             (Found::Groups(_), _) => {}
         }
@@ -119,8 +157,14 @@ impl Answer {
         } else if let Some(listed) = document.groups {
             let mut groups = Groups::default();
             groups.beyond = document.beyond.unwrap_or(0);
-            for Group { group, records } in listed {
-                groups.add(group.as_deref().map(str::as_bytes), records, usize::MAX);
+            groups.bound = document.beyond_each.unwrap_or(0);
+            for GroupDocument { group, missing, records } in listed {
+                let group = match text_of(group.get()) {
+                    _ if missing => Group::Missing,
+                    Some(text) => Group::Text(text.into_owned()),
+                    None => Group::Json(group.get().to_owned()),
+                };
+                groups.add_listed(&group, records);
             }
             Found::Groups(groups)
         } else {
@@ -130,7 +174,9 @@ impl Answer {
             found,
             begin: document.begin,
             end: document.end,
+            history: History { log_id: document.log_id, epoch: document.epoch },
             more: document.more,
+            pruned: document.pruned.map(|range| (range.begin, range.end)),
             unreadable: document.unreadable,
             damaged: document.damaged,
             given_up: document.given_up,
@@ -218,15 +264,20 @@ mod tests {
             found,
             begin: 3,
             end: 9,
+            history: History { log_id: "5f0c".to_owned(), epoch: 2 },
             more: true,
+            pruned: Some((0, 3)),
             unreadable: 1,
             damaged: vec!["a \"block\"".to_owned()],
             given_up: vec![GivenUp { first_seq: 5, end_seq: 7, reason: "altered".to_owned() }],
             effort: Effort { cache: CacheUse::Completed, blocks: 7, ..Effort::default() },
         };
         let mut groups = Groups::default();
-        groups.add(Some(b"alice"), 5, 10);
-        groups.add(None, 2, 10);
+        groups.bound = 1;
+        for json in ["\"alice\"", "5.0", "null", "{\"b\":1.10,\"a\":2}", "1e999"] {
+            groups.add_listed(&Group::Json(json.to_owned()), 5);
+        }
+        groups.add_listed(&Group::Missing, 2);
         let query = |json: &str| {
             let request: Request = serde_json::from_str(json).expect("json");
             request.resolve(Default::default()).expect("query")

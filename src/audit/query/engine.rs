@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::answer::{Answer, CacheUse, Effort, Found};
+use super::answer::{Answer, CacheUse, Effort, Found, pruned};
 use super::cache::{CACHE_BYTES, Cache, CacheCounts, Missing, complete, missing, still_there};
 use super::filter::Query;
 use super::run::{Bounds, run};
 use super::view::{Ledger, View};
 use super::{QueryError, TRIES};
+use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
 
 /// Answers queries about the log that this process writes.
@@ -50,13 +51,15 @@ impl Engine {
         }
         // What is durable first: what is read afterwards holds all of it.
         let end = self.ledger.durable().unwrap_or(u64::MAX);
-        let begin = self.ledger.manifest()?.manifest.pruned.end();
+        let manifest = self.ledger.manifest()?.manifest;
+        let (begin, oldest) = (manifest.pruned.end(), manifest.oldest());
         let old = {
             let mut cache = self.cache();
             match cache.get(query) {
                 Some(old) => match missing(old, query, begin, end, self.bounds) {
                     Missing::Nothing => {
-                        let answer = renewed(old, begin, end, begun);
+                        let mut answer = renewed(old, begin, end, begun);
+                        answer.pruned = pruned_now(old, query, (begin, oldest), answer.more);
                         return Ok(answer);
                     }
                     Missing::This(rest) => Some((old.clone(), rest)),
@@ -72,8 +75,14 @@ impl Engine {
                 new if new.begin != begin => self.read(query)?,
                 new => {
                     let mut answer = complete(&old, query, Some(new), self.bounds);
-                    answer.effort.cache = CacheUse::Completed;
-                    answer
+                    if answer.is_partial() {
+                        // Which groups are the largest only reading all of it can tell.
+                        self.read(query)?
+                    } else {
+                        answer.effort.cache = CacheUse::Completed;
+                        answer.pruned = pruned_now(&old, query, (begin, oldest), answer.more);
+                        answer
+                    }
                 }
             },
             None => self.read(query)?,
@@ -99,6 +108,20 @@ impl Engine {
     }
 }
 
+/// What retention has removed of an earlier answer's records by now.
+fn pruned_now(
+    old: &Answer,
+    query: &Query,
+    (begin, oldest): (u64, Option<Timestamp>),
+    more: bool,
+) -> Option<(u64, u64)> {
+    if old.begin == begin && old.more == more {
+        old.pruned
+    } else {
+        pruned(query, (begin, oldest), more)
+    }
+}
+
 /// An answer to which nothing is new, as of now.
 fn renewed(old: &Answer, begin: u64, end: u64, begun: Instant) -> Answer {
     let found = match &old.found {
@@ -118,8 +141,10 @@ fn renewed(old: &Answer, begin: u64, end: u64, begun: Instant) -> Answer {
         found,
         begin,
         end: end.max(old.end),
+        history: old.history.clone(),
         // What followed the page is older than what has gone.
         more: old.more && kept,
+        pruned: None,
         unreadable: old.unreadable,
         damaged: Vec::new(),
         given_up: old.given_up.iter().filter(|hole| hole.end_seq > begin).cloned().collect(),

@@ -1,7 +1,8 @@
 //! What is asked, in its one normal form: two ways to ask the same are equal,
 //! which is what the cache goes by.
 
-use super::condition::{Condition, Path};
+use super::condition::Condition;
+use super::path::Path;
 use super::pattern::Pattern;
 use crate::audit::head::Field;
 use crate::clock::Timestamp;
@@ -52,7 +53,8 @@ impl Filter {
         if patterns.is_empty() {
             return None;
         }
-        patterns.iter().map(Pattern::exact).collect()
+        let exact: Option<Vec<_>> = patterns.iter().map(Pattern::exact).collect();
+        Some(exact?.concat())
     }
 
     /// Records whose `seq` is below this are not wanted.

@@ -15,8 +15,16 @@ pub(super) struct Matcher<'a> {
     filter: &'a Filter,
     since: Option<Vec<u8>>,
     until: Option<Vec<u8>>,
-    texts: Vec<Finder<'a>>,
+    texts: Vec<Text<'a>>,
     needle: Option<Needle>,
+}
+
+/// A text that a record must contain.
+#[derive(Debug)]
+struct Text<'a> {
+    finder: Finder<'a>,
+    /// With its escapes resolved: it may have been copied out of JSON, or from a table.
+    copied: Option<Finder<'static>>,
 }
 
 /// What every match contains.
@@ -42,7 +50,7 @@ impl<'a> Matcher<'a> {
         Self {
             since: filter.since.as_ref().map(time),
             until: filter.until.as_ref().map(time),
-            texts: filter.texts.iter().map(|text| Finder::new(text.as_bytes())).collect(),
+            texts: filter.texts.iter().map(|text| Text::new(text)).collect(),
             needle: needle(filter),
             filter,
         }
@@ -124,7 +132,7 @@ impl<'a> Matcher<'a> {
                         .text(*field)
                         .is_some_and(|text| patterns.iter().any(|pattern| pattern.matches(text)))
             })
-            && self.texts.iter().all(|text| contains(line, text))
+            && self.texts.iter().all(|text| text.is_in(line))
             && filter.conditions.iter().all(|condition| condition.holds(line))
     }
 }
@@ -149,7 +157,9 @@ fn needle(filter: &Filter) -> Option<Needle> {
         Some(Needle { finder: finder(&needle), or: None })
     };
     let of_texts = || {
-        let longest = filter.texts.iter().max_by_key(|text| text.len())?;
+        // One that may have been copied has more than one form.
+        let plain = filter.texts.iter().filter(|text| !text.contains('\\'));
+        let longest = plain.max_by_key(|text| text.len())?;
         Some(Needle { finder: finder(longest.as_bytes()), or: Some(Finder::new("\\")) })
     };
     let of_conditions = || {
@@ -170,10 +180,20 @@ fn finder(bytes: &[u8]) -> Finder<'static> {
     Finder::new(bytes).into_owned()
 }
 
-/// Whether a line contains a text, as it is stored or with its escapes resolved.
-fn contains(line: &[u8], text: &Finder<'_>) -> bool {
-    text.find(line).is_some()
-        || memchr::memchr(b'\\', line).is_some() && text.find(&unescaped(line)).is_some()
+impl<'a> Text<'a> {
+    fn new(text: &'a str) -> Self {
+        let copied = text.contains('\\').then(|| finder(&unescaped(text.as_bytes())));
+        Self { finder: Finder::new(text.as_bytes()), copied }
+    }
+
+    /// Whether a line contains it, as it is stored or with its escapes resolved.
+    fn is_in(&self, line: &[u8]) -> bool {
+        let is_in = |line: &[u8]| {
+            self.finder.find(line).is_some()
+                || self.copied.as_ref().is_some_and(|copied| copied.find(line).is_some())
+        };
+        is_in(line) || memchr::memchr(b'\\', line).is_some() && is_in(&unescaped(line))
+    }
 }
 
 /// A line with its JSON escapes resolved. What is no escape stays as it is.

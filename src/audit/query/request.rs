@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::condition::{Condition, Path};
+use super::condition::Condition;
 use super::filter::{Filter, GroupBy, Order, Query, Unit, Want};
+use super::path::Path;
 use super::pattern::Pattern;
 use super::when;
 use crate::audit::head::Field;

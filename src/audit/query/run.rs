@@ -8,8 +8,9 @@ use std::time::Instant;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::QueryError;
-use super::answer::{Answer, Effort, Found, Groups, Lines, MAX_DAMAGED};
-use super::filter::{GroupBy, Order, Query, Want};
+use super::answer::{Answer, Effort, Found, GivenUp, Lines, MAX_DAMAGED, pruned};
+use super::filter::{Filter, GroupBy, Order, Query, Want};
+use super::groups::{Groups, Name};
 use super::matcher::{Matcher, Seen};
 use super::plan::{Chunk, Planner, Worker};
 use super::view::View;
@@ -49,12 +50,15 @@ fn pool() -> Option<&'static rayon::ThreadPool> {
     pool.as_ref()
 }
 
+/// So many chunks are looked through for a record that the limit cuts off.
+const LOOK_AHEAD: usize = 32;
+
 /// What a chunk has for the answer.
 #[derive(Debug)]
 struct Part {
     found: Found,
-    /// Its page was full before its end.
-    cut: bool,
+    /// There was more in it than it was asked for.
+    over: bool,
     seen: Seen,
     bytes_read: u64,
     bytes_scanned: u64,
@@ -69,19 +73,43 @@ struct Part {
 pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, QueryError> {
     let begun = Instant::now();
     let filter = query.filter.within(view.begin, view.end);
-    let matcher = Matcher::new(&filter);
-    let order = match query.want {
-        Want::Records { order, .. } => order,
+    let mut sum = look((view, &filter), &query.want, None, bounds)?;
+    if let Found::Groups(groups) = &mut sum.found
+        && groups.bound > 0
+    {
+        // There were more groups than there is room for: those that were kept are counted.
+        let kept = std::mem::take(groups);
+        let again = look((view, &filter), &query.want, Some(&kept), bounds)?;
+        let effort = sum.effort;
+        sum = again;
+        sum.effort.add(&effort);
+        if let Found::Groups(groups) = &mut sum.found {
+            groups.bound = kept.bound;
+        }
+    }
+    Ok(sum.answer(view, query, begun))
+}
+
+/// Looks through the records; with `kept` only these groups are counted.
+fn look(
+    (view, filter): (&View, &Filter),
+    want: &Want,
+    kept: Option<&Groups>,
+    bounds: Bounds,
+) -> Result<Sum, QueryError> {
+    let matcher = Matcher::new(filter);
+    let order = match want {
+        Want::Records { order, .. } => *order,
         _ => Order::Oldest,
     };
-    let count_only = query.want == Want::Count && matcher.takes_all();
-    let mut planner = Planner::new(view, &filter, order, count_only);
-    let mut sum = Sum::new(&query.want, bounds);
+    let count_only = *want == Want::Count && matcher.takes_all();
+    let mut planner = Planner::new(view, filter, order, count_only);
+    let mut sum = Sum::new(want, bounds);
     // An answer that may end early begins with little.
     let threads = pool().map_or(1, rayon::ThreadPool::current_num_threads);
     let full = threads * 4;
-    let mut wave = if matches!(query.want, Want::Records { .. }) { 1 } else { full };
-    while !sum.is_full() {
+    let mut wave = if matches!(want, Want::Records { .. }) { 1 } else { full };
+    while !sum.is_done() {
         let mut chunks = Vec::with_capacity(wave);
         while chunks.len() < wave
             && let Some(chunk) = planner.next()?
@@ -89,10 +117,11 @@ pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, 
             chunks.push(chunk);
         }
         if chunks.is_empty() {
+            sum.is_all = true;
             break;
         }
         let scan = |worker: &mut Worker, chunk: &Chunk| {
-            scan(worker, chunk, &matcher, (&query.want, sum.room(), bounds))
+            scan(worker, chunk, &matcher, (want, sum.room(), bounds), kept)
         };
         let parts: Vec<Part> = match pool() {
             Some(pool) if chunks.len() > 1 => {
@@ -106,17 +135,17 @@ pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, 
         parts.into_iter().for_each(|part| sum.add(part));
         wave = (wave * 4).min(full);
     }
-    let mut effort = planner.effort;
-    effort.bytes_read = sum.bytes_read;
-    effort.bytes_scanned = sum.bytes_scanned;
-    effort.records_read = sum.seen.read;
-    let given_up = planner.given_up();
-    let mut answer = sum.answer(view, effort, begun);
-    match given_up {
-        Ok(holes) => answer.given_up = holes,
-        Err(unsigned) => answer.damaged.extend(unsigned),
+    match planner.given_up() {
+        Ok(holes) => sum.given_up = holes,
+        Err(unsigned) => sum.damaged.extend(unsigned),
     }
-    Ok(answer)
+    sum.effort = Effort {
+        bytes_read: sum.bytes_read,
+        bytes_scanned: sum.bytes_scanned,
+        records_read: sum.seen.read,
+        ..planner.effort
+    };
+    Ok(sum)
 }
 
 /// What has been put together.
@@ -125,11 +154,18 @@ struct Sum {
     found: Found,
     limit: u64,
     bounds: Bounds,
-    cut: bool,
+    /// A match was seen that is not in it.
+    more: bool,
+    /// Everything was looked at.
+    is_all: bool,
+    /// Chunks that were looked through for such a match.
+    ahead: usize,
     seen: Seen,
     bytes_read: u64,
     bytes_scanned: u64,
     damaged: Vec<String>,
+    given_up: Vec<GivenUp>,
+    effort: Effort,
 }
 
 impl Sum {
@@ -143,19 +179,32 @@ impl Sum {
             found,
             limit,
             bounds,
-            cut: false,
+            more: false,
+            is_all: false,
+            ahead: 0,
             seen: Seen::default(),
             bytes_read: 0,
             bytes_scanned: 0,
             damaged: Vec::new(),
+            given_up: Vec::new(),
+            effort: Effort::default(),
         }
     }
 
+    /// Takes no more records.
     fn is_full(&self) -> bool {
         match &self.found {
-            Found::Records(lines) => self.cut || is_full(lines, self.limit, self.bounds.page_bytes),
+            Found::Records(lines) => is_full(lines, self.limit, self.bounds.page_bytes),
             _ => false,
         }
+    }
+
+    /// Nothing that follows matters. Whether anything follows is looked for only where the
+    /// limit is reached: who pages sees it on the next page.
+    fn is_done(&self) -> bool {
+        let pages =
+            matches!(&self.found, Found::Records(lines) if (lines.len() as u64) < self.limit);
+        self.is_full() && (pages || self.more || self.ahead >= LOOK_AHEAD)
     }
 
     /// How many records more it takes.
@@ -167,13 +216,17 @@ impl Sum {
     }
 
     fn add(&mut self, part: Part) {
+        self.bytes_read += part.bytes_read;
+        self.bytes_scanned += part.bytes_scanned;
         if self.is_full() {
+            // What cannot be read may have some.
+            let has_some = matches!(&part.found, Found::Records(lines) if !lines.is_empty());
+            self.more |= has_some || part.over || part.damage.is_some();
+            self.ahead += 1;
             return;
         }
         self.seen.read += part.seen.read;
         self.seen.unreadable += part.seen.unreadable;
-        self.bytes_read += part.bytes_read;
-        self.bytes_scanned += part.bytes_scanned;
         if let Some(damage) = part.damage
             && self.damaged.len() < MAX_DAMAGED
         {
@@ -183,11 +236,12 @@ impl Sum {
             (Found::Records(lines), Found::Records(more)) => {
                 for line in more.iter() {
                     if is_full(lines, self.limit, self.bounds.page_bytes) {
+                        self.more = true;
                         return;
                     }
                     lines.push(line);
                 }
-                self.cut = part.cut;
+                self.more |= part.over;
             }
             (Found::Count(count), Found::Count(more)) => *count += more,
             (Found::Groups(groups), Found::Groups(more)) => groups.merge(&more, self.bounds.groups),
@@ -195,20 +249,20 @@ impl Sum {
         }
     }
 
-    fn answer(self, view: &View, mut effort: Effort, begun: Instant) -> Answer {
-        let more = match &self.found {
-            Found::Records(lines) => (lines.len() as u64) < self.limit && self.is_full(),
-            _ => false,
-        };
+    fn answer(self, view: &View, query: &Query, begun: Instant) -> Answer {
+        let more = self.is_full() && (self.more || !self.is_all);
+        let mut effort = self.effort;
         effort.micros = begun.elapsed().as_micros() as u64;
         Answer {
             found: self.found,
             begin: view.begin,
             end: view.end,
+            history: view.history(),
             more,
+            pruned: pruned(query, (view.begin, view.oldest()), more),
             unreadable: self.seen.unreadable,
             damaged: self.damaged,
-            given_up: Vec::new(),
+            given_up: self.given_up,
             effort,
         }
     }
@@ -224,10 +278,11 @@ fn scan(
     chunk: &Chunk,
     matcher: &Matcher<'_>,
     (want, room, bounds): (&Want, u64, Bounds),
+    kept: Option<&Groups>,
 ) -> Part {
     let mut part = Part {
         found: Found::Count(0),
-        cut: false,
+        over: false,
         seen: Seen::default(),
         bytes_read: 0,
         bytes_scanned: 0,
@@ -260,7 +315,7 @@ fn scan(
         Want::Groups(by) => {
             let mut groups = Groups::default();
             part.seen = matcher.scan(lines, &mut |head, line| {
-                group(&mut groups, by, head, line, bounds.groups);
+                group((&mut groups, kept), by, head, line);
                 true
             });
             part.found = Found::Groups(groups);
@@ -268,10 +323,13 @@ fn scan(
         Want::Records { order: Order::Oldest, .. } => {
             let mut found = Lines::default();
             part.seen = matcher.scan(lines, &mut |_, line| {
+                if is_full(&found, room, bounds.page_bytes) {
+                    part.over = true;
+                    return false;
+                }
                 found.push(line);
-                !is_full(&found, room, bounds.page_bytes)
+                true
             });
-            part.cut = is_full(&found, room, bounds.page_bytes);
             part.found = Found::Records(found);
         }
         Want::Records { order: Order::Newest, .. } => {
@@ -280,36 +338,43 @@ fn scan(
             part.seen = matcher.scan(lines, &mut |_, line| {
                 let begin = line.as_ptr() as usize - lines.as_ptr() as usize;
                 spans.push(begin..begin + line.len());
-                true
+                // Without room it is only asked whether there is one.
+                room > 0
             });
             let mut found = Lines::default();
             for span in spans.into_iter().rev() {
-                if is_full(&found, room, bounds.page_bytes) {
+                part.over = is_full(&found, room, bounds.page_bytes);
+                if part.over {
                     break;
                 }
                 found.push(&lines[span]);
             }
-            part.cut = is_full(&found, room, bounds.page_bytes);
             part.found = Found::Records(found);
         }
     }
     part
 }
 
-fn group(groups: &mut Groups, by: &GroupBy, head: &Head<'_>, line: &[u8], room: usize) {
-    match by {
-        GroupBy::Field(field) => groups.add(head.text(*field), 1, room),
-        GroupBy::Time(unit) => groups.add(Some(&head.timestamp[..unit.bytes()]), 1, room),
+fn group(
+    (groups, kept): (&mut Groups, Option<&Groups>),
+    by: &GroupBy,
+    head: &Head<'_>,
+    line: &[u8],
+) {
+    let name = match by {
+        GroupBy::Field(field) => head.text(*field).map(Name::text),
+        GroupBy::Time(unit) => Some(Name::text(&head.timestamp[..unit.bytes()])),
         GroupBy::Path(path) => {
-            let mut value = None;
-            path.look(line, &mut |found| {
-                value = Some(match found {
-                    serde_json::Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                });
+            let mut name = None;
+            path.look(line, &mut |value| {
+                name = Some(Name::json(value.get()));
                 false
             });
-            groups.add(value.as_deref().map(str::as_bytes), 1, room);
+            name
         }
+    };
+    match kept {
+        Some(kept) => groups.add_if_in(kept, name),
+        None => groups.add(name, 1),
     }
 }

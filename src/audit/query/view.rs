@@ -13,9 +13,11 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 
 use super::QueryError;
+use super::answer::History;
 use crate::audit::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint};
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::examine::leaves;
+use crate::audit::head::Head;
 use crate::audit::keys::load_keyring;
 use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::Range;
@@ -25,6 +27,7 @@ use crate::audit::restore;
 use crate::audit::segment::Block;
 use crate::audit::signed_document::Signature;
 use crate::audit::status::{StatusSnapshot, Word};
+use crate::clock::Timestamp;
 use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
 
 /// A rotation takes the writer a moment; looking again so often outlasts it.
@@ -214,6 +217,20 @@ impl View {
             };
         }
         Err(QueryError::NoLog { dir: dir.to_path_buf() })
+    }
+
+    /// Whose records they are.
+    pub(super) fn history(&self) -> History {
+        History { log_id: self.manifest.log_id.clone(), epoch: self.manifest.epoch }
+    }
+
+    /// The time of the oldest record that is there.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.manifest.oldest().or_else(|| {
+            let mut start = [0; 128];
+            let read = self.tails.first()?.file.read_at(&mut start, 0).ok()?;
+            Head::time_at_start(&start[..read])
+        })
     }
 
     /// A segment's file, wherever it is by now; `None` when retention has removed it.

@@ -1,8 +1,6 @@
 //! Questions, before they are recorded: whoever looks a value up types it, and what
 //! must not be kept in an event must not be kept in the question about it either.
 
-use serde_json::Value;
-
 use super::{Redactor, is_redacted};
 use crate::audit::query::{Condition, Request};
 
@@ -29,16 +27,12 @@ impl Redactor {
         let keys: Vec<_> = condition.keys().collect();
         let below_details = keys.strip_prefix(&[Some("details")]);
         // An object is compared as a whole, whatever names are in it.
-        let is_compound = matches!(compared, Value::Object(_) | Value::Array(_));
+        let is_compound = condition.is_compound();
         match below_details {
             Some(below)
                 if is_compound || self.rules.may_touch(below) || self.copies.may_touch(below) =>
             {
-                let hidden = match compared {
-                    Value::String(text) => self.hidden(text),
-                    other => self.hidden(&other.to_string()),
-                };
-                condition.comparing(&hidden)
+                condition.comparing(&self.hidden(compared))
             }
             _ => text.to_owned(),
         }

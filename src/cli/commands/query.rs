@@ -8,23 +8,30 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::audit::query::{Answer, Column, Found, Query, QueryError, Request, RequestError, Want};
+use crate::audit::query::{
+    Answer, Column, DEFAULT_LIMIT, Found, Query, QueryError, Request, RequestError, Want,
+};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::zone;
 use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
 use crate::ui::{self, Table};
+use crate::units::human_bytes;
 use asker::Asker;
 
 /// Ask the log: which records, how many, how many of each.
 ///
 /// All that is given must hold; an option that may be repeated is met by one of its
-/// values. The newest records come first. Records are printed as they are stored. When
-/// a collector runs it is asked, so that one cache serves everybody; else the files
-/// are read, beside whoever writes them. Nothing is verified: `auditctl verify` does
-/// that. Exit 0 also when nothing is found, 1 when something could not be read.
+/// values. The newest records come first. Records are printed as they are stored, all of
+/// them; a table, or what goes to a terminal, ends after 100 and says so. When a collector
+/// runs it is asked, so that one cache serves everybody; else the files are read, beside
+/// whoever writes them. Nothing is verified: `auditctl verify` does that. Exit 0 also when
+/// nothing is found, 1 when something could not be read.
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
-    /// Event types; `*` stands for anything, `\*` for itself; may be repeated
+    /// Event types; `*` stands for anything, `\*` for itself, a backslash elsewhere for itself;
+    /// may be repeated
     #[arg(long = "type", value_name = "PATTERN", help_heading = "Which records")]
     event_type: Vec<String>,
     /// Who did it; may be repeated
@@ -45,11 +52,16 @@ pub(crate) struct QueryArgs {
     /// Before this `timestamp`
     #[arg(long, value_name = "TIME", help_heading = "Which records")]
     until: Option<String>,
+    /// Where --since and --until are local times: UTC, local (what TZ or /etc/localtime says),
+    /// a name such as Europe/Berlin, or an offset such as +02:00
+    #[arg(long, value_name = "ZONE", allow_hyphen_values = true, help_heading = "Which records")]
+    timezone: Option<String>,
     /// By seq: A..B (without B), A..=B, A.., ..B, or A
     #[arg(long, value_name = "A..B", help_heading = "Which records")]
     seq: Option<String>,
     /// A condition inside details or origin: 'details.amount >= 100', with = != ~ < <= > >=
-    /// or exists; numbers are numbers, texts texts; may be repeated, all must hold
+    /// or exists; numbers are numbers, texts texts; a key with other signs stands in quotes,
+    /// 'details."a=b" = 5'; may be repeated, all must hold
     #[arg(long = "where", value_name = "CONDITION", help_heading = "Which records")]
     conditions: Vec<String>,
     /// A text that the record contains, anywhere; may be repeated, all must be there
@@ -62,7 +74,8 @@ pub(crate) struct QueryArgs {
     /// Where that value is: actor, source, target, outcome, or a path such as details.token
     #[arg(long, value_name = "FIELD", requires = "redacted_value", help_heading = "Which records")]
     redacted_in: Option<String>,
-    /// At most so many records; 0 for all [default: 100; with --follow 10]
+    /// At most so many records; 0 for all [default: all; 100 in a table and on a terminal;
+    /// with --follow 10]
     #[arg(long, value_name = "N", help_heading = "What of them")]
     limit: Option<u64>,
     /// The newest first (the default)
@@ -89,7 +102,7 @@ pub(crate) struct QueryArgs {
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "How")]
     format: Option<Format>,
     /// Only these fields, in this order: seq, timestamp, type, …, or paths such as details.ip
-    #[arg(long, value_name = "FIELD,…", value_delimiter = ',', help_heading = "How")]
+    #[arg(long, value_name = "FIELD,…", help_heading = "How")]
     fields: Vec<String>,
     /// Say on stderr what was read, what was not, and how long it took
     #[arg(long, help_heading = "How")]
@@ -181,12 +194,25 @@ struct Output<'a> {
 }
 
 pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
-    let mut request = args.request();
-    let mut query = request.resolve(SystemClock.now())?;
-    let columns = args.fields.iter().map(|name| Column::parse(name)).collect::<Result<Vec<_>, _>>();
-    let columns = columns.map_err(|reason| CliError::usage(format!("--fields: {reason}")))?;
+    let columns = args.fields.iter().map(|names| Column::parse_list(names));
+    let columns = columns.collect::<Result<Vec<_>, _>>();
+    let columns =
+        columns.map_err(|reason| CliError::usage(format!("--fields: {reason}")))?.concat();
     let on_terminal = context.printer.is_terminal();
     let format = args.format.unwrap_or(if on_terminal { Format::Table } else { Format::Ndjson });
+    let mut request = args.request();
+    if args.limit.is_none() && !args.count && args.group_by.is_none() {
+        // What is read by a program is complete.
+        let for_people = !context.json && (on_terminal || format == Format::Table);
+        request.limit = Some(if for_people { DEFAULT_LIMIT } else { 0 });
+    }
+    if let Some(zone) = &args.timezone {
+        let zone = zone::named("--timezone", zone)?;
+        for (flag, time) in [("--since", &mut request.since), ("--until", &mut request.until)] {
+            *time = time.as_deref().map(|text| zone::in_zone(flag, text, &zone)).transpose()?;
+        }
+    }
+    let mut query = request.resolve(SystemClock.now())?;
     if context.json && (args.follow || args.format.is_some() || !columns.is_empty()) {
         return Err(CliError::usage(
             "--json prints one document, without --format, --fields and --follow",
@@ -212,10 +238,12 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     }
     let begun = std::time::Instant::now();
     let mut total: Option<Answer> = None;
+    let mut next = None;
     let mut rest = Some(query.clone());
     while let Some(page) = rest.take() {
         let answer = asker.ask(&request.pinned(&page), &page)?;
         output.print(&answer, &page, args.top)?;
+        next = answer.next(&page);
         rest = answer.rest(&page);
         total = Some(sum(total, answer));
     }
@@ -226,30 +254,46 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
         let text = ui::query_explained(&total, asker.way(), taken);
         context.printer.error(&text);
     }
-    Ok(tell(context, &total))
+    if let Some((from, to)) = next {
+        let limit = match (&query.want, args.limit) {
+            (Want::Records { limit, .. }, None) => format!(
+                "{limit} records are shown, and there are more: --limit 0 shows all of them"
+            ),
+            (_, limit) => format!("--limit {} is reached, and there are more", limit.unwrap_or(0)),
+        };
+        context.printer.note(&format!("auditctl: {limit}; --seq {from}..{to} goes on from there"));
+    }
+    Ok(tell(context, &total, &settings))
 }
 
 /// One JSON document, whatever was asked. Records only up to `max_memory_events`.
 fn document(
     asker: &mut Asker,
-    settings: &crate::config::Settings,
+    settings: &Settings,
     args: &QueryArgs,
     (request, query): (&Request, &Query),
     context: &Context,
 ) -> Result<u8, CliError> {
     let most = settings.max_memory_events;
     let mut records: Vec<Vec<u8>> = Vec::new();
+    let mut bytes = 0;
     let mut total: Option<Answer> = None;
     let mut rest = Some(query.clone());
+    let mut cut = false;
     while let Some(page) = rest.take() {
-        let mut answer = asker.ask(&request.pinned(&page), &page)?;
+        let answer = asker.ask(&request.pinned(&page), &page)?;
         rest = answer.rest(&page);
-        if let Found::Records(lines) = &answer.found {
-            records.extend(lines.iter().take(most - records.len()).map(<[u8]>::to_vec));
-            if records.len() == most && (rest.is_some() || lines.len() > most) {
-                answer.more = true;
-                rest = None;
+        for line in answer.lines().into_iter().flat_map(|lines| lines.iter()) {
+            cut = records.len() == most || bytes >= DOCUMENT_BYTES;
+            if cut {
+                break;
             }
+            bytes += line.len();
+            records.push(line.to_vec());
+        }
+        cut |= rest.is_some() && (records.len() == most || bytes >= DOCUMENT_BYTES);
+        if cut {
+            rest = None;
         }
         total = Some(sum(total, answer));
     }
@@ -257,17 +301,27 @@ fn document(
     if total.lines().is_some() {
         total.found = Found::Records(records.iter().map(|line| &line[..]).collect());
     }
+    total.more |= cut;
     let text = total
         .to_json(query, args.top)
         .map_err(|error| CliError::new("internal", Exit::Failed, error.to_string()))?;
     context.print(&text)?;
-    Ok(tell(context, &total))
+    if let (true, Some((from, to))) = (cut, total.next(query)) {
+        context.printer.error(&format!(
+            "auditctl: partial: one document holds {most} records (max_memory_events) of {} at \
+             most, and there are more: --seq {from}..{to} goes on from there; --format ndjson \
+             instead of --json has no such limit",
+            human_bytes(DOCUMENT_BYTES as u64)
+        ));
+    }
+    Ok(tell(context, &total, settings))
 }
 
 /// What all pages together took; the records themselves are not kept.
 fn sum(total: Option<Answer>, page: Answer) -> Answer {
     let Some(mut total) = total else { return page };
     total.more = page.more;
+    total.pruned = total.pruned.or(page.pruned);
     total.unreadable += page.unreadable;
     total.damaged.extend(page.damaged);
     for hole in page.given_up {
@@ -275,18 +329,12 @@ fn sum(total: Option<Answer>, page: Answer) -> Answer {
             total.given_up.push(hole);
         }
     }
-    let (all, effort) = (&mut total.effort, &page.effort);
-    all.segments_read += effort.segments_read;
-    all.blocks_read += effort.blocks_read;
-    all.bytes_read += effort.bytes_read;
-    all.bytes_scanned += effort.bytes_scanned;
-    all.records_read += effort.records_read;
-    all.micros += effort.micros;
+    total.effort.add(&page.effort);
     total
 }
 
 /// What was not read is said, also when quiet; the exit code.
-fn tell(context: &Context, answer: &Answer) -> u8 {
+fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     let printer = context.printer;
     for hole in &answer.given_up {
         printer.error(&format!(
@@ -308,12 +356,22 @@ fn tell(context: &Context, answer: &Answer) -> u8 {
         && answer.is_partial()
     {
         printer.error(&format!(
-            "auditctl: partial: {} records are in more groups than max_memory_events allows",
-            groups.beyond
+            "auditctl: partial: {} records are in more groups than there is room for \
+             (max_memory_events = {}). Each of these groups has {} records at most, so the first \
+             {} of those listed are surely the largest, and all that are listed are counted \
+             exactly. For more, raise max_memory_events, or ask about fewer records",
+            groups.beyond,
+            settings.max_memory_events,
+            groups.bound,
+            groups.surely_largest(),
         ));
     }
-    if answer.more {
-        printer.error("auditctl: partial: there are more records than max_memory_events");
+    if let Some((from, to)) = answer.pruned {
+        printer.note(&format!(
+            "auditctl: records {from} to {} were removed by retention and are not in this answer; \
+             `auditctl list` shows the backups that hold older records",
+            to - 1
+        ));
     }
     let bad = !answer.damaged.is_empty() || answer.unreadable > 0;
     if bad {
@@ -322,6 +380,9 @@ fn tell(context: &Context, answer: &Answer) -> u8 {
     }
     if bad { Exit::Found as u8 } else { Exit::Ok as u8 }
 }
+
+/// The records of one document take at most so many bytes, and the last one.
+const DOCUMENT_BYTES: usize = 64 << 20;
 
 impl Output<'_> {
     fn print(

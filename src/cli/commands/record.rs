@@ -67,8 +67,9 @@ pub(crate) struct RecordArgs {
     /// python-audit: check each line's signature with the key in this file
     #[arg(long, value_name = "FILE", requires = "file")]
     hmac_key: Option<PathBuf>,
-    /// python-audit: what times without a zone are: UTC, local, or an offset such as +02:00
-    /// [default: UTC]
+    /// python-audit: what times without a zone are: UTC, local (what TZ or /etc/localtime says),
+    /// a name such as Europe/Berlin, or an offset such as +02:00; of a time that clocks showed
+    /// twice the first, one that they skipped is an error [default: UTC]
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true, requires = "file")]
     assume_timezone: Option<String>,
     /// python-audit: go on after the last line of these files that the log has

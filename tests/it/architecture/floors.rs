@@ -25,6 +25,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "config",
             "json_place",
             "units",
+            "zone",
             "clock",
             "fsio",
         ],
@@ -72,8 +73,8 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "validate",
         &[
-            "access", "alerts", "health", "backup", "store", "audit", "config", "units", "clock",
-            "fsio",
+            "access", "alerts", "health", "backup", "store", "audit", "config", "units", "zone",
+            "clock", "fsio",
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
@@ -91,6 +92,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("field_path", &[]),
     ("json_place", &[]),
     ("units", &[]),
+    ("zone", &["clock", "fsio"]),
     ("clock", &[]),
     ("fsio", &[]),
 ];

@@ -178,6 +178,7 @@ pub(crate) fn crates_stay_on_their_floors(mentions: &[Mention<'_>]) -> Vec<Findi
             "the engine is synchronous threads and channels: only what speaks over networks is asynchronous",
         ),
         (&["axum", "hyper"], &["src/collector"], "only the collector serves HTTP"),
+        (&["jiff"], &["src/zone"], "one module knows time zones, strictly"),
         (&["lettre"], &["src/alerts"], "only alerts write e-mail"),
         (
             &["clap", "clap_complete", "clap_mangen"],

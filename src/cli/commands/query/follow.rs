@@ -1,19 +1,22 @@
-//! `--follow`: what is recorded from now on, through rotation and restarts.
+//! `--follow`: what is recorded from now on, through rotation, restarts and restores.
 
 use std::time::Duration;
 
 use super::asker::Asker;
 use super::{FOLLOW_BEGINS_WITH, Output, QueryArgs};
-use crate::audit::query::{Order, Query, Request, Want};
+use crate::audit::query::{Answer, History, Order, Query, Request, Want};
 use crate::cli::exit::CliError;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 
 /// How often it is looked for something new.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// When nobody answers.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// What a restore leaves as the first record of its own.
+const RESTORED: &str = "audit.restored";
 
-/// Ends when it is interrupted, or stdout is closed.
+/// Ends when it is interrupted, or nobody reads stdout any more.
 pub(super) fn run(
     asker: &mut Asker,
     settings: &Settings,
@@ -21,65 +24,159 @@ pub(super) fn run(
     (request, query): (&Request, &Query),
     output: &mut Output<'_>,
 ) -> Result<u8, CliError> {
-    let oldest = |query: &Query| Query {
-        filter: query.filter.clone(),
-        want: Want::Records { order: Order::Oldest, limit: u64::MAX },
-    };
-    let from_there = args.seq.is_some() || args.since.is_some();
-    let mut next = if from_there {
-        query.filter.first_seq()
-    } else {
-        begin(asker, args, (request, query), output)?
-    };
-    let mut silent = false;
+    let mut place = Place { next: query.filter.first_seq(), history: None };
+    if args.seq.is_none() && args.since.is_none() {
+        place = begin(asker, args, (request, query), output)?;
+    }
+    let mut follower = Follower { asker, settings, direct: args.direct, output, silent: false };
     loop {
-        let mut rest = Some(oldest(query).within(next, u64::MAX));
+        let shown = follower.catch_up(&mut place, (request, query))?;
+        if place.next >= query.filter.end_seq() {
+            return Ok(0);
+        }
+        let pause = if shown { LOOK_AGAIN } else { TRY_AGAIN };
+        if follower.output.context.printer.wait_or_reader_gone(pause) {
+            return Ok(0);
+        }
+        follower.look_again(shown);
+    }
+}
+
+/// How far it is.
+struct Place {
+    /// The first record that was not looked at.
+    next: u64,
+    /// In which log; not known before the first answer.
+    history: Option<History>,
+}
+
+struct Follower<'a, 'c> {
+    asker: &'a mut Asker,
+    settings: &'a Settings,
+    direct: bool,
+    output: &'a mut Output<'c>,
+    /// It was told that nobody answers.
+    silent: bool,
+}
+
+impl Follower<'_, '_> {
+    /// Prints what is there by now; false when nobody answers.
+    fn catch_up(
+        &mut self,
+        place: &mut Place,
+        (request, query): (&Request, &Query),
+    ) -> Result<bool, CliError> {
+        let oldest = |from| Query {
+            filter: query.filter.within(from, u64::MAX),
+            want: Want::Records { order: Order::Oldest, limit: u64::MAX },
+        };
+        let mut rest = Some(oldest(place.next));
         while let Some(page) = rest.take() {
             let asked = request.pinned(&page);
             let asked = Request { order: Some("oldest".to_owned()), ..asked };
-            match asker.ask(&asked, &page) {
-                Ok(answer) => {
-                    if answer.begin > next && next > 0 {
-                        output.context.printer.error(&format!(
-                            "auditctl: records {next} to {} were removed by retention before they were read",
-                            answer.begin - 1
-                        ));
-                    }
-                    output.print(&answer, &page, None)?;
-                    rest = answer.rest(&page);
-                    next = match &rest {
-                        Some(rest) => rest.filter.first_seq(),
-                        None => answer.end.max(next),
-                    };
-                    silent = false;
-                }
+            let answer = match self.asker.ask(&asked, &page) {
+                Ok(answer) => answer,
                 Err(error) if error.kind == "usage" || error.kind == "forbidden" => {
                     return Err(error);
                 }
                 Err(error) => {
-                    // Restarted, perhaps; what was printed is not printed again.
-                    if !std::mem::replace(&mut silent, true) {
-                        output.context.printer.error(&format!(
-                            "auditctl: {}; trying again, from record {next}",
-                            error.message
-                        ));
+                    self.fell_silent(&error, place.next);
+                    return Ok(false);
+                }
+            };
+            self.silent = false;
+            if place.is_overtaken_by(&answer) {
+                match self.resumed(place, &answer) {
+                    Ok(from) => {
+                        rest = Some(oldest(from));
+                        continue;
                     }
-                    std::thread::sleep(TRY_AGAIN);
-                    if let Ok(again) = Asker::open(settings, args.direct) {
-                        *asker = again;
+                    Err(error) => {
+                        self.fell_silent(&error, place.next);
+                        return Ok(false);
                     }
                 }
             }
+            if answer.begin > place.next && place.next > 0 {
+                self.say(&format!(
+                    "records {} to {} were removed by retention before they were read",
+                    place.next,
+                    answer.begin - 1
+                ));
+            }
+            self.output.print(&answer, &page, None)?;
+            rest = answer.rest(&page);
+            place.next = match &rest {
+                Some(rest) => rest.filter.first_seq(),
+                None => answer.end.max(place.next),
+            };
+            place.history = Some(answer.history);
         }
-        if next >= query.filter.end_seq() {
-            return Ok(0);
+        Ok(true)
+    }
+
+    /// Another history took the log's place: where to go on in it, and says so.
+    fn resumed(&mut self, place: &mut Place, answer: &Answer) -> Result<u64, CliError> {
+        let same_log = place.history.as_ref().is_none_or(|old| old.log_id == answer.history.log_id);
+        let from = if same_log {
+            // The restored log has what it was restored from, and goes on with that record.
+            let restored = self.newest_restored()?.unwrap_or(answer.end);
+            restored.min(place.next)
+        } else {
+            0
+        };
+        self.say(&format!(
+            "the log was replaced: {} is now {}; going on from record {from}",
+            if same_log { "its history" } else { "it" },
+            if same_log {
+                format!("one of {} records, after a restore", answer.end)
+            } else {
+                format!("log {}", answer.history.log_id)
+            }
+        ));
+        *place = Place { next: from, history: Some(answer.history.clone()) };
+        Ok(from)
+    }
+
+    /// The seq of the record that the newest restore left.
+    fn newest_restored(&mut self) -> Result<Option<u64>, CliError> {
+        let request =
+            Request { event_type: vec![RESTORED.to_owned()], limit: Some(1), ..Request::default() };
+        let query = request.resolve(SystemClock.now())?;
+        let answer = self.asker.ask(&request, &query)?;
+        Ok(answer.last_seq())
+    }
+
+    fn fell_silent(&mut self, error: &CliError, next: u64) {
+        if !std::mem::replace(&mut self.silent, true) {
+            self.say(&format!("{}; trying again, from record {next}", error.message));
         }
-        std::thread::sleep(LOOK_AGAIN);
-        if let Err(error) = asker.refresh()
-            && !std::mem::replace(&mut silent, true)
+    }
+
+    /// Looks at what is there by now; asks anew whoever did not answer.
+    fn look_again(&mut self, answered: bool) {
+        if !answered {
+            // Restarted, perhaps; what was printed is not printed again.
+            if let Ok(again) = Asker::open(self.settings, self.direct) {
+                *self.asker = again;
+            }
+        } else if let Err(error) = self.asker.refresh()
+            && !std::mem::replace(&mut self.silent, true)
         {
-            output.context.printer.error(&format!("auditctl: {}; trying again", error.message));
+            self.say(&format!("{}; trying again", error.message));
         }
+    }
+
+    fn say(&self, text: &str) {
+        self.output.context.printer.error(&format!("auditctl: {text}"));
+    }
+}
+
+impl Place {
+    /// Whether an answer is of a log in which that place means something else.
+    fn is_overtaken_by(&self, answer: &Answer) -> bool {
+        let Some(history) = &self.history else { return false };
+        *history != answer.history || answer.end < self.next
     }
 }
 
@@ -89,10 +186,10 @@ fn begin(
     args: &QueryArgs,
     (request, query): (&Request, &Query),
     output: &mut Output<'_>,
-) -> Result<u64, CliError> {
+) -> Result<Place, CliError> {
     let limit = match args.limit {
         None => FOLLOW_BEGINS_WITH,
-        Some(0) => return Ok(0),
+        Some(0) => return Ok(Place { next: 0, history: None }),
         Some(limit) => limit,
     };
     let newest =
@@ -102,5 +199,5 @@ fn begin(
         let in_order: Vec<&[u8]> = lines.iter().rev().collect();
         output.records(&in_order)?;
     }
-    Ok(answer.end)
+    Ok(Place { next: answer.end, history: Some(answer.history) })
 }

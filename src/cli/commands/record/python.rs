@@ -19,12 +19,13 @@ use super::RecordArgs;
 use super::lines::{Place, Translate};
 use crate::audit::EventError;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::zone;
 use crate::config::Settings;
 use crate::fsio::{Fs, OsFs};
+use crate::zone::Zone;
 use json::{Json, Text};
 use mapping::Mapped;
 use resume::{Found, Position};
-use time::Zone;
 
 /// The files in the order in which they were written.
 pub(super) fn ordered(given: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
@@ -92,9 +93,7 @@ impl Python {
         files: &[PathBuf],
     ) -> Result<Self, CliError> {
         let zone = args.assume_timezone.as_deref().unwrap_or("UTC");
-        let zone = zone
-            .parse()
-            .map_err(|reason| CliError::usage(format!("--assume-timezone {zone:?}: {reason}")))?;
+        let zone = zone::named("--assume-timezone", zone)?;
         let (mut resume, mut others) = (None, None);
         if args.resume {
             match resume::find(settings, files)? {
@@ -177,7 +176,12 @@ impl Python {
         };
         let signature = self.signature(&members);
         let stood_twice = json::keep_last(&mut members);
-        let mapped = Mapped::new(&members, signature, self.zone);
+        let mut mapped = Mapped::new(&members, signature, &self.zone);
+        if let Some(skipped) = mapped.skipped.take() {
+            return Err(EventError::Malformed(format!(
+                "its time {skipped}; or take all times for those of an offset: --assume-timezone"
+            )));
+        }
         let whole = mapped.event(place, self.max_details, None);
         let events = match whole.filter(|_| !stood_twice && !mapped.is_incomplete) {
             Some(event) => vec![event],
@@ -275,11 +279,7 @@ impl Translate for Python {
             }
         }
         if self.assumed_zone > 0 {
-            let zone = match self.zone {
-                Zone::Offset(0) => "UTC".to_owned(),
-                Zone::Offset(_) => "the given offset".to_owned(),
-                Zone::Local => "the local zone".to_owned(),
-            };
+            let zone = self.zone.name();
             said.push(format!(
                 "{} times name no zone; taken for {zone} (--assume-timezone)",
                 self.assumed_zone

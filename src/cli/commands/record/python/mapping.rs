@@ -8,13 +8,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::json::{Json, Text};
-use super::time::{self, Zone};
+use super::time;
 use super::{Place, Signature};
 use crate::audit::event::{MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, RESERVED_PREFIX};
 use crate::audit::record::push_string;
 // The engine's, which has to find them again where something is hidden.
 use crate::audit::sanitize::clean_identifier;
 use crate::audit::{IMPORTED_FORMAT, IMPORTED_MOVED as MOVED, IMPORTED_NAMES as NAMES};
+use crate::zone::{LocalTimeError, Zone};
 
 /// The type of an event whose own cannot be one.
 const UNNAMED: &str = "python.event";
@@ -52,10 +53,12 @@ pub(super) struct Mapped {
     pub(super) without_time: bool,
     /// Whether the time's zone was assumed.
     pub(super) assumed_zone: bool,
+    /// Why the time cannot be one in the assumed zone.
+    pub(super) skipped: Option<LocalTimeError>,
 }
 
 impl Mapped {
-    pub(super) fn new(members: &Members<'_>, signature: Signature, zone: Zone) -> Self {
+    pub(super) fn new(members: &Members<'_>, signature: Signature, zone: &Zone) -> Self {
         let mut mapped = Self { signature: Some(signature), ..Self::default() };
         let mut event_type = None;
         mapped.without_time = true;
@@ -91,9 +94,15 @@ impl Mapped {
     }
 
     /// Whether the record's own time says all of it.
-    fn take_time(&mut self, value: &Json<'_>, zone: Zone) -> bool {
+    fn take_time(&mut self, value: &Json<'_>, zone: &Zone) -> bool {
         let (found, text) = match value {
-            Json::Text(Text::Plain(text)) => (time::parse(text, zone), Some(text)),
+            Json::Text(Text::Plain(text)) => match time::parse(text, zone) {
+                Ok(found) => (found, Some(text)),
+                Err(skipped) => {
+                    self.skipped = Some(skipped);
+                    return false;
+                }
+            },
             Json::Int(number) | Json::Float(number) => {
                 (time::of_number(number).map(|at| (at, false)), None)
             }

@@ -1,0 +1,192 @@
+//! `query --follow`: it goes on after a restore, and ends with its reader.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdout, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::serving::Serving;
+use crate::support::{Dir, auditctl, eventually, run};
+
+const SETTINGS: &str = "[rate_limit]\nenabled = false\n[backup]\noutput_dir = \"B\"\n";
+
+fn record(dir: &Dir, event_type: &str) {
+    let (code, _, stderr) = run(dir, &["record", "--type", event_type]);
+    assert_eq!(code, 0, "{stderr}");
+}
+
+/// A `query --follow`; killed when dropped.
+struct Follower {
+    child: Child,
+    lines: Option<BufReader<ChildStdout>>,
+}
+
+impl Follower {
+    fn start(dir: &Dir, args: &[&str]) -> Self {
+        let mut command = auditctl(dir, &[&["query", "--follow"], args].concat());
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a follower");
+        let lines = Some(BufReader::new(child.stdout.take().expect("piped")));
+        Self { child, lines }
+    }
+
+    /// The type of the next record.
+    fn next(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.as_mut().expect("open").read_line(&mut line).expect("a line");
+        let record: Value = serde_json::from_str(&line).expect(&line);
+        record["event_type"].as_str().expect("a type").to_owned()
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().expect("waited").map(|status| status.code().unwrap_or(-1))
+    }
+
+    /// What it said, once it has been interrupted.
+    fn said(mut self) -> String {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::INT).expect("interrupted");
+        let mut said = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut said).expect("utf-8");
+        said
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// C6: `| head -1`, with nothing more to write.
+#[test]
+fn follow_ends_when_its_reader_has_gone_although_nothing_more_is_recorded() {
+    let dir = Dir::new();
+    std::fs::write(dir.path().join("auditctl.toml"), SETTINGS).expect("settings");
+    record(&dir, "one");
+    let mut follower = Follower::start(&dir, &["--type", "one"]);
+    assert_eq!(follower.next(), "one");
+    assert_eq!(follower.ended(), None, "it follows");
+    drop(follower.lines.take());
+    eventually("it ends", || follower.ended().is_some());
+    assert_eq!(follower.ended(), Some(0), "a reader who has enough is no failure");
+}
+
+/// C6: as `ssh host auditctl query --follow` without a terminal has it.
+#[test]
+fn follow_ends_when_the_socket_that_it_writes_to_is_closed() {
+    let dir = Dir::new();
+    std::fs::write(dir.path().join("auditctl.toml"), SETTINGS).expect("settings");
+    record(&dir, "one");
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let mut command = auditctl(&dir, &["query", "--follow", "--type", "one"]);
+    command.stdout(Stdio::from(std::os::fd::OwnedFd::from(far))).stderr(Stdio::null());
+    let mut child = command.spawn().expect("a follower");
+    // Its own copy of the far end would keep the connection open.
+    drop(command);
+    let mut line = String::new();
+    let mut reader = BufReader::new(near);
+    reader.read_line(&mut line).expect("a line");
+    drop(reader);
+    let mut code = None;
+    eventually("it ends", || {
+        code = child.try_wait().expect("waited").map(|status| status.code());
+        code.is_some()
+    });
+    assert_eq!(code, Some(Some(0)));
+}
+
+/// C6: through the collector, which is rid of it, too.
+#[test]
+fn follow_through_a_collector_ends_with_its_reader_and_the_collector_is_rid_of_it() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, SETTINGS);
+    let mut peer = collector.connect();
+    peer.ask("{\"event_type\":\"one\"}");
+    let mut connections = || peer.ask("{\"status\":{}}")["ok"]["status"]["connections"].clone();
+    let before = connections();
+    let mut follower = Follower::start(&dir, &["--type", "one"]);
+    assert_eq!(follower.next(), "one");
+    eventually("the collector sees it", || connections() != before);
+    drop(follower.lines.take());
+    eventually("it ends", || follower.ended().is_some());
+    assert_eq!(follower.ended(), Some(0));
+    eventually("the collector is rid of it", || connections() == before);
+}
+
+fn restored(dir: &Dir) {
+    let (code, _, stderr) = run(dir, &["restore", "latest", "--force"]);
+    assert_eq!(code, 0, "{stderr}");
+}
+
+/// C6: the records that a restore set aside come again under their seqs.
+#[test]
+fn follow_goes_on_after_a_restore_with_what_is_new_and_says_from_where() {
+    let dir = Dir::new();
+    std::fs::write(dir.path().join("auditctl.toml"), SETTINGS).expect("settings");
+    record(&dir, "kept");
+    let (code, _, stderr) = run(&dir, &["backup"]);
+    assert_eq!(code, 0, "{stderr}");
+    for _ in 0..5 {
+        record(&dir, "lost");
+    }
+    let mut follower =
+        Follower::start(&dir, &["--type", "kept", "--type", "lost", "--type", "new*"]);
+    assert_eq!(follower.next(), "kept");
+    (0..5).for_each(|_| assert_eq!(follower.next(), "lost"));
+    restored(&dir);
+    record(&dir, "new.1");
+    assert_eq!(follower.next(), "new.1", "and what is in the backup does not come again");
+    record(&dir, "new.2");
+    assert_eq!(follower.next(), "new.2");
+    let said = follower.said();
+    assert!(said.contains("the log was replaced"), "{said}");
+    let restored = run(&dir, &["query", "--type", "audit.restored", "--fields", "seq"]).1;
+    let seq: Value = serde_json::from_str(restored.trim()).expect("json");
+    assert!(said.contains(&format!("going on from record {}", seq["seq"])), "{said} {restored}");
+}
+
+/// C6: the same while a collector is stopped, restored and started again.
+#[test]
+fn follow_through_a_collector_survives_that_its_log_is_restored() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, SETTINGS);
+    collector.connect().ask("{\"event_type\":\"kept\"}");
+    let (code, _, stderr) = run(&dir, &["backup"]);
+    assert_eq!(code, 0, "{stderr}");
+    let mut peer = collector.connect();
+    for _ in 0..5 {
+        peer.ask("{\"event_type\":\"lost\"}");
+    }
+    let mut follower =
+        Follower::start(&dir, &["--type", "kept", "--type", "lost", "--type", "new*"]);
+    assert_eq!(follower.next(), "kept");
+    (0..5).for_each(|_| assert_eq!(follower.next(), "lost"));
+    drop(peer);
+    collector.terminate();
+    restored(&dir);
+    let collector = Serving::start(&dir, SETTINGS);
+    collector.connect().ask("{\"event_type\":\"new.1\"}");
+    assert_eq!(follower.next(), "new.1");
+    assert!(follower.said().contains("the log was replaced"));
+}
+
+/// C6: another log in its place is all new.
+#[test]
+fn follow_shows_all_of_another_log_that_took_the_place_of_the_first() {
+    let dir = Dir::new();
+    std::fs::write(dir.path().join("auditctl.toml"), SETTINGS).expect("settings");
+    for _ in 0..9 {
+        record(&dir, "first");
+    }
+    let mut follower = Follower::start(&dir, &["--type", "first", "--type", "second"]);
+    (0..9).for_each(|_| assert_eq!(follower.next(), "first"));
+    std::fs::rename(dir.log(), dir.path().join("aside")).expect("set aside");
+    record(&dir, "second");
+    assert_eq!(follower.next(), "second");
+    let said = follower.said();
+    assert!(said.contains("going on from record 0"), "{said}");
+}
