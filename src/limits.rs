@@ -16,6 +16,7 @@ use crate::audit::event::{
 use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES};
 use crate::audit::key_change::MAX_REASON_BYTES;
 use crate::audit::keys::{MAX_KEYS_BYTES, MAX_ROTATIONS};
+use crate::audit::leaves::MAX_BYTES as MAX_LEAVES_BYTES;
 use crate::audit::manifest::MAX_BYTES as MAX_MANIFEST_BYTES;
 use crate::audit::merkle::MAX_TREE_SIZE;
 use crate::audit::query::{MAX_TEXT_BYTES, MAX_TEXTS};
@@ -214,6 +215,13 @@ pub const TABLE: &[Limit] = &[
         "bytes",
         "the file",
         "the next `--since-last` reads everything",
+    ),
+    limit(
+        "audit.leaves",
+        MAX_LEAVES_BYTES,
+        "bytes",
+        "the file: 8 million records of the active segment",
+        "the records beyond are not noted",
     ),
     limit(
         "audit.<first>.filter",

@@ -199,8 +199,10 @@ pub struct Options {
     pub query_cache_size: usize,
     /// Groups of an answer that counts by group, at most; default 10,000.
     pub max_memory_events: usize,
-    /// Continue a log whose stored records do not fit its checkpoint, leaving a
-    /// record that says so; default false.
+    /// Continue a log whose stored records do not fit what was signed: the damaged ones
+    /// are given up, and only those, where their hashes are known; a record says which
+    /// they were. Else a new epoch begins with what is proven. Reads all of the log;
+    /// default false.
     pub accept_corruption: bool,
     /// The file system; a test may give one that fails.
     pub fs: SharedFs,

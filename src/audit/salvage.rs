@@ -45,6 +45,9 @@ impl Piece {
     }
 }
 
+/// The line of a record that has that hash, if there is one.
+type LineOf<'a> = dyn FnMut(u64, &Hash) -> io::Result<Option<Vec<u8>>> + 'a;
+
 /// Lines that may be the records that they say they are, by seq.
 type Candidates = BTreeMap<u64, Vec<Vec<u8>>>;
 
@@ -134,7 +137,7 @@ fn left_of(block: &Block, candidates: &Candidates, why: &str, pieces: &mut Vec<P
 pub(crate) fn pieces_by_leaves(
     first_seq: u64,
     leaves: &[Hash],
-    lines: &mut dyn FnMut(u64, &Hash) -> io::Result<Option<Vec<u8>>>,
+    lines: &mut LineOf<'_>,
     why: &str,
 ) -> io::Result<Vec<Piece>> {
     let never = (Timestamp::from_micros(i64::MAX), Timestamp::from_micros(i64::MIN));

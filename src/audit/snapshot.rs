@@ -566,8 +566,16 @@ impl Snapshot {
             keys,
             abandoned: Some(&manifest.abandoned),
         };
-        let roots = roots_at(&*self.fs, &self.paths, manifest, &own.sizes(heads))
+        let mut sizes = own.sizes(heads);
+        sizes.insert(size);
+        let mut roots = roots_at(&*self.fs, &self.paths, manifest, &sizes)
             .map_err(|error| self.unreadable("", error))?;
+        let sealed = manifest.end_seq();
+        if size > sealed && roots.get(&size) != Some(&self.checkpoint.root) {
+            // The active segment is not what this log signed itself: it is damaged, and
+            // says nothing of other histories.
+            roots.retain(|at, _| *at <= sealed);
+        }
         Ok(own.contradictions(heads, &roots))
     }
 

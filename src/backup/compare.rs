@@ -152,8 +152,14 @@ fn members(file: &dyn FsFile, stretches: &[Stretch], take: &mut dyn FnMut(Run) -
                     }
                     first
                 }
-                None => next,
+                None => peek_seq(&raw).filter(|first| *first > next).unwrap_or(next),
             };
+            if first > next {
+                let why = "the backup does not hold them".to_owned();
+                if !take(Run::Unreadable(next, first, why)) {
+                    return;
+                }
+            }
             next = first + memchr::memchr_iter(b'\n', &raw).count() as u64;
             if !take(Run::of_block(first, &raw)) {
                 return;

@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 
 use super::digest::{Digester, Digests};
 use super::error::{ArchiveFault, BackupError, io_error};
+use super::hole::Hole;
 use super::marker::Marker;
-use super::metadata::{Hole, Metadata, Stretch};
+use super::metadata::{Metadata, Stretch};
 use crate::audit::examine::{examine, part_of};
 use crate::audit::facts::{self, Facts};
 use crate::audit::gzip::Unpacker;

@@ -16,9 +16,10 @@ use super::directory::BackupDir;
 use super::encrypt::{Identities, Recipients, Sealing, open_sealed};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::heads::{MAX_HEADS, heads};
+use super::hole::Hole;
 use super::metadata::{
-    Archive, Encryption, Held, Hole, LogIdentity, MAX_METADATA_BYTES, Metadata, MetadataError,
-    Previous, Verified,
+    Archive, Encryption, Held, LogIdentity, MAX_METADATA_BYTES, Metadata, MetadataError, Previous,
+    Verified,
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};

@@ -12,15 +12,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digests;
+use super::hole::{Hole, check_holes};
 use super::marker::MAX_MARKER_BYTES;
 use super::name::BackupId;
+use crate::audit::Span;
 use crate::audit::checkpoint::{Checkpoint, NoteError, Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::document::{self, DocumentError, Kind, Layout, encode_file};
-use crate::audit::facts::Span;
 use crate::audit::gzip::MAX_MEMBER_BYTES;
 use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::merkle::{Hash, Range};
-use crate::audit::segment::Block;
 use crate::audit::signed_document::{self, About, Signature, Unsigned};
 use crate::audit::signer::SigningKey;
 use crate::clock::Timestamp;
@@ -150,49 +150,6 @@ pub struct Stretch {
     pub sha256: Hash,
     /// The lengths of its members.
     pub members: Vec<u32>,
-}
-
-/// Records that the log did not have when it was backed up: their subtree hashes keep the
-/// tree whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hole {
-    /// Which records, and their subtree hashes.
-    pub tree: Range,
-    /// What was wrong with them.
-    pub reason: String,
-    /// The earliest `timestamp` that they can have.
-    pub min_timestamp: Timestamp,
-    /// The latest.
-    pub max_timestamp: Timestamp,
-    /// The signed record in which they were given up; absent where they were damaged, and
-    /// nobody had given them up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub given_up_by: Option<u64>,
-}
-
-impl Hole {
-    /// Of a hole in a log.
-    pub(crate) fn of(block: &Block) -> Self {
-        Self {
-            tree: block.tree.clone(),
-            reason: block.hole.clone().unwrap_or_default(),
-            min_timestamp: block.min_timestamp,
-            max_timestamp: block.max_timestamp,
-            given_up_by: None,
-        }
-    }
-
-    /// As a block of a log.
-    pub(crate) fn block(&self) -> Block {
-        let times = (self.min_timestamp, self.max_timestamp);
-        Block::hole(self.tree.clone(), times, &self.reason)
-    }
-
-    /// Which records.
-    #[must_use]
-    pub fn span(&self) -> Span {
-        Span { begin: self.tree.begin(), end: self.tree.end() }
-    }
 }
 
 /// An encrypted file.
@@ -411,18 +368,6 @@ impl From<DocumentError> for MetadataError {
             other => Self::Altered(format!("it is no metadata: {other}")),
         }
     }
-}
-
-/// Whether holes are in order, each of some records, and all within those bounds.
-pub(crate) fn check_holes(holes: &[Hole], (first, end): (u64, u64)) -> Result<(), String> {
-    let mut next = first;
-    for hole in holes {
-        if hole.tree.is_empty() || hole.tree.begin() < next || hole.tree.end() > end {
-            return Err(format!("its holes do not follow each other at record {next}"));
-        }
-        next = hole.tree.end();
-    }
-    Ok(())
 }
 
 /// The keys that a backup brings itself.

@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::digest::{Digester, Digests};
 use super::error::{BackupError, io_error};
+use super::hole::Hole;
 use super::marker::Marker;
-use super::metadata::{Hole, Stretch};
+use super::metadata::Stretch;
 use crate::audit::gzip::Packer;
 use crate::audit::manifest::Segment;
 use crate::audit::merkle::Hash;

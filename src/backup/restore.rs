@@ -20,7 +20,7 @@ use super::choice::{LogChoice, keys_at_hand};
 use super::directory::BackupDir;
 use super::encrypt::KeyFile;
 use super::error::{BackupError, io_error};
-use super::metadata::Hole;
+use super::hole::Hole;
 use super::source::{self, Wish};
 use crate::audit::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};

@@ -216,17 +216,28 @@ fn backup_of_a_changed_log_exits_1() {
     let text = std::fs::read_to_string(&path).expect("read");
     let change = || std::fs::write(&path, text.replacen("\"u7\"", "\"u8\"", 1)).expect("changed");
     change();
-    let (code, out, _) = run(&dir, &["backup", "--json"]);
-    assert_eq!((code, &json(&out)["error"]["kind"]), (1, &"corrupt".into()), "{out}");
-    // Where an earlier backup holds what it was, that shows it.
+    let (code, out, err) = run(&dir, &["backup", "--json"]);
+    assert_eq!(
+        (code, json(&out)["backup"]["holes"].as_array().map(Vec::len)),
+        (1, Some(1)),
+        "{out}"
+    );
+    assert!(
+        err.contains("1 record of it is not in this backup") && err.contains("repair"),
+        "{err}"
+    );
+    // Where an earlier backup holds what it was, that is said.
     std::fs::write(&path, &text).expect("as it was");
     assert_eq!(run(&dir, &["backup"]).0, 0);
     let text = std::fs::read_to_string(&path).expect("read");
     std::fs::write(&path, text.replacen("\"u7\"", "\"u8\"", 1)).expect("changed");
-    let (code, out, _) = run(&dir, &["backup", "--json"]);
-    assert_eq!((code, &json(&out)["error"]["kind"]), (1, &"cloned".into()), "{out}");
+    let (code, out, err) = run(&dir, &["backup", "--json"]);
+    assert_eq!(code, 1, "{out}");
+    let held_by = json(&out)["backup"]["holes"][0]["held_by"].clone();
+    assert!(held_by.is_string(), "{out}");
+    assert!(err.contains(&format!("repair --from {}", held_by.as_str().unwrap_or("-"))), "{err}");
     let (code, out, _) = run(&dir, &["list", "--json"]);
-    assert_eq!((code, json(&out)["backups"].as_array().map(Vec::len)), (0, Some(1)));
+    assert_eq!((code, json(&out)["backups"].as_array().map(Vec::len)), (0, Some(3)));
 }
 
 #[test]

@@ -66,29 +66,33 @@ impl Life {
             return self.tell("record: does not open".to_owned());
         };
         let count = 1 + self.random.below(40);
-        self.fill(&log, count);
+        let acknowledged = self.fill(&log, count);
         log.close().expect("closed");
-        self.note();
+        self.note(&acknowledged);
         self.tell(format!("record {count}"));
     }
 
-    fn fill(&mut self, log: &AuditLog, count: usize) {
-        let mut last = None;
+    /// The seqs that were acknowledged.
+    fn fill(&mut self, log: &AuditLog, count: usize) -> BTreeSet<u64> {
+        let mut receipts = Vec::new();
         for _ in 0..count {
             self.events += 1;
             let details = serde_json::json!({ "n": self.events });
             let event = Event::new("login").details(&details).expect("details");
-            last = Some(log.record(event).expect("recorded"));
+            receipts.push(log.record(event).expect("recorded"));
         }
-        if let Some(last) = last {
-            last.wait_durable().expect("durable");
-        }
+        receipts.into_iter().map(|receipt| receipt.wait_durable().expect("durable")).collect()
     }
 
-    /// What is in the log now was acknowledged.
-    fn note(&mut self) {
-        let here = lines_below(&self.home.log_dir(), false);
-        self.acknowledged.extend(here.into_iter().filter(|line| line.contains("\"login\"")));
+    /// The lines of what was just acknowledged: nobody has damaged them yet.
+    fn note(&mut self, seqs: &BTreeSet<u64>) {
+        let here = lines_below(&self.home.log_dir(), false).into_iter();
+        let is_one = |line: &String| {
+            let value = serde_json::from_str::<serde_json::Value>(line).ok();
+            let seq = value.as_ref().and_then(|value| value["seq"].as_u64());
+            line.contains("\"login\"") && seq.is_some_and(|seq| seqs.contains(&seq))
+        };
+        self.acknowledged.extend(here.filter(is_one));
     }
 
     fn back_up(&mut self) {
@@ -212,9 +216,10 @@ impl Life {
         let report = self.report().unwrap_or_else(|error| panic!("{error}\n{:#?}", self.told));
         for line in lost {
             let seq = seq_of(&line);
-            let ranges =
+            let found =
                 report.findings.iter().filter_map(|found| found.first_seq.zip(found.end_seq));
-            let is_named = ranges.into_iter().any(|(first, end)| (first..end).contains(&seq));
+            let given_up = report.holes.iter().map(|hole| (hole.first_seq, hole.end_seq));
+            let is_named = found.chain(given_up).any(|(first, end)| (first..end).contains(&seq));
             assert!(
                 is_named,
                 "record {seq} is nowhere, and verify does not say so: {:#?}\n{line}\n{:#?}",
@@ -241,7 +246,10 @@ fn lines_below(dir: &Path, deep: bool) -> BTreeSet<String> {
                 if deep {
                     folders.push(path);
                 }
-            } else if name.contains(".log") || name.ends_with(".gz") {
+            } else if name.ends_with(".log")
+                || name.ends_with(".gz")
+                || deep && name.contains(".log")
+            {
                 lines.extend(readable(&read(&path)).into_iter());
             }
         }

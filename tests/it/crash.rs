@@ -280,6 +280,13 @@ fn p2_anything_wrong_before_the_checkpoint_is_corruption_and_changes_nothing() {
         // proven set aside, and a record of it.
         std::fs::remove_file(dir.log().join("audit.leaves")).expect("removed");
         let log = open(Options { accept_corruption: true, ..options(&dir) });
+        if what == "a doubled line" {
+            // The lines themselves give the signed root: nothing of them is given up.
+            assert!(!log.checkpoint().contains("/e1\n"), "{what}: {}", log.checkpoint());
+            log.close().expect("closed");
+            root_agrees(&dir.log());
+            continue;
+        }
         assert!(log.checkpoint().contains("/e1\n"), "{what}: {}", log.checkpoint());
         log.record(Event::new("after")).expect("accepted").wait().expect("durable");
         log.close().expect("closed");

@@ -616,13 +616,13 @@ fn flipped(home: &Home, nth: usize) {
 /// earlier backup that holds it.
 #[test]
 fn a_damaged_log_is_backed_up_as_far_as_it_is_good() {
-    let home = Home::new();
+    let home = settled();
     home.record(250);
     let earlier = home.back_up();
     home.record(100);
     let before = lines(&home);
     flipped(&home, 1);
-    let manifest = read(&home.log_dir().join("audit.manifest.json"));
+    let damaged = read(&sealed(&home)[1]);
     let (code, stdout, stderr) = run(&home.dir, &["backup", "--json"]);
     assert_eq!(code, 1, "{stderr}");
     assert!(
@@ -633,7 +633,7 @@ fn a_damaged_log_is_backed_up_as_far_as_it_is_good() {
     let holes = document["backup"]["holes"].as_array().expect("holes");
     assert!(!holes.is_empty() && holes[0]["given_up_by"].is_null(), "{holes:?}");
     assert_eq!(holes[0]["held_by"], earlier.metadata.id.to_string());
-    assert_eq!(read(&home.log_dir().join("audit.manifest.json")), manifest, "the log is as it was");
+    assert!(read(&sealed(&home)[1]) == damaged, "the log's records are as they were");
     let lost: Vec<(u64, u64)> = holes
         .iter()
         .map(|hole| (hole["first_seq"].as_u64().expect("a"), hole["end_seq"].as_u64().expect("b")))
@@ -651,7 +651,7 @@ fn a_damaged_log_is_backed_up_as_far_as_it_is_good() {
     verified_but_for(&home, &lost);
     only_lost(&home, &before, &lost);
     // What is damaged where no backup holds it is in the state of health.
-    let home = Home::new();
+    let home = settled();
     home.record(250);
     flipped(&home, 0);
     let made = home.back_up();
@@ -673,11 +673,19 @@ fn auditctl_lacks(made: &auditctl::backup::Made) -> String {
     auditctl::ui::backup_lacks_text(made).expect("it lacks records")
 }
 
+/// One whose backups the program finds.
+fn settled() -> Home {
+    let home = Home::new();
+    let settings = "[backup]\noutput_dir = \"backups\"\n";
+    std::fs::write(home.dir.path().join("auditctl.toml"), settings).expect("written");
+    home
+}
+
 /// Each state through backup, list, drill, restore, verify, query, with its metadata and
 /// without.
 #[test]
 fn a_log_with_holes_is_backed_up_and_restored_with_them() {
-    let home = Home::new();
+    let home = settled();
     home.record(250);
     std::fs::remove_file(&sealed(&home)[0]).expect("removed");
     flipped(&home, 1);
@@ -726,13 +734,13 @@ fn a_log_with_holes_is_backed_up_and_restored_with_them() {
     std::fs::copy(&made.archive, &alone).expect("copied");
     restored(auditctl::backup::Wish::Path(alone), "by-marker");
     // In place, and on.
-    std::fs::remove_dir_all(home.log_dir().join("audit.sock")).unwrap_or_default();
     let outcome = home.restore(auditctl::backup::Wish::Id(made.metadata.id)).expect("restored");
     assert!(outcome.unrecorded.is_none(), "{:?}", outcome.unrecorded);
     home.record(5);
     let report = report(&home, &Request::default());
     assert!(report.passed() && all(&told(&report)) == all(&holes), "{report:#?}");
-    assert_eq!(run(&home.dir, &["restore", "--drill", "latest"]).0 & !1, 0);
+    let (code, stdout, stderr) = run(&home.dir, &["restore", "--drill"]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
 }
 
 /// Retention and cleanup never remove the only copy of what is a hole elsewhere.
@@ -759,4 +767,27 @@ fn the_only_copy_of_what_is_a_hole_elsewhere_stays() {
     assert!(keeps(whole.metadata.id), "it alone holds what was given up: {plan:?}");
     assert!(!keeps(lacking.metadata.id), "{plan:?}");
     assert!(keeps(newest.metadata.id));
+}
+
+/// B1: what was given up comes back from a copy that holds it, and the hole is gone.
+#[test]
+fn repair_fills_a_hole_that_an_earlier_backup_holds() {
+    let home = settled();
+    home.record(250);
+    let whole = home.back_up();
+    home.record(20);
+    let before = lines(&home);
+    flipped(&home, 1);
+    std::fs::remove_file(&sealed(&home)[0]).expect("removed");
+    accept(&home);
+    assert!(!told(&report(&home, &Request::default())).is_empty());
+    let (code, stdout, stderr) =
+        run(&home.dir, &["repair", "--from", &whole.metadata.id.to_string()]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let report = report(&home, &Request::default());
+    assert!(report.passed() && report.holes.is_empty(), "{report:#?}");
+    only_lost(&home, &before, &[]);
+    assert_eq!(python(&[&home.log_dir()]).0, 0);
+    home.record(3);
+    assert!(asks(&home).given_up.is_empty());
 }

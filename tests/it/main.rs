@@ -125,5 +125,6 @@ mod vectors;
 mod verify;
 mod verify_damage;
 mod verify_python;
+mod ways_out;
 mod who;
 mod zones;

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use crate::audit::checkpoint::Origin;
 use crate::audit::keeper::{Keeper, Work, newest_record};
 use crate::audit::options::{Options, RetentionRule};
-use crate::audit::own::OwnRecord;
+use crate::audit::own::{OwnRecord, Recovered};
 use crate::audit::own_files::RedactKeySlot;
 use crate::audit::paths::LogPaths;
 use crate::audit::progress::ProgressCell;
@@ -22,6 +22,9 @@ use crate::audit::writer::Shared;
 use crate::clock::ClockWatch;
 use crate::field_path::FieldPath;
 use crate::fsio::lock::WriterLock;
+
+/// A record names so many holes at most: what one has to say of each is never cut.
+const HOLES_A_RECORD: usize = 400;
 
 /// What the writer's own process knows of what there is to ask about.
 #[derive(Debug)]
@@ -217,8 +220,16 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
         });
     }
     if let Some(recovered) = &opened.recovered {
-        let seq = shared.push_own(&OwnRecord::Recovered(Box::new(recovered.clone())));
-        if !recovered.holes.is_empty() {
+        let mut first = recovered.clone();
+        let rest = first.holes.split_off(first.holes.len().min(HOLES_A_RECORD));
+        let has_holes = !first.holes.is_empty();
+        let seq = shared.push_own(&OwnRecord::Recovered(Box::new(first)));
+        for holes in rest.chunks(HOLES_A_RECORD) {
+            let more = Recovered { holes: holes.to_vec(), ..Recovered::default() };
+            shared.push_own(&OwnRecord::Recovered(Box::new(more)));
+        }
+        // Where one record does not name them all, all records are asked.
+        if has_holes && rest.is_empty() {
             shared.keeper.holes_named(seq);
         }
     }

@@ -73,12 +73,23 @@ impl LogCopy {
                 }
                 continue;
             }
+            let mut holes: Vec<Range> = match part {
+                Part::Left(left) => left.holes().map(|hole| hole.tree.clone()).collect(),
+                _ => Vec::new(),
+            };
+            holes.reverse();
             for block in self.snapshot.blocks(part).map_err(io::Error::other)? {
                 let (first_seq, raw) = block?;
                 let found = examine(&raw, first_seq, (0, 0)).map_err(io::Error::other)?;
+                while let Some(hole) = holes.pop_if(|hole| hole.begin() < first_seq) {
+                    self.tree.extend(&hole).map_err(io::Error::other)?;
+                }
                 self.tree.extend(&found.tree).map_err(io::Error::other)?;
                 watch.advance(raw.len() as u64);
                 blocks.push((first_seq, Lines::Plain(raw)));
+            }
+            while let Some(hole) = holes.pop() {
+                self.tree.extend(&hole).map_err(io::Error::other)?;
             }
         }
         self.blocks = blocks;

@@ -79,9 +79,16 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
         report: None,
     };
     needs.report = Some(verified(&needs, &progress)?);
-    let copies = match needs.report.as_ref().is_some_and(Report::passed) {
-        true => Copies::default(),
-        false => Copies::open(context, &settings, (args, identities), (&needs, &progress))?,
+    let passed = needs.report.as_ref().is_some_and(Report::passed);
+    let has_holes = needs.report.as_ref().is_some_and(|report| !report.holes.is_empty());
+    let copies = if passed && !has_holes {
+        Copies::default()
+    } else {
+        match Copies::open(context, &settings, (args, identities), (&needs, &progress)) {
+            // Nothing is damaged: what was given up comes back where a copy happens to be.
+            Err(_) if passed && args.from.is_empty() => Copies::default(),
+            opened => opened?,
+        }
     };
     let all: Vec<&dyn Copy> = copies.all.iter().map(|copy| &**copy).collect();
     let needs = Needs { copies: &all, ..needs };

@@ -40,7 +40,9 @@ pub(crate) struct ServeArgs {
     /// Socket [default: audit.sock in the log directory]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Continue a log whose records do not fit its checkpoint, leaving a record that says so
+    /// Give up the records that are damaged, and only those, and continue the log. What was
+    /// damaged is kept beside it, and a record says which they were. Try `auditctl repair`
+    /// first: a backup may hold them
     #[arg(long)]
     accept_corruption: bool,
     /// Continue a log that backups or pushed checkpoints do not fit, in a new epoch, leaving
