@@ -132,9 +132,7 @@ pub enum OpenError {
         reason: String,
     },
     /// Stored records do not fit the checkpoint.
-    #[error(
-        "the log is corrupt: {0}; nothing was changed, and reading still works"
-    )]
+    #[error("the log is corrupt: {0}; nothing was changed, and reading still works")]
     Corrupt(Corruption),
     /// A signed head that is kept elsewhere does not fit the log.
     #[error("{found}; nothing was changed in {}, and reading still works", dir.display())]

@@ -117,6 +117,29 @@ fn follow_through_a_collector_ends_with_its_reader_and_the_collector_is_rid_of_i
     eventually("the collector is rid of it", || connections() == before);
 }
 
+/// C6: its siblings, whose next line is an hour away.
+#[test]
+fn what_prints_again_and_again_ends_with_its_reader_long_before_its_next_line() {
+    let dir = Dir::new();
+    for (args, code) in [
+        (&["health", "--json", "--watch", "3600"][..], 3),
+        (&["monitor", "--json", "--refresh", "3600"], 0),
+    ] {
+        let mut child = auditctl(&dir, args).stdout(Stdio::piped()).spawn().expect("runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("a line");
+        assert!(line.starts_with('{'), "{line}");
+        drop(lines);
+        let mut ended = None;
+        eventually("it ends", || {
+            ended = child.try_wait().expect("waited");
+            ended.is_some()
+        });
+        assert_eq!(ended.and_then(|status| status.code()), Some(code), "{args:?}");
+    }
+}
+
 fn restored(dir: &Dir) {
     let (code, _, stderr) = run(dir, &["restore", "latest", "--force"]);
     assert_eq!(code, 0, "{stderr}");
