@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Timelike, Utc};
 
 /// A wall-clock instant: microseconds since 1970-01-01T00:00:00Z.
 ///
@@ -115,12 +115,35 @@ impl FromStr for Timestamp {
         };
         let parsed =
             DateTime::parse_from_rfc3339(text).map_err(|error| refuse(&error.to_string()))?;
+        if is_leap_second(text) && !may_be_leap_second(&parsed) {
+            return Err(refuse("a second 60 is only in the last minute of a day, UTC (23:59:60)"));
+        }
         let micros = parsed.timestamp_micros();
         if !(MIN_MICROS..=MAX_MICROS).contains(&micros) {
             return Err(refuse("outside the years 0000 to 9999"));
         }
         Ok(Self(micros))
     }
+}
+
+/// Whether the seconds are written as 60; `text` has been read as RFC 3339.
+fn is_leap_second(text: &str) -> bool {
+    text.get(17..19) == Some("60")
+}
+
+/// Leap seconds are at the end of a day in UTC, wherever the time was written.
+fn may_be_leap_second<Zone: chrono::TimeZone>(at: &DateTime<Zone>) -> bool {
+    let utc = at.to_utc();
+    (utc.hour(), utc.minute()) == (23, 59)
+}
+
+/// Whether a text that has been read as a time says more than that keeps: digits below a
+/// microsecond that are not zero.
+#[must_use]
+pub fn is_finer_than_kept(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once('.') else { return false };
+    let digits = rest.bytes().take_while(u8::is_ascii_digit);
+    digits.skip(6).any(|digit| digit != b'0')
 }
 
 impl serde::Serialize for Timestamp {
@@ -324,6 +347,40 @@ mod tests {
         let mut reopened = ClockWatch::new(at(60_000), None);
         let back = reopened.look(at(0), || 5).expect("set back while nobody looked");
         assert_eq!((back.from, back.seconds()), (at(60_000), -60));
+    }
+
+    /// C15.
+    #[test]
+    fn a_second_sixty_is_only_where_a_leap_second_can_be() {
+        for good in
+            ["2016-12-31T23:59:60Z", "2017-01-01T00:59:60+01:00", "2016-12-31T18:29:60.5-05:30"]
+        {
+            good.parse::<Timestamp>().expect(good);
+        }
+        for bad in [
+            "2016-12-31T12:00:60Z",
+            "2016-12-31T23:58:60Z",
+            "2016-12-31T23:59:60+01:00",
+            "2016-12-31T23:59:61Z",
+        ] {
+            let error = bad.parse::<Timestamp>().expect_err(bad).to_string();
+            assert!(error.contains(bad), "{error}");
+        }
+    }
+
+    /// C15.
+    #[test]
+    fn digits_below_a_microsecond_are_seen_where_they_say_something() {
+        for (text, finer) in [
+            ("2026-02-04T21:09:40Z", false),
+            ("2026-02-04T21:09:40.123456Z", false),
+            ("2026-02-04T21:09:40.123456000Z", false),
+            ("2026-02-04T21:09:40.123456001Z", true),
+            ("2026-02-04T21:09:40.1234567+01:00", true),
+        ] {
+            text.parse::<Timestamp>().expect(text);
+            assert_eq!(is_finer_than_kept(text), finer, "{text}");
+        }
     }
 
     #[test]

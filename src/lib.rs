@@ -129,6 +129,7 @@ pub mod defaults;
 pub mod field_path;
 pub mod fsio;
 pub mod health;
+pub mod json_place;
 pub mod limits;
 pub mod monitor;
 pub mod origin_prefix;

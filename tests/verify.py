@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import unicodedata
 import zlib
 
 
@@ -265,8 +266,18 @@ class Tree:
             raise Wrong(f"the hashes of {begin}..{end} do not make up that range")
 
     def append(self, leaf):
-        begin, size, hash_ = self.end, 1, leaf
-        self.end += 1
+        self.push(1, leaf)
+
+    def extend(self, other):
+        """Adds the subtrees of a range that begins where this one ends."""
+        if other.begin != self.end:
+            raise Wrong(f"records {other.begin} to {other.end - 1} do not follow record {self.end - 1}")
+        for _, size, hash_ in other.parts:
+            self.push(size, hash_)
+
+    def push(self, size, hash_):
+        begin = self.end
+        self.end += size
         while self.parts and self.parts[-1][1] == size and self.parts[-1][0] % (2 * size) == 0:
             begin, _, left = self.parts.pop()
             size, hash_ = 2 * size, sha256(b"\x01", left, hash_)
@@ -325,6 +336,9 @@ class Rotation:
         self.text = json.dumps(stored, sort_keys=True)
         self.old, self.new = VerifierKey(stored["old_key"], where), VerifierKey(stored["new_key"], where)
         self.checkpoint = Checkpoint(stored["checkpoint"], where)
+        self.replaced = None
+        if stored.get("replaced") is not None:
+            return self.check_replaced(stored, stored["replaced"], where)
         for key in (self.old, self.new):
             self.checkpoint.check_signature(key)
             if key.name != self.checkpoint.log()[0]:
@@ -340,8 +354,35 @@ class Rotation:
         check_inclusion(record, seq, self.checkpoint.size, stored["inclusion_proof"], self.checkpoint.root, where)
 
 
+    def check_replaced(self, stored, said, where):
+        """A key in the place of one that was lost: the new one says so, nobody else does."""
+        self.checkpoint.check_signature(self.old)
+        name, epoch = self.checkpoint.log()
+        if not self.old.name == self.new.name == name:
+            raise Wrong(f"{where}: not all of one log")
+        if stored["seq"] != self.checkpoint.size or not epoch < said["epoch"] < 1 << 32:
+            raise Wrong(f"{where}: it does not go on from the last head of the key before")
+        user = "-" if said.get("user") is None else said["user"]
+        if any(unicodedata.category(char) == "Cc" for char in user + said["reason"]):
+            raise Wrong(f"{where}: control characters in its texts")
+        lines = ["auditctl/key-replaced v1", name, stored["old_key"], stored["new_key"], str(said["epoch"])]
+        lines += [said["at"], str(said["uid"]), user, said["reason"]]
+        lines += [hashlib.sha256(stored["checkpoint"].encode()).hexdigest()]
+        statement = Note(said["signature"], where)
+        statement.check_signature(self.new)
+        if statement.text != "".join(line + "\n" for line in lines):
+            raise Wrong(f"{where}: the new key signed something else")
+        self.place = (said["epoch"], 0)
+        self.replaced = f"on {said['at']} by {user} (uid {said['uid']}), because {said['reason']!r}"
+
+    def signed_to(self):
+        """How far the old key had come."""
+        return self.checkpoint.place() if self.replaced else self.place
+
+
 class Keys:
-    """The log's keys, by the word of one of them."""
+    """The log's keys, by the word of one of them. Over a change that the old key did not
+    sign it leads back, and not forward."""
 
     def __init__(self, believed, rotations, where):
         if not isinstance(rotations, list) or len(rotations) > MAX_ROTATIONS:
@@ -349,13 +390,35 @@ class Keys:
         self.rotations = [Rotation(stored, f"{where}, rotation {n}") for n, stored in enumerate(rotations, 1)]
         self.keys = [self.rotations[0].old] if self.rotations else [believed]
         for before, rotation in zip([None, *self.rotations], self.rotations):
-            if before and (rotation.place <= before.place or rotation.old.key != before.new.key):
+            follows = not before or (
+                rotation.signed_to() >= before.place if before.replaced else rotation.signed_to() > before.place
+            )
+            if before and (not follows or rotation.old.key != before.new.key):
                 raise Wrong(f"{where}: the keys do not follow each other")
             if any(rotation.new.key == key.key for key in self.keys):
                 raise Wrong(f"{where}: a retired key comes back")
             self.keys.append(rotation.new)
         if all((believed.name, believed.key) != (key.name, key.key) for key in self.keys):
             raise Wrong(f"{where}: {believed.name}+{believed.key_id} is none of the log's keys")
+        start = [key.key for key in self.keys].index(believed.key)
+        ahead = [n for n, rotation in enumerate(self.rotations) if n >= start and rotation.replaced]
+        reach = ahead[0] if ahead else len(self.rotations)
+        self.beyond = (self.keys[reach + 1 :], self.rotations[reach:])
+        self.known = list(self.keys)
+        self.keys, self.rotations = self.keys[: reach + 1], self.rotations[:reach]
+        for rotation in self.rotations:
+            if rotation.replaced:
+                note(f"{rotation.new.key_id} took the place of {rotation.old.key_id} {rotation.replaced}; nobody signed that")
+
+    def refuse_beyond(self, signed):
+        """A key that the believed one never authorised."""
+        keys, rotations = self.beyond
+        for key in keys:
+            if signed.signed_by(key):
+                raise Wrong(
+                    f"{signed.where}: by {key.name}+{key.key_id}, which {rotations[0].old.key_id} never authorised: "
+                    f"{rotations[0].new.key_id} took its place {rotations[0].replaced}"
+                )
 
     def check_later(self, note, place):
         """A note about the log at a place, by a key that was valid there or a later one."""
@@ -367,6 +430,7 @@ class Keys:
                 return note.check_signature(key)
             except Wrong as wrong:
                 last = wrong
+        self.refuse_beyond(note)
         raise last
 
     def check(self, checkpoint):
@@ -379,6 +443,7 @@ class Keys:
             over = index < len(self.rotations) and place > self.rotations[index].place
             if begun and not over and checkpoint.signed_by(key):
                 return key
+        self.refuse_beyond(checkpoint)
         for key in self.keys:
             if checkpoint.signed_by(key):
                 raise Wrong(f"{checkpoint.where}: {key.name}+{key.key_id} may not sign {checkpoint.size} records")
@@ -510,6 +575,7 @@ class OwnRecords:
 
     def __init__(self):
         self.removals, self.adopted, self.closes = [], [], set()
+        self.holes = []
         self.first_keys, self.changed = [], []
 
     def note(self, seq, line):
@@ -529,6 +595,10 @@ class OwnRecords:
         elif kind in ("audit.recovered", "audit.restored", "audit.rollback_accepted"):
             if "keys_from" in details:
                 self.first_keys.append((seq, details["keys_from"], True))
+            if not details.get("unproven"):
+                for hole in details.get("holes", []):
+                    if hole["first_seq"] < hole["end_seq"] <= seq:
+                        self.holes.append((seq, hole["first_seq"], hole["end_seq"]))
             if kind == "audit.recovered" and "unsigned_first" in details:
                 begin, end = details["unsigned_first"], details["unsigned_end"]
                 if begin < end <= seq:
@@ -543,6 +613,11 @@ class OwnRecords:
         counts = [(s, e) for s, e in self.removals if s < signed and not any(a <= s < b for a, b in adopted)]
         return max(counts, default=(None, 0)), sorted(adopted)
 
+
+    def given_up(self, signed):
+        """The runs of records that signed records name as given up, and by which."""
+        _, adopted = self.judge(signed)
+        return [hole for hole in self.holes if hole[0] < signed and not any(a <= hole[0] < b for a, b in adopted)]
 
     def named_keys(self, signed):
         """The keys that have to lead to the one that signs, by what the records say last;
@@ -565,6 +640,11 @@ def whole(value, where):
     return value
 
 
+def is_stored(segment):
+    """Whether any of its records is here: one that is nothing but holes has no file."""
+    return not segment["blocks"] or any("hole" not in block for block in segment["blocks"])
+
+
 class Log:
     def __init__(self, directory, wanted):
         self.directory = directory
@@ -572,12 +652,14 @@ class Log:
         self.own = OwnRecords()
         if os.path.exists(path := os.path.join(directory, "audit.manifest.json")):
             self.manifest = read_document(path, "auditctl/manifest")
-            if any(s["file"].endswith(".gz") and "sha256" not in s for s in self.manifest["segments"]):
+            packed = [s for s in self.manifest["segments"] if s["file"].endswith(".gz") and is_stored(s)]
+            if any("sha256" not in s for s in packed):
                 raise Wrong("audit.manifest.json: a packed segment has no SHA-256")
         whole(self.manifest["epoch"], "audit.manifest.json")
         pruned = self.manifest["pruned"]
         self.tree = Tree(pruned["begin"], pruned["hashes"], pruned["end"])
         self.roots = {}
+        self.holes = []
         self.first = None
         self.wanted = wanted
         self.note_root()
@@ -597,7 +679,7 @@ class Log:
 
     def segment(self, segment):
         name = segment["file"]
-        stored = read(os.path.join(self.directory, name))
+        stored = read(os.path.join(self.directory, name)) if is_stored(segment) else b""
         if self.is_repacked(segment, stored):
             note(f"{name}: somebody packed it anew; its records are those that were recorded")
             return
@@ -610,6 +692,9 @@ class Log:
             where = f"{name}, block {number}, records {block['first_seq']} to {block['first_seq'] + block['records'] - 1}"
             if block["offset"] != offset:
                 raise Wrong(f"{where}: the blocks do not follow each other")
+            if "hole" in block:
+                self.hole(block, where)
+                continue
             raw = stored[offset : offset + block["stored_bytes"]]
             offset += block["stored_bytes"]
             if name.endswith(".gz"):
@@ -627,6 +712,18 @@ class Log:
         if segment.get("sha256") not in (None, hashlib.sha256(stored).hexdigest()):
             raise Wrong(f"{name}: not the SHA-256 that the manifest says")
 
+    def hole(self, block, where):
+        """Records that are not here: their subtree hashes keep the tree whole."""
+        if block["stored_bytes"] or block["raw_bytes"]:
+            raise Wrong(f"{where}: a hole has bytes")
+        end = block["first_seq"] + block["records"]
+        hole = Tree(block["tree"]["begin"], block["tree"]["hashes"], block["tree"]["end"])
+        if (hole.begin, hole.end) != (block["first_seq"], end):
+            raise Wrong(f"{where}: the hashes are of other records")
+        self.tree.extend(hole)
+        self.holes.append((hole.begin, hole.end, block["hole"]))
+        self.note_root()
+
     def is_repacked(self, segment, stored):
         """The recorded lines in other bytes: then they are taken in."""
         if segment.get("sha256") in (None, hashlib.sha256(stored).hexdigest()) or not segment["file"].endswith(".gz"):
@@ -643,6 +740,9 @@ class Log:
             return False
         at, lines = 0, []
         for block in segment["blocks"]:
+            if "hole" in block:
+                lines.append(block)
+                continue
             tree = Tree(block["first_seq"])
             part = raw[at : at + block["raw_bytes"]]
             at += block["raw_bytes"]
@@ -656,7 +756,10 @@ class Log:
         if at != len(raw) or segment["first_seq"] != self.tree.end:
             return False
         for line in lines:
-            self.append(line, segment["file"])
+            if isinstance(line, dict):
+                self.hole(line, segment["file"])
+            else:
+                self.append(line, segment["file"])
         return True
 
     def plain(self, name):
@@ -744,6 +847,15 @@ def check_own_records(log, checkpoint, head):
         raise Wrong(f"records {removed_to} to {begin - 1} are missing, and no signed audit.pruned record says why")
     if record is not None:
         note(f"removed by retention up to record {removed_to - 1}, by record {record}")
+    given_up = log.own.given_up(head.size)
+    for first, end, why in log.holes:
+        at, by = first, None
+        while at < end:
+            named = [(seq, b) for seq, a, b in given_up if a <= at < b]
+            if not named:
+                raise Wrong(f"records {first} to {end - 1} are not there ({why}), and no signed record gave them up")
+            by, at = max(named)
+        note(f"records {first} to {end - 1} were given up, by record {by}: {why}")
     for first, end in adopted:
         note(f"records {first} to {end - 1} were taken over when the log was opened; nobody had signed them")
     if head.size - 1 in log.own.closes:
@@ -778,7 +890,7 @@ def check_log(directory, key_file, against):
         raise Wrong(f"record 0: the log began as {log.first['details']['origin']}, its key is {key.name}")
     named, cut = log.own.named_keys(head.size)
     for text in named:
-        if all(VerifierKey(text, "a record").key != key.key for key in keys.keys):
+        if all(VerifierKey(text, "a record").key != key.key for key in keys.known):
             raise Wrong(f"audit.keys: nothing leads from {text} to the key that signs")
     if cut is not None:
         note(f"how the log's first key was followed is lost, as record {cut} says")

@@ -16,6 +16,7 @@ use crate::audit::query::{Filter, Pattern, Request};
 use crate::clock::Timestamp;
 use crate::config::{AlertKind, AlertSettings, AlertTrigger, SmtpTls, suggestion};
 use crate::fsio::Fs;
+use crate::fsio::private::exposed;
 
 /// A signing secret shorter than this can be guessed.
 pub(super) const MIN_SECRET_CHARS: usize = 16;
@@ -187,8 +188,8 @@ impl Maker<'_> {
 pub(super) fn read_secret(fs: &dyn Fs, path: &Path, least: usize) -> Result<String, String> {
     let refuse = |reason: String| format!("{}: {reason}", path.display());
     let meta = fs.meta(path).map_err(|error| refuse(error.to_string()))?;
-    if meta.mode & 0o077 != 0 {
-        return Err(refuse(format!("others may read it (mode {:o}); chmod 600 it", meta.mode)));
+    if let Some(why) = exposed(path, &meta) {
+        return Err(refuse(why));
     }
     let bytes = fs.read(path, MAX_SECRET_FILE_BYTES).map_err(|e| refuse(e.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8".to_owned()))?;

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::merkle::Hash;
 use super::sanitize::check_members;
+use crate::json_place::JsonError;
 pub(crate) use measure::check_unknown;
 
 /// A kind of file, and the format in which this version reads and writes it.
@@ -130,7 +131,7 @@ pub enum DocumentError {
 
 impl DocumentError {
     pub(super) fn malformed(error: serde_json::Error) -> Self {
-        Self::Malformed(error.to_string())
+        Self::Malformed(JsonError::from(&error).to_string())
     }
 
     /// Whether a newer version of auditctl made it: nothing is wrong with the file then.

@@ -8,7 +8,8 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::sanitize::{self, DetailsError, clean_identifier, json_type};
-use crate::clock::{Timestamp, TimestampError};
+use crate::clock::{Timestamp, TimestampError, is_finer_than_kept};
+use crate::json_place::JsonError;
 
 /// `event_type`, in bytes, at most.
 pub const MAX_EVENT_TYPE_BYTES: usize = 128;
@@ -22,6 +23,10 @@ pub const MAX_DETAILS_BYTES: usize = 512 << 10;
 pub const DEFAULT_MAX_DETAILS_BYTES: usize = crate::defaults::MAX_DETAILS_SIZE;
 /// Event types beginning so are the engine's own.
 pub const RESERVED_PREFIX: &str = "audit.";
+
+/// The member of `details` that a time stands in as it was given, where it is finer than a
+/// record's own.
+pub const EXACT_TIME: &str = "timestamp_exact";
 
 const KEYS: &str = "event_type, actor, source, target, outcome, timestamp, details";
 
@@ -52,6 +57,9 @@ pub enum ParseMode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// Not JSON, not UTF-8, or not an object.
+    #[error("not a JSON object: {0}")]
+    NotJson(JsonError),
+    /// Not what a line of its format is.
     #[error("not a JSON object: {0}")]
     Malformed(String),
     /// The line is too long.
@@ -128,7 +136,7 @@ impl EventError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Malformed(_) => "malformed",
+            Self::NotJson(_) | Self::Malformed(_) => "malformed",
             Self::LineTooLong { .. }
             | Self::TooLong { .. }
             | Self::DetailsTooLarge { .. }
@@ -215,7 +223,8 @@ impl Event {
     /// # Errors
     /// When it is not JSON, or not an object fit to be stored.
     pub fn details_json(mut self, json: &str) -> Result<Self, EventError> {
-        let raw: &RawValue = serde_json::from_str(json).map_err(|error| malformed(&error))?;
+        let raw: &RawValue =
+            serde_json::from_str(json).map_err(|error| malformed(&error, json.as_bytes()))?;
         self.details = Some(sanitize::compact_object(raw.get())?.into_owned());
         Ok(self)
     }
@@ -241,7 +250,11 @@ impl Event {
         if line.len() > MAX_LINE_BYTES {
             return Err(EventError::LineTooLong { actual: line.len() });
         }
-        let fields: Fields<'_> = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
+        // As some editors begin a file, and so whatever is made of several.
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        let fields: Fields<'_> =
+            serde_json::from_slice(line).map_err(|error| malformed(&error, line))?;
+        let string = |field, raw| string(field, raw, line);
         if let Some(key) = fields.duplicate {
             return Err(EventError::DuplicateKey(shorten(&key)));
         }
@@ -254,8 +267,10 @@ impl Event {
             timestamp: None,
             details: None,
         };
+        let mut finer = None;
         if let Some(text) = string("timestamp", fields.timestamp)? {
             event.timestamp = Some(text.parse()?);
+            finer = is_finer_than_kept(&text).then_some(text);
         }
         let details = fields.details.map(RawValue::get).filter(|raw| *raw != "null");
         event.details = match details {
@@ -265,7 +280,26 @@ impl Event {
         if !fields.unknown.is_empty() {
             event.take_unknown(&fields.unknown, mode)?;
         }
+        if let Some(text) = finer {
+            event.keep_exact_time(&text)?;
+        }
         Ok(event)
+    }
+
+    /// A record's time has microseconds: one that was given more exactly stands in
+    /// `details` as it was given, so that nothing of it is lost.
+    fn keep_exact_time(&mut self, text: &str) -> Result<(), EventError> {
+        let json = match &self.details {
+            None => format!("{{\"{EXACT_TIME}\":\"{text}\"}}"),
+            Some(details) => {
+                let begun = details.strip_suffix('}').unwrap_or(details);
+                let comma = if begun.len() > 1 { "," } else { "" };
+                format!("{begun}{comma}\"{EXACT_TIME}\":\"{text}\"}}")
+            }
+        };
+        // One that is called so already is the sender's own, and stands twice: an error.
+        self.details = Some(sanitize::compact_object(&json)?.into_owned());
+        Ok(())
     }
 
     fn take_unknown(
@@ -339,14 +373,14 @@ fn check_text(field: &'static str, limit: usize, text: &mut String) -> Result<bo
     }
 }
 
-fn malformed(error: &serde_json::Error) -> EventError {
-    EventError::Malformed(match error.classify() {
-        // Its message quotes what was found there.
-        serde_json::error::Category::Data => {
-            format!("expected an event object at line {} column {}", error.line(), error.column())
-        }
-        _ => error.to_string(),
-    })
+fn malformed(error: &serde_json::Error, text: &[u8]) -> EventError {
+    let mut told = JsonError::of(error, text);
+    // Its message quotes what was found there.
+    if error.classify() == serde_json::error::Category::Data && JsonError::not_utf8(text).is_none()
+    {
+        told.what = "expected an event object".to_owned();
+    }
+    EventError::NotJson(told)
 }
 
 /// For messages: what a hostile sender chose is not repeated at length.
@@ -354,12 +388,18 @@ fn shorten(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-fn string(field: &'static str, raw: Option<&RawValue>) -> Result<Option<String>, EventError> {
+fn string(
+    field: &'static str,
+    raw: Option<&RawValue>,
+    line: &[u8],
+) -> Result<Option<String>, EventError> {
     let Some(raw) = raw.map(RawValue::get).filter(|raw| *raw != "null") else { return Ok(None) };
     match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         None => Err(EventError::WrongType { field, found: json_type(raw) }),
         Some(plain) if !plain.contains('\\') => Ok(Some(plain.to_owned())),
-        Some(_) => serde_json::from_str(raw).map(Some).map_err(|error| malformed(&error)),
+        Some(_) => serde_json::from_str(raw)
+            .map(Some)
+            .map_err(|error| EventError::NotJson(JsonError::of_part(&error, raw, line))),
     }
 }
 
@@ -534,7 +574,7 @@ mod tests {
             assert!(error.len() < 500, "{} bytes", error.len());
         }
         let error = parse(&huge).expect_err("refused").to_string();
-        assert!(error.ends_with("at line 1 column 200002"), "{error}");
+        assert!(error.ends_with("at column 200002"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::checkpoint::VerifierKey;
-use super::keys::{KEY_ROTATED, Keyring};
+use super::keys::{KEY_REPLACED, KEY_ROTATED, Keyring};
 use super::merkle::Range;
 use super::record::{Record, Via};
 use crate::clock::Timestamp;
@@ -52,7 +52,7 @@ pub(crate) enum Fact {
     Pruned(Removal),
     /// An opening adopted these records without a signature over them, or began an
     /// epoch that does not continue this signed head.
-    Reopened { adopted: Option<Span>, abandoned: Vec<String>, keys_from: Option<String> },
+    Reopened(Box<Reopened>),
     /// The log began with this key, in this format.
     Created { key: String, format: u64 },
     /// This key named another to follow it.
@@ -63,6 +63,39 @@ pub(crate) enum Fact {
     Closed,
     /// Anything else.
     Other,
+}
+
+/// What an opening says of what it found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reopened {
+    adopted: Option<Span>,
+    abandoned: Vec<String>,
+    keys_from: Option<String>,
+    /// Records that were given up.
+    pub(crate) holes: Vec<Hole>,
+}
+
+/// Records that are not in the log any more, as the record of an opening says that gave
+/// them up.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Hole {
+    pub(crate) first_seq: u64,
+    pub(crate) end_seq: u64,
+    #[serde(default)]
+    pub(crate) file: String,
+    #[serde(default)]
+    pub(crate) reason: String,
+    /// Their subtree hashes: with them a lost manifest can be made anew.
+    #[serde(default)]
+    pub(crate) tree: Option<Range>,
+}
+
+/// A hole, and which record names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedHole {
+    pub(crate) record: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) hole: Hole,
 }
 
 /// What an `audit.pruned` record says.
@@ -88,6 +121,7 @@ pub(crate) struct Removal {
 pub(crate) struct Said {
     pub(crate) seq: u64,
     pub(crate) fact: Fact,
+    pub(crate) at: Timestamp,
     /// Whether an opening writes such a record before it accepts anything.
     pub(crate) opens: bool,
 }
@@ -103,7 +137,7 @@ pub(crate) fn said(line: &[u8]) -> Option<Said> {
         return None;
     }
     let opens = OPENING.contains(&&*record.event_type);
-    Some(Said { seq: record.seq, fact: fact(&record), opens })
+    Some(Said { seq: record.seq, fact: fact(&record), at: record.timestamp, opens })
 }
 
 /// What the engine's records among whole lines say.
@@ -151,6 +185,8 @@ struct RecoveredDetails {
     #[serde(default)]
     contradicting: Vec<ContradictingDetails>,
     keys_from: Option<String>,
+    #[serde(default)]
+    holes: Vec<Hole>,
     /// Of a restore that nobody with the key vouches for.
     #[serde(default)]
     unproven: bool,
@@ -195,11 +231,14 @@ fn fact(record: &Record<'_>) -> Fact {
             let mut abandoned = found.abandoned;
             if found.unproven {
                 // It excuses nothing that a signed head elsewhere says.
-                return Fact::Reopened { adopted, abandoned: Vec::new(), keys_from: None };
+                return Fact::Reopened(Box::new(Reopened { adopted, ..Reopened::default() }));
             }
             abandoned.extend(found.contradicting.into_iter().map(|found| found.checkpoint));
             abandoned.extend(found.abandoned_checkpoint);
-            Fact::Reopened { adopted, abandoned, keys_from: found.keys_from }
+            let mut holes = found.holes;
+            holes.retain(|hole| hole.first_seq < hole.end_seq && hole.end_seq <= record.seq);
+            let keys_from = found.keys_from;
+            Fact::Reopened(Box::new(Reopened { adopted, abandoned, keys_from, holes }))
         }
         "audit.log_created" if record.seq == 0 => {
             match serde_json::from_str::<CreatedDetails>(details) {
@@ -228,6 +267,7 @@ const OPENING: &[&str] = &[
     "audit.rate_limited",
     "audit.redact_key_created",
     "audit.rollback_accepted",
+    KEY_REPLACED,
     "audit.clock_changed",
     "audit.opened",
 ];
@@ -244,6 +284,7 @@ fn removal(found: PrunedDetails, at: Timestamp) -> Removal {
 pub(crate) struct Facts {
     removals: Vec<(u64, Removal)>,
     adopted: Vec<(u64, Span)>,
+    holes: Vec<NamedHole>,
     backed_up: Vec<(u64, u64)>,
     abandoned: Vec<(u64, String)>,
     /// What key the chain begins with, and whether it was cut there.
@@ -291,6 +332,8 @@ pub(crate) struct Authority {
     pub(crate) removal: Option<(u64, Removal)>,
     /// What openings adopted unsigned, in order.
     pub(crate) adopted: Vec<Span>,
+    /// What openings gave up.
+    pub(crate) holes: Vec<NamedHole>,
     /// The records that the newest backup holds, as far as the log knows.
     pub(crate) backed_up: Option<u64>,
     /// Signed heads that later epochs do not continue.
@@ -302,6 +345,18 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
+    /// Whether it says of all records `begin..end` that they were given up.
+    pub(crate) fn names_hole(&self, begin: u64, end: u64) -> bool {
+        let mut next = begin;
+        while next < end {
+            let holds =
+                |named: &&NamedHole| (named.hole.first_seq..named.hole.end_seq).contains(&next);
+            let Some(named) = self.holes.iter().find(holds) else { return false };
+            next = named.hole.end_seq;
+        }
+        true
+    }
+
     /// Up to where records were adopted unsigned that no backup holds; 0 for none.
     pub(crate) fn uncovered(&self) -> u64 {
         let covered = self.backed_up.unwrap_or(0);
@@ -311,7 +366,7 @@ impl Authority {
 
 impl Facts {
     pub(crate) fn note(&mut self, said: Said) {
-        let Said { seq, fact, .. } = said;
+        let Said { seq, fact, at, .. } = said;
         match fact {
             Fact::Pruned(removal) => {
                 let first = removal.first_key.clone();
@@ -328,7 +383,13 @@ impl Facts {
                 self.format = format;
             }
             Fact::ChangedKey { old } => self.changed_keys.push((seq, old)),
-            Fact::Reopened { adopted, abandoned, keys_from } => {
+            Fact::Reopened(found) => {
+                let Reopened { adopted, abandoned, keys_from, holes } = *found;
+                self.holes.extend(holes.into_iter().map(|hole| NamedHole {
+                    record: seq,
+                    at,
+                    hole,
+                }));
                 self.first_keys.extend(keys_from.map(|key| (seq, key, true)));
                 self.adopted.extend(adopted.map(|span| (seq, span)));
                 self.abandoned.extend(abandoned.into_iter().map(|note| (seq, note)));
@@ -372,7 +433,9 @@ impl Facts {
             cut_by,
             changed: changed.into_iter().map(|(_, key)| key.clone()).collect(),
         };
-        Authority { removal, adopted, backed_up, abandoned, keys, format: self.format }
+        let holes = self.holes.iter().filter(|named| counts(&named.record)).cloned().collect();
+        let format = self.format;
+        Authority { removal, adopted, holes, backed_up, abandoned, keys, format }
     }
 }
 

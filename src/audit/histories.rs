@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::checkpoint::{Origin, SignedCheckpoint};
-use super::keys::{Keyring, Rotation};
+use super::keys::{Keyring, Place, Rotation};
 use super::merkle::Hash;
 
 /// Where a head is kept.
@@ -149,6 +149,9 @@ impl OwnHistory<'_> {
     /// Whether the log says that it left a head of that epoch and size behind.
     fn is_left(&self, epoch: u32, size: u64) -> bool {
         let Some(abandoned) = self.abandoned else { return true };
+        if self.keys.goes_on_from(Place { epoch, size }) {
+            return true;
+        }
         abandoned.iter().any(|text| {
             let Ok(note) = SignedCheckpoint::parse(text.as_bytes()) else { return false };
             let Ok(origin) = note.unverified().origin.parse::<Origin>() else { return false };

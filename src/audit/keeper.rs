@@ -161,6 +161,14 @@ impl Keeper {
         self.store_again();
     }
 
+    /// The record `seq` names the log's holes.
+    pub(crate) fn holes_named(&self, seq: u64) {
+        let mut manifest = self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut manifest).holes_by = Some(seq);
+        drop(manifest);
+        self.store_again();
+    }
+
     /// Ends the thread after what it is doing; compression left over is taken up
     /// by the next opening.
     pub(crate) fn stop(&self) {
@@ -423,6 +431,12 @@ impl Thread {
         let mut raw = Vec::new();
         let mut packer = Packer::new(self.work.options.compression_level);
         for block in &segment.blocks {
+            if block.is_hole() {
+                // No names occur in it.
+                filters.push(filter_of(&[]));
+                blocks.push(Block { offset: to, ..block.clone() });
+                continue;
+            }
             raw.resize(block.raw_bytes as usize, 0);
             match file.read_exact_at(&mut raw, from) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -482,7 +496,7 @@ impl Thread {
 }
 
 fn wants_compression(segment: &Segment) -> bool {
-    !segment.is_compressed() && segment.damage.is_none()
+    !segment.is_compressed() && segment.damage.is_none() && segment.is_stored()
 }
 
 fn tree_of(lines: &[u8], first_seq: u64) -> Range {

@@ -12,14 +12,20 @@
 //! proof that the record is in it. Retention may remove the records; the way from
 //! any key that was ever the log's to today's can be shown all the same, and the
 //! other way round.
+//!
+//! Where the old key is lost, another may be [`Replaced`] for it: then nobody signed
+//! the succession. Whoever believes the new key learns from it which one was before;
+//! whoever believes the old one is led no further.
 
 mod file;
+mod replaced;
 mod ring;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use file::MAX_BYTES as MAX_KEYS_BYTES;
 pub use file::{KeyFiles, KeyHistory, KeysError, MAX_ROTATIONS, load_keyring};
+pub use replaced::{KEY_REPLACED, Replaced, Replacement, is_one_line};
 pub use ring::{Keyring, KeyringError};
 
 use super::checkpoint::{
@@ -51,12 +57,19 @@ pub struct Rotation {
     /// The verifier key that is valid from here on.
     pub new_key: String,
     /// The record's stored line without its LF, byte for byte.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub record: String,
     /// RFC 6962 inclusion proof of the record in the checkpoint's tree, the
     /// lowest hash first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inclusion_proof: Vec<Hash>,
-    /// The checkpoint, as a signed note with the signatures of both keys.
+    /// The checkpoint, as a signed note with the signatures of both keys; of a key that
+    /// was replaced the last one that it signed.
     pub checkpoint: String,
+    /// Nobody signed the succession, and this is what is said of it. There is no record
+    /// and no proof then, and `seq` is the number of records that the old key signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Box<Replaced>>,
 }
 
 /// Why a rotation proves nothing.
@@ -84,6 +97,9 @@ pub enum RotationError {
     /// Its record does not name these keys.
     #[error("its record {0}")]
     Record(&'static str),
+    /// What is said of a key that was replaced does not hold.
+    #[error("of a key that was replaced: {0}")]
+    Replaced(&'static str),
     /// Its record is not in the tree that was signed.
     #[error("its record is not in the tree that was signed: {0}")]
     Proof(#[from] InvalidProof),
@@ -98,8 +114,11 @@ pub struct Handover {
     pub new: VerifierKey,
     /// Where the one ends and the other begins.
     pub place: Place,
-    /// The root of the tree there.
+    /// The root of the tree there; of a key that was replaced, of the last tree that it
+    /// signed.
     pub root: Hash,
+    /// What the succession rests on, where the old key did not sign it.
+    pub replaced: Option<Replacement>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +151,7 @@ impl Rotation {
             // is made of, the smallest first.
             inclusion_proof: before.hashes().iter().rev().copied().collect(),
             checkpoint: checkpoint.to_string(),
+            replaced: None,
         }
     }
 
@@ -145,6 +165,9 @@ impl Rotation {
             text.parse::<VerifierKey>().map_err(|source| RotationError::Key { which, source })
         };
         let (old, new) = (key("the old key", &self.old_key)?, key("the new key", &self.new_key)?);
+        if let Some(replaced) = &self.replaced {
+            return self.check_replaced(replaced, (old, new));
+        }
         let by = |which| move |source| RotationError::Checkpoint { which, source };
         let note =
             SignedCheckpoint::parse(self.checkpoint.as_bytes()).map_err(by("the old key"))?;
@@ -155,7 +178,13 @@ impl Rotation {
         let leaf = leaf_hash(self.record.as_bytes());
         let (size, root) = (checkpoint.size, checkpoint.root);
         verify_inclusion(&leaf, self.seq, size, &self.inclusion_proof, &root)?;
-        Ok(Handover { old, new, place: Place { epoch: origin.epoch(), size }, root })
+        Ok(Handover {
+            old,
+            new,
+            place: Place { epoch: origin.epoch(), size },
+            root,
+            replaced: None,
+        })
     }
 
     fn check_record(&self) -> Result<(), RotationError> {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::checkpoint::{SignedCheckpoint, VerifierKey};
 use super::histories::{Contradiction, KnownHead, OwnHistory};
-use super::keys::{Keyring, load_keyring};
+use super::keys::{KeyFiles, Keyring, load_keyring};
 use super::options::{Durability, Options, Tunables};
 use super::own::{
     AlertsLost, AlertsPosition, BackupMade, BackupRemoved, OwnRecord, Queried, Repaired,
@@ -149,8 +149,8 @@ impl AuditLog {
         warn_of_another_origin(&options, opened.signer.origin());
         push_opening(&shared, &opened, &log_id);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
-        let restored = opened.restored.is_some();
-        let Opened { active, signer, grown, head, keys, rotates, .. } = opened;
+        let (restored, replaced) = (opened.restored.is_some(), opened.replaced.is_some());
+        let Opened { active, signer, grown, head, leaves, keys, rotates, .. } = opened;
         let own_files = OwnFiles::new(
             (&options, &paths),
             Arc::clone(&lock),
@@ -158,7 +158,7 @@ impl AuditLog {
             Arc::clone(&shared.redact_key),
         );
         let upkeep = Upkeep::new(active.layout.next_seq());
-        let signing = (signer, grown, head);
+        let signing = (signer, grown, head, leaves);
         let writer = Writer::new(shared.clone(), active, signing, keys, upkeep, own_files);
         writer.publish_active();
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
@@ -202,6 +202,9 @@ impl AuditLog {
         if restored {
             log.forget_restore();
         }
+        if replaced {
+            log.forget_replacement();
+        }
         Ok(log)
     }
 
@@ -210,6 +213,15 @@ impl AuditLog {
         let shared = &self.0.shared;
         if let Err(error) = super::restore::forget(&*shared.options.fs, &shared.paths) {
             tracing::warn!(code = Trouble::JournalKept.code(), %error, "the restore's journal stays; the restore is recorded again");
+        }
+    }
+
+    /// The new key is recorded, durably: opening need not think of it any more.
+    fn forget_replacement(&self) {
+        let shared = &self.0.shared;
+        let files = KeyFiles::new(&shared.paths, shared.options.key_path.as_deref());
+        if let Err(error) = files.forget_next(&*shared.options.fs) {
+            tracing::warn!(code = Trouble::KeyFiles.code(), %error, "the replaced key's file stays; the replacement is recorded again");
         }
     }
 

@@ -46,6 +46,10 @@ pub struct Manifest {
     /// The seq of the `audit.pruned` record that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned_by: Option<u64>,
+    /// The seq of the record that names the holes; absent where there are none, or none
+    /// is known to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holes_by: Option<u64>,
     /// Records that an opening adopted without a signature over them, as the
     /// `audit.recovered` records name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -111,6 +115,8 @@ const MEMBERS: &[&str] = &[
     "min_timestamp",
     "max_timestamp",
     "damage",
+    "holes_by",
+    "hole",
     "blocks",
     "offset",
     "tree",
@@ -192,10 +198,55 @@ impl Segment {
         self.file.ends_with(".gz")
     }
 
+    /// Whether any of its records is here: one that is nothing but holes has no file.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.blocks.is_empty() || self.blocks.iter().any(|block| !block.is_hole())
+    }
+
+    /// Its holes.
+    pub fn holes(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter(|block| block.is_hole())
+    }
+
+    /// With these blocks in the place of its own, which are of the same records.
+    pub(crate) fn of_blocks(&self, file: String, blocks: Vec<Block>) -> Self {
+        Self {
+            file,
+            raw_bytes: blocks.iter().map(|block| block.raw_bytes).sum(),
+            stored_bytes: blocks.iter().map(|block| block.stored_bytes).sum(),
+            sha256: None,
+            filters_sha256: None,
+            min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
+            max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
+            damage: None,
+            blocks,
+            ..self.clone()
+        }
+    }
+
     /// The seq after its last record.
     #[must_use]
     pub fn end_seq(&self) -> u64 {
         self.first_seq + self.records
+    }
+
+    /// Of so many records, and no block yet.
+    pub(crate) fn empty(first_seq: u64, records: u64) -> Self {
+        Self {
+            file: sealed_name(first_seq, false),
+            first_seq,
+            records,
+            raw_bytes: 0,
+            stored_bytes: 0,
+            sha256: None,
+            filters_sha256: None,
+            min_timestamp: Timestamp::default(),
+            max_timestamp: Timestamp::default(),
+            damage: None,
+            blocks: Vec::new(),
+            unknown: Unknown::default(),
+        }
     }
 
     /// A segment that has just been sealed and is not compressed yet.
@@ -231,6 +282,9 @@ impl Segment {
                     self.file
                 ));
             }
+            if block.is_hole() && (block.stored_bytes, block.raw_bytes) != (0, 0) {
+                return Err(format!("{}: a hole at record {seq} has bytes", self.file));
+            }
             seq = block.tree.end();
             offset = offset.checked_add(block.stored_bytes).ok_or("sizes overflow")?;
             raw = raw.checked_add(block.raw_bytes).ok_or("sizes overflow")?;
@@ -243,7 +297,7 @@ impl Segment {
         {
             return Err(format!("{}: its blocks do not add up to it", self.file));
         }
-        if self.is_compressed() && self.sha256.is_none() {
+        if self.is_compressed() && self.sha256.is_none() && self.is_stored() {
             return Err(format!("{}: it has no SHA-256", self.file));
         }
         Ok(())
@@ -261,6 +315,7 @@ impl Manifest {
             pruned: Range::empty(0),
             backups: BackupsNoted::default(),
             pruned_by: None,
+            holes_by: None,
             adopted: Vec::new(),
             backed_up: None,
             first_key: None,
@@ -415,10 +470,21 @@ impl Manifest {
         Ok(tree)
     }
 
+    /// The runs of records that are not here, though retention did not remove them.
+    pub fn holes(&self) -> impl Iterator<Item = (&Segment, &Block)> {
+        let of = |segment| Segment::holes(segment).map(move |hole| (segment, hole));
+        self.segments.iter().flat_map(of)
+    }
+
     /// The seq after the last sealed record.
     #[must_use]
     pub fn end_seq(&self) -> u64 {
         self.segments.last().map_or(self.pruned.end(), Segment::end_seq)
+    }
+
+    /// The first record of the last sealed segment.
+    pub(crate) fn last_first_seq(&self) -> u64 {
+        self.segments.last().map_or(self.pruned.end(), |segment| segment.first_seq)
     }
 
     /// The time of the oldest record that is sealed and still there.

@@ -222,6 +222,16 @@ impl Range {
         Ok(())
     }
 
+    /// The leaves `begin..end` of these, where whole subtrees make them up.
+    #[must_use]
+    pub fn within(&self, begin: u64, end: u64) -> Option<Range> {
+        let inside = self
+            .subtrees()
+            .filter(|tree| tree.begin >= begin && tree.begin + (1 << tree.level) <= end)
+            .map(|tree| tree.hash);
+        Range::from_parts(begin, end, inside.collect()).ok()
+    }
+
     /// Forgets all leaves and goes on at `begin`, keeping the memory.
     pub fn reset(&mut self, begin: u64) {
         debug_assert!(begin <= MAX_TREE_SIZE, "a range begins within the largest tree");

@@ -37,7 +37,9 @@ mod head_file;
 pub mod histories;
 mod keeper;
 pub mod key_change;
+pub mod key_replace;
 pub mod keys;
+pub(crate) mod leaves;
 mod log;
 pub mod manifest;
 pub mod merkle;
@@ -57,6 +59,8 @@ mod refusal;
 pub mod repair;
 pub mod restore;
 mod roots;
+pub(crate) mod salvage;
+mod same;
 pub mod sanitize;
 mod scan;
 mod seal;
@@ -85,12 +89,13 @@ pub use options::{
 pub use paths::LogPaths;
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};
-pub use record::{Origin, Via};
+pub use record::{ImportId, Origin, Via};
 pub use recovery::{Corruption, OpenError};
 pub use redact::{
     IMPORTED_FORMAT, IMPORTED_MOVED, IMPORTED_NAMES, REDACTED_PREFIX, RedactKey, RedactKeyError,
     is_redacted,
 };
 pub use refusal::RecordError;
+pub use same::is_record_of;
 pub use scan::member_lengths;
 pub use seal::Seal;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::facts::Span;
 use super::histories::KnownHead;
 use super::keys::Keyring;
 use super::merkle::Hash;
@@ -85,6 +86,8 @@ pub struct BackupClaim {
     pub tree_size: u64,
     /// That tree's root, which a key of the log has signed.
     pub root: Hash,
+    /// Records below `tree_size` that it does not hold.
+    pub holes: Vec<Span>,
 }
 
 /// Knows the backups of a log. Retention asks, in a thread of low priority that may

@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event::{Event, MAX_LINE_BYTES};
+use super::keys::Rotation;
+use super::manifest::{Manifest, Segment};
 use super::merkle::{Hash, Range};
 use super::query::Request;
 use super::record::{EncodedOrigin, Origin, Via, encode_body};
 use super::restore::Restored;
+use super::segment::Block;
 use crate::clock::Timestamp;
 
 /// The event types of the log's own records.
@@ -38,6 +41,7 @@ pub const OWN_TYPES: &[&str] = &[
     ALERTS_LOST,
     ALERTS_POSITION,
     super::keys::KEY_ROTATED,
+    super::keys::KEY_REPLACED,
 ];
 
 /// The type of the record of a removal by retention.
@@ -218,6 +222,53 @@ pub struct KeyRotated {
     pub reason: Option<String>,
 }
 
+/// A key that took the place of one that was lost, as its `audit.key_replaced` record
+/// says it: nobody signed the succession.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyReplaced {
+    /// The verifier key that is lost.
+    pub old_key: String,
+    /// The verifier key that took its place.
+    pub new_key: String,
+    /// The epoch that it begins.
+    pub epoch: u32,
+    /// When it was replaced.
+    pub replaced_at: Timestamp,
+    /// Who did it.
+    pub uid: u32,
+    /// That user's name, where the system knew one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// How many records the old key had signed.
+    pub signed_records: u64,
+    /// Their root.
+    pub signed_root: Hash,
+    /// The last head that it signed, a signed note.
+    pub last_checkpoint: String,
+}
+
+impl KeyReplaced {
+    /// As a rotation in `audit.keys` says it, if it is such a one and holds.
+    pub(crate) fn of(rotation: &Rotation) -> Option<Self> {
+        let said = rotation.replaced.as_ref()?;
+        let handover = rotation.check().ok()?;
+        Some(Self {
+            old_key: rotation.old_key.clone(),
+            new_key: rotation.new_key.clone(),
+            epoch: said.epoch,
+            replaced_at: said.at,
+            uid: said.uid,
+            user: said.user.clone(),
+            reason: said.reason.clone(),
+            signed_records: rotation.seq,
+            signed_root: handover.root,
+            last_checkpoint: rotation.checkpoint.clone(),
+        })
+    }
+}
+
 /// Alerts that nobody was told of, as their `audit.alert_lost` record says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertsLost {
@@ -271,6 +322,36 @@ pub struct Queried {
     pub records: u64,
 }
 
+/// Records that the log does not have any more, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GivenUp {
+    /// The first.
+    pub first_seq: u64,
+    /// One after the last.
+    pub end_seq: u64,
+    /// The segment's file.
+    pub file: String,
+    /// What is wrong with them.
+    pub reason: String,
+    /// Their subtree hashes.
+    pub tree: Range,
+}
+
+impl GivenUp {
+    /// All holes that a manifest has.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Vec<Self> {
+        let named = |(segment, hole): (&Segment, &Block)| Self {
+            first_seq: hole.first_seq,
+            end_seq: hole.tree.end(),
+            file: segment.file.clone(),
+            reason: hole.hole.clone().unwrap_or_default(),
+            tree: hole.tree.clone(),
+        };
+        manifest.holes().map(named).collect()
+    }
+}
+
 /// What opening found that a clean close does not leave, as the `audit.recovered`
 /// record says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -308,6 +389,13 @@ pub(crate) struct Recovered {
     /// What `--accept-corruption` accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) accepted_corruption: Option<String>,
+    /// Records that were given up: all that are missing now, so that the newest such
+    /// record speaks for all before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) holes: Vec<GivenUp>,
+    /// Where what stood in the active segment's file is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) damaged_file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) abandoned_checkpoint: Option<String>,
     /// `audit.keys` was missing, short or damaged, and was put back from here.
@@ -374,6 +462,8 @@ pub(crate) enum OwnRecord {
     Queried(Box<Queried>),
     /// Another key signs from here on.
     KeyRotated(KeyRotated),
+    /// Another key took the place of one that was lost.
+    KeyReplaced(Box<KeyReplaced>),
     /// A backup took this log's place.
     Restored(Restored),
     /// Damaged records were put back from copies.
@@ -431,6 +521,7 @@ impl OwnRecord {
             Self::AlertsPosition(_) => ALERTS_POSITION,
             Self::Queried(_) => "audit.query",
             Self::KeyRotated(_) => super::keys::KEY_ROTATED,
+            Self::KeyReplaced(_) => super::keys::KEY_REPLACED,
             Self::Restored(_) => "audit.restored",
             Self::Repaired(_) => REPAIRED,
             Self::LogFileReplaced { .. } => "audit.log_file_replaced",

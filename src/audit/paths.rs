@@ -63,6 +63,12 @@ impl LogPaths {
         self.dir.join("audit.head")
     }
 
+    /// The leaf hashes of the active segment's records: see [`leaves`](super::leaves).
+    #[must_use]
+    pub fn leaves(&self) -> PathBuf {
+        self.dir.join("audit.leaves")
+    }
+
     /// The signing key, where it is not configured elsewhere.
     #[must_use]
     pub fn key(&self) -> PathBuf {
@@ -157,12 +163,24 @@ impl LogPaths {
     /// that name is taken.
     #[must_use]
     pub fn aside(&self, why: &str, stamp: &str, taken: impl Fn(&Path) -> bool) -> PathBuf {
-        let first = self.dir.join(format!("audit.log.{why}-{stamp}"));
+        self.aside_of("audit.log", why, stamp, taken)
+    }
+
+    /// The same for another file: `<file>.<why>-<stamp>`.
+    #[must_use]
+    pub fn aside_of(
+        &self,
+        file: &str,
+        why: &str,
+        stamp: &str,
+        taken: impl Fn(&Path) -> bool,
+    ) -> PathBuf {
+        let first = self.dir.join(format!("{file}.{why}-{stamp}"));
         if !taken(&first) {
             return first;
         }
         (1_u32..)
-            .map(|n| self.dir.join(format!("audit.log.{why}-{stamp}.{n}")))
+            .map(|n| self.dir.join(format!("{file}.{why}-{stamp}.{n}")))
             .find(|path| !taken(path))
             .unwrap_or(first)
     }

@@ -152,6 +152,24 @@ impl RateLimiter {
         self.state().check((sender, source), now_us, wall)
     }
 
+    /// How long until so many events of the source could come in one after the other, if
+    /// nobody else sends under its name meanwhile; nothing is taken. More of them than a
+    /// full bucket holds have to come in parts.
+    pub fn wait_of(&self, sender: &str, source: &str, events: u64, now_us: u64) -> Duration {
+        let mut state = self.state();
+        let Some(limits) = state.own.get(source).copied().or(state.limits) else {
+            return Duration::ZERO;
+        };
+        let now_ps = u128::from(now_us) * PS_PER_US;
+        let known = state.buckets.get_mut(sender, source);
+        let full_at_ps = known.map_or(now_ps, |(_, _, bucket)| {
+            bucket.full_at_ps.clamp(now_ps, now_ps + limits.burst_ps)
+        });
+        let full_after = full_at_ps + limits.interval_ps * u128::from(events);
+        let wait_ps = full_after.saturating_sub(limits.burst_ps).saturating_sub(now_ps);
+        Duration::from_millis(u64::try_from(wait_ps.div_ceil(PS_PER_MS)).unwrap_or(u64::MAX))
+    }
+
     /// The bursts that have ended since the last call, oldest first; with `force`
     /// also those that go on. Its cost is that of the bursts, not of the sources.
     pub fn finished_bursts(&self, now_us: u64, force: bool) -> Vec<Burst> {

@@ -60,6 +60,41 @@ pub struct Origin {
     pub peer: Option<String>,
     /// An import by root or the collector's own user: not rate-limited.
     pub import: bool,
+    /// Which one: all of its records have the same, so that it can be gone on with.
+    pub import_id: Option<ImportId>,
+}
+
+/// The name of an import: 32 hexadecimal digits, by chance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportId(String);
+
+impl ImportId {
+    /// A new one; `None` when the system has no random numbers.
+    #[must_use]
+    pub fn random() -> Option<Self> {
+        let mut random = [0_u8; 16];
+        getrandom::fill(&mut random).ok()?;
+        Some(Self(format!("{:032x}", u128::from_be_bytes(random))))
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for ImportId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 32 && text.bytes().all(is_hex) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("an import's id is 32 hexadecimal digits in lower case")
+        }
+    }
 }
 
 impl Origin {
@@ -73,6 +108,7 @@ impl Origin {
             token: None,
             peer: None,
             import: false,
+            import_id: None,
         }
     }
 }
@@ -108,6 +144,10 @@ impl EncodedOrigin {
         }
         if origin.import {
             json.extend_from_slice(b",\"import\":true");
+        }
+        if let Some(id) = &origin.import_id {
+            json.extend_from_slice(b",\"import_id\":");
+            push_string(&mut json, id.as_str());
         }
         json.push(b'}');
         let via = origin.via.as_str();
@@ -318,6 +358,7 @@ mod tests {
             token: None,
             peer: None,
             import: false,
+            import_id: None,
         };
         let mut body = Vec::new();
         encode_body(event, &EncodedOrigin::new(&origin), &mut body);

@@ -18,6 +18,7 @@
 mod checks;
 mod decide;
 mod files;
+mod give_up;
 mod heads;
 mod histories;
 mod inspect;
@@ -25,6 +26,7 @@ mod keys;
 mod rebuild;
 mod removed;
 
+use std::cell::OnceCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,15 +37,16 @@ use super::facts::Span;
 use super::head_file::HeadFile;
 use super::histories::{Contradiction, History};
 use super::keys::KeyHistory;
+use super::leaves::LeavesFile;
 use super::manifest::{Manifest, ManifestError};
 use super::merkle::Range;
 use super::options::Options;
-use super::own::Recovered;
+use super::own::{GivenUp, KeyReplaced, Recovered};
 use super::paths::LogPaths;
 use super::redact::RedactKeyError;
 use super::restore::{self, By, Restored};
 use super::scan::{Interest, Scan, scan_plain};
-use super::segment::Active;
+use super::segment::{Active, Block};
 use super::signer::{KeyError, Signer, SigningKey};
 use super::status::{Damage, StatusSnapshot};
 use super::trouble::Trouble;
@@ -54,6 +57,7 @@ use crate::fsio::{self, Fs, FsFile};
 use decide::{Plan, Tail};
 use heads::Head;
 pub(crate) use histories::Rollback;
+use keys::KeyTask;
 
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +99,8 @@ pub enum OpenError {
     },
     /// The log exists but its signing key does not.
     #[error(
-        "the log in {dir} was signed with a key that is not at {path}; put it back (a new key would not continue this log)"
+        "the log in {dir} can be read, verified and backed up, but nothing can be added to it: its \
+         signing key is not at {path}"
     )]
     KeyMissing {
         /// The log directory.
@@ -120,6 +125,23 @@ pub enum OpenError {
         wanted: String,
         /// The record that says so.
         since: u64,
+    },
+    /// Another key took the place of the key at hand, which did not sign that.
+    #[error(
+        "the key in {path} is {found}, and {keys} says that {by} took its place {told}; {found} did \
+         not sign that"
+    )]
+    KeyReplaced {
+        /// Where the key is expected.
+        path: PathBuf,
+        /// The file that says so.
+        keys: PathBuf,
+        /// Name and id of the key that is there.
+        found: String,
+        /// Name and id of the one that took its place.
+        by: String,
+        /// When, by whom and why.
+        told: String,
     },
     /// There is an `audit.log` that is not ours.
     #[error(
@@ -158,6 +180,8 @@ impl OpenError {
         "locked",
         "io",
         "key",
+        "key_missing",
+        "key_replaced",
         "redact_key",
         "foreign",
         "corrupt",
@@ -182,7 +206,9 @@ impl OpenError {
             }
             Self::Manifest(ManifestError::Newer { .. }) | Self::Newer { .. } => "newer_version",
             Self::Io { .. } | Self::Manifest(ManifestError::Io { .. }) => "io",
-            Self::Key { .. } | Self::KeyMissing { .. } | Self::KeyRetired { .. } => "key",
+            Self::Key { .. } | Self::KeyRetired { .. } => "key",
+            Self::KeyMissing { .. } => "key_missing",
+            Self::KeyReplaced { .. } => "key_replaced",
             Self::RedactKey(_) => "redact_key",
             Self::Foreign { .. } => "foreign",
             Self::Corrupt(_) => "corrupt",
@@ -263,6 +289,7 @@ pub(crate) struct Opened {
     /// The part of the tree that the signer has not signed yet.
     pub(crate) grown: Range,
     pub(crate) head: HeadFile,
+    pub(crate) leaves: LeavesFile,
     pub(crate) checkpoint: String,
     pub(crate) clean: bool,
     /// What is recorded of the opening, unless there is nothing to tell.
@@ -286,6 +313,8 @@ pub(crate) struct Opened {
     pub(crate) keys: KeyHistory,
     /// A change of key was begun and is to be gone on with.
     pub(crate) rotates: bool,
+    /// The key took another's place, which is still to be recorded.
+    pub(crate) replaced: Option<KeyReplaced>,
 }
 
 /// Opens the log's files; changes nothing before it is sure what it sees.
@@ -306,8 +335,16 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let names = fs.list(&options.dir).map_err(io_error("list", &options.dir))?;
     let earlier = StatusSnapshot::read(&paths.status()).ok();
     let left_is_signed = settled.as_ref().is_some_and(|settled| settled.is_signed);
-    let opening =
-        Opening { options, fs, paths: &paths, names: &names, earlier, left, left_is_signed };
+    let opening = Opening {
+        options,
+        fs,
+        paths: &paths,
+        names: &names,
+        earlier,
+        left,
+        left_is_signed,
+        claimed: OnceCell::new(),
+    };
     let plan = opening.decide(opening.inspect()?)?;
     let restored = settled.map(|settled| {
         // A journal speaks of the log as the restore left it, and of no later state.
@@ -359,13 +396,26 @@ struct Opening<'a> {
     left: Option<String>,
     /// Whether who restored had the log's key.
     left_is_signed: bool,
+    /// Holes that records name, once they were asked for.
+    claimed: OnceCell<Vec<Block>>,
 }
 
 impl Opening<'_> {
     /// Makes the files what was decided.
     fn apply(&self, plan: Plan, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
-        let Plan { seen, tail, accepted, rollback, leaves, altered, clean, damage } = plan;
-        let covered = decide::proven(&seen);
+        let Plan {
+            mut seen,
+            tail,
+            accepted,
+            given_up,
+            covered,
+            rollback,
+            leaves,
+            replaces,
+            altered,
+            clean,
+            damage,
+        } = plan;
         let keys =
             if seen.keys_are_bad { self.set_keys_aside(&seen.manifest.log_id)? } else { seen.keys };
         let keys_file = match &seen.put_back {
@@ -375,13 +425,26 @@ impl Opening<'_> {
         let first_key = keys.rotations.first().map(|first| first.old_key.clone());
         let first_key = first_key.unwrap_or_else(|| seen.key.verifier().to_string());
         self.unpack(&seen.manifest)?;
+        let gave_up = !given_up.is_nothing();
+        let kept = if gave_up {
+            let file = seen.scan.as_ref().map(|(file, _)| &**file);
+            let kept = self.store_given_up(given_up, &mut seen.manifest, file)?;
+            // Before the damaged file is cut: it is what this could be done again from.
+            self.store_manifest(&mut seen.manifest, &seen.key)?;
+            kept
+        } else {
+            None
+        };
         let is_foreign = matches!(tail, Tail::Foreign { .. });
-        let why = match (accepted.is_some(), is_foreign) {
+        let why = match (accepted.is_some() || gave_up, is_foreign) {
             (true, _) => "damaged",
             (false, true) => "foreign",
             (false, false) => "torn",
         };
-        let (active, aside) = self.active(seen.scan, seen.base, why, altered)?;
+        let known = seen.scan.as_mut().map(|(_, scan)| std::mem::take(&mut scan.leaves));
+        let (active, aside) = self.active(seen.scan, seen.base, (why, kept), altered)?;
+        let mut known = known.unwrap_or_default();
+        known.truncate(active.layout.records() as usize);
         let mut manifest = seen.manifest;
         if let Some(accepted) = &accepted {
             manifest.epoch = next_epoch(manifest.epoch).ok_or_else(|| self.no_epoch())?;
@@ -402,8 +465,12 @@ impl Opening<'_> {
                 manifest.abandon([left.text.clone()], &seen.ring);
             }
         }
+        if let Some(epoch) = replaces {
+            manifest.epoch = manifest.epoch.max(epoch);
+        }
         self.publish_key(&seen.key, manifest.epoch)?;
-        let begins = accepted.is_some() || rollback.is_some() || leaves.is_some();
+        let begins =
+            accepted.is_some() || rollback.is_some() || leaves.is_some() || replaces.is_some();
         let adopted = match tail {
             Tail::Adopt(span) => Some(span),
             _ => None,
@@ -427,7 +494,16 @@ impl Opening<'_> {
         }
         // Once the stored manifest lists none of it.
         self.clear_leftovers(&manifest);
+        self.clear_given_up(&manifest);
+        let first = active.layout.first_seq;
+        let (leaves, noted) =
+            LeavesFile::open(self.fs, self.paths, &manifest.log_id, (first, &known));
+        if let Err(error) = noted {
+            tracing::warn!(code = Trouble::NoLeaves.code(), %error, "audit.leaves cannot be written");
+        }
+        let holes = if gave_up { GivenUp::of(&manifest) } else { Vec::new() };
         let mut recovered = Recovered {
+            holes,
             unsigned_first: adopted.map(|span| span.begin),
             unsigned_end: adopted.map(|span| span.end),
             manifest_rebuilt: seen.rebuilt,
@@ -443,6 +519,9 @@ impl Opening<'_> {
             (Some(aside), true) => {
                 (recovered.foreign_bytes, recovered.foreign_file) =
                     (Some(aside.bytes), Some(aside.file));
+            }
+            (Some(aside), false) if gave_up && accepted.is_none() => {
+                recovered.damaged_file = Some(aside.file);
             }
             (Some(aside), false) => {
                 (recovered.torn_bytes, recovered.torn_file) = (aside.bytes, Some(aside.file));
@@ -473,6 +552,7 @@ impl Opening<'_> {
             signer,
             grown,
             head: HeadFile::open(self.fs, self.paths, &self.options.clock.now().file_stamp()),
+            leaves,
             checkpoint,
             clean,
             rollback,
@@ -485,8 +565,11 @@ impl Opening<'_> {
             uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,
             verifier_key,
+            rotates: seen.key_task == KeyTask::Rotate,
+            replaced: (seen.key_task == KeyTask::RecordReplacement)
+                .then(|| keys.replacement().and_then(KeyReplaced::of))
+                .flatten(),
             keys,
-            rotates: seen.rotates,
         })
     }
 

@@ -175,7 +175,7 @@ impl Journal {
         let file = |name: &&String| {
             parse_sealed_name(name).is_none()
                 && parse_filter_name(name).is_none()
-                && !["audit.log", "audit.checkpoint", "audit.head", "audit.keys"]
+                && !["audit.log", "audit.checkpoint", "audit.head", "audit.keys", "audit.leaves"]
                     .contains(&name.as_str())
         };
         let directories = [(&self.staging, STAGING), (&self.aside, ASIDE)];
@@ -434,6 +434,25 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths, by: By<'_>) -> io::Result<Option<Se
     places.clear(&journal.staging);
     let is_signed = matches!(by, By::Key(Some(key)) if stored.is_signed_by(key));
     Ok(Some(Settled { restored: stored.journal.restored, is_signed }))
+}
+
+/// Whether a restore ended in the middle: then some of the files are those of before, and
+/// some are new. One whose manifest is in place is complete for whoever reads; only its
+/// record is still to be written, which takes the log's key.
+#[must_use]
+pub fn is_pending(fs: &dyn Fs, paths: &LogPaths) -> bool {
+    if fs.meta(&paths.restore_journal()).is_err() {
+        return false;
+    }
+    match Journal::load(fs, paths) {
+        Ok(None) => false,
+        Ok(Some(Stored { journal, .. })) if journal.committed => false,
+        Ok(Some(Stored { journal, .. })) => {
+            let there = fs.read_own(&paths.manifest(), MAX_MANIFEST_BYTES);
+            !there.is_ok_and(|text| sha256_hex(&text) == journal.manifest_sha256)
+        }
+        Err(_) => true,
+    }
 }
 
 /// The restore is complete and recorded: the journal goes.

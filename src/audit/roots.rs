@@ -36,9 +36,13 @@ pub(crate) fn roots_at(
         let mut file = None;
         for block in &segment.blocks {
             let end = block.tree.end();
-            if sizes.range(tree.end() + 1..end).next().is_some() {
-                let file = open_once(fs, paths, segment, &mut file)?;
-                within(file, segment, block, &tree, sizes, &mut found)?;
+            if !block.is_hole() && sizes.range(tree.end() + 1..end).next().is_some() {
+                match open_once(fs, paths, segment, &mut file) {
+                    Ok(file) => within(file, segment, block, &tree, sizes, &mut found)?,
+                    // What is missing tells nothing; that it is missing is told elsewhere.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
             tree.extend(&block.tree).map_err(io::Error::other)?;
             note(&mut found, &tree, sizes);
@@ -59,6 +63,9 @@ pub(crate) fn lines_of(
     segment: &Segment,
     block: &Block,
 ) -> io::Result<Option<Vec<u8>>> {
+    if block.is_hole() {
+        return Ok(None);
+    }
     let most = if segment.is_compressed() { MAX_MEMBER_BYTES } else { MAX_BLOCK_BYTES };
     if block.stored_bytes > most as u64 {
         return Ok(None);

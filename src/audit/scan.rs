@@ -9,7 +9,7 @@ use super::event::{MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, MAX_LINE_BYTES};
 use super::facts::{self, Fact, Said};
 use super::gzip::MAX_BLOCK_BYTES;
 use super::head::Head;
-use super::merkle::Range;
+use super::merkle::{Hash, Range};
 use super::record;
 use super::sanitize::{self, MAX_DETAILS_DEPTH};
 use super::segment::{Block, Layout, Staged};
@@ -39,9 +39,22 @@ pub(crate) struct Scan {
     pub(crate) watched: Vec<(Range, Range)>,
     /// What the engine's own records say.
     pub(crate) said: Vec<Said>,
+    /// The good records' leaf hashes, where they were wanted.
+    pub(crate) leaves: Vec<Hash>,
 }
 
 impl Scan {
+    /// Of an empty file behind `base`.
+    pub(crate) fn empty(base: Range) -> Self {
+        Self {
+            layout: Layout::new(base),
+            bad: None,
+            watched: Vec::new(),
+            said: Vec::new(),
+            leaves: Vec::new(),
+        }
+    }
+
     /// Whether the last good record is `audit.closed`.
     pub(crate) fn ends_closed(&self) -> bool {
         self.is_closed_at(self.layout.next_seq())
@@ -70,6 +83,11 @@ pub(crate) struct Interest<'a> {
     /// Takes only lines as the writer writes them from this one on: nobody has signed
     /// these.
     pub(crate) strict_from: Option<u64>,
+    /// Records that may be missing, in order: each such block stands for its own. Whether
+    /// its hashes are true the signed root tells.
+    pub(crate) holes: &'a [Block],
+    /// Keeps the leaf hashes.
+    pub(crate) leaves: bool,
 }
 
 impl<'a> Interest<'a> {
@@ -120,13 +138,20 @@ pub(crate) fn scan_compressed(
     }
     let mut scan = scanner.finish();
     let mut blocks = scan.layout.blocks();
-    if scan.bad.is_none() && blocks.len() != members.len() {
-        let reason = format!("{} gzip members hold {} blocks", members.len(), blocks.len());
+    let held = blocks.iter().filter(|block| !block.is_hole()).count();
+    if scan.bad.is_none() && held != members.len() {
+        let reason = format!("{} gzip members hold {held} blocks", members.len());
         scan.bad = Some(BadLine { seq: scan.layout.first_seq, offset: 0, reason, is_whole: true });
     }
-    for (block, (offset, stored_bytes)) in blocks.iter_mut().zip(members) {
-        block.offset = offset;
-        block.stored_bytes = stored_bytes;
+    let (mut members, mut end) = (members.into_iter(), 0);
+    for block in &mut blocks {
+        block.offset = end;
+        if !block.is_hole()
+            && let Some((offset, stored_bytes)) = members.next()
+        {
+            (block.offset, block.stored_bytes) = (offset, stored_bytes);
+            end = offset + stored_bytes;
+        }
     }
     Ok((scan, blocks))
 }
@@ -167,14 +192,22 @@ struct Scanner<'a> {
     interest: Interest<'a>,
     watched: Vec<(Range, Range)>,
     said: Vec<Said>,
+    leaves: Vec<Hash>,
 }
 
 impl<'a> Scanner<'a> {
     fn new(base: Range, interest: Interest<'a>) -> Self {
         let layout = Layout::new(base);
         let staged = Staged::after(&layout, Vec::with_capacity(GATHER_BYTES));
-        let mut scanner =
-            Self { layout, staged, bad: None, interest, watched: Vec::new(), said: Vec::new() };
+        let mut scanner = Self {
+            layout,
+            staged,
+            bad: None,
+            interest,
+            watched: Vec::new(),
+            said: Vec::new(),
+            leaves: Vec::new(),
+        };
         scanner.look();
         scanner
     }
@@ -198,7 +231,6 @@ impl<'a> Scanner<'a> {
     }
 
     fn line(&mut self, line: &[u8], whole: bool) -> Result<(), String> {
-        let expected = self.staged.next_seq();
         if !whole {
             return Err(if line.len() >= MAX_LINE_BYTES {
                 format!("a line longer than {MAX_LINE_BYTES} bytes")
@@ -207,6 +239,8 @@ impl<'a> Scanner<'a> {
             });
         }
         let seq = record::check_line(line).map_err(|error| error.to_string())?;
+        self.pass_holes(seq);
+        let expected = self.staged.next_seq();
         if seq != expected {
             return Err(format!("record {seq} where record {expected} should be"));
         }
@@ -226,7 +260,31 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Passes over the known holes in front of record `to`.
+    fn pass_holes(&mut self, to: u64) {
+        while self.staged.next_seq() < to
+            && let Ok(at) = self
+                .interest
+                .holes
+                .binary_search_by_key(&self.staged.next_seq(), |hole| hole.first_seq)
+        {
+            let hole = &self.interest.holes[at];
+            self.absorb();
+            self.layout.push_hole(hole);
+            for (_, since) in &mut self.watched {
+                // Both begin where the layout ended.
+                let _ = since.extend(&hole.tree);
+            }
+            let buffer = std::mem::take(&mut self.staged.bytes);
+            self.staged = Staged::after(&self.layout, buffer);
+            self.look();
+        }
+    }
+
     fn absorb(&mut self) {
+        if self.interest.leaves {
+            self.leaves.append(&mut self.staged.leaves);
+        }
         self.layout.absorb(&self.staged);
         for (_, since) in &mut self.watched {
             self.staged.add_to(since);
@@ -250,14 +308,23 @@ impl<'a> Scanner<'a> {
 
     fn finish(mut self) -> Scan {
         self.absorb();
-        Scan { layout: self.layout, bad: self.bad, watched: self.watched, said: self.said }
+        if self.bad.is_none() {
+            self.pass_holes(u64::MAX);
+        }
+        Scan {
+            layout: self.layout,
+            bad: self.bad,
+            watched: self.watched,
+            said: self.said,
+            leaves: self.leaves,
+        }
     }
 }
 
 /// Whether a writer could have written the line: in the form of every record, its values of
 /// their kinds, its names clean and no longer than names are, nothing twice, and nested as
 /// deep as a record may be. A later version's writer may have added members.
-fn is_as_written(line: &[u8]) -> bool {
+pub(crate) fn is_as_written(line: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Parts {
         #[serde(default)]

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::document::Unknown;
-use super::merkle::Range;
+use super::merkle::{Hash, Range};
 use crate::clock::Timestamp;
 use crate::fsio::FsFile;
 
@@ -62,12 +62,34 @@ pub struct Block {
     pub max_timestamp: Timestamp,
     /// Subtree hashes over its records.
     pub tree: Range,
+    /// Why its records are not here. Such a block is a hole: it has no bytes, and its
+    /// subtree hashes keep the tree whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hole: Option<String>,
     /// What a newer version has added.
     #[serde(flatten)]
     pub unknown: Unknown,
 }
 
 impl Block {
+    /// A hole over those records. `times` are the earliest and latest that its records can
+    /// have.
+    pub(crate) fn hole(tree: Range, times: (Timestamp, Timestamp), why: &str) -> Self {
+        Self {
+            records: tree.len(),
+            min_timestamp: times.0,
+            max_timestamp: times.1,
+            hole: Some(why.to_owned()),
+            ..Self { tree: tree.clone(), ..Self::empty(tree.begin(), 0) }
+        }
+    }
+
+    /// Whether its records are not here.
+    #[must_use]
+    pub fn is_hole(&self) -> bool {
+        self.hole.is_some()
+    }
+
     pub(crate) fn empty(first_seq: u64, offset: u64) -> Self {
         Self {
             offset,
@@ -78,17 +100,20 @@ impl Block {
             min_timestamp: Timestamp::from_micros(i64::MAX),
             max_timestamp: Timestamp::from_micros(i64::MIN),
             tree: Range::empty(first_seq),
+            hole: None,
             unknown: Unknown::default(),
         }
     }
 
-    pub(crate) fn push(&mut self, line: &[u8], event_time: Timestamp) {
-        self.tree.append_line(line);
+    /// Adds a line; its leaf hash.
+    pub(crate) fn push(&mut self, line: &[u8], event_time: Timestamp) -> Hash {
+        let leaf = self.tree.append_line(line);
         self.raw_bytes += line.len() as u64 + 1;
         self.stored_bytes = self.raw_bytes;
         self.records += 1;
         self.min_timestamp = self.min_timestamp.min(event_time);
         self.max_timestamp = self.max_timestamp.max(event_time);
+        leaf
     }
 
     fn merge(&mut self, next: &Block) {
@@ -111,6 +136,8 @@ fn join(tree: &mut Range, next: &Range) {
 pub(crate) struct Staged {
     /// The lines, each with its LF.
     pub(crate) bytes: Vec<u8>,
+    /// Their leaf hashes.
+    pub(crate) leaves: Vec<Hash>,
     pieces: Vec<Block>,
     /// Bytes until the last piece's block closes.
     room: u64,
@@ -125,6 +152,7 @@ impl Staged {
         let filled = layout.current.as_ref().map_or(0, |block| block.raw_bytes);
         Self {
             bytes: buffer,
+            leaves: Vec::new(),
             pieces: Vec::new(),
             room: BLOCK_BYTES.saturating_sub(filled),
             next_seq: layout.next_seq(),
@@ -156,7 +184,8 @@ impl Staged {
         }
         let length = (self.bytes.len() - start) as u64 + 1;
         if let Some(piece) = self.pieces.last_mut() {
-            piece.push(&self.bytes[start..], event_time);
+            let leaf = piece.push(&self.bytes[start..], event_time);
+            self.leaves.push(leaf);
         }
         self.room = self.room.saturating_sub(length);
         self.bytes.push(b'\n');
@@ -221,6 +250,13 @@ impl Layout {
             }
         }
         self.raw_bytes += staged.bytes.len() as u64;
+    }
+
+    /// Adds records that are not here.
+    pub(crate) fn push_hole(&mut self, hole: &Block) {
+        self.close_block();
+        join(&mut self.before_current, &hole.tree);
+        self.closed.push(Block { offset: self.raw_bytes, ..hole.clone() });
     }
 
     /// Ends the block here, whatever its size.

@@ -16,15 +16,19 @@ use super::checkpoint::{
     Checkpoint, CheckpointError, MAX_NOTE_BYTES, Origin, SignedCheckpoint, VerifierKey,
 };
 use super::event::MAX_LINE_BYTES;
-use super::examine::leaves;
+use super::examine::{examine, leaves, part_of};
+use super::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use super::histories::{Contradiction, KnownHead, OwnHistory};
 use super::keys::{Keyring, KeysError, load_keyring};
+use super::leaves as noted_leaves;
 use super::manifest::{Manifest, ManifestError, Segment};
 use super::merkle::{Hash, Range};
 use super::paths::LogPaths;
 use super::record;
+use super::restore;
 use super::roots::roots_at;
-use super::segment::{BLOCK_BYTES, sealed_name};
+use super::salvage::{self, Piece, active};
+use super::segment::{BLOCK_BYTES, Block, sealed_name};
 use super::signer::KeyError;
 use crate::fsio::{FileReader, Fs, FsFile, OpenMode, SharedFs};
 
@@ -115,6 +119,104 @@ pub enum Part {
         /// How many of its records belong to the snapshot.
         records: u64,
     },
+    /// What is left of a segment of which some records are not here.
+    Left(Left),
+}
+
+/// What is left of a segment, and the holes in it.
+#[derive(Debug)]
+pub struct Left {
+    /// As the manifest has it.
+    segment: Segment,
+    file: Option<Box<dyn FsFile>>,
+    pieces: Vec<Piece>,
+}
+
+impl Left {
+    /// Its records that are not here.
+    pub fn holes(&self) -> impl Iterator<Item = &Block> {
+        self.pieces.iter().filter(|piece| matches!(piece, Piece::Hole(_))).map(Piece::block)
+    }
+
+    /// What is left, and the holes, in order.
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// A block as it is stored.
+    ///
+    /// # Errors
+    /// When it cannot be read, or says that it is larger than a block can be.
+    pub(crate) fn stored(&self, block: &Block) -> io::Result<Vec<u8>> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        if block.stored_bytes > MAX_MEMBER_BYTES as u64 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut stored = vec![0; block.stored_bytes as usize];
+        file.read_exact_at(&mut stored, block.offset)?;
+        Ok(stored)
+    }
+
+    /// Whether what it has as it is stored is gzip members.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.segment.is_compressed()
+    }
+
+    /// A piece's lines; `None` for a hole.
+    fn lines(&self, piece: &Piece) -> io::Result<Option<Vec<u8>>> {
+        let block = match piece {
+            Piece::Hole(_) => return Ok(None),
+            Piece::Lines(_, raw) => return Ok(Some(raw.clone())),
+            Piece::Stored(block) => block,
+        };
+        let stored = self.stored(block)?;
+        if !self.is_compressed() {
+            return Ok(Some(stored));
+        }
+        let mut raw = Vec::new();
+        let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        Unpacker::new().unpack(&stored, &mut raw).map_err(damaged)?;
+        Ok(Some(raw))
+    }
+
+    /// The bytes of its lines that are here.
+    #[must_use]
+    pub fn raw_bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.block().raw_bytes).sum()
+    }
+
+    /// Leaves out the records from `size` on.
+    fn cut(&mut self, size: u64) -> io::Result<()> {
+        let whole = self.pieces.partition_point(|piece| piece.block().tree.end() <= size);
+        let rest = self.pieces.split_off(whole);
+        let Some(piece) = rest.first().filter(|piece| piece.block().first_seq < size) else {
+            return Ok(());
+        };
+        let cut = match self.lines(piece)? {
+            Some(raw) => {
+                let records = (size - piece.block().first_seq) as usize;
+                let lines = raw.split_inclusive(|byte| *byte == b'\n').take(records);
+                let raw: Vec<u8> = lines.flatten().copied().collect();
+                let block = examine(&raw, piece.block().first_seq, (0, raw.len() as u64))
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                Piece::Lines(block, raw)
+            }
+            None => {
+                let block = piece.block();
+                let within = block.tree.within(block.first_seq, size);
+                let within = within.ok_or_else(|| {
+                    let reason = format!("the checkpoint ends at record {size}, in a hole");
+                    io::Error::new(io::ErrorKind::InvalidData, reason)
+                })?;
+                let times = (block.min_timestamp, block.max_timestamp);
+                let why = block.hole.as_deref().unwrap_or_default();
+                Piece::Hole(Block::hole(within, times, why))
+            }
+        };
+        self.pieces.push(cut);
+        Ok(())
+    }
 }
 
 /// Lines from a plain file's beginning on.
@@ -148,6 +250,7 @@ impl Part {
         match self {
             Self::Stored(segment) | Self::Cut { segment, .. } => segment.first_seq,
             Self::Lines(lines) => lines.first_seq,
+            Self::Left(left) => left.segment.first_seq,
         }
     }
 
@@ -158,6 +261,7 @@ impl Part {
             Self::Stored(segment) => segment.records,
             Self::Lines(lines) => lines.records,
             Self::Cut { records, .. } => *records,
+            Self::Left(left) => left.pieces.iter().map(|piece| piece.block().records).sum(),
         }
     }
 }
@@ -200,16 +304,24 @@ impl Snapshot {
         let paths = LogPaths::new(dir);
         let mut looks = LOOKS;
         loop {
-            if fs.meta(&paths.restore_journal()).is_ok() {
+            if restore::is_pending(&**fs, &paths) {
                 return Err(SnapshotError::RestorePending { dir: dir.to_path_buf() });
             }
             looks -= 1;
-            match attempt(fs, &paths) {
+            match attempt(fs, &paths, false) {
                 // Between sealing and noting it the files do not fit together.
                 Err(SnapshotError::Short { .. } | SnapshotError::Io { .. })
                     if looks > 0 && paths.writer_runs().unwrap_or(false) =>
                 {
                     std::thread::sleep(LOOK_AGAIN);
+                }
+                // They are damaged, unless the leaves tell what they were.
+                Err(SnapshotError::Short { dir, size, found }) => {
+                    return attempt(fs, &paths, true).map_err(|_| SnapshotError::Short {
+                        dir,
+                        size,
+                        found,
+                    });
                 }
                 done => return done,
             }
@@ -263,6 +375,7 @@ impl Snapshot {
     /// When a file cannot be opened.
     pub fn blocks<'a>(&'a self, part: &'a Part) -> Result<Blocks<'a>, SnapshotError> {
         let (reader, left): (Box<dyn Read + 'a>, u64) = match part {
+            Part::Left(left) => return Ok(Blocks(Inner::Left(left, left.pieces.iter()))),
             Part::Lines(lines) => {
                 (Box::new(FileReader { file: &*lines.file, offset: 0 }), lines.records)
             }
@@ -270,7 +383,7 @@ impl Snapshot {
             Part::Cut { segment, records } => self.lines_of(segment, *records)?,
         };
         let input = BufReader::with_capacity(256 * 1024, reader);
-        Ok(Blocks { input, left, next_seq: part.first_seq() })
+        Ok(Blocks(Inner::Lines(Gather { input, left, next_seq: part.first_seq() })))
     }
 
     /// The tree over the first `size` records; `None` when the snapshot has fewer,
@@ -298,6 +411,28 @@ impl Snapshot {
                     .map_err(|error| self.unreadable(&segment.file, io::Error::other(error)))?;
                 continue;
             }
+            if let Part::Left(left) = part {
+                for piece in &left.pieces {
+                    let block = piece.block();
+                    let failed = |error| self.unreadable(&left.segment.file, error);
+                    let joined = if block.tree.end() <= size {
+                        tree.extend(&block.tree).is_ok()
+                    } else if tree.end() == size {
+                        break;
+                    } else {
+                        let raw = left.lines(piece).map_err(failed)?;
+                        let within = match raw {
+                            Some(raw) => Some(part_of(block, &raw, block.first_seq, size)),
+                            None => block.tree.within(block.first_seq, size),
+                        };
+                        within.is_some_and(|within| tree.extend(&within).is_ok())
+                    };
+                    if !joined {
+                        return Ok(None);
+                    }
+                }
+                continue;
+            }
             for block in self.blocks(part)? {
                 let failed = |error| self.unreadable("audit.log", error);
                 let (first_seq, raw) = block.map_err(failed)?;
@@ -311,6 +446,108 @@ impl Snapshot {
             }
         }
         Ok((tree.end() == size).then_some(tree))
+    }
+
+    /// The records that are not here, though retention did not remove them.
+    pub fn holes(&self) -> impl Iterator<Item = &Block> {
+        self.parts
+            .iter()
+            .flat_map(|part| match part {
+                Part::Left(left) => left.pieces.as_slice(),
+                _ => &[],
+            })
+            .filter(|piece| matches!(piece, Piece::Hole(_)))
+            .map(Piece::block)
+    }
+
+    /// Leaves out what is damaged: the snapshot holds what is left then, and holes of which
+    /// the hashes are known. False where nothing was found to be damaged.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn salvage(&mut self) -> Result<bool, SnapshotError> {
+        let mut found = false;
+        let mut tree = self.manifest.pruned.clone();
+        for at in 0..self.parts.len() {
+            let first_seq = self.parts[at].first_seq();
+            let segment = self.manifest.segments.iter().find(|s| s.first_seq == first_seq);
+            let left = match segment {
+                Some(segment) => {
+                    let left = self.left_of(segment)?;
+                    for block in &segment.blocks {
+                        let joined = tree.extend(&block.tree);
+                        debug_assert!(joined.is_ok(), "a loaded manifest's ranges are adjacent");
+                    }
+                    left
+                }
+                None if at + 1 == self.parts.len() => self.left_of_active(&tree)?,
+                None => None,
+            };
+            if let Some(left) = left {
+                self.parts[at] = Part::Left(left);
+                found = true;
+            }
+        }
+        Ok(found)
+    }
+
+    /// `None` where all of it is there.
+    fn left_of(&self, segment: &Segment) -> Result<Option<Left>, SnapshotError> {
+        if !segment.is_stored() {
+            return Ok(None);
+        }
+        let (file, segment) = match self.open_segment(segment) {
+            Ok((file, now)) => (Some(file), now),
+            Err(SnapshotError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound || is_damage(&source) =>
+            {
+                (None, segment.clone())
+            }
+            Err(error) => return Err(error),
+        };
+        let missing = file.is_none().then_some("its file is missing");
+        let why = missing.or(segment.damage.as_deref());
+        let failed = |error| self.unreadable(&segment.file, error);
+        let pieces = salvage::pieces_of(file.as_deref(), &segment, why).map_err(failed)?;
+        if salvage::is_whole(&pieces, &segment) {
+            return Ok(None);
+        }
+        let mut left = Left { segment, file, pieces };
+        let cut = left.cut(self.checkpoint.size);
+        cut.map_err(|error| self.unreadable(&left.segment.file, error))?;
+        Ok(Some(left))
+    }
+
+    fn left_of_active(&self, base: &Range) -> Result<Option<Left>, SnapshotError> {
+        let Some(Part::Lines(lines)) = self.parts.last() else { return Ok(None) };
+        let signed = (self.checkpoint.size, self.checkpoint.root);
+        let noted = noted_leaves::load(&*self.fs, &self.paths, &self.manifest.log_id, base.end());
+        let noted = noted.unwrap_or_default();
+        let placed = active::place(base, signed, &noted, &[&*lines.file])
+            .map_err(|error| self.unreadable("audit.log", error))?;
+        let Some(placed) = placed else { return Ok(None) };
+        let is_hole = |piece: &Piece| matches!(piece, Piece::Hole(_));
+        // Lines out of their order are damage, too.
+        let segment = Segment::empty(base.end(), signed.0 - base.end());
+        let ordered = !placed.pieces.iter().any(is_hole) && lines.records == segment.records;
+        let left = Left { segment, file: None, pieces: placed.pieces };
+        if ordered && self.is_in_order(lines) {
+            return Ok(None);
+        }
+        Ok(Some(left))
+    }
+
+    /// Whether a plain file begins with the records that it should hold.
+    fn is_in_order(&self, lines: &Lines) -> bool {
+        let input = BufReader::with_capacity(
+            256 * 1024,
+            Box::new(FileReader { file: &*lines.file, offset: 0 }) as Box<dyn Read + '_>,
+        );
+        let all =
+            Blocks(Inner::Lines(Gather { input, left: lines.records, next_seq: lines.first_seq }));
+        all.into_iter().all(|block| {
+            block.is_ok_and(|(first_seq, raw)| examine(&raw, first_seq, (0, 0)).is_ok())
+        })
     }
 
     /// Compares the log as it was signed with signed heads that are kept elsewhere,
@@ -362,7 +599,14 @@ impl Snapshot {
     }
 }
 
-fn attempt(fs: &SharedFs, paths: &LogPaths) -> Result<Snapshot, SnapshotError> {
+/// Whether the active segment's leaves are noted as those of the records from `seq` on.
+fn is_noted(fs: &SharedFs, paths: &LogPaths, manifest: &Manifest, seq: u64) -> bool {
+    noted_leaves::load(&**fs, paths, &manifest.log_id, seq).is_some()
+}
+
+/// Where `lenient`, the active segment is taken for what its leaves say that it is, however
+/// it begins.
+fn attempt(fs: &SharedFs, paths: &LogPaths, lenient: bool) -> Result<Snapshot, SnapshotError> {
     let no_log = |missing| SnapshotError::NoLog { dir: paths.dir.clone(), missing };
     let path = paths.checkpoint();
     let text = match fs.read_own(&path, MAX_CHECKPOINT_BYTES) {
@@ -385,7 +629,7 @@ fn attempt(fs: &SharedFs, paths: &LogPaths) -> Result<Snapshot, SnapshotError> {
             key: origin.to_string(),
         }));
     }
-    let parts = parts(fs, paths, &manifest, checkpoint.size)?;
+    let parts = parts(fs, paths, &manifest, (checkpoint.size, lenient))?;
     let (fs, paths) = (fs.clone(), paths.clone());
     Ok(Snapshot { fs, paths, manifest, checkpoint, note, verifier, keys, parts })
 }
@@ -414,13 +658,17 @@ fn parts(
     fs: &SharedFs,
     paths: &LogPaths,
     manifest: &Manifest,
-    size: u64,
+    (size, lenient): (u64, bool),
 ) -> Result<Vec<Part>, SnapshotError> {
     let mut parts = Vec::new();
     for segment in &manifest.segments {
         let records = segment.end_seq().min(size).saturating_sub(segment.first_seq);
         if records == 0 {
             break;
+        }
+        if segment.holes().next().is_some() {
+            parts.push(Part::Left(with_holes(fs, paths, segment, size)?));
+            continue;
         }
         parts.push(match (segment.is_compressed(), records == segment.records) {
             (true, true) => Part::Stored(segment.clone()),
@@ -443,6 +691,7 @@ fn parts(
             }
             None => match open(fs, &paths.active())? {
                 Some(file) if first_seq(&*file) == Some(next) => (file, size),
+                Some(file) if lenient && is_noted(fs, paths, manifest, next) => (file, size),
                 _ => return Err(short(paths, size, next)),
             },
         };
@@ -453,6 +702,31 @@ fn parts(
         next = until;
     }
     Ok(parts)
+}
+
+/// A segment that has holes by the manifest's word.
+fn with_holes(
+    fs: &SharedFs,
+    paths: &LogPaths,
+    segment: &Segment,
+    size: u64,
+) -> Result<Left, SnapshotError> {
+    let path = paths.dir.join(&segment.file);
+    let file = if segment.is_stored() { open(fs, &path)? } else { None };
+    let as_piece = |block: &Block| match block.is_hole() {
+        true => Piece::Hole(block.clone()),
+        false => Piece::Stored(block.clone()),
+    };
+    let pieces = segment.blocks.iter().map(as_piece).collect();
+    let mut left = Left { segment: segment.clone(), file, pieces };
+    left.cut(size).map_err(|source| SnapshotError::Io { action: "read", path, source })?;
+    Ok(left)
+}
+
+/// Whether it is what stands there that is at fault.
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory};
+    matches!(error.kind(), InvalidData | InvalidInput | IsADirectory)
 }
 
 fn short(paths: &LogPaths, size: u64, found: u64) -> SnapshotError {
@@ -503,8 +777,15 @@ impl Read for OwnedReader {
     }
 }
 
-/// The lines of a part, block by block.
-pub struct Blocks<'a> {
+/// The lines of a part, block by block; what is not here is left out.
+pub struct Blocks<'a>(Inner<'a>);
+
+enum Inner<'a> {
+    Lines(Gather<'a>),
+    Left(&'a Left, std::slice::Iter<'a, Piece>),
+}
+
+struct Gather<'a> {
     input: BufReader<Box<dyn Read + 'a>>,
     left: u64,
     next_seq: u64,
@@ -512,7 +793,7 @@ pub struct Blocks<'a> {
 
 impl std::fmt::Debug for Blocks<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Blocks").field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("Blocks").finish_non_exhaustive()
     }
 }
 
@@ -521,11 +802,20 @@ impl Iterator for Blocks<'_> {
     type Item = io::Result<(u64, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        (self.left > 0).then(|| self.gather().inspect_err(|_| self.left = 0))
+        match &mut self.0 {
+            Inner::Lines(gather) => (gather.left > 0)
+                .then(|| gather.gather())
+                .inspect(|block| gather.left = if block.is_ok() { gather.left } else { 0 }),
+            Inner::Left(left, pieces) => {
+                let piece = pieces.find(|piece| !matches!(piece, Piece::Hole(_)))?;
+                let raw = left.lines(piece);
+                Some(raw.map(|raw| (piece.block().first_seq, raw.unwrap_or_default())))
+            }
+        }
     }
 }
 
-impl Blocks<'_> {
+impl Gather<'_> {
     fn gather(&mut self) -> io::Result<(u64, Vec<u8>)> {
         let first_seq = self.next_seq;
         let mut raw = Vec::with_capacity(BLOCK_BYTES as usize + 64 * 1024);

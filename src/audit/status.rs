@@ -19,6 +19,13 @@
 
 mod publisher;
 mod snapshot;
+/// The system's number; EACCES where more was made of it than that, EIO where it is not
+/// known.
+fn errno(error: &io::Error) -> i32 {
+    let known = || if error.kind() == io::ErrorKind::PermissionDenied { 13 } else { 5 };
+    error.raw_os_error().unwrap_or_else(known)
+}
+
 #[cfg(test)]
 mod tests;
 mod words;
@@ -233,7 +240,7 @@ impl StatusPage {
     /// Notes an error of the writer, and publishes it.
     pub fn error(&self, error: &io::Error, activity: Activity, at: Timestamp) {
         self.together(|page| {
-            page.set(Word::LastErrno, error.raw_os_error().unwrap_or(5).unsigned_abs().into());
+            page.set(Word::LastErrno, errno(error).unsigned_abs().into());
             page.set(Word::LastErrorAt, at.micros() as u64);
             page.set(Word::LastErrorActivity, activity as u64);
         });

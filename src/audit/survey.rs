@@ -11,6 +11,7 @@ use super::manifest::{Manifest, Segment};
 use super::merkle::Range;
 use super::paths::LogPaths;
 use super::scan::{self, Interest, Scan};
+use super::segment::Block;
 use super::snapshot::SnapshotError;
 use crate::clock::Timestamp;
 use crate::fsio::{Fs, FsFile, OpenMode};
@@ -146,10 +147,12 @@ impl Survey {
                 let path = paths.dir.join(&segment.file);
                 let Some(file) = open(fs, &path)? else { return Ok(None) };
                 let (sizes, failed) = ([size], io_error("read", &path));
+                let holes: Vec<Block> = segment.holes().cloned().collect();
+                let interest = Interest { holes: &holes, ..Interest::watch(&sizes) };
                 let mut found = if segment.is_compressed() {
-                    scan::scan_compressed(&*file, tree, Interest::watch(&sizes)).map_err(failed)?.0
+                    scan::scan_compressed(&*file, tree, interest).map_err(failed)?.0
                 } else {
-                    scan::scan_plain(&*file, tree, Interest::watch(&sizes)).map_err(failed)?
+                    scan::scan_plain(&*file, tree, interest).map_err(failed)?
                 };
                 return Ok(found.take_watched(size).map(|(tree, _)| tree));
             }
@@ -180,8 +183,8 @@ fn check_segment(
     paths: &LogPaths,
     segment: &Segment,
 ) -> Result<Option<String>, SnapshotError> {
-    if let Some(damage) = &segment.damage {
-        return Ok(Some(damage.clone()));
+    if !segment.is_stored() {
+        return Ok(None);
     }
     let path = paths.dir.join(&segment.file);
     let Some(file) = open(fs, &path)? else { return Ok(Some("it is missing".to_owned())) };
@@ -193,15 +196,19 @@ fn check_segment(
     let base = Range::empty(segment.first_seq);
     let failed = io_error("read", &path);
     // Its SHA-256 in the manifest would be quicker, and is only a hint.
-    let (scan, blocks) = if segment.is_compressed() {
-        scan::scan_compressed(&*file, base, Interest::default()).map_err(failed)?
+    let holes: Vec<Block> = segment.holes().cloned().collect();
+    let interest = Interest { holes: &holes, ..Interest::default() };
+    let scan = if segment.is_compressed() {
+        scan::scan_compressed(&*file, base.clone(), interest).map_err(failed)?.0
     } else {
-        let scan = scan::scan_plain(&*file, base, Interest::default()).map_err(failed)?;
-        let blocks = scan.layout.blocks();
-        (scan, blocks)
+        scan::scan_plain(&*file, base.clone(), interest).map_err(failed)?
     };
-    let same = scan.bad.is_none()
-        && blocks.iter().map(|b| &b.tree).eq(segment.blocks.iter().map(|b| &b.tree));
+    let mut noted = base;
+    for block in &segment.blocks {
+        let joined = noted.extend(&block.tree);
+        debug_assert!(joined.is_ok(), "a loaded manifest's ranges are adjacent");
+    }
+    let same = scan.bad.is_none() && scan.layout.tree() == noted;
     Ok((!same).then(|| "its records are not those that were recorded".to_owned()))
 }
 

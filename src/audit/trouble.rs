@@ -73,6 +73,9 @@ troubles! {
     HeadUnusable = "head_unusable",
     /// `audit.head` could not be written.
     NoHead = "head_not_written",
+    /// `audit.leaves` could not be written: should the active segment be damaged, its
+    /// records cannot be told apart.
+    NoLeaves = "leaves_not_written",
     /// The manifest was not believed, and made anew from the segments.
     ManifestRebuilt = "manifest_rebuilt",
     /// Somebody appended lines to the log while it was closed.

@@ -11,8 +11,6 @@ pub enum Stage {
     Sync,
     /// It is read back and checked.
     Verify,
-    /// It is encrypted.
-    Encrypt,
     /// It is decrypted.
     Decrypt,
     /// It is put in its place.
@@ -36,7 +34,6 @@ impl Stage {
             Self::Pack => "pack",
             Self::Sync => "sync",
             Self::Verify => "verify",
-            Self::Encrypt => "encrypt",
             Self::Decrypt => "decrypt",
             Self::Commit => "commit",
             Self::Upload => "upload",

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use super::head_file::HeadFile;
 use super::keeper::Keeper;
 use super::keys::KeyHistory;
+use super::leaves::LeavesFile;
 use super::merkle::Range;
 use super::options::{Durability, Options};
 use super::own::{self, OwnRecord};
@@ -107,6 +108,7 @@ pub(crate) struct Writer {
     pub(crate) active: Active,
     pub(crate) signer: Signer,
     pub(crate) head: HeadFile,
+    pub(crate) leaves: LeavesFile,
     pub(crate) keys: KeyState,
     /// Taken from the queue, not (wholly) written.
     pub(crate) pending: VecDeque<Chunk>,
@@ -132,7 +134,7 @@ impl Writer {
     pub(crate) fn new(
         shared: Shared,
         active: Active,
-        (signer, grown, head): (Signer, Range, HeadFile),
+        (signer, grown, head, leaves): (Signer, Range, HeadFile, LeavesFile),
         keys: KeyHistory,
         upkeep: Upkeep,
         own_files: OwnFiles,
@@ -145,6 +147,7 @@ impl Writer {
             active,
             signer,
             head,
+            leaves,
             keys: KeyState { history: keys, pending: None },
             pending: VecDeque::new(),
             written: Vec::new(),
@@ -341,7 +344,10 @@ impl Writer {
     }
 
     fn absorb(&mut self, staged: &Staged) {
+        let first = self.active.layout.next_seq();
         self.active.layout.absorb(staged);
+        let noted = self.leaves.append(first, &staged.leaves);
+        self.leaves_noted(noted);
         staged.add_to(&mut self.unsynced);
         let page = &self.shared.page;
         let (written, bytes) = (self.active.layout.next_seq(), self.active.layout.raw_bytes);
@@ -349,6 +355,17 @@ impl Writer {
         page.add(Word::BytesWritten, staged.bytes.len() as u64);
         page.set(Word::ActiveBytes, bytes);
         page.set(Word::LogBytes, self.shared.keeper.stored_bytes() + bytes);
+    }
+
+    /// What fails of the leaves' file costs precision on a bad day, and stops nothing.
+    pub(crate) fn leaves_noted(&mut self, noted: io::Result<()>) {
+        if let Err(error) = noted
+            && self.leaves.is_open()
+        {
+            self.leaves.give_up();
+            self.shared.page.add(Word::MaintenanceErrors, 1);
+            tracing::warn!(code = Trouble::NoLeaves.code(), %error, "audit.leaves cannot be written");
+        }
     }
 
     /// Makes everything written durable.

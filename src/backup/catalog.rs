@@ -16,6 +16,7 @@ use super::directory::{BackupDir, CATALOG};
 use super::error::{BackupError, io_error};
 use super::metadata::Metadata;
 use super::name::BackupId;
+use crate::audit::Span;
 use crate::audit::document::{DocumentError, Kind, Layout, Unknown, decode, encode_file};
 use crate::audit::merkle::Hash;
 use crate::clock::Timestamp;
@@ -32,9 +33,15 @@ pub struct Catalog {
     /// The last attempt that made no backup, if none was made since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
+    /// When it was found last that there was nothing new to back up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_unchanged: Option<Unchanged>,
     /// The last restore drill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_drill: Option<Drill>,
+    /// How backups that lie elsewhere were checked, by the URL of their metadata.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elsewhere: BTreeMap<String, Checked>,
     /// What this version does not know.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -64,6 +71,10 @@ pub struct Noted {
     /// Why the last check failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+    /// Records that it lacks because they were damaged, that nobody had given up, and that
+    /// no earlier backup beside it held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncovered: Vec<Span>,
     /// Where it was sent, by the URL of the folder there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, Copied>,
@@ -184,6 +195,37 @@ pub struct Failure {
     pub unknown: Unknown,
 }
 
+/// That there was nothing new to back up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unchanged {
+    /// When.
+    pub at: Timestamp,
+    /// The backup that holds everything.
+    pub backup: BackupId,
+    /// The log's size then.
+    pub tree_size: u64,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// How a backup was checked that lies elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The highest check that it has passed.
+    pub verified: Level,
+    /// When that was.
+    pub at: Timestamp,
+    /// The archive that it was, by its SHA-256.
+    pub sha256: Hash,
+    /// Its version there, where versions are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
 /// A restore that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drill {
@@ -217,6 +259,7 @@ impl Noted {
             verified: Level::Content,
             verified_at: metadata.created_at,
             damage: None,
+            uncovered: metadata.lacking(),
             copies: BTreeMap::new(),
             unknown: Unknown::default(),
         }

@@ -5,7 +5,7 @@ use super::content::{self, Source, Wanted};
 use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::metadata::{Metadata, MetadataError};
-use super::{Level, digest::Digester};
+use super::{Level, digest};
 use crate::audit::keys::Keyring;
 use crate::audit::snapshot::Snapshot;
 use crate::audit::watch::{Stage, Watch};
@@ -44,23 +44,7 @@ fn stored(dir: &BackupDir, metadata: &Metadata, watch: &dyn Watch) -> Result<(),
     let file = dir.fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
     let expected = metadata.stored();
     watch.stage(Stage::Verify, expected.bytes);
-    let mut digester = Digester::default();
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = 0;
-    loop {
-        if watch.interrupted() {
-            return Err(BackupError::Interrupted);
-        }
-        match file.read_at(&mut buffer, at).map_err(io_error("read", &path))? {
-            0 => break,
-            read => {
-                digester.update(&buffer[..read]);
-                watch.advance(read as u64);
-                at += read as u64;
-            }
-        }
-    }
-    let found = digester.finish();
+    let found = digest::of_file(&*file, &path, watch)?;
     if found == *expected {
         return Ok(());
     }
@@ -87,6 +71,7 @@ fn content(
         path: &path,
         stretches: &metadata.segments,
         pruned: &metadata.range.pruned,
+        holes: &metadata.holes,
     };
     watch.stage(Stage::Verify, metadata.archive.digests.bytes);
     let content = content::read(&source, &Wanted::default(), watch, &mut |_, _| Ok(()))?;

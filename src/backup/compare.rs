@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use super::choice::LogChoice;
 use super::directory::BackupDir;
-use super::error::{BackupError, io_error};
+use super::encrypt::KeyFile;
+use super::error::BackupError;
 use super::metadata::Stretch;
-use super::source::{About, Found, Wish, find};
+use super::source::{Wish, find};
 use crate::audit::gzip::Unpacker;
 use crate::audit::record::peek_seq;
 use crate::audit::walk::{Run, walk};
-use crate::audit::watch::Watch;
-use crate::fsio::{FsFile, OpenMode, SharedFs};
+use crate::audit::watch::{Unwatched, Watch};
+use crate::fsio::{FsFile, SharedFs};
 
 /// So many blocks of a side are read ahead.
 const AHEAD: usize = 4;
@@ -79,6 +81,7 @@ pub fn compare(
     fs: &SharedFs,
     dir: &BackupDir,
     (a, b): (&Side, &Side),
+    identities: &[KeyFile],
     watch: &dyn Watch,
     tell: &mut dyn FnMut(Difference),
 ) -> Result<Compared, BackupError> {
@@ -86,7 +89,7 @@ pub fn compare(
         let start = |side: &Side| {
             let (sender, receiver) = sync_channel(AHEAD);
             let (fs, dir, side) = (fs.clone(), dir.clone(), side.clone());
-            let reading = scope.spawn(move || read(&fs, &dir, &side, &sender));
+            let reading = scope.spawn(move || read((&fs, &dir), &side, identities, &sender));
             (Runs::new(receiver), reading)
         };
         let ((mut a, of_a), (mut b, of_b)) = (start(a), start(b));
@@ -101,9 +104,9 @@ pub fn compare(
 }
 
 fn read(
-    fs: &SharedFs,
-    dir: &BackupDir,
+    (fs, dir): (&SharedFs, &BackupDir),
     side: &Side,
+    identities: &[KeyFile],
     to: &SyncSender<Run>,
 ) -> Result<(), BackupError> {
     let mut take = |run| to.send(run).is_ok();
@@ -115,17 +118,9 @@ fn read(
             error => BackupError::Refused(error.to_string()),
         }),
         Side::Backup(wish) => {
-            let Found { label, archive, about } = find(dir, wish, None)?;
-            if let About::Metadata(metadata) = &about
-                && metadata.encryption.is_some()
-            {
-                return Err(BackupError::Usage(format!(
-                    "backup {label} is encrypted: restore it beside the log with --identity FILE \
-                     --target DIR, and name that directory"
-                )));
-            }
-            let file = dir.fs.open(&archive, OpenMode::Read).map_err(io_error("open", &archive))?;
-            members(&*file, about.stretches(), &mut take);
+            let found = find(dir, wish, &LogChoice::default(), identities)?;
+            let file = found.open(&*dir.fs, identities, &Unwatched)?;
+            members(&*file, found.about.stretches(), &mut take);
             Ok(())
         }
     }
@@ -303,7 +298,6 @@ fn is_before(seq: u64, next: Next) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::watch::Unwatched;
 
     fn lines(seqs: std::ops::Range<u64>) -> Run {
         Run::Lines(seqs.map(|seq| (seq, format!("line {seq}").into_bytes())).collect())

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::digest::{Digester, Digests};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::Marker;
-use super::metadata::{Metadata, Stretch};
+use super::metadata::{Hole, Metadata, Stretch};
 use crate::audit::examine::{examine, part_of};
 use crate::audit::facts::{self, Facts};
 use crate::audit::gzip::Unpacker;
@@ -37,6 +37,8 @@ pub(crate) struct Source<'a> {
     pub(crate) stretches: &'a [Stretch],
     /// The tree over everything before the first record.
     pub(crate) pruned: &'a Range,
+    /// Records in between that it does not hold, in order.
+    pub(crate) holes: &'a [Hole],
 }
 
 /// Hashes that are wanted on the way.
@@ -253,6 +255,8 @@ struct Pass<'a> {
     ranges: BTreeMap<(u64, u64), Range>,
     first_after: Option<u64>,
     said: Facts,
+    /// How many of the holes have been passed.
+    passed: usize,
 }
 
 impl<'a> Pass<'a> {
@@ -276,6 +280,7 @@ impl<'a> Pass<'a> {
             ranges,
             first_after: None,
             said: Facts::default(),
+            passed: 0,
         };
         pass.note_size();
         pass
@@ -322,6 +327,7 @@ impl<'a> Pass<'a> {
 
     fn add(&mut self, place: &Place, member: &Opened) -> Result<(), ArchiveFault> {
         let Opened { block, raw } = member;
+        self.pass_holes(block.first_seq);
         let fault = |reason: String| ArchiveFault::Member {
             member: place.number,
             offset: place.offset,
@@ -347,7 +353,8 @@ impl<'a> Pass<'a> {
             if begin < end && block.first_seq < until {
                 let part = part_of(block, raw, begin, until);
                 match self.ranges.get_mut(&(begin, until)) {
-                    Some(known) => join(known, &part),
+                    // Behind a hole of which too little is known it cannot be had.
+                    Some(known) => drop(known.extend(&part)),
                     None if part.begin() == begin => {
                         self.ranges.insert((begin, until), part);
                     }
@@ -364,6 +371,46 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
+    /// Passes over the records in front of record `to` that are known not to be here.
+    fn pass_holes(&mut self, to: u64) {
+        while let Some(hole) = self.source.holes.get(self.passed)
+            && hole.tree.begin() == self.tree.end()
+            && hole.tree.begin() < to
+        {
+            self.passed += 1;
+            let (begin, end) = (hole.tree.begin(), hole.tree.end());
+            for size in self.wanted.sizes.iter().filter(|size| (begin + 1..end).contains(size)) {
+                let mut tree = self.tree.clone();
+                if let Some(within) = hole.tree.within(begin, *size) {
+                    join(&mut tree, &within);
+                    self.trees.insert(*size, tree);
+                }
+            }
+            for &(from, until) in &self.wanted.ranges {
+                let part = (from.max(begin), until.min(end));
+                if part.0 < part.1
+                    && let Some(part) = hole.tree.within(part.0, part.1)
+                {
+                    match self.ranges.get_mut(&(from, until)) {
+                        Some(known) => drop(known.extend(&part)),
+                        None if part.begin() == from => {
+                            self.ranges.insert((from, until), part);
+                        }
+                        None => {}
+                    }
+                }
+            }
+            join(&mut self.tree, &hole.tree);
+            let stretch =
+                self.source.stretches.partition_point(|stretch| stretch.first_seq <= begin);
+            if let Some(blocks) = stretch.checked_sub(1).and_then(|at| self.blocks.get_mut(at)) {
+                let offset = blocks.last().map_or(0, |block| block.offset + block.stored_bytes);
+                blocks.push(Block { offset, ..hole.block() });
+            }
+            self.note_size();
+        }
+    }
+
     fn note_size(&mut self) {
         let size = self.tree.end();
         if self.wanted.sizes.contains(&size) {
@@ -372,6 +419,7 @@ impl<'a> Pass<'a> {
     }
 
     fn finish(mut self, length: u64) -> Result<Content, BackupError> {
+        self.pass_holes(u64::MAX);
         for (stretch, blocks) in self.source.stretches.iter().zip(&self.blocks) {
             let records: u64 = blocks.iter().map(|block| block.records).sum();
             if records != stretch.records {

@@ -4,8 +4,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::choice::LogChoice;
 use super::content::{self, Content, Source, Wanted};
 use super::directory::BackupDir;
+use super::encrypt::KeyFile;
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::source::{About, Found, Wish, find};
 use crate::audit::gzip::Unpacker;
@@ -14,7 +16,7 @@ use crate::audit::merkle::Range;
 use crate::audit::repair::{CopiedBlock, Copy};
 use crate::audit::segment::Block;
 use crate::audit::watch::{Stage, Watch};
-use crate::fsio::{FsFile, OpenMode};
+use crate::fsio::FsFile;
 
 /// A backup.
 pub struct BackupCopy {
@@ -32,27 +34,24 @@ impl BackupCopy {
     /// which whoever takes something from it checks with the log's keys.
     ///
     /// # Errors
-    /// What is wrong with the backup; [`BackupError::Usage`] for an encrypted one.
+    /// What is wrong with the backup; [`BackupError::Usage`] for an encrypted one that no
+    /// identity opens.
     pub fn open(
         dir: &BackupDir,
         wish: &Wish,
         log_id: Option<&str>,
+        identities: &[KeyFile],
         watch: &dyn Watch,
     ) -> Result<Self, BackupError> {
-        let Found { label, archive, about } = find(dir, wish, log_id)?;
-        if let About::Metadata(metadata) = &about
-            && metadata.encryption.is_some()
-        {
-            return Err(BackupError::Usage(format!(
-                "backup {label} is encrypted: restore it beside the log with --identity FILE \
-                 --target DIR, and name that directory"
-            )));
-        }
-        let file = dir.fs.open(&archive, OpenMode::Read).map_err(io_error("open", &archive))?;
+        let of = LogChoice { log: log_id.map(str::to_owned), keys: None };
+        let found = find(dir, wish, &of, identities)?;
+        let file = found.open(&*dir.fs, identities, watch)?;
+        let Found { label, archive, about } = found;
         let length = file.meta().map_err(io_error("look at", &archive))?.len;
         watch.stage(Stage::Verify, length);
         let (stretches, pruned) = (about.stretches(), about.pruned());
-        let source = Source { file: &*file, path: &archive, stretches, pruned };
+        let holes = about.holes();
+        let source = Source { file: &*file, path: &archive, stretches, pruned, holes };
         let Content { blocks, tree, .. } = {
             let content = content::read(&source, &Wanted::default(), watch, &mut |_, _| Ok(()))?;
             if let About::Metadata(metadata) = &about {
@@ -100,6 +99,9 @@ impl Copy for BackupCopy {
     fn block(&self, seq: u64) -> io::Result<Option<CopiedBlock>> {
         let after = self.blocks.partition_point(|block| block.first_seq <= seq);
         let Some(block) = after.checked_sub(1).map(|at| &self.blocks[at]) else { return Ok(None) };
+        if block.is_hole() {
+            return Ok(None);
+        }
         let mut member = vec![0; block.stored_bytes as usize];
         self.file.read_exact_at(&mut member, block.offset)?;
         let mut raw = Vec::new();

@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 use super::catalog::{Catalog, Failure, Noted};
 use super::chain;
 use super::content::{self, Content, Source, Wanted};
-use super::digest::Digester;
+use super::digest::{self, Digester, Digests, FileSink};
 use super::directory::BackupDir;
-use super::encrypt::{Recipients, encrypt};
+use super::encrypt::{Identities, Recipients, Sealing, open_sealed};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::heads::{MAX_HEADS, heads};
 use super::metadata::{
-    Archive, Encryption, Held, LogIdentity, MAX_METADATA_BYTES, Metadata, MetadataError, Previous,
-    Verified,
+    Archive, Encryption, Held, Hole, LogIdentity, MAX_METADATA_BYTES, Metadata, MetadataError,
+    Previous, Verified,
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
+use crate::audit::Span;
 use crate::audit::document::Unknown;
 use crate::audit::examine::examine;
 use crate::audit::gzip::Unpacker;
@@ -73,6 +74,9 @@ pub struct Made {
     pub unsigned_tail: u64,
     /// Why the metadata is not signed, if it is not.
     pub unsigned: Option<String>,
+    /// Of the records that the log does not have: an earlier backup that holds them, for
+    /// each run of which there is one.
+    pub held_elsewhere: Vec<(Span, BackupId)>,
     /// Seconds that each stage took.
     pub seconds: Vec<(Stage, f64)>,
     /// Why the catalog could not be brought up to date, if so.
@@ -80,6 +84,14 @@ pub struct Made {
 }
 
 impl Made {
+    /// The records that it lacks because they are damaged, and nobody has given up, of
+    /// which no earlier backup is here either.
+    #[must_use]
+    pub fn uncovered(&self) -> Vec<Span> {
+        let held = |span: &Span| self.held_elsewhere.iter().any(|(other, _)| other == span);
+        self.metadata.lacking().into_iter().filter(|span| !held(span)).collect()
+    }
+
     /// What the log is to record of it ([`AuditLog::record_backup_made`]): from then on it
     /// knows that it has been backed up.
     ///
@@ -199,8 +211,17 @@ impl Creator {
         let mut left = ATTEMPTS;
         loop {
             left -= 1;
-            match self.attempt(request, watch) {
+            match self.attempt(request, false, watch) {
                 Err(BackupError::Snapshot(SnapshotError::Pruned { .. })) if left > 0 => {}
+                Err(damaged) if is_damage(&damaged) => {
+                    // What is good is backed up. Where that cannot be told, the damage is
+                    // what is to be said.
+                    return match self.attempt(request, true, watch) {
+                        Err(BackupError::Interrupted) => Err(BackupError::Interrupted),
+                        Err(_) => Err(damaged),
+                        made => made,
+                    };
+                }
                 done => return done,
             }
         }
@@ -211,8 +232,11 @@ impl Creator {
         let mut catalog = Catalog::load(&self.dir)?;
         match made {
             Ok(made) => {
-                catalog.backups.insert(made.metadata.id, Noted::of(&made.metadata));
+                let uncovered = made.uncovered();
+                let noted = Noted { uncovered, ..Noted::of(&made.metadata) };
+                catalog.backups.insert(made.metadata.id, noted);
                 catalog.last_failure = None;
+                catalog.last_unchanged = None;
             }
             // Somebody's wish is no failure.
             Err(BackupError::Interrupted) => return Ok(()),
@@ -236,7 +260,7 @@ impl Creator {
     }
 
     /// The newest backup of the same log, whose tree this one must extend.
-    fn previous(&self, snapshot: &Snapshot) -> Result<Option<Metadata>, BackupError> {
+    pub(super) fn previous(&self, snapshot: &Snapshot) -> Result<Option<Metadata>, BackupError> {
         let log = &snapshot.manifest;
         let mut known = Vec::new();
         for entry in self.dir.contents()?.backups {
@@ -274,7 +298,7 @@ impl Creator {
     /// Waits until the writer has signed what it had acknowledged when the backup
     /// was asked for: it does so every `checkpoint_interval`. A writer that is
     /// slower than a few seconds is not waited for.
-    fn wait_for_checkpoint(&self, request: &Request, watch: &dyn Watch) {
+    pub(super) fn wait_for_checkpoint(&self, request: &Request, watch: &dyn Watch) {
         let paths = LogPaths::new(&request.log_dir);
         let page = || {
             let runs = paths.writer_runs().unwrap_or(false);
@@ -290,7 +314,13 @@ impl Creator {
         }
     }
 
-    fn attempt(&self, request: &Request, watch: &dyn Watch) -> Result<Made, BackupError> {
+    /// With `salvage`, what is damaged is left out, and named.
+    fn attempt(
+        &self,
+        request: &Request,
+        salvage: bool,
+        watch: &dyn Watch,
+    ) -> Result<Made, BackupError> {
         let mut times = Times::new();
         let recipients = Recipients::parse(&request.encrypt_to)?;
         self.wait_for_checkpoint(request, watch);
@@ -298,18 +328,29 @@ impl Creator {
         let log_id = Snapshot::take(&self.fs, &request.log_dir)?.manifest.log_id;
         let heads = self.heads(&log_id);
         // After the heads were read, so that none is ahead by mere chance.
-        let snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
+        let mut snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
+        if salvage && !snapshot.salvage()? {
+            return Err(BackupError::LogDamaged("where it is damaged cannot be told".to_owned()));
+        }
         other_history(&snapshot, &heads, &BTreeMap::new())?;
         let previous = self.previous(&snapshot)?;
-        let expected = self.check_space(&snapshot, !request.encrypt_to.is_empty())?;
+        let expected = self.check_space(&snapshot)?;
         let (id, clock_adjusted) = self.next_id()?;
-        let archive = fsio::temporary_name(&self.dir.join(&id.archive(false)));
+        let encrypts = !request.encrypt_to.is_empty();
+        let archive = fsio::temporary_name(&self.dir.join(&id.archive(encrypts)));
         let mut draft = Draft { dir: &self.dir, id, files: vec![archive.clone()] };
 
         watch.stage(Stage::Pack, expected);
         let file =
             self.fs.open(&archive, OpenMode::CreateNew).map_err(io_error("make", &archive))?;
-        let packed = pack(&snapshot, request.level, &*file, &archive, watch)?;
+        let (packed, sealed) = if encrypts {
+            let mut sealing = Sealing::begin(&*file, &archive, &recipients)?;
+            let packed = pack(&snapshot, request.level, &mut sealing, &archive, watch)?;
+            (packed, Some(sealing.finish().map_err(io_error("write", &archive))?))
+        } else {
+            let mut sink = FileSink::new(&*file);
+            (pack(&snapshot, request.level, &mut sink, &archive, watch)?, None)
+        };
         times.done(Stage::Pack);
         watch.stage(Stage::Sync, 0);
         file.sync_data().map_err(io_error("sync", &archive))?;
@@ -326,7 +367,8 @@ impl Creator {
             }),
             ..Wanted::default()
         };
-        let content = self.read_back(&snapshot, &packed, &archive, &wanted, watch)?;
+        let file = self.written(&archive, sealed.as_ref(), watch)?;
+        let content = self.read_back(&snapshot, &packed, (&*file, &archive), &wanted, watch)?;
         content::leads(&content, &content.tree, &snapshot.keys).map_err(|what| {
             let path = LogPaths::new(&request.log_dir).keys();
             BackupError::KeyChain { path, what }
@@ -336,6 +378,7 @@ impl Creator {
             content.trees.iter().filter_map(|(size, tree)| Some((*size, tree.root().ok()?)));
         other_history(&snapshot, &heads, &roots.collect())?;
         let previous = link(previous.as_ref(), &snapshot, &content)?;
+        let held_elsewhere = self.held_elsewhere(&snapshot);
 
         let unsigned_tail = unsigned_tail(&snapshot, &content, &request.log_dir);
         let mut metadata = describe(&snapshot, packed, &content, request.level, id)?;
@@ -343,21 +386,13 @@ impl Creator {
         metadata.clock_adjusted = clock_adjusted;
         metadata.previous = previous;
         metadata.verified.milliseconds = times.of(Stage::Verify);
-        let mut stored = archive.clone();
-        if !request.encrypt_to.is_empty() {
-            watch.stage(Stage::Encrypt, metadata.archive.digests.bytes * 2);
-            stored = fsio::temporary_name(&self.dir.join(&id.archive(true)));
-            draft.files.push(stored.clone());
-            let plain = &metadata.archive.digests;
-            let digests = encrypt(&*self.fs, &archive, plain, &stored, &recipients, watch)?;
-            self.fs.remove(&archive).map_err(io_error("remove", &archive))?;
+        if let Some((digests, _)) = sealed {
             metadata.archive.file = id.archive(true);
             metadata.encryption = Some(Encryption {
                 format: "age".to_owned(),
                 recipients: request.encrypt_to.clone(),
                 digests,
             });
-            times.done(Stage::Encrypt);
         }
         let unsigned = self.sign(request, &mut metadata);
 
@@ -377,7 +412,7 @@ impl Creator {
         if watch.interrupted() {
             return Err(BackupError::Interrupted);
         }
-        self.dir.commit(&metadata, &stored, &sidecar)?;
+        self.dir.commit(&metadata, &archive, &sidecar)?;
         draft.files.clear();
         times.done(Stage::Commit);
         let archive = self.dir.join(&metadata.archive.file);
@@ -388,9 +423,32 @@ impl Creator {
             metadata_file,
             unsigned_tail,
             unsigned,
+            held_elsewhere,
             seconds,
             catalog_error: None,
         })
+    }
+
+    /// Of the records that the log does not have: the newest earlier backup that holds
+    /// all of them, for each run that one does.
+    fn held_elsewhere(&self, snapshot: &Snapshot) -> Vec<(Span, BackupId)> {
+        let Ok(contents) = self.dir.contents() else { return Vec::new() };
+        let known: Vec<Metadata> = contents
+            .backups
+            .into_iter()
+            .filter_map(|entry| entry.metadata.ok())
+            .filter(|metadata| metadata.log.id == snapshot.manifest.log_id)
+            .filter(|metadata| metadata.verify(&snapshot.keys).is_ok())
+            .collect();
+        let holds = |metadata: &&Metadata, span: Span| metadata.holds(span);
+        let spans =
+            snapshot.holes().map(|hole| Span { begin: hole.first_seq, end: hole.tree.end() });
+        spans
+            .filter_map(|span| {
+                let held = known.iter().filter(|metadata| holds(metadata, span));
+                Some((span, held.map(|metadata| metadata.id).max()?))
+            })
+            .collect()
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
@@ -403,18 +461,17 @@ impl Creator {
     }
 
     /// The bytes that will be gone through, after asking for space for them.
-    fn check_space(&self, snapshot: &Snapshot, twice: bool) -> Result<u64, BackupError> {
+    fn check_space(&self, snapshot: &Snapshot) -> Result<u64, BackupError> {
         let (mut copied, mut compressed) = (0, 0);
         for part in &snapshot.parts {
             match part {
                 Part::Stored(segment) => copied += segment.stored_bytes,
                 Part::Cut { segment, .. } => compressed += segment.raw_bytes,
                 Part::Lines(lines) => compressed += lines.bytes(),
+                Part::Left(left) => compressed += left.raw_bytes(),
             }
         }
-        // The archive is encrypted once it has been proven.
-        let files = if twice { 2 } else { 1 };
-        let needed = files * (copied + compressed / LEAST_RATIO) + (1 << 20);
+        let needed = copied + compressed / LEAST_RATIO + (1 << 20);
         let available = self.available()?;
         if available < needed {
             let path = self.dir.path().to_path_buf();
@@ -423,27 +480,49 @@ impl Creator {
         Ok(copied + compressed)
     }
 
+    /// What was written, to be read back; one that is encrypted is what was sealed, and is
+    /// decrypted in memory.
+    fn written(
+        &self,
+        path: &Path,
+        sealed: Option<&(Digests, Identities)>,
+        watch: &dyn Watch,
+    ) -> Result<Box<dyn FsFile>, BackupError> {
+        let file = self.fs.open(path, OpenMode::ReadOwn).map_err(io_error("open", path))?;
+        let Some((digests, key)) = sealed else { return Ok(file) };
+        let found = digest::of_file(&*file, path, watch)?;
+        if found != *digests {
+            let what = ArchiveFault::Checksum {
+                expected: digests.sha256.to_string(),
+                found: found.sha256.to_string(),
+            };
+            return Err(BackupError::Archive { path: path.to_path_buf(), what });
+        }
+        open_sealed(file, path, key)
+    }
+
     fn read_back(
         &self,
         snapshot: &Snapshot,
         packed: &Packed,
-        path: &Path,
+        (file, path): (&dyn FsFile, &Path),
         wanted: &Wanted,
         watch: &dyn Watch,
     ) -> Result<Content, BackupError> {
-        let file = self.fs.open(path, OpenMode::ReadOwn).map_err(io_error("open", path))?;
+        let holes: Vec<Hole> = snapshot.holes().map(Hole::of).collect();
         let source = Source {
-            file: &*file,
+            file,
             path,
             stretches: &packed.stretches,
             pruned: &snapshot.manifest.pruned,
+            holes: &holes,
         };
         let content = match content::read(&source, wanted, watch, &mut |_, _| Ok(())) {
             Ok(content) => content,
             // What was written is what the log holds: that is where the damage is,
             // unless the disk returns something else than what was written.
             Err(BackupError::Archive { what, .. }) => {
-                return Err(self.whose_fault(&*file, snapshot, packed, what));
+                return Err(self.whose_fault(file, snapshot, packed, what));
             }
             Err(other) => return Err(other),
         };
@@ -513,6 +592,19 @@ impl Creator {
                 metadata.sign(&key).map_err(|error: MetadataError| error.to_string())
             });
         signed.err()
+    }
+}
+
+/// Whether it is the log's records that are at fault.
+fn is_damage(error: &BackupError) -> bool {
+    match error {
+        BackupError::LogDamaged(_) => true,
+        BackupError::Snapshot(SnapshotError::Io { source, .. })
+        | BackupError::Io { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData)
+        }
+        BackupError::Snapshot(SnapshotError::Short { .. }) => true,
+        _ => false,
     }
 }
 
@@ -608,6 +700,19 @@ fn describe(
     let saved = 100.0 * (1.0 - stored / (content.raw_bytes.max(1) as f64));
     let first_seq = manifest.pruned.end();
     let tree_size = snapshot.checkpoint.size;
+    let authority = content.said.authority(tree_size);
+    let given_up_by = |span: Span| {
+        let named = || authority.holes.iter().rev();
+        let by =
+            named().find(|named| (named.hole.first_seq..named.hole.end_seq).contains(&span.begin));
+        by.filter(|_| authority.names_hole(span.begin, span.end)).map(|named| named.record)
+    };
+    let holes: Vec<Hole> = snapshot
+        .holes()
+        .map(Hole::of)
+        .map(|hole| Hole { given_up_by: given_up_by(hole.span()), ..hole })
+        .collect();
+    let gone: u64 = holes.iter().map(|hole| hole.span().records()).sum();
     Ok(Metadata {
         id,
         tool: format!("auditctl {}", env!("CARGO_PKG_VERSION")),
@@ -641,10 +746,11 @@ fn describe(
             compression_percent: (saved * 10.0).round() / 10.0,
         },
         segments: packed.stretches,
+        holes,
         encryption: None,
         verified: Verified {
             level: "content".to_owned(),
-            records: tree_size - first_seq,
+            records: tree_size - first_seq - gone,
             milliseconds: 0,
         },
         signature: None,

@@ -1,13 +1,19 @@
 //! What is computed of a file's bytes while they pass: what the providers check
 //! uploads by, and what we check everything by.
 
+use std::io;
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::error::{BackupError, io_error};
 use crate::audit::merkle::Hash;
+use crate::audit::watch::Watch;
+use crate::fsio::FsFile;
 
 /// Length and checksums of some bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +84,65 @@ impl Digester {
             sha256: Hash::from_bytes(self.sha256.finalize().into()),
             crc64nvme: STANDARD.encode(self.crc64nvme.finalize().to_be_bytes()),
             crc32c: STANDARD.encode((self.crc32c.finalize() as u32).to_be_bytes()),
+        }
+    }
+}
+
+/// Writes to a new file from its beginning on, and computes what was written.
+#[derive(Debug)]
+pub(crate) struct FileSink<'a> {
+    file: &'a dyn FsFile,
+    at: u64,
+    digester: Digester,
+}
+
+impl<'a> FileSink<'a> {
+    pub(crate) fn new(file: &'a dyn FsFile) -> Self {
+        Self { file, at: 0, digester: Digester::default() }
+    }
+
+    /// Of all that was written.
+    pub(crate) fn digests(self) -> Digests {
+        self.digester.finish()
+    }
+}
+
+impl io::Write for FileSink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        self.digester.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a file whole.
+///
+/// # Errors
+/// A read error; an interruption.
+pub(crate) fn of_file(
+    file: &dyn FsFile,
+    path: &Path,
+    watch: &dyn Watch,
+) -> Result<Digests, BackupError> {
+    let mut digester = Digester::default();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        if watch.interrupted() {
+            return Err(BackupError::Interrupted);
+        }
+        match file.read_at(&mut buffer, at).map_err(io_error("read", path))? {
+            0 => return Ok(digester.finish()),
+            read => {
+                digester.update(&buffer[..read]);
+                watch.advance(read as u64);
+                at += read as u64;
+            }
         }
     }
 }

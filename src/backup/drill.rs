@@ -18,6 +18,7 @@ use crate::audit::document::{self, DocumentError, Kind, Layout, Unknown, encode_
 use crate::audit::keys::Keyring;
 use crate::audit::manifest::Manifest;
 use crate::audit::restore::clear;
+use crate::audit::segment::Block;
 use crate::audit::signed_document::{self, About, Signature, Unsigned};
 use crate::audit::signer::{Signer, SigningKey};
 use crate::audit::snapshot::{Snapshot, SnapshotError};
@@ -129,6 +130,8 @@ pub struct DrillStep {
 struct Temporary<'a> {
     restorer: &'a Restorer,
     dir: PathBuf,
+    /// What was made to hold it, and goes when it is empty.
+    made: Option<PathBuf>,
 }
 
 impl Drop for Temporary<'_> {
@@ -136,8 +139,14 @@ impl Drop for Temporary<'_> {
         let fs = &*self.restorer.fs;
         clear(fs, &self.dir.join("logs"));
         clear(fs, &self.dir);
+        if let Some(made) = &self.made {
+            let _ = fs.remove_dir(made);
+        }
     }
 }
+
+/// What its directories begin with.
+const PLACE: &str = ".drill-";
 
 impl Restorer {
     /// Tries a restore. The report is written beside the backups, and the catalog
@@ -155,8 +164,7 @@ impl Restorer {
     ) -> Result<(DrillReport, PathBuf), BackupError> {
         let begun = Instant::now();
         let at = self.clock.now();
-        let name = format!(".drill-{}-{}", at.file_stamp(), std::process::id());
-        let temporary = Temporary { restorer: self, dir: self.dir.join(&name) };
+        let temporary = self.temporary(request, at)?;
         let mut report = DrillReport {
             at,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -201,6 +209,60 @@ impl Restorer {
         Ok((report, path))
     }
 
+    /// A place for the restored log: in the log's own directory, where its records lie in
+    /// the clear anyway, and where a restore would need the space. Who may not write there
+    /// takes the backup directory, unless the backup is one that is to be in the clear nowhere
+    /// else.
+    fn temporary(
+        &self,
+        request: &RestoreRequest,
+        at: Timestamp,
+    ) -> Result<Temporary<'_>, BackupError> {
+        let fs = &*self.fs;
+        let name = format!("{PLACE}{}-{}", at.file_stamp(), std::process::id());
+        let log_dir = self.log_dir().to_path_buf();
+        let there = fs.meta(&log_dir).is_ok();
+        let dir = log_dir.join(&name);
+        let made = fsio::make_dirs(fs, &log_dir).and_then(|()| fs.create_dir_new(&dir));
+        let failed = match made {
+            Ok(()) => {
+                self.clear_dead();
+                return Ok(Temporary { restorer: self, dir, made: (!there).then_some(log_dir) });
+            }
+            Err(error) => error,
+        };
+        if !request.identities.is_empty() {
+            return Err(io_error("make the directory", &dir)(failed));
+        }
+        let dir = self.dir.join(&name);
+        fs.create_dir_new(&dir).map_err(io_error("make the directory", &dir))?;
+        Ok(Temporary { restorer: self, dir, made: None })
+    }
+
+    /// Takes away what a drill left whose process is no more.
+    fn clear_dead(&self) {
+        let fs = &*self.fs;
+        for name in fs.list(self.log_dir()).unwrap_or_default() {
+            let Some(pid) = name.strip_prefix(PLACE).and_then(|rest| rest.rsplit('-').next())
+            else {
+                continue;
+            };
+            let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
+            // One of another user's may not be asked, and is there.
+            let gone =
+                |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+            if pid.is_some_and(gone) {
+                let dir = self.log_dir().join(&name);
+                let logs = dir.join("logs");
+                for inner in fs.list(&logs).unwrap_or_default() {
+                    clear(fs, &logs.join(inner));
+                }
+                clear(fs, &logs);
+                clear(fs, &dir);
+            }
+        }
+    }
+
     fn steps(
         &self,
         request: &RestoreRequest,
@@ -209,7 +271,6 @@ impl Restorer {
         watch: &dyn Watch,
     ) -> Result<(), BackupError> {
         let logs = dir.join("logs");
-        self.fs.create_dir_new(dir).map_err(io_error("make the directory", dir))?;
         let target = Target::Beside(logs.clone());
         let wish = RestoreRequest { target, dry_run: false, ..request.clone() };
         let plan = step(report, "restore", || {
@@ -299,6 +360,8 @@ impl Restorer {
             backups: None,
             heads: Vec::new(),
             disk_reserve: 0,
+            // What it lacks the plan says.
+            accept_corruption: plan.lacking().next().is_some(),
             ..self.options.clone()
         };
         Ok(AuditLog::open(options)?)
@@ -413,7 +476,9 @@ fn read_all(log: &Snapshot, first: u64, end: u64) -> Result<u64, BackupError> {
             records += (first_seq + lines).min(end).saturating_sub(first_seq.max(first));
         }
     }
-    if records == end - first {
+    let within = |hole: &Block| hole.tree.end().min(end).saturating_sub(hole.first_seq.max(first));
+    let gone: u64 = log.holes().map(within).sum();
+    if records + gone == end - first {
         return Ok(records);
     }
     Err(BackupError::LogDamaged(format!("{records} records could be read of {}", end - first)))

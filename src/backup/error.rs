@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::found_log::FoundLog;
 use super::marker::MarkerError;
 use super::metadata::MetadataError;
 use super::name::BackupId;
@@ -121,6 +122,14 @@ pub enum BackupError {
         /// Where.
         place: PathBuf,
     },
+    /// Backups of several logs lie there, and nobody said of which one is wanted.
+    #[error("{} holds backups of {} logs, and nobody said which log is wanted", place.display(), logs.len())]
+    SeveralLogs {
+        /// Where.
+        place: PathBuf,
+        /// Which logs.
+        logs: Vec<FoundLog>,
+    },
     /// Restoring would set records aside, or put another log in place.
     #[error("{0}")]
     Refused(String),
@@ -238,6 +247,7 @@ impl BackupError {
         "bad_archive",
         "bad_metadata",
         "newer_version",
+        "several_logs",
         "would_discard",
         "usage",
         "interrupted",
@@ -268,6 +278,7 @@ impl BackupError {
             Self::Metadata { what: MetadataError::Signature(_), .. } => "bad_signature",
             Self::Metadata { .. } => "bad_metadata",
             Self::Newer { .. } => "newer_version",
+            Self::SeveralLogs { .. } => "several_logs",
             Self::Refused(_) => "would_discard",
             Self::Usage(_) => "usage",
             Self::Interrupted => "interrupted",

@@ -19,6 +19,7 @@ use crate::audit::document::{DocumentError, Kind, check_kind};
 use crate::audit::histories::{Kept, KnownHead};
 use crate::audit::keys::Rotation;
 use crate::fsio::{Fs, FsFile, OpenMode};
+use crate::json_place::JsonError;
 
 /// So many backups are looked at by those who have time, the newest by name.
 pub const MAX_HEADS: usize = 256;
@@ -169,7 +170,8 @@ impl<'a> Head<'a> {
         }
         let note = self.checkpoint.ok_or_else(|| other("it has no checkpoint"))?;
         let log = self.log.ok_or_else(|| other("it does not say of which log it is"))?;
-        let malformed = |error: serde_json::Error| Unread::Other(error.to_string());
+        let malformed =
+            |error: serde_json::Error| Unread::Other(JsonError::from(&error).to_string());
         let log: Log = serde_json::from_str(log.get()).map_err(malformed)?;
         Ok((serde_json::from_str(note.get()).map_err(malformed)?, log.key_chain))
     }

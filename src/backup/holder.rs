@@ -16,7 +16,7 @@ use super::Level;
 use super::check::check;
 use super::directory::BackupDir;
 use super::heads::{self, heads};
-use super::metadata::Metadata;
+use super::metadata::{Hole, Metadata};
 use super::name::{BackupId, FileKind, parse_name};
 use crate::audit::histories::KnownHead;
 use crate::audit::keys::Keyring;
@@ -157,6 +157,7 @@ impl BackupsHold for Holder {
                 first_seq: metadata.range.first_seq,
                 tree_size: metadata.range.tree_size,
                 root: metadata.root_hash,
+                holes: metadata.holes.iter().map(Hole::span).collect(),
             });
             verified.insert(id.to_string(), Verified::of(id, &metadata, keys));
         }

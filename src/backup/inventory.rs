@@ -53,6 +53,11 @@ pub struct Listed {
     pub locked_until: Option<Timestamp>,
     /// Whether somebody holds it without a date.
     pub held: bool,
+    /// Whether it lies where another host's backups are: others than this one may write
+    /// there.
+    pub elsewhere: bool,
+    /// What an earlier check of it found that is elsewhere.
+    pub(crate) remembered: Option<(Level, Timestamp)>,
 }
 
 impl Listed {
@@ -72,6 +77,8 @@ impl Listed {
             version: None,
             locked_until: None,
             held: false,
+            elsewhere: false,
+            remembered: None,
         }
     }
 
@@ -117,6 +124,8 @@ pub struct Inventory {
     pub coverage: Option<Coverage>,
     /// Why what is noted of them is not known: a newer version noted it.
     pub newer_catalog: Option<BackupError>,
+    /// What could not be looked at, for lack of rights.
+    pub unseen: Option<String>,
 }
 
 /// Which records of the log are in a good backup.
@@ -194,6 +203,7 @@ pub fn inventory(
         foreign: contents.foreign,
         coverage,
         newer_catalog,
+        unseen: None,
     })
 }
 

@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::metadata::{Hole, check_holes};
 use crate::audit::document::{self, DocumentError, Kind, Layout, encode};
 use crate::audit::keys::Rotation;
 use crate::audit::merkle::{Hash, Range};
@@ -36,6 +37,12 @@ pub struct Marker {
     pub root_hash: Hash,
     /// How many gzip members come before this one.
     pub members: u64,
+    /// Records in its range that it does not hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
+    /// Whether there are some, and there was no room to say which.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holes_omitted: bool,
     /// The signed checkpoint over that tree.
     pub checkpoint: String,
     /// The key that checks it; believe one that you have from elsewhere.
@@ -98,6 +105,10 @@ impl Marker {
         if !fits(&self) {
             self.checkpoint = shorter();
         }
+        if !fits(&self) && !self.holes.is_empty() {
+            self.holes.clear();
+            self.holes_omitted = true;
+        }
         self
     }
 
@@ -135,6 +146,8 @@ impl Marker {
         if marker.pruned.begin() != 0 || marker.pruned.end() > marker.tree_size {
             return Err(MarkerError::Unreadable("its ranges contradict each other".to_owned()));
         }
+        check_holes(&marker.holes, (marker.pruned.end(), marker.tree_size))
+            .map_err(MarkerError::Unreadable)?;
         Ok(marker)
     }
 }
@@ -182,6 +195,8 @@ mod tests {
             pruned,
             tree_size: 800,
             members: 7,
+            holes: Vec::new(),
+            holes_omitted: false,
             checkpoint: "auditctl/x\n800\nroot\n\n— auditctl/x sig\n".to_owned(),
             public_key: "auditctl/x+00000000+AAAA".to_owned(),
             key_chain: Vec::new(),
@@ -248,6 +263,7 @@ mod tests {
             record: "x".repeat(record),
             inclusion_proof: Vec::new(),
             checkpoint: String::new(),
+            replaced: None,
         };
         let with = |record| Marker { key_chain: vec![rotation(record)], ..marker() };
         let rest = encode(Kind::MARKER, &with(0), Layout::Compact).expect("JSON").len();

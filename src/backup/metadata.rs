@@ -16,9 +16,11 @@ use super::marker::MAX_MARKER_BYTES;
 use super::name::BackupId;
 use crate::audit::checkpoint::{Checkpoint, NoteError, Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::document::{self, DocumentError, Kind, Layout, encode_file};
+use crate::audit::facts::Span;
 use crate::audit::gzip::MAX_MEMBER_BYTES;
 use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::merkle::{Hash, Range};
+use crate::audit::segment::Block;
 use crate::audit::signed_document::{self, About, Signature, Unsigned};
 use crate::audit::signer::SigningKey;
 use crate::clock::Timestamp;
@@ -53,6 +55,9 @@ pub struct Metadata {
     pub archive: Archive,
     /// What the archive is made of, in order.
     pub segments: Vec<Stretch>,
+    /// Records in its range that it does not hold, because the log did not: in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
     /// The encrypted file around the archive, if it is encrypted.
     pub encryption: Option<Encryption>,
     /// How it was checked before it was said to be made.
@@ -145,6 +150,49 @@ pub struct Stretch {
     pub sha256: Hash,
     /// The lengths of its members.
     pub members: Vec<u32>,
+}
+
+/// Records that the log did not have when it was backed up: their subtree hashes keep the
+/// tree whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// Which records, and their subtree hashes.
+    pub tree: Range,
+    /// What was wrong with them.
+    pub reason: String,
+    /// The earliest `timestamp` that they can have.
+    pub min_timestamp: Timestamp,
+    /// The latest.
+    pub max_timestamp: Timestamp,
+    /// The signed record in which they were given up; absent where they were damaged, and
+    /// nobody had given them up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up_by: Option<u64>,
+}
+
+impl Hole {
+    /// Of a hole in a log.
+    pub(crate) fn of(block: &Block) -> Self {
+        Self {
+            tree: block.tree.clone(),
+            reason: block.hole.clone().unwrap_or_default(),
+            min_timestamp: block.min_timestamp,
+            max_timestamp: block.max_timestamp,
+            given_up_by: None,
+        }
+    }
+
+    /// As a block of a log.
+    pub(crate) fn block(&self) -> Block {
+        let times = (self.min_timestamp, self.max_timestamp);
+        Block::hole(self.tree.clone(), times, &self.reason)
+    }
+
+    /// Which records.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        Span { begin: self.tree.begin(), end: self.tree.end() }
+    }
 }
 
 /// An encrypted file.
@@ -251,6 +299,7 @@ impl Metadata {
         if seq != held.tree_size {
             return Err(contradiction(format!("its segments end at record {seq}")));
         }
+        check_holes(&self.holes, (held.first_seq, held.tree_size)).map_err(contradiction)?;
         let marker = self.archive.digests.bytes.checked_sub(offset);
         if !marker.is_some_and(|bytes| (1..=MAX_MARKER_BYTES as u64).contains(&bytes)) {
             return Err(contradiction("its segments do not add up to the archive"));
@@ -262,6 +311,24 @@ impl Metadata {
             return Err(contradiction("the log's id, epoch and origin"));
         }
         Ok(())
+    }
+
+    /// Whether it holds all of these records.
+    #[must_use]
+    pub fn holds(&self, span: Span) -> bool {
+        self.range.first_seq <= span.begin
+            && span.end <= self.range.tree_size
+            && !self
+                .holes
+                .iter()
+                .any(|hole| hole.tree.begin() < span.end && span.begin < hole.tree.end())
+    }
+
+    /// The records that it does not hold and nobody had given up.
+    #[must_use]
+    pub fn lacking(&self) -> Vec<Span> {
+        let lacking = self.holes.iter().filter(|hole| hole.given_up_by.is_none());
+        lacking.map(Hole::span).collect()
     }
 
     /// Where the marker begins: after all records.
@@ -344,6 +411,18 @@ impl From<DocumentError> for MetadataError {
             other => Self::Altered(format!("it is no metadata: {other}")),
         }
     }
+}
+
+/// Whether holes are in order, each of some records, and all within those bounds.
+pub(crate) fn check_holes(holes: &[Hole], (first, end): (u64, u64)) -> Result<(), String> {
+    let mut next = first;
+    for hole in holes {
+        if hole.tree.is_empty() || hole.tree.begin() < next || hole.tree.end() > end {
+            return Err(format!("its holes do not follow each other at record {next}"));
+        }
+        next = hole.tree.end();
+    }
+    Ok(())
 }
 
 /// The keys that a backup brings itself.

@@ -8,9 +8,11 @@
 mod catalog;
 mod chain;
 mod check;
+mod choice;
 mod compare;
 mod content;
 mod copy;
+mod covered;
 mod create;
 mod digest;
 mod directory;
@@ -18,6 +20,8 @@ mod drill;
 mod embed;
 mod encrypt;
 mod error;
+mod escrow;
+mod found_log;
 mod heads;
 mod holder;
 mod inventory;
@@ -35,10 +39,12 @@ use std::path::Path;
 
 pub use crate::audit::watch::{Stage, Unwatched, Watch};
 pub(crate) use catalog::MAX_CATALOG_BYTES;
-pub use catalog::{Catalog, Copied, CopyState, Drill, Failure, Level, Noted};
+pub use catalog::{Catalog, Checked, Copied, CopyState, Drill, Failure, Level, Noted, Unchanged};
 pub use chain::verify_link;
+pub use choice::{LogChoice, keys_at_hand};
 pub use compare::{Compared, Difference, Has, Side as DiffSide, compare};
 pub use copy::BackupCopy;
+pub use covered::Covered;
 pub use create::{Creator, Made, Outlook, Request, host};
 pub use digest::Digests;
 pub use directory::{BackupDir, Contents, Entry};
@@ -46,6 +52,8 @@ pub(crate) use drill::MAX_DRILL_BYTES;
 pub use drill::{DrillReport, DrillStep};
 pub use encrypt::KeyFile;
 pub use error::{ArchiveFault, BackupError};
+pub use escrow::{export_key, import_key};
+pub use found_log::FoundLog;
 pub(crate) use heads::MAX_HEAD_BYTES;
 pub use heads::{Heads, MAX_HEADS, heads};
 pub use holder::Holder;
@@ -53,11 +61,14 @@ pub use inventory::{Coverage, Inventory, KnownLog, Listed, inventory};
 pub(crate) use marker::MAX_MARKER_BYTES;
 pub use marker::{Marker, MarkerError};
 pub(crate) use metadata::MAX_METADATA_BYTES;
-pub use metadata::{Metadata, MetadataError};
+pub use metadata::{Hole, Metadata, MetadataError};
 pub use name::{BackupId, BackupIdError, FileKind, parse_name};
 pub(crate) use remote::MAX_UPLOAD_STATE_BYTES;
 pub use remote::{Fetched, Remote, RemoteWish, Uploaded};
-pub use restore::{Extent, Outcome, Relation, RestorePlan, RestoreRequest, Restorer, Target};
+pub use restore::{
+    Against, Extent, LogHere, Outcome, Relation, RestorePlan, RestoreRequest, Restorer, Target,
+    VerifiedBackup,
+};
 pub use retention::{Decision, Place, Plan, Policy, Removal, apply, plan};
 pub use source::Wish;
 

@@ -1,6 +1,7 @@
 //! Writing an archive: sealed segments' members are copied as they are, the rest
 //! is compressed, in parallel, a few blocks at a time.
 
+use std::io::Write;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -9,13 +10,13 @@ use sha2::{Digest, Sha256};
 use super::digest::{Digester, Digests};
 use super::error::{BackupError, io_error};
 use super::marker::Marker;
-use super::metadata::Stretch;
+use super::metadata::{Hole, Stretch};
 use crate::audit::gzip::Packer;
 use crate::audit::manifest::Segment;
 use crate::audit::merkle::Hash;
-use crate::audit::snapshot::{Part, Snapshot};
+use crate::audit::salvage::Piece;
+use crate::audit::snapshot::{Left, Part, Snapshot};
 use crate::audit::watch::Watch;
-use crate::fsio::FsFile;
 
 const COPY_BYTES: usize = 1 << 20;
 
@@ -26,7 +27,7 @@ pub(crate) struct Packed {
     pub(crate) digests: Digests,
 }
 
-/// Writes the snapshot's records and the marker to an empty file.
+/// Writes the snapshot's records and the marker. `path` is the file, for what fails.
 ///
 /// # Errors
 /// When a segment is not what its manifest says; a file operation's; an
@@ -34,7 +35,7 @@ pub(crate) struct Packed {
 pub(crate) fn pack(
     snapshot: &Snapshot,
     level: u32,
-    out: &dyn FsFile,
+    out: &mut dyn Write,
     path: &Path,
     watch: &dyn Watch,
 ) -> Result<Packed, BackupError> {
@@ -56,6 +57,7 @@ pub(crate) fn pack(
             }
             Part::Stored(segment) => archive.copy(snapshot, segment)?,
             Part::Lines(_) | Part::Cut { .. } => archive.compress(snapshot, part, level)?,
+            Part::Left(left) => archive.pieces(part, left, level)?,
         }
     }
     let members: usize = archive.stretches.iter().map(|stretch| stretch.members.len()).sum();
@@ -66,6 +68,8 @@ pub(crate) fn pack(
         tree_size: snapshot.checkpoint.size,
         root_hash: snapshot.checkpoint.root,
         members: members as u64,
+        holes: snapshot.holes().map(Hole::of).collect(),
+        holes_omitted: false,
         checkpoint: snapshot.note.to_string(),
         public_key: snapshot.verifier.to_string(),
         key_chain: snapshot.keys.rotations().to_vec(),
@@ -85,7 +89,7 @@ fn is_repacked(snapshot: &Snapshot, segment: &Segment) -> Result<bool, BackupErr
 }
 
 struct Archive<'a> {
-    out: &'a dyn FsFile,
+    out: &'a mut dyn Write,
     path: &'a Path,
     at: u64,
     digester: Digester,
@@ -100,7 +104,7 @@ impl Archive<'_> {
         if self.watch.interrupted() {
             return Err(BackupError::Interrupted);
         }
-        self.out.write_all_at(bytes, self.at).map_err(io_error("write", self.path))?;
+        self.out.write_all(bytes).map_err(io_error("write", self.path))?;
         self.at += bytes.len() as u64;
         self.digester.update(bytes);
         self.hash.update(bytes);
@@ -142,6 +146,34 @@ impl Archive<'_> {
         if segment.sha256.is_some() && found != segment.sha256 {
             return Err(damaged("its SHA-256 is not the one in the manifest".to_owned()));
         }
+        Ok(())
+    }
+
+    /// What is left of a segment that has holes.
+    fn pieces(&mut self, part: &Part, left: &Left, level: u32) -> Result<(), BackupError> {
+        let begin = self.at;
+        let mut members = Vec::new();
+        let mut packer = Packer::new(level);
+        for piece in left.pieces() {
+            let block = piece.block();
+            let damaged = |error: std::io::Error| {
+                BackupError::LogDamaged(format!("record {}: {error}", block.first_seq))
+            };
+            let packed = match piece {
+                Piece::Hole(_) => continue,
+                Piece::Stored(block) if left.is_compressed() => {
+                    left.stored(block).map_err(damaged)?
+                }
+                Piece::Stored(block) => {
+                    packer.member(&left.stored(block).map_err(damaged)?).map_err(damaged)?
+                }
+                Piece::Lines(_, raw) => packer.member(raw).map_err(damaged)?,
+            };
+            self.append(&packed)?;
+            self.watch.advance(block.raw_bytes);
+            members.push(packed.len() as u32);
+        }
+        self.close_stretch(part.first_seq(), part.records(), begin, members);
         Ok(())
     }
 

@@ -7,17 +7,21 @@
 
 mod relation;
 mod stage;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 pub use relation::Relation;
+pub use verify::{Against, LogHere, VerifiedBackup};
 
+use super::choice::{LogChoice, keys_at_hand};
 use super::directory::BackupDir;
 use super::encrypt::KeyFile;
 use super::error::{BackupError, io_error};
-use super::source::Wish;
+use super::metadata::Hole;
+use super::source::{self, Wish};
 use crate::audit::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::merkle::Hash;
@@ -60,6 +64,8 @@ pub struct RestoreRequest {
     pub extent: Extent,
     /// Where to.
     pub target: Target,
+    /// The log's id, or its beginning: of which log the latest is wanted.
+    pub log: Option<String>,
     /// The log's key, when it is known from elsewhere.
     pub public_key: Option<VerifierKey>,
     /// Private keys, for an encrypted backup.
@@ -89,6 +95,8 @@ pub struct RestorePlan {
     pub relation: Relation,
     /// What is wrong with what is there.
     pub live_damage: Vec<String>,
+    /// Records in between that the backup does not hold.
+    pub holes: Vec<Hole>,
     /// The epoch that the log will have.
     pub epoch: u32,
     /// Whether that is a new one, because signed records are set aside.
@@ -107,11 +115,22 @@ pub struct RestorePlan {
 }
 
 impl RestorePlan {
+    /// The records that the backup does not hold, and that nobody had given up.
+    pub fn lacking(&self) -> impl Iterator<Item = &Hole> {
+        self.holes.iter().filter(|hole| hole.given_up_by.is_none())
+    }
+
     /// What `audit.pub` is to hold.
     pub(crate) fn public_text(&self) -> String {
         let key = self.keys.newest();
         let origin = Origin::of_key(key.name(), &self.log_id, self.epoch);
         key.public_text(&origin.map_or_else(|_| key.name().to_owned(), |it| it.to_string()))
+    }
+
+    /// What each succession of its keys rests on that nobody signed, in a sentence.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.keys.unsigned_successions()
     }
 
     /// Whether `audit.keys` has to be written.
@@ -174,6 +193,10 @@ impl Restorer {
             Target::Log => self.log_dir().to_path_buf(),
             Target::Beside(dir) => dir.clone(),
         };
+        if self.fs.meta(&place).is_err() {
+            // Nothing is made for what is not there.
+            source::is_there(&self.dir, &request.wish, &self.choice(request, &Live::none()))?;
+        }
         // Shared: a cleanup must not remove what is being restored.
         let _backups = self.fs.meta(self.dir.path()).is_ok().then(|| self.dir.lock_shared());
         let _backups = _backups.transpose()?;
@@ -219,6 +242,23 @@ impl Restorer {
         Ok(outcome)
     }
 
+    /// Whose backups count for `latest`. In the log's place only its own can.
+    fn choice(&self, request: &RestoreRequest, live: &Live) -> LogChoice {
+        if let Some(key) = &request.public_key {
+            return LogChoice { log: request.log.clone(), keys: Some(key.clone().into()) };
+        }
+        let in_place = request.target == Target::Log;
+        let here = in_place.then(|| live.log_id()).flatten().map(str::to_owned);
+        let log = request.log.clone().or(here);
+        let kept = || keys_at_hand(&*self.fs, self.log_dir(), self.options.key_path.as_deref());
+        let keys = live.keys().cloned().or_else(kept).filter(|_| in_place);
+        let is_of = |keys: &Keyring| {
+            let id = keys.newest().log_id();
+            log.as_ref().is_none_or(|log| id.is_some_and(|id| id.starts_with(log.as_str())))
+        };
+        LogChoice { keys: keys.filter(is_of), log }
+    }
+
     pub(super) fn log_dir(&self) -> &Path {
         &self.options.dir
     }
@@ -249,12 +289,27 @@ impl Restorer {
         }
         // An earlier restore waits for its record; without it, it would be forgotten.
         drop(lock);
-        self.open_and_close()?;
+        match Self::open_and_close(self.options.clone()) {
+            // Nobody here can record it: what is known of it is kept beside the log.
+            Err(OpenError::KeyMissing { .. }) => self.keep_journal(&paths)?,
+            opened => opened?,
+        }
         match paths.lock_for_writing() {
             Ok(Some(lock)) => Ok(Some(lock)),
             Ok(None) => Err(BackupError::LogLocked { path }),
             Err(source) => Err(BackupError::Io { action: "lock", path, source }),
         }
+    }
+
+    /// The journal of a restore that cannot be recorded makes way for that of the next.
+    fn keep_journal(&self, paths: &LogPaths) -> Result<(), BackupError> {
+        let journal = paths.restore_journal();
+        let stamp = self.clock.now().file_stamp();
+        let name = self.free_name(&paths.dir, &format!("audit.restore.unrecorded-{stamp}.json"));
+        self.fs
+            .rename(&journal, &paths.dir.join(name))
+            .and_then(|()| self.fs.sync_dir(&paths.dir))
+            .map_err(io_error("set aside", &journal))
     }
 
     fn check_empty(&self, dir: &Path) -> Result<(), BackupError> {
@@ -278,6 +333,7 @@ impl Restorer {
         outcome: &mut Outcome,
     ) -> Result<(), BackupError> {
         let plan = &outcome.plan;
+        let plan_lacks = plan.lacking().next().is_some();
         let dir = self.log_dir();
         let paths = LogPaths::new(dir);
         let names = self.fs.list(dir).map_err(io_error("list", dir))?;
@@ -286,7 +342,8 @@ impl Restorer {
             .filter(|name| {
                 parse_sealed_name(name).is_some()
                     || parse_filter_name(name).is_some()
-                    || ["audit.log", "audit.checkpoint", "audit.head"].contains(&name.as_str())
+                    || ["audit.log", "audit.checkpoint", "audit.head", "audit.leaves"]
+                        .contains(&name.as_str())
                     || name == "audit.keys" && plan.old_keys_go()
             })
             .collect();
@@ -332,7 +389,10 @@ impl Restorer {
         }
         // Opening the log writes the record; whoever opens it first does.
         drop(lock);
-        outcome.unrecorded = self.open_and_close().err();
+        // Who restores a backup that says that it lacks records gives them up, which the
+        // log then says.
+        let options = Options { accept_corruption: plan_lacks, ..self.options.clone() };
+        outcome.unrecorded = Self::open_and_close(options).err();
         Ok(())
     }
 
@@ -357,8 +417,8 @@ impl Restorer {
         }
     }
 
-    fn open_and_close(&self) -> Result<(), OpenError> {
-        let log = AuditLog::open(self.options.clone())?;
+    fn open_and_close(options: Options) -> Result<(), OpenError> {
+        let log = AuditLog::open(options)?;
         if let Err(error) = log.close() {
             tracing::warn!(%error, "the restored log was not closed cleanly");
         }

@@ -1,14 +1,17 @@
 //! Which backups to keep: a plan first, with a reason for each, then its apply.
 //!
 //! Only good backups count: a broken, forged or foreign one never pushes a good
-//! one out, and is never removed by a rule either. The newest good backup of each
-//! log stays, and so does a pinned one and the only copy of any record.
+//! one out, and is never removed by a rule either. Hosts make no difference: a log that
+//! moved is one log. The newest good backup of each log stays, and so does a pinned one and the only copy of any record.
+
+mod histories;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc};
 
+use super::choice::log_of;
 use super::directory::BackupDir;
 use super::error::BackupError;
 use super::inventory::{Inventory, Listed};
@@ -17,6 +20,7 @@ use super::name::BackupId;
 use crate::audit::own::BackupRemoved;
 use crate::audit::snapshot::Snapshot;
 use crate::clock::{Timestamp, display_seconds};
+use histories::Histories;
 
 /// A backup whose time lies further ahead is not counted: its clock was wrong,
 /// or somebody wants the others pushed out.
@@ -58,6 +62,8 @@ pub struct Decision {
     pub stored_bytes: u64,
     /// What is recorded when it is removed.
     pub removed: BackupRemoved,
+    /// The host that it was made on.
+    pub host: String,
 }
 
 /// What becomes of each good backup.
@@ -97,8 +103,12 @@ pub fn plan(
                 untouched.push((listed.id.to_string(), "its time is in the future".to_owned()));
             }
             (Some(metadata), None) => {
-                let group = (metadata.log.id.clone(), metadata.host.clone());
-                groups.entry(group).or_default().push(listed);
+                if listed.elsewhere && metadata.signature.is_none() {
+                    let why = "its metadata is not signed, and others may write where it lies";
+                    untouched.push((listed.id.to_string(), why.to_owned()));
+                    continue;
+                }
+                groups.entry(log_of(metadata)).or_default().push(listed);
             }
             (_, Some(newer)) if listed.is_newer() => {
                 untouched.push((listed.id.to_string(), newer.clone()));
@@ -115,41 +125,42 @@ pub fn plan(
     for foreign in &inventory.foreign {
         untouched.push((foreign.clone(), "not ours".to_owned()));
     }
-    let mut decisions: Vec<Decision> = Vec::new();
+    let mut judged: Vec<Judged<'_>> = Vec::new();
     for group in groups.values() {
         // The inventory's order: the newest first.
-        decisions.extend(by_rules(group, policy, now));
+        judged.extend(by_rules(group, policy, now));
     }
-    guard_coverage(&mut decisions, inventory, live);
+    guard_coverage(&mut judged, live);
+    let decisions = judged.into_iter().map(|(decision, _)| decision).collect();
     Ok(Plan { decisions, untouched })
 }
+
+/// What becomes of a backup, and what it is.
+type Judged<'a> = (Decision, &'a Listed);
 
 /// The day, week, month or year that a time is in.
 type PeriodOf = fn(DateTime<Utc>) -> (i32, u32);
 
-fn by_rules(group: &[&Listed], policy: &Policy, now: Timestamp) -> Vec<Decision> {
-    let mut decisions: Vec<Decision> =
-        group.iter().filter_map(|listed| decision(listed, policy)).collect();
+fn by_rules<'a>(group: &[&'a Listed], policy: &Policy, now: Timestamp) -> Vec<Judged<'a>> {
+    let mut decisions: Vec<Judged<'a>> =
+        group.iter().filter_map(|listed| Some((decision(listed, policy)?, *listed))).collect();
     let periods: [(&str, Option<u32>, PeriodOf); 4] = [
         ("daily", policy.daily, |at| (at.year(), at.ordinal())),
         ("weekly", policy.weekly, |at| (at.iso_week().year(), at.iso_week().week())),
         ("monthly", policy.monthly, |at| (at.year(), at.month())),
         ("yearly", policy.yearly, |at| (at.year(), 0)),
     ];
-    for (number, decision) in decisions.iter_mut().enumerate() {
+    for (number, (decision, listed)) in decisions.iter_mut().enumerate() {
         if number == 0 {
             decision.keep.push("the newest".to_owned());
         }
         if policy.last.is_some_and(|last| (number as u64) < u64::from(last)) {
             decision.keep.push(format!("last {}", number + 1));
         }
-        let listed = group.iter().find(|listed| listed.id == decision.id);
-        if let Some(until) = listed.and_then(|listed| listed.locked_until)
-            && until > now
-        {
+        if let Some(until) = listed.locked_until.filter(|until| *until > now) {
             decision.keep.push(format!("locked until {}", display_seconds(until)));
         }
-        if listed.is_some_and(|listed| listed.held) {
+        if listed.held {
             decision.keep.push("held".to_owned());
         }
         let age = now.micros() - decision.id.time().micros();
@@ -160,7 +171,7 @@ fn by_rules(group: &[&Listed], policy: &Policy, now: Timestamp) -> Vec<Decision>
     }
     for (name, count, period_of) in periods {
         let mut seen = BTreeSet::new();
-        for decision in &mut decisions {
+        for (decision, _) in &mut decisions {
             if seen.len() as u64 >= u64::from(count.unwrap_or(0)) {
                 break;
             }
@@ -189,6 +200,7 @@ fn decision(listed: &Listed, policy: &Policy) -> Option<Decision> {
             reason: format!("cleanup: {}", words(policy)),
             uid: rustix::process::geteuid().as_raw(),
         },
+        host: metadata.host.clone(),
     })
 }
 
@@ -212,31 +224,53 @@ fn words(policy: &Policy) -> String {
 
 /// Keeps what would take the only copy of a record with it: records that neither
 /// the log nor a backup that is kept has.
-fn guard_coverage(decisions: &mut [Decision], inventory: &Inventory, live: Option<&Snapshot>) {
-    let log_of = |id: BackupId| {
-        let listed = inventory.backups.iter().find(|listed| listed.id == id)?;
-        listed.metadata.as_ref().map(|metadata| (metadata.log.id.clone(), metadata.log.epoch))
-    };
+fn guard_coverage(judged: &mut [Judged<'_>], live: Option<&Snapshot>) {
+    let listed: Vec<&Listed> = judged.iter().map(|(_, listed)| *listed).collect();
+    let histories = Histories::of(&listed, live);
     // The newest first: what reaches furthest back is then needed least.
-    for index in 0..decisions.len() {
-        if !decisions[index].keep.is_empty() {
+    for index in 0..judged.len() {
+        if !judged[index].0.keep.is_empty() {
             continue;
         }
-        let Some(log) = log_of(decisions[index].id) else { continue };
-        let mut held: Vec<(u64, u64)> = decisions
+        let mut held: Vec<(u64, u64)> = judged
             .iter()
-            .filter(|other| !other.keep.is_empty() && log_of(other.id).as_ref() == Some(&log))
-            .map(|other| (other.removed.first_seq, other.removed.tree_size))
+            .enumerate()
+            .filter(|(other, (kept, _))| !kept.keep.is_empty() && histories.same(*other, index))
+            .flat_map(|(_, kept)| runs_of(kept))
             .collect();
-        let same =
-            live.filter(|live| (&live.manifest.log_id, live.manifest.epoch) == (&log.0, log.1));
-        held.extend(same.map(|live| (live.manifest.pruned.end(), live.checkpoint.size)));
+        if let Some(live) = live.filter(|_| histories.in_live[index]) {
+            let holes = live.holes().map(|hole| (hole.first_seq, hole.tree.end()));
+            held.extend(runs((live.manifest.pruned.end(), live.checkpoint.size), holes));
+        }
         held.sort_unstable();
-        let removed = &decisions[index].removed;
-        if !covers(&held, removed.first_seq, removed.tree_size) {
-            decisions[index].keep.push("the only copy of some records".to_owned());
+        let own = runs_of(&judged[index]);
+        if !own.into_iter().all(|(begin, end)| covers(&held, begin, end)) {
+            judged[index].0.keep.push("the only copy of some records".to_owned());
         }
     }
+}
+
+/// The records that a backup holds.
+fn runs_of((decision, listed): &Judged<'_>) -> Vec<(u64, u64)> {
+    let metadata = listed.metadata.as_ref();
+    let holes = metadata.map_or(&[][..], |metadata| &metadata.holes);
+    let range = (decision.removed.first_seq, decision.removed.tree_size);
+    runs(range, holes.iter().map(|hole| (hole.tree.begin(), hole.tree.end())))
+}
+
+/// What holes leave of a range.
+fn runs((begin, end): (u64, u64), holes: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+    let (mut runs, mut next) = (Vec::new(), begin);
+    for (from, until) in holes {
+        if from > next {
+            runs.push((next, from));
+        }
+        next = next.max(until);
+    }
+    if next < end {
+        runs.push((next, end));
+    }
+    runs
 }
 
 fn covers(held: &[(u64, u64)], begin: u64, end: u64) -> bool {
@@ -256,13 +290,13 @@ pub trait Place {
     ///
     /// # Errors
     /// When it cannot be told.
-    fn stored_sha256(&self, id: BackupId) -> Result<String, BackupError>;
+    fn stored_sha256(&self, which: &Decision) -> Result<String, BackupError>;
 
     /// Removes a backup.
     ///
     /// # Errors
     /// When it could not be, or not all of it.
-    fn remove(&self, id: BackupId) -> Result<Removal, BackupError>;
+    fn remove(&self, which: &Decision) -> Result<Removal, BackupError>;
 }
 
 /// What became of a removal.
@@ -277,12 +311,12 @@ pub enum Removal {
 }
 
 impl Place for BackupDir {
-    fn stored_sha256(&self, id: BackupId) -> Result<String, BackupError> {
-        Ok(self.metadata(id)?.stored().sha256.to_string())
+    fn stored_sha256(&self, which: &Decision) -> Result<String, BackupError> {
+        Ok(self.metadata(which.id)?.stored().sha256.to_string())
     }
 
-    fn remove(&self, id: BackupId) -> Result<Removal, BackupError> {
-        Self::remove(self, id).map(|()| Removal::Gone)
+    fn remove(&self, which: &Decision) -> Result<Removal, BackupError> {
+        Self::remove(self, which.id).map(|()| Removal::Gone)
     }
 }
 
@@ -300,14 +334,14 @@ pub fn apply(
 ) -> Result<(), BackupError> {
     for decision in plan.removals() {
         // It must still be the backup that the plan was made for.
-        if place.stored_sha256(decision.id)? != decision.removed.sha256 {
+        if place.stored_sha256(decision)? != decision.removed.sha256 {
             return Err(BackupError::Refused(format!(
                 "backup {} is not the one that the plan was made for; nothing more was removed",
                 decision.id
             )));
         }
         record(&decision.removed)?;
-        let removal = place.remove(decision.id)?;
+        let removal = place.remove(decision)?;
         removed(decision, &removal);
     }
     Ok(())

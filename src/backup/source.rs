@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::choice::{LogChoice, Reach, of_one_log};
+use super::digest;
 use super::directory::BackupDir;
+use super::encrypt::{KeyFile, identities, open_sealed};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::marker::{MAX_MARKER_BYTES, Marker};
-use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
+use super::metadata::{Hole, MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
 use super::name::{BackupId, FileKind, parse_name};
 use crate::audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::audit::gzip::{MAX_MEMBER_BYTES, Unpacker};
@@ -16,7 +19,8 @@ use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::member_lengths;
 use crate::audit::merkle::{Hash, Range};
 use crate::audit::record::peek_seq;
-use crate::fsio::{FsFile, OpenMode};
+use crate::audit::watch::{Stage, Watch};
+use crate::fsio::{Fs, FsFile, OpenMode};
 
 /// A segment of a log that is restored without metadata holds at most so many
 /// blocks: about what one of the default size does.
@@ -77,6 +81,14 @@ impl About {
         match self {
             Self::Metadata(metadata) => &metadata.range.pruned,
             Self::Marker { marker, .. } => &marker.pruned,
+        }
+    }
+
+    /// Records in between that it does not hold.
+    pub(crate) fn holes(&self) -> &[Hole] {
+        match self {
+            Self::Metadata(metadata) => &metadata.holes,
+            Self::Marker { marker, .. } => &marker.holes,
         }
     }
 
@@ -144,20 +156,103 @@ impl About {
     }
 }
 
-/// Finds what is wanted. A log directory is the caller's to pack first.
+impl Found {
+    /// The archive, to be read; one that is encrypted is decrypted in memory.
+    ///
+    /// # Errors
+    /// It cannot be opened, or no private key that is there opens it; it is not the file that
+    /// the metadata says.
+    pub(crate) fn open(
+        &self,
+        fs: &dyn Fs,
+        keys: &[KeyFile],
+        watch: &dyn Watch,
+    ) -> Result<Box<dyn FsFile>, BackupError> {
+        let path = &self.archive;
+        let file = fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+        let encryption = match &self.about {
+            About::Metadata(metadata) => metadata.encryption.as_ref(),
+            About::Marker { .. } if is_sealed(&*file, path)? => {
+                return open_sealed(file, path, &identities(keys)?);
+            }
+            About::Marker { .. } => None,
+        };
+        let Some(encryption) = encryption else { return Ok(file) };
+        if keys.is_empty() {
+            let to = format!(" to {}", encryption.recipients.join(", "));
+            return Err(encrypted(&self.label, &to));
+        }
+        let keys = identities(keys)?;
+        watch.stage(Stage::Decrypt, encryption.digests.bytes);
+        let found = digest::of_file(&*file, path, watch)?;
+        if found != encryption.digests {
+            let expected = encryption.digests.sha256.to_string();
+            let what = ArchiveFault::Checksum { expected, found: found.sha256.to_string() };
+            return Err(BackupError::Archive { path: path.clone(), what });
+        }
+        open_sealed(file, path, &keys)
+    }
+}
+
+fn encrypted(label: &str, to: &str) -> BackupError {
+    BackupError::Usage(format!(
+        "backup {label} is encrypted{to}: name the file with a private key, --identity FILE"
+    ))
+}
+
+/// What an age file begins with.
+const SEALED: &[u8] = b"age-encryption.org/v1\n";
+
+fn is_sealed(file: &dyn FsFile, path: &Path) -> Result<bool, BackupError> {
+    let mut bytes = [0; SEALED.len()];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => Ok(bytes == SEALED),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(io_error("read", path)(error)),
+    }
+}
+
+/// Finds what is wanted. A log directory is the caller's to pack first. `of` says whose
+/// backups count, and the private keys open an archive whose metadata is lost.
 ///
 /// # Errors
 /// [`BackupError::NotFound`], and what is wrong with metadata or archive.
 pub(crate) fn find(
     dir: &BackupDir,
     wish: &Wish,
-    log_id: Option<&str>,
+    of: &LogChoice,
+    keys: &[KeyFile],
 ) -> Result<Found, BackupError> {
     match wish {
-        Wish::Id(id) => by_metadata(dir, dir.metadata(*id)?),
-        Wish::Latest => by_metadata(dir, latest(dir, log_id)?),
-        Wish::Path(path) => by_path(dir, path),
+        Wish::Id(id) => match dir.metadata(*id) {
+            Err(error @ BackupError::NotFound { .. }) => match orphan(dir, *id) {
+                Some(path) => alone(dir, &path, keys),
+                None => Err(error),
+            },
+            metadata => by_metadata(dir, metadata?),
+        },
+        Wish::Latest => by_metadata(dir, latest(dir, of)?),
+        Wish::Path(path) => by_path(dir, path, keys),
     }
+}
+
+/// Whether there is anything to be found: so that nothing is made for what is not there.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn is_there(dir: &BackupDir, wish: &Wish, of: &LogChoice) -> Result<(), BackupError> {
+    match wish {
+        Wish::Id(id) if orphan(dir, *id).is_some() => Ok(()),
+        Wish::Id(id) => dir.metadata(*id).map(|_| ()),
+        Wish::Latest => latest(dir, of).map(|_| ()),
+        Wish::Path(path) => dir.fs.meta(path).map(|_| ()).map_err(io_error("open", path)),
+    }
+}
+
+/// The archive of that id.
+fn orphan(dir: &BackupDir, id: BackupId) -> Option<PathBuf> {
+    let paths = [false, true].map(|encrypted| dir.join(&id.archive(encrypted)));
+    paths.into_iter().find(|path| dir.fs.entry(path).is_ok_and(|meta| meta.is_file))
 }
 
 fn by_metadata(dir: &BackupDir, metadata: Metadata) -> Result<Found, BackupError> {
@@ -167,47 +262,44 @@ fn by_metadata(dir: &BackupDir, metadata: Metadata) -> Result<Found, BackupError
 }
 
 /// The good backup that reaches furthest: by epoch and records, never by name.
-fn latest(dir: &BackupDir, log_id: Option<&str>) -> Result<Metadata, BackupError> {
-    let not_found = || BackupError::NotFound {
-        wanted: "that is whole".to_owned(),
-        place: dir.path().to_path_buf(),
-    };
-    let mut newer = None;
-    let good: Vec<Metadata> = dir
-        .contents()?
-        .backups
-        .into_iter()
-        .filter_map(|entry| match entry.metadata {
-            Ok(metadata) => Some(metadata),
+fn latest(dir: &BackupDir, of: &LogChoice) -> Result<Metadata, BackupError> {
+    let place = dir.path().display().to_string();
+    // Why there is none: what was not counted, or what this version cannot read.
+    let (mut refused, mut newer) = (None, None);
+    let mut found = Vec::new();
+    for entry in dir.contents()?.backups {
+        let metadata = match entry.metadata {
+            Ok(metadata) => metadata,
             Err(error) => {
-                if error.is_newer() {
-                    tracing::warn!(%error, "not looked at");
-                    newer = Some(error);
-                }
-                None
+                tracing::warn!(%error, "not looked at");
+                newer = newer.or(error.is_newer().then_some(error));
+                continue;
             }
-        })
-        .filter(|metadata| log_id.is_none_or(|log_id| metadata.log.id == log_id))
-        .filter(|metadata| dir.check_listed(metadata, None).is_ok())
-        .collect();
-    let mut logs: Vec<&str> = good.iter().map(|metadata| metadata.log.id.as_str()).collect();
-    logs.sort_unstable();
-    logs.dedup();
-    if logs.len() > 1 {
-        return Err(BackupError::Usage(format!(
-            "{} holds backups of {} logs ({}): say which backup",
-            dir.path().display(),
-            logs.len(),
-            logs.join(", ")
-        )));
+        };
+        match of.admits(&metadata) {
+            Ok(true) if dir.check_listed(&metadata, of.keys.as_ref()).is_ok() => {
+                found.push(Reach::of(&metadata, &place));
+            }
+            Ok(_) => {}
+            Err(what) => {
+                let error = BackupError::metadata(dir.join(&metadata.id.metadata()), what);
+                tracing::warn!(%error, "not counted");
+                refused = Some(error);
+            }
+        }
     }
-    good.into_iter()
-        .max_by_key(|metadata| (metadata.log.epoch, metadata.range.tree_size, metadata.id))
+    let furthest = of_one_log(found, dir.path().to_path_buf(), &str::to_owned)?;
+    match furthest.first() {
+        Some(reach) => dir.metadata(reach.id),
         // That there is none which this version can read says nothing of the rest.
-        .ok_or_else(|| newer.unwrap_or_else(not_found))
+        None => Err(newer.or(refused).unwrap_or_else(|| BackupError::NotFound {
+            wanted: of.wanted(),
+            place: dir.path().to_path_buf(),
+        })),
+    }
 }
 
-fn by_path(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
+fn by_path(dir: &BackupDir, path: &Path, keys: &[KeyFile]) -> Result<Found, BackupError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let place = crate::fsio::parent(path);
     let beside = BackupDir::new(dir.fs.clone(), &place);
@@ -220,13 +312,13 @@ fn by_path(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
         Some((id, FileKind::Metadata)) => by_metadata(&beside, beside.metadata(id)?),
         Some((id, FileKind::Archive(_))) => match beside.metadata(id) {
             Ok(metadata) => by_metadata(&beside, metadata),
-            Err(BackupError::NotFound { .. }) => alone(dir, path),
+            Err(BackupError::NotFound { .. }) => alone(dir, path, keys),
             Err(error) => Err(error),
         },
         _ if path.extension().is_some_and(|extension| extension == "json") => {
             named_otherwise(&beside, path)
         }
-        _ => alone(dir, path),
+        _ => alone(dir, path, keys),
     }
 }
 
@@ -240,12 +332,18 @@ fn named_otherwise(beside: &BackupDir, path: &Path) -> Result<Found, BackupError
 
 /// An archive without its metadata: where its members begin has to be found by
 /// decompressing them, and the marker says what they are.
-fn alone(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
+fn alone(dir: &BackupDir, path: &Path, keys: &[KeyFile]) -> Result<Found, BackupError> {
     let foreign = |what: String| BackupError::Archive {
         path: path.to_path_buf(),
         what: ArchiveFault::Foreign(what),
     };
-    let file = dir.fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+    let mut file = dir.fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+    if is_sealed(&*file, path)? {
+        if keys.is_empty() {
+            return Err(encrypted(&path.display().to_string(), ", and its metadata is lost"));
+        }
+        file = open_sealed(file, path, &identities(keys)?)?;
+    }
     let mut lengths = member_lengths(&*file).map_err(|error| foreign(error.to_string()))?;
     let last = lengths.pop().ok_or_else(|| foreign("it is empty".to_owned()))?;
     let members: u64 = lengths.iter().sum();
@@ -255,18 +353,31 @@ fn alone(dir: &BackupDir, path: &Path) -> Result<Found, BackupError> {
     let mut bytes = vec![0; last as usize];
     file.read_exact_at(&mut bytes, members).map_err(io_error("read", path))?;
     let marker = Marker::parse(&bytes).map_err(|error| BackupError::marker(path, error))?;
-    let stretches = rebuild(&*file, &lengths).map_err(foreign)?;
+    if marker.holes_omitted {
+        return Err(foreign(
+            "it lacks records, and which they are had no room in it: its metadata, the .json \
+             file beside it, is needed"
+                .to_owned(),
+        ));
+    }
+    let range = (marker.pruned.end(), marker.tree_size);
+    let stretches = rebuild(&*file, &lengths, range).map_err(foreign)?;
     let about = About::Marker { marker: Box::new(marker), stretches };
     Ok(Found { label: path.display().to_string(), archive: path.to_path_buf(), about })
 }
 
-fn rebuild(file: &dyn FsFile, lengths: &[u64]) -> Result<Vec<Stretch>, String> {
+/// The stretches of an archive of the records in that range.
+fn rebuild(
+    file: &dyn FsFile,
+    lengths: &[u64],
+    (begin, end): (u64, u64),
+) -> Result<Vec<Stretch>, String> {
     let mut stretches = Vec::new();
     let mut unpacker = Unpacker::new();
     let (mut raw, mut offset) = (Vec::new(), 0_u64);
     for chunk in lengths.chunks(REBUILT_MEMBERS) {
         let mut hasher = Sha256::new();
-        let (mut first_seq, mut records, begin) = (None, 0, offset);
+        let (mut first_seq, at_first) = (None, offset);
         for &length in chunk {
             if length > MAX_MEMBER_BYTES as u64 {
                 return Err(format!("the member at byte {offset} is larger than a block can be"));
@@ -278,17 +389,41 @@ fn rebuild(file: &dyn FsFile, lengths: &[u64]) -> Result<Vec<Stretch>, String> {
             unpacker.unpack(&member, &mut raw).map_err(|error| at(error.to_string()))?;
             let seq = peek_seq(&raw).ok_or_else(|| at("it holds no records".to_owned()))?;
             first_seq.get_or_insert(seq);
-            records += memchr::memchr_iter(b'\n', &raw).count() as u64;
             offset += length;
         }
         stretches.push(Stretch {
             first_seq: first_seq.unwrap_or_default(),
-            records,
-            offset: begin,
-            stored_bytes: offset - begin,
+            records: 0,
+            offset: at_first,
+            stored_bytes: offset - at_first,
             sha256: Hash::from_bytes(hasher.finalize().into()),
             members: chunk.iter().map(|length| *length as u32).collect(),
         });
+    }
+    if stretches.is_empty() && begin < end {
+        // Nothing but holes.
+        let sha256 = Hash::from_bytes(Sha256::digest([]).into());
+        let members = Vec::new();
+        let (records, offset, stored_bytes) = (0, 0, 0);
+        stretches.push(Stretch {
+            first_seq: begin,
+            records,
+            offset,
+            stored_bytes,
+            sha256,
+            members,
+        });
+    }
+    // What is missing between two of them belongs to the one before.
+    if let Some(first) = stretches.first_mut() {
+        first.first_seq = begin;
+    }
+    let mut next = end;
+    for stretch in stretches.iter_mut().rev() {
+        let records = next.checked_sub(stretch.first_seq).filter(|records| *records > 0);
+        stretch.records = records
+            .ok_or_else(|| format!("record {} stands behind record {next}", stretch.first_seq))?;
+        next = stretch.first_seq;
     }
     Ok(stretches)
 }

@@ -13,7 +13,7 @@ use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::snapshot::{Snapshot, SnapshotError};
 use crate::audit::status::Mode;
 use crate::audit::{AuditLog, LogPaths};
-use crate::backup::{BackupError, KnownLog};
+use crate::backup::{BackupError, KeyFile, KnownLog};
 use crate::collector::client::{Answer, Client, ClientError};
 use crate::config::Settings;
 use crate::fsio::{Fs, OsFs};
@@ -25,6 +25,15 @@ pub(super) fn overrides(output_dir: Option<&std::path::PathBuf>) -> Vec<super::c
         ("backup.output_dir".to_owned(), value, "--output-dir".to_owned())
     };
     output_dir.map(setting).into_iter().collect()
+}
+
+/// The private keys of `--identity`. Read before signals are waited for: what is named may
+/// be a pipe.
+///
+/// # Errors
+/// The first file that cannot be used.
+pub(super) fn identities(paths: &[std::path::PathBuf]) -> Result<Vec<KeyFile>, BackupError> {
+    paths.iter().map(|path| KeyFile::read(&OsFs, path)).collect()
 }
 
 /// The log, if there is one that can be read; why not, is a note.
@@ -65,7 +74,7 @@ impl Recorder {
             return Ok(Self::Nobody);
         }
         let options = open::options(settings, Mode::Record);
-        Ok(Self::Log(AuditLog::open(heads::noted(options, settings))?))
+        Ok(Self::Log(open::patiently(&heads::noted(options, settings), open::MOMENT, None)?))
     }
 
     /// Has the log record that a backup of it was made, through the collector if one
@@ -102,7 +111,7 @@ impl Recorder {
             ));
         }
         let options = heads::noted(open::options(settings, Mode::Record), settings);
-        let log = AuditLog::open(options).map_err(|error| error.to_string())?;
+        let log = open::patiently(&options, open::MOMENT, None).map_err(|error| error.message)?;
         let seq = log.record_backup_made(made).wait_durable().map_err(|error| error.to_string());
         log.close().map_err(|error| error.to_string())?;
         seq

@@ -32,6 +32,7 @@ const KINDS: &[&str] = &[
     "not_earlier",
     "not_signed",
     "removed",
+    "given_up",
     "not_running",
     "lost",
     "refused",

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::exit::CliError;
+use super::exit::{CliError, Exit};
 use super::progress::Progress;
+use super::typed::quoted;
 use crate::audit::snapshot::Snapshot;
 use crate::backup::{KnownLog, Remote, RemoteWish};
 use crate::config::Settings;
-use crate::store::{BackupStore, Destination, Environment, Limits, Provider, StoreError, connect};
+use crate::store::{
+    BackupStore, Destination, Environment, Limits, Provider, StoreError, StoreErrorKind, connect,
+};
 use crate::validate::CloudTarget;
 
 /// Below this, where a destination names only a bucket.
@@ -24,9 +27,10 @@ pub(super) struct CloudArgs {
     /// In a cloud: s3, azure or gcs
     #[arg(long, value_name = "PROVIDER")]
     cloud: Option<Provider>,
-    /// Where there: the bucket (on Azure the container), and below what prefix
-    /// [default: backup.destination of the settings; prefix audit-backups]
-    #[arg(long, value_name = "BUCKET[/PREFIX]", requires = "cloud")]
+    /// Where there: the bucket (on Azure the container), and below what prefix; with s3://,
+    /// az:// or gs:// before it no --cloud is needed [default: backup.destination of the
+    /// settings; prefix audit-backups]
+    #[arg(long, value_name = "BUCKET[/PREFIX]")]
     destination: Option<String>,
 }
 
@@ -38,21 +42,67 @@ pub(super) struct Cloud {
     destination: Destination,
 }
 
+/// How to name a provider.
+const WRITE_PROVIDER: &str =
+    "write s3://BUCKET, az://CONTAINER or gs://BUCKET; or say --cloud s3, azure or gcs";
+
 impl CloudArgs {
-    /// The destination, if one is asked for.
+    /// The destination, if one is asked for on the command line.
     ///
     /// # Errors
     /// Usage: none is named, it is not written as one, or this build lacks it.
     pub(super) fn cloud(&self, settings: &Settings) -> Result<Option<Cloud>, CliError> {
-        let Some(provider) = self.cloud else { return Ok(None) };
-        let named = self.destination.as_ref().or(settings.backup.destination.as_ref());
-        let Some(named) = named.filter(|named| !named.is_empty()) else {
-            return Err(CliError::usage(format!("--cloud {provider} needs a destination")).hint(
-                "say --destination BUCKET[/PREFIX], or set destination in [backup] of the \
-                 settings, or AUDITCTL_BACKUP_DESTINATION",
-            ));
+        let (provider, named) = match (self.cloud, &self.destination) {
+            (None, None) => return Ok(None),
+            (None, Some(named)) => {
+                let provider = Provider::of_url(named).ok_or_else(|| {
+                    CliError::usage(format!("--destination {named} names no provider"))
+                        .hint(WRITE_PROVIDER)
+                })?;
+                (provider, named)
+            }
+            (Some(provider), named) => {
+                let named = named.as_ref().or(settings.backup.destination.as_ref());
+                let Some(named) = named.filter(|named| !named.is_empty()) else {
+                    let message = format!("--cloud {provider} needs a destination");
+                    return Err(CliError::usage(message).hint(
+                        "say --destination BUCKET[/PREFIX], or set destination in [backup] of \
+                         the settings, or AUDITCTL_BACKUP_DESTINATION",
+                    ));
+                };
+                (provider, named)
+            }
         };
         let destination = Destination::parse(provider, named)?.or_prefix(PREFIX);
+        Cloud::checked(provider, destination).map(Some)
+    }
+
+    /// Where a backup is sent: to what is asked for, else to what the settings name.
+    ///
+    /// # Errors
+    /// As [`Self::cloud`]; the settings name a bucket, and not whose.
+    pub(super) fn sends_to(&self, settings: &Settings) -> Result<Option<Cloud>, CliError> {
+        if let Some(cloud) = self.cloud(settings)? {
+            return Ok(Some(cloud));
+        }
+        let Some(named) = settings.backup.destination.as_ref().filter(|text| !text.is_empty())
+        else {
+            return Ok(None);
+        };
+        let Some(provider) = Provider::of_url(named) else {
+            let message = format!(
+                "backup.destination = {named} names no provider, so it is not known where the \
+                 backup is to be sent"
+            );
+            let hint = format!("{WRITE_PROVIDER}; --local makes it here only");
+            return Err(CliError::new("config", Exit::Usage, message).hint(hint));
+        };
+        let destination = Destination::parse(provider, named)
+            .map_err(|error| {
+                CliError::new("config", Exit::Usage, format!("backup.destination: {error}"))
+                    .hint(WRITE_PROVIDER)
+            })?
+            .or_prefix(PREFIX);
         Cloud::checked(provider, destination).map(Some)
     }
 
@@ -89,10 +139,24 @@ impl CloudArgs {
     pub(super) fn typed(&self) -> String {
         let cloud = self.cloud.map_or_else(String::new, |cloud| format!(" --cloud {cloud}"));
         match &self.destination {
-            Some(destination) => format!("{cloud} --destination {destination}"),
+            Some(destination) => format!("{cloud} --destination {}", quoted(destination)),
             None => cloud,
         }
     }
+}
+
+/// Where the settings send backups to, and what to add to a command to look there. None where
+/// they name nothing. A bucket alone does not say whose it is.
+pub(super) fn configured(settings: &Settings) -> Option<(String, String)> {
+    let named = settings.backup.destination.as_ref().filter(|text| !text.is_empty())?;
+    let Some(provider) = Provider::of_url(named) else {
+        return Some((named.clone(), "--cloud PROVIDER".to_owned()));
+    };
+    let url = match Destination::parse(provider, named) {
+        Ok(destination) => destination.or_prefix(PREFIX).url(provider, ""),
+        Err(_) => named.clone(),
+    };
+    Some((url, format!("--cloud {provider}")))
 }
 
 impl Cloud {
@@ -137,6 +201,17 @@ impl Cloud {
         upload_rate: Option<u64>,
         progress: &Progress,
     ) -> Result<Arc<dyn BackupStore>, StoreError> {
+        let of_clouds = ["AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_"];
+        for (name, value) in std::env::vars_os() {
+            let is_theirs = name.to_str().is_some_and(|name| {
+                of_clouds.iter().any(|start| name.starts_with(start)) && value.to_str().is_none()
+            });
+            if is_theirs {
+                let name = name.to_string_lossy();
+                let message = format!("{name} is not UTF-8: write it in UTF-8, or unset it");
+                return Err(StoreError::new(StoreErrorKind::Usage, self.url(), message));
+            }
+        }
         let environment: Environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -144,7 +219,8 @@ impl Cloud {
         connect(self.provider, &self.destination, &limits, &environment).map(Arc::from)
     }
 
-    /// The folder of the log that is here; everything, where there is none.
+    /// What is of the log that is here, whichever host made it; everything, where there is
+    /// no log.
     ///
     /// # Errors
     /// As [`Self::connect`].
@@ -155,7 +231,7 @@ impl Cloud {
     ) -> Result<Remote, StoreError> {
         let store = self.connect(None, progress)?;
         Ok(match &known.live {
-            Some(live) => Remote::new(store, &host(), log_id(live)),
+            Some(live) => Remote::of_log(store, &host(), log_id(live)),
             None => Remote::everything(store),
         })
     }

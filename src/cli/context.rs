@@ -1,11 +1,13 @@
 //! What every command needs: settings, output, the machine's clock and files.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::exit::{CliError, Exit};
+use super::typed::flag;
 use super::{ColorArg, Global};
-use crate::config::{self, CandidatePaths, ConfigError, Settings, Sources};
+use crate::config::{self, CandidatePaths, ConfigError, ConfigErrors, Settings, Sources};
 use crate::fsio::{Fs, OsFs};
 use crate::ui::printer::{ColorChoice, Printer};
 
@@ -24,6 +26,8 @@ pub(super) struct Examined {
     pub problems: Vec<ConfigError>,
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// Files that this user may not read, in words.
+    pub passed_over: Vec<String>,
 }
 
 /// What every command needs.
@@ -62,12 +66,38 @@ impl Context {
         !dumb && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
     }
 
+    /// Whether a person reads what is printed, and no script.
+    #[must_use]
+    pub(super) fn prints_to_terminal(&self) -> bool {
+        std::io::stdout().is_terminal()
+    }
+
+    /// Where this user's programs keep what is to outlive them (XDG).
+    #[must_use]
+    pub(super) fn state_dir(&self) -> Option<PathBuf> {
+        let named = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        let absolute = |path: &PathBuf| path.is_absolute();
+        named("XDG_STATE_HOME")
+            .filter(absolute)
+            .or_else(|| named("HOME").filter(absolute).map(|home| home.join(".local/state")))
+            .map(|dir| dir.join("auditctl"))
+    }
+
+    /// The flags by which a command to be copied finds the same settings and log.
+    #[must_use]
+    pub(super) fn typed(&self) -> String {
+        let config = flag("--config", self.global.config.as_deref());
+        config + &flag("--log-dir", self.global.log_dir.as_deref())
+    }
+
     /// The settings from all layers; `overrides` are this command's flags.
     ///
     /// # Errors
     /// All problems at once, exit 2.
     pub(super) fn settings(&self, overrides: &[Override]) -> Result<Settings, CliError> {
-        load(&self.global, overrides)
+        let (settings, passed_over) = load(&self.global, overrides)?;
+        passed_over.iter().for_each(|what| self.printer.note(&format!("warning: {what}")));
+        Ok(settings)
     }
 
     /// The settings as far as they are good, and what is wrong with the rest.
@@ -80,8 +110,10 @@ impl Context {
             error
         })?;
         let (settings, errors) = config::examine(&read.sources());
-        let problems = errors.map_or_else(Vec::new, |errors| errors.0);
-        Ok(Examined { settings, problems, file: read.file.map(|(path, _)| path) })
+        let problems = read.bad.iter().cloned().chain(errors.into_iter().flat_map(|it| it.0));
+        let problems = problems.collect();
+        let Read { file, passed_over, .. } = read;
+        Ok(Examined { settings, problems, file: file.map(|(path, _)| path), passed_over })
     }
 
     /// The settings as far as they are good, also where the file cannot be read, and the
@@ -89,12 +121,14 @@ impl Context {
     #[must_use]
     pub(super) fn settings_or_defaults(&self) -> (Settings, Vec<String>) {
         match self.examined() {
-            Ok(Examined { settings, problems, .. }) => {
-                (settings, problems.iter().map(ConfigError::place).collect())
+            Ok(Examined { settings, problems, passed_over, .. }) => {
+                let places = problems.iter().map(ConfigError::place).chain(passed_over);
+                (settings, places.collect())
             }
             // A file that cannot be used should not hide which log it is about.
             Err(error) => {
-                let read = Read { file: None, env: environment(), flags: flags(&self.global, &[]) };
+                let flags = flags(&self.global, &[]);
+                let read = Read { flags, env: environment(), ..Read::default() };
                 (config::examine(&read.sources()).0, vec![error.message])
             }
         }
@@ -106,7 +140,11 @@ impl Context {
         overrides: Vec<Override>,
     ) -> impl Fn() -> Result<Settings, CliError> + Send + Sync + 'static {
         let global = self.global.clone();
-        move || load(&global, &overrides)
+        move || {
+            let (settings, passed_over) = load(&global, &overrides)?;
+            passed_over.iter().for_each(|what| tracing::warn!("{what}"));
+            Ok(settings)
+        }
     }
 
     /// Prints bytes as they are.
@@ -144,22 +182,52 @@ fn stdout_error(error: &std::io::Error) -> CliError {
     CliError::new("stdout", Exit::Failed, format!("cannot write to standard output: {error}"))
 }
 
-fn load(global: &Global, overrides: &[Override]) -> Result<Settings, CliError> {
+/// The settings, and what was passed over on the way to them.
+fn load(global: &Global, overrides: &[Override]) -> Result<(Settings, Vec<String>), CliError> {
     let read = Read::now(global, overrides)?;
-    Ok(config::load(&read.sources())?)
+    let (settings, errors) = config::examine(&read.sources());
+    let problems = read.bad.into_iter().chain(errors.into_iter().flat_map(|it| it.0));
+    let problems: Vec<_> = problems.collect();
+    if !problems.is_empty() {
+        return Err(ConfigErrors(problems).into());
+    }
+    Ok((settings, read.passed_over))
 }
 
 /// What the layers hold, before anybody judges it.
+#[derive(Default)]
 struct Read {
     file: Option<(PathBuf, String)>,
     env: Vec<(String, String)>,
     flags: Vec<Override>,
+    /// Variables of ours that cannot be read.
+    bad: Vec<ConfigError>,
+    /// Settings files that this user may not read, in words.
+    passed_over: Vec<String>,
 }
 
 impl Read {
     fn now(global: &Global, overrides: &[Override]) -> Result<Self, CliError> {
-        let env = environment();
-        let file = match config::candidate_paths(global.config.as_deref(), &env) {
+        let all: Vec<_> = std::env::vars_os().collect();
+        let ours = |(name, value): &&(OsString, OsString)| {
+            let is_ours = name.as_encoded_bytes().starts_with(b"AUDITCTL_");
+            is_ours && (name.to_str().is_none() || value.to_str().is_none())
+        };
+        let bad: Vec<_> = all.iter().filter(ours).map(|(name, _)| config::not_utf8(name)).collect();
+        let named = all.iter().filter(|(name, _)| name == "AUDITCTL_CONFIG");
+        let mut misquoted =
+            named.filter_map(|(_, value)| config::misquoted("AUDITCTL_CONFIG", value.to_str()?));
+        if let Some(problem) = misquoted.next().filter(|_| global.config.is_none()) {
+            return Err(ConfigErrors(vec![problem]).into());
+        }
+        if global.config.is_none()
+            && let Some(problem) =
+                all.iter().filter(ours).find(|(name, _)| name == "AUDITCTL_CONFIG")
+        {
+            return Err(ConfigErrors(vec![config::not_utf8(&problem.0)]).into());
+        }
+        let mut passed_over = Vec::new();
+        let file = match config::candidate_paths(global.config.as_deref(), &all) {
             CandidatePaths::Required { path, named_by } => {
                 let text = given(&path).map_err(|error| {
                     let mut new = CliError::io("read the settings file", &path, &error);
@@ -169,9 +237,10 @@ impl Read {
                 })?;
                 Some((path, text))
             }
-            CandidatePaths::FirstOf(paths) => first_of(paths)?,
+            CandidatePaths::FirstOf(paths) => first_of(paths, &mut passed_over)?,
         };
-        Ok(Self { file, env, flags: flags(global, overrides) })
+        let flags = flags(global, overrides);
+        Ok(Self { file, env: environment(), flags, bad, passed_over })
     }
 
     fn sources(&self) -> Sources<'_> {
@@ -196,11 +265,21 @@ pub(super) fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-fn first_of(paths: Vec<PathBuf>) -> Result<Option<(PathBuf, String)>, CliError> {
+/// The first that is there. One that this user may not read is passed over, which is told:
+/// HOME and the working directory may be another user's (`sudo -u`, cron, Nagios).
+fn first_of(
+    paths: Vec<PathBuf>,
+    passed_over: &mut Vec<String>,
+) -> Result<Option<(PathBuf, String)>, CliError> {
     for path in paths {
         match read(&path) {
             Ok(text) => return Ok(Some((path, text))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if is_out_of_reach(&path, &error) => passed_over.push(format!(
+                "the settings file {} cannot be read and is passed over: {error}; name the one that \
+                 counts with --config or AUDITCTL_CONFIG",
+                path.display()
+            )),
             Err(error) => {
                 let mut new = CliError::io("read the settings file", path, &error);
                 if error.kind() == std::io::ErrorKind::InvalidData {
@@ -212,6 +291,17 @@ fn first_of(paths: Vec<PathBuf>) -> Result<Option<(PathBuf, String)>, CliError> 
         }
     }
     Ok(None)
+}
+
+/// Whether a path leads nowhere that this user may look, rather than to something that is
+/// no settings file.
+fn is_out_of_reach(path: &Path, error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, PermissionDenied};
+    const LOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
+    const TOO_LONG: i32 = rustix::io::Errno::NAMETOOLONG.raw_os_error();
+    let asked = OsFs.meta(path).err().and_then(|error| error.raw_os_error());
+    matches!(error.kind(), PermissionDenied | NotADirectory)
+        || matches!(asked, Some(LOOP | TOO_LONG))
 }
 
 /// One that is looked for where it usually is.

@@ -155,6 +155,15 @@ const KEY_CHAIN_HINT: &str = "start the collector with `backup.output_dir` set t
      puts audit.keys back from one that holds it; without one, `auditctl serve --accept-corruption` \
      once, which leaves a record, then `auditctl backup`";
 
+/// The ways on for a log without its key.
+const KEY_MISSING_HINT: &str = "put the key back: `auditctl key import FILE --identity ID` from where `key export` was \
+                                kept, or the file itself, or set key_path; if nobody has it any more: `auditctl key \
+                                replace --reason TEXT`";
+
+const KEY_REPLACED_HINT: &str = "if the key was replaced here (`auditctl key replace`), put the new one back; if nobody \
+                                 did that, somebody wrote audit.keys: move it away and start again, which puts the \
+                                 chain back from a backup in reach";
+
 const NEWER_HINT: &str = "if no newer version ever ran here, somebody put that file there: keep a copy, move it \
                           away, and start again; what belongs there is made anew, or the next start says what is \
                           missing";
@@ -190,10 +199,17 @@ impl From<OpenError> for CliError {
             }
             OpenError::Io { path, .. }
             | OpenError::Key { path, .. }
-            | OpenError::KeyMissing { path, .. }
             | OpenError::KeyRetired { path, .. }
             | OpenError::Foreign { path, .. }
             | OpenError::Newer { path, .. } => new.path = Some(path),
+            OpenError::KeyMissing { path, .. } => {
+                new.path = Some(path);
+                new.hint = Some(KEY_MISSING_HINT.to_owned());
+            }
+            OpenError::KeyReplaced { path, .. } => {
+                new.path = Some(path);
+                new.hint = Some(KEY_REPLACED_HINT.to_owned());
+            }
             OpenError::OtherHistory { dir, found } => {
                 new.path = Some(dir);
                 new.hint = Some(history_hint(found.history).to_owned());
@@ -240,7 +256,7 @@ impl From<BackupError> for CliError {
             | BackupError::KeyChain { .. }
             | BackupError::NotAPrefix { .. }
             | BackupError::OtherHistory(_) => Exit::Found,
-            BackupError::Usage(_) => Exit::Usage,
+            BackupError::Usage(_) | BackupError::SeveralLogs { .. } => Exit::Usage,
             BackupError::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         };
@@ -331,6 +347,9 @@ fn hint(error: &BackupError) -> Option<&'static str> {
             "nothing was touched: use the version of auditctl that made it, or one after it"
         }
         BackupError::OtherHistory(found) => history_hint(found.history),
+        BackupError::SeveralLogs { .. } => {
+            "`auditctl list` shows them; --log ID says which log, or name the backup by its id"
+        }
         BackupError::NotFound { .. } => "`auditctl list` shows what there is",
         BackupError::Snapshot(SnapshotError::NoLog { .. }) => {
             "--log-dir names the log directory; `auditctl record` makes a log"

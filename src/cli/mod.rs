@@ -13,6 +13,7 @@ mod outcome;
 mod progress;
 mod reach;
 mod support;
+mod typed;
 mod zone;
 
 use std::ffi::OsString;

@@ -24,8 +24,9 @@ const FOREIGN: &str = "`ss -xlp` as root says which program it is; if it is the 
                        collector.trusted_uids; if not, somebody put it there to be mistaken for the collector";
 
 /// What to do when the socket is where its senders may not look.
-const DENIED: &str = "the socket has to be where its senders may look, such as collector.socket = \
-                      \"/run/auditctl/audit.sock\", and collector.allowed_uids has to name them";
+const DENIED: &str = "run this as the collector's user, or let this user in: collector.allowed_uids or \
+                      allowed_gids on the collector's side, and collector.socket where its senders may look, such \
+                      as \"/run/auditctl/audit.sock\"";
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
@@ -34,6 +35,7 @@ impl From<ClientError> for CliError {
             ClientError::Foreign { .. } => ("foreign_collector", Exit::Failed),
             ClientError::Denied { .. } => ("forbidden", Exit::Failed),
             ClientError::Lost { .. } => ("lost", Exit::Failed),
+            ClientError::Refused { kind, .. } if kind == "forbidden" => ("forbidden", Exit::Busy),
             ClientError::Refused { .. } => ("refused", Exit::Busy),
         };
         let new = Self::new(kind, exit, error.to_string());

@@ -4,15 +4,19 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::unistd::{Gid, Group, Uid, User};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::server::{Judged, Trust};
+use crate::audit::ImportId;
 use crate::audit::key_change::{RotateRequest, Rotated};
 use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::query::{self, Request};
+use crate::fsio::inspect;
+use crate::json_place::JsonError;
 
 /// An answer takes at most: the collector's own timeouts come first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -58,10 +62,12 @@ pub enum ClientError {
         whose: PathBuf,
     },
     /// This user may not reach the socket.
-    #[error("this user may not reach the socket {path}: {source}")]
+    #[error("no permission to connect to the collector's socket {path}: {why}")]
     Denied {
         /// The socket.
         path: PathBuf,
+        /// Whose it is, or what is in the way.
+        why: String,
         /// The system's word.
         source: io::Error,
     },
@@ -83,6 +89,40 @@ pub enum ClientError {
         /// Why.
         message: String,
     },
+}
+
+/// What keeps this user from a socket: its mode, or a directory on the way to it.
+fn in_the_way(path: &Path) -> String {
+    let user = |uid: u32| match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("user {} ({uid})", user.name),
+        _ => format!("user {uid}"),
+    };
+    let group = |gid: u32| match Group::from_gid(Gid::from_raw(gid)) {
+        Ok(Some(group)) => format!("group {} ({gid})", group.name),
+        _ => format!("group {gid}"),
+    };
+    let told = |what: &str, entry: inspect::Entry| {
+        format!(
+            "{what} belongs to {} and {}, mode {:04o}, and this is {}",
+            user(entry.uid),
+            group(entry.gid),
+            entry.mode,
+            user(Uid::effective().as_raw()),
+        )
+    };
+    let from_root: Vec<&Path> = path.ancestors().skip(1).collect();
+    for directory in from_root.into_iter().rev().filter(|path| !path.as_os_str().is_empty()) {
+        let search = inspect::Wanted { read: false, write: false, search: true };
+        if inspect::may(directory, search).is_err()
+            && let Ok(Some(entry)) = inspect::behind(directory)
+        {
+            return told(&format!("the directory {}", directory.display()), entry);
+        }
+    }
+    match inspect::behind(path) {
+        Ok(Some(entry)) => told("it", entry),
+        _ => "the system does not say why".to_owned(),
+    }
 }
 
 fn foreign(path: &Path, uid: u32, owner: Option<u32>, whose: &Path) -> String {
@@ -142,6 +182,23 @@ struct WireOk {
 }
 
 #[derive(Deserialize)]
+struct Positions {
+    ok: Option<Statuses>,
+    error: Option<WireError>,
+}
+
+#[derive(Deserialize)]
+struct Statuses {
+    status: WireStatus,
+}
+
+#[derive(Deserialize)]
+struct WireStatus {
+    next_seq: u64,
+    durable_seq: u64,
+}
+
+#[derive(Deserialize)]
 struct WireError {
     kind: String,
     message: String,
@@ -162,7 +219,8 @@ impl Client {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::InvalidInput => ClientError::NotRunning { path: path.to_path_buf() },
             io::ErrorKind::PermissionDenied => {
-                ClientError::Denied { path: path.to_path_buf(), source: error }
+                let why = in_the_way(path);
+                ClientError::Denied { path: path.to_path_buf(), why, source: error }
             }
             _ => lost(error),
         })?;
@@ -175,29 +233,51 @@ impl Client {
     }
 
     /// Asks for an import: no rate limit, for root and the collector's own user
-    /// only. Whether it was granted.
+    /// only. Whether it was granted. Waits until another connection that has it is over.
     ///
     /// # Errors
     /// When the collector is gone or refuses the connection.
-    pub fn import(&mut self, lenient: bool) -> Result<bool, ClientError> {
-        let ask =
-            |import| format!("{{\"session\":{{\"import\":{import},\"lenient\":{lenient}}}}}\n");
-        self.write(ask(true).as_bytes())?;
-        if matches!(self.read()?, Wire { ok: Some(_), .. }) {
-            return Ok(true);
+    pub fn import(&mut self, lenient: bool, id: &ImportId) -> Result<bool, ClientError> {
+        let wish = serde_json::json!({
+            "session": { "import": true, "import_id": id.as_str(), "lenient": lenient }
+        });
+        let until = Instant::now() + ANSWER_TIMEOUT;
+        let denied = loop {
+            self.write(format!("{wish}\n").as_bytes())?;
+            match self.read()? {
+                Wire { ok: Some(_), .. } => return Ok(true),
+                Wire { error: Some(WireError { retry_after_ms: Some(wait), .. }), .. }
+                    if Instant::now() < until =>
+                {
+                    std::thread::sleep(Duration::from_millis(wait));
+                }
+                Wire { error: Some(error), .. } if error.kind != "forbidden" => {
+                    return Err(self.refused(error));
+                }
+                Wire { error, .. } => break error,
+            }
+        };
+        let wish = serde_json::json!({ "session": { "import": false, "lenient": lenient } });
+        match self.write(format!("{wish}\n").as_bytes()).and_then(|()| self.read()) {
+            Ok(_) => Ok(false),
+            // It may not send at all, and was told so before.
+            Err(error) => Err(denied.map_or(error, |denied| self.refused(denied))),
         }
-        self.write(ask(false).as_bytes())?;
-        self.read()?;
-        Ok(false)
     }
 
-    /// Asks for unknown keys to be moved into `details`.
+    /// How far the log is: the seq that comes next, and up to which records are durable.
     ///
     /// # Errors
-    /// When the collector is gone or refuses the connection.
-    pub fn lenient(&mut self) -> Result<(), ClientError> {
-        self.write(b"{\"session\":{\"import\":false,\"lenient\":true}}\n")?;
-        self.read().map(|_| ())
+    /// When the connection ends before the answer, or the writer cannot tell.
+    pub fn progress(&mut self) -> Result<(u64, u64), ClientError> {
+        self.write(b"{\"status\":{}}\n")?;
+        let line = self.read_line()?;
+        let wire: Positions = serde_json::from_slice(&line).map_err(|e| self.unreadable(&e))?;
+        match (wire.ok, wire.error) {
+            (Some(Statuses { status }), _) => Ok((status.next_seq, status.durable_seq)),
+            (None, Some(error)) => Err(self.refused(error)),
+            (None, None) => Err(self.lost(io::ErrorKind::InvalidData.into())),
+        }
     }
 
     /// Sends events, a line each, and returns what became of each, in order.
@@ -240,16 +320,18 @@ impl Client {
         self.reader.get_ref().set_read_timeout(Some(QUERY_TIMEOUT)).map_err(lost)?;
         self.write(format!("{line}\n").as_bytes())?;
         let answer = self.read_line()?;
-        let lost = |source| ClientError::Lost { path: self.path.clone(), source };
-        self.reader.get_ref().set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(lost)?;
-        let invalid = |error: serde_json::Error| lost(error.into());
+        self.reader
+            .get_ref()
+            .set_read_timeout(Some(ANSWER_TIMEOUT))
+            .map_err(|source| self.lost(source))?;
+        let invalid = |error: serde_json::Error| self.unreadable(&error);
         let wire: Answered<'_> = serde_json::from_slice(&answer).map_err(invalid)?;
         match (wire.ok, wire.error) {
             (Some(WireAnswer { query }), _) => {
                 query::Answer::from_json(query.get()).map_err(invalid)
             }
             (None, Some(error)) => Err(self.refused(error)),
-            (None, None) => Err(lost(io::ErrorKind::InvalidData.into())),
+            (None, None) => Err(self.lost(io::ErrorKind::InvalidData.into())),
         }
     }
 
@@ -287,14 +369,23 @@ impl Client {
         let line = serde_json::json!({ "key_rotate": request }).to_string();
         self.write(format!("{line}\n").as_bytes())?;
         let answer = self.read_line()?;
-        let lost = |source| ClientError::Lost { path: self.path.clone(), source };
         let wire: RotateAnswer =
-            serde_json::from_slice(&answer).map_err(|error| lost(error.into()))?;
+            serde_json::from_slice(&answer).map_err(|error| self.unreadable(&error))?;
         match (wire.ok, wire.error) {
             (Some(WireRotated { key_rotate }), _) => Ok(key_rotate),
             (None, Some(error)) => Err(self.refused(error)),
-            (None, None) => Err(lost(io::ErrorKind::InvalidData.into())),
+            (None, None) => Err(self.lost(io::ErrorKind::InvalidData.into())),
         }
+    }
+
+    fn lost(&self, source: io::Error) -> ClientError {
+        ClientError::Lost { path: self.path.clone(), source }
+    }
+
+    /// What answers there speaks another language.
+    fn unreadable(&self, error: &serde_json::Error) -> ClientError {
+        let message = format!("an answer that cannot be read: {}", JsonError::from(error));
+        ClientError::Refused { path: self.path.clone(), kind: "protocol".to_owned(), message }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
@@ -310,8 +401,15 @@ impl Client {
 
     fn read(&mut self) -> Result<Wire, ClientError> {
         let line = self.read_line()?;
-        let lost = |source| ClientError::Lost { path: self.path.clone(), source };
-        serde_json::from_slice(&line).map_err(|error| lost(error.into()))
+        // An answer that was cut off is the connection's end.
+        let cut = !line.ends_with(b"\n");
+        serde_json::from_slice(&line).map_err(|error| {
+            if cut {
+                self.lost(io::ErrorKind::UnexpectedEof.into())
+            } else {
+                self.unreadable(&error)
+            }
+        })
     }
 
     fn read_line(&mut self) -> Result<Vec<u8>, ClientError> {

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::budget::Share;
+use super::imports::Import;
 use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room};
 use super::places::Place;
 use super::protocol::{self, Control};
@@ -89,6 +90,8 @@ struct Connection {
     session: Session,
     mode: ParseMode,
     imports: bool,
+    /// The import that nobody else may go on with as long as this connection lives.
+    import: Option<Import>,
     input: Vec<u8>,
     batch: Batch,
     owed: VecDeque<Owed>,
@@ -136,7 +139,8 @@ pub(super) async fn serve(stream: UnixStream, hub: Arc<Hub>, place: Place, peer:
     let stopping = hub.stopping.clone();
     let mut connection = Connection::new(hub, peer);
     // An error here is the peer's going; nobody is left to tell.
-    let _ = connection.run(&stream, progress, stopping).await;
+    let _ = connection.run(&stream, progress.clone(), stopping).await;
+    connection.settled(progress).await;
     drop(place);
 }
 
@@ -146,7 +150,15 @@ fn is_too_long(line: &[u8]) -> bool {
 }
 
 fn origin(peer: Peer, import: bool) -> Origin {
-    Origin { via: Via::Socket, uid: Some(peer.uid), pid: peer.pid, token: None, peer: None, import }
+    Origin {
+        via: Via::Socket,
+        uid: Some(peer.uid),
+        pid: peer.pid,
+        token: None,
+        peer: None,
+        import,
+        import_id: None,
+    }
 }
 
 impl Connection {
@@ -160,6 +172,7 @@ impl Connection {
             session,
             mode: ParseMode::Strict,
             imports: false,
+            import: None,
             input: Vec::new(),
             batch: Batch::new(),
             owed: VecDeque::new(),

@@ -24,7 +24,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_s
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::gate::Peer;
+use super::gate::{Peer, is_probe, misdirected};
 use super::patient::{Patient, is_stall};
 use super::places::Counted;
 use super::reply::{error, with_retry_after};
@@ -147,8 +147,10 @@ fn for_health_alone(hub: &Arc<Hub>, peer: Peer, router: &Router) -> Router {
     let only = move |request: axum::extract::Request, next: axum::middleware::Next| {
         let hub = Arc::clone(&hub);
         async move {
-            let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-            let mut response = if reads && matches!(request.uri().path(), "/health" | "/metrics") {
+            let (method, path) = (request.method(), request.uri().path());
+            let reads = matches!(*method, Method::GET | Method::HEAD);
+            let probes = is_probe(method, path) || (reads && path == "/metrics");
+            let mut response = if probes {
                 next.run(request).await
             } else {
                 refused(&hub, peer);
@@ -251,8 +253,14 @@ where
             connection.await
         }
     };
+    let Err(error) = ended else { return };
+    if error.is_parse() {
+        // Answered before it was any request.
+        hub.log.page().add(Word::RequestsRejected, 1);
+        misdirected(hub, peer, "what is no HTTP request");
+    }
     // Any other error is the peer's going.
-    if ended.is_err_and(|error| is_stall(&error)) {
+    if is_stall(&error) {
         let source = peer.ip.to_canonical().to_string();
         let detail = "does not read its answers";
         hub.log.security().report_stranger(SecurityKind::HostilePeer, Some(&source), detail);

@@ -7,7 +7,7 @@
 //! may send, and nobody reads records. A program's user is the kernel's word; where that
 //! cannot be had, the program may not send.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -73,6 +73,11 @@ pub(super) struct Peer {
     pub(super) uid: Option<u32>,
 }
 
+impl Peer {
+    /// Nobody that could be told. Every connection's requests carry theirs.
+    pub(super) const NOBODY: Self = Self { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), uid: None };
+}
+
 /// Who asks, and may.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
@@ -99,8 +104,15 @@ pub(super) struct Holder {
 impl Caller {
     /// What records say of it.
     pub(super) fn origin(&self) -> Origin {
-        let mut origin =
-            Origin { via: Via::Http, uid: None, pid: None, token: None, peer: None, import: false };
+        let mut origin = Origin {
+            via: Via::Http,
+            uid: None,
+            pid: None,
+            token: None,
+            peer: None,
+            import: false,
+            import_id: None,
+        };
         match self {
             Self::Here { uid, .. } => origin.uid = *uid,
             Self::Stranger => {}
@@ -139,19 +151,53 @@ fn right(method: &Method, path: &str) -> Option<Right> {
     }
 }
 
+/// Whether anybody may ask it who reaches the collector: whether all is well, whether it
+/// is there at all (`OPTIONS`, as HAProxy asks), and what there is to ask (`/`).
+pub(super) fn is_probe(method: &Method, path: &str) -> bool {
+    let reads = method == Method::GET || method == Method::HEAD;
+    method == Method::OPTIONS || (reads && matches!(path, "/" | "/health"))
+}
+
 /// Lets a request through with its [`Caller`], or answers why not.
 pub(super) async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    // Every connection's requests carry it.
-    let nobody = Peer { ip: IpAddr::from([0; 4]), uid: None };
-    let peer = request.extensions().get::<Peer>().copied().unwrap_or(nobody);
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::NOBODY);
     let writes = right(request.method(), request.uri().path()) == Some(Right::Write);
     let groups = if writes { groups(&app.hub, peer).await } else { Vec::new() };
-    match admit(&app, &request, peer, &groups) {
+    let response = match admit(&app, &request, peer, &groups) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(refused) => *refused,
+    };
+    count(&app.hub, response.status());
+    response
+}
+
+/// Every refusal of a request moves a counter (P9): these do that have none of their own.
+fn count(hub: &Hub, status: StatusCode) {
+    let has_its_own = matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+    );
+    if status.is_client_error() && !has_its_own {
+        hub.log.page().add(Word::RequestsRejected, 1);
+    }
+}
+
+/// A request that cannot be understood, or is for what there is not. It is told of, and
+/// decides nothing: any program may ask, and a sender that is set up wrongly has to be
+/// mended, not the log.
+pub(super) fn misdirected(hub: &Hub, peer: Peer, detail: &str) {
+    let source = source_of(peer);
+    hub.log.security().report_stranger(SecurityKind::Malformed, Some(&source), detail);
+}
+
+/// Whose it is, as far as that is known.
+fn source_of(peer: Peer) -> String {
+    match peer.uid {
+        Some(uid) => format!("uid:{uid}"),
+        None => peer.ip.to_canonical().to_string(),
     }
 }
 
@@ -194,10 +240,14 @@ fn admit(
     peer: Peer,
     groups: &[u32],
 ) -> Result<Caller, Box<Response>> {
-    let right = right(request.method(), request.uri().path());
+    let (method, path) = (request.method(), request.uri().path());
+    let right = right(method, path);
+    let probes = is_probe(method, path);
+    // What tells nothing but how things are may be asked for under any address.
+    let by_address = probes || right == Some(Right::Health);
     let headers = request.headers();
     let Some(tokens) = app.hub.credentials.tokens() else {
-        here(app, headers, peer)?;
+        here(app, headers, peer, by_address)?;
         if right == Some(Right::Query) {
             // A web page can have its reader's browser ask, and the user would be theirs.
             let text = "queries over HTTP need a token: set collector.token_file";
@@ -210,11 +260,11 @@ fn admit(
         return Ok(Caller::Here { uid: peer.uid, groups: groups.to_vec() });
     };
     let Some(shown) = bearer(headers) else {
-        if right == Some(Right::Health) && app.loopback {
-            here(app, headers, peer)?;
+        if by_address && app.loopback {
+            here(app, headers, peer, by_address)?;
             return Ok(Caller::Here { uid: peer.uid, groups: groups.to_vec() });
         }
-        if right == Some(Right::Health) && request.uri().path() == "/health" {
+        if probes {
             return probe(app, peer);
         }
         let text = "send the token: Authorization: Bearer <token>";
@@ -316,13 +366,33 @@ fn still_sends(hub: &Hub, uid: u32, groups: &[u32]) -> Result<(), Ended> {
 /// The same whether it never was one, has expired, or was revoked.
 const INVALID: &str = "the token is not valid";
 
-/// A program on this machine, not a web page that a browser on it has loaded.
-fn here(app: &App, headers: &HeaderMap, peer: Peer) -> Result<(), Box<Response>> {
-    if app.loopback && is_local_host(headers) && !headers.contains_key(header::ORIGIN) {
+/// A program on this machine, not a web page that a browser on it has loaded. `by_address`:
+/// it may also name this machine by any of its addresses.
+fn here(app: &App, headers: &HeaderMap, peer: Peer, by_address: bool) -> Result<(), Box<Response>> {
+    let refuse = |detail, text: &str| Err(forbidden(app, peer, By::Stranger, detail, text));
+    if !app.loopback {
+        let text = "only local programs may use this address";
+        return refuse("HTTP from elsewhere, and there are no tokens", text);
+    }
+    if is_of_web_page(headers) {
+        let text = "web pages may not ask here: the request has Origin, or Sec-Fetch-Site says that \
+                    it is another site's";
+        return refuse("HTTP from a web page", text);
+    }
+    if is_local_host(headers, by_address) {
         return Ok(());
     }
-    let detail = "HTTP for another host or from a web page";
-    Err(forbidden(app, peer, By::Stranger, detail, "only local programs may use this address"))
+    let text = "only local programs may use this address, and Host names another machine: ask for it as \
+                localhost or 127.0.0.1, or leave Host out (a health check may name any address)";
+    refuse("HTTP for another host", text)
+}
+
+/// Whether a browser sent it on behalf of a page of another site: they say so, and pages
+/// cannot keep them from it.
+fn is_of_web_page(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    headers.contains_key(header::ORIGIN)
+        || site.is_some_and(|site| !matches!(site, b"none" | b"same-origin"))
 }
 
 /// Whether all is well may be asked by anybody, not as often as they like.
@@ -339,9 +409,9 @@ fn probe(app: &App, peer: Peer) -> Result<Caller, Box<Response>> {
 
 fn forbidden(app: &App, peer: Peer, by: By, detail: &str, text: &str) -> Box<Response> {
     app.hub.log.page().add(Word::RequestsForbidden, 1);
-    let source = match (by, peer.uid) {
-        (By::Stranger, Some(uid)) => format!("uid:{uid}"),
-        _ => peer.ip.to_canonical().to_string(),
+    let source = match by {
+        By::Stranger => source_of(peer),
+        By::Known => peer.ip.to_canonical().to_string(),
     };
     app.hub.log.security().report_by(by, SecurityKind::Unauthorized, Some(&source), detail);
     Box::new(error(StatusCode::FORBIDDEN, "forbidden", text))
@@ -372,7 +442,7 @@ fn unauthenticated(app: &App, peer: Peer, detail: &str, text: &str) -> Box<Respo
 fn limited_by_address(app: &App, limiter: &RateLimiter, peer: Peer) -> Option<Duration> {
     // Users of one machine are told apart where that is possible.
     let source = match peer.uid {
-        Some(uid) => format!("uid:{uid}"),
+        Some(_) => source_of(peer),
         None => network(peer.ip).to_string(),
     };
     limited(&app.hub, limiter, &source)
@@ -397,50 +467,27 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Whether the request was meant for this machine: a name that an attacker's
-/// DNS points here is not.
-fn is_local_host(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST) else { return false };
+/// DNS points here is not. Without Host it is no browser's (health checks by HTTP/1.0,
+/// HAProxy's among them). An address is no name that DNS could point elsewhere.
+fn is_local_host(headers: &HeaderMap, by_address: bool) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let Some(host) = hosts.next() else { return true };
+    if hosts.next().is_some() {
+        return false;
+    }
     let Ok(host) = host.to_str() else { return false };
-    if host.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback()) {
-        return true;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address = host.parse::<SocketAddr>().map(|address| address.ip());
+    if let Ok(ip) = address.or_else(|_| bare.parse::<IpAddr>()) {
+        return by_address || ip.to_canonical().is_loopback();
     }
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
     let name = name.to_ascii_lowercase();
-    matches!(&*name, "localhost" | "127.0.0.1" | "[::1]")
+    matches!(&*name, "localhost" | "")
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn a_request_is_for_this_machine_by_its_own_names_with_a_port_or_without() {
-        let is_local = |host: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, HeaderValue::from_static(host));
-            is_local_host(&headers)
-        };
-        for host in
-            ["localhost", "LocalHost:9514", "127.0.0.1", "127.0.0.1:9514", "[::1]", "[::1]:9514"]
-        {
-            assert!(is_local(host), "{host}");
-        }
-        for host in [
-            "",
-            "example.com",
-            "example.com:9514",
-            "localhost.example.com:9514",
-            "localhost:example.com",
-            "192.0.2.1:9514",
-            "[2001:db8::1]:9514",
-        ] {
-            assert!(!is_local(host), "{host}");
-        }
-        assert!(!is_local_host(&HeaderMap::new()));
-    }
-}
+mod tests;

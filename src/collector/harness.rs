@@ -51,6 +51,7 @@ impl Harness {
     pub fn new(log: AuditLog, token_file: Option<PathBuf>) -> Result<Self, CollectorError> {
         let options = CollectorOptions {
             socket: PathBuf::from("audit.sock"),
+            notify_socket: None,
             http: None,
             tokens: TokenOptions { file: token_file, rate: NO_RATE, requests: NO_RATE },
             tls: None,

@@ -5,36 +5,53 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde_json::{Value, json};
 
+use super::accept::{self, Records};
 use super::budget::charged;
-use super::gate::Caller;
-use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, post_events};
+use super::gate::{Caller, misdirected};
+use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer, post_events};
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
 use super::vitals::Rendered;
-use super::{HealthFormat, Hub, gate, query};
+use super::{HealthFormat, Hub, gate, query, root};
 use crate::access::Right;
 use crate::audit::{self, query::Answer};
+use crate::json_place::JsonError;
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let app = App { hub, loopback };
     Router::new()
-        .route("/v1/events", post(post_events).get(get_events))
-        .route("/v1/checkpoint", get(checkpoint))
-        .route("/health", get(health))
-        .route("/metrics", get(metrics))
-        .fallback(async || error(StatusCode::NOT_FOUND, "not_found", "no such path"))
-        .method_not_allowed_fallback(async || {
-            error(StatusCode::METHOD_NOT_ALLOWED, "method", "not with this method")
-        })
+        .route("/v1/events", post(post_events).get(get_events).options(root::there))
+        .route("/v1/checkpoint", get(checkpoint).options(root::there))
+        .route("/health", get(health).options(root::there))
+        .route("/metrics", get(metrics).options(root::there))
+        .route("/", get(root::page).options(root::there))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_so)
         .layer(middleware::from_fn_with_state(app.clone(), gate::guard))
         .with_state(app)
+}
+
+async fn not_found(State(app): State<App>, request: Request) -> Response {
+    // HAProxy and others ask whether the server is there at all.
+    if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        return root::there(request).await;
+    }
+    misdirected(&app.hub, peer(&request), "HTTP for a path that there is not");
+    let text = "no such path: GET / lists those that there are";
+    error(StatusCode::NOT_FOUND, "not_found", text)
+}
+
+async fn not_so(State(app): State<App>, request: Request) -> Response {
+    misdirected(&app.hub, peer(&request), "HTTP with a method that the path has not");
+    let text = "not with this method: Allow says with which";
+    error(StatusCode::METHOD_NOT_ALLOWED, "method", text)
 }
 
 /// A query, its keys in the URL. NDJSON when that is asked for: the stored bytes.
@@ -46,7 +63,10 @@ async fn get_events(
     let guest = guest(&request);
     let asked = match request_of(request.uri().query().unwrap_or_default()) {
         Ok(asked) => asked,
-        Err(reason) => return error(StatusCode::BAD_REQUEST, "usage", &reason),
+        Err(reason) => {
+            misdirected(&app.hub, peer(&request), "a query that cannot be read");
+            return error(StatusCode::BAD_REQUEST, "usage", &reason);
+        }
     };
     let top = asked.top;
     let reader = (caller.origin(), guest);
@@ -59,10 +79,9 @@ async fn get_events(
         return error(ended.status, ended.kind, ended.message);
     }
     let (query, found, share) = (answered.query, answered.answer, answered.share);
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let told = told_in_headers(&found, &query);
     let (kind, body) = if let Some(lines) = found.lines()
-        && accept.is_some_and(|accept| accept.contains("application/x-ndjson"))
+        && accept::wanted(request.headers(), accept::RECORDS) == Records::Lines
     {
         let mut body = Vec::with_capacity(lines.bytes() + lines.len());
         for line in lines.iter() {
@@ -159,7 +178,8 @@ fn request_of(text: &str) -> Result<crate::audit::query::Request, String> {
             return Err(format!("{key}: only once"));
         }
     }
-    serde_json::from_value(Value::Object(object)).map_err(|error| error.to_string())
+    serde_json::from_value(Value::Object(object))
+        .map_err(|error| JsonError::from(&error).to_string())
 }
 
 async fn checkpoint(State(app): State<App>) -> Response {
@@ -175,15 +195,7 @@ async fn health(
     if matches!(caller, Caller::Stranger) {
         return health_in_a_word(app).await;
     }
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let format = if accept.contains("application/openmetrics-text") {
-        HealthFormat::OpenMetrics
-    } else if accept.contains("text/plain") {
-        HealthFormat::Prometheus
-    } else {
-        HealthFormat::Json
-    };
-    rendered(app, format).await
+    rendered(app, accept::wanted(&headers, accept::HEALTH)).await
 }
 
 /// For whoever may not know more: a load balancer, or anybody.
@@ -198,10 +210,7 @@ async fn health_in_a_word(app: App) -> Response {
 }
 
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let openmetrics = accept.contains("application/openmetrics-text");
-    let format = if openmetrics { HealthFormat::OpenMetrics } else { HealthFormat::Prometheus };
-    rendered(app, format).await
+    rendered(app, accept::wanted(&headers, accept::METRICS)).await
 }
 
 async fn rendered(app: App, format: HealthFormat) -> Response {

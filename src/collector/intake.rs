@@ -13,13 +13,15 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::accept;
 use super::budget::{NoRoom, Share, charged};
+use super::decode::{ACCEPTED, Coding};
 use super::gate::{self, Caller, Peer};
 use super::reply::{App, answer, error, with_retry_after};
 use super::seats::Guest;
-use super::tally::Tally;
+use super::tally::{Refused, Tally};
 use super::turns::Turn;
-use super::upload::{Cut, Upload};
+use super::upload::{Cut, MAX_RATIO, Upload};
 use super::{Hub, protocol};
 use crate::access::Right;
 use crate::audit::event::MAX_LINE_BYTES;
@@ -57,7 +59,7 @@ impl Why {
     fn value(&self) -> Value {
         let mut value = protocol::error_of(self.kind, &self.message);
         if let Some(retry) = self.retry_after {
-            value["error"]["retry_after_ms"] = json!(retry.as_millis() as u64);
+            value["error"]["retry_after_ms"] = json!(retry.as_micros().div_ceil(1_000) as u64);
         }
         value
     }
@@ -79,21 +81,22 @@ pub(super) async fn post_events(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
-    let guest = guest(&request);
+    let (guest, peer) = (guest(&request), peer(&request));
     let (parts, body) = request.into_parts();
     let hub = &*app.hub;
     let mut upload = Upload::new(body, hub.max_body, hub.limits.read, hub.stopping.clone());
-    let done = match begin(hub, &parts.headers, guest).await {
-        Ok((ndjson, share)) => {
-            let mut intake = Intake::new(hub, &caller, guest, share);
-            let why = if ndjson {
-                intake.lines(&mut upload).await
-            } else {
-                intake.event(&mut upload).await
+    let done = match begin(hub, &parts.headers, (guest, peer)).await {
+        Ok(Begun { ndjson, coding, share }) => {
+            let mut intake = Intake::new(hub, &caller, guest, (share, coding.bytes()));
+            let why = match upload.unpack(coding) {
+                Err(why) => Err(cut(hub, why)),
+                Ok(()) if ndjson => intake.lines(&mut upload).await,
+                Ok(()) => intake.event(&mut upload).await,
             };
             let why = why.err();
             let cut = why.is_some();
             intake.settle().await;
+            intake.tell_when();
             (if ndjson { intake.answer(why) } else { intake.answer_one(why) }, cut)
         }
         Err(refused) => (*refused, true),
@@ -111,37 +114,72 @@ pub(super) fn guest(request: &Request) -> Guest {
     peer.map_or(Guest::Here, |peer| Guest::new(peer.ip, peer.uid))
 }
 
-/// What can be said before anything of the body is read: whether it is NDJSON, and
-/// the share of the budget that is had for it.
+/// Where a request comes from.
+pub(super) fn peer(request: &Request) -> Peer {
+    request.extensions().get::<Peer>().copied().unwrap_or(Peer::NOBODY)
+}
+
+/// What can be said before anything of the body is read.
+struct Begun {
+    ndjson: bool,
+    coding: Coding,
+    /// Of the budget.
+    share: Share,
+}
+
+/// What a sender is told that sends no JSON, or does not say that it is.
+fn no_json(content_type: Option<&str>) -> String {
+    let is = match content_type {
+        None => "there is no Content-Type".to_owned(),
+        Some(text) if accept::is_of(text, "application/x-www-form-urlencoded") => {
+            "Content-Type is application/x-www-form-urlencoded, as `curl -d` sends".to_owned()
+        }
+        Some(text) => {
+            format!("Content-Type is {:?}", text.chars().take(100).collect::<String>())
+        }
+    };
+    format!(
+        "{is}; add the header `Content-Type: application/json` for one event (curl: --json instead of -d, \
+         or -H 'Content-Type: application/json'), `application/x-ndjson` for an event a line (curl: with \
+         --data-binary)"
+    )
+}
+
 async fn begin(
     hub: &Hub,
     headers: &HeaderMap,
-    guest: Guest,
-) -> Result<(bool, Share), Box<Response>> {
-    let refuse = |status, kind, text: &str| Err(Box::new(error(status, kind, text)));
+    (guest, peer): (Guest, Peer),
+) -> Result<Begun, Box<Response>> {
+    let unsupported =
+        |text: &str| error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text);
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let media = text(header::CONTENT_TYPE).unwrap_or_default();
-    let media = media.split(';').next().unwrap_or_default().trim();
-    let ndjson = media.eq_ignore_ascii_case("application/x-ndjson");
-    let unsupported = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    if !ndjson && !media.eq_ignore_ascii_case("application/json") {
+    let media = text(header::CONTENT_TYPE);
+    let is_of = |wanted| media.is_some_and(|media| accept::is_of(media, wanted));
+    let ndjson = is_of("application/x-ndjson");
+    if !ndjson && !is_of("application/json") {
         // A form in a web page can send neither unasked.
-        let text = "Content-Type: application/json for one event, application/x-ndjson for an event a line";
-        return refuse(unsupported, "unsupported_media_type", text);
+        gate::misdirected(hub, peer, "events whose Content-Type is not JSON");
+        return Err(Box::new(unsupported(&no_json(media))));
     }
-    let coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(header::CONTENT_ENCODING).iter().any(coded) {
-        // What a few bytes unpack to has no bound.
-        let text = "Content-Encoding: compressed bodies are not accepted; send it uncompressed";
-        return refuse(unsupported, "unsupported_media_type", text);
-    }
+    let coding = Coding::of(headers).map_err(|given| {
+        gate::misdirected(hub, peer, "events in a Content-Encoding that is not known");
+        let given: String = given.chars().take(100).collect();
+        let text = format!(
+            "Content-Encoding is {given:?}; send the body as it is, or compressed once, with one of: {ACCEPTED}"
+        );
+        let mut response = unsupported(&text);
+        let accepted = HeaderValue::from_static(ACCEPTED);
+        response.headers_mut().insert(header::ACCEPT_ENCODING, accepted);
+        Box::new(response)
+    })?;
     let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > hub.max_body as u64) {
         let why = cut(hub, Cut::TooLarge);
         return Err(Box::new(respond(&why)));
     }
-    match hub.budget.take(guest, REQUEST_BYTES, hub.log.options().overflow_timeout).await {
-        Ok(share) => Ok((ndjson, share)),
+    let bytes = REQUEST_BYTES + coding.bytes();
+    match hub.budget.take(guest, bytes, hub.log.options().overflow_timeout).await {
+        Ok(share) => Ok(Begun { ndjson, coding, share }),
         Err(NoRoom) => Err(Box::new(respond(&no_room(hub)))),
     }
 }
@@ -176,6 +214,21 @@ fn cut(hub: &Hub, cut: Cut) -> Why {
             );
             Why::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
         }
+        Cut::Bomb => {
+            report(SecurityKind::Oversize, "HTTP body that unpacks to far more than was sent");
+            let text = format!(
+                "the body unpacks to more than {MAX_RATIO} times what was sent: send it uncompressed"
+            );
+            Why::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
+        }
+        Cut::Packed(reason) => {
+            report(SecurityKind::Malformed, "HTTP body that is not what Content-Encoding says");
+            let text = format!(
+                "the body cannot be unpacked as its Content-Encoding says ({reason}); its last, unfinished \
+                 line is not taken"
+            );
+            Why::new(StatusCode::BAD_REQUEST, "malformed", text)
+        }
         Cut::Slow => {
             report(SecurityKind::HostilePeer, "HTTP body too slow");
             Why::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long")
@@ -198,16 +251,23 @@ struct Intake<'a> {
     /// The last record accepted.
     last: Option<u64>,
     share: Share,
+    /// What unpacking holds of it.
+    unpacking: usize,
     /// Its turn while the write buffer is full.
     turn: Turn,
 }
 
 impl<'a> Intake<'a> {
-    fn new(hub: &'a Hub, caller: &'a Caller, guest: Guest, share: Share) -> Self {
+    fn new(
+        hub: &'a Hub,
+        caller: &'a Caller,
+        guest: Guest,
+        (share, unpacking): (Share, usize),
+    ) -> Self {
         let session = hub.log.session(&caller.origin(), caller.has_own_rate());
         let (batch, tally) = (Batch::new(), Tally::default());
         let turn = hub.turns.of(guest);
-        Self { hub, caller, session, batch, tally, last: None, share, turn }
+        Self { hub, caller, session, batch, tally, last: None, share, unpacking, turn }
     }
 
     /// A body that is one event.
@@ -288,7 +348,7 @@ impl<'a> Intake<'a> {
 
     /// Has room for a line of so many bytes, beside the rest.
     async fn hold(&mut self, line: usize) -> Result<(), Why> {
-        let bytes = REQUEST_BYTES + COPIES * line + self.tally.bytes();
+        let bytes = REQUEST_BYTES + self.unpacking + COPIES * line + self.tally.bytes();
         self.share.shrink(bytes);
         let patience = self.hub.log.options().overflow_timeout;
         self.share.grow(bytes, patience).await.map_err(|NoRoom| no_room(self.hub))
@@ -400,6 +460,31 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// Of what was refused for its rate: each is told when all of it may come again. A
+    /// moment alone would do for one of them only.
+    fn tell_when(&mut self) {
+        let mut all = 0;
+        let waits: Vec<(String, Duration)> = self
+            .tally
+            .rate_limited()
+            .into_iter()
+            .map(|(source, lines)| {
+                all += lines;
+                let wait = self.session.wait_for(&source, lines);
+                (source, wait)
+            })
+            .collect();
+        if all == 0 {
+            return;
+        }
+        // Each costs the caller as well, whatever its source.
+        let log = &self.hub.log;
+        let caller = self.caller.bucket().map_or(Duration::ZERO, |own| log.caller_wait(own, all));
+        for (source, wait) in waits {
+            self.tally.put_off(&source, wait.max(caller));
+        }
+    }
+
     fn answer(self, why: Option<Why>) -> Response {
         if self.tally.lines() == 0 {
             return match &why {
@@ -407,11 +492,13 @@ impl<'a> Intake<'a> {
                 None => error(StatusCode::BAD_REQUEST, "malformed", "no event"),
             };
         }
-        let status = match (&why, self.tally.first_error()) {
+        let status = match (&why, self.tally.same_refusal(|error| status_of(error).as_u16())) {
             // Not all was looked at: no status of success may say otherwise.
             (Some(why), _) => why.status,
-            (None, Some(refused)) if self.tally.recorded() == 0 => status_of(&refused),
-            _ => StatusCode::OK,
+            (None, Refused::Nothing) => StatusCode::OK,
+            (None, Refused::Everything(refused)) => status_of(&refused),
+            // Some of it is there, or it was refused for several reasons: see each line.
+            (None, Refused::Some) => StatusCode::MULTI_STATUS,
         };
         let retry = why.as_ref().and_then(|why| why.retry_after).max(self.tally.retry_after());
         let document = self.tally.document(why.as_ref().map(Why::value)).into_bytes();

@@ -8,13 +8,16 @@ pub mod client;
 #[doc(hidden)]
 pub mod harness;
 
+mod accept;
 mod auth;
 mod budget;
 mod connection;
 mod credentials;
+mod decode;
 mod front;
 mod gate;
 mod http;
+mod imports;
 mod intake;
 mod notify;
 mod patient;
@@ -25,6 +28,7 @@ mod push;
 mod pushed;
 mod query;
 mod reply;
+mod root;
 mod seats;
 mod server;
 mod socket;
@@ -36,6 +40,7 @@ mod upload;
 mod vitals;
 mod warning;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
@@ -101,6 +106,9 @@ pub type OnReady = dyn Fn(&Ready) + Send + Sync;
 pub struct CollectorOptions {
     /// The Unix socket.
     pub socket: PathBuf,
+    /// Where who started this is told how it goes, as systemd has it: a path, or `@` and
+    /// an abstract name.
+    pub notify_socket: Option<OsString>,
     /// The address for HTTP; `None`: no HTTP.
     pub http: Option<SocketAddr>,
     /// The tokens for HTTP; required for any address but loopback.
@@ -266,6 +274,7 @@ struct Hub {
     max_body: usize,
     budget: Arc<budget::Budget>,
     turns: Arc<turns::Turns>,
+    imports: Arc<imports::Imports>,
     queries: Arc<Semaphore>,
     audit_reads: bool,
     vitals: vitals::Vitals,
@@ -303,6 +312,7 @@ impl Hub {
                 usize::try_from(options.max_memory.max(MIN_BUDGET)).unwrap_or(usize::MAX),
             ),
             turns: Arc::default(),
+            imports: Arc::default(),
             vitals: vitals::Vitals::new(Arc::clone(&options.health)),
             log,
         })
@@ -387,8 +397,9 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     // Who is told that it is ready finds on the page what stands there.
     hub.log.page().publish();
     (options.ready)(&ready);
-    notify::ready();
-    let watchdog = tokio::spawn(notify::watchdog(hub.log.clone()));
+    let manager = notify::Manager::at(options.notify_socket.clone());
+    manager.ready();
+    let watchdog = tokio::spawn(notify::watchdog(manager.clone(), hub.log.clone()));
     let watching = tokio::spawn(credentials::watch(Arc::clone(&hub), Arc::clone(&options.warn)));
     let pushing = options.push.as_ref().map(|push| {
         let pusher = Arc::new(Mutex::new(push::Pusher::new(push)));
@@ -403,7 +414,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
             _ = hangup.recv() => reload(&hub, &guard, &options.reload, &options.warn).await,
         }
     }
-    notify::stopping();
+    manager.stopping();
     watchdog.abort();
     watching.abort();
     // Receivers live in the hub, so this cannot fail.

@@ -8,6 +8,7 @@ use crate::audit::key_change::RotateRequest;
 use crate::audit::own::{BackupMade, BackupRemoved};
 use crate::audit::query::Request;
 use crate::audit::status::{StatusSnapshot, Word};
+use crate::json_place::JsonError;
 
 /// A line that is not an event.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,11 +22,14 @@ pub(super) enum Control {
 }
 
 /// What a peer asks of its session.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SessionWish {
     #[serde(default)]
     pub(super) import: bool,
+    /// Which import it is, so that its sender can ask what of it arrived.
+    #[serde(default)]
+    pub(super) import_id: Option<String>,
     #[serde(default)]
     pub(super) lenient: bool,
 }
@@ -58,7 +62,7 @@ pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
     }
     let wire: Wire = match serde_json::from_slice(trimmed) {
         Ok(wire) => wire,
-        Err(error) => return Some(Err(error.to_string())),
+        Err(error) => return Some(Err(JsonError::of(&error, trimmed).to_string())),
     };
     let Wire { status, query, session, backup_made, backup_removed, key_rotate } = wire;
     let mut wishes = [
@@ -169,7 +173,7 @@ mod tests {
         let asked = control(b"{\"key_rotate\":{\"reason\":\"x\"}}");
         assert_eq!(asked, Some(Ok(Control::KeyRotate(rotate))));
         assert!(matches!(control(b"{\"key_rotate\":{\"uid\":0}}"), Some(Err(_))));
-        let wish = SessionWish { import: true, lenient: false };
+        let wish = SessionWish { import: true, ..SessionWish::default() };
         assert_eq!(control(b"{\"session\":{\"import\":true}}"), Some(Ok(Control::Session(wish))));
         assert!(matches!(control(b"{\"session\":{\"root\":true}}"), Some(Err(_))));
         assert!(matches!(control(b"{\"status\":{},\"query\":{}}"), Some(Err(_))));

@@ -64,6 +64,7 @@ impl SocketGuard {
     /// Makes the socket again, where nothing stands.
     pub(super) fn make_again(&self, open_to_others: bool) -> io::Result<UnixListener> {
         let listener = UnixListener::bind(&self.path)?;
+        socket::give(&self.path)?;
         *self.file() = socket::at(&self.path)?;
         self.open_to_others(open_to_others)?;
         Ok(listener)
@@ -117,6 +118,7 @@ pub(super) fn bind(
         socket::remove_if(path, found).map_err(refuse)?;
     }
     let listener = UnixListener::bind(path).map_err(refuse)?;
+    socket::give(path).map_err(refuse)?;
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let file = socket::at(path).and_then(|file| file.ok_or_else(gone)).map_err(refuse)?;
     let guard = SocketGuard { path: path.to_path_buf(), file: Mutex::new(Some(file)) };

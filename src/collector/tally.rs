@@ -5,6 +5,9 @@
 //! same reason, are one run. Nothing is rounded: of each line it is known whether it
 //! was recorded, with which seq, and if not, why, and when to send it again.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::protocol;
@@ -39,6 +42,15 @@ enum Fate {
     /// Accepted with this seq and those after it, but not known to be durable.
     Unsure(u64, RecordError),
     Refused(RecordError),
+}
+
+/// What of a request's lines was not recorded.
+#[derive(Debug)]
+pub(super) enum Refused {
+    Nothing,
+    /// None was, all for reasons that are the same to the sender.
+    Everything(RecordError),
+    Some,
 }
 
 /// The fates of a request's lines, in order.
@@ -211,8 +223,40 @@ impl Tally {
         self.runs.iter().find_map(|run| run.error(0))
     }
 
+    /// What became of all of them together; `status` says which refusals are the same
+    /// to a sender.
+    pub(super) fn same_refusal(&self, status: impl Fn(&RecordError) -> u16) -> Refused {
+        let mut refused = self.runs.iter().filter_map(|run| run.error(0));
+        let Some(first) = refused.next() else { return Refused::Nothing };
+        let is_same = refused.all(|error| status(&error) == status(&first));
+        if is_same && self.recorded() == 0 { Refused::Everything(first) } else { Refused::Some }
+    }
+
+    /// The sources of which lines were refused for their rate, and how many.
+    pub(super) fn rate_limited(&self) -> BTreeMap<String, u64> {
+        let mut found = BTreeMap::new();
+        for run in &self.runs {
+            if let Fate::Refused(RecordError::RateLimited { source_name, .. }) = &run.fate {
+                *found.entry(source_name.clone()).or_default() += run.lines;
+            }
+        }
+        found
+    }
+
+    /// What was refused of a source for its rate is to wait so long.
+    pub(super) fn put_off(&mut self, source: &str, wait: Duration) {
+        for run in &mut self.runs {
+            if let Fate::Refused(RecordError::RateLimited { source_name, retry_after }) =
+                &mut run.fate
+                && source_name == source
+            {
+                *retry_after = wait.max(*retry_after);
+            }
+        }
+    }
+
     /// The longest that one of them has to wait.
-    pub(super) fn retry_after(&self) -> Option<std::time::Duration> {
+    pub(super) fn retry_after(&self) -> Option<Duration> {
         self.runs.iter().filter_map(|run| run.error(0)?.retry_after()).max()
     }
 

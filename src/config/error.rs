@@ -47,6 +47,14 @@ pub enum ConfigError {
         /// What exactly is wrong; may be empty.
         reason: String,
     },
+    /// A variable whose name or value is not text, or not what somebody meant to write.
+    #[error("{variable}: {reason}")]
+    Variable {
+        /// Its name, as far as it can be shown.
+        variable: String,
+        /// What is wrong, and what to write instead.
+        reason: String,
+    },
     /// Two values that cannot be true together.
     #[error("{message}")]
     Conflict {
@@ -68,6 +76,7 @@ impl ConfigError {
             // The key may be anything, a secret in the wrong place too.
             Self::Unknown { origin, .. } => format!("{origin}: unknown setting"),
             Self::Invalid { origin, key, .. } => format!("{}: invalid", place(origin, key)),
+            Self::Variable { variable, .. } => format!("{variable}: invalid"),
             Self::Conflict { keys, .. } => format!("{}: in conflict", keys.join(", ")),
         }
     }

@@ -1,5 +1,6 @@
 //! Reading `auditctl.toml`, with the line of each key.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -117,10 +118,15 @@ pub enum CandidatePaths {
 /// `/etc/auditctl`. Looks at nothing but its arguments; an empty variable, or
 /// an `XDG_CONFIG_HOME` or `HOME` that is not absolute, counts as unset.
 #[must_use]
-pub fn candidate_paths(explicit: Option<&Path>, env: &[(String, String)]) -> CandidatePaths {
+pub fn candidate_paths<Text: AsRef<OsStr>>(
+    explicit: Option<&Path>,
+    env: &[(Text, Text)],
+) -> CandidatePaths {
     let variable = |name: &str| {
-        let found = env.iter().find(|(variable, _)| variable == name);
-        found.map(|(_, value)| PathBuf::from(value)).filter(|path| !path.as_os_str().is_empty())
+        let found = env.iter().find(|(variable, _)| variable.as_ref() == name);
+        found
+            .map(|(_, value)| PathBuf::from(value.as_ref()))
+            .filter(|path| !path.as_os_str().is_empty())
     };
     if let Some(path) = explicit {
         let named_by = Origin::Flag("--config".to_owned());

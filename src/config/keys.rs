@@ -248,7 +248,7 @@ keys! {
     health.backup_age_critical [MINUTE, 366 * DAY]: "Critical when the newest backup is this old";
     health.alert_delay_warn [SECOND, 30 * DAY]: "Warn when an alert has waited this long for its delivery";
     health.drill_age_warn [0, 3_660 * DAY]: "Warn when no restore was tried for this long; 0s never asks";
-    backup.destination: "Where backups are sent: bucket, or bucket/prefix";
+    backup.destination: "Where every backup is sent: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command";
     backup.output_dir: "Where backups are written";
     backup.encrypt_to: "Public keys (age1…) that archives are encrypted to; none leaves them as they are";
 }

@@ -150,9 +150,12 @@ fn from_env((name, value): &(String, String)) -> Option<Result<Assignment, Confi
     if !name.starts_with("AUDITCTL_") || SPECIAL_VARIABLES.contains(&name.as_str()) {
         return None;
     }
+    if let Some(misquoted) = misquoted(name, value) {
+        return Some(Err(misquoted));
+    }
     let origin = Origin::Env(name.clone());
     Some(match KEYS.iter().find(|key| key.variable() == *name) {
-        None if is_kubernetes_own(name) => return None,
+        None if is_kubernetes_own(name, value) => return None,
         Some(key) => Ok(Assignment { key, raw: Raw::Word(value.clone()), origin }),
         None => {
             let hint = suggest::for_variable(name);
@@ -164,7 +167,7 @@ fn from_env((name, value): &(String, String)) -> Option<Result<Assignment, Confi
 /// Kubernetes tells every container of a namespace where each service is, in
 /// variables that begin with the service's name: of one named `auditctl`, or
 /// `auditctl-…`, they look like settings.
-fn is_kubernetes_own(name: &str) -> bool {
+fn is_kubernetes_own(name: &str, value: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();
     let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
     let address = words.windows(3).any(|part| {
@@ -173,7 +176,45 @@ fn is_kubernetes_own(name: &str) -> bool {
     let service = words.windows(2).enumerate().any(|(at, part)| {
         part == ["SERVICE", "PORT"] || (part == ["SERVICE", "HOST"] && at + 2 == words.len())
     });
-    address || service || words.last() == Some(&"PORT")
+    // A number there is what somebody thought to be a setting.
+    let url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    address || service || words.last() == Some(&"PORT") && url
+}
+
+/// What is wrong with a variable of ours that `docker --env-file`, a unit or a file from
+/// another system has put quotes or a carriage return into: they would be part of the
+/// value.
+#[must_use]
+pub fn misquoted(name: &str, value: &str) -> Option<ConfigError> {
+    let plain = value.trim_end_matches('\r');
+    let quoted = ['"', '\''].into_iter().find_map(|quote| {
+        let inner = plain.strip_prefix(quote)?.strip_suffix(quote)?;
+        (!inner.contains(quote)).then_some(inner)
+    });
+    let what = match (quoted.is_some(), plain.len() < value.len()) {
+        (true, true) => "quotes and a carriage return",
+        (true, false) => "quotes",
+        (false, true) => "a carriage return at its end",
+        (false, false) => return None,
+    };
+    let wanted: String = quoted.unwrap_or(plain).chars().take(256).collect();
+    Some(ConfigError::Variable {
+        variable: name.to_owned(),
+        reason: format!(
+            "its value has {what}, which would be part of it: write {name}={} (an --env-file is \
+             read as it stands, without a shell)",
+            wanted.escape_debug()
+        ),
+    })
+}
+
+/// A variable of ours that is not UTF-8: neither its name nor its value is shown as it is.
+#[must_use]
+pub fn not_utf8(name: &std::ffi::OsStr) -> ConfigError {
+    ConfigError::Variable {
+        variable: name.to_string_lossy().escape_debug().to_string(),
+        reason: "it is not UTF-8, so it cannot be read: write it in UTF-8, or unset it".to_owned(),
+    }
 }
 
 fn from_flag((name, value, flag): &(String, String, String)) -> Result<Assignment, ConfigError> {

@@ -245,7 +245,7 @@ pub struct HealthSettings {
 /// `[backup]`: where backups go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackupSettings {
-    /// Where backups are sent: bucket, or bucket/prefix.
+    /// Where every backup is sent: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command.
     pub destination: Option<String>,
     /// Where backups are written.
     pub output_dir: PathBuf,

@@ -214,13 +214,39 @@ fn what_kubernetes_says_of_a_service_named_auditctl_is_no_setting() {
         ("AUDITCTL_PORT_9750_TCP", "tcp://10.0.0.7:9750"),
         ("AUDITCTL_PORT_9750_TCP_ADDR", "10.0.0.7"),
         ("AUDITCTL_HTTP_SERVICE_HOST", "10.0.0.8"),
+        ("AUDITCTL_COLLECTOR_PORT", "tcp://10.0.0.7:9750"),
+        ("AUDITCTL_COLLECTOR_SERVICE_PORT", "9750"),
     ];
     assert!(from_variables(&env).is_ok());
     for name in ["AUDITCTL_PORTS", "AUDITCTL_HOST", "AUDITCTL_SERVICE"] {
         assert!(from_variables(&[(name, "1")]).is_err(), "{name}");
     }
     for key in super::keys::KEYS {
-        assert!(!super::is_kubernetes_own(&key.variable()), "{} can be set", key.name);
+        assert!(!super::is_kubernetes_own(&key.variable(), "9750"), "{} can be set", key.name);
+    }
+}
+
+/// C14.
+#[test]
+fn a_variable_that_nobody_reads_is_an_error_and_so_are_quotes_that_a_file_kept() {
+    for (name, value) in [("AUDITCTL_COLLECTOR_PORT", "9760"), ("AUDITCTL_PORT", "9760")] {
+        let error = from_variables(&[(name, value)]).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("unknown setting"), "{error}");
+    }
+    let error = from_variables(&[("AUDITCTL_COLLECTOR_PORT", "9760")]).unwrap_err().to_string();
+    assert!(error.contains("AUDITCTL_COLLECTOR_HTTP"), "{error}");
+    for (value, what) in [
+        ("\"/var/lib/audit\"", "quotes"),
+        ("'/var/lib/audit'", "quotes"),
+        ("/var/lib/audit\r", "a carriage return"),
+        ("\"/var/lib/audit\"\r", "quotes and a carriage return"),
+    ] {
+        let error = from_variables(&[("AUDITCTL_LOG_DIR", value)]).unwrap_err().to_string();
+        assert!(error.contains(what), "{value:?}: {error}");
+        assert!(error.contains("write AUDITCTL_LOG_DIR=/var/lib/audit "), "{value:?}: {error}");
+    }
+    for fine in ["/var/lib/audit", "a\"b\"", "\"a\" or \"b\"", "it's"] {
+        assert_eq!(super::misquoted("AUDITCTL_LOG_DIR", fine), None, "{fine}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! ([`fault`]) while production uses the operating system ([`os`]).
 //!
 //! Files are created with mode 0600 and directories with 0700, whatever the
-//! umask. Names in a directory of ours are never followed elsewhere: what is
+//! umask; what root creates belongs to the owner of the directory that it is in. Names in a directory of ours are never followed elsewhere: what is
 //! opened for writing, or as one of our own files, is a regular file and no
 //! symbolic link, and what is written has no other name. Opening never waits,
 //! so that a FIFO in a file's place is an error. The one exception is
@@ -15,6 +15,8 @@ pub mod beneath;
 pub mod boot;
 pub mod fault;
 pub mod fixed;
+pub mod given;
+mod heir;
 pub mod inspect;
 pub mod lock;
 pub mod os;

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use super::heir::{self, Heir};
 use super::{FileMeta, Fs, FsFile, OpenMode, Space};
 
 /// The real file system.
@@ -16,7 +17,7 @@ pub struct OsFs;
 #[derive(Debug)]
 pub struct OsFile(File);
 
-fn meta_of(meta: &std::fs::Metadata) -> FileMeta {
+pub(super) fn meta_of(meta: &std::fs::Metadata) -> FileMeta {
     FileMeta {
         len: meta.len(),
         inode: meta.ino(),
@@ -84,6 +85,9 @@ fn open_any(path: &Path, mode: OpenMode) -> io::Result<(File, bool)> {
             options.write(true);
         }
         OpenMode::CreateNew => {
+            if let Some(file) = make_for_owner(path).map_err(|error| plainer(path, error))? {
+                return Ok((file, true));
+            }
             options.write(true).create_new(true);
         }
         OpenMode::Create => {
@@ -112,6 +116,27 @@ fn open_any(path: &Path, mode: OpenMode) -> io::Result<(File, bool)> {
     Ok((file, made))
 }
 
+/// What root makes is made for the directory's owner; `None` where that is root, or this
+/// is not.
+fn make_for_owner(path: &Path) -> io::Result<Option<File>> {
+    let (Some(heir), Some(name)) = (Heir::of(&super::parent(path))?, path.file_name()) else {
+        return Ok(None);
+    };
+    heir.make(name).map(Some)
+}
+
+/// Hands a directory that was just made to the owner of the one that it is in, where
+/// root made it.
+///
+/// # Errors
+/// The operating system's.
+pub(crate) fn give_dir(path: &Path) -> io::Result<()> {
+    match (Heir::of(&super::parent(path))?, path.file_name()) {
+        (Some(heir), Some(name)) => heir.give_dir(name),
+        _ => Ok(()),
+    }
+}
+
 /// "Too many levels of symbolic links" is what the system says of a single one.
 fn plainer(path: &Path, error: io::Error) -> io::Error {
     let link = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
@@ -119,6 +144,9 @@ fn plainer(path: &Path, error: io::Error) -> io::Error {
     if link && looped {
         let reason = "is a symbolic link, which is not followed here";
         return io::Error::new(io::ErrorKind::InvalidInput, reason);
+    }
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return heir::whose(path, error);
     }
     // A FIFO or a device without its other end.
     if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
@@ -150,7 +178,7 @@ fn make_dir(path: &Path) -> io::Result<()> {
     if rustix::fs::fstat(&made)?.st_mode & 0o777 != 0o700 {
         set_mode(Path::new(&format!("/proc/self/fd/{}", made.as_raw_fd())), 0o700)?;
     }
-    Ok(())
+    give_dir(path)
 }
 
 /// Sets a path's permission bits.

@@ -32,6 +32,7 @@ impl Scratch {
         let mut builder = tempfile::Builder::new();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         let made = builder.prefix(PREFIX).permissions(mode).tempdir_in(parent)?;
+        super::os::give_dir(made.path())?;
         let lock = try_lock(&made.path().join(LOCK))?;
         Ok(Self { path: made.keep(), lock })
     }

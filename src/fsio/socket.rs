@@ -41,6 +41,17 @@ pub fn at(path: &Path) -> io::Result<Option<SocketFile>> {
     }
 }
 
+/// Hands a socket that was just bound to the owner of its directory, where root bound it.
+///
+/// # Errors
+/// The operating system's.
+pub fn give(path: &Path) -> io::Result<()> {
+    match (super::heir::Heir::of(&super::parent(path))?, path.file_name()) {
+        (Some(heir), Some(name)) => heir.give_socket(name),
+        _ => Ok(()),
+    }
+}
+
 /// Removes the file if it is still the one given: a successor's is left alone.
 ///
 /// # Errors

@@ -71,6 +71,11 @@ pub(super) struct Facts {
     pub(super) manifest: Seen,
     /// The key that is to follow, while a change of key is not finished.
     pub(super) next_key: Seen,
+    /// The signing key.
+    pub(super) key: Seen,
+    /// The newest change of key, where nobody signed the succession: when, and what is
+    /// said of it.
+    pub(super) key_replaced: Option<String>,
     /// The tree size that `verify --since-last` has proven; 0 when none is known.
     pub(super) verified: u64,
     /// `audit.keys` has fewer changes of the key than the last writer knew of.
@@ -102,6 +107,7 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
     let dir = &*settings.log_dir;
     let paths = LogPaths::new(dir);
     let moment = look_until_steady(&paths, fs);
+    let chain = chain(fs, &paths, &moment.page);
     let pid = match &moment.page {
         Page::Read(page) => page.get(Word::Pid),
         _ => 0,
@@ -111,8 +117,10 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         checkpoint: seen(fs, &paths.checkpoint()),
         manifest: seen(fs, &paths.manifest()),
         next_key: seen(fs, &KeyFiles::new(&paths, settings.key_path.as_deref()).next()),
+        key: seen(fs, &KeyFiles::new(&paths, settings.key_path.as_deref()).key),
+        key_replaced: chain.as_ref().and_then(key_replaced),
         verified: verified(fs, &paths, &moment.page),
-        chain_is_short: chain_is_short(fs, &paths, &moment.page),
+        chain_is_short: chain_is_short(&chain, &moment.page),
         space: fs.space(dir).map_err(text),
         backups: backups::look(fs, &settings.backup.output_dir, &paths),
         alerts: alerts(settings, fs, &paths),
@@ -139,16 +147,38 @@ fn verified(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> u64 {
     state.map_or(0, |state| state.tree_size)
 }
 
+/// The changes of the key, as `audit.keys` has them.
+enum Chain {
+    Read(KeyHistory),
+    Bad,
+}
+
 /// Read only where the key was ever changed. What cannot be read is not known.
-fn chain_is_short(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> bool {
+fn chain(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> Option<Chain> {
+    let Page::Read(page) = page else { return None };
+    if page.get(Word::KeyChanges) == 0 {
+        return None;
+    }
+    match KeyHistory::load(fs, paths) {
+        Ok(Some(history)) => Some(Chain::Read(history)),
+        Err(KeysError::Io { .. } | KeysError::Newer { .. }) => None,
+        Ok(None) | Err(_) => Some(Chain::Bad),
+    }
+}
+
+fn chain_is_short(chain: &Option<Chain>, page: &Page) -> bool {
     let Page::Read(page) = page else { return false };
-    let known = page.get(Word::KeyChanges);
-    known > 0
-        && match KeyHistory::load(fs, paths) {
-            Ok(history) => history.map_or(0, |history| history.rotations.len() as u64) < known,
-            Err(KeysError::Io { .. } | KeysError::Newer { .. }) => false,
-            Err(_) => true,
-        }
+    match chain {
+        None => false,
+        Some(Chain::Bad) => true,
+        Some(Chain::Read(history)) => (history.rotations.len() as u64) < page.get(Word::KeyChanges),
+    }
+}
+
+fn key_replaced(chain: &Chain) -> Option<String> {
+    let Chain::Read(history) = chain else { return None };
+    let replaced = history.replacement()?.check().ok()?.replaced?;
+    Some(replaced.told())
 }
 
 fn alerts(

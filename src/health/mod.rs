@@ -76,6 +76,8 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         checkpoint: Seen::Unknown(why.clone()),
         manifest: Seen::Unknown(why.clone()),
         next_key: Seen::Unknown(why.clone()),
+        key: Seen::Unknown(why.clone()),
+        key_replaced: None,
         verified: 0,
         chain_is_short: false,
         backups: Backups { unknown: Some(why.clone()), ..Backups::default() },

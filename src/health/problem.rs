@@ -117,6 +117,8 @@ problems! {
     ManifestUnknown = "integrity.manifest_unknown" [Unknown],
     /// A change of the signing key was begun and is not finished.
     KeyChangePending = "integrity.key_change_pending" [Warning],
+    /// The signing key is not there, and no writer runs that has it.
+    KeyMissing = "integrity.key_missing" [Critical],
     /// The last opening took records over that nobody had signed, and neither a
     /// backup nor a verification has covered them since.
     UnsignedRecords = "integrity.unsigned_records" [Warning],
@@ -158,6 +160,8 @@ problems! {
     BackupLogChanged = "backup.log_changed" [Critical],
     /// A backup is damaged.
     BackupDamaged = "backup.damaged" [Warning],
+    /// The newest backup lacks records that were damaged, and no earlier one holds them.
+    BackupLacking = "backup.lacking" [Warning],
     /// A backup did not arrive where it was sent.
     BackupUnsent = "backup.unsent" [Warning],
     /// The last restore drill failed.

@@ -100,7 +100,7 @@ impl Sample {
         let mut sample = Self::empty();
         OsFs.create_dir_all(&sample.settings.log_dir).expect("directory");
         let paths = sample.paths();
-        for path in [paths.active(), paths.checkpoint(), paths.manifest()] {
+        for path in [paths.active(), paths.checkpoint(), paths.manifest(), paths.key()] {
             let file = OsFs.open(&path, OpenMode::CreateNew).expect("file");
             file.write_all_at(b"0123456789", 0).expect("write");
         }

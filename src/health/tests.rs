@@ -623,6 +623,73 @@ fn a_backup_that_did_not_arrive_is_told_until_one_does() {
     }
 }
 
+/// B6
+#[test]
+fn that_a_backup_did_not_arrive_is_over_once_it_or_a_later_one_did_or_it_was_removed() {
+    let sample = Sample::running();
+    let at = crate::clock::Clock::now(&sample.clock);
+    let copy = |state: &str| serde_json::json!({ "state": state, "at": at });
+    let (mistyped, right) =
+        ("s3://typo/audit-backups/web/0123/", "s3://acme/audit-backups/web/0123/");
+    let told = |backups: &[(&str, serde_json::Value)]| {
+        let mut all = serde_json::Map::new();
+        for (age, (id, copies)) in backups.iter().enumerate() {
+            let mut one = noted(&sample, 600 - age as i64, 43);
+            one["copies"] = copies.clone();
+            all.insert((*id).to_owned(), one);
+        }
+        with_catalog(&sample, &serde_json::json!({ "format": 1, "backups": all }));
+        let report = sample.health().report;
+        report.check("backup").expect("always there").message.contains("sending ")
+    };
+    let (one, two, three) = ("20260203_000000", "20260203_000001", "20260203_000002");
+    let failed = || serde_json::json!({ mistyped: copy("failed") });
+    assert!(told(&[(one, failed())]));
+    // It arrived itself, or a later one did, where a backup should go.
+    let both = serde_json::json!({ mistyped: copy("failed"), right: copy("confirmed") });
+    assert!(!told(&[(one, both)]), "it is there");
+    let arrived = || serde_json::json!({ right: copy("confirmed") });
+    assert!(!told(&[(one, failed()), (two, arrived())]), "a later one is there");
+    assert!(told(&[(one, arrived()), (two, failed())]), "an earlier one does not hold it");
+    // It was removed.
+    assert!(!told(&[(two, serde_json::json!({}))]));
+    // Two places that both take backups: one that no longer does is told.
+    let only = |there: &str, lost: &str| serde_json::json!({ there: copy("confirmed"), lost: copy("failed") });
+    let both = || serde_json::json!({ mistyped: copy("confirmed"), right: copy("confirmed") });
+    assert!(told(&[(one, both()), (two, only(right, mistyped))]));
+    assert!(told(&[(one, both()), (two, only(right, mistyped)), (three, only(right, mistyped))]));
+    // Backups go elsewhere since.
+    assert!(!told(&[(one, both()), (two, only(right, mistyped)), (three, arrived())]));
+}
+
+/// F11: a log in which nothing happens is no alarm, and a job that no longer runs is one.
+#[test]
+fn the_age_of_a_backup_counts_from_when_nothing_was_new_last() {
+    let sample = Sample::running();
+    let two_days = 2 * 86_400;
+    let status = |looked: Option<(i64, &str)>| {
+        let backups = serde_json::json!({ "20260203_000000": noted(&sample, two_days, 43) });
+        let mut catalog = serde_json::json!({ "format": 1, "backups": backups });
+        if let Some((age, id)) = looked {
+            let micros = crate::clock::Clock::now(&sample.clock).micros() - age * 1_000_000;
+            let at = crate::clock::Timestamp::from_micros(micros);
+            catalog["last_unchanged"] =
+                serde_json::json!({ "at": at, "backup": id, "tree_size": 45 });
+        }
+        with_catalog(&sample, &catalog);
+        let report = sample.health().report;
+        let check = report.check("backup").expect("always there").clone();
+        (check.code().map(str::to_owned), check.message)
+    };
+    let old = |found: &(Option<String>, String)| found.0.as_deref() == Some("backup.old");
+    assert!(old(&status(None)));
+    let fresh = status(Some((600, "20260203_000000")));
+    assert!(!old(&fresh) && fresh.1.contains("nothing was new 10 min ago"), "{fresh:?}");
+    assert!(old(&status(Some((two_days, "20260203_000000")))), "nobody looked since");
+    assert!(old(&status(Some((600, "20260101_000000")))), "of another backup");
+    assert!(old(&status(Some((-9_000, "20260203_000000")))), "a time to come");
+}
+
 #[test]
 fn a_damaged_backup_and_a_failed_or_missing_drill_are_told() {
     let mut sample = Sample::running();

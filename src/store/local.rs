@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -101,12 +101,9 @@ impl LocalStore {
         if !self.root.is_dir() {
             return Err(failed("write")(io::ErrorKind::NotFound.into()));
         }
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder).map_err(failed("make its folder"))?;
+        OsFs.create_dir_all(folder).map_err(failed("make its folder"))?;
         let part = hidden(path, &format!("part-{}", &digests.sha256_hex()[..16]));
-        let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(ITSELF);
-        let mut file = open.open(&part).map_err(failed("write"))?;
+        let mut file = made_or_there(&part).map_err(failed("write"))?;
         // An unusual umask could have taken bits away.
         file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed("write"))?;
         let fresh = UploadState::begun(&url, &digests, part.display().to_string(), PIECE);
@@ -157,20 +154,24 @@ impl LocalStore {
             result => result?,
         }
         let note = serde_json::json!({ "content_type": content_type, "metadata": metadata });
-        let mut open = OpenOptions::new();
-        let note_path = hidden(path, "metadata");
-        let mut file = open
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(ITSELF)
-            .open(note_path)?;
+        let mut file = made_or_there(&hidden(path, "metadata"))?;
+        file.set_len(0)?;
         file.write_all(note.to_string().as_bytes())?;
         file.sync_all()?;
         fs::remove_file(part)?;
         File::open(path.parent().unwrap_or(&self.root))?.sync_all()?;
         Ok(Sent::As(None))
+    }
+}
+
+/// A file to write, made where there is none: for the owner of its directory.
+fn made_or_there(path: &Path) -> io::Result<File> {
+    match open_file(path, OpenMode::CreateNew) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mut open = OpenOptions::new();
+            open.read(true).write(true).custom_flags(ITSELF).open(path)
+        }
+        made => made,
     }
 }
 

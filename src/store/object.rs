@@ -147,6 +147,18 @@ impl Digests {
         }
     }
 
+    /// Whether a store's checksum is of the same bytes; none where it is of a kind that is
+    /// not computed here.
+    #[must_use]
+    pub fn agree(&self, sum: &Checksum) -> Option<bool> {
+        match *sum {
+            Checksum::Sha256(found) => Some(found == self.sha256),
+            Checksum::Crc64Nvme(found) => Some(found == self.crc64nvme),
+            Checksum::Crc32c(found) => Some(found == self.crc32c),
+            Checksum::Md5(_) => None,
+        }
+    }
+
     /// SHA-256 in hexadecimal, as `sha256sum` shows it.
     #[must_use]
     pub fn sha256_hex(&self) -> String {

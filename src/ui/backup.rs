@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::backup::{Made, Metadata, Outlook, Uploaded};
+use super::style::escape;
+use crate::backup::{BackupId, Covered, Hole, Made, Metadata, Outlook, Uploaded};
 use crate::clock::display_seconds;
+use crate::health::wording::count;
 use crate::units::human_bytes;
 
 /// A backup that was made, for people.
@@ -20,13 +22,17 @@ pub fn backup_made_text(made: &Made) -> String {
     row("original", human_bytes(archive.raw_bytes));
     row(
         "compressed",
-        format!(
-            "{} ({:.1}% smaller)",
-            human_bytes(archive.digests.bytes),
-            archive.compression_percent
-        ),
+        format!("{} ({})", human_bytes(archive.digests.bytes), saved(archive.compression_percent)),
     );
     row("records", records(range.first_seq, range.tree_size));
+    for hole in &metadata.holes {
+        let span = hole.span();
+        let by = match hole.given_up_by {
+            Some(record) => format!("given up by record {record}"),
+            None => hole.reason.clone(),
+        };
+        row("lacks", format!("{}: {}", records(span.begin, span.end), escape(&by)));
+    }
     row("checksum", format!("sha256:{}", metadata.stored().sha256));
     row("metadata", made.metadata_file.display().to_string());
     row("root", metadata.root_hash.to_string());
@@ -42,6 +48,12 @@ pub fn backup_made_text(made: &Made) -> String {
     }
     row("took", took(&made.seconds));
     lines.join("\n")
+}
+
+/// A small log's archive is larger than its lines.
+fn saved(percent: f64) -> String {
+    let word = if percent < 0.0 { "larger" } else { "smaller" };
+    format!("{:.1}% {word}", percent.abs())
 }
 
 fn records(first_seq: u64, tree_size: u64) -> String {
@@ -86,6 +98,7 @@ pub fn backup_made_value(made: &Made) -> Value {
         "first_seq": metadata.range.first_seq,
         "tree_size": metadata.range.tree_size,
         "root_hash": metadata.root_hash,
+        "holes": holes(made),
         "previous": metadata.previous.as_ref().map(|previous| json!({
             "id": previous.id,
             "tree_size": previous.tree_size,
@@ -95,6 +108,56 @@ pub fn backup_made_value(made: &Made) -> Value {
         "unsigned_tail_bytes": made.unsigned_tail,
         "seconds": seconds,
     })
+}
+
+fn holes(made: &Made) -> Vec<Value> {
+    let held_by = |span| {
+        let held = made.held_elsewhere.iter().find(|(other, _)| *other == span);
+        held.map(|(_, id)| *id)
+    };
+    let hole = |hole: &Hole| {
+        let span = hole.span();
+        json!({
+            "first_seq": span.begin,
+            "end_seq": span.end,
+            "reason": hole.reason,
+            "given_up_by": hole.given_up_by,
+            "held_by": held_by(span),
+        })
+    };
+    made.metadata.holes.iter().map(hole).collect()
+}
+
+/// What of a damaged log is not in a backup of it, for people; nothing where all that is
+/// missing was given up.
+#[must_use]
+pub fn backup_lacks_text(made: &Made) -> Option<String> {
+    let lacking = made.metadata.lacking();
+    let first = lacking.first()?;
+    let records: u64 = lacking.iter().map(|span| span.records()).sum();
+    let ranges = match lacking.len() {
+        1 => format!("records {} to {}", first.begin, first.end - 1),
+        more => format!("from record {} on, in {more} places", first.begin),
+    };
+    let held: Vec<String> = made.held_elsewhere.iter().map(|(_, id)| id.to_string()).collect();
+    let remedy = match held.iter().max() {
+        Some(id) if made.uncovered().is_empty() => format!(
+            "backup {id} holds them: `auditctl repair --from {id}` brings them back, then back up \
+             again"
+        ),
+        Some(id) => format!(
+            "backup {id} holds some of them: `auditctl repair --from {id}` brings them back; \
+             `auditctl serve --accept-corruption` gives up what no copy holds"
+        ),
+        None => "no other backup here holds them: `auditctl repair --from URL` brings them back \
+                 from a copy elsewhere; `auditctl serve --accept-corruption` gives them up"
+            .to_owned(),
+    };
+    Some(format!(
+        "the log is damaged: {} of it {} not in this backup ({ranges}); {remedy}",
+        count(records, "record"),
+        if records == 1 { "is" } else { "are" },
+    ))
 }
 
 /// A backup that was made before, for programs.
@@ -162,14 +225,57 @@ pub fn uploaded_value(uploaded: &Uploaded) -> Value {
     })
 }
 
+/// That there is nothing new, for people.
+#[must_use]
+pub fn backup_nothing_new_text(covered: &Covered) -> String {
+    let metadata = &covered.metadata;
+    let since = match covered.idle_records() {
+        0 => "nothing was recorded since".to_owned(),
+        own => format!(
+            "since then the log noted only that it was opened, closed, idle or backed up ({})",
+            count(own, "record")
+        ),
+    };
+    format!(
+        "Nothing new: backup {} holds everything; {since}. --full makes one all the same\n  records     {}\n  root        {}",
+        metadata.id,
+        records(metadata.range.first_seq, metadata.range.tree_size),
+        metadata.root_hash
+    )
+}
+
+/// What a store has of the log already.
+#[derive(Clone, Debug)]
+pub struct There {
+    /// Where it would be sent.
+    pub url: String,
+    /// How many backups of the log are there.
+    pub backups: u64,
+    /// The newest by name.
+    pub newest: Option<BackupId>,
+}
+
 /// What a backup would do, for people.
 #[must_use]
-pub fn backup_outlook_text(outlook: &Outlook, dir: &Path, sent_to: Option<&str>) -> String {
+pub fn backup_outlook_text(
+    outlook: &Outlook,
+    dir: &Path,
+    covered: Option<&Covered>,
+    there: Option<&There>,
+) -> String {
     let previous = match outlook.previous {
         Some(id) => format!("extends {id}"),
         None => "the first of this log there".to_owned(),
     };
-    let sent_to = sent_to.map_or_else(String::new, |url| format!("\n  sent to     {url}"));
+    let sent_to = there.map_or_else(String::new, |there| {
+        let newest = there.newest.map_or_else(String::new, |id| format!(", the newest {id}"));
+        let backups = count(there.backups, "backup");
+        format!("\n  sent to     {}\n  there       {backups} of this log{newest}", there.url)
+    });
+    if let Some(covered) = covered {
+        let id = covered.metadata.id;
+        return format!("Would make none: nothing is new since backup {id}{sent_to}");
+    }
     format!(
         "Would make backup {} in {}: {}\n  copied      {} of sealed segments\n  compressed  {} records\n  records     {}\n  available   {}{sent_to}",
         outlook.id,
@@ -184,7 +290,12 @@ pub fn backup_outlook_text(outlook: &Outlook, dir: &Path, sent_to: Option<&str>)
 
 /// What a backup would do, for programs.
 #[must_use]
-pub fn backup_outlook_json(outlook: &Outlook, dir: &Path, sent_to: Option<&str>) -> String {
+pub fn backup_outlook_json(
+    outlook: &Outlook,
+    dir: &Path,
+    covered: Option<&Covered>,
+    there: Option<&There>,
+) -> String {
     json!({ "dry_run": {
         "id": outlook.id,
         "output_dir": dir,
@@ -194,7 +305,13 @@ pub fn backup_outlook_json(outlook: &Outlook, dir: &Path, sent_to: Option<&str>)
         "compressed_records": outlook.compressed_records,
         "available_bytes": outlook.available_bytes,
         "previous": outlook.previous,
-        "destination": sent_to,
+        "nothing_new": covered.is_some(),
+        "covered_by": covered.map(|covered| covered.metadata.id),
+        "destination": there.map(|there| &there.url),
+        "there": there.map(|there| json!({
+            "backups": there.backups,
+            "newest": there.newest,
+        })),
     }})
     .to_string()
 }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::style::escape;
 use crate::audit::key_change::{RotatePlan, Rotated};
-use crate::audit::keys::Keyring;
+use crate::audit::key_replace::Replacing;
+use crate::audit::keys::{Handover, Keyring};
 use crate::audit::record::Record;
 use crate::health::wording::count;
 
@@ -34,6 +35,8 @@ pub enum PrivateKey {
     Retired,
     /// A key of no such log.
     Stranger,
+    /// There is none.
+    Missing,
     /// It cannot be read by this user, or is none.
     Unreadable(String),
 }
@@ -44,6 +47,7 @@ impl PrivateKey {
             Self::Newest => "newest",
             Self::Retired => "retired",
             Self::Stranger => "stranger",
+            Self::Missing => "missing",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -53,6 +57,9 @@ impl PrivateKey {
             Self::Newest => "the key that signs".to_owned(),
             Self::Retired => "a retired key: the log cannot be opened with it".to_owned(),
             Self::Stranger => "a key that is none of this log's".to_owned(),
+            Self::Missing => "missing: the log can be read, and nothing can be added. Put it back \
+                              (`auditctl key import`), or `auditctl key replace --reason TEXT`"
+                .to_owned(),
             Self::Unreadable(why) => format!("not readable here: {}", escape(why)),
         }
     }
@@ -73,6 +80,12 @@ pub fn key_text(shown: &KeyShown) -> String {
         ),
     ];
     lines.push(match (keys.handovers().last(), keys.rotations().last()) {
+        (Some(Handover { place, replaced: Some(replaced), old, .. }), _) => format!(
+            "since        epoch {}, in the place of {} {}; nobody signed that",
+            place.epoch,
+            escape(&old.label()),
+            escape(&replaced.told())
+        ),
         (Some(handover), Some(rotation)) => format!(
             "since        record {} (both keys signed the first {}, epoch {})",
             rotation.seq,
@@ -91,12 +104,17 @@ pub fn key_text(shown: &KeyShown) -> String {
         lines.push("before:".to_owned());
     }
     for (rotation, handover) in keys.rotations().iter().zip(keys.handovers()).rev() {
+        let replaced = handover.replaced.as_ref();
+        let place = replaced.map_or(handover.place, |replaced| replaced.signed);
+        let how = match replaced {
+            Some(it) => format!(", replaced {}: nobody signed that", escape(&it.told())),
+            None => told(&rotation.record),
+        };
         lines.push(format!(
-            "  {} up to {} (epoch {}){}",
+            "  {} up to {} (epoch {}){how}",
             escape(&handover.old.label()),
-            count(handover.place.size, "record"),
-            handover.place.epoch,
-            told(&rotation.record)
+            count(place.size, "record"),
+            place.epoch,
         ));
     }
     lines.join("\n") + "\n"
@@ -125,7 +143,24 @@ pub fn key_json(shown: &KeyShown) -> String {
         .zip(keys.handovers())
         .map(|(rotation, handover)| {
             let record: Value = serde_json::from_str(&rotation.record).unwrap_or_default();
+            if let Some(replaced) = &handover.replaced {
+                return json!({
+                    "succession": "replaced",
+                    "seq": rotation.seq,
+                    "epoch": handover.place.epoch,
+                    "tree_size": replaced.signed.size,
+                    "root_hash": handover.root.to_string(),
+                    "old_key": rotation.old_key,
+                    "new_key": rotation.new_key,
+                    "timestamp": replaced.at,
+                    "uid": replaced.uid,
+                    "user": replaced.user,
+                    "reason": replaced.reason,
+                    "checkpoint": rotation.checkpoint,
+                });
+            }
             json!({
+                "succession": "signed",
                 "seq": rotation.seq,
                 "epoch": handover.place.epoch,
                 "tree_size": handover.place.size,
@@ -210,4 +245,53 @@ pub fn rotate_plan_json(plan: &RotatePlan) -> String {
         "resumes": plan.resumes,
     })
     .to_string()
+}
+
+/// A key that was replaced, or would be, for people.
+#[must_use]
+pub fn replacing_text(replacing: &Replacing, planned: bool) -> String {
+    let record = &replacing.record;
+    let first = match (planned, replacing.resumes) {
+        (true, _) => "nothing was changed; without --dry-run:".to_owned(),
+        (false, true) => {
+            "the key was replaced before, and is recorded now; nobody signed that".to_owned()
+        }
+        (false, false) => format!(
+            "the key is replaced, in epoch {}; nobody signed that, and `auditctl verify` says so",
+            record.epoch
+        ),
+    };
+    let new = match record.new_key.as_str() {
+        "" => "a new one",
+        key => key,
+    };
+    let mut text = format!(
+        "{first}\npublic key   {}\nbefore       {}, which signed {}\nprivate key  {}\n",
+        escape(new),
+        escape(&record.old_key),
+        count(record.signed_records, "record"),
+        escape(&replacing.key_path.display().to_string()),
+    );
+    if let Some(name) = &replacing.set_aside {
+        text.push_str(&format!("set aside    {}\n", escape(name)));
+    }
+    if !planned {
+        text.push_str(
+            "Hand the public key to whoever verifies this log and tell them why: the old one does \
+             not lead to it. Keep the private key elsewhere (`auditctl key export`), and back the \
+             log up.\n",
+        );
+    }
+    text
+}
+
+/// The same, for programs.
+#[must_use]
+pub fn replacing_json(replacing: &Replacing, planned: bool) -> String {
+    let mut value = serde_json::to_value(&replacing.record).unwrap_or_default();
+    value["changed"] = json!(!planned);
+    value["resumed"] = json!(replacing.resumes);
+    value["key_path"] = json!(replacing.key_path.to_string_lossy());
+    value["set_aside"] = json!(replacing.set_aside);
+    value.to_string()
 }

@@ -3,6 +3,7 @@
 //! [`printer`] prints: data to stdout, messages to stderr.
 
 mod backup;
+mod backup_list;
 mod backups;
 mod diff;
 mod health;
@@ -23,18 +24,19 @@ mod validate;
 mod verify;
 
 pub use backup::{
-    backup_made_text, backup_made_value, backup_outlook_json, backup_outlook_text,
-    backup_there_value, uploaded_text, uploaded_value,
+    There, backup_lacks_text, backup_made_text, backup_made_value, backup_nothing_new_text,
+    backup_outlook_json, backup_outlook_text, backup_there_value, uploaded_text, uploaded_value,
 };
+pub use backup_list::{ListShown, backup_list_json, backup_list_text};
 pub use backups::{
-    backup_list_json, backup_list_text, cleanup_json, cleanup_text, drill_json, drill_text,
-    restore_json, restore_plan_text, restore_text,
+    cleanup_json, cleanup_text, drill_json, drill_text, restore_json, restore_plan_text,
+    restore_text,
 };
 pub use diff::DiffShown;
 pub use health::{health_human, health_json, health_json_line};
 pub use key::{
-    KeyShown, PrivateKey, key_json, key_text, rotate_plan_json, rotate_plan_text, rotated_json,
-    rotated_text,
+    KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json,
+    rotate_plan_text, rotated_json, rotated_text,
 };
 pub use monitor::{Live, live, monitor_json, monitor_json_line, monitor_text};
 pub use nagios::{health_line, health_nagios, plugin_failure};
@@ -49,4 +51,7 @@ pub use secret::ask_secret;
 pub use style::{Style, escape, paint};
 pub use tokens::{token_value, tokens_json, tokens_text};
 pub use validate::{Shown, validate_json, validate_text};
-pub use verify::{verified_backup_json, verified_backup_text, verify_json, verify_text};
+pub use verify::{
+    checkpoint_json, checkpoint_text, verified_backup_json, verified_backup_text, verify_json,
+    verify_text,
+};

@@ -324,6 +324,7 @@ fn counters(page: &StatusSnapshot) -> Vec<Family> {
                 ("forbidden", word(Word::RequestsForbidden)),
                 ("rate_limited", word(Word::RequestsRateLimited)),
                 ("throttled", word(Word::RequestsThrottled)),
+                ("rejected", word(Word::RequestsRejected)),
             ],
         ),
         counter(

@@ -51,7 +51,7 @@ pub fn proof_text(
 ) -> String {
     let checkpoint = &proven.checkpoint;
     let word = paint("VERIFIED", Style::Good, colour);
-    rows(
+    let said = rows(
         format!("record {seq}: {word}\n"),
         &[
             ("log", escape(&checkpoint.origin).into_owned()),
@@ -62,7 +62,13 @@ pub fn proof_text(
             ("key", key.text(&proven.key)),
             ("record", escape(record).into_owned()),
         ],
-    )
+    );
+    said + &noted(&proven.notes)
+}
+
+/// What is worth knowing, one a line.
+fn noted(notes: &[String]) -> String {
+    notes.iter().map(|note| format!("note: {}\n", escape(note))).collect()
 }
 
 #[derive(Serialize)]
@@ -75,6 +81,8 @@ struct ProofJson<'a> {
     leaf_hash: Hash,
     key: &'a str,
     key_source: &'static str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
     /// As it is stored: its bytes are what was proven.
     record: Option<&'a RawValue>,
 }
@@ -91,6 +99,7 @@ pub fn proof_json((seq, record): (u64, &str), proven: &Proven, key: ProofKey) ->
         leaf_hash: proven.leaf_hash,
         key: &proven.key,
         key_source: key.word(),
+        notes: &proven.notes,
         record: serde_json::from_str(record).ok(),
     };
     serde_json::to_string(&document).unwrap_or_default()
@@ -107,7 +116,7 @@ pub fn growth_text(
 ) -> String {
     let checkpoint = &grown.checkpoint;
     let word = paint("VERIFIED", Style::Good, colour);
-    rows(
+    let said = rows(
         format!("growth from {} to {} records: {word}\n", document.from_size, checkpoint.size),
         &[
             ("log", escape(&checkpoint.origin).into_owned()),
@@ -125,7 +134,8 @@ pub fn growth_text(
             ("later tree", format!("root {}", checkpoint.root)),
             ("key", key.text(&grown.key)),
         ],
-    )
+    );
+    said + &noted(&grown.notes)
 }
 
 #[derive(Serialize)]
@@ -138,6 +148,8 @@ struct GrowthJson<'a> {
     root_hash: Hash,
     key: &'a str,
     key_source: &'static str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
     against: Option<&'a str>,
 }
 
@@ -157,6 +169,7 @@ pub fn growth_json(
         root_hash: grown.checkpoint.root,
         key: &grown.key,
         key_source: key.word(),
+        notes: &grown.notes,
         against,
     };
     serde_json::to_string(&document).unwrap_or_default()

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::style::{Style, escape, paint};
-use crate::audit::verify::{Completeness, Depth, Integrity, KeySource, Report, Stretch};
-use crate::backup::{Relation, RestorePlan};
+use crate::audit::verify::{Anchor, Completeness, Depth, Integrity, KeySource, Report, Stretch};
+use crate::backup::{LogHere, VerifiedBackup};
 use crate::health::wording::{age, count};
 use crate::units::human_bytes;
 
@@ -24,7 +24,12 @@ fn verdict(report: &Report) -> (&'static str, Style) {
 #[must_use]
 pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     let (word, style) = verdict(report);
-    let mut lines = vec![format!("{}: {}", escape(place), paint(word, style, colour))];
+    let but = match report.given_up() {
+        0 => String::new(),
+        _ if style == Style::Bad => String::new(),
+        gone => format!(", but for {} that {} given up", count(gone, "record"), were(gone)),
+    };
+    let mut lines = vec![format!("{}: {}{but}", escape(place), paint(word, style, colour))];
     let mut row = |name: &str, text: String| lines.push(format!("  {name:<13} {text}"));
     row("integrity", integrity(report));
     row("completeness", completeness(report));
@@ -55,6 +60,14 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
             "adopted",
             format!("{}: nobody had signed them when the log was opened", stretch(*range)),
         );
+    }
+    for hole in &report.holes {
+        let range = Stretch { first_seq: hole.first_seq, end_seq: hole.end_seq };
+        let by = match (hole.record, hole.at) {
+            (Some(record), Some(at)) => format!("by record {record} on {at}"),
+            _ => "by no signed record".to_owned(),
+        };
+        row("given up", format!("{}, {by}: {}", stretch(range), escape(&hole.reason)));
     }
     row("read", read(report));
     if let Some(oldest) = &report.oldest_read {
@@ -109,6 +122,10 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     lines.join("\n") + "\n"
 }
 
+fn were(many: u64) -> &'static str {
+    if many == 1 { "was" } else { "were" }
+}
+
 fn integrity(report: &Report) -> String {
     let all = match report.depth {
         Depth::Full => "every stored byte was read",
@@ -118,6 +135,12 @@ fn integrity(report: &Report) -> String {
     match report.integrity {
         Integrity::Intact => format!("intact: the records hash to the signed root; {all}"),
         Integrity::Damaged => "damaged: see the findings".to_owned(),
+        Integrity::Unproven if report.ranges.signed.end_seq > report.ranges.signed.first_seq => {
+            format!(
+                "not proven beyond record {}: see the findings; {all}",
+                report.ranges.signed.end_seq - 1
+            )
+        }
         Integrity::Unproven => "not proven: no signature that fits".to_owned(),
     }
 }
@@ -176,68 +199,144 @@ pub fn verify_json(report: &Report) -> String {
     value.to_string()
 }
 
-/// A backup that was found good, for people.
+/// A backup that was verified, for people.
 #[must_use]
-pub fn verified_backup_text(plan: &RestorePlan, colour: bool) -> String {
-    let (word, style) = match &plan.relation {
-        Relation::Diverged { .. } => ("DIVERGED", Style::Bad),
-        _ => ("VERIFIED", Style::Good),
+pub fn verified_backup_text(verified: &VerifiedBackup, colour: bool) -> String {
+    let (word, style) =
+        if verified.passed() { ("VERIFIED", Style::Good) } else { ("DIVERGED", Style::Bad) };
+    let mut text = format!("backup {}: {}\n", escape(&verified.backup), paint(word, style, colour));
+    let range = Stretch { first_seq: verified.first_seq, end_seq: verified.tree_size };
+    let records = count(verified.tree_size, "record");
+    let metadata = match verified.metadata_signed {
+        Some(true) => "signed",
+        Some(false) => "not signed: believed as far as its checkpoint and the archive bear it out",
+        None => "lost: the archive speaks for itself",
     };
-    let mut text = format!("backup {}: {}\n", escape(&plan.backup), paint(word, style, colour));
-    let range = Stretch { first_seq: plan.first_seq, end_seq: plan.tree_size };
-    let records = count(plan.tree_size, "record");
-    for (name, row) in [
-        ("log", escape(&plan.log_id).into_owned()),
-        ("records", stretch(range)),
-        ("root", format!("{} over {records}", plan.root_hash)),
-        ("key", format!("{}, by the word of {}", escape(&label(&plan.key)), plan.key_from)),
-        ("log here", escape(&relation(&plan.relation)).into_owned()),
-    ] {
-        text.push_str(&format!("  {name:<13} {row}\n"));
+    let key = format!("{}, by the word of {}", escape(&label(&verified.key)), verified.key_from);
+    let mut row = |name: &str, row: String| text.push_str(&format!("  {name:<13} {row}\n"));
+    row("log", escape(&verified.log_id).into_owned());
+    row("records", stretch(range));
+    row("root", format!("{} over {records}", verified.root_hash));
+    row("key", key);
+    row("metadata", metadata.to_owned());
+    for against in &verified.against {
+        let found = match &against.finding {
+            None => format!("is its beginning, of {}", count(against.size, "record")),
+            Some((kind, why)) => format!("{}: {why}", kind.as_str()),
+        };
+        row("against", format!("{} {}", escape(&against.name), escape(&found)));
+    }
+    row("log here", escape(&log_here(&verified.here)).into_owned());
+    for note in &verified.notes {
+        text.push_str(&format!("note: {}\n", escape(note)));
     }
     text
 }
 
-/// Name and id of a verifier key, as a log's report has it.
-fn label(key: &str) -> String {
-    key.splitn(3, '+').take(2).collect::<Vec<_>>().join("+")
-}
-
-fn relation(relation: &Relation) -> String {
-    match relation {
-        Relation::Nothing => "none to compare it with".to_owned(),
-        Relation::Identical => "holds the same records".to_owned(),
-        Relation::LiveIsPrefix { gained } => {
-            format!("is the beginning of it: the backup has {} more", count(*gained, "record"))
+fn log_here(here: &LogHere) -> String {
+    match here {
+        LogHere::Nothing => "none to compare it with".to_owned(),
+        LogHere::Other => "is another log".to_owned(),
+        LogHere::Continues(0) => "holds the same records".to_owned(),
+        LogHere::Continues(more) => format!("continues it, by {}", count(*more, "record")),
+        LogHere::Behind(more) => {
+            format!("is the beginning of it: the backup has {} more", count(*more, "record"))
         }
-        Relation::BackupIsPrefix { set_aside, .. } => {
-            format!("continues it, by {}", count(*set_aside, "record"))
-        }
-        Relation::Diverged { why, .. } => format!("does not fit it: {why}"),
+        LogHere::Differs(why) => format!(
+            "has other records ({why}); that says nothing against the backup: `auditctl verify` \
+             checks the log"
+        ),
+        LogHere::Unknown(why) => format!(
+            "cannot be compared ({why}); that says nothing against the backup: `auditctl verify` \
+             checks the log"
+        ),
     }
 }
 
 /// The same, for programs: the members that a log's report has too are called alike.
 #[must_use]
-pub fn verified_backup_json(plan: &RestorePlan) -> String {
-    let findings: Vec<Value> = match &plan.relation {
-        Relation::Diverged { why, .. } => {
-            vec![json!({ "kind": "diverged", "file": plan.backup, "message": why })]
-        }
-        _ => Vec::new(),
+pub fn verified_backup_json(verified: &VerifiedBackup) -> String {
+    let findings: Vec<Value> = verified
+        .against
+        .iter()
+        .filter_map(|against| {
+            let (kind, message) = against.finding.as_ref()?;
+            Some(json!({ "kind": kind.as_str(), "file": against.name, "message": message }))
+        })
+        .collect();
+    let against: Vec<Value> = verified
+        .against
+        .iter()
+        .map(|against| {
+            json!({
+                "name": against.name,
+                "tree_size": against.size,
+                "passed": against.finding.is_none(),
+            })
+        })
+        .collect();
+    let why = match &verified.here {
+        LogHere::Differs(why) | LogHere::Unknown(why) => Some(why),
+        _ => None,
     };
     json!({
-        "passed": findings.is_empty(),
-        "backup": plan.backup,
-        "log_id": plan.log_id,
+        "passed": verified.passed(),
+        "backup": verified.backup,
+        "log_id": verified.log_id,
+        "epoch": verified.epoch,
         "integrity": "intact",
-        "first_seq": plan.first_seq,
-        "tree_size": plan.tree_size,
-        "root_hash": plan.root_hash,
-        "key": label(&plan.key),
-        "key_source": plan.key_from,
-        "relation": plan.relation.word(),
+        "first_seq": verified.first_seq,
+        "tree_size": verified.tree_size,
+        "root_hash": verified.root_hash,
+        "key": label(&verified.key),
+        "key_source": verified.key_from,
+        "metadata_signed": verified.metadata_signed,
+        "notes": verified.notes,
+        "against": against,
+        "relation": verified.here.word(),
+        "relation_why": why,
         "findings": findings,
     })
     .to_string()
+}
+
+/// A checkpoint by itself, for people.
+#[must_use]
+pub fn checkpoint_text(anchor: &Anchor, wrong: Option<&str>, colour: bool) -> String {
+    let (word, style) = match wrong {
+        None => ("SIGNED", Style::Good),
+        Some(_) => ("BAD SIGNATURE", Style::Bad),
+    };
+    let mut text = format!("checkpoint {}: {}\n", escape(&anchor.name), paint(word, style, colour));
+    let mut row = |name: &str, row: String| text.push_str(&format!("  {name:<13} {row}\n"));
+    row("origin", escape(&anchor.origin).into_owned());
+    row("root", format!("{} over {}", anchor.root, count(anchor.size, "record")));
+    if let Some(wrong) = wrong {
+        row("signature", escape(wrong).into_owned());
+    }
+    row("log here", "none to compare it with".to_owned());
+    text
+}
+
+/// The same, for programs.
+#[must_use]
+pub fn checkpoint_json(anchor: &Anchor, wrong: Option<&str>) -> String {
+    json!({
+        "passed": wrong.is_none(),
+        "checkpoint": anchor.name,
+        "origin": anchor.origin,
+        "tree_size": anchor.size,
+        "root_hash": anchor.root,
+        "findings": wrong.iter().map(|why| json!({
+            "kind": "bad_signature",
+            "file": anchor.name,
+            "message": why,
+        })).collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+/// Name and id of a verifier key, as a log's report has it.
+fn label(key: &str) -> String {
+    key.splitn(3, '+').take(2).collect::<Vec<_>>().join("+")
 }

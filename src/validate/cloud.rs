@@ -33,7 +33,9 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     if request.clouds.is_empty() {
         let message = match &request.settings.backup.destination {
             Some(named) => format!(
-                "backup.destination = {named} names no provider: --cloud s3, azure or gcs checks it"
+                "backup.destination = {named} names no provider, so `auditctl backup` refuses to \
+                 run without --cloud: write s3://{named}, az://{named} or gs://{named}; or --cloud \
+                 s3, azure or gcs checks it"
             ),
             None => "no cloud destination is configured: backups stay on this machine".to_owned(),
         };

@@ -140,8 +140,7 @@ fn mode(place: &Place, entry: &Entry) -> Option<Check> {
     let others = entry.mode & 0o077;
     let writable = entry.mode & 0o022 != 0 && entry.mode & 0o1000 == 0;
     let status = match place.privacy {
-        Privacy::Secret if others != 0 => Status::Failed,
-        Privacy::Handed if !is_private(entry.uid, entry.mode) => Status::Failed,
+        Privacy::Secret if !is_private(entry.uid, entry.mode) => Status::Failed,
         Privacy::Private if others & 0o022 != 0 => Status::Failed,
         Privacy::Private if others != 0 => Status::Warning,
         Privacy::Open if writable => Status::Warning,
@@ -150,7 +149,7 @@ fn mode(place: &Place, entry: &Entry) -> Option<Check> {
     let wanted = if place.directory { 0o700 } else { 0o600 };
     let message = match (status, place.privacy) {
         (Status::Passed, _) => format!("{} has mode {:04o}", place.what, entry.mode),
-        (_, Privacy::Secret | Privacy::Handed) => {
+        (_, Privacy::Secret) => {
             format!("{} may be read by others (mode {:04o})", place.what, entry.mode)
         }
         (Status::Failed, _) => {

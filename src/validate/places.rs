@@ -23,10 +23,8 @@ pub(super) struct Place {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Privacy {
-    /// A secret: no bit for anybody else.
+    /// A secret: its owner's alone, or root's handed to a group.
     Secret,
-    /// A secret that root may hand to a group, as `access` judges it.
-    Handed,
     /// Ours: others should not read it, and must not write it.
     Private,
     /// Anybody's, as far as we are concerned.
@@ -50,6 +48,8 @@ pub(super) fn places(settings: &Settings) -> Vec<Place> {
         directory("the log directory", dir),
         Place {
             required: settings.key_path.is_some() && is_there(&log.active()),
+            // One that root hands to a group is only read: changing it is root's.
+            writes: !is_handed(&settings.key_file()),
             privacy: Privacy::Secret,
             ..place("the signing key", &settings.key_file())
         },
@@ -94,7 +94,7 @@ fn named_files(settings: &Settings) -> Vec<Place> {
     let mut all: Vec<Place> = files
         .map(|(name, path)| {
             let privacy = match name {
-                "collector.token_file" | "collector.tls_key" => Privacy::Handed,
+                "collector.token_file" => Privacy::Secret,
                 _ if ["key", "password", "secret"].iter().any(|w| name.contains(w)) => {
                     Privacy::Secret
                 }
@@ -158,4 +158,10 @@ pub(super) fn nearest(path: &Path) -> Option<PathBuf> {
             Ok(None) => above = parent(&above),
         }
     }
+}
+
+/// Whether a file is root's, and its group may read it.
+fn is_handed(path: &Path) -> bool {
+    let entry = inspect::behind(path).ok().flatten();
+    entry.is_some_and(|entry| entry.uid == 0 && entry.mode & 0o040 != 0)
 }

@@ -27,6 +27,8 @@ pub struct Request {
     pub problems: Vec<ConfigError>,
     /// The settings file that was read.
     pub settings_file: Option<PathBuf>,
+    /// Settings files that this user may not read, in words.
+    pub passed_over: Vec<String>,
     /// How the log is opened with these settings: benchmarks open theirs so.
     pub options: Options,
     /// The environment's variables.
@@ -101,6 +103,7 @@ pub(super) mod tests {
             settings,
             problems,
             settings_file: None,
+            passed_over: Vec::new(),
             environment: Environment::default(),
             program: None,
             user: None,

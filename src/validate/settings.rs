@@ -11,6 +11,10 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let request = &seen.request;
     let settings = &request.settings;
     let mut checks = vec![file(seen)];
+    checks.extend(request.passed_over.iter().map(|what| {
+        Check::warning(Id::SettingsFile, what.clone())
+            .hint("let this user read it, or name the file that counts with --config")
+    }));
     checks.extend(request.problems.iter().map(invalid));
     checks.extend(KEYS.iter().filter_map(|key| {
         let wrong = request.problems.iter().any(|problem| names(problem, key.name));
@@ -55,6 +59,7 @@ fn invalid(problem: &ConfigError) -> Check {
         ConfigError::Invalid { origin, key, .. } => {
             check.metric("key", *key).metric("origin", origin.to_string())
         }
+        ConfigError::Variable { variable, .. } => check.metric("key", variable.clone()),
         ConfigError::Conflict { keys, .. } => check.metric("key", keys.join(", ")),
     }
 }
@@ -63,7 +68,9 @@ fn names(problem: &ConfigError, key: &str) -> bool {
     match problem {
         ConfigError::Invalid { key: wrong, .. } => *wrong == key,
         ConfigError::Conflict { keys, .. } => keys.contains(&key),
-        ConfigError::Syntax { .. } | ConfigError::Unknown { .. } => false,
+        ConfigError::Syntax { .. } | ConfigError::Unknown { .. } | ConfigError::Variable { .. } => {
+            false
+        }
     }
 }
 

@@ -73,7 +73,10 @@ fn each_role_may_what_it_is_for_and_nothing_else() {
         ("DELETE", "/v1/events", [405; 4], [401; 5]),
         ("PUT", "/v1/checkpoint", [405; 4], [401; 5]),
         ("POST", "/health", [405; 4], [401; 5]),
-        ("GET", "/", [404; 4], [401; 5]),
+        // What there is to ask, and whether anybody is there.
+        ("GET", "/", [200; 4], [200, 401, 401, 401, 200]),
+        ("OPTIONS", "/", [204; 4], [204, 401, 401, 401, 204]),
+        ("OPTIONS", "/v1/events", [204; 4], [204, 401, 401, 401, 204]),
         ("GET", "/v1/events/", [404; 4], [401; 5]),
         ("GET", "//v1/events", [404; 4], [401; 5]),
         ("GET", "/V1/events", [404; 4], [401; 5]),
@@ -214,7 +217,7 @@ fn a_token_is_held_to_its_rate_whatever_its_events_say_and_that_is_recorded() {
     let lines: String =
         (0..6).map(|n| format!("{{\"event_type\":\"x\",\"source\":\"s{n}\"}}\n")).collect();
     let (status, head, body) = collector.post(LINES, &slow, &lines);
-    assert_eq!((status, &body["recorded"], &body["rejected"]), (200, &2.into(), &4.into()));
+    assert_eq!((status, &body["recorded"], &body["rejected"]), (207, &2.into(), &4.into()));
     assert!(head.contains("retry-after: "), "{head}");
     let error = &body["results"][5]["error"];
     assert_eq!(error["kind"], "rate_limited");

@@ -15,8 +15,8 @@ use auditctl::audit::signed_document::{About, sign};
 use auditctl::audit::signer::SigningKey;
 use auditctl::audit::{BackupsHold, LogPaths};
 use auditctl::backup::{
-    BackupDir, BackupId, DrillReport, Holder, KnownLog, Level, Listed, Marker, Place, Remote,
-    RemoteWish, Unwatched, heads,
+    BackupDir, BackupId, DrillReport, Holder, KnownLog, Level, Listed, LogChoice, Marker, Place,
+    Policy, Remote, RemoteWish, Unwatched, heads, plan,
 };
 use auditctl::clock::{Clock, SystemClock};
 use auditctl::fsio::OsFs;
@@ -564,17 +564,29 @@ fn elsewhere_too_a_backup_of_a_newer_format_is_named_and_left_alone() {
         listed.expect("a list").backups
     };
     assert!(list().iter().all(Listed::is_good));
+    let planned = {
+        let listed = remote.inventory(
+            &dir,
+            Level::Listed,
+            &KnownLog::default(),
+            SystemClock.now(),
+            &Unwatched,
+        );
+        let policy = Policy { last: Some(9), ..Policy::default() };
+        plan(&listed.expect("a list"), &policy, None, SystemClock.now()).expect("a plan").decisions
+    };
+    let decision = planned.iter().find(|decision| decision.id == id(&new)).expect("planned");
     let path = below(&there, &format!("audit_backup_{new}.json"));
     let newer = r#"{"type":"auditctl/backup","format":2}"#;
     fs::write(&path, newer).expect("written");
     let listed = list();
     let one = |text: &str| listed.iter().find(|listed| listed.id == id(text)).expect("listed");
     assert!(one(&old).is_good() && one(&new).is_newer() && !one(&new).is_good());
-    let fetch = |wish: RemoteWish| remote.fetch(&wish, &dir, &Unwatched);
+    let fetch = |wish: RemoteWish| remote.fetch(&wish, &LogChoice::default(), &dir, &Unwatched);
     assert_eq!(fetch(RemoteWish::Latest).expect("fetched").id(), id(&old));
     let error = fetch(RemoteWish::Id(id(&new))).expect_err("newer");
     assert_eq!((error.kind(), error.is_newer()), ("newer_version", true), "{error}");
-    let error = Place::remove(&remote, id(&new)).expect_err("newer");
+    let error = Place::remove(&remote, decision).expect_err("newer");
     assert_eq!(error.kind(), "newer_version");
     assert_eq!(fs::read_to_string(&path).expect("there"), newer);
     // How far an upload is, as a newer version notes it: nothing is sent, nothing noted.

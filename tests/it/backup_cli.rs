@@ -155,7 +155,7 @@ fn a_pinned_backup_stays_until_it_is_unpinned() {
     recorded(&dir, 5);
     let ids: Vec<String> = (0..3)
         .map(|_| {
-            let (_, out, _) = run(&dir, &["backup", "--json"]);
+            let (_, out, _) = run(&dir, &["backup", "--full", "--json"]);
             json(&out)["backup"]["id"].as_str().expect("an id").to_owned()
         })
         .collect();
@@ -177,7 +177,7 @@ fn more_than_max_delete_removes_nothing() {
     let dir = Dir::new();
     recorded(&dir, 5);
     for _ in 0..4 {
-        run(&dir, &["backup"]);
+        run(&dir, &["backup", "--full"]);
     }
     let (code, _, err) = run(&dir, &["cleanup", "--keep", "1", "--max-delete", "2"]);
     assert_eq!(code, 4, "{err}");

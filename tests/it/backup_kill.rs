@@ -60,11 +60,11 @@ fn program(home: &Home, args: &[&str]) -> Command {
 fn p7_a_killed_backup_is_whole_or_not_there() {
     let home = Home::new();
     home.record(200);
-    let mut moments = Moments::of(program(&home, &["backup"]));
+    let mut moments = Moments::of(program(&home, &["backup", "--full"]));
     let (mut made, mut killed) = (0, 0);
     for round in 0..ROUNDS {
         let before = home.list(Level::Listed).backups.len();
-        let ended = moments.kill(program(&home, &["backup"]));
+        let ended = moments.kill(program(&home, &["backup", "--full"]));
         killed += u64::from(!ended);
         let listed = home.list(Level::Content);
         for backup in &listed.backups {

@@ -115,7 +115,10 @@ pub(crate) fn all_compressed(log: &AuditLog) {
         }
         let manifest = log.manifest();
         manifest.end_seq() == log.page().get(Word::ActiveFirstSeq)
-            && manifest.segments.iter().all(|segment| segment.is_compressed())
+            && manifest
+                .segments
+                .iter()
+                .all(|segment| segment.is_compressed() || !segment.is_stored())
     });
 }
 
@@ -125,6 +128,7 @@ pub(crate) fn wanted() -> RestoreRequest {
         wish: Wish::Latest,
         extent: Extent::Whole,
         target: Target::Log,
+        log: None,
         public_key: None,
         identities: Vec::new(),
         dry_run: false,

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use crate::serving::{Serving, bearer, new_token};
@@ -149,22 +151,45 @@ const ROWS: &[Row] = &[
         peak: ENGINE,
     },
     Row {
-        name: "http: lies: a packed body",
+        name: "http: lies: a packed body that is a bomb, is not packed, or is packed otherwise",
         settings: "",
         misuse: |collector, _| {
-            for coding in ["gzip", "deflate", "identity, zstd"] {
-                let stream = begin(
+            let send = |coding: &str, body: &[u8]| {
+                let mut stream = begin(
                     collector,
-                    &format!("content-encoding: {coding}\r\ncontent-length: 0\r\n"),
+                    &format!("content-encoding: {coding}\r\ncontent-length: {}\r\n", body.len()),
                 );
-                let (status, text) = answer(stream);
+                let _ = stream.write_all(body);
+                answer(stream)
+            };
+            // Sixteen megabytes in a few kilobytes, as one line and as lines; a hundred times.
+            for line in [&b"x"[..], EVENT.as_bytes()] {
+                let text = line.repeat((16 << 20) / line.len());
+                let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+                gzip.write_all(&text).expect("packed");
+                let gzip = gzip.finish().expect("packed");
+                let zstd = zstd::encode_all(&text[..], 1).expect("packed");
+                for (coding, bomb) in [("gzip", gzip), ("zstd", zstd)] {
+                    assert!(bomb.len() < 200 << 10, "{} bytes", bomb.len());
+                    let (status, text) = send(coding, &bomb.repeat(10));
+                    assert_eq!(status, 413, "{coding}: {text:.300}");
+                }
+            }
+            for coding in ["gzip", "zstd"] {
+                let (status, text) = send(coding, EVENT.as_bytes());
+                assert_eq!(status, 400, "{text}");
+                assert!(text.contains("Content-Encoding"), "{text}");
+            }
+            for coding in ["br", "deflate", "gzip, zstd"] {
+                let (status, text) = send(coding, b"");
                 assert_eq!(status, 415, "{text}");
                 assert!(text.contains("Content-Encoding"), "{text}");
             }
             let stream = begin(collector, "content-encoding: identity\r\ncontent-length: 0\r\n");
             assert_eq!(answer(stream).0, 400, "no event, and nothing else is wrong");
         },
-        peak: ENGINE,
+        // A window of zstd.
+        peak: ENGINE + (9 << 20),
     },
     Row {
         name: "http: hangs up in the middle, again and again",

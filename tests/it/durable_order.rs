@@ -40,7 +40,7 @@ fn is_temporary(path: &Path) -> bool {
 
 /// Files that may be lost with the power: their contents say so themselves.
 fn may_be_lost(path: &Path) -> bool {
-    ["audit.head", "audit.reserve", "security_events.log"].contains(&name(path))
+    ["audit.head", "audit.leaves", "audit.reserve", "security_events.log"].contains(&name(path))
         || name(path).ends_with(".filter")
 }
 

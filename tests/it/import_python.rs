@@ -219,8 +219,17 @@ fn after_a_kill_resume_goes_on_with_the_line_that_is_missing() {
     let dir = Dir::new();
     let Some((key, log)) = written(&dir, 11, 4_000) else { return };
     let mut collector = Serving::start(&dir, "");
-    let args =
-        ["record", "--format", "python-audit", "--hmac-key", text(&key), "--file", text(&log)];
+    let args = [
+        "record",
+        "--format",
+        "python-audit",
+        "--hmac-key",
+        text(&key),
+        "--wait",
+        "0s",
+        "--file",
+        text(&log),
+    ];
     let mut child =
         auditctl(&dir, &args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("record");
     eventually("some are recorded", || {

@@ -23,12 +23,16 @@ mod backup_damage;
 mod backup_kill;
 mod backup_restore;
 mod backups;
+mod bad_day_backups;
+mod bad_days;
 mod c2sp;
 mod cli;
 mod clock;
 mod corpora;
 mod crash;
 mod differential;
+#[cfg(feature = "s3")]
+mod disaster;
 mod disk;
 mod documented;
 mod documents;
@@ -38,6 +42,8 @@ mod doors_alerts;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod doors_stores;
 mod durable_order;
+#[cfg(feature = "s3")]
+mod elsewhere;
 mod embedding;
 mod engine;
 mod evidence;
@@ -51,12 +57,14 @@ mod gcs_server;
 mod guide;
 mod health_cli;
 mod histories;
+mod holes;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;
 mod import_python;
 mod import_redaction;
 mod key_chain;
+mod keyless;
 mod keys;
 mod keys_cli;
 mod keys_crash;
@@ -69,6 +77,7 @@ mod mail_server;
 mod model;
 mod monitor;
 mod nagios;
+mod other_users;
 mod own_files;
 mod packaging;
 mod paths;
@@ -83,15 +92,22 @@ mod query_cli;
 #[cfg(feature = "alerts")]
 mod receiver;
 mod record_cli;
+mod record_input;
+mod record_resume;
+mod record_wait;
 mod redact;
 mod repair;
 mod retention;
+#[cfg(feature = "encryption")]
+mod sealed;
 mod serve;
+mod serve_checks;
 mod serve_http;
 mod serve_peers;
 mod serve_push;
 mod serve_streams;
-#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+#[cfg(feature = "s3")]
+#[cfg_attr(not(all(feature = "azure", feature = "gcs")), allow(dead_code))]
 mod servers;
 mod serving;
 mod signals;

@@ -201,7 +201,7 @@ fn an_import_of_the_own_user_is_not_rate_limited_but_single_events_wait() {
 fn a_collector_that_goes_away_leaves_a_true_count() {
     let dir = Dir::new();
     let mut collector = Serving::start(&dir, "");
-    let mut child = auditctl(&dir, &["record", "--file", "-", "--json"])
+    let mut child = auditctl(&dir, &["record", "--file", "-", "--json", "--wait", "0s"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -35,7 +35,7 @@ fn needs<'a>(home: &Home, copies: &'a [&'a dyn Copy]) -> Needs<'a> {
 }
 
 fn newest(home: &Home) -> BackupCopy {
-    BackupCopy::open(&home.backups(), &Wish::Latest, None, &Unwatched).expect("a backup")
+    BackupCopy::open(&home.backups(), &Wish::Latest, None, &[], &Unwatched).expect("a backup")
 }
 
 fn planned(home: &Home, copies: &[&dyn Copy]) -> Repair {

@@ -253,7 +253,7 @@ fn a_line_may_come_in_any_pieces_and_one_that_is_too_long_spoils_no_other() {
     let (status, told) = answer(&mut stream);
     assert_eq!(
         (status, &told["recorded"], &told["rejected"]),
-        (200, &json!(3), &json!(1)),
+        (207, &json!(3), &json!(1)),
         "{told}"
     );
     let refused = &told["results"][1];
@@ -273,7 +273,7 @@ fn a_thousand_lines_are_told_one_by_one_and_more_of_them_in_runs() {
     assert!(told["runs"].is_null());
     let body = format!("{}{{}}\n{}", EVENT.repeat(600), EVENT.repeat(400));
     let (status, _, told) = collector.post(LINES, "", &body);
-    assert_eq!((status, &told["recorded"], &told["rejected"]), (200, &json!(1_000), &json!(1)));
+    assert_eq!((status, &told["recorded"], &told["rejected"]), (207, &json!(1_000), &json!(1)));
     let runs = told["runs"].as_array().expect("runs");
     let refused = runs.iter().find(|run| run["error"].is_object()).expect("one");
     assert_eq!((&refused["line"], &refused["lines"]), (&json!(601), &json!(1)), "{told}");

@@ -14,7 +14,6 @@ use auditctl::store::{
     BackupStore, Destination, Environment, Limits, LocalStore, Provider, RetryPolicy, connect,
 };
 
-use crate::gcs_server;
 use crate::support::{eventually, skipped};
 
 /// What the stores' tests run on.
@@ -73,9 +72,7 @@ impl Kind {
             Self::Moto => SERVERS[1].get_or_init(start_moto),
             Self::Azurite => SERVERS[2].get_or_init(start_azurite),
             Self::FakeGcs => SERVERS[3].get_or_init(start_fake_gcs),
-            Self::Gcs => SERVERS[4].get_or_init(|| {
-                gcs_server::start().map(|address| Server { address, _child: None })
-            }),
+            Self::Gcs => SERVERS[4].get_or_init(start_gcs),
         };
         match started {
             Ok(server) => Some(server),
@@ -321,6 +318,16 @@ fn start_fake_gcs() -> Result<Server, String> {
         return Ok(server);
     }
     Err(format!("fake-gcs-server made no bucket: {answer}"))
+}
+
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+fn start_gcs() -> Result<Server, String> {
+    crate::gcs_server::start().map(|address| Server { address, _child: None })
+}
+
+#[cfg(not(all(feature = "s3", feature = "azure", feature = "gcs")))]
+fn start_gcs() -> Result<Server, String> {
+    Err("this build lacks a cloud".to_owned())
 }
 
 /// In this process, on a thread of its own.

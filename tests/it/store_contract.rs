@@ -35,19 +35,7 @@ fn on_every_store_with(limits: &Limits, test: impl Fn(Kind, &Arc<dyn BackupStore
     }
 }
 
-/// Bytes that no server can shorten, the same each time.
-pub(crate) fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
+pub(crate) use crate::support::noise;
 
 pub(crate) fn put(
     store: &dyn BackupStore,

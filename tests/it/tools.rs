@@ -20,6 +20,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("mkfs.btrfs", "btrfs-progs"),
     ("setpriv", "util-linux"),
     ("script", "bsdutils"),
+    ("haproxy", "haproxy"),
 ];
 
 /// What a skipped test may say wherever it runs, and why that is no hole.

@@ -64,6 +64,17 @@ pub enum NoteError {
         /// Names and ids of the keys that signed.
         found: Vec<String>,
     },
+    /// Signed by a key that took the place of the one that is believed, which never
+    /// authorised it.
+    #[error("it is signed by {key}, which {old} never authorised: {how}, and nobody signed that")]
+    NotAuthorised {
+        /// Name and id of the key that signed.
+        key: String,
+        /// Name and id of the key that was replaced.
+        old: String,
+        /// By which key it was replaced, when, by whom and why.
+        how: String,
+    },
     /// A signature by the wanted key that does not fit the text.
     #[error("the signature by {key} does not fit the text: one of them was altered")]
     BadSignature {

@@ -88,6 +88,9 @@ fn read(fs: &dyn Fs, paths: &LogPaths, segment: &Segment) -> io::Result<Vec<Vec<
         if length > MAX_MEMBER_BYTES {
             return Err(no_records());
         }
+        if block.is_hole() {
+            return filter_of(&[]).ok_or_else(no_records);
+        }
         member.resize(length, 0);
         file.read_exact_at(&mut member, block.offset)?;
         unpacker.unpack(&member, &mut lines).map_err(io::Error::other)?;

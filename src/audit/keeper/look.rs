@@ -193,8 +193,8 @@ impl Thread {
 
     /// False when it has to wait for the next look: only one is read each time.
     fn look_at(&mut self, segment: &Segment, hashed: &mut bool) -> bool {
-        if segment.damage.is_some() {
-            // Known, and told already.
+        if segment.damage.is_some() || !segment.is_stored() {
+            // Known, and told already; or there is nothing to look at.
             return true;
         }
         let fs = std::sync::Arc::clone(&self.work.options.fs);

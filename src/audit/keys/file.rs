@@ -126,6 +126,12 @@ impl KeyHistory {
         self.rotations.last().map(|rotation| rotation.new_key.as_str())
     }
 
+    /// The last change of key, if nobody signed it.
+    #[must_use]
+    pub fn replacement(&self) -> Option<&Rotation> {
+        self.rotations.last().filter(|rotation| rotation.replaced.is_some())
+    }
+
     /// The keys, when `believed` is one of them.
     ///
     /// # Errors
@@ -205,6 +211,33 @@ impl KeyFiles {
             Err(_) => {}
         }
         SigningKey::load(fs, &path).map(Some)
+    }
+
+    /// The key that waits is put in its place and goes on waiting, until
+    /// [`forget_next`](Self::forget_next): that it took the place of another is still to
+    /// be recorded.
+    ///
+    /// # Errors
+    /// The step that failed; the log's next opening goes on here.
+    pub(crate) fn take_next(&self, fs: &dyn Fs, next: &SigningKey) -> Result<(), KeyError> {
+        let there = SigningKey::load(fs, &self.key);
+        if there.is_ok_and(|there| there.verifier() == next.verifier()) {
+            return Ok(());
+        }
+        fsio::replace_file(fs, &self.key, &next.encode().0).map_err(|source| KeyError::Io {
+            action: "write",
+            path: self.key.clone(),
+            source,
+        })
+    }
+
+    /// It is recorded, durably: nothing waits any more.
+    ///
+    /// # Errors
+    /// A file operation's; it is then recorded once more by the next opening.
+    pub(crate) fn forget_next(&self, fs: &dyn Fs) -> io::Result<()> {
+        fs.remove(&self.next())?;
+        fs.sync_dir(&fsio::parent(&self.key))
     }
 
     /// After the rotation is stored: the public key is published (for the epoch whose

@@ -159,3 +159,88 @@ fn what_a_backup_brings_extends_the_keys_that_are_known_and_never_replaces_them(
     assert_eq!(known(&a, &both).extended(&fork), known(&a, &both));
     assert_eq!(known(&c, &[]).extended(&fork), known(&c, &[]));
 }
+
+/// That `new` took the place of `old`, which had signed `size` records of epoch 0.
+fn replaced(old: &SigningKey, new: &SigningKey, (epoch, size): (u32, u64)) -> Rotation {
+    let last = signed(&[old], epoch, size, root());
+    let said = Replaced {
+        epoch: epoch + 1,
+        at: crate::clock::Timestamp::default(),
+        uid: 0,
+        user: Some("root".to_owned()),
+        reason: "the disk burned".to_owned(),
+        signature: String::new(),
+    };
+    Rotation::replacing(old.verifier(), &last, (new, said)).expect("a replacement")
+}
+
+/// B2.
+#[test]
+fn whoever_believes_the_new_key_knows_the_old_one_and_the_old_one_leads_no_further() {
+    let (first, old, new, later) = (key(), key(), key(), key());
+    let mut chain = vec![rotation(&first, &old, 0, 10), replaced(&old, &new, (0, 20))];
+    let (before, after) = (signed(&[&old], 0, 15, root()), signed(&[&new], 1, 25, root()));
+    let by_new = Keyring::new(new.verifier().clone(), &chain).expect("a ring");
+    assert_eq!(by_new.newest(), new.verifier());
+    assert!(by_new.unauthorised().is_none());
+    by_new.verify(&before).expect("the new key says who was before");
+    by_new.verify(&after).expect("its own");
+    let late = signed(&[&old], 1, 25, root());
+    let error = by_new.verify(&late).expect_err("the old key is no key of that epoch");
+    assert!(matches!(error, CheckpointError::OutOfTurn { .. }), "{error}");
+
+    for believed in [&first, &old] {
+        let ring = Keyring::new(believed.verifier().clone(), &chain).expect("a ring");
+        assert_eq!(ring.newest(), old.verifier());
+        ring.verify(&before).expect("the old key's");
+        let error = ring.verify(&after).expect_err("nobody signed that").to_string();
+        for part in ["never authorised", "the disk burned", "root (uid 0)", &new.verifier().label()]
+        {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        // What is added to it does not make it believe more.
+        let more = ring.clone().extended(&chain);
+        more.verify(&after).expect_err("still nobody");
+        assert_eq!(ring.by_the_last(), by_new);
+        // A planted replacement does not retire the key that never agreed.
+        ring.verify(&late).expect("the old key knows of no other");
+    }
+    // What the new key signs later is its own affair.
+    chain.push(rotation(&new, &later, 1, 40));
+    chain.push(replaced(&later, &key(), (1, 50)));
+    let ring = Keyring::new(new.verifier().clone(), &chain).expect("a ring");
+    assert_eq!(ring.newest(), later.verifier());
+    ring.verify(&before).expect("still who was before");
+    ring.verify(&signed(&[&later], 1, 45, root())).expect("the one that it led to");
+    let ring = Keyring::new(old.verifier().clone(), &chain).expect("a ring");
+    assert_eq!(ring.newest(), old.verifier());
+    ring.verify(&signed(&[&later], 1, 45, root())).expect_err("nobody signed that");
+}
+
+#[test]
+fn a_replacement_says_nothing_that_the_new_key_did_not_sign() {
+    let (old, new, other) = (key(), key(), key());
+    let good = replaced(&old, &new, (0, 20));
+    let said = |change: &dyn Fn(&mut Replaced)| {
+        let mut bad = good.clone();
+        change(bad.replaced.as_mut().expect("it is one"));
+        bad.check()
+    };
+    good.check().expect("good");
+    assert!(said(&|it| it.reason = "because".to_owned()).is_err());
+    assert!(said(&|it| it.uid = 1000).is_err());
+    assert!(said(&|it| it.user = None).is_err());
+    assert!(said(&|it| it.epoch = 2).is_err());
+    assert!(said(&|it| it.epoch = 0).is_err());
+    assert!(Rotation { seq: 19, ..good.clone() }.check().is_err());
+    assert!(Rotation { old_key: other.verifier().to_string(), ..good.clone() }.check().is_err());
+    assert!(Rotation { new_key: other.verifier().to_string(), ..good.clone() }.check().is_err());
+    let checkpoint = signed(&[&old], 0, 21, root()).to_string();
+    assert!(Rotation { checkpoint, ..good.clone() }.check().is_err());
+    // It has to come after what led to the key that it replaces.
+    let chain = [rotation(&other, &old, 0, 30), good];
+    assert!(matches!(
+        Keyring::new(new.verifier().clone(), &chain),
+        Err(KeyringError::Order { .. })
+    ));
+}

@@ -1,6 +1,7 @@
 //! How events come in: checked, limited, encoded, queued.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{AuditLog, Receipt};
 use crate::audit::event::{Event, EventError, EventLimits, MAX_DETAILS_BYTES, ParseMode};
@@ -100,6 +101,14 @@ impl AuditLog {
         self.limit(&self.0.shared.callers, None, caller)
     }
 
+    /// How long until a caller among [`callers`](Self::callers) may hand in so many
+    /// events.
+    #[must_use]
+    pub fn caller_wait(&self, caller: &str, events: u64) -> Duration {
+        let now_us = self.0.shared.boot_ms() * 1_000;
+        self.0.shared.callers.wait_of("", caller, events, now_us)
+    }
+
     fn limits(&self) -> EventLimits {
         let asked = self.0.shared.options.max_details_size;
         EventLimits { max_details_bytes: asked.min(MAX_DETAILS_BYTES) }
@@ -197,6 +206,16 @@ impl Session {
             accepted_at: Timestamp::default(),
         });
         Ok(())
+    }
+
+    /// How long until so many events of a source may come in, by the rate limit alone.
+    #[must_use]
+    pub fn wait_for(&self, source: &str, events: u64) -> Duration {
+        let shared = &self.log.0.shared;
+        if self.exempt {
+            return Duration::ZERO;
+        }
+        shared.limiter.wait_of(self.origin.sender(), source, events, shared.boot_ms() * 1_000)
     }
 
     /// Refuses and counts a line of so many bytes, more than any may have, of which

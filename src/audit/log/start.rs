@@ -217,7 +217,10 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
         });
     }
     if let Some(recovered) = &opened.recovered {
-        shared.push_own(&OwnRecord::Recovered(Box::new(recovered.clone())));
+        let seq = shared.push_own(&OwnRecord::Recovered(Box::new(recovered.clone())));
+        if !recovered.holes.is_empty() {
+            shared.keeper.holes_named(seq);
+        }
     }
     let lost = opened.recovered.as_ref().and_then(|recovered| recovered.checkpoint_lost.as_ref());
     if let Some(reason) = lost {
@@ -236,6 +239,9 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     }
     if let Some(rollback) = &opened.rollback {
         shared.push_own(&OwnRecord::RollbackAccepted(rollback.record.clone()));
+    }
+    if let Some(replaced) = &opened.replaced {
+        shared.push_own(&OwnRecord::KeyReplaced(Box::new(replaced.clone())));
     }
     if let Some(lost) = opened.lost {
         shared.push_own(&OwnRecord::Gap {

@@ -1,5 +1,7 @@
 //! What a question is answered with.
 
+use serde::{Deserialize, Serialize};
+
 use super::filter::{Filter, Order, Query, Want};
 use super::groups::Groups;
 use super::matcher::Matcher;
@@ -166,8 +168,30 @@ pub struct Answer {
     pub unreadable: u64,
     /// What could not be read, and why; at most so many as [`MAX_DAMAGED`].
     pub damaged: Vec<String>,
+    /// Records among those asked for that the log does not have any more, because they
+    /// were damaged and given up.
+    pub given_up: Vec<GivenUp>,
     /// What it took.
     pub effort: Effort,
+}
+
+/// Records that the log does not have any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// The first.
+    pub first_seq: u64,
+    /// One after the last.
+    pub end_seq: u64,
+    /// What was wrong with them.
+    pub reason: String,
+}
+
+impl GivenUp {
+    /// How many.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.end_seq.saturating_sub(self.first_seq)
+    }
 }
 
 /// A log, and how often records of it were set aside: what has been read of another

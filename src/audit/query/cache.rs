@@ -164,6 +164,10 @@ pub(super) fn complete(old: &Answer, query: &Query, new: Option<Answer>, bounds:
         _ => {}
     }
     new.unreadable += old.unreadable;
+    let mut holes = old.given_up.clone();
+    holes.retain(|hole| hole.end_seq > new.begin && !new.given_up.contains(hole));
+    holes.append(&mut new.given_up);
+    new.given_up = holes;
     new
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, CacheUse, Effort, Found, History, Lines};
+use super::answer::{Answer, CacheUse, Effort, Found, GivenUp, History, Lines};
 use super::filter::{Query, Want};
 use super::groups::{Group, Groups};
 use super::json::text_of;
@@ -64,6 +64,8 @@ struct Document<'a> {
     pruned: Option<RangeDocument>,
     unreadable: u64,
     damaged: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    given_up: Vec<GivenUp>,
     effort: EffortDocument,
 }
 
@@ -102,6 +104,7 @@ impl Answer {
             pruned: self.pruned.map(|(begin, end)| RangeDocument { begin, end }),
             unreadable: self.unreadable,
             damaged: self.damaged.clone(),
+            given_up: self.given_up.clone(),
             effort: EffortDocument::from(&self.effort),
             ..Document::default()
         };
@@ -176,6 +179,7 @@ impl Answer {
             pruned: document.pruned.map(|range| (range.begin, range.end)),
             unreadable: document.unreadable,
             damaged: document.damaged,
+            given_up: document.given_up,
             effort: document.effort.into(),
         })
     }
@@ -265,6 +269,7 @@ mod tests {
             pruned: Some((0, 3)),
             unreadable: 1,
             damaged: vec!["a \"block\"".to_owned()],
+            given_up: vec![GivenUp { first_seq: 5, end_seq: 7, reason: "altered".to_owned() }],
             effort: Effort { cache: CacheUse::Completed, blocks: 7, ..Effort::default() },
         };
         let mut groups = Groups::default();

@@ -147,6 +147,7 @@ fn renewed(old: &Answer, begin: u64, end: u64, begun: Instant) -> Answer {
         pruned: None,
         unreadable: old.unreadable,
         damaged: Vec::new(),
+        given_up: old.given_up.iter().filter(|hole| hole.end_seq > begin).cloned().collect(),
         effort,
     }
 }

@@ -39,7 +39,7 @@ use super::refusal::FORKED;
 use crate::fsio::SharedFs;
 use view::{Files, View};
 
-pub use answer::{Answer, CacheUse, Effort, Found, History, Lines, MAX_DAMAGED};
+pub use answer::{Answer, CacheUse, Effort, Found, GivenUp, History, Lines, MAX_DAMAGED};
 pub use cache::CACHE_BYTES;
 pub use column::{Cell, Column};
 pub use condition::{Condition, ConditionError, Operator, reads_as_itself};

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::QueryError;
-use super::answer::Effort;
+use super::answer::{Effort, GivenUp, MAX_DAMAGED};
 use super::filter::{Filter, Order};
 use super::view::{OpenSegment, View, offset_of};
 use crate::audit::block_filter::{BlockFilters, MAX_BYTES, Probe, covers};
@@ -208,7 +208,9 @@ impl<'a> Planner<'a> {
         let filters = self.filters(segment);
         let mut wanted = Vec::new();
         for (nth, block) in segment.blocks.iter().enumerate() {
-            if !self.overlaps_seq(block.first_seq, block.tree.end()) {
+            if block.is_hole() {
+                // Told beside the answer.
+            } else if !self.overlaps_seq(block.first_seq, block.tree.end()) {
                 self.effort.skipped_seq += 1;
             } else if !self.overlaps_time(block.min_timestamp, block.max_timestamp) {
                 self.effort.skipped_time += 1;
@@ -226,6 +228,9 @@ impl<'a> Planner<'a> {
                 && self.filter.seq.0 <= block.first_seq
                 && block.tree.end() <= self.filter.seq.1
         };
+        if wanted.is_empty() {
+            return Ok(());
+        }
         if wanted.iter().all(whole) {
             let records = wanted.iter().map(|nth| segment.blocks[*nth].records).sum();
             self.ready.push_back(Chunk::Counted(records));
@@ -281,6 +286,38 @@ impl<'a> Planner<'a> {
             at = next;
         }
         Ok(())
+    }
+
+    /// The records among those asked for that were given up. Where nobody signed the
+    /// manifest that says so they are damage.
+    pub(super) fn given_up(&self) -> Result<Vec<GivenUp>, Vec<String>> {
+        let mut holes: Vec<GivenUp> = Vec::new();
+        for (_, hole) in self.view.manifest.holes() {
+            let (first_seq, end_seq) = (hole.first_seq, hole.tree.end());
+            let wanted = self.overlaps_seq(first_seq, end_seq)
+                && self.overlaps_time(hole.min_timestamp, hole.max_timestamp);
+            if !wanted {
+                continue;
+            }
+            let reason = hole.hole.clone().unwrap_or_default();
+            match holes.last_mut() {
+                Some(last) if last.end_seq == first_seq && last.reason == reason => {
+                    last.end_seq = end_seq;
+                }
+                _ => holes.push(GivenUp { first_seq, end_seq, reason }),
+            }
+        }
+        if self.view.manifest_is_signed {
+            return Ok(holes);
+        }
+        let unsigned = |hole: &GivenUp| {
+            format!(
+                "records {} to {}: they are not here, by the word of a manifest that nobody signed",
+                hole.first_seq,
+                hole.end_seq - 1
+            )
+        };
+        Err(holes.iter().take(MAX_DAMAGED).map(unsigned).collect())
     }
 
     fn overlaps_seq(&self, begin: u64, end: u64) -> bool {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::QueryError;
-use super::answer::{Answer, Effort, Found, Lines, MAX_DAMAGED, pruned};
+use super::answer::{Answer, Effort, Found, GivenUp, Lines, MAX_DAMAGED, pruned};
 use super::filter::{Filter, GroupBy, Order, Query, Want};
 use super::groups::{Groups, Name};
 use super::matcher::{Matcher, Seen};
@@ -135,6 +135,10 @@ fn look(
         parts.into_iter().for_each(|part| sum.add(part));
         wave = (wave * 4).min(full);
     }
+    match planner.given_up() {
+        Ok(holes) => sum.given_up = holes,
+        Err(unsigned) => sum.damaged.extend(unsigned),
+    }
     sum.effort = Effort {
         bytes_read: sum.bytes_read,
         bytes_scanned: sum.bytes_scanned,
@@ -160,6 +164,7 @@ struct Sum {
     bytes_read: u64,
     bytes_scanned: u64,
     damaged: Vec<String>,
+    given_up: Vec<GivenUp>,
     effort: Effort,
 }
 
@@ -181,6 +186,7 @@ impl Sum {
             bytes_read: 0,
             bytes_scanned: 0,
             damaged: Vec::new(),
+            given_up: Vec::new(),
             effort: Effort::default(),
         }
     }
@@ -256,6 +262,7 @@ impl Sum {
             pruned: pruned(query, (view.begin, view.oldest()), more),
             unreadable: self.seen.unreadable,
             damaged: self.damaged,
+            given_up: self.given_up,
             effort,
         }
     }

@@ -23,6 +23,7 @@ use crate::audit::manifest::{Manifest, Segment};
 use crate::audit::merkle::Range;
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
+use crate::audit::restore;
 use crate::audit::segment::Block;
 use crate::audit::signed_document::Signature;
 use crate::audit::status::{StatusSnapshot, Word};
@@ -184,7 +185,7 @@ impl View {
     ) -> Result<Self, QueryError> {
         let paths = LogPaths::new(dir);
         for look in 1.. {
-            if fs.meta(&paths.restore_journal()).is_ok() {
+            if restore::is_pending(&**fs, &paths) {
                 return Err(QueryError::RestorePending { dir: dir.to_path_buf() });
             }
             let stamp = ledger.stamp();

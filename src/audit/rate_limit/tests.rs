@@ -50,6 +50,37 @@ fn without_a_limit_everything_is_allowed_and_nobody_is_remembered() {
     assert_eq!(limiter.finished_bursts(0, true), []);
 }
 
+/// C10.
+#[test]
+fn the_wait_for_several_events_is_when_all_of_them_may_come_and_no_earlier() {
+    for (per_second, burst, events) in [(100.0, 34, 20), (100.0, 34, 34), (1.0, 1, 1), (7.0, 5, 3)]
+    {
+        let limiter = limiter(per_second, burst, 10);
+        for _ in 0..burst {
+            assert_eq!(check(&limiter, "a", 0), Decision::Allowed);
+        }
+        let wait = limiter.wait_of(NOBODY, "a", events, 0);
+        // Asking takes nothing.
+        assert_eq!(limiter.wait_of(NOBODY, "a", events, 0), wait);
+        let early = u64::try_from(wait.as_micros()).expect("short") - 1_000;
+        let at = |us: u64| limiter.wait_of(NOBODY, "a", events, us);
+        assert!(at(early) > Duration::ZERO, "{per_second} {burst} {events}: a moment early");
+        let then = early + 1_000;
+        assert_eq!(at(then), Duration::ZERO);
+        for nth in 0..events {
+            assert_eq!(check(&limiter, "a", then), Decision::Allowed, "{nth} of {events}");
+        }
+    }
+    // More than a bucket holds come in parts: the time in which as many come in.
+    let limiter = limiter(100.0, 34, 10);
+    for _ in 0..34 {
+        check(&limiter, "a", 0);
+    }
+    assert_eq!(limiter.wait_of(NOBODY, "a", 966, 0), Duration::from_millis(9_660));
+    assert_eq!(limiter.wait_of(NOBODY, "unknown", 34, 0), Duration::ZERO);
+    assert_eq!(RateLimiter::new(None).wait_of(NOBODY, "a", 966, 0), Duration::ZERO);
+}
+
 #[test]
 fn a_source_with_a_limit_of_its_own_is_held_to_that_and_others_to_theirs() {
     let limiter = RateLimiter::new(None);

@@ -6,9 +6,10 @@ use super::super::checkpoint::Checkpoint;
 use super::super::manifest::{Manifest, Segment};
 use super::super::merkle::Range;
 use super::super::scan::{self, Interest, scan_plain};
+use super::super::segment::Block;
 use super::super::status::{Damage, Word};
 use super::inspect::Seen;
-use super::rebuild::Found;
+use super::rebuild::{Found, is_unusable};
 use super::{Corruption, OpenError, Opening, Reached, Scanned, io_error};
 use crate::fsio::{FsFile, OpenMode, unshare};
 
@@ -57,12 +58,9 @@ impl Opening<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("open", &path)(error)),
         };
-        let scan = scan_plain(
-            &*file,
-            base.clone(),
-            Interest { strict_from: Some(signed), ..Interest::watch(watch) },
-        )
-        .map_err(io_error("read", &path))?;
+        let interest =
+            Interest { strict_from: Some(signed), leaves: true, ..Interest::watch(watch) };
+        let scan = scan_plain(&*file, base.clone(), interest).map_err(io_error("read", &path))?;
         Ok(Some((file, scan)))
     }
 
@@ -120,13 +118,20 @@ impl Opening<'_> {
         size: u64,
     ) -> Result<Option<(Range, Range)>, OpenError> {
         let path = self.paths.dir.join(&segment.file);
-        let file = self.fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
+        let file = match self.fs.open(&path, OpenMode::ReadOwn) {
+            Ok(file) => file,
+            // Told as damage of the segment.
+            Err(error) if is_unusable(&error) => return Ok(None),
+            Err(error) => return Err(io_error("open", &path)(error)),
+        };
         let failed = io_error("read", &path);
         let (sizes, begin) = ([size], base.end());
+        let holes: Vec<Block> = segment.holes().cloned().collect();
+        let interest = Interest { holes: &holes, ..Interest::watch(&sizes) };
         let mut scan = if segment.is_compressed() {
-            scan::scan_compressed(&*file, base, Interest::watch(&sizes)).map_err(failed)?.0
+            scan::scan_compressed(&*file, base, interest).map_err(failed)?.0
         } else {
-            scan_plain(&*file, base, Interest::watch(&sizes)).map_err(failed)?
+            scan_plain(&*file, base, interest).map_err(failed)?
         };
         debug_assert!(begin < size, "the size lies within the segment");
         Ok(scan.take_watched(size))

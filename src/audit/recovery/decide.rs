@@ -4,8 +4,10 @@
 use super::super::facts::Span;
 use super::super::scan::{Interest, scan_plain};
 use super::super::status::Damage;
+use super::give_up::{GivenUp, proven_part};
 use super::heads::Head;
 use super::inspect::Seen;
+use super::keys::begins_epoch;
 use super::{Accepted, Corruption, OpenError, Opening, Rollback, io_error};
 
 /// What stands behind the newest signature.
@@ -25,10 +27,16 @@ pub(super) struct Plan {
     pub(super) seen: Seen,
     pub(super) tail: Tail,
     pub(super) accepted: Option<Accepted>,
+    /// What is given up without beginning an epoch.
+    pub(super) given_up: GivenUp,
+    /// The records that a signature vouches for.
+    pub(super) covered: u64,
     pub(super) rollback: Option<Rollback>,
     /// The head of this epoch that a restore without the key left: what is signed next
     /// must not contradict it.
     pub(super) leaves: Option<Head>,
+    /// The epoch that a key begins which took another's place.
+    pub(super) replaces: Option<u32>,
     /// Which of the active segment's records were altered is unknown.
     pub(super) altered: bool,
     pub(super) clean: bool,
@@ -38,7 +46,13 @@ pub(super) struct Plan {
 impl Opening<'_> {
     pub(super) fn decide(&self, mut seen: Seen) -> Result<Plan, OpenError> {
         let mut trouble = seen.trouble.take();
-        if trouble.is_none() {
+        let mut given_up = GivenUp::default();
+        if trouble.is_none() && self.options.accept_corruption {
+            given_up = self.give_up(&mut seen)?;
+        } else if trouble.is_none() {
+            trouble = seen.unnamed.take();
+        }
+        if trouble.is_none() && !given_up.is_of_active() {
             trouble = self.judge(&seen);
         }
         if trouble.is_none() {
@@ -50,6 +64,9 @@ impl Opening<'_> {
             return Err(OpenError::Newer { path: self.paths.dir.clone(), source });
         }
         let mut damage = seen.damage;
+        if !given_up.is_nothing() {
+            damage = Some(Damage::CorruptionAccepted);
+        }
         let accepted = match trouble {
             Some(corruption) if !self.options.accept_corruption => {
                 return Err(OpenError::Corrupt(corruption));
@@ -62,17 +79,33 @@ impl Opening<'_> {
             }
             None => None,
         };
-        let altered = accepted.is_some()
+        let mut altered = accepted.is_some()
             && seen.reached.as_ref().is_some_and(|reached| {
                 seen.head
                     .as_ref()
                     .is_some_and(|head| reached.tree.root().ok() != Some(head.checkpoint.root))
             });
+        let mut covered = proven(&seen);
+        if accepted.is_some()
+            && let Some((file, scan)) = &mut seen.scan
+        {
+            // An older signature may still vouch for a part of it.
+            let part = proven_part(&**file, &seen.base, &seen.earlier);
+            if let Some(part) = part.map_err(io_error("read", &self.paths.active()))?
+                && (altered || covered < part.layout.next_seq())
+            {
+                covered = covered.max(part.layout.next_seq());
+                if altered {
+                    *scan = part;
+                    altered = false;
+                }
+            }
+        }
         let clean = seen.scan.as_ref().is_none_or(|(_, scan)| {
             scan.bad.is_none() && (scan.ends_closed() || scan.layout.records() == 0)
         });
         let tail = match accepted {
-            Some(_) => accepted_tail(&seen, altered),
+            Some(_) => accepted_tail(&seen, covered, altered),
             None => self.tail(&mut seen)?,
         };
         // Compared is what will be left of the log.
@@ -82,7 +115,24 @@ impl Opening<'_> {
             damage = damage.or(Some(Damage::FileReplaced));
         }
         let leaves = self.left_head(&seen.ring, &seen.manifest);
-        Ok(Plan { seen, tail, accepted, rollback, leaves, altered, clean, damage })
+        let replaces = begins_epoch(&seen.ring, &seen.manifest);
+        let rollback = rollback.map(|mut rollback| {
+            rollback.record.epoch = rollback.record.epoch.max(replaces.unwrap_or(0));
+            rollback
+        });
+        Ok(Plan {
+            seen,
+            tail,
+            accepted,
+            given_up,
+            covered,
+            rollback,
+            leaves,
+            replaces,
+            altered,
+            clean,
+            damage,
+        })
     }
 
     /// What follows the newest signature. Foreign lines are taken out of the scan.
@@ -119,7 +169,8 @@ impl Opening<'_> {
         }
         let opening = scan.said.iter().filter(|said| said.seq >= signed && said.opens).count();
         let suspicious = opening as u64 != end - signed;
-        let interest = Interest { watch: &[signed], until: Some(signed), strict_from: None };
+        let watch = &[signed];
+        let interest = Interest { until: Some(signed), leaves: true, ..Interest::watch(watch) };
         *scan = scan_plain(&**file, seen.base.clone(), interest)
             .map_err(io_error("read", &self.paths.active()))?;
         let reached = scan.take_watched(signed);
@@ -134,16 +185,16 @@ impl Opening<'_> {
 
 /// What is kept of an accepted corruption without a signature over it: it is named,
 /// like what a crash leaves, and authorises nothing.
-fn accepted_tail(seen: &Seen, altered: bool) -> Tail {
+fn accepted_tail(seen: &Seen, covered: u64, altered: bool) -> Tail {
     let active = seen.scan.as_ref().filter(|_| !altered);
     let end = active.map_or(seen.manifest.end_seq(), |(_, scan)| scan.layout.next_seq());
-    let begin = proven(seen).min(end).max(seen.manifest.pruned.end());
+    let begin = covered.min(end).max(seen.manifest.pruned.end());
     if end > begin { Tail::Adopt(Span { begin, end }) } else { Tail::AsItIs }
 }
 
 /// The records that a signature of the log vouches for: those below a head whose root
 /// they have, or those of a signed manifest.
-pub(super) fn proven(seen: &Seen) -> u64 {
+fn proven(seen: &Seen) -> u64 {
     let head = seen.head.as_ref().zip(seen.reached.as_ref());
     match head {
         Some((head, reached)) if reached.tree.root().ok() == Some(head.checkpoint.root) => {

@@ -21,7 +21,9 @@ impl Opening<'_> {
             let ours = name.starts_with("audit.") || name.starts_with("security_events.log");
             let replaced = manifest.segments.iter().any(|segment| {
                 segment.is_compressed() && *name == sealed_name(segment.first_seq, false)
-                    || !segment.is_compressed() && *name == sealed_name(segment.first_seq, true)
+                    || !segment.is_compressed()
+                        && segment.is_stored()
+                        && *name == sealed_name(segment.first_seq, true)
             });
             let pruned = parse_sealed_name(name)
                 .is_some_and(|(first_seq, _)| first_seq < manifest.pruned.end());
@@ -43,14 +45,14 @@ impl Opening<'_> {
         &self,
         scan: Option<Scanned>,
         base: Range,
-        why: &str,
+        (why, kept): (&str, Option<Aside>),
         altered: bool,
     ) -> Result<(Active, Option<Aside>), OpenError> {
         let path = self.paths.active();
         let Some((file, mut scan)) = scan else {
             let file = self.fs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
             self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
-            return Ok((Active::new(file, Layout::new(base)), None));
+            return Ok((Active::new(file, Layout::new(base)), kept));
         };
         let len = file.meta().map_err(io_error("look at", &path))?.len;
         if altered {
@@ -59,11 +61,17 @@ impl Opening<'_> {
         }
         let good = scan.layout.raw_bytes;
         let aside = if good < len {
-            let aside = self.set_aside(&*file, good, len, why)?;
+            let aside = match kept {
+                Some(kept) => kept,
+                None => {
+                    let file = self.set_aside(&*file, good, len, why)?;
+                    Aside { bytes: len - good, file }
+                }
+            };
             file.set_len(good).map_err(io_error("cut", &path))?;
-            Some(Aside { bytes: len - good, file: aside })
+            Some(aside)
         } else {
-            None
+            kept
         };
         // What is good may still be in the page cache only.
         file.sync_data().map_err(io_error("sync", &path))?;

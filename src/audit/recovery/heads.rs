@@ -4,8 +4,10 @@
 use std::io;
 
 use super::super::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
+use super::super::histories::KnownHead;
 use super::super::keys::Keyring;
 use super::super::manifest::Manifest;
+use super::super::merkle::Hash;
 use super::super::trouble::Trouble;
 use super::{Corruption, OpenError, Opening, io_error};
 
@@ -56,6 +58,25 @@ impl Heads {
 
     fn all(&self) -> impl Iterator<Item = &Head> {
         self.checkpoint.iter().chain(&self.head)
+    }
+
+    /// Sizes and roots of all that are of the manifest's epoch: those beside the log, and
+    /// those kept elsewhere.
+    pub(super) fn places(
+        &self,
+        manifest: &Manifest,
+        elsewhere: &[KnownHead],
+        keys: &Keyring,
+    ) -> Vec<(u64, Hash)> {
+        let here = self.all().filter(|head| head.epoch == manifest.epoch);
+        let here = here.map(|head| (head.checkpoint.size, head.checkpoint.root));
+        let kept = elsewhere.iter().filter_map(|known| {
+            let (checkpoint, _) = keys.verify(&known.note).ok()?;
+            let origin: Origin = checkpoint.origin.parse().ok()?;
+            let own = origin.log_id() == manifest.log_id && origin.epoch() == manifest.epoch;
+            own.then_some((checkpoint.size, checkpoint.root))
+        });
+        here.chain(kept).collect()
     }
 
     /// The largest of an epoch; an error when two contradict each other.

@@ -4,15 +4,16 @@
 use std::io;
 
 use super::super::document::DocumentError;
+use super::super::facts::Authority;
 use super::super::keys::{KeyHistory, Keyring};
 use super::super::manifest::{Manifest, ManifestError};
-use super::super::merkle::Range;
+use super::super::merkle::{Hash, Range};
 use super::super::segment::parse_sealed_name;
 use super::super::signed_document::Signature;
 use super::super::signer::SigningKey;
 use super::super::status::Damage;
 use super::heads::{Head, Heads, Texts};
-use super::keys::KeptChain;
+use super::keys::{KeptChain, KeyTask};
 use super::{Corruption, OpenError, Opening, Reached, Scanned, heads, io_error};
 use crate::fsio::OpenMode;
 
@@ -28,7 +29,7 @@ pub(super) struct Seen {
     pub(super) stored_anew: Vec<String>,
     pub(super) keys: KeyHistory,
     pub(super) key: SigningKey,
-    pub(super) rotates: bool,
+    pub(super) key_task: KeyTask,
     pub(super) ring: Keyring,
     /// `audit.keys` is there and no use.
     pub(super) keys_are_bad: bool,
@@ -55,6 +56,10 @@ pub(super) struct Seen {
     /// The log's first record says that a newer version made it: believed once the
     /// records are proven.
     pub(super) newer: Option<DocumentError>,
+    /// Other signed heads of its epoch: sizes and roots.
+    pub(super) earlier: Vec<(u64, Hash)>,
+    /// Holes that no signed record names.
+    pub(super) unnamed: Option<Corruption>,
     /// The first thing that is wrong.
     pub(super) trouble: Option<Corruption>,
     pub(super) damage: Option<Damage>,
@@ -76,7 +81,7 @@ impl Opening<'_> {
             Manifest::new(log_id.clone()).store(self.fs, &self.paths.manifest())?;
         }
         let (keys, mut trouble) = self.history(&log_id)?;
-        let (key, rotates) = self.key(&log_id, is_new, &keys)?;
+        let (key, key_task) = self.key(&log_id, is_new, &keys)?;
         let ring = keys.ring(key.verifier().clone()).unwrap_or_else(|error| {
             trouble.get_or_insert_with(|| self.keys_corrupt(&error));
             key.verifier().clone().into()
@@ -129,6 +134,8 @@ impl Opening<'_> {
             None => None,
         };
         let authority = self.authority(&mut found, scan.as_ref(), signed, &mut trouble)?;
+        let earlier = heads.places(&found.manifest, &self.options.heads, &ring);
+        let unnamed = unnamed_holes(&found.manifest, &authority);
         let lacking = if keys_are_bad { None } else { authority.keys.lacking(&ring) };
         let chain_is_lost = keys_are_bad || lacking.is_some();
         if let Some(reason) = lacking {
@@ -142,7 +149,7 @@ impl Opening<'_> {
             stored_anew: found.stored_anew,
             keys,
             key,
-            rotates,
+            key_task,
             ring,
             keys_are_bad,
             chain_is_lost,
@@ -157,6 +164,8 @@ impl Opening<'_> {
             reached,
             uncovered: authority.uncovered(),
             newer: found.newer.filter(|_| signed > 0),
+            earlier,
+            unnamed,
             trouble,
             damage,
         })
@@ -235,6 +244,24 @@ impl Opening<'_> {
             .map_err(|error| self.start_error(format!("no random numbers: {error}")))?;
         Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
     }
+}
+
+/// Holes that no signed record names: nobody who may has given these records up.
+fn unnamed_holes(manifest: &Manifest, authority: &Authority) -> Option<Corruption> {
+    let (segment, hole) = manifest
+        .holes()
+        .find(|(_, hole)| !authority.names_hole(hole.first_seq, hole.tree.end()))?;
+    let (first, last) = (hole.first_seq, hole.tree.end() - 1);
+    let why = hole.hole.as_deref().unwrap_or_default();
+    Some(Corruption {
+        file: segment.file.clone(),
+        seq: Some(first),
+        offset: None,
+        reason: format!(
+            "records {first} to {last} are not here ({why}), and no signed record says that they \
+             were given up"
+        ),
+    })
 }
 
 /// Whether a manifest is to be believed: of this log, signed by a key of it, and

@@ -16,6 +16,16 @@ use crate::audit::trouble::Trouble;
 
 const KEYS: &str = "audit.keys";
 
+/// What a change of key has left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyTask {
+    Nothing,
+    /// A rotation was begun, and is to be gone on with.
+    Rotate,
+    /// The key took another's place; the record of it is still to be written.
+    RecordReplacement,
+}
+
 /// A chain of keys that is kept outside the log's directory.
 pub(super) struct KeptChain {
     /// The backup that holds it.
@@ -113,13 +123,13 @@ impl Opening<'_> {
         self.fs.meta(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// The signing key, and whether a rotation was begun that is to be gone on with.
+    /// The signing key, and what is to be gone on with.
     pub(super) fn key(
         &self,
         log_id: &str,
         is_new: bool,
         keys: &KeyHistory,
-    ) -> Result<(SigningKey, bool), OpenError> {
+    ) -> Result<(SigningKey, KeyTask), OpenError> {
         let files = self.key_files();
         let path = files.key.clone();
         let failed = |source| OpenError::Key { path: path.clone(), source: Box::new(source) };
@@ -134,13 +144,17 @@ impl Opening<'_> {
         let is_newest =
             |key: &SigningKey| keys.newest() == Some(key.verifier().to_string().as_str());
         let next = match next {
+            Some(key) if is_newest(&key) && keys.replacement().is_some() => {
+                files.take_next(self.fs, &key).map_err(failed)?;
+                return Ok((key, KeyTask::RecordReplacement));
+            }
             Some(key) if is_newest(&key) => {
                 // The rotation is stored, the key is not in its place yet.
                 // The epoch's own line is added once the epoch is known.
                 if let Err(error) = files.finish(self.fs, key.verifier(), key.name()) {
                     tracing::warn!(code = Trouble::KeyFiles.code(), %error, "the key is changed, its files are not all in place");
                 }
-                return Ok((key, false));
+                return Ok((key, KeyTask::Nothing));
             }
             next => next,
         };
@@ -164,6 +178,9 @@ impl Opening<'_> {
             && !is_newest(&key)
         {
             let text = key.verifier().to_string();
+            if let Some(replaced) = self.replaced(keys, &key) {
+                return Err(replaced);
+            }
             let known = keys.rotations.iter().any(|rotation| rotation.old_key == text);
             if known {
                 // The key itself may hold a plus sign; its name and id do not.
@@ -176,7 +193,7 @@ impl Opening<'_> {
                 });
             }
         }
-        Ok((key, next.is_some()))
+        Ok((key, if next.is_some() { KeyTask::Rotate } else { KeyTask::Nothing }))
     }
 
     /// Says beside the log which key signs.
@@ -202,6 +219,9 @@ impl Opening<'_> {
     ) -> Option<Corruption> {
         let end = active.map_or(manifest.end_seq(), |(_, scan)| scan.layout.next_seq());
         let place = ring.last_place()?;
+        if begins_epoch(ring, manifest).is_some() {
+            return None;
+        }
         let gone =
             place.epoch > manifest.epoch || place.epoch == manifest.epoch && end < place.size;
         gone.then(|| Corruption {
@@ -212,6 +232,19 @@ impl Opening<'_> {
                 "the key was changed at {} records, epoch {}; only {end} are there, epoch {}",
                 place.size, place.epoch, manifest.epoch
             ),
+        })
+    }
+
+    /// The key at hand is one that another took the place of, by the word of that other.
+    fn replaced(&self, keys: &KeyHistory, key: &SigningKey) -> Option<OpenError> {
+        let ring = keys.ring(key.verifier().clone()).ok()?;
+        let handover = ring.unauthorised()?;
+        Some(OpenError::KeyReplaced {
+            path: self.key_files().key,
+            keys: self.paths.keys(),
+            found: key.verifier().label(),
+            by: handover.new.label(),
+            told: handover.replaced.as_ref()?.told(),
         })
     }
 
@@ -229,4 +262,10 @@ impl Opening<'_> {
         self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
         Ok(aside.file_name().unwrap_or_default().to_string_lossy().into_owned())
     }
+}
+
+/// The epoch that a key has still to begin that took another's place.
+pub(super) fn begins_epoch(ring: &Keyring, manifest: &Manifest) -> Option<u32> {
+    let epoch = ring.last_replacement()?.place.epoch;
+    (epoch > manifest.epoch).then_some(epoch)
 }

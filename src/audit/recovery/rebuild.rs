@@ -1,14 +1,16 @@
 //! The manifest as the files have it: a signed one is compared with them, any
 //! other is made anew from them.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
 use super::super::document::DocumentError;
-use super::super::facts::{Authority, Removal};
+use super::super::event::MAX_LINE_BYTES;
+use super::super::examine::leaves;
+use super::super::facts::{self, Authority, Fact, Removal, Said};
 use super::super::keys::Keyring;
 use super::super::manifest::{Manifest, Segment};
 use super::super::merkle::{Hash, Range};
@@ -64,14 +66,20 @@ impl Opening<'_> {
     fn refit(&self, mut manifest: Manifest, signed: u64) -> Result<Found, OpenError> {
         let (mut stored_anew, mut wrong) = (Vec::new(), Vec::new());
         for segment in &mut manifest.segments {
-            if segment.damage.is_some() || self.is_as_noted(segment)? {
+            let noted = segment.damage.is_some();
+            if !segment.is_stored() || !noted && self.is_as_noted(segment)? {
                 continue;
             }
             match self.same_elsewhere(segment)? {
+                // What was wrong with it once has been mended since.
+                Ok(now) if noted && now.sha256 == segment.sha256 && now.file == segment.file => {
+                    segment.damage = None;
+                }
                 Ok(now) => {
                     stored_anew.push(now.file.clone());
                     *segment = now;
                 }
+                Err(_) if noted => {}
                 Err(reason) => wrong.push((segment.first_seq, reason)),
             }
         }
@@ -91,8 +99,9 @@ impl Opening<'_> {
     /// An older manifest lists segments that retention has removed since.
     fn drop_removed(&self, found: &mut Found, signed: u64) -> Result<(), OpenError> {
         let gone = |segment: &Segment| {
-            self.form_of(segment.first_seq).is_none()
-                && found.wrong.iter().any(|(first, _)| *first == segment.first_seq)
+            !segment.is_stored()
+                || self.form_of(segment.first_seq).is_none()
+                    && found.wrong.iter().any(|(first, _)| *first == segment.first_seq)
         };
         let count = found.manifest.segments.iter().take_while(|segment| gone(segment)).count();
         if count == 0 {
@@ -147,7 +156,8 @@ impl Opening<'_> {
                 }
                 Err(error) => return Err(io_error("open", &path)(error)),
             };
-            let found = self.rescan(&*file, name, noted.first_seq)?;
+            let holes: Vec<Block> = noted.holes().cloned().collect();
+            let found = self.rescan(&*file, name, noted.first_seq, &holes)?;
             let mut tree = Range::empty(noted.first_seq);
             for block in &noted.blocks {
                 tree.extend(&block.tree).map_err(|error| self.start_error(error))?;
@@ -157,7 +167,7 @@ impl Opening<'_> {
             }
             let length = file.meta().map_err(io_error("look at", &path))?.len;
             why = format!("it has {length} bytes, the manifest says {}", noted.stored_bytes);
-            if name.ends_with(".gz") && self.holds(&*file, noted, &tree) {
+            if name.ends_with(".gz") && self.holds(&*file, noted) {
                 return Ok(Ok(as_plain(noted)));
             }
         }
@@ -165,33 +175,61 @@ impl Opening<'_> {
     }
 
     /// Whether a gzip file holds a segment's lines, however they are packed.
-    fn holds(&self, file: &dyn FsFile, noted: &Segment, tree: &Range) -> bool {
+    fn holds(&self, file: &dyn FsFile, noted: &Segment) -> bool {
         let reader = FileReader { file, offset: 0 };
         let mut lines = MultiGzDecoder::new(reader).take(noted.raw_bytes + 1);
         let mut raw = Vec::new();
-        let read = lines.read_to_end(&mut raw);
-        let mut found = Range::empty(noted.first_seq);
-        for line in raw.split_inclusive(|byte| *byte == b'\n') {
-            found.append_line(line.strip_suffix(b"\n").unwrap_or(line));
+        if !lines.read_to_end(&mut raw).is_ok_and(|length| length as u64 == noted.raw_bytes) {
+            return false;
         }
-        read.is_ok_and(|length| length as u64 == noted.raw_bytes) && found == *tree
+        let mut at = 0;
+        noted.blocks.iter().filter(|block| !block.is_hole()).all(|block| {
+            let end = at + block.raw_bytes as usize;
+            let Some(part) = raw.get(at..end) else { return false };
+            at = end;
+            let mut found = Range::empty(block.first_seq);
+            leaves(part).for_each(|leaf| found.append(leaf));
+            found == block.tree
+        })
     }
 
-    /// Reads a sealed file whole.
+    /// Reads a sealed file whole. Records may be missing from it: those of `holes`, and
+    /// those of which one of the log's records says that they were given up.
     pub(super) fn rescan(
         &self,
         file: &dyn FsFile,
         name: &str,
         first_seq: u64,
+        holes: &[Block],
+    ) -> Result<Rescanned, OpenError> {
+        let found = self.rescan_with(file, name, first_seq, holes)?;
+        if found.scan.bad.is_none() {
+            return Ok(found);
+        }
+        let claimed = self.claimed_within(first_seq);
+        if claimed.is_empty() {
+            Ok(found)
+        } else {
+            self.rescan_with(file, name, first_seq, &claimed)
+        }
+    }
+
+    fn rescan_with(
+        &self,
+        file: &dyn FsFile,
+        name: &str,
+        first_seq: u64,
+        holes: &[Block],
     ) -> Result<Rescanned, OpenError> {
         let path = self.paths.dir.join(name);
         let failed = || io_error("read", &path);
         let base = Range::empty(first_seq);
         let packed = name.ends_with(".gz");
+        let interest = Interest { holes, ..Interest::default() };
         let (scan, blocks) = if packed {
-            scan::scan_compressed(file, base, Interest::default()).map_err(failed())?
+            scan::scan_compressed(file, base, interest).map_err(failed())?
         } else {
-            let scan = scan::scan_plain(file, base, Interest::default()).map_err(failed())?;
+            let scan = scan::scan_plain(file, base, interest).map_err(failed())?;
             let blocks = scan.layout.blocks();
             (scan, blocks)
         };
@@ -205,6 +243,62 @@ impl Opening<'_> {
         segment.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
         (segment.blocks, segment.sha256) = (blocks, sha256);
         Ok(Rescanned { scan, segment })
+    }
+
+    /// The holes that may be in the segment which begins there: up to where the next begins.
+    fn claimed_within(&self, first_seq: u64) -> Vec<Block> {
+        let sealed = self.names.iter().filter_map(|name| parse_sealed_name(name));
+        let next = sealed.map(|(first, _)| first).filter(|first| *first > first_seq).min();
+        let next = next.unwrap_or(u64::MAX);
+        let within = |hole: &&Block| hole.first_seq >= first_seq && hole.tree.end() <= next;
+        self.claimed().iter().filter(within).cloned().collect()
+    }
+
+    /// The holes that any of the log's records names, wherever it stands: that counts for
+    /// nothing but to find what follows one. The signed root tells whether the hashes are
+    /// true, and [`Authority`] whose word it is.
+    pub(super) fn claimed(&self) -> &[Block] {
+        self.claimed.get_or_init(|| {
+            let sealed = self.names.iter().filter(|name| parse_sealed_name(name).is_some());
+            let active = "audit.log".to_owned();
+            let mut claimed: Vec<Block> =
+                sealed.chain([&active]).flat_map(|name| self.claimed_in(name)).collect();
+            claimed.sort_by_key(|hole| hole.first_seq);
+            claimed.dedup_by_key(|hole| hole.first_seq);
+            claimed
+        })
+    }
+
+    fn claimed_in(&self, name: &str) -> Vec<Block> {
+        let path = self.paths.dir.join(name);
+        let Ok(file) = self.fs.open(&path, OpenMode::ReadOwn) else { return Vec::new() };
+        let reader = FileReader { file: &*file, offset: 0 };
+        let mut reader: Box<dyn BufRead + '_> = if name.ends_with(".gz") {
+            Box::new(BufReader::new(MultiGzDecoder::new(reader)))
+        } else {
+            Box::new(BufReader::with_capacity(256 << 10, reader))
+        };
+        let (mut claimed, mut line) = (Vec::new(), Vec::new());
+        loop {
+            line.clear();
+            let limit = MAX_LINE_BYTES as u64 + 1;
+            // What cannot be read claims nothing.
+            match reader.by_ref().take(limit).read_until(b'\n', &mut line) {
+                Ok(1..) => {}
+                _ => return claimed,
+            }
+            let Some(Said { fact: Fact::Reopened(found), at, .. }) =
+                facts::said(line.trim_ascii_end())
+            else {
+                continue;
+            };
+            claimed.extend(found.holes.into_iter().filter_map(|hole| {
+                let fits =
+                    |tree: &Range| (tree.begin(), tree.end()) == (hole.first_seq, hole.end_seq);
+                let tree = hole.tree.filter(fits)?;
+                Some(Block::hole(tree, (at, at), &hole.reason))
+            }));
+        }
     }
 
     /// A manifest from the segments' files. What they do not tell any more, the
@@ -267,7 +361,8 @@ impl Opening<'_> {
             } else {
                 reader.take(64).read_to_end(&mut start)
             };
-            if read.is_ok() && super::super::record::peek_seq(&start) == Some(first) {
+            let begins = super::super::record::peek_seq(&start) == Some(first);
+            if read.is_ok() && (begins || self.claimed().iter().any(|h| h.first_seq == first)) {
                 return Ok(first);
             }
         }
@@ -292,14 +387,17 @@ impl Opening<'_> {
                 .hint
                 .as_ref()
                 .and_then(|hint| hint.segments.iter().find(|s| s.first_seq == next).cloned());
+            if self.is_half_given_up(&found.manifest.log_id, next) {
+                return Ok(());
+            }
             let segment = match self.form_of(next) {
                 Some(name) => self.adopted(&name, next, noted)?,
                 // Its file is gone, its records may still be known to the signed root.
-                None => noted,
+                None => noted.or_else(|| self.hole_segment(next)),
             };
             match segment {
                 Some(segment) if segment.records > 0 => {
-                    if self.form_of(next).is_none() {
+                    if segment.is_stored() && self.form_of(next).is_none() {
                         found.wrong.push((next, "the file is missing".to_owned()));
                     }
                     found.manifest.segments.push(segment);
@@ -307,6 +405,13 @@ impl Opening<'_> {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// A segment that was given up as a whole.
+    fn hole_segment(&self, first_seq: u64) -> Option<Segment> {
+        let hole = self.claimed().iter().find(|hole| hole.first_seq == first_seq)?;
+        let segment = Segment::empty(first_seq, hole.records);
+        Some(segment.of_blocks(sealed_name(first_seq, false), vec![hole.clone()]))
     }
 
     fn adopted(
@@ -323,13 +428,12 @@ impl Opening<'_> {
             }
             Err(error) => return Err(io_error("open", &path)(error)),
         };
-        let found = self.rescan(&*file, name, first_seq)?;
+        let holes: Vec<Block> = noted.iter().flat_map(|noted| noted.holes()).cloned().collect();
+        let found = self.rescan(&*file, name, first_seq, &holes)?;
         let Some(noted) = noted.filter(|_| found.scan.bad.is_some()) else {
             return Ok(Some(found.segment));
         };
-        let mut tree = Range::empty(first_seq);
-        let joined = noted.blocks.iter().all(|block| tree.extend(&block.tree).is_ok());
-        if joined && name.ends_with(".gz") && self.holds(&*file, &noted, &tree) {
+        if name.ends_with(".gz") && self.holds(&*file, &noted) {
             return Ok(Some(as_plain(&noted)));
         }
         Ok(Some(Segment { damage: found.segment.damage, ..noted }))
@@ -338,7 +442,8 @@ impl Opening<'_> {
     /// Writes the lines of segments that are packed in a way of somebody else's
     /// into plain files; the keeper packs them again.
     pub(super) fn unpack(&self, manifest: &Manifest) -> Result<(), OpenError> {
-        for segment in manifest.segments.iter().filter(|segment| !segment.is_compressed()) {
+        let plain = |segment: &&Segment| !segment.is_compressed() && segment.is_stored();
+        for segment in manifest.segments.iter().filter(plain) {
             let packed = sealed_name(segment.first_seq, true);
             if self.names.contains(&segment.file) || !self.names.contains(&packed) {
                 continue;
@@ -384,7 +489,7 @@ fn as_plain(noted: &Segment) -> Segment {
 }
 
 /// Whether it is what stands there that is at fault: a link, a pipe, a directory.
-fn is_unusable(error: &io::Error) -> bool {
+pub(super) fn is_unusable(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotFound};
     matches!(error.kind(), InvalidData | InvalidInput | IsADirectory | NotFound)
         || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())

@@ -2,7 +2,7 @@
 //! says, which lies in the log itself.
 
 use super::super::document::{DocumentError, Kind};
-use super::super::facts::{self, Authority, Fact, Facts, NamedKeys, Removal};
+use super::super::facts::{self, Authority, Fact, Facts, NamedHole, NamedKeys, Removal, Said};
 use super::super::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use super::super::manifest::{Manifest, Segment};
 use super::super::merkle::Range;
@@ -56,12 +56,16 @@ impl Opening<'_> {
         let mut authority = Authority {
             removal: None,
             adopted: manifest.adopted.clone(),
+            holes: Vec::new(),
             backed_up: manifest.backed_up,
             abandoned: manifest.abandoned.clone(),
             keys: self.keys_by_manifest(manifest, scan, signed)?,
             // A manifest of this format is of a log of this format.
             format: 0,
         };
+        if manifest.holes().next().is_some() {
+            authority.holes = self.holes_named(manifest, scan, signed)?;
+        }
         if manifest.pruned.end() == 0 {
             return Ok(authority);
         }
@@ -109,6 +113,32 @@ impl Opening<'_> {
         })
     }
 
+    /// What a signed record says of the holes that the manifest has: the one that the
+    /// manifest names, or else all of them are asked.
+    fn holes_named(
+        &self,
+        manifest: &Manifest,
+        scan: Option<&Scanned>,
+        signed: u64,
+    ) -> Result<Vec<NamedHole>, OpenError> {
+        let counts =
+            |seq: &u64| *seq < signed && !manifest.adopted.iter().any(|span| span.contains(*seq));
+        if let Some(seq) = manifest.holes_by.filter(counts)
+            && let Some(said) = self.said_at(manifest, scan, seq)?
+        {
+            let mut facts = Facts::default();
+            facts.note(said);
+            let authority = facts.authority(signed);
+            let all = |(_, hole): (&Segment, &Block)| {
+                authority.names_hole(hole.first_seq, hole.tree.end())
+            };
+            if manifest.holes().all(all) {
+                return Ok(authority.holes);
+            }
+        }
+        Ok(self.facts_of(manifest)?.authority(signed).holes)
+    }
+
     /// What the record with that seq says, if it is a removal.
     fn removal_at(
         &self,
@@ -116,13 +146,21 @@ impl Opening<'_> {
         scan: Option<&Scanned>,
         seq: u64,
     ) -> Result<Option<Removal>, OpenError> {
-        let removal = |fact: &Fact| match fact {
-            Fact::Pruned(removal) => Some(removal.clone()),
+        Ok(match self.said_at(manifest, scan, seq)?.map(|said| said.fact) {
+            Some(Fact::Pruned(removal)) => Some(removal),
             _ => None,
-        };
+        })
+    }
+
+    /// What the record with that seq says, if it is one of the engine's.
+    fn said_at(
+        &self,
+        manifest: &Manifest,
+        scan: Option<&Scanned>,
+        seq: u64,
+    ) -> Result<Option<Said>, OpenError> {
         if let Some((_, scan)) = scan.filter(|(_, scan)| scan.layout.first_seq <= seq) {
-            let said = scan.said.iter().find(|said| said.seq == seq);
-            return Ok(said.and_then(|said| removal(&said.fact)));
+            return Ok(scan.said.iter().find(|said| said.seq == seq).cloned());
         }
         let segment = manifest.segments.iter().find(|s| s.first_seq <= seq && seq < s.end_seq());
         let Some(segment) = segment else { return Ok(None) };
@@ -130,8 +168,7 @@ impl Opening<'_> {
         let Some(lines) = block.and_then(|block| self.lines_of(segment, block)) else {
             return Ok(None);
         };
-        let said = facts::said_in(&lines).into_iter().find(|said| said.seq == seq);
-        Ok(said.and_then(|said| removal(&said.fact)))
+        Ok(facts::said_in(&lines).into_iter().find(|said| said.seq == seq))
     }
 
     /// A sealed block's lines, if they are those that were noted.
@@ -193,11 +230,19 @@ impl Opening<'_> {
     /// line counts for nothing by the seq that it claims, only by its place.
     pub(super) fn facts_from(&self, begin: u64) -> Result<Facts, OpenError> {
         let (mut facts, mut next) = (Facts::default(), begin);
-        while let Some(name) = self.form_of(next) {
+        loop {
+            let Some(name) = self.form_of(next) else {
+                let hole = self.claimed().iter().find(|hole| hole.first_seq == next);
+                match hole {
+                    Some(hole) => next = hole.tree.end(),
+                    None => break,
+                }
+                continue;
+            };
             let path = self.paths.dir.join(&name);
             // That it cannot be read is told where its records are missed.
             let Ok(file) = self.fs.open(&path, OpenMode::ReadOwn) else { break };
-            let found = self.rescan(&*file, &name, next)?;
+            let found = self.rescan(&*file, &name, next, &[])?;
             if found.segment.records == 0 {
                 break;
             }

@@ -11,6 +11,7 @@ use sha2::Sha256;
 
 use crate::audit::secret::Secret;
 use crate::field_path::MAX_FIELD_PATHS;
+use crate::fsio::private::is_private;
 use crate::fsio::{self, Fs, OpenMode};
 
 /// What a replaced value begins with; 64 hex digits follow.
@@ -28,8 +29,6 @@ const KEY_BYTES: usize = 32;
 const FILE_BYTES: usize = 2 * KEY_BYTES + 1;
 /// What the key's id is the HMAC of.
 const ID_OF: &[u8] = b"auditctl redaction key id";
-/// Permission bits that let others than the owner at a key.
-const OTHERS: u32 = 0o077;
 
 /// Why a redaction key could not be had. Never holds key material.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +142,7 @@ impl RedactKey {
         let file = fs.open(path, OpenMode::Read).map_err(failed)?;
         // Of the open file, so that it cannot be swapped in between.
         let meta = file.meta().map_err(failed)?;
-        if meta.mode & OTHERS != 0 {
+        if !is_private(meta.uid, meta.mode) {
             return Err(RedactKeyError::Exposed { path: path.to_owned(), mode: meta.mode });
         }
         if !(FILE_BYTES as u64 - 1..=FILE_BYTES as u64).contains(&meta.len) {

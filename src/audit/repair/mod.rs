@@ -32,7 +32,7 @@ use super::own::{Repaired, RepairedFile};
 use super::paths::LogPaths;
 use super::restore::sha256_hex;
 use super::signer::SigningKey;
-use super::verify::{Kind, Report, Request, VerifyError, verify};
+use super::verify::{GivenUp, Kind, Report, Request, VerifyError, verify};
 use super::watch::Watch;
 use crate::audit::verify::signature;
 use crate::audit::verify::tally::Tally;
@@ -259,6 +259,8 @@ struct Case<'a> {
     copies: Vec<Judged<'a>>,
     /// Not from copies that only the log's own root can prove.
     only_proof: bool,
+    /// Records that were given up: a copy may hold them all the same.
+    given_up: Vec<GivenUp>,
 }
 
 impl Case<'_> {
@@ -330,9 +332,11 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
             note.map_err(|error| RepairError::NoKey(error.to_string()))?.unverified().clone()
         }
     };
-    let mut case = Case { view, keys, is_signed, head, copies, only_proof: false };
+    let given_up = report.holes.clone();
+    let mut case = Case { view, keys, is_signed, head, copies, only_proof: false, given_up };
     let filters = case.damaged_filters();
-    if report.passed() && others.is_empty() && filters.is_empty() {
+    let is_whole = report.passed() && report.holes.is_empty();
+    if is_whole && others.is_empty() && filters.is_empty() {
         return Ok(case.nothing(report, rejected));
     }
     others.extend(case.chain());
@@ -534,7 +538,7 @@ impl Case<'_> {
                 found.file == segment.file
                     || found.file == "audit.manifest.json" && found.kind == Kind::Altered
             });
-            let has_holes = segment.damage.is_some();
+            let has_holes = segment.damage.is_some() || segment.holes().next().is_some();
             if self.is_signed && !is_found && !has_holes {
                 segment.blocks.iter().for_each(|block| extend(&mut tree, &block.tree));
                 continue;

@@ -15,6 +15,7 @@ use ed25519_dalek::Signer as _;
 use crate::audit::checkpoint::note::{ED25519, MAX_PUBLIC_KEYS_BYTES, parse_key_id};
 use crate::audit::checkpoint::{Note, NoteError, NoteSignature, VerifierKey};
 use crate::audit::secret::Secret;
+use crate::fsio::private::is_private;
 use crate::fsio::{self, Fs, OpenMode};
 
 const START: &str = "PRIVATE+KEY+";
@@ -23,8 +24,6 @@ const SEED_BYTES: usize = 32;
 pub(crate) const MAX_FILE_BYTES: u64 = 4096;
 /// What a public key's file may have.
 const MAX_PUBLIC_BYTES: u64 = MAX_PUBLIC_KEYS_BYTES as u64;
-/// Permission bits that let others than the owner at a key.
-const OTHERS: u32 = 0o077;
 
 /// Why a key could not be made, read or stored. Never holds key material.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +41,8 @@ pub enum KeyError {
     /// The private key can be read or changed by others than its owner.
     #[error(
         "the private key {} has mode {mode:04o}: others than its owner can get at it, so its \
-         signatures prove nothing; run `chmod 600` on it, or replace the key if others had access",
+         signatures prove nothing; run `chmod 600` on it (root's file may be 0640 or 0440, for its \
+         group), or replace the key if others had access",
         path.display()
     )]
     Exposed {
@@ -167,6 +167,12 @@ impl SigningKey {
         text
     }
 
+    /// The same key once more; both are overwritten when they are dropped.
+    #[must_use]
+    pub(crate) fn clone_key(&self) -> Self {
+        Self { key: self.key.clone(), verifier: self.verifier.clone() }
+    }
+
     /// The key's name: `<prefix>/<log id>`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -206,7 +212,7 @@ impl SigningKey {
     /// Reads a private key's file.
     ///
     /// # Errors
-    /// [`KeyError::Exposed`] when group or others have any access to it;
+    /// [`KeyError::Exposed`] when others may get at it: see [`is_private`];
     /// [`KeyError::File`] when it holds no key; [`KeyError::Io`].
     pub fn load(fs: &dyn Fs, path: &Path) -> Result<Self, KeyError> {
         let bytes = read_private(fs, path)?;
@@ -236,7 +242,8 @@ fn under(name: &VerifierKey, signature: Vec<u8>) -> NoteSignature {
     NoteSignature { name: name.name().to_owned(), key_id: name.id(), signature }
 }
 
-/// Reads a file that only its owner may have access to. Permissions are asked
+/// Reads a file that is private: its owner's alone, or root's with its group allowed to
+/// read, as Kubernetes hands a Secret to a service. Permissions are asked
 /// of the open file, so that it cannot be swapped in between.
 fn read_private(fs: &dyn Fs, path: &Path) -> Result<Secret<Vec<u8>>, KeyError> {
     let io_error = |source| KeyError::Io { action: "read", path: path.to_owned(), source };
@@ -251,7 +258,7 @@ fn read_private(fs: &dyn Fs, path: &Path) -> Result<Secret<Vec<u8>>, KeyError> {
     if !meta.is_file || meta.len > MAX_FILE_BYTES {
         return Err(unusual());
     }
-    if meta.mode & OTHERS != 0 {
+    if !is_private(meta.uid, meta.mode) {
         return Err(KeyError::Exposed { path: path.to_owned(), mode: meta.mode });
     }
     let length = usize::try_from(meta.len).map_err(|_| unusual())?;

@@ -185,6 +185,9 @@ words! {
     TlsHandshakesFailed = 404,
     /// When the certificate in use expires: µs since 1970; 0 without TLS.
     TlsNotAfter = 405,
+    /// HTTP requests refused that could not be understood or carried out: malformed, too
+    /// large or too slow, no such path, not with this method, no such media type.
+    RequestsRejected = 406,
     /// Times one of the program's own files, but for the log file, was found missing
     /// or replaced.
     OwnFileIncidents = 410,

@@ -6,7 +6,7 @@ use super::pieces::Pieces;
 use super::report::{Finding, Kind};
 use super::tally::Tally;
 use super::view::View;
-use crate::audit::checkpoint::{CheckpointError, Origin, SignedCheckpoint};
+use crate::audit::checkpoint::{CheckpointError, NoteError, Origin, SignedCheckpoint};
 use crate::audit::keys::Keyring;
 use crate::audit::merkle::Hash;
 
@@ -60,7 +60,8 @@ pub(super) fn compare(
         && let Err(error) = keys.verify(note)
     {
         let kind = match error {
-            CheckpointError::OutOfTurn { .. } => Kind::WrongKey,
+            CheckpointError::OutOfTurn { .. }
+            | CheckpointError::Note(NoteError::NotAuthorised { .. }) => Kind::WrongKey,
             _ => Kind::BadSignature,
         };
         return tell(kind, format!("it proves nothing: {error}"));

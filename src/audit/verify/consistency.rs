@@ -34,6 +34,8 @@ pub struct Grown {
     pub checkpoint: Checkpoint,
     /// Name and id of the key that signed it.
     pub key: String,
+    /// What each succession of keys rests on that nobody signed, in a sentence.
+    pub notes: Vec<String>,
     /// All keys of the log that the document leads to.
     keys: Keyring,
 }
@@ -119,7 +121,7 @@ impl ConsistencyDocument {
         let (from, root) = (&self.from_root, &checkpoint.root);
         verify_consistency(self.from_size, self.tree_size, from, root, &self.consistency_proof)
             .map_err(DocumentError::Consistency)?;
-        Ok(Grown { checkpoint, key: key.label(), keys })
+        Ok(Grown { checkpoint, key: key.label(), notes: keys.unsigned_successions(), keys })
     }
 
     /// Whether a tree head from elsewhere is the earlier tree of this proof, which has

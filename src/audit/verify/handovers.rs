@@ -6,7 +6,7 @@ use super::pieces::Pieces;
 use super::report::{Finding, Kind};
 use super::tally::Tally;
 use super::view::View;
-use crate::audit::keys::Keyring;
+use crate::audit::keys::{Handover, Keyring};
 
 const KEYS: &str = "audit.keys";
 
@@ -17,8 +17,19 @@ pub(super) fn check(
     tally: &mut Tally,
 ) -> Result<(), VerifyError> {
     for handover in keys.handovers() {
-        let (epoch, size) = (handover.place.epoch, handover.place.size);
         let now = view.manifest.epoch;
+        if let Some(replaced) = &handover.replaced {
+            // Its epoch begins when the log is opened next, and goes on from those records
+            // unless a restore left it.
+            if handover.place.epoch != now {
+                continue;
+            }
+            let size = replaced.signed.size;
+            let what = format!("{} had signed {size} records", handover.old.label());
+            compare(view, pieces, (handover, size, &what), tally)?;
+            continue;
+        }
+        let (epoch, size) = (handover.place.epoch, handover.place.size);
         let what = format!(
             "{} and {} both signed {size} records",
             handover.old.label(),
@@ -34,19 +45,29 @@ pub(super) fn check(
         if epoch < now {
             continue;
         }
-        if size > pieces.end() {
-            let text = format!("{what}, and {} are there", pieces.end());
-            let finding = Finding::new(Kind::Truncated, KEYS, text).records(pieces.end(), size);
-            tally.of_end.push(finding);
-            continue;
-        }
-        // What retention removed cannot be compared any more; the signatures hold.
-        if let Some(tree) = pieces.tree_at(view, size)?
-            && tree.root() != Ok(handover.root)
-        {
-            let text = format!("{what}, which are not those that are here: the log was rewritten");
-            tally.of_end.push(Finding::new(Kind::Diverged, KEYS, text).records(0, size));
-        }
+        compare(view, pieces, (handover, size, &what), tally)?;
+    }
+    Ok(())
+}
+
+fn compare(
+    view: &View,
+    pieces: &Pieces,
+    (handover, size, what): (&Handover, u64, &str),
+    tally: &mut Tally,
+) -> Result<(), VerifyError> {
+    if size > pieces.end() {
+        let text = format!("{what}, and {} are there", pieces.end());
+        let finding = Finding::new(Kind::Truncated, KEYS, text).records(pieces.end(), size);
+        tally.of_end.push(finding);
+        return Ok(());
+    }
+    // What retention removed cannot be compared any more; the signatures hold.
+    if let Some(tree) = pieces.tree_at(view, size)?
+        && tree.root() != Ok(handover.root)
+    {
+        let text = format!("{what}, which are not those that are here: the log was rewritten");
+        tally.of_end.push(Finding::new(Kind::Diverged, KEYS, text).records(0, size));
     }
     Ok(())
 }

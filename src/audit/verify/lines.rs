@@ -19,12 +19,14 @@ pub(super) struct Line {
     /// Where it, or its gzip member, begins in the stored file.
     pub(super) offset: u64,
     pub(super) leaf: Hash,
+    /// The file ends within it.
+    pub(super) cut: bool,
 }
 
 impl Line {
     /// Bytes that hold no record.
     pub(super) fn none(offset: u64) -> Self {
-        Self { seq: None, offset, leaf: leaf_hash(b"") }
+        Self { seq: None, offset, leaf: leaf_hash(b""), cut: false }
     }
 }
 
@@ -45,7 +47,8 @@ pub(super) fn read_lines(
         }
         let whole = line.pop_if(|last| *last == b'\n').is_some();
         let seq = peek_seq(&line).filter(|_| whole && peek_times(&line).is_some());
-        lines.push(Line { seq, offset: at, leaf: leaf_hash(&line) });
+        let cut = !fixed && !whole && line.len() <= MAX_LINE_BYTES;
+        lines.push(Line { seq, offset: at, leaf: leaf_hash(&line), cut });
         if !fixed {
             at += read as u64;
         }
@@ -73,12 +76,16 @@ pub(super) fn compare(file: &str, lines: &[Line], first: u64, end: u64) -> Vec<F
     let mut strangers = strangers(lines, first, end);
     for (begin, stop) in gaps(places.keys().copied(), first, end) {
         // Something else stands where they should: they were altered.
-        let found = strangers.iter().position(|(before, _)| *before == begin);
+        let found = strangers.iter().position(|(before, ..)| *before == begin);
         let finding = if let Some(found) = found {
-            let offset = strangers.swap_remove(found).1;
-            strangers.retain(|(before, _)| *before != begin);
-            Finding::new(Kind::Altered, file, "what stands there is not what was recorded")
-                .at(offset)
+            let (_, offset, cut) = strangers.swap_remove(found);
+            strangers.retain(|(before, ..)| *before != begin);
+            let finding = if cut {
+                Finding::new(Kind::Truncated, file, "the file ends within or before them")
+            } else {
+                Finding::new(Kind::Altered, file, "what stands there is not what was recorded")
+            };
+            finding.at(offset)
         } else if stop == end {
             Finding::new(Kind::Truncated, file, "the file ends before them")
         } else {
@@ -86,7 +93,7 @@ pub(super) fn compare(file: &str, lines: &[Line], first: u64, end: u64) -> Vec<F
         };
         findings.push(finding.records(begin, stop));
     }
-    for (before, offset) in strangers {
+    for (before, offset, _) in strangers {
         let text = format!("a line that was not recorded stands before record {before}");
         findings.push(Finding::new(Kind::Extra, file, text).records(before, before).at(offset));
     }
@@ -99,14 +106,15 @@ pub(super) fn compare(file: &str, lines: &[Line], first: u64, end: u64) -> Vec<F
     findings
 }
 
-/// Lines that are none of the records: the record that should follow, and where.
-fn strangers(lines: &[Line], first: u64, end: u64) -> Vec<(u64, u64)> {
+/// Lines that are none of the records: the record that should follow, where, and whether
+/// the file ends there.
+fn strangers(lines: &[Line], first: u64, end: u64) -> Vec<(u64, u64, bool)> {
     let mut next = first;
     let mut found = Vec::new();
     for line in lines {
         match line.seq.filter(|seq| (first..end).contains(seq)) {
             Some(seq) => next = seq + 1,
-            None => found.push((next, line.offset)),
+            None => found.push((next, line.offset, line.cut)),
         }
     }
     found

@@ -35,8 +35,8 @@ pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
 pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
 pub use prove::{ProveError, prove, prove_from};
 pub use report::{
-    Completeness, Counts, Depth, Finding, Integrity, KeySource, KeyStretch, Kind, OldestRead,
-    Ranges, RemovedBy, Report, Stretch, TreePlace,
+    Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeySource, KeyStretch, Kind,
+    OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
 };
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
@@ -50,6 +50,7 @@ use super::watch::{Stage, Watch};
 use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
 use pieces::{Pieces, Place};
+use signature::Newest;
 use tally::Tally;
 use view::{Stored, View};
 
@@ -169,9 +170,9 @@ impl Run<'_> {
         let view = self.view;
         self.files(last);
         let key = signature::keys(view, self.request.key.as_ref(), &mut self.tally);
-        let checkpoint = signature::checkpoint(view, key.keys.as_ref(), &mut self.tally);
-        let checkpoint =
-            signature::newest(view, key.keys.as_ref(), checkpoint, (last, &mut self.tally));
+        let newest = self.newest(key.keys.as_ref(), last);
+        let (foreign, checkpoint) =
+            (matches!(newest, Newest::BeforeAnother(_)), newest.checkpoint().cloned());
         let trusted = self.manifest_is_signed(key.keys.as_ref());
         let signed = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
         let mut pieces = Pieces::sealed(view);
@@ -215,11 +216,13 @@ impl Run<'_> {
             None => self.tally.facts.authority(signed),
         };
         self.removed(&pieces, &authority);
+        let holes = self.holes(&authority);
         if let Some(keys) = &key.keys {
             let noted = view.manifest.first_key.as_deref().filter(|_| depth != Depth::Full);
             let named = (keys, &authority.keys);
             signature::check_chain(view, &pieces, named, noted, &mut self.tally)?;
             handovers::check(view, &pieces, keys, &mut self.tally)?;
+            self.tally.notes.extend(keys.unsigned_successions());
         }
         let rooted = match &checkpoint {
             Some(checkpoint) => self.root(&mut pieces, checkpoint)?,
@@ -236,7 +239,8 @@ impl Run<'_> {
             )?;
             anchored = anchored.max(found);
         }
-        let closed = self.end(&pieces, signed, last)?;
+        // What stands behind is another key's.
+        let closed = if foreign { false } else { self.end(&pieces, signed, last)? };
         // A writer that has the log open is in this state for a moment at most.
         if self.view.live && !last && self.seems_disturbed() {
             std::thread::sleep(LOOK_AGAIN);
@@ -246,6 +250,10 @@ impl Run<'_> {
         let oldest_read = self.oldest_read(depth);
         let newer = self.tally.newer;
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
+        if foreign {
+            // What the believed key signed ends before the log does.
+            report.completeness = Completeness::Incomplete;
+        }
         (report.depth, report.depth_reason) = (depth, depth_reason);
         report.oldest_read = oldest_read;
         (report.key, report.key_source, report.key_given) = (label, key.source, key.given);
@@ -258,11 +266,25 @@ impl Run<'_> {
         });
         let stretch = |span: &Span| Stretch { first_seq: span.begin, end_seq: span.end };
         report.adopted = authority.adopted.iter().map(stretch).collect();
+        report.holes = holes;
         if let Some(found) = newer.filter(|_| report.passed()) {
             let source = document::DocumentError::Newer { kind: document::Kind::LOG, found };
             return Err(VerifyError::Newer { dir: view.paths.dir.clone(), source });
         }
         Ok(Some((report.clone(), state.filter(|_| report.passed()))))
+    }
+
+    /// The newest head by a key that is believed.
+    fn newest(&mut self, keys: Option<&Keyring>, last: bool) -> Newest {
+        let view = self.view;
+        if let Some(keys) = keys.filter(|keys| signature::is_under_another(view, keys)) {
+            return signature::before_another(view, keys, &mut self.tally);
+        }
+        let checkpoint = signature::checkpoint(view, keys, &mut self.tally);
+        match signature::newest(view, keys, checkpoint, (last, &mut self.tally)) {
+            Some(checkpoint) => Newest::Own(checkpoint),
+            None => Newest::None,
+        }
     }
 
     fn seems_disturbed(&self) -> bool {
@@ -278,7 +300,10 @@ impl Run<'_> {
                 let text = format!("its signature is not the log's: {reason}");
                 self.tally.found(Finding::new(Kind::Altered, "audit.manifest.json", text));
             }
-            Err((_, false)) if self.view.no_manifest.is_none() && keys.is_some() => {
+            Err((_, false))
+                if self.view.no_manifest.is_none()
+                    && keys.is_some_and(|keys| !signature::is_under_another(self.view, keys)) =>
+            {
                 self.tally.notes.push(
                     "audit.manifest.json is not signed: a restore without the key made it, or \
                      somebody else. Nothing was believed that it says; the \
@@ -304,12 +329,13 @@ impl Run<'_> {
         }
         let manifest = &self.view.manifest;
         let mut facts = self.tally.facts.clone();
-        if let Some(seq) = manifest.pruned_by
-            && let Some(piece) = pieces.piece_of(seq)
-            && let Some(raw) = pieces::read_noted(self.view, piece)?
-        {
-            let said = said_in(&raw).into_iter().filter(|said| said.seq == seq);
-            said.for_each(|said| facts.note(said));
+        for seq in [manifest.pruned_by, manifest.holes_by].into_iter().flatten() {
+            if let Some(piece) = pieces.piece_of(seq)
+                && let Some(raw) = pieces::read_noted(self.view, piece)?
+            {
+                let said = said_in(&raw).into_iter().filter(|said| said.seq == seq);
+                said.for_each(|said| facts.note(said));
+            }
         }
         let mut authority = facts.authority(signed);
         authority.adopted.extend(&manifest.adopted);
@@ -317,8 +343,48 @@ impl Run<'_> {
         authority.adopted.dedup();
         let adopted = |seq: u64| manifest.adopted.iter().any(|span| span.contains(seq));
         authority.removal = authority.removal.filter(|(seq, _)| !adopted(*seq));
+        authority.holes.retain(|named| !adopted(named.record));
         let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
-        Ok((removed_to >= pieces.begin()).then_some(authority))
+        let holes =
+            manifest.holes().all(|(_, hole)| authority.names_hole(hole.first_seq, hole.tree.end()));
+        Ok((removed_to >= pieces.begin() && holes).then_some(authority))
+    }
+
+    /// Records that are not here, though retention did not remove them: those of which a
+    /// signed record says that they were given up, and others, which are missing.
+    fn holes(&mut self, authority: &Authority) -> Vec<GivenUp> {
+        let mut told: Vec<GivenUp> = Vec::new();
+        for (segment, hole) in self.view.manifest.holes() {
+            let (first_seq, end_seq) = (hole.first_seq, hole.tree.end());
+            let reason = hole.hole.clone().unwrap_or_default();
+            let by = authority
+                .holes
+                .iter()
+                .rev()
+                .find(|named| (named.hole.first_seq..named.hole.end_seq).contains(&first_seq));
+            let named = authority.names_hole(first_seq, end_seq);
+            if !named {
+                let text = format!(
+                    "they are not there ({reason}), and no signed record says that they were given \
+                     up. A backup may hold them: `auditctl repair`; `auditctl serve \
+                     --accept-corruption` gives them up, once"
+                );
+                let finding = Finding::new(Kind::Missing, &segment.file, text);
+                self.tally.found(finding.records(first_seq, end_seq));
+            }
+            let by = by.filter(|_| named);
+            let (record, at) = (by.map(|named| named.record), by.map(|named| named.at));
+            match told.last_mut() {
+                Some(last)
+                    if last.end_seq == first_seq
+                        && (&last.reason, last.record) == (&reason, record) =>
+                {
+                    last.end_seq = end_seq;
+                }
+                _ => told.push(GivenUp { first_seq, end_seq, reason, record, at }),
+            }
+        }
+        told
     }
 
     /// What is missing at the beginning, retention must have been allowed to remove.
@@ -393,6 +459,9 @@ impl Run<'_> {
     /// A segment that is not read this time has to be there all the same.
     fn skipped(&mut self, index: usize) -> Result<(), VerifyError> {
         let segment = &self.view.manifest.segments[index];
+        if !segment.is_stored() {
+            return Ok(());
+        }
         let (file, now) = match self.view.open_segment(segment)? {
             Stored::Here(file, now) => (file, now),
             Stored::Removed => {
@@ -412,7 +481,9 @@ impl Run<'_> {
                 length.unwrap_or_default(),
                 now.stored_bytes
             );
-            let finding = Finding::new(Kind::Altered, &now.file, text);
+            let cut = length.is_some_and(|length| length < now.stored_bytes);
+            let kind = if cut { Kind::Truncated } else { Kind::Altered };
+            let finding = Finding::new(kind, &now.file, text);
             self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
         }
         Ok(())
@@ -649,6 +720,7 @@ impl Run<'_> {
             closed: false,
             removed_by: None,
             adopted: Vec::new(),
+            holes: Vec::new(),
             notes,
             findings,
         }

@@ -95,24 +95,13 @@ impl Pieces {
             return self.tree_at(view, end);
         }
         let mut range = if begin < pruned {
-            let Some(kept) = self.within_pruned(begin, end.min(pruned)) else { return Ok(None) };
+            let Some(kept) = self.pruned.within(begin, end.min(pruned)) else { return Ok(None) };
             kept
         } else {
             Range::empty(begin)
         };
         let joined = self.extend(view, &mut range, end)?;
         Ok(joined.then_some(range))
-    }
-
-    /// A range that the subtrees kept of removed records make up.
-    fn within_pruned(&self, begin: u64, end: u64) -> Option<Range> {
-        let hashes: Vec<_> = self
-            .pruned
-            .subtrees()
-            .filter(|tree| tree.begin >= begin && tree.begin + (1 << tree.level) <= end)
-            .map(|tree| tree.hash)
-            .collect();
-        Range::from_parts(begin, end, hashes).ok()
     }
 
     /// Joins what follows the range, up to `end`.
@@ -127,9 +116,15 @@ impl Pieces {
             let joined = if whole {
                 range.extend(&block.tree)
             } else {
-                let Some(raw) = read(view, piece)? else { return Ok(false) };
-                let part = part_of(block, &raw, range.end(), end);
-                // A damaged block may hold fewer lines than it should.
+                let part = match read(view, piece)? {
+                    // A damaged block may hold fewer lines than it should.
+                    Some(raw) => part_of(block, &raw, range.end(), end),
+                    // What is noted of a hole may be enough.
+                    None => match block.tree.within(range.end(), end.min(block.tree.end())) {
+                        Some(part) => part,
+                        None => return Ok(false),
+                    },
+                };
                 range.extend(&part)
             };
             match joined {
@@ -151,6 +146,9 @@ impl Pieces {
 /// A block's lines; `None` when they cannot be had.
 pub(super) fn read(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, VerifyError> {
     let block = &piece.block;
+    if block.is_hole() {
+        return Ok(None);
+    }
     if block.raw_bytes > MAX_BLOCK_BYTES as u64 || block.stored_bytes > MAX_MEMBER_BYTES as u64 {
         return Ok(None);
     }
@@ -173,7 +171,8 @@ pub(super) fn read(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, Verify
             let segment = &view.manifest.segments[index];
             let Stored::Here(file, now) = view.open_segment(segment)? else { return Ok(None) };
             let here = now.blocks.iter().find(|here| here.first_seq == block.first_seq);
-            let Some(here) = here.filter(|b| b.stored_bytes <= MAX_MEMBER_BYTES as u64) else {
+            let is_one = |b: &&Block| !b.is_hole() && b.stored_bytes <= MAX_MEMBER_BYTES as u64;
+            let Some(here) = here.filter(is_one) else {
                 return Ok(None);
             };
             let mut stored = vec![0; here.stored_bytes as usize];

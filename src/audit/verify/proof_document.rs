@@ -91,6 +91,8 @@ pub struct Proven {
     pub key: String,
     /// The record's leaf hash.
     pub leaf_hash: Hash,
+    /// What each succession of keys rests on that nobody signed, in a sentence.
+    pub notes: Vec<String>,
 }
 
 impl SignedTree {
@@ -153,9 +155,9 @@ impl ProofDocument {
     /// # Errors
     /// The first thing that does not hold.
     pub fn check(&self, given: Option<&VerifierKey>) -> Result<Proven, DocumentError> {
-        let (checkpoint, key, _) = self.signed.check(given, self.tree_size)?;
+        let (checkpoint, key, keys) = self.signed.check(given, self.tree_size)?;
         let leaf_hash = included(&self.record, self.seq, &self.inclusion_proof, &checkpoint)?;
-        Ok(Proven { checkpoint, key: key.label(), leaf_hash })
+        Ok(Proven { checkpoint, key: key.label(), leaf_hash, notes: keys.unsigned_successions() })
     }
 }
 

@@ -53,6 +53,22 @@ pub enum ProveError {
         /// The first one that is here.
         begin: u64,
     },
+    /// The record was given up.
+    #[error(
+        "record {seq} is not in the log any more: records {first} to {last} were damaged ({reason}){by}"
+    )]
+    GivenUp {
+        /// The record.
+        seq: u64,
+        /// The first of those that are not here.
+        first: u64,
+        /// The last of them.
+        last: u64,
+        /// What was wrong.
+        reason: String,
+        /// Which record gave them up, in words.
+        by: String,
+    },
     /// Retention removed records that the earlier tree ends between.
     #[error(
         "the tree of the first {from} records cannot be computed any more: retention removed all \
@@ -157,6 +173,16 @@ pub fn prove(fs: &SharedFs, dir: &Path, seq: u64) -> Result<ProofDocument, Prove
         return Err(ProveError::Removed { seq, begin });
     }
     let pieces = proofs.pieces()?;
+    if let Some(hole) = pieces.piece_of(seq).map(|piece| &piece.block).filter(|b| b.is_hole()) {
+        let by = proofs.view.manifest.holes_by;
+        return Err(ProveError::GivenUp {
+            seq,
+            first: hole.first_seq,
+            last: hole.tree.end() - 1,
+            reason: hole.hole.clone().unwrap_or_default(),
+            by: by.map_or_else(String::new, |by| format!(", and record {by} gave them up")),
+        });
+    }
     let damaged = |reason: String| ProveError::Damaged { what: format!("record {seq}"), reason };
     let record = line_of(&proofs.view, &pieces, seq)?
         .ok_or_else(|| damaged("its block cannot be read, or holds other records".to_owned()))?;

@@ -235,6 +235,24 @@ pub struct KeyStretch {
     /// one that signs now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<TreePlace>,
+    /// It took the place of the key before, which did not sign that; absent where the
+    /// key before signed the succession.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<ReplacedBy>,
+}
+
+/// What a succession rests on that nobody signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplacedBy {
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    pub uid: u32,
+    /// That user's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Why.
+    pub reason: String,
 }
 
 /// A tree of the log.
@@ -324,11 +342,32 @@ pub struct Report {
     /// since then as what was found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub adopted: Vec<Stretch>,
+    /// Records that are not here, though retention did not remove them. Where a signed
+    /// record says that they were given up that is no finding.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<GivenUp>,
     /// What cannot be told, or is worth knowing, and is no finding.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Everything that is wrong, in the order of the records.
     pub findings: Vec<Finding>,
+}
+
+/// Records that the log does not have any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GivenUp {
+    /// The first.
+    pub first_seq: u64,
+    /// One after the last.
+    pub end_seq: u64,
+    /// What was wrong with them.
+    pub reason: String,
+    /// The signed record that says that they were given up; absent where none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
+    /// When it was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// A removal by retention, as the log's own signed record says it.
@@ -347,5 +386,11 @@ impl Report {
     #[must_use]
     pub fn passed(&self) -> bool {
         self.integrity == Integrity::Intact && self.completeness != Completeness::Incomplete
+    }
+
+    /// How many records were given up.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.holes.iter().map(|hole| hole.end_seq - hole.first_seq).sum()
     }
 }

@@ -50,7 +50,6 @@ pub(super) fn check(
     let length = file.meta().map_err(failed)?.len;
     let filters = filters(view, &segment);
     let opened = Opened { index, segment: *segment.clone(), file: &*file, length, filters };
-    let before = tally.findings.len();
     let read = opened.blocks(watch, tally).map_err(|trouble| match trouble {
         Trouble::Io(source) => failed(source),
         Trouble::Interrupted => VerifyError::Interrupted,
@@ -60,12 +59,17 @@ pub(super) fn check(
     } else {
         opened.judge_file(&read, tally);
     }
+    let end = segment.end_seq();
+    let told = |finding: &Finding| touches(finding, segment.first_seq, end);
     if let Some(damage) = &segment.damage
-        && tally.findings.len() == before
+        && !tally.findings.iter().any(told)
     {
-        let text = format!("noted when the log was opened: {damage}");
-        let finding = Finding::new(Kind::Altered, &segment.file, text);
-        tally.found(finding.records(segment.first_seq, segment.end_seq()));
+        // What is there is what counts.
+        tally.notes.push(format!(
+            "audit.manifest.json notes damage of {}, which has been mended since: all of its \
+             records are as they were recorded. The next start takes the note away ({damage})",
+            segment.file
+        ));
     }
     Ok(())
 }
@@ -121,6 +125,10 @@ pub(super) fn check_stored(
 /// A segment's file and what it is now; one that is not there is a finding.
 fn open(view: &View, index: usize, tally: &mut Tally) -> Result<Stored, VerifyError> {
     let segment = &view.manifest.segments[index];
+    if !segment.is_stored() {
+        // Nothing of it is here, which is told of its holes.
+        return Ok(Stored::Removed);
+    }
     let stored = view.open_segment(segment)?;
     match &stored {
         Stored::Here(..) => {}
@@ -202,6 +210,9 @@ impl Opened<'_> {
             );
             for (number, (block, (looked, said))) in (at..).zip(group.iter().zip(looked)) {
                 said.into_iter().for_each(|said| tally.facts.note(said));
+                if block.is_hole() {
+                    continue;
+                }
                 let from = (block.offset - begin) as usize;
                 headers.extend(bytes.get(from..).and_then(|bytes| bytes.first_chunk().copied()));
                 self.note(number, block, looked, tally);
@@ -240,6 +251,9 @@ impl Opened<'_> {
         unpacker: &mut Unpacker,
         raw: &mut Vec<u8>,
     ) -> (Looked, Vec<Said>) {
+        if block.is_hole() {
+            return (Looked::Good, Vec::new());
+        }
         let lines = if self.segment.is_compressed() {
             if unpacker.unpack(stored, raw).is_err() {
                 return (Looked::Bad(None), Vec::new());
@@ -319,7 +333,8 @@ impl Opened<'_> {
         let text = "its records are those that were recorded; its stored bytes are not those that \
                     were noted";
         let mut finding = Finding::new(Kind::StoredBytes, file, text);
-        let odd = odd_one(&read.headers).map(|number| (number, &segment.blocks[number]));
+        let stored = || segment.blocks.iter().enumerate().filter(|(_, block)| !block.is_hole());
+        let odd = odd_one(&read.headers).and_then(|number| stored().nth(number));
         finding = match odd {
             Some((number, block)) => finding
                 .records(block.first_seq, block.first_seq + block.records)
@@ -346,7 +361,9 @@ impl Opened<'_> {
         } else {
             lines::of_plain(FileReader { file: self.file, offset: 0 })?
         };
-        let mut findings = lines::compare(file, &lines, segment.first_seq, segment.end_seq());
+        let found = lines::compare(file, &lines, segment.first_seq, segment.end_seq());
+        let mut findings: Vec<Finding> =
+            found.into_iter().flat_map(|finding| outside_holes(finding, segment)).collect();
         let bad: Vec<usize> = tally
             .bad_blocks
             .iter()
@@ -354,6 +371,9 @@ impl Opened<'_> {
             .map(|bad| bad.block)
             .collect();
         for (number, block) in segment.blocks.iter().enumerate() {
+            if block.is_hole() {
+                continue;
+            }
             let end = block.first_seq + block.records;
             let told = findings.iter().any(|finding| touches(finding, block.first_seq, end));
             let found = tree_of(&lines, block);
@@ -421,9 +441,11 @@ impl Opened<'_> {
             match self.member(at, &mut lines)? {
                 Some(next) => at = next,
                 None => {
-                    lines.push(Line::none(at));
                     let noted = self.segment.blocks.iter().map(|block| block.offset);
-                    at = noted.filter(|offset| *offset > at).min().unwrap_or(self.length);
+                    let next = noted.filter(|offset| *offset > at).min().unwrap_or(self.length);
+                    let short = self.length < self.segment.stored_bytes;
+                    lines.push(Line { cut: short && next >= self.length, ..Line::none(at) });
+                    at = next;
                 }
             }
         }
@@ -465,6 +487,27 @@ fn tree_of(lines: &[Line], block: &Block) -> Option<Range> {
         here.iter().for_each(|(_, leaf)| tree.append(*leaf));
         tree
     })
+}
+
+/// What is told of records, without those of which it is known that they are not here.
+fn outside_holes(finding: Finding, segment: &Segment) -> Vec<Finding> {
+    let (Some(first), Some(end)) = (finding.first_seq, finding.end_seq) else {
+        return vec![finding];
+    };
+    if !matches!(finding.kind, Kind::Missing | Kind::Truncated | Kind::Altered) || first == end {
+        return vec![finding];
+    }
+    let (mut left, mut next) = (Vec::new(), first);
+    for hole in segment.holes().filter(|hole| hole.first_seq < end && hole.tree.end() > first) {
+        if hole.first_seq > next {
+            left.push(finding.clone().records(next, hole.first_seq));
+        }
+        next = next.max(hole.tree.end());
+    }
+    if next < end {
+        left.push(finding.records(next, end));
+    }
+    left
 }
 
 fn touches(finding: &Finding, first: u64, end: u64) -> bool {

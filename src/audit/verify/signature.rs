@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::VerifyError;
 use super::pieces::{self, Pieces};
-use super::report::{Finding, KeySource, KeyStretch, Kind, TreePlace};
+use super::report::{Finding, KeySource, KeyStretch, Kind, ReplacedBy, TreePlace};
 use super::tally::Tally;
 use super::view::View;
 use crate::audit::checkpoint::{
@@ -27,6 +27,62 @@ pub(super) struct Keys {
     pub(super) source: KeySource,
     /// The key that was handed in, if it is not the one that signs now.
     pub(super) given: Option<String>,
+}
+
+/// The head that says what the log was, by a key that is believed.
+pub(super) enum Newest {
+    /// The log's own newest.
+    Own(Checkpoint),
+    /// The last one before a key took over that the believed one never authorised.
+    BeforeAnother(Checkpoint),
+    None,
+}
+
+impl Newest {
+    pub(super) fn checkpoint(&self) -> Option<&Checkpoint> {
+        match self {
+            Self::Own(checkpoint) | Self::BeforeAnother(checkpoint) => Some(checkpoint),
+            Self::None => None,
+        }
+    }
+}
+
+/// What the believed key never authorised is told once; what it signed before is what
+/// the records are compared with.
+pub(super) fn before_another(view: &View, keys: &Keyring, tally: &mut Tally) -> Newest {
+    let Some(handover) = keys.unauthorised() else { return Newest::None };
+    let Some(replaced) = &handover.replaced else { return Newest::None };
+    let rotation = keys.rotations().iter().find(|it| it.new_key == handover.new.to_string());
+    let note = rotation.and_then(|it| SignedCheckpoint::parse(it.checkpoint.as_bytes()).ok());
+    let head = note.map(|note| note.unverified().clone());
+    let size = replaced.signed.size;
+    let notes = [&view.note, &view.head].into_iter().flatten();
+    let notes = notes.filter_map(|note| SignedCheckpoint::parse(note).ok());
+    let end = notes.map(|note| note.unverified().size).max().unwrap_or(size);
+    let text = format!(
+        "from record {size} on the log is under {}, which {} never authorised: it took its place \
+         {}, and nobody signed that",
+        handover.new.label(),
+        handover.old.label(),
+        replaced.told()
+    );
+    let finding = Finding::new(Kind::WrongKey, KEYS, text);
+    tally.found(if end > size { finding.records(size, end) } else { finding });
+    head.map_or(Newest::None, Newest::BeforeAnother)
+}
+
+/// Whether a note is by a key that the believed one does not lead to, though the log's
+/// own last key does.
+fn is_by_another(keys: &Keyring, note: &SignedCheckpoint) -> bool {
+    let another = |error| matches!(error, CheckpointError::Note(NoteError::NotAuthorised { .. }));
+    keys.verify(note).is_err_and(another) && keys.by_the_last().verify(note).is_ok()
+}
+
+/// Whether the log is under a key now that the believed one never authorised.
+pub(super) fn is_under_another(view: &View, keys: &Keyring) -> bool {
+    let notes = [&view.note, &view.head].into_iter().flatten();
+    let mut parsed = notes.filter_map(|note| SignedCheckpoint::parse(note).ok());
+    keys.unauthorised().is_some() && parsed.any(|note| is_by_another(keys, &note))
 }
 
 /// The key that was given, or the one beside the log, and those that it leads to.
@@ -102,7 +158,9 @@ pub(super) fn stretches(keys: &Keyring) -> Vec<KeyStretch> {
         return Vec::new();
     }
     let place = |index: usize| {
-        let place = keys.handovers().get(index)?.place;
+        let handover = keys.handovers().get(index)?;
+        // Of a key that was replaced it is what it signed last.
+        let place = handover.replaced.as_ref().map_or(handover.place, |it| it.signed);
         Some(TreePlace { epoch: place.epoch, tree_size: place.size })
     };
     let all = keys.keys().iter().enumerate();
@@ -110,6 +168,15 @@ pub(super) fn stretches(keys: &Keyring) -> Vec<KeyStretch> {
         key: key.label(),
         from: index.checked_sub(1).and_then(place),
         to: place(index),
+        replaced: index
+            .checked_sub(1)
+            .and_then(|before| keys.handovers()[before].replaced.as_ref())
+            .map(|replaced| ReplacedBy {
+                at: replaced.at,
+                uid: replaced.uid,
+                user: replaced.user.clone(),
+                reason: replaced.reason.clone(),
+            }),
     })
     .collect()
 }
@@ -133,7 +200,9 @@ pub(in crate::audit) fn checkpoint(
     };
     let checkpoint = match keys?.verify(&signed) {
         Ok((checkpoint, _)) => checkpoint.clone(),
-        Err(CheckpointError::Note(error @ NoteError::WrongKey { .. })) => {
+        Err(CheckpointError::Note(
+            error @ (NoteError::WrongKey { .. } | NoteError::NotAuthorised { .. }),
+        )) => {
             return bad(Kind::WrongKey, error.to_string());
         }
         Err(error @ CheckpointError::OutOfTurn { .. }) => {
@@ -225,6 +294,12 @@ pub(in crate::audit) fn manifest(
     let Some(keys) = keys else {
         return Err(("there is no key to check it with".to_owned(), false));
     };
+    if keys.unauthorised().is_some()
+        && view.manifest.check_signature(signature, &keys.by_the_last()).is_ok()
+        && view.manifest.check_signature(signature, keys).is_err()
+    {
+        return Err(("a key signed it that the one given never authorised".to_owned(), false));
+    }
     view.manifest.check_signature(signature, keys).map_err(|error| match error {
         Unsigned::Absent => (error.to_string(), false),
         Unsigned::Wrong(reason) => (reason, true),

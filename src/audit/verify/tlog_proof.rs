@@ -133,7 +133,8 @@ impl TlogProof {
         let keys = Keyring::from(key.clone());
         let (checkpoint, _) = keys.verify(&note)?;
         let leaf_hash = included(record, self.index, &self.inclusion_proof, checkpoint)?;
-        let proven = Proven { checkpoint: checkpoint.clone(), key: key.label(), leaf_hash };
+        let (checkpoint, notes) = (checkpoint.clone(), Vec::new());
+        let proven = Proven { checkpoint, key: key.label(), leaf_hash, notes };
         Ok((record.to_owned(), proven))
     }
 }

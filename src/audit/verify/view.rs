@@ -16,6 +16,7 @@ use crate::audit::keys::{KeyHistory, KeysError};
 use crate::audit::manifest::{Manifest, ManifestError, Segment};
 use crate::audit::paths::LogPaths;
 use crate::audit::record::peek_seq;
+use crate::audit::restore;
 use crate::audit::segment::{parse_sealed_name, sealed_name};
 use crate::audit::signed_document::Signature;
 use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
@@ -85,7 +86,7 @@ impl View {
     pub(in crate::audit) fn take(fs: &SharedFs, dir: &Path) -> Result<Self, VerifyError> {
         let paths = LogPaths::new(dir);
         for look in 1.. {
-            if fs.meta(&paths.restore_journal()).is_ok() {
+            if restore::is_pending(&**fs, &paths) {
                 return Err(VerifyError::RestorePending { dir: dir.to_path_buf() });
             }
             let live = paths.writer_runs().unwrap_or(false);

@@ -130,6 +130,8 @@ impl Writer {
         }
         self.upkeep.segment_since = Instant::now();
         self.publish_active();
+        let begun = self.leaves.restart(self.active.layout.first_seq);
+        self.leaves_noted(begun);
         if !fresh.carry.is_empty() {
             self.write_carry(std::mem::take(&mut fresh.carry))?;
         }

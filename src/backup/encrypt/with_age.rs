@@ -1,18 +1,20 @@
 //! Encrypting and decrypting with the age crate.
 
-use std::io::{self, BufReader, Read, Write};
+use std::fmt;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use age::armor::{ArmoredReader, ArmoredWriter, Format};
+use age::stream::{StreamReader, StreamWriter};
 use age::x25519;
 use age::{Decryptor, Encryptor, Identity, IdentityFile, Recipient};
 
-use super::super::digest::{Digester, Digests};
+use super::super::digest::{Digests, FileSink};
 use super::super::error::{ArchiveFault, BackupError, io_error};
 use super::KeyFile;
-use crate::audit::watch::Watch;
-use crate::fsio::{FileReader, Fs, FsFile, OpenMode};
-
-const BUFFER: usize = 256 * 1024;
+use crate::audit::secret::Secret;
+use crate::fsio::{FileMeta, FsFile};
 
 /// Private keys, read.
 pub(in crate::backup) type Identities = Vec<Box<dyn Identity + Send + Sync>>;
@@ -39,46 +41,49 @@ impl Recipients {
     }
 }
 
-/// Encrypts a file into a new one, durably, and reads that back from the disk.
-///
-/// # Errors
-/// A file operation's; what was read back is not what was encrypted.
-pub(in crate::backup) fn encrypt(
-    fs: &dyn Fs,
-    plain: &Path,
-    expected: &Digests,
-    out: &Path,
-    recipients: &Recipients,
-    watch: &dyn Watch,
-) -> Result<Digests, BackupError> {
-    let throwaway = x25519::Identity::generate();
-    let proof = throwaway.to_public();
-    let all = recipients.0.iter().chain([&proof]).map(|key| key as &dyn Recipient);
-    let failed = |error: age::EncryptError| io_error("encrypt", plain)(io::Error::other(error));
-    let encryptor = Encryptor::with_recipients(all).map_err(failed)?;
-    let source = fs.open(plain, OpenMode::ReadOwn).map_err(io_error("open", plain))?;
-    let file = fs.open(out, OpenMode::CreateNew).map_err(io_error("make", out))?;
-    let sink = Sink { file: &*file, at: 0, digester: Digester::default() };
-    let mut writer = encryptor.wrap_output(sink).map_err(io_error("write", out))?;
-    let reader = FileReader { file: &*source, offset: 0 };
-    pour(reader, &mut writer, watch, plain, out)?;
-    let written = writer.finish().map_err(io_error("write", out))?.digester.finish();
-    file.sync_data().map_err(io_error("sync", out))?;
-    file.drop_cache().map_err(io_error("drop from the cache", out))?;
-    let mut back = Digester::default();
-    let found = open(&*file, out, &[Box::new(throwaway)], watch, &mut |bytes| {
-        back.update(bytes);
-        Ok(())
-    })?;
-    let back = back.finish();
-    if found == written && back == *expected {
-        return Ok(written);
+/// What is written to it goes into a file, encrypted: the plain text is on no disk.
+pub(in crate::backup) struct Sealing<'a> {
+    writer: StreamWriter<FileSink<'a>>,
+    throwaway: x25519::Identity,
+}
+
+impl<'a> Sealing<'a> {
+    /// Begins a new file.
+    ///
+    /// # Errors
+    /// A file operation's.
+    pub(in crate::backup) fn begin(
+        file: &'a dyn FsFile,
+        path: &Path,
+        recipients: &Recipients,
+    ) -> Result<Self, BackupError> {
+        let throwaway = x25519::Identity::generate();
+        let proof = throwaway.to_public();
+        let all = recipients.0.iter().chain([&proof]).map(|key| key as &dyn Recipient);
+        let failed = |error: age::EncryptError| io_error("encrypt", path)(io::Error::other(error));
+        let encryptor = Encryptor::with_recipients(all).map_err(failed)?;
+        let writer = encryptor.wrap_output(FileSink::new(file)).map_err(io_error("write", path))?;
+        Ok(Self { writer, throwaway })
     }
-    let what = ArchiveFault::Checksum {
-        expected: expected.sha256.to_string(),
-        found: back.sha256.to_string(),
-    };
-    Err(BackupError::Archive { path: out.to_path_buf(), what })
+
+    /// Ends it: its digests as it is stored, and the key that opens it this once.
+    ///
+    /// # Errors
+    /// A file operation's.
+    pub(in crate::backup) fn finish(self) -> io::Result<(Digests, Identities)> {
+        let digests = self.writer.finish()?.digests();
+        Ok((digests, vec![Box::new(self.throwaway)]))
+    }
+}
+
+impl Write for Sealing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 /// Private keys, for restoring.
@@ -98,114 +103,212 @@ pub(in crate::backup) fn identities(files: &[KeyFile]) -> Result<Identities, Bac
     Ok(all)
 }
 
-/// Decrypts a file into a new one; the digests of what was encrypted.
+/// An encrypted file as a file of what is in it, which is decrypted in memory, piece by
+/// piece, as it is read: on no disk is anything of it.
 ///
 /// # Errors
-/// No identity fits; the file was altered or cut; a file operation's.
-pub(in crate::backup) fn decrypt(
-    fs: &dyn Fs,
+/// No identity fits; the file was altered or cut at its end. What was altered within it
+/// fails when it is read.
+pub(in crate::backup) fn open_sealed(
+    file: Box<dyn FsFile>,
     path: &Path,
-    out: &Path,
     identities: &Identities,
-    watch: &dyn Watch,
-) -> Result<Digests, BackupError> {
-    let source = fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
-    let file = fs.open(out, OpenMode::CreateNew).map_err(io_error("make", out))?;
-    let mut at = 0;
-    open(&*source, path, identities, watch, &mut |bytes| {
-        file.write_all_at(bytes, at).map_err(io_error("write", out))?;
-        at += bytes.len() as u64;
-        Ok(())
-    })
-}
-
-type Take<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), BackupError>;
-
-fn open(
-    file: &dyn FsFile,
-    path: &Path,
-    identities: &[Box<dyn Identity + Send + Sync>],
-    watch: &dyn Watch,
-    take: Take<'_>,
-) -> Result<Digests, BackupError> {
+) -> Result<Box<dyn FsFile>, BackupError> {
     let fault = |what: String| BackupError::Archive {
         path: path.to_path_buf(),
         what: ArchiveFault::Foreign(what),
     };
-    let mut counted =
-        Counted { inner: FileReader { file, offset: 0 }, digester: Digester::default() };
-    let decryptor = Decryptor::new_buffered(BufReader::with_capacity(BUFFER, &mut counted))
+    let meta = file.meta().map_err(io_error("look at", path))?;
+    let stored = Stored { len: meta.len, file, at: 0 };
+    let decryptor = Decryptor::new_buffered(BufReader::new(stored))
         .map_err(|error| fault(error.to_string()))?;
     let keys = identities.iter().map(|identity| &**identity as &dyn Identity);
     let mut reader = decryptor.decrypt(keys).map_err(|error| fault(error.to_string()))?;
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        if watch.interrupted() {
-            return Err(BackupError::Interrupted);
-        }
-        match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => {
-                take(&buffer[..read])?;
-                watch.advance(read as u64);
-            }
-            Err(error) => return Err(fault(format!("it was altered or cut: {error}"))),
-        }
-    }
-    drop(reader);
-    Ok(counted.digester.finish())
+    // That proves the last piece, and so that none was cut off.
+    let cut = |error| fault(format!("it was altered or cut: {error}"));
+    let len = reader.seek(SeekFrom::End(0)).map_err(cut)?;
+    reader.seek(SeekFrom::Start(0)).map_err(cut)?;
+    let meta = FileMeta { len, ..meta };
+    Ok(Box::new(Sealed { open: Mutex::new((reader, 0)), meta }))
 }
 
-fn pour(
-    mut from: impl Read,
-    to: &mut impl Write,
-    watch: &dyn Watch,
-    source: &Path,
-    target: &Path,
-) -> Result<(), BackupError> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        if watch.interrupted() {
-            return Err(BackupError::Interrupted);
-        }
-        match from.read(&mut buffer).map_err(io_error("read", source))? {
-            0 => return Ok(()),
-            read => {
-                to.write_all(&buffer[..read]).map_err(io_error("write", target))?;
-                watch.advance(read as u64);
-            }
-        }
+/// Encrypts a short text, in age's form for mails and paper, and opens it once more
+/// before it is handed out.
+///
+/// # Errors
+/// What age says; what was opened is not what was encrypted.
+pub(in crate::backup) fn seal(text: &[u8], recipients: &Recipients) -> Result<String, BackupError> {
+    let failed = |what: &dyn std::fmt::Display| BackupError::Refused(format!("age: {what}"));
+    let throwaway = x25519::Identity::generate();
+    let proof = throwaway.to_public();
+    let all = recipients.0.iter().chain([&proof]).map(|key| key as &dyn Recipient);
+    let encryptor = Encryptor::with_recipients(all).map_err(|error| failed(&error))?;
+    let write = || -> io::Result<Vec<u8>> {
+        let armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor)?;
+        let mut writer = encryptor.wrap_output(armor)?;
+        writer.write_all(text)?;
+        writer.finish()?.finish()
+    };
+    let sealed = write().map_err(|error| failed(&error))?;
+    let back = unsealed(&sealed, &[Box::new(throwaway)]).map_err(|error| failed(&error))?;
+    if back.0 != text {
+        return Err(failed(&"what was encrypted does not open again"));
+    }
+    String::from_utf8(sealed).map_err(|error| failed(&error))
+}
+
+/// Opens what [`seal`] made, or any age file that is short.
+///
+/// # Errors
+/// In words; never what is in it.
+pub(in crate::backup) fn unseal(
+    sealed: &[u8],
+    identities: &Identities,
+) -> Result<Secret<Vec<u8>>, String> {
+    unsealed(sealed, identities)
+}
+
+/// Far more than a key has.
+const MAX_SEALED_TEXT: u64 = 64 * 1024;
+
+fn unsealed(
+    sealed: &[u8],
+    identities: &[Box<dyn Identity + Send + Sync>],
+) -> Result<Secret<Vec<u8>>, String> {
+    let decryptor = Decryptor::new_buffered(BufReader::new(ArmoredReader::new(sealed)))
+        .map_err(|error| error.to_string())?;
+    let keys = identities.iter().map(|identity| &**identity as &dyn Identity);
+    let reader = decryptor.decrypt(keys).map_err(|error| error.to_string())?;
+    // All the room at once: growing would leave copies behind.
+    let mut text = Secret(Vec::with_capacity(MAX_SEALED_TEXT as usize + 1));
+    let read = reader.take(MAX_SEALED_TEXT + 1).read_to_end(&mut text.0);
+    read.map_err(|error| format!("it was altered or cut: {error}"))?;
+    match text.0.len() as u64 {
+        ..=MAX_SEALED_TEXT => Ok(text),
+        _ => Err(format!("it holds more than {MAX_SEALED_TEXT} bytes, and no key")),
     }
 }
 
-struct Sink<'a> {
-    file: &'a dyn FsFile,
-    at: u64,
-    digester: Digester,
+/// See [`open_sealed`]: the reader, and where it is.
+struct Sealed {
+    open: Mutex<(StreamReader<BufReader<Stored>>, u64)>,
+    meta: FileMeta,
 }
 
-impl Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all_at(bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        self.digester.update(bytes);
-        Ok(bytes.len())
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+impl FsFile for Sealed {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        if offset >= self.meta.len {
+            return Ok(0);
+        }
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (reader, at) = &mut *open;
+        if *at != offset {
+            *at = reader.seek(SeekFrom::Start(offset))?;
+        }
+        let read = reader.read(bytes)?;
+        *at += read as u64;
+        Ok(read)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn meta(&self) -> io::Result<FileMeta> {
+        Ok(self.meta)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
 }
 
-struct Counted<R> {
-    inner: R,
-    digester: Digester,
+/// The file as it is stored, to be read and gone about in.
+struct Stored {
+    file: Box<dyn FsFile>,
+    len: u64,
+    at: u64,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl Read for Stored {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.digester.update(&buffer[..read]);
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
         Ok(read)
+    }
+}
+
+impl Seek for Stored {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (from, by) = match to {
+            SeekFrom::Start(at) => (at, 0),
+            SeekFrom::End(by) => (self.len, by),
+            SeekFrom::Current(by) => (self.at, by),
+        };
+        let at = from.checked_add_signed(by).ok_or(io::ErrorKind::InvalidInput)?;
+        self.at = at;
+        Ok(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsio::{Fs, OpenMode, OsFs};
+
+    #[test]
+    fn what_is_sealed_is_read_from_any_place_and_every_change_is_found() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let path = place.path().join("sealed");
+        let plain: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+        // Whole pieces too: there the end is a case of its own.
+        for length in [0, 1, 65_535, 65_536, 131_072, 131_073, plain.len()] {
+            let _ = std::fs::remove_file(&path);
+            let file = OsFs.open(&path, OpenMode::CreateNew).expect("made");
+            let none = Recipients::parse(&[]).expect("none");
+            let mut sealing = Sealing::begin(&*file, &path, &none).expect("begun");
+            sealing.write_all(&plain[..length]).expect("written");
+            let (digests, key) = sealing.finish().expect("finished");
+            let stored = std::fs::read(&path).expect("read");
+            assert_eq!(digests.bytes, stored.len() as u64);
+            let open = || OsFs.open(&path, OpenMode::Read).expect("opened");
+            let sealed = open_sealed(open(), &path, &key).expect("opened");
+            assert_eq!(sealed.meta().expect("meta").len, length as u64);
+            let mut bytes = vec![0; length];
+            sealed.read_exact_at(&mut bytes, 0).expect("read");
+            assert!(bytes == plain[..length]);
+            for at in [length / 2, 0, length.saturating_sub(1), length / 3] {
+                let rest = &plain[at.min(length)..length];
+                let mut bytes = vec![0; rest.len().min(70_000)];
+                sealed.read_exact_at(&mut bytes, at as u64).expect("read");
+                assert!(bytes == rest[..bytes.len()], "{length} from {at}");
+            }
+            assert_eq!(sealed.read_at(&mut [0; 9], length as u64).expect("the end"), 0);
+            // One byte less, and one that is another.
+            std::fs::write(&path, &stored[..stored.len() - 1]).expect("written");
+            assert!(open_sealed(open(), &path, &key).is_err(), "cut at {length}");
+            let mut other = stored.clone();
+            let at = stored.len() - 20;
+            other[at] ^= 1;
+            std::fs::write(&path, &other).expect("written");
+            // At its end it is found at once, elsewhere when it is read.
+            let found = open_sealed(open(), &path, &key);
+            let read = found.map(|sealed| sealed.read_exact_at(&mut vec![0; length], 0));
+            assert!(!matches!(read, Ok(Ok(()))), "altered at {length}");
+        }
     }
 }

@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Remote, broken};
+use super::{LOG_DIGITS, Remote, Sees, a_few_at_a_time, broken, digits, last_part};
 use crate::audit::restore::clear;
 use crate::audit::watch::{Stage, Watch};
-use crate::backup::digest::Digester;
+use crate::backup::choice::{LogChoice, Reach, of_one_log};
+use crate::backup::digest::{Digester, Digests};
 use crate::backup::directory::{BackupDir, FETCHING};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
-use crate::backup::metadata::{MAX_METADATA_BYTES, Metadata};
+use crate::backup::metadata::MAX_METADATA_BYTES;
 use crate::backup::name::{BackupId, FileKind, parse_name};
 use crate::fsio::lock::FileLock;
 use crate::fsio::{self, OpenMode};
@@ -79,71 +80,134 @@ impl Remote {
         }
     }
 
-    /// This folder, when it is named by the store's own prefix.
-    #[must_use]
-    pub fn here(store: std::sync::Arc<dyn crate::store::BackupStore>) -> Self {
-        Self::everything(store)
-    }
-
-    /// Fetches a backup into a directory of its own in `into`.
+    /// Fetches a backup into a directory of its own in `into`. `of` says whose backups
+    /// count where the names alone do not say it.
     ///
     /// # Errors
     /// See [`BackupError`]; bytes that are not those that were sent.
     pub fn fetch(
         &self,
         wish: &RemoteWish,
+        of: &LogChoice,
         into: &BackupDir,
         watch: &dyn Watch,
     ) -> Result<Fetched, BackupError> {
         let id = match wish {
-            RemoteWish::Id(id) => *id,
-            RemoteWish::Latest => self.latest()?,
+            RemoteWish::Id(id) => Some(*id),
+            RemoteWish::Latest => None,
         };
+        // Most often it is where its name says, or where this host's backups are.
+        if let Some(id) = id {
+            match self.of_folder(&self.folder).fetch_id(id, into, watch) {
+                Err(BackupError::NotFound { .. }) if self.sees != Sees::Folder => {}
+                done => return done,
+            }
+        }
+        let found = self.furthest(id, of, watch)?;
+        self.of_folder(&found.folder).fetch_id(found.id, into, watch)
+    }
+
+    /// Fetches one of this folder.
+    pub(super) fn fetch_id(
+        &self,
+        id: BackupId,
+        into: &BackupDir,
+        watch: &dyn Watch,
+    ) -> Result<Fetched, BackupError> {
         let name = self.name(&id.metadata());
-        let (metadata, text) =
-            self.metadata(&name, id, MAX_METADATA_BYTES).map_err(|error| match error {
-                BackupError::Store(error) if error.kind == StoreErrorKind::NotFound => {
-                    BackupError::NotFound { wanted: id.to_string(), place: self.place().into() }
-                }
-                error => error,
-            })?;
+        let (metadata, text) = match self.metadata(&name, id, MAX_METADATA_BYTES) {
+            Err(BackupError::Store(error)) if error.kind == StoreErrorKind::NotFound => {
+                return self.fetch_alone(id, into, watch);
+            }
+            read => read?,
+        };
         let own = metadata.own_keys().and_then(|own| metadata.verify(&own));
         own.map_err(|what| BackupError::Metadata { path: self.store.url(&name).into(), what })?;
+        let fetched = self.place_for(id, &metadata.archive.file, into)?;
+        let expected = metadata.stored();
+        let found = self.fetch_archive(expected.bytes, &fetched, watch)?;
+        if found != *expected {
+            let what = if found.bytes == expected.bytes {
+                let (expected, found) = (expected.sha256.to_string(), found.sha256.to_string());
+                ArchiveFault::Checksum { expected, found }
+            } else {
+                ArchiveFault::Length { expected: expected.bytes, found: found.bytes }
+            };
+            return Err(BackupError::Archive { path: fetched.url.clone().into(), what });
+        }
+        let sidecar = fetched.dir.join(&id.metadata());
+        fsio::replace_file(&*into.fs, &sidecar, &text).map_err(io_error("write", &sidecar))?;
+        Ok(fetched)
+    }
 
+    /// An archive whose metadata is lost: it says itself what it is. All that is known of
+    /// its bytes before it is read is what the store knows.
+    fn fetch_alone(
+        &self,
+        id: BackupId,
+        into: &BackupDir,
+        watch: &dyn Watch,
+    ) -> Result<Fetched, BackupError> {
+        for encrypted in [false, true] {
+            let file = id.archive(encrypted);
+            let Some(object) = self.store.stat(&self.name(&file))? else { continue };
+            let fetched = self.place_for(id, &file, into)?;
+            let found = self.fetch_archive(object.size, &fetched, watch)?;
+            let fault = |what| BackupError::Archive { path: fetched.url.clone().into(), what };
+            if found.bytes != object.size {
+                let (expected, found) = (object.size, found.bytes);
+                return Err(fault(ArchiveFault::Foreign(format!(
+                    "{found} of its {expected} bytes arrived"
+                ))));
+            }
+            let digests = found.for_store().map_err(|why| fault(ArchiveFault::Foreign(why)))?;
+            if let Some(sum) = object.checksum.filter(|sum| digests.agree(sum) == Some(false)) {
+                let what =
+                    format!("the store's own checksum of it is {sum}, and other bytes arrived");
+                return Err(fault(ArchiveFault::Foreign(what)));
+            }
+            return Ok(fetched);
+        }
+        Err(BackupError::NotFound { wanted: id.to_string(), place: self.place().into() })
+    }
+
+    /// A directory of its own for what is fetched.
+    fn place_for(
+        &self,
+        id: BackupId,
+        archive: &str,
+        into: &BackupDir,
+    ) -> Result<Fetched, BackupError> {
         let fs = &into.fs;
-        fs.create_dir_all(into.path()).map_err(io_error("make the directory", into.path()))?;
+        let made = fsio::make_dirs(&**fs, into.path());
+        made.map_err(io_error("make the directory", into.path()))?;
         let lock = into.lock_shared().ok();
         let place = fsio::temporary_name(&into.join(&format!("{FETCHING}{id}")));
         fs.create_dir_new(&place).map_err(io_error("make the directory", &place))?;
         let dir = BackupDir::new(fs.clone(), &place);
-        let archive = dir.join(&metadata.archive.file);
-        let url = self.store.url(&self.name(&metadata.archive.file));
-        let fetched = Fetched { dir, id, archive, url, _lock: lock };
-        self.fetch_archive(&metadata, &fetched, watch)?;
-        let sidecar = fetched.dir.join(&id.metadata());
-        fsio::replace_file(&**fs, &sidecar, &text).map_err(io_error("write", &sidecar))?;
-        Ok(fetched)
+        let url = self.store.url(&self.name(archive));
+        Ok(Fetched { archive: dir.join(archive), dir, id, url, _lock: lock })
     }
 
     fn fetch_archive(
         &self,
-        metadata: &Metadata,
+        bytes: u64,
         fetched: &Fetched,
         watch: &dyn Watch,
-    ) -> Result<(), BackupError> {
+    ) -> Result<Digests, BackupError> {
         let fs = &fetched.dir.fs;
         let path = &fetched.archive;
-        let expected = metadata.stored();
         let available =
             fs.space(fetched.dir.path()).map_err(io_error("ask for space at", path))?.available;
-        if available < expected.bytes {
+        if available < bytes {
             let path = fetched.dir.path().to_path_buf();
-            return Err(BackupError::NoSpace { path, needed: expected.bytes, available });
+            return Err(BackupError::NoSpace { path, needed: bytes, available });
         }
-        let name = self.name(&metadata.archive.file);
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = self.name(&file);
         let mut body = self.store.open(&name, None, 0)?;
         let file = fs.open(path, OpenMode::CreateNew).map_err(io_error("make", path))?;
-        watch.stage(Stage::Download, expected.bytes);
+        watch.stage(Stage::Download, bytes);
         let mut digester = Digester::default();
         let mut buffer = vec![0; 256 << 10];
         let mut at = 0;
@@ -153,98 +217,84 @@ impl Remote {
             }
             let read =
                 body.read(&mut buffer).map_err(|error| broken(&*self.store, &name, error))?;
-            if read == 0 || at > expected.bytes {
-                break;
+            if read == 0 || at > bytes {
+                return Ok(digester.finish());
             }
             digester.update(&buffer[..read]);
             file.write_all_at(&buffer[..read], at).map_err(io_error("write", path))?;
             at += read as u64;
             watch.advance(read as u64);
         }
-        let found = digester.finish();
-        if found == *expected {
-            return Ok(());
-        }
-        let what = if found.bytes == expected.bytes {
-            let (expected, found) = (expected.sha256.to_string(), found.sha256.to_string());
-            ArchiveFault::Checksum { expected, found }
-        } else {
-            ArchiveFault::Length { expected: expected.bytes, found: found.bytes }
-        };
-        Err(BackupError::Archive { path: fetched.url.clone().into(), what })
     }
 
-    /// The whole backup that reaches furthest.
-    fn latest(&self) -> Result<BackupId, BackupError> {
-        let mut ids = Vec::new();
-        self.visit(&mut |object| {
-            let file = object.name.strip_prefix(self.folder.as_str());
-            if let Some((id, FileKind::Metadata)) = file.and_then(parse_name) {
-                ids.push(id);
+    /// The whole backup that reaches furthest, of the one log that there is; of those with
+    /// an id, if one is named.
+    fn furthest(
+        &self,
+        id: Option<BackupId>,
+        of: &LogChoice,
+        watch: &dyn Watch,
+    ) -> Result<Reach, BackupError> {
+        let wanted = of.id();
+        let mut names: Vec<(String, BackupId)> = Vec::new();
+        self.visit(&mut |folder, file, _| {
+            if let Some((found, FileKind::Metadata)) = parse_name(file)
+                && id.is_none_or(|id| id == found)
+                && wanted.as_ref().is_none_or(|log| may_be_of(folder, log))
+            {
+                names.push((folder.to_owned(), found));
             }
-            Ok(ids.len())
+            Ok(names.len())
         })?;
-        let mut found: Vec<Reach> = Vec::new();
-        let mut newer = None;
-        for id in ids {
-            match self.metadata(&self.name(&id.metadata()), id, MAX_METADATA_BYTES) {
-                Ok((metadata, _)) => found.push(Reach::of(&metadata, id)),
-                Err(error @ (BackupError::Store(_) | BackupError::Interrupted)) => {
-                    return Err(error);
-                }
+        let looked = a_few_at_a_time(&names, watch, &|(folder, id)| {
+            let there = self.of_folder(folder);
+            let name = there.name(&id.metadata());
+            match there.metadata(&name, *id, MAX_METADATA_BYTES) {
+                Ok((metadata, _)) => match of.admits(&metadata) {
+                    Ok(counts) => Ok(Ok(counts.then(|| Reach::of(&metadata, folder)))),
+                    Err(what) => {
+                        let error = BackupError::metadata(self.store.url(&name), what);
+                        tracing::warn!(%error, "not counted");
+                        Ok(Err(Some(error)))
+                    }
+                },
+                Err(error @ (BackupError::Store(_) | BackupError::Interrupted)) => Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "not looked at");
-                    newer = newer.or(error.is_newer().then_some(error));
+                    Ok(Err(error.is_newer().then_some(error)))
                 }
             }
+        })?;
+        let (mut found, mut refused) = (Vec::new(), None);
+        for one in looked {
+            match one {
+                Ok(reach) => found.extend(reach),
+                Err(error) => refused = error.or(refused),
+            }
         }
-        found.sort();
-        let logs: std::collections::BTreeSet<&str> =
-            found.iter().map(|reach| reach.log.as_str()).collect();
-        if logs.len() > 1 {
-            let message =
-                format!("{} holds backups of {} logs: say which", self.place(), logs.len());
-            return Err(BackupError::Usage(message));
-        }
-        while let Some(reach) = found.pop() {
-            let name = self.name(&reach.archive);
+        let place = self.place();
+        for reach in of_one_log(found, place.clone().into(), &|folder| self.store.url(folder))? {
+            let name = format!("{}{}", reach.folder, reach.archive);
             let there = self.store.stat(&name)?;
             if there.is_some_and(|object| object.size == reach.bytes) {
-                return Ok(reach.id);
+                return Ok(reach);
             }
             let error =
                 StoreError::new(StoreErrorKind::NotFound, self.store.url(&name), "is not whole");
             tracing::warn!(%error, "not the latest");
         }
-        // That there is none which this version can read says nothing of the rest.
-        Err(newer.unwrap_or_else(|| BackupError::NotFound {
-            wanted: "that is whole".to_owned(),
-            place: self.place().into(),
-        }))
+        let wanted = id.map_or_else(|| of.wanted(), |id| id.to_string());
+        // What cannot be read, or is not counted, may be what is looked for.
+        Err(refused.unwrap_or_else(|| BackupError::NotFound { wanted, place: place.into() }))
     }
 }
 
-/// How far a backup reaches, and what is needed to look at it. Metadata are large: they
-/// are not kept.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Reach {
-    epoch: u32,
-    tree_size: u64,
-    id: BackupId,
-    log: String,
-    archive: String,
-    bytes: u64,
-}
-
-impl Reach {
-    fn of(metadata: &Metadata, id: BackupId) -> Self {
-        Self {
-            epoch: metadata.log.epoch,
-            tree_size: metadata.range.tree_size,
-            id,
-            log: metadata.log.id.clone(),
-            archive: metadata.archive.file.clone(),
-            bytes: metadata.stored().bytes,
-        }
+/// Whether a folder's name allows that it holds backups of a log whose id begins so. One
+/// that is named in no such way may hold any.
+fn may_be_of(folder: &str, log: &str) -> bool {
+    let part = last_part(folder);
+    part.len() != LOG_DIGITS || {
+        let log = digits(log);
+        part.starts_with(&log) || log.starts_with(part)
     }
 }

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Remote;
-use super::fetch::RemoteWish;
+use super::{Remote, Sees, a_few_at_a_time};
+use crate::audit::document::Unknown;
 use crate::audit::watch::Watch;
-use crate::backup::catalog::Level;
+use crate::backup::catalog::{Catalog, Checked, Level};
 use crate::backup::check::check;
 use crate::backup::directory::BackupDir;
 use crate::backup::error::{ArchiveFault, BackupError};
@@ -16,10 +16,7 @@ use crate::backup::inventory::{Inventory, KnownLog, Listed, coverage, is_of};
 use crate::backup::metadata::Metadata;
 use crate::backup::name::{BackupId, FileKind, parse_name};
 use crate::clock::Timestamp;
-use crate::store::{Checksum, Object, StoreError, StoreErrorKind, is_name};
-
-/// How many are looked at at a time: each look is a few round trips.
-const AT_ONCE: usize = 8;
+use crate::store::{Object, StoreError, StoreErrorKind, is_name};
 
 /// How many files that are not ours are named.
 const MOST_FOREIGN: u64 = 1_000;
@@ -86,30 +83,22 @@ impl Remote {
         let mut groups: BTreeMap<(String, BackupId), Group> = BTreeMap::new();
         let mut foreign = Foreign::default();
         let mut kept = 0;
-        self.visit(&mut |object| {
-            let Some(below) = object.name.strip_prefix(self.folder.as_str()) else {
-                return Ok(kept);
-            };
-            let (folder, file) = match below.rsplit_once('/') {
-                // Other folders' files are others' business, unless all were asked for.
-                Some(_) if !self.folder.is_empty() => return Ok(kept),
-                Some((folder, file)) => (format!("{folder}/"), file),
-                None => (String::new(), below),
-            };
+        let unseen = self.visit(&mut |folder, file, object| {
             match parse_name(file).filter(|_| is_name(&object.name)) {
                 Some((id, FileKind::Metadata)) => {
                     kept += 1;
-                    groups.entry((folder, id)).or_default().metadata = Some(object);
+                    groups.entry((folder.to_owned(), id)).or_default().metadata = Some(object);
                 }
                 Some((id, FileKind::Archive(encrypted))) => {
                     kept += 1;
-                    groups.entry((folder, id)).or_default().archives.insert(encrypted, object);
+                    let group = groups.entry((folder.to_owned(), id)).or_default();
+                    group.archives.insert(encrypted, object);
                 }
-                _ => foreign.see(below),
+                _ => foreign.see(&object.name),
             }
             Ok(kept)
         })?;
-        let foreign = foreign.names();
+        let mut foreign = foreign.names();
         let mut orphans = Vec::new();
         groups.retain(|_, group| {
             if group.metadata.is_none() {
@@ -118,13 +107,48 @@ impl Remote {
             group.metadata.is_some()
         });
         let pinned = pins(scratch);
+        let own = self.store.url(&self.folder);
         let mut backups = self.look_at_all(groups, known, &pinned, watch)?;
+        if self.sees != Sees::All {
+            backups.iter_mut().for_each(|listed| listed.elsewhere = listed.place != own);
+            if let Some(live) = &known.live {
+                // Another log's id may begin in the same way; or somebody put it there.
+                let of = |listed: &Listed| {
+                    let log = listed.metadata.as_ref().map(|metadata| &metadata.log.id);
+                    log.is_none_or(|log| *log == live.manifest.log_id)
+                };
+                let others: Vec<String> = backups
+                    .iter()
+                    .filter(|listed| !of(listed))
+                    .map(|listed| format!("{}{}", listed.place, listed.id.metadata()))
+                    .collect();
+                foreign.extend(others);
+                backups.retain(of);
+            }
+        }
+        self.remember(&mut backups, scratch);
         if level > Level::Listed {
             for listed in &mut backups {
                 self.deepen(listed, scratch, level, known, now, watch)?;
             }
+            self.note(&backups, scratch);
         }
-        backups.sort_by_key(|listed| Reverse((listed.metadata.is_some(), listed.rank())));
+        for listed in &mut backups {
+            let reached = listed.level.filter(|_| listed.damage.is_none());
+            if let (Some(reached), Some((level, at))) = (reached, listed.remembered)
+                && level > reached
+            {
+                (listed.level, listed.verified_at) = (Some(level), Some(at));
+            }
+        }
+        // Those of one log together.
+        let log = |listed: &Listed| match (&self.sees, &listed.metadata) {
+            (Sees::All, Some(metadata)) => metadata.log.id.clone(),
+            _ => String::new(),
+        };
+        backups.sort_by_cached_key(|listed| {
+            (listed.metadata.is_none(), log(listed), Reverse(listed.rank()))
+        });
         let coverage = known.live.as_ref().map(|live| coverage(&backups, live));
         Ok(Inventory {
             backups,
@@ -133,6 +157,7 @@ impl Remote {
             foreign,
             coverage,
             newer_catalog: None,
+            unseen,
         })
     }
 
@@ -144,48 +169,22 @@ impl Remote {
         watch: &dyn Watch,
     ) -> Result<Vec<Listed>, BackupError> {
         let groups: Vec<_> = groups.into_iter().collect();
-        let next = AtomicUsize::new(0);
         let held = Held::default();
-        let found = Mutex::new(Ok(Vec::with_capacity(groups.len())));
-        std::thread::scope(|scope| {
-            for _ in 0..AT_ONCE.min(groups.len()) {
-                scope.spawn(|| {
-                    while let Some(((folder, id), group)) =
-                        groups.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let listed = if watch.interrupted() {
-                            Err(BackupError::Interrupted)
-                        } else {
-                            self.look(folder, *id, group, known, (pinned, &held))
-                        };
-                        let mut found =
-                            found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        match (listed, &mut *found) {
-                            (Ok(listed), Ok(all)) => all.push(listed),
-                            (Err(error), Ok(_)) => {
-                                *found = Err(error);
-                                return;
-                            }
-                            (_, Err(_)) => return,
-                        }
-                    }
-                });
-            }
-        });
-        found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+        a_few_at_a_time(&groups, watch, &|((folder, id), group)| {
+            self.of_folder(folder).look(*id, group, known, (pinned, &held))
+        })
     }
 
     /// Its metadata, and what the store says of its archive.
     fn look(
         &self,
-        folder: &str,
         id: BackupId,
         group: &Group,
         known: &KnownLog,
         (pinned, held): (&BTreeSet<(BackupId, String)>, &Held),
     ) -> Result<Listed, BackupError> {
-        let mut listed = Listed::new(id, self.store.url(&format!("{}{folder}", self.folder)));
-        let name = self.name(&format!("{folder}{}", id.metadata()));
+        let mut listed = Listed::new(id, self.place());
+        let name = self.name(&id.metadata());
         // The store says how long it is; more than that is not taken.
         let size = group.metadata.as_ref().map_or(0, |object| object.size);
         let large = (size > LARGE_METADATA_BYTES)
@@ -218,9 +217,8 @@ impl Remote {
         listed.held = archive.as_ref().is_some_and(|object| object.held);
         listed.version = archive.as_ref().and_then(|object| object.version.clone());
         let key = known.keys.as_ref().filter(|key| is_of(key, &metadata));
-        let checked = signed(&metadata, key, &self.store.url(&name)).and_then(|()| {
-            self.stored(&metadata, archive.as_ref(), &format!("{}{folder}", self.folder))
-        });
+        let checked = signed(&metadata, key, &self.store.url(&name))
+            .and_then(|()| self.stored(&metadata, archive.as_ref()));
         match checked {
             Ok(level) => {
                 listed.level = Some(level);
@@ -240,13 +238,8 @@ impl Remote {
     }
 
     /// How far the store's own word goes: its checksum over the archive.
-    fn stored(
-        &self,
-        metadata: &Metadata,
-        archive: Option<&Object>,
-        folder: &str,
-    ) -> Result<Level, BackupError> {
-        let path = self.store.url(&format!("{folder}{}", metadata.archive.file));
+    fn stored(&self, metadata: &Metadata, archive: Option<&Object>) -> Result<Level, BackupError> {
+        let path = self.store.url(&self.name(&metadata.archive.file));
         let fault = |what| BackupError::Archive { path: path.clone().into(), what };
         let Some(object) = archive else {
             return Err(fault(ArchiveFault::Foreign("it is not there".to_owned())));
@@ -257,17 +250,73 @@ impl Remote {
             return Err(fault(what));
         }
         let digests = expected.for_store().map_err(|why| fault(ArchiveFault::Foreign(why)))?;
-        let same = match object.checksum {
-            Some(Checksum::Sha256(found)) => found == digests.sha256,
-            Some(Checksum::Crc64Nvme(found)) => found == digests.crc64nvme,
-            Some(Checksum::Crc32c(found)) => found == digests.crc32c,
-            Some(Checksum::Md5(_)) | None => return Ok(Level::Listed),
-        };
-        if same {
-            return Ok(Level::Stored);
+        match object.checksum.and_then(|sum| digests.agree(&sum)) {
+            None => return Ok(Level::Listed),
+            Some(true) => return Ok(Level::Stored),
+            Some(false) => {}
         }
         let found = object.checksum.map(|sum| sum.to_string()).unwrap_or_default();
         Err(fault(ArchiveFault::Checksum { expected: expected.sha256.to_string(), found }))
+    }
+
+    /// What earlier checks found, as long as the archive is the one that was read: the same
+    /// checksum by its metadata, and the same version where there are versions. A hint, as all
+    /// of the catalog: what is asked for is read again.
+    fn remember(&self, backups: &mut [Listed], scratch: &BackupDir) {
+        let Ok(Some(catalog)) = Catalog::peek(&*scratch.fs, scratch.path()) else { return };
+        for listed in backups {
+            let Some(metadata) = listed.metadata.as_ref().filter(|_| listed.damage.is_none())
+            else {
+                continue;
+            };
+            let noted = catalog.elsewhere.get(&format!("{}{}", listed.place, listed.id.metadata()));
+            if let Some(noted) = noted
+                && noted.sha256 == metadata.stored().sha256
+                && noted.version == listed.version
+            {
+                listed.remembered = Some((noted.verified, noted.at));
+            }
+        }
+    }
+
+    /// Keeps what was found out, for the next list. Who may not write here still sees it.
+    fn note(&self, backups: &[Listed], scratch: &BackupDir) {
+        if scratch.fs.meta(scratch.path()).is_err() {
+            return;
+        }
+        let there = self.store.url("");
+        let url = |listed: &Listed| format!("{}{}", listed.place, listed.id.metadata());
+        let noted = Catalog::update(scratch, |catalog| {
+            let listed_now: BTreeSet<String> = backups.iter().map(url).collect();
+            // What is not there any more is forgotten.
+            catalog.elsewhere.retain(|known, _| {
+                let folder = known.strip_prefix(&there).and_then(|name| name.rfind('/'));
+                let folder = folder.map(|end| &known[there.len()..=there.len() + end]);
+                !folder.is_some_and(|folder| self.looks_at(folder)) || listed_now.contains(known)
+            });
+            for listed in backups {
+                let Some(metadata) = &listed.metadata else { continue };
+                if listed.damage.is_some() {
+                    catalog.elsewhere.remove(&url(listed));
+                } else if let (Some(verified), Some(at)) = (listed.level, listed.verified_at) {
+                    let before = catalog.elsewhere.remove(&url(listed));
+                    let sha256 = metadata.stored().sha256;
+                    let highest = before.filter(|before| before.sha256 == sha256);
+                    let verified = highest.map_or(verified, |before| before.verified.max(verified));
+                    let checked = Checked {
+                        verified,
+                        at,
+                        sha256,
+                        version: listed.version.clone(),
+                        unknown: Unknown::default(),
+                    };
+                    catalog.elsewhere.insert(url(listed), checked);
+                }
+            }
+        });
+        if let Err(error) = noted {
+            tracing::info!(%error, "what was found out is not kept");
+        }
     }
 
     /// Fetches and reads what the store's word is not enough for.
@@ -284,9 +333,7 @@ impl Remote {
         if listed.damage.is_some() || listed.level.is_some_and(|reached| reached >= level) {
             return Ok(());
         }
-        let folder = listed.place.strip_prefix(&self.store.url("")).unwrap_or_default().to_owned();
-        let there = Self { folder, ..self.clone() };
-        let fetched = match there.fetch(&RemoteWish::Id(listed.id), scratch, watch) {
+        let fetched = match self.of_place(&listed.place).fetch_id(listed.id, scratch, watch) {
             Ok(fetched) => fetched,
             Err(
                 error @ (BackupError::Archive { .. }

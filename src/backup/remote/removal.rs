@@ -5,17 +5,25 @@ use super::Remote;
 use crate::backup::error::BackupError;
 use crate::backup::metadata::MAX_METADATA_BYTES;
 use crate::backup::name::BackupId;
-use crate::backup::retention::{Place, Removal};
+use crate::backup::retention::{Decision, Place, Removal};
 use crate::clock::{Clock, SystemClock};
 use crate::store::{Object, Removed, StoreErrorKind};
 
 impl Place for Remote {
-    fn stored_sha256(&self, id: BackupId) -> Result<String, BackupError> {
-        let (metadata, _) = self.metadata(&self.name(&id.metadata()), id, MAX_METADATA_BYTES)?;
+    fn stored_sha256(&self, which: &Decision) -> Result<String, BackupError> {
+        let there = self.of_place(&which.removed.place);
+        let name = there.name(&which.id.metadata());
+        let (metadata, _) = there.metadata(&name, which.id, MAX_METADATA_BYTES)?;
         Ok(metadata.stored().sha256.to_string())
     }
 
-    fn remove(&self, id: BackupId) -> Result<Removal, BackupError> {
+    fn remove(&self, which: &Decision) -> Result<Removal, BackupError> {
+        self.of_place(&which.removed.place).remove_id(which.id)
+    }
+}
+
+impl Remote {
+    fn remove_id(&self, id: BackupId) -> Result<Removal, BackupError> {
         let name = self.name(&id.metadata());
         let metadata = self.metadata(&name, id, MAX_METADATA_BYTES)?.0;
         let archive = self.name(&metadata.archive.file);

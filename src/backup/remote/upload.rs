@@ -15,7 +15,7 @@ use crate::backup::check::check;
 use crate::backup::directory::BackupDir;
 use crate::backup::error::{BackupError, io_error};
 use crate::backup::metadata::{MAX_METADATA_BYTES, Metadata};
-use crate::backup::name::BackupId;
+use crate::backup::name::{BackupId, FileKind, parse_name};
 use crate::clock::Clock;
 use crate::fsio;
 use crate::store::{Body, Lock, Object, Put, UploadState};
@@ -81,7 +81,7 @@ impl Remote {
                 ..Copied::new(CopyState::Confirmed, clock.now())
             },
             Err(error) => Copied {
-                problem: Some(error.to_string()),
+                problem: Some(in_full(error)),
                 ..Copied::new(CopyState::Failed, clock.now())
             },
         });
@@ -102,6 +102,42 @@ impl Remote {
     ) -> Result<Uploaded, BackupError> {
         check(dir, metadata, Level::Stored, None, None, watch)?;
         self.upload(dir, metadata, lock, clock, watch)
+    }
+
+    /// What the store has of a backup's two files; none where one is not there.
+    pub(in crate::backup) fn both(
+        &self,
+        metadata: &Metadata,
+    ) -> Result<Option<Uploaded>, BackupError> {
+        let begun = Instant::now();
+        let name = self.name(&metadata.archive.file);
+        let Some(archive) = self.store.stat(&name)? else { return Ok(None) };
+        let sidecar = self.store.stat(&self.name(&metadata.id.metadata()))?;
+        Ok(sidecar.map(|sidecar| Uploaded {
+            id: metadata.id,
+            place: self.place(),
+            url: self.store.url(&name),
+            resumed_from: archive.size,
+            archive,
+            metadata: sidecar,
+            seconds: begun.elapsed().as_secs_f64(),
+        }))
+    }
+
+    /// The backups of a log that are there, by the names alone: how many, and the newest.
+    ///
+    /// # Errors
+    /// When the store cannot be listed to the end.
+    pub fn names(&self) -> Result<(u64, Option<BackupId>), BackupError> {
+        let (mut count, mut newest) = (0, None);
+        self.visit(&mut |_, file, _| {
+            if let Some((id, FileKind::Metadata)) = parse_name(file) {
+                count += 1;
+                newest = newest.max(Some(id));
+            }
+            Ok(0)
+        })?;
+        Ok((count, newest))
     }
 
     fn state_file(&self, dir: &BackupDir, metadata: &Metadata) -> PathBuf {
@@ -185,6 +221,22 @@ impl Remote {
             seconds: begun.elapsed().as_secs_f64(),
         })
     }
+}
+
+/// An error with what caused it: the store's own words are among that.
+fn in_full(error: &BackupError) -> String {
+    const MOST: usize = 800;
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next.filter(|_| text.len() < MOST) {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    text
 }
 
 /// How far it is; what is no state of ours counts for nothing.

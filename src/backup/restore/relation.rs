@@ -171,7 +171,7 @@ impl Live {
                     0 => Relation::Identical,
                     gained => Relation::LiveIsPrefix { gained },
                 }),
-                Some(_) => diverged(there, format!("the first {there} records differ")),
+                Some(_) => diverged(there, self.difference(fs, content, there)),
                 None => diverged(there, "retention removed what would be compared".to_owned()),
             };
         }
@@ -179,8 +179,41 @@ impl Live {
             Some(tree) if same_root(&tree, restored) => {
                 Ok(Relation::BackupIsPrefix { set_aside, times: survey.times_from(size) })
             }
-            Some(_) => diverged(there, format!("the first {size} records differ")),
+            Some(_) => diverged(there, self.difference(fs, content, size)),
             None => diverged(set_aside, "the log's records cannot be compared".to_owned()),
+        }
+    }
+
+    /// Where the first `size` records of both differ first, to a block of the backup.
+    fn difference(&self, fs: &dyn Fs, content: &Content, size: u64) -> String {
+        let among = |begin: u64, end: u64| match end - begin {
+            1 => format!("record {begin} differs"),
+            _ => format!("the first that differs is one of the records {begin} to {}", end - 1),
+        };
+        let mut trees = vec![content.marker.pruned.clone()];
+        for block in content.blocks.iter().flatten() {
+            let mut tree = trees[trees.len() - 1].clone();
+            if tree.end() >= size || tree.extend(&block.tree).is_err() {
+                break;
+            }
+            trees.push(tree);
+        }
+        let begin = content.marker.pruned.end();
+        // What cannot be compared is taken for what differs: the range is then too wide.
+        let same = |tree: &Range| {
+            let here = self
+                .survey
+                .as_ref()
+                .and_then(|survey| survey.tree_at(fs, &self.dir, tree.end()).ok().flatten());
+            tree.end() <= size && here.is_some_and(|here| same_root(&here, tree))
+        };
+        // A tree holds all before it: where one is the same, all before it are.
+        let differs = trees.partition_point(|tree| tree.end() == begin || same(tree));
+        match (trees.get(differs.wrapping_sub(1)), trees.get(differs)) {
+            (Some(before), after) => {
+                among(before.end(), after.map_or(size, |tree| tree.end().min(size)))
+            }
+            (None, _) => among(begin, size),
         }
     }
 

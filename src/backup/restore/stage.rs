@@ -21,10 +21,10 @@ use crate::audit::signer::{Signer, SigningKey};
 use crate::audit::snapshot::Snapshot;
 use crate::audit::watch::{Stage, Watch};
 use crate::backup::content::{self, Content, Source, Wanted};
-use crate::backup::encrypt::{decrypt, identities};
+use crate::backup::digest::FileSink;
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
 use crate::backup::marker::Marker;
-use crate::backup::metadata::MetadataError;
+use crate::backup::metadata::{Hole, MetadataError};
 use crate::backup::pack::pack;
 use crate::backup::source::{About, Found, Wish, find};
 use crate::fsio::{self, Fs, FsFile, OpenMode};
@@ -75,10 +75,14 @@ impl<'a> Staged<'a> {
         let name = format!("{STAGING}{}-{}", restorer.clock.now().file_stamp(), std::process::id());
         let made_place = fs.meta(place).is_err().then(|| place.to_path_buf());
         let dir = place.join(&name);
-        fsio::make_dirs(fs, place).map_err(io_error("make the directory", place))?;
-        fs.create_dir_new(&dir).map_err(io_error("make the directory", &dir))?;
+        // What is only looked at is written nowhere; but a log is packed first.
+        let writes = !request.dry_run || is_log(fs, &request.wish).is_some();
         let mut guard = Guard { fs, dir: Some((dir.clone(), made_place.clone())) };
-        let mut found = locate(restorer, request, live, &dir, watch)?;
+        if writes {
+            fsio::make_dirs(fs, place).map_err(io_error("make the directory", place))?;
+            fs.create_dir_new(&dir).map_err(io_error("make the directory", &dir))?;
+        }
+        let found = locate(restorer, request, live, &dir, watch)?;
         let (keys, key_from) = choose_keys(restorer, request, live, &found)?;
         if keys.newest().log_id().as_deref() != Some(found.about.log().0) {
             return Err(other_log(&found, &keys));
@@ -98,14 +102,24 @@ impl<'a> Staged<'a> {
                 _ => None,
             },
         };
-        unlock(restorer, request, &mut found, &dir, watch)?;
-        let content = read(restorer, &found, &dir, &wanted, watch)?;
+        let source = found.open(fs, &request.identities, watch)?;
+        let out = (!request.dry_run).then_some(&*dir);
+        let content = read(&found, &*source, Some((fs, place, out)), &wanted, watch)?;
+        drop(source);
+        if found.archive.parent() == Some(&*dir) {
+            fs.remove(&found.archive).map_err(io_error("remove", &found.archive))?;
+        }
         let (tree, cut) = tree_of(request.extent, &content)?;
         let mut segments = segments(&content, &found);
         if cut {
-            cut_segments(fs, &dir, &mut segments, &tree)?;
+            match out {
+                Some(dir) => cut_segments(fs, dir, &mut segments, &tree)?,
+                None => segments.retain(|segment| segment.first_seq < tree.end()),
+            }
         }
-        sync_all(fs, &dir, &segments)?;
+        if let Some(dir) = out {
+            sync_all(fs, dir, &segments)?;
+        }
         guard.dir = None;
         drop(guard);
         Ok(Self {
@@ -178,6 +192,26 @@ impl<'a> Staged<'a> {
         &self.name
     }
 
+    /// The records that will not be there, and which signed record of the backup says that
+    /// they were given up.
+    fn holes(&self) -> Vec<Hole> {
+        let authority = self.content.said.authority(self.tree.end());
+        let holes = self.found.about.holes().iter();
+        let there = holes.filter(|hole| hole.tree.end() <= self.tree.end());
+        there
+            .map(|hole| {
+                let span = hole.span();
+                let by =
+                    authority.holes.iter().rev().find(|named| {
+                        (named.hole.first_seq..named.hole.end_seq).contains(&span.begin)
+                    });
+                let named = authority.names_hole(span.begin, span.end);
+                let given_up_by = by.filter(|_| named).map(|named| named.record);
+                Hole { given_up_by, ..hole.clone() }
+            })
+            .collect()
+    }
+
     pub(super) fn plan(
         &self,
         restorer: &Restorer,
@@ -229,6 +263,7 @@ impl<'a> Staged<'a> {
             stored_bytes: self.segments.iter().map(|segment| segment.stored_bytes).sum(),
             relation,
             live_damage: if beside { Vec::new() } else { live.damage() },
+            holes: self.holes(),
             epoch: if new_epoch { highest.saturating_add(1) } else { highest },
             new_epoch,
             key_from: self.key_from,
@@ -266,8 +301,8 @@ impl<'a> Staged<'a> {
     /// Writes manifest and checkpoint into the staging directory.
     pub(super) fn prepare(&self, plan: &RestorePlan, live: &Live) -> Result<Prepared, BackupError> {
         let fs = &*self.restorer.fs;
-        let mut names: Vec<String> =
-            self.segments.iter().map(|segment| segment.file.clone()).collect();
+        let stored = self.segments.iter().filter(|segment| segment.is_stored());
+        let mut names: Vec<String> = stored.map(|segment| segment.file.clone()).collect();
         let in_place = plan.log_dir == self.restorer.log_dir();
         let key = self.key().filter(|_| in_place);
         if let Some(head) = self.first_head(plan, in_place)? {
@@ -285,10 +320,18 @@ impl<'a> Staged<'a> {
             names.push(KEYS.to_owned());
         }
         let said = self.content.said.authority(self.tree.end());
+        // A new epoch begins with the key's first signature in it. Without the key the log
+        // is what the backup's checkpoint says; whoever opens it next begins the epoch.
+        let signed: Option<Origin> = self.origin.parse().ok();
+        let epoch = match signed.filter(|_| in_place && key.is_none()) {
+            Some(signed) => signed.epoch(),
+            None => plan.epoch,
+        };
         let mut manifest = Manifest {
-            epoch: plan.epoch,
+            epoch,
             pruned: self.content.marker.pruned.clone(),
             pruned_by: said.removal.map(|(seq, _)| seq),
+            holes_by: said.holes.iter().map(|named| named.record).max(),
             adopted: said.adopted,
             backed_up: said.backed_up,
             first_key: Some(plan.keys.oldest().to_string()),
@@ -384,11 +427,17 @@ fn locate(
     staging: &Path,
     watch: &dyn Watch,
 ) -> Result<Found, BackupError> {
-    match &request.wish {
-        Wish::Path(path) if restorer.fs.meta(&path.join(MANIFEST)).is_ok() => {
-            from_log(restorer, path, staging, watch)
-        }
-        wish => find(&restorer.dir, wish, live.log_id()),
+    if let Some(path) = is_log(&*restorer.fs, &request.wish) {
+        return from_log(restorer, path, staging, watch);
+    }
+    find(&restorer.dir, &request.wish, &restorer.choice(request, live), &request.identities)
+}
+
+/// The directory, where it is a log that is wanted.
+fn is_log<'a>(fs: &dyn Fs, wish: &'a Wish) -> Option<&'a Path> {
+    match wish {
+        Wish::Path(path) if fs.meta(&path.join(MANIFEST)).is_ok() => Some(path),
+        _ => None,
     }
 }
 
@@ -404,7 +453,8 @@ fn from_log(
     let file =
         restorer.fs.open(&archive, OpenMode::CreateNew).map_err(io_error("make", &archive))?;
     watch.stage(Stage::Pack, 0);
-    let packed = pack(&snapshot, restorer.options.compression_level, &*file, &archive, watch)?;
+    let level = restorer.options.compression_level;
+    let packed = pack(&snapshot, level, &mut FileSink::new(&*file), &archive, watch)?;
     let marker = Marker {
         log_id: snapshot.manifest.log_id.clone(),
         epoch: snapshot.manifest.epoch,
@@ -412,6 +462,8 @@ fn from_log(
         tree_size: snapshot.checkpoint.size,
         root_hash: snapshot.checkpoint.root,
         members: 0,
+        holes: snapshot.holes().map(Hole::of).collect(),
+        holes_omitted: false,
         checkpoint: snapshot.note.to_string(),
         public_key: snapshot.verifier.to_string(),
         key_chain: snapshot.keys.rotations().to_vec(),
@@ -421,42 +473,9 @@ fn from_log(
     Ok(Found { label: path.display().to_string(), archive, about })
 }
 
-/// Decrypts an encrypted backup into the staging directory.
-fn unlock(
-    restorer: &Restorer,
-    request: &RestoreRequest,
-    found: &mut Found,
-    staging: &Path,
-    watch: &dyn Watch,
-) -> Result<(), BackupError> {
-    let About::Metadata(metadata) = &found.about else { return Ok(()) };
-    let Some(encryption) = &metadata.encryption else { return Ok(()) };
-    if request.identities.is_empty() {
-        return Err(BackupError::Usage(format!(
-            "backup {} is encrypted to {}: name the file with a private key, --identity FILE",
-            found.label,
-            encryption.recipients.join(", ")
-        )));
-    }
-    let fs = &*restorer.fs;
-    let keys = identities(&request.identities)?;
-    let plain = staging.join("source.gz");
-    watch.stage(Stage::Decrypt, metadata.archive.digests.bytes);
-    let digests = decrypt(fs, &found.archive, &plain, &keys, watch)?;
-    if digests != encryption.digests {
-        let what = ArchiveFault::Checksum {
-            expected: encryption.digests.sha256.to_string(),
-            found: digests.sha256.to_string(),
-        };
-        return Err(BackupError::Archive { path: found.archive.clone(), what });
-    }
-    found.archive = plain;
-    Ok(())
-}
-
 /// The key that the signatures are checked with: one that is known from elsewhere
 /// before one that the backup brings.
-fn choose_keys(
+pub(super) fn choose_keys(
     restorer: &Restorer,
     request: &RestoreRequest,
     live: &Live,
@@ -501,22 +520,19 @@ fn other_log(found: &Found, keys: &Keyring) -> BackupError {
     ))
 }
 
-fn read(
-    restorer: &Restorer,
+/// Reads the backup whole. Its segments go into a staging directory, if there is one, at a
+/// place that has room for them.
+pub(super) fn read(
     found: &Found,
-    staging: &Path,
+    file: &dyn FsFile,
+    place: Option<(&dyn Fs, &Path, Option<&Path>)>,
     wanted: &Wanted,
     watch: &dyn Watch,
 ) -> Result<Content, BackupError> {
-    let fs = &*restorer.fs;
     let path = &found.archive;
-    let file = fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
     let length = file.meta().map_err(io_error("look at", path))?.len;
-    let available = fs.space(staging).map_err(io_error("ask for space at", staging))?.available;
-    let needed = length + length / 16 + (1 << 20);
-    if available < needed {
-        let path = staging.to_path_buf();
-        return Err(BackupError::NoSpace { path, needed, available });
+    if let Some((fs, place, _)) = place {
+        has_room(fs, place, length + length / 16 + (1 << 20))?;
     }
     if let About::Metadata(metadata) = &found.about {
         let expected = metadata.archive.digests.bytes;
@@ -526,17 +542,29 @@ fn read(
         }
     }
     let stretches = found.about.stretches();
-    let source = Source { file: &*file, path, stretches, pruned: found.about.pruned() };
-    let mut out = Out { fs, dir: staging, open: None, at: 0 };
+    let (pruned, holes) = (found.about.pruned(), found.about.holes());
+    let source = Source { file, path, stretches, pruned, holes };
+    let mut out =
+        place.and_then(|(fs, _, staging)| Some(Out { fs, dir: staging?, open: None, at: 0 }));
     watch.stage(Stage::Verify, length);
-    let content = content::read(&source, wanted, watch, &mut |stretch, bytes| {
-        out.append(stretch, stretches[stretch].first_seq, bytes)
+    let content = content::read(&source, wanted, watch, &mut |stretch, bytes| match &mut out {
+        Some(out) => out.append(stretch, stretches[stretch].first_seq, bytes),
+        None => Ok(()),
     })?;
     check_content(found, &content)?;
-    if found.archive.parent() == Some(staging) {
-        fs.remove(path).map_err(io_error("remove", path))?;
-    }
     Ok(content)
+}
+
+fn has_room(fs: &dyn Fs, place: &Path, needed: u64) -> Result<(), BackupError> {
+    // It may not be there yet.
+    let near = place.ancestors().find(|path| fs.meta(path).is_ok());
+    let near = near.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let available = fs.space(near).map_err(io_error("ask for space at", near))?.available;
+    if available < needed {
+        let path = place.to_path_buf();
+        return Err(BackupError::NoSpace { path, needed, available });
+    }
+    Ok(())
 }
 
 /// Everything that the description says of the content.
@@ -606,12 +634,12 @@ fn segments(content: &Content, found: &Found) -> Vec<Segment> {
     let stretches = found.about.stretches().iter().zip(&content.blocks);
     stretches
         .map(|(stretch, blocks)| Segment {
-            file: sealed_name(stretch.first_seq, true),
+            file: sealed_name(stretch.first_seq, stretch.stored_bytes > 0),
             first_seq: stretch.first_seq,
             records: stretch.records,
             raw_bytes: blocks.iter().map(|block| block.raw_bytes).sum(),
             stored_bytes: stretch.stored_bytes,
-            sha256: Some(stretch.sha256.to_string()),
+            sha256: (stretch.stored_bytes > 0).then(|| stretch.sha256.to_string()),
             filters_sha256: None,
             min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
             max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
@@ -632,13 +660,20 @@ fn cut_segments(
 ) -> Result<(), BackupError> {
     let size = tree.end();
     while let Some(last) = segments.last().filter(|last| last.first_seq >= size) {
-        let path = dir.join(&last.file);
-        fs.remove(&path).map_err(io_error("remove", &path))?;
+        if last.is_stored() {
+            let path = dir.join(&last.file);
+            fs.remove(&path).map_err(io_error("remove", &path))?;
+        }
         segments.pop();
     }
     let Some(last) = segments.last_mut().filter(|last| last.end_seq() > size) else {
         return Ok(());
     };
+    if !last.is_stored() {
+        last.blocks.retain(|block| block.tree.end() <= size);
+        last.records = size - last.first_seq;
+        return Ok(());
+    }
     let path = dir.join(&last.file);
     let file = fs.open(&path, OpenMode::Write).map_err(io_error("open", &path))?;
     let keep = last.blocks.iter().position(|block| block.first_seq + block.records > size);
@@ -696,7 +731,7 @@ fn digest(file: &dyn FsFile) -> std::io::Result<Hash> {
 /// Makes the staged segments durable, and reads them back from the disk: what is
 /// put in place is what was checked.
 fn sync_all(fs: &dyn Fs, dir: &Path, segments: &[Segment]) -> Result<(), BackupError> {
-    for segment in segments {
+    for segment in segments.iter().filter(|segment| segment.is_stored()) {
         let path = dir.join(&segment.file);
         let file = fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
         file.sync_data().map_err(io_error("sync", &path))?;

@@ -50,6 +50,7 @@ fn made(id: &str, log: &str, epoch: u32, held: (u64, u64)) -> Listed {
             compression_percent: 90.0,
         },
         segments: Vec::new(),
+        holes: Vec::new(),
         encryption: None,
         verified: Verified { level: "content".to_owned(), records: 1, milliseconds: 1 },
         signature: None,
@@ -76,6 +77,7 @@ fn inventory(mut backups: Vec<Listed>) -> Inventory {
         foreign: Vec::new(),
         coverage: None,
         newer_catalog: None,
+        unseen: None,
     }
 }
 
@@ -268,13 +270,13 @@ struct Exchanged {
 }
 
 impl Place for Exchanged {
-    fn stored_sha256(&self, id: BackupId) -> Result<String, BackupError> {
-        let digest = if id == self.which { [8; 32] } else { [7; 32] };
+    fn stored_sha256(&self, which: &Decision) -> Result<String, BackupError> {
+        let digest = if which.id == self.which { [8; 32] } else { [7; 32] };
         Ok(Hash::from_bytes(digest).to_string())
     }
 
-    fn remove(&self, id: BackupId) -> Result<Removal, BackupError> {
-        self.removed.borrow_mut().push(id);
+    fn remove(&self, which: &Decision) -> Result<Removal, BackupError> {
+        self.removed.borrow_mut().push(which.id);
         Ok(Removal::Gone)
     }
 }
@@ -327,4 +329,37 @@ fn a_backup_from_exactly_a_day_ahead_counts_and_one_from_later_does_not() {
     let policy = Policy { last: Some(1), ..Policy::default() };
     assert!(planned(vec![at(0)], &policy).untouched.is_empty());
     assert_eq!(planned(vec![at(1)], &policy).untouched.len(), 1);
+}
+
+/// B11
+#[test]
+fn a_log_that_moved_from_host_to_host_is_one_log_to_the_rules() {
+    let pods = daily(12).into_iter().enumerate().map(|(number, mut listed)| {
+        let metadata = listed.metadata.as_mut().expect("metadata");
+        metadata.host = format!("pod-{number}");
+        listed.place = format!("s3://acme/pod-{number}/log/");
+        listed
+    });
+    let plan = planned(pods.collect(), &Policy { last: Some(3), ..Policy::default() });
+    assert_eq!(kept(&plan).len(), 3, "{plan:?}");
+    assert_eq!(plan.removals().count(), 9);
+    assert_eq!(plan.decisions[0].host, "pod-11");
+    assert!(plan.removals().all(|gone| gone.removed.place.contains(&gone.host)));
+}
+
+/// B11
+#[test]
+fn what_others_may_have_put_there_counts_only_when_it_is_signed() {
+    let mut backups = daily(4);
+    let planted = backups.last_mut().expect("one");
+    planted.elsewhere = true;
+    let planned_ = planned(backups, &Policy { last: Some(2), ..Policy::default() });
+    assert_eq!(planned_.untouched.len(), 1, "{planned_:?}");
+    assert_eq!(kept(&planned_).len(), 2, "it pushes no other out");
+    let mut backups = daily(4);
+    let signed = backups.last_mut().expect("one");
+    signed.elsewhere = true;
+    signed.metadata.as_mut().expect("metadata").signature = Some("a note".to_owned());
+    let planned_ = planned(backups, &Policy { last: Some(2), ..Policy::default() });
+    assert!(planned_.untouched.is_empty(), "{planned_:?}");
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::backup::{
-    BackupDir, BackupError, BackupId, Creator, Made, Metadata, Remote, Request, Uploaded,
+    BackupDir, BackupError, BackupId, Covered, Creator, Made, Metadata, Remote, Request, Uploaded,
 };
 use crate::cli::backups::{Recorder, overrides};
 use crate::cli::cloud::{Cloud, CloudArgs, STALE};
@@ -17,6 +17,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::heads;
 use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
+use crate::cli::typed::flag;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
 use crate::store::{Lock, LockMode};
@@ -30,8 +31,11 @@ use crate::ui;
 /// it extends the backup before. Exit 1: the log was altered, and no backup was
 /// made.
 ///
-/// With --cloud it is then sent, and the store's own word for it awaited. Exit 3:
-/// it was not sent; it is here, and `--resume ID` sends it later.
+/// Where the log has recorded nothing since the last backup but that it was opened, closed, idle
+/// or backed up, that backup is named and none is made (exit 0), unless --full is given.
+///
+/// With --cloud, or where the settings name a destination, it is then sent, and the store's own
+/// word for it awaited. Exit 3: it was not sent; it is here, and `--resume ID` sends it later.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// Where backups are written [default: backups/audit]
@@ -44,35 +48,71 @@ pub(crate) struct BackupArgs {
     /// private key can restore it
     #[arg(long, value_name = "age1…")]
     encrypt_to: Vec<String>,
-    /// Say what would be done, and write nothing
+    /// Make one also where nothing is new since the last: the log has recorded nothing but that
+    /// it was opened, closed, idle or backed up
+    #[arg(long)]
+    full: bool,
+    /// Say what would be done, and write nothing; with a destination, ask what is there
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     cloud: CloudArgs,
+    /// Make it here only, although the settings name a destination
+    #[arg(long, conflicts_with_all = ["cloud", "destination", "resume", "limit_upload", "retain_until"])]
+    local: bool,
     /// Send a backup that was made before, going on where it was; makes none
     #[arg(
         long,
         value_name = "ID",
-        requires = "cloud",
-        conflicts_with_all = ["dry_run", "level", "encrypt_to", "pin", "unpin"]
+        conflicts_with_all = ["dry_run", "level", "full", "encrypt_to", "pin", "unpin"]
     )]
     resume: Option<BackupId>,
     /// Send at most so much a second, such as 10MiB
-    #[arg(long, value_name = "SIZE", requires = "cloud")]
+    #[arg(long, value_name = "SIZE")]
     limit_upload: Option<crate::units::ByteSize>,
     /// Have the store keep it unchangeable until then: a date, a time (RFC 3339),
     /// or for so long, such as 30d. At most ten years ahead
-    #[arg(long, value_name = "DATE|DURATION", requires = "cloud", value_parser = until)]
+    #[arg(long, value_name = "DATE|DURATION", value_parser = until)]
     retain_until: Option<Timestamp>,
-    /// Who may shorten that: governance, some; compliance, nobody at all
+    /// Who may shorten that: governance, who has a right of its own; compliance, no one
     #[arg(long, value_name = "MODE", requires = "retain_until", default_value = "governance")]
     retain_mode: LockMode,
     /// Keep a backup from being cleaned up; makes none
-    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level", "unpin", "cloud"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level", "full", "unpin", "cloud"])]
     pin: Option<BackupId>,
     /// Let a pinned backup be cleaned up again
-    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level", "cloud"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level", "full", "cloud"])]
     unpin: Option<BackupId>,
+}
+
+impl BackupArgs {
+    /// A flag that says how it is to be sent.
+    fn only_for_sending(&self) -> Option<&'static str> {
+        let flags = [
+            (self.resume.is_some(), "--resume"),
+            (self.limit_upload.is_some(), "--limit-upload"),
+            (self.retain_until.is_some(), "--retain-until"),
+        ];
+        flags.into_iter().find(|(is, _)| *is).map(|(_, flag)| flag)
+    }
+
+    /// Whether it is asked first if there is anything new. A lock is set on what is sent, so
+    /// who asks for one wants that sent.
+    fn looks(&self) -> bool {
+        !self.full && self.retain_until.is_none()
+    }
+
+    /// What to type again to send to the same place from the same one.
+    fn typed(&self, context: &Context) -> String {
+        let there = self.cloud.typed();
+        let limit =
+            self.limit_upload.map_or_else(String::new, |limit| format!(" --limit-upload {limit}"));
+        format!(
+            "{there}{limit}{}{}",
+            flag("--output-dir", self.output_dir.as_deref()),
+            context.typed()
+        )
+    }
 }
 
 /// The longest that a lock may last: a year more by a slip of the finger cannot be
@@ -115,25 +155,34 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         (None, None) => {}
     }
     // Before anything is made: what cannot be sent, because nobody said where to.
-    let cloud = args.cloud.cloud(&settings)?;
+    let cloud = if args.local { None } else { args.cloud.sends_to(&settings)? };
+    if cloud.is_none()
+        && let Some(flag) = args.only_for_sending()
+    {
+        return Err(CliError::usage(format!("{flag} is for a backup that is sent somewhere"))
+            .hint(
+                "say where: --cloud s3 --destination BUCKET, or destination = \"s3://BUCKET\" in \
+             [backup] of the settings",
+            ));
+    }
     if let (Some(id), Some(cloud)) = (args.resume, &cloud) {
         return resume(context, &dir, id, cloud, args);
     }
     let creator = Creator { fs: shared_fs(), clock: Arc::new(SystemClock), dir };
     let request = request(&settings, args);
     if args.dry_run {
-        let outlook = creator.outlook(&request)?;
-        let place = creator.dir.path();
-        let text = if context.json {
-            ui::backup_outlook_json(&outlook, place, cloud.map(|cloud| cloud.url()).as_deref())
-        } else {
-            ui::backup_outlook_text(&outlook, place, cloud.map(|cloud| cloud.url()).as_deref())
-        };
-        context.print(&text)?;
-        return Ok(0);
+        return dry_run(context, &creator, &request, cloud.as_ref(), args);
     }
     if let Some(found) = heads::contradictions(context, &settings).first() {
         return Err(heads::error(found, Exit::Found, "; no backup was made of it"));
+    }
+    if args.looks() {
+        let progress = Progress::new(context)?;
+        let covered = creator.covered(&request, &progress);
+        progress.finish();
+        if let Some(covered) = covered? {
+            return nothing_new(context, &creator, &covered, cloud.as_ref(), args);
+        }
     }
     let made = make(context, &creator, &request)?;
     let mut value = ui::backup_made_value(&made);
@@ -148,6 +197,91 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
     if context.json {
         context.print(&json!({ "backup": value }).to_string())?;
     }
+    match ui::backup_lacks_text(&made) {
+        // Looked, and found bad: what there is was backed up.
+        Some(text) => {
+            context.printer.error(&format!("auditctl: {text}"));
+            Ok(Exit::Found as u8)
+        }
+        None => Ok(0),
+    }
+}
+
+/// The newest backup holds everything: none is made. It is sent if it is not there.
+fn nothing_new(
+    context: &Context,
+    creator: &Creator,
+    covered: &Covered,
+    cloud: Option<&Cloud>,
+    args: &BackupArgs,
+) -> Result<u8, CliError> {
+    if let Err(error) = creator.note_unchanged(covered) {
+        let text = format!("warning: the catalog is out of date: {error}");
+        context.printer.note(&text);
+    }
+    let metadata = &covered.metadata;
+    let mut value = ui::backup_there_value(metadata, creator.dir.path());
+    value["nothing_new"] = json!(true);
+    value["idle_records"] = json!(covered.idle_records());
+    if !context.json {
+        context.print(&ui::backup_nothing_new_text(covered))?;
+    }
+    if let Some(cloud) = cloud {
+        let progress = Progress::new(context)?;
+        let there = cloud
+            .connect(None, &progress)
+            .map_err(BackupError::from)
+            .and_then(|store| Remote::new(store, &metadata.host, &metadata.log.id).holds(metadata));
+        progress.finish();
+        value["destinations"] = match there {
+            Ok(Some(there)) => {
+                if !context.json {
+                    context.print(&format!("  there       {}", there.url))?;
+                }
+                let mut value = ui::uploaded_value(&there);
+                value["already_there"] = json!(true);
+                json!([value])
+            }
+            Ok(None) => {
+                let sent = send(context, &creator.dir, metadata, cloud, args, true);
+                told(context, metadata, cloud, args, &value, sent)?
+            }
+            Err(error) => told(context, metadata, cloud, args, &value, Err(error))?,
+        };
+    }
+    if context.json {
+        context.print(&json!({ "backup": value }).to_string())?;
+    }
+    Ok(0)
+}
+
+/// Says what would be done, and asks the store what is there.
+fn dry_run(
+    context: &Context,
+    creator: &Creator,
+    request: &Request,
+    cloud: Option<&Cloud>,
+    args: &BackupArgs,
+) -> Result<u8, CliError> {
+    let outlook = creator.outlook(request)?;
+    let progress = Progress::new(context)?;
+    let covered = if args.looks() { creator.covered(request, &progress)? } else { None };
+    let there = cloud.map(|cloud| {
+        let snapshot = crate::audit::snapshot::Snapshot::take(&creator.fs, &request.log_dir)
+            .map_err(BackupError::from)?;
+        let store = cloud.connect(None, &progress)?;
+        let remote = Remote::of_log(store, &crate::backup::host(), &snapshot.manifest.log_id);
+        let (backups, newest) = remote.names()?;
+        Ok::<_, BackupError>(ui::There { url: cloud.url(), backups, newest })
+    });
+    progress.finish();
+    let there = there.transpose()?;
+    let place = creator.dir.path();
+    context.print(&if context.json {
+        ui::backup_outlook_json(&outlook, place, covered.as_ref(), there.as_ref())
+    } else {
+        ui::backup_outlook_text(&outlook, place, covered.as_ref(), there.as_ref())
+    })?;
     Ok(0)
 }
 
@@ -231,7 +365,7 @@ fn told(
         }
         Err(error) => error,
     };
-    let again = format!("`auditctl backup --resume {id}{}` sends it", args.cloud.typed());
+    let again = format!("`auditctl backup --resume {id}{}` sends it", args.typed(context));
     let mut told = match error {
         BackupError::Interrupted => {
             let message = format!("interrupted; backup {id} is here, and not sent whole");

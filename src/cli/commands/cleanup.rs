@@ -9,7 +9,7 @@ use crate::backup::{
     Catalog, Decision, Level, Place, Plan, Policy, Removal, apply, inventory, plan,
 };
 use crate::cli::backups::{Recorder, known_log, overrides};
-use crate::cli::cloud::CloudArgs;
+use crate::cli::cloud::{CloudArgs, configured};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::directory;
@@ -138,6 +138,13 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
         return Err(told);
     }
     context.print(&text)?;
+    if cloud.is_none()
+        && let Some((url, flags)) = configured(&settings)
+    {
+        context
+            .printer
+            .note(&format!("these are here; what was sent to {url} is cleaned up with {flags}"));
+    }
     Ok(0)
 }
 

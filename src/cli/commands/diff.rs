@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::audit::LogPaths;
-use crate::backup::{DiffSide as Side, Fetched, Remote, Wish, compare};
-use crate::cli::backups::overrides;
+use crate::backup::{DiffSide as Side, Fetched, LogChoice, Remote, Wish, compare};
+use crate::cli::backups::{identities, overrides};
 use crate::cli::cloud::Cloud;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -33,6 +33,9 @@ pub(crate) struct DiffArgs {
     /// Show so many differences; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
+    /// A file with an age private key, for encrypted backups; may be repeated
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
     /// Where the backups are [default: backups/audit]
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
@@ -41,15 +44,17 @@ pub(crate) struct DiffArgs {
 pub(crate) fn run(context: &Context, args: &DiffArgs) -> Result<u8, CliError> {
     let settings = context.settings(&overrides(args.output_dir.as_ref()))?;
     let dir = directory(&settings);
+    let identities = identities(&args.identity)?;
     let progress = Progress::new(context)?;
     // Their files are there for as long as these are.
     let (a, _of_a) = side(&args.a, &settings, &progress)?;
     let (b, _of_b) = side(&args.b, &settings, &progress)?;
     let limit = if args.limit == 0 { u64::MAX } else { args.limit };
     let mut shown = DiffShown::new(&args.a, &args.b, limit);
-    let compared = compare(&shared_fs(), &dir, (&a, &b), &progress, &mut |difference| {
-        shown.add(difference);
-    });
+    let compared =
+        compare(&shared_fs(), &dir, (&a, &b), &identities, &progress, &mut |difference| {
+            shown.add(difference);
+        });
     progress.finish();
     let compared = compared?;
     let text = if context.json { shown.json(&compared) } else { shown.text(&compared) };
@@ -66,8 +71,8 @@ fn side(
         return Ok((Side::Log(settings.log_dir.clone()), None));
     }
     if let Some((cloud, wish)) = Cloud::of_url(text)? {
-        let remote = Remote::here(cloud.connect(None, progress)?);
-        let fetched = remote.fetch(&wish, &directory(settings), progress)?;
+        let remote = Remote::everything(cloud.connect(None, progress)?);
+        let fetched = remote.fetch(&wish, &LogChoice::default(), &directory(settings), progress)?;
         let wish = Wish::Path(fetched.archive().to_path_buf());
         return Ok((Side::Backup(wish), Some(fetched)));
     }

@@ -1,9 +1,13 @@
 //! `key`: the log's signing keys: which there are, and changing to another.
 
+mod escrow;
+mod replace;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use crate::audit::LogPaths;
 use crate::audit::key_change::{
     MAX_REASON_BYTES, RotateError, RotateRequest, Rotated, plan_rotation,
 };
@@ -11,7 +15,6 @@ use crate::audit::keys::{KeyFiles, Keyring, KeysError, load_keyring};
 use crate::audit::manifest::Manifest;
 use crate::audit::signer::{KeyError, SigningKey, VerifierKey};
 use crate::audit::status::Mode;
-use crate::audit::{AuditLog, LogPaths};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::{self, shared_fs};
@@ -21,7 +24,7 @@ use crate::config::Settings;
 use crate::fsio::{self, SharedFs, os};
 use crate::ui::{self, KeyShown, PrivateKey};
 
-/// Show the log's signing keys, or change to another.
+/// Show the log's signing keys, change to another, or keep the key elsewhere.
 ///
 /// A key signs up to a record and its successor from there on, whatever the clock
 /// says; docs/verifying.md tells how that is checked, docs/threat-model.md what to
@@ -37,12 +40,16 @@ enum KeyCommand {
     Show(ShowArgs),
     Rotate(RotateArgs),
     New(NewArgs),
+    Replace(replace::ReplaceArgs),
+    Export(escrow::ExportArgs),
+    Import(escrow::ImportArgs),
 }
 
 /// Show the public key, and every key that the log had before.
 ///
 /// All of it is checked: that each key signed the record that names its successor,
-/// and that the successor signed it as well.
+/// and that the successor signed it as well; or who replaced a key, when and why, where
+/// nobody signed that.
 #[derive(Debug, Args)]
 struct ShowArgs {}
 
@@ -84,6 +91,9 @@ pub(crate) fn run(context: &Context, args: &KeyArgs) -> Result<u8, CliError> {
         KeyCommand::Show(_) => show(context, &settings),
         KeyCommand::Rotate(args) => rotate(context, &settings, args),
         KeyCommand::New(args) => new(context, &settings, args),
+        KeyCommand::Replace(args) => replace::run(context, &settings, args),
+        KeyCommand::Export(args) => escrow::export(context, &settings, args),
+        KeyCommand::Import(args) => escrow::import(context, &settings, args),
     }
 }
 
@@ -119,6 +129,9 @@ fn private(fs: &SharedFs, files: &KeyFiles, keys: &Keyring) -> PrivateKey {
         Ok(key) if key.verifier() == keys.newest() => PrivateKey::Newest,
         Ok(key) if keys.contains(key.verifier()) => PrivateKey::Retired,
         Ok(_) => PrivateKey::Stranger,
+        Err(KeyError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            PrivateKey::Missing
+        }
         Err(error) => PrivateKey::Unreadable(error.to_string()),
     }
 }
@@ -213,7 +226,8 @@ fn absolute(path: &Path) -> Result<PathBuf, CliError> {
 }
 
 fn directly(settings: &Settings, request: &RotateRequest) -> Result<Rotated, CliError> {
-    let log = AuditLog::open(heads::noted(open::options(settings, Mode::Record), settings))?;
+    let options = heads::noted(open::options(settings, Mode::Record), settings);
+    let log = open::patiently(&options, open::MOMENT, None)?;
     let rotated = log.rotate_key(request);
     // Closed whatever came of it.
     let closed = log.close();

@@ -1,24 +1,30 @@
 //! `list`: what backups there are, and what they cover.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::backup::{Level, Listed, inventory};
+use crate::backup::{Inventory, Level, Listed, inventory, parse_name};
 use crate::cli::backups::{known_log, overrides};
-use crate::cli::cloud::CloudArgs;
+use crate::cli::cloud::{Cloud, CloudArgs, configured};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::heads;
 use crate::cli::open::directory;
 use crate::cli::progress::Progress;
+use crate::cli::typed::{flag, quoted};
 use crate::clock::{Clock, SystemClock};
 use crate::ui;
 
 /// List the backups, the newest first, and what they cover.
 ///
 /// Newest is what reaches furthest (by epoch, records, then time), never what a
-/// name says. Each is looked at: its length, its marker, its signatures; with
+/// name says. Where no log here says whose they are, or they are in a cloud, the log, the
+/// host, the newest record and the command that restores each are shown. Hosts make no
+/// difference: with a log here, its backups are listed under whichever host's name they are.
+///
+/// Each is looked at: its length, its marker, its signatures; with
 /// --cloud also the checksum that the store keeps. With --verify it is read; exit
 /// 1 when one is not good, 3 when only what a newer version made could not be checked.
 #[derive(Debug, Args)]
@@ -79,10 +85,28 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<u8, CliError> {
     progress.finish();
     let listed = listed?;
     let contradictions = heads::contradictions(context, &settings);
+    let commands = Commands { context, args, cloud: cloud.as_ref(), several: several(&listed) };
+    let sent_to = configured(&settings);
+    let told = sent_to.as_ref().filter(|_| cloud.is_none()).map(|(url, cloud)| {
+        format!(
+            "these are here; what was sent to {url}, `auditctl list {cloud}{}` shows",
+            context.typed()
+        )
+    });
+    let shown = ui::ListShown {
+        place: &place,
+        now,
+        detailed: cloud.is_some() || known.live.is_none(),
+        command: &|listed| commands.one(listed),
+        latest: &|log, newest| commands.latest(log, newest),
+        orphan: &|name| commands.orphan(name),
+        destination: sent_to.as_ref().map(|(url, _)| url.as_str()),
+        sent_to: told.as_deref(),
+    };
     context.print(&if context.json {
-        ui::backup_list_json(&listed, &contradictions)
+        ui::backup_list_json(&listed, &contradictions, &shown)
     } else {
-        ui::backup_list_text(&listed, &contradictions, &place, now)
+        ui::backup_list_text(&listed, &contradictions, &shown)
     })?;
     let bad = |backup: &Listed| !backup.is_good() && !backup.is_newer();
     let found = match args.verify {
@@ -92,4 +116,57 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<u8, CliError> {
         Some(_) => Exit::Ok,
     };
     Ok(found as u8)
+}
+
+/// The commands that restore what is listed.
+struct Commands<'a> {
+    context: &'a Context,
+    args: &'a ListArgs,
+    cloud: Option<&'a Cloud>,
+    several: bool,
+}
+
+impl Commands<'_> {
+    /// The flags without which it would not be found.
+    fn flags(&self) -> String {
+        self.context.typed() + &flag("--output-dir", self.args.output_dir.as_deref())
+    }
+
+    fn one(&self, listed: &Listed) -> String {
+        let which = match self.cloud {
+            Some(_) => quoted(&format!("{}{}", listed.place, listed.id)),
+            None => listed.id.to_string(),
+        };
+        format!("auditctl restore {which}{}{}", self.flags(), identity(listed))
+    }
+
+    fn latest(&self, log: &str, newest: &Listed) -> String {
+        // By its beginning, as long as in the folders' names.
+        let log: String = log.chars().take(12).collect();
+        let log = if self.several { format!(" --log {}", quoted(&log)) } else { String::new() };
+        let cloud = self.args.cloud.typed();
+        format!("auditctl restore latest{cloud}{log}{}{}", self.flags(), identity(newest))
+    }
+
+    fn orphan(&self, name: &str) -> String {
+        let which = match (self.cloud, parse_name(name)) {
+            (Some(cloud), _) => quoted(&format!("{}{name}", cloud.url())),
+            (None, Some((id, _))) => id.to_string(),
+            (None, None) => quoted(name),
+        };
+        format!("auditctl restore {which}{}", self.flags())
+    }
+}
+
+fn identity(listed: &Listed) -> &'static str {
+    let sealed = listed.metadata.as_ref().is_some_and(|metadata| metadata.encryption.is_some());
+    if sealed { " --identity FILE" } else { "" }
+}
+
+/// Whether they are of more than one log.
+fn several(listed: &Inventory) -> bool {
+    let good = listed.backups.iter().filter(|listed| listed.is_good());
+    let logs: BTreeSet<&str> =
+        good.filter_map(|listed| Some(listed.metadata.as_ref()?.log.id.as_str())).collect();
+    logs.len() > 1
 }

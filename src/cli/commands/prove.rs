@@ -105,6 +105,13 @@ impl From<ProveError> for CliError {
             ProveError::Damaged { .. } => {
                 ("damaged", Exit::Found, "`auditctl verify` says what is wrong with the log")
             }
+            ProveError::GivenUp { .. } => (
+                "given_up",
+                Exit::Found,
+                "a backup that was made before may hold it: `auditctl repair` brings it back, or \
+                 restore that backup with `auditctl restore ID --target DIR` and prove it with \
+                 --log-dir DIR",
+            ),
             ProveError::NotYet { .. } => (
                 "not_signed",
                 Exit::Failed,

@@ -324,6 +324,11 @@ fn sum(total: Option<Answer>, page: Answer) -> Answer {
     total.pruned = total.pruned.or(page.pruned);
     total.unreadable += page.unreadable;
     total.damaged.extend(page.damaged);
+    for hole in page.given_up {
+        if !total.given_up.contains(&hole) {
+            total.given_up.push(hole);
+        }
+    }
     total.effort.add(&page.effort);
     total
 }
@@ -331,6 +336,16 @@ fn sum(total: Option<Answer>, page: Answer) -> Answer {
 /// What was not read is said, also when quiet; the exit code.
 fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     let printer = context.printer;
+    for hole in &answer.given_up {
+        printer.error(&format!(
+            "auditctl: {} not here, because they were damaged and given up: {}",
+            match hole.records() {
+                1 => format!("record {} is", hole.first_seq),
+                _ => format!("records {} to {} are", hole.first_seq, hole.end_seq - 1),
+            },
+            ui::escape(&hole.reason)
+        ));
+    }
     for damage in &answer.damaged {
         printer.error(&format!("auditctl: cannot be read: {}", ui::escape(damage)));
     }

@@ -1,7 +1,10 @@
 //! `record`: one event from flags, or NDJSON from a file or standard input.
 
+mod arrived;
 mod import;
+mod input;
 mod lines;
+mod position;
 mod python;
 mod sink;
 
@@ -15,15 +18,23 @@ use crate::audit::sanitize::escape_for_terminal;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::collector::client::Answer;
-use sink::Sink;
+use crate::json_place::JsonError;
+use crate::units::parse_duration;
+use sink::{Patience, Sink};
 
 /// Record one event, or NDJSON from a file or standard input.
 ///
 /// Goes through the collector's socket if one runs there, else opens the log
 /// itself. Whatever is reported as recorded is durable. When the collector says
 /// `rate_limited` or `busy`, waits as told and sends again.
+///
+/// Of one event the seq is printed: `recorded seq 42` on a terminal, else the number
+/// alone. Files may be plain, gzip or zstd, UTF-8 or (with a byte order mark) UTF-16,
+/// and pipes. An import of files that was interrupted goes on where it stopped when the
+/// same command is run again; one that is under way waits for a collector that is
+/// restarted.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["event_type", "file"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["event_type", "file"]))]
 pub(crate) struct RecordArgs {
     /// What happened, such as `login`
     #[arg(long = "type", value_name = "TYPE")]
@@ -46,7 +57,7 @@ pub(crate) struct RecordArgs {
     /// When it happened (RFC 3339) [default: now]
     #[arg(long, value_name = "TIME", conflicts_with = "file")]
     timestamp: Option<String>,
-    /// Read events from files, one JSON object a line, plain or gzip; `-` is standard input
+    /// Read events from files or pipes, one JSON object a line; `-` is standard input
     #[arg(long, value_name = "FILE", num_args = 1..)]
     file: Vec<PathBuf>,
     /// What the lines are; of python-audit a directory stands for its *.log* files, and
@@ -64,12 +75,24 @@ pub(crate) struct RecordArgs {
     /// python-audit: go on after the last line of these files that the log has
     #[arg(long, requires = "file")]
     resume: bool,
+    /// Record all of the files again, also when an import of them was interrupted
+    #[arg(long, requires = "file")]
+    from_start: bool,
+    /// Wait so long for a log that another program has open, or in the middle of an import
+    /// for a collector that went away [default: 5s, 2m]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    wait: Option<Duration>,
     /// Report bad lines and go on; ends with exit 1 if there were any
     #[arg(long, requires = "file")]
     keep_going: bool,
     /// Move unknown keys into details instead of refusing them
     #[arg(long, requires = "file")]
     lenient: bool,
+}
+
+/// A length of time, as in the settings.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// What a line of a file is.
@@ -81,6 +104,17 @@ enum Format {
     PythonAudit,
 }
 
+impl RecordArgs {
+    /// How long a log is waited for, and a collector that went away: it may have to look
+    /// through a long log before it takes events again.
+    fn patience(&self) -> Patience {
+        Patience {
+            held: self.wait.unwrap_or(Duration::from_secs(5)),
+            gone: self.wait.unwrap_or(Duration::from_secs(120)),
+        }
+    }
+}
+
 pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> {
     let only_python = args.hmac_key.is_some() || args.assume_timezone.is_some() || args.resume;
     if args.format == Format::Ndjson && only_python {
@@ -90,6 +124,20 @@ pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> 
     }
     if args.format == Format::PythonAudit && args.lenient {
         return Err(CliError::usage("--lenient is for ndjson; python-audit keeps every key"));
+    }
+    if args.format == Format::PythonAudit && args.from_start {
+        return Err(CliError::usage(
+            "--from-start is for ndjson; python-audit starts there without --resume",
+        ));
+    }
+    if let (Some(event_type), false) = (&args.event_type, args.file.is_empty()) {
+        let event_type = escape_for_terminal(event_type);
+        return Err(CliError::usage(format!(
+            "--type {event_type} describes one event, and --file reads many, each with its own event_type"
+        ))
+        .hint(
+            "to give lines an event_type: jq -c '. + {event_type: \"…\"}' FILE | auditctl record --file -",
+        ));
     }
     let settings = context.settings(&[])?;
     if args.file.is_empty() {
@@ -118,8 +166,10 @@ fn line_of(args: &RecordArgs) -> Result<String, CliError> {
     let wrong = |kind, message: String| CliError::new(kind, Exit::Usage, message);
     let mut line = serde_json::Value::Object(object).to_string();
     if let Some(details) = &args.details {
-        let raw: &serde_json::value::RawValue = serde_json::from_str(details)
-            .map_err(|error| wrong("malformed", format!("--details is not JSON: {error}")))?;
+        let raw: &serde_json::value::RawValue = serde_json::from_str(details).map_err(|error| {
+            let error = JsonError::of(&error, details.as_bytes());
+            wrong("malformed", format!("--details is not JSON: {error}"))
+        })?;
         let compact = crate::audit::sanitize::compact_object(raw.get())
             .map_err(|error| wrong("invalid", format!("--details: {error}")))?;
         line.truncate(line.len() - 1);
@@ -138,14 +188,19 @@ fn one(
     let line = line_of(args)?;
     lines::check(line.as_bytes(), crate::audit::ParseMode::Strict, settings)
         .map_err(|error| CliError::new(error.kind(), Exit::Usage, error.to_string()))?;
-    let mut sink = Sink::open(settings, false, false)?;
+    let mut sink = Sink::open(settings, None, args.patience(), context.printer)?;
     loop {
         let answer = sink.send(&[line.as_bytes()])?.pop();
         match answer {
             Some(Answer::Recorded(seq)) => {
                 sink.close()?;
-                let text =
-                    if context.json { json!({ "seq": seq }).to_string() } else { seq.to_string() };
+                let text = if context.json {
+                    json!({ "seq": seq }).to_string()
+                } else if context.prints_to_terminal() {
+                    format!("recorded seq {seq}")
+                } else {
+                    seq.to_string()
+                };
                 context.print(&text)?;
                 return Ok(0);
             }

@@ -12,8 +12,8 @@ use crate::audit::signer::SigningKey;
 use crate::audit::status::Mode;
 use crate::audit::verify::Report;
 use crate::audit::{AuditLog, LogPaths};
-use crate::backup::{BackupCopy, BackupDir, Fetched, Remote, Wish};
-use crate::cli::backups::overrides;
+use crate::backup::{BackupCopy, BackupDir, Fetched, KeyFile, LogChoice, Remote, Wish};
+use crate::cli::backups::{identities, overrides};
 use crate::cli::cloud::Cloud;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -46,6 +46,9 @@ pub(crate) struct RepairArgs {
     /// The log's public key, when audit.pub is damaged and the private key is not here
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+    /// A file with an age private key, for encrypted backups; may be repeated
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
     /// Where the backups are [default: backups/audit]
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
@@ -64,6 +67,7 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     let private = settings.key_path.clone().unwrap_or_else(|| paths.key());
     let signing = SigningKey::load(&OsFs, &private).ok();
     let key = given.or_else(|| signing.as_ref().map(|key| key.verifier().clone()));
+    let identities = identities(&args.identity)?;
     let lock = lock(context, &paths, args.dry_run)?;
     let progress = Progress::new(context)?;
     let mut needs = Needs {
@@ -77,7 +81,7 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     needs.report = Some(verified(&needs, &progress)?);
     let copies = match needs.report.as_ref().is_some_and(Report::passed) {
         true => Copies::default(),
-        false => Copies::open(context, &settings, args, (&needs, &progress))?,
+        false => Copies::open(context, &settings, (args, identities), (&needs, &progress))?,
     };
     let all: Vec<&dyn Copy> = copies.all.iter().map(|copy| &**copy).collect();
     let needs = Needs { copies: &all, ..needs };
@@ -145,6 +149,7 @@ fn lock(
 /// Copies, and the directories of what was fetched.
 #[derive(Default)]
 struct Copies {
+    identities: Vec<KeyFile>,
     all: Vec<Box<dyn Copy>>,
     fetched: Vec<Fetched>,
 }
@@ -153,13 +158,13 @@ impl Copies {
     fn open(
         context: &Context,
         settings: &Settings,
-        args: &RepairArgs,
+        (args, identities): (&RepairArgs, Vec<KeyFile>),
         (needs, progress): (&Needs<'_>, &Progress),
     ) -> Result<Self, CliError> {
         let dir = directory(settings);
         let log_id = needs.report.as_ref().map(|report| report.log_id.clone());
         let log_id = log_id.filter(|log_id| !log_id.is_empty());
-        let mut copies = Self::default();
+        let mut copies = Self { identities, ..Self::default() };
         if args.from.is_empty() {
             copies.backups(context, &dir, log_id.as_deref(), (needs, progress))?;
             return Ok(copies);
@@ -192,7 +197,8 @@ impl Copies {
             std::cmp::Reverse((metadata.log.epoch, metadata.range.tree_size, metadata.id))
         });
         for metadata in found {
-            match BackupCopy::open(dir, &Wish::Id(metadata.id), log_id, progress) {
+            match BackupCopy::open(dir, &Wish::Id(metadata.id), log_id, &self.identities, progress)
+            {
                 Ok(copy) => self.all.push(Box::new(copy)),
                 Err(error) => {
                     context.printer.note(&format!("backup {}: {error}", metadata.id));
@@ -218,10 +224,17 @@ impl Copies {
         progress: &Progress,
     ) -> Result<(), CliError> {
         if let Some((cloud, wish)) = Cloud::of_url(from)? {
-            let remote = Remote::here(cloud.connect(None, progress)?);
-            let fetched = remote.fetch(&wish, dir, progress)?;
+            let remote = Remote::everything(cloud.connect(None, progress)?);
+            let of = LogChoice { log: log_id.map(str::to_owned), keys: None };
+            let fetched = remote.fetch(&wish, &of, dir, progress)?;
             let wish = Wish::Path(fetched.archive().to_path_buf());
-            self.all.push(Box::new(BackupCopy::open(dir, &wish, log_id, progress)?));
+            self.all.push(Box::new(BackupCopy::open(
+                dir,
+                &wish,
+                log_id,
+                &self.identities,
+                progress,
+            )?));
             self.fetched.push(fetched);
             return Ok(());
         }
@@ -232,7 +245,7 @@ impl Copies {
             self.all.push(Box::new(copy));
             return Ok(());
         }
-        let copy = BackupCopy::open(dir, &Wish::parse(from), log_id, progress)?;
+        let copy = BackupCopy::open(dir, &Wish::parse(from), log_id, &self.identities, progress)?;
         self.all.push(Box::new(copy));
         Ok(())
     }

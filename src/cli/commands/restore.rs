@@ -1,28 +1,31 @@
 //! `restore`: check a backup, compare it with the log, and put it in its place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
 use crate::audit::checkpoint::VerifierKey;
+use crate::audit::keys::Keyring;
 use crate::audit::status::Mode;
 use crate::backup::{
-    BackupDir, BackupError, Extent, Fetched, KeyFile, Relation, Remote, RestorePlan,
-    RestoreRequest, Restorer, Target, Wish,
+    BackupDir, BackupError, Extent, Fetched, FoundLog, LogChoice, Relation, Remote, RestorePlan,
+    RestoreRequest, Restorer, Target, Wish, keys_at_hand,
 };
-use crate::cli::backups::{ask, known_log, overrides};
-use crate::cli::cloud::{Cloud, CloudArgs};
+use crate::cli::backups::{ask, identities, known_log, overrides};
+use crate::cli::cloud::{Cloud, CloudArgs, configured};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::heads;
 use crate::cli::open;
 use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
+use crate::cli::typed::{flag, quoted};
 use crate::cli::zone;
-use crate::clock::{SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
 use crate::fsio::OsFs;
+use crate::health::wording::{age, count, since};
 use crate::ui;
 
 /// Restore a backup in the log's place, or beside it.
@@ -61,6 +64,9 @@ pub(crate) struct RestoreArgs {
     /// offset such as +02:00
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true, requires = "to_time")]
     timezone: Option<String>,
+    /// For `latest`, where there are backups of several logs: the log's id, or its beginning
+    #[arg(long, value_name = "ID", value_parser = log_id)]
+    log: Option<String>,
     /// The log's public key (audit.pub), when the log's directory has none
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
@@ -99,13 +105,11 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
         ),
         None => None,
     };
-    // Before signals are waited for: what is named may be a pipe.
-    let identities = args.identity.iter().map(|path| KeyFile::read(&OsFs, path));
-    let identities = identities.collect::<Result<Vec<_>, _>>()?;
+    let identities = identities(&args.identity)?;
     let dir = directory(&settings);
     let progress = Progress::new(context)?;
     // Its files are there for as long as this is.
-    let fetched = fetch(context, &settings, args, &dir, &progress)?;
+    let fetched = fetch(context, &settings, args, public_key.as_ref(), &dir, &progress)?;
     let request = RestoreRequest {
         wish: match &fetched {
             Some(fetched) => Wish::Path(fetched.archive().to_path_buf()),
@@ -117,6 +121,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
             (None, None) => Extent::Whole,
         },
         target: args.target.clone().map_or(Target::Log, Target::Beside),
+        log: args.log.clone(),
         public_key,
         identities,
         dry_run: args.dry_run,
@@ -130,7 +135,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
     if args.drill {
         let drilled = restorer.drill(&request, settings.key_path.as_deref(), &progress);
         progress.finish();
-        let (report, path) = drilled?;
+        let (report, path) = drilled.map_err(|error| told(context, &settings, args, error))?;
         context.print(&if context.json {
             ui::drill_json(&report, &path)
         } else {
@@ -144,7 +149,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
     };
     let outcome = restorer.restore(&request, &mut confirm, &progress);
     progress.finish();
-    let outcome = outcome?;
+    let outcome = outcome.map_err(|error| told(context, &settings, args, error))?;
     context.print(&if context.json {
         ui::restore_json(&outcome, args.dry_run)
     } else {
@@ -153,38 +158,159 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
     Ok(0)
 }
 
+/// Enough of a log's id to mean it.
+fn log_id(text: &str) -> Result<String, String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.len() < 4 || !text.chars().all(fine) {
+        return Err("a log's id, or at least its first 4 digits, is expected".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Fetches the backup, when it is asked for from elsewhere.
 fn fetch(
     context: &Context,
     settings: &Settings,
     args: &RestoreArgs,
+    public_key: Option<&VerifierKey>,
     dir: &BackupDir,
     progress: &Progress,
 ) -> Result<Option<Fetched>, CliError> {
     let wanted = args.backup.as_deref().unwrap_or("latest");
-    let (remote, wish) = match (Cloud::of_url(wanted)?, args.cloud.cloud(settings)?) {
-        (Some((cloud, wish)), _) => (Remote::here(cloud.connect(None, progress)?), wish),
+    let (cloud, wish) = match (Cloud::of_url(wanted)?, args.cloud.cloud(settings)?) {
+        (Some(found), _) => found,
         (None, Some(cloud)) => {
             let wish = Remote::wish(wanted).ok_or_else(|| {
                 CliError::usage(format!("{wanted:?} is no backup's id"))
                     .hint("with --cloud, say latest or an id; `auditctl list --cloud …` shows them")
             })?;
-            let known = known_log(context, settings);
-            if known.live.is_none() {
-                return Err(CliError::usage(
-                    "there is no log here that says which backups are its",
-                )
-                .hint(
-                    "`auditctl list --cloud …` shows all; `auditctl restore URL` takes one of them",
-                ));
-            }
-            (cloud.remote(&known, progress)?, wish)
+            (cloud, wish)
         }
         (None, None) => return Ok(None),
     };
-    let fetched = remote.fetch(&wish, dir, progress);
+    let known = known_log(context, settings);
+    let by_url = Cloud::of_url(wanted)?.is_some();
+    let here = known.live.as_ref().map(|live| live.manifest.log_id.clone());
+    // A URL says itself what is wanted; and beside the log any may be restored.
+    let here = here.filter(|_| args.log.is_none() && !by_url);
+    let remote = match &here {
+        Some(_) => cloud.remote(&known, progress)?,
+        None => Remote::everything(cloud.connect(None, progress)?),
+    };
+    let log = args.log.clone().or(here);
+    let keys = match public_key {
+        Some(key) => Some(key.clone().into()),
+        None if args.target.is_some() && log.is_none() => None,
+        None => keys_at_hand(&OsFs, &settings.log_dir, settings.key_path.as_deref()).filter(
+            |keys: &Keyring| {
+                let id = keys.newest().log_id();
+                log.as_ref().is_none_or(|log| id.is_some_and(|id| id.starts_with(log.as_str())))
+            },
+        ),
+    };
+    let fetched = remote.fetch(&wish, &LogChoice { log, keys }, dir, progress);
     progress.finish();
-    Ok(Some(fetched?))
+    fetched.map(Some).map_err(|error| told(context, settings, args, error))
+}
+
+/// With what to do next, typed out.
+fn told(
+    context: &Context,
+    settings: &Settings,
+    args: &RestoreArgs,
+    error: BackupError,
+) -> CliError {
+    let mut flags = args.cloud.typed();
+    flags.push_str(&context.typed());
+    flags.push_str(&flag("--output-dir", args.output_dir.as_deref()));
+    flags.push_str(&flag("--target", args.target.as_deref()));
+    match error {
+        BackupError::SeveralLogs { place, logs } => several(args, &place, &logs, &flags),
+        error => {
+            let nothing = matches!(error, BackupError::NotFound { .. });
+            let mut error = CliError::from(error);
+            if nothing
+                && args.cloud.typed().is_empty()
+                && args.output_dir.is_none()
+                && let Some((url, cloud)) = configured(settings)
+            {
+                let wanted = args.backup.as_deref().unwrap_or("latest");
+                error.hint = Some(format!(
+                    "backups are sent to {url}: `auditctl restore {} {cloud}{flags}` looks there",
+                    quoted(wanted)
+                ));
+            }
+            error
+        }
+    }
+}
+
+/// Nobody said which log: all of them, each with its command.
+fn several(args: &RestoreArgs, place: &Path, logs: &[FoundLog], flags: &str) -> CliError {
+    let wanted = args.backup.as_deref().filter(|wanted| *wanted != "latest");
+    let now = SystemClock.now();
+    let commands: Vec<String> = logs
+        .iter()
+        .map(|log| {
+            // Two of one id are told apart by their keys: one of them is no backup of ours.
+            let twice = logs.iter().filter(|other| other.log_id == log.log_id).count() > 1;
+            let digits: String = log.log_id.chars().take(12).collect();
+            let which = match wanted {
+                _ if twice => quoted(&in_place(&log.place, log)),
+                Some(wanted) => format!("{} --log {}", quoted(wanted), quoted(&digits)),
+                None => format!("latest --log {}", quoted(&digits)),
+            };
+            let identity = if log.encrypted { " --identity FILE" } else { "" };
+            format!("auditctl restore {which}{flags}{identity}")
+        })
+        .collect();
+    let mut hint = String::from("say which one:");
+    let hosts = |log: &FoundLog| log.hosts.iter().cloned().collect::<Vec<_>>().join(", ");
+    for (log, command) in logs.iter().zip(&commands) {
+        hint.push_str(&format!(
+            "\n  log {} (key {}), host {}: {}, the newest record {} old\n    {command}",
+            log.log_id,
+            log.key.split('+').nth(1).unwrap_or("?"),
+            hosts(log),
+            count(log.backups as u64, "backup"),
+            age(since(log.newest_record, now)),
+        ));
+    }
+    let ids: std::collections::BTreeSet<&str> =
+        logs.iter().map(|log| log.log_id.as_str()).collect();
+    if ids.len() < logs.len() {
+        hint.push_str(
+            "\n  two that name one log under different keys are two logs: somebody may have put one \
+             of them there. --public-key FILE takes the one that your kept audit.pub proves",
+        );
+    }
+    let error = BackupError::SeveralLogs { place: place.to_path_buf(), logs: logs.to_vec() };
+    let mut told = CliError::from(error);
+    told.hint = Some(hint);
+    let values = logs.iter().zip(&commands).map(|(log, command)| {
+        serde_json::json!({
+            "log_id": log.log_id,
+            "key": log.key,
+            "hosts": log.hosts,
+            "backups": log.backups,
+            "newest": log.newest,
+            "newest_record": log.newest_record,
+            "tree_size": log.tree_size,
+            "stored_bytes": log.stored_bytes,
+            "encrypted": log.encrypted,
+            "restore": command,
+        })
+    });
+    told.extra.insert("logs".to_owned(), values.collect());
+    told
+}
+
+/// The backup's URL, or its file.
+fn in_place(place: &str, log: &FoundLog) -> String {
+    if place.contains("://") {
+        return format!("{place}{}", log.newest);
+    }
+    Path::new(place).join(log.newest.metadata()).display().to_string()
 }
 
 fn confirm(context: &Context, args: &RestoreArgs, plan: &RestorePlan) -> Result<(), BackupError> {

@@ -5,6 +5,7 @@ mod alerting;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -46,6 +47,9 @@ pub(crate) struct ServeArgs {
     /// a record that says so
     #[arg(long)]
     accept_rollback: bool,
+    /// Wait so long for a log that another program has open
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::record::duration)]
+    wait: Duration,
 }
 
 impl ServeArgs {
@@ -79,11 +83,12 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         let text = format!("auditctl: the log is not compared with {what}");
         context.printer.error(&Warning::NotCompared.says(&text));
     }
-    let log = AuditLog::open(Options {
+    let log_options = Options {
         accept_corruption: args.accept_corruption,
         accept_rollback: args.accept_rollback,
         ..log_options
-    })?;
+    };
+    let log = open::patiently(&log_options, args.wait, Some(context.printer))?;
     running.log.get_or_init(|| log.clone());
     // Events are taken without alerts too; health says that they are missing.
     if let Err(reason) = alerting.go_on(&log, &settings) {
@@ -215,6 +220,7 @@ fn collector_options(
     });
     Ok(CollectorOptions {
         socket: settings.socket_path(),
+        notify_socket: std::env::var_os("NOTIFY_SOCKET"),
         http: collector.http,
         tokens: token_options(settings),
         tls: tls_pair(settings),

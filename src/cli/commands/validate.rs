@@ -55,6 +55,7 @@ pub(crate) fn run(context: &Context, args: &ValidateArgs) -> Result<u8, CliError
         settings: examined.settings,
         problems: examined.problems,
         settings_file: examined.file,
+        passed_over: examined.passed_over,
         environment: context::environment().into_iter().collect(),
         program: std::env::current_exe().ok(),
         user: args.user.clone(),

@@ -9,7 +9,8 @@ use crate::audit::LogPaths;
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::status::Mode;
 use crate::audit::verify::{Anchor, Integrity, Report, Request, State, VerifyError, verify};
-use crate::backup::{BackupError, Extent, Relation, RestoreRequest, Restorer, Target, Wish};
+use crate::backup::{BackupError, Extent, RestoreRequest, Restorer, Target, Wish};
+use crate::cli::backups::identities;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::heads;
@@ -17,10 +18,13 @@ use crate::cli::open::{self, directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::fsio;
+use crate::fsio::{self, Fs, OsFs};
 use crate::ui;
 
 mod proof;
+mod what;
+
+use what::What;
 
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
@@ -34,15 +38,16 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 /// checked (a copy or a document that cannot be read is no finding).
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// A backup instead of the log: `latest`, its id, or its file
-    #[arg(value_name = "BACKUP", conflicts_with_all = ["quick", "against", "since_last", "proof"])]
+    /// Something else than the log: a backup (`latest`, its id, its archive or metadata), a
+    /// proof, or a checkpoint, with which the log is compared. Files are known by what they hold
+    #[arg(value_name = "BACKUP|FILE", conflicts_with_all = ["since_last", "proof"])]
     backup: Option<String>,
     /// Only the signature, the manifest, lengths and stored SHA-256s, and the active
     /// segment: sealed records are not hashed one by one
     #[arg(long, conflicts_with = "since_last")]
     quick: bool,
-    /// A checkpoint, a backup's metadata or a proof from elsewhere, which the log has
-    /// to extend; may be repeated
+    /// A checkpoint, a backup's metadata or a proof from elsewhere, which the log, or the
+    /// backup, has to extend; may be repeated
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
     /// The log's public key from elsewhere [default: audit.pub beside the log]
@@ -61,8 +66,14 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "since_last"])]
     proof: Option<PathBuf>,
     /// The record's stored line, for a tlog-proof that does not hold it
-    #[arg(long, value_name = "FILE", requires = "proof")]
+    #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// A file with an age private key, for an encrypted backup; may be repeated
+    #[arg(long, value_name = "FILE", requires = "backup")]
+    identity: Vec<PathBuf>,
+    /// For `latest`, where there are backups of several logs: the log's id, or its beginning
+    #[arg(long, value_name = "ID", requires = "backup")]
+    log: Option<String>,
 }
 
 pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> {
@@ -76,10 +87,31 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
     if let Some(path) = &args.proof {
         return proof::check(context, path, args, key.as_ref());
     }
+    let named = args.backup.as_deref();
+    let what = named.map_or(Ok(What::Log), |named| what::is(&*shared_fs(), Path::new(named)))?;
+    if let (What::Proof, Some(path)) = (&what, named) {
+        if args.quick {
+            return Err(CliError::usage("--quick is for the log, and a proof is named"));
+        }
+        return proof::check(context, Path::new(path), args, key.as_ref());
+    }
+    if args.record.is_some() {
+        return Err(CliError::usage("--record belongs to a tlog-proof, and none is named"));
+    }
     let settings = context.settings(&[])?;
-    match &args.backup {
-        Some(backup) => of_backup(context, &settings, backup, key),
-        None => log(context, &settings, args, key),
+    match (what, named) {
+        (What::Backup, Some(backup)) if args.quick => {
+            let message = format!("--quick is for the log, and the backup {backup} is named");
+            Err(CliError::usage(message).hint("`auditctl list` looks at all backups quickly"))
+        }
+        (What::Backup, Some(backup)) => of_backup(context, &settings, backup, args, key),
+        (What::Checkpoint(anchor), _) => {
+            if OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_ok() {
+                return log(context, &settings, args, key, Some(*anchor));
+            }
+            what::checkpoint(context, &anchor, key.as_ref())
+        }
+        _ => log(context, &settings, args, key, None),
     }
 }
 
@@ -88,10 +120,12 @@ fn log(
     settings: &Settings,
     args: &VerifyArgs,
     key: Option<VerifierKey>,
+    named: Option<Anchor>,
 ) -> Result<u8, CliError> {
     let fs = shared_fs();
     let mut anchors =
         args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
+    anchors.extend(named);
     // What is in reach and does not fit is held against it, asked for or not.
     let contradicting = heads::contradictions(context, settings);
     for found in &contradicting {
@@ -182,20 +216,24 @@ fn anchor(path: &Path) -> Result<Anchor, CliError> {
     })
 }
 
-/// A backup is checked as a restore checks it, and compared with the log if one is
-/// here.
+/// A backup is checked as a restore checks it, and compared with what was kept. What is wrong
+/// with the log here is no fault of the backup: that is told, and no finding.
 fn of_backup(
     context: &Context,
     settings: &Settings,
     backup: &str,
+    args: &VerifyArgs,
     public_key: Option<VerifierKey>,
 ) -> Result<u8, CliError> {
+    let anchors = args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
+    let identities = identities(&args.identity)?;
     let request = RestoreRequest {
         wish: Wish::parse(backup),
         extent: Extent::Whole,
         target: Target::Log,
+        log: args.log.clone(),
         public_key,
-        identities: Vec::new(),
+        identities,
         dry_run: true,
     };
     let restorer = Restorer {
@@ -205,26 +243,22 @@ fn of_backup(
         options: open::options(settings, Mode::Record),
     };
     let progress = Progress::new(context)?;
-    let outcome = restorer.restore(&request, &mut |_| Ok(()), &progress);
+    let verified = restorer.verify(&request, &anchors, &progress);
     progress.finish();
-    let outcome = match outcome {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            let bad = matches!(error, BackupError::Archive { .. } | BackupError::Metadata { .. });
-            let mut error = CliError::from(error);
-            if bad {
-                error.exit = Exit::Found;
-            }
-            return Err(error);
+    let verified = verified.map_err(|error| {
+        let bad = matches!(error, BackupError::Archive { .. } | BackupError::Metadata { .. });
+        let mut error = CliError::from(error);
+        if bad {
+            error.exit = Exit::Found;
         }
-    };
-    context.print(&if context.json {
-        ui::verified_backup_json(&outcome.plan)
-    } else {
-        ui::verified_backup_text(&outcome.plan, context.printer.color())
+        error
     })?;
-    let diverged = matches!(outcome.plan.relation, Relation::Diverged { .. });
-    Ok(if diverged { Exit::Found as u8 } else { Exit::Ok as u8 })
+    context.print(&if context.json {
+        ui::verified_backup_json(&verified)
+    } else {
+        ui::verified_backup_text(&verified, context.printer.color())
+    })?;
+    Ok(if verified.passed() { Exit::Ok as u8 } else { Exit::Found as u8 })
 }
 
 impl From<VerifyError> for CliError {

@@ -39,6 +39,10 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("audit.alerts_position", &["settled_to", "cursor"]),
     ("audit.key_rotated", &["old_key", "new_key", "uid"]),
     (
+        "audit.key_replaced",
+        &["old_key", "new_key", "epoch", "replaced_at", "uid", "signed_records"],
+    ),
+    (
         "audit.restored",
         &[
             "restored_at",

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::{Connection, Owed};
 use crate::audit::RecordError;
 use crate::collector::{Seen, protocol};
@@ -32,6 +34,22 @@ impl Connection {
         }
         self.full_since = None;
         self.turn.waits(false);
+    }
+
+    /// Waits until it is known what became of all that was accepted: whoever goes on with
+    /// this import asks the log for it.
+    pub(super) async fn settled(&self, mut progress: watch::Receiver<Seen>) {
+        if self.import.is_none() {
+            return;
+        }
+        let ends = self.owed.iter().filter_map(|owed| match owed {
+            Owed::Accepted { first_seq, count } => Some(first_seq + count),
+            _ => None,
+        });
+        let Some(end) = ends.max() else { return };
+        let over = |seen: &Seen| seen.acked_seq >= end || seen.trouble.is_some();
+        // An error: the log is closed.
+        let _ = progress.wait_for(over).await;
     }
 
     fn accepted(&mut self, mut first_seq: u64, mut count: u64) {

@@ -17,6 +17,9 @@ use crate::collector::protocol::{self, Control, SessionWish};
 use crate::collector::seats::Guest;
 use crate::collector::{Hub, query};
 
+/// When an import may try again to go on.
+const IMPORT_RETRY_MS: u64 = 50;
+
 /// Waits for what is being answered.
 pub(super) async fn next(running: &mut Option<JoinHandle<Told>>) -> Told {
     let Some(task) = running else { return std::future::pending().await };
@@ -34,7 +37,7 @@ impl Connection {
                 Ok(page) => protocol::status_value(&page),
                 Err(error) => protocol::error_of("unavailable", &error.to_string()),
             },
-            Control::Session(wish) => self.wish(*wish),
+            Control::Session(wish) => self.wish(wish),
             // Answered later.
             Control::BackupMade(_)
             | Control::BackupRemoved(_)
@@ -159,12 +162,28 @@ impl Connection {
         protocol::error_of("forbidden", text)
     }
 
-    fn wish(&mut self, wish: SessionWish) -> serde_json::Value {
+    fn wish(&mut self, wish: &SessionWish) -> serde_json::Value {
         if wish.import && !self.may_import() {
             let text = "only root and the collector's own user may import without a rate limit";
             return self.unauthorized(text);
         }
-        self.session = self.hub.log.session(&origin(self.peer, wish.import), wish.import);
+        // What it had before is over: also when it asks for the same again.
+        self.import = None;
+        let mut origin = origin(self.peer, wish.import);
+        if let Some(id) = wish.import_id.as_deref().filter(|_| wish.import) {
+            origin.import_id = match id.parse() {
+                Ok(id) => Some(id),
+                Err(reason) => return protocol::error_of("usage", reason),
+            };
+            self.import = self.hub.imports.begin(id);
+            if self.import.is_none() {
+                let text = "the connection that this import had is not over yet; try again";
+                let mut answer = protocol::error_of("busy", text);
+                answer["error"]["retry_after_ms"] = IMPORT_RETRY_MS.into();
+                return answer;
+            }
+        }
+        self.session = self.hub.log.session(&origin, wish.import);
         self.imports = wish.import;
         self.mode = if wish.lenient { ParseMode::Lenient } else { ParseMode::Strict };
         serde_json::json!({

@@ -32,12 +32,16 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     let catalog = backups.catalog.clone().unwrap_or_default();
     let newest = catalog.newest(None);
     let made = newest.map(|(_, noted)| noted.created_at).or(backups.newest);
+    // What is as old as it was when somebody looked last, and nothing was new.
+    let looked = unchanged(&catalog, newest, facts.now);
+    let current = looked.or(made);
     let mut findings = Vec::new();
-    if let Some(made) = made {
-        findings.extend(by_age(since(made, facts.now), settings));
+    if let Some(current) = current {
+        findings.extend(by_age(since(current, facts.now), settings));
     }
-    findings.extend(failure(&catalog, made, facts.now));
+    findings.extend(failure(&catalog, current, facts.now));
     findings.extend(damaged(&catalog));
+    findings.extend(lacking(newest));
     findings.extend(histories::other(facts));
     findings.extend(retention(facts));
     findings.extend(backups.newer.as_ref().map(|why| newer_finding(why)));
@@ -48,9 +52,9 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
     findings.extend(unsent.values().map(|(_, text)| unsent_finding(text)));
     findings.extend(drill(&catalog, made, facts.now, settings));
     let seconds_of = |at: Timestamp| at.micros() as f64 / 1e6;
-    let mut check = of_findings(NAME, findings, || well(newest, made, facts))
-        .metric("age_seconds", made.map(|made| seconds(since(made, facts.now))))
-        .metric("last_success_timestamp_seconds", made.map(seconds_of))
+    let mut check = of_findings(NAME, findings, || well(newest, (made, looked), facts))
+        .metric("age_seconds", current.map(|current| seconds(since(current, facts.now))))
+        .metric("last_success_timestamp_seconds", current.map(seconds_of))
         .metric("last_success_bytes", newest.map(|(_, noted)| noted.stored_bytes))
         .metric("newest", newest.map(|(id, _)| id.to_string()))
         .metric("verified", newest.map(|(_, noted)| noted.verified.as_str()))
@@ -73,8 +77,8 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
             "last_drill_passed",
             catalog.last_drill.as_ref().map(|drill| u8::from(drill.passed)),
         );
-    if let Some((id, _)) = unsent.values().next() {
-        check = check.hint(format!("`auditctl backup --resume {id} --cloud PROVIDER` sends it"));
+    if let Some((place, (id, _))) = unsent.iter().next() {
+        check = check.hint(resume(&catalog, place, *id));
     } else if let Some(hint) = check.problem().and_then(hint) {
         check = check.hint(hint);
     } else if check.problem().is_some() {
@@ -96,6 +100,10 @@ fn hint(problem: Problem) -> Option<&'static str> {
              removes what no backup holds"
         }
         Problem::ClockAhead => "set the clock right; nothing has been removed yet",
+        Problem::BackupLacking => {
+            "`auditctl verify` says what is damaged; `auditctl repair` brings back what another \
+             copy holds; then `auditctl backup`"
+        }
         Problem::BackupsUnknown => "use the version of auditctl that made it, or one after it",
         _ => return None,
     })
@@ -169,17 +177,44 @@ fn lag(newest: Option<(BackupId, &Noted)>, facts: &Facts) -> Option<u64> {
     Some(durable.saturating_sub(newest?.1.tree_size))
 }
 
-fn well(newest: Option<(BackupId, &Noted)>, made: Option<Timestamp>, facts: &Facts) -> String {
+/// When a backup was asked for last and nothing was new: as good as one that was made then.
+/// It is the newest that held everything, and the time is not one to come.
+fn unchanged(
+    catalog: &Catalog,
+    newest: Option<(BackupId, &Noted)>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let (id, noted) = newest?;
+    let looked = catalog.last_unchanged.as_ref().filter(|looked| looked.backup == id)?;
+    (noted.created_at..=now).contains(&looked.at).then_some(looked.at)
+}
+
+fn well(
+    newest: Option<(BackupId, &Noted)>,
+    (made, looked): (Option<Timestamp>, Option<Timestamp>),
+    facts: &Facts,
+) -> String {
     match (newest, made) {
         (Some((id, noted)), _) => {
             let old = age(since(noted.created_at, facts.now));
-            let newer = lag(newest, facts)
-                .map_or_else(String::new, |lag| format!(", {} newer", count(lag, "record")));
+            let durable = facts.page().map(|page| page.get(Word::DurableSeq));
+            let ahead = durable.map_or(0, |durable| noted.tree_size.saturating_sub(durable));
+            let newer = match lag(newest, facts) {
+                // Records of it were set aside since.
+                Some(_) if ahead > 0 => {
+                    format!(", holds {} that the log does not have", count(ahead, "record"))
+                }
+                Some(lag) => format!(", {} newer", count(lag, "record")),
+                None => String::new(),
+            };
             let level = match noted.verified {
                 Level::Listed | Level::Stored => "not verified",
                 _ => "verified",
             };
-            format!("{id} made {old} ago, {level}{newer}{}", without_backup(facts))
+            let looked = looked.map_or_else(String::new, |at| {
+                format!(", nothing was new {} ago", age(since(at, facts.now)))
+            });
+            format!("{id} made {old} ago, {level}{looked}{newer}{}", without_backup(facts))
         }
         (None, Some(made)) => {
             format!("made {} ago{}", age(since(made, facts.now)), without_backup(facts))
@@ -225,11 +260,34 @@ fn damaged(catalog: &Catalog) -> Option<Finding> {
     })
 }
 
-/// By place: the newest backup that was to go there, if it did not arrive.
+/// Which records no backup holds, because they were damaged before one did.
+fn lacking(newest: Option<(BackupId, &Noted)>) -> Option<Finding> {
+    let (id, noted) = newest?;
+    let first = noted.uncovered.first()?;
+    let records = noted.uncovered.iter().map(|span| span.records()).sum();
+    let ranges = match noted.uncovered.len() {
+        1 => format!("records {} to {}", first.begin, first.end - 1),
+        more => format!("from record {} on, in {more} places", first.begin),
+    };
+    let text = format!(
+        "{id} lacks {} that were damaged, and no backup here holds them ({ranges})",
+        count(records, "record")
+    );
+    Some((Problem::BackupLacking, Status::Warning, text))
+}
+
+/// By place: the newest backup that was to go there and did not arrive, unless it or a later
+/// one, which holds all of it, did arrive: there, or elsewhere where that place is no longer, or
+/// never was, one that backups go to.
 fn unsent(catalog: &Catalog, now: Timestamp) -> BTreeMap<&str, (BackupId, String)> {
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<&str, (BackupId, String)> = BTreeMap::new();
     // Oldest first: what became of a later one is what counts.
     for (id, noted) in &catalog.backups {
+        let arrived = noted.copies.values().any(|copied| copied.state == CopyState::Confirmed);
+        if arrived {
+            // Places to which this one was not even to go, or which never took anything.
+            found.retain(|place, _| noted.copies.contains_key(*place) && took_any(catalog, place));
+        }
         for (place, copied) in &noted.copies {
             let old = since(copied.at, now);
             let what = match copied.state {
@@ -241,12 +299,39 @@ fn unsent(catalog: &Catalog, now: Timestamp) -> BTreeMap<&str, (BackupId, String
                 found.remove(place.as_str());
                 continue;
             };
+            if arrived && !took_any(catalog, place) {
+                continue;
+            }
             let why = copied.problem.as_ref().map_or_else(String::new, |why| format!(": {why}"));
             let text = format!("sending {id} to {place} {what} {} ago{why}", age(old));
             found.insert(place.as_str(), (*id, text));
         }
     }
     found
+}
+
+/// What sends it. To a place that never took anything it may never get: so that one is not
+/// named again.
+fn resume(catalog: &Catalog, place: &str, id: BackupId) -> String {
+    // Below the destination stand the host and the log: s3://bucket/prefix/host/log/.
+    let above = place.trim_end_matches('/').rsplitn(3, '/').nth(2);
+    let above = above.filter(|above| took_any(catalog, place) && above.contains("://"));
+    match above.and_then(|above| shlex::try_quote(above).ok()) {
+        Some(there) => format!("`auditctl backup --resume {id} --destination {there}` sends it"),
+        None => format!(
+            "look at the destination, which has never taken a backup; then `auditctl backup --resume \
+             {id}` sends it to the one in the settings, or --destination s3://BUCKET/PREFIX names \
+             another"
+        ),
+    }
+}
+
+/// Whether a place has ever taken a backup: a mistyped one has not.
+fn took_any(catalog: &Catalog, place: &str) -> bool {
+    let there = |noted: &Noted| {
+        noted.copies.get(place).is_some_and(|copied| copied.state == CopyState::Confirmed)
+    };
+    catalog.backups.values().any(there)
 }
 
 fn drill(

@@ -20,11 +20,19 @@ const NAME: &str = "integrity";
 const REPLACED_IS_CRITICAL: Duration = Duration::from_secs(15 * 60);
 /// The first checkpoint follows the first record within seconds.
 const FIRST_CHECKPOINT: Duration = Duration::from_secs(60);
+/// The ways on without the key.
+const KEYLESS: &str = "put the key back (`auditctl key import`, or set key_path); if nobody has it any more: \
+                       `auditctl key replace --reason TEXT`";
 /// A change of key that goes well is over long before.
 const KEY_CHANGE: Duration = Duration::from_secs(60);
 
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
-    let Some(page) = facts.page() else { return unseen(NAME, facts) };
+    let Some(page) = facts.page() else {
+        return match keyless(facts, liveness) {
+            Some(finding) => of_findings(NAME, vec![finding], String::new).hint(KEYLESS),
+            None => unseen(NAME, facts),
+        };
+    };
     let checkpoint_age = page.time(Word::CheckpointAt).map(|at| since(at, facts.now));
     let mut findings: Vec<Finding> = [
         damage(facts, page),
@@ -32,13 +40,14 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         checkpoint(facts, page, settings, liveness),
         manifest(facts, liveness),
         key_change(facts, liveness),
+        keyless(facts, liveness),
         unsigned(facts, page),
     ]
     .into_iter()
     .flatten()
     .collect();
     findings.extend(own_files::findings(facts, page, liveness));
-    let check = of_findings(NAME, findings, || well(page, checkpoint_age))
+    let check = of_findings(NAME, findings, || well(facts, page, checkpoint_age))
         .metric("damage", page.damage().map(Damage::as_str))
         .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
         .metric("lost_records", page.get(Word::LostRecords))
@@ -53,6 +62,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
             "the next start of the writer completes it, `auditctl key rotate` tries to at once; \
              `auditctl key show` says which key signs",
         ),
+        Some(Problem::KeyMissing) => check.hint(KEYLESS),
         Some(Problem::UnsignedRecords) => check.hint(
             "run `auditctl verify --since-last`, which shows which they are (`adopted`), or \
              `auditctl backup`",
@@ -64,12 +74,28 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
     }
 }
 
-fn well(page: &StatusSnapshot, checkpoint_age: Option<Duration>) -> String {
+/// A log that nobody has open and whose signing key is not there. A running writer has
+/// the key, and puts its file back.
+fn keyless(facts: &Facts, liveness: Liveness) -> Option<Finding> {
+    let is_open = liveness.is_current() || liveness == Liveness::Opening;
+    let is_log = matches!(facts.manifest, Seen::There(_));
+    (!is_open && is_log && matches!(facts.key, Seen::Missing)).then(|| {
+        let text = "the signing key is not here: the log can be read, verified and backed up, and \
+                    nothing can be added to it";
+        (Problem::KeyMissing, Status::Critical, text.to_owned())
+    })
+}
+
+fn well(facts: &Facts, page: &StatusSnapshot, checkpoint_age: Option<Duration>) -> String {
     let signed = checkpoint_age.map_or_else(String::new, |old| {
         let records = count(page.get(Word::CheckpointSize), "record");
         format!(", checkpoint over {records} signed {} ago", age(old))
     });
-    format!("no damage known{signed}; records are not read here, `auditctl verify` does")
+    let replaced = facts.key_replaced.as_ref();
+    let replaced = replaced.map_or_else(String::new, |told| {
+        format!("; the signing key was replaced {told}: nobody signed that")
+    });
+    format!("no damage known{signed}; records are not read here, `auditctl verify` does{replaced}")
 }
 
 fn damage(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {

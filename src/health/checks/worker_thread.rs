@@ -4,7 +4,7 @@ use std::io;
 
 use crate::audit::status::{Activity, PAGE_BYTES, StatusSnapshot, Word};
 use crate::config::Settings;
-use crate::health::gather::{Facts, Page, Process};
+use crate::health::gather::{Facts, Page, Process, Seen};
 use crate::health::liveness::{Liveness, busy_for, silence};
 use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
@@ -24,6 +24,13 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
             "a writer holds the lock and has no status page: it is opening the log",
         )
         .hint("if that lasts, audit.status was removed and cannot be put back: see the service's messages"),
+        (None, Liveness::NoLog) if matches!(facts.manifest, Seen::There(_)) => Check::found(
+            NAME,
+            Problem::NoLog,
+            Status::Unknown,
+            format!("nobody has opened the log in {} yet", settings.log_dir.display()),
+        )
+        .hint("start the service or `auditctl serve`; `auditctl verify` reads it as it is"),
         (None, Liveness::NoLog) => Check::found(
             NAME,
             Problem::NoLog,

@@ -102,6 +102,11 @@ fn with(problem: Problem) -> Sample {
         }
         Problem::ManifestUnknown => unseen("audit.manifest.json"),
         Problem::KeyChangePending => key_change(61),
+        Problem::KeyMissing => {
+            let sample = Sample::closed();
+            std::fs::remove_file(sample.paths().key()).expect("remove");
+            sample
+        }
         Problem::UnsignedRecords => of_page(|sample| sample.set(Word::AdoptedEnd, 9)),
         Problem::BackupsUnknown => {
             of_page(|sample| std::fs::write(&sample.settings.backup.output_dir, "").expect("file"))
@@ -116,6 +121,7 @@ fn with(problem: Problem) -> Sample {
         | Problem::BackupFailed
         | Problem::BackupLogChanged
         | Problem::BackupDamaged
+        | Problem::BackupLacking
         | Problem::BackupUnsent
         | Problem::DrillFailed
         | Problem::DrillOld
@@ -225,6 +231,7 @@ fn of_backups(problem: Problem) -> Sample {
         Problem::BackupFailed => failure = Some(failed("no_space")),
         Problem::BackupLogChanged => failure = Some(failed("not_a_prefix")),
         Problem::BackupDamaged => one["damage"] = "altered".into(),
+        Problem::BackupLacking => one["uncovered"] = serde_json::json!([{"begin": 5, "end": 9}]),
         Problem::BackupUnsent => {
             one["copies"] = serde_json::json!({ "s3://b/": { "state": "failed", "at": at(60) } });
         }

@@ -24,11 +24,12 @@ pub(super) fn failure(url: &str, error: &azure_core::Error) -> Failure {
         headers.get_optional_str(&name.into()).map(str::to_owned)
     };
     let code = header("x-ms-error-code").or_else(|| error_code.clone()).unwrap_or_default();
+    let said = raw_response.as_ref().map_or_else(String::new, |raw| message_in(raw.body()));
     let after = header("retry-after").as_deref().and_then(retry_after);
     Failure {
         status: Some(status),
         name_taken: code == "BlobAlreadyExists" || status == 412,
-        error: refused(url, status, &code).retry_after(after),
+        error: refused(url, status, &code, &said).retry_after(after),
     }
 }
 
@@ -53,8 +54,24 @@ fn without_answer(url: &str, error: &azure_core::Error) -> StoreError {
     }
 }
 
-fn refused(url: &str, status: u16, code: &str) -> StoreError {
-    let made = |kind, message: &str| StoreError::new(kind, url, message);
+/// What the store says of it: the text of `<Message>`, up to the line with the request's id.
+/// Who may write it is not known: it is cut to a few lines, and shown escaped.
+fn message_in(body: &[u8]) -> String {
+    const MOST: usize = 16 << 10;
+    let body = String::from_utf8_lossy(&body[..body.len().min(MOST)]);
+    let message = body.split_once("<Message>").map_or("", |(_, rest)| rest);
+    let message = message.split_once("</Message>").map_or(message, |(text, _)| text);
+    let message = message.split_once("\nRequestId:").map_or(message, |(text, _)| text);
+    let named = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
+    let plain = named.iter().fold(message.to_owned(), |text, (name, is)| text.replace(name, is));
+    plain.trim().to_owned()
+}
+
+fn refused(url: &str, status: u16, code: &str, said: &str) -> StoreError {
+    let made = |kind, message: &str| {
+        let error = StoreError::new(kind, url, message);
+        if said.is_empty() { error } else { error.because(said) }
+    };
     let named = {
         let code = if code.is_empty() { "no reason" } else { code };
         format!("the store refused: {code} (HTTP {status})")
@@ -115,8 +132,28 @@ mod tests {
             (503, "ServerBusy", StoreErrorKind::Unreachable, true),
             (500, "", StoreErrorKind::Unreachable, true),
         ] {
-            let error = refused("az://c/b", status, code);
+            let error = refused("az://c/b", status, code, "");
             assert_eq!((error.kind, error.retryable), (kind, again), "{status} {code}");
         }
+    }
+
+    /// F7
+    #[test]
+    fn the_stores_own_words_are_kept_and_no_more_of_them_than_a_few_lines() {
+        use std::error::Error as _;
+        let body = "<?xml version=\"1.0\"?><Error><Code>InvalidHeaderValue</Code><Message>The API \
+                    version 2099-01-01 is not supported by &quot;Azurite&quot;.\nRequestId:1\nTime:2\
+                    </Message></Error>";
+        let said = message_in(body.as_bytes());
+        assert_eq!(said, "The API version 2099-01-01 is not supported by \"Azurite\".");
+        let error = refused("az://c/b", 400, "InvalidHeaderValue", &said);
+        assert_eq!(error.source().expect("a cause").to_string(), said);
+        for odd in ["", "<Message>", "no XML", "<Message></Message>", "\u{1b}[2J"] {
+            assert_eq!(message_in(odd.as_bytes()), "", "{odd:?}");
+        }
+        let long = format!("<Message>{}sig=SECRET {}", "\u{1b}[2J", "x".repeat(100_000));
+        let error = refused("az://c/b", 400, "X", &message_in(long.as_bytes()));
+        let kept = error.source().expect("a cause").to_string();
+        assert!(kept.len() < 700 && !kept.contains('\u{1b}') && !kept.contains("SECRET"), "{kept}");
     }
 }

@@ -23,6 +23,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "access",
             "audit",
             "config",
+            "json_place",
             "units",
             "zone",
             "clock",
@@ -56,7 +57,18 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     // `ui`: only what prints nothing; see `the_collector_renders_without_a_terminal`.
     (
         "collector",
-        &["ui", "access", "alerts", "health", "audit", "config", "units", "clock", "fsio"],
+        &[
+            "ui",
+            "access",
+            "alerts",
+            "health",
+            "audit",
+            "config",
+            "json_place",
+            "units",
+            "clock",
+            "fsio",
+        ],
     ),
     (
         "validate",
@@ -70,14 +82,15 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
     ("alerts", &["audit", "config", "units", "clock", "fsio"]),
     ("access", &["audit", "units", "clock", "fsio"]),
-    ("backup", &["store", "audit", "config", "units", "clock", "fsio"]),
+    ("backup", &["store", "audit", "config", "json_place", "units", "clock", "fsio"]),
     ("store", &["config", "units", "clock", "fsio"]),
-    ("audit", &["defaults", "field_path", "origin_prefix", "units", "clock", "fsio"]),
+    ("audit", &["defaults", "field_path", "origin_prefix", "json_place", "units", "clock", "fsio"]),
     ("config", &["defaults", "field_path", "origin_prefix", "units"]),
     ("origin_prefix", &["defaults"]),
     // Numbers alone: what the engine and the settings both mean by "default".
     ("defaults", &[]),
     ("field_path", &[]),
+    ("json_place", &[]),
     ("units", &[]),
     ("zone", &["clock", "fsio"]),
     ("clock", &[]),

@@ -90,6 +90,7 @@ fn c2_a_log_whose_signed_heads_are_gone_does_not_open_whatever_manifest_is_put_b
     let mut text = read(&paths.active());
     text.truncate(text.len() / 2);
     std::fs::write(paths.active(), &text).expect("cut");
+    std::fs::remove_file(paths.leaves()).expect("removed");
     let accepting = auditctl::audit::Options { accept_corruption: true, ..victim.home.options() };
     let log = AuditLog::open(accepting).expect("accepted");
     let first = read(&paths.manifest());

@@ -51,6 +51,7 @@ fn kind_of(name: &str) -> Option<Kind> {
         "audit.status"
         | "audit.lock"
         | "audit.reserve"
+        | "audit.leaves"
         | "audit.verified.json"
         | "security_events.log" => Kind::Hint,
         name if name.ends_with(".filter") => Kind::Hint,

@@ -123,13 +123,17 @@ impl Question {
         if let Some(known) = self.times.get(&segment.first_seq) {
             return Ok(Some(*known));
         }
+        if !segment.is_stored() {
+            // There is nothing of it that could be lost.
+            return Ok(Some(segment.max_timestamp));
+        }
         let file = match open_segment(&*self.options.fs, &self.paths, segment) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut newest: Option<Timestamp> = None;
-        for block in &segment.blocks {
+        for block in segment.blocks.iter().filter(|block| !block.is_hole()) {
             if !self.goes_on() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
@@ -196,10 +200,7 @@ impl Question {
         claims.sort_by_key(|claim| std::cmp::Reverse((claim.tree_size, claim.id.clone())));
         let mut may_go = MayGo::default();
         while let Some(next) = old.get(may_go.segments) {
-            let covers = |claim: &&BackupClaim| {
-                claim.first_seq <= next.first_seq && next.end_seq() <= claim.tree_size
-            };
-            let mut candidates = claims.iter().filter(covers);
+            let mut candidates = claims.iter().filter(|claim| holds(claim, next));
             let found = loop {
                 let Some(claim) = candidates.next() else { break None };
                 if self.is_ours(claim)? && holder.is_whole(&claim.id, &|| self.goes_on()) {
@@ -208,7 +209,7 @@ impl Question {
             };
             let Some(claim) = found else { break };
             let more = &old[may_go.segments..];
-            may_go.segments += more.partition_point(|s| s.end_seq() <= claim.tree_size);
+            may_go.segments += more.iter().take_while(|segment| holds(claim, segment)).count();
             may_go.held_by.push(claim.id.clone());
         }
         let waiting = old.len() - may_go.segments;
@@ -260,6 +261,10 @@ impl Question {
         for segment in &manifest.segments {
             if segment.end_seq() <= noted.looked_to {
                 continue;
+            }
+            if segment.holes().next().is_some() {
+                // What was there nobody knows.
+                return Ok(true);
             }
             let file = open_segment(&*self.options.fs, &self.paths, segment)?;
             for block in &segment.blocks {
@@ -322,6 +327,16 @@ fn names_a_backup(details: &str) -> bool {
     }
     let details = serde_json::from_str::<Details>(details);
     details.is_ok_and(|details| !details.held_by.is_empty())
+}
+
+/// Whether a backup holds all records of a segment that are here.
+fn holds(claim: &BackupClaim, segment: &Segment) -> bool {
+    let stored = || segment.blocks.iter().filter(|block| !block.is_hole());
+    claim.first_seq <= segment.first_seq
+        && segment.end_seq() <= claim.tree_size
+        && !stored().any(|block| {
+            claim.holes.iter().any(|h| h.begin < block.tree.end() && block.first_seq < h.end)
+        })
 }
 
 #[cfg(test)]

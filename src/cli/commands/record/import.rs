@@ -2,26 +2,32 @@
 //!
 //! Lines are checked here before they are sent, in windows; a window ends
 //! before a bad line, so that nothing after it is recorded unless that is
-//! wanted. An event told to come again comes after the rest of its window.
+//! wanted. An event told to come again comes after others of its window.
+//!
+//! An import of files that was interrupted goes on where it stopped: what was
+//! acknowledged is in its [`Position`], and what was sent after that the log is asked for.
 
-use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::lines::{Lines, Ndjson, Place, Translate};
+use super::input::is_stdin;
+use super::lines::{Lines, Mark, Ndjson, Place, Translate};
+use super::position::Position;
 use super::python::{self, Python};
-use super::sink::Sink;
+use super::sink::{self, Sink};
 use super::{Format, RecordArgs, may_resend, refused};
-use crate::audit::ParseMode;
 use crate::audit::event::MAX_LINE_BYTES;
 use crate::audit::sanitize::escape_for_terminal;
+use crate::audit::{EventError, ParseMode};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::collector::client::Answer;
 use crate::config::Settings;
 
+/// Lines that are read to find those that a run before recorded, at most.
+const LOOKED_THROUGH: usize = 20_000;
 /// A window holds at most so many events, and closes at so many bytes.
 const WINDOW_EVENTS: usize = 1_000;
 const WINDOW_BYTES: usize = 512 * 1024;
@@ -35,12 +41,52 @@ struct Tally {
     rejected: Vec<Rejected>,
     /// Whether places are told with their files.
     names_files: bool,
+    /// What runs before recorded: how many, the last of them, and up to where.
+    before: Option<Before>,
+}
+
+struct Before {
+    recorded: u64,
+    last_seq: Option<u64>,
+    place: Place,
 }
 
 struct Rejected {
     place: Place,
+    column: Option<usize>,
     kind: String,
     message: String,
+    /// What to do about it.
+    hint: Option<&'static str>,
+}
+
+impl Rejected {
+    fn of(place: Place, error: &EventError) -> Self {
+        let kind = error.kind().to_owned();
+        let (column, message) = match error {
+            // A line has one place: the column belongs to it.
+            EventError::NotJson(json) => {
+                (Some(json.column), format!("not a JSON object: {}", json.what))
+            }
+            other => (None, other.to_string()),
+        };
+        let hint = match error {
+            EventError::NotJson(json) if json.what.ends_with("is not UTF-8") => Some(
+                "convert the file to UTF-8 first, such as with `iconv -f LATIN1 -t UTF-8`; UTF-16 is read by \
+                 itself where the file begins with a byte order mark",
+            ),
+            EventError::UnknownKey(_) => Some(
+                "--lenient moves keys that events do not have into details; a file of another shape has to be \
+                 made one event a line first, such as with jq",
+            ),
+            EventError::MissingType => Some(
+                "these are no events of auditctl's: each line is an object with an event_type; a file of another \
+                 shape has to be made so first, such as with jq",
+            ),
+            _ => None,
+        };
+        Self { place, column, kind, message, hint }
+    }
 }
 
 impl Tally {
@@ -51,6 +97,9 @@ impl Tally {
             .map(|r| {
                 let line = r.place.line;
                 let mut told = json!({ "line": line, "kind": r.kind, "message": r.message });
+                if let Some(column) = r.column {
+                    told["column"] = json!(column);
+                }
                 if self.names_files {
                     told["file"] = json!(&*r.place.file);
                 }
@@ -62,7 +111,25 @@ impl Tally {
         map.insert("first_seq".to_owned(), json!(self.first_seq));
         map.insert("last_seq".to_owned(), json!(self.last_seq));
         map.insert("rejected".to_owned(), json!(rejected));
+        if let Some(before) = &self.before {
+            let (file, line) = (&*before.place.file, before.place.line);
+            let told = json!({ "recorded": before.recorded, "file": file, "line": line });
+            map.insert("went_on_after".to_owned(), told);
+        }
         map
+    }
+
+    fn recorded(&mut self, seq: u64) {
+        self.recorded += 1;
+        self.first_seq = Some(self.first_seq.map_or(seq, |first| first.min(seq)));
+        self.last_seq = Some(self.last_seq.map_or(seq, |last| last.max(seq)));
+    }
+
+    /// For the position: the last seq, and how many, of all runs.
+    fn standing(&self) -> (Option<u64>, u64) {
+        let (last, recorded) =
+            self.before.as_ref().map_or((None, 0), |before| (before.last_seq, before.recorded));
+        (last.max(self.last_seq), recorded + self.recorded)
     }
 
     fn place(&self, place: &Place) -> String {
@@ -70,11 +137,15 @@ impl Tally {
     }
 
     fn text(&self) -> String {
-        match (self.first_seq, self.last_seq) {
+        let text = match (self.first_seq, self.last_seq) {
             (Some(first), Some(last)) => {
                 format!("{} events recorded, seq {first} to {last}", self.recorded)
             }
             _ => "0 events recorded".to_owned(),
+        };
+        match &self.before {
+            Some(before) => format!("{text}, after {} of an interrupted run", before.recorded),
+            None => text,
         }
     }
 }
@@ -84,15 +155,16 @@ pub(super) fn run(
     settings: &Settings,
     args: &RecordArgs,
 ) -> Result<u8, CliError> {
-    if args.file.len() > 1 && args.file.iter().any(|file| file == Path::new("-")) {
+    if args.file.len() > 1 && args.file.iter().any(|file| is_stdin(file)) {
         return Err(CliError::usage("standard input (-) is read alone"));
     }
     if args.format == Format::Ndjson {
         let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
+        let position = Position::of(context, settings, &args.file, args.from_start)?;
         let lines = Lines::open(args.file.clone(), MAX_LINE_BYTES)?;
-        return all(context, settings, args, lines, &mut Ndjson { mode, settings });
+        return all(context, settings, args, (lines, position), &mut Ndjson { mode, settings });
     }
-    let from_stdin = args.file[0] == Path::new("-");
+    let from_stdin = is_stdin(&args.file[0]);
     let files = if from_stdin { args.file.clone() } else { python::ordered(&args.file)? };
     let mut translate = Python::new(settings, args, &files)?;
     let mut lines = Lines::open(files, python::MAX_PYTHON_LINE_BYTES)?;
@@ -108,7 +180,9 @@ pub(super) fn run(
             escape_for_terminal(&place.to_string())
         ));
     }
-    all(context, settings, args, lines, &mut translate)
+    // Its --resume asks the log by the lines' own places.
+    let position = Position::of(context, settings, &[], false)?;
+    all(context, settings, args, (lines, position), &mut translate)
 }
 
 /// Imports everything, and says what was done, also when it fails.
@@ -116,20 +190,34 @@ fn all(
     context: &Context,
     settings: &Settings,
     args: &RecordArgs,
-    mut lines: Lines,
+    (lines, position): (Lines, Position),
     translate: &mut dyn Translate,
 ) -> Result<u8, CliError> {
-    let mut sink = Sink::open(settings, true, args.lenient)?;
+    let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
+    let import = sink::Import { id: position.id.clone(), mode };
+    let mut sink = Sink::open(settings, Some(import), args.patience(), context.printer)?;
     let bar = progress(context, lines.length);
     let names_files = args.format != Format::Ndjson || args.file.len() > 1;
     let mut tally = Tally { names_files, ..Tally::default() };
-    let outcome = import(context, args, (&mut lines, translate), &mut sink, &bar, &mut tally);
+    let mut run = Run { context, settings, args, lines, position, done: None };
+    let outcome = run.all(translate, &mut sink, &bar, &mut tally);
     bar.finish_and_clear();
+    if outcome.is_err() {
+        run.save(true);
+    }
     let closed = sink.close();
+    let (is_kept, from_stdin) = (run.position.is_kept(), is_stdin(&args.file[0]));
+    if outcome.is_ok() && closed.is_ok() {
+        run.position.done();
+    }
     let told = |mut error: CliError| {
         error.message = format!("{}; {} before that, all durable", error.message, tally.text());
         *error.extra = tally.document();
-        if args.format == Format::PythonAudit {
+        if is_kept && error.kind != "resume" {
+            let hint = "the same command goes on after the last line that was recorded";
+            error.hint = Some(error.hint.map_or(hint.to_owned(), |old| format!("{old}; {hint}")));
+        }
+        if args.format == Format::PythonAudit && !from_stdin {
             let hint = "to go on after the last line that was recorded: the same with --resume";
             error.hint = Some(error.hint.map_or(hint.to_owned(), |old| format!("{old}; {hint}")));
         }
@@ -163,56 +251,172 @@ fn progress(context: &Context, length: Option<u64>) -> ProgressBar {
     bar
 }
 
-fn import(
-    context: &Context,
-    args: &RecordArgs,
-    (lines, translate): (&mut Lines, &mut dyn Translate),
-    sink: &mut Sink,
-    bar: &ProgressBar,
-    tally: &mut Tally,
-) -> Result<(), CliError> {
-    // What may be told to come again would come after what follows it.
-    let one_by_one = args.format == Format::PythonAudit && !sink.is_exempt();
-    let mut at_end = false;
-    while !at_end {
-        let mut window = Vec::new();
-        let mut bytes = 0;
-        let mut bad = None;
-        // What has come is sent before more is waited for: the input may be a
-        // service that says something now and then.
-        while window.len() < WINDOW_EVENTS
-            && bytes < WINDOW_BYTES
-            && (window.is_empty() || lines.has_whole_line())
-        {
-            let Some((place, line)) = lines.next()? else {
-                at_end = true;
-                break;
-            };
-            match translate.line(&place, line) {
-                Ok(events) => {
-                    bytes += events.iter().map(Vec::len).sum::<usize>();
-                    window.extend(events.into_iter().map(|event| (place.clone(), event)));
-                }
-                Err(error) => {
-                    let message = error.to_string();
-                    bad = Some(Rejected { place, kind: error.kind().to_owned(), message });
+/// An import under way.
+struct Run<'a> {
+    context: &'a Context,
+    settings: &'a Settings,
+    args: &'a RecordArgs,
+    lines: Lines,
+    position: Position,
+    done: Option<Done>,
+}
+
+/// What is done, as it was when it was: what follows may be half done.
+struct Done {
+    mark: Mark,
+    /// Records of the import from this seq on belong to what follows.
+    from_seq: u64,
+    /// The last record before, and how many.
+    last_seq: Option<u64>,
+    recorded: u64,
+}
+
+type Window = Vec<(Place, Vec<u8>)>;
+
+impl Run<'_> {
+    fn all(
+        &mut self,
+        translate: &mut dyn Translate,
+        sink: &mut Sink,
+        bar: &ProgressBar,
+        tally: &mut Tally,
+    ) -> Result<(), CliError> {
+        let (context, args) = (self.context, self.args);
+        self.go_on(translate, sink, tally)?;
+        // What may be told to come again would come after what follows it.
+        let one_by_one = args.format == Format::PythonAudit && !sink.is_exempt();
+        let mut at_end = false;
+        while !at_end {
+            let mut window = Window::new();
+            let mut bytes = 0;
+            let mut bad = None;
+            let mut mark = self.lines.mark();
+            // What has come is sent before more is waited for: the input may be a
+            // service that says something now and then.
+            while window.len() < WINDOW_EVENTS
+                && bytes < WINDOW_BYTES
+                && (window.is_empty() || self.lines.has_whole_line())
+            {
+                let Some((place, line)) = self.lines.next()? else {
+                    at_end = true;
                     break;
+                };
+                match translate.line(&place, line) {
+                    Ok(events) => {
+                        bytes += events.iter().map(Vec::len).sum::<usize>();
+                        window.extend(events.into_iter().map(|event| (place.clone(), event)));
+                        mark = self.lines.mark();
+                    }
+                    Err(error) => {
+                        bad = Some(Rejected::of(place, &error));
+                        break;
+                    }
+                }
+            }
+            self.save(false);
+            let size = if one_by_one { 1 } else { window.len().max(1) };
+            while !window.is_empty() {
+                let rest = window.split_off(size.min(window.len()));
+                send_all(context, args, window, sink, tally)?;
+                window = rest;
+            }
+            self.is_done(mark, sink, tally);
+            if let Some(bad) = bad {
+                reject(context, args, bad, tally)?;
+                self.is_done(self.lines.mark(), sink, tally);
+            }
+            bar.set_position(self.lines.read());
+            bar.set_message(format!("{} events", tally.recorded));
+        }
+        Ok(())
+    }
+
+    fn is_done(&mut self, mark: Mark, sink: &Sink, tally: &Tally) {
+        let (last_seq, recorded) = tally.standing();
+        self.done = Some(Done { mark, from_seq: sink.untold(), last_seq, recorded });
+    }
+
+    fn save(&mut self, at_once: bool) {
+        let Some(Done { mark, from_seq, last_seq, recorded }) = &self.done else { return };
+        let standing = (*from_seq, *last_seq, *recorded);
+        self.position.save(self.context, mark, standing, at_once);
+    }
+
+    /// Goes on where a run before stopped, if one did: passes over what was acknowledged,
+    /// and over what the log has beyond it.
+    fn go_on(
+        &mut self,
+        translate: &mut dyn Translate,
+        sink: &mut Sink,
+        tally: &mut Tally,
+    ) -> Result<(), CliError> {
+        let Some(place) = self.position.mark() else {
+            self.is_done(self.lines.mark(), sink, tally);
+            return Ok(());
+        };
+        if !self.lines.go_on_after(place)? {
+            return Err(self
+                .position
+                .wrong("what was recorded of the files is not what they begin with now"));
+        }
+        let Some(before) = self.position.before.clone() else { return Ok(()) };
+        self.done = Some(Done {
+            mark: self.lines.mark(),
+            from_seq: before.from_seq,
+            last_seq: before.last_seq,
+            recorded: before.recorded,
+        });
+        sink.look_from(before.from_seq);
+        let mut arrived = sink.arrived(before.last_seq.unwrap_or(before.from_seq))?;
+        if let Some(seq) = before.last_seq
+            && !arrived.forget(seq)
+        {
+            let text = format!(
+                "the log has not its last record, {seq}: it is another log, or was put back"
+            );
+            return Err(self.position.wrong(&text));
+        }
+        arrived.since(before.from_seq);
+        let last_seq = before.last_seq.max(arrived.last_seq());
+        let more = arrived.len() as u64;
+        let missed = self.pass_over(translate, &mut arrived)?;
+        sink.look_from(last_seq.map_or(before.from_seq, |last| last + 1).max(before.from_seq));
+        let place = self.lines.place().clone();
+        self.context.printer.note(&format!(
+            "auditctl: an import of this was interrupted: {} events are recorded; going on after {place} \
+             (--from-start records all of it again)",
+            before.recorded + more
+        ));
+        tally.before = Some(Before { recorded: before.recorded + more, last_seq, place });
+        send_all(self.context, self.args, missed, sink, tally)?;
+        self.is_done(self.lines.mark(), sink, tally);
+        Ok(())
+    }
+
+    /// Reads on until the line of each record has been found; the lines between them that
+    /// have none.
+    fn pass_over(
+        &mut self,
+        translate: &mut dyn Translate,
+        arrived: &mut super::arrived::Arrived,
+    ) -> Result<Window, CliError> {
+        let limits = sink::limits(self.settings);
+        let mode = if self.args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
+        let mut missed = Window::new();
+        while !arrived.is_empty() {
+            let next = if missed.len() < LOOKED_THROUGH { self.lines.next()? } else { None };
+            let Some((place, line)) = next else {
+                return Err(arrived.unknown("after those that were acknowledged"));
+            };
+            // One that is no event was passed over by the run before, and told of.
+            for event in translate.line(&place, line).unwrap_or_default() {
+                if arrived.take(&event, mode, &limits).is_none() {
+                    missed.push((place.clone(), event));
                 }
             }
         }
-        let size = if one_by_one { 1 } else { window.len().max(1) };
-        while !window.is_empty() {
-            let rest = window.split_off(size.min(window.len()));
-            send_all(context, args, window, sink, tally)?;
-            window = rest;
-        }
-        if let Some(bad) = bad {
-            reject(context, args, bad, tally)?;
-        }
-        bar.set_position(lines.read());
-        bar.set_message(format!("{} events", tally.recorded));
+        Ok(missed)
     }
-    Ok(())
 }
 
 /// Sends a window until everything in it is recorded or refused for good.
@@ -223,7 +427,10 @@ fn send_all(
     sink: &mut Sink,
     tally: &mut Tally,
 ) -> Result<(), CliError> {
+    let mut at_once = window.len();
     while !window.is_empty() {
+        let rest = window.split_off(at_once.min(window.len()));
+        let sent = window.len();
         let lines: Vec<&[u8]> = window.iter().map(|(_, line)| &line[..]).collect();
         let answers = sink.send(&lines)?;
         let mut again = Vec::new();
@@ -231,11 +438,7 @@ fn send_all(
         let mut failed = None;
         for ((place, line), answer) in window.into_iter().zip(answers) {
             match answer {
-                Answer::Recorded(seq) => {
-                    tally.recorded += 1;
-                    tally.first_seq = Some(tally.first_seq.map_or(seq, |first| first.min(seq)));
-                    tally.last_seq = Some(tally.last_seq.map_or(seq, |last| last.max(seq)));
-                }
+                Answer::Recorded(seq) => tally.recorded(seq),
                 Answer::Refused { kind, retry_after: Some(after), .. } if may_resend(&kind) => {
                     wait = wait.max(after);
                     again.push((place, line));
@@ -250,7 +453,8 @@ fn send_all(
                         let text = format!("{}: {message}", tally.place(&place));
                         failed.get_or_insert_with(|| refused(&kind, &text));
                     } else {
-                        reject(context, args, Rejected { place, kind, message }, tally)?;
+                        let bad = Rejected { place, column: None, kind, message, hint: None };
+                        reject(context, args, bad, tally)?;
                     }
                 }
             }
@@ -258,6 +462,9 @@ fn send_all(
         if let Some(error) = failed {
             return Err(error);
         }
+        // Who sends too much at once is refused most of it, again and again: each counts.
+        at_once = if again.is_empty() { at_once * 2 } else { (sent - again.len()).max(1) };
+        again.extend(rest);
         window = again;
         std::thread::sleep(wait);
     }
@@ -270,14 +477,18 @@ fn reject(
     bad: Rejected,
     tally: &mut Tally,
 ) -> Result<(), CliError> {
-    let place = tally.place(&bad.place);
+    let mut place = tally.place(&bad.place);
+    if let Some(column) = bad.column {
+        place += &format!(", column {column}");
+    }
     let text = format!("{}: {}", escape_for_terminal(&place), escape_for_terminal(&bad.message));
-    let kind = bad.kind.clone();
+    let (kind, hint) = (bad.kind.clone(), bad.hint);
     tally.rejected.push(bad);
     if args.keep_going {
         context.printer.error(&format!("auditctl: {text}"));
         return Ok(());
     }
-    let error = refused(&kind, &text);
-    Err(error.hint("mend the line and import the rest, or use --keep-going to pass over bad lines"))
+    Err(refused(&kind, &text).hint(hint.unwrap_or(
+        "mend the line; --keep-going records the other lines, and tells of those that are no events",
+    )))
 }

@@ -1,21 +1,20 @@
-//! The input: files one after the other, plain or gzip, or standard input, line by
-//! line, and what becomes of a line.
+//! The input: files one after the other, or standard input, line by line, and what
+//! becomes of a line.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use flate2::read::MultiGzDecoder;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
+use super::input::{self, Input};
 use crate::audit::{Event, EventError, EventLimits, ParseMode};
 use crate::cli::exit::{CliError, Exit};
 use crate::config::Settings;
-use crate::fsio::{Fs, OpenMode, OsFs};
 
 /// Where a line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,15 +89,35 @@ pub(super) fn check(line: &[u8], mode: ParseMode, settings: &Settings) -> Result
 /// A line with its place, or why it is none.
 type PlacedLine = (Place, Result<Vec<u8>, EventError>);
 
+/// How far the input was read: a line's end.
+#[derive(Clone)]
+pub(super) struct Mark {
+    /// Which of the files, from 0.
+    pub(super) file: usize,
+    /// Its last line that was read, from 1.
+    pub(super) line: u64,
+    digest: Sha256,
+}
+
+impl Mark {
+    /// Over all lines up to there.
+    pub(super) fn digest(&self) -> String {
+        format!("{:x}", self.digest.clone().finalize())
+    }
+}
+
 /// The input, line by line, with their places.
 pub(super) struct Lines {
-    files: VecDeque<PathBuf>,
-    current: Option<BufReader<Box<dyn Read>>>,
+    files: Vec<PathBuf>,
+    /// Those of them that were opened.
+    opened: usize,
+    current: Option<Input>,
     place: Place,
     /// Lines before this one are passed over, in the first file.
     from_line: u64,
     max_line: usize,
     read: Rc<Cell<u64>>,
+    digest: Sha256,
     /// Bytes altogether, where that is known.
     pub(super) length: Option<u64>,
 }
@@ -108,18 +127,20 @@ impl Lines {
     /// When a file is not there, or the first one cannot be opened.
     pub(super) fn open(files: Vec<PathBuf>, max_line: usize) -> Result<Self, CliError> {
         let mut length = Some(0);
-        for file in files.iter().filter(|file| *file != Path::new("-")) {
-            let meta = OsFs.meta(file).map_err(|error| unopened(file, &error))?;
-            length = length.filter(|_| meta.is_file).map(|length| length + meta.len);
+        for file in &files {
+            let meta = input::regular(file).map_err(|error| unopened(file, &error))?;
+            length = length.zip(meta).map(|(length, meta)| length + meta.len);
         }
         let length = length.filter(|length| *length > 0);
         let mut lines = Self {
-            files: files.into(),
+            files,
+            opened: 0,
             current: None,
             place: Place::default(),
             from_line: 0,
             max_line,
             read: Rc::default(),
+            digest: Sha256::new(),
             length,
         };
         lines.next_file()?;
@@ -135,32 +156,47 @@ impl Lines {
         Ok(())
     }
 
+    /// Goes on after this line of this file; whether what comes before it is what it was.
+    pub(super) fn go_on_after(
+        &mut self,
+        (file, line, digest): (usize, u64, &str),
+    ) -> Result<bool, CliError> {
+        let is_there = |lines: &Self| lines.opened == file + 1 && lines.place.line == line;
+        while !is_there(self) && self.current.is_some() && self.opened <= file + 1 {
+            self.next_line()?;
+        }
+        Ok(is_there(self) && self.mark().digest() == digest)
+    }
+
     /// Bytes of the files that were read.
     pub(super) fn read(&self) -> u64 {
         self.read.get()
     }
 
-    fn next_file(&mut self) -> Result<(), CliError> {
-        self.current = None;
-        let Some(path) = self.files.pop_front() else { return Ok(()) };
-        let input: Box<dyn Read> = if path == Path::new("-") {
-            Box::new(io::stdin())
-        } else {
-            self.file(&path).map_err(|error| unopened(&path, &error))?
-        };
-        self.current = Some(BufReader::with_capacity(256 * 1024, input));
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        self.place = Place { file: name.into(), line: 0 };
-        Ok(())
+    /// The last line that was read.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
-    fn file(&self, path: &Path) -> io::Result<Box<dyn Read>> {
-        let file = OsFs.open(path, OpenMode::Read)?;
-        let mut begin = [0; 2];
-        let zipped = file.read_exact_at(&mut begin, 0).is_ok() && begin == [0x1f, 0x8b];
-        let whole = Whole { file, offset: 0, read: Rc::clone(&self.read) };
-        // What comes out is bounded line by line.
-        Ok(if zipped { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
+    /// How far that is.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            file: self.opened.saturating_sub(1),
+            line: self.place.line,
+            digest: self.digest.clone(),
+        }
+    }
+
+    fn next_file(&mut self) -> Result<(), CliError> {
+        self.current = None;
+        let Some(path) = self.files.get(self.opened) else { return Ok(()) };
+        let input = input::open(path, Rc::clone(&self.read));
+        self.current = Some(input.map_err(|error| unopened(path, &error))?);
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let name = if input::is_stdin(path) { "-".into() } else { name };
+        self.place = Place { file: name.into(), line: 0 };
+        self.opened += 1;
+        Ok(())
     }
 
     /// Whether the next line is there without waiting for it.
@@ -169,49 +205,58 @@ impl Lines {
         buffered.is_some_and(|buffer| memchr::memchr(b'\n', buffer).is_some())
     }
 
+    /// A line as it stands in the input, without its end, and how long it is: of one
+    /// that is too long only the beginning is held. `None` at a file's end.
+    fn next_line(&mut self) -> Result<Option<(Vec<u8>, usize)>, CliError> {
+        let Some(input) = &mut self.current else { return Ok(None) };
+        let place = &mut self.place;
+        let failed = |error: io::Error, place: &Place| {
+            let text = format!("the input cannot be read after {place}: {error}");
+            CliError::new("io", Exit::Failed, text)
+        };
+        let mut line = Vec::new();
+        let limit = self.max_line as u64 + 2;
+        let read = input.by_ref().take(limit).read_until(b'\n', &mut line);
+        if read.map_err(|error| failed(error, place))? == 0 {
+            if self.from_line > place.line {
+                let text = format!(
+                    "{place} is the last; the log has line {} as imported from there",
+                    self.from_line
+                );
+                return Err(CliError::usage(text));
+            }
+            self.from_line = 0;
+            self.next_file()?;
+            return Ok(None);
+        }
+        place.line += 1;
+        let ended = line.pop_if(|last| *last == b'\n').is_some();
+        line.pop_if(|last| *last == b'\r');
+        let mut actual = line.len();
+        if actual > self.max_line && !ended {
+            actual += input.skip_until(b'\n').map_err(|error| failed(error, place))?;
+        }
+        self.digest.update(&line);
+        self.digest.update((actual as u64).to_be_bytes());
+        Ok(Some((line, actual)))
+    }
+
     /// The next line that is not blank; `None` at the end. A line too long is
     /// passed over and told as such, without being held in memory.
     pub(super) fn next(&mut self) -> Result<Option<PlacedLine>, CliError> {
-        loop {
-            let Some(input) = &mut self.current else { return Ok(None) };
-            let place = &mut self.place;
-            let failed = |error: io::Error, place: &Place| {
-                let text = format!("the input cannot be read after {place}: {error}");
-                CliError::new("io", Exit::Failed, text)
-            };
-            let mut line = Vec::new();
-            let limit = self.max_line as u64 + 2;
-            let read = input.by_ref().take(limit).read_until(b'\n', &mut line);
-            if read.map_err(|error| failed(error, place))? == 0 {
-                if self.from_line > place.line {
-                    let text = format!(
-                        "{place} is the last; the log has line {} as imported from there",
-                        self.from_line
-                    );
-                    return Err(CliError::usage(text));
-                }
-                self.from_line = 0;
-                self.next_file()?;
+        while self.current.is_some() {
+            let Some((line, actual)) = self.next_line()? else { continue };
+            if self.place.line < self.from_line {
                 continue;
             }
-            place.line += 1;
-            let ended = line.pop_if(|last| *last == b'\n').is_some();
-            line.pop_if(|last| *last == b'\r');
-            let too_long = line.len() > self.max_line;
-            let mut actual = line.len();
-            if too_long && !ended {
-                actual += input.skip_until(b'\n').map_err(|error| failed(error, place))?;
-            }
-            if place.line < self.from_line {
-                continue;
-            }
-            if too_long {
-                return Ok(Some((place.clone(), Err(EventError::LineTooLong { actual }))));
+            if line.len() > self.max_line {
+                return Ok(Some((self.place.clone(), Err(EventError::LineTooLong { actual }))));
             }
             if !line.iter().all(u8::is_ascii_whitespace) {
-                return Ok(Some((place.clone(), Ok(line))));
+                return Ok(Some((self.place.clone(), Ok(line))));
             }
         }
+        Ok(None)
     }
 }
 
@@ -219,20 +264,4 @@ fn unopened(path: &Path, error: &io::Error) -> CliError {
     let mut new = CliError::io("read", path, error);
     new.exit = Exit::Usage;
     new
-}
-
-/// A file read from its beginning.
-struct Whole {
-    file: Box<dyn crate::fsio::FsFile>,
-    offset: u64,
-    read: Rc<Cell<u64>>,
-}
-
-impl Read for Whole {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.offset)?;
-        self.offset += read as u64;
-        self.read.set(self.read.get() + read as u64);
-        Ok(read)
-    }
 }

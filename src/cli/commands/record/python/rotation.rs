@@ -33,7 +33,15 @@ pub(super) fn ordered(given: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
             continue;
         }
         let before = files.len();
-        for name in OsFs.list(path).map_err(failed)? {
+        let names = match OsFs.list(path) {
+            // A pipe.
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                files.push(path.clone());
+                continue;
+            }
+            listed => listed.map_err(failed)?,
+        };
+        for name in names {
             let inside = path.join(&name);
             let is_log = name.contains(".log") && OsFs.meta(&inside).is_ok_and(|meta| meta.is_file);
             files.extend(is_log.then_some(inside));

@@ -1,0 +1,302 @@
+//! Whatever happens in whatever order: each acknowledged record is in the log, in a kept
+//! copy, or `verify` says that it is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use auditctl::audit::repair::{Copy, Needs, apply, look};
+use auditctl::audit::signer::SigningKey;
+use auditctl::audit::verify::{Report, Request, verify};
+use auditctl::audit::watch::Unwatched;
+use auditctl::audit::{AuditLog, Event, Options};
+use auditctl::backup::{
+    BackupCopy, KnownLog, Level, Policy, RestoreRequest, Wish, apply as clean_up, inventory, plan,
+};
+use auditctl::clock::SystemClock;
+use auditctl::fsio::OsFs;
+use flate2::read::MultiGzDecoder;
+
+use crate::backups::{Home, names, read, wanted};
+use crate::disk::Random;
+
+/// One log's life.
+struct Life {
+    home: Home,
+    random: Random,
+    /// What was acknowledged, as it was stored, by seq and epoch's turn.
+    acknowledged: BTreeSet<String>,
+    events: u64,
+    told: Vec<String>,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let (random, told) = (Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1), Vec::new());
+        let mut life =
+            Self { home: Home::new(), random, acknowledged: BTreeSet::new(), events: 0, told };
+        life.record();
+        life
+    }
+
+    fn options(&self) -> Options {
+        Options { max_segment_size: 4 << 10, ..self.home.options() }
+    }
+
+    fn step(&mut self) {
+        let step = self.random.below(16);
+        match step {
+            0..=3 => self.record(),
+            4..=6 => self.back_up(),
+            7..=9 => self.damage(),
+            10..=11 => self.repair(),
+            12 => self.restore(),
+            13 => self.clean_up(),
+            _ => self.accept(),
+        }
+    }
+
+    fn tell(&mut self, what: String) {
+        self.told.push(what);
+    }
+
+    fn record(&mut self) {
+        let Ok(log) = AuditLog::open(self.options()) else {
+            return self.tell("record: does not open".to_owned());
+        };
+        let count = 1 + self.random.below(40);
+        self.fill(&log, count);
+        log.close().expect("closed");
+        self.note();
+        self.tell(format!("record {count}"));
+    }
+
+    fn fill(&mut self, log: &AuditLog, count: usize) {
+        let mut last = None;
+        for _ in 0..count {
+            self.events += 1;
+            let details = serde_json::json!({ "n": self.events });
+            let event = Event::new("login").details(&details).expect("details");
+            last = Some(log.record(event).expect("recorded"));
+        }
+        if let Some(last) = last {
+            last.wait_durable().expect("durable");
+        }
+    }
+
+    /// What is in the log now was acknowledged.
+    fn note(&mut self) {
+        let here = lines_below(&self.home.log_dir(), false);
+        self.acknowledged.extend(here.into_iter().filter(|line| line.contains("\"login\"")));
+    }
+
+    fn back_up(&mut self) {
+        let made = self.home.try_back_up().map(|made| made.metadata.range.tree_size);
+        self.tell(format!("backup: {:?}", made.map_err(|error| error.to_string())));
+    }
+
+    fn damage(&mut self) {
+        let dir = self.home.log_dir();
+        let names: Vec<String> = names(&dir)
+            .into_iter()
+            .filter(|name| {
+                let is_segment = name.ends_with(".log") || name.ends_with(".log.gz");
+                name.starts_with("audit.") && is_segment || name == "audit.manifest.json"
+            })
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        let name = names[self.random.below(names.len())].clone();
+        let path = dir.join(&name);
+        let mut bytes = read(&path);
+        let how = self.random.below(4);
+        match how {
+            _ if bytes.is_empty() => return,
+            0 => {
+                let at = self.random.below(bytes.len());
+                bytes[at] ^= 1 << self.random.below(8);
+            }
+            1 => bytes.truncate(self.random.below(bytes.len())),
+            2 => {
+                let at = self.random.below(bytes.len());
+                let end = (at + 40).min(bytes.len());
+                bytes[at..end].fill(0);
+            }
+            _ => {
+                std::fs::remove_file(&path).expect("removed");
+                return self.tell(format!("removed {name}"));
+            }
+        }
+        std::fs::write(&path, bytes).expect("written");
+        self.tell(format!("damaged {name} ({how})"));
+    }
+
+    fn repair(&mut self) {
+        let dir = self.home.backups();
+        let key = SigningKey::load(&OsFs, &self.home.log_dir().join("audit.key")).ok();
+        let found = dir.contents().map(|contents| contents.backups).unwrap_or_default();
+        let copies: Vec<BackupCopy> = found
+            .into_iter()
+            .filter_map(|entry| Some(entry.metadata.ok()?.id))
+            .filter_map(|id| BackupCopy::open(&dir, &Wish::Id(id), None, &[], &Unwatched).ok())
+            .collect();
+        let copies: Vec<&dyn Copy> = copies.iter().map(|copy| copy as &dyn Copy).collect();
+        let needs = Needs {
+            fs: self.home.fs.clone(),
+            clock: Arc::new(SystemClock),
+            dir: self.home.log_dir(),
+            key: key.as_ref().map(|key| key.verifier().clone()),
+            copies: &copies,
+            report: None,
+        };
+        let repair = match look(&needs, &Unwatched) {
+            Ok(repair) => repair,
+            Err(error) => return self.tell(format!("repair: {error}")),
+        };
+        let done = apply(&needs, &repair, key.as_ref()).expect("applied");
+        self.tell(format!("repaired {:?}, left {:?}", done.files.len(), repair.left));
+        if let Ok(log) = AuditLog::open(self.options()) {
+            log.record_repaired(done).wait_durable().expect("recorded");
+            log.close().expect("closed");
+        }
+    }
+
+    fn restore(&mut self) {
+        let request = RestoreRequest { wish: Wish::Latest, ..wanted() };
+        let outcome = self.home.restore_as(&request);
+        self.tell(format!("restore: {:?}", outcome.map(|outcome| outcome.plan.relation)));
+    }
+
+    fn clean_up(&mut self) {
+        let (fs, dir) = (&self.home.fs, self.home.backups());
+        let live = auditctl::audit::snapshot::Snapshot::take(fs, &self.home.log_dir()).ok();
+        let known = KnownLog { keys: live.as_ref().map(|live| live.keys.clone()), live };
+        let now = auditctl::clock::Clock::now(&SystemClock);
+        let Ok(listed) = inventory(&dir, Level::Listed, &known, now, &Unwatched) else { return };
+        let policy = Policy { last: Some(1), ..Policy::default() };
+        let Ok(plan) = plan(&listed, &policy, known.live.as_ref(), now) else { return };
+        let count = plan.removals().count();
+        let done = clean_up(&dir, &plan, &mut |_| Ok(()), &mut |_, _| {});
+        self.tell(format!("cleanup of {count}: {:?}", done.is_ok()));
+    }
+
+    fn accept(&mut self) {
+        let options = Options { accept_corruption: true, ..self.options() };
+        let opened = AuditLog::open(options);
+        self.tell(format!(
+            "accepted: {:?}",
+            opened.as_ref().map(|_| ()).map_err(ToString::to_string)
+        ));
+        if let Ok(log) = opened {
+            log.close().expect("closed");
+        }
+    }
+
+    fn report(&self) -> Result<Report, String> {
+        let request = Request::default();
+        let report = verify(&self.home.fs, &self.home.log_dir(), &request, &Unwatched);
+        report.map(|(report, _)| report).map_err(|error| error.to_string())
+    }
+
+    /// What was acknowledged and is nowhere, `verify` names; from then on it is known to
+    /// be lost.
+    fn check(&mut self) {
+        let kept = lines_below(self.home.dir.path(), true);
+        let lost: Vec<String> =
+            self.acknowledged.iter().filter(|line| !kept.contains(*line)).cloned().collect();
+        if lost.is_empty() {
+            return;
+        }
+        let report = self.report().unwrap_or_else(|error| panic!("{error}\n{:#?}", self.told));
+        for line in lost {
+            let seq = seq_of(&line);
+            let ranges =
+                report.findings.iter().filter_map(|found| found.first_seq.zip(found.end_seq));
+            let is_named = ranges.into_iter().any(|(first, end)| (first..end).contains(&seq));
+            assert!(
+                is_named,
+                "record {seq} is nowhere, and verify does not say so: {:#?}\n{line}\n{:#?}",
+                report.findings, self.told
+            );
+            self.acknowledged.remove(&line);
+        }
+    }
+}
+
+fn seq_of(line: &str) -> u64 {
+    let value: serde_json::Value = serde_json::from_str(line).expect("a record");
+    value["seq"].as_u64().expect("a seq")
+}
+
+/// Every line of every file of records; of damaged ones what can be read.
+fn lines_below(dir: &Path, deep: bool) -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    let mut folders: Vec<PathBuf> = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if path.is_dir() {
+                if deep {
+                    folders.push(path);
+                }
+            } else if name.contains(".log") || name.ends_with(".gz") {
+                lines.extend(readable(&read(&path)).into_iter());
+            }
+        }
+    }
+    lines
+}
+
+fn readable(bytes: &[u8]) -> Vec<String> {
+    let mut text = Vec::new();
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut at = 0;
+        // Behind a damaged member there may be good ones.
+        while at < bytes.len() {
+            let mut member = Vec::new();
+            let _ = MultiGzDecoder::new(&bytes[at..]).read_to_end(&mut member);
+            text.extend(member);
+            let magic = [0x1f, 0x8b, 8, 0];
+            match bytes[at + 1..].windows(4).position(|window| window == magic) {
+                Some(next) => at += 1 + next,
+                None => break,
+            }
+        }
+    } else {
+        text = bytes.to_vec();
+    }
+    let whole =
+        text.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"));
+    whole.filter_map(|line| String::from_utf8(line.to_vec()).ok()).collect()
+}
+
+/// B: 500 walks; `BAD_DAYS` makes it more or fewer, `BAD_DAYS_SEED` another one.
+#[test]
+fn whatever_happens_no_acknowledged_record_is_lost_without_a_word() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (walks, seed) = (number("BAD_DAYS", 500), number("BAD_DAYS_SEED", 1));
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    for walk in 0..walks {
+        let mut life = Life::new(seed * 1_000_003 + walk);
+        for _ in 0..8 {
+            life.step();
+            life.check();
+        }
+        for told in &life.told {
+            let word = told.split([' ', ':']).next().unwrap_or_default().to_owned();
+            *seen.entry(word).or_default() += 1;
+        }
+    }
+    let all =
+        ["record", "backup", "damaged", "removed", "repaired", "restore", "cleanup", "accepted"];
+    if walks >= 100 {
+        assert!(
+            all.iter().all(|word| seen.get(*word).is_some_and(|count| *count > 10)),
+            "{seen:?}"
+        );
+    }
+}
