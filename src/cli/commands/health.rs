@@ -93,7 +93,8 @@ pub(crate) fn run(context: &Context, args: &HealthArgs) -> Result<u8, CliError> 
         }
         match args.watch {
             None => return Ok(code),
-            Some(every) => std::thread::sleep(every),
+            Some(every) if context.printer.wait_or_reader_gone(every) => return Ok(code),
+            Some(_) => {}
         }
     }
 }
