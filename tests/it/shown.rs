@@ -59,9 +59,9 @@ fn a_deleted_log_file_that_was_saved_is_over_once_the_log_is_verified() {
         assert_eq!(code, 0, "{out}");
         assert_eq!(check(&dir, "integrity")["status"], "healthy", "{what}");
     }
+    collector.terminate();
     assert_eq!(count(&dir.log(), "e"), 5);
     assert_eq!(count(&dir.log(), "audit.log_file_replaced"), 2, "the records stay for ever");
-    collector.terminate();
 }
 
 /// A log of several segments with a backup of all of it, closed.
