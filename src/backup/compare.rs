@@ -150,6 +150,7 @@ fn members(file: &dyn FsFile, stretches: &[Stretch], take: &mut dyn FnMut(Run) -
                     if !take(Run::Unreadable(next, first, why)) {
                         return;
                     }
+                    next = first;
                     first
                 }
                 None => peek_seq(&raw).filter(|first| *first > next).unwrap_or(next),

@@ -115,7 +115,8 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     }
     if report.integrity == Integrity::Damaged {
         lines.push(
-            "next: `auditctl repair --dry-run` says what a backup would put back, record by record"
+            "next: `auditctl repair` puts back what a backup holds (`auditctl repair --dry-run` says it record \
+             by record); stop the collector first"
                 .to_owned(),
         );
     }

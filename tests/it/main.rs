@@ -110,6 +110,7 @@ mod serve_streams;
 #[cfg_attr(not(all(feature = "azure", feature = "gcs")), allow(dead_code))]
 mod servers;
 mod serving;
+mod shown;
 mod signals;
 mod signed;
 mod status_page;
