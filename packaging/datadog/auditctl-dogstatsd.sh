@@ -19,11 +19,13 @@ document=$("$program" health --json "$@") || true
 jq -r '
   def code: {"healthy":0,"warning":1,"critical":2,"unknown":3}[.] // 3;
   def clean: gsub("[\\n|]"; " ");
+  # The code leads to its row in DEPLOYMENT_GUIDE.md, the hint out.
+  def told: if .code then "\(.code): \(.message)" + (if .hint then " -> \(.hint)" else "" end) else .message end;
   if .error then
     "_sc|auditctl.health|3|m:\(.error.message | clean)"
   else
-    "_sc|auditctl.health|\(.status | code)|m:\([.checks[] | select(.status != "healthy") | "\(.component): \(.message)"] | join("; ") | clean)",
-    (.checks[] | "_sc|auditctl.\(.component)|\(.status | code)|m:\(.message | clean)"),
+    "_sc|auditctl.health|\(.status | code)|m:\([.checks[] | select(.status != "healthy") | told] | join("; ") | clean)",
+    (.checks[] | "_sc|auditctl.\(.component)|\(.status | code)|m:\(told | clean)"),
     (.checks[] | .component as $component | .metrics | to_entries[]
       | select(.value | type == "number") | "auditctl.\($component).\(.key):\(.value)|g")
   end

@@ -77,8 +77,15 @@ pub struct HealthCheck {
     pub component: String,
     /// `healthy`, `warning`, `critical` or `unknown`.
     pub status: String,
+    /// The problem's stable name, such as `disk_space.full`; none when healthy, and in
+    /// what an earlier version had waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// In words.
     pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// Triggers that a cooldown held back.

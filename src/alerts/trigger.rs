@@ -334,7 +334,9 @@ mod tests {
         let check = |component: &str, status: &str| HealthCheck {
             component: component.to_owned(),
             status: status.to_owned(),
+            code: (status != "healthy").then(|| format!("{component}.wrong")),
             message: "it is so".to_owned(),
+            hint: None,
         };
         let checks = vec![check("disk_space", status), check("security", "healthy")];
         Health { status: status.to_owned(), checks }

@@ -58,6 +58,7 @@ mod redact;
 mod refusal;
 pub mod repair;
 pub mod restore;
+pub(crate) mod room;
 mod roots;
 pub(crate) mod salvage;
 mod same;

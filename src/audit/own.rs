@@ -493,8 +493,13 @@ pub(crate) enum OwnRecord {
     ConfigChanged { changes: Vec<Change> },
     /// A key for what is redacted was made: what an earlier one made matches no more.
     RedactKeyCreated { key_id: String },
-    /// New events are refused for want of space.
-    DiskFull { available_bytes: u64 },
+    /// New events are refused for want of space, or of inodes; `available_files` is left
+    /// out where the file system sets no limit on them.
+    DiskFull {
+        available_bytes: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        available_files: Option<u64>,
+    },
     /// There is space again.
     DiskRecovered { available_bytes: u64, refused: u64 },
     /// Nothing happened since the last checkpoint: written so that the next one

@@ -23,6 +23,7 @@ mod heads;
 mod histories;
 mod inspect;
 mod keys;
+mod last_event;
 mod rebuild;
 mod removed;
 
@@ -304,6 +305,8 @@ pub(crate) struct Opened {
     /// The clocks as the writer before saw them last.
     pub(crate) watch: Option<ClockWatch>,
     pub(crate) damage: Option<Damage>,
+    /// When the last event was accepted, where that is known.
+    pub(crate) last_event: Option<Timestamp>,
     /// Up to where records were adopted unsigned that no backup holds; 0 for none.
     pub(crate) uncovered: u64,
     /// A restore that is complete but for its record.
@@ -481,6 +484,7 @@ impl Opening<'_> {
         let missed = self.missed_by_page(&*active.file, end).filter(|_| accepted.is_none());
         let refused = self.refused(&active);
         let watch = self.last_times(&manifest, &active);
+        let last_event = self.last_event(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
         manifest.first_key = Some(first_key.clone());
         let (signer, grown, checkpoint) = if begins {
@@ -562,6 +566,7 @@ impl Opening<'_> {
             refused,
             watch,
             damage,
+            last_event,
             uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,
             verifier_key,

@@ -15,6 +15,7 @@ mod ending;
 mod fresh;
 mod head;
 mod rotate;
+mod space;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -44,7 +45,8 @@ use super::trouble::Trouble;
 
 use fresh::Fresh;
 pub(crate) use rotate::KeyState;
-pub(crate) use upkeep::{Upkeep, make_reserve};
+pub(crate) use space::make_reserve;
+pub(crate) use upkeep::Upkeep;
 
 /// Lines are written in pieces of about this size.
 const WRITE_BYTES: usize = 1 << 20;
@@ -298,7 +300,9 @@ impl Writer {
     /// Assembles, hashes and writes about 1 MiB of what is pending.
     fn write_some(&mut self) -> Result<(), Failure> {
         self.activity(Activity::Encoding);
-        let limit = self.shared.options.max_segment_size;
+        // A segment for whose successor there is no room grows.
+        let put_off = self.upkeep.is_put_off();
+        let limit = if put_off { u64::MAX } else { self.shared.options.max_segment_size };
         let start = self.active.layout.raw_bytes;
         let mut staged = Staged::after(&self.active.layout, std::mem::take(&mut self.buffer));
         let mut clock = TimeText::default();

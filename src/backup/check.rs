@@ -5,7 +5,7 @@ use super::content::{self, Source, Wanted};
 use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::metadata::{Metadata, MetadataError};
-use super::{Level, digest};
+use super::{Level, reread};
 use crate::audit::keys::Keyring;
 use crate::audit::snapshot::Snapshot;
 use crate::audit::watch::{Stage, Watch};
@@ -44,7 +44,7 @@ fn stored(dir: &BackupDir, metadata: &Metadata, watch: &dyn Watch) -> Result<(),
     let file = dir.fs.open(&path, OpenMode::ReadOwn).map_err(io_error("open", &path))?;
     let expected = metadata.stored();
     watch.stage(Stage::Verify, expected.bytes);
-    let found = digest::of_file(&*file, &path, watch)?;
+    let found = reread::digests(&*file, &path, watch)?;
     if found == *expected {
         return Ok(());
     }

@@ -1,8 +1,9 @@
 //! Whose backup is taken, where those of several logs may lie together.
 //!
 //! The names of folders, the host and the log's id are what somebody has written there. Two logs
-//! are told apart by the id together with the first key: nobody can sign under that key, nor lead
-//! from it to another one, who does not have it. So whoever plants a backup that claims a log's id
+//! are told apart by the id together with the first key that leads to the one that signed: nobody can
+//! sign under that key, nor lead from it to another one, who does not have it. (A key that was
+//! replaced without a signature leads nowhere.) So whoever plants a backup that claims a log's id
 //! makes a second log of that id, which is shown, and never takes the place of the first.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +94,7 @@ pub(crate) struct Reach {
 
 impl Reach {
     pub(crate) fn of(metadata: &Metadata, folder: &str) -> Self {
-        let key = metadata.own_keys().map(|keys| keys.oldest().to_string());
+        let key = metadata.own_keys().map(|keys| keys.vouching().to_string());
         Self {
             epoch: metadata.log.epoch,
             tree_size: metadata.range.tree_size,
@@ -110,9 +111,9 @@ impl Reach {
     }
 }
 
-/// Which log a backup is of: its id, and its first key.
+/// Which log a backup is of: its id, and the key that vouches for the one that signed it.
 pub(crate) fn log_of(metadata: &Metadata) -> (String, String) {
-    let key = metadata.own_keys().map(|keys| keys.oldest().to_string());
+    let key = metadata.own_keys().map(|keys| keys.vouching().to_string());
     (metadata.log.id.clone(), key.unwrap_or_default())
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::catalog::{Catalog, Failure, Noted};
 use super::chain;
 use super::content::{self, Content, Source, Wanted};
-use super::digest::{self, Digester, Digests, FileSink};
+use super::digest::{Digester, Digests, FileSink};
 use super::directory::BackupDir;
 use super::encrypt::{Identities, Recipients, Sealing, open_sealed};
 use super::error::{ArchiveFault, BackupError, io_error};
@@ -23,6 +23,7 @@ use super::metadata::{
 };
 use super::name::BackupId;
 use super::pack::{Packed, pack};
+use super::reread;
 use crate::audit::Span;
 use crate::audit::document::Unknown;
 use crate::audit::examine::examine;
@@ -491,7 +492,7 @@ impl Creator {
     ) -> Result<Box<dyn FsFile>, BackupError> {
         let file = self.fs.open(path, OpenMode::ReadOwn).map_err(io_error("open", path))?;
         let Some((digests, key)) = sealed else { return Ok(file) };
-        let found = digest::of_file(&*file, path, watch)?;
+        let found = reread::digests(&*file, path, watch)?;
         if found != *digests {
             let what = ArchiveFault::Checksum {
                 expected: digests.sha256.to_string(),

@@ -2,7 +2,6 @@
 //! uploads by, and what we check everything by.
 
 use std::io;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,9 +9,7 @@ use crc_fast::{CrcAlgorithm, Digest as Crc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::error::{BackupError, io_error};
 use crate::audit::merkle::Hash;
-use crate::audit::watch::Watch;
 use crate::fsio::FsFile;
 
 /// Length and checksums of some bytes.
@@ -117,33 +114,6 @@ impl io::Write for FileSink<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Reads a file whole.
-///
-/// # Errors
-/// A read error; an interruption.
-pub(crate) fn of_file(
-    file: &dyn FsFile,
-    path: &Path,
-    watch: &dyn Watch,
-) -> Result<Digests, BackupError> {
-    let mut digester = Digester::default();
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = 0;
-    loop {
-        if watch.interrupted() {
-            return Err(BackupError::Interrupted);
-        }
-        match file.read_at(&mut buffer, at).map_err(io_error("read", path))? {
-            0 => return Ok(digester.finish()),
-            read => {
-                digester.update(&buffer[..read]);
-                watch.advance(read as u64);
-                at += read as u64;
-            }
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 pub struct FoundLog {
     /// Its id.
     pub log_id: String,
-    /// Its first key, as `audit.pub` has it.
+    /// The key that vouches for the ones that signed them, as `audit.pub` has it.
     pub key: String,
     /// Where its backups were made.
     pub hosts: BTreeSet<String>,

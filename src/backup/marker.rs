@@ -266,6 +266,7 @@ mod tests {
             replaced: None,
         };
         let with = |record| Marker { key_chain: vec![rotation(record)], ..marker() };
+        // A record that is empty is left out.
         let rest = encode(Kind::MARKER, &with(1), Layout::Compact).expect("JSON").len() - 1;
         // A subfield's own head counts as well.
         let room = 65_535 - 4 - rest;

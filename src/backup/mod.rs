@@ -32,6 +32,7 @@ mod name;
 mod pack;
 
 mod remote;
+mod reread;
 mod restore;
 mod retention;
 mod source;

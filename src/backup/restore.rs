@@ -104,6 +104,9 @@ pub struct RestorePlan {
     /// Who says that the key is the log's: `--public-key`, this log (its `audit.pub`
     /// or its signing key), or the backup itself.
     pub key_from: &'static str,
+    /// Whether nobody with the log's key signed the backup's metadata: made without the
+    /// key. The records are proven by the checkpoint in it all the same.
+    pub unsigned: bool,
     /// The key that signs where it is restored.
     pub key: String,
     /// All of the log's keys there.
@@ -127,10 +130,16 @@ impl RestorePlan {
         key.public_text(&origin.map_or_else(|_| key.name().to_owned(), |it| it.to_string()))
     }
 
-    /// What each succession of its keys rests on that nobody signed, in a sentence.
+    /// What is worth knowing, a sentence each: metadata without a signature, and what each
+    /// succession of the log's keys rests on that nobody signed.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        self.keys.unsigned_successions()
+        let unsigned = self.unsigned.then(|| {
+            "its metadata is not signed: the backup was made without the log's key; its records are \
+             proven by the signed checkpoint in it"
+                .to_owned()
+        });
+        unsigned.into_iter().chain(self.keys.unsigned_successions()).collect()
     }
 
     /// Whether `audit.keys` has to be written.

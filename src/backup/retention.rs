@@ -108,7 +108,7 @@ pub fn plan(
                     untouched.push((listed.id.to_string(), why.to_owned()));
                     continue;
                 }
-                groups.entry(log_of(metadata)).or_default().push(listed);
+                groups.entry(log_under(metadata, live)).or_default().push(listed);
             }
             (_, Some(newer)) if listed.is_newer() => {
                 untouched.push((listed.id.to_string(), newer.clone()));
@@ -133,6 +133,14 @@ pub fn plan(
     guard_coverage(&mut judged, live);
     let decisions = judged.into_iter().map(|(decision, _)| decision).collect();
     Ok(Plan { decisions, untouched })
+}
+
+/// Which log it is of. What is good of the log that is here was checked with the log's own
+/// keys, which know also what nobody signed.
+fn log_under(metadata: &Metadata, live: Option<&Snapshot>) -> (String, String) {
+    let (id, key) = log_of(metadata);
+    let here = live.is_some_and(|live| live.manifest.log_id == id);
+    (id, if here { String::new() } else { key })
 }
 
 /// What becomes of a backup, and what it is.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::choice::{LogChoice, Reach, of_one_log};
-use super::digest;
 use super::directory::BackupDir;
 use super::encrypt::{KeyFile, identities, open_sealed};
 use super::error::{ArchiveFault, BackupError, io_error};
@@ -14,6 +13,7 @@ use super::hole::Hole;
 use super::marker::{MAX_MARKER_BYTES, Marker};
 use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
 use super::name::{BackupId, FileKind, parse_name};
+use super::reread;
 use crate::audit::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::audit::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::keys::{Keyring, Rotation};
@@ -185,7 +185,7 @@ impl Found {
         }
         let keys = identities(keys)?;
         watch.stage(Stage::Decrypt, encryption.digests.bytes);
-        let found = digest::of_file(&*file, path, watch)?;
+        let found = reread::digests(&*file, path, watch)?;
         if found != encryption.digests {
             let expected = encryption.digests.sha256.to_string();
             let what = ArchiveFault::Checksum { expected, found: found.sha256.to_string() };

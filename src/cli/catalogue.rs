@@ -31,6 +31,7 @@ const KINDS: &[&str] = &[
     "against",
     "not_earlier",
     "not_signed",
+    "no_record",
     "removed",
     "given_up",
     "not_running",

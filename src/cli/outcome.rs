@@ -46,7 +46,7 @@ fn tell(printer: &Printer, error: &CliError, reader: Reader) {
     let _ = match reader {
         Reader::Data => Ok(()),
         Reader::Json => printer.data(&error.document().to_string()),
-        Reader::Plugin => printer.data(&crate::ui::plugin_failure(&error.message)),
+        Reader::Plugin => printer.data(&crate::ui::plugin_failure(error.kind, &error.message)),
     };
 }
 

@@ -65,13 +65,26 @@ impl FileMeta {
     }
 }
 
-/// Space on a file system, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Space on a file system: for bytes, and for files (inodes).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
-    /// Size of the file system.
+    /// Size of the file system in bytes.
     pub total: u64,
-    /// What an unprivileged process may still use.
+    /// Bytes that an unprivileged process may still use.
     pub available: u64,
+    /// How many files it can hold; 0 where it sets no limit, as btrfs, or does not tell.
+    pub files_total: u64,
+    /// How many more files an unprivileged process may make; 0 too where
+    /// `files_total` is.
+    pub files_available: u64,
+}
+
+impl Space {
+    /// How many more files may be made; `None` where the file system sets no limit.
+    #[must_use]
+    pub fn files_left(&self) -> Option<u64> {
+        (self.files_total > 0).then_some(self.files_available)
+    }
 }
 
 /// How a file is to be opened.

@@ -293,6 +293,8 @@ impl Fs for OsFs {
         Ok(Space {
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
             available: stat.f_bavail.saturating_mul(stat.f_frsize),
+            files_total: stat.f_files,
+            files_available: stat.f_favail,
         })
     }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::alerts::AlertsStatus;
 use crate::audit::LogPaths;
 use crate::audit::keys::{KeyFiles, KeyHistory, KeysError};
-use crate::audit::status::{StatusError, StatusSnapshot, Word};
+use crate::audit::status::{Damage, StatusError, StatusSnapshot, Word};
 use crate::audit::verify::State;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
@@ -45,6 +45,15 @@ pub(super) enum Seen {
 /// A state of `verify` larger than this is none.
 pub(crate) const MAX_STATE_BYTES: u64 = 64 << 20;
 
+/// A verification of the log that passed; nothing where none is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verified {
+    /// Over so many records.
+    pub(super) tree_size: u64,
+    /// When it began.
+    pub(super) at: Option<Timestamp>,
+}
+
 /// The process that the page names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Process {
@@ -76,8 +85,8 @@ pub(super) struct Facts {
     /// The newest change of key, where nobody signed the succession: when, and what is
     /// said of it.
     pub(super) key_replaced: Option<String>,
-    /// The tree size that `verify --since-last` has proven; 0 when none is known.
-    pub(super) verified: u64,
+    /// What `verify --since-last` has proven last.
+    pub(super) verified: Verified,
     /// `audit.keys` has fewer changes of the key than the last writer knew of.
     pub(super) chain_is_short: bool,
     pub(super) space: Result<Space, String>,
@@ -135,16 +144,20 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
     }
 }
 
-/// Read only when something waits for it. Nobody signed it: a false one silences a
-/// warning, and nothing else.
-fn verified(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> u64 {
-    let Page::Read(page) = page else { return 0 };
-    if page.get(Word::AdoptedEnd) == 0 {
-        return 0;
+/// Read only when something waits for it. Nobody signed it: a false one ends what
+/// health tells of records that were adopted, or of a file whose records were saved;
+/// the log's own records say both for ever. It ends nothing of damage that is there.
+fn verified(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> Verified {
+    let Page::Read(page) = page else { return Verified::default() };
+    if page.get(Word::AdoptedEnd) == 0 && page.damage() != Some(Damage::FileReplaced) {
+        return Verified::default();
     }
     let state = fs.read_own(&paths.verified(), MAX_STATE_BYTES).ok();
     let state = state.and_then(|text| State::parse(&text).ok());
-    state.map_or(0, |state| state.tree_size)
+    state.map_or_else(Verified::default, |state| Verified {
+        tree_size: state.tree_size,
+        at: Some(state.verified_at),
+    })
 }
 
 /// The changes of the key, as `audit.keys` has them.

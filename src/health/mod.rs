@@ -16,7 +16,7 @@ mod report;
 pub(crate) mod samples;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod wording;
 
 pub(crate) use gather::MAX_STATE_BYTES;
@@ -32,7 +32,7 @@ use crate::config::Settings;
 use crate::fsio::Fs;
 use crate::units::format_duration;
 
-use gather::{Backups, Facts, Page, Process, Seen};
+use gather::{Backups, Facts, Page, Process, Seen, Verified};
 
 /// What [`check`] found.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         next_key: Seen::Unknown(why.clone()),
         key: Seen::Unknown(why.clone()),
         key_replaced: None,
-        verified: 0,
+        verified: Verified::default(),
         chain_is_short: false,
         backups: Backups { unknown: Some(why.clone()), ..Backups::default() },
         alerts: Err(why.clone()),

@@ -83,6 +83,8 @@ problems! {
     DiskLow = "disk_space.low" [Warning, Critical],
     /// The writer found the disk full.
     DiskFull = "disk_space.full" [Critical],
+    /// Few inodes are left, or none: no more files can be made.
+    FilesLow = "disk_space.inodes" [Warning, Critical],
     /// The space cannot be asked.
     DiskUnknown = "disk_space.unknown" [Unknown],
     /// The log file was deleted or replaced while open; its records were saved.

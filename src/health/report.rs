@@ -129,8 +129,7 @@ pub struct Summary {
 pub struct Metadata {
     /// The active segment's path.
     pub audit_file: PathBuf,
-    /// When the last event was accepted; `None` before the first since the log
-    /// was opened.
+    /// When the last event was accepted; `None` where the log has none.
     pub last_event_time: Option<Timestamp>,
     /// Version of the program that looked.
     pub version: &'static str,

@@ -90,7 +90,7 @@ impl Sample {
         settings.backup.output_dir = home.path().join("backups");
         let clock = ManualClock::new(Timestamp::from_micros(1_770_000_000_000_000));
         clock.advance(Duration::from_secs(100_000));
-        let space = Some(Space { total: 100 * GIB, available: 50 * GIB });
+        let space = Some(Space { total: 100 * GIB, available: 50 * GIB, ..Space::default() });
         let fs = SampleFs { space, process: Some('S'), boot_id: BOOT_ID, denied: "" };
         Self { settings, fs, clock, lock: None, page: None, _home: home }
     }

@@ -2,7 +2,7 @@
 
 mod alerts;
 mod document;
-mod problems;
+pub(crate) mod problems;
 
 use std::path::Path;
 use std::time::Duration;
@@ -364,7 +364,7 @@ fn the_smaller_of_both_limits_of_disk_space_counts() {
         (GIB, GIB / 100 * 5 - 1, Critical),
     ] {
         let mut sample = Sample::running();
-        sample.fs.space = Some(Space { total, available });
+        sample.fs.space = Some(Space { total, available, ..Space::default() });
         assert_eq!(status(&sample, "disk_space"), expected, "{available} of {total}");
     }
 }
@@ -380,6 +380,119 @@ fn a_disk_that_is_full_to_the_writer_is_critical_whatever_space_there_is() {
     let mut unseen = Sample::running();
     unseen.fs.space = None;
     assert_eq!(status(&unseen, "disk_space"), Unknown);
+}
+
+/// B12: that a third of the disk is free and nothing is taken has to be explained.
+#[test]
+fn a_full_disk_says_what_is_kept_back_and_how_much_is_missing() {
+    const MIB: u64 = 1 << 20;
+    let full = |space| {
+        let mut sample = Sample::running();
+        sample.fs.space = Some(space);
+        sample.set(Word::DiskStage, DiskStage::Full as u64);
+        one(&sample, "disk_space")
+    };
+    let bytes = Space { total: 24 * MIB, available: 8 * MIB, ..Space::default() };
+    let check = full(bytes);
+    assert_eq!(check.code(), Some("disk_space.full"));
+    assert_eq!(
+        check.message,
+        "full for new events: 8.0 MiB (33.3%) free of 24.0 MiB; the log's reserve was given up for \
+         its own records; recording resumes at 16.0 MiB free, 8.0 MiB more"
+    );
+    let files = Space { available: 23 * MIB, files_total: 18, files_available: 1, ..bytes };
+    let check = full(files);
+    assert_eq!(check.code(), Some("disk_space.inodes"));
+    assert_eq!(
+        check.message,
+        "full for new events: 1 inode left of 18; 23.0 MiB (95.8%) free of 24.0 MiB; recording \
+         resumes with 3 inodes more"
+    );
+    let both = full(Space { available: 8 * MIB, files_available: 0, ..files });
+    assert_eq!(both.code(), Some("disk_space.full"));
+    assert!(both.message.ends_with("recording resumes with 8.0 MiB and 4 inodes more"), "{both:?}");
+    let enough = full(Space { available: 23 * MIB, files_available: 9, ..files });
+    assert!(enough.message.ends_with("so recording resumes within seconds"), "{enough:?}");
+}
+
+/// B12: inodes run out on a disk with room, and where there is no limit on them they
+/// never do.
+#[test]
+fn few_inodes_are_told_as_few_bytes_are() {
+    for (files_total, files_available, expected) in [
+        (0, 0, Healthy),
+        (10_000_000, 1_000, Healthy),
+        (10_000_000, 999, Warning),
+        (10_000_000, 99, Critical),
+        (1_000, 100, Healthy),
+        (1_000, 99, Warning),
+        (1_000, 49, Critical),
+        (18, 4, Healthy),
+        (18, 3, Critical),
+    ] {
+        let mut sample = Sample::running();
+        let space = Space { total: 100 * GIB, available: 99 * GIB, ..Space::default() };
+        sample.fs.space = Some(Space { files_total, files_available, ..space });
+        let check = one(&sample, "disk_space");
+        assert_eq!(check.status, expected, "{files_available} of {files_total}: {check:?}");
+        if expected != Healthy {
+            assert_eq!(check.code(), Some("disk_space.inodes"));
+            assert!(check.message.starts_with(&format!("{files_available} inodes left of ")));
+        }
+        let line = crate::ui::health_nagios(&sample.health().report, &sample.settings);
+        let perfdata = format!("'disk_inodes'={files_available};");
+        assert_eq!(line.contains(&perfdata), files_total > 0, "{line}");
+    }
+}
+
+/// B8: a verification of all of the log after the writer saved a file's records ends
+/// what is told of it. One from before does not, nor does one from a time to come, nor
+/// does any end what is still damaged.
+#[test]
+fn a_verification_after_the_file_was_saved_ends_it_and_no_other_does() {
+    let verified = |sample: &Sample, seconds_ago: i64| {
+        let at = Timestamp::from_micros(sample.clock.now().micros() - seconds_ago * 1_000_000);
+        let state = crate::audit::verify::State {
+            log_id: "0".repeat(32),
+            epoch: 0,
+            key: "auditctl/x+00000000".to_owned(),
+            tree_size: 43,
+            root_hash: crate::audit::merkle::empty_root(),
+            read: Vec::new(),
+            verified_at: at,
+        };
+        std::fs::write(sample.paths().verified(), state.encode()).expect("written");
+    };
+    for (damage, verified_ago, expected) in [
+        (Damage::FileReplaced, 50, Healthy),
+        (Damage::FileReplaced, 0, Healthy),
+        (Damage::FileReplaced, 60, Critical),
+        (Damage::FileReplaced, 70, Critical),
+        (Damage::FileReplaced, -1, Critical),
+        (Damage::FileReplaced, -90_000, Critical),
+        (Damage::FileTruncated, 50, Critical),
+        (Damage::SegmentDamaged, 50, Critical),
+        (Damage::CorruptionAccepted, 50, Warning),
+    ] {
+        let sample = Sample::running();
+        sample.set(Word::Damage, damage as u64);
+        sample.ago(Word::DamageAt, 60);
+        verified(&sample, verified_ago);
+        assert_eq!(status(&sample, "integrity"), expected, "{damage:?} {verified_ago} s ago");
+    }
+}
+
+/// B8: every finding says what to do, and what it says is about it.
+#[test]
+fn every_problem_has_a_hint() {
+    for problem in super::Problem::ALL {
+        if problems::cannot_be_had(*problem) {
+            continue;
+        }
+        for check in problems::with(*problem).health().report.checks {
+            assert_eq!(check.hint.is_some(), check.status != Healthy, "{problem:?}: {check:?}");
+        }
+    }
 }
 
 #[test]

@@ -29,8 +29,12 @@ pub struct Sample {
     pub audit_file: PathBuf,
     /// The writer.
     pub writer: Writer,
-    /// What is not healthy: a line for each such check, worst first.
+    /// What is not healthy: each such check, worst first.
     pub findings: Vec<Finding>,
+    /// Every check in the order of the report, for a screen with room to spare.
+    /// `health --json` has them as JSON.
+    #[serde(skip)]
+    pub checks: Vec<Finding>,
     /// Events accepted; `None`, as all below, when there is no status page.
     pub events: Option<Events>,
     /// Events accepted and not yet settled.
@@ -78,15 +82,32 @@ pub struct Writer {
     pub age_seconds: Option<f64>,
 }
 
-/// A check that is not healthy.
+/// What one check found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// Which.
     pub component: &'static str,
     /// How it is.
     pub status: Status,
+    /// The problem's stable name, which the guide has a row for; `None` when healthy.
+    pub code: Option<&'static str>,
     /// In words.
     pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    fn of(check: &Check) -> Self {
+        Self {
+            component: check.component,
+            status: check.status,
+            code: check.code(),
+            message: check.message.clone(),
+            hint: check.hint.clone().filter(|_| check.status != Status::Healthy),
+        }
+    }
 }
 
 /// Events accepted.
@@ -262,16 +283,9 @@ impl Sample {
         let now = report.timestamp;
         let page = health.snapshot.as_ref();
         let status = |component| report.check(component).map_or(Status::Unknown, |c| c.status);
-        let mut findings: Vec<Finding> = report
-            .checks
-            .iter()
-            .filter(|check| !matches!(check.status, Status::Healthy))
-            .map(|check| Finding {
-                component: check.component,
-                status: check.status,
-                message: check.message.clone(),
-            })
-            .collect();
+        let checks: Vec<Finding> = report.checks.iter().map(Finding::of).collect();
+        let bad = checks.iter().filter(|check| check.status != Status::Healthy);
+        let mut findings: Vec<Finding> = bad.cloned().collect();
         // Stable: of equally bad ones the order of the checks stays.
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.status.rank()));
         Self {
@@ -280,6 +294,7 @@ impl Sample {
             audit_file: report.metadata.audit_file.clone(),
             writer: Writer::of(health),
             findings,
+            checks,
             events: page.map(|page| Events::of(page, now)),
             write_buffer: page.map(|page| WriteBuffer::of(page, now, status("write_buffer"))),
             query_cache: page.map(Cache::of),

@@ -164,7 +164,7 @@ fn logs(backups: &[Listed]) -> Vec<ListedLog<'_>> {
     let mut logs: Vec<ListedLog<'_>> = Vec::new();
     for listed in backups.iter().filter(|listed| listed.is_good()) {
         let Some(metadata) = &listed.metadata else { continue };
-        let key = metadata.own_keys().map(|keys| keys.oldest().to_string()).unwrap_or_default();
+        let key = metadata.own_keys().map(|keys| keys.vouching().to_string()).unwrap_or_default();
         let id = metadata.log.id.as_str();
         match logs.iter_mut().find(|log| (log.id, &log.key) == (id, &key)) {
             Some(log) => {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::backup_list::seqs;
 use super::style::escape;
+use crate::audit::OpenError;
 use crate::backup::{Decision, DrillReport, Outcome, Plan, Relation, Removal, RestorePlan};
 use crate::clock::display_seconds;
 use crate::units::human_bytes;
@@ -176,10 +177,17 @@ pub fn restore_text(outcome: &Outcome, dry_run: bool) -> String {
             text.push_str(&format!("\n  undo      auditctl restore --force {kept}"));
         }
     }
-    if let Some(error) = &outcome.unrecorded {
-        text.push_str(&format!(
+    match &outcome.unrecorded {
+        Some(OpenError::KeyMissing { path, .. }) => text.push_str(&format!(
+            "\n  note      the signing key is not at {}: the log can be read, verified and backed up. To add \
+             to it, and to record this restore, put the key back (`auditctl key import`); if nobody has \
+             it any more: `auditctl key replace --reason TEXT`",
+            escape(&path.display().to_string())
+        )),
+        Some(error) => text.push_str(&format!(
             "\n  note      the restore is recorded when the log is opened next; now it was not: {error}"
-        ));
+        )),
+        None => {}
     }
     text
 }

@@ -18,8 +18,12 @@ pub fn health_human(report: &HealthReport, colour: bool) -> String {
         status_word(report.status, colour),
         paint(&header_details(report), Style::Faint, colour),
     );
+    let mut hints = Vec::new();
     for check in &report.checks {
-        text.push_str(&check_lines(check, colour));
+        // What several checks advise alike is said once.
+        let hint = check.hint.as_deref().filter(|hint| !hints.contains(hint));
+        hints.extend(hint);
+        text.push_str(&check_lines(check, hint, colour));
     }
     text.push('\n');
     text.push_str(&summary(report));
@@ -50,14 +54,14 @@ fn header_details(report: &HealthReport) -> String {
     parts.join(", ")
 }
 
-fn check_lines(check: &Check, colour: bool) -> String {
+fn check_lines(check: &Check, hint: Option<&str>, colour: bool) -> String {
     // Padded before it is coloured: escapes have no width.
     let word = paint(&format!("{:<8}", check.status.as_str()), status_style(check.status), colour);
     let code = check.code().map_or_else(String::new, |code| {
         format!(" {}", paint(&format!("[{code}]"), Style::Faint, colour))
     });
     let mut lines = format!("  {word}  {:<14} {}{code}\n", check.component, escape(&check.message));
-    if let Some(hint) = &check.hint
+    if let Some(hint) = hint
         && check.status != Status::Healthy
     {
         let hint = format!("{:27}-> {}", "", escape(hint));

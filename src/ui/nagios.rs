@@ -20,12 +20,12 @@ pub fn health_nagios(report: &HealthReport, settings: &Settings) -> String {
     if data.is_empty() { text } else { format!("{text} | {}", data.join(" ")) }
 }
 
-/// `AUDIT UNKNOWN - …`: what a plugin says that could not check at all; one line,
-/// of the message's first.
+/// `AUDIT UNKNOWN - config: …`: what a plugin says that could not check at all; one
+/// line: the error's kind, which the guide has a row for, and the message's first line.
 #[must_use]
-pub fn plugin_failure(message: &str) -> String {
+pub fn plugin_failure(kind: &str, message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
-    shortened(&plain(&format!("AUDIT UNKNOWN - {line}")))
+    shortened(&plain(&format!("AUDIT UNKNOWN - {kind}: {line}")))
 }
 
 /// The report as a line for people who watch: `2026-02-04T21:09:40Z  AUDIT OK - …`.
@@ -47,7 +47,9 @@ fn summary(report: &HealthReport) -> String {
     let first = bad.iter().find(|check| check.component == "worker_thread").or(bad.first());
     let text = match first {
         Some(check) if report.status != Status::Healthy => {
-            format!("{}: {}", check.component, check.message)
+            // The code leads to the guide's row, which says what to do: it stands first,
+            // so that it is never cut.
+            format!("{}: {}", check.code().unwrap_or(check.component), check.message)
         }
         _ => format!("{} checks healthy", report.summary.healthy),
     };
@@ -125,6 +127,9 @@ fn perfdata(report: &HealthReport, settings: &Settings) -> Vec<String> {
     let below = |metric| disk(metric).map_or_else(String::new, |bytes| format!("{bytes}:"));
     let free = Bounds::above(below("warn_below_bytes"), below("critical_below_bytes"));
     add("disk_available", "B", disk("available_bytes"), free.max(disk("total_bytes")));
+    let below = |metric| disk(metric).map_or_else(String::new, |files| format!("{files}:"));
+    let inodes = Bounds::above(below("warn_below_inodes"), below("critical_below_inodes"));
+    add("disk_inodes", "", disk("available_inodes"), inodes.max(disk("total_inodes")));
     let checkpoint = Bounds::critical(limits.checkpoint_age_critical.as_secs_f64());
     add("checkpoint_age", "s", number("integrity", "checkpoint_age_seconds"), checkpoint);
     let backup = Bounds::above(

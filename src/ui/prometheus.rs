@@ -179,6 +179,16 @@ fn of_report(report: &HealthReport) -> Vec<Family> {
                 number("disk_space", "total_bytes"),
             ),
             gauge(
+                "disk_available_inodes",
+                "How many more files the file system below the log can hold.",
+                number("disk_space", "available_inodes"),
+            ),
+            gauge(
+                "disk_inodes",
+                "How many files the file system below the log can hold at all.",
+                number("disk_space", "total_inodes"),
+            ),
+            gauge(
                 "backup_last_success_timestamp_seconds",
                 "When the newest good backup was made.",
                 number("backup", "last_success_timestamp_seconds"),

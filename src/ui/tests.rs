@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use super::{health_human, health_json, health_line, health_nagios, plugin_failure, prometheus};
 use crate::audit::status::{Damage, Ring, Word};
 use crate::clock::Clock;
+use crate::health::Problem;
 use crate::health::samples::{Sample, every_state};
+use crate::health::tests::problems;
 
 /// A log whose names and numbers try to break every format.
 fn hostile() -> Sample {
@@ -41,7 +43,7 @@ fn nagios_gets_one_line_with_what_matters() {
     assert!(line.contains(" 'events'=40c;;;0; ") && line.ends_with(" 'uptime'=3600s;;;0;"));
     let hung = Sample::running().silent_in(crate::audit::status::Activity::Syncing, 7);
     let line = nagios(&hung);
-    assert!(line.starts_with("AUDIT CRITICAL - worker_thread: hung in fdatasync for 7 s | "));
+    assert!(line.starts_with("AUDIT CRITICAL - worker_thread.hung: hung in fdatasync for 7 s | "));
     assert!(line.contains(" 'heartbeat_age'=7s;;5;0; "), "{line}");
 }
 
@@ -56,6 +58,37 @@ fn nagios_output_is_short_and_well_formed_in_every_state() {
         let word = text.strip_prefix("AUDIT ").and_then(|text| text.split(" - ").next());
         assert!(matches!(word, Some("OK" | "WARNING" | "CRITICAL" | "UNKNOWN")), "{text}");
         data.split_terminator(' ').for_each(well_formed);
+    }
+}
+
+/// C17: the code leads to what to do, so the cut never takes any of it.
+#[test]
+fn whatever_the_problem_is_nagios_line_has_its_whole_code() {
+    for problem in Problem::ALL {
+        if problems::cannot_be_had(*problem) {
+            continue;
+        }
+        let mut report = problems::with(*problem).health().report;
+        // A line has room for one: the one that is looked for.
+        report.checks.retain(|check| check.problem() == Some(*problem));
+        report.status = report.checks[0].status;
+        let line = health_nagios(&report, &Sample::running().settings);
+        let text = line.split(" | ").next().expect("a text");
+        assert!(text.contains(&format!(" - {}: ", problem.code())), "{text}");
+        assert!(text.chars().count() < 80, "{text}");
+    }
+}
+
+/// C17: the same for a plugin that could not look: the kind has a row in the guide.
+#[test]
+fn whatever_the_error_is_the_plugins_line_has_its_whole_kind() {
+    let groups = crate::cli::catalogue();
+    let kinds =
+        groups.iter().filter(|group| group.name == "command").flat_map(|group| group.codes.clone());
+    for kind in kinds {
+        let line = plugin_failure(kind, &"a long message ".repeat(20));
+        assert!(line.starts_with(&format!("AUDIT UNKNOWN - {kind}: a")), "{line}");
+        assert!(line.chars().count() < 80, "{line}");
     }
 }
 
@@ -86,8 +119,9 @@ fn people_see_each_check_what_to_do_and_no_control_characters() {
         for check in &report.checks {
             assert!(text.contains(check.component), "{text}");
         }
-        let hints = report.checks.iter().filter(|check| check.hint.is_some()).count();
-        assert_eq!(text.matches("-> ").count(), hints, "{text}");
+        let hints: std::collections::BTreeSet<_> =
+            report.checks.iter().filter_map(|check| check.hint.as_deref()).collect();
+        assert_eq!(text.matches("-> ").count(), hints.len(), "each once: {text}");
         assert!(text.contains("9 checks: "), "{text}");
     }
 }
@@ -207,9 +241,9 @@ fn promtool_finds_nothing_to_say_about_the_metrics() {
 
 #[test]
 fn a_plugin_that_cannot_check_says_so_on_one_short_line() {
-    let line = plugin_failure("bad | setting \u{1b}[2J\nmore");
-    assert_eq!(line, "AUDIT UNKNOWN - bad / setting \\u{1b}[2J");
-    assert!(plugin_failure(&"x".repeat(200)).len() < 80);
+    let line = plugin_failure("config", "bad | setting \u{1b}[2J\nmore");
+    assert_eq!(line, "AUDIT UNKNOWN - config: bad / setting \\u{1b}[2J");
+    assert!(plugin_failure("usage", &"x".repeat(200)).len() < 80);
 }
 
 #[test]

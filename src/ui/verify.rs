@@ -115,7 +115,8 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     }
     if report.integrity == Integrity::Damaged {
         lines.push(
-            "next: `auditctl repair --dry-run` says what a backup would put back, record by record"
+            "next: `auditctl repair` puts back what a backup holds (`auditctl repair --dry-run` says it record \
+             by record); stop the collector first"
                 .to_owned(),
         );
     }
@@ -227,6 +228,11 @@ pub fn verified_backup_text(verified: &VerifiedBackup, colour: bool) -> String {
         row("against", format!("{} {}", escape(&against.name), escape(&found)));
     }
     row("log here", escape(&log_here(&verified.here)).into_owned());
+    for hole in &verified.holes {
+        let span = hole.span();
+        let range = Stretch { first_seq: span.begin, end_seq: span.end };
+        row("lacks", format!("{}: {}", stretch(range), escape(&hole.reason)));
+    }
     for note in &verified.notes {
         text.push_str(&format!("note: {}\n", escape(note)));
     }
@@ -295,6 +301,12 @@ pub fn verified_backup_json(verified: &VerifiedBackup) -> String {
         "against": against,
         "relation": verified.here.word(),
         "relation_why": why,
+        "holes": verified.holes.iter().map(|hole| json!({
+            "first_seq": hole.span().begin,
+            "end_seq": hole.span().end,
+            "reason": hole.reason,
+            "given_up_by": hole.given_up_by,
+        })).collect::<Vec<_>>(),
         "findings": findings,
     })
     .to_string()

@@ -6,6 +6,7 @@ use super::places::nearest;
 use super::request::Surroundings;
 use crate::audit::LogPaths;
 use crate::audit::manifest::Manifest;
+use crate::audit::room;
 use crate::audit::status::{StatusSnapshot, Word};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
@@ -50,10 +51,19 @@ fn limits(settings: &Settings, space: Space) -> (u64, u64) {
 
 fn free(settings: &Settings, space: Space) -> Check {
     let (warn, critical) = limits(settings, space);
-    let message = format!("{} free of {}", human_bytes(space.available), human_bytes(space.total));
-    let check = if space.available < critical {
+    let disk = &settings.disk;
+    let files = room::file_limits(space, (disk.warn_percent, disk.critical_percent));
+    let few = |limit: Option<u64>| limit.is_some_and(|limit| space.files_available < limit);
+    let (warn_files, critical_files) = (files.map(|files| files.0), files.map(|files| files.1));
+    let mut message =
+        format!("{} free of {}", human_bytes(space.available), human_bytes(space.total));
+    if few(warn_files) {
+        let (left, total) = (space.files_available, space.files_total);
+        message = format!("{left} inodes left of {total} (`df -i`); {message}");
+    }
+    let check = if space.available < critical || few(critical_files) {
         Check::failed(Id::DiskSpace, message)
-    } else if space.available < warn {
+    } else if space.available < warn || few(warn_files) {
         Check::warning(Id::DiskSpace, message)
     } else {
         Check::passed(Id::DiskSpace, message)
@@ -157,7 +167,7 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     fn space(available: u64) -> Space {
-        Space { total: 100 * GIB, available }
+        Space { total: 100 * GIB, available, ..Space::default() }
     }
 
     #[test]
@@ -173,6 +183,20 @@ mod tests {
             (GIB / 4 - 1, Status::Failed),
         ] {
             assert_eq!(free(&settings, space(available)).status, status, "{available}");
+        }
+    }
+
+    #[test]
+    fn few_inodes_warn_and_fewer_fail_where_the_file_system_has_a_limit() {
+        for (files_total, files_available, status) in [
+            (0, 0, Status::Passed),
+            (1_000, 100, Status::Passed),
+            (1_000, 99, Status::Warning),
+            (1_000, 49, Status::Failed),
+        ] {
+            let space = Space { files_total, files_available, ..space(50 * GIB) };
+            let check = free(&Settings::default(), space);
+            assert_eq!(check.status, status, "{files_available} of {files_total}: {check:?}");
         }
     }
 

@@ -239,7 +239,7 @@ fn too_little_space_is_said_before_anything_is_written() {
     let mut home = Home::new();
     home.record(60);
     let fs = FaultFs::new(Arc::new(OsFs));
-    fs.set_space(Space { total: 1 << 30, available: 1000 });
+    fs.set_space(Space { total: 1 << 30, available: 1000, ..Space::default() });
     home.fs = Arc::new(fs);
     let error = home.try_back_up().expect_err("no space");
     assert_eq!(error.kind(), "no_space");
@@ -264,14 +264,14 @@ fn the_space_that_is_asked_for_is_that_of_the_copied_segments_and_a_third_of_wha
     let wanted = copied + packed / 3 + (1 << 20);
     let fs = FaultFs::new(Arc::new(OsFs));
     home.fs = Arc::new(fs.clone());
-    fs.set_space(Space { total: 1 << 30, available: wanted - 1 });
+    fs.set_space(Space { total: 1 << 30, available: wanted - 1, ..Space::default() });
     match home.try_back_up() {
         Err(BackupError::NoSpace { needed, available, .. }) => {
             assert_eq!((needed, available), (wanted, wanted - 1));
         }
         other => panic!("{other:?}"),
     }
-    fs.set_space(Space { total: 1 << 30, available: wanted });
+    fs.set_space(Space { total: 1 << 30, available: wanted, ..Space::default() });
     home.back_up();
 }
 

@@ -484,7 +484,7 @@ fn the_growth_since_a_kept_checkpoint_is_proven_to_somebody_without_the_log() {
         assert_eq!(python(&[options[0], &proof]).0, 0);
     }
     let (code, out, _) = run(&home.dir, &["prove", "--from", "100000", "--json"]);
-    assert_eq!((code, said(&out)["error"]["kind"].as_str()), (3, Some("not_signed")), "{out}");
+    assert_eq!((code, said(&out)["error"]["kind"].as_str()), (1, Some("no_record")), "{out}");
     let (code, _, _) = run(&home.dir, &["prove", "--from", "1", "2"]);
     assert_eq!(code, 2);
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::servers::{BUCKET, Kind};
-use crate::support::{Dir, all_lines, auditctl, skipped};
+use crate::support::{Dir, all_lines, auditctl};
 
 /// The block of the page that is marked as that step.
 fn step(name: &str) -> String {
@@ -128,7 +128,7 @@ fn the_page_leads_from_a_bare_host_to_a_running_verified_backed_up_collector() {
     let (lines, kept) = burnt(&destination, &cloud);
     let bare = Bare::new(&destination, &cloud);
     keep(&bare, &kept, &["audit.pub", "audit.key"]);
-    let (out, err) = bare.run(&["look", "key", "restore", "verify", "go on"]);
+    let (out, err) = bare.run(&["look", "restore", "key", "verify", "go on"]);
     assert!(out.contains("VERIFIED"), "{out}{err}");
 
     // Nothing of what was backed up is missing, and the log went on.
@@ -147,11 +147,6 @@ fn the_page_leads_from_a_bare_host_to_a_running_verified_backed_up_collector() {
 /// B2, B3: the key burnt too.
 #[test]
 fn the_page_leads_on_where_the_key_is_lost() {
-    let help =
-        Command::new(env!("CARGO_BIN_EXE_auditctl")).args(["key", "replace", "--help"]).output();
-    if !help.expect("it runs").status.success() {
-        return skipped("this build has no `key replace`");
-    }
     let Some((destination, cloud)) = destination("lost") else { return };
     let cloud: Vec<_> =
         cloud.into_iter().chain([("AWS_EC2_METADATA_DISABLED", "true".to_owned())]).collect();
@@ -161,4 +156,45 @@ fn the_page_leads_on_where_the_key_is_lost() {
     bare.run(&["look", "restore", "verify", "lost key", "go on"]);
     let restored = all_lines(&bare.logs());
     assert!(restored.iter().any(|line| line.contains("disaster.recovered")), "{restored:?}");
+    assert!(restored.iter().any(|line| line.contains("audit.key_replaced")), "{restored:?}");
+    // To a machine that knows neither key they are two: anybody could have replaced a key.
+    let bare = Bare::new(&destination, &cloud);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auditctl"));
+    command.args(["restore", "latest", "--cloud", "s3", "--json"]).env_clear();
+    command.envs(bare.values.iter().map(|(name, value)| (name, value)));
+    let output = command.current_dir(bare.dir.path()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// B2, B3: the key was kept in escrow.
+#[cfg(feature = "encryption")]
+#[test]
+fn the_page_leads_on_with_a_key_from_escrow() {
+    use age::secrecy::ExposeSecret;
+    let Some((destination, cloud)) = destination("escrow") else { return };
+    let cloud: Vec<_> =
+        cloud.into_iter().chain([("AWS_EC2_METADATA_DISABLED", "true".to_owned())]).collect();
+    let (_, kept) = burnt(&destination, &cloud);
+    // What `key export` wrote on the host, before it burnt.
+    let identity = age::x25519::Identity::generate();
+    let key = auditctl::audit::signer::SigningKey::load(
+        &auditctl::fsio::OsFs,
+        &kept.path().join("audit.key"),
+    )
+    .expect("a key");
+    let now = auditctl::clock::Timestamp::from_micros(1_700_000_000_000_000);
+    let sealed = auditctl::backup::export_key(&key, &[identity.to_public().to_string()], now)
+        .expect("sealed");
+    std::fs::write(kept.path().join("audit.key.age"), sealed).expect("kept");
+    let file = kept.path().join("escrow-identity");
+    std::fs::write(&file, identity.to_string().expose_secret()).expect("kept");
+    auditctl::fsio::os::set_mode(&file, 0o600).expect("private");
+
+    let bare = Bare::new(&destination, &cloud);
+    keep(&bare, &kept, &["audit.pub", "audit.key.age", "escrow-identity"]);
+    let (out, err) = bare.run(&["look", "restore", "escrow", "verify", "go on"]);
+    assert!(out.contains("VERIFIED"), "{out}{err}");
+    let restored = all_lines(&bare.logs());
+    assert!(restored.iter().any(|line| line.contains("disaster.recovered")), "{restored:?}");
+    assert!(!restored.iter().any(|line| line.contains("audit.key_replaced")), "the same key");
 }

@@ -78,6 +78,7 @@ fn each_step_of_sealing_may_fail_once() {
     for (op, name) in [
         (Op::Rename, "audit.0000"),
         (Op::Open, "audit.log"),
+        (Op::Rename, "audit.log.tmp"),
         (Op::SetLen, "audit.log"),
         (Op::SyncDir, "logs"),
         (Op::SyncData, "audit.manifest"),
@@ -99,6 +100,43 @@ fn each_step_of_sealing_may_fail_once() {
         log.close().expect("closed");
         whole(&dir, 15);
     }
+}
+
+/// B12: without an inode for the next segment the old one keeps its name and goes on.
+#[test]
+fn a_segment_whose_successor_cannot_be_made_keeps_its_name_and_is_sealed_later() {
+    let dir = Dir::new();
+    let (options, fs) = failing(&dir);
+    let log = open(options);
+    record(&log, 3);
+    let no_files =
+        Space { total: 1 << 30, available: 1 << 29, files_total: 18, files_available: 0 };
+    fs.set_space(no_files);
+    let fails = fault(Op::Open, "audit.log.tmp", How::Errno(ENOSPC));
+    fs.plan(Fault { times: u64::MAX, ..fails });
+    log.seal();
+    eventually("the disk is full", || {
+        assert!(dir.log().join("audit.log").exists(), "it is never without its name");
+        log.status().expect("status").disk_stage() == Some(DiskStage::Full)
+    });
+    eventually("the record about it is in the old segment", || {
+        count(&dir.log(), "audit.disk_full") == 1
+    });
+    eventually("it is tried again", || fs.hits() >= 2);
+    assert_eq!(log.record(Event::new("e")).expect_err("refused").kind(), "disk_full");
+    let page = log.status().expect("status");
+    assert_eq!((page.get(Word::LogFileIncidents), page.get(Word::Segments)), (0, 0));
+    fs.heal();
+    let mut recorded = 3;
+    eventually("it resumes", || {
+        let is_ok = log.record(Event::new("e")).is_ok_and(|receipt| receipt.wait().is_ok());
+        recorded += usize::from(is_ok);
+        is_ok
+    });
+    eventually("it is sealed", || log.status().expect("status").get(Word::Segments) == 1);
+    log.close().expect("closed");
+    assert_eq!(count(&dir.log(), "audit.log_file_replaced"), 0);
+    whole(&dir, recorded);
 }
 
 #[test]
@@ -163,7 +201,7 @@ fn a_full_disk_refuses_new_events_writes_what_was_accepted_and_resumes_by_itself
     let (options, fs) = failing(&dir);
     let log = open(options);
     record(&log, 3);
-    let full = Space { total: 1 << 30, available: 0 };
+    let full = Space { total: 1 << 30, available: 0, ..Space::default() };
     fs.set_space(full);
     eventually("the disk is full", || {
         log.status().expect("status").disk_stage() == Some(DiskStage::Full)
@@ -401,7 +439,7 @@ fn a_clean_close_works_on_a_full_disk() {
     let (options, fs) = failing(&dir);
     let log = open(options);
     record(&log, 3);
-    fs.set_space(Space { total: 1 << 30, available: 0 });
+    fs.set_space(Space { total: 1 << 30, available: 0, ..Space::default() });
     eventually("the disk is full", || {
         log.status().expect("status").disk_stage() == Some(DiskStage::Full)
     });

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -20,28 +22,37 @@ fn record(dir: &Dir, event_type: &str) {
 /// A `query --follow`; killed when dropped.
 struct Follower {
     child: Child,
-    lines: Option<BufReader<ChildStdout>>,
+    /// The types of the records that it prints.
+    types: Receiver<String>,
 }
+
+/// How long a line may take: far longer than it does.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Follower {
     fn start(dir: &Dir, args: &[&str]) -> Self {
         let mut command = auditctl(dir, &[&["query", "--follow"], args].concat());
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a follower");
-        let lines = Some(BufReader::new(child.stdout.take().expect("piped")));
-        Self { child, lines }
+        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, types) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+                let record: Value = serde_json::from_str(&line).expect(&line);
+                let event_type = record["event_type"].as_str().expect("a type").to_owned();
+                line.clear();
+                if sender.send(event_type).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, types }
     }
 
     /// The type of the next record.
     fn next(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.as_mut().expect("open").read_line(&mut line).expect("a line");
-        let record: Value = serde_json::from_str(&line).expect(&line);
-        record["event_type"].as_str().expect("a type").to_owned()
-    }
-
-    fn ended(&mut self) -> Option<i32> {
-        self.child.try_wait().expect("waited").map(|status| status.code().unwrap_or(-1))
+        self.types.recv_timeout(PATIENCE).expect("a line in time")
     }
 
     /// What it said, once it has been interrupted.
@@ -61,18 +72,46 @@ impl Drop for Follower {
     }
 }
 
+/// A program that goes on for ever; killed when dropped.
+struct Killed(Child);
+
+impl Killed {
+    fn start(dir: &Dir, args: &[&str], stdout: Stdio) -> Self {
+        let mut command = auditctl(dir, args);
+        Self(command.stdout(stdout).stderr(Stdio::null()).spawn().expect("runs"))
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        self.0.try_wait().expect("waited").map(|status| status.code().unwrap_or(-1))
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn first_line(lines: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("a line");
+    line
+}
+
 /// C6: `| head -1`, with nothing more to write.
 #[test]
 fn follow_ends_when_its_reader_has_gone_although_nothing_more_is_recorded() {
     let dir = Dir::new();
     std::fs::write(dir.path().join("auditctl.toml"), SETTINGS).expect("settings");
     record(&dir, "one");
-    let mut follower = Follower::start(&dir, &["--type", "one"]);
-    assert_eq!(follower.next(), "one");
-    assert_eq!(follower.ended(), None, "it follows");
-    drop(follower.lines.take());
-    eventually("it ends", || follower.ended().is_some());
-    assert_eq!(follower.ended(), Some(0), "a reader who has enough is no failure");
+    let mut child = Killed::start(&dir, &["query", "--follow", "--type", "one"], Stdio::piped());
+    let mut lines = BufReader::new(child.0.stdout.take().expect("piped"));
+    assert!(first_line(&mut lines).contains("\"one\""));
+    assert_eq!(child.ended(), None, "it follows");
+    drop(lines);
+    eventually("it ends", || child.ended().is_some());
+    assert_eq!(child.ended(), Some(0), "a reader who has enough is no failure");
 }
 
 /// C6: as `ssh host auditctl query --follow` without a terminal has it.
@@ -82,21 +121,13 @@ fn follow_ends_when_the_socket_that_it_writes_to_is_closed() {
     std::fs::write(dir.path().join("auditctl.toml"), SETTINGS).expect("settings");
     record(&dir, "one");
     let (near, far) = UnixStream::pair().expect("a pair");
-    let mut command = auditctl(&dir, &["query", "--follow", "--type", "one"]);
-    command.stdout(Stdio::from(std::os::fd::OwnedFd::from(far))).stderr(Stdio::null());
-    let mut child = command.spawn().expect("a follower");
-    // Its own copy of the far end would keep the connection open.
-    drop(command);
-    let mut line = String::new();
+    let far = Stdio::from(std::os::fd::OwnedFd::from(far));
+    let mut child = Killed::start(&dir, &["query", "--follow", "--type", "one"], far);
     let mut reader = BufReader::new(near);
-    reader.read_line(&mut line).expect("a line");
+    assert!(first_line(&mut reader).contains("\"one\""));
     drop(reader);
-    let mut code = None;
-    eventually("it ends", || {
-        code = child.try_wait().expect("waited").map(|status| status.code());
-        code.is_some()
-    });
-    assert_eq!(code, Some(Some(0)));
+    eventually("it ends", || child.ended().is_some());
+    assert_eq!(child.ended(), Some(0));
 }
 
 /// C6: through the collector, which is rid of it, too.
@@ -108,13 +139,31 @@ fn follow_through_a_collector_ends_with_its_reader_and_the_collector_is_rid_of_i
     peer.ask("{\"event_type\":\"one\"}");
     let mut connections = || peer.ask("{\"status\":{}}")["ok"]["status"]["connections"].clone();
     let before = connections();
-    let mut follower = Follower::start(&dir, &["--type", "one"]);
-    assert_eq!(follower.next(), "one");
+    let mut child = Killed::start(&dir, &["query", "--follow", "--type", "one"], Stdio::piped());
+    let mut lines = BufReader::new(child.0.stdout.take().expect("piped"));
+    assert!(first_line(&mut lines).contains("\"one\""));
     eventually("the collector sees it", || connections() != before);
-    drop(follower.lines.take());
-    eventually("it ends", || follower.ended().is_some());
-    assert_eq!(follower.ended(), Some(0));
+    drop(lines);
+    eventually("it ends", || child.ended().is_some());
+    assert_eq!(child.ended(), Some(0));
     eventually("the collector is rid of it", || connections() == before);
+}
+
+/// C6: its siblings, whose next line is an hour away.
+#[test]
+fn what_prints_again_and_again_ends_with_its_reader_long_before_its_next_line() {
+    let dir = Dir::new();
+    for (args, code) in [
+        (&["health", "--json", "--watch", "3600"][..], 3),
+        (&["monitor", "--json", "--refresh", "3600"], 0),
+    ] {
+        let mut child = Killed::start(&dir, args, Stdio::piped());
+        let mut lines = BufReader::new(child.0.stdout.take().expect("piped"));
+        assert!(first_line(&mut lines).starts_with('{'));
+        drop(lines);
+        eventually("it ends", || child.ended().is_some());
+        assert_eq!(child.ended(), Some(code), "{args:?}");
+    }
 }
 
 fn restored(dir: &Dir) {

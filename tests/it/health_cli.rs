@@ -70,7 +70,7 @@ fn no_log_yet_is_unknown_in_every_format_and_nothing_is_made() {
 
     let nagios = run(&dir, &["health", "--format", "nagios"]);
     assert_eq!(nagios.code, 3);
-    assert!(nagios.stdout.starts_with("AUDIT UNKNOWN - worker_thread: no log yet"));
+    assert!(nagios.stdout.starts_with("AUDIT UNKNOWN - worker_thread.no_log: no log yet"));
 
     let prometheus = run(&dir, &["health", "--format", "prometheus"]);
     assert_eq!(prometheus.code, 3);
@@ -115,7 +115,7 @@ fn health_takes_the_log_directory_and_its_limits_from_the_settings() {
     settings(&dir, "[health]\nlog_bytes_warn = \"1B\"\nlog_bytes_critical = \"2B\"\n");
     let large = run(&dir, &["health", "--format", "nagios"]);
     assert_eq!(large.code, 2, "{}", large.stdout);
-    assert!(large.stdout.starts_with("AUDIT CRITICAL - log_file: "), "{}", large.stdout);
+    assert!(large.stdout.starts_with("AUDIT CRITICAL - log_file.large: "), "{}", large.stdout);
     log.close().expect("close");
 }
 
@@ -263,7 +263,7 @@ fn watching_prints_a_document_a_line_until_it_is_interrupted() {
     let mut reader = BufReader::new(child.stdout.take().expect("piped"));
     let mut line = String::new();
     reader.read_line(&mut line).expect("line");
-    assert!(line.contains("AUDIT UNKNOWN - worker_thread: no log yet"), "{line}");
+    assert!(line.contains("AUDIT UNKNOWN - worker_thread.no_log: no log yet"), "{line}");
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
     let status = child.wait().expect("ends");

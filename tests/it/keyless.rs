@@ -81,7 +81,8 @@ fn a_log_restored_without_its_key_is_read_verified_proven_and_backed_up_at_once(
     let (code, made, warned) = run(&dir, &["backup"]);
     assert!(code == 0 && warned.contains("not signed"), "{made}{warned}");
     assert!(ok(&dir, &["list"]).contains("unsigned"));
-    ok(&dir, &["verify", "latest", "--public-key", "old.pub"]);
+    let text = ok(&dir, &["verify", "latest", "--public-key", "old.pub"]);
+    assert!(text.contains("VERIFIED") && text.contains("metadata is not signed"), "{text}");
     let shown = ok(&dir, &["key", "show"]);
     assert!(shown.contains("missing") && shown.contains("key replace"), "{shown}");
     for command in [&["record", "--type", "x"][..], &["serve", "--http", "off"]] {

@@ -110,6 +110,7 @@ mod serve_streams;
 #[cfg_attr(not(all(feature = "azure", feature = "gcs")), allow(dead_code))]
 mod servers;
 mod serving;
+mod shown;
 mod signals;
 mod signed;
 mod status_page;
@@ -125,5 +126,6 @@ mod vectors;
 mod verify;
 mod verify_damage;
 mod verify_python;
+mod ways_out;
 mod who;
 mod zones;

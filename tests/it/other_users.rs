@@ -117,6 +117,42 @@ fn what_roots_commands_leave_in_a_services_directory_is_the_services() {
 
 /// B4.
 #[test]
+fn what_root_repairs_or_replaces_in_a_services_directory_is_the_services() {
+    if !is_root() {
+        return;
+    }
+    let dir = of_service();
+    let settings = format!("max_segment_size = \"64KiB\"\n{SETTINGS}");
+    std::fs::write(dir.path().join("auditctl.toml"), settings).expect("written");
+    let line = format!(r#"{{"event_type":"e","details":{{"x":"{}"}}}}"#, "y".repeat(400));
+    std::fs::write(dir.path().join("in"), format!("{line}\n").repeat(600)).expect("written");
+    chown(dir.path().join("in"), Some(SERVICE), Some(SERVICE)).expect("chown");
+    for own in [&["record", "--file", "in"][..], &["record", "--type", "e"], &["backup"]] {
+        let (code, said) = as_service(&dir, own);
+        assert_eq!(code, 0, "{own:?}: {said}");
+    }
+    let sealed = std::fs::read_dir(dir.log()).expect("listed").map(|it| it.expect("one").path());
+    let sealed = sealed.filter(|path| path.to_string_lossy().contains("audit.0000"));
+    let sealed = sealed.min().expect("a sealed segment");
+    let mut bytes = std::fs::read(&sealed).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&sealed, bytes).expect("written");
+    let (code, out, err) = run(&dir, &["repair"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(strangers(dir.path()), Vec::<PathBuf>::new(), "{out}");
+    let (code, said) = as_service(&dir, &["verify"]);
+    assert_eq!(code, 0, "{said}");
+    std::fs::remove_file(dir.log().join("audit.key")).expect("removed");
+    let (code, out, err) = run(&dir, &["key", "replace", "--reason", "lost"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(strangers(dir.path()), Vec::<PathBuf>::new(), "{out}");
+    let (code, said) = as_service(&dir, &["record", "--type", "e"]);
+    assert_eq!(code, 0, "{said}");
+}
+
+/// B4.
+#[test]
 fn a_collector_of_roots_leaves_a_directory_that_the_service_can_go_on_with() {
     if !is_root() {
         return;

@@ -161,5 +161,8 @@ fn a_datadog_agent_is_told_each_check_and_its_numbers() {
     collector.kill_nine();
     let told = tell();
     let overall = told.iter().find(|line| line.starts_with("_sc|auditctl.health|2|")).expect("bad");
-    assert!(overall.contains("worker_thread: writer died"), "{overall}");
+    assert!(
+        overall.contains("worker_thread.died: writer died") && overall.contains(" -> start "),
+        "{overall}"
+    );
 }

@@ -238,7 +238,7 @@ fn the_commands_say_what_they_found_and_end_as_documented() {
     let (code, out, _) = run(&dir, &["prove", "7"]);
     assert_eq!((code, &said(&out)), (0, &said(&std::fs::read_to_string(proof).expect("it"))));
     let (code, out, err) = run(&dir, &["prove", "100000", "--json"]);
-    assert_eq!((code, said(&out)["error"]["kind"].as_str()), (3, Some("not_signed")), "{err}");
+    assert_eq!((code, said(&out)["error"]["kind"].as_str()), (2, Some("no_record")), "{err}");
 
     for usage in [
         &["verify", "--quick", "--since-last"][..],

@@ -467,6 +467,8 @@ fn a_connection_that_is_asked_on_again_lives_and_the_longest_idle_goes() {
     assert!(!ask(&mut second), "whose it is");
 }
 
+/// G6: what is not healthy takes a node out of a load balancer's rotation, so that
+/// nobody without credentials may bring it about.
 #[test]
 fn nothing_that_strangers_do_decides_health() {
     let dir = open_dir();
@@ -528,6 +530,9 @@ fn nothing_that_strangers_do_decides_health() {
         strangers.as_u64().is_some_and(|strangers| strangers >= 100)
     });
     assert_eq!(check(&text, "security")["status"], "healthy", "{text}");
+    // What a load balancer goes by: with a token, and from the network without one.
+    assert_eq!(collector.get("/health", &token).0, 200);
+    assert_eq!(collector.get("/health", "").0, 200);
     assert_eq!(check(&text, "rate_limiting")["status"], "healthy", "{text}");
     eventually("and written, as what they are", || reported(&dir, "\"stranger\":true"));
 }

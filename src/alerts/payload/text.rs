@@ -2,15 +2,18 @@
 //! here, and escaped where it goes.
 
 use super::Sender;
-use crate::alerts::occurrence::Occurrence;
+use crate::alerts::occurrence::{HealthCheck, Occurrence};
 use crate::audit::record::Record;
 use crate::clock::display_seconds;
 use crate::units::format_duration;
 
 /// A value is cut to so many characters.
 const MAX_VALUE_CHARS: usize = 200;
-/// Checks that are told.
-const MAX_CHECKS: usize = 12;
+/// A hint is cut to so many characters: longer ones are for `health` itself.
+const MAX_HINT_CHARS: usize = 400;
+/// All checks together are told in about so many characters: whoever is woken reads
+/// the worst, and no chat cuts the log's name off.
+const MAX_CHECKS_CHARS: usize = 1_200;
 
 /// A line that says what happened, and what belongs to it.
 pub(super) struct Told {
@@ -47,10 +50,7 @@ pub(super) fn told(occurrence: &Occurrence, sender: &Sender) -> Told {
         facts.push(("seq", record.seq.to_string()));
     }
     if let Some(health) = &occurrence.health {
-        for check in health.checks.iter().take(MAX_CHECKS) {
-            let text = format!("{} ({}): {}", check.component, check.status, check.message);
-            facts.push(("check", line(&text)));
-        }
+        facts.extend(checks_told(&health.checks));
     }
     if let Some(held) = &occurrence.suppressed {
         facts.push((
@@ -63,18 +63,49 @@ pub(super) fn told(occurrence: &Occurrence, sender: &Sender) -> Told {
     Told { title, facts }
 }
 
-/// One line, without what moves a cursor, ends a line or turns the text round.
+/// The worst first, each with its code and with what to do about it. What several
+/// checks advise alike is said once.
+fn checks_told(checks: &[HealthCheck]) -> Vec<(&'static str, String)> {
+    let rank = |check: &&HealthCheck| match check.status.as_str() {
+        "critical" => 0,
+        "warning" => 1,
+        _ => 2,
+    };
+    let mut sorted: Vec<&HealthCheck> = checks.iter().collect();
+    sorted.sort_by_key(rank);
+    let (mut facts, mut chars, mut told) = (Vec::new(), 0, 0);
+    for check in &sorted {
+        let code = check.code.as_ref().unwrap_or(&check.component);
+        let found = line(&format!("{code} ({}): {}", check.status, check.message));
+        let hint = check.hint.as_deref().map(|hint| cut(&cleaned(hint), MAX_HINT_CHARS));
+        let hint = hint.filter(|hint| !facts.contains(&("hint", hint.clone())));
+        chars += found.chars().count() + hint.as_ref().map_or(0, |hint| hint.chars().count());
+        if told > 0 && chars > MAX_CHECKS_CHARS {
+            let left = sorted.len() - told;
+            facts.push(("checks", format!("{left} more: `auditctl health` shows all of them")));
+            break;
+        }
+        facts.push(("check", found));
+        facts.extend(hint.map(|hint| ("hint", hint)));
+        told += 1;
+    }
+    facts
+}
+
+/// One line of a value, cut to what a value may have.
 fn line(text: &str) -> String {
+    cut(&cleaned(text), MAX_VALUE_CHARS)
+}
+
+/// Without what moves a cursor, ends a line or turns the text round.
+fn cleaned(text: &str) -> String {
     let odd = |c: char| {
         c.is_control()
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
             || ('\u{202a}'..='\u{202e}').contains(&c)
             || ('\u{2066}'..='\u{2069}').contains(&c)
     };
-    cut(
-        &text.chars().map(|c| if odd(c) { '\u{fffd}' } else { c }).collect::<String>(),
-        MAX_VALUE_CHARS,
-    )
+    text.chars().map(|c| if odd(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// At most so many characters; one that was cut ends in `…`.

@@ -193,7 +193,8 @@ impl KeyFiles {
 
     /// The private key that is to follow, if a rotation is under way. Whoever may
     /// only make files in its directory must not name the log's next key: it has to
-    /// belong to root, to who runs this, or to the owner of the key before.
+    /// belong to root, to who runs this, or to the owner of the key before or of its
+    /// directory.
     ///
     /// # Errors
     /// When there is one that cannot be used.
@@ -204,7 +205,10 @@ impl KeyFiles {
             Ok(meta) => {
                 let own = rustix::process::geteuid().as_raw();
                 let of_key = fs.meta(&self.key).map_or(own, |meta| meta.uid);
-                if ![0, own, of_key].contains(&meta.uid) {
+                // What root makes there is the directory's owner's, who could put any other
+                // in its place as well.
+                let of_dir = fs.meta(&fsio::parent(&self.key)).map_or(own, |meta| meta.uid);
+                if ![0, own, of_key, of_dir].contains(&meta.uid) {
                     return Err(KeyError::Owner { path, uid: meta.uid });
                 }
             }

@@ -140,6 +140,15 @@ impl Keyring {
         &self.keys[0]
     }
 
+    /// The first of the keys that lead to the believed one by signatures alone. Whoever has
+    /// another key cannot lead from there to it: what nobody signed, anybody can write.
+    #[must_use]
+    pub fn vouching(&self) -> &VerifierKey {
+        let before = self.handovers[..self.believed].iter();
+        let replaced = before.rev().find(|handover| handover.replaced.is_some());
+        replaced.map_or(self.oldest(), |handover| &handover.new)
+    }
+
     /// The key that signs now, as far as the believed one leads.
     #[must_use]
     pub fn newest(&self) -> &VerifierKey {

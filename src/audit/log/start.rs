@@ -121,6 +121,7 @@ pub(super) fn publish_start(page: &StatusPage, options: &Options, opened: &Opene
     page.set(Word::AdoptedEnd, opened.uncovered);
     page.set(Word::RetentionMode, retention_mode(options) as u64);
     page.set(Word::KeyChanges, opened.keys.rotations.len() as u64);
+    page.set(Word::LastEventAt, opened.last_event.map_or(0, |at| at.micros() as u64));
     if let Some(damage) = opened.damage {
         page.set(Word::Damage, damage as u64);
         page.set(Word::DamageAt, now.micros() as u64);

@@ -172,7 +172,7 @@ impl Opening<'_> {
     }
 
     /// A sealed block's lines, if they are those that were noted.
-    fn lines_of(&self, segment: &Segment, block: &Block) -> Option<Vec<u8>> {
+    pub(super) fn lines_of(&self, segment: &Segment, block: &Block) -> Option<Vec<u8>> {
         let length = usize::try_from(block.stored_bytes).ok()?;
         if length > MAX_MEMBER_BYTES {
             return None;

@@ -257,9 +257,9 @@ mod tests {
         let chmod = |mode| {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("chmod");
         };
-        chmod(0o640);
+        chmod(0o604);
         let error = RedactKey::load(&OsFs, &path).expect_err("others can read it");
-        assert!(matches!(error, RedactKeyError::Exposed { mode: 0o640, .. }), "{error}");
+        assert!(matches!(error, RedactKeyError::Exposed { mode: 0o604, .. }), "{error}");
         chmod(0o600);
         for content in ["", "abc\n", &"g".repeat(64), &"a".repeat(63), &"a".repeat(66)] {
             std::fs::write(&path, content).expect("write");

@@ -54,7 +54,7 @@ pub enum KeyError {
     /// Somebody else put the key there.
     #[error(
         "{} belongs to user {uid}, who is neither root, nor who runs this, nor the owner of the \
-         key that it would follow; it is left alone: find out who put it there, and remove it",
+         key that it would follow or of its directory; it is left alone: find out who put it there, and remove it",
         path.display()
     )]
     Owner {

@@ -131,7 +131,7 @@ words! {
     CompressBacklog = 54,
     /// Failures of the background work (compression, manifest, retention).
     MaintenanceErrors = 55,
-    /// When the last event was accepted: µs since 1970.
+    /// When the last event was accepted, by an earlier writer too: µs since 1970.
     LastEventAt = 56,
     /// Clean close: µs since 1970, 0 while open. The page's last word.
     ClosedAt = 57,

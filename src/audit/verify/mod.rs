@@ -9,6 +9,7 @@
 //!
 //! Everything that is wrong is reported, not only the first.
 
+mod active;
 mod anchor;
 mod chance;
 mod consistency;
@@ -510,6 +511,7 @@ impl Run<'_> {
                     let finding = Finding::new(Kind::Truncated, name, text);
                     self.tally.found(finding.records(pieces.end(), size));
                 }
+                active::tell(self.view, pieces, signed, &mut self.tally)?;
                 return Ok(false);
             }
             None if size < pieces.begin() => {
@@ -545,6 +547,9 @@ impl Run<'_> {
                 _ => ("audit.manifest.json", pieces.begin()),
             };
             self.tally.found(Finding::new(Kind::Altered, name, text).records(first, size));
+            if name == "audit.log" {
+                active::tell(self.view, pieces, signed, &mut self.tally)?;
+            }
         }
         Ok(false)
     }

@@ -62,6 +62,12 @@ impl Pieces {
         }
     }
 
+    /// The first record in a place.
+    pub(super) fn first_of(&self, place: Place) -> Option<u64> {
+        let piece = self.pieces.iter().find(|piece| piece.place == place)?;
+        Some(piece.block.first_seq)
+    }
+
     /// The first record that is here.
     pub(super) fn begin(&self) -> u64 {
         self.pruned.end()

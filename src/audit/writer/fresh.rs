@@ -1,17 +1,29 @@
 //! From one file to the next: sealing, and leaving a file that is not trusted.
 
-use std::time::Instant;
+use std::path::PathBuf;
 
 use super::{Failure, Writer, failure};
 use crate::audit::merkle::Range;
 use crate::audit::record;
 use crate::audit::segment::{Active, Layout, Staged};
 use crate::audit::status::{Activity, Word};
-use crate::fsio::OpenMode;
+use crate::fsio::{FsFile, OpenMode, temporary_name};
+
+/// The next segment's file.
+#[derive(Debug)]
+struct Next {
+    path: PathBuf,
+    file: Box<dyn FsFile>,
+    /// It stands where the active segment does.
+    placed: bool,
+}
 
 /// A segment change under way.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
+    /// Made before anything is renamed: without room for one more file the old one
+    /// keeps its name.
+    next: Option<Next>,
     /// The old file has its sealed name.
     renamed: bool,
     /// What is wrong with the old file, if anything.
@@ -24,6 +36,11 @@ impl Fresh {
     /// The old file is damaged.
     pub(crate) fn damaged(damage: String) -> Self {
         Self { damage: Some(damage), ..Self::default() }
+    }
+
+    /// Whether files were made or renamed for it.
+    pub(super) fn is_begun(&self) -> bool {
+        self.next.is_some() || self.renamed
     }
 }
 
@@ -55,8 +72,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Seals the active segment if it holds anything.
+    /// Seals the active segment if it holds anything, and if there is room for the
+    /// next one: without, it goes on, and is sealed when there is.
     pub(crate) fn seal(&mut self) -> Result<(), Failure> {
+        if self.upkeep.is_put_off() {
+            return Ok(());
+        }
         if self.active.layout.raw_bytes > self.active.synced_bytes() {
             self.sync()?;
         }
@@ -66,7 +87,10 @@ impl Writer {
         self.checkpoint();
         self.activity(Activity::Sealing);
         self.fresh = Some(Fresh::default());
-        self.start_fresh()
+        match self.start_fresh() {
+            Err(failure) if self.puts_off_sealing(&failure) => Ok(()),
+            done => done,
+        }
     }
 
     /// Gives the old file its sealed name and starts a fresh one; after a
@@ -87,6 +111,11 @@ impl Writer {
         let failed = || failure(Activity::Sealing);
         let now = shared.options.clock.now();
         self.at_home()?;
+        if fresh.next.is_none() {
+            let path = temporary_name(&path);
+            let file = fs.open(&path, OpenMode::CreateNew).map_err(failed())?;
+            fresh.next = Some(Next { path, file, placed: false });
+        }
         if !fresh.renamed {
             // Deleted or replaced since the last look: nothing else looks until this is
             // done, and the open file is all that is left of its records.
@@ -117,18 +146,24 @@ impl Writer {
             }
             fresh.renamed = true;
         }
-        let file = fs
-            .open(&path, OpenMode::Create)
-            .and_then(|file| file.set_len(0).map(|()| file))
-            .map_err(failed())?;
+        if let Some(next) = fresh.next.as_mut().filter(|next| !next.placed) {
+            if fs.entry(&path).is_ok() {
+                // Somebody was quicker: that file is kept, and none of ours.
+                let stands = paths.aside("foreign", &now.file_stamp(), |p| fs.entry(p).is_ok());
+                fs.rename(&path, &stands).map_err(failed())?;
+            }
+            fs.rename(&next.path, &path).map_err(failed())?;
+            next.placed = true;
+        }
         fs.sync_dir(&paths.dir).map_err(failed())?;
+        let Some(Next { file, .. }) = fresh.next.take() else { return Ok(()) };
         let tree = self.active.layout.tree();
         let next = Active::new(file, Layout::new(tree));
         let old = std::mem::replace(&mut self.active, next);
         if old.layout.records() > 0 {
             shared.keeper.sealed(&old.layout, fresh.damage.clone());
         }
-        self.upkeep.segment_since = Instant::now();
+        self.upkeep.began_segment();
         self.publish_active();
         let begun = self.leaves.restart(self.active.layout.first_seq);
         self.leaves_noted(begun);

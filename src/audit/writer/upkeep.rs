@@ -1,5 +1,5 @@
 //! What the writer does between batches: look whether the log file is still the
-//! one it writes, watch the space, sign checkpoints, seal by age, and record
+//! one it writes, sign checkpoints, seal by age, and record
 //! bursts of refusals.
 
 use std::time::{Duration, Instant};
@@ -12,25 +12,23 @@ use crate::audit::own_files::OwnFile;
 use crate::audit::recovery::copy_to_new;
 use crate::audit::security::SecurityKind;
 use crate::audit::segment::Active;
-use crate::audit::status::{Activity, Damage, DiskStage, Word, WriterState};
+use crate::audit::status::{Activity, Damage, Word};
 use crate::audit::trouble::Trouble;
 use crate::clock::Timestamp;
-use crate::fsio::{OpenMode, Space, replace_file};
+use crate::fsio::replace_file;
 
 /// The disk is looked at so often.
 const DISK_EVERY: Duration = Duration::from_secs(1);
-/// Below this the disk counts as full even before a write fails.
-const FULL_BYTES: u64 = 64 * 1024;
-/// Recording resumes on a disk without reserve when so much is free.
-const RESUME_BYTES: u64 = 1 << 20;
 
+/// Sealing for which there was no room is tried again so often.
+const SEAL_AGAIN: Duration = Duration::from_secs(1);
 /// A change of key that could not be stored is tried again so often.
 const STORE_KEYS_EVERY: Duration = Duration::from_secs(1);
 
 /// What upkeep remembers.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
-    pub(crate) segment_since: Instant,
+    segment_since: Instant,
     checked_file: Instant,
     checked_disk: Instant,
     signed_at: Instant,
@@ -38,7 +36,10 @@ pub(crate) struct Upkeep {
     stored_size: u64,
     /// The disk is full and the reserve given up.
     pub(crate) full: bool,
-    refused_before_full: u64,
+    pub(super) refused_before_full: u64,
+    /// A segment was to be sealed, and there was no room for the next one: to be tried
+    /// again then.
+    seal_again: Option<Instant>,
     pub(crate) closing: bool,
     pub(crate) closing_since: Option<Instant>,
     pub(crate) closed_pushed: bool,
@@ -57,11 +58,28 @@ impl Upkeep {
             stored_size: 0,
             full: false,
             refused_before_full: 0,
+            seal_again: None,
             closing: false,
             closing_since: None,
             closed_pushed: false,
             opened_at_seq,
         }
+    }
+
+    /// Sealing has to wait for room.
+    pub(super) fn put_off(&mut self) {
+        self.seal_again = Some(Instant::now() + SEAL_AGAIN);
+    }
+
+    /// Whether sealing waits for room, and is not to be tried again yet.
+    pub(super) fn is_put_off(&self) -> bool {
+        self.seal_again.is_some_and(|at| Instant::now() < at)
+    }
+
+    /// A new segment was begun.
+    pub(super) fn began_segment(&mut self) {
+        self.segment_since = Instant::now();
+        self.seal_again = None;
     }
 
     pub(crate) fn closed_record(&self, tree: &Range) -> OwnRecord {
@@ -90,8 +108,9 @@ impl Writer {
             self.record_status_page();
             self.upkeep.checked_disk = Instant::now();
         }
+        let due = self.upkeep.seal_again.is_some_and(|at| Instant::now() >= at);
         let old = self.upkeep.segment_since.elapsed() >= options.max_segment_age;
-        if old
+        if (old || due)
             && self.active.layout.records() > 0
             && self.pending.is_empty()
             && let Err(failure) = self.seal()
@@ -358,107 +377,4 @@ impl Writer {
             });
         }
     }
-
-    fn check_disk(&mut self) {
-        let shared = self.shared.clone();
-        let options = &shared.options;
-        let Ok(space) = options.fs.space(&options.dir) else { return };
-        let page = &shared.page;
-        page.set(Word::DiskAvailable, space.available);
-        page.set(Word::DiskTotal, space.total);
-        if !self.upkeep.full && space.available < FULL_BYTES {
-            self.disk_is_full();
-        }
-        if self.upkeep.full {
-            self.try_resume(space);
-        }
-        if !self.upkeep.full {
-            page.set(Word::DiskStage, self.stage(space) as u64);
-        }
-    }
-
-    fn stage(&self, space: Space) -> DiskStage {
-        let limits = self.shared.options.disk;
-        let part = |percent: u8| space.total / 100 * u64::from(percent);
-        if space.available < limits.critical_bytes.min(part(limits.critical_percent)) {
-            DiskStage::Critical
-        } else if space.available < limits.warn_bytes.min(part(limits.warn_percent)) {
-            DiskStage::Warn
-        } else {
-            DiskStage::Ok
-        }
-    }
-
-    /// Gives up the reserve, so that what was accepted, the record about it, the
-    /// checkpoint and a clean close can be written; refuses everything new.
-    pub(crate) fn disk_is_full(&mut self) {
-        if self.upkeep.full {
-            return;
-        }
-        self.upkeep.full = true;
-        let shared = &self.shared;
-        tracing::error!(
-            code = Trouble::DiskFull.code(),
-            "the disk is full; new events are refused until there is space"
-        );
-        shared.queue.close_for_full_disk();
-        let reserve = shared.paths.reserve();
-        if let Err(error) = shared.options.fs.remove(&reserve)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(code = Trouble::ReserveKept.code(), %error, "the disk reserve could not be given up");
-        }
-        let now = shared.options.clock.now();
-        shared.page.set(Word::DiskStage, DiskStage::Full as u64);
-        shared.page.state(WriterState::DiskFull, now);
-        self.upkeep.refused_before_full = shared.page.get(Word::Unavailable);
-        let available_bytes =
-            shared.options.fs.space(&shared.options.dir).map_or(0, |s| s.available);
-        shared.push_own(&OwnRecord::DiskFull { available_bytes });
-    }
-
-    /// Resumes once there is room for a new reserve and as much again.
-    fn try_resume(&mut self, space: Space) {
-        let shared = self.shared.clone();
-        let reserve = shared.options.disk_reserve;
-        if !self.pending.is_empty() || space.available < (2 * reserve).max(RESUME_BYTES) {
-            return;
-        }
-        if let Err(error) = make_reserve(&shared) {
-            tracing::warn!(code = Trouble::ReserveKept.code(), %error, "the disk reserve could not be made again");
-            return;
-        }
-        self.upkeep.full = false;
-        // Told once events are taken again.
-        shared.queue.open_gate();
-        shared.page.state(WriterState::Running, shared.options.clock.now());
-        let refused = shared.page.get(Word::Unavailable) - self.upkeep.refused_before_full;
-        shared.push_own(&OwnRecord::DiskRecovered { available_bytes: space.available, refused });
-        tracing::info!(refused, "there is space again; recording resumes");
-    }
-}
-
-/// Makes the reserve file if it is wanted and not there.
-pub(crate) fn make_reserve(shared: &super::Shared) -> std::io::Result<()> {
-    let options = &shared.options;
-    if options.disk_reserve == 0 {
-        return Ok(());
-    }
-    let path = shared.paths.reserve();
-    let file = match options.fs.open(&path, OpenMode::Create) {
-        // Somebody's link or pipe: the name is ours, what is behind it is not.
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            options.fs.remove(&path)?;
-            options.fs.open(&path, OpenMode::CreateNew)?
-        }
-        opened => opened?,
-    };
-    if file.meta()?.len >= options.disk_reserve {
-        return Ok(());
-    }
-    let made = file.allocate(options.disk_reserve);
-    if made.is_err() {
-        let _ = options.fs.remove(&path);
-    }
-    made
 }

@@ -14,6 +14,7 @@ use crate::audit::verify::{Anchor, Kind};
 use crate::audit::watch::Watch;
 use crate::backup::content::{self, Content, Wanted};
 use crate::backup::error::BackupError;
+use crate::backup::hole::Hole;
 use crate::backup::source::{About, find};
 
 /// A backup that is good.
@@ -43,6 +44,8 @@ pub struct VerifiedBackup {
     pub notes: Vec<String>,
     /// How the log here relates to it.
     pub here: LogHere,
+    /// Which records it lacks.
+    pub holes: Vec<Hole>,
 }
 
 impl VerifiedBackup {
@@ -154,6 +157,7 @@ impl Restorer {
             against,
             notes: keys.unsigned_successions(),
             here: log_here(&snapshot, log_id, epoch, &content),
+            holes: found.about.holes().to_vec(),
         })
     }
 }

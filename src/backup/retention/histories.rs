@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::log_under;
 use crate::audit::merkle::{Hash, empty_root};
 use crate::audit::proof::verify_consistency;
 use crate::audit::snapshot::Snapshot;
-use crate::backup::choice::log_of;
 use crate::backup::inventory::Listed;
 use crate::backup::metadata::Metadata;
 
@@ -41,7 +41,7 @@ impl Histories {
             let from = (previous.tree_size, previous.root_hash);
             verify_consistency(from.0, tree.0, &from.1, &tree.1, proof).ok()?;
             // A tree of the same size is itself.
-            (from != tree).then(|| ((log_of(metadata), tree), from))
+            (from != tree).then(|| ((log_under(metadata, live), tree), from))
         });
         let before = before.collect();
         let of_live =
@@ -56,7 +56,7 @@ impl Histories {
         });
         let in_live = in_live.collect();
         let log = |metadata: &Option<&Metadata>| {
-            metadata.map_or_else(Default::default, |m| (log_of(m), m.log.epoch))
+            metadata.map_or_else(Default::default, |m| (log_under(m, live), m.log.epoch))
         };
         Self {
             logs: metadata.iter().map(log).collect(),

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use crate::audit::LogPaths;
+use crate::audit::status::{StatusSnapshot, Word};
 use crate::audit::verify::{ProveError, TlogProof, prove, prove_from};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -21,8 +23,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 ///
 /// One JSON object: the stored line, the hashes that lead from it to the signed
 /// root, the checkpoint, the public key. `auditctl verify --proof FILE` checks it
-/// without the log; the format is in docs/verifying.md. A record that is not
-/// signed yet is waited for, up to 5 s.
+/// without the log; the format is in docs/verifying.md. A record that a running
+/// writer has and has not signed yet is waited for, up to 5 s; one that is not there
+/// is an error at once.
 #[derive(Debug, Args)]
 pub(crate) struct ProveArgs {
     /// The record's seq
@@ -51,10 +54,10 @@ pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<u8, CliError> {
     let settings = context.settings(&[])?;
     let (fs, dir) = (shared_fs(), &settings.log_dir);
     let text = if let Some(from) = args.from {
-        patiently(|| prove_from(&fs, dir, from))?.encode() + "\n"
+        patiently(dir, from, || prove_from(&fs, dir, from))?.encode() + "\n"
     } else {
         let seq = args.seq.ok_or_else(|| CliError::usage("SEQ or --from SIZE is missing"))?;
-        let document = patiently(|| prove(&fs, dir, seq))?;
+        let document = patiently(dir, seq.saturating_add(1), || prove(&fs, dir, seq))?;
         match args.format {
             Format::Json => document.encode() + "\n",
             Format::TlogProof => TlogProof::from(&document).encode(),
@@ -80,17 +83,83 @@ fn write(path: &Path, text: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-fn patiently<T>(mut prove: impl FnMut() -> Result<T, ProveError>) -> Result<T, ProveError> {
+/// What is to be expected of a record that is not signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outlook {
+    /// A writer has it, or is opening the log and may have it.
+    Coming,
+    /// The log ends after so many records.
+    Ends(u64),
+    /// No writer runs that would sign it, if it is there at all.
+    Nobody,
+}
+
+/// By the lock and the status page: hints, on which no proof rests.
+fn outlook(dir: &Path, records: u64, signed: u64) -> Outlook {
+    let paths = LogPaths::new(dir);
+    let runs = paths.writer_runs().unwrap_or(true);
+    let Ok(page) = StatusSnapshot::read(&paths.status()) else {
+        return if runs { Outlook::Coming } else { Outlook::Nobody };
+    };
+    let (has, closed) = (page.get(Word::NextSeq), page.get(Word::ClosedAt) != 0);
+    match (runs, closed) {
+        // The page is the one before's while the log is being opened.
+        (true, true) => Outlook::Coming,
+        (true, false) if has >= records => Outlook::Coming,
+        (true, false) => Outlook::Ends(has.max(signed)),
+        // A clean close signs all that there is.
+        (false, true) if has == signed => Outlook::Ends(signed),
+        (false, _) => Outlook::Nobody,
+    }
+}
+
+/// Waits for a log of so many signed records only where they may come.
+fn patiently<T>(
+    dir: &Path,
+    records: u64,
+    mut prove: impl FnMut() -> Result<T, ProveError>,
+) -> Result<T, CliError> {
     let begun = Instant::now();
+    let mut again = true;
     loop {
-        match prove() {
-            Err(ProveError::NotYet { .. } | ProveError::TooFew { .. })
-                if begun.elapsed() < PATIENCE =>
-            {
-                std::thread::sleep(LOOK_AGAIN);
-            }
-            done => return done,
+        let error = match prove() {
+            Ok(proof) => return Ok(proof),
+            Err(error) => error,
+        };
+        let (ProveError::NotYet { signed, .. } | ProveError::TooFew { signed, .. }) = error else {
+            return Err(error.into());
+        };
+        let outlook = outlook(dir, records, signed);
+        match outlook {
+            Outlook::Coming if begun.elapsed() < PATIENCE => std::thread::sleep(LOOK_AGAIN),
+            // Signed and closed between the two looks: looked for once more.
+            Outlook::Ends(_) | Outlook::Nobody if again => again = false,
+            Outlook::Ends(has) if has < records => return Err(not_there(&error, has)),
+            _ => return Err(error.into()),
         }
+    }
+}
+
+fn not_there(error: &ProveError, has: u64) -> CliError {
+    let log = match has {
+        0 => "the log has no records".to_owned(),
+        1 => "the log has 1 record, record 0".to_owned(),
+        has => format!("the log has {has} records, 0 to {}", has - 1),
+    };
+    match error {
+        ProveError::TooFew { from, .. } => {
+            let text = format!("the log never had {from} records, by its own word: {log}");
+            // Whoever has a checkpoint over more of them has found something bad.
+            CliError::new("no_record", Exit::Found, text).hint(
+                "where the size is that of a checkpoint that somebody kept, records are missing: \
+                 `auditctl verify --against FILE` with that checkpoint",
+            )
+        }
+        ProveError::NotYet { seq, .. } => {
+            CliError::new("no_record", Exit::Usage, format!("there is no record {seq}: {log}"))
+                .hint("`auditctl query` shows records with their seqs")
+        }
+        error => CliError::new("no_record", Exit::Usage, format!("{error}: {log}")),
     }
 }
 
@@ -115,7 +184,8 @@ impl From<ProveError> for CliError {
             ProveError::NotYet { .. } => (
                 "not_signed",
                 Exit::Failed,
-                "there is no such record, or no writer runs that would sign it: `auditctl health`",
+                "no writer runs that would sign it, or it cannot: `auditctl health` says which; \
+                 once a collector runs it signs within a second",
             ),
             ProveError::TooFew { .. } => (
                 "not_signed",

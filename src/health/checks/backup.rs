@@ -18,6 +18,8 @@ use super::common::{Finding, of_findings};
 use super::histories;
 
 const NAME: &str = "backup";
+const GONE: &str = "mount it, or set `backup.output_dir` to where the backups are; if they are lost, \
+                    `auditctl backup` makes a new one";
 /// What is still being sent after that was most likely killed.
 const LONGEST_UPLOAD: Duration = Duration::from_secs(86_400);
 
@@ -27,7 +29,10 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
         if was_backed_up(facts) && !backups.denied {
             return gone(&format!("cannot be looked at ({why})"));
         }
-        return Check::found(NAME, Problem::BackupsUnknown, Status::Unknown, why.clone());
+        return Check::found(NAME, Problem::BackupsUnknown, Status::Unknown, why.clone()).hint(
+            "let the user that runs health read the directory of the backups, or set \
+             backup.output_dir to where they are",
+        );
     }
     let catalog = backups.catalog.clone().unwrap_or_default();
     let newest = catalog.newest(None);
@@ -77,12 +82,12 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
             "last_drill_passed",
             catalog.last_drill.as_ref().map(|drill| u8::from(drill.passed)),
         );
-    if let Some((place, (id, _))) = unsent.iter().next() {
+    if let (Some(Problem::BackupUnsent), Some((place, (id, _)))) =
+        (check.problem(), unsent.iter().next())
+    {
         check = check.hint(resume(&catalog, place, *id));
     } else if let Some(hint) = check.problem().and_then(hint) {
         check = check.hint(hint);
-    } else if check.problem().is_some() {
-        check = check.hint("`auditctl list --verify`, then `auditctl backup`");
     }
     check
 }
@@ -93,7 +98,7 @@ fn hint(problem: Problem) -> Option<&'static str> {
             "stop the log and keep a copy of it; DEPLOYMENT_GUIDE.md, under this code, says how to \
              find out which history is the right one"
         }
-        Problem::BackupsGone => "mount it, or set `backup.output_dir` to where the backups are",
+        Problem::BackupsGone => GONE,
         Problem::RetentionWaits => {
             "`auditctl backup` makes one, `auditctl list --verify` checks them; an embedder names \
              their place with `Options::backups_in`. Only `retention_requires_backup = false` \
@@ -105,6 +110,25 @@ fn hint(problem: Problem) -> Option<&'static str> {
              copy holds; then `auditctl backup`"
         }
         Problem::BackupsUnknown => "use the version of auditctl that made it, or one after it",
+        Problem::BackupOld => {
+            "`auditctl backup` makes one; where a timer should have: `systemctl list-timers` and \
+             `journalctl -u auditctl-backup`"
+        }
+        Problem::BackupFailed => "mend what the message names, then run `auditctl backup`",
+        Problem::BackupLogChanged => {
+            "run `auditctl verify`. If it finds damage: stop the collector, `auditctl repair`, start \
+             it again, `auditctl backup`. If it passes, the log is not the one that was backed up: \
+             `auditctl diff log latest` shows where they differ"
+        }
+        Problem::BackupDamaged => {
+            "`auditctl list --verify` says which; `auditctl backup` makes a good one; move the damaged \
+             one's files out of the directory, then `auditctl list --verify` again"
+        }
+        Problem::DrillFailed => {
+            "the drill's report, beside the backups, says which step failed; mend it, then \
+             `auditctl restore latest --drill`"
+        }
+        Problem::DrillOld | Problem::DrillNever => "run `auditctl restore latest --drill`",
         _ => return None,
     })
 }
@@ -128,8 +152,7 @@ fn newer_finding(why: &str) -> Finding {
 
 fn gone(how: &str) -> Check {
     let (problem, status, text) = gone_finding(how);
-    Check::found(NAME, problem, status, text)
-        .hint("mount it, or set `backup.output_dir` to where the backups are")
+    Check::found(NAME, problem, status, text).hint(GONE)
 }
 
 /// Why retention keeps more than it has to.

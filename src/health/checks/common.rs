@@ -51,6 +51,33 @@ pub(super) fn unseen(component: &'static str, facts: &Facts) -> Check {
     Check::found(component, problem, Status::Unknown, message)
 }
 
+/// What to do where something cannot be seen, whichever check it is that cannot.
+pub(super) fn unseen_hint(problem: Problem) -> Option<&'static str> {
+    Some(match problem {
+        Problem::PageMissing => {
+            "start the service or `auditctl serve`, or name the log's directory with --log-dir"
+        }
+        Problem::PageStale => "see worker_thread: start the writer, and these numbers are of now",
+        Problem::PageDenied
+        | Problem::LogUnknown
+        | Problem::DiskUnknown
+        | Problem::CheckpointUnknown
+        | Problem::ManifestUnknown => {
+            "see the permissions and the mount of the log's directory; run health as the user that \
+             owns it, or as root"
+        }
+        Problem::PageUnusable | Problem::NewerVersion => {
+            "use the auditctl of the same version as the service; where the page is damaged, a \
+             restart of the service makes it anew"
+        }
+        Problem::AlertsUnknown => {
+            "`auditctl --version`: where a newer version wrote the file, use that one; otherwise a \
+             restart of the collector writes it anew"
+        }
+        _ => return None,
+    })
+}
+
 /// Numbers of a writer that no longer runs, or does not run yet.
 pub(super) struct LastKnown {
     /// What may be said of them: nothing bad when the log was closed, nothing at

@@ -58,20 +58,67 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         .metric("durable_seq", page.get(Word::DurableSeq));
     match check.problem() {
         None => check,
-        Some(Problem::KeyChangePending) => check.hint(
-            "the next start of the writer completes it, `auditctl key rotate` tries to at once; \
-             `auditctl key show` says which key signs",
-        ),
-        Some(Problem::KeyMissing) => check.hint(KEYLESS),
-        Some(Problem::UnsignedRecords) => check.hint(
-            "run `auditctl verify --since-last`, which shows which they are (`adopted`), or \
-             `auditctl backup`",
-        ),
-        Some(problem) if own_files::hint(problem).is_some() => {
-            check.hint(own_files::hint(problem).unwrap_or_default())
-        }
-        Some(_) => check.hint("`auditctl verify` reads every record and says what is damaged"),
+        Some(problem) => match hint(problem).or_else(|| own_files::hint(problem)) {
+            Some(hint) => check.hint(hint),
+            None => check,
+        },
     }
+}
+
+/// What to do about it. Each leads to where the problem is no more.
+fn hint(problem: Problem) -> Option<&'static str> {
+    Some(match problem {
+        Problem::FileReplaced => {
+            "nothing was lost: the writer saved the file's records, and the record \
+             audit.log_file_replaced (at a start: audit.recovered) says what it found. Find out who \
+             did it; log rotation must leave audit.log alone. Then `auditctl verify --since-last`: \
+             when it passes, this is over"
+        }
+        Problem::FileTruncated => {
+            "stop the collector, run `auditctl repair`, start the collector again: what a backup \
+             holds is put back; the audit.log_file_replaced record says which records were cut off"
+        }
+        Problem::SegmentDamaged => {
+            "stop the collector, run `auditctl repair`, start the collector again: what a copy holds \
+             is put back, and the rest is named; `auditctl verify` says which records are concerned"
+        }
+        Problem::CorruptionAccepted => {
+            "`auditctl verify` names what was given up; the files named .damaged- hold it as it was. \
+             Where a backup has it: stop the collector, run `auditctl repair`, start it again. The \
+             warning ends with the next start"
+        }
+        Problem::DirectoryGone => {
+            "move the log's own directory back: the writer goes on by itself. If it was deleted: \
+             stop the collector, `auditctl restore latest`, start it again"
+        }
+        Problem::DamageOther => "run health with the auditctl of the same version as the service",
+        Problem::LostRecords => {
+            "`auditctl query --type audit.gap` says which, when and why; with durability = \
+             \"commit\" a crash loses none. Told until the next start of the writer"
+        }
+        Problem::CheckpointMissing => {
+            "a running writer puts it back within a second; if it stays, or none runs: stop the \
+             collector, run `auditctl repair`, start it again"
+        }
+        Problem::ManifestMissing => {
+            "stop the collector, run `auditctl repair`, which makes it anew from the segments and the \
+             backups, and start it again"
+        }
+        Problem::CheckpointOld => {
+            "the writer cannot sign, or cannot store what it signed: last_error of worker_thread and \
+             the service's messages say why. Once that is mended it signs within a second"
+        }
+        Problem::KeyMissing => KEYLESS,
+        Problem::KeyChangePending => {
+            "the next start of the writer completes it, `auditctl key rotate` tries to at once; \
+             `auditctl key show` says which key signs"
+        }
+        Problem::UnsignedRecords => {
+            "run `auditctl verify --since-last`, which shows which they are (`adopted`), or \
+             `auditctl backup`"
+        }
+        _ => return None,
+    })
 }
 
 /// A log that nobody has open and whose signing key is not there. A running writer has
@@ -110,6 +157,7 @@ fn damage(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
         return Some((Problem::DamageOther, Status::Critical, text));
     };
     let (problem, status) = match damage {
+        Damage::FileReplaced if verified_since(facts, page) => return None,
         Damage::FileReplaced if old.is_some_and(|old| old >= REPLACED_IS_CRITICAL) => {
             (Problem::FileReplaced, Status::Warning)
         }
@@ -120,6 +168,13 @@ fn damage(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
         Damage::DirectoryGone => (Problem::DirectoryGone, Status::Critical),
     };
     Some((problem, status, format!("{}{when}", damage.as_str())))
+}
+
+/// Whether all of the log was proven after the damage was noticed. A time to come is
+/// nobody's: it would end what has not happened yet.
+fn verified_since(facts: &Facts, page: &StatusSnapshot) -> bool {
+    let times = (facts.verified.at, page.time(Word::DamageAt));
+    matches!(times, (Some(at), Some(noticed)) if noticed < at && at <= facts.now)
 }
 
 fn lost(page: &StatusSnapshot) -> Option<Finding> {
@@ -133,7 +188,7 @@ fn lost(page: &StatusSnapshot) -> Option<Finding> {
 
 fn unsigned(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
     let end = page.get(Word::AdoptedEnd);
-    (end > facts.verified).then(|| {
+    (end > facts.verified.tree_size).then(|| {
         let text = format!(
             "after an unclean stop records up to {} were taken over that nobody had signed",
             end - 1

@@ -17,7 +17,8 @@ use crate::units::human_bytes;
 use super::common::{above, unseen};
 
 const NAME: &str = "log_file";
-const VERIFY: &str = "`auditctl verify` says what is lost; keep the directory as it is until then";
+const REPAIR: &str = "keep the directory as it is; stop the collector if it runs, run `auditctl repair`, \
+                      which puts back what a backup holds, then start the collector";
 
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
     let Some(page) = facts.page() else { return without_page(facts) };
@@ -68,7 +69,7 @@ fn missing(page: &StatusSnapshot, liveness: Liveness) -> Check {
     if liveness.is_current() && liveness != Liveness::Poisoned {
         check.hint("the writer still holds its records and puts them back; find out who deleted it")
     } else {
-        check.hint(VERIFY)
+        check.hint(REPAIR)
     }
 }
 
@@ -92,23 +93,26 @@ fn tampered(
     short.then(|| {
         let (now, before) = (human_bytes(meta.len), human_bytes(facts.written_bytes));
         let message = format!("audit.log was truncated: {now} of {before}");
-        Check::found(NAME, Problem::LogTruncated, Status::Critical, message).hint(VERIFY)
+        Check::found(NAME, Problem::LogTruncated, Status::Critical, message).hint(REPAIR)
     })
 }
 
 fn replaced(page: &StatusSnapshot, liveness: Liveness) -> Option<Check> {
     if !liveness.is_current() {
         let message = "audit.log is not the file that was written last";
-        return Some(
-            Check::found(NAME, Problem::LogChanged, Status::Warning, message)
-                .hint("after a restore that is so; otherwise see what `auditctl verify` says"),
-        );
+        return Some(Check::found(NAME, Problem::LogChanged, Status::Warning, message).hint(
+            "after a restore that is so, and over with the next start of the collector; \
+                     otherwise `auditctl verify` says whether anything is missing, and \
+                     `auditctl repair` puts it back",
+        ));
     }
     let between = page.activity() == Some(Activity::Sealing) && liveness == Liveness::Running;
     (!between).then(|| {
         let message = "audit.log was replaced: it is not the file being written";
-        Check::found(NAME, Problem::LogReplaced, Status::Critical, message)
-            .hint("find out who replaced it; log rotation must leave audit.log alone")
+        Check::found(NAME, Problem::LogReplaced, Status::Critical, message).hint(
+            "the writer sets the other file aside and puts its records back; find out who \
+                 replaced it: log rotation must leave audit.log alone",
+        )
     })
 }
 

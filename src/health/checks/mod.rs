@@ -38,6 +38,9 @@ pub(super) fn all(facts: &Facts, settings: &Settings, liveness: Liveness) -> Vec
     ];
     checks.extend(certificate::check(facts, settings, liveness));
     checks.extend(alerts::check(facts, settings, liveness));
+    for check in checks.iter_mut().filter(|check| check.hint.is_none()) {
+        check.hint = check.problem().and_then(common::unseen_hint).map(str::to_owned);
+    }
     checks
 }
 

@@ -44,8 +44,8 @@ pub(super) fn hint(problem: Problem) -> Option<&'static str> {
              out who changed the files of the log; this ends 15 minutes after the last time"
         }
         Problem::SegmentGone => {
-            "put the file back where it was, or take it from a backup: `auditctl verify` names it; \
-             this ends within a minute of its being there again"
+            "`auditctl verify` names it: put the file back where it was, and this ends within a \
+             minute. If it is lost: stop the collector, run `auditctl repair`, start it again"
         }
         _ => return None,
     })

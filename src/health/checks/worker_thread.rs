@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::audit::room;
 use crate::audit::status::{Activity, PAGE_BYTES, StatusSnapshot, Word};
 use crate::config::Settings;
 use crate::health::gather::{Facts, Page, Process, Seen};
@@ -76,10 +77,15 @@ fn with_page(
         Liveness::Running => Check::healthy(NAME, format!("running (pid {pid})")),
         Liveness::Hung => hung(facts, page),
         Liveness::DiskFull => {
-            let message = format!("disk full for {in_state}: new events are refused");
+            let no_files = facts.space.as_ref().is_ok_and(|space| !room::has_files(*space));
+            let what = if no_files { "no inodes left" } else { "disk full" };
+            let message = format!("{what} for {in_state}: new events are refused");
             let dir = settings.log_dir.display();
-            critical(Problem::WriterDiskFull, message)
-                .hint(format!("free space below {dir}; recording resumes by itself"))
+            let room = if no_files { "remove files (`df -i`)" } else { "free space" };
+            critical(Problem::WriterDiskFull, message).hint(format!(
+                "{room} on the file system of {dir}; nothing acknowledged is lost, and recording \
+                 resumes by itself"
+            ))
         }
         Liveness::Failing => {
             let error = last_error(page).map_or_else(String::new, |error| format!(": {error}"));

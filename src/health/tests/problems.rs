@@ -17,7 +17,7 @@ use crate::units::ByteSize;
 const DAY: i64 = 86_400;
 
 /// A log with that problem. The match is without a rest: a new problem needs one.
-fn with(problem: Problem) -> Sample {
+pub(crate) fn with(problem: Problem) -> Sample {
     let state = |state: &str, nth: usize| {
         let found = every_state().into_iter().filter(|(name, _)| *name == state).nth(nth);
         found.expect("a sample of that state").1
@@ -70,8 +70,16 @@ fn with(problem: Problem) -> Sample {
         }
         Problem::InvalidEvents => secure(SecurityKind::Validation, 21),
         Problem::SecurityEvents => secure(SecurityKind::Unauthorized, 6),
-        Problem::DiskLow => space(Some(Space { total: 100 * GIB, available: GIB - 1 })),
+        Problem::DiskLow => {
+            space(Some(Space { total: 100 * GIB, available: GIB - 1, ..Space::default() }))
+        }
         Problem::DiskFull => of_page(|sample| sample.set(Word::DiskStage, DiskStage::Full as u64)),
+        Problem::FilesLow => space(Some(Space {
+            total: 100 * GIB,
+            available: 99 * GIB,
+            files_total: 18,
+            files_available: 0,
+        })),
         Problem::DiskUnknown => space(None),
         Problem::FileReplaced => damage(Damage::FileReplaced as u64),
         Problem::FileTruncated => damage(Damage::FileTruncated as u64),
@@ -127,6 +135,11 @@ fn with(problem: Problem) -> Sample {
         | Problem::DrillOld
         | Problem::DrillNever => of_backups(problem),
     }
+}
+
+/// Nothing is denied to root.
+pub(crate) fn cannot_be_had(problem: Problem) -> bool {
+    problem == Problem::PageDenied && rustix::process::geteuid().is_root()
 }
 
 fn of_alerts(problem: Problem) -> Sample {
@@ -258,8 +271,7 @@ fn of_backups(problem: Problem) -> Sample {
 #[test]
 fn every_problem_is_found_in_a_log_that_has_it() {
     for problem in Problem::ALL {
-        // Nothing is denied to root.
-        if *problem == Problem::PageDenied && rustix::process::geteuid().is_root() {
+        if cannot_be_had(*problem) {
             continue;
         }
         let report = with(*problem).health().report;

@@ -1,7 +1,11 @@
 //! What stands where, for a screen of any size. What does not fit goes, the
 //! least important first: within a line from its end, and of the lines by rank.
+//! Room that is left shows what else there is: hints, the checks that are well,
+//! and the last minute as a graph.
 
-use super::pieces::{Piece, bar, columns, cut, rate, short_time, sparkline, thousands};
+use super::findings::{self, Told};
+use super::pieces::{Piece, columns, cut, graph, rate, short_time, sparkline, thousands, wrapped};
+use super::screen::{INDENT, Screen};
 use crate::clock::display_seconds;
 use crate::health::Status;
 use crate::health::wording::{age, count};
@@ -11,39 +15,8 @@ use crate::ui::style::{Style, escape};
 use crate::units::human_bytes;
 use std::time::Duration;
 
-/// Columns of a line's name.
-const LABEL: usize = 12;
-const LABEL_NARROW: usize = 7;
-/// A screen narrower than this is narrow.
-const NARROW: usize = 60;
-const BAR: usize = 24;
-const BAR_NARROW: usize = 10;
 /// A sparkline shorter than this tells nothing.
 const SHORTEST_SPARKLINE: usize = 10;
-
-/// Where it is shown.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Screen {
-    pub(super) columns: usize,
-    pub(super) rows: usize,
-    /// Whether only ASCII can be shown.
-    pub(super) ascii: bool,
-}
-
-impl Screen {
-    fn narrow(&self) -> bool {
-        self.columns < NARROW
-    }
-
-    fn label(&self) -> usize {
-        if self.narrow() { LABEL_NARROW } else { LABEL }
-    }
-
-    fn bar(&self, percent: f64) -> Piece {
-        let columns = if self.narrow() { BAR_NARROW } else { BAR };
-        Piece::plain(format!("[{}]", bar(percent, columns, self.ascii)))
-    }
-}
 
 /// A line of the screen.
 #[derive(Clone, Debug)]
@@ -53,20 +26,85 @@ pub(super) struct Line {
     rank: u8,
 }
 
+/// Numbers of this rank and above give way to what to do about the worst.
+const SPARE: u8 = 10;
+/// A graph lower than this tells no more than a sparkline.
+const LOWEST_GRAPH: usize = 4;
+
 /// The screen's lines, none wider and not more than there is room for.
 pub(super) fn lines(sample: &Sample, screen: &Screen) -> Vec<Line> {
-    let mut lines = vec![title(sample, screen), writer(&sample.writer, screen)];
-    lines.extend(findings(sample, screen));
+    let mut told = vec![writer(sample, screen)];
+    told.extend(findings::findings(sample, screen));
+    let mut numbers = Vec::new();
     if sample.events.is_some() {
-        lines.push(Line { pieces: Vec::new(), rank: 20 });
-        lines.extend(rows(sample, screen));
+        numbers.push(Line { pieces: Vec::new(), rank: 20 });
+        numbers.extend(rows(sample, screen, true));
     }
-    while lines.len() > screen.rows {
+    let most = screen.rows.unwrap_or(usize::MAX);
+    let spare = numbers.iter().filter(|line| line.rank >= SPARE).count();
+    findings::grow(&mut told, most.saturating_sub(1 + numbers.len()), spare);
+    let mut lines = vec![title(sample, screen)];
+    for told in told {
+        let rank = told.rank;
+        lines.extend(told.lines().into_iter().map(|pieces| Line { pieces, rank }));
+    }
+    if let Some(rows) = screen.rows {
+        let left = rows.saturating_sub(lines.len() + numbers.len());
+        fill(sample, screen, left, &mut numbers);
+    }
+    lines.extend(numbers);
+    while lines.len() > most {
         let least = lines.iter().map(|line| line.rank).max().unwrap_or(0);
         let last = lines.iter().rposition(|line| line.rank == least).unwrap_or(0);
         lines.remove(last);
     }
     lines
+}
+
+/// Uses the rows that are left: for the checks that are well, then for a graph.
+fn fill(sample: &Sample, screen: &Screen, mut left: usize, numbers: &mut Vec<Line>) {
+    let line = |pieces| Line { pieces, rank: 21 };
+    let healthy = findings::healthy(sample, screen);
+    let mut checks = Vec::new();
+    if !healthy.is_empty() && healthy.len() < left {
+        left -= healthy.len() + 1;
+        checks.push(line(Vec::new()));
+        checks.extend(healthy.into_iter().map(line));
+    }
+    if let Some(events) = &sample.events
+        && left >= LOWEST_GRAPH
+        && !screen.narrow()
+    {
+        *numbers = vec![Line { pieces: Vec::new(), rank: 20 }];
+        numbers.extend(rows(sample, screen, false));
+        // Below the events and their totals.
+        let graph = graph_lines(events, screen, left).into_iter().map(line);
+        numbers.splice(3..3, graph);
+    }
+    numbers.extend(checks);
+}
+
+/// The last minute, the highest second's number beside its top.
+fn graph_lines(events: &Events, screen: &Screen, height: usize) -> Vec<Vec<Piece>> {
+    let seconds = &events.last_60_seconds;
+    let room = screen.columns.saturating_sub(screen.label());
+    let each = (room / seconds.len().max(1)).max(1);
+    let most = seconds.iter().copied().max().unwrap_or(0);
+    let lines = graph(seconds, each, height, screen.ascii).into_iter().enumerate();
+    let lines = lines.map(|(at, line)| {
+        let label = match at {
+            0 => thousands(most),
+            at if at + 1 == height => "0".to_owned(),
+            _ => String::new(),
+        };
+        let width = screen.label() - 2;
+        let label = cut(&label, width, screen.ascii);
+        vec![
+            Piece::styled(format!("{label:>width$}  "), Style::Faint),
+            Piece::plain(cut(&line, room, screen.ascii)),
+        ]
+    });
+    lines.collect()
 }
 
 fn title(sample: &Sample, screen: &Screen) -> Line {
@@ -106,9 +144,35 @@ fn cut_front(text: &str, most: usize, ascii: bool) -> String {
     format!("{mark}{kept}")
 }
 
-fn writer(writer: &Writer, screen: &Screen) -> Line {
-    let message = escape(&writer.message).into_owned();
-    let mut pieces = vec![Piece::styled(message, status_style(writer.status))];
+fn writer(sample: &Sample, screen: &Screen) -> Told {
+    let writer = &sample.writer;
+    let finding = sample.findings.iter().find(|finding| finding.component == "worker_thread");
+    let code = finding.and_then(|finding| finding.code);
+    let code = code.map_or_else(String::new, |code| format!("{code}: "));
+    let message = format!("{code}{}", escape(&writer.message));
+    let style = status_style(writer.status);
+    let details = writer_details(writer);
+    let mut all = vec![Piece::styled(message.clone(), style)];
+    all.extend(details.iter().cloned());
+    let short = fitted(all, screen.columns, ", ", screen.ascii);
+    let width: usize = columns(&message) + details.iter().map(|d| d.columns() + 2).sum::<usize>();
+    let whole = if width <= screen.columns {
+        vec![short.clone()]
+    } else {
+        let rest = screen.columns.saturating_sub(INDENT);
+        let message = wrapped(&message, screen.columns, rest).into_iter().enumerate();
+        let message = message.map(|(at, line)| {
+            let indent = " ".repeat(if at == 0 { 0 } else { INDENT });
+            vec![Piece::styled(format!("{indent}{line}"), style)]
+        });
+        message.chain([fitted(details, screen.columns, ", ", screen.ascii)]).collect()
+    };
+    let hint = finding.and_then(|finding| finding.hint.as_deref());
+    Told::new(short, whole, 0).hint(hint, screen)
+}
+
+fn writer_details(writer: &Writer) -> Vec<Piece> {
+    let mut pieces = Vec::new();
     if let (true, Some(seconds)) = (writer.is_current, writer.uptime_seconds) {
         pieces.push(Piece::plain(format!("up {}", uptime(seconds))));
     }
@@ -124,31 +188,11 @@ fn writer(writer: &Writer, screen: &Screen) -> Line {
     if let (true, Some(mode)) = (writer.is_current, writer.mode) {
         pieces.push(Piece::styled(mode, Style::Faint));
     }
-    Line { pieces: fitted(pieces, screen.columns, ", ", screen.ascii), rank: 0 }
+    pieces
 }
 
-/// What `health` has to say, but for the writer, whose line is there already.
-fn findings(sample: &Sample, screen: &Screen) -> Vec<Line> {
-    let others = sample.findings.iter().filter(|finding| finding.component != "worker_thread");
-    others
-        // Without a writer most is unknown; the writer's line says that once.
-        .filter(|finding| finding.status != Status::Unknown || sample.writer.is_current)
-        .enumerate()
-        .map(|(at, finding)| {
-            let word = finding.status.as_str().to_uppercase();
-            let rest = format!(" {}: {}", finding.component, escape(&finding.message));
-            let room = screen.columns.saturating_sub(word.len());
-            let pieces = vec![
-                Piece::styled(word, status_style(finding.status)),
-                Piece::plain(cut(&rest, room, screen.ascii)),
-            ];
-            // The first two before any number, the rest after the important ones.
-            Line { pieces, rank: if at < 2 { 1 } else { 9 } }
-        })
-        .collect()
-}
-
-fn rows(sample: &Sample, screen: &Screen) -> Vec<Line> {
+/// The numbers; without the sparkline where a graph takes its place.
+fn rows(sample: &Sample, screen: &Screen, spark: bool) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut row = |rank, label: &str, narrow: &str, pieces: Vec<Piece>| {
         let label = if screen.narrow() { narrow } else { label };
@@ -160,7 +204,7 @@ fn rows(sample: &Sample, screen: &Screen) -> Vec<Line> {
         lines.push(line);
     };
     if let Some(events) = &sample.events {
-        row(2, "events", "events", event_pieces(events, screen));
+        row(2, "events", "events", event_pieces(events, screen, spark));
         row(4, "", "", total_pieces(events, screen));
     }
     row(3, "buffer", "buffer", buffer_pieces(sample, screen));
@@ -200,15 +244,15 @@ fn fitted(pieces: Vec<Piece>, room: usize, separator: &str, ascii: bool) -> Vec<
     kept
 }
 
-fn event_pieces(events: &Events, screen: &Screen) -> Vec<Piece> {
+fn event_pieces(events: &Events, screen: &Screen, spark: bool) -> Vec<Piece> {
     let rate = Piece::plain(format!("{:<11}", rate(events.per_second)));
     let over = if screen.narrow() { "60 s" } else { "over the last 60 s" };
     let room = screen.columns.saturating_sub(screen.label());
     let taken = rate.columns() + columns(over) + 4;
-    let spark = room.saturating_sub(taken).min(events.last_60_seconds.len());
+    let columns = room.saturating_sub(taken).min(events.last_60_seconds.len());
     let mut pieces = vec![rate];
-    if spark >= SHORTEST_SPARKLINE {
-        pieces.push(Piece::plain(sparkline(&events.last_60_seconds, spark, screen.ascii)));
+    if spark && columns >= SHORTEST_SPARKLINE {
+        pieces.push(Piece::plain(sparkline(&events.last_60_seconds, columns, screen.ascii)));
     }
     pieces.push(Piece::styled(over, Style::Faint));
     pieces

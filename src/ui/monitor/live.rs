@@ -14,8 +14,9 @@ use ratatui::style::{Color, Modifier, Style as CellStyle};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::Paragraph;
 
-use super::layout::{self, Screen};
+use super::layout;
 use super::pieces::cut;
+use super::screen::Screen;
 use crate::health::wording::age;
 use crate::monitor::Sample;
 use crate::ui::style::Style;
@@ -124,7 +125,8 @@ impl View {
     }
 
     fn screen(&self, columns: usize, rows: usize) -> Paragraph<'static> {
-        let screen = Screen { columns, rows: rows.saturating_sub(1), ascii: self.options.ascii };
+        let rows = rows.saturating_sub(1);
+        let screen = Screen { columns, rows: Some(rows), ascii: self.options.ascii };
         let mut lines: Vec<Line<'static>> = Vec::new();
         if self.late > 0 {
             let text = format!(
@@ -135,13 +137,13 @@ impl View {
             lines.push(Line::styled(cut(&text, columns, screen.ascii), style));
         }
         if let Some(sample) = &self.sample {
-            let room = Screen { rows: screen.rows.saturating_sub(lines.len()), ..screen };
+            let room = Screen { rows: Some(rows.saturating_sub(lines.len())), ..screen };
             for line in layout::lines(sample, &room) {
                 let spans = line.pieces.into_iter();
                 lines.push(spans.map(|p| Span::styled(p.text, self.cell(p.style))).collect());
             }
         }
-        lines.resize(screen.rows, Line::default());
+        lines.resize(rows, Line::default());
         let help = format!("q quit   every {} s", self.options.refresh.as_secs_f64());
         lines.push(Line::styled(cut(&help, columns, screen.ascii), self.cell(Some(Style::Faint))));
         Paragraph::new(Text::from(lines))

@@ -1,8 +1,10 @@
 //! The monitor: one layout, printed once or kept on a terminal.
 
+mod findings;
 mod layout;
 mod live;
 mod pieces;
+mod screen;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +13,7 @@ pub use live::{Live, live};
 use crate::monitor::Sample;
 
 use super::style::paint;
-use layout::Screen;
+use screen::Screen;
 
 /// Columns of a screen that is printed.
 const PRINTED_COLUMNS: usize = 80;
@@ -19,7 +21,7 @@ const PRINTED_COLUMNS: usize = 80;
 /// The screen as text, without control codes unless coloured; ends in a line end.
 #[must_use]
 pub fn monitor_text(sample: &Sample, ascii: bool, colour: bool) -> String {
-    let screen = Screen { columns: PRINTED_COLUMNS, rows: usize::MAX, ascii };
+    let screen = Screen { columns: PRINTED_COLUMNS, rows: None, ascii };
     let mut text = String::new();
     for line in layout::lines(sample, &screen) {
         let mut printed = String::new();

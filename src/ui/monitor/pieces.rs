@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::health::wording::age;
 use crate::ui::style::Style;
@@ -50,6 +50,30 @@ pub(super) fn cut(text: &str, most: usize, ascii: bool) -> String {
     }
     kept.push_str(&mark[..if most < columns(mark) { 0 } else { mark.len() }]);
     kept
+}
+
+/// The text on lines of at most so many columns, the first and the rest; broken
+/// between words, and within one only where it is wider than a line.
+pub(super) fn wrapped(text: &str, first: usize, rest: usize) -> Vec<String> {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split_whitespace() {
+        let room = if lines.is_empty() { first } else { rest };
+        if !line.is_empty() && columns(&line) + 1 + columns(word) > room {
+            lines.push(std::mem::take(&mut line));
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        for character in word.chars() {
+            let room = if lines.is_empty() { first } else { rest };
+            let width = character.width().unwrap_or(0);
+            if !line.is_empty() && columns(&line) + width > room {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push(character);
+        }
+    }
+    lines.push(line);
+    lines
 }
 
 /// A bar of that many columns, filled to a part of 100; anything above nothing
@@ -127,9 +151,44 @@ pub(super) fn short_time(seconds: f64, ascii: bool) -> String {
     }
 }
 
+/// Columns as high as the values, each so many characters wide, on `height` lines.
+pub(super) fn graph(values: &[u64], each: usize, height: usize, ascii: bool) -> Vec<String> {
+    let levels: Vec<char> = if ascii { " _.-:=+*#" } else { " ▁▂▃▄▅▆▇█" }.chars().collect();
+    let full = levels.len() - 1;
+    let most = values.iter().copied().max().unwrap_or(0).max(1) as f64;
+    // Anything above nothing shows.
+    let eighths = |value: u64| (value as f64 / most * (height * full) as f64).ceil() as usize;
+    (0..height)
+        .map(|row| {
+            let below = (height - 1 - row) * full;
+            let cell = |value: &u64| levels[eighths(*value).saturating_sub(below).min(full)];
+            values.iter().flat_map(|value| std::iter::repeat_n(cell(value), each)).collect()
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_broken_between_words_and_loses_nothing() {
+        assert_eq!(wrapped("start the service", 9, 20), ["start the", "service"]);
+        assert_eq!(wrapped("", 5, 5), [""]);
+        assert_eq!(wrapped("a /very/long/path b", 4, 6), ["a", "/very/", "long/p", "ath b"]);
+        for (text, width) in [("漢字漢字 漢字", 3), ("abc def", 1), ("one two three", 200)] {
+            let lines = wrapped(text, width, width);
+            assert!(width < 2 || lines.iter().all(|line| columns(line) <= width), "{lines:?}");
+            assert_eq!(lines.concat().replace(' ', ""), text.replace(' ', ""));
+        }
+    }
+
+    #[test]
+    fn a_graph_is_as_high_as_its_values_and_shows_the_least_of_them() {
+        assert_eq!(graph(&[0, 1, 8, 16], 1, 2, false), ["   █", " ▁██"]);
+        assert_eq!(graph(&[0, 4], 2, 2, true), ["  ##", "  ##"]);
+        assert_eq!(graph(&[0, 0], 1, 1, true), ["  "]);
+    }
 
     #[test]
     fn a_bar_is_full_only_when_full_and_empty_only_when_empty() {

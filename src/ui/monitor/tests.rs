@@ -3,15 +3,18 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::layout::{Line, Screen, lines};
+use super::layout::{Line, lines};
 use super::live::frame_lines;
 use super::monitor_text;
 use super::pieces::columns;
+use super::screen::Screen;
 use crate::audit::security::{By, SecurityKind};
 use crate::audit::status::{Activity, DiskStage, Ring, Word, WriterState};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::{Fs, OpenMode, Space};
+use crate::health::Problem;
 use crate::health::samples::{self, delivering, every_state};
+use crate::health::tests::problems;
 use crate::monitor::{Sample, sample};
 
 fn of(page: &samples::Sample) -> Sample {
@@ -65,6 +68,10 @@ fn busy() -> samples::Sample {
 
 /// One with a fixed place, as the directory of a test is another in every run.
 fn at_home(mut sample: Sample) -> Sample {
+    let home = sample.audit_file.parent().expect("a directory").display().to_string();
+    for finding in &mut sample.findings {
+        finding.hint = finding.hint.as_ref().map(|hint| hint.replace(&home, "logs"));
+    }
     sample.audit_file = "logs/audit.log".into();
     sample
 }
@@ -91,7 +98,7 @@ fn no_line_is_wider_and_no_screen_higher_than_the_terminal() {
     for sample in every_sample() {
         for (width, rows) in [(200, 50), (80, 24), (60, 20), (59, 15), (40, 9), (40, 3), (23, 5)] {
             for ascii in [false, true] {
-                let found = lines(&sample, &Screen { columns: width, rows, ascii });
+                let found = lines(&sample, &Screen { columns: width, rows: Some(rows), ascii });
                 assert!(found.len() <= rows, "{rows}");
                 for line in &found {
                     let text = text(line);
@@ -109,10 +116,10 @@ fn a_small_screen_keeps_the_state_the_worst_and_the_rate() {
     let page = busy();
     page.state(WriterState::DiskFull);
     page.set(Word::DiskStage, DiskStage::Full as u64);
-    let found = lines(&of(&page), &Screen { columns: 40, rows: 9, ascii: false });
+    let found = lines(&of(&page), &Screen { columns: 40, rows: Some(9), ascii: false });
     let all: Vec<String> = found.iter().map(text).collect();
     assert!(all[0].ends_with("CRITICAL"), "{all:?}");
-    assert!(all[1].starts_with("disk full"), "{all:?}");
+    assert!(all[1].starts_with("worker_thread.disk_full: disk full"), "{all:?}");
     assert!(all.iter().any(|line| line.starts_with("events ")), "{all:?}");
     assert!(all.iter().any(|line| line.starts_with("buffer ")), "{all:?}");
 }
@@ -126,6 +133,52 @@ fn what_is_printed_has_no_control_codes_and_says_states_in_words() {
         assert!(printed.lines().all(|line| line == line.trim_end()), "{printed}");
     }
     assert!(monitor_text(&of(&busy()), false, true).contains("\u{1b}["), "coloured when asked for");
+}
+
+/// C17: what is shown leads out.
+#[test]
+fn whatever_the_problem_is_the_screen_has_its_code_and_what_to_do() {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for problem in Problem::ALL {
+        if problems::cannot_be_had(*problem) {
+            continue;
+        }
+        let sample = of(&problems::with(*problem));
+        let found = sample.findings.iter().find(|found| found.code == Some(problem.code()));
+        let found = found.unwrap_or_else(|| panic!("{problem:?}: {:?}", sample.findings));
+        let hint = found.hint.clone().unwrap_or_else(|| panic!("{problem:?} has no hint"));
+        let printed = monitor_text(&sample, false, false);
+        let screen = Screen { columns: 160, rows: Some(50), ascii: false };
+        let large: Vec<String> = lines(&sample, &screen).iter().map(text).collect();
+        for shown in [printed, large.join("\n")] {
+            assert!(shown.contains(&format!("{}: ", problem.code())), "{problem:?}\n{shown}");
+            // A path is longer than a line and may be broken anywhere.
+            let broken = |text: &str| words(text).replace(' ', "");
+            assert!(broken(&shown).contains(&broken(&hint)), "{problem:?}: {hint}\n{shown}");
+        }
+        // On 80 columns and 24 lines at least the worst of them has both.
+        let worst = &sample.findings[0];
+        let screen = Screen { columns: 80, rows: Some(23), ascii: false };
+        let small: Vec<String> = lines(&sample, &screen).iter().map(text).collect();
+        let small = small.join("\n");
+        assert!(small.contains(worst.code.expect("a code")), "{problem:?}\n{small}");
+        assert!(small.contains("\n    -> "), "{problem:?}\n{small}");
+    }
+}
+
+/// C17: there is more to show than fits 80 by 24, and a large terminal shows it.
+#[test]
+fn a_large_terminal_is_not_left_half_empty() {
+    for (columns, rows) in [(120, 40), (200, 50), (160, 60), (132, 43)] {
+        for sample in [of(&busy()), of(&samples::Sample::running())] {
+            let screen = Screen { columns, rows: Some(rows), ascii: false };
+            let all: Vec<String> = lines(&sample, &screen).iter().map(text).collect();
+            assert_eq!(all.len(), rows, "{all:#?}");
+            let widest = all.iter().map(|line| super::pieces::columns(line)).max();
+            assert!(widest.is_some_and(|widest| widest * 10 >= columns * 7), "{all:#?}");
+            assert!(all.iter().any(|line| line.starts_with("healthy  integrity ")), "{all:#?}");
+        }
+    }
 }
 
 #[test]
@@ -144,7 +197,7 @@ fn alerts_have_a_line_where_they_are_set() {
     let nobody = delivering(|status, _| status.pid = 1);
     let none = "alerts      no collector delivers them";
     assert_eq!(line(&of(&nobody)).as_deref(), Some(none));
-    let narrow = lines(&of(&page), &Screen { columns: 40, rows: 50, ascii: true });
+    let narrow = lines(&of(&page), &Screen { columns: 40, rows: Some(50), ascii: true });
     assert!(narrow.iter().map(text).any(|line| line.starts_with("alerts 2 queued  1,234")));
 }
 
@@ -175,7 +228,7 @@ fn the_live_view_fills_the_screen_and_ends_in_the_help_line() {
 #[test]
 fn the_screens_in_the_documents_are_the_programs() {
     let mut full = busy();
-    full.fs.space = Some(Space { total: 107_374_182_400, available: 0 });
+    full.fs.space = Some(Space { total: 107_374_182_400, available: 0, ..Space::default() });
     full.state(WriterState::DiskFull);
     full.set(Word::DiskStage, DiskStage::Full as u64);
     full.set(Word::DiskAvailable, 0);

@@ -41,7 +41,7 @@ fn modes_that_let_others_in_are_found_and_the_worse_they_are_the_worse_it_is() {
         ("", 0o770, Id::PermissionsMode, Status::Failed),
         ("audit.log", 0o644, Id::PermissionsMode, Status::Warning),
         ("audit.log", 0o622, Id::PermissionsMode, Status::Failed),
-        ("audit.key", 0o640, Id::PermissionsMode, Status::Failed),
+        ("audit.key", 0o604, Id::PermissionsMode, Status::Failed),
     ] {
         let dir = tempfile::tempdir().expect("temporary directory");
         let seen = with_log(dir.path());

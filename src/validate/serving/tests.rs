@@ -202,7 +202,7 @@ fn a_redaction_key_is_one_and_nobody_else_s_where_something_is_redacted() {
     let made = RedactKey::create(&OsFs, &path).expect("made");
     let good = of(&seen, Id::RedactionKey);
     assert!(good.status == Status::Passed && good.message.contains(&made.id()), "{good:?}");
-    os::set_mode(&path, 0o640).expect("mode");
+    os::set_mode(&path, 0o644).expect("mode");
     let exposed = of(&seen, Id::RedactionKey);
-    assert!(exposed.status == Status::Failed && exposed.message.contains("0640"), "{exposed:?}");
+    assert!(exposed.status == Status::Failed && exposed.message.contains("0644"), "{exposed:?}");
 }

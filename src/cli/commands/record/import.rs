@@ -199,6 +199,8 @@ fn all(
     let bar = progress(context, lines.length);
     let names_files = args.format != Format::Ndjson || args.file.len() > 1;
     let mut tally = Tally { names_files, ..Tally::default() };
+    let mut position = position;
+    position.only_if(sink.is_exempt())?;
     let mut run = Run { context, settings, args, lines, position, done: None };
     let outcome = run.all(translate, &mut sink, &bar, &mut tally);
     bar.finish_and_clear();
@@ -436,6 +438,7 @@ fn send_all(
         let mut again = Vec::new();
         let mut wait = Duration::ZERO;
         let mut failed = None;
+        let unknown = answers.iter().filter(|answer| is_lost(answer)).count();
         for ((place, line), answer) in window.into_iter().zip(answers) {
             match answer {
                 Answer::Recorded(seq) => tally.recorded(seq),
@@ -450,7 +453,13 @@ fn send_all(
                     );
                     if fatal {
                         // The rest of the answers still count.
-                        let text = format!("{}: {message}", tally.place(&place));
+                        let mut text = format!("{}: {message}", tally.place(&place));
+                        if kind == "lost" {
+                            text += &format!(
+                                "; {unknown} events from there on were sent and not answered, and may be \
+                                 recorded or not: look before sending them again"
+                            );
+                        }
                         failed.get_or_insert_with(|| refused(&kind, &text));
                     } else {
                         let bad = Rejected { place, column: None, kind, message, hint: None };
@@ -469,6 +478,11 @@ fn send_all(
         std::thread::sleep(wait);
     }
     Ok(())
+}
+
+/// Whether nobody knows what became of an event.
+fn is_lost(answer: &Answer) -> bool {
+    matches!(answer, Answer::Refused { kind, .. } if kind == "lost")
 }
 
 fn reject(

@@ -151,6 +151,22 @@ impl Position {
         self.kept.is_some()
     }
 
+    /// Whoever may not ask the log what arrived cannot go on exactly, and does not try.
+    ///
+    /// # Errors
+    /// When a run before was by somebody who may.
+    pub(super) fn only_if(&mut self, may_ask: bool) -> Result<(), CliError> {
+        if may_ask {
+            return Ok(());
+        }
+        if self.before.is_some() {
+            let text = "this user may not ask the log what of it arrived: root and the collector's own user may";
+            return Err(self.wrong(text));
+        }
+        self.kept = None;
+        Ok(())
+    }
+
     /// All up to the mark is done; records of the import from `from_seq` on are not.
     pub(super) fn save(
         &mut self,

@@ -180,6 +180,11 @@ impl Sink {
             To::Direct(direct) => direct.send(lines)?,
             To::Socket(client, exempt) => match client.send(lines) {
                 Ok(answers) if !*exempt || !answers.iter().any(is_lost) => answers,
+                // This user may not ask: what became of them is not known.
+                Err(error @ ClientError::Lost { .. }) if !*exempt && self.import.is_some() => {
+                    let (kind, message) = ("lost".to_owned(), error.to_string());
+                    vec![Answer::Refused { kind, message, retry_after: None }; lines.len()]
+                }
                 Err(error) if !*exempt || !is_gone(&error) => return Err(error.into()),
                 sent => self.complete(lines, sent.unwrap_or_default())?,
             },

@@ -113,7 +113,9 @@ fn seen(report: &health::HealthReport) -> alerts::Health {
     let check = |check: &health::Check| alerts::HealthCheck {
         component: check.component.to_owned(),
         status: check.status.as_str().to_owned(),
+        code: check.code().map(str::to_owned),
         message: check.message.clone(),
+        hint: check.hint.clone().filter(|_| check.status != health::Status::Healthy),
     };
     alerts::Health {
         status: report.status.as_str().to_owned(),

@@ -1,0 +1,79 @@
+//! Which records of the active segment are not what was recorded, where the signed root
+//! says that some are not: by the hashes that were noted as it grew (`audit.leaves`).
+//! They are believed only where together they give the signed root.
+
+use super::VerifyError;
+use super::pieces::{Pieces, Place};
+use super::report::{Finding, Kind};
+use super::tally::Tally;
+use super::view::View;
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::leaves;
+use crate::audit::salvage::Piece;
+use crate::audit::salvage::active::{Placed, place};
+
+const ACTIVE: &str = "audit.log";
+
+/// Replaces what was found of the active segment by what exactly is wrong with it; where
+/// that cannot be told, says of which records nothing proves that they are right.
+pub(super) fn tell(
+    view: &View,
+    pieces: &Pieces,
+    signed: &Checkpoint,
+    tally: &mut Tally,
+) -> Result<(), VerifyError> {
+    let first = first_seq(view, pieces);
+    if first >= signed.size {
+        return Ok(());
+    }
+    if let Some(placed) = placed(view, pieces, first, signed)? {
+        let is_told =
+            |finding: &Finding| finding.file == ACTIVE && finding.kind != Kind::Extra;
+        tally.findings.retain(|finding| !is_told(finding));
+        let holes = placed.pieces.iter().filter_map(|piece| match piece {
+            Piece::Hole(block) => Some(block),
+            _ => None,
+        });
+        for block in holes {
+            let (begin, end) = (block.first_seq, block.first_seq + block.records);
+            let is_there = (begin..end).any(|seq| placed.lines.contains_key(&seq));
+            let (kind, text) = match is_there {
+                true => (Kind::Altered, "what stands there is not what was recorded"),
+                false if end == signed.size => (Kind::Truncated, "the file ends before them"),
+                false => (Kind::Missing, "they are not there"),
+            };
+            tally.found(Finding::new(kind, ACTIVE, text).records(begin, end));
+        }
+        return Ok(());
+    }
+    // What is known to be wrong has its finding; of what stands before it nothing is known.
+    let told = tally.findings.iter().filter(|finding| finding.file == ACTIVE);
+    let told = told.filter_map(|finding| finding.first_seq).min();
+    let end = told.unwrap_or(signed.size).min(signed.size);
+    if end > first {
+        let text = "nothing proves that they are what was recorded: not all is here that was signed \
+                    with them";
+        tally.found(Finding::new(Kind::Unprovable, ACTIVE, text).records(first, end));
+    }
+    Ok(())
+}
+
+fn first_seq(view: &View, pieces: &Pieces) -> u64 {
+    let active = view.tails.iter().position(|tail| tail.name == ACTIVE);
+    let of_it = active.and_then(|index| pieces.first_of(Place::Tail(index)));
+    of_it.unwrap_or_else(|| pieces.end())
+}
+
+fn placed(
+    view: &View,
+    pieces: &Pieces,
+    first: u64,
+    signed: &Checkpoint,
+) -> Result<Option<Placed>, VerifyError> {
+    let noted = leaves::load(&*view.fs, &view.paths, &view.manifest.log_id, first);
+    let Some((noted, base)) = noted.zip(pieces.tree_at(view, first)?) else { return Ok(None) };
+    let active = view.tails.iter().find(|tail| tail.name == ACTIVE);
+    let files: Vec<_> = active.iter().map(|tail| &*tail.file).collect();
+    place(&base, (signed.size, signed.root), &noted, &files)
+        .map_err(|source| VerifyError::io("read", &view.paths.active(), source))
+}
