@@ -23,8 +23,8 @@ mod heads;
 mod histories;
 mod inspect;
 mod keys;
-mod left_out;
 mod last_event;
+mod left_out;
 mod rebuild;
 mod removed;
 

@@ -28,7 +28,8 @@ impl Place {
     fn new() -> Self {
         let home = Home::new();
         let settings = home.dir.path().join("auditctl.toml");
-        let mut place = Self { home, settings, told: Vec::new(), tried: BTreeSet::new(), said: None };
+        let mut place =
+            Self { home, settings, told: Vec::new(), tried: BTreeSet::new(), said: None };
         place.set("");
         place
     }

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 
-use super::rebuild::as_plain;
 use super::super::manifest::{Manifest, Segment};
 use super::super::segment::{parse_sealed_name, sealed_name};
+use super::rebuild::as_plain;
 use super::{OpenError, Opening, copy_to_new, io_error};
 use crate::fsio::{FileReader, OpenMode, temporary_name};
 
