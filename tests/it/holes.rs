@@ -147,8 +147,9 @@ fn a_truncated_active_segment_gets_a_hole_at_its_end() {
 /// Emptied, removed, a line taken out, lines swapped, a line put in, a line doubled.
 #[test]
 fn whatever_was_done_to_the_active_segment_what_is_left_of_it_stays() {
-    type Damage = fn(&mut Vec<String>);
-    let damages: [(&str, Damage, Option<(u64, u64)>); 5] = [
+    /// What it is, how it is done, and the records that are lost by it.
+    type Damage = (&'static str, fn(&mut Vec<String>), Option<(u64, u64)>);
+    let damages: [Damage; 5] = [
         ("a removed line", |lines| drop(lines.remove(5)), Some((5, 6))),
         ("swapped lines", |lines| lines.swap(4, 9), None),
         ("a doubled line", |lines| lines.insert(3, lines[3].clone()), None),

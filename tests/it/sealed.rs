@@ -90,8 +90,9 @@ fn holds_canary(bytes: &[u8]) -> bool {
     seen(bytes)
         || memchr::memmem::find_iter(bytes, &[0x1f, 0x8b, 8]).any(|at| {
             let mut head = Vec::new();
-            let _ =
-                flate2::read::GzDecoder::new(&bytes[at..]).take(64 << 10).read_to_end(&mut head);
+            let _ = flate2::read::MultiGzDecoder::new(&bytes[at..])
+                .take(64 << 10)
+                .read_to_end(&mut head);
             seen(&head)
         })
 }

@@ -100,7 +100,8 @@ fn flip(path: &Path) {
 /// lost.
 #[test]
 fn what_the_hints_say_about_damage_leads_to_a_healthy_log() {
-    let damages: &[(&str, fn(&Dir))] = &[
+    type Damage = (&'static str, fn(&Dir));
+    let damages: &[Damage] = &[
         ("a segment deleted", |dir| fs::remove_file(&segments(dir)[0]).expect("removed")),
         ("a segment altered", |dir| flip(&segments(dir)[1])),
         ("the manifest deleted", |dir| {

@@ -248,10 +248,8 @@ const STATES: &[State] = &[
         assert_eq!(place.run(&["backup"]).0, 0);
         std::fs::remove_dir_all(place.home.log_dir()).expect("removed");
         copy_dir(&old, &place.home.log_dir());
-        for name in ["audit.key"] {
-            let path = place.home.log_dir().join(name);
-            auditctl::fsio::os::set_mode(&path, 0o600).expect("mode");
-        }
+        let key = place.home.log_dir().join("audit.key");
+        auditctl::fsio::os::set_mode(&key, 0o600).expect("mode");
     }),
     ("a journal of a restore that nobody made", true, Keeps::All, |place| {
         std::fs::write(place.home.log_dir().join("audit.restore.json"), b"{}").expect("written");
