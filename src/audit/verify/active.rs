@@ -27,8 +27,7 @@ pub(super) fn tell(
         return Ok(());
     }
     if let Some(placed) = placed(view, pieces, first, signed)? {
-        let is_told =
-            |finding: &Finding| finding.file == ACTIVE && finding.kind != Kind::Extra;
+        let is_told = |finding: &Finding| finding.file == ACTIVE && finding.kind != Kind::Extra;
         tally.findings.retain(|finding| !is_told(finding));
         let holes = placed.pieces.iter().filter_map(|piece| match piece {
             Piece::Hole(block) => Some(block),
