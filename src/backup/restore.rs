@@ -104,9 +104,6 @@ pub struct RestorePlan {
     /// Who says that the key is the log's: `--public-key`, this log (its `audit.pub`
     /// or its signing key), or the backup itself.
     pub key_from: &'static str,
-    /// Whether nobody with the log's key signed the backup's metadata: made without the
-    /// key. The records are proven by the checkpoint in it all the same.
-    pub unsigned: bool,
     /// The key that signs where it is restored.
     pub key: String,
     /// All of the log's keys there.
@@ -128,18 +125,6 @@ impl RestorePlan {
         let key = self.keys.newest();
         let origin = Origin::of_key(key.name(), &self.log_id, self.epoch);
         key.public_text(&origin.map_or_else(|_| key.name().to_owned(), |it| it.to_string()))
-    }
-
-    /// What is worth knowing, a sentence each: metadata without a signature, and what each
-    /// succession of the log's keys rests on that nobody signed.
-    #[must_use]
-    pub fn notes(&self) -> Vec<String> {
-        let unsigned = self.unsigned.then(|| {
-            "its metadata is not signed: the backup was made without the log's key; its records are \
-             proven by the signed checkpoint in it"
-                .to_owned()
-        });
-        unsigned.into_iter().chain(self.keys.unsigned_successions()).collect()
     }
 
     /// Whether `audit.keys` has to be written.

@@ -268,10 +268,6 @@ impl<'a> Staged<'a> {
             epoch: if new_epoch { highest.saturating_add(1) } else { highest },
             new_epoch,
             key_from: self.key_from,
-            unsigned: matches!(
-                &self.found.about,
-                About::Metadata(metadata) if metadata.signature.is_none()
-            ),
             key: keys.newest().to_string(),
             keys,
             rotations_there: KeyHistory::load(&*restorer.fs, &LogPaths::new(place))
