@@ -92,7 +92,8 @@ impl LeavesFile {
         if leaves.is_empty() || seq != self.first_seq + self.count || at + bytes > MAX_BYTES {
             return Ok(());
         }
-        let bytes: Vec<u8> = leaves.iter().flat_map(|leaf| *leaf.as_bytes()).collect();
+        let mut bytes = Vec::with_capacity(leaves.len() * LEAF);
+        leaves.iter().for_each(|leaf| bytes.extend_from_slice(leaf.as_bytes()));
         file.write_all_at(&bytes, at)?;
         self.count += leaves.len() as u64;
         Ok(())

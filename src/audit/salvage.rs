@@ -223,7 +223,7 @@ impl<'a> Parts<'a> {
             Ok(block) => self.done.push(Piece::Lines(block, raw)),
             // Their hashes are those of records, so they are records.
             Err(wrong) => {
-                tracing::error!(%wrong, "a recorded line is no record");
+                tracing::debug!(%wrong, "a recorded line is no record");
                 let mut range = Range::empty(first_seq);
                 super::examine::leaves(&raw).for_each(|leaf| range.append(leaf));
                 self.hole = Some(range);

@@ -453,7 +453,7 @@ fn without_leaves_what_an_older_signed_head_proves_is_kept() {
 #[test]
 fn a_crash_at_any_step_of_giving_up_loses_no_more() {
     let image = Home::new();
-    image.record(120);
+    image.record(250);
     let log = open(image.options());
     record_into(&log, 12);
     log.close().expect("closed");

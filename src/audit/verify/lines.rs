@@ -46,7 +46,9 @@ pub(super) fn read_lines(
             return Ok(());
         }
         let whole = line.pop_if(|last| *last == b'\n').is_some();
-        let seq = peek_seq(&line).filter(|_| whole && peek_times(&line).is_some());
+        // Bytes that were overwritten within a record, or between two, leave its beginning.
+        let is_record = || serde_json::from_slice::<serde::de::IgnoredAny>(&line).is_ok();
+        let seq = peek_seq(&line).filter(|_| whole && peek_times(&line).is_some() && is_record());
         let cut = !fixed && !whole && line.len() <= MAX_LINE_BYTES;
         lines.push(Line { seq, offset: at, leaf: leaf_hash(&line), cut });
         if !fixed {
