@@ -27,12 +27,17 @@ pub(super) fn tell(
         return Ok(());
     }
     if let Some(placed) = placed(view, pieces, first, signed)? {
-        let is_told = |finding: &Finding| finding.file == ACTIVE && finding.kind != Kind::Extra;
-        tally.findings.retain(|finding| !is_told(finding));
         let holes = placed.pieces.iter().filter_map(|piece| match piece {
             Piece::Hole(block) => Some(block),
             _ => None,
         });
+        if holes.clone().next().is_none() {
+            // All of them are there, in another order or with something between them.
+            return Ok(());
+        }
+        let is_of_place = |finding: &Finding| matches!(finding.kind, Kind::Extra | Kind::Reordered);
+        let is_told = |finding: &Finding| finding.file == ACTIVE && !is_of_place(finding);
+        tally.findings.retain(|finding| !is_told(finding));
         for block in holes {
             let (begin, end) = (block.first_seq, block.first_seq + block.records);
             let is_there = (begin..end).any(|seq| placed.lines.contains_key(&seq));
