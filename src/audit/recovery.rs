@@ -24,6 +24,7 @@ mod histories;
 mod inspect;
 mod keys;
 mod last_event;
+mod left_out;
 mod rebuild;
 mod removed;
 
@@ -427,6 +428,9 @@ impl Opening<'_> {
         };
         let first_key = keys.rotations.first().map(|first| first.old_key.clone());
         let first_key = first_key.unwrap_or_else(|| seen.key.verifier().to_string());
+        if accepted.is_some() {
+            self.keep_what_is_left_out(&mut seen.manifest)?;
+        }
         self.unpack(&seen.manifest)?;
         let gave_up = !given_up.is_nothing();
         let kept = if gave_up {

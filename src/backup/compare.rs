@@ -312,7 +312,7 @@ mod tests {
 
     fn merged(a: Vec<Run>, b: Vec<Run>) -> (Compared, Vec<(u64, Has, Has)>) {
         let side = |runs: Vec<Run>| {
-            let (sender, receiver) = std::sync::mpsc::channel();
+            let (sender, receiver) = sync_channel(1_000);
             runs.into_iter().for_each(|run| sender.send(run).expect("somebody listens"));
             Runs::new(receiver)
         };

@@ -35,7 +35,7 @@ impl Follower {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a follower");
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
-        let (sender, types) = mpsc::channel();
+        let (sender, types) = mpsc::sync_channel(1_000);
         std::thread::spawn(move || {
             let mut line = String::new();
             while lines.read_line(&mut line).is_ok_and(|read| read > 0) {

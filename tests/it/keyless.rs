@@ -82,7 +82,7 @@ fn a_log_restored_without_its_key_is_read_verified_proven_and_backed_up_at_once(
     assert!(code == 0 && warned.contains("not signed"), "{made}{warned}");
     assert!(ok(&dir, &["list"]).contains("unsigned"));
     let text = ok(&dir, &["verify", "latest", "--public-key", "old.pub"]);
-    assert!(text.contains("VERIFIED") && text.contains("metadata is not signed"), "{text}");
+    assert!(text.contains("VERIFIED") && text.contains("not signed"), "{text}");
     let shown = ok(&dir, &["key", "show"]);
     assert!(shown.contains("missing") && shown.contains("key replace"), "{shown}");
     for command in [&["record", "--type", "x"][..], &["serve", "--http", "off"]] {
@@ -370,7 +370,7 @@ fn a_key_from_escrow_lets_a_restored_log_go_on_as_if_nothing_had_happened() {
     let said = ok(&first, &["key", "export", "--encrypt-to", &to, "--output", "key.age"]);
     let sealed = std::fs::read_to_string(first.path().join("key.age")).expect("written");
     let private = std::fs::read_to_string(first.log().join("audit.key")).expect("read");
-    let seed = private.trim().rsplit('+').next().expect("a seed");
+    let seed = private.trim().splitn(5, '+').nth(4).expect("a seed");
     assert!(sealed.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"), "{sealed}");
     assert!(!said.contains(seed) && !sealed.contains(seed));
     let shown = ok(&first, &["key", "export", "--encrypt-to", &other, "--encrypt-to", &to]);

@@ -20,13 +20,16 @@ struct Place {
     settings: PathBuf,
     told: Vec<String>,
     tried: BTreeSet<String>,
+    /// What a command that did not do all of it has advised.
+    said: Option<String>,
 }
 
 impl Place {
     fn new() -> Self {
         let home = Home::new();
         let settings = home.dir.path().join("auditctl.toml");
-        let mut place = Self { home, settings, told: Vec::new(), tried: BTreeSet::new() };
+        let mut place =
+            Self { home, settings, told: Vec::new(), tried: BTreeSet::new(), said: None };
         place.set("");
         place
     }
@@ -119,6 +122,10 @@ impl Place {
             words.push("--force");
         }
         let (code, out, err) = self.run(&words);
+        let lines = out.lines().chain(err.lines());
+        let next: Vec<&str> =
+            lines.filter(|line| line.contains("next:") || line.contains("hint:")).collect();
+        self.said = Some(next.join(" ")).filter(|said| code != 0 && !said.is_empty());
         let said: String = format!("{code}: {out}{err}").chars().take(400).collect();
         self.told.push(said);
     }
@@ -288,7 +295,8 @@ fn doing_what_is_advised_leads_out_of_every_state() {
                 place.set("retention_days = 30");
                 continue;
             }
-            place.follow(&advice);
+            let said = place.said.take();
+            place.follow(&said.unwrap_or(advice));
         }
         let now: BTreeSet<String> = all_lines(&place.home.log_dir()).into_iter().collect();
         let gone = before.iter().filter(|line| !now.contains(*line)).count();

@@ -471,7 +471,7 @@ impl Opening<'_> {
 }
 
 /// The segment as a plain file.
-fn as_plain(noted: &Segment) -> Segment {
+pub(super) fn as_plain(noted: &Segment) -> Segment {
     let mut offset = 0;
     let plain = |block: &Block| {
         let at = offset;

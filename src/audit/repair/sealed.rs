@@ -121,8 +121,7 @@ impl Case<'_> {
                 plan.parts.push(Part::Own(block.clone()));
                 continue;
             }
-            let mut part =
-                self.from_copies(block).map_err(self.io("read a copy for", &now.file))?;
+            let mut part = self.copied(block).map_err(self.io("read a copy for", &now.file))?;
             if matches!(part, Part::Damaged(_)) && block.is_hole() && self.is_given_up(block) {
                 // That they are not there is known, and accepted.
                 plan.parts.push(Part::Own(block.clone()));
@@ -163,7 +162,7 @@ impl Case<'_> {
     }
 
     /// A block from the first copy that has it.
-    fn from_copies(&self, block: &Block) -> io::Result<Part> {
+    fn copied(&self, block: &Block) -> io::Result<Part> {
         let (first, end) = (block.first_seq, block.first_seq + block.records);
         for copy in self.copies() {
             let Some(raw) = copy.lines(first, end)? else { continue };
