@@ -250,7 +250,7 @@ fn lines_below(dir: &Path, deep: bool) -> BTreeSet<String> {
                 || name.ends_with(".gz")
                 || deep && name.contains(".log")
             {
-                lines.extend(readable(&read(&path)).into_iter());
+                lines.extend(readable(&read(&path)));
             }
         }
     }

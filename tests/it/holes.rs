@@ -148,7 +148,8 @@ fn a_truncated_active_segment_gets_a_hole_at_its_end() {
 #[test]
 fn whatever_was_done_to_the_active_segment_what_is_left_of_it_stays() {
     type Damage = fn(&mut Vec<String>);
-    let damages: [(&str, Damage, Option<(u64, u64)>); 5] = [
+    type Case = (&'static str, Damage, Option<(u64, u64)>);
+    let damages: [Case; 5] = [
         ("a removed line", |lines| drop(lines.remove(5)), Some((5, 6))),
         ("swapped lines", |lines| lines.swap(4, 9), None),
         ("a doubled line", |lines| lines.insert(3, lines[3].clone()), None),

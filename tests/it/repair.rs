@@ -240,8 +240,8 @@ fn b1_files_that_are_not_damaged_stay_byte_for_byte() {
     assert_eq!(done.files.len(), 1, "{done:?}");
     let damaged = home.log_dir().join(done.files[0].kept.as_ref().expect("kept"));
     assert!(read(&damaged) != read(&sealed(&home)[1]));
-    let record = records(&home.log_dir()).into_iter().map(|(_, record)| record);
-    let record = record.filter(|record| record["event_type"] == "audit.repaired").last();
+    let mut record = records(&home.log_dir()).into_iter().map(|(_, record)| record);
+    let record = record.rfind(|record| record["event_type"] == "audit.repaired");
     let details = &record.expect("a record")["details"];
     assert_eq!(details["from"][0], copy.name());
     assert_eq!(details["files"][0]["records"][0][0], repair.changes[0].first_seq);
