@@ -101,7 +101,7 @@ catalogue! {
     CloudWrite = "environment.cloud_write", Environment, Failed, "an object can be written, read and removed (only with --probe)";
     Alerts = "environment.alerts", Environment, Failed, "each alert is configured right, and its target may be reached";
     AlertTest = "environment.alert_test", Environment, Failed, "a test alert arrives (only with --send-test-alert)";
-    DiskSpace = "environment.disk_space", Environment, Failed, "enough space is free";
+    DiskSpace = "environment.disk_space", Environment, Failed, "enough space is free, and enough inodes";
     DiskGrowth = "environment.disk_growth", Environment, Warning, "what the log grows to until retention removes it fits the disk";
     ClockSynchronised = "environment.clock_synchronised", Environment, Warning, "the clock is kept right by NTP or the like";
     TimeZone = "environment.time_zone", Environment, Warning, "the time zone that TZ names is known on this machine";

@@ -22,34 +22,10 @@ pub(super) fn tell(
     signed: &Checkpoint,
     tally: &mut Tally,
 ) -> Result<(), VerifyError> {
+    if tell_exactly(view, pieces, signed, tally)? {
+        return Ok(());
+    }
     let first = first_seq(view, pieces);
-    if first >= signed.size {
-        return Ok(());
-    }
-    if let Some(placed) = placed(view, pieces, first, signed)? {
-        let holes = placed.pieces.iter().filter_map(|piece| match piece {
-            Piece::Hole(block) => Some(block),
-            _ => None,
-        });
-        if holes.clone().next().is_none() {
-            // All of them are there, in another order or with something between them.
-            return Ok(());
-        }
-        let is_of_place = |finding: &Finding| matches!(finding.kind, Kind::Extra | Kind::Reordered);
-        let is_told = |finding: &Finding| finding.file == ACTIVE && !is_of_place(finding);
-        tally.findings.retain(|finding| !is_told(finding));
-        for block in holes {
-            let (begin, end) = (block.first_seq, block.first_seq + block.records);
-            let is_there = (begin..end).any(|seq| placed.lines.contains_key(&seq));
-            let (kind, text) = match is_there {
-                true => (Kind::Altered, "what stands there is not what was recorded"),
-                false if end == signed.size => (Kind::Truncated, "the file ends before them"),
-                false => (Kind::Missing, "they are not there"),
-            };
-            tally.found(Finding::new(kind, ACTIVE, text).records(begin, end));
-        }
-        return Ok(());
-    }
     // What is known to be wrong has its finding; of what stands before it nothing is known.
     let told = tally.findings.iter().filter(|finding| finding.file == ACTIVE);
     let told = told.filter_map(|finding| finding.first_seq).min();
@@ -60,6 +36,42 @@ pub(super) fn tell(
         tally.found(Finding::new(Kind::Unprovable, ACTIVE, text).records(first, end));
     }
     Ok(())
+}
+
+/// Tells what exactly is wrong; whether that was possible.
+pub(super) fn tell_exactly(
+    view: &View,
+    pieces: &Pieces,
+    signed: &Checkpoint,
+    tally: &mut Tally,
+) -> Result<bool, VerifyError> {
+    let first = first_seq(view, pieces);
+    if first >= signed.size {
+        return Ok(false);
+    }
+    let Some(placed) = placed(view, pieces, first, signed)? else { return Ok(false) };
+    let holes = placed.pieces.iter().filter_map(|piece| match piece {
+        Piece::Hole(block) => Some(block),
+        _ => None,
+    });
+    if holes.clone().next().is_none() {
+        // All of them are there, in another order or with something between them.
+        return Ok(true);
+    }
+    let is_of_place = |finding: &Finding| matches!(finding.kind, Kind::Extra | Kind::Reordered);
+    let is_told = |finding: &Finding| finding.file == ACTIVE && !is_of_place(finding);
+    tally.findings.retain(|finding| !is_told(finding));
+    for block in holes {
+        let (begin, end) = (block.first_seq, block.first_seq + block.records);
+        let is_there = (begin..end).any(|seq| placed.lines.contains_key(&seq));
+        let (kind, text) = match is_there {
+            true => (Kind::Altered, "what stands there is not what was recorded"),
+            false if end == signed.size => (Kind::Truncated, "the file ends before them"),
+            false => (Kind::Missing, "they are not there"),
+        };
+        tally.found(Finding::new(kind, ACTIVE, text).records(begin, end));
+    }
+    Ok(true)
 }
 
 fn first_seq(view: &View, pieces: &Pieces) -> u64 {
