@@ -35,6 +35,8 @@ impl Bare {
             ("AUDITCTL_BACKUP_OUTPUT_DIR", place("var/backups")),
             ("AUDITCTL_BACKUP_DESTINATION", destination.to_owned()),
             ("KEPT", place("kept")),
+            // Tests run beside each other, and one port is for one collector.
+            ("AUDITCTL_COLLECTOR_HTTP", "127.0.0.1:0".to_owned()),
         ];
         values.extend(cloud.iter().cloned());
         // Every value that the page sets is one of these.

@@ -390,6 +390,8 @@ fn a_check_is_remembered_and_a_failed_upload_names_the_whole_command() {
     assert_eq!(verified(&["list", "--cloud", "s3"]).as_deref(), Some("chain"));
 
     machine.record("more", 1);
+    // Ids are seconds, and the other directory does not know the first one's.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
     let elsewhere = machine.path("other backups");
     let nowhere = "s3://no-such-bucket-here/x";
     let args = ["backup", "--output-dir", elsewhere.to_str().expect("utf-8")];
