@@ -91,7 +91,7 @@ pub use paths::LogPaths;
 pub use progress::Progress;
 pub use queue::{Batch, Submitted};
 pub use record::{ImportId, Origin, Via};
-pub use recovery::{Corruption, OpenError};
+pub use recovery::{Corruption, OpenError, RESTORE_ACTION};
 pub use redact::{
     IMPORTED_FORMAT, IMPORTED_MOVED, IMPORTED_NAMES, REDACTED_PREFIX, RedactKey, RedactKeyError,
     is_redacted,

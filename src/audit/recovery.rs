@@ -61,6 +61,9 @@ use heads::Head;
 pub(crate) use histories::Rollback;
 use keys::KeyTask;
 
+/// What was tried where an interrupted restore stands in the way.
+pub const RESTORE_ACTION: &str = "finish or undo the restore in";
+
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -363,7 +366,7 @@ fn journal_error(paths: &LogPaths, error: io::Error) -> OpenError {
     let path = paths.restore_journal();
     match newer_behind(&error) {
         Some(source) => OpenError::Newer { path, source: source.clone() },
-        None => io_error("finish or undo the restore in", &path)(error),
+        None => io_error(RESTORE_ACTION, &path)(error),
     }
 }
 

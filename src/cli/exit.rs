@@ -9,7 +9,7 @@ use crate::audit::document::{DocumentError, newer_behind};
 use crate::audit::histories::History;
 use crate::audit::manifest::ManifestError;
 use crate::audit::snapshot::SnapshotError;
-use crate::audit::{OpenError, RecordError};
+use crate::audit::{OpenError, RESTORE_ACTION, RecordError};
 use crate::backup::BackupError;
 use crate::config::ConfigErrors;
 use crate::store::{StoreError, StoreErrorKind};
@@ -164,6 +164,10 @@ const KEY_REPLACED_HINT: &str = "if the key was replaced here (`auditctl key rep
                                  did that, somebody wrote audit.keys: move it away and start again, which puts the \
                                  chain back from a backup in reach";
 
+/// The way out of a restore that cannot be finished.
+pub(super) const RESTORE_HINT: &str = "run `auditctl restore` again; if nobody restored, move audit.restore.json away and find out who \
+     wrote it";
+
 const NEWER_HINT: &str = "if no newer version ever ran here, somebody put that file there: keep a copy, move it \
                           away, and start again; what belongs there is made anew, or the next start says what is \
                           missing";
@@ -188,6 +192,9 @@ impl From<OpenError> for CliError {
             && source.kind() == std::io::ErrorKind::InvalidInput
         {
             new.hint = Some(NOT_OURS_HINT.to_owned());
+        }
+        if let OpenError::Io { action: RESTORE_ACTION, .. } = &error {
+            new.hint = Some(RESTORE_HINT.to_owned());
         }
         match error {
             OpenError::Locked { path } => {

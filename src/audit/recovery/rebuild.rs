@@ -449,6 +449,9 @@ impl Opening<'_> {
                 continue;
             }
             let (from, to) = (self.paths.dir.join(&packed), self.paths.dir.join(&segment.file));
+            if self.fs.entry(&to).is_ok() {
+                continue;
+            }
             self.unpack_one(&from, &to).map_err(io_error("unpack", &from))?;
         }
         Ok(())
