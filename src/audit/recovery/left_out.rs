@@ -57,16 +57,18 @@ impl Opening<'_> {
             return Ok(());
         }
         copy_to_new(self.fs, &*file, 0, file.meta()?.len, aside)?;
+        self.fs.sync_dir(&self.paths.dir)?;
         let plain = self.paths.dir.join(sealed_name(segment.first_seq, false));
         let temporary = temporary_name(&plain);
         let out = self.fs.open(&temporary, OpenMode::CreateNew)?;
         out.write_all_at(&lines, 0)?;
         out.sync_data()?;
         self.fs.rename(&temporary, &plain)?;
+        self.fs.sync_dir(&self.paths.dir)?;
         if plain != path {
             self.fs.remove(&path)?;
+            self.fs.sync_dir(&self.paths.dir)?;
         }
-        self.fs.sync_dir(&self.paths.dir)?;
         *segment = Segment { damage: None, ..as_plain(segment) };
         Ok(())
     }
