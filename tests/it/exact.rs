@@ -159,6 +159,9 @@ fn percent(text: &str) -> String {
 /// C4: numbers and texts through every door, as Python's decimal and str have them.
 #[test]
 fn every_door_compares_groups_and_prints_values_as_python_s_decimal_and_str_do() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return crate::tools::missing("python3");
+    }
     let dir = Dir::new();
     let mut dice = Dice(0x0dd0_51de_5eed_0001);
     let values: Vec<String> = (0..160)

@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("another user cannot run the program here", "the checkout may be closed to others"),
     ("this user may not mount", "a container's kernel may not let even root mount a tmpfs"),
     ("no btrfs can be mounted", "the kernel may have no btrfs, or no loop devices"),
+    ("no time zones", "a machine may be without tzdata; `.ci/run` installs it"),
     ("only loopback", "a machine without a network has no address to be asked at"),
     ("no IPv6", "a machine may be without it"),
     ("the package has no fuzz", "a packaged crate is tested without the fuzz targets"),
