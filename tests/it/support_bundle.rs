@@ -130,7 +130,7 @@ fn full_of_secrets(dir: &Dir) -> Serving {
 fn no_secret_and_nothing_of_an_event_is_in_a_bundle() {
     let dir = Dir::new();
     let collector = full_of_secrets(&dir);
-    let (code, out, err) = run(&dir, &["backup"]);
+    let (code, out, err) = run(&dir, &["backup", "--local"]);
     assert_eq!(code, 0, "{out}{err}");
     let key = std::fs::read_to_string(dir.log().join("audit.key")).expect("key");
     let key_line = key.split_whitespace().max_by_key(|word| word.len()).expect("key").to_owned();
