@@ -247,7 +247,14 @@ fn guard_coverage(judged: &mut [Judged<'_>], live: Option<&Snapshot>) {
             .flat_map(|(_, kept)| runs_of(kept))
             .collect();
         if let Some(live) = live.filter(|_| histories.in_live[index]) {
-            let holes = live.holes().map(|hole| (hole.first_seq, hole.tree.end()));
+            // What a backup could not read in the log, the log does not hold; nor does it
+            // what was given up.
+            let given_up = live.holes().map(|hole| (hole.first_seq, hole.tree.end()));
+            let of_same = |other: &usize| histories.same(*other, index);
+            let told =
+                (0..judged.len()).filter(of_same).flat_map(|other| holes_of(judged[other].1));
+            let mut holes: Vec<(u64, u64)> = given_up.chain(told).collect();
+            holes.sort_unstable();
             held.extend(runs((live.manifest.pruned.end(), live.checkpoint.size), holes));
         }
         held.sort_unstable();
@@ -260,10 +267,14 @@ fn guard_coverage(judged: &mut [Judged<'_>], live: Option<&Snapshot>) {
 
 /// The records that a backup holds.
 fn runs_of((decision, listed): &Judged<'_>) -> Vec<(u64, u64)> {
-    let metadata = listed.metadata.as_ref();
-    let holes = metadata.map_or(&[][..], |metadata| &metadata.holes);
     let range = (decision.removed.first_seq, decision.removed.tree_size);
-    runs(range, holes.iter().map(|hole| (hole.tree.begin(), hole.tree.end())))
+    runs(range, holes_of(listed))
+}
+
+/// The records that a backup lacks.
+fn holes_of(listed: &Listed) -> impl Iterator<Item = (u64, u64)> + '_ {
+    let holes = listed.metadata.iter().flat_map(|metadata| &metadata.holes);
+    holes.map(|hole| (hole.tree.begin(), hole.tree.end()))
 }
 
 /// What holes leave of a range.

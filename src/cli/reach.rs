@@ -1,9 +1,11 @@
 //! The collector, as commands reach it.
 
 use super::exit::{CliError, Exit};
+use crate::audit::LogPaths;
 use crate::collector::Trust;
 use crate::collector::client::{Client, ClientError};
 use crate::config::{Origin, Settings};
+use crate::fsio::{Fs, OsFs};
 
 /// The collector that the settings name, if it is the log's.
 pub(super) fn collector(settings: &Settings) -> Result<Client, ClientError> {
@@ -16,6 +18,12 @@ pub(super) fn collector(settings: &Settings) -> Result<Client, ClientError> {
     } else {
         Trust::owner_of_its_directory()
     };
+    // A collector holds the lock of the log that it keeps. A log that is named, is here, and
+    // that nobody has open is not the one behind the socket, wherever that leads.
+    let nobody = || matches!(LogPaths::new(&settings.log_dir).writer_runs(), Ok(false));
+    if is_named && OsFs.meta(&settings.log_dir).is_ok() && nobody() {
+        return Err(ClientError::NotRunning { path: socket });
+    }
     Client::connect(&socket, &trust.and(&settings.collector.trusted_uids))
 }
 

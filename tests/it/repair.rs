@@ -435,8 +435,11 @@ fn a_retired_key_puts_nothing_into_the_log_that_its_root_does_not_prove() {
     assert!(repair.rejected.is_empty(), "the old key was valid there: {:?}", repair.rejected);
     assert!(repair.changes.is_empty() && !repair.is_rooted, "{:?}", repair.changes);
     assert!(read(&active) == before);
-    // What it holds unaltered, the log's root proves: but only once all of it is there.
+    // What it holds unaltered, its noted hash proves, or the log's root: but that only once
+    // all of it is there.
     let honest = Forged::new(lines[..6].to_vec(), stolen(), origin, &rotations);
+    assert_eq!(planned(&home, &[&honest]).changes.len(), 1, "by the hash that was noted");
+    std::fs::remove_file(home.log_dir().join("audit.leaves")).expect("removed");
     assert!(planned(&home, &[&honest]).changes.is_empty());
     let mut text = text.into_bytes();
     let at = String::from_utf8_lossy(&text).find("user-").expect("an event");
@@ -444,6 +447,96 @@ fn a_retired_key_puts_nothing_into_the_log_that_its_root_does_not_prove() {
     std::fs::write(&active, text).expect("one damaged record");
     let repair = planned(&home, &[&honest]);
     assert!(repair.is_rooted && repair.changes.len() == 1, "{:?}", repair.changes);
+}
+
+/// A clone of the machine has the same key and signs in the same epoch: its records are
+/// none of this log's, and no line that is good becomes one of them.
+#[test]
+fn nothing_is_taken_from_the_history_of_a_clone() {
+    let home = Home::new();
+    home.record(5);
+    let clone = Home::new();
+    copy_dir(&home.log_dir(), &clone.log_dir());
+    auditctl::fsio::os::set_mode(&clone.log_dir(), 0o700).expect("mode");
+    auditctl::fsio::os::set_mode(&clone.log_dir().join("audit.key"), 0o600).expect("mode");
+    home.record(6);
+    clone.record(9);
+    clone.back_up();
+    let lines = all_lines(&home.log_dir());
+    edit_active(&home, |lines| {
+        let last = lines.iter().rposition(|line| line.contains("user-")).expect("an event");
+        lines[last] = lines[last].replacen("user-", "abuser", 1);
+    });
+    let damaged = all_lines(&home.log_dir());
+    let copy = newest(&clone);
+    for leaves in [true, false] {
+        if !leaves {
+            std::fs::remove_file(home.log_dir().join("audit.leaves")).expect("removed");
+        }
+        let repair = planned(&home, &[&copy]);
+        assert!(repair.changes.is_empty(), "{leaves}: {:?}", repair.changes);
+        assert!(!repair.left.is_empty() && !repair.is_rooted);
+    }
+    // Where no signed head is left, it is not the clone's that decides.
+    for name in ["audit.checkpoint", "audit.head"] {
+        std::fs::remove_file(home.log_dir().join(name)).expect("removed");
+    }
+    let looked = look(&needs(&home, &[&copy]), &Unwatched);
+    assert!(matches!(looked, Err(RepairError::Contradicts { .. })), "{looked:?}");
+    assert_eq!(all_lines(&home.log_dir()), damaged);
+    assert_eq!(lines.len(), damaged.len());
+}
+
+/// B1: the backup that holds what a later one lacks is the only copy: it stays.
+#[test]
+fn b1_cleanup_keeps_the_backup_that_holds_what_is_damaged_in_the_log() {
+    let (home, _) = damaged_later();
+    let (logs, backups) = (home.log_dir(), home.backups().path().to_path_buf());
+    let command = |args: &[&str]| {
+        let dirs = ["--log-dir", logs.to_str().expect("text")];
+        let output = ["--output-dir", backups.to_str().expect("text")];
+        run(&home.dir, &[&dirs, args, &output].concat())
+    };
+    flip(&sealed(&home)[1], 700);
+    let (code, out, err) = command(&["backup"]);
+    assert_eq!(code, 1, "{out}{err}");
+    let (code, out, err) = command(&["cleanup", "--keep", "1"]);
+    assert!(code == 0 && out.contains("only copy"), "{code} {out}{err}");
+    let (code, out, err) = command(&["repair"]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+/// A socket belongs to one log: whoever names another one does not reach its collector.
+#[test]
+fn a_collector_of_another_log_is_not_asked() {
+    let home = Home::new();
+    home.record(1);
+    let other = home.dir.path().join("other");
+    let settings = home.dir.path().join("both.toml");
+    let socket = home.dir.path().join("both.sock");
+    let log = home.log_dir();
+    let text = format!("log_dir = {log:?}\n[collector]\nsocket = {socket:?}\nhttp = \"off\"\n");
+    std::fs::write(&settings, text).expect("written");
+    let config = ["--config", settings.to_str().expect("text")];
+    let of_other = [&config[..], &["--log-dir", other.to_str().expect("text")]].concat();
+    let with = |dirs: &[&str], args: &[&str]| run(&home.dir, &[dirs, args].concat());
+    assert_eq!(with(&of_other, &["record", "--type", "made"]).0, 0);
+    let mut collector = crate::support::auditctl(&home.dir, &[&config[..], &["serve"]].concat())
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("runs");
+    crate::support::eventually("the collector listens", || socket.exists());
+    assert_eq!(with(&of_other, &["record", "--type", "for_other"]).0, 0);
+    assert_eq!(with(&config, &["record", "--type", "for_its_own"]).0, 0);
+    let (_, counted, _) = with(&of_other, &["query", "--type", "for_*", "--count"]);
+    assert_eq!(counted.trim(), "1");
+    let pid = rustix::process::Pid::from_raw(collector.id().cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("told");
+    collector.wait().expect("ended");
+    let of = |dir: &Path, event: &str| types(dir).iter().filter(|t| *t == event).count();
+    assert_eq!((of(&other, "for_other"), of(&log, "for_other")), (1, 0));
+    assert_eq!((of(&other, "for_its_own"), of(&log, "for_its_own")), (0, 1));
 }
 
 #[test]

@@ -158,6 +158,17 @@ pub enum RepairError {
     /// Nobody knows whose log it is.
     #[error("which key the log's is cannot be told: {0}")]
     NoKey(String),
+    /// No signed head of the log is left here to say which of two records is right.
+    #[error(
+        "no signed head of the log is left here, and {name} has another record {seq}: which of \
+         the two was recorded cannot be told"
+    )]
+    Contradicts {
+        /// The copy.
+        name: String,
+        /// The record.
+        seq: u64,
+    },
     /// No signed head of the log is left, here or in a copy.
     #[error("nothing says what was recorded: no signed head is left in {}, and no copy has one", dir.display())]
     NoHead {
@@ -248,6 +259,19 @@ fn joined(ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
     all
 }
 
+/// What makes a copy's record one of the log's, where no hash of it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// That all of it hashes to the signed root in the end.
+    TheRoot,
+    /// The same, of copies that the key which signs now has signed in this epoch.
+    TheRootAndTheKey,
+    /// The copy's own signature. It may be of another history with the same key, such as
+    /// that of a clone: so no line that looks good becomes another, and a copy that
+    /// contradicts one is not used.
+    TheKey,
+}
+
 /// The log as it is, and the copies that say something of it.
 struct Case<'a> {
     view: View,
@@ -257,8 +281,8 @@ struct Case<'a> {
     /// The newest signed head.
     head: Checkpoint,
     copies: Vec<Judged<'a>>,
-    /// Not from copies that only the log's own root can prove.
-    only_proof: bool,
+    /// Which copies may be used, and how far.
+    trust: Trust,
     /// Records that were given up: a copy may hold them all the same.
     given_up: Vec<GivenUp>,
 }
@@ -266,7 +290,7 @@ struct Case<'a> {
 impl Case<'_> {
     /// The copies that may be used now, the best first.
     fn copies(&self) -> impl Iterator<Item = &Judged<'_>> {
-        self.copies.iter().filter(|copy| copy.is_proof || !self.only_proof)
+        self.copies.iter().filter(|copy| copy.is_proof || self.trust == Trust::TheRoot)
     }
 
     fn io(&self, action: &'static str, name: &str) -> impl FnOnce(std::io::Error) -> RepairError {
@@ -307,6 +331,7 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
     }
     copies
         .sort_by_key(|copy| std::cmp::Reverse((copy.is_proof, copy.epoch, copy.copy.tree().end())));
+    let own_head = own.is_some();
     let head = match own {
         Some(head) => {
             if !is_good {
@@ -333,7 +358,8 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
         }
     };
     let given_up = report.holes.clone();
-    let mut case = Case { view, keys, is_signed, head, copies, only_proof: false, given_up };
+    let is_own = own_head;
+    let mut case = Case { view, keys, is_signed, head, copies, trust: Trust::TheRoot, given_up };
     let filters = case.damaged_filters();
     let is_whole = report.passed() && report.holes.is_empty();
     if is_whole && others.is_empty() && filters.is_empty() {
@@ -342,9 +368,15 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
     others.extend(case.chain());
     let mut planned = case.plan(&report, watch)?;
     if planned.root != Some(true) && case.copies.iter().any(|copy| !copy.is_proof) {
-        // What only the log's own root would prove is not proven.
-        case.only_proof = true;
+        case.trust = Trust::TheRootAndTheKey;
         planned = case.plan(&report, watch)?;
+    }
+    if planned.root != Some(true) {
+        case.trust = Trust::TheKey;
+        planned = case.plan(&report, watch)?;
+    }
+    if let Some((name, seq)) = planned.overrides.filter(|_| !is_own) {
+        return Err(RepairError::Contradicts { name, seq });
     }
     Ok(Repair {
         changes: planned.told.changes,
@@ -465,6 +497,9 @@ struct Planned {
     tails: Vec<TailPlan>,
     /// Whether all of it hashes to the signed root; `None` where that cannot be told.
     root: Option<bool>,
+    /// The first line that looks good and becomes another, where no hash says which is
+    /// right: from which copy, and its seq.
+    overrides: Option<(String, u64)>,
 }
 
 impl Case<'_> {
@@ -528,6 +563,7 @@ impl Case<'_> {
             sealed: Vec::new(),
             tails: Vec::new(),
             root: None,
+            overrides: None,
         };
         let mut tree = Some(self.view.manifest.pruned.clone());
         for (index, segment) in self.view.manifest.segments.iter().enumerate() {

@@ -6,10 +6,12 @@ use std::io::Read;
 
 use flate2::bufread::GzDecoder;
 
-use super::{Case, Left, Planned, RepairError, joined};
+use super::{Case, Left, Planned, RepairError, Trust, joined};
 use crate::audit::gzip::MAX_BLOCK_BYTES;
-use crate::audit::merkle::Range;
+use crate::audit::leaves;
+use crate::audit::merkle::{Hash, Range, leaf_hash};
 use crate::audit::record::{peek_seq, peek_times};
+use crate::audit::salvage::active::leaves_of;
 use crate::audit::segment::{parse_sealed_name, sealed_name};
 use crate::fsio::{FileReader, FsFile};
 
@@ -90,12 +92,21 @@ impl Case<'_> {
         tree: Option<Range>,
     ) -> Result<(), RepairError> {
         let begin = self.view.manifest.end_seq();
-        let mut root = Rooted { tree, signed: self.head.size, next: begin };
+        let mut root = Rooted {
+            tree,
+            signed: self.head.size,
+            next: begin,
+            truth: None,
+            contradicting: Vec::new(),
+        };
         if begin > root.signed {
             // Where a signature ends within a sealed segment, a verification tells.
             root.tree = None;
         }
-        for span in self.spans(begin)? {
+        let spans = self.spans(begin)?;
+        let truth = self.truth(&spans, root.tree.as_ref())?;
+        root.truth = truth;
+        for span in spans {
             let plan = self.plan_span(&span, planned, &mut root)?;
             planned.tails.push(plan);
         }
@@ -104,7 +115,7 @@ impl Case<'_> {
             // All lines are there, and some that no copy holds were altered.
             let reach = self.copies().filter(|copy| copy.is_proof);
             let known = reach.map(|copy| copy.copy.tree().end()).max().unwrap_or(0);
-            let first_seq = known.max(begin).min(self.head.size);
+            let first_seq = if known < self.head.size { known.max(begin) } else { begin };
             planned.left.push(Left {
                 file: ACTIVE.to_owned(),
                 first_seq,
@@ -113,6 +124,62 @@ impl Case<'_> {
             });
         }
         Ok(())
+    }
+
+    /// The hashes of the active segment's records, where those that were noted as it grew
+    /// give the signed root.
+    fn truth(
+        &self,
+        spans: &[Span],
+        base: Option<&Range>,
+    ) -> Result<Option<(u64, Vec<Hash>)>, RepairError> {
+        let ([span], Some(base)) = (spans, base) else { return Ok(None) };
+        if span.first != base.end() || base.end() >= self.head.size {
+            return Ok(None);
+        }
+        let log_id = &self.view.manifest.log_id;
+        let noted = leaves::load(&*self.view.fs, &self.view.paths, log_id, span.first);
+        let noted = noted.unwrap_or_default();
+        let active = self.view.tails.iter().find(|tail| tail.name == ACTIVE);
+        let file = active.map(|tail| &*tail.file);
+        let found = leaves_of(base, (self.head.size, self.head.root), &noted, file)
+            .map_err(self.io("read", ACTIVE))?;
+        Ok(found.map(|leaves| (span.first, leaves)))
+    }
+
+    /// How far from `first` on a copy has the records that should be there.
+    fn reach(
+        &self,
+        copy: &super::Judged<'_>,
+        (first, end): (u64, u64),
+        root: &Rooted,
+    ) -> std::io::Result<u64> {
+        let reach = copy.reach(first, end)?;
+        let mut seq = first;
+        while root.truth.is_some() && seq < reach {
+            let Some(lines) = copy.lines(seq, seq + 1)? else { break };
+            if !root.is_true(seq, &lines).unwrap_or(true) {
+                break;
+            }
+            seq += 1;
+        }
+        Ok(if root.truth.is_some() { seq } else { reach })
+    }
+
+    /// Whether a copy has no other line than a file where that one looks good.
+    fn agrees(
+        &self,
+        copy: &super::Judged<'_>,
+        span: &Span,
+        lines: &[Line],
+    ) -> std::io::Result<bool> {
+        for line in lines.iter().filter(|line| line.seq < self.head.size) {
+            let theirs = copy.lines(line.seq, line.seq + 1)?;
+            if theirs.is_some_and(|theirs| theirs != span.lines[line.begin..line.end]) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Which file should hold which records: a sealed one says it in its name.
@@ -187,6 +254,15 @@ impl Case<'_> {
         };
         let (mut next, mut at) = (span.first, 0);
         let lines = own_lines(&span.lines, span.first, (!span.is_active).then_some(span.end));
+        root.contradicting.clear();
+        if self.trust == Trust::TheKey && root.truth.is_none() {
+            for (nth, copy) in self.copies.iter().enumerate() {
+                let agrees = self.agrees(copy, span, &lines);
+                if !agrees.map_err(self.io("read a copy for", &span.name))? {
+                    root.contradicting.push(nth);
+                }
+            }
+        }
         for line in &lines {
             self.fill(span, (next, line.seq), (at, line.begin), (&mut plan, planned, root))?;
             let text = &span.lines[line.begin..line.end];
@@ -201,6 +277,16 @@ impl Case<'_> {
         Ok(plan)
     }
 
+    /// The copies that may be used for a file.
+    fn usable(&self, root: &Rooted) -> Vec<&super::Judged<'_>> {
+        let all = self.copies.iter().enumerate();
+        let usable = all.filter(|(nth, copy)| {
+            let may = copy.is_proof || self.trust == Trust::TheRoot || root.truth.is_some();
+            may && !root.contradicting.contains(nth)
+        });
+        usable.map(|(_, copy)| copy).collect()
+    }
+
     /// A line that looks good is compared with the copies.
     fn compare(
         &self,
@@ -210,16 +296,23 @@ impl Case<'_> {
         (plan, planned, root): (&mut TailPlan, &mut Planned, &mut Rooted),
     ) -> Result<(), RepairError> {
         let seq = line.seq;
-        if seq < self.head.size {
-            for copy in self.copies() {
+        let is_true = root.is_true(seq, text);
+        if seq < self.head.size && is_true != Some(true) && self.may_override(root) {
+            for copy in self.usable(root) {
                 let found =
                     copy.lines(seq, seq + 1).map_err(self.io("read a copy for", &span.name))?;
                 let Some(lines) = found else { continue };
+                if root.is_true(seq, &lines) == Some(false) {
+                    continue;
+                }
                 if lines != text {
                     let from = copy.copy.name().to_owned();
                     let now = text.strip_suffix(b"\n").unwrap_or(text);
                     planned.told.note((&span.name, &from), seq, &lines, |_| Some(now));
                     root.add(seq, &lines);
+                    if is_true.is_none() && planned.overrides.is_none() {
+                        planned.overrides = Some((from.clone(), seq));
+                    }
                     let (bytes, records) = ((line.begin, line.end), (seq, seq + 1));
                     plan.edits.push(Edit { bytes, records, lines, from });
                     return Ok(());
@@ -227,8 +320,18 @@ impl Case<'_> {
                 break;
             }
         }
+        if is_true == Some(false) {
+            let why = "what stands there is not what was recorded, and no copy holds it".to_owned();
+            let file = span.name.clone();
+            planned.left.push(Left { file, first_seq: seq, end_seq: seq + 1, why });
+        }
         root.add(seq, text);
         Ok(())
+    }
+
+    /// Whether a line that looks good may become another.
+    fn may_override(&self, root: &Rooted) -> bool {
+        root.truth.is_some() || self.trust != Trust::TheKey
     }
 
     /// Bytes that hold none of the records that should be there.
@@ -249,8 +352,9 @@ impl Case<'_> {
             return Ok(());
         }
         let mut best: Option<(u64, &super::Judged<'_>)> = None;
-        for copy in self.copies() {
-            let reach = copy.reach(first, end).map_err(self.io("read a copy for", &span.name))?;
+        for copy in self.usable(root) {
+            let reach = self.reach(copy, (first, end), root);
+            let reach = reach.map_err(self.io("read a copy for", &span.name))?;
             if reach > best.as_ref().map_or(first, |(known, _)| *known) {
                 best = Some((reach, copy));
             }
@@ -286,6 +390,10 @@ struct Rooted {
     tree: Option<Range>,
     signed: u64,
     next: u64,
+    /// The first record of which the hash is known, and the hashes from there on.
+    truth: Option<(u64, Vec<Hash>)>,
+    /// The copies that have another line where one looks good, by their number.
+    contradicting: Vec<usize>,
 }
 
 impl Rooted {
@@ -302,7 +410,14 @@ impl Rooted {
         }
     }
 
-    fn is_signed(&self, root: &crate::audit::merkle::Hash) -> Option<bool> {
+    /// Whether a line is what was recorded; `None` where its hash is not known.
+    fn is_true(&self, seq: u64, line: &[u8]) -> Option<bool> {
+        let (first, leaves) = self.truth.as_ref()?;
+        let leaf = leaves.get(usize::try_from(seq.checked_sub(*first)?).ok()?)?;
+        Some(*leaf == leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)))
+    }
+
+    fn is_signed(&self, root: &Hash) -> Option<bool> {
         let tree = self.tree.as_ref().filter(|tree| tree.end() == self.signed)?;
         Some(tree.root() == Ok(*root))
     }

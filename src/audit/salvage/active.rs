@@ -72,6 +72,24 @@ pub(crate) fn place(
     Ok(Some(Placed { pieces, tree, lines }))
 }
 
+/// The hashes of the records from `base`'s end up to `signed`, where what is known gives
+/// the signed root.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(crate) fn leaves_of(
+    base: &Range,
+    (signed, root): (u64, Hash),
+    noted: &[Hash],
+    file: Option<&dyn FsFile>,
+) -> io::Result<Option<Vec<Hash>>> {
+    let mut lines = Lines::new();
+    if let Some(file) = file {
+        index(file, 0, base.end(), &mut lines)?;
+    }
+    Ok(true_leaves(base, (signed, root), noted, &lines))
+}
+
 /// The whole lines of a file that begin as records from `first` on do.
 fn index(file: &dyn FsFile, nth: usize, first: u64, lines: &mut Lines) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(256 << 10, FileReader { file, offset: 0 });

@@ -278,6 +278,10 @@ impl From<crate::audit::repair::RepairError> for CliError {
                 "--public-key FILE names the public key that you kept; the private key's file \
                  (key_path) will do as well",
             ),
+            RepairError::Contradicts { .. } => Self::new("no_head", Exit::Failed, message).hint(
+                "`auditctl diff` shows what differs; `auditctl restore` puts one of the copies in the \
+                 log's place, and keeps what was there",
+            ),
             RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
                 "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them",
             ),
