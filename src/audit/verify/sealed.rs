@@ -18,6 +18,7 @@ use crate::audit::facts::{Said, said_in};
 use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::manifest::Segment;
 use crate::audit::merkle::{Hash, Range};
+use crate::audit::salvage::{self, Piece};
 use crate::audit::segment::Block;
 use crate::audit::watch::Watch;
 use crate::fsio::{FileReader, FsFile};
@@ -407,8 +408,40 @@ impl Opened<'_> {
             let end = block.first_seq + block.records;
             findings.push(finding.records(block.first_seq, end).at(block.offset));
         }
+        let unproven = self.unproven(&findings)?;
         tally.findings.extend(findings);
+        tally.findings.extend(unproven);
         Ok(())
+    }
+
+    /// The records that no finding names and no hash proves: they were hashed together with
+    /// others that are damaged, so they may be altered as well.
+    fn unproven(&self, findings: &[Finding]) -> io::Result<Vec<Finding>> {
+        let segment = &self.segment;
+        let mut unproven = Vec::new();
+        for piece in salvage::pieces_of(Some(self.file), segment, None)? {
+            let Piece::Hole(hole) = piece else { continue };
+            if segment.blocks.contains(&hole) {
+                continue;
+            }
+            let mut named: Vec<(u64, u64)> =
+                findings.iter().filter_map(|found| found.first_seq.zip(found.end_seq)).collect();
+            named.sort_unstable();
+            let mut next = hole.first_seq;
+            for (first, end) in named.into_iter().chain([(hole.tree.end(), hole.tree.end())]) {
+                let first = first.min(hole.tree.end());
+                if first > next {
+                    let text = "nothing proves that they are what was recorded: they were hashed \
+                                together with records that are damaged";
+                    let finding = Finding::new(Kind::Unprovable, &segment.file, text);
+                    let number = segment.blocks.partition_point(|block| block.first_seq <= next);
+                    let number = number.saturating_sub(1) as u64;
+                    unproven.push(finding.records(next, first).block(number));
+                }
+                next = next.max(end);
+            }
+        }
+        Ok(unproven)
     }
 
     /// Whether the file holds the recorded lines, however they are packed. What
