@@ -25,11 +25,13 @@ pub(super) fn tell(
     if tell_exactly(view, pieces, signed, tally)? {
         return Ok(());
     }
-    let first = first_seq(view, pieces);
+    // Without a manifest nothing proves the sealed files by themselves either.
+    let whole = view.no_manifest.is_some();
+    let first = if whole { pieces.begin() } else { first_seq(view, pieces) };
     // What is known to be wrong has its finding; of what stands before it nothing is known.
     let told = tally.findings.iter().filter(|finding| finding.file == ACTIVE);
     let told = told.filter_map(|finding| finding.first_seq).min();
-    let end = told.unwrap_or(signed.size).min(signed.size);
+    let end = told.filter(|_| !whole).unwrap_or(signed.size).min(signed.size);
     if end > first {
         let text = "nothing proves that they are what was recorded: not all is here that was signed \
                     with them";
