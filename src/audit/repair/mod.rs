@@ -263,13 +263,13 @@ fn joined(ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
     /// That all of it hashes to the signed root in the end.
-    TheRoot,
+    Root,
     /// The same, of copies that the key which signs now has signed in this epoch.
-    TheRootAndTheKey,
+    RootAndKey,
     /// The copy's own signature. It may be of another history with the same key, such as
     /// that of a clone: so no line that looks good becomes another, and a copy that
     /// contradicts one is not used.
-    TheKey,
+    Key,
 }
 
 /// The log as it is, and the copies that say something of it.
@@ -290,7 +290,7 @@ struct Case<'a> {
 impl Case<'_> {
     /// The copies that may be used now, the best first.
     fn copies(&self) -> impl Iterator<Item = &Judged<'_>> {
-        self.copies.iter().filter(|copy| copy.is_proof || self.trust == Trust::TheRoot)
+        self.copies.iter().filter(|copy| copy.is_proof || self.trust == Trust::Root)
     }
 
     fn io(&self, action: &'static str, name: &str) -> impl FnOnce(std::io::Error) -> RepairError {
@@ -359,7 +359,7 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
     };
     let given_up = report.holes.clone();
     let is_own = own_head;
-    let mut case = Case { view, keys, is_signed, head, copies, trust: Trust::TheRoot, given_up };
+    let mut case = Case { view, keys, is_signed, head, copies, trust: Trust::Root, given_up };
     let filters = case.damaged_filters();
     let is_whole = report.passed() && report.holes.is_empty();
     if is_whole && others.is_empty() && filters.is_empty() {
@@ -368,11 +368,11 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
     others.extend(case.chain());
     let mut planned = case.plan(&report, watch)?;
     if planned.root != Some(true) && case.copies.iter().any(|copy| !copy.is_proof) {
-        case.trust = Trust::TheRootAndTheKey;
+        case.trust = Trust::RootAndKey;
         planned = case.plan(&report, watch)?;
     }
     if planned.root != Some(true) {
-        case.trust = Trust::TheKey;
+        case.trust = Trust::Key;
         planned = case.plan(&report, watch)?;
     }
     if let Some((name, seq)) = planned.overrides.filter(|_| !is_own) {

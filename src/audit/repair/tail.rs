@@ -255,7 +255,7 @@ impl Case<'_> {
         let (mut next, mut at) = (span.first, 0);
         let lines = own_lines(&span.lines, span.first, (!span.is_active).then_some(span.end));
         root.contradicting.clear();
-        if self.trust == Trust::TheKey && root.truth.is_none() {
+        if self.trust == Trust::Key && root.truth.is_none() {
             for (nth, copy) in self.copies.iter().enumerate() {
                 let agrees = self.agrees(copy, span, &lines);
                 if !agrees.map_err(self.io("read a copy for", &span.name))? {
@@ -281,7 +281,7 @@ impl Case<'_> {
     fn usable(&self, root: &Rooted) -> Vec<&super::Judged<'_>> {
         let all = self.copies.iter().enumerate();
         let usable = all.filter(|(nth, copy)| {
-            let may = copy.is_proof || self.trust == Trust::TheRoot || root.truth.is_some();
+            let may = copy.is_proof || self.trust == Trust::Root || root.truth.is_some();
             may && !root.contradicting.contains(nth)
         });
         usable.map(|(_, copy)| copy).collect()
@@ -331,7 +331,7 @@ impl Case<'_> {
 
     /// Whether a line that looks good may become another.
     fn may_override(&self, root: &Rooted) -> bool {
-        root.truth.is_some() || self.trust != Trust::TheKey
+        root.truth.is_some() || self.trust != Trust::Key
     }
 
     /// Bytes that hold none of the records that should be there.
