@@ -63,7 +63,7 @@ impl LogPaths {
         self.dir.join("audit.head")
     }
 
-    /// The leaf hashes of the active segment's records: see [`leaves`](super::leaves).
+    /// The leaf hashes of the active segment's records, noted as it grows (`audit.leaves`).
     #[must_use]
     pub fn leaves(&self) -> PathBuf {
         self.dir.join("audit.leaves")
