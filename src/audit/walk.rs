@@ -4,14 +4,13 @@
 
 use std::path::Path;
 
-use super::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
-use super::manifest::Segment;
+use super::gzip::Unpacker;
 use super::record::peek_seq;
-use super::repair::lines_of_file;
-use super::segment::{Block, parse_sealed_name};
+use super::repair::{lines_of_block, lines_of_file};
+use super::segment::parse_sealed_name;
 use super::verify::VerifyError;
 use super::verify::view::{Stored, View};
-use crate::fsio::{FsFile, SharedFs};
+use crate::fsio::SharedFs;
 
 /// Records that follow each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +56,7 @@ pub fn walk(
         };
         let mut unpacker = Unpacker::new();
         for block in &now.blocks {
-            let run = match read(&*file, &now, block, &mut unpacker) {
+            let run = match lines_of_block(&*file, &now, block, &mut unpacker) {
                 Ok(raw) => Run::of_block(block.first_seq, &raw),
                 Err(why) => {
                     let end = block.first_seq + block.records;
@@ -97,22 +96,4 @@ fn numbered(text: &[u8], first: u64) -> Vec<(u64, Vec<u8>)> {
         next = seq + 1;
     }
     lines
-}
-
-fn read(
-    file: &dyn FsFile,
-    segment: &Segment,
-    block: &Block,
-    unpacker: &mut Unpacker,
-) -> Result<Vec<u8>, String> {
-    let most = if segment.is_compressed() { MAX_MEMBER_BYTES } else { MAX_BLOCK_BYTES };
-    let length = usize::try_from(block.stored_bytes).ok().filter(|length| *length <= most);
-    let mut stored = vec![0; length.ok_or("it is larger than a block can be")?];
-    file.read_exact_at(&mut stored, block.offset).map_err(|error| error.to_string())?;
-    if !segment.is_compressed() {
-        return Ok(stored);
-    }
-    let mut raw = Vec::new();
-    unpacker.unpack(&stored, &mut raw).map_err(|error| error.to_string())?;
-    Ok(raw)
 }

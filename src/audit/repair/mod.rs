@@ -3,8 +3,10 @@
 //!
 //! First everything is looked at, and a [`Repair`] says what would become of it. What
 //! is taken from a copy is proven before anything is written: by the subtree hashes of
-//! a signed manifest, by the log's signed root over all of it, or by the copy's own
-//! checkpoint, where the key that signs now signed it in this epoch. What no copy holds
+//! a signed manifest, by the leaf hashes that were noted of the active segment where they
+//! give the signed root, by that root over all of it, or, where a line is lost, by the
+//! copy's own checkpoint, if the key that signs now signed it in this epoch and the copy
+//! contradicts no line that looks good. What no copy holds
 //! stays as it is, and is named.
 //!
 //! Then each file is written anew beside the old one, and takes its name once the
@@ -21,6 +23,7 @@ use std::sync::Arc;
 
 pub use copy::{CopiedBlock, Copy};
 pub use log_copy::LogCopy;
+pub(in crate::audit) use sealed::lines_of_block;
 pub(in crate::audit) use tail::lines_of_file;
 
 use super::block_filter::MAX_BYTES;

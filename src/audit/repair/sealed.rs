@@ -112,7 +112,7 @@ impl Case<'_> {
                 _ if block.is_hole() => {
                     Err(block.hole.clone().unwrap_or_else(|| "they are not there".to_owned()))
                 }
-                Some(file) => read(&**file, &now, block, &mut unpacker),
+                Some(file) => lines_of_block(&**file, &now, block, &mut unpacker),
                 None => Err("the file is missing".to_owned()),
             };
             let (first, end) = (block.first_seq, block.first_seq + block.records);
@@ -184,7 +184,7 @@ impl Case<'_> {
 }
 
 /// A block's lines as they are stored, or why they cannot be read.
-fn read(
+pub(in crate::audit) fn lines_of_block(
     file: &dyn FsFile,
     segment: &Segment,
     block: &Block,
