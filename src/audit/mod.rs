@@ -30,6 +30,7 @@ pub mod checkpoint;
 pub mod document;
 pub mod event;
 pub mod examine;
+pub mod ended;
 pub(crate) mod facts;
 pub mod gzip;
 mod head;

@@ -33,8 +33,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint::Origin;
+use super::checkpoint::{Origin, SignedCheckpoint};
 use super::document::{DocumentError, newer_behind};
+use super::ended::{self, EndedEpoch};
 use super::facts::Span;
 use super::head_file::HeadFile;
 use super::histories::{Contradiction, History};
@@ -309,6 +310,9 @@ pub(crate) struct Opened {
     /// The clocks as the writer before saw them last.
     pub(crate) watch: Option<ClockWatch>,
     pub(crate) damage: Option<Damage>,
+    /// Epochs that ended with records which the next one does not have, and of which no
+    /// record is known to say so yet.
+    pub(crate) ended: Vec<EndedEpoch>,
     /// When the last event was accepted, where that is known.
     pub(crate) last_event: Option<Timestamp>,
     /// Up to where records were adopted unsigned that no backup holds; 0 for none.
@@ -436,6 +440,10 @@ impl Opening<'_> {
         }
         self.unpack(&seen.manifest)?;
         let gave_up = !given_up.is_nothing();
+        let mut to_record: Vec<EndedEpoch> = Vec::new();
+        let signed = seen.head.as_ref().map_or(0, |head| head.checkpoint.size);
+        let unrecorded = |one: &&EndedEpoch| one.record.is_none_or(|record| record >= signed);
+        to_record.extend(seen.manifest.ended.iter().filter(unrecorded).cloned());
         let kept = if gave_up {
             let file = seen.scan.as_ref().map(|(file, _)| &**file);
             let kept = self.store_given_up(given_up, &mut seen.manifest, file)?;
@@ -457,6 +465,10 @@ impl Opening<'_> {
         known.truncate(active.layout.records() as usize);
         let mut manifest = seen.manifest;
         if let Some(accepted) = &accepted {
+            if let Some(ended) = self.left_behind(accepted, &manifest, &active, covered)? {
+                ended::note(&mut manifest.ended, ended.clone());
+                ended::note(&mut to_record, ended);
+            }
             manifest.epoch = next_epoch(manifest.epoch).ok_or_else(|| self.no_epoch())?;
             manifest.abandon(accepted.abandoned.clone(), &seen.ring);
         }
@@ -494,6 +506,11 @@ impl Opening<'_> {
         let last_event = self.last_event(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
         manifest.first_key = Some(first_key.clone());
+        if !to_record.is_empty() {
+            // Before the epoch's first head: whatever happens until the record is written,
+            // what was left behind is known.
+            self.store_manifest(&mut manifest, &seen.key)?;
+        }
         let (signer, grown, checkpoint) = if begins {
             self.first_head(seen.key, &manifest, &active, covered)?
         } else {
@@ -573,6 +590,7 @@ impl Opening<'_> {
             refused,
             watch,
             damage,
+            ended: to_record,
             last_event,
             uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,
@@ -589,6 +607,33 @@ impl Opening<'_> {
         manifest.sign(key).map_err(|error| self.start_error(error))?;
         manifest.store(self.fs, &self.paths.manifest())?;
         Ok(())
+    }
+
+    /// What accepting corruption leaves behind: the records of the epoch's last head that
+    /// nothing proves to be those with which the log goes on.
+    fn left_behind(
+        &self,
+        accepted: &Accepted,
+        manifest: &Manifest,
+        active: &Active,
+        covered: u64,
+    ) -> Result<Option<EndedEpoch>, OpenError> {
+        let Some(checkpoint) = accepted.abandoned.clone() else { return Ok(None) };
+        let Ok(note) = SignedCheckpoint::parse(checkpoint.as_bytes()) else { return Ok(None) };
+        let head = note.unverified();
+        let Ok(origin) = head.origin.parse::<Origin>() else { return Ok(None) };
+        let (before, _) = self.split(manifest, active, covered)?;
+        let ended = EndedEpoch {
+            epoch: origin.epoch(),
+            first_seq: before.end(),
+            end_seq: head.size,
+            before: Some(before),
+            checkpoint,
+            reason: accepted.reason.clone(),
+            record: None,
+            at: None,
+        };
+        Ok((origin.log_id() == manifest.log_id && ended.records() > 0).then_some(ended))
     }
 
     fn start_error(&self, reason: impl ToString) -> OpenError {

@@ -43,7 +43,10 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
     let dir = escape(&shown.dir.display().to_string()).into_owned();
     let nothing = repair.is_nothing();
     if repair.report.passed() && nothing {
-        return format!("{dir}: nothing is damaged, nothing was changed\n");
+        lines.push(format!("{dir}: nothing is damaged, nothing was changed"));
+        lines.extend(not_rejoined(repair));
+        lines.push(String::new());
+        return lines.join("\n");
     }
     lines.push(match (dry, nothing) {
         (_, true) => format!("{dir}: nothing can be put back"),
@@ -69,6 +72,22 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
         let file = escape(file);
         lines.push(format!("  {file}: removed; the writer makes it anew, queries do without"));
     }
+    for one in &repair.rejoined {
+        let records = range(one.first_seq, one.end_seq);
+        let word = if dry { "would be put together" } else { "put together" };
+        let from: Vec<_> = one.from.iter().map(|from| escape(from)).collect();
+        lines.push(format!(
+            "  {}: {records} of epoch {} {word} from {}: they hash to what the log had signed",
+            one.file,
+            one.epoch,
+            from.join(", ")
+        ));
+        if one.end_seq < one.wanted_end {
+            let records = range(one.end_seq, one.wanted_end);
+            lines.push(format!("  {records} of epoch {} stay left behind", one.epoch));
+        }
+    }
+    lines.extend(not_rejoined(repair));
     if repair.manifest_is_lost {
         lines.push(
             "  audit.manifest.json: made anew when the log is opened with its key".to_owned(),
@@ -95,6 +114,10 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
     }
     if let Some(after) = shown.after {
         lines.push(match after.passed() {
+            true if after.left_behind() > 0 => {
+                let gone = count(after.left_behind(), "record");
+                format!("  verified, but for {gone} that an earlier epoch left behind")
+            }
             true => "  verified: all that was signed is there again".to_owned(),
             false => {
                 let found = count(after.findings.len() as u64, "finding");
@@ -111,6 +134,23 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// What was left behind with an earlier epoch, and stays there.
+fn not_rejoined(repair: &Repair) -> Vec<String> {
+    let mut lines = Vec::new();
+    for one in &repair.not_rejoined {
+        if let Some(file) = &one.sets_aside {
+            lines.push(format!("  {file}: proves nothing, and is set aside"));
+        }
+        lines.push(format!(
+            "  {} of epoch {} stay left behind: {}; name another copy with --from",
+            range(one.first_seq, one.end_seq),
+            one.epoch,
+            escape(&one.why)
+        ));
+    }
+    lines
 }
 
 fn record_by_record(change: &Change) -> Vec<String> {
@@ -157,6 +197,25 @@ pub fn repair_json(shown: &RepairShown<'_>) -> String {
     let others = repair.others.iter();
     let others = others.map(|other| json!({ "file": other.file, "becomes": other.becomes }));
     let rejected = repair.rejected.iter().map(|(copy, why)| json!({ "copy": copy, "why": why }));
+    let rejoined = repair.rejoined.iter().map(|one| {
+        json!({
+            "epoch": one.epoch,
+            "first_seq": one.first_seq,
+            "end_seq": one.end_seq,
+            "wanted_end": one.wanted_end,
+            "file": one.file,
+            "from": one.from,
+        })
+    });
+    let not_rejoined = repair.not_rejoined.iter().map(|one| {
+        json!({
+            "epoch": one.epoch,
+            "first_seq": one.first_seq,
+            "end_seq": one.end_seq,
+            "why": one.why,
+            "sets_aside": one.sets_aside,
+        })
+    });
     json!({
         "damaged": !repair.report.passed() || !repair.is_nothing(),
         "dry_run": done.is_none(),
@@ -167,6 +226,10 @@ pub fn repair_json(shown: &RepairShown<'_>) -> String {
         "filters": repair.filters,
         "stored_anew": repair.stored_anew,
         "rejected": rejected.collect::<Vec<_>>(),
+        "left_behind": {
+            "put_together": rejoined.collect::<Vec<_>>(),
+            "missing": not_rejoined.collect::<Vec<_>>(),
+        },
         "proven_by_signed_root": repair.is_rooted,
         "manifest_is_made_anew": repair.manifest_is_lost,
         "files": done.map_or(json!([]), |done| json!(done.files)),

@@ -25,6 +25,7 @@ mod backup_restore;
 mod backups;
 mod bad_day_backups;
 mod bad_days;
+mod between_writes;
 mod c2sp;
 mod cli;
 mod clock;
@@ -54,6 +55,7 @@ mod forgery;
 mod fork;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
+mod given_up;
 mod guide;
 mod health_cli;
 mod histories;

@@ -109,7 +109,8 @@ impl Opening<'_> {
             None => self.tail(&mut seen)?,
         };
         // Compared is what will be left of the log.
-        let rollback = self.other_history(&seen)?;
+        let unknown = accepted.as_ref().map(|_| covered);
+        let rollback = self.other_history(&seen, unknown)?;
         let clean = clean || matches!(tail, Tail::Foreign { .. });
         if matches!(tail, Tail::Foreign { suspicious: true }) {
             damage = damage.or(Some(Damage::FileReplaced));

@@ -36,14 +36,15 @@ pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
 pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
 pub use prove::{ProveError, prove, prove_from};
 pub use report::{
-    Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeySource, KeyStretch, Kind,
-    OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
+    Abandoned, Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeptCopy, KeySource,
+    KeyStretch, Kind, OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
 };
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
 
 use super::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
 use super::document;
+use super::ended::{self, Kept};
 use super::facts::{Authority, Fact, Said, Span, said_in};
 use super::keys::{Keyring, KeysError};
 use super::manifest::ManifestError;
@@ -229,6 +230,8 @@ impl Run<'_> {
             Some(checkpoint) => self.root(&mut pieces, checkpoint)?,
             None => false,
         };
+        let trusts = trusted.is_ok();
+        let abandoned = self.abandoned(&authority, &pieces, (key.keys.as_ref(), trusts))?;
         let mut anchored = None;
         for anchor in &self.request.anchors {
             let found = anchor::compare(
@@ -268,6 +271,7 @@ impl Run<'_> {
         let stretch = |span: &Span| Stretch { first_seq: span.begin, end_seq: span.end };
         report.adopted = authority.adopted.iter().map(stretch).collect();
         report.holes = holes;
+        report.abandoned = abandoned;
         if let Some(found) = newer.filter(|_| report.passed()) {
             let source = document::DocumentError::Newer { kind: document::Kind::LOG, found };
             return Err(VerifyError::Newer { dir: view.paths.dir.clone(), source });
@@ -425,6 +429,59 @@ impl Run<'_> {
                 self.tally.found(Finding::new(Kind::Extra, name, text));
             }
         }
+    }
+
+    /// Records that earlier epochs left behind, by the log's own signed records and, until
+    /// these are written, its signed manifest; and what there is of them beside the log.
+    fn abandoned(
+        &mut self,
+        authority: &Authority,
+        pieces: &Pieces,
+        (keys, trusts): (Option<&Keyring>, bool),
+    ) -> Result<Vec<Abandoned>, VerifyError> {
+        let view = self.view;
+        let mut all = if trusts { view.manifest.ended.clone() } else { Vec::new() };
+        authority.ended.iter().for_each(|one| ended::note(&mut all, one.clone()));
+        let mut told = Vec::with_capacity(all.len());
+        for mut ended in all {
+            if ended.before.is_none() && ended.first_seq <= pieces.end() {
+                ended.before = pieces.tree_at(view, ended.first_seq)?;
+            }
+            let place = (&*view.fs, &view.paths);
+            let kept = match keys {
+                Some(keys) => {
+                    let signers = (view.manifest.log_id.as_str(), keys);
+                    ended.kept(place, signers).map_err(|source| {
+                        VerifyError::io("read", &view.paths.dir.join(ended.file()), source)
+                    })?
+                }
+                None => Kept::Nothing,
+            };
+            if let Kept::Unproven(why) = &kept {
+                let text = format!(
+                    "it proves nothing of the records that epoch {} left behind: {why}. `auditctl \
+                     repair` makes it anew, or sets it aside",
+                    ended.epoch
+                );
+                self.tally.found(Finding::new(Kind::Altered, &ended.file(), text));
+            }
+            told.push(Abandoned {
+                epoch: ended.epoch,
+                first_seq: ended.first_seq,
+                end_seq: ended.end_seq,
+                reason: ended.reason.clone(),
+                record: ended.record,
+                at: ended.at,
+                checkpoint: ended.checkpoint.clone(),
+                is_unproven: matches!(kept, Kept::Unproven(_)),
+                kept: match kept {
+                    Kept::Proven(end_seq) => Some(KeptCopy { file: ended.file(), end_seq }),
+                    Kept::Nothing | Kept::Unproven(_) => None,
+                },
+                ended,
+            });
+        }
+        Ok(told)
     }
 
     fn bytes(&self) -> u64 {
@@ -729,6 +786,7 @@ impl Run<'_> {
             removed_by: None,
             adopted: Vec::new(),
             holes: Vec::new(),
+            abandoned: Vec::new(),
             notes,
             findings,
         }

@@ -80,8 +80,9 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     };
     needs.report = Some(verified(&needs, &progress)?);
     let passed = needs.report.as_ref().is_some_and(Report::passed);
-    let has_holes = needs.report.as_ref().is_some_and(|report| !report.holes.is_empty());
-    let copies = if passed && !has_holes {
+    let lacks = |report: &Report| !report.holes.is_empty() || report.left_behind() > 0;
+    let lacks = needs.report.as_ref().is_some_and(lacks);
+    let copies = if passed && !lacks {
         Copies::default()
     } else {
         match Copies::open(context, &settings, (args, identities), (&needs, &progress)) {
@@ -216,7 +217,7 @@ impl Copies {
             let (fs, clock) = (needs.fs.clone(), needs.clock.clone());
             let (dir, key, report) = (needs.dir.clone(), needs.key.clone(), needs.report.clone());
             let looked = look(&Needs { fs, clock, dir, key, copies: &all, report }, progress);
-            if looked.is_ok_and(|repair| repair.mends_all()) {
+            if looked.is_ok_and(|repair| !repair.lacks_some()) {
                 break;
             }
         }
