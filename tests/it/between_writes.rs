@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditctl::audit::key_change::RotateRequest;
-use auditctl::audit::verify::{Kind, Report, Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::verify::{Kind, Report, Request, verify};
+use auditctl::audit::read::watch::Unwatched;
+use auditctl::audit::write::key_change::RotateRequest;
 use auditctl::audit::{Event, LogPaths, Options};
 use auditctl::fsio::OsFs;
 
@@ -56,7 +56,9 @@ fn what_is_left_between_any_two_writes_is_not_taken_for_tampering() {
     // Until the first checkpoint is there, there is no log yet.
     let begun = changes
         .iter()
-        .position(|change| matches!(change, Change::Rename(_, to) if to.ends_with("audit.checkpoint")))
+        .position(
+            |change| matches!(change, Change::Rename(_, to) if to.ends_with("audit.checkpoint")),
+        )
         .expect("a first checkpoint");
     let mut looked = 0;
     for to in begun + 1..=changes.len() {

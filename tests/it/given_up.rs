@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use auditctl::audit::verify::{Abandoned, Kind, Report, Request};
+use auditctl::audit::read::verify::{Abandoned, Kind, Report, Request};
 use auditctl::audit::{AuditLog, LogPaths, Options};
 use auditctl::clock::Clock;
 use serde_json::Value;
@@ -216,7 +216,11 @@ fn a_forged_copy_or_head_beside_the_log_proves_nothing() {
     let (code, text, err) = repair(&home, &[]);
     assert_eq!(code, 0, "{text}{err}");
     assert_eq!(full(&home).left_behind(), 0);
-    assert!(names(&dir).iter().any(|name| name.starts_with("audit.epoch-0.") && name.contains(".damaged-")));
+    assert!(
+        names(&dir)
+            .iter()
+            .any(|name| name.starts_with("audit.epoch-0.") && name.contains(".damaged-"))
+    );
 }
 
 /// A damaged copy that no other replaces is set aside: the log is no worse for it.
@@ -244,10 +248,11 @@ fn accepting_damage_is_not_taken_for_another_history_of_the_log() {
     let found = home.backups().contents().expect("listed").backups;
     assert_eq!(found.len(), 1);
     let metadata = found[0].metadata.as_ref().expect("metadata");
-    let note = auditctl::audit::checkpoint::SignedCheckpoint::parse(metadata.checkpoint.as_bytes());
-    let known = auditctl::audit::histories::KnownHead {
+    let note =
+        auditctl::audit::keys::checkpoint::SignedCheckpoint::parse(metadata.checkpoint.as_bytes());
+    let known = auditctl::audit::keys::histories::KnownHead {
         name: "the backup".to_owned(),
-        kept: auditctl::audit::histories::Kept::Backup,
+        kept: auditctl::audit::keys::histories::Kept::Backup,
         note: note.expect("signed"),
         rotations: Vec::new(),
     };
