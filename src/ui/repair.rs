@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::style::escape;
+use crate::audit::Foreseen;
 use crate::audit::read::verify::Report;
 use crate::audit::write::own::Repaired;
 use crate::audit::write::repair::{Change, Repair};
@@ -24,6 +25,8 @@ pub struct RepairShown<'a> {
     pub unrecorded: Option<&'a str>,
     /// What a verification finds now.
     pub after: Option<&'a Report>,
+    /// What opening the log as it is now would do, or why it would not open.
+    pub opening: Option<&'a Result<Foreseen, String>>,
 }
 
 fn range(first: u64, end: u64) -> String {
@@ -45,6 +48,7 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
     if repair.report.passed() && nothing {
         lines.push(format!("{dir}: nothing is damaged, nothing was changed"));
         lines.extend(not_rejoined(repair));
+        lines.extend(opening(shown));
         lines.push(String::new());
         return lines.join("\n");
     }
@@ -132,8 +136,24 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
                 .to_owned(),
         );
     }
+    lines.extend(opening(shown));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// What the next start would do with the log as it is now.
+fn opening(shown: &RepairShown<'_>) -> Vec<String> {
+    match shown.opening {
+        None => Vec::new(),
+        Some(Err(why)) => vec![format!("  a start as it is now is refused: {}", escape(why))],
+        Some(Ok(foreseen)) if foreseen.steps.is_empty() => {
+            vec!["  a start as it is now goes on, and changes nothing".to_owned()]
+        }
+        Some(Ok(foreseen)) => {
+            let step = |step: &String| format!("  a start as it is now {}", escape(step));
+            foreseen.steps.iter().map(step).collect()
+        }
+    }
 }
 
 /// What was left behind with an earlier epoch, and stays there.
@@ -216,7 +236,12 @@ pub fn repair_json(shown: &RepairShown<'_>) -> String {
             "sets_aside": one.sets_aside,
         })
     });
+    let opening = shown.opening.map(|opening| match opening {
+        Ok(foreseen) => json!({ "steps": foreseen.steps, "record": foreseen.record }),
+        Err(why) => json!({ "refused": why }),
+    });
     json!({
+        "opening": opening,
         "damaged": !repair.report.passed() || !repair.is_nothing(),
         "dry_run": done.is_none(),
         "changed": done.is_some_and(|done| !done.files.is_empty()),

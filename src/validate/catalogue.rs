@@ -125,4 +125,5 @@ catalogue! {
     FileModes = "security.file_modes", Security, Failed, "a new log's files are 0600 and its directory 0700, even with a umask of 0";
     Tampering = "security.tampering", Security, Failed, "a changed byte is found";
     Checkpoint = "security.checkpoint", Security, Failed, "the newest checkpoint of the log is signed by the log's key";
+    Opening = "security.opening", Security, Failed, "what opening the log would do: repair it, take records over, set something aside, or refuse";
 }

@@ -374,3 +374,39 @@ fn looks_fine(home: &Home) {
     assert!(incident.is_none(), "{incident:?}");
     assert!(!home.log_dir().join("security_events.log").exists());
 }
+
+/// Manifest, checkpoint and head are lost: what is there is said, and the hints lead out.
+#[test]
+fn a_log_that_only_its_key_names_is_told_for_what_it_is() {
+    for backed_up in [true, false] {
+        let home = Home::new();
+        home.record(20);
+        if backed_up {
+            home.back_up();
+        }
+        let before = lines(&home);
+        let paths = LogPaths::new(&home.log_dir());
+        std::fs::write(paths.manifest(), "{").expect("written");
+        for path in [paths.checkpoint(), paths.head()] {
+            std::fs::remove_file(path).expect("removed");
+        }
+        let report = full(&home);
+        assert!(!report.passed() && !report.log_id.is_empty(), "{report:#?}");
+        assert!(!report.findings.iter().any(|found| found.kind == Kind::WrongKey), "{report:#?}");
+        let here = format!("records 0 to {} are here", before.len() - 1);
+        assert!(report.notes.iter().any(|note| note.contains(&here)), "{:?}", report.notes);
+        let refused = AuditLog::open(home.options()).expect_err("not opened");
+        assert_eq!(refused.kind(), "corrupt", "{refused}");
+        let (code, text, err) = repair(&home, &[]);
+        if backed_up {
+            assert_eq!(code, 0, "{text}{err}");
+        } else {
+            assert!(code != 0 && err.contains("--accept-corruption"), "{text}{err}");
+            accept(&home);
+        }
+        home.record(1);
+        assert!(full(&home).passed(), "{:#?}", full(&home));
+        let now = lines(&home);
+        assert!(before.iter().all(|line| now.contains(line)), "nothing is gone");
+    }
+}

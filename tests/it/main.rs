@@ -51,6 +51,7 @@ mod evidence;
 mod exact;
 mod faults;
 mod follow;
+mod foreseen;
 mod forgery;
 mod fork;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]

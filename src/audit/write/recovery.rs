@@ -18,6 +18,7 @@
 mod checks;
 mod decide;
 mod files;
+mod foresee;
 mod give_up;
 mod heads;
 mod histories;
@@ -59,6 +60,7 @@ pub(crate) use crate::fsio::aside::copy_to_new;
 use crate::fsio::lock::WriterLock;
 use crate::fsio::{self, Fs, FsFile};
 use decide::{Plan, Tail};
+pub use foresee::{Foreseen, foresee};
 use heads::Head;
 pub(crate) use histories::Rollback;
 use keys::KeyTask;
@@ -415,6 +417,7 @@ struct Opening<'a> {
 impl Opening<'_> {
     /// Makes the files what was decided.
     fn apply(&self, plan: Plan, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
+        let told = plan.told();
         let Plan {
             mut seen,
             tail,
@@ -506,7 +509,7 @@ impl Opening<'_> {
         let watch = self.last_times(&manifest, &active);
         let last_event = self.last_event(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
-        manifest.first_key = Some(first_key.clone());
+        manifest.first_key = Some(first_key);
         if !to_record.is_empty() {
             // Before the epoch's first head: whatever happens until the record is written,
             // what was left behind is known.
@@ -531,19 +534,7 @@ impl Opening<'_> {
             tracing::warn!(code = Trouble::NoLeaves.code(), %error, "audit.leaves cannot be written");
         }
         let holes = if gave_up { GivenUp::of(&manifest) } else { Vec::new() };
-        let mut recovered = Recovered {
-            holes,
-            unsigned_first: adopted.map(|span| span.begin),
-            unsigned_end: adopted.map(|span| span.end),
-            manifest_rebuilt: seen.rebuilt,
-            stored_anew: seen.stored_anew,
-            checkpoint_lost: seen.checkpoint_lost.filter(|_| accepted.is_none()),
-            missed_by_status_page: missed,
-            keys_put_back: seen.put_back,
-            keys_file,
-            keys_from: seen.chain_is_lost.then_some(first_key),
-            ..Recovered::default()
-        };
+        let mut recovered = Recovered { holes, missed_by_status_page: missed, keys_file, ..told };
         match (aside, is_foreign) {
             (Some(aside), true) => {
                 (recovered.foreign_bytes, recovered.foreign_file) =
@@ -567,10 +558,6 @@ impl Opening<'_> {
                 from,
                 "audit.keys did not lead from the log's first key to the one that signs; it is put back"
             );
-        }
-        if let Some(accepted) = accepted {
-            recovered.accepted_corruption = Some(accepted.reason);
-            recovered.abandoned_checkpoint = accepted.abandoned;
         }
         let recovered = Some(recovered).filter(|told| *told != Recovered::default());
         let foreign = matches!(tail, Tail::Foreign { suspicious: true });

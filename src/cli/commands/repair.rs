@@ -11,7 +11,7 @@ use crate::audit::read::verify::Report;
 use crate::audit::state::status::Mode;
 use crate::audit::write::own::Repaired;
 use crate::audit::write::repair::{Copy, LogCopy, Needs, Repair, apply, look, verified};
-use crate::audit::{AuditLog, LogPaths};
+use crate::audit::{AuditLog, Foreseen, LogPaths, foresee};
 use crate::backup::{BackupCopy, BackupDir, Fetched, KeyFile, LogChoice, Remote, Wish};
 use crate::cli::backups::{identities, overrides};
 use crate::cli::cloud::Cloud;
@@ -97,7 +97,11 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     progress.finish();
     let repair = repair?;
     if args.dry_run || repair.is_nothing() {
-        return only_said(context, &settings, &repair);
+        let opening = args.dry_run.then(|| {
+            let options = heads::noted(open::options(&settings, Mode::Record), &settings);
+            foresee(&options).map_err(|error| error.to_string())
+        });
+        return only_said(context, &settings, (&repair, opening.as_ref()));
     }
     let done = apply(&needs, &repair, signing.as_ref())?;
     drop(lock);
@@ -109,14 +113,20 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     let unrecorded = recorded.as_ref().err().map(String::as_str);
     let recorded = recorded.as_ref().ok().copied();
     let (dir, done, after) = (settings.log_dir.as_path(), Some(&done), Some(&after));
-    show(context, &RepairShown { dir, repair: &repair, done, recorded, unrecorded, after })?;
+    let opening = None;
+    let repair = &repair;
+    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after, opening })?;
     Ok(if after.is_some_and(Report::passed) { Exit::Ok as u8 } else { Exit::Found as u8 })
 }
 
-fn only_said(context: &Context, settings: &Settings, repair: &Repair) -> Result<u8, CliError> {
+fn only_said(
+    context: &Context,
+    settings: &Settings,
+    (repair, opening): (&Repair, Option<&Result<Foreseen, String>>),
+) -> Result<u8, CliError> {
     let dir = settings.log_dir.as_path();
     let (done, recorded, unrecorded, after) = (None, None, None, None);
-    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after })?;
+    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after, opening })?;
     let good = repair.report.passed() || repair.mends_all() && !repair.is_nothing();
     Ok(if good { Exit::Ok as u8 } else { Exit::Found as u8 })
 }
@@ -284,7 +294,9 @@ impl From<crate::audit::write::repair::RepairError> for CliError {
                  log's place, and keeps what was there",
             ),
             RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
-                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them",
+                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them. \
+                 Where there is none, `auditctl serve --accept-corruption`, once, goes on with the \
+                 records that are here, and names them as unsigned",
             ),
         }
     }

@@ -253,6 +253,16 @@ impl Run<'_> {
         let state = self.state(depth, label.as_deref(), checkpoint.as_ref());
         let oldest_read = self.oldest_read(depth);
         let newer = self.tally.newer;
+        if checkpoint.is_none() && pieces.end() > pieces.begin() {
+            self.tally.notes.push(format!(
+                "records {} to {} are here, and no signed head that would prove them. A checkpoint \
+                 that is kept elsewhere proves what it covers: `auditctl verify --against FILE`, with \
+                 --public-key FILE where the key beside the log cannot be trusted. `auditctl repair` \
+                 takes the newest signed head from a backup",
+                pieces.begin(),
+                pieces.end() - 1
+            ));
+        }
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
         if foreign {
             // What the believed key signed ends before the log does.

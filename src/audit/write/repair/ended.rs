@@ -197,8 +197,9 @@ impl Case<'_> {
         let (first, end) = (ended.first_seq, ended.end_seq);
         let (lines, names) = (BTreeMap::new(), Vec::new());
         let mut all = Candidates { first, end, lines, names };
+        let file = ended.file();
         for copy in copies {
-            let failed = || self.io("read a copy for", &ended.file());
+            let failed = || self.io("read a copy for", &file);
             let reach = copy.reach(first, end).map_err(failed())?;
             if let Some(text) = copy.lines(first, reach).map_err(failed())? {
                 all.add(copy.copy.name(), &text);
