@@ -55,7 +55,7 @@ pub(super) struct CliError {
 
 impl CliError {
     /// An error of a kind; a new one needs its place in a table of the catalogue and
-    /// its row in DEPLOYMENT_GUIDE.md.
+    /// its row in docs/codes.md.
     pub(super) fn new(kind: &'static str, exit: Exit, message: impl Into<String>) -> Self {
         debug_assert!(is_known(kind), "{kind} is in no table of cli::catalogue");
         Self {

@@ -1,5 +1,5 @@
-//! Every command in README.md, DEPLOYMENT_GUIDE.md and docs/integrations.md is run, in the
-//! order of the document, and prints what the document says it prints.
+//! Every command in README.md, DEPLOYMENT_GUIDE.md, docs/tutorial.md and docs/integrations.md is
+//! run, in the order of the document, and prints what the document says it prints.
 //!
 //! A document has a directory of its own, in which `/etc`, `/opt`, `/run`, `/usr/lib`, `/var`,
 //! `/mnt` and `/srv` lie too; the program built here comes first on PATH. Blocks of `sh` are
@@ -125,6 +125,11 @@ fn the_readme_s_commands_do_what_it_says() {
 #[test]
 fn the_deployment_guide_s_commands_do_what_it_says() {
     run("DEPLOYMENT_GUIDE.md");
+}
+
+#[test]
+fn the_tutorial_s_commands_do_what_it_says() {
+    run("docs/tutorial.md");
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::ui::{self, KeyShown, PrivateKey};
 /// Show the log's signing keys, change to another, or keep the key elsewhere.
 ///
 /// A key signs up to a record and its successor from there on, whatever the clock
-/// says; docs/verifying.md tells how that is checked, docs/threat-model.md what to
+/// says; docs/keys.md tells how that is checked, docs/threat-model.md what to
 /// do when a key was stolen.
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {

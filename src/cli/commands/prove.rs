@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 ///
 /// One JSON object: the stored line, the hashes that lead from it to the signed
 /// root, the checkpoint, the public key. `auditctl verify --proof FILE` checks it
-/// without the log; the format is in docs/verifying.md. A record that a running
+/// without the log; the format is in docs/proofs.md. A record that a running
 /// writer has and has not signed yet is waited for, up to 5 s; one that is not there
 /// is an error at once.
 #[derive(Debug, Args)]

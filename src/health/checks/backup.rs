@@ -95,8 +95,8 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
 fn hint(problem: Problem) -> Option<&'static str> {
     Some(match problem {
         Problem::RolledBack | Problem::SnapshotRestored | Problem::Cloned => {
-            "stop the log and keep a copy of it; DEPLOYMENT_GUIDE.md, under this code, says how to \
-             find out which history is the right one"
+            "stop the collector and keep a copy of the log. docs/codes.md, under this code, says how \
+             to find out which history is right"
         }
         Problem::BackupsGone => GONE,
         Problem::RetentionWaits => {
