@@ -24,12 +24,12 @@ pub(super) const STALE: Duration = Duration::from_secs(7 * 86_400);
 /// Where backups are, when they are not here.
 #[derive(Debug, Args)]
 pub(super) struct CloudArgs {
-    /// In a cloud: s3, azure or gcs
+    /// Which cloud: s3, azure or gcs
     #[arg(long, value_name = "PROVIDER")]
     cloud: Option<Provider>,
-    /// Where there: the bucket (on Azure the container), and below what prefix; with s3://,
-    /// az:// or gs:// before it no --cloud is needed [default: backup.destination of the
-    /// settings; prefix audit-backups]
+    /// The bucket (on Azure the container), and a prefix in it. With s3://, az:// or gs:// in
+    /// front, --cloud is not needed [default: backup.destination of the settings; prefix
+    /// audit-backups]
     #[arg(long, value_name = "BUCKET[/PREFIX]")]
     destination: Option<String>,
 }

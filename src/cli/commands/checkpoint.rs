@@ -13,9 +13,9 @@ const MAX_BYTES: u64 = MAX_NOTE_BYTES as u64;
 
 /// Print the newest checkpoint: the tree's size and root, signed.
 ///
-/// Keep copies where whoever can write the log cannot: `auditctl verify --against
-/// FILE` then shows a log that was cut or rewritten, which nothing in the log
-/// itself can show. It is checked before it is printed.
+/// Keep copies where nobody who can write the log can change them. `auditctl verify --against
+/// FILE` then detects a log that was cut off or rewritten, which nothing in the log itself can
+/// show. The checkpoint is checked before it is printed.
 #[derive(Debug, Args)]
 pub(crate) struct CheckpointArgs {}
 

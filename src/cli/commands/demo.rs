@@ -18,15 +18,14 @@ use crate::fsio::{Fs, OpenMode, OsFs};
 const SAMPLE: &[u8] = include_bytes!("demo_sample.ndjson.gz");
 const SENDERS: usize = 4;
 
-/// Show all of it on real events in a temporary directory.
+/// Show what auditctl does, with real events in a temporary directory.
 ///
-/// Starts a real collector, sends it real events from several processes at
-/// once, kills it with -9 in the middle, and shows what `health` says before,
-/// during and after; backs the log up, loses it, and restores it; and shows that
-/// nothing acknowledged was lost.
+/// Starts a collector, sends it events from several processes at once, kills it with -9 in the
+/// middle, and shows what `health` reports before, during and after. Then it backs the log up,
+/// loses it, restores it, and shows that no acknowledged event was lost.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Leave the directory for a look around
+    /// Keep the directory, to look around in
     #[arg(long)]
     keep: bool,
 }

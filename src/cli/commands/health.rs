@@ -14,18 +14,20 @@ use crate::fsio::OsFs;
 use crate::health::{self, Health, Status};
 use crate::ui;
 
-/// Check the running writer, from its status page; never disturbs it.
+/// Check the running writer, without disturbing it.
 ///
-/// Takes no lock, starts no writer, reads no log bodies: milliseconds whatever
-/// the log's size. Exit codes as Nagios wants them: 0 OK, 1 WARNING, 2 CRITICAL,
-/// 3 UNKNOWN (also for a wrong command line or setting). The overall status is
-/// the worst check's: critical, warning, unknown, healthy.
+/// Reads the writer's status page. Takes no lock, starts no writer and reads no records, so it
+/// needs milliseconds whatever the log's size.
+///
+/// The exit codes are those of Nagios: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for a wrong
+/// command line or setting). The overall status is that of the worst check, in the order
+/// critical, warning, unknown, healthy.
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// How to say it [default: human; json with --json]
+    /// Output format [default: human; json with --json]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Check again every so many seconds, a line each time, until Ctrl-C
+    /// Check again every SECS seconds, one line each time, until Ctrl-C
     #[arg(long, value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     watch: Option<Duration>,
 }

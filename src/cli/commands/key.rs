@@ -24,11 +24,11 @@ use crate::config::Settings;
 use crate::fsio::{self, SharedFs, os};
 use crate::ui::{self, KeyShown, PrivateKey};
 
-/// Show the log's signing keys, change to another, or keep the key elsewhere.
+/// Show, change, export and replace the key that signs the log.
 ///
-/// A key signs up to a record and its successor from there on, whatever the clock
-/// says; docs/keys.md tells how that is checked, docs/threat-model.md what to
-/// do when a key was stolen.
+/// A key is valid up to a record, and its successor from there on, whatever the clock says.
+/// docs/keys.md says how that is checked, and docs/threat-model.md what to do when a key was
+/// stolen.
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
     #[command(subcommand)]
@@ -47,37 +47,37 @@ enum KeyCommand {
 
 /// Show the public key, and every key that the log had before.
 ///
-/// All of it is checked: that each key signed the record that names its successor,
-/// and that the successor signed it as well; or who replaced a key, when and why, where
-/// nobody signed that.
+/// All of it is checked: each key has to have signed the record that names its successor, and the
+/// successor has to have signed it as well. If a key was replaced without the signature of the
+/// old one, `show` says by whom, when and why.
 #[derive(Debug, Args)]
 struct ShowArgs {}
 
-/// Change the signing key, beside a running collector or without one.
+/// Change the signing key, with or without a running collector.
 ///
-/// The old key signs a record that names the new one (`audit.key_rotated`), both
-/// sign the tree that ends with it, and from there on only the new one is valid.
-/// Whoever has the old public key can follow to the new one. Only root and the
-/// collector's own user may.
+/// The old key signs a record that names the new one (`audit.key_rotated`). Both keys sign the
+/// tree that ends with that record. From there on only the new key is valid. Anybody who has the
+/// old public key can follow to the new one. Only root and the collector's user may change the
+/// key.
 #[derive(Debug, Args)]
 struct RotateArgs {
-    /// Only say what would be done, and whether it can be
+    /// Show what would be done and whether it can be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// A private key made before with `auditctl key new` [default: a new one is made]
+    /// A private key made with `auditctl key new` [default: make a new one]
     #[arg(long, value_name = "FILE")]
     new_key: Option<PathBuf>,
-    /// Keep the retired private key in this new file [default: it is destroyed]
+    /// Keep the old private key in this new file [default: destroy it]
     #[arg(long, value_name = "FILE")]
     keep_old: Option<PathBuf>,
-    /// Why, for the record; 256 bytes at most
+    /// The reason, for the record; at most 256 bytes
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
 /// Make a private key for this log in a new file, to change to later.
 ///
-/// Its public key, which is printed, can so be handed out before it is used.
+/// Prints its public key, which you can then hand out before the new key is used.
 #[derive(Debug, Args)]
 struct NewArgs {
     /// The new file

@@ -11,10 +11,10 @@ use crate::fsio::{Fs, OsFs, replace_file};
 
 /// Print the manual page, or write all pages to a directory.
 ///
-/// They are section 1; section 8 is auditctl(8)'s, the Linux kernel audit tool.
+/// The pages are in section 1. auditctl(8) in section 8 is the Linux kernel audit tool.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Write auditctl.1 and a page for each command here
+    /// Write auditctl.1, and a page for each command, to this directory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

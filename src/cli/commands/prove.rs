@@ -18,28 +18,28 @@ use crate::fsio::OpenMode;
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Print one record with the proof that it is in the log; or, with --from, the proof
-/// that the log continues an earlier state of it.
+/// Print one record with the proof that it is in the log; with --from, the proof that the log
+/// extends an earlier state.
 ///
-/// One JSON object: the stored line, the hashes that lead from it to the signed
-/// root, the checkpoint, the public key. `auditctl verify --proof FILE` checks it
-/// without the log; the format is in docs/proofs.md. A record that a running
-/// writer has and has not signed yet is waited for, up to 5 s; one that is not there
-/// is an error at once.
+/// The proof is one JSON object: the stored line, the hashes that lead from it to the signed
+/// root, the checkpoint and the public key. Anybody can check it with `auditctl verify --proof
+/// FILE`, without the log. docs/proofs.md describes the format. If a running writer has the
+/// record but has not signed it yet, `prove` waits up to 5 s. If the record does not exist, it
+/// fails at once.
 #[derive(Debug, Args)]
 pub(crate) struct ProveArgs {
     /// The record's seq
     #[arg(value_name = "SEQ", required_unless_present = "from", conflicts_with = "from")]
     seq: Option<u64>,
-    /// Prove that the newest signed tree begins with the first SIZE records: the size of
-    /// a checkpoint that somebody kept (its second line)
+    /// Prove that the newest signed tree begins with the first SIZE records. SIZE is the second
+    /// line of a checkpoint that somebody kept
     #[arg(long, value_name = "SIZE")]
     from: Option<u64>,
-    /// How the proof of a record is written: a JSON object, or C2SP's tlog-proof, with
-    /// the record's line in `extra`
+    /// Format of the proof of a record: a JSON object, or C2SP's tlog-proof with the record's
+    /// line in `extra`
     #[arg(long, value_enum, default_value_t = Format::Json, conflicts_with = "from")]
     format: Format,
-    /// Write it to this new file, and nothing to stdout
+    /// Write the proof to this new file instead of stdout
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

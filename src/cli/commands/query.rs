@@ -22,16 +22,16 @@ use asker::Asker;
 
 /// Ask the log: which records, how many, how many of each.
 ///
-/// All that is given must hold; an option that may be repeated is met by one of its
-/// values. The newest records come first. Records are printed as they are stored, all of
-/// them; a table, or what goes to a terminal, ends after 100 and says so. When a collector
-/// runs it is asked, so that one cache serves everybody; else the files are read, beside
-/// whoever writes them. Nothing is verified: `auditctl verify` does that. Exit 0 also when
-/// nothing is found, 1 when something could not be read.
+/// A record has to meet all options given. If an option is repeated, one of its values is enough.
+/// The newest records come first. In a pipe or a file you get all of them, as they are stored; a
+/// table, and anything on a terminal, ends after 100 and says so. If a collector runs, `query`
+/// asks it, so that everybody shares one cache. Otherwise it reads the files, also beside a
+/// writer. It does not verify the records: `auditctl verify` does.
+///
+/// Exit codes: 0, also if nothing matches; 1 if something could not be read.
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
-    /// Event types; `*` stands for anything, `\*` for itself, a backslash elsewhere for itself;
-    /// may be repeated
+    /// Event types. `*` stands for any text, `\*` for an asterisk. May be repeated
     #[arg(long = "type", value_name = "PATTERN", help_heading = "Which records")]
     event_type: Vec<String>,
     /// Who did it; may be repeated
@@ -46,68 +46,71 @@ pub(crate) struct QueryArgs {
     /// How it ended; may be repeated
     #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
     outcome: Vec<String>,
-    /// From this `timestamp` on: RFC 3339, a date (from 00:00 UTC), or how long ago (24h, 7d)
+    /// Records from this `timestamp` on: RFC 3339, a date (00:00 UTC), or an age such as 24h or
+    /// 7d
     #[arg(long, value_name = "TIME", help_heading = "Which records")]
     since: Option<String>,
-    /// Before this `timestamp`
+    /// Records before this `timestamp`
     #[arg(long, value_name = "TIME", help_heading = "Which records")]
     until: Option<String>,
-    /// Where --since and --until are local times: UTC, local (what TZ or /etc/localtime says),
-    /// a name such as Europe/Berlin, or an offset such as +02:00
+    /// Time zone of --since and --until: UTC, local (from TZ or /etc/localtime), a name such as
+    /// Europe/Berlin, or an offset such as +02:00
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true, help_heading = "Which records")]
     timezone: Option<String>,
-    /// By seq: A..B (without B), A..=B, A.., ..B, or A
+    /// Records by seq: A..B (without B), A..=B, A.., ..B, or A
     #[arg(long, value_name = "A..B", help_heading = "Which records")]
     seq: Option<String>,
-    /// A condition inside details or origin: 'details.amount >= 100', with = != ~ < <= > >=
-    /// or exists; numbers are numbers, texts texts; a key with other signs stands in quotes,
-    /// 'details."a=b" = 5'; may be repeated, all must hold
+    /// A condition inside details or origin, such as 'details.amount >= 100'. Operators: = != ~ <
+    /// <= > >= and exists. Put a key with other signs in quotes: 'details."a=b" = 5'. May be
+    /// repeated; all have to hold
     #[arg(long = "where", value_name = "CONDITION", help_heading = "Which records")]
     conditions: Vec<String>,
-    /// A text that the record contains, anywhere; may be repeated, all must be there
+    /// A text that the record contains anywhere. May be repeated; all have to be there
     #[arg(long, value_name = "TEXT", help_heading = "Which records")]
     grep: Vec<String>,
-    /// Records that hold the HMAC of a redacted value: the value is what FILE holds, else it is
-    /// asked for, or read from standard input; never an argument
+    /// Records with the HMAC of a redacted value. The value is the content of FILE; without FILE,
+    /// `query` asks for it or reads it from standard input. It is never an argument
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Which records")]
     redacted_value: Option<PathBuf>,
-    /// Where that value is: actor, source, target, outcome, or a path such as details.token
+    /// Where to look for that value: actor, source, target, outcome, or a path such as
+    /// details.token
     #[arg(long, value_name = "FIELD", requires = "redacted_value", help_heading = "Which records")]
     redacted_in: Option<String>,
-    /// At most so many records; 0 for all [default: all; 100 in a table and on a terminal;
-    /// with --follow 10]
+    /// Print at most N records; 0 prints all [default: all; 100 in a table and on a terminal; 10
+    /// with --follow]
     #[arg(long, value_name = "N", help_heading = "What of them")]
     limit: Option<u64>,
-    /// The newest first (the default)
+    /// Newest records first (the default)
     #[arg(long, conflicts_with = "oldest", help_heading = "What of them")]
     newest: bool,
-    /// The oldest first
+    /// Oldest records first
     #[arg(long, help_heading = "What of them")]
     oldest: bool,
-    /// Only how many there are
+    /// Print only the number of records
     #[arg(long, conflicts_with_all = ["group_by", "follow", "limit"], help_heading = "What of them")]
     count: bool,
-    /// How many there are of each: type, actor, source, target, outcome, a path such as
-    /// details.ip, or minute, hour, day, month
+    /// Count the records by type, actor, source, target, outcome, a path such as details.ip, or
+    /// by minute, hour, day or month
     #[arg(long, value_name = "FIELD", conflicts_with_all = ["follow", "limit"], help_heading = "What of them")]
     group_by: Option<String>,
-    /// Only the largest groups, so many
+    /// Print only the N largest groups
     #[arg(long, value_name = "N", requires = "group_by", help_heading = "What of them")]
     top: Option<usize>,
-    /// Go on with what is recorded from now on, until interrupted; with --seq A.. or
-    /// --since from there
+    /// Continue with records as they arrive, until interrupted. With --seq A.. or --since, start
+    /// there
     #[arg(long, conflicts_with_all = ["newest", "oldest", "until"], help_heading = "What of them")]
     follow: bool,
-    /// How it is printed [default: table on a terminal, ndjson otherwise]
+    /// Output format [default: table on a terminal, ndjson otherwise]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "How")]
     format: Option<Format>,
-    /// Only these fields, in this order: seq, timestamp, type, …, or paths such as details.ip
+    /// Print only these fields, in this order: seq, timestamp, type, …, or paths such as
+    /// details.ip
     #[arg(long, value_name = "FIELD,…", help_heading = "How")]
     fields: Vec<String>,
-    /// Say on stderr what was read, what was not, and how long it took
+    /// Report on stderr what was read, what was skipped, and how long it took
     #[arg(long, help_heading = "How")]
     explain: bool,
-    /// Read the files, also when a collector runs
+    /// Read the files even if a collector runs
     #[arg(long, help_heading = "How")]
     direct: bool,
 }
@@ -117,7 +120,7 @@ pub(crate) struct QueryArgs {
 enum Format {
     /// For people
     Table,
-    /// A JSON object a line: the stored bytes, unless --fields is given
+    /// One JSON object a line: the stored bytes, unless --fields is given
     Ndjson,
     /// RFC 4180, with a header
     Csv,

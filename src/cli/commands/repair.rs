@@ -26,24 +26,24 @@ use crate::fsio::lock::WriterLock;
 use crate::fsio::{Fs, OsFs};
 use crate::ui::{self, RepairShown};
 
-/// Put back what is damaged in the log, from backups, and touch nothing else.
+/// Replace the damaged records of the log from backups, and change nothing else.
 ///
-/// Only records that are damaged or missing are replaced, and only by those that the
-/// log's key signed: proven by the hashes of a signed manifest, by the signed root, or
-/// by the backup's own signed checkpoint. Newer records stay. What was damaged is kept
-/// beside the log as <file>.damaged-<time>, and an audit.repaired record says what was
-/// done. Nobody may write to the log meanwhile: stop the collector first. Exit 0 when
-/// all is good then, 1 when something stays damaged.
+/// `repair` replaces only records that are damaged or missing, and only with records that the
+/// log's key signed. Newer records stay. It keeps each damaged file beside the log as
+/// <file>.damaged-<time>, and records what it did as audit.repaired. Stop the collector first:
+/// nobody may write to the log meanwhile.
+///
+/// Exit codes: 0 the log is good; 1 something is still damaged, and is named.
 #[derive(Debug, Args)]
 pub(crate) struct RepairArgs {
-    /// Where good copies are: `latest`, a backup's id, an archive, a log directory, or
-    /// a URL; may be repeated [default: the backups in backup.output_dir, newest first]
+    /// Where to take good records from: `latest`, a backup's id, an archive, a log directory, or
+    /// a URL. May be repeated [default: the backups in backup.output_dir, newest first]
     #[arg(long, value_name = "BACKUP")]
     from: Vec<String>,
-    /// Say record by record what would change, and change nothing
+    /// Show record by record what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// The log's public key, when audit.pub is damaged and the private key is not here
+    /// The log's public key, if audit.pub is damaged and the private key is not here
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
     /// A file with an age private key, for encrypted backups; may be repeated

@@ -30,26 +30,26 @@ use alerting::Alerting;
 
 /// Run the collector: take events over a Unix socket and HTTP.
 ///
-/// Says one line on stderr once it takes events. SIGTERM and SIGINT drain and
-/// close the log; SIGHUP reads the settings again.
+/// Prints one line on stderr once it takes events. On SIGTERM or SIGINT it writes what it has
+/// accepted and closes the log. On SIGHUP it reads the settings again.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Address for HTTP, or `off` [default: 127.0.0.1:9750]
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
-    /// Socket [default: audit.sock in the log directory]
+    /// Path of the socket [default: audit.sock in the log directory]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Give up the records that are damaged, and only those, and continue the log. What was
-    /// damaged is kept beside it, and a record says which they were. Try `auditctl repair`
-    /// first: a backup may hold them
+    /// Give up the damaged records, and no others, and continue the log. The damaged bytes are
+    /// kept beside the log, and a record names what was given up. Try `auditctl repair` first: a
+    /// backup may hold these records
     #[arg(long)]
     accept_corruption: bool,
-    /// Continue a log that backups or pushed checkpoints do not fit, in a new epoch, leaving
-    /// a record that says so
+    /// Continue a log that contradicts its backups or pushed checkpoints. This begins a new epoch
+    /// and leaves a record of it
     #[arg(long)]
     accept_rollback: bool,
-    /// Wait so long for a log that another program has open
+    /// How long to wait for a log that another program has open
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::record::duration)]
     wait: Duration,
 }

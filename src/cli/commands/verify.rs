@@ -30,48 +30,50 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Check that the log, a backup, or a proof is what was recorded.
 ///
-/// Reads stored bytes only, beside a running writer, and stops nobody. Two verdicts:
-/// integrity (the records that are here are those that were recorded: they hash to
-/// the signed root) and completeness (nothing is missing; that nothing was cut off
-/// the end only --against a copy kept elsewhere can show). Every bad range is
-/// reported. Exit 0 verified, 1 something is wrong, 2 usage, 3 it could not be
-/// checked (a copy or a document that cannot be read is no finding).
+/// `verify` only reads, and does not disturb a running writer. It gives two verdicts. Integrity:
+/// the records that are here are those that were recorded, because they hash to the signed root.
+/// Completeness: no record is missing. Only --against, with a copy kept elsewhere, can show that
+/// nothing was cut off the end. `verify` reports every bad range.
+///
+/// Exit codes: 0 verified; 1 something is wrong; 2 wrong usage; 3 it could not be checked, for
+/// example because a copy or a document cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Something else than the log: a backup (`latest`, its id, its archive or metadata), a
-    /// proof, or a checkpoint, with which the log is compared. Files are known by what they hold
+    /// What to check instead of the log: a backup (`latest`, its id, its archive or metadata), a
+    /// proof, or a checkpoint to compare the log with. `verify` recognises files by their content
     #[arg(value_name = "BACKUP|FILE", conflicts_with_all = ["since_last", "proof"])]
     backup: Option<String>,
-    /// Only the signature, the manifest, lengths and stored SHA-256s, and the active
-    /// segment: sealed records are not hashed one by one
+    /// Check only the signature, the manifest, lengths, stored SHA-256s and the active segment.
+    /// Sealed records are not hashed one by one
     #[arg(long, conflicts_with = "since_last")]
     quick: bool,
-    /// A checkpoint, a backup's metadata or a proof from elsewhere, which the log, or the
-    /// backup, has to extend; may be repeated
+    /// A checkpoint, a backup's metadata or a proof that was kept elsewhere. The log, or the
+    /// backup, has to extend it. May be repeated
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
-    /// The log's public key from elsewhere [default: audit.pub beside the log]
+    /// The log's public key, kept elsewhere [default: audit.pub beside the log]
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
-    /// Read what is new since the last successful --since-last; of the rest the 1/30 that
-    /// was read longest ago, and as much again by lot. The first one reads everything
+    /// Read what is new since the last successful --since-last. Of the rest, read the thirtieth
+    /// that was read longest ago, and as much again at random. The first run reads everything
     #[arg(long)]
     since_last: bool,
-    /// Where --since-last keeps what it has proven [default: audit.verified.json in the
-    /// log directory]
+    /// Where --since-last stores what it has checked [default: audit.verified.json in the log
+    /// directory]
     #[arg(long, value_name = "FILE", requires = "since_last")]
     state: Option<PathBuf>,
-    /// Check a document that `auditctl prove` wrote; needs no log. With --against a proof
-    /// of growth has to begin with that checkpoint's tree
+    /// Check a document that `auditctl prove` wrote. Needs no log. With --against, a proof of
+    /// growth has to begin with the tree of that checkpoint
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "since_last"])]
     proof: Option<PathBuf>,
-    /// The record's stored line, for a tlog-proof that does not hold it
+    /// The record's stored line, for a tlog-proof that does not contain it
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// A file with an age private key, for an encrypted backup; may be repeated
     #[arg(long, value_name = "FILE", requires = "backup")]
     identity: Vec<PathBuf>,
-    /// For `latest`, where there are backups of several logs: the log's id, or its beginning
+    /// For `latest`, if there are backups of several logs: the id of the log that you want, or
+    /// its first digits
     #[arg(long, value_name = "ID", requires = "backup")]
     log: Option<String>,
 }

@@ -16,17 +16,19 @@ use crate::ui;
 
 /// Put a new key in the place of one that is lost.
 ///
-/// For a log whose private key nobody has: first look for it, in backups of the host and
-/// where `auditctl key export` was kept, since `auditctl key import` goes on as if nothing
-/// had happened. The new key begins a new epoch. Nobody signed the succession: `verify`
-/// says so for ever, with when, by whom and why, and whoever has only the old public key
-/// can check no more than what that key signed. The log must not be open.
+/// Use this only if nobody has the private key any more. First look for it in backups of the
+/// host, and where you keep the output of `auditctl key export`: with `auditctl key import` the
+/// log continues as if nothing had happened.
+///
+/// The new key begins a new epoch. Nobody signed the succession, so `verify` reports it from then
+/// on, with when, by whom and why. Anybody who has only the old public key can check no more than
+/// what that key signed. The log must not be open.
 #[derive(Debug, Args)]
 pub(super) struct ReplaceArgs {
-    /// Why, for the record: one line, 256 bytes at most
+    /// The reason, for the record: one line of at most 256 bytes
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Only say what would be done, and whether it can be
+    /// Show what would be done and whether it can be done, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
