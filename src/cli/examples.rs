@@ -53,7 +53,10 @@ const EXAMPLES: &[Examples] = &[
         "validate",
         &[
             ("Check everything, as the service's user", "auditctl validate"),
-            ("In a pipeline: no benchmarks, and warnings count", "auditctl validate --quick --strict"),
+            (
+                "In a pipeline: no benchmarks, and warnings count",
+                "auditctl validate --quick --strict",
+            ),
             (
                 "Try a bucket with a small object",
                 "auditctl validate --cloud s3 --destination acme-audit --probe",
@@ -132,7 +135,10 @@ const EXAMPLES: &[Examples] = &[
     (
         "query",
         &[
-            ("Failed logins of the last day", "auditctl query --type 'login*' --outcome failure --since 24h"),
+            (
+                "Failed logins of the last day",
+                "auditctl query --type 'login*' --outcome failure --since 24h",
+            ),
             ("Who did most", "auditctl query --group-by actor --top 10"),
             (
                 "Large payments, as CSV",

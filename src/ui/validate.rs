@@ -96,15 +96,15 @@ fn mark(status: Status, shown: Shown) -> String {
 }
 
 fn check_lines(check: &Check, shown: Shown) -> String {
-    let message = escape(&check.message);
+    let message = format!("{}: {}", check.id.title(), escape(&check.message));
     let message = match check.status {
         Status::Skipped => paint(&message, Style::Faint, shown.colour),
-        _ => message.into_owned(),
+        _ => message,
     };
     let mut lines = format!("  {} {message}\n", mark(check.status, shown));
     if check.status.is_problem() {
         let indent = if shown.ascii { 7 } else { 4 };
-        let hint = check.hint.as_deref().unwrap_or("see the message");
+        let hint = check.hint.as_deref().unwrap_or("the message says what is wrong");
         let told = format!("[{}] {}", check.id.as_str(), escape(hint));
         let _ = writeln!(lines, "{:indent$}{}", "", paint(&told, Style::Faint, shown.colour));
     }
