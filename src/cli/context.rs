@@ -276,8 +276,8 @@ fn first_of(
             Ok(text) => return Ok(Some((path, text))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) if is_out_of_reach(&path, &error) => passed_over.push(format!(
-                "the settings file {} cannot be read and is passed over: {error}; name the one that \
-                 counts with --config or AUDITCTL_CONFIG",
+                "the settings file {} cannot be read, so it is ignored: {error}; name the right \
+                 one with --config or AUDITCTL_CONFIG",
                 path.display()
             )),
             Err(error) => {

@@ -69,7 +69,7 @@ fn each_state_has_its_own_message_and_status() {
     let expected = [
         (Unknown, "no log yet in "),
         (Unknown, "is no status page: shorter than 4096 bytes"),
-        (Unknown, "the lock cannot be asked about: "),
+        (Unknown, "the lock cannot be examined: "),
         (Warning, "a writer holds the lock and is opening the log"),
         (Healthy, "running (pid 4242)"),
         (Critical, "hung in fdatasync for 7 s"),
@@ -556,7 +556,7 @@ fn records_are_not_read_and_the_message_says_who_does() {
     // The files hold no records at all, the file system refuses to be read.
     let (status, message) = said(&Sample::running(), "integrity");
     assert_eq!(status, Healthy);
-    assert!(message.contains("records are not read here, `auditctl verify` does"), "{message}");
+    assert!(message.contains("to check the records, run `auditctl verify`"), "{message}");
 }
 
 #[test]
@@ -676,7 +676,7 @@ fn no_backup_at_all_is_said_and_is_no_alarm() {
     let report = sample.health().report;
     let check = report.check("backup").expect("always there");
     assert_eq!(check.status, Healthy);
-    assert!(check.message.starts_with("none was made yet"), "{}", check.message);
+    assert!(check.message.starts_with("no backup was made yet"), "{}", check.message);
     assert_eq!(check.number("age_seconds"), None);
 }
 
@@ -820,7 +820,7 @@ fn a_damaged_backup_and_a_failed_or_missing_drill_are_told() {
     };
     assert_eq!(message(&sample), (Warning, "1 backup damaged".to_owned()));
     sample.settings.health.drill_age_warn = std::time::Duration::from_secs(3_600);
-    assert!(message(&sample).1.contains("a restore was never tried"));
+    assert!(message(&sample).1.contains("no restore has ever been tried"));
     let at = crate::clock::Clock::now(&sample.clock);
     catalog["last_drill"] = serde_json::json!({
         "at": at, "backup": "20260203_000000", "passed": false, "milliseconds": 5, "report": "x",

@@ -336,7 +336,7 @@ fn a_backup_of_a_newer_format_is_named_and_left_alone_and_the_others_stay_good()
     assert_eq!((code, &out["left_alone"][0]["name"]), (0, &json!(new)), "{out}");
     let (_, out) = made.run(&["health"]);
     assert!(out.to_string().contains(&format!("{old} made")), "{out}");
-    assert!(made.contents() == before, "nothing was touched");
+    assert!(made.contents() == before, "nothing was changed");
     assert_eq!(made.run(&["cleanup", "--keep", "1"]).0, 0);
     let third = made.back_up();
     let metadata = parsed(&made.backups.join(format!("audit_backup_{third}.json")));
@@ -421,7 +421,7 @@ fn a_newer_catalog_stops_whoever_would_write_it_and_nobody_else() {
     let (_, out) = made.run(&["health"]);
     assert!(out.to_string().contains(".catalog.json: format 2"), "{out}");
     assert!(!out.to_string().contains("backup.gone"), "{out}");
-    assert!(made.contents() == before, "nothing was touched");
+    assert!(made.contents() == before, "nothing was changed");
 }
 
 fn report(made: &Made) -> PathBuf {

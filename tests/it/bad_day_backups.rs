@@ -279,7 +279,7 @@ fn a_log_in_which_nothing_happened_is_not_backed_up_again() {
     let (_, out, _) = run(&dir, &["backup", "--dry-run"]);
     assert!(out.contains("Would make none") && out.contains(id), "{out}");
     let (_, out, _) = run(&dir, &["health", "--json"]);
-    assert!(out.contains("nothing was new"), "{out}");
+    assert!(out.contains("nothing new"), "{out}");
 
     // It is made when it is asked for, and as soon as anything happened.
     assert_ne!(backup(&dir, &["--full"])["id"], first["id"]);

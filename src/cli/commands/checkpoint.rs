@@ -26,7 +26,7 @@ pub(crate) fn run(context: &Context, _: &CheckpointArgs) -> Result<u8, CliError>
     let path = paths.checkpoint();
     let text = fs.read_own(&path, MAX_BYTES).map_err(|error| {
         let new = CliError::io("read", &path, &error);
-        new.hint("--log-dir names the log directory; `auditctl record` makes a log")
+        new.hint("name the log directory with --log-dir; `auditctl record` creates a log")
     })?;
     let bad = |why: String| {
         let message = format!("{}: {why}", path.display());

@@ -155,7 +155,7 @@ fn manifest(fs: &SharedFs, paths: &LogPaths) -> Result<Manifest, CliError> {
     manifest.ok_or_else(|| {
         let text = format!("there is no log in {}", paths.dir.display());
         CliError::new("no_log", Exit::Failed, text)
-            .hint("--log-dir names the log directory; `auditctl record` makes a log")
+            .hint("name the log directory with --log-dir; `auditctl record` creates a log")
     })
 }
 

@@ -158,13 +158,14 @@ impl From<QueryError> for CliError {
         match error {
             QueryError::NoLog { dir } => {
                 let mut new = Self::new("no_log", Exit::Failed, message)
-                    .hint("--log-dir names the log directory; `auditctl record` makes a log");
+                    .hint("name the log directory with --log-dir; `auditctl record` creates a log");
                 new.path = Some(dir);
                 new
             }
             QueryError::RestorePending { dir } => {
                 let mut new = Self::new("restore_pending", Exit::Failed, message)
-                    .hint("start the collector, or run `auditctl restore` again; if nobody restored, move audit.restore.json away");
+                    .hint("start the collector, or run `auditctl restore` again. If nobody here \
+                           ran a restore, move audit.restore.json away");
                 new.path = Some(dir);
                 new
             }

@@ -82,7 +82,7 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     let (log_options, unread) =
         heads::with_heads(open::options(&settings, Mode::Collector), &settings);
     for what in unread {
-        let text = format!("auditctl: the log is not compared with {what}");
+        let text = format!("auditctl: the log was not compared with {what}");
         context.printer.error(&Warning::NotCompared.says(&text));
     }
     let log_options = Options {

@@ -272,13 +272,14 @@ impl From<VerifyError> for CliError {
         match error {
             VerifyError::NoLog { dir } => {
                 let mut new = Self::new("no_log", Exit::Failed, message)
-                    .hint("--log-dir names the log directory; `auditctl record` makes a log");
+                    .hint("name the log directory with --log-dir; `auditctl record` creates a log");
                 new.path = Some(dir);
                 new
             }
             VerifyError::RestorePending { dir } => {
                 let mut new = Self::new("restore_pending", Exit::Failed, message)
-                    .hint("start the collector, or run `auditctl restore` again; if nobody restored, move audit.restore.json away");
+                    .hint("start the collector, or run `auditctl restore` again. If nobody here \
+                           ran a restore, move audit.restore.json away");
                 new.path = Some(dir);
                 new
             }
