@@ -24,7 +24,7 @@ pub enum BackupError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// A signed head that is kept elsewhere does not fit the log.
-    #[error("{0}; no backup was made of it")]
+    #[error("{0}; no backup was made")]
     OtherHistory(Box<Contradiction>),
     /// A store elsewhere failed.
     #[error(transparent)]

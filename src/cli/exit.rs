@@ -348,8 +348,10 @@ fn hint(error: &BackupError) -> Option<&'static str> {
             "stop it first (`systemctl stop auditctl`); `auditctl health` shows which process it \
              is"
         }
-        BackupError::NoSpace { .. } => "free disk space, or name a directory on another disk with \
-                                        --output-dir",
+        BackupError::NoSpace { .. } => {
+            "free disk space, or name a directory on another disk with \
+                                        --output-dir"
+        }
         BackupError::LogDamaged(_) => {
             "run `auditctl repair` to restore what earlier backups hold, then back up again"
         }

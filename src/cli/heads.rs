@@ -110,8 +110,10 @@ pub(super) fn contradictions(context: &Context, settings: &Settings) -> Vec<Cont
         return Vec::new();
     };
     snapshot.compare(&heads).unwrap_or_else(|error| {
-        context.printer.note(&format!("warning: the log was not compared with its backups: \
-                                       {error}"));
+        context.printer.note(&format!(
+            "warning: the log was not compared with its backups: \
+                                       {error}"
+        ));
         Vec::new()
     })
 }

@@ -130,6 +130,8 @@ fn an_embedder_asks_health_with_the_settings_that_it_opens_the_log_with() {
     // What was said in so many words is told as well.
     settings.retention_requires_backup = false;
     let log = AuditLog::open(Options::from(&settings)).expect("open");
-    eventually("health says it", || of(&settings).message.contains("also removes records that no backup holds"));
+    eventually("health says it", || {
+        of(&settings).message.contains("also removes records that no backup holds")
+    });
     log.close().expect("closed");
 }

@@ -160,11 +160,14 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
     if cloud.is_none()
         && let Some(flag) = args.only_for_sending()
     {
-        return Err(CliError::usage(format!("{flag} is for a backup that is sent somewhere"))
-            .hint(
-                "say where: --cloud s3 --destination BUCKET, or destination = \"s3://BUCKET\" in \
-             [backup] of the settings",
-            ));
+        return Err(CliError::usage(format!(
+            "{flag} needs a destination, because it is about a \
+                                            backup that is sent"
+        ))
+        .hint(
+            "name one: --cloud s3 --destination BUCKET, or destination = \"s3://BUCKET\" in \
+                 [backup] of the settings",
+        ));
     }
     if let (Some(id), Some(cloud)) = (args.resume, &cloud) {
         return resume(context, &dir, id, cloud, args);
@@ -175,7 +178,7 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         return dry_run(context, &creator, &request, cloud.as_ref(), args);
     }
     if let Some(found) = heads::contradictions(context, &settings).first() {
-        return Err(heads::error(found, Exit::Found, "; no backup was made of it"));
+        return Err(heads::error(found, Exit::Found, "; no backup was made"));
     }
     if args.looks() {
         let progress = Progress::new(context)?;
@@ -294,8 +297,7 @@ fn recorded(context: &Context, settings: &Settings, made: &Made) -> serde_json::
         Ok(seq) => json!({ "seq": seq }),
         Err(why) => {
             context.printer.note(&format!(
-                "warning: the log has no record of this backup: {why}; the backup is good all the \
-                 same"
+                "warning: the log has no record of this backup: {why}. The backup is good"
             ));
             json!({ "error": why })
         }
@@ -341,7 +343,7 @@ fn send(
     if sent.is_ok()
         && let Err(error) = remote.store().abort_stale_uploads(STALE)
     {
-        tracing::info!(%error, "what old uploads left is not removed");
+        tracing::info!(%error, "parts of old uploads were not removed");
     }
     sent
 }
@@ -369,7 +371,7 @@ fn told(
     let again = format!("`auditctl backup --resume {id}{}` sends it", args.typed(context));
     let mut told = match error {
         BackupError::Interrupted => {
-            let message = format!("interrupted; backup {id} is here, and not sent whole");
+            let message = format!("interrupted: backup {id} is here, but was not sent completely");
             CliError::new("interrupted", Exit::Interrupted, message)
         }
         error => {
@@ -379,7 +381,7 @@ fn told(
                 // is a backup.
                 told.exit = Exit::Failed;
             }
-            told.message = format!("backup {id} is here and was not sent: {}", told.message);
+            told.message = format!("backup {id} is here, but was not sent: {}", told.message);
             told
         }
     };
@@ -419,8 +421,8 @@ fn make(context: &Context, creator: &Creator, request: &Request) -> Result<Made,
     }
     if made.unsigned_tail > 0 {
         context.printer.note(&format!(
-            "warning: the last {} bytes of the log are not in it: a crash left them unsigned, and \
-             no writer runs; start it, and back up again",
+            "warning: the last {} bytes of the log are not in it, because a crash left them \
+             unsigned and no writer runs. Start the collector, and back up again",
             made.unsigned_tail
         ));
     }

@@ -31,7 +31,7 @@ pub(crate) fn run(context: &Context, _: &CheckpointArgs) -> Result<u8, CliError>
     let bad = |why: String| {
         let message = format!("{}: {why}", path.display());
         CliError::new("bad_signature", Exit::Found, message)
-            .hint("`auditctl verify` says what is wrong with the log")
+            .hint("run `auditctl verify` to see what is wrong with the log")
     };
     let keys = load_keyring(&*fs, &paths, None).map_err(|error| bad(error.to_string()))?;
     let signed = SignedCheckpoint::parse(&text).map_err(|error| bad(error.to_string()))?;

@@ -64,7 +64,7 @@ fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
 fn duration(text: &str) -> Result<Duration, String> {
     match crate::units::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err("it must be more than nothing".to_owned()),
+        Ok(_) => Err("it has to be greater than 0".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -96,7 +96,7 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
     let now = SystemClock.now();
     let remote = match &cloud {
         Some(_) if known.live.is_none() => {
-            let message = "there is no log here, and only its own backups are cleaned up";
+            let message = "there is no log here, and `cleanup` removes only a log's own backups";
             return Err(CliError::usage(message).hint("--log-dir names the log directory"));
         }
         Some(cloud) => Some(cloud.remote(&known, &progress)?),
@@ -142,7 +142,7 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
     {
         context
             .printer
-            .note(&format!("these are here; what was sent to {url} is cleaned up with {flags}"));
+            .note(&format!("these backups are here; to clean up those in {url}, add {flags}"));
     }
     Ok(0)
 }

@@ -73,7 +73,7 @@ impl HealthArgs {
         };
         if format == Format::Prometheus && self.watch.is_some() {
             return Err(CliError::usage(
-                "--watch prints lines, --format prometheus is a whole file",
+                "--watch prints lines, but --format prometheus is a whole file",
             )
             .hint("run it from cron, or scrape the collector's /metrics"));
         }

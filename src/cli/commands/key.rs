@@ -105,7 +105,8 @@ fn show(context: &Context, settings: &Settings) -> Result<u8, CliError> {
     if let Some(first) = manifest.first_key.as_ref().filter(|first| !keys.holds(first)) {
         let first = first.parse::<VerifierKey>().map_or_else(|_| first.clone(), |key| key.label());
         let text = format!(
-            "audit.keys is missing or short: nothing leads from the log's first key {first} to {}",
+            "audit.keys is missing or incomplete: nothing leads from the log's first key {first} \
+             to {}",
             keys.newest().label()
         );
         return Err(CliError::new("keys", Exit::Found, text).hint(UNUSABLE));
@@ -140,8 +141,8 @@ fn unusable(error: &KeysError) -> CliError {
     CliError::new("keys", Exit::Found, error.to_string()).hint(UNUSABLE)
 }
 
-const UNUSABLE: &str = "`auditctl verify` says what is wrong with the log; the next start puts the keys back from \
-                        a backup in reach";
+const UNUSABLE: &str = "run `auditctl verify` to see what is wrong. The next start restores \
+                        audit.keys from a backup in backup.output_dir";
 
 fn log_id(fs: &SharedFs, paths: &LogPaths) -> Result<String, CliError> {
     manifest(fs, paths).map(|manifest| manifest.log_id)
@@ -208,8 +209,8 @@ fn rotate(context: &Context, settings: &Settings, args: &RotateArgs) -> Result<u
     };
     if let Some(reason) = &rotated.unfinished {
         context.printer.error(&format!(
-            "warning: the key is changed, and its files are not all in place: {reason}; the next \
-             opening of the log puts them there"
+            "warning: the key was changed, but not all of its files are in place: {reason}. The \
+             next opening of the log completes this"
         ));
     }
     context.print(&if context.json {
@@ -249,8 +250,8 @@ fn dry_run(
         let dir = fsio::parent(path);
         os::may_write(&dir).map_err(|error| {
             CliError::io("write into", &dir, &error).hint(
-                "the new key has to be stored beside the old one: key_path has to be where this \
-                 can be written",
+                "the new key is stored beside the old one, so key_path has to be in a writable \
+                 directory",
             )
         })?;
     }

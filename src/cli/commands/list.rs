@@ -90,7 +90,7 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<u8, CliError> {
     let sent_to = configured(&settings);
     let told = sent_to.as_ref().filter(|_| cloud.is_none()).map(|(url, cloud)| {
         format!(
-            "these are here; what was sent to {url}, `auditctl list {cloud}{}` shows",
+            "these backups are here; to list those in {url}, run `auditctl list {cloud}{}`",
             context.typed()
         )
     });

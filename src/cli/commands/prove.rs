@@ -148,16 +148,16 @@ fn not_there(error: &ProveError, has: u64) -> CliError {
     };
     match error {
         ProveError::TooFew { from, .. } => {
-            let text = format!("the log never had {from} records, by its own word: {log}");
+            let text = format!("by its own account the log never had {from} records: {log}");
             // Whoever has a checkpoint over more of them has found something bad.
             CliError::new("no_record", Exit::Found, text).hint(
-                "where the size is that of a checkpoint that somebody kept, records are missing: \
+                "if the size is that of a checkpoint that somebody kept, records are missing: run \
                  `auditctl verify --against FILE` with that checkpoint",
             )
         }
         ProveError::NotYet { seq, .. } => {
             CliError::new("no_record", Exit::Usage, format!("there is no record {seq}: {log}"))
-                .hint("`auditctl query` shows records with their seqs")
+                .hint("`auditctl query` shows records with their seq")
         }
         error => CliError::new("no_record", Exit::Usage, format!("{error}: {log}")),
     }
@@ -168,30 +168,33 @@ impl From<ProveError> for CliError {
         let message = error.to_string();
         let (kind, exit, hint) = match error {
             ProveError::Verify(error) => return error.into(),
-            ProveError::Checkpoint(_) | ProveError::Unsigned => {
-                ("bad_signature", Exit::Found, "`auditctl verify` says what is wrong with the log")
-            }
+            ProveError::Checkpoint(_) | ProveError::Unsigned => (
+                "bad_signature",
+                Exit::Found,
+                "run `auditctl verify` to see what is wrong with \
+                                                the log",
+            ),
             ProveError::Damaged { .. } => {
-                ("damaged", Exit::Found, "`auditctl verify` says what is wrong with the log")
+                ("damaged", Exit::Found, "run `auditctl verify` to see what is wrong with the log")
             }
             ProveError::GivenUp { .. } => (
                 "given_up",
                 Exit::Found,
-                "a backup that was made before may hold it: `auditctl repair` brings it back, or \
-                 restore that backup with `auditctl restore ID --target DIR` and prove it with \
+                "an earlier backup may hold it: bring it back with `auditctl repair`, or restore \
+                 that backup with `auditctl restore ID --target DIR` and prove the record with \
                  --log-dir DIR",
             ),
             ProveError::NotYet { .. } => (
                 "not_signed",
                 Exit::Failed,
-                "no writer runs that would sign it, or it cannot: `auditctl health` says which; \
-                 once a collector runs it signs within a second",
+                "no writer runs, or it cannot sign: run `auditctl health` to see which. A running \
+                 collector signs within a second",
             ),
             ProveError::TooFew { .. } => (
                 "not_signed",
                 Exit::Failed,
-                "a checkpoint of this log over so many records would be ahead of it: compare it \
-                 with `auditctl verify --against FILE`",
+                "a checkpoint of that size would be ahead of this log: compare it with `auditctl \
+                 verify --against FILE`",
             ),
             ProveError::TreeRemoved { .. } => (
                 "removed",

@@ -163,9 +163,10 @@ impl From<QueryError> for CliError {
                 new
             }
             QueryError::RestorePending { dir } => {
-                let mut new = Self::new("restore_pending", Exit::Failed, message)
-                    .hint("start the collector, or run `auditctl restore` again. If nobody here \
-                           ran a restore, move audit.restore.json away");
+                let mut new = Self::new("restore_pending", Exit::Failed, message).hint(
+                    "start the collector, or run `auditctl restore` again. If nobody here \
+                           ran a restore, move audit.restore.json away",
+                );
                 new.path = Some(dir);
                 new
             }
@@ -174,7 +175,7 @@ impl From<QueryError> for CliError {
             QueryError::Forked => Self::new("forked", Exit::Failed, message),
             QueryError::Short { .. } | QueryError::Pruned { .. } | QueryError::Manifest(_) => {
                 Self::new("damaged", Exit::Failed, message)
-                    .hint("`auditctl verify` says what is wrong with the log")
+                    .hint("run `auditctl verify` to see what is wrong with the log")
             }
         }
     }
@@ -219,7 +220,7 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     let mut query = request.resolve(SystemClock.now())?;
     if context.json && (args.follow || args.format.is_some() || !columns.is_empty()) {
         return Err(CliError::usage(
-            "--json prints one document, without --format, --fields and --follow",
+            "--json prints one document, so it excludes --format, --fields and --follow",
         ));
     }
     let settings = context.settings(&[])?;
@@ -260,12 +261,12 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     }
     if let Some((from, to)) = next {
         let limit = match (&query.want, args.limit) {
-            (Want::Records { limit, .. }, None) => format!(
-                "{limit} records are shown, and there are more: --limit 0 shows all of them"
-            ),
-            (_, limit) => format!("--limit {} is reached, and there are more", limit.unwrap_or(0)),
+            (Want::Records { limit, .. }, None) => {
+                format!("{limit} records shown, and there are more: --limit 0 shows all of them")
+            }
+            (_, limit) => format!("--limit {} reached, and there are more", limit.unwrap_or(0)),
         };
-        context.printer.note(&format!("auditctl: {limit}; --seq {from}..{to} goes on from there"));
+        context.printer.note(&format!("auditctl: {limit}; to continue, add --seq {from}..{to}"));
     }
     Ok(tell(context, &total, &settings))
 }
@@ -312,9 +313,9 @@ fn document(
     context.print(&text)?;
     if let (true, Some((from, to))) = (cut, total.next(query)) {
         context.printer.error(&format!(
-            "auditctl: partial: one document holds {most} records (max_memory_events) of {} at \
-             most, and there are more: --seq {from}..{to} goes on from there; --format ndjson \
-             instead of --json has no such limit",
+            "auditctl: partial: one document holds at most {most} records (max_memory_events) of \
+             {}, and there are more. To continue, add --seq {from}..{to}; or use --format ndjson, \
+             which has no such limit",
             human_bytes(DOCUMENT_BYTES as u64)
         ));
     }
@@ -342,7 +343,7 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     let printer = context.printer;
     for hole in &answer.given_up {
         printer.error(&format!(
-            "auditctl: {} not here, because they were damaged and given up: {}",
+            "auditctl: {} missing, because they were damaged and given up: {}",
             match hole.records() {
                 1 => format!("record {} is", hole.first_seq),
                 _ => format!("records {} to {} are", hole.first_seq, hole.end_seq - 1),
@@ -354,16 +355,16 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
         printer.error(&format!("auditctl: cannot be read: {}", ui::escape(damage)));
     }
     if answer.unreadable > 0 {
-        printer.error(&format!("auditctl: {} lines are no records", answer.unreadable));
+        printer.error(&format!("auditctl: {} lines are not records", answer.unreadable));
     }
     if let Found::Groups(groups) = &answer.found
         && answer.is_partial()
     {
         printer.error(&format!(
-            "auditctl: partial: {} records are in more groups than there is room for \
-             (max_memory_events = {}). Each of these groups has {} records at most, so the first \
-             {} of those listed are surely the largest, and all that are listed are counted \
-             exactly. For more, raise max_memory_events, or ask about fewer records",
+            "auditctl: partial: {} records are in groups that do not fit (max_memory_events = \
+             {}). Each of these groups has at most {} records, so the first {} of those listed \
+             are certainly the largest, and all listed counts are exact. To see more, raise \
+             max_memory_events, or query fewer records",
             groups.beyond,
             settings.max_memory_events,
             groups.bound,
@@ -379,8 +380,10 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     }
     let bad = !answer.damaged.is_empty() || answer.unreadable > 0;
     if bad {
-        printer
-            .error("auditctl: the answer may lack records; `auditctl verify` says what is wrong");
+        printer.error(
+            "auditctl: the answer may lack records; run `auditctl verify` to see what is \
+                    wrong",
+        );
     }
     if bad { Exit::Found as u8 } else { Exit::Ok as u8 }
 }

@@ -122,11 +122,12 @@ pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> 
         ));
     }
     if args.format == Format::PythonAudit && args.lenient {
-        return Err(CliError::usage("--lenient is for ndjson; python-audit keeps every key"));
+        return Err(CliError::usage("--lenient is for ndjson; python-audit keeps all keys anyway"));
     }
     if args.format == Format::PythonAudit && args.from_start {
         return Err(CliError::usage(
-            "--from-start is for ndjson; python-audit starts there without --resume",
+            "--from-start is for ndjson; python-audit starts at the beginning unless you add \
+             --resume",
         ));
     }
     if let (Some(event_type), false) = (&args.event_type, args.file.is_empty()) {

@@ -279,8 +279,8 @@ impl From<crate::audit::repair::RepairError> for CliError {
                  (key_path) will do as well",
             ),
             RepairError::Contradicts { .. } => Self::new("no_head", Exit::Failed, message).hint(
-                "`auditctl diff` shows what differs; `auditctl restore` puts one of the copies in the \
-                 log's place, and keeps what was there",
+                "run `auditctl diff` to see what differs. `auditctl restore` puts one of the \
+                 copies in the log's place, and keeps the old log",
             ),
             RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
                 "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them",

@@ -281,8 +281,9 @@ fn several(args: &RestoreArgs, place: &Path, logs: &[FoundLog], flags: &str) -> 
         logs.iter().map(|log| log.log_id.as_str()).collect();
     if ids.len() < logs.len() {
         hint.push_str(
-            "\n  two that name one log under different keys are two logs: somebody may have put one \
-             of them there. --public-key FILE takes the one that your kept audit.pub proves",
+            "\n  backups that name one log under different keys count as two logs, because \
+             somebody may have put one of them there. Add --public-key FILE to take the one that \
+             your kept audit.pub proves",
         );
     }
     let error = BackupError::SeveralLogs { place: place.to_path_buf(), logs: logs.to_vec() };
@@ -321,17 +322,18 @@ fn confirm(context: &Context, args: &RestoreArgs, plan: &RestorePlan) -> Result<
     let refused = |what: &str| Err(BackupError::Refused(what.to_owned()));
     if matches!(plan.relation, Relation::Diverged { .. }) {
         return refused(
-            "the log and the backup are two different histories; look at --dry-run, and restore \
-             beside with --target DIR, or say --force to set the log's own aside",
+            "the log and the backup have different histories. Compare them with --dry-run. Then \
+             restore beside the log with --target DIR, or add --force to set the log's own \
+             records aside",
         );
     }
     if context.json {
-        return refused("nobody is asked with --json: say --force to restore");
+        return refused("--json asks no questions: add --force to restore");
     }
     context.printer.error(&ui::restore_plan_text(plan));
     match ask("Restore?") {
         Some(true) => Ok(()),
-        Some(false) => refused("not restored, as you said"),
-        None => refused("nobody can be asked here: say --force to restore"),
+        Some(false) => refused("not restored, as you answered"),
+        None => refused("not a terminal, so no confirmation is possible: add --force to restore"),
     }
 }

@@ -158,7 +158,10 @@ fn make(
         // Nobody has it: it must not be there either.
         remove_token(&file, &token.name)?;
         let said = if error.is_broken_pipe() { "nobody reads it" } else { &error.message };
-        let text = format!("standard output did not take the token, so it was not made: {said}");
+        let text = format!(
+            "the token could not be written to standard output, so it was not \
+                            made: {said}"
+        );
         return Err(CliError::new("stdout", Exit::Failed, text));
     }
     context.printer.note(&format!(

@@ -104,7 +104,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
     match (what, named) {
         (What::Backup, Some(backup)) if args.quick => {
             let message = format!("--quick is for the log, and the backup {backup} is named");
-            Err(CliError::usage(message).hint("`auditctl list` looks at all backups quickly"))
+            Err(CliError::usage(message).hint("`auditctl list` checks all backups quickly"))
         }
         (What::Backup, Some(backup)) => of_backup(context, &settings, backup, args, key),
         (What::Checkpoint(anchor), _) => {
@@ -176,7 +176,7 @@ fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError>
     let text = match shared_fs().read_own(path, MAX_FILE_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == NotFound => {
-            context.printer.note("no earlier verification to go on from: everything is read");
+            context.printer.note("no earlier verification to continue from: reading everything");
             return Ok(None);
         }
         Err(error) if matches!(error.kind(), InvalidData | InvalidInput | IsADirectory) => {
@@ -277,9 +277,10 @@ impl From<VerifyError> for CliError {
                 new
             }
             VerifyError::RestorePending { dir } => {
-                let mut new = Self::new("restore_pending", Exit::Failed, message)
-                    .hint("start the collector, or run `auditctl restore` again. If nobody here \
-                           ran a restore, move audit.restore.json away");
+                let mut new = Self::new("restore_pending", Exit::Failed, message).hint(
+                    "start the collector, or run `auditctl restore` again. If nobody here \
+                           ran a restore, move audit.restore.json away",
+                );
                 new.path = Some(dir);
                 new
             }

@@ -187,8 +187,10 @@ fn mode(facts: &Facts) -> Option<RetentionMode> {
 /// nothing is removed without one.
 fn without_backup(facts: &Facts) -> &'static str {
     match mode(facts) {
-        Some(RetentionMode::WithoutBackup) => "; retention also removes records that no backup \
-                                               holds",
+        Some(RetentionMode::WithoutBackup) => {
+            "; retention also removes records that no backup \
+                                               holds"
+        }
         _ => "",
     }
 }

@@ -57,8 +57,10 @@ pub(super) fn unseen_hint(problem: Problem) -> Option<&'static str> {
         Problem::PageMissing => {
             "start the service or `auditctl serve`, or name the log directory with --log-dir"
         }
-        Problem::PageStale => "start the writer, as worker_thread says; until then these numbers \
-                               are old",
+        Problem::PageStale => {
+            "start the writer, as worker_thread says; until then these numbers \
+                               are old"
+        }
         Problem::PageDenied
         | Problem::LogUnknown
         | Problem::DiskUnknown

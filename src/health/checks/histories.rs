@@ -33,8 +33,10 @@ fn told(facts: &Facts) -> Option<(History, String)> {
         }
         History::RolledBack => format!("a backup holds {size} records, more than this log has"),
         History::Cloned => {
-            format!("another copy of this log, with {size} records, has signed other records in \
-                     the same places")
+            format!(
+                "another copy of this log, with {size} records, has signed other records in \
+                     the same places"
+            )
         }
     };
     Some((history, text))

@@ -50,8 +50,7 @@ fn without_page(facts: &Facts) -> Check {
     match &facts.log_file {
         Seen::There(meta) => {
             let size = human_bytes(meta.len);
-            let message =
-                format!("audit.log holds {size}; whether it is complete is unknown");
+            let message = format!("audit.log holds {size}; whether it is complete is unknown");
             Check::found(NAME, Problem::LogUnknown, Status::Unknown, message)
                 .metric("active_bytes", meta.len)
         }

@@ -45,8 +45,8 @@ pub(super) fn hint(problem: Problem) -> Option<&'static str> {
              after the last change"
         }
         Problem::SegmentGone => {
-            "run `auditctl verify`, which names the file, and put it back: this ends within a \
-             minute. If it is lost: stop the collector, run `auditctl repair`, start it again"
+            "run `auditctl verify`, which names the file, and put the file back: this ends within \
+             a minute. If it is lost: stop the collector, run `auditctl repair`, start it again"
         }
         _ => return None,
     })

@@ -24,8 +24,10 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
             Status::Warning,
             "a writer holds the lock but has no status page: it is opening the log",
         )
-        .hint("if this lasts, audit.status was removed and cannot be put back: read the service's \
-               messages"),
+        .hint(
+            "if this lasts, audit.status was removed and cannot be put back: read the service's \
+               messages",
+        ),
         (None, Liveness::NoLog) if matches!(facts.manifest, Seen::There(_)) => Check::found(
             NAME,
             Problem::NoLog,
@@ -101,9 +103,10 @@ fn with_page(
         }
         Liveness::Poisoned => {
             let message = format!("writer failed {in_state} ago: nothing is accepted");
-            critical(Problem::WriterFailed, message)
-                .hint("read the service's messages, which say why the writer failed, and restart \
-                       it")
+            critical(Problem::WriterFailed, message).hint(
+                "read the service's messages, which say why the writer failed, and restart \
+                       it",
+            )
         }
         Liveness::Strange => {
             let message = format!("state {} is of a newer version", page.get(Word::State));
@@ -178,8 +181,11 @@ fn died(facts: &Facts, page: &StatusSnapshot) -> Check {
         events => format!("; {} waited", count(events, "event")),
     };
     let (what, hint) = if facts.rebooted() {
-        ("the machine was rebooted since", "start the service, which recovers the log when it \
-                                            opens it")
+        (
+            "the machine was rebooted since",
+            "start the service, which recovers the log when it \
+                                            opens it",
+        )
     } else {
         ("without closing the log", "start the service, which recovers the log when it opens it")
     };

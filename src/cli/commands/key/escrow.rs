@@ -68,7 +68,10 @@ pub(super) fn export(
             key.verifier().label(),
             keys.newest().label()
         );
-        return Err(CliError::new("key", Exit::Failed, text).hint("`auditctl key show` says more"));
+        return Err(CliError::new("key", Exit::Failed, text).hint(
+            "`auditctl key show` lists the \
+                                                                  log's keys",
+        ));
     }
     let sealed = export_key(&key, &args.encrypt_to, SystemClock.now())?;
     let public = key.verifier().to_string();
@@ -140,7 +143,7 @@ pub(super) fn import(
         match put.was_there {
             true => format!("{path} holds that key already; nothing was changed\n"),
             false => format!(
-                "{path}: the key {} is back; the log goes on where it ended, with the next \
+                "{path}: the key {} is back. The log continues where it ended, with the next \
                  `auditctl record` or start of the collector\n",
                 key.verifier().label()
             ),

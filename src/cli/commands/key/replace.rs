@@ -69,14 +69,16 @@ fn told(error: ReplaceError, settings: &Settings) -> CliError {
             new
         }
         ReplaceError::NoLog { dir } => {
-            let mut new = CliError::new(kind, Exit::Failed, message)
-                .hint("--log-dir names the log directory; `auditctl restore` puts a backup there");
+            let mut new = CliError::new(kind, Exit::Failed, message).hint(
+                "name the log directory with --log-dir; `auditctl restore` puts a backup \
+                       there",
+            );
             new.path = Some(dir);
             new
         }
         ReplaceError::Writer | ReplaceError::Present { .. } => {
             CliError::new(kind, Exit::Busy, message)
-                .hint("`auditctl key replace` is for a key that nobody has any more")
+                .hint("use `auditctl key replace` only for a key that nobody has any more")
         }
         ReplaceError::Refused(_) => CliError::new(kind, Exit::Busy, message),
         ReplaceError::Files(_) => {
@@ -85,8 +87,8 @@ fn told(error: ReplaceError, settings: &Settings) -> CliError {
             let public = LogPaths::new(&settings.log_dir).public_key();
             if shared_fs().meta(&public).is_err() {
                 new.hint = Some(
-                    "audit.pub says which key is replaced: put it back, or restore a backup, which \
-                     brings it"
+                    "audit.pub names the key to replace: put it back, or restore a backup, which \
+                     contains it"
                         .to_owned(),
                 );
             }

@@ -43,7 +43,7 @@ pub(super) fn check(
     } else if is_tlog {
         let key = key.ok_or_else(|| {
             CliError::usage("a tlog-proof names no key: --public-key FILE is needed")
-                .hint("give the log's audit.pub, from somebody whom you believe")
+                .hint("give the log's audit.pub, from someone you trust")
         })?;
         let record = args.record.as_deref().map(read).transpose()?;
         let proof = TlogProof::parse(&text).map_err(refused)?;
@@ -112,7 +112,7 @@ fn refused(path: &Path, error: &DocumentError) -> CliError {
             CliError::usage(message).hint("give the record's stored line with --record FILE")
         }
         _ => CliError::new("proof", Exit::Found, message)
-            .hint("it proves nothing; ask for it again from whoever has the log"),
+            .hint("it proves nothing; ask the owner of the log for a new one"),
     };
     new.path = Some(path.to_path_buf());
     new
