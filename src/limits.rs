@@ -245,7 +245,7 @@ pub const TABLE: &[Limit] = &[
         MAX_METADATA_BYTES,
         "bytes",
         "`audit_backup_….json`",
-        "it is no metadata",
+        "it is not backup metadata",
     ),
     limit(
         "backup metadata, its head",

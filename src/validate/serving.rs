@@ -92,7 +92,7 @@ fn http(settings: &Settings) -> Check {
         && error.kind() == ErrorKind::AddrNotAvailable
     {
         return failed(
-            format!("{} is no address of this machine: {error}", address.ip()),
+            format!("{} is not an address of this machine: {error}", address.ip()),
             "set collector.http to one that it has (`ip address`), or to 0.0.0.0 for all of them",
         );
     }

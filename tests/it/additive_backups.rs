@@ -527,7 +527,7 @@ fn a_marker_may_be_added_to_and_may_have_other_header_fields_beside_it() {
     let (code, out) = made.run(&["verify", alone_name]);
     assert_eq!(code, 1, "{out}");
     let message = out["error"]["message"].as_str().expect("a message");
-    assert!(message.contains("its key chain was left out") && message.contains("--public-key"));
+    assert!(message.contains("it has no key chain") && message.contains("--public-key"));
 }
 
 /// The file below a directory whose name ends so.

@@ -184,7 +184,7 @@ fn a_journal_that_was_taken_away_at_rest_loses_no_alert_and_is_told() {
         assert!(peak < 150 << 10, "{name}: {peak} KiB");
         let incident = incidents(&dir).pop().expect("told");
         let why = incident["reason"].as_str().expect("a reason");
-        assert!(why.contains("looked at again"), "{name}: {incident}");
+        assert!(why.contains("the records again"), "{name}: {incident}");
         collector.terminate();
         let (_, out, _) = run(&dir, &["verify"]);
         assert!(out.contains("VERIFIED"), "{name}: {out}");

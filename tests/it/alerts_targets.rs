@@ -164,7 +164,7 @@ fn a_checkpoint_is_not_pushed_inside_either() {
     let dir = Dir::new();
     for (url, expected) in [
         ("https://169.254.169.254/s3cret", "its address 169.254.169.254 is the metadata service"),
-        ("http://hooks.example.com/s3cret", "only https goes out"),
+        ("http://hooks.example.com/s3cret", "only https is allowed"),
     ] {
         let text = format!("[collector]\ncheckpoint_push_url = \"{url}\"\n");
         std::fs::write(dir.path().join("auditctl.toml"), text).expect("settings");

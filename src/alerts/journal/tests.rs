@@ -246,7 +246,7 @@ fn one_of_another_log_and_one_that_is_none_are_set_aside_before_more_of_them_is_
     assert!(large.why.contains("larger than"), "{large:?}");
     std::fs::write(&path, "x".repeat(10 << 20)).expect("written");
     let endless = open(&path).missed.expect("none of ours");
-    assert!(endless.why.contains("does not begin"), "{endless:?}");
+    assert!(endless.why.contains("not a journal"), "{endless:?}");
 }
 
 #[test]
@@ -314,7 +314,9 @@ fn a_header_line_is_read_up_to_its_limit() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("audit.alerts.journal");
     let begin = r#"{"type":"auditctl/alerts-journal","format":1,"log_id":"log","#;
-    for (bytes, why) in [(-1, "nothing of it"), (0, "nothing of it"), (1, "does not begin")] {
+    for (bytes, why) in
+        [(-1, "only its first line"), (0, "only its first line"), (1, "not a journal")]
+    {
         let wanted = (MAX_JOURNAL_HEADER_BYTES as i64 + bytes) as usize;
         let rest = wanted - begin.len() - "\"x\":\"\"}\n".len();
         let header = format!("{begin}\"x\":\"{}\"}}\n", "y".repeat(rest));

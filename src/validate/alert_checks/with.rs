@@ -124,7 +124,7 @@ fn judge(policy: &Policy) -> Result<usize, String> {
     }
     let good = policy.web(GOOD).map_err(|error| format!("{GOOD} was refused: {error}"))?;
     for text in INSIDE {
-        let address: IpAddr = text.parse().map_err(|_| format!("{text} is no address"))?;
+        let address: IpAddr = text.parse().map_err(|_| format!("{text} is not an address"))?;
         if policy.address(&good, address).is_ok() {
             return Err(format!("an alert would go to {text}, if a name's look-up said so"));
         }
