@@ -100,7 +100,7 @@ fn every_page_is_in_the_index_and_has_at_most_400_lines() {
 #[test]
 fn the_format_document_names_every_word_of_the_status_page() {
     let document = text("docs/format.md");
-    for (word, name, _) in auditctl::audit::status::Word::TABLE {
+    for (word, name, _) in auditctl::audit::state::status::Word::TABLE {
         let row = format!("| {} | `{name}` |", *word as usize);
         assert!(document.contains(&row), "{row}");
     }
@@ -109,7 +109,7 @@ fn the_format_document_names_every_word_of_the_status_page() {
 #[test]
 fn the_format_document_has_every_kind_of_json_file_once() {
     let document = text("docs/format.md");
-    for kind in auditctl::audit::document::Kind::ALL {
+    for kind in auditctl::audit::tree::document::Kind::ALL {
         let row = format!("\n| `{}` | ", kind.name());
         assert_eq!(document.matches(&row).count(), 1, "{row}");
     }
