@@ -215,7 +215,7 @@ const EXAMPLES: &[Examples] = &[
         "key new",
         &[
             ("Make a key, and print its public key", "auditctl key new next.key"),
-            ("Change to it later", "auditctl key rotate --key next.key"),
+            ("Change to it later", "auditctl key rotate --new-key next.key"),
         ],
     ),
     (

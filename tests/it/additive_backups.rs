@@ -207,7 +207,10 @@ impl Made {
         let (code, out) = self.run(args);
         assert_eq!((code, &out["error"]["kind"]), (3, &json!("newer_version")), "{args:?}: {out}");
         let message = out["error"]["message"].as_str().expect("a message");
-        assert!(message.contains("a newer version made it: use that one"), "{args:?}: {message}");
+        assert!(
+            message.contains("a newer version made it; use that version"),
+            "{args:?}: {message}"
+        );
         assert!(self.contents() == before, "{args:?} changed something");
     }
 

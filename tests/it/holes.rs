@@ -525,7 +525,7 @@ fn a_note_of_damage_is_judged_again_by_the_bytes() {
     std::fs::write(&file, &good).expect("mended");
     let noted = report(&home, &Request::default());
     assert!(noted.passed(), "{noted:#?}");
-    assert!(noted.notes.iter().any(|note| note.contains("mended since")), "{:?}", noted.notes);
+    assert!(noted.notes.iter().any(|note| note.contains("repaired since")), "{:?}", noted.notes);
     home.record(2);
     let log = home.open();
     assert!(log.manifest().segments.iter().all(|segment| segment.damage.is_none()));

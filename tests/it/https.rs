@@ -201,7 +201,7 @@ fn a_pair_that_is_of_no_use_is_refused_before_the_log_is_touched() {
     refused(&["cert.pem"]);
     authority.put(&dir, 90);
     put(&key, &authority.issue(90).1, 0o600);
-    refused(&["key.pem", "cert.pem", "comes first"]);
+    refused(&["key.pem", "cert.pem", "certificate first"]);
     authority.put(&dir, 90);
     std::fs::set_permissions(&key, PermissionsExt::from_mode(0o604)).expect("mode");
     refused(&["key.pem", "0604", "chmod 600"]);

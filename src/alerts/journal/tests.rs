@@ -304,7 +304,7 @@ fn a_newer_journal_stops_the_alerts_and_stays_as_it_is() {
     std::fs::write(&path, newer).expect("written");
     let error = Journal::open(place(&path, "log", "ours"), "stamp").expect_err("newer");
     let text = error.to_string();
-    assert!(text.contains("a newer version made it: use that one, or move it away"), "{text}");
+    assert!(text.contains("a newer version made it; use that version, or move it away"), "{text}");
     assert_eq!(std::fs::read_to_string(&path).expect("there"), newer);
     assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1);
 }

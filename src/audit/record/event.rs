@@ -86,16 +86,19 @@ pub enum EventError {
         actual: usize,
     },
     /// The event type is one of the engine's own.
-    #[error("event types beginning with `{RESERVED_PREFIX}` are the log's own")]
+    #[error("event types that begin with `{RESERVED_PREFIX}` belong to the log itself")]
     ReservedType,
     /// A key that events do not have.
-    #[error("unknown key `{0}`; an event has {KEYS} (put the rest into details, or use --lenient)")]
+    #[error(
+        "unknown key `{0}`; an event has {KEYS} (put other keys into details, or add \
+             --lenient)"
+    )]
     UnknownKey(String),
     /// A key that the log sets itself.
     #[error("`{0}` is set by the log itself, not by the sender")]
     OwnKey(String),
     /// A key stands twice.
-    #[error("the key `{0}` stands twice")]
+    #[error("the key `{0}` occurs twice")]
     DuplicateKey(String),
     /// A field has the wrong type.
     #[error("`{field}` must be a string, not {found}")]

@@ -33,8 +33,8 @@ pub(super) fn tell(
     let told = told.filter_map(|finding| finding.first_seq).min();
     let end = told.filter(|_| !whole).unwrap_or(signed.size).min(signed.size);
     if end > first {
-        let text = "nothing proves that they are what was recorded: not all is here that was signed \
-                    with them";
+        let text = "nothing proves that they are what was recorded, because some records that \
+                    were signed with them are missing";
         tally.found(Finding::new(Kind::Unprovable, ACTIVE, text).records(first, end));
     }
     Ok(())
