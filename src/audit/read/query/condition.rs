@@ -382,8 +382,8 @@ mod tests {
         for (text, part) in [
             ("", "needs one of"),
             ("details.n", "needs one of"),
-            ("n = 5", "no path"),
-            ("details = 5", "no path"),
+            ("n = 5", "not a path"),
+            ("details = 5", "not a path"),
             ("details..n = 5", "empty key"),
             ("details.n =", "no value"),
             ("details.n ~ (", "unclosed group"),
