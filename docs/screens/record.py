@@ -24,7 +24,7 @@ import fcntl
 import termios
 from pathlib import Path
 
-COLUMNS = 104
+COLUMNS = 108
 # A command that takes longer hangs.
 SECONDS = 60
 # Each command, and what a reader should notice about it.

@@ -89,11 +89,7 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
                 escape(report.key_given.as_deref().unwrap_or_default())
             ),
             (Some(key), KeySource::Given) => format!("{}, as given", escape(key)),
-            (Some(key), _) => format!(
-                "{}, found beside the log; add --public-key FILE to check with a key kept \
-                 elsewhere",
-                escape(key)
-            ),
+            (Some(key), _) => format!("{}, found beside the log; see --public-key", escape(key)),
             (None, _) => "none".to_owned(),
         },
     );
@@ -121,8 +117,8 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     }
     if report.integrity == Integrity::Damaged {
         lines.push(
-            "next: stop the collector and run `auditctl repair`, which restores what a backup \
-             holds (--dry-run shows it record by record)"
+            "next: stop the collector, then run `auditctl repair` (--dry-run shows what it would \
+             put back)"
                 .to_owned(),
         );
     }
