@@ -116,8 +116,10 @@ fn the_format_document_has_every_kind_of_json_file_once() {
 }
 
 #[test]
-fn the_screen_in_the_integrations_is_the_one_that_is_kept_up_to_date() {
-    assert!(text("docs/integrations.md").contains(&text("docs/screens/monitor.txt")));
+fn the_screen_in_the_documents_is_the_one_that_is_kept_up_to_date() {
+    for document in ["README.md", "docs/integrations.md"] {
+        assert!(text(document).contains(&text("docs/screens/monitor.txt")), "{document}");
+    }
 }
 
 #[test]
