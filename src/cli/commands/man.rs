@@ -59,9 +59,37 @@ fn pages(command: clap::Command) -> Vec<(String, clap::Command)> {
 }
 
 fn page(command: clap::Command) -> Result<Vec<u8>, CliError> {
+    let examples = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
     let mut text = Vec::new();
+    let command = command.after_long_help(None::<&'static str>);
     clap_mangen::Man::new(command).render(&mut text).map_err(|error| {
         CliError::new("man", Exit::Failed, format!("cannot make the manual page: {error}"))
     })?;
+    text.extend(examples_section(&examples).into_bytes());
     Ok(text)
+}
+
+/// The examples of the long help, line by line as they stand there.
+fn examples_section(help: &str) -> String {
+    let lines: Vec<&str> = help.lines().skip(1).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines = lines.join("\n").replace('\\', "\\e").replace('-', "\\-");
+    format!(".SH EXAMPLES\n.nf\n{lines}\n.fi\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_with_the_examples_as_they_are_typed() {
+        let mut pages = pages(crate::cli::command().disable_help_subcommand(true)).into_iter();
+        let query = pages.find(|(name, _)| name == "auditctl-query.1").expect("a page").1;
+        let text = String::from_utf8(page(query).expect("a page")).expect("UTF-8");
+        let (_, examples) = text.split_once(".SH EXAMPLES\n.nf\n").expect("the section");
+        assert!(examples.contains("auditctl query \\-\\-group\\-by actor"), "{examples}");
+        assert!(examples.ends_with("\n.fi\n") && examples.lines().count() >= 5, "{examples}");
+    }
 }
