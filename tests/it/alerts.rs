@@ -286,7 +286,7 @@ fn a_reload_changes_alerts_and_a_bad_target_changes_nothing() {
     assert!(receiver.requests()[0].head.starts_with("POST /hook"), "the old settings");
     write(&logins(&receiver).replace("login\"", "logout\"").replace("/hook", "/new"));
     collector.signal(Signal::HUP);
-    eventually("they are read", || collector.stderr().contains("settings read again, 1 changed"));
+    eventually("they are read", || collector.stderr().contains("settings reloaded, 1 changed"));
     let mut peer = collector.connect();
     assert!(peer.ask(r#"{"event_type":"logout"}"#)["ok"]["seq"].is_u64());
     eventually("the new one is told", || receiver.requests().len() == 2);

@@ -132,15 +132,15 @@ fn lock(
 ) -> Result<Option<WriterLock>, CliError> {
     if OsFs.meta(&paths.dir).is_err() {
         let message = format!("there is no log in {}", paths.dir.display());
-        return Err(CliError::new("no_log", Exit::Failed, message)
-            .hint("--log-dir names the log directory; `auditctl restore` puts a lost log back"));
+        return Err(CliError::new("no_log", Exit::Failed, message).hint(
+            "name the log directory with --log-dir; `auditctl restore` brings back a lost \
+                   log",
+        ));
     }
     match paths.lock_for_writing() {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) if dry_run => {
-            context
-                .printer
-                .note("a writer has the log open: what it is about to write may look damaged");
+            context.printer.note("a writer has the log open: what it is writing may look damaged");
             Ok(None)
         }
         Ok(None) => {
@@ -275,8 +275,8 @@ impl From<crate::audit::write::repair::RepairError> for CliError {
             RepairError::Verify(error) => error.into(),
             RepairError::Io { action, path, source } => Self::io(action, path, &source),
             RepairError::NoKey(_) => Self::new("key", Exit::Failed, message).hint(
-                "--public-key FILE names the public key that you kept; the private key's file \
-                 (key_path) will do as well",
+                "name the public key that you kept with --public-key FILE, or put the private key \
+                 back (key_path)",
             ),
             RepairError::Contradicts { .. } => Self::new("no_head", Exit::Failed, message).hint(
                 "run `auditctl diff` to see what differs. `auditctl restore` puts one of the \

@@ -182,8 +182,10 @@ fn fetch(
         (Some(found), _) => found,
         (None, Some(cloud)) => {
             let wish = Remote::wish(wanted).ok_or_else(|| {
-                CliError::usage(format!("{wanted:?} is no backup's id"))
-                    .hint("with --cloud, say latest or an id; `auditctl list --cloud …` shows them")
+                CliError::usage(format!("{wanted:?} is no backup's id")).hint(
+                    "with --cloud, name latest or an id; `auditctl list --cloud …` shows \
+                           the ids",
+                )
             })?;
             (cloud, wish)
         }
@@ -237,7 +239,8 @@ fn told(
             {
                 let wanted = args.backup.as_deref().unwrap_or("latest");
                 error.hint = Some(format!(
-                    "backups are sent to {url}: `auditctl restore {} {cloud}{flags}` looks there",
+                    "backups are sent to {url}; to restore from there, run `auditctl restore {} \
+                     {cloud}{flags}`",
                     quoted(wanted)
                 ));
             }

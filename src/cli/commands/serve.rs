@@ -290,7 +290,8 @@ fn reloader(
                     to: key.text(&new),
                 });
             } else {
-                let text = format!("auditctl: {} changes with a restart only", key.name);
+                let text =
+                    format!("auditctl: a change of {} takes effect after a restart", key.name);
                 printer.error(&Warning::RestartNeeded.says(&text));
             }
         }
@@ -303,7 +304,7 @@ fn reloader(
             })
             .map_err(|error| error.to_string())?;
         }
-        printer.error(&format!("auditctl: settings read again, {count} changed"));
+        printer.error(&format!("auditctl: settings reloaded, {count} changed"));
         let reloaded = Reloaded {
             allowed_uids: new.collector.allowed_uids.clone(),
             allowed_gids: new.collector.allowed_gids.clone(),

@@ -55,8 +55,10 @@ pub(crate) fn run(context: &Context, args: &SupportBundleArgs) -> Result<u8, Cli
         context.print_bytes(&bytes)?;
     } else {
         replace_file(&OsFs, &output, &bytes).map_err(|error| {
-            CliError::io("write", &output, &error)
-                .hint("--output names another place; --output - writes to standard output")
+            CliError::io("write", &output, &error).hint(
+                "to write elsewhere, name a file with --output; --output - writes to \
+                       standard output",
+            )
         })?;
     }
     tell(context, &output, bytes.len(), &outcomes, to_stdout)?;

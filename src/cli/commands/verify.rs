@@ -93,17 +93,17 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
     let what = named.map_or(Ok(What::Log), |named| what::is(&*shared_fs(), Path::new(named)))?;
     if let (What::Proof, Some(path)) = (&what, named) {
         if args.quick {
-            return Err(CliError::usage("--quick is for the log, and a proof is named"));
+            return Err(CliError::usage("--quick is for the log, not for a proof"));
         }
         return proof::check(context, Path::new(path), args, key.as_ref());
     }
     if args.record.is_some() {
-        return Err(CliError::usage("--record belongs to a tlog-proof, and none is named"));
+        return Err(CliError::usage("--record needs a tlog-proof (--proof FILE)"));
     }
     let settings = context.settings(&[])?;
     match (what, named) {
         (What::Backup, Some(backup)) if args.quick => {
-            let message = format!("--quick is for the log, and the backup {backup} is named");
+            let message = format!("--quick is for the log, not for the backup {backup}");
             Err(CliError::usage(message).hint("`auditctl list` checks all backups quickly"))
         }
         (What::Backup, Some(backup)) => of_backup(context, &settings, backup, args, key),
@@ -181,7 +181,7 @@ fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError>
         }
         Err(error) if matches!(error.kind(), InvalidData | InvalidInput | IsADirectory) => {
             let path = path.display();
-            context.printer.note(&format!("{path} is not usable ({error}): everything is read"));
+            context.printer.note(&format!("{path} is not usable ({error}), so everything is read"));
             return Ok(None);
         }
         Err(error) => return Err(CliError::io("read", path, &error)),
@@ -191,7 +191,7 @@ fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError>
         Err(error) if error.is_newer() => Err(CliError::newer(path, &error)),
         Err(error) => {
             let path = path.display();
-            context.printer.note(&format!("{path} is not usable ({error}): everything is read"));
+            context.printer.note(&format!("{path} is not usable ({error}), so everything is read"));
             Ok(None)
         }
     }

@@ -196,7 +196,7 @@ impl Position {
         if let Err(error) = replace_file(&OsFs, &kept.path, &text) {
             // What was written before may be far behind, and is right all the same.
             context.printer.note(&format!(
-                "auditctl: how far the import is cannot be written to {}: {error}",
+                "auditctl: cannot note the progress of the import in {}: {error}",
                 kept.path.display()
             ));
         }
