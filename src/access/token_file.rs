@@ -384,7 +384,7 @@ mod tests {
         let again = revoke_token(&path, "one", Timestamp::from_micros(9)).expect("no error");
         assert_eq!(again.revoked, Some(now));
         let taken = add(&path, token("one")).expect_err("taken");
-        assert!(taken.to_string().contains("already, revoked"), "{taken}");
+        assert!(taken.to_string().contains("\"one\", revoked"), "{taken}");
         assert!(taken.hint().expect("what to do").contains("one-2"));
         assert!(matches!(
             revoke_token(&path, "three", now),

@@ -242,7 +242,7 @@ fn what_a_target_will_never_take_has_failed_and_is_shown() {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
     eventually("it is told", || {
-        collector.stderr().contains("alert logins: given up: HTTP 404: no_service")
+        collector.stderr().contains("alert logins: gave up: HTTP 404: no_service")
     });
     assert!(!collector.stderr().contains("s3cret-part"), "{}", collector.stderr());
     collector.terminate();

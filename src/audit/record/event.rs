@@ -527,10 +527,10 @@ mod tests {
             ("{}", "invalid", "`event_type` is missing"),
             ("{\"event_type\":\"\"}", "invalid", "`event_type` is empty"),
             ("{\"event_type\":7}", "invalid", "`event_type` must be a string, not a number"),
-            ("{\"event_type\":\"audit.closed\"}", "invalid", "the log's own"),
+            ("{\"event_type\":\"audit.closed\"}", "invalid", "belong to the log itself"),
             ("{\"event_type\":\"a\",\"user\":\"b\"}", "invalid", "unknown key `user`"),
             ("{\"event_type\":\"a\",\"seq\":1}", "invalid", "`seq` is set by the log itself"),
-            ("{\"event_type\":\"a\",\"event_type\":\"b\"}", "invalid", "stands twice"),
+            ("{\"event_type\":\"a\",\"event_type\":\"b\"}", "invalid", "occurs twice"),
             ("{\"event_type\":\"a\",\"timestamp\":\"now\"}", "invalid", "RFC 3339"),
             ("{\"event_type\":\"a\",\"details\":[1]}", "invalid", "must be a JSON object"),
             (
