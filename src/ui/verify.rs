@@ -163,8 +163,8 @@ fn completeness(report: &Report) -> String {
     match report.completeness {
         Completeness::Anchored => format!("anchored: a copy kept elsewhere agrees; {end}"),
         Completeness::Signed => format!(
-            "as far as this log can tell; {end}. To rule out a cut-off end, compare it with a \
-             checkpoint stored elsewhere: verify --against FILE"
+            "complete as far as this log can tell; {end}. To rule out a cut-off end, compare it \
+             with a checkpoint stored elsewhere: `verify --against FILE`"
         ),
         Completeness::Incomplete => "incomplete: see the findings".to_owned(),
     }

@@ -181,7 +181,7 @@ fn writer_details(writer: &Writer) -> Vec<Piece> {
         if writer.is_current {
             format!("last update {ago} ago")
         } else {
-            format!("last known values, of {ago} ago")
+            format!("last known values, from {ago} ago")
         }
     });
     pieces.extend(update.map(Piece::plain));
