@@ -67,7 +67,7 @@ pub(super) fn tell_exactly(
         let (begin, end) = (block.first_seq, block.first_seq + block.records);
         let is_there = (begin..end).any(|seq| placed.lines.contains_key(&seq));
         let (kind, text) = match is_there {
-            true => (Kind::Altered, "what stands there is not what was recorded"),
+            true => (Kind::Altered, "it differs from what was recorded"),
             false if end == signed.size => (Kind::Truncated, "the file ends before them"),
             false => (Kind::Missing, "they are not there"),
         };

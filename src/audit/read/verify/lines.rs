@@ -85,7 +85,7 @@ pub(super) fn compare(file: &str, lines: &[Line], first: u64, end: u64) -> Vec<F
             let finding = if cut {
                 Finding::new(Kind::Truncated, file, "the file ends within or before them")
             } else {
-                Finding::new(Kind::Altered, file, "what stands there is not what was recorded")
+                Finding::new(Kind::Altered, file, "it differs from what was recorded")
             };
             finding.at(offset)
         } else if stop == end {
