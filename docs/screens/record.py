@@ -32,7 +32,7 @@ SESSION = [
     ("auditctl record --type login --actor alice --outcome success", ""),
     ("auditctl record --type payment --actor bob --target invoice-17 --details '{\"amount\":4710}'", ""),
     ("auditctl query --actor alice --actor bob", ""),
-    ("auditctl backup | head -1", ""),
+    ("auditctl backup | grep made", ""),
     ("sed -i 's/4710/9710/' logs/audit.log", "someone edits the log"),
     ("auditctl verify", ""),
     ("auditctl repair", ""),
