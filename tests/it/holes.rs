@@ -291,8 +291,8 @@ fn a_record_in_a_hole_has_no_proof_and_all_others_have_theirs() {
     assert!(stdout.contains("VERIFIED, but for 4 records that were given up"), "{stdout}");
     let (code, stdout, stderr) = run(&home.dir, &["query", "--count"]);
     assert_eq!((code, stdout.trim()), (0, (end - 4).to_string().as_str()), "{stderr}");
-    assert!(stderr.contains("records 8 to 10 are not here"), "{stderr}");
-    assert!(stderr.contains("record 19 is not here"), "{stderr}");
+    assert!(stderr.contains("records 8 to 10 are missing"), "{stderr}");
+    assert!(stderr.contains("record 19 is missing"), "{stderr}");
     let (_, stdout, _) = run(&home.dir, &["query", "--json", "--seq", "5..12"]);
     let document: Value = serde_json::from_str(&stdout).expect("json");
     assert_eq!(document["given_up"][0]["first_seq"], 8, "{document}");

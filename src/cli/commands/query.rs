@@ -343,7 +343,7 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     let printer = context.printer;
     for hole in &answer.given_up {
         printer.error(&format!(
-            "auditctl: {} missing, because they were damaged and given up: {}",
+            "auditctl: {} missing: damaged and given up ({})",
             match hole.records() {
                 1 => format!("record {} is", hole.first_seq),
                 _ => format!("records {} to {} are", hole.first_seq, hole.end_seq - 1),
