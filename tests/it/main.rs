@@ -77,6 +77,7 @@ mod mail_server;
 mod model;
 mod monitor;
 mod nagios;
+mod no_reader;
 mod other_users;
 mod own_files;
 mod packaging;
