@@ -7,12 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use auditctl::audit::key_change::RotateRequest;
-use auditctl::audit::key_replace::{ReplaceRequest, put_key_back, replace_key};
-use auditctl::audit::repair::{Copy, Needs, apply, look};
-use auditctl::audit::signer::SigningKey;
-use auditctl::audit::verify::{Report, Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::keys::signer::SigningKey;
+use auditctl::audit::read::verify::{Report, Request, verify};
+use auditctl::audit::read::watch::Unwatched;
+use auditctl::audit::write::key_change::RotateRequest;
+use auditctl::audit::write::key_replace::{ReplaceRequest, put_key_back, replace_key};
+use auditctl::audit::write::repair::{Copy, Needs, apply, look};
 use auditctl::audit::{AuditLog, Event, LogPaths, Options};
 use auditctl::backup::{
     BackupCopy, BackupId, KnownLog, Level, LogChoice, Metadata, Policy, Remote, RemoteWish,
@@ -341,7 +341,7 @@ impl Life {
 
     fn clean_up(&mut self) {
         let (fs, dir) = (&self.home.fs, self.home.backups());
-        let live = auditctl::audit::snapshot::Snapshot::take(fs, &self.home.log_dir()).ok();
+        let live = auditctl::audit::read::snapshot::Snapshot::take(fs, &self.home.log_dir()).ok();
         let known = KnownLog { keys: live.as_ref().map(|live| live.keys.clone()), live };
         let now = auditctl::clock::Clock::now(&SystemClock);
         let Ok(listed) = inventory(&dir, Level::Listed, &known, now, &Unwatched) else { return };

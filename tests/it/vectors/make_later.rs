@@ -3,9 +3,9 @@
 //! says: it never calls them good.
 
 use auditctl::audit::LogPaths;
-use auditctl::audit::document::Kind;
-use auditctl::audit::key_replace::{ReplaceRequest, replace_key};
-use auditctl::audit::verify::prove;
+use auditctl::audit::read::verify::prove;
+use auditctl::audit::tree::document::Kind;
+use auditctl::audit::write::key_replace::{ReplaceRequest, replace_key};
 use serde_json::{Value, json};
 
 use super::make::{Maker, first_sealed, key_of, replace, sealed_end};
@@ -27,7 +27,7 @@ fn given_up(maker: &mut Maker) {
     alter(&active, sealed_end(&dir) + 3);
     accept(&home);
     home.record(30);
-    let found = report(&home, &auditctl::audit::verify::Request::default());
+    let found = report(&home, &auditctl::audit::read::verify::Request::default());
     let holes: Vec<Value> =
         found.holes.iter().map(|hole| json!([hole.first_seq, hole.end_seq])).collect();
     assert_eq!(holes.len(), 2, "{found:?}");
