@@ -45,6 +45,7 @@ mod durable_order;
 #[cfg(feature = "s3")]
 mod elsewhere;
 mod embedding;
+mod empty_root;
 mod engine;
 mod evidence;
 mod exact;
