@@ -161,7 +161,7 @@ fn in_an_empty_root_an_ordinary_user_records_serves_asks_backs_up_and_restores()
         &environment,
     );
     assert!(said.contains("VERIFIED"), "{said}");
-    // Stopped, damaged, repaired, gone on with.
+    // The same without a collector.
     let said = root.done(
         "auditctl repair --dry-run
          auditctl verify
@@ -169,7 +169,7 @@ fn in_an_empty_root_an_ordinary_user_records_serves_asks_backs_up_and_restores()
          auditctl key show
          auditctl key rotate
          auditctl cleanup --keep 1
-         auditctl demo",
+         auditctl verify",
         &environment,
     );
     assert!(said.contains("VERIFIED"), "{said}");
