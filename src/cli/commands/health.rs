@@ -101,7 +101,7 @@ pub(crate) fn run(context: &Context, args: &HealthArgs) -> Result<u8, CliError> 
         let health = check_in_time(&settings);
         let text = render(&settings, &health, (format, args.watch.is_some()), context);
         let code = exit_code(health.report.status, args.fail_on);
-        match context.print(&text) {
+        match context.stream(&text) {
             // A reader that has had enough changes nothing about the log.
             Err(error) if error.is_broken_pipe() => return Ok(code),
             printed => printed?,
