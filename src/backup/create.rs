@@ -3,6 +3,7 @@
 //! backup before, and only then give it its name, the metadata last.
 
 mod attempt;
+mod basis;
 mod describe;
 mod draft;
 mod log;
@@ -50,6 +51,9 @@ pub struct Request {
     pub level: u32,
     /// Public keys (`age1…`) to encrypt the archive to; none leaves it as it is.
     pub encrypt_to: Vec<String>,
+    /// Hold only what came after the backup before, where that can be built on: so many
+    /// archives may then be needed at most for a restore. `None` makes a full backup.
+    pub chain: Option<usize>,
 }
 
 /// A backup that was made.
@@ -66,6 +70,8 @@ pub struct Made {
     pub unsigned_tail: u64,
     /// Why the metadata is not signed, if it is not.
     pub unsigned: Option<String>,
+    /// Why it is a full backup, although an incremental one was asked for.
+    pub full_because: Option<String>,
     /// Of the records that the log does not have: an earlier backup that holds them, for
     /// each run of which there is one.
     pub held_elsewhere: Vec<(Span, BackupId)>,
@@ -113,6 +119,7 @@ impl Request {
             key_path: options.key_path.clone(),
             level: options.compression_level,
             encrypt_to: Vec::new(),
+            chain: None,
         }
     }
 }

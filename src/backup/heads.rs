@@ -163,7 +163,7 @@ impl<'a> Head<'a> {
         let other = |what: &str| Unread::Other(what.to_owned());
         let kind = self.kind.ok_or_else(|| other("it is no metadata"))?;
         let format = self.format.ok_or_else(|| other("it is no metadata"))?;
-        match check_kind(Kind::BACKUP, &kind, format) {
+        match check_kind(Kind::INCREMENTAL_BACKUP, &kind, format) {
             Ok(()) => {}
             Err(newer @ DocumentError::Newer { .. }) => return Err(Unread::Newer(newer)),
             Err(error) => return Err(Unread::Other(error.to_string())),
@@ -208,7 +208,10 @@ impl<'de> Visitor<'de> for Seek<'_, 'de> {
             }
             // A newer format may have put the rest elsewhere.
             let newer = self.0.kind.is_some()
-                && self.0.format.is_some_and(|format| format > u64::from(Kind::BACKUP.format()));
+                && self
+                    .0
+                    .format
+                    .is_some_and(|format| format > u64::from(Kind::INCREMENTAL_BACKUP.format()));
             if self.0.is_complete() || newer {
                 return Err(A::Error::custom("all is there"));
             }

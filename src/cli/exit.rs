@@ -358,6 +358,10 @@ fn hint(error: &BackupError) -> Option<&'static str> {
             "`auditctl list` shows them; --log ID says which log, or name the backup by its id"
         }
         BackupError::NotFound { .. } => "`auditctl list` shows what there is",
+        BackupError::Base { .. } => {
+            "put that backup's two files back from a copy; or restore an earlier backup, which \
+             `auditctl list` shows. `auditctl backup --full` makes one that needs no other"
+        }
         BackupError::Snapshot(SnapshotError::NoLog { .. }) => {
             "--log-dir names the log directory; `auditctl record` makes a log"
         }

@@ -11,14 +11,13 @@ use crate::audit::snapshot::{Part, Snapshot};
 use crate::audit::watch::{Stage, Watch};
 use crate::audit::{LogPaths, Span};
 use crate::backup::chain;
-use crate::backup::content::{self, Content, Source, Wanted};
+use crate::backup::content::{self, Before, Content, Source, Wanted};
 use crate::backup::digest::{Digester, Digests, FileSink};
 use crate::backup::encrypt::{Identities, Recipients, Sealing, open_sealed};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
-use crate::backup::hole::Hole;
 use crate::backup::metadata::{Encryption, MAX_METADATA_BYTES, Metadata, MetadataError};
 use crate::backup::name::BackupId;
-use crate::backup::pack::{Packed, pack};
+use crate::backup::pack::{Basis, Packed, holes_of, pack};
 use crate::backup::reread;
 use crate::fsio::{self, FsFile, OpenMode};
 
@@ -43,7 +42,14 @@ impl Creator {
         }
         other_history(&snapshot, &heads, &BTreeMap::new())?;
         let previous = self.previous(&snapshot)?;
-        let expected = self.check_space(&snapshot)?;
+        let basis = match salvage {
+            true => Err("the log is damaged".to_owned()),
+            false => self.basis(&snapshot, request, previous.as_ref(), watch)?,
+        };
+        let full_because = basis.as_ref().err().filter(|_| request.chain.is_some()).cloned();
+        let basis = basis.ok();
+        let from = basis.as_ref().map_or(0, |basis| basis.tree.end());
+        let expected = self.check_space(&snapshot, from)?;
         let (id, clock_adjusted) = self.next_id()?;
         let encrypts = !request.encrypt_to.is_empty();
         let archive = fsio::temporary_name(&self.dir.join(&id.archive(encrypts)));
@@ -54,11 +60,13 @@ impl Creator {
             self.fs.open(&archive, OpenMode::CreateNew).map_err(io_error("make", &archive))?;
         let (packed, sealed) = if encrypts {
             let mut sealing = Sealing::begin(&*file, &archive, &recipients)?;
-            let packed = pack(&snapshot, request.level, &mut sealing, &archive, watch)?;
+            let packed =
+                pack(&snapshot, basis.as_ref(), request.level, &mut sealing, &archive, watch)?;
             (packed, Some(sealing.finish().map_err(io_error("write", &archive))?))
         } else {
             let mut sink = FileSink::new(&*file);
-            (pack(&snapshot, request.level, &mut sink, &archive, watch)?, None)
+            let level = request.level;
+            (pack(&snapshot, basis.as_ref(), level, &mut sink, &archive, watch)?, None)
         };
         times.done(Stage::Pack);
         watch.stage(Stage::Sync, 0);
@@ -77,20 +85,31 @@ impl Creator {
             ..Wanted::default()
         };
         let file = self.written(&archive, sealed.as_ref(), watch)?;
-        let content = self.read_back(&snapshot, &packed, (&*file, &archive), &wanted, watch)?;
+        let content = self.read_back(
+            (&snapshot, basis.as_ref()),
+            &packed,
+            (&*file, &archive),
+            &wanted,
+            watch,
+        )?;
         content::leads(&content, &content.tree, &snapshot.keys).map_err(|what| {
             let path = LogPaths::new(&request.log_dir).keys();
             BackupError::KeyChain { path, what }
         })?;
         times.done(Stage::Verify);
-        let roots =
-            content.trees.iter().filter_map(|(size, tree)| Some((*size, tree.root().ok()?)));
-        other_history(&snapshot, &heads, &roots.collect())?;
+        // What lies in the bases was not read; the log's own word for it is signed.
+        let before = wanted.sizes.iter().copied().filter(|size| *size < from).collect();
+        let mut roots = snapshot.roots(&before);
+        roots.extend(
+            content.trees.iter().filter_map(|(size, tree)| Some((*size, tree.root().ok()?))),
+        );
+        other_history(&snapshot, &heads, &roots)?;
         let previous = link(previous.as_ref(), &snapshot, &content)?;
         let held_elsewhere = self.held_elsewhere(&snapshot);
 
-        let unsigned_tail = unsigned_tail(&snapshot, &content, &request.log_dir);
-        let mut metadata = describe(&snapshot, packed, &content, request.level, id)?;
+        let unsigned_tail = unsigned_tail(&snapshot, &packed, &content, &request.log_dir);
+        let of = (&snapshot, basis);
+        let mut metadata = describe(of, packed, &content, request.level, id)?;
         metadata.created_at = self.clock.now();
         metadata.clock_adjusted = clock_adjusted;
         metadata.previous = previous;
@@ -132,6 +151,7 @@ impl Creator {
             metadata_file,
             unsigned_tail,
             unsigned,
+            full_because,
             held_elsewhere,
             seconds,
             catalog_error: None,
@@ -170,11 +190,16 @@ impl Creator {
     }
 
     /// The bytes that will be gone through, after asking for space for them.
-    fn check_space(&self, snapshot: &Snapshot) -> Result<u64, BackupError> {
+    fn check_space(&self, snapshot: &Snapshot, from: u64) -> Result<u64, BackupError> {
         let (mut copied, mut compressed) = (0, 0);
-        for part in &snapshot.parts {
+        let after = snapshot.parts.iter().filter(|part| part.first_seq() + part.records() > from);
+        for part in after {
             match part {
-                Part::Stored(segment) => copied += segment.stored_bytes,
+                Part::Stored(segment) => {
+                    let blocks = segment.blocks.iter();
+                    let after = blocks.filter(|block| block.first_seq + block.records > from);
+                    copied += after.map(|block| block.stored_bytes).sum::<u64>();
+                }
                 Part::Cut { segment, .. } => compressed += segment.raw_bytes,
                 Part::Lines(lines) => compressed += lines.bytes(),
                 Part::Left(left) => compressed += left.raw_bytes(),
@@ -212,19 +237,20 @@ impl Creator {
 
     fn read_back(
         &self,
-        snapshot: &Snapshot,
+        (snapshot, basis): (&Snapshot, Option<&Basis>),
         packed: &Packed,
         (file, path): (&dyn FsFile, &Path),
         wanted: &Wanted,
         watch: &dyn Watch,
     ) -> Result<Content, BackupError> {
-        let holes: Vec<Hole> = snapshot.holes().map(Hole::of).collect();
+        let holes = holes_of(snapshot, basis);
         let source = Source {
             file,
             path,
             stretches: &packed.stretches,
-            pruned: &snapshot.manifest.pruned,
+            pruned: basis.map_or(&snapshot.manifest.pruned, |basis| &basis.tree),
             holes: &holes,
+            before: if basis.is_some() { Before::InBases } else { Before::Removed },
         };
         let content = match content::read(&source, wanted, watch, &mut |_, _| Ok(())) {
             Ok(content) => content,

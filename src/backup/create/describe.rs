@@ -9,7 +9,7 @@ use crate::backup::error::BackupError;
 use crate::backup::hole::Hole;
 use crate::backup::metadata::{Archive, Held, LogIdentity, Metadata, Previous, Verified};
 use crate::backup::name::BackupId;
-use crate::backup::pack::Packed;
+use crate::backup::pack::{Basis, Packed, holes_of};
 
 pub(super) fn link(
     previous: Option<&Metadata>,
@@ -29,7 +29,7 @@ pub(super) fn link(
 }
 
 pub(super) fn describe(
-    snapshot: &Snapshot,
+    (snapshot, basis): (&Snapshot, Option<Basis>),
     packed: Packed,
     content: &Content,
     level: u32,
@@ -39,7 +39,12 @@ pub(super) fn describe(
     let manifest = &snapshot.manifest;
     let stored = packed.digests.bytes as f64;
     let saved = 100.0 * (1.0 - stored / (content.raw_bytes.max(1) as f64));
-    let first_seq = manifest.pruned.end();
+    let holes = holes_of(snapshot, basis.as_ref());
+    let (pruned, bases) = match basis {
+        Some(Basis { bases, tree }) => (tree, bases),
+        None => (manifest.pruned.clone(), Vec::new()),
+    };
+    let first_seq = pruned.end();
     let tree_size = snapshot.checkpoint.size;
     let authority = content.said.authority(tree_size);
     let given_up_by = |span: Span| {
@@ -48,9 +53,8 @@ pub(super) fn describe(
             named().find(|named| (named.hole.first_seq..named.hole.end_seq).contains(&span.begin));
         by.filter(|_| authority.names_hole(span.begin, span.end)).map(|named| named.record)
     };
-    let holes: Vec<Hole> = snapshot
-        .holes()
-        .map(Hole::of)
+    let holes: Vec<Hole> = holes
+        .into_iter()
         .map(|hole| Hole { given_up_by: given_up_by(hole.span()), ..hole })
         .collect();
     let gone: u64 = holes.iter().map(|hole| hole.span().records()).sum();
@@ -73,11 +77,12 @@ pub(super) fn describe(
             records: tree_size - first_seq,
             min_timestamp,
             max_timestamp,
-            pruned: manifest.pruned.clone(),
+            pruned,
         },
         root_hash: snapshot.checkpoint.root,
         checkpoint: snapshot.note.to_string(),
         previous: None,
+        bases,
         archive: Archive {
             file: id.archive(false),
             digests: packed.digests,

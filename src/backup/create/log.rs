@@ -12,6 +12,7 @@ use crate::audit::merkle::Hash;
 use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
 use crate::backup::content::Content;
 use crate::backup::error::BackupError;
+use crate::backup::pack::Packed;
 
 /// Whether it is the log's records that are at fault.
 pub(super) fn is_damage(error: &BackupError) -> bool {
@@ -76,7 +77,12 @@ pub(super) fn altered_block(snapshot: &Snapshot) -> Option<String> {
     None
 }
 
-pub(super) fn unsigned_tail(snapshot: &Snapshot, content: &Content, log_dir: &Path) -> u64 {
+pub(super) fn unsigned_tail(
+    snapshot: &Snapshot,
+    packed: &Packed,
+    content: &Content,
+    log_dir: &Path,
+) -> u64 {
     let (Some(Part::Lines(lines)), Some(blocks)) = (snapshot.parts.last(), content.blocks.last())
     else {
         return 0;
@@ -85,5 +91,7 @@ pub(super) fn unsigned_tail(snapshot: &Snapshot, content: &Content, log_dir: &Pa
         return 0;
     }
     let held: u64 = blocks.iter().map(|block| block.raw_bytes).sum();
-    lines.bytes().saturating_sub(held)
+    // An incremental backup may begin in the midst of it.
+    let passed = if packed.stretches.len() == 1 { packed.passed_bytes } else { 0 };
+    lines.bytes().saturating_sub(held + passed)
 }

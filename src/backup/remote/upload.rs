@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Remote;
 use crate::audit::document::{DocumentError, Kind, Layout, decode, encode_file};
 use crate::audit::watch::{Stage, Watch};
+use crate::backup::base::{Link, find_bases};
 use crate::backup::catalog::{Catalog, Copied, CopyState, Level};
 use crate::backup::check::check;
 use crate::backup::directory::BackupDir;
@@ -71,7 +72,9 @@ impl Remote {
             }
         };
         note(Copied::new(CopyState::Uploading, clock.now()));
-        let uploaded = self.send(dir, metadata, lock, watch);
+        let uploaded = self
+            .send_bases(dir, metadata, lock, clock, watch)
+            .and_then(|()| self.send(dir, metadata, lock, watch));
         note(match &uploaded {
             Ok(uploaded) => Copied {
                 archive_version: uploaded.archive.version.clone(),
@@ -88,6 +91,26 @@ impl Remote {
         uploaded
     }
 
+    /// Sends what a backup builds on and is not there yet, the full one first: without it
+    /// what is sent could not be restored from there.
+    fn send_bases(
+        &self,
+        dir: &BackupDir,
+        metadata: &Metadata,
+        lock: Option<Lock>,
+        clock: &dyn Clock,
+        watch: &dyn Watch,
+    ) -> Result<(), BackupError> {
+        for Link { metadata: base, .. } in
+            find_bases(dir, &metadata.id.to_string(), &metadata.bases)?
+        {
+            if self.holds(&base)?.is_none() {
+                self.resume(dir, &base, lock, clock, watch)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a backup that was made before, once its bytes have been read again.
     ///
     /// # Errors
@@ -102,6 +125,11 @@ impl Remote {
     ) -> Result<Uploaded, BackupError> {
         check(dir, metadata, Level::Stored, None, None, watch)?;
         self.upload(dir, metadata, lock, clock, watch)
+    }
+
+    /// What the store has of a file of the folder.
+    pub(in crate::backup) fn object(&self, file: &str) -> Result<Option<Object>, BackupError> {
+        Ok(self.store.stat(&self.name(file))?)
     }
 
     /// What the store has of a backup's two files; none where one is not there.

@@ -89,7 +89,7 @@ impl<'a> Staged<'a> {
             return Err(other_log(&found, &keys));
         }
         let bad = |what| BackupError::Metadata { path: found.archive.clone(), what };
-        let signed = found.about.verify(&keys).map_err(|what| match what {
+        let signed = found.verify(&keys).map_err(|what| match what {
             MetadataError::Signature(reason) if key_from != "the backup itself" => {
                 bad(MetadataError::Signature(format!("{reason} (checked with {key_from})")))
             }
@@ -197,7 +197,7 @@ impl<'a> Staged<'a> {
     /// they were given up.
     fn holes(&self) -> Vec<Hole> {
         let authority = self.content.said.authority(self.tree.end());
-        let holes = self.found.about.holes().iter();
+        let holes = self.found.holes().iter();
         let there = holes.filter(|hole| hole.tree.end() <= self.tree.end());
         there
             .map(|hole| {
@@ -258,7 +258,7 @@ impl<'a> Staged<'a> {
             backup: self.found.label.clone(),
             log_id: log_id.to_owned(),
             origin: self.origin.clone(),
-            first_seq: self.content.marker.pruned.end(),
+            first_seq: self.content.pruned.end(),
             tree_size: self.tree.end(),
             root_hash: root(&self.tree),
             stored_bytes: self.segments.iter().map(|segment| segment.stored_bytes).sum(),
@@ -330,7 +330,7 @@ impl<'a> Staged<'a> {
         };
         let mut manifest = Manifest {
             epoch,
-            pruned: self.content.marker.pruned.clone(),
+            pruned: self.content.pruned.clone(),
             pruned_by: said.removal.map(|(seq, _)| seq),
             holes_by: said.holes.iter().map(|named| named.record).max(),
             adopted: said.adopted,

@@ -121,7 +121,7 @@ impl Restorer {
         let found = find(&self.dir, &request.wish, &of, &request.identities)?;
         let (keys, key_from) = choose_keys(self, &request, &Live::none(), &found)?;
         let bad = |what| BackupError::Metadata { path: found.archive.clone(), what };
-        let signed = found.about.verify(&keys).map_err(bad)?;
+        let signed = found.verify(&keys).map_err(bad)?;
         let file = found.open(&*self.fs, &request.identities, watch)?;
         let sizes = against.iter().map(|anchor| anchor.size);
         let here = snapshot.as_ref().ok().map(|live| live.checkpoint.size);
@@ -145,7 +145,7 @@ impl Restorer {
             backup: found.label.clone(),
             log_id: log_id.to_owned(),
             epoch,
-            first_seq: content.marker.pruned.end(),
+            first_seq: content.pruned.end(),
             tree_size: content.tree.end(),
             root_hash: signed.root,
             key: keys.newest().to_string(),
@@ -157,7 +157,7 @@ impl Restorer {
             against,
             notes: keys.unsigned_successions(),
             here: log_here(&snapshot, log_id, epoch, &content),
-            holes: found.about.holes().to_vec(),
+            holes: found.holes().to_vec(),
         })
     }
 }

@@ -65,16 +65,20 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
         let roots = BTreeMap::from([(checkpoint.size, checkpoint.root)]);
         own.contradictions(&heads.heads, &roots).into_iter().next()
     });
-    let there: BTreeSet<BackupId> = names
-        .iter()
-        .filter_map(|name| parse_name(name))
-        .filter(|(_, kind)| matches!(kind, FileKind::Metadata))
-        .map(|(id, _)| id)
-        .collect();
+    let named = |wanted: fn(&FileKind) -> bool| -> BTreeSet<BackupId> {
+        let all = names.iter().filter_map(|name| parse_name(name));
+        all.filter(|(_, kind)| wanted(kind)).map(|(id, _)| id).collect()
+    };
+    let archives = named(|kind| matches!(kind, FileKind::Archive(_)));
+    // Without its archive it is no backup that another one can build on.
+    let there: BTreeSet<BackupId> = named(|kind| matches!(kind, FileKind::Metadata));
     let catalog = catalog.map(|mut catalog| {
+        let needed: BTreeSet<BackupId> =
+            catalog.backups.values().flat_map(|noted| noted.bases.iter().copied()).collect();
         catalog.backups.retain(|id, noted| {
             noted.log_id == log_id
                 && there.contains(id)
+                && (archives.contains(id) || !needed.contains(id))
                 && agrees(&heads, keys.as_ref(), *id, (noted.tree_size, noted.root_hash))
         });
         catalog

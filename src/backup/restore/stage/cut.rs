@@ -16,7 +16,7 @@ use crate::fsio::{Fs, FsFile, OpenMode};
 
 /// The tree that is restored, and whether it is less than the backup's.
 pub(super) fn tree_of(extent: Extent, content: &Content) -> Result<(Range, bool), BackupError> {
-    let (first, end) = (content.marker.pruned.end(), content.tree.end());
+    let (first, end) = (content.pruned.end(), content.tree.end());
     let size = match extent {
         Extent::Whole => end,
         Extent::ToSeq(seq) if (first..end).contains(&seq) => seq + 1,
@@ -37,7 +37,7 @@ pub(super) fn tree_of(extent: Extent, content: &Content) -> Result<(Range, bool)
 }
 
 pub(super) fn segments(content: &Content, found: &Found) -> Vec<Segment> {
-    let stretches = found.about.stretches().iter().zip(&content.blocks);
+    let stretches = found.stretches().iter().zip(&content.blocks);
     stretches
         .map(|(stretch, blocks)| Segment {
             file: sealed_name(stretch.first_seq, stretch.stored_bytes > 0),

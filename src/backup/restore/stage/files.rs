@@ -8,7 +8,7 @@ use crate::audit::manifest::Segment;
 use crate::audit::merkle::Hash;
 use crate::audit::segment::sealed_name;
 use crate::audit::watch::{Stage, Watch};
-use crate::backup::content::{self, Content, Source, Wanted};
+use crate::backup::content::{self, Content, Wanted};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
 use crate::backup::source::{About, Found};
 use crate::fsio::{Fs, FsFile, OpenMode};
@@ -28,15 +28,14 @@ pub(in crate::backup::restore) fn read(
         has_room(fs, place, length + length / 16 + (1 << 20))?;
     }
     if let About::Metadata(metadata) = &found.about {
-        let expected = metadata.archive.digests.bytes;
+        let expected = found.bases_end() + metadata.archive.digests.bytes;
         if length != expected {
             let what = ArchiveFault::Length { expected, found: length };
             return Err(BackupError::Archive { path: path.clone(), what });
         }
     }
-    let stretches = found.about.stretches();
-    let (pruned, holes) = (found.about.pruned(), found.about.holes());
-    let source = Source { file, path, stretches, pruned, holes };
+    let source = found.source(file);
+    let stretches = found.stretches();
     let mut out =
         place.and_then(|(fs, _, staging)| Some(Out { fs, dir: staging?, open: None, at: 0 }));
     watch.stage(Stage::Verify, length);

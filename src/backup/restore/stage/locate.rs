@@ -53,11 +53,13 @@ fn from_log(
         restorer.fs.open(&archive, OpenMode::CreateNew).map_err(io_error("make", &archive))?;
     watch.stage(Stage::Pack, 0);
     let level = restorer.options.compression_level;
-    let packed = pack(&snapshot, level, &mut FileSink::new(&*file), &archive, watch)?;
+    let mut out = FileSink::new(&*file);
+    let packed = pack(&snapshot, None, level, &mut out, &archive, watch)?;
     let marker = Marker {
         log_id: snapshot.manifest.log_id.clone(),
         epoch: snapshot.manifest.epoch,
         pruned: snapshot.manifest.pruned.clone(),
+        bases: Vec::new(),
         tree_size: snapshot.checkpoint.size,
         root_hash: snapshot.checkpoint.root,
         members: 0,
@@ -69,7 +71,7 @@ fn from_log(
         key_chain_omitted: false,
     };
     let about = About::Marker { marker: Box::new(marker), stretches: packed.stretches };
-    Ok(Found { label: path.display().to_string(), archive, about })
+    Ok(Found::new(path.display().to_string(), archive, about, Vec::new()))
 }
 
 /// The key that the signatures are checked with: one that is known from elsewhere
