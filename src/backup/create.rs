@@ -143,6 +143,14 @@ pub struct Outlook {
     pub previous: Option<BackupId>,
 }
 
+/// What was backed up before.
+struct Earlier {
+    /// What reaches furthest of the same log.
+    newest: Option<Metadata>,
+    /// The newest id that one of the log's keys has signed.
+    id: Option<BackupId>,
+}
+
 /// This host's name, as metadata has it.
 #[must_use]
 pub fn host() -> String {
@@ -186,7 +194,8 @@ impl Creator {
     /// As [`create`](Self::create).
     pub fn outlook(&self, request: &Request) -> Result<Outlook, BackupError> {
         let snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
-        let (id, _) = self.next_id()?;
+        let earlier = self.earlier(&snapshot)?;
+        let (id, _) = self.next_id(earlier.id)?;
         let copied = |part: &Part| match part {
             Part::Stored(segment) => segment.stored_bytes,
             _ => 0,
@@ -202,7 +211,7 @@ impl Creator {
             copied_bytes: snapshot.parts.iter().map(copied).sum(),
             compressed_records: snapshot.parts.iter().map(compressed).sum(),
             available_bytes: self.available()?,
-            previous: self.previous(&snapshot)?.map(|metadata| metadata.id),
+            previous: earlier.newest.map(|metadata| metadata.id),
         })
     }
 
@@ -260,6 +269,10 @@ impl Creator {
 
     /// The newest backup of the same log, whose tree this one must extend.
     pub(super) fn previous(&self, snapshot: &Snapshot) -> Result<Option<Metadata>, BackupError> {
+        Ok(self.earlier(snapshot)?.newest)
+    }
+
+    fn earlier(&self, snapshot: &Snapshot) -> Result<Earlier, BackupError> {
         let log = &snapshot.manifest;
         let mut known = Vec::new();
         for entry in self.dir.contents()?.backups {
@@ -272,12 +285,20 @@ impl Creator {
                 Err(error) => tracing::warn!(%error, "not extended"),
             }
         }
-        let same = known
+        let same: Vec<Metadata> = known
             .into_iter()
             .filter(|metadata| metadata.log.id == log.log_id && metadata.log.epoch <= log.epoch)
             // One that somebody else signed proves nothing about this log.
-            .filter(|metadata| metadata.verify(&snapshot.keys).is_ok());
-        Ok(same.max_by_key(|metadata| (metadata.log.epoch, metadata.range.tree_size, metadata.id)))
+            .filter(|metadata| metadata.verify(&snapshot.keys).is_ok())
+            .collect();
+        // A name is what somebody has written; that it is the backup's is signed.
+        let signed = same.iter().filter(|metadata| metadata.signature.is_some());
+        let id = signed.map(|metadata| metadata.id).max();
+        let by = |metadata: &Metadata| {
+            let signed = metadata.signature.is_some();
+            (metadata.log.epoch, metadata.range.tree_size, signed, metadata.id)
+        };
+        Ok(Earlier { newest: same.into_iter().max_by_key(by), id })
     }
 
     /// The heads of the log's backups here; one that cannot be read proves nothing.
@@ -286,12 +307,16 @@ impl Creator {
         found.map(|found| found.heads).unwrap_or_default()
     }
 
-    fn next_id(&self) -> Result<(BackupId, bool), BackupError> {
+    /// After all ids that the log has signed, also where the clock was set back; and one
+    /// that no file here has.
+    fn next_id(&self, newest: Option<BackupId>) -> Result<(BackupId, bool), BackupError> {
         let now = BackupId::at(self.clock.now());
-        Ok(match self.dir.newest_id()? {
-            Some(newest) if newest >= now => (newest.next(), true),
-            _ => (now, false),
-        })
+        let taken = self.dir.ids()?;
+        let mut id = newest.filter(|newest| *newest >= now).map_or(now, BackupId::next);
+        while taken.contains(&id) {
+            id = id.next();
+        }
+        Ok((id, id != now))
     }
 
     /// Waits until the writer has signed what it had acknowledged when the backup

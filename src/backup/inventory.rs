@@ -103,10 +103,14 @@ impl Listed {
     }
 
     /// What the newest is the newest by.
-    pub(crate) fn rank(&self) -> (u32, u64, BackupId) {
-        let of = |metadata: &Metadata| (metadata.log.epoch, metadata.range.tree_size);
-        let (epoch, size) = self.metadata.as_ref().map_or((0, 0), of);
-        (epoch, size, self.id)
+    pub(crate) fn rank(&self) -> (u32, u64, bool, BackupId) {
+        let of = |metadata: &Metadata| {
+            // What nobody signed may bear any name.
+            let signed = metadata.signature.is_some();
+            (metadata.log.epoch, metadata.range.tree_size, signed)
+        };
+        let (epoch, size, signed) = self.metadata.as_ref().map_or((0, 0, false), of);
+        (epoch, size, signed, self.id)
     }
 }
 

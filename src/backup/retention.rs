@@ -119,7 +119,9 @@ pub fn plan(
     let mut groups: BTreeMap<(String, String), Vec<&Listed>> = BTreeMap::new();
     for listed in &inventory.backups {
         match (&listed.metadata, &listed.damage) {
-            (Some(metadata), None) if metadata.created_at.micros() > now.micros() + AHEAD => {
+            (Some(metadata), None)
+                if metadata.created_at.max(listed.id.time()).micros() > now.micros() + AHEAD =>
+            {
                 untouched.push((listed.id.to_string(), "its time is in the future".to_owned()));
             }
             (Some(metadata), None) => {

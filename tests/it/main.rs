@@ -63,6 +63,7 @@ mod hostile;
 mod https;
 mod import_python;
 mod import_redaction;
+mod incremental;
 mod key_chain;
 mod keyless;
 mod keys;

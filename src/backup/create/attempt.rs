@@ -6,7 +6,7 @@ use std::path::Path;
 use super::describe::{describe, link};
 use super::draft::{Draft, Times};
 use super::log::{altered_block, other_history, own_history, unsigned_tail};
-use super::{Creator, LEAST_RATIO, Made, Request};
+use super::{Creator, Earlier, LEAST_RATIO, Made, Request};
 use crate::audit::snapshot::{Part, Snapshot};
 use crate::audit::watch::{Stage, Watch};
 use crate::audit::{LogPaths, Span};
@@ -41,7 +41,7 @@ impl Creator {
             return Err(BackupError::LogDamaged("where it is damaged cannot be told".to_owned()));
         }
         other_history(&snapshot, &heads, &BTreeMap::new())?;
-        let previous = self.previous(&snapshot)?;
+        let Earlier { newest: previous, id: newest } = self.earlier(&snapshot)?;
         let basis = match salvage {
             true => Err("the log is damaged".to_owned()),
             false => self.basis(&snapshot, request, previous.as_ref(), watch)?,
@@ -50,7 +50,7 @@ impl Creator {
         let basis = basis.ok();
         let from = basis.as_ref().map_or(0, |basis| basis.tree.end());
         let expected = self.check_space(&snapshot, from)?;
-        let (id, clock_adjusted) = self.next_id()?;
+        let (id, clock_adjusted) = self.next_id(newest)?;
         let encrypts = !request.encrypt_to.is_empty();
         let archive = fsio::temporary_name(&self.dir.join(&id.archive(encrypts)));
         let mut draft = Draft { dir: &self.dir, id, files: vec![archive.clone()] };

@@ -54,6 +54,14 @@ impl VerifiedBackup {
     pub fn passed(&self) -> bool {
         self.against.iter().all(|against| against.finding.is_none())
     }
+
+    /// Whether it only ends before what it was compared with: nothing in it contradicts that,
+    /// and what came later is not in it.
+    #[must_use]
+    pub fn is_older(&self) -> bool {
+        let mut findings = self.against.iter().filter_map(|against| against.finding.as_ref());
+        !self.passed() && findings.all(|(kind, _)| *kind == Kind::Truncated)
+    }
 }
 
 /// A checkpoint that was kept, compared.
@@ -181,8 +189,11 @@ fn compare(
     let end = content.tree.end();
     if anchor.size > end {
         let text = format!(
-            "it covers {} records, and the backup ends after {end}: what came between is not in it",
-            anchor.size
+            "the backup is older than that: it ends after {end} records, and the checkpoint covers \
+             {}; the {} in between are not in the backup, and nothing in it contradicts the \
+             checkpoint",
+            anchor.size,
+            anchor.size - end
         );
         return Some((Kind::Truncated, text));
     }

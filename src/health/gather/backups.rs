@@ -17,6 +17,9 @@ use crate::fsio::{Fs, OpenMode};
 /// The heads of so many backups are read: it has to be quick.
 const MOST: usize = 16;
 
+/// A clock may be so much ahead, in microseconds.
+const AHEAD: i64 = 24 * 3_600 * 1_000_000;
+
 /// The backups, as far as they are this log's.
 #[derive(Clone, Debug, Default)]
 pub(in crate::health) struct Backups {
@@ -34,7 +37,7 @@ pub(in crate::health) struct Backups {
     pub(in crate::health) contradiction: Option<Contradiction>,
 }
 
-pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
+pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths, now: Timestamp) -> Backups {
     let names = match fs.list(dir) {
         Ok(names) => names,
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -83,7 +86,10 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
         });
         catalog
     });
-    let newest = heads.own.last().map(|id| id.time());
+    // No backup was made in the future, whatever its name says.
+    let ahead = now.micros() + AHEAD;
+    let made = heads.own.iter().map(|id| id.time()).filter(|at| at.micros() <= ahead);
+    let newest = made.max();
     if let (None, Some(id)) = (newest, heads.newer.last()) {
         let path = dir.join(id.metadata());
         newer.get_or_insert(format!(
