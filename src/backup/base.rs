@@ -15,8 +15,8 @@ use super::error::{BackupError, io_error};
 use super::metadata::{Metadata, Stretch};
 use super::name::BackupId;
 use super::reread;
-use crate::audit::merkle::{Hash, Range};
-use crate::audit::watch::Watch;
+use crate::audit::read::watch::Watch;
+use crate::audit::tree::merkle::{Hash, Range};
 use crate::fsio::{FileMeta, FsFile, OpenMode};
 
 /// No backup needs more archives than this, its own among them.

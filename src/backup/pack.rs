@@ -13,12 +13,12 @@ use super::error::{BackupError, io_error};
 use super::hole::Hole;
 use super::marker::Marker;
 use super::metadata::Stretch;
-use crate::audit::gzip::{Packer, Unpacker};
-use crate::audit::manifest::Segment;
-use crate::audit::merkle::{Hash, Range};
-use crate::audit::salvage::Piece;
-use crate::audit::snapshot::{Left, Part, Snapshot};
-use crate::audit::watch::Watch;
+use crate::audit::files::gzip::{Packer, Unpacker};
+use crate::audit::files::manifest::Segment;
+use crate::audit::files::salvage::Piece;
+use crate::audit::read::snapshot::{Left, Part, Snapshot};
+use crate::audit::read::watch::Watch;
+use crate::audit::tree::merkle::{Hash, Range};
 
 const COPY_BYTES: usize = 1 << 20;
 
@@ -208,7 +208,7 @@ impl Archive<'_> {
         }
         let begin = self.at;
         let mut members = Vec::new();
-        let end = |block: &crate::audit::segment::Block| block.first_seq + block.records;
+        let end = |block: &crate::audit::files::segment::Block| block.first_seq + block.records;
         for block in segment.blocks.iter().filter(|block| end(block) > from) {
             let mut member = vec![0; block.stored_bytes as usize];
             file.read_exact_at(&mut member, block.offset)

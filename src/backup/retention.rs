@@ -17,8 +17,8 @@ use super::error::BackupError;
 use super::inventory::{Inventory, Listed};
 use super::metadata::Metadata;
 use super::name::BackupId;
-use crate::audit::own::BackupRemoved;
-use crate::audit::snapshot::Snapshot;
+use crate::audit::read::snapshot::Snapshot;
+use crate::audit::write::own::BackupRemoved;
 use crate::clock::{Timestamp, display_seconds};
 use histories::Histories;
 

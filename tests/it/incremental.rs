@@ -55,7 +55,7 @@ fn p7_an_incremental_backup_holds_what_is_new_and_is_restored_with_what_it_build
         assert!(next.previous.as_ref().is_some_and(|link| link.consistency_proof.is_some()));
         assert_eq!(next.begin(), 0);
     }
-    assert!(made[1].metadata.stored().bytes * 3 < made[0].metadata.stored().bytes);
+    assert!(made[1].metadata.archive.raw_bytes * 10 < made[0].metadata.archive.raw_bytes);
     // The archives one after the other are the log's lines, with any gzip.
     let mut zcat = Vec::new();
     for backup in &made {
@@ -136,7 +136,7 @@ fn what_a_damaged_log_lacks_is_repaired_from_a_chain_and_diff_compares_all_of_it
     assert_eq!(compared.expect("compared").same, made[3].metadata.range.tree_size);
     let copy = BackupCopy::open(&home.backups(), &Wish::Id(id(&made[3])), None, &[], &Unwatched);
     let copy = copy.expect("a copy");
-    use auditctl::audit::repair::Copy;
+    use auditctl::audit::write::repair::Copy;
     assert_eq!(copy.first_seq(), 0);
     for seq in [0, 250, made[1].metadata.range.first_seq, made[3].metadata.range.tree_size - 1] {
         let block = copy.block(seq).expect("read").expect("it holds it");
@@ -190,7 +190,7 @@ fn cleanup_never_removes_what_a_kept_backup_builds_on_and_says_so() {
     let (home, made) = chained();
     let policy = Policy { last: Some(1), ..Policy::default() };
     let look = || {
-        let live = auditctl::audit::snapshot::Snapshot::take(&home.fs, &home.log_dir()).ok();
+        let live = auditctl::audit::read::snapshot::Snapshot::take(&home.fs, &home.log_dir()).ok();
         plan(&home.list(Level::Listed), &policy, live.as_ref(), SystemClock.now()).expect("a plan")
     };
     let planned = look();
@@ -254,7 +254,7 @@ fn what_builds_on_a_lost_or_damaged_backup_is_told_and_counts_for_nothing() {
         let catalog = Catalog::load(&home.backups()).expect("a catalog");
         assert_eq!(catalog.newest(None).map(|(id, _)| id), Some(id(&made[0])));
         let holder = Holder::new(home.backups());
-        let live = auditctl::audit::snapshot::Snapshot::take(&home.fs, &home.log_dir());
+        let live = auditctl::audit::read::snapshot::Snapshot::take(&home.fs, &home.log_dir());
         let live = live.expect("a log");
         use auditctl::audit::BackupsHold;
         let claims = holder.claims(&live.manifest.log_id, &live.keys).expect("claims");

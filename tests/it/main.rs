@@ -30,6 +30,7 @@ mod cli;
 mod clock;
 mod corpora;
 mod crash;
+mod descriptors;
 mod differential;
 #[cfg(feature = "s3")]
 mod disaster;

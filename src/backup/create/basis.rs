@@ -1,8 +1,8 @@
 //! Whether a backup can build on the one before it, and on which archives it then does.
 
 use super::{Creator, Request};
-use crate::audit::snapshot::{Part, Snapshot};
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::read::snapshot::{Part, Snapshot};
+use crate::audit::read::watch::{Stage, Watch};
 use crate::backup::base::{Base, find_bases, reread_stored};
 use crate::backup::catalog::Catalog;
 use crate::backup::error::BackupError;

@@ -2,7 +2,7 @@
 
 use super::host;
 use crate::audit::Span;
-use crate::audit::snapshot::Snapshot;
+use crate::audit::read::snapshot::Snapshot;
 use crate::backup::chain;
 use crate::backup::content::Content;
 use crate::backup::error::BackupError;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::audit::watch::Stage;
+use crate::audit::read::watch::Stage;
 use crate::backup::directory::BackupDir;
 use crate::backup::name::BackupId;
 

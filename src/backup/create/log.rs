@@ -5,11 +5,11 @@ use std::io;
 use std::path::Path;
 
 use crate::audit::LogPaths;
-use crate::audit::examine::examine;
-use crate::audit::gzip::Unpacker;
-use crate::audit::histories::{KnownHead, OwnHistory};
-use crate::audit::merkle::Hash;
-use crate::audit::snapshot::{Part, Snapshot, SnapshotError};
+use crate::audit::files::examine::examine;
+use crate::audit::files::gzip::Unpacker;
+use crate::audit::keys::histories::{KnownHead, OwnHistory};
+use crate::audit::read::snapshot::{Part, Snapshot, SnapshotError};
+use crate::audit::tree::merkle::Hash;
 use crate::backup::content::Content;
 use crate::backup::error::BackupError;
 use crate::backup::pack::Packed;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Creator, Request, SIGNING_LOOKS};
 use crate::audit::LogPaths;
 use crate::audit::keys::load_keyring;
-use crate::audit::signer::SigningKey;
+use crate::audit::keys::signer::SigningKey;
 use crate::backup::metadata::{Metadata, MetadataError};
 
 impl Creator {

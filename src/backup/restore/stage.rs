@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use super::relation::{Live, Relation};
 use super::{Extent, RestorePlan, RestoreRequest, Restorer, Target};
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::Origin;
-use crate::audit::histories::{Contradiction, OwnHistory};
+use crate::audit::files::manifest::{Manifest, Segment};
+use crate::audit::files::restore::{self as swap, Journal, STAGING, sha256_hex};
+use crate::audit::keys::checkpoint::Origin;
+use crate::audit::keys::histories::{Contradiction, OwnHistory};
+use crate::audit::keys::signer::{Signer, SigningKey};
 use crate::audit::keys::{KeyHistory, Keyring, Place};
-use crate::audit::manifest::{Manifest, Segment};
-use crate::audit::merkle::{Hash, Range};
-use crate::audit::restore::{self as swap, Journal, STAGING, sha256_hex};
-use crate::audit::signer::{Signer, SigningKey};
-use crate::audit::watch::Watch;
+use crate::audit::read::watch::Watch;
+use crate::audit::tree::merkle::{Hash, Range};
 use crate::backup::content::{self, Content, Wanted};
 use crate::backup::error::{BackupError, io_error};
 use crate::backup::hole::Hole;
@@ -354,7 +354,7 @@ impl<'a> Staged<'a> {
         }
         let path = self.dir.join(MANIFEST);
         manifest.store(fs, &path).map_err(|error| {
-            BackupError::Snapshot(crate::audit::snapshot::SnapshotError::Manifest(error))
+            BackupError::Snapshot(crate::audit::read::snapshot::SnapshotError::Manifest(error))
         })?;
         let text = fs.read_own(&path, 4 << 30).map_err(io_error("read", &path))?;
         let manifest_sha256 = sha256_hex(&text);

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::files::digest;
-use crate::audit::document::Unknown;
-use crate::audit::gzip::{Packer, Unpacker};
-use crate::audit::manifest::Segment;
-use crate::audit::merkle::Range;
-use crate::audit::segment::{Block, sealed_name};
+use crate::audit::files::gzip::{Packer, Unpacker};
+use crate::audit::files::manifest::Segment;
+use crate::audit::files::segment::Block;
+use crate::audit::paths::sealed_name;
+use crate::audit::tree::document::Unknown;
+use crate::audit::tree::merkle::Range;
 use crate::backup::content::Content;
 use crate::backup::error::{BackupError, io_error};
 use crate::backup::restore::Extent;
@@ -114,7 +115,7 @@ fn cut_block(file: &dyn FsFile, block: &Block, size: u64) -> std::io::Result<(Bl
     raw.truncate(end + 1);
     let member = Packer::new(6).member(&raw)?;
     let stored = (block.offset, member.len() as u64);
-    let block = crate::audit::examine::examine(&raw, block.first_seq, stored)
+    let block = crate::audit::files::examine::examine(&raw, block.first_seq, stored)
         .map_err(std::io::Error::other)?;
     Ok((block, member))
 }

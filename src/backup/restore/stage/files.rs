@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::audit::manifest::Segment;
-use crate::audit::merkle::Hash;
-use crate::audit::segment::sealed_name;
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::files::manifest::Segment;
+use crate::audit::paths::sealed_name;
+use crate::audit::read::watch::{Stage, Watch};
+use crate::audit::tree::merkle::Hash;
 use crate::backup::content::{self, Content, Wanted};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
 use crate::backup::source::{About, Found};

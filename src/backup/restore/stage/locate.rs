@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::MANIFEST;
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::VerifierKey;
+use crate::audit::keys::checkpoint::VerifierKey;
+use crate::audit::keys::signer::SigningKey;
 use crate::audit::keys::{Keyring, load_keyring};
-use crate::audit::signer::SigningKey;
-use crate::audit::snapshot::Snapshot;
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::read::snapshot::Snapshot;
+use crate::audit::read::watch::{Stage, Watch};
 use crate::backup::digest::FileSink;
 use crate::backup::error::{BackupError, io_error};
 use crate::backup::hole::Hole;
