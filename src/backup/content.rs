@@ -12,10 +12,10 @@ use std::path::Path;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::base::Reach;
 use super::digest::{Digester, Digests};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::hole::Hole;
+use super::joined::Reach;
 use super::marker::Marker;
 use super::metadata::{Metadata, Stretch};
 use crate::audit::files::examine::{examine, part_of};

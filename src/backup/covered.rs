@@ -7,10 +7,10 @@
 
 use serde::Deserialize;
 
-use super::base::find_bases;
 use super::catalog::{Catalog, Unchanged};
 use super::create::{Creator, Request};
 use super::error::BackupError;
+use super::joined::find_bases;
 use super::metadata::Metadata;
 use super::remote::{Remote, Uploaded};
 use crate::audit::read::snapshot::{Part, Snapshot};

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::base::Base;
 use super::catalog::{Catalog, Copied, Level};
 use super::check::check;
 use super::directory::{BackupDir, Entry};
@@ -259,7 +258,7 @@ pub(crate) fn mark_broken_chains(backups: &mut [Listed]) {
                 let is_base = |other: &&Listed| {
                     other.id == base.id
                         && other.place == listed.place
-                        && other.metadata.as_ref().is_none_or(|it| Base::of(it) == *base)
+                        && other.metadata.as_ref().is_none_or(|it| it.as_base() == *base)
                 };
                 let id = base.id;
                 match backups.iter().find(is_base) {

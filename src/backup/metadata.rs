@@ -286,6 +286,21 @@ impl Metadata {
         if self.bases.is_empty() { Kind::BACKUP } else { Kind::INCREMENTAL_BACKUP }
     }
 
+    /// As what builds on it names it.
+    #[must_use]
+    pub fn as_base(&self) -> Base {
+        let stored = self.stored();
+        Base {
+            id: self.id,
+            file: self.archive.file.clone(),
+            bytes: stored.bytes,
+            sha256: stored.sha256,
+            first_seq: self.range.first_seq,
+            tree_size: self.range.tree_size,
+            root_hash: self.root_hash,
+        }
+    }
+
     /// Whether it holds only what came after another backup.
     #[must_use]
     pub fn is_incremental(&self) -> bool {

@@ -27,6 +27,7 @@ mod heads;
 mod holder;
 mod hole;
 mod inventory;
+mod joined;
 mod marker;
 mod metadata;
 mod name;

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::base::{self, Base, Joined, Link, find_bases};
+use super::base::Base;
 use super::choice::{LogChoice, Reach, of_one_log};
 use super::content::{Before, Source};
 use super::directory::BackupDir;
 use super::encrypt::{KeyFile, identities, open_sealed};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::hole::Hole;
+use super::joined::{self, Joined, Link, find_bases};
 use super::marker::{MAX_MARKER_BYTES, Marker};
 use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
 use super::name::{BackupId, FileKind, parse_name};
@@ -63,7 +64,7 @@ pub(crate) struct Found {
     bases: Vec<Link>,
     /// Of those and its own, one after the other.
     stretches: Vec<Stretch>,
-    reaches: Vec<base::Reach>,
+    reaches: Vec<joined::Reach>,
     holes: Vec<Hole>,
 }
 
@@ -168,7 +169,7 @@ impl About {
 
 impl Found {
     pub(crate) fn new(label: String, archive: PathBuf, about: About, bases: Vec<Link>) -> Self {
-        let (stretches, reaches) = base::join(&bases, about.stretches());
+        let (stretches, reaches) = joined::join(&bases, about.stretches());
         let of_bases = bases.iter().flat_map(|link| &link.metadata.holes);
         let holes = of_bases.chain(about.holes()).cloned().collect();
         Self { label, archive, about, bases, stretches, reaches, holes }

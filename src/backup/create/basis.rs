@@ -3,9 +3,10 @@
 use super::{Creator, Request};
 use crate::audit::read::snapshot::{Part, Snapshot};
 use crate::audit::read::watch::{Stage, Watch};
-use crate::backup::base::{Base, find_bases, reread_stored};
+
 use crate::backup::catalog::Catalog;
 use crate::backup::error::BackupError;
+use crate::backup::joined::{find_bases, reread_stored};
 use crate::backup::metadata::Metadata;
 use crate::backup::pack::Basis;
 
@@ -61,7 +62,7 @@ impl Creator {
                 return Ok(Err(format!("backup {id} is not good: {what}")));
             }
         }
-        let bases = all().map(Base::of).collect();
+        let bases = all().map(Metadata::as_base).collect();
         Ok(Ok(Basis { bases, tree }))
     }
 }

@@ -148,7 +148,7 @@ impl Remote {
         let name = self.name(&base.id.metadata());
         let (metadata, text) = self.metadata(&name, base.id, MAX_METADATA_BYTES)?;
         let url = self.store.url(&name);
-        if Base::of(&metadata) != *base {
+        if metadata.as_base() != *base {
             let what = "what lies there under its name is another backup".to_owned();
             let what = MetadataError::Contradiction(what);
             return Err(BackupError::Metadata { path: url.into(), what });
