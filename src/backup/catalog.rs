@@ -75,6 +75,9 @@ pub struct Noted {
     /// no earlier backup beside it held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uncovered: Vec<Span>,
+    /// The backups that it builds on, the full one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<BackupId>,
     /// Where it was sent, by the URL of the folder there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, Copied>,
@@ -260,6 +263,7 @@ impl Noted {
             verified_at: metadata.created_at,
             damage: None,
             uncovered: metadata.lacking(),
+            bases: metadata.bases.iter().map(|base| base.id).collect(),
             copies: BTreeMap::new(),
             unknown: Unknown::default(),
         }
@@ -345,13 +349,21 @@ impl Catalog {
         }
     }
 
-    /// The backup of that log that reaches furthest, and is not known to be damaged.
+    /// The first backup that this one builds on and that is not here, or damaged.
+    #[must_use]
+    pub fn broken_base(&self, noted: &Noted) -> Option<BackupId> {
+        let good = |id: &BackupId| self.backups.get(id).is_some_and(|base| base.damage.is_none());
+        noted.bases.iter().copied().find(|id| !good(id))
+    }
+
+    /// The backup of that log that reaches furthest, and is not known to be damaged; nor is
+    /// any that it builds on.
     #[must_use]
     pub fn newest(&self, log_id: Option<&str>) -> Option<(BackupId, &Noted)> {
         self.backups
             .iter()
             .filter(|(_, noted)| log_id.is_none_or(|log_id| noted.log_id == log_id))
-            .filter(|(_, noted)| noted.damage.is_none())
+            .filter(|(_, noted)| noted.damage.is_none() && self.broken_base(noted).is_none())
             .max_by_key(|(id, noted)| (noted.epoch, noted.tree_size, **id))
             .map(|(id, noted)| (*id, noted))
     }

@@ -1,7 +1,7 @@
 //! Checking a backup that is there, to a level.
 
 use super::chain;
-use super::content::{self, Source, Wanted};
+use super::content::{self, Before, Source, Wanted};
 use super::directory::BackupDir;
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::metadata::{Metadata, MetadataError};
@@ -72,6 +72,7 @@ fn content(
         stretches: &metadata.segments,
         pruned: &metadata.range.pruned,
         holes: &metadata.holes,
+        before: if metadata.is_incremental() { Before::InBases } else { Before::Removed },
     };
     watch.stage(Stage::Verify, metadata.archive.digests.bytes);
     let content = content::read(&source, &Wanted::default(), watch, &mut |_, _| Ok(()))?;

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::base::Base;
 use super::error::BackupError;
 use super::found_log::FoundLog;
 use super::inventory::is_of;
@@ -90,6 +91,8 @@ pub(crate) struct Reach {
     pub(crate) archive: String,
     pub(crate) bytes: u64,
     encrypted: bool,
+    /// What it builds on.
+    pub(crate) bases: Vec<Base>,
 }
 
 impl Reach {
@@ -107,6 +110,7 @@ impl Reach {
             archive: metadata.archive.file.clone(),
             bytes: metadata.stored().bytes,
             encrypted: metadata.encryption.is_some(),
+            bases: metadata.bases.clone(),
         }
     }
 }

@@ -120,7 +120,7 @@ fn read(
         Side::Backup(wish) => {
             let found = find(dir, wish, &LogChoice::default(), identities)?;
             let file = found.open(&*dir.fs, identities, &Unwatched)?;
-            members(&*file, found.about.stretches(), &mut take);
+            members(&*file, found.stretches(), &mut take);
             Ok(())
         }
     }

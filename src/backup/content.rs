@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::digest::{Digester, Digests};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::hole::Hole;
+use super::joined::Reach;
 use super::marker::Marker;
 use super::metadata::{Metadata, Stretch};
 use crate::audit::files::examine::{examine, part_of};
@@ -41,6 +42,37 @@ pub(crate) struct Source<'a> {
     pub(crate) pruned: &'a Range,
     /// Records in between that it does not hold, in order.
     pub(crate) holes: &'a [Hole],
+    pub(crate) before: Before<'a>,
+}
+
+/// What is known of the records before those of the archive itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Before<'a> {
+    /// Retention removed them, which a signed record says.
+    Removed,
+    /// Other archives hold them, which are not read with it.
+    InBases,
+    /// These archives hold them, whose stretches come first; its own records stand behind
+    /// this tree.
+    Joined { bases: &'a [Reach], tree: &'a Range },
+}
+
+impl Source<'_> {
+    fn bases(&self) -> &[Reach] {
+        match self.before {
+            Before::Joined { bases, .. } => bases,
+            Before::Removed | Before::InBases => &[],
+        }
+    }
+
+    /// The archive that a stretch is of, and where that begins in what is read.
+    fn archive_of(&self, stretch: usize) -> (&Path, u64, u64) {
+        let bases = self.bases();
+        let at = bases.partition_point(|base| base.stretches <= stretch);
+        let path = bases.get(at).map_or(self.path, |base| &base.path);
+        let begin = at.checked_sub(1).map_or(0, |before| bases[before].end);
+        (path, begin, bases[..at].iter().map(|base| base.members).sum())
+    }
 }
 
 /// Hashes that are wanted on the way.
@@ -66,6 +98,10 @@ pub(crate) struct Content {
     /// Of the whole file, the marker included.
     pub(crate) digests: Digests,
     pub(crate) marker: Marker,
+    /// The tree over everything before the first record that was read.
+    pub(crate) pruned: Range,
+    /// Whether its bases were read with it.
+    pub(crate) is_joined: bool,
     /// The wanted trees, by size; those that lie within what was pruned are not there.
     pub(crate) trees: BTreeMap<u64, Range>,
     /// The wanted ranges that could be had.
@@ -92,6 +128,14 @@ impl Content {
 /// What is different.
 pub(crate) fn agrees(content: &Content, metadata: &Metadata) -> Result<(), ArchiveFault> {
     let archive = &metadata.archive;
+    if content.is_joined {
+        // Each stretch was compared with its own SHA-256, and all records with the root.
+        let same = content.marker.root_hash == metadata.root_hash
+            && content.tree.end() == metadata.range.tree_size
+            && content.marker.log_id == metadata.log.id
+            && content.marker.epoch == metadata.log.epoch;
+        return if same { Ok(()) } else { Err(not_of_one()) };
+    }
     if content.digests != archive.digests {
         return Err(ArchiveFault::Checksum {
             expected: archive.digests.sha256.to_string(),
@@ -108,7 +152,11 @@ pub(crate) fn agrees(content: &Content, metadata: &Metadata) -> Result<(), Archi
     if same {
         return Ok(());
     }
-    Err(ArchiveFault::Marker("archive and metadata belong to different backups".to_owned()))
+    Err(not_of_one())
+}
+
+fn not_of_one() -> ArchiveFault {
+    ArchiveFault::Marker("archive and metadata belong to different backups".to_owned())
 }
 
 /// Whether these keys lead from the first one that the records name to the one that
@@ -132,8 +180,11 @@ pub(crate) type Tap<'a> = &'a mut dyn FnMut(usize, &[u8]) -> Result<(), BackupEr
 #[derive(Clone, Copy)]
 struct Place {
     stretch: usize,
+    /// In its archive, counted from 0.
     number: u64,
     offset: u64,
+    /// Where its archive begins in what is read.
+    begin: u64,
     /// From the stretch's beginning.
     within: u64,
     bytes: usize,
@@ -154,9 +205,12 @@ pub(crate) fn read(
     watch: &dyn Watch,
     tap: Tap<'_>,
 ) -> Result<Content, BackupError> {
-    let fault = |what| BackupError::Archive { path: source.path.to_path_buf(), what };
+    let fault = |(stretch, what)| {
+        let path = source.archive_of(stretch).0.to_path_buf();
+        BackupError::Archive { path, what }
+    };
     let length = source.file.meta().map_err(io_error("look at", source.path))?.len;
-    let places = places(source.stretches);
+    let places = places(source);
     let mut pass = Pass::new(source, wanted);
     let mut waiting: Vec<Opened> = Vec::new();
     let mut at = 0;
@@ -179,12 +233,13 @@ pub(crate) fn read(
                     .map_init(Unpacker::new, |unpacker, place| {
                         let from = (place.offset - begin) as usize;
                         open(unpacker, place, &bytes[from..from + place.bytes], stretches)
+                            .map_err(|what| (place.stretch, what))
                     })
-                    .collect::<Result<Vec<Opened>, ArchiveFault>>()
+                    .collect::<Result<Vec<Opened>, (usize, ArchiveFault)>>()
             },
         );
         for (place, member) in group.iter().zip(opened.map_err(fault)?) {
-            pass.add(place, &member).map_err(fault)?;
+            pass.add(place, &member).map_err(|what| fault((place.stretch, what)))?;
             waiting.push(member);
         }
     }
@@ -192,14 +247,15 @@ pub(crate) fn read(
     pass.finish(length)
 }
 
-fn places(stretches: &[Stretch]) -> Vec<Place> {
-    let mut places = Vec::new();
-    for (stretch, part) in stretches.iter().enumerate() {
+fn places(source: &Source<'_>) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
+    for (stretch, part) in source.stretches.iter().enumerate() {
+        let (_, begin, before) = source.archive_of(stretch);
         let mut within = 0;
         for bytes in &part.members {
-            let number = places.len() as u64;
+            let number = places.len() as u64 - before;
             let offset = part.offset + within;
-            places.push(Place { stretch, number, offset, within, bytes: *bytes as usize });
+            places.push(Place { stretch, number, offset, begin, within, bytes: *bytes as usize });
             within += u64::from(*bytes);
         }
     }
@@ -229,7 +285,7 @@ fn open(
 ) -> Result<Opened, ArchiveFault> {
     let fault = |reason: String| ArchiveFault::Member {
         member: place.number,
-        offset: place.offset,
+        offset: place.offset - place.begin,
         reason,
     };
     let mut raw = Vec::new();
@@ -316,7 +372,9 @@ impl<'a> Pass<'a> {
                 let found = Hash::from_bytes(self.stretch_hash.finalize_reset().into());
                 if found != stretch.sha256 {
                     let (expected, found) = (stretch.sha256.to_string(), found.to_string());
-                    return Err(self.fault(ArchiveFault::Checksum { expected, found }));
+                    let what = ArchiveFault::Checksum { expected, found };
+                    let path = self.source.archive_of(place.stretch).0.to_path_buf();
+                    return Err(BackupError::Archive { path, what });
                 }
             }
         }
@@ -332,7 +390,7 @@ impl<'a> Pass<'a> {
         self.pass_holes(block.first_seq);
         let fault = |reason: String| ArchiveFault::Member {
             member: place.number,
-            offset: place.offset,
+            offset: place.offset - place.begin,
             reason,
         };
         if block.first_seq != self.tree.end() {
@@ -443,11 +501,17 @@ impl<'a> Pass<'a> {
         self.digester.update(&bytes);
         let marker =
             Marker::parse(&bytes).map_err(|error| BackupError::marker(self.source.path, error))?;
-        let members: usize = self.source.stretches.iter().map(|part| part.members.len()).sum();
+        let own = self.source.bases().last().map_or(0, |base| base.stretches);
+        let own = self.source.stretches[own..].iter();
+        let members: usize = own.map(|part| part.members.len()).sum();
+        let before = match self.source.before {
+            Before::Joined { tree, .. } => tree,
+            Before::Removed | Before::InBases => self.source.pruned,
+        };
         let root = self.tree.root().unwrap_or(marker.root_hash);
         let what = if marker.members != members as u64 {
             Some(format!("the marker counts {} members, there are {members}", marker.members))
-        } else if marker.pruned != *self.source.pruned {
+        } else if marker.pruned != *before {
             Some("the marker names another beginning".to_owned())
         } else if marker.tree_size != self.tree.end() {
             Some(format!(
@@ -466,7 +530,7 @@ impl<'a> Pass<'a> {
         }
         let removed = self.said.authority(self.tree.end()).removal;
         let explained = removed.map_or(0, |(_, removal)| removal.end);
-        if explained < self.source.pruned.end() {
+        if !matches!(self.source.before, Before::InBases) && explained < self.source.pruned.end() {
             let (first, end) = (explained, self.source.pruned.end());
             return Err(self.fault(ArchiveFault::Unexplained { first, end }));
         }
@@ -478,6 +542,8 @@ impl<'a> Pass<'a> {
             raw_sha256: Hash::from_bytes(self.raw_hash.finalize().into()),
             digests: self.digester.finish(),
             marker,
+            pruned: self.source.pruned.clone(),
+            is_joined: !self.source.bases().is_empty(),
             trees: self.trees,
             ranges: self
                 .ranges

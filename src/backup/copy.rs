@@ -5,11 +5,11 @@ use std::io;
 use std::path::PathBuf;
 
 use super::choice::LogChoice;
-use super::content::{self, Content, Source, Wanted};
+use super::content::{self, Content, Wanted};
 use super::directory::BackupDir;
 use super::encrypt::KeyFile;
 use super::error::{ArchiveFault, BackupError, io_error};
-use super::source::{About, Found, Wish, find};
+use super::source::{About, Wish, find};
 use crate::audit::files::gzip::Unpacker;
 use crate::audit::files::segment::Block;
 use crate::audit::keys::Rotation;
@@ -24,6 +24,7 @@ pub struct BackupCopy {
     path: PathBuf,
     file: Box<dyn FsFile>,
     about: About,
+    first_seq: u64,
     tree: Range,
     /// In the order of their records; the offsets are the archive's.
     blocks: Vec<Block>,
@@ -46,26 +47,26 @@ impl BackupCopy {
         let of = LogChoice { log: log_id.map(str::to_owned), keys: None };
         let found = find(dir, wish, &of, identities)?;
         let file = found.open(&*dir.fs, identities, watch)?;
-        let Found { label, archive, about } = found;
+        let archive = found.archive.clone();
         let length = file.meta().map_err(io_error("look at", &archive))?.len;
         watch.stage(Stage::Verify, length);
-        let (stretches, pruned) = (about.stretches(), about.pruned());
-        let holes = about.holes();
-        let source = Source { file: &*file, path: &archive, stretches, pruned, holes };
+        let source = found.source(&*file);
         let Content { blocks, tree, .. } = {
             let content = content::read(&source, &Wanted::default(), watch, &mut |_, _| Ok(()))?;
-            if let About::Metadata(metadata) = &about {
+            if let About::Metadata(metadata) = &found.about {
                 content::agrees(&content, metadata)
                     .map_err(|what| BackupError::Archive { path: archive.clone(), what })?;
             }
             content
         };
-        let offsets = about.stretches().iter().map(|stretch| stretch.offset);
+        let offsets = found.stretches().iter().map(|stretch| stretch.offset);
         let of_archive = offsets.zip(blocks).flat_map(|(offset, blocks)| {
             blocks.into_iter().map(move |block| Block { offset: offset + block.offset, ..block })
         });
         let blocks = of_archive.collect();
-        Ok(Self { name: label, path: archive, file, about, tree, blocks })
+        let first_seq = found.pruned().end();
+        let (name, about) = (found.label, found.about);
+        Ok(Self { name, path: archive, file, about, first_seq, tree, blocks })
     }
 
     /// The log's id.
@@ -81,7 +82,7 @@ impl Copy for BackupCopy {
     }
 
     fn first_seq(&self) -> u64 {
-        self.about.pruned().end()
+        self.first_seq
     }
 
     fn tree(&self) -> &Range {

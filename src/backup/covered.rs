@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::catalog::{Catalog, Unchanged};
 use super::create::{Creator, Request};
 use super::error::BackupError;
+use super::joined::find_bases;
 use super::metadata::Metadata;
 use super::remote::{Remote, Uploaded};
 use crate::audit::read::snapshot::{Part, Snapshot};
@@ -79,7 +80,8 @@ impl Creator {
             && newest.holes.is_empty()
             && newest.log.epoch == snapshot.manifest.epoch
             && recipients == wanted
-            && self.dir.check_listed(&newest, Some(&snapshot.keys)).is_ok();
+            && self.dir.check_listed(&newest, Some(&snapshot.keys)).is_ok()
+            && find_bases(&self.dir, &newest.id.to_string(), &newest.bases).is_ok();
         if !fits || !only_idle_since(&snapshot, &newest, watch)? {
             return Ok(None);
         }
@@ -163,6 +165,12 @@ impl Remote {
         let archive = &there.archive;
         let same = archive.size == expected.bytes
             && archive.checksum.is_none_or(|sum| digests.agree(&sum) != Some(false));
+        for base in metadata.bases.iter().filter(|_| same) {
+            let object = self.object(&base.file)?;
+            if object.is_none_or(|object| object.size != base.bytes) {
+                return Ok(None);
+            }
+        }
         Ok(same.then_some(there))
     }
 }

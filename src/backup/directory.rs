@@ -7,7 +7,7 @@
 //! archive with no metadata at all may be all that somebody has left: it is shown,
 //! and never removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -114,12 +114,12 @@ impl BackupDir {
         }
     }
 
-    /// The newest id that any of our files has.
+    /// The ids that files there have by their names.
     ///
     /// # Errors
     /// When the directory cannot be listed.
-    pub fn newest_id(&self) -> Result<Option<BackupId>, BackupError> {
-        Ok(self.names()?.iter().filter_map(|name| parse_name(name)).map(|(id, _)| id).max())
+    pub(crate) fn ids(&self) -> Result<BTreeSet<BackupId>, BackupError> {
+        Ok(self.names()?.iter().filter_map(|name| parse_name(name)).map(|(id, _)| id).collect())
     }
 
     /// Everything in it, each metadata read.
@@ -200,6 +200,11 @@ impl BackupDir {
                 let what = MetadataError::Altered(format!("it is not backup metadata: it {error}"));
                 return Err(BackupError::Metadata { path, what });
             }
+            // However opening it fails: a link, a socket, a device is no metadata.
+            Err(_) if self.fs.entry(&path).is_ok_and(|meta| !meta.is_file) => {
+                let what = "it is no metadata: it is not a regular file".to_owned();
+                return Err(BackupError::Metadata { path, what: MetadataError::Altered(what) });
+            }
             Err(error) => return Err(io_error("read", &path)(error)),
         };
         Metadata::parse(&bytes, id).map_err(|what| BackupError::metadata(path, what))
@@ -218,7 +223,13 @@ impl BackupDir {
         let catalogs = names.into_iter().filter(|name| name.starts_with(".catalog.json.tmp-"));
         // The metadata last: while it is there, the archive is known to be a leftover.
         for name in rest.into_iter().chain(metadata).chain(catalogs) {
-            self.remove_file(&name)?;
+            // Who can write here can put anything under such a name: it stops no backup.
+            let is_dir = name.starts_with(FETCHING);
+            match self.fs.entry(&self.join(&name)) {
+                Ok(meta) if meta.is_file || is_dir => self.remove_file(&name)?,
+                Ok(_) => tracing::warn!(name, "no regular file, and left where it is"),
+                Err(error) => tracing::debug!(name, %error, "gone already"),
+            }
         }
         Ok(())
     }

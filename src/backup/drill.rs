@@ -308,7 +308,7 @@ impl Restorer {
             }
             Err(BackupError::LogDamaged("the restored records have another root".to_owned()))
         })?;
-        step(report, "compare", || Ok(((), self.compare(&plan)?)))
+        step(report, "compare", || Ok(((), self.compare(&plan, request)?)))
     }
 
     /// As a log of its own: another key and another epoch, so that nothing is
@@ -370,7 +370,7 @@ impl Restorer {
     }
 
     /// The live log extends what was restored.
-    fn compare(&self, plan: &RestorePlan) -> Result<String, BackupError> {
+    fn compare(&self, plan: &RestorePlan, request: &RestoreRequest) -> Result<String, BackupError> {
         let live = match Snapshot::take(&self.fs, self.log_dir()) {
             Ok(live) => live,
             Err(SnapshotError::NoLog { .. } | SnapshotError::Key(_)) => {
@@ -379,7 +379,15 @@ impl Restorer {
             Err(error) => return Err(error.into()),
         };
         if live.manifest.log_id != plan.log_id {
-            return Ok("the live log here is a different log".to_owned());
+            // Who names the log, or its key, wants that one.
+            if request.log.is_some() || request.public_key.is_some() {
+                return Ok("the live log here is a different log".to_owned());
+            }
+            return Err(BackupError::Refused(format!(
+                "it is a backup of log {}, and the log here is {}: that says nothing of whether \
+                 the log here can be restored (--log ID drills another log's backup)",
+                plan.log_id, live.manifest.log_id
+            )));
         }
         let size = live.checkpoint.size;
         match live.tree_at(plan.tree_size)? {

@@ -103,7 +103,14 @@ impl From<&Settings> for Options {
             disk,
             collector: _,
             health: _,
-            backup: BackupSettings { destination: _, output_dir, encrypt_to: _ },
+            backup:
+                BackupSettings {
+                    destination: _,
+                    output_dir,
+                    incremental: _,
+                    full_every: _,
+                    encrypt_to: _,
+                },
             origins: _,
         } = settings;
         let backups = BackupDir::new(Arc::new(OsFs), output_dir);

@@ -114,6 +114,20 @@ pub enum BackupError {
         /// Which format it has.
         what: DocumentError,
     },
+    /// An archive that an incremental backup builds on is missing, or is another one.
+    #[error(
+        "backup {backup} builds on backup {base}, which is not whole in {}: {why}", place.display()
+    )]
+    Base {
+        /// The incremental backup.
+        backup: String,
+        /// What it builds on.
+        base: BackupId,
+        /// Where that should be.
+        place: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// No such backup.
     #[error("there is no backup {wanted} in {}", place.display())]
     NotFound {
@@ -247,6 +261,7 @@ impl BackupError {
         "bad_archive",
         "bad_metadata",
         "newer_version",
+        "bad_base",
         "several_logs",
         "would_discard",
         "usage",
@@ -278,6 +293,7 @@ impl BackupError {
             Self::Metadata { what: MetadataError::Signature(_), .. } => "bad_signature",
             Self::Metadata { .. } => "bad_metadata",
             Self::Newer { .. } => "newer_version",
+            Self::Base { .. } => "bad_base",
             Self::SeveralLogs { .. } => "several_logs",
             Self::Refused(_) => "would_discard",
             Self::Usage(_) => "usage",

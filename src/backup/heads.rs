@@ -23,6 +23,8 @@ use crate::json_place::JsonError;
 
 /// So many backups are looked at by those who have time, the newest by name.
 pub const MAX_HEADS: usize = 256;
+/// Names that lie further ahead are looked at last, in microseconds.
+const AHEAD: i64 = 24 * 3_600 * 1_000_000;
 /// So much of a metadata file is read at first, then more, then no more: `type`,
 /// `format`, `log` and `checkpoint` stand within that.
 const BEGINNINGS: [usize; 3] = [16 << 10, 256 << 10, MAX_HEAD_BYTES];
@@ -58,7 +60,9 @@ pub fn heads(fs: &dyn Fs, dir: &Path, log_id: Option<&str>, most: usize) -> io::
         .filter(|(_, kind)| matches!(kind, FileKind::Metadata))
         .map(|(id, _)| id)
         .collect();
-    ids.sort_unstable();
+    // One that says that it is yet to be made may be there to hide the others.
+    let ahead = crate::clock::Clock::now(&crate::clock::SystemClock).micros() + AHEAD;
+    ids.sort_unstable_by_key(|id| (id.time().micros() <= ahead, *id));
     let mut found = Heads { backups: ids.len(), ..Heads::default() };
     for id in ids.into_iter().rev().take(most) {
         match head(fs, &dir.join(id.metadata())) {
@@ -76,7 +80,7 @@ pub fn heads(fs: &dyn Fs, dir: &Path, log_id: Option<&str>, most: usize) -> io::
             }
         }
     }
-    found.own.reverse();
+    found.own.sort_unstable();
     found.newer.reverse();
     Ok(found)
 }
@@ -163,7 +167,7 @@ impl<'a> Head<'a> {
         let other = |what: &str| Unread::Other(what.to_owned());
         let kind = self.kind.ok_or_else(|| other("it is not backup metadata"))?;
         let format = self.format.ok_or_else(|| other("it is not backup metadata"))?;
-        match check_kind(Kind::BACKUP, &kind, format) {
+        match check_kind(Kind::INCREMENTAL_BACKUP, &kind, format) {
             Ok(()) => {}
             Err(newer @ DocumentError::Newer { .. }) => return Err(Unread::Newer(newer)),
             Err(error) => return Err(Unread::Other(error.to_string())),
@@ -208,7 +212,10 @@ impl<'de> Visitor<'de> for Seek<'_, 'de> {
             }
             // A newer format may have put the rest elsewhere.
             let newer = self.0.kind.is_some()
-                && self.0.format.is_some_and(|format| format > u64::from(Kind::BACKUP.format()));
+                && self
+                    .0
+                    .format
+                    .is_some_and(|format| format > u64::from(Kind::INCREMENTAL_BACKUP.format()));
             if self.0.is_complete() || newer {
                 return Err(A::Error::custom("all is there"));
             }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::Level;
+use super::base::Base;
 use super::check::check;
 use super::directory::BackupDir;
 use super::heads::{self, heads};
@@ -55,6 +56,8 @@ struct Verified {
     /// `None` when the metadata is signed. Else nothing is but its head, by one of
     /// these keys, and the records themselves have to hash to its root.
     unsigned: Option<(Hash, Keyring)>,
+    /// The backups that it builds on.
+    bases: Vec<BackupId>,
 }
 
 impl Verified {
@@ -62,7 +65,8 @@ impl Verified {
         let stored = metadata.stored();
         let unsigned = metadata.signature.is_none().then(|| (metadata.root_hash, keys.clone()));
         let archive = metadata.archive.file.clone();
-        Self { id, archive, bytes: stored.bytes, sha256: stored.sha256, unsigned }
+        let bases = metadata.bases.iter().map(|base| base.id).collect();
+        Self { id, archive, bytes: stored.bytes, sha256: stored.sha256, unsigned, bases }
     }
 }
 
@@ -142,8 +146,8 @@ impl BackupsHold for Holder {
     fn claims(&self, log_id: &str, keys: &Keyring) -> io::Result<Vec<BackupClaim>> {
         // An empty list and a directory that is not there are different things here.
         let names = self.dir.fs.list(self.dir.path())?;
-        let mut verified = BTreeMap::new();
-        let mut claims = Vec::new();
+        let mut verified: BTreeMap<String, Verified> = BTreeMap::new();
+        let mut found: Vec<(BackupClaim, Vec<Base>)> = Vec::new();
         // One at a time: who may write here decides how large they are.
         for id in names.iter().filter_map(|name| match parse_name(name) {
             Some((id, FileKind::Metadata)) => Some(id),
@@ -153,15 +157,23 @@ impl BackupsHold for Holder {
             if metadata.log.id != log_id || metadata.verify(keys).is_err() {
                 continue;
             }
-            claims.push(BackupClaim {
+            let claim = BackupClaim {
                 id: id.to_string(),
-                first_seq: metadata.range.first_seq,
+                first_seq: metadata.begin(),
                 tree_size: metadata.range.tree_size,
                 root: metadata.root_hash,
                 holes: metadata.holes.iter().map(Hole::span).collect(),
-            });
+            };
+            found.push((claim, metadata.bases.clone()));
             verified.insert(id.to_string(), Verified::of(id, &metadata, keys));
         }
+        // What builds on an archive that is not there holds nothing.
+        let is_there = |base: &Base| {
+            let known = verified.get(&base.id.to_string());
+            known.is_some_and(|known| (known.sha256, known.bytes) == (base.sha256, base.bytes))
+        };
+        let whole = found.into_iter().filter(|(_, bases)| bases.iter().all(is_there));
+        let claims = whole.map(|(claim, _)| claim).collect();
         let mut seen = self.seen();
         seen.whole.retain(|id, _| verified.contains_key(id));
         seen.verified = verified;
@@ -170,7 +182,30 @@ impl BackupsHold for Holder {
 
     fn is_whole(&self, id: &str, go_on: &(dyn Fn() -> bool + Sync)) -> bool {
         let Some(known) = self.seen().verified.get(id).cloned() else { return false };
-        match self.read_whole(&known, id, go_on) {
+        for base in &known.bases {
+            let base = base.to_string();
+            let Some(known) = self.seen().verified.get(&base).cloned() else { return false };
+            if !self.is_read_whole(&known, &base, go_on) {
+                return false;
+            }
+        }
+        self.is_read_whole(&known, id, go_on)
+    }
+
+    fn heads(&self, log_id: &str) -> Vec<KnownHead> {
+        match heads(&*self.dir.fs, self.dir.path(), Some(log_id), heads::MAX_HEADS) {
+            Ok(heads::Heads { heads, .. }) => heads,
+            Err(error) => {
+                tracing::debug!(%error, "the log is not compared with its backups");
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl Holder {
+    fn is_read_whole(&self, known: &Verified, id: &str, go_on: &(dyn Fn() -> bool + Sync)) -> bool {
+        match self.read_whole(known, id, go_on) {
             Ok(whole) => {
                 if !whole && go_on() {
                     tracing::warn!(backup = id, "its archive is not what its metadata says");
@@ -180,16 +215,6 @@ impl BackupsHold for Holder {
             Err(error) => {
                 tracing::warn!(backup = id, %error, "its archive cannot be read");
                 false
-            }
-        }
-    }
-
-    fn heads(&self, log_id: &str) -> Vec<KnownHead> {
-        match heads(&*self.dir.fs, self.dir.path(), Some(log_id), heads::MAX_HEADS) {
-            Ok(heads::Heads { heads, .. }) => heads,
-            Err(error) => {
-                tracing::debug!(%error, "the log is not compared with its backups");
-                Vec::new()
             }
         }
     }

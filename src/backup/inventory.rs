@@ -102,10 +102,14 @@ impl Listed {
     }
 
     /// What the newest is the newest by.
-    pub(crate) fn rank(&self) -> (u32, u64, BackupId) {
-        let of = |metadata: &Metadata| (metadata.log.epoch, metadata.range.tree_size);
-        let (epoch, size) = self.metadata.as_ref().map_or((0, 0), of);
-        (epoch, size, self.id)
+    pub(crate) fn rank(&self) -> (u32, u64, bool, BackupId) {
+        let of = |metadata: &Metadata| {
+            // What nobody signed may bear any name.
+            let signed = metadata.signature.is_some();
+            (metadata.log.epoch, metadata.range.tree_size, signed)
+        };
+        let (epoch, size, signed) = self.metadata.as_ref().map_or((0, 0, false), of);
+        (epoch, size, signed, self.id)
     }
 }
 
@@ -194,6 +198,7 @@ pub fn inventory(
     {
         tracing::info!(%error, "cannot store the results of the check");
     }
+    mark_broken_chains(&mut backups);
     backups.sort_by_key(|listed| Reverse((listed.metadata.is_some(), listed.rank())));
     let coverage = known.live.as_ref().map(|live| coverage(&backups, live));
     Ok(Inventory {
@@ -240,6 +245,44 @@ fn look(
         Err(error) => listed.damaged(&error),
     }
     Ok(listed)
+}
+
+/// What builds on a backup that is not there, or is not good, is not good either.
+pub(crate) fn mark_broken_chains(backups: &mut [Listed]) {
+    let broken: Vec<(usize, &'static str, String)> = backups
+        .iter()
+        .enumerate()
+        .filter(|(_, listed)| listed.is_good())
+        .filter_map(|(at, listed)| {
+            let broken = listed.metadata.as_ref()?.bases.iter().find_map(|base| {
+                let is_base = |other: &&Listed| {
+                    other.id == base.id
+                        && other.place == listed.place
+                        && other.metadata.as_ref().is_none_or(|it| it.as_base() == *base)
+                };
+                let id = base.id;
+                match backups.iter().find(is_base) {
+                    None => Some((
+                        "base_missing",
+                        format!("it builds on backup {id}, which is not here: put its files back"),
+                    )),
+                    Some(other) => {
+                        let why = match (&other.damage, &other.metadata) {
+                            (None, Some(_)) => return None,
+                            (why, _) => why.clone().unwrap_or_else(|| "unreadable".to_owned()),
+                        };
+                        let text = format!("it builds on backup {id}, which is not good: {why}");
+                        Some(("base_damaged", text))
+                    }
+                }
+            });
+            broken.map(|(kind, text)| (at, kind, text))
+        })
+        .collect();
+    for (at, kind, text) in broken {
+        let listed = &mut backups[at];
+        (listed.level, listed.damage, listed.damage_kind) = (None, Some(text), Some(kind));
+    }
 }
 
 pub(crate) fn is_of(keys: &Keyring, metadata: &Metadata) -> bool {

@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::base::{Base, check_bases};
 use super::hole::{Hole, check_holes};
 use crate::audit::keys::Rotation;
 use crate::audit::tree::document;
@@ -30,8 +31,12 @@ pub struct Marker {
     pub log_id: String,
     /// The log's epoch.
     pub epoch: u32,
-    /// The tree over what retention had removed: everything before the first record.
+    /// The tree over everything before the first record: what retention had removed, or
+    /// what the bases hold.
     pub pruned: Range,
+    /// The archives that hold the records before its own, the full one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<Base>,
     /// The size of the tree, which is the seq after the last record.
     pub tree_size: u64,
     /// Its root.
@@ -80,7 +85,8 @@ impl Marker {
     /// # Errors
     /// [`MarkerError::TooLarge`].
     pub fn member(&self) -> Result<Vec<u8>, MarkerError> {
-        let text = encode(Kind::MARKER, self, Layout::Compact)
+        let kind = if self.bases.is_empty() { Kind::MARKER } else { Kind::INCREMENTAL_MARKER };
+        let text = encode(kind, self, Layout::Compact)
             .map_err(|error| MarkerError::Unreadable(error.to_string()))?;
         let too_large = |_| MarkerError::TooLarge(text.len());
         let field = u16::try_from(text.len()).map_err(too_large)?;
@@ -139,7 +145,7 @@ impl Marker {
         if end != NOTHING {
             return Err(MarkerError::Missing("its last member is not empty"));
         }
-        let marker: Self = match document::decode(Kind::MARKER, subfield(field)?) {
+        let marker: Self = match document::decode(Kind::INCREMENTAL_MARKER, subfield(field)?) {
             Ok(marker) => marker,
             Err(newer @ DocumentError::Newer { .. }) => return Err(MarkerError::Newer(newer)),
             Err(other) => return Err(MarkerError::Unreadable(other.to_string())),
@@ -149,6 +155,7 @@ impl Marker {
         }
         check_holes(&marker.holes, (marker.pruned.end(), marker.tree_size))
             .map_err(MarkerError::Unreadable)?;
+        check_bases(&marker.bases, &marker.pruned).map_err(MarkerError::Unreadable)?;
         Ok(marker)
     }
 }
@@ -194,6 +201,7 @@ mod tests {
             epoch: 2,
             root_hash: leaf_hash(b"x"),
             pruned,
+            bases: Vec::new(),
             tree_size: 800,
             members: 7,
             holes: Vec::new(),
@@ -249,7 +257,7 @@ mod tests {
         assert_eq!(parse(&added), Ok(marker()));
         let inside = text.replace("\"begin\":0", "\"new\":1,\"begin\":0");
         assert!(inside != text && parse(&inside) == Ok(marker()), "{inside}");
-        let newer = parse(&text.replace("\"format\":1", "\"format\":2")).expect_err("newer");
+        let newer = parse(&text.replace("\"format\":1", "\"format\":3")).expect_err("newer");
         assert!(matches!(&newer, MarkerError::Newer(_)), "{newer}");
         let other = parse(&text.replace("auditctl/marker", "auditctl/drill"));
         assert!(matches!(other, Err(MarkerError::Unreadable(_))));

@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::base::{Base, check_bases};
 use super::digest::Digests;
 use super::hole::{Hole, check_holes};
 use super::marker::MAX_MARKER_BYTES;
@@ -55,6 +56,10 @@ pub struct Metadata {
     pub checkpoint: String,
     /// The backup before it, and the proof that this one extends it.
     pub previous: Option<Previous>,
+    /// The archives that hold the records before its own, the full one first; none for a
+    /// full backup.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<Base>,
     /// The archive.
     pub archive: Archive,
     /// What the archive is made of, in order.
@@ -205,7 +210,7 @@ impl Metadata {
     /// # Errors
     /// None that this struct can bring about.
     pub fn to_bytes(&self) -> Result<Vec<u8>, MetadataError> {
-        encode_file(Kind::BACKUP, self, Layout::Pretty)
+        encode_file(self.kind(), self, Layout::Pretty)
             .map_err(|error| MetadataError::Altered(error.to_string()))
     }
 
@@ -224,7 +229,7 @@ impl Metadata {
 
     /// Reads metadata, of whichever backup.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, MetadataError> {
-        let metadata: Self = document::decode(Kind::BACKUP, bytes)?;
+        let metadata: Self = document::decode(Kind::INCREMENTAL_BACKUP, bytes)?;
         Ok(Self { read_from: Some(Signature::read(bytes)?), ..metadata })
     }
 
@@ -261,6 +266,7 @@ impl Metadata {
             return Err(contradiction(format!("its segments end at record {seq}")));
         }
         check_holes(&self.holes, (held.first_seq, held.tree_size)).map_err(contradiction)?;
+        check_bases(&self.bases, &held.pruned).map_err(contradiction)?;
         let marker = self.archive.digests.bytes.checked_sub(offset);
         if !marker.is_some_and(|bytes| (1..=MAX_MARKER_BYTES as u64).contains(&bytes)) {
             return Err(contradiction("its segments do not add up to the archive"));
@@ -272,6 +278,39 @@ impl Metadata {
             return Err(contradiction("the log's id, epoch and origin"));
         }
         Ok(())
+    }
+
+    /// Who reads only full backups would take an incremental one for the end of a log whose
+    /// beginning retention removed: that is another format.
+    fn kind(&self) -> Kind {
+        if self.bases.is_empty() { Kind::BACKUP } else { Kind::INCREMENTAL_BACKUP }
+    }
+
+    /// As what builds on it names it.
+    #[must_use]
+    pub fn as_base(&self) -> Base {
+        let stored = self.stored();
+        Base {
+            id: self.id,
+            file: self.archive.file.clone(),
+            bytes: stored.bytes,
+            sha256: stored.sha256,
+            first_seq: self.range.first_seq,
+            tree_size: self.range.tree_size,
+            root_hash: self.root_hash,
+        }
+    }
+
+    /// Whether it holds only what came after another backup.
+    #[must_use]
+    pub fn is_incremental(&self) -> bool {
+        !self.bases.is_empty()
+    }
+
+    /// The first record of what is restored from it.
+    #[must_use]
+    pub fn begin(&self) -> u64 {
+        self.bases.first().map_or(self.range.first_seq, |base| base.first_seq)
     }
 
     /// Whether it holds all of these records.
@@ -332,7 +371,7 @@ impl Metadata {
             return Err(contradiction("it contradicts its checkpoint"));
         }
         // The key may have been changed between the checkpoint and this.
-        match self.read_signature()?.check(Kind::BACKUP, &self.about()?, &keys) {
+        match self.read_signature()?.check(self.kind(), &self.about()?, &keys) {
             Ok(()) | Err(Unsigned::Absent) => Ok(checkpoint.clone()),
             Err(Unsigned::Wrong(why)) => Err(failed("its signature: ", why)),
         }
@@ -359,7 +398,7 @@ impl Metadata {
     /// None that an own key can bring about.
     pub fn sign(&mut self, key: &SigningKey) -> Result<(), MetadataError> {
         (self.signature, self.read_from) = (None, None);
-        let note = signed_document::sign(Kind::BACKUP, &self.to_bytes()?, &self.about()?, key);
+        let note = signed_document::sign(self.kind(), &self.to_bytes()?, &self.about()?, key);
         self.signature = Some(note.map_err(MetadataError::Signature)?);
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! to be made once it has been read back from the disk and its records hash to
 //! the root that the log signed. See docs/backup-format.md for the formats.
 
+mod base;
 mod catalog;
 mod chain;
 mod check;
@@ -26,6 +27,7 @@ mod heads;
 mod holder;
 mod hole;
 mod inventory;
+mod joined;
 mod marker;
 mod metadata;
 mod name;
@@ -40,6 +42,7 @@ mod source;
 use std::path::Path;
 
 pub use crate::audit::read::watch::{Stage, Unwatched, Watch};
+pub use base::Base;
 pub(crate) use catalog::MAX_CATALOG_BYTES;
 pub use catalog::{Catalog, Checked, Copied, CopyState, Drill, Failure, Level, Noted, Unchanged};
 pub use chain::verify_link;

@@ -7,17 +7,18 @@ use std::path::Path;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::base::Base;
 use super::digest::{Digester, Digests};
 use super::error::{BackupError, io_error};
 use super::hole::Hole;
 use super::marker::Marker;
 use super::metadata::Stretch;
-use crate::audit::files::gzip::Packer;
+use crate::audit::files::gzip::{Packer, Unpacker};
 use crate::audit::files::manifest::Segment;
 use crate::audit::files::salvage::Piece;
 use crate::audit::read::snapshot::{Left, Part, Snapshot};
 use crate::audit::read::watch::Watch;
-use crate::audit::tree::merkle::Hash;
+use crate::audit::tree::merkle::{Hash, Range};
 
 const COPY_BYTES: usize = 1 << 20;
 
@@ -26,15 +27,28 @@ const COPY_BYTES: usize = 1 << 20;
 pub(crate) struct Packed {
     pub(crate) stretches: Vec<Stretch>,
     pub(crate) digests: Digests,
+    /// Bytes of lines that stand before the first packed record, in the part that it is of.
+    pub(crate) passed_bytes: u64,
 }
 
-/// Writes the snapshot's records and the marker. `path` is the file, for what fails.
+/// What an incremental backup begins behind.
+#[derive(Debug)]
+pub(crate) struct Basis {
+    /// The archives that hold it, the full one first.
+    pub(crate) bases: Vec<Base>,
+    /// The tree up to there.
+    pub(crate) tree: Range,
+}
+
+/// Writes the snapshot's records, or those behind `basis`, and the marker. `path` is the
+/// file, for what fails.
 ///
 /// # Errors
 /// When a segment is not what its manifest says; a file operation's; an
 /// interruption.
 pub(crate) fn pack(
     snapshot: &Snapshot,
+    basis: Option<&Basis>,
     level: u32,
     out: &mut dyn Write,
     path: &Path,
@@ -47,10 +61,14 @@ pub(crate) fn pack(
         digester: Digester::default(),
         hash: Sha256::new(),
         stretches: Vec::new(),
+        passed_bytes: 0,
         watch,
     };
-    for part in &snapshot.parts {
+    let from = basis.map_or(0, |basis| basis.tree.end());
+    let after = snapshot.parts.iter().filter(|part| part.first_seq() + part.records() > from);
+    for part in after {
         match part {
+            _ if part.first_seq() < from => archive.rest(snapshot, part, from, level)?,
             // Somebody packed it anew: its lines are taken, and compared with the root
             // like all others.
             Part::Stored(segment) if is_repacked(snapshot, segment)? => {
@@ -65,11 +83,12 @@ pub(crate) fn pack(
     let marker = Marker {
         log_id: snapshot.manifest.log_id.clone(),
         epoch: snapshot.manifest.epoch,
-        pruned: snapshot.manifest.pruned.clone(),
+        pruned: basis.map_or(&snapshot.manifest.pruned, |basis| &basis.tree).clone(),
+        bases: basis.map_or_else(Vec::new, |basis| basis.bases.clone()),
         tree_size: snapshot.checkpoint.size,
         root_hash: snapshot.checkpoint.root,
         members: members as u64,
-        holes: snapshot.holes().map(Hole::of).collect(),
+        holes: holes_of(snapshot, basis),
         holes_omitted: false,
         checkpoint: snapshot.note.to_string(),
         public_key: snapshot.verifier.to_string(),
@@ -80,7 +99,14 @@ pub(crate) fn pack(
     let only_own = || snapshot.note.only_by(&snapshot.verifier).to_string();
     let member = marker.fitting(only_own).member();
     archive.append(&member.map_err(|error| BackupError::marker(path, error))?)?;
-    Ok(Packed { stretches: archive.stretches, digests: archive.digester.finish() })
+    let Archive { stretches, digester, passed_bytes, .. } = archive;
+    Ok(Packed { stretches, digests: digester.finish(), passed_bytes })
+}
+
+/// The holes in what is packed.
+pub(crate) fn holes_of(snapshot: &Snapshot, basis: Option<&Basis>) -> Vec<Hole> {
+    let from = basis.map_or(0, |basis| basis.tree.end());
+    snapshot.holes().filter(|hole| hole.first_seq >= from).map(Hole::of).collect()
 }
 
 fn is_repacked(snapshot: &Snapshot, segment: &Segment) -> Result<bool, BackupError> {
@@ -97,6 +123,7 @@ struct Archive<'a> {
     /// Of the stretch that is being written.
     hash: Sha256,
     stretches: Vec<Stretch>,
+    passed_bytes: u64,
     watch: &'a dyn Watch,
 }
 
@@ -150,6 +177,59 @@ impl Archive<'_> {
         Ok(())
     }
 
+    /// The records of a part from `from` on, which is in the midst of it.
+    fn rest(
+        &mut self,
+        snapshot: &Snapshot,
+        part: &Part,
+        from: u64,
+        level: u32,
+    ) -> Result<(), BackupError> {
+        match part {
+            Part::Stored(segment) if !is_repacked(snapshot, segment)? => {
+                self.rest_of_stored(snapshot, segment, from, level)
+            }
+            part => self.compress_from(snapshot, part, from, level),
+        }
+    }
+
+    /// Only the block in which they begin is packed anew; the others are copied.
+    fn rest_of_stored(
+        &mut self,
+        snapshot: &Snapshot,
+        segment: &Segment,
+        from: u64,
+        level: u32,
+    ) -> Result<(), BackupError> {
+        let (file, segment) = snapshot.open_segment(segment)?;
+        let damaged = |what: String| BackupError::LogDamaged(format!("{}: {what}", segment.file));
+        if let Some(damage) = &segment.damage {
+            return Err(damaged(damage.clone()));
+        }
+        let begin = self.at;
+        let mut members = Vec::new();
+        let end = |block: &crate::audit::files::segment::Block| block.first_seq + block.records;
+        for block in segment.blocks.iter().filter(|block| end(block) > from) {
+            let mut member = vec![0; block.stored_bytes as usize];
+            file.read_exact_at(&mut member, block.offset)
+                .map_err(|error| damaged(format!("record {}: {error}", block.first_seq)))?;
+            if block.first_seq < from {
+                let mut raw = Vec::new();
+                Unpacker::new()
+                    .unpack(&member, &mut raw)
+                    .map_err(|error| damaged(format!("record {}: {error}", block.first_seq)))?;
+                let lines = from_record(&raw, from - block.first_seq);
+                let packed = Packer::new(level).member(lines);
+                member = packed.map_err(io_error("compress records for", self.path))?;
+            }
+            self.append(&member)?;
+            self.watch.advance(member.len() as u64);
+            members.push(member.len() as u32);
+        }
+        self.close_stretch(from, segment.end_seq() - from, begin, members);
+        Ok(())
+    }
+
     /// What is left of a segment that has holes.
     fn pieces(&mut self, part: &Part, left: &Left, level: u32) -> Result<(), BackupError> {
         let begin = self.at;
@@ -184,12 +264,22 @@ impl Archive<'_> {
         part: &Part,
         level: u32,
     ) -> Result<(), BackupError> {
+        self.compress_from(snapshot, part, part.first_seq(), level)
+    }
+
+    fn compress_from(
+        &mut self,
+        snapshot: &Snapshot,
+        part: &Part,
+        from: u64,
+        level: u32,
+    ) -> Result<(), BackupError> {
         let begin = self.at;
         let mut members = Vec::new();
         let mut blocks = snapshot.blocks(part)?;
         let together = 2 * rayon::current_num_threads().clamp(1, 8);
         loop {
-            let mut group = Vec::with_capacity(together);
+            let (mut group, mut ended) = (Vec::with_capacity(together), true);
             for block in blocks.by_ref().take(together) {
                 let damaged = |error: std::io::Error| match error.kind() {
                     std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
@@ -197,9 +287,19 @@ impl Archive<'_> {
                     }
                     _ => BackupError::LogDamaged(format!("it cannot be read: {error}")),
                 };
-                group.push(block.map_err(damaged)?.1);
+                let (first_seq, mut raw) = block.map_err(damaged)?;
+                if first_seq < from {
+                    let lines = from_record(&raw, from - first_seq);
+                    let passed = raw.len() - lines.len();
+                    self.passed_bytes += passed as u64;
+                    raw.drain(..passed);
+                }
+                ended = false;
+                if !raw.is_empty() {
+                    group.push(raw);
+                }
             }
-            if group.is_empty() {
+            if ended {
                 break;
             }
             let packed: Vec<std::io::Result<Vec<u8>>> = group
@@ -213,7 +313,19 @@ impl Archive<'_> {
                 members.push(member.len() as u32);
             }
         }
-        self.close_stretch(part.first_seq(), part.records(), begin, members);
+        let from = from.max(part.first_seq());
+        self.close_stretch(from, part.first_seq() + part.records() - from, begin, members);
         Ok(())
+    }
+}
+
+/// The lines behind the first so many.
+fn from_record(raw: &[u8], records: u64) -> &[u8] {
+    let mut ends = memchr::memchr_iter(b'\n', raw);
+    let before = usize::try_from(records).ok().and_then(|records| records.checked_sub(1));
+    match before.map(|before| ends.nth(before)) {
+        None => raw,
+        Some(Some(end)) => &raw[end + 1..],
+        Some(None) => &[],
     }
 }

@@ -64,6 +64,14 @@ pub struct Decision {
     pub removed: BackupRemoved,
     /// The host that it was made on.
     pub host: String,
+    /// The backups that it builds on.
+    pub bases: Vec<BackupId>,
+}
+
+impl Decision {
+    fn builds_on(&self, other: &Self) -> bool {
+        self.bases.contains(&other.id) && self.removed.place == other.removed.place
+    }
 }
 
 /// What becomes of each good backup.
@@ -76,9 +84,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Those that go, the oldest first.
+    /// Those that go, the oldest first; but what builds on one goes before it, so that at
+    /// no moment there is one without what it needs.
     pub fn removals(&self) -> impl Iterator<Item = &Decision> {
-        self.decisions.iter().rev().filter(|decision| decision.keep.is_empty())
+        let goes = || self.decisions.iter().filter(|decision| decision.keep.is_empty());
+        let mut order: Vec<&Decision> = Vec::new();
+        for decision in goes().collect::<Vec<_>>().into_iter().rev() {
+            // The newest first.
+            let on_it = goes().filter(|other| other.builds_on(decision));
+            for next in on_it.chain([decision]) {
+                if !order.iter().any(|before| std::ptr::eq(*before, next)) {
+                    order.push(next);
+                }
+            }
+        }
+        order.into_iter()
     }
 }
 
@@ -101,7 +121,9 @@ pub fn plan(
     let mut groups: BTreeMap<(String, String), Vec<&Listed>> = BTreeMap::new();
     for listed in &inventory.backups {
         match (&listed.metadata, &listed.damage) {
-            (Some(metadata), None) if metadata.created_at.micros() > now.micros() + AHEAD => {
+            (Some(metadata), None)
+                if metadata.created_at.max(listed.id.time()).micros() > now.micros() + AHEAD =>
+            {
                 untouched.push((listed.id.to_string(), "its time is in the future".to_owned()));
             }
             (Some(metadata), None) => {
@@ -132,7 +154,10 @@ pub fn plan(
         // The inventory's order: the newest first.
         judged.extend(by_rules(group, policy, now));
     }
+    guard_bases(&mut judged, inventory);
     guard_coverage(&mut judged, live);
+    // Those that are kept as an only copy need what they build on.
+    guard_bases(&mut judged, inventory);
     let decisions = judged.into_iter().map(|(decision, _)| decision).collect();
     Ok(Plan { decisions, untouched })
 }
@@ -211,6 +236,7 @@ fn decision(listed: &Listed, policy: &Policy) -> Option<Decision> {
             uid: rustix::process::geteuid().as_raw(),
         },
         host: metadata.host.clone(),
+        bases: metadata.bases.iter().map(|base| base.id).collect(),
     })
 }
 
@@ -230,6 +256,29 @@ fn words(policy: &Policy) -> String {
             .map(|within| format!("keep-within {}", crate::units::format_duration(within))),
     );
     words.join(", ")
+}
+
+/// Keeps what another backup builds on that is kept, or that no rule concerns: a broken or
+/// a future-dated one is left alone, and so is what it needs.
+fn guard_bases(judged: &mut [Judged<'_>], inventory: &Inventory) {
+    let goes = |listed: &Listed| {
+        let of = |(decision, other): &&Judged<'_>| {
+            decision.keep.is_empty() && std::ptr::eq::<Listed>(*other, listed)
+        };
+        judged.iter().find(of).is_some()
+    };
+    // By place and id: which backup needs it, the newest that does.
+    let mut needed: BTreeMap<(String, BackupId), BackupId> = BTreeMap::new();
+    for listed in inventory.backups.iter().filter(|listed| !goes(listed)) {
+        for base in listed.metadata.iter().flat_map(|metadata| &metadata.bases) {
+            needed.entry((listed.place.clone(), base.id)).or_insert(listed.id);
+        }
+    }
+    for (decision, listed) in judged.iter_mut().filter(|(decision, _)| decision.keep.is_empty()) {
+        if let Some(by) = needed.get(&(listed.place.clone(), decision.id)) {
+            decision.keep.push(format!("backup {by} builds on it"));
+        }
+    }
 }
 
 /// Keeps what would take the only copy of a record with it: records that neither
@@ -353,7 +402,13 @@ pub fn apply(
     record: &mut dyn FnMut(&BackupRemoved) -> Result<(), BackupError>,
     removed: &mut dyn FnMut(&Decision, &Removal),
 ) -> Result<(), BackupError> {
+    // What stayed against the plan, and needs what it builds on.
+    let mut stayed: Vec<&Decision> = Vec::new();
     for decision in plan.removals() {
+        if let Some(other) = stayed.iter().find(|other| other.builds_on(decision)) {
+            removed(decision, &Removal::Locked(format!("backup {} builds on it", other.id)));
+            continue;
+        }
         // It must still be the backup that the plan was made for.
         if place.stored_sha256(decision)? != decision.removed.sha256 {
             return Err(BackupError::Refused(format!(
@@ -363,6 +418,9 @@ pub fn apply(
         }
         record(&decision.removed)?;
         let removal = place.remove(decision)?;
+        if matches!(removal, Removal::Locked(_)) {
+            stayed.push(decision);
+        }
         removed(decision, &removal);
     }
     Ok(())

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::base::Base;
 use super::choice::{LogChoice, Reach, of_one_log};
+use super::content::{Before, Source};
 use super::directory::BackupDir;
 use super::encrypt::{KeyFile, identities, open_sealed};
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::hole::Hole;
+use super::joined::{self, Joined, Link, find_bases};
 use super::marker::{MAX_MARKER_BYTES, Marker};
 use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
 use super::name::{BackupId, FileKind, parse_name};
@@ -57,6 +60,12 @@ pub(crate) struct Found {
     pub(crate) label: String,
     pub(crate) archive: PathBuf,
     pub(crate) about: About,
+    /// The archives that it builds on, the full one first.
+    bases: Vec<Link>,
+    /// Of those and its own, one after the other.
+    stretches: Vec<Stretch>,
+    reaches: Vec<joined::Reach>,
+    holes: Vec<Hole>,
 }
 
 /// Where the description comes from.
@@ -71,14 +80,15 @@ pub(crate) enum About {
 }
 
 impl About {
-    pub(crate) fn stretches(&self) -> &[Stretch] {
+    fn stretches(&self) -> &[Stretch] {
         match self {
             Self::Metadata(metadata) => &metadata.segments,
             Self::Marker { stretches, .. } => stretches,
         }
     }
 
-    pub(crate) fn pruned(&self) -> &Range {
+    /// The tree before its own first record.
+    fn pruned(&self) -> &Range {
         match self {
             Self::Metadata(metadata) => &metadata.range.pruned,
             Self::Marker { marker, .. } => &marker.pruned,
@@ -86,7 +96,7 @@ impl About {
     }
 
     /// Records in between that it does not hold.
-    pub(crate) fn holes(&self) -> &[Hole] {
+    fn holes(&self) -> &[Hole] {
         match self {
             Self::Metadata(metadata) => &metadata.holes,
             Self::Marker { marker, .. } => &marker.holes,
@@ -134,7 +144,7 @@ impl About {
     }
 
     /// Checks every signature that there is.
-    pub(crate) fn verify(&self, keys: &Keyring) -> Result<Checkpoint, MetadataError> {
+    fn verify(&self, keys: &Keyring) -> Result<Checkpoint, MetadataError> {
         let marker = match self {
             Self::Metadata(metadata) => {
                 super::chain::verify_link(metadata).map_err(MetadataError::Contradiction)?;
@@ -158,6 +168,62 @@ impl About {
 }
 
 impl Found {
+    pub(crate) fn new(label: String, archive: PathBuf, about: About, bases: Vec<Link>) -> Self {
+        let (stretches, reaches) = joined::join(&bases, about.stretches());
+        let of_bases = bases.iter().flat_map(|link| &link.metadata.holes);
+        let holes = of_bases.chain(about.holes()).cloned().collect();
+        Self { label, archive, about, bases, stretches, reaches, holes }
+    }
+
+    /// All stretches, those of the bases first, as they stand in what [`open`](Self::open)
+    /// gives.
+    pub(crate) fn stretches(&self) -> &[Stretch] {
+        &self.stretches
+    }
+
+    /// The tree over everything before the first record.
+    pub(crate) fn pruned(&self) -> &Range {
+        self.bases.first().map_or(self.about.pruned(), |full| &full.metadata.range.pruned)
+    }
+
+    /// Records in between that neither it nor its bases hold.
+    pub(crate) fn holes(&self) -> &[Hole] {
+        &self.holes
+    }
+
+    /// Where its own archive begins in what is read.
+    pub(crate) fn bases_end(&self) -> u64 {
+        self.reaches.last().map_or(0, |last| last.end)
+    }
+
+    /// To be read from what [`open`](Self::open) gave.
+    pub(crate) fn source<'a>(&'a self, file: &'a dyn FsFile) -> Source<'a> {
+        let before = match self.reaches.as_slice() {
+            [] => Before::Removed,
+            bases => Before::Joined { bases, tree: self.about.pruned() },
+        };
+        let (path, stretches) = (&self.archive, self.stretches());
+        Source { file, path, stretches, pruned: self.pruned(), holes: self.holes(), before }
+    }
+
+    /// Checks every signature that there is.
+    ///
+    /// # Errors
+    /// What does not verify.
+    pub(crate) fn verify(&self, keys: &Keyring) -> Result<Checkpoint, MetadataError> {
+        let signed = self.about.verify(keys)?;
+        let keys = keys.clone().extended(self.about.key_chain());
+        for Link { metadata, .. } in &self.bases {
+            metadata.verify(&keys).map_err(|what| match what {
+                MetadataError::Signature(why) => {
+                    MetadataError::Signature(format!("backup {}: {why}", metadata.id))
+                }
+                what => what,
+            })?;
+        }
+        Ok(signed)
+    }
+
     /// The archive, to be read; one that is encrypted is decrypted in memory.
     ///
     /// # Errors
@@ -170,29 +236,52 @@ impl Found {
         watch: &dyn Watch,
     ) -> Result<Box<dyn FsFile>, BackupError> {
         let path = &self.archive;
-        let file = fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
-        let encryption = match &self.about {
-            About::Metadata(metadata) => metadata.encryption.as_ref(),
-            About::Marker { .. } if is_sealed(&*file, path)? => {
-                return open_sealed(file, path, &identities(keys)?);
+        let own = match &self.about {
+            About::Metadata(metadata) => open_one(fs, (path, &self.label), metadata, keys, watch)?,
+            About::Marker { .. } => {
+                let file = fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+                match is_sealed(&*file, path)? {
+                    true => open_sealed(file, path, &identities(keys)?)?,
+                    false => file,
+                }
             }
-            About::Marker { .. } => None,
         };
-        let Some(encryption) = encryption else { return Ok(file) };
-        if keys.is_empty() {
-            let to = format!(" to {}", encryption.recipients.join(", "));
-            return Err(encrypted(&self.label, &to));
+        if self.bases.is_empty() {
+            return Ok(own);
         }
-        let keys = identities(keys)?;
-        watch.stage(Stage::Decrypt, encryption.digests.bytes);
-        let found = reread::digests(&*file, path, watch)?;
-        if found != encryption.digests {
-            let expected = encryption.digests.sha256.to_string();
-            let what = ArchiveFault::Checksum { expected, found: found.sha256.to_string() };
-            return Err(BackupError::Archive { path: path.clone(), what });
+        let mut bases = Vec::with_capacity(self.bases.len());
+        for Link { metadata, archive } in &self.bases {
+            let label = metadata.id.to_string();
+            let file = open_one(fs, (archive, &label), metadata, keys, watch)?;
+            bases.push((metadata.marker_offset(), file));
         }
-        open_sealed(file, path, &keys)
+        Ok(Box::new(Joined::of(bases, own, path)?))
     }
+}
+
+/// An archive that has its metadata; one that is encrypted is compared with them first.
+fn open_one(
+    fs: &dyn Fs,
+    (path, label): (&Path, &str),
+    metadata: &Metadata,
+    keys: &[KeyFile],
+    watch: &dyn Watch,
+) -> Result<Box<dyn FsFile>, BackupError> {
+    let file = fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+    let Some(encryption) = &metadata.encryption else { return Ok(file) };
+    if keys.is_empty() {
+        let to = format!(" to {}", encryption.recipients.join(", "));
+        return Err(encrypted(label, &to));
+    }
+    let keys = identities(keys)?;
+    watch.stage(Stage::Decrypt, encryption.digests.bytes);
+    let found = reread::digests(&*file, path, watch)?;
+    if found != encryption.digests {
+        let expected = encryption.digests.sha256.to_string();
+        let what = ArchiveFault::Checksum { expected, found: found.sha256.to_string() };
+        return Err(BackupError::Archive { path: path.to_path_buf(), what });
+    }
+    open_sealed(file, path, &keys)
 }
 
 fn encrypted(label: &str, to: &str) -> BackupError {
@@ -259,7 +348,8 @@ fn orphan(dir: &BackupDir, id: BackupId) -> Option<PathBuf> {
 fn by_metadata(dir: &BackupDir, metadata: Metadata) -> Result<Found, BackupError> {
     let archive = dir.join(&metadata.archive.file);
     let label = metadata.id.to_string();
-    Ok(Found { label, archive, about: About::Metadata(Box::new(metadata)) })
+    let bases = find_bases(dir, &label, &metadata.bases)?;
+    Ok(Found::new(label, archive, About::Metadata(Box::new(metadata)), bases))
 }
 
 /// The good backup that reaches furthest: by epoch and records, never by name.
@@ -279,7 +369,13 @@ fn latest(dir: &BackupDir, of: &LogChoice) -> Result<Metadata, BackupError> {
         };
         match of.admits(&metadata) {
             Ok(true) if dir.check_listed(&metadata, of.keys.as_ref()).is_ok() => {
-                found.push(Reach::of(&metadata, &place));
+                match find_bases(dir, &metadata.id.to_string(), &metadata.bases) {
+                    Ok(_) => found.push(Reach::of(&metadata, &place)),
+                    Err(error) => {
+                        tracing::warn!(%error, "not counted");
+                        refused = Some(error);
+                    }
+                }
             }
             Ok(_) => {}
             Err(what) => {
@@ -331,6 +427,37 @@ fn named_otherwise(beside: &BackupDir, path: &Path) -> Result<Found, BackupError
     by_metadata(beside, Metadata::parse(&bytes, id).map_err(bad)?)
 }
 
+/// What an archive whose metadata is lost builds on; `None` where that cannot be told without
+/// a private key.
+///
+/// # Errors
+/// What is wrong with the archive.
+pub(crate) fn bases_of(dir: &BackupDir, path: &Path) -> Result<Vec<Base>, BackupError> {
+    let file = dir.fs.open(path, OpenMode::Read).map_err(io_error("open", path))?;
+    if is_sealed(&*file, path)? {
+        return Ok(Vec::new());
+    }
+    Ok(last_member(&*file, path)?.0.bases)
+}
+
+/// The marker, and the lengths of the members before it.
+fn last_member(file: &dyn FsFile, path: &Path) -> Result<(Marker, Vec<u64>), BackupError> {
+    let foreign = |what: String| BackupError::Archive {
+        path: path.to_path_buf(),
+        what: ArchiveFault::Foreign(what),
+    };
+    let mut lengths = member_lengths(file).map_err(|error| foreign(error.to_string()))?;
+    let last = lengths.pop().ok_or_else(|| foreign("it is empty".to_owned()))?;
+    let members: u64 = lengths.iter().sum();
+    if last > MAX_MARKER_BYTES as u64 {
+        return Err(foreign("it does not end in a marker: it was cut off, or auditctl did not make it".into()));
+    }
+    let mut bytes = vec![0; last as usize];
+    file.read_exact_at(&mut bytes, members).map_err(io_error("read", path))?;
+    let marker = Marker::parse(&bytes).map_err(|error| BackupError::marker(path, error))?;
+    Ok((marker, lengths))
+}
+
 /// An archive without its metadata: where its members begin has to be found by
 /// decompressing them, and the marker says what they are.
 fn alone(dir: &BackupDir, path: &Path, keys: &[KeyFile]) -> Result<Found, BackupError> {
@@ -345,19 +472,7 @@ fn alone(dir: &BackupDir, path: &Path, keys: &[KeyFile]) -> Result<Found, Backup
         }
         file = open_sealed(file, path, &identities(keys)?)?;
     }
-    let mut lengths = member_lengths(&*file).map_err(|error| foreign(error.to_string()))?;
-    let last = lengths.pop().ok_or_else(|| foreign("it is empty".to_owned()))?;
-    let members: u64 = lengths.iter().sum();
-    if last > MAX_MARKER_BYTES as u64 {
-        return Err(foreign(
-            "it does not end in a marker: it was cut off, or auditctl did not make \
-                            it"
-            .into(),
-        ));
-    }
-    let mut bytes = vec![0; last as usize];
-    file.read_exact_at(&mut bytes, members).map_err(io_error("read", path))?;
-    let marker = Marker::parse(&bytes).map_err(|error| BackupError::marker(path, error))?;
+    let (marker, lengths) = last_member(&*file, path)?;
     if marker.holes_omitted {
         return Err(foreign(
             "it lacks records, and had no room to name them: its metadata, the .json file beside \
@@ -367,8 +482,11 @@ fn alone(dir: &BackupDir, path: &Path, keys: &[KeyFile]) -> Result<Found, Backup
     }
     let range = (marker.pruned.end(), marker.tree_size);
     let stretches = rebuild(&*file, &lengths, range).map_err(foreign)?;
+    let label = path.display().to_string();
+    let beside = BackupDir::new(dir.fs.clone(), &crate::fsio::parent(path));
+    let bases = find_bases(&beside, &label, &marker.bases)?;
     let about = About::Marker { marker: Box::new(marker), stretches };
-    Ok(Found { label: path.display().to_string(), archive: path.to_path_buf(), about })
+    Ok(Found::new(label, path.to_path_buf(), about, bases))
 }
 
 /// The stretches of an archive of the records in that range.

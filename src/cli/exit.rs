@@ -368,6 +368,10 @@ fn hint(error: &BackupError) -> Option<&'static str> {
             "choose the log with --log ID, or name a backup by its id; `auditctl list` shows them"
         }
         BackupError::NotFound { .. } => "run `auditctl list` to see which backups there are",
+        BackupError::Base { .. } => {
+            "put that backup's two files back from a copy; or restore an earlier backup, which \
+             `auditctl list` shows. `auditctl backup --full` makes one that needs no other"
+        }
         BackupError::Snapshot(SnapshotError::NoLog { .. }) => {
             "name the log directory with --log-dir; `auditctl record` creates a log"
         }

@@ -250,5 +250,7 @@ keys! {
     health.drill_age_warn [0, 3_660 * DAY]: "Warn when no restore drill was made for this long; 0s never warns";
     backup.destination: "The destination of every backup: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command";
     backup.output_dir: "Where backups are written";
+    backup.incremental: "Whether a backup holds only what came after the backup before, where it can";
+    backup.full_every [1, 64]: "With backup.incremental: so many archives are needed at most to restore one; the next backup is then a full one";
     backup.encrypt_to: "Public keys (age1…) to encrypt archives to; none leaves them unencrypted";
 }

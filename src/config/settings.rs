@@ -249,6 +249,10 @@ pub struct BackupSettings {
     pub destination: Option<String>,
     /// Where backups are written.
     pub output_dir: PathBuf,
+    /// Whether a backup holds only what came after the backup before, where it can.
+    pub incremental: bool,
+    /// With backup.incremental: so many archives are needed at most to restore one; the next backup is then a full one.
+    pub full_every: u32,
     /// Public keys (age1…) to encrypt archives to; none leaves them unencrypted.
     pub encrypt_to: Vec<String>,
 }
@@ -402,6 +406,8 @@ impl Default for BackupSettings {
         Self {
             destination: None,
             output_dir: PathBuf::from(defaults::BACKUP_DIR),
+            incremental: false,
+            full_every: 7,
             encrypt_to: Vec::new(),
         }
     }

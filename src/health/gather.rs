@@ -131,7 +131,7 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         verified: verified(fs, &paths, &moment.page),
         chain_is_short: chain_is_short(&chain, &moment.page),
         space: fs.space(dir).map_err(text),
-        backups: backups::look(fs, &settings.backup.output_dir, &paths),
+        backups: backups::look(fs, &settings.backup.output_dir, &paths, clock.now()),
         alerts: alerts(settings, fs, &paths),
         process: process(fs, pid),
         boot_id: boot::boot_id(fs),

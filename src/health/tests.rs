@@ -733,7 +733,7 @@ fn a_backup_that_did_not_arrive_is_told_until_one_does() {
             assert!(check.message.contains(&format!("sending {id}")), "{}", check.message);
             assert!(check.message.contains("there is no such bucket"), "{}", check.message);
             let hint = check.hint.clone().expect("a hint");
-            assert!(hint.contains(&format!("backup --resume {id}")), "{hint}");
+            assert!(hint.contains(&format!("backup resume {id}")), "{hint}");
         }
     }
 }

@@ -25,6 +25,10 @@ pub fn backup_made_text(made: &Made) -> String {
         format!("{} ({})", human_bytes(archive.digests.bytes), saved(archive.compression_percent)),
     );
     row("records", records(range.first_seq, range.tree_size));
+    if let Some(base) = metadata.bases.last() {
+        let others = count(metadata.bases.len() as u64, "other archive");
+        row("builds on", format!("{} ({others} needed to restore it)", base.id));
+    }
     for hole in &metadata.holes {
         let span = hole.span();
         let by = match hole.given_up_by {
@@ -99,6 +103,9 @@ pub fn backup_made_value(made: &Made) -> Value {
         "tree_size": metadata.range.tree_size,
         "root_hash": metadata.root_hash,
         "holes": holes(made),
+        "incremental": metadata.is_incremental(),
+        "bases": bases(metadata),
+        "full_because": made.full_because,
         "previous": metadata.previous.as_ref().map(|previous| json!({
             "id": previous.id,
             "tree_size": previous.tree_size,
@@ -108,6 +115,11 @@ pub fn backup_made_value(made: &Made) -> Value {
         "unsigned_tail_bytes": made.unsigned_tail,
         "seconds": seconds,
     })
+}
+
+/// The backups that one builds on.
+pub(super) fn bases(metadata: &Metadata) -> Vec<BackupId> {
+    metadata.bases.iter().map(|base| base.id).collect()
 }
 
 fn holes(made: &Made) -> Vec<Value> {

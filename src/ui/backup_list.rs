@@ -234,6 +234,9 @@ fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
     ];
     let mut notes: Vec<String> =
         notes.iter().filter(|(is, _)| *is).map(|(_, note)| (*note).to_owned()).collect();
+    if let Some(base) = listed.metadata.as_ref().and_then(|metadata| metadata.bases.last()) {
+        notes.push(format!("on {}", base.id));
+    }
     for (place, copied) in &listed.copies {
         let there = shortest(place, &listed.copies);
         notes.push(match copied.state {
@@ -365,6 +368,7 @@ fn listed_value(listed: &Listed, shown: &ListShown<'_>) -> Value {
         "damage_kind": listed.damage_kind,
         "signed": metadata.is_some_and(|metadata| metadata.signature.is_some()),
         "encrypted": metadata.is_some_and(|metadata| metadata.encryption.is_some()),
+        "bases": metadata.map_or_else(Vec::new, super::backup::bases),
         "pinned": listed.pinned,
         "version_id": listed.version,
         "locked_until": listed.locked_until,

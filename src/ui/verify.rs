@@ -245,8 +245,11 @@ pub fn verify_json(report: &Report) -> String {
 /// A backup that was verified, for people.
 #[must_use]
 pub fn verified_backup_text(verified: &VerifiedBackup, colour: bool) -> String {
-    let (word, style) =
-        if verified.passed() { ("VERIFIED", Style::Good) } else { ("DIVERGED", Style::Bad) };
+    let (word, style) = match () {
+        () if verified.passed() => ("VERIFIED", Style::Good),
+        () if verified.is_older() => ("OLDER", Style::Bad),
+        () => ("DIVERGED", Style::Bad),
+    };
     let mut text = format!("backup {}: {}\n", escape(&verified.backup), paint(word, style, colour));
     let range = Stretch { first_seq: verified.first_seq, end_seq: verified.tree_size };
     let records = count(verified.tree_size, "record");
@@ -332,6 +335,7 @@ pub fn verified_backup_json(verified: &VerifiedBackup) -> String {
     };
     json!({
         "passed": verified.passed(),
+        "older": verified.is_older(),
         "backup": verified.backup,
         "log_id": verified.log_id,
         "epoch": verified.epoch,

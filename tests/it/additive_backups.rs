@@ -182,7 +182,7 @@ impl Made {
     fn write_newer_metadata(&self, id: &str) {
         let path = self.backups.join(format!("audit_backup_{id}.json"));
         let value = json!({
-            "type": "auditctl/backup", "format": 2, "whatever": [parsed(&path)], "log": 7,
+            "type": "auditctl/backup", "format": 3, "whatever": [parsed(&path)], "log": 7,
         });
         fs::write(path, render(&value, Change::None)).expect("written");
     }
@@ -511,7 +511,7 @@ fn a_marker_may_be_added_to_and_may_have_other_header_fields_beside_it() {
         }
     }
     let mut newer = marker.clone();
-    newer["format"] = json!(2);
+    newer["format"] = json!(3);
     fs::write(&alone, with_marker(&archive, &render(&newer, Change::None), [b"", b""]))
         .expect("written");
     made.stops(&["verify", alone_name]);
@@ -583,7 +583,7 @@ fn elsewhere_too_a_backup_of_a_newer_format_is_named_and_left_alone() {
     };
     let decision = planned.iter().find(|decision| decision.id == id(&new)).expect("planned");
     let path = below(&there, &format!("audit_backup_{new}.json"));
-    let newer = r#"{"type":"auditctl/backup","format":2}"#;
+    let newer = r#"{"type":"auditctl/backup","format":3}"#;
     fs::write(&path, newer).expect("written");
     let listed = list();
     let one = |text: &str| listed.iter().find(|listed| listed.id == id(text)).expect("listed");

@@ -211,7 +211,7 @@ fn not_sent(host: &Host, variables: &[(&str, &str)], error: &str, words: &str) {
     assert_eq!(said["backup"]["local"], "verified", "{kind:?}: {said}");
     assert_eq!(text(&said, "/backup/destinations/0/state"), "failed", "{kind:?}: {said}");
     let id = text(&said, "/backup/id").to_owned();
-    assert!(err.contains(&format!("backup --resume {id} --cloud {cloud}")), "{kind:?}: {err}");
+    assert!(err.contains(&format!("backup resume {id} --cloud {cloud}")), "{kind:?}: {err}");
 
     let sent = host.json(&["backup", "--resume", &id, "--cloud", &cloud]);
     assert_eq!(text(&sent, "/backup/destinations/0/state"), "confirmed", "{kind:?}: {sent}");

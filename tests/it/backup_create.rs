@@ -460,3 +460,60 @@ fn retention_keeps_what_no_backup_holds_and_names_the_backup_that_does() {
     assert!(made.metadata.range.first_seq > 0);
     assert!(home.list(Level::Chain).backups.iter().all(|backup| backup.is_good()));
 }
+
+/// What somebody else who may write there has put there is named, and does nothing else.
+#[test]
+fn what_is_planted_in_the_backup_directory_stops_no_backup_and_is_never_the_latest() {
+    let home = Home::new();
+    home.record(20);
+    let first = home.back_up();
+    let place = home.backups();
+    let plant = |name: &str| place.join(name);
+    std::fs::write(plant("audit_backup_99991231_235959.json"), "{}").expect("planted");
+    std::fs::write(plant("audit_backup_99991231_235959.gz"), "x").expect("planted");
+    // A real backup's files, under the name of one to come.
+    for (from, to) in [(&first.metadata_file, "json"), (&first.archive, "gz")] {
+        std::fs::copy(from, plant(&format!("audit_backup_99991231_235958.{to}"))).expect("copied");
+    }
+    // The same, and its metadata says so itself, signed by nobody.
+    let id = first.metadata.id.to_string();
+    let text = String::from_utf8(read(&first.metadata_file)).expect("UTF-8");
+    let mut forged: serde_json::Value =
+        serde_json::from_str(&text.replace(&id, "99991231_235957")).expect("JSON");
+    forged["signature"] = serde_json::Value::Null;
+    std::fs::write(plant("audit_backup_99991231_235957.json"), forged.to_string()).expect("made");
+    std::fs::copy(&first.archive, plant("audit_backup_99991231_235957.gz")).expect("copied");
+    // No regular files, under names of ours.
+    for name in [
+        "audit_backup_20010101_000000.json",
+        "audit_backup_20010101_000001.gz",
+        "audit_backup_20010101_000002.pin",
+        "audit_backup_20010101_000003.json.tmp-1-1",
+        "audit_backup_20010101_000003.gz.tmp-1-1",
+        ".catalog.json.tmp-1-1",
+    ] {
+        std::fs::create_dir(plant(name)).expect("planted");
+        std::fs::write(plant(name).join("x"), "x").expect("planted");
+    }
+    std::os::unix::fs::symlink("/etc/passwd", plant("audit_backup_20010102_000000.json"))
+        .expect("planted");
+    let _socket =
+        std::os::unix::net::UnixListener::bind(plant("audit_backup_20010102_000001.json"))
+            .expect("planted");
+    let fifo = Command::new("mkfifo").arg(plant("audit_backup_20010102_000002.json")).status();
+    assert!(fifo.expect("it runs").success());
+    for _ in 0..2 {
+        home.record(10);
+        let made = home.back_up();
+        assert!(made.metadata.id.to_string() < "9999".to_owned(), "{}", made.metadata.id);
+        let previous = made.metadata.previous.as_ref().expect("a link");
+        assert!(previous.id.to_string() < "9999".to_owned(), "{previous:?}");
+        assert!(made.catalog_error.is_none(), "{:?}", made.catalog_error);
+        let latest = home.plan(auditctl::backup::Wish::Latest).expect("a plan").plan.backup;
+        assert_eq!(latest, made.metadata.id.to_string());
+        let listed = home.list(Level::Content);
+        assert_eq!(listed.backups[0].id, made.metadata.id);
+        assert!(listed.backups.iter().filter(|one| one.is_good()).count() >= 2);
+    }
+    assert!(plant("audit_backup_99991231_235959.json").exists());
+}

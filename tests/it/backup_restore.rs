@@ -359,6 +359,32 @@ fn a_drill_restores_opens_reads_and_leaves_a_signed_report() {
 }
 
 #[test]
+fn a_drill_of_another_logs_backup_does_not_pass() {
+    let (home, other) = (Home::new(), Home::new());
+    home.record(20);
+    other.record(30);
+    let theirs = other.back_up();
+    std::fs::create_dir_all(home.backups().path()).expect("made");
+    for path in [&theirs.archive, &theirs.metadata_file] {
+        let name = path.file_name().expect("a name");
+        std::fs::copy(path, home.backups().path().join(name)).expect("copied");
+    }
+    let wish = Wish::Id(theirs.metadata.id);
+    for wish in [wish, Wish::Path(theirs.archive.clone())] {
+        let request = RestoreRequest { wish, ..wanted() };
+        let (report, _) = home.restorer().drill(&request, None, &Unwatched).expect("a report");
+        let last = report.steps.last().expect("a step");
+        assert!(!report.passed && last.step == "compare", "{report:?}");
+        assert!(last.found.contains(&theirs.metadata.log.id), "{report:?}");
+        // Who says so wants it.
+        let log = Some(theirs.metadata.log.id.clone());
+        let request = RestoreRequest { log, ..request };
+        let (report, _) = home.restorer().drill(&request, None, &Unwatched).expect("a report");
+        assert!(report.passed, "{report:?}");
+    }
+}
+
+#[test]
 fn in_a_directory_with_the_backups_of_two_logs_each_gets_its_own_and_never_the_others() {
     let (home, _) = Home::at("2026-02-04T21:09:40Z");
     home.record(100);

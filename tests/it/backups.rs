@@ -61,7 +61,13 @@ impl Home {
     }
 
     pub(crate) fn request(&self) -> Request {
-        Request { log_dir: self.log_dir(), key_path: None, level: 6, encrypt_to: Vec::new() }
+        Request {
+            log_dir: self.log_dir(),
+            key_path: None,
+            level: 6,
+            encrypt_to: Vec::new(),
+            chain: None,
+        }
     }
 
     pub(crate) fn back_up(&self) -> Made {

@@ -83,12 +83,16 @@ fn a_backup_is_verified_in_its_own_words_whatever_is_wrong_with_the_log_here() {
     std::fs::write(path(&dir, "newer.txt"), checkpoint).expect("kept");
     let (code, out, _) = run(&dir, &["verify", id, "--against", "newer.txt", "--json"]);
     assert_eq!((code, said(&out)["findings"][0]["kind"].as_str()), (1, Some("truncated")), "{out}");
+    let (_, out, _) = run(&dir, &["verify", id, "--against", "newer.txt"]);
+    assert!(out.contains(": OLDER") && out.contains("older than") && !out.contains("DIVERGED"));
     let other = Dir::new();
     record(&other, "x", 1);
     let (_, checkpoint, _) = run(&other, &["checkpoint"]);
     std::fs::write(path(&dir, "other.txt"), checkpoint).expect("kept");
     let (code, out, _) = run(&dir, &["verify", id, "--against", "other.txt", "--json"]);
     assert_eq!((code, said(&out)["findings"][0]["kind"].as_str()), (1, Some("diverged")), "{out}");
+    let (_, out, _) = run(&dir, &["verify", id, "--against", "other.txt"]);
+    assert!(out.contains(": DIVERGED"), "{out}");
     std::fs::copy(other.log().join("audit.pub"), path(&dir, "other.pub")).expect("kept");
     let (code, _, err) = run(&dir, &["verify", id, "--public-key", "other.pub"]);
     assert_eq!(code, 1, "{err}");

@@ -400,7 +400,7 @@ fn a_check_is_remembered_and_a_failed_upload_names_the_whole_command() {
     assert_eq!(code, 3, "{out}{err}");
     let told: Value = serde_json::from_str(&out).expect("JSON");
     let hint = told["error"]["hint"].as_str().expect("a hint");
-    let command = hint.split('`').find(|part| part.starts_with("auditctl backup --resume"));
+    let command = hint.split('`').find(|part| part.starts_with("auditctl backup resume"));
     let command = command.unwrap_or_else(|| panic!("{hint}"));
     assert!(command.contains(nowhere), "{command}");
     // To where it should have gone: the rest of the command is as it stands there.

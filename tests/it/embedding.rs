@@ -22,6 +22,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("collector.", "the collector's"),
     ("health.", "health's"),
     ("backup.destination", "the backup command's"),
+    ("backup.incremental", "the backup command's"),
+    ("backup.full_every", "the backup command's"),
     ("backup.encrypt_to", "the backup command's"),
 ];
 

@@ -31,6 +31,7 @@ mod cli;
 mod clock;
 mod corpora;
 mod crash;
+mod descriptors;
 mod differential;
 #[cfg(feature = "s3")]
 mod disaster;
@@ -67,6 +68,7 @@ mod hostile;
 mod https;
 mod import_python;
 mod import_redaction;
+mod incremental;
 mod key_chain;
 mod keyless;
 mod keys;

@@ -114,7 +114,8 @@ pub enum Part {
     Stored(Segment),
     /// Lines of a plain file, which is held open.
     Lines(Lines),
-    /// The beginning of a compressed segment, in which the checkpoint ends.
+    /// Lines of a sealed segment that is looked up when it is read: it is not compressed, or
+    /// the checkpoint ends in it.
     Cut {
         /// The segment.
         segment: Segment,
@@ -403,7 +404,7 @@ impl Snapshot {
             if tree.end() == size {
                 break;
             }
-            if let Part::Stored(segment) = part
+            if let Part::Stored(segment) | Part::Cut { segment, .. } = part
                 && segment.end_seq() <= size
             {
                 segment
@@ -683,11 +684,9 @@ fn parts(
         parts.push(match (segment.is_compressed(), records == segment.records) {
             (true, true) => Part::Stored(segment.clone()),
             (true, false) => Part::Cut { segment: segment.clone(), records },
-            (false, _) => match open(fs, &paths.dir.join(&segment.file))? {
-                Some(file) => Part::Lines(Lines::new(file, segment.first_seq, records)),
-                // Compressed since the manifest was read: looked up when needed.
-                None => Part::Cut { segment: segment.clone(), records },
-            },
+            // There may be thousands that nobody has compressed yet, and each open file is a
+            // descriptor: they are opened when they are read, under whichever name by then.
+            (false, _) => Part::Cut { segment: segment.clone(), records },
         });
     }
     let mut next = manifest.end_seq();

@@ -60,7 +60,13 @@ impl Kind {
     /// How far an upload of a backup is.
     pub const UPLOAD: Self = Self::first("auditctl/upload");
 
-    /// All of them.
+    /// A backup's metadata, also one that builds on others: who does not know that would
+    /// restore its end without its beginning.
+    pub const INCREMENTAL_BACKUP: Self = Self::later("auditctl/backup", 2);
+    /// The marker of such a backup's archive.
+    pub const INCREMENTAL_MARKER: Self = Self::later("auditctl/marker", 2);
+
+    /// All of them, in the format that most are written in.
     pub const ALL: &[Self] = &[
         Self::MANIFEST,
         Self::KEYS,
@@ -78,7 +84,11 @@ impl Kind {
     ];
 
     const fn first(name: &'static str) -> Self {
-        Self { name, format: 1 }
+        Self::later(name, 1)
+    }
+
+    const fn later(name: &'static str, format: u32) -> Self {
+        Self { name, format }
     }
 
     /// What such a file says that it is: `auditctl/manifest`.

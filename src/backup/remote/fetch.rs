@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use super::{LOG_DIGITS, Remote, Sees, a_few_at_a_time, broken, digits, last_part};
 use crate::audit::files::restore::clear;
 use crate::audit::read::watch::{Stage, Watch};
+use crate::backup::base::Base;
 use crate::backup::choice::{LogChoice, Reach, of_one_log};
 use crate::backup::digest::{Digester, Digests};
 use crate::backup::directory::{BackupDir, FETCHING};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
-use crate::backup::metadata::MAX_METADATA_BYTES;
+use crate::backup::metadata::{MAX_METADATA_BYTES, MetadataError};
 use crate::backup::name::{BackupId, FileKind, parse_name};
 use crate::fsio::lock::FileLock;
-use crate::fsio::{self, OpenMode};
+use crate::fsio::{self, Fs, OpenMode};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Which backup of a folder.
@@ -107,8 +108,76 @@ impl Remote {
         self.of_folder(&found.folder).fetch_id(found.id, into, watch)
     }
 
-    /// Fetches one of this folder.
+    /// Fetches one of this folder, and what it builds on, which lies there as well.
     pub(super) fn fetch_id(
+        &self,
+        id: BackupId,
+        into: &BackupDir,
+        watch: &dyn Watch,
+    ) -> Result<Fetched, BackupError> {
+        let fetched = self.fetch_one(id, into, watch)?;
+        let bases = match fetched.dir.metadata(id) {
+            Ok(metadata) => metadata.bases,
+            // Its metadata is lost: the archive itself says on which it builds.
+            Err(BackupError::NotFound { .. }) => bases_of_archive(&fetched),
+            Err(error) => return Err(error),
+        };
+        for base in &bases {
+            self.fetch_base(base, &fetched, watch).map_err(|error| match error {
+                BackupError::Interrupted | BackupError::NoSpace { .. } => error,
+                BackupError::Store(store) if store.kind != StoreErrorKind::NotFound => {
+                    BackupError::Store(store)
+                }
+                error => BackupError::Base {
+                    backup: id.to_string(),
+                    base: base.id,
+                    place: self.place().into(),
+                    why: error.to_string(),
+                },
+            })?;
+        }
+        Ok(fetched)
+    }
+
+    fn fetch_base(
+        &self,
+        base: &Base,
+        fetched: &Fetched,
+        watch: &dyn Watch,
+    ) -> Result<(), BackupError> {
+        let name = self.name(&base.id.metadata());
+        let (metadata, text) = self.metadata(&name, base.id, MAX_METADATA_BYTES)?;
+        let url = self.store.url(&name);
+        if metadata.as_base() != *base {
+            let what = "what lies there under its name is another backup".to_owned();
+            let what = MetadataError::Contradiction(what);
+            return Err(BackupError::Metadata { path: url.into(), what });
+        }
+        let archive = fetched.dir.join(&base.file);
+        let found = self.fetch_archive(base.bytes, (&*fetched.dir.fs, &archive), watch)?;
+        self.compare(&found, metadata.stored(), &base.file)?;
+        let sidecar = fetched.dir.join(&base.id.metadata());
+        let fs = &*fetched.dir.fs;
+        fsio::replace_file(fs, &sidecar, &text).map_err(io_error("write", &sidecar))
+    }
+
+    /// Whether what came is what was sent.
+    fn compare(&self, found: &Digests, expected: &Digests, file: &str) -> Result<(), BackupError> {
+        if found == expected {
+            return Ok(());
+        }
+        let what = if found.bytes == expected.bytes {
+            let (expected, found) = (expected.sha256.to_string(), found.sha256.to_string());
+            ArchiveFault::Checksum { expected, found }
+        } else {
+            ArchiveFault::Length { expected: expected.bytes, found: found.bytes }
+        };
+        let path = self.store.url(&self.name(file)).into();
+        Err(BackupError::Archive { path, what })
+    }
+
+    /// Fetches one of this folder, and nothing that it builds on.
+    pub(super) fn fetch_one(
         &self,
         id: BackupId,
         into: &BackupDir,
@@ -125,16 +194,8 @@ impl Remote {
         own.map_err(|what| BackupError::Metadata { path: self.store.url(&name).into(), what })?;
         let fetched = self.place_for(id, &metadata.archive.file, into)?;
         let expected = metadata.stored();
-        let found = self.fetch_archive(expected.bytes, &fetched, watch)?;
-        if found != *expected {
-            let what = if found.bytes == expected.bytes {
-                let (expected, found) = (expected.sha256.to_string(), found.sha256.to_string());
-                ArchiveFault::Checksum { expected, found }
-            } else {
-                ArchiveFault::Length { expected: expected.bytes, found: found.bytes }
-            };
-            return Err(BackupError::Archive { path: fetched.url.clone().into(), what });
-        }
+        let found = self.fetch_archive(expected.bytes, (&*into.fs, &fetched.archive), watch)?;
+        self.compare(&found, expected, &metadata.archive.file)?;
         let sidecar = fetched.dir.join(&id.metadata());
         fsio::replace_file(&*into.fs, &sidecar, &text).map_err(io_error("write", &sidecar))?;
         Ok(fetched)
@@ -152,7 +213,7 @@ impl Remote {
             let file = id.archive(encrypted);
             let Some(object) = self.store.stat(&self.name(&file))? else { continue };
             let fetched = self.place_for(id, &file, into)?;
-            let found = self.fetch_archive(object.size, &fetched, watch)?;
+            let found = self.fetch_archive(object.size, (&*into.fs, &fetched.archive), watch)?;
             let fault = |what| BackupError::Archive { path: fetched.url.clone().into(), what };
             if found.bytes != object.size {
                 let (expected, found) = (object.size, found.bytes);
@@ -192,15 +253,13 @@ impl Remote {
     fn fetch_archive(
         &self,
         bytes: u64,
-        fetched: &Fetched,
+        (fs, path): (&dyn Fs, &Path),
         watch: &dyn Watch,
     ) -> Result<Digests, BackupError> {
-        let fs = &fetched.dir.fs;
-        let path = &fetched.archive;
-        let available =
-            fs.space(fetched.dir.path()).map_err(io_error("ask for space at", path))?.available;
+        let place = fsio::parent(path);
+        let available = fs.space(&place).map_err(io_error("ask for space at", path))?.available;
         if available < bytes {
-            let path = fetched.dir.path().to_path_buf();
+            let path = place;
             return Err(BackupError::NoSpace { path, needed: bytes, available });
         }
         let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -225,6 +284,17 @@ impl Remote {
             at += read as u64;
             watch.advance(read as u64);
         }
+    }
+
+    /// Whether the archives are there that a backup builds on.
+    fn has_bases(&self, reach: &Reach) -> Result<bool, BackupError> {
+        for base in &reach.bases {
+            let object = self.store.stat(&format!("{}{}", reach.folder, base.file))?;
+            if object.is_none_or(|object| object.size != base.bytes) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The whole backup that reaches furthest, of the one log that there is; of those with
@@ -276,7 +346,7 @@ impl Remote {
         for reach in of_one_log(found, place.clone().into(), &|folder| self.store.url(folder))? {
             let name = format!("{}{}", reach.folder, reach.archive);
             let there = self.store.stat(&name)?;
-            if there.is_some_and(|object| object.size == reach.bytes) {
+            if there.is_some_and(|object| object.size == reach.bytes) && self.has_bases(&reach)? {
                 return Ok(reach);
             }
             let error =
@@ -287,6 +357,12 @@ impl Remote {
         // What cannot be read, or is not counted, may be what is looked for.
         Err(refused.unwrap_or_else(|| BackupError::NotFound { wanted, place: place.into() }))
     }
+}
+
+/// What an archive that was fetched says that it builds on; nothing where it says nothing
+/// that can be read without the private key: opening it says why.
+fn bases_of_archive(fetched: &Fetched) -> Vec<Base> {
+    crate::backup::source::bases_of(fetched.dir(), &fetched.archive).unwrap_or_default()
 }
 
 /// Whether a folder's name allows that it holds backups of a log whose id begins so. One

@@ -12,7 +12,7 @@ use crate::backup::catalog::{Catalog, Checked, Level};
 use crate::backup::check::check;
 use crate::backup::directory::BackupDir;
 use crate::backup::error::{ArchiveFault, BackupError};
-use crate::backup::inventory::{Inventory, KnownLog, Listed, coverage, is_of};
+use crate::backup::inventory::{Inventory, KnownLog, Listed, coverage, is_of, mark_broken_chains};
 use crate::backup::metadata::Metadata;
 use crate::backup::name::{BackupId, FileKind, parse_name};
 use crate::clock::Timestamp;
@@ -141,6 +141,7 @@ impl Remote {
                 (listed.level, listed.verified_at) = (Some(level), Some(at));
             }
         }
+        mark_broken_chains(&mut backups);
         // Those of one log together.
         let log = |listed: &Listed| match (&self.sees, &listed.metadata) {
             (Sees::All, Some(metadata)) => metadata.log.id.clone(),
@@ -333,7 +334,7 @@ impl Remote {
         if listed.damage.is_some() || listed.level.is_some_and(|reached| reached >= level) {
             return Ok(());
         }
-        let fetched = match self.of_place(&listed.place).fetch_id(listed.id, scratch, watch) {
+        let fetched = match self.of_place(&listed.place).fetch_one(listed.id, scratch, watch) {
             Ok(fetched) => fetched,
             Err(
                 error @ (BackupError::Archive { .. }

@@ -14,6 +14,7 @@ use crate::backup::catalog::{Catalog, Copied, CopyState, Level};
 use crate::backup::check::check;
 use crate::backup::directory::BackupDir;
 use crate::backup::error::{BackupError, io_error};
+use crate::backup::joined::{Link, find_bases};
 use crate::backup::metadata::{MAX_METADATA_BYTES, Metadata};
 use crate::backup::name::{BackupId, FileKind, parse_name};
 use crate::clock::Clock;
@@ -71,7 +72,9 @@ impl Remote {
             }
         };
         note(Copied::new(CopyState::Uploading, clock.now()));
-        let uploaded = self.send(dir, metadata, lock, watch);
+        let uploaded = self
+            .send_bases(dir, metadata, lock, clock, watch)
+            .and_then(|()| self.send(dir, metadata, lock, watch));
         note(match &uploaded {
             Ok(uploaded) => Copied {
                 archive_version: uploaded.archive.version.clone(),
@@ -88,6 +91,26 @@ impl Remote {
         uploaded
     }
 
+    /// Sends what a backup builds on and is not there yet, the full one first: without it
+    /// what is sent could not be restored from there.
+    fn send_bases(
+        &self,
+        dir: &BackupDir,
+        metadata: &Metadata,
+        lock: Option<Lock>,
+        clock: &dyn Clock,
+        watch: &dyn Watch,
+    ) -> Result<(), BackupError> {
+        for Link { metadata: base, .. } in
+            find_bases(dir, &metadata.id.to_string(), &metadata.bases)?
+        {
+            if self.holds(&base)?.is_none() {
+                self.resume(dir, &base, lock, clock, watch)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a backup that was made before, once its bytes have been read again.
     ///
     /// # Errors
@@ -102,6 +125,11 @@ impl Remote {
     ) -> Result<Uploaded, BackupError> {
         check(dir, metadata, Level::Stored, None, None, watch)?;
         self.upload(dir, metadata, lock, clock, watch)
+    }
+
+    /// What the store has of a file of the folder.
+    pub(in crate::backup) fn object(&self, file: &str) -> Result<Option<Object>, BackupError> {
+        Ok(self.store.stat(&self.name(file))?)
     }
 
     /// What the store has of a backup's two files; none where one is not there.

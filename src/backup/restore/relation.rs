@@ -190,7 +190,7 @@ impl Live {
             1 => format!("record {begin} differs"),
             _ => format!("the first that differs is one of the records {begin} to {}", end - 1),
         };
-        let mut trees = vec![content.marker.pruned.clone()];
+        let mut trees = vec![content.pruned.clone()];
         for block in content.blocks.iter().flatten() {
             let mut tree = trees[trees.len() - 1].clone();
             if tree.end() >= size || tree.extend(&block.tree).is_err() {
@@ -198,7 +198,7 @@ impl Live {
             }
             trees.push(tree);
         }
-        let begin = content.marker.pruned.end();
+        let begin = content.pruned.end();
         // What cannot be compared is taken for what differs: the range is then too wide.
         let same = |tree: &Range| {
             let here = self

@@ -54,6 +54,14 @@ impl VerifiedBackup {
     pub fn passed(&self) -> bool {
         self.against.iter().all(|against| against.finding.is_none())
     }
+
+    /// Whether it only ends before what it was compared with: nothing in it contradicts that,
+    /// and what came later is not in it.
+    #[must_use]
+    pub fn is_older(&self) -> bool {
+        let mut findings = self.against.iter().filter_map(|against| against.finding.as_ref());
+        !self.passed() && findings.all(|(kind, _)| *kind == Kind::Truncated)
+    }
 }
 
 /// A checkpoint that was kept, compared.
@@ -121,7 +129,7 @@ impl Restorer {
         let found = find(&self.dir, &request.wish, &of, &request.identities)?;
         let (keys, key_from) = choose_keys(self, &request, &Live::none(), &found)?;
         let bad = |what| BackupError::Metadata { path: found.archive.clone(), what };
-        let signed = found.about.verify(&keys).map_err(bad)?;
+        let signed = found.verify(&keys).map_err(bad)?;
         let file = found.open(&*self.fs, &request.identities, watch)?;
         let sizes = against.iter().map(|anchor| anchor.size);
         let here = snapshot.as_ref().ok().map(|live| live.checkpoint.size);
@@ -145,7 +153,7 @@ impl Restorer {
             backup: found.label.clone(),
             log_id: log_id.to_owned(),
             epoch,
-            first_seq: content.marker.pruned.end(),
+            first_seq: content.pruned.end(),
             tree_size: content.tree.end(),
             root_hash: signed.root,
             key: keys.newest().to_string(),
@@ -157,7 +165,7 @@ impl Restorer {
             against,
             notes: keys.unsigned_successions(),
             here: log_here(&snapshot, log_id, epoch, &content),
-            holes: found.about.holes().to_vec(),
+            holes: found.holes().to_vec(),
         })
     }
 }
@@ -181,9 +189,11 @@ fn compare(
     let end = content.tree.end();
     if anchor.size > end {
         let text = format!(
-            "it covers {} records, but the backup ends after {end}: it lacks the records in \
-             between",
-            anchor.size
+            "the backup is older than that: it ends after {end} records, and the checkpoint covers \
+             {}; the {} in between are not in the backup, and nothing in it contradicts the \
+             checkpoint",
+            anchor.size,
+            anchor.size - end
         );
         return Some((Kind::Truncated, text));
     }

@@ -41,6 +41,7 @@ fn made(id: &str, log: &str, epoch: u32, held: (u64, u64)) -> Listed {
         root_hash: digest,
         checkpoint: String::new(),
         previous: None,
+        bases: Vec::new(),
         archive: Archive {
             file: id.archive(false),
             digests,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -18,7 +19,7 @@ use crate::cli::cloud::Cloud;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::heads;
-use crate::cli::open::{self, directory, shared_fs};
+use crate::cli::open::{self, Waiting, directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::SystemClock;
 use crate::config::Settings;
@@ -52,6 +53,9 @@ pub(crate) struct RepairArgs {
     /// Where the backups are [default: backups/audit]
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+    /// Wait so long for a log that another program has open
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = super::record::duration)]
+    wait: Duration,
 }
 
 pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> {
@@ -68,7 +72,7 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     let signing = SigningKey::load(&OsFs, &private).ok();
     let key = given.or_else(|| signing.as_ref().map(|key| key.verifier().clone()));
     let identities = identities(&args.identity)?;
-    let lock = lock(context, &paths, args.dry_run)?;
+    let lock = lock(context, &paths, args)?;
     let progress = Progress::new(context)?;
     let mut needs = Needs {
         fs: shared_fs(),
@@ -146,7 +150,7 @@ fn show(context: &Context, shown: &RepairShown<'_>) -> Result<(), CliError> {
 fn lock(
     context: &Context,
     paths: &LogPaths,
-    dry_run: bool,
+    args: &RepairArgs,
 ) -> Result<Option<WriterLock>, CliError> {
     if OsFs.meta(&paths.dir).is_err() {
         let message = format!("there is no log in {}", paths.dir.display());
@@ -155,19 +159,25 @@ fn lock(
                    log",
         ));
     }
-    match paths.lock_for_writing() {
-        Ok(Some(lock)) => Ok(Some(lock)),
-        Ok(None) if dry_run => {
-            context.printer.note("a writer has the log open: what it is writing may look damaged");
-            Ok(None)
+    let mut waiting = Waiting::new(&paths.dir, args.wait, Some(context.printer));
+    loop {
+        match paths.lock_for_writing() {
+            Ok(Some(lock)) => return Ok(Some(lock)),
+            Ok(None) if args.dry_run => {
+                context
+                    .printer
+                    .note("a writer has the log open: what it is writing may look damaged");
+                return Ok(None);
+            }
+            Ok(None) => {
+                let message =
+                    format!("{} is locked: a writer has the log open", paths.lock().display());
+                waiting.go_on(CliError::new("locked", Exit::Busy, message).hint(
+                    "stop the collector, repair, and start it again; --dry-run works beside it",
+                ))?;
+            }
+            Err(error) => return Err(CliError::io("lock", paths.lock(), &error)),
         }
-        Ok(None) => {
-            let message =
-                format!("{} is locked: a writer has the log open", paths.lock().display());
-            Err(CliError::new("locked", Exit::Busy, message)
-                .hint("stop the collector, repair, and start it again; --dry-run works beside it"))
-        }
-        Err(error) => Err(CliError::io("lock", paths.lock(), &error)),
     }
 }
 

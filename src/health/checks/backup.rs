@@ -282,9 +282,18 @@ fn failure(catalog: &Catalog, made: Option<Timestamp>, now: Timestamp) -> Option
 
 fn damaged(catalog: &Catalog) -> Option<Finding> {
     let bad = catalog.backups.values().filter(|noted| noted.damage.is_some()).count() as u64;
-    (bad > 0).then(|| {
-        (Problem::BackupDamaged, Status::Warning, format!("{} damaged", count(bad, "backup")))
-    })
+    if bad > 0 {
+        let text = format!("{} damaged", count(bad, "backup"));
+        return Some((Problem::BackupDamaged, Status::Warning, text));
+    }
+    // The newest first: that is the one that somebody will want.
+    let (id, base) = catalog
+        .backups
+        .iter()
+        .rev()
+        .find_map(|(id, noted)| Some((id, catalog.broken_base(noted)?)))?;
+    let text = format!("{id} cannot be restored: it builds on {base}, which is not there");
+    Some((Problem::BackupDamaged, Status::Warning, text))
 }
 
 /// Which records no backup holds, because they were damaged before one did.
@@ -344,10 +353,10 @@ fn resume(catalog: &Catalog, place: &str, id: BackupId) -> String {
     let above = place.trim_end_matches('/').rsplitn(3, '/').nth(2);
     let above = above.filter(|above| took_any(catalog, place) && above.contains("://"));
     match above.and_then(|above| shlex::try_quote(above).ok()) {
-        Some(there) => format!("`auditctl backup --resume {id} --destination {there}` sends it"),
+        Some(there) => format!("`auditctl backup resume {id} --destination {there}` sends it"),
         None => format!(
             "check the destination, which has never taken a backup. Then send it with `auditctl \
-             backup --resume {id}`; to send it elsewhere, add --destination s3://BUCKET/PREFIX"
+             backup resume {id}`; to send it elsewhere, add --destination s3://BUCKET/PREFIX"
         ),
     }
 }

@@ -17,6 +17,9 @@ use crate::fsio::{Fs, OpenMode};
 /// The heads of so many backups are read: it has to be quick.
 const MOST: usize = 16;
 
+/// A clock may be so much ahead, in microseconds.
+const AHEAD: i64 = 24 * 3_600 * 1_000_000;
+
 /// The backups, as far as they are this log's.
 #[derive(Clone, Debug, Default)]
 pub(in crate::health) struct Backups {
@@ -34,7 +37,7 @@ pub(in crate::health) struct Backups {
     pub(in crate::health) contradiction: Option<Contradiction>,
 }
 
-pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
+pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths, now: Timestamp) -> Backups {
     let names = match fs.list(dir) {
         Ok(names) => names,
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -65,21 +68,28 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
         let roots = BTreeMap::from([(checkpoint.size, checkpoint.root)]);
         own.contradictions(&heads.heads, &roots).into_iter().next()
     });
-    let there: BTreeSet<BackupId> = names
-        .iter()
-        .filter_map(|name| parse_name(name))
-        .filter(|(_, kind)| matches!(kind, FileKind::Metadata))
-        .map(|(id, _)| id)
-        .collect();
+    let named = |wanted: fn(&FileKind) -> bool| -> BTreeSet<BackupId> {
+        let all = names.iter().filter_map(|name| parse_name(name));
+        all.filter(|(_, kind)| wanted(kind)).map(|(id, _)| id).collect()
+    };
+    let archives = named(|kind| matches!(kind, FileKind::Archive(_)));
+    // Without its archive it is no backup that another one can build on.
+    let there: BTreeSet<BackupId> = named(|kind| matches!(kind, FileKind::Metadata));
     let catalog = catalog.map(|mut catalog| {
+        let needed: BTreeSet<BackupId> =
+            catalog.backups.values().flat_map(|noted| noted.bases.iter().copied()).collect();
         catalog.backups.retain(|id, noted| {
             noted.log_id == log_id
                 && there.contains(id)
+                && (archives.contains(id) || !needed.contains(id))
                 && agrees(&heads, keys.as_ref(), *id, (noted.tree_size, noted.root_hash))
         });
         catalog
     });
-    let newest = heads.own.last().map(|id| id.time());
+    // No backup was made in the future, whatever its name says.
+    let ahead = now.micros() + AHEAD;
+    let made = heads.own.iter().map(|id| id.time()).filter(|at| at.micros() <= ahead);
+    let newest = made.max();
     if let (None, Some(id)) = (newest, heads.newer.last()) {
         let path = dir.join(id.metadata());
         newer.get_or_insert(format!(

@@ -280,8 +280,13 @@ impl State {
             clock: self.options(&place).clock,
             dir: BackupDir::new(fs, &place.backups()),
         };
-        let request =
-            Request { log_dir: place.log(), key_path: None, level: 6, encrypt_to: Vec::new() };
+        let request = Request {
+            log_dir: place.log(),
+            key_path: None,
+            level: 6,
+            encrypt_to: Vec::new(),
+            chain: None,
+        };
         let made = match creator.create(&request, &Unwatched) {
             Ok(made) => made,
             Err(error) if !self.truth.tampered => return Err(format!("no backup: {error}")),

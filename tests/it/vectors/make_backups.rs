@@ -71,9 +71,9 @@ pub(super) fn backups(maker: &mut Maker) {
     altered.write(maker, "altered", "wrong", "metadata that its signature is not about");
     let mut newer = backup.clone();
     newer.metadata =
-        format!("{}\n", json!({"type": "auditctl/backup", "format": 2, "all": "different"}))
+        format!("{}\n", json!({"type": "auditctl/backup", "format": 3, "all": "different"}))
             .into_bytes();
-    newer.write(maker, "newer", "newer", "metadata of format 2");
+    newer.write(maker, "newer", "newer", "metadata of format 3");
     drills(maker, &home);
     encrypted(maker, &home);
 }
