@@ -450,7 +450,9 @@ fn last_member(file: &dyn FsFile, path: &Path) -> Result<(Marker, Vec<u64>), Bac
     let last = lengths.pop().ok_or_else(|| foreign("it is empty".to_owned()))?;
     let members: u64 = lengths.iter().sum();
     if last > MAX_MARKER_BYTES as u64 {
-        return Err(foreign("it does not end in a marker: it was cut off, or auditctl did not make it".into()));
+        return Err(foreign(
+            "it does not end in a marker: it was cut off, or auditctl did not make it".into(),
+        ));
     }
     let mut bytes = vec![0; last as usize];
     file.read_exact_at(&mut bytes, members).map_err(io_error("read", path))?;

@@ -126,7 +126,9 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
     if sender.is_none() {
         let of_resume = args.resume.map(|_| "--resume");
         if let Some(flag) = of_resume.or_else(|| args.sending.only_for_sending()) {
-            return Err(send::nowhere(&format!("{flag} needs a destination, because it is about a backup that is sent")));
+            return Err(send::nowhere(&format!(
+                "{flag} needs a destination, because it is about a backup that is sent"
+            )));
         }
     }
     if let (Some(id), Some(sender)) = (args.resume, &sender) {

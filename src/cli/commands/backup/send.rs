@@ -147,7 +147,8 @@ impl Sender<'_> {
         let again = format!("`auditctl backup resume {id}{}` sends it", self.typed);
         let mut told = match error {
             BackupError::Interrupted => {
-                let message = format!("interrupted: backup {id} is here, but was not sent completely");
+                let message =
+                    format!("interrupted: backup {id} is here, but was not sent completely");
                 CliError::new("interrupted", Exit::Interrupted, message)
             }
             error => {
