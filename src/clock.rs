@@ -266,6 +266,7 @@ impl ClockWatch {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 /// A clock that moves only when told to.
 #[derive(Debug, Default)]
 pub struct ManualClock {
@@ -273,6 +274,7 @@ pub struct ManualClock {
     boot_ms: AtomicU64,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl ManualClock {
     /// Stands at `now`, and at one second since boot.
     #[must_use]
@@ -292,6 +294,7 @@ impl ManualClock {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.micros.load(Ordering::SeqCst))

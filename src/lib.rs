@@ -121,8 +121,10 @@ pub mod access;
 pub mod alerts;
 pub mod audit;
 pub mod backup;
+#[cfg(feature = "application")]
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "collector")]
 pub mod collector;
 pub mod config;
 pub mod defaults;
@@ -131,10 +133,14 @@ pub mod fsio;
 pub mod health;
 pub mod json_place;
 pub mod limits;
+#[cfg(feature = "application")]
 pub mod monitor;
 pub mod origin_prefix;
 pub mod store;
+#[cfg(feature = "application")]
 pub mod ui;
 pub mod units;
+#[cfg(feature = "application")]
 pub mod validate;
+#[cfg(feature = "application")]
 pub mod zone;

@@ -54,12 +54,14 @@ impl Pace for RealPace {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 /// One in which waiting takes no time; it notes what was waited for.
 #[derive(Debug, Default)]
 pub struct TestPace {
     waits: Mutex<Vec<Duration>>,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl TestPace {
     /// All waits so far.
     #[must_use]
@@ -68,6 +70,7 @@ impl TestPace {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Pace for TestPace {
     fn elapsed(&self) -> Duration {
         self.waits().iter().sum()
