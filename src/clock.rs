@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+#[cfg(any(test, feature = "testing"))]
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use chrono::{DateTime, SecondsFormat, Timelike, Utc};

@@ -1,6 +1,7 @@
 //! Time, waiting and chance, so that tests of retries need none of them.
 
 use std::fmt::Debug;
+#[cfg(any(test, feature = "testing"))]
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
