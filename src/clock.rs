@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+#[cfg(any(test, feature = "testing"))]
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use chrono::{DateTime, SecondsFormat, Timelike, Utc};
@@ -266,6 +267,7 @@ impl ClockWatch {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 /// A clock that moves only when told to.
 #[derive(Debug, Default)]
 pub struct ManualClock {
@@ -273,6 +275,7 @@ pub struct ManualClock {
     boot_ms: AtomicU64,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl ManualClock {
     /// Stands at `now`, and at one second since boot.
     #[must_use]
@@ -292,6 +295,7 @@ impl ManualClock {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.micros.load(Ordering::SeqCst))

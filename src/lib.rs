@@ -121,9 +121,12 @@ pub mod access;
 pub mod alerts;
 pub mod audit;
 pub mod backup;
+#[cfg(feature = "application")]
 mod built;
+#[cfg(feature = "application")]
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "collector")]
 pub mod collector;
 pub mod config;
 pub mod defaults;
@@ -132,10 +135,14 @@ pub mod fsio;
 pub mod health;
 pub mod json_place;
 pub mod limits;
+#[cfg(feature = "application")]
 pub mod monitor;
 pub mod origin_prefix;
 pub mod store;
+#[cfg(feature = "application")]
 pub mod ui;
 pub mod units;
+#[cfg(feature = "application")]
 pub mod validate;
+#[cfg(feature = "application")]
 pub mod zone;

@@ -29,6 +29,7 @@ use crate::backup::{
     MAX_CATALOG_BYTES, MAX_DRILL_BYTES, MAX_HEAD_BYTES, MAX_HEADS, MAX_MARKER_BYTES,
     MAX_METADATA_BYTES, MAX_UPLOAD_STATE_BYTES,
 };
+#[cfg(feature = "collector")]
 use crate::collector::{MAX_ASKED, MAX_IN_FLIGHT};
 use crate::config::MAX_ALERTS;
 use crate::defaults::MAX_BODY;
@@ -320,6 +321,7 @@ pub const TABLE: &[Limit] = &[
         "a request's body, unless `collector.max_body` says otherwise",
         "refused, 413",
     ),
+    #[cfg(feature = "collector")]
     limit(
         "events in flight",
         MAX_IN_FLIGHT as u64,
@@ -327,6 +329,7 @@ pub const TABLE: &[Limit] = &[
         "one connection's, not answered yet",
         "no more is read from it",
     ),
+    #[cfg(feature = "collector")]
     limit(
         "queries under way",
         MAX_ASKED as u64,

@@ -46,7 +46,7 @@ pub use record::refusal::RecordError;
 pub use record::same::is_record_of;
 pub use record::{ImportId, Origin, Via};
 pub use state::progress::Progress;
-pub use write::log::{AuditLog, Receipt, ReloadError, Session};
+pub use write::log::{AuditLog, HandIn, Handed, Receipt, ReloadError, Session};
 pub use write::options::{
     BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, RetentionRule,
     Tunables,

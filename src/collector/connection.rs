@@ -29,7 +29,7 @@ use crate::audit::read::query::Request;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::write::key_change::RotateRequest;
-use crate::audit::{Batch, Origin, ParseMode, RecordError, Session, Via};
+use crate::audit::{Batch, HandIn, Origin, ParseMode, RecordError, Session, Via};
 
 /// Read at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -43,8 +43,6 @@ const MAX_UNSENT: usize = 256 * 1024;
 pub(crate) const MAX_ASKED: usize = 16;
 /// So many lines in a row that are no JSON: this is no sender of events.
 const MAX_MALFORMED: u32 = 100;
-/// While the write buffer is full, it is tried again so often.
-const FULL_POLL: Duration = Duration::from_millis(10);
 
 /// Time limits.
 #[derive(Clone, Copy, Debug)]
@@ -118,8 +116,8 @@ struct Connection {
     in_flight: usize,
     output: Vec<u8>,
     malformed: u32,
-    /// Since when the write buffer has had no room.
-    full_since: Option<Instant>,
+    /// How long it waits for room in the write buffer.
+    hand_in: HandIn,
     /// Since when a line has been half there.
     line_since: Option<Instant>,
     /// Since when the peer has not taken what is in `output`.
@@ -188,7 +186,7 @@ impl Connection {
             in_flight: 0,
             output: Vec::new(),
             malformed: 0,
-            full_since: None,
+            hand_in: HandIn::new(),
             line_since: None,
             unsent_since: None,
             last_read: Instant::now(),
@@ -528,8 +526,8 @@ impl Connection {
         if let Some(since) = self.starved_since.filter(|_| self.starved && !self.ending) {
             deadline = deadline.min(since + limits.read);
         }
-        if self.full_since.is_some() {
-            deadline = deadline.min(Instant::now() + FULL_POLL);
+        if self.hand_in.is_waiting() {
+            deadline = deadline.min(Instant::now() + HandIn::TRY_AGAIN);
         }
         deadline
     }

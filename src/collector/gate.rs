@@ -52,6 +52,7 @@ impl Strangers {
         }
     }
 
+    #[cfg(any(test, feature = "testing"))]
     /// Without limits: where nothing is about time.
     pub(super) fn unlimited() -> Self {
         let none = || RateLimiter::new(None);

@@ -4,7 +4,7 @@
 //! is a line, a batch and the runs of its [`Tally`], all of it a share of the budget.
 //! Before each batch it is asked again whether the caller still may.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
@@ -27,7 +27,7 @@ use crate::access::Right;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::state::status::Word;
-use crate::audit::{Batch, ParseMode, RecordError, Session};
+use crate::audit::{Batch, HandIn, Handed, ParseMode, RecordError, Session};
 
 /// What a request holds besides a long line and a long answer: what was read of it,
 /// a batch, and the connection's buffers.
@@ -38,8 +38,6 @@ const COPIES: usize = 3;
 const BATCH_EVENTS: usize = 1_024;
 /// Memory that is kept for the next line.
 const LINE_KEPT: usize = 64 << 10;
-/// While the write buffer is full, it is tried again so often.
-const FULL_POLL: Duration = Duration::from_millis(10);
 /// When a peer that found no room may come again.
 pub(super) const ROOM_RETRY: Duration = Duration::from_secs(1);
 
@@ -410,32 +408,23 @@ impl<'a> Intake<'a> {
     async fn submit(&mut self) -> Result<(), Why> {
         let log = &self.hub.log;
         let mut progress = self.hub.progress.clone();
-        let mut full_since = Instant::now();
+        let mut hand_in = HandIn::new();
         while !self.batch.is_empty() {
-            let refused = match self.turn.submit(log, &mut self.batch) {
-                Ok(Some(taken)) => {
-                    let end = taken.first_seq + taken.count as u64;
+            let submit = |batch: &mut Batch| self.turn.submit(log, batch);
+            match hand_in.try_by(log, &mut self.batch, submit) {
+                Handed::Taken(taken) => {
                     self.tally.accepted(taken.first_seq, taken.count as u64);
-                    self.last = Some(end - 1);
-                    log.request_ack(end);
-                    full_since = Instant::now();
-                    continue;
+                    self.last = Some(taken.end() - 1);
                 }
-                Ok(None) if full_since.elapsed() < log.options().overflow_timeout => {
-                    // With interval durability nothing tells of room.
-                    let _ = tokio::time::timeout(FULL_POLL, progress.changed()).await;
-                    continue;
+                Handed::Full => {
+                    let _ = tokio::time::timeout(HandIn::TRY_AGAIN, progress.changed()).await;
                 }
-                Ok(None) => {
-                    log.count_busy(self.batch.len() as u64);
-                    RecordError::Busy { retry_after: Duration::from_millis(250) }
+                Handed::Refused(error) => {
+                    self.turn.waits(false);
+                    self.tally.refuse_waiting(&error);
+                    return Err((&error).into());
                 }
-                Err(error) => error,
-            };
-            self.batch.clear();
-            self.turn.waits(false);
-            self.tally.refuse_waiting(&refused);
-            return Err((&refused).into());
+            }
         }
         self.turn.waits(false);
         Ok(())

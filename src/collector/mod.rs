@@ -6,6 +6,7 @@
 
 pub mod client;
 #[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub mod harness;
 
 mod accept;

@@ -319,12 +319,7 @@ impl Run {
         match &self.fate {
             Fate::Recorded(_) | Fate::Scattered(..) => None,
             Fate::Refused(error) => Some(error.clone()),
-            Fate::Unsure(first, error) => Some(match error.clone() {
-                RecordError::Unavailable { reason, retry_after, .. } => {
-                    RecordError::Unavailable { seq: first + nth, reason, retry_after }
-                }
-                other => other,
-            }),
+            Fate::Unsure(first, error) => Some(error.clone().about(first + nth)),
             // Nothing waits any more when it is asked.
             Fate::Waiting => Some(RecordError::Closed),
         }

@@ -13,6 +13,7 @@
 pub mod aside;
 pub mod beneath;
 pub mod boot;
+#[cfg(any(test, feature = "testing"))]
 pub mod fault;
 pub mod fixed;
 pub mod given;

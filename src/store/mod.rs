@@ -26,6 +26,7 @@ mod confirm;
 mod credentials;
 mod destination;
 mod error;
+#[cfg(any(test, feature = "testing"))]
 pub mod fault;
 #[cfg(feature = "gcs")]
 mod gcs;
@@ -52,7 +53,9 @@ pub use limits::{Environment, Limits};
 pub use listing::Page;
 pub use local::LocalStore;
 pub use object::{Checksum, Digests, Lock, LockMode, Object, Removed};
-pub use pace::{Pace, RealPace, TestPace};
+#[cfg(any(test, feature = "testing"))]
+pub use pace::TestPace;
+pub use pace::{Pace, RealPace};
 pub use put::{Body, Put, SHA256, UploadState};
 pub use retry::{RetryPolicy, Retrying};
 pub use stop::Stop;

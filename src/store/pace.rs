@@ -1,6 +1,7 @@
 //! Time, waiting and chance, so that tests of retries need none of them.
 
 use std::fmt::Debug;
+#[cfg(any(test, feature = "testing"))]
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -54,12 +55,14 @@ impl Pace for RealPace {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 /// One in which waiting takes no time; it notes what was waited for.
 #[derive(Debug, Default)]
 pub struct TestPace {
     waits: Mutex<Vec<Duration>>,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl TestPace {
     /// All waits so far.
     #[must_use]
@@ -68,6 +71,7 @@ impl TestPace {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Pace for TestPace {
     fn elapsed(&self) -> Duration {
         self.waits().iter().sum()

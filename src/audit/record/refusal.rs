@@ -99,6 +99,17 @@ impl RecordError {
         }
     }
 
+    /// The same of the event that was accepted as record `seq`.
+    #[must_use]
+    pub(crate) fn about(self, seq: u64) -> Self {
+        match self {
+            Self::Unavailable { reason, retry_after, .. } => {
+                Self::Unavailable { seq, reason, retry_after }
+            }
+            other => other,
+        }
+    }
+
     /// When trying again makes sense; `None`: never, or not here.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -1,9 +1,11 @@
 //! The log: open, record, seal, status, close.
 
+mod hand_in;
 mod intake;
 mod rotate;
 mod start;
 
+pub use hand_in::{HandIn, Handed};
 pub use intake::Session;
 
 use start::{

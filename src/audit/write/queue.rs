@@ -121,6 +121,14 @@ pub struct Submitted {
     pub count: usize,
 }
 
+impl Submitted {
+    /// One after the last seq.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.first_seq + self.count as u64
+    }
+}
+
 /// What the writer is asked to do besides writing.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -519,7 +527,7 @@ fn append(
 }
 
 /// How soon a caller refused for want of room may try again.
-const BUSY_RETRY: Duration = Duration::from_millis(250);
+pub(super) const BUSY_RETRY: Duration = Duration::from_millis(250);
 /// How soon a caller refused for want of disk space may try again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 

@@ -1,38 +1,24 @@
 //! What becomes of a peer's events: they are handed to the writer, and answered in the
 //! order in which they came, once the writer has acknowledged them.
 
-use std::time::{Duration, Instant};
-
 use tokio::sync::watch;
 
 use super::{Connection, Owed};
-use crate::audit::RecordError;
+use crate::audit::{Batch, Handed, RecordError};
 use crate::collector::{Seen, protocol};
 
 impl Connection {
     /// Hands over what was prepared, as far as there is room.
     pub(super) fn submit(&mut self) {
         while !self.batch.is_empty() {
-            match self.turn.submit(&self.hub.log, &mut self.batch) {
-                Ok(Some(taken)) => {
-                    self.full_since = None;
-                    self.accepted(taken.first_seq, taken.count as u64);
-                }
-                Ok(None) => {
-                    let since = *self.full_since.get_or_insert_with(Instant::now);
-                    // An import waits as long as it takes: what was refused and sent
-                    // again would come after what follows it.
-                    if self.imports || since.elapsed() < self.hub.log.options().overflow_timeout {
-                        return;
-                    }
-                    self.hub.log.count_busy(self.batch.len() as u64);
-                    let retry_after = Duration::from_millis(250);
-                    self.refuse_waiting(&RecordError::Busy { retry_after });
-                }
-                Err(error) => self.refuse_waiting(&error),
+            let log = &self.hub.log;
+            let submit = |batch: &mut Batch| self.turn.submit(log, batch);
+            match self.hand_in.try_by(log, &mut self.batch, submit) {
+                Handed::Taken(taken) => self.accepted(taken.first_seq, taken.count as u64),
+                Handed::Full => return,
+                Handed::Refused(error) => self.refuse_waiting(&error),
             }
         }
-        self.full_since = None;
         self.turn.waits(false);
     }
 
@@ -53,7 +39,6 @@ impl Connection {
     }
 
     fn accepted(&mut self, mut first_seq: u64, mut count: u64) {
-        self.hub.log.request_ack(first_seq + count);
         let mut at = self.owed.iter().position(|owed| matches!(owed, Owed::Waiting(_)));
         while let Some(index) = at.filter(|_| count > 0) {
             let Some(Owed::Waiting(waiting)) = self.owed.get_mut(index) else {
@@ -76,7 +61,6 @@ impl Connection {
 
     fn refuse_waiting(&mut self, error: &RecordError) {
         self.batch.clear();
-        self.full_since = None;
         let line = protocol::line_of(&protocol::error_value(error));
         for owed in &mut self.owed {
             if let Owed::Waiting(count) = owed {
@@ -94,12 +78,7 @@ impl Connection {
             if let Owed::Accepted { first_seq, count } = owed {
                 let mut lines = Vec::new();
                 for seq in *first_seq..*first_seq + *count {
-                    let error = match error.clone() {
-                        RecordError::Unavailable { reason, retry_after, .. } => {
-                            RecordError::Unavailable { seq, reason, retry_after }
-                        }
-                        other => other,
-                    };
+                    let error = error.clone().about(seq);
                     lines.extend(protocol::line_of(&protocol::error_value(&error)));
                 }
                 self.in_flight -= *count as usize - 1;

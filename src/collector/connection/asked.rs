@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 use super::{Connection, MAX_UNSENT, Owed, Peer, Task, Told, origin};
+use crate::audit::HandIn;
 use crate::audit::ParseMode;
 use crate::audit::read::query::Request;
 use crate::audit::state::security::SecurityKind;
@@ -185,6 +186,7 @@ impl Connection {
         }
         self.session = self.hub.log.session(&origin, wish.import);
         self.imports = wish.import;
+        self.hand_in = if wish.import { HandIn::import() } else { HandIn::new() };
         self.mode = if wish.lenient { ParseMode::Lenient } else { ParseMode::Strict };
         serde_json::json!({
             "ok": { "session": { "import": wish.import, "lenient": wish.lenient } }

@@ -198,7 +198,7 @@ pub(crate) fn no_glob_import_of_own_modules(
         .collect()
 }
 
-/// Cycles between the modules of each folder. In `audit` the folder's own
+/// Cycles between the modules of each folder. In `audit` and in its folders the folder's own
 /// `mod.rs` takes part: what its modules share stands in a module of its own.
 pub(crate) fn no_cycles(sources: &[Source], mentions: &[Mention<'_>]) -> Vec<Finding> {
     let mut folders: BTreeSet<Module> = BTreeSet::new();
@@ -206,7 +206,7 @@ pub(crate) fn no_cycles(sources: &[Source], mentions: &[Mention<'_>]) -> Vec<Fin
         let module = source.module();
         folders.extend((1..module.len()).map(|length| module[..length].to_vec()));
     }
-    let with_itself = |folder: &Module| folder.len() == 1 && folder[0] == "audit";
+    let with_itself = |folder: &Module| folder.len() <= 2 && folder[0] == "audit";
     folders.iter().filter_map(|folder| cycle_in(folder, with_itself(folder), mentions)).collect()
 }
 

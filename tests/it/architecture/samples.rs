@@ -199,16 +199,16 @@ fn a_cycle_in_a_folder_is_found_with_its_places() {
 fn a_cycle_hidden_behind_a_reexport_or_an_alias_is_found() {
     for text in [
         "use super::Writer;",
-        "use crate::audit;\nfn f() { audit::Writer::new(); }",
+        "use crate::audit::write;\nfn f() { write::Writer::new(); }",
         "use super::writer as w;",
     ] {
         let found = findings(&[
-            ("src/audit/mod.rs", "pub use writer::Writer;"),
+            ("src/audit/write/mod.rs", "pub use writer::Writer;"),
             ("src/audit/write/queue.rs", text),
             ("src/audit/write/writer.rs", "use super::queue::Queue;"),
         ]);
         assert_eq!(found.len(), 1, "{text}: {found:?}");
-        assert!(found[0].contains("a cycle in audit: queue -> writer"), "{found:?}");
+        assert!(found[0].contains("a cycle in audit::write: queue -> writer"), "{found:?}");
     }
 }
 

@@ -182,6 +182,10 @@ pub struct Session {
 }
 
 impl Session {
+    pub(super) fn log(&self) -> &AuditLog {
+        &self.log
+    }
+
     /// Parses, redacts, validates, rate-limits and encodes one NDJSON line into the batch.
     ///
     /// # Errors

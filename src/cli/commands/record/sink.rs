@@ -9,7 +9,7 @@ use super::arrived::Arrived;
 use crate::audit::read::query::Request;
 use crate::audit::state::status::Mode;
 use crate::audit::{
-    AuditLog, Batch, EventLimits, ImportId, Origin, ParseMode, RecordError, Session, Via,
+    AuditLog, EventLimits, HandIn, ImportId, Origin, ParseMode, RecordError, Session, Via,
 };
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::Waiting;
@@ -177,7 +177,14 @@ impl Sink {
     /// Sends events and returns what became of each, in order.
     pub(super) fn send(&mut self, lines: &[&[u8]]) -> Result<Vec<Answer>, CliError> {
         let answers = match &mut self.to {
-            To::Direct(direct) => direct.send(lines)?,
+            To::Direct(direct) => {
+                let patience = if self.import.is_some() { HandIn::import() } else { HandIn::new() };
+                let outcomes = direct.session.record_all(lines, direct.mode, patience);
+                outcomes
+                    .into_iter()
+                    .map(|done| done.map_or_else(answer, Answer::Recorded))
+                    .collect()
+            }
             To::Socket(client, exempt) => match client.send(lines) {
                 Ok(answers) if !*exempt || !answers.iter().any(is_lost) => answers,
                 // This user may not ask: what became of them is not known.
@@ -314,56 +321,6 @@ fn is_gone(error: &ClientError) -> bool {
 fn is_lost(answer: &Answer) -> bool {
     matches!(answer, Answer::Refused { kind, .. } if matches!(&**kind, "lost" | "closed"))
 }
-impl Direct {
-    fn send(&mut self, lines: &[&[u8]]) -> Result<Vec<Answer>, CliError> {
-        let mut batch = Batch::new();
-        let mut answers: Vec<Option<Answer>> = Vec::with_capacity(lines.len());
-        for line in lines {
-            answers.push(self.session.prepare(line, self.mode, &mut batch).err().map(answer));
-        }
-        let mut open =
-            (0..answers.len()).filter(|index| answers[*index].is_none()).collect::<Vec<_>>();
-        let mut seqs = Vec::with_capacity(open.len());
-        while !batch.is_empty() {
-            match self.log.try_submit(&mut batch) {
-                Ok(taken) => {
-                    seqs.extend(taken.first_seq..taken.first_seq + taken.count as u64);
-                    self.log.request_ack(taken.first_seq + taken.count as u64);
-                    if taken.count == 0 {
-                        let _ =
-                            self.log.wait_progress(self.log.acked_seq(), Duration::from_millis(50));
-                    }
-                }
-                Err(error) => {
-                    for index in open.split_off(seqs.len()) {
-                        answers[index] = Some(answer(error.clone()));
-                    }
-                    batch.clear();
-                }
-            }
-        }
-        let waited = self.wait_for(seqs.last().copied());
-        for (index, seq) in open.into_iter().zip(seqs) {
-            answers[index] = Some(match &waited {
-                Err(error) if self.log.acked_seq() <= seq => answer(error.clone()),
-                _ => Answer::Recorded(seq),
-            });
-        }
-        Ok(answers.into_iter().flatten().collect())
-    }
-
-    fn wait_for(&self, last: Option<u64>) -> Result<(), RecordError> {
-        let Some(last) = last else { return Ok(()) };
-        while self.log.acked_seq() <= last {
-            let progress = self.log.wait_progress(last, Duration::from_secs(1));
-            if let Some(trouble) = progress.trouble.filter(|_| progress.acked_seq <= last) {
-                return Err(trouble);
-            }
-        }
-        Ok(())
-    }
-}
-
 fn answer(error: RecordError) -> Answer {
     Answer::Refused {
         kind: error.kind().to_owned(),

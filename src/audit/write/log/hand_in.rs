@@ -1,0 +1,174 @@
+//! Handing in many events when there may be no room for all: one rule for the socket, HTTP,
+//! imports, and whoever embeds the log.
+
+use std::time::{Duration, Instant};
+
+use super::{AuditLog, Session};
+use crate::audit::record::event::ParseMode;
+use crate::audit::record::refusal::RecordError;
+use crate::audit::write::queue::{BUSY_RETRY, Batch, Submitted};
+
+/// A caller's patience with a write buffer that is full.
+#[derive(Debug, Default)]
+pub struct HandIn {
+    full_since: Option<Instant>,
+    is_import: bool,
+}
+
+/// What became of one try.
+#[derive(Debug)]
+pub enum Handed {
+    /// The first events of the batch are accepted, and were taken out of it. Their
+    /// acknowledgement has been asked for.
+    Taken(Submitted),
+    /// There is no room now. Try again after [`HandIn::TRY_AGAIN`], or once something has
+    /// been acknowledged.
+    Full,
+    /// No event that was left in the batch is accepted. The batch is empty now.
+    Refused(RecordError),
+}
+
+impl HandIn {
+    /// How long to wait before trying a full buffer again. With interval durability
+    /// nothing else tells that there is room.
+    pub const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+    /// For a caller that waits `overflow_timeout` at most.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For an import. It waits for room as long as it takes, because an event that is
+    /// refused and sent again comes after those that followed it.
+    #[must_use]
+    pub fn import() -> Self {
+        Self { is_import: true, ..Self::default() }
+    }
+
+    /// Whether the last try found no room.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.full_since.is_some()
+    }
+
+    /// Tries once, without waiting. `submit` has the log accept what it has room for, or
+    /// says that it has none: [`AuditLog::try_submit`], after what else the caller asks.
+    pub fn try_by(
+        &mut self,
+        log: &AuditLog,
+        batch: &mut Batch,
+        submit: impl FnOnce(&mut Batch) -> Result<Option<Submitted>, RecordError>,
+    ) -> Handed {
+        let error = match submit(batch) {
+            Ok(Some(taken)) => {
+                self.full_since = None;
+                log.request_ack(taken.end());
+                return Handed::Taken(taken);
+            }
+            Ok(None) => {
+                self.full_since.get_or_insert_with(Instant::now);
+                if self.is_import || !self.is_over(log) {
+                    return Handed::Full;
+                }
+                return self.give_up(log, batch);
+            }
+            Err(error) => error,
+        };
+        self.full_since = None;
+        batch.clear();
+        Handed::Refused(error)
+    }
+
+    /// Whether it has waited for room as long as a caller waits that is no import.
+    fn is_over(&self, log: &AuditLog) -> bool {
+        let limit = log.options().overflow_timeout;
+        self.full_since.is_some_and(|since| since.elapsed() >= limit)
+    }
+
+    fn give_up(&mut self, log: &AuditLog, batch: &mut Batch) -> Handed {
+        log.count_busy(batch.len() as u64);
+        self.full_since = None;
+        batch.clear();
+        Handed::Refused(RecordError::Busy { retry_after: BUSY_RETRY })
+    }
+}
+
+impl Session {
+    /// Records lines of NDJSON, each one event, and waits until each is durable. Returns
+    /// what became of each, in their order: its seq, or why it was not recorded.
+    ///
+    /// Waits for room in the write buffer as [`HandIn`] says. An import gives up as others
+    /// do once the log cannot be written: then nobody knows when there will be room.
+    pub fn record_all(
+        &self,
+        lines: &[&[u8]],
+        mode: ParseMode,
+        mut patience: HandIn,
+    ) -> Vec<Result<u64, RecordError>> {
+        let log = self.log();
+        let mut batch = Batch::new();
+        let prepared = lines.iter().map(|line| self.prepare(line, mode, &mut batch));
+        let mut outcomes: Vec<Result<u64, RecordError>> =
+            prepared.map(|prepared| prepared.map(|()| 0)).collect();
+        let mut waiting: Vec<&mut Result<u64, RecordError>> =
+            outcomes.iter_mut().filter(|outcome| outcome.is_ok()).collect();
+        let (mut accepted, mut end) = (0, 0);
+        while !batch.is_empty() {
+            let submit = |batch: &mut Batch| {
+                log.try_submit(batch).map(|taken| Some(taken).filter(|taken| taken.count > 0))
+            };
+            let mut handed = patience.try_by(log, &mut batch, submit);
+            if matches!(handed, Handed::Full) {
+                let progress = log.wait_progress(log.acked_seq(), HandIn::TRY_AGAIN);
+                if progress.trouble.is_none() || !patience.is_over(log) {
+                    continue;
+                }
+                handed = patience.give_up(log, &mut batch);
+            }
+            match handed {
+                Handed::Taken(taken) => {
+                    for (outcome, seq) in
+                        waiting[accepted..].iter_mut().zip(taken.first_seq..taken.end())
+                    {
+                        **outcome = Ok(seq);
+                    }
+                    accepted += taken.count;
+                    end = taken.end();
+                }
+                Handed::Full => {}
+                Handed::Refused(error) => {
+                    waiting[accepted..]
+                        .iter_mut()
+                        .for_each(|outcome| **outcome = Err(error.clone()));
+                }
+            }
+        }
+        if let Err((acked, error)) = log.wait_acked(end) {
+            for outcome in &mut outcomes {
+                if let Ok(seq) = *outcome
+                    && seq >= acked
+                {
+                    *outcome = Err(error.clone().about(seq));
+                }
+            }
+        }
+        outcomes
+    }
+}
+
+impl AuditLog {
+    /// Waits until everything below `end` is acknowledged, or something stands in the way:
+    /// what is acknowledged then, and what it is.
+    fn wait_acked(&self, end: u64) -> Result<(), (u64, RecordError)> {
+        while self.acked_seq() < end {
+            let progress = self.wait_progress(end - 1, Duration::from_secs(1));
+            if progress.acked_seq < end
+                && let Some(trouble) = progress.trouble
+            {
+                return Err((progress.acked_seq, trouble));
+            }
+        }
+        Ok(())
+    }
+}
