@@ -32,13 +32,14 @@ use context::Context;
 use exit::Exit;
 use outcome::Reader;
 
+use crate::built;
 use crate::ui::printer::Printer;
 
 /// Keeps a service's audit trail: durable, tamper-evident, and visible from any process.
 ///
 /// Not auditctl(8), the Linux kernel audit tool.
 #[derive(Debug, Parser)]
-#[command(name = "auditctl", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "auditctl", version, long_version = built::long_version(), max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,

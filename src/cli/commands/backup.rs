@@ -190,16 +190,17 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
     }
     let made = make(context, &creator, &request)?;
     let mut value = ui::backup_made_value(&made);
-    if !context.json {
-        context.print(&ui::backup_made_text(&made))?;
-    }
+    // Whether that can be shown decides about nothing: it is recorded and sent all the same.
+    let shown = if context.json { Ok(()) } else { context.print(&ui::backup_made_text(&made)) };
     value["recorded"] = recorded(context, &settings, &made);
     if let Some(cloud) = &cloud {
         let sent = send(context, &creator.dir, &made.metadata, cloud, args, false);
         value["destinations"] = told(context, &made.metadata, cloud, args, &value, sent)?;
     }
+    shown.map_err(|error| error.hint(DONE))?;
     if context.json {
-        context.print(&json!({ "backup": value }).to_string())?;
+        let shown = context.print(&json!({ "backup": value }).to_string());
+        shown.map_err(|error| error.hint(DONE))?;
     }
     match ui::backup_lacks_text(&made) {
         // Looked, and found bad: what there is was backed up.
@@ -210,6 +211,9 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         None => Ok(0),
     }
 }
+
+/// For whoever could not be told.
+const DONE: &str = "the backup is made all the same; `auditctl list` shows it";
 
 /// The newest backup holds everything: none is made. It is sent if it is not there.
 fn nothing_new(
@@ -227,9 +231,8 @@ fn nothing_new(
     let mut value = ui::backup_there_value(metadata, creator.dir.path());
     value["nothing_new"] = json!(true);
     value["idle_records"] = json!(covered.idle_records());
-    if !context.json {
-        context.print(&ui::backup_nothing_new_text(covered))?;
-    }
+    let shown =
+        if context.json { Ok(()) } else { context.print(&ui::backup_nothing_new_text(covered)) };
     if let Some(cloud) = cloud {
         let progress = Progress::new(context)?;
         let there = cloud
@@ -253,6 +256,7 @@ fn nothing_new(
             Err(error) => told(context, metadata, cloud, args, &value, Err(error))?,
         };
     }
+    shown?;
     if context.json {
         context.print(&json!({ "backup": value }).to_string())?;
     }

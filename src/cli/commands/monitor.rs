@@ -63,7 +63,7 @@ pub(crate) fn run(context: &Context, args: &MonitorArgs) -> Result<u8, CliError>
             (true, false) => ui::monitor_json_line(&sample),
             (false, _) => ui::monitor_text(&sample, context.ascii, context.printer.color()),
         };
-        context.print(&text)?;
+        context.stream(&text)?;
         if args.once || context.printer.wait_or_reader_gone(args.refresh) {
             return Ok(0);
         }

@@ -399,7 +399,7 @@ impl Output<'_> {
         top: Option<usize>,
     ) -> Result<(), CliError> {
         match &answer.found {
-            Found::Count(count) => self.context.print(&count.to_string()),
+            Found::Count(count) => self.context.stream(&count.to_string()),
             Found::Groups(groups) => {
                 let Want::Groups(by) = &query.want else { return Ok(()) };
                 let all = groups.sorted(by);
@@ -409,7 +409,7 @@ impl Output<'_> {
                     Format::Ndjson => ui::groups_ndjson(&all, top),
                     Format::Csv => ui::groups_csv(&all, top),
                 };
-                if text.is_empty() { Ok(()) } else { self.context.print(&text) }
+                if text.is_empty() { Ok(()) } else { self.context.stream(&text) }
             }
             Found::Records(lines) => {
                 for part in lines.iter().collect::<Vec<_>>().chunks(ui::ROWS_A_TABLE) {
@@ -428,11 +428,11 @@ impl Output<'_> {
         let header = !std::mem::replace(&mut self.begun, true);
         match self.format {
             Format::Table => {
-                self.context.print(&ui::records_table(lines, &self.columns, header, &self.table()))
+                self.context.stream(&ui::records_table(lines, &self.columns, header, &self.table()))
             }
-            Format::Csv => self.context.print(&ui::records_csv(lines, &self.columns, header)),
+            Format::Csv => self.context.stream(&ui::records_csv(lines, &self.columns, header)),
             Format::Ndjson if self.chosen => {
-                self.context.print(&ui::records_chosen(lines, &self.columns))
+                self.context.stream(&ui::records_chosen(lines, &self.columns))
             }
             Format::Ndjson => {
                 // As they are stored, whatever is in them.
@@ -447,7 +447,7 @@ impl Output<'_> {
     fn end(&self, total: &Answer) -> Result<(), CliError> {
         match (total.lines(), self.format) {
             (Some(_), Format::Csv) if !self.begun => {
-                self.context.print(&ui::records_csv(&[], &self.columns, true))
+                self.context.stream(&ui::records_csv(&[], &self.columns, true))
             }
             _ => Ok(()),
         }

@@ -121,7 +121,14 @@ fn only_said(context: &Context, settings: &Settings, repair: &Repair) -> Result<
 }
 
 fn show(context: &Context, shown: &RepairShown<'_>) -> Result<(), CliError> {
-    context.print(&if context.json { ui::repair_json(shown) } else { ui::repair_text(shown) })
+    let text = if context.json { ui::repair_json(shown) } else { ui::repair_text(shown) };
+    let printed = context.print(&text);
+    if shown.done.is_none() {
+        return printed;
+    }
+    printed.map_err(|error| {
+        error.hint("the repair is done all the same; `auditctl verify` shows what stays damaged")
+    })
 }
 
 /// Keeps writers away. Beside one, a dry run can look all the same.

@@ -150,9 +150,9 @@ fn make(
         let mut document = ui::token_value(&token, now);
         document["token"] = json!(secret.reveal());
         document["file"] = json!(file.to_string_lossy());
-        context.print(&document.to_string())
+        context.stream(&document.to_string())
     } else {
-        context.print(secret.reveal())
+        context.stream(secret.reveal())
     };
     if let Err(error) = shown {
         // Nobody has it: it must not be there either.
