@@ -19,6 +19,7 @@ pub mod given;
 mod heir;
 pub mod inspect;
 pub mod lock;
+pub mod looking;
 pub mod os;
 pub mod private;
 pub mod scratch;

@@ -26,11 +26,7 @@ fn verdict(report: &Report) -> (&'static str, Style) {
 #[must_use]
 pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     let (word, style) = verdict(report);
-    let but = match report.given_up() {
-        0 => String::new(),
-        _ if style == Style::Bad => String::new(),
-        gone => format!(", but for {} that {} given up", count(gone, "record"), were(gone)),
-    };
+    let but = if style == Style::Bad { String::new() } else { but_for(report) };
     let mut lines = vec![format!("{}: {}{but}", escape(place), paint(word, style, colour))];
     let mut row = |name: &str, text: String| lines.push(format!("  {name:<13} {text}"));
     row("integrity", integrity(report));
@@ -70,6 +66,26 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
             _ => "by no signed record".to_owned(),
         };
         row("given up", format!("{}, {by}: {}", stretch(range), escape(&hole.reason)));
+    }
+    for one in &report.abandoned {
+        let range = Stretch { first_seq: one.first_seq, end_seq: one.end_seq };
+        let by = match (one.record, one.at) {
+            (Some(record), Some(at)) => format!("by record {record} on {at}"),
+            _ => "which is still to be recorded".to_owned(),
+        };
+        let (epoch, reason) = (one.epoch, escape(&one.reason));
+        row("left behind", format!("{} of epoch {epoch}, {by}: {reason}", stretch(range)));
+        if let Some(kept) = &one.kept {
+            let range = Stretch { first_seq: one.first_seq, end_seq: kept.end_seq };
+            row(
+                "kept",
+                format!(
+                    "{} of epoch {epoch} in {}: they hash to what the log had signed",
+                    stretch(range),
+                    kept.file
+                ),
+            );
+        }
     }
     row("read", read(report));
     if let Some(oldest) = &report.oldest_read {
@@ -122,7 +138,28 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
                 .to_owned(),
         );
     }
+    if report.passed() && report.left_behind() > 0 {
+        lines.push(
+            "next: `auditctl repair` puts a copy of what was left behind beside the log where the \
+             backups, or a copy named with --from, hold it; stop the collector first"
+                .to_owned(),
+        );
+    }
     lines.join("\n") + "\n"
+}
+
+/// What the log lacks, by its own signed word.
+fn but_for(report: &Report) -> String {
+    let mut lacks = Vec::new();
+    if let gone @ 1.. = report.given_up() {
+        lacks.push(format!("{} that {} given up", count(gone, "record"), were(gone)));
+    }
+    for one in report.abandoned.iter().filter(|one| one.missing() > 0) {
+        let gone = one.missing();
+        let records = count(gone, "record");
+        lacks.push(format!("{records} of epoch {} that {} left behind", one.epoch, were(gone)));
+    }
+    if lacks.is_empty() { String::new() } else { format!(", but for {}", lacks.join(" and ")) }
 }
 
 fn were(many: u64) -> &'static str {

@@ -131,4 +131,5 @@ catalogue! {
     FileModes = "security.file_modes", Security, Failed, "File permissions", "a new log's files are 0600 and its directory 0700, even with a umask of 0";
     Tampering = "security.tampering", Security, Failed, "Tamper detection", "verify finds a changed byte";
     Checkpoint = "security.checkpoint", Security, Failed, "Checkpoint signature", "the newest checkpoint of the log is signed by the log's key";
+    Opening = "security.opening", Security, Failed, "The next start", "what opening the log would do: repair it, take records over, set something aside, or refuse";
 }

@@ -11,7 +11,7 @@ use crate::audit::read::verify::Report;
 use crate::audit::state::status::Mode;
 use crate::audit::write::own::Repaired;
 use crate::audit::write::repair::{Copy, LogCopy, Needs, Repair, apply, look, verified};
-use crate::audit::{AuditLog, LogPaths};
+use crate::audit::{AuditLog, Foreseen, LogPaths, foresee};
 use crate::backup::{BackupCopy, BackupDir, Fetched, KeyFile, LogChoice, Remote, Wish};
 use crate::cli::backups::{identities, overrides};
 use crate::cli::cloud::Cloud;
@@ -80,8 +80,9 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     };
     needs.report = Some(verified(&needs, &progress)?);
     let passed = needs.report.as_ref().is_some_and(Report::passed);
-    let has_holes = needs.report.as_ref().is_some_and(|report| !report.holes.is_empty());
-    let copies = if passed && !has_holes {
+    let lacks = |report: &Report| !report.holes.is_empty() || report.left_behind() > 0;
+    let lacks = needs.report.as_ref().is_some_and(lacks);
+    let copies = if passed && !lacks {
         Copies::default()
     } else {
         match Copies::open(context, &settings, (args, identities), (&needs, &progress)) {
@@ -96,7 +97,11 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     progress.finish();
     let repair = repair?;
     if args.dry_run || repair.is_nothing() {
-        return only_said(context, &settings, &repair);
+        let opening = args.dry_run.then(|| {
+            let options = heads::noted(open::options(&settings, Mode::Record), &settings);
+            foresee(&options).map_err(|error| error.to_string())
+        });
+        return only_said(context, &settings, (&repair, opening.as_ref()));
     }
     let done = apply(&needs, &repair, signing.as_ref())?;
     drop(lock);
@@ -108,14 +113,20 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     let unrecorded = recorded.as_ref().err().map(String::as_str);
     let recorded = recorded.as_ref().ok().copied();
     let (dir, done, after) = (settings.log_dir.as_path(), Some(&done), Some(&after));
-    show(context, &RepairShown { dir, repair: &repair, done, recorded, unrecorded, after })?;
+    let opening = None;
+    let repair = &repair;
+    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after, opening })?;
     Ok(if after.is_some_and(Report::passed) { Exit::Ok as u8 } else { Exit::Found as u8 })
 }
 
-fn only_said(context: &Context, settings: &Settings, repair: &Repair) -> Result<u8, CliError> {
+fn only_said(
+    context: &Context,
+    settings: &Settings,
+    (repair, opening): (&Repair, Option<&Result<Foreseen, String>>),
+) -> Result<u8, CliError> {
     let dir = settings.log_dir.as_path();
     let (done, recorded, unrecorded, after) = (None, None, None, None);
-    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after })?;
+    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after, opening })?;
     let good = repair.report.passed() || repair.mends_all() && !repair.is_nothing();
     Ok(if good { Exit::Ok as u8 } else { Exit::Found as u8 })
 }
@@ -223,7 +234,7 @@ impl Copies {
             let (fs, clock) = (needs.fs.clone(), needs.clock.clone());
             let (dir, key, report) = (needs.dir.clone(), needs.key.clone(), needs.report.clone());
             let looked = look(&Needs { fs, clock, dir, key, copies: &all, report }, progress);
-            if looked.is_ok_and(|repair| repair.mends_all()) {
+            if looked.is_ok_and(|repair| !repair.lacks_some()) {
                 break;
             }
         }
@@ -290,7 +301,9 @@ impl From<crate::audit::write::repair::RepairError> for CliError {
                  copies in the log's place, and keeps the old log",
             ),
             RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
-                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them",
+                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them. \
+                 Where there is none, `auditctl serve --accept-corruption`, once, goes on with the \
+                 records that are here, and names them as unsigned",
             ),
         }
     }

@@ -52,6 +52,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
         .metric("lost_records", page.get(Word::LostRecords))
         .metric("adopted_end", page.get(Word::AdoptedEnd))
+        .metric("left_behind", page.get(Word::LeftBehind))
         .metric("log_file_incidents", page.get(Word::LogFileIncidents))
         .metric("checkpoint_size", page.get(Word::CheckpointSize))
         .metric("checkpoint_age_seconds", checkpoint_age.map(seconds))
@@ -85,9 +86,10 @@ fn hint(problem: Problem) -> Option<&'static str> {
              are damaged"
         }
         Problem::CorruptionAccepted => {
-            "run `auditctl verify` to see what was given up; files named .damaged- keep the \
-             damaged bytes. If a backup has these records: stop the collector, run `auditctl \
-             repair`, start it again. The warning ends with the next start"
+            "`auditctl verify` names what was given up or left behind; the files named .damaged- hold \
+             it as it was. Where a backup has it: stop the collector, run `auditctl repair`, start \
+             it again. The warning ends with the next start; `auditctl verify` names for ever what no \
+             copy holds"
         }
         Problem::DirectoryGone => {
             "move the log's own directory back; the writer then continues by itself. If it was \
@@ -145,7 +147,16 @@ fn well(facts: &Facts, page: &StatusSnapshot, checkpoint_age: Option<Duration>) 
     let replaced = replaced.map_or_else(String::new, |told| {
         format!("; the signing key was replaced {told} without the old key's signature")
     });
-    format!("no damage known{signed}; to check the records, run `auditctl verify`{replaced}")
+    let left = match page.get(Word::LeftBehind) {
+        0 => String::new(),
+        left => format!(
+            "; {} of an earlier epoch {} left behind: `auditctl verify` names them, `auditctl repair` \
+             looks for a copy",
+            count(left, "record"),
+            if left == 1 { "was" } else { "were" }
+        ),
+    };
+    format!("no damage known{signed}; to check the records, run `auditctl verify`{replaced}{left}")
 }
 
 fn damage(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
@@ -170,7 +181,13 @@ fn damage(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
         Damage::SegmentDamaged => (Problem::SegmentDamaged, Status::Critical),
         Damage::DirectoryGone => (Problem::DirectoryGone, Status::Critical),
     };
-    Some((problem, status, format!("{}{when}", damage.as_str())))
+    let left = match (damage, page.get(Word::LeftBehind)) {
+        (Damage::CorruptionAccepted, left @ 1..) => {
+            format!(": {} that were signed are not in it", count(left, "record"))
+        }
+        _ => String::new(),
+    };
+    Some((problem, status, format!("{}{left}{when}", damage.as_str())))
 }
 
 /// Whether all of the log was proven after the damage was noticed. A time to come is

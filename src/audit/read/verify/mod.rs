@@ -36,13 +36,14 @@ pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
 pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
 pub use prove::{ProveError, prove, prove_from};
 pub use report::{
-    Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeySource, KeyStretch, Kind,
-    OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
+    Abandoned, Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeptCopy, KeySource,
+    KeyStretch, Kind, OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
 };
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
 
 use super::watch::{Stage, Watch};
+use crate::audit::files::ended::{self, Kept};
 use crate::audit::files::facts::{Authority, Fact, Said, Span, said_in};
 use crate::audit::files::manifest::ManifestError;
 use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
@@ -229,6 +230,8 @@ impl Run<'_> {
             Some(checkpoint) => self.root(&mut pieces, checkpoint)?,
             None => false,
         };
+        let trusts = trusted.is_ok();
+        let abandoned = self.abandoned(&authority, &pieces, (key.keys.as_ref(), trusts))?;
         let mut anchored = None;
         for anchor in &self.request.anchors {
             let found = anchor::compare(
@@ -250,6 +253,16 @@ impl Run<'_> {
         let state = self.state(depth, label.as_deref(), checkpoint.as_ref());
         let oldest_read = self.oldest_read(depth);
         let newer = self.tally.newer;
+        if checkpoint.is_none() && pieces.end() > pieces.begin() {
+            self.tally.notes.push(format!(
+                "records {} to {} are here, and no signed head that would prove them. A checkpoint \
+                 that is kept elsewhere proves what it covers: `auditctl verify --against FILE`, with \
+                 --public-key FILE where the key beside the log cannot be trusted. `auditctl repair` \
+                 takes the newest signed head from a backup",
+                pieces.begin(),
+                pieces.end() - 1
+            ));
+        }
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
         if foreign {
             // What the believed key signed ends before the log does.
@@ -268,6 +281,7 @@ impl Run<'_> {
         let stretch = |span: &Span| Stretch { first_seq: span.begin, end_seq: span.end };
         report.adopted = authority.adopted.iter().map(stretch).collect();
         report.holes = holes;
+        report.abandoned = abandoned;
         if let Some(found) = newer.filter(|_| report.passed()) {
             let source = document::DocumentError::Newer { kind: document::Kind::LOG, found };
             return Err(VerifyError::Newer { dir: view.paths.dir.clone(), source });
@@ -424,6 +438,59 @@ impl Run<'_> {
                 self.tally.found(Finding::new(Kind::Extra, name, text));
             }
         }
+    }
+
+    /// Records that earlier epochs left behind, by the log's own signed records and, until
+    /// these are written, its signed manifest; and what there is of them beside the log.
+    fn abandoned(
+        &mut self,
+        authority: &Authority,
+        pieces: &Pieces,
+        (keys, trusts): (Option<&Keyring>, bool),
+    ) -> Result<Vec<Abandoned>, VerifyError> {
+        let view = self.view;
+        let mut all = if trusts { view.manifest.ended.clone() } else { Vec::new() };
+        authority.ended.iter().for_each(|one| ended::note(&mut all, one.clone()));
+        let mut told = Vec::with_capacity(all.len());
+        for mut ended in all {
+            if ended.before.is_none() && ended.first_seq <= pieces.end() {
+                ended.before = pieces.tree_at(view, ended.first_seq)?;
+            }
+            let place = (&*view.fs, &view.paths);
+            let kept = match keys {
+                Some(keys) => {
+                    let signers = (view.manifest.log_id.as_str(), keys);
+                    ended.kept(place, signers).map_err(|source| {
+                        VerifyError::io("read", &view.paths.dir.join(ended.file()), source)
+                    })?
+                }
+                None => Kept::Nothing,
+            };
+            if let Kept::Unproven(why) = &kept {
+                let text = format!(
+                    "it proves nothing of the records that epoch {} left behind: {why}. `auditctl \
+                     repair` makes it anew, or sets it aside",
+                    ended.epoch
+                );
+                self.tally.found(Finding::new(Kind::Altered, &ended.file(), text));
+            }
+            told.push(Abandoned {
+                epoch: ended.epoch,
+                first_seq: ended.first_seq,
+                end_seq: ended.end_seq,
+                reason: ended.reason.clone(),
+                record: ended.record,
+                at: ended.at,
+                checkpoint: ended.checkpoint.clone(),
+                is_unproven: matches!(kept, Kept::Unproven(_)),
+                kept: match kept {
+                    Kept::Proven(end_seq) => Some(KeptCopy { file: ended.file(), end_seq }),
+                    Kept::Nothing | Kept::Unproven(_) => None,
+                },
+                ended,
+            });
+        }
+        Ok(told)
     }
 
     fn bytes(&self) -> u64 {
@@ -589,6 +656,14 @@ impl Run<'_> {
             self.tally.disturbed = true;
             return Ok(false);
         }
+        if closed && (end > signed || unfinished.is_some()) && self.only_opens(pieces, signed)? {
+            let text = "an opening of the log ended before it had signed its first records; the next \
+                        start sets them aside";
+            let name = self.view.tails.last().map_or("audit.log", |tail| &tail.name);
+            let finding = Finding::new(Kind::Unclean, name, text).records(signed, end);
+            self.tally.of_end.push(finding);
+            return Ok(false);
+        }
         if closed && (end > signed || unfinished.is_some()) {
             let text =
                 "after the signed close of the log there are lines that none of its writers wrote";
@@ -616,6 +691,23 @@ impl Run<'_> {
             ));
         }
         Ok(closed)
+    }
+
+    /// Whether behind the close stands nothing but what an opening writes first. It
+    /// authorises nothing, whoever wrote it.
+    fn only_opens(&self, pieces: &Pieces, signed: u64) -> Result<bool, VerifyError> {
+        let mut next = signed;
+        while next < pieces.end() {
+            let Some(piece) = pieces.piece_of(next) else { return Ok(false) };
+            let raw = pieces::read(self.view, piece)?.unwrap_or_default();
+            let opening = said_in(&raw).into_iter().filter(|said| said.opens && said.seq >= next);
+            let found = opening.count() as u64;
+            if found == 0 {
+                return Ok(false);
+            }
+            next += found;
+        }
+        Ok(next == pieces.end() && next > signed)
     }
 
     /// A close in order stores a checkpoint over it.
@@ -728,6 +820,7 @@ impl Run<'_> {
             removed_by: None,
             adopted: Vec::new(),
             holes: Vec::new(),
+            abandoned: Vec::new(),
             notes,
             findings,
         }

@@ -172,6 +172,9 @@ words! {
     /// One after the last record that an opening adopted without a signature over
     /// it and that no backup is known to hold; 0 for none.
     AdoptedEnd = 390,
+    /// Records that earlier epochs left behind and of which no copy seems to lie beside
+    /// the log.
+    LeftBehind = 391,
     /// HTTP requests refused: no token, or none that is valid.
     RequestsUnauthenticated = 400,
     /// HTTP requests refused: the token's role does not allow it, or the address

@@ -307,6 +307,7 @@ fn removal(manifest: &Manifest, count: usize, held_by: Vec<String>) -> Option<Pr
         held_by,
         first_key: manifest.first_key.clone(),
         abandoned: manifest.abandoned.clone(),
+        ended: manifest.ended.clone(),
         backed_up: manifest.backed_up,
         tree,
     })
