@@ -364,10 +364,12 @@ mod tests {
             assert!(named.contains(&command.as_str()), "no examples: auditctl {command}");
         }
         for (command, examples) in EXAMPLES {
-            if !all.iter().any(|known| known == command) {
-                assert!(!cfg!(feature = "encryption"), "examples of no command: {command}");
+            let is_known = all.iter().any(|known| known == command);
+            // A build without a feature lacks the commands that need it.
+            if !is_known && !cfg!(feature = "encryption") {
                 continue;
             }
+            assert!(is_known, "examples of no command: {command}");
             assert!((2..=3).contains(&examples.len()), "{command}");
             for (_, typed) in *examples {
                 if typed.ends_with("--help") {

@@ -69,7 +69,9 @@ fn a_file_elsewhere_is_replaced_and_one_that_cannot_be_written_is_told_once() {
     let settings =
         "[collector]\ncheckpoint_push_to = \"away/newest\"\ncheckpoint_push_interval = \"1s\"\n";
     let collector = Serving::start(&dir, settings);
-    eventually("it is told", || collector.stderr().contains("cannot be written to away/newest"));
+    eventually("it is told", || {
+        collector.stderr().contains("cannot push the checkpoint to away/newest")
+    });
     let mut peer = collector.connect();
     assert!(peer.ask(EVENT)["ok"]["seq"].is_u64(), "the collector goes on");
     std::fs::create_dir(dir.path().join("away")).expect("made");
