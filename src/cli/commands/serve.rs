@@ -31,7 +31,8 @@ use alerting::Alerting;
 /// Run the collector: take events over a Unix socket and HTTP.
 ///
 /// Says one line on stderr once it takes events. SIGTERM and SIGINT drain and
-/// close the log; SIGHUP reads the settings again.
+/// close the log; another one ends it at once, unless it is the same signal within half
+/// a second, as `timeout` sends it. SIGHUP reads the settings again.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Address for HTTP, or `off` [default: 127.0.0.1:9750]
