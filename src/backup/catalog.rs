@@ -75,6 +75,9 @@ pub struct Noted {
     /// no earlier backup beside it held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uncovered: Vec<Span>,
+    /// Records of its range that it does not hold, whatever became of them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub lacks: u64,
     /// Where it was sent, by the URL of the folder there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, Copied>,
@@ -244,6 +247,10 @@ pub struct Drill {
     pub unknown: Unknown,
 }
 
+fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Noted {
     /// What the metadata says.
     #[must_use]
@@ -260,6 +267,7 @@ impl Noted {
             verified_at: metadata.created_at,
             damage: None,
             uncovered: metadata.lacking(),
+            lacks: metadata.lacks(),
             copies: BTreeMap::new(),
             unknown: Unknown::default(),
         }

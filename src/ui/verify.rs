@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::style::{Style, escape, paint};
 use crate::audit::verify::{Anchor, Completeness, Depth, Integrity, KeySource, Report, Stretch};
 use crate::backup::{LogHere, VerifiedBackup};
-use crate::health::wording::{age, count};
+use crate::health::wording::{age, count, were};
 use crate::units::human_bytes;
 
 /// The one word.
@@ -121,10 +121,6 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
         );
     }
     lines.join("\n") + "\n"
-}
-
-fn were(many: u64) -> &'static str {
-    if many == 1 { "was" } else { "were" }
 }
 
 fn integrity(report: &Report) -> String {

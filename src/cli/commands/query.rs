@@ -16,6 +16,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::zone;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
+use crate::health::wording::{are, count, records, were};
 use crate::ui::{self, Table};
 use crate::units::human_bytes;
 use asker::Asker;
@@ -257,7 +258,9 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     if let Some((from, to)) = next {
         let limit = match (&query.want, args.limit) {
             (Want::Records { limit, .. }, None) => format!(
-                "{limit} records are shown, and there are more: --limit 0 shows all of them"
+                "{} {} shown, and there are more: --limit 0 shows all of them",
+                count(*limit, "record"),
+                are(*limit)
             ),
             (_, limit) => format!("--limit {} is reached, and there are more", limit.unwrap_or(0)),
         };
@@ -338,11 +341,10 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     let printer = context.printer;
     for hole in &answer.given_up {
         printer.error(&format!(
-            "auditctl: {} not here, because they were damaged and given up: {}",
-            match hole.records() {
-                1 => format!("record {} is", hole.first_seq),
-                _ => format!("records {} to {} are", hole.first_seq, hole.end_seq - 1),
-            },
+            "auditctl: {} {} not here, because {} damaged and given up: {}",
+            records(hole.first_seq, hole.end_seq),
+            are(hole.records()),
+            if hole.records() == 1 { "it was" } else { "they were" },
             ui::escape(&hole.reason)
         ));
     }
@@ -350,27 +352,31 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
         printer.error(&format!("auditctl: cannot be read: {}", ui::escape(damage)));
     }
     if answer.unreadable > 0 {
-        printer.error(&format!("auditctl: {} lines are no records", answer.unreadable));
+        let what = if answer.unreadable == 1 { "is no record" } else { "are no records" };
+        printer.error(&format!("auditctl: {} {what}", count(answer.unreadable, "line")));
     }
     if let Found::Groups(groups) = &answer.found
         && answer.is_partial()
     {
         printer.error(&format!(
-            "auditctl: partial: {} records are in more groups than there is room for \
-             (max_memory_events = {}). Each of these groups has {} records at most, so the first \
+            "auditctl: partial: {} {} in more groups than there is room for \
+             (max_memory_events = {}). Each of these groups has {} at most, so the first \
              {} of those listed are surely the largest, and all that are listed are counted \
              exactly. For more, raise max_memory_events, or ask about fewer records",
-            groups.beyond,
+            count(groups.beyond, "record"),
+            are(groups.beyond),
             settings.max_memory_events,
-            groups.bound,
+            count(groups.bound, "record"),
             groups.surely_largest(),
         ));
     }
     if let Some((from, to)) = answer.pruned {
         printer.note(&format!(
-            "auditctl: records {from} to {} were removed by retention and are not in this answer; \
+            "auditctl: {} {} removed by retention and {} not in this answer; \
              `auditctl list` shows the backups that hold older records",
-            to - 1
+            records(from, to),
+            were(to - from),
+            are(to - from),
         ));
     }
     let bad = !answer.damaged.is_empty() || answer.unreadable > 0;
