@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use auditctl::audit::gzip::{Packer, Unpacker};
+use auditctl::audit::files::gzip::{Packer, Unpacker};
 
 mod support;
 use support::{ROUNDS, fill, fixture, median, number};

@@ -4,9 +4,9 @@
 
 use std::io::Read;
 
-use auditctl::audit::merkle::Range;
 use auditctl::audit::record::{EncodedOrigin, encode_body};
-use auditctl::audit::status::StatusSnapshot;
+use auditctl::audit::state::status::StatusSnapshot;
+use auditctl::audit::tree::merkle::Range;
 use auditctl::audit::{AuditLog, Batch, Event, EventLimits, Options, Origin, ParseMode, Via};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use auditctl::audit::query::{Bounds, CacheUse, Reader, Request};
+use auditctl::audit::read::query::{Bounds, CacheUse, Reader, Request};
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::fsio::{OsFs, SharedFs};
 

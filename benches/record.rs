@@ -152,7 +152,7 @@ fn commit(time: Duration) -> (f64, f64) {
     let log = AuditLog::open(Options { rate_limit: None, ..Options::new(dir.path().join("logs")) })
         .unwrap();
     let sources = sources();
-    let before = log.status().unwrap().get(auditctl::audit::status::Word::Syncs);
+    let before = log.status().unwrap().get(auditctl::audit::state::status::Word::Syncs);
     let begun = Instant::now();
     let events: u64 = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..64)
@@ -171,7 +171,7 @@ fn commit(time: Duration) -> (f64, f64) {
         callers.into_iter().map(|caller| caller.join().unwrap()).sum()
     });
     let rate = events as f64 / begun.elapsed().as_secs_f64();
-    let syncs = log.status().unwrap().get(auditctl::audit::status::Word::Syncs) - before;
+    let syncs = log.status().unwrap().get(auditctl::audit::state::status::Word::Syncs) - before;
     log.close().unwrap();
     (rate, events as f64 / syncs as f64)
 }

@@ -5,26 +5,26 @@
 
 use crate::access::{self, MAX_TOKENS};
 use crate::alerts::{MAX_JOURNAL_HEADER_BYTES, MAX_STATUS_BYTES, MIN_JOURNAL_BYTES};
-use crate::audit::block_filter::MAX_BYTES as MAX_FILTERS_BYTES;
-use crate::audit::checkpoint::note::MAX_PUBLIC_KEYS_BYTES;
-use crate::audit::checkpoint::{MAX_LOG_ID_BYTES, MAX_NOTE_BYTES, MAX_SIGNATURES};
-use crate::audit::document::MAX_JSON_DEPTH;
-use crate::audit::event::{
+use crate::audit::files::block_filter::MAX_BYTES as MAX_FILTERS_BYTES;
+use crate::audit::files::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES};
+use crate::audit::files::leaves::MAX_BYTES as MAX_LEAVES_BYTES;
+use crate::audit::files::manifest::MAX_BYTES as MAX_MANIFEST_BYTES;
+use crate::audit::files::restore::MAX_JOURNAL_BYTES as MAX_RESTORE_BYTES;
+use crate::audit::files::segment::BLOCK_BYTES;
+use crate::audit::keys::checkpoint::note::MAX_PUBLIC_KEYS_BYTES;
+use crate::audit::keys::checkpoint::{MAX_LOG_ID_BYTES, MAX_NOTE_BYTES, MAX_SIGNATURES};
+use crate::audit::keys::signer::MAX_KEY_FILE_BYTES;
+use crate::audit::keys::{MAX_KEYS_BYTES, MAX_ROTATIONS};
+use crate::audit::read::query::{MAX_TEXT_BYTES, MAX_TEXTS};
+use crate::audit::record::event::{
     DEFAULT_MAX_DETAILS_BYTES, MAX_DETAILS_BYTES, MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES,
     MAX_LINE_BYTES,
 };
-use crate::audit::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES};
-use crate::audit::key_change::MAX_REASON_BYTES;
-use crate::audit::keys::{MAX_KEYS_BYTES, MAX_ROTATIONS};
-use crate::audit::leaves::MAX_BYTES as MAX_LEAVES_BYTES;
-use crate::audit::manifest::MAX_BYTES as MAX_MANIFEST_BYTES;
-use crate::audit::merkle::MAX_TREE_SIZE;
-use crate::audit::query::{MAX_TEXT_BYTES, MAX_TEXTS};
-use crate::audit::restore::MAX_JOURNAL_BYTES as MAX_RESTORE_BYTES;
-use crate::audit::sanitize::MAX_DETAILS_DEPTH;
-use crate::audit::security::{MAX_DETAIL_BYTES, MAX_SECURITY_FILE_BYTES, MAX_SOURCE_BYTES};
-use crate::audit::segment::BLOCK_BYTES;
-use crate::audit::signer::MAX_KEY_FILE_BYTES;
+use crate::audit::record::sanitize::MAX_DETAILS_DEPTH;
+use crate::audit::state::security::{MAX_DETAIL_BYTES, MAX_SECURITY_FILE_BYTES, MAX_SOURCE_BYTES};
+use crate::audit::tree::document::MAX_JSON_DEPTH;
+use crate::audit::tree::merkle::MAX_TREE_SIZE;
+use crate::audit::write::key_change::MAX_REASON_BYTES;
 use crate::backup::{
     MAX_CATALOG_BYTES, MAX_DRILL_BYTES, MAX_HEAD_BYTES, MAX_HEADS, MAX_MARKER_BYTES,
     MAX_METADATA_BYTES, MAX_UPLOAD_STATE_BYTES,

@@ -1,8 +1,8 @@
 //! Checkpoints, keys, proofs and what the last verification left: parsing is
 //! stable, and nothing but what was signed passes for signed.
 
-use auditctl::audit::checkpoint::{Checkpoint, Note, SignedCheckpoint, VerifierKey};
-use auditctl::audit::verify::{ConsistencyDocument, ProofDocument, State, TlogProof};
+use auditctl::audit::keys::checkpoint::{Checkpoint, Note, SignedCheckpoint, VerifierKey};
+use auditctl::audit::read::verify::{ConsistencyDocument, ProofDocument, State, TlogProof};
 
 /// Of a log that is no more.
 const KEY: &str = include_str!("../genuine/audit.pub");

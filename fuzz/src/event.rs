@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use auditctl::audit::event::{EventError, EventLimits};
+use auditctl::audit::record::event::{EventError, EventLimits};
+use auditctl::audit::record::sanitize::escape_for_terminal;
 use auditctl::audit::record::{
     EncodedOrigin, Record, assemble, check_line, encode_body, peek_seq, peek_times,
 };
-use auditctl::audit::sanitize::escape_for_terminal;
 use auditctl::audit::{Event, Origin, ParseMode, Via};
 use auditctl::clock::Timestamp;
 use serde_json::value::RawValue;

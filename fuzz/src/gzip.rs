@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use auditctl::audit::examine::{examine, leaves};
-use auditctl::audit::gzip::{MAX_BLOCK_BYTES, Packer, Unpacker};
+use auditctl::audit::files::examine::{examine, leaves};
+use auditctl::audit::files::gzip::{MAX_BLOCK_BYTES, Packer, Unpacker};
 use auditctl::audit::member_lengths;
 use auditctl::audit::record::peek_seq;
 

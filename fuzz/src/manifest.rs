@@ -1,7 +1,7 @@
 //! A manifest: believed only where it contradicts itself nowhere.
 
-use auditctl::audit::manifest::Manifest;
-use auditctl::audit::signed_document::Signature;
+use auditctl::audit::files::manifest::Manifest;
+use auditctl::audit::keys::signed_document::Signature;
 
 /// What is read is written the same, and can be computed with.
 pub fn check(text: &[u8]) {

@@ -11,7 +11,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::audit::merkle::Hash;
+use crate::audit::tree::merkle::Hash;
 
 const PREFIX: &str = "actl_";
 /// 62^43 > 2^256.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::role::Role;
-use crate::audit::merkle::Hash;
+use crate::audit::tree::merkle::Hash;
 use crate::clock::Timestamp;
 
 /// A token's name is at most so long.

@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::send::{Attempt, Trouble};
 use super::shared::Shared;
 use super::state::Change;
-use crate::audit::security::SecurityKind;
+use crate::audit::state::security::SecurityKind;
 
 /// The pause before the second try; it doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

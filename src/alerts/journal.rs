@@ -21,8 +21,8 @@ use sha2::{Digest, Sha256};
 
 use super::MAX_JOURNAL_HEADER_BYTES;
 use super::state::{Change, State};
-use crate::audit::document::{DocumentError, Kind, Layout, decode, encode_file};
-use crate::audit::own_files::Identity;
+use crate::audit::tree::document::{DocumentError, Kind, Layout, decode, encode_file};
+use crate::audit::write::own_files::Identity;
 use crate::fsio::aside::set_aside;
 use crate::fsio::{self, FileReader, FsFile, OpenMode, SharedFs};
 

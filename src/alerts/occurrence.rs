@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::audit::query::without;
+use crate::audit::read::query::without;
 use crate::clock::Timestamp;
 
 /// A record is told whole up to this size; of a larger one, all but its details.

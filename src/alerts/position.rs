@@ -8,9 +8,9 @@
 
 use super::state::State;
 use crate::audit::AuditLog;
-use crate::audit::own::{ALERTS_POSITION, AlertsPosition};
-use crate::audit::query::{Order, Query, Request, Want};
+use crate::audit::read::query::{Order, Query, Request, Want};
 use crate::audit::record::{Record, peek_seq};
+use crate::audit::write::own::{ALERTS_POSITION, AlertsPosition};
 use crate::clock::Timestamp;
 
 /// The type of the record that a restore leaves.

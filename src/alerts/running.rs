@@ -14,8 +14,8 @@ use super::state::{Change, Failed, State};
 use super::store::Store;
 use super::watch::Probe;
 use super::{courier, follow, watch};
-use crate::audit::document::Kind;
-use crate::audit::own_files::{Incident, OwnFile};
+use crate::audit::tree::document::Kind;
+use crate::audit::write::own_files::{Incident, OwnFile};
 use crate::audit::{AuditLog, LogPaths};
 use crate::fsio::boot::boot_id;
 

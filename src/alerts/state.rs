@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::occurrence::Occurrence;
-use crate::audit::document::Unknown;
-use crate::audit::own::AlertsLost;
+use crate::audit::tree::document::Unknown;
+use crate::audit::write::own::AlertsLost;
 use crate::clock::Timestamp;
 
 /// Failed deliveries that are kept to be looked at, at most.

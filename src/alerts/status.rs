@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::document::{Kind, Layout, decode, encode_file};
+use crate::audit::tree::document::{Kind, Layout, decode, encode_file};
 use crate::clock::Timestamp;
 use crate::fsio::Fs;
 

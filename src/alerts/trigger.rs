@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::occurrence::{Errors, HealthChange, HealthCheck, Occurrence, Suppressed, told};
 use super::state::{BootTime, Memory};
-use crate::audit::own::{ALERTS_LOST, ALERTS_POSITION};
-use crate::audit::query::Filter;
+use crate::audit::read::query::Filter;
 use crate::audit::record::{peek_seq, peek_times};
+use crate::audit::write::own::{ALERTS_LOST, ALERTS_POSITION};
 use crate::clock::Timestamp;
 
 /// Outcomes that count as an error where an alert does not say which.
@@ -223,7 +223,7 @@ fn worst(checks: &[HealthCheck]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::query::Request;
+    use crate::audit::read::query::Request;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_micros((1_770_000_000 + seconds) * 1_000_000)

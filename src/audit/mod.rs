@@ -25,78 +25,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub(crate) mod block_filter;
-pub mod checkpoint;
-pub mod document;
-pub mod event;
-pub mod examine;
-pub(crate) mod facts;
-pub mod gzip;
-mod head;
-mod head_file;
-pub mod histories;
-mod keeper;
-pub mod key_change;
-pub mod key_replace;
+pub mod files;
 pub mod keys;
-pub(crate) mod leaves;
-mod log;
-pub mod manifest;
-pub mod merkle;
-pub mod options;
-pub mod own;
-pub mod own_files;
 pub mod paths;
-mod progress;
-pub mod proof;
-pub mod query;
-mod queue;
-pub mod rate_limit;
+pub mod read;
 pub mod record;
-mod recovery;
-mod redact;
-mod refusal;
-pub mod repair;
-pub mod restore;
-pub(crate) mod room;
-mod roots;
-pub(crate) mod salvage;
-mod same;
-pub mod sanitize;
-mod scan;
-mod seal;
-pub(crate) mod secret;
-pub mod security;
-pub mod segment;
-mod shelter;
-pub mod signed_document;
-pub mod signer;
-pub mod snapshot;
-pub mod status;
-pub mod survey;
-pub mod trouble;
-pub mod verify;
-pub mod walk;
-pub mod watch;
-mod writer;
+pub mod state;
+pub mod tree;
+pub mod write;
 
-pub use event::{Event, EventError, EventLimits, ParseMode};
-pub use facts::Span;
-pub use log::{AuditLog, Receipt, ReloadError, Session};
-pub use options::{
-    BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, RetentionRule,
-    Tunables,
-};
+pub use files::facts::Span;
+pub use files::scan::member_lengths;
 pub use paths::LogPaths;
-pub use progress::Progress;
-pub use queue::{Batch, Submitted};
-pub use record::{ImportId, Origin, Via};
-pub use recovery::{Corruption, OpenError, RESTORE_ACTION};
-pub use redact::{
+pub use record::event::{Event, EventError, EventLimits, ParseMode};
+pub use record::redact::{
     IMPORTED_FORMAT, IMPORTED_MOVED, IMPORTED_NAMES, REDACTED_PREFIX, RedactKey, RedactKeyError,
     is_redacted,
 };
-pub use refusal::RecordError;
-pub use same::is_record_of;
-pub use scan::member_lengths;
-pub use seal::Seal;
+pub use record::refusal::RecordError;
+pub use record::same::is_record_of;
+pub use record::{ImportId, Origin, Via};
+pub use state::progress::Progress;
+pub use write::log::{AuditLog, Receipt, ReloadError, Session};
+pub use write::options::{
+    BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, RetentionRule,
+    Tunables,
+};
+pub use write::queue::{Batch, Submitted};
+pub use write::recovery::{Corruption, OpenError, RESTORE_ACTION};
+pub use write::seal::Seal;

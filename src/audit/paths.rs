@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::segment::sealed_name;
 use crate::fsio::lock::{self, WriterLock};
 
 /// The names in a log directory (DESIGN: on disk, format 1).
@@ -153,7 +152,7 @@ impl LogPaths {
         self.dir.join("audit.alerts.json")
     }
 
-    /// The journal of a restore that is not complete: see [`restore`](super::restore).
+    /// The journal of a restore that is not complete: see [`restore`](crate::audit::files::restore).
     #[must_use]
     pub fn restore_journal(&self) -> PathBuf {
         self.dir.join("audit.restore.json")
@@ -186,9 +185,37 @@ impl LogPaths {
     }
 }
 
+/// `audit.<first seq, 20 digits>.log[.gz]`.
+#[must_use]
+pub fn sealed_name(first_seq: u64, compressed: bool) -> String {
+    format!("audit.{first_seq:020}.log{}", if compressed { ".gz" } else { "" })
+}
+
+/// The first seq and whether it is compressed, when the name is a sealed segment's.
+#[must_use]
+pub fn parse_sealed_name(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix("audit.")?;
+    let (digits, suffix) = rest.split_at_checked(20)?;
+    let compressed = match suffix {
+        ".log" => false,
+        ".log.gz" => true,
+        _ => return None,
+    };
+    digits.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
+    Some((digits.parse().ok()?, compressed))
+}
+
+/// The first seq of the segment whose block filters have that name.
+#[must_use]
+pub fn parse_filter_name(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("audit.")?.strip_suffix(".filter")?;
+    let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    if plain { digits.parse().ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::audit::paths::*;
 
     #[test]
     fn a_file_is_set_aside_under_a_name_that_nothing_has() {
@@ -204,5 +231,16 @@ mod tests {
         assert_eq!(aside(&[first]), second);
         assert_eq!(aside(&[first, second]), "audit.log.torn-20260204_210940.2");
         assert_eq!(aside(&[second]), first);
+    }
+
+    #[test]
+    fn sealed_names_read_back_and_nothing_else_is_taken_for_one() {
+        for compressed in [false, true] {
+            assert_eq!(parse_sealed_name(&sealed_name(42, compressed)), Some((42, compressed)));
+        }
+        for name in ["audit.log", "audit.42.log", "audit.0000000000000000004x.log", "audit.status"]
+        {
+            assert_eq!(parse_sealed_name(name), None, "{name}");
+        }
     }
 }

@@ -17,8 +17,8 @@ use super::error::{BackupError, io_error};
 use super::metadata::Metadata;
 use super::name::BackupId;
 use crate::audit::Span;
-use crate::audit::document::{DocumentError, Kind, Layout, Unknown, decode, encode_file};
-use crate::audit::merkle::Hash;
+use crate::audit::tree::document::{DocumentError, Kind, Layout, Unknown, decode, encode_file};
+use crate::audit::tree::merkle::Hash;
 use crate::clock::Timestamp;
 use crate::fsio::{self, Fs};
 

@@ -7,9 +7,9 @@ use std::convert::Infallible;
 
 use super::error::BackupError;
 use super::metadata::{Metadata, Previous};
-use crate::audit::checkpoint::Checkpoint;
-use crate::audit::merkle::{Hash, Range, empty_root};
-use crate::audit::proof::{RangeHashes, consistency_proof, verify_consistency};
+use crate::audit::keys::checkpoint::Checkpoint;
+use crate::audit::tree::merkle::{Hash, Range, empty_root};
+use crate::audit::tree::proof::{RangeHashes, consistency_proof, verify_consistency};
 
 /// The subtrees that the proof from `first` to `second` records is made of.
 pub(crate) fn needed(first: u64, second: u64) -> Vec<(u64, u64)> {
@@ -100,7 +100,7 @@ pub fn verify_link(metadata: &Metadata) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::merkle::leaf_hash;
+    use crate::audit::tree::merkle::leaf_hash;
 
     #[test]
     fn the_needed_ranges_are_exactly_those_of_the_proof() {

@@ -7,8 +7,8 @@ use super::error::{ArchiveFault, BackupError, io_error};
 use super::metadata::{Metadata, MetadataError};
 use super::{Level, reread};
 use crate::audit::keys::Keyring;
-use crate::audit::snapshot::Snapshot;
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::read::snapshot::Snapshot;
+use crate::audit::read::watch::{Stage, Watch};
 use crate::fsio::OpenMode;
 
 /// Checks a backup to a level, the lower ones first.

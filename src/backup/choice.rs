@@ -16,8 +16,8 @@ use super::inventory::is_of;
 use super::metadata::{Metadata, MetadataError};
 use super::name::BackupId;
 use crate::audit::LogPaths;
+use crate::audit::keys::signer::SigningKey;
 use crate::audit::keys::{Keyring, load_keyring};
-use crate::audit::signer::SigningKey;
 use crate::clock::Timestamp;
 use crate::fsio::Fs;
 

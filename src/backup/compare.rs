@@ -9,10 +9,10 @@ use super::encrypt::KeyFile;
 use super::error::BackupError;
 use super::metadata::Stretch;
 use super::source::{Wish, find};
-use crate::audit::gzip::Unpacker;
+use crate::audit::files::gzip::Unpacker;
+use crate::audit::read::walk::{Run, walk};
+use crate::audit::read::watch::{Unwatched, Watch};
 use crate::audit::record::peek_seq;
-use crate::audit::walk::{Run, walk};
-use crate::audit::watch::{Unwatched, Watch};
 use crate::fsio::{FsFile, SharedFs};
 
 /// So many blocks of a side are read ahead.
@@ -112,7 +112,7 @@ fn read(
     let mut take = |run| to.send(run).is_ok();
     match side {
         Side::Log(path) => walk(fs, path, &mut take).map_err(|error| match error {
-            crate::audit::verify::VerifyError::Io { action, path, source } => {
+            crate::audit::read::verify::VerifyError::Io { action, path, source } => {
                 BackupError::Io { action, path, source }
             }
             error => BackupError::Refused(error.to_string()),

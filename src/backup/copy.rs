@@ -10,12 +10,12 @@ use super::directory::BackupDir;
 use super::encrypt::KeyFile;
 use super::error::{ArchiveFault, BackupError, io_error};
 use super::source::{About, Found, Wish, find};
-use crate::audit::gzip::Unpacker;
+use crate::audit::files::gzip::Unpacker;
+use crate::audit::files::segment::Block;
 use crate::audit::keys::Rotation;
-use crate::audit::merkle::Range;
-use crate::audit::repair::{CopiedBlock, Copy};
-use crate::audit::segment::Block;
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::read::watch::{Stage, Watch};
+use crate::audit::tree::merkle::Range;
+use crate::audit::write::repair::{CopiedBlock, Copy};
 use crate::fsio::FsFile;
 
 /// A backup.
@@ -107,7 +107,7 @@ impl Copy for BackupCopy {
         let mut raw = Vec::new();
         Unpacker::new().unpack(&member, &mut raw).map_err(io::Error::other)?;
         // It was whole a moment ago.
-        let same = crate::audit::examine::examine(&raw, block.first_seq, (0, 0))
+        let same = crate::audit::files::examine::examine(&raw, block.first_seq, (0, 0))
             .is_ok_and(|now| now.tree == block.tree);
         if !same {
             let what = ArchiveFault::Foreign("it was changed while it was read".to_owned());

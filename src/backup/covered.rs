@@ -12,11 +12,11 @@ use super::create::{Creator, Request};
 use super::error::BackupError;
 use super::metadata::Metadata;
 use super::remote::{Remote, Uploaded};
-use crate::audit::document::Unknown;
-use crate::audit::merkle::leaf_hash;
-use crate::audit::own::{ALERTS_POSITION, BACKUP_MADE, BACKUP_REMOVED};
-use crate::audit::snapshot::{Part, Snapshot};
-use crate::audit::watch::Watch;
+use crate::audit::read::snapshot::{Part, Snapshot};
+use crate::audit::read::watch::Watch;
+use crate::audit::tree::document::Unknown;
+use crate::audit::tree::merkle::leaf_hash;
+use crate::audit::write::own::{ALERTS_POSITION, BACKUP_MADE, BACKUP_REMOVED};
 
 /// What the log records by itself when nothing happens. Whatever says that something did
 /// happen, a crash, a refusal, a change of the clock, is new.

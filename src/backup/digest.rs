@@ -9,7 +9,7 @@ use crc_fast::{CrcAlgorithm, Digest as Crc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::audit::merkle::Hash;
+use crate::audit::tree::merkle::Hash;
 use crate::fsio::FsFile;
 
 /// Length and checksums of some bytes.

@@ -226,7 +226,7 @@ impl BackupDir {
     fn remove_file(&self, name: &str) -> Result<(), BackupError> {
         let path = self.join(name);
         if name.starts_with(FETCHING) {
-            crate::audit::restore::clear(&*self.fs, &path);
+            crate::audit::files::restore::clear(&*self.fs, &path);
             return Ok(());
         }
         match self.fs.remove(&path) {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::directory::BackupDir;
 use super::heads::{Heads, MAX_HEADS, heads};
 use super::holder::Holder;
-use crate::audit::options::retention_after;
-use crate::audit::status::Mode;
+use crate::audit::state::status::Mode;
+use crate::audit::write::options::retention_after;
 use crate::audit::{DiskThresholds, Durability, Options, RateLimit, RetentionRule};
 use crate::clock::SystemClock;
 use crate::config::{self, BackupSettings, DiskSettings, RateLimitSettings, Settings};
@@ -36,7 +36,7 @@ impl Options {
     }
 }
 
-fn heads_in(dir: &BackupDir) -> Vec<crate::audit::histories::KnownHead> {
+fn heads_in(dir: &BackupDir) -> Vec<crate::audit::keys::histories::KnownHead> {
     let (sender, found) = mpsc::sync_channel(1);
     let (place, dir) = (dir.path().display().to_string(), dir.clone());
     // It ends with the process when the file system hangs.

@@ -8,9 +8,9 @@ use super::marker::MarkerError;
 use super::metadata::MetadataError;
 use super::name::BackupId;
 use crate::audit::OpenError;
-use crate::audit::document::DocumentError;
-use crate::audit::histories::Contradiction;
-use crate::audit::snapshot::SnapshotError;
+use crate::audit::keys::histories::Contradiction;
+use crate::audit::read::snapshot::SnapshotError;
+use crate::audit::tree::document::DocumentError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::units::human_bytes;
 

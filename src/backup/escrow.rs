@@ -3,8 +3,8 @@
 
 use super::encrypt::{KeyFile, Recipients, identities, seal, unseal};
 use super::error::BackupError;
-use crate::audit::secret::Secret;
-use crate::audit::signer::SigningKey;
+use crate::audit::keys::signer::SigningKey;
+use crate::audit::record::secret::Secret;
 use crate::clock::Timestamp;
 
 /// Encrypts a private key, with its public part beside it, as an armored age file. What is

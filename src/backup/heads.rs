@@ -14,10 +14,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::name::{BackupId, FileKind, parse_name};
-use crate::audit::checkpoint::{Origin, SignedCheckpoint};
-use crate::audit::document::{DocumentError, Kind, check_kind};
-use crate::audit::histories::{Kept, KnownHead};
 use crate::audit::keys::Rotation;
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint};
+use crate::audit::keys::histories::{Kept, KnownHead};
+use crate::audit::tree::document::{DocumentError, Kind, check_kind};
 use crate::fsio::{Fs, FsFile, OpenMode};
 use crate::json_place::JsonError;
 

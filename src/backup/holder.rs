@@ -19,10 +19,10 @@ use super::heads::{self, heads};
 use super::hole::Hole;
 use super::metadata::Metadata;
 use super::name::{BackupId, FileKind, parse_name};
-use crate::audit::histories::KnownHead;
 use crate::audit::keys::Keyring;
-use crate::audit::merkle::Hash;
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::keys::histories::KnownHead;
+use crate::audit::read::watch::{Stage, Watch};
+use crate::audit::tree::merkle::Hash;
 use crate::audit::{BackupClaim, BackupsHold};
 use crate::fsio::{FileMeta, OpenMode};
 

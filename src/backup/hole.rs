@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Span;
-use crate::audit::merkle::Range;
-use crate::audit::segment::Block;
+use crate::audit::files::segment::Block;
+use crate::audit::tree::merkle::Range;
 use crate::clock::Timestamp;
 
 /// Records that the log did not have when it was backed up: their subtree hashes keep the

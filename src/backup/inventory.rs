@@ -10,9 +10,9 @@ use super::error::BackupError;
 use super::metadata::Metadata;
 use super::name::BackupId;
 use crate::audit::keys::Keyring;
-use crate::audit::merkle::Hash;
-use crate::audit::snapshot::Snapshot;
-use crate::audit::watch::Watch;
+use crate::audit::read::snapshot::Snapshot;
+use crate::audit::read::watch::Watch;
+use crate::audit::tree::merkle::Hash;
 use crate::clock::Timestamp;
 
 /// The log that the backups are of, as far as it is known here.

@@ -10,9 +10,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::hole::{Hole, check_holes};
-use crate::audit::document::{self, DocumentError, Kind, Layout, encode};
 use crate::audit::keys::Rotation;
-use crate::audit::merkle::{Hash, Range};
+use crate::audit::tree::document;
+use crate::audit::tree::document::{DocumentError, Kind, Layout, encode};
+use crate::audit::tree::merkle::{Hash, Range};
 
 /// ID1, ID2, deflate, FEXTRA, no time, no flags, unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
@@ -183,7 +184,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::audit::merkle::leaf_hash;
+    use crate::audit::tree::merkle::leaf_hash;
 
     fn marker() -> Marker {
         let mut pruned = Range::empty(0);
@@ -301,7 +302,7 @@ mod tests {
         let member = marker().member().expect("a member");
         assert_eq!(Marker::parse(&member), Ok(marker()));
         let mut out = Vec::new();
-        let mut packer = crate::audit::gzip::Packer::new(6);
+        let mut packer = crate::audit::files::gzip::Packer::new(6);
         let archive = [packer.member(b"lines\n").expect("packed"), member].concat();
         flate2::read::MultiGzDecoder::new(&archive[..]).read_to_end(&mut out).expect("gzip");
         assert_eq!(out, b"lines\n");

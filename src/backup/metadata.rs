@@ -16,13 +16,17 @@ use super::hole::{Hole, check_holes, runs};
 use super::marker::MAX_MARKER_BYTES;
 use super::name::BackupId;
 use crate::audit::Span;
-use crate::audit::checkpoint::{Checkpoint, NoteError, Origin, SignedCheckpoint, VerifierKey};
-use crate::audit::document::{self, DocumentError, Kind, Layout, encode_file};
-use crate::audit::gzip::MAX_MEMBER_BYTES;
+use crate::audit::files::gzip::MAX_MEMBER_BYTES;
+use crate::audit::keys::checkpoint::{
+    Checkpoint, NoteError, Origin, SignedCheckpoint, VerifierKey,
+};
+use crate::audit::keys::signed_document;
+use crate::audit::keys::signed_document::{About, Signature, Unsigned};
+use crate::audit::keys::signer::SigningKey;
 use crate::audit::keys::{Keyring, Rotation};
-use crate::audit::merkle::{Hash, Range};
-use crate::audit::signed_document::{self, About, Signature, Unsigned};
-use crate::audit::signer::SigningKey;
+use crate::audit::tree::document;
+use crate::audit::tree::document::{DocumentError, Kind, Layout, encode_file};
+use crate::audit::tree::merkle::{Hash, Range};
 use crate::clock::Timestamp;
 
 /// A metadata file larger than this is none: about 4 million blocks, or 4 TiB of lines.

@@ -39,7 +39,7 @@ mod source;
 
 use std::path::Path;
 
-pub use crate::audit::watch::{Stage, Unwatched, Watch};
+pub use crate::audit::read::watch::{Stage, Unwatched, Watch};
 pub(crate) use catalog::MAX_CATALOG_BYTES;
 pub use catalog::{Catalog, Checked, Copied, CopyState, Drill, Failure, Level, Noted, Unchanged};
 pub use chain::verify_link;

@@ -12,12 +12,12 @@ use super::error::{BackupError, io_error};
 use super::hole::Hole;
 use super::marker::Marker;
 use super::metadata::Stretch;
-use crate::audit::gzip::Packer;
-use crate::audit::manifest::Segment;
-use crate::audit::merkle::Hash;
-use crate::audit::salvage::Piece;
-use crate::audit::snapshot::{Left, Part, Snapshot};
-use crate::audit::watch::Watch;
+use crate::audit::files::gzip::Packer;
+use crate::audit::files::manifest::Segment;
+use crate::audit::files::salvage::Piece;
+use crate::audit::read::snapshot::{Left, Part, Snapshot};
+use crate::audit::read::watch::Watch;
+use crate::audit::tree::merkle::Hash;
 
 const COPY_BYTES: usize = 1 << 20;
 

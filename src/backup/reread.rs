@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::digest::{Digester, Digests};
 use super::error::{BackupError, io_error};
-use crate::audit::watch::Watch;
+use crate::audit::read::watch::Watch;
 use crate::fsio::FsFile;
 
 /// Reads a file whole.

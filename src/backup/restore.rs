@@ -1,5 +1,5 @@
 //! Restoring: stage, check everything, compare with what is there, and only then
-//! put it in place, all or nothing (see [`crate::audit::restore`]).
+//! put it in place, all or nothing (see [`crate::audit::files::restore`]).
 //!
 //! Nothing that is there is overwritten: it moves to `before-restore-<time>/`.
 //! Where that sets signed records aside, the log goes on in a new epoch, because
@@ -24,12 +24,13 @@ use super::hole::Hole;
 use super::metadata::Metadata;
 use super::name::BackupId;
 use super::source::{self, Wish};
-use crate::audit::checkpoint::{Origin, VerifierKey};
+use crate::audit::files::restore as swap;
+use crate::audit::files::restore::{Journal, Restored};
+use crate::audit::keys::checkpoint::{Origin, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
-use crate::audit::merkle::Hash;
-use crate::audit::restore::{self as swap, Journal, Restored};
-use crate::audit::segment::{parse_filter_name, parse_sealed_name};
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::paths::{parse_filter_name, parse_sealed_name};
+use crate::audit::read::watch::{Stage, Watch};
+use crate::audit::tree::merkle::Hash;
 use crate::audit::{AuditLog, LogPaths, OpenError, Options, Span};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::lock::WriterLock;

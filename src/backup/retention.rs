@@ -18,8 +18,8 @@ use super::hole::runs;
 use super::inventory::{Inventory, Listed};
 use super::metadata::Metadata;
 use super::name::BackupId;
-use crate::audit::own::BackupRemoved;
-use crate::audit::snapshot::Snapshot;
+use crate::audit::read::snapshot::Snapshot;
+use crate::audit::write::own::BackupRemoved;
 use crate::clock::{Timestamp, display_seconds};
 use histories::Histories;
 

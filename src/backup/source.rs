@@ -14,13 +14,13 @@ use super::marker::{MAX_MARKER_BYTES, Marker};
 use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError, Stretch, own_keys};
 use super::name::{BackupId, FileKind, parse_name};
 use super::reread;
-use crate::audit::checkpoint::{Checkpoint, SignedCheckpoint};
-use crate::audit::gzip::{MAX_MEMBER_BYTES, Unpacker};
+use crate::audit::files::gzip::{MAX_MEMBER_BYTES, Unpacker};
+use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::member_lengths;
-use crate::audit::merkle::{Hash, Range};
+use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::record::peek_seq;
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::tree::merkle::{Hash, Range};
 use crate::fsio::{Fs, FsFile, OpenMode};
 
 /// A segment of a log that is restored without metadata holds at most so many

@@ -2,9 +2,9 @@
 //! Guide in DEPLOYMENT_GUIDE.md has a row for each of. A test compares both.
 
 use crate::alerts::Notice;
-use crate::audit::own::OWN_TYPES;
-use crate::audit::trouble::Trouble;
-use crate::audit::verify::Kind;
+use crate::audit::read::verify::Kind;
+use crate::audit::state::trouble::Trouble;
+use crate::audit::write::own::OWN_TYPES;
 use crate::audit::{OpenError, RecordError};
 use crate::backup::BackupError;
 use crate::collector::{REFUSALS, Warning};

@@ -8,7 +8,7 @@ use clap::Args;
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::typed::quoted;
-use crate::audit::snapshot::Snapshot;
+use crate::audit::read::snapshot::Snapshot;
 use crate::backup::{KnownLog, Remote, RemoteWish};
 use crate::config::Settings;
 use crate::store::{

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::is_known;
-use crate::audit::document::{DocumentError, newer_behind};
-use crate::audit::histories::History;
-use crate::audit::manifest::ManifestError;
-use crate::audit::snapshot::SnapshotError;
+use crate::audit::files::manifest::ManifestError;
+use crate::audit::keys::histories::History;
+use crate::audit::read::snapshot::SnapshotError;
+use crate::audit::tree::document::{DocumentError, newer_behind};
 use crate::audit::{OpenError, RESTORE_ACTION, RecordError};
 use crate::backup::BackupError;
 use crate::config::ConfigErrors;

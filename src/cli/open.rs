@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::exit::CliError;
-use crate::audit::status::{Mode, StatusSnapshot, Word};
+use crate::audit::state::status::{Mode, StatusSnapshot, Word};
 use crate::audit::{AuditLog, LogPaths, Options};
 use crate::backup::BackupDir;
 use crate::config::Settings;

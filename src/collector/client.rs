@@ -12,9 +12,10 @@ use serde_json::value::RawValue;
 
 use super::server::{Judged, Trust};
 use crate::audit::ImportId;
-use crate::audit::key_change::{RotateRequest, Rotated};
-use crate::audit::own::{BackupMade, BackupRemoved};
-use crate::audit::query::{self, Request};
+use crate::audit::read::query;
+use crate::audit::read::query::Request;
+use crate::audit::write::key_change::{RotateRequest, Rotated};
+use crate::audit::write::own::{BackupMade, BackupRemoved};
 use crate::fsio::inspect;
 use crate::json_place::JsonError;
 
@@ -364,7 +365,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] when it is not changed, with the kind of a
-    /// [`RotateError`](crate::audit::key_change::RotateError) or `forbidden`.
+    /// [`RotateError`](crate::audit::write::key_change::RotateError) or `forbidden`.
     pub fn rotate_key(&mut self, request: &RotateRequest) -> Result<Rotated, ClientError> {
         let line = serde_json::json!({ "key_rotate": request }).to_string();
         self.write(format!("{line}\n").as_bytes())?;

@@ -25,10 +25,10 @@ use super::protocol::{self, Control};
 use super::seats::Guest;
 use super::turns::Turn;
 use super::{Hub, Seen};
-use crate::audit::event::MAX_LINE_BYTES;
-use crate::audit::key_change::RotateRequest;
-use crate::audit::query::Request;
-use crate::audit::security::SecurityKind;
+use crate::audit::read::query::Request;
+use crate::audit::record::event::MAX_LINE_BYTES;
+use crate::audit::state::security::SecurityKind;
+use crate::audit::write::key_change::RotateRequest;
 use crate::audit::{Batch, Origin, ParseMode, RecordError, Session, Via};
 
 /// Read at a time.

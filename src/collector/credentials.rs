@@ -11,7 +11,7 @@ use super::warning::Warning;
 use super::{CollectorError, Hub, Warn};
 use crate::access::tls::{Identity, Pair};
 use crate::access::{TokenFileError, read_tokens};
-use crate::audit::status::Word;
+use crate::audit::state::status::Word;
 use crate::audit::{AuditLog, Tunables};
 use crate::fsio::{Fs, OsFs};
 

@@ -32,8 +32,8 @@ use super::seats::{Busy, Guest, MOMENT, Seat, Seats};
 use super::tls::NoTls;
 use super::warning::Warning;
 use super::{Hub, http};
-use crate::audit::security::SecurityKind;
-use crate::audit::status::Word;
+use crate::audit::state::security::SecurityKind;
+use crate::audit::state::status::Word;
 use crate::fsio::tcp_owner;
 
 const BACK_OFF: Duration = Duration::from_millis(50);

@@ -22,9 +22,9 @@ use super::reply::{App, error, with_retry_after};
 use super::seats::network;
 use super::tokens::{Known, Shown};
 use crate::access::{Right, is_well_formed};
-use crate::audit::rate_limit::{Decision, RateLimiter};
-use crate::audit::security::{By, SecurityKind};
-use crate::audit::status::Word;
+use crate::audit::state::security::{By, SecurityKind};
+use crate::audit::state::status::Word;
+use crate::audit::write::rate_limit::{Decision, RateLimiter};
 use crate::audit::{Origin, RateLimit, Via};
 
 /// Requests without a valid token that an address may make.

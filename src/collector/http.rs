@@ -21,7 +21,8 @@ use super::reply::{App, answer, error, with_retry_after};
 use super::vitals::Rendered;
 use super::{HealthFormat, Hub, gate, query, root};
 use crate::access::Right;
-use crate::audit::{self, query::Answer};
+use crate::audit;
+use crate::audit::read::query::Answer;
 use crate::json_place::JsonError;
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
@@ -106,7 +107,7 @@ async fn get_events(
 }
 
 /// What an answer lacks, for those who get only its records.
-fn told_in_headers(answer: &Answer, query: &audit::query::Query) -> HeaderMap {
+fn told_in_headers(answer: &Answer, query: &audit::read::query::Query) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let range = |(from, to): (u64, u64)| format!("{from}..{to}");
     let of_number = |number: u64| (number > 0).then(|| number.to_string());
@@ -146,7 +147,7 @@ fn refused_query(hub: &Hub, refused: &Refused) -> Response {
 }
 
 /// `?type=login&actor=alice&limit=10`: keys that take several may be repeated.
-fn request_of(text: &str) -> Result<crate::audit::query::Request, String> {
+fn request_of(text: &str) -> Result<crate::audit::read::query::Request, String> {
     let mut object = serde_json::Map::new();
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(
         &format!("/?{text}")

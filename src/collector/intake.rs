@@ -24,9 +24,9 @@ use super::turns::Turn;
 use super::upload::{Cut, MAX_RATIO, Upload};
 use super::{Hub, protocol};
 use crate::access::Right;
-use crate::audit::event::MAX_LINE_BYTES;
-use crate::audit::security::SecurityKind;
-use crate::audit::status::Word;
+use crate::audit::record::event::MAX_LINE_BYTES;
+use crate::audit::state::security::SecurityKind;
+use crate::audit::state::status::Word;
 use crate::audit::{Batch, ParseMode, RecordError, Session};
 
 /// What a request holds besides a long line and a long answer: what was read of it,

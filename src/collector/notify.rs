@@ -10,7 +10,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use crate::audit::AuditLog;
-use crate::audit::status::Word;
+use crate::audit::state::status::Word;
 use crate::units::count;
 
 /// Who started this, if he wants to know: `$NOTIFY_SOCKET`.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Hub;
-use crate::audit::status::Word;
+use crate::audit::state::status::Word;
 
 /// Places beyond `collector.max_connections` that root and the collector's own user find:
 /// whoever else may connect must not keep those out who look after the log.

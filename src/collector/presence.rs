@@ -8,7 +8,7 @@ use tokio::net::UnixListener;
 
 use super::Hub;
 use super::socket::{SocketGuard, is_live};
-use crate::audit::own_files::{Incident, OwnFile, Patience};
+use crate::audit::write::own_files::{Incident, OwnFile, Patience};
 use crate::fsio::OsFs;
 use crate::fsio::aside::set_aside;
 use crate::fsio::socket::SocketFile;

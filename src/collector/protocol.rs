@@ -4,10 +4,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::audit::RecordError;
-use crate::audit::key_change::RotateRequest;
-use crate::audit::own::{BackupMade, BackupRemoved};
-use crate::audit::query::Request;
-use crate::audit::status::{StatusSnapshot, Word};
+use crate::audit::read::query::Request;
+use crate::audit::state::status::{StatusSnapshot, Word};
+use crate::audit::write::key_change::RotateRequest;
+use crate::audit::write::own::{BackupMade, BackupRemoved};
 use crate::json_place::JsonError;
 
 /// A line that is not an event.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::pushed::{NotPushed, Pushed};
 use super::warning::Warning;
 use crate::audit::AuditLog;
-use crate::audit::checkpoint::SignedCheckpoint;
-use crate::audit::status::Word;
+use crate::audit::keys::checkpoint::SignedCheckpoint;
+use crate::audit::state::status::Word;
 
 /// Where checkpoints go, and how often.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::audit::AuditLog;
-use crate::audit::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
-use crate::audit::histories::{Contradiction, Kept, KnownHead};
+use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
+use crate::audit::keys::histories::{Contradiction, Kept, KnownHead};
 use crate::fsio::{self, Fs, OpenMode, OsFs};
 
 /// So many checkpoints of a directory are read at a time, those over most records.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Hub;
 use super::budget::{NoRoom, Share};
 use super::seats::Guest;
-use crate::audit::own::Queried;
-use crate::audit::query::{Answer, Found, Query, QueryError, Request, RequestError};
+use crate::audit::read::query::{Answer, Found, Query, QueryError, Request, RequestError};
+use crate::audit::write::own::Queried;
 use crate::audit::{Origin, RecordError};
 
 /// Queries that run at the same time; others wait for their turn.

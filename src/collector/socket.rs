@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::places::Place;
 use super::warning::Warning;
 use super::{CollectorError, Hub, connection, protocol};
-use crate::audit::security::SecurityKind;
+use crate::audit::state::security::SecurityKind;
 use crate::fsio::os;
 use crate::fsio::socket::{self, MAX_SOCKET_PATH_BYTES, SocketFile};
 

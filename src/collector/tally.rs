@@ -375,7 +375,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::audit::event::EventError;
+    use crate::audit::record::event::EventError;
 
     fn limited(source: &str, millis: u64) -> RecordError {
         let retry_after = Duration::from_millis(millis);

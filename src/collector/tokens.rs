@@ -4,7 +4,7 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::access::{Right, State, Token, digest};
 use crate::audit::RateLimit;
-use crate::audit::own::Change;
+use crate::audit::write::own::Change;
 use crate::clock::Timestamp;
 
 /// So many seconds' worth may come at once.

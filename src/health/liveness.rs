@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::audit::status::{StatusSnapshot, Word, WriterState};
+use crate::audit::state::status::{StatusSnapshot, Word, WriterState};
 use crate::config::Settings;
 
 use super::gather::{Facts, Page};

@@ -26,7 +26,7 @@ pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
 use std::time::Duration;
 
 use crate::alerts::AlertsStatus;
-use crate::audit::status::StatusSnapshot;
+use crate::audit::state::status::StatusSnapshot;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::fsio::Fs;

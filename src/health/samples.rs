@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::alerts::{AlertStatus, AlertsStatus};
 use crate::audit::LogPaths;
-use crate::audit::status::{Activity, Mode, StatusPage, Word, WriterState};
+use crate::audit::state::status::{Activity, Mode, StatusPage, Word, WriterState};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::config::{AlertSettings, Settings};
 use crate::fsio::lock::{FileLock, try_lock};

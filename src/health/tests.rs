@@ -10,8 +10,10 @@ use std::time::Duration;
 use super::gather::{Page, gather};
 use super::samples::{GIB, Sample, every_state};
 use super::{Check, Health, Status, unanswered};
-use crate::audit::security::{By, SecurityKind};
-use crate::audit::status::{Activity, Damage, DiskStage, Ring, StatusSnapshot, Word, WriterState};
+use crate::audit::state::security::{By, SecurityKind};
+use crate::audit::state::status::{
+    Activity, Damage, DiskStage, Ring, StatusSnapshot, Word, WriterState,
+};
 use crate::audit::{AuditLog, Event, Options};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
@@ -452,12 +454,12 @@ fn few_inodes_are_told_as_few_bytes_are() {
 fn a_verification_after_the_file_was_saved_ends_it_and_no_other_does() {
     let verified = |sample: &Sample, seconds_ago: i64| {
         let at = Timestamp::from_micros(sample.clock.now().micros() - seconds_ago * 1_000_000);
-        let state = crate::audit::verify::State {
+        let state = crate::audit::read::verify::State {
             log_id: "0".repeat(32),
             epoch: 0,
             key: "auditctl/x+00000000".to_owned(),
             tree_size: 43,
-            root_hash: crate::audit::merkle::empty_root(),
+            root_hash: crate::audit::tree::merkle::empty_root(),
             read: Vec::new(),
             verified_at: at,
         };

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::audit::security::SecurityKind;
-use crate::audit::status::{Ring, StatusSnapshot, Word};
+use crate::audit::state::security::SecurityKind;
+use crate::audit::state::status::{Ring, StatusSnapshot, Word};
 use crate::clock::Timestamp;
 use crate::health::wording::{percent, since};
 use crate::health::{Check, Health, Status};

@@ -1,8 +1,8 @@
 //! Samples of pages made up for it.
 
 use super::{Sample, sample};
-use crate::audit::security::{By, SecurityKind};
-use crate::audit::status::{Ring, Word};
+use crate::audit::state::security::{By, SecurityKind};
+use crate::audit::state::status::{Ring, Word};
 use crate::clock::Clock;
 use crate::health::Status;
 use crate::health::samples::{self, delivering, every_state};
@@ -136,7 +136,7 @@ fn findings_are_the_worst_first() {
     let page = samples::Sample::running();
     page.set(Word::RateLimited, 0);
     page.page().count(Ring::Blocked, page.clock.now(), 600);
-    page.state(crate::audit::status::WriterState::DiskFull);
+    page.state(crate::audit::state::status::WriterState::DiskFull);
     let found: Vec<_> = of(&page).findings.iter().map(|f| f.status.rank()).collect();
     assert!(found.len() >= 2 && found.is_sorted_by(|a, b| a >= b), "{found:?}");
 }

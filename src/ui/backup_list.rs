@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::style::escape;
-use crate::audit::histories::Contradiction;
+use crate::audit::keys::histories::Contradiction;
 use crate::backup::{CopyState, Coverage, Inventory, Listed, Metadata};
 use crate::clock::{Timestamp, display_seconds};
 use crate::health::wording::{age, count};

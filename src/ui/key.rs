@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::style::escape;
-use crate::audit::key_change::{RotatePlan, Rotated};
-use crate::audit::key_replace::Replacing;
 use crate::audit::keys::{Handover, Keyring};
 use crate::audit::record::Record;
+use crate::audit::write::key_change::{RotatePlan, Rotated};
+use crate::audit::write::key_replace::Replacing;
 use crate::health::wording::count;
 
 /// What `key show` has found.

@@ -12,8 +12,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::alerts::{AlertStatus, AlertsStatus};
-use crate::audit::security::SecurityKind;
-use crate::audit::status::{SYNC_BUCKETS_MICROS, StatusSnapshot, Word};
+use crate::audit::state::security::SecurityKind;
+use crate::audit::state::status::{SYNC_BUCKETS_MICROS, StatusSnapshot, Word};
 use crate::health::{HealthReport, Status};
 
 /// All metrics in the text format 0.0.4, or in OpenMetrics 1.0; ends in a line

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::style::{Style, escape, paint};
-use crate::audit::merkle::Hash;
-use crate::audit::verify::{ConsistencyDocument, Grown, Proven};
+use crate::audit::read::verify::{ConsistencyDocument, Grown, Proven};
+use crate::audit::tree::merkle::Hash;
 use crate::units::count;
 
 /// Whose word it is that the key is the log's.

@@ -6,7 +6,7 @@ use comfy_table::{Table as Cells, presets};
 use serde_json::json;
 
 use super::style::{Style, escape, paint};
-use crate::audit::query::{Answer, Cell, Column, Group, reads_as_itself};
+use crate::audit::read::query::{Answer, Cell, Column, Group, reads_as_itself};
 use crate::units::{count, human_bytes};
 
 /// Rows whose widths are made to agree: what comes later is another table.

@@ -5,9 +5,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::style::escape;
-use crate::audit::own::Repaired;
-use crate::audit::repair::{Change, Repair};
-use crate::audit::verify::Report;
+use crate::audit::read::verify::Report;
+use crate::audit::write::own::Repaired;
+use crate::audit::write::repair::{Change, Repair};
 use crate::health::wording::count;
 
 /// A repair, and what came of it.

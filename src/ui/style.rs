@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anstyle::AnsiColor;
 
-use crate::audit::sanitize::escape_for_terminal;
+use crate::audit::record::sanitize::escape_for_terminal;
 
 /// What a piece of text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::{health_human, health_json, health_line, health_nagios, plugin_failure, prometheus};
-use crate::audit::status::{Damage, Ring, Word};
+use crate::audit::state::status::{Damage, Ring, Word};
 use crate::clock::Clock;
 use crate::health::Problem;
 use crate::health::samples::{Sample, every_state};
@@ -41,7 +41,7 @@ fn nagios_gets_one_line_with_what_matters() {
     assert!(line.contains(" 'disk_available'=53687091200B;1073741824:;268435456:;0;107374182400 "));
     assert!(line.contains(" 'log_size'=10B;1073741824;5368709120;0; "), "{line}");
     assert!(line.contains(" 'events'=40c;;;0; ") && line.ends_with(" 'uptime'=3600s;;;0;"));
-    let hung = Sample::running().silent_in(crate::audit::status::Activity::Syncing, 7);
+    let hung = Sample::running().silent_in(crate::audit::state::status::Activity::Syncing, 7);
     let line = nagios(&hung);
     assert!(line.starts_with("AUDIT CRITICAL - worker_thread.hung: hung in fdatasync for 7 s | "));
     assert!(line.contains(" 'heartbeat_age'=7s;;5;0; "), "{line}");

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::style::{Style, escape, paint};
-use crate::audit::verify::{Anchor, Completeness, Depth, Integrity, KeySource, Report, Stretch};
+use crate::audit::read::verify::{
+    Anchor, Completeness, Depth, Integrity, KeySource, Report, Stretch,
+};
 use crate::backup::{LogHere, VerifiedBackup};
 use crate::health::wording::{age, count, were};
 use crate::units::human_bytes;

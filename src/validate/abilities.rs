@@ -8,7 +8,7 @@ use super::check::Check;
 use super::places::nearest;
 use super::request::Surroundings;
 use super::volumes::{Suits, by_magic};
-use crate::audit::status::{StatusPage, StatusSnapshot, Word};
+use crate::audit::state::status::{StatusPage, StatusSnapshot, Word};
 use crate::fsio::inspect::{self, Volume};
 use crate::fsio::lock::{is_locked, try_lock};
 use crate::fsio::{Fs, OpenMode, OsFs};

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::catalogue::Id;
 use super::check::Check;
 use super::request::Surroundings;
-use crate::audit::manifest::Manifest;
-use crate::audit::query::{CacheUse, Request as Question};
-use crate::audit::status::Mode;
+use crate::audit::files::manifest::Manifest;
+use crate::audit::read::query::{CacheUse, Request as Question};
+use crate::audit::state::status::Mode;
 use crate::audit::{AuditLog, LogPaths, Options, Receipt};
 use crate::clock::{Clock, SystemClock};
 use crate::fsio::{Fs, OsFs};
@@ -209,7 +209,7 @@ fn resident_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
-fn ask(log: &AuditLog, question: &Question) -> Result<crate::audit::query::Answer, String> {
+fn ask(log: &AuditLog, question: &Question) -> Result<crate::audit::read::query::Answer, String> {
     let query = question.resolve(SystemClock.now()).map_err(|error| error.to_string())?;
     log.query(&query).map_err(|error| error.to_string())
 }

@@ -4,7 +4,9 @@ use super::catalogue::Id;
 use super::check::Check;
 use super::request::Surroundings;
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint, VerifierKey};
+use crate::audit::keys::checkpoint::{
+    Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint, VerifierKey,
+};
 use crate::fsio::{Fs, OsFs};
 
 pub(super) fn check(seen: &Surroundings) -> Vec<Check> {

@@ -8,7 +8,7 @@ use super::catalogue::Id;
 use super::check::Check;
 use super::request::Surroundings;
 use crate::audit::LogPaths;
-use crate::audit::status::{StatusSnapshot, Word};
+use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::clock::{Clock, SystemClock, Timestamp, display_seconds};
 use crate::fsio::{Fs, OsFs};
 use crate::zone::Machine;

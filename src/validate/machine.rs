@@ -8,7 +8,7 @@ use super::catalogue::Id;
 use super::check::Check;
 use super::request::Surroundings;
 use crate::audit::LogPaths;
-use crate::audit::status::{StatusSnapshot, Word};
+use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::fsio::inspect::{self, Kind, Wanted};
 use crate::fsio::{Fs, OsFs};
 

@@ -7,10 +7,10 @@ use super::bench;
 use super::catalogue::Id;
 use super::check::Check;
 use super::request::Surroundings;
-use crate::audit::event::{MAX_EVENT_TYPE_BYTES, MAX_LINE_BYTES};
-use crate::audit::sanitize::escape_for_terminal;
-use crate::audit::verify::{Request as Verification, verify};
-use crate::audit::watch::Unwatched;
+use crate::audit::read::verify::{Request as Verification, verify};
+use crate::audit::read::watch::Unwatched;
+use crate::audit::record::event::{MAX_EVENT_TYPE_BYTES, MAX_LINE_BYTES};
+use crate::audit::record::sanitize::escape_for_terminal;
 use crate::audit::{
     AuditLog, Batch, Event, LogPaths, Options, Origin, ParseMode, RateLimit, RecordError, Via,
 };

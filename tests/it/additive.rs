@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use auditctl::audit::checkpoint::Origin;
-use auditctl::audit::document::Kind;
-use auditctl::audit::merkle::Range;
-use auditctl::audit::signed_document::{About, sign};
-use auditctl::audit::signer::{Signer, SigningKey};
-use auditctl::audit::verify::{Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::keys::checkpoint::Origin;
+use auditctl::audit::keys::signed_document::{About, sign};
+use auditctl::audit::keys::signer::{Signer, SigningKey};
+use auditctl::audit::read::verify::{Request, verify};
+use auditctl::audit::read::watch::Unwatched;
+use auditctl::audit::tree::document::Kind;
+use auditctl::audit::tree::merkle::Range;
 use auditctl::audit::{AuditLog, LogPaths, Options};
 use auditctl::fsio::OsFs;
 use serde_json::{Map, Value, json};
@@ -218,9 +218,9 @@ fn a_manifest_with_more_than_any_later_version_adds_is_none_and_takes_no_memory(
     let text = String::from_utf8(read(&path)).expect("utf-8");
     let manifest = |later: &str| text.replacen('{', &format!("{{\"later\":{later},"), 1);
     let parse =
-        |later: &str| auditctl::audit::manifest::Manifest::parse(manifest(later).as_bytes());
+        |later: &str| auditctl::audit::files::manifest::Manifest::parse(manifest(later).as_bytes());
     // What is known counts for nothing, however much of it there is.
-    assert!(auditctl::audit::manifest::Manifest::parse(text.as_bytes()).is_ok());
+    assert!(auditctl::audit::files::manifest::Manifest::parse(text.as_bytes()).is_ok());
     assert!(parse(&format!("[{}1]", "1,".repeat(4_000))).is_ok());
     for much in [
         format!("[{}1]", "[],".repeat(100_000)),

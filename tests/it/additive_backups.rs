@@ -8,11 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use auditctl::audit::checkpoint::Origin;
-use auditctl::audit::document::Kind;
+use auditctl::audit::keys::checkpoint::Origin;
+use auditctl::audit::keys::signed_document::{About, sign};
+use auditctl::audit::keys::signer::SigningKey;
 use auditctl::audit::keys::{Keyring, load_keyring};
-use auditctl::audit::signed_document::{About, sign};
-use auditctl::audit::signer::SigningKey;
+use auditctl::audit::tree::document::Kind;
 use auditctl::audit::{BackupsHold, LogPaths};
 use auditctl::backup::{
     BackupDir, BackupId, DrillReport, Holder, KnownLog, Level, Listed, LogChoice, Marker, Place,

@@ -62,6 +62,7 @@ fn judge(sources: Vec<Source>) -> Vec<Finding> {
     let mentions: Vec<Mention<'_>> = mentions(&sources);
     found.extend(floors::every_folder_is_a_known_floor(&sources));
     found.extend(floors::floors_use_only_what_is_below(&mentions));
+    found.extend(floors::the_engine_keeps_to_its_floors(&sources, &mentions));
     found.extend(floors::the_collector_renders_without_a_terminal(&sources, &mentions));
     found.extend(floors::no_glob_import_of_own_modules(&sources, &mentions));
     found.extend(floors::no_cycles(&sources, &mentions));

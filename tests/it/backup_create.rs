@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use auditctl::audit::restore::sha256_hex;
+use auditctl::audit::files::restore::sha256_hex;
 use auditctl::backup::Stage;
 use auditctl::backup::{BackupError, Catalog, FileKind, Level, Watch, parse_name};
 #[cfg(feature = "encryption")]
@@ -146,10 +146,13 @@ fn a_backup_of_an_altered_record_is_made_without_it_and_names_it() {
     let path = home.log_dir().join(sealed.as_ref().expect("a sealed segment"));
     // Another segment's first member is whole gzip, and other records.
     let mut raw = Vec::new();
-    auditctl::audit::gzip::Unpacker::new().unpack(&read(&path), &mut raw).expect("one block");
+    auditctl::audit::files::gzip::Unpacker::new()
+        .unpack(&read(&path), &mut raw)
+        .expect("one block");
     let text = String::from_utf8(raw).expect("text").replacen("user-3", "user-4", 1);
     let records = text.lines().count() as u64;
-    let forged = auditctl::audit::gzip::Packer::new(6).member(text.as_bytes()).expect("packed");
+    let forged =
+        auditctl::audit::files::gzip::Packer::new(6).member(text.as_bytes()).expect("packed");
     std::fs::write(&path, &forged).expect("written");
     // As somebody would who also corrects the manifest's lengths and checksum.
     let manifest = home.log_dir().join("audit.manifest.json");
@@ -277,8 +280,8 @@ fn the_space_that_is_asked_for_is_that_of_the_copied_segments_and_a_third_of_wha
 
 #[test]
 fn a_snapshots_tree_is_that_of_its_first_records_at_every_size() {
-    use auditctl::audit::merkle::Range;
-    use auditctl::audit::snapshot::Snapshot;
+    use auditctl::audit::read::snapshot::Snapshot;
+    use auditctl::audit::tree::merkle::Range;
     let home = Home::new();
     home.record(150);
     let snapshot = Snapshot::take(&home.fs, &home.log_dir()).expect("a snapshot");

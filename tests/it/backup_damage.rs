@@ -154,7 +154,7 @@ fn a_backup_of_another_log_does_not_take_this_ones_place() {
     assert_eq!(outcome.plan.key_from, "the backup itself");
     crate::support::root_agrees(&target);
     // A key from elsewhere decides.
-    let key = auditctl::audit::checkpoint::VerifierKey::load(
+    let key = auditctl::audit::keys::checkpoint::VerifierKey::load(
         &auditctl::fsio::OsFs,
         &one.log_dir().join("audit.pub"),
     );

@@ -161,7 +161,7 @@ fn p7_a_killed_cleanup_leaves_whole_backups_and_a_record_of_what_went() {
     // Every backup that is gone has its record: they were removed in each round.
     let removed = types(&home.log_dir());
     assert!(removed.iter().filter(|t| *t == "audit.backup_removed").count() >= 4);
-    let live = auditctl::audit::snapshot::Snapshot::take(&home.fs, &home.log_dir());
+    let live = auditctl::audit::read::snapshot::Snapshot::take(&home.fs, &home.log_dir());
     home.record(1);
     let policy = Policy { last: Some(1), ..Policy::default() };
     let inventory = home.list(Level::Listed);

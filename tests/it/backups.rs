@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use auditctl::audit::status::Word;
+use auditctl::audit::state::status::Word;
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::backup::{
     BackupDir, BackupError, Creator, Extent, Inventory, KnownLog, Level, Made, Outcome, Request,
@@ -74,7 +74,7 @@ impl Home {
 
     /// The list, each backup checked to the level, and compared with the log.
     pub(crate) fn list(&self, level: Level) -> Inventory {
-        let live = auditctl::audit::snapshot::Snapshot::take(&self.fs, &self.log_dir()).ok();
+        let live = auditctl::audit::read::snapshot::Snapshot::take(&self.fs, &self.log_dir()).ok();
         let keys = live.as_ref().map(|live| live.keys.clone());
         let known = KnownLog { live, keys };
         inventory(&self.backups(), level, &known, self.clock.now(), &Unwatched).expect("a list")

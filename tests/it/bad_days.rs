@@ -6,10 +6,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use auditctl::audit::repair::{Copy, Needs, apply, look};
-use auditctl::audit::signer::SigningKey;
-use auditctl::audit::verify::{Report, Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::keys::signer::SigningKey;
+use auditctl::audit::read::verify::{Report, Request, verify};
+use auditctl::audit::read::watch::Unwatched;
+use auditctl::audit::write::repair::{Copy, Needs, apply, look};
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::backup::{
     BackupCopy, KnownLog, Level, Policy, RestoreRequest, Wish, apply as clean_up, inventory, plan,
@@ -175,7 +175,7 @@ impl Life {
 
     fn clean_up(&mut self) {
         let (fs, dir) = (&self.home.fs, self.home.backups());
-        let live = auditctl::audit::snapshot::Snapshot::take(fs, &self.home.log_dir()).ok();
+        let live = auditctl::audit::read::snapshot::Snapshot::take(fs, &self.home.log_dir()).ok();
         let known = KnownLog { keys: live.as_ref().map(|live| live.keys.clone()), live };
         let now = auditctl::clock::Clock::now(&SystemClock);
         let Ok(listed) = inventory(&dir, Level::Listed, &known, now, &Unwatched) else { return };

@@ -5,12 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use auditctl::audit::Options;
-use auditctl::audit::checkpoint::{Note, NoteSignature, SignedCheckpoint, VerifierKey};
-use auditctl::audit::document::Kind;
-use auditctl::audit::key_change::RotateRequest;
-use auditctl::audit::restore::Journal;
-use auditctl::audit::signer::SigningKey;
-use auditctl::audit::verify::{Anchor, Completeness, Request, prove, verify};
+use auditctl::audit::files::restore::Journal;
+use auditctl::audit::keys::checkpoint::{Note, NoteSignature, SignedCheckpoint, VerifierKey};
+use auditctl::audit::keys::signer::SigningKey;
+use auditctl::audit::read::verify::{Anchor, Completeness, Request, prove, verify};
+use auditctl::audit::tree::document::Kind;
+use auditctl::audit::write::key_change::RotateRequest;
 use auditctl::backup::{RestoreRequest, Target, Unwatched, Wish};
 use serde_json::Value;
 

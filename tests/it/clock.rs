@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditctl::audit::query::{Found, Request};
-use auditctl::audit::status::{StatusSnapshot, Word};
+use auditctl::audit::read::query::{Found, Request};
+use auditctl::audit::state::status::{StatusSnapshot, Word};
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::clock::{Clock, ManualClock, Timestamp};
 use auditctl::collector::Trust;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use auditctl::audit::security::SecurityKind;
+use auditctl::audit::state::security::SecurityKind;
 use auditctl::audit::{AuditLog, Durability, Event, ImportId, OpenError, Options};
 use auditctl::collector::Trust;
 use auditctl::collector::client::{Answer, Client};

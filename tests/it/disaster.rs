@@ -179,7 +179,7 @@ fn the_page_leads_on_with_a_key_from_escrow() {
     let (_, kept) = burnt(&destination, &cloud);
     // What `key export` wrote on the host, before it burnt.
     let identity = age::x25519::Identity::generate();
-    let key = auditctl::audit::signer::SigningKey::load(
+    let key = auditctl::audit::keys::signer::SigningKey::load(
         &auditctl::fsio::OsFs,
         &kept.path().join("audit.key"),
     )

@@ -69,7 +69,7 @@ fn every_link_between_the_documents_leads_somewhere() {
 #[test]
 fn the_format_document_names_every_word_of_the_status_page() {
     let document = text("docs/format.md");
-    for (word, name, _) in auditctl::audit::status::Word::TABLE {
+    for (word, name, _) in auditctl::audit::state::status::Word::TABLE {
         let row = format!("| {} | `{name}` |", *word as usize);
         assert!(document.contains(&row), "{row}");
     }
@@ -78,7 +78,7 @@ fn the_format_document_names_every_word_of_the_status_page() {
 #[test]
 fn the_format_document_has_every_kind_of_json_file_once() {
     let document = text("docs/format.md");
-    for kind in auditctl::audit::document::Kind::ALL {
+    for kind in auditctl::audit::tree::document::Kind::ALL {
         let row = format!("\n| `{}` | ", kind.name());
         assert_eq!(document.matches(&row).count(), 1, "{row}");
     }

@@ -17,9 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use auditctl::audit::key_change::RotateRequest;
-use auditctl::audit::segment::parse_sealed_name;
-use auditctl::audit::status::Word;
+use auditctl::audit::paths::parse_sealed_name;
+use auditctl::audit::state::status::Word;
+use auditctl::audit::write::key_change::RotateRequest;
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::backup::{RestoreRequest, Target, Wish};
 use auditctl::fsio::OsFs;

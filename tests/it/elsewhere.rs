@@ -215,7 +215,7 @@ fn a_planted_backup_of_the_same_id_never_takes_the_logs_place_silently() {
 
     // A log of the forger's own, under the victim's id, that reaches further.
     let forger = Machine::new(&bucket);
-    let key = auditctl::audit::signer::SigningKey::generate(
+    let key = auditctl::audit::keys::signer::SigningKey::generate(
         genuine.own_keys().expect("keys").newest().name(),
     )
     .expect("a key");
@@ -280,10 +280,10 @@ fn a_planted_backup_of_the_same_id_never_takes_the_logs_place_silently() {
 }
 
 fn signed_head(
-    key: &auditctl::audit::signer::SigningKey,
-    origin: &auditctl::audit::checkpoint::Origin,
+    key: &auditctl::audit::keys::signer::SigningKey,
+    origin: &auditctl::audit::keys::checkpoint::Origin,
     size: u64,
-    root: auditctl::audit::merkle::Hash,
+    root: auditctl::audit::tree::merkle::Hash,
 ) -> String {
     use base64::Engine as _;
     let root = base64::engine::general_purpose::STANDARD.encode(root.as_bytes());

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use auditctl::audit::status::Mode;
+use auditctl::audit::state::status::Mode;
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::clock::SystemClock;
 use auditctl::config::{KEYS, Settings, Sources, load};

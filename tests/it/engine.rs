@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditctl::audit::status::{StatusSnapshot, Word};
+use auditctl::audit::state::status::{StatusSnapshot, Word};
 use auditctl::audit::{AuditLog, Durability, Event, OpenError, Options, RecordError};
 
 use auditctl::clock::ManualClock;
@@ -234,7 +234,7 @@ fn retention_removes_old_sealed_segments_and_says_so_and_the_rest_stays_provable
     eventually("their files are gone", || {
         !std::fs::read_dir(dir.log()).expect("list").any(|entry| {
             let name = entry.expect("entry").file_name();
-            auditctl::audit::segment::parse_sealed_name(&name.to_string_lossy()).is_some()
+            auditctl::audit::paths::parse_sealed_name(&name.to_string_lossy()).is_some()
         })
     });
     log.record(Event::new("new")).expect("accepted").wait().expect("durable");

@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
-use auditctl::audit::security::SecurityKind;
-use auditctl::audit::status::{Damage, StatusSnapshot, Word, WriterState};
+use auditctl::audit::state::security::SecurityKind;
+use auditctl::audit::state::status::{Damage, StatusSnapshot, Word, WriterState};
 use auditctl::audit::{AuditLog, Durability, Event, Options};
 use auditctl::collector::Trust;
 use auditctl::collector::client::{Answer, Client};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use auditctl::audit::query::{Bounds, Column, Lines, Reader, Request, reads_as_itself};
+use auditctl::audit::read::query::{Bounds, Column, Lines, Reader, Request, reads_as_itself};
 use auditctl::audit::{AuditLog, Event};
 use auditctl::clock::Timestamp;
 use auditctl::ui::{Table, records_table};
@@ -354,7 +354,7 @@ fn whatever_is_copied_from_a_record_finds_that_record() {
         let answer = reader.query(&query).expect("an answer");
         assert_eq!(
             answer.found,
-            auditctl::audit::query::Found::Count(1),
+            auditctl::audit::read::query::Found::Count(1),
             "{how}: {}",
             json!(asked)
         );

@@ -1,7 +1,7 @@
 //! Each operation fails once, or for a while; then the log is reopened and its
 //! content asserted.
 
-use auditctl::audit::status::{Damage, DiskStage, Word, WriterState};
+use auditctl::audit::state::status::{Damage, DiskStage, Word, WriterState};
 use auditctl::audit::{AuditLog, Durability, Event, OpenError, Options};
 use auditctl::fsio::Space;
 use auditctl::fsio::fault::{Fault, How, Op};

@@ -11,8 +11,8 @@ mod since_last;
 mod table;
 mod tail;
 
-use auditctl::audit::verify::{Anchor, Report, Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::verify::{Anchor, Report, Request, verify};
+use auditctl::audit::read::watch::Unwatched;
 
 use crate::backups::{Home, read};
 

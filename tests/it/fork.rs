@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditctl::audit::query::{Query, Request};
+use auditctl::audit::read::query::{Query, Request};
 use auditctl::audit::{AuditLog, Batch, Durability, Event, OpenError, Options, ParseMode};
 use auditctl::audit::{LogPaths, Origin, RecordError, Tunables, Via};
 use auditctl::clock::Timestamp;
@@ -80,7 +80,7 @@ fn wrong_answers(log: &AuditLog, options: Options) -> Vec<&'static str> {
     let mut batch = Batch::new();
     let line = br#"{"event_type":"child"}"#;
     let query: Query = Request::default().resolve(Timestamp::default()).expect("a query");
-    let own = log.record_query(auditctl::audit::own::Queried {
+    let own = log.record_query(auditctl::audit::write::own::Queried {
         via: "socket".to_owned(),
         uid: None,
         pid: None,
@@ -89,7 +89,7 @@ fn wrong_answers(log: &AuditLog, options: Options) -> Vec<&'static str> {
         query: Request::default(),
         records: 0,
     });
-    let rotated = log.rotate_key(&auditctl::audit::key_change::RotateRequest::default());
+    let rotated = log.rotate_key(&auditctl::audit::write::key_change::RotateRequest::default());
     let answers = [
         ("record", log.record(event()).is_err_and(|error| forked(&error))),
         (

@@ -129,12 +129,12 @@ fn the_thresholds_and_profiles_are_those_of_the_program() {
 fn every_kind_that_the_code_can_say_is_in_its_list() {
     let named = regex::Regex::new(r"=> (?:[a-z]+::)*([A-Z_]{3,})").expect("a pattern");
     for (file, function, group) in [
-        ("src/audit/refusal.rs", "pub fn kind(&self)", "record"),
-        ("src/audit/recovery.rs", "pub fn kind(&self)", "open"),
+        ("src/audit/record/refusal.rs", "pub fn kind(&self)", "record"),
+        ("src/audit/write/recovery.rs", "pub fn kind(&self)", "open"),
         ("src/backup/error.rs", "pub fn kind(&self)", "backup"),
         ("src/store/error.rs", "pub fn name(self)", "store"),
-        ("src/audit/own.rs", "fn event_type(&self)", "own"),
-        ("src/audit/verify/report.rs", "pub fn as_str(self)", "verify"),
+        ("src/audit/write/own.rs", "fn event_type(&self)", "own"),
+        ("src/audit/read/verify/report.rs", "pub fn as_str(self)", "verify"),
     ] {
         let source = read(file);
         let (_, body) = source.split_once(function).unwrap_or_else(|| panic!("{file}: {function}"));
@@ -142,9 +142,9 @@ fn every_kind_that_the_code_can_say_is_in_its_list() {
         let mut said: BTreeSet<&str> = body.split('"').skip(1).step_by(2).collect();
         // Some stand in constants, beside what else they are for.
         let constants = [
-            read("src/audit/own.rs"),
-            read("src/audit/keys.rs"),
-            read("src/audit/keys/replaced.rs"),
+            read("src/audit/write/own.rs"),
+            read("src/audit/keys/succession.rs"),
+            read("src/audit/keys/succession/replaced.rs"),
         ];
         for found in named.captures_iter(body) {
             let start = format!("const {}: &str = \"", &found[1]);
@@ -152,7 +152,7 @@ fn every_kind_that_the_code_can_say_is_in_its_list() {
             said.insert(value.split('"').next().expect("its end"));
         }
         // An event's own reasons stand with events.
-        let event = read("src/audit/event.rs");
+        let event = read("src/audit/record/event.rs");
         if group == "record" {
             let kind = event.split_once("pub fn kind(&self)").expect("event kinds").1;
             let kind = kind.split_once("\n    }\n").expect("its end").0;

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use auditctl::audit::query::{Bounds, Found, Order, Query, Reader, Want};
-use auditctl::audit::verify::{Kind, ProveError, Report, Request, prove, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::query::{Bounds, Found, Order, Query, Reader, Want};
+use auditctl::audit::read::verify::{Kind, ProveError, Report, Request, prove, verify};
+use auditctl::audit::read::watch::Unwatched;
 use auditctl::audit::{AuditLog, Event, LogPaths, OpenError, Options};
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ fn sealed(home: &Home) -> Vec<PathBuf> {
     names(&dir).into_iter().filter(packed).map(|name| dir.join(name)).collect()
 }
 
-fn asks(home: &Home) -> auditctl::audit::query::Answer {
+fn asks(home: &Home) -> auditctl::audit::read::query::Answer {
     let mut reader = Reader::open(&home.fs, &home.log_dir(), Bounds::default()).expect("a reader");
     let want = Want::Records { order: Order::Oldest, limit: 10_000 };
     reader.query(&Query { filter: Default::default(), want }).expect("an answer")
@@ -424,7 +424,7 @@ fn without_leaves_what_an_older_signed_head_proves_is_kept() {
     record_into(&log, 10);
     log.close().expect("closed");
     let head = read(&home.log_dir().join("audit.checkpoint"));
-    let note = auditctl::audit::checkpoint::SignedCheckpoint::parse(&head).expect("signed");
+    let note = auditctl::audit::keys::checkpoint::SignedCheckpoint::parse(&head).expect("signed");
     let proven = note.unverified().size;
     let log = open(home.options());
     record_into(&log, 10);
@@ -432,9 +432,9 @@ fn without_leaves_what_an_older_signed_head_proves_is_kept() {
     let before = lines(&home);
     alter(&LogPaths::new(&home.log_dir()).active(), proven + 5);
     std::fs::remove_file(home.log_dir().join("audit.leaves")).expect("removed");
-    let known = auditctl::audit::histories::KnownHead {
+    let known = auditctl::audit::keys::histories::KnownHead {
         name: "a backup".to_owned(),
-        kept: auditctl::audit::histories::Kept::Backup,
+        kept: auditctl::audit::keys::histories::Kept::Backup,
         note,
         rotations: Vec::new(),
     };
@@ -758,7 +758,8 @@ fn the_only_copy_of_what_is_a_hole_elsewhere_stays() {
     let newest = home.back_up();
     let policy = auditctl::backup::Policy { last: Some(1), ..Default::default() };
     let inventory = home.list(auditctl::backup::Level::Listed);
-    let live = auditctl::audit::snapshot::Snapshot::take(&home.fs, &home.log_dir()).expect("taken");
+    let live =
+        auditctl::audit::read::snapshot::Snapshot::take(&home.fs, &home.log_dir()).expect("taken");
     let plan =
         auditctl::backup::plan(&inventory, &policy, Some(&live), home.clock.now()).expect("a plan");
     let keeps = |id| {

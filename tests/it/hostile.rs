@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use auditctl::audit::event::{DEFAULT_MAX_DETAILS_BYTES, EventLimits, MAX_LINE_BYTES};
+use auditctl::audit::record::event::{DEFAULT_MAX_DETAILS_BYTES, EventLimits, MAX_LINE_BYTES};
 use auditctl::audit::{Batch, Event, EventError, Origin, ParseMode, Via};
 use serde_json::{Value, json};
 

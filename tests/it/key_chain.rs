@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use auditctl::audit::keys::{KeyHistory, load_keyring};
-use auditctl::audit::verify::{Kind, Request, State, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::verify::{Kind, Request, State, verify};
+use auditctl::audit::read::watch::Unwatched;
 use auditctl::audit::{AuditLog, LogPaths, OpenError, Options, RetentionRule};
 use auditctl::backup::{BackupError, Level, RestoreRequest, Target, Wish};
 
@@ -267,7 +267,8 @@ fn after_retention_removed_the_records_of_the_changes_the_chain_is_demanded_all_
             Request { since: state.clone(), ..Request::default() },
         ] {
             let report = checked(&home, &request);
-            let told = |f: &auditctl::audit::verify::Finding| f.message.contains("nothing leads");
+            let told =
+                |f: &auditctl::audit::read::verify::Finding| f.message.contains("nothing leads");
             assert!(!report.passed());
             // Without a manifest where the log begins is not known either.
             let found = report.findings.iter().any(told) || !with_manifest;
@@ -289,8 +290,10 @@ fn a_backup_that_was_made_without_the_chain_is_not_good_and_is_not_put_in_the_lo
     // As the builds made it that did not ask.
     let mut metadata = made.metadata.clone();
     metadata.log.key_chain.clear();
-    let key =
-        auditctl::audit::signer::SigningKey::load(&*home.fs, &home.log_dir().join("audit.key"));
+    let key = auditctl::audit::keys::signer::SigningKey::load(
+        &*home.fs,
+        &home.log_dir().join("audit.key"),
+    );
     metadata.sign(&key.expect("the key")).expect("signed");
     std::fs::write(&made.metadata_file, metadata.to_bytes().expect("json")).expect("written");
     let listed = home.list(Level::Content);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use auditctl::audit::key_replace::{ReplaceRequest, replace_key};
+use auditctl::audit::write::key_replace::{ReplaceRequest, replace_key};
 use auditctl::fsio::fault::{Fault, How, Op};
 use serde_json::Value;
 

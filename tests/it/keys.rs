@@ -6,14 +6,14 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use auditctl::audit::checkpoint::{SignedCheckpoint, VerifierKey};
-use auditctl::audit::key_change::{RotateError, RotateRequest, Rotated};
+use auditctl::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
+use auditctl::audit::keys::signer::SigningKey;
 use auditctl::audit::keys::{KeyHistory, Keyring};
-use auditctl::audit::signer::SigningKey;
-use auditctl::audit::verify::{
+use auditctl::audit::read::verify::{
     Anchor, Completeness, Kind, ProofDocument, Report, Request, prove, verify,
 };
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::watch::Unwatched;
+use auditctl::audit::write::key_change::{RotateError, RotateRequest, Rotated};
 use auditctl::audit::{AuditLog, Event, LogPaths, OpenError, Options};
 use auditctl::backup::{Level, RestoreRequest, Target, Wish};
 
@@ -204,7 +204,8 @@ fn signed_by(home: &Home, key: &SigningKey) -> Vec<u8> {
 }
 
 fn finds(report: &Report, kind: Kind, what: &str) {
-    let found = |f: &auditctl::audit::verify::Finding| f.kind == kind && f.message.contains(what);
+    let found =
+        |f: &auditctl::audit::read::verify::Finding| f.kind == kind && f.message.contains(what);
     assert!(!report.passed());
     assert!(report.findings.iter().any(found), "{kind:?} {what}: {:?}", report.findings);
 }
@@ -310,7 +311,7 @@ fn a_chain_that_somebody_made_who_has_not_the_keys_is_found() {
             .replace(&retired.verifier().to_string(), &from.verifier().to_string());
         forged.old_key = from.verifier().to_string();
         forged.new_key = thief.verifier().to_string();
-        let note = auditctl::audit::checkpoint::Note::new(text, signatures);
+        let note = auditctl::audit::keys::checkpoint::Note::new(text, signatures);
         forged.checkpoint = note.expect("a note").to_string();
         forged
     };

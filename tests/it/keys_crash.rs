@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use auditctl::audit::checkpoint::VerifierKey;
-use auditctl::audit::key_change::RotateRequest;
-use auditctl::audit::verify::{Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::keys::checkpoint::VerifierKey;
+use auditctl::audit::read::verify::{Request, verify};
+use auditctl::audit::read::watch::Unwatched;
+use auditctl::audit::write::key_change::RotateRequest;
 use auditctl::audit::{AuditLog, Event, OpenError, Options};
 use auditctl::backup::Wish;
 use auditctl::collector::Trust;
@@ -77,7 +77,7 @@ fn verifies(dir: &Dir, first: &VerifierKey, context: &str) {
         let bad: Vec<_> = report
             .findings
             .iter()
-            .filter(|f| f.kind != auditctl::audit::verify::Kind::Unclean)
+            .filter(|f| f.kind != auditctl::audit::read::verify::Kind::Unclean)
             .collect();
         assert!(bad.is_empty(), "{context}: {bad:?}");
     }

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use auditctl::access::{MAX_NAME_CHARS, check_name};
-use auditctl::audit::checkpoint::{MAX_LOG_ID_BYTES, MAX_NOTE_BYTES, MAX_SIGNATURES, Note, Origin};
-use auditctl::audit::event::{
+use auditctl::audit::files::gzip::MAX_BLOCK_BYTES;
+use auditctl::audit::keys::checkpoint::{
+    MAX_LOG_ID_BYTES, MAX_NOTE_BYTES, MAX_SIGNATURES, Note, Origin,
+};
+use auditctl::audit::record::event::{
     EventLimits, MAX_DETAILS_BYTES, MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, MAX_LINE_BYTES,
 };
-use auditctl::audit::gzip::MAX_BLOCK_BYTES;
-use auditctl::audit::sanitize::MAX_DETAILS_DEPTH;
+use auditctl::audit::record::sanitize::MAX_DETAILS_DEPTH;
 use auditctl::audit::{Event, EventError, ParseMode, member_lengths};
 use auditctl::backup::{BackupDir, BackupId, Catalog, DrillReport, heads};
 use auditctl::fsio::{Fs, OpenMode, OsFs};

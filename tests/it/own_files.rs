@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use auditctl::audit::status::{StatusSnapshot, Word};
+use auditctl::audit::state::status::{StatusSnapshot, Word};
 use serde_json::Value;
 
 use crate::serving::Serving;
@@ -470,8 +470,11 @@ fn a_writer_whose_directory_was_moved_away_writes_nothing_into_the_one_in_its_pl
     copy_all(&dir.log(), &log.dir.log());
     let before = contents(&log.dir.log());
     eventually("the writer notices", || {
-        let page = auditctl::audit::status::StatusSnapshot::read(&moved.join("audit.status"));
-        page.is_ok_and(|page| page.damage() == Some(auditctl::audit::status::Damage::DirectoryGone))
+        let page =
+            auditctl::audit::state::status::StatusSnapshot::read(&moved.join("audit.status"));
+        page.is_ok_and(|page| {
+            page.damage() == Some(auditctl::audit::state::status::Damage::DirectoryGone)
+        })
     });
     assert!(contents(&log.dir.log()) == before, "the other log is as it was");
     fs::rename(log.dir.log(), log.dir.path().join("the-other")).expect("moved");

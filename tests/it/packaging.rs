@@ -48,7 +48,7 @@ fn every_metric_named_in_alerts_and_dashboard_is_one_of_ours() {
     let dir = Dir::new();
     let log = crate::support::open(crate::support::options(&dir));
     // Each of them is there once there is something to tell.
-    log.page().set(auditctl::audit::status::Word::TlsNotAfter, 4_102_444_800_000_000);
+    log.page().set(auditctl::audit::state::status::Word::TlsNotAfter, 4_102_444_800_000_000);
     let (code, _, err) = crate::support::run(&dir, &["backup"]);
     assert_eq!(code, 0, "{err}");
     let path = dir.path().join("backups/audit/.catalog.json");

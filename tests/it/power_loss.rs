@@ -116,7 +116,7 @@ fn run_with_changes_of_key() -> (Dir, Vec<Change>) {
             }
         });
         for _ in 0..2 {
-            log.rotate_key(&auditctl::audit::key_change::RotateRequest::default())
+            log.rotate_key(&auditctl::audit::write::key_change::RotateRequest::default())
                 .expect("the key is changed");
         }
     });
@@ -130,7 +130,7 @@ fn p1_a_change_of_key_survives_the_loss_of_power_at_any_moment() {
     let (dir, all) = run_with_changes_of_key();
     let first = std::fs::read_to_string(dir.log().join("audit.keys")).expect("read");
     let first: serde_json::Value = serde_json::from_str(&first).expect("json");
-    let first: auditctl::audit::checkpoint::VerifierKey =
+    let first: auditctl::audit::keys::checkpoint::VerifierKey =
         first["rotations"][0]["old_key"].as_str().expect("a key").parse().expect("a key");
     let named = |name: &str| {
         all.iter().any(|change| match change {
@@ -155,9 +155,9 @@ fn p1_a_change_of_key_survives_the_loss_of_power_at_any_moment() {
         assert!(!found.log().join("audit.key.next").exists(), "{context}");
         let fs: auditctl::fsio::SharedFs = Arc::new(OsFs);
         for key in [None, Some(first.clone())] {
-            let request = auditctl::audit::verify::Request { key, ..Default::default() };
-            let watch = &auditctl::audit::watch::Unwatched;
-            let report = auditctl::audit::verify::verify(&fs, &found.log(), &request, watch);
+            let request = auditctl::audit::read::verify::Request { key, ..Default::default() };
+            let watch = &auditctl::audit::read::watch::Unwatched;
+            let report = auditctl::audit::read::verify::verify(&fs, &found.log(), &request, watch);
             let report = report.expect("a report").0;
             assert!(report.passed(), "{context}: {:?}", report.findings);
         }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use auditctl::audit::query::{
+use auditctl::audit::paths::{parse_sealed_name, sealed_name};
+use auditctl::audit::read::query::{
     Answer, Bounds, CacheUse, Found, Group, Query, Reader, Request, Want,
 };
-use auditctl::audit::segment::{parse_sealed_name, sealed_name};
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::clock::Timestamp;
 use serde_json::{Value, json};
@@ -456,7 +456,7 @@ fn a_rare_name_and_a_narrow_time_read_one_block_and_lost_filters_cost_only_speed
     }
     log.seal();
     crate::support::eventually("all is compressed, and nothing plain is left", || {
-        let plain = |segment: &auditctl::audit::manifest::Segment| {
+        let plain = |segment: &auditctl::audit::files::manifest::Segment| {
             home.log_dir().join(sealed_name(segment.first_seq, false)).exists()
         };
         let manifest = log.manifest();
@@ -509,10 +509,10 @@ fn a_forged_filter_hides_a_record_from_queries_until_verify_finds_it() {
     let home = Home::new();
     home.record(400);
     let check = || {
-        let request = auditctl::audit::verify::Request::default();
-        let watch = auditctl::audit::watch::Unwatched;
+        let request = auditctl::audit::read::verify::Request::default();
+        let watch = auditctl::audit::read::watch::Unwatched;
         let (report, _) =
-            auditctl::audit::verify::verify(&home.fs, &home.log_dir(), &request, &watch)
+            auditctl::audit::read::verify::verify(&home.fs, &home.log_dir(), &request, &watch)
                 .expect("a report");
         report
     };
@@ -610,7 +610,7 @@ fn since_equal_to_a_blocks_latest_timestamp_finds_it_and_until_excludes_its_earl
     let mut reader = Reader::open(&home.fs, &home.log_dir(), Bounds::default()).expect("a reader");
     let mut ask = |since: Option<Timestamp>,
                    until: Option<Timestamp>,
-                   segment: &auditctl::audit::manifest::Segment| {
+                   segment: &auditctl::audit::files::manifest::Segment| {
         let request = Request {
             since: since.map(|at| at.to_string()),
             until: until.map(|at| at.to_string()),

@@ -295,7 +295,7 @@ fn follow_prints_each_record_once_through_rotation_and_a_killed_collector() {
     follower.wait().expect("waited");
     let segments = std::fs::read_dir(dir.log()).expect("log").filter(|entry| {
         let name = entry.as_ref().expect("entry").file_name().into_string().expect("utf-8");
-        auditctl::audit::segment::parse_sealed_name(&name).is_some()
+        auditctl::audit::paths::parse_sealed_name(&name).is_some()
     });
     assert!(segments.count() >= 3, "segments were sealed meanwhile");
     eventually("the collector is done", || count(&dir.log(), "work") == 150);

@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use auditctl::audit::checkpoint::Origin;
 use auditctl::audit::keys::Rotation;
-use auditctl::audit::merkle::Range;
-use auditctl::audit::own::Repaired;
-use auditctl::audit::repair::{
+use auditctl::audit::keys::checkpoint::Origin;
+use auditctl::audit::keys::signer::{Signer, SigningKey};
+use auditctl::audit::read::verify::Report;
+use auditctl::audit::read::watch::Unwatched;
+use auditctl::audit::tree::merkle::Range;
+use auditctl::audit::write::own::Repaired;
+use auditctl::audit::write::repair::{
     CopiedBlock, Copy, LogCopy, Needs, Repair, RepairError, apply, look, verified,
 };
-use auditctl::audit::signer::{Signer, SigningKey};
-use auditctl::audit::verify::Report;
-use auditctl::audit::watch::Unwatched;
 use auditctl::backup::{BackupCopy, Wish};
 use auditctl::clock::SystemClock;
 use auditctl::fsio::OsFs;

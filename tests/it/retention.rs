@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditctl::audit::status::{RetentionMode, RetentionWait, Word};
+use auditctl::audit::state::status::{RetentionMode, RetentionWait, Word};
 use auditctl::audit::{AuditLog, Event, Options, RetentionRule};
 use auditctl::backup::{Holder, Level, Made};
 use auditctl::clock::{Clock, ManualClock};
@@ -389,7 +389,7 @@ fn metadata_that_was_made_to_fit_a_worthless_archive_holds_nothing() {
     let worthless = vec![0; made.metadata.archive.digests.bytes as usize];
     std::fs::write(&made.archive, &worthless).expect("written");
     let mut metadata = made.metadata.clone();
-    let digest = auditctl::audit::restore::sha256_hex(&worthless);
+    let digest = auditctl::audit::files::restore::sha256_hex(&worthless);
     metadata.archive.digests.sha256 = digest.parse().expect("a hash");
     // With a signature that is of something else it is no backup at all.
     let (signed, unsigned) = (metadata.signature.clone(), None);

@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditctl::audit::checkpoint::SignedCheckpoint;
-use auditctl::audit::verify::{Depth, Kind, Report, Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::keys::checkpoint::SignedCheckpoint;
+use auditctl::audit::read::verify::{Depth, Kind, Report, Request, verify};
+use auditctl::audit::read::watch::Unwatched;
 use auditctl::audit::{AuditLog, Event, LogPaths, OpenError, Options};
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 use auditctl::fsio::{OsFs, SharedFs};
@@ -187,7 +187,7 @@ fn a_quick_verification_believes_no_manifest_that_the_log_did_not_sign() {
     let forged = encoder.finish().expect("gzip");
     std::fs::write(&path, &forged).expect("written");
     let mut edited = manifest(&dir);
-    edited["segments"][0]["sha256"] = auditctl::audit::restore::sha256_hex(&forged).into();
+    edited["segments"][0]["sha256"] = auditctl::audit::files::restore::sha256_hex(&forged).into();
     edited["segments"][0]["stored_bytes"] = forged.len().into();
     edited["segments"][0]["blocks"][0]["stored_bytes"] = forged.len().into();
     edited["signature"] = Value::Null;

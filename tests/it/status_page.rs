@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use auditctl::audit::status::{Activity, StatusPage, StatusSnapshot, Word, WriterState};
+use auditctl::audit::state::status::{Activity, StatusPage, StatusSnapshot, Word, WriterState};
 use auditctl::audit::{Durability, Event, Options};
 use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 

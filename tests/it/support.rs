@@ -70,7 +70,7 @@ pub(crate) fn all_lines(log_dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(log_dir)
         .expect("log directory")
         .map(|entry| entry.expect("entry").file_name().into_string().expect("utf-8"))
-        .filter(|name| auditctl::audit::segment::parse_sealed_name(name).is_some())
+        .filter(|name| auditctl::audit::paths::parse_sealed_name(name).is_some())
         .collect();
     names.sort();
     // A plain file beside its compressed form is a leftover of a crash.

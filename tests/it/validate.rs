@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::Value;
 
-use auditctl::audit::status::{StatusSnapshot, Word};
+use auditctl::audit::state::status::{StatusSnapshot, Word};
 use auditctl::validate::{Id, PROBLEMS};
 
 use crate::serving::Serving;

@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use auditctl::audit::checkpoint::{SignedCheckpoint, VerifierKey};
-use auditctl::audit::document::{self, Kind, newer_behind};
+use auditctl::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
 use auditctl::audit::keys::{KeyHistory, Keyring};
-use auditctl::audit::merkle::{Hash, Range, leaf_hash};
-use auditctl::audit::proof::{verify_consistency, verify_inclusion};
-use auditctl::audit::status::StatusSnapshot;
-use auditctl::audit::verify::{Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::verify::{Request, verify};
+use auditctl::audit::read::watch::Unwatched;
+use auditctl::audit::state::status::StatusSnapshot;
+use auditctl::audit::tree::document;
+use auditctl::audit::tree::document::{Kind, newer_behind};
+use auditctl::audit::tree::merkle::{Hash, Range, leaf_hash};
+use auditctl::audit::tree::proof::{verify_consistency, verify_inclusion};
 use auditctl::backup::DrillReport;
 use auditctl::fsio::{OsFs, SharedFs};
 use serde_json::Value;
@@ -185,13 +186,13 @@ impl Case {
     }
 
     fn status(&self) -> &'static str {
-        use auditctl::audit::status::StatusError;
+        use auditctl::audit::state::status::StatusError;
         let page = match StatusSnapshot::read(&self.path("path").expect("a path")) {
             Ok(page) => page,
             Err(StatusError::Newer { .. }) => return "newer",
             Err(_) => return "wrong",
         };
-        for (word, name, _) in auditctl::audit::status::Word::TABLE {
+        for (word, name, _) in auditctl::audit::state::status::Word::TABLE {
             let told = self.about["words"].get(*name).and_then(Value::as_u64).unwrap_or(0);
             // Rings, histograms and texts are several words.
             assert_eq!(page.get(*word), told, "{}: {name}", self.name());
@@ -305,14 +306,15 @@ fn what_this_version_writes_is_read_by_the_reader_of_the_day_on_which_the_format
     let backup = home.back_up().metadata.id;
     home.record(60);
     let log = home.open();
-    log.rotate_key(&auditctl::audit::key_change::RotateRequest::default()).expect("changed");
+    log.rotate_key(&auditctl::audit::write::key_change::RotateRequest::default()).expect("changed");
     log.close().expect("closed");
     // Of before the change of key: so that the log goes on in another epoch.
     home.restore(auditctl::backup::Wish::Id(backup)).expect("restored");
     home.record(80);
     let second = home.back_up().metadata.id;
     let dir = home.dir.path();
-    let proof = auditctl::audit::verify::prove(&home.fs, &home.log_dir(), 100).expect("a proof");
+    let proof =
+        auditctl::audit::read::verify::prove(&home.fs, &home.log_dir(), 100).expect("a proof");
     std::fs::write(dir.join("proof.json"), proof.encode()).expect("written");
     let archive = |id| format!("backups/audit_backup_{id}.gz");
     let of = |name: &str, kind: &str, path: &str| {

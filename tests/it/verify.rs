@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use auditctl::audit::verify::{
+use auditctl::audit::read::verify::{
     Anchor, Completeness, Depth, ProofDocument, Report, Request, State, prove, verify,
 };
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::watch::Unwatched;
 use auditctl::audit::{Event, Options};
 use auditctl::clock::Timestamp;
 use serde_json::Value;
@@ -120,7 +120,7 @@ fn every_record_is_proven_to_somebody_without_the_log_and_no_changed_proof_is_be
         assert_eq!(proven.checkpoint.size, lines.len() as u64);
     }
     let text = prove(&home.fs, &home.log_dir(), 17).expect("a proof").encode();
-    let key = auditctl::audit::checkpoint::VerifierKey::load(
+    let key = auditctl::audit::keys::checkpoint::VerifierKey::load(
         &*home.fs,
         &home.log_dir().join("audit.pub"),
     )
@@ -159,7 +159,7 @@ fn since_last_reads_what_is_new_and_all_of_it_when_the_state_does_not_fit() {
     for misfit in [
         State { log_id: "other".to_owned(), ..state.clone() },
         State { tree_size: 1_000_000, ..state.clone() },
-        State { root_hash: auditctl::audit::merkle::empty_root(), ..state.clone() },
+        State { root_hash: auditctl::audit::tree::merkle::empty_root(), ..state.clone() },
         State { key: "another".to_owned(), ..state.clone() },
         State { verified_at: Timestamp::from_micros(1), ..state },
     ] {

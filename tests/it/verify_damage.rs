@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use auditctl::audit::gzip::Packer;
-use auditctl::audit::signer::SigningKey;
-use auditctl::audit::verify::{
+use auditctl::audit::files::gzip::Packer;
+use auditctl::audit::keys::signer::SigningKey;
+use auditctl::audit::read::verify::{
     Anchor, Completeness, Finding, Integrity, Kind, Report, Request, verify,
 };
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::watch::Unwatched;
 use auditctl::audit::{Event, Options};
 
 use crate::backups::{Home, all_compressed};
@@ -384,7 +384,7 @@ fn a_manifest_that_lies_about_good_records_is_what_is_blamed() {
 #[test]
 fn a_log_signed_again_with_a_newer_key_is_told_by_its_first_record_and_by_the_key() {
     let log = Log::new();
-    let own = auditctl::audit::checkpoint::VerifierKey::load(
+    let own = auditctl::audit::keys::checkpoint::VerifierKey::load(
         &auditctl::fsio::OsFs,
         &log.path("audit.pub"),
     )

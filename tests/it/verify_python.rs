@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use auditctl::audit::verify::prove;
+use auditctl::audit::read::verify::prove;
 use auditctl::audit::{Event, Options};
 
 use crate::backups::Home;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::error::{BackupError, io_error};
-use crate::audit::secret::Secret;
+use crate::audit::record::secret::Secret;
 use crate::fsio::Fs;
 use crate::fsio::private::exposed;
 

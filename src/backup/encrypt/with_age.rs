@@ -13,7 +13,7 @@ use age::{Decryptor, Encryptor, Identity, IdentityFile, Recipient};
 use super::super::digest::{Digests, FileSink};
 use super::super::error::{ArchiveFault, BackupError, io_error};
 use super::KeyFile;
-use crate::audit::secret::Secret;
+use crate::audit::record::secret::Secret;
 use crate::fsio::{FileMeta, FsFile};
 
 /// Private keys, read.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::digest::Digests;
 use super::super::error::BackupError;
 use super::KeyFile;
-use crate::audit::secret::Secret;
+use crate::audit::record::secret::Secret;
 use crate::fsio::FsFile;
 
 pub(in crate::backup) struct Recipients;

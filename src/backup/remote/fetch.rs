@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{LOG_DIGITS, Remote, Sees, a_few_at_a_time, broken, digits, last_part};
-use crate::audit::restore::clear;
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::files::restore::clear;
+use crate::audit::read::watch::{Stage, Watch};
 use crate::backup::choice::{LogChoice, Reach, of_one_log};
 use crate::backup::digest::{Digester, Digests};
 use crate::backup::directory::{BackupDir, FETCHING};

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Remote, Sees, a_few_at_a_time};
-use crate::audit::document::Unknown;
-use crate::audit::watch::Watch;
+use crate::audit::read::watch::Watch;
+use crate::audit::tree::document::Unknown;
 use crate::backup::catalog::{Catalog, Checked, Level};
 use crate::backup::check::check;
 use crate::backup::directory::BackupDir;

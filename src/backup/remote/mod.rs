@@ -24,7 +24,7 @@ pub use upload::Uploaded;
 use super::error::BackupError;
 use super::metadata::{MAX_METADATA_BYTES, Metadata, MetadataError};
 use super::name::BackupId;
-use crate::audit::watch::Watch;
+use crate::audit::read::watch::Watch;
 use crate::store::{BackupStore, Object, StoreError, StoreErrorKind};
 
 /// How many files of backups are looked at: those of an hourly backup over twenty years.

@@ -8,8 +8,8 @@ use std::time::Instant;
 use sha2::{Digest as _, Sha256};
 
 use super::Remote;
-use crate::audit::document::{DocumentError, Kind, Layout, decode, encode_file};
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::read::watch::{Stage, Watch};
+use crate::audit::tree::document::{DocumentError, Kind, Layout, decode, encode_file};
 use crate::backup::catalog::{Catalog, Copied, CopyState, Level};
 use crate::backup::check::check;
 use crate::backup::directory::BackupDir;

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::audit::checkpoint::{Checkpoint, Origin};
 use crate::audit::keys::Keyring;
-use crate::audit::merkle::Range;
-use crate::audit::snapshot::SnapshotError;
-use crate::audit::survey::Survey;
+use crate::audit::keys::checkpoint::{Checkpoint, Origin};
+use crate::audit::read::snapshot::SnapshotError;
+use crate::audit::read::survey::Survey;
+use crate::audit::tree::merkle::Range;
 use crate::backup::content::Content;
 use crate::backup::error::BackupError;
 use crate::clock::Timestamp;

@@ -8,18 +8,20 @@ use sha2::{Digest, Sha256};
 use super::relation::{Live, Relation};
 use super::{Extent, RestorePlan, RestoreRequest, Restorer, Target};
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::{Origin, VerifierKey};
-use crate::audit::document::Unknown;
-use crate::audit::gzip::{Packer, Unpacker};
-use crate::audit::histories::{Contradiction, OwnHistory};
+use crate::audit::files::gzip::{Packer, Unpacker};
+use crate::audit::files::manifest::{Manifest, Segment};
+use crate::audit::files::restore as swap;
+use crate::audit::files::restore::{Journal, STAGING, sha256_hex};
+use crate::audit::files::segment::Block;
+use crate::audit::keys::checkpoint::{Origin, VerifierKey};
+use crate::audit::keys::histories::{Contradiction, OwnHistory};
+use crate::audit::keys::signer::{Signer, SigningKey};
 use crate::audit::keys::{KeyHistory, Keyring, Place, load_keyring};
-use crate::audit::manifest::{Manifest, Segment};
-use crate::audit::merkle::{Hash, Range};
-use crate::audit::restore::{self as swap, Journal, STAGING, sha256_hex};
-use crate::audit::segment::{Block, sealed_name};
-use crate::audit::signer::{Signer, SigningKey};
-use crate::audit::snapshot::Snapshot;
-use crate::audit::watch::{Stage, Watch};
+use crate::audit::paths::sealed_name;
+use crate::audit::read::snapshot::Snapshot;
+use crate::audit::read::watch::{Stage, Watch};
+use crate::audit::tree::document::Unknown;
+use crate::audit::tree::merkle::{Hash, Range};
 use crate::backup::content::{self, Content, Source, Wanted};
 use crate::backup::digest::FileSink;
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
@@ -355,7 +357,7 @@ impl<'a> Staged<'a> {
         }
         let path = self.dir.join(MANIFEST);
         manifest.store(fs, &path).map_err(|error| {
-            BackupError::Snapshot(crate::audit::snapshot::SnapshotError::Manifest(error))
+            BackupError::Snapshot(crate::audit::read::snapshot::SnapshotError::Manifest(error))
         })?;
         let text = fs.read_own(&path, 4 << 30).map_err(io_error("read", &path))?;
         let manifest_sha256 = sha256_hex(&text);
@@ -710,7 +712,7 @@ fn cut_block(file: &dyn FsFile, block: &Block, size: u64) -> std::io::Result<(Bl
     raw.truncate(end + 1);
     let member = Packer::new(6).member(&raw)?;
     let stored = (block.offset, member.len() as u64);
-    let block = crate::audit::examine::examine(&raw, block.first_seq, stored)
+    let block = crate::audit::files::examine::examine(&raw, block.first_seq, stored)
         .map_err(std::io::Error::other)?;
     Ok((block, member))
 }

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::log_under;
-use crate::audit::merkle::{Hash, empty_root};
-use crate::audit::proof::verify_consistency;
-use crate::audit::snapshot::Snapshot;
+use crate::audit::read::snapshot::Snapshot;
+use crate::audit::tree::merkle::{Hash, empty_root};
+use crate::audit::tree::proof::verify_consistency;
 use crate::backup::inventory::Listed;
 use crate::backup::metadata::Metadata;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::audit::merkle::{Hash, Range};
+use crate::audit::tree::merkle::{Hash, Range};
 use crate::backup::digest::Digests;
 use crate::backup::metadata::{Archive, Held, LogIdentity, Verified};
 

@@ -267,7 +267,7 @@ fn dry_run(
     let progress = Progress::new(context)?;
     let covered = if args.looks() { creator.covered(request, &progress)? } else { None };
     let there = cloud.map(|cloud| {
-        let snapshot = crate::audit::snapshot::Snapshot::take(&creator.fs, &request.log_dir)
+        let snapshot = crate::audit::read::snapshot::Snapshot::take(&creator.fs, &request.log_dir)
             .map_err(BackupError::from)?;
         let store = cloud.connect(None, &progress)?;
         let remote = Remote::of_log(store, &crate::backup::host(), &snapshot.manifest.log_id);

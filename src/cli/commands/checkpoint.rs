@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint};
+use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint};
 use crate::audit::keys::load_keyring;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};

@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::audit::segment::parse_sealed_name;
+use crate::audit::paths::parse_sealed_name;
 use crate::audit::{Event, ParseMode};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use crate::audit::LogPaths;
-use crate::audit::key_change::{
+use crate::audit::files::manifest::Manifest;
+use crate::audit::keys::signer::{KeyError, SigningKey, VerifierKey};
+use crate::audit::keys::{KeyFiles, Keyring, KeysError, load_keyring};
+use crate::audit::state::status::Mode;
+use crate::audit::write::key_change::{
     MAX_REASON_BYTES, RotateError, RotateRequest, Rotated, plan_rotation,
 };
-use crate::audit::keys::{KeyFiles, Keyring, KeysError, load_keyring};
-use crate::audit::manifest::Manifest;
-use crate::audit::signer::{KeyError, SigningKey, VerifierKey};
-use crate::audit::status::Mode;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::{self, shared_fs};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use crate::audit::LogPaths;
-use crate::audit::status::{StatusSnapshot, Word};
-use crate::audit::verify::{ProveError, TlogProof, prove, prove_from};
+use crate::audit::read::verify::{ProveError, TlogProof, prove, prove_from};
+use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::shared_fs;

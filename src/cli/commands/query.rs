@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::audit::query::{
+use crate::audit::read::query::{
     Answer, Column, DEFAULT_LIMIT, Found, Query, QueryError, Request, RequestError, Want,
 };
 use crate::cli::context::Context;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::audit::sanitize::escape_for_terminal;
+use crate::audit::record::sanitize::escape_for_terminal;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::collector::client::Answer;
@@ -171,7 +171,7 @@ fn line_of(args: &RecordArgs) -> Result<String, CliError> {
             let error = JsonError::of(&error, details.as_bytes());
             wrong("malformed", format!("--details is not JSON: {error}"))
         })?;
-        let compact = crate::audit::sanitize::compact_object(raw.get())
+        let compact = crate::audit::record::sanitize::compact_object(raw.get())
             .map_err(|error| wrong("invalid", format!("--details: {error}")))?;
         line.truncate(line.len() - 1);
         line.push_str(",\"details\":");

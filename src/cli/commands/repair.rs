@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::audit::checkpoint::VerifierKey;
-use crate::audit::own::Repaired;
-use crate::audit::repair::{Copy, LogCopy, Needs, Repair, apply, look, verified};
-use crate::audit::signer::SigningKey;
-use crate::audit::status::Mode;
-use crate::audit::verify::Report;
+use crate::audit::keys::checkpoint::VerifierKey;
+use crate::audit::keys::signer::SigningKey;
+use crate::audit::read::verify::Report;
+use crate::audit::state::status::Mode;
+use crate::audit::write::own::Repaired;
+use crate::audit::write::repair::{Copy, LogCopy, Needs, Repair, apply, look, verified};
 use crate::audit::{AuditLog, LogPaths};
 use crate::backup::{BackupCopy, BackupDir, Fetched, KeyFile, LogChoice, Remote, Wish};
 use crate::cli::backups::{identities, overrides};
@@ -267,9 +267,9 @@ fn record(settings: &Settings, done: &Repaired) -> Result<u64, String> {
     seq
 }
 
-impl From<crate::audit::repair::RepairError> for CliError {
-    fn from(error: crate::audit::repair::RepairError) -> Self {
-        use crate::audit::repair::RepairError;
+impl From<crate::audit::write::repair::RepairError> for CliError {
+    fn from(error: crate::audit::write::repair::RepairError) -> Self {
+        use crate::audit::write::repair::RepairError;
         let message = error.to_string();
         match error {
             RepairError::Verify(error) => error.into(),

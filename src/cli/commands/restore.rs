@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::audit::checkpoint::VerifierKey;
 use crate::audit::keys::Keyring;
-use crate::audit::status::Mode;
+use crate::audit::keys::checkpoint::VerifierKey;
+use crate::audit::state::status::Mode;
 use crate::backup::{
     BackupDir, BackupError, Extent, Fetched, FoundLog, LogChoice, Relation, Remote, RestorePlan,
     RestoreRequest, Restorer, Target, Wish, keys_at_hand,

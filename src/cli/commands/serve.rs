@@ -10,8 +10,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::access::tls::Pair;
-use crate::audit::own::Change;
-use crate::audit::status::Mode;
+use crate::audit::state::status::Mode;
+use crate::audit::write::own::Change;
 use crate::audit::{AuditLog, Options, Tunables};
 use crate::cli::context::{Context, Override};
 use crate::cli::exit::{CliError, Exit};

@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::demo;
-use crate::audit::status::Mode;
+use crate::audit::state::status::Mode;
 use crate::cli::cloud::CloudArgs;
 use crate::cli::context::{self, Context};
 use crate::cli::exit::{CliError, Exit};

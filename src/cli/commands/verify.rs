@@ -6,9 +6,9 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::VerifierKey;
-use crate::audit::status::Mode;
-use crate::audit::verify::{Anchor, Integrity, Report, Request, State, VerifyError, verify};
+use crate::audit::keys::checkpoint::VerifierKey;
+use crate::audit::read::verify::{Anchor, Integrity, Report, Request, State, VerifyError, verify};
+use crate::audit::state::status::Mode;
 use crate::backup::{BackupError, Extent, RestoreRequest, Restorer, Target, Wish};
 use crate::cli::backups::identities;
 use crate::cli::context::Context;

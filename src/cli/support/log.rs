@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::{Inputs, Made, clean, places};
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint, VerifierKey};
-use crate::audit::manifest::{Manifest, Segment};
-use crate::audit::status::{StatusSnapshot, Word};
-use crate::audit::verify::{self, Request};
-use crate::audit::watch::Unwatched;
+use crate::audit::files::manifest::{Manifest, Segment};
+use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint, VerifierKey};
+use crate::audit::read::verify;
+use crate::audit::read::verify::Request;
+use crate::audit::read::watch::Unwatched;
+use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::backup::{self, Catalog};
 use crate::clock::SystemClock;
 use crate::{health as checks, monitor as samples};
@@ -268,7 +269,7 @@ fn listing(inputs: &Inputs, dir: &Path) -> Value {
 
 /// Of `security_events.log` the kinds and how often each; and what the page counts.
 pub(super) fn security(inputs: &Inputs) -> Made {
-    use crate::audit::security::SecurityKind;
+    use crate::audit::state::security::SecurityKind;
     let mut in_file: BTreeMap<&str, u64> = BTreeMap::new();
     let mut others = 0_u64;
     let path = LogPaths::new(&inputs.settings.log_dir).security();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Inputs, Made, clean, places};
 use crate::audit::LogPaths;
-use crate::audit::status::{StatusSnapshot, Word};
+use crate::audit::state::status::{StatusSnapshot, Word};
 
 /// More than any file of /proc or /etc that is read here holds.
 const MAX_BYTES: u64 = 1 << 20;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Inputs, Made};
 use crate::audit::LogPaths;
-use crate::audit::query::{Bounds, Found, Reader, Request};
+use crate::audit::read::query::{Bounds, Found, Reader, Request};
 use crate::fsio::{FileReader, OpenMode};
 
 /// So many records, the newest.
@@ -144,13 +144,13 @@ fn shown(line: &[u8]) -> Option<Value> {
 }
 
 fn is_own(event_type: &str) -> bool {
-    crate::audit::own::OWN_TYPES.contains(&event_type)
+    crate::audit::write::own::OWN_TYPES.contains(&event_type)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{SHOWN, shown};
-    use crate::audit::own::OWN_TYPES;
+    use crate::audit::write::own::OWN_TYPES;
 
     #[test]
     fn every_own_record_is_decided_on() {

@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 
 use super::{Connection, MAX_UNSENT, Owed, Peer, Task, Told, origin};
 use crate::audit::ParseMode;
-use crate::audit::key_change::RotateRequest;
-use crate::audit::own::{BackupMade, BackupRemoved};
-use crate::audit::query::Request;
-use crate::audit::security::SecurityKind;
+use crate::audit::read::query::Request;
+use crate::audit::state::security::SecurityKind;
+use crate::audit::write::key_change::RotateRequest;
+use crate::audit::write::own::{BackupMade, BackupRemoved};
 use crate::collector::intake::{ROOM_RETRY, count_no_room};
 use crate::collector::protocol::{self, Control, SessionWish};
 use crate::collector::seats::Guest;

@@ -2,7 +2,7 @@
 //! where alerts are set.
 
 use crate::alerts::{AlertFailure, AlertStatus, AlertsStatus};
-use crate::audit::status::{StatusSnapshot, Word};
+use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::config::Settings;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::audit::status::{RetentionMode, RetentionWait, Word};
+use crate::audit::state::status::{RetentionMode, RetentionWait, Word};
 use crate::backup::{BackupId, Catalog, CopyState, Level, Noted};
 use crate::clock::Timestamp;
 use crate::config::Settings;

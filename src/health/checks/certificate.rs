@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::audit::status::Word;
+use crate::audit::state::status::Word;
 use crate::clock::display_seconds;
 use crate::config::Settings;
 use crate::health::gather::Facts;

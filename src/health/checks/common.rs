@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::audit::status::{StatusSnapshot, Word};
+use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::health::gather::{Facts, Page};
 use crate::health::liveness::Liveness;
 use crate::health::problem::Problem;

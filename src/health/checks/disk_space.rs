@@ -1,7 +1,8 @@
 //! `disk_space`: what the file system below the log has left, in bytes and in inodes.
 
-use crate::audit::room::{self, RESUME_FILES};
-use crate::audit::status::DiskStage;
+use crate::audit::files::room;
+use crate::audit::files::room::RESUME_FILES;
+use crate::audit::state::status::DiskStage;
 use crate::config::{DiskSettings, Settings};
 use crate::fsio::Space;
 use crate::health::gather::Facts;

@@ -1,8 +1,8 @@
 //! Part of `backup`: a signed head elsewhere that does not fit the log. Seen now in the
 //! newest backups, or told by the writer, which compares more.
 
-use crate::audit::histories::History;
-use crate::audit::status::Word;
+use crate::audit::keys::histories::History;
+use crate::audit::state::status::Word;
 use crate::health::gather::Facts;
 use crate::health::problem::Problem;
 use crate::health::report::Status;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::audit::status::{Damage, StatusSnapshot, Word};
+use crate::audit::state::status::{Damage, StatusSnapshot, Word};
 use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::health::gather::{Facts, Seen};

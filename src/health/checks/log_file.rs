@@ -4,7 +4,7 @@
 //! Seen here before the writer notices: it looks itself only between batches,
 //! and not at all while it hangs.
 
-use crate::audit::status::{Activity, StatusSnapshot, Word};
+use crate::audit::state::status::{Activity, StatusSnapshot, Word};
 use crate::config::Settings;
 use crate::fsio::FileMeta;
 use crate::health::gather::{Facts, Seen};

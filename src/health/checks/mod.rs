@@ -16,7 +16,7 @@ mod worker_thread;
 mod write_buffer;
 
 use crate::audit::LogPaths;
-use crate::audit::status::{Mode, Word};
+use crate::audit::state::status::{Mode, Word};
 use crate::config::Settings;
 
 use super::gather::Facts;

@@ -1,7 +1,7 @@
 //! What the writer found of its own files: a part of `integrity`.
 
-use crate::audit::own_files::{OwnFile, TOLD_FOR};
-use crate::audit::status::{StatusSnapshot, Word};
+use crate::audit::state::status::{StatusSnapshot, Word};
+use crate::audit::write::own_files::{OwnFile, TOLD_FOR};
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;
 use crate::health::problem::Problem;

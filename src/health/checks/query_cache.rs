@@ -1,6 +1,6 @@
 //! `query_cache`: told, never alarming: a cold cache is slow, not wrong.
 
-use crate::audit::status::Word;
+use crate::audit::state::status::Word;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;
 use crate::health::report::Check;

@@ -1,6 +1,6 @@
 //! `rate_limiting`: events refused because their source sent too many.
 
-use crate::audit::status::{Ring, Word};
+use crate::audit::state::status::{Ring, Word};
 use crate::config::Settings;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;

@@ -4,8 +4,8 @@
 //! balancer takes a node out whose health is critical, and then whoever can send a
 //! request without a token could have all nodes taken out.
 
-use crate::audit::security::SecurityKind;
-use crate::audit::status::Ring;
+use crate::audit::state::security::SecurityKind;
+use crate::audit::state::status::Ring;
 use crate::config::Settings;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;

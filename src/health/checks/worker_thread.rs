@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::audit::room;
-use crate::audit::status::{Activity, PAGE_BYTES, StatusSnapshot, Word};
+use crate::audit::files::room;
+use crate::audit::state::status::{Activity, PAGE_BYTES, StatusSnapshot, Word};
 use crate::config::Settings;
 use crate::health::gather::{Facts, Page, Process, Seen};
 use crate::health::liveness::{Liveness, busy_for, silence};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::audit::status::Word;
+use crate::audit::state::status::Word;
 use crate::config::Settings;
 use crate::health::gather::Facts;
 use crate::health::liveness::Liveness;

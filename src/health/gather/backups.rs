@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::audit::LogPaths;
-use crate::audit::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
-use crate::audit::histories::{Contradiction, OwnHistory};
+use crate::audit::keys::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
+use crate::audit::keys::histories::{Contradiction, OwnHistory};
 use crate::audit::keys::{Keyring, load_keyring};
 use crate::backup::{self, BackupId, Catalog, FileKind, Heads, parse_name};
 use crate::clock::Timestamp;
@@ -96,7 +96,7 @@ fn agrees(
     heads: &Heads,
     keys: Option<&Keyring>,
     id: BackupId,
-    said: (u64, crate::audit::merkle::Hash),
+    said: (u64, crate::audit::tree::merkle::Hash),
 ) -> bool {
     let name = id.to_string();
     let Some(head) = heads.heads.iter().find(|head| head.name == name) else {

@@ -1,7 +1,7 @@
 //! The check `alerts`.
 
 use crate::alerts::{AlertFailure, AlertsStatus};
-use crate::audit::status::Word;
+use crate::audit::state::status::Word;
 use crate::clock::{Clock, Timestamp};
 use crate::health::Status::{self, Critical, Healthy, Unknown, Warning};
 use crate::health::samples::{Sample, delivering};

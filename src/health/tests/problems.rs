@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{alerts, noted, with_catalog};
-use crate::audit::histories::History;
-use crate::audit::security::{By, SecurityKind};
-use crate::audit::status::{Damage, DiskStage, RetentionWait, Word};
+use crate::audit::keys::histories::History;
+use crate::audit::state::security::{By, SecurityKind};
+use crate::audit::state::status::{Damage, DiskStage, RetentionWait, Word};
 use crate::clock::Clock;
 use crate::fsio::Space;
 use crate::health::Status::{Critical, Healthy, Unknown, Warning};

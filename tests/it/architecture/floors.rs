@@ -97,6 +97,49 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("fsio", &[]),
 ];
 
+/// The engine's own floors, lowest first: each may use those before it. `paths` is where
+/// everything lies, and the one file beside the folders.
+pub(crate) const ENGINE: &[(&str, &[&str])] = &[
+    ("paths", &[]),
+    ("record", &[]),
+    ("tree", &["record"]),
+    ("keys", &["tree", "record", "paths"]),
+    ("files", &["keys", "tree", "record", "paths"]),
+    ("state", &["record", "paths"]),
+    ("read", &["files", "state", "keys", "tree", "record", "paths"]),
+    ("write", &["read", "files", "state", "keys", "tree", "record", "paths"]),
+];
+
+pub(crate) fn the_engine_keeps_to_its_floors(
+    sources: &[Source],
+    mentions: &[Mention<'_>],
+) -> Vec<Finding> {
+    const WHY: &str = "a folder of the engine uses only those below it (the table ENGINE in this \
+                       test); move the shared thing down, or hand it in from above";
+    let inside = |module: &[String]| match module {
+        [audit, folder, ..] if audit == "audit" => Some(folder.clone()),
+        _ => None,
+    };
+    let mut found: Vec<Finding> = sources
+        .iter()
+        .filter(|source| {
+            inside(&source.module())
+                .is_some_and(|folder| ENGINE.iter().all(|(name, _)| *name != folder))
+        })
+        .map(|source| at(source, 1, "an unknown folder of the engine", WHY))
+        .collect();
+    for mention in mentions {
+        let Target::Inside(to, _) = &mention.target else { continue };
+        let (Some(from), Some(to)) = (inside(&mention.from), inside(to)) else { continue };
+        let below = ENGINE.iter().find(|(name, _)| *name == from).map(|(_, below)| *below);
+        if from != to && below.is_some_and(|below| !below.contains(&to.as_str())) {
+            let what = format!("audit::{from} uses audit::{to}");
+            found.push(at(mention.source, mention.line, what, WHY));
+        }
+    }
+    found
+}
+
 fn floor_of(module: &[String]) -> Option<&str> {
     module.first().map(String::as_str)
 }

@@ -29,7 +29,7 @@ pub(crate) fn at(
     Finding { path: source.path.clone(), line, what: what.into(), why }
 }
 
-/// Whether the file is, or is inside, one of these: `src/cli`, `src/audit/status`.
+/// Whether the file is, or is inside, one of these: `src/cli`, `src/audit/state/status`.
 fn within(source: &Source, places: &[&str]) -> bool {
     places.iter().any(|place| {
         source.path.strip_prefix(place).is_some_and(|rest| rest.starts_with('/') || rest == ".rs")
@@ -101,7 +101,7 @@ pub(crate) fn nothing_is_opened_in_a_way_of_its_own(sources: &[Source]) -> Vec<F
         "src/cli/commands/query/redacted",
         "src/cli/commands/record/python",
         "src/cli/commands/record/input",
-        "src/audit/signer/key",
+        "src/audit/keys/signer/key",
         "src/backup/encrypt/key_file",
     ];
     let mut found = Vec::new();

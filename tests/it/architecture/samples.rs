@@ -52,11 +52,11 @@ fn a_floor_that_uses_one_above_it_is_found() {
         "use crate::{units::ByteSize, config::{self, Settings}};",
         "fn f(s: &crate::config::Settings) {}",
         "fn f() { <crate::config::Settings as Default>::default(); }",
-        "use super::super::config;",
+        "use super::super::super::config;",
         "pub use crate::config::Settings as Other;",
     ] {
-        let found = findings(&[("src/audit/log.rs", text), ("src/config/mod.rs", "")]);
-        assert_eq!(found, ["src/audit/log.rs:1: audit uses config"], "{text}");
+        let found = findings(&[("src/audit/write/log.rs", text), ("src/config/mod.rs", "")]);
+        assert_eq!(found, ["src/audit/write/log.rs:1: audit uses config"], "{text}");
     }
 }
 
@@ -64,11 +64,11 @@ fn a_floor_that_uses_one_above_it_is_found() {
 fn a_floor_may_use_those_below_it() {
     let found = findings(&[
         (
-            "src/audit/log.rs",
+            "src/audit/write/log.rs",
             "use crate::clock::Clock;\nuse crate::fsio::{self, Fs};\nuse crate::units;",
         ),
         ("src/config/mod.rs", "use crate::units::ByteSize;"),
-        ("src/cli/mod.rs", "use crate::{ui, audit::log, config, collector};"),
+        ("src/cli/mod.rs", "use crate::{ui, audit::write, config, collector};"),
         ("src/clock.rs", ""),
         ("src/fsio/mod.rs", ""),
         ("src/units.rs", ""),
@@ -79,24 +79,46 @@ fn a_floor_may_use_those_below_it() {
 }
 
 #[test]
+fn a_folder_of_the_engine_that_uses_one_above_it_is_found() {
+    let found = findings(&[
+        ("src/audit/mod.rs", "pub use write::log::AuditLog;"),
+        ("src/audit/files/gzip.rs", "use crate::audit::read::query::Query;\nuse super::scan;"),
+        ("src/audit/files/scan.rs", "use crate::audit::tree::merkle::Hash;"),
+        ("src/audit/read/query.rs", "use crate::audit::AuditLog;"),
+        ("src/audit/tree/merkle.rs", ""),
+        ("src/audit/write/log.rs", "use crate::audit::read::query;\npub struct AuditLog;"),
+        ("src/audit/extra.rs", ""),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "src/audit/extra.rs:1: an unknown folder of the engine",
+            "src/audit/files/gzip.rs:1: audit::files uses audit::read",
+            "src/audit/read/query.rs:1: audit::read uses audit::write",
+        ]
+    );
+}
+
+#[test]
 fn an_edge_hidden_behind_the_crate_root_is_found() {
     let found = findings(&[
         ("src/lib.rs", "pub use config::Settings;"),
-        ("src/audit/log.rs", "use crate::Settings;"),
+        ("src/audit/write/log.rs", "use crate::Settings;"),
         ("src/config/mod.rs", ""),
     ]);
-    assert_eq!(found, ["src/audit/log.rs:1: audit uses config"]);
+    assert_eq!(found, ["src/audit/write/log.rs:1: audit uses config"]);
 }
 
 #[test]
 fn an_edge_out_of_an_inline_module_is_found() {
-    let text = "mod inner {\n use super::super::super::config::Settings;\n}\nuse super::other;";
+    let text =
+        "mod inner {\n use super::super::super::super::config::Settings;\n}\nuse super::other;";
     let found = findings(&[
-        ("src/audit/log.rs", text),
-        ("src/audit/other.rs", ""),
+        ("src/audit/write/log.rs", text),
+        ("src/audit/write/other.rs", ""),
         ("src/config/mod.rs", ""),
     ]);
-    assert_eq!(found, ["src/audit/log.rs:2: audit uses config"]);
+    assert_eq!(found, ["src/audit/write/log.rs:2: audit uses config"]);
 }
 
 #[test]
@@ -182,8 +204,8 @@ fn a_cycle_hidden_behind_a_reexport_or_an_alias_is_found() {
     ] {
         let found = findings(&[
             ("src/audit/mod.rs", "pub use writer::Writer;"),
-            ("src/audit/queue.rs", text),
-            ("src/audit/writer.rs", "use super::queue::Queue;"),
+            ("src/audit/write/queue.rs", text),
+            ("src/audit/write/writer.rs", "use super::queue::Queue;"),
         ]);
         assert_eq!(found.len(), 1, "{text}: {found:?}");
         assert!(found[0].contains("a cycle in audit: queue -> writer"), "{found:?}");
@@ -205,9 +227,9 @@ fn in_audit_the_folder_itself_takes_part_in_cycles() {
 #[test]
 fn a_cycle_that_only_tests_close_is_none() {
     let found = findings(&[
-        ("src/audit/a.rs", "use super::b::B;"),
+        ("src/audit/write/a.rs", "use super::b::B;"),
         (
-            "src/audit/b.rs",
+            "src/audit/write/b.rs",
             "#[cfg(test)]\nmod tests {\n use super::super::a::A;\n}\n#[cfg(test)]\nuse super::a;",
         ),
     ]);
@@ -217,10 +239,13 @@ fn a_cycle_that_only_tests_close_is_none() {
 #[test]
 fn a_glob_of_an_own_module_is_found_and_one_of_an_enum_is_not() {
     let found = findings(&[
-        ("src/audit/a.rs", "use super::b::*;\nuse super::b::Kind::*;\nuse std::io::prelude::*;"),
-        ("src/audit/b.rs", ""),
+        (
+            "src/audit/write/a.rs",
+            "use super::b::*;\nuse super::b::Kind::*;\nuse std::io::prelude::*;",
+        ),
+        ("src/audit/write/b.rs", ""),
     ]);
-    assert_eq!(found, ["src/audit/a.rs:1: a glob import"]);
+    assert_eq!(found, ["src/audit/write/a.rs:1: a glob import"]);
 }
 
 #[test]
@@ -234,16 +259,21 @@ fn files_touched_outside_the_seam_are_found() {
         ("use rustix::fs;", "rustix::fs"),
         ("fn f() { if path.exists() {} }", ".exists()"),
     ] {
-        let expected = format!("src/audit/log.rs:1: {what}");
-        assert_eq!(findings(&[("src/audit/log.rs", text)]), [expected], "{text}");
+        let expected = format!("src/audit/write/log.rs:1: {what}");
+        assert_eq!(findings(&[("src/audit/write/log.rs", text)]), [expected], "{text}");
         // What is opened there has a table of its own, in which this is not.
         let opens = usize::from(text.contains("fs::read"));
         assert_eq!(findings(&[("src/fsio/os.rs", text)]).len(), opens, "{text}");
         assert_eq!(findings(&[("src/store/local.rs", text)]).len(), opens, "{text}");
     }
-    let aliased =
-        findings(&[("src/audit/log.rs", "use std::fs as files;\nfn f() { files::read(p); }")]);
-    assert_eq!(aliased, ["src/audit/log.rs:1: std::fs", "src/audit/log.rs:2: std::fs::read"]);
+    let aliased = findings(&[(
+        "src/audit/write/log.rs",
+        "use std::fs as files;\nfn f() { files::read(p); }",
+    )]);
+    assert_eq!(
+        aliased,
+        ["src/audit/write/log.rs:1: std::fs", "src/audit/write/log.rs:2: std::fs::read"]
+    );
 }
 
 #[test]
@@ -268,8 +298,8 @@ fn printing_environment_and_exit_below_the_top_are_found() {
 #[test]
 fn a_crate_on_the_wrong_floor_is_found() {
     for (path, text, what) in [
-        ("src/audit/log.rs", "use tokio::sync::Mutex;", "tokio::sync::Mutex"),
-        ("src/audit/log.rs", "fn f() { tokio::select! {} }", ""),
+        ("src/audit/write/log.rs", "use tokio::sync::Mutex;", "tokio::sync::Mutex"),
+        ("src/audit/write/log.rs", "fn f() { tokio::select! {} }", ""),
         ("src/health/mod.rs", "#[tokio::main]\nasync fn f() {}", "tokio::main"),
         ("src/cli/mod.rs", "use axum::Router;", "axum::Router"),
         ("src/config/mod.rs", "#[derive(clap::ValueEnum)]\nenum E {}", "clap::ValueEnum"),
@@ -301,8 +331,8 @@ fn a_second_runtime_in_cli_is_found() {
 #[test]
 fn unsafe_code_is_found_even_in_tests() {
     let text = "#[cfg(test)]\nmod tests {\n fn f() { unsafe { g() } }\n}";
-    assert_eq!(findings(&[("src/audit/log.rs", text)]), ["src/audit/log.rs:3: unsafe"]);
-    assert_eq!(findings(&[("src/audit/log.rs", "#![deny(unsafe_code)] // unsafe")]), none());
+    assert_eq!(findings(&[("src/audit/write/log.rs", text)]), ["src/audit/write/log.rs:3: unsafe"]);
+    assert_eq!(findings(&[("src/audit/write/log.rs", "#![deny(unsafe_code)] // unsafe")]), none());
 }
 
 #[test]
@@ -315,11 +345,11 @@ fn unwrap_is_found_outside_tests_only() {
 
 #[test]
 fn a_test_module_in_a_file_of_its_own_is_test_code() {
-    let tests = ("src/audit/log/tests.rs", "fn f() { std::fs::read(p).unwrap(); }");
+    let tests = ("src/audit/write/log/tests.rs", "fn f() { std::fs::read(p).unwrap(); }");
     let marked =
-        ("src/audit/log/mod.rs", "#[cfg(test)]\n#[allow(clippy::unwrap_used)]\nmod tests;");
+        ("src/audit/write/log/mod.rs", "#[cfg(test)]\n#[allow(clippy::unwrap_used)]\nmod tests;");
     assert_eq!(findings(&[marked, tests]), none());
-    assert_eq!(findings(&[("src/audit/log/mod.rs", "mod tests;"), tests]).len(), 2);
+    assert_eq!(findings(&[("src/audit/write/log/mod.rs", "mod tests;"), tests]).len(), 2);
 }
 
 #[test]
@@ -417,7 +447,7 @@ fn a_path_is_followed_to_the_module_that_holds_the_item() {
     let sources = tree(&[
         ("src/lib.rs", "pub use audit::AuditLog;"),
         ("src/audit/mod.rs", "pub use log::{AuditLog, Options as O};"),
-        ("src/audit/log.rs", "pub struct AuditLog;"),
+        ("src/audit/write/log.rs", "pub struct AuditLog;"),
         ("src/cli/mod.rs", "fn f() { crate::AuditLog::open(crate::audit::O::new()); }"),
     ]);
     let found: Vec<Target> = mentions(&sources)

@@ -4,7 +4,7 @@
 /// One file of the tree under judgement.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// Relative to the package, with `/`: `src/audit/log.rs`.
+    /// Relative to the package, with `/`: `src/audit/write/log.rs`.
     pub(crate) path: String,
     /// As it is.
     pub(crate) text: String,
@@ -24,7 +24,7 @@ impl Source {
         Self { path, text, code, production, test_modules }
     }
 
-    /// `src/audit/log.rs` is `["audit", "log"]`; `src/audit/mod.rs` is
+    /// `src/audit/write/log.rs` is `["audit", "log"]`; `src/audit/mod.rs` is
     /// `["audit"]`; the crate root is empty.
     pub(crate) fn module(&self) -> Vec<String> {
         let inside = self.path.trim_start_matches("src/").trim_end_matches(".rs");

@@ -1,8 +1,8 @@
 //! FAULTS A1: old records are removed, and the manifest is made to say that retention
 //! did it.
 
-use auditctl::audit::manifest::Manifest;
-use auditctl::audit::merkle::{Hash, Range};
+use auditctl::audit::files::manifest::Manifest;
+use auditctl::audit::tree::merkle::{Hash, Range};
 use auditctl::audit::{AuditLog, Event};
 
 use super::{Victim, rfc6962};
@@ -116,7 +116,7 @@ fn a1_what_retention_removed_is_said_and_is_no_finding() {
     });
     crate::support::eventually("old segments are removed", || log.manifest().pruned.end() > 0);
     log.close().expect("closed");
-    let report = victim.report(&auditctl::audit::verify::Request::default());
+    let report = victim.report(&auditctl::audit::read::verify::Request::default());
     assert!(report.passed(), "{:#?}", report.findings);
     assert!(report.ranges.removed.end_seq > 0);
     let told = records(&victim.home.log_dir());

@@ -1,7 +1,7 @@
 //! What an adversary found when the rule was first built: bytes that the live writer
 //! once signed, put back at another moment, and lines that claim a place.
 
-use auditctl::audit::verify::{Kind, Request};
+use auditctl::audit::read::verify::{Kind, Request};
 use auditctl::audit::{AuditLog, Event, LogPaths, OpenError};
 use serde_json::{Value, json};
 
@@ -183,12 +183,12 @@ fn h1_a_start_that_would_cut_what_a_backup_holds_is_refused() {
     let (checkpoint, head) = (read(&paths.checkpoint()), read(&paths.head()));
     victim.home.record(5);
     let newest = read(&paths.checkpoint());
-    let note = auditctl::audit::checkpoint::SignedCheckpoint::parse(&newest).expect("signed");
+    let note = auditctl::audit::keys::checkpoint::SignedCheckpoint::parse(&newest).expect("signed");
     std::fs::write(paths.checkpoint(), checkpoint).expect("put back");
     std::fs::write(paths.head(), head).expect("put back");
-    let elsewhere = auditctl::audit::histories::KnownHead {
+    let elsewhere = auditctl::audit::keys::histories::KnownHead {
         name: "a backup".to_owned(),
-        kept: auditctl::audit::histories::Kept::Backup,
+        kept: auditctl::audit::keys::histories::Kept::Backup,
         note,
         rotations: Vec::new(),
     };
@@ -269,16 +269,18 @@ fn n2_the_first_head_of_another_epoch_rolls_nothing_back_past_a_backup() {
     let then = victim.home.dir.path().join("then");
     crate::backups::copy_dir(&dir, &then);
     // What the live writer signed when it once began an epoch here, kept by somebody.
-    let own = auditctl::audit::checkpoint::SignedCheckpoint::parse(&read(&paths.checkpoint()));
+    let own =
+        auditctl::audit::keys::checkpoint::SignedCheckpoint::parse(&read(&paths.checkpoint()));
     let text = own.expect("signed").note().text().replacen('\n', "/e1\n", 1);
-    let key = auditctl::audit::signer::SigningKey::load(&auditctl::fsio::OsFs, &paths.key());
+    let key = auditctl::audit::keys::signer::SigningKey::load(&auditctl::fsio::OsFs, &paths.key());
     let certificate = key.expect("the key").sign_note(text).expect("signed").to_string();
     // The log goes on where it was, and is backed up.
     victim.home.record(5);
-    let note = auditctl::audit::checkpoint::SignedCheckpoint::parse(&read(&paths.checkpoint()));
-    let known = auditctl::audit::histories::KnownHead {
+    let note =
+        auditctl::audit::keys::checkpoint::SignedCheckpoint::parse(&read(&paths.checkpoint()));
+    let known = auditctl::audit::keys::histories::KnownHead {
         name: "a backup".to_owned(),
-        kept: auditctl::audit::histories::Kept::Backup,
+        kept: auditctl::audit::keys::histories::Kept::Backup,
         note: note.expect("signed"),
         rotations: Vec::new(),
     };

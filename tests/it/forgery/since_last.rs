@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use auditctl::audit::verify::{Chance, Depth, Request, State, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::verify::{Chance, Depth, Request, State, verify};
+use auditctl::audit::read::watch::Unwatched;
 use auditctl::clock::Timestamp;
 
 use crate::backups::Home;

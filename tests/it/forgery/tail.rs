@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use auditctl::audit::verify::Request;
+use auditctl::audit::read::verify::Request;
 use auditctl::audit::{AuditLog, Event};
 use serde_json::{Value, json};
 

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use auditctl::audit::key_change::RotateRequest;
-use auditctl::audit::manifest::Manifest;
-use auditctl::audit::merkle::{Hash, Range, leaf_hash};
+use auditctl::audit::files::manifest::Manifest;
+use auditctl::audit::tree::merkle::{Hash, Range, leaf_hash};
+use auditctl::audit::write::key_change::RotateRequest;
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::backup::{BackupDir, Creator, Request, Unwatched};
 use auditctl::clock::ManualClock;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use auditctl::audit::checkpoint::SignedCheckpoint;
-use auditctl::audit::manifest::Manifest;
-use auditctl::audit::merkle::{Range, leaf_hash};
-use auditctl::audit::verify::{Anchor, Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::files::manifest::Manifest;
+use auditctl::audit::keys::checkpoint::SignedCheckpoint;
+use auditctl::audit::read::verify::{Anchor, Request, verify};
+use auditctl::audit::read::watch::Unwatched;
+use auditctl::audit::tree::merkle::{Range, leaf_hash};
 use auditctl::fsio::{OsFs, SharedFs};
 
 use super::actions::{Action, FORGED};

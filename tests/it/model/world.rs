@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use auditctl::audit::checkpoint::SignedCheckpoint;
+use auditctl::audit::keys::checkpoint::SignedCheckpoint;
 
 /// The files of a directory.
 pub(super) type Files = BTreeMap<String, Arc<[u8]>>;

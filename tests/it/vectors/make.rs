@@ -8,15 +8,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditctl::audit::checkpoint::{Note, NoteSignature, SignedCheckpoint, VerifierKey};
-use auditctl::audit::document::Kind;
-use auditctl::audit::event::Event;
-use auditctl::audit::key_change::RotateRequest;
-use auditctl::audit::merkle::{Hash, Range, leaf_hash};
-use auditctl::audit::proof::{consistency_proof, inclusion_proof};
-use auditctl::audit::signer::SigningKey;
-use auditctl::audit::status::{StatusSnapshot, Word};
-use auditctl::audit::verify::{prove, prove_from};
+use auditctl::audit::keys::checkpoint::{Note, NoteSignature, SignedCheckpoint, VerifierKey};
+use auditctl::audit::keys::signer::SigningKey;
+use auditctl::audit::read::verify::{prove, prove_from};
+use auditctl::audit::record::event::Event;
+use auditctl::audit::state::status::{StatusSnapshot, Word};
+use auditctl::audit::tree::document::Kind;
+use auditctl::audit::tree::merkle::{Hash, Range, leaf_hash};
+use auditctl::audit::tree::proof::{consistency_proof, inclusion_proof};
+use auditctl::audit::write::key_change::RotateRequest;
 use auditctl::audit::{LogPaths, Options, RetentionRule};
 use auditctl::backup::Wish;
 use base64::Engine as _;
@@ -609,7 +609,7 @@ impl Maker {
 /// The leaves of a tree, for proofs.
 struct Leaves<'a>(&'a [Hash]);
 
-impl auditctl::audit::proof::RangeHashes for Leaves<'_> {
+impl auditctl::audit::tree::proof::RangeHashes for Leaves<'_> {
     type Error = std::convert::Infallible;
 
     fn range_hash(&self, begin: u64, end: u64) -> Result<Hash, Self::Error> {
@@ -650,7 +650,7 @@ fn history(dir: &Path) -> Value {
     serde_json::from_slice(&read(&dir.join("audit.keys"))).expect("json")
 }
 
-fn rotate(home: &Home) -> auditctl::audit::key_change::Rotated {
+fn rotate(home: &Home) -> auditctl::audit::write::key_change::Rotated {
     let log = home.open();
     let rotated = log.rotate_key(&RotateRequest::default()).expect("changed");
     log.close().expect("closed");

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use auditctl::audit::checkpoint::Origin;
-use auditctl::audit::document::Kind;
-use auditctl::audit::signed_document::{About, sign};
-use auditctl::audit::signer::SigningKey;
+use auditctl::audit::keys::checkpoint::Origin;
+use auditctl::audit::keys::signed_document::{About, sign};
+use auditctl::audit::keys::signer::SigningKey;
+use auditctl::audit::tree::document::Kind;
 use auditctl::backup::{RestoreRequest, Target, Unwatched};
 use auditctl::fsio::OsFs;
 use serde_json::{Value, json};

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::{key_file, log_id, shared_fs};
 use crate::audit::LogPaths;
-use crate::audit::key_replace::{ReplaceError, put_key_back};
+use crate::audit::keys::signer::SigningKey;
 use crate::audit::keys::{KeyFiles, load_keyring};
-use crate::audit::signer::SigningKey;
+use crate::audit::write::key_replace::{ReplaceError, put_key_back};
 use crate::backup::{KeyFile, export_key, import_key};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};

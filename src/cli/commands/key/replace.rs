@@ -5,9 +5,11 @@ use nix::unistd::{Uid, User};
 
 use super::shared_fs;
 use crate::audit::LogPaths;
-use crate::audit::key_replace::{ReplaceError, ReplaceRequest, plan_replacement, replace_key};
 use crate::audit::keys::is_one_line;
-use crate::audit::status::Mode;
+use crate::audit::state::status::Mode;
+use crate::audit::write::key_replace::{
+    ReplaceError, ReplaceRequest, plan_replacement, replace_key,
+};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::{heads, open};

@@ -1,6 +1,6 @@
 //! Who answers: the collector, or this process from the files.
 
-use crate::audit::query::{Answer, Bounds, Query, Reader, Request};
+use crate::audit::read::query::{Answer, Bounds, Query, Reader, Request};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::shared_fs;
 use crate::cli::reach;

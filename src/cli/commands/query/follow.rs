@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::asker::Asker;
 use super::{FOLLOW_BEGINS_WITH, Output, QueryArgs};
-use crate::audit::query::{Answer, History, Order, Query, Request, Want};
+use crate::audit::read::query::{Answer, History, Order, Query, Request, Want};
 use crate::cli::exit::CliError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;

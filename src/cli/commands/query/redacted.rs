@@ -4,8 +4,8 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use crate::audit::event::MAX_LINE_BYTES;
-use crate::audit::query::Request;
+use crate::audit::read::query::Request;
+use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::{RedactKey, RedactKeyError};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};

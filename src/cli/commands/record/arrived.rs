@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::audit::query::Answer;
+use crate::audit::read::query::Answer;
 use crate::audit::{Event, EventLimits, ParseMode, is_record_of};
 use crate::cli::exit::{CliError, Exit};
 

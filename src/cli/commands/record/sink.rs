@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use super::arrived::Arrived;
-use crate::audit::query::Request;
-use crate::audit::status::Mode;
+use crate::audit::read::query::Request;
+use crate::audit::state::status::Mode;
 use crate::audit::{
     AuditLog, Batch, EventLimits, ImportId, Origin, ParseMode, RecordError, Session, Via,
 };

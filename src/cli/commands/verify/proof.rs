@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::{MAX_FILE_BYTES, VerifyArgs, anchor};
-use crate::audit::checkpoint::VerifierKey;
-use crate::audit::document::{self, Kind};
-use crate::audit::verify::{
+use crate::audit::keys::checkpoint::VerifierKey;
+use crate::audit::read::verify::{
     Anchor, ConsistencyDocument, DocumentError, NotEarlier, ProofDocument, SignedTree, TlogProof,
 };
+use crate::audit::tree::document;
+use crate::audit::tree::document::Kind;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::shared_fs;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::anchor;
-use crate::audit::checkpoint::VerifierKey;
-use crate::audit::document::{DocumentError, Kind, check_head};
-use crate::audit::verify::{Anchor, TlogProof};
+use crate::audit::keys::checkpoint::VerifierKey;
+use crate::audit::read::verify::{Anchor, TlogProof};
+use crate::audit::tree::document::{DocumentError, Kind, check_head};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::fsio::{Fs, OpenMode};

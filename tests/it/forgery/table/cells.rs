@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditctl::audit::verify::{Anchor, Request, verify};
-use auditctl::audit::watch::Unwatched;
+use auditctl::audit::read::verify::{Anchor, Request, verify};
+use auditctl::audit::read::watch::Unwatched;
 use auditctl::audit::{AuditLog, Event, Options};
 use auditctl::fsio::{OsFs, SharedFs};
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use auditctl::audit::key_change::RotateRequest;
+use auditctl::audit::write::key_change::RotateRequest;
 use auditctl::audit::{Event, Options};
 
 use crate::backups::{Home, all_compressed, record_into};

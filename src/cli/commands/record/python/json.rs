@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
-use crate::audit::sanitize::MAX_DETAILS_DEPTH;
+use crate::audit::record::sanitize::MAX_DETAILS_DEPTH;
 
 /// Deeper is not read. What is moved into `details.imported.fields` comes to stand
 /// deeper than it was.

@@ -10,10 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use super::json::{Json, Text};
 use super::time;
 use super::{Place, Signature};
-use crate::audit::event::{MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, RESERVED_PREFIX};
+use crate::audit::record::event::{MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES, RESERVED_PREFIX};
 use crate::audit::record::push_string;
 // The engine's, which has to find them again where something is hidden.
-use crate::audit::sanitize::clean_identifier;
+use crate::audit::record::sanitize::clean_identifier;
 use crate::audit::{IMPORTED_FORMAT, IMPORTED_MOVED as MOVED, IMPORTED_NAMES as NAMES};
 use crate::zone::{LocalTimeError, Zone};
 

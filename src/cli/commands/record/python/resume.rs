@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Place;
 use super::rotation::name_of;
-use crate::audit::query::{Bounds, QueryError, Reader, Request};
+use crate::audit::read::query::{Bounds, QueryError, Reader, Request};
 use crate::audit::{EventError, is_redacted};
 use crate::cli::exit::CliError;
 use crate::cli::open::shared_fs;

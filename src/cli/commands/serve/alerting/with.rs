@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::alerts::guard::SystemLookup;
 use crate::alerts::{self, Alerts, Plan, PlanErrors, Probe, PushTarget, Warn};
 use crate::audit::AuditLog;
-use crate::audit::security::SecurityKind;
+use crate::audit::state::security::SecurityKind;
 use crate::cli::exit::{CliError, Exit};
 use crate::clock::SystemClock;
 use crate::collector::PushUrl;

@@ -1,0 +1,530 @@
+//! The manifest: what is sealed, where each block is, and what retention removed.
+//!
+//! `audit.manifest.json` is replaced atomically. It is an index, signed by the
+//! log's key so that nobody else's is taken for it. Opening rebuilds one that is
+//! not signed, or that does not fit the files: the signed heads, not the manifest,
+//! say what the log must contain.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::Span;
+use super::segment::{Block, Layout};
+use crate::audit::keys::Keyring;
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint};
+use crate::audit::keys::signed_document;
+use crate::audit::keys::signed_document::{About, Signature, Unsigned};
+use crate::audit::keys::signer::SigningKey;
+use crate::audit::paths::sealed_name;
+use crate::audit::tree::document;
+use crate::audit::tree::document::{DocumentError, Kind, Unknown};
+use crate::audit::tree::merkle::Range;
+use crate::clock::Timestamp;
+use crate::fsio::{self, Fs};
+
+/// So many signed heads that were left are kept, those of the newest epochs.
+pub const MAX_ABANDONED: usize = 64;
+/// One of which no key at hand can say anything is kept if it is no longer than this.
+const MAX_UNPROVEN_BYTES: usize = 1024;
+/// A manifest larger than this is refused: about 4 million blocks.
+pub(crate) const MAX_BYTES: u64 = 4 << 30;
+
+/// The manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The log's id: 32 hex digits.
+    pub log_id: String,
+    /// 0, or the number of times signed records were set aside.
+    pub epoch: u32,
+    /// Signed heads that an epoch change abandoned, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<String>,
+    /// The tree over what retention has removed: everything before its end.
+    pub pruned: Range,
+    /// What the log's records say of backups of it.
+    #[serde(default, skip_serializing_if = "BackupsNoted::is_nothing")]
+    pub backups: BackupsNoted,
+    /// The seq of the `audit.pruned` record that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned_by: Option<u64>,
+    /// The seq of the record that names the holes; absent where there are none, or none
+    /// is known to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holes_by: Option<u64>,
+    /// Records that an opening adopted without a signature over them, as the
+    /// `audit.recovered` records name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adopted: Vec<Span>,
+    /// The size of the newest backup that an `audit.backup_made` record names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backed_up: Option<u64>,
+    /// The key that the log's keys begin with: from it `audit.keys` leads to the one that
+    /// signs. The log's first record says it too, or the newest `audit.pruned` record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_key: Option<String>,
+    /// Sealed segments, in order, without gaps.
+    pub segments: Vec<Segment>,
+    /// What a newer version has added.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+    /// The log's key's signature over all of the above, as a signed note; see
+    /// [`signed_document`].
+    pub signature: Option<String>,
+}
+
+/// What the log's own records say of backups of it: so that the log knows, also when
+/// no backup is in reach, that it has been backed up.
+///
+/// A hint that saves reading. The records are `audit.backup_made`, and `audit.pruned`
+/// where it names backups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupsNoted {
+    /// All records below this were looked through for such a record.
+    #[serde(default)]
+    pub looked_to: u64,
+    /// The newest such record that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<u64>,
+}
+
+/// What members a manifest has, at whichever level.
+const MEMBERS: &[&str] = &[
+    "type",
+    "format",
+    "log_id",
+    "epoch",
+    "abandoned",
+    "pruned",
+    "begin",
+    "end",
+    "hashes",
+    "backups",
+    "looked_to",
+    "newest",
+    "pruned_by",
+    "adopted",
+    "backed_up",
+    "first_key",
+    "segments",
+    "file",
+    "first_seq",
+    "records",
+    "raw_bytes",
+    "stored_bytes",
+    "sha256",
+    "filters_sha256",
+    "min_timestamp",
+    "max_timestamp",
+    "damage",
+    "holes_by",
+    "hole",
+    "blocks",
+    "offset",
+    "tree",
+    "signature",
+];
+
+impl BackupsNoted {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A sealed segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// File name in the log directory.
+    pub file: String,
+    /// Its first record.
+    pub first_seq: u64,
+    /// Its number of records.
+    pub records: u64,
+    /// Its length as lines.
+    pub raw_bytes: u64,
+    /// Its length as stored.
+    pub stored_bytes: u64,
+    /// SHA-256 of the stored file, hex; absent until it has been compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// SHA-256 of its file of block filters, hex; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filters_sha256: Option<String>,
+    /// Earliest `timestamp` in it.
+    pub min_timestamp: Timestamp,
+    /// Latest `timestamp` in it.
+    pub max_timestamp: Timestamp,
+    /// What is known to be wrong with the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+    /// Its blocks, in order, without gaps.
+    pub blocks: Vec<Block>,
+    /// What a newer version has added.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// Why the manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What failed.
+        source: io::Error,
+    },
+    /// A newer version of auditctl made it.
+    #[error("{path}: {source}")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        source: DocumentError,
+    },
+    /// It is not a manifest that this version understands, or contradicts itself.
+    #[error("{path}: {reason}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Segment {
+    /// Whether it is stored as gzip members.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.file.ends_with(".gz")
+    }
+
+    /// Whether any of its records is here: one that is nothing but holes has no file.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.blocks.is_empty() || self.blocks.iter().any(|block| !block.is_hole())
+    }
+
+    /// Its holes.
+    pub fn holes(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter(|block| block.is_hole())
+    }
+
+    /// With these blocks in the place of its own, which are of the same records.
+    pub(crate) fn of_blocks(&self, file: String, blocks: Vec<Block>) -> Self {
+        Self {
+            file,
+            raw_bytes: blocks.iter().map(|block| block.raw_bytes).sum(),
+            stored_bytes: blocks.iter().map(|block| block.stored_bytes).sum(),
+            sha256: None,
+            filters_sha256: None,
+            min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
+            max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
+            damage: None,
+            blocks,
+            ..self.clone()
+        }
+    }
+
+    /// The seq after its last record.
+    #[must_use]
+    pub fn end_seq(&self) -> u64 {
+        self.first_seq + self.records
+    }
+
+    /// Of so many records, and no block yet.
+    pub(crate) fn empty(first_seq: u64, records: u64) -> Self {
+        Self {
+            file: sealed_name(first_seq, false),
+            first_seq,
+            records,
+            raw_bytes: 0,
+            stored_bytes: 0,
+            sha256: None,
+            filters_sha256: None,
+            min_timestamp: Timestamp::default(),
+            max_timestamp: Timestamp::default(),
+            damage: None,
+            blocks: Vec::new(),
+            unknown: Unknown::default(),
+        }
+    }
+
+    /// A segment that has just been sealed and is not compressed yet.
+    pub(crate) fn sealed(layout: &Layout, damage: Option<String>) -> Self {
+        let blocks = layout.blocks();
+        Self {
+            file: sealed_name(layout.first_seq, false),
+            first_seq: layout.first_seq,
+            records: layout.records(),
+            raw_bytes: layout.raw_bytes,
+            stored_bytes: layout.raw_bytes,
+            sha256: None,
+            filters_sha256: None,
+            min_timestamp: blocks.iter().map(|b| b.min_timestamp).min().unwrap_or_default(),
+            max_timestamp: blocks.iter().map(|b| b.max_timestamp).max().unwrap_or_default(),
+            damage,
+            blocks,
+            unknown: Unknown::default(),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (mut seq, mut offset, mut raw) = (self.first_seq, 0_u64, 0_u64);
+        for block in &self.blocks {
+            let fits = block.first_seq == seq
+                && block.offset == offset
+                && block.records > 0
+                && block.tree.begin() == seq
+                && Some(block.tree.end()) == seq.checked_add(block.records);
+            if !fits {
+                return Err(format!(
+                    "{}: its blocks do not follow each other at record {seq}",
+                    self.file
+                ));
+            }
+            if block.is_hole() && (block.stored_bytes, block.raw_bytes) != (0, 0) {
+                return Err(format!("{}: a hole at record {seq} has bytes", self.file));
+            }
+            seq = block.tree.end();
+            offset = offset.checked_add(block.stored_bytes).ok_or("sizes overflow")?;
+            raw = raw.checked_add(block.raw_bytes).ok_or("sizes overflow")?;
+        }
+        let named = [sealed_name(self.first_seq, false), sealed_name(self.first_seq, true)];
+        if Some(seq) != self.first_seq.checked_add(self.records)
+            || raw != self.raw_bytes
+            || offset != self.stored_bytes
+            || !named.contains(&self.file)
+        {
+            return Err(format!("{}: its blocks do not add up to it", self.file));
+        }
+        if self.is_compressed() && self.sha256.is_none() && self.is_stored() {
+            return Err(format!("{}: it has no SHA-256", self.file));
+        }
+        Ok(())
+    }
+}
+
+impl Manifest {
+    /// Of a new log.
+    #[must_use]
+    pub fn new(log_id: String) -> Self {
+        Self {
+            log_id,
+            epoch: 0,
+            abandoned: Vec::new(),
+            pruned: Range::empty(0),
+            backups: BackupsNoted::default(),
+            pruned_by: None,
+            holes_by: None,
+            adopted: Vec::new(),
+            backed_up: None,
+            first_key: None,
+            segments: Vec::new(),
+            unknown: Unknown::default(),
+            signature: None,
+        }
+    }
+
+    /// What its signature is about: the origin, by the name of the log's keys, and what
+    /// is sealed or removed.
+    fn about(&self, key_name: &str) -> Result<About, String> {
+        let origin = Origin::of_key(key_name, &self.log_id, self.epoch)
+            .map_err(|error| error.to_string())?;
+        Ok(About { origin, size: self.end_seq() })
+    }
+
+    /// Signs it.
+    ///
+    /// # Errors
+    /// What keeps it from being a manifest, in words.
+    pub fn sign(&mut self, key: &SigningKey) -> Result<(), String> {
+        self.signature = None;
+        let unsigned = self.encode().map_err(|error| error.to_string())?;
+        let about = self.about(key.name())?;
+        self.signature = Some(signed_document::sign(Kind::MANIFEST, &unsigned, &about, key)?);
+        Ok(())
+    }
+
+    /// Whether one of the log's keys signed it, where that key was valid. `signature` is
+    /// that of the file that it was read from.
+    ///
+    /// # Errors
+    /// [`Unsigned`], which says why it proves nothing.
+    pub fn check_signature(&self, signature: &Signature, keys: &Keyring) -> Result<(), Unsigned> {
+        let about = self.about(keys.newest().name()).map_err(Unsigned::Wrong)?;
+        signature.check(Kind::MANIFEST, &about, keys)
+    }
+
+    /// Reads it; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ManifestError::Newer`] for a newer format, [`ManifestError::Invalid`] for what
+    /// is no manifest, or one whose segments and blocks do not follow each other.
+    pub fn load(fs: &dyn Fs, path: &Path) -> Result<Option<Self>, ManifestError> {
+        Ok(Self::load_signed(fs, path)?.map(|(manifest, _)| manifest))
+    }
+
+    /// The same, with the file's signature.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_signed(
+        fs: &dyn Fs,
+        path: &Path,
+    ) -> Result<Option<(Self, Signature)>, ManifestError> {
+        let text = match fsio::read_text(fs, path, MAX_BYTES) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ManifestError::Io { path: path.to_path_buf(), source }),
+        };
+        let path = path.to_path_buf();
+        let failed = |source: DocumentError| {
+            let path = path.clone();
+            if source.is_newer() {
+                return ManifestError::Newer { path, source };
+            }
+            ManifestError::Invalid { path, reason: source.to_string() }
+        };
+        let manifest = Self::parse(&text).map_err(failed)?;
+        let signature = Signature::read(&text).map_err(failed)?;
+        Ok(Some((manifest, signature)))
+    }
+
+    /// Reads a manifest's text; believes no number in it that contradicts another.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &[u8]) -> Result<Self, DocumentError> {
+        document::check_head(Kind::MANIFEST, text)?;
+        document::check_unknown(text, MEMBERS)?;
+        let mut manifest: Self = document::decode_checked(text)?;
+        manifest.unknown = manifest.unknown.without_head();
+        manifest.check().map_err(DocumentError::Malformed)?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.pruned.begin() != 0 {
+            return Err("the removed range does not begin at 0".to_owned());
+        }
+        let (mut next, mut stored) = (self.pruned.end(), 0_u64);
+        for segment in &self.segments {
+            if segment.first_seq != next {
+                return Err(format!("records {next} to {} are in no segment", segment.first_seq));
+            }
+            segment.check()?;
+            next = segment.end_seq();
+            stored = stored.checked_add(segment.stored_bytes).ok_or("sizes overflow")?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the file atomically and durably.
+    ///
+    /// # Errors
+    /// [`ManifestError::Io`]; the old file is then still there.
+    pub fn store(&self, fs: &dyn Fs, path: &Path) -> Result<(), ManifestError> {
+        let failed = |source| ManifestError::Io { path: path.to_path_buf(), source };
+        let text = self.encode().map_err(|error| failed(error.into()))?;
+        fsio::replace_file(fs, path, &text).map_err(failed)
+    }
+
+    /// The file's content.
+    ///
+    /// # Errors
+    /// None that this struct can bring about.
+    pub fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        document::encode_file(Kind::MANIFEST, self, document::Layout::Compact)
+    }
+
+    /// Notes signed heads that later epochs do not continue: each once, in the order of
+    /// their places; of many, the newest. Other signatures under them than the log's are
+    /// not kept: whoever keeps copies of a head can add to it as he likes.
+    pub fn abandon(&mut self, notes: impl IntoIterator<Item = String>, keys: &Keyring) {
+        let own = |text: String| match SignedCheckpoint::parse(text.as_bytes()) {
+            Ok(note) => match keys.verify(&note) {
+                Ok((_, key)) => Some(note.only_by(key).to_string()),
+                Err(_) => Some(text).filter(|text| text.len() <= MAX_UNPROVEN_BYTES),
+            },
+            Err(_) => Some(text).filter(|text| text.len() <= MAX_UNPROVEN_BYTES),
+        };
+        self.abandoned.extend(notes.into_iter().filter_map(own));
+        self.abandoned.sort_by_cached_key(|note| (place_of(note), note.clone()));
+        self.abandoned.dedup();
+        let more = self.abandoned.len().saturating_sub(MAX_ABANDONED);
+        self.abandoned.drain(..more);
+    }
+
+    /// The tree over everything sealed or removed, from seq 0.
+    ///
+    /// # Errors
+    /// When ranges are not adjacent, which [`load`](Self::load) has ruled out.
+    pub fn tree(&self) -> Result<Range, ManifestError> {
+        let mut tree = self.pruned.clone();
+        for block in self.segments.iter().flat_map(|segment| &segment.blocks) {
+            tree.extend(&block.tree).map_err(|error| ManifestError::Invalid {
+                path: PathBuf::from("audit.manifest.json"),
+                reason: error.to_string(),
+            })?;
+        }
+        Ok(tree)
+    }
+
+    /// The runs of records that are not here, though retention did not remove them.
+    pub fn holes(&self) -> impl Iterator<Item = (&Segment, &Block)> {
+        let of = |segment| Segment::holes(segment).map(move |hole| (segment, hole));
+        self.segments.iter().flat_map(of)
+    }
+
+    /// The seq after the last sealed record.
+    #[must_use]
+    pub fn end_seq(&self) -> u64 {
+        self.segments.last().map_or(self.pruned.end(), Segment::end_seq)
+    }
+
+    /// The first record of the last sealed segment.
+    pub(crate) fn last_first_seq(&self) -> u64 {
+        self.segments.last().map_or(self.pruned.end(), |segment| segment.first_seq)
+    }
+
+    /// The time of the oldest record that is sealed and still there.
+    #[must_use]
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.segments.first().map(|segment| segment.min_timestamp)
+    }
+
+    /// Bytes of all sealed segments as stored.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.stored_bytes).sum()
+    }
+}
+
+fn place_of(note: &str) -> Option<(u32, u64)> {
+    let note = SignedCheckpoint::parse(note.as_bytes()).ok()?;
+    let checkpoint = note.unverified();
+    let origin: Origin = checkpoint.origin.parse().ok()?;
+    Some((origin.epoch(), checkpoint.size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_of_backups_is_read_again_and_nothing_is_written_of_none() {
+        let none = Manifest::new("5f0c".to_owned());
+        let text = none.encode().expect("a text");
+        assert!(memchr::memmem::find(&text, b"backups").is_none());
+        assert_eq!(Manifest::parse(&text).expect("a manifest").backups, none.backups);
+        for (looked_to, newest) in [(40, None), (0, Some(17)), (40, Some(17))] {
+            let backups = BackupsNoted { looked_to, newest };
+            let manifest = Manifest { backups: backups.clone(), ..none.clone() };
+            let text = manifest.encode().expect("a text");
+            assert_eq!(Manifest::parse(&text).expect("a manifest").backups, backups);
+        }
+    }
+}

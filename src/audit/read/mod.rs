@@ -1,0 +1,11 @@
+//! Reading a log beside its writer: queries, verification and proofs, copies, surveys.
+//!
+//! May use everything below it, and nothing of [`write`](super::write). Needs no lock and no
+//! private key, and changes nothing.
+
+pub mod query;
+pub mod snapshot;
+pub mod survey;
+pub mod verify;
+pub mod walk;
+pub mod watch;

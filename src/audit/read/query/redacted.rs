@@ -1,0 +1,107 @@
+//! Questions, before they are recorded: whoever looks a value up types it, and what
+//! must not be kept in an event must not be kept in the question about it either.
+
+use super::{Condition, Request};
+use crate::audit::record::redact::Redactor;
+
+/// Replaces every text that may hold a value which the rules name: patterns of named
+/// fields, what is compared with at a named place, and free texts, which may be
+/// about anything.
+pub(in crate::audit) fn redact(request: &mut Request, redactor: &Redactor) {
+    let fields =
+        [&mut request.actor, &mut request.source, &mut request.target, &mut request.outcome];
+    for (at, patterns) in fields.into_iter().enumerate() {
+        if redactor.names_text(at) {
+            patterns.iter_mut().for_each(|pattern| *pattern = redactor.hidden(pattern));
+        }
+    }
+    request.grep.iter_mut().for_each(|text| *text = redactor.hidden(text));
+    request.conditions.iter_mut().for_each(|text| *text = redacted_condition(text, redactor));
+}
+
+fn redacted_condition(text: &str, redactor: &Redactor) -> String {
+    // What is no condition was refused, and is not recorded.
+    let Ok(condition) = Condition::parse(text) else { return redactor.hidden(text) };
+    let Some(compared) = condition.compared() else { return text.to_owned() };
+    let keys: Vec<_> = condition.keys().collect();
+    // An object is compared as a whole, whatever names are in it.
+    match keys.strip_prefix(&[Some("details")]) {
+        Some(below) if condition.is_compound() || redactor.may_touch(below) => {
+            condition.comparing(&redactor.hidden(compared))
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::record::redact::RedactKey;
+    use crate::fsio::OsFs;
+
+    fn redactor(paths: &[&str]) -> Redactor {
+        let dir = tempfile::tempdir().expect("directory");
+        let paths: Vec<_> = paths.iter().map(|text| text.parse().expect("path")).collect();
+        let key = RedactKey::create(&OsFs, &dir.path().join("key")).expect("key");
+        Redactor::new(&paths, key)
+    }
+
+    #[test]
+    fn what_is_compared_with_at_a_named_place_is_hidden_and_the_rest_stays() {
+        let redactor =
+            redactor(&["password", "*_token", "details.card.number", "details.list.*.pin"]);
+        for (text, hidden) in [
+            ("details.password = S", Some("S")),
+            ("details.Password = S", Some("S")),
+            ("details.user.password = \"S\"", Some("S")),
+            ("details.password.old.1 != S", Some("S")),
+            ("details.password ~ ^S", Some("^S")),
+            ("details.password > 5", Some("5")),
+            ("details.*.x = S", Some("S")),
+            ("details.api_token = S", Some("S")),
+            ("details.card.number = 4711", Some("4711")),
+            ("details.CARD.number = 4711", Some("4711")),
+            ("details.card = 4711", Some("4711")),
+            ("details.list.0.pin = 1", Some("1")),
+            ("details.x = {\"password\":\"S\"}", Some("{\"password\":\"S\"}")),
+            ("details.password exists", None),
+            ("details.card.holder = S", None),
+            ("details.amount >= 100", None),
+            ("origin.token = ci", None),
+        ] {
+            let mut request = Request { conditions: vec![text.to_owned()], ..Request::default() };
+            redact(&mut request, &redactor);
+            let stored = &request.conditions[0];
+            match hidden {
+                Some(value) => {
+                    let hmac = redactor.hidden(value);
+                    assert!(stored.ends_with(&format!(" {hmac}")), "{text}: {stored}");
+                    assert!(stored.starts_with("details."), "{text}: {stored}");
+                    // It can be asked again, and stays as it is.
+                    let mut again = request.clone();
+                    redact(&mut again, &redactor);
+                    assert_eq!(again, request);
+                }
+                None => assert_eq!(stored, text),
+            }
+        }
+    }
+
+    #[test]
+    fn named_fields_and_all_free_texts_are_hidden() {
+        let redactor = redactor(&["actor"]);
+        let one = |text: &str| vec![text.to_owned()];
+        let mut request = Request {
+            actor: one("alice*"),
+            source: one("billing"),
+            grep: one("alice"),
+            conditions: one("details.n = 5"),
+            ..Request::default()
+        };
+        redact(&mut request, &redactor);
+        assert_eq!(request.actor, [redactor.hidden("alice*")]);
+        assert_eq!(request.grep, [redactor.hidden("alice")]);
+        assert_eq!(request.source, ["billing"]);
+        assert_eq!(request.conditions, ["details.n = 5"]);
+    }
+}

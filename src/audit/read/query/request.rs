@@ -1,0 +1,334 @@
+//! A question as it is put: on the command line, over the socket, over HTTP.
+
+use serde::{Deserialize, Serialize};
+
+use super::condition::Condition;
+use super::filter::{Filter, GroupBy, Order, Query, Unit, Want};
+use super::path::Path;
+use super::pattern::Pattern;
+use super::when;
+use crate::audit::record::head::Field;
+use crate::clock::Timestamp;
+
+/// Records that are returned when nothing is said.
+pub const DEFAULT_LIMIT: u64 = 100;
+/// So many patterns, conditions and texts make up a question at most.
+pub const MAX_TEXTS: usize = 1_000;
+/// So many bytes are in all of them at most: a question has to fit into the record of
+/// it, its characters escaped and its values redacted.
+pub const MAX_TEXT_BYTES: usize = 64 << 10;
+
+/// A question, in words. Every key may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Request {
+    /// Patterns for `event_type`: one of them must fit.
+    #[serde(rename = "type", alias = "event_type", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub event_type: Vec<String>,
+    /// The same for `actor`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub actor: Vec<String>,
+    /// The same for `source`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub source: Vec<String>,
+    /// The same for `target`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub target: Vec<String>,
+    /// The same for `outcome`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub outcome: Vec<String>,
+    /// From this `timestamp` on: RFC 3339, a date, or how long ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Before this `timestamp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// `A..B` (without B), `A..=B`, `A..`, `..B`, or `A`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<String>,
+    /// Conditions such as `details.amount >= 100`: all must hold.
+    #[serde(rename = "where", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub conditions: Vec<String>,
+    /// Texts that the record must contain: all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub grep: Vec<String>,
+    /// At most so many records; 0 for all of them; default 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// `newest` (default) or `oldest` first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
+    /// How many there are, instead of the records.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub count: bool,
+    /// How many there are of each: a field, a path into details or origin,
+    /// `minute`, `hour`, `day` or `month`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
+    /// The largest groups only, so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top: Option<usize>,
+    /// One of many that go on from each other: with `audit_reads` only the first one on
+    /// a connection is recorded, or what is recorded would be followed for ever.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub follow: bool,
+}
+
+/// A text, or several.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(from)? {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    })
+}
+
+/// What is wrong with a question.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub struct RequestError {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong with its value.
+    pub reason: String,
+}
+
+impl Request {
+    /// What it means, at the time `now`.
+    ///
+    /// # Errors
+    /// The first value that cannot be understood.
+    pub fn resolve(&self, now: Timestamp) -> Result<Query, RequestError> {
+        self.check_size()?;
+        let at = |key, text: &Option<String>| {
+            let time = text.as_deref().map(|text| when::parse(text, now)).transpose();
+            time.map_err(|reason| RequestError { key, reason })
+        };
+        let fields = [&self.event_type, &self.actor, &self.source, &self.target, &self.outcome]
+            .map(|patterns| patterns.iter().map(|text| Pattern::new(text)).collect());
+        let conditions = self.conditions.iter().map(|text| Condition::parse(text));
+        let conditions = conditions
+            .collect::<Result<_, _>>()
+            .map_err(|error| RequestError { key: "where", reason: error.to_string() })?;
+        let mut filter = Filter {
+            fields,
+            since: at("since", &self.since)?,
+            until: at("until", &self.until)?,
+            seq: self.seq.as_deref().map_or(Ok((0, u64::MAX)), parse_seq)?,
+            conditions,
+            texts: self.grep.clone(),
+        };
+        filter.normalize();
+        Ok(Query { filter, want: self.want()? })
+    }
+
+    /// Whether it is short enough to be asked at all.
+    ///
+    /// # Errors
+    /// The key at which it is too long.
+    pub fn check_size(&self) -> Result<(), RequestError> {
+        let texts = [
+            ("type", &self.event_type),
+            ("actor", &self.actor),
+            ("source", &self.source),
+            ("target", &self.target),
+            ("outcome", &self.outcome),
+            ("where", &self.conditions),
+            ("grep", &self.grep),
+        ];
+        let one = [("group_by", &self.group_by), ("since", &self.since), ("until", &self.until)];
+        let one = one.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?)));
+        let all = texts.iter().flat_map(|(key, texts)| texts.iter().map(move |text| (*key, text)));
+        let (mut count, mut bytes) = (0, 0);
+        for (key, text) in all.chain(one) {
+            count += 1;
+            bytes += text.len();
+            if count > MAX_TEXTS || bytes > MAX_TEXT_BYTES {
+                let reason = format!(
+                    "the query is too long: it may have {MAX_TEXTS} texts with {MAX_TEXT_BYTES} \
+                     bytes in all; ask in several queries"
+                );
+                return Err(RequestError { key, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same with the times that it meant, for `query`'s range of seqs and limit:
+    /// what is asked later on goes on where this one was.
+    #[must_use]
+    pub fn pinned(&self, query: &Query) -> Self {
+        let filter = &query.filter;
+        let limit = match query.want {
+            Want::Records { limit: u64::MAX, .. } => Some(0),
+            Want::Records { limit, .. } => Some(limit),
+            _ => self.limit,
+        };
+        let (from, to) = filter.seq;
+        let seq = (!filter.is_about_all()).then(|| format!("{from}..{to}"));
+        Self {
+            since: filter.since.map(|at| at.to_string()),
+            until: filter.until.map(|at| at.to_string()),
+            seq,
+            limit,
+            ..self.clone()
+        }
+    }
+
+    /// Whether both follow the same.
+    #[must_use]
+    pub fn follows_as(&self, other: &Self) -> bool {
+        let anywhere = |request: &Self| Self { seq: None, limit: None, ..request.clone() };
+        self.follow && anywhere(self) == anywhere(other)
+    }
+
+    fn want(&self) -> Result<Want, RequestError> {
+        if let Some(by) = &self.group_by {
+            if self.count {
+                let reason = "asks for more than count does; leave one of them out".to_owned();
+                return Err(RequestError { key: "group_by", reason });
+            }
+            return Ok(Want::Groups(group_by(by)?));
+        }
+        if self.count {
+            return Ok(Want::Count);
+        }
+        let order = match self.order.as_deref() {
+            None | Some("newest") => Order::Newest,
+            Some("oldest") => Order::Oldest,
+            Some(other) => {
+                let reason = format!("\"{}\" is neither newest nor oldest", other.escape_debug());
+                return Err(RequestError { key: "order", reason });
+            }
+        };
+        let limit = match self.limit {
+            None => DEFAULT_LIMIT,
+            Some(0) => u64::MAX,
+            Some(limit) => limit,
+        };
+        Ok(Want::Records { order, limit })
+    }
+}
+
+fn group_by(text: &str) -> Result<GroupBy, RequestError> {
+    Ok(match text {
+        "type" | "event_type" => GroupBy::Field(Field::EventType),
+        "actor" => GroupBy::Field(Field::Actor),
+        "source" => GroupBy::Field(Field::Source),
+        "target" => GroupBy::Field(Field::Target),
+        "outcome" => GroupBy::Field(Field::Outcome),
+        "minute" => GroupBy::Time(Unit::Minute),
+        "hour" => GroupBy::Time(Unit::Hour),
+        "day" => GroupBy::Time(Unit::Day),
+        "month" => GroupBy::Time(Unit::Month),
+        path => GroupBy::Path(Path::parse(path).map_err(|reason| RequestError {
+            key: "group_by",
+            reason: format!(
+                "{reason}; or type, actor, source, target, outcome, minute, hour, day, month"
+            ),
+        })?),
+    })
+}
+
+fn parse_seq(text: &str) -> Result<(u64, u64), RequestError> {
+    let refuse = || RequestError {
+        key: "seq",
+        reason: format!(
+            "\"{}\" is no range: write 100..200 (without 200), 100..=199, 100.., ..200, or 100",
+            text.chars().take(64).flat_map(char::escape_debug).collect::<String>()
+        ),
+    };
+    let number = |text: &str| match text.trim() {
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok(),
+        _ => None,
+    };
+    let Some((from, to)) = text.split_once("..") else {
+        let only: u64 = number(text).ok_or_else(refuse)?;
+        return Ok((only, only.saturating_add(1)));
+    };
+    let from = if from.trim().is_empty() { 0 } else { number(from).ok_or_else(refuse)? };
+    let to = match to.strip_prefix('=') {
+        Some(last) => number(last).ok_or_else(refuse)?.saturating_add(1),
+        None if to.trim().is_empty() => u64::MAX,
+        None => number(to).ok_or_else(refuse)?,
+    };
+    Ok((from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(json: &str) -> Result<Query, RequestError> {
+        let request: Request = serde_json::from_str(json).expect("json");
+        request.resolve("2026-02-04T21:09:40Z".parse().expect("time"))
+    }
+
+    #[test]
+    fn ways_to_ask_the_same_are_the_same_question() {
+        let one = resolve(r#"{"type":["b","a"],"where":["details.n=5","details.a exists"]}"#);
+        let two = resolve(
+            r#"{"event_type":["a","b","a"],"where":["details.a  exists","details.n = 5"],"grep":[""],"limit":100,"order":"newest"}"#,
+        );
+        assert_eq!(one, two);
+        assert_ne!(one, resolve(r#"{"type":"a"}"#));
+        assert_eq!(resolve(r#"{"since":"1h"}"#), resolve(r#"{"since":"2026-02-04T20:09:40Z"}"#));
+    }
+
+    #[test]
+    fn whoever_follows_further_on_follows_the_same_and_nobody_who_asks_for_something_else() {
+        let request = |json: &str| -> Request { serde_json::from_str(json).expect("json") };
+        let before = request(r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z"}"#);
+        let goes_on = |json: &str| request(json).follows_as(&before);
+        assert!(goes_on(r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z"}"#));
+        assert!(goes_on(
+            r#"{"follow":true,"type":"a","since":"2026-02-04T20:09:40Z","seq":"9..","limit":0}"#
+        ));
+        assert!(!goes_on(r#"{"follow":true,"type":"b","since":"2026-02-04T20:09:40Z"}"#));
+        assert!(!goes_on(r#"{"follow":true,"type":"a"}"#));
+        assert!(!goes_on(r#"{"type":"a","since":"2026-02-04T20:09:40Z"}"#));
+        // Two that do not follow do not follow the same.
+        let asked = request(r#"{"type":"a"}"#);
+        assert!(!asked.follows_as(&asked));
+    }
+
+    #[test]
+    fn seqs_are_ranges_as_rust_writes_them() {
+        for (text, range) in [
+            ("5", (5, 6)),
+            ("5..7", (5, 7)),
+            ("5..=7", (5, 8)),
+            ("5..", (5, u64::MAX)),
+            ("..7", (0, 7)),
+            ("..", (0, u64::MAX)),
+        ] {
+            assert_eq!(parse_seq(text), Ok(range), "{text}");
+        }
+        for text in ["", "a", "5-7", "5...7", "-1..", "5..=", "99999999999999999999"] {
+            assert!(parse_seq(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_by_its_key() {
+        for (json, key) in [
+            (r#"{"since":"soon"}"#, "since"),
+            (r#"{"until":"soon"}"#, "until"),
+            (r#"{"seq":"x"}"#, "seq"),
+            (r#"{"where":"n"}"#, "where"),
+            (r#"{"order":"random"}"#, "order"),
+            (r#"{"group_by":"colour"}"#, "group_by"),
+            (r#"{"group_by":"actor","count":true}"#, "group_by"),
+        ] {
+            assert_eq!(resolve(json).expect_err(json).key, key);
+        }
+        assert!(serde_json::from_str::<Request>(r#"{"actr":"a"}"#).is_err());
+    }
+}

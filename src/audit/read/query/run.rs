@@ -1,0 +1,380 @@
+//! Running a query: chunks are read, decompressed and matched in parallel, a wave
+//! of them at a time, and their matches put together in order. What is in memory
+//! is bounded by the wave and the page, whatever matches.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+
+use super::QueryError;
+use super::answer::{Answer, Effort, Found, GivenUp, Lines, MAX_DAMAGED, pruned};
+use super::filter::{Filter, GroupBy, Order, Query, Want};
+use super::groups::{Groups, Name};
+use super::matcher::{Matcher, Seen};
+use super::plan::{Chunk, Planner, Worker};
+use super::view::View;
+use crate::audit::record::head::Head;
+
+/// How much an answer may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// A page of records ends with the record that reaches so many bytes.
+    pub page_bytes: usize,
+    /// Groups, at most (`max_memory_events`).
+    pub groups: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { page_bytes: 1 << 20, groups: 10_000 }
+    }
+}
+
+/// The threads that read and match, for the whole process: as many as there are
+/// cores, of low priority, because the writer comes first.
+fn pool() -> Option<&'static rayon::ThreadPool> {
+    static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| {
+        let lower = |_| {
+            // Only a wish.
+            let thread = rustix::thread::gettid();
+            let _ = rustix::process::setpriority_process(Some(thread), 10);
+        };
+        rayon::ThreadPoolBuilder::new()
+            .thread_name(|nth| format!("audit-query-{nth}"))
+            .start_handler(lower)
+            .build()
+            .ok()
+    });
+    pool.as_ref()
+}
+
+/// So many chunks are looked through for a record that the limit cuts off.
+const LOOK_AHEAD: usize = 32;
+
+/// What a chunk has for the answer.
+#[derive(Debug)]
+struct Part {
+    found: Found,
+    /// There was more in it than it was asked for.
+    over: bool,
+    seen: Seen,
+    bytes_read: u64,
+    bytes_scanned: u64,
+    damage: Option<String>,
+}
+
+/// Answers a query from a view's records.
+///
+/// # Errors
+/// [`QueryError::Pruned`] when retention removed what was to be read: with a new
+/// view it can be asked again.
+pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, QueryError> {
+    let begun = Instant::now();
+    let filter = query.filter.within(view.begin, view.end);
+    let mut sum = look((view, &filter), &query.want, None, bounds)?;
+    if let Found::Groups(groups) = &mut sum.found
+        && groups.bound > 0
+    {
+        // There were more groups than there is room for: those that were kept are counted.
+        let kept = std::mem::take(groups);
+        let again = look((view, &filter), &query.want, Some(&kept), bounds)?;
+        let effort = sum.effort;
+        sum = again;
+        sum.effort.add(&effort);
+        if let Found::Groups(groups) = &mut sum.found {
+            groups.bound = kept.bound;
+        }
+    }
+    Ok(sum.answer(view, query, begun))
+}
+
+/// Looks through the records; with `kept` only these groups are counted.
+fn look(
+    (view, filter): (&View, &Filter),
+    want: &Want,
+    kept: Option<&Groups>,
+    bounds: Bounds,
+) -> Result<Sum, QueryError> {
+    let matcher = Matcher::new(filter);
+    let order = match want {
+        Want::Records { order, .. } => *order,
+        _ => Order::Oldest,
+    };
+    let count_only = *want == Want::Count && matcher.takes_all();
+    let mut planner = Planner::new(view, filter, order, count_only);
+    let mut sum = Sum::new(want, bounds);
+    // An answer that may end early begins with little.
+    let threads = pool().map_or(1, rayon::ThreadPool::current_num_threads);
+    let full = threads * 4;
+    let mut wave = if matches!(want, Want::Records { .. }) { 1 } else { full };
+    while !sum.is_done() {
+        let mut chunks = Vec::with_capacity(wave);
+        while chunks.len() < wave
+            && let Some(chunk) = planner.next()?
+        {
+            chunks.push(chunk);
+        }
+        if chunks.is_empty() {
+            sum.is_all = true;
+            break;
+        }
+        let scan = |worker: &mut Worker, chunk: &Chunk| {
+            scan(worker, chunk, &matcher, (want, sum.room(), bounds), kept)
+        };
+        let parts: Vec<Part> = match pool() {
+            Some(pool) if chunks.len() > 1 => {
+                pool.install(|| chunks.par_iter().map_init(Worker::default, scan).collect())
+            }
+            _ => {
+                let mut worker = Worker::default();
+                chunks.iter().map(|chunk| scan(&mut worker, chunk)).collect()
+            }
+        };
+        parts.into_iter().for_each(|part| sum.add(part));
+        wave = (wave * 4).min(full);
+    }
+    match planner.given_up() {
+        Ok(holes) => sum.given_up = holes,
+        Err(unsigned) => sum.damaged.extend(unsigned),
+    }
+    sum.effort = Effort {
+        bytes_read: sum.bytes_read,
+        bytes_scanned: sum.bytes_scanned,
+        records_read: sum.seen.read,
+        ..planner.effort
+    };
+    Ok(sum)
+}
+
+/// What has been put together.
+#[derive(Debug)]
+struct Sum {
+    found: Found,
+    limit: u64,
+    bounds: Bounds,
+    /// A match was seen that is not in it.
+    more: bool,
+    /// Everything was looked at.
+    is_all: bool,
+    /// Chunks that were looked through for such a match.
+    ahead: usize,
+    seen: Seen,
+    bytes_read: u64,
+    bytes_scanned: u64,
+    damaged: Vec<String>,
+    given_up: Vec<GivenUp>,
+    effort: Effort,
+}
+
+impl Sum {
+    fn new(want: &Want, bounds: Bounds) -> Self {
+        let (found, limit) = match want {
+            Want::Records { limit, .. } => (Found::Records(Lines::default()), *limit),
+            Want::Count => (Found::Count(0), u64::MAX),
+            Want::Groups(_) => (Found::Groups(Groups::default()), u64::MAX),
+        };
+        Self {
+            found,
+            limit,
+            bounds,
+            more: false,
+            is_all: false,
+            ahead: 0,
+            seen: Seen::default(),
+            bytes_read: 0,
+            bytes_scanned: 0,
+            damaged: Vec::new(),
+            given_up: Vec::new(),
+            effort: Effort::default(),
+        }
+    }
+
+    /// Takes no more records.
+    fn is_full(&self) -> bool {
+        match &self.found {
+            Found::Records(lines) => is_full(lines, self.limit, self.bounds.page_bytes),
+            _ => false,
+        }
+    }
+
+    /// Nothing that follows matters. Whether anything follows is looked for only where the
+    /// limit is reached: who pages sees it on the next page.
+    fn is_done(&self) -> bool {
+        let pages =
+            matches!(&self.found, Found::Records(lines) if (lines.len() as u64) < self.limit);
+        self.is_full() && (pages || self.more || self.ahead >= LOOK_AHEAD)
+    }
+
+    /// How many records more it takes.
+    fn room(&self) -> u64 {
+        match &self.found {
+            Found::Records(lines) => self.limit - lines.len() as u64,
+            _ => u64::MAX,
+        }
+    }
+
+    fn add(&mut self, part: Part) {
+        self.bytes_read += part.bytes_read;
+        self.bytes_scanned += part.bytes_scanned;
+        if self.is_full() {
+            // What cannot be read may have some.
+            let has_some = matches!(&part.found, Found::Records(lines) if !lines.is_empty());
+            self.more |= has_some || part.over || part.damage.is_some();
+            self.ahead += 1;
+            return;
+        }
+        self.seen.read += part.seen.read;
+        self.seen.unreadable += part.seen.unreadable;
+        if let Some(damage) = part.damage
+            && self.damaged.len() < MAX_DAMAGED
+        {
+            self.damaged.push(damage);
+        }
+        match (&mut self.found, part.found) {
+            (Found::Records(lines), Found::Records(more)) => {
+                for line in more.iter() {
+                    if is_full(lines, self.limit, self.bounds.page_bytes) {
+                        self.more = true;
+                        return;
+                    }
+                    lines.push(line);
+                }
+                self.more |= part.over;
+            }
+            (Found::Count(count), Found::Count(more)) => *count += more,
+            (Found::Groups(groups), Found::Groups(more)) => groups.merge(&more, self.bounds.groups),
+            _ => {}
+        }
+    }
+
+    fn answer(self, view: &View, query: &Query, begun: Instant) -> Answer {
+        let more = self.is_full() && (self.more || !self.is_all);
+        let mut effort = self.effort;
+        effort.micros = begun.elapsed().as_micros() as u64;
+        Answer {
+            found: self.found,
+            begin: view.begin,
+            end: view.end,
+            history: view.history(),
+            more,
+            pruned: pruned(query, (view.begin, view.oldest()), more),
+            unreadable: self.seen.unreadable,
+            damaged: self.damaged,
+            given_up: self.given_up,
+            effort,
+        }
+    }
+}
+
+/// Whether a page takes no more.
+pub(super) fn is_full(lines: &Lines, limit: u64, page_bytes: usize) -> bool {
+    lines.len() as u64 >= limit || lines.bytes() >= page_bytes
+}
+
+fn scan(
+    worker: &mut Worker,
+    chunk: &Chunk,
+    matcher: &Matcher<'_>,
+    (want, room, bounds): (&Want, u64, Bounds),
+    kept: Option<&Groups>,
+) -> Part {
+    let mut part = Part {
+        found: Found::Count(0),
+        over: false,
+        seen: Seen::default(),
+        bytes_read: 0,
+        bytes_scanned: 0,
+        damage: None,
+    };
+    if let Chunk::Counted(records) = chunk {
+        part.found = Found::Count(*records);
+        return part;
+    }
+    let lines = match chunk.read(worker) {
+        Ok((lines, read)) => {
+            part.bytes_read = read;
+            part.bytes_scanned = lines.len() as u64;
+            lines
+        }
+        Err(damage) => {
+            part.damage = Some(damage);
+            &[]
+        }
+    };
+    match want {
+        Want::Count => {
+            let mut count = 0;
+            part.seen = matcher.scan(lines, &mut |_, _| {
+                count += 1;
+                true
+            });
+            part.found = Found::Count(count);
+        }
+        Want::Groups(by) => {
+            let mut groups = Groups::default();
+            part.seen = matcher.scan(lines, &mut |head, line| {
+                group((&mut groups, kept), by, head, line);
+                true
+            });
+            part.found = Found::Groups(groups);
+        }
+        Want::Records { order: Order::Oldest, .. } => {
+            let mut found = Lines::default();
+            part.seen = matcher.scan(lines, &mut |_, line| {
+                if is_full(&found, room, bounds.page_bytes) {
+                    part.over = true;
+                    return false;
+                }
+                found.push(line);
+                true
+            });
+            part.found = Found::Records(found);
+        }
+        Want::Records { order: Order::Newest, .. } => {
+            // Where they are: the last ones are wanted, which come last.
+            let mut spans = Vec::new();
+            part.seen = matcher.scan(lines, &mut |_, line| {
+                let begin = line.as_ptr() as usize - lines.as_ptr() as usize;
+                spans.push(begin..begin + line.len());
+                // Without room it is only asked whether there is one.
+                room > 0
+            });
+            let mut found = Lines::default();
+            for span in spans.into_iter().rev() {
+                part.over = is_full(&found, room, bounds.page_bytes);
+                if part.over {
+                    break;
+                }
+                found.push(&lines[span]);
+            }
+            part.found = Found::Records(found);
+        }
+    }
+    part
+}
+
+fn group(
+    (groups, kept): (&mut Groups, Option<&Groups>),
+    by: &GroupBy,
+    head: &Head<'_>,
+    line: &[u8],
+) {
+    let name = match by {
+        GroupBy::Field(field) => head.text(*field).map(Name::text),
+        GroupBy::Time(unit) => Some(Name::text(&head.timestamp[..unit.bytes()])),
+        GroupBy::Path(path) => {
+            let mut name = None;
+            path.look(line, &mut |value| {
+                name = Some(Name::json(value.get()));
+                false
+            });
+            name
+        }
+    };
+    match kept {
+        Some(kept) => groups.add_if_in(kept, name),
+        None => groups.add(name, 1),
+    }
+}

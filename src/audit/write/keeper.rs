@@ -1,0 +1,511 @@
+//! The keeper: a background thread of low priority that owns the manifest. It
+//! notes sealed segments, compresses them block by block, removes what retention
+//! says, and writes the security event log, so that none of that ever makes the
+//! writer wait.
+
+mod filters;
+mod look;
+mod retention;
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use sha2::{Digest, Sha256};
+
+use super::options::Options;
+use super::own_files::Incidents;
+use super::queue::Queue;
+use crate::audit::files::block_filter::filter_of;
+use crate::audit::files::gzip::Packer;
+use crate::audit::files::manifest::{Manifest, Segment};
+use crate::audit::files::segment::{Block, Layout};
+use crate::audit::keys::signer::SigningKey;
+use crate::audit::paths::LogPaths;
+use crate::audit::state::security::{SecurityKind, SecurityLog, SecuritySink};
+use crate::audit::state::status::{Damage, StatusPage, Word};
+use crate::audit::state::trouble::Trouble;
+use crate::audit::tree::merkle::Range;
+use crate::clock::Timestamp;
+use crate::fsio::lock::WriterLock;
+use crate::fsio::{self, FsFile, OpenMode, temporary_name};
+use filters::Known;
+use look::Looks;
+use retention::Retention;
+
+pub(crate) use retention::newest_record;
+
+/// Security events are written so often.
+const SECURITY_EVERY: Duration = Duration::from_millis(200);
+/// A failed step is tried again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Segments that may wait to be noted; the writer waits beyond.
+const JOBS: usize = 4096;
+
+enum Job {
+    Sealed(Segment),
+    /// The manifest is stored anew: another key signs, or a backup was made.
+    Store,
+    Stop,
+}
+
+/// The keeper, as the writer and the log see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    jobs: Sender<Job>,
+    manifest: Mutex<Arc<Manifest>>,
+    checkpoint: Mutex<String>,
+    /// The key that signs now.
+    key: Mutex<Arc<SigningKey>>,
+    stored_bytes: AtomicU64,
+}
+
+/// What the thread needs.
+pub(crate) struct Work {
+    pub(crate) options: Arc<Options>,
+    pub(crate) paths: LogPaths,
+    pub(crate) page: Arc<StatusPage>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) security: SecuritySink,
+    pub(crate) security_log: SecurityLog,
+    /// When the newest record was accepted that was there when the log was opened.
+    pub(crate) newest: Option<Timestamp>,
+    /// When the log was opened, by both clocks.
+    pub(crate) opened: (Timestamp, u64),
+    pub(crate) incidents: Incidents,
+    pub(crate) lock: Arc<WriterLock>,
+}
+
+impl Keeper {
+    /// The handle, and what starts the thread.
+    pub(crate) fn new(
+        manifest: Manifest,
+        checkpoint: String,
+        key: Arc<SigningKey>,
+    ) -> (Self, KeeperStart) {
+        let (jobs, inbox) = crossbeam_channel::bounded(JOBS);
+        let stored_bytes = AtomicU64::new(manifest.stored_bytes());
+        let inner = Inner {
+            jobs,
+            manifest: Mutex::new(Arc::new(manifest)),
+            checkpoint: Mutex::new(checkpoint),
+            key: Mutex::new(key),
+            stored_bytes,
+        };
+        let keeper = Self(Arc::new(inner));
+        (keeper.clone(), KeeperStart { keeper, inbox })
+    }
+
+    /// A segment was sealed.
+    pub(crate) fn sealed(&self, layout: &Layout, damage: Option<String>) {
+        let segment = Segment::sealed(layout, damage);
+        self.0.stored_bytes.fetch_add(segment.stored_bytes, Ordering::Relaxed);
+        // The thread lives until the writer has stopped, so the inbox is there;
+        // should it have panicked, opening the log adopts the file.
+        let _ = self.0.jobs.send(Job::Sealed(segment));
+    }
+
+    /// Bytes of all sealed segments as stored.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.0.stored_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The manifest as it is now.
+    pub(crate) fn manifest(&self) -> Arc<Manifest> {
+        Arc::clone(&self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The newest stored checkpoint is this one. `tell` is called once whoever hears of
+    /// it can read it.
+    pub(crate) fn set_checkpoint(&self, text: String, tell: impl FnOnce()) {
+        *self.0.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        tell();
+    }
+
+    /// The newest stored checkpoint.
+    pub(crate) fn checkpoint(&self) -> String {
+        self.0.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_key(&self, key: Arc<SigningKey>) {
+        *self.0.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    pub(crate) fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.0.key.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The key that checks what is signed now.
+    pub(crate) fn verifier(&self) -> String {
+        self.key().verifier().to_string()
+    }
+
+    /// Has the manifest stored anew, signed with the key of now.
+    pub(crate) fn store_again(&self) {
+        let _ = self.0.jobs.send(Job::Store);
+    }
+
+    /// The record `seq` says that a backup of so many records was made.
+    pub(crate) fn backed_up(&self, seq: u64, tree_size: u64) {
+        let mut manifest = self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let manifest_now = Arc::make_mut(&mut manifest);
+        manifest_now.backups.newest = manifest_now.backups.newest.max(Some(seq));
+        manifest_now.backed_up = manifest_now.backed_up.max(Some(tree_size));
+        drop(manifest);
+        self.store_again();
+    }
+
+    /// The record `seq` names the log's holes.
+    pub(crate) fn holes_named(&self, seq: u64) {
+        let mut manifest = self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut manifest).holes_by = Some(seq);
+        drop(manifest);
+        self.store_again();
+    }
+
+    /// Ends the thread after what it is doing; compression left over is taken up
+    /// by the next opening.
+    pub(crate) fn stop(&self) {
+        let _ = self.0.jobs.send(Job::Stop);
+    }
+}
+
+/// A keeper whose thread has not been started.
+pub(crate) struct KeeperStart {
+    keeper: Keeper,
+    inbox: Receiver<Job>,
+}
+
+impl KeeperStart {
+    /// The thread's body.
+    pub(crate) fn run(self, work: Work) {
+        // Only a wish: compression should not compete with those who record.
+        let thread = rustix::thread::gettid();
+        let _ = rustix::process::setpriority_process(Some(thread), 10);
+        let manifest = self.keeper.manifest();
+        let retention = Retention::new(work.opened, work.newest);
+        let mut thread = Thread {
+            filters: Known::look(&*work.options.fs, &work.paths, &manifest),
+            keeper: self.keeper,
+            work,
+            retry_at: None,
+            store_needed: false,
+            retention,
+            looks: Looks::default(),
+        };
+        thread.settle_manifest();
+        thread.publish();
+        loop {
+            // While there is something to compress, jobs only interrupt it.
+            let wait = if thread.ready() { Duration::ZERO } else { SECURITY_EVERY };
+            match self.inbox.recv_timeout(wait) {
+                Ok(Job::Sealed(segment)) => thread.note(segment),
+                Ok(Job::Store) => thread.store_needed = true,
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    thread.finish(&self.inbox);
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => thread.step(),
+            }
+        }
+    }
+}
+
+struct Thread {
+    keeper: Keeper,
+    work: Work,
+    retry_at: Option<Instant>,
+    store_needed: bool,
+    retention: Retention,
+    filters: Known,
+    looks: Looks,
+}
+
+/// A compressed segment.
+struct Packed {
+    blocks: Vec<Block>,
+    sha256: String,
+    /// `None` when a line is no record.
+    filters: Option<Vec<Vec<u8>>>,
+}
+
+impl Thread {
+    fn ready(&self) -> bool {
+        let waiting = self.store_needed || self.next_to_compress().is_some();
+        waiting && self.retry_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    fn note(&mut self, segment: Segment) {
+        self.change(|manifest| manifest.segments.push(segment));
+        self.store_needed = true;
+        self.publish();
+    }
+
+    fn step(&mut self) {
+        self.look();
+        self.write_security();
+        if self.ready() {
+            let result = if self.store_needed { self.store() } else { self.compress_next() };
+            self.outcome(result);
+        }
+        if !self.ready()
+            && let Some(segment) = self.filters.next(&self.keeper.manifest())
+        {
+            let made = self.filters.make(&*self.work.options.fs, &self.work.paths, &segment);
+            if made.is_some() {
+                self.change(|manifest| {
+                    let entry =
+                        manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
+                    if let Some(entry) = entry {
+                        entry.filters_sha256 = made;
+                    }
+                });
+                self.store_needed = true;
+            }
+        }
+        if self.retry_at.is_none_or(|at| Instant::now() >= at) {
+            let result = self.retain();
+            self.retained(result);
+        }
+    }
+
+    fn finish(&mut self, inbox: &Receiver<Job>) {
+        loop {
+            match inbox.try_recv() {
+                Ok(Job::Sealed(segment)) => self.note(segment),
+                Ok(Job::Store) => self.store_needed = true,
+                Ok(Job::Stop) | Err(_) => break,
+            }
+        }
+        let result = self.end_retention();
+        self.retained(result);
+        if self.store_needed {
+            let result = self.store();
+            self.outcome(result);
+        }
+        if let Err(error) = self.work.security_log.finish() {
+            tracing::warn!(code = Trouble::SecurityLog.code(), %error, "security_events.log could not be written");
+        }
+    }
+
+    /// Retention that has nothing to do is no sign that what failed works again.
+    fn retained(&mut self, result: io::Result<()>) {
+        if result.is_err() {
+            self.outcome(result);
+        }
+    }
+
+    fn outcome(&mut self, result: io::Result<()>) {
+        match result {
+            Ok(()) => self.retry_at = None,
+            Err(error) => {
+                self.work.page.add(Word::MaintenanceErrors, 1);
+                tracing::warn!(code = Trouble::Maintenance.code(), %error, "background work on sealed segments failed; trying again");
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+            }
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Manifest) -> T) -> T {
+        let mut manifest = self.keeper.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut manifest))
+    }
+
+    /// Whether the log's directory is where it was: nothing is changed by its name
+    /// else.
+    fn at_home(&self) -> io::Result<()> {
+        super::own_files::at_home(&self.work.lock)
+    }
+
+    /// What opening left is what is looked after; written as this version writes it.
+    fn settle_manifest(&mut self) {
+        let Ok(text) = self.keeper.manifest().encode() else { return };
+        self.looks.writes(&text);
+        let limit = text.len() as u64;
+        let there = self.work.options.fs.read_own(&self.work.paths.manifest(), limit);
+        if there.is_ok_and(|there| there == text) {
+            self.looks.wrote();
+        } else {
+            self.store_needed = true;
+        }
+    }
+
+    fn store(&mut self) -> io::Result<()> {
+        self.at_home()?;
+        let key = self.keeper.key();
+        self.change(|manifest| manifest.sign(&key)).map_err(io::Error::other)?;
+        let text = self.keeper.manifest().encode()?;
+        self.looks.writes(&text);
+        fsio::replace_file(&*self.work.options.fs, &self.work.paths.manifest(), &text)?;
+        self.looks.wrote();
+        self.store_needed = false;
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let manifest = self.keeper.manifest();
+        let backlog = manifest.segments.iter().filter(|s| wants_compression(s)).count();
+        let raw: u64 = manifest.segments.iter().map(|segment| segment.raw_bytes).sum();
+        let stored = manifest.stored_bytes();
+        self.keeper.0.stored_bytes.store(stored, Ordering::Relaxed);
+        self.work.page.set(Word::Segments, manifest.segments.len() as u64);
+        self.work.page.set(Word::SealedRawBytes, raw);
+        self.work.page.set(Word::CompressBacklog, backlog as u64);
+        let newest = manifest.backups.newest.map_or(0, |seq| seq + 1);
+        let made = newest.max(u64::from(manifest.backed_up.is_some()));
+        self.work.page.set(Word::BackupMade, made);
+        let active = self.work.page.get(Word::ActiveBytes);
+        self.work.page.set(Word::LogBytes, stored + active);
+    }
+
+    fn next_to_compress(&self) -> Option<Segment> {
+        self.keeper.manifest().segments.iter().find(|s| wants_compression(s)).cloned()
+    }
+
+    /// Compresses one segment. The plain file goes last, when the manifest
+    /// already names the compressed one.
+    fn compress_next(&mut self) -> io::Result<()> {
+        let Some(segment) = self.next_to_compress() else { return Ok(()) };
+        self.at_home()?;
+        let fs = Arc::clone(&self.work.options.fs);
+        let paths = self.work.paths.clone();
+        let source = paths.dir.join(&segment.file);
+        let file = fs.open(&source, OpenMode::ReadOwn)?;
+        let target = paths.compressed(segment.first_seq);
+        let temporary = temporary_name(&target);
+        let packed = match self.pack(&*file, &segment, &temporary) {
+            Ok(packed) => packed,
+            Err(error) => {
+                let _ = fs.remove(&temporary);
+                return Err(error);
+            }
+        };
+        let Some(Packed { blocks, sha256, filters }) = packed else {
+            let _ = fs.remove(&temporary);
+            return self.altered(&segment);
+        };
+        fs.rename(&temporary, &target)?;
+        self.looks.made(&*fs, &target);
+        fs.sync_dir(&paths.dir)?;
+        let mut packed = Segment {
+            file: crate::audit::paths::sealed_name(segment.first_seq, true),
+            stored_bytes: blocks.iter().map(|block| block.stored_bytes).sum(),
+            blocks,
+            sha256: Some(sha256),
+            ..segment
+        };
+        packed.filters_sha256 =
+            self.filters.write(&*self.work.options.fs, &self.work.paths, &packed, filters);
+        self.change(|manifest| {
+            let entry = manifest.segments.iter_mut().find(|s| s.first_seq == packed.first_seq);
+            if let Some(entry) = entry {
+                *entry = packed;
+            }
+        });
+        self.store_needed = true;
+        self.store()?;
+        self.work.options.fs.remove(&source)?;
+        self.work.options.fs.sync_dir(&self.work.paths.dir)
+    }
+
+    /// Writes the segment's blocks as gzip members; `None` when a block is not
+    /// what the writer wrote.
+    fn pack(
+        &mut self,
+        file: &dyn FsFile,
+        segment: &Segment,
+        temporary: &Path,
+    ) -> io::Result<Option<Packed>> {
+        let out = self.work.options.fs.open(temporary, OpenMode::CreateNew)?;
+        let mut blocks = Vec::with_capacity(segment.blocks.len());
+        let mut filters = Vec::with_capacity(segment.blocks.len());
+        let mut hasher = Sha256::new();
+        let (mut from, mut to) = (0, 0);
+        let mut raw = Vec::new();
+        let mut packer = Packer::new(self.work.options.compression_level);
+        for block in &segment.blocks {
+            if block.is_hole() {
+                // No names occur in it.
+                filters.push(filter_of(&[]));
+                blocks.push(Block { offset: to, ..block.clone() });
+                continue;
+            }
+            raw.resize(block.raw_bytes as usize, 0);
+            match file.read_exact_at(&mut raw, from) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                other => other?,
+            }
+            from += block.raw_bytes;
+            if tree_of(&raw, block.first_seq) != block.tree {
+                return Ok(None);
+            }
+            filters.push(filter_of(&raw));
+            let member = packer.member(&raw)?;
+            hasher.update(&member);
+            out.write_all_at(&member, to)?;
+            let stored_bytes = member.len() as u64;
+            blocks.push(Block { offset: to, stored_bytes, ..block.clone() });
+            to += stored_bytes;
+            self.write_security();
+            self.look();
+        }
+        out.sync_data()?;
+        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let filters = filters.into_iter().collect();
+        Ok(Some(Packed { blocks, sha256: digest, filters }))
+    }
+
+    /// A sealed file is not what was written: it is left as it is, for `verify`
+    /// and for whoever looks into it.
+    fn altered(&mut self, segment: &Segment) -> io::Result<()> {
+        let reason = "its records are not those that were written";
+        tracing::error!(
+            code = Trouble::SegmentAltered.code(),
+            file = segment.file,
+            "a sealed segment was altered"
+        );
+        self.work.security.report(
+            SecurityKind::LogTampered,
+            None,
+            &format!("{}: {reason}", segment.file),
+        );
+        self.change(|manifest| {
+            let entry = manifest.segments.iter_mut().find(|s| s.first_seq == segment.first_seq);
+            if let Some(entry) = entry {
+                entry.damage = Some(reason.to_owned());
+            }
+        });
+        self.work.page.damage(Damage::SegmentDamaged, self.work.options.clock.now());
+        self.store_needed = true;
+        self.store()
+    }
+
+    fn write_security(&self) {
+        if let Err(error) = self.work.security_log.drain() {
+            self.work.page.add(Word::MaintenanceErrors, 1);
+            tracing::warn!(code = Trouble::SecurityLog.code(), %error, "security_events.log could not be written");
+        }
+    }
+}
+
+fn wants_compression(segment: &Segment) -> bool {
+    !segment.is_compressed() && segment.damage.is_none() && segment.is_stored()
+}
+
+fn tree_of(lines: &[u8], first_seq: u64) -> Range {
+    let mut tree = Range::empty(first_seq);
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        tree.append_line(line.strip_suffix(b"\n").unwrap_or(line));
+    }
+    tree
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,533 @@
+//! The bounded queue between those who record and the writer thread.
+//!
+//! Encoded events are appended to chunks of about 256 KiB under one mutex, and
+//! the writer takes whole chunks. A message an event over a channel was measured
+//! at half the speed. An event gets its seq here, at acceptance: whatever is
+//! accepted is written in this order or not at all, so a seq never changes.
+//!
+//! The queue is bounded by *unsettled* events and bytes: those that wait here
+//! and those the writer has taken but not yet settled (made durable or, with
+//! interval durability, written). Memory is bounded with it: chunks are reused.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::key_change::KeyWish;
+use super::own;
+use super::own::OwnRecord;
+use crate::audit::record::refusal::RecordError;
+use crate::audit::state::status::{Ring, StatusPage, Word};
+use crate::audit::state::trouble::Trouble;
+use crate::clock::{Clock, ClockWatch, Timestamp};
+
+/// Chunks are filled up to this.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Empty chunks kept for reuse.
+const SPARE_CHUNKS: usize = 4;
+
+/// An encoded event in a chunk or batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Where its body ends in the bytes; it starts where the one before ends.
+    pub(crate) end: u32,
+    /// Whether the body begins with the caller's timestamp.
+    pub(crate) has_timestamp: bool,
+    /// The caller's timestamp; without one, set at acceptance.
+    pub(crate) event_time: Timestamp,
+    /// When it was accepted.
+    pub(crate) accepted_at: Timestamp,
+}
+
+/// Accepted events, in order: `first_seq` is the first one's.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) first_seq: u64,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Chunk {
+    /// The bodies with their entries.
+    pub(crate) fn bodies(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+        let mut start = 0;
+        self.entries.iter().map(move |entry| {
+            let body = &self.bytes[start..entry.end as usize];
+            start = entry.end as usize;
+            (body, entry)
+        })
+    }
+}
+
+/// Events validated, rate-limited and encoded, not yet accepted; order is kept.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Events in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Its memory, filled or not.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Forgets its events; keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
+    fn remove_front(&mut self, count: usize) {
+        if count == self.entries.len() {
+            return self.clear();
+        }
+        let cut = self.entries[count - 1].end;
+        self.bytes.drain(..cut as usize);
+        self.entries.drain(..count);
+        for entry in &mut self.entries {
+            entry.end -= cut;
+        }
+    }
+}
+
+/// The seqs that the first `count` events of a batch got:
+/// `first_seq .. first_seq + count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// Seq of the batch's first event.
+    pub first_seq: u64,
+    /// Events accepted; 0 when there was no room.
+    pub count: usize,
+}
+
+/// What the writer is asked to do besides writing.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Seal the active segment.
+    Seal,
+    /// Make everything durable and sign a checkpoint over it.
+    Checkpoint,
+    /// Hand over to another signing key.
+    RotateKey(Box<KeyWish>),
+    /// Drain, end the log cleanly and stop.
+    Close,
+}
+
+/// Why nothing is accepted at the moment.
+#[derive(Clone, Debug)]
+enum Gate {
+    Open,
+    DiskFull,
+    Closed,
+    Failed(String),
+}
+
+#[derive(Debug)]
+struct State {
+    chunks: VecDeque<Chunk>,
+    spare: Vec<Chunk>,
+    next_seq: u64,
+    queued_events: usize,
+    unsettled_events: usize,
+    unsettled_bytes: usize,
+    oldest: Option<(Timestamp, Instant)>,
+    last_accepted: Timestamp,
+    watch: ClockWatch,
+    gate: Gate,
+    commands: VecDeque<Command>,
+}
+
+/// When the writer wants to be woken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WakeRule {
+    /// As soon as so many events wait.
+    pub(crate) events: usize,
+    /// As soon as the oldest waited so long.
+    pub(crate) age: Duration,
+}
+
+/// What the writer got.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) wanted_seq: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// Somebody waits for everything below this to be durable.
+    wanted_seq: AtomicU64,
+    /// The writer sleeps, or is about to.
+    writer_waits: AtomicBool,
+    work: Condvar,
+    room: Condvar,
+    capacity_events: usize,
+    capacity_bytes: usize,
+    wake: WakeRule,
+    overflow_timeout: Duration,
+    page: Arc<StatusPage>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        next_seq: u64,
+        capacity: (usize, usize),
+        wake: WakeRule,
+        overflow_timeout: Duration,
+        page: Arc<StatusPage>,
+        (clock, watch): (Arc<dyn Clock>, ClockWatch),
+    ) -> Self {
+        page.set(Word::NextSeq, next_seq);
+        page.set(Word::CapacityEvents, capacity.0 as u64);
+        page.set(Word::CapacityBytes, capacity.1 as u64);
+        Self {
+            wanted_seq: AtomicU64::new(0),
+            writer_waits: AtomicBool::new(false),
+            state: Mutex::new(State {
+                chunks: VecDeque::new(),
+                spare: Vec::new(),
+                next_seq,
+                queued_events: 0,
+                unsettled_events: 0,
+                unsettled_bytes: 0,
+                oldest: None,
+                last_accepted: Timestamp::from_micros(0),
+                watch,
+                gate: Gate::Open,
+                commands: VecDeque::new(),
+            }),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            capacity_events: capacity.0,
+            capacity_bytes: capacity.1,
+            wake,
+            overflow_timeout,
+            page,
+            clock,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while holding the lock cannot leave it half-changed: nothing
+        // in the critical sections panics but allocation, which aborts.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts one event, waiting for room up to the overflow timeout.
+    pub(crate) fn push(
+        &self,
+        body: &[u8],
+        caller_time: Option<Timestamp>,
+    ) -> Result<u64, RecordError> {
+        let mut state = self.lock();
+        let mut deadline = None;
+        loop {
+            check_gate(&state.gate)?;
+            if self.has_room(&state, body.len()) {
+                let now = self.tell_time(&mut state);
+                let seq = append(&mut state, body, caller_time, now);
+                self.after_append(&mut state, 1);
+                return Ok(seq);
+            }
+            let now = Instant::now();
+            let until = *deadline.get_or_insert(now + self.overflow_timeout);
+            if now >= until {
+                self.page.add(Word::Busy, 1);
+                return Err(RecordError::Busy { retry_after: BUSY_RETRY });
+            }
+            let (guard, _) =
+                self.room.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+        }
+    }
+
+    /// Accepts what there is room for, from the front, without waiting.
+    pub(crate) fn push_batch(&self, batch: &mut Batch) -> Result<Submitted, RecordError> {
+        let mut state = self.lock();
+        check_gate(&state.gate)?;
+        let mut start = 0;
+        let mut count = 0;
+        // One time for all: nothing of the engine's own may come between their seqs.
+        let first = batch.entries.first().map_or(0, |entry| entry.end as usize);
+        if batch.is_empty() || !self.has_room(&state, first) {
+            return Ok(Submitted { first_seq: state.next_seq, count });
+        }
+        let now = self.tell_time(&mut state);
+        let first_seq = state.next_seq;
+        for entry in &batch.entries {
+            let body = &batch.bytes[start..entry.end as usize];
+            if !self.has_room(&state, body.len()) {
+                break;
+            }
+            append(&mut state, body, entry.has_timestamp.then_some(entry.event_time), now);
+            start = entry.end as usize;
+            count += 1;
+        }
+        if count > 0 {
+            self.after_append(&mut state, count as u64);
+            drop(state);
+            batch.remove_front(count);
+        }
+        Ok(Submitted { first_seq, count })
+    }
+
+    /// Accepts a record of the engine's own, whatever the room and the gate.
+    pub(crate) fn push_own(&self, body: &[u8]) -> u64 {
+        let mut state = self.lock();
+        let now = self.tell_time(&mut state);
+        let seq = append(&mut state, body, None, now);
+        self.page.set(Word::NextSeq, state.next_seq);
+        seq
+    }
+
+    /// Accepts a record of the engine's own and takes everything: what waited
+    /// before it, and the record, which nothing follows.
+    pub(crate) fn take_before_own(&self, body: &[u8]) -> (Vec<Chunk>, Chunk) {
+        let mut state = self.lock();
+        let now = self.tell_time(&mut state);
+        let before = state.chunks.drain(..).collect();
+        append(&mut state, body, None, now);
+        self.page.set(Word::NextSeq, state.next_seq);
+        state.queued_events = 0;
+        state.oldest = None;
+        (before, state.chunks.pop_front().unwrap_or_default())
+    }
+
+    fn has_room(&self, state: &State, bytes: usize) -> bool {
+        state.unsettled_events < self.capacity_events
+            && (state.unsettled_bytes + bytes <= self.capacity_bytes || state.unsettled_bytes == 0)
+    }
+
+    /// What the clock shows, for the next record. It is followed wherever it goes;
+    /// that it was set is recorded first. The order of records is that of their seqs.
+    fn tell_time(&self, state: &mut State) -> Timestamp {
+        let now = self.clock.now();
+        if let Some(change) = state.watch.look(now, || self.clock.boot_ms()) {
+            let (from, to, by_seconds) = (change.from, change.to, change.seconds());
+            let record = own::encode(&OwnRecord::ClockChanged { from, to, by_seconds });
+            append(state, &record, None, now);
+            tracing::warn!(code = Trouble::ClockChanged.code(), %from, %to, by_seconds, "the clock was set");
+        }
+        now
+    }
+
+    fn after_append(&self, state: &mut State, count: u64) {
+        let page = &self.page;
+        page.set(Word::NextSeq, state.next_seq);
+        page.add(Word::Accepted, count);
+        page.set(Word::BufferEvents, state.unsettled_events as u64);
+        page.set(Word::BufferBytes, state.unsettled_bytes as u64);
+        page.set(Word::LastEventAt, state.last_accepted.micros() as u64);
+        page.count(Ring::Events, state.last_accepted, count);
+        // While the writer still holds older events, theirs stays.
+        if state.unsettled_events as u64 == count
+            && let Some((at, _)) = state.oldest
+        {
+            page.set(Word::OldestWaitingAt, at.micros() as u64);
+        }
+        if state.queued_events >= self.wake.events {
+            self.wake_writer();
+        }
+    }
+
+    /// Asks for everything below `seq` to be made durable now.
+    pub(crate) fn request_durable(&self, seq: u64) {
+        // The lock is only for a writer that may be asleep: it says so under the
+        // lock, before it looks at this for the last time.
+        if self.wanted_seq.fetch_max(seq, Ordering::SeqCst) < seq
+            && self.writer_waits.load(Ordering::SeqCst)
+        {
+            let _state = self.lock();
+            self.wake_writer();
+        }
+    }
+
+    /// Wakes the writer if it sleeps; the caller holds the lock.
+    fn wake_writer(&self) {
+        if self.writer_waits.swap(false, Ordering::SeqCst) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Puts a command in front of the writer and wakes it.
+    pub(crate) fn command(&self, command: Command) {
+        let mut state = self.lock();
+        if matches!(command, Command::Close) {
+            if matches!(state.gate, Gate::Closed) {
+                return;
+            }
+            if !matches!(state.gate, Gate::Failed(_)) {
+                state.gate = Gate::Closed;
+            }
+        }
+        state.commands.push_back(command);
+        self.wake_writer();
+        self.room.notify_all();
+    }
+
+    /// Nothing is accepted until [`open_gate`](Self::open_gate): the disk is full.
+    pub(crate) fn close_for_full_disk(&self) {
+        let mut state = self.lock();
+        if matches!(state.gate, Gate::Open) {
+            state.gate = Gate::DiskFull;
+            self.room.notify_all();
+        }
+    }
+
+    /// There is space again.
+    pub(crate) fn open_gate(&self) {
+        let mut state = self.lock();
+        if matches!(state.gate, Gate::DiskFull) {
+            state.gate = Gate::Open;
+        }
+    }
+
+    /// The writer died: nothing is accepted any more.
+    pub(crate) fn poison(&self, reason: &str) {
+        let mut state = self.lock();
+        state.gate = Gate::Failed(reason.to_owned());
+        self.room.notify_all();
+    }
+
+    /// The seq that the next event would get.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.lock().next_seq
+    }
+
+    /// For the writer: waits for work by the wake rule, at most `timeout`. What
+    /// waits is taken when the rule, a wish for durability or a command says so.
+    pub(crate) fn wait(&self, timeout: Duration, settled_seq: u64) -> Work {
+        let until = Instant::now() + timeout;
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let due = state.oldest.is_some_and(|(_, since)| now - since >= self.wake.age);
+            self.writer_waits.store(true, Ordering::SeqCst);
+            let wanted_seq = self.wanted_seq.load(Ordering::SeqCst);
+            let wanted = wanted_seq > settled_seq;
+            let take = state.queued_events >= self.wake.events
+                || due
+                || wanted
+                || !state.commands.is_empty();
+            if take || now >= until {
+                self.writer_waits.store(false, Ordering::SeqCst);
+                let mut work = Work { wanted_seq, ..Work::default() };
+                if take {
+                    work.commands = state.commands.drain(..).collect();
+                    work.chunks = state.chunks.drain(..).collect();
+                    state.queued_events = 0;
+                    state.oldest = None;
+                }
+                return work;
+            }
+            let mut wait = until - now;
+            if let Some((_, since)) = state.oldest {
+                wait = wait.min((since + self.wake.age).saturating_duration_since(now));
+            }
+            let (guard, _) =
+                self.work.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+        }
+    }
+
+    /// For the writer: whatever waits.
+    pub(crate) fn take(&self) -> Vec<Chunk> {
+        let mut state = self.lock();
+        state.queued_events = 0;
+        state.oldest = None;
+        state.chunks.drain(..).collect()
+    }
+
+    /// For the writer: these chunks are settled; their room and memory are free.
+    pub(crate) fn settled(&self, chunks: Vec<Chunk>) {
+        let mut state = self.lock();
+        for mut chunk in chunks {
+            state.unsettled_events -= chunk.entries.len();
+            state.unsettled_bytes -= chunk.bytes.len();
+            if state.spare.len() < SPARE_CHUNKS && chunk.bytes.capacity() <= 2 * CHUNK_BYTES {
+                chunk.bytes.clear();
+                chunk.entries.clear();
+                state.spare.push(chunk);
+            }
+        }
+        let page = &self.page;
+        page.set(Word::BufferEvents, state.unsettled_events as u64);
+        page.set(Word::BufferBytes, state.unsettled_bytes as u64);
+        let oldest = state.oldest.map_or(0, |(at, _)| at.micros() as u64);
+        page.set(Word::OldestWaitingAt, oldest);
+        drop(state);
+        self.room.notify_all();
+    }
+}
+
+fn append(
+    state: &mut State,
+    body: &[u8],
+    caller_time: Option<Timestamp>,
+    accepted_at: Timestamp,
+) -> u64 {
+    state.last_accepted = accepted_at;
+    let seq = state.next_seq;
+    let full = state.chunks.back().is_none_or(|chunk| chunk.bytes.len() + body.len() > CHUNK_BYTES);
+    if full {
+        let mut chunk = state.spare.pop().unwrap_or_default();
+        chunk.first_seq = seq;
+        state.chunks.push_back(chunk);
+    }
+    if let Some(chunk) = state.chunks.back_mut() {
+        chunk.bytes.extend_from_slice(body);
+        chunk.entries.push(Entry {
+            // Bodies are at most a line (1 MiB) and chunks hold one more at most.
+            end: chunk.bytes.len() as u32,
+            has_timestamp: caller_time.is_some(),
+            event_time: caller_time.unwrap_or(accepted_at),
+            accepted_at,
+        });
+    }
+    if state.oldest.is_none() {
+        state.oldest = Some((accepted_at, Instant::now()));
+    }
+    state.next_seq += 1;
+    state.queued_events += 1;
+    state.unsettled_events += 1;
+    state.unsettled_bytes += body.len();
+    seq
+}
+
+/// How soon a caller refused for want of room may try again.
+const BUSY_RETRY: Duration = Duration::from_millis(250);
+/// How soon a caller refused for want of disk space may try again.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+fn check_gate(gate: &Gate) -> Result<(), RecordError> {
+    match gate {
+        Gate::Open => Ok(()),
+        Gate::DiskFull => Err(RecordError::DiskFull { retry_after: FULL_RETRY }),
+        Gate::Closed => Err(RecordError::Closed),
+        Gate::Failed(reason) => Err(RecordError::Failed { reason: reason.clone() }),
+    }
+}

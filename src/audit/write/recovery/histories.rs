@@ -1,0 +1,89 @@
+//! Whether this is the log's only history: it is compared with the signed heads that
+//! are kept outside its directory.
+
+use super::inspect::Seen;
+use super::{OpenError, Opening, io_error};
+use crate::audit::files::roots::roots_at;
+use crate::audit::keys::histories::{Contradiction, OwnHistory};
+use crate::audit::write::own::{Contradicting, RollbackAccepted};
+
+/// So many contradicting heads are named, and kept in the manifest.
+const NAMED: usize = 16;
+
+/// So many heads that the log reaches beyond are compared when it is opened; the running
+/// writer and `backup` compare all.
+const COMPARED: usize = 4;
+
+/// Another history that was accepted: what begins because of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rollback {
+    pub(crate) record: RollbackAccepted,
+}
+
+impl Rollback {
+    /// The contradicting heads' signed notes.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &String> {
+        self.record.contradicting.iter().map(|found| &found.checkpoint)
+    }
+}
+
+impl Opening<'_> {
+    /// Compares the log with the heads in reach. `None` when all fit.
+    ///
+    /// # Errors
+    /// [`OpenError::OtherHistory`] when one does not, unless that is accepted.
+    pub(super) fn other_history(&self, seen: &Seen) -> Result<Option<Rollback>, OpenError> {
+        let heads = &self.options.heads;
+        if heads.is_empty() {
+            return Ok(None);
+        }
+        let (manifest, keys) = (&seen.manifest, &seen.ring);
+        let active = seen.scan.as_ref().map(|(_, scan)| scan.layout.next_seq());
+        let size = active.unwrap_or_else(|| manifest.end_seq());
+        let own = OwnHistory {
+            log_id: &manifest.log_id,
+            epoch: manifest.epoch,
+            size,
+            keys,
+            abandoned: Some(&manifest.abandoned),
+        };
+        let roots = roots_at(self.fs, self.paths, manifest, &own.newest_sizes(heads, COMPARED))
+            .map_err(io_error("read the log in", &self.options.dir))?;
+        let found = own.contradictions(heads, &roots);
+        let Some(gravest) = found.first() else { return Ok(None) };
+        if !self.options.accept_rollback {
+            return Err(OpenError::OtherHistory {
+                dir: self.options.dir.clone(),
+                found: Box::new(gravest.clone()),
+            });
+        }
+        let own = seen.head.as_ref().map(|head| head.text.clone());
+        Ok(Some(accepted(manifest.epoch, (size, own), &found)))
+    }
+}
+
+fn accepted(
+    epoch: u32,
+    (records, own): (u64, Option<String>),
+    found: &[Contradiction],
+) -> Rollback {
+    let newest = found.iter().map(|found| found.epoch).max().unwrap_or(0);
+    let history = found.iter().map(|found| found.history).max();
+    let contradicting = found.iter().take(NAMED).map(|found| Contradicting {
+        name: found.name.clone(),
+        epoch: found.epoch,
+        tree_size: found.size,
+        root_hash: found.root,
+        checkpoint: found.note.clone(),
+    });
+    Rollback {
+        record: RollbackAccepted {
+            history: history.map_or_else(String::new, |history| history.code().to_owned()),
+            epoch: newest.max(epoch) + 1,
+            records,
+            abandoned_checkpoint: own,
+            contradicting: contradicting.collect(),
+            more: found.len().saturating_sub(NAMED) as u64,
+        },
+    }
+}

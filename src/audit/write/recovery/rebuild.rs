@@ -1,0 +1,512 @@
+//! The manifest as the files have it: a signed one is compared with them, any
+//! other is made anew from them.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+
+use super::{OpenError, Opening, io_error};
+use crate::audit::files::examine::leaves;
+use crate::audit::files::facts;
+use crate::audit::files::facts::{Authority, Fact, Removal, Said};
+use crate::audit::files::manifest::{Manifest, Segment};
+use crate::audit::files::scan;
+use crate::audit::files::scan::{Interest, Scan};
+use crate::audit::files::segment::Block;
+use crate::audit::keys::Keyring;
+use crate::audit::paths::{parse_sealed_name, sealed_name};
+use crate::audit::record::event::MAX_LINE_BYTES;
+use crate::audit::tree::document::DocumentError;
+use crate::audit::tree::merkle::{Hash, Range};
+use crate::fsio::{FileReader, FsFile, OpenMode};
+
+/// What is sealed, and how it was found out.
+pub(super) struct Found {
+    pub(super) manifest: Manifest,
+    /// What the unsigned manifest said, where it was one of this log.
+    pub(super) hint: Option<Manifest>,
+    /// Why the stored manifest was not believed.
+    pub(super) rebuilt: Option<String>,
+    /// Files that hold the noted records in other bytes than were noted.
+    pub(super) stored_anew: Vec<String>,
+    /// Segments that do not hold what was noted: first record, and why.
+    pub(super) wrong: Vec<(u64, String)>,
+    /// What the engine's records say, where all of them were read.
+    pub(super) authority: Option<Authority>,
+    /// The log's first record says that a newer version made it.
+    pub(super) newer: Option<DocumentError>,
+}
+
+/// A segment's file as it is read now.
+pub(super) struct Rescanned {
+    pub(super) scan: Scan,
+    pub(super) segment: Segment,
+}
+
+impl Opening<'_> {
+    /// `hint` is the stored manifest, believed or not.
+    pub(super) fn sealed(
+        &self,
+        (hint, log_id, epoch): (Option<&Manifest>, &str, u32),
+        believed: Result<Manifest, String>,
+        signed: u64,
+        ring: &Keyring,
+    ) -> Result<Found, OpenError> {
+        match believed {
+            Ok(manifest) => self.refit(manifest, signed),
+            Err(reason) => {
+                let hint = hint.filter(|hint| hint.log_id == log_id).cloned();
+                self.rebuild(hint, (log_id, epoch), reason, (signed, ring))
+            }
+        }
+    }
+
+    /// A signed manifest, and the files as they are: one that an earlier moment's
+    /// manifest does not know yet, or that somebody compressed anew, holds the same
+    /// records all the same.
+    fn refit(&self, mut manifest: Manifest, signed: u64) -> Result<Found, OpenError> {
+        let (mut stored_anew, mut wrong) = (Vec::new(), Vec::new());
+        for segment in &mut manifest.segments {
+            let noted = segment.damage.is_some();
+            if !segment.is_stored() || !noted && self.is_as_noted(segment)? {
+                continue;
+            }
+            match self.same_elsewhere(segment)? {
+                // What was wrong with it once has been mended since.
+                Ok(now) if noted && now.sha256 == segment.sha256 && now.file == segment.file => {
+                    segment.damage = None;
+                }
+                Ok(now) => {
+                    stored_anew.push(now.file.clone());
+                    *segment = now;
+                }
+                Err(_) if noted => {}
+                Err(reason) => wrong.push((segment.first_seq, reason)),
+            }
+        }
+        let mut found = Found {
+            manifest,
+            hint: None,
+            rebuilt: None,
+            stored_anew,
+            wrong,
+            authority: None,
+            newer: None,
+        };
+        self.drop_removed(&mut found, signed)?;
+        Ok(found)
+    }
+
+    /// An older manifest lists segments that retention has removed since.
+    fn drop_removed(&self, found: &mut Found, signed: u64) -> Result<(), OpenError> {
+        let gone = |segment: &Segment| {
+            !segment.is_stored()
+                || self.form_of(segment.first_seq).is_none()
+                    && found.wrong.iter().any(|(first, _)| *first == segment.first_seq)
+        };
+        let count = found.manifest.segments.iter().take_while(|segment| gone(segment)).count();
+        if count == 0 {
+            return Ok(());
+        }
+        let authority = self.facts_of(&found.manifest)?.authority(signed);
+        let Some((seq, removal)) = &authority.removal else { return Ok(()) };
+        let removed =
+            found.manifest.segments.iter().take(count).take_while(|s| s.end_seq() <= removal.end);
+        let removed: Vec<Segment> = removed.cloned().collect();
+        for block in removed.iter().flat_map(|segment| &segment.blocks) {
+            found.manifest.pruned.extend(&block.tree).map_err(|error| self.start_error(error))?;
+        }
+        found.manifest.segments.drain(..removed.len());
+        found.manifest.pruned_by = Some(*seq);
+        found.wrong.retain(|(first, _)| !removed.iter().any(|s| s.first_seq == *first));
+        Ok(())
+    }
+
+    fn is_as_noted(&self, segment: &Segment) -> Result<bool, OpenError> {
+        if !self.names.contains(&segment.file) {
+            return Ok(false);
+        }
+        let path = self.paths.dir.join(&segment.file);
+        match self.fs.entry(&path) {
+            Ok(meta) => Ok(meta.is_file && meta.len == segment.stored_bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(io_error("look at", &path)(error)),
+        }
+    }
+
+    /// The name of a segment's file. The plain file is only removed once the
+    /// packed one is whole.
+    pub(super) fn form_of(&self, first_seq: u64) -> Option<String> {
+        let forms = [sealed_name(first_seq, false), sealed_name(first_seq, true)];
+        forms.into_iter().find(|name| self.names.contains(name))
+    }
+
+    /// The segment as its file is now, if that holds the records that were noted;
+    /// otherwise why not.
+    fn same_elsewhere(&self, noted: &Segment) -> Result<Result<Segment, String>, OpenError> {
+        let forms = [noted.is_compressed(), !noted.is_compressed()];
+        let names = forms.map(|packed| sealed_name(noted.first_seq, packed));
+        let mut why = "the file is missing".to_owned();
+        for name in names.iter().filter(|name| self.names.contains(name)) {
+            let path = self.paths.dir.join(name);
+            let file = match self.fs.open(&path, OpenMode::ReadOwn) {
+                Ok(file) => file,
+                Err(error) if is_unusable(&error) => {
+                    why = error.to_string();
+                    continue;
+                }
+                Err(error) => return Err(io_error("open", &path)(error)),
+            };
+            let holes: Vec<Block> = noted.holes().cloned().collect();
+            let found = self.rescan(&*file, name, noted.first_seq, &holes)?;
+            let mut tree = Range::empty(noted.first_seq);
+            for block in &noted.blocks {
+                tree.extend(&block.tree).map_err(|error| self.start_error(error))?;
+            }
+            if found.scan.bad.is_none() && found.scan.layout.tree() == tree {
+                return Ok(Ok(Segment { unknown: noted.unknown.clone(), ..found.segment }));
+            }
+            let length = file.meta().map_err(io_error("look at", &path))?.len;
+            why = format!("it has {length} bytes, the manifest says {}", noted.stored_bytes);
+            if name.ends_with(".gz") && self.holds(&*file, noted) {
+                return Ok(Ok(as_plain(noted)));
+            }
+        }
+        Ok(Err(why))
+    }
+
+    /// Whether a gzip file holds a segment's lines, however they are packed.
+    fn holds(&self, file: &dyn FsFile, noted: &Segment) -> bool {
+        let reader = FileReader { file, offset: 0 };
+        let mut lines = MultiGzDecoder::new(reader).take(noted.raw_bytes + 1);
+        let mut raw = Vec::new();
+        if !lines.read_to_end(&mut raw).is_ok_and(|length| length as u64 == noted.raw_bytes) {
+            return false;
+        }
+        let mut at = 0;
+        noted.blocks.iter().filter(|block| !block.is_hole()).all(|block| {
+            let end = at + block.raw_bytes as usize;
+            let Some(part) = raw.get(at..end) else { return false };
+            at = end;
+            let mut found = Range::empty(block.first_seq);
+            leaves(part).for_each(|leaf| found.append(leaf));
+            found == block.tree
+        })
+    }
+
+    /// Reads a sealed file whole. Records may be missing from it: those of `holes`, and
+    /// those of which one of the log's records says that they were given up.
+    pub(super) fn rescan(
+        &self,
+        file: &dyn FsFile,
+        name: &str,
+        first_seq: u64,
+        holes: &[Block],
+    ) -> Result<Rescanned, OpenError> {
+        let found = self.rescan_with(file, name, first_seq, holes)?;
+        if found.scan.bad.is_none() {
+            return Ok(found);
+        }
+        let claimed = self.claimed_within(first_seq);
+        if claimed.is_empty() {
+            Ok(found)
+        } else {
+            self.rescan_with(file, name, first_seq, &claimed)
+        }
+    }
+
+    fn rescan_with(
+        &self,
+        file: &dyn FsFile,
+        name: &str,
+        first_seq: u64,
+        holes: &[Block],
+    ) -> Result<Rescanned, OpenError> {
+        let path = self.paths.dir.join(name);
+        let failed = || io_error("read", &path);
+        let base = Range::empty(first_seq);
+        let packed = name.ends_with(".gz");
+        let interest = Interest { holes, ..Interest::default() };
+        let (scan, blocks) = if packed {
+            scan::scan_compressed(file, base, interest).map_err(failed())?
+        } else {
+            let scan = scan::scan_plain(file, base, interest).map_err(failed())?;
+            let blocks = scan.layout.blocks();
+            (scan, blocks)
+        };
+        let damage = scan
+            .bad
+            .as_ref()
+            .map(|bad| format!("record {} at byte {}: {}", bad.seq, bad.offset, bad.reason));
+        let sha256 = if packed { Some(sha256(file).map_err(failed())?) } else { None };
+        let mut segment = Segment::sealed(&scan.layout, damage);
+        name.clone_into(&mut segment.file);
+        segment.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
+        (segment.blocks, segment.sha256) = (blocks, sha256);
+        Ok(Rescanned { scan, segment })
+    }
+
+    /// The holes that may be in the segment which begins there: up to where the next begins.
+    fn claimed_within(&self, first_seq: u64) -> Vec<Block> {
+        let sealed = self.names.iter().filter_map(|name| parse_sealed_name(name));
+        let next = sealed.map(|(first, _)| first).filter(|first| *first > first_seq).min();
+        let next = next.unwrap_or(u64::MAX);
+        let within = |hole: &&Block| hole.first_seq >= first_seq && hole.tree.end() <= next;
+        self.claimed().iter().filter(within).cloned().collect()
+    }
+
+    /// The holes that any of the log's records names, wherever it stands: that counts for
+    /// nothing but to find what follows one. The signed root tells whether the hashes are
+    /// true, and [`Authority`] whose word it is.
+    pub(super) fn claimed(&self) -> &[Block] {
+        self.claimed.get_or_init(|| {
+            let sealed = self.names.iter().filter(|name| parse_sealed_name(name).is_some());
+            let active = "audit.log".to_owned();
+            let mut claimed: Vec<Block> =
+                sealed.chain([&active]).flat_map(|name| self.claimed_in(name)).collect();
+            claimed.sort_by_key(|hole| hole.first_seq);
+            claimed.dedup_by_key(|hole| hole.first_seq);
+            claimed
+        })
+    }
+
+    fn claimed_in(&self, name: &str) -> Vec<Block> {
+        let path = self.paths.dir.join(name);
+        let Ok(file) = self.fs.open(&path, OpenMode::ReadOwn) else { return Vec::new() };
+        let reader = FileReader { file: &*file, offset: 0 };
+        let mut reader: Box<dyn BufRead + '_> = if name.ends_with(".gz") {
+            Box::new(BufReader::new(MultiGzDecoder::new(reader)))
+        } else {
+            Box::new(BufReader::with_capacity(256 << 10, reader))
+        };
+        let (mut claimed, mut line) = (Vec::new(), Vec::new());
+        loop {
+            line.clear();
+            let limit = MAX_LINE_BYTES as u64 + 1;
+            // What cannot be read claims nothing.
+            match reader.by_ref().take(limit).read_until(b'\n', &mut line) {
+                Ok(1..) => {}
+                _ => return claimed,
+            }
+            let Some(Said { fact: Fact::Reopened(found), at, .. }) =
+                facts::said(line.trim_ascii_end())
+            else {
+                continue;
+            };
+            claimed.extend(found.holes.into_iter().filter_map(|hole| {
+                let fits =
+                    |tree: &Range| (tree.begin(), tree.end()) == (hole.first_seq, hole.end_seq);
+                let tree = hole.tree.filter(fits)?;
+                Some(Block::hole(tree, (at, at), &hole.reason))
+            }));
+        }
+    }
+
+    /// A manifest from the segments' files. What they do not tell any more, the
+    /// unsigned one may: the tree over removed records, and over those of a file
+    /// that is damaged. Whether that is true the signed root tells.
+    fn rebuild(
+        &self,
+        hint: Option<Manifest>,
+        (log_id, epoch): (&str, u32),
+        reason: String,
+        (signed, ring): (u64, &Keyring),
+    ) -> Result<Found, OpenError> {
+        let begin = self.first_record()?;
+        let authority = self.facts_from(begin)?.authority(signed);
+        let mut manifest = Manifest { epoch, ..Manifest::new(log_id.to_owned()) };
+        manifest.abandon(authority.abandoned.iter().cloned(), ring);
+        manifest.adopted.clone_from(&authority.adopted);
+        manifest.adopted.retain(|span| span.end > begin);
+        manifest.backed_up = authority.backed_up;
+        if begin > 0 {
+            let removal = authority.removal.as_ref().filter(|(_, removal)| removal.end >= begin);
+            manifest.pruned_by = removal.map(|(seq, _)| *seq);
+            let by_record = removal.and_then(|(_, Removal { tree, .. })| tree.clone());
+            let by_hint = hint.as_ref().map(|hint| hint.pruned.clone());
+            let by_hint = by_hint.filter(|pruned| pruned.end() == begin);
+            if let Some(pruned) = by_record.or(by_hint) {
+                manifest.pruned = pruned;
+            }
+        }
+        Ok(Found {
+            manifest,
+            hint,
+            rebuilt: Some(reason),
+            stored_anew: Vec::new(),
+            wrong: Vec::new(),
+            authority: Some(authority),
+            newer: None,
+        })
+    }
+
+    /// The first record that is here: of the first file that begins with the record
+    /// that its name says.
+    fn first_record(&self) -> Result<u64, OpenError> {
+        let mut sealed: Vec<u64> = self
+            .names
+            .iter()
+            .filter_map(|name| parse_sealed_name(name))
+            .map(|(first, _)| first)
+            .collect();
+        sealed.sort_unstable();
+        for first in sealed {
+            let Some(name) = self.form_of(first) else { continue };
+            let Ok(file) = self.fs.open(&self.paths.dir.join(&name), OpenMode::ReadOwn) else {
+                continue;
+            };
+            let reader = FileReader { file: &*file, offset: 0 };
+            let mut start = Vec::new();
+            let read = if name.ends_with(".gz") {
+                MultiGzDecoder::new(reader).take(64).read_to_end(&mut start)
+            } else {
+                reader.take(64).read_to_end(&mut start)
+            };
+            let begins = crate::audit::record::peek_seq(&start) == Some(first);
+            if read.is_ok() && (begins || self.claimed().iter().any(|h| h.first_seq == first)) {
+                return Ok(first);
+            }
+        }
+        let path = self.paths.active();
+        let mut start = [0; 64];
+        match self.fs.open(&path, OpenMode::ReadOwn) {
+            Ok(file) => {
+                let read = file.read_at(&mut start, 0).map_err(io_error("read", &path))?;
+                Ok(crate::audit::record::peek_seq(&start[..read]).unwrap_or(0))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(io_error("open", &path)(error)),
+        }
+    }
+
+    /// Sealed files that the manifest does not list: a crash kept them out of it,
+    /// or it is made anew.
+    pub(super) fn adopt_sealed(&self, found: &mut Found) -> Result<(), OpenError> {
+        loop {
+            let next = found.manifest.end_seq();
+            let noted = found
+                .hint
+                .as_ref()
+                .and_then(|hint| hint.segments.iter().find(|s| s.first_seq == next).cloned());
+            if self.is_half_given_up(&found.manifest.log_id, next) {
+                return Ok(());
+            }
+            let segment = match self.form_of(next) {
+                Some(name) => self.adopted(&name, next, noted)?,
+                // Its file is gone, its records may still be known to the signed root.
+                None => noted.or_else(|| self.hole_segment(next)),
+            };
+            match segment {
+                Some(segment) if segment.records > 0 => {
+                    if segment.is_stored() && self.form_of(next).is_none() {
+                        found.wrong.push((next, "the file is missing".to_owned()));
+                    }
+                    found.manifest.segments.push(segment);
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// A segment that was given up as a whole.
+    fn hole_segment(&self, first_seq: u64) -> Option<Segment> {
+        let hole = self.claimed().iter().find(|hole| hole.first_seq == first_seq)?;
+        let segment = Segment::empty(first_seq, hole.records);
+        Some(segment.of_blocks(sealed_name(first_seq, false), vec![hole.clone()]))
+    }
+
+    fn adopted(
+        &self,
+        name: &str,
+        first_seq: u64,
+        noted: Option<Segment>,
+    ) -> Result<Option<Segment>, OpenError> {
+        let path = self.paths.dir.join(name);
+        let file = match self.fs.open(&path, OpenMode::ReadOwn) {
+            Ok(file) => file,
+            Err(error) if is_unusable(&error) => {
+                return Ok(noted.map(|noted| Segment { damage: Some(error.to_string()), ..noted }));
+            }
+            Err(error) => return Err(io_error("open", &path)(error)),
+        };
+        let holes: Vec<Block> = noted.iter().flat_map(|noted| noted.holes()).cloned().collect();
+        let found = self.rescan(&*file, name, first_seq, &holes)?;
+        let Some(noted) = noted.filter(|_| found.scan.bad.is_some()) else {
+            return Ok(Some(found.segment));
+        };
+        if name.ends_with(".gz") && self.holds(&*file, &noted) {
+            return Ok(Some(as_plain(&noted)));
+        }
+        Ok(Some(Segment { damage: found.segment.damage, ..noted }))
+    }
+
+    /// Writes the lines of segments that are packed in a way of somebody else's
+    /// into plain files; the keeper packs them again.
+    pub(super) fn unpack(&self, manifest: &Manifest) -> Result<(), OpenError> {
+        let plain = |segment: &&Segment| !segment.is_compressed() && segment.is_stored();
+        for segment in manifest.segments.iter().filter(plain) {
+            let packed = sealed_name(segment.first_seq, true);
+            if self.names.contains(&segment.file) || !self.names.contains(&packed) {
+                continue;
+            }
+            let (from, to) = (self.paths.dir.join(&packed), self.paths.dir.join(&segment.file));
+            if self.fs.entry(&to).is_ok() {
+                continue;
+            }
+            self.unpack_one(&from, &to).map_err(io_error("unpack", &from))?;
+        }
+        Ok(())
+    }
+
+    fn unpack_one(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let file = self.fs.open(from, OpenMode::ReadOwn)?;
+        let mut lines = MultiGzDecoder::new(FileReader { file: &*file, offset: 0 });
+        let temporary = crate::fsio::temporary_name(to);
+        let target = self.fs.open(&temporary, OpenMode::CreateNew)?;
+        let (mut buffer, mut offset) = (vec![0; 256 * 1024], 0);
+        while let read @ 1.. = lines.read(&mut buffer)? {
+            target.write_all_at(&buffer[..read], offset)?;
+            offset += read as u64;
+        }
+        target.sync_data()?;
+        self.fs.rename(&temporary, to)?;
+        self.fs.sync_dir(&self.paths.dir)
+    }
+}
+
+/// The segment as a plain file.
+pub(super) fn as_plain(noted: &Segment) -> Segment {
+    let mut offset = 0;
+    let plain = |block: &Block| {
+        let at = offset;
+        offset += block.raw_bytes;
+        Block { offset: at, stored_bytes: block.raw_bytes, ..block.clone() }
+    };
+    Segment {
+        file: sealed_name(noted.first_seq, false),
+        stored_bytes: noted.raw_bytes,
+        sha256: None,
+        filters_sha256: None,
+        blocks: noted.blocks.iter().map(plain).collect(),
+        ..noted.clone()
+    }
+}
+
+/// Whether it is what stands there that is at fault: a link, a pipe, a directory.
+pub(super) fn is_unusable(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotFound};
+    matches!(error.kind(), InvalidData | InvalidInput | IsADirectory | NotFound)
+        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+fn sha256(file: &dyn FsFile) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut reader = FileReader { file, offset: 0 };
+    let mut buffer = vec![0; 256 * 1024];
+    while let read @ 1.. = reader.read(&mut buffer)? {
+        hasher.update(&buffer[..read]);
+    }
+    Ok(Hash::from_bytes(hasher.finalize().into()).to_string())
+}

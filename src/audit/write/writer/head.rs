@@ -1,0 +1,66 @@
+//! Signing the head that follows every durable batch.
+
+use super::Writer;
+use crate::audit::keys::checkpoint::SignedCheckpoint;
+use crate::audit::state::status::Word;
+use crate::audit::state::trouble::Trouble;
+use crate::audit::write::head_file::HeadFile;
+use crate::audit::write::own_files::OwnFile;
+
+impl Writer {
+    /// Goes on in the file that has the name, which was put back or could not be had
+    /// before.
+    pub(super) fn follow_head(&mut self) {
+        let (fs, paths) = (&*self.shared.options.fs, &self.shared.paths);
+        if !self.head.is_named(fs, paths) {
+            let stamp = self.shared.options.clock.now().file_stamp();
+            let failing = self.head.failing;
+            self.head = HeadFile::open(fs, paths, &stamp);
+            // It is told once.
+            self.head.failing |= failing && !self.head.is_open();
+        }
+    }
+
+    /// Signs the tree over what is durable. `None`, and the writer is poisoned, when
+    /// the tree in memory contradicts what was signed.
+    pub(super) fn sign_durable(&mut self) -> Option<SignedCheckpoint> {
+        match self.signer.sign(&self.durable_tree, &self.grown) {
+            Ok(signed) => {
+                self.grown.reset(self.durable_tree.end());
+                Some(signed)
+            }
+            Err(error) => {
+                self.poison(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Signs the tree over what is durable; false when it must not be
+    /// acknowledged, because it contradicts what was signed.
+    pub(super) fn sign_head(&mut self) -> bool {
+        // Until a change of key is stored neither key may sign: the next
+        // checkpoint does.
+        if self.keys.pending.is_some() {
+            return true;
+        }
+        let Some(signed) = self.sign_durable() else { return false };
+        let text = signed.to_string();
+        let written = self.head.write(text.as_bytes());
+        if written.is_ok() && self.head.is_open() {
+            self.own_files.holds(OwnFile::Head, text.as_bytes());
+        } else {
+            self.own_files.forget(OwnFile::Head);
+        }
+        match written {
+            Ok(()) => self.head.failing = false,
+            Err(error) if !self.head.failing => {
+                self.head.failing = true;
+                self.shared.page.add(Word::MaintenanceErrors, 1);
+                tracing::warn!(code = Trouble::NoHead.code(), %error, "audit.head could not be written");
+            }
+            Err(_) => {}
+        }
+        true
+    }
+}
