@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::catalogue::is_known;
 use crate::audit::files::manifest::ManifestError;
+use crate::audit::keys::KeysError;
 use crate::audit::keys::histories::History;
 use crate::audit::read::snapshot::SnapshotError;
 use crate::audit::tree::document::{DocumentError, newer_behind};
@@ -153,12 +154,23 @@ fn causes(error: &dyn std::error::Error, message: &str) -> Vec<String> {
 /// The way out of a lost chain of keys.
 const KEY_CHAIN_HINT: &str = "start the collector with `backup.output_dir` set to where backups are: it \
      puts audit.keys back from one that holds it; without one, `auditctl serve --accept-corruption` \
-     once, which leaves a record, then `auditctl backup`";
+     once, which leaves a record, then `auditctl backup`. Where the key was never changed, audit.keys \
+     belongs to nobody: find out who wrote it, and move it away";
+
+/// The ways on for a log of which nothing signed is left.
+const NO_HEAD_HINT: &str = "stop the collector and run `auditctl repair`, which takes what is missing from a backup; without \
+                            one, `auditctl serve --accept-corruption`, once, goes on from what is here, and the \
+                            log names the records that nobody had signed";
 
 /// The ways on for a log without its key.
 const KEY_MISSING_HINT: &str = "put the key back: `auditctl key import FILE --identity ID` from where `key export` was \
                                 kept, or the file itself, or set key_path; if nobody has it any more: `auditctl key \
                                 replace --reason TEXT`";
+
+/// The way on for a log whose key's file holds none.
+const KEY_UNUSABLE_HINT: &str = "put the key back, over the file, from where it is kept, or move the file away and run \
+                                 `auditctl key import FILE --identity ID`; if nobody has the key any more: \
+                                 `auditctl key replace --reason TEXT`";
 
 const KEY_REPLACED_HINT: &str = "if the key was replaced here (`auditctl key replace`), put the new one back; if nobody \
                                  did that, somebody wrote audit.keys: move it away and start again, which puts the \
@@ -204,8 +216,11 @@ impl From<OpenError> for CliError {
                         .to_owned(),
                 );
             }
+            OpenError::Key { path, .. } => {
+                new.path = Some(path);
+                new.hint = Some(KEY_UNUSABLE_HINT.to_owned());
+            }
             OpenError::Io { path, .. }
-            | OpenError::Key { path, .. }
             | OpenError::KeyRetired { path, .. }
             | OpenError::Foreign { path, .. }
             | OpenError::Newer { path, .. } => new.path = Some(path),
@@ -259,7 +274,13 @@ impl From<BackupError> for CliError {
             BackupError::Store(_) => return Self::from_store(error),
             BackupError::Locked { .. } | BackupError::LogLocked { .. } => Exit::Busy,
             BackupError::Refused(_) => Exit::Busy,
-            BackupError::LogDamaged(_)
+            BackupError::Snapshot(
+                SnapshotError::Short { .. }
+                | SnapshotError::NoHead { .. }
+                | SnapshotError::Checkpoint { .. }
+                | SnapshotError::Keys(KeysError::Invalid { .. }),
+            )
+            | BackupError::LogDamaged(_)
             | BackupError::KeyChain { .. }
             | BackupError::NotAPrefix { .. }
             | BackupError::OtherHistory(_) => Exit::Found,
@@ -345,7 +366,19 @@ fn hint(error: &BackupError) -> Option<&'static str> {
         BackupError::LogDamaged(_) => {
             "`auditctl repair` puts back what earlier backups hold; then back up again"
         }
-        BackupError::KeyChain { .. } => KEY_CHAIN_HINT,
+        BackupError::KeyChain { .. } | BackupError::Snapshot(SnapshotError::Keys(_)) => {
+            KEY_CHAIN_HINT
+        }
+        BackupError::Snapshot(
+            SnapshotError::Short { .. }
+            | SnapshotError::Checkpoint { .. }
+            | SnapshotError::Manifest(_)
+            | SnapshotError::Key(_),
+        ) => {
+            "stop the collector and run `auditctl repair`, which puts back what a backup holds; \
+             `auditctl verify` says all that is wrong"
+        }
+        BackupError::Snapshot(SnapshotError::NoHead { .. }) => NO_HEAD_HINT,
         BackupError::NotAPrefix { .. } => {
             "keep both: look into what happened before anything is restored or removed; \
              --output-dir with a new directory backs up what is there now"

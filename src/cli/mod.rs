@@ -6,6 +6,7 @@ mod cloud;
 mod commands;
 mod context;
 mod exit;
+mod found;
 mod heads;
 mod legacy;
 mod open;

@@ -58,7 +58,12 @@ pub fn proof_text(
             ("log", escape(&checkpoint.origin).into_owned()),
             (
                 "in the tree",
-                format!("{} of {}, root {}", seq + 1, count(checkpoint.size, "record"), checkpoint.root),
+                format!(
+                    "{} of {}, root {}",
+                    seq + 1,
+                    count(checkpoint.size, "record"),
+                    checkpoint.root
+                ),
             ),
             ("key", key.text(&proven.key)),
             ("record", escape(record).into_owned()),
@@ -118,7 +123,11 @@ pub fn growth_text(
     let checkpoint = &grown.checkpoint;
     let word = paint("VERIFIED", Style::Good, colour);
     let said = rows(
-        format!("growth from {} to {}: {word}\n", document.from_size, count(checkpoint.size, "record")),
+        format!(
+            "growth from {} to {}: {word}\n",
+            document.from_size,
+            count(checkpoint.size, "record")
+        ),
         &[
             ("log", escape(&checkpoint.origin).into_owned()),
             (

@@ -9,6 +9,7 @@ use crate::audit::read::verify::{
     Anchor, Completeness, Depth, Integrity, KeySource, Report, Stretch,
 };
 use crate::backup::{LogHere, VerifiedBackup};
+use crate::health::next_steps;
 use crate::health::wording::{age, count, were};
 use crate::units::human_bytes;
 
@@ -115,12 +116,8 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     for finding in &report.findings {
         lines.push(format!("  {}", escape(&finding.to_string())));
     }
-    if report.integrity == Integrity::Damaged {
-        lines.push(
-            "next: `auditctl repair` puts back what a backup holds (`auditctl repair --dry-run` says it record \
-             by record); stop the collector first"
-                .to_owned(),
-        );
+    if !report.passed() {
+        lines.extend(next_steps(report).into_iter().map(|step| format!("next: {step}")));
     }
     lines.join("\n") + "\n"
 }
@@ -195,6 +192,8 @@ fn read(report: &Report) -> String {
 pub fn verify_json(report: &Report) -> String {
     let mut value = serde_json::to_value(report).unwrap_or_default();
     value["passed"] = json!(report.passed());
+    let next = if report.passed() { Vec::new() } else { next_steps(report) };
+    value["next"] = json!(next);
     value.to_string()
 }
 

@@ -52,6 +52,7 @@ mod faults;
 mod follow;
 mod forgery;
 mod fork;
+mod found;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod guide;

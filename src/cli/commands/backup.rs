@@ -14,12 +14,14 @@ use crate::cli::backups::{Recorder, overrides};
 use crate::cli::cloud::{Cloud, CloudArgs, STALE};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::found;
 use crate::cli::heads;
 use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::cli::typed::flag;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::Settings;
+use crate::health::FoundBy;
 use crate::store::{Lock, LockMode};
 use crate::ui;
 
@@ -184,7 +186,8 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
             return nothing_new(context, &creator, &covered, cloud.as_ref(), args);
         }
     }
-    let made = make(context, &creator, &request)?;
+    let made = make(context, &creator, &request)
+        .inspect_err(|error| found::refused(&settings, error, FoundBy::Backup))?;
     let mut value = ui::backup_made_value(&made);
     if !context.json {
         context.print(&ui::backup_made_text(&made))?;
@@ -201,6 +204,7 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         // Looked, and found bad: what there is was backed up.
         Some(text) => {
             context.printer.error(&format!("auditctl: {text}"));
+            found::lacks(&settings, &text);
             Ok(Exit::Found as u8)
         }
         None => Ok(0),

@@ -325,6 +325,7 @@ fn sum(total: Option<Answer>, page: Answer) -> Answer {
     let Some(mut total) = total else { return page };
     total.more = page.more;
     total.pruned = total.pruned.or(page.pruned);
+    total.missing = total.missing.or(page.missing);
     total.unreadable += page.unreadable;
     total.damaged.extend(page.damaged);
     for hole in page.given_up {
@@ -379,12 +380,28 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
             are(to - from),
         ));
     }
-    let bad = !answer.damaged.is_empty() || answer.unreadable > 0;
-    if bad {
+    let damaged = !answer.damaged.is_empty() || answer.unreadable > 0;
+    if let Some((from, to)) = answer.missing {
+        printer.error(&missing_text(from, to));
+    }
+    let bad = damaged || answer.missing.is_some();
+    if damaged {
         printer
             .error("auditctl: the answer may lack records; `auditctl verify` says what is wrong");
     }
     if bad { Exit::Found as u8 } else { Exit::Ok as u8 }
+}
+
+/// That the log's end is missing.
+fn missing_text(from: u64, to: u64) -> String {
+    let many = to - from;
+    format!(
+        "auditctl: incomplete: {} at the log's end {} not here ({}). `auditctl verify` says what is wrong; \
+         `auditctl repair` puts back what a backup holds",
+        count(many, "signed record"),
+        are(many),
+        records(from, to)
+    )
 }
 
 /// The records of one document take at most so many bytes, and the last one.

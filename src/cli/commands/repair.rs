@@ -17,6 +17,7 @@ use crate::cli::backups::{identities, overrides};
 use crate::cli::cloud::Cloud;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::found;
 use crate::cli::heads;
 use crate::cli::open::{self, directory, shared_fs};
 use crate::cli::progress::Progress;
@@ -24,6 +25,7 @@ use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::fsio::lock::WriterLock;
 use crate::fsio::{Fs, OsFs};
+use crate::health::FoundBy;
 use crate::ui::{self, RepairShown};
 
 /// Put back what is damaged in the log, from backups, and touch nothing else.
@@ -105,6 +107,7 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     let after = verified(&Needs { report: None, ..needs }, &progress);
     progress.finish();
     let after = after?;
+    found::verified(&settings, &after, FoundBy::Repair, false);
     let unrecorded = recorded.as_ref().err().map(String::as_str);
     let recorded = recorded.as_ref().ok().copied();
     let (dir, done, after) = (settings.log_dir.as_path(), Some(&done), Some(&after));
@@ -113,6 +116,7 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
 }
 
 fn only_said(context: &Context, settings: &Settings, repair: &Repair) -> Result<u8, CliError> {
+    found::verified(settings, &repair.report, FoundBy::Repair, false);
     let dir = settings.log_dir.as_path();
     let (done, recorded, unrecorded, after) = (None, None, None, None);
     show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after })?;
@@ -283,7 +287,9 @@ impl From<crate::audit::write::repair::RepairError> for CliError {
                  log's place, and keeps what was there",
             ),
             RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
-                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them",
+                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them. Where \
+                 there is none: `auditctl serve --accept-corruption`, once, goes on from what is here, and \
+                 the log names the records that nobody had signed",
             ),
         }
     }

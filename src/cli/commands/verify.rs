@@ -13,12 +13,14 @@ use crate::backup::{BackupError, Extent, RestoreRequest, Restorer, Target, Wish}
 use crate::cli::backups::identities;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::found;
 use crate::cli::heads;
 use crate::cli::open::{self, directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::fsio::{self, Fs, OsFs};
+use crate::health::FoundBy;
 use crate::ui;
 
 mod proof;
@@ -34,7 +36,8 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 /// integrity (the records that are here are those that were recorded: they hash to
 /// the signed root) and completeness (nothing is missing; that nothing was cut off
 /// the end only --against a copy kept elsewhere can show). Every bad range is
-/// reported. Exit 0 verified, 1 something is wrong, 2 usage, 3 it could not be
+/// reported, with what to do next, and left where `health` tells of it, until a full
+/// verification passes. Exit 0 verified, 1 something is wrong, 2 usage, 3 it could not be
 /// checked (a copy or a document that cannot be read is no finding).
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
@@ -143,6 +146,11 @@ fn log(
     // Damaged records do not fit either, and say nothing of another history.
     for found in contradicting.iter().filter(|_| report.integrity != Integrity::Damaged) {
         context.printer.note(&format!("{}: {found}", found.history.code()));
+    }
+    // Of a key that was named only its owner can say that it is the log's.
+    if args.public_key.is_none() {
+        let against = request.anchors.len() > contradicting.len();
+        found::verified(settings, &report, FoundBy::Verify, against);
     }
     let place = settings.log_dir.display().to_string();
     context.print(&if context.json {

@@ -33,10 +33,14 @@ pub(super) fn of(line: &[u8]) -> Option<Shape> {
         (b'{', Err(error)) if error.is_eof() => {
             let place = first_key(text).map_or_else(|| ".".to_owned(), |key| format!(".{key}[]"));
             Some(Shape {
-                what: "an object that does not end on this line: each line has to be one whole event"
-                    .to_owned(),
+                what:
+                    "an object that does not end on this line: each line has to be one whole event"
+                        .to_owned(),
                 hint: if place == "." {
-                    format!("{}; where the events are in a list inside: `jq -c '.NAME[]'`", each(&place))
+                    format!(
+                        "{}; where the events are in a list inside: `jq -c '.NAME[]'`",
+                        each(&place)
+                    )
                 } else {
                     each(&place)
                 },
@@ -46,7 +50,10 @@ pub(super) fn of(line: &[u8]) -> Option<Shape> {
             let (key, value) = members.iter().next()?;
             let values = value.as_array().filter(|_| members.len() == 1 && is_plain(key))?;
             Some(Shape {
-                what: format!("an object that holds {} values in {key:?}, not an event", values.len()),
+                what: format!(
+                    "an object that holds {} values in {key:?}, not an event",
+                    values.len()
+                ),
                 hint: each(&format!(".{key}[]")),
             })
         }
@@ -104,14 +111,25 @@ mod tests {
             (b"[".to_vec(), "the beginning of an array", "jq -c '.[]' FILE"),
             (b"{".to_vec(), "does not end on this line", "jq -c '.' FILE"),
             (b"{ \"Records\": [".to_vec(), "does not end on this line", "jq -c '.Records[]' FILE"),
-            (b"{\"Records\":[{},{}]}".to_vec(), "2 values in \"Records\"", "jq -c '.Records[]' FILE"),
+            (
+                b"{\"Records\":[{},{}]}".to_vec(),
+                "2 values in \"Records\"",
+                "jq -c '.Records[]' FILE",
+            ),
         ] {
             let shape = of(&line).unwrap_or_else(|| panic!("{line:?}"));
             assert!(shape.what.contains(what), "{what}: {shape:?}");
             assert!(shape.hint.contains(hint), "{hint}: {shape:?}");
         }
-        let wrong_events: [&[u8]; 7] =
-            [b"", b"{}", b"x", b"{\"type\":\"a\"}", b"{\"a\":1}}", b"{\"a'b\":[]}", b"{\"a\":[],\"b\":1}"];
+        let wrong_events: [&[u8]; 7] = [
+            b"",
+            b"{}",
+            b"x",
+            b"{\"type\":\"a\"}",
+            b"{\"a\":1}}",
+            b"{\"a'b\":[]}",
+            b"{\"a\":[],\"b\":1}",
+        ];
         for line in wrong_events {
             assert_eq!(of(line), None, "{line:?}");
         }
