@@ -181,9 +181,21 @@ impl Findings {
 /// case.
 #[must_use]
 pub fn next_steps(report: &Report) -> Vec<&'static str> {
-    let kinds: Vec<Finding> = report.findings.iter().map(|finding| finding.kind).collect();
-    steps(&kinds, report.integrity == Integrity::Damaged)
+    // What is wrong with the succession of keys, no backup's records put right.
+    let of_keys = |file: &str| file == "audit.keys";
+    let records = report.findings.iter().filter(|finding| !of_keys(&finding.file));
+    let kinds: Vec<Finding> = records.map(|finding| finding.kind).collect();
+    let mut next = steps(&kinds, report.integrity == Integrity::Damaged && !kinds.is_empty());
+    if report.findings.iter().any(|finding| of_keys(&finding.file)) {
+        next.push(KEYS_STEP);
+    }
+    next
 }
+
+const KEYS_STEP: &str = "a log whose key was never changed (`auditctl key rotate`, `auditctl key replace`) has no audit.keys: \
+                         find out who wrote it, and move it away. Otherwise start the collector with \
+                         backup.output_dir set to where backups are, which puts it back; without a backup, \
+                         `auditctl serve --accept-corruption`, once";
 
 /// The same of the kinds alone.
 pub(super) fn steps(kinds: &[Finding], is_damaged: bool) -> Vec<&'static str> {

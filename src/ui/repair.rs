@@ -8,6 +8,7 @@ use super::style::escape;
 use crate::audit::read::verify::Report;
 use crate::audit::write::own::Repaired;
 use crate::audit::write::repair::{Change, Repair};
+use crate::health::next_steps;
 use crate::health::wording::count;
 
 /// A repair, and what came of it.
@@ -108,6 +109,13 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
              copy holds is given up with `auditctl serve --accept-corruption`, once"
                 .to_owned(),
         );
+    }
+    let stuck = repair.is_nothing() && repair.left.is_empty() && !repair.report.passed();
+    if stuck {
+        // What this command does not do.
+        let others = next_steps(&repair.report).into_iter();
+        let others = others.filter(|step| !step.starts_with("`auditctl repair`"));
+        lines.extend(others.map(|step| format!("  next: {step}")));
     }
     lines.push(String::new());
     lines.join("\n")
