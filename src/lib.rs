@@ -121,6 +121,7 @@ pub mod access;
 pub mod alerts;
 pub mod audit;
 pub mod backup;
+mod built;
 pub mod cli;
 pub mod clock;
 pub mod collector;

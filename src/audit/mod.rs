@@ -52,5 +52,5 @@ pub use write::options::{
     Tunables,
 };
 pub use write::queue::{Batch, Submitted};
-pub use write::recovery::{Corruption, OpenError, RESTORE_ACTION};
+pub use write::recovery::{Corruption, Foreseen, OpenError, RESTORE_ACTION, foresee};
 pub use write::seal::Seal;

@@ -3,53 +3,41 @@
 use super::catalogue::Id;
 use super::check::Check;
 use super::request::Surroundings;
+use crate::built;
 use crate::clock::SystemClock;
 use crate::fsio::OsFs;
 use crate::health::{self, Status as Health};
-use crate::store::Provider;
-
-/// Whether the cargo feature is in.
-const FEATURES: [(&str, bool); 3] = [
-    ("encryption", cfg!(feature = "encryption")),
-    ("alerts", cfg!(feature = "alerts")),
-    ("tls", cfg!(feature = "tls")),
-];
 
 pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     vec![build(seen), writer(seen)]
 }
 
 fn build(seen: &Surroundings) -> Check {
-    let mut features: Vec<&str> =
-        FEATURES.iter().filter(|(_, is_in)| *is_in).map(|(name, _)| *name).collect();
-    features.extend(Provider::ALL.iter().filter(|p| p.is_built_in()).map(|p| p.name()));
-    let version = env!("CARGO_PKG_VERSION");
-    let list = if features.is_empty() { "none".to_owned() } else { features.join(", ") };
-    let message = format!("auditctl {version}, features: {list}");
+    let message = format!("auditctl {}, features: {}", built::VERSION, built::feature_list());
     let encrypts = !seen.request.settings.backup.encrypt_to.is_empty();
     let check = if encrypts && !cfg!(feature = "encryption") {
         Check::warning(
             Id::Build,
-            format!("{message}; backup.encrypt_to is set, and this build cannot encrypt"),
+            format!("{message}; backup.encrypt_to is set, but this build cannot encrypt"),
         )
         .hint("use a build with the cargo feature \"encryption\"")
     } else {
         Check::passed(Id::Build, message)
     };
-    check.metric("version", version).metric("features", features)
+    check.metric("version", built::VERSION).metric("features", built::features())
 }
 
 fn writer(seen: &Surroundings) -> Check {
     let health = health::check(&seen.request.settings, &OsFs, &SystemClock);
     let Some(found) = health.report.check("worker_thread") else {
-        return Check::skipped(Id::Collector, "health does not tell");
+        return Check::skipped(Id::Collector, "health has no such check");
     };
     let state = health.report.metadata.state;
     let message = found.message.clone();
     let check = match found.status {
         Health::Critical if seen.live => Check::failed(Id::Collector, message),
         Health::Critical => Check::warning(Id::Collector, message),
-        _ if !seen.live => Check::passed(Id::Collector, format!("none runs now: {message}")),
+        _ if !seen.live => Check::passed(Id::Collector, format!("no writer runs now: {message}")),
         _ => Check::passed(Id::Collector, message),
     };
     let hint = found.hint.clone().unwrap_or_else(|| "see `auditctl health`".to_owned());

@@ -19,6 +19,7 @@ mod clock_checks;
 mod cloud;
 mod disk;
 mod machine;
+mod opening;
 mod outcome;
 mod permissions;
 mod places;
@@ -92,6 +93,7 @@ fn tasks(request: &Request) -> Vec<Task<Surroundings>> {
         Task { id: Id::Tampering, deadline: TRYING, run: protections::check },
         Task { id: Id::Ssrf, deadline: LOOKING, run: alert_checks::guard },
         Task { id: Id::Checkpoint, deadline: LOOKING, run: checkpoint::check },
+        Task { id: Id::Opening, deadline: LOOKING, run: opening::check },
     ];
     if !request.quick {
         // First, before freed memory could hide what is taken anew.

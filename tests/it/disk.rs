@@ -339,6 +339,30 @@ impl Disk {
         disk
     }
 
+    /// What a killed process leaves once `changes` were made: all of them, in full.
+    pub(crate) fn as_killed(changes: &[Change]) -> Self {
+        let mut disk = Self::default();
+        for change in changes {
+            disk.name(change);
+            match change {
+                Change::Create(_, number) => {
+                    disk.files.entry(*number).or_default();
+                }
+                Change::Write(number, offset, bytes) => {
+                    let content = disk.files.entry(*number).or_default();
+                    let (start, end) = (*offset as usize, *offset as usize + bytes.len());
+                    content.resize(content.len().max(end), 0);
+                    content[start..end].copy_from_slice(bytes);
+                }
+                Change::SetLen(number, length) => {
+                    disk.files.entry(*number).or_default().resize(*length as usize, 0);
+                }
+                _ => {}
+            }
+        }
+        disk
+    }
+
     fn name(&mut self, change: &Change) {
         match change {
             Change::Create(path, number) => {

@@ -235,7 +235,14 @@ fn the_version_needs_no_settings() {
     settings(&dir, "this is no TOML");
     let said = run(&dir, &["--version"]);
     assert_eq!(said.code, 0);
-    assert_eq!(said.stdout, format!("auditctl {}\n", env!("CARGO_PKG_VERSION")));
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    let first = format!("auditctl {} (", env!("CARGO_PKG_VERSION"));
+    assert!(lines.len() == 3 && lines[0].starts_with(&first), "{}", said.stdout);
+    let features = lines[1].strip_prefix("features: ").expect("what is in this build");
+    assert_eq!(features.split(", ").any(|name| name == "tls"), cfg!(feature = "tls"), "{features}");
+    assert!(lines[2].starts_with(&format!("target: {}-linux", std::env::consts::ARCH)));
+    let short = run(&dir, &["-V"]);
+    assert_eq!(short.stdout, format!("auditctl {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
@@ -314,6 +321,6 @@ fn a_pipe_in_the_status_pages_place_is_told_at_once() {
     assert!(made.expect("mkfifo").success());
     let said = run(&dir, &["health", "--json"]);
     let text = said.json().to_string();
-    assert!(text.contains("is no regular file"), "{text}");
+    assert!(text.contains("is not a regular file"), "{text}");
     assert_ne!(said.code, 0, "{text}");
 }

@@ -13,7 +13,8 @@ use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::audit::keys::checkpoint::VerifierKey;
+use super::ended::{self, EndedEpoch};
+use crate::audit::keys::checkpoint::{Origin as NoteOrigin, SignedCheckpoint, VerifierKey};
 use crate::audit::keys::{KEY_REPLACED, KEY_ROTATED, Keyring};
 use crate::audit::record::{Record, Via};
 use crate::audit::tree::merkle::Range;
@@ -73,6 +74,8 @@ pub(crate) struct Reopened {
     keys_from: Option<String>,
     /// Records that were given up.
     pub(crate) holes: Vec<Hole>,
+    /// Records that were left behind with the epoch that they are of.
+    ended: Option<EndedEpoch>,
 }
 
 /// Records that are not in the log any more, as the record of an opening says that gave
@@ -114,6 +117,8 @@ pub(crate) struct Removal {
     pub(crate) abandoned: Vec<String>,
     /// The records that the newest backup held then, likewise.
     pub(crate) backed_up: Option<u64>,
+    /// Epochs that ended with records which the next one does not have, likewise.
+    pub(crate) ended: Vec<EndedEpoch>,
 }
 
 /// An engine's record: its seq and what it says.
@@ -172,6 +177,8 @@ struct PrunedDetails {
     first_key: Option<String>,
     #[serde(default)]
     abandoned: Vec<String>,
+    #[serde(default)]
+    ended: Vec<EndedEpoch>,
     backed_up: Option<u64>,
 }
 
@@ -187,9 +194,44 @@ struct RecoveredDetails {
     keys_from: Option<String>,
     #[serde(default)]
     holes: Vec<Hole>,
+    accepted_corruption: Option<String>,
+    left_behind: Option<LeftBehindDetails>,
     /// Of a restore that nobody with the key vouches for.
     #[serde(default)]
     unproven: bool,
+}
+
+#[derive(Deserialize)]
+struct LeftBehindDetails {
+    epoch: u32,
+    first_seq: u64,
+    end_seq: u64,
+    before: Option<Range>,
+}
+
+impl RecoveredDetails {
+    /// The records that were left behind when corruption was accepted. A record of an
+    /// earlier build names the signed head only: what the log goes on with begins where
+    /// the record stands, or with what it adopted.
+    fn ended(&self, seq: u64, at: Timestamp) -> Option<EndedEpoch> {
+        let reason = self.accepted_corruption.clone()?;
+        let checkpoint = self.abandoned_checkpoint.clone()?;
+        let (epoch, first_seq, end_seq, before) = match &self.left_behind {
+            Some(left) => (left.epoch, left.first_seq, left.end_seq, left.before.clone()),
+            None => {
+                let note = SignedCheckpoint::parse(checkpoint.as_bytes()).ok()?;
+                let head = note.unverified();
+                let origin: NoteOrigin = head.origin.parse().ok()?;
+                let first = self.unsigned_first.unwrap_or(seq).min(seq);
+                (origin.epoch(), first, head.size, None)
+            }
+        };
+        let before = before.filter(|tree| (tree.begin(), tree.end()) == (0, first_seq));
+        let (record, at) = (Some(seq), Some(at));
+        let ended =
+            EndedEpoch { epoch, first_seq, end_seq, before, checkpoint, reason, record, at };
+        (ended.records() > 0).then_some(ended)
+    }
 }
 
 #[derive(Deserialize)]
@@ -228,6 +270,7 @@ fn fact(record: &Record<'_>) -> Fact {
             let adopted = span
                 .map(|(begin, end)| Span { begin, end })
                 .filter(|span| span.begin < span.end && span.end <= record.seq);
+            let ended = found.ended(record.seq, record.timestamp);
             let mut abandoned = found.abandoned;
             if found.unproven {
                 // It excuses nothing that a signed head elsewhere says.
@@ -238,7 +281,7 @@ fn fact(record: &Record<'_>) -> Fact {
             let mut holes = found.holes;
             holes.retain(|hole| hole.first_seq < hole.end_seq && hole.end_seq <= record.seq);
             let keys_from = found.keys_from;
-            Fact::Reopened(Box::new(Reopened { adopted, abandoned, keys_from, holes }))
+            Fact::Reopened(Box::new(Reopened { adopted, abandoned, keys_from, holes, ended }))
         }
         "audit.log_created" if record.seq == 0 => {
             match serde_json::from_str::<CreatedDetails>(details) {
@@ -275,8 +318,8 @@ const OPENING: &[&str] = &[
 fn removal(found: PrunedDetails, at: Timestamp) -> Removal {
     let end = found.pruned_to;
     let tree = found.tree.filter(|tree| tree.begin() == 0 && tree.end() == end);
-    let PrunedDetails { first_key, abandoned, backed_up, .. } = found;
-    Removal { end, at, tree, first_key, abandoned, backed_up }
+    let PrunedDetails { first_key, abandoned, ended, backed_up, .. } = found;
+    Removal { end, at, tree, first_key, abandoned, backed_up, ended }
 }
 
 /// What a log's own records say, gathered.
@@ -287,6 +330,8 @@ pub(crate) struct Facts {
     holes: Vec<NamedHole>,
     backed_up: Vec<(u64, u64)>,
     abandoned: Vec<(u64, String)>,
+    /// By the record that says so, which may be one of a removal.
+    ended: Vec<(u64, EndedEpoch)>,
     /// What key the chain begins with, and whether it was cut there.
     first_keys: Vec<(u64, String, bool)>,
     changed_keys: Vec<(u64, String)>,
@@ -338,6 +383,8 @@ pub(crate) struct Authority {
     pub(crate) backed_up: Option<u64>,
     /// Signed heads that later epochs do not continue.
     pub(crate) abandoned: Vec<String>,
+    /// Epochs that ended with records which the next one does not have.
+    pub(crate) ended: Vec<EndedEpoch>,
     /// What they say of the log's keys.
     pub(crate) keys: NamedKeys,
     /// The format that the log says it has; 0 where its first record was not read.
@@ -372,6 +419,7 @@ impl Facts {
                 let first = removal.first_key.clone();
                 self.first_keys.extend(first.map(|key| (seq, key, false)));
                 self.abandoned.extend(removal.abandoned.iter().map(|note| (seq, note.clone())));
+                self.ended.extend(removal.ended.iter().map(|one| (seq, one.clone())));
                 self.backed_up.extend(removal.backed_up.map(|size| (seq, size)));
                 self.removals.push((seq, removal));
                 if let Some(at) = self.removals.len().checked_sub(TREES_KEPT + 1) {
@@ -384,7 +432,8 @@ impl Facts {
             }
             Fact::ChangedKey { old } => self.changed_keys.push((seq, old)),
             Fact::Reopened(found) => {
-                let Reopened { adopted, abandoned, keys_from, holes } = *found;
+                let Reopened { adopted, abandoned, keys_from, holes, ended } = *found;
+                self.ended.extend(ended.map(|one| (seq, one)));
                 self.holes.extend(holes.into_iter().map(|hole| NamedHole {
                     record: seq,
                     at,
@@ -435,7 +484,10 @@ impl Facts {
         };
         let holes = self.holes.iter().filter(|named| counts(&named.record)).cloned().collect();
         let format = self.format;
-        Authority { removal, adopted, holes, backed_up, abandoned, keys, format }
+        let mut ended = Vec::new();
+        let named = self.ended.iter().filter(|(seq, _)| counts(seq));
+        named.for_each(|(_, one)| ended::note(&mut ended, one.clone()));
+        Authority { removal, adopted, holes, backed_up, abandoned, ended, keys, format }
     }
 }
 
@@ -447,6 +499,25 @@ mod tests {
         format!(
             r#"{{"seq":{seq},"timestamp":"2026-02-04T21:09:40.123456Z","event_type":"{event_type}","details":{details},"origin":{{"via":"{via}"}}}}"#
         )
+    }
+
+    #[test]
+    fn a_hole_is_named_only_where_records_name_all_of_it() {
+        let named = |record, first_seq, end_seq| NamedHole {
+            record,
+            at: Timestamp::default(),
+            hole: Hole {
+                first_seq,
+                end_seq,
+                file: String::new(),
+                reason: String::new(),
+                tree: None,
+            },
+        };
+        let holes = vec![named(20, 3, 5), named(30, 5, 8)];
+        let authority = Authority { holes, ..Authority::default() };
+        assert!(authority.names_hole(3, 8) && authority.names_hole(4, 6));
+        assert!(!authority.names_hole(2, 5) && !authority.names_hole(4, 9));
     }
 
     fn pruned(seq: u64, end: u64) -> String {

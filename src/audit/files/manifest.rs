@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ended::EndedEpoch;
 use super::facts::Span;
 use super::segment::{Block, Layout};
 use crate::audit::keys::Keyring;
@@ -41,6 +42,9 @@ pub struct Manifest {
     /// Signed heads that an epoch change abandoned, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<String>,
+    /// Epochs that ended with records which the next one does not have, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<EndedEpoch>,
     /// The tree over what retention has removed: everything before its end.
     pub pruned: Range,
     /// What the log's records say of backups of it.
@@ -96,6 +100,13 @@ const MEMBERS: &[&str] = &[
     "log_id",
     "epoch",
     "abandoned",
+    "ended",
+    "end_seq",
+    "before",
+    "checkpoint",
+    "reason",
+    "record",
+    "at",
     "pruned",
     "begin",
     "end",
@@ -315,6 +326,7 @@ impl Manifest {
             log_id,
             epoch: 0,
             abandoned: Vec::new(),
+            ended: Vec::new(),
             pruned: Range::empty(0),
             backups: BackupsNoted::default(),
             pruned_by: None,

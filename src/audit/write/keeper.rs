@@ -20,6 +20,7 @@ use super::options::Options;
 use super::own_files::Incidents;
 use super::queue::Queue;
 use crate::audit::files::block_filter::filter_of;
+use crate::audit::files::ended::{self, EndedEpoch};
 use crate::audit::files::gzip::Packer;
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::segment::{Block, Layout};
@@ -165,6 +166,14 @@ impl Keeper {
     pub(crate) fn holes_named(&self, seq: u64) {
         let mut manifest = self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut manifest).holes_by = Some(seq);
+        drop(manifest);
+        self.store_again();
+    }
+
+    /// The record `seq` names the records that an epoch left behind.
+    pub(crate) fn epoch_ended(&self, one: EndedEpoch) {
+        let mut manifest = self.0.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        ended::note(&mut Arc::make_mut(&mut manifest).ended, one);
         drop(manifest);
         self.store_again();
     }
@@ -323,16 +332,17 @@ impl Thread {
         super::own_files::at_home(&self.work.lock)
     }
 
-    /// What opening left is what is looked after; written as this version writes it.
+    /// What opening left is what is looked after. Where the opening's records changed it
+    /// since, or another version wrote it, it is stored anew: until then it is no
+    /// stranger's.
     fn settle_manifest(&mut self) {
         let Ok(text) = self.keeper.manifest().encode() else { return };
-        self.looks.writes(&text);
-        let limit = text.len() as u64;
+        let limit = text.len() as u64 * 2 + 4096;
         let there = self.work.options.fs.read_own(&self.work.paths.manifest(), limit);
-        if there.is_ok_and(|there| there == text) {
+        self.store_needed = there.as_ref().ok() != Some(&text);
+        if let Ok(there) = there {
+            self.looks.writes(&there);
             self.looks.wrote();
-        } else {
-            self.store_needed = true;
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::audit::files::ended::EndedEpoch;
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::restore::Restored;
 use crate::audit::files::segment::Block;
@@ -96,6 +97,9 @@ pub struct Pruned {
     /// The signed heads that epochs so far do not continue, likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<String>,
+    /// Epochs that ended with records which the next one does not have, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<EndedEpoch>,
     /// The size of the newest backup that a record names, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backed_up: Option<u64>,
@@ -352,6 +356,31 @@ impl GivenUp {
     }
 }
 
+/// Records that the log had signed and that the epoch which begins does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct LeftBehind {
+    /// The epoch that they are of.
+    pub(crate) epoch: u32,
+    /// The first.
+    pub(crate) first_seq: u64,
+    /// One after the last.
+    pub(crate) end_seq: u64,
+    /// The tree over what comes before them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Range>,
+}
+
+impl LeftBehind {
+    pub(crate) fn of(ended: &EndedEpoch) -> Self {
+        Self {
+            epoch: ended.epoch,
+            first_seq: ended.first_seq,
+            end_seq: ended.end_seq,
+            before: ended.before.clone(),
+        }
+    }
+}
+
 /// What opening found that a clean close does not leave, as the `audit.recovered`
 /// record says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -398,6 +427,9 @@ pub(crate) struct Recovered {
     pub(crate) damaged_file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) abandoned_checkpoint: Option<String>,
+    /// The records that were left behind with the epoch which that checkpoint is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) left_behind: Option<LeftBehind>,
     /// `audit.keys` was missing, short or damaged, and was put back from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keys_put_back: Option<String>,

@@ -18,6 +18,7 @@
 mod checks;
 mod decide;
 mod files;
+mod foresee;
 mod give_up;
 mod heads;
 mod histories;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use super::head_file::HeadFile;
 use super::options::Options;
 use super::own::{GivenUp, KeyReplaced, Recovered};
+use crate::audit::files::ended::{self, EndedEpoch};
 use crate::audit::files::facts::Span;
 use crate::audit::files::leaves::LeavesFile;
 use crate::audit::files::manifest::{Manifest, ManifestError};
@@ -44,7 +46,7 @@ use crate::audit::files::restore::{By, Restored};
 use crate::audit::files::scan::{Interest, Scan, scan_plain};
 use crate::audit::files::segment::{Active, Block};
 use crate::audit::keys::KeyHistory;
-use crate::audit::keys::checkpoint::Origin;
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint};
 use crate::audit::keys::histories::{Contradiction, History};
 use crate::audit::keys::signer::{KeyError, Signer, SigningKey};
 use crate::audit::paths::LogPaths;
@@ -58,6 +60,7 @@ pub(crate) use crate::fsio::aside::copy_to_new;
 use crate::fsio::lock::WriterLock;
 use crate::fsio::{self, Fs, FsFile};
 use decide::{Plan, Tail};
+pub use foresee::{Foreseen, foresee};
 use heads::Head;
 pub(crate) use histories::Rollback;
 use keys::KeyTask;
@@ -105,8 +108,8 @@ pub enum OpenError {
     },
     /// The log exists but its signing key does not.
     #[error(
-        "the log in {dir} can be read, verified and backed up, but nothing can be added to it: its \
-         signing key is not at {path}"
+        "the signing key is not at {path}: you can read, verify and back up the log in {dir}, but \
+         not add to it"
     )]
     KeyMissing {
         /// The log directory.
@@ -134,8 +137,8 @@ pub enum OpenError {
     },
     /// Another key took the place of the key at hand, which did not sign that.
     #[error(
-        "the key in {path} is {found}, and {keys} says that {by} took its place {told}; {found} did \
-         not sign that"
+        "the key in {path} is {found}, but {keys} says that {by} took its place {told}, without \
+         its signature"
     )]
     KeyReplaced {
         /// Where the key is expected.
@@ -310,6 +313,9 @@ pub(crate) struct Opened {
     /// The clocks as the writer before saw them last.
     pub(crate) watch: Option<ClockWatch>,
     pub(crate) damage: Option<Damage>,
+    /// Epochs that ended with records which the next one does not have, and of which no
+    /// record is known to say so yet.
+    pub(crate) ended: Vec<EndedEpoch>,
     /// When the last event was accepted, where that is known.
     pub(crate) last_event: Option<Timestamp>,
     /// Up to where records were adopted unsigned that no backup holds; 0 for none.
@@ -411,6 +417,7 @@ struct Opening<'a> {
 impl Opening<'_> {
     /// Makes the files what was decided.
     fn apply(&self, plan: Plan, lock: Arc<WriterLock>) -> Result<Opened, OpenError> {
+        let told = plan.told();
         let Plan {
             mut seen,
             tail,
@@ -437,6 +444,10 @@ impl Opening<'_> {
         }
         self.unpack(&seen.manifest)?;
         let gave_up = !given_up.is_nothing();
+        let mut to_record: Vec<EndedEpoch> = Vec::new();
+        let signed = seen.head.as_ref().map_or(0, |head| head.checkpoint.size);
+        let unrecorded = |one: &&EndedEpoch| one.record.is_none_or(|record| record >= signed);
+        to_record.extend(seen.manifest.ended.iter().filter(unrecorded).cloned());
         let kept = if gave_up {
             let file = seen.scan.as_ref().map(|(file, _)| &**file);
             let kept = self.store_given_up(given_up, &mut seen.manifest, file)?;
@@ -458,6 +469,10 @@ impl Opening<'_> {
         known.truncate(active.layout.records() as usize);
         let mut manifest = seen.manifest;
         if let Some(accepted) = &accepted {
+            if let Some(ended) = self.left_behind(accepted, &manifest, &active, covered)? {
+                ended::note(&mut manifest.ended, ended.clone());
+                ended::note(&mut to_record, ended);
+            }
             manifest.epoch = next_epoch(manifest.epoch).ok_or_else(|| self.no_epoch())?;
             manifest.abandon(accepted.abandoned.clone(), &seen.ring);
         }
@@ -494,7 +509,12 @@ impl Opening<'_> {
         let watch = self.last_times(&manifest, &active);
         let last_event = self.last_event(&manifest, &active);
         let verifier_key = seen.key.verifier().to_string();
-        manifest.first_key = Some(first_key.clone());
+        manifest.first_key = Some(first_key);
+        if !to_record.is_empty() {
+            // Before the epoch's first head: whatever happens until the record is written,
+            // what was left behind is known.
+            self.store_manifest(&mut manifest, &seen.key)?;
+        }
         let (signer, grown, checkpoint) = if begins {
             self.first_head(seen.key, &manifest, &active, covered)?
         } else {
@@ -514,19 +534,7 @@ impl Opening<'_> {
             tracing::warn!(code = Trouble::NoLeaves.code(), %error, "audit.leaves cannot be written");
         }
         let holes = if gave_up { GivenUp::of(&manifest) } else { Vec::new() };
-        let mut recovered = Recovered {
-            holes,
-            unsigned_first: adopted.map(|span| span.begin),
-            unsigned_end: adopted.map(|span| span.end),
-            manifest_rebuilt: seen.rebuilt,
-            stored_anew: seen.stored_anew,
-            checkpoint_lost: seen.checkpoint_lost.filter(|_| accepted.is_none()),
-            missed_by_status_page: missed,
-            keys_put_back: seen.put_back,
-            keys_file,
-            keys_from: seen.chain_is_lost.then_some(first_key),
-            ..Recovered::default()
-        };
+        let mut recovered = Recovered { holes, missed_by_status_page: missed, keys_file, ..told };
         match (aside, is_foreign) {
             (Some(aside), true) => {
                 (recovered.foreign_bytes, recovered.foreign_file) =
@@ -542,7 +550,7 @@ impl Opening<'_> {
         }
         if let Some(reason) = &recovered.manifest_rebuilt {
             let code = Trouble::ManifestRebuilt.code();
-            tracing::warn!(code, reason, "the manifest was made anew from the segments");
+            tracing::warn!(code, reason, "the manifest was rebuilt from the segments");
         }
         if let Some(from) = &recovered.keys_put_back {
             tracing::error!(
@@ -550,10 +558,6 @@ impl Opening<'_> {
                 from,
                 "audit.keys did not lead from the log's first key to the one that signs; it is put back"
             );
-        }
-        if let Some(accepted) = accepted {
-            recovered.accepted_corruption = Some(accepted.reason);
-            recovered.abandoned_checkpoint = accepted.abandoned;
         }
         let recovered = Some(recovered).filter(|told| *told != Recovered::default());
         let foreign = matches!(tail, Tail::Foreign { suspicious: true });
@@ -574,6 +578,7 @@ impl Opening<'_> {
             refused,
             watch,
             damage,
+            ended: to_record,
             last_event,
             uncovered: adopted.map_or(seen.uncovered, |span| span.end),
             restored: None,
@@ -590,6 +595,33 @@ impl Opening<'_> {
         manifest.sign(key).map_err(|error| self.start_error(error))?;
         manifest.store(self.fs, &self.paths.manifest())?;
         Ok(())
+    }
+
+    /// What accepting corruption leaves behind: the records of the epoch's last head that
+    /// nothing proves to be those with which the log goes on.
+    fn left_behind(
+        &self,
+        accepted: &Accepted,
+        manifest: &Manifest,
+        active: &Active,
+        covered: u64,
+    ) -> Result<Option<EndedEpoch>, OpenError> {
+        let Some(checkpoint) = accepted.abandoned.clone() else { return Ok(None) };
+        let Ok(note) = SignedCheckpoint::parse(checkpoint.as_bytes()) else { return Ok(None) };
+        let head = note.unverified();
+        let Ok(origin) = head.origin.parse::<Origin>() else { return Ok(None) };
+        let (before, _) = self.split(manifest, active, covered)?;
+        let ended = EndedEpoch {
+            epoch: origin.epoch(),
+            first_seq: before.end(),
+            end_seq: head.size,
+            before: Some(before),
+            checkpoint,
+            reason: accepted.reason.clone(),
+            record: None,
+            at: None,
+        };
+        Ok((origin.log_id() == manifest.log_id && ended.records() > 0).then_some(ended))
     }
 
     fn start_error(&self, reason: impl ToString) -> OpenError {

@@ -14,20 +14,35 @@ use crate::fsio::OsFs;
 use crate::health::{self, Health, Status};
 use crate::ui;
 
-/// Check the running writer, from its status page; never disturbs it.
+/// Check the running writer, without disturbing it.
 ///
-/// Takes no lock, starts no writer, reads no log bodies: milliseconds whatever
-/// the log's size. Exit codes as Nagios wants them: 0 OK, 1 WARNING, 2 CRITICAL,
-/// 3 UNKNOWN (also for a wrong command line or setting). The overall status is
-/// the worst check's: critical, warning, unknown, healthy.
+/// Reads the writer's status page. Takes no lock, starts no writer and reads no records, so it
+/// needs milliseconds whatever the log's size.
+///
+/// The exit codes are those of Nagios: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for a wrong
+/// command line or setting). The overall status is that of the worst check, in the order
+/// critical, warning, unknown, healthy.
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// How to say it [default: human; json with --json]
+    /// Output format [default: human; json with --json]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Check again every so many seconds, a line each time, until Ctrl-C
+    /// Check again every SECS seconds, one line each time, until Ctrl-C
     #[arg(long, value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     watch: Option<Duration>,
+    /// Exit with 0 unless the status is at least this bad; unknown always fails
+    ///
+    /// For a container's health check or a liveness probe, which end what fails: `critical`.
+    #[arg(long, value_enum, value_name = "STATUS", default_value = "warning")]
+    fail_on: FailOn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// A warning fails
+    Warning,
+    /// Only what is critical fails
+    Critical,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -71,7 +86,7 @@ impl HealthArgs {
         };
         if format == Format::Prometheus && self.watch.is_some() {
             return Err(CliError::usage(
-                "--watch prints lines, --format prometheus is a whole file",
+                "--watch prints lines, but --format prometheus is a whole file",
             )
             .hint("run it from cron, or scrape the collector's /metrics"));
         }
@@ -85,8 +100,8 @@ pub(crate) fn run(context: &Context, args: &HealthArgs) -> Result<u8, CliError> 
     loop {
         let health = check_in_time(&settings);
         let text = render(&settings, &health, (format, args.watch.is_some()), context);
-        let code = exit_code(health.report.status);
-        match context.print(&text) {
+        let code = exit_code(health.report.status, args.fail_on);
+        match context.stream(&text) {
             // A reader that has had enough changes nothing about the log.
             Err(error) if error.is_broken_pipe() => return Ok(code),
             printed => printed?,
@@ -119,8 +134,9 @@ fn render(
     }
 }
 
-fn exit_code(status: Status) -> u8 {
+fn exit_code(status: Status, fail_on: FailOn) -> u8 {
     match status {
+        Status::Warning if fail_on == FailOn::Critical => 0,
         Status::Healthy => 0,
         Status::Warning => 1,
         Status::Critical => 2,
@@ -165,13 +181,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_warning_fails_unless_only_what_is_critical_shall() {
+        let all = [Status::Healthy, Status::Warning, Status::Critical, Status::Unknown];
+        assert_eq!(all.map(|status| exit_code(status, FailOn::Warning)), [0, 1, 2, 3]);
+        assert_eq!(all.map(|status| exit_code(status, FailOn::Critical)), [0, 0, 2, 3]);
+    }
+
+    #[test]
     fn a_file_system_that_does_not_answer_is_unknown_after_the_deadline() {
         let mut settings = Settings::default();
         settings.health.deadline = Duration::from_millis(200);
         let (dead, never) = mpsc::sync_channel::<Health>(0);
         let hangs = move || never.recv().expect("the test ends first");
         let health = in_time(&settings, hangs, || panic!("there is room for a thread"));
-        assert_eq!(exit_code(health.report.status), 3);
+        assert_eq!(exit_code(health.report.status, FailOn::Critical), 3);
         let document: serde_json::Value =
             serde_json::from_str(&ui::health_json(&health.report)).expect("JSON");
         assert_eq!(document["status"], "unknown");

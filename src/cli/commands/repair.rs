@@ -11,7 +11,7 @@ use crate::audit::read::verify::Report;
 use crate::audit::state::status::Mode;
 use crate::audit::write::own::Repaired;
 use crate::audit::write::repair::{Copy, LogCopy, Needs, Repair, apply, look, verified};
-use crate::audit::{AuditLog, LogPaths};
+use crate::audit::{AuditLog, Foreseen, LogPaths, foresee};
 use crate::backup::{BackupCopy, BackupDir, Fetched, KeyFile, LogChoice, Remote, Wish};
 use crate::cli::backups::{identities, overrides};
 use crate::cli::cloud::Cloud;
@@ -28,24 +28,24 @@ use crate::fsio::{Fs, OsFs};
 use crate::health::FoundBy;
 use crate::ui::{self, RepairShown};
 
-/// Put back what is damaged in the log, from backups, and touch nothing else.
+/// Replace the damaged records of the log from backups, and change nothing else.
 ///
-/// Only records that are damaged or missing are replaced, and only by those that the
-/// log's key signed: proven by the hashes of a signed manifest, by the signed root, or
-/// by the backup's own signed checkpoint. Newer records stay. What was damaged is kept
-/// beside the log as <file>.damaged-<time>, and an audit.repaired record says what was
-/// done. Nobody may write to the log meanwhile: stop the collector first. Exit 0 when
-/// all is good then, 1 when something stays damaged.
+/// `repair` replaces only records that are damaged or missing, and only with records that the
+/// log's key signed. Newer records stay. It keeps each damaged file beside the log as
+/// <file>.damaged-<time>, and records what it did as audit.repaired. Stop the collector first:
+/// nobody may write to the log meanwhile.
+///
+/// Exit codes: 0 the log is good; 1 something is still damaged, and is named.
 #[derive(Debug, Args)]
 pub(crate) struct RepairArgs {
-    /// Where good copies are: `latest`, a backup's id, an archive, a log directory, or
-    /// a URL; may be repeated [default: the backups in backup.output_dir, newest first]
+    /// Where to take good records from: `latest`, a backup's id, an archive, a log directory, or
+    /// a URL. May be repeated [default: the backups in backup.output_dir, newest first]
     #[arg(long, value_name = "BACKUP")]
     from: Vec<String>,
-    /// Say record by record what would change, and change nothing
+    /// Show record by record what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// The log's public key, when audit.pub is damaged and the private key is not here
+    /// The log's public key, if audit.pub is damaged and the private key is not here
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
     /// A file with an age private key, for encrypted backups; may be repeated
@@ -82,8 +82,9 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     };
     needs.report = Some(verified(&needs, &progress)?);
     let passed = needs.report.as_ref().is_some_and(Report::passed);
-    let has_holes = needs.report.as_ref().is_some_and(|report| !report.holes.is_empty());
-    let copies = if passed && !has_holes {
+    let lacks = |report: &Report| !report.holes.is_empty() || report.left_behind() > 0;
+    let lacks = needs.report.as_ref().is_some_and(lacks);
+    let copies = if passed && !lacks {
         Copies::default()
     } else {
         match Copies::open(context, &settings, (args, identities), (&needs, &progress)) {
@@ -98,7 +99,11 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     progress.finish();
     let repair = repair?;
     if args.dry_run || repair.is_nothing() {
-        return only_said(context, &settings, &repair);
+        let opening = args.dry_run.then(|| {
+            let options = heads::noted(open::options(&settings, Mode::Record), &settings);
+            foresee(&options).map_err(|error| error.to_string())
+        });
+        return only_said(context, &settings, (&repair, opening.as_ref()));
     }
     let done = apply(&needs, &repair, signing.as_ref())?;
     drop(lock);
@@ -111,21 +116,34 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     let unrecorded = recorded.as_ref().err().map(String::as_str);
     let recorded = recorded.as_ref().ok().copied();
     let (dir, done, after) = (settings.log_dir.as_path(), Some(&done), Some(&after));
-    show(context, &RepairShown { dir, repair: &repair, done, recorded, unrecorded, after })?;
+    let opening = None;
+    let repair = &repair;
+    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after, opening })?;
     Ok(if after.is_some_and(Report::passed) { Exit::Ok as u8 } else { Exit::Found as u8 })
 }
 
-fn only_said(context: &Context, settings: &Settings, repair: &Repair) -> Result<u8, CliError> {
+fn only_said(
+    context: &Context,
+    settings: &Settings,
+    (repair, opening): (&Repair, Option<&Result<Foreseen, String>>),
+) -> Result<u8, CliError> {
     found::verified(settings, &repair.report, FoundBy::Repair, false);
     let dir = settings.log_dir.as_path();
     let (done, recorded, unrecorded, after) = (None, None, None, None);
-    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after })?;
+    show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after, opening })?;
     let good = repair.report.passed() || repair.mends_all() && !repair.is_nothing();
     Ok(if good { Exit::Ok as u8 } else { Exit::Found as u8 })
 }
 
 fn show(context: &Context, shown: &RepairShown<'_>) -> Result<(), CliError> {
-    context.print(&if context.json { ui::repair_json(shown) } else { ui::repair_text(shown) })
+    let text = if context.json { ui::repair_json(shown) } else { ui::repair_text(shown) };
+    let printed = context.print(&text);
+    if shown.done.is_none() {
+        return printed;
+    }
+    printed.map_err(|error| {
+        error.hint("the repair is done all the same; `auditctl verify` shows what stays damaged")
+    })
 }
 
 /// Keeps writers away. Beside one, a dry run can look all the same.
@@ -136,15 +154,15 @@ fn lock(
 ) -> Result<Option<WriterLock>, CliError> {
     if OsFs.meta(&paths.dir).is_err() {
         let message = format!("there is no log in {}", paths.dir.display());
-        return Err(CliError::new("no_log", Exit::Failed, message)
-            .hint("--log-dir names the log directory; `auditctl restore` puts a lost log back"));
+        return Err(CliError::new("no_log", Exit::Failed, message).hint(
+            "name the log directory with --log-dir; `auditctl restore` brings back a lost \
+                   log",
+        ));
     }
     match paths.lock_for_writing() {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) if dry_run => {
-            context
-                .printer
-                .note("a writer has the log open: what it is about to write may look damaged");
+            context.printer.note("a writer has the log open: what it is writing may look damaged");
             Ok(None)
         }
         Ok(None) => {
@@ -220,7 +238,7 @@ impl Copies {
             let (fs, clock) = (needs.fs.clone(), needs.clock.clone());
             let (dir, key, report) = (needs.dir.clone(), needs.key.clone(), needs.report.clone());
             let looked = look(&Needs { fs, clock, dir, key, copies: &all, report }, progress);
-            if looked.is_ok_and(|repair| repair.mends_all()) {
+            if looked.is_ok_and(|repair| !repair.lacks_some()) {
                 break;
             }
         }
@@ -279,17 +297,17 @@ impl From<crate::audit::write::repair::RepairError> for CliError {
             RepairError::Verify(error) => error.into(),
             RepairError::Io { action, path, source } => Self::io(action, path, &source),
             RepairError::NoKey(_) => Self::new("key", Exit::Failed, message).hint(
-                "--public-key FILE names the public key that you kept; the private key's file \
-                 (key_path) will do as well",
+                "name the public key that you kept with --public-key FILE, or put the private key \
+                 back (key_path)",
             ),
             RepairError::Contradicts { .. } => Self::new("no_head", Exit::Failed, message).hint(
-                "`auditctl diff` shows what differs; `auditctl restore` puts one of the copies in the \
-                 log's place, and keeps what was there",
+                "run `auditctl diff` to see what differs. `auditctl restore` puts one of the \
+                 copies in the log's place, and keeps the old log",
             ),
             RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
-                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them. Where \
-                 there is none: `auditctl serve --accept-corruption`, once, goes on from what is here, and \
-                 the log names the records that nobody had signed",
+                "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them. \
+                 Where there is none, `auditctl serve --accept-corruption`, once, goes on with the \
+                 records that are here, and names them as unsigned",
             ),
         }
     }

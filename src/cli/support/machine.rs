@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Inputs, Made, clean, places};
 use crate::audit::LogPaths;
 use crate::audit::state::status::{StatusSnapshot, Word};
+use crate::built;
 
 /// More than any file of /proc or /etc that is read here holds.
 const MAX_BYTES: u64 = 1 << 20;
@@ -33,21 +34,6 @@ fn read(inputs: &Inputs, path: &str) -> Result<String, String> {
         .map_err(|error| format!("{path}: {error}"))
 }
 
-/// Feature flags that were compiled in.
-fn features() -> Vec<&'static str> {
-    [
-        ("encryption", cfg!(feature = "encryption")),
-        ("alerts", cfg!(feature = "alerts")),
-        ("tls", cfg!(feature = "tls")),
-        ("s3", cfg!(feature = "s3")),
-        ("azure", cfg!(feature = "azure")),
-        ("gcs", cfg!(feature = "gcs")),
-    ]
-    .into_iter()
-    .filter_map(|(name, on)| on.then_some(name))
-    .collect()
-}
-
 pub(super) fn version(inputs: &Inputs) -> Made {
     let here = std::env::current_exe();
     let path = inputs.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
@@ -66,10 +52,11 @@ pub(super) fn version(inputs: &Inputs) -> Made {
         }
     }
     super::json(&json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        "version": built::VERSION,
+        "commit": built::COMMIT,
+        "target": built::target(),
         "debug_build": cfg!(debug_assertions),
-        "features": features(),
+        "features": built::features(),
         "program": here.ok().map(|path| path.display().to_string()),
         "on_path": on_path,
     }))

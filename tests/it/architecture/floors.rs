@@ -27,6 +27,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "units",
             "zone",
             "clock",
+            "built",
             "fsio",
         ],
     ),
@@ -74,7 +75,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
         "validate",
         &[
             "access", "alerts", "health", "backup", "store", "audit", "config", "units", "zone",
-            "clock", "fsio",
+            "clock", "built", "fsio",
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
@@ -88,6 +89,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["defaults", "field_path", "origin_prefix", "units"]),
     ("origin_prefix", &["defaults"]),
     // Numbers alone: what the engine and the settings both mean by "default".
+    ("built", &[]),
     ("defaults", &[]),
     ("field_path", &[]),
     ("json_place", &[]),

@@ -54,7 +54,8 @@ pub(crate) fn place(
     for (nth, file) in files.iter().enumerate() {
         index(*file, nth, first, &mut lines)?;
     }
-    let Some(hashes) = true_leaves(base, (signed, root), noted, &lines) else { return Ok(None) };
+    let choices = |seq| choices_of(seq, first, noted, &lines);
+    let Some(hashes) = leaves_among(base, (signed, root), choices) else { return Ok(None) };
     let mut read = |seq: u64, leaf: &Hash| -> io::Result<Option<Vec<u8>>> {
         let found = lines.get(&seq).and_then(|all| all.iter().find(|c| c.leaf == *leaf));
         found.map(|found| line_at(files, found)).transpose()
@@ -87,7 +88,21 @@ pub(crate) fn leaves_of(
     if let Some(file) = file {
         index(file, 0, base.end(), &mut lines)?;
     }
-    Ok(true_leaves(base, (signed, root), noted, &lines))
+    let choices = |seq| choices_of(seq, base.end(), noted, &lines);
+    Ok(leaves_among(base, (signed, root), choices))
+}
+
+/// What the hash of a record may be: where its line and its noted hash differ, either may
+/// be right.
+fn choices_of(seq: u64, first: u64, noted: &[Hash], lines: &Lines) -> Vec<Hash> {
+    let noted = usize::try_from(seq - first).ok().and_then(|at| noted.get(at));
+    let mut choices: Vec<Hash> = noted.copied().into_iter().collect();
+    for line in lines.get(&seq).into_iter().flatten() {
+        if !choices.contains(&line.leaf) {
+            choices.push(line.leaf);
+        }
+    }
+    choices
 }
 
 /// The whole lines of a file that begin as records from `first` on do.
@@ -122,13 +137,12 @@ pub(crate) fn line_at(files: &[&dyn FsFile], found: &Candidate) -> io::Result<Ve
     Ok(line)
 }
 
-/// The hashes of the records from `base`'s end up to `signed`: those with which the root is
-/// the signed one. Where a record's line and its noted hash differ, either may be right.
-fn true_leaves(
+/// The hashes of the records from `base`'s end up to `signed`: those of the choices with
+/// which the root is the signed one; the first choice of each is tried first.
+pub(crate) fn leaves_among(
     base: &Range,
     (signed, root): (u64, Hash),
-    noted: &[Hash],
-    lines: &Lines,
+    choices: impl Fn(u64) -> Vec<Hash>,
 ) -> Option<Vec<Hash>> {
     let first = base.end();
     let mut hashes: Vec<Hash> = Vec::new();
@@ -136,12 +150,7 @@ fn true_leaves(
     let mut open: Vec<(usize, Vec<Hash>)> = Vec::new();
     for seq in first..signed {
         let at = (seq - first) as usize;
-        let mut choices: Vec<Hash> = noted.get(at).copied().into_iter().collect();
-        for line in lines.get(&seq).into_iter().flatten() {
-            if !choices.contains(&line.leaf) {
-                choices.push(line.leaf);
-            }
-        }
+        let choices = choices(seq);
         hashes.push(*choices.first()?);
         if choices.len() > 1 {
             open.push((at, choices));

@@ -36,13 +36,14 @@ pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
 pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
 pub use prove::{ProveError, prove, prove_from};
 pub use report::{
-    Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeySource, KeyStretch, Kind,
-    OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
+    Abandoned, Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeptCopy, KeySource,
+    KeyStretch, Kind, OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
 };
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
 
 use super::watch::{Stage, Watch};
+use crate::audit::files::ended::{self, Kept};
 use crate::audit::files::facts::{Authority, Fact, Said, Span, said_in};
 use crate::audit::files::manifest::ManifestError;
 use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
@@ -66,7 +67,7 @@ pub enum VerifyError {
     },
     /// A restore was interrupted.
     #[error(
-        "a restore into {} was interrupted; it is finished or undone when the log is opened next",
+        "a restore into {} was interrupted; the next opening of the log finishes or undoes it",
         dir.display()
     )]
     RestorePending {
@@ -209,7 +210,7 @@ impl Run<'_> {
             if !last {
                 return Ok(None);
             }
-            let text = "segments kept disappearing while they were read: run it again";
+            let text = "segments kept disappearing while they were read; run the command again";
             self.tally.of_end.push(Finding::new(Kind::Unprovable, "audit.manifest.json", text));
         }
         let authority = match authority.take() {
@@ -229,6 +230,8 @@ impl Run<'_> {
             Some(checkpoint) => self.root(&mut pieces, checkpoint)?,
             None => false,
         };
+        let trusts = trusted.is_ok();
+        let abandoned = self.abandoned(&authority, &pieces, (key.keys.as_ref(), trusts))?;
         let mut anchored = None;
         for anchor in &self.request.anchors {
             let found = anchor::compare(
@@ -250,6 +253,16 @@ impl Run<'_> {
         let state = self.state(depth, label.as_deref(), checkpoint.as_ref());
         let oldest_read = self.oldest_read(depth);
         let newer = self.tally.newer;
+        if checkpoint.is_none() && pieces.end() > pieces.begin() {
+            self.tally.notes.push(format!(
+                "records {} to {} are here, and no signed head that would prove them. A checkpoint \
+                 that is kept elsewhere proves what it covers: `auditctl verify --against FILE`, with \
+                 --public-key FILE where the key beside the log cannot be trusted. `auditctl repair` \
+                 takes the newest signed head from a backup",
+                pieces.begin(),
+                pieces.end() - 1
+            ));
+        }
         let mut report = self.report(&pieces, checkpoint.as_ref(), anchored, rooted);
         if foreign {
             // What the believed key signed ends before the log does.
@@ -268,6 +281,7 @@ impl Run<'_> {
         let stretch = |span: &Span| Stretch { first_seq: span.begin, end_seq: span.end };
         report.adopted = authority.adopted.iter().map(stretch).collect();
         report.holes = holes;
+        report.abandoned = abandoned;
         if let Some(found) = newer.filter(|_| report.passed()) {
             let source = document::DocumentError::Newer { kind: document::Kind::LOG, found };
             return Err(VerifyError::Newer { dir: view.paths.dir.clone(), source });
@@ -306,9 +320,9 @@ impl Run<'_> {
                     && keys.is_some_and(|keys| !signature::is_under_another(self.view, keys)) =>
             {
                 self.tally.notes.push(
-                    "audit.manifest.json is not signed: a restore without the key made it, or \
-                     somebody else. Nothing was believed that it says; the \
-                     next start makes it anew from the segments"
+                    "audit.manifest.json is not signed: a restore without the key wrote it, or \
+                     somebody else did. It was not trusted; the next start rebuilds it from the \
+                     segments"
                         .to_owned(),
                 );
             }
@@ -366,9 +380,9 @@ impl Run<'_> {
             let named = authority.names_hole(first_seq, end_seq);
             if !named {
                 let text = format!(
-                    "they are not there ({reason}), and no signed record says that they were given \
-                     up. A backup may hold them: `auditctl repair`; `auditctl serve \
-                     --accept-corruption` gives them up, once"
+                    "they are missing ({reason}), and no signed record says that they were given \
+                     up. If a backup holds them, run `auditctl repair`. To give them up, run \
+                     `auditctl serve --accept-corruption` once"
                 );
                 let finding = Finding::new(Kind::Missing, &segment.file, text);
                 self.tally.found(finding.records(first_seq, end_seq));
@@ -392,7 +406,7 @@ impl Run<'_> {
     fn removed(&mut self, pieces: &Pieces, authority: &Authority) {
         let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
         if pieces.begin() > removed_to {
-            let text = "they are not there, and no signed audit.pruned record says that retention \
+            let text = "they are missing, and no signed audit.pruned record says that retention \
                         removed them";
             let finding = Finding::new(Kind::Missing, "audit.manifest.json", text);
             self.tally.found(finding.records(removed_to, pieces.begin()));
@@ -402,8 +416,7 @@ impl Run<'_> {
     /// What the directory itself tells.
     fn files(&mut self, last: bool) {
         if let Some(reason) = &self.view.no_manifest {
-            let text =
-                format!("it cannot be used, so the files were read by their names: {reason}");
+            let text = format!("it is unusable, so the files were found by their names: {reason}");
             let finding = Finding::new(Kind::Altered, "audit.manifest.json", text);
             self.tally.found(finding);
         }
@@ -412,7 +425,7 @@ impl Run<'_> {
             let last = segment.blocks.iter().map(|block| block.max_timestamp).max();
             let noted = (Some(segment.min_timestamp), Some(segment.max_timestamp));
             if !segment.blocks.is_empty() && (first, last) != noted {
-                let text = format!("the times of {} are not those of its blocks", segment.file);
+                let text = format!("the times of {} differ from those of its blocks", segment.file);
                 let finding = Finding::new(Kind::Altered, "audit.manifest.json", text);
                 self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
             }
@@ -425,6 +438,59 @@ impl Run<'_> {
                 self.tally.found(Finding::new(Kind::Extra, name, text));
             }
         }
+    }
+
+    /// Records that earlier epochs left behind, by the log's own signed records and, until
+    /// these are written, its signed manifest; and what there is of them beside the log.
+    fn abandoned(
+        &mut self,
+        authority: &Authority,
+        pieces: &Pieces,
+        (keys, trusts): (Option<&Keyring>, bool),
+    ) -> Result<Vec<Abandoned>, VerifyError> {
+        let view = self.view;
+        let mut all = if trusts { view.manifest.ended.clone() } else { Vec::new() };
+        authority.ended.iter().for_each(|one| ended::note(&mut all, one.clone()));
+        let mut told = Vec::with_capacity(all.len());
+        for mut ended in all {
+            if ended.before.is_none() && ended.first_seq <= pieces.end() {
+                ended.before = pieces.tree_at(view, ended.first_seq)?;
+            }
+            let place = (&*view.fs, &view.paths);
+            let kept = match keys {
+                Some(keys) => {
+                    let signers = (view.manifest.log_id.as_str(), keys);
+                    ended.kept(place, signers).map_err(|source| {
+                        VerifyError::io("read", &view.paths.dir.join(ended.file()), source)
+                    })?
+                }
+                None => Kept::Nothing,
+            };
+            if let Kept::Unproven(why) = &kept {
+                let text = format!(
+                    "it proves nothing of the records that epoch {} left behind: {why}. `auditctl \
+                     repair` makes it anew, or sets it aside",
+                    ended.epoch
+                );
+                self.tally.found(Finding::new(Kind::Altered, &ended.file(), text));
+            }
+            told.push(Abandoned {
+                epoch: ended.epoch,
+                first_seq: ended.first_seq,
+                end_seq: ended.end_seq,
+                reason: ended.reason.clone(),
+                record: ended.record,
+                at: ended.at,
+                checkpoint: ended.checkpoint.clone(),
+                is_unproven: matches!(kept, Kept::Unproven(_)),
+                kept: match kept {
+                    Kept::Proven(end_seq) => Some(KeptCopy { file: ended.file(), end_seq }),
+                    Kept::Nothing | Kept::Unproven(_) => None,
+                },
+                ended,
+            });
+        }
+        Ok(told)
     }
 
     fn bytes(&self) -> u64 {
@@ -545,8 +611,8 @@ impl Run<'_> {
         if self.tally.findings.iter().all(|finding| finding.first_seq.is_none()) {
             let sealed = self.view.manifest.end_seq();
             let text = format!(
-                "the first {size} records do not hash to the signed root, and no block by itself is \
-                 at odds with the manifest"
+                "the first {size} records do not hash to the signed root, although each block \
+                 matches the manifest"
             );
             let (name, first) = match self.view.tails.last() {
                 Some(tail) if size > sealed => (tail.name.as_str(), sealed.max(pieces.begin())),
@@ -591,9 +657,17 @@ impl Run<'_> {
             self.tally.disturbed = true;
             return Ok(false);
         }
+        if closed && (end > signed || unfinished.is_some()) && self.only_opens(pieces, signed)? {
+            let text = "an opening of the log ended before it had signed its first records; the next \
+                        start sets them aside";
+            let name = self.view.tails.last().map_or("audit.log", |tail| &tail.name);
+            let finding = Finding::new(Kind::Unclean, name, text).records(signed, end);
+            self.tally.of_end.push(finding);
+            return Ok(false);
+        }
         if closed && (end > signed || unfinished.is_some()) {
             let text =
-                "behind the signed close of the log stand lines that none of its writers wrote";
+                "after the signed close of the log there are lines that none of its writers wrote";
             let name = self.view.tails.last().map_or("audit.log", |tail| &tail.name);
             let finding = Finding::new(Kind::Extra, name, text).records(signed, end);
             self.tally.of_end.push(finding);
@@ -602,8 +676,8 @@ impl Run<'_> {
         if closed {
             self.closing_checkpoint(signed);
         }
-        let unproven = "The writer ended before it signed them, or this is a copy made beside a \
-                        writer; a change to them would not be found";
+        let unproven = "Either the writer ended before it signed them, or this is a copy made \
+                        beside a writer. A change to them would not be found";
         if end > signed && signed > 0 {
             self.tally.notes.push(match end - signed {
                 1 => format!("record {signed}, the last, carries no signature. {unproven}"),
@@ -612,12 +686,29 @@ impl Run<'_> {
         }
         if let Some(found) = unfinished {
             self.tally.notes.push(format!(
-                "{} ends with a line that is not whole ({}), as a crash or a copy made beside a \
-                 writer leaves it; the next start sets it aside",
+                "{} ends with an incomplete line ({}), as a crash or a copy made beside a writer \
+                 leaves it; the next start sets it aside",
                 found.file, found.message
             ));
         }
         Ok(closed)
+    }
+
+    /// Whether behind the close stands nothing but what an opening writes first. It
+    /// authorises nothing, whoever wrote it.
+    fn only_opens(&self, pieces: &Pieces, signed: u64) -> Result<bool, VerifyError> {
+        let mut next = signed;
+        while next < pieces.end() {
+            let Some(piece) = pieces.piece_of(next) else { return Ok(false) };
+            let raw = pieces::read(self.view, piece)?.unwrap_or_default();
+            let opening = said_in(&raw).into_iter().filter(|said| said.opens && said.seq >= next);
+            let found = opening.count() as u64;
+            if found == 0 {
+                return Ok(false);
+            }
+            next += found;
+        }
+        Ok(next == pieces.end() && next > signed)
     }
 
     /// A close in order stores a checkpoint over it.
@@ -628,8 +719,8 @@ impl Run<'_> {
             return;
         };
         let text = format!(
-            "it covers {size} records, and the log was closed with a checkpoint over {signed}: an \
-             older one was put in its place"
+            "it covers {size} records, but the log was closed with a checkpoint over {signed}: \
+             somebody put back an older one"
         );
         self.tally.of_end.push(Finding::new(Kind::Altered, "audit.checkpoint", text));
     }
@@ -730,6 +821,7 @@ impl Run<'_> {
             removed_by: None,
             adopted: Vec::new(),
             holes: Vec::new(),
+            abandoned: Vec::new(),
             notes,
             findings,
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::audit::files::ended::EndedEpoch;
 use crate::clock::Timestamp;
 
 /// What kind of thing is wrong.
@@ -346,6 +347,10 @@ pub struct Report {
     /// record says that they were given up that is no finding.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub holes: Vec<GivenUp>,
+    /// Records of earlier epochs that the log has not gone on with. That they are named is
+    /// no finding.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<Abandoned>,
     /// What cannot be told, or is worth knowing, and is no finding.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -370,6 +375,59 @@ pub struct GivenUp {
     pub at: Option<Timestamp>,
 }
 
+/// Records that the log had signed and that it has not gone on with: an opening accepted
+/// damage of which nothing told where it was, and began an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Abandoned {
+    /// The epoch that they are of.
+    pub epoch: u32,
+    /// The first.
+    pub first_seq: u64,
+    /// One after the last.
+    pub end_seq: u64,
+    /// What was wrong.
+    pub reason: String,
+    /// The signed record that says so; absent where it has not been written yet, or
+    /// retention has removed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<u64>,
+    /// When it was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// The epoch's last signed head: a copy of the records hashes to it.
+    pub checkpoint: String,
+    /// The proven copy beside the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptCopy>,
+    #[serde(skip)]
+    pub(in crate::audit) ended: EndedEpoch,
+    /// What lies beside the log proves nothing.
+    #[serde(skip)]
+    pub(in crate::audit) is_unproven: bool,
+}
+
+/// A proven copy beside the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeptCopy {
+    /// Its file.
+    pub file: String,
+    /// One after its last record.
+    pub end_seq: u64,
+}
+
+impl Abandoned {
+    /// How many of them no proven copy beside the log holds.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.end_seq - self.kept.as_ref().map_or(self.first_seq, |kept| kept.end_seq)
+    }
+
+    /// Whether a finding is about the copy beside the log.
+    pub(in crate::audit) fn is_about(&self, finding: &Finding) -> bool {
+        finding.file == self.ended.file()
+    }
+}
+
 /// A removal by retention, as the log's own signed record says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RemovedBy {
@@ -392,5 +450,12 @@ impl Report {
     #[must_use]
     pub fn given_up(&self) -> u64 {
         self.holes.iter().map(|hole| hole.end_seq - hole.first_seq).sum()
+    }
+
+    /// How many records of earlier epochs are neither in the log nor in a proven copy
+    /// beside it.
+    #[must_use]
+    pub fn left_behind(&self) -> u64 {
+        self.abandoned.iter().map(Abandoned::missing).sum()
     }
 }

@@ -13,7 +13,7 @@ use super::VerifyError;
 use crate::audit::files::manifest::{Manifest, ManifestError, Segment};
 use crate::audit::files::restore;
 use crate::audit::keys::checkpoint::note::MAX_PUBLIC_KEYS_BYTES;
-use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
+use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::keys::signed_document::Signature;
 use crate::audit::keys::{KeyHistory, KeysError};
 use crate::audit::paths::LogPaths;
@@ -143,16 +143,14 @@ impl View {
                 signature = Some(found);
                 (manifest, None)
             }
-            Ok(None) => {
-                (from_note(note.as_deref().or(head.as_deref())), Some("it is missing".to_owned()))
-            }
+            Ok(None) => (from_note([&note, &head], &public), Some("it is missing".to_owned())),
             Err(ManifestError::Io { path, source })
                 if source.kind() != io::ErrorKind::InvalidData =>
             {
                 return Err(VerifyError::io("read", &path, source));
             }
             Err(error @ ManifestError::Newer { .. }) => return Err(error.into()),
-            Err(error) => (from_note(note.as_deref().or(head.as_deref())), Some(error.to_string())),
+            Err(error) => (from_note([&note, &head], &public), Some(error.to_string())),
         };
         let mut view = Self {
             fs: fs.clone(),
@@ -297,13 +295,16 @@ fn is_not_there(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
-/// What a log without a manifest is, by its checkpoint's word.
-fn from_note(note: Option<&[u8]>) -> Manifest {
-    let origin = note
-        .and_then(|note| SignedCheckpoint::parse(note).ok())
-        .and_then(|signed| signed.unverified().origin.parse::<Origin>().ok());
+/// What a log without a manifest is, by its signed heads' word, or else by the name of its
+/// public key.
+fn from_note(notes: [&Option<Vec<u8>>; 2], public: &Result<Vec<u8>, String>) -> Manifest {
+    let heads = notes.into_iter().flatten().filter_map(|note| SignedCheckpoint::parse(note).ok());
+    let mut origins = heads.filter_map(|head| head.unverified().origin.parse::<Origin>().ok());
+    let key = public.as_ref().ok().and_then(|text| std::str::from_utf8(text).ok());
+    let key = key.and_then(|text| VerifierKey::parse_file(text).ok());
+    let by_key = || key.and_then(|key| key.name().parse::<Origin>().ok());
     let mut manifest = Manifest::new(String::new());
-    if let Some(origin) = origin {
+    if let Some(origin) = origins.next().or_else(by_key) {
         manifest.log_id = origin.log_id().to_owned();
         manifest.epoch = origin.epoch();
     }

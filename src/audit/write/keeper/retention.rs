@@ -134,7 +134,8 @@ impl Thread {
                 self.publish_wait(RetentionWait::ClockAhead, 0);
                 tracing::warn!(
                     code = Trouble::ClockAhead.code(),
-                    "the clock is more than a day ahead of the newest record: retention removes nothing for an hour"
+                    "the clock is more than a day ahead of the newest record, so retention \
+                     removes nothing for an hour"
                 );
             }
         }
@@ -306,6 +307,7 @@ fn removal(manifest: &Manifest, count: usize, held_by: Vec<String>) -> Option<Pr
         held_by,
         first_key: manifest.first_key.clone(),
         abandoned: manifest.abandoned.clone(),
+        ended: manifest.ended.clone(),
         backed_up: manifest.backed_up,
         tree,
     })

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use crate::audit::files::ended::EndedEpoch;
 use crate::audit::keys::checkpoint::Origin;
 use crate::audit::paths::LogPaths;
 use crate::audit::read::query::{Bounds, Engine, Ledger, Listed, QueryError};
@@ -15,7 +16,7 @@ use crate::audit::state::status::{
 use crate::audit::state::trouble::Trouble;
 use crate::audit::write::keeper::{Keeper, Work, newest_record};
 use crate::audit::write::options::{Options, RetentionRule};
-use crate::audit::write::own::{OwnRecord, Recovered};
+use crate::audit::write::own::{LeftBehind, OwnRecord, Recovered};
 use crate::audit::write::own_files::RedactKeySlot;
 use crate::audit::write::queue::{Queue, WakeRule};
 use crate::audit::write::rate_limit::RateLimiter;
@@ -121,6 +122,9 @@ pub(super) fn publish_start(page: &StatusPage, options: &Options, opened: &Opene
     page.set(Word::WrittenSeq, opened.active.layout.next_seq());
     page.set(Word::LostRecords, opened.lost.map_or(0, |lost| lost.count));
     page.set(Word::AdoptedEnd, opened.uncovered);
+    let (fs, paths) = (&*options.fs, LogPaths::new(&options.dir));
+    let left = opened.manifest.ended.iter().map(|one| one.seems_missing(fs, &paths)).sum();
+    page.set(Word::LeftBehind, left);
     page.set(Word::RetentionMode, retention_mode(options) as u64);
     page.set(Word::KeyChanges, opened.keys.rotations.len() as u64);
     page.set(Word::LastEventAt, opened.last_event.map_or(0, |at| at.micros() as u64));
@@ -210,6 +214,11 @@ pub(super) fn warn_of_another_origin(options: &Options, own: &Origin) {
     );
 }
 
+/// With the record that names it now.
+fn recorded(one: &EndedEpoch, seq: u64, shared: &Shared) -> EndedEpoch {
+    EndedEpoch { record: Some(seq), at: Some(shared.options.clock.now()), ..one.clone() }
+}
+
 /// The records that say how the log was opened.
 pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
     if shared.queue.next_seq() == 0 {
@@ -222,11 +231,24 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
             public_key: opened.verifier_key.clone(),
         });
     }
+    let mut ended = opened.ended.iter();
+    let is_first = |recovered: &Recovered, one: &EndedEpoch| {
+        recovered.abandoned_checkpoint.as_ref() == Some(&one.checkpoint)
+    };
     if let Some(recovered) = &opened.recovered {
         let mut first = recovered.clone();
+        // The one of this opening is named by the record of it.
+        let own = opened.ended.last().filter(|one| is_first(recovered, one));
+        first.left_behind = own.map(LeftBehind::of);
+        if own.is_some() {
+            ended.next_back();
+        }
         let rest = first.holes.split_off(first.holes.len().min(HOLES_A_RECORD));
         let has_holes = !first.holes.is_empty();
         let seq = shared.push_own(&OwnRecord::Recovered(Box::new(first)));
+        if let Some(own) = own {
+            shared.keeper.epoch_ended(recorded(own, seq, shared));
+        }
         for holes in rest.chunks(HOLES_A_RECORD) {
             let more = Recovered { holes: holes.to_vec(), ..Recovered::default() };
             shared.push_own(&OwnRecord::Recovered(Box::new(more)));
@@ -235,6 +257,17 @@ pub(super) fn push_opening(shared: &Shared, opened: &Opened, log_id: &str) {
         if has_holes && rest.is_empty() {
             shared.keeper.holes_named(seq);
         }
+    }
+    for one in ended {
+        // An opening ended before its record of it was written.
+        let again = Recovered {
+            accepted_corruption: Some(one.reason.clone()),
+            abandoned_checkpoint: Some(one.checkpoint.clone()),
+            left_behind: Some(LeftBehind::of(one)),
+            ..Recovered::default()
+        };
+        let seq = shared.push_own(&OwnRecord::Recovered(Box::new(again)));
+        shared.keeper.epoch_ended(recorded(one, seq, shared));
     }
     let lost = opened.recovered.as_ref().and_then(|recovered| recovered.checkpoint_lost.as_ref());
     if let Some(reason) = lost {

@@ -9,6 +9,7 @@ use super::{Accepted, Corruption, OpenError, Opening, Rollback, io_error};
 use crate::audit::files::facts::Span;
 use crate::audit::files::scan::{Interest, scan_plain};
 use crate::audit::state::status::Damage;
+use crate::audit::write::own::Recovered;
 
 /// What stands behind the newest signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,34 @@ pub(super) struct Plan {
     pub(super) altered: bool,
     pub(super) clean: bool,
     pub(super) damage: Option<Damage>,
+}
+
+impl Plan {
+    /// What the record of the opening says of it, but for what is only known once it is
+    /// done: the names of files that were set aside, and what is missing then.
+    pub(super) fn told(&self) -> Recovered {
+        let seen = &self.seen;
+        let adopted = match self.tail {
+            Tail::Adopt(span) => Some(span),
+            _ => None,
+        };
+        let rotations = if seen.keys_are_bad { &[][..] } else { &seen.keys.rotations[..] };
+        let first_key = rotations.first().map(|first| first.old_key.clone());
+        let first_key = || first_key.unwrap_or_else(|| seen.key.verifier().to_string());
+        let accepted = self.accepted.as_ref();
+        Recovered {
+            unsigned_first: adopted.map(|span| span.begin),
+            unsigned_end: adopted.map(|span| span.end),
+            manifest_rebuilt: seen.rebuilt.clone(),
+            stored_anew: seen.stored_anew.clone(),
+            checkpoint_lost: seen.checkpoint_lost.clone().filter(|_| accepted.is_none()),
+            accepted_corruption: accepted.map(|accepted| accepted.reason.clone()),
+            abandoned_checkpoint: accepted.and_then(|accepted| accepted.abandoned.clone()),
+            keys_put_back: seen.put_back.clone(),
+            keys_from: seen.chain_is_lost.then(first_key),
+            ..Recovered::default()
+        }
+    }
 }
 
 impl Opening<'_> {
@@ -109,7 +138,8 @@ impl Opening<'_> {
             None => self.tail(&mut seen)?,
         };
         // Compared is what will be left of the log.
-        let rollback = self.other_history(&seen)?;
+        let unknown = accepted.as_ref().map(|_| covered);
+        let rollback = self.other_history(&seen, unknown)?;
         let clean = clean || matches!(tail, Tail::Foreign { .. });
         if matches!(tail, Tail::Foreign { suspicious: true }) {
             damage = damage.or(Some(Damage::FileReplaced));

@@ -4,7 +4,8 @@
 use super::inspect::Seen;
 use super::{OpenError, Opening, io_error};
 use crate::audit::files::roots::roots_at;
-use crate::audit::keys::histories::{Contradiction, OwnHistory};
+use crate::audit::keys::checkpoint::Origin;
+use crate::audit::keys::histories::{Contradiction, KnownHead, OwnHistory};
 use crate::audit::write::own::{Contradicting, RollbackAccepted};
 
 /// So many contradicting heads are named, and kept in the manifest.
@@ -28,12 +29,27 @@ impl Rollback {
 }
 
 impl Opening<'_> {
-    /// Compares the log with the heads in reach. `None` when all fit.
+    /// Compares the log with the heads in reach. `None` when all fit. `unknown` is the
+    /// first record of which nothing tells any more what was recorded, where corruption is
+    /// accepted: a head over such records, no further than the log's own, says nothing.
     ///
     /// # Errors
     /// [`OpenError::OtherHistory`] when one does not, unless that is accepted.
-    pub(super) fn other_history(&self, seen: &Seen) -> Result<Option<Rollback>, OpenError> {
-        let heads = &self.options.heads;
+    pub(super) fn other_history(
+        &self,
+        seen: &Seen,
+        unknown: Option<u64>,
+    ) -> Result<Option<Rollback>, OpenError> {
+        let signed = seen.head.as_ref().map_or(0, |head| head.checkpoint.size);
+        let is_of_unknown = |known: &KnownHead| {
+            let head = known.note.unverified();
+            let epoch = head.origin.parse::<Origin>().map(|origin| origin.epoch());
+            epoch == Ok(seen.manifest.epoch)
+                && unknown.is_some_and(|from| head.size > from && head.size <= signed)
+        };
+        let heads: Vec<KnownHead> =
+            self.options.heads.iter().filter(|known| !is_of_unknown(known)).cloned().collect();
+        let heads = &heads;
         if heads.is_empty() {
             return Ok(None);
         }

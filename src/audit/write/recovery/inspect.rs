@@ -8,10 +8,12 @@ use super::keys::{KeptChain, KeyTask};
 use super::{Corruption, OpenError, Opening, Reached, Scanned, heads, io_error};
 use crate::audit::files::facts::Authority;
 use crate::audit::files::manifest::{Manifest, ManifestError};
+use crate::audit::keys::checkpoint::VerifierKey;
 use crate::audit::keys::signed_document::Signature;
 use crate::audit::keys::signer::SigningKey;
 use crate::audit::keys::{KeyHistory, Keyring};
 use crate::audit::paths::parse_sealed_name;
+use crate::audit::record::peek_seq;
 use crate::audit::state::status::Damage;
 use crate::audit::tree::document::DocumentError;
 use crate::audit::tree::merkle::{Hash, Range};
@@ -191,6 +193,11 @@ impl Opening<'_> {
         }
     }
 
+    /// Whether opening makes a new log.
+    pub(super) fn begins_a_log(&self) -> Result<bool, OpenError> {
+        self.is_empty(&self.texts()?)
+    }
+
     /// Whether nothing was ever recorded here.
     fn is_empty(&self, texts: &Texts) -> Result<bool, OpenError> {
         let sealed = self.names.iter().any(|name| parse_sealed_name(name).is_some());
@@ -216,7 +223,11 @@ impl Opening<'_> {
             return self.new_log_id();
         }
         let origin = texts.origin();
-        if stored.is_none() && origin.is_none() {
+        let is_known = stored.is_some() || origin.is_some();
+        if !is_known && let Some(log_id) = self.named_by_keys()? {
+            return Ok(log_id);
+        }
+        if !is_known {
             return Err(OpenError::Foreign {
                 path: self.paths.active(),
                 reason: "it has records but neither a manifest nor a checkpoint".to_owned(),
@@ -226,6 +237,25 @@ impl Opening<'_> {
         let by_note = || origin.map(|origin| origin.log_id().to_owned());
         let by_manifest = || stored.map(|manifest| manifest.log_id.clone());
         by_key.or_else(by_note).or_else(by_manifest).ok_or_else(|| self.start_error("no log id"))
+    }
+
+    /// The log that the keys at hand name, where what is there looks like its records: its
+    /// manifest and its signed heads are lost, and that is told as what it is.
+    fn named_by_keys(&self) -> Result<Option<String>, OpenError> {
+        let path = self.paths.active();
+        let mut start = [0; 64];
+        let read = match self.fs.open(&path, OpenMode::ReadOwn) {
+            Ok(file) => file.read_at(&mut start, 0).map_err(io_error("read", &path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(io_error("open", &path)(error)),
+        };
+        let is_sealed = self.names.iter().any(|name| parse_sealed_name(name).is_some());
+        if peek_seq(&start[..read]).is_none() && !is_sealed {
+            return Ok(None);
+        }
+        let public = VerifierKey::load(self.fs, &self.paths.public_key()).ok();
+        let by_public = public.and_then(|key| key.log_id());
+        Ok(self.key_names_log()?.or(by_public))
     }
 
     /// Why the newest head is not that of `audit.checkpoint`, which opening would

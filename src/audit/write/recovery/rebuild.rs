@@ -318,6 +318,7 @@ impl Opening<'_> {
         let authority = self.facts_from(begin)?.authority(signed);
         let mut manifest = Manifest { epoch, ..Manifest::new(log_id.to_owned()) };
         manifest.abandon(authority.abandoned.iter().cloned(), ring);
+        manifest.ended.clone_from(&authority.ended);
         manifest.adopted.clone_from(&authority.adopted);
         manifest.adopted.retain(|span| span.end > begin);
         manifest.backed_up = authority.backed_up;

@@ -60,6 +60,7 @@ impl Opening<'_> {
             holes: Vec::new(),
             backed_up: manifest.backed_up,
             abandoned: manifest.abandoned.clone(),
+            ended: manifest.ended.clone(),
             keys: self.keys_by_manifest(manifest, scan, signed)?,
             // A manifest of this format is of a log of this format.
             format: 0,

@@ -55,6 +55,7 @@ impl<'a> Applying<'a> {
                 .map_err(self.io("write", other.file))?;
             self.noted(other.file, kept, Vec::new());
         }
+        self.rejoin()?;
         for name in &self.repair.filters {
             match self.needs.fs.remove(&self.paths.dir.join(name)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -69,6 +70,37 @@ impl<'a> Applying<'a> {
         self.done.from.sort_unstable();
         self.done.from.dedup();
         Ok(self.done)
+    }
+
+    /// The signed head first: lines without it are taken for somebody else's.
+    fn rejoin(&mut self) -> Result<(), RepairError> {
+        for one in &self.repair.rejoined {
+            let kept = self.keep(&one.file)?;
+            let _ = self.keep(&one.head_file)?;
+            let fs = &*self.needs.fs;
+            let head = self.paths.dir.join(&one.head_file);
+            fsio::replace_file(fs, &head, one.note.as_bytes())
+                .map_err(self.io("write", &one.head_file))?;
+            self.write(&one.file, |to| to.write_all_at(&one.lines, 0))?;
+            self.done.from.extend(one.from.iter().cloned());
+            self.noted(&one.file, kept, vec![(one.first_seq, one.end_seq)]);
+        }
+        for one in &self.repair.not_rejoined {
+            let Some(file) = &one.sets_aside else { continue };
+            let kept = self.keep(file)?;
+            let _ = self.keep(&one.head_file)?;
+            for name in [file, &one.head_file] {
+                match self.needs.fs.remove(&self.paths.dir.join(name)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(self.io("remove", name)(error));
+                    }
+                    _ => {}
+                }
+            }
+            self.needs.fs.sync_dir(&self.paths.dir).map_err(self.io("sync", "."))?;
+            self.noted(file, kept, Vec::new());
+        }
+        Ok(())
     }
 
     fn io(&self, action: &'static str, name: &str) -> impl FnOnce(std::io::Error) -> RepairError {

@@ -14,6 +14,7 @@
 
 mod apply;
 mod copy;
+mod ended;
 mod log_copy;
 mod sealed;
 mod tail;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use copy::{CopiedBlock, Copy};
+pub use ended::{NotRejoined, Rejoined};
 pub use log_copy::LogCopy;
 
 use super::own::{Repaired, RepairedFile};
@@ -35,7 +37,7 @@ use crate::audit::paths::LogPaths;
 use crate::audit::read::verify::signature;
 use crate::audit::read::verify::tally::Tally;
 use crate::audit::read::verify::view::View;
-use crate::audit::read::verify::{GivenUp, Kind, Report, Request, VerifyError, verify};
+use crate::audit::read::verify::{Finding, GivenUp, Kind, Report, Request, VerifyError, verify};
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::Range;
 use crate::clock::Clock;
@@ -131,6 +133,10 @@ pub struct Repair {
     pub stored_anew: Vec<String>,
     /// Copies of which nothing is taken, and why.
     pub rejected: Vec<(String, String)>,
+    /// Records that an epoch left behind, of which a copy is put beside the log.
+    pub rejoined: Vec<Rejoined>,
+    /// Such records of which none can be made.
+    pub not_rejoined: Vec<NotRejoined>,
     /// Whether the log's records hash to its signed root then.
     pub is_rooted: bool,
     /// Whether the next opening, with the key, makes the manifest anew.
@@ -157,12 +163,12 @@ pub enum RepairError {
         source: std::io::Error,
     },
     /// Nobody knows whose log it is.
-    #[error("which key the log's is cannot be told: {0}")]
+    #[error("cannot tell which key is the log's: {0}")]
     NoKey(String),
     /// No signed head of the log is left here to say which of two records is right.
     #[error(
-        "no signed head of the log is left here, and {name} has another record {seq}: which of \
-         the two was recorded cannot be told"
+        "no signed head of the log is left here, and {name} has another record {seq}: nothing \
+         shows which of the two was recorded"
     )]
     Contradicts {
         /// The copy.
@@ -171,7 +177,7 @@ pub enum RepairError {
         seq: u64,
     },
     /// No signed head of the log is left, here or in a copy.
-    #[error("nothing says what was recorded: no signed head is left in {}, and no copy has one", dir.display())]
+    #[error("nothing shows what was recorded: no signed head is left in {}, and no copy has one", dir.display())]
     NoHead {
         /// The log directory.
         dir: PathBuf,
@@ -185,6 +191,8 @@ impl Repair {
         self.changes.is_empty()
             && self.others.is_empty()
             && self.filters.is_empty()
+            && self.rejoined.is_empty()
+            && self.not_rejoined.iter().all(|not| not.sets_aside.is_none())
             && self.stored_anew.is_empty()
             && !self.sealed.iter().any(SealedPlan::changes)
             && !self.tails.iter().any(TailPlan::changes)
@@ -195,6 +203,13 @@ impl Repair {
     #[must_use]
     pub fn mends_all(&self) -> bool {
         self.left.is_empty()
+    }
+
+    /// Whether another copy could give more: something stays damaged, or was left behind.
+    #[must_use]
+    pub fn lacks_some(&self) -> bool {
+        let is_part = |one: &Rejoined| one.end_seq < one.wanted_end;
+        !self.mends_all() || !self.not_rejoined.is_empty() || self.rejoined.iter().any(is_part)
     }
 }
 
@@ -347,8 +362,8 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
             others.push(Other {
                 file: "audit.checkpoint",
                 becomes: format!(
-                    "the one of {}, over {} records; nobody signed what follows them, and the next \
-                     start names it",
+                    "the one of {}, over {} records; what follows them is not signed, and the \
+                     next start names it",
                     best.copy.name(),
                     best.copy.tree().end()
                 ),
@@ -362,9 +377,12 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
     let is_own = own_head;
     let mut case = Case { view, keys, is_signed, head, copies, trust: Trust::Root, given_up };
     let filters = case.damaged_filters();
-    let is_whole = report.passed() && report.holes.is_empty();
+    let (rejoined, not_rejoined) = case.rejoin(&report.abandoned)?;
+    let is_beside = |found: &Finding| report.abandoned.iter().any(|one| one.is_about(found));
+    let only_beside = !report.findings.is_empty() && report.findings.iter().all(is_beside);
+    let is_whole = report.holes.is_empty() && (report.passed() || only_beside);
     if is_whole && others.is_empty() && filters.is_empty() {
-        return Ok(case.nothing(report, rejected));
+        return Ok(Repair { rejoined, not_rejoined, ..case.nothing(report, rejected) });
     }
     others.extend(case.chain());
     let mut planned = case.plan(&report, watch)?;
@@ -386,6 +404,8 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
         filters,
         stored_anew: planned.stored_anew,
         rejected,
+        rejoined,
+        not_rejoined,
         is_rooted: planned.root == Some(true),
         manifest_is_lost: !case.is_signed,
         manifest: case.view.manifest.clone(),
@@ -513,6 +533,8 @@ impl Case<'_> {
             filters: Vec::new(),
             stored_anew: Vec::new(),
             rejected,
+            rejoined: Vec::new(),
+            not_rejoined: Vec::new(),
             is_rooted: true,
             manifest_is_lost: false,
             manifest: self.view.manifest.clone(),

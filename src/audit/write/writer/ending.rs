@@ -62,11 +62,16 @@ impl Writer {
         let in_time = begun.elapsed() < self.shared.options.overflow_timeout;
         if !self.upkeep.closed_pushed {
             self.look_at_own_files();
-            self.upkeep.closed_pushed = true;
             self.record_bursts(true);
-            self.shared.push_own(&self.upkeep.closed_record(&self.durable_tree));
         }
         self.take_and_flush();
+        if self.shared.queue.next_seq() == self.durable_tree.end() && !self.upkeep.closed_pushed {
+            // A batch of its own, of which `audit.head` hears after `audit.checkpoint`: so a
+            // head over a close whose checkpoint is older was left by no crash.
+            self.upkeep.closed_pushed = true;
+            self.shared.push_own(&self.upkeep.closed_record(&self.durable_tree));
+            self.take_and_flush();
+        }
         // A file that was deleted since the last look exists only as long as it
         // is open: closing it unseen would lose what was acknowledged.
         let repaired = self.fresh.is_none() && self.look_at_file();
@@ -81,6 +86,9 @@ impl Writer {
             return true;
         }
         let signed = self.checkpoint();
+        if signed {
+            self.write_head(&self.shared.keeper.checkpoint());
+        }
         let now = self.shared.options.clock.now();
         if signed {
             self.shared.page.set(Word::ClosedAt, now.micros() as u64);

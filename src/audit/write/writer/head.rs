@@ -40,12 +40,17 @@ impl Writer {
     /// acknowledged, because it contradicts what was signed.
     pub(super) fn sign_head(&mut self) -> bool {
         // Until a change of key is stored neither key may sign: the next
-        // checkpoint does.
-        if self.keys.pending.is_some() {
+        // checkpoint does. Over a close it is the checkpoint that comes first.
+        if self.keys.pending.is_some() || self.upkeep.closed_pushed {
             return true;
         }
         let Some(signed) = self.sign_durable() else { return false };
-        let text = signed.to_string();
+        self.write_head(&signed.to_string());
+        true
+    }
+
+    /// Writes `audit.head`. What fails of it is told, and stops nothing.
+    pub(super) fn write_head(&mut self, text: &str) {
         let written = self.head.write(text.as_bytes());
         if written.is_ok() && self.head.is_open() {
             self.own_files.holds(OwnFile::Head, text.as_bytes());
@@ -61,6 +66,5 @@ impl Writer {
             }
             Err(_) => {}
         }
-        true
     }
 }

@@ -1,0 +1,116 @@
+//! What opening the log would do, said without doing it: the same looks and the same
+//! decision, on a file system of which nothing is changed.
+
+use std::cell::OnceCell;
+use std::io;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::decide::{Plan, Tail};
+use super::{OpenError, Opening, io_error};
+use crate::audit::files::restore;
+use crate::audit::paths::LogPaths;
+use crate::audit::state::status::StatusSnapshot;
+use crate::audit::write::options::Options;
+use crate::fsio::Fs;
+use crate::fsio::looking::LookingFs;
+
+/// What opening the log would do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Foreseen {
+    /// Step by step, in words; none where it would only go on.
+    pub steps: Vec<String>,
+    /// The details of the `audit.recovered` record that it would write, without the names
+    /// of files that are made then.
+    pub record: Option<Value>,
+}
+
+/// Says what opening the log would do. Changes nothing; a writer may have the log open,
+/// and what it is in the middle of then looks like what a crash leaves.
+///
+/// # Errors
+/// Why the log would not be opened, as [`AuditLog::open`](crate::audit::AuditLog::open).
+pub fn foresee(options: &Options) -> Result<Foreseen, OpenError> {
+    let paths = LogPaths::new(&options.dir);
+    let fs = LookingFs(Arc::clone(&options.fs));
+    let only = |step: &str| Ok(Foreseen { steps: vec![step.to_owned()], record: None });
+    if restore::is_pending(&fs, &paths) {
+        return only("finishes or undoes the restore that was interrupted, and goes on from there");
+    }
+    let names = match fs.list(&options.dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(io_error("list", &options.dir)(error)),
+    };
+    let opening = Opening {
+        options,
+        fs: &fs,
+        paths: &paths,
+        names: &names,
+        earlier: StatusSnapshot::read(&paths.status()).ok(),
+        left: None,
+        left_is_signed: false,
+        claimed: OnceCell::new(),
+    };
+    if opening.begins_a_log()? {
+        return only("makes a new log");
+    }
+    opening.decide(opening.inspect()?)?.foreseen()
+}
+
+impl Plan {
+    fn foreseen(&self) -> Result<Foreseen, OpenError> {
+        let mut told = self.told();
+        let mut steps = Vec::new();
+        let mut step = |text: String| steps.push(text);
+        if let Some(from) = &told.keys_put_back {
+            step(format!("puts audit.keys back from {from}"));
+        } else if self.seen.keys_are_bad {
+            step("sets audit.keys aside: it leads to no key that signs".to_owned());
+        }
+        if let Some(reason) = &told.manifest_rebuilt {
+            step(format!("makes audit.manifest.json anew from the segments: {reason}"));
+        }
+        if let Some(reason) = &told.checkpoint_lost {
+            step(format!("makes audit.checkpoint anew from audit.head: {reason}"));
+        }
+        for file in &told.stored_anew {
+            step(format!("notes that {file} holds its records in other bytes"));
+        }
+        if !self.given_up.is_nothing() {
+            step("gives up the damaged records, and names them".to_owned());
+        }
+        if let Some(reason) = &told.accepted_corruption {
+            step(format!("begins a new epoch, because damage is accepted: {reason}"));
+        }
+        if self.rollback.is_some() {
+            step("begins a new epoch, because another history of the log is accepted".to_owned());
+        }
+        if let Some((first, end)) = told.unsigned_first.zip(told.unsigned_end) {
+            step(format!("takes over records {first} to {}, which nobody has signed", end - 1));
+        }
+        let behind = self.behind();
+        match self.tail {
+            Tail::Foreign { .. } => {
+                told.foreign_bytes = Some(behind);
+                step(format!("sets aside {behind} bytes behind the signed close of the log"));
+            }
+            _ if behind > 0 && self.given_up.is_nothing() => {
+                told.torn_bytes = behind;
+                step(format!("sets aside {behind} bytes behind the last good record"));
+            }
+            _ => {}
+        }
+        let record = serde_json::to_value(&told).ok();
+        let record = record.filter(|record| record.as_object().is_some_and(|all| !all.is_empty()));
+        Ok(Foreseen { steps, record })
+    }
+
+    /// The bytes of the active segment's file behind what is gone on with.
+    fn behind(&self) -> u64 {
+        let Some((file, scan)) = &self.seen.scan else { return 0 };
+        let good = if self.altered { 0 } else { scan.layout.raw_bytes };
+        file.meta().map_or(0, |meta| meta.len.saturating_sub(good))
+    }
+}
