@@ -210,33 +210,32 @@ pub(super) fn steps(kinds: &[Finding], is_damaged: bool) -> Vec<&'static str> {
     let cases = [
         (
             is_damaged || has(&of_records),
-            "`auditctl repair` puts back what a backup holds (`auditctl repair --dry-run` says it record \
-             by record); stop the collector first",
+            "stop the collector, then run `auditctl repair` (--dry-run shows what it would put back)",
         ),
         (
             has(&[Finding::BadSignature]),
-            "stop the collector and run `auditctl repair`: it takes the newest signed head from a backup. \
-             Without one, `auditctl serve --accept-corruption`, once, goes on from what is here, and the \
-             log names the records that nobody had signed",
+            "stop the collector and run `auditctl repair`: it takes the newest signed head from a \
+             backup. If there is no backup, run `auditctl serve --accept-corruption` once: it goes on \
+             with the records that are here, and names them as unsigned",
         ),
         (
             has(&[Finding::WrongKey]),
-            "check with the log's own public key: --public-key FILE, kept elsewhere. If audit.pub was \
-             replaced, `auditctl repair` makes it anew from the private key",
+            "verify with the log's own public key, kept elsewhere: --public-key FILE. If somebody \
+             replaced audit.pub, `auditctl repair` recreates it from the private key",
         ),
         (
             has(&[Finding::Diverged, Finding::Restored]),
-            "`auditctl diff log latest` shows where the log and its newest backup part; keep both until it \
-             is known which is right",
+            "`auditctl diff log latest` shows where the log and its newest backup begin to differ. \
+             Keep both until you know which is right",
         ),
         (
             has(&[Finding::Extra]) && !is_damaged,
-            "keep a copy, and find out who wrote it. The next start of a writer moves it out of the log, \
-             beside it, and records that: start the collector",
+            "keep a copy, and find out who wrote it. Then start the collector: it moves what is extra \
+             out of the log, keeps it beside the log, and records that",
         ),
         (
             has(&[Finding::Unclean]),
-            "start the collector: opening the log puts its end in order, and records what it found",
+            "start the collector: it puts the end of the log in order, and records what it found",
         ),
     ];
     cases.into_iter().filter(|(applies, _)| *applies).map(|(_, step)| step).collect()

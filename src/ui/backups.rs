@@ -167,8 +167,8 @@ fn instead_text(plan: &RestorePlan) -> Option<&'static str> {
             "`auditctl repair` replaces only what is damaged in the log, and keeps everything else",
         ),
         (false, true) if !plan.held_elsewhere.is_empty() => Some(
-            "restore this one, and run `auditctl repair` afterwards: it puts back what another \
-             backup holds",
+            "restore this backup, and then run `auditctl repair`: it puts back what another backup \
+             holds",
         ),
         _ => None,
     }

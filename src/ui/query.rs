@@ -358,7 +358,7 @@ mod tests {
         let table = Table { width: Some(30), color: false, ascii: true };
         assert_eq!(
             groups_text(&groups, 2, &table),
-            "alice  40  ###################\n-      20  ##########\n1 more groups: 1 records\n"
+            "alice  40  ###################\n-      20  ##########\n1 more group: 1 record\n"
         );
         assert_eq!(groups_ndjson(&groups, 1), "{\"group\":\"alice\",\"records\":40}\n");
         assert_eq!(

@@ -144,7 +144,8 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
     if stuck {
         // What this command does not do.
         let others = next_steps(&repair.report).into_iter();
-        let others = others.filter(|step| !step.starts_with("`auditctl repair`"));
+        let others = others
+            .filter(|step| !step.starts_with("stop the collector, then run `auditctl repair`"));
         lines.extend(others.map(|step| format!("  next: {step}")));
     }
     lines.extend(opening(shown));

@@ -74,7 +74,7 @@ fn health_tells_what_verify_found_until_the_log_is_right_again() {
     assert_eq!(integrity(&home)["status"], "healthy", "nobody has looked");
     let (code, out, _) = told(&home, &["verify"]);
     assert_eq!(code, 1);
-    assert!(out.contains("next: `auditctl repair`"), "{out}");
+    assert!(out.contains("next: stop the collector, then run `auditctl repair`"), "{out}");
     let found = integrity(&home);
     assert_eq!(found["code"], "integrity.found_wrong", "{found}");
     assert_eq!(found["status"], "critical", "{found}");

@@ -401,8 +401,8 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
 fn missing_text(from: u64, to: u64) -> String {
     let many = to - from;
     format!(
-        "auditctl: incomplete: {} at the log's end {} not here ({}). `auditctl verify` says what is wrong; \
-         `auditctl repair` puts back what a backup holds",
+        "auditctl: incomplete: {} at the log's end {} not here ({}). Run `auditctl verify` to see \
+         what is wrong; `auditctl repair` puts back what a backup holds",
         count(many, "signed record"),
         are(many),
         records(from, to)

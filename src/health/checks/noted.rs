@@ -49,7 +49,7 @@ fn found(facts: &Facts, page: Option<&StatusSnapshot>) -> Option<Finding> {
     let found = match &facts.findings {
         Findings::None => return None,
         Findings::Unusable(why) => {
-            let text = format!("audit.findings.json says nothing that can be believed: {why}");
+            let text = format!("audit.findings.json cannot be trusted: {why}");
             return Some((Problem::FindingsUnusable, Status::Warning, text));
         }
         Findings::Some(found) => found,
@@ -66,7 +66,7 @@ fn found(facts: &Facts, page: Option<&StatusSnapshot>) -> Option<Finding> {
     }
     let more = match found.findings.saturating_sub(1) {
         0 => String::new(),
-        more => format!(", and {}", count(more, "finding more")),
+        more => format!(", and {}", count(more, "more finding")),
     };
     let by = found.found_by.as_str();
     let text = format!("{by} found {ago} ago: {}{more}", found.first);
@@ -83,14 +83,14 @@ fn severity(found: &Found) -> Status {
 pub(super) fn hint(problem: Problem, facts: &Facts) -> Option<String> {
     Some(match problem {
         Problem::KeyUnusable => {
-            "put the key back, over the file, from where it is kept, or move the file away and run \
-             `auditctl key import`; if nobody has the key any more: `auditctl key replace --reason TEXT`"
+            "put your copy of the key back over the file, or move the file away and run `auditctl \
+             key import`. If nobody has the key any more, run `auditctl key replace --reason TEXT`"
                 .to_owned()
         }
         Problem::KeysUnusable => {
-            "where the key was never changed there is no such file: keep a copy, find out who wrote it, \
-             and move audit.keys away. Where it was changed, start the collector with \
-             backup.output_dir set to where backups are, which puts it back"
+            "if the key was never changed, the log needs no audit.keys: keep a copy, find out who \
+             wrote it, and move it away. If the key was changed, set backup.output_dir and start the \
+             collector: it restores audit.keys from a backup"
                 .to_owned()
         }
         Problem::FoundWrong => match &facts.findings {
@@ -106,14 +106,14 @@ pub(super) fn hint(problem: Problem, facts: &Facts) -> Option<String> {
             _ => return None,
         },
         Problem::StartRefused => {
-            "start it again to see what it advises; for damage: `auditctl repair` puts back what a backup \
-             holds, and what none holds is given up with `auditctl serve --accept-corruption`, once. This \
-             ends when a writer starts"
+            "start it again to see what it advises. If the log is damaged, `auditctl repair` puts back \
+             what a backup holds. To give up what no backup holds, run `auditctl serve \
+             --accept-corruption` once. This ends when a writer starts"
                 .to_owned()
         }
         Problem::FindingsUnusable => {
-            "run `auditctl verify`: it takes the file's place. If nobody here changed it, somebody did \
-             who can write to the log's directory"
+            "run `auditctl verify`: it replaces the file. If nobody here changed it, somebody else can \
+             write to the log's directory"
                 .to_owned()
         }
         _ => return None,

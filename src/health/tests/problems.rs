@@ -428,7 +428,7 @@ fn what_commands_found_is_told_with_when_by_what_and_what_to_do() {
     let compared = with(|found| found.against = true);
     assert!(compared.hint.expect("a hint").contains("verify --against FILE"));
     let several = with(|found| found.findings = 3);
-    assert!(several.message.contains("and 2 findings more"), "{several:?}");
+    assert!(several.message.contains("and 2 more findings"), "{several:?}");
 
     let refused = found(FoundBy::Start);
     let check = integrity(&refused);
