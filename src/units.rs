@@ -224,6 +224,29 @@ pub fn format_duration(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+/// `1 event`, `2 events`.
+pub(crate) fn count(number: u64, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `is` of one, `are` of several.
+pub(crate) fn are(number: u64) -> &'static str {
+    if number == 1 { "is" } else { "are" }
+}
+
+/// `was` of one, `were` of several.
+pub(crate) fn were(number: u64) -> &'static str {
+    if number == 1 { "was" } else { "were" }
+}
+
+/// `record 7`, `records 7 to 9`: from, and up to but without.
+pub(crate) fn records(begin: u64, end: u64) -> String {
+    match end.saturating_sub(begin) {
+        0 | 1 => format!("record {begin}"),
+        _ => format!("records {begin} to {}", end - 1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

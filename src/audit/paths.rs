@@ -87,6 +87,12 @@ impl LogPaths {
         self.dir.join("audit.verified.json")
     }
 
+    /// What a command found wrong with the log, for `health`.
+    #[must_use]
+    pub fn findings(&self) -> PathBuf {
+        self.dir.join("audit.findings.json")
+    }
+
     /// The verifier key.
     #[must_use]
     pub fn public_key(&self) -> PathBuf {

@@ -78,6 +78,9 @@ pub struct Noted {
     /// The backups that it builds on, the full one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bases: Vec<BackupId>,
+    /// Records of its range that it does not hold, whatever became of them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub lacks: u64,
     /// Where it was sent, by the URL of the folder there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, Copied>,
@@ -247,6 +250,10 @@ pub struct Drill {
     pub unknown: Unknown,
 }
 
+fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Noted {
     /// What the metadata says.
     #[must_use]
@@ -264,6 +271,7 @@ impl Noted {
             damage: None,
             uncovered: metadata.lacking(),
             bases: metadata.bases.iter().map(|base| base.id).collect(),
+            lacks: metadata.lacks(),
             copies: BTreeMap::new(),
             unknown: Unknown::default(),
         }

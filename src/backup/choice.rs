@@ -6,6 +6,7 @@
 //! replaced without a signature leads nowhere.) So whoever plants a backup that claims a log's id
 //! makes a second log of that id, which is shown, and never takes the place of the first.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -80,6 +81,8 @@ pub fn keys_at_hand(fs: &dyn Fs, log_dir: &Path, key_path: Option<&Path>) -> Opt
 pub(crate) struct Reach {
     epoch: u32,
     tree_size: u64,
+    /// Of two that reach as far the one that lacks less is taken.
+    lacks: Reverse<u64>,
     /// Of two that reach as far the signed one is taken: what is not signed may be made up.
     signed: bool,
     pub(crate) id: BackupId,
@@ -101,6 +104,7 @@ impl Reach {
         Self {
             epoch: metadata.log.epoch,
             tree_size: metadata.range.tree_size,
+            lacks: Reverse(metadata.lacks()),
             signed: metadata.signature.is_some(),
             id: metadata.id,
             folder: folder.to_owned(),

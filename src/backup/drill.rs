@@ -373,7 +373,9 @@ impl Restorer {
     fn compare(&self, plan: &RestorePlan, request: &RestoreRequest) -> Result<String, BackupError> {
         let live = match Snapshot::take(&self.fs, self.log_dir()) {
             Ok(live) => live,
-            Err(SnapshotError::NoLog { .. } | SnapshotError::Key(_)) => {
+            Err(
+                SnapshotError::NoLog { .. } | SnapshotError::NoHead { .. } | SnapshotError::Key(_),
+            ) => {
                 return Ok("no live log here to compare with".to_owned());
             }
             Err(error) => return Err(error.into()),

@@ -276,7 +276,11 @@ impl BackupError {
             Self::Snapshot(
                 SnapshotError::Checkpoint { .. } | SnapshotError::Key(_) | SnapshotError::Keys(_),
             ) => "bad_signature",
-            Self::Snapshot(SnapshotError::Short { .. } | SnapshotError::Manifest(_)) => "corrupt",
+            Self::Snapshot(
+                SnapshotError::Short { .. }
+                | SnapshotError::NoHead { .. }
+                | SnapshotError::Manifest(_),
+            ) => "corrupt",
             Self::Snapshot(SnapshotError::RestorePending { .. }) => "restore_pending",
             Self::Snapshot(SnapshotError::Pruned { .. }) => "pruned",
             Self::Snapshot(SnapshotError::Io { .. }) | Self::Io { .. } => "io",

@@ -50,6 +50,24 @@ impl Hole {
     }
 }
 
+/// What holes, in their order, leave of a range.
+pub(crate) fn runs(
+    (begin, end): (u64, u64),
+    holes: impl IntoIterator<Item = (u64, u64)>,
+) -> Vec<(u64, u64)> {
+    let (mut runs, mut next) = (Vec::new(), begin);
+    for (from, until) in holes {
+        if from > next {
+            runs.push((next, from));
+        }
+        next = next.max(until);
+    }
+    if next < end {
+        runs.push((next, end));
+    }
+    runs
+}
+
 /// Whether holes are in order, each of some records, and all within those bounds.
 pub(crate) fn check_holes(holes: &[Hole], (first, end): (u64, u64)) -> Result<(), String> {
     let mut next = first;

@@ -312,9 +312,10 @@ pub(crate) fn coverage(backups: &[Listed], live: &Snapshot) -> Coverage {
     let roots = live.roots(&good().map(|metadata| metadata.range.tree_size).collect());
     let mut held: Vec<(u64, u64)> = good()
         .filter(|metadata| is_beginning(metadata, live, &roots))
-        .map(|metadata| (metadata.range.first_seq, metadata.range.tree_size))
+        .flat_map(Metadata::runs)
         .collect();
     held.sort_unstable();
+    // What several hold is counted once; what the one lacks another may hold.
     let covered_to = held.iter().map(|(_, end)| *end).max().unwrap_or(0);
     let mut gaps = Vec::new();
     let mut next = 0;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::base::{Base, check_bases};
 use super::digest::Digests;
-use super::hole::{Hole, check_holes};
+use super::hole::{Hole, check_holes, runs};
 use super::marker::MAX_MARKER_BYTES;
 use super::name::BackupId;
 use crate::audit::Span;
@@ -322,6 +322,19 @@ impl Metadata {
                 .holes
                 .iter()
                 .any(|hole| hole.tree.begin() < span.end && span.begin < hole.tree.end())
+    }
+
+    /// The records that it holds: its range without its holes.
+    #[must_use]
+    pub fn runs(&self) -> Vec<(u64, u64)> {
+        let holes = self.holes.iter().map(|hole| (hole.tree.begin(), hole.tree.end()));
+        runs((self.range.first_seq, self.range.tree_size), holes)
+    }
+
+    /// How many records of its range it does not hold.
+    #[must_use]
+    pub fn lacks(&self) -> u64 {
+        self.holes.iter().map(|hole| hole.span().records()).sum()
     }
 
     /// The records that it does not hold and nobody had given up.

@@ -21,6 +21,8 @@ use super::directory::BackupDir;
 use super::encrypt::KeyFile;
 use super::error::{BackupError, io_error};
 use super::hole::Hole;
+use super::metadata::Metadata;
+use super::name::BackupId;
 use super::source::{self, Wish};
 use crate::audit::files::restore as swap;
 use crate::audit::files::restore::{Journal, Restored};
@@ -29,7 +31,7 @@ use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::paths::{parse_filter_name, parse_sealed_name};
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::Hash;
-use crate::audit::{AuditLog, LogPaths, OpenError, Options};
+use crate::audit::{AuditLog, LogPaths, OpenError, Options, Span};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::lock::WriterLock;
 use crate::fsio::{self, SharedFs};
@@ -98,6 +100,9 @@ pub struct RestorePlan {
     pub live_damage: Vec<String>,
     /// Records in between that the backup does not hold.
     pub holes: Vec<Hole>,
+    /// Of those that nobody had given up: another backup that holds them, for each run of which
+    /// there is one here.
+    pub held_elsewhere: Vec<(Span, BackupId)>,
     /// The epoch that the log will have.
     pub epoch: u32,
     /// Whether that is a new one, because signed records are set aside.
@@ -211,7 +216,8 @@ impl Restorer {
             Target::Beside(_) => Live::none(),
         };
         let staged = Staged::new(self, request, &place, &live, watch)?;
-        let plan = staged.plan(self, request, &live, &place)?;
+        let mut plan = staged.plan(self, request, &live, &place)?;
+        plan.held_elsewhere = self.held_elsewhere(&plan);
         let nothing_to_do = plan.relation == Relation::Identical && plan.live_damage.is_empty();
         let mut outcome = Outcome {
             plan,
@@ -235,6 +241,29 @@ impl Restorer {
         }
         outcome.seconds = begun.elapsed().as_secs_f64();
         Ok(outcome)
+    }
+
+    /// Of what the backup lacks: the newest other backup that holds all of it, for each run
+    /// that one does.
+    fn held_elsewhere(&self, plan: &RestorePlan) -> Vec<(Span, BackupId)> {
+        if plan.lacking().next().is_none() {
+            return Vec::new();
+        }
+        let Ok(contents) = self.dir.contents() else { return Vec::new() };
+        let others: Vec<Metadata> = contents
+            .backups
+            .into_iter()
+            .filter_map(|entry| entry.metadata.ok())
+            .filter(|metadata| metadata.log.id == plan.log_id)
+            .filter(|metadata| self.dir.check_listed(metadata, Some(&plan.keys)).is_ok())
+            .collect();
+        let spans = plan.lacking().map(Hole::span);
+        spans
+            .filter_map(|span| {
+                let held = others.iter().filter(|metadata| metadata.holds(span));
+                Some((span, held.map(|metadata| metadata.id).max()?))
+            })
+            .collect()
     }
 
     /// Whose backups count for `latest`. In the log's place only its own can.

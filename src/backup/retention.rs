@@ -14,6 +14,7 @@ use chrono::{DateTime, Datelike, Utc};
 use super::choice::log_of;
 use super::directory::BackupDir;
 use super::error::BackupError;
+use super::hole::runs;
 use super::inventory::{Inventory, Listed};
 use super::metadata::Metadata;
 use super::name::BackupId;
@@ -326,21 +327,6 @@ fn runs_of((decision, listed): &Judged<'_>) -> Vec<(u64, u64)> {
 fn holes_of(listed: &Listed) -> impl Iterator<Item = (u64, u64)> + '_ {
     let holes = listed.metadata.iter().flat_map(|metadata| &metadata.holes);
     holes.map(|hole| (hole.tree.begin(), hole.tree.end()))
-}
-
-/// What holes leave of a range.
-fn runs((begin, end): (u64, u64), holes: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
-    let (mut runs, mut next) = (Vec::new(), begin);
-    for (from, until) in holes {
-        if from > next {
-            runs.push((next, from));
-        }
-        next = next.max(until);
-    }
-    if next < end {
-        runs.push((next, end));
-    }
-    runs
 }
 
 fn covers(held: &[(u64, u64)], begin: u64, end: u64) -> bool {

@@ -288,7 +288,16 @@ fn first_of(
     for path in paths {
         match read(&path) {
             Ok(text) => return Ok(Some((path, text))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // A link that leads nowhere: something was meant to be read there.
+            Err(error) if is_missing(&error) && OsFs.entry(&path).is_ok() => {
+                passed_over.push(format!(
+                    "the settings file {} is a symbolic link to nothing and is passed over; mend the \
+                     link or remove it, or name the settings file that counts with --config or \
+                     AUDITCTL_CONFIG",
+                    path.display()
+                ));
+            }
+            Err(error) if is_missing(&error) => {}
             Err(error) if is_out_of_reach(&path, &error) => passed_over.push(format!(
                 "the settings file {} cannot be read, so it is ignored: {error}; name the right \
                  one with --config or AUDITCTL_CONFIG",
@@ -305,6 +314,10 @@ fn first_of(
         }
     }
     Ok(None)
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
 }
 
 /// Whether a path leads nowhere that this user may look, rather than to something that is

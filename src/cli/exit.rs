@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::catalogue::is_known;
 use crate::audit::files::manifest::ManifestError;
+use crate::audit::keys::KeysError;
 use crate::audit::keys::histories::History;
 use crate::audit::read::snapshot::SnapshotError;
 use crate::audit::tree::document::{DocumentError, newer_behind};
@@ -154,12 +155,24 @@ fn causes(error: &dyn std::error::Error, message: &str) -> Vec<String> {
 const KEY_CHAIN_HINT: &str = "set `backup.output_dir` to the directory of the backups and start \
                               the collector: it restores audit.keys from a backup. If no backup \
                               has it, run `auditctl serve --accept-corruption` once, which leaves \
-                              a record, and then `auditctl backup`";
+                              a record, and then `auditctl backup`. If the key was never changed, \
+                              the log needs no audit.keys: find out who wrote it, and move it away";
+
+/// The ways on for a log of which nothing signed is left.
+const NO_HEAD_HINT: &str = "stop the collector and run `auditctl repair`, which takes what is \
+                            missing from a backup. If there is no backup, run `auditctl serve \
+                            --accept-corruption` once: it goes on with the records that are here, \
+                            and names them as unsigned";
 
 /// The ways on for a log without its key.
 const KEY_MISSING_HINT: &str = "put the key back: import your copy (`auditctl key import FILE \
                                 --identity ID`), copy the file, or set key_path. If nobody has \
                                 the key any more, run `auditctl key replace --reason TEXT`";
+
+/// The way on for a log whose key's file holds none.
+const KEY_UNUSABLE_HINT: &str = "put your copy of the key back over the file, or move the file \
+                                 away and run `auditctl key import FILE --identity ID`. If nobody \
+                                 has the key any more, run `auditctl key replace --reason TEXT`";
 
 const KEY_REPLACED_HINT: &str = "if the key was replaced here (`auditctl key replace`), put the \
                                  new one back. If nobody did that, somebody else wrote \
@@ -209,8 +222,11 @@ impl From<OpenError> for CliError {
                         .to_owned(),
                 );
             }
+            OpenError::Key { path, .. } => {
+                new.path = Some(path);
+                new.hint = Some(KEY_UNUSABLE_HINT.to_owned());
+            }
             OpenError::Io { path, .. }
-            | OpenError::Key { path, .. }
             | OpenError::KeyRetired { path, .. }
             | OpenError::Foreign { path, .. }
             | OpenError::Newer { path, .. } => new.path = Some(path),
@@ -265,7 +281,13 @@ impl From<BackupError> for CliError {
             BackupError::Store(_) => return Self::from_store(error),
             BackupError::Locked { .. } | BackupError::LogLocked { .. } => Exit::Busy,
             BackupError::Refused(_) => Exit::Busy,
-            BackupError::LogDamaged(_)
+            BackupError::Snapshot(
+                SnapshotError::Short { .. }
+                | SnapshotError::NoHead { .. }
+                | SnapshotError::Checkpoint { .. }
+                | SnapshotError::Keys(KeysError::Invalid { .. }),
+            )
+            | BackupError::LogDamaged(_)
             | BackupError::KeyChain { .. }
             | BackupError::NotAPrefix { .. }
             | BackupError::OtherHistory(_) => Exit::Found,
@@ -355,7 +377,19 @@ fn hint(error: &BackupError) -> Option<&'static str> {
         BackupError::LogDamaged(_) => {
             "run `auditctl repair` to restore what earlier backups hold, then back up again"
         }
-        BackupError::KeyChain { .. } => KEY_CHAIN_HINT,
+        BackupError::KeyChain { .. } | BackupError::Snapshot(SnapshotError::Keys(_)) => {
+            KEY_CHAIN_HINT
+        }
+        BackupError::Snapshot(
+            SnapshotError::Short { .. }
+            | SnapshotError::Checkpoint { .. }
+            | SnapshotError::Manifest(_)
+            | SnapshotError::Key(_),
+        ) => {
+            "stop the collector and run `auditctl repair`, which puts back what a backup holds; \
+             `auditctl verify` says all that is wrong"
+        }
+        BackupError::Snapshot(SnapshotError::NoHead { .. }) => NO_HEAD_HINT,
         BackupError::NotAPrefix { .. } => {
             "keep both, and find out what happened before you restore or remove anything. To back \
              up the log as it is, name a new directory with --output-dir"

@@ -7,6 +7,7 @@ mod commands;
 mod context;
 mod examples;
 mod exit;
+mod found;
 mod heads;
 mod legacy;
 mod open;

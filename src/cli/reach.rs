@@ -1,5 +1,7 @@
 //! The collector, as commands reach it.
 
+use std::path::Path;
+
 use super::exit::{CliError, Exit};
 use crate::audit::LogPaths;
 use crate::collector::Trust;
@@ -38,6 +40,17 @@ const DENIED: &str = "run this as the collector's user, or let this user in: add
                       collector.socket into a directory that senders can enter, such as \
                       \"/run/auditctl/audit.sock\"";
 
+/// What to do where a relative path leads nowhere, because of where the command is run.
+const NO_WAY_IN: &str = "this user may not enter the working directory, and the socket is looked for in it: run this in \
+                         another directory (`cd /`), and name the log with --log-dir or in a settings file";
+
+/// Whether this user may look into the working directory. Who was switched to (`sudo -u`,
+/// `su`) may stand in another user's.
+fn may_enter_here() -> bool {
+    let asked = OsFs.meta(Path::new("."));
+    !asked.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let (kind, exit) = match &error {
@@ -51,7 +64,10 @@ impl From<ClientError> for CliError {
         let new = Self::new(kind, exit, error.to_string());
         match error {
             ClientError::Foreign { path, .. } => Self { path: Some(path), ..new }.hint(FOREIGN),
-            ClientError::Denied { path, .. } => Self { path: Some(path), ..new }.hint(DENIED),
+            ClientError::Denied { path, .. } => {
+                let hint = if path.is_relative() && !may_enter_here() { NO_WAY_IN } else { DENIED };
+                Self { path: Some(path), ..new }.hint(hint)
+            }
             _ => new,
         }
     }

@@ -33,6 +33,7 @@ mod root;
 mod seats;
 mod server;
 mod socket;
+mod stops;
 mod tally;
 mod tls;
 mod tokens;
@@ -185,8 +186,9 @@ pub struct Ready {
 pub enum Stopped {
     /// Everything read was answered, and the log closed.
     Drained,
-    /// A second signal came. The log is not closed, and what hangs may be just
-    /// that: nothing should be waited for. What was acknowledged is durable.
+    /// Another signal came, and not just the first one twice. The log is not closed, and
+    /// what hangs may be just that: nothing should be waited for. What was acknowledged is
+    /// durable.
     Forced,
 }
 
@@ -364,7 +366,8 @@ fn listen(address: SocketAddr) -> Result<std::net::TcpListener, CollectorError> 
     listener.map_err(|source| CollectorError::Http { address, source })
 }
 
-/// Runs until SIGTERM or SIGINT, answers what was read and closes the log.
+/// Runs until SIGTERM or SIGINT, answers what was read and closes the log. Another one ends it
+/// at once, unless it is the same signal within half a second: that is the first, sent twice.
 ///
 /// # Errors
 /// When it cannot start: nothing was taken then, and closing the log is the
@@ -375,8 +378,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     let open_to_others = access.open_to_others();
     let (stop, stopping) = watch::channel(false);
     let hub = Arc::new(Hub::new(log, &options, access, credentials, stopping)?);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut stops = stops::Stops::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let http = http.map(tokio::net::TcpListener::from_std).transpose()?;
     let (listener, guard) = socket::bind(&options.socket, open_to_others)?;
@@ -410,8 +412,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     });
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = stops.first() => break,
             _ = hangup.recv() => reload(&hub, &guard, &options.reload, &options.warn).await,
         }
     }
@@ -445,8 +446,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     };
     let closed = tokio::select! {
         closed = ended => closed,
-        _ = terminate.recv() => return Ok(Stopped::Forced),
-        _ = interrupt.recv() => return Ok(Stopped::Forced),
+        () = stops.another() => return Ok(Stopped::Forced),
     };
     match closed {
         Ok(closed) => closed.map(|()| Stopped::Drained).map_err(CollectorError::Close),

@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 
 use crate::audit::AuditLog;
 use crate::audit::state::status::Word;
+use crate::units::count;
 
 /// Who started this, if he wants to know: `$NOTIFY_SOCKET`.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ pub(super) async fn watchdog(manager: Manager, log: AuditLog) {
         let beat = log.page().get(Word::HeartbeatBootMs);
         if beat != last {
             last = beat;
-            let text = format!("{} records durable", log.page().get(Word::DurableSeq));
+            let text = count(log.page().get(Word::DurableSeq), "record") + " durable";
             manager.tell(&[NotifyState::Watchdog, NotifyState::Status(&text)]);
         }
     }

@@ -64,6 +64,6 @@ warnings! {
     UsersUnknown = "http_users_unknown",
     /// The system would not keep the process's memory private.
     Dumpable = "memory_not_private",
-    /// A second signal ended it; the log was not closed.
+    /// A second signal, not a repetition of the first, ended it; the log was not closed.
     Forced = "forced",
 }

@@ -6,8 +6,10 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use super::found::Findings;
 use crate::alerts::AlertsStatus;
 use crate::audit::LogPaths;
+use crate::audit::keys::signer::{KeyError, SigningKey};
 use crate::audit::keys::{KeyFiles, KeyHistory, KeysError};
 use crate::audit::read::verify::State;
 use crate::audit::state::status::{Damage, StatusError, StatusSnapshot, Word};
@@ -82,6 +84,13 @@ pub(super) struct Facts {
     pub(super) next_key: Seen,
     /// The signing key.
     pub(super) key: Seen,
+    /// Why it is none that a writer could start with, where none runs.
+    pub(super) key_unusable: Option<String>,
+    /// Why no writer starts with the `audit.keys` that is there, though the key was never
+    /// changed.
+    pub(super) keys_unusable: Option<String>,
+    /// What commands found.
+    pub(super) findings: Findings,
     /// The newest change of key, where nobody signed the succession: when, and what is
     /// said of it.
     pub(super) key_replaced: Option<String>,
@@ -127,6 +136,9 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         manifest: seen(fs, &paths.manifest()),
         next_key: seen(fs, &KeyFiles::new(&paths, settings.key_path.as_deref()).next()),
         key: seen(fs, &KeyFiles::new(&paths, settings.key_path.as_deref()).key),
+        key_unusable: key_unusable(fs, &paths, settings, &moment.locked),
+        keys_unusable: keys_unusable(fs, &paths, &moment.page),
+        findings: Findings::load(fs, &paths),
         key_replaced: chain.as_ref().and_then(key_replaced),
         verified: verified(fs, &paths, &moment.page),
         chain_is_short: chain_is_short(&chain, &moment.page),
@@ -176,6 +188,38 @@ fn chain(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> Option<Chain> {
         Ok(Some(history)) => Some(Chain::Read(history)),
         Err(KeysError::Io { .. } | KeysError::Newer { .. }) => None,
         Ok(None) | Err(_) => Some(Chain::Bad),
+    }
+}
+
+/// Read only where no writer runs: one that does has the key, and puts its file back.
+fn key_unusable(
+    fs: &dyn Fs,
+    paths: &LogPaths,
+    settings: &Settings,
+    locked: &Result<bool, String>,
+) -> Option<String> {
+    if *locked != Ok(false) {
+        return None;
+    }
+    let key = KeyFiles::new(paths, settings.key_path.as_deref()).key;
+    match SigningKey::load(fs, &key) {
+        Ok(_) => None,
+        // That it is missing is known, and that it may not be read says nothing.
+        Err(KeyError::Io { source, .. }) if source.kind() != ErrorKind::InvalidData => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// A log whose key was never changed has no such file, and somebody may have put one there.
+fn keys_unusable(fs: &dyn Fs, paths: &LogPaths, page: &Page) -> Option<String> {
+    let changed = matches!(page, Page::Read(page) if page.get(Word::KeyChanges) > 0);
+    if changed {
+        return None;
+    }
+    match KeyHistory::load(fs, paths) {
+        Ok(_) | Err(KeysError::Newer { .. }) => None,
+        Err(KeysError::Io { source, .. }) if source.kind() != ErrorKind::InvalidInput => None,
+        Err(error) => Some(error.to_string()),
     }
 }
 

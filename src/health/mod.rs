@@ -8,6 +8,7 @@
 //! Only `gather` looks; the rest turns what it saw into words.
 
 mod checks;
+mod found;
 mod gather;
 mod liveness;
 mod problem;
@@ -19,6 +20,7 @@ mod status;
 pub(crate) mod tests;
 pub(crate) mod wording;
 
+pub use found::{Findings, Found, FoundBy, next_steps};
 pub(crate) use gather::MAX_STATE_BYTES;
 pub use problem::Problem;
 pub use report::{Check, HealthReport, Metadata, Metrics, Status, Summary};
@@ -77,6 +79,9 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         manifest: Seen::Unknown(why.clone()),
         next_key: Seen::Unknown(why.clone()),
         key: Seen::Unknown(why.clone()),
+        key_unusable: None,
+        keys_unusable: None,
+        findings: Findings::None,
         key_replaced: None,
         verified: Verified::default(),
         chain_is_short: false,

@@ -121,6 +121,17 @@ problems! {
     KeyChangePending = "integrity.key_change_pending" [Warning],
     /// The signing key is not there, and no writer runs that has it.
     KeyMissing = "integrity.key_missing" [Critical],
+    /// What stands where the signing key should is none, and no writer runs that has it.
+    KeyUnusable = "integrity.key_unusable" [Critical],
+    /// What stands where the succession of keys should is none, though the key was never
+    /// changed: no writer starts.
+    KeysUnusable = "integrity.keys_unusable" [Critical],
+    /// `verify`, `backup` or `repair` found something wrong with the log.
+    FoundWrong = "integrity.found_wrong" [Warning, Critical],
+    /// A writer did not start, because of what the log is.
+    StartRefused = "integrity.start_refused" [Critical],
+    /// What commands found cannot be read, or is not believed.
+    FindingsUnusable = "integrity.findings_unusable" [Warning],
     /// The last opening took records over that nobody had signed, and neither a
     /// backup nor a verification has covered them since.
     UnsignedRecords = "integrity.unsigned_records" [Warning],

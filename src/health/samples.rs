@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::alerts::{AlertStatus, AlertsStatus};
 use crate::audit::LogPaths;
+use crate::audit::keys::signer::SigningKey;
 use crate::audit::state::status::{Activity, Mode, StatusPage, Word, WriterState};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::config::{AlertSettings, Settings};
@@ -62,7 +63,13 @@ impl Fs for SampleFs {
         if path.ends_with("boot_id") {
             return Ok(self.boot_id.as_bytes().to_vec());
         }
-        let small = [".catalog.json", "audit.alerts.json", "audit.verified.json"];
+        let small = [
+            ".catalog.json",
+            "audit.alerts.json",
+            "audit.verified.json",
+            "audit.findings.json",
+            "audit.keys",
+        ];
         if small.iter().any(|name| path.ends_with(name)) {
             return OsFs.read(path, 1 << 20);
         }
@@ -100,7 +107,9 @@ impl Sample {
         let mut sample = Self::empty();
         OsFs.create_dir_all(&sample.settings.log_dir).expect("directory");
         let paths = sample.paths();
-        for path in [paths.active(), paths.checkpoint(), paths.manifest(), paths.key()] {
+        let key = SigningKey::generate("auditctl/5f0c2b9e").expect("a key");
+        key.save(&OsFs, &paths.key()).expect("saved");
+        for path in [paths.active(), paths.checkpoint(), paths.manifest()] {
             let file = OsFs.open(&path, OpenMode::CreateNew).expect("file");
             file.write_all_at(b"0123456789", 0).expect("write");
         }

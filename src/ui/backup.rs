@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::style::escape;
 use crate::backup::{BackupId, Covered, Hole, Made, Metadata, Outlook, Uploaded};
 use crate::clock::display_seconds;
-use crate::health::wording::count;
+use crate::health::wording::{self, are, count};
 use crate::units::human_bytes;
 
 /// A backup that was made, for people.
@@ -24,7 +24,7 @@ pub fn backup_made_text(made: &Made) -> String {
         "compressed",
         format!("{} ({})", human_bytes(archive.digests.bytes), saved(archive.compression_percent)),
     );
-    row("records", records(range.first_seq, range.tree_size));
+    row("records", held(range.first_seq, range.tree_size, metadata.lacks()));
     if let Some(base) = metadata.bases.last() {
         let others = count(metadata.bases.len() as u64, "other archive");
         row("builds on", format!("{} ({others} needed to restore it)", base.id));
@@ -64,6 +64,14 @@ fn records(first_seq: u64, tree_size: u64) -> String {
     match tree_size.checked_sub(first_seq) {
         None | Some(0) => "0".to_owned(),
         Some(count) => format!("{count} (seq {first_seq} to {})", tree_size - 1),
+    }
+}
+
+/// The same of a backup that lacks some of them.
+fn held(first_seq: u64, tree_size: u64, lacks: u64) -> String {
+    match lacks {
+        0 => records(first_seq, tree_size),
+        _ => format!("{} of {}", tree_size - first_seq - lacks, records(first_seq, tree_size)),
     }
 }
 
@@ -146,9 +154,9 @@ fn holes(made: &Made) -> Vec<Value> {
 pub fn backup_lacks_text(made: &Made) -> Option<String> {
     let lacking = made.metadata.lacking();
     let first = lacking.first()?;
-    let records: u64 = lacking.iter().map(|span| span.records()).sum();
+    let many: u64 = lacking.iter().map(|span| span.records()).sum();
     let ranges = match lacking.len() {
-        1 => format!("records {} to {}", first.begin, first.end - 1),
+        1 => wording::records(first.begin, first.end),
         more => format!("from record {} on, in {more} places", first.begin),
     };
     let held: Vec<String> = made.held_elsewhere.iter().map(|(_, id)| id.to_string()).collect();
@@ -168,8 +176,8 @@ pub fn backup_lacks_text(made: &Made) -> Option<String> {
     };
     Some(format!(
         "the log is damaged: {} of it {} not in this backup ({ranges}); {remedy}",
-        count(records, "record"),
-        if records == 1 { "is" } else { "are" },
+        count(many, "record"),
+        are(many),
     ))
 }
 
@@ -187,6 +195,7 @@ pub fn backup_there_value(metadata: &Metadata, dir: &Path) -> Value {
         "log_id": metadata.log.id,
         "epoch": metadata.log.epoch,
         "records": metadata.range.records,
+        "lacking_records": metadata.lacks(),
         "first_seq": metadata.range.first_seq,
         "tree_size": metadata.range.tree_size,
         "root_hash": metadata.root_hash,

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::style::escape;
 use crate::audit::keys::histories::Contradiction;
-use crate::backup::{CopyState, Coverage, Inventory, Listed};
+use crate::backup::{CopyState, Coverage, Inventory, Listed, Metadata};
 use crate::clock::{Timestamp, display_seconds};
-use crate::health::wording::age;
+use crate::health::wording::{age, count};
 use crate::units::human_bytes;
 
 /// How a list is shown: for which place, and the commands that restore.
@@ -193,7 +193,7 @@ impl ListedLog<'_> {
             escape(self.id),
             escape(self.key_id()),
             hosts.join(", "),
-            crate::health::wording::count(self.backups as u64, "good backup"),
+            count(self.backups as u64, "good backup"),
             (shown.latest)(self.id, self.newest)
         )
     }
@@ -227,6 +227,7 @@ fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
         (None, Some(level)) => level.as_str().to_owned(),
         (None, None) => "-".to_owned(),
     };
+    let lacks = listed.metadata.as_ref().map_or(0, Metadata::lacks);
     let notes = [
         (listed.pinned, "pinned"),
         (listed.metadata.as_ref().is_some_and(|m| m.signature.is_none()), "unsigned"),
@@ -234,6 +235,9 @@ fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
     ];
     let mut notes: Vec<String> =
         notes.iter().filter(|(is, _)| *is).map(|(_, note)| (*note).to_owned()).collect();
+    if lacks > 0 {
+        notes.insert(0, format!("LACKS {}", count(lacks, "record")));
+    }
     if let Some(base) = listed.metadata.as_ref().and_then(|metadata| metadata.bases.last()) {
         notes.push(format!("on {}", base.id));
     }
@@ -254,7 +258,7 @@ fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
     let size = listed.stored_bytes.map_or_else(|| "missing".to_owned(), human_bytes);
     let (records, seqs, raw) = match &listed.metadata {
         Some(metadata) => (
-            metadata.range.records.to_string(),
+            (metadata.range.records - lacks).to_string(),
             seqs(metadata.range.first_seq, metadata.range.tree_size),
             human_bytes(metadata.archive.raw_bytes),
         ),
@@ -291,7 +295,7 @@ fn coverage_text(coverage: &Coverage) -> String {
     format!(
         "every record up to seq {} is in a good backup{but}; {} newer\n",
         coverage.covered_to - 1,
-        crate::health::wording::count(coverage.lag(), "record")
+        count(coverage.lag(), "record")
     )
 }
 
@@ -354,6 +358,13 @@ fn listed_value(listed: &Listed, shown: &ListShown<'_>) -> Value {
         "epoch": metadata.map(|metadata| metadata.log.epoch),
         "host": metadata.map(|metadata| &metadata.host),
         "records": metadata.map(|metadata| metadata.range.records),
+        "lacking_records": metadata.map(Metadata::lacks),
+        "holes": metadata.map(|metadata| metadata.holes.iter().map(|hole| json!({
+            "first_seq": hole.span().begin,
+            "end_seq": hole.span().end,
+            "reason": hole.reason,
+            "given_up_by": hole.given_up_by,
+        })).collect::<Vec<Value>>()),
         "first_seq": metadata.map(|metadata| metadata.range.first_seq),
         "tree_size": metadata.map(|metadata| metadata.range.tree_size),
         "root_hash": metadata.map(|metadata| metadata.root_hash),

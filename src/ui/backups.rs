@@ -9,6 +9,7 @@ use super::style::escape;
 use crate::audit::OpenError;
 use crate::backup::{Decision, DrillReport, Outcome, Plan, Relation, Removal, RestorePlan};
 use crate::clock::display_seconds;
+use crate::health::wording::{count, records};
 use crate::units::human_bytes;
 
 /// What a cleanup did or would do, for people.
@@ -116,8 +117,8 @@ pub fn cleanup_json(plan: &Plan, removed: &[(Decision, Removal)], dry_run: bool)
 pub fn restore_plan_text(plan: &RestorePlan) -> String {
     let mut lines = vec![format!("Backup {}: everything checked", escape(&plan.backup))];
     let mut row = |name: &str, value: String| lines.push(format!("  {name:<9} {value}"));
-    let records = plan.tree_size - plan.first_seq;
-    row("records", format!("{records} (seq {})", seqs(plan.first_seq, plan.tree_size)));
+    let held = plan.tree_size - plan.first_seq;
+    row("records", format!("{held} (seq {})", seqs(plan.first_seq, plan.tree_size)));
     row("root", plan.root_hash.to_string());
     row("key", format!("{}, from {}", plan.key.split('+').nth(1).unwrap_or("?"), plan.key_from));
     row("into", plan.log_dir.display().to_string());
@@ -133,8 +134,18 @@ pub fn restore_plan_text(plan: &RestorePlan) -> String {
         };
         row(
             "lacks",
-            format!("{} records (seq {}): {by}", span.records(), seqs(span.begin, span.end)),
+            format!(
+                "{} (seq {}): {by}",
+                count(span.records(), "record"),
+                seqs(span.begin, span.end)
+            ),
         );
+    }
+    for (span, id) in &plan.held_elsewhere {
+        row("held", format!("backup {id} holds {}", records(span.begin, span.end)));
+    }
+    if let Some(instead) = instead_text(plan) {
+        row("instead", instead.to_owned());
     }
     if plan.new_epoch {
         let text = "signed records are set aside, so the log continues in a new epoch";
@@ -143,20 +154,42 @@ pub fn restore_plan_text(plan: &RestorePlan) -> String {
     lines.join("\n")
 }
 
+/// Where `repair` does more than a restore: said before anything is replaced.
+fn instead_text(plan: &RestorePlan) -> Option<&'static str> {
+    let lacks = plan.lacking().next().is_some();
+    let is_there = plan.relation != Relation::Nothing;
+    match (is_there && !plan.live_damage.is_empty(), lacks) {
+        (true, true) => Some(
+            "`auditctl repair` replaces only what is damaged in the log, from all backups here, and \
+             keeps everything else. This backup lacks records itself: restoring it gives them up",
+        ),
+        (true, false) => Some(
+            "`auditctl repair` replaces only what is damaged in the log, and keeps everything else",
+        ),
+        (false, true) if !plan.held_elsewhere.is_empty() => Some(
+            "restore this backup, and then run `auditctl repair`: it puts back what another backup \
+             holds",
+        ),
+        _ => None,
+    }
+}
+
 fn relation_text(relation: &Relation) -> String {
     match relation {
         Relation::Nothing => "no log".to_owned(),
         Relation::Identical => "the same records".to_owned(),
         Relation::LiveIsPrefix { gained } => {
-            format!("the beginning of this backup; gains {gained} records")
+            format!("the beginning of this backup; gains {}", count(*gained, "record"))
         }
         Relation::BackupIsPrefix { set_aside, times } => {
             let when = times.map_or_else(String::new, |(from, to)| {
                 format!(", from {} to {}", display_seconds(from), display_seconds(to))
             });
             format!(
-                "WARNING: the current log has {set_aside} records that this backup lacks{when}. \
-                 They will leave the log"
+                "WARNING: the current log has {} that this backup lacks{when}. {} will leave the \
+                 log",
+                count(*set_aside, "record"),
+                if *set_aside == 1 { "It" } else { "They" }
             )
         }
         Relation::Diverged { set_aside, why } => {
@@ -231,6 +264,12 @@ pub fn restore_json(outcome: &Outcome, dry_run: bool) -> String {
                 "reason": hole.reason,
                 "given_up_by": hole.given_up_by,
             })).collect::<Vec<_>>(),
+            "held_elsewhere": plan.held_elsewhere.iter().map(|(span, id)| json!({
+                "first_seq": span.begin,
+                "end_seq": span.end,
+                "backup": id,
+            })).collect::<Vec<_>>(),
+            "instead": instead_text(plan),
             "epoch": plan.epoch,
             "new_epoch": plan.new_epoch,
             "key": plan.key,

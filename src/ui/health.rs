@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::clock::display_seconds;
+use crate::health::wording::count;
 use crate::health::{Check, HealthReport, Status};
 
 use super::style::{Style, escape, paint};
@@ -49,7 +50,7 @@ fn header_details(report: &HealthReport) -> String {
         parts.push(format!("process {pid}{mode} up {}", uptime(seconds)));
     }
     if let Some(records) = report.metadata.next_seq {
-        parts.push(format!("{records} records"));
+        parts.push(count(records, "record"));
     }
     parts.join(", ")
 }

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::style::{Style, escape, paint};
 use crate::audit::read::verify::{ConsistencyDocument, Grown, Proven};
 use crate::audit::tree::merkle::Hash;
+use crate::units::count;
 
 /// Whose word it is that the key is the log's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,12 @@ pub fn proof_text(
             ("log", escape(&checkpoint.origin).into_owned()),
             (
                 "in the tree",
-                format!("{} of {} records, root {}", seq + 1, checkpoint.size, checkpoint.root),
+                format!(
+                    "{} of {}, root {}",
+                    seq + 1,
+                    count(checkpoint.size, "record"),
+                    checkpoint.root
+                ),
             ),
             ("key", key.text(&proven.key)),
             ("record", escape(record).into_owned()),
@@ -117,7 +123,11 @@ pub fn growth_text(
     let checkpoint = &grown.checkpoint;
     let word = paint("VERIFIED", Style::Good, colour);
     let said = rows(
-        format!("growth from {} to {} records: {word}\n", document.from_size, checkpoint.size),
+        format!(
+            "growth from {} to {}: {word}\n",
+            document.from_size,
+            count(checkpoint.size, "record")
+        ),
         &[
             ("log", escape(&checkpoint.origin).into_owned()),
             (

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::style::{Style, escape, paint};
 use crate::audit::read::query::{Answer, Cell, Column, Group, reads_as_itself};
-use crate::units::human_bytes;
+use crate::units::{count, human_bytes};
 
 /// Rows whose widths are made to agree: what comes later is another table.
 pub const ROWS_A_TABLE: usize = 500;
@@ -241,7 +241,9 @@ pub fn groups_text(groups: &[(Group, u64)], top: usize, table: &Table) -> String
     }
     if groups.len() > shown.len() {
         let others: u64 = groups[shown.len()..].iter().map(|(_, records)| *records).sum();
-        out.push_str(&format!("{} more groups: {others} records\n", groups.len() - shown.len()));
+        let more = (groups.len() - shown.len()) as u64;
+        let others = count(others, "record");
+        out.push_str(&format!("{}: {others}\n", count(more, "more group")));
     }
     out
 }
@@ -293,10 +295,10 @@ pub fn query_explained(answer: &Answer, way: &str, taken: Duration) -> String {
     row(
         "bytes",
         format!(
-            "{} read, {} looked through, {} records parsed",
+            "{} read, {} looked through, {} parsed",
             human_bytes(effort.bytes_read),
             human_bytes(effort.bytes_scanned),
-            effort.records_read
+            count(effort.records_read, "record")
         ),
     );
     let ms = |micros: u128| format!("{}.{:03} ms", micros / 1_000, micros % 1_000);
@@ -356,7 +358,7 @@ mod tests {
         let table = Table { width: Some(30), color: false, ascii: true };
         assert_eq!(
             groups_text(&groups, 2, &table),
-            "alice  40  ###################\n-      20  ##########\n1 more groups: 1 records\n"
+            "alice  40  ###################\n-      20  ##########\n1 more group: 1 record\n"
         );
         assert_eq!(groups_ndjson(&groups, 1), "{\"group\":\"alice\",\"records\":40}\n");
         assert_eq!(

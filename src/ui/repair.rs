@@ -9,6 +9,7 @@ use crate::audit::Foreseen;
 use crate::audit::read::verify::Report;
 use crate::audit::write::own::Repaired;
 use crate::audit::write::repair::{Change, Repair};
+use crate::health::next_steps;
 use crate::health::wording::count;
 
 /// A repair, and what came of it.
@@ -138,6 +139,14 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
              give up what no copy holds, run `auditctl serve --accept-corruption` once"
                 .to_owned(),
         );
+    }
+    let stuck = repair.is_nothing() && repair.left.is_empty() && !repair.report.passed();
+    if stuck {
+        // What this command does not do.
+        let others = next_steps(&repair.report).into_iter();
+        let others = others
+            .filter(|step| !step.starts_with("stop the collector, then run `auditctl repair`"));
+        lines.extend(others.map(|step| format!("  next: {step}")));
     }
     lines.extend(opening(shown));
     lines.push(String::new());

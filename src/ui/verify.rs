@@ -9,7 +9,8 @@ use crate::audit::read::verify::{
     Anchor, Completeness, Depth, Integrity, KeySource, Report, Stretch,
 };
 use crate::backup::{LogHere, VerifiedBackup};
-use crate::health::wording::{age, count};
+use crate::health::next_steps;
+use crate::health::wording::{age, count, were};
 use crate::units::human_bytes;
 
 /// The one word.
@@ -131,12 +132,8 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     for finding in &report.findings {
         lines.push(format!("  {}", escape(&finding.to_string())));
     }
-    if report.integrity == Integrity::Damaged {
-        lines.push(
-            "next: stop the collector, then run `auditctl repair` (--dry-run shows what it would \
-             put back)"
-                .to_owned(),
-        );
+    if !report.passed() {
+        lines.extend(next_steps(report).into_iter().map(|step| format!("next: {step}")));
     }
     if report.passed() && report.left_behind() > 0 {
         lines.push(
@@ -160,10 +157,6 @@ fn but_for(report: &Report) -> String {
         lacks.push(format!("{records} of epoch {} that {} left behind", one.epoch, were(gone)));
     }
     if lacks.is_empty() { String::new() } else { format!(", but for {}", lacks.join(" and ")) }
-}
-
-fn were(many: u64) -> &'static str {
-    if many == 1 { "was" } else { "were" }
 }
 
 fn integrity(report: &Report) -> String {
@@ -239,6 +232,8 @@ fn read(report: &Report) -> String {
 pub fn verify_json(report: &Report) -> String {
     let mut value = serde_json::to_value(report).unwrap_or_default();
     value["passed"] = json!(report.passed());
+    let next = if report.passed() { Vec::new() } else { next_steps(report) };
+    value["next"] = json!(next);
     value.to_string()
 }
 

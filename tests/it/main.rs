@@ -56,6 +56,7 @@ mod follow;
 mod foreseen;
 mod forgery;
 mod fork;
+mod found;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod gcs_server;
 mod given_up;

@@ -120,7 +120,7 @@ fn a_bad_line_stops_the_import_and_all_before_it_is_durable() {
         let output = record(&dir, &["--file", &file]);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         let said = stderr(&output);
-        assert!(said.contains("line 3") && said.contains("1 events recorded"), "{said}");
+        assert!(said.contains("line 3") && said.contains("1 event recorded"), "{said}");
         assert_eq!((count(&dir.log(), "a"), count(&dir.log(), "c")), (1, 0));
         drop(collector);
     }

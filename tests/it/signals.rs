@@ -1,10 +1,13 @@
 //! No signal that the engine itself can raise ends the process, and no core holds
 //! the key.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use auditctl::audit::{AuditLog, Event, Options};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 
 use crate::serving::Serving;
@@ -167,4 +170,54 @@ fn no_unit_lets_a_core_be_dumped() {
         }
     }
     assert!(services >= 6, "the units were found");
+}
+
+/// A request whose body does not come: the end in order waits for it.
+fn half_a_request(collector: &Serving) -> TcpStream {
+    let mut stream = TcpStream::connect(collector.http).expect("connect");
+    let head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 100\r\n\r\n{";
+    stream.write_all(head.as_bytes()).expect("sent");
+    // Connections are taken in their order.
+    assert_eq!(collector.get("/", "").0, 200);
+    stream
+}
+
+/// `timeout` signals the process and then its group: the process gets the signal twice.
+#[test]
+fn the_same_signal_twice_at_once_ends_the_collector_in_order() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let dir = Dir::new();
+        let mut collector = Serving::start(&dir, "");
+        assert!(collector.connect().ask(r#"{"event_type":"e"}"#)["ok"]["seq"].is_u64());
+        let waiting = half_a_request(&collector);
+        collector.signal(signal);
+        std::thread::sleep(Duration::from_millis(2));
+        collector.signal(signal);
+        drop(waiting);
+        let status = collector.wait();
+        assert_eq!(status.code(), Some(0), "{}", collector.stderr());
+        assert_eq!(count(&dir.log(), "audit.closed"), 1);
+    }
+}
+
+/// Who asks again, or by another signal, does not want to wait.
+#[test]
+fn another_signal_ends_the_collector_at_once() {
+    let long_after = Duration::from_millis(700);
+    for (second, after) in [(Signal::TERM, long_after), (Signal::INT, Duration::ZERO)] {
+        let dir = Dir::new();
+        let mut collector = Serving::start(&dir, "");
+        let waiting = half_a_request(&collector);
+        collector.signal(Signal::TERM);
+        // In between it ends in order: it has heard the first one.
+        eventually("it has stopped listening", || TcpStream::connect(collector.http).is_err());
+        std::thread::sleep(after);
+        collector.signal(second);
+        let status = collector.wait();
+        assert_eq!(status.code(), Some(130), "{}", collector.stderr());
+        assert!(collector.stderr().contains("forced"), "{}", collector.stderr());
+        assert_eq!(count(&dir.log(), "audit.closed"), 0);
+        drop(waiting);
+    }
 }

@@ -188,6 +188,17 @@ enum Keeps {
     AllButDamaged,
 }
 
+fn segment(home: &Home) -> PathBuf {
+    let path = sealed(home).swap_remove(1);
+    std::fs::remove_file(&path).expect("removed");
+    path
+}
+
+fn no_heads(place: &mut Place) {
+    remove(&place.home, "audit.checkpoint");
+    remove(&place.home, "audit.head");
+}
+
 type State = (&'static str, bool, Keeps, fn(&mut Place));
 
 /// What there is, whether it was backed up before, what is left in the end, and what
@@ -259,6 +270,36 @@ const STATES: &[State] = &[
         let mut bytes = read(&path);
         bytes.extend_from_slice(b"{\"seq\":");
         std::fs::write(path, bytes).expect("written");
+    }),
+    ("a directory in a segment's place", true, Keeps::All, |place| {
+        std::fs::create_dir(segment(&place.home)).expect("made");
+    }),
+    ("a FIFO in a segment's place", true, Keeps::All, |place| {
+        let path = segment(&place.home);
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.expect("mkfifo").success());
+    }),
+    ("a link in a segment's place", true, Keeps::All, |place| {
+        std::os::unix::fs::symlink("elsewhere", segment(&place.home)).expect("linked");
+    }),
+    ("no active segment", true, Keeps::All, |place| remove(&place.home, "audit.log")),
+    ("zeros behind the active segment", true, Keeps::All, |place| {
+        let path = place.home.log_dir().join("audit.log");
+        let file = std::fs::OpenOptions::new().append(true).open(path).expect("open");
+        let length = file.metadata().expect("length").len();
+        file.set_len(length + (70 << 20)).expect("longer");
+    }),
+    ("neither checkpoint nor head", true, Keeps::All, no_heads),
+    ("neither checkpoint nor head, and no backup", false, Keeps::All, no_heads),
+    ("an empty private key", true, Keeps::All, |place| {
+        std::fs::write(place.home.log_dir().join("audit.key"), b"").expect("written");
+    }),
+    ("an altered private key", true, Keeps::All, |place| {
+        flip(&place.home.log_dir().join("audit.key"), 3);
+    }),
+    ("a chain of keys that somebody put there", true, Keeps::All, |place| {
+        let path = place.home.log_dir().join("audit.keys");
+        std::fs::write(path, b"{}").expect("written");
     }),
     ("an unknown setting", true, Keeps::All, |place| place.set("retention_dayz = 30")),
 ];

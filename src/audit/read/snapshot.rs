@@ -50,6 +50,14 @@ pub enum SnapshotError {
         /// The file that every log has.
         missing: &'static str,
     },
+    /// The log is there, and the file that says what was recorded is not.
+    #[error("the log in {} is damaged: {missing} is missing, and with it what proves the records", dir.display())]
+    NoHead {
+        /// The log directory.
+        dir: PathBuf,
+        /// The file that every log has.
+        missing: &'static str,
+    },
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -618,7 +626,14 @@ fn is_noted(fs: &SharedFs, paths: &LogPaths, manifest: &Manifest, seq: u64) -> b
 /// Where `lenient`, the active segment is taken for what its leaves say that it is, however
 /// it begins.
 fn attempt(fs: &SharedFs, paths: &LogPaths, lenient: bool) -> Result<Snapshot, SnapshotError> {
-    let no_log = |missing| SnapshotError::NoLog { dir: paths.dir.clone(), missing };
+    let no_log = |missing| {
+        let dir = paths.dir.clone();
+        let is_there = |path: &Path| fs.meta(path).is_ok();
+        if is_there(&paths.manifest()) || is_there(&paths.active()) {
+            return SnapshotError::NoHead { dir, missing };
+        }
+        SnapshotError::NoLog { dir, missing }
+    };
     let path = paths.checkpoint();
     let text = match fs.read_own(&path, MAX_CHECKPOINT_BYTES) {
         Ok(text) => text,
@@ -646,7 +661,8 @@ fn attempt(fs: &SharedFs, paths: &LogPaths, lenient: bool) -> Result<Snapshot, S
 }
 
 fn load_manifest(fs: &dyn Fs, paths: &LogPaths) -> Result<Manifest, SnapshotError> {
-    Manifest::load(fs, &paths.manifest())?.ok_or_else(|| SnapshotError::NoLog {
+    // Its checkpoint is there.
+    Manifest::load(fs, &paths.manifest())?.ok_or_else(|| SnapshotError::NoHead {
         dir: paths.dir.clone(),
         missing: "audit.manifest.json",
     })

@@ -41,6 +41,8 @@ impl Kind {
     pub const RESTORE: Self = Self::first("auditctl/restore");
     /// `audit.verified.json`.
     pub const VERIFIED: Self = Self::first("auditctl/verified");
+    /// `audit.findings.json`.
+    pub const FINDINGS: Self = Self::first("auditctl/findings");
     /// The header line of `audit.alerts.journal`.
     pub const ALERTS_JOURNAL: Self = Self::first("auditctl/alerts-journal");
     /// `audit.alerts.json`.
@@ -72,6 +74,7 @@ impl Kind {
         Self::KEYS,
         Self::RESTORE,
         Self::VERIFIED,
+        Self::FINDINGS,
         Self::ALERTS_JOURNAL,
         Self::ALERTS,
         Self::PROOF,

@@ -265,6 +265,7 @@ impl<'a> Staged<'a> {
             relation,
             live_damage: if beside { Vec::new() } else { live.damage() },
             holes: self.holes(),
+            held_elsewhere: Vec::new(),
             epoch: if new_epoch { highest.saturating_add(1) } else { highest },
             new_epoch,
             key_from: self.key_from,

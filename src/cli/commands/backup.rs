@@ -15,11 +15,13 @@ use crate::cli::backups::{Recorder, overrides};
 use crate::cli::cloud::Cloud;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::found;
 use crate::cli::heads;
 use crate::cli::open::{directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::SystemClock;
 use crate::config::Settings;
+use crate::health::FoundBy;
 use crate::ui;
 use pin::PinArgs;
 use resume::ResumeArgs;
@@ -150,7 +152,8 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
             return nothing_new(context, &creator, &covered, sender.as_ref());
         }
     }
-    let made = make(context, &creator, &request)?;
+    let made = make(context, &creator, &request)
+        .inspect_err(|error| found::refused(&settings, error, FoundBy::Backup))?;
     let mut value = ui::backup_made_value(&made);
     // Whether that can be shown decides about nothing: it is recorded and sent all the same.
     let shown = if context.json { Ok(()) } else { context.print(&ui::backup_made_text(&made)) };
@@ -168,6 +171,7 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         // Looked, and found bad: what there is was backed up.
         Some(text) => {
             context.printer.error(&format!("auditctl: {text}"));
+            found::lacks(&settings, &text);
             Ok(Exit::Found as u8)
         }
         None => Ok(0),

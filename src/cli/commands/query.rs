@@ -16,6 +16,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::zone;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
+use crate::health::wording::{are, count, records, were};
 use crate::ui::{self, Table};
 use crate::units::human_bytes;
 use asker::Asker;
@@ -261,9 +262,10 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     }
     if let Some((from, to)) = next {
         let limit = match (&query.want, args.limit) {
-            (Want::Records { limit, .. }, None) => {
-                format!("{limit} records shown, and there are more: --limit 0 shows all of them")
-            }
+            (Want::Records { limit, .. }, None) => format!(
+                "{} shown, and there are more: --limit 0 shows all of them",
+                count(*limit, "record")
+            ),
             (_, limit) => format!("--limit {} reached, and there are more", limit.unwrap_or(0)),
         };
         context.printer.note(&format!("auditctl: {limit}; to continue, add --seq {from}..{to}"));
@@ -327,6 +329,7 @@ fn sum(total: Option<Answer>, page: Answer) -> Answer {
     let Some(mut total) = total else { return page };
     total.more = page.more;
     total.pruned = total.pruned.or(page.pruned);
+    total.missing = total.missing.or(page.missing);
     total.unreadable += page.unreadable;
     total.damaged.extend(page.damaged);
     for hole in page.given_up {
@@ -343,11 +346,9 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     let printer = context.printer;
     for hole in &answer.given_up {
         printer.error(&format!(
-            "auditctl: {} missing: damaged and given up ({})",
-            match hole.records() {
-                1 => format!("record {} is", hole.first_seq),
-                _ => format!("records {} to {} are", hole.first_seq, hole.end_seq - 1),
-            },
+            "auditctl: {} {} missing: damaged and given up ({})",
+            records(hole.first_seq, hole.end_seq),
+            are(hole.records()),
             ui::escape(&hole.reason)
         ));
     }
@@ -355,37 +356,57 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
         printer.error(&format!("auditctl: cannot be read: {}", ui::escape(damage)));
     }
     if answer.unreadable > 0 {
-        printer.error(&format!("auditctl: {} lines are not records", answer.unreadable));
+        let what = if answer.unreadable == 1 { "is not a record" } else { "are not records" };
+        printer.error(&format!("auditctl: {} {what}", count(answer.unreadable, "line")));
     }
     if let Found::Groups(groups) = &answer.found
         && answer.is_partial()
     {
         printer.error(&format!(
-            "auditctl: partial: {} records are in groups that do not fit (max_memory_events = \
-             {}). Each of these groups has at most {} records, so the first {} of those listed \
-             are certainly the largest, and all listed counts are exact. To see more, raise \
-             max_memory_events, or query fewer records",
-            groups.beyond,
+            "auditctl: partial: {} {} in groups that do not fit (max_memory_events = {}). Each of \
+             these groups has at most {}, so the first {} of those listed are certainly the \
+             largest, and all listed counts are exact. To see more, raise max_memory_events, or \
+             query fewer records",
+            count(groups.beyond, "record"),
+            are(groups.beyond),
             settings.max_memory_events,
-            groups.bound,
+            count(groups.bound, "record"),
             groups.surely_largest(),
         ));
     }
     if let Some((from, to)) = answer.pruned {
         printer.note(&format!(
-            "auditctl: records {from} to {} were removed by retention and are not in this answer; \
+            "auditctl: {} {} removed by retention and {} not in this answer; \
              `auditctl list` shows the backups that hold older records",
-            to - 1
+            records(from, to),
+            were(to - from),
+            are(to - from),
         ));
     }
-    let bad = !answer.damaged.is_empty() || answer.unreadable > 0;
-    if bad {
+    let damaged = !answer.damaged.is_empty() || answer.unreadable > 0;
+    if let Some((from, to)) = answer.missing {
+        printer.error(&missing_text(from, to));
+    }
+    let bad = damaged || answer.missing.is_some();
+    if damaged {
         printer.error(
             "auditctl: the answer may lack records; run `auditctl verify` to see what is \
-                    wrong",
+             wrong",
         );
     }
     if bad { Exit::Found as u8 } else { Exit::Ok as u8 }
+}
+
+/// That the log's end is missing.
+fn missing_text(from: u64, to: u64) -> String {
+    let many = to - from;
+    format!(
+        "auditctl: incomplete: {} at the log's end {} not here ({}). Run `auditctl verify` to see \
+         what is wrong; `auditctl repair` puts back what a backup holds",
+        count(many, "signed record"),
+        are(many),
+        records(from, to)
+    )
 }
 
 /// The records of one document take at most so many bytes, and the last one.

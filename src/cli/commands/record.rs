@@ -6,6 +6,7 @@ mod input;
 mod lines;
 mod position;
 mod python;
+mod shape;
 mod sink;
 
 use std::path::PathBuf;

@@ -18,6 +18,7 @@ use crate::cli::backups::{identities, overrides};
 use crate::cli::cloud::Cloud;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::found;
 use crate::cli::heads;
 use crate::cli::open::{self, Waiting, directory, shared_fs};
 use crate::cli::progress::Progress;
@@ -25,6 +26,7 @@ use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::fsio::lock::WriterLock;
 use crate::fsio::{Fs, OsFs};
+use crate::health::FoundBy;
 use crate::ui::{self, RepairShown};
 
 /// Replace the damaged records of the log from backups, and change nothing else.
@@ -114,6 +116,7 @@ pub(crate) fn run(context: &Context, args: &RepairArgs) -> Result<u8, CliError> 
     let after = verified(&Needs { report: None, ..needs }, &progress);
     progress.finish();
     let after = after?;
+    found::verified(&settings, &after, FoundBy::Repair, false);
     let unrecorded = recorded.as_ref().err().map(String::as_str);
     let recorded = recorded.as_ref().ok().copied();
     let (dir, done, after) = (settings.log_dir.as_path(), Some(&done), Some(&after));
@@ -128,6 +131,7 @@ fn only_said(
     settings: &Settings,
     (repair, opening): (&Repair, Option<&Result<Foreseen, String>>),
 ) -> Result<u8, CliError> {
+    found::verified(settings, &repair.report, FoundBy::Repair, false);
     let dir = settings.log_dir.as_path();
     let (done, recorded, unrecorded, after) = (None, None, None, None);
     show(context, &RepairShown { dir, repair, done, recorded, unrecorded, after, opening })?;

@@ -16,6 +16,7 @@ use crate::cli::backups::{ask, identities, known_log, overrides};
 use crate::cli::cloud::{Cloud, CloudArgs, configured};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::found;
 use crate::cli::heads;
 use crate::cli::open;
 use crate::cli::open::{directory, shared_fs};
@@ -151,6 +152,10 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
     let outcome = restorer.restore(&request, &mut confirm, &progress);
     progress.finish();
     let outcome = outcome.map_err(|error| told(context, &settings, args, error))?;
+    if outcome.in_place && outcome.changed {
+        // All of what is there now was checked.
+        found::ended(&settings, true);
+    }
     context.print(&if context.json {
         ui::restore_json(&outcome, args.dry_run)
     } else {

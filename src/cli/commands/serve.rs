@@ -15,7 +15,7 @@ use crate::audit::write::own::Change;
 use crate::audit::{AuditLog, Options, Tunables};
 use crate::cli::context::{Context, Override};
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::{heads, open};
+use crate::cli::{found, heads, open};
 use crate::clock::SystemClock;
 use crate::collector::{
     self, CollectorError, CollectorOptions, HealthFormat, Push, Reloaded, Stopped, TokenOptions,
@@ -23,7 +23,7 @@ use crate::collector::{
 };
 use crate::config::{Origin, Settings};
 use crate::fsio::OsFs;
-use crate::health::{self, Status};
+use crate::health::{self, FoundBy, Status};
 use crate::ui;
 
 use alerting::Alerting;
@@ -31,7 +31,8 @@ use alerting::Alerting;
 /// Run the collector: take events over a Unix socket and HTTP.
 ///
 /// Prints one line on stderr once it takes events. On SIGTERM or SIGINT it writes what it has
-/// accepted and closes the log. On SIGHUP it reads the settings again.
+/// accepted and closes the log. A second signal ends it at once, unless it is the same signal
+/// within half a second, as `timeout` sends it. On SIGHUP it reads the settings again.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Address for HTTP, or `off` [default: 127.0.0.1:9750]
@@ -90,7 +91,12 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         accept_rollback: args.accept_rollback,
         ..log_options
     };
-    let log = open::patiently(&log_options, args.wait, Some(context.printer))?;
+    let log = open::patiently(&log_options, args.wait, Some(context.printer))
+        .inspect_err(|error| found::refused(&settings, error, FoundBy::Start))?;
+    if args.accept_corruption {
+        // All of it was read, what is damaged was given up, and health says so itself.
+        found::ended(&settings, false);
+    }
     running.log.get_or_init(|| log.clone());
     // Events are taken without alerts too; health says that they are missing.
     if let Err(reason) = alerting.go_on(&log, &settings) {

@@ -13,12 +13,14 @@ use crate::backup::{BackupError, Extent, RestoreRequest, Restorer, Target, Wish}
 use crate::cli::backups::identities;
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::found;
 use crate::cli::heads;
 use crate::cli::open::{self, directory, shared_fs};
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::fsio::{self, Fs, OsFs};
+use crate::health::FoundBy;
 use crate::ui;
 
 mod proof;
@@ -33,7 +35,8 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 /// `verify` only reads, and does not disturb a running writer. It gives two verdicts. Integrity:
 /// the records that are here are those that were recorded, because they hash to the signed root.
 /// Completeness: no record is missing. Only --against, with a copy kept elsewhere, can show that
-/// nothing was cut off the end. `verify` reports every bad range.
+/// nothing was cut off the end. `verify` reports every bad range, and says what to do next.
+/// `health` shows what was found until a full verification passes.
 ///
 /// Exit codes: 0 verified; 1 something is wrong; 2 wrong usage; 3 it could not be checked, for
 /// example because a copy or a document cannot be read.
@@ -145,6 +148,11 @@ fn log(
     // Damaged records do not fit either, and say nothing of another history.
     for found in contradicting.iter().filter(|_| report.integrity != Integrity::Damaged) {
         context.printer.note(&format!("{}: {found}", found.history.code()));
+    }
+    // Of a key that was named only its owner can say that it is the log's.
+    if args.public_key.is_none() {
+        let against = request.anchors.len() > contradicting.len();
+        found::verified(settings, &report, FoundBy::Verify, against);
     }
     let place = settings.log_dir.display().to_string();
     context.print(&if context.json {

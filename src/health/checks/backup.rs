@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::health::gather::Facts;
 use crate::health::problem::Problem;
 use crate::health::report::{Check, Status};
-use crate::health::wording::{age, count, seconds, since};
+use crate::health::wording::{age, count, records, seconds, since, were};
 
 use super::common::{Finding, of_findings};
 use super::histories;
@@ -64,6 +64,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
         .metric("newest", newest.map(|(id, _)| id.to_string()))
         .metric("verified", newest.map(|(_, noted)| noted.verified.as_str()))
         .metric("lag_records", lag(newest, facts))
+        .metric("lacking_records", newest.map(|(_, noted)| noted.lacks))
         .metric("backups", catalog.backups.len())
         .metric("retention", mode(facts).map(RetentionMode::as_str))
         .metric(
@@ -241,7 +242,14 @@ fn well(
             let looked = looked.map_or_else(String::new, |at| {
                 format!(", nothing new {} ago", age(since(at, facts.now)))
             });
-            format!("{id} made {old} ago, {level}{looked}{newer}{}", without_backup(facts))
+            // What an earlier one holds, or was given up: its end does not tell.
+            let lacks = match noted.lacks {
+                0 => String::new(),
+                many => {
+                    format!(", lacks {} that {} damaged", count(many, "record"), were(many))
+                }
+            };
+            format!("{id} made {old} ago, {level}{looked}{newer}{lacks}{}", without_backup(facts))
         }
         (None, Some(made)) => {
             format!("made {} ago{}", age(since(made, facts.now)), without_backup(facts))
@@ -300,14 +308,16 @@ fn damaged(catalog: &Catalog) -> Option<Finding> {
 fn lacking(newest: Option<(BackupId, &Noted)>) -> Option<Finding> {
     let (id, noted) = newest?;
     let first = noted.uncovered.first()?;
-    let records = noted.uncovered.iter().map(|span| span.records()).sum();
+    let many = noted.uncovered.iter().map(|span| span.records()).sum();
     let ranges = match noted.uncovered.len() {
-        1 => format!("records {} to {}", first.begin, first.end - 1),
+        1 => records(first.begin, first.end),
         more => format!("from record {} on, in {more} places", first.begin),
     };
     let text = format!(
-        "{id} lacks {} that were damaged, and no backup here holds them ({ranges})",
-        count(records, "record")
+        "{id} lacks {} that {} damaged, and no backup here holds {} ({ranges})",
+        count(many, "record"),
+        were(many),
+        if many == 1 { "it" } else { "them" },
     );
     Some((Problem::BackupLacking, Status::Warning, text))
 }

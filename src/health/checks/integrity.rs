@@ -13,7 +13,7 @@ use crate::health::report::{Check, Status};
 use crate::health::wording::{age, count, seconds, since};
 
 use super::common::{Finding, of_findings, unseen};
-use super::own_files;
+use super::{noted, own_files};
 
 const NAME: &str = "integrity";
 /// A replaced file whose records were saved is critical so long, then a warning.
@@ -28,10 +28,12 @@ const KEY_CHANGE: Duration = Duration::from_secs(60);
 
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
     let Some(page) = facts.page() else {
-        return match keyless(facts, liveness) {
-            Some(finding) => of_findings(NAME, vec![finding], String::new).hint(KEYLESS),
-            None => unseen(NAME, facts),
-        };
+        let mut findings: Vec<Finding> = keyless(facts, liveness).into_iter().collect();
+        findings.extend(noted::findings(facts, None, liveness));
+        if findings.is_empty() {
+            return unseen(NAME, facts);
+        }
+        return hinted(of_findings(NAME, findings, String::new), facts);
     };
     let checkpoint_age = page.time(Word::CheckpointAt).map(|at| since(at, facts.now));
     let mut findings: Vec<Finding> = [
@@ -47,6 +49,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
     .flatten()
     .collect();
     findings.extend(own_files::findings(facts, page, liveness));
+    findings.extend(noted::findings(facts, Some(page), liveness));
     let check = of_findings(NAME, findings, || well(facts, page, checkpoint_age))
         .metric("damage", page.damage().map(Damage::as_str))
         .metric("damage_at", page.time(Word::DamageAt).map(|at| at.to_string()))
@@ -57,12 +60,16 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         .metric("checkpoint_size", page.get(Word::CheckpointSize))
         .metric("checkpoint_age_seconds", checkpoint_age.map(seconds))
         .metric("durable_seq", page.get(Word::DurableSeq));
-    match check.problem() {
+    hinted(check, facts)
+}
+
+/// With what to do about the worst.
+fn hinted(check: Check, facts: &Facts) -> Check {
+    let Some(problem) = check.problem() else { return check };
+    let fixed = || hint(problem).or_else(|| own_files::hint(problem)).map(str::to_owned);
+    match noted::hint(problem, facts).or_else(fixed) {
+        Some(hint) => check.hint(hint),
         None => check,
-        Some(problem) => match hint(problem).or_else(|| own_files::hint(problem)) {
-            Some(hint) => check.hint(hint),
-            None => check,
-        },
     }
 }
 

@@ -8,6 +8,7 @@ mod disk_space;
 mod histories;
 mod integrity;
 mod log_file;
+mod noted;
 mod own_files;
 mod query_cache;
 mod rate_limiting;

@@ -7,11 +7,11 @@ use super::{alerts, noted, with_catalog};
 use crate::audit::keys::histories::History;
 use crate::audit::state::security::{By, SecurityKind};
 use crate::audit::state::status::{Damage, DiskStage, RetentionWait, Word};
-use crate::clock::Clock;
-use crate::fsio::Space;
+use crate::clock::{Clock, Timestamp};
+use crate::fsio::{OsFs, Space};
 use crate::health::Status::{Critical, Healthy, Unknown, Warning};
 use crate::health::samples::{GIB, Sample, delivering, every_state};
-use crate::health::{Problem, Status, unanswered};
+use crate::health::{Findings, Found, FoundBy, Problem, Status, unanswered};
 use crate::units::ByteSize;
 
 const DAY: i64 = 86_400;
@@ -103,6 +103,23 @@ pub(crate) fn with(problem: Problem) -> Sample {
         Problem::CheckpointMissing => {
             of_page(|sample| std::fs::remove_file(sample.paths().checkpoint()).expect("remove"))
         }
+        Problem::KeyUnusable => {
+            let sample = Sample::closed();
+            std::fs::write(sample.paths().key(), "").expect("written");
+            sample
+        }
+        Problem::KeysUnusable => {
+            let sample = Sample::closed();
+            std::fs::write(sample.paths().keys(), "{}").expect("written");
+            sample
+        }
+        Problem::FoundWrong => found(FoundBy::Verify),
+        Problem::StartRefused => found(FoundBy::Start),
+        Problem::FindingsUnusable => {
+            let sample = Sample::closed();
+            std::fs::write(sample.paths().findings(), "{}").expect("written");
+            sample
+        }
         Problem::CheckpointUnknown => unseen("audit.checkpoint"),
         Problem::CheckpointOld => of_page(|sample| sample.ago(Word::CheckpointAt, DAY)),
         Problem::ManifestMissing => {
@@ -181,6 +198,18 @@ fn key_change(seconds: u64) -> Sample {
         let at = std::time::UNIX_EPOCH + now - Duration::from_secs(seconds);
         file.set_modified(at).expect("dated");
     })
+}
+
+/// A closed log of which something was found a minute ago.
+fn found(by: FoundBy) -> Sample {
+    let sample = Sample::closed();
+    let at = Timestamp::from_micros(sample.clock.now().micros() - 60_000_000);
+    let found = Found {
+        kinds: vec!["altered".to_owned()],
+        ..Found::new(by, at, "altered: audit.log record 7: it is not what was recorded")
+    };
+    found.store(&OsFs, &sample.paths()).expect("stored");
+    sample
 }
 
 fn damage(damage: u64) -> Sample {
@@ -362,4 +391,50 @@ fn codes_are_unique_and_say_what_is_looked_at() {
     for problem in Problem::ALL {
         assert!(problem.statuses().iter().all(|status| bad.contains(status)), "{problem:?}");
     }
+}
+
+/// What a verification found ends with a later one; what kept a writer from starting ends
+/// when one has started; only what lies in the signed records is critical.
+#[test]
+fn what_commands_found_is_told_with_when_by_what_and_what_to_do() {
+    let integrity = |sample: &Sample| {
+        let checks = sample.health().report.checks;
+        checks.into_iter().find(|check| check.component == "integrity").expect("the check")
+    };
+    let sample = found(FoundBy::Verify);
+    let check = integrity(&sample);
+    assert_eq!((check.problem(), check.status), (Some(Problem::FoundWrong), Critical));
+    assert!(check.message.contains("verify found 60 s ago: altered: audit.log"), "{check:?}");
+    let hint = check.hint.expect("a hint");
+    assert!(
+        hint.contains("`auditctl repair`") && hint.contains("Then `auditctl verify`"),
+        "{hint}"
+    );
+
+    let with = |change: fn(&mut Found)| {
+        let sample = found(FoundBy::Verify);
+        let Findings::Some(mut found) = Findings::load(&OsFs, &sample.paths()) else {
+            panic!("it is there");
+        };
+        change(&mut found);
+        found.store(&OsFs, &sample.paths()).expect("stored");
+        integrity(&sample)
+    };
+    let mild = with(|found| found.kinds = vec!["extra".to_owned()]);
+    assert_eq!(mild.status, Warning, "{mild:?}");
+    assert!(mild.hint.expect("a hint").contains("start the collector"));
+    let unknown = with(|found| found.kinds = vec!["extra".to_owned(), "of_tomorrow".to_owned()]);
+    assert_eq!(unknown.status, Critical, "{unknown:?}");
+    let compared = with(|found| found.against = true);
+    assert!(compared.hint.expect("a hint").contains("verify --against FILE"));
+    let several = with(|found| found.findings = 3);
+    assert!(several.message.contains("and 2 more findings"), "{several:?}");
+
+    let refused = found(FoundBy::Start);
+    let check = integrity(&refused);
+    assert_eq!((check.problem(), check.status), (Some(Problem::StartRefused), Critical));
+    refused.ago(Word::StartedAt, 30);
+    assert_eq!(integrity(&refused).status, Healthy, "one has started since");
+    refused.ago(Word::StartedAt, 61);
+    assert_eq!(integrity(&refused).problem(), Some(Problem::StartRefused), "one from before");
 }

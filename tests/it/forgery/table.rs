@@ -53,6 +53,7 @@ fn kind_of(name: &str) -> Option<Kind> {
         | "audit.reserve"
         | "audit.leaves"
         | "audit.verified.json"
+        | "audit.findings.json"
         | "security_events.log" => Kind::Hint,
         name if name.ends_with(".filter") => Kind::Hint,
         name if name.ends_with(".log") || name.ends_with(".log.gz") => Kind::Records,

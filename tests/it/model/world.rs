@@ -12,8 +12,13 @@ use auditctl::audit::keys::checkpoint::SignedCheckpoint;
 pub(super) type Files = BTreeMap<String, Arc<[u8]>>;
 
 /// Names whose content says nothing of the proof, or differs from run to run.
-const VOLATILE: [&str; 4] =
-    ["audit.status", "audit.lock", "audit.verified.json", "security_events.log"];
+const VOLATILE: [&str; 5] = [
+    "audit.status",
+    "audit.lock",
+    "audit.verified.json",
+    "audit.findings.json",
+    "security_events.log",
+];
 
 /// A tree head that is kept where the attacker cannot write, and the lines of then.
 #[derive(Clone, Hash)]

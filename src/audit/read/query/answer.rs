@@ -171,6 +171,9 @@ pub struct Answer {
     /// Records among those asked for that the log does not have any more, because they
     /// were damaged and given up.
     pub given_up: Vec<GivenUp>,
+    /// Records that were asked about, that the log's newest signed head covers, and that its
+    /// files do not hold: from, and up to but without. The log's end is missing.
+    pub missing: Option<(u64, u64)>,
     /// What it took.
     pub effort: Effort,
 }
@@ -256,6 +259,12 @@ impl Answer {
 /// A line's seq, however it is written.
 fn seq_of(line: &[u8]) -> Option<u64> {
     peek_seq(line).or_else(|| Head::parse(line).map(|head| head.seq))
+}
+
+/// What of the records that a query is about is signed and not there: those from `end` on.
+pub(super) fn missing(query: &Query, (end, signed): (u64, u64)) -> Option<(u64, u64)> {
+    let (from, to) = (query.filter.seq.0.max(end), query.filter.seq.1.min(signed));
+    (from < to).then_some((from, to))
 }
 
 /// What of the records that a query is about retention has removed: those before `begin`.

@@ -66,6 +66,9 @@ struct Document<'a> {
     damaged: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     given_up: Vec<GivenUp>,
+    /// What of the records that were asked about is signed, and missing at the log's end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<RangeDocument>,
     effort: EffortDocument,
 }
 
@@ -105,6 +108,7 @@ impl Answer {
             unreadable: self.unreadable,
             damaged: self.damaged.clone(),
             given_up: self.given_up.clone(),
+            missing: self.missing.map(|(begin, end)| RangeDocument { begin, end }),
             effort: EffortDocument::from(&self.effort),
             ..Document::default()
         };
@@ -180,6 +184,7 @@ impl Answer {
             unreadable: document.unreadable,
             damaged: document.damaged,
             given_up: document.given_up,
+            missing: document.missing.map(|range| (range.begin, range.end)),
             effort: document.effort.into(),
         })
     }
@@ -270,6 +275,7 @@ mod tests {
             unreadable: 1,
             damaged: vec!["a \"block\"".to_owned()],
             given_up: vec![GivenUp { first_seq: 5, end_seq: 7, reason: "altered".to_owned() }],
+            missing: Some((9, 11)),
             effort: Effort { cache: CacheUse::Completed, blocks: 7, ..Effort::default() },
         };
         let mut groups = Groups::default();

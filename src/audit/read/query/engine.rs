@@ -148,6 +148,8 @@ fn renewed(old: &Answer, begin: u64, end: u64, begun: Instant) -> Answer {
         unreadable: old.unreadable,
         damaged: Vec::new(),
         given_up: old.given_up.iter().filter(|hole| hole.end_seq > begin).cloned().collect(),
+        // What is durable here is all that there is.
+        missing: None,
         effort,
     }
 }

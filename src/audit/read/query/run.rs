@@ -8,7 +8,7 @@ use std::time::Instant;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::QueryError;
-use super::answer::{Answer, Effort, Found, GivenUp, Lines, MAX_DAMAGED, pruned};
+use super::answer::{Answer, Effort, Found, GivenUp, Lines, MAX_DAMAGED, missing, pruned};
 use super::filter::{Filter, GroupBy, Order, Query, Want};
 use super::groups::{Groups, Name};
 use super::matcher::{Matcher, Seen};
@@ -263,6 +263,7 @@ impl Sum {
             unreadable: self.seen.unreadable,
             damaged: self.damaged,
             given_up: self.given_up,
+            missing: missing(query, (view.end, view.signed)),
             effort,
         }
     }

@@ -18,7 +18,7 @@ use crate::audit::files::examine::leaves;
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::restore;
 use crate::audit::files::segment::Block;
-use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint};
+use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
 use crate::audit::keys::load_keyring;
 use crate::audit::keys::signed_document::Signature;
 use crate::audit::paths::LogPaths;
@@ -39,6 +39,11 @@ const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 pub(crate) trait Ledger: Send + Sync + fmt::Debug {
     /// Records below this are durable; `None`: nobody writes, all that is there counts.
     fn durable(&self) -> Option<u64>;
+    /// So many records of that history somebody signed, where nobody writes: those that are
+    /// not here are missing.
+    fn signed(&self, _: &History) -> u64 {
+        0
+    }
     /// Something that changes when anybody has written: asked where nobody writes.
     fn stamp(&self) -> Vec<u8> {
         Vec::new()
@@ -81,6 +86,18 @@ impl Ledger for Files {
         let page = page.map_or(0, |page| page.get(Word::DurableSeq));
         let note = SignedCheckpoint::parse(&self.note()).ok();
         Some(page.max(note.map_or(0, |note| note.unverified().size)))
+    }
+
+    /// A hint: a false head costs an alarm, and no record.
+    fn signed(&self, history: &History) -> u64 {
+        let head = self.fs.read_own(&self.paths.head(), MAX_CHECKPOINT_BYTES).unwrap_or_default();
+        let size = |note: &[u8]| {
+            let note = SignedCheckpoint::parse(note).ok()?;
+            let origin: Origin = note.unverified().origin.parse().ok()?;
+            let is_own = origin.log_id() == history.log_id && origin.epoch() == history.epoch;
+            is_own.then_some(note.unverified().size)
+        };
+        [self.note(), head].iter().filter_map(|note| size(note)).max().unwrap_or(0)
     }
 
     fn stamp(&self) -> Vec<u8> {
@@ -172,6 +189,8 @@ pub(super) struct View {
     pub(super) begin: u64,
     /// One after the last that is shown.
     pub(super) end: u64,
+    /// One after the last that was signed, where that is known and nobody writes.
+    pub(super) signed: u64,
 }
 
 impl View {
@@ -192,6 +211,11 @@ impl View {
             let durable = ledger.durable();
             let listed = ledger.manifest()?;
             let manifest = &listed.manifest;
+            // Before the files, which so hold all of it.
+            let signed = match durable {
+                None => ledger.signed(&history_of(manifest)),
+                Some(_) => 0,
+            };
             let tails = tails(fs, &paths, manifest.end_seq())?;
             let reached = tails.last().map_or(manifest.end_seq(), |tail| tail.end_seq);
             let short = reached < durable.unwrap_or(0);
@@ -213,6 +237,7 @@ impl View {
                     manifest: Arc::clone(manifest),
                     tails,
                     end,
+                    signed,
                 }),
             };
         }
@@ -221,7 +246,7 @@ impl View {
 
     /// Whose records they are.
     pub(super) fn history(&self) -> History {
-        History { log_id: self.manifest.log_id.clone(), epoch: self.manifest.epoch }
+        history_of(&self.manifest)
     }
 
     /// The time of the oldest record that is there.
@@ -258,6 +283,10 @@ impl View {
     }
 }
 
+fn history_of(manifest: &Manifest) -> History {
+    History { log_id: manifest.log_id.clone(), epoch: manifest.epoch }
+}
+
 /// The plain files after what the manifest lists, as far as they follow each other.
 fn tails(fs: &SharedFs, paths: &LogPaths, sealed_end: u64) -> Result<Vec<Tail>, QueryError> {
     let mut tails = Vec::new();
@@ -291,6 +320,8 @@ fn open(fs: &SharedFs, path: &Path) -> Result<Option<Box<dyn FsFile>>, QueryErro
     match fs.open(path, OpenMode::ReadOwn) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A directory or a FIFO in its place holds no records.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
         Err(source) => Err(QueryError::io("open", path, source)),
     }
 }
@@ -301,13 +332,20 @@ fn first_seq(file: &dyn FsFile) -> io::Result<Option<u64>> {
     Ok(peek_seq(&start[..read]))
 }
 
+/// So much of a file's end is looked through for its last record: behind it may stand what a
+/// crash left, or somebody.
+const LOOK_BACK: u64 = 1 << 30;
+/// At once.
+const WINDOW: u64 = 4 << 20;
+
 /// The seq of the last whole line that has one.
 fn last_seq(file: &dyn FsFile, length: u64) -> io::Result<Option<u64>> {
     let mut buffer = Vec::new();
-    let mut window = 4096;
-    loop {
-        let from = length.saturating_sub(window);
-        buffer.resize((length - from) as usize, 0);
+    // What stands from `to` on was looked at, and a line ends before it, or nothing does.
+    let (mut to, mut window) = (length, 4096);
+    while to > 0 && length - to <= LOOK_BACK {
+        let from = to.saturating_sub(window);
+        buffer.resize((to - from) as usize, 0);
         file.read_exact_at(&mut buffer, from)?;
         // The first line of the window may lack its beginning.
         let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |lf| lf + 1);
@@ -321,14 +359,16 @@ fn last_seq(file: &dyn FsFile, length: u64) -> io::Result<Option<u64>> {
             }
             end = begin;
         }
-        if from == 0 {
-            return Ok(None);
+        match memchr::memchr(b'\n', &buffer).map(|lf| from + lf as u64 + 1) {
+            // That line begins further ahead.
+            Some(next) if next < to => to = next,
+            Some(_) if window <= MAX_LINE_BYTES as u64 + 1 => {}
+            // No end of a line, or of one that is longer than any record.
+            _ => to = from,
         }
-        window *= 4;
-        if window > 64 * MAX_LINE_BYTES as u64 {
-            return Ok(None);
-        }
+        window = (window * 4).min(WINDOW);
     }
+    Ok(None)
 }
 
 /// Where the first line with at least that seq begins, in a plain file whose
@@ -394,6 +434,35 @@ fn line_at(file: &dyn FsFile, from: u64, to: u64) -> io::Result<Option<(u64, u64
 mod tests {
     use super::*;
     use crate::fsio::{Fs, OsFs};
+
+    #[test]
+    fn the_last_record_is_found_before_whatever_stands_behind_it() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("lines");
+        let record = |seq: u64, long: usize| {
+            format!("{{\"seq\":{seq},\"timestamp\":\"{}\"}}\n", "x".repeat(long)).into_bytes()
+        };
+        let two = |long| [record(7, 10), record(8, long)].concat();
+        for (what, text, last) in [
+            ("nothing", Vec::new(), None),
+            ("two", two(10), Some(8)),
+            ("a long one", two(900_000), Some(8)),
+            ("zeros", [two(10), vec![0; 70 << 20]].concat(), Some(8)),
+            ("zeros behind a long one", [two(900_000), vec![0; 9 << 20]].concat(), Some(8)),
+            ("half a line", [two(10), b"{\"seq\":9,".to_vec()].concat(), Some(8)),
+            ("blank lines", [two(10), vec![b'\n'; 9 << 20]].concat(), Some(8)),
+            (
+                "a line that is no record",
+                [two(10), vec![b'x'; 9 << 20], vec![b'\n']].concat(),
+                Some(8),
+            ),
+            ("only zeros", vec![0; 9 << 20], None),
+        ] {
+            std::fs::write(&path, &text).expect("written");
+            let file = OsFs.open(&path, OpenMode::ReadOwn).expect("open");
+            assert_eq!(last_seq(&*file, text.len() as u64).expect("read"), last, "{what}");
+        }
+    }
 
     #[test]
     fn a_record_is_found_in_a_plain_file_wherever_it_is_and_whatever_is_between() {

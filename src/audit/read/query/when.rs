@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
         return Ok(Timestamp::from_micros(second.saturating_sub(ago).saturating_mul(1_000_000)));
     }
-    text.parse().map_err(|_| {
+    text.parse().map(|at| rounded_up(text, at)).map_err(|_| {
         format!(
             "\"{}\" is not a time: write 2026-02-04T21:09:40Z (RFC 3339, with its zone), a date \
              such as 2026-02-04, or how long ago, such as 24h or 7d",
@@ -33,9 +33,33 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     })
 }
 
+/// A time has microseconds. What is not before, or before, a time between two of them is so
+/// of the later one.
+fn rounded_up(text: &str, at: Timestamp) -> Timestamp {
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit);
+    let is_between = digits.skip(6).any(|digit| digit != b'0');
+    if is_between { Timestamp::from_micros(at.micros().saturating_add(1)) } else { at }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `since` and `until` mean the same records as with all the digits.
+    #[test]
+    fn digits_below_a_microsecond_round_up() {
+        let now = Timestamp::default();
+        for (text, expected) in [
+            ("2026-02-04T21:09:40.1234561Z", "2026-02-04T21:09:40.123457Z"),
+            ("2026-02-04T21:09:40.123456000000001+01:00", "2026-02-04T20:09:40.123457Z"),
+            ("2026-02-04T21:09:40.999999999Z", "2026-02-04T21:09:41Z"),
+            ("2026-02-04T21:09:40.123456000Z", "2026-02-04T21:09:40.123456Z"),
+            ("2026-02-04T21:09:40.1Z", "2026-02-04T21:09:40.1Z"),
+        ] {
+            assert_eq!(parse(text, now), Ok(expected.parse().expect("time")), "{text}");
+        }
+    }
 
     #[test]
     fn a_time_is_rfc_3339_a_date_or_how_long_ago() {

@@ -536,7 +536,8 @@ impl Run<'_> {
                 return Ok(());
             }
             Stored::Missing => {
-                let finding = Finding::new(Kind::Missing, &segment.file, "the file is not there");
+                let why = self.view.absence(&segment.file);
+                let finding = Finding::new(Kind::Missing, &segment.file, why);
                 self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
                 return Ok(());
             }

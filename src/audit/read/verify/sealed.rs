@@ -139,7 +139,8 @@ fn open(view: &View, index: usize, tally: &mut Tally) -> Result<Stored, VerifyEr
             tally.counts.blocks_skipped += segment.blocks.len() as u64;
         }
         Stored::Missing => {
-            let finding = Finding::new(Kind::Missing, &segment.file, "the file is not there");
+            let why = view.absence(&segment.file);
+            let finding = Finding::new(Kind::Missing, &segment.file, why);
             tally.found(finding.records(segment.first_seq, segment.end_seq()));
         }
     }

@@ -215,7 +215,7 @@ impl View {
         let path = self.paths.dir.join(&name);
         let file = match self.fs.open(&path, OpenMode::ReadOwn) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if is_not_there(&error) => return Ok(()),
             Err(source) => return Err(VerifyError::io("open", &path, source)),
         };
         let length = file.meta().map_err(|source| VerifyError::io("look at", &path, source))?.len;
@@ -251,6 +251,16 @@ impl View {
         next >= signed && self.strays.is_empty()
     }
 
+    /// Why a file is not there, in words.
+    pub(in crate::audit) fn absence(&self, name: &str) -> &'static str {
+        match self.fs.entry(&self.paths.dir.join(name)) {
+            Ok(entry) if !entry.is_file => {
+                "it is no regular file: something else was put in its place"
+            }
+            _ => "the file is not there",
+        }
+    }
+
     /// A segment's file, wherever it is by now.
     pub(in crate::audit) fn open_segment(&self, segment: &Segment) -> Result<Stored, VerifyError> {
         let mut segment = segment.clone();
@@ -258,6 +268,10 @@ impl View {
             let path = self.paths.dir.join(&segment.file);
             match self.fs.open(&path, OpenMode::ReadOwn) {
                 Ok(file) => return Ok(Stored::Here(file, Box::new(segment))),
+                // Something else is under its name.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    return Ok(Stored::Missing);
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(VerifyError::io("open", &path, source)),
             }
@@ -274,6 +288,11 @@ impl View {
         }
         Ok(Stored::Missing)
     }
+}
+
+/// A directory, a FIFO or a link in a file's place is no file either.
+fn is_not_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
 /// What a log without a manifest is, by its signed heads' word, or else by the name of its

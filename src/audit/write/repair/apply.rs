@@ -141,6 +141,7 @@ impl<'a> Applying<'a> {
             let file = fs.open(&temporary, OpenMode::CreateNew)?;
             write(&*file)?;
             file.sync_data()?;
+            self.make_way(name)?;
             fs.rename(&temporary, &path)?;
             fs.sync_dir(&self.paths.dir)
         })();
@@ -148,6 +149,19 @@ impl<'a> Applying<'a> {
             let _ = fs.remove(&temporary);
             self.io("write", name)(error)
         })
+    }
+
+    /// A directory, a FIFO or a link that stands under a file's name is moved beside it.
+    fn make_way(&self, name: &str) -> std::io::Result<()> {
+        let fs = &*self.needs.fs;
+        let path = self.paths.dir.join(name);
+        match fs.entry(&path) {
+            Ok(entry) if !entry.is_file => {
+                let kept = kept_name(self.needs, &self.paths, name, &self.stamp);
+                fs.rename(&path, &self.paths.dir.join(kept))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn sealed(&mut self, plan: &SealedPlan) -> Result<(), RepairError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::asker::Asker;
-use super::{FOLLOW_BEGINS_WITH, Output, QueryArgs};
+use super::{FOLLOW_BEGINS_WITH, Output, QueryArgs, missing_text};
 use crate::audit::read::query::{Answer, History, Order, Query, Request, Want};
 use crate::cli::exit::CliError;
 use crate::clock::{Clock, SystemClock};
@@ -28,7 +28,8 @@ pub(super) fn run(
     if args.seq.is_none() && args.since.is_none() {
         place = begin(asker, args, (request, query), output)?;
     }
-    let mut follower = Follower { asker, settings, direct: args.direct, output, silent: false };
+    let mut follower =
+        Follower { asker, settings, direct: args.direct, output, silent: false, missing: None };
     loop {
         let shown = follower.catch_up(&mut place, (request, query))?;
         if place.next >= query.filter.end_seq() {
@@ -57,6 +58,8 @@ struct Follower<'a, 'c> {
     output: &'a mut Output<'c>,
     /// It was told that nobody answers.
     silent: bool,
+    /// What was told to be missing at the log's end.
+    missing: Option<(u64, u64)>,
 }
 
 impl Follower<'_, '_> {
@@ -103,6 +106,12 @@ impl Follower<'_, '_> {
                     place.next,
                     answer.begin - 1
                 ));
+            }
+            if answer.missing != self.missing {
+                if let Some((from, to)) = answer.missing {
+                    self.output.context.printer.error(&missing_text(from, to));
+                }
+                self.missing = answer.missing;
             }
             self.output.print(&answer, &page, None)?;
             rest = answer.rest(&page);

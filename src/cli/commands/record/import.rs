@@ -16,6 +16,7 @@ use super::input::is_stdin;
 use super::lines::{Lines, Mark, Ndjson, Place, Translate};
 use super::position::Position;
 use super::python::{self, Python};
+use super::shape::Shape;
 use super::sink::{self, Sink};
 use super::{Format, RecordArgs, may_resend, refused};
 use crate::audit::record::event::MAX_LINE_BYTES;
@@ -25,6 +26,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::collector::client::Answer;
 use crate::config::Settings;
+use crate::health::wording::{count, were};
 
 /// Lines that are read to find those that a run before recorded, at most.
 const LOOKED_THROUGH: usize = 20_000;
@@ -57,7 +59,7 @@ struct Rejected {
     kind: String,
     message: String,
     /// What to do about it.
-    hint: Option<&'static str>,
+    hint: Option<String>,
 }
 
 impl Rejected {
@@ -85,7 +87,17 @@ impl Rejected {
             ),
             _ => None,
         };
-        Self { place, column, kind, message, hint }
+        Self { place, column, kind, message, hint: hint.map(str::to_owned) }
+    }
+
+    /// The same where the line seems to be something else than a wrong event.
+    fn seen(self, shape: Option<Shape>) -> Self {
+        match shape {
+            None => self,
+            Some(Shape { what, hint }) => {
+                Self { column: None, message: what, hint: Some(hint), ..self }
+            }
+        }
     }
 }
 
@@ -139,11 +151,23 @@ impl Tally {
     fn text(&self) -> String {
         let text = match (self.first_seq, self.last_seq) {
             (Some(first), Some(last)) => {
-                format!("{} events recorded, seq {first} to {last}", self.recorded)
+                let seqs = if first == last {
+                    format!("seq {first}")
+                } else {
+                    format!("seq {first} to {last}")
+                };
+                format!("{} recorded, {seqs}", count(self.recorded, "event"))
             }
             _ => "0 events recorded".to_owned(),
         };
         match &self.before {
+            // A position may have been written by anybody who may write the user's files.
+            Some(before) if self.recorded == 0 && self.rejected.is_empty() => format!(
+                "0 events recorded: an interrupted run had come to {}, with {} recorded; --from-start \
+                 records all of it again",
+                self.place(&before.place),
+                count(before.recorded, "event")
+            ),
             Some(before) => format!("{text}, after {} of an interrupted run", before.recorded),
             None => text,
         }
@@ -162,7 +186,7 @@ pub(super) fn run(
         let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
         let position = Position::of(context, settings, &args.file, args.from_start)?;
         let lines = Lines::open(args.file.clone(), MAX_LINE_BYTES)?;
-        return all(context, settings, args, (lines, position), &mut Ndjson { mode, settings });
+        return all(context, settings, args, (lines, position), &mut Ndjson::new(mode, settings));
     }
     let from_stdin = is_stdin(&args.file[0]);
     let files = if from_stdin { args.file.clone() } else { python::ordered(&args.file)? };
@@ -312,7 +336,7 @@ impl Run<'_> {
                         mark = self.lines.mark();
                     }
                     Err(error) => {
-                        bad = Some(Rejected::of(place, &error));
+                        bad = Some(Rejected::of(place, &error).seen(translate.shape()));
                         break;
                     }
                 }
@@ -364,6 +388,10 @@ impl Run<'_> {
                 .wrong("the files no longer begin with the lines that were recorded"));
         }
         let Some(before) = self.position.before.clone() else { return Ok(()) };
+        if (before.recorded > 0) != before.last_seq.is_some() {
+            let text = "what was kept of it contradicts itself, so somebody else wrote it";
+            return Err(self.position.wrong(text));
+        }
         self.done = Some(Done {
             mark: self.lines.mark(),
             from_seq: before.from_seq,
@@ -388,9 +416,9 @@ impl Run<'_> {
         sink.look_from(last_seq.map_or(before.from_seq, |last| last + 1).max(before.from_seq));
         let place = self.lines.place().clone();
         self.context.printer.note(&format!(
-            "auditctl: an import of these files was interrupted after {} events; continuing after \
-             {place} (to record everything again, add --from-start)",
-            before.recorded + more
+            "auditctl: an import of these files was interrupted after {}; continuing after {place} \
+             (to record everything again, add --from-start)",
+            count(before.recorded + more, "event")
         ));
         tally.before = Some(Before { recorded: before.recorded + more, last_seq, place });
         send_all(self.context, self.args, missed, sink, tally)?;
@@ -459,8 +487,10 @@ fn send_all(
                         let mut text = format!("{}: {message}", tally.place(&place));
                         if kind == "lost" {
                             text += &format!(
-                                "; the next {unknown} events were sent but not answered, so they \
-                                 may be recorded: query the log before you send them again"
+                                "; {} from there on {} sent but not answered, and may be \
+                                 recorded: query the log before you send again",
+                                count(unknown as u64, "event"),
+                                were(unknown as u64)
                             );
                         }
                         failed.get_or_insert_with(|| refused(&kind, &text));
@@ -499,13 +529,14 @@ fn reject(
         place += &format!(", column {column}");
     }
     let text = format!("{}: {}", escape_for_terminal(&place), escape_for_terminal(&bad.message));
-    let (kind, hint) = (bad.kind.clone(), bad.hint);
+    let (kind, hint) = (bad.kind.clone(), bad.hint.clone());
     tally.rejected.push(bad);
     if args.keep_going {
         context.printer.error(&format!("auditctl: {text}"));
         return Ok(());
     }
-    Err(refused(&kind, &text).hint(hint.unwrap_or(
-        "correct the line. To record the other lines and report the bad ones, add --keep-going",
-    )))
+    Err(refused(&kind, &text).hint(hint.unwrap_or_else(|| {
+        "correct the line. To record the other lines and report the bad ones, add --keep-going"
+            .to_owned()
+    })))
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::input::{self, Input};
+use super::shape::{self, Shape};
 use crate::audit::{Event, EventError, EventLimits, ParseMode};
 use crate::cli::exit::{CliError, Exit};
 use crate::config::Settings;
@@ -46,6 +47,11 @@ pub(super) trait Translate {
         line: Result<Vec<u8>, EventError>,
     ) -> Result<Vec<Vec<u8>>, EventError>;
 
+    /// What the last line seems to be, where it was no event.
+    fn shape(&mut self) -> Option<Shape> {
+        None
+    }
+
     /// Whether it saw what somebody should look at.
     fn is_suspicious(&self) -> bool {
         false
@@ -64,8 +70,15 @@ pub(super) trait Translate {
 
 /// A line is an event.
 pub(super) struct Ndjson<'a> {
-    pub(super) mode: ParseMode,
-    pub(super) settings: &'a Settings,
+    mode: ParseMode,
+    settings: &'a Settings,
+    shape: Option<Shape>,
+}
+
+impl<'a> Ndjson<'a> {
+    pub(super) fn new(mode: ParseMode, settings: &'a Settings) -> Self {
+        Self { mode, settings, shape: None }
+    }
 }
 
 impl Translate for Ndjson<'_> {
@@ -75,8 +88,17 @@ impl Translate for Ndjson<'_> {
         line: Result<Vec<u8>, EventError>,
     ) -> Result<Vec<Vec<u8>>, EventError> {
         let line = line?;
-        check(&line, self.mode, self.settings)?;
-        Ok(vec![line])
+        match check(&line, self.mode, self.settings) {
+            Ok(()) => Ok(vec![line]),
+            Err(error) => {
+                self.shape = shape::of(&line);
+                Err(error)
+            }
+        }
+    }
+
+    fn shape(&mut self) -> Option<Shape> {
+        self.shape.take()
     }
 }
 

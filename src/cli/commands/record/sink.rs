@@ -13,10 +13,11 @@ use crate::audit::{
 };
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::Waiting;
-use crate::cli::{heads, open, reach};
+use crate::cli::{found, heads, open, reach};
 use crate::clock::{Clock, SystemClock};
 use crate::collector::client::{Answer, Client, ClientError};
 use crate::config::Settings;
+use crate::health::FoundBy;
 use crate::ui::printer::Printer;
 
 /// What is accepted is durable by then.
@@ -84,7 +85,9 @@ impl Sink {
             }
             match Self::direct(settings, import.as_ref()) {
                 Ok(direct) => break To::Direct(Box::new(direct)),
-                Err(error) => waiting.go_on(error)?,
+                Err(error) => waiting
+                    .go_on(error)
+                    .inspect_err(|error| found::refused(settings, error, FoundBy::Start))?,
             }
         };
         let settings = settings.clone();
