@@ -111,7 +111,7 @@ pub const TABLE: &[Limit] = &[
         "records",
         MAX_TREE_SIZE,
         "records",
-        "a tree, whoever says how large it is",
+        "a tree, whatever a file claims",
         "the note or file that says so is refused",
     ),
     limit(
@@ -197,7 +197,7 @@ pub const TABLE: &[Limit] = &[
         MAX_MANIFEST_BYTES,
         "bytes",
         "the file",
-        "damage: it is made anew from the segments",
+        "damage: it is rebuilt from the segments",
     ),
     limit("audit.keys", MAX_KEYS_BYTES, "bytes", "the file", "damage"),
     limit("audit.key", MAX_KEY_FILE_BYTES, "bytes", "a private key's file", "it is no key"),
@@ -245,7 +245,7 @@ pub const TABLE: &[Limit] = &[
         MAX_METADATA_BYTES,
         "bytes",
         "`audit_backup_….json`",
-        "it is no metadata",
+        "it is not backup metadata",
     ),
     limit(
         "backup metadata, its head",
@@ -268,7 +268,7 @@ pub const TABLE: &[Limit] = &[
         "an archive's last member",
         "its key chain is left out (`key_chain_omitted`); a larger one is no marker",
     ),
-    limit(".catalog.json", MAX_CATALOG_BYTES, "bytes", "the file", "it is made anew"),
+    limit(".catalog.json", MAX_CATALOG_BYTES, "bytes", "the file", "auditctl makes a new one"),
     limit(
         "drill report",
         MAX_DRILL_BYTES as u64,
@@ -281,7 +281,7 @@ pub const TABLE: &[Limit] = &[
         MAX_UPLOAD_STATE_BYTES,
         "bytes",
         "`audit_backup_….upload-…`",
-        "the upload begins anew",
+        "the upload starts again",
     ),
     // Alerts.
     limit(

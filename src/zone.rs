@@ -57,8 +57,8 @@ pub enum ZoneError {
     },
     /// The machine does not say.
     #[error(
-        "this machine does not say which time zone it is in: TZ is not set, and {LOCALTIME} cannot \
-         be used ({reason}); name the zone, such as Europe/Berlin or UTC"
+        "this machine has no time zone: TZ is not set, and {LOCALTIME} is unusable ({reason}); \
+         name the zone, such as Europe/Berlin or UTC"
     )]
     NoLocal {
         /// What is wrong with the file.
@@ -71,8 +71,8 @@ pub enum ZoneError {
 pub enum LocalTimeError {
     /// It was skipped.
     #[error(
-        "{local} was never shown by clocks in {zone}: they were set forward over it; write which \
-         is meant, {local}{before} (which is {by_before}) or {local}{after} ({by_after})"
+        "clocks in {zone} never showed {local}, because they were set forward over it; write \
+         {local}{before} (which is {by_before}) or {local}{after} ({by_after})"
     )]
     Skipped {
         /// The time.
@@ -96,7 +96,7 @@ pub enum LocalTimeError {
     },
     /// It is none.
     #[error(
-        "\"{text}\" is no time: write 2026-02-04T21:09:40 for one in {zone}, or a date such as \
+        "\"{text}\" is not a time: write 2026-02-04T21:09:40 for one in {zone}, or a date such as \
          2026-02-04 for its beginning there"
     )]
     NotATime {
@@ -118,7 +118,7 @@ impl Machine {
             "UTC" | "utc" | "Z" => Ok(Zone::utc()),
             "local" => self.local(fs),
             _ if text.starts_with(['+', '-']) => {
-                Zone::offset(text).ok_or_else(|| unknown(text, "it is no offset from UTC"))
+                Zone::offset(text).ok_or_else(|| unknown(text, "it is not an offset from UTC"))
             }
             _ => self.named(fs, text),
         }
@@ -162,7 +162,7 @@ impl Machine {
     fn named(&self, fs: &dyn Fs, name: &str) -> Result<Zone, ZoneError> {
         let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
         if name.is_empty() || !plain || name.contains('\0') {
-            return Err(unknown(name, "it is no name"));
+            return Err(unknown(name, "it is not a name"));
         }
         if matches!(name, "UTC" | "GMT") {
             return Ok(Zone { name: name.to_owned(), ..Zone::utc() });

@@ -19,7 +19,7 @@ document=$("$program" health --json "$@") || true
 jq -r '
   def code: {"healthy":0,"warning":1,"critical":2,"unknown":3}[.] // 3;
   def clean: gsub("[\\n|]"; " ");
-  # The code leads to its row in DEPLOYMENT_GUIDE.md, the hint out.
+  # The code leads to its row in docs/codes.md, the hint out.
   def told: if .code then "\(.code): \(.message)" + (if .hint then " -> \(.hint)" else "" end) else .message end;
   if .error then
     "_sc|auditctl.health|3|m:\(.error.message | clean)"

@@ -30,7 +30,7 @@ pub struct Pair {
 pub enum TlsError {
     /// This program was built without TLS.
     #[error(
-        "{path}: this auditctl was built without the feature `tls`, and cannot speak HTTPS",
+        "{path}: this auditctl was built without the feature `tls`, so it cannot use HTTPS",
         path = path.display()
     )]
     NotBuilt {
@@ -73,13 +73,13 @@ impl TlsError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotBuilt { .. } => Some(
-                "build it with the feature `tls` (it is a default one), or take collector.tls_cert \
-                 and collector.tls_key away",
+                "build it with the feature `tls` (a default), or remove collector.tls_cert and \
+                 collector.tls_key",
             ),
             Self::Mismatch { .. } => Some(
-                "the server's own certificate comes first in the file, those that lead to the \
-                 authority after it; `openssl x509 -noout -pubkey` and `openssl pkey -pubout` \
-                 print the same for a pair that fits",
+                "put the server's own certificate first in the file, and then those that lead to \
+                 the authority. `openssl x509 -noout -pubkey` and `openssl pkey -pubout` print \
+                 the same key for a matching pair",
             ),
             Self::Certificate { .. } | Self::Key { .. } => None,
         }

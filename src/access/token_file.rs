@@ -49,7 +49,7 @@ pub enum TokenFileError {
         what: String,
     },
     /// It holds a token as it is shown.
-    #[error("token file {path}: it holds a plain token; hashed ones are expected")]
+    #[error("token file {path}: it holds a plain token, not hashed ones")]
     Plain {
         /// Where.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum TokenFileError {
         reason: String,
     },
     /// The name is taken.
-    #[error("token file {path}: there is a token \"{name}\" already{}", if *.revoked { ", revoked" } else { "" })]
+    #[error("token file {path}: there already is a token \"{name}\"{}", if *.revoked { ", revoked" } else { "" })]
     Exists {
         /// Where.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum TokenFileError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// No room for another.
-    #[error("token file {path}: it holds {MAX_TOKENS} tokens, and may not hold more")]
+    #[error("token file {path}: it holds {MAX_TOKENS} tokens, the most that it can")]
     Full {
         /// Where.
         path: PathBuf,
@@ -106,12 +106,12 @@ impl TokenFileError {
                  and give it to that sender in place of the old one",
                 path.display()
             ),
-            Self::Exists { name, .. } => format!(
-                "a name in the log stands for one token for ever; choose another, such as {name}-2"
-            ),
-            Self::Unknown { .. } => "`auditctl token list` shows them".to_owned(),
+            Self::Exists { name, .. } => {
+                format!("a name stands for one token for ever; choose another, such as {name}-2")
+            }
+            Self::Unknown { .. } => "run `auditctl token list` to see the tokens".to_owned(),
             Self::Full { .. } => {
-                "take the lines of tokens that were revoked long ago out of the file".to_owned()
+                "remove the lines of tokens that were revoked long ago from the file".to_owned()
             }
             Self::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 "run this as the collector's user (`sudo -u auditctl …`) or as root".to_owned()
@@ -179,13 +179,15 @@ fn parse(path: &Path, content: &[u8]) -> Result<Vec<Token>, TokenFileError> {
         let token: Token = serde_json::from_slice(line).map_err(|error| wrong(said(&error)))?;
         check_name(&token.name).map_err(|error| wrong(error.to_string()))?;
         if token.rate == Some(0) {
-            return Err(wrong("a rate of 0 would let nothing in: revoke the token".to_owned()));
+            return Err(wrong(
+                "a rate of 0 would refuse everything; revoke the token instead".to_owned(),
+            ));
         }
         if tokens.iter().any(|other| other.name == token.name) {
-            return Err(wrong("the name is another line's, too".to_owned()));
+            return Err(wrong("another line has the same name".to_owned()));
         }
         if tokens.iter().any(|other| other.sha256 == token.sha256) {
-            return Err(wrong("the SHA-256 is another line's, too".to_owned()));
+            return Err(wrong("another line has the same SHA-256".to_owned()));
         }
         if tokens.len() == MAX_TOKENS {
             return Err(TokenFileError::Full { path: path.to_path_buf() });
@@ -382,7 +384,7 @@ mod tests {
         let again = revoke_token(&path, "one", Timestamp::from_micros(9)).expect("no error");
         assert_eq!(again.revoked, Some(now));
         let taken = add(&path, token("one")).expect_err("taken");
-        assert!(taken.to_string().contains("already, revoked"), "{taken}");
+        assert!(taken.to_string().contains("\"one\", revoked"), "{taken}");
         assert!(taken.hint().expect("what to do").contains("one-2"));
         assert!(matches!(
             revoke_token(&path, "three", now),
@@ -436,8 +438,8 @@ mod tests {
             (&good.replace("write", "hidden"), "not a token"),
             (&good.replace("\"good\"", "\"hidden name\""), "64 letters"),
             (&good.replace("\"sha256\"", "\"rate\":0,\"sha256\""), "revoke"),
-            (&good, "name is another"),
-            (&good.replace("\"good\"", "\"other\""), "SHA-256 is another"),
+            (&good, "same name"),
+            (&good.replace("\"good\"", "\"other\""), "same SHA-256"),
         ] {
             put(&path, &format!("# made by hand\n\n{good}\n{line}\n"));
             let error = read_tokens(&OsFs, &path).expect_err(line).to_string();

@@ -21,7 +21,7 @@ pub(super) fn run(shared: &Shared, name: &str) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let text = format!("alert {name}: no delivery: {error}");
+            let text = format!("alert {name}: cannot start its delivery: {error}");
             (shared.warn)(&Notice::NoDelivery.says(&text));
             shared.store.lock().couriers.remove(name);
             return;
@@ -108,7 +108,7 @@ impl Courier<'_> {
             let stored = inner.settle(&change);
             drop(inner);
             self.again();
-            let text = format!("alert {}: given up: {said}", self.name);
+            let text = format!("alert {}: gave up: {said}", self.name);
             (self.shared.warn)(&Notice::GivenUp.says(&text));
             self.tell_unstored(stored.err());
             return;
@@ -119,7 +119,7 @@ impl Courier<'_> {
         let pause = pause(self.tries, plan.limits.retry_pause_max, asked);
         self.not_before = Some(Instant::now() + pause);
         if first {
-            let text = format!("alert {}: not delivered: {said}; it is tried again", self.name);
+            let text = format!("alert {}: not delivered: {said}; trying again", self.name);
             (self.shared.warn)(&Notice::NotDelivered.says(&text));
         }
     }
@@ -149,7 +149,7 @@ impl Courier<'_> {
     fn tell_unstored(&self, error: Option<super::journal::JournalError>) {
         if let Some(error) = error {
             let text = format!(
-                "alert {}: {error}; after a crash the last deliveries may be made once more",
+                "alert {}: {error}; after a crash the last deliveries may be repeated",
                 self.name
             );
             (self.shared.warn)(&Notice::NotNoted.says(&text));

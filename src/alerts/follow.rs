@@ -110,7 +110,7 @@ impl Follower<'_> {
             })?;
         }
         if std::mem::take(&mut self.failing) {
-            (self.shared.warn)(&Notice::LookingAgain.says("alerts: records are looked at again"));
+            (self.shared.warn)(&Notice::LookingAgain.says("alerts: reading records works again"));
         }
         Ok(())
     }
@@ -140,13 +140,13 @@ impl Follower<'_> {
         if answer.begin > cursor {
             let last = answer.begin - 1;
             let text = format!(
-                "alerts: records {cursor} to {last} were removed by retention before alerts looked at them"
+                "alerts: retention removed records {cursor} to {last} before alerts examined them"
             );
             (shared.warn)(&Notice::Missed.says(&text));
         }
         if !answer.damaged.is_empty() {
             let what = answer.damaged.join("; ");
-            let text = format!("alerts: records could not be looked at: {what}");
+            let text = format!("alerts: cannot examine some records: {what}");
             (shared.warn)(&Notice::Missed.says(&text));
         }
         let rest = answer.rest(&query);

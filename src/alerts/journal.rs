@@ -76,8 +76,8 @@ pub enum JournalError {
     },
     /// A newer version made it.
     #[error(
-        "{path}: {what}, or move it away: alerts then look again from where the log says that \
-         they were, and may come twice"
+        "{path}: {what}, or move it away. Alerts then continue from the place that the log has \
+         recorded, and may come twice"
     )]
     Newer {
         /// Which file.
@@ -320,11 +320,11 @@ fn read(place: &Place) -> Result<(State, Option<String>), Unread> {
             return Err(Unread::Failed(JournalError::Newer { path, what }));
         }
         Ok(_) if !text.ends_with(b"\n") => {
-            return not_ours("it does not begin as one of ours".to_owned());
+            return not_ours("it is not a journal of alerts".to_owned());
         }
         Ok(header) if header.log_id == place.log_id => digest.update(&text),
         Ok(_) => return not_ours("it is another log's".to_owned()),
-        Err(_) => return not_ours("it does not begin as one of ours".to_owned()),
+        Err(_) => return not_ours("it is not a journal of alerts".to_owned()),
     }
     let mut state = None;
     let mut at = text.len() as u64;
@@ -340,8 +340,7 @@ fn read(place: &Place) -> Result<(State, Option<String>), Unread> {
                 let torn = !whole
                     && length - at <= MAX_TORN_BYTES
                     && is_one_line(&mut input).map_err(failed)?;
-                let why = (!torn)
-                    .then(|| format!("what stands at byte {at} was not written by this log"));
+                let why = (!torn).then(|| format!("this log did not write the bytes at {at}"));
                 return Ok((state.unwrap_or_default(), why));
             }
         }
@@ -349,7 +348,7 @@ fn read(place: &Place) -> Result<(State, Option<String>), Unread> {
     }
     match state {
         Some(state) => Ok((state, None)),
-        None => not_ours("nothing of it is left but its first line".to_owned()),
+        None => not_ours("only its first line is left".to_owned()),
     }
 }
 

@@ -89,7 +89,8 @@ impl Maker<'_> {
             let is_own = text.starts_with("audit.");
             if is_own && !own.clone().any(|own| pattern.matches(own.as_bytes())) {
                 let reason = if SILENT_TYPES.iter().any(|own| pattern.matches(own.as_bytes())) {
-                    "it triggers nothing: it is about alerts themselves, and health tells of it"
+                    "it cannot trigger an alert: it is about alerts themselves, and health \
+                     reports it"
                         .to_owned()
                 } else {
                     let hint = suggestion(text, OWN_TYPES);
@@ -164,7 +165,15 @@ impl Maker<'_> {
             .map_err(|refusal| PlanError { refused: true, ..self.problem("smtp", refusal) })?;
         let mailbox = |own: &str, text: &str| {
             let read = text.parse::<Mailbox>();
-            read.map_err(|error| self.problem(own, format!("{text:?} is no mail address: {error}")))
+            read.map_err(|error| {
+                self.problem(
+                    own,
+                    format!(
+                        "{text:?} is not a mail address: \
+                                                            {error}"
+                    ),
+                )
+            })
         };
         let login = match (&alert.smtp_user, &alert.smtp_password_file) {
             (Some(user), Some(path)) => {

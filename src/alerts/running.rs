@@ -117,7 +117,7 @@ impl Alerts {
         // What waits then is known to be missing from a journal that lacks it.
         follow::record_position(&self.0);
         if let Err(error) = stored {
-            let text = format!("alerts: {error}; the last of it may be done once more");
+            let text = format!("alerts: {error}; the last deliveries may be repeated");
             (self.0.warn)(&Notice::NotNoted.says(&text));
         }
         follow::publish(&self.0);
@@ -159,8 +159,8 @@ fn begin(shared: &Shared, begun: Begun) -> Result<(), AlertsError> {
         (Some(cursor), settled_to) => {
             let from = settled_to.unwrap_or(end);
             let text = format!(
-                "alerts: the log ends at record {end}, before {cursor}, where alerts were: they \
-                 go on at record {from}"
+                "alerts: the log ends at record {end}, before record {cursor}, which alerts had \
+                 reached; continuing at record {from}"
             );
             (shared.warn)(&Notice::Missed.says(&text));
             from
@@ -176,7 +176,7 @@ fn begin(shared: &Shared, begun: Begun) -> Result<(), AlertsError> {
     shared.store.lock().commit(&change)?;
     // Durable before anybody sends anything: from here on the journal is missed.
     if !follow::record_position(shared) {
-        return Err(AlertsError::Position("how far alerts are cannot be recorded".to_owned()));
+        return Err(AlertsError::Position("cannot record how far alerts have come".to_owned()));
     }
     Ok(())
 }
@@ -191,7 +191,7 @@ fn missing(cursor: Option<u64>, missed: Option<Missed>, known: Option<&Known>) -
     let older = cursor.is_none_or(|cursor| cursor < known.position.cursor);
     older.then(|| Missed {
         what: "altered",
-        why: format!("it is an older one: alerts had come to record {}", known.position.cursor),
+        why: format!("it is an older one: alerts had reached record {}", known.position.cursor),
         set_aside: None,
     })
 }
@@ -218,7 +218,7 @@ fn lost_with_it(
             id: format!("{}/{alert}/health", shared.prefix),
             alert: alert.clone(),
             at: now,
-            reason: format!("{lost} about health went with the journal of alerts"),
+            reason: format!("{lost} about health were lost with the journal of alerts"),
         });
         shared.store.lock().count(alert).failed += lost;
     }
@@ -231,11 +231,11 @@ fn tell(shared: &Shared, missed: Missed, cursor: u64) {
     let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
     let aside = set_aside.as_ref().map_or_else(String::new, |name| format!(", and is now {name}"));
     let text = format!(
-        "alerts: audit.alerts.journal was {what}{why}{aside}; records are looked at again from \
-         {cursor} on, so that alerts of that time may come again"
+        "alerts: audit.alerts.journal was {what}{why}{aside}. Alerts examine the records again \
+         from {cursor} on, so some may come again"
     );
     (shared.warn)(&Notice::JournalSetAside.says(&text));
-    let failed = format!("records are looked at again from {cursor} on{why}");
+    let failed = format!("alerts examine the records again from {cursor} on{why}");
     let incident = Incident { what, set_aside, failed: Some(failed) };
     shared.log.record_own_file_lost(OwnFile::AlertsJournal, &incident);
 }

@@ -74,7 +74,12 @@ fn judge(shared: &Shared, health: &Health) {
         let change = Change { alerts, add, ..Change::default() };
         if let Err(error) = inner.commit(&change) {
             // Not made: the next look finds it again.
-            tracing::warn!(code = Notice::HealthWaits.code(), %error, alert = rule.name, "a change of health waits to be stored");
+            tracing::warn!(code = Notice::HealthWaits.code(), %error, alert = rule.name, "cannot \
+                                                                                          store a \
+                                                                                          change \
+                                                                                          of \
+                                                                                          health \
+                                                                                          yet");
             continue;
         }
         let counts = inner.count(&rule.name);

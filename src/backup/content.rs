@@ -108,7 +108,7 @@ pub(crate) fn agrees(content: &Content, metadata: &Metadata) -> Result<(), Archi
     if same {
         return Ok(());
     }
-    Err(ArchiveFault::Marker("archive and metadata are not of one backup".to_owned()))
+    Err(ArchiveFault::Marker("archive and metadata belong to different backups".to_owned()))
 }
 
 /// Whether these keys lead from the first one that the records name to the one that

@@ -332,7 +332,7 @@ impl Creator {
         // After the heads were read, so that none is ahead by mere chance.
         let mut snapshot = Snapshot::take(&self.fs, &request.log_dir)?;
         if salvage && !snapshot.salvage()? {
-            return Err(BackupError::LogDamaged("where it is damaged cannot be told".to_owned()));
+            return Err(BackupError::LogDamaged("nothing shows where it is damaged".to_owned()));
         }
         other_history(&snapshot, &heads, &BTreeMap::new())?;
         let previous = self.previous(&snapshot)?;
@@ -405,7 +405,7 @@ impl Creator {
         let text = metadata.to_bytes().map_err(bad)?;
         // What nobody could read back is no backup.
         if text.len() as u64 > MAX_METADATA_BYTES {
-            let what = format!("it would have {} bytes, more than is read", text.len());
+            let what = format!("it would have {} bytes, more than auditctl reads", text.len());
             return Err(bad(MetadataError::Altered(what)));
         }
         Metadata::parse(&text, id).map_err(|what| BackupError::metadata(&metadata_file, what))?;

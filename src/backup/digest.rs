@@ -33,7 +33,7 @@ impl Digests {
     pub(crate) fn for_store(&self) -> Result<crate::store::Digests, String> {
         fn read<const N: usize>(text: &str) -> Result<[u8; N], String> {
             let bytes = STANDARD.decode(text).map_err(|error| error.to_string())?;
-            bytes.try_into().map_err(|_| format!("{text:?} is no checksum"))
+            bytes.try_into().map_err(|_| format!("{text:?} is not a checksum"))
         }
         Ok(crate::store::Digests {
             bytes: self.bytes,

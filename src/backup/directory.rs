@@ -197,7 +197,7 @@ impl BackupDir {
                 if [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput]
                     .contains(&error.kind()) =>
             {
-                let what = MetadataError::Altered(format!("it is no metadata: it {error}"));
+                let what = MetadataError::Altered(format!("it is not backup metadata: it {error}"));
                 return Err(BackupError::Metadata { path, what });
             }
             Err(error) => return Err(io_error("read", &path)(error)),

@@ -379,7 +379,7 @@ impl Restorer {
             Err(error) => return Err(error.into()),
         };
         if live.manifest.log_id != plan.log_id {
-            return Ok("the live log here is another one".to_owned());
+            return Ok("the live log here is a different log".to_owned());
         }
         let size = live.checkpoint.size;
         match live.tree_at(plan.tree_size)? {

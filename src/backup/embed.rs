@@ -47,7 +47,7 @@ fn heads_in(dir: &BackupDir) -> Vec<crate::audit::keys::histories::KnownHead> {
     match found {
         Some(Ok(Heads { heads, skipped, .. })) => {
             for what in skipped {
-                tracing::warn!("the log is not compared with {what}");
+                tracing::warn!("the log was not compared with {what}");
             }
             heads
         }

@@ -24,7 +24,7 @@ pub enum BackupError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// A signed head that is kept elsewhere does not fit the log.
-    #[error("{0}; no backup was made of it")]
+    #[error("{0}; no backup was made")]
     OtherHistory(Box<Contradiction>),
     /// A store elsewhere failed.
     #[error(transparent)]
@@ -40,7 +40,7 @@ pub enum BackupError {
         source: io::Error,
     },
     /// Another backup, restore or cleanup has the directory.
-    #[error("{} is locked: another backup, restore or cleanup is at work", path.display())]
+    #[error("{} is locked: another backup, restore or cleanup is running", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -65,10 +65,10 @@ pub enum BackupError {
         available: u64,
     },
     /// The log's records are not those that were signed.
-    #[error("the log is damaged, so that no backup was made: {0}")]
+    #[error("the log is damaged, so no backup was made: {0}")]
     LogDamaged(String),
     /// `audit.keys` does not lead from the log's first key to the one that signs.
-    #[error("{}: {what}; no backup was made, since none could be checked without them", path.display())]
+    #[error("{}: {what}; no backup was made, because it could not be checked without them", path.display())]
     KeyChain {
         /// The file.
         path: PathBuf,
@@ -78,7 +78,7 @@ pub enum BackupError {
     /// The log does not extend what was backed up before.
     #[error(
         "the log does not extend backup {previous} ({earlier} records, root {root}): {found}; \
-         records that were backed up were changed or are gone, and no backup was made"
+         records that are in that backup were changed or are gone, so no backup was made"
     )]
     NotAPrefix {
         /// The backup before.
@@ -123,7 +123,7 @@ pub enum BackupError {
         place: PathBuf,
     },
     /// Backups of several logs lie there, and nobody said of which one is wanted.
-    #[error("{} holds backups of {} logs, and nobody said which log is wanted", place.display(), logs.len())]
+    #[error("{} holds backups of {} logs, and the command does not say which one", place.display(), logs.len())]
     SeveralLogs {
         /// Where.
         place: PathBuf,
@@ -191,7 +191,7 @@ pub enum ArchiveFault {
     #[error("{0}")]
     Marker(String),
     /// No archive at all.
-    #[error("it is no backup archive: {0}")]
+    #[error("it is not a backup archive: {0}")]
     Foreign(String),
 }
 

@@ -18,7 +18,7 @@ pub fn export_key(
     now: Timestamp,
 ) -> Result<String, BackupError> {
     if recipients.is_empty() {
-        let what = "name the age public key that it is encrypted to: --encrypt-to age1…";
+        let what = "name the age public key to encrypt it to: --encrypt-to age1…";
         return Err(BackupError::Usage(what.to_owned()));
     }
     let recipients = Recipients::parse(recipients)?;

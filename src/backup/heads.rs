@@ -161,15 +161,15 @@ impl<'a> Head<'a> {
 
     fn finish(self) -> Result<(String, Vec<Rotation>), Unread> {
         let other = |what: &str| Unread::Other(what.to_owned());
-        let kind = self.kind.ok_or_else(|| other("it is no metadata"))?;
-        let format = self.format.ok_or_else(|| other("it is no metadata"))?;
+        let kind = self.kind.ok_or_else(|| other("it is not backup metadata"))?;
+        let format = self.format.ok_or_else(|| other("it is not backup metadata"))?;
         match check_kind(Kind::BACKUP, &kind, format) {
             Ok(()) => {}
             Err(newer @ DocumentError::Newer { .. }) => return Err(Unread::Newer(newer)),
             Err(error) => return Err(Unread::Other(error.to_string())),
         }
         let note = self.checkpoint.ok_or_else(|| other("it has no checkpoint"))?;
-        let log = self.log.ok_or_else(|| other("it does not say of which log it is"))?;
+        let log = self.log.ok_or_else(|| other("it does not name its log"))?;
         let malformed =
             |error: serde_json::Error| Unread::Other(JsonError::from(&error).to_string());
         let log: Log = serde_json::from_str(log.get()).map_err(malformed)?;

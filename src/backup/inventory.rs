@@ -192,7 +192,7 @@ pub fn inventory(
         // there now knows better.
         && let Err(error) = dir.lock_alone().and_then(|_lock| catalog.store(dir))
     {
-        tracing::info!(%error, "what was found out is not kept");
+        tracing::info!(%error, "cannot store the results of the check");
     }
     backups.sort_by_key(|listed| Reverse((listed.metadata.is_some(), listed.rank())));
     let coverage = known.live.as_ref().map(|live| coverage(&backups, live));

@@ -117,9 +117,9 @@ impl Marker {
     #[must_use]
     pub fn keys_hint(&self) -> &'static str {
         if self.key_chain_omitted {
-            "; its key chain was left out for lack of room: give --public-key with the key that \
-             signed it, or put a copy of audit.keys beside the log (the backup's metadata holds \
-             it too, as log.key_chain)"
+            "; it has no key chain, because there was no room for it: name the key that signed it \
+             with --public-key, or put a copy of audit.keys beside the log (the backup's metadata \
+             also holds it, as log.key_chain)"
         } else {
             ""
         }

@@ -329,7 +329,7 @@ impl Metadata {
             && checkpoint.size == self.range.tree_size
             && checkpoint.root == self.root_hash;
         if !same {
-            return Err(contradiction("it says otherwise than its checkpoint"));
+            return Err(contradiction("it contradicts its checkpoint"));
         }
         // The key may have been changed between the checkpoint and this.
         match self.read_signature()?.check(Kind::BACKUP, &self.about()?, &keys) {
@@ -369,7 +369,7 @@ impl From<DocumentError> for MetadataError {
     fn from(error: DocumentError) -> Self {
         match error {
             newer @ DocumentError::Newer { .. } => Self::Newer(newer),
-            other => Self::Altered(format!("it is no metadata: {other}")),
+            other => Self::Altered(format!("it is not backup metadata: {other}")),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A backup is an archive, `audit_backup_YYYYMMDD_HHMMSS.gz`, which `zcat` turns
 //! into the log's lines, and its metadata, the same name with `.json`. It is said
 //! to be made once it has been read back from the disk and its records hash to
-//! the root that the log signed. See docs/backups.md for the formats.
+//! the root that the log signed. See docs/backup-format.md for the formats.
 
 mod catalog;
 mod chain;

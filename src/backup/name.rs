@@ -21,7 +21,7 @@ pub struct BackupId(Timestamp);
 
 /// Why a text is no backup id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no backup id: YYYYMMDD_HHMMSS is expected, such as 20260204_210940")]
+#[error("{0:?} is not a backup id: YYYYMMDD_HHMMSS is expected, such as 20260204_210940")]
 pub struct BackupIdError(String);
 
 impl BackupId {

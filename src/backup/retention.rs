@@ -93,7 +93,9 @@ pub fn plan(
     now: Timestamp,
 ) -> Result<Plan, BackupError> {
     if policy.is_empty() {
-        return Err(BackupError::Usage("say what to keep: --keep N, or another rule".to_owned()));
+        return Err(BackupError::Usage(
+            "say what to keep, with --keep N or another rule".to_owned(),
+        ));
     }
     let mut untouched = Vec::new();
     let mut groups: BTreeMap<(String, String), Vec<&Listed>> = BTreeMap::new();
@@ -104,7 +106,7 @@ pub fn plan(
             }
             (Some(metadata), None) => {
                 if listed.elsewhere && metadata.signature.is_none() {
-                    let why = "its metadata is not signed, and others may write where it lies";
+                    let why = "its metadata is not signed, and others can write to its directory";
                     untouched.push((listed.id.to_string(), why.to_owned()));
                     continue;
                 }
@@ -355,7 +357,7 @@ pub fn apply(
         // It must still be the backup that the plan was made for.
         if place.stored_sha256(decision)? != decision.removed.sha256 {
             return Err(BackupError::Refused(format!(
-                "backup {} is not the one that the plan was made for; nothing more was removed",
+                "backup {} has changed since the plan was made; nothing more was removed",
                 decision.id
             )));
         }

@@ -197,7 +197,7 @@ impl Found {
 
 fn encrypted(label: &str, to: &str) -> BackupError {
     BackupError::Usage(format!(
-        "backup {label} is encrypted{to}: name the file with a private key, --identity FILE"
+        "backup {label} is encrypted{to}: name the file with the private key (--identity FILE)"
     ))
 }
 
@@ -306,7 +306,7 @@ fn by_path(dir: &BackupDir, path: &Path, keys: &[KeyFile]) -> Result<Found, Back
     let beside = BackupDir::new(dir.fs.clone(), &place);
     let meta = dir.fs.meta(path).map_err(io_error("open", path))?;
     if !meta.is_file {
-        let what = ArchiveFault::Foreign("it is no regular file".to_owned());
+        let what = ArchiveFault::Foreign("it is not a regular file".to_owned());
         return Err(BackupError::Archive { path: path.to_path_buf(), what });
     }
     match parse_name(&name) {
@@ -349,15 +349,19 @@ fn alone(dir: &BackupDir, path: &Path, keys: &[KeyFile]) -> Result<Found, Backup
     let last = lengths.pop().ok_or_else(|| foreign("it is empty".to_owned()))?;
     let members: u64 = lengths.iter().sum();
     if last > MAX_MARKER_BYTES as u64 {
-        return Err(foreign("it does not end in a marker: it was cut, or is none of ours".into()));
+        return Err(foreign(
+            "it does not end in a marker: it was cut off, or auditctl did not make \
+                            it"
+            .into(),
+        ));
     }
     let mut bytes = vec![0; last as usize];
     file.read_exact_at(&mut bytes, members).map_err(io_error("read", path))?;
     let marker = Marker::parse(&bytes).map_err(|error| BackupError::marker(path, error))?;
     if marker.holes_omitted {
         return Err(foreign(
-            "it lacks records, and which they are had no room in it: its metadata, the .json \
-             file beside it, is needed"
+            "it lacks records, and had no room to name them: its metadata, the .json file beside \
+             it, is needed"
                 .to_owned(),
         ));
     }
@@ -423,7 +427,7 @@ fn rebuild(
     for stretch in stretches.iter_mut().rev() {
         let records = next.checked_sub(stretch.first_seq).filter(|records| *records > 0);
         stretch.records = records
-            .ok_or_else(|| format!("record {} stands behind record {next}", stretch.first_seq))?;
+            .ok_or_else(|| format!("record {} comes after record {next}", stretch.first_seq))?;
         next = stretch.first_seq;
     }
     Ok(stretches)

@@ -44,7 +44,10 @@ pub(super) fn known_log(context: &Context, settings: &Settings) -> KnownLog {
         Ok(live) => Some(live),
         Err(SnapshotError::NoLog { .. }) => None,
         Err(error) => {
-            context.printer.note(&format!("warning: the log is not compared: {error}"));
+            context.printer.note(&format!(
+                "warning: the log was not compared with its backups: \
+                                           {error}"
+            ));
             None
         }
     };
@@ -100,7 +103,9 @@ impl Recorder {
             Err(error) => return Err(error.to_string()),
         }
         if !may_open {
-            return Err("no collector runs, and a crash left the log's end unsigned".to_owned());
+            return Err(
+                "no collector runs, and a crash left the end of the log unsigned".to_owned()
+            );
         }
         let owner = OsFs.meta(&settings.log_dir).map_err(|error| error.to_string())?.uid;
         if owner != made.uid {

@@ -1,5 +1,5 @@
-//! The stable names of all that can go wrong, in one place: what the Troubleshooting
-//! Guide in DEPLOYMENT_GUIDE.md has a row for each of. A test compares both.
+//! The stable names of all that can go wrong, in one place: docs/codes.md has a row
+//! for each of them. A test compares both.
 
 use crate::alerts::Notice;
 use crate::audit::read::verify::Kind;

@@ -24,12 +24,12 @@ pub(super) const STALE: Duration = Duration::from_secs(7 * 86_400);
 /// Where backups are, when they are not here.
 #[derive(Debug, Args)]
 pub(super) struct CloudArgs {
-    /// In a cloud: s3, azure or gcs
+    /// Which cloud: s3, azure or gcs
     #[arg(long, value_name = "PROVIDER")]
     cloud: Option<Provider>,
-    /// Where there: the bucket (on Azure the container), and below what prefix; with s3://,
-    /// az:// or gs:// before it no --cloud is needed [default: backup.destination of the
-    /// settings; prefix audit-backups]
+    /// The bucket (on Azure the container), and a prefix in it. With s3://, az:// or gs:// in
+    /// front, --cloud is not needed [default: backup.destination of the settings; prefix
+    /// audit-backups]
     #[arg(long, value_name = "BUCKET[/PREFIX]")]
     destination: Option<String>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Cloud {
 
 /// How to name a provider.
 const WRITE_PROVIDER: &str =
-    "write s3://BUCKET, az://CONTAINER or gs://BUCKET; or say --cloud s3, azure or gcs";
+    "write s3://BUCKET, az://CONTAINER or gs://BUCKET, or add --cloud s3, azure or gcs";
 
 impl CloudArgs {
     /// The destination, if one is asked for on the command line.
@@ -66,8 +66,8 @@ impl CloudArgs {
                 let Some(named) = named.filter(|named| !named.is_empty()) else {
                     let message = format!("--cloud {provider} needs a destination");
                     return Err(CliError::usage(message).hint(
-                        "say --destination BUCKET[/PREFIX], or set destination in [backup] of \
-                         the settings, or AUDITCTL_BACKUP_DESTINATION",
+                        "add --destination BUCKET[/PREFIX], or set backup.destination in the \
+                         settings, or AUDITCTL_BACKUP_DESTINATION",
                     ));
                 };
                 (provider, named)
@@ -91,10 +91,10 @@ impl CloudArgs {
         };
         let Some(provider) = Provider::of_url(named) else {
             let message = format!(
-                "backup.destination = {named} names no provider, so it is not known where the \
-                 backup is to be sent"
+                "backup.destination = {named} names no provider, so auditctl does not know where \
+                 to send the backup"
             );
-            let hint = format!("{WRITE_PROVIDER}; --local makes it here only");
+            let hint = format!("{WRITE_PROVIDER}. To make the backup here only, add --local");
             return Err(CliError::new("config", Exit::Usage, message).hint(hint));
         };
         let destination = Destination::parse(provider, named)
@@ -181,7 +181,7 @@ impl Cloud {
         let (provider, destination, name) = Destination::parse_object(text)?;
         let wish = Remote::wish(&name).ok_or_else(|| {
             CliError::usage(format!("{text:?} names no backup")).hint(
-                "the URL of an archive or its metadata is expected, or the folder's with /latest",
+                "give the URL of an archive or of its metadata, or that of a folder with /latest",
             )
         })?;
         Ok(Some((Self::checked(provider, destination)?, wish)))

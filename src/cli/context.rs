@@ -155,11 +155,25 @@ impl Context {
         self.printer.bytes(bytes).map_err(|error| stdout_error(&error))
     }
 
-    /// Prints data; with `--json` the document, else the text.
+    /// Prints what came of a command; with `--json` the document, else the text. A reader
+    /// that has gone changes nothing of that: the command goes on, and ends with the exit
+    /// code that it has to tell.
     ///
     /// # Errors
     /// When stdout does not take it.
     pub(super) fn print(&self, text: &str) -> Result<(), CliError> {
+        match self.stream(text) {
+            Err(error) if error.is_broken_pipe() => Ok(()),
+            printed => printed,
+        }
+    }
+
+    /// Prints a part of what has no end, or what is worth nothing unread: there it matters
+    /// that the reader has gone.
+    ///
+    /// # Errors
+    /// When stdout does not take it, or nobody reads it any more.
+    pub(super) fn stream(&self, text: &str) -> Result<(), CliError> {
         self.printer.data(text).map_err(|error| stdout_error(&error))
     }
 }
@@ -276,8 +290,8 @@ fn first_of(
             Ok(text) => return Ok(Some((path, text))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) if is_out_of_reach(&path, &error) => passed_over.push(format!(
-                "the settings file {} cannot be read and is passed over: {error}; name the one that \
-                 counts with --config or AUDITCTL_CONFIG",
+                "the settings file {} cannot be read, so it is ignored: {error}; name the right \
+                 one with --config or AUDITCTL_CONFIG",
                 path.display()
             )),
             Err(error) => {

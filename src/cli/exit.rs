@@ -55,7 +55,7 @@ pub(super) struct CliError {
 
 impl CliError {
     /// An error of a kind; a new one needs its place in a table of the catalogue and
-    /// its row in DEPLOYMENT_GUIDE.md.
+    /// its row in docs/codes.md.
     pub(super) fn new(kind: &'static str, exit: Exit, message: impl Into<String>) -> Self {
         debug_assert!(is_known(kind), "{kind} is in no table of cli::catalogue");
         Self {
@@ -151,28 +151,32 @@ fn causes(error: &dyn std::error::Error, message: &str) -> Vec<String> {
 }
 
 /// The way out of a lost chain of keys.
-const KEY_CHAIN_HINT: &str = "start the collector with `backup.output_dir` set to where backups are: it \
-     puts audit.keys back from one that holds it; without one, `auditctl serve --accept-corruption` \
-     once, which leaves a record, then `auditctl backup`";
+const KEY_CHAIN_HINT: &str = "set `backup.output_dir` to the directory of the backups and start \
+                              the collector: it restores audit.keys from a backup. If no backup \
+                              has it, run `auditctl serve --accept-corruption` once, which leaves \
+                              a record, and then `auditctl backup`";
 
 /// The ways on for a log without its key.
-const KEY_MISSING_HINT: &str = "put the key back: `auditctl key import FILE --identity ID` from where `key export` was \
-                                kept, or the file itself, or set key_path; if nobody has it any more: `auditctl key \
-                                replace --reason TEXT`";
+const KEY_MISSING_HINT: &str = "put the key back: import your copy (`auditctl key import FILE \
+                                --identity ID`), copy the file, or set key_path. If nobody has \
+                                the key any more, run `auditctl key replace --reason TEXT`";
 
-const KEY_REPLACED_HINT: &str = "if the key was replaced here (`auditctl key replace`), put the new one back; if nobody \
-                                 did that, somebody wrote audit.keys: move it away and start again, which puts the \
-                                 chain back from a backup in reach";
+const KEY_REPLACED_HINT: &str = "if the key was replaced here (`auditctl key replace`), put the \
+                                 new one back. If nobody did that, somebody else wrote \
+                                 audit.keys: move it away and start again, which restores it from \
+                                 a backup in backup.output_dir";
 
 /// The way out of a restore that cannot be finished.
-pub(super) const RESTORE_HINT: &str = "run `auditctl restore` again; if nobody restored, move audit.restore.json away and find out who \
-     wrote it";
+pub(super) const RESTORE_HINT: &str = "run `auditctl restore` again. If nobody here ran a \
+                                       restore, move audit.restore.json away and find out who \
+                                       wrote it";
 
-const NEWER_HINT: &str = "if no newer version ever ran here, somebody put that file there: keep a copy, move it \
-                          away, and start again; what belongs there is made anew, or the next start says what is \
-                          missing";
-const NOT_OURS_HINT: &str = "auditctl puts no such thing there: find out who did, move it away, and start again; what \
-                             belongs there is made anew, or the next start says what is missing";
+const NEWER_HINT: &str = "if no newer version ever ran here, somebody put that file there. Keep a \
+                          copy, move it away, and start again: the program recreates the file, or \
+                          says what is missing";
+const NOT_OURS_HINT: &str = "auditctl does not create such a file. Find out who did, move it \
+                             away, and start again: the program recreates what belongs there, or \
+                             says what is missing";
 
 impl From<OpenError> for CliError {
     fn from(error: OpenError) -> Self {
@@ -200,7 +204,8 @@ impl From<OpenError> for CliError {
             OpenError::Locked { path } => {
                 new.path = Some(path);
                 new.hint = Some(
-                    "send through its socket, or wait until it ends; `auditctl health` says who it is"
+                    "send events through its socket, or wait until it ends; `auditctl health` \
+                     shows which process it is"
                         .to_owned(),
                 );
             }
@@ -226,8 +231,9 @@ impl From<OpenError> for CliError {
             }
             OpenError::Corrupt(_) => {
                 new.hint = Some(
-                    "`auditctl repair` puts back what a backup holds, and keeps what is newer; what \
-                     none holds is given up with `auditctl serve --accept-corruption`, once"
+                    "run `auditctl repair`: it restores what a backup holds and keeps newer \
+                     records. If no copy holds the rest, run `auditctl serve --accept-corruption` \
+                     once to give it up"
                         .to_owned(),
                 );
             }
@@ -320,17 +326,17 @@ impl CliError {
 pub(super) fn history_hint(history: History) -> &'static str {
     match history {
         History::RolledBack => {
-            "put the newer log back, or restore the newest backup (`auditctl restore latest`); \
-             `auditctl serve --accept-rollback` goes on from here in a new epoch and leaves a \
-             record of it"
+            "put the newer log back, or restore the newest backup (`auditctl restore latest`). To \
+             continue from here, run `auditctl serve --accept-rollback`, which begins a new epoch \
+             and leaves a record"
         }
         History::SnapshotRestored => {
-            "if the machine was rolled back on purpose, `auditctl serve --accept-rollback` goes \
-             on from here in a new epoch and leaves a record of it; else put the newer log back"
+            "if you rolled the machine back on purpose, run `auditctl serve --accept-rollback`, \
+             which begins a new epoch and leaves a record. Otherwise put the newer log back"
         }
         History::Cloned => {
-            "stop all copies but one and keep the logs of the others as evidence; the one that \
-             goes on does so in a new epoch: `auditctl serve --accept-rollback`"
+            "stop all copies but one, and keep the logs of the others as evidence. Continue the \
+             one with `auditctl serve --accept-rollback`, which begins a new epoch"
         }
     }
 }
@@ -339,30 +345,35 @@ fn hint(error: &BackupError) -> Option<&'static str> {
     Some(match error {
         BackupError::Locked { .. } => "wait until it ends; the lock ends with its process",
         BackupError::LogLocked { .. } => {
-            "stop it first (`systemctl stop auditctl`); `auditctl health` says who it is"
+            "stop it first (`systemctl stop auditctl`); `auditctl health` shows which process it \
+             is"
         }
-        BackupError::NoSpace { .. } => "make room, or write elsewhere with --output-dir",
+        BackupError::NoSpace { .. } => {
+            "free disk space, or name a directory on another disk with \
+                                        --output-dir"
+        }
         BackupError::LogDamaged(_) => {
-            "`auditctl repair` puts back what earlier backups hold; then back up again"
+            "run `auditctl repair` to restore what earlier backups hold, then back up again"
         }
         BackupError::KeyChain { .. } => KEY_CHAIN_HINT,
         BackupError::NotAPrefix { .. } => {
-            "keep both: look into what happened before anything is restored or removed; \
-             --output-dir with a new directory backs up what is there now"
+            "keep both, and find out what happened before you restore or remove anything. To back \
+             up the log as it is, name a new directory with --output-dir"
         }
         BackupError::Newer { .. } => {
-            "nothing was touched: use the version of auditctl that made it, or one after it"
+            "nothing was changed. Use the version of auditctl that made it, or a later one"
         }
         BackupError::OtherHistory(found) => history_hint(found.history),
         BackupError::SeveralLogs { .. } => {
-            "`auditctl list` shows them; --log ID says which log, or name the backup by its id"
+            "choose the log with --log ID, or name a backup by its id; `auditctl list` shows them"
         }
-        BackupError::NotFound { .. } => "`auditctl list` shows what there is",
+        BackupError::NotFound { .. } => "run `auditctl list` to see which backups there are",
         BackupError::Snapshot(SnapshotError::NoLog { .. }) => {
-            "--log-dir names the log directory; `auditctl record` makes a log"
+            "name the log directory with --log-dir; `auditctl record` creates a log"
         }
         BackupError::Snapshot(SnapshotError::RestorePending { .. }) => {
-            "start the collector, or run `auditctl restore` again; if nobody restored, move audit.restore.json away"
+            "start the collector, or run `auditctl restore` again. If nobody here ran a restore, \
+             move audit.restore.json away"
         }
         _ => return None,
     })

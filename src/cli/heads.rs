@@ -44,7 +44,7 @@ pub(super) fn with_heads(options: Options, settings: &Settings) -> (Options, Vec
 pub(super) fn noted(options: Options, settings: &Settings) -> Options {
     let (options, unread) = with_heads(options, settings);
     for what in unread {
-        tracing::warn!("the log is not compared with {what}");
+        tracing::warn!("the log was not compared with {what}");
     }
     options
 }
@@ -104,13 +104,16 @@ pub(super) fn contradictions(context: &Context, settings: &Settings) -> Vec<Cont
     // The heads first: what the log signs meanwhile is no other history.
     let InReach { heads, unread } = in_reach(settings);
     for what in unread {
-        context.printer.note(&format!("warning: the log is not compared with {what}"));
+        context.printer.note(&format!("warning: the log was not compared with {what}"));
     }
     let Ok(snapshot) = Snapshot::take(&open::shared_fs(), &settings.log_dir) else {
         return Vec::new();
     };
     snapshot.compare(&heads).unwrap_or_else(|error| {
-        context.printer.note(&format!("warning: the log is not compared: {error}"));
+        context.printer.note(&format!(
+            "warning: the log was not compared with its backups: \
+                                       {error}"
+        ));
         Vec::new()
     })
 }

@@ -5,6 +5,7 @@ mod catalogue;
 mod cloud;
 mod commands;
 mod context;
+mod examples;
 mod exit;
 mod heads;
 mod legacy;
@@ -20,7 +21,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use catalogue::{Group, catalogue};
 use commands::{
@@ -58,13 +59,13 @@ pub struct Global {
     /// Print exactly one JSON document on stdout, also on failure
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
-    /// Say nothing on stderr but errors
+    /// Print nothing on stderr but errors
     #[arg(long, global = true, help_heading = "Global options")]
     quiet: bool,
-    /// Say more on stderr
+    /// Print more on stderr
     #[arg(long, global = true, conflicts_with = "quiet", help_heading = "Global options")]
     verbose: bool,
-    /// Colour
+    /// When to use colour
     #[arg(
         long,
         global = true,
@@ -134,7 +135,11 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Printer::plain().error(&notice);
         return Exit::Usage as u8;
     }
-    let Cli { global, command } = match Cli::try_parse_from(args) {
+    let parsed = command().try_get_matches_from(args);
+    let parsed = parsed.and_then(|matches| {
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
+    });
+    let Cli { global, command } = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return outcome::not_parsed(&Printer::plain(), args, &error),
     };
@@ -174,7 +179,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
     done.unwrap_or_else(|error| outcome::failed(&context.printer, &error, reader, is_health))
 }
 
-/// The clap command, for completions and manual pages.
+/// The clap command: what is parsed, and what completions and manual pages are made of.
 fn command() -> clap::Command {
-    Cli::command()
+    examples::with_examples(Cli::command())
 }

@@ -28,13 +28,15 @@ pub(super) fn collector(settings: &Settings) -> Result<Client, ClientError> {
 }
 
 /// What to do when somebody else's program listens at the socket.
-const FOREIGN: &str = "`ss -xlp` as root says which program it is; if it is the collector, name its user in \
-                       collector.trusted_uids; if not, somebody put it there to be mistaken for the collector";
+const FOREIGN: &str = "find out which program it is (as root: `ss -xlp`). If it is the collector, \
+                       add its user to collector.trusted_uids. If not, somebody put it there to \
+                       pose as the collector";
 
 /// What to do when the socket is where its senders may not look.
-const DENIED: &str = "run this as the collector's user, or let this user in: collector.allowed_uids or \
-                      allowed_gids on the collector's side, and collector.socket where its senders may look, such \
-                      as \"/run/auditctl/audit.sock\"";
+const DENIED: &str = "run this as the collector's user, or let this user in: add it to \
+                      collector.allowed_uids or allowed_gids on the collector's side, and put \
+                      collector.socket into a directory that senders can enter, such as \
+                      \"/run/auditctl/audit.sock\"";
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {

@@ -51,7 +51,7 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// Another user's program listens there. Nothing was sent to it.
-    #[error("{}; nothing was sent to it", foreign(path, *uid, *owner, whose))]
+    #[error("{}; auditctl sent nothing to it", foreign(path, *uid, *owner, whose))]
     Foreign {
         /// The socket.
         path: PathBuf,
@@ -130,12 +130,12 @@ fn foreign(path: &Path, uid: u32, owner: Option<u32>, whose: &Path) -> String {
     let (path, whose) = (path.display(), whose.display());
     match owner {
         Some(owner) => format!(
-            "the program that listens at {path} is user {uid}'s, not root's or that of user \
+            "the program that listens at {path} belongs to user {uid}, not to root or to user \
              {owner}, who owns {whose}"
         ),
         None => format!(
-            "the program that listens at {path} is user {uid}'s, not root's, and who the \
-             collector's user is cannot be told: others may change {whose}"
+            "the program that listens at {path} belongs to user {uid}, not to root, and auditctl \
+             cannot tell who the collector's user is, because others can change {whose}"
         ),
     }
 }

@@ -109,13 +109,13 @@ impl Credentials {
             (Some(acceptor), Some(pair)) => match Identity::load(&OsFs, pair) {
                 Ok(identity) => acceptor.replace(identity),
                 Err(error) => {
-                    let what = "the certificate was not read again, the old one stays";
+                    let what = "cannot reload the certificate, so the old one stays in use";
                     let text = format!("{what}: {error}");
                     warn(&Warning::CertificateKept.says_with(&text, error.hint()));
                 }
             },
             (None, None) => {}
-            _ => warn(&Warning::RestartNeeded.says("HTTPS begins and ends with a restart only")),
+            _ => warn(&Warning::RestartNeeded.says("turning HTTPS on or off takes a restart")),
         }
         self.tell(log);
         self.warn_of_certificate(log, warn);
@@ -158,7 +158,7 @@ impl Credentials {
         let new = match loaded {
             Ok(new) => new,
             Err(error) => {
-                let what = "the tokens were not read again, the old ones stay";
+                let what = "cannot reload the tokens, so the old ones stay in use";
                 let hint = error.hint();
                 let text = format!("{what}: {error}");
                 return warn(&Warning::TokensKept.says_with(&text, hint.as_deref()));
@@ -172,7 +172,7 @@ impl Credentials {
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = new.map(Arc::new);
         if !changes.is_empty() {
             let names: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
-            let text = format!("tokens read again, changed: {}", names.join(", "));
+            let text = format!("tokens reloaded; changed: {}", names.join(", "));
             warn(&Warning::TokensRead.says(&text));
             // Who may do what belongs into the log.
             if let Err(error) = log.reload(Tunables { changes, ..Tunables::default() }) {

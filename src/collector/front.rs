@@ -191,7 +191,7 @@ async fn greet(stream: TcpStream, peer: Peer, hub: &Hub, router: Router, seat: S
     let report = |kind, detail| hub.log.security().report_stranger(kind, Some(&source), detail);
     match refused {
         NoTls::Slow => {
-            report(SecurityKind::HostilePeer, "a TLS handshake was not finished in time");
+            report(SecurityKind::HostilePeer, "a TLS handshake took too long");
         }
         NoTls::Plain => {
             report(SecurityKind::Unauthorized, "plain HTTP to HTTPS: a token may have been read");

@@ -218,8 +218,9 @@ async fn groups(hub: &Hub, peer: Peer) -> Vec<u32> {
 /// Whether a program on this machine may send without a token: as at the socket.
 fn sends(app: &App, peer: Peer, groups: &[u32]) -> Result<(), Box<Response>> {
     let Some(uid) = peer.uid else {
-        let text = "whose program this is cannot be told: its connection has ended, or the kernel does \
-                    not say; use the collector's socket, or a token (collector.token_file)";
+        let text = "cannot tell which user's program this is, because its connection has ended or \
+                    the kernel does not say; use the collector's socket, or a token \
+                    (collector.token_file)";
         return Err(forbidden(app, peer, By::Stranger, "events of an unknown user", text));
     };
     let access = app.hub.access.read().unwrap_or_else(PoisonError::into_inner);
@@ -228,7 +229,7 @@ fn sends(app: &App, peer: Peer, groups: &[u32]) -> Result<(), Box<Response>> {
     }
     let detail = format!("events of user {uid}, who may not send");
     let text = format!(
-        "user {uid} may not send events here: collector.allowed_uids and allowed_gids name who may, \
+        "user {uid} may not send events here: add it to collector.allowed_uids or allowed_gids, \
          or use a token (collector.token_file)"
     );
     Err(forbidden(app, peer, By::Stranger, &detail, &text))
@@ -281,7 +282,7 @@ fn admit(
             return Err(unauthenticated(app, peer, "an unknown token", INVALID));
         }
         Shown::Unknown => {
-            let text = "this is no token of auditctl's: it was mistyped or cut off";
+            let text = "this is not a token of auditctl: it was mistyped or cut off";
             return Err(unauthenticated(app, peer, "no token of ours", text));
         }
     };
@@ -297,7 +298,7 @@ fn admit(
         app.hub.log.page().add(Word::RequestsRateLimited, 1);
         let detail = "more requests than collector.token_requests allows";
         app.hub.log.security().report(SecurityKind::RateLimited, Some(&known.requests), detail);
-        let text = "this token sends more requests than it may";
+        let text = "this token has reached its limit of requests";
         return Err(Box::new(too_many(text, retry_after)));
     }
     let peer = Some(peer.ip.to_canonical()).filter(|peer| !peer.is_loopback());
@@ -325,9 +326,11 @@ pub(super) fn still(hub: &Hub, caller: &Caller, right: Right) -> Result<(), Ende
                 _ => Ok(()),
             };
         }
-        (Caller::Here { .. }, Some(_)) => (None, "a token is needed by now".to_owned()),
+        (Caller::Here { .. }, Some(_)) => {
+            (None, "a token is required since the last reload".to_owned())
+        }
         (Caller::Token(holder), None) => {
-            (Some(&holder.known), "there are no tokens any more".to_owned())
+            (Some(&holder.known), "no tokens are accepted since the last reload".to_owned())
         }
         (Caller::Token(holder), Some(tokens)) => {
             match tokens.ended(&holder.known.token, right, clock.now()) {
@@ -375,14 +378,14 @@ fn here(app: &App, headers: &HeaderMap, peer: Peer, by_address: bool) -> Result<
         return refuse("HTTP from elsewhere, and there are no tokens", text);
     }
     if is_of_web_page(headers) {
-        let text = "web pages may not ask here: the request has Origin, or Sec-Fetch-Site says that \
-                    it is another site's";
+        let text = "web pages may not use this address: the request has Origin, or Sec-Fetch-Site \
+                    says that it comes from another site";
         return refuse("HTTP from a web page", text);
     }
     if is_local_host(headers, by_address) {
         return Ok(());
     }
-    let text = "only local programs may use this address, and Host names another machine: ask for it as \
+    let text = "only local programs may use this address, but Host names another machine: use \
                 localhost or 127.0.0.1, or leave Host out (a health check may name any address)";
     refuse("HTTP for another host", text)
 }

@@ -45,13 +45,13 @@ async fn not_found(State(app): State<App>, request: Request) -> Response {
         return root::there(request).await;
     }
     misdirected(&app.hub, peer(&request), "HTTP for a path that there is not");
-    let text = "no such path: GET / lists those that there are";
+    let text = "no such path; GET / lists the paths";
     error(StatusCode::NOT_FOUND, "not_found", text)
 }
 
 async fn not_so(State(app): State<App>, request: Request) -> Response {
     misdirected(&app.hub, peer(&request), "HTTP with a method that the path has not");
-    let text = "not with this method: Allow says with which";
+    let text = "this path does not support the method; the header Allow lists those that it does";
     error(StatusCode::METHOD_NOT_ALLOWED, "method", text)
 }
 

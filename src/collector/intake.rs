@@ -209,7 +209,7 @@ fn cut(hub: &Hub, cut: Cut) -> Why {
         Cut::TooLarge => {
             report(SecurityKind::Oversize, "HTTP body too large");
             let text = format!(
-                "the body is longer than the {} bytes of collector.max_body: send it in parts",
+                "the body is longer than the {} bytes of collector.max_body; send it in parts",
                 hub.max_body
             );
             Why::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
@@ -217,7 +217,7 @@ fn cut(hub: &Hub, cut: Cut) -> Why {
         Cut::Bomb => {
             report(SecurityKind::Oversize, "HTTP body that unpacks to far more than was sent");
             let text = format!(
-                "the body unpacks to more than {MAX_RATIO} times what was sent: send it uncompressed"
+                "the body unpacks to more than {MAX_RATIO} times its size; send it uncompressed"
             );
             Why::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
         }
@@ -387,8 +387,8 @@ impl<'a> Intake<'a> {
         if !self.tally.is_nearly_full() {
             return Ok(());
         }
-        let text = "too many lines were refused, each for another reason than the one before; \
-                    send what follows again";
+        let text = "the outcome of the lines changed too often for one answer; send the remaining \
+                    lines again";
         let refused = self.tally.first_error();
         let status = refused.map_or(StatusCode::SERVICE_UNAVAILABLE, |error| status_of(&error));
         Err(Why::new(status, "too_many_refusals", text))

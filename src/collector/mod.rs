@@ -217,7 +217,7 @@ pub enum CollectorError {
         path: PathBuf,
     },
     /// Somebody's file is where the socket is wanted.
-    #[error("{path} is there and is no socket; it is left alone")]
+    #[error("{path} exists and is not a socket, so the collector leaves it alone")]
     NotASocket {
         /// Where.
         path: PathBuf,
@@ -235,8 +235,8 @@ pub enum CollectorError {
     NeedsToken(SocketAddr),
     /// Anything but loopback needs TLS, here or before it.
     #[error(
-        "HTTP on {0} needs TLS: set collector.tls_cert and collector.tls_key, or, where a proxy on \
-         another machine has it, collector.allow_plain_http"
+        "HTTP on {0} needs TLS: set collector.tls_cert and collector.tls_key, or, if a proxy on \
+         another machine provides it, collector.allow_plain_http"
     )]
     NeedsTls(SocketAddr),
     /// The tokens cannot be used.
@@ -458,11 +458,11 @@ fn warn_of_unknown_users(hub: &Hub, http: Option<SocketAddr>, warn: &Warn) {
     let Some(address) = http.filter(|_| hub.credentials.tokens().is_none()) else { return };
     if let Some(error) = front::cannot_tell_users(address) {
         let text = format!(
-            "the kernel does not say whose connections to http://{address} are ({error}): nobody \
-             may send events there"
+            "the kernel does not say who connects to http://{address} ({error}), so nobody can \
+             send events there"
         );
-        let hint = "use the socket, or set collector.token_file; under systemd \
-                    RestrictAddressFamilies= has to have AF_NETLINK";
+        let hint = "use the socket, or set collector.token_file. Under systemd, add AF_NETLINK to \
+                    RestrictAddressFamilies=";
         warn(&Warning::UsersUnknown.says_with(&text, Some(hint)));
     }
 }
@@ -506,13 +506,13 @@ async fn reload(
             let writers = (&new.allowed_uids[..], &new.allowed_gids[..]);
             let access = auth::Access::new(writers, (&new.read_uids[..], &new.read_gids[..]));
             if let Err(error) = guard.open_to_others(access.open_to_others()) {
-                let text = format!("the socket's mode stays as it was: {error}");
+                let text = format!("cannot change the socket's mode: {error}");
                 warn(&Warning::SocketMode.says(&text));
             }
             *hub.access.write().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
         }
         Err(error) => {
-            let text = format!("the settings were not read again, the old ones stay: {error}");
+            let text = format!("cannot reload the settings, so the old ones stay in use: {error}");
             warn(&Warning::SettingsKept.says(&text));
         }
     }

@@ -90,19 +90,19 @@ impl Place {
             Ok(()) => {
                 note.clone_into(&mut self.pushed);
                 let again = std::mem::take(&mut self.failing);
-                again.then(|| format!("checkpoints go to {to} again"))
+                again.then(|| format!("pushing checkpoints to {to} works again"))
             }
             Err(NotPushed::Failed(error)) => {
                 log.page().add(Word::MaintenanceErrors, 1);
                 let first = !std::mem::replace(&mut self.failing, true);
                 first.then(|| {
-                    let text = format!("the checkpoint cannot be written to {to}: {error}");
+                    let text = format!("cannot push the checkpoint to {to}: {error}");
                     Warning::NotPushed.says(&text)
                 })
             }
             Err(NotPushed::Contradicted(found)) => {
                 log.report_other_history(&found);
-                let text = format!("the checkpoint is not written to {to}: {found}");
+                let text = format!("the checkpoint is not pushed to {to}: {found}");
                 let new = self.told.as_ref() != Some(&found.name);
                 self.told = Some(found.name.clone());
                 new.then(|| Warning::Contradicted.says(&text))
@@ -184,7 +184,7 @@ mod tests {
         assert!(push(&record("copy", &["of the copy"])).is_empty());
         assert_eq!(count(), 1);
         let told = push(&record("logs", &["of the log", "and more"]));
-        assert!(told.len() == 1 && told[0].contains("is not written"), "{told:?}");
+        assert!(told.len() == 1 && told[0].contains("is not pushed"), "{told:?}");
         assert_eq!(count(), 1);
     }
 }

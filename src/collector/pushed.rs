@@ -53,8 +53,8 @@ impl Pushed {
             Ok(there) if there.to_string() == last => {}
             Ok(there) if is_of(&there, log.log_id()) && !log.has_signed(&there) => {
                 return Err(NotPushed::Failed(
-                    "it holds a checkpoint of this log by a key that this log does not know; \
-                     find out where that is from, and move it away"
+                    "it holds a checkpoint of this log, signed by a key that this log does not \
+                     know. Find out where it comes from, and move it away"
                         .to_owned(),
                 ));
             }

@@ -17,7 +17,12 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
     ),
     ("GET", "/v1/events", "query the records; needs a token"),
     ("GET", "/v1/checkpoint", "the newest signed checkpoint"),
-    ("GET", "/health", "how the log is: JSON, or Prometheus's text where Accept says so"),
+    (
+        "GET",
+        "/health",
+        "the health of the log: JSON, or Prometheus's text format if Accept asks \
+                        for it",
+    ),
     ("GET", "/metrics", "metrics for Prometheus"),
 ];
 
@@ -48,7 +53,7 @@ fn text() -> String {
         text += &format!("{method:5} {path:15} {what}\n");
     }
     text + &format!(
-        "\nTry it:\n  {TRY}\n\nWho may do what: docs/access.md, or `auditctl token --help`.\n"
+        "\nTry it:\n  {TRY}\n\ndocs/access.md and `auditctl token --help` say who may do what.\n"
     )
 }
 

@@ -187,9 +187,9 @@ fn greet(stream: UnixStream, hub: &Arc<Hub>) {
             "may not use the socket",
         );
         let text = format!(
-            "this user may not use the collector's socket: collector.allowed_uids and allowed_gids \
-             name who may (user {uid}, group {gid}; of a user's groups the one that the program runs \
-             with counts)"
+            "this user may not use the collector's socket: add it to collector.allowed_uids or \
+             allowed_gids (user {uid}, group {gid}; only the group that the program runs with \
+             counts)"
         );
         return refuse(&stream, "forbidden", &text);
     }

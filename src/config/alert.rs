@@ -128,7 +128,7 @@ impl fmt::Debug for SecretUrl {
 pub struct AlertSettings {
     /// Its name, in deliveries, metrics and messages.
     pub name: String,
-    /// What it is about: event, each record that the filter takes; errors, count of them within a time; health, a change of health.
+    /// The trigger: event, each record that the filter accepts; errors, count of them within a time; health, a change of health.
     pub on: AlertTrigger,
     /// Patterns for event_type: one of them must fit.
     pub event_type: Vec<String>,
@@ -138,7 +138,7 @@ pub struct AlertSettings {
     pub source: Vec<String>,
     /// Patterns for target.
     pub target: Vec<String>,
-    /// Patterns for outcome; with errors, what counts as one, unless set the usual words for a failure.
+    /// Patterns for outcome; with errors, the outcomes that count as errors; unless set, the usual words for a failure.
     pub outcome: Vec<String>,
     /// Conditions such as details.amount >= 100: all must hold.
     pub conditions: Vec<String>,
@@ -148,15 +148,15 @@ pub struct AlertSettings {
     pub count: u32,
     /// With errors: within how long.
     pub within: Duration,
-    /// With health: which checks; none is health as a whole.
+    /// With health: which checks; none means health as a whole.
     pub checks: Vec<HealthCheckName>,
-    /// How long after an alert the next one is held back; what is held back is counted in it.
+    /// How long after an alert further ones are held back; the next one counts them.
     pub cooldown: Duration,
-    /// Where it goes.
+    /// The kind of target.
     pub send: AlertKind,
     /// The web address.
     pub url: Option<SecretUrl>,
-    /// A file with the web address, where that is a secret.
+    /// A file with the web address, if that is a secret.
     pub url_file: Option<PathBuf>,
     /// A file with the secret that signs a webhook.
     pub secret_file: Option<PathBuf>,

@@ -90,21 +90,21 @@ macro_rules! alert_keys {
 
 alert_keys! {
     "name" => name: "Its name, in deliveries, metrics and messages";
-    "on" => on: "What it is about: event, each record that the filter takes; errors, count of them within a time; health, a change of health";
+    "on" => on: "The trigger: event, each record that the filter accepts; errors, count of them within a time; health, a change of health";
     "type" => event_type: "Patterns for event_type: one of them must fit";
     "actor" => actor: "Patterns for actor";
     "source" => source: "Patterns for source";
     "target" => target: "Patterns for target";
-    "outcome" => outcome: "Patterns for outcome; with errors, what counts as one, unless set the usual words for a failure";
+    "outcome" => outcome: "Patterns for outcome; with errors, the outcomes that count as errors; unless set, the usual words for a failure";
     "where" => conditions: "Conditions such as details.amount >= 100: all must hold";
     "grep" => grep: "Texts that the record must contain: all of them";
     "count" => count [1, 1_000]: "With errors: how many";
     "within" => within [SECOND, DAY]: "With errors: within how long";
-    "checks" => checks: "With health: which checks; none is health as a whole";
-    "cooldown" => cooldown [0, 30 * DAY]: "How long after an alert the next one is held back; what is held back is counted in it";
-    "send" => send: "Where it goes";
+    "checks" => checks: "With health: which checks; none means health as a whole";
+    "cooldown" => cooldown [0, 30 * DAY]: "How long after an alert further ones are held back; the next one counts them";
+    "send" => send: "The kind of target";
     "url" => url: "The web address";
-    "url_file" => url_file: "A file with the web address, where that is a secret";
+    "url_file" => url_file: "A file with the web address, if that is a secret";
     "secret_file" => secret_file: "A file with the secret that signs a webhook";
     "smtp" => smtp: "The mail server, as host:port";
     "smtp_tls" => smtp_tls: "How the connection to the mail server is protected";

@@ -31,21 +31,21 @@ pub enum Durability {
 /// equal only when their origins are too; see [`Settings::changes_from`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Where the log lives.
+    /// The log directory.
     pub log_dir: PathBuf,
-    /// What the origin of a new log begins with: a host of yours and perhaps a path, such as example.com/audit; unless set, auditctl, which is no domain: set one for public witnesses.
+    /// The prefix of a new log's origin: a host of yours and perhaps a path, such as example.com/audit; unless set, auditctl, which is not a domain: set one for public witnesses.
     pub origin: Option<OriginPrefix>,
     /// A set of values for four keys, by name; see Profiles.
     pub profile: Option<Profile>,
-    /// How many events wait before they are written together.
+    /// How many events are collected before they are written together.
     pub write_buffer_size: usize,
-    /// How long an event waits at most before it is written.
+    /// The longest time that an event waits before it is written.
     pub write_flush_interval: Duration,
-    /// How many events may be accepted and not yet durable; unless set, at least twice write_buffer_size when that reaches it.
+    /// How many events may be accepted but not yet durable; unless set, at least twice write_buffer_size if that reaches it.
     pub write_queue_capacity: usize,
-    /// How many bytes may be accepted and not yet durable.
+    /// How many bytes may be accepted but not yet durable.
     pub write_queue_bytes: ByteSize,
-    /// How long a caller waits when the queue is full, before it is refused as busy.
+    /// How long a caller waits if the queue is full, before it is refused as busy.
     pub overflow_timeout: Duration,
     /// When an event is acknowledged: commit, once it is on disk; interval, once it is buffered (a crash may lose one write_flush_interval).
     pub durability: Durability,
@@ -53,7 +53,7 @@ pub struct Settings {
     pub query_cache_size: usize,
     /// How hard sealed segments are compressed: 1 fast, 9 small.
     pub compression_level: u32,
-    /// How many groups, and with --json how many records, one answer holds at most.
+    /// The most groups, and with --json the most records, that one answer holds.
     pub max_memory_events: usize,
     /// How large the details of one event may be.
     pub max_details_size: ByteSize,
@@ -67,11 +67,11 @@ pub struct Settings {
     pub idle_checkpoint_interval: Duration,
     /// Sealed segments older than this are removed; 0 keeps them for ever.
     pub retention_days: u32,
-    /// Remove only what a backup is proven to hold; false removes what is old even if no backup holds it.
+    /// Whether retention removes only records that a backup is proven to hold; false removes old records even if no backup holds them.
     pub retention_requires_backup: bool,
     /// The signing key; unless set, audit.key in log_dir.
     pub key_path: Option<PathBuf>,
-    /// What is replaced by its HMAC before it is stored: names of keys, and paths such as details.card.*; see docs/redaction.md.
+    /// Values to replace by their HMAC before they are stored: names of keys, and paths such as details.card.*; see docs/redaction.md.
     pub redact: Vec<FieldPath>,
     /// The key of those HMACs; unless set, audit.redact_key in log_dir.
     pub redact_key_path: Option<PathBuf>,
@@ -79,9 +79,9 @@ pub struct Settings {
     pub expect_running: bool,
     /// Whether each query to the collector leaves an audit.query record, durable before it is answered.
     pub audit_reads: bool,
-    /// Space set aside to end cleanly on a full disk; 0B for none.
+    /// Disk space reserved for closing the log cleanly on a full disk; 0B for none.
     pub disk_reserve: ByteSize,
-    /// What is told to whom: tables in the file; see Alerts.
+    /// Alerts: tables in the file; see Alerts.
     pub alerts: Vec<AlertSettings>,
     /// The keys of `[alerting]`.
     pub alerting: AlertingSettings,
@@ -113,7 +113,7 @@ pub struct AlertingSettings {
     pub timeout: Duration,
     /// The longest pause between two tries.
     pub retry_pause_max: Duration,
-    /// A delivery that has not worked for so long has failed.
+    /// How long a delivery is tried before it has failed.
     pub give_up_after: Duration,
 }
 
@@ -126,7 +126,7 @@ pub struct RateLimitSettings {
     pub per_second: u32,
     /// Events of one source of one sender at once.
     pub burst: u32,
-    /// How many sources are remembered, each for every sender; of the sender with the most, the longest silent is forgotten first.
+    /// How many sources are remembered, each for every sender; beyond that, the sender with the most loses the one that was silent longest.
     pub max_sources: usize,
 }
 
@@ -157,11 +157,11 @@ pub struct CollectorSettings {
     pub token_rate: u32,
     /// HTTP requests a second of a token; twice as many at once.
     pub token_requests: u32,
-    /// The certificate for HTTPS, PEM, its chain after it; with it HTTP is HTTPS on every address.
+    /// The certificate for HTTPS, in PEM, followed by its chain; if set, the collector uses HTTPS on every address.
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM, readable by its owner alone.
     pub tls_key: Option<PathBuf>,
-    /// Whether HTTP beyond loopback may be without TLS: for those whose proxy on another machine has it.
+    /// Whether HTTP beyond loopback is allowed without TLS, because a proxy on another machine provides it.
     pub allow_plain_http: bool,
     /// User ids that may write, at the socket and over HTTP on loopback, beside root and the collector's own.
     pub allowed_uids: Vec<u32>,
@@ -171,13 +171,13 @@ pub struct CollectorSettings {
     pub read_uids: Vec<u32>,
     /// Group ids that may query.
     pub read_gids: Vec<u32>,
-    /// User ids whose collector is sent to, beside root's and that of the owner of log_dir: for senders, where that directory is not there.
+    /// User ids whose collector a sender trusts, in addition to root and the owner of log_dir; for senders without that directory.
     pub trusted_uids: Vec<u32>,
-    /// A file that the newest checkpoint is written to, or a directory that each is added to; elsewhere, out of reach of anyone who can write the log.
+    /// A file to which the newest checkpoint is written, or a directory to which each is added; choose a place that nobody who can write the log can change.
     pub checkpoint_push_to: Option<PathBuf>,
     /// A webhook that each new checkpoint is sent to, signed; the rules for alerts hold for it.
     pub checkpoint_push_url: Option<SecretUrl>,
-    /// The secret that signs what is sent there.
+    /// A file with the secret that signs what is sent there.
     pub checkpoint_push_secret_file: Option<PathBuf>,
     /// How often the newest checkpoint is written or sent there.
     pub checkpoint_push_interval: Duration,
@@ -187,7 +187,7 @@ pub struct CollectorSettings {
     pub max_connections_per_uid: usize,
     /// HTTP connections of one address at one time; on loopback they count by user.
     pub max_connections_per_address: usize,
-    /// How long a begun request may take to arrive.
+    /// How long a request may take to arrive, once it has begun.
     pub read_timeout: Duration,
     /// How long a peer may take to read its answer.
     pub write_timeout: Duration,
@@ -195,7 +195,7 @@ pub struct CollectorSettings {
     pub idle_timeout: Duration,
     /// How large an HTTP body may be.
     pub max_body: ByteSize,
-    /// Memory for requests and answers on their way, over all connections; one user or address has at most half of it.
+    /// Memory for requests and answers in transit, over all connections; one user or address gets at most half of it.
     pub max_memory: ByteSize,
 }
 
@@ -220,9 +220,9 @@ pub struct HealthSettings {
     pub validation_errors_warn: u64,
     /// Critical above this many invalid events in the last hour.
     pub validation_errors_critical: u64,
-    /// Warn above this many other security events in the last hour; what strangers without credentials do does not count.
+    /// Warn above this many other security events in the last hour; events of peers without credentials do not count.
     pub security_warn: u64,
-    /// Critical above this many other security events in the last hour; what strangers without credentials do does not count.
+    /// Critical above this many other security events in the last hour; events of peers without credentials do not count.
     pub security_critical: u64,
     /// Warn when the certificate for HTTPS expires within this.
     pub certificate_warn: Duration,
@@ -232,24 +232,24 @@ pub struct HealthSettings {
     pub deadline: Duration,
     /// Critical when the newest checkpoint is this old.
     pub checkpoint_age_critical: Duration,
-    /// Warn when the newest backup is this old; where none was ever made, it is not asked for.
+    /// Warn when the newest backup is this old; never if no backup was ever made.
     pub backup_age_warn: Duration,
     /// Critical when the newest backup is this old.
     pub backup_age_critical: Duration,
     /// Warn when an alert has waited this long for its delivery.
     pub alert_delay_warn: Duration,
-    /// Warn when no restore was tried for this long; 0s never asks.
+    /// Warn when no restore drill was made for this long; 0s never warns.
     pub drill_age_warn: Duration,
 }
 
 /// `[backup]`: where backups go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackupSettings {
-    /// Where every backup is sent: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command.
+    /// The destination of every backup: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command.
     pub destination: Option<String>,
     /// Where backups are written.
     pub output_dir: PathBuf,
-    /// Public keys (age1…) that archives are encrypted to; none leaves them as they are.
+    /// Public keys (age1…) to encrypt archives to; none leaves them unencrypted.
     pub encrypt_to: Vec<String>,
 }
 

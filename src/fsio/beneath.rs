@@ -26,7 +26,7 @@ fn directory(path: &Path) -> io::Result<OwnedFd> {
 /// The directory of that name itself, never what a symbolic link points to.
 fn below(root: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     if !is_plain_name(name) {
-        let reason = format!("{name:?} is no plain name");
+        let reason = format!("{name:?} is not a plain name");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;

@@ -299,7 +299,7 @@ pub fn read_text(fs: &dyn Fs, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
             return Ok(text);
         }
         if memchr::memchr(0, &piece[..read]).is_some() {
-            return Err(invalid("holds a NUL byte, and is no text".to_owned()));
+            return Err(invalid("holds a NUL byte, so it is not text".to_owned()));
         }
         text.extend_from_slice(&piece[..read]);
     }

@@ -38,7 +38,7 @@ pub(crate) fn open_file(path: &Path, mode: OpenMode) -> io::Result<File> {
     let links = if writes && !made { file.metadata()?.nlink() } else { 1 };
     if links > 1 {
         let reason =
-            format!("has {links} names (hard links), and what is written would change all");
+            format!("has {links} names (hard links), so writing to it would change all of them");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     Ok(file)
@@ -106,7 +106,7 @@ fn open_any(path: &Path, mode: OpenMode) -> io::Result<(File, bool)> {
     }
     let file = options.open(path).map_err(|error| plainer(path, error))?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
     }
     let made = mode == OpenMode::CreateNew;
     if made {
@@ -142,7 +142,7 @@ fn plainer(path: &Path, error: io::Error) -> io::Error {
     let link = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
     let looped = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     if link && looped {
-        let reason = "is a symbolic link, which is not followed here";
+        let reason = "is a symbolic link, which auditctl does not follow here";
         return io::Error::new(io::ErrorKind::InvalidInput, reason);
     }
     if error.kind() == io::ErrorKind::PermissionDenied {
@@ -150,7 +150,7 @@ fn plainer(path: &Path, error: io::Error) -> io::Error {
     }
     // A FIFO or a device without its other end.
     if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
-        return io::Error::new(io::ErrorKind::InvalidInput, "is no regular file");
+        return io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file");
     }
     error
 }

@@ -19,7 +19,7 @@ pub fn is_private(uid: u32, mode: u32) -> bool {
 pub fn exposed(path: &Path, meta: &FileMeta) -> Option<String> {
     (!is_private(meta.uid, meta.mode)).then(|| {
         let file = path.display();
-        format!("others may use it (mode {:04o}): chmod 600 {file}", meta.mode & 0o7777)
+        format!("others can read it (mode {:04o}); run chmod 600 {file}", meta.mode & 0o7777)
     })
 }
 

@@ -90,8 +90,8 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         check.hint = None;
         if check.component == "worker_thread" {
             check.hint = Some(
-                "see the disk or network below the log directory; `health.deadline` is how long \
-                 health waits"
+                "check the disk or network below the log directory; `health.deadline` sets how \
+                 long health waits"
                     .to_owned(),
             );
         }

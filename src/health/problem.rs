@@ -6,7 +6,7 @@ macro_rules! problems {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal [$($status:ident),+]),+ $(,)?) => {
         /// What a check can find. A check that is not healthy names one: see
         /// [`Check::code`](super::Check::code). What to do about each is in the
-        /// Troubleshooting Guide of DEPLOYMENT_GUIDE.md.
+        /// table of docs/codes.md.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Problem { $($(#[doc = $doc])+ $variant),+ }
 

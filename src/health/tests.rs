@@ -71,7 +71,7 @@ fn each_state_has_its_own_message_and_status() {
     let expected = [
         (Unknown, "no log yet in "),
         (Unknown, "is no status page: shorter than 4096 bytes"),
-        (Unknown, "the lock cannot be asked about: "),
+        (Unknown, "the lock cannot be examined: "),
         (Warning, "a writer holds the lock and is opening the log"),
         (Healthy, "running (pid 4242)"),
         (Critical, "hung in fdatasync for 7 s"),
@@ -118,7 +118,7 @@ fn a_hung_writer_says_in_what_and_why() {
         (Activity::Writing, Some('D'), "hung in write for 9 s: process 4242 waits for the disk"),
         (Activity::Sealing, Some('S'), "hung for 9 s while sealing the segment"),
         (Activity::Idle, Some('t'), "hung for 9 s: process 4242 is stopped by a debugger"),
-        (Activity::Idle, None, "hung for 9 s: the lock is held, process 4242 is not to be seen"),
+        (Activity::Idle, None, "hung for 9 s: the lock is held, but process 4242 is not visible"),
     ] {
         let mut sample = Sample::running().silent_in(activity, 9);
         sample.fs.process = process;
@@ -399,7 +399,7 @@ fn a_full_disk_says_what_is_kept_back_and_how_much_is_missing() {
     assert_eq!(check.code(), Some("disk_space.full"));
     assert_eq!(
         check.message,
-        "full for new events: 8.0 MiB (33.3%) free of 24.0 MiB; the log's reserve was given up for \
+        "full for new events: 8.0 MiB (33.3%) free of 24.0 MiB; the log has used its reserve for \
          its own records; recording resumes at 16.0 MiB free, 8.0 MiB more"
     );
     let files = Space { available: 23 * MIB, files_total: 18, files_available: 1, ..bytes };
@@ -520,7 +520,7 @@ fn known_damage_is_critical_or_a_warning_by_what_it_costs() {
 fn lost_records_warn_and_the_worst_finding_comes_first() {
     let sample = Sample::running();
     sample.set(Word::LostRecords, 1);
-    let lost = "1 acknowledged record lost, see the audit.gap records";
+    let lost = "1 acknowledged record lost; see the audit.gap records";
     assert_eq!(said(&sample, "integrity"), (Warning, lost.into()));
     std::fs::remove_file(sample.paths().manifest()).expect("remove");
     let both = format!("audit.manifest.json is missing; {lost}");
@@ -558,7 +558,7 @@ fn records_are_not_read_and_the_message_says_who_does() {
     // The files hold no records at all, the file system refuses to be read.
     let (status, message) = said(&Sample::running(), "integrity");
     assert_eq!(status, Healthy);
-    assert!(message.contains("records are not read here, `auditctl verify` does"), "{message}");
+    assert!(message.contains("to check the records, run `auditctl verify`"), "{message}");
 }
 
 #[test]
@@ -678,7 +678,7 @@ fn no_backup_at_all_is_said_and_is_no_alarm() {
     let report = sample.health().report;
     let check = report.check("backup").expect("always there");
     assert_eq!(check.status, Healthy);
-    assert!(check.message.starts_with("none was made yet"), "{}", check.message);
+    assert!(check.message.starts_with("no backup was made yet"), "{}", check.message);
     assert_eq!(check.number("age_seconds"), None);
 }
 
@@ -799,7 +799,7 @@ fn the_age_of_a_backup_counts_from_when_nothing_was_new_last() {
     let old = |found: &(Option<String>, String)| found.0.as_deref() == Some("backup.old");
     assert!(old(&status(None)));
     let fresh = status(Some((600, "20260203_000000")));
-    assert!(!old(&fresh) && fresh.1.contains("nothing was new 10 min ago"), "{fresh:?}");
+    assert!(!old(&fresh) && fresh.1.contains("nothing new 10 min ago"), "{fresh:?}");
     assert!(old(&status(Some((two_days, "20260203_000000")))), "nobody looked since");
     assert!(old(&status(Some((600, "20260101_000000")))), "of another backup");
     assert!(old(&status(Some((-9_000, "20260203_000000")))), "a time to come");
@@ -822,7 +822,7 @@ fn a_damaged_backup_and_a_failed_or_missing_drill_are_told() {
     };
     assert_eq!(message(&sample), (Warning, "1 backup damaged".to_owned()));
     sample.settings.health.drill_age_warn = std::time::Duration::from_secs(3_600);
-    assert!(message(&sample).1.contains("a restore was never tried"));
+    assert!(message(&sample).1.contains("no restore has ever been tried"));
     let at = crate::clock::Clock::now(&sample.clock);
     catalog["last_drill"] = serde_json::json!({
         "at": at, "backup": "20260203_000000", "passed": false, "milliseconds": 5, "report": "x",

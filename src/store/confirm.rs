@@ -43,7 +43,7 @@ pub(crate) fn put_once(
         Sent::NameTaken => None,
     };
     let Some(object) = store.stat(name)? else {
-        let message = "was taken by the store, and is not there";
+        let message = "was accepted by the store, but is not there";
         return Err(StoreError::new(StoreErrorKind::Unconfirmed, url, message).retryable());
     };
     settle(store, object, &put, version)
@@ -61,9 +61,9 @@ fn settle(
     if let (Some(Some(ours)), Some(found)) = (&sent, &object.version)
         && ours != found
     {
-        let message = format!("version {found} is over the one that was put, {ours}");
+        let message = format!("version {found} is newer than the one that was stored, {ours}");
         return Err(StoreError::new(StoreErrorKind::Unconfirmed, url, message)
-            .hint("something else writes to this place; nothing but auditctl should"));
+            .hint("another program writes there; only auditctl should"));
     }
     let differs = |what: String| {
         if sent.is_some() {
@@ -71,7 +71,7 @@ fn settle(
             StoreError::new(StoreErrorKind::ChecksumMismatch, url.clone(), message)
                 .hint("remove the object; if it happens again, check memory and network")
         } else {
-            let message = format!("is there already and holds something else: {what}");
+            let message = format!("exists already and holds something else: {what}");
             StoreError::new(StoreErrorKind::ExistsAndDiffers, url.clone(), message)
                 .hint("nothing was replaced; find out what wrote it")
         }
@@ -89,7 +89,7 @@ fn settle(
     };
     if !same {
         let found = object.checksum.map_or("its SHA-256".to_owned(), |sum| sum.to_string());
-        return Err(differs(format!("{found} is not that of what was sent")));
+        return Err(differs(format!("{found} is not the checksum of what was sent")));
     }
     if let Some(lock) = put.lock {
         check_lock(&object, lock, &url)?;
@@ -130,7 +130,7 @@ fn check_lock(object: &Object, lock: Lock, url: &str) -> Result<(), StoreError> 
         _ => "it is not locked".to_owned(),
     };
     let message = format!(
-        "is stored, but was to be locked until {} ({}), and {found}",
+        "is stored, but should be locked until {} ({}), and {found}",
         lock.until, lock.mode
     );
     Err(StoreError::new(StoreErrorKind::LockNotApplied, url, message)

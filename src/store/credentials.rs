@@ -54,16 +54,19 @@ fn is_there(path: &Path) -> bool {
 pub(super) fn no_file(variable: &str, path: &str) -> Option<String> {
     let why = match inspect::behind(Path::new(path)) {
         Ok(Some(entry)) if entry.kind == inspect::Kind::File => return None,
-        Ok(Some(_)) => "which is no regular file".to_owned(),
+        Ok(Some(_)) => "which is not a regular file".to_owned(),
         Ok(None) => "which is not there".to_owned(),
-        Err(error) => format!("which cannot be looked at: {error}"),
+        Err(error) => format!("which cannot be examined: {error}"),
     };
     Some(format!("{variable} names {path}, {why}"))
 }
 
 /// A file that a variable names and that is not there.
 fn missing(variable: &str, path: &str, hint: &'static str) -> Credentials {
-    let why = format!("{variable} names {path}, which is no file, not there or cannot be reached");
+    let why = format!(
+        "{variable} names {path}, which is not a file, not there or cannot be \
+                       reached"
+    );
     Credentials::Unusable { why, hint }
 }
 
@@ -102,7 +105,7 @@ fn s3(environment: &Environment) -> Credentials {
     }
     if let Some(path) = get("AWS_WEB_IDENTITY_TOKEN_FILE") {
         if !is_there(path.as_ref()) {
-            let hint = "see the service account's annotation, and that the token is mounted";
+            let hint = "check the service account's annotation, and that the token is mounted";
             return missing("AWS_WEB_IDENTITY_TOKEN_FILE", path, hint);
         }
         return found("a workload's identity (AWS_WEB_IDENTITY_TOKEN_FILE)");
@@ -153,7 +156,7 @@ fn azure(environment: &Environment) -> Credentials {
     }
     if let Some(path) = get("AZURE_FEDERATED_TOKEN_FILE") {
         if !is_there(path.as_ref()) {
-            let hint = "see the workload identity's webhook, and that the token is mounted";
+            let hint = "check the workload identity's webhook, and that the token is mounted";
             return missing("AZURE_FEDERATED_TOKEN_FILE", path, hint);
         }
         return found("a workload's identity (AZURE_FEDERATED_TOKEN_FILE)");
@@ -162,7 +165,7 @@ fn azure(environment: &Environment) -> Credentials {
     if client.iter().all(|variable| get(variable).is_some()) {
         return found("a client's secret (AZURE_CLIENT_SECRET)");
     }
-    Credentials::OfTheHost("the host's managed identity, else who has signed in with az login")
+    Credentials::OfTheHost("the host's managed identity, or else the login of az login")
 }
 
 fn gcs(environment: &Environment) -> Credentials {

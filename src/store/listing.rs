@@ -62,8 +62,10 @@ fn within(url: &str, fetch: Fetch<'_>, see: See<'_>, bounds: Bounds) -> Result<(
     let mut objects = 0_u64;
     let refuse = |message: String| StoreError::new(StoreErrorKind::Other, url, message);
     let too_much = |what: String| {
-        refuse(format!("the listing has {what}"))
-            .hint("name a longer prefix: --destination BUCKET/PREFIX; or see what fills the bucket")
+        refuse(format!("the listing has {what}")).hint(
+            "name a longer prefix (--destination BUCKET/PREFIX), or find out what fills the \
+                   bucket",
+        )
     };
     loop {
         let page = fetch(after.as_deref())?;
@@ -74,7 +76,7 @@ fn within(url: &str, fetch: Fetch<'_>, see: See<'_>, bounds: Bounds) -> Result<(
                 return Err(refuse(format!(
                     "the store lists a name of {found} bytes, and none may have more than {most}"
                 ))
-                .hint("it is broken, or it is not the store that it says it is"));
+                .hint("the store is broken, or not the store that it claims to be"));
             }
             if objects > bounds.objects {
                 return Err(too_much(format!("more than {} objects", bounds.objects)));
@@ -102,7 +104,7 @@ impl Tokens {
     fn take(&mut self, next: &str, bounds: Bounds) -> Result<(), String> {
         if next.len() > bounds.token {
             let most = bounds.token;
-            return Err(format!("the store says in more than {most} bytes where the list goes on"));
+            return Err(format!("the store's continuation token has more than {most} bytes"));
         }
         if self.0.insert(self.1.hash_one(next)) {
             return Ok(());

@@ -130,7 +130,7 @@ impl LocalStore {
         if <[u8; 32]>::from(hasher.finalize()) != digests.sha256 {
             // Not to be resumed: what is wrong may be in what was there.
             let _ = fs::remove_file(&part);
-            let message = "what was read is not what the checksum says";
+            let message = "the data read does not match the checksum";
             return Err(StoreError::new(StoreErrorKind::ChecksumMismatch, url, message)
                 .hint("the file changed after it was made; make the backup again"));
         }
@@ -266,7 +266,7 @@ impl BackupStore for LocalStore {
     fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {
         let path = self.path(name)?;
         if put.lock.is_some() {
-            let message = "a directory cannot keep an object from being removed";
+            let message = "a directory cannot lock an object";
             return Err(StoreError::new(StoreErrorKind::LockNotApplied, self.url(name), message));
         }
         put_once(self, name, put, |put| self.copy(name, &path, put))

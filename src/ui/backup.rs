@@ -44,7 +44,7 @@ pub fn backup_made_text(made: &Made) -> String {
         row("extends", format!("{} ({proof})", previous.id));
     }
     if metadata.clock_adjusted {
-        row("clock", "the id was moved past the newest backup's".to_owned());
+        row("clock", "ID advanced: the last backup used the same second".to_owned());
     }
     row("took", took(&made.seconds));
     lines.join("\n")
@@ -142,15 +142,16 @@ pub fn backup_lacks_text(made: &Made) -> Option<String> {
     let held: Vec<String> = made.held_elsewhere.iter().map(|(_, id)| id.to_string()).collect();
     let remedy = match held.iter().max() {
         Some(id) if made.uncovered().is_empty() => format!(
-            "backup {id} holds them: `auditctl repair --from {id}` brings them back, then back up \
-             again"
+            "backup {id} holds them. Bring them back with `auditctl repair --from {id}`, then \
+             back up again"
         ),
         Some(id) => format!(
-            "backup {id} holds some of them: `auditctl repair --from {id}` brings them back; \
+            "backup {id} holds some of them. Bring these back with `auditctl repair --from {id}`; \
              `auditctl serve --accept-corruption` gives up what no copy holds"
         ),
-        None => "no other backup here holds them: `auditctl repair --from URL` brings them back \
-                 from a copy elsewhere; `auditctl serve --accept-corruption` gives them up"
+        None => "no other backup here holds them. Bring them back from a copy elsewhere with \
+                 `auditctl repair --from URL`, or give them up with `auditctl serve \
+                 --accept-corruption`"
             .to_owned(),
     };
     Some(format!(
@@ -201,7 +202,7 @@ pub fn uploaded_text(uploaded: &Uploaded) -> String {
     );
     if uploaded.resumed_from > 0 {
         let before = human_bytes(uploaded.resumed_from);
-        text.push_str(&format!("\n  {:<11} {before} were there already", "resumed"));
+        text.push_str(&format!("\n  {:<11} {before} already there", "resumed"));
     }
     text
 }
@@ -232,12 +233,12 @@ pub fn backup_nothing_new_text(covered: &Covered) -> String {
     let since = match covered.idle_records() {
         0 => "nothing was recorded since".to_owned(),
         own => format!(
-            "since then the log noted only that it was opened, closed, idle or backed up ({})",
+            "since then the log was only opened, closed, idle or backed up ({})",
             count(own, "record")
         ),
     };
     format!(
-        "Nothing new: backup {} holds everything; {since}. --full makes one all the same\n  records     {}\n  root        {}",
+        "Nothing new: backup {} holds everything; {since}. To make one anyway, add --full\n  records     {}\n  root        {}",
         metadata.id,
         records(metadata.range.first_seq, metadata.range.tree_size),
         metadata.root_hash
@@ -265,7 +266,7 @@ pub fn backup_outlook_text(
 ) -> String {
     let previous = match outlook.previous {
         Some(id) => format!("extends {id}"),
-        None => "the first of this log there".to_owned(),
+        None => "the first backup of this log there".to_owned(),
     };
     let sent_to = there.map_or_else(String::new, |there| {
         let newest = there.newest.map_or_else(String::new, |id| format!(", the newest {id}"));
@@ -274,7 +275,7 @@ pub fn backup_outlook_text(
     });
     if let Some(covered) = covered {
         let id = covered.metadata.id;
-        return format!("Would make none: nothing is new since backup {id}{sent_to}");
+        return format!("Would make no backup: nothing is new since backup {id}{sent_to}");
     }
     format!(
         "Would make backup {} in {}: {}\n  copied      {} of sealed segments\n  compressed  {} records\n  records     {}\n  available   {}{sent_to}",

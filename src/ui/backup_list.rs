@@ -59,15 +59,15 @@ pub fn backup_list_text(
     }
     if let Some(newer) = &inventory.newer_catalog {
         let text = escape(&newer.to_string()).into_owned();
-        out.push_str(&format!("{text}; what it notes of the backups is not shown\n"));
+        out.push_str(&format!("{text}; its notes about the backups are not shown\n"));
     }
     let others = [
-        (&inventory.leftovers, "left by an interrupted run; the next one removes it"),
+        (&inventory.leftovers, "left by an interrupted run; the next run removes it"),
         (&inventory.foreign, "not ours"),
     ];
     for name in &inventory.orphans {
         let (what, how) = orphan(name, shown);
-        out.push_str(&format!("{}: {what} without metadata; `{how}` reads it\n", escape(name)));
+        out.push_str(&format!("{}: {what} without metadata; read it with `{how}`\n", escape(name)));
     }
     for (names, what) in others {
         for name in names {
@@ -238,7 +238,7 @@ fn row(listed: &Listed, now: Timestamp) -> Vec<String> {
         let there = shortest(place, &listed.copies);
         notes.push(match copied.state {
             CopyState::Confirmed => format!("in {there}"),
-            CopyState::Uploading => format!("not whole in {there}"),
+            CopyState::Uploading => format!("incomplete in {there}"),
             CopyState::Failed => format!("NOT in {there}"),
         });
     }

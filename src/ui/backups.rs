@@ -137,7 +137,7 @@ pub fn restore_plan_text(plan: &RestorePlan) -> String {
         );
     }
     if plan.new_epoch {
-        let text = "signed records are set aside, so the log goes on under a new name";
+        let text = "signed records are set aside, so the log continues in a new epoch";
         row("epoch", format!("{} ({text})", plan.epoch));
     }
     lines.join("\n")
@@ -147,15 +147,24 @@ fn relation_text(relation: &Relation) -> String {
     match relation {
         Relation::Nothing => "no log".to_owned(),
         Relation::Identical => "the same records".to_owned(),
-        Relation::LiveIsPrefix { gained } => format!("a beginning of it; gains {gained} records"),
+        Relation::LiveIsPrefix { gained } => {
+            format!("the beginning of this backup; gains {gained} records")
+        }
         Relation::BackupIsPrefix { set_aside, times } => {
             let when = times.map_or_else(String::new, |(from, to)| {
                 format!(", from {} to {}", display_seconds(from), display_seconds(to))
             });
-            format!("more than it: sets {set_aside} records aside{when}")
+            format!(
+                "WARNING: the current log has {set_aside} records that this backup lacks{when}. \
+                 They will leave the log"
+            )
         }
         Relation::Diverged { set_aside, why } => {
-            format!("another history ({}): sets {set_aside} records aside", escape(why))
+            let why = escape(why);
+            format!(
+                "WARNING: the current log has another history ({why}). {set_aside} of its records \
+                 will leave the log"
+            )
         }
     }
 }
@@ -168,24 +177,24 @@ pub fn restore_text(outcome: &Outcome, dry_run: bool) -> String {
     text.push_str(&match (outcome.changed, dry_run) {
         (true, _) => format!("\nRestored in {:.2} s", outcome.seconds),
         (false, true) => "\nNothing was changed (--dry-run)".to_owned(),
-        (false, false) => "\nNothing to do: the log is what the backup is".to_owned(),
+        (false, false) => "\nNothing to do: the log has the same records as the backup".to_owned(),
     });
     if let Some(kept) = &outcome.kept_in {
         let kept = kept.display();
-        text.push_str(&format!("\n  kept      what was there is in {kept}"));
+        text.push_str(&format!("\n  kept      the old log is in {kept}"));
         if plan.relation != Relation::Nothing {
             text.push_str(&format!("\n  undo      auditctl restore --force {kept}"));
         }
     }
     match &outcome.unrecorded {
         Some(OpenError::KeyMissing { path, .. }) => text.push_str(&format!(
-            "\n  note      the signing key is not at {}: the log can be read, verified and backed up. To add \
-             to it, and to record this restore, put the key back (`auditctl key import`); if nobody has \
-             it any more: `auditctl key replace --reason TEXT`",
+            "\n  note      the signing key is not at {}. You can read, verify and back up the \
+             log. To add to it, and to record this restore, put the key back (`auditctl key \
+             import`). If nobody has the key any more, run `auditctl key replace --reason TEXT`",
             escape(&path.display().to_string())
         )),
         Some(error) => text.push_str(&format!(
-            "\n  note      the restore is recorded when the log is opened next; now it was not: {error}"
+            "\n  note      the restore could not be recorded now: {error}. The next opening of the log records it"
         )),
         None => {}
     }

@@ -47,7 +47,7 @@ impl DiffShown {
         }
         if self.all > self.limit {
             let more = count(self.all - self.limit, "more difference");
-            lines.push(format!("… {more}: --limit 0 shows all"));
+            lines.push(format!("… {more}; --limit 0 shows all"));
         }
         for (is_b, first, end, why) in &compared.unreadable {
             let name = if *is_b { &b } else { &a };

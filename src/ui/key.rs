@@ -56,9 +56,10 @@ impl PrivateKey {
         match self {
             Self::Newest => "the key that signs".to_owned(),
             Self::Retired => "a retired key: the log cannot be opened with it".to_owned(),
-            Self::Stranger => "a key that is none of this log's".to_owned(),
-            Self::Missing => "missing: the log can be read, and nothing can be added. Put it back \
-                              (`auditctl key import`), or `auditctl key replace --reason TEXT`"
+            Self::Stranger => "not a key of this log".to_owned(),
+            Self::Missing => "missing: you can read the log, but not add to it. Put the key back \
+                              (`auditctl key import`), or run `auditctl key replace --reason \
+                              TEXT`"
                 .to_owned(),
             Self::Unreadable(why) => format!("not readable here: {}", escape(why)),
         }
@@ -81,7 +82,7 @@ pub fn key_text(shown: &KeyShown) -> String {
     ];
     lines.push(match (keys.handovers().last(), keys.rotations().last()) {
         (Some(Handover { place, replaced: Some(replaced), old, .. }), _) => format!(
-            "since        epoch {}, in the place of {} {}; nobody signed that",
+            "since        epoch {}, in the place of {} {}, without its signature",
             place.epoch,
             escape(&old.label()),
             escape(&replaced.told())
@@ -92,11 +93,11 @@ pub fn key_text(shown: &KeyShown) -> String {
             count(handover.place.size, "record"),
             handover.place.epoch
         ),
-        _ => "since        the beginning: the key was never changed".to_owned(),
+        _ => "since        the beginning; the key was never changed".to_owned(),
     });
     if shown.pending {
         lines.push(
-            "pending      a change was begun and is not complete: `auditctl key rotate` goes on"
+            "pending      a change is not complete: run `auditctl key rotate` to finish it"
                 .to_owned(),
         );
     }
@@ -107,7 +108,7 @@ pub fn key_text(shown: &KeyShown) -> String {
         let replaced = handover.replaced.as_ref();
         let place = replaced.map_or(handover.place, |replaced| replaced.signed);
         let how = match replaced {
-            Some(it) => format!(", replaced {}: nobody signed that", escape(&it.told())),
+            Some(it) => format!(", replaced {} without its signature", escape(&it.told())),
             None => told(&rotation.record),
         };
         lines.push(format!(
@@ -197,12 +198,10 @@ pub fn rotated_text(rotated: &Rotated) -> String {
         None => "destroyed".to_owned(),
     };
     format!(
-        "the key is changed: record {} names the new one, both signed the first {}\n\
-         public key   {}\n\
-         before       {}\n\
-         private key  {}; the retired one was {old}\n\
-         Hand the public key to whoever verifies this log, and back the private key up. The old \
-         public key leads to the new one: `auditctl verify --public-key OLD` still works.\n",
+        "the key is changed: record {} names the new one, both signed the first {}\npublic \
+         key   {}\nbefore       {}\nprivate key  {}; the retired one was {old}\nGive the public \
+         key to those who verify this log, and back up the private key. The old public key leads \
+         to the new one: `auditctl verify --public-key OLD` still works.\n",
         rotated.seq,
         count(rotated.tree_size, "record"),
         escape(&rotated.new_key),
@@ -228,7 +227,7 @@ pub fn rotate_plan_text(plan: &RotatePlan) -> String {
         (None, _) => "a new one".to_owned(),
     };
     format!(
-        "nothing was changed; without --dry-run:\nkey now      {}\nkey then     {next}\nprivate key  {}\n",
+        "nothing was changed. Without --dry-run:\nkey now      {}\nkey then     {next}\nprivate key  {}\n",
         escape(&plan.old_key),
         escape(&plan.key_path.display().to_string())
     )
@@ -252,12 +251,13 @@ pub fn rotate_plan_json(plan: &RotatePlan) -> String {
 pub fn replacing_text(replacing: &Replacing, planned: bool) -> String {
     let record = &replacing.record;
     let first = match (planned, replacing.resumes) {
-        (true, _) => "nothing was changed; without --dry-run:".to_owned(),
+        (true, _) => "nothing was changed. Without --dry-run:".to_owned(),
         (false, true) => {
-            "the key was replaced before, and is recorded now; nobody signed that".to_owned()
+            "the key was replaced before, without its signature; this is recorded now".to_owned()
         }
         (false, false) => format!(
-            "the key is replaced, in epoch {}; nobody signed that, and `auditctl verify` says so",
+            "the key is replaced, in epoch {}, without the signature of the old one; `auditctl \
+             verify` reports that from now on",
             record.epoch
         ),
     };
@@ -277,9 +277,9 @@ pub fn replacing_text(replacing: &Replacing, planned: bool) -> String {
     }
     if !planned {
         text.push_str(
-            "Hand the public key to whoever verifies this log and tell them why: the old one does \
-             not lead to it. Keep the private key elsewhere (`auditctl key export`), and back the \
-             log up.\n",
+            "Give the public key to those who verify this log, and tell them why: the old one \
+             does not lead to it. Keep the private key elsewhere (`auditctl key export`), and \
+             back the log up.\n",
         );
     }
     text

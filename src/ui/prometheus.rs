@@ -149,7 +149,7 @@ fn of_report(report: &HealthReport) -> Vec<Family> {
         [
             gauge(
                 "up",
-                "Whether a writer runs and shows signs of life.",
+                "Whether a writer runs and is responsive.",
                 Some(f64::from(u8::from(alive))),
             ),
             gauge(

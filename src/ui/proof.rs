@@ -25,8 +25,8 @@ impl ProofKey {
             Self::Chain => format!("{key}, to which the key given leads"),
             Self::Given => format!("{key}, as given"),
             Self::OfDocument => format!(
-                "{key}, the document's own: compare it with one that you had before, or give it \
-                 with --public-key"
+                "{key}, the document's own; compare it with a key that you had before, or give \
+                 that with --public-key"
             ),
         }
     }

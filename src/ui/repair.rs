@@ -60,18 +60,21 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
         }
     }
     for file in &repair.stored_anew {
-        lines.push(format!("  {}: its bytes are written as they were noted", escape(file)));
+        lines.push(format!("  {}: the file is written again with the noted bytes", escape(file)));
     }
     for other in &repair.others {
         lines.push(format!("  {}: becomes {}", other.file, escape(&other.becomes)));
     }
     for file in &repair.filters {
         let file = escape(file);
-        lines.push(format!("  {file}: removed; the writer makes it anew, queries do without"));
+        lines.push(format!(
+            "  {file}: removed; the writer recreates it, and queries work without \
+                            it"
+        ));
     }
     if repair.manifest_is_lost {
         lines.push(
-            "  audit.manifest.json: made anew when the log is opened with its key".to_owned(),
+            "  audit.manifest.json: rebuilt when the log is next opened with its key".to_owned(),
         );
     }
     for left in &repair.left {
@@ -83,10 +86,10 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
         ));
     }
     for (copy, why) in &repair.rejected {
-        lines.push(format!("  nothing is taken from {}: {}", escape(copy), escape(why)));
+        lines.push(format!("  nothing was taken from {}: {}", escape(copy), escape(why)));
     }
     for kept in done.iter().flat_map(|done| &done.files).filter_map(|file| file.kept.as_ref()) {
-        lines.push(format!("  what it was is kept as {}", escape(kept)));
+        lines.push(format!("  the damaged file is kept as {}", escape(kept)));
     }
     match (shown.recorded, shown.unrecorded) {
         (Some(seq), _) => lines.push(format!("  recorded as audit.repaired, record {seq}")),
@@ -95,7 +98,7 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
     }
     if let Some(after) = shown.after {
         lines.push(match after.passed() {
-            true => "  verified: all that was signed is there again".to_owned(),
+            true => "  verified: every signed record is there again".to_owned(),
             false => {
                 let found = count(after.findings.len() as u64, "finding");
                 format!("  verified again: {found}; `auditctl verify` lists them")
@@ -104,8 +107,8 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
     }
     if !repair.left.is_empty() {
         lines.push(
-            "  next: name other copies with --from (an id, a file, a log directory or a URL); what no \
-             copy holds is given up with `auditctl serve --accept-corruption`, once"
+            "  next: name other copies with --from (an id, a file, a log directory or a URL). To \
+             give up what no copy holds, run `auditctl serve --accept-corruption` once"
                 .to_owned(),
         );
     }

@@ -96,15 +96,15 @@ fn mark(status: Status, shown: Shown) -> String {
 }
 
 fn check_lines(check: &Check, shown: Shown) -> String {
-    let message = escape(&check.message);
+    let message = format!("{}: {}", check.id.title(), escape(&check.message));
     let message = match check.status {
         Status::Skipped => paint(&message, Style::Faint, shown.colour),
-        _ => message.into_owned(),
+        _ => message,
     };
     let mut lines = format!("  {} {message}\n", mark(check.status, shown));
     if check.status.is_problem() {
         let indent = if shown.ascii { 7 } else { 4 };
-        let hint = check.hint.as_deref().unwrap_or("see the message");
+        let hint = check.hint.as_deref().unwrap_or("the message says what is wrong");
         let told = format!("[{}] {}", check.id.as_str(), escape(hint));
         let _ = writeln!(lines, "{:indent$}{}", "", paint(&told, Style::Faint, shown.colour));
     }
@@ -154,21 +154,21 @@ mod tests {
     fn people_see_sections_marks_hints_and_one_verdict() {
         let expected = "\
 Settings
-  ✓ log_dir = 1 (--log-dir)
-  ! write_buffer_size = 5 (auditctl.toml:1)
+  ✓ Setting: log_dir = 1 (--log-dir)
+  ! Setting: write_buffer_size = 5 (auditctl.toml:1)
     [settings.recommended] set it to 100 to 1000
   ✓ 2 more passed (--verbose lists them)
 
 Permissions
-  ✗ the signing key may be read by others
+  ✗ Mode: the signing key may be read by others
     [permissions.mode] chmod 600 logs/audit.key
   ✓ 1 more passed (--verbose lists them)
 
 Environment
-  - there is no log\\u{1b}[2J yet
+  - Disk growth: there is no log\\u{1b}[2J yet
 
 4 passed, 1 warning, 1 failed, 1 skipped
-not ready: put the failed checks right first
+not ready: fix the failed checks first
 ";
         assert_eq!(validate_text(&report(false), Shown::default()), expected);
     }
@@ -179,11 +179,11 @@ not ready: put the failed checks right first
         let text = validate_text(&report(true), ascii);
         assert!(text.is_ascii(), "{text}");
         for line in [
-            "  ok   disk_reserve = 1 (default)",
-            "  warn write_buffer_size = 5 (auditctl.toml:1)",
+            "  ok   Setting: disk_reserve = 1 (default)",
+            "  warn Setting: write_buffer_size = 5 (auditctl.toml:1)",
             "       [settings.recommended] set it to 100 to 1000",
-            "  FAIL the signing key may be read by others",
-            "  skip there is no log\\u{1b}[2J yet",
+            "  FAIL Mode: the signing key may be read by others",
+            "  skip Disk growth: there is no log\\u{1b}[2J yet",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
@@ -194,7 +194,7 @@ not ready: put the failed checks right first
         let quiet = Shown { only_problems: true, ..Shown::default() };
         let text = validate_text(&report(false), quiet);
         assert!(!text.contains("passed") && !text.contains("skip"), "{text}");
-        assert_eq!(text.lines().last(), Some("not ready: put the failed checks right first"));
+        assert_eq!(text.lines().last(), Some("not ready: fix the failed checks first"));
         assert!(text.contains("[permissions.mode] chmod 600"), "{text}");
     }
 

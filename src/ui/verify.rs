@@ -60,7 +60,7 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     for range in &report.adopted {
         row(
             "adopted",
-            format!("{}: nobody had signed them when the log was opened", stretch(*range)),
+            format!("{}: no key had signed them when the log was opened", stretch(*range)),
         );
     }
     for hole in &report.holes {
@@ -75,7 +75,10 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     if let Some(oldest) = &report.oldest_read {
         let when = age(Duration::from_secs(oldest.age_seconds));
         let range = Stretch { first_seq: oldest.first_seq, end_seq: oldest.end_seq };
-        row("read before", format!("records {}: {when} ago, longest of all", stretch(range)));
+        row(
+            "read before",
+            format!("records {}: {when} ago, the longest time of all", stretch(range)),
+        );
     }
     row(
         "key",
@@ -86,10 +89,7 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
                 escape(report.key_given.as_deref().unwrap_or_default())
             ),
             (Some(key), KeySource::Given) => format!("{}, as given", escape(key)),
-            (Some(key), _) => format!(
-                "{}, found beside the log: --public-key with one kept elsewhere says more",
-                escape(key)
-            ),
+            (Some(key), _) => format!("{}, found beside the log; see --public-key", escape(key)),
             (None, _) => "none".to_owned(),
         },
     );
@@ -117,8 +117,8 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     }
     if report.integrity == Integrity::Damaged {
         lines.push(
-            "next: `auditctl repair` puts back what a backup holds (`auditctl repair --dry-run` says it record \
-             by record); stop the collector first"
+            "next: stop the collector, then run `auditctl repair` (--dry-run shows what it would \
+             put back)"
                 .to_owned(),
         );
     }
@@ -132,8 +132,14 @@ fn were(many: u64) -> &'static str {
 fn integrity(report: &Report) -> String {
     let all = match report.depth {
         Depth::Full => "every stored byte was read",
-        Depth::Quick => "stored SHA-256s, not each record: without --quick they are",
-        Depth::SinceLast => "what is new, and a part of what was read before, half of it by lot",
+        Depth::Quick => {
+            "only stored SHA-256s were checked; leave out --quick to check each \
+                         record"
+        }
+        Depth::SinceLast => {
+            "read: what is new, and a part of the rest, half of it chosen at \
+                             random"
+        }
     };
     match report.integrity {
         Integrity::Intact => format!("intact: the records hash to the signed root; {all}"),
@@ -144,21 +150,21 @@ fn integrity(report: &Report) -> String {
                 report.ranges.signed.end_seq - 1
             )
         }
-        Integrity::Unproven => "not proven: no signature that fits".to_owned(),
+        Integrity::Unproven => "not proven: no valid signature".to_owned(),
     }
 }
 
 fn completeness(report: &Report) -> String {
     let end = match (report.writer_runs, report.closed) {
         (true, _) => "a writer has the log open",
-        (false, true) => "the log was closed in order",
+        (false, true) => "the log was closed cleanly",
         (false, false) => "the log was not closed: its writer was stopped, or this is a copy",
     };
     match report.completeness {
         Completeness::Anchored => format!("anchored: a copy kept elsewhere agrees; {end}"),
         Completeness::Signed => format!(
-            "as far as this log can tell; {end}. To rule out a cut-off end, compare it with a \
-             checkpoint stored elsewhere: verify --against FILE"
+            "complete as far as this log can tell; {end}. To rule out a cut-off end, compare it \
+             with a checkpoint stored elsewhere: `verify --against FILE`"
         ),
         Completeness::Incomplete => "incomplete: see the findings".to_owned(),
     }
@@ -183,10 +189,7 @@ fn read(report: &Report) -> String {
         human_bytes(counts.bytes)
     );
     if counts.blocks_skipped > 0 {
-        text.push_str(&format!(
-            "; {} at the manifest's word",
-            count(counts.blocks_skipped, "block")
-        ));
+        text.push_str(&format!("; {} as the manifest says", count(counts.blocks_skipped, "block")));
     }
     if let Some(reason) = &report.depth_reason {
         text.push_str(&format!("; all, because {reason}"));
@@ -212,10 +215,13 @@ pub fn verified_backup_text(verified: &VerifiedBackup, colour: bool) -> String {
     let records = count(verified.tree_size, "record");
     let metadata = match verified.metadata_signed {
         Some(true) => "signed",
-        Some(false) => "not signed: believed as far as its checkpoint and the archive bear it out",
-        None => "lost: the archive speaks for itself",
+        Some(false) => {
+            "not signed: trusted only as far as its checkpoint and the archive confirm \
+                        it"
+        }
+        None => "lost: the archive itself was used",
     };
-    let key = format!("{}, by the word of {}", escape(&label(&verified.key)), verified.key_from);
+    let key = format!("{}, according to {}", escape(&label(&verified.key)), verified.key_from);
     let mut row = |name: &str, row: String| text.push_str(&format!("  {name:<13} {row}\n"));
     row("log", escape(&verified.log_id).into_owned());
     row("records", stretch(range));
@@ -251,12 +257,12 @@ fn log_here(here: &LogHere) -> String {
             format!("is the beginning of it: the backup has {} more", count(*more, "record"))
         }
         LogHere::Differs(why) => format!(
-            "has other records ({why}); that says nothing against the backup: `auditctl verify` \
-             checks the log"
+            "has other records ({why}); this is no fault of the backup. Run `auditctl verify` to \
+             check the log"
         ),
         LogHere::Unknown(why) => format!(
-            "cannot be compared ({why}); that says nothing against the backup: `auditctl verify` \
-             checks the log"
+            "cannot be compared ({why}); this is no fault of the backup. Run `auditctl verify` to \
+             check the log"
         ),
     }
 }

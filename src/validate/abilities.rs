@@ -23,9 +23,11 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
         checks.push(match seen.scratch(&format!("try.{}", id.as_str())) {
             Err(why) => Check::skipped(id, format!("not tried: {why}")),
             Ok(path) => match tried(&path) {
-                Ok(()) => Check::passed(id, format!("{what} work there")),
-                Err(why) => Check::failed(id, format!("{what} do not work there: {why}"))
-                    .hint("put log_dir on a local file system such as ext4 or xfs"),
+                Ok(()) => Check::passed(id, format!("{what} work on this file system")),
+                Err(why) => {
+                    Check::failed(id, format!("{what} do not work on this file system: {why}"))
+                        .hint("put log_dir on a local file system such as ext4 or xfs")
+                }
             },
         });
     }
@@ -38,13 +40,18 @@ fn volume(log_dir: &Path) -> Check {
         _ => nearest(log_dir),
     };
     let Some(there) = there else {
-        return Check::skipped(Id::PermissionsVolume, "neither the log directory nor one above");
+        return Check::skipped(
+            Id::PermissionsVolume,
+            "there is neither the log directory nor one above it",
+        );
     };
     match inspect::volume(&there) {
         Ok(volume) => judged(volume).path(&there),
-        Err(error) => Check::failed(Id::PermissionsVolume, format!("cannot be told: {error}"))
-            .hint("see the mount below the log directory")
-            .path(&there),
+        Err(error) => {
+            Check::failed(Id::PermissionsVolume, format!("cannot be determined: {error}"))
+                .hint("check the mount below the log directory")
+                .path(&there)
+        }
     }
 }
 
@@ -56,9 +63,9 @@ fn judged(volume: Volume) -> Check {
         Check::failed(id, format!("{name}, mounted read-only")).hint("mount it with write access")
     } else {
         match suits {
-            Suits::Well => Check::passed(id, format!("{name}, on this machine")),
+            Suits::Well => Check::passed(id, format!("{name}, local")),
             Suits::Network => {
-                let why = "locks and fdatasync are not to be relied on there";
+                let why = "locks and fdatasync are not reliable there";
                 Check::failed(id, format!("{name} is a network file system: {why}")).hint(LOCAL)
             }
             Suits::Memory => {
@@ -72,16 +79,17 @@ fn judged(volume: Volume) -> Check {
             .hint("mount a volume at log_dir"),
             Suits::Program => Check::warning(
                 id,
-                format!("{name}: what fdatasync does is the program's behind it to decide"),
+                format!("{name}: whether fdatasync stores data depends on the program behind it"),
             )
             .hint(LOCAL),
             Suits::NoModes => {
                 Check::failed(id, format!("{name} knows no owners and no modes")).hint(LOCAL)
             }
-            Suits::Unknown => {
-                Check::warning(id, format!("an unknown file system (number {:#x})", volume.magic))
-                    .hint("see that it is local and honours fdatasync; then this can be left")
-            }
+            Suits::Unknown => Check::warning(
+                id,
+                format!("an unknown file system (number {:#x})", volume.magic),
+            )
+            .hint("make sure that it is local and honours fdatasync; if so, ignore this warning"),
         }
     };
     check.metric("file_system", name).metric("magic", format!("{:#x}", volume.magic))

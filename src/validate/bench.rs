@@ -46,7 +46,7 @@ pub(super) fn no_room(seen: &Surroundings) -> Option<String> {
     let space = OsFs.space(path).ok()?;
     let critical = disk.critical_bytes.0.min(space.total / 100 * u64::from(disk.critical_percent));
     (space.available < critical + ROOM).then(|| {
-        format!("not measured: only {} are free on that disk", human_bytes(space.available))
+        format!("not measured: only {} are free on this disk", human_bytes(space.available))
     })
 }
 
@@ -78,7 +78,7 @@ pub(super) fn log(seen: &Surroundings) -> Vec<Check> {
         let missing = OF_THE_LOG.into_iter().filter(|id| !done.contains(id));
         let told = missing.map(|id| {
             Check::failed(id, format!("cannot be measured: {why}"))
-                .hint("the message tells what the log's directory refuses")
+                .hint("the message says what the log directory refused")
         });
         checks.extend(told.collect::<Vec<_>>());
     }
@@ -115,7 +115,7 @@ fn measure(seen: &Surroundings, checks: &mut Vec<Check>) -> Result<(), String> {
         let (more, time) = write(seen, &log, events - written, left)?;
         (written, took) = (written + more, took + time);
         if seen.stopping() {
-            return Err("it was told to stop".to_owned());
+            return Err("interrupted".to_owned());
         }
         checks.push(if written == events {
             memory(&log, events, before)?
@@ -156,15 +156,17 @@ fn write(
 fn rate(written: u64, took: Duration, live: bool) -> Check {
     let rate = (written as f64 / took.as_secs_f64().max(1e-9)).round();
     let beside = if live { ", beside the running writer at a low priority" } else { "" };
-    let message = format!("{rate} durable events a second ({written} written{beside})");
+    let message = format!(
+        "{rate} durable events a second, {written} written{beside} (target: at least \
+         {LEAST_EVENTS_A_SECOND})"
+    );
     let check = if rate < LEAST_EVENTS_A_SECOND {
-        let wanted = format!("; wanted are at least {LEAST_EVENTS_A_SECOND}");
-        Check::warning(Id::WriteRate, message + &wanted)
+        Check::warning(Id::WriteRate, message)
     } else {
         Check::passed(Id::WriteRate, message)
     };
     check
-        .hint("see performance.sync_latency; a larger write_buffer_size, or a faster disk")
+        .hint("use a faster disk, or a larger write_buffer_size; performance.sync_latency shows how fast the disk is")
         .metric("events_per_second", rate)
         .metric("events", written)
 }
@@ -181,21 +183,22 @@ fn memory(log: &AuditLog, events: u64, before: Option<u64>) -> Result<Check, Str
 
 fn judge_memory(events: u64, grown: Option<u64>) -> Check {
     let check = match grown {
-        None => Check::skipped(Id::Memory, "this system does not tell what a process takes"),
-        Some(bytes) if bytes > MOST_MEMORY_BYTES => Check::warning(
-            Id::Memory,
-            format!(
-                "{} for {events} events; wanted is at most {}",
-                human_bytes(bytes),
-                human_bytes(MOST_MEMORY_BYTES)
-            ),
-        ),
+        None => {
+            Check::skipped(Id::Memory, "this system does not show how much memory a process uses")
+        }
         Some(bytes) => {
-            Check::passed(Id::Memory, format!("{} for {events} events", human_bytes(bytes)))
+            let most = human_bytes(MOST_MEMORY_BYTES);
+            let used = human_bytes(bytes);
+            let message = format!("{used} for {events} events (target: at most {most})");
+            if bytes > MOST_MEMORY_BYTES {
+                Check::warning(Id::Memory, message)
+            } else {
+                Check::passed(Id::Memory, message)
+            }
         }
     };
     check
-        .hint("a smaller query_cache_size, write_queue_bytes or max_memory_events")
+        .hint("lower query_cache_size, write_queue_bytes or max_memory_events")
         .metric("events", events)
         .metric("bytes", grown)
 }
@@ -235,14 +238,15 @@ fn queries(log: &AuditLog, written: u64) -> Result<Vec<Check>, String> {
 }
 
 fn judge_query(id: Id, how: &str, took_ms: f64, records: u64) -> Check {
-    let message = format!("{took_ms} ms over {records} events, {how}");
+    let message =
+        format!("{took_ms} ms over {records} events, {how} (target: at most {MOST_QUERY_MS} ms)");
     let check = if took_ms > MOST_QUERY_MS {
-        Check::warning(id, format!("{message}; wanted are at most {MOST_QUERY_MS} ms"))
+        Check::warning(id, message)
     } else {
         Check::passed(id, message)
     };
     check
-        .hint("a faster machine; narrower questions (--since, --seq) read less")
+        .hint("use a faster machine; narrower queries (--since, --seq) read less")
         .metric("milliseconds", took_ms)
         .metric("events", records)
 }
@@ -277,14 +281,14 @@ fn judge_compression(ratio: f64, own: Option<f64>, level: u32) -> Check {
     if let Some(own) = own {
         message.push_str(&format!("; the log's own sealed segments {own} times"));
     }
+    message.push_str(&format!(" (target: at least {LEAST_COMPRESSION} times)"));
     let check = if ratio < LEAST_COMPRESSION {
-        let wanted = format!("; wanted is at least {LEAST_COMPRESSION}");
-        Check::warning(Id::Compression, message + &wanted)
+        Check::warning(Id::Compression, message)
     } else {
         Check::passed(Id::Compression, message)
     };
     check
-        .hint("a higher compression_level; details that are already packed do not shrink")
+        .hint("raise compression_level; details that are already compressed do not shrink")
         .metric("ratio", ratio)
         .metric("log_ratio", own)
         .metric("level", level)

@@ -18,7 +18,7 @@ fn build(seen: &Surroundings) -> Check {
     let check = if encrypts && !cfg!(feature = "encryption") {
         Check::warning(
             Id::Build,
-            format!("{message}; backup.encrypt_to is set, and this build cannot encrypt"),
+            format!("{message}; backup.encrypt_to is set, but this build cannot encrypt"),
         )
         .hint("use a build with the cargo feature \"encryption\"")
     } else {
@@ -30,14 +30,14 @@ fn build(seen: &Surroundings) -> Check {
 fn writer(seen: &Surroundings) -> Check {
     let health = health::check(&seen.request.settings, &OsFs, &SystemClock);
     let Some(found) = health.report.check("worker_thread") else {
-        return Check::skipped(Id::Collector, "health does not tell");
+        return Check::skipped(Id::Collector, "health has no such check");
     };
     let state = health.report.metadata.state;
     let message = found.message.clone();
     let check = match found.status {
         Health::Critical if seen.live => Check::failed(Id::Collector, message),
         Health::Critical => Check::warning(Id::Collector, message),
-        _ if !seen.live => Check::passed(Id::Collector, format!("none runs now: {message}")),
+        _ if !seen.live => Check::passed(Id::Collector, format!("no writer runs now: {message}")),
         _ => Check::passed(Id::Collector, message),
     };
     let hint = found.hint.clone().unwrap_or_else(|| "see `auditctl health`".to_owned());

@@ -12,13 +12,13 @@ use crate::fsio::{Fs, OsFs};
 pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let paths = LogPaths::new(&seen.request.settings.log_dir);
     let id = Id::Checkpoint;
-    let hint = "`auditctl verify` tells more; do not go on before it is known what happened";
+    let hint = "run `auditctl verify`, and do not continue before you know what happened";
     let path = paths.checkpoint();
     let bytes = match OsFs.read_own(&path, MAX_NOTE_BYTES as u64) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return vec![match OsFs.meta(&paths.active()) {
-                Ok(_) => Check::failed(id, "there is a log, and no checkpoint").hint(hint),
+                Ok(_) => Check::failed(id, "there is a log, but no checkpoint").hint(hint),
                 Err(_) => Check::skipped(id, "there is no log yet"),
             }];
         }
@@ -39,7 +39,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     vec![match verified {
         Ok(checkpoint) => {
             let message = format!(
-                "the newest checkpoint is signed by the key beside the log, over {} records",
+                "the newest checkpoint, over {} records, is signed by the key beside the log",
                 checkpoint.size
             );
             let passed = Check::passed(id, message).metric("tree_size", checkpoint.size);

@@ -41,8 +41,8 @@ fn time_zone(machine: &Machine) -> Option<Check> {
     Some(match machine.local(&OsFs) {
         Ok(zone) => Check::passed(Id::TimeZone, format!("the time zone is {}", zone.name())),
         Err(error) => Check::warning(Id::TimeZone, error.to_string()).hint(
-            "set TZ to a zone that the machine knows, or unset it; until then `local` is refused \
-             where a time zone is asked for",
+            "set TZ to a zone that the machine knows, or unset it; until then no command accepts \
+             the time zone `local`",
         ),
     })
 }
@@ -51,12 +51,12 @@ fn synchronised(marked: bool, told: Option<&str>) -> Check {
     let id = Id::ClockSynchronised;
     match (marked, told.map(str::trim)) {
         (true, _) => Check::passed(id, "systemd-timesyncd keeps the clock"),
-        (false, Some("yes")) => Check::passed(id, "the kernel counts the clock as synchronised"),
+        (false, Some("yes")) => Check::passed(id, "the kernel says that the clock is synchronised"),
         (false, Some("no")) => Check::warning(id, "the clock is not synchronised")
             .hint("run chrony, ntpd or systemd-timesyncd; `timedatectl` shows its state"),
         _ => Check::skipped(
             id,
-            "whether the clock is kept right is not told here (no systemd-timesyncd; timedatectl does not answer)",
+            "unknown on this machine (no systemd-timesyncd; timedatectl does not answer)",
         ),
     }
 }
@@ -97,17 +97,17 @@ fn sane(now: Timestamp, newest: Option<Timestamp>) -> Check {
     let check = match newest {
         _ if now < made_after => Check::failed(
             Id::ClockSane,
-            format!("the clock says {shown}: this program did not exist then"),
+            format!("it shows {shown}, a time before this program existed"),
         ),
         Some(newest) if newest.micros() > now.micros() + TOLERANCE_MICROS => Check::failed(
             Id::ClockSane,
             format!(
-                "the clock says {shown}, the newest record is of {}: it was set back, or was \
+                "it shows {shown}, but the newest record is of {}: the clock was set back, or was \
                  wrong before",
                 display_seconds(newest)
             ),
         ),
-        _ => Check::passed(Id::ClockSane, format!("it is {shown}")),
+        _ => Check::passed(Id::ClockSane, format!("it shows {shown}")),
     };
     check.hint(hint).metric("now", shown).metric("newest_record", newest.map(display_seconds))
 }

@@ -86,7 +86,7 @@ fn means(target: &CloudTarget, seen: &Surroundings) -> Check {
         }
         Credentials::OfTheHost(means) => Check::passed(
             Id::CloudCredentials,
-            format!("{provider}: nothing is set here, so {means} is asked"),
+            format!("{provider}: no credentials are set, so {means} will be asked"),
         )
         .metric("means", means),
         Credentials::Unusable { why, hint } => {
@@ -108,12 +108,15 @@ fn ask(store: &dyn BackupStore, probe: bool) -> Vec<Check> {
         }
     };
     let (count, more) = (page.objects.len(), if page.next.is_some() { " or more" } else { "" });
-    let message = format!("{url}: answers and can be listed, {count}{more} objects there");
+    let message = format!("{url} answers and can be listed; {count}{more} objects");
     let reachable = Check::passed(Id::CloudReachable, message).metric("objects", count);
     let write = if probe {
         try_writing(store)
     } else {
-        Check::skipped(Id::CloudWrite, format!("{url}: --probe writes an object and removes it"))
+        Check::skipped(
+            Id::CloudWrite,
+            format!("{url}: not tried; --probe writes an object and removes it"),
+        )
     };
     vec![reachable, write]
 }
@@ -123,20 +126,23 @@ fn try_writing(store: &dyn BackupStore) -> Check {
     let name = format!("auditctl-validate-{stamp}-{}.txt", std::process::id());
     let url = store.url(&name);
     match write_read_remove(store, &name) {
-        Ok(Removed::Gone) => {
-            Check::passed(Id::CloudWrite, format!("{url}: was written, read back and removed"))
-        }
+        Ok(Removed::Gone) => Check::passed(
+            Id::CloudWrite,
+            format!("{url}: an object was written, read back and removed"),
+        ),
         Ok(left) => Check::warning(
             Id::CloudWrite,
-            format!("{url}: was written and removed, and the bucket keeps it ({left:?})"),
+            format!("{url}: an object was written and removed, but the bucket keeps it ({left:?})"),
         )
-        .hint("versions of a bucket are removed by its lifecycle rules"),
+        .hint("the lifecycle rules of a bucket remove its old versions"),
         Err(error) if matches!(error.kind, StoreErrorKind::Locked(_)) => Check::new(
             Id::CloudWrite,
             Status::Warning,
-            format!("{url}: was written and is kept: {}", error.message),
+            format!("{url}: an object was written, and the bucket keeps it: {}", error.message),
         )
-        .hint("that is what a retention lock is for; `auditctl cleanup` cannot remove earlier"),
+        .hint(
+            "a retention lock does that; `auditctl cleanup` cannot remove backups before it ends",
+        ),
         Err(error) => refused(Id::CloudWrite, &error),
     }
 }
@@ -153,11 +159,11 @@ fn write_read_remove(store: &dyn BackupStore, name: &str) -> Result<Removed, Sto
     match read? {
         Ok(_) if found == PROBE => removed,
         Ok(_) => {
-            let message = "what is read is not what was written";
+            let message = "the store returned something other than what was written";
             Err(StoreError::new(StoreErrorKind::ChecksumMismatch, store.url(name), message))
         }
         Err(error) => {
-            let message = "what was written cannot be read";
+            let message = "the object that was written cannot be read";
             Err(StoreError::new(StoreErrorKind::Other, store.url(name), message).caused_by(&error))
         }
     }
@@ -173,7 +179,7 @@ fn refused(id: Id, error: &StoreError) -> Check {
     let check = Check::failed(id, message).metric("kind", error.kind.name());
     match &error.hint {
         Some(hint) => check.hint(hint.clone()),
-        None => check.hint("see the network, the bucket's name and what the credentials allow"),
+        None => check.hint("check the network, the bucket's name and what the credentials allow"),
     }
 }
 

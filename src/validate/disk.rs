@@ -23,7 +23,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let dir = &settings.log_dir;
     let there = if OsFs.meta(dir).is_ok() { Some(dir.clone()) } else { nearest(dir) };
     let Some(there) = there else {
-        let message = "neither the log directory nor one above is there";
+        let message = "there is neither the log directory nor one above it";
         return vec![Check::failed(Id::DiskSpace, message).hint("make the log directory")];
     };
     match OsFs.space(&there) {
@@ -32,8 +32,8 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
             vec![free(settings, space).path(&there), outlook(settings, space, grown).path(&there)]
         }
         Err(error) => vec![
-            Check::failed(Id::DiskSpace, format!("cannot be told: {error}"))
-                .hint("see the mount below the log directory")
+            Check::failed(Id::DiskSpace, format!("cannot be determined: {error}"))
+                .hint("check the mount below the log directory")
                 .path(&there),
         ],
     }
@@ -94,7 +94,7 @@ fn growth(settings: &Settings) -> Result<Growth, String> {
         return Ok(growth);
     }
     let page = StatusSnapshot::read(&paths.status())
-        .map_err(|_| "there is no log yet that could tell how fast it grows".to_owned())?;
+        .map_err(|_| "there is no log yet, so its growth is unknown".to_owned())?;
     of_page(&page, SystemClock.now())
 }
 
@@ -113,7 +113,7 @@ fn of_page(page: &StatusSnapshot, now: Timestamp) -> Result<Growth, String> {
     let seconds = until.unix_seconds().saturating_sub(begun.unix_seconds());
     let seconds = u64::try_from(seconds).unwrap_or(0);
     if seconds < LEAST_SECONDS {
-        return Err("the log has not run for an hour yet: how fast it grows is not known".into());
+        return Err("the log has not run for an hour yet, so its growth is unknown".into());
     }
     let log_bytes = page.get(Word::LogBytes);
     Ok(Growth { bytes: page.get(Word::BytesWritten), seconds, log_bytes })
@@ -131,7 +131,7 @@ fn outlook(settings: &Settings, space: Space, growth: Result<Growth, String>) ->
     let grows = format!("{} a day", human_bytes(a_day));
     let check = if days == 0 {
         let lasts = room.checked_div(a_day).unwrap_or(u64::MAX);
-        let message = format!("{grows} and nothing is ever removed (retention_days = 0)");
+        let message = format!("{grows}, and nothing is ever removed (retention_days = 0)");
         if lasts < FULL_WITHIN_DAYS {
             Check::warning(Id::DiskGrowth, format!("{message}: full in {lasts} days"))
         } else {
@@ -152,7 +152,7 @@ fn outlook(settings: &Settings, space: Space, growth: Result<Growth, String>) ->
         }
     };
     check
-        .hint("a larger disk, or lower retention_days once backups hold what goes")
+        .hint("use a larger disk; or lower retention_days, once backups hold what it removes")
         .metric("bytes_a_day", a_day)
         .metric("retention_days", days)
         .metric("room_bytes", room)

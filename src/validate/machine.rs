@@ -26,7 +26,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let of_collector = seen.live.then(|| limit_of_writer(&settings.log_dir)).flatten();
     let (limit, whose) = match of_collector {
         Some(limit) => (Some(limit), "the running writer's"),
-        None => (getrlimit(Resource::Nofile).current, "here; a service has its own"),
+        None => (getrlimit(Resource::Nofile).current, "in this shell; a service has its own limit"),
     };
     // The socket's connections and HTTP's are counted apart.
     let needed = 2 * settings.collector.max_connections as u64 + SPARE_FILES;
@@ -37,13 +37,13 @@ fn files(limit: Option<u64>, needed: u64, whose: &str) -> Check {
     let check = match limit {
         Some(limit) if limit < needed => Check::warning(
             Id::FileLimit,
-            format!("{limit} files may be open ({whose}), {needed} are needed at most"),
+            format!("{limit} files may be open ({whose}); up to {needed} are needed"),
         ),
         Some(limit) => Check::passed(Id::FileLimit, format!("{limit} files may be open ({whose})")),
         None => Check::passed(Id::FileLimit, format!("any number of files may be open ({whose})")),
     };
     check
-        .hint("LimitNOFILE= in the unit (ulimit -n in a shell), or lower collector.max_connections")
+        .hint("raise LimitNOFILE= in the unit (ulimit -n in a shell), or lower collector.max_connections")
         .metric("limit", limit)
         .metric("needed", needed)
 }
@@ -128,8 +128,8 @@ fn judged(others: &[Other], program: Option<&Path>) -> Check {
     };
     check
         .hint(
-            "scripts should name the full path of either; \"The other auditctl\" in the README \
-             tells how to install this one under another name",
+            "use the full path of either in scripts; \"The other auditctl\" in the README says \
+             how to install this one under another name",
         )
         .metric("others", paths)
 }

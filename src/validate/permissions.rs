@@ -39,7 +39,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
         checks.extend(judged.into_iter().filter(|c| !(closed && within && told.contains(&c.id))));
     }
     if links.is_empty() {
-        let message = "none of the paths is a symbolic link";
+        let message = "no path is a symbolic link";
         checks.push(Check::passed(Id::PermissionsSymlink, message));
     }
     checks.append(&mut links);
@@ -50,13 +50,17 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
 fn user(principal: &Principal) -> Check {
     let message = match (principal.uid, principal.is_process) {
         (0, _) => format!(
-            "judged for {}, whom the system refuses nothing: --user NAME judges for the service's \
-             user",
+            "checked for {}, who may do everything; --user NAME checks for the service's user",
             principal.name
         ),
-        (_, true) => format!("judged for {}, who runs this, and by the kernel", principal.name),
+        (_, true) => {
+            format!("checked for {}, who runs this, also by asking the kernel", principal.name)
+        }
         (_, false) => {
-            format!("judged for {}, by mode bits (no access control lists)", principal.name)
+            format!(
+                "checked for {}, by mode bits (access control lists are ignored)",
+                principal.name
+            )
         }
     };
     Check::passed(Id::PermissionsUser, message)
@@ -85,7 +89,7 @@ fn judge(place: &Place, principal: &Principal, links: &mut Vec<Check>) -> Vec<Ch
         .collect(),
         Ok(None) => vec![missing(place, principal)],
         Err(error) => {
-            let message = format!("{} cannot be looked at: {error}", place.what);
+            let message = format!("{} cannot be examined: {error}", place.what);
             let hint = "run this as root or as the service's user";
             vec![Check::failed(Id::PermissionsAccess, message).hint(hint)]
         }
@@ -98,7 +102,7 @@ fn link(place: &Place) -> Check {
     let target = target.map_or_else(|_| "somewhere".to_owned(), |to| to.display().to_string());
     let message = format!("{} is a symbolic link to {target}", place.what);
     Check::warning(Id::PermissionsSymlink, message)
-        .hint("name the real path in the settings, so that nobody can lead it elsewhere")
+        .hint("name the real path in the settings, so that nobody can redirect it")
         .path(&place.path)
 }
 
@@ -179,7 +183,7 @@ fn access(place: &Place, principal: &Principal) -> Option<Check> {
         return Some(
             Check::warning(
                 Id::PermissionsAccess,
-                format!("{} has an access control list, which is not judged here", place.what),
+                format!("{} has an access control list, which this check ignores", place.what),
             )
             .hint(format!(
                 "try it: sudo -u {} test {test} {}",
@@ -256,7 +260,7 @@ fn parents(log_dir: &Path, principal: &Principal) -> Vec<Check> {
         let stranger = entry.uid != 0 && entry.uid != principal.uid && principal.uid != 0;
         if ((by_group || by_all) && !sticky) || stranger {
             let message = format!(
-                "others may change {}, above the log ({})",
+                "others can change {}, above the log ({})",
                 above.display(),
                 described(&entry)
             );
@@ -268,7 +272,7 @@ fn parents(log_dir: &Path, principal: &Principal) -> Vec<Check> {
         }
     }
     if checks.is_empty() {
-        let message = "nobody else may change a directory above the log";
+        let message = "nobody else can change a directory above the log";
         checks.push(Check::passed(Id::PermissionsParents, message).path(&resolved));
     }
     checks

@@ -96,7 +96,8 @@ fn path_traversal(seen: &Surroundings) -> Tried {
     if inspect::at(&outside).map_err(text)?.is_some() {
         return Err("something was written outside of a store's directory".to_owned());
     }
-    Ok(format!("{} names that lead elsewhere were refused", HOSTILE_NAMES.len()))
+    let tried = HOSTILE_NAMES.len();
+    Ok(format!("{tried} of {tried} escaping names refused"))
 }
 
 /// Its one line in the active segment, by event type.
@@ -135,7 +136,7 @@ fn sanitising(seen: &Surroundings) -> Tried {
     if shown.chars().any(|c| c.is_control() || c == '\u{202e}') {
         return Err("a control character would reach a terminal".to_owned());
     }
-    Ok("control characters were replaced in the log and escaped for a terminal".to_owned())
+    Ok("control characters replaced in the log, and escaped for a terminal".to_owned())
 }
 
 fn size_limits(seen: &Surroundings) -> Tried {
@@ -167,7 +168,7 @@ fn size_limits(seen: &Surroundings) -> Tried {
         return Err("details nested 200 levels deep were accepted".to_owned());
     }
     log.close().map_err(text)?;
-    Ok(format!("lines over {MAX_LINE_BYTES} bytes and details over {limit} bytes were refused"))
+    Ok(format!("lines over {MAX_LINE_BYTES} bytes and details over {limit} bytes refused"))
 }
 
 fn rate_limit(seen: &Surroundings) -> Tried {
@@ -193,11 +194,11 @@ fn rate_limit(seen: &Surroundings) -> Tried {
     log.close().map_err(text)?;
     let configured = match seen.request.options.rate_limit {
         Some(limit) => {
-            format!("configured: {} a second, {} at once", limit.per_second, limit.burst)
+            format!("the settings allow {} a second, {} at once", limit.per_second, limit.burst)
         }
         None => "but rate_limit.enabled is false".to_owned(),
     };
-    Ok(format!("event {next} was refused, another source was not; {configured}"))
+    Ok(format!("event {next} of a burst refused, another source not affected; {configured}"))
 }
 
 fn file_modes(seen: &Surroundings) -> Tried {
@@ -223,7 +224,7 @@ fn file_modes(seen: &Surroundings) -> Tried {
     if !invalid {
         return Err("an event type of the log's own was accepted".to_owned());
     }
-    Ok(format!("{files} files and directories of a new log are 0600 and 0700"))
+    Ok(format!("{files} of {files} files and directories of a new log are private (0600, 0700)"))
 }
 
 fn tampering(seen: &Surroundings) -> Tried {
@@ -245,7 +246,7 @@ fn tampering(seen: &Surroundings) -> Tried {
     if report.passed() || report.findings.is_empty() {
         return Err("a changed byte was not found".to_owned());
     }
-    Ok("a changed byte was found, and its place named".to_owned())
+    Ok("a changed byte was found and located".to_owned())
 }
 
 #[cfg(test)]

@@ -119,14 +119,14 @@ impl Report {
 }
 
 fn verdict(summary: Summary, metadata: &Metadata) -> String {
-    let without = if metadata.quick { " (benchmarks left out: --quick)" } else { "" };
+    let without = if metadata.quick { " (benchmarks skipped: --quick)" } else { "" };
     match summary {
         Summary { failed: 0, warning: 0, .. } => format!("ready to deploy{without}"),
         Summary { failed: 0, .. } if metadata.strict => {
-            format!("not ready: warnings count (--strict){without}")
+            format!("not ready: there are warnings, and --strict counts them{without}")
         }
         Summary { failed: 0, .. } => format!("ready to deploy, with warnings{without}"),
-        _ => format!("not ready: put the failed checks right first{without}"),
+        _ => format!("not ready: fix the failed checks first{without}"),
     }
 }
 
@@ -176,10 +176,12 @@ mod tests {
     #[test]
     fn every_id_is_unique_and_begins_with_its_section() {
         let mut seen = std::collections::BTreeSet::new();
+        let mut titles = std::collections::BTreeSet::new();
         for id in Id::ALL {
             let section = format!("{}.", id.section().as_str().to_ascii_lowercase());
             assert!(id.as_str().starts_with(&section) && seen.insert(id.as_str()), "{id:?}");
             assert!(id.worst().is_problem() && !id.about().is_empty(), "{id:?}");
+            assert!(!id.title().is_empty() && titles.insert(id.title()), "{id:?}: its own title");
         }
         assert_eq!(PROBLEMS.len(), Id::ALL.len());
     }

@@ -83,10 +83,10 @@ pub(super) fn run<S: Send + Sync + 'static>(
         Err(Missing::Late) => {
             let why = format!("no answer within {}", format_duration(task.deadline));
             Check::failed(task.id, why)
-                .hint("see the disk or network that it asks; the other checks went on")
+                .hint("check the disk or network that it asks; the other checks continued")
         }
         Err(Missing::Broken) => {
-            Check::failed(task.id, "the check itself broke down; what it says is on stderr")
+            Check::failed(task.id, "the check itself broke down; stderr has its message")
                 .hint("report this as a bug")
         }
         Err(Missing::NotStarted(error)) => {

@@ -41,7 +41,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
 fn socket_path(settings: &Settings) -> Check {
     let path = settings.socket_path();
     let bytes = path.as_os_str().as_bytes().len();
-    let hint = "name another one with collector.socket, such as /run/auditctl/audit.sock";
+    let hint = "set collector.socket to another path, such as /run/auditctl/audit.sock";
     if bytes > MAX_SOCKET_PATH_BYTES {
         let message =
             format!("the path has {bytes} bytes; the system allows {MAX_SOCKET_PATH_BYTES}");
@@ -49,11 +49,12 @@ fn socket_path(settings: &Settings) -> Check {
     }
     match socket::at(&path) {
         Ok(Some(file)) if !file.is_socket => {
-            let message = "there is a file that is no socket; it is never removed";
+            let message =
+                "a file that is not a socket stands there, and the collector never removes it";
             Check::failed(Id::Socket, message).hint(hint).path(path)
         }
         // What may not be looked at is told with the permissions.
-        _ => Check::passed(Id::Socket, "the path can be a socket's").path(path),
+        _ => Check::passed(Id::Socket, "the path is usable").path(path),
     }
 }
 
@@ -91,13 +92,13 @@ fn http(settings: &Settings) -> Check {
         && error.kind() == ErrorKind::AddrNotAvailable
     {
         return failed(
-            format!("{} is no address of this machine: {error}", address.ip()),
+            format!("{} is not an address of this machine: {error}", address.ip()),
             "set collector.http to one that it has (`ip address`), or to 0.0.0.0 for all of them",
         );
     }
     let scheme = if https { "HTTPS" } else { "HTTP" };
     let who = if tokens { "with tokens" } else { "without tokens, for this machine only" };
-    let plain = if far && !https { "; TLS is left to who is before it" } else { "" };
+    let plain = if far && !https { "; a proxy in front of it has to provide TLS" } else { "" };
     Check::passed(Id::Http, format!("{scheme} on {address}, {who}{plain}"))
         .metric("address", address.to_string())
         .metric("https", https)
@@ -112,8 +113,7 @@ fn tokens(settings: &Settings, now: Timestamp) -> Check {
         Ok(all) => all,
         Err(error) => {
             let hint = error.hint().unwrap_or_else(|| {
-                "docs/access.md tells what the file holds; `auditctl token list` reads it"
-                    .to_owned()
+                "docs/access.md describes the file; `auditctl token list` reads it".to_owned()
             });
             return Check::failed(Id::Tokens, error.to_string()).hint(hint).path(path);
         }
@@ -124,8 +124,8 @@ fn tokens(settings: &Settings, now: Timestamp) -> Check {
     let ending: Vec<&str> = valid.iter().filter(ends_soon).map(|token| &*token.name).collect();
     let check = if valid.is_empty() {
         let message = match all.len() {
-            0 => "there is no token in the file: nobody is let in".to_owned(),
-            count => format!("none of the {count} tokens is valid any more: nobody is let in"),
+            0 => "the file holds no token: nobody can connect".to_owned(),
+            count => format!("none of the {count} tokens is still valid: nobody can connect"),
         };
         Check::failed(Id::Tokens, message)
             .hint("make one for each sender: `auditctl token new --name NAME`")
@@ -134,13 +134,15 @@ fn tokens(settings: &Settings, now: Timestamp) -> Check {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let names = ending[..ending.len().min(NAMED)].join(", ");
         let message =
-            format!("ends within {TOKEN_ENDS_WITHIN_DAYS} days: the token of {names}{more}");
-        Check::warning(Id::Tokens, message).hint(
-            "make a new one beside it (`auditctl token new`), hand it out, revoke the old one",
-        )
+            format!("expires within {TOKEN_ENDS_WITHIN_DAYS} days: the token of {names}{more}");
+        Check::warning(Id::Tokens, message)
+            .hint("make a new token (`auditctl token new`), hand it out, then revoke the old one")
     } else {
         let (valid, all) = (valid.len(), all.len());
-        Check::passed(Id::Tokens, format!("{valid} of {all} tokens are valid, and none ends soon"))
+        Check::passed(
+            Id::Tokens,
+            format!("{valid} of {all} tokens are valid, and none expires soon"),
+        )
     };
     check
         .path(path)
@@ -169,8 +171,8 @@ fn certificate(settings: &Settings, now: Timestamp) -> Check {
         Ok(identity) => identity,
         Err(error) => {
             let hint = error.hint().unwrap_or(
-                "docs/access.md tells how the certificate and its key have to be; run this as \
-                 root or as the service's user",
+                "docs/access.md says what the certificate and its key have to be like; run this \
+                 as root or as the service's user",
             );
             return Check::failed(Id::Certificate, error.to_string()).hint(hint).path(error.path());
         }
@@ -192,7 +194,7 @@ fn certificate(settings: &Settings, now: Timestamp) -> Check {
     };
     Check::new(Id::Certificate, status, message)
         .hint(format!(
-            "put a new one in its place, and reload the collector; health warns {} before the end",
+            "install a new certificate and reload the collector; health warns {} before the end",
             format_duration(limits.certificate_warn)
         ))
         .path(pair.certificate)
@@ -208,12 +210,13 @@ fn redaction_key(settings: &Settings) -> Check {
     let check = match RedactKey::load(&OsFs, &path) {
         Ok(Some(key)) => Check::passed(Id::RedactionKey, format!("its id is {}", key.id()))
             .metric("key_id", key.id()),
-        Ok(None) => {
-            Check::passed(Id::RedactionKey, "not there yet: made when the log is opened next")
-        }
+        Ok(None) => Check::passed(
+            Id::RedactionKey,
+            "there is none yet; the next opening of the log makes it",
+        ),
         Err(error) => Check::failed(Id::RedactionKey, error.to_string()).hint(match error {
             RedactKeyError::Io { .. } => AS_SERVICE,
-            _ => "`serve` refuses it; docs/redaction.md tells what the key is for",
+            _ => "`serve` refuses this key; docs/redaction.md says what it is for",
         }),
     };
     check.path(path)

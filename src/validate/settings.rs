@@ -13,7 +13,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let mut checks = vec![file(seen)];
     checks.extend(request.passed_over.iter().map(|what| {
         Check::warning(Id::SettingsFile, what.clone())
-            .hint("let this user read it, or name the file that counts with --config")
+            .hint("let this user read it, or name the right file with --config")
     }));
     checks.extend(request.problems.iter().map(invalid));
     checks.extend(KEYS.iter().filter_map(|key| {
@@ -94,10 +94,12 @@ fn value(key: &Key, settings: &Settings) -> Check {
     if let (true, Some(range)) = (unusual, recommended) {
         check = check.hint(match origin {
             Origin::Profile(name) => format!(
-                "profile {name} means it so; leave it if that is wanted, or set {} to {range}",
+                "the profile {name} sets this on purpose; leave it, or set {} to {range}",
                 key.name
             ),
-            _ => format!("set {} to {range}, or leave it if it was measured to be right", key.name),
+            _ => {
+                format!("set {} to {range}, or leave it if your measurements support it", key.name)
+            }
         });
     }
     check
@@ -116,13 +118,13 @@ const RISKS: [Risk; 4] = [
     (
         "rate_limit.enabled",
         |settings| !settings.rate_limit.enabled,
-        "no source is limited: one that runs wild can fill the disk",
+        "no source is limited: a faulty one can fill the disk",
         "set enabled = true in [rate_limit], with a per_second that the busiest source needs",
     ),
     (
         "disk_reserve",
         |settings| settings.disk_reserve.0 == 0,
-        "nothing is set aside: on a full disk the log cannot be ended with a checkpoint",
+        "no disk space is reserved: on a full disk the log cannot be closed with a checkpoint",
         "set disk_reserve = \"8MiB\"",
     ),
     (
@@ -145,7 +147,7 @@ fn risks(settings: &Settings) -> Vec<Check> {
         })
         .collect();
     if checks.is_empty() {
-        checks.push(Check::passed(Id::SettingsRisk, "no setting gives up a protection"));
+        checks.push(Check::passed(Id::SettingsRisk, "all protections are on"));
     }
     checks
 }

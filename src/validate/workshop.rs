@@ -56,7 +56,7 @@ pub(super) fn open(request: &Request) -> Result<Workshop, Interrupted> {
                 }
             }
         }
-        let mut why = "there is no directory to make one in".to_owned();
+        let mut why = "there is no directory to make it in".to_owned();
         for place in &places {
             match Scratch::new_in(place) {
                 Ok(scratch) => return Workshop { made: Ok(scratch), leftovers: removed },
@@ -91,15 +91,16 @@ fn places(request: &Request) -> Vec<PathBuf> {
 
 pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     vec![match (&seen.scratch, seen.leftovers.as_slice()) {
-        (Err(why), _) => Check::warning(Id::Scratch, format!("nothing can be tried: {why}"))
-            .hint("run this as the service's user, or as root; what needs a directory was skipped"),
+        (Err(why), _) => Check::warning(Id::Scratch, format!("not available: {why}")).hint(
+            "run this as the service's user, or as root; checks that need a directory were skipped",
+        ),
         (Ok(path), []) => {
             let place = parent(path);
-            Check::passed(Id::Scratch, format!("things are tried in {}", place.display()))
+            Check::passed(Id::Scratch, format!("tests run in {}", place.display()))
         }
         (Ok(_), left) => {
             let names: Vec<String> = left.iter().map(|path| path.display().to_string()).collect();
-            let message = format!("removed what a killed validate had left: {}", names.join(", "));
+            let message = format!("removed what an interrupted run had left: {}", names.join(", "));
             Check::passed(Id::Scratch, message).metric("removed", names)
         }
     }]

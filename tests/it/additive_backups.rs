@@ -207,7 +207,10 @@ impl Made {
         let (code, out) = self.run(args);
         assert_eq!((code, &out["error"]["kind"]), (3, &json!("newer_version")), "{args:?}: {out}");
         let message = out["error"]["message"].as_str().expect("a message");
-        assert!(message.contains("a newer version made it: use that one"), "{args:?}: {message}");
+        assert!(
+            message.contains("a newer version made it; use that version"),
+            "{args:?}: {message}"
+        );
         assert!(self.contents() == before, "{args:?} changed something");
     }
 
@@ -336,7 +339,7 @@ fn a_backup_of_a_newer_format_is_named_and_left_alone_and_the_others_stay_good()
     assert_eq!((code, &out["left_alone"][0]["name"]), (0, &json!(new)), "{out}");
     let (_, out) = made.run(&["health"]);
     assert!(out.to_string().contains(&format!("{old} made")), "{out}");
-    assert!(made.contents() == before, "nothing was touched");
+    assert!(made.contents() == before, "nothing was changed");
     assert_eq!(made.run(&["cleanup", "--keep", "1"]).0, 0);
     let third = made.back_up();
     let metadata = parsed(&made.backups.join(format!("audit_backup_{third}.json")));
@@ -421,7 +424,7 @@ fn a_newer_catalog_stops_whoever_would_write_it_and_nobody_else() {
     let (_, out) = made.run(&["health"]);
     assert!(out.to_string().contains(".catalog.json: format 2"), "{out}");
     assert!(!out.to_string().contains("backup.gone"), "{out}");
-    assert!(made.contents() == before, "nothing was touched");
+    assert!(made.contents() == before, "nothing was changed");
 }
 
 fn report(made: &Made) -> PathBuf {
@@ -527,7 +530,7 @@ fn a_marker_may_be_added_to_and_may_have_other_header_fields_beside_it() {
     let (code, out) = made.run(&["verify", alone_name]);
     assert_eq!(code, 1, "{out}");
     let message = out["error"]["message"].as_str().expect("a message");
-    assert!(message.contains("its key chain was left out") && message.contains("--public-key"));
+    assert!(message.contains("it has no key chain") && message.contains("--public-key"));
 }
 
 /// The file below a directory whose name ends so.

@@ -242,7 +242,7 @@ fn what_a_target_will_never_take_has_failed_and_is_shown() {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
     eventually("it is told", || {
-        collector.stderr().contains("alert logins: given up: HTTP 404: no_service")
+        collector.stderr().contains("alert logins: gave up: HTTP 404: no_service")
     });
     assert!(!collector.stderr().contains("s3cret-part"), "{}", collector.stderr());
     collector.terminate();
@@ -286,7 +286,7 @@ fn a_reload_changes_alerts_and_a_bad_target_changes_nothing() {
     assert!(receiver.requests()[0].head.starts_with("POST /hook"), "the old settings");
     write(&logins(&receiver).replace("login\"", "logout\"").replace("/hook", "/new"));
     collector.signal(Signal::HUP);
-    eventually("they are read", || collector.stderr().contains("settings read again, 1 changed"));
+    eventually("they are read", || collector.stderr().contains("settings reloaded, 1 changed"));
     let mut peer = collector.connect();
     assert!(peer.ask(r#"{"event_type":"logout"}"#)["ok"]["seq"].is_u64());
     eventually("the new one is told", || receiver.requests().len() == 2);

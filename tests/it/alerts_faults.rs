@@ -78,7 +78,7 @@ fn nothing_is_sent_before_it_is_stored_and_nothing_twice_when_that_fails() {
     eventually("it is sent", || told(&receiver) == [first, second]);
     eventually("it is told", || {
         let said = said.lock().expect("not poisoned");
-        said.iter().any(|text| text.contains("may be made once more"))
+        said.iter().any(|text| text.contains("may be repeated"))
     });
     fs.heal();
     let third = login(&log);

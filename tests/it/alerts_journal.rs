@@ -184,7 +184,7 @@ fn a_journal_that_was_taken_away_at_rest_loses_no_alert_and_is_told() {
         assert!(peak < 150 << 10, "{name}: {peak} KiB");
         let incident = incidents(&dir).pop().expect("told");
         let why = incident["reason"].as_str().expect("a reason");
-        assert!(why.contains("looked at again"), "{name}: {incident}");
+        assert!(why.contains("the records again"), "{name}: {incident}");
         collector.terminate();
         let (_, out, _) = run(&dir, &["verify"]);
         assert!(out.contains("VERIFIED"), "{name}: {out}");
@@ -325,7 +325,7 @@ fn a_journal_of_a_newer_format_stops_the_alerts_and_no_event_and_is_left_as_it_i
     let collector = Serving::start(&dir, &settings);
     eventually("it is said", || collector.stderr().contains("no alerts: "));
     let said = collector.stderr();
-    assert!(said.contains("a newer version made it: use that one, or move it away"), "{said}");
+    assert!(said.contains("a newer version made it; use that version, or move it away"), "{said}");
     login(&collector, "bob");
     collector.terminate();
     assert_eq!(std::fs::read_to_string(journal(&dir)).expect("there"), newer);

@@ -164,7 +164,7 @@ fn a_checkpoint_is_not_pushed_inside_either() {
     let dir = Dir::new();
     for (url, expected) in [
         ("https://169.254.169.254/s3cret", "its address 169.254.169.254 is the metadata service"),
-        ("http://hooks.example.com/s3cret", "only https goes out"),
+        ("http://hooks.example.com/s3cret", "only https is allowed"),
     ] {
         let text = format!("[collector]\ncheckpoint_push_url = \"{url}\"\n");
         std::fs::write(dir.path().join("auditctl.toml"), text).expect("settings");
@@ -237,7 +237,7 @@ fn a_name_that_comes_from_a_list_and_is_not_in_it_is_told_with_what_was_meant() 
             alerts,
             vec![
                 "[[alerts]] \"g\": type: \"audit.file_replacd\": the log writes no record of that type; did you mean \"audit.file_replaced\"?",
-                "[[alerts]] \"h\": type: \"audit.alert_lost\": it triggers nothing",
+                "[[alerts]] \"h\": type: \"audit.alert_lost\": it cannot trigger an alert",
                 "[[alerts]] \"i\": type: \"audit.prunned*\": the log writes no record of that type; did you mean \"audit.pruned\"?",
             ],
         ),

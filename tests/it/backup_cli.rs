@@ -62,8 +62,8 @@ fn the_day_of_an_operator() {
 
     recorded(&dir, 10);
     let (code, _, err) = run(&dir, &["restore", "latest"]);
-    assert_eq!(code, 4, "nobody can be asked");
-    assert!(err.contains("say --force"), "{err}");
+    assert_eq!(code, 4, "no confirmation is possible");
+    assert!(err.contains("add --force"), "{err}");
     let (code, out, _) = run(&dir, &["restore", "latest", "--dry-run", "--json"]);
     assert_eq!(code, 0);
     assert_eq!(json(&out)["restore"]["relation"], "backup_is_prefix");

@@ -99,7 +99,7 @@ fn a_backup_is_verified_in_its_own_words_whatever_is_wrong_with_the_log_here() {
     std::fs::write(&active, text.replacen("login", "logim", 1)).expect("altered");
     let (code, out, err) = run(&dir, &["verify", id]);
     assert_eq!(code, 0, "{out}{err}");
-    assert!(out.contains("says nothing against the backup"), "{out}");
+    assert!(out.contains("no fault of the backup"), "{out}");
     assert_eq!(run(&dir, &["verify", "latest"]).0, 0);
     assert_eq!(run(&dir, &["verify"]).0, 1, "the log is what is wrong");
     std::fs::remove_file(&active).expect("removed");
@@ -277,9 +277,9 @@ fn a_log_in_which_nothing_happened_is_not_backed_up_again() {
     assert_eq!(code, 0);
     assert!(out.contains("Nothing new") && out.contains(id) && out.contains("--full"), "{out}");
     let (_, out, _) = run(&dir, &["backup", "--dry-run"]);
-    assert!(out.contains("Would make none") && out.contains(id), "{out}");
+    assert!(out.contains("Would make no backup") && out.contains(id), "{out}");
     let (_, out, _) = run(&dir, &["health", "--json"]);
-    assert!(out.contains("nothing was new"), "{out}");
+    assert!(out.contains("nothing new"), "{out}");
 
     // It is made when it is asked for, and as soon as anything happened.
     assert_ne!(backup(&dir, &["--full"])["id"], first["id"]);

@@ -200,3 +200,38 @@ fn the_page_leads_on_with_a_key_from_escrow() {
     assert!(restored.iter().any(|line| line.contains("disaster.recovered")), "{restored:?}");
     assert!(!restored.iter().any(|line| line.contains("audit.key_replaced")), "the same key");
 }
+
+/// The page on a machine of which there is nothing but the program, its libraries and a
+/// shell, as the service's user, with a server that is no part of this process.
+#[test]
+fn the_page_leads_on_in_an_empty_root_as_the_service_s_user() {
+    let Some(server) = Kind::Moto.server() else { return };
+    let Some(root) = crate::empty_root::Root::new() else { return };
+    let mut cloud = Kind::Moto.variables(server.address);
+    cloud.push(("AWS_EC2_METADATA_DISABLED", "true".to_owned()));
+    let destination = format!("s3://{BUCKET}/disaster-root-{}", std::process::id());
+    let (_, kept) = burnt(&destination, &cloud);
+    for name in ["audit.pub", "audit.key"] {
+        root.give(
+            &format!("mnt/kept/{name}"),
+            std::fs::read(kept.path().join(name)).expect("kept"),
+        );
+    }
+    // The page's own paths.
+    let mut environment = vec![
+        ("AUDITCTL_LOG_DIR", "/var/lib/auditctl/log".to_owned()),
+        ("AUDITCTL_BACKUP_OUTPUT_DIR", "/var/lib/auditctl/backups".to_owned()),
+        ("AUDITCTL_BACKUP_DESTINATION", destination),
+        ("KEPT", "/mnt/kept".to_owned()),
+        ("AUDITCTL_COLLECTOR_HTTP", "127.0.0.1:0".to_owned()),
+    ];
+    environment.extend(cloud);
+    let script: String =
+        ["look", "restore", "key", "verify", "go on"].iter().map(|name| step(name)).collect();
+    let said = root.done(&script, &environment);
+    assert!(said.contains("VERIFIED"), "{said}");
+    let restored = all_lines(&root.at("var/lib/auditctl/log"));
+    let logins = restored.iter().filter(|line| line.contains("login")).count();
+    assert_eq!(logins, 20, "{restored:?}");
+    assert!(restored.iter().any(|line| line.contains("disaster.recovered")));
+}

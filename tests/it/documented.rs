@@ -1,5 +1,5 @@
-//! Every command in README.md, DEPLOYMENT_GUIDE.md and docs/integrations.md is run, in the
-//! order of the document, and prints what the document says it prints.
+//! Every command in README.md, DEPLOYMENT_GUIDE.md, docs/tutorial.md and docs/integrations.md is
+//! run, in the order of the document, and prints what the document says it prints.
 //!
 //! A document has a directory of its own, in which `/etc`, `/opt`, `/run`, `/usr/lib`, `/var`,
 //! `/mnt` and `/srv` lie too; the program built here comes first on PATH. Blocks of `sh` are
@@ -27,8 +27,12 @@ mod document;
 mod sandbox;
 mod units;
 
+use std::process::Command;
+
 use document::{Block, Language, Marker, blocks};
 use sandbox::Sandbox;
+
+use crate::support::Dir;
 
 /// Of all commands in a document at most so many, of a hundred, may be left out.
 const LEFT_OUT_PERCENT: usize = 25;
@@ -124,8 +128,35 @@ fn the_deployment_guide_s_commands_do_what_it_says() {
 }
 
 #[test]
+fn the_tutorial_s_commands_do_what_it_says() {
+    run("docs/tutorial.md");
+}
+
+#[test]
 fn the_commands_of_the_integrations_do_what_they_say() {
     run("docs/integrations.md");
+}
+
+#[test]
+fn the_picture_in_the_readme_shows_what_the_program_prints() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return crate::support::missing("python3");
+    }
+    let dir = Dir::new();
+    let now = dir.path().join("session.svg");
+    let program = env!("CARGO_BIN_EXE_auditctl");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/screens/record.py");
+    let output = Command::new("python3").args([script, program, "--output"]).arg(&now).output();
+    let output = output.expect("python3");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let picture = "docs/screens/session.svg";
+    assert!(read("README.md").contains(&format!("]({picture})")), "the README shows it");
+    let (kept, now) = (read(picture), std::fs::read_to_string(now).expect("recorded"));
+    let (kept, now) = (document::drawn(&kept), document::drawn(&now));
+    let again = "python3 docs/screens/record.py PROGRAM draws it again";
+    assert!(document::fits(&kept, &now), "{picture} shows\n{kept}\nnow it is\n{now}\n{again}");
+    let tampered = document::drawn(&read(picture)).replace("DAMAGED", "VERIFIED");
+    assert!(!document::fits(&tampered, &now), "a difference is noticed");
 }
 
 #[test]

@@ -27,43 +27,74 @@ fn links(markdown: &str) -> Vec<&str> {
         .split("](")
         .skip(1)
         .filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
-        .filter(|target| !target.contains("://") && !target.starts_with('#'))
+        .filter(|target| !target.contains("://"))
         .collect()
+}
+
+/// Every document: those at the root, and the pages of docs/ and packaging/.
+fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["", "docs", "packaging", "docs/vectors"] {
+        for entry in std::fs::read_dir(root().join(folder)).expect("a folder") {
+            let name = entry.expect("entry").file_name().into_string().expect("UTF-8");
+            if name.ends_with(".md") {
+                found.push(Path::new(folder).join(name).display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What GitHub makes of a heading for links: `## 1. A & b` is `1-a--b`.
+fn anchors(markdown: &str) -> Vec<String> {
+    let mut in_code = false;
+    let mut found: Vec<String> = Vec::new();
+    for line in markdown.lines() {
+        in_code ^= line.starts_with("```");
+        let heading = line.trim_start_matches('#').strip_prefix(' ');
+        let Some(heading) = heading.filter(|_| line.starts_with('#') && !in_code) else { continue };
+        let kept = |sign: &char| sign.is_alphanumeric() || "-_ ".contains(*sign);
+        let anchor: String = heading.to_lowercase().chars().filter(kept).collect();
+        found.push(anchor.replace(' ', "-"));
+    }
+    found
 }
 
 #[test]
 fn every_link_between_the_documents_leads_somewhere() {
-    let documents = [
-        "README.md",
-        "CHANGELOG.md",
-        "DEPLOYMENT_GUIDE.md",
-        "docs/access.md",
-        "docs/alerts.md",
-        "docs/backups.md",
-        "docs/configuration.md",
-        "docs/doors.md",
-        "docs/glossary.md",
-        "docs/format.md",
-        "docs/integrations.md",
-        "docs/migrating.md",
-        "docs/redaction.md",
-        "docs/queries.md",
-        "docs/testing.md",
-        "docs/threat-model.md",
-        "docs/validating.md",
-        "packaging/README.md",
-    ];
     let mut count = 0;
-    for document in documents {
-        let content = text(document);
+    for document in documents() {
+        let content = text(&document);
         for link in links(&content) {
-            let target = link.split('#').next().unwrap_or_default();
-            let folder = root().join(document).parent().expect("it is in a folder").to_path_buf();
-            assert!(folder.join(target).exists(), "{document} links to {link}");
+            let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let folder = root().join(&document).parent().expect("it is in a folder").to_path_buf();
+            let target =
+                if target.is_empty() { root().join(&document) } else { folder.join(target) };
+            assert!(target.exists(), "{document} links to {link}");
+            if !anchor.is_empty() && target.extension().is_some_and(|kind| kind == "md") {
+                let anchors = anchors(&text(&target));
+                assert!(anchors.iter().any(|known| known == anchor), "{document} links to {link}");
+            }
             count += 1;
         }
     }
-    assert!(count > 3, "links were found");
+    assert!(count > 100, "links were found");
+}
+
+#[test]
+fn every_page_is_in_the_index_and_has_at_most_400_lines() {
+    // What people look things up in, and the list of what changed.
+    let references = ["docs/codes.md", "docs/format.md", "CHANGELOG.md"];
+    let index = text("docs/README.md");
+    for document in documents() {
+        let lines = text(&document).lines().count();
+        let is_reference = references.contains(&document.as_str());
+        assert!(lines <= 400 || is_reference, "{document} has {lines} lines: split it");
+        if let Some(page) = document.strip_prefix("docs/").filter(|page| *page != "README.md") {
+            assert!(index.contains(&format!("]({page})")), "docs/README.md does not list {page}");
+        }
+    }
 }
 
 #[test]
@@ -85,8 +116,10 @@ fn the_format_document_has_every_kind_of_json_file_once() {
 }
 
 #[test]
-fn the_screen_in_the_integrations_is_the_one_that_is_kept_up_to_date() {
-    assert!(text("docs/integrations.md").contains(&text("docs/screens/monitor.txt")));
+fn the_screen_in_the_documents_is_the_one_that_is_kept_up_to_date() {
+    for document in ["README.md", "docs/integrations.md"] {
+        assert!(text(document).contains(&text("docs/screens/monitor.txt")), "{document}");
+    }
 }
 
 #[test]

@@ -592,7 +592,7 @@ fn a_password_that_was_changed_in_the_middle_loses_nothing() {
     eventually("the first", || server.letters().len() == 1);
     server.lie(Some((Step::Auth, Lie::Says("535 5.7.8 authentication failed\r\n"))));
     login(&collector);
-    eventually("it is tried again", || counted(&dir, "mail", "retried") >= 2);
+    eventually("trying again", || counted(&dir, "mail", "retried") >= 2);
     eventually("health says why", || {
         alerts_check(&dir)["message"].as_str().is_some_and(|text| text.contains("535"))
     });

@@ -118,7 +118,7 @@ fn an_embedder_asks_health_with_the_settings_that_it_opens_the_log_with() {
         let backup = found.report.checks.into_iter().find(|check| check.component == "backup");
         backup.expect("a check")
     };
-    eventually("health knows it", || of(&settings).message.contains("none was made yet"));
+    eventually("health knows it", || of(&settings).message.contains("no backup was made yet"));
     let backup = of(&settings);
     assert_eq!(backup.status, Status::Healthy, "{backup:?}");
     assert!(!backup.message.contains("no backup holds"), "{backup:?}");
@@ -130,6 +130,8 @@ fn an_embedder_asks_health_with_the_settings_that_it_opens_the_log_with() {
     // What was said in so many words is told as well.
     settings.retention_requires_backup = false;
     let log = AuditLog::open(Options::from(&settings)).expect("open");
-    eventually("health says it", || of(&settings).message.contains("also what no backup holds"));
+    eventually("health says it", || {
+        of(&settings).message.contains("also removes records that no backup holds")
+    });
     log.close().expect("closed");
 }

@@ -195,7 +195,7 @@ fn follow_goes_on_after_a_restore_with_what_is_new_and_says_from_where() {
     assert!(said.contains("the log was replaced"), "{said}");
     let restored = run(&dir, &["query", "--type", "audit.restored", "--fields", "seq"]).1;
     let seq: Value = serde_json::from_str(restored.trim()).expect("json");
-    assert!(said.contains(&format!("going on from record {}", seq["seq"])), "{said} {restored}");
+    assert!(said.contains(&format!("continuing from record {}", seq["seq"])), "{said} {restored}");
 }
 
 /// C6: the same while a collector is stopped, restored and started again.
@@ -237,5 +237,5 @@ fn follow_shows_all_of_another_log_that_took_the_place_of_the_first() {
     record(&dir, "second");
     assert_eq!(follower.next(), "second");
     let said = follower.said();
-    assert!(said.contains("going on from record 0"), "{said}");
+    assert!(said.contains("continuing from record 0"), "{said}");
 }

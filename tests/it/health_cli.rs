@@ -321,6 +321,6 @@ fn a_pipe_in_the_status_pages_place_is_told_at_once() {
     assert!(made.expect("mkfifo").success());
     let said = run(&dir, &["health", "--json"]);
     let text = said.json().to_string();
-    assert!(text.contains("is no regular file"), "{text}");
+    assert!(text.contains("is not a regular file"), "{text}");
     assert_ne!(said.code, 0, "{text}");
 }

@@ -244,7 +244,7 @@ fn heads_that_cannot_be_read_stop_nothing_and_another_logs_do_not_count() {
     std::fs::create_dir(backups.join("audit_backup_20300101_000004.json")).expect("made");
     let (_, code, message) = backup_check(&dir);
     assert_eq!(code, "", "another log's backup is not this log's: {message}");
-    assert!(message.starts_with("none was made yet"), "{message}");
+    assert!(message.starts_with("no backup was made yet"), "{message}");
     let collector = Serving::start(&dir, "");
     let said = collector.stderr();
     assert!(said.contains("20300101_000000.json") && said.contains("[not_compared]"), "{said}");

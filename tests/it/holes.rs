@@ -291,8 +291,8 @@ fn a_record_in_a_hole_has_no_proof_and_all_others_have_theirs() {
     assert!(stdout.contains("VERIFIED, but for 4 records that were given up"), "{stdout}");
     let (code, stdout, stderr) = run(&home.dir, &["query", "--count"]);
     assert_eq!((code, stdout.trim()), (0, (end - 4).to_string().as_str()), "{stderr}");
-    assert!(stderr.contains("records 8 to 10 are not here"), "{stderr}");
-    assert!(stderr.contains("record 19 is not here"), "{stderr}");
+    assert!(stderr.contains("records 8 to 10 are missing"), "{stderr}");
+    assert!(stderr.contains("record 19 is missing"), "{stderr}");
     let (_, stdout, _) = run(&home.dir, &["query", "--json", "--seq", "5..12"]);
     let document: Value = serde_json::from_str(&stdout).expect("json");
     assert_eq!(document["given_up"][0]["first_seq"], 8, "{document}");
@@ -525,7 +525,7 @@ fn a_note_of_damage_is_judged_again_by_the_bytes() {
     std::fs::write(&file, &good).expect("mended");
     let noted = report(&home, &Request::default());
     assert!(noted.passed(), "{noted:#?}");
-    assert!(noted.notes.iter().any(|note| note.contains("mended since")), "{:?}", noted.notes);
+    assert!(noted.notes.iter().any(|note| note.contains("repaired since")), "{:?}", noted.notes);
     home.record(2);
     let log = home.open();
     assert!(log.manifest().segments.iter().all(|segment| segment.damage.is_none()));

@@ -258,7 +258,7 @@ fn after_a_kill_resume_goes_on_with_the_line_that_is_missing() {
     assert!(
         told["error"]["message"]
             .as_str()
-            .is_some_and(|text| text.contains("is not what the log has")),
+            .is_some_and(|text| text.contains("is not the line that the log has")),
         "{told}"
     );
 }

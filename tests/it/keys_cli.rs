@@ -70,7 +70,7 @@ fn a_key_is_shown_changed_and_followed_from_the_command_line() {
     std::fs::write(dir.path().join("other.pub"), other["public_key"].as_str().expect("a key"))
         .expect("written");
     let (code, out, _) = run(&dir, &["verify", "--public-key", "other.pub"]);
-    assert!(code == 1 && out.contains("none of the log's keys"), "{out}");
+    assert!(code == 1 && out.contains("not one of the log's keys"), "{out}");
     let (code, _, err) =
         run(&dir, &["verify", "--proof", "new-proof.json", "--public-key", "other.pub"]);
     assert_eq!(code, 1, "{err}");

@@ -91,7 +91,7 @@ fn a_table_ends_after_a_hundred_records_and_says_how_to_see_the_rest() {
     recorded(&dir, NO_RATE, &numbered(250));
     let (code, table, stderr) = run(&dir, &["query", "--type", "e", "--format", "table"]);
     assert_eq!((code, table.lines().count()), (0, 101));
-    assert!(stderr.contains("100 records are shown") && stderr.contains("--limit 0"), "{stderr}");
+    assert!(stderr.contains("100 records shown") && stderr.contains("--limit 0"), "{stderr}");
     let range = next_of(&stderr);
     let (_, rest, _) = run(&dir, &["query", "--type", "e", "--seq", &range]);
     assert_eq!(rest.lines().count(), 150);

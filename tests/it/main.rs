@@ -45,6 +45,7 @@ mod durable_order;
 #[cfg(feature = "s3")]
 mod elsewhere;
 mod embedding;
+mod empty_root;
 mod engine;
 mod evidence;
 mod exact;
@@ -77,6 +78,7 @@ mod mail_server;
 mod model;
 mod monitor;
 mod nagios;
+mod no_reader;
 mod other_users;
 mod own_files;
 mod packaging;

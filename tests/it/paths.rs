@@ -100,7 +100,7 @@ fn what_is_planted_in_a_log_files_place_is_refused_by_name_or_replaced_and_never
                 assert_eq!(output.status.code(), Some(3), "{what}: {told}");
                 assert_eq!(told["error"]["kind"], "io", "{what}");
                 let message = told["error"]["message"].as_str().expect("a message");
-                let why = if plant == Plant::Fifo { "no regular file" } else { "symbolic link" };
+                let why = if plant == Plant::Fifo { "not a regular file" } else { "symbolic link" };
                 assert!(message.contains(name) && message.contains(why), "{what}: {message}");
                 fs::remove_file(&path).expect("the plant is still there");
                 if there {

@@ -145,7 +145,10 @@ fn a_pipe_or_a_link_in_the_place_of_the_state_of_alerts_leaves_the_other_checks_
         assert_ne!(status("alerts"), "healthy", "{report}");
         let said = report.to_string();
         assert!(said.contains("audit.alerts.json"), "{report}");
-        assert!(said.contains(if link { "symbolic link" } else { "no regular file" }), "{report}");
+        assert!(
+            said.contains(if link { "symbolic link" } else { "not a regular file" }),
+            "{report}"
+        );
     }
 }
 

@@ -452,7 +452,7 @@ fn a_reload_hides_what_is_named_from_then_on() {
         std::fs::write(dir.path().join("auditctl.toml"), settings).expect("settings");
         collector.signal(Signal::HUP);
         eventually("it is read again", || {
-            collector.stderr().matches("settings read again").count() == reloads
+            collector.stderr().matches("settings reloaded").count() == reloads
         });
         let seq = peer.ask(line)["ok"]["seq"].as_u64().expect("seq");
         records(&dir.log())[seq as usize].1["details"].clone()

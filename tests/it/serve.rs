@@ -270,7 +270,7 @@ fn a_file_that_is_no_socket_is_never_removed() {
     let (code, stderr) = refused(&dir, &["--http", "off", "--socket", "notes.txt"]);
     assert_eq!(std::fs::read_to_string(&path).expect("still there"), "mine");
     assert_eq!(code, 2, "{stderr}");
-    assert!(stderr.contains("notes.txt") && stderr.contains("no socket"), "{stderr}");
+    assert!(stderr.contains("notes.txt") && stderr.contains("not a socket"), "{stderr}");
 }
 
 #[test]

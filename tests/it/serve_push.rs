@@ -78,10 +78,10 @@ fn a_file_elsewhere_is_replaced_and_one_that_cannot_be_written_is_told_once() {
     let first = std::fs::read_to_string(&file).expect("read");
     peer.ask(EVENT);
     eventually("it is replaced", || std::fs::read_to_string(&file).expect("read") != first);
-    let again = "checkpoints go to away/newest again";
+    let again = "pushing checkpoints to away/newest works again";
     eventually("that is told", || collector.stderr().contains(again));
     let said = collector.stderr();
-    assert_eq!(said.matches("cannot be written").count(), 1, "{said}");
+    assert_eq!(said.matches("cannot push the checkpoint").count(), 1, "{said}");
     collector.terminate();
     let (_, note, _) = run(&dir, &["checkpoint"]);
     assert_eq!(std::fs::read_to_string(&file).expect("read"), note);

@@ -125,8 +125,8 @@ fn key(fs: &dyn Fs, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
         let encrypted = [&b"BEGIN ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"];
         refuse(if encrypted.iter().any(|mark| memchr::memmem::find(&text, mark).is_some()) {
-            "it is encrypted; take its passphrase away (`openssl pkey -in KEY -out KEY2`), and \
-             keep it 0600"
+            "it is encrypted; remove its passphrase (`openssl pkey -in KEY -out KEY2`), and keep \
+             the file 0600"
                 .to_owned()
         } else if matches!(error, pem::Error::NoItemsFound) {
             "no private key in it (PEM, `BEGIN PRIVATE KEY`)".to_owned()

@@ -19,7 +19,7 @@ pub struct AllowList(Vec<Entry>);
 /// An entry that means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{entry:?} is no target: {reason}; write a name (\"hooks.internal\"), an address \
+    "{entry:?} is not a target: {reason}; write a name (\"hooks.internal\"), an address \
      (\"10.1.2.3\"), either with a port (\"hooks.internal:8443\", \"[fd00::1]:8443\"), or a \
      network (\"10.1.2.0/24\")"
 )]
@@ -84,7 +84,7 @@ fn parse(text: &str) -> Result<Entry, &'static str> {
     };
     if let Some(bare) = host.strip_prefix('[') {
         let six = bare.strip_suffix(']').and_then(|six| six.parse::<Ipv6Addr>().ok());
-        let six = six.ok_or("between \"[\" and \"]\" stands an IPv6 address, and nothing else")?;
+        let six = six.ok_or("only an IPv6 address may stand between \"[\" and \"]\"")?;
         return Ok(Entry::Address(canonical(six.into()), port));
     }
     if let Ok(four) = host.parse::<Ipv4Addr>() {
@@ -98,7 +98,7 @@ fn parse(text: &str) -> Result<Entry, &'static str> {
 }
 
 fn network_of(network: &str, prefix: &str) -> Result<Entry, &'static str> {
-    let network: IpAddr = network.parse().map_err(|_| "before the \"/\" is no address")?;
+    let network: IpAddr = network.parse().map_err(|_| "before the \"/\" is not an address")?;
     if canonical(network) != network {
         return Err("an IPv4 network is written as one (\"127.0.0.0/8\")");
     }
@@ -108,12 +108,13 @@ fn network_of(network: &str, prefix: &str) -> Result<Entry, &'static str> {
     };
     let prefix = digits(prefix).filter(|prefix| *prefix <= width);
     match prefix {
-        None => Err("behind the \"/\" is no prefix length"),
+        None => Err("after the \"/\" there is no prefix length"),
         Some(0) => Err("this network is all of the internet"),
         // Less than a whole shift: the prefix is not 0.
-        Some(prefix) if bits & ((1 << (width - prefix)) - 1) != 0 => Err(
-            "the address before the \"/\" lies inside the network: write the one that it begins with",
-        ),
+        Some(prefix) if bits & ((1 << (width - prefix)) - 1) != 0 => {
+            Err("the address before the \"/\" lies inside the network: write the network's first \
+             address")
+        }
         Some(prefix) => Ok(Entry::Network(network, prefix)),
     }
 }

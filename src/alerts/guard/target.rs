@@ -28,8 +28,8 @@ pub enum Refusal {
     Malformed(String),
     /// Not https.
     #[error(
-        "{scheme}:// is refused: only https goes out; for a target in alerting.allow, \
-         alerting.allow_http = true permits http"
+        "{scheme}:// is refused: only https is allowed. To use http, add the target to \
+         alerting.allow and set alerting.allow_http = true"
     )]
     Scheme {
         /// What was asked for.
@@ -37,11 +37,14 @@ pub enum Refusal {
     },
     /// A name or password in the address.
     #[error(
-        "a name or password in the address is refused: put it into the path, or in a secret_file"
+        "a name or password in the address is refused; put it into the path, or use a secret_file"
     )]
     Credentials,
     /// A port that no such service has.
-    #[error("port {port} of {host} is refused: it is not one for this; alerting.allow permits it")]
+    #[error(
+        "port {port} of {host} is refused: it is not a port for this purpose. To allow it, \
+             add the target to alerting.allow"
+    )]
     Port {
         /// Where.
         host: String,
@@ -49,13 +52,19 @@ pub enum Refusal {
         port: u16,
     },
     /// A name that is only known inside.
-    #[error("{host} is refused: a name of an internal host; alerting.allow permits it")]
+    #[error(
+        "{host} is refused: it is the name of an internal host. To allow it, add it to \
+             alerting.allow"
+    )]
     OwnName {
         /// Which.
         host: String,
     },
     /// An address that is not public.
-    #[error("{host} is refused: its address {address} is {what}; alerting.allow permits it")]
+    #[error(
+        "{host} is refused: its address {address} is {what}. To allow it, add it to \
+             alerting.allow"
+    )]
     Address {
         /// Where.
         host: String,
@@ -66,7 +75,7 @@ pub enum Refusal {
     },
     /// In the clear to somebody who is not in the list.
     #[error(
-        "{host} ({address}) is refused: without TLS only targets in alerting.allow are reached"
+        "{host} ({address}) is refused: without TLS, only targets in alerting.allow are allowed"
     )]
     Plain {
         /// Where.
@@ -158,7 +167,7 @@ impl Policy {
             return Err(Refusal::Credentials);
         }
         let host = url.host_str().ok_or_else(|| malformed("it has no host"))?;
-        let host = host_of(host).ok_or_else(|| malformed("its host is no name"))?;
+        let host = host_of(host).ok_or_else(|| malformed("its host is not a name"))?;
         if let Host::Address(_) = host {
             // 0x7f.1, 2130706433, 127.1, full-width digits: an address that hides.
             let written = authority.rsplit_once(':').map_or(authority, |(host, port)| {

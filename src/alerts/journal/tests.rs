@@ -246,7 +246,7 @@ fn one_of_another_log_and_one_that_is_none_are_set_aside_before_more_of_them_is_
     assert!(large.why.contains("larger than"), "{large:?}");
     std::fs::write(&path, "x".repeat(10 << 20)).expect("written");
     let endless = open(&path).missed.expect("none of ours");
-    assert!(endless.why.contains("does not begin"), "{endless:?}");
+    assert!(endless.why.contains("not a journal"), "{endless:?}");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_newer_journal_stops_the_alerts_and_stays_as_it_is() {
     std::fs::write(&path, newer).expect("written");
     let error = Journal::open(place(&path, "log", "ours"), "stamp").expect_err("newer");
     let text = error.to_string();
-    assert!(text.contains("a newer version made it: use that one, or move it away"), "{text}");
+    assert!(text.contains("a newer version made it; use that version, or move it away"), "{text}");
     assert_eq!(std::fs::read_to_string(&path).expect("there"), newer);
     assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1);
 }
@@ -314,7 +314,9 @@ fn a_header_line_is_read_up_to_its_limit() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("audit.alerts.journal");
     let begin = r#"{"type":"auditctl/alerts-journal","format":1,"log_id":"log","#;
-    for (bytes, why) in [(-1, "nothing of it"), (0, "nothing of it"), (1, "does not begin")] {
+    for (bytes, why) in
+        [(-1, "only its first line"), (0, "only its first line"), (1, "not a journal")]
+    {
         let wanted = (MAX_JOURNAL_HEADER_BYTES as i64 + bytes) as usize;
         let rest = wanted - begin.len() - "\"x\":\"\"}\n".len();
         let header = format!("{begin}\"x\":\"{}\"}}\n", "y".repeat(rest));

@@ -176,7 +176,7 @@ async fn protect(
         },
     }
     let advice = match server.tls {
-        SmtpTls::Tls => "; smtp_tls = \"starttls\" is for servers that begin in the clear",
+        SmtpTls::Tls => "; if the server begins without TLS, set smtp_tls = \"starttls\"",
         SmtpTls::Starttls | SmtpTls::None => "",
     };
     let later = |error: &dyn std::error::Error| {

@@ -21,13 +21,13 @@ pub(super) enum ClearError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// An answer that is none.
-    #[error("its answer to {to} is no answer of a mail server")]
+    #[error("its answer to {to} is not a mail server's answer")]
     Malformed {
         /// To what.
         to: &'static str,
     },
     /// It answers without an end.
-    #[error("it said more than {MAX_CLEAR_BYTES} bytes before TLS")]
+    #[error("it sent more than {MAX_CLEAR_BYTES} bytes before TLS")]
     TooLong,
     /// It does not want to.
     #[error("it answered {code} {text} to {to}, before it had shown its certificate")]
@@ -41,14 +41,14 @@ pub(super) enum ClearError {
     },
     /// No STARTTLS.
     #[error(
-        "it offers no STARTTLS, and nothing was said to it; smtp_tls = \"tls\" is for servers that \
-         speak TLS from the start"
+        "it offers no STARTTLS, so nothing was sent to it. If it speaks TLS from the start, set \
+         smtp_tls = \"tls\""
     )]
     NotOffered,
     /// More than was asked for.
     #[error(
-        "it said more than its answer to {to} in the clear: whoever does that wants to speak for \
-         the server once TLS has begun"
+        "it sent more than its answer to {to} in the clear, as somebody would who wants to answer \
+         in the server's place after TLS has begun"
     )]
     Appended {
         /// To what.

@@ -27,7 +27,7 @@ impl Trust {
     /// Why none, or not all of them, can be used.
     pub(in crate::alerts) fn parse(pem: &[u8]) -> Result<Self, String> {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        let found = found.map_err(|error| format!("is no PEM: {error}"))?;
+        let found = found.map_err(|error| format!("is not PEM: {error}"))?;
         if found.is_empty() {
             return Err("has no certificate in it (PEM, `BEGIN CERTIFICATE`)".to_owned());
         }

@@ -71,7 +71,7 @@ impl AsyncRead for Wire {
         match self.left.checked_sub(read) {
             Some(left) => self.left = left,
             None => {
-                let reason = format!("it said more than {MAX_SAID_BYTES} bytes");
+                let reason = format!("it sent more than {MAX_SAID_BYTES} bytes");
                 return Poll::Ready(Err(io::Error::other(reason)));
             }
         }

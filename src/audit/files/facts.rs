@@ -449,6 +449,25 @@ mod tests {
         )
     }
 
+    #[test]
+    fn a_hole_is_named_only_where_records_name_all_of_it() {
+        let named = |record, first_seq, end_seq| NamedHole {
+            record,
+            at: Timestamp::default(),
+            hole: Hole {
+                first_seq,
+                end_seq,
+                file: String::new(),
+                reason: String::new(),
+                tree: None,
+            },
+        };
+        let holes = vec![named(20, 3, 5), named(30, 5, 8)];
+        let authority = Authority { holes, ..Authority::default() };
+        assert!(authority.names_hole(3, 8) && authority.names_hole(4, 6));
+        assert!(!authority.names_hole(2, 5) && !authority.names_hole(4, 9));
+    }
+
     fn pruned(seq: u64, end: u64) -> String {
         line(seq, "audit.pruned", "engine", &format!(r#"{{"pruned_to":{end}}}"#))
     }

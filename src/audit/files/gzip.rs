@@ -34,7 +34,7 @@ pub enum MemberError {
     TooLarge(usize),
     /// Its header, its deflate data or its checksum is wrong, or it holds
     /// another number of bytes than it says.
-    #[error("it is no whole gzip member: {0}")]
+    #[error("it is not a complete gzip member: {0}")]
     Damaged(String),
 }
 

@@ -421,9 +421,9 @@ pub fn settle(fs: &dyn Fs, paths: &LogPaths, by: By<'_>) -> io::Result<Option<Se
                     By::Operator => true,
                 };
             if !may || !journal.is_of_now(fs, paths)? {
-                let reason = "it says that a restore was interrupted, and nobody with the log's \
-                              key says so of the log as it is now: run `auditctl restore` again, \
-                              or, if nobody restored, move this file away";
+                let reason = "it says that a restore was interrupted, but the log's key did not \
+                              sign that for the log as it is now: run `auditctl restore` again, \
+                              or, if nobody here ran a restore, move this file away";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
             places.undo()?;

@@ -94,19 +94,20 @@ impl fmt::Display for Contradiction {
         match self.history {
             History::RolledBack => write!(
                 f,
-                "an old copy of this log was put back: backup {name} holds {size} records of it \
-                 (epoch {epoch}), the log here has {found}"
+                "an old copy of this log was put back: backup {name} holds {size} records (epoch \
+                 {epoch}), but the log here has {found}"
             ),
             History::SnapshotRestored => write!(
                 f,
                 "this log and its backups were put back to an earlier state, as a machine's \
                  snapshot does: the checkpoint {name} was signed over {size} records (epoch \
-                 {epoch}), the log here has {found}"
+                 {epoch}), but the log here has {found}"
             ),
             History::Cloned => write!(
                 f,
-                "two copies of this log have both recorded: {name} was signed over {size} records \
-                 with the root {root}, and the first {size} records here have another root"
+                "two copies of this log have both recorded events: {name} was signed over {size} \
+                 records with the root {root}, but the first {size} records here have another \
+                 root"
             ),
         }
     }

@@ -67,7 +67,8 @@ pub enum SignError {
     },
     /// The checkpoint to go on from is not this log's, or not that tree's.
     #[error(
-        "cannot go on signing {origin} from the checkpoint of {found} at {size} records: {reason}"
+        "cannot continue signing {origin} from the checkpoint of {found} at {size} records: \
+         {reason}"
     )]
     Resume {
         /// The log.

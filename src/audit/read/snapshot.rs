@@ -79,7 +79,7 @@ pub enum SnapshotError {
     },
     /// The files do not reach as far as the checkpoint.
     #[error(
-        "the checkpoint was signed over {size} records, the files in {} end at record {found}",
+        "the checkpoint was signed over {size} records, but the files in {} end at record {found}",
         dir.display()
     )]
     Short {
@@ -91,14 +91,14 @@ pub enum SnapshotError {
         found: u64,
     },
     /// A segment that belongs to the snapshot has gone: retention removed it.
-    #[error("{file} was removed by retention while it was needed")]
+    #[error("retention removed {file} while it was needed")]
     Pruned {
         /// The segment's file.
         file: String,
     },
     /// A restore was interrupted.
     #[error(
-        "a restore into {} was interrupted; it is finished or undone when the log is opened next",
+        "a restore into {} was interrupted; the next opening of the log finishes or undoes it",
         dir.display()
     )]
     RestorePending {

@@ -86,16 +86,19 @@ pub enum EventError {
         actual: usize,
     },
     /// The event type is one of the engine's own.
-    #[error("event types beginning with `{RESERVED_PREFIX}` are the log's own")]
+    #[error("event types that begin with `{RESERVED_PREFIX}` belong to the log itself")]
     ReservedType,
     /// A key that events do not have.
-    #[error("unknown key `{0}`; an event has {KEYS} (put the rest into details, or use --lenient)")]
+    #[error(
+        "unknown key `{0}`; an event has {KEYS} (put other keys into details, or add \
+             --lenient)"
+    )]
     UnknownKey(String),
     /// A key that the log sets itself.
     #[error("`{0}` is set by the log itself, not by the sender")]
     OwnKey(String),
     /// A key stands twice.
-    #[error("the key `{0}` stands twice")]
+    #[error("the key `{0}` occurs twice")]
     DuplicateKey(String),
     /// A field has the wrong type.
     #[error("`{field}` must be a string, not {found}")]
@@ -524,10 +527,10 @@ mod tests {
             ("{}", "invalid", "`event_type` is missing"),
             ("{\"event_type\":\"\"}", "invalid", "`event_type` is empty"),
             ("{\"event_type\":7}", "invalid", "`event_type` must be a string, not a number"),
-            ("{\"event_type\":\"audit.closed\"}", "invalid", "the log's own"),
+            ("{\"event_type\":\"audit.closed\"}", "invalid", "belong to the log itself"),
             ("{\"event_type\":\"a\",\"user\":\"b\"}", "invalid", "unknown key `user`"),
             ("{\"event_type\":\"a\",\"seq\":1}", "invalid", "`seq` is set by the log itself"),
-            ("{\"event_type\":\"a\",\"event_type\":\"b\"}", "invalid", "stands twice"),
+            ("{\"event_type\":\"a\",\"event_type\":\"b\"}", "invalid", "occurs twice"),
             ("{\"event_type\":\"a\",\"timestamp\":\"now\"}", "invalid", "RFC 3339"),
             ("{\"event_type\":\"a\",\"details\":[1]}", "invalid", "must be a JSON object"),
             (

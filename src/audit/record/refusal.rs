@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::event::EventError;
 
 /// What a fork of the log's process is told, whatever it asks of the log.
-pub(crate) const FORKED: &str = "this process is a fork of the one that opened the log, which goes on \
-                                 there: open another log, or send to the collector";
+pub(crate) const FORKED: &str = "this process is a fork of the one that opened the log; that \
+                                 process still has it. Open another log, or send events to the \
+                                 collector";
 
 /// Why an event was not recorded, when to try again, and what is known about it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,13 +24,16 @@ pub enum RecordError {
         retry_after: Duration,
     },
     /// The write buffer stayed full for `overflow_timeout`.
-    #[error("the write buffer is full: the disk does not keep up; try again in {} ms", retry_after.as_millis())]
+    #[error("the write buffer is full, because the disk is too slow; try again in {} ms", retry_after.as_millis())]
     Busy {
         /// When to try again.
         retry_after: Duration,
     },
     /// The disk is full; recording resumes by itself once there is space.
-    #[error("the disk is full; free space on the log's file system, recording resumes by itself")]
+    #[error(
+        "the disk is full; free space on the log's file system, and recording resumes by \
+             itself"
+    )]
     DiskFull {
         /// When to try again.
         retry_after: Duration,
@@ -37,7 +41,10 @@ pub enum RecordError {
     /// The event was accepted but the log cannot be written at the moment. It is
     /// kept in memory and tried again, so it may still be recorded under its seq:
     /// sending it again can record it twice.
-    #[error("accepted as record {seq}, but not durable: {reason}; it is kept and tried again")]
+    #[error(
+        "accepted as record {seq}, but not durable yet: {reason}; the writer keeps it and \
+             tries again"
+    )]
     Unavailable {
         /// The seq it will have.
         seq: u64,

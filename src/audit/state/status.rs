@@ -69,8 +69,8 @@ pub enum StatusError {
     },
     /// A newer version of auditctl writes it.
     #[error(
-        "status page {path} is of version {found}, and this version of auditctl reads version 1; a newer \
-         version made it: use that one"
+        "status page {path} is of version {found}, and this version of auditctl reads version 1; \
+         a newer version made it; use that version"
     )]
     Newer {
         /// The page's file.

@@ -106,8 +106,8 @@ impl fmt::Display for Kind {
 pub enum DocumentError {
     /// A newer version of auditctl made it.
     #[error(
-        "format {found} of {} is not known to this version of auditctl, which reads format {}; a newer version \
-         made it: use that one",
+        "format {found} of {} is not known to this version of auditctl, which reads format {}; a \
+         newer version made it; use that version",
         kind.name, kind.format
     )]
     Newer {

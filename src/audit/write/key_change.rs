@@ -82,8 +82,8 @@ pub enum RotateError {
     /// The log cannot be written now. The new key is stored, and the change goes on
     /// with it: on the next try, or when the log is opened next.
     #[error(
-        "the key is not changed yet: {0}; the change goes on by itself, at the latest when the log \
-         is opened next"
+        "the key is not changed yet: {0}; the change completes by itself, at the latest when the \
+         log is next opened"
     )]
     NotYet(String),
 }
@@ -181,8 +181,8 @@ impl Preparation<'_> {
         let (next, resumes) = match (given, left) {
             (Some(given), Some(left)) if given.verifier() != left.verifier() => {
                 return Err(RotateError::Refused(format!(
-                    "a change to {} was begun before and is not complete: run it again without a \
-                     key of your own, then once more with it",
+                    "a change to {} is not complete: run the command without --new-key to finish \
+                     it, and then again with your key",
                     left.verifier().label()
                 )));
             }
@@ -233,8 +233,8 @@ impl Preparation<'_> {
                 let _ = self.fs.remove(path);
             }
             let text = format!(
-                "{error} (the new key has to be stored beside the old one; where that is mounted \
-                 read-only, set key_path to a directory that can be written)"
+                "{error} (the new key is stored beside the old one; if that directory is \
+                 read-only, set key_path to a writable one)"
             );
             return Err(RotateError::Files(text));
         }

@@ -63,10 +63,11 @@ pub enum ReplaceError {
         dir: PathBuf,
     },
     /// A writer runs, and has the key.
-    #[error("a writer has the log open, and it has the key: `auditctl key rotate` changes it")]
+    #[error("a writer has the log open and has the key: change it with `auditctl key rotate`")]
     Writer,
     /// The key that signs is here.
-    #[error("the key that signs is in {}: `auditctl key rotate` changes it, with its signature", path.display())]
+    #[error("the key that signs is in {}: change it with `auditctl key rotate`, which uses its \
+             signature", path.display())]
     Present {
         /// The file.
         path: PathBuf,
@@ -78,7 +79,7 @@ pub enum ReplaceError {
     #[error("nothing was changed: {0}")]
     Files(String),
     /// The key is replaced, and the log does not open with it.
-    #[error("the key is replaced, and the record of it is still to be written: {0}")]
+    #[error("the key is replaced, but the record of it is not written yet: {0}")]
     Open(#[from] OpenError),
 }
 
@@ -234,7 +235,7 @@ impl<'a> Step<'a> {
         };
         if restore::is_pending(self.fs, &self.paths) {
             return Err(refused(
-                "a restore was interrupted: run `auditctl restore` again, which ends it",
+                "a restore was interrupted: run `auditctl restore` again to finish it",
             ));
         }
         let keys = load_keyring(self.fs, &self.paths, None)?;
@@ -251,7 +252,7 @@ impl<'a> Step<'a> {
         let resumes = waits && history.replacement().is_some();
         if waits && !resumes {
             return Err(refused(format!(
-                "the key that signs is in {}: start the collector, which puts it in its place",
+                "the key that signs is in {}: start the collector, which moves it into place",
                 self.files.next().display()
             )));
         }
@@ -302,8 +303,8 @@ impl<'a> Step<'a> {
         }
         newest.map(|(_, note)| note).ok_or_else(|| {
             refused(format!(
-                "{} has no head that {} signed, so nothing says what the log was: restore a backup \
-                 first (`auditctl restore latest`)",
+                "{} has no head that {} signed, so nothing shows what the log was: restore a \
+                 backup first (`auditctl restore latest`)",
                 self.options.dir.display(),
                 keys.newest().label()
             ))

@@ -105,8 +105,8 @@ pub enum OpenError {
     },
     /// The log exists but its signing key does not.
     #[error(
-        "the log in {dir} can be read, verified and backed up, but nothing can be added to it: its \
-         signing key is not at {path}"
+        "the signing key is not at {path}: you can read, verify and back up the log in {dir}, but \
+         not add to it"
     )]
     KeyMissing {
         /// The log directory.
@@ -134,8 +134,8 @@ pub enum OpenError {
     },
     /// Another key took the place of the key at hand, which did not sign that.
     #[error(
-        "the key in {path} is {found}, and {keys} says that {by} took its place {told}; {found} did \
-         not sign that"
+        "the key in {path} is {found}, but {keys} says that {by} took its place {told}, without \
+         its signature"
     )]
     KeyReplaced {
         /// Where the key is expected.
@@ -542,7 +542,7 @@ impl Opening<'_> {
         }
         if let Some(reason) = &recovered.manifest_rebuilt {
             let code = Trouble::ManifestRebuilt.code();
-            tracing::warn!(code, reason, "the manifest was made anew from the segments");
+            tracing::warn!(code, reason, "the manifest was rebuilt from the segments");
         }
         if let Some(from) = &recovered.keys_put_back {
             tracing::error!(

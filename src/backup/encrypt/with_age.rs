@@ -33,7 +33,8 @@ impl Recipients {
                 // A private key must not be shown, wherever it was put by mistake.
                 let shown = if text.starts_with("age1") { text.as_str() } else { "it" };
                 BackupError::Usage(format!(
-                    "{shown} is no age public key (age1…, as `age-keygen -y` prints it): {error}"
+                    "{shown} is not an age public key (age1…, as `age-keygen -y` prints it): \
+                     {error}"
                 ))
             })
         };
@@ -153,7 +154,7 @@ pub(in crate::backup) fn seal(text: &[u8], recipients: &Recipients) -> Result<St
     let sealed = write().map_err(|error| failed(&error))?;
     let back = unsealed(&sealed, &[Box::new(throwaway)]).map_err(|error| failed(&error))?;
     if back.0 != text {
-        return Err(failed(&"what was encrypted does not open again"));
+        return Err(failed(&"the encrypted data cannot be decrypted again"));
     }
     String::from_utf8(sealed).map_err(|error| failed(&error))
 }

@@ -315,7 +315,7 @@ impl Remote {
             }
         });
         if let Err(error) = noted {
-            tracing::info!(%error, "what was found out is not kept");
+            tracing::info!(%error, "cannot store the results of the check");
         }
     }
 

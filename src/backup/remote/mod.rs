@@ -131,8 +131,8 @@ impl Remote {
                 self.store.visit(&self.folder, &mut see).map_err(|_| error)?;
                 let (all, own) = (self.place(), self.store.url(&self.folder));
                 Ok(Some(format!(
-                    "{all} may not be listed, only {own}: what the log's backups under other \
-                     hosts' names are is not known"
+                    "the credentials allow {own} to be listed, but not {all}: backups under other \
+                     hosts' names are unknown"
                 )))
             }
             Err(error) => Err(error),
@@ -329,7 +329,7 @@ mod tests {
             seen.push(folder.to_owned());
             Ok(0)
         });
-        assert!(unseen.expect("listed").expect("told").contains("may not be listed"));
+        assert!(unseen.expect("listed").expect("told").contains("to be listed, but not"));
         assert_eq!(seen, ["web-1/0123456789ab/"]);
         // Where not even that may be seen, it is an error, not an empty list.
         let error = of("web-9").visit(&mut |_, _, _| Ok(0)).expect_err("denied");

@@ -67,7 +67,7 @@ impl Remote {
                 }
             });
             if let Err(error) = noted {
-                tracing::warn!(%error, "the catalog does not know of the upload");
+                tracing::warn!(%error, "cannot note the upload in the catalog");
             }
         };
         note(Copied::new(CopyState::Uploading, clock.now()));
@@ -182,7 +182,7 @@ impl Remote {
                 .map_err(std::io::Error::other)
                 .and_then(|bytes| fsio::replace_file(&*dir.fs, &state_file, &bytes));
             if let Err(error) = kept {
-                tracing::info!(%error, "how far the upload is, is not kept");
+                tracing::info!(%error, "cannot store how far the upload is");
             }
         };
         let path = dir.join(&metadata.archive.file);

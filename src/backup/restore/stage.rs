@@ -183,8 +183,8 @@ impl<'a> Staged<'a> {
             }
             None if !self.cut => Ok(Some(of_backup())),
             None if in_place => Err(failed(
-                "a part of a backup can only be restored in place with the log's signing key: \
-                 put it back, or restore beside the log with --target DIR"
+                "restoring a part of a backup in place needs the log's signing key: put the key \
+                 back, or restore beside the log with --target DIR"
                     .to_owned(),
             )),
             None => Ok(None),
@@ -229,8 +229,8 @@ impl<'a> Staged<'a> {
         if request.target == Target::Log {
             content::leads(&self.content, &self.tree, &self.keys).map_err(|what| {
                 let what = MetadataError::Signature(format!(
-                    "{what}{}. Another backup may hold them; else restore beside the log with \
-                     --target DIR, and open that once with --accept-corruption",
+                    "{what}{}. Another backup may hold them. Otherwise restore beside the log \
+                     with --target DIR, and open that log once with --accept-corruption",
                     self.found.about.keys_hint()
                 ));
                 BackupError::Metadata { path: self.found.archive.clone(), what }

@@ -181,7 +181,8 @@ fn compare(
     let end = content.tree.end();
     if anchor.size > end {
         let text = format!(
-            "it covers {} records, and the backup ends after {end}: what came between is not in it",
+            "it covers {} records, but the backup ends after {end}: it lacks the records in \
+             between",
             anchor.size
         );
         return Some((Kind::Truncated, text));

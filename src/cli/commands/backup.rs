@@ -25,62 +25,63 @@ use crate::ui;
 
 /// Back up the log, beside a running writer, and prove that it can be restored.
 ///
-/// Writes audit_backup_YYYYMMDD_HHMMSS.gz (UTC), which `zcat` turns into the log's
-/// lines, and its metadata (.json). Success is said once the archive has been
-/// read back from the disk, its records hash to the root that the log signed, and
-/// it extends the backup before. Exit 1: the log was altered, and no backup was
-/// made.
+/// Writes audit_backup_YYYYMMDD_HHMMSS.gz (UTC), which `zcat` turns into the log's lines, and its
+/// metadata (.json). Reports success only after reading the archive back from the disk and
+/// checking that its records hash to the signed root and that it extends the backup before.
 ///
-/// Where the log has recorded nothing since the last backup but that it was opened, closed, idle
-/// or backed up, that backup is named and none is made (exit 0), unless --full is given.
+/// If nothing happened since the last backup except that the log was opened, closed, idle or
+/// backed up, no backup is made: the command names the last one and exits with 0. --full makes
+/// one anyway.
 ///
-/// With --cloud, or where the settings name a destination, it is then sent, and the store's own
-/// word for it awaited. Exit 3: it was not sent; it is here, and `--resume ID` sends it later.
+/// With --cloud, or if the settings name a destination, the backup is then sent there, and the
+/// store has to confirm it.
+///
+/// Exit codes: 0 done; 1 the log was altered, and no backup was made or what is damaged was left
+/// out; 3 the backup was made but not sent, and `--resume ID` sends it later.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// Where backups are written [default: backups/audit]
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
-    /// How hard to compress what is not compressed yet: 1 fast, 9 small
+    /// Compression level for what is not compressed yet: 1 fast, 9 small
     #[arg(long, value_name = "1-9", value_parser = clap::value_parser!(u32).range(1..=9))]
     level: Option<u32>,
-    /// Encrypt the archive to this age public key; may be repeated. Only who has the
-    /// private key can restore it
+    /// Encrypt the archive to this age public key. Only the holder of the private key can restore
+    /// it. May be repeated
     #[arg(long, value_name = "age1…")]
     encrypt_to: Vec<String>,
-    /// Make one also where nothing is new since the last: the log has recorded nothing but that
-    /// it was opened, closed, idle or backed up
+    /// Make a backup even if nothing is new since the last one
     #[arg(long)]
     full: bool,
-    /// Say what would be done, and write nothing; with a destination, ask what is there
+    /// Show what would be done, and write nothing. With a destination, ask it what is there
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     cloud: CloudArgs,
-    /// Make it here only, although the settings name a destination
+    /// Make the backup here only, even if the settings name a destination
     #[arg(long, conflicts_with_all = ["cloud", "destination", "resume", "limit_upload", "retain_until"])]
     local: bool,
-    /// Send a backup that was made before, going on where it was; makes none
+    /// Send a backup that was made before, from where an earlier try stopped. Makes no backup
     #[arg(
         long,
         value_name = "ID",
         conflicts_with_all = ["dry_run", "level", "full", "encrypt_to", "pin", "unpin"]
     )]
     resume: Option<BackupId>,
-    /// Send at most so much a second, such as 10MiB
+    /// Send at most this much a second, such as 10MiB
     #[arg(long, value_name = "SIZE")]
     limit_upload: Option<crate::units::ByteSize>,
-    /// Have the store keep it unchangeable until then: a date, a time (RFC 3339),
-    /// or for so long, such as 30d. At most ten years ahead
+    /// Have the store lock it until a date, a time (RFC 3339), or for a duration such as 30d. At
+    /// most ten years ahead
     #[arg(long, value_name = "DATE|DURATION", value_parser = until)]
     retain_until: Option<Timestamp>,
-    /// Who may shorten that: governance, who has a right of its own; compliance, no one
+    /// Who can shorten that lock: governance, privileged users; compliance, no one
     #[arg(long, value_name = "MODE", requires = "retain_until", default_value = "governance")]
     retain_mode: LockMode,
-    /// Keep a backup from being cleaned up; makes none
+    /// Protect this backup from cleanup. Makes no backup
     #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level", "full", "unpin", "cloud"])]
     pin: Option<BackupId>,
-    /// Let a pinned backup be cleaned up again
+    /// Let cleanup remove this backup again. Makes no backup
     #[arg(long, value_name = "ID", conflicts_with_all = ["dry_run", "level", "full", "cloud"])]
     unpin: Option<BackupId>,
 }
@@ -159,11 +160,14 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
     if cloud.is_none()
         && let Some(flag) = args.only_for_sending()
     {
-        return Err(CliError::usage(format!("{flag} is for a backup that is sent somewhere"))
-            .hint(
-                "say where: --cloud s3 --destination BUCKET, or destination = \"s3://BUCKET\" in \
-             [backup] of the settings",
-            ));
+        return Err(CliError::usage(format!(
+            "{flag} needs a destination, because it is about a \
+                                            backup that is sent"
+        ))
+        .hint(
+            "name one: --cloud s3 --destination BUCKET, or destination = \"s3://BUCKET\" in \
+                 [backup] of the settings",
+        ));
     }
     if let (Some(id), Some(cloud)) = (args.resume, &cloud) {
         return resume(context, &dir, id, cloud, args);
@@ -174,7 +178,7 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         return dry_run(context, &creator, &request, cloud.as_ref(), args);
     }
     if let Some(found) = heads::contradictions(context, &settings).first() {
-        return Err(heads::error(found, Exit::Found, "; no backup was made of it"));
+        return Err(heads::error(found, Exit::Found, "; no backup was made"));
     }
     if args.looks() {
         let progress = Progress::new(context)?;
@@ -186,16 +190,17 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
     }
     let made = make(context, &creator, &request)?;
     let mut value = ui::backup_made_value(&made);
-    if !context.json {
-        context.print(&ui::backup_made_text(&made))?;
-    }
+    // Whether that can be shown decides about nothing: it is recorded and sent all the same.
+    let shown = if context.json { Ok(()) } else { context.print(&ui::backup_made_text(&made)) };
     value["recorded"] = recorded(context, &settings, &made);
     if let Some(cloud) = &cloud {
         let sent = send(context, &creator.dir, &made.metadata, cloud, args, false);
         value["destinations"] = told(context, &made.metadata, cloud, args, &value, sent)?;
     }
+    shown.map_err(|error| error.hint(DONE))?;
     if context.json {
-        context.print(&json!({ "backup": value }).to_string())?;
+        let shown = context.print(&json!({ "backup": value }).to_string());
+        shown.map_err(|error| error.hint(DONE))?;
     }
     match ui::backup_lacks_text(&made) {
         // Looked, and found bad: what there is was backed up.
@@ -206,6 +211,9 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<u8, CliError> 
         None => Ok(0),
     }
 }
+
+/// For whoever could not be told.
+const DONE: &str = "the backup is made all the same; `auditctl list` shows it";
 
 /// The newest backup holds everything: none is made. It is sent if it is not there.
 fn nothing_new(
@@ -223,9 +231,8 @@ fn nothing_new(
     let mut value = ui::backup_there_value(metadata, creator.dir.path());
     value["nothing_new"] = json!(true);
     value["idle_records"] = json!(covered.idle_records());
-    if !context.json {
-        context.print(&ui::backup_nothing_new_text(covered))?;
-    }
+    let shown =
+        if context.json { Ok(()) } else { context.print(&ui::backup_nothing_new_text(covered)) };
     if let Some(cloud) = cloud {
         let progress = Progress::new(context)?;
         let there = cloud
@@ -249,6 +256,7 @@ fn nothing_new(
             Err(error) => told(context, metadata, cloud, args, &value, Err(error))?,
         };
     }
+    shown?;
     if context.json {
         context.print(&json!({ "backup": value }).to_string())?;
     }
@@ -293,8 +301,7 @@ fn recorded(context: &Context, settings: &Settings, made: &Made) -> serde_json::
         Ok(seq) => json!({ "seq": seq }),
         Err(why) => {
             context.printer.note(&format!(
-                "warning: the log has no record of this backup: {why}; the backup is good all the \
-                 same"
+                "warning: the log has no record of this backup: {why}. The backup is good"
             ));
             json!({ "error": why })
         }
@@ -340,7 +347,7 @@ fn send(
     if sent.is_ok()
         && let Err(error) = remote.store().abort_stale_uploads(STALE)
     {
-        tracing::info!(%error, "what old uploads left is not removed");
+        tracing::info!(%error, "parts of old uploads were not removed");
     }
     sent
 }
@@ -368,7 +375,7 @@ fn told(
     let again = format!("`auditctl backup --resume {id}{}` sends it", args.typed(context));
     let mut told = match error {
         BackupError::Interrupted => {
-            let message = format!("interrupted; backup {id} is here, and not sent whole");
+            let message = format!("interrupted: backup {id} is here, but was not sent completely");
             CliError::new("interrupted", Exit::Interrupted, message)
         }
         error => {
@@ -378,7 +385,7 @@ fn told(
                 // is a backup.
                 told.exit = Exit::Failed;
             }
-            told.message = format!("backup {id} is here and was not sent: {}", told.message);
+            told.message = format!("backup {id} is here, but was not sent: {}", told.message);
             told
         }
     };
@@ -418,8 +425,8 @@ fn make(context: &Context, creator: &Creator, request: &Request) -> Result<Made,
     }
     if made.unsigned_tail > 0 {
         context.printer.note(&format!(
-            "warning: the last {} bytes of the log are not in it: a crash left them unsigned, and \
-             no writer runs; start it, and back up again",
+            "warning: the last {} bytes of the log are not in it, because a crash left them \
+             unsigned and no writer runs. Start the collector, and back up again",
             made.unsigned_tail
         ));
     }

@@ -13,9 +13,9 @@ const MAX_BYTES: u64 = MAX_NOTE_BYTES as u64;
 
 /// Print the newest checkpoint: the tree's size and root, signed.
 ///
-/// Keep copies where whoever can write the log cannot: `auditctl verify --against
-/// FILE` then shows a log that was cut or rewritten, which nothing in the log
-/// itself can show. It is checked before it is printed.
+/// Keep copies where nobody who can write the log can change them. `auditctl verify --against
+/// FILE` then detects a log that was cut off or rewritten, which nothing in the log itself can
+/// show. The checkpoint is checked before it is printed.
 #[derive(Debug, Args)]
 pub(crate) struct CheckpointArgs {}
 
@@ -26,12 +26,12 @@ pub(crate) fn run(context: &Context, _: &CheckpointArgs) -> Result<u8, CliError>
     let path = paths.checkpoint();
     let text = fs.read_own(&path, MAX_BYTES).map_err(|error| {
         let new = CliError::io("read", &path, &error);
-        new.hint("--log-dir names the log directory; `auditctl record` makes a log")
+        new.hint("name the log directory with --log-dir; `auditctl record` creates a log")
     })?;
     let bad = |why: String| {
         let message = format!("{}: {why}", path.display());
         CliError::new("bad_signature", Exit::Found, message)
-            .hint("`auditctl verify` says what is wrong with the log")
+            .hint("run `auditctl verify` to see what is wrong with the log")
     };
     let keys = load_keyring(&*fs, &paths, None).map_err(|error| bad(error.to_string()))?;
     let signed = SignedCheckpoint::parse(&text).map_err(|error| bad(error.to_string()))?;

@@ -20,11 +20,10 @@ use crate::ui;
 
 /// Remove backups that no rule keeps.
 ///
-/// Rules are OR-ed; days, weeks and months are those of UTC. Only good backups
-/// count. The newest good one is never removed, nor a pinned one, nor the only
-/// copy of any record, nor a file of somebody else. What a store's lock keeps is
-/// said, and no failure. Each removal is recorded in
-/// the log before it is made.
+/// A backup stays if one of the rules keeps it. Days, weeks and months are those of UTC. Only
+/// good backups count. `cleanup` never removes the newest good backup, a pinned one, the only
+/// copy of any record, or a file that is not a backup of this log. Backups under a retention lock
+/// are reported, not treated as errors. The log records each removal before it happens.
 #[derive(Debug, Args)]
 pub(crate) struct CleanupArgs {
     /// Where the backups are [default: backups/audit]
@@ -32,28 +31,28 @@ pub(crate) struct CleanupArgs {
     output_dir: Option<PathBuf>,
     #[command(flatten)]
     cloud: CloudArgs,
-    /// Keep the newest N
+    /// Keep the newest N backups
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     keep: Option<u32>,
     /// Keep the newest of each of the last N days that have one
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     keep_daily: Option<u32>,
-    /// Of each of N weeks (ISO 8601)
+    /// The same for N weeks (ISO 8601)
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     keep_weekly: Option<u32>,
-    /// Of each of N months
+    /// The same for N months
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     keep_monthly: Option<u32>,
-    /// Of each of N years
+    /// The same for N years
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     keep_yearly: Option<u32>,
-    /// Keep all that are not older than this, such as 30d
+    /// Keep all backups of at most this age, such as 30d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     keep_within: Option<Duration>,
-    /// Remove nothing when more than N would go
+    /// Remove nothing if more than N backups would go
     #[arg(long, value_name = "N")]
     max_delete: Option<u32>,
-    /// Say what would be removed, and remove nothing
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -65,7 +64,7 @@ fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
 fn duration(text: &str) -> Result<Duration, String> {
     match crate::units::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err("it must be more than nothing".to_owned()),
+        Ok(_) => Err("it has to be greater than 0".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -97,7 +96,7 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
     let now = SystemClock.now();
     let remote = match &cloud {
         Some(_) if known.live.is_none() => {
-            let message = "there is no log here, and only its own backups are cleaned up";
+            let message = "there is no log here, and `cleanup` removes only a log's own backups";
             return Err(CliError::usage(message).hint("--log-dir names the log directory"));
         }
         Some(cloud) => Some(cloud.remote(&known, &progress)?),
@@ -143,7 +142,7 @@ pub(crate) fn run(context: &Context, args: &CleanupArgs) -> Result<u8, CliError>
     {
         context
             .printer
-            .note(&format!("these are here; what was sent to {url} is cleaned up with {flags}"));
+            .note(&format!("these backups are here; to clean up those in {url}, add {flags}"));
     }
     Ok(0)
 }

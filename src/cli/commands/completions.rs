@@ -8,7 +8,7 @@ use crate::cli::exit::CliError;
 
 /// Print a completion script for a shell.
 ///
-/// Install it under another name than auditctl(8)'s own, for instance
+/// Install it under a name other than that of auditctl(8)'s own script, for example
 /// `/usr/share/bash-completion/completions/auditlog`.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {

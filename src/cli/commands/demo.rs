@@ -18,15 +18,14 @@ use crate::fsio::{Fs, OpenMode, OsFs};
 const SAMPLE: &[u8] = include_bytes!("demo_sample.ndjson.gz");
 const SENDERS: usize = 4;
 
-/// Show all of it on real events in a temporary directory.
+/// Show what auditctl does, with real events in a temporary directory.
 ///
-/// Starts a real collector, sends it real events from several processes at
-/// once, kills it with -9 in the middle, and shows what `health` says before,
-/// during and after; backs the log up, loses it, and restores it; and shows that
-/// nothing acknowledged was lost.
+/// Starts a collector, sends it events from several processes at once, kills it with -9 in the
+/// middle, and shows what `health` reports before, during and after. Then it backs the log up,
+/// loses it, restores it, and shows that no acknowledged event was lost.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Leave the directory for a look around
+    /// Keep the directory, to look around in
     #[arg(long)]
     keep: bool,
 }
@@ -62,7 +61,7 @@ fn what_next(kept: Option<&PathBuf>) -> String {
     let dir = kept.map_or("logs".to_owned(), |path| path.join("logs").display().to_string());
     let kept = match kept {
         Some(path) => format!("The directory was kept: {}\n", path.display()),
-        None => "The directory is gone; `auditctl demo --keep` leaves it.\n".to_owned(),
+        None => "The directory was removed; `auditctl demo --keep` keeps it.\n".to_owned(),
     };
     format!(
         "\n{kept}\nTry next:\n  \
@@ -103,7 +102,7 @@ impl<'a> Demo<'a> {
     fn play(&self) -> Result<Value, CliError> {
         let begun = Instant::now();
         let events = self.write_samples()?;
-        self.say(&format!("A collector in {} …", self.dir.display()));
+        self.say(&format!("Starting a collector in {} …", self.dir.display()));
         let mut collector = Collector::start(self)?;
         self.say(&format!("  {}", collector.ready));
         self.say(&format!("{SENDERS} processes send it {events} real CloudTrail events …"));
@@ -115,7 +114,7 @@ impl<'a> Demo<'a> {
         collector.kill()?;
         let died = self.health("after kill -9")?;
 
-        self.say("Starting it again, and sending once more …");
+        self.say("Starting it again, and sending the events once more …");
         let mut collector = Collector::start(self)?;
         let more = self.send_all()?;
         let again = self.health("after the restart")?;
@@ -123,11 +122,11 @@ impl<'a> Demo<'a> {
         self.say("Who did most, and is it what was recorded? …");
         let query = self.tell(&["query", "--group-by", "actor", "--top", "5"], 0)?;
         let verify = self.tell(&["verify"], 0)?;
-        self.say("A backup, beside the running collector …");
+        self.say("Backing up, beside the running collector …");
         let backup = self.tell(&["backup"], 0)?;
         self.tell(&["list", "--verify=chain"], 0)?;
         collector.stop()?;
-        self.say("The log is lost, all but its key …");
+        self.say("Losing the log, except for its key …");
         self.lose_log()?;
         self.tell(&["restore", "latest", "--force"], 0)?;
         let stored = self.stored()?;
@@ -138,8 +137,10 @@ impl<'a> Demo<'a> {
         ));
         self.say(&format!("Took {:.1} s.", begun.elapsed().as_secs_f64()));
         if stored != recorded + more {
-            let message =
-                format!("{} events were acknowledged, {stored} are there", recorded + more);
+            let message = format!(
+                "{} events were acknowledged, but {stored} are in the log",
+                recorded + more
+            );
             return Err(CliError::new("demo", Exit::Failed, message));
         }
         Ok(json!({

@@ -18,10 +18,12 @@ use crate::ui::DiffShown;
 
 /// Compare two copies of a log, record by record.
 ///
-/// Each of them is `log` (the log in --log-dir), a log directory, `latest`, a backup's
-/// id, an archive, or a URL. Shows each record that differs, is missing or was added,
-/// with both lines; `-` is A's, `+` is B's. Which of them is right, `auditctl verify`
-/// says. Reads beside a running writer. Exit 0 when they are the same, 1 when not.
+/// Each copy is `log` (the log in --log-dir), a log directory, `latest`, a backup's id, an
+/// archive, or a URL. `diff` shows each record that differs, is missing or was added, with both
+/// lines: `-` is A's, `+` is B's. It does not say which copy is right: `auditctl verify` does. It
+/// can read beside a running writer.
+///
+/// Exit codes: 0 the copies are the same; 1 they differ.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
     /// The first copy
@@ -30,7 +32,7 @@ pub(crate) struct DiffArgs {
     /// The second copy
     #[arg(value_name = "B")]
     b: String,
-    /// Show so many differences; 0 shows all
+    /// Show at most this many differences; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
     /// A file with an age private key, for encrypted backups; may be repeated

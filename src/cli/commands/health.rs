@@ -14,18 +14,20 @@ use crate::fsio::OsFs;
 use crate::health::{self, Health, Status};
 use crate::ui;
 
-/// Check the running writer, from its status page; never disturbs it.
+/// Check the running writer, without disturbing it.
 ///
-/// Takes no lock, starts no writer, reads no log bodies: milliseconds whatever
-/// the log's size. Exit codes as Nagios wants them: 0 OK, 1 WARNING, 2 CRITICAL,
-/// 3 UNKNOWN (also for a wrong command line or setting). The overall status is
-/// the worst check's: critical, warning, unknown, healthy.
+/// Reads the writer's status page. Takes no lock, starts no writer and reads no records, so it
+/// needs milliseconds whatever the log's size.
+///
+/// The exit codes are those of Nagios: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (also for a wrong
+/// command line or setting). The overall status is that of the worst check, in the order
+/// critical, warning, unknown, healthy.
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// How to say it [default: human; json with --json]
+    /// Output format [default: human; json with --json]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Check again every so many seconds, a line each time, until Ctrl-C
+    /// Check again every SECS seconds, one line each time, until Ctrl-C
     #[arg(long, value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     watch: Option<Duration>,
     /// Exit with 0 unless the status is at least this bad; unknown always fails
@@ -84,7 +86,7 @@ impl HealthArgs {
         };
         if format == Format::Prometheus && self.watch.is_some() {
             return Err(CliError::usage(
-                "--watch prints lines, --format prometheus is a whole file",
+                "--watch prints lines, but --format prometheus is a whole file",
             )
             .hint("run it from cron, or scrape the collector's /metrics"));
         }
@@ -99,7 +101,7 @@ pub(crate) fn run(context: &Context, args: &HealthArgs) -> Result<u8, CliError> 
         let health = check_in_time(&settings);
         let text = render(&settings, &health, (format, args.watch.is_some()), context);
         let code = exit_code(health.report.status, args.fail_on);
-        match context.print(&text) {
+        match context.stream(&text) {
             // A reader that has had enough changes nothing about the log.
             Err(error) if error.is_broken_pipe() => return Ok(code),
             printed => printed?,

@@ -24,11 +24,11 @@ use crate::config::Settings;
 use crate::fsio::{self, SharedFs, os};
 use crate::ui::{self, KeyShown, PrivateKey};
 
-/// Show the log's signing keys, change to another, or keep the key elsewhere.
+/// Show, change, export and replace the key that signs the log.
 ///
-/// A key signs up to a record and its successor from there on, whatever the clock
-/// says; docs/verifying.md tells how that is checked, docs/threat-model.md what to
-/// do when a key was stolen.
+/// A key is valid up to a record, and its successor from there on, whatever the clock says.
+/// docs/keys.md says how that is checked, and docs/threat-model.md what to do when a key was
+/// stolen.
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
     #[command(subcommand)]
@@ -47,37 +47,37 @@ enum KeyCommand {
 
 /// Show the public key, and every key that the log had before.
 ///
-/// All of it is checked: that each key signed the record that names its successor,
-/// and that the successor signed it as well; or who replaced a key, when and why, where
-/// nobody signed that.
+/// All of it is checked: each key has to have signed the record that names its successor, and the
+/// successor has to have signed it as well. If a key was replaced without the signature of the
+/// old one, `show` says by whom, when and why.
 #[derive(Debug, Args)]
 struct ShowArgs {}
 
-/// Change the signing key, beside a running collector or without one.
+/// Change the signing key, with or without a running collector.
 ///
-/// The old key signs a record that names the new one (`audit.key_rotated`), both
-/// sign the tree that ends with it, and from there on only the new one is valid.
-/// Whoever has the old public key can follow to the new one. Only root and the
-/// collector's own user may.
+/// The old key signs a record that names the new one (`audit.key_rotated`). Both keys sign the
+/// tree that ends with that record. From there on only the new key is valid. Anybody who has the
+/// old public key can follow to the new one. Only root and the collector's user may change the
+/// key.
 #[derive(Debug, Args)]
 struct RotateArgs {
-    /// Only say what would be done, and whether it can be
+    /// Show what would be done and whether it can be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// A private key made before with `auditctl key new` [default: a new one is made]
+    /// A private key made with `auditctl key new` [default: make a new one]
     #[arg(long, value_name = "FILE")]
     new_key: Option<PathBuf>,
-    /// Keep the retired private key in this new file [default: it is destroyed]
+    /// Keep the old private key in this new file [default: destroy it]
     #[arg(long, value_name = "FILE")]
     keep_old: Option<PathBuf>,
-    /// Why, for the record; 256 bytes at most
+    /// The reason, for the record; at most 256 bytes
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
 /// Make a private key for this log in a new file, to change to later.
 ///
-/// Its public key, which is printed, can so be handed out before it is used.
+/// Prints its public key, which you can then hand out before the new key is used.
 #[derive(Debug, Args)]
 struct NewArgs {
     /// The new file
@@ -105,7 +105,8 @@ fn show(context: &Context, settings: &Settings) -> Result<u8, CliError> {
     if let Some(first) = manifest.first_key.as_ref().filter(|first| !keys.holds(first)) {
         let first = first.parse::<VerifierKey>().map_or_else(|_| first.clone(), |key| key.label());
         let text = format!(
-            "audit.keys is missing or short: nothing leads from the log's first key {first} to {}",
+            "audit.keys is missing or incomplete: nothing leads from the log's first key {first} \
+             to {}",
             keys.newest().label()
         );
         return Err(CliError::new("keys", Exit::Found, text).hint(UNUSABLE));
@@ -140,8 +141,8 @@ fn unusable(error: &KeysError) -> CliError {
     CliError::new("keys", Exit::Found, error.to_string()).hint(UNUSABLE)
 }
 
-const UNUSABLE: &str = "`auditctl verify` says what is wrong with the log; the next start puts the keys back from \
-                        a backup in reach";
+const UNUSABLE: &str = "run `auditctl verify` to see what is wrong. The next start restores \
+                        audit.keys from a backup in backup.output_dir";
 
 fn log_id(fs: &SharedFs, paths: &LogPaths) -> Result<String, CliError> {
     manifest(fs, paths).map(|manifest| manifest.log_id)
@@ -155,7 +156,7 @@ fn manifest(fs: &SharedFs, paths: &LogPaths) -> Result<Manifest, CliError> {
     manifest.ok_or_else(|| {
         let text = format!("there is no log in {}", paths.dir.display());
         CliError::new("no_log", Exit::Failed, text)
-            .hint("--log-dir names the log directory; `auditctl record` makes a log")
+            .hint("name the log directory with --log-dir; `auditctl record` creates a log")
     })
 }
 
@@ -208,8 +209,8 @@ fn rotate(context: &Context, settings: &Settings, args: &RotateArgs) -> Result<u
     };
     if let Some(reason) = &rotated.unfinished {
         context.printer.error(&format!(
-            "warning: the key is changed, and its files are not all in place: {reason}; the next \
-             opening of the log puts them there"
+            "warning: the key was changed, but not all of its files are in place: {reason}. The \
+             next opening of the log completes this"
         ));
     }
     context.print(&if context.json {
@@ -249,8 +250,8 @@ fn dry_run(
         let dir = fsio::parent(path);
         os::may_write(&dir).map_err(|error| {
             CliError::io("write into", &dir, &error).hint(
-                "the new key has to be stored beside the old one: key_path has to be where this \
-                 can be written",
+                "the new key is stored beside the old one, so key_path has to be in a writable \
+                 directory",
             )
         })?;
     }

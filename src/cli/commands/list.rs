@@ -19,14 +19,15 @@ use crate::ui;
 
 /// List the backups, the newest first, and what they cover.
 ///
-/// Newest is what reaches furthest (by epoch, records, then time), never what a
-/// name says. Where no log here says whose they are, or they are in a cloud, the log, the
-/// host, the newest record and the command that restores each are shown. Hosts make no
-/// difference: with a log here, its backups are listed under whichever host's name they are.
+/// The newest backup is the one that reaches furthest (by epoch, records, then time), whatever
+/// its name says. If there is no log here, or the backups are in a cloud, the list also shows
+/// each backup's log, host and newest record, and the command that restores it. With a log here,
+/// all of its backups are listed, whichever host made them.
 ///
-/// Each is looked at: its length, its marker, its signatures; with
-/// --cloud also the checksum that the store keeps. With --verify it is read; exit
-/// 1 when one is not good, 3 when only what a newer version made could not be checked.
+/// For each backup, `list` checks the length, the marker and the signatures; with --cloud also
+/// the checksum that the store keeps. With --verify it reads the backup. Then the exit code is 1
+/// if a backup is not good, and 3 if a backup could not be checked only because a newer version
+/// made it.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Where the backups are [default: backups/audit]
@@ -34,7 +35,7 @@ pub(crate) struct ListArgs {
     output_dir: Option<PathBuf>,
     #[command(flatten)]
     cloud: CloudArgs,
-    /// Check each backup this far [default without a value: content]
+    /// How thoroughly to check each backup [default without a value: content]
     #[arg(
         long,
         value_enum,
@@ -49,13 +50,13 @@ pub(crate) struct ListArgs {
 /// How far to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LevelArg {
-    /// Lengths, marker, signatures: reads a few KB
+    /// Lengths, marker and signatures; reads a few KB
     Listed,
-    /// The stored bytes have the recorded SHA-256
+    /// The stored bytes have the recorded SHA-256; reads all of it
     Stored,
-    /// Everything decompressed: whole records, gapless, hashing to the signed root
+    /// All records decompress, are whole and without gaps, and hash to the signed root
     Content,
-    /// And it extends the backup before, and the log extends it
+    /// In addition, it extends the backup before it, and the log extends it
     Chain,
 }
 
@@ -89,7 +90,7 @@ pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<u8, CliError> {
     let sent_to = configured(&settings);
     let told = sent_to.as_ref().filter(|_| cloud.is_none()).map(|(url, cloud)| {
         format!(
-            "these are here; what was sent to {url}, `auditctl list {cloud}{}` shows",
+            "these backups are here; to list those in {url}, run `auditctl list {cloud}{}`",
             context.typed()
         )
     });

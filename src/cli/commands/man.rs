@@ -12,10 +12,10 @@ use crate::fsio::{Fs, OsFs, replace_file};
 
 /// Print the manual page, or write all pages to a directory.
 ///
-/// They are section 1; section 8 is auditctl(8)'s, the Linux kernel audit tool.
+/// The pages are in section 1. auditctl(8) in section 8 is the Linux kernel audit tool.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Write auditctl.1 and a page for each command here
+    /// Write auditctl.1, and a page for each command, to this directory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The name that the program is installed under
@@ -64,10 +64,13 @@ fn pages(command: clap::Command) -> Vec<(String, clap::Command)> {
 }
 
 fn page(command: clap::Command, program: &str) -> Result<Vec<u8>, CliError> {
+    let examples = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
     let mut text = Vec::new();
+    let command = command.after_long_help(None::<&'static str>);
     clap_mangen::Man::new(command).render(&mut text).map_err(|error| {
         CliError::new("man", Exit::Failed, format!("cannot make the manual page: {error}"))
     })?;
+    text.extend(examples_section(&examples).into_bytes());
     let text = String::from_utf8_lossy(&text);
     Ok(called(&text, program).into_bytes())
 }
@@ -87,9 +90,29 @@ fn called(page: &str, program: &str) -> String {
     page
 }
 
+/// The examples of the long help, line by line as they stand there.
+fn examples_section(help: &str) -> String {
+    let lines: Vec<&str> = help.lines().skip(1).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines = lines.join("\n").replace('\\', "\\e").replace('-', "\\-");
+    format!(".SH EXAMPLES\n.nf\n{lines}\n.fi\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_ends_with_the_examples_as_they_are_typed() {
+        let mut pages = pages(crate::cli::command().disable_help_subcommand(true)).into_iter();
+        let query = pages.find(|(name, _)| name == "auditctl-query.1").expect("a page").1;
+        let text = String::from_utf8(page(query, "auditctl").expect("a page")).expect("UTF-8");
+        let (_, examples) = text.split_once(".SH EXAMPLES\n.nf\n").expect("the section");
+        assert!(examples.contains("auditctl query \\-\\-group\\-by actor"), "{examples}");
+        assert!(examples.ends_with("\n.fi\n") && examples.lines().count() >= 5, "{examples}");
+    }
 
     #[test]
     fn a_page_speaks_of_the_name_that_the_program_has() {

@@ -16,18 +16,19 @@ use crate::fsio::OsFs;
 use crate::monitor::{self, Sample};
 use crate::ui;
 
-/// Watch the running writer, from its status page; never disturbs it.
+/// Watch the running writer, without disturbing it.
 ///
-/// Shows the last known values, and says of when they are, where no writer runs.
-/// Live on a terminal until q, Esc or Ctrl-C; with --once printed, 80 columns
-/// wide. With --json a line each sample, with --once one document. Exits with 0
-/// whatever it shows: `health` is what judges.
+/// Reads the writer's status page. If no writer runs, it shows the last known values and how old
+/// they are. On a terminal the view is live until you press q, Esc or Ctrl-C. With --once it
+/// prints one sample, 80 columns wide. With --json it prints one line for each sample, or with
+/// --once one document. The exit code is 0 whatever it shows; `auditctl health` is the command
+/// that judges.
 #[derive(Debug, Args)]
 pub(crate) struct MonitorArgs {
-    /// Seconds between two looks, from 0.1 to 3600
+    /// Seconds between two samples, from 0.1 to 3600
     #[arg(long, value_name = "SECS", default_value = "2", value_parser = seconds, allow_negative_numbers = true)]
     refresh: Duration,
-    /// Look once, print, and end
+    /// Print one sample and exit
     #[arg(long)]
     once: bool,
 }
@@ -62,7 +63,7 @@ pub(crate) fn run(context: &Context, args: &MonitorArgs) -> Result<u8, CliError>
             (true, false) => ui::monitor_json_line(&sample),
             (false, _) => ui::monitor_text(&sample, context.ascii, context.printer.color()),
         };
-        context.print(&text)?;
+        context.stream(&text)?;
         if args.once || context.printer.wait_or_reader_gone(args.refresh) {
             return Ok(0);
         }

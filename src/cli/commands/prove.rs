@@ -18,28 +18,28 @@ use crate::fsio::OpenMode;
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Print one record with the proof that it is in the log; or, with --from, the proof
-/// that the log continues an earlier state of it.
+/// Print one record with the proof that it is in the log; with --from, the proof that the log
+/// extends an earlier state.
 ///
-/// One JSON object: the stored line, the hashes that lead from it to the signed
-/// root, the checkpoint, the public key. `auditctl verify --proof FILE` checks it
-/// without the log; the format is in docs/verifying.md. A record that a running
-/// writer has and has not signed yet is waited for, up to 5 s; one that is not there
-/// is an error at once.
+/// The proof is one JSON object: the stored line, the hashes that lead from it to the signed
+/// root, the checkpoint and the public key. Anybody can check it with `auditctl verify --proof
+/// FILE`, without the log. docs/proofs.md describes the format. If a running writer has the
+/// record but has not signed it yet, `prove` waits up to 5 s. If the record does not exist, it
+/// fails at once.
 #[derive(Debug, Args)]
 pub(crate) struct ProveArgs {
     /// The record's seq
     #[arg(value_name = "SEQ", required_unless_present = "from", conflicts_with = "from")]
     seq: Option<u64>,
-    /// Prove that the newest signed tree begins with the first SIZE records: the size of
-    /// a checkpoint that somebody kept (its second line)
+    /// Prove that the newest signed tree begins with the first SIZE records. SIZE is the second
+    /// line of a checkpoint that somebody kept
     #[arg(long, value_name = "SIZE")]
     from: Option<u64>,
-    /// How the proof of a record is written: a JSON object, or C2SP's tlog-proof, with
-    /// the record's line in `extra`
+    /// Format of the proof of a record: a JSON object, or C2SP's tlog-proof with the record's
+    /// line in `extra`
     #[arg(long, value_enum, default_value_t = Format::Json, conflicts_with = "from")]
     format: Format,
-    /// Write it to this new file, and nothing to stdout
+    /// Write the proof to this new file instead of stdout
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -148,16 +148,16 @@ fn not_there(error: &ProveError, has: u64) -> CliError {
     };
     match error {
         ProveError::TooFew { from, .. } => {
-            let text = format!("the log never had {from} records, by its own word: {log}");
+            let text = format!("by its own account the log never had {from} records: {log}");
             // Whoever has a checkpoint over more of them has found something bad.
             CliError::new("no_record", Exit::Found, text).hint(
-                "where the size is that of a checkpoint that somebody kept, records are missing: \
+                "if the size is that of a checkpoint that somebody kept, records are missing: run \
                  `auditctl verify --against FILE` with that checkpoint",
             )
         }
         ProveError::NotYet { seq, .. } => {
             CliError::new("no_record", Exit::Usage, format!("there is no record {seq}: {log}"))
-                .hint("`auditctl query` shows records with their seqs")
+                .hint("`auditctl query` shows records with their seq")
         }
         error => CliError::new("no_record", Exit::Usage, format!("{error}: {log}")),
     }
@@ -168,30 +168,33 @@ impl From<ProveError> for CliError {
         let message = error.to_string();
         let (kind, exit, hint) = match error {
             ProveError::Verify(error) => return error.into(),
-            ProveError::Checkpoint(_) | ProveError::Unsigned => {
-                ("bad_signature", Exit::Found, "`auditctl verify` says what is wrong with the log")
-            }
+            ProveError::Checkpoint(_) | ProveError::Unsigned => (
+                "bad_signature",
+                Exit::Found,
+                "run `auditctl verify` to see what is wrong with \
+                                                the log",
+            ),
             ProveError::Damaged { .. } => {
-                ("damaged", Exit::Found, "`auditctl verify` says what is wrong with the log")
+                ("damaged", Exit::Found, "run `auditctl verify` to see what is wrong with the log")
             }
             ProveError::GivenUp { .. } => (
                 "given_up",
                 Exit::Found,
-                "a backup that was made before may hold it: `auditctl repair` brings it back, or \
-                 restore that backup with `auditctl restore ID --target DIR` and prove it with \
+                "an earlier backup may hold it: bring it back with `auditctl repair`, or restore \
+                 that backup with `auditctl restore ID --target DIR` and prove the record with \
                  --log-dir DIR",
             ),
             ProveError::NotYet { .. } => (
                 "not_signed",
                 Exit::Failed,
-                "no writer runs that would sign it, or it cannot: `auditctl health` says which; \
-                 once a collector runs it signs within a second",
+                "no writer runs, or it cannot sign: run `auditctl health` to see which. A running \
+                 collector signs within a second",
             ),
             ProveError::TooFew { .. } => (
                 "not_signed",
                 Exit::Failed,
-                "a checkpoint of this log over so many records would be ahead of it: compare it \
-                 with `auditctl verify --against FILE`",
+                "a checkpoint of that size would be ahead of this log: compare it with `auditctl \
+                 verify --against FILE`",
             ),
             ProveError::TreeRemoved { .. } => (
                 "removed",

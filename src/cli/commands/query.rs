@@ -22,16 +22,16 @@ use asker::Asker;
 
 /// Ask the log: which records, how many, how many of each.
 ///
-/// All that is given must hold; an option that may be repeated is met by one of its
-/// values. The newest records come first. Records are printed as they are stored, all of
-/// them; a table, or what goes to a terminal, ends after 100 and says so. When a collector
-/// runs it is asked, so that one cache serves everybody; else the files are read, beside
-/// whoever writes them. Nothing is verified: `auditctl verify` does that. Exit 0 also when
-/// nothing is found, 1 when something could not be read.
+/// A record has to meet all options given. If an option is repeated, one of its values is enough.
+/// The newest records come first. In a pipe or a file you get all of them, as they are stored; a
+/// table, and anything on a terminal, ends after 100 and says so. If a collector runs, `query`
+/// asks it, so that everybody shares one cache. Otherwise it reads the files, also beside a
+/// writer. It does not verify the records: `auditctl verify` does.
+///
+/// Exit codes: 0, also if nothing matches; 1 if something could not be read.
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
-    /// Event types; `*` stands for anything, `\*` for itself, a backslash elsewhere for itself;
-    /// may be repeated
+    /// Event types. `*` stands for any text, `\*` for an asterisk. May be repeated
     #[arg(long = "type", value_name = "PATTERN", help_heading = "Which records")]
     event_type: Vec<String>,
     /// Who did it; may be repeated
@@ -46,68 +46,71 @@ pub(crate) struct QueryArgs {
     /// How it ended; may be repeated
     #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
     outcome: Vec<String>,
-    /// From this `timestamp` on: RFC 3339, a date (from 00:00 UTC), or how long ago (24h, 7d)
+    /// Records from this `timestamp` on: RFC 3339, a date (00:00 UTC), or an age such as 24h or
+    /// 7d
     #[arg(long, value_name = "TIME", help_heading = "Which records")]
     since: Option<String>,
-    /// Before this `timestamp`
+    /// Records before this `timestamp`
     #[arg(long, value_name = "TIME", help_heading = "Which records")]
     until: Option<String>,
-    /// Where --since and --until are local times: UTC, local (what TZ or /etc/localtime says),
-    /// a name such as Europe/Berlin, or an offset such as +02:00
+    /// Time zone of --since and --until: UTC, local (from TZ or /etc/localtime), a name such as
+    /// Europe/Berlin, or an offset such as +02:00
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true, help_heading = "Which records")]
     timezone: Option<String>,
-    /// By seq: A..B (without B), A..=B, A.., ..B, or A
+    /// Records by seq: A..B (without B), A..=B, A.., ..B, or A
     #[arg(long, value_name = "A..B", help_heading = "Which records")]
     seq: Option<String>,
-    /// A condition inside details or origin: 'details.amount >= 100', with = != ~ < <= > >=
-    /// or exists; numbers are numbers, texts texts; a key with other signs stands in quotes,
-    /// 'details."a=b" = 5'; may be repeated, all must hold
+    /// A condition inside details or origin, such as 'details.amount >= 100'. Operators: = != ~ <
+    /// <= > >= and exists. Put a key with other signs in quotes: 'details."a=b" = 5'. May be
+    /// repeated; all have to hold
     #[arg(long = "where", value_name = "CONDITION", help_heading = "Which records")]
     conditions: Vec<String>,
-    /// A text that the record contains, anywhere; may be repeated, all must be there
+    /// A text that the record contains anywhere. May be repeated; all have to be there
     #[arg(long, value_name = "TEXT", help_heading = "Which records")]
     grep: Vec<String>,
-    /// Records that hold the HMAC of a redacted value: the value is what FILE holds, else it is
-    /// asked for, or read from standard input; never an argument
+    /// Records with the HMAC of a redacted value. The value is the content of FILE; without FILE,
+    /// `query` asks for it or reads it from standard input. It is never an argument
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Which records")]
     redacted_value: Option<PathBuf>,
-    /// Where that value is: actor, source, target, outcome, or a path such as details.token
+    /// Where to look for that value: actor, source, target, outcome, or a path such as
+    /// details.token
     #[arg(long, value_name = "FIELD", requires = "redacted_value", help_heading = "Which records")]
     redacted_in: Option<String>,
-    /// At most so many records; 0 for all [default: all; 100 in a table and on a terminal;
-    /// with --follow 10]
+    /// Print at most N records; 0 prints all [default: all; 100 in a table and on a terminal; 10
+    /// with --follow]
     #[arg(long, value_name = "N", help_heading = "What of them")]
     limit: Option<u64>,
-    /// The newest first (the default)
+    /// Newest records first (the default)
     #[arg(long, conflicts_with = "oldest", help_heading = "What of them")]
     newest: bool,
-    /// The oldest first
+    /// Oldest records first
     #[arg(long, help_heading = "What of them")]
     oldest: bool,
-    /// Only how many there are
+    /// Print only the number of records
     #[arg(long, conflicts_with_all = ["group_by", "follow", "limit"], help_heading = "What of them")]
     count: bool,
-    /// How many there are of each: type, actor, source, target, outcome, a path such as
-    /// details.ip, or minute, hour, day, month
+    /// Count the records by type, actor, source, target, outcome, a path such as details.ip, or
+    /// by minute, hour, day or month
     #[arg(long, value_name = "FIELD", conflicts_with_all = ["follow", "limit"], help_heading = "What of them")]
     group_by: Option<String>,
-    /// Only the largest groups, so many
+    /// Print only the N largest groups
     #[arg(long, value_name = "N", requires = "group_by", help_heading = "What of them")]
     top: Option<usize>,
-    /// Go on with what is recorded from now on, until interrupted; with --seq A.. or
-    /// --since from there
+    /// Continue with records as they arrive, until interrupted. With --seq A.. or --since, start
+    /// there
     #[arg(long, conflicts_with_all = ["newest", "oldest", "until"], help_heading = "What of them")]
     follow: bool,
-    /// How it is printed [default: table on a terminal, ndjson otherwise]
+    /// Output format [default: table on a terminal, ndjson otherwise]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "How")]
     format: Option<Format>,
-    /// Only these fields, in this order: seq, timestamp, type, …, or paths such as details.ip
+    /// Print only these fields, in this order: seq, timestamp, type, …, or paths such as
+    /// details.ip
     #[arg(long, value_name = "FIELD,…", help_heading = "How")]
     fields: Vec<String>,
-    /// Say on stderr what was read, what was not, and how long it took
+    /// Report on stderr what was read, what was skipped, and how long it took
     #[arg(long, help_heading = "How")]
     explain: bool,
-    /// Read the files, also when a collector runs
+    /// Read the files even if a collector runs
     #[arg(long, help_heading = "How")]
     direct: bool,
 }
@@ -117,7 +120,7 @@ pub(crate) struct QueryArgs {
 enum Format {
     /// For people
     Table,
-    /// A JSON object a line: the stored bytes, unless --fields is given
+    /// One JSON object a line: the stored bytes, unless --fields is given
     Ndjson,
     /// RFC 4180, with a header
     Csv,
@@ -155,13 +158,15 @@ impl From<QueryError> for CliError {
         match error {
             QueryError::NoLog { dir } => {
                 let mut new = Self::new("no_log", Exit::Failed, message)
-                    .hint("--log-dir names the log directory; `auditctl record` makes a log");
+                    .hint("name the log directory with --log-dir; `auditctl record` creates a log");
                 new.path = Some(dir);
                 new
             }
             QueryError::RestorePending { dir } => {
-                let mut new = Self::new("restore_pending", Exit::Failed, message)
-                    .hint("start the collector, or run `auditctl restore` again; if nobody restored, move audit.restore.json away");
+                let mut new = Self::new("restore_pending", Exit::Failed, message).hint(
+                    "start the collector, or run `auditctl restore` again. If nobody here \
+                           ran a restore, move audit.restore.json away",
+                );
                 new.path = Some(dir);
                 new
             }
@@ -170,7 +175,7 @@ impl From<QueryError> for CliError {
             QueryError::Forked => Self::new("forked", Exit::Failed, message),
             QueryError::Short { .. } | QueryError::Pruned { .. } | QueryError::Manifest(_) => {
                 Self::new("damaged", Exit::Failed, message)
-                    .hint("`auditctl verify` says what is wrong with the log")
+                    .hint("run `auditctl verify` to see what is wrong with the log")
             }
         }
     }
@@ -215,7 +220,7 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     let mut query = request.resolve(SystemClock.now())?;
     if context.json && (args.follow || args.format.is_some() || !columns.is_empty()) {
         return Err(CliError::usage(
-            "--json prints one document, without --format, --fields and --follow",
+            "--json prints one document, so it excludes --format, --fields and --follow",
         ));
     }
     let settings = context.settings(&[])?;
@@ -256,12 +261,12 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     }
     if let Some((from, to)) = next {
         let limit = match (&query.want, args.limit) {
-            (Want::Records { limit, .. }, None) => format!(
-                "{limit} records are shown, and there are more: --limit 0 shows all of them"
-            ),
-            (_, limit) => format!("--limit {} is reached, and there are more", limit.unwrap_or(0)),
+            (Want::Records { limit, .. }, None) => {
+                format!("{limit} records shown, and there are more: --limit 0 shows all of them")
+            }
+            (_, limit) => format!("--limit {} reached, and there are more", limit.unwrap_or(0)),
         };
-        context.printer.note(&format!("auditctl: {limit}; --seq {from}..{to} goes on from there"));
+        context.printer.note(&format!("auditctl: {limit}; to continue, add --seq {from}..{to}"));
     }
     Ok(tell(context, &total, &settings))
 }
@@ -308,9 +313,9 @@ fn document(
     context.print(&text)?;
     if let (true, Some((from, to))) = (cut, total.next(query)) {
         context.printer.error(&format!(
-            "auditctl: partial: one document holds {most} records (max_memory_events) of {} at \
-             most, and there are more: --seq {from}..{to} goes on from there; --format ndjson \
-             instead of --json has no such limit",
+            "auditctl: partial: one document holds at most {most} records (max_memory_events) of \
+             {}, and there are more. To continue, add --seq {from}..{to}; or use --format ndjson, \
+             which has no such limit",
             human_bytes(DOCUMENT_BYTES as u64)
         ));
     }
@@ -338,7 +343,7 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     let printer = context.printer;
     for hole in &answer.given_up {
         printer.error(&format!(
-            "auditctl: {} not here, because they were damaged and given up: {}",
+            "auditctl: {} missing: damaged and given up ({})",
             match hole.records() {
                 1 => format!("record {} is", hole.first_seq),
                 _ => format!("records {} to {} are", hole.first_seq, hole.end_seq - 1),
@@ -350,16 +355,16 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
         printer.error(&format!("auditctl: cannot be read: {}", ui::escape(damage)));
     }
     if answer.unreadable > 0 {
-        printer.error(&format!("auditctl: {} lines are no records", answer.unreadable));
+        printer.error(&format!("auditctl: {} lines are not records", answer.unreadable));
     }
     if let Found::Groups(groups) = &answer.found
         && answer.is_partial()
     {
         printer.error(&format!(
-            "auditctl: partial: {} records are in more groups than there is room for \
-             (max_memory_events = {}). Each of these groups has {} records at most, so the first \
-             {} of those listed are surely the largest, and all that are listed are counted \
-             exactly. For more, raise max_memory_events, or ask about fewer records",
+            "auditctl: partial: {} records are in groups that do not fit (max_memory_events = \
+             {}). Each of these groups has at most {} records, so the first {} of those listed \
+             are certainly the largest, and all listed counts are exact. To see more, raise \
+             max_memory_events, or query fewer records",
             groups.beyond,
             settings.max_memory_events,
             groups.bound,
@@ -375,8 +380,10 @@ fn tell(context: &Context, answer: &Answer, settings: &Settings) -> u8 {
     }
     let bad = !answer.damaged.is_empty() || answer.unreadable > 0;
     if bad {
-        printer
-            .error("auditctl: the answer may lack records; `auditctl verify` says what is wrong");
+        printer.error(
+            "auditctl: the answer may lack records; run `auditctl verify` to see what is \
+                    wrong",
+        );
     }
     if bad { Exit::Found as u8 } else { Exit::Ok as u8 }
 }
@@ -392,7 +399,7 @@ impl Output<'_> {
         top: Option<usize>,
     ) -> Result<(), CliError> {
         match &answer.found {
-            Found::Count(count) => self.context.print(&count.to_string()),
+            Found::Count(count) => self.context.stream(&count.to_string()),
             Found::Groups(groups) => {
                 let Want::Groups(by) = &query.want else { return Ok(()) };
                 let all = groups.sorted(by);
@@ -402,7 +409,7 @@ impl Output<'_> {
                     Format::Ndjson => ui::groups_ndjson(&all, top),
                     Format::Csv => ui::groups_csv(&all, top),
                 };
-                if text.is_empty() { Ok(()) } else { self.context.print(&text) }
+                if text.is_empty() { Ok(()) } else { self.context.stream(&text) }
             }
             Found::Records(lines) => {
                 for part in lines.iter().collect::<Vec<_>>().chunks(ui::ROWS_A_TABLE) {
@@ -421,11 +428,11 @@ impl Output<'_> {
         let header = !std::mem::replace(&mut self.begun, true);
         match self.format {
             Format::Table => {
-                self.context.print(&ui::records_table(lines, &self.columns, header, &self.table()))
+                self.context.stream(&ui::records_table(lines, &self.columns, header, &self.table()))
             }
-            Format::Csv => self.context.print(&ui::records_csv(lines, &self.columns, header)),
+            Format::Csv => self.context.stream(&ui::records_csv(lines, &self.columns, header)),
             Format::Ndjson if self.chosen => {
-                self.context.print(&ui::records_chosen(lines, &self.columns))
+                self.context.stream(&ui::records_chosen(lines, &self.columns))
             }
             Format::Ndjson => {
                 // As they are stored, whatever is in them.
@@ -440,7 +447,7 @@ impl Output<'_> {
     fn end(&self, total: &Answer) -> Result<(), CliError> {
         match (total.lines(), self.format) {
             (Some(_), Format::Csv) if !self.begun => {
-                self.context.print(&ui::records_csv(&[], &self.columns, true))
+                self.context.stream(&ui::records_csv(&[], &self.columns, true))
             }
             _ => Ok(()),
         }

@@ -24,15 +24,14 @@ use sink::{Patience, Sink};
 
 /// Record one event, or NDJSON from a file or standard input.
 ///
-/// Goes through the collector's socket if one runs there, else opens the log
-/// itself. Whatever is reported as recorded is durable. When the collector says
-/// `rate_limited` or `busy`, waits as told and sends again.
+/// If a collector runs, `record` sends the events to its socket. Otherwise it opens the log
+/// itself. Whatever it reports as recorded is durable. If the collector answers `rate_limited` or
+/// `busy`, `record` waits as long as the answer says and sends again.
 ///
-/// Of one event the seq is printed: `recorded seq 42` on a terminal, else the number
-/// alone. Files may be plain, gzip or zstd, UTF-8 or (with a byte order mark) UTF-16,
-/// and pipes. An import of files that was interrupted goes on where it stopped when the
-/// same command is run again; one that is under way waits for a collector that is
-/// restarted.
+/// For one event it prints the seq: `recorded seq 42` on a terminal, otherwise the number alone.
+/// Files may be plain, gzip or zstd, in UTF-8 or (with a byte order mark) UTF-16. Pipes work too.
+/// To continue an import that was interrupted, run the same command again. While a collector
+/// restarts, an import waits for it.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["event_type", "file"]))]
 pub(crate) struct RecordArgs {
@@ -60,32 +59,32 @@ pub(crate) struct RecordArgs {
     /// Read events from files or pipes, one JSON object a line; `-` is standard input
     #[arg(long, value_name = "FILE", num_args = 1..)]
     file: Vec<PathBuf>,
-    /// What the lines are; of python-audit a directory stands for its *.log* files, and
-    /// rotated files are read in the order in which they were written
+    /// Format of the lines. With python-audit you can name a directory: its *.log* files are then
+    /// read in the order in which they were written
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT", requires = "file")]
     format: Format,
     /// python-audit: check each line's signature with the key in this file
     #[arg(long, value_name = "FILE", requires = "file")]
     hmac_key: Option<PathBuf>,
-    /// python-audit: what times without a zone are: UTC, local (what TZ or /etc/localtime says),
-    /// a name such as Europe/Berlin, or an offset such as +02:00; of a time that clocks showed
-    /// twice the first, one that they skipped is an error [default: UTC]
+    /// python-audit: time zone of times that name none: UTC, local (from TZ or /etc/localtime), a
+    /// name such as Europe/Berlin, or an offset such as +02:00. A time that the clock showed
+    /// twice means the first; a time that it skipped is an error [default: UTC]
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true, requires = "file")]
     assume_timezone: Option<String>,
-    /// python-audit: go on after the last line of these files that the log has
+    /// python-audit: continue after the last line of these files that the log already has
     #[arg(long, requires = "file")]
     resume: bool,
-    /// Record all of the files again, also when an import of them was interrupted
+    /// Record all of the files from the start, even if an import of them was interrupted
     #[arg(long, requires = "file")]
     from_start: bool,
-    /// Wait so long for a log that another program has open, or in the middle of an import
-    /// for a collector that went away [default: 5s, 2m]
+    /// How long to wait for a log that another program has open, or, during an import, for a
+    /// collector that went away [default: 5s, 2m]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     wait: Option<Duration>,
-    /// Report bad lines and go on; ends with exit 1 if there were any
+    /// Report bad lines and continue. The exit code is 1 if there were any
     #[arg(long, requires = "file")]
     keep_going: bool,
-    /// Move unknown keys into details instead of refusing them
+    /// Move unknown keys into details instead of refusing the event
     #[arg(long, requires = "file")]
     lenient: bool,
 }
@@ -123,11 +122,12 @@ pub(crate) fn run(context: &Context, args: &RecordArgs) -> Result<u8, CliError> 
         ));
     }
     if args.format == Format::PythonAudit && args.lenient {
-        return Err(CliError::usage("--lenient is for ndjson; python-audit keeps every key"));
+        return Err(CliError::usage("--lenient is for ndjson; python-audit keeps all keys anyway"));
     }
     if args.format == Format::PythonAudit && args.from_start {
         return Err(CliError::usage(
-            "--from-start is for ndjson; python-audit starts there without --resume",
+            "--from-start is for ndjson; python-audit starts at the beginning unless you add \
+             --resume",
         ));
     }
     if let (Some(event_type), false) = (&args.event_type, args.file.is_empty()) {

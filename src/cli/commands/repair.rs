@@ -26,24 +26,24 @@ use crate::fsio::lock::WriterLock;
 use crate::fsio::{Fs, OsFs};
 use crate::ui::{self, RepairShown};
 
-/// Put back what is damaged in the log, from backups, and touch nothing else.
+/// Replace the damaged records of the log from backups, and change nothing else.
 ///
-/// Only records that are damaged or missing are replaced, and only by those that the
-/// log's key signed: proven by the hashes of a signed manifest, by the signed root, or
-/// by the backup's own signed checkpoint. Newer records stay. What was damaged is kept
-/// beside the log as <file>.damaged-<time>, and an audit.repaired record says what was
-/// done. Nobody may write to the log meanwhile: stop the collector first. Exit 0 when
-/// all is good then, 1 when something stays damaged.
+/// `repair` replaces only records that are damaged or missing, and only with records that the
+/// log's key signed. Newer records stay. It keeps each damaged file beside the log as
+/// <file>.damaged-<time>, and records what it did as audit.repaired. Stop the collector first:
+/// nobody may write to the log meanwhile.
+///
+/// Exit codes: 0 the log is good; 1 something is still damaged, and is named.
 #[derive(Debug, Args)]
 pub(crate) struct RepairArgs {
-    /// Where good copies are: `latest`, a backup's id, an archive, a log directory, or
-    /// a URL; may be repeated [default: the backups in backup.output_dir, newest first]
+    /// Where to take good records from: `latest`, a backup's id, an archive, a log directory, or
+    /// a URL. May be repeated [default: the backups in backup.output_dir, newest first]
     #[arg(long, value_name = "BACKUP")]
     from: Vec<String>,
-    /// Say record by record what would change, and change nothing
+    /// Show record by record what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// The log's public key, when audit.pub is damaged and the private key is not here
+    /// The log's public key, if audit.pub is damaged and the private key is not here
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
     /// A file with an age private key, for encrypted backups; may be repeated
@@ -121,7 +121,14 @@ fn only_said(context: &Context, settings: &Settings, repair: &Repair) -> Result<
 }
 
 fn show(context: &Context, shown: &RepairShown<'_>) -> Result<(), CliError> {
-    context.print(&if context.json { ui::repair_json(shown) } else { ui::repair_text(shown) })
+    let text = if context.json { ui::repair_json(shown) } else { ui::repair_text(shown) };
+    let printed = context.print(&text);
+    if shown.done.is_none() {
+        return printed;
+    }
+    printed.map_err(|error| {
+        error.hint("the repair is done all the same; `auditctl verify` shows what stays damaged")
+    })
 }
 
 /// Keeps writers away. Beside one, a dry run can look all the same.
@@ -132,15 +139,15 @@ fn lock(
 ) -> Result<Option<WriterLock>, CliError> {
     if OsFs.meta(&paths.dir).is_err() {
         let message = format!("there is no log in {}", paths.dir.display());
-        return Err(CliError::new("no_log", Exit::Failed, message)
-            .hint("--log-dir names the log directory; `auditctl restore` puts a lost log back"));
+        return Err(CliError::new("no_log", Exit::Failed, message).hint(
+            "name the log directory with --log-dir; `auditctl restore` brings back a lost \
+                   log",
+        ));
     }
     match paths.lock_for_writing() {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) if dry_run => {
-            context
-                .printer
-                .note("a writer has the log open: what it is about to write may look damaged");
+            context.printer.note("a writer has the log open: what it is writing may look damaged");
             Ok(None)
         }
         Ok(None) => {
@@ -275,12 +282,12 @@ impl From<crate::audit::write::repair::RepairError> for CliError {
             RepairError::Verify(error) => error.into(),
             RepairError::Io { action, path, source } => Self::io(action, path, &source),
             RepairError::NoKey(_) => Self::new("key", Exit::Failed, message).hint(
-                "--public-key FILE names the public key that you kept; the private key's file \
-                 (key_path) will do as well",
+                "name the public key that you kept with --public-key FILE, or put the private key \
+                 back (key_path)",
             ),
             RepairError::Contradicts { .. } => Self::new("no_head", Exit::Failed, message).hint(
-                "`auditctl diff` shows what differs; `auditctl restore` puts one of the copies in the \
-                 log's place, and keeps what was there",
+                "run `auditctl diff` to see what differs. `auditctl restore` puts one of the \
+                 copies in the log's place, and keeps the old log",
             ),
             RepairError::NoHead { .. } => Self::new("no_head", Exit::Failed, message).hint(
                 "name a backup of this log: --from ID, FILE or URL; `auditctl list` shows them",

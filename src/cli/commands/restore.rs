@@ -30,44 +30,45 @@ use crate::ui;
 
 /// Restore a backup in the log's place, or beside it.
 ///
-/// Checks everything first: archive, records, tree, signatures; then says how the
-/// log that is there relates to it. All or nothing: a crash leaves the old log or
-/// the new one. What was there is kept in logs/before-restore-<time>/. On a
-/// terminal you are asked; elsewhere --force is needed (exit 4 without).
+/// First `restore` checks everything: archive, records, tree and signatures. Then it says how the
+/// backup relates to the log that is there. It replaces all of the log or nothing: a crash leaves
+/// the old log or the new one. It keeps the old one in logs/before-restore-<time>/. On a terminal
+/// it asks before it changes anything; elsewhere it needs --force (exit 4 without).
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// `latest`, a backup's id, an archive or metadata file, a log directory, or a
-    /// URL: s3://, az:// or gs://, of an archive, or of a folder with /latest
+    /// `latest`, a backup's id, an archive or metadata file, a log directory, or a URL (s3://,
+    /// az:// or gs://) of an archive or of a folder with /latest
     #[arg(value_name = "BACKUP", required_unless_present = "drill")]
     backup: Option<String>,
     #[command(flatten)]
     cloud: CloudArgs,
-    /// Only try it: restore to a temporary place, open, record, read and compare,
-    /// and leave a signed report beside the backups; exit 1 when it failed
+    /// Only try it: restore to a temporary place, open the log, record to it, read and compare
+    /// it, and leave a signed report beside the backups. The exit code is 1 if that failed
     /// [default BACKUP: latest]
     #[arg(long, conflicts_with_all = ["target", "to_seq", "to_time", "dry_run", "force"])]
     drill: bool,
     /// A file with an age private key, for an encrypted backup; may be repeated
     #[arg(long, value_name = "FILE")]
     identity: Vec<PathBuf>,
-    /// Restore into this new or empty directory, and leave the log alone
+    /// Restore into this new or empty directory instead of the log directory
     #[arg(long, value_name = "DIR")]
     target: Option<PathBuf>,
-    /// Only the records up to and with this seq
+    /// Restore only the records up to and including this seq
     #[arg(long, value_name = "SEQ", conflicts_with = "to_time")]
     to_seq: Option<u64>,
-    /// Only the records accepted before or at this time (RFC 3339; without a zone only with
+    /// Restore only the records accepted at or before this time (RFC 3339; a local time needs
     /// --timezone)
     #[arg(long, value_name = "TIME")]
     to_time: Option<String>,
-    /// Where --to-time is a local time: UTC, local, a name such as Europe/Berlin, or an
-    /// offset such as +02:00
+    /// Time zone of --to-time: UTC, local, a name such as Europe/Berlin, or an offset such as
+    /// +02:00
     #[arg(long, value_name = "ZONE", allow_hyphen_values = true, requires = "to_time")]
     timezone: Option<String>,
-    /// For `latest`, where there are backups of several logs: the log's id, or its beginning
+    /// For `latest`, if there are backups of several logs: the id of the log that you want, or
+    /// its first digits
     #[arg(long, value_name = "ID", value_parser = log_id)]
     log: Option<String>,
-    /// The log's public key (audit.pub), when the log's directory has none
+    /// The log's public key, kept elsewhere [default: audit.pub in the log directory]
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
     /// Where the backups are [default: backups/audit]
@@ -76,7 +77,7 @@ pub(crate) struct RestoreArgs {
     /// Check and compare everything, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Ask nobody; needed where the histories differ
+    /// Do not ask. Required if the histories differ
     #[arg(long)]
     force: bool,
 }
@@ -181,8 +182,10 @@ fn fetch(
         (Some(found), _) => found,
         (None, Some(cloud)) => {
             let wish = Remote::wish(wanted).ok_or_else(|| {
-                CliError::usage(format!("{wanted:?} is no backup's id"))
-                    .hint("with --cloud, say latest or an id; `auditctl list --cloud …` shows them")
+                CliError::usage(format!("{wanted:?} is no backup's id")).hint(
+                    "with --cloud, name latest or an id; `auditctl list --cloud …` shows \
+                           the ids",
+                )
             })?;
             (cloud, wish)
         }
@@ -236,7 +239,8 @@ fn told(
             {
                 let wanted = args.backup.as_deref().unwrap_or("latest");
                 error.hint = Some(format!(
-                    "backups are sent to {url}: `auditctl restore {} {cloud}{flags}` looks there",
+                    "backups are sent to {url}; to restore from there, run `auditctl restore {} \
+                     {cloud}{flags}`",
                     quoted(wanted)
                 ));
             }
@@ -280,8 +284,9 @@ fn several(args: &RestoreArgs, place: &Path, logs: &[FoundLog], flags: &str) -> 
         logs.iter().map(|log| log.log_id.as_str()).collect();
     if ids.len() < logs.len() {
         hint.push_str(
-            "\n  two that name one log under different keys are two logs: somebody may have put one \
-             of them there. --public-key FILE takes the one that your kept audit.pub proves",
+            "\n  backups that name one log under different keys count as two logs, because \
+             somebody may have put one of them there. Add --public-key FILE to take the one that \
+             your kept audit.pub proves",
         );
     }
     let error = BackupError::SeveralLogs { place: place.to_path_buf(), logs: logs.to_vec() };
@@ -320,17 +325,18 @@ fn confirm(context: &Context, args: &RestoreArgs, plan: &RestorePlan) -> Result<
     let refused = |what: &str| Err(BackupError::Refused(what.to_owned()));
     if matches!(plan.relation, Relation::Diverged { .. }) {
         return refused(
-            "the log and the backup are two different histories; look at --dry-run, and restore \
-             beside with --target DIR, or say --force to set the log's own aside",
+            "the log and the backup have different histories. Compare them with --dry-run. Then \
+             restore beside the log with --target DIR, or add --force to set the log's own \
+             records aside",
         );
     }
     if context.json {
-        return refused("nobody is asked with --json: say --force to restore");
+        return refused("--json asks no questions: add --force to restore");
     }
     context.printer.error(&ui::restore_plan_text(plan));
     match ask("Restore?") {
         Some(true) => Ok(()),
-        Some(false) => refused("not restored, as you said"),
-        None => refused("nobody can be asked here: say --force to restore"),
+        Some(false) => refused("not restored, as you answered"),
+        None => refused("not a terminal, so no confirmation is possible: add --force to restore"),
     }
 }

@@ -30,26 +30,26 @@ use alerting::Alerting;
 
 /// Run the collector: take events over a Unix socket and HTTP.
 ///
-/// Says one line on stderr once it takes events. SIGTERM and SIGINT drain and
-/// close the log; SIGHUP reads the settings again.
+/// Prints one line on stderr once it takes events. On SIGTERM or SIGINT it writes what it has
+/// accepted and closes the log. On SIGHUP it reads the settings again.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Address for HTTP, or `off` [default: 127.0.0.1:9750]
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
-    /// Socket [default: audit.sock in the log directory]
+    /// Path of the socket [default: audit.sock in the log directory]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Give up the records that are damaged, and only those, and continue the log. What was
-    /// damaged is kept beside it, and a record says which they were. Try `auditctl repair`
-    /// first: a backup may hold them
+    /// Give up the damaged records, and no others, and continue the log. The damaged bytes are
+    /// kept beside the log, and a record names what was given up. Try `auditctl repair` first: a
+    /// backup may hold these records
     #[arg(long)]
     accept_corruption: bool,
-    /// Continue a log that backups or pushed checkpoints do not fit, in a new epoch, leaving
-    /// a record that says so
+    /// Continue a log that contradicts its backups or pushed checkpoints. This begins a new epoch
+    /// and leaves a record of it
     #[arg(long)]
     accept_rollback: bool,
-    /// Wait so long for a log that another program has open
+    /// How long to wait for a log that another program has open
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::record::duration)]
     wait: Duration,
 }
@@ -82,7 +82,7 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     let (log_options, unread) =
         heads::with_heads(open::options(&settings, Mode::Collector), &settings);
     for what in unread {
-        let text = format!("auditctl: the log is not compared with {what}");
+        let text = format!("auditctl: the log was not compared with {what}");
         context.printer.error(&Warning::NotCompared.says(&text));
     }
     let log_options = Options {
@@ -290,7 +290,8 @@ fn reloader(
                     to: key.text(&new),
                 });
             } else {
-                let text = format!("auditctl: {} changes with a restart only", key.name);
+                let text =
+                    format!("auditctl: a change of {} takes effect after a restart", key.name);
                 printer.error(&Warning::RestartNeeded.says(&text));
             }
         }
@@ -303,7 +304,7 @@ fn reloader(
             })
             .map_err(|error| error.to_string())?;
         }
-        printer.error(&format!("auditctl: settings read again, {count} changed"));
+        printer.error(&format!("auditctl: settings reloaded, {count} changed"));
         let reloaded = Reloaded {
             allowed_uids: new.collector.allowed_uids.clone(),
             allowed_gids: new.collector.allowed_gids.clone(),

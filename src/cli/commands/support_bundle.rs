@@ -15,16 +15,18 @@ use crate::fsio::{Fs, OsFs, replace_file};
 
 /// Collect diagnostics into one archive, without secrets and without events.
 ///
-/// How the log, its writer, its backups and the machine are, as plain text. No event, no
-/// token, key or credential, no URL: --list says what is in it and what is not. Works
-/// beside a hung writer, on a damaged log and without one; what cannot be had is noted
-/// and the rest goes on. On a full disk name another one, or - for standard output.
+/// The archive describes the log, its writer, its backups and the machine in plain text. It
+/// contains no event, token, key, credential or URL; --list shows what is in it. The command
+/// works beside a hung writer, on a damaged log and without a log. If it cannot read something,
+/// it notes that and continues. If the disk is full, name a file on another disk, or - for
+/// standard output.
 #[derive(Debug, Args)]
 pub(crate) struct SupportBundleArgs {
-    /// The archive, or - for standard output [default: auditctl-support-<time>.tar.gz here]
+    /// Path of the archive, or - for standard output [default: auditctl-support-<time>.tar.gz in
+    /// the current directory]
     #[arg(long, value_name = "FILE.tar.gz", conflicts_with = "list")]
     output: Option<PathBuf>,
-    /// Say what would be in it, and write nothing
+    /// List what would be in it, and write nothing
     #[arg(long)]
     list: bool,
 }
@@ -53,8 +55,10 @@ pub(crate) fn run(context: &Context, args: &SupportBundleArgs) -> Result<u8, Cli
         context.print_bytes(&bytes)?;
     } else {
         replace_file(&OsFs, &output, &bytes).map_err(|error| {
-            CliError::io("write", &output, &error)
-                .hint("--output names another place; --output - writes to standard output")
+            CliError::io("write", &output, &error).hint(
+                "to write elsewhere, name a file with --output; --output - writes to \
+                       standard output",
+            )
         })?;
     }
     tell(context, &output, bytes.len(), &outcomes, to_stdout)?;

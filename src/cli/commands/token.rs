@@ -18,11 +18,11 @@ use crate::fsio::OsFs;
 use crate::ui;
 use crate::units::{format_duration, parse_duration};
 
-/// Make, list and revoke the tokens with which HTTP is used.
+/// Make, list and revoke tokens for HTTP.
 ///
-/// They live in `collector.token_file`, hashed: a token is shown once, when it is
-/// made. A running collector notices a changed file by itself. docs/access.md says
-/// who may do what.
+/// The tokens are in `collector.token_file`, hashed. A token is shown only once, when it is made.
+/// A running collector notices by itself that the file changed. docs/access.md says who may do
+/// what.
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
     /// The token file [default: collector.token_file]
@@ -39,19 +39,20 @@ enum Action {
     Revoke(RevokeArgs),
 }
 
-/// Make a token; it is printed on stdout, and nowhere ever again.
+/// Make a token and print it on stdout. It is never shown again.
 #[derive(Debug, Args)]
 struct NewArgs {
-    /// What records and messages call it; never used again for another
+    /// The name that records and messages use for it. No other token can ever have this name
     #[arg(long, value_name = "NAME")]
     name: String,
     /// What its holder may do
     #[arg(long, value_enum, value_name = "ROLE", default_value = "write")]
     role: RoleArg,
-    /// Events a second, twice as many at once; its only limit then [default: collector.token_rate]
+    /// Events a second, and twice as many at once. This then is its only limit [default:
+    /// collector.token_rate]
     #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
-    /// Until when it is valid: `90d` from now, or an RFC 3339 time [default: for ever]
+    /// How long it is valid: `90d` from now, or until an RFC 3339 time [default: for ever]
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
 }
@@ -80,11 +81,11 @@ impl From<RoleArg> for Role {
     }
 }
 
-/// List the tokens, those too that are not valid any more.
+/// List all tokens, also those that are no longer valid.
 #[derive(Debug, Args)]
 struct ListArgs {}
 
-/// Revoke a token: it is refused from then on, and its name stays taken.
+/// Revoke a token. It is refused from then on, and its name stays taken.
 #[derive(Debug, Args)]
 struct RevokeArgs {
     /// The token's name
@@ -149,15 +150,18 @@ fn make(
         let mut document = ui::token_value(&token, now);
         document["token"] = json!(secret.reveal());
         document["file"] = json!(file.to_string_lossy());
-        context.print(&document.to_string())
+        context.stream(&document.to_string())
     } else {
-        context.print(secret.reveal())
+        context.stream(secret.reveal())
     };
     if let Err(error) = shown {
         // Nobody has it: it must not be there either.
         remove_token(&file, &token.name)?;
         let said = if error.is_broken_pipe() { "nobody reads it" } else { &error.message };
-        let text = format!("standard output did not take the token, so it was not made: {said}");
+        let text = format!(
+            "the token could not be written to standard output, so it was not \
+                            made: {said}"
+        );
         return Err(CliError::new("stdout", Exit::Failed, text));
     }
     context.printer.note(&format!(

@@ -18,21 +18,21 @@ use crate::validate::{Report, Request, validate};
 
 /// Check settings, permissions, environment, speed and protections before a deployment.
 ///
-/// Safe beside a running collector: nothing of the log is changed. What has to be tried is
-/// tried in a scratch directory on the log's file system, which is removed at the end and
-/// on Ctrl-C. Exit 0 ready (with --strict: without a warning), 1 something is not as it
-/// should be, also a wrong setting, 2 the command line is wrong or a settings file cannot
-/// be read.
+/// It is safe beside a running collector and changes nothing in the log. Tests that have to write
+/// use a scratch directory on the log's file system, which is removed at the end and on Ctrl-C.
+///
+/// Exit codes: 0 ready to deploy; 1 a check failed (with --strict also a warning); 2 nothing
+/// could be checked, because the command line is wrong or the settings file cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArgs {
-    /// Leave the benchmarks out
+    /// Skip the benchmarks
     #[arg(long)]
     quick: bool,
-    /// Warnings count as failures
+    /// Count warnings as failures
     #[arg(long)]
     strict: bool,
-    /// The user that the service runs as: may that one read and write what it has to?
-    /// [default: who runs this]
+    /// Check permissions for this user, the one that the service runs as [default: the user who
+    /// runs this command]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub(crate) struct ValidateArgs {
     /// Write a small object to the cloud destination, read it back and remove it
     #[arg(long)]
     probe: bool,
-    /// Send one marked test alert to the target of the [[alerts]] table of that name
+    /// Send one test alert, marked as such, to the target of the [[alerts]] table of that name
     #[arg(long, value_name = "NAME")]
     send_test_alert: Option<String>,
 }

@@ -30,48 +30,50 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Check that the log, a backup, or a proof is what was recorded.
 ///
-/// Reads stored bytes only, beside a running writer, and stops nobody. Two verdicts:
-/// integrity (the records that are here are those that were recorded: they hash to
-/// the signed root) and completeness (nothing is missing; that nothing was cut off
-/// the end only --against a copy kept elsewhere can show). Every bad range is
-/// reported. Exit 0 verified, 1 something is wrong, 2 usage, 3 it could not be
-/// checked (a copy or a document that cannot be read is no finding).
+/// `verify` only reads, and does not disturb a running writer. It gives two verdicts. Integrity:
+/// the records that are here are those that were recorded, because they hash to the signed root.
+/// Completeness: no record is missing. Only --against, with a copy kept elsewhere, can show that
+/// nothing was cut off the end. `verify` reports every bad range.
+///
+/// Exit codes: 0 verified; 1 something is wrong; 2 wrong usage; 3 it could not be checked, for
+/// example because a copy or a document cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Something else than the log: a backup (`latest`, its id, its archive or metadata), a
-    /// proof, or a checkpoint, with which the log is compared. Files are known by what they hold
+    /// What to check instead of the log: a backup (`latest`, its id, its archive or metadata), a
+    /// proof, or a checkpoint to compare the log with. `verify` recognises files by their content
     #[arg(value_name = "BACKUP|FILE", conflicts_with_all = ["since_last", "proof"])]
     backup: Option<String>,
-    /// Only the signature, the manifest, lengths and stored SHA-256s, and the active
-    /// segment: sealed records are not hashed one by one
+    /// Check only the signature, the manifest, lengths, stored SHA-256s and the active segment.
+    /// Sealed records are not hashed one by one
     #[arg(long, conflicts_with = "since_last")]
     quick: bool,
-    /// A checkpoint, a backup's metadata or a proof from elsewhere, which the log, or the
-    /// backup, has to extend; may be repeated
+    /// A checkpoint, a backup's metadata or a proof that was kept elsewhere. The log, or the
+    /// backup, has to extend it. May be repeated
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
-    /// The log's public key from elsewhere [default: audit.pub beside the log]
+    /// The log's public key, kept elsewhere [default: audit.pub beside the log]
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
-    /// Read what is new since the last successful --since-last; of the rest the 1/30 that
-    /// was read longest ago, and as much again by lot. The first one reads everything
+    /// Read what is new since the last successful --since-last. Of the rest, read the thirtieth
+    /// that was read longest ago, and as much again at random. The first run reads everything
     #[arg(long)]
     since_last: bool,
-    /// Where --since-last keeps what it has proven [default: audit.verified.json in the
-    /// log directory]
+    /// Where --since-last stores what it has checked [default: audit.verified.json in the log
+    /// directory]
     #[arg(long, value_name = "FILE", requires = "since_last")]
     state: Option<PathBuf>,
-    /// Check a document that `auditctl prove` wrote; needs no log. With --against a proof
-    /// of growth has to begin with that checkpoint's tree
+    /// Check a document that `auditctl prove` wrote. Needs no log. With --against, a proof of
+    /// growth has to begin with the tree of that checkpoint
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "since_last"])]
     proof: Option<PathBuf>,
-    /// The record's stored line, for a tlog-proof that does not hold it
+    /// The record's stored line, for a tlog-proof that does not contain it
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// A file with an age private key, for an encrypted backup; may be repeated
     #[arg(long, value_name = "FILE", requires = "backup")]
     identity: Vec<PathBuf>,
-    /// For `latest`, where there are backups of several logs: the log's id, or its beginning
+    /// For `latest`, if there are backups of several logs: the id of the log that you want, or
+    /// its first digits
     #[arg(long, value_name = "ID", requires = "backup")]
     log: Option<String>,
 }
@@ -91,18 +93,18 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
     let what = named.map_or(Ok(What::Log), |named| what::is(&*shared_fs(), Path::new(named)))?;
     if let (What::Proof, Some(path)) = (&what, named) {
         if args.quick {
-            return Err(CliError::usage("--quick is for the log, and a proof is named"));
+            return Err(CliError::usage("--quick is for the log, not for a proof"));
         }
         return proof::check(context, Path::new(path), args, key.as_ref());
     }
     if args.record.is_some() {
-        return Err(CliError::usage("--record belongs to a tlog-proof, and none is named"));
+        return Err(CliError::usage("--record needs a tlog-proof (--proof FILE)"));
     }
     let settings = context.settings(&[])?;
     match (what, named) {
         (What::Backup, Some(backup)) if args.quick => {
-            let message = format!("--quick is for the log, and the backup {backup} is named");
-            Err(CliError::usage(message).hint("`auditctl list` looks at all backups quickly"))
+            let message = format!("--quick is for the log, not for the backup {backup}");
+            Err(CliError::usage(message).hint("`auditctl list` checks all backups quickly"))
         }
         (What::Backup, Some(backup)) => of_backup(context, &settings, backup, args, key),
         (What::Checkpoint(anchor), _) => {
@@ -174,12 +176,12 @@ fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError>
     let text = match shared_fs().read_own(path, MAX_FILE_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == NotFound => {
-            context.printer.note("no earlier verification to go on from: everything is read");
+            context.printer.note("no earlier verification to continue from: reading everything");
             return Ok(None);
         }
         Err(error) if matches!(error.kind(), InvalidData | InvalidInput | IsADirectory) => {
             let path = path.display();
-            context.printer.note(&format!("{path} is not usable ({error}): everything is read"));
+            context.printer.note(&format!("{path} is not usable ({error}), so everything is read"));
             return Ok(None);
         }
         Err(error) => return Err(CliError::io("read", path, &error)),
@@ -189,7 +191,7 @@ fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError>
         Err(error) if error.is_newer() => Err(CliError::newer(path, &error)),
         Err(error) => {
             let path = path.display();
-            context.printer.note(&format!("{path} is not usable ({error}): everything is read"));
+            context.printer.note(&format!("{path} is not usable ({error}), so everything is read"));
             Ok(None)
         }
     }
@@ -270,13 +272,15 @@ impl From<VerifyError> for CliError {
         match error {
             VerifyError::NoLog { dir } => {
                 let mut new = Self::new("no_log", Exit::Failed, message)
-                    .hint("--log-dir names the log directory; `auditctl record` makes a log");
+                    .hint("name the log directory with --log-dir; `auditctl record` creates a log");
                 new.path = Some(dir);
                 new
             }
             VerifyError::RestorePending { dir } => {
-                let mut new = Self::new("restore_pending", Exit::Failed, message)
-                    .hint("start the collector, or run `auditctl restore` again; if nobody restored, move audit.restore.json away");
+                let mut new = Self::new("restore_pending", Exit::Failed, message).hint(
+                    "start the collector, or run `auditctl restore` again. If nobody here \
+                           ran a restore, move audit.restore.json away",
+                );
                 new.path = Some(dir);
                 new
             }

@@ -36,7 +36,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> O
             Some(_) => "the running writer delivers no alerts",
             None => "no collector has delivered alerts yet",
         };
-        let hint = "`auditctl serve` with these settings delivers them";
+        let hint = "start `auditctl serve` with these settings to deliver them";
         let problem = Problem::AlertsIdle;
         return Some(Check::found(NAME, problem, Status::Warning, message).hint(hint));
     };
@@ -73,8 +73,8 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> O
         .metric("refused", sum(|alert| alert.refused));
     if worst.is_some() {
         check = check.hint(
-            "`auditctl validate --send-test-alert NAME` tries one; docs/alerts.md says what else \
-             to look at",
+            "try one with `auditctl validate --send-test-alert NAME`; docs/alerts.md says what \
+             else to check",
         );
     }
     Some(check)
@@ -93,7 +93,7 @@ fn waiting(
     let why = alert.problem.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let AlertStatus { name, queued, .. } = alert;
     if *queued >= capacity && capacity > 0 {
-        let text = format!("{name}: {queued} wait, and no more fit{why}");
+        let text = format!("{name}: {queued} wait, and the queue is full{why}");
         Some((Problem::AlertsQueueFilling, Status::Critical, text))
     } else if *queued * 2 > capacity {
         let text = format!("{name}: {queued} of at most {capacity} wait{why}");
@@ -117,7 +117,7 @@ fn behind(
     let behind = records > 0 && silent > settings.health.alert_delay_warn;
     behind.then(|| {
         let text =
-            format!("{} wait to be looked at, for {}", count(records, "record"), age(silent));
+            format!("{} are not yet examined, for {}", count(records, "record"), age(silent));
         (Problem::AlertsBehind, Status::Warning, text)
     })
 }

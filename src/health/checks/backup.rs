@@ -18,8 +18,8 @@ use super::common::{Finding, of_findings};
 use super::histories;
 
 const NAME: &str = "backup";
-const GONE: &str = "mount it, or set `backup.output_dir` to where the backups are; if they are lost, \
-                    `auditctl backup` makes a new one";
+const GONE: &str = "mount it, or set `backup.output_dir` to the directory of the backups. If they \
+                    are lost, make a new one with `auditctl backup`";
 /// What is still being sent after that was most likely killed.
 const LONGEST_UPLOAD: Duration = Duration::from_secs(86_400);
 
@@ -30,8 +30,8 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
             return gone(&format!("cannot be looked at ({why})"));
         }
         return Check::found(NAME, Problem::BackupsUnknown, Status::Unknown, why.clone()).hint(
-            "let the user that runs health read the directory of the backups, or set \
-             backup.output_dir to where they are",
+            "let the user who runs health read the directory of the backups, or set \
+             backup.output_dir to the right directory",
         );
     }
     let catalog = backups.catalog.clone().unwrap_or_default();
@@ -95,38 +95,39 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Check {
 fn hint(problem: Problem) -> Option<&'static str> {
     Some(match problem {
         Problem::RolledBack | Problem::SnapshotRestored | Problem::Cloned => {
-            "stop the log and keep a copy of it; DEPLOYMENT_GUIDE.md, under this code, says how to \
-             find out which history is the right one"
+            "stop the collector and keep a copy of the log. docs/codes.md, under this code, says how \
+             to find out which history is right"
         }
         Problem::BackupsGone => GONE,
         Problem::RetentionWaits => {
-            "`auditctl backup` makes one, `auditctl list --verify` checks them; an embedder names \
-             their place with `Options::backups_in`. Only `retention_requires_backup = false` \
-             removes what no backup holds"
+            "make a backup with `auditctl backup`; check them with `auditctl list --verify`. A \
+             program that embeds the library names their directory with `Options::backups_in`. To \
+             remove records that no backup holds, set `retention_requires_backup = false`"
         }
-        Problem::ClockAhead => "set the clock right; nothing has been removed yet",
+        Problem::ClockAhead => "set the clock right within the hour; nothing has been removed yet",
         Problem::BackupLacking => {
-            "`auditctl verify` says what is damaged; `auditctl repair` brings back what another \
-             copy holds; then `auditctl backup`"
+            "run `auditctl verify` to see what is damaged and `auditctl repair` to restore it \
+             from another copy, then `auditctl backup`"
         }
-        Problem::BackupsUnknown => "use the version of auditctl that made it, or one after it",
+        Problem::BackupsUnknown => "use the version of auditctl that made it, or a later one",
         Problem::BackupOld => {
-            "`auditctl backup` makes one; where a timer should have: `systemctl list-timers` and \
-             `journalctl -u auditctl-backup`"
+            "run `auditctl backup`. If a timer should have done it, see `systemctl list-timers` \
+             and `journalctl -u auditctl-backup`"
         }
-        Problem::BackupFailed => "mend what the message names, then run `auditctl backup`",
+        Problem::BackupFailed => "fix what the message names, then run `auditctl backup`",
         Problem::BackupLogChanged => {
             "run `auditctl verify`. If it finds damage: stop the collector, `auditctl repair`, start \
              it again, `auditctl backup`. If it passes, the log is not the one that was backed up: \
              `auditctl diff log latest` shows where they differ"
         }
         Problem::BackupDamaged => {
-            "`auditctl list --verify` says which; `auditctl backup` makes a good one; move the damaged \
-             one's files out of the directory, then `auditctl list --verify` again"
+            "run `auditctl list --verify` to see which one, and `auditctl backup` to make a good \
+             one. Then move the files of the damaged one out of the directory, and run `auditctl \
+             list --verify` again"
         }
         Problem::DrillFailed => {
-            "the drill's report, beside the backups, says which step failed; mend it, then \
-             `auditctl restore latest --drill`"
+            "read the drill's report, beside the backups: it says which step failed. Fix that, \
+             then run `auditctl restore latest --drill`"
         }
         Problem::DrillOld | Problem::DrillNever => "run `auditctl restore latest --drill`",
         _ => return None,
@@ -140,7 +141,7 @@ fn was_backed_up(facts: &Facts) -> bool {
 
 fn gone_finding(how: &str) -> Finding {
     let text = format!(
-        "this log has been backed up, and the directory of its backups {how} or holds none of \
+        "this log has been backed up, but the directory of its backups {how} or holds none of \
          them; retention removes nothing"
     );
     (Problem::BackupsGone, Status::Warning, text)
@@ -186,7 +187,10 @@ fn mode(facts: &Facts) -> Option<RetentionMode> {
 /// nothing is removed without one.
 fn without_backup(facts: &Facts) -> &'static str {
     match mode(facts) {
-        Some(RetentionMode::WithoutBackup) => "; retention removes also what no backup holds",
+        Some(RetentionMode::WithoutBackup) => {
+            "; retention also removes records that no backup \
+                                               holds"
+        }
         _ => "",
     }
 }
@@ -235,7 +239,7 @@ fn well(
                 _ => "verified",
             };
             let looked = looked.map_or_else(String::new, |at| {
-                format!(", nothing was new {} ago", age(since(at, facts.now)))
+                format!(", nothing new {} ago", age(since(at, facts.now)))
             });
             format!("{id} made {old} ago, {level}{looked}{newer}{}", without_backup(facts))
         }
@@ -243,7 +247,7 @@ fn well(
             format!("made {} ago{}", age(since(made, facts.now)), without_backup(facts))
         }
         (None, None) => {
-            format!("none was made yet; `auditctl backup` makes one{}", without_backup(facts))
+            format!("no backup was made yet; `auditctl backup` makes one{}", without_backup(facts))
         }
     }
 }
@@ -272,7 +276,7 @@ fn failure(catalog: &Catalog, made: Option<Timestamp>, now: Timestamp) -> Option
         (Problem::BackupFailed, Status::Warning)
     };
     let old = age(since(failure.at, now));
-    let text = format!("the last one failed {old} ago ({}): {}", failure.kind, failure.message);
+    let text = format!("the last backup failed {old} ago ({}): {}", failure.kind, failure.message);
     Some((problem, status, text))
 }
 
@@ -342,9 +346,8 @@ fn resume(catalog: &Catalog, place: &str, id: BackupId) -> String {
     match above.and_then(|above| shlex::try_quote(above).ok()) {
         Some(there) => format!("`auditctl backup --resume {id} --destination {there}` sends it"),
         None => format!(
-            "look at the destination, which has never taken a backup; then `auditctl backup --resume \
-             {id}` sends it to the one in the settings, or --destination s3://BUCKET/PREFIX names \
-             another"
+            "check the destination, which has never taken a backup. Then send it with `auditctl \
+             backup --resume {id}`; to send it elsewhere, add --destination s3://BUCKET/PREFIX"
         ),
     }
 }
@@ -376,7 +379,7 @@ fn drill(
             Some((Problem::DrillOld, Status::Warning, text))
         }
         None if made.is_some() => {
-            let text = "a restore was never tried".to_owned();
+            let text = "no restore has ever been tried".to_owned();
             Some((Problem::DrillNever, Status::Warning, text))
         }
         _ => None,

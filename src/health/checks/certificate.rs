@@ -40,7 +40,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> O
         check
     } else {
         check.hint(
-            "put a new one in its place (collector.tls_cert, collector.tls_key), and reload the \
+            "install a new certificate (collector.tls_cert, collector.tls_key), and reload the \
              collector",
         )
     })

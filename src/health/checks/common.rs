@@ -55,24 +55,27 @@ pub(super) fn unseen(component: &'static str, facts: &Facts) -> Check {
 pub(super) fn unseen_hint(problem: Problem) -> Option<&'static str> {
     Some(match problem {
         Problem::PageMissing => {
-            "start the service or `auditctl serve`, or name the log's directory with --log-dir"
+            "start the service or `auditctl serve`, or name the log directory with --log-dir"
         }
-        Problem::PageStale => "see worker_thread: start the writer, and these numbers are of now",
+        Problem::PageStale => {
+            "start the writer, as worker_thread says; until then these numbers \
+                               are old"
+        }
         Problem::PageDenied
         | Problem::LogUnknown
         | Problem::DiskUnknown
         | Problem::CheckpointUnknown
         | Problem::ManifestUnknown => {
-            "see the permissions and the mount of the log's directory; run health as the user that \
+            "check the permissions and the mount of the log directory; run health as the user who \
              owns it, or as root"
         }
         Problem::PageUnusable | Problem::NewerVersion => {
-            "use the auditctl of the same version as the service; where the page is damaged, a \
-             restart of the service makes it anew"
+            "use the version of auditctl that the service runs. If the page is damaged, restart \
+             the service, which recreates it"
         }
         Problem::AlertsUnknown => {
-            "`auditctl --version`: where a newer version wrote the file, use that one; otherwise a \
-             restart of the collector writes it anew"
+            "if a newer version wrote the file, use that version (`auditctl --version`). \
+             Otherwise restart the collector, which recreates it"
         }
         _ => return None,
     })
@@ -101,7 +104,7 @@ pub(super) fn last_known(
         Liveness::Opening => (None, "the log is being opened"),
         Liveness::Stopped => (None, "no writer runs"),
         Liveness::Died => (stale, "no writer runs"),
-        _ => (stale, "it is not known whether a writer runs"),
+        _ => (stale, "it is unknown whether a writer runs"),
     };
     Some(LastKnown { found, prefix: format!("{what}; {} ago: ", age(page_age(facts, page))) })
 }

@@ -74,12 +74,12 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
 fn hint(problem: Problem) -> Option<&'static str> {
     Some(match problem {
         Problem::FilesLow => {
-            "`df -i` shows the inodes, `du --inodes -x` who has them: remove files that nobody needs, \
-             none of them the log's; recording resumes by itself"
+            "remove files that nobody needs, but none of the log's (`df -i` counts inodes, `du \
+             --inodes -x` shows who uses them). Recording resumes by itself"
         }
         Problem::DiskLow | Problem::DiskFull => {
-            "remove what nobody needs there, nothing of the log's own; or lower retention_days, so \
-             that old segments go. On a full disk recording resumes by itself"
+            "remove files that nobody needs, but none of the log's; or lower retention_days, so \
+             that old segments go. Once there is space, recording resumes by itself"
         }
         _ => return None,
     })
@@ -121,10 +121,10 @@ fn until(space: Space, resume: u64) -> String {
     let missing = resume.saturating_sub(space.available);
     let files = RESUME_FILES.saturating_sub(space.files_left().unwrap_or(u64::MAX));
     match (missing, files) {
-        (0, 0) => "there is enough again, so recording resumes within seconds".to_owned(),
+        (0, 0) => "there is enough space again, so recording resumes within seconds".to_owned(),
         (0, files) => format!("recording resumes with {} more", count(files, "inode")),
         (missing, 0) => format!(
-            "the log's reserve was given up for its own records; recording resumes at {} free, {} \
+            "the log has used its reserve for its own records; recording resumes at {} free, {} \
              more",
             human_bytes(resume),
             human_bytes(missing)

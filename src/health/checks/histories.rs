@@ -29,11 +29,14 @@ fn told(facts: &Facts) -> Option<(History, String)> {
     let size = page.get(Word::OtherHistorySize);
     let text = match history {
         History::SnapshotRestored => {
-            format!("a pushed checkpoint is over {size} records, more than this log has")
+            format!("a pushed checkpoint covers {size} records, more than this log has")
         }
         History::RolledBack => format!("a backup holds {size} records, more than this log has"),
         History::Cloned => {
-            format!("another copy of this log has signed other records: {size} of them, elsewhere")
+            format!(
+                "another copy of this log, with {size} records, has signed other records in \
+                     the same places"
+            )
         }
     };
     Some((history, text))

@@ -21,8 +21,8 @@ const REPLACED_IS_CRITICAL: Duration = Duration::from_secs(15 * 60);
 /// The first checkpoint follows the first record within seconds.
 const FIRST_CHECKPOINT: Duration = Duration::from_secs(60);
 /// The ways on without the key.
-const KEYLESS: &str = "put the key back (`auditctl key import`, or set key_path); if nobody has it any more: \
-                       `auditctl key replace --reason TEXT`";
+const KEYLESS: &str = "put the key back (`auditctl key import`, or set key_path). If nobody has \
+                       the key any more, run `auditctl key replace --reason TEXT`";
 /// A change of key that goes well is over long before.
 const KEY_CHANGE: Duration = Duration::from_secs(60);
 
@@ -69,53 +69,56 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
 fn hint(problem: Problem) -> Option<&'static str> {
     Some(match problem {
         Problem::FileReplaced => {
-            "nothing was lost: the writer saved the file's records, and the record \
-             audit.log_file_replaced (at a start: audit.recovered) says what it found. Find out who \
-             did it; log rotation must leave audit.log alone. Then `auditctl verify --since-last`: \
-             when it passes, this is over"
+            "nothing was lost: the writer saved the file's records. The record \
+             audit.log_file_replaced (at a start: audit.recovered) says what it found. Find out \
+             who did it; log rotation must leave audit.log alone. Then run `auditctl verify \
+             --since-last`; if it passes, this warning ends"
         }
         Problem::FileTruncated => {
-            "stop the collector, run `auditctl repair`, start the collector again: what a backup \
-             holds is put back; the audit.log_file_replaced record says which records were cut off"
+            "stop the collector, run `auditctl repair`, which restores what a backup holds, and \
+             start the collector again. The audit.log_file_replaced record says which records \
+             were cut off"
         }
         Problem::SegmentDamaged => {
-            "stop the collector, run `auditctl repair`, start the collector again: what a copy holds \
-             is put back, and the rest is named; `auditctl verify` says which records are concerned"
+            "stop the collector, run `auditctl repair`, which restores what a copy holds and \
+             names the rest, and start the collector again. `auditctl verify` says which records \
+             are damaged"
         }
         Problem::CorruptionAccepted => {
-            "`auditctl verify` names what was given up; the files named .damaged- hold it as it was. \
-             Where a backup has it: stop the collector, run `auditctl repair`, start it again. The \
-             warning ends with the next start"
+            "run `auditctl verify` to see what was given up; files named .damaged- keep the \
+             damaged bytes. If a backup has these records: stop the collector, run `auditctl \
+             repair`, start it again. The warning ends with the next start"
         }
         Problem::DirectoryGone => {
-            "move the log's own directory back: the writer goes on by itself. If it was deleted: \
-             stop the collector, `auditctl restore latest`, start it again"
+            "move the log's own directory back; the writer then continues by itself. If it was \
+             deleted: stop the collector, run `auditctl restore latest`, start it again"
         }
-        Problem::DamageOther => "run health with the auditctl of the same version as the service",
+        Problem::DamageOther => "run health with the version of auditctl that the service runs",
         Problem::LostRecords => {
-            "`auditctl query --type audit.gap` says which, when and why; with durability = \
-             \"commit\" a crash loses none. Told until the next start of the writer"
+            "run `auditctl query --type audit.gap` to see which, when and why. With durability = \
+             \"commit\" a crash loses none. The warning ends with the next start of the writer"
         }
         Problem::CheckpointMissing => {
-            "a running writer puts it back within a second; if it stays, or none runs: stop the \
-             collector, run `auditctl repair`, start it again"
+            "a running writer puts it back within a second. If this lasts, or no writer runs: \
+             stop the collector, run `auditctl repair`, start it again"
         }
         Problem::ManifestMissing => {
-            "stop the collector, run `auditctl repair`, which makes it anew from the segments and the \
-             backups, and start it again"
+            "stop the collector, run `auditctl repair`, which rebuilds it from the segments and \
+             the backups, and start it again"
         }
         Problem::CheckpointOld => {
-            "the writer cannot sign, or cannot store what it signed: last_error of worker_thread and \
-             the service's messages say why. Once that is mended it signs within a second"
+            "the writer cannot sign, or cannot store what it signed. Read last_error of \
+             worker_thread and the service's messages for the reason. Once it is fixed, the \
+             writer signs within a second"
         }
         Problem::KeyMissing => KEYLESS,
         Problem::KeyChangePending => {
-            "the next start of the writer completes it, `auditctl key rotate` tries to at once; \
-             `auditctl key show` says which key signs"
+            "run `auditctl key rotate` to complete it now, or wait for the next start of the \
+             writer; `auditctl key show` says which key signs"
         }
         Problem::UnsignedRecords => {
-            "run `auditctl verify --since-last`, which shows which they are (`adopted`), or \
-             `auditctl backup`"
+            "run `auditctl verify --since-last`, which names them (`adopted`), or `auditctl \
+             backup`"
         }
         _ => return None,
     })
@@ -127,8 +130,8 @@ fn keyless(facts: &Facts, liveness: Liveness) -> Option<Finding> {
     let is_open = liveness.is_current() || liveness == Liveness::Opening;
     let is_log = matches!(facts.manifest, Seen::There(_));
     (!is_open && is_log && matches!(facts.key, Seen::Missing)).then(|| {
-        let text = "the signing key is not here: the log can be read, verified and backed up, and \
-                    nothing can be added to it";
+        let text = "the signing key is not here: you can read, verify and back up the log, but \
+                    not add to it";
         (Problem::KeyMissing, Status::Critical, text.to_owned())
     })
 }
@@ -140,9 +143,9 @@ fn well(facts: &Facts, page: &StatusSnapshot, checkpoint_age: Option<Duration>) 
     });
     let replaced = facts.key_replaced.as_ref();
     let replaced = replaced.map_or_else(String::new, |told| {
-        format!("; the signing key was replaced {told}: nobody signed that")
+        format!("; the signing key was replaced {told} without the old key's signature")
     });
-    format!("no damage known{signed}; records are not read here, `auditctl verify` does{replaced}")
+    format!("no damage known{signed}; to check the records, run `auditctl verify`{replaced}")
 }
 
 fn damage(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
@@ -181,7 +184,7 @@ fn lost(page: &StatusSnapshot) -> Option<Finding> {
     let lost = page.get(Word::LostRecords);
     (lost > 0).then(|| {
         let text =
-            format!("{} lost, see the audit.gap records", count(lost, "acknowledged record"));
+            format!("{} lost; see the audit.gap records", count(lost, "acknowledged record"));
         (Problem::LostRecords, Status::Warning, text)
     })
 }
@@ -190,7 +193,7 @@ fn unsigned(facts: &Facts, page: &StatusSnapshot) -> Option<Finding> {
     let end = page.get(Word::AdoptedEnd);
     (end > facts.verified.tree_size).then(|| {
         let text = format!(
-            "after an unclean stop records up to {} were taken over that nobody had signed",
+            "after an unclean stop the log kept records up to {} that no key had signed",
             end - 1
         );
         (Problem::UnsignedRecords, Status::Warning, text)
@@ -228,7 +231,7 @@ fn checkpoint(
     let old = signed_at.map_or(open_for, |at| since(at, facts.now));
     let limit = settings.health.checkpoint_age_critical;
     (old >= limit).then(|| {
-        let text = format!("the newest checkpoint is {} old: none is signed", age(old));
+        let text = format!("the newest checkpoint is {} old: the writer signs none", age(old));
         (Problem::CheckpointOld, Status::Critical, text)
     })
 }
@@ -257,7 +260,7 @@ fn key_change(facts: &Facts, liveness: Liveness) -> Option<Finding> {
     // Opening the log goes on with it.
     (old > KEY_CHANGE && liveness != Liveness::Opening).then(|| {
         let text =
-            format!("a change of the signing key was begun {} ago and is not finished", age(old));
+            format!("a change of the signing key began {} ago and is not finished", age(old));
         (Problem::KeyChangePending, Status::Warning, text)
     })
 }

@@ -17,8 +17,8 @@ use crate::units::human_bytes;
 use super::common::{above, unseen};
 
 const NAME: &str = "log_file";
-const REPAIR: &str = "keep the directory as it is; stop the collector if it runs, run `auditctl repair`, \
-                      which puts back what a backup holds, then start the collector";
+const REPAIR: &str = "keep the directory as it is. Stop the collector if it runs, run `auditctl \
+                      repair`, which restores what a backup holds, then start the collector";
 
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Check {
     let Some(page) = facts.page() else { return without_page(facts) };
@@ -50,8 +50,7 @@ fn without_page(facts: &Facts) -> Check {
     match &facts.log_file {
         Seen::There(meta) => {
             let size = human_bytes(meta.len);
-            let message =
-                format!("audit.log holds {size}; whether all of it is there is not known");
+            let message = format!("audit.log holds {size}; whether it is complete is unknown");
             Check::found(NAME, Problem::LogUnknown, Status::Unknown, message)
                 .metric("active_bytes", meta.len)
         }
@@ -67,7 +66,7 @@ fn missing(page: &StatusSnapshot, liveness: Liveness) -> Check {
     }
     let check = Check::found(NAME, Problem::LogDeleted, Status::Critical, "audit.log was deleted");
     if liveness.is_current() && liveness != Liveness::Poisoned {
-        check.hint("the writer still holds its records and puts them back; find out who deleted it")
+        check.hint("the writer still has its records and puts them back. Find out who deleted it")
     } else {
         check.hint(REPAIR)
     }
@@ -101,17 +100,17 @@ fn replaced(page: &StatusSnapshot, liveness: Liveness) -> Option<Check> {
     if !liveness.is_current() {
         let message = "audit.log is not the file that was written last";
         return Some(Check::found(NAME, Problem::LogChanged, Status::Warning, message).hint(
-            "after a restore that is so, and over with the next start of the collector; \
-                     otherwise `auditctl verify` says whether anything is missing, and \
-                     `auditctl repair` puts it back",
+            "after a restore this is normal, and ends with the next start of the collector. \
+             Otherwise run `auditctl verify` to see whether anything is missing, and `auditctl \
+             repair` to restore it",
         ));
     }
     let between = page.activity() == Some(Activity::Sealing) && liveness == Liveness::Running;
     (!between).then(|| {
         let message = "audit.log was replaced: it is not the file being written";
         Check::found(NAME, Problem::LogReplaced, Status::Critical, message).hint(
-            "the writer sets the other file aside and puts its records back; find out who \
-                 replaced it: log rotation must leave audit.log alone",
+            "the writer sets the other file aside and puts its records back. Find out who \
+             replaced it; log rotation must leave audit.log alone",
         )
     })
 }

@@ -24,8 +24,8 @@ pub(super) fn findings(facts: &Facts, page: &StatusSnapshot, liveness: Liveness)
 /// A running writer puts it back within a beat; the next one does not start without it.
 fn chain(facts: &Facts) -> Option<Finding> {
     facts.chain_is_short.then(|| {
-        let text = "audit.keys is missing or short: nothing leads from the log's first key to \
-                    today's; the next start puts it back from a backup in reach"
+        let text = "audit.keys is missing or incomplete, so the log's first key does not lead to \
+                    today's; the next start restores it from a backup in backup.output_dir"
             .to_owned();
         (Problem::OwnFileGone, Status::Critical, text)
     })
@@ -35,17 +35,18 @@ fn chain(facts: &Facts) -> Option<Finding> {
 pub(super) fn hint(problem: Problem) -> Option<&'static str> {
     Some(match problem {
         Problem::OwnFileGone => {
-            "while a writer runs, it has the file in memory: make its place writable, or put the \
-             file back, before it is restarted. Without a writer, start one with the backups in reach \
-             (backup.output_dir); without a backup `serve --accept-corruption`, once"
+            "if a writer runs, it has the file in memory: make the directory writable, or put the \
+             file back, before you restart it. If none runs, set backup.output_dir and start one. \
+             If no backup has the file, run `serve --accept-corruption` once"
         }
         Problem::OwnFilePutBack => {
-            "nothing is lost; `auditctl query --type audit.file_replaced` says what happened: find \
-             out who changed the files of the log; this ends 15 minutes after the last time"
+            "nothing is lost. Run `auditctl query --type audit.file_replaced` to see what \
+             happened, and find out who changed the log's files. The warning ends 15 minutes \
+             after the last change"
         }
         Problem::SegmentGone => {
-            "`auditctl verify` names it: put the file back where it was, and this ends within a \
-             minute. If it is lost: stop the collector, run `auditctl repair`, start it again"
+            "run `auditctl verify`, which names the file, and put the file back: this ends within \
+             a minute. If it is lost: stop the collector, run `auditctl repair`, start it again"
         }
         _ => return None,
     })

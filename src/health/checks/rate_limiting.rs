@@ -36,8 +36,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         .metric("top_source_blocked", top.map(|top| top.refused));
     if check.problem() == Some(Problem::Blocked) {
         check = check.hint(
-            "a source out of hand, or a limit too low for it: see rate_limit.per_second and \
-             rate_limit.burst",
+            "fix the source, or raise rate_limit.per_second and rate_limit.burst if it needs more",
         );
     }
     check

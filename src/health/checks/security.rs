@@ -50,7 +50,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
         check = check.metric(total_name(kind), page.security(kind));
     }
     if matches!(check.problem(), Some(Problem::InvalidEvents | Problem::SecurityEvents)) {
-        check = check.hint("security_events.log in the log directory says who and what");
+        check = check.hint("read security_events.log in the log directory: it says who did what");
     }
     check
 }

@@ -22,16 +22,19 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
             NAME,
             Problem::Opening,
             Status::Warning,
-            "a writer holds the lock and has no status page: it is opening the log",
+            "a writer holds the lock but has no status page: it is opening the log",
         )
-        .hint("if that lasts, audit.status was removed and cannot be put back: see the service's messages"),
+        .hint(
+            "if this lasts, audit.status was removed and cannot be put back: read the service's \
+               messages",
+        ),
         (None, Liveness::NoLog) if matches!(facts.manifest, Seen::There(_)) => Check::found(
             NAME,
             Problem::NoLog,
             Status::Unknown,
-            format!("nobody has opened the log in {} yet", settings.log_dir.display()),
+            format!("no writer has opened the log in {} yet", settings.log_dir.display()),
         )
-        .hint("start the service or `auditctl serve`; `auditctl verify` reads it as it is"),
+        .hint("start the service or `auditctl serve`; `auditctl verify` can check it as it is"),
         (None, Liveness::NoLog) => Check::found(
             NAME,
             Problem::NoLog,
@@ -47,11 +50,11 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
 fn unreadable(facts: &Facts) -> Check {
     match &facts.page {
         Page::Denied(why) => unknown(Problem::PageDenied, format!("no permission: {why}"))
-            .hint("run health as the user that owns the log directory, or as root"),
+            .hint("run health as the user who owns the log directory, or as root"),
         Page::Newer(why) => unknown(Problem::NewerVersion, why.clone())
-            .hint("use the auditctl of the same version as the service"),
+            .hint("use the version of auditctl that the service runs"),
         Page::Unusable(why) => unknown(Problem::PageUnusable, why.clone())
-            .hint("use the auditctl of the same version as the service"),
+            .hint("use the version of auditctl that the service runs"),
         Page::Missing | Page::Read(_) => unseen(NAME, facts),
     }
 }
@@ -83,7 +86,7 @@ fn with_page(
             let dir = settings.log_dir.display();
             let room = if no_files { "remove files (`df -i`)" } else { "free space" };
             critical(Problem::WriterDiskFull, message).hint(format!(
-                "{room} on the file system of {dir}; nothing acknowledged is lost, and recording \
+                "{room} on the file system of {dir}. No acknowledged event is lost, and recording \
                  resumes by itself"
             ))
         }
@@ -91,31 +94,34 @@ fn with_page(
             let error = last_error(page).map_or_else(String::new, |error| format!(": {error}"));
             let message = format!("write failing for {in_state}{error}");
             critical(Problem::WriteFailing, message).hint(if too_large(page) {
-                "raise the limit on the size of files (`prlimit --fsize`, LimitFSIZE= of the unit); \
-                 accepted events are kept and tried again"
+                "raise the limit on the size of files (`prlimit --fsize`, LimitFSIZE= of the \
+                 unit). The writer keeps accepted events and tries again"
             } else {
-                "accepted events are kept and tried again; see the kernel's messages about the disk"
+                "check the kernel's messages about the disk (`dmesg`). The writer keeps accepted \
+                 events and tries again"
             })
         }
         Liveness::Poisoned => {
             let message = format!("writer failed {in_state} ago: nothing is accepted");
-            critical(Problem::WriterFailed, message)
-                .hint("restart the service; its messages say why the writer failed")
+            critical(Problem::WriterFailed, message).hint(
+                "read the service's messages, which say why the writer failed, and restart \
+                       it",
+            )
         }
         Liveness::Strange => {
             let message = format!("state {} is of a newer version", page.get(Word::State));
             unknown(Problem::NewerVersion, message)
-                .hint("use the auditctl of the same version as the service")
+                .hint("use the version of auditctl that the service runs")
         }
         Liveness::Opening => {
             let message = "a writer holds the lock and is opening the log";
             Check::found(NAME, Problem::Opening, Status::Warning, message)
-                .hint("a large active segment takes seconds to check after a crash")
+                .hint("wait: after a crash a large active segment takes seconds to check")
         }
         Liveness::LockUnknown => {
             let why = facts.locked.as_ref().err().cloned().unwrap_or_default();
-            unknown(Problem::LockUnknown, format!("the lock cannot be asked about: {why}"))
-                .hint("run health as the user that owns the log directory, or as root")
+            unknown(Problem::LockUnknown, format!("the lock cannot be examined: {why}"))
+                .hint("run health as the user who owns the log directory, or as root")
         }
         Liveness::Died => died(facts, page),
         Liveness::Stopped => stopped(facts, page, settings.expect_running),
@@ -138,30 +144,30 @@ fn hung(facts: &Facts, page: &StatusSnapshot) -> Check {
     let (why, hint) = match facts.process {
         // The page may be what cannot be written.
         Process::State('R' | 'S') if full => (
-            ": the disk is full, so the writer may not be able to say how it is".to_owned(),
-            "free space; a writer that lives says so within a second".to_owned(),
+            ": the disk is full, so the writer may be unable to report its state".to_owned(),
+            "free disk space; a writer that lives then reports within a second".to_owned(),
         ),
         Process::State('T') => (
             format!(": process {pid} is stopped by a signal (SIGSTOP)"),
-            format!("`kill -CONT {pid}` lets it go on"),
+            format!("run `kill -CONT {pid}` to let it continue"),
         ),
         Process::State('t') => (
             format!(": process {pid} is stopped by a debugger"),
-            "let it go on in the debugger".to_owned(),
+            "let it continue in the debugger".to_owned(),
         ),
         Process::State('D') => (
             format!(": process {pid} waits for the disk"),
-            "the disk does not answer; see the kernel's messages".to_owned(),
+            "the disk does not answer: read the kernel's messages (`dmesg`)".to_owned(),
         ),
         Process::Gone => (
-            format!(": the lock is held, process {pid} is not to be seen"),
+            format!(": the lock is held, but process {pid} is not visible"),
             "a new writer may be opening the log, or the writer runs in another container"
                 .to_owned(),
         ),
         Process::State(_) | Process::Unknown => (
             String::new(),
-            "a disk that does not answer? see the kernel's messages; nothing new is durable \
-             until it does"
+            "the disk may not answer: read the kernel's messages (`dmesg`). Nothing new is \
+             durable until it does"
                 .to_owned(),
         ),
     };
@@ -175,9 +181,13 @@ fn died(facts: &Facts, page: &StatusSnapshot) -> Check {
         events => format!("; {} waited", count(events, "event")),
     };
     let (what, hint) = if facts.rebooted() {
-        ("the machine was rebooted since", "start the service: opening the log recovers it")
+        (
+            "the machine was rebooted since",
+            "start the service, which recovers the log when it \
+                                            opens it",
+        )
     } else {
-        ("without closing the log", "start the service: opening the log recovers it")
+        ("without closing the log", "start the service, which recovers the log when it opens it")
     };
     let message = format!("writer died {ago} ago, {what}{waiting}");
     critical(Problem::Died, message).hint(hint)
@@ -187,7 +197,7 @@ fn stopped(facts: &Facts, page: &StatusSnapshot, expected: bool) -> Check {
     let message = format!("stopped cleanly {} ago", age(page_age(facts, page)));
     if expected {
         Check::found(NAME, Problem::Stopped, Status::Warning, message)
-            .hint("start the service, or set expect_running = false where none is to run")
+            .hint("start the service, or set expect_running = false if none should run")
     } else {
         Check::healthy(NAME, message)
     }

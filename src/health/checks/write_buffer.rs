@@ -44,8 +44,8 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> C
             Some(status) => {
                 let message = format!("{fill} waiting, the oldest for {}", age(waited));
                 Check::found(NAME, Problem::BufferFilling, status, message).hint(
-                    "the disk does not keep up: see worker_thread's sync times; when the buffer \
-                     is full, callers wait and are then refused as busy",
+                    "the disk is too slow: see the sync times of worker_thread. When the buffer \
+                     is full, callers wait, and are then refused as busy",
                 )
             }
         }

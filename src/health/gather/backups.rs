@@ -83,7 +83,7 @@ pub(super) fn look(fs: &dyn Fs, dir: &Path, paths: &LogPaths) -> Backups {
     if let (None, Some(id)) = (newest, heads.newer.last()) {
         let path = dir.join(id.metadata());
         newer.get_or_insert(format!(
-            "{}: a newer version of auditctl made it: use that one",
+            "{}: a newer version of auditctl made it; use that version",
             path.display()
         ));
     }

@@ -71,7 +71,7 @@ fn deliveries_are_judged_by_how_long_and_how_many_wait() {
             "full",
             |status, _| status.alerts[0].queued = 10,
             Critical,
-            "ops: 10 wait, and no more fit",
+            "ops: 10 wait, and the queue is full",
         ),
         (
             "failed a while ago",
@@ -98,7 +98,7 @@ fn deliveries_are_judged_by_how_long_and_how_many_wait() {
                 status.at = ago(sample, 700);
             },
             Warning,
-            "3 records wait to be looked at, for 11 min",
+            "3 records are not yet examined, for 11 min",
         ),
         (
             "delivered by a process that is gone",

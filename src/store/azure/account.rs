@@ -85,7 +85,7 @@ impl Account {
             None => format!("https://{name}.blob.core.windows.net"),
         };
         let endpoint = Url::parse(&endpoint).map_err(|_| {
-            refuse("AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_BLOB_ENDPOINT is no address")
+            refuse("AZURE_STORAGE_ACCOUNT or AZURE_STORAGE_BLOB_ENDPOINT is not an address")
         })?;
         let access = if let Some(key) = environment.get("AZURE_STORAGE_KEY") {
             let key =
@@ -134,7 +134,7 @@ impl Account {
             }
         };
         let endpoint = Url::parse(&endpoint)
-            .map_err(|_| "the connection string's endpoint is no address".to_owned())?;
+            .map_err(|_| "the connection string's endpoint is not an address".to_owned())?;
         let access = match (get("sharedaccesssignature"), get("accountkey"), account) {
             (Some(signature), _, _) => {
                 Access::Signature(signature.trim_start_matches('?').to_owned())

@@ -135,7 +135,7 @@ impl AzureStore {
         if let Some(lock) = put.lock {
             let at = OffsetDateTime::from_unix_timestamp(lock.until.unix_seconds());
             until = Some(at.map_err(|error| {
-                StoreError::new(StoreErrorKind::Usage, &url, "the lock's end is no date")
+                StoreError::new(StoreErrorKind::Usage, &url, "the lock's end is not a date")
                     .caused_by(&error)
             })?);
             mode = Some(match lock.mode {

@@ -79,11 +79,12 @@ fn refused(url: &str, status: u16, code: &str, said: &str) -> StoreError {
     match (code, status) {
         ("ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled", _) => {
             made(StoreErrorKind::NoBucket, "there is no such container")
-                .hint("make the container, or correct its name; auditctl makes none")
+                .hint("make the container, or correct its name; auditctl does not make containers")
         }
         ("BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold", _) => {
-            made(StoreErrorKind::Locked(None), "is kept by an immutability policy or legal hold")
-                .hint("it can be removed once that has ended")
+            made(StoreErrorKind::Locked(None), "is protected by an immutability policy or legal \
+                                                hold")
+                .hint("it can be removed when that ends")
         }
         (code, 400 | 409) if code.contains("Immutab") || code.contains("VersioningNotEnabled") => {
             made(StoreErrorKind::LockNotApplied, &named).hint(
@@ -91,16 +92,17 @@ fn refused(url: &str, status: u16, code: &str, said: &str) -> StoreError {
             )
         }
         ("Md5Mismatch" | "Crc64Mismatch", _) => made(StoreErrorKind::ChecksumMismatch, &named)
-            .hint("what arrived is not what was sent; check memory and network"),
+            .hint("the store received something other than what was sent; check memory and \
+                   network"),
         ("BlobNotFound" | "ResourceNotFound", _) | (_, 404) => {
             made(StoreErrorKind::NotFound, "there is no such object")
         }
         ("AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation", _)
         | (_, 401) => made(StoreErrorKind::NoCredentials, &named).hint(
-            "the key, signature or token is wrong or has run out, or this host's clock is wrong",
+            "the key, signature or token is wrong or has expired, or this host's clock is wrong",
         ),
         (_, 301 | 302 | 303 | 307 | 308) => made(StoreErrorKind::Other, &named).hint(
-            "the store sends elsewhere, where credentials and backups do not follow; see a proxy, \
+            "the store redirects to another host, which auditctl does not follow; check the proxy \
              and the account's endpoint",
         ),
         (_, 403) => made(StoreErrorKind::AccessDenied, &named).hint(

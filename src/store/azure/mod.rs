@@ -167,7 +167,7 @@ impl AzureStore {
 fn unusable(url: &str, error: &azure_core::Error) -> StoreError {
     StoreError::new(StoreErrorKind::Usage, url, "the account's endpoint cannot be used")
         .caused_by(error)
-        .hint("see AZURE_STORAGE_BLOB_ENDPOINT, or BlobEndpoint in the connection string")
+        .hint("check AZURE_STORAGE_BLOB_ENDPOINT, or BlobEndpoint in the connection string")
 }
 
 fn timestamp(time: OffsetDateTime) -> Timestamp {

@@ -74,7 +74,7 @@ impl Client {
             None => ENDPOINT.to_owned(),
         };
         let endpoint = Url::parse(&endpoint).map_err(|error| {
-            let message = "STORAGE_EMULATOR_HOST is no address";
+            let message = "STORAGE_EMULATOR_HOST is not an address";
             StoreError::new(StoreErrorKind::Usage, url, message).caused_by(&error)
         })?;
         let named =
@@ -100,7 +100,7 @@ impl Client {
     pub(super) fn address(&self, url: &str, parts: &[&str]) -> Result<Url, StoreError> {
         let mut address = self.endpoint.clone();
         let Ok(mut path) = address.path_segments_mut() else {
-            let message = "STORAGE_EMULATOR_HOST is no address that can hold a path";
+            let message = "STORAGE_EMULATOR_HOST is not an address that can hold a path";
             return Err(StoreError::new(StoreErrorKind::Usage, url, message));
         };
         path.pop_if_empty().extend(parts);
@@ -120,7 +120,7 @@ impl Client {
         let asked = credentials.headers(http::Extensions::new());
         let Ok(answer) = tokio::time::timeout(self.patience, asked).await else {
             let message = format!(
-                "no Google Cloud credentials: nobody gave any within {} s",
+                "no Google Cloud credentials: no source answered within {} s",
                 self.patience.as_secs()
             );
             return Err(StoreError::new(StoreErrorKind::NoCredentials, url, message)
@@ -146,7 +146,7 @@ impl Client {
     pub(super) fn session_at(&self, url: &str, address: &str) -> Result<Url, StoreError> {
         let refuse = |message: String| StoreError::new(StoreErrorKind::Other, url, message);
         let session = Url::parse(address)
-            .map_err(|_| refuse("the store began an upload and gave it no address".to_owned()))?;
+            .map_err(|_| refuse("the store began an upload but gave it no address".to_owned()))?;
         if session.origin() == self.endpoint.origin() {
             return Ok(session);
         }
@@ -278,8 +278,8 @@ fn refused(url: &str, status: u16, said: &Said) -> StoreError {
     let message = said.message.to_ascii_lowercase();
     match (status, said.reason.as_str()) {
         (403, "retentionPolicyNotMet" | "objectUnderActiveHold") => {
-            made(StoreErrorKind::Locked(None), "is kept by a retention or a hold".to_owned())
-                .hint("it can be removed once that has ended")
+            made(StoreErrorKind::Locked(None), "is protected by a retention or a hold".to_owned())
+                .hint("it can be removed when that ends")
         }
         (400 | 403 | 412, _) if message.contains("retention") => {
             made(StoreErrorKind::LockNotApplied, named).hint(
@@ -294,19 +294,21 @@ fn refused(url: &str, status: u16, said: &Said) -> StoreError {
              Creator and Viewer suffice without cleanup)",
         ),
         (301 | 302 | 303 | 307, _) => made(StoreErrorKind::Other, named).hint(
-            "the store sends elsewhere, where credentials and backups do not follow; see a proxy, \
-             and STORAGE_EMULATOR_HOST if it is set",
+            "the store redirects to another host, which auditctl does not follow; check the \
+             proxy, and STORAGE_EMULATOR_HOST if it is set",
         ),
         (404, _) if message.contains("bucket") => {
             made(StoreErrorKind::NoBucket, "there is no such bucket".to_owned())
-                .hint("make the bucket, or correct its name; auditctl makes none")
+                .hint("make the bucket, or correct its name; auditctl does not make buckets")
         }
         (404 | 410, _) => made(StoreErrorKind::NotFound, "there is no such object".to_owned()),
         (400, _)
             if ["crc32c", "checksum", "hash", "md5"].iter().any(|word| message.contains(word)) =>
         {
-            made(StoreErrorKind::ChecksumMismatch, named)
-                .hint("what arrived is not what was sent; check memory and network")
+            made(StoreErrorKind::ChecksumMismatch, named).hint(
+                "the store received something other than what was sent; check memory and \
+                       network",
+            )
         }
         (412, _) => made(StoreErrorKind::ExistsAndDiffers, named),
         (status, _) if is_passing(status) => made(StoreErrorKind::Unreachable, named).retryable(),

@@ -129,7 +129,10 @@ impl GcsStore {
             if status == Some(404) {
                 error.kind = StoreErrorKind::NoBucket;
                 "there is no such bucket".clone_into(&mut error.message);
-                error = error.hint("make the bucket, or correct its name; auditctl makes none");
+                error = error.hint(
+                    "make the bucket, or correct its name; auditctl does not make \
+                                    buckets",
+                );
             }
             error
         })
@@ -169,7 +172,7 @@ struct Retention {
 impl Item {
     fn into_object(self, name: &str, url: &str) -> Result<Object, StoreError> {
         let size = self.size.parse().map_err(|_| {
-            let message = format!("the store says no size of {name}");
+            let message = format!("the store does not give the size of {name}");
             StoreError::new(StoreErrorKind::Other, url, message)
         })?;
         let time = |text: &String| text.parse::<Timestamp>().ok();

@@ -125,9 +125,10 @@ impl GcsStore {
                     // Nothing but the bucket can be missing.
                     error.kind = StoreErrorKind::NoBucket;
                     "there is no such bucket".clone_into(&mut error.message);
-                    return Err(
-                        error.hint("make the bucket, or correct its name; auditctl makes none")
-                    );
+                    return Err(error.hint(
+                        "make the bucket, or correct its name; auditctl does not make \
+                                    buckets",
+                    ));
                 }
                 Err(Failure { error, .. }) => return Err(error),
             };
@@ -169,7 +170,7 @@ impl GcsStore {
                 return Ok(Step::Done(Sent::NameTaken));
             }
             Err(Failure { status: Some(404 | 410), .. }) => {
-                let message = "the store does not know the upload any more";
+                let message = "the store no longer knows the upload";
                 return Err(StoreError::new(StoreErrorKind::Unconfirmed, url, message).retryable());
             }
             Err(Failure { error, .. }) => return Err(error),
@@ -182,7 +183,7 @@ impl GcsStore {
         let stored = stored(answer.headers());
         if stored < from.saturating_add(length.min(LEAST_TAKEN)) {
             // It took nothing, or next to nothing: better a new attempt after a pause than a loop.
-            let message = "the store took nothing of what was sent";
+            let message = "the store accepted none of the data";
             return Err(StoreError::new(StoreErrorKind::Unreachable, url, message).retryable());
         }
         Ok(Step::Stored(stored.min(total)))

@@ -82,7 +82,7 @@ fn refused(url: &str, status: u16, code: &str, said: &str) -> StoreError {
     };
     match (code, status) {
         ("NoSuchBucket", _) => made(StoreErrorKind::NoBucket, "there is no such bucket".to_owned())
-            .hint("make the bucket, or correct its name; auditctl makes none"),
+            .hint("make the bucket, or correct its name; auditctl does not make buckets"),
         ("NoSuchKey" | "NotFound" | "NoSuchVersion" | "NoSuchUpload", _) | (_, 404) => {
             made(StoreErrorKind::NotFound, "there is no such object".to_owned())
         }
@@ -96,7 +96,7 @@ fn refused(url: &str, status: u16, code: &str, said: &str) -> StoreError {
             _,
         )
         | (_, 401) => made(StoreErrorKind::NoCredentials, named())
-            .hint("the AWS credentials are wrong or have run out; renew them"),
+            .hint("the AWS credentials are wrong or have expired; renew them"),
         ("RequestTimeTooSkewed", _) => made(StoreErrorKind::NoCredentials, named())
             .hint("this host's clock is wrong; set it right"),
         (
@@ -106,7 +106,7 @@ fn refused(url: &str, status: u16, code: &str, said: &str) -> StoreError {
             | "XAmzContentSHA256Mismatch",
             _,
         ) => made(StoreErrorKind::ChecksumMismatch, named())
-            .hint("what was sent is not what was backed up; make the backup again"),
+            .hint("the data sent is not the data that was backed up; make the backup again"),
         ("InvalidRequest" | "ObjectLockConfigurationNotFoundError", _)
             if said.contains("Lock") || code.contains("Lock") =>
         {
@@ -122,8 +122,8 @@ fn refused(url: &str, status: u16, code: &str, said: &str) -> StoreError {
         | (_, 301) => made(StoreErrorKind::Other, named())
             .hint("the bucket is in another region; set AWS_REGION to it"),
         (_, 302 | 303 | 307 | 308) => made(StoreErrorKind::Other, named()).hint(
-            "the store sends elsewhere, where credentials and backups do not follow; set \
-             AWS_ENDPOINT_URL_S3 and AWS_REGION to the bucket's own place",
+            "the store redirects to another host, which auditctl does not follow; set \
+             AWS_ENDPOINT_URL_S3 and AWS_REGION to where the bucket is",
         ),
         ("AccessDenied" | "AllAccessDisabled" | "AccountProblem", _) | (_, 403) => {
             made(StoreErrorKind::AccessDenied, named()).hint(
@@ -132,7 +132,7 @@ fn refused(url: &str, status: u16, code: &str, said: &str) -> StoreError {
             )
         }
         ("NotImplemented", _) | (_, 501) => made(StoreErrorKind::Unsupported, named())
-            .hint("the store lacks something of S3 that is needed here"),
+            .hint("the store lacks a feature of S3 that auditctl needs"),
         ("ConditionalRequestConflict" | "OperationAborted", _) => {
             made(StoreErrorKind::Other, named()).retryable()
         }

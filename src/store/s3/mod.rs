@@ -223,7 +223,7 @@ impl BackupStore for S3Store {
             (false, _) => Ok(Page { objects, next: None }),
             (true, Some(next)) => Ok(Page { objects, next: Some(next) }),
             (true, None) => {
-                let message = "the listing is cut off, and the store does not say how to go on";
+                let message = "the listing is cut off, and the store does not say how to continue";
                 Err(StoreError::new(StoreErrorKind::Other, url, message))
             }
         }

@@ -131,7 +131,7 @@ impl S3Store {
         self.run(name, async {
             let answer = request.send().await.map_err(|error| failure(&url, &error).error)?;
             answer.upload_id.ok_or_else(|| {
-                let message = "the store began an upload and gave it no id";
+                let message = "the store began an upload but gave it no id";
                 StoreError::new(StoreErrorKind::Other, &url, message)
             })
         })
@@ -323,7 +323,7 @@ impl Parts<'_> {
     }
 
     fn forgotten(&self) -> StoreError {
-        let message = "the store does not know the upload any more";
+        let message = "the store no longer knows the upload";
         StoreError::new(StoreErrorKind::Unconfirmed, &self.url, message).retryable()
     }
 

@@ -61,7 +61,7 @@ impl TooMuch {
     /// As the store's failure; trying again would only fetch it again.
     pub(crate) fn of(url: &str) -> StoreError {
         StoreError::new(StoreErrorKind::Other, url, Self.to_string())
-            .hint("it is broken, or it is not the store that it says it is")
+            .hint("the store is broken, or not the store that it claims to be")
     }
 
     /// Whether that is what is behind an error of a library's.

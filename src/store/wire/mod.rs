@@ -90,7 +90,7 @@ fn interrupted(url: &str) -> StoreError {
 pub(crate) fn stalled(url: &str, stall: Duration) -> StoreError {
     let message = format!("nothing moved for {} s", stall.as_secs());
     StoreError::new(StoreErrorKind::Timeout, url, message)
-        .hint("look at the network between here and there")
+        .hint("check the network between here and the store")
         .retryable()
 }
 
@@ -171,9 +171,9 @@ pub(crate) fn begins_at(url: &str, range: Option<&str>, from: u64) -> Result<(),
     if first.and_then(|first| first.trim().parse().ok()) == Some(from) {
         return Ok(());
     }
-    let message = format!("the store does not heed ranges: asked for byte {from} and what follows");
+    let message = format!("the store ignores ranges: it was asked for the bytes from {from} on");
     Err(StoreError::new(StoreErrorKind::Unsupported, url, message)
-        .hint("something between here and there answers for it; see the proxy"))
+        .hint("something between here and the store answers in its place; check the proxy"))
 }
 
 /// `Retry-After` in either of its forms.

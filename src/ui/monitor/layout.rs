@@ -181,7 +181,7 @@ fn writer_details(writer: &Writer) -> Vec<Piece> {
         if writer.is_current {
             format!("last update {ago} ago")
         } else {
-            format!("last known values, of {ago} ago")
+            format!("last known values, from {ago} ago")
         }
     });
     pieces.extend(update.map(Piece::plain));
@@ -351,7 +351,7 @@ fn alert_pieces(alerts: &Alerts) -> Vec<Piece> {
     else {
         let text = match alerts.status {
             Status::Unknown => "not known",
-            _ => "no collector delivers them",
+            _ => "no collector is delivering them",
         };
         return vec![Piece { text: text.to_owned(), style: style(alerts.status) }];
     };
@@ -413,7 +413,7 @@ fn backup_pieces(sample: &Sample) -> Vec<Piece> {
 }
 
 fn disk_pieces(sample: &Sample) -> Vec<Piece> {
-    let Some(disk) = &sample.disk else { return vec![Piece::plain("not looked at yet")] };
+    let Some(disk) = &sample.disk else { return vec![Piece::plain("not checked yet")] };
     let style = match disk.status {
         Status::Healthy => None,
         status => Some(status_style(status)),

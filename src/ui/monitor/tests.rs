@@ -195,7 +195,7 @@ fn alerts_have_a_line_where_they_are_set() {
     let all = "alerts      2 queued  1,234 delivered  1 failed";
     assert_eq!(line(&of(&page)).as_deref(), Some(all));
     let nobody = delivering(|status, _| status.pid = 1);
-    let none = "alerts      no collector delivers them";
+    let none = "alerts      no collector is delivering them";
     assert_eq!(line(&of(&nobody)).as_deref(), Some(none));
     let narrow = lines(&of(&page), &Screen { columns: 40, rows: Some(50), ascii: true });
     assert!(narrow.iter().map(text).any(|line| line.starts_with("alerts 2 queued  1,234")));

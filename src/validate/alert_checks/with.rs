@@ -28,7 +28,7 @@ pub(in crate::validate) fn configured(seen: &Surroundings) -> Vec<Check> {
         Err(errors) => {
             let told = errors.0.iter().map(|error| {
                 Check::failed(Id::Alerts, error.to_string())
-                    .hint("docs/alerts.md tells what each kind of alert needs and may reach")
+                    .hint("docs/alerts.md says what each kind of alert needs and can reach")
                     .metric("origin", error.origin.to_string())
             });
             told.collect()
@@ -56,10 +56,10 @@ pub(in crate::validate) fn test(seen: &Surroundings) -> Vec<Check> {
                     let why = problem.as_deref().unwrap_or(answer);
                     Check::failed(Id::AlertTest, format!("{name}: {target} did not take it: {why}"))
                         .hint(if outcome.refused {
-                            "the guard refuses this target: docs/alerts.md tells which may be \
-                             reached, and what alerting.allow permits"
+                            "the guard refuses this target; docs/alerts.md says which targets are \
+                             allowed, and what alerting.allow permits"
                         } else {
-                            "see the target, the network and the secret in its file"
+                            "check the target, the network and the secret in its file"
                         })
                 }
             };
@@ -108,7 +108,7 @@ pub(in crate::validate) fn guard(seen: &Surroundings) -> Vec<Check> {
                 0 => String::new(),
                 some => format!("; alerting.allow makes {some} exceptions"),
             };
-            let message = format!("{count} internal or doubtful targets were refused{exceptions}");
+            let message = format!("{count} of {count} internal targets refused{exceptions}");
             Check::passed(Id::Ssrf, message).metric("refused", count).metric("allowed", allowed)
         }
         Err(why) => Check::failed(Id::Ssrf, why).hint(
@@ -124,7 +124,7 @@ fn judge(policy: &Policy) -> Result<usize, String> {
     }
     let good = policy.web(GOOD).map_err(|error| format!("{GOOD} was refused: {error}"))?;
     for text in INSIDE {
-        let address: IpAddr = text.parse().map_err(|_| format!("{text} is no address"))?;
+        let address: IpAddr = text.parse().map_err(|_| format!("{text} is not an address"))?;
         if policy.address(&good, address).is_ok() {
             return Err(format!("an alert would go to {text}, if a name's look-up said so"));
         }

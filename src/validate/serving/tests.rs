@@ -103,7 +103,7 @@ fn tokens_are_read_as_serve_reads_them_and_one_must_be_valid_for_a_while() {
     };
     found(Status::Failed, "no token file");
     add(&path, "old", at(-1));
-    found(Status::Failed, "none of the 1 tokens is valid");
+    found(Status::Failed, "none of the 1 tokens is still valid");
     add(&path, "ci", at(days + 1));
     found(Status::Passed, "1 of 2");
     add(&path, "web", at(days));
@@ -119,7 +119,7 @@ fn tokens_are_read_as_serve_reads_them_and_one_must_be_valid_for_a_while() {
     found(Status::Failed, "plain token");
     assert!(!of(&seen, Id::Tokens).message.contains(&secret));
     put(&path, "", 0o600);
-    found(Status::Failed, "no token in the file");
+    found(Status::Failed, "holds no token");
 }
 
 #[cfg(feature = "tls")]

@@ -215,6 +215,20 @@ pub(super) fn fits(expected: &str, printed: &str) -> bool {
     Regex::new(&pattern).expect("a pattern").is_match(&printed)
 }
 
+/// The text of a picture that docs/screens/record.py drew, without the ids of its keys.
+pub(super) fn drawn(svg: &str) -> String {
+    let tags = Regex::new("<[^>]*>").expect("a pattern");
+    let key_ids = Regex::new(r"\+[0-9a-f]{8}\b").expect("a pattern");
+    let lines = svg.lines().filter(|line| line.starts_with("<text "));
+    lines
+        .map(|line| {
+            let text = tags.replace_all(line, "");
+            let text = key_ids.replace_all(&text, "+0");
+            text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") + "\n"
+        })
+        .collect()
+}
+
 /// Numbers, hashes and widths of columns differ from run to run.
 fn alike(text: &str) -> String {
     let hashes = Regex::new(r"\b[0-9a-f]{12,}\b").expect("a pattern");

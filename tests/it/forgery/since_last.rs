@@ -63,7 +63,7 @@ fn a10_the_command_finds_it_and_says_what_it_read_longest_ago() {
     let report: serde_json::Value = serde_json::from_str(&out).expect("json");
     assert!(report["oldest_read"]["read_at"].is_string(), "{out}");
     let (_, text, _) = run(&home.dir, &["verify", "--since-last"]);
-    assert!(text.contains("ago, longest of all"), "{text}");
+    assert!(text.contains("ago, the longest time of all"), "{text}");
 
     let kept = std::fs::read(&state).expect("the state");
     alter(&home);

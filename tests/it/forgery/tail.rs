@@ -118,7 +118,7 @@ fn a12_an_event_that_looks_like_an_end_is_none() {
     }
     collector.kill_nine();
     let (_, out, _) = run(&dir, &["verify"]);
-    assert!(!out.contains("closed in order"), "{out}");
+    assert!(!out.contains("closed cleanly"), "{out}");
     let collector = Serving::start(&dir, "");
     collector.terminate();
     let opened: Vec<Value> = records(&dir.log())
@@ -129,5 +129,5 @@ fn a12_an_event_that_looks_like_an_end_is_none() {
     assert_eq!(opened.len(), 2);
     assert_eq!(opened[1]["details"]["clean"], json!(false));
     let (_, out, _) = run(&dir, &["verify"]);
-    assert!(out.contains("closed in order"), "{out}");
+    assert!(out.contains("closed cleanly"), "{out}");
 }

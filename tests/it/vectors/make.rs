@@ -51,6 +51,17 @@ impl Maker {
         self.status_pages();
         self.filters();
         super::make_backups::backups(&mut self);
+        super::make_later::later(&mut self);
+        self.index();
+    }
+
+    /// Only those that came later.
+    pub(super) fn make_later(mut self) {
+        super::make_later::later(&mut self);
+        self.index();
+    }
+
+    fn index(&self) {
         let index = json!({"type": "auditctl/vectors", "format": 1, "cases": self.cases});
         let text = serde_json::to_string_pretty(&index).expect("json") + "\n";
         std::fs::write(self.out.join("index.json"), text).expect("written");
@@ -71,21 +82,30 @@ impl Maker {
 
     /// A log as it is, and that it is good.
     fn log(&mut self, name: &str, dir: &Path, why: &str) {
+        self.log_with(name, dir, why, json!({}));
+    }
+
+    /// The same, with more to say of it.
+    pub(super) fn log_with(&mut self, name: &str, dir: &Path, why: &str, mut more: Value) {
         let note = SignedCheckpoint::parse(&read(&dir.join("audit.head"))).expect("a head");
         let head = note.unverified();
         let whole =
             all_lines(dir).into_iter().filter(|line| line.starts_with('{') && line.ends_with('}'));
-        let end = whole.count() as u64 + first_record(dir);
+        let holes = more["holes"].as_array().cloned().unwrap_or_default();
+        let lost = holes.iter().map(|hole| number(&hole[1]) - number(&hole[0])).sum::<u64>();
+        let end = whole.count() as u64 + first_record(dir) + lost;
         let key: VerifierKey =
             text(&dir.join("audit.pub")).lines().next().expect("a key").parse().expect("a key");
         self.copy(name, dir);
-        let more = json!({"path": name, "tree_size": head.size, "root_hash": head.root,
+        let stated = json!({"path": name, "tree_size": head.size, "root_hash": head.root,
             "unsigned": end - head.size, "key": key.label()});
+        let Value::Object(stated) = stated else { panic!("an object") };
+        more.as_object_mut().expect("an object").extend(stated);
         self.case(name, "log", "ok", why, more);
     }
 
     /// The same with something wrong, or of a newer format.
-    fn bad_log(&mut self, name: &str, dir: &Path, expect: &str, why: &str) {
+    pub(super) fn bad_log(&mut self, name: &str, dir: &Path, expect: &str, why: &str) {
         self.copy(name, dir);
         self.case(name, "log", expect, why, json!({"path": name}));
     }
@@ -99,7 +119,7 @@ impl Maker {
     }
 
     /// A copy of one of the logs, to be changed.
-    fn changed(&self, name: &str) -> tempfile::TempDir {
+    pub(super) fn changed(&self, name: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("directory");
         for file in names(&self.out.join(name)) {
             let to = dir.path().join(&file);
@@ -623,13 +643,22 @@ fn text(path: &Path) -> String {
     String::from_utf8(read(path)).expect("text")
 }
 
+fn number(value: &Value) -> u64 {
+    value.as_u64().expect("a number")
+}
+
+/// The first compressed segment.
+pub(super) fn first_sealed(dir: &Path) -> String {
+    names(dir).into_iter().find(|name| name.ends_with(".log.gz")).expect("a segment")
+}
+
 fn first_record(dir: &Path) -> u64 {
     let manifest: Value =
         serde_json::from_slice(&read(&LogPaths::new(dir).manifest())).expect("json");
     manifest["pruned"]["end"].as_u64().expect("a seq")
 }
 
-fn sealed_end(dir: &Path) -> u64 {
+pub(super) fn sealed_end(dir: &Path) -> u64 {
     let manifest: Value =
         serde_json::from_slice(&read(&LogPaths::new(dir).manifest())).expect("json");
     let last = manifest["segments"].as_array().expect("segments").last().expect("a segment");
@@ -642,7 +671,7 @@ fn home_of(home: &Home, count: usize, options: impl FnOnce(Options) -> Options) 
     log.close().expect("closed");
 }
 
-fn key_of(dir: &Path) -> SigningKey {
+pub(super) fn key_of(dir: &Path) -> SigningKey {
     SigningKey::parse(&text(&dir.join("audit.key"))).expect("the key")
 }
 
@@ -662,7 +691,7 @@ fn append(path: &Path, bytes: &[u8]) {
     std::fs::write(path, whole).expect("written");
 }
 
-fn replace(path: &Path, from: &[u8], to: &[u8]) {
+pub(super) fn replace(path: &Path, from: &[u8], to: &[u8]) {
     let mut bytes = read(path);
     let at = bytes.windows(from.len()).position(|part| part == from).expect("it is there");
     bytes.splice(at..at + from.len(), to.iter().copied());

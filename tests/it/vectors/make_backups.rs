@@ -78,6 +78,31 @@ pub(super) fn backups(maker: &mut Maker) {
     encrypted(maker, &home);
 }
 
+impl Maker {
+    /// A backup of a log of which records were given up, and its archive alone.
+    pub(super) fn later_backup(&mut self, home: &Home) {
+        let backup = made(home);
+        let folder = "backups/given-up";
+        let path = format!("{folder}/{}", backup.stem);
+        self.write(&format!("{path}.gz"), &backup.archive);
+        self.write(&format!("{path}.json"), &backup.metadata);
+        self.write(&format!("{folder}/audit.pub"), read(&home.log_dir().join("audit.pub")));
+        for (kind, why) in [
+            ("backup", "of a log of which records were given up: the metadata name them"),
+            ("archive", "the same without its metadata: the marker names them"),
+        ] {
+            let mut more = json!({"path": format!("{path}.gz"), "earlier": "wrong",
+                "public_key": format!("{folder}/audit.pub")});
+            if kind == "backup" {
+                let metadata: Value = serde_json::from_slice(&backup.metadata).expect("json");
+                more["tree_size"] = metadata["range"]["tree_size"].clone();
+                more["root_hash"] = metadata["root_hash"].clone();
+            }
+            self.case(&format!("{folder} as {kind}"), kind, "ok", why, more);
+        }
+    }
+}
+
 fn made(home: &Home) -> Backup {
     let id = home.back_up().metadata.id;
     let dir = home.backups().path().to_path_buf();

@@ -66,7 +66,7 @@ pub enum NoteError {
     },
     /// Signed by a key that took the place of the one that is believed, which never
     /// authorised it.
-    #[error("it is signed by {key}, which {old} never authorised: {how}, and nobody signed that")]
+    #[error("it is signed by {key}, which {old} never authorised: {how}, without its signature")]
     NotAuthorised {
         /// Name and id of the key that signed.
         key: String,
@@ -256,7 +256,8 @@ impl FromStr for VerifierKey {
             return Err(refuse("the key is not an Ed25519 key (type 1)"));
         };
         let key = key.try_into().map_err(|_| refuse("the key has not 32 bytes"))?;
-        let key = VerifyingKey::from_bytes(key).map_err(|_| refuse("the key is no curve point"))?;
+        let key =
+            VerifyingKey::from_bytes(key).map_err(|_| refuse("the key is not a curve point"))?;
         let key = Self::new(name, key)?;
         if key.id() != id {
             return Err(refuse("the key id does not belong to this name and key"));

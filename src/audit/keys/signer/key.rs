@@ -40,9 +40,9 @@ pub enum KeyError {
     },
     /// The private key can be read or changed by others than its owner.
     #[error(
-        "the private key {} has mode {mode:04o}: others than its owner can get at it, so its \
-         signatures prove nothing; run `chmod 600` on it (root's file may be 0640 or 0440, for its \
-         group), or replace the key if others had access",
+        "the private key {} has mode {mode:04o}: users other than its owner can read it, so its \
+         signatures prove nothing; run `chmod 600` on it (root's file may be 0640 or 0440, for \
+         its group), or replace the key if others had access",
         path.display()
     )]
     Exposed {
@@ -53,8 +53,9 @@ pub enum KeyError {
     },
     /// Somebody else put the key there.
     #[error(
-        "{} belongs to user {uid}, who is neither root, nor who runs this, nor the owner of the \
-         key that it would follow or of its directory; it is left alone: find out who put it there, and remove it",
+        "{} belongs to user {uid}, who is neither root, nor the user who runs this, nor the owner \
+         of the current key or of its directory, so it is not used: find out who put it there, \
+         and remove it",
         path.display()
     )]
     Owner {

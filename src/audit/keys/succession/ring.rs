@@ -29,7 +29,7 @@ pub enum KeyringError {
         reason: &'static str,
     },
     /// The key that is believed is none of them.
-    #[error("{key} is none of the log's keys, which are {}", known.join(", "))]
+    #[error("{key} is not one of the log's keys, which are {}", known.join(", "))]
     Stranger {
         /// Name and id of the key.
         key: String,
@@ -230,8 +230,8 @@ impl Keyring {
             .map(|(Handover { old, new, place, .. }, replaced)| {
                 let (old, new) = (old.label(), new.label());
                 format!(
-                    "{new} took the place of {old} {}. Nobody signed that: {old} vouches for the \
-                     first {} records, {new} for all from there on (epoch {})",
+                    "{new} took the place of {old} {}, without its signature: {old} vouches for \
+                     the first {} records, {new} for all from there on (epoch {})",
                     replaced.told(),
                     replaced.signed.size,
                     place.epoch

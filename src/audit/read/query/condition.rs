@@ -79,7 +79,7 @@ struct Compared {
 
 /// Why a text is no condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{text}\" is no condition such as 'details.amount >= 100': {reason}")]
+#[error("\"{text}\" is not a condition such as 'details.amount >= 100': {reason}")]
 pub struct ConditionError {
     /// What was given.
     pub text: String,
@@ -150,8 +150,8 @@ impl Condition {
         let named = Operator::SIGNS.iter().find(|(sign, _)| rest.starts_with(sign));
         let Some((sign, operator)) = named else {
             return Err(refuse(
-                "after the path comes one of = != ~ < <= > >=; a key with such a sign in it stands \
-                 in quotes, as in details.\"a=b\" = 5"
+                "after the path comes one of = != ~ < <= > >=; put a key with such a sign in \
+                 quotes, as in details.\"a=b\" = 5"
                     .to_owned(),
             ));
         };
@@ -382,8 +382,8 @@ mod tests {
         for (text, part) in [
             ("", "needs one of"),
             ("details.n", "needs one of"),
-            ("n = 5", "no path"),
-            ("details = 5", "no path"),
+            ("n = 5", "not a path"),
+            ("details = 5", "not a path"),
             ("details..n = 5", "empty key"),
             ("details.n =", "no value"),
             ("details.n ~ (", "unclosed group"),

@@ -67,7 +67,7 @@ pub enum QueryError {
     },
     /// A restore was interrupted.
     #[error(
-        "a restore into {} was interrupted; it is finished or undone when the log is opened next",
+        "a restore into {} was interrupted; the next opening of the log finishes or undoes it",
         dir.display()
     )]
     RestorePending {
@@ -76,7 +76,8 @@ pub enum QueryError {
     },
     /// The files do not reach as far as what is durable.
     #[error(
-        "{durable} records are durable, the files in {} end at record {found}: run `auditctl verify`",
+        "{durable} records are durable, but the files in {} end at record {found}; run `auditctl \
+         verify`",
         dir.display()
     )]
     Short {
@@ -88,7 +89,7 @@ pub enum QueryError {
         found: u64,
     },
     /// Retention removed a segment again and again while it was to be read.
-    #[error("{file} was removed by retention while it was to be read")]
+    #[error("retention removed {file} while it was being read")]
     Pruned {
         /// The segment's file.
         file: String,

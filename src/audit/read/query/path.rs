@@ -77,7 +77,7 @@ impl Path {
         let rooted = matches!(&steps[0], Step::Key(root) if roots.contains(&&**root));
         if !rooted || steps.len() < 2 {
             return Err(format!(
-                "\"{text}\" is no path into details or origin, such as details.ip"
+                "\"{text}\" is not a path into details or origin, such as details.ip"
             ));
         }
         if steps.len() > MAX_STEPS {
@@ -161,7 +161,7 @@ impl Step {
     fn parse(text: &str, whole: &str) -> Result<(Self, usize), String> {
         if let Some(length) = quoted_length(text) {
             let key = serde_json::from_str(&text[..length]).map_err(|_| {
-                format!("{} is no text in quotes, as JSON writes it", &text[..length])
+                format!("{} is not a text in quotes, as JSON writes it", &text[..length])
             })?;
             return match text[length..].chars().next() {
                 None | Some('.') => Ok((Self::Key(key), length)),

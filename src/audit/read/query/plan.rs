@@ -77,7 +77,7 @@ fn block_lines(open: &OpenSegment, block: &Block, worker: &mut Worker) -> Result
     // What the manifest says is not taken for true where it costs memory.
     let most = if packed { MAX_MEMBER_BYTES } else { MAX_BLOCK_BYTES };
     let length = usize::try_from(block.stored_bytes).ok().filter(|length| *length <= most);
-    let length = length.ok_or_else(|| format!("{} bytes are no block", block.stored_bytes))?;
+    let length = length.ok_or_else(|| format!("{} bytes are not a block", block.stored_bytes))?;
     let target = if packed { &mut *stored } else { &mut *lines };
     target.resize(length, 0);
     open.file.read_exact_at(target, block.offset).map_err(|error| error.to_string())?;
@@ -312,7 +312,7 @@ impl<'a> Planner<'a> {
         }
         let unsigned = |hole: &GivenUp| {
             format!(
-                "records {} to {}: they are not here, by the word of a manifest that nobody signed",
+                "records {} to {}: missing, according to a manifest that is not signed",
                 hole.first_seq,
                 hole.end_seq - 1
             )

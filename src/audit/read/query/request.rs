@@ -192,7 +192,7 @@ impl Request {
     fn want(&self) -> Result<Want, RequestError> {
         if let Some(by) = &self.group_by {
             if self.count {
-                let reason = "asks for more than count does; leave one of them out".to_owned();
+                let reason = "asks for more than count does; leave out one of them".to_owned();
                 return Err(RequestError { key: "group_by", reason });
             }
             return Ok(Want::Groups(group_by(by)?));
@@ -241,7 +241,7 @@ fn parse_seq(text: &str) -> Result<(u64, u64), RequestError> {
     let refuse = || RequestError {
         key: "seq",
         reason: format!(
-            "\"{}\" is no range: write 100..200 (without 200), 100..=199, 100.., ..200, or 100",
+            "\"{}\" is not a range: write 100..200 (without 200), 100..=199, 100.., ..200, or 100",
             text.chars().take(64).flat_map(char::escape_debug).collect::<String>()
         ),
     };

@@ -26,8 +26,8 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     }
     text.parse().map_err(|_| {
         format!(
-            "\"{}\" is no time: write 2026-02-04T21:09:40Z (RFC 3339, with its zone), a date such \
-             as 2026-02-04, or how long ago, such as 24h or 7d",
+            "\"{}\" is not a time: write 2026-02-04T21:09:40Z (RFC 3339, with its zone), a date \
+             such as 2026-02-04, or how long ago, such as 24h or 7d",
             text.chars().take(64).flat_map(char::escape_debug).collect::<String>()
         )
     })

@@ -33,8 +33,8 @@ pub(super) fn tell(
     let told = told.filter_map(|finding| finding.first_seq).min();
     let end = told.filter(|_| !whole).unwrap_or(signed.size).min(signed.size);
     if end > first {
-        let text = "nothing proves that they are what was recorded: not all is here that was signed \
-                    with them";
+        let text = "nothing proves that they are what was recorded, because some records that \
+                    were signed with them are missing";
         tally.found(Finding::new(Kind::Unprovable, ACTIVE, text).records(first, end));
     }
     Ok(())
@@ -67,7 +67,7 @@ pub(super) fn tell_exactly(
         let (begin, end) = (block.first_seq, block.first_seq + block.records);
         let is_there = (begin..end).any(|seq| placed.lines.contains_key(&seq));
         let (kind, text) = match is_there {
-            true => (Kind::Altered, "what stands there is not what was recorded"),
+            true => (Kind::Altered, "it differs from what was recorded"),
             false if end == signed.size => (Kind::Truncated, "the file ends before them"),
             false => (Kind::Missing, "they are not there"),
         };

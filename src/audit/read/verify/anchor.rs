@@ -74,8 +74,8 @@ pub(super) fn compare(
     }
     if there.epoch() != view.manifest.epoch {
         let text = format!(
-            "the log was restored since (epoch {} then, {} now), and does not have all of the {size} \
-             records of then; `audit.restored` records say what was set aside",
+            "the log was restored since then (epoch {} then, {} now), and no longer has all of \
+             the {size} records; its `audit.restored` records say what was set aside",
             there.epoch(),
             view.manifest.epoch
         );
@@ -90,8 +90,8 @@ pub(super) fn compare(
     }
     if size < pieces.begin() {
         let text = format!(
-            "retention removed the records before {}, so those of then cannot be told; \
-             a backup that holds them can",
+            "retention removed the records before {}, so they cannot be compared; compare a \
+             backup that holds them",
             pieces.begin()
         );
         return tell(Kind::Unprovable, text);
@@ -100,5 +100,5 @@ pub(super) fn compare(
         true => "the log was rewritten",
         false => "they are damaged, as the other findings say, or the log was rewritten",
     };
-    tell(Kind::Diverged, format!("the first {size} records are not those of then: {why}"))
+    tell(Kind::Diverged, format!("the first {size} records are not those of that time: {why}"))
 }

@@ -57,8 +57,8 @@ pub enum NotEarlier {
     Unsigned(CheckpointError),
     /// It has another size, about which the proof says nothing.
     #[error(
-        "it covers {found} records, and the proof begins at {from}: ask for one with \
-         `auditctl prove --from {found}`"
+        "it covers {found} records, but the proof begins at {from}; make a proof with `auditctl \
+         prove --from {found}`"
     )]
     OtherSize {
         /// Its size.
@@ -68,8 +68,8 @@ pub enum NotEarlier {
     },
     /// Not the same records, since a restore set some of them aside.
     #[error(
-        "the log was restored since (epoch {then} then, {now} now), and does not have all of the \
-         {size} records of then; `audit.restored` records say what was set aside"
+        "the log was restored since then (epoch {then} then, {now} now), and no longer has all of \
+         the {size} records; its `audit.restored` records say what was set aside"
     )]
     Restored {
         /// Its epoch.

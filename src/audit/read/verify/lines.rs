@@ -85,7 +85,7 @@ pub(super) fn compare(file: &str, lines: &[Line], first: u64, end: u64) -> Vec<F
             let finding = if cut {
                 Finding::new(Kind::Truncated, file, "the file ends within or before them")
             } else {
-                Finding::new(Kind::Altered, file, "what stands there is not what was recorded")
+                Finding::new(Kind::Altered, file, "it differs from what was recorded")
             };
             finding.at(offset)
         } else if stop == end {
@@ -96,7 +96,7 @@ pub(super) fn compare(file: &str, lines: &[Line], first: u64, end: u64) -> Vec<F
         findings.push(finding.records(begin, stop));
     }
     for (before, offset, _) in strangers {
-        let text = format!("a line that was not recorded stands before record {before}");
+        let text = format!("there is a line before record {before} that was not recorded");
         findings.push(Finding::new(Kind::Extra, file, text).records(before, before).at(offset));
     }
     for (seq, offsets) in places.iter().filter(|(_, offsets)| offsets.len() > 1) {
@@ -156,7 +156,7 @@ fn disorder(file: &str, lines: &[Line], first: u64, end: u64) -> Option<Finding>
     if copies > 1 {
         return None;
     }
-    let text = "they stand in another order";
+    let text = "they are in another order";
     Some(Finding::new(Kind::Reordered, file, text).records(low, high + 1).at(offset))
 }
 

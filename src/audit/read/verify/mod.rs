@@ -66,7 +66,7 @@ pub enum VerifyError {
     },
     /// A restore was interrupted.
     #[error(
-        "a restore into {} was interrupted; it is finished or undone when the log is opened next",
+        "a restore into {} was interrupted; the next opening of the log finishes or undoes it",
         dir.display()
     )]
     RestorePending {
@@ -209,7 +209,7 @@ impl Run<'_> {
             if !last {
                 return Ok(None);
             }
-            let text = "segments kept disappearing while they were read: run it again";
+            let text = "segments kept disappearing while they were read; run the command again";
             self.tally.of_end.push(Finding::new(Kind::Unprovable, "audit.manifest.json", text));
         }
         let authority = match authority.take() {
@@ -306,9 +306,9 @@ impl Run<'_> {
                     && keys.is_some_and(|keys| !signature::is_under_another(self.view, keys)) =>
             {
                 self.tally.notes.push(
-                    "audit.manifest.json is not signed: a restore without the key made it, or \
-                     somebody else. Nothing was believed that it says; the \
-                     next start makes it anew from the segments"
+                    "audit.manifest.json is not signed: a restore without the key wrote it, or \
+                     somebody else did. It was not trusted; the next start rebuilds it from the \
+                     segments"
                         .to_owned(),
                 );
             }
@@ -366,9 +366,9 @@ impl Run<'_> {
             let named = authority.names_hole(first_seq, end_seq);
             if !named {
                 let text = format!(
-                    "they are not there ({reason}), and no signed record says that they were given \
-                     up. A backup may hold them: `auditctl repair`; `auditctl serve \
-                     --accept-corruption` gives them up, once"
+                    "they are missing ({reason}), and no signed record says that they were given \
+                     up. If a backup holds them, run `auditctl repair`. To give them up, run \
+                     `auditctl serve --accept-corruption` once"
                 );
                 let finding = Finding::new(Kind::Missing, &segment.file, text);
                 self.tally.found(finding.records(first_seq, end_seq));
@@ -392,7 +392,7 @@ impl Run<'_> {
     fn removed(&mut self, pieces: &Pieces, authority: &Authority) {
         let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
         if pieces.begin() > removed_to {
-            let text = "they are not there, and no signed audit.pruned record says that retention \
+            let text = "they are missing, and no signed audit.pruned record says that retention \
                         removed them";
             let finding = Finding::new(Kind::Missing, "audit.manifest.json", text);
             self.tally.found(finding.records(removed_to, pieces.begin()));
@@ -402,8 +402,7 @@ impl Run<'_> {
     /// What the directory itself tells.
     fn files(&mut self, last: bool) {
         if let Some(reason) = &self.view.no_manifest {
-            let text =
-                format!("it cannot be used, so the files were read by their names: {reason}");
+            let text = format!("it is unusable, so the files were found by their names: {reason}");
             let finding = Finding::new(Kind::Altered, "audit.manifest.json", text);
             self.tally.found(finding);
         }
@@ -412,7 +411,7 @@ impl Run<'_> {
             let last = segment.blocks.iter().map(|block| block.max_timestamp).max();
             let noted = (Some(segment.min_timestamp), Some(segment.max_timestamp));
             if !segment.blocks.is_empty() && (first, last) != noted {
-                let text = format!("the times of {} are not those of its blocks", segment.file);
+                let text = format!("the times of {} differ from those of its blocks", segment.file);
                 let finding = Finding::new(Kind::Altered, "audit.manifest.json", text);
                 self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
             }
@@ -544,8 +543,8 @@ impl Run<'_> {
         if self.tally.findings.iter().all(|finding| finding.first_seq.is_none()) {
             let sealed = self.view.manifest.end_seq();
             let text = format!(
-                "the first {size} records do not hash to the signed root, and no block by itself is \
-                 at odds with the manifest"
+                "the first {size} records do not hash to the signed root, although each block \
+                 matches the manifest"
             );
             let (name, first) = match self.view.tails.last() {
                 Some(tail) if size > sealed => (tail.name.as_str(), sealed.max(pieces.begin())),
@@ -592,7 +591,7 @@ impl Run<'_> {
         }
         if closed && (end > signed || unfinished.is_some()) {
             let text =
-                "behind the signed close of the log stand lines that none of its writers wrote";
+                "after the signed close of the log there are lines that none of its writers wrote";
             let name = self.view.tails.last().map_or("audit.log", |tail| &tail.name);
             let finding = Finding::new(Kind::Extra, name, text).records(signed, end);
             self.tally.of_end.push(finding);
@@ -601,8 +600,8 @@ impl Run<'_> {
         if closed {
             self.closing_checkpoint(signed);
         }
-        let unproven = "The writer ended before it signed them, or this is a copy made beside a \
-                        writer; a change to them would not be found";
+        let unproven = "Either the writer ended before it signed them, or this is a copy made \
+                        beside a writer. A change to them would not be found";
         if end > signed && signed > 0 {
             self.tally.notes.push(match end - signed {
                 1 => format!("record {signed}, the last, carries no signature. {unproven}"),
@@ -611,8 +610,8 @@ impl Run<'_> {
         }
         if let Some(found) = unfinished {
             self.tally.notes.push(format!(
-                "{} ends with a line that is not whole ({}), as a crash or a copy made beside a \
-                 writer leaves it; the next start sets it aside",
+                "{} ends with an incomplete line ({}), as a crash or a copy made beside a writer \
+                 leaves it; the next start sets it aside",
                 found.file, found.message
             ));
         }
@@ -627,8 +626,8 @@ impl Run<'_> {
             return;
         };
         let text = format!(
-            "it covers {size} records, and the log was closed with a checkpoint over {signed}: an \
-             older one was put in its place"
+            "it covers {size} records, but the log was closed with a checkpoint over {signed}: \
+             somebody put back an older one"
         );
         self.tally.of_end.push(Finding::new(Kind::Altered, "audit.checkpoint", text));
     }

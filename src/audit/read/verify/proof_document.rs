@@ -45,7 +45,7 @@ pub struct SignedTree {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
     /// It is not a proof, or a newer version made it.
-    #[error("it is no proof that can be read: {0}")]
+    #[error("it is not a readable proof: {0}")]
     Form(#[from] document::DocumentError),
     /// It is a `tlog-proof`, and a line of it is wrong.
     #[error("line {line} of the proof is wrong: {reason}")]

@@ -30,7 +30,7 @@ pub enum ProveError {
     #[error("audit.checkpoint is missing: nothing has been signed")]
     Unsigned,
     /// The record is not covered by a checkpoint yet.
-    #[error("there is no signed record {seq}: the newest checkpoint covers {signed} records")]
+    #[error("record {seq} is not signed: the newest checkpoint covers {signed} records")]
     NotYet {
         /// The record.
         seq: u64,
@@ -55,7 +55,8 @@ pub enum ProveError {
     },
     /// The record was given up.
     #[error(
-        "record {seq} is not in the log any more: records {first} to {last} were damaged ({reason}){by}"
+        "record {seq} is no longer in the log: records {first} to {last} were damaged \
+         ({reason}){by}"
     )]
     GivenUp {
         /// The record.
@@ -71,8 +72,8 @@ pub enum ProveError {
     },
     /// Retention removed records that the earlier tree ends between.
     #[error(
-        "the tree of the first {from} records cannot be computed any more: retention removed all \
-         records before {begin}"
+        "the tree of the first {from} records can no longer be computed, because retention \
+         removed all records before {begin}"
     )]
     TreeRemoved {
         /// The earlier tree's size.

@@ -68,8 +68,8 @@ pub(super) fn check(
     {
         // What is there is what counts.
         tally.notes.push(format!(
-            "audit.manifest.json notes damage of {}, which has been mended since: all of its \
-             records are as they were recorded. The next start takes the note away ({damage})",
+            "audit.manifest.json notes damage of {}, which has been repaired since: all of its \
+             records are as they were recorded. The next start removes the note ({damage})",
             segment.file
         ));
     }
@@ -306,8 +306,8 @@ impl Opened<'_> {
             }
             Looked::Filtered => {
                 let file = format!("audit.{:020}.filter", self.segment.first_seq);
-                let text = "queries may miss records of this block: its filter is not that of its \
-                            records; remove the file, it is made again";
+                let text = "queries may miss records of this block, because its filter does not \
+                            match its records; remove the file, and the writer recreates it";
                 let finding = Finding::new(Kind::Altered, &file, text);
                 let end = block.first_seq + block.records;
                 tally.found(finding.records(block.first_seq, end).block(number as u64));
@@ -332,8 +332,8 @@ impl Opened<'_> {
         if *noted == read.sha256.to_string() {
             return;
         }
-        let text = "its records are those that were recorded; its stored bytes are not those that \
-                    were noted";
+        let text = "its records are those that were recorded, but its stored bytes differ from \
+                    those that were noted";
         let mut finding = Finding::new(Kind::StoredBytes, file, text);
         let stored = || segment.blocks.iter().enumerate().filter(|(_, block)| !block.is_hole());
         let odd = odd_one(&read.headers).and_then(|number| stored().nth(number));
@@ -352,8 +352,9 @@ impl Opened<'_> {
         let (segment, file) = (&self.segment, self.segment.file.as_str());
         if segment.is_compressed() && self.holds_all(tally) {
             tally.bad_blocks.retain(|bad| bad.segment != self.index);
-            let text = "somebody packed it anew: its records are those that were recorded, its \
-                        stored bytes are not those that were noted. The next start packs it again";
+            let text = "somebody compressed it again: its records are those that were recorded, \
+                        but its stored bytes differ from those that were noted. The next start \
+                        compresses it again";
             let finding = Finding::new(Kind::StoredBytes, file, text);
             tally.found(finding.records(segment.first_seq, segment.end_seq()));
             return Ok(());
@@ -432,8 +433,8 @@ impl Opened<'_> {
             for (first, end) in named.into_iter().chain([(hole.tree.end(), hole.tree.end())]) {
                 let first = first.min(hole.tree.end());
                 if first > next {
-                    let text = "nothing proves that they are what was recorded: they were hashed \
-                                together with records that are damaged";
+                    let text = "nothing proves that they are what was recorded, because they were \
+                                hashed together with damaged records";
                     let finding = Finding::new(Kind::Unprovable, &segment.file, text);
                     let number = segment.blocks.partition_point(|block| block.first_seq <= next);
                     let number = number.saturating_sub(1) as u64;

@@ -60,8 +60,8 @@ pub(super) fn before_another(view: &View, keys: &Keyring, tally: &mut Tally) -> 
     let notes = notes.filter_map(|note| SignedCheckpoint::parse(note).ok());
     let end = notes.map(|note| note.unverified().size).max().unwrap_or(size);
     let text = format!(
-        "from record {size} on the log is under {}, which {} never authorised: it took its place \
-         {}, and nobody signed that",
+        "from record {size} on the log is signed by {}, which {} never authorised: it took that \
+         key's place {}, without its signature",
         handover.new.label(),
         handover.old.label(),
         replaced.told()
@@ -96,7 +96,7 @@ pub(super) fn keys(view: &View, given: Option<&VerifierKey>, tally: &mut Tally) 
         (Some(given), _) => (given.clone(), KeySource::Given),
         (None, Ok(key)) => (key.clone(), KeySource::BesideTheLog),
         (None, Err(error)) => {
-            let text = format!("the public key cannot be had: {error}");
+            let text = format!("the public key cannot be read: {error}");
             tally.found(Finding::new(Kind::BadSignature, PUBLIC, text));
             return Keys { keys: None, source: KeySource::None, given: None };
         }
@@ -128,7 +128,7 @@ fn read_key(text: &[u8], tally: &mut Tally) -> Result<VerifierKey, String> {
         .and_then(|text| VerifierKey::parse_file(text).map_err(|error| error.to_string()))?;
     // Lines below it may be for readers to come.
     if !text.starts_with(format!("{key}\n").as_bytes()) {
-        let text = "it holds the key, and is not written as the log writes it";
+        let text = "it holds the key, but not in the form that the log writes";
         tally.found(Finding::new(Kind::Altered, PUBLIC, text));
     }
     Ok(key)
@@ -192,7 +192,10 @@ pub(in crate::audit) fn checkpoint(
         None
     };
     let Some(note) = &view.note else {
-        return bad(Kind::BadSignature, "it is missing: nothing says what was recorded".to_owned());
+        return bad(
+            Kind::BadSignature,
+            "it is missing, so nothing shows what was recorded".to_owned(),
+        );
     };
     let signed = match SignedCheckpoint::parse(note) {
         Ok(signed) => signed,
@@ -211,7 +214,7 @@ pub(in crate::audit) fn checkpoint(
         Err(error) => return bad(Kind::BadSignature, error.to_string()),
     };
     if signed.to_string().as_bytes() != note.as_slice() {
-        return bad(Kind::BadSignature, "it is not written as the log writes it".to_owned());
+        return bad(Kind::BadSignature, "it is not in the form that the log writes".to_owned());
     }
     let own = own_origin(view, keys).map(|origin| origin.to_string());
     if own.as_ref() != Ok(&checkpoint.origin) {
@@ -260,8 +263,8 @@ pub(in crate::audit) fn newest(
         }
         Err(reason) => {
             let text = format!(
-                "it is not a signed head of this log ({reason}). A loss of power can leave it so; \
-                 the next start writes it anew"
+                "it is not a signed head of this log ({reason}). A power loss can cause that; the \
+                 next start writes it again"
             );
             tally.of_end.push(Finding::new(Kind::Unclean, HEAD, text));
             return checkpoint;
@@ -375,8 +378,8 @@ pub(super) fn check_chain(
         tally.found(finding);
     } else if let Some(seq) = named.cut_by {
         tally.notes.push(format!(
-            "how the log's first key was followed by {} is lost, which record {seq} says was \
-             accepted: only that key and later ones can check this log",
+            "the chain from the log's first key to {} is lost, and record {seq} says that this \
+             was accepted: only that key and later ones can check this log",
             keys.oldest().label()
         ));
     }

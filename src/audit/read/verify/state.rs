@@ -119,7 +119,7 @@ impl State {
             return told("the last verification used another key");
         }
         if self.verified_at > now || self.read.iter().any(|read| read.at > self.verified_at) {
-            return told("the last verification claims a time that has not come yet");
+            return told("the last verification claims a time in the future");
         }
         let read_to = self.read.last().map_or(0, |read| read.end_seq);
         if self.tree_size > signed || read_to > manifest.end_seq() {

@@ -45,8 +45,8 @@ pub enum RedactKeyError {
     },
     /// Others than its owner can read or change it.
     #[error(
-        "the redaction key {} has mode {mode:04o}: who can read it can guess what was redacted; \
-         run `chmod 600` on it",
+        "the redaction key {} has mode {mode:04o}: anyone who can read it can guess what was \
+         redacted; run `chmod 600` on it",
         path.display()
     )]
     Exposed {

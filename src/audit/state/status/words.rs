@@ -353,17 +353,18 @@ codes! {
         /// It does not.
         Nothing = 0 => "nothing waits",
         /// The log has been backed up, and no backup of it can be seen.
-        BackupsGone = 1 => "the log has been backed up before, and no backup of it can be seen now",
+        BackupsGone = 1 => "the log has been backed up before, but no backup of it is visible now",
         /// There are backups, and none is proven to hold it.
         NotHeld = 2 => "no backup is proven to hold it",
         /// A backup is required, and nothing was given that could be asked for backups.
-        NobodyToAsk = 3 => "a backup is required, and this program was not told where backups are",
+        NobodyToAsk = 3 => "a backup is required, but this program does not know where backups \
+                            are",
         /// The clock is far ahead of the newest record, or jumped.
         ClockAhead = 4 => "the clock is more than a day ahead of the log's newest record",
         /// The oldest segment is not what was recorded.
         Damaged = 5 => "the oldest segment is missing or damaged",
         /// The log was never backed up.
-        NeverBackedUp = 6 => "a backup is required, and this log was never backed up",
+        NeverBackedUp = 6 => "a backup is required, but this log was never backed up",
     }
 }
 
@@ -375,7 +376,7 @@ codes! {
         /// What a backup is proven to hold.
         HeldByBackup = 2 => "removes only what a backup is proven to hold",
         /// The same, and nobody can say what backups hold.
-        NobodyToAsk = 3 => "keeps everything: nobody was named who knows of backups",
+        NobodyToAsk = 3 => "keeps everything: no source of backups was named",
         /// Whatever is old enough.
         WithoutBackup = 4 => "removes what is old even if no backup holds it",
     }

@@ -134,7 +134,8 @@ impl Thread {
                 self.publish_wait(RetentionWait::ClockAhead, 0);
                 tracing::warn!(
                     code = Trouble::ClockAhead.code(),
-                    "the clock is more than a day ahead of the newest record: retention removes nothing for an hour"
+                    "the clock is more than a day ahead of the newest record, so retention \
+                     removes nothing for an hour"
                 );
             }
         }

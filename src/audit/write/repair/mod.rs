@@ -157,12 +157,12 @@ pub enum RepairError {
         source: std::io::Error,
     },
     /// Nobody knows whose log it is.
-    #[error("which key the log's is cannot be told: {0}")]
+    #[error("cannot tell which key is the log's: {0}")]
     NoKey(String),
     /// No signed head of the log is left here to say which of two records is right.
     #[error(
-        "no signed head of the log is left here, and {name} has another record {seq}: which of \
-         the two was recorded cannot be told"
+        "no signed head of the log is left here, and {name} has another record {seq}: nothing \
+         shows which of the two was recorded"
     )]
     Contradicts {
         /// The copy.
@@ -171,7 +171,7 @@ pub enum RepairError {
         seq: u64,
     },
     /// No signed head of the log is left, here or in a copy.
-    #[error("nothing says what was recorded: no signed head is left in {}, and no copy has one", dir.display())]
+    #[error("nothing shows what was recorded: no signed head is left in {}, and no copy has one", dir.display())]
     NoHead {
         /// The log directory.
         dir: PathBuf,
@@ -347,8 +347,8 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
             others.push(Other {
                 file: "audit.checkpoint",
                 becomes: format!(
-                    "the one of {}, over {} records; nobody signed what follows them, and the next \
-                     start names it",
+                    "the one of {}, over {} records; what follows them is not signed, and the \
+                     next start names it",
                     best.copy.name(),
                     best.copy.tree().end()
                 ),

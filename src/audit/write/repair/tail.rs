@@ -316,7 +316,7 @@ impl Case<'_> {
             }
         }
         if is_true == Some(false) {
-            let why = "what stands there is not what was recorded, and no copy holds it".to_owned();
+            let why = "it differs from what was recorded, and no copy holds it".to_owned();
             let file = span.name.clone();
             planned.left.push(Left { file, first_seq: seq, end_seq: seq + 1, why });
         }

@@ -20,11 +20,11 @@ use crate::fsio::OpenMode;
 /// More than any such file has.
 const MAX_SEALED_BYTES: u64 = 1 << 20;
 
-/// Write the private key, encrypted to age public keys, for keeping it elsewhere.
+/// Write the private key to a file, encrypted to age public keys.
 ///
-/// Keep it where the host's loss does not reach: without the private key a restored log
-/// can be read, and nothing can be added to it in its own name. `auditctl key import`
-/// puts it back. The key itself is never written or shown.
+/// Keep the file where the loss of this host cannot destroy it. Without the private key you can
+/// read a restored log, but not add to it. `auditctl key import` puts the key back. The key is
+/// never written or shown unencrypted.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     /// An age public key that can open it; may be repeated
@@ -35,16 +35,16 @@ pub(super) struct ExportArgs {
     output: Option<PathBuf>,
 }
 
-/// Put a private key back that `auditctl key export` wrote.
+/// Put back a private key that `auditctl key export` wrote.
 ///
-/// It has to be the key that signs this log, also one that was just restored without its
-/// key. A key that is there is never overwritten.
+/// It has to be the key that signs this log. It works for a log that was just restored without
+/// its key, too. An existing key is never overwritten.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
     /// The file that `auditctl key export` wrote
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// A file with an age private key that opens it; may be repeated
+    /// A file with an age private key that opens it. May be repeated
     #[arg(long, value_name = "FILE", required = true)]
     identity: Vec<PathBuf>,
 }
@@ -68,7 +68,10 @@ pub(super) fn export(
             key.verifier().label(),
             keys.newest().label()
         );
-        return Err(CliError::new("key", Exit::Failed, text).hint("`auditctl key show` says more"));
+        return Err(CliError::new("key", Exit::Failed, text).hint(
+            "`auditctl key show` lists the \
+                                                                  log's keys",
+        ));
     }
     let sealed = export_key(&key, &args.encrypt_to, SystemClock.now())?;
     let public = key.verifier().to_string();
@@ -140,7 +143,7 @@ pub(super) fn import(
         match put.was_there {
             true => format!("{path} holds that key already; nothing was changed\n"),
             false => format!(
-                "{path}: the key {} is back; the log goes on where it ended, with the next \
+                "{path}: the key {} is back. The log continues where it ended, with the next \
                  `auditctl record` or start of the collector\n",
                 key.verifier().label()
             ),

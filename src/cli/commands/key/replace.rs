@@ -18,17 +18,19 @@ use crate::ui;
 
 /// Put a new key in the place of one that is lost.
 ///
-/// For a log whose private key nobody has: first look for it, in backups of the host and
-/// where `auditctl key export` was kept, since `auditctl key import` goes on as if nothing
-/// had happened. The new key begins a new epoch. Nobody signed the succession: `verify`
-/// says so for ever, with when, by whom and why, and whoever has only the old public key
-/// can check no more than what that key signed. The log must not be open.
+/// Use this only if nobody has the private key any more. First look for it in backups of the
+/// host, and where you keep the output of `auditctl key export`: with `auditctl key import` the
+/// log continues as if nothing had happened.
+///
+/// The new key begins a new epoch. Nobody signed the succession, so `verify` reports it from then
+/// on, with when, by whom and why. Anybody who has only the old public key can check no more than
+/// what that key signed. The log must not be open.
 #[derive(Debug, Args)]
 pub(super) struct ReplaceArgs {
-    /// Why, for the record: one line, 256 bytes at most
+    /// The reason, for the record: one line of at most 256 bytes
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Only say what would be done, and whether it can be
+    /// Show what would be done and whether it can be done, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -69,14 +71,16 @@ fn told(error: ReplaceError, settings: &Settings) -> CliError {
             new
         }
         ReplaceError::NoLog { dir } => {
-            let mut new = CliError::new(kind, Exit::Failed, message)
-                .hint("--log-dir names the log directory; `auditctl restore` puts a backup there");
+            let mut new = CliError::new(kind, Exit::Failed, message).hint(
+                "name the log directory with --log-dir; `auditctl restore` puts a backup \
+                       there",
+            );
             new.path = Some(dir);
             new
         }
         ReplaceError::Writer | ReplaceError::Present { .. } => {
             CliError::new(kind, Exit::Busy, message)
-                .hint("`auditctl key replace` is for a key that nobody has any more")
+                .hint("use `auditctl key replace` only for a key that nobody has any more")
         }
         ReplaceError::Refused(_) => CliError::new(kind, Exit::Busy, message),
         ReplaceError::Files(_) => {
@@ -85,8 +89,8 @@ fn told(error: ReplaceError, settings: &Settings) -> CliError {
             let public = LogPaths::new(&settings.log_dir).public_key();
             if shared_fs().meta(&public).is_err() {
                 new.hint = Some(
-                    "audit.pub says which key is replaced: put it back, or restore a backup, which \
-                     brings it"
+                    "audit.pub names the key to replace: put it back, or restore a backup, which \
+                     contains it"
                         .to_owned(),
                 );
             }

@@ -72,7 +72,8 @@ fn refused(error: ClientError) -> CliError {
     let new = CliError::new(kind, exit, error.to_string());
     match kind {
         "forbidden" => new.hint(
-            "collector.read_uids names who may query; who may read the log's files can with --direct",
+            "add this user to collector.read_uids; a user who can read the log's files can add \
+             --direct",
         ),
         _ => new,
     }

@@ -126,7 +126,7 @@ impl Follower<'_, '_> {
             0
         };
         self.say(&format!(
-            "the log was replaced: {} is now {}; going on from record {from}",
+            "the log was replaced: {} is now {}; continuing from record {from}",
             if same_log { "its history" } else { "it" },
             if same_log {
                 format!("one of {} records, after a restore", answer.end)

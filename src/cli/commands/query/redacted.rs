@@ -21,7 +21,7 @@ impl From<RedactKeyError> for CliError {
             RedactKeyError::Io { source, .. }
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
             {
-                new.hint("the key is its owner's alone: ask as the log's own user")
+                new.hint("only its owner can read the key: run this as the log's own user")
             }
             _ => new,
         }
@@ -40,7 +40,8 @@ pub(super) fn asked(
     let key = RedactKey::load(&OsFs, &path)?.ok_or_else(|| {
         let text = format!("there is no redaction key at {}", path.display());
         let mut new = CliError::new("no_redact_key", Exit::Failed, text).hint(
-            "a log has one once the setting `redact` names something; redact_key_path is where it is kept",
+            "a log gets one when the setting `redact` names something; redact_key_path says where \
+             it is",
         );
         new.path = Some(path);
         new
@@ -77,7 +78,7 @@ fn value(context: &Context, source: &Path) -> Result<String, CliError> {
                 Exit::Usage,
                 format!("the file that --redacted-value names cannot be read: {error}"),
             )
-            .hint("it names a file that holds the value; the value itself is never an argument")
+            .hint("give a file that holds the value; the value itself is never an argument")
         })?
     } else if std::io::stdin().is_terminal() {
         let failed = |error| CliError::io("ask on", "the terminal", &error);
@@ -85,7 +86,7 @@ fn value(context: &Context, source: &Path) -> Result<String, CliError> {
         let typed = ui::ask_secret("Value (not shown)").map_err(failed)?;
         typed.ok_or_else(interrupted)?.into_bytes()
     } else {
-        context.printer.note("auditctl: the value is read from standard input");
+        context.printer.note("auditctl: reading the value from standard input");
         let mut bytes = Vec::new();
         let limit = MAX_LINE_BYTES as u64 + 1;
         std::io::stdin().take(limit).read_to_end(&mut bytes).map_err(|error| {

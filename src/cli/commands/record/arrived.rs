@@ -65,12 +65,13 @@ impl Arrived {
     pub(super) fn unknown(&self, where_: &str) -> CliError {
         let seq = self.0.front().map_or(0, |(seq, _)| *seq);
         let text = format!(
-            "the log has {} records of this import, from seq {seq} on, that fit none of the lines {where_}",
+            "the log has {} records of this import, from seq {seq} on, that match none of the \
+             lines {where_}",
             self.len()
         );
         CliError::new("resume", Exit::Failed, text).hint(
-            "the lines, or --lenient, are not what they were: look at these records (`auditctl query --seq \
-             SEQ..`); `--from-start` records everything again",
+            "the lines, or --lenient, have changed: compare them with these records (`auditctl \
+             query --seq SEQ..`). To record everything again, add --from-start",
         )
     }
 }

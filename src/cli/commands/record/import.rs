@@ -72,16 +72,16 @@ impl Rejected {
         };
         let hint = match error {
             EventError::NotJson(json) if json.what.ends_with("is not UTF-8") => Some(
-                "convert the file to UTF-8 first, such as with `iconv -f LATIN1 -t UTF-8`; UTF-16 is read by \
-                 itself where the file begins with a byte order mark",
+                "convert the file to UTF-8 first, for example with `iconv -f LATIN1 -t UTF-8`. A \
+                 UTF-16 file needs no conversion if it begins with a byte order mark",
             ),
             EventError::UnknownKey(_) => Some(
-                "--lenient moves keys that events do not have into details; a file of another shape has to be \
-                 made one event a line first, such as with jq",
+                "to move unknown keys into details, add --lenient. If the file has another shape, \
+                 convert it to one event a line first, for example with jq",
             ),
             EventError::MissingType => Some(
-                "these are no events of auditctl's: each line is an object with an event_type; a file of another \
-                 shape has to be made so first, such as with jq",
+                "each line has to be an object with an event_type. If the file has another shape, \
+                 convert it first, for example with jq",
             ),
             _ => None,
         };
@@ -156,7 +156,7 @@ pub(super) fn run(
     args: &RecordArgs,
 ) -> Result<u8, CliError> {
     if args.file.len() > 1 && args.file.iter().any(|file| is_stdin(file)) {
-        return Err(CliError::usage("standard input (-) is read alone"));
+        return Err(CliError::usage("standard input (-) cannot be combined with other files"));
     }
     if args.format == Format::Ndjson {
         let mode = if args.lenient { ParseMode::Lenient } else { ParseMode::Strict };
@@ -170,13 +170,13 @@ pub(super) fn run(
     let mut lines = Lines::open(files, python::MAX_PYTHON_LINE_BYTES)?;
     if let Some(position) = translate.position() {
         let place = position.place();
-        context.printer.note(&format!("auditctl: the log has these files up to {place}"));
+        context.printer.note(&format!("auditctl: the log already has these files up to {place}"));
         lines.go_on(place)?;
     }
     if let Some(place) = translate.others() {
         context.printer.error(&format!(
-            "auditctl: --resume: the log has nothing of files with these names, and others up to {}; \
-             all of these are recorded now",
+            "auditctl: --resume: the log has no records from files with these names, but from \
+             others up to {}; recording all of these files",
             escape_for_terminal(&place.to_string())
         ));
     }
@@ -213,14 +213,16 @@ fn all(
         run.position.done();
     }
     let told = |mut error: CliError| {
-        error.message = format!("{}; {} before that, all durable", error.message, tally.text());
+        error.message =
+            format!("{}; {} before that, and all of them are durable", error.message, tally.text());
         *error.extra = tally.document();
         if is_kept && error.kind != "resume" {
-            let hint = "the same command goes on after the last line that was recorded";
+            let hint = "run the same command again to continue after the last recorded line";
             error.hint = Some(error.hint.map_or(hint.to_owned(), |old| format!("{old}; {hint}")));
         }
         if args.format == Format::PythonAudit && !from_stdin {
-            let hint = "to go on after the last line that was recorded: the same with --resume";
+            let hint = "to continue after the last recorded line, run the same command with \
+                        --resume";
             error.hint = Some(error.hint.map_or(hint.to_owned(), |old| format!("{old}; {hint}")));
         }
         error
@@ -359,7 +361,7 @@ impl Run<'_> {
         if !self.lines.go_on_after(place)? {
             return Err(self
                 .position
-                .wrong("what was recorded of the files is not what they begin with now"));
+                .wrong("the files no longer begin with the lines that were recorded"));
         }
         let Some(before) = self.position.before.clone() else { return Ok(()) };
         self.done = Some(Done {
@@ -374,7 +376,8 @@ impl Run<'_> {
             && !arrived.forget(seq)
         {
             let text = format!(
-                "the log has not its last record, {seq}: it is another log, or was put back"
+                "the log lacks the import's last record, {seq}: it is another log, or an old copy \
+                 was put back"
             );
             return Err(self.position.wrong(&text));
         }
@@ -385,8 +388,8 @@ impl Run<'_> {
         sink.look_from(last_seq.map_or(before.from_seq, |last| last + 1).max(before.from_seq));
         let place = self.lines.place().clone();
         self.context.printer.note(&format!(
-            "auditctl: an import of this was interrupted: {} events are recorded; going on after {place} \
-             (--from-start records all of it again)",
+            "auditctl: an import of these files was interrupted after {} events; continuing after \
+             {place} (to record everything again, add --from-start)",
             before.recorded + more
         ));
         tally.before = Some(Before { recorded: before.recorded + more, last_seq, place });
@@ -456,8 +459,8 @@ fn send_all(
                         let mut text = format!("{}: {message}", tally.place(&place));
                         if kind == "lost" {
                             text += &format!(
-                                "; {unknown} events from there on were sent and not answered, and may be \
-                                 recorded or not: look before sending them again"
+                                "; the next {unknown} events were sent but not answered, so they \
+                                 may be recorded: query the log before you send them again"
                             );
                         }
                         failed.get_or_insert_with(|| refused(&kind, &text));
@@ -503,6 +506,6 @@ fn reject(
         return Ok(());
     }
     Err(refused(&kind, &text).hint(hint.unwrap_or(
-        "mend the line; --keep-going records the other lines, and tells of those that are no events",
+        "correct the line. To record the other lines and report the bad ones, add --keep-going",
     )))
 }

@@ -100,7 +100,8 @@ impl Position {
         }
         let unkept = |why: &str| {
             context.printer.note(&format!(
-                "auditctl: if this import is interrupted, it cannot go on where it stopped: {why}"
+                "auditctl: if this import is interrupted, it cannot continue where it stopped: \
+                 {why}"
             ));
         };
         let Some(dir) = context.state_dir() else {
@@ -160,7 +161,7 @@ impl Position {
             return Ok(());
         }
         if self.before.is_some() {
-            let text = "this user may not ask the log what of it arrived: root and the collector's own user may";
+            let text = "only root and the collector's user may ask the log what has arrived";
             return Err(self.wrong(text));
         }
         self.kept = None;
@@ -195,7 +196,7 @@ impl Position {
         if let Err(error) = replace_file(&OsFs, &kept.path, &text) {
             // What was written before may be far behind, and is right all the same.
             context.printer.note(&format!(
-                "auditctl: how far the import is cannot be written to {}: {error}",
+                "auditctl: cannot note the progress of the import in {}: {error}",
                 kept.path.display()
             ));
         }
@@ -234,9 +235,9 @@ impl Kept {
     }
 
     fn wrong(&self, what: &str) -> CliError {
-        let text = format!("an import of these files was interrupted, and cannot go on: {what}");
+        let text = format!("an import of these files was interrupted and cannot continue: {what}");
         let mut new = CliError::new("resume", Exit::Failed, text).hint(format!(
-            "put back what was changed, or record everything again with --from-start ({} has how far the \
+            "undo the change, or record everything again with --from-start ({} says how far the \
              import was)",
             self.path.display()
         ));

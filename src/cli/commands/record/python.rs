@@ -152,7 +152,7 @@ impl Python {
 
     /// What the line's text has to be kept for cannot be redacted.
     fn may_keep_text(&self) -> Result<(), EventError> {
-        let reason = "its text would have to be kept as it is, in which nothing can be redacted";
+        let reason = "its text would be stored as it is, and nothing in it can be redacted";
         if self.redacts { Err(EventError::Malformed(reason.to_owned())) } else { Ok(()) }
     }
 
@@ -264,15 +264,12 @@ impl Translate for Python {
             said.push("and more: query --where 'details.imported.signature = invalid'".to_owned());
         }
         for (count, what) in [
-            (self.unreadable, "lines are no JSON objects; kept as import.unreadable"),
+            (self.unreadable, "lines are not JSON objects; stored as import.unreadable"),
             (
                 self.in_parts,
                 "lines are larger than max_details_size, or have a key twice; their text is in import.part",
             ),
-            (
-                self.without_time,
-                "lines have no time that can be read; theirs is that of the import",
-            ),
+            (self.without_time, "lines have no readable time; they get that of the import"),
         ] {
             if count > 0 {
                 said.push(format!("{count} {what}"));
@@ -281,7 +278,7 @@ impl Translate for Python {
         if self.assumed_zone > 0 {
             let zone = self.zone.name();
             said.push(format!(
-                "{} times name no zone; taken for {zone} (--assume-timezone)",
+                "{} times name no zone; read as {zone} (--assume-timezone)",
                 self.assumed_zone
             ));
         }

@@ -160,7 +160,7 @@ impl Sink {
             };
             if !page.damaged.is_empty() {
                 let text = format!(
-                    "the log cannot be asked what of the import it has: {}",
+                    "cannot ask the log which records of the import it has: {}",
                     page.damaged[0]
                 );
                 return Err(CliError::new("query", Exit::Failed, text)
@@ -253,7 +253,7 @@ impl Sink {
             match Self::socket(&self.settings, self.import.as_ref()) {
                 Ok((client, true)) => {
                     self.to = To::Socket(client, true);
-                    self.printer.note("auditctl: the collector is back; going on");
+                    self.printer.note("auditctl: the collector is back; continuing");
                     return Ok(());
                 }
                 Ok((_, false)) => {

@@ -26,14 +26,15 @@ pub(super) fn check(
         Ok(()) | Err(document::DocumentError::Newer { .. })
     );
     if !args.against.is_empty() && !is_growth {
-        return Err(CliError::usage("--against belongs to a proof of growth, and this is none")
+        return Err(CliError::usage("--against needs a proof of growth, and this is not one")
             .hint(
-                "`auditctl prove --from SIZE` makes one, SIZE being the checkpoint's second line",
+                "make one with `auditctl prove --from SIZE`, where SIZE is the checkpoint's \
+                 second line",
             ));
     }
     let is_tlog = TlogProof::is_one(&text);
     if args.record.is_some() && !is_tlog {
-        return Err(CliError::usage("--record belongs to a tlog-proof, and this is none"));
+        return Err(CliError::usage("--record needs a tlog-proof, and this is not one"));
     }
     let refused = |error: DocumentError| refused(path, &error);
     let said = if is_growth {
@@ -43,8 +44,8 @@ pub(super) fn check(
         growth(context, path, &document, &anchors, key)?
     } else if is_tlog {
         let key = key.ok_or_else(|| {
-            CliError::usage("a tlog-proof names no key: --public-key FILE is needed")
-                .hint("give the log's audit.pub, from somebody whom you believe")
+            CliError::usage("a tlog-proof names no key, so --public-key FILE is required")
+                .hint("give the log's audit.pub, from someone you trust")
         })?;
         let record = args.record.as_deref().map(read).transpose()?;
         let proof = TlogProof::parse(&text).map_err(refused)?;
@@ -113,7 +114,7 @@ fn refused(path: &Path, error: &DocumentError) -> CliError {
             CliError::usage(message).hint("give the record's stored line with --record FILE")
         }
         _ => CliError::new("proof", Exit::Found, message)
-            .hint("it proves nothing; ask for it again from whoever has the log"),
+            .hint("it proves nothing; ask the owner of the log for a new one"),
     };
     new.path = Some(path.to_path_buf());
     new

@@ -66,8 +66,8 @@ pub(super) fn is(fs: &dyn Fs, path: &Path) -> Result<What, CliError> {
             let message =
                 format!("{} is neither a backup, nor a proof, nor a checkpoint", path.display());
             let mut error = CliError::usage(message).hint(
-                "name a backup's archive or its .json, what `auditctl prove` wrote, or what \
-                 `auditctl checkpoint` wrote; to verify a copy of a log: `auditctl --log-dir DIR \
+                "name a backup's archive or its .json, or the output of `auditctl prove` or \
+                 `auditctl checkpoint`. To verify a copy of a log, run `auditctl --log-dir DIR \
                  verify`",
             );
             error.path = Some(path.to_path_buf());
@@ -89,7 +89,8 @@ pub(super) fn checkpoint(
         let message =
             format!("{} is a checkpoint, and there is no log to compare it with", anchor.name);
         return Err(CliError::usage(message).hint(
-            "--log-dir DIR names the log; or --public-key FILE checks who signed the checkpoint",
+            "name the log with --log-dir DIR; or check who signed the checkpoint with \
+             --public-key FILE",
         ));
     };
     let wrong = note.verify(key).err().map(|error| error.to_string());

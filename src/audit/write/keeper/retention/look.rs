@@ -179,7 +179,8 @@ impl Question {
                 Vec::new()
             }
             Err(error) => {
-                tracing::warn!(code = Trouble::RetentionWaits.code(), %error, "the backups cannot be looked at");
+                tracing::warn!(code = Trouble::RetentionWaits.code(), %error, "the backups cannot \
+                                                                               be examined");
                 return Ok(MayGo::none(RetentionWait::BackupsGone, old.len()));
             }
         };

@@ -48,8 +48,8 @@ impl Position {
         });
         if !same {
             return Err(EventError::Malformed(format!(
-                "it is not what the log has as imported from there (record {}); to go on, give the \
-                 files the names that they had, or leave --resume out",
+                "it is not the line that the log has from there (record {}). To continue, give \
+                 the files their old names, or leave out --resume",
                 self.record["seq"]
             )));
         }
