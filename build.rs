@@ -1,9 +1,7 @@
-//! Tells the program which commit it is made of (`AUDITCTL_COMMIT`), for `--version`.
+//! Tells the program which commit it is made of (`AUDITCTL_COMMIT`) and for which target, for `--version`.
 //!
 //! There is no time of the build in it: the same sources give the same bytes. A debug build asks nobody and says
 //! nothing, so that a commit does not make everything compile again.
-
-#![expect(clippy::print_stdout, reason = "it is how a build script speaks to cargo")]
 
 use std::path::Path;
 use std::process::Command;
@@ -15,6 +13,8 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=AUDITCTL_COMMIT");
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    // Cargo sets it for each build script.
+    println!("cargo:rustc-env=AUDITCTL_TARGET={}", std::env::var("TARGET").unwrap_or_default());
     if let Some(commit) = commit() {
         println!("cargo:rustc-env=AUDITCTL_COMMIT={commit}");
     }

@@ -59,5 +59,5 @@ chmod -R u=rwX,go=rX "$top"
 (cd "$top" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 md5sum) >"$top/DEBIAN/md5sums"
 chmod 644 "$top/DEBIAN/md5sums" "$top/DEBIAN/conffiles" "$top/DEBIAN/control"
 file=$out/${package}_$version-1_$(dpkg --print-architecture).deb
-dpkg-deb --root-owner-group -Zxz --build "$top" "$file" >/dev/null
+dpkg-deb --root-owner-group -Zxz "-z${DEB_LEVEL:-6}" --build "$top" "$file" >/dev/null
 echo "$file"

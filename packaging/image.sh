@@ -35,7 +35,8 @@ mkdir -p "$stage/root/var/lib/auditctl" "$stage/root/run/auditctl" "$stage/root/
 chmod -R u=rwX,go=rX "$stage/root"
 chmod 1777 "$stage/root/var/lib/auditctl" "$stage/root/run/auditctl" "$stage/root/tmp"
 
-reproducible_tar --directory "$stage/root" --file "$stage/layer.tar" etc run tmp usr var
+mapfile -t folders < <(LC_ALL=C ls "$stage/root")
+reproducible_tar --directory "$stage/root" --file "$stage/layer.tar" "${folders[@]}"
 file=$out/$name-$version-$architecture-image.tar
 python3 "$root/packaging/image.py" --layer "$stage/layer.tar" --version "$version" --architecture "$architecture" \
     --date "$SOURCE_DATE_EPOCH" --revision "$(git -C "$root" rev-parse HEAD 2>/dev/null || true)" --output "$file"

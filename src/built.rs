@@ -27,11 +27,8 @@ pub(crate) fn feature_list() -> String {
     if features.is_empty() { "none".to_owned() } else { features.join(", ") }
 }
 
-/// `x86_64-linux`, with the C library where it tells two builds apart.
-pub(crate) fn target() -> String {
-    let library = if cfg!(target_env = "musl") { "-musl" } else { "" };
-    format!("{}-{}{library}", std::env::consts::ARCH, std::env::consts::OS)
-}
+/// Rust's name for what it runs on, such as `x86_64-unknown-linux-musl`.
+pub(crate) const TARGET: &str = env!("AUDITCTL_TARGET");
 
 /// The answer to `--version`, after the program's name. The first line begins with the version alone, for
 /// scripts.
@@ -41,7 +38,7 @@ pub(crate) fn long_version() -> String {
         (None, true) => " (debug build)".to_owned(),
         (None, false) => String::new(),
     };
-    format!("{VERSION}{commit}\nfeatures: {}\ntarget: {}", feature_list(), target())
+    format!("{VERSION}{commit}\nfeatures: {}\ntarget: {TARGET}", feature_list())
 }
 
 #[cfg(test)]
@@ -73,6 +70,6 @@ mod tests {
         assert_eq!(lines.len(), 3, "{text}");
         assert_eq!(lines[0].split(' ').next(), Some(VERSION));
         assert_eq!(lines[1], format!("features: {}", feature_list()));
-        assert!(lines[2].starts_with("target: ") && lines[2].ends_with(&target()), "{text}");
+        assert!(lines[2] == format!("target: {TARGET}"), "{text}");
     }
 }

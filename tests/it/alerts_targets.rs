@@ -138,7 +138,7 @@ fn a_proxy_of_the_environment_is_not_used() {
 }
 
 #[test]
-fn settings_that_lead_inside_are_refused_at_the_start_each_with_its_line() {
+fn p10_settings_that_lead_inside_are_refused_at_the_start_each_with_its_line() {
     let dir = Dir::new();
     let text = "[[alerts]]\nname = \"one\"\non = \"health\"\nurl = \"https://0x7f.1/?token=s3cret\"\n\
         [[alerts]]\nname = \"two\"\non = \"health\"\nurl = \"https://u:s3cret@hooks.example.com/\"\n\

@@ -93,6 +93,7 @@ mod planted;
 mod power_loss;
 mod power_loss_backups;
 mod prometheus;
+mod promises;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod proxy;
 mod query;

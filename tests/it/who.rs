@@ -254,7 +254,7 @@ fn as_nobody(collector: &Serving, method: &str, path: &str) -> (u16, String) {
 }
 
 #[test]
-fn over_http_who_may_send_at_the_socket_may_send_and_the_record_says_who() {
+fn p10_over_http_who_may_send_at_the_socket_may_send_and_the_record_says_who() {
     if !is_root() {
         return;
     }

@@ -54,7 +54,7 @@ pub(super) fn version(inputs: &Inputs) -> Made {
     super::json(&json!({
         "version": built::VERSION,
         "commit": built::COMMIT,
-        "target": built::target(),
+        "target": built::TARGET,
         "debug_build": cfg!(debug_assertions),
         "features": built::features(),
         "program": here.ok().map(|path| path.display().to_string()),
