@@ -68,7 +68,7 @@ fn allowed(kind: Kind, change: Change, situation: Situation) -> &'static [Outcom
     match situation {
         Situation::AtRest => at_rest(kind, change, is_planted),
         Situation::AcrossAStart => across_a_start(kind, change, is_planted),
-        Situation::Running => running(kind, is_planted),
+        Situation::Running => running(kind),
     }
 }
 
@@ -82,6 +82,8 @@ fn at_rest(kind: Kind, change: Change, is_planted: bool) -> &'static [Outcome] {
         (Kind::PublicKey | Kind::Head, _) => &[Found],
         // Nobody reads it but the writer; nothing rests on it.
         (Kind::Key | Kind::RedactKey | Kind::Hint, _) => &[Whole],
+        // What is in a segment's place is no segment: its records are missing.
+        (Kind::Records, _) => &[Found],
         _ if is_planted => &[Refused],
         _ => &[Found],
     }
@@ -106,11 +108,10 @@ fn across_a_start(kind: Kind, change: Change, is_planted: bool) -> &'static [Out
     }
 }
 
-fn running(kind: Kind, is_planted: bool) -> &'static [Outcome] {
+fn running(kind: Kind) -> &'static [Outcome] {
     use Outcome::{Found, Refused, Whole};
     match kind {
         // Of the active segment the writer has what it holds open.
-        Kind::Records if is_planted => &[Whole, Refused],
         Kind::Records | Kind::Head => &[Whole, Found],
         Kind::Manifest | Kind::Checkpoint | Kind::PublicKey | Kind::Keys => {
             &[Whole, Found, Refused]
