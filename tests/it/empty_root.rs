@@ -100,6 +100,7 @@ impl Root {
     }
 
     /// A file that the user owns.
+    #[cfg(feature = "s3")]
     pub(crate) fn give(&self, path: &str, bytes: impl AsRef<[u8]>) {
         std::fs::write(self.at(path), bytes).expect("written");
         chown(self.at(path), Some(USER), Some(USER)).expect("given");

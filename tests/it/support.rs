@@ -195,6 +195,7 @@ pub(crate) fn peak_kib(pid: u32) -> Option<u64> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
 /// Bytes that no server can shorten, the same each time.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
