@@ -6,11 +6,11 @@ default:
 
 # A tour in a temporary directory
 demo:
-    cargo run --release --no-default-features -- demo
+    cargo demo
 
 # The tests whose names contain the words; without the clouds
 test *WORDS:
-    cargo test --no-default-features {{WORDS}}
+    cargo quick-test {{WORDS}}
 
 # All tests, with the clouds' servers
 test-all:

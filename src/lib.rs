@@ -16,8 +16,18 @@
 //! - [`health`] tells about the running writer, from outside, in milliseconds.
 //!
 //! # Embedding it
-//! An embedder wants `default-features = false`; the defaults build three clouds' SDKs.
-//! Only Linux is supported, with Rust 1.95 or newer.
+//! An embedder wants `default-features = false`: that is the engine, health and local
+//! backups. Only Linux is supported, with Rust 1.95 or newer. Features add to it:
+//!
+//! | feature | adds | on by default |
+//! |---|---|---|
+//! | `collector` | [`collector`]: a socket and HTTP, so that other processes send to the log | yes |
+//! | `application` | the program: `cli`, `ui`, `monitor`, `validate`; needs `collector` | yes |
+//! | `encryption` | backups encrypted to age keys | yes |
+//! | `alerts` | webhooks, chat and e-mail | yes |
+//! | `tls` | HTTPS for the collector | yes |
+//! | `s3`, `azure`, `gcs` | backup destinations | yes |
+//! | `testing` | file systems and stores that fail when told to, a clock set by hand | no |
 //!
 //! ```
 //! use auditctl::audit::{AuditLog, Event, Options};

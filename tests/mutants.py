@@ -254,7 +254,7 @@ def build(work, tree, sources, target):
     for _ in range(25):
         for source in sources:
             (tree / source.path).write_bytes(source.rendered(out))
-        done = run("cargo", "check", "--lib", "--no-default-features", "--message-format=json",
+        done = run("cargo", "check", "--lib", "--no-default-features", "--features", "application", "--message-format=json",
                    cwd=tree, env=env)
         if done.returncode == 0:
             break
@@ -273,7 +273,7 @@ def build(work, tree, sources, target):
         out |= wrong
     else:
         sys.exit("it does not compile")
-    done = run("cargo", "test", "--no-run", "--no-default-features", "--lib", "--test", "it",
+    done = run("cargo", "test", "--no-run", "--no-default-features", "--features", "application", "--lib", "--test", "it",
                "--bin", "auditctl", "--message-format=json", cwd=tree, env=env)
     if done.returncode != 0:
         sys.exit(done.stderr[-3000:])

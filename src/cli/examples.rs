@@ -93,7 +93,37 @@ const EXAMPLES: &[Examples] = &[
                 "Back up, send it to S3, and lock it there for 90 days",
                 "auditctl backup --cloud s3 --destination acme-audit --retain-until 90d",
             ),
-            ("Show what would be done", "auditctl backup --dry-run"),
+            ("Back up only what came after the backup before", "auditctl backup --incremental"),
+        ],
+    ),
+    (
+        "backup resume",
+        &[
+            ("Send a backup whose upload stopped", "auditctl backup resume 20260204_210940"),
+            (
+                "Send it to another bucket",
+                "auditctl backup resume 20260204_210940 --destination s3://acme-second/audit",
+            ),
+        ],
+    ),
+    (
+        "backup pin",
+        &[
+            ("Protect a backup from cleanup", "auditctl backup pin 20260204_210940"),
+            (
+                "Protect one in another directory",
+                "auditctl backup pin 20260204_210940 --output-dir /mnt/backups",
+            ),
+        ],
+    ),
+    (
+        "backup unpin",
+        &[
+            ("Let cleanup remove it again", "auditctl backup unpin 20260204_210940"),
+            (
+                "The same in another directory",
+                "auditctl backup unpin 20260204_210940 --output-dir /mnt/backups",
+            ),
         ],
     ),
     (
