@@ -135,7 +135,7 @@ mod tests {
             ("", "no certificate"),
             ("hello", "no certificate"),
             ("-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", "number 1"),
-            ("-----BEGIN CERTIFICATE-----\n???\n-----END CERTIFICATE-----\n", "no PEM"),
+            ("-----BEGIN CERTIFICATE-----\n???\n-----END CERTIFICATE-----\n", "not PEM"),
         ] {
             let error = Trust::parse(text.as_bytes()).expect_err(text);
             assert!(error.contains(expected), "{text:?}: {error}");
