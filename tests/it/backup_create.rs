@@ -505,9 +505,9 @@ fn what_is_planted_in_the_backup_directory_stops_no_backup_and_is_never_the_late
     for _ in 0..2 {
         home.record(10);
         let made = home.back_up();
-        assert!(made.metadata.id.to_string() < "9999".to_owned(), "{}", made.metadata.id);
+        assert!(*made.metadata.id.to_string() < *"9999", "{}", made.metadata.id);
         let previous = made.metadata.previous.as_ref().expect("a link");
-        assert!(previous.id.to_string() < "9999".to_owned(), "{previous:?}");
+        assert!(*previous.id.to_string() < *"9999", "{previous:?}");
         assert!(made.catalog_error.is_none(), "{:?}", made.catalog_error);
         let latest = home.plan(auditctl::backup::Wish::Latest).expect("a plan").plan.backup;
         assert_eq!(latest, made.metadata.id.to_string());

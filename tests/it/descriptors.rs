@@ -34,7 +34,7 @@ fn plain_segments(home: &Home) {
     // One batch goes into one segment: each is waited for.
     for _ in 0..SEGMENTS + 1 {
         let record = |_| log.record(Event::new("e").details(&details).expect("details"));
-        let last = (0..4).map(record).last().expect("one").expect("recorded");
+        let last = (0..4).map(record).reduce(|_, last| last).expect("one").expect("recorded");
         last.wait_durable().expect("durable");
     }
     log.close().expect("closed");
