@@ -109,7 +109,9 @@ impl Root {
     /// Runs a script in it, as the user, with this environment and no other.
     pub(crate) fn run(&self, script: &str, environment: &[(&str, String)]) -> Output {
         // What it starts in the background ends with the shell.
-        let script = format!("trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\ncd ~\n{script}");
+        let script = format!(
+            "trap 'code=$?; set +e; kill $(jobs -p) 2>/dev/null; wait; exit $code' EXIT\ncd ~\n{script}"
+        );
         let mut command = Command::new("chroot");
         command.arg(format!("--userspec={USER}:{USER}")).arg(self.0.path());
         command.args(["/usr/bin/timeout", "180", "/bin/bash", "-euo", "pipefail", "-c", &script]);
