@@ -312,5 +312,9 @@ fn a_restore_over_a_damaged_log_names_repair_and_the_backup_that_holds_what_it_l
     assert!(out.contains("instead") && out.contains(first.as_str().expect("an id")), "{out}");
     assert_eq!(told(&home, &["repair"]).0, 0);
     let plan = json(&home, &["restore", "latest", "--dry-run"]);
-    assert!(plan["restore"]["instead"].as_str().is_none_or(|text| text.contains("afterwards")));
+    assert!(
+        plan["restore"]["instead"]
+            .as_str()
+            .is_none_or(|text| text.contains("and then run `auditctl repair`"))
+    );
 }
