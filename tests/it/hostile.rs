@@ -90,13 +90,15 @@ fn too_long() -> Vec<u8> {
 const GOOD: &str = "{\"event_type\":\"good\",\"actor\":\"alice\"}";
 
 /// Every file of a directory, byte for byte; the page and the lock are no log.
+/// But for what is written on purpose: the status page, and what commands found, for health.
 fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    const NOTED: [&str; 2] = ["audit.status", "audit.findings.json"];
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             found.extend(contents(&path));
-        } else if path.is_file() && !path.ends_with("audit.status") {
+        } else if path.is_file() && !NOTED.iter().any(|name| path.ends_with(name)) {
             found.insert(path.clone(), fs::read(&path).expect("readable"));
         }
     }
