@@ -89,8 +89,8 @@ fn too_long() -> Vec<u8> {
 
 const GOOD: &str = "{\"event_type\":\"good\",\"actor\":\"alice\"}";
 
-/// Every file of a directory, byte for byte; the page and the lock are no log.
-/// But for what is written on purpose: the status page, and what commands found, for health.
+/// Every file of a directory, byte for byte, but for what is written on purpose: the status
+/// page, and what commands found, for health.
 fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     const NOTED: [&str; 2] = ["audit.status", "audit.findings.json"];
     let mut found = BTreeMap::new();
