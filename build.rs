@@ -1,4 +1,4 @@
-//! Tells the program which commit it is made of (`AUDITCTL_COMMIT`) and for which target, for `--version`.
+//! Tells the program which commit it is made of (`BUILT_COMMIT`) and for which target, for `--version`.
 //!
 //! There is no time of the build in it: the same sources give the same bytes. A debug build asks nobody and says
 //! nothing, so that a commit does not make everything compile again.
@@ -11,18 +11,18 @@ const COMMIT_DIGITS: usize = 12;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=AUDITCTL_COMMIT");
+    println!("cargo:rerun-if-env-changed=BUILT_COMMIT");
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
     // Cargo sets it for each build script.
-    println!("cargo:rustc-env=AUDITCTL_TARGET={}", std::env::var("TARGET").unwrap_or_default());
+    println!("cargo:rustc-env=BUILT_TARGET={}", std::env::var("TARGET").unwrap_or_default());
     if let Some(commit) = commit() {
-        println!("cargo:rustc-env=AUDITCTL_COMMIT={commit}");
+        println!("cargo:rustc-env=BUILT_COMMIT={commit}");
     }
 }
 
 /// What a packager says it is; else what git says; else what `cargo package` noted.
 fn commit() -> Option<String> {
-    let said = std::env::var("AUDITCTL_COMMIT").ok().filter(|said| !said.is_empty());
+    let said = std::env::var("BUILT_COMMIT").ok().filter(|said| !said.is_empty());
     if said.is_some() || std::env::var("PROFILE").as_deref() == Ok("debug") {
         return said;
     }

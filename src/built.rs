@@ -4,7 +4,7 @@
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit and its day, as `build.rs` found them.
-pub(crate) const COMMIT: Option<&str> = option_env!("AUDITCTL_COMMIT");
+pub(crate) const COMMIT: Option<&str> = option_env!("BUILT_COMMIT");
 
 /// The cargo features that somebody chooses, and whether they are in.
 const FEATURES: [(&str, bool); 6] = [
@@ -28,7 +28,7 @@ pub(crate) fn feature_list() -> String {
 }
 
 /// Rust's name for what it runs on, such as `x86_64-unknown-linux-musl`.
-pub(crate) const TARGET: &str = env!("AUDITCTL_TARGET");
+pub(crate) const TARGET: &str = env!("BUILT_TARGET");
 
 /// The answer to `--version`, after the program's name. The first line begins with the version alone, for
 /// scripts.
