@@ -251,6 +251,6 @@ keys! {
     backup.destination: "The destination of every backup: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command";
     backup.output_dir: "Where backups are written";
     backup.incremental: "Whether a backup holds only what came after the backup before, where it can";
-    backup.full_every [1, 64]: "With backup.incremental: so many archives are needed at most to restore one; the next backup is then a full one";
+    backup.full_every [1, 64]: "With backup.incremental: the most archives that a restore may need; when a chain has that many, the next backup is a full one";
     backup.encrypt_to: "Public keys (age1…) to encrypt archives to; none leaves them unencrypted";
 }

@@ -251,7 +251,7 @@ pub struct BackupSettings {
     pub output_dir: PathBuf,
     /// Whether a backup holds only what came after the backup before, where it can.
     pub incremental: bool,
-    /// With backup.incremental: so many archives are needed at most to restore one; the next backup is then a full one.
+    /// With backup.incremental: the most archives that a restore may need; when a chain has that many, the next backup is a full one.
     pub full_every: u32,
     /// Public keys (age1…) to encrypt archives to; none leaves them unencrypted.
     pub encrypt_to: Vec<String>,

@@ -157,12 +157,12 @@ pub fn repair_text(shown: &RepairShown<'_>) -> String {
 fn opening(shown: &RepairShown<'_>) -> Vec<String> {
     match shown.opening {
         None => Vec::new(),
-        Some(Err(why)) => vec![format!("  a start as it is now is refused: {}", escape(why))],
+        Some(Err(why)) => vec![format!("  starting the collector now is refused: {}", escape(why))],
         Some(Ok(foreseen)) if foreseen.steps.is_empty() => {
-            vec!["  a start as it is now goes on, and changes nothing".to_owned()]
+            vec!["  starting the collector now changes nothing".to_owned()]
         }
         Some(Ok(foreseen)) => {
-            let step = |step: &String| format!("  a start as it is now {}", escape(step));
+            let step = |step: &String| format!("  starting the collector now: {}", escape(step));
             foreseen.steps.iter().map(step).collect()
         }
     }
