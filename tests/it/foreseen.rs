@@ -171,7 +171,7 @@ fn validate_and_a_dry_run_of_repair_say_what_a_start_would_do() {
     append(&home, "{\"seq\":");
     let before = files(&home.log_dir());
     let (_, text, err) = run(&home.dir, &["repair", "--dry-run"]);
-    assert!(text.contains("a start as it is now sets aside 7 bytes"), "{text}{err}");
+    assert!(text.contains("starting the collector now: sets aside 7 bytes"), "{text}{err}");
     let (_, text, _) = run(&home.dir, &["repair", "--dry-run", "--json"]);
     let document: Value = serde_json::from_str(&text).expect("json");
     assert_eq!(document["opening"]["record"]["torn_bytes"], 7, "{document}");
