@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::fsio::lock::{self, WriterLock};
 
-/// The names in a log directory (DESIGN: on disk, format 1).
+/// The active segment's name.
+pub(in crate::audit) const ACTIVE: &str = "audit.log";
+
+/// The names in a log directory (docs/format.md).
 #[derive(Clone, Debug)]
 pub struct LogPaths {
     /// The directory.
@@ -22,7 +25,7 @@ impl LogPaths {
     /// The active segment.
     #[must_use]
     pub fn active(&self) -> PathBuf {
-        self.dir.join("audit.log")
+        self.dir.join(ACTIVE)
     }
 
     /// A sealed segment, waiting to be compressed.

@@ -10,6 +10,7 @@ use super::error::BackupError;
 use super::metadata::Stretch;
 use super::source::{Wish, find};
 use crate::audit::files::gzip::Unpacker;
+use crate::audit::read::error::ReadError;
 use crate::audit::read::walk::{Run, walk};
 use crate::audit::read::watch::{Unwatched, Watch};
 use crate::audit::record::peek_seq;
@@ -112,9 +113,7 @@ fn read(
     let mut take = |run| to.send(run).is_ok();
     match side {
         Side::Log(path) => walk(fs, path, &mut take).map_err(|error| match error {
-            crate::audit::read::verify::VerifyError::Io { action, path, source } => {
-                BackupError::Io { action, path, source }
-            }
+            ReadError::Io { action, path, source } => BackupError::Io { action, path, source },
             error => BackupError::Refused(error.to_string()),
         }),
         Side::Backup(wish) => {

@@ -21,7 +21,8 @@ use super::heads::{MAX_HEADS, heads};
 use super::metadata::Metadata;
 use super::name::BackupId;
 use crate::audit::keys::histories::KnownHead;
-use crate::audit::read::snapshot::{Part, Snapshot, SnapshotError};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::snapshot::{Part, Snapshot};
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::audit::tree::document::Unknown;
@@ -220,7 +221,7 @@ impl Creator {
         loop {
             left -= 1;
             match self.attempt(request, false, watch) {
-                Err(BackupError::Snapshot(SnapshotError::Pruned { .. })) if left > 0 => {}
+                Err(BackupError::Log(ReadError::Pruned { .. })) if left > 0 => {}
                 Err(damaged) if is_damage(&damaged) => {
                     // What is good is backed up. Where that cannot be told, the damage is
                     // what is to be said.

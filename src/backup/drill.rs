@@ -16,12 +16,13 @@ use super::restore::{RestorePlan, RestoreRequest, Restorer, Target};
 use crate::audit::files::manifest::Manifest;
 use crate::audit::files::restore::clear;
 use crate::audit::files::segment::Block;
-use crate::audit::keys::Keyring;
+use crate::audit::keys::{Keyring, KeysError};
 use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
 use crate::audit::keys::signed_document;
 use crate::audit::keys::signed_document::{About, Signature, Unsigned};
 use crate::audit::keys::signer::{Signer, SigningKey};
-use crate::audit::read::snapshot::{Snapshot, SnapshotError};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::snapshot::Snapshot;
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::document;
 use crate::audit::tree::document::{DocumentError, Kind, Layout, Unknown, encode_file};
@@ -317,10 +318,9 @@ impl Restorer {
         let fs = &*self.fs;
         let paths = LogPaths::new(logs);
         let manifest =
-            || SnapshotError::NoLog { dir: logs.to_path_buf(), missing: "audit.manifest.json" };
-        let mut restored = Manifest::load(fs, &paths.manifest())
-            .map_err(SnapshotError::from)?
-            .ok_or_else(manifest)?;
+            || ReadError::NoLog { dir: logs.to_path_buf(), missing: "audit.manifest.json" };
+        let mut restored =
+            Manifest::load(fs, &paths.manifest()).map_err(ReadError::from)?.ok_or_else(manifest)?;
         restored.epoch = restored.epoch.saturating_add(1);
         let checkpoint = fs
             .read_own(&paths.checkpoint(), MAX_NOTE_BYTES as u64)
@@ -343,7 +343,7 @@ impl Restorer {
         let saved = SigningKey::generate(&name)
             .and_then(|key| key.save(fs, &paths.key()).map(|()| key))
             .and_then(|key| key.verifier().save(fs, &paths.public_key(), &of_epoch).map(|()| key));
-        let key = saved.map_err(SnapshotError::from)?;
+        let key = saved.map_err(|error| ReadError::Keys(error.into()))?;
         // Nothing leads to the drill's own key, and nothing has to.
         restored.first_key = Some(key.verifier().to_string());
         restored.sign(&key).map_err(BackupError::Refused)?;
@@ -354,7 +354,7 @@ impl Restorer {
             .map_err(|error| refused(error.to_string()))?;
         fsio::replace_file(fs, &paths.checkpoint(), head.to_string().as_bytes())
             .map_err(io_error("write", &paths.checkpoint()))?;
-        restored.store(fs, &paths.manifest()).map_err(SnapshotError::from)?;
+        restored.store(fs, &paths.manifest()).map_err(ReadError::from)?;
         let options = Options {
             dir: logs.to_path_buf(),
             key_path: None,
@@ -374,7 +374,9 @@ impl Restorer {
         let live = match Snapshot::take(&self.fs, self.log_dir()) {
             Ok(live) => live,
             Err(
-                SnapshotError::NoLog { .. } | SnapshotError::NoHead { .. } | SnapshotError::Key(_),
+                ReadError::NoLog { .. }
+                | ReadError::NoHead { .. }
+                | ReadError::Keys(KeysError::Key(_)),
             ) => {
                 return Ok("no live log here to compare with".to_owned());
             }

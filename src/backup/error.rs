@@ -9,7 +9,7 @@ use super::metadata::MetadataError;
 use super::name::BackupId;
 use crate::audit::OpenError;
 use crate::audit::keys::histories::Contradiction;
-use crate::audit::read::snapshot::SnapshotError;
+use crate::audit::read::error::ReadError;
 use crate::audit::tree::document::DocumentError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::units::human_bytes;
@@ -19,7 +19,7 @@ use crate::units::human_bytes;
 pub enum BackupError {
     /// The log cannot be read.
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
+    Log(#[from] ReadError),
     /// The log cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -272,18 +272,14 @@ impl BackupError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Snapshot(SnapshotError::NoLog { .. }) | Self::NotFound { .. } => "not_found",
-            Self::Snapshot(
-                SnapshotError::Checkpoint { .. } | SnapshotError::Key(_) | SnapshotError::Keys(_),
-            ) => "bad_signature",
-            Self::Snapshot(
-                SnapshotError::Short { .. }
-                | SnapshotError::NoHead { .. }
-                | SnapshotError::Manifest(_),
+            Self::Log(ReadError::NoLog { .. }) | Self::NotFound { .. } => "not_found",
+            Self::Log(ReadError::Checkpoint { .. } | ReadError::Keys(_)) => "bad_signature",
+            Self::Log(
+                ReadError::Short { .. } | ReadError::NoHead { .. } | ReadError::Manifest(_),
             ) => "corrupt",
-            Self::Snapshot(SnapshotError::RestorePending { .. }) => "restore_pending",
-            Self::Snapshot(SnapshotError::Pruned { .. }) => "pruned",
-            Self::Snapshot(SnapshotError::Io { .. }) | Self::Io { .. } => "io",
+            Self::Log(ReadError::RestorePending { .. }) => "restore_pending",
+            Self::Log(ReadError::Pruned { .. }) => "pruned",
+            Self::Log(ReadError::Io { .. }) | Self::Io { .. } => "io",
             Self::Open(_) => "open",
             Self::OtherHistory(found) => found.history.code(),
             Self::Store(error) => error.kind.name(),
@@ -296,12 +292,13 @@ impl BackupError {
             Self::Archive { .. } => "bad_archive",
             Self::Metadata { what: MetadataError::Signature(_), .. } => "bad_signature",
             Self::Metadata { .. } => "bad_metadata",
-            Self::Newer { .. } => "newer_version",
+            Self::Newer { .. } | Self::Log(ReadError::Newer { .. }) => "newer_version",
             Self::Base { .. } => "bad_base",
             Self::SeveralLogs { .. } => "several_logs",
             Self::Refused(_) => "would_discard",
-            Self::Usage(_) => "usage",
-            Self::Interrupted => "interrupted",
+            // No backup is made by a fork.
+            Self::Usage(_) | Self::Log(ReadError::Forked) => "usage",
+            Self::Interrupted | Self::Log(ReadError::Interrupted) => "interrupted",
         }
     }
 }

@@ -210,9 +210,9 @@ impl Restorer {
         let live = match request.target {
             // Only a dry run comes here without the lock.
             Target::Log if matches!(lock, Some(None)) => {
-                Live::look_beside_a_writer(&*self.fs, &place)?
+                Live::look_beside_a_writer(&self.fs, &place)?
             }
-            Target::Log => Live::look(&*self.fs, &place)?,
+            Target::Log => Live::look(&self.fs, &place)?,
             Target::Beside(_) => Live::none(),
         };
         let staged = Staged::new(self, request, &place, &live, watch)?;

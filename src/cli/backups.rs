@@ -9,7 +9,8 @@ use super::heads;
 use super::open::{self, shared_fs};
 use super::reach;
 use crate::audit::keys::load_keyring;
-use crate::audit::read::snapshot::{Snapshot, SnapshotError};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::snapshot::Snapshot;
 use crate::audit::state::status::Mode;
 use crate::audit::write::own::{BackupMade, BackupRemoved};
 use crate::audit::{AuditLog, LogPaths};
@@ -42,7 +43,7 @@ pub(super) fn known_log(context: &Context, settings: &Settings) -> KnownLog {
     let keys = load_keyring(&*fs, &LogPaths::new(&settings.log_dir), None);
     let live = match Snapshot::take(&fs, &settings.log_dir) {
         Ok(live) => Some(live),
-        Err(SnapshotError::NoLog { .. }) => None,
+        Err(ReadError::NoLog { .. }) => None,
         Err(error) => {
             context.printer.note(&format!(
                 "warning: the log was not compared with its backups: \

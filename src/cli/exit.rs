@@ -8,7 +8,7 @@ use super::catalogue::is_known;
 use crate::audit::files::manifest::ManifestError;
 use crate::audit::keys::KeysError;
 use crate::audit::keys::histories::History;
-use crate::audit::read::snapshot::SnapshotError;
+use crate::audit::read::error::ReadError;
 use crate::audit::tree::document::{DocumentError, newer_behind};
 use crate::audit::{OpenError, RESTORE_ACTION, RecordError};
 use crate::backup::BackupError;
@@ -151,6 +151,19 @@ fn causes(error: &dyn std::error::Error, message: &str) -> Vec<String> {
     causes
 }
 
+/// Where there is no log.
+pub(super) const NO_LOG_HINT: &str = "name the log directory with --log-dir; `auditctl record` \
+                                      creates a log";
+
+/// What to do about a restore that ended in the middle.
+const RESTORE_PENDING_HINT: &str = "start the collector, or run `auditctl restore` again. If \
+                                    nobody here ran a restore, move audit.restore.json away";
+
+/// What to do about a log that cannot be read as it is.
+pub(super) const DAMAGED_HINT: &str = "stop the collector and run `auditctl repair`, which puts \
+                                       back what a backup holds; `auditctl verify` says all that \
+                                       is wrong";
+
 /// The way out of a lost chain of keys.
 const KEY_CHAIN_HINT: &str = "set `backup.output_dir` to the directory of the backups and start \
                               the collector: it restores audit.keys from a backup. If no backup \
@@ -281,11 +294,11 @@ impl From<BackupError> for CliError {
             BackupError::Store(_) => return Self::from_store(error),
             BackupError::Locked { .. } | BackupError::LogLocked { .. } => Exit::Busy,
             BackupError::Refused(_) => Exit::Busy,
-            BackupError::Snapshot(
-                SnapshotError::Short { .. }
-                | SnapshotError::NoHead { .. }
-                | SnapshotError::Checkpoint { .. }
-                | SnapshotError::Keys(KeysError::Invalid { .. }),
+            BackupError::Log(
+                ReadError::Short { .. }
+                | ReadError::NoHead { .. }
+                | ReadError::Checkpoint { .. }
+                | ReadError::Keys(KeysError::Invalid { .. }),
             )
             | BackupError::LogDamaged(_)
             | BackupError::KeyChain { .. }
@@ -344,6 +357,45 @@ impl CliError {
     }
 }
 
+/// What to do about a log that cannot be read.
+fn read_hint(error: &ReadError) -> Option<&'static str> {
+    Some(match error {
+        ReadError::NoLog { .. } => NO_LOG_HINT,
+        ReadError::NoHead { .. } => NO_HEAD_HINT,
+        ReadError::RestorePending { .. } => RESTORE_PENDING_HINT,
+        ReadError::Short { .. }
+        | ReadError::Checkpoint { .. }
+        | ReadError::Manifest(_)
+        | ReadError::Keys(KeysError::Key(_)) => DAMAGED_HINT,
+        ReadError::Keys(_) => KEY_CHAIN_HINT,
+        _ => return None,
+    })
+}
+
+impl From<ReadError> for CliError {
+    fn from(error: ReadError) -> Self {
+        if let Some(newer) = Self::of_newer(&error) {
+            return newer;
+        }
+        let (kind, exit) = match &error {
+            ReadError::NoLog { .. } => ("no_log", Exit::Failed),
+            ReadError::RestorePending { .. } => ("restore_pending", Exit::Failed),
+            ReadError::Io { action, path, source } => return Self::io(action, path, source),
+            ReadError::Interrupted => ("interrupted", Exit::Interrupted),
+            // No command forks; the word is the library's.
+            ReadError::Forked => ("forked", Exit::Failed),
+            _ => ("damaged", Exit::Failed),
+        };
+        let mut new = Self::new(kind, exit, error.to_string());
+        new.hint = read_hint(&error).map(str::to_owned);
+        new.path = match error {
+            ReadError::NoLog { dir, .. } | ReadError::RestorePending { dir } => Some(dir),
+            _ => None,
+        };
+        new
+    }
+}
+
 /// What to do about another history.
 pub(super) fn history_hint(history: History) -> &'static str {
     match history {
@@ -377,19 +429,8 @@ fn hint(error: &BackupError) -> Option<&'static str> {
         BackupError::LogDamaged(_) => {
             "run `auditctl repair` to restore what earlier backups hold, then back up again"
         }
-        BackupError::KeyChain { .. } | BackupError::Snapshot(SnapshotError::Keys(_)) => {
-            KEY_CHAIN_HINT
-        }
-        BackupError::Snapshot(
-            SnapshotError::Short { .. }
-            | SnapshotError::Checkpoint { .. }
-            | SnapshotError::Manifest(_)
-            | SnapshotError::Key(_),
-        ) => {
-            "stop the collector and run `auditctl repair`, which puts back what a backup holds; \
-             `auditctl verify` says all that is wrong"
-        }
-        BackupError::Snapshot(SnapshotError::NoHead { .. }) => NO_HEAD_HINT,
+        BackupError::KeyChain { .. } => KEY_CHAIN_HINT,
+        BackupError::Log(error) => return read_hint(error),
         BackupError::NotAPrefix { .. } => {
             "keep both, and find out what happened before you restore or remove anything. To back \
              up the log as it is, name a new directory with --output-dir"
@@ -405,13 +446,6 @@ fn hint(error: &BackupError) -> Option<&'static str> {
         BackupError::Base { .. } => {
             "put that backup's two files back from a copy; or restore an earlier backup, which \
              `auditctl list` shows. `auditctl backup --full` makes one that needs no other"
-        }
-        BackupError::Snapshot(SnapshotError::NoLog { .. }) => {
-            "name the log directory with --log-dir; `auditctl record` creates a log"
-        }
-        BackupError::Snapshot(SnapshotError::RestorePending { .. }) => {
-            "start the collector, or run `auditctl restore` again. If nobody here ran a restore, \
-             move audit.restore.json away"
         }
         _ => return None,
     })

@@ -10,19 +10,18 @@ use super::exit::{CliError, Exit, history_hint};
 use super::open;
 use crate::audit::LogPaths;
 use crate::audit::Options;
-use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint};
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, read_note};
 use crate::audit::keys::histories::{Contradiction, KnownHead};
 use crate::audit::read::snapshot::Snapshot;
 use crate::backup::{Heads, heads};
 use crate::collector::pushed_heads;
 use crate::config::Settings;
-use crate::fsio::{Fs, OsFs};
+use crate::fsio::OsFs;
 
 /// A file system that hangs keeps nobody longer from starting.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So many backups are looked at, the newest by name.
 const MOST: usize = 64;
-const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 
 /// What is in reach.
 #[derive(Debug, Default)]
@@ -80,8 +79,7 @@ pub(super) fn in_reach(settings: &Settings) -> InReach {
 
 /// The log's id as its checkpoint has it: a hint, only the heads' signatures count.
 fn log_id(log_dir: &Path) -> Option<String> {
-    let path = LogPaths::new(log_dir).checkpoint();
-    let text = OsFs.read_own(&path, MAX_CHECKPOINT_BYTES).ok()?;
+    let text = read_note(&OsFs, &LogPaths::new(log_dir).checkpoint()).ok()??;
     let note = SignedCheckpoint::parse(&text).ok()?;
     let origin: Origin = note.unverified().origin.parse().ok()?;
     Some(origin.log_id().to_owned())

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::Hub;
 use super::budget::{NoRoom, Share};
 use super::seats::Guest;
-use crate::audit::read::query::{Answer, Found, Query, QueryError, Request, RequestError};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::query::{Answer, Found, Query, Request, RequestError};
 use crate::audit::write::own::Queried;
 use crate::audit::{Origin, RecordError};
 
@@ -27,7 +28,7 @@ pub(super) enum Refused {
     Request(#[from] RequestError),
     /// The log cannot be read.
     #[error(transparent)]
-    Query(#[from] QueryError),
+    Query(#[from] ReadError),
     /// The query could not be recorded, so it is not answered.
     #[error("the query cannot be recorded: {0}")]
     Unrecorded(RecordError),

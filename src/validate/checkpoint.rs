@@ -5,7 +5,7 @@ use super::check::Check;
 use super::request::Surroundings;
 use crate::audit::LogPaths;
 use crate::audit::keys::checkpoint::{
-    Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint, VerifierKey,
+    Checkpoint, Origin, SignedCheckpoint, VerifierKey, read_note,
 };
 use crate::fsio::{Fs, OsFs};
 
@@ -14,9 +14,9 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
     let id = Id::Checkpoint;
     let hint = "run `auditctl verify`, and do not continue before you know what happened";
     let path = paths.checkpoint();
-    let bytes = match OsFs.read_own(&path, MAX_NOTE_BYTES as u64) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    let bytes = match read_note(&OsFs, &path) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
             return vec![match OsFs.meta(&paths.active()) {
                 Ok(_) => Check::failed(id, "there is a log, but no checkpoint").hint(hint),
                 Err(_) => Check::skipped(id, "there is no log yet"),

@@ -20,13 +20,28 @@ pub mod note;
 mod origin;
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::audit::tree::merkle::{Hash, MAX_TREE_SIZE, empty_root};
+use crate::fsio::Fs;
 pub use note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, NoteError, NoteSignature, VerifierKey};
 pub use origin::{MAX_LOG_ID_BYTES, Origin, OriginError};
+
+/// A checkpoint's file, whatever it holds; `None` when there is none.
+///
+/// # Errors
+/// It cannot be read, is no regular file, or is longer than any note.
+pub fn read_note(fs: &dyn Fs, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs.read_own(path, MAX_NOTE_BYTES as u64) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 /// Why a text is no checkpoint, or not one to be believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

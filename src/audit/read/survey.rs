@@ -5,23 +5,22 @@
 use std::io;
 use std::path::Path;
 
-use super::snapshot::SnapshotError;
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::scan;
 use crate::audit::files::scan::{Interest, Scan};
 use crate::audit::files::segment::Block;
-use crate::audit::keys::checkpoint::{Checkpoint, MAX_NOTE_BYTES, SignedCheckpoint};
+use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::audit::keys::{Keyring, load_keyring};
-use crate::audit::paths::LogPaths;
+use crate::audit::read::error::ReadError;
+use crate::audit::read::view::LogView;
 use crate::audit::tree::merkle::Range;
 use crate::clock::Timestamp;
-use crate::fsio::{Fs, FsFile, OpenMode};
-
-const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
+use crate::fsio::SharedFs;
 
 /// What there is of a log.
 #[derive(Debug)]
 pub struct Survey {
+    log: LogView,
     /// The manifest.
     pub manifest: Manifest,
     /// Whether the log's key signed it.
@@ -45,29 +44,28 @@ impl Survey {
     ///
     /// # Errors
     /// When a file that is there cannot be read, or the manifest is none.
-    pub fn of(fs: &dyn Fs, dir: &Path) -> Result<Option<Self>, SnapshotError> {
-        let paths = LogPaths::new(dir);
-        let loaded = Manifest::load_signed(fs, &paths.manifest())?;
-        let note = read_note(fs, &paths)?;
+    pub fn of(fs: &SharedFs, dir: &Path) -> Result<Option<Self>, ReadError> {
+        let log = LogView::new(fs, dir);
+        let LogView { fs, paths } = &log;
+        let loaded = Manifest::load_signed(&**fs, &paths.manifest())?;
+        let note = log.note().map_err(io_error("read", &paths.checkpoint()))?;
+        let note = note.map(|note| String::from_utf8_lossy(&note).into_owned());
         let Some((manifest, signature)) = loaded else {
-            if note.is_none() && !is_there(fs, &paths.active())? {
-                return Ok(None);
-            }
-            return Err(SnapshotError::NoLog {
-                dir: dir.to_path_buf(),
-                missing: "audit.manifest.json",
-            });
+            return match log.no_log("audit.manifest.json") {
+                ReadError::NoLog { .. } => Ok(None),
+                error => Err(error),
+            };
         };
         let mut damage = Vec::new();
         let keys =
-            load_keyring(fs, &paths, None).map_err(|error| damage.push(error.to_string())).ok();
+            load_keyring(&**fs, paths, None).map_err(|error| damage.push(error.to_string())).ok();
         for segment in &manifest.segments {
-            if let Some(what) = check_segment(fs, &paths, segment)? {
+            if let Some(what) = check_segment(&log, segment)? {
                 damage.push(format!("{}: {what}", segment.file));
             }
         }
         let mut tree = manifest.tree()?;
-        if let Some(scan) = scan_active(fs, &paths, &tree, &[])? {
+        if let Some(scan) = scan_active(&log, &tree, &[])? {
             tree = scan.layout.tree();
             if let Some(bad) = scan.bad {
                 damage.push(format!(
@@ -79,6 +77,7 @@ impl Survey {
         let is_signed =
             keys.as_ref().is_some_and(|keys| manifest.check_signature(&signature, keys).is_ok());
         let mut survey = Self {
+            log: log.clone(),
             records: tree.end(),
             manifest,
             is_signed,
@@ -88,11 +87,11 @@ impl Survey {
             tree,
             damage,
         };
-        survey.judge_checkpoint(fs, &paths)?;
+        survey.judge_checkpoint()?;
         Ok(Some(survey))
     }
 
-    fn judge_checkpoint(&mut self, fs: &dyn Fs, paths: &LogPaths) -> Result<(), SnapshotError> {
+    fn judge_checkpoint(&mut self) -> Result<(), ReadError> {
         let Some(note) = &self.note else {
             self.damage.push("audit.checkpoint is missing".to_owned());
             return Ok(());
@@ -113,7 +112,7 @@ impl Survey {
                 checkpoint.size, self.records
             ));
         } else {
-            let root = self.tree_at(fs, &paths.dir, checkpoint.size)?.map(|tree| tree.root());
+            let root = self.tree_at(checkpoint.size)?.map(|tree| tree.root());
             if root != Some(Ok(checkpoint.root)) {
                 let size = checkpoint.size;
                 self.damage
@@ -129,24 +128,19 @@ impl Survey {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn tree_at(
-        &self,
-        fs: &dyn Fs,
-        dir: &Path,
-        size: u64,
-    ) -> Result<Option<Range>, SnapshotError> {
+    pub fn tree_at(&self, size: u64) -> Result<Option<Range>, ReadError> {
+        let log = &self.log;
         if size == self.records {
             return Ok(Some(self.tree.clone()));
         }
-        let paths = LogPaths::new(dir);
         let mut tree = self.manifest.pruned.clone();
         if size < tree.end() || size > self.records {
             return Ok(None);
         }
         for segment in &self.manifest.segments {
             if size < segment.end_seq() {
-                let path = paths.dir.join(&segment.file);
-                let Some(file) = open(fs, &path)? else { return Ok(None) };
+                let path = log.paths.dir.join(&segment.file);
+                let Some(file) = log.open(&path)? else { return Ok(None) };
                 let (sizes, failed) = ([size], io_error("read", &path));
                 let holes: Vec<Block> = segment.holes().cloned().collect();
                 let interest = Interest { holes: &holes, ..Interest::watch(&sizes) };
@@ -162,7 +156,7 @@ impl Survey {
                 debug_assert!(joined.is_ok(), "a loaded manifest's ranges are adjacent");
             }
         }
-        let scan = scan_active(fs, &paths, &tree, &[size])?;
+        let scan = scan_active(log, &tree, &[size])?;
         Ok(scan.and_then(|mut scan| scan.take_watched(size)).map(|(tree, _)| tree))
     }
 
@@ -179,16 +173,12 @@ impl Survey {
 }
 
 /// What is wrong with a sealed segment's file.
-fn check_segment(
-    fs: &dyn Fs,
-    paths: &LogPaths,
-    segment: &Segment,
-) -> Result<Option<String>, SnapshotError> {
+fn check_segment(log: &LogView, segment: &Segment) -> Result<Option<String>, ReadError> {
     if !segment.is_stored() {
         return Ok(None);
     }
-    let path = paths.dir.join(&segment.file);
-    let Some(file) = open(fs, &path)? else { return Ok(Some("it is missing".to_owned())) };
+    let path = log.paths.dir.join(&segment.file);
+    let Some(file) = log.open(&path)? else { return Ok(Some("it is missing".to_owned())) };
     let length = file.meta().map_err(io_error("look at", &path))?.len;
     if length != segment.stored_bytes {
         let expected = segment.stored_bytes;
@@ -213,44 +203,14 @@ fn check_segment(
     Ok((!same).then(|| "its records are not those that were recorded".to_owned()))
 }
 
-fn scan_active(
-    fs: &dyn Fs,
-    paths: &LogPaths,
-    base: &Range,
-    watch: &[u64],
-) -> Result<Option<Scan>, SnapshotError> {
-    let path = paths.active();
-    let Some(file) = open(fs, &path)? else { return Ok(None) };
+fn scan_active(log: &LogView, base: &Range, watch: &[u64]) -> Result<Option<Scan>, ReadError> {
+    let path = log.paths.active();
+    let Some(file) = log.open(&path)? else { return Ok(None) };
     let interest = Interest::watch(watch);
     scan::scan_plain(&*file, base.clone(), interest).map(Some).map_err(io_error("read", &path))
 }
 
-fn read_note(fs: &dyn Fs, paths: &LogPaths) -> Result<Option<String>, SnapshotError> {
-    let path = paths.checkpoint();
-    match fs.read_own(&path, MAX_CHECKPOINT_BYTES) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error("read", &path)(error)),
-    }
-}
-
-fn is_there(fs: &dyn Fs, path: &Path) -> Result<bool, SnapshotError> {
-    match fs.meta(path) {
-        Ok(meta) => Ok(meta.len > 0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(io_error("look at", path)(error)),
-    }
-}
-
-fn open(fs: &dyn Fs, path: &Path) -> Result<Option<Box<dyn FsFile>>, SnapshotError> {
-    match fs.open(path, OpenMode::ReadOwn) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error("open", path)(error)),
-    }
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ReadError {
     let path = path.to_path_buf();
-    move |source| SnapshotError::Io { action, path, source }
+    move |source| ReadError::Io { action, path, source }
 }

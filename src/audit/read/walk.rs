@@ -5,12 +5,13 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::verify::VerifyError;
-use super::verify::view::{Stored, View};
+use super::verify::view::View;
+use super::view::Stored;
 use crate::audit::files::gzip::Unpacker;
 use crate::audit::files::lines::{lines_of_block, lines_of_file};
 use crate::audit::files::segment::BLOCK_BYTES;
 use crate::audit::paths::parse_sealed_name;
+use crate::audit::read::error::ReadError;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::record::peek_seq;
 use crate::fsio::{FileReader, FsFile, SharedFs};
@@ -39,17 +40,13 @@ impl Run {
 ///
 /// # Errors
 /// There is no log, or a file cannot be opened.
-pub fn walk(
-    fs: &SharedFs,
-    dir: &Path,
-    take: &mut dyn FnMut(Run) -> bool,
-) -> Result<(), VerifyError> {
+pub fn walk(fs: &SharedFs, dir: &Path, take: &mut dyn FnMut(Run) -> bool) -> Result<(), ReadError> {
     let view = View::take(fs, dir)?;
     for segment in &view.manifest.segments {
         let (file, now) = match view.open_segment(segment)? {
             Stored::Here(file, now) => (file, *now),
             Stored::Removed => continue,
-            Stored::Missing => {
+            Stored::Missing(_) => {
                 let why = format!("{} is not there", segment.file);
                 if !take(Run::Unreadable(segment.first_seq, segment.end_seq(), why)) {
                     return Ok(());
@@ -73,7 +70,7 @@ pub fn walk(
     }
     let mut next = view.manifest.end_seq();
     for tail in &view.tails {
-        let failed = |source| VerifyError::io("read", &view.paths.dir.join(&tail.name), source);
+        let failed = |source| ReadError::io("read", &view.log.paths.dir.join(&tail.name), source);
         let first = parse_sealed_name(&tail.name).map_or(next, |(first, _)| first);
         let mut numbers = Numbers { next: first };
         let goes_on = if tail.is_compressed() {

@@ -33,8 +33,9 @@ use crate::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
 use crate::audit::keys::histories::{Contradiction, KnownHead, OwnHistory};
 use crate::audit::keys::{KeyFiles, Keyring, load_keyring};
 use crate::audit::paths::LogPaths;
+use crate::audit::read::error::ReadError;
 use crate::audit::read::query::redacted;
-use crate::audit::read::query::{Answer, CacheUse, Engine, Query, QueryError};
+use crate::audit::read::query::{Answer, CacheUse, Engine, Query};
 use crate::audit::record::redact::{RedactKeyError, Redactor};
 use crate::audit::record::refusal::{FORKED, RecordError};
 use crate::audit::record::{EncodedOrigin, Origin, Via};
@@ -505,10 +506,10 @@ impl AuditLog {
     /// can; the rest is read by this thread and a pool of low priority.
     ///
     /// # Errors
-    /// See [`QueryError`].
-    pub fn query(&self, query: &Query) -> Result<Answer, QueryError> {
+    /// See [`ReadError`].
+    pub fn query(&self, query: &Query) -> Result<Answer, ReadError> {
         if self.0.is_forked() {
-            return Err(QueryError::Forked);
+            return Err(ReadError::Forked);
         }
         let answer = self.0.queries.query(query)?;
         let page = &self.0.shared.page;
@@ -530,10 +531,10 @@ impl AuditLog {
     /// without the cache, and not counted among those who ask.
     ///
     /// # Errors
-    /// See [`QueryError`].
-    pub fn read_on(&self, query: &Query) -> Result<Answer, QueryError> {
+    /// See [`ReadError`].
+    pub fn read_on(&self, query: &Query) -> Result<Answer, ReadError> {
         if self.0.is_forked() {
-            return Err(QueryError::Forked);
+            return Err(ReadError::Forked);
         }
         self.0.queries.read(query)
     }

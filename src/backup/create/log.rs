@@ -8,7 +8,8 @@ use crate::audit::LogPaths;
 use crate::audit::files::examine::examine;
 use crate::audit::files::gzip::Unpacker;
 use crate::audit::keys::histories::{KnownHead, OwnHistory};
-use crate::audit::read::snapshot::{Part, Snapshot, SnapshotError};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::snapshot::{Part, Snapshot};
 use crate::audit::tree::merkle::Hash;
 use crate::backup::content::Content;
 use crate::backup::error::BackupError;
@@ -18,11 +19,10 @@ use crate::backup::pack::Packed;
 pub(super) fn is_damage(error: &BackupError) -> bool {
     match error {
         BackupError::LogDamaged(_) => true,
-        BackupError::Snapshot(SnapshotError::Io { source, .. })
-        | BackupError::Io { source, .. } => {
+        BackupError::Log(ReadError::Io { source, .. }) | BackupError::Io { source, .. } => {
             matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData)
         }
-        BackupError::Snapshot(SnapshotError::Short { .. }) => true,
+        BackupError::Log(ReadError::Short { .. }) => true,
         _ => false,
     }
 }

@@ -1,16 +1,16 @@
 //! How the log that is there relates to what would take its place.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{Checkpoint, Origin};
-use crate::audit::read::snapshot::SnapshotError;
+use crate::audit::read::error::ReadError;
 use crate::audit::read::survey::Survey;
 use crate::audit::tree::merkle::Range;
 use crate::backup::content::Content;
 use crate::backup::error::BackupError;
 use crate::clock::Timestamp;
-use crate::fsio::Fs;
+use crate::fsio::SharedFs;
 
 /// Looks that a writer may spoil.
 const LOOKS: usize = 20;
@@ -68,7 +68,6 @@ impl Relation {
 
 /// The log that is there.
 pub(super) struct Live {
-    dir: PathBuf,
     survey: Option<Survey>,
     /// Why there is no survey though there is something.
     unreadable: Option<String>,
@@ -76,12 +75,12 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn none() -> Self {
-        Self { dir: PathBuf::new(), survey: None, unreadable: None }
+        Self { survey: None, unreadable: None }
     }
 
     /// While somebody writes: a line half written, or a segment just sealed, looks like
     /// damage for a moment.
-    pub(super) fn look_beside_a_writer(fs: &dyn Fs, dir: &Path) -> Result<Self, BackupError> {
+    pub(super) fn look_beside_a_writer(fs: &SharedFs, dir: &Path) -> Result<Self, BackupError> {
         let mut live = Self::look(fs, dir)?;
         for _ in 1..LOOKS {
             let damaged = live.survey.as_ref().is_some_and(|survey| !survey.damage.is_empty());
@@ -93,16 +92,16 @@ impl Live {
         Ok(live)
     }
 
-    pub(super) fn look(fs: &dyn Fs, dir: &Path) -> Result<Self, BackupError> {
+    pub(super) fn look(fs: &SharedFs, dir: &Path) -> Result<Self, BackupError> {
         let (survey, unreadable) = match Survey::of(fs, dir) {
             Ok(survey) => (survey, None),
             // What cannot be used is what a restore is for; what cannot be read is not.
-            Err(error @ (SnapshotError::NoLog { .. } | SnapshotError::Manifest(_))) => {
+            Err(error @ (ReadError::NoHead { .. } | ReadError::Manifest(_))) => {
                 (None, Some(error.to_string()))
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { dir: dir.to_path_buf(), survey, unreadable })
+        Ok(Self { survey, unreadable })
     }
 
     pub(super) fn is_there(&self) -> bool {
@@ -152,7 +151,6 @@ impl Live {
 
     pub(super) fn relation(
         &self,
-        fs: &dyn Fs,
         content: &Content,
         restored: &Range,
     ) -> Result<Relation, BackupError> {
@@ -171,21 +169,21 @@ impl Live {
                     0 => Relation::Identical,
                     gained => Relation::LiveIsPrefix { gained },
                 }),
-                Some(_) => diverged(there, self.difference(fs, content, there)),
+                Some(_) => diverged(there, self.difference(content, there)),
                 None => diverged(there, "retention removed what would be compared".to_owned()),
             };
         }
-        match survey.tree_at(fs, &self.dir, size)? {
+        match survey.tree_at(size)? {
             Some(tree) if same_root(&tree, restored) => {
                 Ok(Relation::BackupIsPrefix { set_aside, times: survey.times_from(size) })
             }
-            Some(_) => diverged(there, self.difference(fs, content, size)),
+            Some(_) => diverged(there, self.difference(content, size)),
             None => diverged(set_aside, "the log's records cannot be compared".to_owned()),
         }
     }
 
     /// Where the first `size` records of both differ first, to a block of the backup.
-    fn difference(&self, fs: &dyn Fs, content: &Content, size: u64) -> String {
+    fn difference(&self, content: &Content, size: u64) -> String {
         let among = |begin: u64, end: u64| match end - begin {
             1 => format!("record {begin} differs"),
             _ => format!("the first that differs is one of the records {begin} to {}", end - 1),
@@ -201,10 +199,8 @@ impl Live {
         let begin = content.pruned.end();
         // What cannot be compared is taken for what differs: the range is then too wide.
         let same = |tree: &Range| {
-            let here = self
-                .survey
-                .as_ref()
-                .and_then(|survey| survey.tree_at(fs, &self.dir, tree.end()).ok().flatten());
+            let here =
+                self.survey.as_ref().and_then(|survey| survey.tree_at(tree.end()).ok().flatten());
             tree.end() <= size && here.is_some_and(|here| same_root(&here, tree))
         };
         // A tree holds all before it: where one is the same, all before it are.

@@ -16,6 +16,7 @@ use crate::audit::keys::checkpoint::Origin;
 use crate::audit::keys::histories::{Contradiction, OwnHistory};
 use crate::audit::keys::signer::{Signer, SigningKey};
 use crate::audit::keys::{KeyHistory, Keyring, Place};
+use crate::audit::read::error::ReadError;
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::backup::content::{self, Content, Wanted};
@@ -234,7 +235,7 @@ impl<'a> Staged<'a> {
                 BackupError::Metadata { path: self.found.archive.clone(), what }
             })?;
         }
-        let relation = live.relation(&*restorer.fs, &self.content, &self.tree)?;
+        let relation = live.relation(&self.content, &self.tree)?;
         let beside = matches!(request.target, Target::Beside(_));
         let keys = self.keys_for(request, epoch);
         // What both keys signed is signed, whatever of it is restored.
@@ -318,7 +319,7 @@ impl<'a> Staged<'a> {
                 rotations: plan.keys.rotations().to_vec(),
                 ..KeyHistory::new(&plan.log_id)
             };
-            history.store(fs, &path).map_err(|error| BackupError::Snapshot(error.into()))?;
+            history.store(fs, &path).map_err(|error| BackupError::Log(error.into()))?;
             names.push(KEYS.to_owned());
         }
         let said = self.content.said.authority(self.tree.end());
@@ -354,9 +355,7 @@ impl<'a> Staged<'a> {
             manifest.sign(&key).map_err(BackupError::Refused)?;
         }
         let path = self.dir.join(MANIFEST);
-        manifest.store(fs, &path).map_err(|error| {
-            BackupError::Snapshot(crate::audit::read::snapshot::SnapshotError::Manifest(error))
-        })?;
+        manifest.store(fs, &path).map_err(|error| BackupError::Log(ReadError::Manifest(error)))?;
         let text = fs.read_own(&path, 4 << 30).map_err(io_error("read", &path))?;
         let manifest_sha256 = sha256_hex(&text);
         Ok(Prepared { names, manifest_sha256, abandoned: manifest.abandoned })

@@ -8,7 +8,8 @@ use super::relation::Live;
 use super::stage::{choose_keys, read};
 use super::{RestoreRequest, Restorer, Target};
 use crate::audit::keys::checkpoint::Origin;
-use crate::audit::read::snapshot::{Snapshot, SnapshotError};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::snapshot::Snapshot;
 use crate::audit::read::verify::{Anchor, Kind};
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::Hash;
@@ -211,14 +212,14 @@ fn compare(
 }
 
 fn log_here(
-    snapshot: &Result<Snapshot, SnapshotError>,
+    snapshot: &Result<Snapshot, ReadError>,
     log_id: &str,
     epoch: u32,
     content: &Content,
 ) -> LogHere {
     let live = match snapshot {
         Ok(live) => live,
-        Err(SnapshotError::NoLog { .. }) => return LogHere::Nothing,
+        Err(ReadError::NoLog { .. }) => return LogHere::Nothing,
         Err(error) => return LogHere::Unknown(error.to_string()),
     };
     if live.manifest.log_id != log_id {

@@ -1,15 +1,15 @@
 //! `checkpoint`: the newest signed tree head, for keeping elsewhere.
 
+use std::io::ErrorKind;
+
 use clap::Args;
 
 use crate::audit::LogPaths;
-use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint};
+use crate::audit::keys::checkpoint::{SignedCheckpoint, read_note};
 use crate::audit::keys::load_keyring;
 use crate::cli::context::Context;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::{CliError, Exit, NO_LOG_HINT};
 use crate::cli::open::shared_fs;
-
-const MAX_BYTES: u64 = MAX_NOTE_BYTES as u64;
 
 /// Print the newest checkpoint: the tree's size and root, signed.
 ///
@@ -24,10 +24,8 @@ pub(crate) fn run(context: &Context, _: &CheckpointArgs) -> Result<u8, CliError>
     let paths = LogPaths::new(&settings.log_dir);
     let fs = shared_fs();
     let path = paths.checkpoint();
-    let text = fs.read_own(&path, MAX_BYTES).map_err(|error| {
-        let new = CliError::io("read", &path, &error);
-        new.hint("name the log directory with --log-dir; `auditctl record` creates a log")
-    })?;
+    let text = read_note(&*fs, &path).and_then(|text| text.ok_or(ErrorKind::NotFound.into()));
+    let text = text.map_err(|error| CliError::io("read", &path, &error).hint(NO_LOG_HINT))?;
     let bad = |why: String| {
         let message = format!("{}: {why}", path.display());
         CliError::new("bad_signature", Exit::Found, message)

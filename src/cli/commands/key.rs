@@ -16,7 +16,7 @@ use crate::audit::write::key_change::{
     MAX_REASON_BYTES, RotateError, RotateRequest, Rotated, plan_rotation,
 };
 use crate::cli::context::Context;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::{CliError, Exit, NO_LOG_HINT};
 use crate::cli::open::{self, shared_fs};
 use crate::cli::{heads, reach};
 use crate::collector::client::ClientError;
@@ -155,8 +155,7 @@ fn manifest(fs: &SharedFs, paths: &LogPaths) -> Result<Manifest, CliError> {
     })?;
     manifest.ok_or_else(|| {
         let text = format!("there is no log in {}", paths.dir.display());
-        CliError::new("no_log", Exit::Failed, text)
-            .hint("name the log directory with --log-dir; `auditctl record` creates a log")
+        CliError::new("no_log", Exit::Failed, text).hint(NO_LOG_HINT)
     })
 }
 

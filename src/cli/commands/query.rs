@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::audit::read::query::{
-    Answer, Column, DEFAULT_LIMIT, Found, Query, QueryError, Request, RequestError, Want,
+    Answer, Column, DEFAULT_LIMIT, Found, Query, Request, RequestError, Want,
 };
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -146,38 +146,6 @@ impl QueryArgs {
             group_by: self.group_by.clone(),
             top: self.top,
             follow: self.follow,
-        }
-    }
-}
-
-impl From<QueryError> for CliError {
-    fn from(error: QueryError) -> Self {
-        if let Some(newer) = Self::of_newer(&error) {
-            return newer;
-        }
-        let message = error.to_string();
-        match error {
-            QueryError::NoLog { dir } => {
-                let mut new = Self::new("no_log", Exit::Failed, message)
-                    .hint("name the log directory with --log-dir; `auditctl record` creates a log");
-                new.path = Some(dir);
-                new
-            }
-            QueryError::RestorePending { dir } => {
-                let mut new = Self::new("restore_pending", Exit::Failed, message).hint(
-                    "start the collector, or run `auditctl restore` again. If nobody here \
-                           ran a restore, move audit.restore.json away",
-                );
-                new.path = Some(dir);
-                new
-            }
-            QueryError::Io { action, path, source } => Self::io(action, path, &source),
-            // No command forks; the word is the library's.
-            QueryError::Forked => Self::new("forked", Exit::Failed, message),
-            QueryError::Short { .. } | QueryError::Pruned { .. } | QueryError::Manifest(_) => {
-                Self::new("damaged", Exit::Failed, message)
-                    .hint("run `auditctl verify` to see what is wrong with the log")
-            }
         }
     }
 }

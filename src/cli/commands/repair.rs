@@ -280,7 +280,7 @@ impl Copies {
         let path = Path::new(from);
         if OsFs.meta(&LogPaths::new(path).manifest()).is_ok() {
             let copy = LogCopy::open(&shared_fs(), path, progress)
-                .map_err(|error| CliError::from(crate::backup::BackupError::Snapshot(error)))?;
+                .map_err(|error| CliError::from(crate::backup::BackupError::Log(error)))?;
             self.all.push(Box::new(copy));
             return Ok(());
         }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::audit::LogPaths;
 use crate::audit::keys::checkpoint::VerifierKey;
-use crate::audit::read::verify::{Anchor, Integrity, Report, Request, State, VerifyError, verify};
+use crate::audit::read::verify::{Anchor, Integrity, Report, Request, State, verify};
 use crate::audit::state::status::Mode;
 use crate::backup::{BackupError, Extent, RestoreRequest, Restorer, Target, Wish};
 use crate::cli::backups::identities;
@@ -269,34 +269,4 @@ fn of_backup(
         ui::verified_backup_text(&verified, context.printer.color())
     })?;
     Ok(if verified.passed() { Exit::Ok as u8 } else { Exit::Found as u8 })
-}
-
-impl From<VerifyError> for CliError {
-    fn from(error: VerifyError) -> Self {
-        if let Some(newer) = Self::of_newer(&error) {
-            return newer;
-        }
-        let message = error.to_string();
-        match error {
-            VerifyError::NoLog { dir } => {
-                let mut new = Self::new("no_log", Exit::Failed, message)
-                    .hint("name the log directory with --log-dir; `auditctl record` creates a log");
-                new.path = Some(dir);
-                new
-            }
-            VerifyError::RestorePending { dir } => {
-                let mut new = Self::new("restore_pending", Exit::Failed, message).hint(
-                    "start the collector, or run `auditctl restore` again. If nobody here \
-                           ran a restore, move audit.restore.json away",
-                );
-                new.path = Some(dir);
-                new
-            }
-            VerifyError::Io { action, path, source } => Self::io(action, path, &source),
-            VerifyError::Interrupted => Self::new("interrupted", Exit::Interrupted, message),
-            VerifyError::Manifest(_) | VerifyError::Keys(_) | VerifyError::Newer { .. } => {
-                Self::new("damaged", Exit::Failed, message)
-            }
-        }
-    }
 }

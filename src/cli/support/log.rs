@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Inputs, Made, clean, places};
 use crate::audit::LogPaths;
 use crate::audit::files::manifest::{Manifest, Segment};
-use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint, VerifierKey};
+use crate::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey, read_note};
 use crate::audit::read::verify;
 use crate::audit::read::verify::Request;
 use crate::audit::read::watch::Unwatched;
@@ -19,7 +19,6 @@ use crate::backup::{self, Catalog};
 use crate::clock::SystemClock;
 use crate::{health as checks, monitor as samples};
 
-const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
 const MAX_SECURITY_BYTES: u64 = 64 << 20;
 /// Entries of a directory, segments, backups: the first and the last so many.
 const MOST: usize = 200;
@@ -175,8 +174,9 @@ pub(super) fn checkpoint(inputs: &Inputs) -> Made {
         Err(error) => format!("no public key: {error}"),
     };
     let path = paths.checkpoint();
-    let bytes = inputs.fs.read_own(&path, MAX_CHECKPOINT_BYTES);
+    let bytes = read_note(&*inputs.fs, &path);
     let bytes = bytes.map_err(|error| format!("{}: {error}", path.display()))?;
+    let bytes = bytes.ok_or_else(|| format!("{}: it is missing", path.display()))?;
     let note = SignedCheckpoint::parse(&bytes).map_err(|_| "it is no checkpoint".to_owned())?;
     Ok(format!("{key}\n\n{note}"))
 }

@@ -1,23 +1,24 @@
 //! Queries in the writer's process: one cache for everybody who asks.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::TRIES;
 use super::answer::{Answer, CacheUse, Effort, Found, pruned};
 use super::cache::{CACHE_BYTES, Cache, CacheCounts, Missing, complete, missing, still_there};
 use super::filter::Query;
 use super::run::{Bounds, run};
 use super::view::{Ledger, View};
-use super::{QueryError, TRIES};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::view::LogView;
 use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
 
 /// Answers queries about the log that this process writes.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    fs: SharedFs,
-    dir: PathBuf,
+    log: LogView,
     ledger: Arc<dyn Ledger>,
     bounds: Bounds,
     cache: Mutex<Cache>,
@@ -25,13 +26,13 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(
-        fs: SharedFs,
-        dir: PathBuf,
+        fs: &SharedFs,
+        dir: &Path,
         ledger: Arc<dyn Ledger>,
         (entries, bounds): (usize, Bounds),
     ) -> Self {
         let cache = Mutex::new(Cache::new(entries, CACHE_BYTES));
-        Self { fs, dir, ledger, bounds, cache }
+        Self { log: LogView::new(fs, dir), ledger, bounds, cache }
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -44,7 +45,7 @@ impl Engine {
 
     /// Answers from the cache as far as it can. Questions about a range of seqs
     /// are not kept: they come from whoever pages or follows, once each.
-    pub(crate) fn query(&self, query: &Query) -> Result<Answer, QueryError> {
+    pub(crate) fn query(&self, query: &Query) -> Result<Answer, ReadError> {
         let begun = Instant::now();
         if !query.filter.is_about_all() {
             return self.read(query);
@@ -95,13 +96,13 @@ impl Engine {
         Ok(answer)
     }
 
-    pub(crate) fn read(&self, query: &Query) -> Result<Answer, QueryError> {
+    pub(crate) fn read(&self, query: &Query) -> Result<Answer, ReadError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let view = View::take(&self.fs, &self.dir, &self.ledger)?;
+            let view = View::take(&self.log, &self.ledger)?;
             match run(&view, query, self.bounds) {
-                Err(QueryError::Pruned { .. }) if tries < TRIES => {}
+                Err(ReadError::Pruned { .. }) if tries < TRIES => {}
                 done => return done,
             }
         }
@@ -223,7 +224,7 @@ mod tests {
             Some(RECORDS)
         }
 
-        fn manifest(&self) -> Result<Listed, QueryError> {
+        fn manifest(&self) -> Result<Listed, ReadError> {
             // A view asks first, then whoever does not find the segment's file.
             let is_view = self.looks.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
             let lists = is_view && self.views.load(Ordering::Relaxed) > 0;
@@ -250,12 +251,12 @@ mod tests {
         let read = |views| {
             let ledger: Arc<dyn Ledger> = Overtaken::in_views(views);
             let fs: SharedFs = Arc::new(OsFs);
-            Engine::new(fs, dir.to_path_buf(), ledger, (0, Bounds::default())).read(&query)
+            Engine::new(&fs, dir, ledger, (0, Bounds::default())).read(&query)
         };
         for views in 0..TRIES {
             let answer = read(views).expect("what is left");
             assert_eq!((answer.begin, answer.end), (RECORDS, RECORDS), "{views}");
         }
-        assert!(matches!(read(TRIES), Err(QueryError::Pruned { .. })));
+        assert!(matches!(read(TRIES), Err(ReadError::Pruned { .. })));
     }
 }

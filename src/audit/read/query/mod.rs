@@ -30,15 +30,13 @@ mod run;
 mod view;
 mod when;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::audit::files::manifest::ManifestError;
-use crate::audit::paths::LogPaths;
-use crate::audit::record::refusal::FORKED;
+use crate::audit::read::error::ReadError;
+use crate::audit::read::view::LogView;
 use crate::fsio::SharedFs;
-use view::{Files, View};
+use view::View;
 
 pub use answer::{Answer, CacheUse, Effort, Found, GivenUp, History, Lines, MAX_DAMAGED};
 pub use cache::CACHE_BYTES;
@@ -56,76 +54,13 @@ pub(crate) use view::{Ledger, Listed};
 
 pub use crate::audit::record::head::Field;
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum QueryError {
-    /// No log.
-    #[error("there is no log in {}: audit.manifest.json is missing", dir.display())]
-    NoLog {
-        /// The log directory.
-        dir: PathBuf,
-    },
-    /// A restore was interrupted.
-    #[error(
-        "a restore into {} was interrupted; the next opening of the log finishes or undoes it",
-        dir.display()
-    )]
-    RestorePending {
-        /// The log directory.
-        dir: PathBuf,
-    },
-    /// The files do not reach as far as what is durable.
-    #[error(
-        "{durable} records are durable, but the files in {} end at record {found}; run `auditctl \
-         verify`",
-        dir.display()
-    )]
-    Short {
-        /// The log directory.
-        dir: PathBuf,
-        /// What the writer says.
-        durable: u64,
-        /// Where the files end.
-        found: u64,
-    },
-    /// Retention removed a segment again and again while it was to be read.
-    #[error("retention removed {file} while it was being read")]
-    Pruned {
-        /// The segment's file.
-        file: String,
-    },
-    /// This process is a fork of the one that opened the log.
-    #[error("{FORKED}")]
-    Forked,
-    /// The manifest cannot be used.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// A file operation failed.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-}
-
-impl QueryError {
-    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_path_buf(), source }
-    }
-}
-
 /// A view may be taken so often before retention is given up on.
 const TRIES: u32 = 5;
 
 /// Answers queries from a log's files, in any process that may read them.
 #[derive(Debug)]
 pub struct Reader {
-    fs: SharedFs,
-    dir: PathBuf,
+    log: LogView,
     bounds: Bounds,
     view: View,
 }
@@ -135,18 +70,19 @@ impl Reader {
     /// [`refresh`](Self::refresh).
     ///
     /// # Errors
-    /// See [`QueryError`].
-    pub fn open(fs: &SharedFs, dir: &Path, bounds: Bounds) -> Result<Self, QueryError> {
-        let view = look(fs, dir)?;
-        Ok(Self { fs: fs.clone(), dir: dir.to_path_buf(), bounds, view })
+    /// See [`ReadError`].
+    pub fn open(fs: &SharedFs, dir: &Path, bounds: Bounds) -> Result<Self, ReadError> {
+        let log = LogView::new(fs, dir);
+        let view = look(&log)?;
+        Ok(Self { log, bounds, view })
     }
 
     /// Looks again.
     ///
     /// # Errors
-    /// See [`QueryError`].
-    pub fn refresh(&mut self) -> Result<(), QueryError> {
-        self.view = look(&self.fs, &self.dir)?;
+    /// See [`ReadError`].
+    pub fn refresh(&mut self) -> Result<(), ReadError> {
+        self.view = look(&self.log)?;
         Ok(())
     }
 
@@ -154,13 +90,13 @@ impl Reader {
     /// looked at the log anew.
     ///
     /// # Errors
-    /// See [`QueryError`].
-    pub fn query(&mut self, query: &Query) -> Result<Answer, QueryError> {
+    /// See [`ReadError`].
+    pub fn query(&mut self, query: &Query) -> Result<Answer, ReadError> {
         let mut tries = 0;
         loop {
             tries += 1;
             match run::run(&self.view, query, self.bounds) {
-                Err(QueryError::Pruned { .. }) if tries < TRIES => self.refresh()?,
+                Err(ReadError::Pruned { .. }) if tries < TRIES => self.refresh()?,
                 done => return done,
             }
         }
@@ -179,8 +115,7 @@ impl Reader {
     }
 }
 
-fn look(fs: &SharedFs, dir: &Path) -> Result<View, QueryError> {
-    let files = Files { fs: fs.clone(), paths: LogPaths::new(dir) };
-    let ledger: Arc<dyn Ledger> = Arc::new(files);
-    View::take(fs, dir, &ledger)
+fn look(log: &LogView) -> Result<View, ReadError> {
+    let ledger: Arc<dyn Ledger> = Arc::new(log.clone());
+    View::take(log, &ledger)
 }

@@ -5,15 +5,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::QueryError;
 use super::answer::{Effort, GivenUp, MAX_DAMAGED};
 use super::filter::{Filter, Order};
-use super::view::{OpenSegment, View, offset_of};
+use super::view::{OpenSegment, View};
 use crate::audit::files::block_filter::{BlockFilters, MAX_BYTES, Probe, covers};
 use crate::audit::files::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::files::manifest::Segment;
 use crate::audit::files::restore::sha256_hex;
 use crate::audit::files::segment::{BLOCK_BYTES, Block};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::view::offset_of;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::record::head::Field;
 use crate::fsio::FsFile;
@@ -171,9 +172,9 @@ impl<'a> Planner<'a> {
     /// The next thing to read.
     ///
     /// # Errors
-    /// A file that cannot be opened; [`QueryError::Pruned`] when retention has
+    /// A file that cannot be opened; [`ReadError::Pruned`] when retention has
     /// removed one.
-    pub(super) fn next(&mut self) -> Result<Option<Chunk>, QueryError> {
+    pub(super) fn next(&mut self) -> Result<Option<Chunk>, ReadError> {
         loop {
             let chunk = match self.order {
                 Order::Oldest => self.ready.pop_front(),
@@ -195,7 +196,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn segment(&mut self, segment: &Segment) -> Result<(), QueryError> {
+    fn segment(&mut self, segment: &Segment) -> Result<(), ReadError> {
         let blocks = segment.blocks.len() as u64;
         if !self.overlaps_seq(segment.first_seq, segment.end_seq()) {
             self.effort.skipped_seq += blocks;
@@ -238,9 +239,9 @@ impl<'a> Planner<'a> {
         }
         let open = match self.view.open(segment) {
             Ok(Some(open)) => open,
-            Ok(None) => return Err(QueryError::Pruned { file: segment.file.clone() }),
+            Ok(None) => return Err(ReadError::Pruned { file: segment.file.clone() }),
             // The others can be read all the same.
-            Err(error @ QueryError::Io { .. }) => {
+            Err(error @ ReadError::Io { .. }) => {
                 self.ready.push_back(Chunk::Damaged(error.to_string()));
                 return Ok(());
             }
@@ -259,19 +260,19 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn tail(&mut self, nth: usize) -> Result<(), QueryError> {
+    fn tail(&mut self, nth: usize) -> Result<(), ReadError> {
         let tail = &self.view.tails[nth];
-        if !self.overlaps_seq(tail.first_seq, tail.end_seq) {
+        let Some(seqs) = &tail.seqs else { return Ok(()) };
+        if !self.overlaps_seq(seqs.start, seqs.end) {
             return Ok(());
         }
-        let path = self.view.paths.dir.join(&tail.name);
+        let path = self.view.log.paths.dir.join(&tail.name);
         let find = |seq| {
             offset_of(&*tail.file, tail.length, seq)
-                .map_err(|source| QueryError::io("read", &path, source))
+                .map_err(|source| ReadError::io("read", &path, source))
         };
-        let from = if self.filter.seq.0 > tail.first_seq { find(self.filter.seq.0)? } else { 0 };
-        let to =
-            if self.filter.seq.1 < tail.end_seq { find(self.filter.seq.1)? } else { tail.length };
+        let from = if self.filter.seq.0 > seqs.start { find(self.filter.seq.0)? } else { 0 };
+        let to = if self.filter.seq.1 < seqs.end { find(self.filter.seq.1)? } else { tail.length };
         self.effort.segments_read += 1;
         let mut at = from;
         while at < to {
@@ -337,8 +338,8 @@ impl<'a> Planner<'a> {
             return None;
         }
         let (sha256, noted) = (segment.sha256.as_deref()?, segment.filters_sha256.as_deref()?);
-        let path = self.view.paths.filters(segment.first_seq);
-        let file = self.view.fs.read_own(&path, MAX_BYTES).ok()?;
+        let path = self.view.log.paths.filters(segment.first_seq);
+        let file = self.view.log.fs.read_own(&path, MAX_BYTES).ok()?;
         (sha256_hex(&file) == noted)
             .then(|| BlockFilters::decode(&file, sha256, segment.blocks.len()))?
     }

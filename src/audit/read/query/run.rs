@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
-use super::QueryError;
 use super::answer::{Answer, Effort, Found, GivenUp, Lines, MAX_DAMAGED, missing, pruned};
 use super::filter::{Filter, GroupBy, Order, Query, Want};
 use super::groups::{Groups, Name};
 use super::matcher::{Matcher, Seen};
 use super::plan::{Chunk, Planner, Worker};
 use super::view::View;
+use crate::audit::read::error::ReadError;
 use crate::audit::record::head::Head;
 
 /// How much an answer may hold.
@@ -68,9 +68,9 @@ struct Part {
 /// Answers a query from a view's records.
 ///
 /// # Errors
-/// [`QueryError::Pruned`] when retention removed what was to be read: with a new
+/// [`ReadError::Pruned`] when retention removed what was to be read: with a new
 /// view it can be asked again.
-pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, QueryError> {
+pub(super) fn run(view: &View, query: &Query, bounds: Bounds) -> Result<Answer, ReadError> {
     let begun = Instant::now();
     let filter = query.filter.within(view.begin, view.end);
     let mut sum = look((view, &filter), &query.want, None, bounds)?;
@@ -96,7 +96,7 @@ fn look(
     want: &Want,
     kept: Option<&Groups>,
     bounds: Bounds,
-) -> Result<Sum, QueryError> {
+) -> Result<Sum, ReadError> {
     let matcher = Matcher::new(filter);
     let order = match want {
         Want::Records { order, .. } => *order,

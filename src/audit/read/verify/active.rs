@@ -2,7 +2,6 @@
 //! says that some are not: by the hashes that were noted as it grew (`audit.leaves`).
 //! They are believed only where together they give the signed root.
 
-use super::VerifyError;
 use super::pieces::{Pieces, Place};
 use super::report::{Finding, Kind};
 use super::tally::Tally;
@@ -11,8 +10,8 @@ use crate::audit::files::leaves;
 use crate::audit::files::salvage::Piece;
 use crate::audit::files::salvage::active::{Placed, place};
 use crate::audit::keys::checkpoint::Checkpoint;
-
-const ACTIVE: &str = "audit.log";
+use crate::audit::paths::ACTIVE;
+use crate::audit::read::error::ReadError;
 
 /// Replaces what was found of the active segment by what exactly is wrong with it; where
 /// that cannot be told, says of which records nothing proves that they are right.
@@ -21,7 +20,7 @@ pub(super) fn tell(
     pieces: &Pieces,
     signed: &Checkpoint,
     tally: &mut Tally,
-) -> Result<(), VerifyError> {
+) -> Result<(), ReadError> {
     if tell_exactly(view, pieces, signed, tally)? {
         return Ok(());
     }
@@ -46,7 +45,7 @@ pub(super) fn tell_exactly(
     pieces: &Pieces,
     signed: &Checkpoint,
     tally: &mut Tally,
-) -> Result<bool, VerifyError> {
+) -> Result<bool, ReadError> {
     let first = first_seq(view, pieces);
     if first >= signed.size {
         return Ok(false);
@@ -87,11 +86,11 @@ fn placed(
     pieces: &Pieces,
     first: u64,
     signed: &Checkpoint,
-) -> Result<Option<Placed>, VerifyError> {
-    let noted = leaves::load(&*view.fs, &view.paths, &view.manifest.log_id, first);
+) -> Result<Option<Placed>, ReadError> {
+    let noted = leaves::load(&*view.log.fs, &view.log.paths, &view.manifest.log_id, first);
     let Some((noted, base)) = noted.zip(pieces.tree_at(view, first)?) else { return Ok(None) };
     let active = view.tails.iter().find(|tail| tail.name == ACTIVE);
     let files: Vec<_> = active.iter().map(|tail| &*tail.file).collect();
     place(&base, (signed.size, signed.root), &noted, &files)
-        .map_err(|source| VerifyError::io("read", &view.paths.active(), source))
+        .map_err(|source| ReadError::io("read", &view.log.paths.active(), source))
 }

@@ -1,13 +1,13 @@
 //! Copies of a tree head that are kept elsewhere: the only thing that a cut or a
 //! rewritten log cannot be made to fit.
 
-use super::VerifyError;
 use super::pieces::Pieces;
 use super::report::{Finding, Kind};
 use super::tally::Tally;
 use super::view::View;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{CheckpointError, NoteError, Origin, SignedCheckpoint};
+use crate::audit::read::error::ReadError;
 use crate::audit::tree::merkle::Hash;
 
 /// A tree head from elsewhere.
@@ -46,7 +46,7 @@ pub(super) fn compare(
     anchor: &Anchor,
     (keys, rooted): (Option<&Keyring>, bool),
     tally: &mut Tally,
-) -> Result<Option<u64>, VerifyError> {
+) -> Result<Option<u64>, ReadError> {
     let mut tell = |kind, text: String| {
         tally.of_end.push(Finding::new(kind, &anchor.name, text));
         Ok(None)

@@ -1,12 +1,12 @@
 //! Where one key handed over to the next: the tree that both signed has to be the
 //! log's, like any copy of a tree head that is kept.
 
-use super::VerifyError;
 use super::pieces::Pieces;
 use super::report::{Finding, Kind};
 use super::tally::Tally;
 use super::view::View;
 use crate::audit::keys::{Handover, Keyring};
+use crate::audit::read::error::ReadError;
 
 const KEYS: &str = "audit.keys";
 
@@ -15,7 +15,7 @@ pub(super) fn check(
     pieces: &Pieces,
     keys: &Keyring,
     tally: &mut Tally,
-) -> Result<(), VerifyError> {
+) -> Result<(), ReadError> {
     for handover in keys.handovers() {
         let now = view.manifest.epoch;
         if let Some(replaced) = &handover.replaced {
@@ -55,7 +55,7 @@ fn compare(
     pieces: &Pieces,
     (handover, size, what): (&Handover, u64, &str),
     tally: &mut Tally,
-) -> Result<(), VerifyError> {
+) -> Result<(), ReadError> {
     if size > pieces.end() {
         let text = format!("{what}, and {} are there", pieces.end());
         let finding = Finding::new(Kind::Truncated, KEYS, text).records(pieces.end(), size);

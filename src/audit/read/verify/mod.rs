@@ -27,8 +27,7 @@ pub(in crate::audit) mod tally;
 mod tlog_proof;
 pub(in crate::audit) mod view;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use anchor::Anchor;
 pub use chance::Chance;
@@ -42,72 +41,20 @@ pub use report::{
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
 
+use super::error::ReadError;
+use super::view::Stored;
 use super::watch::{Stage, Watch};
 use crate::audit::files::ended::{self, Kept};
 use crate::audit::files::facts::{Authority, Fact, Said, Span, said_in};
-use crate::audit::files::manifest::ManifestError;
+use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
-use crate::audit::keys::{Keyring, KeysError};
 use crate::audit::tree::document;
 use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
 use pieces::{Pieces, Place};
 use signature::Newest;
 use tally::Tally;
-use view::{Stored, View};
-
-/// Why it could not be told.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// There is no log.
-    #[error("there is no log in {}", dir.display())]
-    NoLog {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// A restore was interrupted.
-    #[error(
-        "a restore into {} was interrupted; the next opening of the log finishes or undoes it",
-        dir.display()
-    )]
-    RestorePending {
-        /// The log directory.
-        dir: PathBuf,
-    },
-    /// A file could not be read.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// The manifest's numbers cannot be joined to a tree.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// A newer version of auditctl wrote the log.
-    #[error("{}: {source}", dir.display())]
-    Newer {
-        /// The log directory.
-        dir: PathBuf,
-        /// What its first record says.
-        source: document::DocumentError,
-    },
-    /// A key file cannot be used.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// It was asked to end.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl VerifyError {
-    pub(in crate::audit) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { action, path: path.to_path_buf(), source }
-    }
-}
+use view::View;
 
 /// How to verify.
 #[derive(Clone, Debug, Default)]
@@ -131,23 +78,24 @@ pub struct Request {
 /// what is sealed has been read: for the next [`Request::since`].
 ///
 /// # Errors
-/// [`VerifyError`] when it cannot be told; what is wrong with the log is no error
+/// [`ReadError`] when it cannot be told; what is wrong with the log is no error
 /// but in the [`Report`].
 pub fn verify(
     fs: &SharedFs,
     dir: &Path,
     request: &Request,
     watch: &dyn Watch,
-) -> Result<(Report, Option<State>), VerifyError> {
-    for look in 1.. {
+) -> Result<(Report, Option<State>), ReadError> {
+    let mut look = 0;
+    loop {
+        look += 1;
         let view = View::take(fs, dir)?;
         let readings = Vec::new();
         let run = Run { view: &view, request, watch, tally: Tally::default(), readings };
-        if let Some(found) = run.run(look == LOOKS)? {
+        if let Some(found) = run.run(look >= LOOKS)? {
             return Ok(found);
         }
     }
-    Err(VerifyError::NoLog { dir: dir.to_path_buf() })
 }
 
 /// Retention that removes a segment in the middle of a verification makes it begin
@@ -168,7 +116,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// `None` when retention removed meanwhile what was to be read: whether it was
     /// allowed to, only a new look tells.
-    fn run(mut self, last: bool) -> Result<Option<(Report, Option<State>)>, VerifyError> {
+    fn run(mut self, last: bool) -> Result<Option<(Report, Option<State>)>, ReadError> {
         let view = self.view;
         self.files(last);
         let key = signature::keys(view, self.request.key.as_ref(), &mut self.tally);
@@ -284,7 +232,7 @@ impl Run<'_> {
         report.abandoned = abandoned;
         if let Some(found) = newer.filter(|_| report.passed()) {
             let source = document::DocumentError::Newer { kind: document::Kind::LOG, found };
-            return Err(VerifyError::Newer { dir: view.paths.dir.clone(), source });
+            return Err(ReadError::Newer { dir: view.log.paths.dir.clone(), source });
         }
         Ok(Some((report.clone(), state.filter(|_| report.passed()))))
     }
@@ -338,7 +286,7 @@ impl Run<'_> {
         depth: Depth,
         pieces: &Pieces,
         signed: u64,
-    ) -> Result<Option<Authority>, VerifyError> {
+    ) -> Result<Option<Authority>, ReadError> {
         if depth == Depth::Full {
             return Ok(None);
         }
@@ -447,7 +395,7 @@ impl Run<'_> {
         authority: &Authority,
         pieces: &Pieces,
         (keys, trusts): (Option<&Keyring>, bool),
-    ) -> Result<Vec<Abandoned>, VerifyError> {
+    ) -> Result<Vec<Abandoned>, ReadError> {
         let view = self.view;
         let mut all = if trusts { view.manifest.ended.clone() } else { Vec::new() };
         authority.ended.iter().for_each(|one| ended::note(&mut all, one.clone()));
@@ -456,12 +404,12 @@ impl Run<'_> {
             if ended.before.is_none() && ended.first_seq <= pieces.end() {
                 ended.before = pieces.tree_at(view, ended.first_seq)?;
             }
-            let place = (&*view.fs, &view.paths);
+            let place = (&*view.log.fs, &view.log.paths);
             let kept = match keys {
                 Some(keys) => {
                     let signers = (view.manifest.log_id.as_str(), keys);
                     ended.kept(place, signers).map_err(|source| {
-                        VerifyError::io("read", &view.paths.dir.join(ended.file()), source)
+                        ReadError::io("read", &view.log.paths.dir.join(ended.file()), source)
                     })?
                 }
                 None => Kept::Nothing,
@@ -498,7 +446,7 @@ impl Run<'_> {
         self.view.manifest.stored_bytes().saturating_add(tails)
     }
 
-    fn sealed(&mut self, depth: Depth) -> Result<(), VerifyError> {
+    fn sealed(&mut self, depth: Depth) -> Result<(), ReadError> {
         let segments = &self.view.manifest.segments;
         let now = self.request.now;
         let skipped = match (depth, &self.request.since) {
@@ -507,7 +455,7 @@ impl Run<'_> {
         };
         for (index, (segment, skipped)) in segments.iter().zip(skipped).enumerate() {
             if self.watch.interrupted() {
-                return Err(VerifyError::Interrupted);
+                return Err(ReadError::Interrupted);
             }
             let (first_seq, end_seq) = (segment.first_seq, segment.end_seq());
             self.readings.push(Reading { first_seq, end_seq, at: skipped.unwrap_or(now) });
@@ -524,7 +472,7 @@ impl Run<'_> {
     }
 
     /// A segment that is not read this time has to be there all the same.
-    fn skipped(&mut self, index: usize) -> Result<(), VerifyError> {
+    fn skipped(&mut self, index: usize) -> Result<(), ReadError> {
         let segment = &self.view.manifest.segments[index];
         if !segment.is_stored() {
             return Ok(());
@@ -535,7 +483,7 @@ impl Run<'_> {
                 self.tally.removed_meanwhile = true;
                 return Ok(());
             }
-            Stored::Missing => {
+            Stored::Missing(_) => {
                 let why = self.view.absence(&segment.file);
                 let finding = Finding::new(Kind::Missing, &segment.file, why);
                 self.tally.found(finding.records(segment.first_seq, segment.end_seq()));
@@ -558,9 +506,9 @@ impl Run<'_> {
     }
 
     /// Whether the tree is the one that was signed.
-    fn root(&mut self, pieces: &mut Pieces, signed: &Checkpoint) -> Result<bool, VerifyError> {
+    fn root(&mut self, pieces: &mut Pieces, signed: &Checkpoint) -> Result<bool, ReadError> {
         let size = signed.size;
-        let is_signed = |pieces: &Pieces| -> Result<Option<bool>, VerifyError> {
+        let is_signed = |pieces: &Pieces| -> Result<Option<bool>, ReadError> {
             let tree = pieces.tree_at(self.view, size)?;
             Ok(tree.map(|tree| tree.root() == Ok(signed.root)))
         };
@@ -645,7 +593,7 @@ impl Run<'_> {
     }
 
     /// Whether the log ends with a signed close. Nothing may follow one.
-    fn end(&mut self, pieces: &Pieces, signed: u64, last: bool) -> Result<bool, VerifyError> {
+    fn end(&mut self, pieces: &Pieces, signed: u64, last: bool) -> Result<bool, ReadError> {
         let end = pieces.end();
         let unfinished = self.tally.unfinished.take();
         let closed = signed > 0 && self.closed_at(pieces, signed)?;
@@ -696,7 +644,7 @@ impl Run<'_> {
 
     /// Whether behind the close stands nothing but what an opening writes first. It
     /// authorises nothing, whoever wrote it.
-    fn only_opens(&self, pieces: &Pieces, signed: u64) -> Result<bool, VerifyError> {
+    fn only_opens(&self, pieces: &Pieces, signed: u64) -> Result<bool, ReadError> {
         let mut next = signed;
         while next < pieces.end() {
             let Some(piece) = pieces.piece_of(next) else { return Ok(false) };
@@ -725,7 +673,7 @@ impl Run<'_> {
         self.tally.of_end.push(Finding::new(Kind::Altered, "audit.checkpoint", text));
     }
 
-    fn closed_at(&self, pieces: &Pieces, signed: u64) -> Result<bool, VerifyError> {
+    fn closed_at(&self, pieces: &Pieces, signed: u64) -> Result<bool, ReadError> {
         let Some(piece) = pieces.piece_of(signed - 1) else { return Ok(false) };
         let raw = pieces::read(self.view, piece)?.unwrap_or_default();
         let closes = |said: Said| said.seq + 1 == signed && said.fact == Fact::Closed;

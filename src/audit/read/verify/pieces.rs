@@ -5,11 +5,12 @@ use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 
-use super::VerifyError;
-use super::view::{Stored, View};
+use super::view::View;
 use crate::audit::files::examine::{leaves, part_of};
 use crate::audit::files::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::files::segment::Block;
+use crate::audit::read::error::ReadError;
+use crate::audit::read::view::Stored;
 use crate::audit::tree::merkle::{Range, RangeError};
 use crate::fsio::FileReader;
 
@@ -80,7 +81,7 @@ impl Pieces {
 
     /// The tree over the first `size` records; `None` when there are fewer, or it
     /// ends within what retention removed.
-    pub(super) fn tree_at(&self, view: &View, size: u64) -> Result<Option<Range>, VerifyError> {
+    pub(super) fn tree_at(&self, view: &View, size: u64) -> Result<Option<Range>, ReadError> {
         if size < self.pruned.end() || size > self.end() {
             return Ok(None);
         }
@@ -95,7 +96,7 @@ impl Pieces {
         view: &View,
         begin: u64,
         end: u64,
-    ) -> Result<Option<Range>, VerifyError> {
+    ) -> Result<Option<Range>, ReadError> {
         let pruned = self.pruned.end();
         if begin == 0 && end >= pruned {
             return self.tree_at(view, end);
@@ -111,7 +112,7 @@ impl Pieces {
     }
 
     /// Joins what follows the range, up to `end`.
-    fn extend(&self, view: &View, range: &mut Range, end: u64) -> Result<bool, VerifyError> {
+    fn extend(&self, view: &View, range: &mut Range, end: u64) -> Result<bool, ReadError> {
         let from = self.pieces.partition_point(|piece| piece.block.tree.end() <= range.end());
         for piece in &self.pieces[from..] {
             if range.end() >= end {
@@ -150,7 +151,7 @@ impl Pieces {
 }
 
 /// A block's lines; `None` when they cannot be had.
-pub(super) fn read(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, VerifyError> {
+pub(super) fn read(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, ReadError> {
     let block = &piece.block;
     if block.is_hole() {
         return Ok(None);
@@ -171,7 +172,7 @@ pub(super) fn read(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, Verify
             } else {
                 tail.file.read_exact_at(&mut raw, block.offset)
             };
-            (outcome.map(|()| raw), view.paths.dir.join(&tail.name))
+            (outcome.map(|()| raw), view.log.paths.dir.join(&tail.name))
         }
         Place::Segment(index) => {
             let segment = &view.manifest.segments[index];
@@ -192,18 +193,18 @@ pub(super) fn read(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, Verify
                     Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
                 }
             });
-            (outcome, view.paths.dir.join(&now.file))
+            (outcome, view.log.paths.dir.join(&now.file))
         }
     };
     match outcome {
         Ok(raw) => Ok(Some(raw)),
         Err(error) if is_damage(&error) => Ok(None),
-        Err(source) => Err(VerifyError::io("read", &path, source)),
+        Err(source) => Err(ReadError::io("read", &path, source)),
     }
 }
 
 /// The same, if they are the lines that the tree has.
-pub(super) fn read_noted(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, VerifyError> {
+pub(super) fn read_noted(view: &View, piece: &Piece) -> Result<Option<Vec<u8>>, ReadError> {
     let raw = read(view, piece)?.filter(|raw| {
         let mut tree = Range::empty(piece.block.first_seq);
         leaves(raw).for_each(|leaf| tree.append(leaf));

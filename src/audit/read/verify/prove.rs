@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::VerifyError;
 use super::consistency::ConsistencyDocument;
 use super::pieces::{self, Pieces};
 use super::proof_document::{ProofDocument, SignedTree};
@@ -11,6 +10,7 @@ use super::tally::Tally;
 use super::view::View;
 use crate::audit::keys::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::audit::keys::{Keyring, load_keyring};
+use crate::audit::read::error::ReadError;
 use crate::audit::read::watch::Unwatched;
 use crate::audit::record::peek_seq;
 use crate::audit::tree::merkle::{Hash, empty_root};
@@ -22,7 +22,7 @@ use crate::fsio::SharedFs;
 pub enum ProveError {
     /// The log could not be read.
     #[error(transparent)]
-    Verify(#[from] VerifyError),
+    Verify(#[from] ReadError),
     /// The checkpoint cannot be used.
     #[error("audit.checkpoint: {0}")]
     Checkpoint(#[from] CheckpointError),
@@ -97,7 +97,7 @@ enum NoHash {
     #[error("records {0} to {1} are not here, or damaged")]
     Missing(u64, u64),
     #[error(transparent)]
-    Verify(VerifyError),
+    Verify(ReadError),
 }
 
 struct Hashes<'a> {
@@ -125,7 +125,7 @@ struct Proofs {
 impl Proofs {
     fn take(fs: &SharedFs, dir: &Path) -> Result<Self, ProveError> {
         let view = View::take(fs, dir)?;
-        let keys = load_keyring(&*view.fs, &view.paths, None).map_err(VerifyError::Keys)?;
+        let keys = load_keyring(&*view.log.fs, &view.log.paths, None).map_err(ReadError::Keys)?;
         let note = view.note.as_deref().ok_or(ProveError::Unsigned)?;
         let mut signed = SignedCheckpoint::parse(note)?;
         keys.verify(&signed)?;
@@ -142,7 +142,7 @@ impl Proofs {
     }
 
     /// The log's pieces, the active segment checked up to the signed size.
-    fn pieces(&self) -> Result<Pieces, VerifyError> {
+    fn pieces(&self) -> Result<Pieces, ReadError> {
         let mut pieces = Pieces::sealed(&self.view);
         let size = self.checkpoint.size;
         tail::check(&self.view, &mut pieces, size, &Unwatched, &mut Tally::default())?;
@@ -247,7 +247,7 @@ pub fn prove_from(fs: &SharedFs, dir: &Path, from: u64) -> Result<ConsistencyDoc
     Ok(document)
 }
 
-fn line_of(view: &View, pieces: &Pieces, seq: u64) -> Result<Option<String>, VerifyError> {
+fn line_of(view: &View, pieces: &Pieces, seq: u64) -> Result<Option<String>, ReadError> {
     let Some(piece) = pieces.piece_of(seq) else { return Ok(None) };
     let Some(raw) = pieces::read(view, piece)? else { return Ok(None) };
     let line = raw

@@ -7,11 +7,10 @@ use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::VerifyError;
 use super::lines::{self, Line};
 use super::report::{Finding, Kind};
 use super::tally::{BadBlock, Tally};
-use super::view::{Stored, View};
+use super::view::View;
 use crate::audit::files::block_filter::{BlockFilters, MAX_BYTES};
 use crate::audit::files::examine::{examine, leaves};
 use crate::audit::files::facts::{Said, said_in};
@@ -20,6 +19,8 @@ use crate::audit::files::manifest::Segment;
 use crate::audit::files::salvage;
 use crate::audit::files::salvage::Piece;
 use crate::audit::files::segment::Block;
+use crate::audit::read::error::ReadError;
+use crate::audit::read::view::Stored;
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::fsio::{FileReader, FsFile};
@@ -46,15 +47,15 @@ pub(super) fn check(
     index: usize,
     watch: &dyn Watch,
     tally: &mut Tally,
-) -> Result<(), VerifyError> {
+) -> Result<(), ReadError> {
     let Stored::Here(file, segment) = open(view, index, tally)? else { return Ok(()) };
-    let failed = |source| VerifyError::io("read", &view.paths.dir.join(&segment.file), source);
+    let failed = |source| ReadError::io("read", &view.log.paths.dir.join(&segment.file), source);
     let length = file.meta().map_err(failed)?.len;
     let filters = filters(view, &segment);
     let opened = Opened { index, segment: *segment.clone(), file: &*file, length, filters };
     let read = opened.blocks(watch, tally).map_err(|trouble| match trouble {
         Trouble::Io(source) => failed(source),
-        Trouble::Interrupted => VerifyError::Interrupted,
+        Trouble::Interrupted => ReadError::Interrupted,
     })?;
     if tally.bad_blocks.iter().any(|bad| bad.segment == index) {
         opened.diagnose(tally).map_err(failed)?;
@@ -77,7 +78,7 @@ pub(super) fn check(
 }
 
 fn filters(view: &View, segment: &Segment) -> Option<BlockFilters> {
-    let file = view.fs.read_own(&view.paths.filters(segment.first_seq), MAX_BYTES).ok()?;
+    let file = view.log.fs.read_own(&view.log.paths.filters(segment.first_seq), MAX_BYTES).ok()?;
     // One that the manifest does not note is not believed by queries either.
     segment.filters_sha256.as_ref()?;
     BlockFilters::decode(&file, segment.sha256.as_deref()?, segment.blocks.len())
@@ -90,20 +91,20 @@ pub(super) fn check_stored(
     index: usize,
     watch: &dyn Watch,
     tally: &mut Tally,
-) -> Result<(), VerifyError> {
+) -> Result<(), ReadError> {
     let noted = &view.manifest.segments[index];
     if noted.sha256.is_none() || noted.damage.is_some() {
         return check(view, index, watch, tally);
     }
     let Stored::Here(file, segment) = open(view, index, tally)? else { return Ok(()) };
-    let failed = |source| VerifyError::io("read", &view.paths.dir.join(&segment.file), source);
+    let failed = |source| ReadError::io("read", &view.log.paths.dir.join(&segment.file), source);
     let mut hasher = Sha256::new();
     let mut reader = FileReader { file: &*file, offset: 0 };
     let mut buffer = vec![0; 1 << 20];
     let mut length = 0;
     loop {
         if watch.interrupted() {
-            return Err(VerifyError::Interrupted);
+            return Err(ReadError::Interrupted);
         }
         match reader.read(&mut buffer).map_err(failed)? {
             0 => break,
@@ -125,7 +126,7 @@ pub(super) fn check_stored(
 }
 
 /// A segment's file and what it is now; one that is not there is a finding.
-fn open(view: &View, index: usize, tally: &mut Tally) -> Result<Stored, VerifyError> {
+fn open(view: &View, index: usize, tally: &mut Tally) -> Result<Stored, ReadError> {
     let segment = &view.manifest.segments[index];
     if !segment.is_stored() {
         // Nothing of it is here, which is told of its holes.
@@ -138,7 +139,7 @@ fn open(view: &View, index: usize, tally: &mut Tally) -> Result<Stored, VerifyEr
             tally.removed_meanwhile = true;
             tally.counts.blocks_skipped += segment.blocks.len() as u64;
         }
-        Stored::Missing => {
+        Stored::Missing(_) => {
             let why = view.absence(&segment.file);
             let finding = Finding::new(Kind::Missing, &segment.file, why);
             tally.found(finding.records(segment.first_seq, segment.end_seq()));

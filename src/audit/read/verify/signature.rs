@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use super::VerifyError;
 use super::pieces::{self, Pieces};
 use super::report::{Finding, KeySource, KeyStretch, Kind, ReplacedBy, TreePlace};
 use super::tally::Tally;
@@ -13,6 +12,7 @@ use crate::audit::keys::checkpoint::{
 };
 use crate::audit::keys::signed_document::Unsigned;
 use crate::audit::keys::{Keyring, KeyringError, Rotation};
+use crate::audit::read::error::ReadError;
 use crate::audit::record::Record;
 use crate::audit::tree::document;
 
@@ -324,7 +324,7 @@ fn first_record(
     pieces: &Pieces,
     keys: &Keyring,
     tally: &mut Tally,
-) -> Result<Option<String>, VerifyError> {
+) -> Result<Option<String>, ReadError> {
     let Some(piece) = pieces.piece_of(0) else { return Ok(None) };
     let Some(raw) = pieces::read(view, piece)? else { return Ok(None) };
     let line = raw.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -360,7 +360,7 @@ pub(super) fn check_chain(
     // The key by the word of a signed manifest, where records are not all read.
     noted: Option<&str>,
     tally: &mut Tally,
-) -> Result<(), VerifyError> {
+) -> Result<(), ReadError> {
     let first = first_record(view, pieces, keys, tally)?;
     let mut named = named.clone();
     match (noted, first) {

@@ -8,12 +8,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::VerifyError;
 use super::chance::Chance;
 use super::pieces::Pieces;
 use super::view::View;
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::keys::Keyring;
+use crate::audit::read::error::ReadError;
 use crate::audit::tree::document;
 use crate::audit::tree::document::{DocumentError, Kind, Layout};
 use crate::audit::tree::merkle::Hash;
@@ -108,7 +108,7 @@ impl State {
         signed: u64,
         keys: Option<&Keyring>,
         now: Timestamp,
-    ) -> Result<Option<String>, VerifyError> {
+    ) -> Result<Option<String>, ReadError> {
         let manifest = &view.manifest;
         let told = |text: &str| Ok(Some(text.to_owned()));
         if self.log_id != manifest.log_id || self.epoch != manifest.epoch {

@@ -6,15 +6,16 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 
-use super::VerifyError;
 use super::lines;
 use super::pieces::{Piece, Pieces, Place, is_damage};
 use super::report::{Finding, Kind};
 use super::tally::Tally;
-use super::view::{Tail, View};
+use super::view::View;
 use crate::audit::files::examine::examine;
 use crate::audit::files::facts::{Said, said_in};
 use crate::audit::files::segment::{BLOCK_BYTES, Block};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::view::Tail;
 use crate::audit::read::watch::Watch;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::fsio::FileReader;
@@ -45,13 +46,13 @@ pub(super) fn check(
     signed: u64,
     watch: &dyn Watch,
     tally: &mut Tally,
-) -> Result<(), VerifyError> {
+) -> Result<(), ReadError> {
     for (index, tail) in view.tails.iter().enumerate() {
         let next = pieces.end();
-        let failed = |source| VerifyError::io("read", &view.paths.dir.join(&tail.name), source);
+        let failed = |source| ReadError::io("read", &view.log.paths.dir.join(&tail.name), source);
         let stop = read(view, index, pieces, watch, tally).map_err(failed)?;
         if watch.interrupted() {
-            return Err(VerifyError::Interrupted);
+            return Err(ReadError::Interrupted);
         }
         let Some(stop) = stop else { continue };
         let last = index + 1 == view.tails.len();

@@ -5,60 +5,24 @@
 //! them seem not to fit; then it is looked again. What still does not fit is
 //! taken as it is, and told.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
-use super::VerifyError;
 use crate::audit::files::manifest::{Manifest, ManifestError, Segment};
-use crate::audit::files::restore;
 use crate::audit::keys::checkpoint::note::MAX_PUBLIC_KEYS_BYTES;
-use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, Origin, SignedCheckpoint, VerifierKey};
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::keys::signed_document::Signature;
 use crate::audit::keys::{KeyHistory, KeysError};
-use crate::audit::paths::LogPaths;
-use crate::audit::paths::{parse_sealed_name, sealed_name};
-use crate::audit::record::peek_seq;
-use crate::fsio::{FileReader, FsFile, OpenMode, SharedFs};
-
-/// A rotation takes the writer a moment; looking again so often outlasts it.
-const LOOKS: u32 = 200;
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-const MAX_CHECKPOINT_BYTES: u64 = MAX_NOTE_BYTES as u64;
-const ACTIVE: &str = "audit.log";
-
-/// A file of records that the manifest does not list: the active segment, what was
-/// sealed a moment ago, or everything when there is no usable manifest.
-#[derive(Debug)]
-pub(in crate::audit) struct Tail {
-    pub(in crate::audit) name: String,
-    pub(in crate::audit) file: Box<dyn FsFile>,
-    pub(in crate::audit) length: u64,
-}
-
-impl Tail {
-    pub(in crate::audit) fn is_compressed(&self) -> bool {
-        self.name.ends_with(".gz")
-    }
-}
-
-/// Where a sealed segment is.
-#[derive(Debug)]
-pub(in crate::audit) enum Stored {
-    /// Its file, and the segment as it is there now: the same records, perhaps
-    /// compressed since.
-    Here(Box<dyn FsFile>, Box<Segment>),
-    /// Retention has removed it meanwhile.
-    Removed,
-    /// It is not there.
-    Missing,
-}
+use crate::audit::paths::{ACTIVE, sealed_name};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::view::{LogView, Look, Stored, Tail};
+use crate::fsio::SharedFs;
 
 /// The log's files.
 #[derive(Debug)]
 pub(in crate::audit) struct View {
-    pub(in crate::audit) fs: SharedFs,
-    pub(in crate::audit) paths: LogPaths,
+    pub(in crate::audit) log: LogView,
     /// Whether a writer holds the lock.
     pub(in crate::audit) live: bool,
     /// `audit.checkpoint`, whatever it holds.
@@ -83,17 +47,14 @@ pub(in crate::audit) struct View {
 impl View {
     /// # Errors
     /// No log, an interrupted restore, or a file that cannot be read.
-    pub(in crate::audit) fn take(fs: &SharedFs, dir: &Path) -> Result<Self, VerifyError> {
-        let paths = LogPaths::new(dir);
-        for look in 1.. {
-            if restore::is_pending(&**fs, &paths) {
-                return Err(VerifyError::RestorePending { dir: dir.to_path_buf() });
-            }
-            let live = paths.writer_runs().unwrap_or(false);
-            let view = Self::look(fs, &paths, live);
+    pub(in crate::audit) fn take(fs: &SharedFs, dir: &Path) -> Result<Self, ReadError> {
+        let log = LogView::new(fs, dir);
+        log.settled(|| {
+            let live = log.is_live();
+            let view = Self::look(&log, live);
             let fits = match &view {
                 Ok(view) => view.fits(),
-                Err(VerifyError::Io { .. }) => false,
+                Err(ReadError::Io { .. }) => false,
                 Err(_) => true,
             };
             // What a writer that came, or came and went, has changed meanwhile does
@@ -102,28 +63,20 @@ impl View {
                 Ok(view) if !live => view.was_disturbed(),
                 _ => false,
             };
-            if (fits || !live) && !disturbed || look == LOOKS {
-                return view;
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
-        Err(VerifyError::NoLog { dir: dir.to_path_buf() })
+            if (fits || !live) && !disturbed { Look::Settled(view) } else { Look::Moving(view) }
+        })
     }
 
-    fn look(fs: &SharedFs, paths: &LogPaths, live: bool) -> Result<Self, VerifyError> {
-        let note = match fs.read_own(&paths.checkpoint(), MAX_CHECKPOINT_BYTES) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+    fn look(log: &LogView, live: bool) -> Result<Self, ReadError> {
+        let LogView { fs, paths } = log;
+        let note = match log.note() {
+            Ok(note) => note,
             // Larger than any checkpoint, or no file: no checkpoint either.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(Vec::new()),
-            Err(source) => return Err(VerifyError::io("read", &paths.checkpoint(), source)),
+            Err(source) => return Err(ReadError::io("read", &paths.checkpoint(), source)),
         };
         // One that cannot be read is one that proves nothing.
-        let head = match fs.read_own(&paths.head(), MAX_CHECKPOINT_BYTES) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(_) => Some(Vec::new()),
-        };
+        let head = log.head().unwrap_or_else(|_| Some(Vec::new()));
         // In the opposite order to that in which a rotation of the key stores them.
         let public = fs
             .read_own(&paths.public_key(), MAX_PUBLIC_KEYS_BYTES as u64)
@@ -131,7 +84,7 @@ impl View {
         let keys = match KeyHistory::load(&**fs, paths) {
             Ok(keys) => Ok(keys),
             Err(KeysError::Io { path, source }) => {
-                return Err(VerifyError::io("read", &path, source));
+                return Err(ReadError::io("read", &path, source));
             }
             Err(error @ KeysError::Newer { .. }) => return Err(error.into()),
             Err(KeysError::Invalid { reason, .. }) => Err(reason),
@@ -147,14 +100,13 @@ impl View {
             Err(ManifestError::Io { path, source })
                 if source.kind() != io::ErrorKind::InvalidData =>
             {
-                return Err(VerifyError::io("read", &path, source));
+                return Err(ReadError::io("read", &path, source));
             }
             Err(error @ ManifestError::Newer { .. }) => return Err(error.into()),
             Err(error) => (from_note([&note, &head], &public), Some(error.to_string())),
         };
         let mut view = Self {
-            fs: fs.clone(),
-            paths: paths.clone(),
+            log: log.clone(),
             live,
             note,
             head,
@@ -170,66 +122,42 @@ impl View {
         let notes = view.note.is_some() || view.head.is_some();
         let nothing = view.tails.is_empty() && !notes && view.strays.is_empty();
         if view.no_manifest.as_deref() == Some("it is missing") && nothing {
-            return Err(VerifyError::NoLog { dir: paths.dir.clone() });
+            return Err(log.no_log("audit.manifest.json"));
         }
         Ok(view)
     }
 
-    fn gather(&mut self) -> Result<(), VerifyError> {
-        let dir = &self.paths.dir;
-        let mut names = match self.fs.list(dir) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(VerifyError::NoLog { dir: dir.clone() });
-            }
-            Err(source) => return Err(VerifyError::io("list", dir, source)),
-        };
-        names.sort_unstable();
-        let sealed: Vec<(u64, bool)> =
-            names.iter().filter_map(|name| parse_sealed_name(name)).collect();
+    fn gather(&mut self) -> Result<(), ReadError> {
+        let sealed = self.log.sealed_names()?;
         if self.no_manifest.is_some() {
             // The plain file is removed only once the packed one is whole.
             for (seq, packed) in &sealed {
                 if !packed || !sealed.contains(&(*seq, false)) {
-                    self.tail(sealed_name(*seq, *packed))?;
+                    self.tails.extend(self.log.tail(sealed_name(*seq, *packed))?);
                 }
             }
         } else {
             let mut next = self.manifest.end_seq();
-            let end = next;
-            for (seq, packed) in sealed.iter().filter(|(seq, _)| *seq >= end) {
+            for (seq, packed) in sealed.range((next, false)..) {
                 let name = sealed_name(*seq, *packed);
                 if *packed || *seq != next {
                     self.strays.push(name);
                     continue;
                 }
-                let before = self.tails.len();
-                self.tail(name)?;
-                next += self.tails.get(before).map_or(0, count_lines);
+                let tail = self.log.tail(name)?;
+                next = tail.as_ref().and_then(|tail| Some(tail.seqs.as_ref()?.end)).unwrap_or(next);
+                self.tails.extend(tail);
             }
         }
-        self.tail(ACTIVE.to_owned())
-    }
-
-    fn tail(&mut self, name: String) -> Result<(), VerifyError> {
-        let path = self.paths.dir.join(&name);
-        let file = match self.fs.open(&path, OpenMode::ReadOwn) {
-            Ok(file) => file,
-            Err(error) if is_not_there(&error) => return Ok(()),
-            Err(source) => return Err(VerifyError::io("open", &path, source)),
-        };
-        let length = file.meta().map_err(|source| VerifyError::io("look at", &path, source))?.len;
-        self.tails.push(Tail { name, file, length });
+        self.tails.extend(self.log.tail(ACTIVE.to_owned())?);
         Ok(())
     }
 
     /// Whether somebody has written since the checkpoint was read.
     fn was_disturbed(&self) -> bool {
-        let now = self.fs.read_own(&self.paths.checkpoint(), MAX_CHECKPOINT_BYTES).ok();
-        let head = self.fs.read_own(&self.paths.head(), MAX_CHECKPOINT_BYTES).ok();
-        now != self.note
-            || head.is_some_and(|head| Some(head) != self.head)
-            || self.paths.writer_runs().unwrap_or(false)
+        self.log.note().ok().flatten() != self.note
+            || self.log.head().is_ok_and(|head| head.is_some() && head != self.head)
+            || self.log.is_live()
     }
 
     /// Whether the files follow each other, as far as their beginnings tell.
@@ -240,20 +168,20 @@ impl View {
         let signed = [&self.note, &self.head].into_iter().flatten().map(size).max().unwrap_or(0);
         let mut next = self.manifest.end_seq();
         for tail in self.tails.iter().filter(|tail| tail.length > 0) {
-            if first_seq(tail) != Some(next) {
+            let Some(seqs) = tail.seqs.as_ref().filter(|seqs| seqs.start == next) else {
                 return false;
-            }
-            if tail.name == ACTIVE || tail.is_compressed() {
+            };
+            if tail.is_active() {
                 return self.strays.is_empty();
             }
-            next += count_lines(tail);
+            next = seqs.end;
         }
         next >= signed && self.strays.is_empty()
     }
 
     /// Why a file is not there, in words.
     pub(in crate::audit) fn absence(&self, name: &str) -> &'static str {
-        match self.fs.entry(&self.paths.dir.join(name)) {
+        match self.log.fs.entry(&self.log.paths.dir.join(name)) {
             Ok(entry) if !entry.is_file => {
                 "it is no regular file: something else was put in its place"
             }
@@ -262,37 +190,9 @@ impl View {
     }
 
     /// A segment's file, wherever it is by now.
-    pub(in crate::audit) fn open_segment(&self, segment: &Segment) -> Result<Stored, VerifyError> {
-        let mut segment = segment.clone();
-        for _ in 0..LOOKS {
-            let path = self.paths.dir.join(&segment.file);
-            match self.fs.open(&path, OpenMode::ReadOwn) {
-                Ok(file) => return Ok(Stored::Here(file, Box::new(segment))),
-                // Something else is under its name.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    return Ok(Stored::Missing);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(VerifyError::io("open", &path, source)),
-            }
-            let Ok(Some(now)) = Manifest::load(&*self.fs, &self.paths.manifest()) else {
-                return Ok(Stored::Missing);
-            };
-            if now.pruned.end() > segment.first_seq {
-                return Ok(Stored::Removed);
-            }
-            match now.segments.into_iter().find(|s| s.first_seq == segment.first_seq) {
-                Some(now) if now.file != segment.file => segment = now,
-                _ => return Ok(Stored::Missing),
-            }
-        }
-        Ok(Stored::Missing)
+    pub(in crate::audit) fn open_segment(&self, segment: &Segment) -> Result<Stored, ReadError> {
+        self.log.segment(segment, || Ok(self.log.manifest().ok().map(Arc::new)))
     }
-}
-
-/// A directory, a FIFO or a link in a file's place is no file either.
-fn is_not_there(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
 /// What a log without a manifest is, by its signed heads' word, or else by the name of its
@@ -309,21 +209,4 @@ fn from_note(notes: [&Option<Vec<u8>>; 2], public: &Result<Vec<u8>, String>) -> 
         manifest.epoch = origin.epoch();
     }
     manifest
-}
-
-fn first_seq(tail: &Tail) -> Option<u64> {
-    let mut start = [0; 64];
-    let read = tail.file.read_at(&mut start, 0).ok()?;
-    peek_seq(&start[..read])
-}
-
-/// Lines of a file that was sealed a moment ago; one that cannot be read has none.
-fn count_lines(tail: &Tail) -> u64 {
-    let mut reader = FileReader { file: &*tail.file, offset: 0 };
-    let mut buffer = vec![0; 256 << 10];
-    let mut lines = 0;
-    while let Ok(read @ 1..) = reader.read(&mut buffer) {
-        lines += memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64;
-    }
-    lines
 }

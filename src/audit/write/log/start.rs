@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError};
 use crate::audit::files::ended::EndedEpoch;
 use crate::audit::keys::checkpoint::Origin;
 use crate::audit::paths::LogPaths;
-use crate::audit::read::query::{Bounds, Engine, Ledger, Listed, QueryError};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::query::{Bounds, Engine, Ledger, Listed};
 use crate::audit::record::redact::{RedactKeyError, Redactor};
 use crate::audit::state::progress::ProgressCell;
 use crate::audit::state::security::{SecurityKind, SecurityLog};
@@ -41,7 +42,7 @@ impl Ledger for Live {
         Some(self.progress.durable())
     }
 
-    fn manifest(&self) -> Result<Listed, QueryError> {
+    fn manifest(&self) -> Result<Listed, ReadError> {
         Ok(Listed { manifest: self.keeper.manifest(), signature: None })
     }
 
@@ -56,7 +57,7 @@ pub(super) fn queries(shared: &Shared) -> Engine {
     let live = Live { keeper: shared.keeper.clone(), progress: Arc::clone(&shared.progress) };
     let bounds = Bounds { groups: options.max_memory_events, ..Bounds::default() };
     let entries = options.query_cache_size;
-    Engine::new(Arc::clone(&options.fs), options.dir.clone(), Arc::new(live), (entries, bounds))
+    Engine::new(&options.fs, &options.dir, Arc::new(live), (entries, bounds))
 }
 
 pub(super) fn redactor(

@@ -205,15 +205,17 @@ impl Case<'_> {
                 all.add(copy.copy.name(), &text);
             }
         }
-        let dir = &self.view.paths.dir;
-        let mut names = self.view.fs.list(dir).map_err(self.io("list", "."))?;
+        let dir = &self.view.log.paths.dir;
+        let mut names = self.view.log.fs.list(dir).map_err(self.io("list", "."))?;
         names.sort_unstable();
         let is_aside = |name: &&String| name.starts_with("audit.") && name.contains(".damaged-");
         // What the log has gone on with may be some of them; it comes last.
         let here = [ended.file(), "audit.log".to_owned()];
         for name in here[..1].iter().chain(names.iter().filter(is_aside)).chain(&here[1..]) {
             // What cannot be read has none of them.
-            let Ok(file) = self.view.fs.open(&dir.join(name), OpenMode::ReadOwn) else { continue };
+            let Ok(file) = self.view.log.fs.open(&dir.join(name), OpenMode::ReadOwn) else {
+                continue;
+            };
             if file.meta().is_ok_and(|meta| meta.len <= MOST_BYTES)
                 && let Ok(text) = lines_of_file(name.contains(".log.gz"), &*file)
             {

@@ -9,7 +9,8 @@ use crate::audit::files::gzip::{MAX_MEMBER_BYTES, Unpacker};
 use crate::audit::files::manifest::Segment;
 use crate::audit::files::segment::Block;
 use crate::audit::keys::Rotation;
-use crate::audit::read::snapshot::{Part, Snapshot, SnapshotError};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::snapshot::{Part, Snapshot};
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::Range;
 use crate::fsio::SharedFs;
@@ -38,7 +39,7 @@ impl LogCopy {
     ///
     /// # Errors
     /// As [`Snapshot::take`]; the first block that is not what its manifest says.
-    pub fn open(fs: &SharedFs, dir: &Path, watch: &dyn Watch) -> Result<Self, SnapshotError> {
+    pub fn open(fs: &SharedFs, dir: &Path, watch: &dyn Watch) -> Result<Self, ReadError> {
         let snapshot = Snapshot::take(fs, dir)?;
         let mut copy = Self {
             name: dir.display().to_string(),
@@ -50,7 +51,7 @@ impl LogCopy {
         };
         copy.read(watch).map_err(|source| {
             let path = dir.to_path_buf();
-            SnapshotError::Io { action: "read the log in", path, source }
+            ReadError::Io { action: "read the log in", path, source }
         })?;
         Ok(copy)
     }

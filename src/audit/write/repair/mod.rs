@@ -34,10 +34,11 @@ use crate::audit::keys::checkpoint::{Checkpoint, Origin, SignedCheckpoint, Verif
 use crate::audit::keys::signer::SigningKey;
 use crate::audit::keys::{KeyHistory, Keyring, Rotation};
 use crate::audit::paths::LogPaths;
+use crate::audit::read::error::ReadError;
 use crate::audit::read::verify::signature;
 use crate::audit::read::verify::tally::Tally;
 use crate::audit::read::verify::view::View;
-use crate::audit::read::verify::{Finding, GivenUp, Kind, Report, Request, VerifyError, verify};
+use crate::audit::read::verify::{Finding, GivenUp, Kind, Report, Request, verify};
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::Range;
 use crate::clock::Clock;
@@ -151,7 +152,7 @@ pub struct Repair {
 pub enum RepairError {
     /// It could not be looked at.
     #[error(transparent)]
-    Verify(#[from] VerifyError),
+    Verify(#[from] ReadError),
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -310,7 +311,7 @@ impl Case<'_> {
     }
 
     fn io(&self, action: &'static str, name: &str) -> impl FnOnce(std::io::Error) -> RepairError {
-        let path = self.view.paths.dir.join(name);
+        let path = self.view.log.paths.dir.join(name);
         move |source| RepairError::Io { action, path, source }
     }
 }
@@ -419,7 +420,7 @@ pub fn look(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Repair, RepairError>
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verified(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Report, VerifyError> {
+pub fn verified(needs: &Needs<'_>, watch: &dyn Watch) -> Result<Report, ReadError> {
     let now = needs.clock.now();
     let request = Request { key: needs.key.clone(), now, ..Request::default() };
     Ok(verify(&needs.fs, &needs.dir, &request, watch)?.0)
@@ -548,8 +549,8 @@ impl Case<'_> {
     fn damaged_filters(&self) -> Vec<String> {
         let noted = self.view.manifest.segments.iter().filter_map(|segment| {
             let sha256 = segment.filters_sha256.as_ref()?;
-            let path = self.view.paths.filters(segment.first_seq);
-            let file = self.view.fs.read_own(&path, MAX_BYTES).ok()?;
+            let path = self.view.log.paths.filters(segment.first_seq);
+            let file = self.view.log.fs.read_own(&path, MAX_BYTES).ok()?;
             let name = path.file_name()?.to_string_lossy().into_owned();
             (sha256_hex(&file) != *sha256).then_some(name)
         });
@@ -591,7 +592,7 @@ impl Case<'_> {
         let mut tree = Some(self.view.manifest.pruned.clone());
         for (index, segment) in self.view.manifest.segments.iter().enumerate() {
             if watch.interrupted() {
-                return Err(VerifyError::Interrupted.into());
+                return Err(ReadError::Interrupted.into());
             }
             let is_found = report.findings.iter().any(|found| {
                 found.file == segment.file

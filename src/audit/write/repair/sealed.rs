@@ -12,7 +12,7 @@ use crate::audit::files::lines::lines_of_block;
 use crate::audit::files::manifest::Segment;
 use crate::audit::files::segment::Block;
 use crate::audit::read::verify::GivenUp;
-use crate::audit::read::verify::view::Stored;
+use crate::audit::read::view::Stored;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::fsio::FsFile;
 
@@ -97,7 +97,7 @@ impl Case<'_> {
         let segment = &self.view.manifest.segments[index];
         let (file, now) = match self.view.open_segment(segment)? {
             Stored::Here(file, now) => (Some(file), *now),
-            Stored::Removed | Stored::Missing => (None, segment.clone()),
+            Stored::Removed | Stored::Missing(_) => (None, segment.clone()),
         };
         let mut plan = SealedPlan {
             index,

@@ -6,11 +6,10 @@ use super::{Case, Left, Planned, RepairError, Trust, joined};
 use crate::audit::files::leaves;
 use crate::audit::files::lines::lines_of_file;
 use crate::audit::files::salvage::active::leaves_of;
+use crate::audit::paths::ACTIVE;
 use crate::audit::paths::{parse_sealed_name, sealed_name};
 use crate::audit::record::{peek_seq, peek_times};
 use crate::audit::tree::merkle::{Hash, Range, leaf_hash};
-
-const ACTIVE: &str = "audit.log";
 
 /// Bytes of a file that become records of a copy.
 #[derive(Debug)]
@@ -133,7 +132,7 @@ impl Case<'_> {
             return Ok(None);
         }
         let log_id = &self.view.manifest.log_id;
-        let noted = leaves::load(&*self.view.fs, &self.view.paths, log_id, span.first);
+        let noted = leaves::load(&*self.view.log.fs, &self.view.log.paths, log_id, span.first);
         let noted = noted.unwrap_or_default();
         let active = self.view.tails.iter().find(|tail| tail.name == ACTIVE);
         let file = active.map(|tail| &*tail.file);

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::Place;
 use super::rotation::name_of;
-use crate::audit::read::query::{Bounds, QueryError, Reader, Request};
+use crate::audit::read::error::ReadError;
+use crate::audit::read::query::{Bounds, Reader, Request};
 use crate::audit::{EventError, is_redacted};
 use crate::cli::exit::CliError;
 use crate::cli::open::shared_fs;
@@ -87,7 +88,7 @@ fn newest(settings: &Settings, ours: Option<String>) -> Result<Option<Position>,
         Err(ClientError::NotRunning { .. }) => {
             let reader = Reader::open(&shared_fs(), &settings.log_dir, Bounds::default());
             let mut reader = match reader {
-                Err(QueryError::NoLog { .. }) => return Ok(None),
+                Err(ReadError::NoLog { .. }) => return Ok(None),
                 opened => opened?,
             };
             reader.query(&request.resolve(SystemClock.now())?)?
