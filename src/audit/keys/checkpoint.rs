@@ -30,6 +30,7 @@ pub use origin::{MAX_LOG_ID_BYTES, Origin, OriginError};
 
 /// Why a text is no checkpoint, or not one to be believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum CheckpointError {
     /// The note around it is malformed, or not signed as it must be.
     #[error(transparent)]

@@ -38,6 +38,25 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "units", "clock",
         ],
     ),
+    // The face of the library.
+    (
+        "embed",
+        &[
+            "collector",
+            "health",
+            "alerts",
+            "backup",
+            "access",
+            "audit",
+            "config",
+            "field_path",
+            "origin_prefix",
+            "json_place",
+            "units",
+            "clock",
+            "fsio",
+        ],
+    ),
     // One table of what stands on all of them.
     (
         "limits",

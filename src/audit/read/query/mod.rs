@@ -58,6 +58,7 @@ pub use crate::audit::record::head::Field;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum QueryError {
     /// No log.
     #[error("there is no log in {}: audit.manifest.json is missing", dir.display())]
@@ -136,6 +137,7 @@ impl Reader {
     ///
     /// # Errors
     /// See [`QueryError`].
+    #[doc(hidden)]
     pub fn open(fs: &SharedFs, dir: &Path, bounds: Bounds) -> Result<Self, QueryError> {
         let view = look(fs, dir)?;
         Ok(Self { fs: fs.clone(), dir: dir.to_path_buf(), bounds, view })

@@ -58,6 +58,7 @@ use view::{Stored, View};
 
 /// Why it could not be told.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum VerifyError {
     /// There is no log.
     #[error("there is no log in {}", dir.display())]

@@ -1,0 +1,3 @@
+//! Alerts from inside of a service.
+
+pub use crate::alerts::{Alerts, AlertsError, Plan, PlanError, PlanErrors};
