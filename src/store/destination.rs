@@ -123,13 +123,6 @@ fn check_bucket(provider: Provider, bucket: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Alternatives, for people: `a, b or c`.
-pub(super) fn one_of(all: impl Iterator<Item = String>) -> String {
-    let mut all: Vec<String> = all.collect();
-    let last = all.pop().unwrap_or_default();
-    if all.is_empty() { last } else { format!("{} or {last}", all.join(", ")) }
-}
-
 /// Whether a name can be an object's on every provider and a file's below a
 /// directory: no empty, `.` or `..` parts, no control characters, no backslash.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {

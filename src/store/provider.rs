@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::destination::one_of;
-
 /// `Cloud = "name and cargo feature", "scheme", "its word for a bucket", the longest name of one,
 /// "what it may hold beside a-z, 0-9 and -", variables that its credentials may come from`
 macro_rules! providers {
@@ -103,6 +101,13 @@ impl Provider {
     pub fn each_with(bucket: &str) -> String {
         one_of(Self::ALL.iter().map(|provider| format!("{}://{bucket}", provider.scheme())))
     }
+}
+
+/// Alternatives, for people: `a, b or c`.
+fn one_of(all: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = all.collect();
+    let last = all.pop().unwrap_or_default();
+    if all.is_empty() { last } else { format!("{} or {last}", all.join(", ")) }
 }
 
 impl fmt::Display for Provider {

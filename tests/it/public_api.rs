@@ -128,6 +128,9 @@ fn hidden() -> String {
                 folders.push(path);
                 continue;
             }
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
             let source = std::fs::read_to_string(&path).expect("sources are UTF-8");
             let lines: Vec<&str> = source.lines().map(str::trim).collect();
             for (at, _) in lines.iter().enumerate().filter(|(_, line)| **line == "#[doc(hidden)]") {
