@@ -12,6 +12,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "embed",
             "ui",
             "collector",
             "alerts",
