@@ -24,6 +24,7 @@ const MAX_MICROS: i64 = 253_402_300_799_999_999;
 /// Why a text is no timestamp.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{text}\" is not an RFC 3339 time such as 2026-02-04T21:09:40Z: {reason}")]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct TimestampError {
     text: String,
     reason: String,

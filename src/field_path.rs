@@ -31,6 +31,7 @@ pub enum Step {
 /// Why a text names no field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} {reason}")]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct FieldPathError {
     /// What was given, cut when long.
     text: String,

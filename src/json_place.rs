@@ -8,6 +8,7 @@ use std::fmt;
 
 /// Why a text is no JSON, or not the JSON that was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct JsonError {
     /// What is wrong, without where.
     pub what: String,
@@ -21,12 +22,14 @@ impl JsonError {
     /// Of an error about this text. One that is not UTF-8 is told by the byte that is
     /// not: that is the cause of whatever else is wrong with it.
     #[must_use]
+    #[doc(hidden)]
     pub fn of(error: &serde_json::Error, text: &[u8]) -> Self {
         Self::not_utf8(text).unwrap_or_else(|| error.into())
     }
 
     /// The first byte that makes a text no UTF-8, if one does.
     #[must_use]
+    #[doc(hidden)]
     pub fn not_utf8(text: &[u8]) -> Option<Self> {
         let at = std::str::from_utf8(text).err()?.valid_up_to();
         let byte = text.get(at)?;
@@ -35,6 +38,7 @@ impl JsonError {
 
     /// Of an error about a part of a text.
     #[must_use]
+    #[doc(hidden)]
     pub fn of_part(error: &serde_json::Error, part: &str, text: &[u8]) -> Self {
         let new = Self::from(error);
         // The part is a slice of the text.

@@ -21,6 +21,7 @@ pub struct OriginPrefix(String);
     "{text:?} cannot begin a log's origin: {reason}. Write a host of yours and perhaps a path, \
      without https://, such as \"example.com/audit\""
 )]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct OriginPrefixError {
     /// What was given, cut when long.
     text: String,

@@ -14,6 +14,7 @@ pub struct ByteSize(pub u64);
 
 /// Why a text is no size or no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum UnitError {
     /// The text is not a size.
     #[error("\"{text}\" is not a size such as 50KiB: {reason}")]

@@ -5,6 +5,7 @@ use crate::config::Origin;
 /// What is wrong with one alert.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{origin}: {what}: {reason}")]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct PlanError {
     /// Where it was set.
     pub origin: Origin,

@@ -124,7 +124,11 @@ impl Maker<'_> {
         let alert = self.alert;
         let trust = alert.ca_file.as_deref().map(|path| self.trust(path)).transpose()?;
         let kind = alert.send;
-        if kind == AlertKind::Email {
+        let is_mail = match kind {
+            AlertKind::Email => true,
+            AlertKind::Webhook | AlertKind::Slack | AlertKind::Discord => false,
+        };
+        if is_mail {
             let (server, envelope) = self.mail(trust)?;
             let target = server.target.clone();
             return Ok(Route {

@@ -24,6 +24,7 @@ const LAST_DELIVERIES: Duration = Duration::from_secs(15);
 
 /// Why alerts cannot run.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum AlertsError {
     /// The journal cannot be used.
     #[error("alerts: {0}")]

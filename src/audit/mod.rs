@@ -2,18 +2,15 @@
 //! of the command line, tokio, clouds or terminals.
 //!
 //! [`AuditLog`] is the way in. The crate's documentation says what an embedder has to know:
-//! features, the rate limit, blocking, threads, retention, closing, forks, health. `record`
-//! can block up to `overflow_timeout` (5 s), and `wait` blocks its thread. In async code
-//! call them from `spawn_blocking`.
+//! features, the rate limit, blocking, threads, retention, closing, forks, health.
 //!
 //! ```
-//! use auditctl::audit::{AuditLog, Event, Options, RateLimit, RecordError};
+//! use auditctl::{AuditLog, Event, Options, RateLimit, RecordError};
 //!
 //! # let directory = tempfile::tempdir()?;
 //! # let dir = directory.path().join("logs");
 //! // 100 events a second, 200 at once, are the default for each source.
-//! let rate_limit = Some(RateLimit { per_second: 5.0, burst: 1, ..RateLimit::default() });
-//! let log = AuditLog::open(Options { rate_limit, ..Options::new(dir) })?;
+//! let log = AuditLog::open(Options::new(dir).rate_limit(RateLimit::new(5.0, 1)))?;
 //! let event = || Event::new("tick").source("clock");
 //! log.record(event())?.wait()?;
 //! match log.record(event()) {
@@ -37,6 +34,7 @@ pub mod write;
 pub use files::facts::Span;
 pub use files::scan::member_lengths;
 pub use paths::LogPaths;
+pub use read::error::ReadError;
 pub use record::event::{Event, EventError, EventLimits, ParseMode};
 pub use record::redact::{
     IMPORTED_FORMAT, IMPORTED_MOVED, IMPORTED_NAMES, REDACTED_PREFIX, RedactKey, RedactKeyError,

@@ -43,8 +43,9 @@ pub(super) struct Cloud {
 }
 
 /// How to name a provider.
-const WRITE_PROVIDER: &str =
-    "write s3://BUCKET, az://CONTAINER or gs://BUCKET, or add --cloud s3, azure or gcs";
+fn write_provider() -> String {
+    format!("write {}, or add --cloud {}", Provider::destinations(""), Provider::names())
+}
 
 impl CloudArgs {
     /// The destination, if one is asked for on the command line.
@@ -57,7 +58,7 @@ impl CloudArgs {
             (None, Some(named)) => {
                 let provider = Provider::of_url(named).ok_or_else(|| {
                     CliError::usage(format!("--destination {named} names no provider"))
-                        .hint(WRITE_PROVIDER)
+                        .hint(write_provider())
                 })?;
                 (provider, named)
             }
@@ -94,13 +95,13 @@ impl CloudArgs {
                 "backup.destination = {named} names no provider, so auditctl does not know where \
                  to send the backup"
             );
-            let hint = format!("{WRITE_PROVIDER}. To make the backup here only, add --local");
+            let hint = format!("{}. To make the backup here only, add --local", write_provider());
             return Err(CliError::new("config", Exit::Usage, message).hint(hint));
         };
         let destination = Destination::parse(provider, named)
             .map_err(|error| {
                 CliError::new("config", Exit::Usage, format!("backup.destination: {error}"))
-                    .hint(WRITE_PROVIDER)
+                    .hint(write_provider())
             })?
             .or_prefix(PREFIX);
         Cloud::checked(provider, destination).map(Some)
@@ -244,4 +245,20 @@ fn log_id(live: &Snapshot) -> &str {
 /// This host's name, as backups made here have it.
 fn host() -> String {
     crate::backup::host()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_cloud_and_how_its_destinations_are_written() {
+        let mut command = CloudArgs::augment_args(clap::Command::new("backup"));
+        let help = command.render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains(&Provider::names()), "{help}");
+        for provider in Provider::ALL {
+            assert!(help.contains(&format!("{}://", provider.scheme())), "{provider}: {help}");
+        }
+    }
 }

@@ -51,15 +51,8 @@ impl Harness {
     pub fn new(log: AuditLog, token_file: Option<PathBuf>) -> Result<Self, CollectorError> {
         let options = CollectorOptions {
             socket: PathBuf::from("audit.sock"),
-            notify_socket: None,
             http: None,
             tokens: TokenOptions { file: token_file, rate: NO_RATE, requests: NO_RATE },
-            tls: None,
-            allow_plain_http: false,
-            allowed_uids: Vec::new(),
-            allowed_gids: Vec::new(),
-            read_uids: Vec::new(),
-            read_gids: Vec::new(),
             audit_reads: false,
             max_connections: 16,
             max_connections_per_uid: 16,
@@ -69,12 +62,10 @@ impl Harness {
             idle_timeout: LONG,
             max_body: 256 * 1024,
             max_memory: super::MIN_BUDGET,
-            push: None,
-            before_close: Box::new(|| ()),
             health: Arc::new(|_| (200, "text/plain".to_owned(), "healthy\n".to_owned())),
             reload: Arc::new(|| Ok(Reloaded::default())),
-            ready: Box::new(|_| ()),
             warn: Arc::new(|_| ()),
+            ..CollectorOptions::new("logs")
         };
         let Prepared { options, access, credentials, .. } = prepare(options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

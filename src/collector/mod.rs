@@ -21,6 +21,7 @@ mod http;
 mod imports;
 mod intake;
 mod notify;
+mod options;
 mod patient;
 mod places;
 mod presence;
@@ -42,7 +43,6 @@ mod upload;
 mod vitals;
 mod warning;
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
@@ -59,6 +59,7 @@ pub use crate::fsio::socket::MAX_SOCKET_PATH_BYTES;
 pub use budget::MIN_BUDGET;
 pub(crate) use connection::{MAX_ASKED, MAX_IN_FLIGHT};
 pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
+pub use options::CollectorOptions;
 pub use protocol::REFUSALS;
 pub use push::{PostCheckpoint, Push, PushUrl};
 pub use pushed::heads as pushed_heads;
@@ -67,6 +68,7 @@ pub use warning::Warning;
 
 /// How health is wanted over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum HealthFormat {
     /// As `health --json`.
     Json,
@@ -78,6 +80,7 @@ pub enum HealthFormat {
 
 /// What may change while the collector runs.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Reloaded {
     /// Users who may write, besides root and the collector's own.
     pub allowed_uids: Vec<u32>,
@@ -104,74 +107,9 @@ pub type BeforeClose = dyn Fn() + Send + Sync;
 /// Told once events can be taken.
 pub type OnReady = dyn Fn(&Ready) + Send + Sync;
 
-/// How to run a collector.
-pub struct CollectorOptions {
-    /// The Unix socket.
-    pub socket: PathBuf,
-    /// Where who started this is told how it goes, as systemd has it: a path, or `@` and
-    /// an abstract name.
-    pub notify_socket: Option<OsString>,
-    /// The address for HTTP; `None`: no HTTP.
-    pub http: Option<SocketAddr>,
-    /// The tokens for HTTP; required for any address but loopback.
-    pub tokens: TokenOptions,
-    /// The certificate for HTTPS and its key; required for any address but loopback,
-    /// unless `allow_plain_http`.
-    pub tls: Option<Pair>,
-    /// Whether any address may do without TLS: a proxy on another machine has it.
-    pub allow_plain_http: bool,
-    /// Users who may write, besides root and the collector's own.
-    pub allowed_uids: Vec<u32>,
-    /// Groups that may write.
-    pub allowed_gids: Vec<u32>,
-    /// Users who may query, besides root and the collector's own.
-    pub read_uids: Vec<u32>,
-    /// Groups that may query.
-    pub read_gids: Vec<u32>,
-    /// Whether each query leaves a record before it is answered.
-    pub audit_reads: bool,
-    /// Connections at once, to the socket and to HTTP each.
-    pub max_connections: usize,
-    /// Connections at once of one user, to the socket and to HTTP on loopback each.
-    pub max_connections_per_uid: usize,
-    /// Connections to HTTP at once of one address but loopback.
-    pub max_connections_per_address: usize,
-    /// A line or request that was begun must end within this.
-    pub read_timeout: Duration,
-    /// A peer that does not take its answers for so long is closed.
-    pub write_timeout: Duration,
-    /// A peer that sends nothing for so long is closed.
-    pub idle_timeout: Duration,
-    /// A request body in bytes, at most.
-    pub max_body: u64,
-    /// What requests and answers may take over all connections, in bytes; at least
-    /// [`MIN_BUDGET`].
-    pub max_memory: u64,
-    /// Where checkpoints are pushed to; `None`: nowhere.
-    pub push: Option<Push>,
-    /// Called when nothing more is taken, before the log is closed.
-    pub before_close: Box<BeforeClose>,
-    /// Renders health and metrics.
-    pub health: Arc<RenderHealth>,
-    /// Reads the settings again, for SIGHUP.
-    pub reload: Arc<Reload>,
-    /// Told once events can be taken.
-    pub ready: Box<OnReady>,
-    /// Told what an operator should know.
-    pub warn: Arc<Warn>,
-}
-
-impl std::fmt::Debug for CollectorOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CollectorOptions")
-            .field("socket", &self.socket)
-            .field("http", &self.http)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Where events are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Ready {
     /// The Unix socket.
     pub socket: PathBuf,
@@ -183,6 +121,7 @@ pub struct Ready {
 
 /// How the collector ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Stopped {
     /// Everything read was answered, and the log closed.
     Drained,
@@ -194,6 +133,7 @@ pub enum Stopped {
 
 /// Why the collector did not start.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum CollectorError {
     /// The socket cannot be made.
     #[error("socket {path}: {reason}")]

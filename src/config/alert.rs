@@ -10,11 +10,15 @@ macro_rules! choices {
     ($(#[$meta:meta])* $name:ident { $($(#[$attr:meta])+ $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[cfg_attr(not(feature = "testing"), non_exhaustive)]
         pub enum $name { $($(#[$attr])+ $variant),+ }
 
         impl $name {
             /// As they are written in the settings.
             pub const NAMES: &'static [&'static str] = &[$($text),+];
+
+            /// All of them, in the order of the documents.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// As it is written in the settings.
             #[must_use]
@@ -71,7 +75,7 @@ choices! {
 }
 
 choices! {
-    /// A check of health.
+    /// A check of health, in the order of its report.
     HealthCheckName {
         #[default]
         /// What waits to be written.
@@ -125,6 +129,7 @@ impl fmt::Debug for SecretUrl {
 /// One `[[alerts]]` table. Which keys it may have depends on `on` and `send`;
 /// docs/alerts.md says which.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct AlertSettings {
     /// Its name, in deliveries, metrics and messages.
     pub name: String,

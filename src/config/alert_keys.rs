@@ -75,6 +75,7 @@ macro_rules! alert_keys {
             kind: kind_of(|alert: &AlertSettings| &alert.$field),
             range: alert_keys!(@range $($min, $max)?),
             recommended: NO_RANGE,
+            reloads: true,
             doc: $doc,
             set: |alert, raw| {
                 alert.$field = Field::read(raw)?;

@@ -93,7 +93,7 @@ fn reach(settings: &Settings, problems: &mut Vec<ConfigError>) {
 
 /// The first of each pair is at most the second. Free disk space and what is left
 /// of a certificate alarm downwards, everything else upwards.
-const ORDERED: [[&str; 2]; 8] = [
+const ORDERED: [[&str; 2]; 9] = [
     ["disk.critical_percent", "disk.warn_percent"],
     ["disk.critical_bytes", "disk.warn_bytes"],
     ["health.write_buffer_warn", "health.write_buffer_critical"],
@@ -101,6 +101,7 @@ const ORDERED: [[&str; 2]; 8] = [
     ["health.blocked_warn", "health.blocked_critical"],
     ["health.validation_errors_warn", "health.validation_errors_critical"],
     ["health.security_warn", "health.security_critical"],
+    ["health.backup_age_warn", "health.backup_age_critical"],
     ["health.certificate_critical", "health.certificate_warn"],
 ];
 
@@ -121,4 +122,26 @@ fn conflict(
 fn described(settings: &Settings, name: &'static str) -> String {
     let value = keys::find(name).map(|key| key.text(settings)).unwrap_or_default();
     format!("{name} = {value} ({})", settings.origin(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_and_its_alarm_are_in_the_table_of_pairs() {
+        let mut pairs = 0;
+        for warn in keys::KEYS.iter().map(|key| key.name).filter(|name| name.contains("warn")) {
+            let critical = warn.replace("warn", "critical");
+            let Some(critical) = keys::find(&critical) else { continue };
+            let is_pair = |pair: &&[&str; 2]| pair.contains(&warn) && pair.contains(&critical.name);
+            assert!(
+                ORDERED.iter().any(|pair| is_pair(&pair)),
+                "{warn} and {} can cross",
+                critical.name
+            );
+            pairs += 1;
+        }
+        assert_eq!(pairs, ORDERED.len());
+    }
 }

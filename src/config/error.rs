@@ -7,6 +7,7 @@ use super::origin::Origin;
 
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum ConfigError {
     /// The file is no TOML.
     #[error(

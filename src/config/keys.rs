@@ -17,6 +17,9 @@ pub struct Key<S: 'static = Settings> {
     pub range: Option<Range>,
     /// What is sensible; outside is a warning of `validate`.
     pub recommended: Option<Range>,
+    /// Whether a running collector takes over a change, on SIGHUP; any other takes effect with the
+    /// next start.
+    pub reloads: bool,
     /// One line for an operator.
     pub doc: &'static str,
     pub(super) set: fn(&mut S, &Raw) -> Result<(), String>,
@@ -106,6 +109,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 impl Settings {
     /// Each key with its value as it would be written in the file (without
     /// quotes; empty when unset) and where that comes from, in the table's order.
+    #[doc(hidden)]
     pub fn entries(&self) -> impl Iterator<Item = (&'static str, String, &Origin)> {
         KEYS.iter().map(|key| (key.name, key.text(self), self.origin(key.name)))
     }
@@ -113,12 +117,14 @@ impl Settings {
     /// The keys whose values differ between `earlier` and this, wherever they
     /// come from: what a reload changed.
     #[must_use]
+    #[doc(hidden)]
     pub fn changes_from(&self, earlier: &Self) -> Vec<&'static Key> {
         KEYS.iter().filter(|key| key.text(self) != key.text(earlier)).collect()
     }
 
     /// The keys whose values work, but lie outside what is recommended.
     #[must_use]
+    #[doc(hidden)]
     pub fn unusual(&self) -> Vec<&'static Key> {
         let unusual = |key: &&Key| {
             key.recommended.zip(key.magnitude(self)).is_some_and(|(range, at)| !range.holds(at))
@@ -140,15 +146,16 @@ const HOUR: u64 = 60 * MINUTE;
 pub(super) const DAY: u64 = 24 * HOUR;
 const NO_LIMIT: u64 = u64::MAX;
 
-/// `field.path, min..max (optional), recommended min..max (optional), doc`
+/// `field.path, min..max (optional), recommended min..max (optional), reloads (optional), doc`
 macro_rules! keys {
-    ($($first:ident $(. $second:ident)? $([$min:expr, $max:expr])? $(recommended [$low:expr, $high:expr])?: $doc:literal;)*) => {
+    ($($first:ident $(. $second:ident)? $([$min:expr, $max:expr])? $(recommended [$low:expr, $high:expr])? $(($reloads:ident))?: $doc:literal;)*) => {
         /// Every key, in the order of the documents.
         pub static KEYS: &[Key] = &[$(Key {
             name: concat!(stringify!($first) $(, ".", stringify!($second))?),
             kind: kind_of(|settings: &Settings| &settings.$first $(.$second)?),
             range: keys!(@range $($min, $max)?),
             recommended: keys!(@range $($low, $high)?),
+            reloads: keys!(@is $($reloads)?),
             doc: $doc,
             set: |settings, raw| {
                 settings.$first $(.$second)? = Field::read(raw)?;
@@ -160,6 +167,8 @@ macro_rules! keys {
     };
     (@range) => { None };
     (@range $min:expr, $max:expr) => { Some(Range { min: $min, max: $max }) };
+    (@is) => { false };
+    (@is reloads) => { true };
 }
 
 keys! {
@@ -183,40 +192,40 @@ keys! {
     retention_days [0, 36_500]: "Sealed segments older than this are removed; 0 keeps them for ever";
     retention_requires_backup: "Whether retention removes only records that a backup is proven to hold; false removes old records even if no backup holds them";
     key_path: "The signing key; unless set, audit.key in log_dir";
-    redact: "Values to replace by their HMAC before they are stored: names of keys, and paths such as details.card.*; see docs/redaction.md";
+    redact (reloads): "Values to replace by their HMAC before they are stored: names of keys, and paths such as details.card.*; see docs/redaction.md";
     redact_key_path: "The key of those HMACs; unless set, audit.redact_key in log_dir";
     expect_running: "Whether health warns when no writer runs";
     audit_reads: "Whether each query to the collector leaves an audit.query record, durable before it is answered";
     disk_reserve [0, GIB]: "Disk space reserved for closing the log cleanly on a full disk; 0B for none";
-    alerts: "Alerts: tables in the file; see Alerts";
-    alerting.allow: "Internal targets that alerts may reach: name, name:port, address, address:port or network";
-    alerting.allow_http: "Whether plain http, and e-mail without TLS, may go to the targets in allow";
-    alerting.queue_events [1, 100_000]: "How many deliveries of one alert may wait";
-    alerting.queue_bytes [64 * KIB, GIB]: "How many bytes the waiting deliveries of one alert may have";
-    alerting.timeout [100, 5 * MINUTE]: "How long one try of a delivery may take";
-    alerting.retry_pause_max [SECOND, DAY]: "The longest pause between two tries";
-    alerting.give_up_after [MINUTE, 30 * DAY]: "How long a delivery is tried before it has failed";
-    rate_limit.enabled: "Whether sources are limited";
-    rate_limit.per_second [1, 1_000_000]: "Events a second of one source of one sender";
-    rate_limit.burst [1, 10_000_000]: "Events of one source of one sender at once";
-    rate_limit.max_sources [1, 10_000_000]: "How many sources are remembered, each for every sender; beyond that, the sender with the most loses the one that was silent longest";
+    alerts (reloads): "Alerts: tables in the file; see Alerts";
+    alerting.allow (reloads): "Internal targets that alerts may reach: name, name:port, address, address:port or network";
+    alerting.allow_http (reloads): "Whether plain http, and e-mail without TLS, may go to the targets in allow";
+    alerting.queue_events [1, 100_000] (reloads): "How many deliveries of one alert may wait";
+    alerting.queue_bytes [64 * KIB, GIB] (reloads): "How many bytes the waiting deliveries of one alert may have";
+    alerting.timeout [100, 5 * MINUTE] (reloads): "How long one try of a delivery may take";
+    alerting.retry_pause_max [SECOND, DAY] (reloads): "The longest pause between two tries";
+    alerting.give_up_after [MINUTE, 30 * DAY] (reloads): "How long a delivery is tried before it has failed";
+    rate_limit.enabled (reloads): "Whether sources are limited";
+    rate_limit.per_second [1, 1_000_000] (reloads): "Events a second of one source of one sender";
+    rate_limit.burst [1, 10_000_000] (reloads): "Events of one source of one sender at once";
+    rate_limit.max_sources [1, 10_000_000] (reloads): "How many sources are remembered, each for every sender; beyond that, the sender with the most loses the one that was silent longest";
     disk.warn_percent [0, 100]: "Warn when less than the smaller of this share of the disk and warn_bytes is free";
     disk.warn_bytes: "Warn when less than the smaller of this and warn_percent of the disk is free";
     disk.critical_percent [0, 100]: "Critical when less than the smaller of this share of the disk and critical_bytes is free";
     disk.critical_bytes: "Critical when less than the smaller of this and critical_percent of the disk is free";
     collector.socket: "The collector's Unix socket; unless set, audit.sock in log_dir";
     collector.http: "Where the collector answers HTTP, or off; anything but loopback needs token_file, and tls_cert with tls_key or allow_plain_http";
-    collector.token_file: "The file of tokens for HTTP, made by auditctl token new";
-    collector.token_rate [1, 1_000_000]: "Events a second of a token that was made without a rate; twice as many at once";
-    collector.token_requests [1, 1_000_000]: "HTTP requests a second of a token; twice as many at once";
-    collector.tls_cert: "The certificate for HTTPS, in PEM, followed by its chain; if set, the collector uses HTTPS on every address";
-    collector.tls_key: "The certificate's private key, PEM, readable by its owner alone";
+    collector.token_file (reloads): "The file of tokens for HTTP, made by auditctl token new";
+    collector.token_rate [1, 1_000_000] (reloads): "Events a second of a token that was made without a rate; twice as many at once";
+    collector.token_requests [1, 1_000_000] (reloads): "HTTP requests a second of a token; twice as many at once";
+    collector.tls_cert (reloads): "The certificate for HTTPS, in PEM, followed by its chain; if set, the collector uses HTTPS on every address";
+    collector.tls_key (reloads): "The certificate's private key, PEM, readable by its owner alone";
     collector.allow_plain_http: "Whether HTTP beyond loopback is allowed without TLS, because a proxy on another machine provides it";
-    collector.allowed_uids: "User ids that may write, at the socket and over HTTP on loopback, beside root and the collector's own";
-    collector.allowed_gids: "Group ids that may write; at the socket the program's effective group counts, over HTTP on loopback any group of the user";
-    collector.read_uids: "User ids that may query, beside root and the collector's own";
-    collector.read_gids: "Group ids that may query";
-    collector.trusted_uids: "User ids whose collector a sender trusts, in addition to root and the owner of log_dir; for senders without that directory";
+    collector.allowed_uids (reloads): "User ids that may write, at the socket and over HTTP on loopback, beside root and the collector's own";
+    collector.allowed_gids (reloads): "Group ids that may write; at the socket the program's effective group counts, over HTTP on loopback any group of the user";
+    collector.read_uids (reloads): "User ids that may query, beside root and the collector's own";
+    collector.read_gids (reloads): "Group ids that may query";
+    collector.trusted_uids (reloads): "User ids whose collector a sender trusts, in addition to root and the owner of log_dir; for senders without that directory";
     collector.checkpoint_push_to: "A file to which the newest checkpoint is written, or a directory to which each is added; choose a place that nobody who can write the log can change";
     collector.checkpoint_push_url: "A webhook that each new checkpoint is sent to, signed; the rules for alerts hold for it";
     collector.checkpoint_push_secret_file: "A file with the secret that signs what is sent there";
@@ -229,25 +238,25 @@ keys! {
     collector.idle_timeout [SECOND, DAY]: "How long a connection may be silent";
     collector.max_body [KIB, GIB]: "How large an HTTP body may be";
     collector.max_memory [48 * MIB, 64 * GIB]: "Memory for requests and answers in transit, over all connections; one user or address gets at most half of it";
-    health.hung_after [SECOND, HOUR]: "A writer silent for this long is hung";
-    health.write_buffer_warn: "Warn above this many events not yet durable";
-    health.write_buffer_critical: "Critical above this many events not yet durable";
-    health.log_bytes_warn: "Warn above this size of the log";
-    health.log_bytes_critical: "Critical above this size of the log";
-    health.blocked_warn: "Warn above this many rate-limited events in the last hour";
-    health.blocked_critical: "Critical above this many rate-limited events in the last hour";
-    health.validation_errors_warn: "Warn above this many invalid events in the last hour";
-    health.validation_errors_critical: "Critical above this many invalid events in the last hour";
-    health.security_warn: "Warn above this many other security events in the last hour; events of peers without credentials do not count";
-    health.security_critical: "Critical above this many other security events in the last hour; events of peers without credentials do not count";
-    health.certificate_warn [0, 366 * DAY]: "Warn when the certificate for HTTPS expires within this";
-    health.certificate_critical [0, 366 * DAY]: "Critical when the certificate for HTTPS expires within this";
-    health.deadline [100, 5 * MINUTE]: "How long health itself may take";
-    health.checkpoint_age_critical [SECOND, 366 * DAY]: "Critical when the newest checkpoint is this old";
-    health.backup_age_warn [MINUTE, 366 * DAY]: "Warn when the newest backup is this old; never if no backup was ever made";
-    health.backup_age_critical [MINUTE, 366 * DAY]: "Critical when the newest backup is this old";
-    health.alert_delay_warn [SECOND, 30 * DAY]: "Warn when an alert has waited this long for its delivery";
-    health.drill_age_warn [0, 3_660 * DAY]: "Warn when no restore drill was made for this long; 0s never warns";
+    health.hung_after [SECOND, HOUR] (reloads): "A writer silent for this long is hung";
+    health.write_buffer_warn (reloads): "Warn above this many events not yet durable";
+    health.write_buffer_critical (reloads): "Critical above this many events not yet durable";
+    health.log_bytes_warn (reloads): "Warn above this size of the log";
+    health.log_bytes_critical (reloads): "Critical above this size of the log";
+    health.blocked_warn (reloads): "Warn above this many rate-limited events in the last hour";
+    health.blocked_critical (reloads): "Critical above this many rate-limited events in the last hour";
+    health.validation_errors_warn (reloads): "Warn above this many invalid events in the last hour";
+    health.validation_errors_critical (reloads): "Critical above this many invalid events in the last hour";
+    health.security_warn (reloads): "Warn above this many other security events in the last hour; events of peers without credentials do not count";
+    health.security_critical (reloads): "Critical above this many other security events in the last hour; events of peers without credentials do not count";
+    health.certificate_warn [0, 366 * DAY] (reloads): "Warn when the certificate for HTTPS expires within this";
+    health.certificate_critical [0, 366 * DAY] (reloads): "Critical when the certificate for HTTPS expires within this";
+    health.deadline [100, 5 * MINUTE] (reloads): "How long health itself may take";
+    health.checkpoint_age_critical [SECOND, 366 * DAY] (reloads): "Critical when the newest checkpoint is this old";
+    health.backup_age_warn [MINUTE, 366 * DAY] (reloads): "Warn when the newest backup is this old; never if no backup was ever made";
+    health.backup_age_critical [MINUTE, 366 * DAY] (reloads): "Critical when the newest backup is this old";
+    health.alert_delay_warn [SECOND, 30 * DAY] (reloads): "Warn when an alert has waited this long for its delivery";
+    health.drill_age_warn [0, 3_660 * DAY] (reloads): "Warn when no restore drill was made for this long; 0s never warns";
     backup.destination: "The destination of every backup: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command";
     backup.output_dir: "Where backups are written";
     backup.incremental: "Whether a backup holds only what came after the backup before, where it can";

@@ -63,6 +63,7 @@ pub const SPECIAL_VARIABLES: [&str; 2] = ["AUDITCTL_CONFIG", "AUDITCTL_LOG"];
 
 /// What the caller has read.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Sources<'a> {
     /// The file, if there is one: its path as it is to be shown, its content.
     pub file: Option<(PathBuf, String)>,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 /// The layers; a later one overrides an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Layer {
     /// Built in.
     Default,
@@ -22,6 +23,7 @@ pub enum Layer {
 /// Where a value comes from. Shown as `default`, `profile production`,
 /// `auditctl.toml:12`, `AUDITCTL_WRITE_BUFFER_SIZE` or `--log-dir`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Origin {
     /// Built in.
     Default,

@@ -4,6 +4,7 @@
 /// `query_cache_size` and `compression_level`; the file, the environment and
 /// flags still override each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Profile {
     /// A steady service: larger batches, a larger query cache.
     Production,

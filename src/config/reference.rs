@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use super::{ALERT_KEYS, AlertSettings, KEYS, Key, Kind, Profile, Settings, Sources, load};
+use super::{
+    ALERT_KEYS, AlertKind, AlertSettings, KEYS, Key, Kind, Profile, Settings, Sources, load,
+};
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
 const EXAMPLE: &str = include_str!("../../docs/auditctl.example.toml");
@@ -145,5 +147,13 @@ fn the_examples_on_the_page_are_valid() {
         let content = example.split_once("```").expect("the block ends").0.to_owned();
         let file = Some((PathBuf::from("docs/configuration.md"), content));
         load(&Sources { file, ..Sources::default() }).expect("it is valid");
+    }
+}
+
+#[test]
+fn the_page_about_alerts_tells_of_every_kind_of_target() {
+    const ALERTS: &str = include_str!("../../docs/alerts.md");
+    for name in AlertKind::NAMES {
+        assert!(ALERTS.to_lowercase().contains(name), "docs/alerts.md says nothing of {name}");
     }
 }

@@ -14,6 +14,7 @@ use crate::units::ByteSize;
 
 /// When an event counts as acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Durability {
     /// Once it is on disk (after fdatasync): it survives a power loss.
     #[default]
@@ -30,6 +31,7 @@ pub enum Durability {
 /// Relative paths are relative to the working directory. Two settings are
 /// equal only when their origins are too; see [`Settings::changes_from`].
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Settings {
     /// The log directory.
     pub log_dir: PathBuf,
@@ -100,6 +102,7 @@ pub struct Settings {
 
 /// `[alerting]`: how alerts are delivered, whichever they are.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct AlertingSettings {
     /// Internal targets that alerts may reach: name, name:port, address, address:port or network.
     pub allow: Vec<String>,
@@ -119,6 +122,7 @@ pub struct AlertingSettings {
 
 /// `[rate_limit]`: how many events a source may send.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct RateLimitSettings {
     /// Whether sources are limited.
     pub enabled: bool,
@@ -133,6 +137,7 @@ pub struct RateLimitSettings {
 /// `[disk]`: free space that is little. The smaller of the two thresholds counts:
 /// the percentage on a small disk, the bytes on a large one.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct DiskSettings {
     /// Warn when less than the smaller of this share of the disk and warn_bytes is free.
     pub warn_percent: u8,
@@ -146,6 +151,7 @@ pub struct DiskSettings {
 
 /// `[collector]`: what `serve` listens on, and for whom.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct CollectorSettings {
     /// The collector's Unix socket; unless set, audit.sock in log_dir.
     pub socket: Option<PathBuf>,
@@ -201,6 +207,7 @@ pub struct CollectorSettings {
 
 /// `[health]`: from where on a check warns, and is critical.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct HealthSettings {
     /// A writer silent for this long is hung.
     pub hung_after: Duration,
@@ -244,6 +251,7 @@ pub struct HealthSettings {
 
 /// `[backup]`: where backups go.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct BackupSettings {
     /// The destination of every backup: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command.
     pub destination: Option<String>,

@@ -8,6 +8,7 @@ macro_rules! problems {
         /// [`Check::code`](super::Check::code). What to do about each is in the
         /// table of docs/codes.md.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[cfg_attr(not(feature = "testing"), non_exhaustive)]
         pub enum Problem { $($(#[doc = $doc])+ $variant),+ }
 
         impl Problem {

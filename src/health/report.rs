@@ -15,6 +15,7 @@ pub type Metrics = BTreeMap<&'static str, Value>;
 
 /// One check's judgement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Check {
     /// What was looked at: `write_buffer`, `worker_thread`, `log_file`, …
     pub component: &'static str,
@@ -111,6 +112,7 @@ fn code_or_null<S: Serializer>(problem: &Option<Problem>, to: S) -> Result<S::Ok
 
 /// How many checks ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Summary {
     /// All of them.
     pub total_checks: usize,
@@ -126,6 +128,7 @@ pub struct Summary {
 
 /// What was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Metadata {
     /// The active segment's path.
     pub audit_file: PathBuf,
@@ -155,6 +158,7 @@ pub struct Metadata {
 
 /// The whole judgement. Serialises as the document of `health --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct HealthReport {
     /// The worst of the checks.
     pub status: Status,

@@ -16,7 +16,7 @@ use crate::audit::state::status::{
 };
 use crate::audit::{AuditLog, Event, Options};
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::Settings;
+use crate::config::{HealthCheckName, Settings};
 use crate::fsio::lock::try_lock;
 use crate::fsio::{Fs, OpenMode, OsFs, Space};
 use crate::units::ByteSize;
@@ -53,6 +53,8 @@ fn a_log_that_runs_well_is_healthy_in_every_check() {
         "backup",
     ];
     assert_eq!(names, expected);
+    // What alerts may name is what health has, under the same names.
+    assert_eq!(HealthCheckName::NAMES, [&expected[..], &["certificate", "alerts"]].concat());
     assert_eq!((report.summary.total_checks, report.summary.healthy), (9, 9));
     assert_eq!(report.uptime_seconds, Some(3_600));
     assert!(report.checks.iter().all(|check| check.hint.is_none()));

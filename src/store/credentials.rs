@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::destination::Provider;
 use super::limits::Environment;
+use super::provider::Provider;
 use crate::fsio::inspect;
 
 /// What was found.

@@ -1,78 +1,7 @@
 //! Where backups go: which provider, which bucket, below which prefix.
 
-use std::fmt;
-use std::str::FromStr;
-
 use super::error::{StoreError, StoreErrorKind};
-
-/// A cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Provider {
-    /// Amazon S3 and what speaks like it.
-    S3,
-    /// Azure Blob Storage.
-    Azure,
-    /// Google Cloud Storage.
-    Gcs,
-}
-
-impl Provider {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::S3, Self::Azure, Self::Gcs];
-
-    /// Its name, which is its cargo feature's too.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::S3 => "s3",
-            Self::Azure => "azure",
-            Self::Gcs => "gcs",
-        }
-    }
-
-    /// What its URLs begin with.
-    #[must_use]
-    pub fn scheme(self) -> &'static str {
-        match self {
-            Self::S3 => "s3",
-            Self::Azure => "az",
-            Self::Gcs => "gs",
-        }
-    }
-
-    /// Whether this build can talk to it.
-    #[must_use]
-    pub fn is_built_in(self) -> bool {
-        match self {
-            Self::S3 => cfg!(feature = "s3"),
-            Self::Azure => cfg!(feature = "azure"),
-            Self::Gcs => cfg!(feature = "gcs"),
-        }
-    }
-
-    /// By the scheme of a URL such as `gs://bucket/prefix`; none for anything else.
-    #[must_use]
-    pub fn of_url(text: &str) -> Option<Self> {
-        let (scheme, _) = text.split_once("://")?;
-        Self::ALL.into_iter().find(|provider| provider.scheme().eq_ignore_ascii_case(scheme))
-    }
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Provider {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = text.to_ascii_lowercase();
-        let known = Self::ALL.into_iter().find(|provider| provider.name() == wanted);
-        known.ok_or_else(|| format!("\"{}\" is none of s3, azure, gcs", text.escape_debug()))
-    }
-}
+use super::provider::Provider;
 
 /// A bucket (on Azure a container), and a prefix that ends in `/` or is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +62,7 @@ impl Destination {
         let usage = |why: &str| {
             let shown: String = url.chars().take(128).flat_map(char::escape_debug).collect();
             StoreError::new(StoreErrorKind::Usage, shown, why)
-                .hint("write s3://BUCKET/NAME, az://CONTAINER/NAME or gs://BUCKET/NAME")
+                .hint(format!("write {}", Provider::destinations("/NAME")))
         };
         let provider = Provider::of_url(url).ok_or_else(|| usage("it has no known scheme"))?;
         let (folder, name) = url.rsplit_once('/').ok_or_else(|| usage("it names no object"))?;
@@ -175,17 +104,11 @@ impl Destination {
     }
 }
 
-/// What all three providers' rules have in common, and Azure's stricter one: no
-/// dots. A name beyond that is a typing error or an attempt to leave the bucket.
+/// What the providers' rules have in common. A name beyond that is a typing error or an
+/// attempt to leave the bucket.
 fn check_bucket(provider: Provider, bucket: &str) -> Result<(), String> {
-    let longest = if provider == Provider::Gcs { 222 } else { 63 };
-    let allowed = |c: char| match c {
-        'a'..='z' | '0'..='9' | '-' => true,
-        '.' => provider != Provider::Azure,
-        '_' => provider == Provider::Gcs,
-        '$' => provider == Provider::Azure,
-        _ => false,
-    };
+    let (longest, also) = provider.bucket_rule();
+    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-') || also.contains(c);
     let shown = bucket.escape_debug();
     if bucket.is_empty() {
         return Err("it names no bucket".to_owned());

@@ -35,6 +35,7 @@ mod listing;
 pub mod local;
 mod object;
 mod pace;
+mod provider;
 mod put;
 mod redact;
 mod retry;
@@ -46,8 +47,8 @@ mod wire;
 
 pub use backup_store::BackupStore;
 pub use credentials::{Credentials, credentials};
+pub use destination::Destination;
 pub(crate) use destination::is_name;
-pub use destination::{Destination, Provider};
 pub use error::{StoreError, StoreErrorKind};
 pub use limits::{Environment, Limits};
 pub use listing::Page;
@@ -56,6 +57,7 @@ pub use object::{Checksum, Digests, Lock, LockMode, Object, Removed};
 #[cfg(any(test, feature = "testing"))]
 pub use pace::TestPace;
 pub use pace::{Pace, RealPace};
+pub use provider::Provider;
 pub use put::{Body, Put, SHA256, UploadState};
 pub use retry::{RetryPolicy, Retrying};
 pub use stop::Stop;

@@ -10,8 +10,8 @@ use super::outcome::Status;
 use super::request::{CloudTarget, Surroundings};
 use crate::clock::{Clock, SystemClock};
 use crate::store::{
-    BackupStore, Body, Credentials, Limits, Put, Removed, RetryPolicy, StoreError, StoreErrorKind,
-    connect, credentials,
+    BackupStore, Body, Credentials, Limits, Provider, Put, Removed, RetryPolicy, StoreError,
+    StoreErrorKind, connect, credentials,
 };
 
 /// A destination gets so long to answer, with one more try.
@@ -26,7 +26,7 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
             Ok(target) => checks.extend(destination(target, seen)),
             Err(why) => checks.push(
                 Check::failed(Id::CloudDestination, why.clone())
-                    .hint("write s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX"),
+                    .hint(format!("write {}", Provider::destinations("/PREFIX"))),
             ),
         }
     }
@@ -34,8 +34,9 @@ pub(super) fn check(seen: &Surroundings) -> Vec<Check> {
         let message = match &request.settings.backup.destination {
             Some(named) => format!(
                 "backup.destination = {named} names no provider, so `auditctl backup` refuses to \
-                 run without --cloud: write s3://{named}, az://{named} or gs://{named}; or --cloud \
-                 s3, azure or gcs checks it"
+                 run without --cloud: write {}; or --cloud {} checks it",
+                Provider::each_with(named),
+                Provider::names()
             ),
             None => "no cloud destination is configured: backups stay on this machine".to_owned(),
         };
@@ -186,7 +187,7 @@ fn refused(id: Id, error: &StoreError) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Destination, LocalStore, Provider};
+    use crate::store::{Destination, LocalStore};
     use crate::validate::request::tests::surroundings_of;
 
     fn status(checks: &[Check], id: Id) -> Status {
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(status(&check(&seen), Id::CloudDestination), Status::Skipped);
         seen.request.clouds = vec![Err("it names no bucket".into())];
         assert_eq!(status(&check(&seen), Id::CloudDestination), Status::Failed);
-        for provider in Provider::ALL.into_iter().filter(|provider| !provider.is_built_in()) {
+        for provider in Provider::ALL.iter().copied().filter(|provider| !provider.is_built_in()) {
             let destination = Destination::parse(provider, "acme-audit").expect("a bucket");
             seen.request.clouds = vec![Ok(CloudTarget { provider, destination })];
             let checks = check(&seen);

@@ -137,3 +137,25 @@ fn an_embedder_asks_health_with_the_settings_that_it_opens_the_log_with() {
     });
     log.close().expect("closed");
 }
+
+#[test]
+fn what_threads_share_can_be_shared() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<auditctl::AuditLog>();
+    shared::<auditctl::Options>();
+    shared::<auditctl::Event>();
+    shared::<auditctl::Receipt>();
+    shared::<auditctl::RecordError>();
+    shared::<auditctl::OpenError>();
+    shared::<auditctl::Backups>();
+    shared::<auditctl::BackupFailed>();
+    shared::<auditctl::Settings>();
+    shared::<auditctl::HealthReport>();
+    shared::<auditctl::query::Reader>();
+    shared::<auditctl::query::Answer>();
+    shared::<auditctl::verify::Verifier>();
+    shared::<auditctl::verify::Report>();
+    shared::<auditctl::ReadError>();
+    shared::<auditctl::serve::CollectorOptions>();
+    shared::<auditctl::serve::CollectorError>();
+}

@@ -96,6 +96,7 @@ mod prometheus;
 mod promises;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod proxy;
+mod public_api;
 mod query;
 mod query_cli;
 #[cfg(feature = "alerts")]

@@ -178,6 +178,7 @@ pub struct Segment {
 
 /// Why the manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum ManifestError {
     /// It cannot be read or written.
     #[error("{path}: {source}")]

@@ -45,6 +45,7 @@ pub fn read_note(fs: &dyn Fs, path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Why a text is no checkpoint, or not one to be believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum CheckpointError {
     /// The note around it is malformed, or not signed as it must be.
     #[error(transparent)]

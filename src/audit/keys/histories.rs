@@ -38,6 +38,7 @@ pub struct KnownHead {
 /// What a head that does not fit means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u64)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum History {
     /// Only pushed checkpoints are ahead, the backups are not: log and backups went
     /// back together, as when a machine or a disk is rolled back to a snapshot.
@@ -64,6 +65,7 @@ impl History {
 
     /// From the status page's word.
     #[must_use]
+    #[doc(hidden)]
     pub fn from_word(word: u64) -> Option<Self> {
         Self::ALL.into_iter().find(|history| *history as u64 == word)
     }
@@ -71,6 +73,7 @@ impl History {
 
 /// A head that does not fit the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Contradiction {
     /// What it means.
     pub history: History,

@@ -12,7 +12,7 @@ use crate::audit::tree::document;
 
 /// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum ReadError {
     /// No log, or one that has signed nothing yet.
     #[error("there is no log in {}: {missing} is missing", dir.display())]
@@ -99,7 +99,7 @@ pub enum ReadError {
 
 /// Who says that so many records have to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Known {
     /// The checkpoint.
     Signed,

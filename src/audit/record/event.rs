@@ -56,6 +56,7 @@ pub enum ParseMode {
 
 /// Why an event is refused; sending it again as it is cannot help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum EventError {
     /// Not JSON, not UTF-8, or not an object.
     #[error("not a JSON object: {0}")]
@@ -250,6 +251,7 @@ impl Event {
     ///
     /// # Errors
     /// See [`EventError`].
+    #[doc(hidden)]
     pub fn from_json(line: &[u8], mode: ParseMode) -> Result<Self, EventError> {
         if line.len() > MAX_LINE_BYTES {
             return Err(EventError::LineTooLong { actual: line.len() });
@@ -343,6 +345,7 @@ impl Event {
     ///
     /// # Errors
     /// See [`EventError`].
+    #[doc(hidden)]
     pub fn check(&mut self, limits: &EventLimits) -> Result<bool, EventError> {
         if self.event_type.starts_with(RESERVED_PREFIX) {
             return Err(EventError::ReservedType);

@@ -11,6 +11,7 @@ pub(crate) const FORKED: &str = "this process is a fork of the one that opened t
 
 /// Why an event was not recorded, when to try again, and what is known about it.
 #[derive(Clone, Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum RecordError {
     /// It is not a valid event; sending it again cannot help.
     #[error(transparent)]

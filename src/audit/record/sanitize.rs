@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 /// What is wrong with `details`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum DetailsError {
     /// It is not a JSON object.
     #[error("`details` must be a JSON object, not {found}")]

@@ -116,6 +116,7 @@ impl fmt::Display for Kind {
 
 /// Why some bytes are not a file of that kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum DocumentError {
     /// A newer version of auditctl made it.
     #[error(

@@ -237,6 +237,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// When the log's files cannot be read.
+    #[doc(hidden)]
     pub fn compare(&self, heads: &[KnownHead]) -> std::io::Result<Vec<Contradiction>> {
         if self.0.is_forked() {
             return Err(std::io::Error::other(FORKED));
@@ -259,6 +260,7 @@ impl AuditLog {
 
     /// Whether a key of this log, as far as it knows them, signed the head.
     #[must_use]
+    #[doc(hidden)]
     pub fn has_signed(&self, note: &SignedCheckpoint) -> bool {
         self.keys().is_ok_and(|keys| keys.verify(note).is_ok())
     }
@@ -276,6 +278,7 @@ impl AuditLog {
     }
 
     /// Has `health` tell of a head that does not fit, until the log is opened again.
+    #[doc(hidden)]
     pub fn report_other_history(&self, found: &Contradiction) {
         if self.0.is_forked() {
             return;
@@ -290,6 +293,7 @@ impl AuditLog {
 
     /// Records that a backup was made: the log knows from then on that it has been
     /// backed up.
+    #[doc(hidden)]
     pub fn record_backup_made(&self, made: BackupMade) -> Receipt {
         if self.0.is_forked() {
             return Receipt { log: Arc::clone(&self.0), seq: u64::MAX };
@@ -305,21 +309,25 @@ impl AuditLog {
     }
 
     /// Records that damaged records were put back.
+    #[doc(hidden)]
     pub fn record_repaired(&self, repaired: Repaired) -> Receipt {
         self.record_own(&OwnRecord::Repaired(repaired))
     }
 
     /// Records that a backup is removed.
+    #[doc(hidden)]
     pub fn record_backup_removed(&self, removed: BackupRemoved) -> Receipt {
         self.record_own(&OwnRecord::BackupRemoved(removed))
     }
 
     /// Records that alerts were not delivered and never will be.
+    #[doc(hidden)]
     pub fn record_alerts_lost(&self, lost: AlertsLost) -> Receipt {
         self.record_own(&OwnRecord::AlertsLost(lost))
     }
 
     /// Records how far alerts are.
+    #[doc(hidden)]
     pub fn record_alerts_position(&self, position: AlertsPosition) -> Receipt {
         self.record_own(&OwnRecord::AlertsPosition(position))
     }
@@ -328,6 +336,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// In a fork.
+    #[doc(hidden)]
     pub fn seals(&self, kind: crate::audit::tree::document::Kind) -> std::io::Result<Seal> {
         let keys = self.keys()?;
         let known = keys.keys().iter().rev().take(2).cloned().collect();
@@ -336,6 +345,7 @@ impl AuditLog {
 
     /// Records that somebody asked; what must not be kept is redacted in the question
     /// as it is in events.
+    #[doc(hidden)]
     pub fn record_query(&self, mut queried: Queried) -> Receipt {
         // In a fork the redactor may be locked for ever.
         let redactor = if self.0.is_forked() { None } else { self.redactor() };
@@ -348,12 +358,14 @@ impl AuditLog {
     /// Whether the log's directory is where it was when the log was opened. What is
     /// there else is not the log's: nothing is to be written by its name.
     #[must_use]
+    #[doc(hidden)]
     pub fn is_at_home(&self) -> bool {
         !self.0.is_forked() && at_home(&self.0.lock).is_ok()
     }
 
     /// Records that one of the program's own files, which somebody else looks after,
     /// was not as it should be: the collector's socket.
+    #[doc(hidden)]
     pub fn record_own_file(&self, file: OwnFile, incident: &Incident) {
         if !self.0.is_forked() {
             self.0.shared.incidents().tell(file, incident);
@@ -361,6 +373,7 @@ impl AuditLog {
     }
 
     /// Says that such a file, which could not be put back, is as it should be again.
+    #[doc(hidden)]
     pub fn own_file_is_back(&self, file: OwnFile) {
         if !self.0.is_forked() {
             self.0.shared.incidents().is_back(file);
@@ -369,6 +382,7 @@ impl AuditLog {
 
     /// Records that one of the program's own files was not as it should be, and that
     /// what it held is not, or not all, known; `incident.failed` says what is done.
+    #[doc(hidden)]
     pub fn record_own_file_lost(&self, file: OwnFile, incident: &Incident) {
         if !self.0.is_forked() {
             self.0.shared.incidents().lost(file, incident);
@@ -426,6 +440,7 @@ impl AuditLog {
     /// Waits until more than `beyond` is acknowledged, trouble begins or ends,
     /// or the timeout ends.
     #[must_use]
+    #[doc(hidden)]
     pub fn wait_progress(&self, beyond: u64, timeout: Duration) -> Progress {
         let acked_seq = self.acked_seq();
         if self.0.is_forked() {
@@ -443,6 +458,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// Only in a fork, which reads the file, when that cannot be read.
+    #[doc(hidden)]
     pub fn status(&self) -> Result<StatusSnapshot, StatusError> {
         if self.0.is_forked() {
             return StatusSnapshot::read(&self.0.shared.paths.status());
@@ -452,6 +468,7 @@ impl AuditLog {
 
     /// The status page, for the words that a collector keeps.
     #[must_use]
+    #[doc(hidden)]
     pub fn page(&self) -> &StatusPage {
         &self.0.shared.page
     }
@@ -489,12 +506,14 @@ impl AuditLog {
 
     /// Where security events go.
     #[must_use]
+    #[doc(hidden)]
     pub fn security(&self) -> &SecuritySink {
         &self.0.shared.security
     }
 
     /// The manifest of what is sealed, as it is now; one of an empty log in a fork.
     #[must_use]
+    #[doc(hidden)]
     pub fn manifest(&self) -> Arc<crate::audit::files::manifest::Manifest> {
         if self.0.is_forked() {
             return Arc::new(crate::audit::files::manifest::Manifest::new(self.0.log_id.clone()));
@@ -532,6 +551,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// See [`ReadError`].
+    #[doc(hidden)]
     pub fn read_on(&self, query: &Query) -> Result<Answer, ReadError> {
         if self.0.is_forked() {
             return Err(ReadError::Forked);
@@ -552,6 +572,7 @@ impl AuditLog {
     /// # Errors
     /// When something is to be redacted and its key cannot be had, and in a fork;
     /// nothing is changed then.
+    #[doc(hidden)]
     pub fn reload(&self, tunables: Tunables) -> Result<(), ReloadError> {
         if self.0.is_forked() {
             return Err(ReloadError::Forked);

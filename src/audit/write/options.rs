@@ -1,5 +1,7 @@
 //! How a log is opened.
 
+mod with;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::origin_prefix::{OriginPrefix, OriginPrefixError};
 /// What an acknowledgement means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Durability {
     /// Acknowledged means durable (fdatasync'd): nothing acknowledged is lost to
     /// a crash of the process or of the machine.
@@ -31,6 +34,7 @@ pub enum Durability {
 
 /// A token bucket for each source.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct RateLimit {
     /// Events a second; default 100.
     pub per_second: f64,
@@ -52,6 +56,7 @@ impl Default for RateLimit {
 
 /// Free-space stages; each begins below the smaller of its two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct DiskThresholds {
     /// Warning, percent of the file system; default 10.
     pub warn_percent: u8,
@@ -112,6 +117,7 @@ pub trait BackupsHold: Send + Sync + std::fmt::Debug {
 
 /// What retention asks before it removes what is old enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum RetentionRule {
     /// It removes only what a backup is proven to hold. A log that was never backed up,
     /// whose backups cannot be seen, or that has nobody to ask for them
@@ -130,12 +136,27 @@ impl RetentionRule {
     }
 }
 
-/// How to open a log.
+/// How to open a log. Each option can be set by the method of its name, or as a field:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use auditctl::{Durability, Options, RateLimit};
+///
+/// let options = Options::new("logs")
+///     .rate_limit(RateLimit::new(5_000.0, 10_000))
+///     .durability(Durability::Interval)
+///     .retention(None)
+///     .overflow_timeout(Duration::from_secs(1));
+/// assert_eq!(options.retention, None);
+/// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Options {
     /// The log directory; made (mode 0700) when it does not exist.
     pub dir: PathBuf,
     /// Who opens it, for records and health; default [`Mode::Library`].
+    #[doc(hidden)]
     pub mode: Mode,
     /// What the origin of a log that is made begins with; default
     /// [`defaults::ORIGIN`], which is no domain: set one for public witnesses. A log
@@ -181,10 +202,12 @@ pub struct Options {
     pub retention_rule: RetentionRule,
     /// Who knows what backups hold, and can prove it. Default none: nobody can, and
     /// nothing is removed. [`Options::backups_in`] names a directory of backups.
+    #[doc(hidden)]
     pub backups: Option<Arc<dyn BackupsHold>>,
     /// Signed heads of this log that are kept outside its directory, such as those of
     /// its backups. A head that is ahead of the log, or that differs from it, means
     /// that the log was put back or copied: it is not opened then. Default none.
+    #[doc(hidden)]
     pub heads: Vec<KnownHead>,
     /// Open it all the same: go on in a new epoch, and leave a record of it; default
     /// false.
@@ -205,8 +228,10 @@ pub struct Options {
     /// default false.
     pub accept_corruption: bool,
     /// The file system; a test may give one that fails.
+    #[doc(hidden)]
     pub fs: SharedFs,
     /// The clock; a test may give one that it sets.
+    #[doc(hidden)]
     pub clock: Arc<dyn Clock>,
 }
 

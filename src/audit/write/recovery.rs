@@ -70,6 +70,7 @@ pub const RESTORE_ACTION: &str = "finish or undo the restore in";
 
 /// Why a log was not opened.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum OpenError {
     /// Another writer has it.
     #[error("{path} is locked: another writer has this log open")]
@@ -234,6 +235,7 @@ impl OpenError {
 /// Where and what is wrong before the checkpoint's size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}{}: {reason}", place(*seq, *offset))]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Corruption {
     /// The file it is in.
     pub file: String,

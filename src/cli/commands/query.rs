@@ -453,3 +453,19 @@ impl Output<'_> {
 
 /// The records that `--follow` begins with, unless said otherwise.
 const FOLLOW_BEGINS_WITH: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_about_queries_names_every_format() {
+        const PAGE: &str = include_str!("../../../docs/queries.md");
+        let names: Vec<_> = Format::value_variants()
+            .iter()
+            .filter_map(|format| Some(format.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        let named = format!("`--format {}`", names.join("|"));
+        assert!(PAGE.contains(&named), "docs/queries.md does not say {named}");
+    }
+}

@@ -215,39 +215,17 @@ fn collector_options(
     settings: &Settings,
     (running, alerting): (&Arc<Running>, &Arc<Alerting>),
 ) -> Result<CollectorOptions, CliError> {
-    let collector = settings.collector.clone();
     let printer = context.printer;
     let log_dir = settings.log_dir.clone();
     let for_health = Arc::clone(running);
     let before_close = Arc::clone(alerting);
-    let (to, url) = (collector.checkpoint_push_to, Alerting::push_url(settings)?);
-    let push = (to.is_some() || url.is_some()).then_some(Push {
-        to,
-        url,
-        every: collector.checkpoint_push_interval,
-    });
+    let (to, url) = (settings.collector.checkpoint_push_to.clone(), Alerting::push_url(settings)?);
+    let every = settings.collector.checkpoint_push_interval;
+    let push = (to.is_some() || url.is_some()).then_some(Push { to, url, every });
     Ok(CollectorOptions {
-        socket: settings.socket_path(),
         notify_socket: std::env::var_os("NOTIFY_SOCKET"),
-        http: collector.http,
-        tokens: token_options(settings),
-        tls: tls_pair(settings),
-        allow_plain_http: collector.allow_plain_http,
-        allowed_uids: collector.allowed_uids,
-        allowed_gids: collector.allowed_gids,
-        read_uids: collector.read_uids,
-        read_gids: collector.read_gids,
-        audit_reads: settings.audit_reads,
         push,
         before_close: Box::new(move || before_close.stop()),
-        max_connections: collector.max_connections,
-        max_connections_per_uid: collector.max_connections_per_uid,
-        max_connections_per_address: collector.max_connections_per_address,
-        read_timeout: collector.read_timeout,
-        write_timeout: collector.write_timeout,
-        idle_timeout: collector.idle_timeout,
-        max_body: collector.max_body.0,
-        max_memory: collector.max_memory.0,
         health: Arc::new(move |format| {
             let settings = for_health.settings().clone();
             // Who asks this very process is told of what it has done by now.
@@ -269,6 +247,7 @@ fn collector_options(
             ));
         }),
         warn: Arc::new(move |text| printer.error(&format!("auditctl: {text}"))),
+        ..CollectorOptions::from(settings)
     })
 }
 
@@ -289,7 +268,7 @@ fn reloader(
         let changed = new.changes_from(&old);
         let mut applied = Vec::new();
         for key in changed {
-            if may_change(key.name) {
+            if key.reloads {
                 applied.push(Change {
                     key: key.name.to_owned(),
                     from: key.text(&old),
@@ -337,27 +316,6 @@ fn token_options(settings: &Settings) -> TokenOptions {
 fn tls_pair(settings: &Settings) -> Option<Pair> {
     let certificate = settings.collector.tls_cert.clone()?;
     Some(Pair { certificate, key: settings.collector.tls_key.clone()? })
-}
-
-fn may_change(key: &str) -> bool {
-    key == "alerts"
-        || key.starts_with("alerting.")
-        || key.starts_with("rate_limit.")
-        || key.starts_with("health.")
-        || matches!(
-            key,
-            "collector.allowed_uids"
-                | "collector.allowed_gids"
-                | "collector.read_uids"
-                | "collector.read_gids"
-                | "collector.trusted_uids"
-                | "collector.token_file"
-                | "redact"
-                | "collector.token_rate"
-                | "collector.token_requests"
-                | "collector.tls_cert"
-                | "collector.tls_key"
-        )
 }
 
 /// As `auditctl health` says it; HTTP status 503 when critical or unknown.

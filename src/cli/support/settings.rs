@@ -4,24 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Inputs, Made, clean};
 use crate::config::{KEYS, Key, Kind, Settings};
+use crate::store::Provider;
 
-/// Variables of the clouds' libraries: whether they are set says which credentials are used.
-const CLOUD_VARIABLES: &[&str] = &[
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AZURE_STORAGE_CONNECTION_STRING",
-    "AZURE_STORAGE_ACCOUNT",
-    "AZURE_TENANT_ID",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "GOOGLE_APPLICATION_CREDENTIALS",
+/// Variables that change how the program talks to others, beside those of the clouds' libraries.
+const VARIABLES: &[&str] = &[
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",
@@ -44,7 +30,7 @@ pub(super) fn settings(inputs: &Inputs) -> Made {
         .iter()
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, _)| name.to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("AUDITCTL_") || CLOUD_VARIABLES.contains(&name.as_str()))
+        .filter(|name| name.starts_with("AUDITCTL_") || is_known(name))
         .collect();
     variables.sort();
     super::json(&json!({
@@ -52,6 +38,11 @@ pub(super) fn settings(inputs: &Inputs) -> Made {
         "settings": entries,
         "variables_set": variables,
     }))
+}
+
+fn is_known(variable: &str) -> bool {
+    let clouds = Provider::ALL.iter().flat_map(|provider| provider.variables());
+    VARIABLES.iter().chain(clouds).any(|known| *known == variable)
 }
 
 /// Only kinds whose values cannot be a secret are shown; what is new is not.

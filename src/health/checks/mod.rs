@@ -18,7 +18,7 @@ mod write_buffer;
 
 use crate::audit::LogPaths;
 use crate::audit::state::status::{Mode, Word};
-use crate::config::Settings;
+use crate::config::{HealthCheckName as Name, Settings};
 
 use super::gather::Facts;
 use super::liveness::Liveness;
@@ -26,23 +26,29 @@ use super::report::{Check, Metadata};
 
 /// All checks, in the order of the report.
 pub(super) fn all(facts: &Facts, settings: &Settings, liveness: Liveness) -> Vec<Check> {
-    let mut checks = vec![
-        write_buffer::check(facts, settings, liveness),
-        worker_thread::check(facts, settings, liveness),
-        log_file::check(facts, settings, liveness),
-        rate_limiting::check(facts, settings, liveness),
-        security::check(facts, settings, liveness),
-        query_cache::check(facts, liveness),
-        disk_space::check(facts, settings, liveness),
-        integrity::check(facts, settings, liveness),
-        backup::check(facts, settings),
-    ];
-    checks.extend(certificate::check(facts, settings, liveness));
-    checks.extend(alerts::check(facts, settings, liveness));
+    let made = |name: &Name| made(*name, (facts, settings, liveness));
+    let mut checks: Vec<Check> = Name::ALL.iter().filter_map(made).collect();
     for check in checks.iter_mut().filter(|check| check.hint.is_none()) {
         check.hint = check.problem().and_then(common::unseen_hint).map(str::to_owned);
     }
     checks
+}
+
+/// The check of that name, where it is made: a name without a check does not compile.
+fn made(name: Name, (facts, settings, liveness): (&Facts, &Settings, Liveness)) -> Option<Check> {
+    match name {
+        Name::WriteBuffer => Some(write_buffer::check(facts, settings, liveness)),
+        Name::WorkerThread => Some(worker_thread::check(facts, settings, liveness)),
+        Name::LogFile => Some(log_file::check(facts, settings, liveness)),
+        Name::RateLimiting => Some(rate_limiting::check(facts, settings, liveness)),
+        Name::Security => Some(security::check(facts, settings, liveness)),
+        Name::QueryCache => Some(query_cache::check(facts, liveness)),
+        Name::DiskSpace => Some(disk_space::check(facts, settings, liveness)),
+        Name::Integrity => Some(integrity::check(facts, settings, liveness)),
+        Name::Backup => Some(backup::check(facts, settings)),
+        Name::Certificate => certificate::check(facts, settings, liveness),
+        Name::Alerts => alerts::check(facts, settings, liveness),
+    }
 }
 
 pub(super) fn metadata(facts: &Facts, settings: &Settings, liveness: Liveness) -> Metadata {

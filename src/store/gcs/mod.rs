@@ -22,11 +22,12 @@ use serde::Deserialize;
 
 use super::backup_store::BackupStore;
 use super::confirm::put_once;
-use super::destination::{Destination, Provider};
+use super::destination::Destination;
 use super::error::{StoreError, StoreErrorKind};
 use super::limits::{Environment, Limits};
 use super::listing::Page;
 use super::object::{Checksum, LockMode, Object, Removed};
+use super::provider::Provider;
 use super::put::Put;
 use super::wire::{self, Download, Throttle};
 use crate::clock::Timestamp;

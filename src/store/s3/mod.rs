@@ -26,11 +26,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::backup_store::BackupStore;
 use super::confirm::{Sent, put_once};
-use super::destination::{Destination, Provider};
+use super::destination::Destination;
 use super::error::{StoreError, StoreErrorKind};
 use super::limits::{Environment, Limits};
 use super::listing::Page;
 use super::object::{Checksum, LockMode, Object, Removed};
+use super::provider::Provider;
 use super::put::Put;
 use super::wire::{self, Download, Meter, PartBody, Throttle, Watcher};
 use crate::clock::{Clock, SystemClock, Timestamp};

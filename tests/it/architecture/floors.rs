@@ -12,6 +12,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "embed",
             "ui",
             "collector",
             "alerts",
@@ -36,6 +37,25 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "access", "alerts", "health", "monitor", "validate", "backup", "audit", "config",
             "units", "clock",
+        ],
+    ),
+    // The face of the library.
+    (
+        "embed",
+        &[
+            "collector",
+            "health",
+            "alerts",
+            "backup",
+            "access",
+            "audit",
+            "config",
+            "field_path",
+            "origin_prefix",
+            "json_place",
+            "units",
+            "clock",
+            "fsio",
         ],
     ),
     // One table of what stands on all of them.

@@ -35,6 +35,7 @@ const SIGNATURE_START: &str = "— ";
 
 /// Why something is no signed note, or not signed as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum NoteError {
     /// Larger than [`MAX_NOTE_BYTES`].
     #[error("the signed note has {bytes} bytes; at most {MAX_NOTE_BYTES} are read")]

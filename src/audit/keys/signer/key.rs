@@ -27,6 +27,7 @@ const MAX_PUBLIC_BYTES: u64 = MAX_PUBLIC_KEYS_BYTES as u64;
 
 /// Why a key could not be made, read or stored. Never holds key material.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum KeyError {
     /// The file could not be read or written.
     #[error("cannot {action} the key file {}: {source}", path.display())]

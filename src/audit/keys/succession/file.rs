@@ -31,6 +31,7 @@ pub struct KeyHistory {
 
 /// Why a log's public keys cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum KeysError {
     /// `audit.pub` cannot be used.
     #[error(transparent)]

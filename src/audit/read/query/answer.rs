@@ -33,6 +33,7 @@ impl Lines {
 
     /// The places of those that a filter takes.
     #[must_use]
+    #[doc(hidden)]
     pub fn matching(&self, filter: &Filter) -> Vec<usize> {
         let matcher = Matcher::new(filter);
         self.iter().enumerate().filter(|(_, line)| matcher.takes(line)).map(|(at, _)| at).collect()
@@ -67,6 +68,7 @@ impl<'a> FromIterator<&'a [u8]> for Lines {
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Found {
     /// The records, in the order asked for.
     Records(Lines),
@@ -78,6 +80,7 @@ pub enum Found {
 
 /// What the cache had to do with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum CacheUse {
     /// There is none.
     #[default]
@@ -105,6 +108,7 @@ impl CacheUse {
 
 /// What was read, and what was not because it could hold no match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Effort {
     /// Sealed segments and files that are not in the manifest yet.
     pub segments: u64,
@@ -147,6 +151,7 @@ impl Effort {
 /// An answer. It is about the records `begin..end` of the log: all of them that
 /// are still there, up to the last one that was durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Answer {
     /// What was found.
     pub found: Found,
@@ -180,6 +185,7 @@ pub struct Answer {
 
 /// Records that the log does not have any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct GivenUp {
     /// The first.
     pub first_seq: u64,
@@ -200,6 +206,7 @@ impl GivenUp {
 /// A log, and how often records of it were set aside: what has been read of another
 /// history says nothing of this one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct History {
     /// The log's id.
     pub log_id: String,

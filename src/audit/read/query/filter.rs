@@ -95,6 +95,7 @@ pub enum Order {
 
 /// What the records are counted by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum GroupBy {
     /// A field.
     Field(Field),
@@ -106,6 +107,7 @@ pub enum GroupBy {
 
 /// A stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Unit {
     /// A minute.
     Minute,
@@ -131,6 +133,7 @@ impl Unit {
 
 /// What is wanted of the records.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Want {
     /// They themselves, at most `limit`.
     Records {
@@ -147,6 +150,7 @@ pub enum Want {
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Query {
     /// Which records.
     pub filter: Filter,

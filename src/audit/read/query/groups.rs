@@ -20,6 +20,7 @@ const GROUP_BYTES: usize = 420;
 
 /// What all records of a group have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Group {
     /// Nothing: no such field.
     Missing,
@@ -122,6 +123,7 @@ impl Counted {
 
 /// How many records there are of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Groups {
     counts: HashMap<Box<[u8]>, Counted>,
     /// Records that have no such field.

@@ -71,6 +71,7 @@ impl Reader {
     ///
     /// # Errors
     /// See [`ReadError`].
+    #[doc(hidden)]
     pub fn open(fs: &SharedFs, dir: &Path, bounds: Bounds) -> Result<Self, ReadError> {
         let log = LogView::new(fs, dir);
         let view = look(&log)?;

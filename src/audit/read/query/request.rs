@@ -21,6 +21,7 @@ pub const MAX_TEXT_BYTES: usize = 64 << 10;
 /// A question, in words. Every key may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Request {
     /// Patterns for `event_type`: one of them must fit.
     #[serde(rename = "type", alias = "event_type", skip_serializing_if = "Vec::is_empty")]
@@ -93,6 +94,7 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>,
 /// What is wrong with a question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {reason}")]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct RequestError {
     /// The key.
     pub key: &'static str,
@@ -133,6 +135,7 @@ impl Request {
     ///
     /// # Errors
     /// The key at which it is too long.
+    #[doc(hidden)]
     pub fn check_size(&self) -> Result<(), RequestError> {
         let texts = [
             ("type", &self.event_type),
@@ -164,6 +167,7 @@ impl Request {
     /// The same with the times that it meant, for `query`'s range of seqs and limit:
     /// what is asked later on goes on where this one was.
     #[must_use]
+    #[doc(hidden)]
     pub fn pinned(&self, query: &Query) -> Self {
         let filter = &query.filter;
         let limit = match query.want {

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 /// What kind of thing is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Kind {
     /// Bytes are not those that were recorded.
     Altered,
@@ -86,6 +87,7 @@ impl Kind {
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Finding {
     /// What kind.
     pub kind: Kind,
@@ -176,6 +178,7 @@ pub enum Completeness {
 
 /// A range of records; empty when both are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Stretch {
     /// Its first record.
     pub first_seq: u64,
@@ -185,6 +188,7 @@ pub struct Stretch {
 
 /// What is known of which records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Ranges {
     /// Removed by retention: their hashes are in the tree, they are not here.
     pub removed: Stretch,
@@ -198,6 +202,7 @@ pub struct Ranges {
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Counts {
     /// Sealed segments in the manifest.
     pub segments: u64,
@@ -214,6 +219,7 @@ pub struct Counts {
 /// Where the key came from that the signatures were checked with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum KeySource {
     /// It was handed in.
     Given,
@@ -225,6 +231,7 @@ pub enum KeySource {
 
 /// A key, and for which trees it signs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct KeyStretch {
     /// Name and id.
     pub key: String,
@@ -244,6 +251,7 @@ pub struct KeyStretch {
 
 /// What a succession rests on that nobody signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct ReplacedBy {
     /// When.
     pub at: Timestamp,
@@ -258,6 +266,7 @@ pub struct ReplacedBy {
 
 /// A tree of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct TreePlace {
     /// The epoch.
     pub epoch: u32,
@@ -268,6 +277,7 @@ pub struct TreePlace {
 /// How much is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum Depth {
     /// Every stored byte.
     Full,
@@ -280,6 +290,7 @@ pub enum Depth {
 
 /// The sealed segment that was read longest ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct OldestRead {
     /// Its first record.
     pub first_seq: u64,
@@ -293,6 +304,7 @@ pub struct OldestRead {
 
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Report {
     /// Whether the records are those that were recorded.
     pub integrity: Integrity,
@@ -360,6 +372,7 @@ pub struct Report {
 
 /// Records that the log does not have any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct GivenUp {
     /// The first.
     pub first_seq: u64,
@@ -378,6 +391,7 @@ pub struct GivenUp {
 /// Records that the log had signed and that it has not gone on with: an opening accepted
 /// damage of which nothing told where it was, and began an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Abandoned {
     /// The epoch that they are of.
     pub epoch: u32,
@@ -408,6 +422,7 @@ pub struct Abandoned {
 
 /// A proven copy beside the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct KeptCopy {
     /// Its file.
     pub file: String,
@@ -430,6 +445,7 @@ impl Abandoned {
 
 /// A removal by retention, as the log's own signed record says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct RemovedBy {
     /// The record's seq.
     pub record: u64,

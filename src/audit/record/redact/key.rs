@@ -32,6 +32,7 @@ const ID_OF: &[u8] = b"auditctl redaction key id";
 
 /// Why a redaction key could not be had. Never holds key material.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum RedactKeyError {
     /// The file could not be read or written.
     #[error("cannot {action} the redaction key {}: {source}", path.display())]

@@ -87,6 +87,7 @@ impl AuditLog {
     /// The limits of those who hand in for several sources; a burst of refusals
     /// there leaves an `audit.rate_limited` record, too.
     #[must_use]
+    #[doc(hidden)]
     pub fn callers(&self) -> &RateLimiter {
         &self.0.shared.callers
     }
@@ -96,6 +97,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`RecordError::RateLimited`]; it is counted as a source's is.
+    #[doc(hidden)]
     pub fn limit_caller(&self, caller: &str) -> Result<(), RecordError> {
         self.0.not_forked()?;
         self.limit(&self.0.shared.callers, None, caller)
@@ -104,6 +106,7 @@ impl AuditLog {
     /// How long until a caller among [`callers`](Self::callers) may hand in so many
     /// events.
     #[must_use]
+    #[doc(hidden)]
     pub fn caller_wait(&self, caller: &str, events: u64) -> Duration {
         let now_us = self.0.shared.boot_ms() * 1_000;
         self.0.shared.callers.wait_of("", caller, events, now_us)
@@ -135,6 +138,7 @@ impl AuditLog {
     /// For events whose origin somebody attests: a socket's peer, a token.
     /// With `exempt` they are not rate-limited.
     #[must_use]
+    #[doc(hidden)]
     pub fn session(&self, origin: &Origin, exempt: bool) -> Session {
         Session { log: self.clone(), origin: EncodedOrigin::new(origin), exempt }
     }
@@ -145,6 +149,7 @@ impl AuditLog {
     /// # Errors
     /// When nothing is accepted at the moment whatever the room: disk full,
     /// closed, failed, forked. A full buffer is no error: `count` is then 0.
+    #[doc(hidden)]
     pub fn try_submit(&self, batch: &mut Batch) -> Result<Submitted, RecordError> {
         self.0.not_forked()?;
         let events = batch.len() as u64;
@@ -152,12 +157,14 @@ impl AuditLog {
     }
 
     /// Counts events that a caller gave up on because the buffer stayed full.
+    #[doc(hidden)]
     pub fn count_busy(&self, events: u64) {
         self.0.shared.page.add(Word::Busy, events);
     }
 
     /// Asks for everything below `seq` to be acknowledged soon; does not wait.
     /// With interval durability it already is, and the disk keeps its time.
+    #[doc(hidden)]
     pub fn request_ack(&self, seq: u64) {
         if self.0.is_forked() {
             return;

@@ -23,6 +23,7 @@ impl AuditLog {
     /// # Errors
     /// [`RotateError::Refused`] and [`RotateError::Files`] when nothing was
     /// changed; [`RotateError::NotYet`] when the change goes on by itself.
+    #[doc(hidden)]
     pub fn rotate_key(&self, request: &RotateRequest) -> Result<Rotated, RotateError> {
         if self.0.is_forked() {
             return Err(RotateError::Refused(FORKED.to_owned()));

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::alerts::guard::SystemLookup;
-use crate::alerts::{self, Alerts, Plan, PlanErrors, Probe, PushTarget, Warn};
+use crate::alerts::{Alerts, Plan, PlanErrors, Probe, PushTarget, Warn};
 use crate::audit::AuditLog;
 use crate::audit::state::security::SecurityKind;
 use crate::cli::exit::{CliError, Exit};
 use crate::clock::SystemClock;
 use crate::collector::PushUrl;
 use crate::config::Settings;
+use crate::embed::alerting::seen;
 use crate::fsio::OsFs;
 use crate::health;
 
@@ -107,18 +108,4 @@ fn plan(settings: &Settings) -> Result<Plan, PlanErrors> {
 
 fn wrong(errors: &PlanErrors) -> CliError {
     CliError::new("alerts", Exit::Usage, errors.to_string())
-}
-
-fn seen(report: &health::HealthReport) -> alerts::Health {
-    let check = |check: &health::Check| alerts::HealthCheck {
-        component: check.component.to_owned(),
-        status: check.status.as_str().to_owned(),
-        code: check.code().map(str::to_owned),
-        message: check.message.clone(),
-        hint: check.hint.clone().filter(|_| check.status != health::Status::Healthy),
-    };
-    alerts::Health {
-        status: report.status.as_str().to_owned(),
-        checks: report.checks.iter().map(check).collect(),
-    }
 }
