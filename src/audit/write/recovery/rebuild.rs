@@ -7,7 +7,8 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use super::{OpenError, Opening, io_error};
+use super::error::io_error;
+use super::{Corruption, OpenError, Opening};
 use crate::audit::files::examine::leaves;
 use crate::audit::files::facts;
 use crate::audit::files::facts::{Authority, Fact, Removal, Said};
@@ -18,25 +19,38 @@ use crate::audit::files::segment::Block;
 use crate::audit::keys::Keyring;
 use crate::audit::paths::{parse_sealed_name, sealed_name};
 use crate::audit::record::event::MAX_LINE_BYTES;
-use crate::audit::tree::document::DocumentError;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::fsio::{FileReader, FsFile, OpenMode};
 
 /// What is sealed, and how it was found out.
-pub(super) struct Found {
+pub(super) struct Sealed {
     pub(super) manifest: Manifest,
     /// What the unsigned manifest said, where it was one of this log.
-    pub(super) hint: Option<Manifest>,
+    hint: Option<Manifest>,
     /// Why the stored manifest was not believed.
     pub(super) rebuilt: Option<String>,
     /// Files that hold the noted records in other bytes than were noted.
     pub(super) stored_anew: Vec<String>,
-    /// Segments that do not hold what was noted: first record, and why.
-    pub(super) wrong: Vec<(u64, String)>,
+    /// Segments that do not hold what was noted.
+    wrong: Vec<WrongFile>,
     /// What the engine's records say, where all of them were read.
     pub(super) authority: Option<Authority>,
-    /// The log's first record says that a newer version made it.
-    pub(super) newer: Option<DocumentError>,
+}
+
+/// A segment whose file does not hold what was noted.
+struct WrongFile {
+    first_seq: u64,
+    reason: String,
+}
+
+/// The log whose manifest is made anew, and what is signed of it.
+#[derive(Clone, Copy)]
+pub(super) struct Signed<'a> {
+    pub(super) log_id: &'a str,
+    pub(super) epoch: u32,
+    /// The records that the newest head was signed over.
+    pub(super) records: u64,
+    pub(super) ring: &'a Keyring,
 }
 
 /// A segment's file as it is read now.
@@ -45,28 +59,53 @@ pub(super) struct Rescanned {
     pub(super) segment: Segment,
 }
 
+impl Sealed {
+    /// Notes the damage of segments whose files do not hold what was noted: they must be
+    /// there, as they were noted or with the same records. What is inside of those that
+    /// have their length is for `verify`.
+    pub(super) fn note_damage(&mut self) -> Vec<Corruption> {
+        let mut found = Vec::new();
+        for wrong in self.wrong.drain(..) {
+            let segments = &mut self.manifest.segments;
+            let at = segments.binary_search_by_key(&wrong.first_seq, |s| s.first_seq);
+            let Ok(at) = at else { continue };
+            let segment = &mut segments[at];
+            segment.damage = Some(wrong.reason.clone());
+            found.push(Corruption {
+                file: segment.file.clone(),
+                seq: Some(segment.first_seq),
+                offset: None,
+                reason: wrong.reason,
+            });
+        }
+        found
+    }
+}
+
 impl Opening<'_> {
-    /// `hint` is the stored manifest, believed or not.
+    /// What is sealed: as the manifest says that is believed, or as the files say, for the
+    /// reason for which it is not. `stored` is the manifest in either case.
     pub(super) fn sealed(
         &self,
-        (hint, log_id, epoch): (Option<&Manifest>, &str, u32),
+        stored: Option<&Manifest>,
         believed: Result<Manifest, String>,
-        signed: u64,
-        ring: &Keyring,
-    ) -> Result<Found, OpenError> {
-        match believed {
-            Ok(manifest) => self.refit(manifest, signed),
+        signed: Signed<'_>,
+    ) -> Result<Sealed, OpenError> {
+        let mut sealed = match believed {
+            Ok(manifest) => self.refit(manifest, signed.records)?,
             Err(reason) => {
-                let hint = hint.filter(|hint| hint.log_id == log_id).cloned();
-                self.rebuild(hint, (log_id, epoch), reason, (signed, ring))
+                let hint = stored.filter(|stored| stored.log_id == signed.log_id).cloned();
+                self.rebuild(hint, reason, signed)?
             }
-        }
+        };
+        self.adopt_sealed(&mut sealed)?;
+        Ok(sealed)
     }
 
     /// A signed manifest, and the files as they are: one that an earlier moment's
     /// manifest does not know yet, or that somebody compressed anew, holds the same
     /// records all the same.
-    fn refit(&self, mut manifest: Manifest, signed: u64) -> Result<Found, OpenError> {
+    fn refit(&self, mut manifest: Manifest, signed: u64) -> Result<Sealed, OpenError> {
         let (mut stored_anew, mut wrong) = (Vec::new(), Vec::new());
         for segment in &mut manifest.segments {
             let noted = segment.damage.is_some();
@@ -83,44 +122,37 @@ impl Opening<'_> {
                     *segment = now;
                 }
                 Err(_) if noted => {}
-                Err(reason) => wrong.push((segment.first_seq, reason)),
+                Err(reason) => wrong.push(WrongFile { first_seq: segment.first_seq, reason }),
             }
         }
-        let mut found = Found {
-            manifest,
-            hint: None,
-            rebuilt: None,
-            stored_anew,
-            wrong,
-            authority: None,
-            newer: None,
-        };
-        self.drop_removed(&mut found, signed)?;
-        Ok(found)
+        let mut sealed =
+            Sealed { manifest, hint: None, rebuilt: None, stored_anew, wrong, authority: None };
+        self.drop_removed(&mut sealed, signed)?;
+        Ok(sealed)
     }
 
     /// An older manifest lists segments that retention has removed since.
-    fn drop_removed(&self, found: &mut Found, signed: u64) -> Result<(), OpenError> {
+    fn drop_removed(&self, sealed: &mut Sealed, signed: u64) -> Result<(), OpenError> {
         let gone = |segment: &Segment| {
             !segment.is_stored()
                 || self.form_of(segment.first_seq).is_none()
-                    && found.wrong.iter().any(|(first, _)| *first == segment.first_seq)
+                    && sealed.wrong.iter().any(|wrong| wrong.first_seq == segment.first_seq)
         };
-        let count = found.manifest.segments.iter().take_while(|segment| gone(segment)).count();
+        let count = sealed.manifest.segments.iter().take_while(|segment| gone(segment)).count();
         if count == 0 {
             return Ok(());
         }
-        let authority = self.facts_of(&found.manifest)?.authority(signed);
+        let authority = self.facts_of(&sealed.manifest)?.authority(signed);
         let Some((seq, removal)) = &authority.removal else { return Ok(()) };
         let removed =
-            found.manifest.segments.iter().take(count).take_while(|s| s.end_seq() <= removal.end);
+            sealed.manifest.segments.iter().take(count).take_while(|s| s.end_seq() <= removal.end);
         let removed: Vec<Segment> = removed.cloned().collect();
         for block in removed.iter().flat_map(|segment| &segment.blocks) {
-            found.manifest.pruned.extend(&block.tree).map_err(|error| self.start_error(error))?;
+            sealed.manifest.pruned.extend(&block.tree).map_err(|error| self.start_error(error))?;
         }
-        found.manifest.segments.drain(..removed.len());
-        found.manifest.pruned_by = Some(*seq);
-        found.wrong.retain(|(first, _)| !removed.iter().any(|s| s.first_seq == *first));
+        sealed.manifest.segments.drain(..removed.len());
+        sealed.manifest.pruned_by = Some(*seq);
+        sealed.wrong.retain(|wrong| !removed.iter().any(|s| s.first_seq == wrong.first_seq));
         Ok(())
     }
 
@@ -149,7 +181,7 @@ impl Opening<'_> {
         let forms = [noted.is_compressed(), !noted.is_compressed()];
         let names = forms.map(|packed| sealed_name(noted.first_seq, packed));
         let mut why = "the file is missing".to_owned();
-        for name in names.iter().filter(|name| self.names.contains(name)) {
+        for name in names.iter().filter(|name| self.names.contains(*name)) {
             let path = self.paths.dir.join(name);
             let file = match self.fs.open(&path, OpenMode::ReadOwn) {
                 Ok(file) => file,
@@ -310,14 +342,14 @@ impl Opening<'_> {
     fn rebuild(
         &self,
         hint: Option<Manifest>,
-        (log_id, epoch): (&str, u32),
         reason: String,
-        (signed, ring): (u64, &Keyring),
-    ) -> Result<Found, OpenError> {
+        signed: Signed<'_>,
+    ) -> Result<Sealed, OpenError> {
         let begin = self.first_record()?;
-        let authority = self.facts_from(begin)?.authority(signed);
-        let mut manifest = Manifest { epoch, ..Manifest::new(log_id.to_owned()) };
-        manifest.abandon(authority.abandoned.iter().cloned(), ring);
+        let authority = self.facts_from(begin)?.authority(signed.records);
+        let new = Manifest::new(signed.log_id.to_owned());
+        let mut manifest = Manifest { epoch: signed.epoch, ..new };
+        manifest.abandon(authority.abandoned.iter().cloned(), signed.ring);
         manifest.ended.clone_from(&authority.ended);
         manifest.adopted.clone_from(&authority.adopted);
         manifest.adopted.retain(|span| span.end > begin);
@@ -332,14 +364,13 @@ impl Opening<'_> {
                 manifest.pruned = pruned;
             }
         }
-        Ok(Found {
+        Ok(Sealed {
             manifest,
             hint,
             rebuilt: Some(reason),
             stored_anew: Vec::new(),
             wrong: Vec::new(),
             authority: Some(authority),
-            newer: None,
         })
     }
 
@@ -384,14 +415,14 @@ impl Opening<'_> {
 
     /// Sealed files that the manifest does not list: a crash kept them out of it,
     /// or it is made anew.
-    pub(super) fn adopt_sealed(&self, found: &mut Found) -> Result<(), OpenError> {
+    fn adopt_sealed(&self, sealed: &mut Sealed) -> Result<(), OpenError> {
         loop {
-            let next = found.manifest.end_seq();
-            let noted = found
+            let next = sealed.manifest.end_seq();
+            let noted = sealed
                 .hint
                 .as_ref()
                 .and_then(|hint| hint.segments.iter().find(|s| s.first_seq == next).cloned());
-            if self.is_half_given_up(&found.manifest.log_id, next) {
+            if self.is_half_given_up(&sealed.manifest.log_id, next) {
                 return Ok(());
             }
             let segment = match self.form_of(next) {
@@ -402,9 +433,10 @@ impl Opening<'_> {
             match segment {
                 Some(segment) if segment.records > 0 => {
                     if segment.is_stored() && self.form_of(next).is_none() {
-                        found.wrong.push((next, "the file is missing".to_owned()));
+                        let reason = "the file is missing".to_owned();
+                        sealed.wrong.push(WrongFile { first_seq: next, reason });
                     }
-                    found.manifest.segments.push(segment);
+                    sealed.manifest.segments.push(segment);
                 }
                 _ => return Ok(()),
             }
