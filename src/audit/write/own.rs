@@ -10,7 +10,7 @@ use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::restore::Restored;
 use crate::audit::files::segment::Block;
 use crate::audit::keys::Rotation;
-use crate::audit::read::query::Request;
+use crate::audit::read::query::Question;
 use crate::audit::record::event::{Event, MAX_LINE_BYTES};
 use crate::audit::record::{EncodedOrigin, Origin, Via, encode_body};
 use crate::audit::tree::merkle::{Hash, Range};
@@ -321,7 +321,7 @@ pub struct Queried {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// What was asked.
-    pub query: Request,
+    pub query: Question,
     /// How many records were handed over, or counted.
     pub records: u64,
 }

@@ -231,7 +231,6 @@ impl Connection {
 /// A query's answer; whoever was removed while it was made does not get it.
 async fn query_line(hub: Arc<Hub>, peer: Peer, question: Question) -> Told {
     let Question { request, recorded } = question;
-    let top = request.top;
     let reader = (origin(peer, false), Guest::User(peer.uid));
     let answered = match query::answer(Arc::clone(&hub), *request, reader, recorded).await {
         Ok(answered) => answered,
@@ -251,7 +250,7 @@ async fn query_line(hub: Arc<Hub>, peer: Peer, question: Question) -> Told {
     if !may_read {
         return Told::plain(&protocol::error_of("forbidden", "this user may not query any more"));
     }
-    let document = match answered.answer.to_json(&answered.query, top) {
+    let document = match answered.answer.to_json(&answered.question) {
         Ok(document) => document,
         Err(error) => return Told::plain(&protocol::error_of("internal", &error.to_string())),
     };
