@@ -4,9 +4,8 @@
 use super::epoch::Beginning;
 use super::error::io_error;
 use super::give_up::{GivenUp, proven_part};
-use super::histories::Rollback;
 use super::inspect::{Evidence, Seen, Wrong};
-use super::opened::Accepted;
+use super::opened::{Accepted, Rollback};
 use super::records::Records;
 use super::{Corruption, OpenError, Opening};
 use crate::audit::files::facts::Span;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::error::io_error;
 use super::heads::Head;
-use super::histories::Rollback;
 use super::inspect::Evidence;
-use super::opened::Accepted;
+use super::opened::{Accepted, Rollback};
 use super::records::Reached;
 use super::{OpenError, Opening};
 use crate::audit::files::ended::EndedEpoch;

@@ -4,6 +4,7 @@
 use super::epoch::begun_by_replacement;
 use super::error::io_error;
 use super::inspect::Evidence;
+use super::opened::Rollback;
 use super::records::Records;
 use super::{OpenError, Opening};
 use crate::audit::files::roots::roots_at;
@@ -17,19 +18,6 @@ const NAMED: usize = 16;
 /// So many heads that the log reaches beyond are compared when it is opened; the running
 /// writer and `backup` compare all.
 const COMPARED: usize = 4;
-
-/// Another history that was accepted: what begins because of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rollback {
-    pub(crate) record: RollbackAccepted,
-}
-
-impl Rollback {
-    /// The contradicting heads' signed notes.
-    pub(crate) fn notes(&self) -> impl Iterator<Item = &String> {
-        self.record.contradicting.iter().map(|found| &found.checkpoint)
-    }
-}
 
 impl Opening<'_> {
     /// Compares the log with the heads in reach. `None` when all fit. `unknown` is the

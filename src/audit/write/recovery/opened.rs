@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::histories::Rollback;
 use crate::audit::files::ended::EndedEpoch;
 use crate::audit::files::leaves::LeavesFile;
 use crate::audit::files::manifest::Manifest;
@@ -13,7 +12,7 @@ use crate::audit::keys::signer::Signer;
 use crate::audit::state::status::Damage;
 use crate::audit::tree::merkle::Range;
 use crate::audit::write::head_file::HeadFile;
-use crate::audit::write::own::{KeyReplaced, Recovered};
+use crate::audit::write::own::{KeyReplaced, Recovered, RollbackAccepted};
 use crate::clock::{ClockWatch, Timestamp};
 use crate::fsio::lock::WriterLock;
 
@@ -50,6 +49,19 @@ pub(crate) struct Refused {
     pub(crate) count: u64,
     pub(crate) first: Timestamp,
     pub(crate) last: Timestamp,
+}
+
+/// Another history that was accepted: what begins because of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rollback {
+    pub(crate) record: RollbackAccepted,
+}
+
+impl Rollback {
+    /// The contradicting heads' signed notes.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &String> {
+        self.record.contradicting.iter().map(|found| &found.checkpoint)
+    }
 }
 
 /// A log ready for its writer.
