@@ -35,6 +35,7 @@ mod page;
 mod rebuild;
 mod records;
 mod removed;
+mod rescan;
 mod start;
 
 use std::cell::OnceCell;
