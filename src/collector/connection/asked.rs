@@ -9,12 +9,11 @@ use tokio::task::JoinHandle;
 
 use super::rights::{Act, Peer};
 use super::{Connection, MAX_ASKED, MAX_UNSENT, origin};
-use crate::audit::HandIn;
-use crate::audit::ParseMode;
 use crate::audit::read::query::Request;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::write::key_change::RotateRequest;
 use crate::audit::write::own::{BackupMade, BackupRemoved};
+use crate::audit::{AuditLog, HandIn, ParseMode, Receipt};
 use crate::collector::budget::Share;
 use crate::collector::intake::{ROOM_RETRY, count_no_room};
 use crate::collector::protocol::{self, Control, SessionWish};
@@ -102,33 +101,30 @@ impl Connection {
 
     /// A backup was made; the log is to know.
     pub(super) fn backup_made(&mut self, made: BackupMade) {
-        if !self.may(Act::RecordBackup) {
-            let answer = self.unauthorized(Act::RecordBackup);
-            return self.owe_line(&answer);
-        }
         let made = BackupMade { uid: self.peer.uid, ..made };
-        let first_seq = self.hub.log.record_backup_made(made).seq();
-        self.hub.log.request_ack(first_seq + 1);
-        self.owed.record(first_seq);
+        self.record(Act::RecordBackup, |log| log.record_backup_made(made));
     }
 
     /// A cleanup is about to remove a backup, and wants that recorded first.
     pub(super) fn backup_removed(&mut self, removed: BackupRemoved) {
-        if !self.may(Act::RecordRemoval) {
-            let answer = self.unauthorized(Act::RecordRemoval);
-            return self.owe_line(&answer);
-        }
         let removed = BackupRemoved { uid: self.peer.uid, ..removed };
-        let first_seq = self.hub.log.record_backup_removed(removed).seq();
-        self.hub.log.request_ack(first_seq + 1);
-        self.owed.record(first_seq);
+        self.record(Act::RecordRemoval, |log| log.record_backup_removed(removed));
+    }
+
+    /// A record that is no event of the peer's: answered once it is acknowledged.
+    fn record(&mut self, act: Act, record: impl FnOnce(&AuditLog) -> Receipt) {
+        if !self.may_or_is_told(act) {
+            return;
+        }
+        let seq = record(&self.hub.log).seq();
+        self.hub.log.request_ack(seq + 1);
+        self.owed.record(seq);
     }
 
     /// The signing key is changed by another thread, since it waits for the writer.
     pub(super) fn rotate_key(&mut self, request: RotateRequest) {
-        if !self.may(Act::ChangeKey) {
-            let answer = self.unauthorized(Act::ChangeKey);
-            return self.owe_line(&answer);
+        if !self.may_or_is_told(Act::ChangeKey) {
+            return;
         }
         let paths = [&request.new_key, &request.keep_old];
         if paths.into_iter().flatten().any(|path| path.is_relative()) {
@@ -165,9 +161,8 @@ impl Connection {
 
     /// A query is answered in its turn, by another thread.
     pub(super) fn ask(&mut self, request: Request) {
-        if !self.may(Act::Query) {
-            let answer = self.unauthorized(Act::Query);
-            return self.owe_line(&answer);
+        if !self.may_or_is_told(Act::Query) {
+            return;
         }
         if let Err(error) = request.check_size() {
             // It is not kept until its turn comes.
@@ -186,6 +181,16 @@ impl Connection {
             self.share.absorb(share);
         }
         self.owed.answer_asked(told.line);
+    }
+
+    /// Whether the peer may do that. If not, it is answered so.
+    fn may_or_is_told(&mut self, act: Act) -> bool {
+        let may = self.may(act);
+        if !may {
+            let answer = self.unauthorized(act);
+            self.owe_line(&answer);
+        }
+        may
     }
 
     fn may(&self, act: Act) -> bool {

@@ -64,16 +64,17 @@ impl Peer {
 mod tests {
     use super::*;
 
+    const ALL: [Act; 6] = [
+        Act::Record,
+        Act::Query,
+        Act::Import,
+        Act::RecordBackup,
+        Act::RecordRemoval,
+        Act::ChangeKey,
+    ];
+
     #[test]
     fn senders_record_readers_query_and_only_keepers_do_the_rest() {
-        const ALL: [Act; 6] = [
-            Act::Record,
-            Act::Query,
-            Act::Import,
-            Act::RecordBackup,
-            Act::RecordRemoval,
-            Act::ChangeKey,
-        ];
         let access = Access::new((&[4_000_000_007], &[4_000_000_008]), (&[4_000_000_017], &[]));
         for (uid, gid, may) in [
             (0, 5, &ALL[..]),
@@ -92,15 +93,7 @@ mod tests {
 
     #[test]
     fn each_refusal_says_what_is_refused() {
-        let texts = [
-            Act::Record,
-            Act::Query,
-            Act::Import,
-            Act::RecordBackup,
-            Act::RecordRemoval,
-            Act::ChangeKey,
-        ]
-        .map(Act::denied);
+        let texts = ALL.map(Act::denied);
         let mut different = texts.to_vec();
         different.sort_unstable();
         different.dedup();
