@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::server::{Judged, Trust};
 use crate::audit::ImportId;
 use crate::audit::read::query;
-use crate::audit::read::query::Request;
+use crate::audit::read::query::Question;
 use crate::audit::write::key_change::{RotateRequest, Rotated};
 use crate::audit::write::own::{BackupMade, BackupRemoved};
 use crate::fsio::inspect;
@@ -315,9 +315,9 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] when it is not answered, such as to who may not read.
-    pub fn query(&mut self, request: &Request) -> Result<query::Answer, ClientError> {
+    pub fn query(&mut self, question: &Question) -> Result<query::Answer, ClientError> {
         let lost = |source| ClientError::Lost { path: self.path.clone(), source };
-        let line = serde_json::json!({ "query": request }).to_string();
+        let line = serde_json::json!({ "query": question }).to_string();
         self.reader.get_ref().set_read_timeout(Some(QUERY_TIMEOUT)).map_err(lost)?;
         self.write(format!("{line}\n").as_bytes())?;
         let answer = self.read_line()?;

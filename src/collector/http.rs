@@ -69,7 +69,6 @@ async fn get_events(
             return error(StatusCode::BAD_REQUEST, "usage", &reason);
         }
     };
-    let top = asked.top;
     let reader = (caller.origin(), guest);
     let answered = match query::answer(Arc::clone(&app.hub), asked, reader, false).await {
         Ok(answered) => answered,
@@ -79,8 +78,8 @@ async fn get_events(
     if let Err(ended) = gate::still(&app.hub, &caller, Right::Query) {
         return error(ended.status, ended.kind, ended.message);
     }
-    let (query, found, share) = (answered.query, answered.answer, answered.share);
-    let told = told_in_headers(&found, &query);
+    let query::Answered { question, answer: found, share } = answered;
+    let told = told_in_headers(&found, &question.query);
     let (kind, body) = if let Some(lines) = found.lines()
         && accept::wanted(request.headers(), accept::RECORDS) == Records::Lines
     {
@@ -91,7 +90,7 @@ async fn get_events(
         }
         ("application/x-ndjson", body)
     } else {
-        match found.to_json(&query, top) {
+        match found.to_json(&question) {
             Ok(document) => ("application/json", (document + "\n").into_bytes()),
             Err(failed) => {
                 let text = failed.to_string();

@@ -1,30 +1,38 @@
-//! A stream that is not written to for ever: a peer that takes nothing of its answer
-//! within the time is given up, and with it what the answer holds.
+//! A connection at HTTP whose peer may be slow to take its answers: it is not idle then,
+//! but a peer that takes nothing within the time is given up, and with it what the answer
+//! holds.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::seats::{Busy, Seat};
+
 /// A stream whose writes end in [`io::ErrorKind::TimedOut`] when the other side takes
-/// nothing for so long.
+/// nothing for so long, and whose seat is not given away until then.
 pub(super) struct Patient<S> {
     stream: S,
     write: Duration,
     /// Set while the other side takes nothing.
     until: Option<Pin<Box<Sleep>>>,
+    seat: Arc<Seat>,
+    /// Set while something waits to be sent.
+    unsent: Option<Busy>,
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, write: Duration) -> Self {
-        Self { stream, write, until: None }
+    pub(super) fn new(stream: S, write: Duration, seat: Arc<Seat>) -> Self {
+        Self { stream, write, until: None, seat, unsent: None }
     }
 
-    fn judge<T>(
+    /// What was done, or that the time for it is over.
+    fn in_time<T>(
         &mut self,
         context: &mut Context<'_>,
         done: Poll<io::Result<T>>,
@@ -39,6 +47,21 @@ impl<S> Patient<S> {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The same of something that was sent: a slow reader is not idle.
+    fn sent<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        sent: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let sent = self.in_time(context, sent);
+        if sent.is_ready() {
+            self.unsent = None;
+        } else if self.unsent.is_none() {
+            self.unsent = self.seat.busy();
+        }
+        sent
     }
 }
 
@@ -59,7 +82,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(context, done)
+        self.sent(context, done)
     }
 
     fn poll_write_vectored(
@@ -68,7 +91,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.judge(context, done)
+        self.sent(context, done)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -77,12 +100,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let done = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(context, done)
+        self.sent(context, done)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let done = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.judge(context, done)
+        self.in_time(context, done)
     }
 }
 
@@ -98,11 +121,21 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::collector::seats::{Guest, Seats};
+
+    /// For one connection, which can be told to go as soon as it is idle.
+    fn seats() -> Arc<Seats> {
+        Seats::new(1, 1, 1, Duration::ZERO)
+    }
+
+    fn patient<S>(stream: S, write: Duration, seats: &Arc<Seats>) -> Patient<S> {
+        Patient::new(stream, write, Arc::new(seats.take(Guest::Here).expect("a seat")))
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn writing_ends_once_the_other_side_takes_nothing_for_so_long() {
         let (ours, theirs) = tokio::io::duplex(10);
-        let mut ours = Patient::new(ours, Duration::from_millis(20));
+        let mut ours = patient(ours, Duration::from_millis(20), &seats());
         let failed = ours.write_all(&[1; 25]).await.expect_err("nobody reads");
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
         drop(theirs);
@@ -111,7 +144,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_slow_reader_is_written_to_as_long_as_it_takes_something() {
         let (ours, mut slow) = tokio::io::duplex(10);
-        let mut ours = Patient::new(ours, Duration::from_secs(600));
+        let mut ours = patient(ours, Duration::from_secs(600), &seats());
         let (sent, ()) = tokio::join!(ours.write_all(&[1; 40]), async {
             for _ in 0..4 {
                 tokio::task::yield_now().await;
@@ -120,5 +153,19 @@ mod tests {
         });
         sent.expect("all of it");
         assert!(ours.until.is_none(), "the time begins anew with each part that is taken");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_slow_reader_keeps_its_seat_and_gives_it_up_once_all_is_sent() {
+        let seats = seats();
+        let (ours, mut slow) = tokio::io::duplex(10);
+        let mut ours = patient(ours, Duration::from_secs(600), &seats);
+        let (sent, ()) = tokio::join!(ours.write_all(&[1; 20]), async {
+            tokio::task::yield_now().await;
+            assert!(seats.take(Guest::User(1)).is_none(), "it is not idle");
+            slow.read_exact(&mut [0; 20]).await.expect("taken");
+        });
+        sent.expect("all of it");
+        assert!(seats.take(Guest::User(1)).is_some());
     }
 }

@@ -7,7 +7,7 @@ use super::Hub;
 use super::budget::{NoRoom, Share};
 use super::seats::Guest;
 use crate::audit::read::error::ReadError;
-use crate::audit::read::query::{Answer, Found, Query, Request, RequestError};
+use crate::audit::read::query::{Answer, Found, Question, Request, RequestError};
 use crate::audit::write::own::Queried;
 use crate::audit::{Origin, RecordError};
 
@@ -54,7 +54,7 @@ impl Refused {
 
 /// An answer, with what it holds of the budget.
 pub(super) struct Answered {
-    pub(super) query: Query,
+    pub(super) question: Question,
     pub(super) answer: Answer,
     pub(super) share: Share,
 }
@@ -79,7 +79,7 @@ pub(super) async fn answer(
     let done = tokio::task::spawn_blocking(move || {
         let answered = ask(&asked, &request, &reader, recorded);
         drop(turn);
-        answered.map(|(query, answer)| Answered { query, answer, share })
+        answered.map(|(question, answer)| Answered { question, answer, share })
     });
     done.await.map_err(|error| internal(&error))?
 }
@@ -89,9 +89,9 @@ fn ask(
     request: &Request,
     reader: &Origin,
     recorded: bool,
-) -> Result<(Query, Answer), Refused> {
-    let query = request.resolve(hub.log.options().clock.now())?;
-    let answer = hub.log.query(&query)?;
+) -> Result<(Question, Answer), Refused> {
+    let question = request.question(hub.log.options().clock.now())?;
+    let answer = hub.log.query(&question.query)?;
     if hub.audit_reads && !recorded {
         let records = match &answer.found {
             Found::Records(lines) => lines.len() as u64,
@@ -104,12 +104,12 @@ fn ask(
             pid: reader.pid,
             token: reader.token.clone(),
             peer: reader.peer.clone(),
-            query: request.pinned(&query),
+            query: question.clone(),
             records,
         };
         // Nobody sees an answer that the log does not know of.
         let recorded = hub.log.record_query(queried).wait_durable();
         recorded.map_err(Refused::Unrecorded)?;
     }
-    Ok((query, answer))
+    Ok((question, answer))
 }

@@ -172,14 +172,15 @@ pub(super) async fn serve(
 
 /// Decides who it is and whether there is room, before anything is allocated.
 fn greet(stream: UnixStream, hub: &Arc<Hub>) {
-    let Ok(peer) = stream.peer_cred() else { return };
-    let (uid, gid) = (peer.uid(), peer.gid());
-    let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
+    let Ok(credentials) = stream.peer_cred() else { return };
+    let (uid, gid) = (credentials.uid(), credentials.gid());
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+    let peer = connection::Peer { uid, gid, pid };
     let (allowed, keeper) = {
         let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        (access.allows(uid, &[gid]) || access.may_read(uid, gid), access.may_import(uid))
+        (peer.is_welcome(&access), access.may_import(uid))
     };
-    let source = format!("uid:{uid}");
+    let source = peer.source();
     if !allowed {
         hub.log.security().report_stranger(
             SecurityKind::Unauthorized,
@@ -196,7 +197,7 @@ fn greet(stream: UnixStream, hub: &Arc<Hub>) {
     match Place::take(hub, uid, keeper) {
         Some(place) => {
             let hub = Arc::clone(hub);
-            tokio::spawn(connection::serve(stream, hub, place, connection::Peer { uid, gid, pid }));
+            tokio::spawn(connection::serve(stream, hub, place, peer));
         }
         None => {
             hub.log.security().report(

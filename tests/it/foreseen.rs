@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use auditctl::audit::write::key_change::RotateRequest;
 use auditctl::audit::{AuditLog, LogPaths, Options, foresee};
 use serde_json::Value;
 
@@ -26,6 +27,20 @@ fn closed() -> Home {
     let log = open(home.options());
     record_into(&log, 20);
     log.close().expect("closed");
+    home
+}
+
+/// A log whose change of key ended between the record of it and the key's file.
+fn half_rotated() -> Home {
+    let home = Home::new();
+    let log = open(home.options());
+    record_into(&log, 20);
+    let (key, kept) = (home.log_dir().join("audit.key"), home.dir.path().join("old.key"));
+    std::fs::copy(&key, &kept).expect("copied");
+    log.rotate_key(&RotateRequest::default()).expect("another key");
+    log.close().expect("closed");
+    std::fs::rename(&key, home.log_dir().join("audit.key.next")).expect("renamed");
+    std::fs::rename(&kept, &key).expect("renamed");
     home
 }
 
@@ -83,6 +98,12 @@ const STATES: &[State] = &[
     ("no key", false, || {
         let home = closed();
         remove(&home, "audit.key");
+        home
+    }),
+    ("a change of key that is half done", false, half_rotated),
+    ("a change of key that is half done, and a damaged record", false, || {
+        let home = half_rotated();
+        alter(&LogPaths::new(&home.log_dir()).active(), 9);
         home
     }),
     ("a damaged record", false, || {

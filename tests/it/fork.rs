@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use auditctl::audit::read::query::{Query, Request};
+use auditctl::audit::read::query::{Query, Question, Request};
 use auditctl::audit::{AuditLog, Batch, Durability, Event, OpenError, Options, ParseMode};
 use auditctl::audit::{LogPaths, Origin, RecordError, Tunables, Via};
 use auditctl::clock::Timestamp;
@@ -86,7 +86,7 @@ fn wrong_answers(log: &AuditLog, options: Options) -> Vec<&'static str> {
         pid: None,
         token: None,
         peer: None,
-        query: Request::default(),
+        query: Question::new(query.clone()),
         records: 0,
     });
     let rotated = log.rotate_key(&auditctl::audit::write::key_change::RotateRequest::default());

@@ -121,7 +121,7 @@ fn every_kind_that_the_code_can_say_is_in_its_list() {
     let named = regex::Regex::new(r"=> (?:[a-z]+::)*([A-Z_]{3,})").expect("a pattern");
     for (file, function, group) in [
         ("src/audit/record/refusal.rs", "pub fn kind(&self)", "record"),
-        ("src/audit/write/recovery.rs", "pub fn kind(&self)", "open"),
+        ("src/audit/write/recovery/error.rs", "pub fn kind(&self)", "open"),
         ("src/backup/error.rs", "pub fn kind(&self)", "backup"),
         ("src/store/error.rs", "pub fn name(self)", "store"),
         ("src/audit/write/own.rs", "fn event_type(&self)", "own"),

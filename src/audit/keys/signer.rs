@@ -114,13 +114,14 @@ impl Signer {
     /// # Errors
     /// [`SignError::Key`] unless the key's name is the origin's
     /// [`key_name`](Origin::key_name).
-    pub fn new(key: SigningKey, origin: Origin) -> Result<Self, SignError> {
+    pub fn new(key: impl Into<Arc<SigningKey>>, origin: Origin) -> Result<Self, SignError> {
+        let key = key.into();
         let expected = origin.key_name();
         if key.name() != expected {
             let key = key.verifier().label();
             return Err(SignError::Key { origin: origin.to_string(), key, expected });
         }
-        Ok(Self { key: Arc::new(key), origin, signed: Range::empty(0) })
+        Ok(Self { key, origin, signed: Range::empty(0) })
     }
 
     /// For a log that has a checkpoint: `last`, which the caller has verified,
@@ -130,7 +131,7 @@ impl Signer {
     /// [`SignError::Key`]; [`SignError::Resume`] when the checkpoint has
     /// another origin or the records are not those it was signed for.
     pub fn resume(
-        key: SigningKey,
+        key: impl Into<Arc<SigningKey>>,
         origin: Origin,
         last: &Checkpoint,
         tree: Range,

@@ -1,12 +1,16 @@
 //! The log: open, record, seal, status, close.
 
 mod hand_in;
+mod heads;
 mod intake;
+mod own;
+mod receipt;
 mod rotate;
 mod start;
 
 pub use hand_in::{HandIn, Handed};
 pub use intake::Session;
+pub use receipt::Receipt;
 
 use start::{
     build, make_page, publish_start, push_opening, queries, redactor, shared_redactor,
@@ -18,29 +22,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::options::{Durability, Options, Tunables};
-use super::own::{
-    AlertsLost, AlertsPosition, BackupMade, BackupRemoved, OwnRecord, Queried, Repaired,
-};
-use super::own_files::{Incident, OwnFile, OwnFiles, at_home};
+use super::own::OwnRecord;
+use super::own_files::{OwnFiles, at_home};
 use super::queue::Command;
 use super::recovery;
 use super::recovery::{OpenError, Opened};
 use super::seal::Seal;
 use super::shelter::Shelter;
 use super::writer::{Shared, Upkeep, Writer, make_reserve};
-use crate::audit::files::roots::roots_at;
-use crate::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
-use crate::audit::keys::histories::{Contradiction, KnownHead, OwnHistory};
-use crate::audit::keys::{KeyFiles, Keyring, load_keyring};
+use crate::audit::keys::KeyFiles;
 use crate::audit::paths::LogPaths;
 use crate::audit::read::error::ReadError;
-use crate::audit::read::query::redacted;
 use crate::audit::read::query::{Answer, CacheUse, Engine, Query};
 use crate::audit::record::redact::{RedactKeyError, Redactor};
 use crate::audit::record::refusal::{FORKED, RecordError};
 use crate::audit::record::{EncodedOrigin, Origin, Via};
 use crate::audit::state::progress::Progress;
-use crate::audit::state::security::{SecurityKind, SecuritySink};
+use crate::audit::state::security::SecuritySink;
 use crate::audit::state::status::{Publisher, StatusError, StatusPage, StatusSnapshot, Word};
 use crate::audit::state::trouble::Trouble;
 use crate::fsio::lock::WriterLock;
@@ -73,55 +71,6 @@ struct Threads {
     waker: JoinHandle<()>,
     // Ends after a last publication.
     publisher: Publisher,
-}
-
-/// A record accepted, on its way to being durable.
-#[derive(Debug)]
-#[must_use = "the event is only safe once `wait` has returned its seq"]
-pub struct Receipt {
-    log: Arc<Inner>,
-    seq: u64,
-}
-
-impl Receipt {
-    /// The seq that the record has.
-    #[must_use]
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-
-    /// Waits until the record is acknowledged: durable with
-    /// [`Durability::Commit`], at once with [`Durability::Interval`].
-    ///
-    /// # Errors
-    /// [`RecordError::Unavailable`] when the log cannot be written at the moment
-    /// (the record is kept and tried again), [`RecordError::Failed`] or
-    /// [`RecordError::Closed`] when it never will be, [`RecordError::Forked`] in a
-    /// fork of the process that opened the log.
-    pub fn wait(self) -> Result<u64, RecordError> {
-        self.log.not_forked()?;
-        match self.log.shared.options.durability {
-            Durability::Commit => self.wait_durable(),
-            Durability::Interval => {
-                self.log.shared.page.publish_accepted(self.seq);
-                Ok(self.seq)
-            }
-        }
-    }
-
-    /// Waits until the record is durable, whatever the log's durability.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
-    pub fn wait_durable(self) -> Result<u64, RecordError> {
-        self.log.not_forked()?;
-        let shared = &self.log.shared;
-        if shared.progress.durable() <= self.seq {
-            shared.queue.request_durable(self.seq + 1);
-            shared.progress.wait_for(self.seq)?;
-        }
-        Ok(self.seq)
-    }
 }
 
 impl AuditLog {
@@ -231,107 +180,6 @@ impl AuditLog {
         }
     }
 
-    /// Compares the log with signed heads that are kept elsewhere: those of this log
-    /// that do not fit it, the gravest first. Other logs' heads, and those that none of
-    /// this log's keys signed, are passed over.
-    ///
-    /// # Errors
-    /// When the log's files cannot be read.
-    #[doc(hidden)]
-    pub fn compare(&self, heads: &[KnownHead]) -> std::io::Result<Vec<Contradiction>> {
-        if self.0.is_forked() {
-            return Err(std::io::Error::other(FORKED));
-        }
-        let shared = &self.0.shared;
-        let fs = &*shared.options.fs;
-        let keys = self.keys()?;
-        let manifest = shared.keeper.manifest();
-        let size = shared.progress.durable();
-        let own = OwnHistory {
-            log_id: &self.0.log_id,
-            epoch: manifest.epoch,
-            size,
-            keys: &keys,
-            abandoned: Some(&manifest.abandoned),
-        };
-        let roots = roots_at(fs, &shared.paths, &manifest, &own.sizes(heads))?;
-        Ok(own.contradictions(heads, &roots))
-    }
-
-    /// Whether a key of this log, as far as it knows them, signed the head.
-    #[must_use]
-    #[doc(hidden)]
-    pub fn has_signed(&self, note: &SignedCheckpoint) -> bool {
-        self.keys().is_ok_and(|keys| keys.verify(note).is_ok())
-    }
-
-    /// The log's keys, by the word of the one that signs now.
-    fn keys(&self) -> std::io::Result<Keyring> {
-        if self.0.is_forked() {
-            return Err(std::io::Error::other(FORKED));
-        }
-        let shared = &self.0.shared;
-        let verifier = shared.keeper.verifier();
-        let signs: VerifierKey = verifier.parse().map_err(std::io::Error::other)?;
-        let keys = load_keyring(&*shared.options.fs, &shared.paths, Some(&signs));
-        Ok(keys.unwrap_or_else(|_| signs.into()))
-    }
-
-    /// Has `health` tell of a head that does not fit, until the log is opened again.
-    #[doc(hidden)]
-    pub fn report_other_history(&self, found: &Contradiction) {
-        if self.0.is_forked() {
-            return;
-        }
-        let shared = &self.0.shared;
-        let now = shared.options.clock.now();
-        if shared.page.tell_other_history(found.history as u64, found.size, now) {
-            tracing::error!(code = Trouble::OtherHistory.code(), "{found}");
-            shared.security.report(SecurityKind::LogTampered, None, &found.to_string());
-        }
-    }
-
-    /// Records that a backup was made: the log knows from then on that it has been
-    /// backed up.
-    #[doc(hidden)]
-    pub fn record_backup_made(&self, made: BackupMade) -> Receipt {
-        if self.0.is_forked() {
-            return Receipt { log: Arc::clone(&self.0), seq: u64::MAX };
-        }
-        let (shared, tree_size) = (&self.0.shared, made.tree_size);
-        let seq = shared.push_own(&OwnRecord::BackupMade(made));
-        shared.keeper.backed_up(seq, tree_size);
-        // What an opening adopted unsigned is in a backup now.
-        if tree_size >= shared.page.get(Word::AdoptedEnd) {
-            shared.page.set(Word::AdoptedEnd, 0);
-        }
-        Receipt { log: Arc::clone(&self.0), seq }
-    }
-
-    /// Records that damaged records were put back.
-    #[doc(hidden)]
-    pub fn record_repaired(&self, repaired: Repaired) -> Receipt {
-        self.record_own(&OwnRecord::Repaired(repaired))
-    }
-
-    /// Records that a backup is removed.
-    #[doc(hidden)]
-    pub fn record_backup_removed(&self, removed: BackupRemoved) -> Receipt {
-        self.record_own(&OwnRecord::BackupRemoved(removed))
-    }
-
-    /// Records that alerts were not delivered and never will be.
-    #[doc(hidden)]
-    pub fn record_alerts_lost(&self, lost: AlertsLost) -> Receipt {
-        self.record_own(&OwnRecord::AlertsLost(lost))
-    }
-
-    /// Records how far alerts are.
-    #[doc(hidden)]
-    pub fn record_alerts_position(&self, position: AlertsPosition) -> Receipt {
-        self.record_own(&OwnRecord::AlertsPosition(position))
-    }
-
     /// What signs, and checks, things of one kind that are kept beside the log.
     ///
     /// # Errors
@@ -343,56 +191,12 @@ impl AuditLog {
         Ok(Seal::new(kind, self.0.shared.keeper.clone(), known))
     }
 
-    /// Records that somebody asked; what must not be kept is redacted in the question
-    /// as it is in events.
-    #[doc(hidden)]
-    pub fn record_query(&self, mut queried: Queried) -> Receipt {
-        // In a fork the redactor may be locked for ever.
-        let redactor = if self.0.is_forked() { None } else { self.redactor() };
-        if let Some(redactor) = redactor {
-            redacted::redact(&mut queried.query, &redactor);
-        }
-        self.record_own(&OwnRecord::Queried(Box::new(queried)))
-    }
-
     /// Whether the log's directory is where it was when the log was opened. What is
     /// there else is not the log's: nothing is to be written by its name.
     #[must_use]
     #[doc(hidden)]
     pub fn is_at_home(&self) -> bool {
         !self.0.is_forked() && at_home(&self.0.lock).is_ok()
-    }
-
-    /// Records that one of the program's own files, which somebody else looks after,
-    /// was not as it should be: the collector's socket.
-    #[doc(hidden)]
-    pub fn record_own_file(&self, file: OwnFile, incident: &Incident) {
-        if !self.0.is_forked() {
-            self.0.shared.incidents().tell(file, incident);
-        }
-    }
-
-    /// Says that such a file, which could not be put back, is as it should be again.
-    #[doc(hidden)]
-    pub fn own_file_is_back(&self, file: OwnFile) {
-        if !self.0.is_forked() {
-            self.0.shared.incidents().is_back(file);
-        }
-    }
-
-    /// Records that one of the program's own files was not as it should be, and that
-    /// what it held is not, or not all, known; `incident.failed` says what is done.
-    #[doc(hidden)]
-    pub fn record_own_file_lost(&self, file: OwnFile, incident: &Incident) {
-        if !self.0.is_forked() {
-            self.0.shared.incidents().lost(file, incident);
-        }
-    }
-
-    fn record_own(&self, own: &OwnRecord) -> Receipt {
-        // A fork is told when it waits for it.
-        let seq = if self.0.is_forked() { u64::MAX } else { self.0.shared.push_own(own) };
-        Receipt { log: Arc::clone(&self.0), seq }
     }
 
     fn redactor(&self) -> Option<Arc<Redactor>> {

@@ -1,20 +1,21 @@
 //! The engine's own records: what the log says about itself.
 
+mod encoded;
+mod opening;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::audit::files::ended::EndedEpoch;
-use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::restore::Restored;
-use crate::audit::files::segment::Block;
 use crate::audit::keys::Rotation;
-use crate::audit::read::query::Request;
-use crate::audit::record::event::{Event, MAX_LINE_BYTES};
-use crate::audit::record::{EncodedOrigin, Origin, Via, encode_body};
+use crate::audit::read::query::Question;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::clock::Timestamp;
+pub(crate) use encoded::{encode, fits};
+pub use opening::{Contradicting, GivenUp, RollbackAccepted};
+pub(crate) use opening::{LeftBehind, Recovered};
 
 /// The event types of the log's own records.
 pub const OWN_TYPES: &[&str] = &[
@@ -122,41 +123,6 @@ pub struct BackupMade {
     pub place: String,
     /// Who made it.
     pub uid: u32,
-}
-
-/// A log that goes on although signed heads elsewhere do not fit it, as its
-/// `audit.rollback_accepted` record says it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RollbackAccepted {
-    /// What it looked like: `rolled_back`, `snapshot_restored` or `cloned`.
-    pub history: String,
-    /// The epoch that begins.
-    pub epoch: u32,
-    /// How many records the log had.
-    pub records: u64,
-    /// The log's own newest head, of the epoch that ends.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub abandoned_checkpoint: Option<String>,
-    /// The heads that do not fit.
-    pub contradicting: Vec<Contradicting>,
-    /// How many more there are.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub more: u64,
-}
-
-/// A signed head that does not fit the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Contradicting {
-    /// The backup's id, or the file.
-    pub name: String,
-    /// The head's epoch.
-    pub epoch: u32,
-    /// How many records it is over.
-    pub tree_size: u64,
-    /// Their root.
-    pub root_hash: Hash,
-    /// The head itself, a signed note.
-    pub checkpoint: String,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -321,124 +287,9 @@ pub struct Queried {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// What was asked.
-    pub query: Request,
+    pub query: Question,
     /// How many records were handed over, or counted.
     pub records: u64,
-}
-
-/// Records that the log does not have any more, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct GivenUp {
-    /// The first.
-    pub first_seq: u64,
-    /// One after the last.
-    pub end_seq: u64,
-    /// The segment's file.
-    pub file: String,
-    /// What is wrong with them.
-    pub reason: String,
-    /// Their subtree hashes.
-    pub tree: Range,
-}
-
-impl GivenUp {
-    /// All holes that a manifest has.
-    #[must_use]
-    pub fn of(manifest: &Manifest) -> Vec<Self> {
-        let named = |(segment, hole): (&Segment, &Block)| Self {
-            first_seq: hole.first_seq,
-            end_seq: hole.tree.end(),
-            file: segment.file.clone(),
-            reason: hole.hole.clone().unwrap_or_default(),
-            tree: hole.tree.clone(),
-        };
-        manifest.holes().map(named).collect()
-    }
-}
-
-/// Records that the log had signed and that the epoch which begins does not have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct LeftBehind {
-    /// The epoch that they are of.
-    pub(crate) epoch: u32,
-    /// The first.
-    pub(crate) first_seq: u64,
-    /// One after the last.
-    pub(crate) end_seq: u64,
-    /// The tree over what comes before them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) before: Option<Range>,
-}
-
-impl LeftBehind {
-    pub(crate) fn of(ended: &EndedEpoch) -> Self {
-        Self {
-            epoch: ended.epoch,
-            first_seq: ended.first_seq,
-            end_seq: ended.end_seq,
-            before: ended.before.clone(),
-        }
-    }
-}
-
-/// What opening found that a clean close does not leave, as the `audit.recovered`
-/// record says it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Recovered {
-    /// Bytes of a torn tail, and where they are kept.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) torn_bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) torn_file: Option<String>,
-    /// Records that were taken over although no signature covered them: from,
-    /// and up to before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) unsigned_first: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) unsigned_end: Option<u64>,
-    /// Lines behind a signed `audit.closed`, which no writer of this log wrote.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) foreign_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) foreign_file: Option<String>,
-    /// Why the manifest was not believed, but made anew from the segments.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) manifest_rebuilt: Option<String>,
-    /// Why `audit.checkpoint` could not be used; `audit.head` stood in for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) checkpoint_lost: Option<String>,
-    /// Segments whose stored bytes are others than were noted, with the records
-    /// that were signed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) stored_anew: Vec<String>,
-    /// Records that the status page, which nobody signs, says were durable, and that
-    /// are not there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) missed_by_status_page: Option<u64>,
-    /// What `--accept-corruption` accepted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) accepted_corruption: Option<String>,
-    /// Records that were given up: all that are missing now, so that the newest such
-    /// record speaks for all before it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) holes: Vec<GivenUp>,
-    /// Where what stood in the active segment's file is kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) damaged_file: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) abandoned_checkpoint: Option<String>,
-    /// The records that were left behind with the epoch which that checkpoint is of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) left_behind: Option<LeftBehind>,
-    /// `audit.keys` was missing, short or damaged, and was put back from here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) keys_put_back: Option<String>,
-    /// Where what stood there is kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) keys_file: Option<String>,
-    /// How one key followed another before this one is lost, which was accepted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) keys_from: Option<String>,
 }
 
 /// A record of the engine's own; its fields become `details`.
@@ -570,134 +421,5 @@ impl OwnRecord {
             Self::Idle { .. } => "audit.idle",
             Self::ClockChanged { .. } => "audit.clock_changed",
         }
-    }
-}
-
-/// The record's details have so many bytes at most: a line that is longer than a record
-/// may be would make the log unreadable from there on.
-const MAX_DETAILS_BYTES: usize = MAX_LINE_BYTES - (64 << 10);
-
-/// In a record that would be too long, a text has so many bytes, and a list so many
-/// items. Signed notes stay whole: they prove something. One of the log's own signatures
-/// is far shorter than this; a longer text that looks like a note is somebody else's.
-const SHORT_TEXT: usize = 400;
-const LONGEST_NOTE: usize = 4096;
-const SHORT_LIST: usize = 100;
-
-/// The details, short enough for a record. What they authorise (numbers, hashes, signed
-/// notes) is all there: only texts that were quoted from elsewhere, and long lists, are
-/// cut, and it says how long they were.
-fn details(own: &OwnRecord) -> Value {
-    // Plain structs of numbers and strings always serialize.
-    let mut details = serde_json::to_value(own).unwrap_or_default();
-    let bytes = details.to_string().len();
-    if bytes >= MAX_DETAILS_BYTES {
-        shorten(&mut details);
-        if let Value::Object(members) = &mut details {
-            members.insert("cut_from_bytes".to_owned(), bytes.into());
-        }
-    }
-    details
-}
-
-fn shorten(value: &mut Value) {
-    match value {
-        Value::String(text) if text.len() > SHORT_TEXT => {
-            if text.len() <= LONGEST_NOTE && text.contains("\n\n\u{2014} ") {
-                return;
-            }
-            let end = (0..=SHORT_TEXT).rev().find(|end| text.is_char_boundary(*end));
-            text.truncate(end.unwrap_or(0));
-            text.push('…');
-        }
-        Value::Array(items) => {
-            items.truncate(SHORT_LIST);
-            items.iter_mut().for_each(shorten);
-        }
-        Value::Object(members) => members.values_mut().for_each(shorten),
-        _ => {}
-    }
-}
-
-/// Whether a record of it can be made at all: what is not recorded must not be done.
-pub(crate) fn fits(own: &OwnRecord) -> bool {
-    details(own).to_string().len() < MAX_DETAILS_BYTES
-}
-
-/// The record's part that the queue takes.
-pub(crate) fn encode(own: &OwnRecord) -> Vec<u8> {
-    let mut event = Event::new(own.event_type()).actor("auditctl").source("auditctl");
-    // In the order in which the struct has them, unless something had to be cut.
-    let whole = event.clone().details(own);
-    event = match whole {
-        Ok(with) if with.details.as_ref().map_or(0, String::len) < MAX_DETAILS_BYTES => with,
-        _ => match event.clone().details(&details(own)) {
-            Ok(with) if with.details.as_ref().map_or(0, String::len) < MAX_DETAILS_BYTES => with,
-            // Nothing that is bounded as it should be comes here; the log stays readable.
-            _ => event,
-        },
-    };
-    let origin = Origin { pid: Some(std::process::id()), ..Origin::here(Via::Engine) };
-    let mut body = Vec::with_capacity(256);
-    encode_body(&event, &EncodedOrigin::new(&origin), &mut body);
-    body
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_own_record_is_never_longer_than_a_line_may_be() {
-        let reason = "x".repeat(MAX_LINE_BYTES);
-        let gap = OwnRecord::Gap { source: None, count: 3, first: None, last: None, reason };
-        let text = String::from_utf8(encode(&gap)).expect("utf-8");
-        assert!(text.contains(r#""event_type":"audit.gap""#), "{text}");
-        assert!(text.contains(r#""count":3"#), "{text}");
-        assert!(text.contains(r#""cut_from_bytes":10"#), "{text}");
-        assert!(text.len() < 1_000);
-    }
-
-    #[test]
-    fn what_a_record_authorises_is_there_however_long_the_texts_are_that_it_quotes() {
-        let note =
-            format!("auditctl/5f0c\n7\nroot\n\n\u{2014} auditctl/5f0c {}\n", "A".repeat(900));
-        let recovered = Recovered {
-            unsigned_first: Some(10),
-            unsigned_end: Some(11),
-            // Also one that is made to look like a note.
-            manifest_rebuilt: Some(format!("log \n\n\u{2014} {}", "A".repeat(MAX_LINE_BYTES))),
-            checkpoint_lost: Some("\u{1}".repeat(MAX_LINE_BYTES)),
-            stored_anew: vec!["audit.00000000000000000000.log.gz".to_owned(); 50_000],
-            abandoned_checkpoint: Some(note.clone()),
-            ..Recovered::default()
-        };
-        let own = OwnRecord::Recovered(Box::new(recovered));
-        assert!(fits(&own));
-        let text = String::from_utf8(encode(&own)).expect("utf-8");
-        let at = text.find(r#""details":"#).expect("details") + 10;
-        let mut found = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
-        let details = found.next().expect("a value").expect("json");
-        assert_eq!(
-            (&details["unsigned_first"], &details["unsigned_end"]),
-            (&10.into(), &11.into())
-        );
-        assert_eq!(details["abandoned_checkpoint"], note);
-        assert_eq!(details["stored_anew"].as_array().map(Vec::len), Some(SHORT_LIST));
-    }
-
-    #[test]
-    fn an_own_record_names_itself_and_leaves_out_what_is_absent() {
-        let body = encode(&OwnRecord::Gap {
-            source: None,
-            count: 3,
-            first: None,
-            last: None,
-            reason: "test".to_owned(),
-        });
-        let text = String::from_utf8(body).expect("utf-8");
-        assert!(text.starts_with(
-            r#""event_type":"audit.gap","actor":"auditctl","source":"auditctl","details":{"count":3,"reason":"test"},"origin":{"via":"engine""#
-        ), "{text}");
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::audit::read::query::{
-    Answer, Column, DEFAULT_LIMIT, Found, Query, Request, RequestError, Want,
+    Answer, Column, DEFAULT_LIMIT, Found, Query, Question, Request, RequestError, Want,
 };
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -186,7 +186,7 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
             *time = time.as_deref().map(|text| zone::in_zone(flag, text, &zone)).transpose()?;
         }
     }
-    let mut query = request.resolve(SystemClock.now())?;
+    let mut question = request.question(SystemClock.now())?;
     if context.json && (args.follow || args.format.is_some() || !columns.is_empty()) {
         return Err(CliError::usage(
             "--json prints one document, so it excludes --format, --fields and --follow",
@@ -196,29 +196,29 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     if let Some(source) = &args.redacted_value {
         let place = (source.as_path(), args.redacted_in.as_deref());
         request = redacted::asked(context, &settings, request, place)?;
-        query = request.resolve(SystemClock.now())?;
+        question = request.question(SystemClock.now())?;
     }
-    // Later pages mean the same times.
-    let request = request.pinned(&query);
     let mut asker = Asker::open(&settings, args.direct)?;
     let chosen = !columns.is_empty();
     let columns = if chosen { columns } else { Column::defaults() };
     let mut output = Output { context, format, columns, chosen, begun: false };
     if args.follow {
-        return follow::run(&mut asker, &settings, args, (&request, &query), &mut output);
+        return follow::run(&mut asker, &settings, args, &question, &mut output);
     }
     if context.json {
-        return document(&mut asker, &settings, args, (&request, &query), context);
+        return document(&mut asker, &settings, &question, context);
     }
     let begun = std::time::Instant::now();
     let mut total: Option<Answer> = None;
     let mut next = None;
-    let mut rest = Some(query.clone());
+    // Later pages mean the same times.
+    let mut rest = Some(question.query.clone());
     while let Some(page) = rest.take() {
-        let answer = asker.ask(&request.pinned(&page), &page)?;
-        output.print(&answer, &page, args.top)?;
-        next = answer.next(&page);
-        rest = answer.rest(&page);
+        let asked = question.about(page);
+        let (answer, page) = (asker.ask(&asked)?, &asked.query);
+        output.print(&answer, page, args.top)?;
+        next = answer.next(page);
+        rest = answer.rest(page);
         total = Some(sum(total, answer));
     }
     let Some(total) = total else { return Ok(0) };
@@ -229,7 +229,7 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
         context.printer.error(&text);
     }
     if let Some((from, to)) = next {
-        let limit = match (&query.want, args.limit) {
+        let limit = match (&question.query.want, args.limit) {
             (Want::Records { limit, .. }, None) => format!(
                 "{} shown, and there are more: --limit 0 shows all of them",
                 count(*limit, "record")
@@ -245,19 +245,19 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
 fn document(
     asker: &mut Asker,
     settings: &Settings,
-    args: &QueryArgs,
-    (request, query): (&Request, &Query),
+    question: &Question,
     context: &Context,
 ) -> Result<u8, CliError> {
     let most = settings.max_memory_events;
     let mut records: Vec<Vec<u8>> = Vec::new();
     let mut bytes = 0;
     let mut total: Option<Answer> = None;
-    let mut rest = Some(query.clone());
+    let mut rest = Some(question.query.clone());
     let mut cut = false;
     while let Some(page) = rest.take() {
-        let answer = asker.ask(&request.pinned(&page), &page)?;
-        rest = answer.rest(&page);
+        let asked = question.about(page);
+        let answer = asker.ask(&asked)?;
+        rest = answer.rest(&asked.query);
         for line in answer.lines().into_iter().flat_map(|lines| lines.iter()) {
             cut = records.len() == most || bytes >= DOCUMENT_BYTES;
             if cut {
@@ -278,10 +278,10 @@ fn document(
     }
     total.more |= cut;
     let text = total
-        .to_json(query, args.top)
+        .to_json(question)
         .map_err(|error| CliError::new("internal", Exit::Failed, error.to_string()))?;
     context.print(&text)?;
-    if let (true, Some((from, to))) = (cut, total.next(query)) {
+    if let (true, Some((from, to))) = (cut, total.next(&question.query)) {
         context.printer.error(&format!(
             "auditctl: partial: one document holds at most {most} records (max_memory_events) of \
              {}, and there are more. To continue, add --seq {from}..{to}; or use --format ndjson, \

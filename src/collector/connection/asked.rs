@@ -1,18 +1,20 @@
 //! What a peer asks for that is no event: each is answered in its turn, what takes long
 //! by another thread, one after the other.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-use super::{Connection, MAX_UNSENT, Owed, Peer, Task, Told, origin};
-use crate::audit::HandIn;
-use crate::audit::ParseMode;
+use super::rights::{Act, Peer};
+use super::{Connection, MAX_ASKED, MAX_UNSENT, origin};
 use crate::audit::read::query::Request;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::write::key_change::RotateRequest;
 use crate::audit::write::own::{BackupMade, BackupRemoved};
+use crate::audit::{AuditLog, HandIn, ParseMode, Receipt};
+use crate::collector::budget::Share;
 use crate::collector::intake::{ROOM_RETRY, count_no_room};
 use crate::collector::protocol::{self, Control, SessionWish};
 use crate::collector::seats::Guest;
@@ -21,14 +23,64 @@ use crate::collector::{Hub, query};
 /// When an import may try again to go on.
 const IMPORT_RETRY_MS: u64 = 50;
 
-/// Waits for what is being answered.
-pub(super) async fn next(running: &mut Option<JoinHandle<Told>>) -> Told {
-    let Some(task) = running else { return std::future::pending().await };
-    let told = task.await.unwrap_or_else(|error| {
-        (protocol::line_of(&protocol::error_of("internal", &error.to_string())), None)
-    });
-    *running = None;
-    told
+/// What another thread has to do for an answer.
+enum Task {
+    Query(Question),
+    Rotate(RotateRequest),
+}
+
+/// A query, and whether the log knows of it already.
+struct Question {
+    request: Box<Request>,
+    recorded: bool,
+}
+
+/// An answer by another thread.
+pub(super) struct Told {
+    line: Vec<u8>,
+    /// What it holds of the budget.
+    share: Option<Share>,
+}
+
+impl Told {
+    fn plain(answer: &serde_json::Value) -> Self {
+        Self { line: protocol::line_of(answer), share: None }
+    }
+}
+
+/// What was asked and is not answered, in the order in which it is owed: one is answered
+/// after the other, so that only one answer is in memory.
+#[derive(Default)]
+pub(super) struct Asked {
+    waiting: VecDeque<Task>,
+    running: Option<JoinHandle<Told>>,
+    /// What the peer follows.
+    follows: Option<Request>,
+}
+
+impl Asked {
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_none() && self.waiting.is_empty()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether more may be asked.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_ASKED
+    }
+
+    /// Waits for what is being answered.
+    pub(super) async fn next(&mut self) -> Told {
+        let Some(task) = &mut self.running else { return std::future::pending().await };
+        let told = task.await.unwrap_or_else(|error| {
+            Told::plain(&protocol::error_of("internal", &error.to_string()))
+        });
+        self.running = None;
+        told
+    }
 }
 
 impl Connection {
@@ -49,124 +101,112 @@ impl Connection {
 
     /// A backup was made; the log is to know.
     pub(super) fn backup_made(&mut self, made: BackupMade) {
-        if !self.may_import() {
-            let text = "only root and the collector's own user may record a backup";
-            let answer = self.unauthorized(text);
-            return self.owe_line(protocol::line_of(&answer));
-        }
         let made = BackupMade { uid: self.peer.uid, ..made };
-        let first_seq = self.hub.log.record_backup_made(made).seq();
-        self.hub.log.request_ack(first_seq + 1);
-        self.in_flight += 1;
-        self.owed.push_back(Owed::Accepted { first_seq, count: 1 });
+        self.record(Act::RecordBackup, |log| log.record_backup_made(made));
     }
 
     /// A cleanup is about to remove a backup, and wants that recorded first.
     pub(super) fn backup_removed(&mut self, removed: BackupRemoved) {
-        if !self.may_import() {
-            let text = "only root and the collector's own user may record a removal";
-            let answer = self.unauthorized(text);
-            return self.owe_line(protocol::line_of(&answer));
-        }
         let removed = BackupRemoved { uid: self.peer.uid, ..removed };
-        let first_seq = self.hub.log.record_backup_removed(removed).seq();
-        self.hub.log.request_ack(first_seq + 1);
-        self.in_flight += 1;
-        self.owed.push_back(Owed::Accepted { first_seq, count: 1 });
+        self.record(Act::RecordRemoval, |log| log.record_backup_removed(removed));
+    }
+
+    /// A record that is no event of the peer's: answered once it is acknowledged.
+    fn record(&mut self, act: Act, record: impl FnOnce(&AuditLog) -> Receipt) {
+        if !self.may_or_is_told(act) {
+            return;
+        }
+        let seq = record(&self.hub.log).seq();
+        self.hub.log.request_ack(seq + 1);
+        self.owed.record(seq);
     }
 
     /// The signing key is changed by another thread, since it waits for the writer.
     pub(super) fn rotate_key(&mut self, request: RotateRequest) {
-        if !self.may_import() {
-            let text = "only root and the collector's own user may change the signing key";
-            let answer = self.unauthorized(text);
-            return self.owe_line(protocol::line_of(&answer));
+        if !self.may_or_is_told(Act::ChangeKey) {
+            return;
         }
         let paths = [&request.new_key, &request.keep_old];
         if paths.into_iter().flatten().any(|path| path.is_relative()) {
             let answer =
                 protocol::error_of("usage", "a path from the file system's root is needed");
-            return self.owe_line(protocol::line_of(&answer));
+            return self.owe_line(&answer);
         }
         let request = RotateRequest { uid: self.peer.uid, ..request };
         self.ask_for(Task::Rotate(request));
     }
 
     fn ask_for(&mut self, task: Task) {
-        self.asked.push_back(task);
-        self.in_flight += 1;
-        self.owed.push_back(Owed::Asked);
+        self.asked.waiting.push_back(task);
+        self.owed.asked();
     }
 
     /// Has what was asked first answered, once the answer before it is on its way.
     pub(super) fn begin_next(&mut self) {
-        if self.running.is_some() || self.output.len() + self.owed_bytes >= MAX_UNSENT {
+        if self.asked.is_running() || self.unsent() >= MAX_UNSENT {
             return;
         }
-        let Some(task) = self.asked.pop_front() else { return };
+        let Some(task) = self.asked.waiting.pop_front() else { return };
         let hub = Arc::clone(&self.hub);
-        self.running = Some(match task {
-            Task::Query(request, recorded) => {
-                tokio::spawn(query_line(hub, self.peer, *request, recorded))
-            }
+        self.asked.running = Some(match task {
+            Task::Query(question) => tokio::spawn(query_line(hub, self.peer, question)),
             Task::Rotate(request) => tokio::task::spawn_blocking(move || {
-                let line = match hub.log.rotate_key(&request) {
+                Told::plain(&match hub.log.rotate_key(&request) {
                     Ok(rotated) => serde_json::json!({ "ok": { "key_rotate": rotated } }),
                     Err(error) => protocol::error_of(error.kind(), &error.to_string()),
-                };
-                (protocol::line_of(&line), None)
+                })
             }),
         });
     }
 
     /// A query is answered in its turn, by another thread.
     pub(super) fn ask(&mut self, request: Request) {
-        let may_read = {
-            let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-            access.may_read(self.peer.uid, self.peer.gid)
-        };
-        if !may_read {
-            let answer = self.unauthorized("this user may record, not query");
-            return self.owe_line(protocol::line_of(&answer));
+        if !self.may_or_is_told(Act::Query) {
+            return;
         }
         if let Err(error) = request.check_size() {
             // It is not kept until its turn comes.
-            let answer = protocol::error_of("usage", &error.to_string());
-            return self.owe_line(protocol::line_of(&answer));
+            return self.owe_line(&protocol::error_of("usage", &error.to_string()));
         }
-        let recorded = self.follows.as_ref().is_some_and(|before| request.follows_as(before));
-        self.follows = request.follow.then(|| request.clone());
-        self.ask_for(Task::Query(Box::new(request), recorded));
+        let follows = &mut self.asked.follows;
+        let recorded = follows.as_ref().is_some_and(|before| request.follows_as(before));
+        *follows = request.follow.then(|| request.clone());
+        self.ask_for(Task::Query(Question { request: Box::new(request), recorded }));
     }
 
     /// What was asked first is answered.
-    pub(super) fn answered(&mut self, (line, share): Told) {
+    pub(super) fn answered(&mut self, told: Told) {
         self.last_read = Instant::now();
-        if let Some(share) = share {
+        if let Some(share) = told.share {
             self.share.absorb(share);
         }
-        let first = self.owed.iter_mut().find(|owed| matches!(owed, Owed::Asked));
-        if let Some(owed) = first {
-            self.owed_bytes += line.len();
-            *owed = Owed::Line(line);
+        self.owed.answer_asked(told.line);
+    }
+
+    /// Whether the peer may do that. If not, it is answered so.
+    fn may_or_is_told(&mut self, act: Act) -> bool {
+        let may = self.may(act);
+        if !may {
+            let answer = self.unauthorized(act);
+            self.owe_line(&answer);
         }
+        may
     }
 
-    fn may_import(&self) -> bool {
+    fn may(&self, act: Act) -> bool {
         let access = self.hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        access.may_import(self.peer.uid)
+        self.peer.may(act, &access)
     }
 
-    pub(super) fn unauthorized(&self, text: &str) -> serde_json::Value {
-        let source = format!("uid:{}", self.peer.uid);
+    pub(super) fn unauthorized(&self, act: Act) -> serde_json::Value {
+        let (source, text) = (self.peer.source(), act.denied());
         self.hub.log.security().report(SecurityKind::Unauthorized, Some(&source), text);
         protocol::error_of("forbidden", text)
     }
 
     fn wish(&mut self, wish: &SessionWish) -> serde_json::Value {
-        if wish.import && !self.may_import() {
-            let text = "only root and the collector's own user may import without a rate limit";
-            return self.unauthorized(text);
+        if wish.import && !self.may(Act::Import) {
+            return self.unauthorized(Act::Import);
         }
         // What it had before is over: also when it asks for the same again.
         self.import = None;
@@ -185,7 +225,6 @@ impl Connection {
             }
         }
         self.session = self.hub.log.session(&origin, wish.import);
-        self.imports = wish.import;
         self.hand_in = if wish.import { HandIn::import() } else { HandIn::new() };
         self.mode = if wish.lenient { ParseMode::Lenient } else { ParseMode::Strict };
         serde_json::json!({
@@ -195,10 +234,10 @@ impl Connection {
 }
 
 /// A query's answer; whoever was removed while it was made does not get it.
-async fn query_line(hub: Arc<Hub>, peer: Peer, request: Request, recorded: bool) -> Told {
-    let top = request.top;
+async fn query_line(hub: Arc<Hub>, peer: Peer, question: Question) -> Told {
+    let Question { request, recorded } = question;
     let reader = (origin(peer, false), Guest::User(peer.uid));
-    let answered = match query::answer(Arc::clone(&hub), request, reader, recorded).await {
+    let answered = match query::answer(Arc::clone(&hub), *request, reader, recorded).await {
         Ok(answered) => answered,
         Err(refused) => {
             let mut value = protocol::error_of(refused.kind(), &refused.to_string());
@@ -206,22 +245,22 @@ async fn query_line(hub: Arc<Hub>, peer: Peer, request: Request, recorded: bool)
                 count_no_room(&hub);
                 value["error"]["retry_after_ms"] = (ROOM_RETRY.as_millis() as u64).into();
             }
-            return (protocol::line_of(&value), None);
+            return Told::plain(&value);
         }
     };
     let may_read = {
         let access = hub.access.read().unwrap_or_else(PoisonError::into_inner);
-        access.may_read(peer.uid, peer.gid)
+        peer.may(Act::Query, &access)
     };
     if !may_read {
-        let value = protocol::error_of("forbidden", "this user may not query any more");
-        return (protocol::line_of(&value), None);
+        return Told::plain(&protocol::error_of("forbidden", "this user may not query any more"));
     }
-    let line = match answered.answer.to_json(&answered.query, top) {
-        Ok(document) => protocol::answer_line(&document),
-        Err(error) => protocol::line_of(&protocol::error_of("internal", &error.to_string())),
+    let document = match answered.answer.to_json(&answered.question) {
+        Ok(document) => document,
+        Err(error) => return Told::plain(&protocol::error_of("internal", &error.to_string())),
     };
+    let line = protocol::answer_line(&document);
     let mut share = answered.share;
     share.shrink(line.capacity());
-    (line, Some(share))
+    Told { line, share: Some(share) }
 }

@@ -60,6 +60,8 @@ impl Operator {
 /// A condition.
 #[derive(Clone, Debug)]
 pub struct Condition {
+    /// As it was written.
+    text: String,
     path: Path,
     operator: Operator,
     value: Compared,
@@ -144,7 +146,8 @@ impl Condition {
                 .ok_or_else(|| refuse("it needs one of = != ~ < <= > >= or exists".to_owned()))?;
             let path = Path::parse(path.trim()).map_err(refuse)?;
             let value = Compared::parse("null");
-            return Ok(Self { path, operator: Operator::Exists, value, regex: None });
+            let text = text.to_owned();
+            return Ok(Self { text, path, operator: Operator::Exists, value, regex: None });
         };
         let (path, rest) = trimmed.split_at(at);
         let named = Operator::SIGNS.iter().find(|(sign, _)| rest.starts_with(sign));
@@ -175,7 +178,13 @@ impl Condition {
         if ordered && !matches!(value.value, Json::Number(_) | Json::Text(_)) {
             return Err(refuse("only numbers and texts have an order".to_owned()));
         }
-        Ok(Self { path, operator, value, regex })
+        Ok(Self { text: text.to_owned(), path, operator, value, regex })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_written(&self) -> &str {
+        &self.text
     }
 
     /// The keys of its path; `None` for a `*`.
@@ -197,9 +206,9 @@ impl Condition {
         matches!(self.value.value, Json::Object(_) | Json::Array(_))
     }
 
-    /// The same condition, in words, compared with another text.
-    pub(crate) fn comparing(&self, text: &str) -> String {
-        format!("{} {} {text}", self.path, self.operator.sign())
+    /// The same condition, compared with another text.
+    pub(crate) fn comparing(&self, text: &str) -> Result<Self, ConditionError> {
+        Self::parse(&format!("{} {} {text}", self.path, self.operator.sign()))
     }
 
     /// Whether a stored line meets it.

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::answer::{Answer, CacheUse, Effort, Found, GivenUp, History, Lines};
-use super::filter::{Query, Want};
+use super::filter::Want;
 use super::groups::{Group, Groups};
 use super::json::text_of;
+use super::question::Question;
 
 /// A group, as it is written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,11 +91,12 @@ struct EffortDocument {
 }
 
 impl Answer {
-    /// The object; with `top` only the largest groups, so many.
+    /// The object that answers the question.
     ///
     /// # Errors
     /// When it cannot be written as JSON, which its types rule out.
-    pub fn to_json(&self, query: &Query, top: Option<usize>) -> serde_json::Result<String> {
+    pub fn to_json(&self, question: &Question) -> serde_json::Result<String> {
+        let query = &question.query;
         let mut texts = Vec::new();
         let mut document = Document {
             begin: self.begin,
@@ -125,7 +127,7 @@ impl Answer {
                 document.groups_total = Some(all.len() as u64);
                 document.beyond = Some(groups.beyond);
                 document.beyond_each = Some(groups.bound);
-                let top = top.unwrap_or(usize::MAX);
+                let top = question.top.unwrap_or(usize::MAX);
                 let listed = all.into_iter().take(top).map(|(group, records)| {
                     let missing = group == Group::Missing;
                     let group = RawValue::from_string(group.json().into_owned())?;
@@ -284,17 +286,17 @@ mod tests {
             groups.add_listed(&Group::Json(json.to_owned()), 5);
         }
         groups.add_listed(&Group::Missing, 2);
-        let query = |json: &str| {
+        let question = |json: &str| {
             let request: Request = serde_json::from_str(json).expect("json");
-            request.resolve(Default::default()).expect("query")
+            request.question(Default::default()).expect("question")
         };
-        for (found, query) in [
-            (Found::Records(lines.into_iter().collect()), query("{}")),
-            (Found::Count(12), query(r#"{"count":true}"#)),
-            (Found::Groups(groups), query(r#"{"group_by":"actor"}"#)),
+        for (found, question) in [
+            (Found::Records(lines.into_iter().collect()), question("{}")),
+            (Found::Count(12), question(r#"{"count":true}"#)),
+            (Found::Groups(groups), question(r#"{"group_by":"actor"}"#)),
         ] {
             let answer = answer(found);
-            let text = answer.to_json(&query, None).expect("json");
+            let text = answer.to_json(&question).expect("json");
             assert_eq!(Answer::from_json(&text).expect("an answer"), answer, "{text}");
         }
     }

@@ -1,6 +1,8 @@
 //! What is asked, in its one normal form: two ways to ask the same are equal,
 //! which is what the cache goes by.
 
+use std::fmt;
+
 use super::condition::Condition;
 use super::path::Path;
 use super::pattern::Pattern;
@@ -128,6 +130,24 @@ impl Unit {
             Self::Day => "2026-02-04".len(),
             Self::Month => "2026-02".len(),
         }
+    }
+}
+
+impl fmt::Display for GroupBy {
+    /// As it is asked for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Field(Field::EventType) => "type",
+            Self::Field(Field::Actor) => "actor",
+            Self::Field(Field::Source) => "source",
+            Self::Field(Field::Target) => "target",
+            Self::Field(Field::Outcome) => "outcome",
+            Self::Time(Unit::Minute) => "minute",
+            Self::Time(Unit::Hour) => "hour",
+            Self::Time(Unit::Day) => "day",
+            Self::Time(Unit::Month) => "month",
+            Self::Path(path) => return path.fmt(f),
+        })
     }
 }
 

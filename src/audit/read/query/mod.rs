@@ -1,7 +1,7 @@
 //! Asking the log: which records, how many, how many of each.
 //!
-//! A [`Request`] says it in words; [`Request::resolve`] makes a [`Query`] of it,
-//! which is the same for all ways of asking the same. A [`Reader`] answers it from
+//! A [`Request`] says it in words; [`Request::question`] makes a [`Question`] of it, and
+//! its [`Query`] is the same for all ways of asking the same. A [`Reader`] answers it from
 //! the files, beside a running writer, and
 //! [`AuditLog::query`](crate::audit::AuditLog::query) from the writer's own process, with
 //! a cache.
@@ -24,6 +24,7 @@ mod number;
 mod path;
 mod pattern;
 mod plan;
+mod question;
 pub(in crate::audit) mod redacted;
 mod request;
 mod run;
@@ -48,6 +49,7 @@ pub use groups::{Group, Groups};
 #[cfg(feature = "alerts")]
 pub(crate) use json::without;
 pub use pattern::Pattern;
+pub use question::Question;
 pub use request::{DEFAULT_LIMIT, MAX_TEXT_BYTES, MAX_TEXTS, Request, RequestError};
 pub use run::Bounds;
 pub(crate) use view::{Ledger, Listed};

@@ -4,7 +4,9 @@
 //! perhaps its quotes, or from where it is shown, without. A pattern stands for what it
 //! says in each of these readings.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use super::condition::unescaped;
 
@@ -15,8 +17,10 @@ use super::condition::unescaped;
 /// It also stands for the text that is written exactly so, and for the one that it is
 /// as part of a JSON string: `DOMAIN\\user` finds `DOMAIN\user` as well, and
 /// `"DOMAIN\\user"` does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub struct Pattern {
+    /// As it was written.
+    text: String,
     /// How it may be meant; the first one is with the backslash as a backslash.
     readings: Vec<Reading>,
 }
@@ -43,7 +47,13 @@ impl Pattern {
             let quoted: Option<String> = serde_json::from_str(text).ok();
             also(quoted.map(|text| Reading::verbatim(&text)));
         }
-        Self { readings }
+        Self { text: text.to_owned(), readings }
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_written(&self) -> &str {
+        &self.text
     }
 
     /// The texts that it stands for, if no asterisk makes them more than these.
@@ -56,6 +66,33 @@ impl Pattern {
     #[must_use]
     pub fn matches(&self, text: &[u8]) -> bool {
         self.readings.iter().any(|reading| reading.matches(text))
+    }
+}
+
+// By what it stands for, however that is written.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.readings == other.readings
+    }
+}
+
+impl Eq for Pattern {}
+
+impl PartialOrd for Pattern {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Pattern {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.readings.cmp(&other.readings)
+    }
+}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.readings.hash(state);
     }
 }
 

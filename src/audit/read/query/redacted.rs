@@ -1,42 +1,46 @@
 //! Questions, before they are recorded: whoever looks a value up types it, and what
 //! must not be kept in an event must not be kept in the question about it either.
 
-use super::{Condition, Request};
+use super::{Condition, Field, Pattern, Question};
 use crate::audit::record::redact::Redactor;
 
 /// Replaces every text that may hold a value which the rules name: patterns of named
 /// fields, what is compared with at a named place, and free texts, which may be
 /// about anything.
-pub(in crate::audit) fn redact(request: &mut Request, redactor: &Redactor) {
-    let fields =
-        [&mut request.actor, &mut request.source, &mut request.target, &mut request.outcome];
-    for (at, patterns) in fields.into_iter().enumerate() {
+pub(in crate::audit) fn redact(question: &mut Question, redactor: &Redactor) {
+    let filter = &mut question.query.filter;
+    let fields = [Field::Actor, Field::Source, Field::Target, Field::Outcome];
+    for (at, field) in fields.into_iter().enumerate() {
         if redactor.names_text(at) {
-            patterns.iter_mut().for_each(|pattern| *pattern = redactor.hidden(pattern));
+            for pattern in &mut filter.fields[field as usize] {
+                *pattern = Pattern::new(&redactor.hidden(pattern.as_written()));
+            }
         }
     }
-    request.grep.iter_mut().for_each(|text| *text = redactor.hidden(text));
-    request.conditions.iter_mut().for_each(|text| *text = redacted_condition(text, redactor));
+    filter.texts.iter_mut().for_each(|text| *text = redactor.hidden(text));
+    let conditions = std::mem::take(&mut filter.conditions);
+    filter.conditions = conditions.into_iter().filter_map(|one| redacted(one, redactor)).collect();
 }
 
-fn redacted_condition(text: &str, redactor: &Redactor) -> String {
-    // What is no condition was refused, and is not recorded.
-    let Ok(condition) = Condition::parse(text) else { return redactor.hidden(text) };
-    let Some(compared) = condition.compared() else { return text.to_owned() };
+fn redacted(condition: Condition, redactor: &Redactor) -> Option<Condition> {
+    let Some(compared) = condition.compared() else { return Some(condition) };
     let keys: Vec<_> = condition.keys().collect();
     // An object is compared as a whole, whatever names are in it.
     match keys.strip_prefix(&[Some("details")]) {
         Some(below) if condition.is_compound() || redactor.may_touch(below) => {
-            condition.comparing(&redactor.hidden(compared))
+            // Any text can be compared with; one that could not would not be kept either.
+            condition.comparing(&redactor.hidden(compared)).ok()
         }
-        _ => text.to_owned(),
+        _ => Some(condition),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::read::query::Request;
     use crate::audit::record::redact::RedactKey;
+    use crate::clock::Timestamp;
     use crate::fsio::OsFs;
 
     fn redactor(paths: &[&str]) -> Redactor {
@@ -69,18 +73,19 @@ mod tests {
             ("details.amount >= 100", None),
             ("origin.token = ci", None),
         ] {
-            let mut request = Request { conditions: vec![text.to_owned()], ..Request::default() };
-            redact(&mut request, &redactor);
-            let stored = &request.conditions[0];
+            let request = Request { conditions: vec![text.to_owned()], ..Request::default() };
+            let mut question = request.question(Timestamp::default()).expect("understood");
+            redact(&mut question, &redactor);
+            let stored = question.query.filter.conditions[0].as_written();
             match hidden {
                 Some(value) => {
                     let hmac = redactor.hidden(value);
                     assert!(stored.ends_with(&format!(" {hmac}")), "{text}: {stored}");
                     assert!(stored.starts_with("details."), "{text}: {stored}");
                     // It can be asked again, and stays as it is.
-                    let mut again = request.clone();
+                    let mut again = question.clone();
                     redact(&mut again, &redactor);
-                    assert_eq!(again, request);
+                    assert_eq!(again, question);
                 }
                 None => assert_eq!(stored, text),
             }
@@ -91,17 +96,20 @@ mod tests {
     fn named_fields_and_all_free_texts_are_hidden() {
         let redactor = redactor(&["actor"]);
         let one = |text: &str| vec![text.to_owned()];
-        let mut request = Request {
+        let request = Request {
             actor: one("alice*"),
             source: one("billing"),
             grep: one("alice"),
             conditions: one("details.n = 5"),
             ..Request::default()
         };
-        redact(&mut request, &redactor);
-        assert_eq!(request.actor, [redactor.hidden("alice*")]);
-        assert_eq!(request.grep, [redactor.hidden("alice")]);
-        assert_eq!(request.source, ["billing"]);
-        assert_eq!(request.conditions, ["details.n = 5"]);
+        let mut question = request.question(Timestamp::default()).expect("understood");
+        redact(&mut question, &redactor);
+        let filter = &question.query.filter;
+        let patterns = |field: Field| filter.fields[field as usize][0].as_written();
+        assert_eq!(patterns(Field::Actor), redactor.hidden("alice*"));
+        assert_eq!(filter.texts, [redactor.hidden("alice")]);
+        assert_eq!(patterns(Field::Source), "billing");
+        assert_eq!(filter.conditions[0].as_written(), "details.n = 5");
     }
 }

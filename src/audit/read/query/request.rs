@@ -1,4 +1,4 @@
-//! A question as it is put: on the command line, over the socket, over HTTP.
+//! A question as people put it: on the command line, over the socket, over HTTP.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,6 +6,7 @@ use super::condition::Condition;
 use super::filter::{Filter, GroupBy, Order, Query, Unit, Want};
 use super::path::Path;
 use super::pattern::Pattern;
+use super::question::Question;
 use super::when;
 use crate::audit::record::head::Field;
 use crate::clock::Timestamp;
@@ -103,7 +104,15 @@ pub struct RequestError {
 }
 
 impl Request {
-    /// What it means, at the time `now`.
+    /// What is asked with it, at the time `now`.
+    ///
+    /// # Errors
+    /// The first value that cannot be understood.
+    pub fn question(&self, now: Timestamp) -> Result<Question, RequestError> {
+        Ok(Question { query: self.resolve(now)?, top: self.top, follow: self.follow })
+    }
+
+    /// The query of that question.
     ///
     /// # Errors
     /// The first value that cannot be understood.
@@ -162,28 +171,6 @@ impl Request {
             }
         }
         Ok(())
-    }
-
-    /// The same with the times that it meant, for `query`'s range of seqs and limit:
-    /// what is asked later on goes on where this one was.
-    #[must_use]
-    #[doc(hidden)]
-    pub fn pinned(&self, query: &Query) -> Self {
-        let filter = &query.filter;
-        let limit = match query.want {
-            Want::Records { limit: u64::MAX, .. } => Some(0),
-            Want::Records { limit, .. } => Some(limit),
-            _ => self.limit,
-        };
-        let (from, to) = filter.seq;
-        let seq = (!filter.is_about_all()).then(|| format!("{from}..{to}"));
-        Self {
-            since: filter.since.map(|at| at.to_string()),
-            until: filter.until.map(|at| at.to_string()),
-            seq,
-            limit,
-            ..self.clone()
-        }
     }
 
     /// Whether both follow the same.

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::audit::tree::merkle::Range;
 
 #[test]
 fn who_is_told_of_a_checkpoint_can_read_it() {

@@ -1,11 +1,13 @@
-//! What is right about what was found, and what is to be done. Nothing is read
-//! here but the log's end once more, and nothing is changed.
+//! The second step: what is right about what was found, and what is to be done. Nothing is
+//! read here but files that a decision depends on, and nothing is changed.
 
+use super::epoch::Beginning;
+use super::error::io_error;
 use super::give_up::{GivenUp, proven_part};
-use super::heads::Head;
-use super::inspect::Seen;
-use super::keys::begins_epoch;
-use super::{Accepted, Corruption, OpenError, Opening, Rollback, io_error};
+use super::inspect::{Evidence, Seen, Wrong};
+use super::opened::{Accepted, Rollback};
+use super::records::Records;
+use super::{Corruption, OpenError, Opening};
 use crate::audit::files::facts::Span;
 use crate::audit::files::scan::{Interest, scan_plain};
 use crate::audit::state::status::Damage;
@@ -23,160 +25,193 @@ pub(super) enum Tail {
     Foreign { suspicious: bool },
 }
 
-/// What is done.
+impl Tail {
+    /// The records that are taken over without a signature.
+    pub(super) fn adopted(self) -> Option<Span> {
+        match self {
+            Self::Adopt(span) => Some(span),
+            Self::AsItIs | Self::Foreign { .. } => None,
+        }
+    }
+}
+
+/// What is done, and to what.
 pub(super) struct Plan {
-    pub(super) seen: Seen,
-    pub(super) tail: Tail,
-    pub(super) accepted: Option<Accepted>,
+    pub(super) evidence: Evidence,
+    /// The records that are gone on with.
+    pub(super) records: Records,
     /// What is given up without beginning an epoch.
     pub(super) given_up: GivenUp,
+    pub(super) course: Course,
+}
+
+/// What was decided.
+pub(super) struct Course {
+    pub(super) tail: Tail,
+    /// Damage because of which an epoch begins.
+    pub(super) accepted: Option<Accepted>,
+    /// Whether records are given up.
+    pub(super) gives_up: bool,
     /// The records that a signature vouches for.
     pub(super) covered: u64,
     pub(super) rollback: Option<Rollback>,
-    /// The head of this epoch that a restore without the key left: what is signed next
-    /// must not contradict it.
-    pub(super) leaves: Option<Head>,
-    /// The epoch that a key begins which took another's place.
-    pub(super) replaces: Option<u32>,
-    /// Which of the active segment's records were altered is unknown.
-    pub(super) altered: bool,
+    pub(super) begins: Option<Beginning>,
+    /// Whether the log was closed.
     pub(super) clean: bool,
     pub(super) damage: Option<Damage>,
+}
+
+/// How far signatures vouch for the records.
+struct Proven {
+    covered: u64,
+    /// Which of the active segment's records were altered is unknown.
+    altered: bool,
 }
 
 impl Plan {
     /// What the record of the opening says of it, but for what is only known once it is
     /// done: the names of files that were set aside, and what is missing then.
     pub(super) fn told(&self) -> Recovered {
-        let seen = &self.seen;
-        let adopted = match self.tail {
-            Tail::Adopt(span) => Some(span),
-            _ => None,
-        };
-        let rotations = if seen.keys_are_bad { &[][..] } else { &seen.keys.rotations[..] };
-        let first_key = rotations.first().map(|first| first.old_key.clone());
-        let first_key = || first_key.unwrap_or_else(|| seen.key.verifier().to_string());
-        let accepted = self.accepted.as_ref();
+        let found = &self.evidence;
+        let accepted = self.course.accepted.as_ref();
+        let adopted = self.course.tail.adopted();
         Recovered {
             unsigned_first: adopted.map(|span| span.begin),
             unsigned_end: adopted.map(|span| span.end),
-            manifest_rebuilt: seen.rebuilt.clone(),
-            stored_anew: seen.stored_anew.clone(),
-            checkpoint_lost: seen.checkpoint_lost.clone().filter(|_| accepted.is_none()),
+            manifest_rebuilt: found.rebuilt.clone(),
+            stored_anew: found.stored_anew.clone(),
+            checkpoint_lost: found.checkpoint_lost.clone().filter(|_| accepted.is_none()),
             accepted_corruption: accepted.map(|accepted| accepted.reason.clone()),
             abandoned_checkpoint: accepted.and_then(|accepted| accepted.abandoned.clone()),
-            keys_put_back: seen.put_back.clone(),
-            keys_from: seen.chain_is_lost.then(first_key),
+            keys_put_back: found.keys.put_back.clone(),
+            keys_from: found.chain_is_lost.then(|| found.keys.first_key()),
             ..Recovered::default()
         }
     }
 }
 
 impl Opening<'_> {
-    pub(super) fn decide(&self, mut seen: Seen) -> Result<Plan, OpenError> {
-        let mut trouble = seen.trouble.take();
-        let mut given_up = GivenUp::default();
-        if trouble.is_none() && self.options.accept_corruption {
-            given_up = self.give_up(&mut seen)?;
-        } else if trouble.is_none() {
-            trouble = seen.unnamed.take();
-        }
-        if trouble.is_none() && !given_up.is_of_active() {
-            trouble = self.judge(&seen);
-        }
-        if trouble.is_none() {
-            trouble = self.judge_keys(&seen.ring, &seen.manifest, seen.scan.as_ref());
-        }
-        if trouble.is_none()
-            && let Some(source) = seen.newer.take()
+    pub(super) fn decide(&self, seen: Seen) -> Result<Plan, OpenError> {
+        let Seen { mut evidence, mut records } = seen;
+        let was_damaged = records.manifest.segments.iter().any(|s| s.damage.is_some());
+        let mends =
+            self.options.accept_corruption && !evidence.wrong.iter().any(|w| self.stands(w));
+        let given_up = match mends {
+            true => self.give_up(&evidence, &mut records)?,
+            false => GivenUp::default(),
+        };
+        let accepted = match self.trouble(&evidence, &records, &given_up) {
+            Some(corruption) => Some(self.accept(corruption, &evidence)?),
+            None => None,
+        };
+        // Now that the records are proven, what the first of them says is believed.
+        if accepted.is_none()
+            && let Some(source) = evidence.newer.take()
         {
             return Err(OpenError::Newer { path: self.paths.dir.clone(), source });
         }
-        let mut damage = seen.damage;
-        if !given_up.is_nothing() {
-            damage = Some(Damage::CorruptionAccepted);
-        }
-        let accepted = match trouble {
-            Some(corruption) if !self.options.accept_corruption => {
-                return Err(OpenError::Corrupt(corruption));
-            }
-            Some(corruption) => {
-                damage = Some(Damage::CorruptionAccepted);
-                let abandoned = seen.head.as_ref().map(|head| head.text.clone());
-                let abandoned = abandoned.or_else(|| seen.unusable_checkpoint.clone());
-                Some(Accepted { reason: corruption.to_string(), abandoned })
-            }
-            None => None,
+        let Proven { covered, altered } = match &accepted {
+            Some(_) => self.proven_in_parts(&evidence, &mut records)?,
+            None => Proven { covered: proven(&evidence, &records), altered: false },
         };
-        let mut altered = accepted.is_some()
-            && seen.reached.as_ref().is_some_and(|reached| {
-                seen.head
-                    .as_ref()
-                    .is_some_and(|head| reached.tree.root().ok() != Some(head.checkpoint.root))
-            });
-        let mut covered = proven(&seen);
-        if accepted.is_some()
-            && let Some((file, scan)) = &mut seen.scan
-        {
-            // An older signature may still vouch for a part of it.
-            let part = proven_part(&**file, &seen.base, &seen.earlier);
-            if let Some(part) = part.map_err(io_error("read", &self.paths.active()))?
-                && (altered || covered < part.layout.next_seq())
-            {
-                covered = covered.max(part.layout.next_seq());
-                if altered {
-                    *scan = part;
-                    altered = false;
-                }
-            }
-        }
-        let clean = seen.scan.as_ref().is_none_or(|(_, scan)| {
+        let was_closed = records.active.as_ref().is_none_or(|active| {
+            let scan = &active.scan;
             scan.bad.is_none() && (scan.ends_closed() || scan.layout.records() == 0)
         });
         let tail = match accepted {
-            Some(_) => accepted_tail(&seen, covered, altered),
-            None => self.tail(&mut seen)?,
+            Some(_) => accepted_tail(&records, covered, altered),
+            None => self.tail(&evidence, &mut records)?,
         };
         // Compared is what will be left of the log.
         let unknown = accepted.as_ref().map(|_| covered);
-        let rollback = self.other_history(&seen, unknown)?;
-        let clean = clean || matches!(tail, Tail::Foreign { .. });
-        if matches!(tail, Tail::Foreign { suspicious: true }) {
-            damage = damage.or(Some(Damage::FileReplaced));
+        let rollback = self.other_history(&evidence, &records, unknown)?;
+        let manifest = &records.manifest;
+        let begins = self.beginning(&evidence, manifest, accepted.as_ref(), rollback.as_ref())?;
+        if altered {
+            records.forget_active();
         }
-        let leaves = self.left_head(&seen.ring, &seen.manifest);
-        let replaces = begins_epoch(&seen.ring, &seen.manifest);
-        let rollback = rollback.map(|mut rollback| {
-            rollback.record.epoch = rollback.record.epoch.max(replaces.unwrap_or(0));
-            rollback
-        });
-        Ok(Plan {
-            seen,
-            tail,
-            accepted,
-            given_up,
-            covered,
-            rollback,
-            leaves,
-            replaces,
-            altered,
-            clean,
-            damage,
-        })
+        let gives_up = !given_up.is_nothing();
+        let damage = if accepted.is_some() || gives_up {
+            Some(Damage::CorruptionAccepted)
+        } else if was_damaged {
+            Some(Damage::SegmentDamaged)
+        } else if matches!(tail, Tail::Foreign { suspicious: true }) {
+            Some(Damage::FileReplaced)
+        } else {
+            None
+        };
+        let clean = was_closed || matches!(tail, Tail::Foreign { .. });
+        let course = Course { tail, accepted, gives_up, covered, rollback, begins, clean, damage };
+        Ok(Plan { evidence, records, given_up, course })
+    }
+
+    /// Whether that stays wrong whatever is given up.
+    fn stands(&self, wrong: &Wrong) -> bool {
+        !self.options.accept_corruption || !wrong.can_be_given_up()
+    }
+
+    /// What is still wrong with the records, the first thing that was found.
+    fn trouble(
+        &self,
+        evidence: &Evidence,
+        records: &Records,
+        given_up: &GivenUp,
+    ) -> Option<Corruption> {
+        let found = evidence.wrong.iter().find(|wrong| self.stands(wrong));
+        let found = found.map(|wrong| wrong.corruption().clone());
+        let by_head = || match given_up.is_of_active() {
+            true => None,
+            false => records.against_head(evidence),
+        };
+        found.or_else(by_head).or_else(|| records.against_keys(evidence))
+    }
+
+    /// Corruption, if it is accepted.
+    fn accept(&self, corruption: Corruption, evidence: &Evidence) -> Result<Accepted, OpenError> {
+        if !self.options.accept_corruption {
+            return Err(OpenError::Corrupt(corruption));
+        }
+        let head = evidence.head.as_ref().map(|head| head.text.clone());
+        let abandoned = head.or_else(|| evidence.checkpoint_text.clone());
+        Ok(Accepted { reason: corruption.to_string(), abandoned })
+    }
+
+    /// How far signatures vouch for records that do not have the newest signed root. An
+    /// older signature may still vouch for a part of the active segment, which is then all
+    /// that is kept of it.
+    fn proven_in_parts(
+        &self,
+        evidence: &Evidence,
+        records: &mut Records,
+    ) -> Result<Proven, OpenError> {
+        let covered = proven(evidence, records);
+        let reached = evidence.head.as_ref().filter(|_| records.reached.is_some());
+        let altered = reached.is_some_and(|head| !records.have_root_of(head));
+        let as_found = Proven { covered, altered };
+        let Some(active) = &mut records.active else { return Ok(as_found) };
+        let part = proven_part(active, &records.base, &evidence.earlier)
+            .map_err(io_error("read", &self.paths.active()))?;
+        let Some(part) = part else { return Ok(as_found) };
+        let end = part.layout.next_seq();
+        if altered {
+            active.scan = part;
+        }
+        Ok(Proven { covered: covered.max(end), altered: false })
     }
 
     /// What follows the newest signature. Foreign lines are taken out of the scan.
-    fn tail(&self, seen: &mut Seen) -> Result<Tail, OpenError> {
-        let signed = seen.head.as_ref().map_or(0, |head| head.checkpoint.size);
-        let sealed_end = seen.manifest.end_seq();
+    fn tail(&self, evidence: &Evidence, records: &mut Records) -> Result<Tail, OpenError> {
+        let signed = evidence.signed();
+        let (sealed_end, end) = (records.manifest.end_seq(), records.end_seq());
         let closed = signed > 0
-            && match &seen.scan {
-                Some((_, scan)) if scan.layout.first_seq < signed => scan.is_closed_at(signed),
-                _ => self.sealed_closed(&seen.manifest, signed),
+            && match &records.active {
+                Some(active) if active.scan.layout.first_seq < signed => {
+                    active.scan.is_closed_at(signed)
+                }
+                _ => self.sealed_closed(&records.manifest, signed),
             };
-        let end = seen.scan.as_ref().map_or(sealed_end, |(_, scan)| scan.layout.next_seq());
         if !closed {
-            let adopts = end > signed && seen.head.is_some();
+            let adopts = end > signed && evidence.head.is_some();
             let span = Span { begin: signed, end };
             return Ok(if adopts { Tail::Adopt(span) } else { Tail::AsItIs });
         }
@@ -190,24 +225,22 @@ impl Opening<'_> {
                     .to_owned(),
             }));
         }
-        let Some((file, scan)) = &mut seen.scan else { return Ok(Tail::AsItIs) };
+        let Some(active) = &mut records.active else { return Ok(Tail::AsItIs) };
         if end <= signed {
             // Half a line is what a crash in mid-opening leaves; a whole one that is
             // no record of this log is somebody else's.
-            let whole = scan.bad.as_ref().is_some_and(|bad| bad.is_whole);
+            let whole = active.scan.bad.as_ref().is_some_and(|bad| bad.is_whole);
             return Ok(if whole { Tail::Foreign { suspicious: true } } else { Tail::AsItIs });
         }
-        let opening = scan.said.iter().filter(|said| said.seq >= signed && said.opens).count();
+        let said = active.scan.said.iter();
+        let opening = said.filter(|said| said.seq >= signed && said.opens).count();
         let suspicious = opening as u64 != end - signed;
         let watch = &[signed];
         let interest = Interest { until: Some(signed), leaves: true, ..Interest::watch(watch) };
-        *scan = scan_plain(&**file, seen.base.clone(), interest)
+        active.scan = scan_plain(&*active.file, records.base.clone(), interest)
             .map_err(io_error("read", &self.paths.active()))?;
-        let reached = scan.take_watched(signed);
-        if seen.head.as_ref().is_some_and(|head| head.checkpoint.size == signed)
-            && let Some((tree, since)) = reached
-        {
-            seen.reached = Some(super::Reached { tree, since });
+        if let Some(reached) = active.take_watched(signed) {
+            records.reached = Some(reached);
         }
         Ok(Tail::Foreign { suspicious })
     }
@@ -215,21 +248,18 @@ impl Opening<'_> {
 
 /// What is kept of an accepted corruption without a signature over it: it is named,
 /// like what a crash leaves, and authorises nothing.
-fn accepted_tail(seen: &Seen, covered: u64, altered: bool) -> Tail {
-    let active = seen.scan.as_ref().filter(|_| !altered);
-    let end = active.map_or(seen.manifest.end_seq(), |(_, scan)| scan.layout.next_seq());
-    let begin = covered.min(end).max(seen.manifest.pruned.end());
+fn accepted_tail(records: &Records, covered: u64, altered: bool) -> Tail {
+    let sealed_end = records.manifest.end_seq();
+    let end = if altered { sealed_end } else { records.end_seq() };
+    let begin = covered.min(end).max(records.manifest.pruned.end());
     if end > begin { Tail::Adopt(Span { begin, end }) } else { Tail::AsItIs }
 }
 
 /// The records that a signature of the log vouches for: those below a head whose root
 /// they have, or those of a signed manifest.
-fn proven(seen: &Seen) -> u64 {
-    let head = seen.head.as_ref().zip(seen.reached.as_ref());
-    match head {
-        Some((head, reached)) if reached.tree.root().ok() == Some(head.checkpoint.root) => {
-            head.checkpoint.size
-        }
-        _ => seen.noted,
+fn proven(evidence: &Evidence, records: &Records) -> u64 {
+    match &evidence.head {
+        Some(head) if records.have_root_of(head) => head.checkpoint.size,
+        _ => evidence.noted,
     }
 }

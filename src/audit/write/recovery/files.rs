@@ -1,35 +1,47 @@
-//! What opening changes: leftovers, the torn tail, what an earlier crash lost.
+//! What opening changes in the segments' files: leftovers, and the torn tail.
 
-use super::{Aside, Lost, OpenError, Opening, Refused, Scanned, copy_to_new, io_error};
-use crate::audit::files::manifest::Manifest;
+use super::error::io_error;
+use super::opened::Aside;
+use super::records::Scanned;
+use super::{OpenError, Opening, copy_to_new};
+use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::files::segment::{Active, Layout};
-use crate::audit::paths::{parse_filter_name, parse_sealed_name, sealed_name};
-use crate::audit::record::event::MAX_LINE_BYTES;
-use crate::audit::record::peek_times;
-use crate::audit::state::status::Word;
-use crate::audit::tree::merkle::Range;
-use crate::audit::write::options::Durability;
-use crate::audit::write::rate_limit::OTHER_SOURCES;
-use crate::clock::ClockWatch;
+use crate::audit::paths::{parse_filter_name, parse_sealed_name};
+use crate::audit::tree::merkle::{Hash, Range};
 use crate::fsio::{FsFile, OpenMode};
+
+/// The active segment, ready to be written to.
+pub(super) struct Continued {
+    pub(super) active: Active,
+    /// The leaves of its records, as far as they are known.
+    pub(super) leaves: Vec<Hash>,
+    /// What stood behind its last good record.
+    pub(super) aside: Option<Aside>,
+}
+
+/// What becomes of the bytes behind the last good record.
+pub(super) struct Remains {
+    /// What the file's name says of them.
+    pub(super) why: &'static str,
+    /// Where they are kept already.
+    pub(super) kept: Option<Aside>,
+}
 
 impl Opening<'_> {
     /// Temporary files, plain segments whose compressed form the manifest names,
     /// and segments that retention had removed from it.
     pub(super) fn clear_leftovers(&self, manifest: &Manifest) {
+        let segments = &manifest.segments;
+        let of = |first: u64| segments.binary_search_by_key(&first, |s| s.first_seq).ok();
         let mut removed = false;
         for name in self.names {
             let ours = name.starts_with("audit.") || name.starts_with("security_events.log");
-            let replaced = manifest.segments.iter().any(|segment| {
-                segment.is_compressed() && *name == sealed_name(segment.first_seq, false)
-                    || !segment.is_compressed()
-                        && segment.is_stored()
-                        && *name == sealed_name(segment.first_seq, true)
+            let sealed = parse_sealed_name(name);
+            let replaced = sealed.is_some_and(|(first, packed)| {
+                of(first).is_some_and(|at| is_other_form(&segments[at], packed))
             });
-            let pruned = parse_sealed_name(name)
-                .is_some_and(|(first_seq, _)| first_seq < manifest.pruned.end());
-            let filters_of_none = parse_filter_name(name)
-                .is_some_and(|seq| !manifest.segments.iter().any(|s| s.first_seq == seq));
+            let pruned = sealed.is_some_and(|(first, _)| first < manifest.pruned.end());
+            let filters_of_none = parse_filter_name(name).is_some_and(|first| of(first).is_none());
             if ours && name.contains(".tmp-") || replaced || pruned || filters_of_none {
                 // Failing costs space only; the next opening tries again.
                 removed |= self.fs.remove(&self.paths.dir.join(name)).is_ok();
@@ -40,43 +52,35 @@ impl Opening<'_> {
         }
     }
 
-    /// The active segment; what follows its last good record is moved aside under
-    /// a name that says why.
-    pub(super) fn active(
+    /// The active segment, behind what is sealed; what follows its last good record is
+    /// moved aside under a name that says why.
+    pub(super) fn continued(
         &self,
-        scan: Option<Scanned>,
+        found: Option<Scanned>,
         base: Range,
-        (why, kept): (&str, Option<Aside>),
-        altered: bool,
-    ) -> Result<(Active, Option<Aside>), OpenError> {
+        remains: Remains,
+    ) -> Result<Continued, OpenError> {
+        let Remains { why, kept } = remains;
         let path = self.paths.active();
-        let Some((file, mut scan)) = scan else {
+        let Some(Scanned { file, scan }) = found else {
             let file = self.fs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
             self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
-            return Ok((Active::new(file, Layout::new(base)), kept));
+            let active = Active::new(file, Layout::new(base));
+            return Ok(Continued { active, leaves: Vec::new(), aside: kept });
         };
         let len = file.meta().map_err(io_error("look at", &path))?.len;
-        if altered {
-            // Which of its records were altered is unknown: none is carried on.
-            scan.layout = Layout::new(base);
-        }
         let good = scan.layout.raw_bytes;
-        let aside = if good < len {
-            let aside = match kept {
-                Some(kept) => kept,
-                None => {
-                    let file = self.set_aside(&*file, good, len, why)?;
-                    Aside { bytes: len - good, file }
-                }
-            };
+        let mut aside = kept;
+        if good < len {
+            if aside.is_none() {
+                let name = self.set_aside(&*file, good, len, why)?;
+                aside = Some(Aside { bytes: len - good, file: name });
+            }
             file.set_len(good).map_err(io_error("cut", &path))?;
-            Some(aside)
-        } else {
-            kept
-        };
+        }
         // What is good may still be in the page cache only.
         file.sync_data().map_err(io_error("sync", &path))?;
-        Ok((Active::new(file, scan.layout), aside))
+        Ok(Continued { active: Active::new(file, scan.layout), leaves: scan.leaves, aside })
     }
 
     fn set_aside(
@@ -92,68 +96,9 @@ impl Opening<'_> {
         self.fs.sync_dir(&self.paths.dir).map_err(io_error("sync", &self.paths.dir))?;
         Ok(aside.file_name().unwrap_or_default().to_string_lossy().into_owned())
     }
-
-    /// Events that an interval-durability writer had accepted and not written.
-    pub(super) fn lost(&self, active: &Active) -> Option<Lost> {
-        let earlier = self.earlier.as_ref()?;
-        let meta = active.file.meta().ok()?;
-        let interval = earlier.get(Word::Durability) == Durability::Interval as u64;
-        let count = earlier.get(Word::NextSeq).checked_sub(active.layout.next_seq())?;
-        let same = earlier.get(Word::ActiveInode) == meta.inode;
-        (interval && same && count > 0 && earlier.get(Word::ClosedAt) == 0).then(|| Lost {
-            count,
-            first: earlier.time(Word::OldestWaitingAt),
-            last: earlier.time(Word::LastEventAt),
-        })
-    }
-
-    /// Refusals that an earlier writer of this very file was killed with.
-    pub(super) fn refused(&self, active: &Active) -> Option<Refused> {
-        let earlier = self.earlier.as_ref()?;
-        let meta = active.file.meta().ok()?;
-        if earlier.get(Word::ActiveInode) != meta.inode || earlier.get(Word::ClosedAt) != 0 {
-            return None;
-        }
-        let (count, [first, last]) = earlier.unrecorded_refusals(active.layout.next_seq())?;
-        let (source, sender) = match earlier.top_blocked() {
-            Some(top) => (top.source, top.sender),
-            None => (OTHER_SOURCES.to_owned(), None),
-        };
-        Some(Refused { source, sender, count, first, last })
-    }
-
-    /// The clocks at the last record, or at the last sign of life of a writer of
-    /// this boot. Nothing but an `audit.clock_changed` record rests on it.
-    pub(super) fn last_times(&self, manifest: &Manifest, active: &Active) -> Option<ClockWatch> {
-        let boot_id = crate::fsio::boot::boot_id(self.fs);
-        if let Some(earlier) = &self.earlier
-            && boot_id.is_some_and(|boot| boot == earlier.get(Word::BootId))
-            && let Some(at) = earlier.time(Word::HeartbeatAt)
-            && earlier.get(Word::HeartbeatBootMs) <= self.options.clock.boot_ms()
-        {
-            return Some(ClockWatch::new(at, Some(earlier.get(Word::HeartbeatBootMs))));
-        }
-        let last = match last_line(&*active.file, active.layout.raw_bytes) {
-            Some(line) => peek_times(&line)?.1,
-            None => peek_times(&self.last_sealed_line(manifest)?)?.1,
-        };
-        Some(ClockWatch::new(last, None))
-    }
 }
 
-fn last_line(file: &dyn FsFile, length: u64) -> Option<Vec<u8>> {
-    let mut end = Vec::new();
-    let mut window = 4 * 1024;
-    loop {
-        let from = length.saturating_sub(window);
-        end.resize((length - from) as usize, 0);
-        file.read_exact_at(&mut end, from).ok()?;
-        let whole = end.strip_suffix(b"\n")?;
-        match memchr::memrchr(b'\n', whole) {
-            Some(before) => return Some(whole[before + 1..].to_vec()),
-            None if from == 0 => return Some(whole.to_vec()),
-            None if window > 2 * MAX_LINE_BYTES as u64 => return None,
-            None => window *= 8,
-        }
-    }
+/// Whether the file in that form is one that another has taken the place of.
+fn is_other_form(segment: &Segment, packed: bool) -> bool {
+    segment.is_compressed() != packed && (segment.is_compressed() || segment.is_stored())
 }

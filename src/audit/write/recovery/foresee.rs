@@ -1,19 +1,17 @@
-//! What opening the log would do, said without doing it: the same looks and the same
+//! What opening the log would do, said without doing it: the same inspection and the same
 //! decision, on a file system of which nothing is changed.
 
-use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::decide::{Plan, Tail};
-use super::{OpenError, Opening, io_error};
+use super::{OpenError, Opening, start};
 use crate::audit::files::restore;
 use crate::audit::paths::LogPaths;
-use crate::audit::state::status::StatusSnapshot;
 use crate::audit::write::options::Options;
-use crate::fsio::Fs;
 use crate::fsio::looking::LookingFs;
 
 /// What opening the log would do.
@@ -38,25 +36,20 @@ pub fn foresee(options: &Options) -> Result<Foreseen, OpenError> {
     if restore::is_pending(&fs, &paths) {
         return only("finishes or undoes the restore that was interrupted, and goes on from there");
     }
-    let names = match fs.list(&options.dir) {
+    let names = match start::names(options) {
         Ok(names) => names,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(io_error("list", &options.dir)(error)),
+        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            BTreeSet::new()
+        }
+        Err(error) => return Err(error),
     };
-    let opening = Opening {
-        options,
-        fs: &fs,
-        paths: &paths,
-        names: &names,
-        earlier: StatusSnapshot::read(&paths.status()).ok(),
-        left: None,
-        left_is_signed: false,
-        claimed: OnceCell::new(),
-    };
+    let opening = Opening::new(options, &fs, (&paths, &names), None);
     if opening.begins_a_log()? {
         return only("makes a new log");
     }
-    opening.decide(opening.inspect()?)?.foreseen()
+    let seen = opening.inspect()?;
+    let plan = opening.decide(seen)?;
+    plan.foreseen()
 }
 
 impl Plan {
@@ -66,7 +59,7 @@ impl Plan {
         let mut step = |text: String| steps.push(text);
         if let Some(from) = &told.keys_put_back {
             step(format!("puts audit.keys back from {from}"));
-        } else if self.seen.keys_are_bad {
+        } else if self.evidence.keys.bad.is_some() {
             step("sets audit.keys aside: it leads to no key that signs".to_owned());
         }
         if let Some(reason) = &told.manifest_rebuilt {
@@ -78,25 +71,25 @@ impl Plan {
         for file in &told.stored_anew {
             step(format!("notes that {file} holds its records in other bytes"));
         }
-        if !self.given_up.is_nothing() {
+        if self.course.gives_up {
             step("gives up the damaged records, and names them".to_owned());
         }
         if let Some(reason) = &told.accepted_corruption {
             step(format!("begins a new epoch, because damage is accepted: {reason}"));
         }
-        if self.rollback.is_some() {
+        if self.course.rollback.is_some() {
             step("begins a new epoch, because another history of the log is accepted".to_owned());
         }
         if let Some((first, end)) = told.unsigned_first.zip(told.unsigned_end) {
             step(format!("takes over records {first} to {}, which nobody has signed", end - 1));
         }
         let behind = self.behind();
-        match self.tail {
+        match self.course.tail {
             Tail::Foreign { .. } => {
                 told.foreign_bytes = Some(behind);
                 step(format!("sets aside {behind} bytes behind the signed close of the log"));
             }
-            _ if behind > 0 && self.given_up.is_nothing() => {
+            _ if behind > 0 && !self.course.gives_up => {
                 told.torn_bytes = behind;
                 step(format!("sets aside {behind} bytes behind the last good record"));
             }
@@ -109,8 +102,8 @@ impl Plan {
 
     /// The bytes of the active segment's file behind what is gone on with.
     fn behind(&self) -> u64 {
-        let Some((file, scan)) = &self.seen.scan else { return 0 };
-        let good = if self.altered { 0 } else { scan.layout.raw_bytes };
-        file.meta().map_or(0, |meta| meta.len.saturating_sub(good))
+        let Some(active) = &self.records.active else { return 0 };
+        let good = active.scan.layout.raw_bytes;
+        active.file.meta().map_or(0, |meta| meta.len.saturating_sub(good))
     }
 }

@@ -5,9 +5,13 @@
 
 use std::io;
 
-use super::inspect::Seen;
+use super::error::io_error;
+use super::heads::{Head, SignedRoot};
+use super::inspect::Evidence;
+use super::opened::Aside;
 use super::rebuild::is_unusable;
-use super::{Aside, Interest, OpenError, Opening, Reached, copy_to_new, io_error};
+use super::records::{Reached, Records, Scanned};
+use super::{OpenError, Opening, copy_to_new};
 use crate::audit::files::examine::examine;
 use crate::audit::files::facts::{Fact, said};
 use crate::audit::files::leaves;
@@ -16,22 +20,30 @@ use crate::audit::files::salvage;
 use crate::audit::files::salvage::Piece;
 use crate::audit::files::salvage::active;
 use crate::audit::files::salvage::active::{Lines, Placed, line_at};
-use crate::audit::files::scan::{Scan, is_as_written, scan_plain};
+use crate::audit::files::scan::{Interest, Scan, is_as_written, scan_plain};
 use crate::audit::files::segment::Block;
 use crate::audit::paths::{parse_sealed_name, sealed_name};
 use crate::audit::record;
-use crate::audit::tree::merkle::{Hash, Range};
+use crate::audit::tree::merkle::Range;
 use crate::fsio::{FsFile, OpenMode, temporary_name};
 
 /// What is given up, and what is left.
 #[derive(Debug, Default)]
 pub(super) struct GivenUp {
-    /// Sealed segments of which something is damaged: the first record, and what is left.
-    segments: Vec<(u64, Vec<Piece>)>,
+    /// Sealed segments of which something is damaged.
+    segments: Vec<Left>,
     /// The active segment.
     active: Option<Vec<Piece>>,
     /// Holes that the manifest has already, and no record names.
-    pub(super) names_holes: bool,
+    names_holes: bool,
+}
+
+/// What is left of a segment.
+#[derive(Debug)]
+struct Left {
+    /// The first record that it had.
+    first_seq: u64,
+    pieces: Vec<Piece>,
 }
 
 impl GivenUp {
@@ -46,13 +58,18 @@ impl GivenUp {
 
 impl Opening<'_> {
     /// Looks into all sealed segments, and says what is left of the active one where that
-    /// does not fit the signed root. `seen` is then as it will be: the active segment
+    /// does not fit the signed root. `records` are then as they will be: the active segment
     /// sealed, and a new one begun.
-    pub(super) fn give_up(&self, seen: &mut Seen) -> Result<GivenUp, OpenError> {
-        let mut given_up = GivenUp { names_holes: seen.unnamed.is_some(), ..GivenUp::default() };
-        let Some(head) = seen.head.clone() else { return Ok(given_up) };
-        let noted = seen.manifest.segments.clone();
-        for segment in &mut seen.manifest.segments {
+    pub(super) fn give_up(
+        &self,
+        evidence: &Evidence,
+        records: &mut Records,
+    ) -> Result<GivenUp, OpenError> {
+        let mut given_up =
+            GivenUp { names_holes: evidence.has_unnamed_holes(), ..GivenUp::default() };
+        let Some(head) = &evidence.head else { return Ok(given_up) };
+        let noted = records.manifest.segments.clone();
+        for segment in &mut records.manifest.segments {
             if !segment.is_stored() {
                 continue;
             }
@@ -60,22 +77,19 @@ impl Opening<'_> {
             let length = self.fs.entry(&self.paths.dir.join(&segment.file)).map(|meta| meta.len);
             let as_noted = length.is_ok_and(|length| length == segment.stored_bytes);
             if !as_noted || !salvage::is_whole(&pieces, segment) {
-                given_up.segments.push((segment.first_seq, pieces));
+                given_up.segments.push(Left { first_seq: segment.first_seq, pieces });
             }
             segment.damage = None;
         }
-        let rooted = |reached: &Option<Reached>| {
-            reached.as_ref().is_some_and(|now| now.tree.root().ok() == Some(head.checkpoint.root))
-        };
-        let signed = head.checkpoint.size;
-        if !rooted(&seen.reached) && signed > seen.base.end() {
-            given_up.active = self.place_active(seen, signed, head.checkpoint.root)?;
+        if !records.have_root_of(head) && head.checkpoint.size > records.base.end() {
+            given_up.active = self.place_active(records, head)?;
         }
-        if !rooted(&seen.reached) && given_up.active.is_none() && !seen.was_signed {
+        let is_placed = given_up.active.is_some() || records.have_root_of(head);
+        if !is_placed && !evidence.was_signed {
             // Hashes that nobody signed, and that do not give the signed root, say nothing
             // of what is left.
             given_up.segments.clear();
-            seen.manifest.segments = noted;
+            records.manifest.segments = noted;
         }
         Ok(given_up)
     }
@@ -98,25 +112,24 @@ impl Opening<'_> {
     /// `None` where there are none such.
     fn place_active(
         &self,
-        seen: &mut Seen,
-        signed: u64,
-        root: Hash,
+        records: &mut Records,
+        head: &Head,
     ) -> Result<Option<Vec<Piece>>, OpenError> {
-        let base = seen.base.clone();
+        let signed = head.checkpoint.size;
+        let base = records.base.clone();
         let first = base.end();
-        let noted = leaves::load(self.fs, self.paths, &seen.manifest.log_id, first);
+        let noted = leaves::load(self.fs, self.paths, &records.manifest.log_id, first);
         let noted = noted.unwrap_or_default();
         // Where an opening like this one was interrupted, part of it has its sealed name.
         let path = self.paths.active();
         let mut files: Vec<&dyn FsFile> = Vec::new();
-        files.extend(seen.scan.as_ref().map(|(file, _)| &**file));
+        files.extend(records.active.as_ref().map(|active| &*active.file));
         let sealed = self.fs.open(&self.paths.sealed(first), OpenMode::ReadOwn).ok();
         files.extend(sealed.as_deref());
         let failed = io_error("read", &path);
-        let Some(placed) = active::place(&base, (signed, root), &noted, &files).map_err(failed)?
-        else {
-            return Ok(None);
-        };
+        let goal = (signed, head.checkpoint.root);
+        let placed = active::place(&base, goal, &noted, &files).map_err(failed)?;
+        let Some(placed) = placed else { return Ok(None) };
         let Placed { mut pieces, tree, lines } = placed;
         let last = match pieces.last() {
             Some(Piece::Lines(_, raw)) => raw.trim_ascii_end().rsplit(|b| *b == b'\n').next(),
@@ -132,40 +145,38 @@ impl Opening<'_> {
         }
         // As it will be.
         let segment = provisional(first, &pieces);
-        seen.manifest.segments.push(segment);
-        seen.base = seen.manifest.tree()?;
-        seen.reached = Some(Reached { tree, since: range });
-        if let Some((file, scan)) = seen.scan.take() {
-            drop(scan);
-            seen.scan = Some((file, Scan::empty(seen.base.clone())));
-        }
+        records.manifest.segments.push(segment);
+        records.base = records.manifest.tree()?;
+        records.reached = Some(Reached { tree, since: range });
+        records.forget_active();
         Ok(Some(pieces))
     }
 
-    /// Makes the files what was decided, up to the manifest, which is then `manifest`.
+    /// Makes the files what was decided, up to the manifest, which is changed as well.
     /// What was damaged stays beside them; where the active segment is kept, it says.
     pub(super) fn store_given_up(
         &self,
         given_up: GivenUp,
-        manifest: &mut Manifest,
-        active: Option<&dyn FsFile>,
+        records: &mut Records,
     ) -> Result<Option<Aside>, OpenError> {
+        let Records { manifest, active, .. } = records;
         let stamp = self.options.clock.now().file_stamp();
         let taken = |path: &std::path::Path| self.fs.entry(path).is_ok();
         let synced = || self.fs.sync_dir(&self.paths.dir);
         let mut kept = None;
-        if let (Some(_), Some(file)) = (&given_up.active, active) {
+        if let (Some(_), Some(Scanned { file, .. })) = (&given_up.active, active) {
             let length = file.meta().map_err(io_error("look at", &self.paths.active()))?.len;
             if length > 0 {
                 let aside = self.paths.aside("damaged", &stamp, taken);
-                copy_to_new(self.fs, file, 0, length, &aside)
+                copy_to_new(self.fs, &**file, 0, length, &aside)
                     .and_then(|_| synced())
                     .map_err(io_error("write", &aside))?;
                 kept = Some(Aside { bytes: length, file: name_of(&aside) });
             }
         }
-        let of_active = given_up.active.map(|pieces| (manifest.last_first_seq(), pieces));
-        for (first_seq, pieces) in given_up.segments.into_iter().chain(of_active) {
+        let first_seq = manifest.last_first_seq();
+        let of_active = given_up.active.map(|pieces| Left { first_seq, pieces });
+        for Left { first_seq, pieces } in given_up.segments.into_iter().chain(of_active) {
             let Some(at) = manifest.segments.iter().position(|s| s.first_seq == first_seq) else {
                 continue;
             };
@@ -267,16 +278,18 @@ fn unsigned_tail(files: &[&dyn FsFile], lines: &Lines, signed: u64) -> Vec<u8> {
 /// The active segment's records up to the largest of those sizes at which they have the
 /// root that was signed: what is kept where nothing tells which record is damaged.
 pub(super) fn proven_part(
-    file: &dyn FsFile,
+    active: &Scanned,
     base: &Range,
-    heads: &[(u64, Hash)],
+    heads: &[SignedRoot],
 ) -> io::Result<Option<Scan>> {
-    let sizes: Vec<u64> = heads.iter().map(|(size, _)| *size).collect();
+    let file = &*active.file;
+    let sizes: Vec<u64> = heads.iter().map(|head| head.size).collect();
     let scan = scan_plain(file, base.clone(), Interest::watch(&sizes))?;
-    let proven = scan
-        .watched
-        .iter()
-        .filter(|(tree, _)| tree.root().is_ok_and(|root| heads.contains(&(tree.end(), root))));
+    let is_signed = |tree: &Range| {
+        let size = tree.end();
+        tree.root().is_ok_and(|root| heads.contains(&SignedRoot { size, root }))
+    };
+    let proven = scan.watched.iter().filter(|(tree, _)| is_signed(tree));
     let Some(size) = proven.map(|(tree, _)| tree.end()).max() else { return Ok(None) };
     let interest = Interest { until: Some(size), leaves: true, ..Interest::default() };
     scan_plain(file, base.clone(), interest).map(Some)

@@ -3,7 +3,8 @@
 
 use std::io;
 
-use super::{Corruption, OpenError, Opening, io_error};
+use super::error::io_error;
+use super::{Corruption, OpenError, Opening};
 use crate::audit::files::manifest::Manifest;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{Checkpoint, MAX_NOTE_BYTES, Origin, SignedCheckpoint};
@@ -17,6 +18,19 @@ pub(super) struct Head {
     pub(super) text: String,
     pub(super) checkpoint: Checkpoint,
     pub(super) epoch: u32,
+}
+
+/// The root of the first so many records, by a signature of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SignedRoot {
+    pub(super) size: u64,
+    pub(super) root: Hash,
+}
+
+impl SignedRoot {
+    fn of(checkpoint: &Checkpoint) -> Self {
+        Self { size: checkpoint.size, root: checkpoint.root }
+    }
 }
 
 /// What lies beside the log.
@@ -60,21 +74,21 @@ impl Heads {
         self.checkpoint.iter().chain(&self.head)
     }
 
-    /// Sizes and roots of all that are of the manifest's epoch: those beside the log, and
+    /// All that are of the manifest's epoch: those beside the log, and
     /// those kept elsewhere.
     pub(super) fn places(
         &self,
         manifest: &Manifest,
         elsewhere: &[KnownHead],
         keys: &Keyring,
-    ) -> Vec<(u64, Hash)> {
+    ) -> Vec<SignedRoot> {
         let here = self.all().filter(|head| head.epoch == manifest.epoch);
-        let here = here.map(|head| (head.checkpoint.size, head.checkpoint.root));
+        let here = here.map(|head| SignedRoot::of(&head.checkpoint));
         let kept = elsewhere.iter().filter_map(|known| {
             let (checkpoint, _) = keys.verify(&known.note).ok()?;
             let origin: Origin = checkpoint.origin.parse().ok()?;
             let own = origin.log_id() == manifest.log_id && origin.epoch() == manifest.epoch;
-            own.then_some((checkpoint.size, checkpoint.root))
+            own.then(|| SignedRoot::of(checkpoint))
         });
         here.chain(kept).collect()
     }
@@ -135,7 +149,8 @@ impl Opening<'_> {
 
     /// The head that a restore left, if it is of the epoch that would be gone on with.
     pub(super) fn left_head(&self, keys: &Keyring, manifest: &Manifest) -> Option<Head> {
-        let left = verified(self.left.as_ref()?, keys, &manifest.log_id).ok()?;
+        let left = self.settled.as_ref()?.restored.abandoned_checkpoint.as_ref()?;
+        let left = verified(left, keys, &manifest.log_id).ok()?;
         (left.epoch >= manifest.epoch).then_some(left)
     }
 

@@ -1,11 +1,15 @@
 //! Whether this is the log's only history: it is compared with the signed heads that
 //! are kept outside its directory.
 
-use super::inspect::Seen;
-use super::{OpenError, Opening, io_error};
+use super::epoch::begun_by_replacement;
+use super::error::io_error;
+use super::inspect::Evidence;
+use super::opened::Rollback;
+use super::records::Records;
+use super::{OpenError, Opening};
 use crate::audit::files::roots::roots_at;
 use crate::audit::keys::checkpoint::Origin;
-use crate::audit::keys::histories::{Contradiction, KnownHead, OwnHistory};
+use crate::audit::keys::histories::{KnownHead, OwnHistory};
 use crate::audit::write::own::{Contradicting, RollbackAccepted};
 
 /// So many contradicting heads are named, and kept in the manifest.
@@ -14,19 +18,6 @@ const NAMED: usize = 16;
 /// So many heads that the log reaches beyond are compared when it is opened; the running
 /// writer and `backup` compare all.
 const COMPARED: usize = 4;
-
-/// Another history that was accepted: what begins because of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rollback {
-    pub(crate) record: RollbackAccepted,
-}
-
-impl Rollback {
-    /// The contradicting heads' signed notes.
-    pub(crate) fn notes(&self) -> impl Iterator<Item = &String> {
-        self.record.contradicting.iter().map(|found| &found.checkpoint)
-    }
-}
 
 impl Opening<'_> {
     /// Compares the log with the heads in reach. `None` when all fit. `unknown` is the
@@ -37,14 +28,15 @@ impl Opening<'_> {
     /// [`OpenError::OtherHistory`] when one does not, unless that is accepted.
     pub(super) fn other_history(
         &self,
-        seen: &Seen,
+        evidence: &Evidence,
+        records: &Records,
         unknown: Option<u64>,
     ) -> Result<Option<Rollback>, OpenError> {
-        let signed = seen.head.as_ref().map_or(0, |head| head.checkpoint.size);
+        let signed = evidence.signed();
         let is_of_unknown = |known: &KnownHead| {
             let head = known.note.unverified();
             let epoch = head.origin.parse::<Origin>().map(|origin| origin.epoch());
-            epoch == Ok(seen.manifest.epoch)
+            epoch == Ok(records.manifest.epoch)
                 && unknown.is_some_and(|from| head.size > from && head.size <= signed)
         };
         let heads: Vec<KnownHead> =
@@ -53,9 +45,8 @@ impl Opening<'_> {
         if heads.is_empty() {
             return Ok(None);
         }
-        let (manifest, keys) = (&seen.manifest, &seen.ring);
-        let active = seen.scan.as_ref().map(|(_, scan)| scan.layout.next_seq());
-        let size = active.unwrap_or_else(|| manifest.end_seq());
+        let (manifest, keys) = (&records.manifest, &evidence.keys.ring);
+        let size = records.end_seq();
         let own = OwnHistory {
             log_id: &manifest.log_id,
             epoch: manifest.epoch,
@@ -73,33 +64,26 @@ impl Opening<'_> {
                 found: Box::new(gravest.clone()),
             });
         }
-        let own = seen.head.as_ref().map(|head| head.text.clone());
-        Ok(Some(accepted(manifest.epoch, (size, own), &found)))
-    }
-}
-
-fn accepted(
-    epoch: u32,
-    (records, own): (u64, Option<String>),
-    found: &[Contradiction],
-) -> Rollback {
-    let newest = found.iter().map(|found| found.epoch).max().unwrap_or(0);
-    let history = found.iter().map(|found| found.history).max();
-    let contradicting = found.iter().take(NAMED).map(|found| Contradicting {
-        name: found.name.clone(),
-        epoch: found.epoch,
-        tree_size: found.size,
-        root_hash: found.root,
-        checkpoint: found.note.clone(),
-    });
-    Rollback {
-        record: RollbackAccepted {
-            history: history.map_or_else(String::new, |history| history.code().to_owned()),
-            epoch: newest.max(epoch) + 1,
-            records,
-            abandoned_checkpoint: own,
-            contradicting: contradicting.collect(),
-            more: found.len().saturating_sub(NAMED) as u64,
-        },
+        let newest = found.iter().map(|found| found.epoch).max().unwrap_or(0);
+        let next = self.next_epoch(newest.max(manifest.epoch))?;
+        let epoch = next.max(begun_by_replacement(keys, manifest).unwrap_or(0));
+        let history = found.iter().map(|found| found.history).max();
+        let contradicting = found.iter().take(NAMED).map(|found| Contradicting {
+            name: found.name.clone(),
+            epoch: found.epoch,
+            tree_size: found.size,
+            root_hash: found.root,
+            checkpoint: found.note.clone(),
+        });
+        Ok(Some(Rollback {
+            record: RollbackAccepted {
+                history: history.map_or_else(String::new, |history| history.code().to_owned()),
+                epoch,
+                records: size,
+                abandoned_checkpoint: evidence.head.as_ref().map(|head| head.text.clone()),
+                contradicting: contradicting.collect(),
+                more: found.len().saturating_sub(NAMED) as u64,
+            },
+        }))
     }
 }

@@ -5,8 +5,9 @@ use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 
+use super::error::io_error;
 use super::rebuild::as_plain;
-use super::{OpenError, Opening, copy_to_new, io_error};
+use super::{OpenError, Opening, copy_to_new};
 use crate::audit::files::manifest::{Manifest, Segment};
 use crate::audit::paths::{parse_sealed_name, sealed_name};
 use crate::fsio::{FileReader, OpenMode, temporary_name};
@@ -25,7 +26,8 @@ impl Opening<'_> {
         }
         for name in self.names {
             let Some((first_seq, _)) = parse_sealed_name(name) else { continue };
-            let is_ours = manifest.segments.iter().any(|segment| segment.first_seq == first_seq);
+            let is_ours =
+                manifest.segments.binary_search_by_key(&first_seq, |s| s.first_seq).is_ok();
             if is_ours || first_seq < manifest.pruned.end() {
                 continue;
             }

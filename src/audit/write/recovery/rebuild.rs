@@ -1,72 +1,99 @@
 //! The manifest as the files have it: a signed one is compared with them, any
 //! other is made anew from them.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use sha2::{Digest, Sha256};
 
-use super::{OpenError, Opening, io_error};
-use crate::audit::files::examine::leaves;
-use crate::audit::files::facts;
-use crate::audit::files::facts::{Authority, Fact, Removal, Said};
+use super::error::io_error;
+use super::{Corruption, OpenError, Opening};
+use crate::audit::files::facts::{Authority, Removal};
 use crate::audit::files::manifest::{Manifest, Segment};
-use crate::audit::files::scan;
-use crate::audit::files::scan::{Interest, Scan};
 use crate::audit::files::segment::Block;
 use crate::audit::keys::Keyring;
 use crate::audit::paths::{parse_sealed_name, sealed_name};
-use crate::audit::record::event::MAX_LINE_BYTES;
-use crate::audit::tree::document::DocumentError;
-use crate::audit::tree::merkle::{Hash, Range};
-use crate::fsio::{FileReader, FsFile, OpenMode};
+use crate::audit::tree::merkle::Range;
+use crate::fsio::{FileReader, OpenMode};
 
 /// What is sealed, and how it was found out.
-pub(super) struct Found {
+pub(super) struct Sealed {
     pub(super) manifest: Manifest,
     /// What the unsigned manifest said, where it was one of this log.
-    pub(super) hint: Option<Manifest>,
+    hint: Option<Manifest>,
     /// Why the stored manifest was not believed.
     pub(super) rebuilt: Option<String>,
     /// Files that hold the noted records in other bytes than were noted.
     pub(super) stored_anew: Vec<String>,
-    /// Segments that do not hold what was noted: first record, and why.
-    pub(super) wrong: Vec<(u64, String)>,
+    /// Segments that do not hold what was noted.
+    wrong: Vec<WrongFile>,
     /// What the engine's records say, where all of them were read.
     pub(super) authority: Option<Authority>,
-    /// The log's first record says that a newer version made it.
-    pub(super) newer: Option<DocumentError>,
 }
 
-/// A segment's file as it is read now.
-pub(super) struct Rescanned {
-    pub(super) scan: Scan,
-    pub(super) segment: Segment,
+/// A segment whose file does not hold what was noted.
+struct WrongFile {
+    first_seq: u64,
+    reason: String,
+}
+
+/// The log whose manifest is made anew, and what is signed of it.
+#[derive(Clone, Copy)]
+pub(super) struct Signed<'a> {
+    pub(super) log_id: &'a str,
+    pub(super) epoch: u32,
+    /// The records that the newest head was signed over.
+    pub(super) records: u64,
+    pub(super) ring: &'a Keyring,
+}
+
+impl Sealed {
+    /// Notes the damage of segments whose files do not hold what was noted: they must be
+    /// there, as they were noted or with the same records. What is inside of those that
+    /// have their length is for `verify`.
+    pub(super) fn note_damage(&mut self) -> Vec<Corruption> {
+        let mut found = Vec::new();
+        for wrong in self.wrong.drain(..) {
+            let segments = &mut self.manifest.segments;
+            let at = segments.binary_search_by_key(&wrong.first_seq, |s| s.first_seq);
+            let Ok(at) = at else { continue };
+            let segment = &mut segments[at];
+            segment.damage = Some(wrong.reason.clone());
+            found.push(Corruption {
+                file: segment.file.clone(),
+                seq: Some(segment.first_seq),
+                offset: None,
+                reason: wrong.reason,
+            });
+        }
+        found
+    }
 }
 
 impl Opening<'_> {
-    /// `hint` is the stored manifest, believed or not.
+    /// What is sealed: as the manifest says that is believed, or as the files say, for the
+    /// reason for which it is not. `stored` is the manifest in either case.
     pub(super) fn sealed(
         &self,
-        (hint, log_id, epoch): (Option<&Manifest>, &str, u32),
+        stored: Option<&Manifest>,
         believed: Result<Manifest, String>,
-        signed: u64,
-        ring: &Keyring,
-    ) -> Result<Found, OpenError> {
-        match believed {
-            Ok(manifest) => self.refit(manifest, signed),
+        signed: Signed<'_>,
+    ) -> Result<Sealed, OpenError> {
+        let mut sealed = match believed {
+            Ok(manifest) => self.refit(manifest, signed.records)?,
             Err(reason) => {
-                let hint = hint.filter(|hint| hint.log_id == log_id).cloned();
-                self.rebuild(hint, (log_id, epoch), reason, (signed, ring))
+                let hint = stored.filter(|stored| stored.log_id == signed.log_id).cloned();
+                self.rebuild(hint, reason, signed)?
             }
-        }
+        };
+        self.adopt_sealed(&mut sealed)?;
+        Ok(sealed)
     }
 
     /// A signed manifest, and the files as they are: one that an earlier moment's
     /// manifest does not know yet, or that somebody compressed anew, holds the same
     /// records all the same.
-    fn refit(&self, mut manifest: Manifest, signed: u64) -> Result<Found, OpenError> {
+    fn refit(&self, mut manifest: Manifest, signed: u64) -> Result<Sealed, OpenError> {
         let (mut stored_anew, mut wrong) = (Vec::new(), Vec::new());
         for segment in &mut manifest.segments {
             let noted = segment.damage.is_some();
@@ -83,44 +110,37 @@ impl Opening<'_> {
                     *segment = now;
                 }
                 Err(_) if noted => {}
-                Err(reason) => wrong.push((segment.first_seq, reason)),
+                Err(reason) => wrong.push(WrongFile { first_seq: segment.first_seq, reason }),
             }
         }
-        let mut found = Found {
-            manifest,
-            hint: None,
-            rebuilt: None,
-            stored_anew,
-            wrong,
-            authority: None,
-            newer: None,
-        };
-        self.drop_removed(&mut found, signed)?;
-        Ok(found)
+        let mut sealed =
+            Sealed { manifest, hint: None, rebuilt: None, stored_anew, wrong, authority: None };
+        self.drop_removed(&mut sealed, signed)?;
+        Ok(sealed)
     }
 
     /// An older manifest lists segments that retention has removed since.
-    fn drop_removed(&self, found: &mut Found, signed: u64) -> Result<(), OpenError> {
+    fn drop_removed(&self, sealed: &mut Sealed, signed: u64) -> Result<(), OpenError> {
         let gone = |segment: &Segment| {
             !segment.is_stored()
                 || self.form_of(segment.first_seq).is_none()
-                    && found.wrong.iter().any(|(first, _)| *first == segment.first_seq)
+                    && sealed.wrong.iter().any(|wrong| wrong.first_seq == segment.first_seq)
         };
-        let count = found.manifest.segments.iter().take_while(|segment| gone(segment)).count();
+        let count = sealed.manifest.segments.iter().take_while(|segment| gone(segment)).count();
         if count == 0 {
             return Ok(());
         }
-        let authority = self.facts_of(&found.manifest)?.authority(signed);
+        let authority = self.facts_of(&sealed.manifest)?.authority(signed);
         let Some((seq, removal)) = &authority.removal else { return Ok(()) };
         let removed =
-            found.manifest.segments.iter().take(count).take_while(|s| s.end_seq() <= removal.end);
+            sealed.manifest.segments.iter().take(count).take_while(|s| s.end_seq() <= removal.end);
         let removed: Vec<Segment> = removed.cloned().collect();
         for block in removed.iter().flat_map(|segment| &segment.blocks) {
-            found.manifest.pruned.extend(&block.tree).map_err(|error| self.start_error(error))?;
+            sealed.manifest.pruned.extend(&block.tree).map_err(|error| self.start_error(error))?;
         }
-        found.manifest.segments.drain(..removed.len());
-        found.manifest.pruned_by = Some(*seq);
-        found.wrong.retain(|(first, _)| !removed.iter().any(|s| s.first_seq == *first));
+        sealed.manifest.segments.drain(..removed.len());
+        sealed.manifest.pruned_by = Some(*seq);
+        sealed.wrong.retain(|wrong| !removed.iter().any(|s| s.first_seq == wrong.first_seq));
         Ok(())
     }
 
@@ -149,7 +169,7 @@ impl Opening<'_> {
         let forms = [noted.is_compressed(), !noted.is_compressed()];
         let names = forms.map(|packed| sealed_name(noted.first_seq, packed));
         let mut why = "the file is missing".to_owned();
-        for name in names.iter().filter(|name| self.names.contains(name)) {
+        for name in names.iter().filter(|name| self.names.contains(*name)) {
             let path = self.paths.dir.join(name);
             let file = match self.fs.open(&path, OpenMode::ReadOwn) {
                 Ok(file) => file,
@@ -177,147 +197,20 @@ impl Opening<'_> {
         Ok(Err(why))
     }
 
-    /// Whether a gzip file holds a segment's lines, however they are packed.
-    fn holds(&self, file: &dyn FsFile, noted: &Segment) -> bool {
-        let reader = FileReader { file, offset: 0 };
-        let mut lines = MultiGzDecoder::new(reader).take(noted.raw_bytes + 1);
-        let mut raw = Vec::new();
-        if !lines.read_to_end(&mut raw).is_ok_and(|length| length as u64 == noted.raw_bytes) {
-            return false;
-        }
-        let mut at = 0;
-        noted.blocks.iter().filter(|block| !block.is_hole()).all(|block| {
-            let end = at + block.raw_bytes as usize;
-            let Some(part) = raw.get(at..end) else { return false };
-            at = end;
-            let mut found = Range::empty(block.first_seq);
-            leaves(part).for_each(|leaf| found.append(leaf));
-            found == block.tree
-        })
-    }
-
-    /// Reads a sealed file whole. Records may be missing from it: those of `holes`, and
-    /// those of which one of the log's records says that they were given up.
-    pub(super) fn rescan(
-        &self,
-        file: &dyn FsFile,
-        name: &str,
-        first_seq: u64,
-        holes: &[Block],
-    ) -> Result<Rescanned, OpenError> {
-        let found = self.rescan_with(file, name, first_seq, holes)?;
-        if found.scan.bad.is_none() {
-            return Ok(found);
-        }
-        let claimed = self.claimed_within(first_seq);
-        if claimed.is_empty() {
-            Ok(found)
-        } else {
-            self.rescan_with(file, name, first_seq, &claimed)
-        }
-    }
-
-    fn rescan_with(
-        &self,
-        file: &dyn FsFile,
-        name: &str,
-        first_seq: u64,
-        holes: &[Block],
-    ) -> Result<Rescanned, OpenError> {
-        let path = self.paths.dir.join(name);
-        let failed = || io_error("read", &path);
-        let base = Range::empty(first_seq);
-        let packed = name.ends_with(".gz");
-        let interest = Interest { holes, ..Interest::default() };
-        let (scan, blocks) = if packed {
-            scan::scan_compressed(file, base, interest).map_err(failed())?
-        } else {
-            let scan = scan::scan_plain(file, base, interest).map_err(failed())?;
-            let blocks = scan.layout.blocks();
-            (scan, blocks)
-        };
-        let damage = scan
-            .bad
-            .as_ref()
-            .map(|bad| format!("record {} at byte {}: {}", bad.seq, bad.offset, bad.reason));
-        let sha256 = if packed { Some(sha256(file).map_err(failed())?) } else { None };
-        let mut segment = Segment::sealed(&scan.layout, damage);
-        name.clone_into(&mut segment.file);
-        segment.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
-        (segment.blocks, segment.sha256) = (blocks, sha256);
-        Ok(Rescanned { scan, segment })
-    }
-
-    /// The holes that may be in the segment which begins there: up to where the next begins.
-    fn claimed_within(&self, first_seq: u64) -> Vec<Block> {
-        let sealed = self.names.iter().filter_map(|name| parse_sealed_name(name));
-        let next = sealed.map(|(first, _)| first).filter(|first| *first > first_seq).min();
-        let next = next.unwrap_or(u64::MAX);
-        let within = |hole: &&Block| hole.first_seq >= first_seq && hole.tree.end() <= next;
-        self.claimed().iter().filter(within).cloned().collect()
-    }
-
-    /// The holes that any of the log's records names, wherever it stands: that counts for
-    /// nothing but to find what follows one. The signed root tells whether the hashes are
-    /// true, and [`Authority`] whose word it is.
-    pub(super) fn claimed(&self) -> &[Block] {
-        self.claimed.get_or_init(|| {
-            let sealed = self.names.iter().filter(|name| parse_sealed_name(name).is_some());
-            let active = "audit.log".to_owned();
-            let mut claimed: Vec<Block> =
-                sealed.chain([&active]).flat_map(|name| self.claimed_in(name)).collect();
-            claimed.sort_by_key(|hole| hole.first_seq);
-            claimed.dedup_by_key(|hole| hole.first_seq);
-            claimed
-        })
-    }
-
-    fn claimed_in(&self, name: &str) -> Vec<Block> {
-        let path = self.paths.dir.join(name);
-        let Ok(file) = self.fs.open(&path, OpenMode::ReadOwn) else { return Vec::new() };
-        let reader = FileReader { file: &*file, offset: 0 };
-        let mut reader: Box<dyn BufRead + '_> = if name.ends_with(".gz") {
-            Box::new(BufReader::new(MultiGzDecoder::new(reader)))
-        } else {
-            Box::new(BufReader::with_capacity(256 << 10, reader))
-        };
-        let (mut claimed, mut line) = (Vec::new(), Vec::new());
-        loop {
-            line.clear();
-            let limit = MAX_LINE_BYTES as u64 + 1;
-            // What cannot be read claims nothing.
-            match reader.by_ref().take(limit).read_until(b'\n', &mut line) {
-                Ok(1..) => {}
-                _ => return claimed,
-            }
-            let Some(Said { fact: Fact::Reopened(found), at, .. }) =
-                facts::said(line.trim_ascii_end())
-            else {
-                continue;
-            };
-            claimed.extend(found.holes.into_iter().filter_map(|hole| {
-                let fits =
-                    |tree: &Range| (tree.begin(), tree.end()) == (hole.first_seq, hole.end_seq);
-                let tree = hole.tree.filter(fits)?;
-                Some(Block::hole(tree, (at, at), &hole.reason))
-            }));
-        }
-    }
-
     /// A manifest from the segments' files. What they do not tell any more, the
     /// unsigned one may: the tree over removed records, and over those of a file
     /// that is damaged. Whether that is true the signed root tells.
     fn rebuild(
         &self,
         hint: Option<Manifest>,
-        (log_id, epoch): (&str, u32),
         reason: String,
-        (signed, ring): (u64, &Keyring),
-    ) -> Result<Found, OpenError> {
+        signed: Signed<'_>,
+    ) -> Result<Sealed, OpenError> {
         let begin = self.first_record()?;
-        let authority = self.facts_from(begin)?.authority(signed);
-        let mut manifest = Manifest { epoch, ..Manifest::new(log_id.to_owned()) };
-        manifest.abandon(authority.abandoned.iter().cloned(), ring);
+        let authority = self.facts_from(begin)?.authority(signed.records);
+        let new = Manifest::new(signed.log_id.to_owned());
+        let mut manifest = Manifest { epoch: signed.epoch, ..new };
+        manifest.abandon(authority.abandoned.iter().cloned(), signed.ring);
         manifest.ended.clone_from(&authority.ended);
         manifest.adopted.clone_from(&authority.adopted);
         manifest.adopted.retain(|span| span.end > begin);
@@ -332,14 +225,13 @@ impl Opening<'_> {
                 manifest.pruned = pruned;
             }
         }
-        Ok(Found {
+        Ok(Sealed {
             manifest,
             hint,
             rebuilt: Some(reason),
             stored_anew: Vec::new(),
             wrong: Vec::new(),
             authority: Some(authority),
-            newer: None,
         })
     }
 
@@ -384,14 +276,14 @@ impl Opening<'_> {
 
     /// Sealed files that the manifest does not list: a crash kept them out of it,
     /// or it is made anew.
-    pub(super) fn adopt_sealed(&self, found: &mut Found) -> Result<(), OpenError> {
+    fn adopt_sealed(&self, sealed: &mut Sealed) -> Result<(), OpenError> {
         loop {
-            let next = found.manifest.end_seq();
-            let noted = found
+            let next = sealed.manifest.end_seq();
+            let noted = sealed
                 .hint
                 .as_ref()
                 .and_then(|hint| hint.segments.iter().find(|s| s.first_seq == next).cloned());
-            if self.is_half_given_up(&found.manifest.log_id, next) {
+            if self.is_half_given_up(&sealed.manifest.log_id, next) {
                 return Ok(());
             }
             let segment = match self.form_of(next) {
@@ -402,9 +294,10 @@ impl Opening<'_> {
             match segment {
                 Some(segment) if segment.records > 0 => {
                     if segment.is_stored() && self.form_of(next).is_none() {
-                        found.wrong.push((next, "the file is missing".to_owned()));
+                        let reason = "the file is missing".to_owned();
+                        sealed.wrong.push(WrongFile { first_seq: next, reason });
                     }
-                    found.manifest.segments.push(segment);
+                    sealed.manifest.segments.push(segment);
                 }
                 _ => return Ok(()),
             }
@@ -500,14 +393,4 @@ pub(super) fn is_unusable(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotFound};
     matches!(error.kind(), InvalidData | InvalidInput | IsADirectory | NotFound)
         || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
-}
-
-fn sha256(file: &dyn FsFile) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut reader = FileReader { file, offset: 0 };
-    let mut buffer = vec![0; 256 * 1024];
-    while let read @ 1.. = reader.read(&mut buffer)? {
-        hasher.update(&buffer[..read]);
-    }
-    Ok(Hash::from_bytes(hasher.finalize().into()).to_string())
 }

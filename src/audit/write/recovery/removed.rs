@@ -1,8 +1,10 @@
 //! What retention was allowed to remove: only what a signed `audit.pruned` record
 //! says, which lies in the log itself.
 
-use super::rebuild::Found;
-use super::{Corruption, OpenError, Opening, Scanned, io_error};
+use super::error::io_error;
+use super::rebuild::Sealed;
+use super::records::Scanned;
+use super::{Corruption, OpenError, Opening};
 use crate::audit::files::facts;
 use crate::audit::files::facts::{Authority, Fact, Facts, NamedHole, NamedKeys, Removal, Said};
 use crate::audit::files::gzip::{MAX_MEMBER_BYTES, Unpacker};
@@ -14,44 +16,24 @@ use crate::audit::tree::merkle::Range;
 use crate::fsio::OpenMode;
 
 impl Opening<'_> {
-    /// What the engine's records authorise. What is missing at the log's beginning
-    /// and is not among it is corruption.
+    /// What the engine's records authorise.
     pub(super) fn authority(
         &self,
-        found: &mut Found,
-        scan: Option<&Scanned>,
+        sealed: &Sealed,
+        active: Option<&Scanned>,
         signed: u64,
-        trouble: &mut Option<Corruption>,
     ) -> Result<Authority, OpenError> {
-        let authority = match found.authority.take() {
-            Some(authority) => authority,
-            None => self.by_manifest(&found.manifest, scan, signed)?,
-        };
-        found.newer = newer_format(&authority, scan);
-        let end = found.manifest.pruned.end();
-        let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
-        found.manifest.pruned_by =
-            authority.removal.as_ref().filter(|_| end > 0).map(|(seq, _)| *seq);
-        if end > removed_to {
-            trouble.get_or_insert_with(|| Corruption {
-                file: "audit.manifest.json".to_owned(),
-                seq: Some(removed_to),
-                offset: None,
-                reason: format!(
-                    "records {removed_to} to {} are missing, and no signed audit.pruned record says \
-                     that retention removed them",
-                    end - 1
-                ),
-            });
+        match &sealed.authority {
+            Some(authority) => Ok(authority.clone()),
+            None => self.by_manifest(&sealed.manifest, active, signed),
         }
-        Ok(authority)
     }
 
     /// The same from a signed manifest, which says where the record is.
     fn by_manifest(
         &self,
         manifest: &Manifest,
-        scan: Option<&Scanned>,
+        active: Option<&Scanned>,
         signed: u64,
     ) -> Result<Authority, OpenError> {
         let mut authority = Authority {
@@ -61,12 +43,12 @@ impl Opening<'_> {
             backed_up: manifest.backed_up,
             abandoned: manifest.abandoned.clone(),
             ended: manifest.ended.clone(),
-            keys: self.keys_by_manifest(manifest, scan, signed)?,
+            keys: self.keys_by_manifest(manifest, active, signed)?,
             // A manifest of this format is of a log of this format.
             format: 0,
         };
         if manifest.holes().next().is_some() {
-            authority.holes = self.holes_named(manifest, scan, signed)?;
+            authority.holes = self.holes_named(manifest, active, signed)?;
         }
         if manifest.pruned.end() == 0 {
             return Ok(authority);
@@ -74,7 +56,7 @@ impl Opening<'_> {
         let counts =
             |seq: &u64| *seq < signed && !manifest.adopted.iter().any(|span| span.contains(*seq));
         let removal = match manifest.pruned_by.filter(counts) {
-            Some(seq) => self.removal_at(manifest, scan, seq)?.map(|removal| (seq, removal)),
+            Some(seq) => self.removal_at(manifest, active, seq)?.map(|removal| (seq, removal)),
             None => None,
         };
         authority.removal = match removal {
@@ -92,7 +74,7 @@ impl Opening<'_> {
     fn keys_by_manifest(
         &self,
         manifest: &Manifest,
-        scan: Option<&Scanned>,
+        active: Option<&Scanned>,
         signed: u64,
     ) -> Result<NamedKeys, OpenError> {
         if let Some(first) = &manifest.first_key {
@@ -107,7 +89,7 @@ impl Opening<'_> {
                 let lines = segment.blocks.first().and_then(|b| self.lines_of(segment, b));
                 lines.and_then(|lines| facts::said_in(&lines).into_iter().next())
             }
-            None => scan.and_then(|(_, scan)| scan.said.first().cloned()),
+            None => active.and_then(|active| active.scan.said.first().cloned()),
         };
         Ok(match first.map(|said| said.fact) {
             Some(Fact::Created { key, .. }) => NamedKeys::beginning_with(key),
@@ -120,13 +102,13 @@ impl Opening<'_> {
     fn holes_named(
         &self,
         manifest: &Manifest,
-        scan: Option<&Scanned>,
+        active: Option<&Scanned>,
         signed: u64,
     ) -> Result<Vec<NamedHole>, OpenError> {
         let counts =
             |seq: &u64| *seq < signed && !manifest.adopted.iter().any(|span| span.contains(*seq));
         if let Some(seq) = manifest.holes_by.filter(counts)
-            && let Some(said) = self.said_at(manifest, scan, seq)?
+            && let Some(said) = self.said_at(manifest, active, seq)?
         {
             let mut facts = Facts::default();
             facts.note(said);
@@ -145,10 +127,10 @@ impl Opening<'_> {
     fn removal_at(
         &self,
         manifest: &Manifest,
-        scan: Option<&Scanned>,
+        active: Option<&Scanned>,
         seq: u64,
     ) -> Result<Option<Removal>, OpenError> {
-        Ok(match self.said_at(manifest, scan, seq)?.map(|said| said.fact) {
+        Ok(match self.said_at(manifest, active, seq)?.map(|said| said.fact) {
             Some(Fact::Pruned(removal)) => Some(removal),
             _ => None,
         })
@@ -158,11 +140,11 @@ impl Opening<'_> {
     fn said_at(
         &self,
         manifest: &Manifest,
-        scan: Option<&Scanned>,
+        active: Option<&Scanned>,
         seq: u64,
     ) -> Result<Option<Said>, OpenError> {
-        if let Some((_, scan)) = scan.filter(|(_, scan)| scan.layout.first_seq <= seq) {
-            return Ok(scan.said.iter().find(|said| said.seq == seq).cloned());
+        if let Some(active) = active.filter(|active| active.scan.layout.first_seq <= seq) {
+            return Ok(active.scan.said.iter().find(|said| said.seq == seq).cloned());
         }
         let segment = manifest.segments.iter().find(|s| s.first_seq <= seq && seq < s.end_seq());
         let Some(segment) = segment else { return Ok(None) };
@@ -265,10 +247,35 @@ impl Opening<'_> {
     }
 }
 
+/// The record that says that what is missing at the log's beginning was removed.
+pub(super) fn removing_record(manifest: &Manifest, authority: &Authority) -> Option<u64> {
+    let removal = authority.removal.as_ref().filter(|_| manifest.pruned.end() > 0);
+    removal.map(|(seq, _)| *seq)
+}
+
+/// What is missing at the log's beginning, and was not removed by retention.
+pub(super) fn missing_at_begin(manifest: &Manifest, authority: &Authority) -> Option<Corruption> {
+    let end = manifest.pruned.end();
+    let removed_to = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
+    (end > removed_to).then(|| Corruption {
+        file: "audit.manifest.json".to_owned(),
+        seq: Some(removed_to),
+        offset: None,
+        reason: format!(
+            "records {removed_to} to {} are missing, and no signed audit.pruned record says that \
+             retention removed them",
+            end - 1
+        ),
+    })
+}
+
 /// The format that the log's first record says it has, where it is a newer one: what a
 /// newer version records is not for this one to continue.
-fn newer_format(authority: &Authority, scan: Option<&Scanned>) -> Option<DocumentError> {
-    let first = scan.and_then(|(_, scan)| scan.said.first());
+pub(super) fn newer_format(
+    authority: &Authority,
+    active: Option<&Scanned>,
+) -> Option<DocumentError> {
+    let first = active.and_then(|active| active.scan.said.first());
     let by_record = match first.map(|said| &said.fact) {
         Some(Fact::Created { format, .. }) => *format,
         _ => 0,

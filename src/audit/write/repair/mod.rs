@@ -13,8 +13,10 @@
 //! damaged one is kept as `<file>.damaged-<time>`: a crash leaves the one or the other.
 
 mod apply;
+mod change;
 mod copy;
 mod ended;
+mod error;
 mod log_copy;
 mod sealed;
 mod tail;
@@ -22,8 +24,10 @@ mod tail;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use change::{Change, Changed};
 pub use copy::{CopiedBlock, Copy};
 pub use ended::{NotRejoined, Rejoined};
+pub use error::RepairError;
 pub use log_copy::LogCopy;
 
 use super::own::{Repaired, RepairedFile};
@@ -43,14 +47,10 @@ use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::Range;
 use crate::clock::Clock;
 use crate::fsio::SharedFs;
+use change::Told;
 use copy::Judged;
 use sealed::SealedPlan;
 use tail::TailPlan;
-
-/// So many records are shown one by one; of more, their range.
-const SHOWN_RECORDS: usize = 10_000;
-/// They have so many bytes at most.
-const SHOWN_BYTES: usize = 16 << 20;
 
 /// What is to be repaired, and with what.
 pub struct Needs<'a> {
@@ -66,32 +66,6 @@ pub struct Needs<'a> {
     pub copies: &'a [&'a dyn Copy],
     /// What a verification has just found, if one was made.
     pub report: Option<Report>,
-}
-
-/// Records that become others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The file that they are in.
-    pub file: String,
-    /// The first record.
-    pub first_seq: u64,
-    /// One after the last.
-    pub end_seq: u64,
-    /// The copy that they are from.
-    pub from: String,
-    /// Record by record, as far as that can be shown.
-    pub records: Vec<Changed>,
-}
-
-/// A record that becomes another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// Its seq.
-    pub seq: u64,
-    /// The line as it is now; `None` where there is none that can be read.
-    pub now: Option<String>,
-    /// The line that it becomes.
-    pub then: String,
 }
 
 /// What stays damaged.
@@ -147,44 +121,6 @@ pub struct Repair {
     tails: Vec<TailPlan>,
 }
 
-/// Why nothing was repaired.
-#[derive(Debug, thiserror::Error)]
-pub enum RepairError {
-    /// It could not be looked at.
-    #[error(transparent)]
-    Verify(#[from] ReadError),
-    /// A file operation failed.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-    /// Nobody knows whose log it is.
-    #[error("cannot tell which key is the log's: {0}")]
-    NoKey(String),
-    /// No signed head of the log is left here to say which of two records is right.
-    #[error(
-        "no signed head of the log is left here, and {name} has another record {seq}: nothing \
-         shows which of the two was recorded"
-    )]
-    Contradicts {
-        /// The copy.
-        name: String,
-        /// The record.
-        seq: u64,
-    },
-    /// No signed head of the log is left, here or in a copy.
-    #[error("nothing shows what was recorded: no signed head is left in {}, and no copy has one", dir.display())]
-    NoHead {
-        /// The log directory.
-        dir: PathBuf,
-    },
-}
-
 impl Repair {
     /// Whether there is anything to do.
     #[must_use]
@@ -211,56 +147,6 @@ impl Repair {
     pub fn lacks_some(&self) -> bool {
         let is_part = |one: &Rejoined| one.end_seq < one.wanted_end;
         !self.mends_all() || !self.not_rejoined.is_empty() || self.rejoined.iter().any(is_part)
-    }
-}
-
-/// Records that become others, told one by one up to a limit.
-struct Told {
-    changes: Vec<Change>,
-    records: usize,
-    bytes: usize,
-}
-
-impl Told {
-    fn new() -> Self {
-        Self { changes: Vec::new(), records: 0, bytes: 0 }
-    }
-
-    /// Notes that the records from `first` on become the lines of `then`; `now` finds
-    /// what a record is now. Returns the ranges of those that become others.
-    fn note<'n>(
-        &mut self,
-        (file, from): (&str, &str),
-        first: u64,
-        then: &[u8],
-        now: impl Fn(u64) -> Option<&'n [u8]>,
-    ) -> Vec<(u64, u64)> {
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for (seq, line) in (first..).zip(then.split_inclusive(|byte| *byte == b'\n')) {
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            let was = now(seq);
-            if was == Some(line) {
-                continue;
-            }
-            let follows = ranges.last().is_some_and(|(_, end)| *end == seq);
-            if !follows {
-                ranges.push((seq, seq));
-                let (file, from) = (file.to_owned(), from.to_owned());
-                let records = Vec::new();
-                self.changes.push(Change { file, first_seq: seq, end_seq: seq, from, records });
-            }
-            if let (Some(range), Some(change)) = (ranges.last_mut(), self.changes.last_mut()) {
-                (range.1, change.end_seq) = (seq + 1, seq + 1);
-                let length = line.len() + was.map_or(0, <[u8]>::len);
-                if self.records < SHOWN_RECORDS && self.bytes + length <= SHOWN_BYTES {
-                    self.records += 1;
-                    self.bytes += length;
-                    let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
-                    change.records.push(Changed { seq, now: was.map(text), then: text(line) });
-                }
-            }
-        }
-        ranges
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who answers: the collector, or this process from the files.
 
-use crate::audit::read::query::{Answer, Bounds, Query, Reader, Request};
+use crate::audit::read::query::{Answer, Bounds, Question, Reader};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::shared_fs;
 use crate::cli::reach;
@@ -33,12 +33,12 @@ impl Asker {
     }
 
     /// One page.
-    pub(super) fn ask(&mut self, request: &Request, query: &Query) -> Result<Answer, CliError> {
+    pub(super) fn ask(&mut self, question: &Question) -> Result<Answer, CliError> {
         match self {
-            Self::Direct(reader) => Ok(reader.query(query)?),
+            Self::Direct(reader) => Ok(reader.query(&question.query)?),
             // What is cut off is cut off where it is shown.
             Self::Socket(client) => {
-                client.query(&Request { top: None, ..request.clone() }).map_err(refused)
+                client.query(&Question { top: None, ..question.clone() }).map_err(refused)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::asker::Asker;
 use super::{FOLLOW_BEGINS_WITH, Output, QueryArgs, missing_text};
-use crate::audit::read::query::{Answer, History, Order, Query, Request, Want};
+use crate::audit::read::query::{Answer, History, Order, Query, Question, Request, Want};
 use crate::cli::exit::CliError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
@@ -21,17 +21,18 @@ pub(super) fn run(
     asker: &mut Asker,
     settings: &Settings,
     args: &QueryArgs,
-    (request, query): (&Request, &Query),
+    question: &Question,
     output: &mut Output<'_>,
 ) -> Result<u8, CliError> {
+    let query = &question.query;
     let mut place = Place { next: query.filter.first_seq(), history: None };
     if args.seq.is_none() && args.since.is_none() {
-        place = begin(asker, args, (request, query), output)?;
+        place = begin(asker, args, question, output)?;
     }
     let mut follower =
         Follower { asker, settings, direct: args.direct, output, silent: false, missing: None };
     loop {
-        let shown = follower.catch_up(&mut place, (request, query))?;
+        let shown = follower.catch_up(&mut place, question)?;
         if place.next >= query.filter.end_seq() {
             return Ok(0);
         }
@@ -64,20 +65,16 @@ struct Follower<'a, 'c> {
 
 impl Follower<'_, '_> {
     /// Prints what is there by now; false when nobody answers.
-    fn catch_up(
-        &mut self,
-        place: &mut Place,
-        (request, query): (&Request, &Query),
-    ) -> Result<bool, CliError> {
+    fn catch_up(&mut self, place: &mut Place, question: &Question) -> Result<bool, CliError> {
         let oldest = |from| Query {
-            filter: query.filter.within(from, u64::MAX),
+            filter: question.query.filter.within(from, u64::MAX),
             want: Want::Records { order: Order::Oldest, limit: u64::MAX },
         };
         let mut rest = Some(oldest(place.next));
         while let Some(page) = rest.take() {
-            let asked = request.pinned(&page);
-            let asked = Request { order: Some("oldest".to_owned()), ..asked };
-            let answer = match self.asker.ask(&asked, &page) {
+            let asked = question.about(page);
+            let page = &asked.query;
+            let answer = match self.asker.ask(&asked) {
                 Ok(answer) => answer,
                 Err(error) if error.kind == "usage" || error.kind == "forbidden" => {
                     return Err(error);
@@ -113,8 +110,8 @@ impl Follower<'_, '_> {
                 }
                 self.missing = answer.missing;
             }
-            self.output.print(&answer, &page, None)?;
-            rest = answer.rest(&page);
+            self.output.print(&answer, page, None)?;
+            rest = answer.rest(page);
             place.next = match &rest {
                 Some(rest) => rest.filter.first_seq(),
                 None => answer.end.max(place.next),
@@ -151,8 +148,7 @@ impl Follower<'_, '_> {
     fn newest_restored(&mut self) -> Result<Option<u64>, CliError> {
         let request =
             Request { event_type: vec![RESTORED.to_owned()], limit: Some(1), ..Request::default() };
-        let query = request.resolve(SystemClock.now())?;
-        let answer = self.asker.ask(&request, &query)?;
+        let answer = self.asker.ask(&request.question(SystemClock.now())?)?;
         Ok(answer.last_seq())
     }
 
@@ -193,7 +189,7 @@ impl Place {
 fn begin(
     asker: &mut Asker,
     args: &QueryArgs,
-    (request, query): (&Request, &Query),
+    question: &Question,
     output: &mut Output<'_>,
 ) -> Result<Place, CliError> {
     let limit = match args.limit {
@@ -201,9 +197,9 @@ fn begin(
         Some(0) => return Ok(Place { next: 0, history: None }),
         Some(limit) => limit,
     };
-    let newest =
-        Query { filter: query.filter.clone(), want: Want::Records { order: Order::Newest, limit } };
-    let answer = asker.ask(&request.pinned(&newest), &newest)?;
+    let filter = question.query.filter.clone();
+    let newest = Query { filter, want: Want::Records { order: Order::Newest, limit } };
+    let answer = asker.ask(&question.about(newest))?;
     if let Some(lines) = answer.lines() {
         let in_order: Vec<&[u8]> = lines.iter().rev().collect();
         output.records(&in_order)?;

@@ -151,15 +151,13 @@ impl Sink {
         };
         let mut next = from;
         loop {
+            let question = request(next).question(SystemClock.now())?;
             let page = match &mut self.to {
                 To::Socket(client, _) => {
                     settled(client)?;
-                    client.query(&request(next))?
+                    client.query(&question)?
                 }
-                To::Direct(direct) => {
-                    let query = request(next).resolve(SystemClock.now())?;
-                    direct.log.query(&query)?
-                }
+                To::Direct(direct) => direct.log.query(&question.query)?,
             };
             if !page.damaged.is_empty() {
                 let text = format!(

@@ -83,15 +83,16 @@ fn newest(settings: &Settings, ours: Option<String>) -> Result<Option<Position>,
     let mut conditions = vec!["details.imported.format = python-audit".to_owned()];
     conditions.extend(ours);
     let request = Request { conditions, limit: Some(1), ..Request::default() };
+    let question = request.question(SystemClock.now())?;
     let answer = match reach::collector(settings) {
-        Ok(mut client) => client.query(&request)?,
+        Ok(mut client) => client.query(&question)?,
         Err(ClientError::NotRunning { .. }) => {
             let reader = Reader::open(&shared_fs(), &settings.log_dir, Bounds::default());
             let mut reader = match reader {
                 Err(ReadError::NoLog { .. }) => return Ok(None),
                 opened => opened?,
             };
-            reader.query(&request.resolve(SystemClock.now())?)?
+            reader.query(&question.query)?
         }
         Err(error) => return Err(error.into()),
     };
