@@ -33,6 +33,7 @@ use crate::audit::tree::merkle::Range;
 use crate::clock::Timestamp;
 use crate::fsio::lock::WriterLock;
 use crate::fsio::{self, FsFile, OpenMode, temporary_name};
+use crate::units::hex;
 use filters::Known;
 use look::Looks;
 use retention::Retention;
@@ -467,7 +468,7 @@ impl Thread {
             self.look();
         }
         out.sync_data()?;
-        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&hasher.finalize());
         let filters = filters.into_iter().collect();
         Ok(Some(Packed { blocks, sha256: digest, filters }))
     }

@@ -18,6 +18,7 @@ use crate::audit::state::status::Damage;
 use crate::audit::tree::document::DocumentError;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::fsio::OpenMode;
+use crate::units::hex;
 
 /// What there is.
 pub(super) struct Seen {
@@ -272,7 +273,7 @@ impl Opening<'_> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)
             .map_err(|error| self.start_error(format!("no random numbers: {error}")))?;
-        Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&random))
     }
 }
 

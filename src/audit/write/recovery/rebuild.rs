@@ -5,9 +5,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use sha2::{Digest, Sha256};
 
 use super::{OpenError, Opening, io_error};
+use crate::audit::files::digest::digest;
 use crate::audit::files::examine::leaves;
 use crate::audit::files::facts;
 use crate::audit::files::facts::{Authority, Fact, Removal, Said};
@@ -19,7 +19,7 @@ use crate::audit::keys::Keyring;
 use crate::audit::paths::{parse_sealed_name, sealed_name};
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::tree::document::DocumentError;
-use crate::audit::tree::merkle::{Hash, Range};
+use crate::audit::tree::merkle::Range;
 use crate::fsio::{FileReader, FsFile, OpenMode};
 
 /// What is sealed, and how it was found out.
@@ -240,7 +240,7 @@ impl Opening<'_> {
             .bad
             .as_ref()
             .map(|bad| format!("record {} at byte {}: {}", bad.seq, bad.offset, bad.reason));
-        let sha256 = if packed { Some(sha256(file).map_err(failed())?) } else { None };
+        let sha256 = if packed { Some(digest(file).map_err(failed())?.to_string()) } else { None };
         let mut segment = Segment::sealed(&scan.layout, damage);
         name.clone_into(&mut segment.file);
         segment.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
@@ -500,14 +500,4 @@ pub(super) fn is_unusable(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotFound};
     matches!(error.kind(), InvalidData | InvalidInput | IsADirectory | NotFound)
         || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
-}
-
-fn sha256(file: &dyn FsFile) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut reader = FileReader { file, offset: 0 };
-    let mut buffer = vec![0; 256 * 1024];
-    while let read @ 1.. = reader.read(&mut buffer)? {
-        hasher.update(&buffer[..read]);
-    }
-    Ok(Hash::from_bytes(hasher.finalize().into()).to_string())
 }
