@@ -47,8 +47,9 @@ source_date() {
     export SOURCE_DATE_EPOCH
 }
 
-# A program that needs no library of the host: with musl where Rust has that target, else with glibc, in which host
-# names are looked up by the host's own libraries.
+# A program that needs no library of the host: with musl where Rust has that target, else with glibc. That one has its
+# own ways to look up users, groups and hosts in /etc and hosts by DNS. What else a host's nsswitch.conf names (sss,
+# ldap, mdns) it asks only where the host has the same version of glibc, and passes over elsewhere.
 static_binary() {
     if [ -n "$binary" ]; then return; fi
     local host target flags=()

@@ -185,6 +185,7 @@ mod clock;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod clock;
+mod coded;
 #[cfg(all(feature = "collector", not(feature = "testing")))]
 mod collector;
 #[cfg(all(feature = "collector", feature = "testing"))]

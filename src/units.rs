@@ -248,6 +248,18 @@ pub(crate) fn records(begin: u64, end: u64) -> String {
     }
 }
 
+/// Bytes in hexadecimal, in lower case.
+#[must_use]
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| hex_digits(*byte)).map(char::from).collect()
+}
+
+/// The two digits of one byte.
+pub(crate) fn hex_digits(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,6 +323,13 @@ mod tests {
         ] {
             assert_eq!(human_bytes(bytes), text);
         }
+    }
+
+    #[test]
+    fn every_byte_has_two_hexadecimal_digits() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let each: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex(&bytes), each);
     }
 
     #[test]

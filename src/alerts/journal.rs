@@ -25,6 +25,7 @@ use crate::audit::tree::document::{DocumentError, Kind, Layout, decode, encode_f
 use crate::audit::write::own_files::Identity;
 use crate::fsio::aside::set_aside;
 use crate::fsio::{self, FileReader, FsFile, OpenMode, SharedFs};
+use crate::units::hex;
 
 /// The file is never smaller than this when it is replaced.
 const MIN_COMPACT_BYTES: u64 = 256 << 10;
@@ -391,7 +392,7 @@ fn checked(line: &[u8], digest: &mut Sha256, seal: &dyn Sealing) -> Option<Chang
     let parsed: Line<'_> = serde_json::from_slice(line).ok()?;
     let mut up_to_here = digest.clone();
     up_to_here.update(parsed.change.get());
-    if !seal.holds(&hex(up_to_here), &parsed.seal) {
+    if !seal.holds(&hex(&up_to_here.finalize()), &parsed.seal) {
         return None;
     }
     digest.update(line);
@@ -404,15 +405,11 @@ fn line(change: &Change, digest: &mut Sha256, seal: &dyn Sealing) -> io::Result<
     let change = serde_json::to_string(change).map_err(io::Error::other)?;
     let mut up_to_here = digest.clone();
     up_to_here.update(&change);
-    let seal = seal.seal(&hex(up_to_here)).map_err(io::Error::other)?;
+    let seal = seal.seal(&hex(&up_to_here.finalize())).map_err(io::Error::other)?;
     let seal = serde_json::to_string(&seal).map_err(io::Error::other)?;
     let line = format!("{{\"change\":{change},\"seal\":{seal}}}\n").into_bytes();
     digest.update(&line);
     Ok(line)
-}
-
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

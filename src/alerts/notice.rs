@@ -1,32 +1,12 @@
 //! What delivery tells an operator on the way, named. Without the feature `alerts`
 //! nothing is delivered, and the names are there all the same.
 
-macro_rules! notices {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal),+ $(,)?) => {
-        /// What a message about alerts is about.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Notice { $($(#[doc = $doc])+ $variant),+ }
+use crate::coded::{self, coded};
 
-        impl Notice {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
+coded! {
+    /// What a message about alerts is about: the name in brackets behind it.
+    enum Notice;
 
-            /// The name in brackets behind the message; stays.
-            #[must_use]
-            pub fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code),+ }
-            }
-
-            /// The message with its name: `… [alert_given_up]`.
-            #[must_use]
-            pub fn says(self, text: &str) -> String {
-                format!("{text} [{}]", self.code())
-            }
-        }
-    };
-}
-
-notices! {
     /// An alert cannot be delivered, ever, by this process.
     NoDelivery = "alert_no_delivery",
     /// A delivery failed, and is tried again.
@@ -47,4 +27,12 @@ notices! {
     Missed = "alert_records_missed",
     /// A change of health could not be stored yet.
     HealthWaits = "alert_health_waits",
+}
+
+impl Notice {
+    /// The message with its name: `… [alert_given_up]`.
+    #[must_use]
+    pub fn says(self, text: &str) -> String {
+        coded::says(text, self.code())
+    }
 }

@@ -10,8 +10,6 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
 use super::Level;
 use super::base::Base;
 use super::check::check;
@@ -20,6 +18,7 @@ use super::heads::{self, heads};
 use super::hole::Hole;
 use super::metadata::Metadata;
 use super::name::{BackupId, FileKind, parse_name};
+use crate::audit::files::digest::digest_while;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::histories::KnownHead;
 use crate::audit::read::watch::{Stage, Watch};
@@ -29,7 +28,6 @@ use crate::fsio::{FileMeta, OpenMode};
 
 /// An archive is read so fast at most, in bytes a second: it can wait.
 const PACE: u64 = 64 << 20;
-const PIECE: usize = 1 << 20;
 
 /// What the backups in a directory hold.
 #[derive(Debug)]
@@ -225,26 +223,14 @@ fn paced_sha256(
     file: &dyn crate::fsio::FsFile,
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> io::Result<Option<Hash>> {
-    let (mut hasher, mut buffer, mut at) = (Sha256::new(), vec![0; PIECE], 0_u64);
     let started = Instant::now();
-    loop {
-        if !go_on() {
-            return Ok(None);
-        }
-        match file.read_at(&mut buffer, at) {
-            Ok(0) => return Ok(Some(Hash::from_bytes(hasher.finalize().into()))),
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                at += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        let due = Duration::from_secs_f64(at as f64 / PACE as f64);
+    digest_while(file, |read| {
+        let due = Duration::from_secs_f64(read as f64 / PACE as f64);
         if let Some(early) = due.checked_sub(started.elapsed()) {
             std::thread::sleep(early);
         }
-    }
+        go_on()
+    })
 }
 
 /// Interrupted once it is told not to go on.

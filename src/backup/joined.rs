@@ -9,6 +9,7 @@ use super::error::{BackupError, io_error};
 use super::metadata::{Metadata, Stretch};
 use super::reread;
 use crate::audit::read::watch::Watch;
+use crate::fsio::read_only::{ReadOnly, Readable};
 use crate::fsio::{FileMeta, FsFile, OpenMode};
 
 /// A base that is there.
@@ -137,7 +138,7 @@ impl Joined {
         bases: Vec<(u64, Box<dyn FsFile>)>,
         last: Box<dyn FsFile>,
         path: &Path,
-    ) -> Result<Self, BackupError> {
+    ) -> Result<ReadOnly<Self>, BackupError> {
         let meta = last.meta().map_err(io_error("look at", path))?;
         let mut end = 0;
         let mut parts = Vec::with_capacity(bases.len() + 1);
@@ -146,11 +147,11 @@ impl Joined {
             parts.push((end, file));
         }
         parts.push((end + meta.len, last));
-        Ok(Self { parts, meta: FileMeta { len: end + meta.len, ..meta } })
+        Ok(ReadOnly(Self { parts, meta: FileMeta { len: end + meta.len, ..meta } }))
     }
 }
 
-impl FsFile for Joined {
+impl Readable for Joined {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         let at = self.parts.partition_point(|(end, _)| *end <= offset);
         let Some((end, file)) = self.parts.get(at) else { return Ok(0) };
@@ -165,21 +166,5 @@ impl FsFile for Joined {
 
     fn meta(&self) -> io::Result<FileMeta> {
         Ok(self.meta)
-    }
-
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn allocate(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 }

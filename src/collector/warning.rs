@@ -1,38 +1,11 @@
 //! What the collector tells its operator on the way, named.
 
-macro_rules! warnings {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal),+ $(,)?) => {
-        /// What a message of the running collector is about.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Warning { $($(#[doc = $doc])+ $variant),+ }
+use crate::coded::{self, coded};
 
-        impl Warning {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
+coded! {
+    /// What a message of the running collector is about: the name in brackets behind it.
+    enum Warning;
 
-            /// The name in brackets behind the message; stays.
-            #[must_use]
-            pub fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code),+ }
-            }
-
-            /// The message with its name: `… [settings_kept]`.
-            #[must_use]
-            pub fn says(self, text: &str) -> String {
-                format!("{text} [{}]", self.code())
-            }
-
-            /// The same, and what to do, where that is known.
-            #[must_use]
-            pub fn says_with(self, text: &str, hint: Option<&str>) -> String {
-                let said = self.says(text);
-                hint.map_or_else(|| said.clone(), |hint| format!("{said}\nhint: {hint}"))
-            }
-        }
-    };
-}
-
-warnings! {
     /// The checkpoint cannot be written to `collector.checkpoint_push_to`.
     NotPushed = "checkpoint_not_pushed",
     /// A pushed checkpoint is there that does not fit the log.
@@ -66,4 +39,19 @@ warnings! {
     Dumpable = "memory_not_private",
     /// A second signal, not a repetition of the first, ended it; the log was not closed.
     Forced = "forced",
+}
+
+impl Warning {
+    /// The message with its name: `… [settings_kept]`.
+    #[must_use]
+    pub fn says(self, text: &str) -> String {
+        coded::says(text, self.code())
+    }
+
+    /// The same, and what to do, where that is known.
+    #[must_use]
+    pub fn says_with(self, text: &str, hint: Option<&str>) -> String {
+        let said = self.says(text);
+        hint.map_or_else(|| said.clone(), |hint| format!("{said}\nhint: {hint}"))
+    }
 }

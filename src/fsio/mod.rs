@@ -23,6 +23,7 @@ pub mod lock;
 pub mod looking;
 pub mod os;
 pub mod private;
+pub(crate) mod read_only;
 pub mod scratch;
 pub mod socket;
 pub mod tcp_owner;
@@ -362,3 +363,31 @@ pub fn parent(path: &Path) -> PathBuf {
         _ => PathBuf::from("."),
     }
 }
+
+/// In an `impl Fs` of a test: what that file system does with names and folders as the real
+/// one does, all but [`Fs::open`], [`Fs::meta`], [`Fs::space`] and [`Fs::read`].
+#[cfg(test)]
+macro_rules! names_and_folders_of_the_system {
+    () => {
+        fn rename(&self, from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
+            $crate::fsio::OsFs.rename(from, to)
+        }
+        fn remove(&self, path: &std::path::Path) -> std::io::Result<()> {
+            $crate::fsio::OsFs.remove(path)
+        }
+        fn create_dir_all(&self, path: &std::path::Path) -> std::io::Result<()> {
+            $crate::fsio::OsFs.create_dir_all(path)
+        }
+        fn remove_dir(&self, path: &std::path::Path) -> std::io::Result<()> {
+            $crate::fsio::OsFs.remove_dir(path)
+        }
+        fn sync_dir(&self, path: &std::path::Path) -> std::io::Result<()> {
+            $crate::fsio::OsFs.sync_dir(path)
+        }
+        fn list(&self, path: &std::path::Path) -> std::io::Result<Vec<String>> {
+            $crate::fsio::OsFs.list(path)
+        }
+    };
+}
+#[cfg(test)]
+pub(crate) use names_and_folders_of_the_system;

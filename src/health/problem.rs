@@ -1,27 +1,20 @@
 //! The problems that checks can find, each with a name that stays.
 
 use super::status::Status::{self, Critical, Unknown, Warning};
+use crate::coded::coded;
 
 macro_rules! problems {
     ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal [$($status:ident),+]),+ $(,)?) => {
-        /// What a check can find. A check that is not healthy names one: see
-        /// [`Check::code`](super::Check::code). What to do about each is in the
-        /// table of docs/codes.md.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[cfg_attr(not(feature = "testing"), non_exhaustive)]
-        pub enum Problem { $($(#[doc = $doc])+ $variant),+ }
+        coded! {
+            /// What a check can find. A check that is not healthy names one: see
+            /// [`Check::code`](super::Check::code). What to do about each is in the
+            /// table of docs/codes.md.
+            #[cfg_attr(not(feature = "testing"), non_exhaustive)]
+            enum Problem;
+            $($(#[doc = $doc])+ $variant = $code),+
+        }
 
         impl Problem {
-            /// All of them, by check.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name for scripts and for the guide: what is looked at, a dot, what
-            /// is wrong with it.
-            #[must_use]
-            pub fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code),+ }
-            }
-
             /// How bad it can be.
             #[must_use]
             pub fn statuses(self) -> &'static [Status] {

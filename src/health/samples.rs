@@ -32,24 +32,7 @@ impl Fs for SampleFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn FsFile>> {
         OsFs.open(path, mode)
     }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsFs.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsFs.remove(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsFs.create_dir_all(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        OsFs.remove_dir(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        OsFs.sync_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        OsFs.list(path)
-    }
+    crate::fsio::names_and_folders_of_the_system!();
     fn meta(&self, path: &Path) -> io::Result<FileMeta> {
         if !self.denied.is_empty() && path.ends_with(self.denied) {
             return Err(io::ErrorKind::PermissionDenied.into());

@@ -10,6 +10,9 @@ use super::listing::{self, MOST_KEPT, Page};
 use super::object::{Object, Removed};
 use super::put::Put;
 
+/// The bytes of an object, as they come.
+pub type Reading = Box<dyn Read + Send>;
+
 /// A place for backups: objects with names below one prefix, each written once.
 ///
 /// All methods block; none may be called from an asynchronous task.
@@ -78,12 +81,7 @@ pub trait BackupStore: Send + Sync + Debug {
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn open(
-        &self,
-        name: &str,
-        version: Option<&str>,
-        from: u64,
-    ) -> Result<Box<dyn Read + Send>, StoreError>;
+    fn open(&self, name: &str, version: Option<&str>, from: u64) -> Result<Reading, StoreError>;
 
     /// Puts a new object, and returns it once the store has said to have it: the
     /// size, the checksum, the version, and the lock if one was asked for. Nothing
@@ -129,12 +127,7 @@ impl<S: BackupStore + ?Sized> BackupStore for Arc<S> {
         (**self).stat_version(name, version)
     }
 
-    fn open(
-        &self,
-        name: &str,
-        version: Option<&str>,
-        from: u64,
-    ) -> Result<Box<dyn Read + Send>, StoreError> {
+    fn open(&self, name: &str, version: Option<&str>, from: u64) -> Result<Reading, StoreError> {
         (**self).open(name, version, from)
     }
 

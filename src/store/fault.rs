@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::backup_store::BackupStore;
+use super::backup_store::{BackupStore, Reading};
 use super::error::{StoreError, StoreErrorKind};
 use super::listing::Page;
 use super::object::{Object, Removed};
@@ -127,12 +127,7 @@ impl<S: BackupStore> BackupStore for FaultStore<S> {
         self.with_fault(Operation::Stat, name, || self.inner.stat_version(name, version))
     }
 
-    fn open(
-        &self,
-        name: &str,
-        version: Option<&str>,
-        from: u64,
-    ) -> Result<Box<dyn Read + Send>, StoreError> {
+    fn open(&self, name: &str, version: Option<&str>, from: u64) -> Result<Reading, StoreError> {
         let planned = {
             let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
             plan.iter().find(|(planned, _)| *planned == Operation::Open).map(|(_, fault)| *fault)

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
-use super::backup_store::BackupStore;
+use super::backup_store::{BackupStore, Reading};
 use super::confirm::{Sent, put_once};
 use super::destination::check_name;
 use super::error::{StoreError, StoreErrorKind};
@@ -251,12 +251,7 @@ impl BackupStore for LocalStore {
         Ok(Some(object))
     }
 
-    fn open(
-        &self,
-        name: &str,
-        _version: Option<&str>,
-        from: u64,
-    ) -> Result<Box<dyn Read + Send>, StoreError> {
+    fn open(&self, name: &str, _version: Option<&str>, from: u64) -> Result<Reading, StoreError> {
         let failed = |error: io::Error| self.failed(name, "read", &error);
         let mut file = open_file(&self.path(name)?, OpenMode::ReadOwn).map_err(failed)?;
         file.seek(SeekFrom::Start(from)).map_err(failed)?;

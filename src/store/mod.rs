@@ -45,7 +45,7 @@ mod stop;
 #[cfg(feature = "cloud")]
 mod wire;
 
-pub use backup_store::BackupStore;
+pub use backup_store::{BackupStore, Reading};
 pub use credentials::{Credentials, credentials};
 pub use destination::Destination;
 pub(crate) use destination::is_name;

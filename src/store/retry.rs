@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::backup_store::BackupStore;
+use super::backup_store::{BackupStore, Reading};
 use super::error::{StoreError, StoreErrorKind};
 use super::listing::Page;
 use super::object::{Object, Removed};
@@ -179,12 +179,7 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
         self.repeat(|| self.inner.stat_version(name, version))
     }
 
-    fn open(
-        &self,
-        name: &str,
-        version: Option<&str>,
-        from: u64,
-    ) -> Result<Box<dyn Read + Send>, StoreError> {
+    fn open(&self, name: &str, version: Option<&str>, from: u64) -> Result<Reading, StoreError> {
         // The length tells a body that ended early from one that is complete; the
         // version keeps a resumed one from going on in another object.
         let Some(object) = self.stat_version(name, version)? else {
@@ -286,7 +281,7 @@ struct ResumingReader<S> {
     version: Option<String>,
     at: u64,
     end: u64,
-    body: Option<Box<dyn Read + Send>>,
+    body: Option<Reading>,
     patience: Patience,
     since_renewed: u64,
 }

@@ -127,7 +127,6 @@ fn of_report(report: &HealthReport) -> Vec<Family> {
     let status = |check: &crate::health::Check| {
         (Some(("component", Cow::Borrowed(check.component))), Sample::Value(code(check.status)))
     };
-    let number = |component, metric| report.check(component)?.number(metric);
     let mut families = vec![
         Family {
             name: "build",
@@ -162,74 +161,83 @@ fn of_report(report: &HealthReport) -> Vec<Family> {
                 "For how long the log has been open.",
                 report.uptime_seconds.map(|seconds| seconds as f64),
             ),
-            gauge(
-                "heartbeat_age_seconds",
-                "Time since the writer thread's last sign of life.",
-                number("worker_thread", "heartbeat_age_seconds"),
-            ),
-            gauge("log_bytes", "Size of all segments as stored.", number("log_file", "bytes")),
-            gauge(
-                "disk_available_bytes",
-                "What the file system below the log has left.",
-                number("disk_space", "available_bytes"),
-            ),
-            gauge(
-                "disk_size_bytes",
-                "Size of the file system below the log.",
-                number("disk_space", "total_bytes"),
-            ),
-            gauge(
-                "disk_available_inodes",
-                "How many more files the file system below the log can hold.",
-                number("disk_space", "available_inodes"),
-            ),
-            gauge(
-                "disk_inodes",
-                "How many files the file system below the log can hold at all.",
-                number("disk_space", "total_inodes"),
-            ),
-            gauge(
-                "backup_last_success_timestamp_seconds",
-                "When the newest good backup was made.",
-                number("backup", "last_success_timestamp_seconds"),
-            ),
-            gauge(
-                "backup_last_success_bytes",
-                "Size of the newest good backup as stored.",
-                number("backup", "last_success_bytes"),
-            ),
-            gauge(
-                "backup_lag_records",
-                "Durable records that the newest good backup does not hold.",
-                number("backup", "lag_records"),
-            ),
-            gauge(
-                "backup_last_failure_timestamp_seconds",
-                "When a backup failed, if none was made since.",
-                number("backup", "last_failure_timestamp_seconds"),
-            ),
-            gauge("backups", "Backups in the backup directory.", number("backup", "backups")),
-            gauge(
-                "retention_without_backup",
-                "1 when retention removes what is old even if no backup holds it.",
-                number("backup", "retention_without_backup"),
-            ),
-            gauge(
-                "backup_last_drill_timestamp_seconds",
-                "When a restore was last tried.",
-                number("backup", "last_drill_timestamp_seconds"),
-            ),
-            gauge(
-                "backup_last_drill_success",
-                "Whether that restore worked.",
-                number("backup", "last_drill_passed"),
-            ),
         ]
         .into_iter()
         .flatten(),
     );
+    families.extend(OF_CHECKS.iter().filter_map(|(name, help, component, metric)| {
+        gauge(name, help, report.check(component)?.number(metric))
+    }));
     families
 }
+
+/// What single checks measured: the metric, its help, the check, the name there.
+const OF_CHECKS: &[(&str, &str, &str, &str)] = &[
+    (
+        "heartbeat_age_seconds",
+        "Time since the writer thread's last sign of life.",
+        "worker_thread",
+        "heartbeat_age_seconds",
+    ),
+    ("log_bytes", "Size of all segments as stored.", "log_file", "bytes"),
+    (
+        "disk_available_bytes",
+        "What the file system below the log has left.",
+        "disk_space",
+        "available_bytes",
+    ),
+    ("disk_size_bytes", "Size of the file system below the log.", "disk_space", "total_bytes"),
+    (
+        "disk_available_inodes",
+        "How many more files the file system below the log can hold.",
+        "disk_space",
+        "available_inodes",
+    ),
+    (
+        "disk_inodes",
+        "How many files the file system below the log can hold at all.",
+        "disk_space",
+        "total_inodes",
+    ),
+    (
+        "backup_last_success_timestamp_seconds",
+        "When the newest good backup was made.",
+        "backup",
+        "last_success_timestamp_seconds",
+    ),
+    (
+        "backup_last_success_bytes",
+        "Size of the newest good backup as stored.",
+        "backup",
+        "last_success_bytes",
+    ),
+    (
+        "backup_lag_records",
+        "Durable records that the newest good backup does not hold.",
+        "backup",
+        "lag_records",
+    ),
+    (
+        "backup_last_failure_timestamp_seconds",
+        "When a backup failed, if none was made since.",
+        "backup",
+        "last_failure_timestamp_seconds",
+    ),
+    ("backups", "Backups in the backup directory.", "backup", "backups"),
+    (
+        "retention_without_backup",
+        "1 when retention removes what is old even if no backup holds it.",
+        "backup",
+        "retention_without_backup",
+    ),
+    (
+        "backup_last_drill_timestamp_seconds",
+        "When a restore was last tried.",
+        "backup",
+        "last_drill_timestamp_seconds",
+    ),
+    ("backup_last_drill_success", "Whether that restore worked.", "backup", "last_drill_passed"),
+];
 
 /// Each alert's delivery.
 fn of_alerts(status: &AlertsStatus) -> Vec<Family> {
@@ -356,57 +364,50 @@ fn counters(page: &StatusSnapshot) -> Vec<Family> {
 }
 
 fn gauges(page: &StatusSnapshot) -> Vec<Option<Family>> {
-    let plain = |name, help, word| gauge(name, help, Some(page.get(word) as f64));
+    let plain =
+        PLAIN.iter().map(|(name, help, word)| gauge(name, help, Some(page.get(*word) as f64)));
     // No sample before there is a time: 0 would be 1970.
-    let time =
-        |name, help, word| gauge(name, help, page.time(word).map(|at| at.micros() as f64 / 1e6));
-    vec![
-        plain("write_buffer_events", "Events accepted and not yet settled.", Word::BufferEvents),
-        plain(
-            "write_buffer_capacity_events",
-            "Events that the write buffer holds at most.",
-            Word::CapacityEvents,
-        ),
-        plain("write_buffer_bytes", "Bytes of the events in the write buffer.", Word::BufferBytes),
-        plain(
-            "write_buffer_capacity_bytes",
-            "Bytes that the write buffer holds at most.",
-            Word::CapacityBytes,
-        ),
-        plain("next_seq", "The seq that the next event gets.", Word::NextSeq),
-        plain("durable_seq", "Records below this seq are durable.", Word::DurableSeq),
-        plain("segments", "Sealed segments.", Word::Segments),
-        plain(
-            "compress_backlog_segments",
-            "Segments waiting to be compressed.",
-            Word::CompressBacklog,
-        ),
-        plain("active_sources", "Sources seen in the last minute.", Word::ActiveSources),
-        plain("query_cache_entries", "Entries of the query cache.", Word::CacheEntries),
-        plain("connections", "Connections open at the collector.", Word::Connections),
-        plain(
-            "checkpoint_size_records",
-            "Records under the newest checkpoint.",
-            Word::CheckpointSize,
-        ),
-        time(
-            "checkpoint_timestamp_seconds",
-            "When the newest checkpoint was signed.",
-            Word::CheckpointAt,
-        ),
-        time(
-            "last_event_timestamp_seconds",
-            "When the last event was accepted.",
-            Word::LastEventAt,
-        ),
-        time(
-            "tls_certificate_expiry_timestamp_seconds",
-            "When the certificate in use for HTTPS expires.",
-            Word::TlsNotAfter,
-        ),
-        time("start_timestamp_seconds", "When the log was opened.", Word::StartedAt),
-    ]
+    let time = TIMES.iter().map(|(name, help, word)| {
+        gauge(name, help, page.time(*word).map(|at| at.micros() as f64 / 1e6))
+    });
+    plain.chain(time).collect()
 }
+
+/// Numbers of the page as they are.
+const PLAIN: &[(&str, &str, Word)] = &[
+    ("write_buffer_events", "Events accepted and not yet settled.", Word::BufferEvents),
+    (
+        "write_buffer_capacity_events",
+        "Events that the write buffer holds at most.",
+        Word::CapacityEvents,
+    ),
+    ("write_buffer_bytes", "Bytes of the events in the write buffer.", Word::BufferBytes),
+    (
+        "write_buffer_capacity_bytes",
+        "Bytes that the write buffer holds at most.",
+        Word::CapacityBytes,
+    ),
+    ("next_seq", "The seq that the next event gets.", Word::NextSeq),
+    ("durable_seq", "Records below this seq are durable.", Word::DurableSeq),
+    ("segments", "Sealed segments.", Word::Segments),
+    ("compress_backlog_segments", "Segments waiting to be compressed.", Word::CompressBacklog),
+    ("active_sources", "Sources seen in the last minute.", Word::ActiveSources),
+    ("query_cache_entries", "Entries of the query cache.", Word::CacheEntries),
+    ("connections", "Connections open at the collector.", Word::Connections),
+    ("checkpoint_size_records", "Records under the newest checkpoint.", Word::CheckpointSize),
+];
+
+/// Times of the page, in seconds since 1970.
+const TIMES: &[(&str, &str, Word)] = &[
+    ("checkpoint_timestamp_seconds", "When the newest checkpoint was signed.", Word::CheckpointAt),
+    ("last_event_timestamp_seconds", "When the last event was accepted.", Word::LastEventAt),
+    (
+        "tls_certificate_expiry_timestamp_seconds",
+        "When the certificate in use for HTTPS expires.",
+        Word::TlsNotAfter,
+    ),
+    ("start_timestamp_seconds", "When the log was opened.", Word::StartedAt),
+];
 
 fn sync_durations(page: &StatusSnapshot) -> Family {
     let seconds = |micros: u64| micros as f64 / 1e6;

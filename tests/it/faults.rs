@@ -7,7 +7,8 @@ use auditctl::fsio::Space;
 use auditctl::fsio::fault::{Fault, How, Op};
 
 use crate::support::{
-    Dir, all_lines, count, eventually, failing, open, options, records, root_agrees, skipped, types,
+    Dir, all_lines, count, eventually, failing, open, options, records, root_agrees, skipped,
+    types, until_refused,
 };
 
 const EIO: i32 = 5;
@@ -398,19 +399,7 @@ fn a_real_full_disk_is_survived_where_a_small_tmpfs_can_be_mounted() {
     let log = open(options.clone());
     let ballast = mount.join("ballast");
     std::fs::write(&ballast, vec![0; 3 << 20]).expect("ballast");
-    let mut acknowledged = 0;
-    let blob = "x".repeat(20_000);
-    let refused = (0..1_000).find_map(|_| {
-        let event = Event::new("e").details(&serde_json::json!({ "blob": blob })).expect("details");
-        match log.record(event).and_then(auditctl::audit::Receipt::wait) {
-            Ok(_) => {
-                acknowledged += 1;
-                None
-            }
-            Err(error) => Some(error),
-        }
-    });
-    let refused = refused.expect("the disk fills up");
+    let (acknowledged, refused) = until_refused(&log, 20_000, 1_000);
     assert!(["disk_full", "unavailable"].contains(&refused.kind()), "{refused}");
     eventually("health can see it", || {
         log.status().expect("status").state() == Some(WriterState::DiskFull)

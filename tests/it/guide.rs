@@ -161,6 +161,24 @@ fn every_kind_that_the_code_can_say_is_in_its_list() {
     }
 }
 
+/// All sources below a folder, with their texts.
+fn sources(below: &str) -> Vec<(std::path::PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(below)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("sources") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                found.push((path, text));
+            }
+        }
+    }
+    found
+}
+
 /// An error of a command is named where it is made; a name that is in no table would only
 /// be noticed when it happens.
 #[test]
@@ -172,20 +190,11 @@ fn every_kind_of_a_command_s_error_is_in_a_table() {
     let all = catalogue();
     let known: BTreeSet<&str> = all.iter().flat_map(|group| group.codes.iter().copied()).collect();
     let mut count = 0;
-    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("sources") {
-            let path = entry.expect("entry").path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            for found in made.captures_iter(&text) {
-                let kind = found.get(1).or(found.get(2)).expect("one of them").as_str();
-                assert!(known.contains(kind), "{}: {kind}: cli/catalogue.rs", path.display());
-                count += 1;
-            }
+    for (path, text) in sources("src/cli") {
+        for found in made.captures_iter(&text) {
+            let kind = found.get(1).or(found.get(2)).expect("one of them").as_str();
+            assert!(known.contains(kind), "{}: {kind}: cli/catalogue.rs", path.display());
+            count += 1;
         }
     }
     assert!(count > 30, "errors were found");
@@ -195,38 +204,29 @@ fn every_kind_of_a_command_s_error_is_in_a_table() {
 #[test]
 fn every_warning_of_the_writer_and_the_collector_has_a_code() {
     let mut count = 0;
-    let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("sources") {
-            let path = entry.expect("entry").path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let of_writer = ["src/audit/", "src/collector/", "src/alerts/"];
-            if !of_writer.iter().any(|part| path.to_string_lossy().contains(part)) {
-                continue;
-            }
-            for level in ["tracing::warn!(", "tracing::error!("] {
-                for said in text.split(level).skip(1) {
-                    let said = said.trim_start();
-                    let coded = said.starts_with("code = ") || said.starts_with("code, ");
-                    assert!(coded, "{}: {level}{:.60}", path.display(), said);
-                    count += 1;
-                }
-            }
-            if path.to_string_lossy().contains("src/audit/") {
-                continue;
-            }
-            for said in text.replace("warn)(", "warn(").split("warn(&").skip(1) {
-                // `push` names its own; it says so itself.
-                let coded = ["Warning::", "with_hint(Warning::", "Notice::", "said)"]
-                    .iter()
-                    .any(|start| said.starts_with(start));
-                assert!(coded, "{}: warn(&{:.60}", path.display(), said);
+    for (path, text) in sources("src") {
+        let of_writer = ["src/audit/", "src/collector/", "src/alerts/"];
+        if !of_writer.iter().any(|part| path.to_string_lossy().contains(part)) {
+            continue;
+        }
+        for level in ["tracing::warn!(", "tracing::error!("] {
+            for said in text.split(level).skip(1) {
+                let said = said.trim_start();
+                let coded = said.starts_with("code = ") || said.starts_with("code, ");
+                assert!(coded, "{}: {level}{:.60}", path.display(), said);
                 count += 1;
             }
+        }
+        if path.to_string_lossy().contains("src/audit/") {
+            continue;
+        }
+        for said in text.replace("warn)(", "warn(").split("warn(&").skip(1) {
+            // `push` names its own; it says so itself.
+            let coded = ["Warning::", "with_hint(Warning::", "Notice::", "said)"]
+                .iter()
+                .any(|start| said.starts_with(start));
+            assert!(coded, "{}: warn(&{:.60}", path.display(), said);
+            count += 1;
         }
     }
     assert!(count > 12, "warnings were found");

@@ -11,7 +11,7 @@ use auditctl::fsio::fault::{Fault, How, Op};
 use serde_json::Value;
 
 use crate::backups::copy_dir;
-use crate::support::{Dir, Moments, auditctl, count, failing, run};
+use crate::support::{Dir, Moments, auditctl, count, failing, json, ok, run};
 
 fn python(args: &[&str]) -> (i32, String) {
     crate::keys::python(&args.iter().map(Path::new).collect::<Vec<_>>())
@@ -19,17 +19,6 @@ fn python(args: &[&str]) -> (i32, String) {
 
 fn chmod(path: &Path, mode: u32) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("mode");
-}
-
-fn json(dir: &Dir, args: &[&str]) -> (i32, Value) {
-    let (code, out, err) = run(dir, &[&["--json"], args].concat());
-    (code, serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}")))
-}
-
-fn ok(dir: &Dir, args: &[&str]) -> String {
-    let (code, out, err) = run(dir, args);
-    assert_eq!(code, 0, "{args:?}: {out}{err}");
-    out
 }
 
 fn fails(dir: &Dir, args: &[&str], code: i32, parts: &[&str]) -> String {

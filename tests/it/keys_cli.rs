@@ -3,18 +3,7 @@
 use serde_json::Value;
 
 use crate::serving::Serving;
-use crate::support::{Dir, count, run};
-
-fn json(dir: &Dir, args: &[&str]) -> (i32, Value) {
-    let (code, out, err) = run(dir, &[&["--json"], args].concat());
-    (code, serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}")))
-}
-
-fn ok(dir: &Dir, args: &[&str]) -> String {
-    let (code, out, err) = run(dir, args);
-    assert_eq!(code, 0, "{args:?}: {out}{err}");
-    out
-}
+use crate::support::{Dir, count, json, ok, run};
 
 fn keep_public(dir: &Dir, name: &str) {
     std::fs::copy(dir.log().join("audit.pub"), dir.path().join(name)).expect("copied");

@@ -91,13 +91,28 @@ fn configure(dir: &Dir) -> String {
     path.to_str().expect("utf-8").to_owned()
 }
 
-/// A field of the service in Nagios' own status file.
-fn field(dir: &Dir, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(dir.path().join("status.dat")).ok()?;
-    let service = text.split("servicestatus {").nth(1)?;
-    let start = format!("{name}=");
-    let line = service.lines().map(str::trim).find(|line| line.starts_with(&start))?;
-    Some(line[start.len()..].to_owned())
+/// The service in Nagios' own status file, at one moment.
+struct Service(String);
+
+impl Service {
+    fn now(dir: &Dir) -> Option<Self> {
+        let text = std::fs::read_to_string(dir.path().join("status.dat")).ok()?;
+        text.split("servicestatus {").nth(1).map(|service| Self(service.to_owned()))
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='))
+    }
+}
+
+/// Waits until the service is as it should be: as it is then.
+fn service_that(what: &str, dir: &Dir, is_so: impl Fn(&Service) -> bool) -> Service {
+    let mut seen = None;
+    eventually(what, || {
+        seen = Service::now(dir).filter(&is_so);
+        seen.is_some()
+    });
+    seen.expect("seen just now")
 }
 
 /// Performance data as the plugin guidelines have it: `'label'=value[unit];…`.
@@ -133,18 +148,20 @@ fn nagios_accepts_the_shipped_objects_and_shows_what_the_plugin_says() {
         .spawn()
         .expect("nagios4 starts");
     let _nagios = Nagios(child);
-    eventually("the check is OK", || {
-        field(&dir, "has_been_checked").as_deref() == Some("1")
-            && field(&dir, "current_state").as_deref() == Some("0")
+    let service = service_that("the check is OK", &dir, |service| {
+        service.field("has_been_checked") == Some("1")
+            && service.field("current_state") == Some("0")
     });
-    let output = field(&dir, "plugin_output").expect("output");
+    let output = service.field("plugin_output").expect("output");
     assert!(output.starts_with("AUDIT OK - "), "{output}");
-    let data = performance(&field(&dir, "performance_data").expect("performance data"));
+    let data = performance(service.field("performance_data").expect("performance data"));
     assert!(data.iter().any(|(label, value)| label == "events" && *value == 1.0), "{data:?}");
     assert!(data.iter().any(|(label, _)| label == "write_buffer"), "{data:?}");
 
     collector.kill_nine();
-    eventually("the check is critical", || field(&dir, "current_state").as_deref() == Some("2"));
-    let output = field(&dir, "plugin_output").expect("output");
-    assert!(output.contains("died"), "{output}");
+    // On a busy machine it may have been critical before, for being slow.
+    service_that("the check is critical, as the writer died", &dir, |service| {
+        service.field("current_state") == Some("2")
+            && service.field("plugin_output").is_some_and(|output| output.contains("died"))
+    });
 }

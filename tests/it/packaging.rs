@@ -132,7 +132,8 @@ fn a_datadog_agent_is_told_each_check_and_its_numbers() {
     let collector = crate::serving::Serving::start(&dir, "");
     collector.connect().ask(r#"{"event_type":"login"}"#);
     let agent = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
-    agent.set_read_timeout(Some(std::time::Duration::from_secs(2))).expect("timeout");
+    // What a program has sent on loopback is there when it has ended.
+    agent.set_nonblocking(true).expect("no waiting");
     let tell = || {
         let mut command = Command::new("bash");
         command
@@ -154,10 +155,17 @@ fn a_datadog_agent_is_told_each_check_and_its_numbers() {
     if run(Command::new("jq").arg("--version")).is_none() {
         return;
     }
-    let told = tell();
-    assert!(told.iter().any(|line| line.starts_with("_sc|auditctl.health|0|m:")), "{told:?}");
-    assert!(told.iter().any(|line| line.starts_with("_sc|auditctl.worker_thread|0|")), "{told:?}");
-    assert!(told.iter().any(|line| line == "auditctl.write_buffer.events:0|g"), "{told:?}");
+    // On a busy machine the writer itself may be late at first, and health says so.
+    crate::support::eventually("the agent is told that all is well", || {
+        let told = tell();
+        [
+            "_sc|auditctl.health|0|m:",
+            "_sc|auditctl.worker_thread|0|",
+            "auditctl.write_buffer.events:0|g",
+        ]
+        .iter()
+        .all(|start| told.iter().any(|line| line.starts_with(start)))
+    });
     collector.kill_nine();
     let told = tell();
     let overall = told.iter().find(|line| line.starts_with("_sc|auditctl.health|2|")).expect("bad");

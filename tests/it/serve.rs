@@ -328,31 +328,45 @@ fn a_log_that_another_process_has_is_refused() {
     log.close().expect("close");
 }
 
+/// The user that is nobody, as Debian numbers it.
+const NOBODY: u32 = 65_534;
+
+/// A collector to which that user may write.
+fn open_to_nobody() -> (Dir, Serving) {
+    let dir = Dir::new();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("mode");
+    let allowed = format!("[collector]\nallowed_uids = [{NOBODY}]\n");
+    let collector = Serving::start_with(&dir, &allowed, &["--socket", "a.sock"], &[]);
+    (dir, collector)
+}
+
+/// What a script prints to which `s` is a connection of that user.
+fn as_nobody(collector: &Serving, script: &str) -> String {
+    use std::os::unix::process::CommandExt;
+    let connect = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n";
+    let output = std::process::Command::new("/usr/bin/python3")
+        .args(["-c", &format!("{connect}{script}")])
+        .arg(&collector.socket)
+        .current_dir("/")
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdin(Stdio::null())
+        .output()
+        .expect("python3");
+    String::from_utf8(output.stdout).expect("text")
+}
+
 #[test]
 fn others_may_write_only_when_allowed() {
     if !rustix::process::getuid().is_root() {
         skipped("only root can become another user");
         return;
     }
-    let dir = Dir::new();
-    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("mode");
-    let allowed = "[collector]\nallowed_uids = [65534]\n";
-    let collector = Serving::start_with(&dir, allowed, &["--socket", "a.sock"], &[]);
+    let (dir, collector) = open_to_nobody();
     let record = |collector: &Serving| {
-        use std::os::unix::process::CommandExt;
-        let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
-                      try: s.sendall(b'{\"event_type\":\"x\"}\\n')\nexcept OSError: pass\n\
+        let script = "try: s.sendall(b'{\"event_type\":\"x\"}\\n')\nexcept OSError: pass\n\
                       print(s.recv(4096).decode())";
-        let output = std::process::Command::new("/usr/bin/python3")
-            .args(["-c", script])
-            .arg(&collector.socket)
-            .current_dir("/")
-            .uid(65534)
-            .gid(65534)
-            .stdin(Stdio::null())
-            .output()
-            .expect("python3");
-        String::from_utf8(output.stdout).expect("text")
+        as_nobody(collector, script)
     };
     assert!(record(&collector).contains("\"seq\""));
     std::fs::write(dir.path().join("auditctl.toml"), "").expect("write");
@@ -369,25 +383,11 @@ fn the_signing_key_is_not_changed_by_who_may_only_write() {
         skipped("only root can become another user");
         return;
     }
-    use std::os::unix::process::CommandExt;
-    let dir = Dir::new();
-    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("mode");
-    let allowed = "[collector]\nallowed_uids = [65534]\n";
-    let collector = Serving::start_with(&dir, allowed, &["--socket", "a.sock"], &[]);
+    let (dir, collector) = open_to_nobody();
     let before = std::fs::read(dir.log().join("audit.pub")).expect("read");
-    let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
-                  s.sendall(b'{\"key_rotate\":{}}\\n{\"event_type\":\"x\"}\\n')\n\
+    let script = "s.sendall(b'{\"key_rotate\":{}}\\n{\"event_type\":\"x\"}\\n')\n\
                   f=s.makefile()\nprint(f.readline(),f.readline())";
-    let output = std::process::Command::new("/usr/bin/python3")
-        .args(["-c", script])
-        .arg(&collector.socket)
-        .current_dir("/")
-        .uid(65534)
-        .gid(65534)
-        .stdin(Stdio::null())
-        .output()
-        .expect("python3");
-    let text = String::from_utf8(output.stdout).expect("text");
+    let text = as_nobody(&collector, script);
     assert!(text.contains("forbidden") && text.contains("\"seq\""), "{text}");
     assert_eq!(std::fs::read(dir.log().join("audit.pub")).expect("read"), before);
     collector.terminate();

@@ -7,12 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Dir, auditctl, eventually};
+use crate::support::{Dir, PATIENCE, auditctl, eventually};
 
 /// A running `auditctl serve` with its log in `logs`; killed when dropped.
 pub(crate) struct Serving {
@@ -102,7 +101,7 @@ impl Serving {
 
     pub(crate) fn connect(&self) -> Peer {
         let stream = UnixStream::connect(&self.socket).expect("connect");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
         Peer { input: BufReader::new(stream) }
     }
 
@@ -150,7 +149,7 @@ impl Serving {
     /// Sends a whole request and reads the response: status, headers, body.
     pub(crate) fn http(&self, request: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.http).expect("connect");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
         stream.write_all(request.as_bytes()).expect("request");
         let mut response = String::new();
         stream.read_to_string(&mut response).expect("response");

@@ -72,7 +72,8 @@ fn backed_up(dir: &Dir) {
     for _ in 0..12 {
         assert!(event(&mut peer, &text)["ok"]["seq"].is_u64());
     }
-    eventually("segments are compressed", || !segments(dir).is_empty());
+    // One test alters one that is not the first.
+    eventually("segments are compressed", || segments(dir).len() > 1);
     collector.terminate();
     let (code, out, err) = run(dir, &["backup"]);
     assert_eq!(code, 0, "{out}{err}");
@@ -181,6 +182,19 @@ impl Drop for Mounted {
     }
 }
 
+/// Settings with which little room is kept, and nobody waits long for some.
+fn impatient() -> String {
+    format!("disk_reserve = \"64KiB\"\noverflow_timeout = \"1s\"\n{SMALL_SEGMENTS}")
+}
+
+/// A collector on a file system that holds few files.
+fn with_few_inodes() -> Option<(Dir, Mounted, Serving)> {
+    let dir = Dir::new();
+    let mounted = Mounted::tmpfs(&dir.log(), "size=64m,nr_inodes=60,mode=0700")?;
+    let collector = Serving::start(&dir, &impatient());
+    Some((dir, mounted, collector))
+}
+
 /// Makes files there until there is no inode left.
 fn use_up(ballast: &Path) {
     fs::create_dir(ballast).expect("directory");
@@ -192,11 +206,7 @@ fn use_up(ballast: &Path) {
 /// deleted that is there, health says what is missing, and recording resumes by itself.
 #[test]
 fn a_file_system_without_inodes_is_survived_and_called_by_its_name() {
-    let dir = Dir::new();
-    let options = "size=64m,nr_inodes=60,mode=0700";
-    let Some(_mounted) = Mounted::tmpfs(&dir.log(), options) else { return };
-    let settings = format!("disk_reserve = \"64KiB\"\noverflow_timeout = \"1s\"\n{SMALL_SEGMENTS}");
-    let collector = Serving::start(&dir, &settings);
+    let Some((dir, _mounted, collector)) = with_few_inodes() else { return };
     let mut peer = collector.connect();
     let text = "x".repeat(20_000);
     let mut acknowledged = 0;
@@ -270,11 +280,7 @@ fn a_file_system_without_inodes_is_survived_and_called_by_its_name() {
 /// works, and goes on where the log ended.
 #[test]
 fn a_writer_that_dies_without_inodes_leaves_a_log_that_opens() {
-    let dir = Dir::new();
-    let options = "size=64m,nr_inodes=60,mode=0700";
-    let Some(_mounted) = Mounted::tmpfs(&dir.log(), options) else { return };
-    let settings = format!("disk_reserve = \"64KiB\"\noverflow_timeout = \"1s\"\n{SMALL_SEGMENTS}");
-    let collector = Serving::start(&dir, &settings);
+    let Some((dir, _mounted, collector)) = with_few_inodes() else { return };
     let mut peer = collector.connect();
     let ballast = dir.log().join("ballast");
     use_up(&ballast);
@@ -285,7 +291,7 @@ fn a_writer_that_dies_without_inodes_leaves_a_log_that_opens() {
     collector.signal(Signal::KILL);
     drop(collector);
     fs::remove_dir_all(&ballast).expect("removed");
-    let collector = Serving::start(&dir, &settings);
+    let collector = Serving::start(&dir, &impatient());
     assert!(event(&mut collector.connect(), "after")["ok"]["seq"].is_u64());
     collector.terminate();
     assert!(count(&dir.log(), "e") > acknowledged, "all of them, and the one after");

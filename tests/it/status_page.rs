@@ -13,7 +13,7 @@ use auditctl::fsio::fault::{Fault, FaultFs, How, Op};
 use crate::serving::Serving;
 use crate::support::{
     Dir, all_lines, auditctl, count, eventually, failing, missing, open, options, records,
-    root_agrees, run, skipped,
+    root_agrees, run, skipped, until_refused,
 };
 
 /// What somebody who may write the directory does to the file.
@@ -297,20 +297,8 @@ fn a_full_btrfs_neither_ends_the_collector_nor_looks_healthy() {
     options.disk_reserve = 8 << 20;
     options.overflow_timeout = std::time::Duration::from_millis(400);
     let log = open(options.clone());
-    let blob = "x".repeat(40_000);
-    let mut acknowledged = 0;
     fill(&mount.0);
-    let refused = (0..20_000).find_map(|_| {
-        let event = Event::new("e").details(&serde_json::json!({ "blob": blob })).expect("details");
-        match log.record(event).and_then(auditctl::audit::Receipt::wait) {
-            Ok(_) => {
-                acknowledged += 1;
-                None
-            }
-            Err(error) => Some(error),
-        }
-    });
-    let refused = refused.expect("the file system fills up");
+    let (acknowledged, refused) = until_refused(&log, 40_000, 20_000);
     assert!(["disk_full", "unavailable", "busy"].contains(&refused.kind()), "{refused}");
     eventually("the page that others read says so", || {
         let page = StatusSnapshot::read(&log_dir.join("audit.status")).expect("page");

@@ -106,9 +106,13 @@ pub(crate) fn count(log_dir: &Path, event_type: &str) -> usize {
     types(log_dir).iter().filter(|found| *found == event_type).count()
 }
 
-/// Waits until something is so; fails after half a minute.
+/// How long anything may take before it counts as not happening: long, since it is waited for
+/// only where a test fails, and other programs may have the machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until something is so; fails after [`PATIENCE`].
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < until, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -178,6 +182,36 @@ pub(crate) fn run(dir: &Dir, args: &[&str]) -> (i32, String, String) {
         String::from_utf8(output.stdout).expect("utf-8"),
         String::from_utf8(output.stderr).expect("utf-8"),
     )
+}
+
+/// The same with `--json`: its exit code and its one document.
+pub(crate) fn json(dir: &Dir, args: &[&str]) -> (i32, serde_json::Value) {
+    let (code, out, err) = run(dir, &[&["--json"], args].concat());
+    (code, serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}")))
+}
+
+/// What it prints; it has to succeed.
+pub(crate) fn ok(dir: &Dir, args: &[&str]) -> String {
+    let (code, out, err) = run(dir, args);
+    assert_eq!(code, 0, "{args:?}: {out}{err}");
+    out
+}
+
+/// Records large events until one is refused: how many were acknowledged, and why that one
+/// was not.
+pub(crate) fn until_refused(
+    log: &AuditLog,
+    event_bytes: usize,
+    most: usize,
+) -> (usize, auditctl::audit::RecordError) {
+    let details = serde_json::json!({ "blob": "x".repeat(event_bytes) });
+    for acknowledged in 0..most {
+        let event = auditctl::audit::Event::new("e").details(&details).expect("details");
+        if let Err(error) = log.record(event).and_then(auditctl::audit::Receipt::wait) {
+            return (acknowledged, error);
+        }
+    }
+    panic!("{most} events of {event_bytes} bytes found room")
 }
 
 /// What was measured, for the tables in the documents: `--no-capture` shows it.

@@ -265,7 +265,7 @@ fn a_journal_may_be_added_to_in_each_line_and_says_the_same() {
             let change = change(serde_json::to_string(&made).expect("JSON"));
             let mut up_to_here = digest.clone();
             up_to_here.update(&change);
-            let seal = Key("ours").seal(&hex(up_to_here)).expect("sealed");
+            let seal = Key("ours").seal(&hex(&up_to_here.finalize())).expect("sealed");
             let line =
                 format!("{{ \"added\": {{\"x\":1}}, \"seal\": {seal:?}, \"change\": {change} }}\n");
             digest.update(&line);

@@ -8,6 +8,7 @@ use sha2::Sha256;
 use super::Sender;
 use crate::alerts::occurrence::{Errors, HealthChange, Occurrence, Suppressed};
 use crate::clock::Timestamp;
+use crate::units::hex;
 
 /// The body's version; see docs/alerts.md.
 pub(crate) const VERSION: u32 = 1;
@@ -70,6 +71,5 @@ pub(in crate::alerts) fn signature(
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
     mac.update(format!("{id}\n{unix_seconds}\n").as_bytes());
     mac.update(body);
-    let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-    format!("t={unix_seconds},v1={hex}")
+    format!("t={unix_seconds},v1={}", hex(&mac.finalize().into_bytes()))
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::Sender;
 use super::text::{Told, cut, told};
 use crate::alerts::occurrence::Occurrence;
+use crate::units::hex;
 
 const MAX_SUBJECT_CHARS: usize = 150;
 
@@ -29,7 +30,7 @@ pub(in crate::alerts) fn letter(
     let lines: Vec<String> =
         facts.iter().map(|(name, value)| format!("{name:<10} {value}")).collect();
     let id = Sha256::digest(occurrence.id.as_bytes());
-    let id: String = id[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = hex(&id[..16]);
     let date = std::time::UNIX_EPOCH
         + std::time::Duration::from_secs(u64::try_from(occurrence.at.unix_seconds()).unwrap_or(0));
     let mut builder: MessageBuilder = Message::builder()

@@ -20,6 +20,7 @@ use std::io;
 use sha2::{Digest, Sha256};
 
 use crate::audit::record::head::{Field, Head};
+use crate::audit::tree::merkle::Hash;
 
 const MAGIC: &[u8] = b"AUDFILT1";
 const HEADER_BYTES: usize = 8 + 32 + 4;
@@ -139,14 +140,7 @@ impl BlockFilters {
 }
 
 fn digest(hex: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in out.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(out)
+    hex.parse().ok().map(|hash: Hash| *hash.as_bytes())
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -184,7 +178,7 @@ mod tests {
         let cases = index["cases"].as_array().expect("cases");
         let case = cases.iter().find(|case| case["kind"] == "filter").expect("a filter");
         let segment = Sha256::digest(read(case["segment"].as_str().expect("a file")));
-        let sha256: String = segment.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = crate::units::hex(&segment);
         let file = read(case["path"].as_str().expect("a file"));
         let filters = BlockFilters::decode(&file, &sha256, 1).expect("its filters");
         for (member, is_there) in [("has", true), ("has_not", false)] {

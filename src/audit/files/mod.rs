@@ -6,6 +6,7 @@
 //! [`read`](super::read) and [`write`](super::write).
 
 pub(crate) mod block_filter;
+pub(crate) mod digest;
 pub mod ended;
 pub mod examine;
 pub(crate) mod facts;

@@ -1,14 +1,13 @@
 //! Key material in memory.
 
+use zeroize::Zeroize;
+
 /// Key material that is overwritten when dropped.
 pub(crate) struct Secret<T: AsMut<[u8]>>(pub(crate) T);
 
 impl<T: AsMut<[u8]>> Drop for Secret<T> {
     fn drop(&mut self) {
-        let bytes = self.0.as_mut();
-        bytes.fill(0);
-        // Keeps the compiler from dropping the stores as dead.
-        std::hint::black_box(bytes);
+        self.0.as_mut().zeroize();
     }
 }
 

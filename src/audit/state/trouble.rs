@@ -1,26 +1,12 @@
 //! What the engine's threads meet and go on after: named, so that a message can be
 //! looked up. Told with `--verbose` (`tracing`); `health` shows what lasts.
 
-macro_rules! troubles {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal),+ $(,)?) => {
-        /// What a message of the engine is about.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Trouble { $($(#[doc = $doc])+ $variant),+ }
+use crate::coded::coded;
 
-        impl Trouble {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
+coded! {
+    /// What a message of the engine is about: its `code`.
+    enum Trouble;
 
-            /// The message's `code`; stays.
-            #[must_use]
-            pub fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code),+ }
-            }
-        }
-    };
-}
-
-troubles! {
     /// The disk is full; new events are refused.
     DiskFull = "disk_full",
     /// No disk reserve could be made when the log was opened.

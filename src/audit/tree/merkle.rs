@@ -306,4 +306,6 @@ fn shapes(begin: u64, end: u64) -> impl Iterator<Item = (u64, u32)> {
 }
 
 #[cfg(test)]
+pub(in crate::audit) mod samples;
+#[cfg(test)]
 mod tests;

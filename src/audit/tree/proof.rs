@@ -105,6 +105,15 @@ fn split(begin: u64, end: u64) -> u64 {
     begin + (1 << (end - begin - 1).ilog2())
 }
 
+/// Narrows `[begin, end)` to one side of its middle, and returns the other side.
+fn narrow((begin, end): (&mut u64, &mut u64), middle: u64, to_the_left: bool) -> (u64, u64) {
+    if to_the_left {
+        (middle, std::mem::replace(end, middle))
+    } else {
+        (std::mem::replace(begin, middle), middle)
+    }
+}
+
 /// The hashes that lead from leaf `index` to the root of the tree of `size`
 /// leaves, lowest first; at most 62.
 ///
@@ -122,15 +131,7 @@ pub fn inclusion_proof<S: RangeHashes + ?Sized>(
     let mut proof = Vec::new();
     while end - begin > 1 {
         let middle = split(begin, end);
-        let sibling = if index < middle {
-            let sibling = (middle, end);
-            end = middle;
-            sibling
-        } else {
-            let sibling = (begin, middle);
-            begin = middle;
-            sibling
-        };
+        let sibling = narrow((&mut begin, &mut end), middle, index < middle);
         proof.push(source.range_hash(sibling.0, sibling.1).map_err(ProofError::Source)?);
     }
     proof.reverse();
@@ -158,15 +159,7 @@ pub fn consistency_proof<S: RangeHashes + ?Sized>(
     let (mut begin, mut end) = (0, second);
     while end != first {
         let middle = split(begin, end);
-        let sibling = if first <= middle {
-            let sibling = (middle, end);
-            end = middle;
-            sibling
-        } else {
-            let sibling = (begin, middle);
-            begin = middle;
-            sibling
-        };
+        let sibling = narrow((&mut begin, &mut end), middle, first <= middle);
         proof.push(source.range_hash(sibling.0, sibling.1).map_err(ProofError::Source)?);
     }
     // A subtree from 0 is the earlier tree itself, whose root the verifier has.

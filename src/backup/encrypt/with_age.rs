@@ -14,6 +14,7 @@ use super::super::digest::{Digests, FileSink};
 use super::super::error::{ArchiveFault, BackupError, io_error};
 use super::KeyFile;
 use crate::audit::record::secret::Secret;
+use crate::fsio::read_only::{ReadOnly, Readable};
 use crate::fsio::{FileMeta, FsFile};
 
 /// Private keys, read.
@@ -131,7 +132,7 @@ pub(in crate::backup) fn open_sealed(
     let len = reader.seek(SeekFrom::End(0)).map_err(cut)?;
     reader.seek(SeekFrom::Start(0)).map_err(cut)?;
     let meta = FileMeta { len, ..meta };
-    Ok(Box::new(Sealed { open: Mutex::new((reader, 0)), meta }))
+    Ok(Box::new(ReadOnly(Sealed { open: Mutex::new((reader, 0)), meta })))
 }
 
 /// Encrypts a short text, in age's form for mails and paper, and opens it once more
@@ -203,7 +204,7 @@ impl fmt::Debug for Sealed {
     }
 }
 
-impl FsFile for Sealed {
+impl Readable for Sealed {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         if offset >= self.meta.len {
             return Ok(0);
@@ -220,22 +221,6 @@ impl FsFile for Sealed {
 
     fn meta(&self) -> io::Result<FileMeta> {
         Ok(self.meta)
-    }
-
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn allocate(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 }
 

@@ -243,13 +243,13 @@ fn broken(store: &dyn BackupStore, name: &str, error: std::io::Error) -> BackupE
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
     use std::sync::Arc;
     use std::time::Duration;
 
     use super::{Remote, folder, last_part};
     use crate::store::{
-        BackupStore, Body, LocalStore, Object, Page, Put, Removed, StoreError, StoreErrorKind,
+        BackupStore, Body, LocalStore, Object, Page, Put, Reading, Removed, StoreError,
+        StoreErrorKind,
     };
 
     /// A store that lists one host's folder and no other.
@@ -277,7 +277,7 @@ mod tests {
             name: &str,
             version: Option<&str>,
             from: u64,
-        ) -> Result<Box<dyn Read + Send>, StoreError> {
+        ) -> Result<Reading, StoreError> {
             self.0.open(name, version, from)
         }
 

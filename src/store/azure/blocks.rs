@@ -89,9 +89,10 @@ impl AzureStore {
         })?;
         let content = put.body.open()?;
         let old = put.resume.take().filter(|state| state.is_for(&url, &digests, MOST_BLOCKS));
-        let block_bytes = old
-            .as_ref()
-            .map_or_else(|| self.limits.part_for(digests.bytes, MOST_BLOCKS), |old| old.part_bytes);
+        let block_bytes = old.as_ref().map_or_else(
+            || self.place.limits.part_for(digests.bytes, MOST_BLOCKS),
+            |old| old.part_bytes,
+        );
         let mut blocks = Blocks {
             name,
             url: url.clone(),
@@ -101,7 +102,7 @@ impl AzureStore {
             meter: Arc::new(Meter::default()),
         };
         let staged = match &old {
-            Some(_) => self.run(name, self.staged(&blocks))?,
+            Some(_) => self.place.run(name, self.staged(&blocks))?,
             None => BTreeSet::new(),
         };
         let mut state =
@@ -111,11 +112,11 @@ impl AzureStore {
         put.tell_state(&state);
         let options = self.commit_options(put, &whole)?;
         let meter = Arc::clone(&blocks.meter);
-        Watcher::of(put).attend(&url, &self.limits, &meter, async {
+        Watcher::of(put).attend(&url, &self.place.limits, &meter, async {
             let missing = (0..blocks.count()).filter(|number| !staged.contains(number));
             let uploads = missing.collect::<Vec<u64>>().into_iter().map(|n| self.stage(&blocks, n));
             let mut uploads =
-                futures::stream::iter(uploads).buffer_unordered(self.limits.in_flight);
+                futures::stream::iter(uploads).buffer_unordered(self.place.limits.in_flight);
             while let Some(number) = uploads.next().await {
                 state.stored += blocks.stretch(number?).1;
                 put.tell_state(&state);
@@ -185,7 +186,7 @@ impl AzureStore {
             from,
             length,
             Arc::clone(&blocks.meter),
-            self.throttle.clone(),
+            self.place.throttle.clone(),
         ));
         let content: RequestContent<Bytes, _> = Body::from(body).into();
         let client = self.client(blocks.name)?.block_blob_client();

@@ -10,7 +10,6 @@ mod failure;
 mod transport;
 
 use std::fmt;
-use std::io::Read;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +27,7 @@ use azure_storage_blob::{
 use bytes::Bytes;
 use futures::StreamExt;
 
-use super::backup_store::BackupStore;
+use super::backup_store::{BackupStore, Reading};
 use super::confirm::put_once;
 use super::destination::Destination;
 use super::error::{StoreError, StoreErrorKind};
@@ -37,7 +36,7 @@ use super::listing::Page;
 use super::object::{Checksum, LockMode, Object, Removed};
 use super::provider::Provider;
 use super::put::Put;
-use super::wire::{self, Download, Throttle, TooMuch};
+use super::wire::{Download, Place, TooMuch};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use account::Account;
 use failure::{Failure, failure};
@@ -49,16 +48,16 @@ const PAGE_BLOBS: i32 = 1_000;
 
 /// A container, or a part of one.
 pub(crate) struct AzureStore {
-    destination: Destination,
-    limits: Limits,
+    place: Place,
     account: Account,
-    throttle: Option<Arc<Throttle>>,
     options: ClientOptions,
 }
 
 impl fmt::Debug for AzureStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AzureStore").field("destination", &self.destination).finish_non_exhaustive()
+        f.debug_struct("AzureStore")
+            .field("destination", &self.place.destination)
+            .finish_non_exhaustive()
     }
 }
 
@@ -71,10 +70,8 @@ impl AzureStore {
         let url = destination.url(Provider::Azure, "");
         let options = transport::options(&url, limits)?;
         Ok(Self {
-            destination: destination.clone(),
-            limits: limits.clone(),
+            place: Place::new(Provider::Azure, destination, limits),
             account: Account::find(environment, &url, limits, &options)?,
-            throttle: limits.upload_rate.map(|rate| Arc::new(Throttle::new(rate))),
             options,
         })
     }
@@ -82,8 +79,8 @@ impl AzureStore {
     /// With a signature made now.
     fn client(&self, name: &str) -> Result<BlobClient, StoreError> {
         let url = self.url(name);
-        let key = self.destination.key(name);
-        let address = self.account.url(&[self.destination.bucket(), &key]);
+        let key = self.place.key(name);
+        let address = self.account.url(&[self.place.destination.bucket(), &key]);
         let address = address.map_err(|why| StoreError::new(StoreErrorKind::Usage, &url, why))?;
         let options = BlobClientOptions {
             client_options: self.options.clone(),
@@ -95,7 +92,7 @@ impl AzureStore {
 
     fn container(&self) -> Result<BlobContainerClient, StoreError> {
         let url = self.url("");
-        let address = self.account.url(&[self.destination.bucket()]);
+        let address = self.account.url(&[self.place.destination.bucket()]);
         let address = address.map_err(|why| StoreError::new(StoreErrorKind::Usage, &url, why))?;
         let options = BlobContainerClientOptions {
             client_options: self.options.clone(),
@@ -103,14 +100,6 @@ impl AzureStore {
         };
         BlobContainerClient::new(address, self.account.credential(), Some(options))
             .map_err(|error| unusable(&url, &error))
-    }
-
-    fn run<T>(
-        &self,
-        name: &str,
-        work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        wire::request(&self.url(name), &self.limits, work)
     }
 
     /// One page, as the store's XML has it.
@@ -121,7 +110,7 @@ impl AzureStore {
         most: i32,
     ) -> Result<Option<ListBlobsResponse>, StoreError> {
         let options = BlobContainerClientListBlobsOptions {
-            prefix: Some(self.destination.key(below)),
+            prefix: Some(self.place.key(below)),
             marker: after.map(str::to_owned),
             maxresults: Some(most),
             ..Default::default()
@@ -143,7 +132,7 @@ impl AzureStore {
             version_id: version.map(str::to_owned),
             ..Default::default()
         };
-        self.run(name, async {
+        self.place.run(name, async {
             match self.client(name)?.delete(Some(options)).await {
                 Ok(_) => Ok(()),
                 Err(error) => match failure(&url, &error) {
@@ -160,7 +149,7 @@ impl AzureStore {
 
     /// A HEAD's 404 does not always say what is missing.
     fn check_container(&self) -> Result<(), StoreError> {
-        self.run("", self.listed("", None, 1)).map(drop)
+        self.place.run("", self.listed("", None, 1)).map(drop)
     }
 }
 
@@ -261,16 +250,16 @@ impl Stretches {
 
 impl BackupStore for AzureStore {
     fn url(&self, name: &str) -> String {
-        self.destination.url(Provider::Azure, name)
+        self.place.url(name)
     }
 
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
-        let listed = self.run("", self.listed(below, after, PAGE_BLOBS))?;
+        let listed = self.place.run("", self.listed(below, after, PAGE_BLOBS))?;
         let Some(listed) = listed else { return Ok(Page::default()) };
         let mut objects = Vec::with_capacity(listed.blob_items.len());
         for blob in listed.blob_items {
-            let name = blob.name.as_deref().and_then(|key| self.destination.name_of(key));
-            let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
+            let name = blob.name.as_deref().and_then(|key| self.place.name_of(key));
+            let Some(name) = name else { continue };
             let properties = blob.properties.unwrap_or_default();
             objects.push(Object {
                 name: name.to_owned(),
@@ -292,7 +281,7 @@ impl BackupStore for AzureStore {
             version_id: version.map(str::to_owned),
             ..Default::default()
         };
-        let found = self.run(name, async {
+        let found = self.place.run(name, async {
             match self.client(name)?.get_properties(Some(options)).await {
                 Ok(head) => {
                     object(name, &head).map(Some).map_err(|error| failure(&url, &error).error)
@@ -309,12 +298,7 @@ impl BackupStore for AzureStore {
         Ok(found)
     }
 
-    fn open(
-        &self,
-        name: &str,
-        version: Option<&str>,
-        from: u64,
-    ) -> Result<Box<dyn Read + Send>, StoreError> {
+    fn open(&self, name: &str, version: Option<&str>, from: u64) -> Result<Reading, StoreError> {
         let url = self.url(name);
         let stretches = Stretches {
             client: Arc::new(self.client(name)?),
@@ -325,11 +309,11 @@ impl BackupStore for AzureStore {
             came: 0,
         };
         // The first one here, so that what cannot be opened is an error of opening.
-        let stretches = self.run(name, stretches.next())?;
+        let stretches = self.place.run(name, stretches.next())?;
         let Some(stretches) = stretches else { return Ok(Box::new(std::io::empty())) };
         let pieces = futures::stream::try_unfold(stretches, Stretches::piece);
         // How much comes is known to whoever asked for the object's length before.
-        Ok(Box::new(Download::new(url, &self.limits, None, pieces)))
+        Ok(Box::new(Download::new(url, &self.place.limits, None, pieces)))
     }
 
     fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {
@@ -339,11 +323,7 @@ impl BackupStore for AzureStore {
     fn remove(&self, name: &str, version: Option<&str>) -> Result<Removed, StoreError> {
         let Some(there) = self.stat_version(name, version)? else { return Ok(Removed::Gone) };
         if let Some(until) = there.locked_until.filter(|until| *until > SystemClock.now()) {
-            let message = format!("is locked until {until}");
-            let kind = StoreErrorKind::Locked(Some(until));
-            return Err(
-                StoreError::new(kind, self.url(name), message).hint("it can be removed after that")
-            );
+            return Err(self.place.locked(name, until));
         }
         let Some(version) = version else {
             self.delete(name, None)?;

@@ -9,8 +9,7 @@ mod resumable;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -20,7 +19,7 @@ use reqwest::header::CONTENT_RANGE;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use super::backup_store::BackupStore;
+use super::backup_store::{BackupStore, Reading};
 use super::confirm::put_once;
 use super::destination::Destination;
 use super::error::{StoreError, StoreErrorKind};
@@ -29,7 +28,7 @@ use super::listing::Page;
 use super::object::{Checksum, LockMode, Object, Removed};
 use super::provider::Provider;
 use super::put::Put;
-use super::wire::{self, Download, Throttle};
+use super::wire::{self, Download, Place};
 use crate::clock::Timestamp;
 use client::{Client, Failure, fetch, send};
 
@@ -42,16 +41,16 @@ const PAGE_ITEMS: u32 = 1_000;
 
 /// A bucket, or a part of one.
 pub(crate) struct GcsStore {
-    destination: Destination,
-    limits: Limits,
+    place: Place,
     environment: Environment,
-    throttle: Option<Arc<Throttle>>,
     client: OnceLock<Client>,
 }
 
 impl fmt::Debug for GcsStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GcsStore").field("destination", &self.destination).finish_non_exhaustive()
+        f.debug_struct("GcsStore")
+            .field("destination", &self.place.destination)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,30 +62,16 @@ impl GcsStore {
         environment: &Environment,
     ) -> Result<Self, StoreError> {
         Ok(Self {
-            destination: destination.clone(),
-            limits: limits.clone(),
+            place: Place::new(Provider::Gcs, destination, limits),
             environment: environment.clone(),
-            throttle: limits.upload_rate.map(|rate| Arc::new(Throttle::new(rate))),
             client: OnceLock::new(),
         })
     }
 
     fn client(&self) -> Result<&Client, StoreError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
         let url = self.url("");
-        let made = Client::load(&url, &self.environment, &self.limits);
-        let client = wire::request(&url, &self.limits, made)?;
-        Ok(self.client.get_or_init(|| client))
-    }
-
-    fn run<T>(
-        &self,
-        name: &str,
-        work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        wire::request(&self.url(name), &self.limits, work)
+        let load = Client::load(&url, &self.environment, &self.place.limits);
+        self.place.client(&self.client, load)
     }
 
     /// An object's address; of one generation, if one is named.
@@ -96,8 +81,8 @@ impl GcsStore {
         name: &str,
         version: Option<&str>,
     ) -> Result<Url, StoreError> {
-        let key = self.destination.key(name);
-        let parts = ["storage", "v1", "b", self.destination.bucket(), "o", &key];
+        let key = self.place.key(name);
+        let parts = ["storage", "v1", "b", self.place.destination.bucket(), "o", &key];
         let mut address = client.address(&self.url(name), &parts)?;
         if let Some(generation) = version {
             address.query_pairs_mut().append_pair("generation", generation);
@@ -113,11 +98,11 @@ impl GcsStore {
         most: u32,
     ) -> Result<Listed, StoreError> {
         let url = self.url("");
-        let parts = ["storage", "v1", "b", self.destination.bucket(), "o"];
+        let parts = ["storage", "v1", "b", self.place.destination.bucket(), "o"];
         let mut address = client.address(&url, &parts)?;
         {
             let mut query = address.query_pairs_mut();
-            query.append_pair("prefix", &self.destination.key(below));
+            query.append_pair("prefix", &self.place.key(below));
             query.append_pair("fields", &format!("nextPageToken,items({FIELDS})"));
             if let Some(token) = token {
                 query.append_pair("pageToken", token);
@@ -205,17 +190,16 @@ impl Item {
 
 impl BackupStore for GcsStore {
     fn url(&self, name: &str) -> String {
-        self.destination.url(Provider::Gcs, name)
+        self.place.url(name)
     }
 
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let client = self.client()?;
         let url = self.url("");
-        let listed = self.run("", self.document(client, below, after, PAGE_ITEMS))?;
+        let listed = self.place.run("", self.document(client, below, after, PAGE_ITEMS))?;
         let mut objects = Vec::with_capacity(listed.items.len());
         for item in listed.items {
-            let name = self.destination.name_of(&item.name);
-            let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
+            let Some(name) = self.place.name_of(&item.name) else { continue };
             let name = name.to_owned();
             objects.push(item.into_object(&name, &url)?);
         }
@@ -231,7 +215,7 @@ impl BackupStore for GcsStore {
         let url = self.url(name);
         let mut address = self.object_address(client, name, version)?;
         address.query_pairs_mut().append_pair("fields", FIELDS);
-        self.run(name, async {
+        self.place.run(name, async {
             let request = client.request(&url, Method::GET, address).await?;
             match fetch::<Item>(&url, request).await {
                 Ok(item) => item.into_object(name, &url).map(Some),
@@ -244,17 +228,12 @@ impl BackupStore for GcsStore {
         })
     }
 
-    fn open(
-        &self,
-        name: &str,
-        version: Option<&str>,
-        from: u64,
-    ) -> Result<Box<dyn Read + Send>, StoreError> {
+    fn open(&self, name: &str, version: Option<&str>, from: u64) -> Result<Reading, StoreError> {
         let client = self.client()?;
         let url = self.url(name);
         let mut address = self.object_address(client, name, version)?;
         address.query_pairs_mut().append_pair("alt", "media");
-        let answer = self.run(name, async {
+        let answer = self.place.run(name, async {
             let mut request = client.request(&url, Method::GET, address).await?;
             if from > 0 {
                 request = request.header("range", format!("bytes={from}-"));
@@ -275,7 +254,7 @@ impl BackupStore for GcsStore {
         let pieces = answer
             .bytes_stream()
             .map(move |piece| piece.map_err(|error| client::without_answer(&broken, error).error));
-        Ok(Box::new(Download::new(url, &self.limits, length, pieces)))
+        Ok(Box::new(Download::new(url, &self.place.limits, length, pieces)))
     }
 
     fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {
@@ -286,7 +265,7 @@ impl BackupStore for GcsStore {
         let client = self.client()?;
         let url = self.url(name);
         let address = self.object_address(client, name, version)?;
-        let result = self.run(name, async {
+        let result = self.place.run(name, async {
             let request = client.request(&url, Method::DELETE, address).await?;
             match send(&url, request).await {
                 Ok(_) => Ok(Ok(())),

@@ -46,7 +46,7 @@ impl GcsStore {
         if let Some(mut state) = old
             && let Ok(session) = client.session_at(&url, &state.session)
         {
-            match self.run(name, reached(client, &url, &session, digests.bytes))? {
+            match self.place.run(name, reached(client, &url, &session, digests.bytes))? {
                 Reached::Complete(generation) => return Ok(Sent::As(generation)),
                 Reached::Bytes(stored) => {
                     state.stored = stored;
@@ -59,13 +59,13 @@ impl GcsStore {
             Some(resumed) => resumed,
             None => {
                 let Some(session) = self.begin(name, put)? else { return Ok(Sent::NameTaken) };
-                let part = self.limits.part_for(digests.bytes, MOST_PARTS);
+                let part = self.place.limits.part_for(digests.bytes, MOST_PARTS);
                 (UploadState::begun(&url, &digests, session.to_string(), part), session)
             }
         };
         let meter = Arc::new(Meter::starting_at(state.stored));
         put.tell_state(&state);
-        Watcher::of(put).attend(&url, &self.limits, &meter, async {
+        Watcher::of(put).attend(&url, &self.place.limits, &meter, async {
             loop {
                 let sent =
                     self.put_part(client, &url, &session, (&content, &digests), &state, &meter);
@@ -83,15 +83,17 @@ impl GcsStore {
         let client = self.client()?;
         let url = self.url(name);
         let digests = *put.body.digests();
-        let mut address = client
-            .address(&url, &["upload", "storage", "v1", "b", self.destination.bucket(), "o"])?;
+        let mut address = client.address(
+            &url,
+            &["upload", "storage", "v1", "b", self.place.destination.bucket(), "o"],
+        )?;
         address
             .query_pairs_mut()
             .append_pair("uploadType", "resumable")
             .append_pair("ifGenerationMatch", "0")
-            .append_pair("name", &self.destination.key(name));
+            .append_pair("name", &self.place.key(name));
         let mut about = json!({
-            "name": self.destination.key(name),
+            "name": self.place.key(name),
             "contentType": put.content_type,
             // With a content encoding, Google would unpack what is downloaded.
             "cacheControl": "no-transform",
@@ -107,7 +109,7 @@ impl GcsStore {
                 "retainUntilTime": lock.until,
             });
         }
-        self.run(name, async {
+        self.place.run(name, async {
             let request = client.request(&url, Method::POST, address).await?;
             let request = request
                 .header("x-upload-content-type", put.content_type)
@@ -155,8 +157,13 @@ impl GcsStore {
         if from + length == total {
             meter.finishing();
         }
-        let body =
-            PartBody::new(content.clone(), from, length, Arc::clone(meter), self.throttle.clone());
+        let body = PartBody::new(
+            content.clone(),
+            from,
+            length,
+            Arc::clone(meter),
+            self.place.throttle.clone(),
+        );
         let request = client
             .session(session.clone())
             .header("content-range", range)

@@ -11,7 +11,6 @@ mod multipart;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use aws_sdk_s3::types::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::backup_store::BackupStore;
+use super::backup_store::{BackupStore, Reading};
 use super::confirm::{Sent, put_once};
 use super::destination::Destination;
 use super::error::{StoreError, StoreErrorKind};
@@ -33,7 +32,7 @@ use super::listing::Page;
 use super::object::{Checksum, LockMode, Object, Removed};
 use super::provider::Provider;
 use super::put::Put;
-use super::wire::{self, Download, Meter, PartBody, Throttle, Watcher};
+use super::wire::{self, Download, Meter, PartBody, Place, Watcher};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use client::Clients;
 use failure::{Failure, failure};
@@ -43,16 +42,16 @@ const PAGE_KEYS: i32 = 1_000;
 
 /// A bucket, or a part of one.
 pub(crate) struct S3Store {
-    destination: Destination,
-    limits: Limits,
+    place: Place,
     environment: Environment,
-    throttle: Option<Arc<Throttle>>,
     clients: OnceLock<Clients>,
 }
 
 impl fmt::Debug for S3Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Store").field("destination", &self.destination).finish_non_exhaustive()
+        f.debug_struct("S3Store")
+            .field("destination", &self.place.destination)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,22 +63,16 @@ impl S3Store {
         environment: &Environment,
     ) -> Result<Self, StoreError> {
         Ok(Self {
-            destination: destination.clone(),
-            limits: limits.clone(),
+            place: Place::new(Provider::S3, destination, limits),
             environment: environment.clone(),
-            throttle: limits.upload_rate.map(|rate| Arc::new(Throttle::new(rate))),
             clients: OnceLock::new(),
         })
     }
 
     fn clients(&self) -> Result<&Clients, StoreError> {
-        if let Some(clients) = self.clients.get() {
-            return Ok(clients);
-        }
         let url = self.url("");
-        let made = client::load(&url, &self.environment, &self.limits);
-        let clients = wire::request(&url, &self.limits, made)?;
-        Ok(self.clients.get_or_init(|| clients))
+        let load = client::load(&url, &self.environment, &self.place.limits);
+        self.place.client(&self.clients, load)
     }
 
     fn client(&self) -> Result<&Client, StoreError> {
@@ -87,24 +80,16 @@ impl S3Store {
     }
 
     fn bucket(&self) -> &str {
-        self.destination.bucket()
-    }
-
-    fn run<T>(
-        &self,
-        name: &str,
-        work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        wire::request(&self.url(name), &self.limits, work)
+        self.place.destination.bucket()
     }
 
     /// The answer to a HEAD has no body, so why it is a 404, 403 or 400 (S3's for an
     /// expired token) is learned by asking for a list, whose answer has one.
     fn check_bucket(&self, client: &Client) -> Result<(), StoreError> {
         let url = self.url("");
-        self.run("", async {
+        self.place.run("", async {
             let asked = client.list_objects_v2().bucket(self.bucket()).max_keys(1);
-            let asked = asked.prefix(self.destination.prefix()).send().await;
+            let asked = asked.prefix(self.place.destination.prefix()).send().await;
             asked.map(|_| ()).map_err(|error| failure(&url, &error).error)
         })
     }
@@ -115,12 +100,12 @@ impl S3Store {
         let digests = *put.body.digests();
         let content = put.body.open()?;
         let meter = Arc::new(Meter::default());
-        let throttle = self.throttle.clone();
+        let throttle = self.place.throttle.clone();
         let body = PartBody::new(content, 0, digests.bytes, Arc::clone(&meter), throttle);
         let mut request = client
             .put_object()
             .bucket(self.bucket())
-            .key(self.destination.key(name))
+            .key(self.place.key(name))
             .content_type(put.content_type)
             .content_length(digests.bytes as i64)
             // Some stores want it beside the checksum before they set a lock.
@@ -134,7 +119,7 @@ impl S3Store {
                 .object_lock_mode(lock_mode(lock.mode))
                 .object_lock_retain_until_date(DateTime::from_secs(lock.until.unix_seconds()));
         }
-        Watcher::of(put).attend(&url, &self.limits, &meter, async {
+        Watcher::of(put).attend(&url, &self.place.limits, &meter, async {
             match request.send().await {
                 Ok(answer) => Ok(Sent::As(answer.version_id.and_then(version))),
                 Err(error) => match failure(&url, &error) {
@@ -193,7 +178,7 @@ fn lock_mode(mode: LockMode) -> ObjectLockMode {
 
 impl BackupStore for S3Store {
     fn url(&self, name: &str) -> String {
-        self.destination.url(Provider::S3, name)
+        self.place.url(name)
     }
 
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
@@ -202,16 +187,16 @@ impl BackupStore for S3Store {
         let page = client
             .list_objects_v2()
             .bucket(self.bucket())
-            .prefix(self.destination.key(below))
+            .prefix(self.place.key(below))
             .max_keys(PAGE_KEYS)
             .set_continuation_token(after.map(str::to_owned));
-        let page =
-            self.run("", async { page.send().await.map_err(|error| failure(&url, &error).error) })?;
+        let page = self
+            .place
+            .run("", async { page.send().await.map_err(|error| failure(&url, &error).error) })?;
         let mut objects = Vec::with_capacity(page.contents().len());
         for object in page.contents() {
-            let name = object.key().and_then(|key| self.destination.name_of(key));
-            // A key that ends in "/" is what consoles make for a folder.
-            let Some(name) = name.filter(|name| !name.ends_with('/')) else { continue };
+            let name = object.key().and_then(|key| self.place.name_of(key));
+            let Some(name) = name else { continue };
             objects.push(Object {
                 name: name.to_owned(),
                 size: u64::try_from(object.size().unwrap_or_default()).unwrap_or_default(),
@@ -240,10 +225,10 @@ impl BackupStore for S3Store {
         let head = client
             .head_object()
             .bucket(self.bucket())
-            .key(self.destination.key(name))
+            .key(self.place.key(name))
             .checksum_mode(ChecksumMode::Enabled)
             .set_version_id(version.map(str::to_owned));
-        let found = self.run(name, async {
+        let found = self.place.run(name, async {
             match head.send().await {
                 Ok(head) => Ok(Ok(Some(self.object(name, head)))),
                 Err(error) => match failure(&url, &error) {
@@ -260,22 +245,17 @@ impl BackupStore for S3Store {
         found
     }
 
-    fn open(
-        &self,
-        name: &str,
-        version: Option<&str>,
-        from: u64,
-    ) -> Result<Box<dyn Read + Send>, StoreError> {
+    fn open(&self, name: &str, version: Option<&str>, from: u64) -> Result<Reading, StoreError> {
         let url = self.url(name);
         let get = self
             .clients()?
             .objects
             .get_object()
             .bucket(self.bucket())
-            .key(self.destination.key(name))
+            .key(self.place.key(name))
             .set_version_id(version.map(str::to_owned))
             .set_range((from > 0).then(|| format!("bytes={from}-")));
-        let answer = self.run(name, async {
+        let answer = self.place.run(name, async {
             match get.send().await {
                 Ok(answer) => Ok(Some(answer)),
                 Err(error) => match failure(&url, &error) {
@@ -302,12 +282,12 @@ impl BackupStore for S3Store {
                 Some((piece, body))
             }
         });
-        Ok(Box::new(Download::new(url, &self.limits, length, pieces)))
+        Ok(Box::new(Download::new(url, &self.place.limits, length, pieces)))
     }
 
     fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {
         put_once(self, name, put, |put| {
-            if put.body.digests().bytes <= self.limits.single_put_bytes {
+            if put.body.digests().bytes <= self.place.limits.single_put_bytes {
                 self.put_whole(name, put)
             } else {
                 self.put_parts(name, put)
@@ -321,9 +301,9 @@ impl BackupStore for S3Store {
         let delete = client
             .delete_object()
             .bucket(self.bucket())
-            .key(self.destination.key(name))
+            .key(self.place.key(name))
             .set_version_id(version.map(str::to_owned));
-        let result = self.run(name, async {
+        let result = self.place.run(name, async {
             match delete.send().await {
                 Ok(answer) if version.is_none() && answer.delete_marker() == Some(true) => {
                     Ok(Ok(Removed::HiddenByMarker))
@@ -346,7 +326,7 @@ impl BackupStore for S3Store {
             let until = object.and_then(|object| object.locked_until);
             match until.filter(|until| *until > SystemClock.now()) {
                 None => error,
-                Some(until) => locked(&url, until),
+                Some(until) => self.place.locked(name, until),
             }
         })
     }
@@ -354,10 +334,4 @@ impl BackupStore for S3Store {
     fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
         self.abort_uploads(older_than)
     }
-}
-
-fn locked(url: &str, until: Timestamp) -> StoreError {
-    let message = format!("is locked until {until}");
-    StoreError::new(StoreErrorKind::Locked(Some(until)), url, message)
-        .hint("it can be removed after that")
 }

@@ -54,12 +54,12 @@ impl S3Store {
         let mut parts = Parts {
             client,
             bucket: self.bucket(),
-            key: self.destination.key(name),
+            key: self.place.key(name),
             url: url.clone(),
             session: String::new(),
             content,
             digests,
-            part_bytes: self.limits.part_for(digests.bytes, MOST_PARTS),
+            part_bytes: self.place.limits.part_for(digests.bytes, MOST_PARTS),
             meter: Arc::new(Meter::default()),
         };
         let mut resumed = None;
@@ -69,13 +69,13 @@ impl S3Store {
             match self.stored(name, &parts)? {
                 Some(done) => resumed = Some((state, done)),
                 // Only tidiness: most likely there is nothing left of it.
-                None => drop(self.run(name, parts.abort())),
+                None => drop(self.place.run(name, parts.abort())),
             }
         }
         let (mut state, mut done) = match resumed {
             Some(resumed) => resumed,
             None => {
-                parts.part_bytes = self.limits.part_for(digests.bytes, MOST_PARTS);
+                parts.part_bytes = self.place.limits.part_for(digests.bytes, MOST_PARTS);
                 parts.session = self.begin(name, put)?;
                 let session = parts.session.clone();
                 (UploadState::begun(&url, &digests, session, parts.part_bytes), Done::new())
@@ -85,12 +85,12 @@ impl S3Store {
         parts.meter = Arc::new(Meter::starting_at(state.stored));
         put.tell_state(&state);
         let meter = Arc::clone(&parts.meter);
-        let sent = Watcher::of(put).attend(&url, &self.limits, &meter, async {
+        let sent = Watcher::of(put).attend(&url, &self.place.limits, &meter, async {
             let missing = (1..=parts.count()).filter(|number| !done.contains_key(number));
             let uploads =
                 missing.collect::<Vec<i32>>().into_iter().map(|n| self.put_part(&parts, n));
             let mut uploads =
-                futures::stream::iter(uploads).buffer_unordered(self.limits.in_flight);
+                futures::stream::iter(uploads).buffer_unordered(self.place.limits.in_flight);
             while let Some(part) = uploads.next().await {
                 let (number, part) = part?;
                 state.stored += parts.stretch(number).1;
@@ -107,7 +107,7 @@ impl S3Store {
         };
         if is_over {
             // Only tidiness: what is left is found by `abort_stale_uploads`.
-            let _ = self.run(name, parts.abort());
+            let _ = self.place.run(name, parts.abort());
         }
         sent
     }
@@ -118,7 +118,7 @@ impl S3Store {
             .client()?
             .create_multipart_upload()
             .bucket(self.bucket())
-            .key(self.destination.key(name))
+            .key(self.place.key(name))
             .content_type(put.content_type)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
@@ -128,7 +128,7 @@ impl S3Store {
                 .object_lock_mode(lock_mode(lock.mode))
                 .object_lock_retain_until_date(DateTime::from_secs(lock.until.unix_seconds()));
         }
-        self.run(name, async {
+        self.place.run(name, async {
             let answer = request.send().await.map_err(|error| failure(&url, &error).error)?;
             answer.upload_id.ok_or_else(|| {
                 let message = "the store began an upload but gave it no id";
@@ -145,7 +145,8 @@ impl S3Store {
         let (from, length) = parts.stretch(number);
         let crc = STANDARD.encode(parts.crc(number)?.to_be_bytes());
         let meter = Arc::clone(&parts.meter);
-        let body = PartBody::new(parts.content.clone(), from, length, meter, self.throttle.clone());
+        let body =
+            PartBody::new(parts.content.clone(), from, length, meter, self.place.throttle.clone());
         let request = parts
             .client
             .upload_part()
@@ -183,7 +184,7 @@ impl S3Store {
                 .key(&parts.key)
                 .upload_id(&parts.session)
                 .set_part_number_marker(marker.take());
-            let page = self.run(name, async {
+            let page = self.place.run(name, async {
                 match page.send().await {
                     Ok(page) => Ok(Some(page)),
                     Err(error) => match failure(&parts.url, &error) {
@@ -196,7 +197,7 @@ impl S3Store {
             })?;
             let Some(page) = page else { return Ok(None) };
             for part in page.parts() {
-                if self.limits.stop.asked() {
+                if self.place.limits.stop.asked() {
                     let stopped = StoreErrorKind::Interrupted;
                     return Err(StoreError::new(stopped, &parts.url, "interrupted"));
                 }
@@ -225,19 +226,19 @@ impl S3Store {
             let page = client
                 .list_multipart_uploads()
                 .bucket(self.bucket())
-                .prefix(self.destination.prefix())
+                .prefix(self.place.destination.prefix())
                 .set_key_marker(key_marker.take())
                 .set_upload_id_marker(id_marker.take());
-            let page = self.run("", async {
+            let page = self.place.run("", async {
                 page.send().await.map_err(|error| failure(&url, &error).error)
             })?;
             for upload in page.uploads() {
                 let is_old = upload.initiated().is_some_and(|begun| begun.secs() <= before);
                 let Some((key, id)) = upload.key().zip(upload.upload_id()) else { continue };
-                if !is_old || self.destination.name_of(key).is_none() {
+                if !is_old || self.place.destination.name_of(key).is_none() {
                     continue;
                 }
-                self.run("", abort(client, &url, self.bucket(), key, id))?;
+                self.place.run("", abort(client, &url, self.bucket(), key, id))?;
                 aborted += 1;
             }
             key_marker = page.next_key_marker().map(str::to_owned);

@@ -4,6 +4,7 @@
 mod body;
 mod bounded;
 mod download;
+mod place;
 mod throttle;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use tokio::runtime::Runtime;
 pub(crate) use body::{Meter, PartBody};
 pub(crate) use bounded::{Bound, TooMuch};
 pub(crate) use download::Download;
+pub(crate) use place::Place;
 pub(crate) use throttle::Throttle;
 
 use super::error::{StoreError, StoreErrorKind};

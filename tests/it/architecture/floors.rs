@@ -79,6 +79,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "collector",
         &[
+            "coded",
             "ui",
             "access",
             "alerts",
@@ -99,13 +100,25 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
-    ("health", &["alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
+    ("health", &["coded", "alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
-    ("alerts", &["audit", "config", "units", "clock", "fsio"]),
+    ("alerts", &["coded", "audit", "config", "units", "clock", "fsio"]),
     ("access", &["audit", "units", "clock", "fsio"]),
     ("backup", &["store", "audit", "config", "json_place", "units", "clock", "fsio"]),
     ("store", &["config", "units", "clock", "fsio"]),
-    ("audit", &["defaults", "field_path", "origin_prefix", "json_place", "units", "clock", "fsio"]),
+    (
+        "audit",
+        &[
+            "coded",
+            "defaults",
+            "field_path",
+            "origin_prefix",
+            "json_place",
+            "units",
+            "clock",
+            "fsio",
+        ],
+    ),
     ("config", &["defaults", "field_path", "origin_prefix", "units"]),
     ("origin_prefix", &["defaults"]),
     // Numbers alone: what the engine and the settings both mean by "default".
@@ -116,6 +129,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("zone", &["clock", "fsio"]),
     ("clock", &[]),
+    ("coded", &[]),
     ("fsio", &[]),
 ];
 

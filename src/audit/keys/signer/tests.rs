@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::audit::tree::merkle::leaf_hash;
+use crate::audit::tree::merkle::samples::{line, range};
 use crate::fsio::{Fs, OpenMode, OsFs};
 
 /// The private key of Go's note package example.
@@ -11,18 +12,6 @@ const NEUMANN: &str =
     "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
 const NEUMANN_TEXT: &str = "If you think cryptography is the answer to your problem,\n\
     then you don't know what your problem is.\n";
-
-fn line(number: u64) -> Vec<u8> {
-    format!("{{\"seq\":{number}}}").into_bytes()
-}
-
-fn range(begin: u64, end: u64) -> Range {
-    let mut range = Range::empty(begin);
-    for number in begin..end {
-        range.append(leaf_hash(&line(number)));
-    }
-    range
-}
 
 fn origin(epoch: u32) -> Origin {
     Origin::of_key("auditctl/5f0c", "5f0c", epoch).unwrap()

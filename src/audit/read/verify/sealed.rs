@@ -12,6 +12,7 @@ use super::report::{Finding, Kind};
 use super::tally::{BadBlock, Tally};
 use super::view::View;
 use crate::audit::files::block_filter::{BlockFilters, MAX_BYTES};
+use crate::audit::files::digest::digest_while;
 use crate::audit::files::examine::{examine, leaves};
 use crate::audit::files::facts::{Said, said_in};
 use crate::audit::files::gzip::{MAX_BLOCK_BYTES, MAX_MEMBER_BYTES, Unpacker};
@@ -98,27 +99,16 @@ pub(super) fn check_stored(
     }
     let Stored::Here(file, segment) = open(view, index, tally)? else { return Ok(()) };
     let failed = |source| ReadError::io("read", &view.log.paths.dir.join(&segment.file), source);
-    let mut hasher = Sha256::new();
-    let mut reader = FileReader { file: &*file, offset: 0 };
-    let mut buffer = vec![0; 1 << 20];
     let mut length = 0;
-    loop {
-        if watch.interrupted() {
-            return Err(ReadError::Interrupted);
-        }
-        match reader.read(&mut buffer).map_err(failed)? {
-            0 => break,
-            read => {
-                hasher.update(&buffer[..read]);
-                watch.advance(read as u64);
-                length += read as u64;
-            }
-        }
-    }
+    let found = digest_while(&*file, |read| {
+        watch.advance(read - length);
+        length = read;
+        !watch.interrupted()
+    });
+    let Some(found) = found.map_err(failed)? else { return Err(ReadError::Interrupted) };
     tally.counts.bytes += length;
     tally.counts.blocks_skipped += segment.blocks.len() as u64;
-    let found = Hash::from_bytes(hasher.finalize().into()).to_string();
-    if length != segment.stored_bytes || segment.sha256.as_deref() != Some(&found) {
+    if length != segment.stored_bytes || segment.sha256 != Some(found.to_string()) {
         // Which block it is, only reading it can tell.
         check(view, index, watch, tally)?;
     }

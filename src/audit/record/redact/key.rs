@@ -13,6 +13,7 @@ use crate::audit::record::secret::Secret;
 use crate::field_path::MAX_FIELD_PATHS;
 use crate::fsio::private::is_private;
 use crate::fsio::{self, Fs, OpenMode};
+use crate::units::hex_digits;
 
 /// What a replaced value begins with; 64 hex digits follow.
 pub const REDACTED_PREFIX: &str = "hmac-sha256:";
@@ -109,7 +110,7 @@ impl RedactKey {
         // All the room at once: growing would leave copies behind.
         let mut text = Secret(vec![b'\n'; FILE_BYTES]);
         for (pair, byte) in text.0.chunks_exact_mut(2).zip(key) {
-            pair.copy_from_slice(&hex(*byte));
+            pair.copy_from_slice(&hex_digits(*byte));
         }
         let mac = Hmac::new_from_slice(key).expect("HMAC takes a key of any length");
         Self { mac, text: Arc::new(text) }
@@ -210,14 +211,9 @@ impl RedactKey {
         let mut mac = self.mac.clone();
         mac.update(value);
         for byte in mac.finalize().into_bytes() {
-            out.extend(hex(byte).map(char::from));
+            out.extend(hex_digits(byte).map(char::from));
         }
     }
-}
-
-fn hex(byte: u8) -> [u8; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::units::hex_digits;
+
 /// Prefixes that keep a leaf from passing for a node (RFC 6962 §2.1).
 const LEAF_PREFIX: u8 = 0;
 const NODE_PREFIX: u8 = 1;
@@ -39,11 +41,9 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0_u8; 64];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+            pair.copy_from_slice(&hex_digits(byte));
         }
         f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }

@@ -4,19 +4,8 @@ use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use proptest::prelude::*;
 use sha2::Sha256;
 
+use super::samples::{line, range, vectors};
 use super::*;
-
-/// The leaves of the certificate-transparency project's own tests.
-const LEAVES: [&str; 8] = [
-    "",
-    "00",
-    "10",
-    "2021",
-    "3031",
-    "40414243",
-    "5051525354555657",
-    "606162636465666768696a6b6c6d6e6f",
-];
 
 /// The roots of the first 1 to 8 of them.
 const ROOTS: [&str; 8] = [
@@ -29,22 +18,6 @@ const ROOTS: [&str; 8] = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ];
-
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
-}
-
-fn line(number: u64) -> Vec<u8> {
-    format!("{{\"seq\":{number}}}").into_bytes()
-}
-
-fn range(begin: u64, end: u64) -> Range {
-    let mut range = Range::empty(begin);
-    for number in begin..end {
-        range.append(leaf_hash(&line(number)));
-    }
-    range
-}
 
 /// RFC 6962 §2.1, word for word.
 fn naive(begin: u64, end: u64) -> Hash {
@@ -65,8 +38,8 @@ fn the_certificate_transparency_vectors_hold() {
         tree.root().unwrap().to_string(),
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     );
-    for (leaf, root) in LEAVES.iter().zip(ROOTS) {
-        tree.append_line(&hex(leaf));
+    for (leaf, root) in vectors().iter().zip(ROOTS) {
+        tree.append_line(leaf);
         assert_eq!(tree.root().unwrap(), root.parse().unwrap());
     }
 }

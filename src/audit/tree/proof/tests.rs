@@ -7,30 +7,14 @@ use sha2::Sha256;
 
 use super::*;
 use crate::audit::tree::merkle::leaf_hash;
-
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
-}
+use crate::audit::tree::merkle::samples::vectors;
 
 fn hashes(texts: &[&str]) -> Vec<Hash> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// The leaves of the certificate-transparency project's own tests.
 fn known_leaves() -> Vec<Hash> {
-    [
-        "",
-        "00",
-        "10",
-        "2021",
-        "3031",
-        "40414243",
-        "5051525354555657",
-        "606162636465666768696a6b6c6d6e6f",
-    ]
-    .iter()
-    .map(|leaf| leaf_hash(&hex(leaf)))
-    .collect()
+    vectors().iter().map(|leaf| leaf_hash(leaf)).collect()
 }
 
 fn line(number: u64) -> Vec<u8> {

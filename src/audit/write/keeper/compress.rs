@@ -16,6 +16,7 @@ use crate::audit::state::status::Damage;
 use crate::audit::state::trouble::Trouble;
 use crate::audit::tree::merkle::Range;
 use crate::fsio::{FsFile, OpenMode, temporary_name};
+use crate::units::hex;
 
 /// A compressed segment.
 struct Packed {
@@ -118,7 +119,7 @@ impl Thread {
             self.look();
         }
         out.sync_data()?;
-        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&hasher.finalize());
         let filters = filters.into_iter().collect();
         Ok(Some(Packed { blocks, sha256: digest, filters }))
     }

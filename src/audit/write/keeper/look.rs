@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::Thread;
+use crate::audit::files::digest::digest;
 use crate::audit::files::manifest::Segment;
 use crate::audit::state::status::Word;
+use crate::audit::tree::merkle::Hash;
 use crate::audit::write::own_files::{Identity, Incident, OwnFile, Patience};
 use crate::fsio::aside::set_aside;
-use crate::fsio::{FileReader, Fs, OpenMode};
+use crate::fsio::{Fs, OpenMode};
 
 /// So often; each time so many segments that all have their turn within a minute.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -153,7 +155,7 @@ impl Thread {
             return None;
         }
         match hash(fs, path) {
-            Ok((identity, found)) if wanted.contains(&Some(found)) => {
+            Ok((identity, found)) if wanted.contains(&Some(*found.as_bytes())) => {
                 self.looks.manifest_seen = Some(identity);
                 None
             }
@@ -212,7 +214,7 @@ impl Thread {
                     return false;
                 } else {
                     match (hash(&*fs, &path), &segment.sha256) {
-                        (Ok((identity, found)), Some(wanted)) if hex(&found) == *wanted => {
+                        (Ok((identity, found)), Some(wanted)) if found.to_string() == *wanted => {
                             self.looks.known.insert(segment.file.clone(), identity);
                             None
                         }
@@ -242,20 +244,7 @@ impl Thread {
     }
 }
 
-fn hash(fs: &dyn Fs, path: &Path) -> io::Result<(Identity, [u8; 32])> {
-    use std::io::Read;
+fn hash(fs: &dyn Fs, path: &Path) -> io::Result<(Identity, Hash)> {
     let file = fs.open(path, OpenMode::ReadOwn)?;
-    let identity = Identity::of(&file.meta()?);
-    let mut reader = FileReader { file: &*file, offset: 0 };
-    let (mut hasher, mut piece) = (Sha256::new(), vec![0; 256 * 1024]);
-    loop {
-        match reader.read(&mut piece)? {
-            0 => return Ok((identity, hasher.finalize().into())),
-            read => hasher.update(&piece[..read]),
-        }
-    }
-}
-
-fn hex(digest: &[u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok((Identity::of(&file.meta()?), digest(&*file)?))
 }

@@ -11,6 +11,7 @@ use crate::audit::keys::signer::{KeyError, SigningKey};
 use crate::audit::paths::parse_sealed_name;
 use crate::audit::record::peek_seq;
 use crate::fsio::OpenMode;
+use crate::units::hex;
 
 impl Opening<'_> {
     /// Whether opening makes a new log.
@@ -99,6 +100,6 @@ impl Opening<'_> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)
             .map_err(|error| self.start_error(format!("no random numbers: {error}")))?;
-        Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&random))
     }
 }

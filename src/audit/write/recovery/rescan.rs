@@ -1,12 +1,12 @@
 //! A sealed segment's file is read anew, with the holes that the log's records name.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 
 use flate2::read::MultiGzDecoder;
-use sha2::{Digest, Sha256};
 
 use super::error::io_error;
 use super::{OpenError, Opening};
+use crate::audit::files::digest::digest;
 use crate::audit::files::examine::leaves;
 use crate::audit::files::facts::{self, Fact, Said};
 use crate::audit::files::manifest::Segment;
@@ -14,7 +14,7 @@ use crate::audit::files::scan::{self, Interest, Scan};
 use crate::audit::files::segment::Block;
 use crate::audit::paths::parse_sealed_name;
 use crate::audit::record::event::MAX_LINE_BYTES;
-use crate::audit::tree::merkle::{Hash, Range};
+use crate::audit::tree::merkle::Range;
 use crate::fsio::{FileReader, FsFile, OpenMode};
 
 /// A segment's file as it is read now.
@@ -87,7 +87,7 @@ impl Opening<'_> {
             .bad
             .as_ref()
             .map(|bad| format!("record {} at byte {}: {}", bad.seq, bad.offset, bad.reason));
-        let sha256 = if packed { Some(sha256(file).map_err(failed())?) } else { None };
+        let sha256 = if packed { Some(digest(file).map_err(failed())?.to_string()) } else { None };
         let mut segment = Segment::sealed(&scan.layout, damage);
         name.clone_into(&mut segment.file);
         segment.stored_bytes = blocks.iter().map(|block| block.stored_bytes).sum();
@@ -150,14 +150,4 @@ impl Opening<'_> {
             }));
         }
     }
-}
-
-fn sha256(file: &dyn FsFile) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut reader = FileReader { file, offset: 0 };
-    let mut buffer = vec![0; 256 * 1024];
-    while let read @ 1.. = reader.read(&mut buffer)? {
-        hasher.update(&buffer[..read]);
-    }
-    Ok(Hash::from_bytes(hasher.finalize().into()).to_string())
 }

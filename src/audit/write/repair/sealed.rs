@@ -6,6 +6,7 @@ use std::io;
 use sha2::{Digest, Sha256};
 
 use super::{Case, Left, RepairError, Told, joined};
+use crate::audit::files::digest::digest;
 use crate::audit::files::examine::examine;
 use crate::audit::files::gzip::{Packer, Unpacker};
 use crate::audit::files::lines::lines_of_block;
@@ -190,18 +191,7 @@ fn is_as_noted(file: &dyn FsFile, segment: &Segment) -> io::Result<bool> {
         return Ok(false);
     }
     let Some(noted) = &segment.sha256 else { return Ok(true) };
-    let mut hasher = Sha256::new();
-    let (mut buffer, mut at) = (vec![0; 1 << 20], 0);
-    loop {
-        match file.read_at(&mut buffer, at)? {
-            0 => break,
-            read => {
-                hasher.update(&buffer[..read]);
-                at += read as u64;
-            }
-        }
-    }
-    Ok(*noted == Hash::from_bytes(hasher.finalize().into()).to_string())
+    Ok(*noted == digest(file)?.to_string())
 }
 
 /// Writes the segment as it will be; what the manifest is to say of it.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::files::digest;
+use crate::audit::files::digest::digest;
 use crate::audit::files::gzip::{Packer, Unpacker};
 use crate::audit::files::manifest::Segment;
 use crate::audit::files::segment::Block;

@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
+use crate::audit::files::digest::digest;
 use crate::audit::files::manifest::Segment;
 use crate::audit::paths::sealed_name;
 use crate::audit::read::watch::{Stage, Watch};
-use crate::audit::tree::merkle::Hash;
 use crate::backup::content::{self, Content, Wanted};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
 use crate::backup::source::{About, Found};
@@ -87,21 +85,6 @@ impl Out<'_> {
         }
         self.at += bytes.len() as u64;
         Ok(())
-    }
-}
-
-pub(super) fn digest(file: &dyn FsFile) -> std::io::Result<Hash> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = 0;
-    loop {
-        match file.read_at(&mut buffer, at)? {
-            0 => return Ok(Hash::from_bytes(hasher.finalize().into())),
-            read => {
-                hasher.update(&buffer[..read]);
-                at += read as u64;
-            }
-        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::zone;
 use crate::config::Settings;
 use crate::fsio::{Fs, OsFs};
+use crate::units::hex;
 use crate::zone::Zone;
 use json::{Json, Text};
 use mapping::Mapped;
@@ -139,13 +140,7 @@ impl Python {
         let Some(key) = &self.key else { return Signature::Unchecked };
         let mut signed = Vec::with_capacity(1024);
         dumps::object(members, Some("signature"), &mut signed);
-        let expected: String = key
-            .clone()
-            .chain_update(&signed)
-            .finalize()
-            .into_bytes()
-            .iter()
-            .fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
+        let expected = hex(&key.clone().chain_update(&signed).finalize().into_bytes());
         let same = matches!(given, Json::Text(text) if text.plain() == Some(&*expected));
         if same { Signature::Valid } else { Signature::Invalid }
     }
