@@ -22,7 +22,9 @@ fn verify(dir: &Path, key: &str, checkpoint: &[u8]) -> Result<Report, Box<dyn Er
     match report.completeness {
         Completeness::Anchored => println!("none is missing, as the kept checkpoint shows"),
         Completeness::Signed => println!("none is missing, by the log's own word"),
-        Completeness::Incomplete => println!("records are MISSING"),
+        Completeness::Incomplete => {
+            println!("its end is missing, or it is not what the checkpoint was signed over")
+        }
     }
     for finding in &report.findings {
         println!("  {finding}");
