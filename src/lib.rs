@@ -172,6 +172,7 @@ pub mod alerts;
 mod audit;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
+pub mod archive;
 pub mod audit;
 #[cfg(not(feature = "testing"))]
 mod backup;

@@ -52,6 +52,7 @@ pub use copy::BackupCopy;
 pub use covered::Covered;
 pub use create::{Creator, Made, Outlook, Request, host};
 pub use digest::Digests;
+pub(crate) use digest::FileSink;
 pub use directory::{BackupDir, Contents, Entry};
 pub(crate) use drill::MAX_DRILL_BYTES;
 pub use drill::{DrillReport, DrillStep};
