@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ArchiveError;
 use super::layout::{LogName, ObjectName, Place, Span};
-use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
+use crate::audit::keys::checkpoint::{Checkpoint, Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
 use crate::audit::tree::document::{self, DocumentError, Kind, Layout};
 use crate::audit::tree::merkle::Range;
@@ -179,8 +179,8 @@ impl ProofError {
 pub(super) fn signed(note: &[u8], log: &LogName, keys: &Keyring) -> Result<Checkpoint, String> {
     let note = SignedCheckpoint::parse(note).map_err(|error| error.to_string())?;
     let (checkpoint, key) = keys.verify(&note).map_err(|error| error.to_string())?;
-    let origin = crate::audit::keys::checkpoint::Origin::of_key(key.name(), log.id(), log.epoch())
-        .map_err(|error| error.to_string())?;
+    let origin =
+        Origin::of_key(key.name(), log.id(), log.epoch()).map_err(|error| error.to_string())?;
     if checkpoint.origin != origin.to_string() {
         return Err(format!("it is of {}, not of {origin}", checkpoint.origin));
     }

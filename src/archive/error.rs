@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use crate::audit::read::snapshot::SnapshotError;
 use crate::audit::tree::document::DocumentError;
-use crate::backup::BackupError;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Why nothing could be shipped to an archive, or read from it.
@@ -131,18 +130,6 @@ impl From<StoreError> for ArchiveError {
         match error.kind {
             StoreErrorKind::Interrupted => Self::Interrupted,
             _ => Self::Store(Box::new(error)),
-        }
-    }
-}
-
-impl From<ArchiveError> for BackupError {
-    fn from(error: ArchiveError) -> Self {
-        match error {
-            ArchiveError::Log(error) => Self::Snapshot(error),
-            ArchiveError::Store(error) => Self::Store(error),
-            ArchiveError::Io { action, path, source } => Self::Io { action, path, source },
-            ArchiveError::Interrupted => Self::Interrupted,
-            other => Self::Refused(other.to_string()),
         }
     }
 }

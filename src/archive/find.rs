@@ -4,10 +4,9 @@
 use super::documents::{MAX_DOCUMENT_BYTES, RangeProof, signed};
 use super::error::ArchiveError;
 use super::layout::{LogName, ObjectName};
-use super::log::LogView;
-use super::members::{Members, Tail};
+use super::log::{LogView, Piece, Pieces};
+use super::members::{MAX_OBJECT_BYTES, Members, Tail};
 use super::names::{Proofs, fetch, tails};
-use super::ship::MAX_OBJECT_BYTES;
 use crate::audit::files::examine::leaves;
 use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
 use crate::audit::tree::merkle::{Hash, Range};
@@ -226,7 +225,7 @@ impl Seek<'_> {
 
 /// The log's leaf hashes from a record on, up to the first hole.
 struct Leaves<'a> {
-    pieces: super::log::Pieces<'a>,
+    pieces: Pieces<'a>,
     waiting: std::vec::IntoIter<Hash>,
 }
 
@@ -241,10 +240,10 @@ impl<'a> Leaves<'a> {
                 return Ok(Some(leaf));
             }
             match self.pieces.next().transpose()? {
-                Some(super::log::Piece::Lines(lines)) => {
+                Some(Piece::Lines(lines)) => {
                     self.waiting = leaves(&lines.raw).collect::<Vec<_>>().into_iter();
                 }
-                Some(super::log::Piece::Hole(_)) | None => return Ok(None),
+                Some(Piece::Hole(_)) | None => return Ok(None),
             }
         }
     }

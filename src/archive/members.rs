@@ -4,12 +4,15 @@ use std::io::Read;
 
 use flate2::bufread::GzDecoder;
 
+use super::documents::RangeProof;
 use super::log::Lines;
 use crate::audit::files::examine::examine;
 use crate::audit::record::peek_seq;
 use crate::audit::tree::merkle::Range;
-use crate::backup::Marker;
+use crate::backup::{Hole, Marker};
 
+/// The most that an object with records may have: what it is cut at, and one block more.
+pub(super) const MAX_OBJECT_BYTES: u64 = 128 << 20;
 /// What a block may hold at most, uncompressed.
 const MAX_RAW_BYTES: u64 = 2 << 20;
 
@@ -100,4 +103,32 @@ impl Tail {
         }
         Ok(Self { blocks, marker })
     }
+}
+
+/// Whether these bytes are exactly the records of a range.
+pub(super) fn holds(bytes: &[u8], proof: &RangeProof) -> Result<(), String> {
+    let mut tree = Range::empty(proof.span().first);
+    let mut holes = proof.holes.iter().peekable();
+    let mut members = Members::of(bytes);
+    while let Some((lines, block)) = members.next_lines()? {
+        pass_holes(&mut tree, &mut holes, lines.first_seq)?;
+        tree.extend(&block).map_err(|error| error.to_string())?;
+    }
+    pass_holes(&mut tree, &mut holes, u64::MAX)?;
+    if tree == proof.tree { Ok(()) } else { Err(WRONG_RECORDS.to_owned()) }
+}
+
+/// What is wrong with a data object that was altered.
+pub(super) const WRONG_RECORDS: &str = "it does not hold the records that were proven to be there";
+
+/// Passes over the holes before a record.
+pub(super) fn pass_holes<'a>(
+    tree: &mut Range,
+    holes: &mut std::iter::Peekable<impl Iterator<Item = &'a Hole>>,
+    before: u64,
+) -> Result<(), String> {
+    while let Some(hole) = holes.next_if(|hole| hole.tree.begin() < before) {
+        tree.extend(&hole.tree).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }

@@ -12,6 +12,7 @@
 //! docs/archive.md has the layout.
 
 mod assemble;
+mod bucket;
 mod documents;
 mod error;
 mod find;
@@ -20,6 +21,7 @@ mod log;
 mod members;
 mod names;
 mod pack;
+mod plan;
 mod position;
 mod ship;
 

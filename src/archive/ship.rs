@@ -14,21 +14,19 @@ use super::error::{ArchiveError, io_error};
 use super::find::find;
 use super::layout::{Day, HostName, LogName, ObjectName, Place, Span};
 use super::log::{LogView, Pieces};
-use super::members::{Members, Tail};
+use super::members::{MAX_OBJECT_BYTES, Tail, holds};
 use super::names::fetch;
 use super::pack::{Packed, Until, pack};
 use super::position::Position;
 use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::{Hash, Range};
-use crate::backup::{FileSink, Hole, Marker};
+use crate::backup::{FileSink, Marker};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::lock::try_lock;
-use crate::fsio::{FsFile, OpenMode, SharedFs, temporary_name};
+use crate::fsio::{FsFile, OpenMode, SharedFs};
 use crate::store::{BackupStore, Body, Put, StoreError, StoreErrorKind};
 
-/// The most that an object with records may have: what it is cut at, and one block more.
-pub(super) const MAX_OBJECT_BYTES: u64 = 128 << 20;
 const GZIP: &str = "application/gzip";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -40,8 +38,8 @@ pub struct Cuts {
     pub data_bytes: u64,
     /// What is not in a data object yet becomes one when it is this old. Default one hour.
     pub data_age: Duration,
-    /// More than so many bytes of lines at once go into a data object instead of a tail.
-    /// Default 8 MiB.
+    /// More than so many stored bytes at once go into a data object instead of a tail. Default
+    /// 8 MiB.
     pub tail_bytes: u64,
     /// How hard what the log has not compressed yet is compressed: 1 fast, 9 small. Default 6.
     pub level: u32,
@@ -104,12 +102,14 @@ impl Archiver {
         let name = log.name()?;
         watch.stage(Stage::Upload, 0);
         let (mut position, is_certain) = self.position(&log, &name)?;
+        let mut before = position.shipped.end();
         let mut pass =
             Pass { archiver: self, log: &log, name: &name, watch, objects: Vec::new(), bytes: 0 };
         match pass.run(&mut position) {
             // The position may be one of another day: the archive is asked, once.
             Err(ArchiveError::LogDamaged(_)) if !is_certain => {
                 position = self.found(&log, &name)?;
+                before = position.shipped.end();
                 pass.run(&mut position)?;
             }
             done => done?,
@@ -118,7 +118,7 @@ impl Archiver {
         Ok(Shipped {
             tree_size: log.size(),
             root_hash: log.checkpoint().root,
-            records: pass_records(&objects),
+            records: log.size().saturating_sub(before),
             bytes,
             objects,
             data_end: position.data.end(),
@@ -163,17 +163,15 @@ impl Archiver {
         })
     }
 
+    /// How large an object may be: the log's own disk is not filled for it.
+    fn room(&self, wanted: u64) -> u64 {
+        let available = self.fs.space(&self.log_dir).map_or(u64::MAX, |space| space.available);
+        if available / 4 >= wanted { wanted } else { wanted.min(1 << 20) }
+    }
+
     fn keep(&self, position: &Position) -> Result<(), ArchiveError> {
         position.store(&*self.fs, &self.log_dir)
     }
-}
-
-fn pass_records(objects: &[ObjectName]) -> u64 {
-    let spans = objects.iter().filter_map(|object| match object {
-        ObjectName::Tail(_, span) | ObjectName::Data(Place { span, .. }) => Some(span.records()),
-        _ => None,
-    });
-    spans.sum()
 }
 
 struct Pass<'a> {
@@ -340,7 +338,8 @@ impl Pass<'_> {
     ) -> Result<(), ArchiveError> {
         let cuts = self.archiver.cuts;
         let end = self.log.size();
-        let until = Until { end, stored_bytes: cuts.data_bytes, at_midnight: true };
+        let stored_bytes = self.archiver.room(cuts.data_bytes);
+        let until = Until { end, stored_bytes, at_midnight: true };
         let spool = Spool::new(&self.archiver.fs, &self.archiver.log_dir)?;
         let (packed, digests) = spool
             .fill(|out| pack(pieces, position.data.end(), until, cuts.level, out, self.watch))?;
@@ -355,6 +354,7 @@ impl Pass<'_> {
                 let claimed = self.claimed(&name, &position.data)?;
                 let span = claimed.span();
                 let until = Until { end: span.end, stored_bytes: u64::MAX, at_midnight: false };
+                drop(spool);
                 let spool = Spool::new(&self.archiver.fs, &self.archiver.log_dir)?;
                 let mut pieces = self.log.pieces(span.first);
                 let (packed, digests) = spool.fill(|out| {
@@ -534,34 +534,6 @@ impl Pass<'_> {
     }
 }
 
-/// Whether these bytes are exactly the records of a range.
-pub(super) fn holds(bytes: &[u8], proof: &RangeProof) -> Result<(), String> {
-    let mut tree = Range::empty(proof.span().first);
-    let mut holes = proof.holes.iter().peekable();
-    let mut members = Members::of(bytes);
-    while let Some((lines, block)) = members.next_lines()? {
-        pass_holes(&mut tree, &mut holes, lines.first_seq)?;
-        tree.extend(&block).map_err(|error| error.to_string())?;
-    }
-    pass_holes(&mut tree, &mut holes, u64::MAX)?;
-    if tree == proof.tree { Ok(()) } else { Err(WRONG_RECORDS.to_owned()) }
-}
-
-/// What is wrong with a data object that was altered.
-pub(super) const WRONG_RECORDS: &str = "it does not hold the records that were proven to be there";
-
-/// Passes over the holes before a record.
-pub(super) fn pass_holes<'a>(
-    tree: &mut Range,
-    holes: &mut std::iter::Peekable<impl Iterator<Item = &'a Hole>>,
-    before: u64,
-) -> Result<(), String> {
-    while let Some(hole) = holes.next_if(|hole| hole.tree.begin() < before) {
-        tree.extend(&hole.tree).map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
 fn join(tree: &mut Range, next: &Range) -> Result<(), ArchiveError> {
     tree.extend(next).map_err(|error| ArchiveError::LogDamaged(error.to_string()))
 }
@@ -575,8 +547,9 @@ struct Spool<'a> {
 
 impl<'a> Spool<'a> {
     fn new(fs: &'a SharedFs, log_dir: &Path) -> Result<Self, ArchiveError> {
-        // A name that opening the log clears away, should this process be killed.
-        let path = temporary_name(&log_dir.join("audit.archive"));
+        let path = log_dir.join("audit.archive.spool");
+        // Whoever left one behind is dead: this process has the lock.
+        let _ = fs.remove(&path);
         let file = fs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
         Ok(Self { fs, path, file })
     }

@@ -53,7 +53,7 @@ pub use covered::Covered;
 pub use create::{Creator, Made, Outlook, Request, host};
 pub use digest::Digests;
 pub(crate) use digest::FileSink;
-pub use directory::{BackupDir, Contents, Entry};
+pub use directory::{BackupDir, Contents, Entry, FetchPlace};
 pub(crate) use drill::MAX_DRILL_BYTES;
 pub use drill::{DrillReport, DrillStep};
 pub use encrypt::KeyFile;
