@@ -36,8 +36,8 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "ui",
         &[
-            "access", "alerts", "health", "monitor", "validate", "backup", "audit", "config",
-            "units", "clock",
+            "access", "alerts", "health", "monitor", "validate", "archive", "backup", "audit",
+            "config", "units", "clock",
         ],
     ),
     // The face of the library.
