@@ -169,10 +169,14 @@ mod alerts;
 #[doc(hidden)]
 pub mod alerts;
 #[cfg(not(feature = "testing"))]
-mod audit;
+mod archive;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod archive;
+#[cfg(not(feature = "testing"))]
+mod audit;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
 pub mod audit;
 #[cfg(not(feature = "testing"))]
 mod backup;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::audit::read::snapshot::SnapshotError;
+use crate::audit::read::error::ReadError;
 use crate::audit::tree::document::DocumentError;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -13,7 +13,7 @@ use crate::store::{StoreError, StoreErrorKind};
 pub enum ArchiveError {
     /// The log cannot be read.
     #[error(transparent)]
-    Log(#[from] SnapshotError),
+    Log(#[from] ReadError),
     /// The log's records are not those that it signed.
     #[error("the log is damaged: {0}")]
     LogDamaged(String),
@@ -110,8 +110,8 @@ impl ArchiveError {
         match self {
             Self::Store(error) => error.kind.name(),
             Self::Io { .. } => "io",
-            Self::Log(SnapshotError::NoLog { .. }) => "not_found",
-            Self::Log(SnapshotError::Io { .. } | SnapshotError::RestorePending { .. }) => "io",
+            Self::Log(ReadError::NoLog { .. }) => "not_found",
+            Self::Log(ReadError::Io { .. } | ReadError::RestorePending { .. }) => "io",
             Self::Log(_) | Self::LogDamaged(_) => "corrupt",
             Self::Contradicted { .. } => "archive_contradicted",
             Self::Object { .. } => "archive_object",

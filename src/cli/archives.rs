@@ -7,7 +7,7 @@ use super::cloud::Cloud;
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use crate::archive::{ArchiveError, Assembled, Reader, Wanted};
-use crate::audit::read::snapshot::SnapshotError;
+use crate::audit::read::error::ReadError;
 use crate::backup::{BackupDir, BackupError, FetchPlace};
 use crate::fsio::{Fs, OsFs};
 use crate::store::{BackupStore, LocalStore, StoreError};
@@ -93,7 +93,7 @@ impl Archive {
 impl From<ArchiveError> for CliError {
     fn from(error: ArchiveError) -> Self {
         let exit = match &error {
-            ArchiveError::Store(_) | ArchiveError::Log(SnapshotError::Io { .. }) => Exit::Failed,
+            ArchiveError::Store(_) | ArchiveError::Log(ReadError::Io { .. }) => Exit::Failed,
             ArchiveError::LogDamaged(_)
             | ArchiveError::Contradicted { .. }
             | ArchiveError::Object { .. }
@@ -105,7 +105,7 @@ impl From<ArchiveError> for CliError {
         };
         match error {
             ArchiveError::Store(error) => Self::from(*error),
-            ArchiveError::Log(error) => Self::from(BackupError::Snapshot(error)),
+            ArchiveError::Log(error) => Self::from(BackupError::Log(error)),
             error => {
                 let new = Self::new(error.kind(), exit, error.to_string());
                 match hint(&error) {
