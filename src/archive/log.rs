@@ -126,7 +126,7 @@ impl LogView {
                 Piece::Hole(block) => {
                     let until = block.tree.end().min(end);
                     let within = block.tree.within(block.first_seq, until);
-                    if !within.is_some_and(|within| range.extend(&within).is_ok()) {
+                    if within.is_none_or(|within| range.extend(&within).is_err()) {
                         return Ok(false);
                     }
                 }

@@ -23,6 +23,9 @@ pub(super) struct Tail {
     pub(super) marker: Marker,
 }
 
+/// A member as it is stored, and what it holds.
+type Member<'a> = (&'a [u8], Vec<u8>);
+
 /// The members of an object that holds nothing but records; each is examined. Not all are
 /// kept in memory at once.
 pub(super) struct Members<'a> {
@@ -36,13 +39,17 @@ impl<'a> Members<'a> {
     }
 
     /// The next member as it is stored, and what it holds.
-    fn next_raw(&mut self) -> Result<Option<(&'a [u8], Vec<u8>)>, String> {
+    fn next_raw(&mut self) -> Result<Option<Member<'a>>, String> {
         let rest = &self.bytes[self.at..];
         if rest.is_empty() {
             return Ok(None);
         }
         let failed =
             |at: usize, what: &dyn std::fmt::Display| format!("gzip member at byte {at}: {what}");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one member after the other is what is wanted"
+        )]
         let mut decoder = GzDecoder::new(rest);
         let mut raw = Vec::new();
         (&mut decoder)
@@ -75,7 +82,7 @@ impl Tail {
     /// the log signed that root is another question.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let mut members = Members::of(bytes);
-        let mut parts: Vec<(&[u8], Vec<u8>)> = Vec::new();
+        let mut parts: Vec<Member<'_>> = Vec::new();
         while let Some(part) = members.next_raw()? {
             parts.push(part);
         }

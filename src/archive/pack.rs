@@ -101,7 +101,7 @@ impl Packed {
     /// The first record that was accepted on a later day than the first one of all.
     fn midnight_in(&self, lines: &Lines) -> Option<u64> {
         let mut day = self.accepted.map(|(first, _)| Day::of(first));
-        let accepted = lines.raw.split(|byte| *byte == b'\n').map(|line| accepted(line));
+        let accepted = lines.raw.split(|byte| *byte == b'\n').map(self::accepted);
         for (at, time) in accepted.enumerate() {
             let Some(time) = time else { continue };
             let of = Day::of(time);
