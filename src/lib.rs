@@ -169,6 +169,11 @@ mod alerts;
 #[doc(hidden)]
 pub mod alerts;
 #[cfg(not(feature = "testing"))]
+mod archive;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod archive;
+#[cfg(not(feature = "testing"))]
 mod audit;
 #[cfg(feature = "testing")]
 #[doc(hidden)]

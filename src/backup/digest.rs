@@ -99,7 +99,6 @@ impl<'a> FileSink<'a> {
     }
 
     /// Of all that was written.
-    #[cfg_attr(not(feature = "encryption"), allow(dead_code))]
     pub(crate) fn digests(self) -> Digests {
         self.digester.finish()
     }

@@ -46,6 +46,29 @@ pub struct Entry {
     pub pinned: bool,
 }
 
+/// A directory of its own for what is fetched from elsewhere. It goes when this is dropped.
+#[derive(Debug)]
+pub struct FetchPlace {
+    fs: SharedFs,
+    path: PathBuf,
+    /// A later run must not take it for a leftover.
+    _lock: Option<FileLock>,
+}
+
+impl FetchPlace {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for FetchPlace {
+    fn drop(&mut self) {
+        crate::audit::files::restore::clear(&*self.fs, &self.path);
+    }
+}
+
 /// What is in a directory.
 #[derive(Debug, Default)]
 pub struct Contents {
@@ -246,6 +269,19 @@ impl BackupDir {
             Err(error) => return Err(io_error("remove", &path)(error)),
         }
         self.fs.sync_dir(&self.path).map_err(io_error("sync", &self.path))
+    }
+
+    /// A directory in this one for what is fetched from elsewhere.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn fetch_place(&self, of: &str) -> Result<FetchPlace, BackupError> {
+        let made = fsio::make_dirs(&*self.fs, &self.path);
+        made.map_err(io_error("make the directory", &self.path))?;
+        let lock = self.lock_shared().ok();
+        let path = fsio::temporary_name(&self.join(&format!("{FETCHING}{of}")));
+        self.fs.create_dir_new(&path).map_err(io_error("make the directory", &path))?;
+        Ok(FetchPlace { fs: self.fs.clone(), path, _lock: lock })
     }
 
     /// Removes a backup: it is gone as a whole once its metadata has its other

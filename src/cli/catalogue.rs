@@ -2,6 +2,7 @@
 //! for each of them. A test compares both.
 
 use crate::alerts::Notice;
+use crate::archive::ArchiveError;
 use crate::audit::read::verify::Kind;
 use crate::audit::state::trouble::Trouble;
 use crate::audit::write::own::OWN_TYPES;
@@ -90,6 +91,7 @@ pub fn catalogue() -> Vec<Group> {
         group("refusal", REFUSALS),
         group("verify", &verify),
         group("backup", BackupError::KINDS),
+        group("archive", ArchiveError::KINDS),
         group("store", StoreErrorKind::NAMES),
         group("command", KINDS),
     ]
@@ -97,6 +99,6 @@ pub fn catalogue() -> Vec<Group> {
 
 /// Whether an error of a command may be called that.
 pub(super) fn is_known(kind: &str) -> bool {
-    let groups = ["record", "open", "refusal", "backup", "store", "command"];
+    let groups = ["record", "open", "refusal", "backup", "archive", "store", "command"];
     catalogue().iter().any(|group| groups.contains(&group.name) && group.codes.contains(&kind))
 }

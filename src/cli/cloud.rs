@@ -188,6 +188,20 @@ impl Cloud {
         Ok(Some((Self::checked(provider, destination)?, wish)))
     }
 
+    /// Reads `s3://BUCKET[/PREFIX]`: a folder, and nothing in it. None for what is no such URL.
+    ///
+    /// # Errors
+    /// Usage.
+    pub(super) fn of_folder(text: &str) -> Result<Option<Self>, CliError> {
+        let Some(provider) = Provider::of_url(text) else { return Ok(None) };
+        Self::checked(provider, Destination::parse(provider, text)?).map(Some)
+    }
+
+    /// Whether a URL ends in a backup's name, or in `latest`.
+    pub(super) fn names_backup(text: &str) -> bool {
+        text.rsplit_once('/').is_some_and(|(_, name)| Remote::wish(name).is_some())
+    }
+
     /// For people.
     pub(super) fn url(&self) -> String {
         self.destination.url(self.provider, "")

@@ -57,6 +57,17 @@ const EXAMPLES: &[Examples] = &[
         ],
     ),
     (
+        "archive",
+        &[
+            ("Ship what is new to a bucket", "auditctl archive s3://acme-audit/trail"),
+            ("To a directory on another machine", "auditctl archive /mnt/audit"),
+            (
+                "Get the newest committed point back",
+                "auditctl restore s3://acme-audit/trail --target ./there",
+            ),
+        ],
+    ),
+    (
         "health",
         &[
             ("Show all checks, with what to do", "auditctl health"),

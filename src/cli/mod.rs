@@ -1,5 +1,6 @@
 //! The command line: what was typed, what it means, and how the process ends.
 
+mod archives;
 mod backups;
 mod catalogue;
 mod cloud;
@@ -26,8 +27,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use catalogue::{Group, catalogue};
 use commands::{
-    backup, checkpoint, cleanup, completions, demo, diff, health, key, list, man, monitor, prove,
-    query, record, repair, restore, serve, support_bundle, token, validate, verify,
+    archive, backup, checkpoint, cleanup, completions, demo, diff, health, key, list, man, monitor,
+    prove, query, record, repair, restore, serve, support_bundle, token, validate, verify,
 };
 use context::Context;
 use exit::Exit;
@@ -97,6 +98,7 @@ enum Command {
     Monitor(monitor::MonitorArgs),
     Validate(validate::ValidateArgs),
     Backup(backup::BackupArgs),
+    Archive(archive::ArchiveArgs),
     List(list::ListArgs),
     Restore(restore::RestoreArgs),
     Repair(repair::RepairArgs),
@@ -161,6 +163,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Monitor(args) => monitor::run(&context, &args),
         Command::Validate(args) => validate::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
+        Command::Archive(args) => archive::run(&context, &args),
         Command::List(args) => list::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Repair(args) => repair::run(&context, &args),

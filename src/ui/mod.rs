@@ -2,6 +2,7 @@
 //! neither print nor ask the environment, and serve the collector too; only
 //! [`printer`] prints: data to stdout, messages to stderr.
 
+mod archive;
 mod backup;
 mod backup_list;
 mod backups;
@@ -23,6 +24,7 @@ mod tokens;
 mod validate;
 mod verify;
 
+pub use archive::{archived_json, archived_text};
 pub use backup::{
     There, backup_lacks_text, backup_made_text, backup_made_value, backup_nothing_new_text,
     backup_outlook_json, backup_outlook_text, backup_there_value, uploaded_text, uploaded_value,

@@ -15,6 +15,9 @@ mod alerts_mail;
 #[cfg(feature = "alerts")]
 mod alerts_targets;
 mod architecture;
+mod archive;
+mod archive_cli;
+mod archive_forged;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod backup_cloud;

@@ -61,6 +61,12 @@ impl Kind {
     pub const CATALOG: Self = Self::first("auditctl/catalog");
     /// How far an upload of a backup is.
     pub const UPLOAD: Self = Self::first("auditctl/upload");
+    /// `audit.archive.json`: how far a log has been shipped.
+    pub const ARCHIVE: Self = Self::first("auditctl/archive");
+    /// Which records an archive's data object holds, and what proves them.
+    pub const ARCHIVE_RANGE: Self = Self::first("auditctl/archive-range");
+    /// A log's keys, in an archive.
+    pub const ARCHIVE_KEYS: Self = Self::first("auditctl/archive-keys");
 
     /// A backup's metadata, also one that builds on others: who does not know that would
     /// restore its end without its beginning.
@@ -84,6 +90,9 @@ impl Kind {
         Self::DRILL,
         Self::CATALOG,
         Self::UPLOAD,
+        Self::ARCHIVE,
+        Self::ARCHIVE_RANGE,
+        Self::ARCHIVE_KEYS,
     ];
 
     const fn first(name: &'static str) -> Self {

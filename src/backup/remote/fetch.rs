@@ -4,16 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use super::{LOG_DIGITS, Remote, Sees, a_few_at_a_time, broken, digits, last_part};
-use crate::audit::files::restore::clear;
 use crate::audit::read::watch::{Stage, Watch};
 use crate::backup::base::Base;
 use crate::backup::choice::{LogChoice, Reach, of_one_log};
 use crate::backup::digest::{Digester, Digests};
-use crate::backup::directory::{BackupDir, FETCHING};
+use crate::backup::directory::{BackupDir, FetchPlace};
 use crate::backup::error::{ArchiveFault, BackupError, io_error};
 use crate::backup::metadata::{MAX_METADATA_BYTES, MetadataError};
 use crate::backup::name::{BackupId, FileKind, parse_name};
-use crate::fsio::lock::FileLock;
 use crate::fsio::{self, Fs, OpenMode};
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -34,8 +32,7 @@ pub struct Fetched {
     archive: PathBuf,
     /// Where it came from.
     pub url: String,
-    /// A later run must not take it for a leftover.
-    _lock: Option<FileLock>,
+    _place: FetchPlace,
 }
 
 impl Fetched {
@@ -55,12 +52,6 @@ impl Fetched {
     #[must_use]
     pub fn archive(&self) -> &Path {
         &self.archive
-    }
-}
-
-impl Drop for Fetched {
-    fn drop(&mut self) {
-        clear(&*self.dir.fs, self.dir.path());
     }
 }
 
@@ -239,15 +230,10 @@ impl Remote {
         archive: &str,
         into: &BackupDir,
     ) -> Result<Fetched, BackupError> {
-        let fs = &into.fs;
-        let made = fsio::make_dirs(&**fs, into.path());
-        made.map_err(io_error("make the directory", into.path()))?;
-        let lock = into.lock_shared().ok();
-        let place = fsio::temporary_name(&into.join(&format!("{FETCHING}{id}")));
-        fs.create_dir_new(&place).map_err(io_error("make the directory", &place))?;
-        let dir = BackupDir::new(fs.clone(), &place);
+        let place = into.fetch_place(&id.to_string())?;
+        let dir = BackupDir::new(into.fs.clone(), place.path());
         let url = self.store.url(&self.name(archive));
-        Ok(Fetched { archive: dir.join(archive), dir, id, url, _lock: lock })
+        Ok(Fetched { archive: dir.join(archive), dir, id, url, _place: place })
     }
 
     fn fetch_archive(

@@ -1,5 +1,6 @@
 //! One file for each command: what can be typed, and what it does.
 
+pub(super) mod archive;
 pub(super) mod backup;
 pub(super) mod checkpoint;
 pub(super) mod cleanup;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use crate::archive::Wanted;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::VerifierKey;
 use crate::audit::state::status::Mode;
@@ -12,6 +13,7 @@ use crate::backup::{
     BackupDir, BackupError, Extent, Fetched, FoundLog, LogChoice, Relation, Remote, RestorePlan,
     RestoreRequest, Restorer, Target, Wish, keys_at_hand,
 };
+use crate::cli::archives::{Archive, FromArchive};
 use crate::cli::backups::{ask, identities, known_log, overrides};
 use crate::cli::cloud::{Cloud, CloudArgs, configured};
 use crate::cli::context::Context;
@@ -37,8 +39,9 @@ use crate::ui;
 /// it asks before it changes anything; elsewhere it needs --force (exit 4 without).
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// `latest`, a backup's id, an archive or metadata file, a log directory, or a URL (s3://,
-    /// az:// or gs://) of an archive or of a folder with /latest
+    /// `latest`, a backup's id, a backup's archive or metadata file, a log directory, a URL
+    /// (s3://, az:// or gs://) of a backup or of a folder with /latest; or what `auditctl archive`
+    /// ships to: a directory, or a URL of bucket and prefix
     #[arg(value_name = "BACKUP", required_unless_present = "drill")]
     backup: Option<String>,
     #[command(flatten)]
@@ -111,11 +114,16 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
     let dir = directory(&settings);
     let progress = Progress::new(context)?;
     // Its files are there for as long as this is.
-    let fetched = fetch(context, &settings, args, public_key.as_ref(), &dir, &progress)?;
+    let archived = from_archive(args, public_key.as_ref(), &dir, &progress)?;
+    let fetched = match &archived {
+        Some(_) => None,
+        None => fetch(context, &settings, args, public_key.as_ref(), &dir, &progress)?,
+    };
     let request = RestoreRequest {
-        wish: match &fetched {
-            Some(fetched) => Wish::Path(fetched.archive().to_path_buf()),
-            None => args.backup.as_deref().map_or(Wish::Latest, Wish::parse),
+        wish: match (&archived, &fetched) {
+            (Some(archived), _) => Wish::Path(archived.path.clone()),
+            (None, Some(fetched)) => Wish::Path(fetched.archive().to_path_buf()),
+            (None, None) => args.backup.as_deref().map_or(Wish::Latest, Wish::parse),
         },
         extent: match (args.to_seq, to_time) {
             (Some(seq), _) => Extent::ToSeq(seq),
@@ -171,6 +179,24 @@ fn log_id(text: &str) -> Result<String, String> {
         return Err("a log's id, or at least its first 4 digits, is expected".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Puts together what an archive holds, when it is asked for from one.
+fn from_archive(
+    args: &RestoreArgs,
+    public_key: Option<&VerifierKey>,
+    dir: &BackupDir,
+    progress: &Progress,
+) -> Result<Option<FromArchive>, CliError> {
+    let Some(archive) = args.backup.as_deref().map(Archive::to_restore).transpose()?.flatten()
+    else {
+        return Ok(None);
+    };
+    let wanted =
+        Wanted { log: args.log.clone(), public_key: public_key.cloned(), holds: args.to_seq };
+    let fetched = archive.fetch(&wanted, dir, progress);
+    progress.finish();
+    fetched.map(Some)
 }
 
 /// Fetches the backup, when it is asked for from elsewhere.

@@ -90,7 +90,7 @@ impl Left {
     }
 
     /// A piece's lines; `None` for a hole.
-    pub(super) fn lines(&self, piece: &Piece) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn lines(&self, piece: &Piece) -> io::Result<Option<Vec<u8>>> {
         let block = match piece {
             Piece::Hole(_) => return Ok(None),
             Piece::Lines(_, raw) => return Ok(Some(raw.clone())),

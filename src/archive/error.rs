@@ -1,0 +1,144 @@
+//! What can go wrong with an archive.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::audit::read::error::ReadError;
+use crate::audit::tree::document::DocumentError;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Why nothing could be shipped to an archive, or read from it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// The log's records are not those that it signed.
+    #[error("the log is damaged: {0}")]
+    LogDamaged(String),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(Box<StoreError>),
+    /// A local file operation failed.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The archive holds another history of the log.
+    #[error("the archive and the log contradict each other: {object}: {what}")]
+    Contradicted {
+        /// The object's URL.
+        object: String,
+        /// How it does not fit the log.
+        what: String,
+    },
+    /// An object is not what its name or its proof says.
+    #[error("{object}: {what}")]
+    Object {
+        /// The object's URL.
+        object: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An object that has to be there is not.
+    #[error("{object} is missing: {what}")]
+    Missing {
+        /// The object's URL.
+        object: String,
+        /// Why it has to be there.
+        what: String,
+    },
+    /// A newer version made a file or an object.
+    #[error("{place}: {source}")]
+    Newer {
+        /// The file, or the object's URL.
+        place: String,
+        /// Its format.
+        source: DocumentError,
+    },
+    /// There is no archive, or none of that log.
+    #[error("there is no archive of {wanted} in {place}")]
+    NotFound {
+        /// What was looked for.
+        wanted: String,
+        /// Where.
+        place: String,
+    },
+    /// There are several logs in it, and nobody said which one is meant.
+    #[error("the archive in {place} holds {} logs: {}", logs.len(), logs.join(", "))]
+    SeveralLogs {
+        /// Where.
+        place: String,
+        /// Their ids.
+        logs: Vec<String>,
+    },
+    /// Another process ships this log.
+    #[error("another process is shipping this log to the archive ({} is locked)", path.display())]
+    Locked {
+        /// The lock's file.
+        path: PathBuf,
+    },
+    /// It was to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl ArchiveError {
+    /// What [`kind`](Self::kind) can say.
+    pub const KINDS: &[&str] = &[
+        "io",
+        "corrupt",
+        "archive_contradicted",
+        "archive_object",
+        "archive_missing",
+        "newer_version",
+        "not_found",
+        "several_logs",
+        "locked",
+        "interrupted",
+    ];
+
+    /// A stable name for scripts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.kind.name(),
+            Self::Io { .. } => "io",
+            Self::Log(ReadError::NoLog { .. }) => "not_found",
+            Self::Log(ReadError::Io { .. } | ReadError::RestorePending { .. }) => "io",
+            Self::Log(_) | Self::LogDamaged(_) => "corrupt",
+            Self::Contradicted { .. } => "archive_contradicted",
+            Self::Object { .. } => "archive_object",
+            Self::Missing { .. } => "archive_missing",
+            Self::Newer { .. } => "newer_version",
+            Self::NotFound { .. } => "not_found",
+            Self::SeveralLogs { .. } => "several_logs",
+            Self::Locked { .. } => "locked",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl From<StoreError> for ArchiveError {
+    fn from(error: StoreError) -> Self {
+        match error.kind {
+            StoreErrorKind::Interrupted => Self::Interrupted,
+            _ => Self::Store(Box::new(error)),
+        }
+    }
+}
+
+/// An error of a local file operation.
+pub(super) fn io_error(
+    action: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> ArchiveError {
+    let path = path.into();
+    move |source| ArchiveError::Io { action, path, source }
+}

@@ -1,0 +1,141 @@
+//! An object's gzip members, one after the other, from bytes that nobody has checked yet.
+
+use std::io::Read;
+
+use flate2::bufread::GzDecoder;
+
+use super::documents::RangeProof;
+use super::log::Lines;
+use crate::audit::files::examine::examine;
+use crate::audit::record::peek_seq;
+use crate::audit::tree::merkle::Range;
+use crate::backup::{Hole, Marker};
+
+/// The most that an object with records may have: what it is cut at, and one block more.
+pub(super) const MAX_OBJECT_BYTES: u64 = 128 << 20;
+/// What a block may hold at most, uncompressed.
+const MAX_RAW_BYTES: u64 = 2 << 20;
+
+/// A tail: its lines, and the marker at its end.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) blocks: Vec<Lines>,
+    pub(super) marker: Marker,
+}
+
+/// A member as it is stored, and what it holds.
+type Member<'a> = (&'a [u8], Vec<u8>);
+
+/// The members of an object that holds nothing but records; each is examined. Not all are
+/// kept in memory at once.
+pub(super) struct Members<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The next member as it is stored, and what it holds.
+    fn next_raw(&mut self) -> Result<Option<Member<'a>>, String> {
+        let rest = &self.bytes[self.at..];
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let failed =
+            |at: usize, what: &dyn std::fmt::Display| format!("gzip member at byte {at}: {what}");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one member after the other is what is wanted"
+        )]
+        let mut decoder = GzDecoder::new(rest);
+        let mut raw = Vec::new();
+        (&mut decoder)
+            .take(MAX_RAW_BYTES + 1)
+            .read_to_end(&mut raw)
+            .map_err(|error| failed(self.at, &error))?;
+        if raw.len() as u64 > MAX_RAW_BYTES {
+            return Err(failed(self.at, &"it holds more than a block can"));
+        }
+        let left = decoder.into_inner().len();
+        let member = &rest[..rest.len() - left];
+        self.at += member.len();
+        Ok(Some((member, raw)))
+    }
+
+    /// The next member's lines.
+    pub(super) fn next_lines(&mut self) -> Result<Option<(Lines, Range)>, String> {
+        let at = self.at;
+        let Some((member, raw)) = self.next_raw()? else { return Ok(None) };
+        let wrong = |what: &dyn std::fmt::Display| format!("gzip member at byte {at}: {what}");
+        let first_seq = peek_seq(&raw).ok_or_else(|| wrong(&"it holds no records"))?;
+        let block = examine(&raw, first_seq, (0, 0)).map_err(|error| wrong(&error))?;
+        let member = Some(member.to_vec());
+        Ok(Some((Lines { first_seq, raw, member }, block.tree)))
+    }
+}
+
+impl Tail {
+    /// Reads a tail, and checks that its lines give the root in its marker; whether a key of
+    /// the log signed that root is another question.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let mut members = Members::of(bytes);
+        let mut parts: Vec<Member<'_>> = Vec::new();
+        while let Some(part) = members.next_raw()? {
+            parts.push(part);
+        }
+        let (last, _) = parts.pop().ok_or("it is empty")?;
+        let marker = Marker::parse(last).map_err(|error| error.to_string())?;
+        let mut tree = marker.pruned.clone();
+        let mut holes = marker.holes.iter().peekable();
+        let mut blocks = Vec::new();
+        for (member, raw) in parts {
+            let first_seq = peek_seq(&raw).ok_or("a member holds no records")?;
+            while let Some(hole) = holes.next_if(|hole| hole.tree.begin() < first_seq) {
+                tree.extend(&hole.tree).map_err(|error| error.to_string())?;
+            }
+            let block = examine(&raw, first_seq, (0, 0)).map_err(|error| error.to_string())?;
+            tree.extend(&block.tree).map_err(|error| error.to_string())?;
+            blocks.push(Lines { first_seq, raw, member: Some(member.to_vec()) });
+        }
+        for hole in holes {
+            tree.extend(&hole.tree).map_err(|error| error.to_string())?;
+        }
+        let fits = tree.end() == marker.tree_size
+            && tree.root().is_ok_and(|root| root == marker.root_hash);
+        if !fits {
+            return Err("its records do not give the root in its marker".to_owned());
+        }
+        Ok(Self { blocks, marker })
+    }
+}
+
+/// Whether these bytes are exactly the records of a range.
+pub(super) fn holds(bytes: &[u8], proof: &RangeProof) -> Result<(), String> {
+    let mut tree = Range::empty(proof.span().first);
+    let mut holes = proof.holes.iter().peekable();
+    let mut members = Members::of(bytes);
+    while let Some((lines, block)) = members.next_lines()? {
+        pass_holes(&mut tree, &mut holes, lines.first_seq)?;
+        tree.extend(&block).map_err(|error| error.to_string())?;
+    }
+    pass_holes(&mut tree, &mut holes, u64::MAX)?;
+    if tree == proof.tree { Ok(()) } else { Err(WRONG_RECORDS.to_owned()) }
+}
+
+/// What is wrong with a data object that was altered.
+pub(super) const WRONG_RECORDS: &str = "it does not hold the records that were proven to be there";
+
+/// Passes over the holes before a record.
+pub(super) fn pass_holes<'a>(
+    tree: &mut Range,
+    holes: &mut std::iter::Peekable<impl Iterator<Item = &'a Hole>>,
+    before: u64,
+) -> Result<(), String> {
+    while let Some(hole) = holes.next_if(|hole| hole.tree.begin() < before) {
+        tree.extend(&hole.tree).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! The archive: a log's records off the host within seconds, provable there by themselves.
+//!
+//! What the writer has signed is shipped to a store as objects that are written once:
+//!
+//! - `tail/`: what is new, every few seconds, with the signed checkpoint at its end
+//! - `data/`: the same records in large objects, for good, which engines read as they are
+//! - `proof/`: which records each data object holds, the log's keys, and the signed
+//!   checkpoints; a checkpoint there commits everything below its size
+//!
+//! [`Archiver`] ships, beside any writer, and asks the store for no list. [`Reader`] puts a
+//! committed point together as a backup's archive, which [`crate::backup::Restorer`] restores.
+//! docs/archive.md has the layout.
+
+mod assemble;
+mod bucket;
+mod documents;
+mod error;
+mod find;
+mod layout;
+mod log;
+mod members;
+mod names;
+mod pack;
+mod plan;
+mod position;
+mod ship;
+
+pub use assemble::{Assembled, Reader, Wanted};
+pub use documents::{KeysDocument, ProofError, RangeProof};
+pub use error::ArchiveError;
+pub use layout::{Day, ForeignName, HostName, LogName, ObjectName, Place, Span};
+pub use position::{FILE as POSITION_FILE, Position};
+pub use ship::{Archiver, Cuts, Shipped};

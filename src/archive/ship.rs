@@ -1,0 +1,577 @@
+//! One pass of shipping: everything that the log has signed and the archive does not have yet.
+//!
+//! The order of what is put is what makes a kill at any moment harmless: first what the new
+//! objects need to be understood (the keys, the proof of a range), then the records, and the
+//! signed checkpoint last. Every object is put once, under a name that says what it holds; who
+//! finds a name taken looks whether it is the same records, and goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
+use super::error::{ArchiveError, io_error};
+use super::find::find;
+use super::layout::{Day, HostName, LogName, ObjectName, Place, Span};
+use super::log::{LogView, Pieces};
+use super::members::{MAX_OBJECT_BYTES, Tail, holds};
+use super::names::fetch;
+use super::pack::{Packed, Until, pack};
+use super::position::Position;
+use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
+use crate::audit::read::watch::{Stage, Watch};
+use crate::audit::tree::merkle::{Hash, Range};
+use crate::backup::{FileSink, Marker};
+use crate::clock::{Clock, Timestamp};
+use crate::fsio::lock::try_lock;
+use crate::fsio::{FsFile, OpenMode, SharedFs};
+use crate::store::{BackupStore, Body, Put, StoreError, StoreErrorKind};
+
+const GZIP: &str = "application/gzip";
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// When a tail becomes a data object, and how large objects are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cuts {
+    /// A data object ends with the block that brings it to so many stored bytes. Default 64 MiB.
+    pub data_bytes: u64,
+    /// What is not in a data object yet becomes one when it is this old. Default one hour.
+    pub data_age: Duration,
+    /// More than so many stored bytes at once go into a data object instead of a tail. Default
+    /// 8 MiB.
+    pub tail_bytes: u64,
+    /// How hard what the log has not compressed yet is compressed: 1 fast, 9 small. Default 6.
+    pub level: u32,
+}
+
+impl Default for Cuts {
+    fn default() -> Self {
+        let data_age = Duration::from_secs(3_600);
+        Self { data_bytes: 64 << 20, data_age, tail_bytes: 8 << 20, level: 6 }
+    }
+}
+
+/// Ships a log to an archive.
+#[derive(Clone, Debug)]
+pub struct Archiver {
+    /// The file system.
+    pub fs: SharedFs,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The archive.
+    pub store: Arc<dyn BackupStore>,
+    /// The log's directory.
+    pub log_dir: PathBuf,
+    /// The host, as it stands in the names of objects.
+    pub host: HostName,
+    /// When what is cut.
+    pub cuts: Cuts,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    /// The log.
+    pub log: LogName,
+    /// How many records are in the archive, under a signed checkpoint that is there as well.
+    pub tree_size: u64,
+    /// The root over them.
+    pub root_hash: Hash,
+    /// How many of them came with this pass.
+    pub records: u64,
+    /// How many bytes were put.
+    pub bytes: u64,
+    /// The objects that were put, in their order.
+    pub objects: Vec<ObjectName>,
+    /// Up to which record data objects hold everything.
+    pub data_end: u64,
+}
+
+impl Archiver {
+    /// Ships what is new. Reads the log beside its writer, without its lock.
+    ///
+    /// # Errors
+    /// See [`ArchiveError`]. What was put stays, and the next pass goes on from there.
+    pub fn pass(&self, watch: &dyn Watch) -> Result<Shipped, ArchiveError> {
+        let path = self.log_dir.join("audit.archive.lock");
+        let log = LogView::take(&self.fs, &self.log_dir)?;
+        let Some(_lock) = try_lock(&path).map_err(io_error("lock", &path))? else {
+            return Err(ArchiveError::Locked { path });
+        };
+        let name = log.name()?;
+        watch.stage(Stage::Upload, 0);
+        let (mut position, is_certain) = self.position(&log, &name)?;
+        let mut before = position.shipped.end();
+        let mut pass =
+            Pass { archiver: self, log: &log, name: &name, watch, objects: Vec::new(), bytes: 0 };
+        match pass.run(&mut position) {
+            // The position may be one of another day: the archive is asked, once.
+            Err(ArchiveError::LogDamaged(_)) if !is_certain => {
+                position = self.found(&log, &name)?;
+                before = position.shipped.end();
+                pass.run(&mut position)?;
+            }
+            done => done?,
+        }
+        let Pass { objects, bytes, .. } = pass;
+        Ok(Shipped {
+            tree_size: log.size(),
+            root_hash: log.checkpoint().root,
+            records: log.size().saturating_sub(before),
+            bytes,
+            objects,
+            data_end: position.data.end(),
+            log: name,
+        })
+    }
+
+    /// The archive's URL, which a position is of.
+    fn destination(&self) -> String {
+        self.store.url("")
+    }
+
+    /// The position by its file where that fits the log, else by what the archive has; and
+    /// whether it is the latter.
+    fn position(&self, log: &LogView, name: &LogName) -> Result<(Position, bool), ArchiveError> {
+        let kept = Position::load(&*self.fs, &self.log_dir)?.filter(|kept| {
+            kept.log_id == name.id()
+                && kept.epoch == name.epoch()
+                && kept.destination == self.destination()
+                && kept.shipped.end() <= log.size()
+                && kept.data.end() >= log.removed().end()
+        });
+        match kept {
+            Some(kept) => Ok((kept, false)),
+            None => Ok((self.found(log, name)?, true)),
+        }
+    }
+
+    fn found(&self, log: &LogView, name: &LogName) -> Result<Position, ArchiveError> {
+        let found = find(&*self.store, log)?;
+        Ok(Position {
+            log_id: name.id().to_owned(),
+            epoch: name.epoch(),
+            destination: self.destination(),
+            shipped: found.data.clone(),
+            data: found.data,
+            committed: found.committed,
+            tail_since: None,
+            tail_bytes: 0,
+            key_changes: found.key_changes,
+            shipped_at: self.clock.now(),
+        })
+    }
+
+    /// How large an object may be: the log's own disk is not filled for it.
+    fn room(&self, wanted: u64) -> u64 {
+        let available = self.fs.space(&self.log_dir).map_or(u64::MAX, |space| space.available);
+        if available / 4 >= wanted { wanted } else { wanted.min(1 << 20) }
+    }
+
+    fn keep(&self, position: &Position) -> Result<(), ArchiveError> {
+        position.store(&*self.fs, &self.log_dir)
+    }
+}
+
+struct Pass<'a> {
+    archiver: &'a Archiver,
+    log: &'a LogView,
+    name: &'a LogName,
+    watch: &'a dyn Watch,
+    objects: Vec<ObjectName>,
+    bytes: u64,
+}
+
+/// What came of putting an object.
+enum PutResult {
+    Stored,
+    /// The name is taken, and by other bytes.
+    Taken,
+}
+
+impl Pass<'_> {
+    fn run(&mut self, position: &mut Position) -> Result<(), ArchiveError> {
+        let size = self.log.size();
+        if position.shipped.end() >= size {
+            // Nothing new; what is old enough is made a table of all the same.
+            self.check(&position.shipped)?;
+            if position.committed && position.data.end() == size || size == self.log.removed().end()
+            {
+                return Ok(());
+            }
+            if !self.is_due(position, position.tail_since) {
+                return Ok(());
+            }
+            return self.cut(position);
+        }
+        self.put_keys(position)?;
+        if !self.has_begun_data(position) && self.tail(position)? {
+            return Ok(());
+        }
+        self.cut(position)
+    }
+
+    /// Whether a data object was put that no checkpoint commits yet.
+    fn has_begun_data(&self, position: &Position) -> bool {
+        !position.committed && position.data.end() > self.log.removed().end()
+    }
+
+    /// The signed tree has to be the one that everything adds up to.
+    fn check(&self, tree: &Range) -> Result<(), ArchiveError> {
+        let checkpoint = self.log.checkpoint();
+        if tree.end() == checkpoint.size && tree.root().is_ok_and(|root| root == checkpoint.root) {
+            return Ok(());
+        }
+        Err(ArchiveError::LogDamaged(format!(
+            "the records up to {} are not those under its checkpoint over {}",
+            tree.end(),
+            checkpoint.size
+        )))
+    }
+
+    /// Whether what is in no data object yet is to become one: by its age, or because a day
+    /// has ended.
+    fn is_due(&self, position: &Position, since: Option<Timestamp>) -> bool {
+        let Some(since) = since else { return false };
+        let now = self.archiver.clock.now();
+        let age = now.micros().saturating_sub(since.micros());
+        let most = i64::try_from(self.archiver.cuts.data_age.as_micros()).unwrap_or(i64::MAX);
+        age >= most
+            || Day::of(now) > Day::of(since)
+            || position.tail_bytes >= self.archiver.cuts.data_bytes
+    }
+
+    /// Ships what is new as a tail; false where it is to be a data object instead.
+    fn tail(&mut self, position: &mut Position) -> Result<bool, ArchiveError> {
+        let (first, end) = (position.shipped.end(), self.log.size());
+        if self.is_due(position, position.tail_since) {
+            return Ok(false);
+        }
+        let mut bytes = Vec::new();
+        let mut pieces = self.log.pieces(first);
+        let cuts = self.archiver.cuts;
+        let until = Until { end, stored_bytes: cuts.tail_bytes, at_midnight: false };
+        let packed = pack(&mut pieces, first, until, cuts.level, &mut bytes, self.watch)?;
+        if packed.tree.end() < end {
+            return Ok(false);
+        }
+        let mut tree = position.shipped.clone();
+        join(&mut tree, &packed.tree)?;
+        self.check(&tree)?;
+        let since = position.tail_since.or(packed.accepted.map(|(first, _)| first));
+        if self.is_due(position, since) {
+            return Ok(false);
+        }
+        let marker = self.marker(&position.shipped, &packed)?;
+        bytes.extend_from_slice(&marker);
+        let name = ObjectName::Tail(self.name.clone(), packed.span());
+        if let PutResult::Taken = self.put(&name, Body::Bytes(&bytes), GZIP)? {
+            self.is_same_tail(&name, &tree)?;
+        }
+        position.shipped = tree;
+        position.tail_since = since;
+        position.tail_bytes += bytes.len() as u64;
+        position.shipped_at = self.archiver.clock.now();
+        self.archiver.keep(position)?;
+        Ok(true)
+    }
+
+    fn marker(&self, before: &Range, packed: &Packed) -> Result<Vec<u8>, ArchiveError> {
+        let checkpoint = self.log.checkpoint();
+        let marker = Marker {
+            log_id: self.name.id().to_owned(),
+            epoch: self.name.epoch(),
+            pruned: before.clone(),
+            bases: Vec::new(),
+            tree_size: checkpoint.size,
+            root_hash: checkpoint.root,
+            members: packed.members,
+            holes: packed.holes.clone(),
+            holes_omitted: false,
+            checkpoint: self.log.note(),
+            public_key: self.log.public_key(),
+            // They are in `proof/`.
+            key_chain: Vec::new(),
+            key_chain_omitted: !self.log.keys().rotations().is_empty(),
+        };
+        marker.member().map_err(|error| ArchiveError::LogDamaged(error.to_string()))
+    }
+
+    /// Everything that no data object holds becomes data objects, up to the checkpoint, which
+    /// is put last.
+    fn cut(&mut self, position: &mut Position) -> Result<(), ArchiveError> {
+        self.put_keys(position)?;
+        let size = self.log.size();
+        while position.data.end() < size {
+            let first = position.data.end();
+            let mut pieces = self.log.pieces(first);
+            self.data_object(position, &mut pieces)?;
+            position.committed = false;
+            if position.shipped.end() < position.data.end() {
+                position.shipped = position.data.clone();
+            }
+            if position.data.end() < size {
+                self.keep_begun(position)?;
+            }
+        }
+        self.check(&position.data)?;
+        self.commit()?;
+        position.committed = true;
+        position.shipped = position.data.clone();
+        position.tail_since = None;
+        position.tail_bytes = 0;
+        position.shipped_at = self.archiver.clock.now();
+        self.archiver.keep(position)
+    }
+
+    /// In the middle of a cut, tails that were shipped before count no more.
+    fn keep_begun(&self, position: &Position) -> Result<(), ArchiveError> {
+        let shipped = position.data.clone();
+        self.archiver.keep(&Position { shipped, ..position.clone() })
+    }
+
+    fn data_object(
+        &mut self,
+        position: &mut Position,
+        pieces: &mut Pieces<'_>,
+    ) -> Result<(), ArchiveError> {
+        let cuts = self.archiver.cuts;
+        let end = self.log.size();
+        let stored_bytes = self.archiver.room(cuts.data_bytes);
+        let until = Until { end, stored_bytes, at_midnight: true };
+        let spool = Spool::new(&self.archiver.fs, &self.archiver.log_dir)?;
+        let (packed, digests) = spool
+            .fill(|out| pack(pieces, position.data.end(), until, cuts.level, out, self.watch))?;
+        let proof = self.proof(&position.data, &packed)?;
+        let name = ObjectName::Range(self.name.clone(), packed.span().first);
+        let bytes = proof.encode().map_err(ArchiveError::LogDamaged)?;
+        let put = self.put(&name, Body::Bytes(&bytes), JSON)?;
+        let (proof, spool, digests) = match put {
+            PutResult::Stored => (proof, spool, digests),
+            PutResult::Taken => {
+                // An earlier pass began here, or somebody else: the cut is the one that it made.
+                let claimed = self.claimed(&name, &position.data)?;
+                let span = claimed.span();
+                let until = Until { end: span.end, stored_bytes: u64::MAX, at_midnight: false };
+                drop(spool);
+                let spool = Spool::new(&self.archiver.fs, &self.archiver.log_dir)?;
+                let mut pieces = self.log.pieces(span.first);
+                let (packed, digests) = spool.fill(|out| {
+                    pack(&mut pieces, span.first, until, cuts.level, out, self.watch)
+                })?;
+                if packed.tree != claimed.tree {
+                    return Err(self.contradicted(&name, "the log has other records there"));
+                }
+                (claimed, spool, digests)
+            }
+        };
+        let object: ObjectName = proof.data.parse().map_err(|error| ArchiveError::Object {
+            object: self.url(&name),
+            what: format!("{error}"),
+        })?;
+        let body = Body::File { path: &spool.path, digests: &digests };
+        if let PutResult::Taken = self.put(&object, body, GZIP)? {
+            self.is_same_data(&object, &proof)?;
+        }
+        join(&mut position.data, &proof.tree)
+    }
+
+    fn proof(&self, before: &Range, packed: &Packed) -> Result<RangeProof, ArchiveError> {
+        let size = self.log.size();
+        let span = packed.span();
+        let after = self.log.range(span.end, size)?.ok_or_else(|| {
+            ArchiveError::LogDamaged(format!("record {} cannot be read", span.end))
+        })?;
+        let mut tree = before.clone();
+        join(&mut tree, &packed.tree)?;
+        join(&mut tree, &after)?;
+        self.check(&tree)?;
+        let of_hole = packed.holes.first().map(|hole| (hole.min_timestamp, hole.max_timestamp));
+        let (first_accepted, last_accepted) = packed.accepted.or(of_hole).unwrap_or_else(|| {
+            let now = self.archiver.clock.now();
+            (now, now)
+        });
+        let place = Place {
+            day: Day::of(first_accepted),
+            host: self.archiver.host.clone(),
+            log: self.name.clone(),
+            span,
+        };
+        Ok(RangeProof {
+            log_id: self.name.id().to_owned(),
+            epoch: self.name.epoch(),
+            data: ObjectName::Data(place).to_string(),
+            before: before.clone(),
+            tree: packed.tree.clone(),
+            after,
+            checkpoint: self.log.note(),
+            holes: packed.holes.clone(),
+            first_accepted,
+            last_accepted,
+        })
+    }
+
+    /// What is there under the name of a range's proof: good only if the log has the very
+    /// records that it names.
+    fn claimed(&self, name: &ObjectName, before: &Range) -> Result<RangeProof, ArchiveError> {
+        let bytes = fetch(&*self.archiver.store, name, MAX_DOCUMENT_BYTES)?
+            .ok_or_else(|| self.gone(name))?;
+        let (proof, _) = RangeProof::read(&bytes, name, self.log.keys())
+            .map_err(|error| error.of(self.url(name)))?;
+        if proof.before != *before {
+            return Err(self.contradicted(name, "the log has other records before it"));
+        }
+        let Span { end, .. } = proof.span();
+        if end > self.log.size() {
+            let what = format!(
+                "a key of the log signed {end} records there, and the log has {}",
+                self.log.size()
+            );
+            return Err(self.contradicted(name, &what));
+        }
+        Ok(proof)
+    }
+
+    fn is_same_tail(&self, name: &ObjectName, tree: &Range) -> Result<(), ArchiveError> {
+        let bytes =
+            fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
+        let object = || self.url(name);
+        let tail =
+            Tail::read(&bytes).map_err(|what| ArchiveError::Object { object: object(), what })?;
+        let fits = tail.marker.tree_size == tree.end()
+            && tree.root().is_ok_and(|root| root == tail.marker.root_hash);
+        if fits { Ok(()) } else { Err(self.contradicted(name, "it holds other records")) }
+    }
+
+    fn is_same_data(&self, name: &ObjectName, proof: &RangeProof) -> Result<(), ArchiveError> {
+        let bytes =
+            fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
+        match holds(&bytes, proof) {
+            Ok(()) => Ok(()),
+            Err(what) => Err(ArchiveError::Object { object: self.url(name), what }),
+        }
+    }
+
+    /// The signed checkpoint: the commit mark.
+    fn commit(&mut self) -> Result<(), ArchiveError> {
+        let note = self.log.note();
+        let name = ObjectName::Checkpoint(self.name.clone(), self.log.size());
+        if let PutResult::Stored = self.put(&name, Body::Bytes(note.as_bytes()), TEXT)? {
+            return Ok(());
+        }
+        // Others may have signed it as well since; that changes nothing.
+        let there = fetch(&*self.archiver.store, &name, MAX_NOTE_BYTES as u64)?
+            .ok_or_else(|| self.gone(&name))?;
+        match signed(&there, self.name, self.log.keys()) {
+            Ok(found) if found.root == self.log.checkpoint().root => Ok(()),
+            Ok(_) => Err(self.contradicted(&name, "a key of the log signed another root there")),
+            Err(what) => Err(ArchiveError::Object { object: self.url(&name), what }),
+        }
+    }
+
+    fn put_keys(&mut self, position: &mut Position) -> Result<(), ArchiveError> {
+        let keys = self.log.keys();
+        let changes = u32::try_from(keys.rotations().len()).unwrap_or(u32::MAX);
+        if position.key_changes == Some(changes) {
+            return Ok(());
+        }
+        let document = KeysDocument {
+            log_id: self.name.id().to_owned(),
+            public_key: keys.newest().to_string(),
+            rotations: keys.rotations().to_vec(),
+        };
+        let bytes = document.encode().map_err(ArchiveError::LogDamaged)?;
+        let name = ObjectName::Keys(self.name.clone(), changes);
+        if let PutResult::Taken = self.put(&name, Body::Bytes(&bytes), JSON)? {
+            let there = fetch(&*self.archiver.store, &name, MAX_DOCUMENT_BYTES)?
+                .ok_or_else(|| self.gone(&name))?;
+            let (found, _) = KeysDocument::read(&there, self.name.id())
+                .map_err(|error| error.of(self.url(&name)))?;
+            if found.public_key != document.public_key {
+                return Err(self.contradicted(&name, "it names other keys than the log has"));
+            }
+        }
+        position.key_changes = Some(changes);
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        name: &ObjectName,
+        body: Body<'_>,
+        content_type: &'static str,
+    ) -> Result<PutResult, ArchiveError> {
+        if self.watch.interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        let bytes = body.digests().bytes;
+        let stopped = || self.watch.interrupted();
+        let put = Put { interrupted: Some(&stopped), ..Put::new(body, content_type) };
+        match self.archiver.store.put_new(&name.to_string(), put) {
+            Ok(_) => {
+                self.watch.advance(bytes);
+                self.bytes += bytes;
+                self.objects.push(name.clone());
+                Ok(PutResult::Stored)
+            }
+            Err(StoreError { kind: StoreErrorKind::ExistsAndDiffers, .. }) => Ok(PutResult::Taken),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn url(&self, name: &ObjectName) -> String {
+        self.archiver.store.url(&name.to_string())
+    }
+
+    fn gone(&self, name: &ObjectName) -> ArchiveError {
+        let what = "the store said a moment ago that it is there".to_owned();
+        ArchiveError::Missing { object: self.url(name), what }
+    }
+
+    fn contradicted(&self, name: &ObjectName, what: &str) -> ArchiveError {
+        ArchiveError::Contradicted { object: self.url(name), what: what.to_owned() }
+    }
+}
+
+fn join(tree: &mut Range, next: &Range) -> Result<(), ArchiveError> {
+    tree.extend(next).map_err(|error| ArchiveError::LogDamaged(error.to_string()))
+}
+
+/// An object that is made in a file, so that memory stays bounded; the file goes with it.
+struct Spool<'a> {
+    fs: &'a SharedFs,
+    path: PathBuf,
+    file: Box<dyn FsFile>,
+}
+
+impl<'a> Spool<'a> {
+    fn new(fs: &'a SharedFs, log_dir: &Path) -> Result<Self, ArchiveError> {
+        let path = log_dir.join("audit.archive.spool");
+        // Whoever left one behind is dead: this process has the lock.
+        let _ = fs.remove(&path);
+        let file = fs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
+        Ok(Self { fs, path, file })
+    }
+
+    fn fill(
+        &self,
+        write: impl FnOnce(&mut dyn std::io::Write) -> Result<Packed, ArchiveError>,
+    ) -> Result<(Packed, crate::store::Digests), ArchiveError> {
+        let mut sink = FileSink::new(&*self.file);
+        let packed = write(&mut sink).map_err(|error| match error {
+            ArchiveError::Io { action, source, .. } => {
+                ArchiveError::Io { action, path: self.path.clone(), source }
+            }
+            error => error,
+        })?;
+        let digests = sink.digests().for_store().map_err(ArchiveError::LogDamaged)?;
+        Ok((packed, digests))
+    }
+}
+
+impl Drop for Spool<'_> {
+    fn drop(&mut self) {
+        let _ = self.fs.remove(&self.path);
+    }
+}

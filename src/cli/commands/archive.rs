@@ -1,0 +1,52 @@
+//! `archive`: ship to an archive what the log has recorded since the last time.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::archive::{Archiver, Cuts, HostName};
+use crate::backup::host;
+use crate::cli::archives::Archive;
+use crate::cli::context::Context;
+use crate::cli::exit::CliError;
+use crate::cli::open::shared_fs;
+use crate::cli::progress::Progress;
+use crate::clock::SystemClock;
+use crate::ui;
+
+/// Ship what the log has recorded to an archive.
+///
+/// An archive is a bucket or a directory on another machine that holds the records and the proof
+/// of them. One run ships everything that the log has signed and the archive lacks, and ends.
+/// It works beside a running collector and never slows it. If it is interrupted, the next run goes
+/// on. `auditctl restore DEST` restores from an archive.
+#[derive(Debug, Args)]
+pub(crate) struct ArchiveArgs {
+    /// Where to: s3://BUCKET[/PREFIX], az://CONTAINER[/PREFIX], gs://BUCKET[/PREFIX], or a
+    /// directory that exists
+    #[arg(value_name = "DEST")]
+    destination: String,
+}
+
+pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<u8, CliError> {
+    let settings = context.settings(&[])?;
+    let archive = Archive::parse(&args.destination)?;
+    let progress = Progress::new(context)?;
+    let archiver = Archiver {
+        fs: shared_fs(),
+        clock: Arc::new(SystemClock),
+        store: archive.connect(&progress)?,
+        log_dir: settings.log_dir.clone(),
+        host: HostName::of(&host()),
+        cuts: Cuts { level: settings.compression_level, ..Cuts::default() },
+    };
+    let shipped = archiver.pass(&progress);
+    progress.finish();
+    let (shipped, place) = (shipped?, archive.shown());
+    context.print(&if context.json {
+        format!("{}\n", ui::archived_json(&shipped, &place))
+    } else {
+        ui::archived_text(&shipped, &place)
+    })?;
+    Ok(0)
+}
