@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::audit::read::error::ReadError;
 pub use crate::audit::read::query::{
     Answer, CacheUse, Effort, Field, Filter, Found, GivenUp, Group, GroupBy, Groups, History,
-    Lines, Order, Query, Reader, Request, RequestError, Unit, Want,
+    Lines, Order, Query, Question, Reader, Request, RequestError, Unit, Want,
 };
 
 use crate::audit::read::query::Bounds;

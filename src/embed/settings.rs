@@ -4,8 +4,9 @@
 //! use auditctl::Options;
 //! use auditctl::settings::{Sources, load};
 //!
-//! let file = ("auditctl.toml".into(), "log_dir = \"/var/log/shop/audit\"".to_owned());
-//! let settings = load(&Sources { file: Some(file), env: &[], flags: &[] })?;
+//! let mut sources = Sources::default();
+//! sources.file = Some(("auditctl.toml".into(), "log_dir = \"/var/log/shop/audit\"".to_owned()));
+//! let settings = load(&sources)?;
 //! let options = Options::from(&settings);
 //! assert_eq!(options.dir.to_string_lossy(), "/var/log/shop/audit");
 //! # Ok::<(), auditctl::settings::ConfigErrors>(())

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::throttle::Throttle;
-use crate::store::destination::{Destination, Provider};
+use crate::store::destination::Destination;
 use crate::store::error::StoreError;
 use crate::store::limits::Limits;
+use crate::store::provider::Provider;
 
 /// A bucket or a part of one, at a provider; how much may go there at once and how fast.
 #[derive(Debug)]

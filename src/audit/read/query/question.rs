@@ -9,6 +9,7 @@ use super::filter::{Order, Query, Want};
 /// What is asked. Written as JSON it is a [`Request`](super::Request) that means the same
 /// at any time: with times instead of ages, and what was left out filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub struct Question {
     /// Which records, and what of them.
     pub query: Query,
