@@ -30,8 +30,8 @@
 //! | `s3`, `azure`, `gcs` | the program's backup destinations | yes |
 //! | `testing` | opens all modules to auditctl's own tests; nothing of it is kept compatible | no |
 //!
-//! What can be reached is small, and listed in `tests/fixtures/public-api.txt`. Structs and enums
-//! that may grow are `non_exhaustive`: a later version adds to them without breaking a caller.
+//! The public API is small. `tests/fixtures/public-api.txt` lists what it has without features.
+//! Structs and enums that may grow are `non_exhaustive`: a later version adds to them without breaking a caller.
 //! `examples/` has programs that embed the log: with threads, on tokio, reading from another
 //! process, verifying, and recording what `tracing` is told.
 //!
@@ -48,10 +48,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Options`] have the program's defaults, with one exception: nobody is named who knows the
-//! backups, so that retention removes nothing (see below). What follows from them:
+//! [`Options`] has the program's defaults, except that no directory of backups is set, so
+//! retention removes nothing (see below). What follows from them:
 //!
-//! - **Rate**: each source may send 100 events a second, 200 at once. What is more is
+//! - **Rate**: each source may send 100 events a second, 200 at once. Events beyond that are
 //!   refused with [`RecordError::RateLimited`], which says when to try
 //!   again. A service that is the only source sets another
 //!   [`rate_limit`](Options::rate_limit), or `None`.
@@ -59,9 +59,10 @@
 //!   [`overflow_timeout`](Options::overflow_timeout) (5 s) when the queue is full.
 //!   [`wait`](Receipt::wait) blocks its thread until the record is on disk. Both
 //!   block; in async code call them from `spawn_blocking`.
-//! - **Durability**: [`wait`](Receipt::wait) returns once the record is on disk. Many
-//!   threads that wait share one sync. The event of a receipt that is dropped is recorded
-//!   all the same.
+//! - **Durability**: by default, [`wait`](Receipt::wait) returns once the record is on disk. Many
+//!   threads that wait share one sync. With [`Durability::Interval`] it returns at once, and
+//!   [`wait_durable`](Receipt::wait_durable) waits for the disk. The event of a receipt that is
+//!   dropped is recorded all the same.
 //! - **Threads**: four a log, which write, keep house, wake those who wait, and publish the
 //!   status page. Retention and queries use others for as long as they work. There is one
 //!   writer a log: a second [`open`](AuditLog::open) is refused.
@@ -69,7 +70,7 @@
 //!   is proven to hold them*. Without [`backups_in`](Options::backups_in) nothing is removed,
 //!   and the log grows.
 //!   Only [`RetentionRule::RemovesWithoutBackup`] removes what no
-//!   backup holds; `retention: None` keeps everything for ever.
+//!   backup holds; `retention(None)` keeps everything for ever.
 //! - **Closing**: [`close`](AuditLog::close) makes everything accepted durable, records
 //!   the end, signs the last checkpoint and joins the threads. The last clone that is dropped
 //!   does the same, and can tell nobody that it failed. A log that was not closed opens again,
@@ -83,7 +84,8 @@
 //!   process. It takes [`Settings`], as the program has them; whoever has those opens the log
 //!   with `Options::from(&settings)`.
 //! - **In your process** no file is mapped, no signal handler installed and no signal's
-//!   meaning changed. In the log's threads, and in a caller's while a log is opened,
+//!   meaning changed, except by `serve::run`, which handles `SIGTERM`, `SIGINT` and `SIGHUP`. In
+//!   the log's threads, and in a caller's while a log is opened,
 //!   `SIGXFSZ` and `SIGPIPE` are blocked, so that a limit on the size of files makes a write
 //!   fail and ends nothing. [`Backups`] and `serve` write without that
 //!   protection, in the caller's thread and in their own. There, a write beyond a limit on

@@ -57,8 +57,7 @@ pub struct CollectorOptions {
     pub idle_timeout: Duration,
     /// A request body in bytes, at most.
     pub max_body: u64,
-    /// What requests and answers may take over all connections, in bytes; at least
-    /// [`MIN_BUDGET`].
+    /// What requests and answers may take over all connections, in bytes; at least 48 MiB.
     pub max_memory: u64,
     /// Where checkpoints are pushed to; `None`: nowhere.
     pub push: Option<Push>,

@@ -20,13 +20,14 @@ pub enum AlertingError {
     /// The settings of an alert cannot be used.
     #[error(transparent)]
     Settings(#[from] PlanErrors),
-    /// They cannot be started.
+    /// The alerts could not be started.
     #[error(transparent)]
     Start(#[from] AlertsError),
 }
 
 /// Alerts that run beside a log, in threads of their own. What waits for its delivery survives
-/// a crash and a restart.
+/// a crash and a restart. Dropping this does not end the threads: call [`stop`](Self::stop)
+/// before you close the log.
 #[derive(Debug)]
 pub struct Alerting(Alerts);
 
@@ -47,8 +48,8 @@ impl Alerting {
         Ok(Self(Alerts::start(log.clone(), plan, Arc::new(probe), Arc::new(warn))?))
     }
 
-    /// Delivers what can be delivered within `drain`, and keeps the rest for the next start. To
-    /// be called before the log is closed.
+    /// Delivers what it can within `drain`, and keeps the rest for the next start. Call it before
+    /// you close the log.
     pub fn stop(&self, drain: Duration) {
         self.0.stop(drain);
     }

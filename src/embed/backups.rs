@@ -42,8 +42,8 @@ pub struct Backup {
     pub first_seq: u64,
     /// One after the last record that it holds.
     pub end_seq: u64,
-    /// What the log lacks because it is damaged, as runs of records: from, and up to but
-    /// without. An earlier backup may hold them.
+    /// Ranges of records that the log lacks because it is damaged: the first, and one after the
+    /// last. An earlier backup may hold them.
     pub lacking: Vec<(u64, u64)>,
 }
 
@@ -61,6 +61,12 @@ enum Reason {
 }
 
 impl BackupFailed {
+    /// Whether the backup was made, and only the log's record of it is missing.
+    #[must_use]
+    pub fn was_made(&self) -> bool {
+        matches!(self.0, Reason::NotRecorded(_))
+    }
+
     /// A stable name for programs, as docs/codes.md lists them.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -93,7 +99,7 @@ impl Backups {
     /// writer, which never waits for it, and blocks the calling thread for as long as it takes.
     ///
     /// # Errors
-    /// [`BackupFailed`]. Unless its text says otherwise, no backup was made.
+    /// [`BackupFailed`]. No backup was made, unless [`was_made`](BackupFailed::was_made).
     pub fn make(&self, log: &AuditLog) -> Result<Backup, BackupFailed> {
         let dir = BackupDir::new(Arc::new(OsFs), &self.dir);
         let creator = Creator { fs: Arc::new(OsFs), clock: Arc::new(SystemClock), dir };

@@ -1,5 +1,4 @@
-//! What the errors are made of, for who wants to tell more than their text and their `kind`
-//! says.
+//! The parts that errors are made of, for callers that need more than an error's text.
 
 pub use crate::audit::RedactKeyError;
 pub use crate::audit::files::manifest::ManifestError;

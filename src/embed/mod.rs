@@ -1,6 +1,5 @@
-//! The face of the library: what whoever embeds the log calls, in the terms of a path and a
-//! key, and with the operating system's files and clock. The parts below take those as
-//! arguments, so that tests can make them fail.
+//! The public API: what a service that embeds the log calls. It uses the operating system's files
+//! and clock; the modules below take both as arguments, so that tests can make them fail.
 
 #[cfg(feature = "alerts")]
 pub mod alerting;
@@ -20,7 +19,7 @@ use crate::fsio::OsFs;
 use crate::health::{self, HealthReport};
 
 impl Timestamp {
-    /// The time that it is, by the system's clock.
+    /// The current time, by the system's clock.
     #[must_use]
     pub fn now() -> Self {
         SystemClock.now()

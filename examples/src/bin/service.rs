@@ -6,8 +6,8 @@ use std::thread;
 use auditctl::{AuditLog, Backups, Event, HealthStatus, Options, RateLimit, RecordError, Settings};
 use serde_json::json;
 
-/// Records an event and returns once it is on disk. A refusal that passes is waited for; any
-/// other is the caller's to handle, who must not go on as if the event had been recorded.
+/// Records an event and returns once it is on disk. Waits out temporary refusals. On any other
+/// error the caller must not continue as if the event had been recorded.
 fn audit(log: &AuditLog, event: &Event) -> Result<u64, RecordError> {
     loop {
         match log.record(event.clone()) {
@@ -25,8 +25,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (logs, backups) = (place.path().join("logs"), place.path().join("backups"));
 
     // A source may send 100 events a second by default; this service is the only one.
+    // Retention removes only what a backup in `backups` holds.
     let options =
-        Options::new(&logs).rate_limit(RateLimit::new(10_000.0, 20_000)).backups_in(&backups); // retention removes only what a backup there holds
+        Options::new(&logs).rate_limit(RateLimit::new(10_000.0, 20_000)).backups_in(&backups);
     let log = AuditLog::open(options)?;
 
     // Any number of threads: those that wait share each disk sync.

@@ -37,8 +37,9 @@ struct AuditLayer {
 }
 
 impl AuditLayer {
-    /// `lost` is called for what can never be recorded: an event that is invalid, a log that is
-    /// closed or whose writer failed. It has to tell somebody, or to end the service.
+    /// `lost` is called for every event that is not confirmed: an invalid one, or the log is
+    /// closed or its writer failed. It has to tell somebody, or to end the service. After
+    /// [`RecordError::Unavailable`] the event may still be recorded, so do not send it again.
     fn new(log: AuditLog, lost: impl Fn(Lost) + Send + Sync + 'static) -> Self {
         Self { log, lost: Box::new(lost) }
     }
@@ -134,7 +135,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let log = AuditLog::open(Options::new(place.path().join("logs")))?;
     let (tell, told) = mpsc::channel();
     let layer = AuditLayer::new(log.clone(), move |lost| {
-        eprintln!("not recorded: {}: {}", lost.error, Value::Object(lost.fields.clone()));
+        eprintln!("not confirmed: {}: {}", lost.error, Value::Object(lost.fields.clone()));
         tell.send(lost).expect("main listens");
     });
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;

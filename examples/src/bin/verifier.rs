@@ -16,14 +16,14 @@ fn verify(dir: &Path, key: &str, checkpoint: &[u8]) -> Result<Report, Box<dyn Er
     let report = Verifier::with_key(key)?.against("kept checkpoint", checkpoint)?.verify(dir)?;
     match report.integrity {
         Integrity::Intact => println!("the records are those that were recorded"),
-        Integrity::Damaged => println!("NOT the records that were recorded"),
+        Integrity::Damaged => println!("records were altered or are missing"),
         Integrity::Unproven => println!("nothing proves the records"),
     }
     match report.completeness {
         Completeness::Anchored => println!("none is missing, as the kept checkpoint shows"),
-        Completeness::Signed => println!("none is missing, by the log's own word"),
+        Completeness::Signed => println!("complete as far as this log can tell"),
         Completeness::Incomplete => {
-            println!("its end is missing, or it is not what the checkpoint was signed over")
+            println!("the end is missing, or the log differs from the kept checkpoint")
         }
     }
     for finding in &report.findings {

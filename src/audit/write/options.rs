@@ -121,7 +121,7 @@ pub trait BackupsHold: Send + Sync + std::fmt::Debug {
 pub enum RetentionRule {
     /// It removes only what a backup is proven to hold. A log that was never backed up,
     /// whose backups cannot be seen, or that has nobody to ask for them
-    /// ([`Options::backups`]) keeps everything, and `health` says so.
+    /// ([`Options::backups_in`]) keeps everything, and `health` says so.
     #[default]
     OnlyWhatABackupHolds,
     /// It removes whatever is old enough. What no backup holds is gone for good then.
@@ -158,8 +158,8 @@ pub struct Options {
     /// Who opens it, for records and health; default [`Mode::Library`].
     #[doc(hidden)]
     pub mode: Mode,
-    /// What the origin of a log that is made begins with; default
-    /// [`defaults::ORIGIN`], which is no domain: set one for public witnesses. A log
+    /// What the origin of a log that is made begins with; default `auditctl`, which is no
+    /// domain: set one for public witnesses. A log
     /// keeps the one that it was made with, whatever this says.
     pub origin: Option<OriginPrefix>,
     /// The signing key; default `audit.key` in the log directory.
@@ -275,9 +275,9 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults, for a log in `dir`. They are those of the program's settings; the
-    /// one difference is that nobody is named who could be asked for backups, so that
-    /// retention removes nothing: see [`backups_in`](Self::backups_in).
+    /// The defaults, for a log in `dir`. They are those of the program's settings, except that
+    /// no directory of backups is set, so retention removes nothing: see
+    /// [`backups_in`](Self::backups_in).
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into(), ..Self::default() }

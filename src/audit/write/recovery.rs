@@ -67,7 +67,8 @@ struct Opening<'a> {
     claimed: OnceCell<Vec<Block>>,
 }
 
-/// Opens the log's files; changes nothing before it is sure what it sees.
+/// Opens the log's files. An interrupted restore is settled first; after that, nothing is changed
+/// before `decide` has returned.
 pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let paths = LogPaths::new(&options.dir);
     let lock = start::lock(options, &paths)?;

@@ -38,7 +38,7 @@ impl Tail {
 /// What is done, and to what.
 pub(super) struct Plan {
     pub(super) evidence: Evidence,
-    /// The records that are gone on with.
+    /// The records with which the log continues.
     pub(super) records: Records,
     /// What is given up without beginning an epoch.
     pub(super) given_up: GivenUp,
@@ -94,9 +94,9 @@ impl Opening<'_> {
     pub(super) fn decide(&self, seen: Seen) -> Result<Plan, OpenError> {
         let Seen { mut evidence, mut records } = seen;
         let was_damaged = records.manifest.segments.iter().any(|s| s.damage.is_some());
-        let mends =
+        let gives_up =
             self.options.accept_corruption && !evidence.wrong.iter().any(|w| self.stands(w));
-        let given_up = match mends {
+        let given_up = match gives_up {
             true => self.give_up(&evidence, &mut records)?,
             false => GivenUp::default(),
         };

@@ -147,7 +147,7 @@ impl Opening<'_> {
         Ok(Texts { checkpoint, head })
     }
 
-    /// The head that a restore left, if it is of the epoch that would be gone on with.
+    /// The head that a restore left, if it is of the epoch that the log would continue.
     pub(super) fn left_head(&self, keys: &Keyring, manifest: &Manifest) -> Option<Head> {
         let left = self.settled.as_ref()?.restored.abandoned_checkpoint.as_ref()?;
         let left = verified(left, keys, &manifest.log_id).ok()?;

@@ -61,7 +61,7 @@ pub(super) enum Wrong {
     Segment(Corruption),
     /// Records are missing, and no signed record says that they were given up. One can.
     UnnamedHole(Corruption),
-    /// Something that giving up records does not mend.
+    /// Something that giving up records does not repair.
     Log(Corruption),
 }
 

@@ -58,7 +58,7 @@ pub(super) enum KeyPlace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyTask {
     Nothing,
-    /// A rotation was begun, and is to be gone on with.
+    /// A rotation was begun, and has still to be finished.
     Rotate,
     /// The key took another's place; the record of it is still to be written.
     RecordReplacement,
@@ -172,7 +172,7 @@ impl Opening<'_> {
         self.fs.meta(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// The signing key, and what is to be gone on with.
+    /// The signing key, and what has still to be finished.
     fn key(&self, log_id: &str, is_new: bool, keys: &KeyHistory) -> Result<FoundKey, OpenError> {
         let files = self.key_files();
         let path = files.key.clone();

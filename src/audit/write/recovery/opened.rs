@@ -101,7 +101,7 @@ pub(crate) struct Opened {
     pub(crate) verifier_key: String,
     /// How one key followed another so far.
     pub(crate) keys: KeyHistory,
-    /// A change of key was begun and is to be gone on with.
+    /// A change of key was begun and has still to be finished.
     pub(crate) rotates: bool,
     /// The key took another's place, which is still to be recorded.
     pub(crate) replaced: Option<KeyReplaced>,
