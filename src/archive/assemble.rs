@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bucket::Bucket;
-use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
+use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof};
 use super::error::{ArchiveError, io_error};
 use super::layout::{LogName, ObjectName, Span};
 use super::members::{MAX_OBJECT_BYTES, Members, Tail, WRONG_RECORDS, holds};
@@ -125,7 +125,7 @@ impl Reader {
         wanted: &Wanted,
         watch: &dyn Watch,
     ) -> Result<(LogName, Plan), ArchiveError> {
-        for epoch in (0..=log.epoch()).rev() {
+        for epoch in proofs.epochs() {
             let log = log.in_epoch(epoch);
             if let Some(plan) = Plan::new(&self.0, proofs, &log, keys, wanted.holds, watch)? {
                 return Ok((log, plan));
@@ -224,7 +224,7 @@ impl Writer<'_, '_> {
         let bytes = self.bucket.fetch(&name, MAX_OBJECT_BYTES)?;
         holds(&bytes, proof).map_err(|what| self.bucket.wrong(&name, what))?;
         let wrong = |what: String| self.bucket.wrong(&name, what);
-        let mut members = Members::of(&bytes);
+        let mut members = Members::of(&bytes, proof.span().end);
         let mut holes = proof.holes.iter().peekable();
         while let Some((mut lines, tree)) = members.next_lines().map_err(wrong)? {
             while let Some(hole) = holes.next_if(|hole| hole.tree.begin() < lines.first_seq) {
@@ -253,20 +253,14 @@ impl Writer<'_, '_> {
     fn tail(&mut self, log: &LogName, span: Span) -> Result<(), ArchiveError> {
         let name = ObjectName::Tail(log.clone(), span);
         let bytes = self.bucket.fetch(&name, MAX_OBJECT_BYTES)?;
-        let tail = Tail::read(&bytes).map_err(|what| self.bucket.wrong(&name, what))?;
-        let checkpoint = signed(tail.marker.checkpoint.as_bytes(), log, self.keys)
-            .map_err(|what| self.bucket.wrong(&name, what))?;
-        let is_own = tail.marker.pruned.end() == span.first
-            && checkpoint.size == span.end
-            && checkpoint.size == tail.marker.tree_size
-            && checkpoint.root == tail.marker.root_hash;
-        if !is_own {
-            let what = "it is not the tail that its name says, or not the one that was signed";
-            return Err(self.bucket.wrong(&name, what));
-        }
+        let wrong = |what: String| self.bucket.wrong(&name, what);
+        let tail = Tail::of(&bytes).map_err(wrong)?;
+        let checkpoint = tail.signed(log, span, self.keys).map_err(wrong)?;
+        tail.check().map_err(wrong)?;
         let from = self.tree.end();
         let mut holes = tail.marker.holes.iter().peekable();
-        for mut lines in tail.blocks {
+        let mut members = tail.members();
+        while let Some((mut lines, _)) = members.next_lines().map_err(wrong)? {
             while let Some(hole) = holes.next_if(|hole| hole.tree.begin() < lines.first_seq) {
                 if hole.tree.begin() >= from {
                     self.hole(hole, u64::MAX).map_err(|what| self.bucket.wrong(&name, what))?;

@@ -1,13 +1,14 @@
 //! Where shipping goes on, by what the archive has: for a log whose position is lost, or does
 //! not fit it any more, because the log was restored, or the position's file was.
 
-use super::documents::{MAX_DOCUMENT_BYTES, RangeProof, signed};
+use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
 use super::error::ArchiveError;
 use super::layout::{LogName, ObjectName};
 use super::log::{LogView, Piece, Pieces};
 use super::members::{MAX_OBJECT_BYTES, Members, Tail};
 use super::names::{Proofs, fetch, tails};
 use crate::audit::files::examine::leaves;
+use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::store::BackupStore;
@@ -38,8 +39,8 @@ pub(super) fn find(store: &dyn BackupStore, log: &LogView) -> Result<Found, Arch
     let key_changes =
         proofs.keys.iter().filter(|(epoch, _)| *epoch == name.epoch()).map(|(_, n)| *n).max();
     let found = |data, committed| Ok(Found { data, committed, key_changes });
-    if let Some(newest) = proofs.newest_epoch().filter(|newest| *newest > name.epoch()) {
-        return Err(seek.newer_epoch(&proofs, newest));
+    for newer in proofs.epochs().into_iter().filter(|epoch| *epoch > name.epoch()) {
+        seek.is_not_signed(&proofs, newer)?;
     }
     seek.no_tail_is_ahead()?;
     if let Some(size) = proofs.committed(name.epoch()) {
@@ -50,7 +51,8 @@ pub(super) fn find(store: &dyn BackupStore, log: &LogView) -> Result<Found, Arch
         let proof = seek.range(*first)?;
         return found(proof.before, false);
     }
-    let earlier = (0..name.epoch()).rev().find_map(|epoch| Some((epoch, proofs.committed(epoch)?)));
+    let earlier = proofs.epochs().into_iter().filter(|epoch| *epoch < name.epoch());
+    let earlier = earlier.into_iter().find_map(|epoch| Some((epoch, proofs.committed(epoch)?)));
     let common = match earlier {
         Some((epoch, size)) => seek.common(&proofs, &name.in_epoch(epoch), size)?,
         None => None,
@@ -74,14 +76,60 @@ impl Seek<'_> {
         ArchiveError::Contradicted { object: self.url(name), what: what.into() }
     }
 
-    fn newer_epoch(&self, proofs: &Proofs, newest: u32) -> ArchiveError {
-        let size = proofs.committed(newest).unwrap_or_default();
-        let what = format!(
-            "it is of epoch {newest}, and the log is in epoch {}: an older copy of the log was put \
-             back",
-            self.name.epoch()
-        );
-        self.contradicted(&ObjectName::Checkpoint(self.name.in_epoch(newest), size), what)
+    /// Whether nothing of a newer epoch is signed by a key that the log's keys lead to. A name
+    /// alone says nothing: anybody can have put it there.
+    fn is_not_signed(&self, proofs: &Proofs, newer: u32) -> Result<(), ArchiveError> {
+        let log = self.name.in_epoch(newer);
+        let keys = self.keys_of(proofs, &log)?;
+        let contradicted = |object: &ObjectName| {
+            let what = format!(
+                "it is of epoch {newer}, and the log is in epoch {}: an older copy of the log was \
+                 put back",
+                self.name.epoch()
+            );
+            Err(self.contradicted(object, what))
+        };
+        for size in proofs.checkpoints.get(&newer).into_iter().flatten().rev() {
+            let object = ObjectName::Checkpoint(log.clone(), *size);
+            let note = fetch(self.store, &object, MAX_NOTE_BYTES as u64)?.unwrap_or_default();
+            if keys.iter().any(|keys| signed(&note, &log, keys).is_ok()) {
+                return contradicted(&object);
+            }
+        }
+        for first in proofs.firsts(newer) {
+            let object = ObjectName::Range(log.clone(), first);
+            let bytes = fetch(self.store, &object, MAX_DOCUMENT_BYTES)?.unwrap_or_default();
+            if keys.iter().any(|keys| RangeProof::read(&bytes, &object, keys).is_ok()) {
+                return contradicted(&object);
+            }
+        }
+        for span in tails(self.store, &log)?.into_iter().take(MOST_TAILS) {
+            let object = ObjectName::Tail(log.clone(), span);
+            let bytes = fetch(self.store, &object, MAX_OBJECT_BYTES)?.unwrap_or_default();
+            let Ok(tail) = Tail::of(&bytes) else { continue };
+            if keys.iter().any(|keys| tail.signed(&log, span, keys).is_ok()) {
+                return contradicted(&object);
+            }
+        }
+        tracing::warn!("what is there of epoch {newer} is not signed by the log: passed over");
+        Ok(())
+    }
+
+    /// The log's keys, and those of an epoch to which they lead.
+    fn keys_of(&self, proofs: &Proofs, log: &LogName) -> Result<Vec<Keyring>, ArchiveError> {
+        let ours = self.log.keys();
+        let mut rings = vec![ours.clone()];
+        for (_, changes) in proofs.keys.iter().filter(|(epoch, _)| *epoch == log.epoch()) {
+            let object = ObjectName::Keys(log.clone(), *changes);
+            let Some(bytes) = fetch(self.store, &object, MAX_DOCUMENT_BYTES)? else { continue };
+            let read = KeysDocument::read(&bytes, log.id());
+            if let Ok((document, _)) = read
+                && let Ok(ring) = Keyring::new(ours.newest().clone(), &document.rotations)
+            {
+                rings.push(ring);
+            }
+        }
+        Ok(rings)
     }
 
     /// A tail that a key of the log signed over more records than the log has, or over others.
@@ -91,7 +139,7 @@ impl Seek<'_> {
         for span in spans.into_iter().take(MOST_TAILS) {
             let object = ObjectName::Tail(self.name.clone(), span);
             let Some(bytes) = fetch(self.store, &object, MAX_OBJECT_BYTES)? else { continue };
-            let tail = match Tail::read(&bytes) {
+            let tail = match Tail::of(&bytes) {
                 Ok(tail) => tail,
                 Err(what) => {
                     tracing::warn!("{}: {what}; it is not compared", self.url(&object));
@@ -206,7 +254,7 @@ impl Seek<'_> {
         let mut tree = before;
         let Ok(object) = proof.data.parse::<ObjectName>() else { return Ok(tree) };
         let Some(bytes) = fetch(self.store, &object, MAX_OBJECT_BYTES)? else { return Ok(tree) };
-        let mut members = Members::of(&bytes);
+        let mut members = Members::of(&bytes, proof.span().end);
         let mut ours = Leaves::new(self.log, tree.end());
         while let Ok(Some((lines, _))) = members.next_lines() {
             if lines.first_seq != tree.end() {

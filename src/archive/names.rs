@@ -40,9 +40,16 @@ impl Proofs {
 
     /// The newest epoch of which there is anything.
     pub(super) fn newest_epoch(&self) -> Option<u32> {
-        let ranges = self.ranges.keys().next_back();
-        let checkpoints = self.checkpoints.keys().next_back();
-        ranges.max(checkpoints).copied().max(self.keys.last().map(|(epoch, _)| *epoch))
+        self.epochs().first().copied()
+    }
+
+    /// The epochs of which there is anything, the newest first. Only those that names are of:
+    /// anybody can write any number into a name.
+    pub(super) fn epochs(&self) -> Vec<u32> {
+        let keys = self.keys.iter().map(|(epoch, _)| epoch);
+        let found: BTreeSet<u32> =
+            self.ranges.keys().chain(self.checkpoints.keys()).chain(keys).copied().collect();
+        found.into_iter().rev().collect()
     }
 
     /// The largest committed size of an epoch.

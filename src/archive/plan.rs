@@ -87,7 +87,9 @@ impl Plan {
         let Some(span) = spans.first() else { return Ok(None) };
         let name = ObjectName::Tail(log.clone(), *span);
         let bytes = bucket.fetch(&name, MAX_OBJECT_BYTES)?;
-        let tail = Tail::read(&bytes).map_err(|what| bucket.wrong(&name, what))?;
+        let tail = Tail::of(&bytes).map_err(|what| bucket.wrong(&name, what))?;
+        tail.signed(log, *span, keys).map_err(|what| bucket.wrong(&name, what))?;
+        tail.check().map_err(|what| bucket.wrong(&name, what))?;
         let (before, steps) = earlier(bucket, proofs, log, keys, &tail.marker.pruned, watch)?;
         let (size, note) = (span.first, String::new());
         let checkpoint = Checkpoint { origin: String::new(), size, root: empty_root() };
@@ -125,11 +127,10 @@ impl Plan {
         let Some(Step::Tail(_, span)) = self.steps.last() else { return Ok(()) };
         let name = ObjectName::Tail(log.clone(), *span);
         let bytes = bucket.fetch(&name, MAX_OBJECT_BYTES)?;
-        let tail = Tail::read(&bytes).map_err(|what| bucket.wrong(&name, what))?;
-        let note = tail.marker.checkpoint;
+        let tail = Tail::of(&bytes).map_err(|what| bucket.wrong(&name, what))?;
         self.checkpoint =
-            signed(note.as_bytes(), log, keys).map_err(|what| bucket.wrong(&name, what))?;
-        (self.note, self.commit) = (note, name);
+            tail.signed(log, *span, keys).map_err(|what| bucket.wrong(&name, what))?;
+        (self.note, self.commit) = (tail.marker.checkpoint, name);
         Ok(())
     }
 }
@@ -198,7 +199,7 @@ fn earlier(
     if tree.is_empty() {
         return Ok((tree.clone(), Vec::new()));
     }
-    for epoch in (0..log.epoch()).rev() {
+    for epoch in proofs.epochs().into_iter().filter(|epoch| *epoch < log.epoch()) {
         let log = log.in_epoch(epoch);
         let firsts = proofs.firsts(epoch);
         let Some(first) = firsts.range(..tree.end()).next_back().copied() else { continue };

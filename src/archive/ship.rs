@@ -21,7 +21,7 @@ use super::position::Position;
 use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::{Hash, Range};
-use crate::backup::{FileSink, Marker};
+use crate::backup::{FileSink, Marker, MarkerError};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::lock::try_lock;
 use crate::fsio::{FsFile, OpenMode, SharedFs};
@@ -95,10 +95,13 @@ impl Archiver {
     /// See [`ArchiveError`]. What was put stays, and the next pass goes on from there.
     pub fn pass(&self, watch: &dyn Watch) -> Result<Shipped, ArchiveError> {
         let path = self.log_dir.join("audit.archive.lock");
-        let log = LogView::take(&self.fs, &self.log_dir)?;
+        // Where there is no log, no lock is left behind.
+        LogView::take(&self.fs, &self.log_dir)?;
         let Some(_lock) = try_lock(&path).map_err(io_error("lock", &path))? else {
             return Err(ArchiveError::Locked { path });
         };
+        // Another pass may have shipped more since then: the log is looked at under the lock.
+        let log = LogView::take(&self.fs, &self.log_dir)?;
         let name = log.name()?;
         watch.stage(Stage::Upload, 0);
         let (mut position, is_certain) = self.position(&log, &name)?;
@@ -142,8 +145,28 @@ impl Archiver {
                 && kept.data.end() >= log.removed().end()
         });
         match kept {
-            Some(kept) => Ok((kept, false)),
-            None => Ok((self.found(log, name)?, true)),
+            Some(kept) if self.is_there(&kept, name)? => Ok((kept, false)),
+            _ => Ok((self.found(log, name)?, true)),
+        }
+    }
+
+    /// Whether the archive has what the position implies: it may have been emptied, or be
+    /// another one, as where a disk is not mounted. One object is asked for.
+    fn is_there(&self, kept: &Position, name: &LogName) -> Result<bool, ArchiveError> {
+        let implied = match kept.key_changes {
+            _ if kept.committed => ObjectName::Checkpoint(name.clone(), kept.data.end()),
+            Some(changes) => ObjectName::Keys(name.clone(), changes),
+            None => return Ok(false),
+        };
+        match self.store.stat(&implied.to_string()) {
+            Ok(Some(_)) => Ok(true),
+            // Who may not list is told "denied" of what is not there.
+            Ok(None) | Err(StoreError { kind: StoreErrorKind::AccessDenied, .. }) => {
+                let object = self.store.url(&implied.to_string());
+                tracing::warn!("{object} should be there and is not: the archive is asked");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -166,7 +189,7 @@ impl Archiver {
     /// How large an object may be: the log's own disk is not filled for it.
     fn room(&self, wanted: u64) -> u64 {
         let available = self.fs.space(&self.log_dir).map_or(u64::MAX, |space| space.available);
-        if available / 4 >= wanted { wanted } else { wanted.min(1 << 20) }
+        wanted.min(available / 4).max(64 << 10)
     }
 
     fn keep(&self, position: &Position) -> Result<(), ArchiveError> {
@@ -263,7 +286,8 @@ impl Pass<'_> {
         if self.is_due(position, since) {
             return Ok(false);
         }
-        let marker = self.marker(&position.shipped, &packed)?;
+        // Where keys or holes leave no room in it, a data object is made: its proof has room.
+        let Some(marker) = self.marker(&position.shipped, &packed)? else { return Ok(false) };
         bytes.extend_from_slice(&marker);
         let name = ObjectName::Tail(self.name.clone(), packed.span());
         if let PutResult::Taken = self.put(&name, Body::Bytes(&bytes), GZIP)? {
@@ -277,7 +301,8 @@ impl Pass<'_> {
         Ok(true)
     }
 
-    fn marker(&self, before: &Range, packed: &Packed) -> Result<Vec<u8>, ArchiveError> {
+    /// `None` where it is larger than a gzip header can hold.
+    fn marker(&self, before: &Range, packed: &Packed) -> Result<Option<Vec<u8>>, ArchiveError> {
         let checkpoint = self.log.checkpoint();
         let marker = Marker {
             log_id: self.name.id().to_owned(),
@@ -295,7 +320,11 @@ impl Pass<'_> {
             key_chain: Vec::new(),
             key_chain_omitted: !self.log.keys().rotations().is_empty(),
         };
-        marker.member().map_err(|error| ArchiveError::LogDamaged(error.to_string()))
+        match marker.member() {
+            Ok(member) => Ok(Some(member)),
+            Err(MarkerError::TooLarge(_)) => Ok(None),
+            Err(error) => Err(ArchiveError::LogDamaged(error.to_string())),
+        }
     }
 
     /// Everything that no data object holds becomes data objects, up to the checkpoint, which
@@ -437,8 +466,8 @@ impl Pass<'_> {
         let bytes =
             fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
         let object = || self.url(name);
-        let tail =
-            Tail::read(&bytes).map_err(|what| ArchiveError::Object { object: object(), what })?;
+        let tail = Tail::of(&bytes).and_then(|tail| tail.check().map(|()| tail));
+        let tail = tail.map_err(|what| ArchiveError::Object { object: object(), what })?;
         let fits = tail.marker.tree_size == tree.end()
             && tree.root().is_ok_and(|root| root == tail.marker.root_hash);
         if fits { Ok(()) } else { Err(self.contradicted(name, "it holds other records")) }
@@ -507,7 +536,8 @@ impl Pass<'_> {
         }
         let bytes = body.digests().bytes;
         let stopped = || self.watch.interrupted();
-        let put = Put { interrupted: Some(&stopped), ..Put::new(body, content_type) };
+        let put =
+            Put { interrupted: Some(&stopped), looks_first: false, ..Put::new(body, content_type) };
         match self.archiver.store.put_new(&name.to_string(), put) {
             Ok(_) => {
                 self.watch.advance(bytes);

@@ -69,7 +69,12 @@ impl Archive {
     pub(super) fn connect(&self, progress: &Progress) -> Result<Arc<dyn BackupStore>, StoreError> {
         match self {
             Self::Cloud(cloud) => cloud.connect(None, progress),
-            Self::Directory(path) => Ok(Arc::new(LocalStore::new(path))),
+            // Where shipping goes on is kept with the directory: it must not depend on where
+            // the command is run.
+            Self::Directory(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                Ok(Arc::new(LocalStore::new(path)))
+            }
         }
     }
 
