@@ -5,7 +5,7 @@ use std::io::Read;
 use flate2::bufread::GzDecoder;
 
 use super::documents::{RangeProof, signed};
-use super::layout::{LogName, Span};
+use super::layout::LogName;
 use super::log::Lines;
 use crate::audit::files::examine::examine;
 use crate::audit::keys::Keyring;
@@ -98,15 +98,13 @@ impl<'a> Tail<'a> {
     pub(super) fn signed(
         &self,
         log: &LogName,
-        span: Span,
+        first: u64,
         keys: &Keyring,
     ) -> Result<Checkpoint, String> {
         let Marker { pruned, tree_size, root_hash, checkpoint, .. } = &self.marker;
         let checkpoint = signed(checkpoint.as_bytes(), log, keys)?;
-        let is_own = pruned.end() == span.first
-            && checkpoint.size == span.end
-            && checkpoint.size == *tree_size
-            && checkpoint.root == *root_hash;
+        let is_own =
+            pruned.end() == first && checkpoint.size == *tree_size && checkpoint.root == *root_hash;
         if is_own {
             return Ok(checkpoint);
         }

@@ -28,6 +28,6 @@ mod ship;
 pub use assemble::{Assembled, Reader, Wanted};
 pub use documents::{KeysDocument, ProofError, RangeProof};
 pub use error::ArchiveError;
-pub use layout::{Day, ForeignName, HostName, LogName, ObjectName, Place, Span};
+pub use layout::{Day, ForeignName, HostName, LogName, Nth, ObjectName, Place, Span};
 pub use position::{FILE as POSITION_FILE, Position};
 pub use ship::{Archiver, Cuts, Shipped};

@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bucket::unless_foreign;
 use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
 use super::error::{ArchiveError, io_error};
 use super::find::find;
-use super::layout::{Day, HostName, LogName, ObjectName, Place, Span};
+use super::layout::{Day, HostName, LAST_NAME, LogName, ObjectName, Place, Span};
 use super::log::{LogView, Pieces};
 use super::members::{MAX_OBJECT_BYTES, Tail, holds};
 use super::names::fetch;
-use super::pack::{Packed, Until, pack};
+use super::pack::{Packed, Until, accepted, pack};
 use super::position::Position;
 use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
 use crate::audit::read::watch::{Stage, Watch};
@@ -86,6 +87,8 @@ pub struct Shipped {
     pub objects: Vec<ObjectName>,
     /// Up to which record data objects hold everything.
     pub data_end: u64,
+    /// How many records retention removed before a data object held them, as this pass found.
+    pub removed_unshipped: u64,
 }
 
 impl Archiver {
@@ -104,27 +107,35 @@ impl Archiver {
         let log = LogView::take(&self.fs, &self.log_dir)?;
         let name = log.name()?;
         watch.stage(Stage::Upload, 0);
-        let (mut position, is_certain) = self.position(&log, &name)?;
+        let Begin { mut position, is_certain, mut removed } = self.position(&log, &name)?;
         let mut before = position.shipped.end();
-        let mut pass =
-            Pass { archiver: self, log: &log, name: &name, watch, objects: Vec::new(), bytes: 0 };
+        let mut pass = Pass {
+            archiver: self,
+            log: &log,
+            name: &name,
+            watch,
+            objects: Vec::new(),
+            bytes: 0,
+            adopted: 0,
+        };
         match pass.run(&mut position) {
             // The position may be one of another day: the archive is asked, once.
             Err(ArchiveError::LogDamaged(_)) if !is_certain => {
-                position = self.found(&log, &name)?;
+                Begin { position, removed, .. } = self.found(&log, &name)?;
                 before = position.shipped.end();
                 pass.run(&mut position)?;
             }
             done => done?,
         }
-        let Pass { objects, bytes, .. } = pass;
+        let Pass { objects, bytes, adopted, .. } = pass;
         Ok(Shipped {
             tree_size: log.size(),
             root_hash: log.checkpoint().root,
-            records: log.size().saturating_sub(before),
+            records: log.size().saturating_sub(before + adopted),
             bytes,
             objects,
             data_end: position.data.end(),
+            removed_unshipped: removed,
             log: name,
         })
     }
@@ -134,9 +145,8 @@ impl Archiver {
         self.store.url("")
     }
 
-    /// The position by its file where that fits the log, else by what the archive has; and
-    /// whether it is the latter.
-    fn position(&self, log: &LogView, name: &LogName) -> Result<(Position, bool), ArchiveError> {
+    /// The position by its file where that fits the log, else by what the archive has.
+    fn position(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
         let kept = Position::load(&*self.fs, &self.log_dir)?.filter(|kept| {
             kept.log_id == name.id()
                 && kept.epoch == name.epoch()
@@ -145,8 +155,10 @@ impl Archiver {
                 && kept.data.end() >= log.removed().end()
         });
         match kept {
-            Some(kept) if self.is_there(&kept, name)? => Ok((kept, false)),
-            _ => Ok((self.found(log, name)?, true)),
+            Some(kept) if self.is_there(&kept, name)? => {
+                Ok(Begin { position: kept, is_certain: false, removed: 0 })
+            }
+            _ => self.found(log, name),
         }
     }
 
@@ -155,7 +167,7 @@ impl Archiver {
     fn is_there(&self, kept: &Position, name: &LogName) -> Result<bool, ArchiveError> {
         let implied = match kept.key_changes {
             _ if kept.committed => ObjectName::Checkpoint(name.clone(), kept.data.end()),
-            Some(changes) => ObjectName::Keys(name.clone(), changes),
+            Some(changes) => ObjectName::Keys(name.clone(), changes, 0),
             None => return Ok(false),
         };
         match self.store.stat(&implied.to_string()) {
@@ -170,20 +182,23 @@ impl Archiver {
         }
     }
 
-    fn found(&self, log: &LogView, name: &LogName) -> Result<Position, ArchiveError> {
-        let found = find(&*self.store, log)?;
-        Ok(Position {
+    fn found(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
+        let found = find(&self.store, log)?;
+        let position = Position {
             log_id: name.id().to_owned(),
             epoch: name.epoch(),
             destination: self.destination(),
             shipped: found.data.clone(),
             data: found.data,
             committed: found.committed,
-            tail_since: None,
+            // Tails would not follow what is there: what comes after a gap is made data at once.
+            tail_since: (found.removed > 0).then(Timestamp::default),
             tail_bytes: 0,
-            key_changes: found.key_changes,
+            // Put again: that a name is there does not say whose it is.
+            key_changes: None,
             shipped_at: self.clock.now(),
-        })
+        };
+        Ok(Begin { position, is_certain: true, removed: found.removed })
     }
 
     /// How large an object may be: the log's own disk is not filled for it.
@@ -197,6 +212,15 @@ impl Archiver {
     }
 }
 
+/// Where a pass begins.
+struct Begin {
+    position: Position,
+    /// Whether it is by what the archive has.
+    is_certain: bool,
+    /// How many records retention removed that no data object holds.
+    removed: u64,
+}
+
 struct Pass<'a> {
     archiver: &'a Archiver,
     log: &'a LogView,
@@ -204,6 +228,8 @@ struct Pass<'a> {
     watch: &'a dyn Watch,
     objects: Vec<ObjectName>,
     bytes: u64,
+    /// Records of tails that were there already.
+    adopted: u64,
 }
 
 /// What came of putting an object.
@@ -267,6 +293,16 @@ impl Pass<'_> {
 
     /// Ships what is new as a tail; false where it is to be a data object instead.
     fn tail(&mut self, position: &mut Position) -> Result<bool, ArchiveError> {
+        while position.shipped.end() < self.log.size() {
+            if !self.next_tail(position)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One tail: a new one, or one that an earlier pass put and whose end was not noted.
+    fn next_tail(&mut self, position: &mut Position) -> Result<bool, ArchiveError> {
         let (first, end) = (position.shipped.end(), self.log.size());
         if self.is_due(position, position.tail_since) {
             return Ok(false);
@@ -289,9 +325,14 @@ impl Pass<'_> {
         // Where keys or holes leave no room in it, a data object is made: its proof has room.
         let Some(marker) = self.marker(&position.shipped, &packed)? else { return Ok(false) };
         bytes.extend_from_slice(&marker);
-        let name = ObjectName::Tail(self.name.clone(), packed.span());
-        if let PutResult::Taken = self.put(&name, Body::Bytes(&bytes), GZIP)? {
-            self.is_same_tail(&name, &tree)?;
+        let tail = |nth| ObjectName::Tail(self.name.clone(), first, nth);
+        for name in (0..=LAST_NAME).map(tail) {
+            match self.put(&name, Body::Bytes(&bytes), GZIP)? {
+                PutResult::Stored => break,
+                PutResult::Taken if self.adopts(&name, position)? => return Ok(true),
+                PutResult::Taken if is_last(&name) => return Err(self.no_name(&name)),
+                PutResult::Taken => {}
+            }
         }
         position.shipped = tree;
         position.tail_since = since;
@@ -299,6 +340,57 @@ impl Pass<'_> {
         position.shipped_at = self.archiver.clock.now();
         self.archiver.keep(position)?;
         Ok(true)
+    }
+
+    /// Goes on from a tail that is there under the name of the next one; false where it is
+    /// certainly not the log's. It is contradicted where the log signed it with other records.
+    fn adopts(&mut self, name: &ObjectName, position: &mut Position) -> Result<bool, ArchiveError> {
+        let bytes =
+            fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
+        let first = position.shipped.end();
+        let tail = Tail::of(&bytes).and_then(|tail| {
+            tail.signed(self.name, first, self.log.keys()).map(|checkpoint| (tail, checkpoint))
+        });
+        let (tail, checkpoint) = match tail {
+            Ok(found) => found,
+            Err(what) => return Ok(self.is_foreign(name, &what)),
+        };
+        if checkpoint.size > self.log.size() {
+            let what = format!(
+                "a key of the log signed {} records there, and the log has {}",
+                checkpoint.size,
+                self.log.size()
+            );
+            return Err(self.contradicted(name, &what));
+        }
+        let ours = self.log.tree_at(checkpoint.size)?;
+        let Some(ours) = ours.filter(|tree| tree.root().is_ok_and(|it| it == checkpoint.root))
+        else {
+            return Err(self.contradicted(name, "the log has other records there"));
+        };
+        if let Err(what) = tail.check() {
+            return Ok(self.is_foreign(name, &what));
+        }
+        let mut members = tail.members();
+        let lines = members.next_lines().ok().flatten().map(|(lines, _)| lines.raw);
+        let since = lines.and_then(|raw| raw.split(|byte| *byte == b'\n').find_map(accepted));
+        self.adopted += checkpoint.size - first;
+        position.shipped = ours;
+        position.tail_since = position.tail_since.or(since);
+        position.tail_bytes += bytes.len() as u64;
+        self.archiver.keep(position)?;
+        Ok(true)
+    }
+
+    /// Says that an object is passed over; another name is taken instead.
+    fn is_foreign(&self, name: &ObjectName, what: &str) -> bool {
+        tracing::warn!("{}: {what}; another name is taken", self.url(name));
+        false
+    }
+
+    fn no_name(&self, name: &ObjectName) -> ArchiveError {
+        let what = "this name and all before it are taken by what is not the log's".to_owned();
+        ArchiveError::Object { object: self.url(name), what }
     }
 
     /// `None` where it is larger than a gzip header can hold.
@@ -373,14 +465,26 @@ impl Pass<'_> {
         let (packed, digests) = spool
             .fill(|out| pack(pieces, position.data.end(), until, cuts.level, out, self.watch))?;
         let proof = self.proof(&position.data, &packed)?;
-        let name = ObjectName::Range(self.name.clone(), packed.span().first);
         let bytes = proof.encode().map_err(ArchiveError::LogDamaged)?;
-        let put = self.put(&name, Body::Bytes(&bytes), JSON)?;
-        let (proof, spool, digests) = match put {
-            PutResult::Stored => (proof, spool, digests),
-            PutResult::Taken => {
+        let first = packed.span().first;
+        let mut claimed = None;
+        let range = |nth| ObjectName::Range(self.name.clone(), first, nth);
+        for name in (0..=LAST_NAME).map(range) {
+            if let PutResult::Stored = self.put(&name, Body::Bytes(&bytes), JSON)? {
+                break;
+            }
+            claimed = self.claimed(&name, &position.data)?.map(|proof| (name.clone(), proof));
+            if claimed.is_some() {
+                break;
+            }
+            if is_last(&name) {
+                return Err(self.no_name(&name));
+            }
+        }
+        let (proof, spool, digests) = match claimed {
+            None => (proof, spool, digests),
+            Some((name, claimed)) => {
                 // An earlier pass began here, or somebody else: the cut is the one that it made.
-                let claimed = self.claimed(&name, &position.data)?;
                 let span = claimed.span();
                 let until = Until { end: span.end, stored_bytes: u64::MAX, at_midnight: false };
                 drop(spool);
@@ -396,7 +500,7 @@ impl Pass<'_> {
             }
         };
         let object: ObjectName = proof.data.parse().map_err(|error| ArchiveError::Object {
-            object: self.url(&name),
+            object: proof.data.clone(),
             what: format!("{error}"),
         })?;
         let body = Body::File { path: &spool.path, digests: &digests };
@@ -442,12 +546,19 @@ impl Pass<'_> {
     }
 
     /// What is there under the name of a range's proof: good only if the log has the very
-    /// records that it names.
-    fn claimed(&self, name: &ObjectName, before: &Range) -> Result<RangeProof, ArchiveError> {
+    /// records that it names. `None` where it is certainly not the log's.
+    fn claimed(
+        &self,
+        name: &ObjectName,
+        before: &Range,
+    ) -> Result<Option<RangeProof>, ArchiveError> {
         let bytes = fetch(&*self.archiver.store, name, MAX_DOCUMENT_BYTES)?
             .ok_or_else(|| self.gone(name))?;
-        let (proof, _) = RangeProof::read(&bytes, name, self.log.keys())
-            .map_err(|error| error.of(self.url(name)))?;
+        let read = RangeProof::read(&bytes, name, self.log.keys());
+        let proof = match unless_foreign(read.map_err(|error| error.of(self.url(name))))? {
+            Ok((proof, _)) => proof,
+            Err(_) => return Ok(None),
+        };
         if proof.before != *before {
             return Err(self.contradicted(name, "the log has other records before it"));
         }
@@ -459,18 +570,7 @@ impl Pass<'_> {
             );
             return Err(self.contradicted(name, &what));
         }
-        Ok(proof)
-    }
-
-    fn is_same_tail(&self, name: &ObjectName, tree: &Range) -> Result<(), ArchiveError> {
-        let bytes =
-            fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
-        let object = || self.url(name);
-        let tail = Tail::of(&bytes).and_then(|tail| tail.check().map(|()| tail));
-        let tail = tail.map_err(|what| ArchiveError::Object { object: object(), what })?;
-        let fits = tail.marker.tree_size == tree.end()
-            && tree.root().is_ok_and(|root| root == tail.marker.root_hash);
-        if fits { Ok(()) } else { Err(self.contradicted(name, "it holds other records")) }
+        Ok(Some(proof))
     }
 
     fn is_same_data(&self, name: &ObjectName, proof: &RangeProof) -> Result<(), ArchiveError> {
@@ -511,14 +611,23 @@ impl Pass<'_> {
             rotations: keys.rotations().to_vec(),
         };
         let bytes = document.encode().map_err(ArchiveError::LogDamaged)?;
-        let name = ObjectName::Keys(self.name.clone(), changes);
-        if let PutResult::Taken = self.put(&name, Body::Bytes(&bytes), JSON)? {
+        let named = |nth| ObjectName::Keys(self.name.clone(), changes, nth);
+        for name in (0..=LAST_NAME).map(named) {
+            if let PutResult::Stored = self.put(&name, Body::Bytes(&bytes), JSON)? {
+                break;
+            }
             let there = fetch(&*self.archiver.store, &name, MAX_DOCUMENT_BYTES)?
                 .ok_or_else(|| self.gone(&name))?;
-            let (found, _) = KeysDocument::read(&there, self.name.id())
-                .map_err(|error| error.of(self.url(&name)))?;
-            if found.public_key != document.public_key {
-                return Err(self.contradicted(&name, "it names other keys than the log has"));
+            let read = KeysDocument::read(&there, self.name.id());
+            match unless_foreign(read.map_err(|error| error.of(self.url(&name))))? {
+                Ok((found, _)) if found.public_key == document.public_key => break,
+                Ok((_, ring)) if ring.contains(keys.newest()) || keys.contains(ring.newest()) => {
+                    return Err(self.contradicted(&name, "it names other keys than the log has"));
+                }
+                _ if is_last(&name) => return Err(self.no_name(&name)),
+                _ => {
+                    self.is_foreign(&name, "it does not hold the log's keys");
+                }
             }
         }
         position.key_changes = Some(changes);
@@ -561,6 +670,15 @@ impl Pass<'_> {
 
     fn contradicted(&self, name: &ObjectName, what: &str) -> ArchiveError {
         ArchiveError::Contradicted { object: self.url(name), what: what.to_owned() }
+    }
+}
+
+/// Whether no further name can be tried.
+fn is_last(name: &ObjectName) -> bool {
+    match name {
+        ObjectName::Tail(_, _, nth) | ObjectName::Range(_, _, nth) => *nth == LAST_NAME,
+        ObjectName::Keys(_, _, nth) => *nth == LAST_NAME,
+        _ => true,
     }
 }
 
