@@ -254,6 +254,18 @@ impl fmt::Display for ObjectName {
     }
 }
 
+impl ObjectName {
+    /// Whether no further name can be tried for the object.
+    pub(super) fn is_last(&self) -> bool {
+        match self {
+            Self::Tail(_, _, nth) | Self::Range(_, _, nth) | Self::Keys(_, _, nth) => {
+                *nth == LAST_NAME
+            }
+            _ => true,
+        }
+    }
+}
+
 /// `.1` of a second name; nothing of the first one.
 fn suffix(nth: Nth) -> String {
     if nth == 0 { String::new() } else { format!(".{nth}") }

@@ -24,6 +24,8 @@ mod pack;
 mod plan;
 mod position;
 mod ship;
+mod spool;
+mod taken;
 
 pub use assemble::{Assembled, Reader, Wanted};
 pub use documents::{KeysDocument, ProofError, RangeProof};

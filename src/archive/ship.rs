@@ -5,7 +5,7 @@
 //! signed checkpoint last. Every object is put once, under a name that says what it holds; who
 //! finds a name taken looks whether it is the same records, and goes on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use super::bucket::unless_foreign;
 use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
 use super::error::{ArchiveError, io_error};
 use super::find::find;
-use super::layout::{Day, HostName, LAST_NAME, LogName, ObjectName, Place, Span};
+use super::layout::{Day, HostName, LAST_NAME, LogName, ObjectName, Place};
 use super::log::{LogView, Pieces};
-use super::members::{MAX_OBJECT_BYTES, Tail, holds};
 use super::names::fetch;
-use super::pack::{Packed, Until, accepted, pack};
+use super::pack::{Packed, Until, pack};
 use super::position::Position;
+use super::spool::Spool;
 use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::{Hash, Range};
-use crate::backup::{FileSink, Marker, MarkerError};
+use crate::backup::{Marker, MarkerError};
 use crate::clock::{Clock, Timestamp};
+use crate::fsio::SharedFs;
 use crate::fsio::lock::try_lock;
-use crate::fsio::{FsFile, OpenMode, SharedFs};
 use crate::store::{BackupStore, Body, Put, StoreError, StoreErrorKind};
 
 const GZIP: &str = "application/gzip";
@@ -204,10 +204,10 @@ impl Archiver {
     /// How large an object may be: the log's own disk is not filled for it.
     fn room(&self, wanted: u64) -> u64 {
         let available = self.fs.space(&self.log_dir).map_or(u64::MAX, |space| space.available);
-        wanted.min(available / 4).max(64 << 10)
+        wanted.min((available / 4).max(64 << 10))
     }
 
-    fn keep(&self, position: &Position) -> Result<(), ArchiveError> {
+    pub(super) fn keep(&self, position: &Position) -> Result<(), ArchiveError> {
         position.store(&*self.fs, &self.log_dir)
     }
 }
@@ -221,15 +221,16 @@ struct Begin {
     removed: u64,
 }
 
-struct Pass<'a> {
-    archiver: &'a Archiver,
-    log: &'a LogView,
-    name: &'a LogName,
+/// A pass at work.
+pub(super) struct Pass<'a> {
+    pub(super) archiver: &'a Archiver,
+    pub(super) log: &'a LogView,
+    pub(super) name: &'a LogName,
     watch: &'a dyn Watch,
     objects: Vec<ObjectName>,
     bytes: u64,
     /// Records of tails that were there already.
-    adopted: u64,
+    pub(super) adopted: u64,
 }
 
 /// What came of putting an object.
@@ -330,7 +331,7 @@ impl Pass<'_> {
             match self.put(&name, Body::Bytes(&bytes), GZIP)? {
                 PutResult::Stored => break,
                 PutResult::Taken if self.adopts(&name, position)? => return Ok(true),
-                PutResult::Taken if is_last(&name) => return Err(self.no_name(&name)),
+                PutResult::Taken if name.is_last() => return Err(self.no_name(&name)),
                 PutResult::Taken => {}
             }
         }
@@ -340,57 +341,6 @@ impl Pass<'_> {
         position.shipped_at = self.archiver.clock.now();
         self.archiver.keep(position)?;
         Ok(true)
-    }
-
-    /// Goes on from a tail that is there under the name of the next one; false where it is
-    /// certainly not the log's. It is contradicted where the log signed it with other records.
-    fn adopts(&mut self, name: &ObjectName, position: &mut Position) -> Result<bool, ArchiveError> {
-        let bytes =
-            fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
-        let first = position.shipped.end();
-        let tail = Tail::of(&bytes).and_then(|tail| {
-            tail.signed(self.name, first, self.log.keys()).map(|checkpoint| (tail, checkpoint))
-        });
-        let (tail, checkpoint) = match tail {
-            Ok(found) => found,
-            Err(what) => return Ok(self.is_foreign(name, &what)),
-        };
-        if checkpoint.size > self.log.size() {
-            let what = format!(
-                "a key of the log signed {} records there, and the log has {}",
-                checkpoint.size,
-                self.log.size()
-            );
-            return Err(self.contradicted(name, &what));
-        }
-        let ours = self.log.tree_at(checkpoint.size)?;
-        let Some(ours) = ours.filter(|tree| tree.root().is_ok_and(|it| it == checkpoint.root))
-        else {
-            return Err(self.contradicted(name, "the log has other records there"));
-        };
-        if let Err(what) = tail.check() {
-            return Ok(self.is_foreign(name, &what));
-        }
-        let mut members = tail.members();
-        let lines = members.next_lines().ok().flatten().map(|(lines, _)| lines.raw);
-        let since = lines.and_then(|raw| raw.split(|byte| *byte == b'\n').find_map(accepted));
-        self.adopted += checkpoint.size - first;
-        position.shipped = ours;
-        position.tail_since = position.tail_since.or(since);
-        position.tail_bytes += bytes.len() as u64;
-        self.archiver.keep(position)?;
-        Ok(true)
-    }
-
-    /// Says that an object is passed over; another name is taken instead.
-    fn is_foreign(&self, name: &ObjectName, what: &str) -> bool {
-        tracing::warn!("{}: {what}; another name is taken", self.url(name));
-        false
-    }
-
-    fn no_name(&self, name: &ObjectName) -> ArchiveError {
-        let what = "this name and all before it are taken by what is not the log's".to_owned();
-        ArchiveError::Object { object: self.url(name), what }
     }
 
     /// `None` where it is larger than a gzip header can hold.
@@ -477,7 +427,7 @@ impl Pass<'_> {
             if claimed.is_some() {
                 break;
             }
-            if is_last(&name) {
+            if name.is_last() {
                 return Err(self.no_name(&name));
             }
         }
@@ -545,43 +495,6 @@ impl Pass<'_> {
         })
     }
 
-    /// What is there under the name of a range's proof: good only if the log has the very
-    /// records that it names. `None` where it is certainly not the log's.
-    fn claimed(
-        &self,
-        name: &ObjectName,
-        before: &Range,
-    ) -> Result<Option<RangeProof>, ArchiveError> {
-        let bytes = fetch(&*self.archiver.store, name, MAX_DOCUMENT_BYTES)?
-            .ok_or_else(|| self.gone(name))?;
-        let read = RangeProof::read(&bytes, name, self.log.keys());
-        let proof = match unless_foreign(read.map_err(|error| error.of(self.url(name))))? {
-            Ok((proof, _)) => proof,
-            Err(_) => return Ok(None),
-        };
-        if proof.before != *before {
-            return Err(self.contradicted(name, "the log has other records before it"));
-        }
-        let Span { end, .. } = proof.span();
-        if end > self.log.size() {
-            let what = format!(
-                "a key of the log signed {end} records there, and the log has {}",
-                self.log.size()
-            );
-            return Err(self.contradicted(name, &what));
-        }
-        Ok(Some(proof))
-    }
-
-    fn is_same_data(&self, name: &ObjectName, proof: &RangeProof) -> Result<(), ArchiveError> {
-        let bytes =
-            fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
-        match holds(&bytes, proof) {
-            Ok(()) => Ok(()),
-            Err(what) => Err(ArchiveError::Object { object: self.url(name), what }),
-        }
-    }
-
     /// The signed checkpoint: the commit mark.
     fn commit(&mut self) -> Result<(), ArchiveError> {
         let note = self.log.note();
@@ -624,7 +537,7 @@ impl Pass<'_> {
                 Ok((_, ring)) if ring.contains(keys.newest()) || keys.contains(ring.newest()) => {
                     return Err(self.contradicted(&name, "it names other keys than the log has"));
                 }
-                _ if is_last(&name) => return Err(self.no_name(&name)),
+                _ if name.is_last() => return Err(self.no_name(&name)),
                 _ => {
                     self.is_foreign(&name, "it does not hold the log's keys");
                 }
@@ -658,68 +571,8 @@ impl Pass<'_> {
             Err(error) => Err(error.into()),
         }
     }
-
-    fn url(&self, name: &ObjectName) -> String {
-        self.archiver.store.url(&name.to_string())
-    }
-
-    fn gone(&self, name: &ObjectName) -> ArchiveError {
-        let what = "the store said a moment ago that it is there".to_owned();
-        ArchiveError::Missing { object: self.url(name), what }
-    }
-
-    fn contradicted(&self, name: &ObjectName, what: &str) -> ArchiveError {
-        ArchiveError::Contradicted { object: self.url(name), what: what.to_owned() }
-    }
-}
-
-/// Whether no further name can be tried.
-fn is_last(name: &ObjectName) -> bool {
-    match name {
-        ObjectName::Tail(_, _, nth) | ObjectName::Range(_, _, nth) => *nth == LAST_NAME,
-        ObjectName::Keys(_, _, nth) => *nth == LAST_NAME,
-        _ => true,
-    }
 }
 
 fn join(tree: &mut Range, next: &Range) -> Result<(), ArchiveError> {
     tree.extend(next).map_err(|error| ArchiveError::LogDamaged(error.to_string()))
-}
-
-/// An object that is made in a file, so that memory stays bounded; the file goes with it.
-struct Spool<'a> {
-    fs: &'a SharedFs,
-    path: PathBuf,
-    file: Box<dyn FsFile>,
-}
-
-impl<'a> Spool<'a> {
-    fn new(fs: &'a SharedFs, log_dir: &Path) -> Result<Self, ArchiveError> {
-        let path = log_dir.join("audit.archive.spool");
-        // Whoever left one behind is dead: this process has the lock.
-        let _ = fs.remove(&path);
-        let file = fs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
-        Ok(Self { fs, path, file })
-    }
-
-    fn fill(
-        &self,
-        write: impl FnOnce(&mut dyn std::io::Write) -> Result<Packed, ArchiveError>,
-    ) -> Result<(Packed, crate::store::Digests), ArchiveError> {
-        let mut sink = FileSink::new(&*self.file);
-        let packed = write(&mut sink).map_err(|error| match error {
-            ArchiveError::Io { action, source, .. } => {
-                ArchiveError::Io { action, path: self.path.clone(), source }
-            }
-            error => error,
-        })?;
-        let digests = sink.digests().for_store().map_err(ArchiveError::LogDamaged)?;
-        Ok((packed, digests))
-    }
-}
-
-impl Drop for Spool<'_> {
-    fn drop(&mut self) {
-        let _ = self.fs.remove(&self.path);
-    }
 }
