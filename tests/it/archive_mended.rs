@@ -108,11 +108,13 @@ fn a_folder_that_is_of_no_concern_need_not_be_readable() {
     fleet.cut();
     let other = fleet.bucket().join("lost+found");
     std::fs::create_dir(&other).expect("made");
-    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0)).expect("closed");
+    let mode = |mode| std::fs::set_permissions(&other, std::fs::Permissions::from_mode(mode));
+    mode(0o000).expect("closed");
     fleet.forget_position();
     fleet.record(5);
     fleet.ship();
     assert_eq!(fleet.restored(), all_lines(&fleet.home.log_dir()));
+    mode(0o700).expect("opened, so that it can be removed");
 }
 
 /// A file of the bucket, whatever it is.
