@@ -1,24 +1,28 @@
 //! An archive becomes one backup archive again, which is then restored as every other: with all
 //! checks of a backup, of which this makes none superfluous.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bucket::Bucket;
-use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
+use super::bucket::{Bucket, unless_foreign};
+use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof};
 use super::error::{ArchiveError, io_error};
-use super::layout::{LogName, ObjectName, Span};
+use super::layout::{LogName, ObjectName};
 use super::members::{MAX_OBJECT_BYTES, Members, Tail, WRONG_RECORDS, holds};
-use super::names::{Proofs, logs};
-use super::plan::{Plan, Step};
+use super::names::{Proofs, TailThere, logs};
+use super::pack::accepted;
+use super::plan::{Mark, Plan, Planner, Step};
 use crate::audit::files::examine::leaves;
+use crate::audit::files::facts::{Facts, said_in};
 use crate::audit::files::gzip::Packer;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::VerifierKey;
 use crate::audit::read::watch::{Stage, Watch};
-use crate::audit::tree::merkle::Range;
+use crate::audit::tree::merkle::{Hash, Range};
 use crate::backup::{FileSink, Hole, Marker};
+use crate::clock::Timestamp;
 use crate::fsio::{Fs, OpenMode, OsFs};
 use crate::store::BackupStore;
 
@@ -29,8 +33,16 @@ pub struct Wanted {
     pub log: Option<String>,
     /// The log's key, known from elsewhere.
     pub public_key: Option<VerifierKey>,
+    /// The keys of the log that is here: of several logs it is meant, and of several keys for it
+    /// those that these lead to come first.
+    pub keys_here: Option<Keyring>,
     /// The smallest committed point that holds this record, instead of the newest one.
     pub holds: Option<u64>,
+    /// The epoch, instead of the newest one; what others hold is then no matter.
+    pub epoch: Option<u32>,
+    /// Whether to take what is there although the archive proves that there was more, or holds
+    /// records only as hashes. It is then only warned of.
+    pub force: bool,
 }
 
 /// A backup archive that was put together.
@@ -42,6 +54,8 @@ pub struct Assembled {
     pub path: PathBuf,
     /// How many records the log has there.
     pub tree_size: u64,
+    /// When the last of them was accepted.
+    pub last_accepted: Option<Timestamp>,
 }
 
 /// An archive to be read.
@@ -69,28 +83,95 @@ impl Reader {
         watch.stage(Stage::Download, 0);
         let log = self.choose(wanted)?;
         let proofs = Proofs::of(&*self.0.0, &log)?;
-        let epoch = proofs.newest_epoch().ok_or_else(|| self.not_found(wanted))?;
-        let log = log.in_epoch(epoch);
-        let (document, keys) = self.keys(&proofs, &log, wanted)?;
-        let (log, plan) = self.plan(&proofs, &log, &keys, wanted, watch)?;
+        if proofs.epochs().is_empty() {
+            return Err(self.not_found(wanted));
+        }
+        let mut failed = None;
+        for (document, keys) in self.keys(&proofs, &log, wanted)? {
+            let planner = Planner { bucket: &self.0, proofs: &proofs, keys: &keys, watch };
+            match self.plan(planner, &log, wanted) {
+                Ok((log, plan)) => {
+                    return self.write(planner, &log, plan, &document, wanted, dir);
+                }
+                Err(error @ (ArchiveError::Interrupted | ArchiveError::Store(_))) => {
+                    return Err(error);
+                }
+                // Other keys that are there may be those that signed.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        Err(failed.unwrap_or_else(|| self.not_found(wanted)))
+    }
+
+    fn write(
+        &self,
+        planner: Planner<'_>,
+        log: &LogName,
+        mut plan: Plan,
+        document: &KeysDocument,
+        wanted: &Wanted,
+        dir: &Path,
+    ) -> Result<Assembled, ArchiveError> {
+        let objects = |what: Lacks| match wanted.force {
+            true => {
+                tracing::warn!("{}", ArchiveError::from(what));
+                Ok(())
+            }
+            false => Err(ArchiveError::from(what)),
+        };
+        if let Some(newer) = self.nothing_newer(planner, log, &plan, wanted)? {
+            objects(newer)?;
+        }
+        let marks = Self::other_epochs(planner, log, wanted)?;
         let path = dir.join("archive.gz");
         let file = OsFs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
         let mut sink = FileSink::new(&*file);
         let mut writer = Writer {
             bucket: &self.0,
-            keys: &keys,
+            keys: planner.keys,
             out: &mut sink,
             path: &path,
             tree: plan.before.clone(),
             members: 0,
             holes: Vec::new(),
-            watch,
+            sizes: marks.iter().map(|mark| mark.size).collect(),
+            roots: BTreeMap::new(),
+            facts: Facts::default(),
+            last_accepted: None,
+            watch: planner.watch,
         };
+        writer.note_root();
         for step in &plan.steps {
             writer.step(step)?;
         }
         writer.check(&plan)?;
-        let Writer { members, holes, .. } = writer;
+        let Writer { members, holes, roots, facts, last_accepted, .. } = writer;
+        let authority = facts.authority(plan.checkpoint.size);
+        let removed = authority.removal.as_ref().map_or(0, |(_, removal)| removal.end);
+        if let Some(gap) = plan.gap.take() {
+            // Retention removed them before they were shipped, if a signed record says so.
+            if removed < plan.before.end() {
+                return Err(gap);
+            }
+            tracing::warn!("{gap}: retention removed them, as a signed record says");
+        }
+        for hole in &holes {
+            if !authority.names_hole(hole.tree.begin(), hole.tree.end()) {
+                objects(Lacks::Hole {
+                    object: self.0.url(&plan.commit),
+                    first: hole.tree.begin(),
+                    end: hole.tree.end(),
+                })?;
+            }
+        }
+        for mark in marks.iter().filter(|mark| roots.get(&mark.size) != Some(&mark.root)) {
+            objects(Lacks::Epoch {
+                object: self.0.url(&mark.object),
+                epoch: mark.epoch,
+                size: mark.size,
+                newer: log.epoch(),
+            })?;
+        }
         let marker = Marker {
             log_id: log.id().to_owned(),
             epoch: log.epoch(),
@@ -113,25 +194,63 @@ impl Reader {
         })?;
         sink.write_all(&member).map_err(io_error("write", &path))?;
         file.sync_data().map_err(io_error("write", &path))?;
-        Ok(Assembled { log, path, tree_size: plan.checkpoint.size })
+        let tree_size = plan.checkpoint.size;
+        Ok(Assembled { log: log.clone(), path, tree_size, last_accepted })
+    }
+
+    /// More records of the epoch that the log signed than the point has.
+    fn nothing_newer(
+        &self,
+        planner: Planner<'_>,
+        log: &LogName,
+        plan: &Plan,
+        wanted: &Wanted,
+    ) -> Result<Option<Lacks>, ArchiveError> {
+        let size = plan.checkpoint.size;
+        if wanted.holds.is_some_and(|seq| seq < size) {
+            return Ok(None);
+        }
+        let largest = planner.largest(log, size)?.into_iter().chain(plan.larger_inside(log));
+        let largest = largest.max_by_key(|mark| mark.size);
+        Ok(largest.map(|mark| Lacks::Newer {
+            object: self.0.url(&mark.object),
+            signed: mark.size,
+            there: size,
+        }))
+    }
+
+    /// What earlier epochs signed last: the tree that is put together has to continue it.
+    fn other_epochs(
+        planner: Planner<'_>,
+        log: &LogName,
+        wanted: &Wanted,
+    ) -> Result<Vec<Mark>, ArchiveError> {
+        let mut marks = Vec::new();
+        if wanted.epoch.is_some() || wanted.holds.is_some() {
+            return Ok(marks);
+        }
+        for epoch in planner.proofs.epochs().into_iter().filter(|epoch| *epoch < log.epoch()) {
+            marks.extend(planner.last_signed(&log.in_epoch(epoch))?);
+        }
+        Ok(marks)
     }
 
     /// Of the newest epoch of which anything is committed.
     fn plan(
         &self,
-        proofs: &Proofs,
+        planner: Planner<'_>,
         log: &LogName,
-        keys: &Keyring,
         wanted: &Wanted,
-        watch: &dyn Watch,
     ) -> Result<(LogName, Plan), ArchiveError> {
-        for epoch in (0..=log.epoch()).rev() {
+        let mut refused = None;
+        let epochs = planner.proofs.epochs();
+        for epoch in epochs.into_iter().filter(|epoch| wanted.epoch.is_none_or(|it| it == *epoch)) {
             let log = log.in_epoch(epoch);
-            if let Some(plan) = Plan::new(&self.0, proofs, &log, keys, wanted.holds, watch)? {
+            if let Some(plan) = planner.plan(&log, wanted.holds, &mut refused)? {
                 return Ok((log, plan));
             }
         }
-        Err(self.not_found(wanted))
+        Err(refused.unwrap_or_else(|| self.not_found(wanted)))
     }
 
     fn not_found(&self, wanted: &Wanted) -> ArchiveError {
@@ -141,50 +260,113 @@ impl Reader {
 
     fn choose(&self, wanted: &Wanted) -> Result<LogName, ArchiveError> {
         let of_key = wanted.public_key.as_ref().and_then(VerifierKey::log_id);
-        let begin = wanted.log.clone().or(of_key).unwrap_or_default();
-        let found = logs(&*self.0.0, &begin)?;
-        match found.as_slice() {
-            [] => Err(self.not_found(wanted)),
-            [one] => LogName::new(one, 0).ok_or_else(|| self.not_found(wanted)),
+        let named = wanted.log.clone().or(of_key);
+        let here = wanted.keys_here.as_ref().and_then(|keys| keys.newest().log_id());
+        let found = logs(&*self.0.0, named.as_deref().unwrap_or_default())?;
+        // A whole id means that log, whatever others begin with it.
+        let exact = named.clone().or(here);
+        let exact = exact.filter(|exact| found.contains(exact));
+        match (exact, found.as_slice()) {
+            (Some(one), _) => LogName::new(&one, 0).ok_or_else(|| self.not_found(wanted)),
+            (None, []) => Err(self.not_found(wanted)),
+            (None, [one]) => LogName::new(one, 0).ok_or_else(|| self.not_found(wanted)),
             _ => Err(ArchiveError::SeveralLogs { place: self.0.place(), logs: found }),
         }
     }
 
-    /// The newest keys that are there and, where a key is known from elsewhere, lead to it.
-    /// What others may have put there is passed over.
+    /// All keys that are there and, where a key is known from elsewhere, lead to it: the newest
+    /// first, and before them those that lead to the keys that are here. What others may have
+    /// put there is passed over.
     fn keys(
         &self,
         proofs: &Proofs,
         log: &LogName,
         wanted: &Wanted,
-    ) -> Result<(KeysDocument, Keyring), ArchiveError> {
-        let mut names: Vec<(u32, u32)> = proofs.keys.iter().map(|(e, n)| (*n, *e)).collect();
+    ) -> Result<Vec<(KeysDocument, Keyring)>, ArchiveError> {
+        let mut names: Vec<_> = proofs.keys.iter().map(|(e, n, nth)| (*n, *e, *nth)).collect();
         names.sort_unstable();
         let mut refused = ArchiveError::Missing {
-            object: self.0.url(&ObjectName::Keys(log.clone(), 0)),
+            object: self.0.url(&ObjectName::Keys(log.clone(), 0, 0)),
             what: "the log's keys have to be there".to_owned(),
         };
-        for (changes, epoch) in names.into_iter().rev() {
-            let name = ObjectName::Keys(log.in_epoch(epoch), changes);
-            let bytes = self.0.fetch(&name, MAX_DOCUMENT_BYTES)?;
-            let read = KeysDocument::read(&bytes, log.id());
-            let (document, ring) = match read.map_err(|error| error.of(self.0.url(&name))) {
+        let mut found: Vec<(KeysDocument, Keyring)> = Vec::new();
+        for (changes, epoch, nth) in names.into_iter().rev() {
+            let name = ObjectName::Keys(log.in_epoch(epoch), changes, nth);
+            let read = self.0.fetch(&name, MAX_DOCUMENT_BYTES).and_then(|bytes| {
+                let read = KeysDocument::read(&bytes, log.id());
+                read.map_err(|error| error.of(self.0.url(&name)))
+            });
+            let (document, ring) = match unless_foreign(read)? {
                 Ok(read) => read,
                 Err(error) => {
-                    tracing::warn!("{error}; other keys are tried");
                     refused = error;
                     continue;
                 }
             };
-            let Some(key) = &wanted.public_key else { return Ok((document, ring)) };
+            if found.iter().any(|(other, _)| *other == document) {
+                continue;
+            }
+            let Some(key) = &wanted.public_key else {
+                found.push((document, ring));
+                continue;
+            };
             match Keyring::new(key.clone(), &document.rotations) {
                 Ok(_) if !ring.contains(key) => {}
-                Ok(believed) => return Ok((document, believed)),
+                Ok(believed) => {
+                    found.push((document, believed));
+                    continue;
+                }
                 Err(_) => {}
             }
             refused = self.0.wrong(&name, "its keys do not lead to the one that you named");
         }
-        Err(refused)
+        if found.is_empty() {
+            return Err(refused);
+        }
+        if let Some(here) = &wanted.keys_here {
+            // Stable: the newest stay first among the others.
+            found.sort_by_key(|(_, ring)| {
+                !(ring.contains(here.newest()) || here.contains(ring.newest()))
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// What an archive proves that there was, and what cannot be had from it.
+enum Lacks {
+    Newer { object: String, signed: u64, there: u64 },
+    Epoch { object: String, epoch: u32, size: u64, newer: u32 },
+    Hole { object: String, first: u64, end: u64 },
+}
+
+impl From<Lacks> for ArchiveError {
+    fn from(lacks: Lacks) -> Self {
+        match lacks {
+            Lacks::Newer { object, signed, there } => Self::Incomplete {
+                what: format!(
+                    "the log signed {signed} records, and the archive leads up to {there}: the \
+                     last {} are not in it",
+                    signed - there
+                ),
+                object,
+            },
+            Lacks::Epoch { object, epoch, size, newer } => Self::Incomplete {
+                what: format!(
+                    "the log signed {size} records in epoch {epoch}, which epoch {newer} does not \
+                     continue: it leaves some of them out"
+                ),
+                object,
+            },
+            Lacks::Hole { object, first, end } => Self::Object {
+                what: format!(
+                    "below it, records {first} to {} are there only as hashes, and no signed \
+                     record gives them up",
+                    end - 1
+                ),
+                object,
+            },
+        }
     }
 }
 
@@ -196,6 +378,12 @@ struct Writer<'a, 'b> {
     tree: Range,
     members: u64,
     holes: Vec<Hole>,
+    /// The sizes at which the root is wanted, and what it is there.
+    sizes: BTreeSet<u64>,
+    roots: BTreeMap<u64, Hash>,
+    /// What the log's own records say.
+    facts: Facts,
+    last_accepted: Option<Timestamp>,
     watch: &'a dyn Watch,
 }
 
@@ -206,7 +394,7 @@ impl Writer<'_, '_> {
         }
         match step {
             Step::Data(proof, until) => self.data(proof, *until),
-            Step::Tail(log, span) => self.tail(log, *span),
+            Step::Tail(log, tail) => self.tail(log, tail),
         }
     }
 
@@ -216,7 +404,7 @@ impl Writer<'_, '_> {
             what: format!("{error}"),
         })?;
         if self.tree != proof.before {
-            let range = proof.log().map(|log| ObjectName::Range(log, proof.span().first));
+            let range = proof.log().map(|log| ObjectName::Range(log, proof.span().first, 0));
             let what = "it follows another history than the ranges before it: a key of the log \
                         signed two";
             return Err(self.bucket.wrong(&range.unwrap_or(name), what));
@@ -224,9 +412,9 @@ impl Writer<'_, '_> {
         let bytes = self.bucket.fetch(&name, MAX_OBJECT_BYTES)?;
         holds(&bytes, proof).map_err(|what| self.bucket.wrong(&name, what))?;
         let wrong = |what: String| self.bucket.wrong(&name, what);
-        let mut members = Members::of(&bytes);
+        let mut members = Members::of(&bytes, proof.span().end);
         let mut holes = proof.holes.iter().peekable();
-        while let Some((mut lines, tree)) = members.next_lines().map_err(wrong)? {
+        while let Some((mut lines, _)) = members.next_lines().map_err(wrong)? {
             while let Some(hole) = holes.next_if(|hole| hole.tree.begin() < lines.first_seq) {
                 self.hole(hole, until).map_err(wrong)?;
             }
@@ -235,13 +423,8 @@ impl Writer<'_, '_> {
             }
             let whole = lines.first_seq + lines.records() <= until;
             lines.cut(until);
-            match lines.member.take().filter(|_| whole) {
-                Some(member) => {
-                    self.tree.extend(&tree).map_err(|error| wrong(error.to_string()))?;
-                    self.member(&member)?;
-                }
-                None => self.repacked(&lines.raw)?,
-            }
+            let member = lines.member.take().filter(|_| whole);
+            self.lines(&lines.raw, member.as_deref())?;
         }
         for hole in holes {
             self.hole(hole, until).map_err(|what| self.bucket.wrong(&name, what))?;
@@ -250,23 +433,17 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    fn tail(&mut self, log: &LogName, span: Span) -> Result<(), ArchiveError> {
-        let name = ObjectName::Tail(log.clone(), span);
+    fn tail(&mut self, log: &LogName, there: &TailThere) -> Result<(), ArchiveError> {
+        let name = there.name(log);
         let bytes = self.bucket.fetch(&name, MAX_OBJECT_BYTES)?;
-        let tail = Tail::read(&bytes).map_err(|what| self.bucket.wrong(&name, what))?;
-        let checkpoint = signed(tail.marker.checkpoint.as_bytes(), log, self.keys)
-            .map_err(|what| self.bucket.wrong(&name, what))?;
-        let is_own = tail.marker.pruned.end() == span.first
-            && checkpoint.size == span.end
-            && checkpoint.size == tail.marker.tree_size
-            && checkpoint.root == tail.marker.root_hash;
-        if !is_own {
-            let what = "it is not the tail that its name says, or not the one that was signed";
-            return Err(self.bucket.wrong(&name, what));
-        }
+        let wrong = |what: String| self.bucket.wrong(&name, what);
+        let tail = Tail::of(&bytes).map_err(wrong)?;
+        let checkpoint = tail.signed(log, there.first, self.keys).map_err(wrong)?;
+        tail.check().map_err(wrong)?;
         let from = self.tree.end();
         let mut holes = tail.marker.holes.iter().peekable();
-        for mut lines in tail.blocks {
+        let mut members = tail.members();
+        while let Some((mut lines, _)) = members.next_lines().map_err(wrong)? {
             while let Some(hole) = holes.next_if(|hole| hole.tree.begin() < lines.first_seq) {
                 if hole.tree.begin() >= from {
                     self.hole(hole, u64::MAX).map_err(|what| self.bucket.wrong(&name, what))?;
@@ -285,13 +462,8 @@ impl Writer<'_, '_> {
                 let what = format!("record {} is missing", self.tree.end());
                 return Err(self.bucket.wrong(&name, what));
             }
-            match lines.member.take() {
-                Some(member) => {
-                    leaves(&lines.raw).for_each(|leaf| self.tree.append(leaf));
-                    self.member(&member)?;
-                }
-                None => self.repacked(&lines.raw)?,
-            }
+            let member = lines.member.take();
+            self.lines(&lines.raw, member.as_deref())?;
         }
         for hole in holes.filter(|hole| hole.tree.begin() >= from) {
             self.hole(hole, u64::MAX).map_err(|what| self.bucket.wrong(&name, what))?;
@@ -326,17 +498,40 @@ impl Writer<'_, '_> {
         let end = hole.tree.end().min(until);
         let within = hole.tree.within(hole.tree.begin(), end).ok_or(WRONG_RECORDS)?;
         self.tree.extend(&within).map_err(|error| error.to_string())?;
+        self.note_root();
         self.holes.push(Hole { tree: within, ..hole.clone() });
         Ok(())
     }
 
-    fn repacked(&mut self, raw: &[u8]) -> Result<(), ArchiveError> {
+    /// Adds lines, as the member that holds exactly these, where there is one.
+    fn lines(&mut self, raw: &[u8], member: Option<&[u8]>) -> Result<(), ArchiveError> {
         if raw.is_empty() {
             return Ok(());
         }
-        let member = Packer::new(6).member(raw).map_err(io_error("compress for", self.path))?;
-        leaves(raw).for_each(|leaf| self.tree.append(leaf));
-        self.member(&member)
+        for leaf in leaves(raw) {
+            self.tree.append(leaf);
+            self.note_root();
+        }
+        said_in(raw).into_iter().for_each(|said| self.facts.note(said));
+        let last = raw.rsplit(|byte| *byte == b'\n').find_map(accepted);
+        self.last_accepted = last.or(self.last_accepted);
+        match member {
+            Some(member) => self.member(member),
+            None => {
+                let packed = Packer::new(6).member(raw);
+                let packed = packed.map_err(io_error("compress for", self.path))?;
+                self.member(&packed)
+            }
+        }
+    }
+
+    fn note_root(&mut self) {
+        let size = self.tree.end();
+        if self.sizes.contains(&size)
+            && let Ok(root) = self.tree.root()
+        {
+            self.roots.insert(size, root);
+        }
     }
 
     fn member(&mut self, member: &[u8]) -> Result<(), ArchiveError> {

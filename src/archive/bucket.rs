@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::documents::{MAX_DOCUMENT_BYTES, RangeProof};
+use super::documents::{MAX_DOCUMENT_BYTES, RangeProof, signed};
 use super::error::ArchiveError;
-use super::layout::{LogName, ObjectName};
-use super::names::fetch;
+use super::layout::{LogName, Nth, ObjectName};
+use super::members::Tail;
+use super::names::{TailThere, fetch, fetch_end};
 use crate::audit::keys::Keyring;
+use crate::audit::keys::checkpoint::{Checkpoint, MAX_NOTE_BYTES};
+use crate::backup::Marker;
 use crate::store::BackupStore;
 
 /// An archive that is read.
@@ -35,16 +38,65 @@ impl Bucket {
     pub(super) fn proof(
         &self,
         log: &LogName,
-        first: u64,
+        (first, nth): (u64, Nth),
         keys: &Keyring,
-    ) -> Result<RangeProof, ArchiveError> {
-        let name = ObjectName::Range(log.clone(), first);
+    ) -> Result<(RangeProof, Checkpoint), ArchiveError> {
+        let name = ObjectName::Range(log.clone(), first, nth);
         let bytes = self.fetch(&name, MAX_DOCUMENT_BYTES)?;
-        let read = RangeProof::read(&bytes, &name, keys);
-        read.map(|(proof, _)| proof).map_err(|error| error.of(self.url(&name)))
+        RangeProof::read(&bytes, &name, keys).map_err(|error| error.of(self.url(&name)))
+    }
+
+    /// The checkpoint of that size, and its note.
+    pub(super) fn checkpoint(
+        &self,
+        log: &LogName,
+        size: u64,
+        keys: &Keyring,
+    ) -> Result<(Checkpoint, String), ArchiveError> {
+        let name = ObjectName::Checkpoint(log.clone(), size);
+        let note = self.fetch(&name, MAX_NOTE_BYTES as u64)?;
+        let wrong = |what: String| self.wrong(&name, format!("checkpoint: {what}"));
+        let checkpoint = signed(&note, log, keys).map_err(wrong)?;
+        if checkpoint.size != size {
+            return Err(wrong(format!("it is over {} records", checkpoint.size)));
+        }
+        Ok((checkpoint, String::from_utf8_lossy(&note).into_owned()))
+    }
+
+    /// What a tail's marker says, if a key of the log signed it. Its records are not read.
+    pub(super) fn marker(
+        &self,
+        log: &LogName,
+        tail: &TailThere,
+        keys: &Keyring,
+    ) -> Result<(Marker, Checkpoint), ArchiveError> {
+        let name = tail.name(log);
+        let bytes = fetch_end(&*self.0, log, tail)?.ok_or_else(|| ArchiveError::Missing {
+            object: self.url(&name),
+            what: "it was listed a moment ago".to_owned(),
+        })?;
+        let wrong = |what: String| self.wrong(&name, what);
+        let tail_end = Tail::of(&bytes).map_err(wrong)?;
+        let checkpoint = tail_end.signed(log, tail.first, keys).map_err(wrong)?;
+        Ok((tail_end.marker, checkpoint))
     }
 
     pub(super) fn wrong(&self, name: &ObjectName, what: impl Into<String>) -> ArchiveError {
         ArchiveError::Object { object: self.url(name), what: what.into() }
+    }
+}
+
+/// What an object that is not what it should be is passed over for: others may have put it
+/// there. Everything else (no connection, a newer version) stays an error.
+pub(super) fn unless_foreign<T>(
+    read: Result<T, ArchiveError>,
+) -> Result<Result<T, ArchiveError>, ArchiveError> {
+    match read {
+        Ok(found) => Ok(Ok(found)),
+        Err(error @ (ArchiveError::Object { .. } | ArchiveError::Missing { .. })) => {
+            tracing::warn!("{error}; it is passed over");
+            Ok(Err(error))
+        }
+        Err(error) => Err(error),
     }
 }

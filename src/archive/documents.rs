@@ -97,7 +97,7 @@ impl RangeProof {
         let wrong = |what: &str| ProofError::Wrong(what.to_owned());
         let log = proof.log().ok_or_else(|| wrong("it names no log"))?;
         let span = proof.span();
-        if *name != ObjectName::Range(log.clone(), span.first) {
+        if !matches!(name, ObjectName::Range(of, first, _) if *of == log && *first == span.first) {
             return Err(wrong("it is the proof of other records than its name says"));
         }
         match proof.data.parse() {

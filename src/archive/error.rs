@@ -54,6 +54,14 @@ pub enum ArchiveError {
         /// Why it has to be there.
         what: String,
     },
+    /// The log signed more than can be had from the archive.
+    #[error("{object}: {what}")]
+    Incomplete {
+        /// The URL of the object that says so.
+        object: String,
+        /// What is not there.
+        what: String,
+    },
     /// A newer version made a file or an object.
     #[error("{place}: {source}")]
     Newer {
@@ -97,6 +105,7 @@ impl ArchiveError {
         "archive_contradicted",
         "archive_object",
         "archive_missing",
+        "archive_incomplete",
         "newer_version",
         "not_found",
         "several_logs",
@@ -116,6 +125,7 @@ impl ArchiveError {
             Self::Contradicted { .. } => "archive_contradicted",
             Self::Object { .. } => "archive_object",
             Self::Missing { .. } => "archive_missing",
+            Self::Incomplete { .. } => "archive_incomplete",
             Self::Newer { .. } => "newer_version",
             Self::NotFound { .. } => "not_found",
             Self::SeveralLogs { .. } => "several_logs",

@@ -1,189 +1,214 @@
 //! Where shipping goes on, by what the archive has: for a log whose position is lost, or does
 //! not fit it any more, because the log was restored, or the position's file was.
 
-use super::documents::{MAX_DOCUMENT_BYTES, RangeProof, signed};
+use std::sync::Arc;
+
+use super::bucket::{Bucket, unless_foreign};
+use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof};
 use super::error::ArchiveError;
 use super::layout::{LogName, ObjectName};
 use super::log::{LogView, Piece, Pieces};
-use super::members::{MAX_OBJECT_BYTES, Members, Tail};
-use super::names::{Proofs, fetch, tails};
+use super::members::{MAX_OBJECT_BYTES, Members};
+use super::names::{Proofs, tails};
+use super::plan::Planner;
 use crate::audit::files::examine::leaves;
-use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
+use crate::audit::keys::Keyring;
+use crate::audit::keys::checkpoint::Checkpoint;
+use crate::audit::read::watch::Unwatched;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::store::BackupStore;
-
-/// So many tails are read at most until one is found that a key of the log signed.
-const MOST_TAILS: usize = 64;
 
 /// Where shipping goes on.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// The tree over everything that data objects hold.
+    /// The tree over everything that data objects hold, or that retention removed.
     pub(super) data: Range,
     /// Whether a checkpoint over exactly that tree is there.
     pub(super) committed: bool,
-    /// How many changes of the key the archive knows of, in this epoch.
-    pub(super) key_changes: Option<u32>,
+    /// How many records retention removed that no data object holds.
+    pub(super) removed: u64,
 }
 
-/// Asks the archive. Never takes a name for a proof: what it finds is compared with the log.
+/// What the log says of a checkpoint that the archive has.
+enum InLog {
+    /// It has this tree.
+    Tree(Range),
+    /// Retention removed the records that would tell.
+    Removed,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// Asks the archive. Never takes a name for a proof: what it finds is compared with the log, and
+/// what no key of the log signed is passed over.
 ///
 /// # Errors
 /// [`ArchiveError::Contradicted`] when the archive holds signed records of this log that the
 /// log does not have.
-pub(super) fn find(store: &dyn BackupStore, log: &LogView) -> Result<Found, ArchiveError> {
+pub(super) fn find(store: &Arc<dyn BackupStore>, log: &LogView) -> Result<Found, ArchiveError> {
     let name = log.name()?;
-    let proofs = Proofs::of(store, &name)?;
-    let seek = Seek { store, log, name: &name };
-    let key_changes =
-        proofs.keys.iter().filter(|(epoch, _)| *epoch == name.epoch()).map(|(_, n)| *n).max();
-    let found = |data, committed| Ok(Found { data, committed, key_changes });
-    if let Some(newest) = proofs.newest_epoch().filter(|newest| *newest > name.epoch()) {
-        return Err(seek.newer_epoch(&proofs, newest));
+    let proofs = Proofs::of(&**store, &name)?;
+    let bucket = Bucket(Arc::clone(store));
+    let seek = Seek { bucket: &bucket, proofs: &proofs, log, name: &name };
+    for newer in proofs.epochs().into_iter().filter(|epoch| *epoch > name.epoch()) {
+        seek.is_not_signed(newer)?;
     }
-    seek.no_tail_is_ahead()?;
-    if let Some(size) = proofs.committed(name.epoch()) {
-        return found(seek.checkpoint(size)?, true);
+    let committed = seek.committed()?;
+    seek.tails_are_in_log(committed.as_ref().map_or(0, |(size, _)| *size))?;
+    let found = |data, committed| Ok(Found { data, committed, removed: 0 });
+    match committed {
+        Some((_, Some(tree))) => return found(tree, true),
+        Some((size, None)) => {
+            let data = log.removed().clone();
+            let removed = data.end().saturating_sub(size);
+            return Ok(Found { data, committed: false, removed });
+        }
+        None => {}
     }
-    if let Some(first) = proofs.firsts(name.epoch()).first() {
+    if let Some(proof) = seek.begun()? {
         // Begun, and interrupted before the first commit.
-        let proof = seek.range(*first)?;
         return found(proof.before, false);
     }
-    let earlier = (0..name.epoch()).rev().find_map(|epoch| Some((epoch, proofs.committed(epoch)?)));
-    let common = match earlier {
-        Some((epoch, size)) => seek.common(&proofs, &name.in_epoch(epoch), size)?,
-        None => None,
-    };
-    let common = common.filter(|common| common.end() > log.removed().end());
-    found(common.unwrap_or_else(|| log.removed().clone()), false)
+    let earlier = proofs.epochs().into_iter().filter(|epoch| *epoch < name.epoch());
+    for epoch in earlier {
+        let log_there = name.in_epoch(epoch);
+        let keys = log.keys();
+        let planner = Planner { bucket: &bucket, proofs: &proofs, keys, watch: &Unwatched };
+        let Some(mark) = planner.last_committed(&log_there)? else { continue };
+        let common = seek.common(&log_there, mark.size)?;
+        let common = common.filter(|common| common.end() > log.removed().end());
+        return found(common.unwrap_or_else(|| log.removed().clone()), false);
+    }
+    found(log.removed().clone(), false)
 }
 
 struct Seek<'a> {
-    store: &'a dyn BackupStore,
+    bucket: &'a Bucket,
+    proofs: &'a Proofs,
     log: &'a LogView,
     name: &'a LogName,
 }
 
 impl Seek<'_> {
-    fn url(&self, name: &ObjectName) -> String {
-        self.store.url(&name.to_string())
-    }
-
     fn contradicted(&self, name: &ObjectName, what: impl Into<String>) -> ArchiveError {
-        ArchiveError::Contradicted { object: self.url(name), what: what.into() }
+        ArchiveError::Contradicted { object: self.bucket.url(name), what: what.into() }
     }
 
-    fn newer_epoch(&self, proofs: &Proofs, newest: u32) -> ArchiveError {
-        let size = proofs.committed(newest).unwrap_or_default();
-        let what = format!(
-            "it is of epoch {newest}, and the log is in epoch {}: an older copy of the log was put \
-             back",
-            self.name.epoch()
-        );
-        self.contradicted(&ObjectName::Checkpoint(self.name.in_epoch(newest), size), what)
-    }
-
-    /// A tail that a key of the log signed over more records than the log has, or over others.
-    fn no_tail_is_ahead(&self) -> Result<(), ArchiveError> {
-        let mut spans = tails(self.store, self.name)?;
-        spans.sort_unstable_by_key(|span| std::cmp::Reverse(span.end));
-        for span in spans.into_iter().take(MOST_TAILS) {
-            let object = ObjectName::Tail(self.name.clone(), span);
-            let Some(bytes) = fetch(self.store, &object, MAX_OBJECT_BYTES)? else { continue };
-            let tail = match Tail::read(&bytes) {
-                Ok(tail) => tail,
-                Err(what) => {
-                    tracing::warn!("{}: {what}; it is not compared", self.url(&object));
-                    continue;
-                }
+    /// Whether nothing of a newer epoch is signed by a key that the log's keys lead to. A name
+    /// alone says nothing: anybody can have put it there.
+    fn is_not_signed(&self, newer: u32) -> Result<(), ArchiveError> {
+        let log = self.name.in_epoch(newer);
+        for keys in self.keys_of(&log)? {
+            let planner = Planner {
+                bucket: self.bucket,
+                proofs: self.proofs,
+                keys: &keys,
+                watch: &Unwatched,
             };
-            if self.is_in_log(&object, tail.marker.checkpoint.as_bytes())?.is_some() {
-                return Ok(());
+            if let Some(mark) = planner.last_signed(&log)? {
+                let what = format!(
+                    "it is of epoch {newer}, and the log is in epoch {}: an older copy of the log \
+                     was put back",
+                    self.name.epoch()
+                );
+                return Err(self.contradicted(&mark.object, what));
+            }
+        }
+        tracing::warn!("what is there of epoch {newer} is not signed by the log: passed over");
+        Ok(())
+    }
+
+    /// The log's keys, and those of an epoch to which they lead.
+    fn keys_of(&self, log: &LogName) -> Result<Vec<Keyring>, ArchiveError> {
+        let ours = self.log.keys();
+        let mut rings = vec![ours.clone()];
+        let of_epoch = self.proofs.keys.iter().filter(|(epoch, ..)| *epoch == log.epoch());
+        for (_, changes, nth) in of_epoch {
+            let object = ObjectName::Keys(log.clone(), *changes, *nth);
+            let read = unless_foreign(self.bucket.fetch(&object, MAX_DOCUMENT_BYTES))?;
+            let Ok(bytes) = read else { continue };
+            if let Ok((document, _)) = KeysDocument::read(&bytes, log.id())
+                && let Ok(ring) = Keyring::new(ours.newest().clone(), &document.rotations)
+            {
+                rings.push(ring);
+            }
+        }
+        Ok(rings)
+    }
+
+    /// Tails that a key of the log signed over more records than the log has, or over others.
+    fn tails_are_in_log(&self, from: u64) -> Result<(), ArchiveError> {
+        for tail in tails(&*self.bucket.0, self.name, from)? {
+            let read = self.bucket.marker(self.name, &tail, self.log.keys());
+            if let Ok((_, checkpoint)) = unless_foreign(read)? {
+                self.in_log(&tail.name(self.name), &checkpoint)?;
             }
         }
         Ok(())
     }
 
-    /// The log's tree at a signed checkpoint, if the log has that tree; `None` for one that no
-    /// key of the log signed.
-    fn is_in_log(&self, object: &ObjectName, note: &[u8]) -> Result<Option<Range>, ArchiveError> {
-        let checkpoint = match signed(note, self.name, self.log.keys()) {
-            Ok(checkpoint) => checkpoint,
-            Err(what) => {
-                tracing::warn!("{}: {what}; it is not compared", self.url(object));
-                return Ok(None);
-            }
-        };
+    /// The log's tree at a checkpoint that a key of the log signed, if the log has that tree.
+    fn in_log(&self, object: &ObjectName, found: &Checkpoint) -> Result<InLog, ArchiveError> {
         let ahead = format!(
             "a key of the log signed {} records there, and the log has {}: an older copy of the \
              log was put back",
-            checkpoint.size,
+            found.size,
             self.log.size()
         );
-        if checkpoint.size > self.log.size() {
+        if found.size > self.log.size() {
             return Err(self.contradicted(object, ahead));
         }
-        match self.log.tree_at(checkpoint.size)? {
-            Some(tree) if tree.root().is_ok_and(|root| root == checkpoint.root) => Ok(Some(tree)),
-            Some(_) => Err(self.contradicted(
-                object,
-                format!("the log has other records below {}", checkpoint.size),
-            )),
-            // Removed by retention: what followed it is compared.
-            None => Ok(None),
+        match self.log.tree_at(found.size)? {
+            Some(tree) if tree.root().is_ok_and(|root| root == found.root) => Ok(InLog::Tree(tree)),
+            Some(_) => Err(self
+                .contradicted(object, format!("the log has other records below {}", found.size))),
+            // What followed it is compared.
+            None if found.size < self.log.removed().end() => Ok(InLog::Removed),
+            None => Ok(InLog::Unknown),
         }
     }
 
-    /// The tree at a committed size.
-    fn checkpoint(&self, size: u64) -> Result<Range, ArchiveError> {
-        let object = ObjectName::Checkpoint(self.name.clone(), size);
-        let note = fetch(self.store, &object, MAX_NOTE_BYTES as u64)?.unwrap_or_default();
-        match self.is_in_log(&object, &note)? {
-            Some(tree) => Ok(tree),
-            None if size < self.log.removed().end() => Ok(self.log.removed().clone()),
-            None => Err(ArchiveError::Object {
-                object: self.url(&object),
-                what: "it is no checkpoint that a key of the log signed".to_owned(),
-            }),
+    /// The largest committed size, and the log's tree there unless retention removed it.
+    fn committed(&self) -> Result<Option<(u64, Option<Range>)>, ArchiveError> {
+        for size in self.proofs.sizes(self.name.epoch()) {
+            let object = ObjectName::Checkpoint(self.name.clone(), size);
+            let read = self.bucket.checkpoint(self.name, size, self.log.keys());
+            let Ok((checkpoint, _)) = unless_foreign(read)? else { continue };
+            match self.in_log(&object, &checkpoint)? {
+                InLog::Tree(tree) => return Ok(Some((size, Some(tree)))),
+                InLog::Removed => return Ok(Some((size, None))),
+                InLog::Unknown => {}
+            }
         }
+        Ok(None)
     }
 
-    /// The proof of the range that begins there, compared with the log.
-    fn range(&self, first: u64) -> Result<RangeProof, ArchiveError> {
-        let object = ObjectName::Range(self.name.clone(), first);
-        let proof = self.proof(&object)?;
-        let before = self.log.tree_at(first)?;
-        if before.is_some_and(|before| before != proof.before) {
-            return Err(self.contradicted(&object, "the log has other records before it"));
+    /// The proof of the first range, where none is committed; compared with the log.
+    fn begun(&self) -> Result<Option<RangeProof>, ArchiveError> {
+        for there in self.proofs.firsts(self.name.epoch()) {
+            let read = self.bucket.proof(self.name, there, self.log.keys());
+            let Ok((proof, _)) = unless_foreign(read)? else { continue };
+            let before = self.log.tree_at(there.0)?;
+            if before.is_some_and(|before| before != proof.before) {
+                let object = ObjectName::Range(self.name.clone(), there.0, there.1);
+                return Err(self.contradicted(&object, "the log has other records before it"));
+            }
+            return Ok(Some(proof));
         }
-        Ok(proof)
-    }
-
-    fn proof(&self, object: &ObjectName) -> Result<RangeProof, ArchiveError> {
-        let bytes = fetch(self.store, object, MAX_DOCUMENT_BYTES)?.ok_or_else(|| {
-            ArchiveError::Missing { object: self.url(object), what: "it was listed".to_owned() }
-        })?;
-        let (proof, _) = RangeProof::read(&bytes, object, self.log.keys())
-            .map_err(|error| error.of(self.url(object)))?;
-        Ok(proof)
+        Ok(None)
     }
 
     /// How far an earlier epoch's data and the log are the same: the tree there. So nothing is
     /// shipped twice after a restore.
-    fn common(
-        &self,
-        proofs: &Proofs,
-        earlier: &LogName,
-        committed: u64,
-    ) -> Result<Option<Range>, ArchiveError> {
-        let firsts = proofs.firsts(earlier.epoch());
-        for first in firsts.into_iter().rev().filter(|first| *first < committed) {
+    fn common(&self, earlier: &LogName, committed: u64) -> Result<Option<Range>, ArchiveError> {
+        let firsts = self.proofs.firsts(earlier.epoch());
+        for there in firsts.into_iter().rev().filter(|(first, _)| *first < committed) {
+            let (first, _) = there;
             if first > self.log.size() {
                 continue;
             }
-            let object = ObjectName::Range(earlier.clone(), first);
-            let proof = self.proof(&object)?;
+            let read = self.bucket.proof(earlier, there, self.log.keys());
+            let Ok((proof, _)) = unless_foreign(read)? else { continue };
             let Some(before) = self.log.tree_at(first)? else { return Ok(None) };
             if before != proof.before {
                 continue;
@@ -205,8 +230,9 @@ impl Seek<'_> {
     fn within(&self, before: Range, proof: &RangeProof) -> Result<Range, ArchiveError> {
         let mut tree = before;
         let Ok(object) = proof.data.parse::<ObjectName>() else { return Ok(tree) };
-        let Some(bytes) = fetch(self.store, &object, MAX_OBJECT_BYTES)? else { return Ok(tree) };
-        let mut members = Members::of(&bytes);
+        let read = unless_foreign(self.bucket.fetch(&object, MAX_OBJECT_BYTES))?;
+        let Ok(bytes) = read else { return Ok(tree) };
+        let mut members = Members::of(&bytes, proof.span().end);
         let mut ours = Leaves::new(self.log, tree.end());
         while let Ok(Some((lines, _))) = members.next_lines() {
             if lines.first_seq != tree.end() {

@@ -57,21 +57,28 @@ pub struct Place {
     pub span: Span,
 }
 
+/// Which of the names that an object can have: 0, the first one, unless something that is
+/// certainly not the log's has it.
+pub type Nth = u8;
+/// The last of them.
+pub(super) const LAST_NAME: Nth = 99;
+
 /// The name of an object of an archive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectName {
-    /// Records that were shipped at once, with a signed checkpoint.
-    Tail(LogName, Span),
+    /// Records that were shipped at once, from that one on, with a signed checkpoint. Without
+    /// the last record in its name, one log cannot ship two histories from one record on.
+    Tail(LogName, u64, Nth),
     /// Records as the log stores them.
     Data(Place),
     /// The same records, for engines that read Parquet.
     Parquet(Place),
     /// Which records a data object holds, from that record on, and what proves them.
-    Range(LogName, u64),
+    Range(LogName, u64, Nth),
     /// A signed checkpoint: everything below that size is in the archive.
     Checkpoint(LogName, u64),
     /// The log's keys, after so many changes of the key.
-    Keys(LogName, u32),
+    Keys(LogName, u32, Nth),
 }
 
 /// A name that no object of an archive has.
@@ -226,22 +233,42 @@ impl Place {
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tail(log, span) => {
-                write!(f, "{}e{}.{span}.ndjson.gz", log.tails(), log.epoch)
+            Self::Tail(log, first, nth) => {
+                let nth = suffix(*nth);
+                write!(f, "{}e{}.{first:020}{nth}.ndjson.gz", log.tails(), log.epoch)
             }
             Self::Data(place) => write!(f, "{DATA}{place}.json.gz"),
             Self::Parquet(place) => write!(f, "{PARQUET}{place}.parquet"),
-            Self::Range(log, first) => {
-                write!(f, "{}e{}.{first:020}.range.json", log.proofs(), log.epoch)
+            Self::Range(log, first, nth) => {
+                let nth = suffix(*nth);
+                write!(f, "{}e{}.{first:020}{nth}.range.json", log.proofs(), log.epoch)
             }
             Self::Checkpoint(log, size) => {
                 write!(f, "{}e{}.{size:020}.checkpoint", log.proofs(), log.epoch)
             }
-            Self::Keys(log, changes) => {
-                write!(f, "{}e{}.{changes:020}.keys.json", log.proofs(), log.epoch)
+            Self::Keys(log, changes, nth) => {
+                let nth = suffix(*nth);
+                write!(f, "{}e{}.{changes:020}{nth}.keys.json", log.proofs(), log.epoch)
             }
         }
     }
+}
+
+impl ObjectName {
+    /// Whether no further name can be tried for the object.
+    pub(super) fn is_last(&self) -> bool {
+        match self {
+            Self::Tail(_, _, nth) | Self::Range(_, _, nth) | Self::Keys(_, _, nth) => {
+                *nth == LAST_NAME
+            }
+            _ => true,
+        }
+    }
+}
+
+/// `.1` of a second name; nothing of the first one.
+fn suffix(nth: Nth) -> String {
+    if nth == 0 { String::new() } else { format!(".{nth}") }
 }
 
 impl FromStr for ObjectName {
@@ -261,15 +288,15 @@ fn parse(text: &str) -> Option<ObjectName> {
     }
     if let Some(rest) = text.strip_prefix(TAIL) {
         let (log, rest) = of_log(rest)?;
-        return Some(ObjectName::Tail(log, Span::parse(rest.strip_suffix(".ndjson.gz")?)?));
+        let (number, nth, kind) = numbered(rest)?;
+        return (kind == "ndjson.gz").then_some(ObjectName::Tail(log, number, nth));
     }
     let (log, rest) = of_log(text.strip_prefix(PROOF)?)?;
-    let (number, kind) = rest.split_once('.')?;
-    let number = self::number(number)?;
+    let (number, nth, kind) = numbered(rest)?;
     Some(match kind {
-        "range.json" => ObjectName::Range(log, number),
-        "checkpoint" => ObjectName::Checkpoint(log, number),
-        "keys.json" => ObjectName::Keys(log, u32::try_from(number).ok()?),
+        "range.json" => ObjectName::Range(log, number, nth),
+        "checkpoint" if nth == 0 => ObjectName::Checkpoint(log, number),
+        "keys.json" => ObjectName::Keys(log, u32::try_from(number).ok()?, nth),
         _ => return None,
     })
 }
@@ -279,6 +306,15 @@ fn of_log(text: &str) -> Option<(LogName, &str)> {
     let (id, name) = text.split_once('/')?;
     let (first, rest) = name.split_once('.')?;
     Some((LogName::new(id, epoch(first)?)?, rest))
+}
+
+/// `<20 digits>[.<nth>].<kind>`.
+fn numbered(text: &str) -> Option<(u64, Nth, &str)> {
+    let (digits, rest) = text.split_once('.')?;
+    let number = number(digits)?;
+    let Some((first, kind)) = rest.split_once('.') else { return Some((number, 0, rest)) };
+    let Ok(nth) = first.parse::<Nth>() else { return Some((number, 0, rest)) };
+    ((1..=LAST_NAME).contains(&nth) && nth.to_string() == first).then_some((number, nth, kind))
 }
 
 /// `e3`.
@@ -321,14 +357,18 @@ mod tests {
         })
     }
 
+    fn nth() -> impl Strategy<Value = Nth> {
+        0..=LAST_NAME
+    }
+
     fn name() -> impl Strategy<Value = ObjectName> {
         prop_oneof![
-            (log(), span()).prop_map(|(log, span)| ObjectName::Tail(log, span)),
+            (log(), any::<u64>(), nth()).prop_map(|(log, at, n)| ObjectName::Tail(log, at, n)),
             place().prop_map(ObjectName::Data),
             place().prop_map(ObjectName::Parquet),
-            (log(), any::<u64>()).prop_map(|(log, at)| ObjectName::Range(log, at)),
+            (log(), any::<u64>(), nth()).prop_map(|(log, at, n)| ObjectName::Range(log, at, n)),
             (log(), any::<u64>()).prop_map(|(log, at)| ObjectName::Checkpoint(log, at)),
-            (log(), any::<u32>()).prop_map(|(log, at)| ObjectName::Keys(log, at)),
+            (log(), any::<u32>(), nth()).prop_map(|(log, at, n)| ObjectName::Keys(log, at, n)),
         ]
     }
 
@@ -348,8 +388,10 @@ mod tests {
         }
 
         #[test]
-        fn names_of_an_epoch_sort_as_their_records_do(log in log(), a in span(), b in span()) {
-            let name = |span| ObjectName::Tail(log.clone(), span).to_string();
+        fn names_of_an_epoch_sort_as_their_records_do(
+            log in log(), a in any::<u64>(), b in any::<u64>()
+        ) {
+            let name = |first| ObjectName::Tail(log.clone(), first, 0).to_string();
             prop_assert_eq!(name(a).cmp(&name(b)), a.cmp(&b));
         }
     }
@@ -366,8 +408,8 @@ mod tests {
             };
         for (name, expected) in [
             (
-                ObjectName::Tail(log.clone(), span),
-                "tail/log=ae1ff7c78ac7/e0.00000000000000000000-00000000000000004821.ndjson.gz",
+                ObjectName::Tail(log.clone(), 4821, 0),
+                "tail/log=ae1ff7c78ac7/e0.00000000000000004821.ndjson.gz",
             ),
             (
                 ObjectName::Data(place.clone()),
@@ -380,14 +422,21 @@ mod tests {
                  00000000000000004821.parquet",
             ),
             (
-                ObjectName::Range(log.in_epoch(2), 7),
+                ObjectName::Range(log.in_epoch(2), 7, 0),
                 "proof/log=ae1ff7c78ac7/e2.00000000000000000007.range.json",
+            ),
+            (
+                ObjectName::Range(log.in_epoch(2), 7, 12),
+                "proof/log=ae1ff7c78ac7/e2.00000000000000000007.12.range.json",
             ),
             (
                 ObjectName::Checkpoint(log.clone(), 4821),
                 "proof/log=ae1ff7c78ac7/e0.00000000000000004821.checkpoint",
             ),
-            (ObjectName::Keys(log, 1), "proof/log=ae1ff7c78ac7/e0.00000000000000000001.keys.json"),
+            (
+                ObjectName::Keys(log, 1, 0),
+                "proof/log=ae1ff7c78ac7/e0.00000000000000000001.keys.json",
+            ),
         ] {
             assert_eq!(name.to_string(), expected);
         }
@@ -398,10 +447,13 @@ mod tests {
         for text in [
             "",
             "tail/log=a/e0.1-2.ndjson.gz",
-            "tail/log=a/e0.00000000000000000002-00000000000000000001.ndjson.gz",
-            "tail/log=a/e00.00000000000000000000-00000000000000000001.ndjson.gz",
-            "tail/log=../00000000000000000000-00000000000000000001.ndjson.gz/x",
-            "tail/log=a/b/e0.00000000000000000000-00000000000000000001.ndjson.gz",
+            "tail/log=a/e0.00000000000000000001.0.ndjson.gz",
+            "tail/log=a/e0.00000000000000000001.100.ndjson.gz",
+            "tail/log=a/e0.00000000000000000001.01.ndjson.gz",
+            "tail/log=a/e00.00000000000000000001.ndjson.gz",
+            "tail/log=../00000000000000000001.ndjson.gz/x",
+            "tail/log=a/b/e0.00000000000000000001.ndjson.gz",
+            "proof/log=a/e0.00000000000000000001.1.checkpoint",
             "data/day=2026-02-30/host=a/l.e0.00000000000000000000-00000000000000000001.json.gz",
             "data/day=2026-02-03/host=../l.e0.00000000000000000000-00000000000000000001.json.gz",
             "proof/log=a/e0.00000000000000000001.checkpoint.tmp",

@@ -4,9 +4,12 @@ use std::io::Read;
 
 use flate2::bufread::GzDecoder;
 
-use super::documents::RangeProof;
+use super::documents::{RangeProof, signed};
+use super::layout::LogName;
 use super::log::Lines;
 use crate::audit::files::examine::examine;
+use crate::audit::keys::Keyring;
+use crate::audit::keys::checkpoint::Checkpoint;
 use crate::audit::record::peek_seq;
 use crate::audit::tree::merkle::Range;
 use crate::backup::{Hole, Marker};
@@ -16,11 +19,11 @@ pub(super) const MAX_OBJECT_BYTES: u64 = 128 << 20;
 /// What a block may hold at most, uncompressed.
 const MAX_RAW_BYTES: u64 = 2 << 20;
 
-/// A tail: its lines, and the marker at its end.
+/// A tail: the marker at its end, and its members, none of which is unpacked yet.
 #[derive(Debug)]
-pub(super) struct Tail {
-    pub(super) blocks: Vec<Lines>,
+pub(super) struct Tail<'a> {
     pub(super) marker: Marker,
+    body: &'a [u8],
 }
 
 /// A member as it is stored, and what it holds.
@@ -31,11 +34,14 @@ type Member<'a> = (&'a [u8], Vec<u8>);
 pub(super) struct Members<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// No record from here on may be in it.
+    end: u64,
 }
 
 impl<'a> Members<'a> {
-    pub(super) fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+    /// Of an object that holds records up to `end`.
+    pub(super) fn of(bytes: &'a [u8], end: u64) -> Self {
+        Self { bytes, at: 0, end }
     }
 
     /// The next member as it is stored, and what it holds.
@@ -72,43 +78,58 @@ impl<'a> Members<'a> {
         let wrong = |what: &dyn std::fmt::Display| format!("gzip member at byte {at}: {what}");
         let first_seq = peek_seq(&raw).ok_or_else(|| wrong(&"it holds no records"))?;
         let block = examine(&raw, first_seq, (0, 0)).map_err(|error| wrong(&error))?;
+        if first_seq + block.records > self.end {
+            return Err(wrong(&WRONG_RECORDS));
+        }
         let member = Some(member.to_vec());
         Ok(Some((Lines { first_seq, raw, member }, block.tree)))
     }
 }
 
-impl Tail {
-    /// Reads a tail, and checks that its lines give the root in its marker; whether a key of
-    /// the log signed that root is another question.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let mut members = Members::of(bytes);
-        let mut parts: Vec<Member<'_>> = Vec::new();
-        while let Some(part) = members.next_raw()? {
-            parts.push(part);
+impl<'a> Tail<'a> {
+    /// Finds the marker. What it says is nobody's word yet: see [`Self::signed`].
+    pub(super) fn of(bytes: &'a [u8]) -> Result<Self, String> {
+        let (at, marker) = Marker::at_end(bytes).map_err(|error| error.to_string())?;
+        Ok(Self { marker, body: &bytes[..at] })
+    }
+
+    /// The checkpoint in its marker, if a key of the log signed it, and if it is over what name
+    /// and marker say. To be asked before anything is unpacked.
+    pub(super) fn signed(
+        &self,
+        log: &LogName,
+        first: u64,
+        keys: &Keyring,
+    ) -> Result<Checkpoint, String> {
+        let Marker { pruned, tree_size, root_hash, checkpoint, .. } = &self.marker;
+        let checkpoint = signed(checkpoint.as_bytes(), log, keys)?;
+        let is_own =
+            pruned.end() == first && checkpoint.size == *tree_size && checkpoint.root == *root_hash;
+        if is_own {
+            return Ok(checkpoint);
         }
-        let (last, _) = parts.pop().ok_or("it is empty")?;
-        let marker = Marker::parse(last).map_err(|error| error.to_string())?;
+        Err("it is not the tail that its name says, or not the one that was signed".to_owned())
+    }
+
+    /// Its members, of which no more is read than the records that were signed.
+    pub(super) fn members(&self) -> Members<'a> {
+        Members { bytes: self.body, at: 0, end: self.marker.tree_size }
+    }
+
+    /// Checks that its lines give the root in its marker, one member after the other.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let marker = &self.marker;
         let mut tree = marker.pruned.clone();
         let mut holes = marker.holes.iter().peekable();
-        let mut blocks = Vec::new();
-        for (member, raw) in parts {
-            let first_seq = peek_seq(&raw).ok_or("a member holds no records")?;
-            while let Some(hole) = holes.next_if(|hole| hole.tree.begin() < first_seq) {
-                tree.extend(&hole.tree).map_err(|error| error.to_string())?;
-            }
-            let block = examine(&raw, first_seq, (0, 0)).map_err(|error| error.to_string())?;
-            tree.extend(&block.tree).map_err(|error| error.to_string())?;
-            blocks.push(Lines { first_seq, raw, member: Some(member.to_vec()) });
+        let mut members = self.members();
+        while let Some((lines, block)) = members.next_lines()? {
+            pass_holes(&mut tree, &mut holes, lines.first_seq)?;
+            tree.extend(&block).map_err(|error| error.to_string())?;
         }
-        for hole in holes {
-            tree.extend(&hole.tree).map_err(|error| error.to_string())?;
-        }
+        pass_holes(&mut tree, &mut holes, u64::MAX)?;
         let fits = tree.end() == marker.tree_size
             && tree.root().is_ok_and(|root| root == marker.root_hash);
-        if !fits {
-            return Err("its records do not give the root in its marker".to_owned());
-        }
-        Ok(Self { blocks, marker })
+        if fits { Ok(()) } else { Err("its records do not give the root in its marker".to_owned()) }
     }
 }
 
@@ -116,7 +137,7 @@ impl Tail {
 pub(super) fn holds(bytes: &[u8], proof: &RangeProof) -> Result<(), String> {
     let mut tree = Range::empty(proof.span().first);
     let mut holes = proof.holes.iter().peekable();
-    let mut members = Members::of(bytes);
+    let mut members = Members::of(bytes, proof.span().end);
     while let Some((lines, block)) = members.next_lines()? {
         pass_holes(&mut tree, &mut holes, lines.first_seq)?;
         tree.extend(&block).map_err(|error| error.to_string())?;

@@ -24,10 +24,12 @@ mod pack;
 mod plan;
 mod position;
 mod ship;
+mod spool;
+mod taken;
 
 pub use assemble::{Assembled, Reader, Wanted};
 pub use documents::{KeysDocument, ProofError, RangeProof};
 pub use error::ArchiveError;
-pub use layout::{Day, ForeignName, HostName, LogName, ObjectName, Place, Span};
+pub use layout::{Day, ForeignName, HostName, LogName, Nth, ObjectName, Place, Span};
 pub use position::{FILE as POSITION_FILE, Position};
 pub use ship::{Archiver, Cuts, Shipped};

@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use super::error::ArchiveError;
-use super::layout::{LogName, ObjectName, PROOF, Span};
+use super::layout::{LogName, Nth, ObjectName, PROOF};
+use crate::backup::MAX_MARKER_BYTES;
 use crate::store::{BackupStore, StoreError, StoreErrorKind};
 
 /// What proves a log's records, by the names of the objects.
 #[derive(Debug, Default)]
 pub(super) struct Proofs {
     /// The first records of ranges, by epoch.
-    pub(super) ranges: BTreeMap<u32, BTreeSet<u64>>,
+    pub(super) ranges: BTreeMap<u32, BTreeSet<(u64, Nth)>>,
     /// The sizes of checkpoints, by epoch.
     pub(super) checkpoints: BTreeMap<u32, BTreeSet<u64>>,
     /// The keys, by epoch and number of changes.
-    pub(super) keys: BTreeSet<(u32, u32)>,
+    pub(super) keys: BTreeSet<(u32, u32, Nth)>,
 }
 
 impl Proofs {
@@ -24,59 +25,94 @@ impl Proofs {
     pub(super) fn of(store: &dyn BackupStore, log: &LogName) -> Result<Self, ArchiveError> {
         let mut found = Self::default();
         visit(store, &log.proofs(), &mut |name| match name {
-            ObjectName::Range(log, first) => {
-                found.ranges.entry(log.epoch()).or_default().insert(first);
+            ObjectName::Range(log, first, nth) => {
+                found.ranges.entry(log.epoch()).or_default().insert((first, nth));
             }
             ObjectName::Checkpoint(log, size) => {
                 found.checkpoints.entry(log.epoch()).or_default().insert(size);
             }
-            ObjectName::Keys(log, changes) => {
-                found.keys.insert((log.epoch(), changes));
+            ObjectName::Keys(log, changes, nth) => {
+                found.keys.insert((log.epoch(), changes, nth));
             }
             _ => {}
         })?;
         Ok(found)
     }
 
-    /// The newest epoch of which there is anything.
-    pub(super) fn newest_epoch(&self) -> Option<u32> {
-        let ranges = self.ranges.keys().next_back();
-        let checkpoints = self.checkpoints.keys().next_back();
-        ranges.max(checkpoints).copied().max(self.keys.last().map(|(epoch, _)| *epoch))
+    /// The epochs of which there is anything, the newest first. Only those that names are of:
+    /// anybody can write any number into a name.
+    pub(super) fn epochs(&self) -> Vec<u32> {
+        let keys = self.keys.iter().map(|(epoch, ..)| epoch);
+        let found: BTreeSet<u32> =
+            self.ranges.keys().chain(self.checkpoints.keys()).chain(keys).copied().collect();
+        found.into_iter().rev().collect()
     }
 
-    /// The largest committed size of an epoch.
-    pub(super) fn committed(&self, epoch: u32) -> Option<u64> {
-        self.checkpoints.get(&epoch)?.last().copied()
+    /// The sizes of an epoch's checkpoints, the largest first. Whether they are signed, nobody
+    /// knows yet.
+    pub(super) fn sizes(&self, epoch: u32) -> impl DoubleEndedIterator<Item = u64> {
+        self.checkpoints.get(&epoch).into_iter().flatten().copied().rev()
     }
 
-    /// The first records of an epoch's ranges.
-    pub(super) fn firsts(&self, epoch: u32) -> BTreeSet<u64> {
+    /// The first records of an epoch's ranges, in their order.
+    pub(super) fn firsts(&self, epoch: u32) -> BTreeSet<(u64, Nth)> {
         self.ranges.get(&epoch).cloned().unwrap_or_default()
     }
 }
 
-/// A log's tails of an epoch, by their first records.
-pub(super) fn tails(store: &dyn BackupStore, log: &LogName) -> Result<Vec<Span>, ArchiveError> {
+/// A tail that is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TailThere {
+    /// Its first record.
+    pub(super) first: u64,
+    pub(super) nth: Nth,
+    /// Its size.
+    pub(super) bytes: u64,
+}
+
+impl TailThere {
+    pub(super) fn name(&self, log: &LogName) -> ObjectName {
+        ObjectName::Tail(log.clone(), self.first, self.nth)
+    }
+}
+
+/// A log's tails of an epoch, from a record on, in their order.
+pub(super) fn tails(
+    store: &dyn BackupStore,
+    log: &LogName,
+    from: u64,
+) -> Result<Vec<TailThere>, ArchiveError> {
     let mut found = Vec::new();
-    visit(store, &format!("{}e{}.", log.tails(), log.epoch()), &mut |name| {
-        if let ObjectName::Tail(of, span) = name
+    store.visit(&format!("{}e{}.", log.tails(), log.epoch()), &mut |object| {
+        if let Ok(ObjectName::Tail(of, first, nth)) = object.name.parse()
             && of == *log
+            && first >= from
         {
-            found.push(span);
+            found.push(TailThere { first, nth, bytes: object.size });
         }
+        Ok(())
     })?;
     found.sort_unstable();
     Ok(found)
+}
+
+/// The end of a tail, in which its marker is.
+pub(super) fn fetch_end(
+    store: &dyn BackupStore,
+    log: &LogName,
+    tail: &TailThere,
+) -> Result<Option<Vec<u8>>, ArchiveError> {
+    let most = MAX_MARKER_BYTES as u64;
+    fetch_from(store, &tail.name(log), tail.bytes.saturating_sub(most), most)
 }
 
 /// The ids of the logs in an archive that begin so, in their order.
 pub(super) fn logs(store: &dyn BackupStore, begin: &str) -> Result<Vec<String>, ArchiveError> {
     let mut found = BTreeSet::new();
     visit(store, &format!("{PROOF}{begin}"), &mut |name| {
-        if let ObjectName::Range(log, _)
+        if let ObjectName::Range(log, ..)
         | ObjectName::Checkpoint(log, _)
-        | ObjectName::Keys(log, _) = name
+        | ObjectName::Keys(log, ..) = name
         {
             found.insert(log.id().to_owned());
         }
@@ -105,9 +141,18 @@ pub(super) fn fetch(
     name: &ObjectName,
     most: u64,
 ) -> Result<Option<Vec<u8>>, ArchiveError> {
+    fetch_from(store, name, 0, most)
+}
+
+fn fetch_from(
+    store: &dyn BackupStore,
+    name: &ObjectName,
+    from: u64,
+    most: u64,
+) -> Result<Option<Vec<u8>>, ArchiveError> {
     let name = name.to_string();
     let url = store.url(&name);
-    let mut reader = match store.open(&name, None, 0) {
+    let mut reader = match store.open(&name, None, from) {
         Ok(reader) => reader,
         Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),

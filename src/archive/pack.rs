@@ -146,6 +146,7 @@ impl Packed {
     }
 }
 
-fn accepted(line: &[u8]) -> Option<Timestamp> {
+/// When a record was accepted.
+pub(super) fn accepted(line: &[u8]) -> Option<Timestamp> {
     peek_times(line).map(|(_, accepted)| accepted)
 }

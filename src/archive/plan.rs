@@ -1,20 +1,23 @@
 //! Which objects a committed point is made of.
+//!
+//! A name proves nothing: what is listed is a candidate, and one that no key of the log signed,
+//! or that does not fit the others, is passed over. So what others put there stops no restore.
 
-use super::bucket::Bucket;
-use super::documents::{RangeProof, signed};
+use super::bucket::{Bucket, unless_foreign};
+use super::documents::RangeProof;
 use super::error::ArchiveError;
-use super::layout::{LogName, ObjectName, Span};
+use super::layout::{LogName, ObjectName};
 use super::members::{MAX_OBJECT_BYTES, Tail};
-use super::names::{Proofs, tails};
+use super::names::{Proofs, TailThere, tails};
 use crate::audit::keys::Keyring;
-use crate::audit::keys::checkpoint::{Checkpoint, MAX_NOTE_BYTES};
+use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::audit::read::watch::Watch;
-use crate::audit::tree::merkle::{Range, empty_root};
+use crate::audit::tree::merkle::{Hash, Range, empty_root};
 
 /// An object, and up to which record it is taken.
 pub(super) enum Step {
     Data(Box<RangeProof>, u64),
-    Tail(LogName, Span),
+    Tail(LogName, TailThere),
 }
 
 /// What a committed point is made of.
@@ -26,193 +29,325 @@ pub(super) struct Plan {
     pub(super) note: String,
     /// The object that the checkpoint is from.
     pub(super) commit: ObjectName,
+    /// What is missing before the first record, unless a signed record says that retention
+    /// removed it.
+    pub(super) gap: Option<ArchiveError>,
 }
 
-impl Plan {
-    /// `None` where nothing of that epoch is committed.
-    pub(super) fn new(
-        bucket: &Bucket,
-        proofs: &Proofs,
-        log: &LogName,
-        keys: &Keyring,
-        holds: Option<u64>,
-        watch: &dyn Watch,
-    ) -> Result<Option<Self>, ArchiveError> {
-        let sizes = proofs.checkpoints.get(&log.epoch()).cloned().unwrap_or_default();
-        let enough = holds.and_then(|seq| sizes.iter().copied().find(|size| *size > seq));
-        let size = enough.or(sizes.last().copied());
-        let mut plan = match size {
-            Some(size) => Self::at(bucket, proofs, log, keys, size, watch)?,
-            None => match Self::begun(bucket, proofs, log, keys, watch)? {
-                Some(plan) => plan,
-                None => return Ok(None),
-            },
-        };
-        if enough.is_none() {
-            plan.add_tails(bucket, log, keys, holds)?;
+/// A signed checkpoint that the archive holds.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    pub(super) epoch: u32,
+    pub(super) size: u64,
+    pub(super) root: Hash,
+    pub(super) object: ObjectName,
+}
+
+/// An archive of one log, as one set of keys reads it.
+#[derive(Clone, Copy)]
+pub(super) struct Planner<'a> {
+    pub(super) bucket: &'a Bucket,
+    pub(super) proofs: &'a Proofs,
+    pub(super) keys: &'a Keyring,
+    pub(super) watch: &'a dyn Watch,
+}
+
+/// What data objects have to lead up to.
+enum Goal {
+    Root(Hash),
+    Tree(Range),
+}
+
+impl Goal {
+    fn is(&self, tree: &Range) -> bool {
+        match self {
+            Self::Root(root) => tree.root().is_ok_and(|found| found == *root),
+            Self::Tree(wanted) => tree == wanted,
         }
-        Ok(Some(plan))
+    }
+}
+
+/// Data objects that follow each other.
+struct Chain {
+    before: Range,
+    steps: Vec<Step>,
+    gap: Option<ArchiveError>,
+}
+
+impl Planner<'_> {
+    /// The newest point of an epoch, or the smallest one that holds a record; `None` where
+    /// nothing of that epoch is committed. `refused` is why what is there was passed over.
+    pub(super) fn plan(
+        self,
+        log: &LogName,
+        holds: Option<u64>,
+        refused: &mut Option<ArchiveError>,
+    ) -> Result<Option<Plan>, ArchiveError> {
+        let sizes = || self.proofs.sizes(log.epoch());
+        if let Some(seq) = holds {
+            for size in sizes().rev().filter(|size| *size > seq) {
+                if let Some(plan) = self.at(log, size, refused)? {
+                    return Ok(Some(plan));
+                }
+            }
+        }
+        let mut found = None;
+        for size in sizes() {
+            found = self.at(log, size, refused)?;
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(mut plan) = found.map_or_else(|| self.begun(log), |plan| Ok(Some(plan)))? else {
+            return Ok(None);
+        };
+        self.add_tails(&mut plan, log, holds)?;
+        Ok((!plan.steps.is_empty()).then_some(plan))
     }
 
-    /// A point that a checkpoint object commits.
+    /// A point that a checkpoint object commits; `None` where no key of the log signed it.
     fn at(
-        bucket: &Bucket,
-        proofs: &Proofs,
+        self,
         log: &LogName,
-        keys: &Keyring,
         size: u64,
-        watch: &dyn Watch,
-    ) -> Result<Self, ArchiveError> {
+        refused: &mut Option<ArchiveError>,
+    ) -> Result<Option<Plan>, ArchiveError> {
         let commit = ObjectName::Checkpoint(log.clone(), size);
-        let note = bucket.fetch(&commit, MAX_NOTE_BYTES as u64)?;
-        let checkpoint = signed(&note, log, keys).map_err(|what| bucket.wrong(&commit, what))?;
-        if checkpoint.size != size {
-            return Err(bucket.wrong(&commit, format!("it is over {} records", checkpoint.size)));
-        }
-        let (before, steps) = chain(bucket, proofs, log, keys, size, watch)?;
-        let note = String::from_utf8_lossy(&note).into_owned();
-        Ok(Self { before, steps, checkpoint, note, commit })
+        let (checkpoint, note) = match unless_foreign(self.bucket.checkpoint(log, size, self.keys))?
+        {
+            Ok(found) => found,
+            Err(error) => {
+                refused.get_or_insert(error);
+                return Ok(None);
+            }
+        };
+        let Chain { before, steps, gap } = self.chain(log, size, Goal::Root(checkpoint.root))?;
+        Ok(Some(Plan { before, steps, checkpoint, note, commit, gap }))
     }
 
     /// A log, or an epoch of one, of which there are only tails so far: what came before them
     /// is that of an earlier epoch.
-    fn begun(
-        bucket: &Bucket,
-        proofs: &Proofs,
-        log: &LogName,
-        keys: &Keyring,
-        watch: &dyn Watch,
-    ) -> Result<Option<Self>, ArchiveError> {
-        let spans = tails(&*bucket.0, log)?;
-        let Some(span) = spans.first() else { return Ok(None) };
-        let name = ObjectName::Tail(log.clone(), *span);
-        let bytes = bucket.fetch(&name, MAX_OBJECT_BYTES)?;
-        let tail = Tail::read(&bytes).map_err(|what| bucket.wrong(&name, what))?;
-        let (before, steps) = earlier(bucket, proofs, log, keys, &tail.marker.pruned, watch)?;
-        let (size, note) = (span.first, String::new());
-        let checkpoint = Checkpoint { origin: String::new(), size, root: empty_root() };
-        let commit = ObjectName::Checkpoint(log.clone(), size);
-        Ok(Some(Self { before, steps, checkpoint, note, commit }))
+    fn begun(self, log: &LogName) -> Result<Option<Plan>, ArchiveError> {
+        for tail in tails(&*self.bucket.0, log, 0)? {
+            let Ok((marker, _)) = unless_foreign(self.bucket.marker(log, &tail, self.keys))? else {
+                continue;
+            };
+            let Chain { before, steps, gap } = self.earlier(log, &marker.pruned)?;
+            let (size, note) = (tail.first, String::new());
+            let checkpoint = Checkpoint { origin: String::new(), size, root: empty_root() };
+            let commit = ObjectName::Checkpoint(log.clone(), size);
+            return Ok(Some(Plan { before, steps, checkpoint, note, commit, gap }));
+        }
+        Ok(None)
     }
 
     /// The tails that go on from there, up to the record that is wanted, or the newest.
     fn add_tails(
-        &mut self,
-        bucket: &Bucket,
+        self,
+        plan: &mut Plan,
         log: &LogName,
-        keys: &Keyring,
         holds: Option<u64>,
     ) -> Result<(), ArchiveError> {
-        let spans = tails(&*bucket.0, log)?;
-        let mut next = self.checkpoint.size;
-        let mut at = 0;
+        let there = tails(&*self.bucket.0, log, plan.checkpoint.size)?;
         loop {
-            if holds.is_some_and(|seq| seq < next) {
+            let next = plan.checkpoint.size;
+            if holds.is_some_and(|seq| seq < next) || self.watch.interrupted() {
+                return Ok(());
+            }
+            let names: Vec<_> = there.iter().filter(|tail| tail.first == next).collect();
+            let mut best = None;
+            for tail in &names {
+                let marker = self.bucket.marker(log, tail, self.keys);
+                let Ok((marker, checkpoint)) = unless_foreign(marker)? else { continue };
+                // Of several that begin there, one may be signed and altered.
+                if names.len() > 1 && !self.is_whole(log, tail)? {
+                    continue;
+                }
+                best = Some((**tail, marker, checkpoint));
                 break;
             }
-            // Of those that begin before it ends, the one that reaches furthest.
-            let mut best: Option<Span> = None;
-            while let Some(span) = spans.get(at).filter(|span| span.first <= next) {
-                if span.end > best.map_or(next, |best| best.end) {
-                    best = Some(*span);
+            let Some((tail, marker, checkpoint)) = best.filter(|it| it.2.size > next) else {
+                return Ok(());
+            };
+            plan.steps.push(Step::Tail(log.clone(), tail));
+            (plan.note, plan.checkpoint) = (marker.checkpoint, checkpoint);
+            plan.commit = tail.name(log);
+        }
+    }
+
+    fn is_whole(self, log: &LogName, tail: &TailThere) -> Result<bool, ArchiveError> {
+        let bytes = self.bucket.fetch(&tail.name(log), MAX_OBJECT_BYTES)?;
+        Ok(Tail::of(&bytes).and_then(|tail| tail.check()).is_ok())
+    }
+
+    /// The data objects of an epoch up to `end`, and what lies before them. From the end back:
+    /// each has to give, with what is before it, the very tree that the next one begins with.
+    fn chain(self, log: &LogName, end: u64, goal: Goal) -> Result<Chain, ArchiveError> {
+        let firsts = self.proofs.firsts(log.epoch());
+        let (mut end, mut goal) = (end, goal);
+        let mut own = Vec::new();
+        let (mut refused, mut lower) = (None, None);
+        while end > 0 {
+            let mut link = None;
+            for there in firsts.range(..(end, 0)).rev() {
+                if self.watch.interrupted() {
+                    return Err(ArchiveError::Interrupted);
                 }
-                at += 1;
+                let proof = match unless_foreign(self.bucket.proof(log, *there, self.keys))? {
+                    Ok((proof, _)) => proof,
+                    Err(error) => {
+                        refused.get_or_insert(error);
+                        continue;
+                    }
+                };
+                let mut tree = proof.before.clone();
+                let fits =
+                    proof.span().end == end && tree.extend(&proof.tree).is_ok() && goal.is(&tree);
+                if fits {
+                    link = Some(proof);
+                    break;
+                }
+                lower.get_or_insert(*there);
             }
-            let Some(span) = best else { break };
-            self.steps.push(Step::Tail(log.clone(), span));
-            next = span.end;
+            let Some(proof) = link else { break };
+            // What was passed over on the way to it did not matter.
+            (refused, lower) = (None, None);
+            let until = end;
+            end = proof.span().first;
+            goal = Goal::Tree(proof.before.clone());
+            own.push(Step::Data(Box::new(proof), until));
         }
-        let Some(Step::Tail(_, span)) = self.steps.last() else { return Ok(()) };
-        let name = ObjectName::Tail(log.clone(), *span);
-        let bytes = bucket.fetch(&name, MAX_OBJECT_BYTES)?;
-        let tail = Tail::read(&bytes).map_err(|what| bucket.wrong(&name, what))?;
-        let note = tail.marker.checkpoint;
-        self.checkpoint =
-            signed(note.as_bytes(), log, keys).map_err(|what| bucket.wrong(&name, what))?;
-        (self.note, self.commit) = (note, name);
-        Ok(())
-    }
-}
-
-/// The data objects up to `size`, which has to be where one ends, and the tree before them.
-fn chain(
-    bucket: &Bucket,
-    proofs: &Proofs,
-    log: &LogName,
-    keys: &Keyring,
-    size: u64,
-    watch: &dyn Watch,
-) -> Result<(Range, Vec<Step>), ArchiveError> {
-    let mut own = Vec::new();
-    let firsts = proofs.firsts(log.epoch());
-    let mut end = size;
-    // From the end back: what an interrupted cut left behind that nobody needed is not met.
-    for first in firsts.range(..size).rev() {
-        if watch.interrupted() {
-            return Err(ArchiveError::Interrupted);
-        }
-        let proof = bucket.proof(log, *first, keys)?;
-        if proof.span().end != end {
-            let what = format!(
-                "the range that begins there ends at {}, and the next one begins at {end}: a \
-                 range is missing",
-                proof.span().end
-            );
-            return Err(bucket.wrong(&ObjectName::Range(log.clone(), *first), what));
-        }
-        own.push(Step::Data(Box::new(proof), end));
-        end = *first;
-    }
-    own.reverse();
-    let Some(Step::Data(first, _)) = own.first() else {
-        let what = "no range leads up to this checkpoint".to_owned();
-        return Err(ArchiveError::Missing {
-            object: bucket.url(&ObjectName::Range(log.clone(), size)),
-            what,
-        });
-    };
-    let begin = first.before.end();
-    let sizes = proofs.checkpoints.get(&log.epoch());
-    if let Some(size) = sizes.and_then(|sizes| sizes.range(..=begin).next_back()) {
-        // Something was committed before the first range that is there.
-        let what = format!("a checkpoint over {size} records is there, and needs it");
-        let first = firsts.range(..begin).next_back().copied().unwrap_or_default();
-        let object = bucket.url(&ObjectName::Range(log.clone(), first));
-        return Err(ArchiveError::Missing { object, what });
-    }
-    let (before, mut steps) = earlier(bucket, proofs, log, keys, &first.before, watch)?;
-    steps.append(&mut own);
-    Ok((before, steps))
-}
-
-/// What lies before an epoch's first record: the data of earlier epochs, as far as they have
-/// the very tree that this epoch begins with. Else it was removed before anything was shipped.
-fn earlier(
-    bucket: &Bucket,
-    proofs: &Proofs,
-    log: &LogName,
-    keys: &Keyring,
-    tree: &Range,
-    watch: &dyn Watch,
-) -> Result<(Range, Vec<Step>), ArchiveError> {
-    if tree.is_empty() {
-        return Ok((tree.clone(), Vec::new()));
-    }
-    for epoch in (0..log.epoch()).rev() {
-        let log = log.in_epoch(epoch);
-        let firsts = proofs.firsts(epoch);
-        let Some(first) = firsts.range(..tree.end()).next_back().copied() else { continue };
-        let proof = bucket.proof(&log, first, keys)?;
-        let span = proof.span();
-        if span.end < tree.end() {
-            continue;
-        }
-        let (before, mut steps) = match firsts.range(..first).next_back() {
-            Some(_) => chain(bucket, proofs, &log, keys, first, watch)?,
-            None => earlier(bucket, proofs, &log, keys, &proof.before, watch)?,
+        own.reverse();
+        let range = |first| self.bucket.url(&ObjectName::Range(log.clone(), first, 0));
+        let Goal::Tree(before) = goal else {
+            let what = "no range leads up to this checkpoint".to_owned();
+            let missing = ArchiveError::Missing { object: range(end), what };
+            return Err(refused.unwrap_or(missing));
         };
-        steps.push(Step::Data(Box::new(proof), tree.end()));
-        return Ok((before, steps));
+        let committed = || self.committed_up_to(log, end);
+        if end > 0 && (lower.is_some() || committed()?) {
+            // Something was shipped before the first range that is there.
+            let what = format!(
+                "the records before {end} were shipped, and no range that is there leads up to them"
+            );
+            let object = range(lower.map_or(0, |(first, _)| first));
+            let gap = refused.unwrap_or(ArchiveError::Missing { object, what });
+            return Ok(Chain { before, steps: own, gap: Some(gap) });
+        }
+        let mut chain = self.earlier(log, &before)?;
+        chain.steps.append(&mut own);
+        Ok(chain)
     }
-    Ok((tree.clone(), Vec::new()))
+
+    /// Whether a checkpoint that the log signed commits anything up to there.
+    fn committed_up_to(self, log: &LogName, end: u64) -> Result<bool, ArchiveError> {
+        for size in self.proofs.sizes(log.epoch()).filter(|size| *size <= end) {
+            if unless_foreign(self.bucket.checkpoint(log, size, self.keys))?.is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What lies before an epoch's first record: the data of earlier epochs, as far as they have
+    /// the very tree that this epoch begins with. Else it was removed before anything was
+    /// shipped.
+    fn earlier(self, log: &LogName, tree: &Range) -> Result<Chain, ArchiveError> {
+        let nothing = Chain { before: tree.clone(), steps: Vec::new(), gap: None };
+        if tree.is_empty() {
+            return Ok(nothing);
+        }
+        for epoch in self.proofs.epochs().into_iter().filter(|epoch| *epoch < log.epoch()) {
+            let log = log.in_epoch(epoch);
+            for there in self.proofs.firsts(epoch).range(..(tree.end(), 0)).rev() {
+                let read = self.bucket.proof(&log, *there, self.keys);
+                let Ok((proof, _)) = unless_foreign(read)? else { continue };
+                if proof.span().end < tree.end() {
+                    break;
+                }
+                let mut whole = proof.before.clone();
+                let joined = whole.extend(&proof.tree).is_ok();
+                if !joined || proof.span().end == tree.end() && whole != *tree {
+                    continue;
+                }
+                let goal = Goal::Tree(proof.before.clone());
+                let mut chain = self.chain(&log, proof.span().first, goal)?;
+                chain.steps.push(Step::Data(Box::new(proof), tree.end()));
+                return Ok(chain);
+            }
+        }
+        Ok(nothing)
+    }
+
+    /// The largest size of an epoch that a key of the log committed.
+    pub(super) fn last_committed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
+        for size in self.proofs.sizes(log.epoch()) {
+            let read = self.bucket.checkpoint(log, size, self.keys);
+            if let Ok((Checkpoint { root, .. }, _)) = unless_foreign(read)? {
+                let object = ObjectName::Checkpoint(log.clone(), size);
+                return Ok(Some(Mark { epoch: log.epoch(), size, root, object }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The largest checkpoint of an epoch that a key of the log signed.
+    pub(super) fn last_signed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
+        let last = self.last_committed(log)?;
+        let above = last.as_ref().map_or(0, |mark| mark.size);
+        Ok(self.largest(log, above)?.or(last))
+    }
+
+    /// The largest checkpoint over more than `above` records of an epoch that a key of the log
+    /// signed, wherever it stands.
+    pub(super) fn largest(self, log: &LogName, above: u64) -> Result<Option<Mark>, ArchiveError> {
+        let mut largest: Option<Mark> = None;
+        let mut see = |checkpoint: Checkpoint, object: ObjectName| {
+            let Checkpoint { size, root, .. } = checkpoint;
+            if size > above && largest.as_ref().is_none_or(|mark| size > mark.size) {
+                largest = Some(Mark { epoch: log.epoch(), size, root, object });
+            }
+        };
+        for size in self.proofs.sizes(log.epoch()).filter(|size| *size > above) {
+            let read = self.bucket.checkpoint(log, size, self.keys);
+            if let Ok((checkpoint, _)) = unless_foreign(read)? {
+                see(checkpoint, ObjectName::Checkpoint(log.clone(), size));
+                break;
+            }
+        }
+        for there in self.proofs.firsts(log.epoch()).range((above, 0)..) {
+            let read = self.bucket.proof(log, *there, self.keys);
+            if let Ok((_, checkpoint)) = unless_foreign(read)? {
+                see(checkpoint, ObjectName::Range(log.clone(), there.0, there.1));
+            }
+        }
+        for tail in tails(&*self.bucket.0, log, above)? {
+            if let Ok((_, checkpoint)) = unless_foreign(self.bucket.marker(log, &tail, self.keys))?
+            {
+                see(checkpoint, tail.name(log));
+            }
+        }
+        Ok(largest)
+    }
+}
+
+impl Plan {
+    /// A larger checkpoint in the proofs of its own ranges, which were read for it.
+    pub(super) fn larger_inside(&self, log: &LogName) -> Option<Mark> {
+        let mut largest: Option<Mark> = None;
+        for step in &self.steps {
+            let Step::Data(proof, _) = step else { continue };
+            if proof.log().as_ref() != Some(log) {
+                continue;
+            }
+            let Ok(note) = SignedCheckpoint::parse(proof.checkpoint.as_bytes()) else { continue };
+            // It was verified when the proof was read.
+            let Checkpoint { size, root, .. } = *note.unverified();
+            if size > largest.as_ref().map_or(self.checkpoint.size, |mark| mark.size) {
+                let object = ObjectName::Range(log.clone(), proof.span().first, 0);
+                largest = Some(Mark { epoch: log.epoch(), size, root, object });
+            }
+        }
+        largest
+    }
 }

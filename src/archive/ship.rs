@@ -5,26 +5,27 @@
 //! signed checkpoint last. Every object is put once, under a name that says what it holds; who
 //! finds a name taken looks whether it is the same records, and goes on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bucket::unless_foreign;
 use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
 use super::error::{ArchiveError, io_error};
 use super::find::find;
-use super::layout::{Day, HostName, LogName, ObjectName, Place, Span};
+use super::layout::{Day, HostName, LAST_NAME, LogName, ObjectName, Place};
 use super::log::{LogView, Pieces};
-use super::members::{MAX_OBJECT_BYTES, Tail, holds};
 use super::names::fetch;
 use super::pack::{Packed, Until, pack};
 use super::position::Position;
+use super::spool::Spool;
 use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::{Hash, Range};
-use crate::backup::{FileSink, Marker};
+use crate::backup::{Marker, MarkerError};
 use crate::clock::{Clock, Timestamp};
+use crate::fsio::SharedFs;
 use crate::fsio::lock::try_lock;
-use crate::fsio::{FsFile, OpenMode, SharedFs};
 use crate::store::{BackupStore, Body, Put, StoreError, StoreErrorKind};
 
 const GZIP: &str = "application/gzip";
@@ -86,6 +87,8 @@ pub struct Shipped {
     pub objects: Vec<ObjectName>,
     /// Up to which record data objects hold everything.
     pub data_end: u64,
+    /// How many records retention removed before a data object held them, as this pass found.
+    pub removed_unshipped: u64,
 }
 
 impl Archiver {
@@ -95,33 +98,44 @@ impl Archiver {
     /// See [`ArchiveError`]. What was put stays, and the next pass goes on from there.
     pub fn pass(&self, watch: &dyn Watch) -> Result<Shipped, ArchiveError> {
         let path = self.log_dir.join("audit.archive.lock");
-        let log = LogView::take(&self.fs, &self.log_dir)?;
+        // Where there is no log, no lock is left behind.
+        LogView::take(&self.fs, &self.log_dir)?;
         let Some(_lock) = try_lock(&path).map_err(io_error("lock", &path))? else {
             return Err(ArchiveError::Locked { path });
         };
+        // Another pass may have shipped more since then: the log is looked at under the lock.
+        let log = LogView::take(&self.fs, &self.log_dir)?;
         let name = log.name()?;
         watch.stage(Stage::Upload, 0);
-        let (mut position, is_certain) = self.position(&log, &name)?;
+        let Begin { mut position, is_certain, mut removed } = self.position(&log, &name)?;
         let mut before = position.shipped.end();
-        let mut pass =
-            Pass { archiver: self, log: &log, name: &name, watch, objects: Vec::new(), bytes: 0 };
+        let mut pass = Pass {
+            archiver: self,
+            log: &log,
+            name: &name,
+            watch,
+            objects: Vec::new(),
+            bytes: 0,
+            adopted: 0,
+        };
         match pass.run(&mut position) {
             // The position may be one of another day: the archive is asked, once.
             Err(ArchiveError::LogDamaged(_)) if !is_certain => {
-                position = self.found(&log, &name)?;
+                Begin { position, removed, .. } = self.found(&log, &name)?;
                 before = position.shipped.end();
                 pass.run(&mut position)?;
             }
             done => done?,
         }
-        let Pass { objects, bytes, .. } = pass;
+        let Pass { objects, bytes, adopted, .. } = pass;
         Ok(Shipped {
             tree_size: log.size(),
             root_hash: log.checkpoint().root,
-            records: log.size().saturating_sub(before),
+            records: log.size().saturating_sub(before + adopted),
             bytes,
             objects,
             data_end: position.data.end(),
+            removed_unshipped: removed,
             log: name,
         })
     }
@@ -131,9 +145,8 @@ impl Archiver {
         self.store.url("")
     }
 
-    /// The position by its file where that fits the log, else by what the archive has; and
-    /// whether it is the latter.
-    fn position(&self, log: &LogView, name: &LogName) -> Result<(Position, bool), ArchiveError> {
+    /// The position by its file where that fits the log, else by what the archive has.
+    fn position(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
         let kept = Position::load(&*self.fs, &self.log_dir)?.filter(|kept| {
             kept.log_id == name.id()
                 && kept.epoch == name.epoch()
@@ -142,45 +155,82 @@ impl Archiver {
                 && kept.data.end() >= log.removed().end()
         });
         match kept {
-            Some(kept) => Ok((kept, false)),
-            None => Ok((self.found(log, name)?, true)),
+            Some(kept) if self.is_there(&kept, name)? => {
+                Ok(Begin { position: kept, is_certain: false, removed: 0 })
+            }
+            _ => self.found(log, name),
         }
     }
 
-    fn found(&self, log: &LogView, name: &LogName) -> Result<Position, ArchiveError> {
-        let found = find(&*self.store, log)?;
-        Ok(Position {
+    /// Whether the archive has what the position implies: it may have been emptied, or be
+    /// another one, as where a disk is not mounted. One object is asked for.
+    fn is_there(&self, kept: &Position, name: &LogName) -> Result<bool, ArchiveError> {
+        let implied = match kept.key_changes {
+            _ if kept.committed => ObjectName::Checkpoint(name.clone(), kept.data.end()),
+            Some(changes) => ObjectName::Keys(name.clone(), changes, 0),
+            None => return Ok(false),
+        };
+        match self.store.stat(&implied.to_string()) {
+            Ok(Some(_)) => Ok(true),
+            // Who may not list is told "denied" of what is not there.
+            Ok(None) | Err(StoreError { kind: StoreErrorKind::AccessDenied, .. }) => {
+                let object = self.store.url(&implied.to_string());
+                tracing::warn!("{object} should be there and is not: the archive is asked");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn found(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
+        let found = find(&self.store, log)?;
+        let position = Position {
             log_id: name.id().to_owned(),
             epoch: name.epoch(),
             destination: self.destination(),
             shipped: found.data.clone(),
             data: found.data,
             committed: found.committed,
-            tail_since: None,
+            // Tails would not follow what is there: what comes after a gap is made data at once.
+            tail_since: (found.removed > 0).then(Timestamp::default),
             tail_bytes: 0,
-            key_changes: found.key_changes,
+            // Put again: that a name is there does not say whose it is.
+            key_changes: None,
             shipped_at: self.clock.now(),
-        })
+        };
+        Ok(Begin { position, is_certain: true, removed: found.removed })
     }
 
     /// How large an object may be: the log's own disk is not filled for it.
     fn room(&self, wanted: u64) -> u64 {
         let available = self.fs.space(&self.log_dir).map_or(u64::MAX, |space| space.available);
-        if available / 4 >= wanted { wanted } else { wanted.min(1 << 20) }
+        wanted.min((available / 4).max(64 << 10))
     }
 
-    fn keep(&self, position: &Position) -> Result<(), ArchiveError> {
+    pub(super) fn keep(&self, position: &Position) -> Result<(), ArchiveError> {
         position.store(&*self.fs, &self.log_dir)
     }
 }
 
-struct Pass<'a> {
-    archiver: &'a Archiver,
-    log: &'a LogView,
-    name: &'a LogName,
+/// Where a pass begins.
+struct Begin {
+    position: Position,
+    /// Whether it is by what the archive has.
+    is_certain: bool,
+    /// How many records retention removed that no data object holds.
+    removed: u64,
+}
+
+/// A pass at work.
+pub(super) struct Pass<'a> {
+    pub(super) archiver: &'a Archiver,
+    pub(super) log: &'a LogView,
+    pub(super) name: &'a LogName,
     watch: &'a dyn Watch,
     objects: Vec<ObjectName>,
     bytes: u64,
+    /// Records of tails that were there already.
+    pub(super) adopted: u64,
 }
 
 /// What came of putting an object.
@@ -244,6 +294,16 @@ impl Pass<'_> {
 
     /// Ships what is new as a tail; false where it is to be a data object instead.
     fn tail(&mut self, position: &mut Position) -> Result<bool, ArchiveError> {
+        while position.shipped.end() < self.log.size() {
+            if !self.next_tail(position)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One tail: a new one, or one that an earlier pass put and whose end was not noted.
+    fn next_tail(&mut self, position: &mut Position) -> Result<bool, ArchiveError> {
         let (first, end) = (position.shipped.end(), self.log.size());
         if self.is_due(position, position.tail_since) {
             return Ok(false);
@@ -263,11 +323,17 @@ impl Pass<'_> {
         if self.is_due(position, since) {
             return Ok(false);
         }
-        let marker = self.marker(&position.shipped, &packed)?;
+        // Where keys or holes leave no room in it, a data object is made: its proof has room.
+        let Some(marker) = self.marker(&position.shipped, &packed)? else { return Ok(false) };
         bytes.extend_from_slice(&marker);
-        let name = ObjectName::Tail(self.name.clone(), packed.span());
-        if let PutResult::Taken = self.put(&name, Body::Bytes(&bytes), GZIP)? {
-            self.is_same_tail(&name, &tree)?;
+        let tail = |nth| ObjectName::Tail(self.name.clone(), first, nth);
+        for name in (0..=LAST_NAME).map(tail) {
+            match self.put(&name, Body::Bytes(&bytes), GZIP)? {
+                PutResult::Stored => break,
+                PutResult::Taken if self.adopts(&name, position)? => return Ok(true),
+                PutResult::Taken if name.is_last() => return Err(self.no_name(&name)),
+                PutResult::Taken => {}
+            }
         }
         position.shipped = tree;
         position.tail_since = since;
@@ -277,7 +343,8 @@ impl Pass<'_> {
         Ok(true)
     }
 
-    fn marker(&self, before: &Range, packed: &Packed) -> Result<Vec<u8>, ArchiveError> {
+    /// `None` where it is larger than a gzip header can hold.
+    fn marker(&self, before: &Range, packed: &Packed) -> Result<Option<Vec<u8>>, ArchiveError> {
         let checkpoint = self.log.checkpoint();
         let marker = Marker {
             log_id: self.name.id().to_owned(),
@@ -295,7 +362,11 @@ impl Pass<'_> {
             key_chain: Vec::new(),
             key_chain_omitted: !self.log.keys().rotations().is_empty(),
         };
-        marker.member().map_err(|error| ArchiveError::LogDamaged(error.to_string()))
+        match marker.member() {
+            Ok(member) => Ok(Some(member)),
+            Err(MarkerError::TooLarge(_)) => Ok(None),
+            Err(error) => Err(ArchiveError::LogDamaged(error.to_string())),
+        }
     }
 
     /// Everything that no data object holds becomes data objects, up to the checkpoint, which
@@ -344,14 +415,26 @@ impl Pass<'_> {
         let (packed, digests) = spool
             .fill(|out| pack(pieces, position.data.end(), until, cuts.level, out, self.watch))?;
         let proof = self.proof(&position.data, &packed)?;
-        let name = ObjectName::Range(self.name.clone(), packed.span().first);
         let bytes = proof.encode().map_err(ArchiveError::LogDamaged)?;
-        let put = self.put(&name, Body::Bytes(&bytes), JSON)?;
-        let (proof, spool, digests) = match put {
-            PutResult::Stored => (proof, spool, digests),
-            PutResult::Taken => {
+        let first = packed.span().first;
+        let mut claimed = None;
+        let range = |nth| ObjectName::Range(self.name.clone(), first, nth);
+        for name in (0..=LAST_NAME).map(range) {
+            if let PutResult::Stored = self.put(&name, Body::Bytes(&bytes), JSON)? {
+                break;
+            }
+            claimed = self.claimed(&name, &position.data)?.map(|proof| (name.clone(), proof));
+            if claimed.is_some() {
+                break;
+            }
+            if name.is_last() {
+                return Err(self.no_name(&name));
+            }
+        }
+        let (proof, spool, digests) = match claimed {
+            None => (proof, spool, digests),
+            Some((name, claimed)) => {
                 // An earlier pass began here, or somebody else: the cut is the one that it made.
-                let claimed = self.claimed(&name, &position.data)?;
                 let span = claimed.span();
                 let until = Until { end: span.end, stored_bytes: u64::MAX, at_midnight: false };
                 drop(spool);
@@ -367,7 +450,7 @@ impl Pass<'_> {
             }
         };
         let object: ObjectName = proof.data.parse().map_err(|error| ArchiveError::Object {
-            object: self.url(&name),
+            object: proof.data.clone(),
             what: format!("{error}"),
         })?;
         let body = Body::File { path: &spool.path, digests: &digests };
@@ -412,47 +495,6 @@ impl Pass<'_> {
         })
     }
 
-    /// What is there under the name of a range's proof: good only if the log has the very
-    /// records that it names.
-    fn claimed(&self, name: &ObjectName, before: &Range) -> Result<RangeProof, ArchiveError> {
-        let bytes = fetch(&*self.archiver.store, name, MAX_DOCUMENT_BYTES)?
-            .ok_or_else(|| self.gone(name))?;
-        let (proof, _) = RangeProof::read(&bytes, name, self.log.keys())
-            .map_err(|error| error.of(self.url(name)))?;
-        if proof.before != *before {
-            return Err(self.contradicted(name, "the log has other records before it"));
-        }
-        let Span { end, .. } = proof.span();
-        if end > self.log.size() {
-            let what = format!(
-                "a key of the log signed {end} records there, and the log has {}",
-                self.log.size()
-            );
-            return Err(self.contradicted(name, &what));
-        }
-        Ok(proof)
-    }
-
-    fn is_same_tail(&self, name: &ObjectName, tree: &Range) -> Result<(), ArchiveError> {
-        let bytes =
-            fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
-        let object = || self.url(name);
-        let tail =
-            Tail::read(&bytes).map_err(|what| ArchiveError::Object { object: object(), what })?;
-        let fits = tail.marker.tree_size == tree.end()
-            && tree.root().is_ok_and(|root| root == tail.marker.root_hash);
-        if fits { Ok(()) } else { Err(self.contradicted(name, "it holds other records")) }
-    }
-
-    fn is_same_data(&self, name: &ObjectName, proof: &RangeProof) -> Result<(), ArchiveError> {
-        let bytes =
-            fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
-        match holds(&bytes, proof) {
-            Ok(()) => Ok(()),
-            Err(what) => Err(ArchiveError::Object { object: self.url(name), what }),
-        }
-    }
-
     /// The signed checkpoint: the commit mark.
     fn commit(&mut self) -> Result<(), ArchiveError> {
         let note = self.log.note();
@@ -482,14 +524,23 @@ impl Pass<'_> {
             rotations: keys.rotations().to_vec(),
         };
         let bytes = document.encode().map_err(ArchiveError::LogDamaged)?;
-        let name = ObjectName::Keys(self.name.clone(), changes);
-        if let PutResult::Taken = self.put(&name, Body::Bytes(&bytes), JSON)? {
+        let named = |nth| ObjectName::Keys(self.name.clone(), changes, nth);
+        for name in (0..=LAST_NAME).map(named) {
+            if let PutResult::Stored = self.put(&name, Body::Bytes(&bytes), JSON)? {
+                break;
+            }
             let there = fetch(&*self.archiver.store, &name, MAX_DOCUMENT_BYTES)?
                 .ok_or_else(|| self.gone(&name))?;
-            let (found, _) = KeysDocument::read(&there, self.name.id())
-                .map_err(|error| error.of(self.url(&name)))?;
-            if found.public_key != document.public_key {
-                return Err(self.contradicted(&name, "it names other keys than the log has"));
+            let read = KeysDocument::read(&there, self.name.id());
+            match unless_foreign(read.map_err(|error| error.of(self.url(&name))))? {
+                Ok((found, _)) if found.public_key == document.public_key => break,
+                Ok((_, ring)) if ring.contains(keys.newest()) || keys.contains(ring.newest()) => {
+                    return Err(self.contradicted(&name, "it names other keys than the log has"));
+                }
+                _ if name.is_last() => return Err(self.no_name(&name)),
+                _ => {
+                    self.is_foreign(&name, "it does not hold the log's keys");
+                }
             }
         }
         position.key_changes = Some(changes);
@@ -507,7 +558,8 @@ impl Pass<'_> {
         }
         let bytes = body.digests().bytes;
         let stopped = || self.watch.interrupted();
-        let put = Put { interrupted: Some(&stopped), ..Put::new(body, content_type) };
+        let put =
+            Put { interrupted: Some(&stopped), looks_first: false, ..Put::new(body, content_type) };
         match self.archiver.store.put_new(&name.to_string(), put) {
             Ok(_) => {
                 self.watch.advance(bytes);
@@ -519,59 +571,8 @@ impl Pass<'_> {
             Err(error) => Err(error.into()),
         }
     }
-
-    fn url(&self, name: &ObjectName) -> String {
-        self.archiver.store.url(&name.to_string())
-    }
-
-    fn gone(&self, name: &ObjectName) -> ArchiveError {
-        let what = "the store said a moment ago that it is there".to_owned();
-        ArchiveError::Missing { object: self.url(name), what }
-    }
-
-    fn contradicted(&self, name: &ObjectName, what: &str) -> ArchiveError {
-        ArchiveError::Contradicted { object: self.url(name), what: what.to_owned() }
-    }
 }
 
 fn join(tree: &mut Range, next: &Range) -> Result<(), ArchiveError> {
     tree.extend(next).map_err(|error| ArchiveError::LogDamaged(error.to_string()))
-}
-
-/// An object that is made in a file, so that memory stays bounded; the file goes with it.
-struct Spool<'a> {
-    fs: &'a SharedFs,
-    path: PathBuf,
-    file: Box<dyn FsFile>,
-}
-
-impl<'a> Spool<'a> {
-    fn new(fs: &'a SharedFs, log_dir: &Path) -> Result<Self, ArchiveError> {
-        let path = log_dir.join("audit.archive.spool");
-        // Whoever left one behind is dead: this process has the lock.
-        let _ = fs.remove(&path);
-        let file = fs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
-        Ok(Self { fs, path, file })
-    }
-
-    fn fill(
-        &self,
-        write: impl FnOnce(&mut dyn std::io::Write) -> Result<Packed, ArchiveError>,
-    ) -> Result<(Packed, crate::store::Digests), ArchiveError> {
-        let mut sink = FileSink::new(&*self.file);
-        let packed = write(&mut sink).map_err(|error| match error {
-            ArchiveError::Io { action, source, .. } => {
-                ArchiveError::Io { action, path: self.path.clone(), source }
-            }
-            error => error,
-        })?;
-        let digests = sink.digests().for_store().map_err(ArchiveError::LogDamaged)?;
-        Ok((packed, digests))
-    }
-}
-
-impl Drop for Spool<'_> {
-    fn drop(&mut self) {
-        let _ = self.fs.remove(&self.path);
-    }
 }

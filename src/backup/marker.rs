@@ -131,6 +131,22 @@ impl Marker {
         }
     }
 
+    /// The marker with which these bytes end, and where it begins. Nothing is unpacked.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn at_end(bytes: &[u8]) -> Result<(usize, Self), MarkerError> {
+        let from = bytes.len().saturating_sub(MAX_MARKER_BYTES);
+        let mut missing = MarkerError::Missing("no such header is there");
+        for at in memchr::memmem::rfind_iter(&bytes[from..], &HEADER) {
+            match Self::parse(&bytes[from + at..]) {
+                Ok(marker) => return Ok((from + at, marker)),
+                Err(error) => missing = error,
+            }
+        }
+        Err(missing)
+    }
+
     /// Reads the member back; it must be nothing but the marker.
     ///
     /// # Errors

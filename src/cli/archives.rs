@@ -9,7 +9,9 @@ use super::progress::Progress;
 use crate::archive::{ArchiveError, Assembled, Reader, Wanted};
 use crate::audit::read::error::ReadError;
 use crate::backup::{BackupDir, BackupError, FetchPlace};
+use crate::clock::Timestamp;
 use crate::fsio::{Fs, OsFs};
+use crate::health::wording::count;
 use crate::store::{BackupStore, LocalStore, StoreError};
 
 /// An archive: a cloud's, or a directory.
@@ -23,6 +25,8 @@ pub(super) enum Archive {
 #[derive(Debug)]
 pub(super) struct FromArchive {
     pub(super) path: PathBuf,
+    tree_size: u64,
+    last_accepted: Option<Timestamp>,
     _place: FetchPlace,
 }
 
@@ -69,7 +73,12 @@ impl Archive {
     pub(super) fn connect(&self, progress: &Progress) -> Result<Arc<dyn BackupStore>, StoreError> {
         match self {
             Self::Cloud(cloud) => cloud.connect(None, progress),
-            Self::Directory(path) => Ok(Arc::new(LocalStore::new(path))),
+            // Where shipping goes on is kept with the directory: it must not depend on where
+            // the command is run.
+            Self::Directory(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                Ok(Arc::new(LocalStore::new(path)))
+            }
         }
     }
 
@@ -85,8 +94,24 @@ impl Archive {
     ) -> Result<FromArchive, CliError> {
         let place = into.fetch_place("archive").map_err(CliError::from)?;
         let reader = Reader::new(self.connect(progress)?);
-        let Assembled { path, .. } = reader.assemble(wanted, place.path(), progress)?;
-        Ok(FromArchive { path, _place: place })
+        let made = reader.assemble(wanted, place.path(), progress)?;
+        let Assembled { path, tree_size, last_accepted, .. } = made;
+        Ok(FromArchive { path, tree_size, last_accepted, _place: place })
+    }
+}
+
+impl FromArchive {
+    /// Which point it is, for people.
+    pub(super) fn point(&self) -> String {
+        let accepted = self.last_accepted.map_or_else(
+            || "none of them is there".to_owned(),
+            |time| format!("the last was accepted at {time}"),
+        );
+        format!(
+            "The archive leads up to {}: {accepted}. If somebody removed newer ones with all that \
+             proves them, the archive cannot tell.",
+            count(self.tree_size, "record")
+        )
     }
 }
 
@@ -97,7 +122,8 @@ impl From<ArchiveError> for CliError {
             ArchiveError::LogDamaged(_)
             | ArchiveError::Contradicted { .. }
             | ArchiveError::Object { .. }
-            | ArchiveError::Missing { .. } => Exit::Found,
+            | ArchiveError::Missing { .. }
+            | ArchiveError::Incomplete { .. } => Exit::Found,
             ArchiveError::SeveralLogs { .. } => Exit::Usage,
             ArchiveError::Locked { .. } => Exit::Busy,
             ArchiveError::Interrupted => Exit::Interrupted,
@@ -138,6 +164,12 @@ fn hint(error: &ArchiveError) -> Option<&'static str> {
             "somebody removed the object, or a lifecycle rule did. If the bucket keeps versions, \
              remove the marker that hides it. What is committed before it can be restored: \
              `--to-seq`"
+        }
+        ArchiveError::Incomplete { .. } => {
+            "a run of `auditctl archive` was interrupted or is still at work, the log began \
+             another epoch, or somebody removed what is missing. Compare with a checkpoint or a \
+             backup that was kept elsewhere. To restore what is there, add --force; what an epoch \
+             holds, --epoch N"
         }
         ArchiveError::NotFound { .. } => {
             "an archive is named by its bucket and prefix, as `auditctl archive` was given; a \

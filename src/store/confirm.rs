@@ -1,6 +1,6 @@
 //! Putting exactly once, and believing only what the store says it has.
 //!
-//! The same for all providers: look first, send with the condition that nothing
+//! The same for all providers: look first unless told not to, send with the condition that nothing
 //! is there, and look again. If the condition failed, somebody was first, and that
 //! somebody may have been an attempt of ours whose answer was lost: the same
 //! content is then success, another is an error that no retry can mend.
@@ -34,7 +34,9 @@ pub(crate) fn put_once(
     if put.is_interrupted() {
         return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
     }
-    if let Some(object) = store.stat(name)? {
+    if put.looks_first
+        && let Some(object) = store.stat(name)?
+    {
         return settle(store, object, &put, None);
     }
     check(&put, &url)?;
@@ -188,4 +190,42 @@ pub(crate) fn md5_of(put: &Put<'_>) -> Result<Option<[u8; 16]>, StoreError> {
 #[cfg(not(feature = "azure"))]
 fn md5_of(_put: &Put<'_>) -> Result<Option<[u8; 16]>, StoreError> {
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::LocalStore;
+    use crate::store::fault::{FaultStore, Operation};
+
+    #[test]
+    fn who_expects_a_new_name_does_not_look_at_it_before_it_is_sent() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = FaultStore::new(LocalStore::new(dir.path()));
+        for (looks_first, looked) in [(true, 1), (false, 0)] {
+            let put = Put { looks_first, ..Put::new(Body::Bytes(b"a"), "text/plain") };
+            let before = store.calls(Operation::Stat);
+            let mut asked = None;
+            // Nothing is stored, so that it says that nothing is there.
+            let result = put_once(&store, "a", put, |_| {
+                asked = Some(store.calls(Operation::Stat) - before);
+                Ok(Sent::As(None))
+            });
+            assert_eq!(result.expect_err("not there").kind, StoreErrorKind::Unconfirmed);
+            assert_eq!(asked, Some(looked));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_found_out_without_looking_first() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = LocalStore::new(dir.path());
+        let put = |bytes| {
+            let put = Put::new(Body::Bytes(bytes), "text/plain");
+            store.put_new("a", Put { looks_first: false, ..put })
+        };
+        put(b"a").expect("stored");
+        put(b"a").expect("the same");
+        assert_eq!(put(b"b").expect_err("taken").kind, StoreErrorKind::ExistsAndDiffers);
+    }
 }

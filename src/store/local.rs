@@ -66,15 +66,19 @@ impl LocalStore {
         StoreError::new(kind, url, message).caused_by(error)
     }
 
-    /// The files below a directory, as paths from the root.
-    fn walk(&self, below: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-        for entry in fs::read_dir(self.root.join(below))? {
+    /// The files in a folder, as paths from the root. Folders in which no name can begin with
+    /// `below` are not looked into.
+    fn walk(&self, folder: &Path, below: &str, found: &mut Vec<PathBuf>) -> io::Result<()> {
+        for entry in fs::read_dir(self.root.join(folder))? {
             let entry = entry?;
-            let path = below.join(entry.file_name());
+            let path = folder.join(entry.file_name());
             // No object is a symbolic link, a FIFO or a device.
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                self.walk(&path, found)?;
+                let name = format!("{}/", path.to_string_lossy());
+                if name.starts_with(below) || below.starts_with(&name) {
+                    self.walk(&path, below, found)?;
+                }
             } else if kind.is_file() {
                 found.push(path);
             }
@@ -209,7 +213,8 @@ impl BackupStore for LocalStore {
 
     fn page(&self, below: &str, _after: Option<&str>) -> Result<Page, StoreError> {
         let mut paths = Vec::new();
-        self.walk(Path::new(""), &mut paths).map_err(|error| self.failed("", "list", &error))?;
+        let root = Path::new("");
+        self.walk(root, below, &mut paths).map_err(|error| self.failed("", "list", &error))?;
         let mut objects = Vec::with_capacity(paths.len());
         for path in paths {
             let name = path.to_string_lossy().into_owned();
@@ -283,7 +288,7 @@ impl BackupStore for LocalStore {
     fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
         let failed = |error: io::Error| self.failed("", "remove what uploads left", &error);
         let mut paths = Vec::new();
-        self.walk(Path::new(""), &mut paths).map_err(failed)?;
+        self.walk(Path::new(""), "", &mut paths).map_err(failed)?;
         let mut removed = 0;
         for path in paths.iter().map(|path| self.root.join(path)) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -131,6 +131,10 @@ pub struct Put<'a> {
     /// Asked about ten times a second whether to stop; the state stays good for
     /// `resume`.
     pub interrupted: Option<&'a dyn Fn() -> bool>,
+    /// Whether to ask first if the name is taken, which saves sending what is there. Without it,
+    /// the condition that goes with the upload tells: one request less, and no permission to
+    /// look at what is not there.
+    pub looks_first: bool,
 }
 
 impl<'a> Put<'a> {
@@ -146,6 +150,7 @@ impl<'a> Put<'a> {
             on_state: None,
             on_progress: None,
             interrupted: None,
+            looks_first: true,
         }
     }
 

@@ -204,6 +204,7 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
     fn put_new(&self, name: &str, put: Put<'_>) -> Result<Object, StoreError> {
         let Put { body, content_type, metadata, lock, resume, mut on_state, .. } = put;
         let (on_progress, interrupted) = (put.on_progress, put.interrupted);
+        let looks_first = put.looks_first;
         let mut patience = self.patience();
         let mut reached: Option<UploadState> = resume;
         let mut progress = UploadProgress::default();
@@ -225,6 +226,7 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
                 on_state: Some(&mut keep),
                 on_progress,
                 interrupted,
+                looks_first,
             };
             let stop = || interrupted.is_some_and(|asked| asked());
             match self.inner.put_new(name, attempt) {

@@ -11,6 +11,14 @@ use crate::units::human_bytes;
 #[must_use]
 pub fn archived_text(shipped: &Shipped, place: &str) -> String {
     let holds = format!("{} holds all {}", escape(place), count(shipped.tree_size, "record"));
+    let holds = match shipped.removed_unshipped {
+        0 => holds,
+        lost => format!(
+            "{holds} that the log has\nWARNING: retention removed {} before they were shipped for \
+             good. Run `auditctl archive` much more often than retention removes segments",
+            count(lost, "record")
+        ),
+    };
     if shipped.objects.is_empty() {
         return format!("Nothing new: {holds}\n");
     }
@@ -35,6 +43,7 @@ pub fn archived_json(shipped: &Shipped, place: &str) -> Value {
         "data_end": shipped.data_end,
         "records": shipped.records,
         "bytes": shipped.bytes,
+        "removed_unshipped": shipped.removed_unshipped,
         "objects": objects,
     }})
 }

@@ -22,7 +22,7 @@ use crate::support::{all_lines, eventually, open};
 pub(crate) struct Fleet {
     pub(crate) home: Home,
     pub(crate) cuts: Cuts,
-    store: Arc<FaultStore<LocalStore>>,
+    pub(crate) store: Arc<FaultStore<LocalStore>>,
 }
 
 impl Fleet {
@@ -103,10 +103,19 @@ impl Fleet {
         self.home.restore_as(&request).map_err(|error| error.to_string())
     }
 
-    /// The lines of the newest committed point.
+    /// The lines of the newest committed point; nothing that the log signed is missing.
     pub(crate) fn restored(&self) -> Vec<String> {
+        self.restored_as(&Wanted::default())
+    }
+
+    /// The lines of the newest committed point, whatever is missing after it.
+    pub(crate) fn restored_so_far(&self) -> Vec<String> {
+        self.restored_as(&Wanted { force: true, ..Wanted::default() })
+    }
+
+    pub(crate) fn restored_as(&self, want: &Wanted) -> Vec<String> {
         let target = tempfile::tempdir_in(self.home.dir.path()).expect("a directory");
-        self.restore_as(&Wanted::default(), Extent::Whole, target.path()).expect("restored");
+        self.restore_as(want, Extent::Whole, target.path()).expect("restored");
         all_lines(target.path())
     }
 
@@ -387,21 +396,29 @@ fn a_restore_that_begins_an_epoch_is_shipped_as_one_and_no_record_is_in_a_table_
     let made = fleet.home.back_up();
     fleet.record(50);
     fleet.cut();
-    let old = fleet.restored();
+    let old = fleet.restored_so_far();
     begin_epoch(&fleet, Wish::Id(made.metadata.id));
     fleet.record(30);
     // First a tail, of which nothing else tells to what it belongs.
     let shipped = fleet.ship();
     assert_eq!(shipped.log.epoch(), 1);
     let lines = all_lines(&fleet.home.log_dir());
-    assert_eq!(fleet.restored(), lines);
+    assert_eq!(fleet.restored_so_far(), lines);
     fleet.cut();
-    assert_eq!(fleet.restored(), lines);
+    assert_eq!(fleet.restored_so_far(), lines);
     let spans = fleet.data_is_gapless();
     let common = lines.iter().zip(&old).take_while(|(a, b)| a == b).count() as u64;
     assert!(common < old.len() as u64);
     assert_eq!(spans[&0], (0, old.len() as u64));
     assert_eq!(spans[&1], (common, lines.len() as u64), "from where the histories part");
+    // The epoch before has records that this one leaves out: that is said, or asked for.
+    let target = fleet.home.dir.path().join("there");
+    let want = Wanted::default();
+    let error = fleet.restore_as(&want, Extent::Whole, &target).expect_err("two epochs");
+    assert!(error.contains("in epoch 0, which epoch 1 does not continue"), "{error}");
+    let of = |epoch| Wanted { epoch: Some(epoch), ..Wanted::default() };
+    assert_eq!(fleet.restored_as(&of(0)), old);
+    assert_eq!(fleet.restored_as(&of(1)), lines);
     // And another one, before the second has a table.
     let made = fleet.home.back_up();
     fleet.record(10);
@@ -410,7 +427,7 @@ fn a_restore_that_begins_an_epoch_is_shipped_as_one_and_no_record_is_in_a_table_
     fleet.record(10);
     fleet.forget_position();
     fleet.cut();
-    assert_eq!(fleet.restored(), all_lines(&fleet.home.log_dir()));
+    assert_eq!(fleet.restored_so_far(), all_lines(&fleet.home.log_dir()));
 }
 
 #[test]
@@ -420,7 +437,7 @@ fn an_epoch_of_which_nothing_is_committed_yet_leaves_the_one_before_it() {
     let made = fleet.home.back_up();
     fleet.record(30);
     fleet.cut();
-    let old = fleet.restored();
+    let old = fleet.restored_so_far();
     begin_epoch(&fleet, Wish::Id(made.metadata.id));
     fleet.record(10);
     // The keys and the proof of the first range are put, and the data is not.
@@ -431,9 +448,9 @@ fn an_epoch_of_which_nothing_is_committed_yet_leaves_the_one_before_it() {
     let cuts = Cuts { data_age: Duration::ZERO, ..fleet.cuts };
     let error = Archiver { cuts, ..fleet.archiver() }.pass(&Unwatched).expect_err("denied");
     assert_eq!(error.kind(), "access_denied", "{error}");
-    assert_eq!(fleet.restored(), old);
+    assert_eq!(fleet.restored_so_far(), old);
     fleet.cut();
-    assert_eq!(fleet.restored(), all_lines(&fleet.home.log_dir()));
+    assert_eq!(fleet.restored_so_far(), all_lines(&fleet.home.log_dir()));
 }
 
 #[test]

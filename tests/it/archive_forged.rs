@@ -7,7 +7,6 @@ use auditctl::backup::Extent;
 
 use crate::archive::{Fleet, is_tail};
 use crate::backups::read;
-use crate::support::all_lines;
 
 /// What somebody does to the bucket, and what is then said of it.
 type Forgery = (&'static str, fn(&Fleet), &'static str);
@@ -95,12 +94,12 @@ const FORGERIES: &[Forgery] = &[
             let ours = fleet.bucket().join(ours.last().expect("one").to_string());
             std::fs::copy(path_of(&other, is), ours).expect("copied");
         },
-        "checkpoint: ",
+        "the archive leads up to",
     ),
     (
         "a tail is removed from between two",
         |fleet| std::fs::remove_file(path_of(fleet, is_tail)).expect("removed"),
-        "",
+        "the archive leads up to",
     ),
     (
         "a tail is altered",
@@ -133,7 +132,6 @@ fn each_forgery_in_the_bucket_is_found_and_named() {
             fleet.record(30);
             fleet.cut();
         }
-        let committed = all_lines(&fleet.home.log_dir()).len();
         fleet.record(5);
         fleet.ship();
         fleet.record(5);
@@ -141,11 +139,6 @@ fn each_forgery_in_the_bucket_is_found_and_named() {
         forge(&fleet);
         let target = fleet.home.dir.path().join("there");
         let restored = fleet.restore_as(&Wanted::default(), Extent::Whole, &target);
-        if said.is_empty() {
-            // Without a tail, the newest point is the one before it.
-            assert_eq!(restored.expect(what).plan.tree_size, committed as u64, "{what}");
-            continue;
-        }
         let error = restored.expect_err(what);
         assert!(error.contains(said), "{what}: {error}");
         assert!(error.contains("bucket"), "{what}: the object is named: {error}");

@@ -18,6 +18,7 @@ mod architecture;
 mod archive;
 mod archive_cli;
 mod archive_forged;
+mod archive_mended;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod backup_cloud;

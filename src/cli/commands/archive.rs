@@ -20,6 +20,9 @@ use crate::ui;
 /// of them. One run ships everything that the log has signed and the archive lacks, and ends.
 /// It works beside a running collector and never slows it. If it is interrupted, the next run goes
 /// on. `auditctl restore DEST` restores from an archive.
+///
+/// This is a preview: the layout of an archive may change until a later version freezes it. Keep
+/// making backups as well.
 #[derive(Debug, Args)]
 pub(crate) struct ArchiveArgs {
     /// Where to: s3://BUCKET[/PREFIX], az://CONTAINER[/PREFIX], gs://BUCKET[/PREFIX], or a

@@ -81,7 +81,11 @@ pub(crate) struct RestoreArgs {
     /// Check and compare everything, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask. Required if the histories differ
+    /// With an archive: restore what this epoch holds, instead of the newest one
+    #[arg(long, value_name = "N")]
+    epoch: Option<u32>,
+    /// Do not ask. Required if the histories differ, and for an archive that proves that there
+    /// was more than it holds
     #[arg(long)]
     force: bool,
 }
@@ -114,7 +118,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
     let dir = directory(&settings);
     let progress = Progress::new(context)?;
     // Its files are there for as long as this is.
-    let archived = from_archive(args, public_key.as_ref(), &dir, &progress)?;
+    let archived = from_archive(context, &settings, args, public_key.as_ref(), &dir, &progress)?;
     let fetched = match &archived {
         Some(_) => None,
         None => fetch(context, &settings, args, public_key.as_ref(), &dir, &progress)?,
@@ -183,6 +187,8 @@ fn log_id(text: &str) -> Result<String, String> {
 
 /// Puts together what an archive holds, when it is asked for from one.
 fn from_archive(
+    context: &Context,
+    settings: &Settings,
     args: &RestoreArgs,
     public_key: Option<&VerifierKey>,
     dir: &BackupDir,
@@ -190,13 +196,28 @@ fn from_archive(
 ) -> Result<Option<FromArchive>, CliError> {
     let Some(archive) = args.backup.as_deref().map(Archive::to_restore).transpose()?.flatten()
     else {
-        return Ok(None);
+        return match args.epoch {
+            Some(_) => Err(CliError::usage("--epoch is for an archive, and this names none")),
+            None => Ok(None),
+        };
     };
-    let wanted =
-        Wanted { log: args.log.clone(), public_key: public_key.cloned(), holds: args.to_seq };
+    let keys_here = match (public_key, &args.log, &args.target) {
+        (None, None, None) => keys_at_hand(&OsFs, &settings.log_dir, settings.key_path.as_deref()),
+        _ => None,
+    };
+    let wanted = Wanted {
+        log: args.log.clone(),
+        public_key: public_key.cloned(),
+        keys_here,
+        holds: args.to_seq,
+        epoch: args.epoch,
+        force: args.force,
+    };
     let fetched = archive.fetch(&wanted, dir, progress);
     progress.finish();
-    fetched.map(Some)
+    let fetched = fetched?;
+    context.printer.note(&fetched.point());
+    Ok(Some(fetched))
 }
 
 /// Fetches the backup, when it is asked for from elsewhere.
