@@ -151,8 +151,9 @@ pub use health::{
 };
 pub use origin_prefix::{OriginPrefix, OriginPrefixError};
 
-// What the binary calls.
+// What the binary calls. Its comments are help texts, in which `<file>` is a word to fill in.
 #[cfg(feature = "application")]
+#[allow(rustdoc::invalid_html_tags)]
 #[doc(hidden)]
 pub mod cli;
 

@@ -1,6 +1,6 @@
 //! What a person watches: samples of a running writer.
 //!
-//! [`sample`] looks as [`health::check`] does, once, and
+//! `sample` looks as [`health::check`] does, once, and
 //! turns the same look into numbers: no lock is taken, no record and no manifest
 //! read, nobody asked. Beside a hung writer, a dead one or none it gives the last
 //! known values, and says of when they are. How it is shown is `ui`'s matter.
