@@ -1,4 +1,4 @@
-//! Where shipping goes on, by what the archive has: for a log whose position is lost, or does
+//! From where shipping continues, by what the archive has: for a log whose position is lost, or does
 //! not fit it any more, because the log was restored, or the position's file was.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::audit::read::watch::Unwatched;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::store::BackupStore;
 
-/// Where shipping goes on.
+/// From where shipping continues.
 #[derive(Debug)]
 pub(super) struct Found {
     /// The tree over everything that data objects hold, or that retention removed.

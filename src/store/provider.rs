@@ -43,7 +43,7 @@ macro_rules! providers {
                 match self { $(Self::$provider => &[$($variable),*]),+ }
             }
 
-            /// Its word for a bucket, as a placeholder.
+            /// What it calls a bucket, for URLs in help and errors: `s3://BUCKET/…`.
             fn bucket(self) -> &'static str {
                 match self { $(Self::$provider => $bucket),+ }
             }
