@@ -231,6 +231,7 @@ pub(crate) fn count(number: u64, one: &str) -> String {
 }
 
 /// `is` of one, `are` of several.
+#[cfg(feature = "application")]
 pub(crate) fn are(number: u64) -> &'static str {
     if number == 1 { "is" } else { "are" }
 }

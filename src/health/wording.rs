@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-pub(crate) use crate::units::{are, count, records, were};
+pub(crate) use crate::units::{count, records, were};
 
 /// `7 s`, `12 min`, `5 h`, `3 days`: rounded down, in a unit that leaves at
 /// least two of it.
@@ -64,7 +64,7 @@ mod tests {
     fn one_is_not_many_and_nothing_has_no_percentage() {
         assert_eq!((count(1, "event"), count(0, "event")), ("1 event".into(), "0 events".into()));
         assert_eq!((percent(1, 3), percent(0, 0)), (Some(33.3), None));
-        assert_eq!((are(1), are(2), were(1), were(0)), ("is", "are", "was", "were"));
+        assert_eq!((were(1), were(0)), ("was", "were"));
         assert_eq!((records(7, 8), records(7, 10)), ("record 7".into(), "records 7 to 9".into()));
     }
 }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::style::escape;
 use crate::backup::{BackupId, Covered, Hole, Made, Metadata, Outlook, Uploaded};
 use crate::clock::display_seconds;
-use crate::health::wording::{self, are, count};
+use crate::health::wording::{self, count};
+use crate::units::are;
 use crate::units::human_bytes;
 
 /// A backup that was made, for people.

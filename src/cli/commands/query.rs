@@ -16,8 +16,9 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::zone;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::health::wording::{are, count, records, were};
+use crate::health::wording::{count, records, were};
 use crate::ui::{self, Table};
+use crate::units::are;
 use crate::units::human_bytes;
 use asker::Asker;
 
