@@ -31,13 +31,15 @@ mod walk;
 
 pub use assemble::{Assembled, Reader, Wanted};
 pub(crate) use bucket::{Bucket, unless_foreign};
+pub(crate) use documents::signed;
 pub use documents::{KeysDocument, ProofError, RangeProof};
 pub use error::ArchiveError;
 pub(crate) use keyset::keysets;
 pub use layout::{Day, ForeignName, HostName, LogName, Nth, ObjectName, Place, Span};
-pub(crate) use members::{MAX_OBJECT_BYTES, Members, Tail};
+pub(crate) use members::{MAX_OBJECT_BYTES, Tail};
 pub(crate) use names::{Proofs, tails};
+pub(crate) use pack::accepted;
 pub(crate) use plan::{Mark, Plan, Planner, Step};
 pub use position::{FILE as POSITION_FILE, Position};
 pub use ship::{Archiver, Cuts, Shipped};
-pub(crate) use walk::{Lacks, Nobody, Take, Walk};
+pub(crate) use walk::{Lacks, Take, Walk};

@@ -35,16 +35,6 @@ pub(crate) trait Take {
     ) -> Result<(), ArchiveError>;
 }
 
-/// Nobody wants them.
-#[derive(Debug)]
-pub(crate) struct Nobody;
-
-impl Take for Nobody {
-    fn lines(&mut self, _: u64, _: &[u8], _: Option<&[u8]>) -> Result<(), ArchiveError> {
-        Ok(())
-    }
-}
-
 /// How far a walk has come.
 #[derive(Clone, Debug)]
 struct Reached {
