@@ -91,6 +91,14 @@ impl RangeProof {
         encode(Kind::ARCHIVE_RANGE, self)
     }
 
+    /// Reads one, and checks nothing of it.
+    ///
+    /// # Errors
+    /// It is no such document.
+    pub(crate) fn unchecked(bytes: &[u8]) -> Result<Self, DocumentError> {
+        document::decode(Kind::ARCHIVE_RANGE, bytes)
+    }
+
     /// Reads one, and checks that its parts fit each other, its name, and the signed
     /// checkpoint in it. `keys` are the log's.
     ///

@@ -36,7 +36,7 @@ pub use documents::{KeysDocument, ProofError, RangeProof};
 pub use error::ArchiveError;
 pub(crate) use keyset::keysets;
 pub use layout::{Day, ForeignName, HostName, LogName, Nth, ObjectName, Place, Span};
-pub(crate) use members::{MAX_OBJECT_BYTES, Tail};
+pub(crate) use members::{MAX_OBJECT_BYTES, Members, Tail};
 pub(crate) use names::{Proofs, tails};
 pub(crate) use pack::accepted;
 pub(crate) use plan::{Mark, Plan, Planner, Step};

@@ -43,6 +43,8 @@ pub(crate) struct Listed {
     pub(crate) bytes: u64,
     pub(crate) ranges: u64,
     pub(crate) tails: u64,
+    /// The first range of all by its name, and the last one.
+    pub(crate) range_ends: Option<((u32, u64), (u32, u64))>,
     pub(crate) parquet: u64,
     /// The sum over the names of the data objects whose records are in Parquet, too.
     pub(crate) in_parquet: NameSum,
@@ -189,7 +191,12 @@ impl Inventory {
             }
             ObjectName::Tail(..) => listed.tails += 1,
             ObjectName::Range(..) | ObjectName::Keys(..) => {
-                listed.ranges += u64::from(matches!(name, ObjectName::Range(..)));
+                if let ObjectName::Range(log, first, 0) = &name {
+                    listed.ranges += 1;
+                    let here = (log.epoch(), *first);
+                    let (least, most) = listed.range_ends.unwrap_or((here, here));
+                    listed.range_ends = Some((least.min(here), most.max(here)));
+                }
                 listed.proof.add(&object, key, state.proof_of(id));
             }
             ObjectName::Checkpoint(log, size) => {

@@ -7,17 +7,23 @@
 //! noticed, and which spares reading what has not changed.
 
 mod check;
+mod draft;
 mod finding;
 mod heads;
 mod inventory;
+mod list;
 mod look;
+mod prove;
 mod roster;
 mod state;
 mod verify;
 mod versions;
 
 pub use check::{EpochReport, LogReport};
+pub use draft::{Drafted, draft};
 pub use finding::{Evidence, Finding, FindingKind, Severity};
+pub use list::{FleetList, LogRow, list};
+pub use prove::{Proven, Wanted, prove};
 pub use roster::{Expected, MAX_ROSTER_BYTES, Roster, RosterError, Silence, check_name};
 pub use state::{SavedLog, SeenRoster, State, StateError, Verified};
 pub use verify::{Fleet, Request, verify};
