@@ -74,6 +74,11 @@ impl Archive {
         Ok(is_there.then(|| Self(ArchivePlace::Directory(PathBuf::from(text)))))
     }
 
+    /// Whether it is in a cloud, where nobody who puts objects sets what the provider says of them.
+    pub(super) fn is_cloud(&self) -> bool {
+        matches!(self.0, ArchivePlace::Cloud(..))
+    }
+
     /// For people.
     pub(super) fn shown(&self) -> String {
         self.0.shown()
