@@ -68,6 +68,22 @@ const EXAMPLES: &[Examples] = &[
         ],
     ),
     (
+        "fleet",
+        &[
+            ("List the logs of a bucket", "auditctl fleet list s3://acme-audit/trail"),
+            (
+                "Check all of them, every day",
+                "auditctl fleet verify s3://acme-audit/trail --roster roster.txt --roster-key \
+                 roster.pub",
+            ),
+            (
+                "The proof of a record that an engine found",
+                "auditctl fleet prove s3://acme-audit/trail --log \
+                 0123456789abcdef0123456789abcdef --seq 4821",
+            ),
+        ],
+    ),
+    (
         "health",
         &[
             ("Show all checks, with what to do", "auditctl health"),

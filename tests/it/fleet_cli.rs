@@ -105,7 +105,7 @@ fn changes_of_the_key_are_followed_and_one_that_nobody_signed_is_said() {
     let keys = |log: &Value| log["keys"].as_array().map_or(0, Vec::len);
     assert_eq!(logs.iter().map(keys).sum::<usize>(), 3, "{found}");
     std::fs::remove_file(dir.path().join("one/audit.key")).expect("removed");
-    ok(&dir, &["--log-dir", "one", "key", "replace", "--reason", "lost", "--yes"]);
+    ok(&dir, &["--log-dir", "one", "key", "replace", "--reason", "lost"]);
     ok(&dir, &["--log-dir", "one", "record", "--type", "replaced"]);
     ok(&dir, &["--log-dir", "one", "archive", "bucket"]);
     let (code, found) = json(&dir, &verify(&[]));

@@ -111,8 +111,8 @@ const FORGERIES: &[Forgery] = &[
         |hosts| {
             remove(hosts, &nth(hosts, 0, checkpoint, 1));
         },
-        &["truncated", "foreign_object"],
-        "proof/",
+        &["truncated"],
+        "tail/",
     ),
     (
         "delete and put: another object is put under the name of one that was removed",
