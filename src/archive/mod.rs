@@ -13,6 +13,7 @@
 
 mod assemble;
 mod bucket;
+mod destination;
 mod documents;
 mod error;
 mod find;
@@ -24,13 +25,17 @@ mod names;
 mod pack;
 mod plan;
 mod position;
+mod session;
 mod ship;
+mod shipping;
 mod spool;
+mod status;
 mod taken;
 mod walk;
 
 pub use assemble::{Assembled, Reader, Wanted};
 pub(crate) use bucket::{Bucket, unless_foreign};
+pub use destination::ArchivePlace;
 pub(crate) use documents::signed;
 pub use documents::{KeysDocument, ProofError, RangeProof};
 pub use error::ArchiveError;
@@ -41,5 +46,8 @@ pub(crate) use names::{Proofs, tails};
 pub(crate) use pack::accepted;
 pub(crate) use plan::{Mark, Plan, Planner, Step};
 pub use position::{FILE as POSITION_FILE, Position};
+pub use session::Session;
 pub use ship::{Archiver, Cuts, Shipped};
+pub use shipping::{Course, OpenStore, Shipping, ShippingNews};
+pub use status::{ArchiveFailure, ArchiveStatus, Lag, STATUS_FILE};
 pub(crate) use walk::{Lacks, Take, Walk};

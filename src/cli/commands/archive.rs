@@ -19,21 +19,31 @@ use crate::ui;
 /// An archive is a bucket or a directory on another machine that holds the records and the proof
 /// of them. One run ships everything that the log has signed and the archive lacks, and ends.
 /// It works beside a running collector and never slows it. If it is interrupted, the next run goes
-/// on. `auditctl restore DEST` restores from an archive.
+/// on. A collector with archive.destination in its settings ships by itself, and needs no such
+/// runs. `auditctl restore DEST` restores from an archive.
 ///
 /// This is a preview: the layout of an archive may change until a later version freezes it. Keep
 /// making backups as well.
 #[derive(Debug, Args)]
 pub(crate) struct ArchiveArgs {
     /// Where to: s3://BUCKET[/PREFIX], az://CONTAINER[/PREFIX], gs://BUCKET[/PREFIX], or a
-    /// directory that exists
+    /// directory that exists [default: archive.destination of the settings]
     #[arg(value_name = "DEST")]
-    destination: String,
+    destination: Option<String>,
 }
 
 pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<u8, CliError> {
     let settings = context.settings(&[])?;
-    let archive = Archive::parse(&args.destination)?;
+    let named = args.destination.as_deref().map(Archive::parse).transpose()?;
+    let archive = match named {
+        Some(named) => named,
+        None => Archive::of_settings(&settings)?.ok_or_else(|| {
+            CliError::usage("no archive is named").hint(
+                "add DEST, such as s3://BUCKET/PREFIX, or set archive.destination in the settings, \
+                 or AUDITCTL_ARCHIVE_DESTINATION",
+            )
+        })?,
+    };
     let progress = Progress::new(context)?;
     let archiver = Archiver {
         fs: shared_fs(),
@@ -43,7 +53,7 @@ pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<u8, CliError>
         host: HostName::of(&host()),
         cuts: Cuts { level: settings.compression_level, ..Cuts::default() },
     };
-    let shipped = archiver.pass(&progress);
+    let shipped = archiver.pass_and_note(&progress);
     progress.finish();
     let (shipped, place) = (shipped?, archive.shown());
     context.print(&if context.json {

@@ -28,7 +28,9 @@ impl AzureStore {
             Ok(date.and_then(http_date))
         };
         self.place.run("", async {
-            asked.await.map_err(|error: azure_core::Error| failure(&self.place.url(""), &error).error)
+            asked
+                .await
+                .map_err(|error: azure_core::Error| failure(&self.place.url(""), &error).error)
         })
     }
 
@@ -52,7 +54,9 @@ impl AzureStore {
             }
         };
         let listed = self.place.run("", async {
-            asked.await.map_err(|error: azure_core::Error| failure(&self.place.url(""), &error).error)
+            asked
+                .await
+                .map_err(|error: azure_core::Error| failure(&self.place.url(""), &error).error)
         })?;
         let Some(listed) = listed else { return Ok(VersionsPage::default()) };
         let mut versions = Vec::with_capacity(listed.blob_items.len());

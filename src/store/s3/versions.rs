@@ -105,9 +105,8 @@ impl S3Store {
         // Markers come in a list of their own.
         versions.sort_by(|one, other| one.name.cmp(&other.name));
         let next = page.next_key_marker().filter(|_| page.is_truncated().unwrap_or_default());
-        let next = next.map(|key| {
-            format!("{}\n{key}", page.next_version_id_marker().unwrap_or_default())
-        });
+        let next =
+            next.map(|key| format!("{}\n{key}", page.next_version_id_marker().unwrap_or_default()));
         Ok(VersionsPage { versions, next })
     }
 }

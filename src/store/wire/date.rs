@@ -25,7 +25,9 @@ mod tests {
     fn the_date_of_an_answer_is_read_and_nothing_else() {
         let found = http_date("Sat, 28 Nov 2026 04:49:58 GMT").expect("a date");
         assert_eq!(found.to_string(), "2026-11-28T04:49:58.000000Z");
-        for text in ["", "Sat, 28 Nov 2026 04:49:58 CET", "2026-11-28T04:49:58Z", "x, 1 Foo 2 3 GMT"] {
+        for text in
+            ["", "Sat, 28 Nov 2026 04:49:58 CET", "2026-11-28T04:49:58Z", "x, 1 Foo 2 3 GMT"]
+        {
             assert_eq!(http_date(text), None, "{text}");
         }
     }
