@@ -74,9 +74,9 @@ impl Archive {
         Ok(is_there.then(|| Self(ArchivePlace::Directory(PathBuf::from(text)))))
     }
 
-    /// Whether it is in a cloud, where nobody who puts objects sets what the provider says of them.
-    pub(super) fn is_cloud(&self) -> bool {
-        matches!(self.0, ArchivePlace::Cloud(..))
+    /// Whether it is a directory, whose files anybody can date who may write them.
+    pub(super) fn is_directory(&self) -> bool {
+        matches!(self.0, ArchivePlace::Directory(_))
     }
 
     /// For people.

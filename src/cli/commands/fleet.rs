@@ -254,7 +254,7 @@ fn check(context: &Context, args: &CheckArgs) -> Result<Fleet, CliError> {
         hosts: args.host.clone(),
         state,
         full: args.full,
-        trusts_times: args.trust_mtime || archive.is_cloud(),
+        trusts_times: args.trust_mtime || !archive.is_directory(),
         silent_after: args.silent_after,
         jobs: jobs(&args.place),
     };
