@@ -21,6 +21,8 @@ mod log;
 mod members;
 mod names;
 mod pack;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 mod plan;
 mod position;
 mod ship;
