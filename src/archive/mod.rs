@@ -4,6 +4,7 @@
 //!
 //! - `tail/`: what is new, every few seconds, with the signed checkpoint at its end
 //! - `data/`: the same records in large objects, for good, which engines read as they are
+//! - `parquet/`: the same as Parquet files
 //! - `proof/`: which records each data object holds, the log's keys, and the signed
 //!   checkpoints; a checkpoint there commits everything below its size
 //!
@@ -27,6 +28,8 @@ mod plan;
 mod position;
 mod ship;
 mod spool;
+#[cfg(feature = "parquet")]
+mod table;
 mod taken;
 
 pub use assemble::{Assembled, Reader, Wanted};
@@ -34,4 +37,4 @@ pub use documents::{KeysDocument, ProofError, RangeProof};
 pub use error::ArchiveError;
 pub use layout::{Day, ForeignName, HostName, LogName, Nth, ObjectName, Place, Span};
 pub use position::{FILE as POSITION_FILE, Position};
-pub use ship::{Archiver, Cuts, Shipped};
+pub use ship::{Archiver, Cuts, NotMade, Shipped};

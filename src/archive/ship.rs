@@ -44,12 +44,16 @@ pub struct Cuts {
     pub tail_bytes: u64,
     /// How hard what the log has not compressed yet is compressed: 1 fast, 9 small. Default 6.
     pub level: u32,
+    /// Whether each data object gets a Parquet file beside it. Default true, in a build with the
+    /// feature `parquet`; without effect in others.
+    pub parquet: bool,
 }
 
 impl Default for Cuts {
     fn default() -> Self {
         let data_age = Duration::from_secs(3_600);
-        Self { data_bytes: 64 << 20, data_age, tail_bytes: 8 << 20, level: 6 }
+        let parquet = cfg!(feature = "parquet");
+        Self { data_bytes: 64 << 20, data_age, tail_bytes: 8 << 20, level: 6, parquet }
     }
 }
 
@@ -89,6 +93,18 @@ pub struct Shipped {
     pub data_end: u64,
     /// How many records retention removed before a data object held them, as this pass found.
     pub removed_unshipped: u64,
+    /// The Parquet objects that are not beside their data objects. Nothing else is missing
+    /// for it.
+    pub not_made: Vec<NotMade>,
+}
+
+/// A Parquet object that is not there, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotMade {
+    /// Its name.
+    pub object: ObjectName,
+    /// Why.
+    pub why: String,
 }
 
 impl Archiver {
@@ -117,6 +133,7 @@ impl Archiver {
             objects: Vec::new(),
             bytes: 0,
             adopted: 0,
+            not_made: Vec::new(),
         };
         match pass.run(&mut position) {
             // The position may be one of another day: the archive is asked, once.
@@ -127,7 +144,7 @@ impl Archiver {
             }
             done => done?,
         }
-        let Pass { objects, bytes, adopted, .. } = pass;
+        let Pass { objects, bytes, adopted, not_made, .. } = pass;
         Ok(Shipped {
             tree_size: log.size(),
             root_hash: log.checkpoint().root,
@@ -136,6 +153,7 @@ impl Archiver {
             objects,
             data_end: position.data.end(),
             removed_unshipped: removed,
+            not_made,
             log: name,
         })
     }
@@ -226,15 +244,16 @@ pub(super) struct Pass<'a> {
     pub(super) archiver: &'a Archiver,
     pub(super) log: &'a LogView,
     pub(super) name: &'a LogName,
-    watch: &'a dyn Watch,
+    pub(super) watch: &'a dyn Watch,
     objects: Vec<ObjectName>,
     bytes: u64,
     /// Records of tails that were there already.
     pub(super) adopted: u64,
+    pub(super) not_made: Vec<NotMade>,
 }
 
 /// What came of putting an object.
-enum PutResult {
+pub(super) enum PutResult {
     Stored,
     /// The name is taken, and by other bytes.
     Taken,
@@ -457,6 +476,10 @@ impl Pass<'_> {
         if let PutResult::Taken = self.put(&object, body, GZIP)? {
             self.is_same_data(&object, &proof)?;
         }
+        // One object at a time takes room beside the log.
+        drop(spool);
+        #[cfg(feature = "parquet")]
+        self.put_table(&proof)?;
         join(&mut position.data, &proof.tree)
     }
 
@@ -547,7 +570,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn put(
+    pub(super) fn put(
         &mut self,
         name: &ObjectName,
         body: Body<'_>,

@@ -171,6 +171,11 @@ fn hint(error: &ArchiveError) -> Option<&'static str> {
              backup that was kept elsewhere. To restore what is there, add --force; what an epoch \
              holds, --epoch N"
         }
+        ArchiveError::NoParquet { .. } => {
+            "the records themselves are shipped and committed; engines do not see those of this \
+             object. Let the credentials put objects below parquet/. If something else has the \
+             name, remove it; `--no-parquet` makes none"
+        }
         ArchiveError::NotFound { .. } => {
             "an archive is named by its bucket and prefix, as `auditctl archive` was given; a \
              backup by the URL of its archive, or of a folder with /latest"

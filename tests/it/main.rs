@@ -92,6 +92,8 @@ mod no_reader;
 mod other_users;
 mod own_files;
 mod packaging;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod paths;
 mod planted;
 mod power_loss;

@@ -96,7 +96,6 @@ impl<W: Write + Send> Writer<W> {
     /// The file cannot be written.
     pub fn finish(mut self) -> Result<W, ParquetError> {
         self.write_group()?;
-        self.file.finish()?;
         Ok(self.file.into_inner()?)
     }
 
