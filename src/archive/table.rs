@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::documents::RangeProof;
 use super::error::{ArchiveError, io_error};
 use super::layout::{ObjectName, Place};
@@ -62,7 +60,7 @@ impl Pass<'_> {
                     break;
                 }
                 let rest = lines.cut(place.span.end);
-                table.add(&Bytes::from(lines.raw)).map_err(wrong)?;
+                table.add(lines.raw).map_err(wrong)?;
                 if rest.is_some() {
                     break;
                 }
@@ -92,7 +90,7 @@ impl Pass<'_> {
         // A pass before this one put it, perhaps of another version, which writes other bytes.
         let there = fetch(&*self.archiver.store, object, MAX_OBJECT_BYTES)?
             .ok_or_else(|| self.gone(object))?;
-        Lines::of(there.into(), place)
+        Lines::of(there, place)
             .and_then(|mut lines| check(&mut lines, proof))
             .map_err(|error| self.not_so(object, error))
     }

@@ -53,6 +53,8 @@ mod elsewhere;
 mod embedding;
 mod empty_root;
 mod engine;
+#[cfg(all(feature = "parquet", feature = "s3"))]
+mod engines;
 mod evidence;
 mod exact;
 mod faults;

@@ -10,7 +10,6 @@ use auditctl::archive::parquet::{Lines, ParquetError, Writer, check};
 use auditctl::archive::{Day, HostName, LogName, Place, RangeProof, Span};
 use auditctl::audit::tree::merkle::{Range, leaf_hash};
 use auditctl::clock::Timestamp;
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::support::{Dir, all_lines, run};
@@ -48,13 +47,13 @@ fn made(place: &Place, lines: &[Vec<u8>]) -> Vec<u8> {
     for block in lines.chunks(700) {
         let mut raw = block.join(&b'\n');
         raw.push(b'\n');
-        writer.add(&Bytes::from(raw)).expect("added");
+        writer.add(raw).expect("added");
     }
     writer.finish().expect("finished")
 }
 
 fn read(file: &[u8], place: &Place) -> Result<Vec<Vec<u8>>, ParquetError> {
-    let mut lines = Lines::of(Bytes::copy_from_slice(file), place)?;
+    let mut lines = Lines::of(file.to_vec(), place)?;
     let mut found = Vec::new();
     while let Some((_, line)) = lines.next_line()? {
         found.push(line.to_vec());
@@ -63,7 +62,7 @@ fn read(file: &[u8], place: &Place) -> Result<Vec<Vec<u8>>, ParquetError> {
 }
 
 fn checked(file: &[u8], place: &Place, lines: &[Vec<u8>]) -> Result<(), ParquetError> {
-    let mut read = Lines::of(Bytes::copy_from_slice(file), place)?;
+    let mut read = Lines::of(file.to_vec(), place)?;
     check(&mut read, &proof_of(place, lines))
 }
 
@@ -293,5 +292,38 @@ fn a_file_with_any_byte_changed_or_cut_anywhere_gives_an_error_or_the_same_lines
     assert!(found * 10 > file.len() * 3 * 8, "{found} of {}", file.len() * 3);
     for cut in (0..file.len()).step_by(7) {
         assert!(checked(&file[..cut], &place, &lines).is_err(), "cut to {cut}");
+    }
+}
+
+/// `PARQUET_SEEDS=fuzz/corpus/parquet cargo test … -- --ignored the_first_inputs`: seeds.py
+/// cannot make files of the log that the fuzz target names.
+#[test]
+#[ignore = "makes the first inputs of the fuzz target in PARQUET_SEEDS"]
+fn the_first_inputs_of_the_fuzz_target() {
+    let folder = std::env::var_os("PARQUET_SEEDS").expect("PARQUET_SEEDS");
+    let folder = std::path::Path::new(&folder);
+    let name = format!(
+        "parquet/v1/day=2026-02-04/host=web-1/0123456789abcdef.e0.{:020}-{:020}.parquet",
+        0,
+        1_u64 << 40
+    );
+    let place = match name.parse() {
+        Ok(auditctl::archive::ObjectName::Parquet(place)) => place,
+        other => panic!("{other:?}"),
+    };
+    let short = |lines: Vec<Vec<u8>>| lines.into_iter().filter(|line| line.len() < 1000);
+    let strange: Vec<_> = short(strange(0)).collect();
+    let real: Vec<_> = short(imported("cloudtrail_sample.ndjson")).take(12).collect();
+    let seeds = [
+        ("strange", made(&place, &strange)),
+        ("one", made(&place, &strange[..1])),
+        ("kept-line", made(&place, &strange[11..12])),
+        ("real", made(&place, &real)),
+        ("none", made(&place, &[])),
+        ("lines", strange.join(&b'\n')),
+        ("real-lines", real[..3].join(&b'\n')),
+    ];
+    for (name, bytes) in seeds {
+        std::fs::write(folder.join(name), bytes).expect("written");
     }
 }

@@ -1,6 +1,7 @@
 //! A Parquet file becomes lines again.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub struct Lines {
     about: ParquetMetaData,
     next_group: usize,
     group: Option<Group>,
+    /// Whether something was wrong: nothing is read any more.
+    is_over: bool,
     /// The record that is expected next, or a later one.
     next_seq: u64,
     line: Vec<u8>,
@@ -55,8 +58,8 @@ impl Lines {
     ///
     /// # Errors
     /// It is no such file, or not of that place.
-    pub fn of(bytes: Bytes, place: &Place) -> Result<Self, ParquetError> {
-        Self::from(Source::Memory(bytes), place)
+    pub fn of(bytes: impl Into<Bytes>, place: &Place) -> Result<Self, ParquetError> {
+        Self::from(Source::Memory(bytes.into()), place)
     }
 
     /// Of a file on a disk. `place` is what the object's name says.
@@ -69,13 +72,14 @@ impl Lines {
     }
 
     fn from(source: Source, place: &Place) -> Result<Self, ParquetError> {
-        let about = describe(&source, place)?;
+        let about = guarded(|| describe(&source, place))?;
         Ok(Self {
             source: Arc::new(source),
             place: place.clone(),
             about,
             next_group: 0,
             group: None,
+            is_over: false,
             next_seq: place.span.first,
             line: Vec::new(),
             scratch: Vec::new(),
@@ -89,6 +93,15 @@ impl Lines {
     /// The first thing that is wrong with the file. What was handed out before is no better for
     /// it: only a whole file that gives the signed tree is proven, see [`check`].
     pub fn next_line(&mut self) -> Result<Option<(u64, &[u8])>, ParquetError> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return Err(ParquetError::new("it was found to be wrong before, or it is at its end"));
+        }
+        let Some(seq) = guarded(|| self.next_row())? else { return Ok(None) };
+        self.is_over = false;
+        Ok(Some((seq, &self.line)))
+    }
+
+    fn next_row(&mut self) -> Result<Option<u64>, ParquetError> {
         while self.group.as_ref().is_none_or(|group| group.rows_left == 0) {
             if let Some(group) = self.group.take() {
                 group.cells.iter().try_for_each(|(_, claims)| claims.end())?;
@@ -98,8 +111,7 @@ impl Lines {
             }
             self.open_group()?;
         }
-        let seq = self.row()?;
-        Ok(Some((seq, &self.line)))
+        self.row().map(Some)
     }
 
     fn open_group(&mut self) -> Result<(), ParquetError> {
@@ -159,6 +171,13 @@ impl Lines {
         }
         Ok(seq)
     }
+}
+
+/// The library reads what may be anybody's bytes: if it panics, the file is wrong, and nothing
+/// else is.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    let wrong = |_| Err(ParquetError::new("it cannot be read: something in it makes no sense"));
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(wrong)
 }
 
 /// The columns that a row has; `None` where a text is none.

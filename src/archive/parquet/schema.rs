@@ -121,16 +121,19 @@ impl Column {
     }
 }
 
-/// The most rows of a row group: what an engine reads or passes over at once.
+/// The most rows of a row group: what an engine reads or passes over at once. A quarter of it
+/// would cost 3% of the bytes, three times as many would save nothing.
 pub(super) const ROW_GROUP_ROWS: usize = 20_000;
 /// The most bytes of lines in a row group, but for the line that passes it: what is kept in
 /// memory while one is made.
 pub(super) const ROW_GROUP_BYTES: usize = 32 << 20;
 /// Rows of a page: what an engine that reads the indexes unpacks at once.
 const PAGE_ROWS: usize = 2_000;
-const PAGE_BYTES: usize = 256 << 10;
+/// Bytes of a page. Of a quarter of it, real events take 6% more.
+const PAGE_BYTES: usize = 1 << 20;
 /// Beyond it a column of a row group is stored as it is.
 const DICTIONARY_BYTES: usize = 256 << 10;
+/// Level 6 would save 7% of the bytes and take almost three times as long, level 9 two points more.
 const ZSTD_LEVEL: i32 = 3;
 /// How often a filter is wrong when it says "perhaps".
 const FALSE_POSITIVES: f64 = 0.01;

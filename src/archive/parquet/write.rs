@@ -74,7 +74,8 @@ impl<W: Write + Send> Writer<W> {
     ///
     /// # Errors
     /// A line is no record's, or the file cannot be written.
-    pub fn add(&mut self, lines: &Bytes) -> Result<(), ParquetError> {
+    pub fn add(&mut self, lines: impl Into<Bytes>) -> Result<(), ParquetError> {
+        let lines = lines.into();
         let mut at = 0;
         while at < lines.len() {
             let length = memchr::memchr(b'\n', &lines[at..]).unwrap_or(lines.len() - at);

@@ -8,9 +8,9 @@ use auditctl::store::fault::{Fault, Operation};
 use serde_json::Value;
 
 use crate::archive::Fleet;
-use crate::backups::Home;
+use crate::backups::{Home, record_into};
 use crate::holes::{accept, alter};
-use crate::support::run;
+use crate::support::{open, run};
 
 fn tables(fleet: &Fleet) -> Vec<Place> {
     let objects = fleet.objects().into_iter();
@@ -32,7 +32,7 @@ fn all_are_there(fleet: &Fleet) {
     assert!(!data.is_empty() && tables == data, "{tables:?} {data:?}");
     for place in tables {
         let file = bytes_of(fleet, &ObjectName::Parquet(place.clone()));
-        let mut lines = Lines::of(file.into(), &place).expect("a Parquet file");
+        let mut lines = Lines::of(file, &place).expect("a Parquet file");
         check(&mut lines, &proof_of(fleet, &place)).expect("its records");
     }
 }
@@ -109,9 +109,6 @@ fn what_has_a_parquet_objects_name_and_is_another_file_stops_nothing_and_is_name
     let fleet = Fleet::new();
     fleet.record(200);
     let bucket = fleet.bucket();
-    // Where the object will be, another copy of the bucket tells.
-    let twin = Fleet::of(Home::new());
-    drop(twin);
     let shipped = fleet.cut();
     let table = tables(&fleet).pop().expect("a Parquet object");
     let name = ObjectName::Parquet(table).to_string();
@@ -123,7 +120,6 @@ fn what_has_a_parquet_objects_name_and_is_another_file_stops_nothing_and_is_name
     std::fs::write(&path, b"PAR1 junk PAR1").expect("written");
     std::fs::remove_file(fleet.home.log_dir().join("audit.archive.json")).expect("removed");
     let bucket = bucket.to_str().expect("UTF-8").to_owned();
-    // As it is typed: what is old is cut at once, so the clock stands on a later day.
     let again = fleet.cut();
     assert_eq!(again.tree_size, shipped.tree_size);
     assert_eq!(again.not_made.len(), 1, "{again:?}");
@@ -138,7 +134,7 @@ fn the_program_ships_parquet_unless_it_is_told_not_to() {
     for (args, expected) in
         [(&["archive", "bucket"][..], 1), (&["archive", "bucket", "--no-parquet"], 0)]
     {
-        let fleet = Fleet::new();
+        let fleet = Fleet::of(Home::at("2026-02-04T10:00:00Z").0);
         // Recorded by the test's clock, on a day that has ended: at once a data object.
         fleet.record(50);
         let (code, out, err) = run(&fleet.home.dir, &[&["--json"], args].concat());
@@ -153,15 +149,11 @@ fn the_program_ships_parquet_unless_it_is_told_not_to() {
 #[test]
 fn records_that_the_log_lost_have_no_rows_and_the_rest_is_proven() {
     let fleet = Fleet::new();
-    let home = &fleet.home;
-    fleet.record(60);
-    let plain: Vec<_> = std::fs::read_dir(home.log_dir())
-        .expect("the log")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.file_name().is_some_and(|name| name == "audit.log"))
-        .collect();
-    alter(&plain[0], 20);
-    accept(home);
+    let log = open(fleet.options());
+    record_into(&log, 30);
+    log.close().expect("closed");
+    alter(&fleet.home.log_dir().join("audit.log"), 9);
+    accept(&fleet.home);
     fleet.cut();
     all_are_there(&fleet);
     let place = tables(&fleet).remove(0);
