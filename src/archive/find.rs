@@ -46,7 +46,7 @@ enum InLog {
 /// [`ArchiveError::Contradicted`] when the archive holds signed records of this log that the
 /// log does not have.
 pub(super) fn find(store: &Arc<dyn BackupStore>, log: &LogView) -> Result<Found, ArchiveError> {
-    let name = log.name()?;
+    let name = log.name().clone();
     let proofs = Proofs::of(&**store, &name)?;
     let bucket = Bucket(Arc::clone(store));
     let seek = Seek { bucket: &bucket, proofs: &proofs, log, name: &name };

@@ -14,6 +14,7 @@
 
 mod assemble;
 mod bucket;
+mod destination;
 mod documents;
 mod error;
 mod find;
@@ -26,15 +27,22 @@ mod pack;
 pub mod parquet;
 mod plan;
 mod position;
+mod session;
 mod ship;
+mod shipping;
 mod spool;
+mod status;
 #[cfg(feature = "parquet")]
 mod table;
 mod taken;
 
 pub use assemble::{Assembled, Reader, Wanted};
+pub use destination::ArchivePlace;
 pub use documents::{KeysDocument, ProofError, RangeProof};
 pub use error::ArchiveError;
 pub use layout::{Day, ForeignName, HostName, LogName, Nth, ObjectName, Place, Span};
 pub use position::{FILE as POSITION_FILE, Position};
+pub use session::Session;
 pub use ship::{Archiver, Cuts, NotMade, Shipped};
+pub use shipping::{Course, OpenStore, Shipping, ShippingNews};
+pub use status::{ArchiveFailure, ArchiveStatus, Lag, STATUS_FILE};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::bucket::unless_foreign;
 use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
-use super::error::{ArchiveError, io_error};
+use super::error::ArchiveError;
 use super::find::find;
 use super::layout::{Day, HostName, LAST_NAME, LogName, ObjectName, Place};
 use super::log::{LogView, Pieces};
@@ -25,7 +25,6 @@ use crate::audit::tree::merkle::{Hash, Range};
 use crate::backup::{Marker, MarkerError};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::SharedFs;
-use crate::fsio::lock::try_lock;
 use crate::store::{BackupStore, Body, Put, StoreError, StoreErrorKind};
 
 const GZIP: &str = "application/gzip";
@@ -107,28 +106,45 @@ pub struct NotMade {
     pub why: String,
 }
 
+impl Shipped {
+    /// What a pass after it did that found nothing new.
+    pub(super) fn again(&self) -> Self {
+        let objects = Vec::new();
+        let not_made = Vec::new();
+        Self { records: 0, bytes: 0, objects, removed_unshipped: 0, not_made, ..self.clone() }
+    }
+}
+
 impl Archiver {
     /// Ships what is new. Reads the log beside its writer, without its lock.
     ///
     /// # Errors
     /// See [`ArchiveError`]. What was put stays, and the next pass goes on from there.
     pub fn pass(&self, watch: &dyn Watch) -> Result<Shipped, ArchiveError> {
-        let path = self.log_dir.join("audit.archive.lock");
         // Where there is no log, no lock is left behind.
         LogView::take(&self.fs, &self.log_dir)?;
-        let Some(_lock) = try_lock(&path).map_err(io_error("lock", &path))? else {
-            return Err(ArchiveError::Locked { path });
-        };
-        // Another pass may have shipped more since then: the log is looked at under the lock.
-        let log = LogView::take(&self.fs, &self.log_dir)?;
-        let name = log.name()?;
+        self.begin()?.pass(self, watch)
+    }
+
+    /// The archive's URL, which a position is of.
+    pub(super) fn destination(&self) -> String {
+        self.store.url("")
+    }
+
+    /// One pass over a log from a position; what came of it, and where it ended.
+    pub(super) fn pass_over(
+        &self,
+        log: &LogView,
+        Begin { mut position, is_certain, mut removed }: Begin,
+        watch: &dyn Watch,
+    ) -> Result<(Shipped, Position), ArchiveError> {
         watch.stage(Stage::Upload, 0);
-        let Begin { mut position, is_certain, mut removed } = self.position(&log, &name)?;
+        let name = log.name();
         let mut before = position.shipped.end();
         let mut pass = Pass {
             archiver: self,
-            log: &log,
-            name: &name,
+            log,
+            name,
             watch,
             objects: Vec::new(),
             bytes: 0,
@@ -138,14 +154,14 @@ impl Archiver {
         match pass.run(&mut position) {
             // The position may be one of another day: the archive is asked, once.
             Err(ArchiveError::LogDamaged(_)) if !is_certain => {
-                Begin { position, removed, .. } = self.found(&log, &name)?;
+                Begin { position, removed, .. } = self.found(log, name)?;
                 before = position.shipped.end();
                 pass.run(&mut position)?;
             }
             done => done?,
         }
         let Pass { objects, bytes, adopted, not_made, .. } = pass;
-        Ok(Shipped {
+        let shipped = Shipped {
             tree_size: log.size(),
             root_hash: log.checkpoint().root,
             records: log.size().saturating_sub(before + adopted),
@@ -154,21 +170,19 @@ impl Archiver {
             data_end: position.data.end(),
             removed_unshipped: removed,
             not_made,
-            log: name,
-        })
-    }
-
-    /// The archive's URL, which a position is of.
-    fn destination(&self) -> String {
-        self.store.url("")
+            log: name.clone(),
+        };
+        Ok((shipped, position))
     }
 
     /// The position by its file where that fits the log, else by what the archive has.
-    fn position(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
+    pub(super) fn position(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
+        let endpoint = self.store.endpoint()?;
         let kept = Position::load(&*self.fs, &self.log_dir)?.filter(|kept| {
             kept.log_id == name.id()
                 && kept.epoch == name.epoch()
                 && kept.destination == self.destination()
+                && kept.endpoint == endpoint
                 && kept.shipped.end() <= log.size()
                 && kept.data.end() >= log.removed().end()
         });
@@ -182,7 +196,7 @@ impl Archiver {
 
     /// Whether the archive has what the position implies: it may have been emptied, or be
     /// another one, as where a disk is not mounted. One object is asked for.
-    fn is_there(&self, kept: &Position, name: &LogName) -> Result<bool, ArchiveError> {
+    pub(super) fn is_there(&self, kept: &Position, name: &LogName) -> Result<bool, ArchiveError> {
         let implied = match kept.key_changes {
             _ if kept.committed => ObjectName::Checkpoint(name.clone(), kept.data.end()),
             Some(changes) => ObjectName::Keys(name.clone(), changes, 0),
@@ -206,6 +220,7 @@ impl Archiver {
             log_id: name.id().to_owned(),
             epoch: name.epoch(),
             destination: self.destination(),
+            endpoint: self.store.endpoint()?,
             shipped: found.data.clone(),
             data: found.data,
             committed: found.committed,
@@ -215,8 +230,19 @@ impl Archiver {
             // Put again: that a name is there does not say whose it is.
             key_changes: None,
             shipped_at: self.clock.now(),
+            checkpoint: None,
         };
         Ok(Begin { position, is_certain: true, removed: found.removed })
+    }
+
+    /// Whether what is in no data object yet is to become one: by its age, or because a day
+    /// has ended.
+    pub(super) fn is_due(&self, position: &Position, since: Option<Timestamp>) -> bool {
+        let Some(since) = since else { return false };
+        let now = self.clock.now();
+        let age = now.micros().saturating_sub(since.micros());
+        let most = i64::try_from(self.cuts.data_age.as_micros()).unwrap_or(i64::MAX);
+        age >= most || Day::of(now) > Day::of(since) || position.tail_bytes >= self.cuts.data_bytes
     }
 
     /// How large an object may be: the log's own disk is not filled for it.
@@ -231,12 +257,12 @@ impl Archiver {
 }
 
 /// Where a pass begins.
-struct Begin {
-    position: Position,
+pub(super) struct Begin {
+    pub(super) position: Position,
     /// Whether it is by what the archive has.
-    is_certain: bool,
+    pub(super) is_certain: bool,
     /// How many records retention removed that no data object holds.
-    removed: u64,
+    pub(super) removed: u64,
 }
 
 /// A pass at work.
@@ -269,7 +295,7 @@ impl Pass<'_> {
             {
                 return Ok(());
             }
-            if !self.is_due(position, position.tail_since) {
+            if !self.archiver.is_due(position, position.tail_since) {
                 return Ok(());
             }
             return self.cut(position);
@@ -299,18 +325,6 @@ impl Pass<'_> {
         )))
     }
 
-    /// Whether what is in no data object yet is to become one: by its age, or because a day
-    /// has ended.
-    fn is_due(&self, position: &Position, since: Option<Timestamp>) -> bool {
-        let Some(since) = since else { return false };
-        let now = self.archiver.clock.now();
-        let age = now.micros().saturating_sub(since.micros());
-        let most = i64::try_from(self.archiver.cuts.data_age.as_micros()).unwrap_or(i64::MAX);
-        age >= most
-            || Day::of(now) > Day::of(since)
-            || position.tail_bytes >= self.archiver.cuts.data_bytes
-    }
-
     /// Ships what is new as a tail; false where it is to be a data object instead.
     fn tail(&mut self, position: &mut Position) -> Result<bool, ArchiveError> {
         while position.shipped.end() < self.log.size() {
@@ -324,7 +338,7 @@ impl Pass<'_> {
     /// One tail: a new one, or one that an earlier pass put and whose end was not noted.
     fn next_tail(&mut self, position: &mut Position) -> Result<bool, ArchiveError> {
         let (first, end) = (position.shipped.end(), self.log.size());
-        if self.is_due(position, position.tail_since) {
+        if self.archiver.is_due(position, position.tail_since) {
             return Ok(false);
         }
         let mut bytes = Vec::new();
@@ -339,7 +353,7 @@ impl Pass<'_> {
         join(&mut tree, &packed.tree)?;
         self.check(&tree)?;
         let since = position.tail_since.or(packed.accepted.map(|(first, _)| first));
-        if self.is_due(position, since) {
+        if self.archiver.is_due(position, since) {
             return Ok(false);
         }
         // Where keys or holes leave no room in it, a data object is made: its proof has room.
@@ -358,6 +372,7 @@ impl Pass<'_> {
         position.tail_since = since;
         position.tail_bytes += bytes.len() as u64;
         position.shipped_at = self.archiver.clock.now();
+        position.checkpoint = Some(self.log.note());
         self.archiver.keep(position)?;
         Ok(true)
     }
@@ -412,6 +427,7 @@ impl Pass<'_> {
         position.tail_since = None;
         position.tail_bytes = 0;
         position.shipped_at = self.archiver.clock.now();
+        position.checkpoint = Some(self.log.note());
         self.archiver.keep(position)
     }
 

@@ -36,6 +36,7 @@ impl Pass<'_> {
             }
             Err(error) => error.to_string(),
         };
+        tracing::warn!("{}: no Parquet object there: {why}", self.url(&object));
         self.not_made.push(NotMade { object, why });
         Ok(())
     }

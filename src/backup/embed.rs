@@ -111,6 +111,7 @@ impl From<&Settings> for Options {
                     full_every: _,
                     encrypt_to: _,
                 },
+            archive: _, // the collector's, and `auditctl archive`'s
             origins: _,
         } = settings;
         let backups = BackupDir::new(Arc::new(OsFs), output_dir);

@@ -20,6 +20,16 @@ pub trait BackupStore: Send + Sync + Debug {
     /// The URL of an object, for people: `s3://bucket/prefix/name`.
     fn url(&self, name: &str) -> String;
 
+    /// Which service it is at, where that is not the provider's own for everybody: the address
+    /// of an endpoint, or of an account. Two services may have a bucket of the same name. Holds
+    /// no secret.
+    ///
+    /// # Errors
+    /// The settings that would tell cannot be read.
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     /// One page of what is below the prefix and there begins with `below`; `after` is
     /// where the page before said that this one begins. Unfinished uploads are not
     /// in it.
@@ -113,6 +123,10 @@ pub trait BackupStore: Send + Sync + Debug {
 impl<S: BackupStore + ?Sized> BackupStore for Arc<S> {
     fn url(&self, name: &str) -> String {
         (**self).url(name)
+    }
+
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        (**self).endpoint()
     }
 
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {

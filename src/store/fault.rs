@@ -115,6 +115,10 @@ impl<S: BackupStore> BackupStore for FaultStore<S> {
         self.inner.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        self.inner.endpoint()
+    }
+
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         self.with_fault(Operation::List, "", || self.inner.page(below, after))
     }

@@ -166,6 +166,10 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
         self.inner.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        self.inner.endpoint()
+    }
+
     /// Each page by itself: what was seen before is not asked for again.
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         self.repeat(|| self.inner.page(below, after))

@@ -63,6 +63,8 @@ impl Kind {
     pub const UPLOAD: Self = Self::first("auditctl/upload");
     /// `audit.archive.json`: how far a log has been shipped.
     pub const ARCHIVE: Self = Self::first("auditctl/archive");
+    /// `audit.archive.status.json`: how shipping is.
+    pub const ARCHIVE_STATUS: Self = Self::first("auditctl/archive-status");
     /// Which records an archive's data object holds, and what proves them.
     pub const ARCHIVE_RANGE: Self = Self::first("auditctl/archive-range");
     /// A log's keys, in an archive.
@@ -91,6 +93,7 @@ impl Kind {
         Self::CATALOG,
         Self::UPLOAD,
         Self::ARCHIVE,
+        Self::ARCHIVE_STATUS,
         Self::ARCHIVE_RANGE,
         Self::ARCHIVE_KEYS,
     ];

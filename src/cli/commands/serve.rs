@@ -1,6 +1,7 @@
 //! `serve`: the collector.
 
 mod alerting;
+mod archiving;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use crate::health::{self, FoundBy, Status};
 use crate::ui;
 
 use alerting::Alerting;
+use archiving::Archiving;
 
 /// Run the collector: take events over a Unix socket and HTTP.
 ///
@@ -77,7 +79,8 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         Arc::new(Running { log: OnceLock::new(), settings: Mutex::new(settings.clone()) });
     Alerting::check(&settings)?;
     let alerting = Arc::new(alerting(context, &running));
-    let options = collector_options(context, args, &settings, (&running, &alerting))?;
+    let archiving = Arc::new(Archiving::new(context, &settings)?);
+    let options = collector_options(context, args, &settings, (&running, &alerting, &archiving))?;
     let prepared =
         collector::prepare(options).map_err(|error| collector_error(&error, &settings))?;
     let (log_options, unread) =
@@ -102,6 +105,7 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     if let Err(reason) = alerting.go_on(&log, &settings) {
         context.printer.error(&format!("auditctl: no alerts: {reason}; SIGHUP tries again"));
     }
+    archiving.go_on(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         // For what waits: queries, health, files. Each thread keeps memory of its own.
@@ -213,12 +217,13 @@ fn collector_options(
     context: &Context,
     args: &ServeArgs,
     settings: &Settings,
-    (running, alerting): (&Arc<Running>, &Arc<Alerting>),
+    (running, alerting, archiving): (&Arc<Running>, &Arc<Alerting>, &Arc<Archiving>),
 ) -> Result<CollectorOptions, CliError> {
     let printer = context.printer;
     let log_dir = settings.log_dir.clone();
     let for_health = Arc::clone(running);
     let before_close = Arc::clone(alerting);
+    let after_close = Arc::clone(archiving);
     let (to, url) = (settings.collector.checkpoint_push_to.clone(), Alerting::push_url(settings)?);
     let every = settings.collector.checkpoint_push_interval;
     let push = (to.is_some() || url.is_some()).then_some(Push { to, url, every });
@@ -226,6 +231,8 @@ fn collector_options(
         notify_socket: std::env::var_os("NOTIFY_SOCKET"),
         push,
         before_close: Box::new(move || before_close.stop()),
+        // The last records, too, are to leave the host.
+        after_close: Box::new(move || after_close.end()),
         health: Arc::new(move |format| {
             let settings = for_health.settings().clone();
             // Who asks this very process is told of what it has done by now.
@@ -234,7 +241,11 @@ fn collector_options(
             }
             render_health(&settings, format)
         }),
-        reload: reloader(context, args, (Arc::clone(running), Arc::clone(alerting))),
+        reload: reloader(
+            context,
+            args,
+            (Arc::clone(running), Arc::clone(alerting), Arc::clone(archiving)),
+        ),
         ready: Box::new(move |ready| {
             let scheme = if ready.https { "https" } else { "http" };
             let http =
@@ -255,15 +266,17 @@ fn collector_options(
 fn reloader(
     context: &Context,
     args: &ServeArgs,
-    (running, alerting): (Arc<Running>, Arc<Alerting>),
+    (running, alerting, archiving): (Arc<Running>, Arc<Alerting>, Arc<Archiving>),
 ) -> Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync> {
     let load = context.loader(args.overrides());
     let printer = context.printer;
     Arc::new(move || {
         let new = load().map_err(|error| error.message)?;
+        Archiving::check(&new).map_err(|error| error.message)?;
         if let Some(log) = running.log.get() {
             alerting.go_on(log, &new)?;
         }
+        archiving.go_on(&new).map_err(|error| error.message)?;
         let mut old = running.settings();
         let changed = new.changes_from(&old);
         let mut applied = Vec::new();

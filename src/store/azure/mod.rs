@@ -253,6 +253,10 @@ impl BackupStore for AzureStore {
         self.place.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        Ok(Some(self.account.endpoint()))
+    }
+
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let listed = self.place.run("", self.listed(below, after, PAGE_BLOBS))?;
         let Some(listed) = listed else { return Ok(Page::default()) };

@@ -193,6 +193,10 @@ impl BackupStore for GcsStore {
         self.place.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.client()?.emulator())
+    }
+
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let client = self.client()?;
         let url = self.url("");

@@ -181,6 +181,10 @@ impl BackupStore for S3Store {
         self.place.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.clients()?.endpoint.clone())
+    }
+
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let client = self.client()?;
         let url = self.url("");
