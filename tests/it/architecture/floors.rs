@@ -102,7 +102,10 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
-    ("health", &["coded", "alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
+    (
+        "health",
+        &["coded", "alerts", "archive", "backup", "audit", "config", "units", "clock", "fsio"],
+    ),
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
     ("alerts", &["coded", "audit", "config", "units", "clock", "fsio"]),
     ("access", &["audit", "units", "clock", "fsio"]),
