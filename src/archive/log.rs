@@ -48,9 +48,9 @@ pub(super) enum Piece {
 
 /// Lines of one block.
 #[derive(Debug)]
-pub(super) struct Lines {
-    pub(super) first_seq: u64,
-    pub(super) raw: Vec<u8>,
+pub(crate) struct Lines {
+    pub(crate) first_seq: u64,
+    pub(crate) raw: Vec<u8>,
     /// The gzip member that holds exactly these, where the log stores one.
     pub(super) member: Option<Vec<u8>>,
 }

@@ -74,6 +74,11 @@ impl Archive {
         Ok(is_there.then(|| Self(ArchivePlace::Directory(PathBuf::from(text)))))
     }
 
+    /// Whether it is a directory, whose files anybody can date who may write them.
+    pub(super) fn is_directory(&self) -> bool {
+        matches!(self.0, ArchivePlace::Directory(_))
+    }
+
     /// For people.
     pub(super) fn shown(&self) -> String {
         self.0.shown()

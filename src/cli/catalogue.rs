@@ -9,6 +9,7 @@ use crate::audit::write::own::OWN_TYPES;
 use crate::audit::{OpenError, RecordError};
 use crate::backup::BackupError;
 use crate::collector::{REFUSALS, Warning};
+use crate::fleet::FindingKind;
 use crate::health::Problem;
 use crate::store::StoreErrorKind;
 use crate::validate::PROBLEMS;
@@ -58,6 +59,8 @@ const KINDS: &[&str] = &[
     "busy",
     "foreign_collector",
     "no_head",
+    "roster",
+    "fleet_state",
 ];
 
 /// Names that belong together: a table of the guide.
@@ -78,6 +81,7 @@ pub fn catalogue() -> Vec<Group> {
     let serve: Vec<_> = Warning::ALL.iter().map(|warning| warning.code()).collect();
     let alerts: Vec<_> = Notice::ALL.iter().map(|notice| notice.code()).collect();
     let verify: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let fleet: Vec<_> = FindingKind::ALL.iter().map(|kind| kind.code()).collect();
     let validate: Vec<_> = PROBLEMS.iter().map(|problem| problem.id).collect();
     vec![
         group("health", &health),
@@ -92,6 +96,7 @@ pub fn catalogue() -> Vec<Group> {
         group("verify", &verify),
         group("backup", BackupError::KINDS),
         group("archive", ArchiveError::KINDS),
+        group("fleet", &fleet),
         group("store", StoreErrorKind::NAMES),
         group("command", KINDS),
     ]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{StoreError, StoreErrorKind};
-use super::listing::{self, MOST_KEPT, Page};
+use super::listing::{self, MOST_KEPT, Page, Version, VersionsPage};
 use super::object::{Object, Removed};
 use super::put::Put;
+use crate::clock::Timestamp;
 
 /// The bytes of an object, as they come.
 pub type Reading = Box<dyn Read + Send>;
@@ -68,6 +69,39 @@ pub trait BackupStore: Send + Sync + Debug {
         })?;
         objects.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(objects)
+    }
+
+    /// What time it is by the store's clock; `None` where it does not say so.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    /// One page of the versions of what begins with `below`, as [`page`](Self::page) is one of
+    /// what a reader gets.
+    ///
+    /// # Errors
+    /// [`Unsupported`](StoreErrorKind::Unsupported) where the store knows no versions; others as
+    /// in [`StoreError`].
+    fn versions_page(&self, below: &str, after: Option<&str>) -> Result<VersionsPage, StoreError> {
+        let _ = after;
+        let message = "this store does not keep versions of objects";
+        Err(StoreError::new(StoreErrorKind::Unsupported, self.url(below), message))
+    }
+
+    /// Shows every version of everything that begins with `below`: all of them or an error.
+    ///
+    /// # Errors
+    /// As [`versions_page`](Self::versions_page); what `see` says.
+    fn visit_versions(
+        &self,
+        below: &str,
+        see: &mut dyn FnMut(Version) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let page = |after: Option<&str>| self.versions_page(below, after);
+        listing::visit_versions(&self.url(below), &page, see)
     }
 
     /// What the store knows of an object; `None` only when it is certainly not
@@ -131,6 +165,22 @@ impl<S: BackupStore + ?Sized> BackupStore for Arc<S> {
 
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         (**self).page(below, after)
+    }
+
+    fn visit(
+        &self,
+        below: &str,
+        see: &mut dyn FnMut(Object) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        (**self).visit(below, see)
+    }
+
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        (**self).now()
+    }
+
+    fn versions_page(&self, below: &str, after: Option<&str>) -> Result<VersionsPage, StoreError> {
+        (**self).versions_page(below, after)
     }
 
     fn stat_version(

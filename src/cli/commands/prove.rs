@@ -45,7 +45,7 @@ pub(crate) struct ProveArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Json,
     TlogProof,
 }
@@ -70,7 +70,7 @@ pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
     let failed = |error: std::io::Error| CliError::io("write", path, &error);
     let fs = shared_fs();
     let file = fs.open(path, OpenMode::CreateNew).map_err(failed)?;
