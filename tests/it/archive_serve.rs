@@ -38,7 +38,7 @@ fn to(bucket: &Path) -> String {
 
 fn send(peer: &mut Peer, n: usize) {
     for n in 0..n {
-        let answer = peer.ask(&format!("{{\"type\":\"login\",\"actor\":\"a{n}\"}}"));
+        let answer = peer.ask(&format!("{{\"event_type\":\"login\",\"actor\":\"a{n}\"}}"));
         assert!(answer.get("ok").is_some(), "{answer}");
     }
 }
@@ -344,6 +344,9 @@ fn there_once(dir: &Dir, at_least: u64) -> Vec<String> {
             let path = entry.expect("readable").path();
             if path.is_dir() {
                 folders.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|extension| extension != "gz") {
                 continue;
             }
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();

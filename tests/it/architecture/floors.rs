@@ -97,8 +97,8 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "validate",
         &[
-            "access", "alerts", "health", "backup", "store", "audit", "config", "units", "zone",
-            "clock", "built", "fsio",
+            "access", "alerts", "archive", "health", "backup", "store", "audit", "config", "units",
+            "zone", "clock", "built", "fsio",
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
