@@ -4,6 +4,7 @@
 //!
 //! - `tail/`: what is new, every few seconds, with the signed checkpoint at its end
 //! - `data/`: the same records in large objects, for good, which engines read as they are
+//! - `parquet/`: the same as Parquet files
 //! - `proof/`: which records each data object holds, the log's keys, and the signed
 //!   checkpoints; a checkpoint there commits everything below its size
 //!
@@ -23,6 +24,8 @@ mod log;
 mod members;
 mod names;
 mod pack;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 mod plan;
 mod position;
 mod session;
@@ -30,6 +33,8 @@ mod ship;
 mod shipping;
 mod spool;
 mod status;
+#[cfg(feature = "parquet")]
+mod table;
 mod taken;
 mod walk;
 
@@ -47,7 +52,7 @@ pub(crate) use pack::accepted;
 pub(crate) use plan::{Mark, Plan, Planner, Step};
 pub use position::{FILE as POSITION_FILE, Position};
 pub use session::Session;
-pub use ship::{Archiver, Cuts, Shipped};
+pub use ship::{Archiver, Cuts, NotMade, Shipped};
 pub use shipping::{Course, OpenStore, Shipping, ShippingNews};
 pub use status::{ArchiveFailure, ArchiveStatus, Lag, STATUS_FILE};
 pub(crate) use walk::{Lacks, Take, Walk};

@@ -43,12 +43,16 @@ pub struct Cuts {
     pub tail_bytes: u64,
     /// How hard what the log has not compressed yet is compressed: 1 fast, 9 small. Default 6.
     pub level: u32,
+    /// Whether each data object gets a Parquet file beside it. Default true, in a build with the
+    /// feature `parquet`; without effect in others.
+    pub parquet: bool,
 }
 
 impl Default for Cuts {
     fn default() -> Self {
         let data_age = Duration::from_secs(3_600);
-        Self { data_bytes: 64 << 20, data_age, tail_bytes: 8 << 20, level: 6 }
+        let parquet = cfg!(feature = "parquet");
+        Self { data_bytes: 64 << 20, data_age, tail_bytes: 8 << 20, level: 6, parquet }
     }
 }
 
@@ -88,13 +92,26 @@ pub struct Shipped {
     pub data_end: u64,
     /// How many records retention removed before a data object held them, as this pass found.
     pub removed_unshipped: u64,
+    /// The Parquet objects that are not beside their data objects. Nothing else is missing
+    /// for it.
+    pub not_made: Vec<NotMade>,
+}
+
+/// A Parquet object that is not there, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotMade {
+    /// Its name.
+    pub object: ObjectName,
+    /// Why.
+    pub why: String,
 }
 
 impl Shipped {
     /// What a pass after it did that found nothing new.
     pub(super) fn again(&self) -> Self {
         let objects = Vec::new();
-        Self { records: 0, bytes: 0, objects, removed_unshipped: 0, ..self.clone() }
+        let not_made = Vec::new();
+        Self { records: 0, bytes: 0, objects, removed_unshipped: 0, not_made, ..self.clone() }
     }
 }
 
@@ -124,8 +141,16 @@ impl Archiver {
         watch.stage(Stage::Upload, 0);
         let name = log.name();
         let mut before = position.shipped.end();
-        let mut pass =
-            Pass { archiver: self, log, name, watch, objects: Vec::new(), bytes: 0, adopted: 0 };
+        let mut pass = Pass {
+            archiver: self,
+            log,
+            name,
+            watch,
+            objects: Vec::new(),
+            bytes: 0,
+            adopted: 0,
+            not_made: Vec::new(),
+        };
         match pass.run(&mut position) {
             // The position may be one of another day: the archive is asked, once.
             Err(ArchiveError::LogDamaged(_)) if !is_certain => {
@@ -135,7 +160,7 @@ impl Archiver {
             }
             done => done?,
         }
-        let Pass { objects, bytes, adopted, .. } = pass;
+        let Pass { objects, bytes, adopted, not_made, .. } = pass;
         let shipped = Shipped {
             tree_size: log.size(),
             root_hash: log.checkpoint().root,
@@ -144,6 +169,7 @@ impl Archiver {
             objects,
             data_end: position.data.end(),
             removed_unshipped: removed,
+            not_made,
             log: name.clone(),
         };
         Ok((shipped, position))
@@ -244,15 +270,16 @@ pub(super) struct Pass<'a> {
     pub(super) archiver: &'a Archiver,
     pub(super) log: &'a LogView,
     pub(super) name: &'a LogName,
-    watch: &'a dyn Watch,
+    pub(super) watch: &'a dyn Watch,
     objects: Vec<ObjectName>,
     bytes: u64,
     /// Records of tails that were there already.
     pub(super) adopted: u64,
+    pub(super) not_made: Vec<NotMade>,
 }
 
 /// What came of putting an object.
-enum PutResult {
+pub(super) enum PutResult {
     Stored,
     /// The name is taken, and by other bytes.
     Taken,
@@ -465,6 +492,10 @@ impl Pass<'_> {
         if let PutResult::Taken = self.put(&object, body, GZIP)? {
             self.is_same_data(&object, &proof)?;
         }
+        // One object at a time takes room beside the log.
+        drop(spool);
+        #[cfg(feature = "parquet")]
+        self.put_table(&proof)?;
         join(&mut position.data, &proof.tree)
     }
 
@@ -555,7 +586,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn put(
+    pub(super) fn put(
         &mut self,
         name: &ObjectName,
         body: Body<'_>,

@@ -131,7 +131,7 @@ impl Archive {
             destination: self.0.url(),
             interval: settings.archive.interval,
             host: HostName::of(&host()),
-            cuts: Cuts { level: settings.compression_level, ..Cuts::default() },
+            cuts: cuts(settings),
         }
     }
 
@@ -172,6 +172,13 @@ impl FromArchive {
             count(self.tree_size, "record")
         )
     }
+}
+
+/// When what is cut, and what is put beside it.
+pub(super) fn cuts(settings: &Settings) -> Cuts {
+    let default = Cuts::default();
+    let parquet = default.parquet && settings.archive.parquet;
+    Cuts { level: settings.compression_level, parquet, ..default }
 }
 
 impl From<ArchiveError> for CliError {
@@ -229,6 +236,11 @@ fn hint(error: &ArchiveError) -> Option<&'static str> {
              another epoch, or somebody removed what is missing. Compare with a checkpoint or a \
              backup that was kept elsewhere. To restore what is there, add --force; what an epoch \
              holds, --epoch N"
+        }
+        ArchiveError::NoParquet { .. } => {
+            "the records themselves are shipped and committed; engines do not see those of this \
+             object. Let the credentials put objects below parquet/. If something else has the \
+             name, remove it; `--no-parquet` makes none"
         }
         ArchiveError::NotFound { .. } => {
             "an archive is named by its bucket and prefix, as `auditctl archive` was given; a \

@@ -264,4 +264,5 @@ keys! {
     backup.encrypt_to: "Public keys (age1…) to encrypt archives to; none leaves them unencrypted";
     archive.destination (reloads): "The archive: s3://BUCKET/PREFIX, az://…, gs://…, or a directory's absolute path; unless set, nothing is shipped";
     archive.interval [SECOND, HOUR] (reloads): "How often the collector ships what is new; it is what a lost host may lose";
+    archive.parquet (reloads): "Whether each data object gets a Parquet file beside it, for engines";
 }

@@ -275,6 +275,8 @@ pub struct ArchiveSettings {
     pub destination: Option<String>,
     /// How often the collector ships what is new; it is what a lost host may lose.
     pub interval: Duration,
+    /// Whether each data object gets a Parquet file beside it, for engines.
+    pub parquet: bool,
 }
 
 const fn mib(count: u64) -> ByteSize {
@@ -436,7 +438,7 @@ impl Default for BackupSettings {
 
 impl Default for ArchiveSettings {
     fn default() -> Self {
-        Self { destination: None, interval: seconds(10) }
+        Self { destination: None, interval: seconds(10), parquet: true }
     }
 }
 

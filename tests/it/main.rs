@@ -53,6 +53,8 @@ mod elsewhere;
 mod embedding;
 mod empty_root;
 mod engine;
+#[cfg(all(feature = "parquet", feature = "s3"))]
+mod engines;
 mod evidence;
 mod exact;
 mod faults;
@@ -98,6 +100,8 @@ mod no_reader;
 mod other_users;
 mod own_files;
 mod packaging;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod paths;
 mod planted;
 mod power_loss;

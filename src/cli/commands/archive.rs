@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use clap::Args;
+use serde_json::Value;
 
-use crate::archive::{Archiver, Cuts, HostName};
+use crate::archive::{ArchiveError, Archiver, Cuts, HostName, NotMade};
 use crate::backup::host;
-use crate::cli::archives::Archive;
+use crate::cli::archives::{Archive, cuts};
 use crate::cli::context::Context;
 use crate::cli::exit::CliError;
 use crate::cli::open::shared_fs;
@@ -30,6 +31,13 @@ pub(crate) struct ArchiveArgs {
     /// directory that exists [default: archive.destination of the settings]
     #[arg(value_name = "DEST")]
     destination: Option<String>,
+
+    /// Put no Parquet files beside the data objects, whatever archive.parquet is
+    ///
+    /// Engines can then read the records as JSON only. Tables of what is shipped meanwhile are
+    /// not made later.
+    #[arg(long)]
+    no_parquet: bool,
 }
 
 pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<u8, CliError> {
@@ -45,17 +53,27 @@ pub(crate) fn run(context: &Context, args: &ArchiveArgs) -> Result<u8, CliError>
         })?,
     };
     let progress = Progress::new(context)?;
+    let of_settings = cuts(&settings);
     let archiver = Archiver {
         fs: shared_fs(),
         clock: Arc::new(SystemClock),
         store: archive.connect(&progress)?,
         log_dir: settings.log_dir.clone(),
         host: HostName::of(&host()),
-        cuts: Cuts { level: settings.compression_level, ..Cuts::default() },
+        cuts: Cuts { parquet: of_settings.parquet && !args.no_parquet, ..of_settings },
     };
     let shipped = archiver.pass_and_note(&progress);
     progress.finish();
     let (shipped, place) = (shipped?, archive.shown());
+    if let Some(NotMade { object, why }) = shipped.not_made.first() {
+        let object = archiver.store.url(&object.to_string());
+        let mut told = CliError::from(ArchiveError::NoParquet { object, what: why.clone() });
+        match ui::archived_json(&shipped, &place) {
+            Value::Object(document) if context.json => *told.extra = document,
+            _ => context.print(&ui::archived_text(&shipped, &place))?,
+        }
+        return Err(told);
+    }
     context.print(&if context.json {
         format!("{}\n", ui::archived_json(&shipped, &place))
     } else {

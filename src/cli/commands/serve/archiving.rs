@@ -27,7 +27,7 @@ pub(super) struct Archiving {
 struct Running {
     shipping: Option<Shipping>,
     /// By what it ships: the settings that it was made of.
-    by: Option<(String, Duration, u32)>,
+    by: Option<(String, Duration, u32, bool)>,
 }
 
 impl Archiving {
@@ -52,7 +52,7 @@ impl Archiving {
         let archive = Archive::of_settings(settings)?;
         let course: Option<Course> = archive.map(|archive| archive.course(settings));
         let by = course.as_ref().map(|course| {
-            (course.destination.clone(), course.interval, settings.compression_level)
+            (course.destination.clone(), course.interval, course.cuts.level, course.cuts.parquet)
         });
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.by == by {
