@@ -18,7 +18,9 @@ mod architecture;
 mod archive;
 mod archive_cli;
 mod archive_forged;
+mod archive_known;
 mod archive_mended;
+mod archive_serve;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod backup_cloud;
@@ -60,7 +62,10 @@ mod exact;
 mod faults;
 mod fleet;
 mod fleet_cli;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod fleet_cloud;
 mod fleet_forged;
+mod fleet_scale;
 mod follow;
 mod foreseen;
 mod forgery;
