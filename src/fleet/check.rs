@@ -8,6 +8,7 @@ use super::inventory::{Listed, MOST_SHOWN, NameSum, Names, SumKey, is_in_table};
 use super::look::Look;
 use super::roster::Expected;
 use super::state::{SavedLog, Verified};
+use super::tables::{self, Compared};
 use crate::archive::{
     ArchiveError, Bucket, Lacks, LogName, Mark, ObjectName, Plan, Planner, Proofs, RangeProof,
     Step, Walk, keysets,
@@ -70,7 +71,9 @@ pub struct LogReport {
     pub records_read: u64,
     /// Records that were verified before, in objects that the store lists unchanged.
     pub records_known: u64,
-    /// Objects in Parquet, which were not compared.
+    /// Objects in Parquet that give the very records again.
+    pub parquet_same: u64,
+    /// Objects in Parquet that were not compared.
     pub parquet_unchecked: u64,
     /// When the object with the newest signed head was written, by the store's clock.
     pub newest_put: Option<Timestamp>,
@@ -155,6 +158,8 @@ impl Check<'_> {
                 ..LogReport::default()
             },
             names: HashSet::new(),
+            tables: HashSet::new(),
+            present: NameSum::default(),
             marks: Vec::new(),
             trees: BTreeMap::new(),
             host: None,
@@ -181,6 +186,10 @@ struct Exam<'a> {
     report: LogReport,
     /// The names of the data objects that signed ranges name.
     names: HashSet<String>,
+    /// Those whose Parquet objects were compared.
+    tables: HashSet<String>,
+    /// The sum over the names of the Parquet objects that are there.
+    present: NameSum,
     /// What each epoch signed last.
     marks: Vec<Mark>,
     /// The tree over each epoch's data objects.
@@ -251,10 +260,12 @@ impl Exam<'_> {
         }
         let mut known = self.known(keys);
         let before = self.report.clone();
-        if !self.epochs(log, keys, known.as_ref())? {
-            // What was verified before is not what the archive leads up to: all of it again.
+        let helped = self.epochs(log, keys, known.as_ref())?;
+        if known.is_some() && !(helped && self.lists_what_was_proven()) {
+            // What was verified before is not all of what is there: all of it again.
             (self.report, known) = (before, None);
             (self.names, self.marks, self.trees) = Default::default();
+            (self.tables, self.present) = Default::default();
             (self.foreign, self.is_whole) = (Names::default(), true);
             self.epochs(log, keys, None)?;
         }
@@ -289,7 +300,8 @@ impl Exam<'_> {
         let subject = self.check.subject;
         let saved = subject.saved.and_then(|saved| saved.verified.as_ref())?;
         let listed = subject.listed?;
-        let same = listed.data.same && listed.proof.same && keys.holds(&saved.key);
+        let same = listed.data.same && listed.proof.same && listed.tables.same;
+        let same = same && keys.holds(&saved.key);
         (subject.skips && same).then(|| saved.clone())
     }
 
@@ -418,6 +430,7 @@ impl Exam<'_> {
                     self.report.records_read += look.records;
                     if let Step::Data(proof, until) = step {
                         self.placed(proof, *until, &look);
+                        self.in_parquet(proof)?;
                         if proof.log().as_ref() == Some(log) && walk.holes().is_empty() {
                             self.trees.insert(log.epoch(), walk.tree().clone());
                         }
@@ -529,6 +542,33 @@ impl Exam<'_> {
                 None => self.push(Finding::new(Kind::OtherHost, what).at(url)),
             }
         }
+    }
+
+    /// Compares the Parquet object beside a data object, where the log has any.
+    fn in_parquet(&mut self, proof: &RangeProof) -> Result<(), ArchiveError> {
+        let lists_none = self.check.subject.listed.is_none_or(|listed| listed.tables.count == 0);
+        let Ok(ObjectName::Data(place)) = proof.object() else { return Ok(()) };
+        if lists_none || !self.tables.insert(proof.data.clone()) {
+            return Ok(());
+        }
+        let Some(compared) = tables::compare(self.check.bucket, &place, proof)? else {
+            return Ok(());
+        };
+        let name = ObjectName::Parquet(place);
+        if compared != Compared::Absent {
+            self.check.sums.add(&mut self.present, &name.to_string());
+        }
+        match compared {
+            // Made by a host without Parquet, or before it had it.
+            Compared::Absent => {}
+            Compared::Same => self.report.parquet_same += 1,
+            Compared::Differs(what) => {
+                let url = self.check.bucket.url(&name);
+                self.push(Finding::new(Kind::TableDiffers, what).at(url));
+                self.is_whole = false;
+            }
+        }
+        Ok(())
     }
 
     fn foreign_object(&mut self, object: &ObjectName, what: String) {
@@ -682,20 +722,31 @@ impl Exam<'_> {
         }
     }
 
-    /// Whether the bucket lists other data objects of the log than were proven.
-    fn strays(&mut self) {
-        let Some(listed) = self.check.subject.listed else { return };
-        self.report.parquet_unchecked = listed.parquet;
+    /// Whether the bucket lists the very objects of tables that were proven, and no others.
+    fn lists_what_was_proven(&self) -> bool {
+        let Some(listed) = self.check.subject.listed else { return true };
         let mut sum = NameSum::default();
         self.names.iter().for_each(|name| self.check.sums.add(&mut sum, name));
         let skipped = self.report.records_known > 0;
-        let same = if skipped { listed.data.names == sum } else { listed.data.all == sum };
-        let parquet_is_same = listed.parquet == 0 || listed.in_parquet == listed.data.all;
-        if !same || !parquet_is_same {
-            if skipped && !parquet_is_same {
-                // The names of what was passed over are not known: all of it, the next time.
-                self.report.saved.verified = None;
-            }
+        let (data, tables) = match skipped {
+            true => (listed.data.names, listed.tables.names),
+            false => (listed.data.all, listed.tables.all),
+        };
+        let tables_are = match cfg!(feature = "parquet") {
+            true => tables == self.present,
+            // Which there have to be is not known: none, or those of all data.
+            false => listed.tables.count == 0 || listed.in_parquet == listed.data.all,
+        };
+        data == sum && tables_are
+    }
+
+    /// Objects that nothing proves, if there are any, are looked for by their names.
+    fn strays(&mut self) {
+        let Some(listed) = self.check.subject.listed else { return };
+        if !cfg!(feature = "parquet") {
+            self.report.parquet_unchecked = listed.tables.count;
+        }
+        if !self.lists_what_was_proven() {
             self.report.proven = Some(std::mem::take(&mut self.names));
         }
     }
@@ -723,6 +774,7 @@ impl Exam<'_> {
             trees,
             data: (listed.data.count, Hash::from_bytes(listed.data.hash)),
             proof: (listed.proof.count, Hash::from_bytes(listed.proof.hash)),
+            tables: (listed.tables.count, Hash::from_bytes(listed.tables.hash)),
             last_proof: listed.proof.last.clone(),
             host: self.host.clone().or_else(|| known.and_then(|known| known.host.clone())),
             first_accepted: known

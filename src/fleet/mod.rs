@@ -16,6 +16,7 @@ mod look;
 mod prove;
 mod roster;
 mod state;
+mod tables;
 mod verify;
 mod versions;
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use auditctl::archive::{Day, HostName, KeysDocument, LogName, ObjectName, Place, RangeProof, Span};
+use auditctl::archive::{
+    Day, HostName, KeysDocument, LogName, ObjectName, Place, RangeProof, Span,
+};
 use auditctl::audit::keys::checkpoint::Checkpoint;
 use auditctl::audit::keys::signer::SigningKey;
 use auditctl::audit::tree::merkle::Range;
