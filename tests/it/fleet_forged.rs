@@ -217,7 +217,7 @@ const FORGERIES: &[Forgery] = &[
             let other = Hosts::new(1);
             copy_tree(&other.bucket(), &hosts.bucket());
         },
-        &["log_unknown"],
+        &["log_unknown", "other_host"],
         "",
     ),
     (
