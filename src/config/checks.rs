@@ -39,18 +39,22 @@ pub(super) fn reconcile(settings: &mut Settings, problems: &mut Vec<ConfigError>
 
 /// An alert about a check that these settings never make would never fire.
 fn checks_that_are_there(settings: &Settings, problems: &mut Vec<ConfigError>) {
-    if settings.collector.tls_cert.is_some() {
-        return;
-    }
-    let certificate = HealthCheckName::Certificate;
-    for alert in settings.alerts.iter().filter(|alert| alert.checks.contains(&certificate)) {
-        let message = format!(
-            "{}: [[alerts]] {:?}: there is no check certificate without collector.tls_cert; leave \
-             it out of checks, or set that",
-            alert.origin("checks"),
-            alert.name
-        );
-        problems.push(ConfigError::Conflict { keys: vec!["alerts.checks"], message });
+    let ships = settings.archive.destination.as_ref().is_some_and(|named| !named.is_empty());
+    let needed = [
+        (HealthCheckName::Certificate, "collector.tls_cert", settings.collector.tls_cert.is_some()),
+        (HealthCheckName::Archive, "archive.destination", ships),
+    ];
+    for (check, key, _) in needed.into_iter().filter(|(.., is_set)| !is_set) {
+        for alert in settings.alerts.iter().filter(|alert| alert.checks.contains(&check)) {
+            let message = format!(
+                "{}: [[alerts]] {:?}: there is no check {} without {key}; leave it out of checks, \
+                 or set that",
+                alert.origin("checks"),
+                alert.name,
+                check.name()
+            );
+            problems.push(ConfigError::Conflict { keys: vec!["alerts.checks"], message });
+        }
     }
 }
 

@@ -97,12 +97,15 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "validate",
         &[
-            "access", "alerts", "health", "backup", "store", "audit", "config", "units", "zone",
-            "clock", "built", "fsio",
+            "access", "alerts", "archive", "health", "backup", "store", "audit", "config", "units",
+            "zone", "clock", "built", "fsio",
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
-    ("health", &["coded", "alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
+    (
+        "health",
+        &["coded", "alerts", "archive", "backup", "audit", "config", "units", "clock", "fsio"],
+    ),
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
     ("alerts", &["coded", "audit", "config", "units", "clock", "fsio"]),
     ("access", &["audit", "units", "clock", "fsio"]),
