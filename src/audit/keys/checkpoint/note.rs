@@ -37,13 +37,11 @@ const SIGNATURE_START: &str = "— ";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum NoteError {
-    /// Larger than [`MAX_NOTE_BYTES`], or than what is read in its place.
-    #[error("the signed note has {bytes} bytes; at most {most} are read")]
+    /// Larger than [`MAX_NOTE_BYTES`].
+    #[error("the signed note has {bytes} bytes; at most {MAX_NOTE_BYTES} are read")]
     TooLarge {
         /// Its size.
         bytes: usize,
-        /// How many are read.
-        most: usize,
     },
     /// Not UTF-8, a control character, no final newline, or no signatures.
     #[error("not a signed note: {reason}")]
@@ -334,7 +332,7 @@ impl Note {
     /// As [`parse`](Self::parse).
     pub(crate) fn parse_within(bytes: &[u8], most: usize) -> Result<Self, NoteError> {
         if bytes.len() > most {
-            return Err(NoteError::TooLarge { bytes: bytes.len(), most });
+            return Err(NoteError::TooLarge { bytes: bytes.len() });
         }
         let note = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8"))?;
         if note.bytes().any(|b| b < b' ' && b != b'\n') {
