@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::witnessed::Witnessed;
 use crate::audit::files::ended::EndedEpoch;
 use crate::clock::Timestamp;
 
@@ -36,11 +37,13 @@ pub enum Kind {
     Restored,
     /// What was asked for cannot be told from what is here.
     Unprovable,
+    /// Too few of a policy's witnesses cosigned a checkpoint of the log.
+    NoQuorum,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Altered,
         Self::StoredBytes,
         Self::Missing,
@@ -53,6 +56,7 @@ impl Kind {
         Self::Diverged,
         Self::Restored,
         Self::Unprovable,
+        Self::NoQuorum,
     ];
 
     /// A stable name for scripts.
@@ -71,6 +75,7 @@ impl Kind {
             Self::Diverged => "diverged",
             Self::Restored => "restored",
             Self::Unprovable => "unprovable",
+            Self::NoQuorum => "no_quorum",
         }
     }
 
@@ -80,7 +85,12 @@ impl Kind {
     pub fn is_of_integrity(self) -> bool {
         !matches!(
             self,
-            Self::Truncated | Self::Unclean | Self::Diverged | Self::Restored | Self::Unprovable
+            Self::Truncated
+                | Self::Unclean
+                | Self::Diverged
+                | Self::Restored
+                | Self::Unprovable
+                | Self::NoQuorum
         )
     }
 }
@@ -363,6 +373,9 @@ pub struct Report {
     /// no finding.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<Abandoned>,
+    /// What witnesses say of the log, by the policy that was handed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnessed: Option<Witnessed>,
     /// What cannot be told, or is worth knowing, and is no finding.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -459,7 +472,15 @@ impl Report {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.integrity == Integrity::Intact && self.completeness != Completeness::Incomplete
+        self.integrity == Integrity::Intact
+            && self.completeness != Completeness::Incomplete
+            && self.is_witnessed()
+    }
+
+    /// Whether as many witnesses cosigned as the policy asks for, if there is one.
+    #[must_use]
+    pub fn is_witnessed(&self) -> bool {
+        self.findings.iter().all(|finding| finding.kind != Kind::NoQuorum)
     }
 
     /// How many records were given up.
