@@ -111,6 +111,7 @@ impl From<&Settings> for Options {
                     full_every: _,
                     encrypt_to: _,
                 },
+            witness: _, // the collector asks them
             origins: _,
         } = settings;
         let backups = BackupDir::new(Arc::new(OsFs), output_dir);

@@ -12,6 +12,7 @@ use crate::collector::{REFUSALS, Warning};
 use crate::health::Problem;
 use crate::store::StoreErrorKind;
 use crate::validate::PROBLEMS;
+use crate::witness::WitnessNotice;
 
 /// The kinds that commands have beside those of what they call.
 const KINDS: &[&str] = &[
@@ -58,6 +59,11 @@ const KINDS: &[&str] = &[
     "busy",
     "foreign_collector",
     "no_head",
+    "no_quorum",
+    "not_cosigned",
+    "witness",
+    "witness_accept",
+    "witness_put_back",
 ];
 
 /// Names that belong together: a table of the guide.
@@ -77,6 +83,7 @@ pub fn catalogue() -> Vec<Group> {
     let writer: Vec<_> = Trouble::ALL.iter().map(|trouble| trouble.code()).collect();
     let serve: Vec<_> = Warning::ALL.iter().map(|warning| warning.code()).collect();
     let alerts: Vec<_> = Notice::ALL.iter().map(|notice| notice.code()).collect();
+    let witness: Vec<_> = WitnessNotice::ALL.iter().map(|notice| notice.code()).collect();
     let verify: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     let validate: Vec<_> = PROBLEMS.iter().map(|problem| problem.id).collect();
     vec![
@@ -88,6 +95,7 @@ pub fn catalogue() -> Vec<Group> {
         group("own", OWN_TYPES),
         group("serve", &serve),
         group("alerts", &alerts),
+        group("witness", &witness),
         group("refusal", REFUSALS),
         group("verify", &verify),
         group("backup", BackupError::KINDS),

@@ -49,6 +49,7 @@ impl Fs for SampleFs {
         let small = [
             ".catalog.json",
             "audit.alerts.json",
+            "audit.witness.json",
             "audit.verified.json",
             "audit.findings.json",
             "audit.keys",

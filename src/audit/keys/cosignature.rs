@@ -197,6 +197,12 @@ impl CosigningKey {
     }
 }
 
+/// A signature's line, with its newline.
+#[must_use]
+pub fn line(signature: &NoteSignature) -> String {
+    super::checkpoint::note::signature_line(signature)
+}
+
 /// The signature lines of a witness's answer, in their order. Empty lines are none.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 mod encoded;
 mod opening;
+mod witness;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,10 @@ use crate::clock::Timestamp;
 pub(crate) use encoded::{encode, fits};
 pub use opening::{Contradicting, GivenUp, RollbackAccepted};
 pub(crate) use opening::{LeftBehind, Recovered};
+pub use witness::{
+    COSIGNED, COSIGNING_REFUSED, Cosigned, CosigningRefused, WITNESS_STATE, WitnessState,
+    WitnessedLog,
+};
 
 /// The event types of the log's own records.
 pub const OWN_TYPES: &[&str] = &[
@@ -42,6 +47,9 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.clock_changed",
     ALERTS_LOST,
     ALERTS_POSITION,
+    COSIGNED,
+    COSIGNING_REFUSED,
+    WITNESS_STATE,
     crate::audit::keys::KEY_ROTATED,
     crate::audit::keys::KEY_REPLACED,
 ];
@@ -341,6 +349,12 @@ pub(crate) enum OwnRecord {
     AlertsLost(AlertsLost),
     /// How far alerts are.
     AlertsPosition(AlertsPosition),
+    /// A checkpoint of another log was cosigned.
+    Cosigned(Box<Cosigned>),
+    /// A signed checkpoint of another log was not cosigned.
+    CosigningRefused(Box<CosigningRefused>),
+    /// All that a witness knows.
+    WitnessState(WitnessState),
     /// Somebody asked.
     Queried(Box<Queried>),
     /// Another key signs from here on.
@@ -407,6 +421,9 @@ impl OwnRecord {
             Self::BackupRemoved(_) => BACKUP_REMOVED,
             Self::AlertsLost(_) => ALERTS_LOST,
             Self::AlertsPosition(_) => ALERTS_POSITION,
+            Self::Cosigned(_) => COSIGNED,
+            Self::CosigningRefused(_) => COSIGNING_REFUSED,
+            Self::WitnessState(_) => WITNESS_STATE,
             Self::Queried(_) => "audit.query",
             Self::KeyRotated(_) => crate::audit::keys::KEY_ROTATED,
             Self::KeyReplaced(_) => crate::audit::keys::KEY_REPLACED,

@@ -101,7 +101,12 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
-    ("health", &["coded", "alerts", "backup", "audit", "config", "units", "clock", "fsio"]),
+    (
+        "health",
+        &["coded", "alerts", "witness", "backup", "audit", "config", "units", "clock", "fsio"],
+    ),
+    // A log's witnesses, and a witness of others' logs: `collector` serves it over HTTP.
+    ("witness", &["coded", "audit", "clock", "fsio"]),
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
     ("alerts", &["coded", "audit", "config", "units", "clock", "fsio"]),
     ("access", &["audit", "units", "clock", "fsio"]),

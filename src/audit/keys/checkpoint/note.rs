@@ -427,11 +427,13 @@ pub(crate) fn parse_signature(line: &str, number: usize) -> Result<NoteSignature
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        for signature in &self.signatures {
-            let mut bytes = signature.key_id.to_be_bytes().to_vec();
-            bytes.extend_from_slice(&signature.signature);
-            writeln!(f, "{SIGNATURE_START}{} {}", signature.name, STANDARD.encode(bytes))?;
-        }
-        Ok(())
+        self.signatures.iter().try_for_each(|signature| f.write_str(&signature_line(signature)))
     }
+}
+
+/// A signature's line, with its newline.
+pub(crate) fn signature_line(signature: &NoteSignature) -> String {
+    let mut bytes = signature.key_id.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&signature.signature);
+    format!("{SIGNATURE_START}{} {}\n", signature.name, STANDARD.encode(bytes))
 }

@@ -34,7 +34,7 @@ pub use anchor::Anchor;
 pub use chance::Chance;
 pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
 pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
-pub use prove::{ProveError, prove, prove_cosigned, prove_from};
+pub use prove::{ProveError, prove, prove_cosigned, prove_from, prove_growth};
 pub use report::{
     Abandoned, Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeptCopy, KeySource,
     KeyStretch, Kind, OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,

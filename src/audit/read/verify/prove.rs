@@ -186,14 +186,15 @@ impl Proofs {
             .map_err(|source| ReadError::io("read", &path, source))?
             .ok_or(ProveError::NotCosigned)?;
         let head = SignedCheckpoint::parse(&note)?;
+        self.under(head)?.ok_or(ProveError::NotCosigned)
+    }
+
+    /// Under that head; `None` if it is of another epoch, or over more than is signed here.
+    fn under(self, head: SignedCheckpoint) -> Result<Option<Self>, ProveError> {
         let checkpoint = self.keys.verify(&head)?.0.clone();
-        // Of an earlier epoch, or of a log that was put back since.
         let fits =
             checkpoint.origin == self.checkpoint.origin && checkpoint.size <= self.checkpoint.size;
-        if !fits {
-            return Err(ProveError::NotCosigned);
-        }
-        Ok(Self { head, checkpoint, ..self })
+        Ok(fits.then(|| Self { head, checkpoint, ..self }))
     }
 
     fn prove(self, seq: u64) -> Result<ProofDocument, ProveError> {
@@ -240,7 +241,26 @@ impl Proofs {
 /// # Errors
 /// See [`ProveError`].
 pub fn prove_from(fs: &SharedFs, dir: &Path, from: u64) -> Result<ConsistencyDocument, ProveError> {
+    grown(&Proofs::take(fs, dir)?, from)
+}
+
+/// The same of the tree that a checkpoint of the log covers.
+///
+/// # Errors
+/// See [`ProveError`]; [`ProveError::TooFew`] where the checkpoint covers more than is
+/// signed here.
+pub fn prove_growth(
+    fs: &SharedFs,
+    dir: &Path,
+    from: u64,
+    to: &SignedCheckpoint,
+) -> Result<ConsistencyDocument, ProveError> {
     let proofs = Proofs::take(fs, dir)?;
+    let too_few = ProveError::TooFew { from: to.unverified().size, signed: proofs.checkpoint.size };
+    grown(&proofs.under(to.clone())?.ok_or(too_few)?, from)
+}
+
+fn grown(proofs: &Proofs, from: u64) -> Result<ConsistencyDocument, ProveError> {
     let size = proofs.checkpoint.size;
     if from > size {
         return Err(ProveError::TooFew { from, signed: size });
