@@ -142,4 +142,8 @@ mod verify_damage;
 mod verify_python;
 mod ways_out;
 mod who;
+#[cfg(feature = "witness")]
+mod witness;
+#[cfg(feature = "witness")]
+mod witness_others;
 mod zones;

@@ -184,6 +184,54 @@ pub(crate) fn python() -> Result<PathBuf, String> {
     ready.clone()
 }
 
+/// Python with the packages of witness-requirements.txt; says that the test is skipped,
+/// and why, where there is none that is new enough.
+pub(crate) fn witness_python() -> Option<PathBuf> {
+    static READY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let ready = READY.get_or_init(|| {
+        let base = newer_python().ok_or("there is no Python 3.12 or newer")?;
+        let venv = home().join("witness-venv");
+        let python = venv.join("bin/python");
+        fetched("witness-requirements.txt", |list| {
+            run(Command::new(&base).args(["-m", "venv", "--clear"]).arg(&venv))?;
+            run(Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(["--no-deps", "--no-compile", "-r"])
+                .arg(list))
+        })?;
+        Ok(python)
+    });
+    match ready {
+        Ok(python) => Some(python.clone()),
+        Err(why) => {
+            let required = std::env::var_os("CLOUD_TEST_SERVERS").is_some();
+            assert!(!required, "another witness is required by CLOUD_TEST_SERVERS: {why}");
+            skipped(&format!("cloud server: another witness: {why}"));
+            None
+        }
+    }
+}
+
+/// On the path, or one of pyenv's.
+fn newer_python() -> Option<PathBuf> {
+    let names = ["python3.14", "python3.13", "python3.12", "python3"].map(PathBuf::from);
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
+    let versions = root.and_then(|root| std::fs::read_dir(root.join("versions")).ok());
+    let others = versions.into_iter().flatten().flatten();
+    let others = others.map(|entry| entry.path().join("bin/python3"));
+    let is_new = |python: &PathBuf| {
+        let check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))";
+        let status = Command::new(python)
+            .args(["-c", check])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    };
+    names.into_iter().chain(others).find(is_new)
+}
+
 fn azurite() -> Result<PathBuf, String> {
     fetched("package.json", |list| {
         let folder = home().join("npm");
