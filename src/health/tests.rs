@@ -54,7 +54,10 @@ fn a_log_that_runs_well_is_healthy_in_every_check() {
     ];
     assert_eq!(names, expected);
     // What alerts may name is what health has, under the same names.
-    assert_eq!(HealthCheckName::NAMES, [&expected[..], &["certificate", "alerts"]].concat());
+    assert_eq!(
+        HealthCheckName::NAMES,
+        [&expected[..], &["witness", "certificate", "alerts"]].concat()
+    );
     assert_eq!((report.summary.total_checks, report.summary.healthy), (9, 9));
     assert_eq!(report.uptime_seconds, Some(3_600));
     assert!(report.checks.iter().all(|check| check.hint.is_none()));

@@ -405,7 +405,9 @@ fn codes_are_unique_and_say_what_is_looked_at() {
     let codes: BTreeSet<&str> = Problem::ALL.iter().map(|problem| problem.code()).collect();
     assert_eq!(codes.len(), Problem::ALL.len());
     // Without alerts there is no check of them.
-    let sample = delivering(|_, _| {});
+    let mut sample = delivering(|_, _| {});
+    // Without a policy there is none of witnesses.
+    sample.settings.witness.policy = Some("policy".into());
     // Without HTTPS there is no check of its certificate.
     sample.ago(Word::TlsNotAfter, -100 * DAY);
     let report = sample.health().report;
