@@ -29,7 +29,8 @@ use crate::audit::RateLimit;
 use crate::audit::write::rate_limit::{Decision, RateLimiter};
 use crate::witness::{Accepted, Answer, MAX_BODY_BYTES, Notary};
 
-/// Requests of one address.
+/// Requests of one address. On loopback a proxy may speak for everybody: it has limits of
+/// its own, if somebody wants them.
 const REQUESTS: RateLimit = RateLimit { per_second: 50.0, burst: 200, max_sources: 10_000 };
 /// So long a request may take to arrive.
 const READ: Duration = Duration::from_secs(15);
@@ -100,7 +101,7 @@ pub async fn run_witness(
     let app = Arc::new(App {
         notary: Arc::clone(&notary),
         requests: RateLimiter::new(Some(REQUESTS)),
-        seats: Seats::new(CONNECTIONS, CONNECTIONS_EACH, CONNECTIONS_EACH, MOMENT),
+        seats: Seats::new(CONNECTIONS, CONNECTIONS, CONNECTIONS_EACH, MOMENT),
         stopping,
     });
     let mut stops = stops::Stops::new()?;
@@ -224,7 +225,7 @@ fn router(app: Arc<App>) -> Router {
 impl App {
     /// What is answered to whoever asks too often.
     fn too_often(&self, request: &Request) -> Option<Response> {
-        let asker = request.extensions().get::<Asker>()?;
+        let asker = request.extensions().get::<Asker>().filter(|asker| !asker.0.is_loopback())?;
         let clock = &self.notary.log().options().clock;
         let source = asker.0.to_string();
         match self.requests.check(&source, clock.boot_ms() * 1_000, clock.now()) {
@@ -297,4 +298,39 @@ fn response(answer: Answer) -> Response {
 fn plain(status: StatusCode, body: impl Into<String>) -> Response {
     let content_type = "text/plain; charset=utf-8";
     response(Answer { status: status.as_u16(), content_type, body: body.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::keys::cosignature::CosigningKey;
+    use crate::audit::{AuditLog, Options};
+    use crate::witness::KeyOf;
+
+    #[test]
+    fn an_address_that_asks_without_end_is_asked_to_wait_and_a_proxy_here_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = AuditLog::open(Options::new(dir.path().join("logs"))).expect("open");
+        let key = KeyOf::New(CosigningKey::generate("w").expect("a key"));
+        let notary = Notary::new(log, key, Accepted::default(), false).expect("a witness");
+        let (_stop, stopping) = watch::channel(false);
+        let app = App {
+            notary: Arc::new(notary),
+            requests: RateLimiter::new(Some(REQUESTS)),
+            seats: Seats::new(1, 1, 1, MOMENT),
+            stopping,
+        };
+        let asked = |ip: &str| {
+            let mut request = Request::new(Body::empty());
+            request.extensions_mut().insert(Asker(ip.parse().expect("an address")));
+            app.too_often(&request).map(|response| {
+                assert!(response.headers().contains_key(header::RETRY_AFTER));
+                response.status()
+            })
+        };
+        let refused = (0..1_000).filter_map(|_| asked("192.0.2.7")).next();
+        assert_eq!(refused, Some(StatusCode::TOO_MANY_REQUESTS));
+        assert_eq!(asked("192.0.2.8"), None);
+        assert!((0..1_000).all(|_| asked("127.0.0.1").is_none()));
+    }
 }

@@ -5,7 +5,7 @@
 //! newest with any cosignature. `audit.witness.json` says how it goes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ use crate::fsio;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A witness that names another size is asked again so often at once.
 const PASSES: usize = 4;
+/// Who ends waits so long for a request that is under way.
+const LEAVING: Duration = Duration::from_secs(2);
 /// The status is written at least so often.
 const STATUS_EVERY: Duration = Duration::from_secs(30);
 /// So many refusals are kept as evidence, of one run.
@@ -76,7 +78,7 @@ pub enum ClientError {
 #[derive(Debug)]
 pub struct Client {
     stop: Arc<Stop>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<(JoinHandle<()>, mpsc::Receiver<()>)>,
 }
 
 #[derive(Debug, Default)]
@@ -140,7 +142,10 @@ impl Client {
         };
         let stop = Arc::new(Stop::default());
         let until = Arc::clone(&stop);
+        let (ending, ended) = mpsc::channel();
         let body = move || {
+            // Dropped, and so told, also when this panics.
+            let _ending: mpsc::Sender<()> = ending;
             // What a run before had is a beginning.
             asking.remember();
             loop {
@@ -153,10 +158,10 @@ impl Client {
         };
         let thread = std::thread::Builder::new().name("audit-witness".to_owned()).spawn(body);
         let thread = thread.map_err(|error| failed(error.to_string()))?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, thread: Some((thread, ended)) })
     }
 
-    /// Ends. A request that is under way is waited for.
+    /// Ends. A request that is under way is not waited for longer than a moment.
     pub fn stop(mut self) {
         self.end();
     }
@@ -164,7 +169,8 @@ impl Client {
     fn end(&mut self) {
         *self.stop.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.told.notify_all();
-        if let Some(thread) = self.thread.take() {
+        let Some((thread, ended)) = self.thread.take() else { return };
+        if ended.recv_timeout(LEAVING) == Err(mpsc::RecvTimeoutError::Disconnected) {
             // It has told what went wrong, or panicked and told that.
             let _ = thread.join();
         }
@@ -304,7 +310,7 @@ impl Asking {
         let size = signed.unverified().size;
         let mut proofs = BTreeMap::new();
         let mut requests = JoinSet::new();
-        let _inside = self.runtime.enter();
+        let inside = self.runtime.enter();
         let mut sent: BTreeMap<usize, (u64, String)> = BTreeMap::new();
         for at in who {
             let old = self.asked[*at].size.min(size);
@@ -325,7 +331,7 @@ impl Asking {
                 }
             }
         }
-        drop(_inside);
+        drop(inside);
         let mut answers: Vec<(usize, Result<Reply, String>)> = Vec::new();
         self.runtime.block_on(async {
             while let Some(done) = requests.join_next().await {

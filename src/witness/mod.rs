@@ -1,9 +1,9 @@
 //! Witnesses: others who look on, and sign that a log only grew (C2SP tlog-witness).
 //!
-//! [`Notary`] is a witness: it checks checkpoints of logs that it accepts, and cosigns
+//! `Notary` is a witness: it checks checkpoints of logs that it accepts, and cosigns
 //! them. It is synchronous and knows nothing of HTTP. `Client` is the other side: it has
 //! a log's checkpoints cosigned by the witnesses of a policy. It needs the feature
-//! `witness`; without it there is only [`WitnessStatus`], for those who look at what
+//! `witness`; without it there is only `WitnessStatus`, for those who look at what
 //! another build does.
 
 #[cfg(feature = "application")]
@@ -16,6 +16,7 @@ mod client;
 mod http;
 #[cfg(feature = "application")]
 mod notary;
+#[cfg(feature = "application")]
 mod notice;
 #[cfg(feature = "application")]
 mod protocol;
@@ -31,6 +32,7 @@ pub use book::BookError;
 pub use client::{Client, ClientError, ClientOptions};
 #[cfg(feature = "application")]
 pub use notary::{Answer, KeyOf, Notary};
+#[cfg(feature = "application")]
 pub use notice::WitnessNotice;
 #[cfg(feature = "application")]
 pub(crate) use protocol::MAX_BODY_BYTES;

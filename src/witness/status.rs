@@ -6,7 +6,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::tree::document::{Kind, Layout, decode, encode_file};
+use crate::audit::tree::document::{Kind, decode};
+#[cfg(any(test, feature = "witness"))]
+use crate::audit::tree::document::{Layout, encode_file};
 use crate::clock::Timestamp;
 use crate::fsio::Fs;
 
@@ -61,6 +63,7 @@ impl WitnessStatus {
     ///
     /// # Errors
     /// What keeps it from being JSON.
+    #[cfg(any(test, feature = "witness"))]
     pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
         encode_file(Kind::WITNESS, self, Layout::Compact)
     }

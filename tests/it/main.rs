@@ -56,6 +56,8 @@ mod engine;
 mod evidence;
 mod exact;
 mod faults;
+#[cfg(any(feature = "s3", feature = "witness"))]
+mod fetched;
 mod follow;
 mod foreseen;
 mod forgery;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::servers::witness_python;
+use crate::fetched::witness_python;
 use crate::serving::Serving;
 use crate::support::{Dir, eventually, json, ok, run};
 use crate::witness::Witness;

@@ -140,6 +140,9 @@ fn log(
     let mut anchors =
         args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
     anchors.extend(named);
+    if policy.is_some() {
+        anchors.extend(args.against.iter().filter_map(|path| cosigned(path)));
+    }
     // What is in reach and does not fit is held against it, asked for or not.
     let contradicting = heads::contradictions(context, settings);
     for found in &contradicting {
@@ -249,6 +252,14 @@ fn anchor(path: &Path) -> Result<Anchor, CliError> {
         new.path = Some(path.to_path_buf());
         new
     })
+}
+
+/// The cosigned checkpoint in a backup's metadata.
+fn cosigned(path: &Path) -> Option<Anchor> {
+    let (text, _) = shared_fs().read_given(path, MAX_FILE_BYTES).ok()?;
+    let object: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let name = format!("{} (cosigned)", path.display());
+    Anchor::parse(&name, object.get("cosigned")?.as_str()?.as_bytes()).ok()
 }
 
 /// A backup is checked as a restore checks it, and compared with what was kept. What is wrong

@@ -1,6 +1,8 @@
 //! `witness`: whether the log's checkpoints are cosigned by those who should. There only
 //! where a policy is set.
 
+use std::time::Duration;
+
 use crate::audit::state::status::Word;
 use crate::config::Settings;
 use crate::health::gather::Facts;
@@ -13,6 +15,8 @@ use crate::witness::{StandingOf, WitnessStatus};
 use super::common::last_known;
 
 const NAME: &str = "witness";
+/// Who asks writes how it goes far more often.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> Option<Check> {
     settings.witness.policy.as_ref()?;
@@ -36,6 +40,12 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> O
         let problem = Problem::WitnessIdle;
         return Some(Check::found(NAME, problem, Status::Warning, message).hint(hint));
     };
+    let silent = since(status.at, facts.now);
+    if running.is_some() && silent > settings.witness.interval * 2 + PATIENCE {
+        let message = format!("witnesses have not been asked for {}", age(silent));
+        let hint = "restart the collector; if this comes again, send a support bundle";
+        return Some(Check::found(NAME, Problem::WitnessIdle, Status::Warning, message).hint(hint));
+    }
     let mut findings: Vec<Finding> = status.witnesses.iter().filter_map(of_one).collect();
     findings.extend(quorum(status, facts, settings));
     findings.sort_by_key(|(_, status, _)| std::cmp::Reverse(status.rank()));
