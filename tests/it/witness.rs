@@ -234,7 +234,7 @@ fn a_collector_has_its_checkpoints_cosigned_and_anybody_can_check_that() {
 
     // A backup has it too.
     ok(&dir, &["backup"]);
-    let metadata = std::fs::read_dir(dir.path().join("backups")).expect("listed").flatten();
+    let metadata = std::fs::read_dir(dir.path().join("backups/audit")).expect("listed").flatten();
     let mut metadata = metadata.map(|entry| entry.path());
     let metadata = metadata.find(|path| path.extension().is_some_and(|end| end == "json"));
     let metadata = metadata.expect("metadata");
@@ -333,7 +333,7 @@ fn a_log_that_was_rolled_back_is_found_by_its_witness_and_by_what_was_cosigned()
     copy_dir(&old, &dir.log());
     std::fs::write(cosigned(&dir), kept).expect("written");
     let (code, said) = refuses_to_start(&dir, &[]);
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("audit.cosigned"), "{said}");
 
     // Without it only the witness knows, and proves it with its own copy.
