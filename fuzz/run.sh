@@ -36,7 +36,7 @@ RUSTFLAGS="$coverage --cfg fuzzing" cargo build --quiet --release \
 # How long an input may be: to where a target has seen all kinds of things.
 longest() {
     case $1 in
-    gzip | manifest | metadata) echo 16384 ;;
+    gzip | manifest | metadata | parquet) echo 16384 ;;
     *) echo 4096 ;;
     esac
 }

@@ -215,6 +215,11 @@ mod field_path;
 #[doc(hidden)]
 pub mod field_path;
 #[cfg(not(feature = "testing"))]
+mod fleet;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fleet;
+#[cfg(not(feature = "testing"))]
 mod fsio;
 #[cfg(feature = "testing")]
 #[doc(hidden)]

@@ -10,6 +10,7 @@ pub mod http;
 pub mod manifest;
 mod memory;
 pub mod metadata;
+pub mod parquet;
 mod peer;
 pub mod socket;
 
@@ -17,7 +18,7 @@ pub mod socket;
 pub type Check = fn(&[u8]);
 
 /// By name, as the folders of `corpus/` are called.
-pub const CHECKS: [(&str, Check); 8] = [
+pub const CHECKS: [(&str, Check); 9] = [
     ("checkpoint", checkpoint::check),
     ("config", config::check),
     ("event", event::check),
@@ -25,5 +26,6 @@ pub const CHECKS: [(&str, Check); 8] = [
     ("http", http::check),
     ("manifest", manifest::check),
     ("metadata", metadata::check),
+    ("parquet", parquet::check),
     ("socket", socket::check),
 ];

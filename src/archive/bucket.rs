@@ -14,20 +14,20 @@ use crate::store::BackupStore;
 
 /// An archive that is read.
 #[derive(Clone, Debug)]
-pub(super) struct Bucket(pub(super) Arc<dyn BackupStore>);
+pub(crate) struct Bucket(pub(crate) Arc<dyn BackupStore>);
 
 impl Bucket {
     /// For people.
-    pub(super) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         self.0.url("")
     }
 
-    pub(super) fn url(&self, name: &ObjectName) -> String {
+    pub(crate) fn url(&self, name: &ObjectName) -> String {
         self.0.url(&name.to_string())
     }
 
     /// An object that has to be there.
-    pub(super) fn fetch(&self, name: &ObjectName, most: u64) -> Result<Vec<u8>, ArchiveError> {
+    pub(crate) fn fetch(&self, name: &ObjectName, most: u64) -> Result<Vec<u8>, ArchiveError> {
         fetch(&*self.0, name, most)?.ok_or_else(|| ArchiveError::Missing {
             object: self.url(name),
             what: "what is committed needs it".to_owned(),
@@ -35,7 +35,7 @@ impl Bucket {
     }
 
     /// The proof of the range that begins with that record.
-    pub(super) fn proof(
+    pub(crate) fn proof(
         &self,
         log: &LogName,
         (first, nth): (u64, Nth),
@@ -47,7 +47,7 @@ impl Bucket {
     }
 
     /// The checkpoint of that size, and its note.
-    pub(super) fn checkpoint(
+    pub(crate) fn checkpoint(
         &self,
         log: &LogName,
         size: u64,
@@ -64,7 +64,7 @@ impl Bucket {
     }
 
     /// What a tail's marker says, if a key of the log signed it. Its records are not read.
-    pub(super) fn marker(
+    pub(crate) fn marker(
         &self,
         log: &LogName,
         tail: &TailThere,
@@ -81,14 +81,14 @@ impl Bucket {
         Ok((tail_end.marker, checkpoint))
     }
 
-    pub(super) fn wrong(&self, name: &ObjectName, what: impl Into<String>) -> ArchiveError {
+    pub(crate) fn wrong(&self, name: &ObjectName, what: impl Into<String>) -> ArchiveError {
         ArchiveError::Object { object: self.url(name), what: what.into() }
     }
 }
 
 /// What an object that is not what it should be is passed over for: others may have put it
 /// there. Everything else (no connection, a newer version) stays an error.
-pub(super) fn unless_foreign<T>(
+pub(crate) fn unless_foreign<T>(
     read: Result<T, ArchiveError>,
 ) -> Result<Result<T, ArchiveError>, ArchiveError> {
     match read {

@@ -13,7 +13,7 @@ use crate::backup::Hole;
 use crate::clock::Timestamp;
 
 /// The largest such object.
-pub(super) const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 
 /// `….range.json`: which records a data object holds, and what proves them.
 ///
@@ -69,6 +69,14 @@ impl RangeProof {
         Span { first: self.tree.begin(), end: self.tree.end() }
     }
 
+    /// The name of the data object.
+    pub(crate) fn object(&self) -> Result<ObjectName, ArchiveError> {
+        self.data.parse().map_err(|error| ArchiveError::Object {
+            object: self.data.clone(),
+            what: format!("{error}"),
+        })
+    }
+
     /// Whether everything below the checkpoint is in the archive once the data object is.
     #[must_use]
     pub fn is_commit(&self) -> bool {
@@ -81,6 +89,14 @@ impl RangeProof {
     /// None that this struct can bring about.
     pub fn encode(&self) -> Result<Vec<u8>, String> {
         encode(Kind::ARCHIVE_RANGE, self)
+    }
+
+    /// Reads one, and checks nothing of it.
+    ///
+    /// # Errors
+    /// It is no such document.
+    pub(crate) fn unchecked(bytes: &[u8]) -> Result<Self, DocumentError> {
+        document::decode(Kind::ARCHIVE_RANGE, bytes)
     }
 
     /// Reads one, and checks that its parts fit each other, its name, and the signed
@@ -165,7 +181,7 @@ pub enum ProofError {
 
 impl ProofError {
     /// As an error of that object.
-    pub(super) fn of(self, object: String) -> ArchiveError {
+    pub(crate) fn of(self, object: String) -> ArchiveError {
         match self {
             Self::Document(source) if source.is_newer() => {
                 ArchiveError::Newer { place: object, source }
@@ -176,7 +192,7 @@ impl ProofError {
 }
 
 /// The checkpoint, if a key of the log signed it, of that epoch.
-pub(super) fn signed(note: &[u8], log: &LogName, keys: &Keyring) -> Result<Checkpoint, String> {
+pub(crate) fn signed(note: &[u8], log: &LogName, keys: &Keyring) -> Result<Checkpoint, String> {
     let note = SignedCheckpoint::parse(note).map_err(|error| error.to_string())?;
     let (checkpoint, key) = keys.verify(&note).map_err(|error| error.to_string())?;
     let origin =

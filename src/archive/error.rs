@@ -86,6 +86,14 @@ pub enum ArchiveError {
         /// Their ids.
         logs: Vec<String>,
     },
+    /// A Parquet object is not beside its data object. Nothing else is missing for it.
+    #[error("{object}: {what}")]
+    NoParquet {
+        /// Its URL.
+        object: String,
+        /// Why.
+        what: String,
+    },
     /// Another process ships this log.
     #[error("another process is shipping this log to the archive ({} is locked)", path.display())]
     Locked {
@@ -106,6 +114,7 @@ impl ArchiveError {
         "archive_object",
         "archive_missing",
         "archive_incomplete",
+        "archive_parquet",
         "newer_version",
         "not_found",
         "several_logs",
@@ -126,6 +135,7 @@ impl ArchiveError {
             Self::Object { .. } => "archive_object",
             Self::Missing { .. } => "archive_missing",
             Self::Incomplete { .. } => "archive_incomplete",
+            Self::NoParquet { .. } => "archive_parquet",
             Self::Newer { .. } => "newer_version",
             Self::NotFound { .. } => "not_found",
             Self::SeveralLogs { .. } => "several_logs",

@@ -46,7 +46,7 @@ enum InLog {
 /// [`ArchiveError::Contradicted`] when the archive holds signed records of this log that the
 /// log does not have.
 pub(super) fn find(store: &Arc<dyn BackupStore>, log: &LogView) -> Result<Found, ArchiveError> {
-    let name = log.name()?;
+    let name = log.name().clone();
     let proofs = Proofs::of(&**store, &name)?;
     let bucket = Bucket(Arc::clone(store));
     let seek = Seek { bucket: &bucket, proofs: &proofs, log, name: &name };
@@ -73,7 +73,8 @@ pub(super) fn find(store: &Arc<dyn BackupStore>, log: &LogView) -> Result<Found,
     for epoch in earlier {
         let log_there = name.in_epoch(epoch);
         let keys = log.keys();
-        let planner = Planner { bucket: &bucket, proofs: &proofs, keys, watch: &Unwatched };
+        let planner =
+            Planner { bucket: &bucket, proofs: &proofs, keys, watch: &Unwatched, from: None };
         let Some(mark) = planner.last_committed(&log_there)? else { continue };
         let common = seek.common(&log_there, mark.size)?;
         let common = common.filter(|common| common.end() > log.removed().end());
@@ -104,6 +105,7 @@ impl Seek<'_> {
                 proofs: self.proofs,
                 keys: &keys,
                 watch: &Unwatched,
+                from: None,
             };
             if let Some(mark) = planner.last_signed(&log)? {
                 let what = format!(

@@ -255,6 +255,18 @@ impl fmt::Display for ObjectName {
 }
 
 impl ObjectName {
+    /// The log that it is of, by its name.
+    #[must_use]
+    pub fn log(&self) -> &LogName {
+        match self {
+            Self::Tail(log, ..)
+            | Self::Range(log, ..)
+            | Self::Checkpoint(log, _)
+            | Self::Keys(log, ..) => log,
+            Self::Data(place) | Self::Parquet(place) => &place.log,
+        }
+    }
+
     /// Whether no further name can be tried for the object.
     pub(super) fn is_last(&self) -> bool {
         match self {

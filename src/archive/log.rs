@@ -1,7 +1,8 @@
 //! The log beside its writer, as the archive needs it: its newest signed tree, and the
 //! records of it from one on. The one place of this module that knows how the engine reads.
 
-use std::path::Path;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 
 use crate::audit::files::examine::leaves;
 use crate::audit::files::gzip::{MAX_MEMBER_BYTES, Unpacker};
@@ -10,7 +11,7 @@ use crate::audit::files::salvage::Piece as LeftPiece;
 use crate::audit::files::segment::Block;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::Checkpoint;
-use crate::audit::read::snapshot::{Blocks, Left, Part, Snapshot};
+use crate::audit::read::snapshot::{Blocks, Left, Part, Recent, Snapshot};
 use crate::audit::tree::merkle::Range;
 use crate::fsio::{FsFile, SharedFs};
 
@@ -19,7 +20,22 @@ use super::layout::LogName;
 
 /// A log as its newest checkpoint has it.
 #[derive(Debug)]
-pub(super) struct LogView(Snapshot);
+pub(super) struct LogView {
+    fs: SharedFs,
+    dir: PathBuf,
+    name: LogName,
+    checkpoint: Checkpoint,
+    note: String,
+    public_key: String,
+    keys: Keyring,
+    /// The tree over what retention removed.
+    removed: Range,
+    /// The records of the active segment, where only they are wanted.
+    recent: Option<Part>,
+    /// All of it: read when something needs more than that, and of this checkpoint or a later
+    /// one then.
+    whole: OnceCell<Snapshot>,
+}
 
 /// Records that follow each other.
 #[derive(Debug)]
@@ -32,9 +48,9 @@ pub(super) enum Piece {
 
 /// Lines of one block.
 #[derive(Debug)]
-pub(super) struct Lines {
-    pub(super) first_seq: u64,
-    pub(super) raw: Vec<u8>,
+pub(crate) struct Lines {
+    pub(crate) first_seq: u64,
+    pub(crate) raw: Vec<u8>,
     /// The gzip member that holds exactly these, where the log stores one.
     pub(super) member: Option<Vec<u8>>,
 }
@@ -42,54 +58,110 @@ pub(super) struct Lines {
 impl LogView {
     /// Takes no lock and waits for nobody.
     pub(super) fn take(fs: &SharedFs, dir: &Path) -> Result<Self, ArchiveError> {
-        Ok(Self(Snapshot::take(fs, dir)?))
-    }
-
-    pub(super) fn name(&self) -> Result<LogName, ArchiveError> {
-        let manifest = &self.0.manifest;
-        LogName::new(&manifest.log_id, manifest.epoch).ok_or_else(|| {
+        let whole = Snapshot::take(fs, dir)?;
+        let manifest = &whole.manifest;
+        let name = LogName::new(&manifest.log_id, manifest.epoch).ok_or_else(|| {
             ArchiveError::LogDamaged(format!("{:?} is no log's id", manifest.log_id))
+        })?;
+        Ok(Self {
+            fs: fs.clone(),
+            dir: dir.to_path_buf(),
+            name,
+            checkpoint: whole.checkpoint.clone(),
+            note: whole.note.to_string(),
+            public_key: whole.verifier.to_string(),
+            keys: whole.keys.clone(),
+            removed: manifest.pruned.clone(),
+            recent: None,
+            whole: OnceCell::from(whole),
         })
     }
 
+    /// The same where all that follows record `from` is in the active segment: the rest is
+    /// looked at only when it is asked for. `None` where it is not, or where the log is another
+    /// one than `known` by now.
+    pub(super) fn recent(known: &Known, from: u64) -> Result<Option<Self>, ArchiveError> {
+        let Some(recent) = Recent::take(&known.fs, &known.dir, from)? else { return Ok(None) };
+        let is_known = recent.origin().is_some_and(|origin| {
+            origin.log_id() == known.name.id() && origin.epoch() == known.name.epoch()
+        });
+        if !is_known {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            fs: known.fs.clone(),
+            dir: known.dir.clone(),
+            name: known.name.clone(),
+            checkpoint: recent.checkpoint,
+            note: recent.note.to_string(),
+            public_key: recent.verifier.to_string(),
+            keys: recent.keys,
+            removed: known.removed.clone(),
+            recent: Some(recent.part),
+            whole: OnceCell::new(),
+        }))
+    }
+
+    /// What [`Self::recent`] has to know.
+    pub(super) fn known(&self) -> Known {
+        let Self { fs, dir, name, .. } = self;
+        let (fs, dir, name) = (fs.clone(), dir.clone(), name.clone());
+        Known { fs, dir, name, removed: self.removed().clone() }
+    }
+
+    fn whole(&self) -> Result<&Snapshot, ArchiveError> {
+        if let Some(whole) = self.whole.get() {
+            return Ok(whole);
+        }
+        let whole = Snapshot::take(&self.fs, &self.dir)?;
+        if whole.manifest.log_id != self.name.id() || whole.manifest.epoch != self.name.epoch() {
+            return Err(ArchiveError::LogDamaged("the log was replaced meanwhile".to_owned()));
+        }
+        Ok(self.whole.get_or_init(|| whole))
+    }
+
+    pub(super) fn name(&self) -> &LogName {
+        &self.name
+    }
+
     pub(super) fn checkpoint(&self) -> &Checkpoint {
-        &self.0.checkpoint
+        &self.checkpoint
     }
 
     /// The checkpoint's signed note.
     pub(super) fn note(&self) -> String {
-        self.0.note.to_string()
+        self.note.clone()
     }
 
     pub(super) fn keys(&self) -> &Keyring {
-        &self.0.keys
+        &self.keys
     }
 
     /// The key that signed the checkpoint.
     pub(super) fn public_key(&self) -> String {
-        self.0.verifier.to_string()
+        self.public_key.clone()
     }
 
     /// How many records were signed.
     pub(super) fn size(&self) -> u64 {
-        self.0.checkpoint.size
+        self.checkpoint.size
     }
 
     /// The tree over what retention removed.
     pub(super) fn removed(&self) -> &Range {
-        &self.0.manifest.pruned
+        self.whole.get().map_or(&self.removed, |whole| &whole.manifest.pruned)
     }
 
     /// The tree over the first records; `None` where they are not all there to tell.
     pub(super) fn tree_at(&self, size: u64) -> Result<Option<Range>, ArchiveError> {
-        Ok(self.0.tree_at(size)?)
+        Ok(self.whole()?.tree_at(size)?)
     }
 
     /// The subtree hashes of `first..end`; `None` where they cannot be told. Sealed blocks are
     /// taken at the manifest's word: whether all of it is true, the signed root says.
     pub(super) fn range(&self, first: u64, end: u64) -> Result<Option<Range>, ArchiveError> {
         let mut range = Range::empty(first);
-        for part in &self.0.parts {
+        for part in &self.whole()?.parts {
             let until = (part.first_seq() + part.records()).min(end);
             if until <= range.end() {
                 continue;
@@ -140,10 +212,31 @@ impl LogView {
 
     /// The signed records from `from` on, in order.
     pub(super) fn pieces(&self, from: u64) -> Pieces<'_> {
-        let parts = self.0.parts.as_slice();
-        let skipped = parts.partition_point(|part| part.first_seq() + part.records() <= from);
-        Pieces { log: &self.0, parts: &parts[skipped..], open: None, from, back: None }
+        fn of<'a>(log: Option<&'a Snapshot>, parts: &'a [Part], from: u64) -> Pieces<'a> {
+            Pieces { log, parts: skip(parts, from), open: None, from, back: None }
+        }
+        if let Some(part) = self.recent.as_ref().filter(|part| part.first_seq() <= from) {
+            return of(None, std::slice::from_ref(part), from);
+        }
+        match self.whole() {
+            Ok(whole) => of(Some(whole), &whole.parts, from),
+            Err(error) => Pieces { back: Some(Err(error)), ..of(None, &[], from) },
+        }
     }
+}
+
+/// The parts that hold records from `from` on.
+fn skip(parts: &[Part], from: u64) -> &[Part] {
+    &parts[parts.partition_point(|part| part.first_seq() + part.records() <= from)..]
+}
+
+/// What is known of a log that was looked at before.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) fs: SharedFs,
+    pub(super) dir: PathBuf,
+    pub(super) name: LogName,
+    pub(super) removed: Range,
 }
 
 impl Lines {
@@ -170,11 +263,12 @@ impl Lines {
 
 /// The pieces of a log, from a record on.
 pub(super) struct Pieces<'a> {
-    log: &'a Snapshot,
+    /// All of it; `None` where only lines of the active segment are read.
+    log: Option<&'a Snapshot>,
     parts: &'a [Part],
     open: Option<Open<'a>>,
     from: u64,
-    back: Option<Piece>,
+    back: Option<Result<Piece, ArchiveError>>,
 }
 
 enum Open<'a> {
@@ -186,35 +280,28 @@ enum Open<'a> {
 impl Pieces<'_> {
     /// Gives a piece back: it comes next.
     pub(super) fn put_back(&mut self, piece: Piece) {
-        self.back = Some(piece);
+        self.back = Some(Ok(piece));
     }
 
     fn open_next(&mut self) -> Result<bool, ArchiveError> {
         let Some((part, rest)) = self.parts.split_first() else { return Ok(false) };
         self.parts = rest;
-        self.open = Some(match part {
-            Part::Stored(segment) => match self.stored(segment)? {
+        self.open = Some(match (part, self.log) {
+            (Part::Left(left), _) => Open::Left(left, left.pieces().iter()),
+            (Part::Lines(lines), _) => {
+                Open::Lines(lines.blocks_from(self.from).map_err(|error| {
+                    ArchiveError::LogDamaged(format!("the log's lines: {error}"))
+                })?)
+            }
+            (Part::Stored(segment), Some(log)) => match stored(log, segment, self.from)? {
                 Some(open) => open,
-                None => Open::Lines(self.log.blocks(part)?),
+                None => Open::Lines(log.blocks(part)?),
             },
-            Part::Lines(_) | Part::Cut { .. } => Open::Lines(self.log.blocks(part)?),
-            Part::Left(left) => Open::Left(left, left.pieces().iter()),
+            (Part::Cut { .. }, Some(log)) => Open::Lines(log.blocks_from(part, self.from)?),
+            // What is read of the active segment has no other parts.
+            (Part::Stored(_) | Part::Cut { .. }, None) => return Ok(false),
         });
         Ok(true)
-    }
-
-    /// `None` where somebody packed the file anew, so that its blocks are elsewhere.
-    fn stored<'a>(&self, segment: &Segment) -> Result<Option<Open<'a>>, ArchiveError> {
-        let (file, now) = self.log.open_segment(segment)?;
-        let damaged = |what: String| ArchiveError::LogDamaged(format!("{}: {what}", now.file));
-        let length = file.meta().map_err(|error| damaged(error.to_string()))?.len;
-        if !now.is_compressed() || now.damage.is_none() && length != now.stored_bytes {
-            return Ok(None);
-        }
-        let from = self.from;
-        let end = |block: &Block| block.first_seq + block.records;
-        let blocks: Vec<Block> = now.blocks.into_iter().filter(|it| end(it) > from).collect();
-        Ok(Some(Open::Stored { file, blocks: blocks.into_iter(), name: now.file }))
     }
 
     fn next_piece(&mut self) -> Result<Option<Piece>, ArchiveError> {
@@ -302,8 +389,26 @@ impl Iterator for Pieces<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.back.take() {
-            Some(piece) => Some(Ok(piece)),
+            Some(piece) => Some(piece),
             None => self.next_piece().transpose(),
         }
     }
+}
+
+/// A sealed segment's blocks from a record on; `None` where somebody packed the file anew, so that
+/// they are elsewhere.
+fn stored<'a>(
+    log: &Snapshot,
+    segment: &Segment,
+    from: u64,
+) -> Result<Option<Open<'a>>, ArchiveError> {
+    let (file, now) = log.open_segment(segment)?;
+    let damaged = |what: String| ArchiveError::LogDamaged(format!("{}: {what}", now.file));
+    let length = file.meta().map_err(|error| damaged(error.to_string()))?.len;
+    if !now.is_compressed() || now.damage.is_none() && length != now.stored_bytes {
+        return Ok(None);
+    }
+    let end = |block: &Block| block.first_seq + block.records;
+    let blocks: Vec<Block> = now.blocks.into_iter().filter(|it| end(it) > from).collect();
+    Ok(Some(Open::Stored { file, blocks: blocks.into_iter(), name: now.file }))
 }

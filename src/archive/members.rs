@@ -15,14 +15,14 @@ use crate::audit::tree::merkle::Range;
 use crate::backup::{Hole, Marker};
 
 /// The most that an object with records may have: what it is cut at, and one block more.
-pub(super) const MAX_OBJECT_BYTES: u64 = 128 << 20;
+pub(crate) const MAX_OBJECT_BYTES: u64 = 128 << 20;
 /// What a block may hold at most, uncompressed.
 const MAX_RAW_BYTES: u64 = 2 << 20;
 
 /// A tail: the marker at its end, and its members, none of which is unpacked yet.
 #[derive(Debug)]
-pub(super) struct Tail<'a> {
-    pub(super) marker: Marker,
+pub(crate) struct Tail<'a> {
+    pub(crate) marker: Marker,
     body: &'a [u8],
 }
 
@@ -31,7 +31,7 @@ type Member<'a> = (&'a [u8], Vec<u8>);
 
 /// The members of an object that holds nothing but records; each is examined. Not all are
 /// kept in memory at once.
-pub(super) struct Members<'a> {
+pub(crate) struct Members<'a> {
     bytes: &'a [u8],
     at: usize,
     /// No record from here on may be in it.
@@ -40,7 +40,7 @@ pub(super) struct Members<'a> {
 
 impl<'a> Members<'a> {
     /// Of an object that holds records up to `end`.
-    pub(super) fn of(bytes: &'a [u8], end: u64) -> Self {
+    pub(crate) fn of(bytes: &'a [u8], end: u64) -> Self {
         Self { bytes, at: 0, end }
     }
 
@@ -72,7 +72,7 @@ impl<'a> Members<'a> {
     }
 
     /// The next member's lines.
-    pub(super) fn next_lines(&mut self) -> Result<Option<(Lines, Range)>, String> {
+    pub(crate) fn next_lines(&mut self) -> Result<Option<(Lines, Range)>, String> {
         let at = self.at;
         let Some((member, raw)) = self.next_raw()? else { return Ok(None) };
         let wrong = |what: &dyn std::fmt::Display| format!("gzip member at byte {at}: {what}");
@@ -88,14 +88,14 @@ impl<'a> Members<'a> {
 
 impl<'a> Tail<'a> {
     /// Finds the marker. What it says is nobody's word yet: see [`Self::signed`].
-    pub(super) fn of(bytes: &'a [u8]) -> Result<Self, String> {
+    pub(crate) fn of(bytes: &'a [u8]) -> Result<Self, String> {
         let (at, marker) = Marker::at_end(bytes).map_err(|error| error.to_string())?;
         Ok(Self { marker, body: &bytes[..at] })
     }
 
     /// The checkpoint in its marker, if a key of the log signed it, and if it is over what name
     /// and marker say. To be asked before anything is unpacked.
-    pub(super) fn signed(
+    pub(crate) fn signed(
         &self,
         log: &LogName,
         first: u64,
@@ -112,12 +112,12 @@ impl<'a> Tail<'a> {
     }
 
     /// Its members, of which no more is read than the records that were signed.
-    pub(super) fn members(&self) -> Members<'a> {
+    pub(crate) fn members(&self) -> Members<'a> {
         Members { bytes: self.body, at: 0, end: self.marker.tree_size }
     }
 
     /// Checks that its lines give the root in its marker, one member after the other.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let marker = &self.marker;
         let mut tree = marker.pruned.clone();
         let mut holes = marker.holes.iter().peekable();

@@ -11,18 +11,18 @@ use crate::store::{BackupStore, StoreError, StoreErrorKind};
 
 /// What proves a log's records, by the names of the objects.
 #[derive(Debug, Default)]
-pub(super) struct Proofs {
+pub(crate) struct Proofs {
     /// The first records of ranges, by epoch.
-    pub(super) ranges: BTreeMap<u32, BTreeSet<(u64, Nth)>>,
+    pub(crate) ranges: BTreeMap<u32, BTreeSet<(u64, Nth)>>,
     /// The sizes of checkpoints, by epoch.
-    pub(super) checkpoints: BTreeMap<u32, BTreeSet<u64>>,
+    pub(crate) checkpoints: BTreeMap<u32, BTreeSet<u64>>,
     /// The keys, by epoch and number of changes.
-    pub(super) keys: BTreeSet<(u32, u32, Nth)>,
+    pub(crate) keys: BTreeSet<(u32, u32, Nth)>,
 }
 
 impl Proofs {
     /// Of one log.
-    pub(super) fn of(store: &dyn BackupStore, log: &LogName) -> Result<Self, ArchiveError> {
+    pub(crate) fn of(store: &dyn BackupStore, log: &LogName) -> Result<Self, ArchiveError> {
         let mut found = Self::default();
         visit(store, &log.proofs(), &mut |name| match name {
             ObjectName::Range(log, first, nth) => {
@@ -41,7 +41,7 @@ impl Proofs {
 
     /// The epochs of which there is anything, the newest first. Only those that names are of:
     /// anybody can write any number into a name.
-    pub(super) fn epochs(&self) -> Vec<u32> {
+    pub(crate) fn epochs(&self) -> Vec<u32> {
         let keys = self.keys.iter().map(|(epoch, ..)| epoch);
         let found: BTreeSet<u32> =
             self.ranges.keys().chain(self.checkpoints.keys()).chain(keys).copied().collect();
@@ -50,34 +50,34 @@ impl Proofs {
 
     /// The sizes of an epoch's checkpoints, the largest first. Whether they are signed, nobody
     /// knows yet.
-    pub(super) fn sizes(&self, epoch: u32) -> impl DoubleEndedIterator<Item = u64> {
+    pub(crate) fn sizes(&self, epoch: u32) -> impl DoubleEndedIterator<Item = u64> {
         self.checkpoints.get(&epoch).into_iter().flatten().copied().rev()
     }
 
     /// The first records of an epoch's ranges, in their order.
-    pub(super) fn firsts(&self, epoch: u32) -> BTreeSet<(u64, Nth)> {
+    pub(crate) fn firsts(&self, epoch: u32) -> BTreeSet<(u64, Nth)> {
         self.ranges.get(&epoch).cloned().unwrap_or_default()
     }
 }
 
 /// A tail that is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TailThere {
+pub(crate) struct TailThere {
     /// Its first record.
-    pub(super) first: u64,
-    pub(super) nth: Nth,
+    pub(crate) first: u64,
+    pub(crate) nth: Nth,
     /// Its size.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl TailThere {
-    pub(super) fn name(&self, log: &LogName) -> ObjectName {
+    pub(crate) fn name(&self, log: &LogName) -> ObjectName {
         ObjectName::Tail(log.clone(), self.first, self.nth)
     }
 }
 
 /// A log's tails of an epoch, from a record on, in their order.
-pub(super) fn tails(
+pub(crate) fn tails(
     store: &dyn BackupStore,
     log: &LogName,
     from: u64,
@@ -97,7 +97,7 @@ pub(super) fn tails(
 }
 
 /// The end of a tail, in which its marker is.
-pub(super) fn fetch_end(
+pub(crate) fn fetch_end(
     store: &dyn BackupStore,
     log: &LogName,
     tail: &TailThere,
@@ -107,7 +107,7 @@ pub(super) fn fetch_end(
 }
 
 /// The ids of the logs in an archive that begin so, in their order.
-pub(super) fn logs(store: &dyn BackupStore, begin: &str) -> Result<Vec<String>, ArchiveError> {
+pub(crate) fn logs(store: &dyn BackupStore, begin: &str) -> Result<Vec<String>, ArchiveError> {
     let mut found = BTreeSet::new();
     visit(store, &format!("{PROOF}{begin}"), &mut |name| {
         if let ObjectName::Range(log, ..)
@@ -136,7 +136,7 @@ fn visit(
 }
 
 /// An object's bytes; `None` when it is certainly not there.
-pub(super) fn fetch(
+pub(crate) fn fetch(
     store: &dyn BackupStore,
     name: &ObjectName,
     most: u64,

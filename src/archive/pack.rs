@@ -147,6 +147,6 @@ impl Packed {
 }
 
 /// When a record was accepted.
-pub(super) fn accepted(line: &[u8]) -> Option<Timestamp> {
+pub(crate) fn accepted(line: &[u8]) -> Option<Timestamp> {
     peek_times(line).map(|(_, accepted)| accepted)
 }

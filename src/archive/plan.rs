@@ -15,41 +15,44 @@ use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::{Hash, Range, empty_root};
 
 /// An object, and up to which record it is taken.
-pub(super) enum Step {
+pub(crate) enum Step {
     Data(Box<RangeProof>, u64),
     Tail(LogName, TailThere),
 }
 
 /// What a committed point is made of.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The tree before the first record.
-    pub(super) before: Range,
-    pub(super) steps: Vec<Step>,
-    pub(super) checkpoint: Checkpoint,
-    pub(super) note: String,
+    pub(crate) before: Range,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) note: String,
     /// The object that the checkpoint is from.
-    pub(super) commit: ObjectName,
+    pub(crate) commit: ObjectName,
     /// What is missing before the first record, unless a signed record says that retention
     /// removed it.
-    pub(super) gap: Option<ArchiveError>,
+    pub(crate) gap: Option<ArchiveError>,
 }
 
 /// A signed checkpoint that the archive holds.
 #[derive(Clone, Debug)]
-pub(super) struct Mark {
-    pub(super) epoch: u32,
-    pub(super) size: u64,
-    pub(super) root: Hash,
-    pub(super) object: ObjectName,
+pub(crate) struct Mark {
+    pub(crate) epoch: u32,
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    pub(crate) object: ObjectName,
 }
 
 /// An archive of one log, as one set of keys reads it.
 #[derive(Clone, Copy)]
-pub(super) struct Planner<'a> {
-    pub(super) bucket: &'a Bucket,
-    pub(super) proofs: &'a Proofs,
-    pub(super) keys: &'a Keyring,
-    pub(super) watch: &'a dyn Watch,
+pub(crate) struct Planner<'a> {
+    pub(crate) bucket: &'a Bucket,
+    pub(crate) proofs: &'a Proofs,
+    pub(crate) keys: &'a Keyring,
+    pub(crate) watch: &'a dyn Watch,
+    /// A tree of which it is known already that the archive holds all of it: what lies below
+    /// is not looked for again.
+    pub(crate) from: Option<&'a Range>,
 }
 
 /// What data objects have to lead up to.
@@ -77,7 +80,7 @@ struct Chain {
 impl Planner<'_> {
     /// The newest point of an epoch, or the smallest one that holds a record; `None` where
     /// nothing of that epoch is committed. `refused` is why what is there was passed over.
-    pub(super) fn plan(
+    pub(crate) fn plan(
         self,
         log: &LogName,
         holds: Option<u64>,
@@ -102,11 +105,12 @@ impl Planner<'_> {
             return Ok(None);
         };
         self.add_tails(&mut plan, log, holds)?;
-        Ok((!plan.steps.is_empty()).then_some(plan))
+        let is_any = !plan.steps.is_empty() || self.from.is_some_and(|from| plan.before == *from);
+        Ok(is_any.then_some(plan))
     }
 
     /// A point that a checkpoint object commits; `None` where no key of the log signed it.
-    fn at(
+    pub(crate) fn at(
         self,
         log: &LogName,
         size: u64,
@@ -188,6 +192,10 @@ impl Planner<'_> {
         let mut own = Vec::new();
         let (mut refused, mut lower) = (None, None);
         while end > 0 {
+            if let Some(known) = self.from.filter(|known| known.end() == end && goal.is(known)) {
+                own.reverse();
+                return Ok(Chain { before: known.clone(), steps: own, gap: None });
+            }
             let mut link = None;
             for there in firsts.range(..(end, 0)).rev() {
                 if self.watch.interrupted() {
@@ -280,7 +288,7 @@ impl Planner<'_> {
     }
 
     /// The largest size of an epoch that a key of the log committed.
-    pub(super) fn last_committed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
+    pub(crate) fn last_committed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
         for size in self.proofs.sizes(log.epoch()) {
             let read = self.bucket.checkpoint(log, size, self.keys);
             if let Ok((Checkpoint { root, .. }, _)) = unless_foreign(read)? {
@@ -292,7 +300,7 @@ impl Planner<'_> {
     }
 
     /// The largest checkpoint of an epoch that a key of the log signed.
-    pub(super) fn last_signed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
+    pub(crate) fn last_signed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
         let last = self.last_committed(log)?;
         let above = last.as_ref().map_or(0, |mark| mark.size);
         Ok(self.largest(log, above)?.or(last))
@@ -300,7 +308,7 @@ impl Planner<'_> {
 
     /// The largest checkpoint over more than `above` records of an epoch that a key of the log
     /// signed, wherever it stands.
-    pub(super) fn largest(self, log: &LogName, above: u64) -> Result<Option<Mark>, ArchiveError> {
+    pub(crate) fn largest(self, log: &LogName, above: u64) -> Result<Option<Mark>, ArchiveError> {
         let mut largest: Option<Mark> = None;
         let mut see = |checkpoint: Checkpoint, object: ObjectName| {
             let Checkpoint { size, root, .. } = checkpoint;
@@ -333,7 +341,7 @@ impl Planner<'_> {
 
 impl Plan {
     /// A larger checkpoint in the proofs of its own ranges, which were read for it.
-    pub(super) fn larger_inside(&self, log: &LogName) -> Option<Mark> {
+    pub(crate) fn larger_inside(&self, log: &LogName) -> Option<Mark> {
         let mut largest: Option<Mark> = None;
         for step in &self.steps {
             let Step::Data(proof, _) = step else { continue };

@@ -25,6 +25,10 @@ pub struct Position {
     pub epoch: u32,
     /// Where to: the archive's URL or directory.
     pub destination: String,
+    /// Which service that is at, where it is not the provider's own for everybody: the address of
+    /// an endpoint, or of an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// The tree over everything that data objects hold.
     pub data: Range,
     /// Whether a checkpoint over exactly that tree is in the archive.
@@ -41,6 +45,10 @@ pub struct Position {
     pub key_changes: Option<u32>,
     /// When everything that was signed had last been shipped.
     pub shipped_at: Timestamp,
+    /// The newest signed checkpoint that was shipped: what the log is compared with that is put
+    /// back without this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
 }
 
 impl Position {

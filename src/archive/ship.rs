@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::bucket::unless_foreign;
 use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
-use super::error::{ArchiveError, io_error};
+use super::error::ArchiveError;
 use super::find::find;
 use super::layout::{Day, HostName, LAST_NAME, LogName, ObjectName, Place};
 use super::log::{LogView, Pieces};
@@ -25,7 +25,6 @@ use crate::audit::tree::merkle::{Hash, Range};
 use crate::backup::{Marker, MarkerError};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::SharedFs;
-use crate::fsio::lock::try_lock;
 use crate::store::{BackupStore, Body, Put, StoreError, StoreErrorKind};
 
 const GZIP: &str = "application/gzip";
@@ -44,12 +43,16 @@ pub struct Cuts {
     pub tail_bytes: u64,
     /// How hard what the log has not compressed yet is compressed: 1 fast, 9 small. Default 6.
     pub level: u32,
+    /// Whether each data object gets a Parquet file beside it. Default true, in a build with the
+    /// feature `parquet`; without effect in others.
+    pub parquet: bool,
 }
 
 impl Default for Cuts {
     fn default() -> Self {
         let data_age = Duration::from_secs(3_600);
-        Self { data_bytes: 64 << 20, data_age, tail_bytes: 8 << 20, level: 6 }
+        let parquet = cfg!(feature = "parquet");
+        Self { data_bytes: 64 << 20, data_age, tail_bytes: 8 << 20, level: 6, parquet }
     }
 }
 
@@ -89,6 +92,27 @@ pub struct Shipped {
     pub data_end: u64,
     /// How many records retention removed before a data object held them, as this pass found.
     pub removed_unshipped: u64,
+    /// The Parquet objects that are not beside their data objects. Nothing else is missing
+    /// for it.
+    pub not_made: Vec<NotMade>,
+}
+
+/// A Parquet object that is not there, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotMade {
+    /// Its name.
+    pub object: ObjectName,
+    /// Why.
+    pub why: String,
+}
+
+impl Shipped {
+    /// What a pass after it did that found nothing new.
+    pub(super) fn again(&self) -> Self {
+        let objects = Vec::new();
+        let not_made = Vec::new();
+        Self { records: 0, bytes: 0, objects, removed_unshipped: 0, not_made, ..self.clone() }
+    }
 }
 
 impl Archiver {
@@ -97,38 +121,47 @@ impl Archiver {
     /// # Errors
     /// See [`ArchiveError`]. What was put stays, and the next pass goes on from there.
     pub fn pass(&self, watch: &dyn Watch) -> Result<Shipped, ArchiveError> {
-        let path = self.log_dir.join("audit.archive.lock");
         // Where there is no log, no lock is left behind.
         LogView::take(&self.fs, &self.log_dir)?;
-        let Some(_lock) = try_lock(&path).map_err(io_error("lock", &path))? else {
-            return Err(ArchiveError::Locked { path });
-        };
-        // Another pass may have shipped more since then: the log is looked at under the lock.
-        let log = LogView::take(&self.fs, &self.log_dir)?;
-        let name = log.name()?;
+        self.begin()?.pass(self, watch)
+    }
+
+    /// The archive's URL, which a position is of.
+    pub(super) fn destination(&self) -> String {
+        self.store.url("")
+    }
+
+    /// One pass over a log from a position; what came of it, and where it ended.
+    pub(super) fn pass_over(
+        &self,
+        log: &LogView,
+        Begin { mut position, is_certain, mut removed }: Begin,
+        watch: &dyn Watch,
+    ) -> Result<(Shipped, Position), ArchiveError> {
         watch.stage(Stage::Upload, 0);
-        let Begin { mut position, is_certain, mut removed } = self.position(&log, &name)?;
+        let name = log.name();
         let mut before = position.shipped.end();
         let mut pass = Pass {
             archiver: self,
-            log: &log,
-            name: &name,
+            log,
+            name,
             watch,
             objects: Vec::new(),
             bytes: 0,
             adopted: 0,
+            not_made: Vec::new(),
         };
         match pass.run(&mut position) {
             // The position may be one of another day: the archive is asked, once.
             Err(ArchiveError::LogDamaged(_)) if !is_certain => {
-                Begin { position, removed, .. } = self.found(&log, &name)?;
+                Begin { position, removed, .. } = self.found(log, name)?;
                 before = position.shipped.end();
                 pass.run(&mut position)?;
             }
             done => done?,
         }
-        let Pass { objects, bytes, adopted, .. } = pass;
-        Ok(Shipped {
+        let Pass { objects, bytes, adopted, not_made, .. } = pass;
+        let shipped = Shipped {
             tree_size: log.size(),
             root_hash: log.checkpoint().root,
             records: log.size().saturating_sub(before + adopted),
@@ -136,21 +169,20 @@ impl Archiver {
             objects,
             data_end: position.data.end(),
             removed_unshipped: removed,
-            log: name,
-        })
-    }
-
-    /// The archive's URL, which a position is of.
-    fn destination(&self) -> String {
-        self.store.url("")
+            not_made,
+            log: name.clone(),
+        };
+        Ok((shipped, position))
     }
 
     /// The position by its file where that fits the log, else by what the archive has.
-    fn position(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
+    pub(super) fn position(&self, log: &LogView, name: &LogName) -> Result<Begin, ArchiveError> {
+        let endpoint = self.store.endpoint()?;
         let kept = Position::load(&*self.fs, &self.log_dir)?.filter(|kept| {
             kept.log_id == name.id()
                 && kept.epoch == name.epoch()
                 && kept.destination == self.destination()
+                && kept.endpoint == endpoint
                 && kept.shipped.end() <= log.size()
                 && kept.data.end() >= log.removed().end()
         });
@@ -164,7 +196,7 @@ impl Archiver {
 
     /// Whether the archive has what the position implies: it may have been emptied, or be
     /// another one, as where a disk is not mounted. One object is asked for.
-    fn is_there(&self, kept: &Position, name: &LogName) -> Result<bool, ArchiveError> {
+    pub(super) fn is_there(&self, kept: &Position, name: &LogName) -> Result<bool, ArchiveError> {
         let implied = match kept.key_changes {
             _ if kept.committed => ObjectName::Checkpoint(name.clone(), kept.data.end()),
             Some(changes) => ObjectName::Keys(name.clone(), changes, 0),
@@ -188,6 +220,7 @@ impl Archiver {
             log_id: name.id().to_owned(),
             epoch: name.epoch(),
             destination: self.destination(),
+            endpoint: self.store.endpoint()?,
             shipped: found.data.clone(),
             data: found.data,
             committed: found.committed,
@@ -197,8 +230,19 @@ impl Archiver {
             // Put again: that a name is there does not say whose it is.
             key_changes: None,
             shipped_at: self.clock.now(),
+            checkpoint: None,
         };
         Ok(Begin { position, is_certain: true, removed: found.removed })
+    }
+
+    /// Whether what is in no data object yet is to become one: by its age, or because a day
+    /// has ended.
+    pub(super) fn is_due(&self, position: &Position, since: Option<Timestamp>) -> bool {
+        let Some(since) = since else { return false };
+        let now = self.clock.now();
+        let age = now.micros().saturating_sub(since.micros());
+        let most = i64::try_from(self.cuts.data_age.as_micros()).unwrap_or(i64::MAX);
+        age >= most || Day::of(now) > Day::of(since) || position.tail_bytes >= self.cuts.data_bytes
     }
 
     /// How large an object may be: the log's own disk is not filled for it.
@@ -213,12 +257,12 @@ impl Archiver {
 }
 
 /// Where a pass begins.
-struct Begin {
-    position: Position,
+pub(super) struct Begin {
+    pub(super) position: Position,
     /// Whether it is by what the archive has.
-    is_certain: bool,
+    pub(super) is_certain: bool,
     /// How many records retention removed that no data object holds.
-    removed: u64,
+    pub(super) removed: u64,
 }
 
 /// A pass at work.
@@ -226,15 +270,16 @@ pub(super) struct Pass<'a> {
     pub(super) archiver: &'a Archiver,
     pub(super) log: &'a LogView,
     pub(super) name: &'a LogName,
-    watch: &'a dyn Watch,
+    pub(super) watch: &'a dyn Watch,
     objects: Vec<ObjectName>,
     bytes: u64,
     /// Records of tails that were there already.
     pub(super) adopted: u64,
+    pub(super) not_made: Vec<NotMade>,
 }
 
 /// What came of putting an object.
-enum PutResult {
+pub(super) enum PutResult {
     Stored,
     /// The name is taken, and by other bytes.
     Taken,
@@ -250,7 +295,7 @@ impl Pass<'_> {
             {
                 return Ok(());
             }
-            if !self.is_due(position, position.tail_since) {
+            if !self.archiver.is_due(position, position.tail_since) {
                 return Ok(());
             }
             return self.cut(position);
@@ -280,18 +325,6 @@ impl Pass<'_> {
         )))
     }
 
-    /// Whether what is in no data object yet is to become one: by its age, or because a day
-    /// has ended.
-    fn is_due(&self, position: &Position, since: Option<Timestamp>) -> bool {
-        let Some(since) = since else { return false };
-        let now = self.archiver.clock.now();
-        let age = now.micros().saturating_sub(since.micros());
-        let most = i64::try_from(self.archiver.cuts.data_age.as_micros()).unwrap_or(i64::MAX);
-        age >= most
-            || Day::of(now) > Day::of(since)
-            || position.tail_bytes >= self.archiver.cuts.data_bytes
-    }
-
     /// Ships what is new as a tail; false where it is to be a data object instead.
     fn tail(&mut self, position: &mut Position) -> Result<bool, ArchiveError> {
         while position.shipped.end() < self.log.size() {
@@ -305,7 +338,7 @@ impl Pass<'_> {
     /// One tail: a new one, or one that an earlier pass put and whose end was not noted.
     fn next_tail(&mut self, position: &mut Position) -> Result<bool, ArchiveError> {
         let (first, end) = (position.shipped.end(), self.log.size());
-        if self.is_due(position, position.tail_since) {
+        if self.archiver.is_due(position, position.tail_since) {
             return Ok(false);
         }
         let mut bytes = Vec::new();
@@ -320,7 +353,7 @@ impl Pass<'_> {
         join(&mut tree, &packed.tree)?;
         self.check(&tree)?;
         let since = position.tail_since.or(packed.accepted.map(|(first, _)| first));
-        if self.is_due(position, since) {
+        if self.archiver.is_due(position, since) {
             return Ok(false);
         }
         // Where keys or holes leave no room in it, a data object is made: its proof has room.
@@ -339,6 +372,7 @@ impl Pass<'_> {
         position.tail_since = since;
         position.tail_bytes += bytes.len() as u64;
         position.shipped_at = self.archiver.clock.now();
+        position.checkpoint = Some(self.log.note());
         self.archiver.keep(position)?;
         Ok(true)
     }
@@ -393,6 +427,7 @@ impl Pass<'_> {
         position.tail_since = None;
         position.tail_bytes = 0;
         position.shipped_at = self.archiver.clock.now();
+        position.checkpoint = Some(self.log.note());
         self.archiver.keep(position)
     }
 
@@ -457,6 +492,10 @@ impl Pass<'_> {
         if let PutResult::Taken = self.put(&object, body, GZIP)? {
             self.is_same_data(&object, &proof)?;
         }
+        // One object at a time takes room beside the log.
+        drop(spool);
+        #[cfg(feature = "parquet")]
+        self.put_table(&proof)?;
         join(&mut position.data, &proof.tree)
     }
 
@@ -547,7 +586,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn put(
+    pub(super) fn put(
         &mut self,
         name: &ObjectName,
         body: Body<'_>,

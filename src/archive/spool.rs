@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{ArchiveError, io_error};
-use super::pack::Packed;
 use crate::backup::FileSink;
 use crate::fsio::{FsFile, OpenMode, SharedFs};
 
@@ -23,19 +22,19 @@ impl<'a> Spool<'a> {
         Ok(Self { fs, path, file })
     }
 
-    pub(super) fn fill(
+    pub(super) fn fill<T>(
         &self,
-        write: impl FnOnce(&mut dyn std::io::Write) -> Result<Packed, ArchiveError>,
-    ) -> Result<(Packed, crate::store::Digests), ArchiveError> {
+        write: impl FnOnce(&mut FileSink<'_>) -> Result<T, ArchiveError>,
+    ) -> Result<(T, crate::store::Digests), ArchiveError> {
         let mut sink = FileSink::new(&*self.file);
-        let packed = write(&mut sink).map_err(|error| match error {
+        let written = write(&mut sink).map_err(|error| match error {
             ArchiveError::Io { action, source, .. } => {
                 ArchiveError::Io { action, path: self.path.clone(), source }
             }
             error => error,
         })?;
         let digests = sink.digests().for_store().map_err(ArchiveError::LogDamaged)?;
-        Ok((packed, digests))
+        Ok((written, digests))
     }
 }
 

@@ -112,6 +112,7 @@ impl From<&Settings> for Options {
                     encrypt_to: _,
                 },
             witness: _, // the collector asks them
+            archive: _, // the collector's, and `auditctl archive`'s
             origins: _,
         } = settings;
         let backups = BackupDir::new(Arc::new(OsFs), output_dir);

@@ -80,7 +80,7 @@ pub struct RestoreRequest {
 /// What a restore will do, all of it checked.
 #[derive(Clone, Debug)]
 pub struct RestorePlan {
-    /// The backup's id, or the path.
+    /// The backup's id, the path, or the archive's URL.
     pub backup: String,
     /// The log's id.
     pub log_id: String,

@@ -39,6 +39,13 @@ pub enum Wish {
     Id(BackupId),
     /// An archive, its metadata, or a log directory.
     Path(PathBuf),
+    /// An archive that was put together here from elsewhere.
+    Made {
+        /// The file, which nobody knows by its name.
+        archive: PathBuf,
+        /// From where: what it is called instead.
+        from: String,
+    },
 }
 
 impl Wish {
@@ -323,6 +330,9 @@ pub(crate) fn find(
         },
         Wish::Latest => by_metadata(dir, latest(dir, of)?),
         Wish::Path(path) => by_path(dir, path, keys),
+        Wish::Made { archive, from } => {
+            Ok(Found { label: from.clone(), ..by_path(dir, archive, keys)? })
+        }
     }
 }
 
@@ -335,7 +345,9 @@ pub(crate) fn is_there(dir: &BackupDir, wish: &Wish, of: &LogChoice) -> Result<(
         Wish::Id(id) if orphan(dir, *id).is_some() => Ok(()),
         Wish::Id(id) => dir.metadata(*id).map(|_| ()),
         Wish::Latest => latest(dir, of).map(|_| ()),
-        Wish::Path(path) => dir.fs.meta(path).map(|_| ()).map_err(io_error("open", path)),
+        Wish::Path(path) | Wish::Made { archive: path, .. } => {
+            dir.fs.meta(path).map(|_| ()).map_err(io_error("open", path))
+        }
     }
 }
 

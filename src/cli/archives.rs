@@ -2,29 +2,31 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::cloud::Cloud;
+use super::cloud::{Cloud, environment};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
-use crate::archive::{ArchiveError, Assembled, Reader, Wanted};
+use crate::archive::{
+    ArchiveError, ArchivePlace, Assembled, Course, Cuts, HostName, Reader, Wanted,
+};
 use crate::audit::read::error::ReadError;
-use crate::backup::{BackupDir, BackupError, FetchPlace};
+use crate::backup::{BackupDir, BackupError, FetchPlace, Wish, host};
 use crate::clock::Timestamp;
+use crate::config::Settings;
 use crate::fsio::{Fs, OsFs};
 use crate::health::wording::count;
-use crate::store::{BackupStore, LocalStore, StoreError};
+use crate::store::{BackupStore, Limits, RetryPolicy, StoreError};
 
-/// An archive: a cloud's, or a directory.
+/// An archive, as it is named.
 #[derive(Clone, Debug)]
-pub(super) enum Archive {
-    Cloud(Cloud),
-    Directory(PathBuf),
-}
+pub(super) struct Archive(ArchivePlace);
 
 /// What was put together from one. Its file is there for as long as this is.
 #[derive(Debug)]
 pub(super) struct FromArchive {
-    pub(super) path: PathBuf,
+    path: PathBuf,
+    from: String,
     tree_size: u64,
     last_accepted: Option<Timestamp>,
     _place: FetchPlace,
@@ -36,10 +38,24 @@ impl Archive {
     /// # Errors
     /// Usage: it is not written as one, or this build cannot talk to it.
     pub(super) fn parse(text: &str) -> Result<Self, CliError> {
-        match Cloud::of_folder(text)? {
-            Some(cloud) => Ok(Self::Cloud(cloud)),
-            None => Ok(Self::Directory(PathBuf::from(text))),
-        }
+        Ok(Self(ArchivePlace::parse(text)?))
+    }
+
+    /// The archive that the settings name.
+    ///
+    /// # Errors
+    /// Config: it is not written as one.
+    pub(super) fn of_settings(settings: &Settings) -> Result<Option<Self>, CliError> {
+        let named = settings.archive.destination.as_deref().filter(|named| !named.is_empty());
+        let place = named.map(ArchivePlace::of_setting).transpose().map_err(|error| {
+            let message = format!("archive.destination: {error}");
+            let new = CliError::new("config", Exit::Usage, message);
+            match error.hint {
+                Some(hint) => new.hint(hint),
+                None => new,
+            }
+        })?;
+        Ok(place.map(Self))
     }
 
     /// The archive that `restore` is given: a URL that names no backup, or a directory that
@@ -55,15 +71,17 @@ impl Archive {
             };
         }
         let is_there = OsFs.list(&Path::new(text).join("proof")).is_ok();
-        Ok(is_there.then(|| Self::Directory(PathBuf::from(text))))
+        Ok(is_there.then(|| Self(ArchivePlace::Directory(PathBuf::from(text)))))
+    }
+
+    /// Whether it is a directory, whose files anybody can date who may write them.
+    pub(super) fn is_directory(&self) -> bool {
+        matches!(self.0, ArchivePlace::Directory(_))
     }
 
     /// For people.
     pub(super) fn shown(&self) -> String {
-        match self {
-            Self::Cloud(cloud) => cloud.url(),
-            Self::Directory(path) => path.display().to_string(),
-        }
+        self.0.shown()
     }
 
     /// Opens it.
@@ -71,14 +89,49 @@ impl Archive {
     /// # Errors
     /// No credentials, as far as that can be told without asking.
     pub(super) fn connect(&self, progress: &Progress) -> Result<Arc<dyn BackupStore>, StoreError> {
-        match self {
-            Self::Cloud(cloud) => cloud.connect(None, progress),
-            // Where shipping goes on is kept with the directory: it must not depend on where
-            // the command is run.
-            Self::Directory(path) => {
-                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                Ok(Arc::new(LocalStore::new(path)))
-            }
+        self.connect_with(Limits { stop: progress.stop(), ..Limits::default() })
+    }
+
+    fn connect_with(&self, limits: Limits) -> Result<Arc<dyn BackupStore>, StoreError> {
+        self.0.connect(&limits, &environment(&self.0.url())?)
+    }
+
+    /// The same within a few seconds, or not at all.
+    pub(super) fn connect_briefly(
+        &self,
+        patience: Duration,
+    ) -> Result<Arc<dyn BackupStore>, StoreError> {
+        let retry = RetryPolicy {
+            give_up_after: patience,
+            give_up_unheard: patience,
+            ..RetryPolicy::default()
+        };
+        let (connect_timeout, credentials_timeout) = (patience, patience);
+        self.connect_with(Limits {
+            retry,
+            connect_timeout,
+            credentials_timeout,
+            ..Limits::default()
+        })
+    }
+
+    /// What a collector with these settings ships, and where to.
+    pub(super) fn course(&self, settings: &Settings) -> Course {
+        let archive = self.clone();
+        // The shipping tries again by itself: and tells why each time.
+        let retry = RetryPolicy {
+            give_up_after: Duration::from_secs(60),
+            give_up_unheard: Duration::from_secs(5),
+            ..RetryPolicy::default()
+        };
+        Course {
+            open: Arc::new(move |stop| {
+                archive.connect_with(Limits { retry, stop, ..Limits::default() })
+            }),
+            destination: self.0.url(),
+            interval: settings.archive.interval,
+            host: HostName::of(&host()),
+            cuts: cuts(settings),
         }
     }
 
@@ -96,11 +149,17 @@ impl Archive {
         let reader = Reader::new(self.connect(progress)?);
         let made = reader.assemble(wanted, place.path(), progress)?;
         let Assembled { path, tree_size, last_accepted, .. } = made;
-        Ok(FromArchive { path, tree_size, last_accepted, _place: place })
+        let from = self.shown();
+        Ok(FromArchive { path, from, tree_size, last_accepted, _place: place })
     }
 }
 
 impl FromArchive {
+    /// What `restore` is to take.
+    pub(super) fn wish(&self) -> Wish {
+        Wish::Made { archive: self.path.clone(), from: self.from.clone() }
+    }
+
     /// Which point it is, for people.
     pub(super) fn point(&self) -> String {
         let accepted = self.last_accepted.map_or_else(
@@ -113,6 +172,13 @@ impl FromArchive {
             count(self.tree_size, "record")
         )
     }
+}
+
+/// When what is cut, and what is put beside it.
+pub(super) fn cuts(settings: &Settings) -> Cuts {
+    let default = Cuts::default();
+    let parquet = default.parquet && settings.archive.parquet;
+    Cuts { level: settings.compression_level, parquet, ..default }
 }
 
 impl From<ArchiveError> for CliError {
@@ -171,12 +237,21 @@ fn hint(error: &ArchiveError) -> Option<&'static str> {
              backup that was kept elsewhere. To restore what is there, add --force; what an epoch \
              holds, --epoch N"
         }
+        ArchiveError::NoParquet { .. } => {
+            "the records themselves are shipped and committed; engines do not see those of this \
+             object. Let the credentials put objects below parquet/. If something else has the \
+             name, remove it; `--no-parquet` makes none"
+        }
         ArchiveError::NotFound { .. } => {
             "an archive is named by its bucket and prefix, as `auditctl archive` was given; a \
              backup by the URL of its archive, or of a folder with /latest"
         }
         ArchiveError::SeveralLogs { .. } => "say which one: --log ID",
-        ArchiveError::Locked { .. } => "wait until it ends; the lock ends with its process",
+        ArchiveError::Locked { .. } => {
+            "if `auditctl serve` ships this log itself (archive.destination), nothing is left to \
+             do: `auditctl health` says how far it is. Otherwise wait until the other run of \
+             `auditctl archive` ends; the lock ends with its process"
+        }
         _ => return None,
     })
 }

@@ -9,6 +9,7 @@ use crate::audit::write::own::OWN_TYPES;
 use crate::audit::{OpenError, RecordError};
 use crate::backup::BackupError;
 use crate::collector::{REFUSALS, Warning};
+use crate::fleet::FindingKind;
 use crate::health::Problem;
 use crate::store::StoreErrorKind;
 use crate::validate::PROBLEMS;
@@ -64,6 +65,8 @@ const KINDS: &[&str] = &[
     "witness",
     "witness_accept",
     "witness_put_back",
+    "roster",
+    "fleet_state",
 ];
 
 /// Names that belong together: a table of the guide.
@@ -85,6 +88,7 @@ pub fn catalogue() -> Vec<Group> {
     let alerts: Vec<_> = Notice::ALL.iter().map(|notice| notice.code()).collect();
     let witness: Vec<_> = WitnessNotice::ALL.iter().map(|notice| notice.code()).collect();
     let verify: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let fleet: Vec<_> = FindingKind::ALL.iter().map(|kind| kind.code()).collect();
     let validate: Vec<_> = PROBLEMS.iter().map(|problem| problem.id).collect();
     vec![
         group("health", &health),
@@ -100,6 +104,7 @@ pub fn catalogue() -> Vec<Group> {
         group("verify", &verify),
         group("backup", BackupError::KINDS),
         group("archive", ArchiveError::KINDS),
+        group("fleet", &fleet),
         group("store", StoreErrorKind::NAMES),
         group("command", KINDS),
     ]

@@ -188,15 +188,6 @@ impl Cloud {
         Ok(Some((Self::checked(provider, destination)?, wish)))
     }
 
-    /// Reads `s3://BUCKET[/PREFIX]`: a folder, and nothing in it. None for what is no such URL.
-    ///
-    /// # Errors
-    /// Usage.
-    pub(super) fn of_folder(text: &str) -> Result<Option<Self>, CliError> {
-        let Some(provider) = Provider::of_url(text) else { return Ok(None) };
-        Self::checked(provider, Destination::parse(provider, text)?).map(Some)
-    }
-
     /// Whether a URL ends in a backup's name, or in `latest`.
     pub(super) fn names_backup(text: &str) -> bool {
         text.rsplit_once('/').is_some_and(|(_, name)| Remote::wish(name).is_some())
@@ -216,20 +207,7 @@ impl Cloud {
         upload_rate: Option<u64>,
         progress: &Progress,
     ) -> Result<Arc<dyn BackupStore>, StoreError> {
-        let of_clouds = ["AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_"];
-        for (name, value) in std::env::vars_os() {
-            let is_theirs = name.to_str().is_some_and(|name| {
-                of_clouds.iter().any(|start| name.starts_with(start)) && value.to_str().is_none()
-            });
-            if is_theirs {
-                let name = name.to_string_lossy();
-                let message = format!("{name} is not UTF-8: write it in UTF-8, or unset it");
-                return Err(StoreError::new(StoreErrorKind::Usage, self.url(), message));
-            }
-        }
-        let environment: Environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let environment = environment(&self.url())?;
         let limits = Limits { upload_rate, stop: progress.stop(), ..Limits::default() };
         connect(self.provider, &self.destination, &limits, &environment).map(Arc::from)
     }
@@ -250,6 +228,27 @@ impl Cloud {
             None => Remote::everything(store),
         })
     }
+}
+
+/// The environment variables, for the clouds' libraries.
+///
+/// # Errors
+/// One of theirs is not UTF-8.
+pub(super) fn environment(url: &str) -> Result<Environment, StoreError> {
+    let of_clouds = ["AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_"];
+    for (name, value) in std::env::vars_os() {
+        let is_theirs = name.to_str().is_some_and(|name| {
+            of_clouds.iter().any(|start| name.starts_with(start)) && value.to_str().is_none()
+        });
+        if is_theirs {
+            let name = name.to_string_lossy();
+            let message = format!("{name} is not UTF-8: write it in UTF-8, or unset it");
+            return Err(StoreError::new(StoreErrorKind::Usage, url, message));
+        }
+    }
+    Ok(std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect())
 }
 
 fn log_id(live: &Snapshot) -> &str {

@@ -81,6 +81,124 @@ const EXAMPLES: &[Examples] = &[
         ],
     ),
     (
+        "fleet",
+        &[
+            ("List the logs of a bucket", "auditctl fleet list s3://acme-audit/trail"),
+            ("What each of them does", "auditctl fleet verify --help"),
+        ],
+    ),
+    (
+        "fleet list",
+        &[
+            ("Of a bucket", "auditctl fleet list s3://acme-audit/trail"),
+            ("For a script", "auditctl --json fleet list /mnt/audit"),
+        ],
+    ),
+    (
+        "fleet verify",
+        &[
+            (
+                "All logs, every day",
+                "auditctl fleet verify s3://acme-audit/trail --roster roster.txt --roster-key \
+                 roster.pub",
+            ),
+            (
+                "One host, against a checkpoint that was kept elsewhere",
+                "auditctl fleet verify /mnt/audit --host web-1 --public-key web-1.pub --against \
+                 kept.checkpoint",
+            ),
+            (
+                "Read everything again, once a month",
+                "auditctl fleet verify s3://acme-audit/trail --full",
+            ),
+        ],
+    ),
+    (
+        "fleet report",
+        &[
+            (
+                "For an auditor",
+                "auditctl fleet report s3://acme-audit/trail --roster roster.txt --roster-key \
+                 roster.pub --output 2026-02.txt",
+            ),
+            ("As JSON", "auditctl --json fleet report /mnt/audit --output 2026-02.json"),
+        ],
+    ),
+    (
+        "fleet prove",
+        &[
+            (
+                "The proof of a record that an engine found",
+                "auditctl fleet prove s3://acme-audit/trail --log \
+                 0123456789abcdef0123456789abcdef --seq 4821 --output proof.json",
+            ),
+            (
+                "In the form of C2SP",
+                "auditctl fleet prove /mnt/audit --log 0123456789abcdef0123456789abcdef --seq 7 \
+                 --format tlog-proof",
+            ),
+        ],
+    ),
+    (
+        "fleet roster",
+        &[
+            (
+                "Draft one from what a bucket holds",
+                "auditctl fleet roster draft s3://acme-audit/trail --output draft.txt",
+            ),
+            (
+                "Show one, if that key signed it",
+                "auditctl fleet roster show roster.txt --public-key roster.pub",
+            ),
+        ],
+    ),
+    (
+        "fleet roster new-key",
+        &[
+            (
+                "A key to sign rosters with",
+                "auditctl fleet roster new-key --name acme.example/roster roster.key",
+            ),
+            (
+                "With its public key in a file",
+                "auditctl fleet roster new-key --name acme.example/roster roster.key > roster.pub",
+            ),
+        ],
+    ),
+    (
+        "fleet roster draft",
+        &[
+            ("The first one", "auditctl fleet roster draft /mnt/audit --output draft.txt"),
+            (
+                "A later one",
+                "auditctl fleet roster draft s3://acme-audit/trail --name acme --sequence 8",
+            ),
+        ],
+    ),
+    (
+        "fleet roster sign",
+        &[
+            (
+                "Into a file",
+                "auditctl fleet roster sign --key roster.key draft.txt --output roster.txt",
+            ),
+            ("To stdout", "auditctl fleet roster sign --key roster.key draft.txt"),
+        ],
+    ),
+    (
+        "fleet roster show",
+        &[
+            (
+                "If that key signed it",
+                "auditctl fleet roster show roster.txt --public-key roster.pub",
+            ),
+            (
+                "For a script",
+                "auditctl --json fleet roster show roster.txt --public-key roster.pub",
+            ),
+        ],
+    ),
+    (
         "health",
         &[
             ("Show all checks, with what to do", "auditctl health"),

@@ -377,16 +377,12 @@ impl From<ReadError> for CliError {
         if let Some(newer) = Self::of_newer(&error) {
             return newer;
         }
-        let (kind, exit) = match &error {
-            ReadError::NoLog { .. } => ("no_log", Exit::Failed),
-            ReadError::RestorePending { .. } => ("restore_pending", Exit::Failed),
+        let exit = match &error {
             ReadError::Io { action, path, source } => return Self::io(action, path, source),
-            ReadError::Interrupted => ("interrupted", Exit::Interrupted),
-            // No command forks; the word is the library's.
-            ReadError::Forked => ("forked", Exit::Failed),
-            _ => ("damaged", Exit::Failed),
+            ReadError::Interrupted => Exit::Interrupted,
+            _ => Exit::Failed,
         };
-        let mut new = Self::new(kind, exit, error.to_string());
+        let mut new = Self::new(error.kind(), exit, error.to_string());
         new.hint = read_hint(&error).map(str::to_owned);
         new.path = match error {
             ReadError::NoLog { dir, .. } | ReadError::RestorePending { dir } => Some(dir),

@@ -27,8 +27,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use catalogue::{Group, catalogue};
 use commands::{
-    archive, backup, checkpoint, cleanup, completions, demo, diff, health, key, list, man, monitor,
-    prove, query, record, repair, restore, serve, support_bundle, token, validate, verify, witness,
+    archive, backup, checkpoint, cleanup, completions, demo, diff, fleet, health, key, list, man,
+    monitor, prove, query, record, repair, restore, serve, support_bundle, token, validate, verify,
+    witness,
 };
 use context::Context;
 use exit::Exit;
@@ -99,6 +100,7 @@ enum Command {
     Validate(validate::ValidateArgs),
     Backup(backup::BackupArgs),
     Archive(archive::ArchiveArgs),
+    Fleet(fleet::FleetArgs),
     List(list::ListArgs),
     Restore(restore::RestoreArgs),
     Repair(repair::RepairArgs),
@@ -165,6 +167,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Validate(args) => validate::run(&context, &args),
         Command::Backup(args) => backup::run(&context, &args),
         Command::Archive(args) => archive::run(&context, &args),
+        Command::Fleet(args) => fleet::run(&context, &args),
         Command::List(args) => list::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Repair(args) => repair::run(&context, &args),

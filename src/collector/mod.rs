@@ -106,7 +106,7 @@ pub type RenderHealth = dyn Fn(HealthFormat) -> (u16, String, String) + Send + S
 pub type Reload = dyn Fn() -> Result<Reloaded, String> + Send + Sync;
 /// Told what an operator should know.
 pub type Warn = dyn Fn(&str) + Send + Sync;
-/// Called before the log is closed.
+/// Called before the log is closed, or after.
 pub type BeforeClose = dyn Fn() + Send + Sync;
 /// Told once events can be taken.
 pub type OnReady = dyn Fn(&Ready) + Send + Sync;
@@ -376,7 +376,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
         drop(guard);
         let log = hub.log.clone();
         let warn = Arc::clone(&options.warn);
-        let before_close = options.before_close;
+        let (before_close, after_close) = (options.before_close, options.after_close);
         tokio::task::spawn_blocking(move || {
             before_close();
             let closed = log.close();
@@ -384,6 +384,7 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
             if let Some((pusher, _)) = pushing {
                 push_once(&log, &pusher, &warn);
             }
+            after_close();
             closed
         })
         .await

@@ -63,6 +63,8 @@ pub struct CollectorOptions {
     pub push: Option<Push>,
     /// Called when nothing more is taken, before the log is closed.
     pub before_close: Box<BeforeClose>,
+    /// Called once the log is closed, before the collector ends.
+    pub after_close: Box<BeforeClose>,
     /// Renders health and metrics.
     pub health: Arc<RenderHealth>,
     /// Reads the settings again, for SIGHUP.
@@ -123,6 +125,13 @@ impl CollectorOptions {
     #[must_use]
     pub fn before_close(mut self, call: impl Fn() + Send + Sync + 'static) -> Self {
         self.before_close = Box::new(call);
+        self
+    }
+
+    /// Called once the log is closed, before the collector ends: for what follows its end.
+    #[must_use]
+    pub fn after_close(mut self, call: impl Fn() + Send + Sync + 'static) -> Self {
+        self.after_close = Box::new(call);
         self
     }
 
@@ -221,6 +230,7 @@ impl From<&Settings> for CollectorOptions {
                 every: checkpoint_push_interval,
             }),
             before_close: Box::new(|| ()),
+            after_close: Box::new(|| ()),
             health: Arc::new(move |format| report(&judged, format)),
             reload: Arc::new(|| Err("nothing was set that reads the settings".to_owned())),
             ready: Box::new(|_| ()),

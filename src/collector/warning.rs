@@ -13,6 +13,10 @@ coded! {
     /// Backups or pushed checkpoints could not be looked at; the log is not compared with
     /// them.
     NotCompared = "not_compared",
+    /// The log could not be shipped to the archive; the log itself is the buffer.
+    ArchiveFailing = "archive_failing",
+    /// Shipping to the archive works again.
+    ArchiveRecovered = "archive_recovered",
     /// The settings could not be read again; the old ones stay.
     SettingsKept = "settings_kept",
     /// A setting was changed that only a restart changes.

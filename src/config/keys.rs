@@ -266,4 +266,7 @@ keys! {
     backup.incremental: "Whether a backup holds only what came after the backup before, where it can";
     backup.full_every [1, 64]: "With backup.incremental: the most archives that a restore may need; when a chain has that many, the next backup is a full one";
     backup.encrypt_to: "Public keys (age1…) to encrypt archives to; none leaves them unencrypted";
+    archive.destination (reloads): "The archive: s3://BUCKET/PREFIX, az://…, gs://…, or a directory's absolute path; unless set, nothing is shipped";
+    archive.interval [SECOND, HOUR] (reloads): "How often the collector ships what is new; it is what a lost host may lose";
+    archive.parquet (reloads): "Whether each data object gets a Parquet file beside it, for engines";
 }

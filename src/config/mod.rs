@@ -48,8 +48,8 @@ pub use kind::Kind;
 pub use origin::{Layer, Origin};
 pub use profile::Profile;
 pub use settings::{
-    AlertingSettings, BackupSettings, CollectorSettings, DiskSettings, Durability, HealthSettings,
-    RateLimitSettings, Settings,
+    AlertingSettings, ArchiveSettings, BackupSettings, CollectorSettings, DiskSettings, Durability,
+    HealthSettings, RateLimitSettings, Settings,
 };
 
 pub use names::among as suggestion;

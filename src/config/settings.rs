@@ -99,6 +99,8 @@ pub struct Settings {
     pub witness: WitnessSettings,
     /// The keys of `[backup]`.
     pub backup: BackupSettings,
+    /// The keys of `[archive]`.
+    pub archive: ArchiveSettings,
     pub(crate) origins: Origins,
 }
 
@@ -281,6 +283,18 @@ pub struct BackupSettings {
     pub encrypt_to: Vec<String>,
 }
 
+/// `[archive]`: where a running collector ships the log to.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
+pub struct ArchiveSettings {
+    /// The archive: s3://BUCKET/PREFIX, az://…, gs://…, or a directory's absolute path; unless set, nothing is shipped.
+    pub destination: Option<String>,
+    /// How often the collector ships what is new; it is what a lost host may lose.
+    pub interval: Duration,
+    /// Whether each data object gets a Parquet file beside it, for engines.
+    pub parquet: bool,
+}
+
 const fn mib(count: u64) -> ByteSize {
     ByteSize(count << 20)
 }
@@ -327,6 +341,7 @@ impl Default for Settings {
             health: HealthSettings::default(),
             witness: WitnessSettings::default(),
             backup: BackupSettings::default(),
+            archive: ArchiveSettings::default(),
             origins: Origins::default(),
         }
     }
@@ -443,6 +458,12 @@ impl Default for BackupSettings {
             full_every: 7,
             encrypt_to: Vec::new(),
         }
+    }
+}
+
+impl Default for ArchiveSettings {
+    fn default() -> Self {
+        Self { destination: None, interval: seconds(10), parquet: true }
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{StoreError, StoreErrorKind};
-use super::listing::{self, MOST_KEPT, Page};
+use super::listing::{self, MOST_KEPT, Page, Version, VersionsPage};
 use super::object::{Object, Removed};
 use super::put::Put;
+use crate::clock::Timestamp;
 
 /// The bytes of an object, as they come.
 pub type Reading = Box<dyn Read + Send>;
@@ -19,6 +20,16 @@ pub type Reading = Box<dyn Read + Send>;
 pub trait BackupStore: Send + Sync + Debug {
     /// The URL of an object, for people: `s3://bucket/prefix/name`.
     fn url(&self, name: &str) -> String;
+
+    /// Which service it is at, where that is not the provider's own for everybody: the address
+    /// of an endpoint, or of an account. Two services may have a bucket of the same name. Holds
+    /// no secret.
+    ///
+    /// # Errors
+    /// The settings that would tell cannot be read.
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
 
     /// One page of what is below the prefix and there begins with `below`; `after` is
     /// where the page before said that this one begins. Unfinished uploads are not
@@ -58,6 +69,39 @@ pub trait BackupStore: Send + Sync + Debug {
         })?;
         objects.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(objects)
+    }
+
+    /// What time it is by the store's clock; `None` where it does not say so.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    /// One page of the versions of what begins with `below`, as [`page`](Self::page) is one of
+    /// what a reader gets.
+    ///
+    /// # Errors
+    /// [`Unsupported`](StoreErrorKind::Unsupported) where the store knows no versions; others as
+    /// in [`StoreError`].
+    fn versions_page(&self, below: &str, after: Option<&str>) -> Result<VersionsPage, StoreError> {
+        let _ = after;
+        let message = "this store does not keep versions of objects";
+        Err(StoreError::new(StoreErrorKind::Unsupported, self.url(below), message))
+    }
+
+    /// Shows every version of everything that begins with `below`: all of them or an error.
+    ///
+    /// # Errors
+    /// As [`versions_page`](Self::versions_page); what `see` says.
+    fn visit_versions(
+        &self,
+        below: &str,
+        see: &mut dyn FnMut(Version) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let page = |after: Option<&str>| self.versions_page(below, after);
+        listing::visit_versions(&self.url(below), &page, see)
     }
 
     /// What the store knows of an object; `None` only when it is certainly not
@@ -115,8 +159,28 @@ impl<S: BackupStore + ?Sized> BackupStore for Arc<S> {
         (**self).url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        (**self).endpoint()
+    }
+
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         (**self).page(below, after)
+    }
+
+    fn visit(
+        &self,
+        below: &str,
+        see: &mut dyn FnMut(Object) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        (**self).visit(below, see)
+    }
+
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        (**self).now()
+    }
+
+    fn versions_page(&self, below: &str, after: Option<&str>) -> Result<VersionsPage, StoreError> {
+        (**self).versions_page(below, after)
     }
 
     fn stat_version(

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::backup_store::{BackupStore, Reading};
 use super::error::{StoreError, StoreErrorKind};
-use super::listing::Page;
+use super::listing::{Page, VersionsPage};
 use super::object::{Object, Removed};
 use super::put::Put;
+use crate::clock::Timestamp;
 
 /// An operation of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,8 +116,20 @@ impl<S: BackupStore> BackupStore for FaultStore<S> {
         self.inner.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        self.inner.endpoint()
+    }
+
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         self.with_fault(Operation::List, "", || self.inner.page(below, after))
+    }
+
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.now()
+    }
+
+    fn versions_page(&self, below: &str, after: Option<&str>) -> Result<VersionsPage, StoreError> {
+        self.with_fault(Operation::List, "", || self.inner.versions_page(below, after))
     }
 
     fn stat_version(

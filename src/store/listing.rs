@@ -4,18 +4,44 @@
 //! The bounds are far beyond what anybody's backups need. Who meets one after all
 //! names a longer prefix.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use super::error::{StoreError, StoreErrorKind};
 use super::object::Object;
+use crate::clock::Timestamp;
 
 /// A part of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// What is on it.
     pub objects: Vec<Object>,
+    /// Where to go on, in the store's own words; none at the end.
+    pub next: Option<String>,
+}
+
+/// One version of an object, or a marker that hides those before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    /// The object's name below the destination's prefix.
+    pub name: String,
+    /// Which version. None where the object was written while the bucket kept no versions.
+    pub id: Option<String>,
+    /// Whether it is what a reader gets, or, of a marker, why a reader gets nothing.
+    pub is_current: bool,
+    /// Whether it is a marker that the object was removed.
+    pub is_marker: bool,
+    /// When it was written, by the store's clock.
+    pub modified: Option<Timestamp>,
+}
+
+/// A part of a listing of versions. The versions of one object follow each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionsPage {
+    /// What is on it.
+    pub versions: Vec<Version>,
     /// Where to go on, in the store's own words; none at the end.
     pub next: Option<String>,
 }
@@ -53,6 +79,25 @@ type See<'a> = &'a mut dyn FnMut(Object) -> Result<(), StoreError>;
 /// Goes through a listing.
 pub(super) fn visit(url: &str, fetch: Fetch<'_>, see: See<'_>) -> Result<(), StoreError> {
     within(url, fetch, see, BOUNDS)
+}
+
+/// The same through all versions.
+pub(super) fn visit_versions(
+    url: &str,
+    fetch: &dyn Fn(Option<&str>) -> Result<VersionsPage, StoreError>,
+    see: &mut dyn FnMut(Version) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    // A page of versions as one of objects, so that there is one bound to both.
+    let pending = RefCell::new(Vec::new());
+    let page = |after: Option<&str>| {
+        let VersionsPage { versions, next } = fetch(after)?;
+        let named = |it: &Version| Object { name: it.name.clone(), ..Object::default() };
+        let objects = versions.iter().map(named).collect();
+        pending.replace(versions.into_iter().rev().collect());
+        Ok(Page { objects, next })
+    };
+    let mut next = |_| pending.borrow_mut().pop().map_or(Ok(()), &mut *see);
+    within(url, &page, &mut next, BOUNDS)
 }
 
 fn within(url: &str, fetch: Fetch<'_>, see: See<'_>, bounds: Bounds) -> Result<(), StoreError> {

@@ -86,6 +86,44 @@ impl LocalStore {
         Ok(())
     }
 
+    /// Shows what is in a folder and below, by name.
+    fn show(
+        &self,
+        folder: &Path,
+        below: &str,
+        see: &mut dyn FnMut(Object) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let failed = |error: io::Error| self.failed("", "list", &error);
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(self.root.join(folder)).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let kind = entry.file_type().map_err(failed)?;
+            let path = folder.join(entry.file_name()).to_string_lossy().into_owned();
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            // As one name would sort among others that are longer.
+            let key = if kind.is_dir() { format!("{path}/") } else { path.clone() };
+            if kind.is_dir() && (key.starts_with(below) || below.starts_with(&key)) {
+                entries.push((key, path, true));
+            } else if kind.is_file() && !hidden && path.starts_with(below) {
+                entries.push((key, path, false));
+            }
+        }
+        entries.sort_unstable();
+        for (_, path, is_folder) in entries {
+            if is_folder {
+                self.show(Path::new(&path), below, see)?;
+                continue;
+            }
+            match self.look(&path, &self.root.join(&path)) {
+                Ok(object) => see(object)?,
+                // Removed since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.failed(&path, "look at it", &error)),
+            }
+        }
+        Ok(())
+    }
+
     fn look(&self, name: &str, path: &Path) -> io::Result<Object> {
         let meta = fs::symlink_metadata(path)?;
         if !meta.is_file() {
@@ -225,6 +263,20 @@ impl BackupStore for LocalStore {
             }
         }
         Ok(Page { objects, next: None })
+    }
+
+    fn visit(
+        &self,
+        below: &str,
+        see: &mut dyn FnMut(Object) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // Folder by folder: nothing is kept but the names in those that are open.
+        self.show(Path::new(""), below, see)
+    }
+
+    /// That of this machine: a directory's files are dated by it, unless it is on another one.
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(Some(timestamp(SystemTime::now())))
     }
 
     fn stat_version(

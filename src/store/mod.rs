@@ -51,7 +51,7 @@ pub use destination::Destination;
 pub(crate) use destination::is_name;
 pub use error::{StoreError, StoreErrorKind};
 pub use limits::{Environment, Limits};
-pub use listing::Page;
+pub use listing::{Page, Version, VersionsPage};
 pub use local::LocalStore;
 pub use object::{Checksum, Digests, Lock, LockMode, Object, Removed};
 #[cfg(any(test, feature = "testing"))]

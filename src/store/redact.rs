@@ -36,6 +36,16 @@ pub(crate) fn redacted(text: &str) -> String {
     out.trim().to_owned()
 }
 
+/// An address without a name and password before the host, and without a query.
+#[cfg(feature = "cloud")]
+pub(crate) fn without_credentials(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("https", address));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+    format!("{}://{host}/{path}", scheme.to_ascii_lowercase()).trim_end_matches('/').to_owned()
+}
+
 /// Whether the last word so far is a URL.
 fn in_url(before: &str) -> bool {
     let word = before.rsplit(|c: char| c.is_whitespace()).next().unwrap_or_default();
@@ -45,6 +55,14 @@ fn in_url(before: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::redacted;
+
+    #[cfg(feature = "cloud")]
+    #[test]
+    fn an_endpoint_is_told_without_what_gives_access() {
+        let told = super::without_credentials("https://Key:secret@S3.example.com:9000/?sig=x");
+        assert_eq!(told, "https://s3.example.com:9000");
+        assert_eq!(super::without_credentials("http://127.0.0.1:1/dev/"), "http://127.0.0.1:1/dev");
+    }
 
     #[test]
     fn queries_of_urls_and_named_secrets_are_cut_and_the_rest_stays() {

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use super::backup_store::{BackupStore, Reading};
 use super::error::{StoreError, StoreErrorKind};
-use super::listing::Page;
+use super::listing::{Page, VersionsPage};
 use super::object::{Object, Removed};
 use super::pace::{Pace, RealPace};
 use super::put::{Put, UploadState};
 use super::stop::Stop;
+use crate::clock::Timestamp;
 
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,9 +167,21 @@ impl<S: BackupStore + 'static> BackupStore for Retrying<S> {
         self.inner.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        self.inner.endpoint()
+    }
+
     /// Each page by itself: what was seen before is not asked for again.
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         self.repeat(|| self.inner.page(below, after))
+    }
+
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.repeat(|| self.inner.now())
+    }
+
+    fn versions_page(&self, below: &str, after: Option<&str>) -> Result<VersionsPage, StoreError> {
+        self.repeat(|| self.inner.versions_page(below, after))
     }
 
     fn stat_version(

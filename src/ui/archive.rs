@@ -34,6 +34,9 @@ pub fn archived_text(shipped: &Shipped, place: &str) -> String {
 #[must_use]
 pub fn archived_json(shipped: &Shipped, place: &str) -> Value {
     let objects: Vec<String> = shipped.objects.iter().map(ToString::to_string).collect();
+    let without = shipped.not_made.iter();
+    let without: Vec<_> =
+        without.map(|it| json!({ "object": it.object.to_string(), "why": it.why })).collect();
     json!({ "archive": {
         "destination": place,
         "log_id": shipped.log.id(),
@@ -45,5 +48,6 @@ pub fn archived_json(shipped: &Shipped, place: &str) -> Value {
         "bytes": shipped.bytes,
         "removed_unshipped": shipped.removed_unshipped,
         "objects": objects,
+        "without_parquet": without,
     }})
 }

@@ -7,6 +7,7 @@ mod backup;
 mod backup_list;
 mod backups;
 mod diff;
+mod fleet;
 mod health;
 mod key;
 mod monitor;
@@ -36,6 +37,10 @@ pub use backups::{
     restore_text,
 };
 pub use diff::DiffShown;
+pub use fleet::{
+    fleet_drafted_text, fleet_list_json, fleet_list_text, fleet_report_text, fleet_verify_json,
+    fleet_verify_text,
+};
 pub use health::{health_human, health_json, health_json_line};
 pub use key::{
     KeyShown, PrivateKey, key_json, key_text, replacing_json, replacing_text, rotate_plan_json,

@@ -154,6 +154,8 @@ impl Client {
                     break;
                 }
             }
+            // What came since, up to the log's end.
+            asking.look();
             asking.runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("audit-witness".to_owned()).spawn(body);
@@ -161,7 +163,7 @@ impl Client {
         Ok(Self { stop, thread: Some((thread, ended)) })
     }
 
-    /// Ends. A request that is under way is not waited for longer than a moment.
+    /// Has what came last cosigned, and ends: after a moment, whatever witnesses do.
     pub fn stop(mut self) {
         self.end();
     }

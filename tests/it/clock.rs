@@ -221,7 +221,7 @@ fn request((from, length): (i64, i64)) -> Request {
 }
 
 /// The library that shifts a program's wall clock, where Debian's package has it.
-fn libfaketime() -> Option<&'static str> {
+pub(crate) fn libfaketime() -> Option<&'static str> {
     let known = [
         "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
         "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",

@@ -53,11 +53,16 @@ mod elsewhere;
 mod embedding;
 mod empty_root;
 mod engine;
+#[cfg(all(feature = "parquet", feature = "s3"))]
+mod engines;
 mod evidence;
 mod exact;
 mod faults;
 #[cfg(any(feature = "s3", feature = "witness"))]
 mod fetched;
+mod fleet;
+mod fleet_cli;
+mod fleet_forged;
 mod follow;
 mod foreseen;
 mod forgery;
@@ -94,6 +99,8 @@ mod no_reader;
 mod other_users;
 mod own_files;
 mod packaging;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod paths;
 mod planted;
 mod power_loss;

@@ -164,19 +164,34 @@ pub(crate) fn assert_no_secret(text: &str) {
 /// Python with the packages of requirements.txt.
 pub(crate) fn python() -> Result<PathBuf, String> {
     static READY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let ready = READY.get_or_init(|| {
-        let venv = home().join("venv");
-        let python = venv.join("bin/python");
-        fetched("requirements.txt", |list| {
-            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-            run(Command::new(&python)
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                .args(["--no-deps", "--no-compile", "-r"])
-                .arg(list))
-        })?;
-        Ok(python)
-    });
-    ready.clone()
+    READY.get_or_init(|| python_with("requirements.txt", "venv")).clone()
+}
+
+/// Python with the packages of engines.txt; says that the test is skipped, and why, when there
+/// is none.
+pub(crate) fn engines() -> Option<PathBuf> {
+    match python_with("engines.txt", "engines") {
+        Ok(python) => Some(python),
+        Err(why) => {
+            let required = std::env::var_os("CLOUD_TEST_SERVERS").is_some();
+            assert!(!required, "the engines are required by CLOUD_TEST_SERVERS: {why}");
+            skipped(&format!("query engines: {why}"));
+            None
+        }
+    }
+}
+
+fn python_with(list: &str, folder: &str) -> Result<PathBuf, String> {
+    let venv = home().join(folder);
+    let python = venv.join("bin/python");
+    fetched(list, |list| {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(["--no-deps", "--no-compile", "-r"])
+            .arg(list))
+    })?;
+    Ok(python)
 }
 
 fn azurite() -> Result<PathBuf, String> {

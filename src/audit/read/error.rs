@@ -117,6 +117,31 @@ impl fmt::Display for Known {
 }
 
 impl ReadError {
+    /// What [`ReadError::kind`] can say.
+    pub const KINDS: &[&str] =
+        &["no_log", "damaged", "restore_pending", "io", "newer_version", "forked", "interrupted"];
+
+    /// A stable name for scripts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Newer { .. }
+            | Self::Manifest(ManifestError::Newer { .. })
+            | Self::Keys(KeysError::Newer { .. }) => "newer_version",
+            Self::NoLog { .. } => "no_log",
+            Self::NoHead { .. }
+            | Self::Short { .. }
+            | Self::Pruned { .. }
+            | Self::Manifest(_)
+            | Self::Keys(_)
+            | Self::Checkpoint { .. } => "damaged",
+            Self::RestorePending { .. } => "restore_pending",
+            Self::Io { .. } => "io",
+            Self::Forked => "forked",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     pub(in crate::audit) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { action, path: path.to_path_buf(), source }
     }

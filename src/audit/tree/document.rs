@@ -65,10 +65,16 @@ impl Kind {
     pub const UPLOAD: Self = Self::first("auditctl/upload");
     /// `audit.archive.json`: how far a log has been shipped.
     pub const ARCHIVE: Self = Self::first("auditctl/archive");
+    /// `audit.archive.status.json`: how shipping is.
+    pub const ARCHIVE_STATUS: Self = Self::first("auditctl/archive-status");
     /// Which records an archive's data object holds, and what proves them.
     pub const ARCHIVE_RANGE: Self = Self::first("auditctl/archive-range");
     /// A log's keys, in an archive.
     pub const ARCHIVE_KEYS: Self = Self::first("auditctl/archive-keys");
+    /// What a verification of a fleet's archive leaves for the next one.
+    pub const FLEET_STATE: Self = Self::first("auditctl/fleet-state");
+    /// The report of such a verification.
+    pub const FLEET_REPORT: Self = Self::first("auditctl/fleet-report");
 
     /// A backup's metadata, also one that builds on others: who does not know that would
     /// restore its end without its beginning.
@@ -94,8 +100,11 @@ impl Kind {
         Self::CATALOG,
         Self::UPLOAD,
         Self::ARCHIVE,
+        Self::ARCHIVE_STATUS,
         Self::ARCHIVE_RANGE,
         Self::ARCHIVE_KEYS,
+        Self::FLEET_STATE,
+        Self::FLEET_REPORT,
     ];
 
     const fn first(name: &'static str) -> Self {

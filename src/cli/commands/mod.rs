@@ -7,6 +7,7 @@ pub(super) mod cleanup;
 pub(super) mod completions;
 pub(super) mod demo;
 pub(super) mod diff;
+pub(super) mod fleet;
 pub(super) mod health;
 pub(super) mod key;
 pub(super) mod list;

@@ -49,7 +49,7 @@ pub(crate) struct ProveArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Json,
     TlogProof,
 }
@@ -78,7 +78,7 @@ pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
     let failed = |error: std::io::Error| CliError::io("write", path, &error);
     let fs = shared_fs();
     let file = fs.open(path, OpenMode::CreateNew).map_err(failed)?;

@@ -125,7 +125,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<u8, CliError>
     };
     let request = RestoreRequest {
         wish: match (&archived, &fetched) {
-            (Some(archived), _) => Wish::Path(archived.path.clone()),
+            (Some(archived), _) => archived.wish(),
             (None, Some(fetched)) => Wish::Path(fetched.archive().to_path_buf()),
             (None, None) => args.backup.as_deref().map_or(Wish::Latest, Wish::parse),
         },

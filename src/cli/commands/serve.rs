@@ -1,6 +1,7 @@
 //! `serve`: the collector.
 
 mod alerting;
+mod archiving;
 mod witnesses;
 
 use std::io::ErrorKind;
@@ -28,6 +29,7 @@ use crate::health::{self, FoundBy, Status};
 use crate::ui;
 
 use alerting::Alerting;
+use archiving::Archiving;
 use witnesses::Witnesses;
 
 /// Run the collector: take events over a Unix socket and HTTP.
@@ -80,8 +82,10 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     Alerting::check(&settings)?;
     Witnesses::check(&settings)?;
     let alerting = Arc::new(alerting(context, &running));
+    let archiving = Arc::new(Archiving::new(context, &settings)?);
     let witnesses = Arc::new(Witnesses::default());
-    let options = collector_options(context, args, &settings, (&running, &alerting, &witnesses))?;
+    let beside = (&running, &alerting, &archiving, &witnesses);
+    let options = collector_options(context, args, &settings, beside)?;
     let prepared =
         collector::prepare(options).map_err(|error| collector_error(&error, &settings))?;
     let (log_options, unread) =
@@ -106,6 +110,7 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     if let Err(reason) = alerting.go_on(&log, &settings) {
         context.printer.error(&format!("auditctl: no alerts: {reason}; SIGHUP tries again"));
     }
+    archiving.go_on(&settings)?;
     let printer = context.printer;
     let warn = Arc::new(move |text: &str| printer.error(&format!("auditctl: {text}")));
     if let Err(reason) = witnesses.start(&log, &settings, warn) {
@@ -124,6 +129,7 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
             context.printer.error(&Warning::Forced.says(text));
             // Neither waited for nor closed on the way out: that may be what hangs.
             runtime.shutdown_background();
+            std::mem::forget(witnesses);
             std::mem::forget(log);
             Ok(Exit::Interrupted as u8)
         }
@@ -231,25 +237,31 @@ pub(super) fn collector_error(error: &CollectorError, settings: &Settings) -> Cl
     }
 }
 
+/// What runs beside the collector.
+type Beside<'a> = (&'a Arc<Running>, &'a Arc<Alerting>, &'a Arc<Archiving>, &'a Arc<Witnesses>);
+
 fn collector_options(
     context: &Context,
     args: &ServeArgs,
     settings: &Settings,
-    (running, alerting, witnesses): (&Arc<Running>, &Arc<Alerting>, &Arc<Witnesses>),
+    (running, alerting, archiving, witnesses): Beside<'_>,
 ) -> Result<CollectorOptions, CliError> {
     let printer = context.printer;
     let log_dir = settings.log_dir.clone();
     let for_health = Arc::clone(running);
-    let before_close = (Arc::clone(alerting), Arc::clone(witnesses));
+    let before_close = Arc::clone(alerting);
+    let after_close = (Arc::clone(archiving), Arc::clone(witnesses));
     let (to, url) = (settings.collector.checkpoint_push_to.clone(), Alerting::push_url(settings)?);
     let every = settings.collector.checkpoint_push_interval;
     let push = (to.is_some() || url.is_some()).then_some(Push { to, url, every });
     Ok(CollectorOptions {
         notify_socket: std::env::var_os("NOTIFY_SOCKET"),
         push,
-        before_close: Box::new(move || {
-            before_close.0.stop();
-            before_close.1.stop();
+        before_close: Box::new(move || before_close.stop()),
+        // The last records, too, are to leave the host, and to be cosigned.
+        after_close: Box::new(move || {
+            after_close.1.stop();
+            after_close.0.end();
         }),
         health: Arc::new(move |format| {
             let settings = for_health.settings().clone();
@@ -259,7 +271,11 @@ fn collector_options(
             }
             render_health(&settings, format)
         }),
-        reload: reloader(context, args, (Arc::clone(running), Arc::clone(alerting))),
+        reload: reloader(
+            context,
+            args,
+            (Arc::clone(running), Arc::clone(alerting), Arc::clone(archiving)),
+        ),
         ready: Box::new(move |ready| {
             let scheme = if ready.https { "https" } else { "http" };
             let http =
@@ -280,15 +296,17 @@ fn collector_options(
 fn reloader(
     context: &Context,
     args: &ServeArgs,
-    (running, alerting): (Arc<Running>, Arc<Alerting>),
+    (running, alerting, archiving): (Arc<Running>, Arc<Alerting>, Arc<Archiving>),
 ) -> Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync> {
     let load = context.loader(args.overrides());
     let printer = context.printer;
     Arc::new(move || {
         let new = load().map_err(|error| error.message)?;
+        Archiving::check(&new).map_err(|error| error.message)?;
         if let Some(log) = running.log.get() {
             alerting.go_on(log, &new)?;
         }
+        archiving.go_on(&new).map_err(|error| error.message)?;
         let mut old = running.settings();
         let changed = new.changes_from(&old);
         let mut applied = Vec::new();

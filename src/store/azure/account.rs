@@ -22,6 +22,7 @@ use sha2::Sha256;
 use super::super::credentials;
 use super::super::error::{StoreError, StoreErrorKind};
 use super::super::limits::{Environment, Limits};
+use super::super::redact::without_credentials;
 use crate::clock::{Clock, SystemClock, Timestamp};
 
 /// Azurite's, which everybody knows.
@@ -152,6 +153,11 @@ impl Account {
             }
         };
         Ok(Self { endpoint, access })
+    }
+
+    /// Its address, without what gives access.
+    pub(super) fn endpoint(&self) -> String {
+        without_credentials(self.endpoint.as_str())
     }
 
     /// The address of something in the account: the path's parts, and what opens it.

@@ -8,6 +8,7 @@ mod account;
 mod blocks;
 mod failure;
 mod transport;
+mod versions;
 
 use std::fmt;
 use std::num::NonZero;
@@ -32,7 +33,7 @@ use super::confirm::put_once;
 use super::destination::Destination;
 use super::error::{StoreError, StoreErrorKind};
 use super::limits::{Environment, Limits};
-use super::listing::Page;
+use super::listing::{Page, VersionsPage};
 use super::object::{Checksum, LockMode, Object, Removed};
 use super::provider::Provider;
 use super::put::Put;
@@ -253,6 +254,10 @@ impl BackupStore for AzureStore {
         self.place.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        Ok(Some(self.account.endpoint()))
+    }
+
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let listed = self.place.run("", self.listed(below, after, PAGE_BLOBS))?;
         let Some(listed) = listed else { return Ok(Page::default()) };
@@ -269,6 +274,14 @@ impl BackupStore for AzureStore {
             });
         }
         Ok(Page { objects, next: listed.next_marker.filter(|next| !next.is_empty()) })
+    }
+
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.clock()
+    }
+
+    fn versions_page(&self, below: &str, after: Option<&str>) -> Result<VersionsPage, StoreError> {
+        self.listed_versions(below, after)
     }
 
     fn stat_version(

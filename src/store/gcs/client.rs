@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::super::credentials;
 use super::super::error::{StoreError, StoreErrorKind};
 use super::super::limits::{Environment, Limits};
+use super::super::redact::without_credentials;
 use super::super::wire::{self, Bound, TooMuch, is_passing, retry_after};
 
 const ENDPOINT: &str = "https://storage.googleapis.com";
@@ -94,6 +95,11 @@ impl Client {
             })?),
         };
         Ok(Self { http, endpoint, credentials, patience: limits.credentials_timeout })
+    }
+
+    /// The emulator's address, where it is not Google that is asked.
+    pub(super) fn emulator(&self) -> Option<String> {
+        self.credentials.is_none().then(|| without_credentials(self.endpoint.as_str()))
     }
 
     /// An address below the endpoint; the parts are escaped.

@@ -6,6 +6,7 @@
 
 mod client;
 mod resumable;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +25,7 @@ use super::confirm::put_once;
 use super::destination::Destination;
 use super::error::{StoreError, StoreErrorKind};
 use super::limits::{Environment, Limits};
-use super::listing::Page;
+use super::listing::{Page, VersionsPage};
 use super::object::{Checksum, LockMode, Object, Removed};
 use super::provider::Provider;
 use super::put::Put;
@@ -193,6 +194,10 @@ impl BackupStore for GcsStore {
         self.place.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.client()?.emulator())
+    }
+
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let client = self.client()?;
         let url = self.url("");
@@ -204,6 +209,14 @@ impl BackupStore for GcsStore {
             objects.push(item.into_object(&name, &url)?);
         }
         Ok(Page { objects, next: listed.next_page_token.filter(|token| !token.is_empty()) })
+    }
+
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.clock()
+    }
+
+    fn versions_page(&self, below: &str, after: Option<&str>) -> Result<VersionsPage, StoreError> {
+        self.listed_versions(below, after)
     }
 
     fn stat_version(

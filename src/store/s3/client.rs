@@ -25,6 +25,7 @@ use http_body::{Frame, SizeHint};
 
 use super::super::error::{StoreError, StoreErrorKind};
 use super::super::limits::{Environment, Limits};
+use super::super::redact::without_credentials;
 use super::super::wire::Bound;
 
 /// What an endpoint of one's own seldom cares about, and signatures need.
@@ -37,6 +38,8 @@ pub(super) struct Clients {
     pub(super) documents: Client,
     /// A good answer is an object, which is handed on as it comes: only for that.
     pub(super) objects: Client,
+    /// The endpoint, where it is not Amazon's own.
+    pub(super) endpoint: Option<String>,
 }
 
 pub(super) async fn load(
@@ -65,7 +68,8 @@ pub(super) async fn load(
         loader = loader.endpoint_url(endpoint);
     }
     let shared = loader.load().await;
-    let own_endpoint = shared.endpoint_url().is_some();
+    let endpoint = shared.endpoint_url().map(without_credentials);
+    let own_endpoint = endpoint.is_some();
     if shared.region().is_none() && !own_endpoint {
         let message = "no AWS region is set";
         return Err(StoreError::new(StoreErrorKind::Usage, url, message)
@@ -82,7 +86,8 @@ pub(super) async fn load(
     }
     let documents = config.build();
     let objects = documents.to_builder().http_client(http_client(Answers::Objects)).build();
-    Ok(Clients { documents: Client::from_conf(documents), objects: Client::from_conf(objects) })
+    let (documents, objects) = (Client::from_conf(documents), Client::from_conf(objects));
+    Ok(Clients { documents, objects, endpoint })
 }
 
 /// What good answers are.

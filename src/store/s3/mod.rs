@@ -8,6 +8,7 @@
 mod client;
 mod failure;
 mod multipart;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +29,7 @@ use super::confirm::{Sent, put_once};
 use super::destination::Destination;
 use super::error::{StoreError, StoreErrorKind};
 use super::limits::{Environment, Limits};
-use super::listing::Page;
+use super::listing::{Page, VersionsPage};
 use super::object::{Checksum, LockMode, Object, Removed};
 use super::provider::Provider;
 use super::put::Put;
@@ -181,6 +182,10 @@ impl BackupStore for S3Store {
         self.place.url(name)
     }
 
+    fn endpoint(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.clients()?.endpoint.clone())
+    }
+
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let client = self.client()?;
         let url = self.url("");
@@ -213,6 +218,14 @@ impl BackupStore for S3Store {
                 Err(StoreError::new(StoreErrorKind::Other, url, message))
             }
         }
+    }
+
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.clock()
+    }
+
+    fn versions_page(&self, below: &str, after: Option<&str>) -> Result<VersionsPage, StoreError> {
+        self.listed_versions(below, after)
     }
 
     fn stat_version(

@@ -3,6 +3,7 @@
 
 mod body;
 mod bounded;
+mod date;
 mod download;
 mod place;
 mod throttle;
@@ -16,6 +17,7 @@ use tokio::runtime::Runtime;
 
 pub(crate) use body::{Meter, PartBody};
 pub(crate) use bounded::{Bound, TooMuch};
+pub(crate) use date::http_date;
 pub(crate) use download::Download;
 pub(crate) use place::Place;
 pub(crate) use throttle::Throttle;

@@ -20,6 +20,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "health",
             "monitor",
             "validate",
+            "fleet",
             "archive",
             "backup",
             "store",
@@ -37,8 +38,8 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "ui",
         &[
-            "access", "alerts", "health", "monitor", "validate", "archive", "backup", "audit",
-            "config", "units", "clock",
+            "access", "alerts", "fleet", "health", "monitor", "validate", "archive", "backup",
+            "audit", "config", "units", "clock",
         ],
     ),
     // The face of the library.
@@ -112,6 +113,8 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
     ("alerts", &["coded", "audit", "config", "units", "clock", "fsio"]),
     ("access", &["audit", "units", "clock", "fsio"]),
+    // Many logs of one archive.
+    ("fleet", &["coded", "archive", "backup", "store", "audit", "units", "clock", "fsio"]),
     // Backups, shipped as they grow: `health`, `cli` and `collector` stand on it.
     ("archive", &["backup", "store", "audit", "origin_prefix", "clock", "fsio"]),
     ("backup", &["store", "audit", "config", "json_place", "units", "clock", "fsio"]),

@@ -97,6 +97,7 @@ pub(crate) fn nothing_is_opened_in_a_way_of_its_own(sources: &[Source]) -> Vec<F
         "src/fsio",
         "src/cli/context",
         "src/cli/commands/verify",
+        "src/cli/commands/fleet",
         "src/cli/commands/key/escrow",
         "src/cli/commands/query/redacted",
         "src/cli/commands/record/python",

@@ -37,11 +37,13 @@ const SIGNATURE_START: &str = "— ";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum NoteError {
-    /// Larger than [`MAX_NOTE_BYTES`].
-    #[error("the signed note has {bytes} bytes; at most {MAX_NOTE_BYTES} are read")]
+    /// Larger than [`MAX_NOTE_BYTES`], or than what is read in its place.
+    #[error("the signed note has {bytes} bytes; at most {most} are read")]
     TooLarge {
         /// Its size.
         bytes: usize,
+        /// How many are read.
+        most: usize,
     },
     /// Not UTF-8, a control character, no final newline, or no signatures.
     #[error("not a signed note: {reason}")]
@@ -328,9 +330,21 @@ impl Note {
     /// # Errors
     /// What [`parse`](Self::parse) would not read back.
     pub fn new(text: String, signatures: Vec<NoteSignature>) -> Result<Self, NoteError> {
+        Self::new_within(text, signatures, MAX_NOTE_BYTES)
+    }
+
+    /// The same of a text that may be longer than those of checkpoints.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn new_within(
+        text: String,
+        signatures: Vec<NoteSignature>,
+        most: usize,
+    ) -> Result<Self, NoteError> {
         let note = Self { text, signatures };
         // One judge of what a note is: the parser.
-        match Self::parse(note.to_string().as_bytes())? {
+        match Self::parse_within(note.to_string().as_bytes(), most)? {
             parsed if parsed == note => Ok(note),
             _ => Err(malformed("the text ends in a blank line and signatures of its own")),
         }
@@ -342,8 +356,16 @@ impl Note {
     /// [`NoteError::TooLarge`], [`NoteError::Malformed`],
     /// [`NoteError::SignatureLine`].
     pub fn parse(bytes: &[u8]) -> Result<Self, NoteError> {
-        if bytes.len() > MAX_NOTE_BYTES {
-            return Err(NoteError::TooLarge { bytes: bytes.len() });
+        Self::parse_within(bytes, MAX_NOTE_BYTES)
+    }
+
+    /// The same of a note that may be longer than those of checkpoints.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub(crate) fn parse_within(bytes: &[u8], most: usize) -> Result<Self, NoteError> {
+        if bytes.len() > most {
+            return Err(NoteError::TooLarge { bytes: bytes.len(), most });
         }
         let note = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8"))?;
         if note.bytes().any(|b| b < b' ' && b != b'\n') {

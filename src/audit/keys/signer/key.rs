@@ -171,6 +171,15 @@ impl SigningKey {
         Note::new(text, vec![under(&self.verifier, signature)])
     }
 
+    /// The same of a text that may be longer than those of checkpoints.
+    ///
+    /// # Errors
+    /// As [`sign_note`](Self::sign_note).
+    pub(crate) fn sign_note_within(&self, text: String, most: usize) -> Result<Note, NoteError> {
+        let signature = self.key.sign(text.as_bytes()).to_vec();
+        Note::new_within(text, vec![under(&self.verifier, signature)], most)
+    }
+
     /// Signs a checkpoint's text: under the key's own name, and under the origin's
     /// where that is another.
     ///

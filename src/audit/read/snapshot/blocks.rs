@@ -8,6 +8,7 @@ use super::{Left, Lines, Part, Snapshot};
 use crate::audit::files::salvage::Piece;
 use crate::audit::files::segment::BLOCK_BYTES;
 use crate::audit::read::error::ReadError;
+use crate::audit::read::view::offset_of;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::fsio::{FileReader, FsFile};
 
@@ -33,6 +34,51 @@ impl Snapshot {
             Box::new(reader)
         };
         Ok(Blocks::from_reader(reader, part.first_seq(), records))
+    }
+}
+
+impl Lines {
+    /// The lines from a record on, without reading what comes before it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn blocks_from(&self, from: u64) -> io::Result<Blocks<'_>> {
+        let end = self.first_seq + self.records;
+        if from <= self.first_seq {
+            return Ok(Blocks::of(self));
+        }
+        let offset = offset_of(&*self.file, self.bytes(), from)?;
+        let reader = Box::new(FileReader { file: &*self.file, offset });
+        Ok(Blocks::from_reader(reader, from, end.saturating_sub(from)))
+    }
+}
+
+impl Snapshot {
+    /// [`Self::blocks`] from a record on. What is compressed, or was, is read from its
+    /// beginning.
+    ///
+    /// # Errors
+    /// When a file cannot be opened or read.
+    pub(crate) fn blocks_from<'a>(
+        &'a self,
+        part: &'a Part,
+        from: u64,
+    ) -> Result<Blocks<'a>, ReadError> {
+        let failed = |source| self.unreadable("", source);
+        match part {
+            Part::Lines(lines) => lines.blocks_from(from).map_err(failed),
+            Part::Cut { segment, records } if from > segment.first_seq => {
+                let (file, now) = self.open_segment(segment)?;
+                if now.is_compressed() {
+                    return self.blocks(part);
+                }
+                let length = file.meta().map_err(failed)?.len;
+                let offset = offset_of(&*file, length, from).map_err(failed)?;
+                let left = (segment.first_seq + records).saturating_sub(from);
+                Ok(Blocks::from_reader(Box::new(OwnedReader { file, offset }), from, left))
+            }
+            _ => self.blocks(part),
+        }
     }
 }
 

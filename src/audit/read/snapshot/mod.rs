@@ -7,6 +7,7 @@
 
 mod blocks;
 mod part;
+mod recent;
 mod salvage;
 mod tree;
 
@@ -31,6 +32,7 @@ use crate::audit::tree::merkle::Hash;
 use crate::fsio::{FsFile, SharedFs};
 pub use blocks::Blocks;
 pub use part::{Left, Lines, Part};
+pub(crate) use recent::{Behind, Recent};
 
 /// A snapshot.
 #[derive(Debug)]

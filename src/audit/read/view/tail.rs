@@ -25,7 +25,7 @@ pub(in crate::audit) struct Tail {
 impl Tail {
     /// # Errors
     /// When its length, its beginning or its end cannot be read.
-    pub(super) fn of(name: String, file: Box<dyn FsFile>) -> io::Result<Self> {
+    pub(in crate::audit::read) fn of(name: String, file: Box<dyn FsFile>) -> io::Result<Self> {
         let length = file.meta()?.len;
         // What is packed is looked into only by whoever reads all of it.
         let first = if name.ends_with(".gz") { None } else { first_seq(&*file)? };

@@ -1,0 +1,30 @@
+//! A fleet: many logs in one archive, checked together with public keys only.
+//!
+//! [`verify`] checks every log of a bucket as a restore would, and more: every epoch, every
+//! signed head, every object of the tables, and whether anything is there that should not be,
+//! or is not there that should. What there has to be says a [`Roster`], which an operator
+//! signs. What it found before is in a [`State`], by which a bucket that was rolled back is
+//! noticed, and which spares reading what has not changed.
+
+mod check;
+mod draft;
+mod finding;
+mod heads;
+mod inventory;
+mod list;
+mod look;
+mod prove;
+mod roster;
+mod state;
+mod verify;
+mod versions;
+
+pub use check::{EpochReport, LogReport};
+pub use draft::{Drafted, draft};
+pub use finding::{Evidence, Finding, FindingKind, Severity};
+pub use list::{FleetList, LogRow, list};
+pub use prove::{Proven, Wanted, prove};
+pub use roster::{Expected, MAX_ROSTER_BYTES, Roster, RosterError, Silence, check_name};
+pub use state::{SavedLog, SeenRoster, State, StateError, Verified};
+pub use verify::{Fleet, Request, verify};
+pub use versions::Versions;

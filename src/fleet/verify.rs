@@ -1,0 +1,402 @@
+//! A fleet's archive, verified: every log of it, against what there has to be.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::check::{Check, LogReport, Subject, found, is_finding};
+use super::finding::{Finding, FindingKind as Kind, Severity};
+use super::inventory::{Inventory, MOST_SHOWN, SumKey};
+use super::roster::{Expected, Roster, Silence};
+use super::state::{SeenRoster, State};
+use super::versions::{self, Versions};
+use crate::archive::{ArchiveError, Bucket, ObjectName};
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, VerifierKey};
+use crate::audit::read::watch::{Stage, Watch};
+use crate::audit::tree::merkle::leaf_hash;
+use crate::clock::Timestamp;
+use crate::store::{BackupStore, StoreError, StoreErrorKind};
+
+/// What is to be verified, and against what.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// The logs that there have to be.
+    pub roster: Option<Roster>,
+    /// Keys that are known from elsewhere, without a roster.
+    pub keys: Vec<VerifierKey>,
+    /// Checkpoints that were kept elsewhere, and where each is from.
+    pub against: Vec<(String, SignedCheckpoint)>,
+    /// Only logs whose ids begin so.
+    pub logs: Vec<String>,
+    /// Only logs of these hosts.
+    pub hosts: Vec<String>,
+    /// What the last verification left.
+    pub state: State,
+    /// Whether to read everything, whatever was verified before.
+    pub full: bool,
+    /// Whether what is listed unchanged is unchanged: a store of objects dates them itself. Of
+    /// files anybody who can write them can set the times.
+    pub trusts_times: bool,
+    /// After how long a log is silent for which the roster does not say it.
+    pub silent_after: Option<Duration>,
+    /// How many logs are checked at once.
+    pub jobs: usize,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    /// The bucket, for people.
+    pub place: String,
+    /// What time it was by the store's clock when it was listed.
+    pub at: Option<Timestamp>,
+    /// The roster's name, number and date.
+    pub roster: Option<(String, u64, Timestamp)>,
+    /// Whether only a part of the logs was looked at.
+    pub is_partial: bool,
+    /// Whether there was a state of an earlier verification.
+    pub had_state: bool,
+    /// What was found of each log, by its id.
+    pub logs: Vec<LogReport>,
+    /// What was found beside.
+    pub findings: Vec<Finding>,
+    /// Objects in the bucket, as far as it was listed.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What the versions of the objects say.
+    pub versions: Versions,
+    /// For the next time.
+    pub state: State,
+}
+
+impl Fleet {
+    /// All findings, those of no log first.
+    pub fn all_findings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().chain(self.logs.iter().flat_map(|log| &log.findings))
+    }
+
+    /// The worst of them.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.all_findings().map(|finding| finding.severity).max()
+    }
+}
+
+/// Verifies a fleet's archive.
+///
+/// # Errors
+/// The bucket cannot be listed. What cannot be read of one log is a finding.
+pub fn verify(
+    store: Arc<dyn BackupStore>,
+    request: Request,
+    watch: &dyn Watch,
+) -> Result<Fleet, ArchiveError> {
+    let bucket = Bucket(store);
+    let sums = SumKey::random().map_err(|what| ArchiveError::Object {
+        object: bucket.place(),
+        what: format!("the system gave no randomness: {what}"),
+    })?;
+    watch.stage(Stage::Download, 0);
+    let inventory = Inventory::take(&*bucket.0, &sums, &request.state, watch)?;
+    let now = bucket.0.now()?;
+    let run = Run { bucket: &bucket, request: &request, inventory, now, sums, watch };
+    run.all()
+}
+
+struct Run<'a> {
+    bucket: &'a Bucket,
+    request: &'a Request,
+    inventory: Inventory,
+    now: Option<Timestamp>,
+    sums: SumKey,
+    watch: &'a dyn Watch,
+}
+
+impl Run<'_> {
+    fn all(self) -> Result<Fleet, ArchiveError> {
+        let Request { roster, state, .. } = self.request;
+        let mut fleet = Fleet {
+            place: self.bucket.place(),
+            at: self.now,
+            roster: roster.as_ref().map(|it| (it.name.clone(), it.sequence, it.date)),
+            is_partial: !self.request.logs.is_empty() || !self.request.hosts.is_empty(),
+            had_state: !state.logs.is_empty(),
+            objects: self.inventory.objects,
+            bytes: self.inventory.bytes,
+            ..Fleet::default()
+        };
+        fleet.state = State { place: fleet.place.clone(), ..state.clone() };
+        self.roster(&mut fleet);
+        let ids: Vec<&str> = self.ids().into_iter().collect();
+        let bytes = self.inventory.logs.values().map(|listed| listed.bytes).sum();
+        self.watch.stage(Stage::Verify, bytes);
+        for report in self.in_parallel(&ids)? {
+            fleet.logs.push(report);
+        }
+        self.foreign(&mut fleet);
+        self.strays(&mut fleet)?;
+        fleet.versions = versions::look(self.bucket, self.watch, &mut fleet.findings, |id| {
+            ids.binary_search(&id).is_ok()
+        })?;
+        for report in &mut fleet.logs {
+            let mut saved = std::mem::take(&mut report.saved);
+            if report.proven.is_some() {
+                saved.verified = None;
+            }
+            fleet.state.logs.insert(report.id.clone(), saved);
+        }
+        Ok(fleet)
+    }
+
+    /// Whether it is the newest roster that is known of.
+    fn roster(&self, fleet: &mut Fleet) {
+        let Some(roster) = &self.request.roster else { return };
+        let digest = leaf_hash(roster.to_string().as_bytes());
+        let Roster { name, sequence, .. } = roster;
+        let here = SeenRoster { name: name.clone(), sequence: *sequence, digest };
+        let seen = self.request.state.roster.as_ref().filter(|seen| seen.name == *name);
+        if let Some(seen) = seen {
+            if seen.sequence > *sequence {
+                let what = format!(
+                    "this roster has number {sequence}, and one with number {} was used before",
+                    seen.sequence
+                );
+                fleet.findings.push(Finding::new(Kind::RosterOld, what));
+                return;
+            }
+            if seen.sequence == *sequence && seen.digest != digest {
+                let what = format!("another roster with number {sequence} was used before");
+                fleet.findings.push(Finding::new(Kind::RosterContradicts, what));
+                return;
+            }
+        }
+        fleet.state.roster = Some(here);
+    }
+
+    fn expected(&self, id: &str) -> Option<&Expected> {
+        self.request.roster.as_ref()?.logs.get(id)
+    }
+
+    /// The logs to look at: those that there have to be, and those that there are.
+    fn ids(&self) -> BTreeSet<&str> {
+        let roster = self.request.roster.iter().flat_map(|roster| roster.logs.keys());
+        let kept: Vec<String> =
+            self.request.against.iter().filter_map(|it| log_of(&it.1)).collect();
+        let seen = self.request.state.logs.keys();
+        let of_keys: Vec<String> =
+            self.request.keys.iter().filter_map(VerifierKey::log_id).collect();
+        let there = self.inventory.logs.keys();
+        let known = |id: &&String| kept.contains(*id) || of_keys.contains(*id);
+        let all = roster.chain(there).chain(seen.filter(known)).map(String::as_str);
+        all.filter(|id| self.is_wanted(id)).collect()
+    }
+
+    fn is_wanted(&self, id: &str) -> bool {
+        let Request { logs, hosts, .. } = self.request;
+        let of_log = logs.is_empty() || logs.iter().any(|begin| id.starts_with(begin.as_str()));
+        let listed = self.inventory.logs.get(id).into_iter().flat_map(|it| &it.hosts);
+        let expected = self.expected(id).into_iter().flat_map(|it| &it.hosts);
+        let mut names = listed.chain(expected);
+        let of_host =
+            hosts.is_empty() || names.any(|name| hosts.iter().any(|host| host == name.as_str()));
+        of_log && of_host
+    }
+
+    /// Some logs at once; the reports in the order of their ids.
+    fn in_parallel(&self, ids: &[&str]) -> Result<Vec<LogReport>, ArchiveError> {
+        let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+        let failed = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 0..self.request.jobs.clamp(1, 64).min(ids.len().max(1)) {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(id) = ids.get(at) else { return };
+                        match self.log(id) {
+                            Ok(report) => {
+                                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                                done.insert(at, report);
+                            }
+                            Err(error) => {
+                                let mut failed =
+                                    failed.lock().unwrap_or_else(PoisonError::into_inner);
+                                failed.get_or_insert(error);
+                                next.store(ids.len(), Ordering::Relaxed);
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => {
+                let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Ok(done.into_values().collect())
+            }
+        }
+    }
+
+    fn log(&self, id: &str) -> Result<LogReport, ArchiveError> {
+        let expected = self.expected(id);
+        let of_id = |key: &&VerifierKey| key.log_id().as_deref() == Some(id);
+        let named = self.request.keys.iter().find(of_id);
+        let against = self.request.against.iter();
+        let listed = self.inventory.logs.get(id);
+        let subject = Subject {
+            id,
+            expected,
+            believed: expected.map(|it| &it.key).or(named),
+            listed,
+            saved: self.request.state.logs.get(id),
+            skips: !self.request.full && self.request.trusts_times,
+            against: against.filter(|it| log_of(&it.1).as_deref() == Some(id)).cloned().collect(),
+        };
+        if listed.is_none() {
+            return Ok(self.missing(id, expected));
+        }
+        let Run { bucket, now, sums, watch, .. } = self;
+        let check = Check { bucket, subject: &subject, now: *now, sums, watch: *watch };
+        let mut report = match check.run() {
+            Ok(report) => report,
+            Err(error) if is_finding(&error) => unread(id, &subject, found(error)?),
+            Err(ArchiveError::Store(error)) if error.kind != StoreErrorKind::Interrupted => {
+                let finding = Finding::new(Kind::Unread, error.to_string()).at(error.url.clone());
+                unread(id, &subject, finding)
+            }
+            Err(error @ ArchiveError::Newer { .. }) => {
+                unread(id, &subject, Finding::new(Kind::Unread, error.to_string()))
+            }
+            Err(error) => return Err(error),
+        };
+        let unknown = self.request.roster.is_some() && expected.is_none();
+        if unknown {
+            let key = report.keys.last().map_or("none that can be read", String::as_str);
+            let what = format!("the roster does not have this log; its key is {key}");
+            report.findings.push(Finding::new(Kind::LogUnknown, what).of(id));
+        }
+        self.silent(&mut report, expected);
+        Ok(report)
+    }
+
+    fn missing(&self, id: &str, expected: Option<&Expected>) -> LogReport {
+        let hosts = expected.into_iter().flat_map(|it| &it.hosts);
+        let hosts: Vec<String> = hosts.map(|host| host.as_str().to_owned()).collect();
+        let of = if hosts.is_empty() { String::new() } else { format!(" of {}", hosts.join(", ")) };
+        let what = format!("there is nothing of log {id}{of} in the bucket");
+        let saved = self.request.state.logs.get(id).cloned().unwrap_or_default();
+        let findings = vec![Finding::new(Kind::LogMissing, what).of(id)];
+        LogReport { id: id.to_owned(), hosts, findings, saved, ..LogReport::default() }
+    }
+
+    /// Whether there is nothing new for too long, by the store's clock.
+    fn silent(&self, report: &mut LogReport, expected: Option<&Expected>) {
+        let after = match expected.map_or(Silence::Unsaid, |it| it.silent_after) {
+            Silence::Never => return,
+            Silence::After(after) => Some(after),
+            Silence::Unsaid => self.request.silent_after,
+        };
+        let Some(((after, now), put)) = after.zip(self.now).zip(report.newest_put) else { return };
+        let age = now.micros().saturating_sub(put.micros());
+        let age = Duration::from_micros(u64::try_from(age).unwrap_or_default());
+        if age > after {
+            let what = format!(
+                "the newest that it shipped was written {} ago, at {put} by the store's clock",
+                crate::units::format_duration(Duration::from_secs(age.as_secs()))
+            );
+            report.findings.push(Finding::new(Kind::Silent, what).of(&report.id));
+        }
+    }
+
+    /// Names that no object of an archive has.
+    fn foreign(&self, fleet: &mut Fleet) {
+        let names = &self.inventory.foreign;
+        if names.count == 0 || fleet.is_partial {
+            return;
+        }
+        let what = format!(
+            "{} with names that no object of an archive has, {} of them where engines read",
+            if names.count == 1 {
+                "1 object".to_owned()
+            } else {
+                format!("{} objects", names.count)
+            },
+            names.in_tables
+        );
+        let severity = if names.in_tables > 0 { Severity::Bad } else { Severity::Warning };
+        let mut finding = Finding::new(Kind::ForeignObject, what).as_bad_as(severity);
+        finding.objects = names.first.iter().map(|name| self.bucket.0.url(name)).collect();
+        fleet.findings.push(finding);
+    }
+
+    /// The objects of tables that nothing proves, of logs that have some.
+    fn strays(&self, fleet: &mut Fleet) -> Result<(), ArchiveError> {
+        let mut proven: HashMap<String, (HashSet<String>, Vec<String>, u64)> = HashMap::new();
+        for report in &fleet.logs {
+            if let Some(names) = &report.proven {
+                proven.insert(report.id.clone(), (names.clone(), Vec::new(), 0));
+            }
+        }
+        if proven.is_empty() {
+            return Ok(());
+        }
+        for below in ["data/", "parquet/"] {
+            self.bucket.0.visit(below, &mut |object| {
+                if self.watch.interrupted() {
+                    let url = self.bucket.place();
+                    return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
+                }
+                let Ok(name) = object.name.parse::<ObjectName>() else { return Ok(()) };
+                let Some((names, strays, count)) = proven.get_mut(name.log().id()) else {
+                    return Ok(());
+                };
+                let of_data = match &name {
+                    ObjectName::Parquet(place) => ObjectName::Data(place.clone()).to_string(),
+                    _ => object.name.clone(),
+                };
+                if !names.contains(&of_data) {
+                    *count += 1;
+                    if strays.len() < MOST_SHOWN {
+                        strays.push(self.bucket.0.url(&object.name));
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        for report in &mut fleet.logs {
+            let Some((_, strays, count)) = proven.remove(&report.id) else { continue };
+            if count == 0 {
+                continue;
+            }
+            let objects =
+                if count == 1 { "1 object".to_owned() } else { format!("{count} objects") };
+            let what = format!(
+                "{objects} under this log's name where engines read, and nothing that the log \
+                 signed names them"
+            );
+            let mut finding = Finding::new(Kind::ForeignObject, what).of(&report.id);
+            finding.objects = strays;
+            report.findings.push(finding);
+        }
+        Ok(())
+    }
+}
+
+/// A log that could not be checked; what is kept of it stays.
+fn unread(id: &str, subject: &Subject<'_>, finding: Finding) -> LogReport {
+    LogReport {
+        id: id.to_owned(),
+        findings: vec![finding.of(id)],
+        saved: subject.saved.cloned().unwrap_or_default(),
+        ..LogReport::default()
+    }
+}
+
+/// The log that a checkpoint says it is of.
+fn log_of(note: &SignedCheckpoint) -> Option<String> {
+    let origin: Origin = note.unverified().origin.parse().ok()?;
+    Some(origin.log_id().to_owned())
+}

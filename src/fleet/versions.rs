@@ -1,0 +1,123 @@
+//! The versions of a fleet's objects. Each is written once: a second version, or a marker that
+//! one was removed, says that somebody did what no host does.
+
+use std::collections::BTreeMap;
+
+use super::finding::{Finding, FindingKind as Kind};
+use super::inventory::MOST_SHOWN;
+use crate::archive::{ArchiveError, Bucket, ObjectName};
+use crate::audit::read::watch::Watch;
+use crate::store::{StoreError, StoreErrorKind, Version};
+
+/// What the versions of the objects say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Versions {
+    /// They were not asked for, or the store knows none.
+    #[default]
+    Unknown,
+    /// The store knows versions, and this bucket keeps none.
+    NotKept,
+    /// These credentials may not list them.
+    Denied(String),
+    /// So many were looked at.
+    Seen(u64),
+}
+
+/// The versions of one object, which follow each other in a listing.
+#[derive(Debug, Default)]
+struct Group {
+    name: String,
+    versions: u64,
+    markers: u64,
+    is_current: bool,
+}
+
+/// Objects with one thing wrong: how many, and the first ones.
+#[derive(Debug, Default)]
+struct Wrong {
+    count: u64,
+    first: Vec<String>,
+}
+
+/// Looks at all versions; `is_wanted` says of a log whether it is looked at.
+pub(crate) fn look(
+    bucket: &Bucket,
+    watch: &dyn Watch,
+    findings: &mut Vec<Finding>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Versions, ArchiveError> {
+    let (mut seen, mut kept) = (0_u64, false);
+    let mut wrong: BTreeMap<(Option<String>, bool), Wrong> = BTreeMap::new();
+    for below in ["proof/", "tail/", "data/", "parquet/"] {
+        let mut group = Group::default();
+        let mut see = |version: Version| {
+            if watch.interrupted() {
+                let url = bucket.place();
+                return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
+            }
+            seen += 1;
+            kept |= version.id.is_some();
+            if group.name != version.name {
+                group.judge(bucket, &is_wanted, &mut wrong);
+                group = Group { name: version.name.clone(), ..Group::default() };
+            }
+            group.versions += u64::from(!version.is_marker);
+            group.markers += u64::from(version.is_marker);
+            group.is_current |= version.is_current && !version.is_marker;
+            Ok(())
+        };
+        match bucket.0.visit_versions(below, &mut see) {
+            Ok(()) => {}
+            Err(error) if error.kind == StoreErrorKind::Unsupported => {
+                return Ok(Versions::Unknown);
+            }
+            Err(error) if error.kind == StoreErrorKind::AccessDenied => {
+                return Ok(Versions::Denied(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        group.judge(bucket, &is_wanted, &mut wrong);
+    }
+    for ((log, is_removed), Wrong { count, first }) in wrong {
+        let (kind, what) = match is_removed {
+            true => (Kind::Removed, "was removed: an earlier version of it is still there"),
+            false => (Kind::Overwritten, "has several versions, or was removed and put again"),
+        };
+        let objects =
+            if count == 1 { "1 object".to_owned() } else { format!("each of {count} objects") };
+        let mut finding = Finding::new(kind, format!("{objects} {what}"));
+        finding.objects = first;
+        findings.push(match log {
+            Some(log) => finding.of(&log),
+            None => finding,
+        });
+    }
+    Ok(if kept { Versions::Seen(seen) } else { Versions::NotKept })
+}
+
+impl Group {
+    fn judge(
+        &self,
+        bucket: &Bucket,
+        is_wanted: &impl Fn(&str) -> bool,
+        wrong: &mut BTreeMap<(Option<String>, bool), Wrong>,
+    ) {
+        let name = self.name.parse::<ObjectName>().ok();
+        let log = name.as_ref().map(|name| name.log().id().to_owned());
+        if self.name.is_empty() || log.as_ref().is_some_and(|log| !is_wanted(log)) {
+            return;
+        }
+        // A lifecycle rule removes tails: their records are in data by then, which is checked.
+        let expires = matches!(name, Some(ObjectName::Tail(..)));
+        let is_removed = !self.is_current;
+        let is_wrong = self.versions > 1 || self.markers > 0 && !(expires && is_removed);
+        let is_wrong = is_wrong || is_removed && !expires;
+        if is_wrong {
+            let wrong = wrong.entry((log, is_removed && self.versions <= 1)).or_default();
+            wrong.count += 1;
+            if wrong.first.len() < MOST_SHOWN {
+                wrong.first.push(bucket.0.url(&self.name));
+            }
+        }
+    }
+}
