@@ -145,11 +145,7 @@ pub async fn run_witness(
 
 fn reload(notary: &Notary, read: &Arc<ReadAccepted>, warn: &Arc<Warn>) {
     match read() {
-        Ok(accepted) => {
-            let logs = accepted.len();
-            notary.accept(accepted);
-            warn(&format!("the logs were read again: {logs} accepted"));
-        }
+        Ok(accepted) => notary.accept(accepted),
         Err(reason) => {
             let text = format!("the logs stay as they were: {reason}");
             warn(&super::Warning::SettingsKept.says(&text));

@@ -49,8 +49,8 @@ impl Accepted {
     /// # Errors
     /// [`AcceptError`].
     pub fn load(fs: &dyn Fs, path: &Path) -> Result<Self, AcceptError> {
-        let (text, _) = fs
-            .read_given(path, MAX_BYTES)
+        let text = fs
+            .read(path, MAX_BYTES)
             .map_err(|source| AcceptError::Io { path: path.to_owned(), source })?;
         let wrong =
             |line, reason: String| AcceptError::Line { path: path.to_owned(), line, reason };

@@ -236,7 +236,8 @@ fn a_collector_has_its_checkpoints_cosigned_and_anybody_can_check_that() {
     ok(&dir, &["backup"]);
     let metadata = std::fs::read_dir(dir.path().join("backups/audit")).expect("listed").flatten();
     let mut metadata = metadata.map(|entry| entry.path());
-    let metadata = metadata.find(|path| path.extension().is_some_and(|end| end == "json"));
+    let metadata = metadata.find(|path| path.to_string_lossy().contains("audit_backup_"));
+    let metadata = metadata.map(|path| path.with_extension("json"));
     let metadata = metadata.expect("metadata");
     let held = std::fs::read(&metadata).expect("read");
     let held: Value = serde_json::from_slice(&held).expect("JSON");

@@ -17,10 +17,7 @@ use crate::clock::Timestamp;
 pub(crate) use encoded::{encode, fits};
 pub use opening::{Contradicting, GivenUp, RollbackAccepted};
 pub(crate) use opening::{LeftBehind, Recovered};
-pub use witness::{
-    COSIGNED, COSIGNING_REFUSED, Cosigned, CosigningRefused, WITNESS_STATE, WitnessState,
-    WitnessedLog,
-};
+pub use witness::{Cosigned, CosigningRefused, WitnessState, WitnessedLog};
 
 /// The event types of the log's own records.
 pub const OWN_TYPES: &[&str] = &[
@@ -66,6 +63,13 @@ pub const REPAIRED: &str = "audit.repaired";
 pub const ALERTS_LOST: &str = "audit.alert_lost";
 /// The type of the record of how far alerts are: no alert is about it.
 pub const ALERTS_POSITION: &str = "audit.alerts_position";
+
+/// The type of the record of a checkpoint that was cosigned.
+pub const COSIGNED: &str = "audit.cosigned";
+/// The type of the record of a signed checkpoint that was not cosigned.
+pub const COSIGNING_REFUSED: &str = "audit.cosigning_refused";
+/// The type of the record of all that a witness knows.
+pub const WITNESS_STATE: &str = "audit.witness_state";
 
 /// A setting that changed: key, old and new value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

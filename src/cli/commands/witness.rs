@@ -173,9 +173,12 @@ fn options(context: &Context, args: &WitnessArgs, settings: &Settings) -> Witnes
     let accept = args.accept.clone();
     WitnessOptions {
         notify_socket: std::env::var_os("NOTIFY_SOCKET"),
-        reload: Arc::new(move || match &accept {
-            Some(path) => Accepted::load(&OsFs, path).map_err(|error| error.to_string()),
-            None => Ok(Accepted::default()),
+        reload: Arc::new(move || {
+            let Some(path) = &accept else { return Ok(Accepted::default()) };
+            let accepted = Accepted::load(&OsFs, path).map_err(|error| error.to_string())?;
+            let logs = accepted.len();
+            printer.error(&format!("auditctl: the logs were read again: {logs} accepted"));
+            Ok(accepted)
         }),
         ready: Box::new(move |address| {
             printer.error(&format!(

@@ -38,10 +38,10 @@ pub use prove::{ProveError, prove, prove_cosigned, prove_from, prove_growth};
 pub use report::{
     Abandoned, Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeptCopy, KeySource,
     KeyStretch, Kind, OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
+    WitnessStanding, Witnessed,
 };
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
-pub use witnessed::{WitnessStanding, Witnessed};
 
 use super::error::ReadError;
 use super::view::Stored;

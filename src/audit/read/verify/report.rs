@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::witnessed::Witnessed;
 use crate::audit::files::ended::EndedEpoch;
 use crate::clock::Timestamp;
 
@@ -381,6 +380,36 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Everything that is wrong, in the order of the records.
     pub findings: Vec<Finding>,
+}
+
+/// What witnesses say of a checkpoint of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
+pub struct Witnessed {
+    /// Where the checkpoint was.
+    pub file: String,
+    /// Which log, and which epoch of it.
+    pub origin: String,
+    /// How many records the checkpoint covers.
+    pub tree_size: u64,
+    /// Whether the policy's quorum is met.
+    pub quorum_met: bool,
+    /// The policy's witnesses.
+    pub witnesses: Vec<WitnessStanding>,
+}
+
+/// How a witness stands to the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
+pub struct WitnessStanding {
+    /// Its name in the policy.
+    pub name: String,
+    /// `cosigned`, `absent`, `wrong` (a cosignature of its does not fit) or `unsupported`
+    /// (its key's algorithm is not known to this version).
+    pub standing: &'static str,
+    /// When it cosigned, by its own clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cosigned_at: Option<Timestamp>,
 }
 
 /// Records that the log does not have any more.

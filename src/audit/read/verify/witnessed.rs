@@ -1,9 +1,7 @@
 //! Whether enough witnesses cosigned a checkpoint of the log.
 
-use serde::Serialize;
-
 use super::anchor::Anchor;
-use super::report::{Finding, Kind};
+use super::report::{Finding, Kind, WitnessStanding, Witnessed};
 use super::view::View;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{SignedCheckpoint, read_note};
@@ -12,36 +10,6 @@ use crate::audit::read::error::ReadError;
 use crate::clock::Timestamp;
 
 const FILE: &str = "audit.cosigned";
-
-/// What witnesses say of a checkpoint of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(not(feature = "testing"), non_exhaustive)]
-pub struct Witnessed {
-    /// Where the checkpoint was.
-    pub file: String,
-    /// Which log, and which epoch of it.
-    pub origin: String,
-    /// How many records the checkpoint covers.
-    pub tree_size: u64,
-    /// Whether the policy's quorum is met.
-    pub quorum_met: bool,
-    /// The policy's witnesses.
-    pub witnesses: Vec<WitnessStanding>,
-}
-
-/// How a witness stands to the checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(not(feature = "testing"), non_exhaustive)]
-pub struct WitnessStanding {
-    /// Its name in the policy.
-    pub name: String,
-    /// `cosigned`, `absent`, `wrong` (a cosignature of its does not fit) or `unsupported`
-    /// (its key's algorithm is not known to this version).
-    pub standing: &'static str,
-    /// When it cosigned, by its own clock.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cosigned_at: Option<Timestamp>,
-}
 
 impl Witnessed {
     /// Of a checkpoint that was found at `file`.

@@ -5,13 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::tree::merkle::Hash;
 
-/// The type of the record of a checkpoint that was cosigned.
-pub const COSIGNED: &str = "audit.cosigned";
-/// The type of the record of a signed checkpoint that was not cosigned.
-pub const COSIGNING_REFUSED: &str = "audit.cosigning_refused";
-/// The type of the record of all that a witness knows.
-pub const WITNESS_STATE: &str = "audit.witness_state";
-
 /// A checkpoint of another log that was cosigned. Recorded, durably, before anybody is
 /// given the cosignature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

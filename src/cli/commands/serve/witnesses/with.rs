@@ -46,8 +46,7 @@ impl Witnesses {
 }
 
 fn policy(path: &Path) -> Result<Policy, String> {
-    let (text, _) =
-        OsFs.read_given(path, MAX_POLICY_BYTES as u64).map_err(|error| error.to_string())?;
+    let text = OsFs.read(path, MAX_POLICY_BYTES as u64).map_err(|error| error.to_string())?;
     Policy::parse(&text).map_err(|error| error.to_string())
 }
 
