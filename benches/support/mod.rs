@@ -26,6 +26,7 @@ pub(crate) fn fixture() -> Vec<u8> {
 }
 
 /// A log of the fixture, repeated, closed, all that is sealed compressed.
+#[allow(dead_code, reason = "not every bench fills a log")]
 pub(crate) fn fill(dir: &Path, megabytes: u64, max_segment_size: u64) {
     let log = AuditLog::open(Options {
         durability: Durability::Interval,

@@ -115,6 +115,12 @@ impl Archive {
         })
     }
 
+    /// The archive that the settings name, opened; `None` where they name none.
+    pub(super) fn open_of(settings: &Settings) -> Option<Result<Arc<dyn BackupStore>, StoreError>> {
+        let archive = Self::of_settings(settings).ok()??;
+        Some(archive.connect_briefly(Duration::from_secs(30)))
+    }
+
     /// What a collector with these settings ships, and where to.
     pub(super) fn course(&self, settings: &Settings) -> Course {
         let archive = self.clone();

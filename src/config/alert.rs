@@ -102,6 +102,8 @@ choices! {
         Certificate = "certificate",
         /// The delivery of alerts.
         Alerts = "alerts",
+        /// What the archive lacks.
+        Archive = "archive",
     }
 }
 

@@ -39,8 +39,10 @@ pub(super) fn reconcile(settings: &mut Settings, problems: &mut Vec<ConfigError>
 
 /// An alert about a check that these settings never make would never fire.
 fn checks_that_are_there(settings: &Settings, problems: &mut Vec<ConfigError>) {
+    let ships = settings.archive.destination.as_ref().is_some_and(|named| !named.is_empty());
     let needed = [
         (HealthCheckName::Certificate, "collector.tls_cert", settings.collector.tls_cert.is_some()),
+        (HealthCheckName::Archive, "archive.destination", ships),
         (HealthCheckName::Witness, "witness.policy", settings.witness.policy.is_some()),
     ];
     for (check, key, _) in needed.into_iter().filter(|(.., is_set)| !is_set) {

@@ -1,5 +1,6 @@
 //! The one file that looks, with those below it.
 
+mod archive;
 mod backups;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::fsio::{FileMeta, Fs, Space, boot};
 use crate::witness::WitnessStatus;
+pub(super) use archive::Archive;
 pub(super) use backups::Backups;
 
 /// A look is taken again when something changed meanwhile, but not for ever.
@@ -105,6 +107,8 @@ pub(super) struct Facts {
     pub(super) alerts: Result<Option<AlertsStatus>, String>,
     /// How it goes with the witnesses; none when none are set, or no collector has run.
     pub(super) witness: Result<Option<WitnessStatus>, String>,
+    /// How far the archive is that the settings name.
+    pub(super) archive: Option<Archive>,
     pub(super) process: Process,
 }
 
@@ -149,6 +153,7 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         backups: backups::look(fs, &settings.backup.output_dir, &paths, clock.now()),
         alerts: alerts(settings, fs, &paths),
         witness: witness(settings, fs, &paths),
+        archive: archive::look(settings.archive.destination.as_deref(), fs, dir, clock.now()),
         process: process(fs, pid),
         boot_id: boot::boot_id(fs),
         page: moment.page,

@@ -1,13 +1,13 @@
 //! How the log and its writer are, seen from any process.
 //!
 //! [`check`] looks once and judges. It takes no lock, starts no writer, asks
-//! nobody and reads neither records nor the manifest: the writer's status page,
-//! whether the lock is held, and what a few files are. Milliseconds, whatever
+//! nobody and reads neither the manifest nor any records (but the oldest that the archive lacks):
+//! the writer's status page, whether the lock is held, and what a few files are. Milliseconds, whatever
 //! the size of the log; on a full disk and beside a writer that hangs too.
 //!
 //! Only `gather` looks; the rest turns what it saw into words.
 
-mod checks;
+pub(crate) mod checks;
 mod found;
 mod gather;
 mod liveness;
@@ -34,7 +34,7 @@ use crate::config::Settings;
 use crate::fsio::Fs;
 use crate::units::format_duration;
 
-use gather::{Backups, Facts, Page, Process, Seen, Verified};
+use gather::{Archive, Backups, Facts, Page, Process, Seen, Verified};
 
 /// What [`check`] found.
 #[derive(Clone, Debug)]
@@ -88,6 +88,12 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         backups: Backups { unknown: Some(why.clone()), ..Backups::default() },
         alerts: Err(why.clone()),
         witness: Err(why.clone()),
+        archive: settings
+            .archive
+            .destination
+            .clone()
+            .filter(|named| !named.is_empty())
+            .map(|place| Archive { place, lag: Err(why.clone()), status: None }),
         space: Err(why),
         process: Process::Unknown,
     };

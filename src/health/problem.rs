@@ -153,6 +153,14 @@ problems! {
     WitnessAhead = "witness.ahead" [Critical],
     /// The log does not continue what a witness cosigned.
     WitnessContradicted = "witness.contradicted" [Critical],
+    /// How far the archive is cannot be told.
+    ArchiveUnknown = "archive.unknown" [Unknown],
+    /// The archive has lacked records for long.
+    ArchiveBehind = "archive.behind" [Warning, Critical],
+    /// Shipping to the archive fails.
+    ArchiveFailing = "archive.failing" [Warning, Critical],
+    /// The archive holds another history of the log.
+    ArchiveContradicted = "archive.contradicted" [Critical],
     /// The certificate for HTTPS ends soon.
     CertificateEnding = "certificate.expiring" [Warning, Critical],
     /// The certificate for HTTPS has expired.

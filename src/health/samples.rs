@@ -54,6 +54,10 @@ impl Fs for SampleFs {
             "audit.verified.json",
             "audit.findings.json",
             "audit.keys",
+            "audit.pub",
+            "audit.archive.json",
+            "audit.archive.status.json",
+            "audit.checkpoint",
         ];
         if small.iter().any(|name| path.ends_with(name)) {
             return OsFs.read(path, 1 << 20);

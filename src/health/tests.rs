@@ -56,7 +56,7 @@ fn a_log_that_runs_well_is_healthy_in_every_check() {
     // What alerts may name is what health has, under the same names.
     assert_eq!(
         HealthCheckName::NAMES,
-        [&expected[..], &["witness", "certificate", "alerts"]].concat()
+        [&expected[..], &["witness", "certificate", "alerts", "archive"]].concat()
     );
     assert_eq!((report.summary.total_checks, report.summary.healthy), (9, 9));
     assert_eq!(report.uptime_seconds, Some(3_600));

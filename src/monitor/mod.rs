@@ -10,8 +10,8 @@ mod sample;
 mod tests;
 
 pub use sample::{
-    Alerts, Backup, Cache, CheckpointInfo, Disk, Events, Finding, Log, RateLimiting, Sample,
-    Security, Sync, TopBlocked, WriteBuffer, Writer,
+    Alerts, Archive, Backup, Cache, CheckpointInfo, Disk, Events, Finding, Log, RateLimiting,
+    Sample, Security, Sync, TopBlocked, WriteBuffer, Writer,
 };
 
 use crate::backup;

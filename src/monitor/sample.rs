@@ -47,6 +47,8 @@ pub struct Sample {
     pub security: Option<Security>,
     /// How alerts are delivered; `None` when none are set.
     pub alerts: Option<Alerts>,
+    /// What the archive lacks; `None` when the settings name none.
+    pub archive: Option<Archive>,
     /// The log's files.
     pub log: Option<Log>,
     /// `fdatasync`.
@@ -219,6 +221,19 @@ pub struct Alerts {
     pub failed: Option<u64>,
 }
 
+/// What the archive lacks, as `health` sees it; `None` where that is not known.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Archive {
+    /// How that is judged.
+    pub status: Status,
+    /// Signed records that it lacks.
+    pub lag_records: Option<u64>,
+    /// About how many bytes they have.
+    pub lag_bytes: Option<u64>,
+    /// How long the oldest of them has waited.
+    pub age_seconds: Option<u64>,
+}
+
 /// The log's files.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Log {
@@ -301,6 +316,7 @@ impl Sample {
             rate_limiting: page.map(|page| RateLimiting::of(page, now, status("rate_limiting"))),
             security: page.map(|page| Security::of(page, now, status("security"))),
             alerts: report.check("alerts").map(Alerts::of),
+            archive: report.check("archive").map(Archive::of),
             log: page.map(|page| Log::of(page, now)),
             sync: page.map(Sync::of),
             checkpoint: page.and_then(|page| CheckpointInfo::of(page, now)),
@@ -423,6 +439,18 @@ impl Alerts {
             queued: number("queued"),
             delivered: number("delivered"),
             failed: number("failed"),
+        }
+    }
+}
+
+impl Archive {
+    fn of(check: &Check) -> Self {
+        let number = |name| check.metrics.get(name).and_then(serde_json::Value::as_u64);
+        Self {
+            status: check.status,
+            lag_records: number("lag_records"),
+            lag_bytes: number("lag_bytes"),
+            age_seconds: number("age_seconds"),
         }
     }
 }

@@ -137,6 +137,11 @@ fn perfdata(report: &HealthReport, settings: &Settings) -> Vec<String> {
         limits.backup_age_critical.as_secs_f64(),
     );
     add("backup_age", "s", number("backup", "age_seconds"), backup);
+    let archive = |metric| number("archive", metric);
+    let bound = |metric| archive(metric).map_or_else(String::new, |seconds| seconds.to_string());
+    let lag = Bounds::above(bound("warn_above_seconds"), bound("critical_above_seconds"));
+    add("archive_lag", "s", archive("age_seconds"), lag);
+    add("archive_lag_records", "", archive("lag_records"), Bounds::default());
     add("uptime", "s", report.uptime_seconds.map(|seconds| seconds as f64), Bounds::default());
     data
 }

@@ -168,6 +168,7 @@ fn of_report(report: &HealthReport) -> Vec<Family> {
     families.extend(OF_CHECKS.iter().filter_map(|(name, help, component, metric)| {
         gauge(name, help, report.check(component)?.number(metric))
     }));
+    families.extend(of_archive(report));
     families
 }
 
@@ -237,7 +238,40 @@ const OF_CHECKS: &[(&str, &str, &str, &str)] = &[
         "last_drill_timestamp_seconds",
     ),
     ("backup_last_drill_success", "Whether that restore worked.", "backup", "last_drill_passed"),
+    (
+        "archive_lag_seconds",
+        "How long the oldest signed record that the archive lacks has waited.",
+        "archive",
+        "age_seconds",
+    ),
+    ("archive_lag_records", "Signed records that the archive lacks.", "archive", "lag_records"),
+    ("archive_lag_bytes", "About how many bytes they have.", "archive", "lag_bytes"),
+    (
+        "archive_last_success_timestamp_seconds",
+        "When shipping to the archive last ended well.",
+        "archive",
+        "last_success_timestamp_seconds",
+    ),
+    (
+        "archive_failures",
+        "How often shipping has failed since it last ended well.",
+        "archive",
+        "failures",
+    ),
 ];
+
+/// What the process that ships has put into the archive.
+fn of_archive(report: &HealthReport) -> Vec<Family> {
+    let shipped = |metric| report.check("archive")?.metrics.get(metric)?.as_u64();
+    let family = |name, help, metric| shipped(metric).map(|many| counter(name, help, many));
+    [
+        family("archive_objects", "Objects put into the archive.", "objects"),
+        family("archive_bytes", "Their bytes.", "bytes"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
 
 /// Each alert's delivery.
 fn of_alerts(status: &AlertsStatus) -> Vec<Family> {

@@ -25,6 +25,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("backup.incremental", "the backup command's"),
     ("backup.full_every", "the backup command's"),
     ("backup.encrypt_to", "the backup command's"),
+    ("archive.", "the collector's and the archive command's"),
 ];
 
 fn of_file(content: &str) -> Settings {

@@ -18,7 +18,9 @@ mod architecture;
 mod archive;
 mod archive_cli;
 mod archive_forged;
+mod archive_known;
 mod archive_mended;
+mod archive_serve;
 mod backup_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod backup_cloud;

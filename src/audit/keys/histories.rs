@@ -20,6 +20,8 @@ pub enum Kept {
     Backup,
     /// Where checkpoints are pushed to.
     Pushed,
+    /// In the archive that the log is shipped to.
+    Archive,
 }
 
 /// A signed head that is kept outside the log's directory.
@@ -43,7 +45,8 @@ pub enum History {
     /// Only pushed checkpoints are ahead, the backups are not: log and backups went
     /// back together, as when a machine or a disk is rolled back to a snapshot.
     SnapshotRestored = 1,
-    /// A backup is ahead of the log: an old copy of the log's directory was put back.
+    /// A backup or the archive is ahead of the log: an old copy of the log's directory was put
+    /// back.
     RolledBack = 2,
     /// Another root at a size that the log has: two copies of the log both recorded.
     Cloned = 3,
@@ -79,6 +82,8 @@ pub struct Contradiction {
     pub history: History,
     /// The head's name.
     pub name: String,
+    /// Where it is kept.
+    pub kept: Kept,
     /// Its epoch.
     pub epoch: u32,
     /// How many records it is over.
@@ -95,6 +100,11 @@ impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, size, found, root, epoch, .. } = self;
         match self.history {
+            History::RolledBack if self.kept == Kept::Archive => write!(
+                f,
+                "an old copy of this log was put back: the archive's {name} was signed over {size} \
+                 records (epoch {epoch}), but the log here has {found}"
+            ),
             History::RolledBack => write!(
                 f,
                 "an old copy of this log was put back: backup {name} holds {size} records (epoch \
@@ -195,7 +205,7 @@ impl OwnHistory<'_> {
             let checkpoint = head.note.unverified();
             let ahead = epoch != self.epoch || checkpoint.size > self.size;
             let history = match (ahead, roots.get(&checkpoint.size)) {
-                (true, _) if head.kept == Kept::Backup => History::RolledBack,
+                (true, _) if head.kept != Kept::Pushed => History::RolledBack,
                 (true, _) => History::SnapshotRestored,
                 (false, Some(root)) if *root != checkpoint.root => History::Cloned,
                 (false, _) => continue,
@@ -207,6 +217,7 @@ impl OwnHistory<'_> {
             found.push(Contradiction {
                 history,
                 name: head.name.clone(),
+                kept: head.kept,
                 epoch,
                 size: checkpoint.size,
                 root: checkpoint.root,

@@ -105,10 +105,35 @@ pub trait BackupsHold: Send + Sync + std::fmt::Debug {
     /// When the place of the backups cannot be looked at, or is not there.
     fn claims(&self, log_id: &str, keys: &Keyring) -> io::Result<Vec<BackupClaim>>;
 
+    /// The same, where only these records matter.
+    ///
+    /// # Errors
+    /// As [`claims`](Self::claims).
+    fn claims_on(
+        &self,
+        log_id: &str,
+        keys: &Keyring,
+        wanted: std::ops::Range<u64>,
+    ) -> io::Result<Vec<BackupClaim>> {
+        let _ = wanted;
+        self.claims(log_id, keys)
+    }
+
     /// Whether the backup's archive still is what its metadata says. All of it has
     /// been read since it last changed. `go_on` is asked after each piece; when it
     /// says no, the answer is no.
     fn is_whole(&self, id: &str, go_on: &(dyn Fn() -> bool + Sync)) -> bool;
+
+    /// The same, where only these records matter, which it has claimed.
+    fn is_whole_on(
+        &self,
+        id: &str,
+        wanted: std::ops::Range<u64>,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> bool {
+        let _ = wanted;
+        self.is_whole(id, go_on)
+    }
 
     /// The signed heads of the log that the backups have. None when that cannot be
     /// told.

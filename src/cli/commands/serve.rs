@@ -12,9 +12,11 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::access::tls::Pair;
+use crate::archive::ArchiveHolder;
 use crate::audit::state::status::Mode;
 use crate::audit::write::own::Change;
-use crate::audit::{AuditLog, Options, Tunables};
+use crate::audit::{AuditLog, BackupsHold, Options, Tunables};
+use crate::cli::archives::Archive;
 use crate::cli::context::{Context, Override};
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::{found, heads, open};
@@ -89,12 +91,13 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     let prepared =
         collector::prepare(options).map_err(|error| collector_error(&error, &settings))?;
     let (log_options, unread) =
-        heads::with_heads(open::options(&settings, Mode::Collector), &settings);
+        heads::of_collector(open::options(&settings, Mode::Collector), &settings);
     for what in unread {
         let text = format!("auditctl: the log was not compared with {what}");
         context.printer.error(&Warning::NotCompared.says(&text));
     }
     let log_options = Options {
+        backups: archive_too(log_options.backups, &running),
         accept_corruption: args.accept_corruption,
         accept_rollback: args.accept_rollback,
         ..log_options
@@ -159,6 +162,16 @@ pub(super) fn run_to_end<T>(server: impl Future<Output = T>) -> Result<T, CliErr
     let ended = runtime.block_on(server);
     runtime.shutdown_background();
     Ok(ended)
+}
+
+/// Retention asks the archive as well, whichever the settings name by then.
+fn archive_too(
+    backups: Option<Arc<dyn BackupsHold>>,
+    running: &Arc<Running>,
+) -> Option<Arc<dyn BackupsHold>> {
+    let running = Arc::clone(running);
+    let open = move || Archive::open_of(&running.settings());
+    Some(Arc::new(ArchiveHolder::new(backups?, Box::new(open))))
 }
 
 /// More than may be busy at the same time by their own limits.

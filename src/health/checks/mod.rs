@@ -1,6 +1,7 @@
 //! The checks: each from what was seen to a judgement, in a file of its own.
 
 mod alerts;
+pub(crate) mod archive;
 mod backup;
 mod certificate;
 mod common;
@@ -50,6 +51,7 @@ fn made(name: Name, (facts, settings, liveness): (&Facts, &Settings, Liveness)) 
         Name::Witness => witness::check(facts, settings, liveness),
         Name::Certificate => certificate::check(facts, settings, liveness),
         Name::Alerts => alerts::check(facts, settings, liveness),
+        Name::Archive => archive::check(facts, settings),
     }
 }
 

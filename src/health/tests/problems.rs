@@ -4,11 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{alerts, noted, with_catalog};
+use crate::archive::{ArchiveFailure, ArchiveStatus, Position};
+use crate::audit::files::examine::leaves;
 use crate::audit::keys::histories::History;
+use crate::audit::keys::signer::{Signer, SigningKey};
 use crate::audit::state::security::{By, SecurityKind};
 use crate::audit::state::status::{Damage, DiskStage, RetentionWait, Word};
+use crate::audit::tree::document::{Kind, Layout, encode_file};
+use crate::audit::tree::merkle::{Range, leaf_hash};
 use crate::clock::{Clock, Timestamp};
-use crate::fsio::{OsFs, Space};
+use crate::fsio::{Fs, OsFs, Space};
 use crate::health::Status::{Critical, Healthy, Unknown, Warning};
 use crate::health::samples::{GIB, Sample, delivering, every_state, witnessed};
 use crate::health::{Findings, Found, FoundBy, Problem, Status, unanswered};
@@ -162,6 +167,10 @@ pub(crate) fn with(problem: Problem) -> Sample {
         | Problem::AlertsDelayed
         | Problem::AlertsFailed
         | Problem::AlertsBehind => of_alerts(problem),
+        Problem::ArchiveUnknown
+        | Problem::ArchiveBehind
+        | Problem::ArchiveFailing
+        | Problem::ArchiveContradicted => of_archive(problem),
         Problem::BackupOld
         | Problem::BackupFailed
         | Problem::BackupLogChanged
@@ -177,6 +186,118 @@ pub(crate) fn with(problem: Problem) -> Sample {
 /// Nothing is denied to root.
 pub(crate) fn cannot_be_had(problem: Problem) -> bool {
     problem == Problem::PageDenied && rustix::process::geteuid().is_root()
+}
+
+/// A log with two signed records, and an archive.
+pub(super) fn archived() -> Sample {
+    let mut sample = Sample::running();
+    sample.settings.archive.destination = Some("/archive".to_owned());
+    let key = SigningKey::generate(&format!("auditctl/{}", "5f".repeat(16))).expect("a key");
+    let now = sample.clock.now();
+    let at = |seconds: i64| Timestamp::from_micros(now.micros() - seconds * 1_000_000);
+    let line = |seq: u64, seconds: i64| {
+        // The caller's time is of no account.
+        format!(
+            "{{\"seq\":{seq},\"timestamp\":\"2001-01-01T00:00:00.000000Z\",\"event_type\":\"x\",\
+             \"recorded_at\":\"{}\"}}\n",
+            at(seconds)
+        )
+    };
+    let lines = line(0, 7_000) + &line(1, 400);
+    std::fs::write(sample.paths().active(), &lines).expect("written");
+    sample.set(Word::ActiveBytes, lines.len() as u64);
+    let inode = OsFs.meta(&sample.paths().active()).expect("there").inode;
+    sample.set(Word::ActiveInode, inode);
+    let origin = format!("auditctl/{}", "5f".repeat(16)).parse().expect("an origin");
+    let mut signer = Signer::new(key, origin).expect("a signer");
+    let mut tree = Range::empty(0);
+    leaves(lines.as_bytes()).for_each(|leaf| tree.append(leaf));
+    let note = signer.sign(&tree, &tree).expect("signed").to_string();
+    std::fs::write(sample.paths().checkpoint(), note).expect("written");
+    sample
+}
+
+/// The archive holds so many of them.
+pub(super) fn shipped(sample: &Sample, records: u64) {
+    let mut tree = Range::empty(0);
+    (0..records).for_each(|_| tree.append(leaf_hash(b"x")));
+    let at = Timestamp::from_micros(sample.clock.now().micros() - 10_000_000);
+    let position = Position {
+        log_id: "5f".repeat(16),
+        epoch: 0,
+        destination: "/archive/".to_owned(),
+        endpoint: None,
+        data: Range::empty(0),
+        committed: false,
+        shipped: tree,
+        tail_since: None,
+        tail_bytes: 0,
+        key_changes: None,
+        shipped_at: at,
+        checkpoint: None,
+    };
+    let bytes = encode_file(Kind::ARCHIVE, &position, Layout::Pretty).expect("JSON");
+    std::fs::write(sample.settings.log_dir.join("audit.archive.json"), bytes).expect("written");
+}
+
+fn of_archive(problem: Problem) -> Sample {
+    let sample = archived();
+    shipped(&sample, 1);
+    let failed = |code: &str, failures| {
+        let at = sample.clock.now();
+        let error = Some(ArchiveFailure { at, code: code.to_owned(), message: "why".to_owned() });
+        let destination = "/archive/".to_owned();
+        let status = ArchiveStatus { at, destination, failures, error, ..ArchiveStatus::default() };
+        status.store(&OsFs, &sample.settings.log_dir).expect("written");
+    };
+    match problem {
+        Problem::ArchiveUnknown => {
+            let path = sample.settings.log_dir.join("audit.archive.status.json");
+            std::fs::write(path, "{").expect("written");
+        }
+        Problem::ArchiveFailing => {
+            shipped(&sample, 2);
+            failed("unreachable", 3);
+        }
+        Problem::ArchiveContradicted => failed("archive_contradicted", 1),
+        _ => {}
+    }
+    sample
+}
+
+/// What is missing is judged by when it was accepted, whatever its own time is; how long the
+/// archive was looked at last, or by whom, makes no difference.
+#[test]
+fn the_archive_is_judged_by_the_age_of_what_it_lacks() {
+    let found = |sample: &Sample| {
+        let report = sample.health().report;
+        let check = report.check("archive").expect("there").clone();
+        let number = |name| check.number(name).map(|number| number as u64);
+        (check.status, number("age_seconds"), number("lag_records"), number("lag_bytes"))
+    };
+    let sample = archived();
+    let bytes = |from: usize| {
+        let text = std::fs::read_to_string(sample.paths().active()).expect("lines");
+        Some(text.split_inclusive('\n').skip(from).map(str::len).sum::<usize>() as u64)
+    };
+    assert_eq!(found(&sample), (Critical, Some(7_000), Some(2), bytes(0)));
+    shipped(&sample, 1);
+    assert_eq!(found(&sample), (Warning, Some(400), Some(1), bytes(1)));
+    shipped(&sample, 2);
+    assert_eq!(found(&sample), (Healthy, Some(0), Some(0), Some(0)));
+    // A position of another archive, or of another epoch of the log, says nothing of this one.
+    let mut elsewhere = archived();
+    shipped(&elsewhere, 2);
+    elsewhere.settings.archive.destination = Some("/other".to_owned());
+    assert_eq!(found(&elsewhere).2, Some(2));
+    // The longer the interval, the later it warns.
+    let mut slow = archived();
+    shipped(&slow, 1);
+    slow.settings.archive.interval = Duration::from_secs(60);
+    assert_eq!(found(&slow).0, Healthy);
+    // Nobody who runs it: the files tell.
+    let died = archived().unlocked();
+    assert_eq!(found(&died).0, Critical);
 }
 
 fn of_alerts(problem: Problem) -> Sample {
@@ -408,6 +529,7 @@ fn codes_are_unique_and_say_what_is_looked_at() {
     let mut sample = delivering(|_, _| {});
     // Without a policy there is none of witnesses.
     sample.settings.witness.policy = Some("policy".into());
+    sample.settings.archive.destination = Some("/archive".to_owned());
     // Without HTTPS there is no check of its certificate.
     sample.ago(Word::TlsNotAfter, -100 * DAY);
     let report = sample.health().report;

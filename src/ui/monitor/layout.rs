@@ -9,7 +9,7 @@ use super::screen::{INDENT, Screen};
 use crate::clock::display_seconds;
 use crate::health::Status;
 use crate::health::wording::{age, count};
-use crate::monitor::{Alerts, Events, Sample, Writer};
+use crate::monitor::{Alerts, Archive, Events, Sample, Writer};
 use crate::ui::health::{status_style, uptime};
 use crate::ui::style::{Style, escape};
 use crate::units::human_bytes;
@@ -218,6 +218,9 @@ fn rows(sample: &Sample, screen: &Screen, spark: bool) -> Vec<Line> {
     row(6, "sync", "sync", sync_pieces(sample, screen));
     row(10, "checkpoint", "signed", checkpoint_pieces(sample));
     row(12, "backup", "backup", backup_pieces(sample));
+    if let Some(archive) = &sample.archive {
+        row(12, "archive", "archiv", archive_pieces(archive));
+    }
     row(13, "disk", "disk", disk_pieces(sample));
     lines
 }
@@ -410,6 +413,22 @@ fn backup_pieces(sample: &Sample) -> Vec<Piece> {
             Piece::styled(display_seconds(backup.at), Style::Faint),
         ],
     }
+}
+
+fn archive_pieces(archive: &Archive) -> Vec<Piece> {
+    let style = match archive.status {
+        Status::Healthy => None,
+        status => Some(status_style(status)),
+    };
+    let text = match (archive.lag_records, archive.age_seconds) {
+        (Some(0), _) => "holds everything".to_owned(),
+        (Some(lag), Some(age)) => {
+            let piece = Piece { text: format!("{} missing", thousands(lag)), style };
+            return vec![piece, Piece::plain(format!("the oldest {}", ago(age as f64)))];
+        }
+        _ => "not known".to_owned(),
+    };
+    vec![Piece { text, style }]
 }
 
 fn disk_pieces(sample: &Sample) -> Vec<Piece> {

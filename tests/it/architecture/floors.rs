@@ -99,14 +99,17 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "validate",
         &[
-            "access", "alerts", "health", "backup", "store", "audit", "config", "units", "zone",
-            "clock", "built", "fsio",
+            "access", "alerts", "archive", "health", "backup", "store", "audit", "config", "units",
+            "zone", "clock", "built", "fsio",
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
     (
         "health",
-        &["coded", "alerts", "witness", "backup", "audit", "config", "units", "clock", "fsio"],
+        &[
+            "coded", "alerts", "archive", "witness", "backup", "audit", "config", "units", "clock",
+            "fsio",
+        ],
     ),
     // A log's witnesses, and a witness of others' logs: `collector` serves it over HTTP.
     ("witness", &["coded", "audit", "clock", "fsio"]),

@@ -167,8 +167,12 @@ impl Question {
             return Ok(MayGo::none(RetentionWait::NobodyToAsk, old.len()));
         };
         let keys = self.keys();
+        let wanted = match (old.first(), old.last()) {
+            (Some(first), Some(last)) => first.first_seq..last.end_seq(),
+            _ => 0..0,
+        };
         let claims = match &keys {
-            Some(keys) => holder.claims(&manifest.log_id, keys),
+            Some(keys) => holder.claims_on(&manifest.log_id, keys, wanted),
             None => Ok(Vec::new()),
         };
         let absent = claims.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
@@ -203,15 +207,19 @@ impl Question {
         let mut may_go = MayGo::default();
         while let Some(next) = old.get(may_go.segments) {
             let mut candidates = claims.iter().filter(|claim| holds(claim, next));
+            let more = &old[may_go.segments..];
             let found = loop {
                 let Some(claim) = candidates.next() else { break None };
-                if self.is_ours(claim)? && holder.is_whole(&claim.id, &|| self.goes_on()) {
-                    break Some(claim);
+                let held = more.iter().take_while(|segment| holds(claim, segment)).count();
+                let end = more.get(..held).and_then(<[_]>::last).map_or(0, Segment::end_seq);
+                let wanted = next.first_seq..end;
+                if self.is_ours(claim)? && holder.is_whole_on(&claim.id, wanted, &|| self.goes_on())
+                {
+                    break Some((claim, held));
                 }
             };
-            let Some(claim) = found else { break };
-            let more = &old[may_go.segments..];
-            may_go.segments += more.iter().take_while(|segment| holds(claim, segment)).count();
+            let Some((claim, held)) = found else { break };
+            may_go.segments += held;
             may_go.held_by.push(claim.id.clone());
         }
         let waiting = old.len() - may_go.segments;
