@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use super::patient::Patient;
 use super::seats::{Guest, MOMENT, Seat, Seats, network};
-use super::{CollectorError, DRAIN, Stopped, Warn, listen, notify, stopped, stops};
+use super::{CollectorError, DRAIN, Stopped, Warn, Warning, listen, notify, stopped, stops};
 use crate::audit::RateLimit;
 use crate::audit::write::rate_limit::{Decision, RateLimiter};
 use crate::witness::{Accepted, Answer, MAX_BODY_BYTES, Notary};
@@ -148,7 +148,7 @@ fn reload(notary: &Notary, read: &Arc<ReadAccepted>, warn: &Arc<Warn>) {
         Ok(accepted) => notary.accept(accepted),
         Err(reason) => {
             let text = format!("the logs stay as they were: {reason}");
-            warn(&super::Warning::SettingsKept.says(&text));
+            warn(&Warning::SettingsKept.says(&text));
         }
     }
 }
