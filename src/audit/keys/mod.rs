@@ -5,11 +5,8 @@
 //! [`paths`](super::paths). A verdict rests on what is here, and on nothing above it.
 
 pub mod checkpoint;
-// Without the program nobody asks for these.
-#[cfg_attr(not(feature = "application"), allow(dead_code))]
 pub mod cosignature;
 pub mod histories;
-#[cfg_attr(not(feature = "application"), allow(dead_code))]
 pub mod policy;
 pub mod signed_document;
 pub mod signer;
