@@ -64,7 +64,10 @@ mod faults;
 mod fetched;
 mod fleet;
 mod fleet_cli;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod fleet_cloud;
 mod fleet_forged;
+mod fleet_scale;
 mod follow;
 mod foreseen;
 mod forgery;
