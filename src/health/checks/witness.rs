@@ -52,7 +52,7 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> O
     let text = if findings.is_empty() {
         let since = status.quorum_at.map(|at| age(since(at, facts.now)));
         format!(
-            "{} cosigned by a quorum of the {} witnesses, {} ago",
+            "{} cosigned by a quorum (witnesses: {}), {} ago",
             count(status.quorum_size, "record"),
             status.witnesses.len(),
             since.unwrap_or_default()
