@@ -5,7 +5,7 @@
 //! newest with any cosignature. `audit.witness.json` says how it goes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -78,7 +78,7 @@ pub enum ClientError {
 #[derive(Debug)]
 pub struct Client {
     stop: Arc<Stop>,
-    thread: Option<(JoinHandle<()>, mpsc::Receiver<()>)>,
+    thread: Option<(JoinHandle<()>, crossbeam_channel::Receiver<()>)>,
 }
 
 #[derive(Debug, Default)]
@@ -142,10 +142,10 @@ impl Client {
         };
         let stop = Arc::new(Stop::default());
         let until = Arc::clone(&stop);
-        let (ending, ended) = mpsc::channel();
+        let (ending, ended) = crossbeam_channel::bounded(1);
         let body = move || {
             // Dropped, and so told, also when this panics.
-            let _ending: mpsc::Sender<()> = ending;
+            let _ending: crossbeam_channel::Sender<()> = ending;
             // What a run before had is a beginning.
             asking.remember();
             loop {
@@ -172,7 +172,7 @@ impl Client {
         *self.stop.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.told.notify_all();
         let Some((thread, ended)) = self.thread.take() else { return };
-        if ended.recv_timeout(LEAVING) == Err(mpsc::RecvTimeoutError::Disconnected) {
+        if ended.recv_timeout(LEAVING) == Err(crossbeam_channel::RecvTimeoutError::Disconnected) {
             // It has told what went wrong, or panicked and told that.
             let _ = thread.join();
         }

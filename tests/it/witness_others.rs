@@ -50,10 +50,10 @@ fn serve(python: &Path, dir: &Dir) -> Other {
         .spawn()
         .expect("it starts");
     let lines = BufReader::new(child.stderr.take().expect("piped"));
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = crossbeam_channel::bounded(1);
     std::thread::spawn(move || {
         for line in lines.lines().map_while(Result::ok) {
-            let _ = tell.send(line);
+            let _ = tell.try_send(line);
         }
     });
     let other = Other(child);
