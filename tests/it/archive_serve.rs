@@ -253,8 +253,8 @@ fn a_session_goes_on_after_every_failure() {
     fleet.record(3);
     let mut session = archiver.begin().expect("the lock");
     let faults = [Fault::AnswerLost, Fault::Unreachable, Fault::Denied, Fault::AnswerLost];
-    for fault in faults {
-        fleet.record(3);
+    for fault in faults.into_iter().cycle().take(40) {
+        fleet.record(1);
         fleet.store.next(Operation::Put, fault);
         let _ = session.pass(&archiver, &Unwatched);
         session.pass(&archiver, &Unwatched).expect("shipped");
