@@ -29,7 +29,9 @@ pub(crate) fn bucket(dir: &Dir) -> PathBuf {
 
 /// Settings that ship there every second.
 pub(crate) fn ships_to(place: &str) -> String {
-    format!("[archive]\ndestination = \"{place}\"\ninterval = \"1s\"\n")
+    format!(
+        "[archive]\ndestination = \"{place}\"\ninterval = \"1s\"\n\n[rate_limit]\nenabled = false\n"
+    )
 }
 
 fn to(bucket: &Path) -> String {

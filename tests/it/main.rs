@@ -60,6 +60,8 @@ mod engines;
 mod evidence;
 mod exact;
 mod faults;
+#[cfg(any(feature = "s3", feature = "witness"))]
+mod fetched;
 mod fleet;
 mod fleet_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
@@ -154,4 +156,8 @@ mod verify_damage;
 mod verify_python;
 mod ways_out;
 mod who;
+#[cfg(feature = "witness")]
+mod witness;
+#[cfg(feature = "witness")]
+mod witness_others;
 mod zones;
