@@ -47,7 +47,8 @@ impl Head {
 /// A note, to be kept in a file.
 pub(crate) fn evidence(log: &LogName, size: u64, note: &str) -> Evidence {
     let digest = Sha256::digest(note.as_bytes());
-    let name = format!("{}.e{}.{size:020}.{}.checkpoint", log.id(), log.epoch(), hex(&digest[..4]));
+    let name =
+        format!("{}.e{}.{size:020}.{}.checkpoint", log.id(), log.epoch(), hex(&digest[..16]));
     Evidence { name, note: note.to_owned() }
 }
 

@@ -66,6 +66,8 @@ pub struct EpochReport {
     pub root: Hash,
     /// Records of which only the hashes are there.
     pub holes: Vec<(u64, u64)>,
+    /// The records up to the end of its data objects.
+    pub(crate) data_end: u64,
 }
 
 /// Whether an error is something that was found, and no failure.
