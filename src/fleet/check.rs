@@ -7,7 +7,7 @@ use super::finding::{Finding, FindingKind as Kind};
 use super::heads::{Head, Heads};
 use super::inventory::{NameSum, Names};
 use super::look::Look;
-use super::report::{EpochReport, LogReport, found, is_finding};
+use super::report::{EpochReport, LogReport, found, is_finding, unread};
 use super::state::Verified;
 use crate::archive::{
     ArchiveError, KeysDocument, Lacks, LogName, ObjectName, Plan, Planner, Proofs, Step, Walk,
@@ -58,7 +58,11 @@ impl Check<'_> {
         match sets {
             Ok(sets) => {
                 let keys = exam.choose(&log, sets)?;
-                exam.all(&log, &keys)?;
+                if let Err(error) = exam.all(&log, &keys) {
+                    // What was found until then stays.
+                    exam.report.saved.verified = None;
+                    exam.push(unread(error)?);
+                }
             }
             Err(error) if is_finding(&error) => exam.without_keys(found(error)?),
             Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use super::state::SavedLog;
 use crate::archive::ArchiveError;
 use crate::audit::tree::merkle::Hash;
 use crate::clock::Timestamp;
+use crate::store::StoreErrorKind;
 
 /// What was found of one log.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +79,17 @@ pub(crate) fn is_finding(error: &ArchiveError) -> bool {
             | ArchiveError::Missing { .. }
             | ArchiveError::Incomplete { .. }
     )
+}
+
+/// An error that keeps a log from being checked to its end, as a finding.
+pub(crate) fn unread(error: ArchiveError) -> Result<Finding, ArchiveError> {
+    Ok(match error {
+        ArchiveError::Store(error) if error.kind != StoreErrorKind::Interrupted => {
+            Finding::new(Kind::Unread, error.to_string()).at(error.url.clone())
+        }
+        error @ ArchiveError::Newer { .. } => Finding::new(Kind::Unread, error.to_string()),
+        error => return found(error),
+    })
 }
 
 /// An error of reading the archive, as what was found.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::exam::{Check, Subject};
 use super::finding::{Finding, FindingKind as Kind, Severity};
 use super::inventory::{Inventory, MOST_SHOWN, SumKey};
-use super::report::{LogReport, found, is_finding};
+use super::report::{LogReport, unread};
 use super::roster::{Expected, Roster, Silence};
-use super::state::{SavedLog, SeenRoster, State};
+use super::state::{SeenRoster, State};
 use super::versions::{self, Versions};
 use crate::archive::{ArchiveError, Bucket, LogName, ObjectName};
 use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, VerifierKey};
@@ -311,15 +311,7 @@ impl Run<'_> {
         let check = Check { bucket, subject: &subject, now: *now, sums, watch: *watch };
         let mut report = match check.run() {
             Ok(report) => report,
-            Err(error) if is_finding(&error) => unread(id, &subject, found(error)?),
-            Err(ArchiveError::Store(error)) if error.kind != StoreErrorKind::Interrupted => {
-                let finding = Finding::new(Kind::Unread, error.to_string()).at(error.url.clone());
-                unread(id, &subject, finding)
-            }
-            Err(error @ ArchiveError::Newer { .. }) => {
-                unread(id, &subject, Finding::new(Kind::Unread, error.to_string()))
-            }
-            Err(error) => return Err(error),
+            Err(error) => not_read(id, &subject, unread(error)?),
         };
         let unknown = self.request.roster.is_some() && expected.is_none();
         if unknown {
@@ -454,7 +446,7 @@ impl Run<'_> {
 }
 
 /// A log that could not be checked; what is kept of it stays.
-fn unread(id: &str, subject: &Subject<'_>, finding: Finding) -> LogReport {
+fn not_read(id: &str, subject: &Subject<'_>, finding: Finding) -> LogReport {
     LogReport {
         id: id.to_owned(),
         findings: vec![finding.of(id)],

@@ -134,3 +134,28 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::LocalStore;
+
+    #[test]
+    fn a_tail_that_was_removed_is_excused_only_when_its_records_are_in_data() {
+        let bucket = Bucket(Arc::new(LocalStore::new("bucket")));
+        let log = LogName::new("0123456789abcdef0123456789abcdef", 0).expect("a name");
+        let wrong_with = |first: u64, end: Option<u64>| {
+            let name = ObjectName::Tail(log.clone(), first, 0).to_string();
+            let group = Group { name, versions: 1, markers: 1, is_current: false };
+            let mut wrong = BTreeMap::new();
+            group.judge(&bucket, &|_: &LogName| end, &mut wrong);
+            wrong.into_keys().map(|(_, is_removed)| is_removed).collect::<Vec<_>>()
+        };
+        assert_eq!(wrong_with(70, Some(71)), []);
+        assert_eq!(wrong_with(70, Some(70)), [true], "the newest one");
+        assert_eq!(wrong_with(70, Some(0)), [true], "a log with no data");
+        assert_eq!(wrong_with(70, None), [], "a log that was not asked for");
+    }
+}

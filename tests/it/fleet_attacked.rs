@@ -2,10 +2,12 @@
 //! that nothing is found.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, SystemTime};
 
 use auditctl::archive::ObjectName;
 use auditctl::audit::keys::checkpoint::SignedCheckpoint;
+use auditctl::audit::tree::merkle::Range;
 use auditctl::backup::Wish;
 use auditctl::fleet::{Fleet, Request, Severity, Silence, State};
 
@@ -228,4 +230,69 @@ fn of_two_checks_at_once_the_larger_head_stays() {
     let mut merged = new.clone();
     merged.merge(old);
     assert_eq!(merged, new);
+}
+
+/// Replaces the first record of a range by its hash.
+fn cut_out(hosts: &Hosts, range: &ObjectName) {
+    let mut proof: serde_json::Value =
+        serde_json::from_slice(&read(&hosts.path(range))).expect("JSON");
+    let data = hosts.bucket().join(proof["data"].as_str().expect("a name"));
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(&read(&data)[..]).read_to_string(&mut text).expect("lines");
+    let mut lines = text.lines();
+    let ObjectName::Range(_, first, _) = range else { panic!("{range}") };
+    let mut tree = Range::empty(*first);
+    tree.append_line(lines.next().expect("a line").as_bytes());
+    proof["holes"] = serde_json::json!([{
+        "tree": tree,
+        "reason": "it was damaged",
+        "min_timestamp": proof["first_accepted"],
+        "max_timestamp": proof["last_accepted"],
+    }]);
+    std::fs::write(hosts.path(range), proof.to_string()).expect("written");
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    for line in lines {
+        packer.write_all(format!("{line}\n").as_bytes()).expect("packed");
+    }
+    std::fs::write(data, packer.finish().expect("packed")).expect("written");
+}
+
+fn ranges(hosts: &Hosts, epoch: u32) -> Vec<ObjectName> {
+    let is = |it: &ObjectName| matches!(it, ObjectName::Range(log, ..) if log.epoch() == epoch);
+    hosts.of(0).into_iter().filter(is).collect()
+}
+
+#[test]
+fn records_that_are_only_hashes_are_missed_beside_a_junk_name() {
+    let hosts = Hosts::new(1);
+    put(&hosts, &format!("proof/log={}/e9.{:020}.keys.json", hosts.id(0), 0), b"junk");
+    cut_out(&hosts, &ranges(&hosts, 0)[1]);
+    assert_bad(&hosts.verify(), "records_missing");
+}
+
+#[test]
+fn records_of_an_older_epoch_that_are_only_hashes_are_missed() {
+    let hosts = Hosts::new(1);
+    let home = &hosts.homes[0];
+    let made = home.back_up();
+    home.record(30);
+    hosts.cut(0);
+    home.restore(Wish::Id(made.metadata.id)).expect("restored");
+    home.record(10);
+    hosts.cut(0);
+    // Not in what the new epoch goes on from.
+    cut_out(&hosts, ranges(&hosts, 0).last().expect("a range"));
+    assert_bad(&hosts.verify(), "records_missing");
+}
+
+#[test]
+fn records_that_are_only_hashes_are_missed_in_what_came_since_the_last_check() {
+    let hosts = Hosts::new(1);
+    let state = hosts.verify().state;
+    hosts.homes[0].record(20);
+    hosts.cut(0);
+    cut_out(&hosts, ranges(&hosts, 0).last().expect("a range"));
+    hosts.age();
+    let request = Request { state, trusts_times: true, ..hosts.request() };
+    assert_bad(&hosts.verify_as(request), "records_missing");
 }
