@@ -9,8 +9,8 @@ use super::look::Look;
 use super::roster::Expected;
 use super::state::{SavedLog, Verified};
 use crate::archive::{
-    ArchiveError, Bucket, Lacks, LogName, Mark, ObjectName, Plan, Planner, Proofs, RangeProof,
-    Step, Walk, keysets,
+    ArchiveError, Bucket, KeySet, Lacks, LogName, Mark, ObjectName, Plan, Planner, Proofs,
+    RangeProof, Step, Walk, keysets,
 };
 use crate::audit::files::facts::Authority;
 use crate::audit::keys::Keyring;
@@ -102,6 +102,7 @@ pub(crate) fn is_finding(error: &ArchiveError) -> bool {
     matches!(
         error,
         ArchiveError::Object { .. }
+            | ArchiveError::SplitView { .. }
             | ArchiveError::Missing { .. }
             | ArchiveError::Incomplete { .. }
     )
@@ -110,12 +111,9 @@ pub(crate) fn is_finding(error: &ArchiveError) -> bool {
 /// An error of reading the archive, as what was found.
 pub(crate) fn found(error: ArchiveError) -> Result<Finding, ArchiveError> {
     Ok(match error {
-        ArchiveError::Object { object, what } => {
-            let kind = match what.contains("a key of the log signed two") {
-                true => Kind::SplitView,
-                false => Kind::ObjectAltered,
-            };
-            Finding::new(kind, what).at(object)
+        ArchiveError::Object { object, what } => Finding::new(Kind::ObjectAltered, what).at(object),
+        ArchiveError::SplitView { object, what, .. } => {
+            Finding::new(Kind::SplitView, what).at(object)
         }
         ArchiveError::Missing { object, what } => {
             Finding::new(Kind::ObjectMissing, format!("it is missing: {what}")).at(object)
@@ -164,7 +162,13 @@ impl Check<'_> {
         let sets = keysets(self.bucket, &proofs, &log, subject.believed, None);
         match sets {
             Ok(sets) => {
-                let keys = exam.choose(&log, sets)?;
+                if let Some(split) = sets.split {
+                    exam.push(found(split)?);
+                }
+                for (object, what) in sets.foreign {
+                    exam.foreign_object(&object, what);
+                }
+                let keys = exam.choose(&log, sets.sets)?;
                 exam.all(&log, &keys)?;
             }
             Err(error) if is_finding(&error) => exam.without_keys(found(error)?),
@@ -215,12 +219,8 @@ impl Exam<'_> {
     }
 
     /// As a restore does: the first keys that a point can be read with.
-    fn choose(
-        &self,
-        log: &LogName,
-        sets: Vec<(crate::archive::KeysDocument, Keyring)>,
-    ) -> Result<Keyring, ArchiveError> {
-        let mut rings: Vec<Keyring> = sets.into_iter().map(|(_, ring)| ring).collect();
+    fn choose(&self, log: &LogName, sets: Vec<KeySet>) -> Result<Keyring, ArchiveError> {
+        let mut rings: Vec<Keyring> = sets.into_iter().map(|set| set.keys).collect();
         if rings.len() > 1 {
             for at in 0..rings.len() {
                 for epoch in self.proofs.epochs() {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::finding::Evidence;
 use crate::archive::{
-    ArchiveError, LogName, MAX_OBJECT_BYTES, ObjectName, Planner, Step, Tail, signed, tails,
+    ArchiveError, LogName, MAX_OBJECT_BYTES, ObjectName, Planner, Step, Tail, signed,
     unless_foreign,
 };
 use crate::audit::keys::Keyring;
@@ -110,7 +110,7 @@ impl<'a> Heads<'a> {
             let read = unless_foreign(bucket.checkpoint(self.log, size, keys))?;
             match read {
                 Ok((_, note)) => self.add(&name, &note, None),
-                Err(error) => self.foreign.push((name, reason(error))),
+                Err(error) => self.foreign.push((name, error.what())),
             }
         }
         let firsts = proofs.firsts(epoch);
@@ -125,10 +125,10 @@ impl<'a> Heads<'a> {
             }
             match unless_foreign(bucket.proof(self.log, (*first, *nth), keys))? {
                 Ok((proof, _)) => self.add(&name, &proof.checkpoint, Some(proof.data.clone())),
-                Err(error) => self.foreign.push((name, reason(error))),
+                Err(error) => self.foreign.push((name, error.what())),
             }
         }
-        for tail in tails(&*bucket.0, self.log, 0)? {
+        for tail in proofs.tails(epoch, 0) {
             let name = tail.name(self.log);
             let read = match self.walked.contains(&tail.first) {
                 true => bucket.marker(self.log, &tail, keys).map(|(marker, _)| marker.checkpoint),
@@ -144,7 +144,7 @@ impl<'a> Heads<'a> {
                 Ok(note) => self.add(&name, &note, None),
                 // A lifecycle rule may remove a tail at any moment.
                 Err(ArchiveError::Missing { .. }) => {}
-                Err(error) => self.foreign.push((name, reason(error))),
+                Err(error) => self.foreign.push((name, error.what())),
             }
         }
         Ok(())
@@ -152,12 +152,5 @@ impl<'a> Heads<'a> {
 
     fn is_known(&self, name: &ObjectName) -> bool {
         self.skip.is_some_and(|last| name.to_string().as_str() <= last)
-    }
-}
-
-fn reason(error: ArchiveError) -> String {
-    match error {
-        ArchiveError::Object { what, .. } | ArchiveError::Missing { what, .. } => what,
-        other => other.to_string(),
     }
 }
