@@ -7,8 +7,9 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const COMMIT: Option<&str> = option_env!("BUILT_COMMIT");
 
 /// The cargo features that somebody chooses, and whether they are in.
-const FEATURES: [(&str, bool); 6] = [
+const FEATURES: [(&str, bool); 7] = [
     ("encryption", cfg!(feature = "encryption")),
+    ("witness", cfg!(feature = "witness")),
     ("alerts", cfg!(feature = "alerts")),
     ("tls", cfg!(feature = "tls")),
     ("s3", cfg!(feature = "s3")),

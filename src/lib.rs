@@ -269,6 +269,11 @@ mod validate;
 #[cfg(all(feature = "application", feature = "testing"))]
 #[doc(hidden)]
 pub mod validate;
+#[cfg(not(feature = "testing"))]
+mod witness;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod witness;
 #[cfg(all(feature = "application", not(feature = "testing")))]
 mod zone;
 #[cfg(all(feature = "application", feature = "testing"))]

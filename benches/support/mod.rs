@@ -1,4 +1,6 @@
-//! What several benches need.
+//! What several benches need; none needs all of it.
+
+#![allow(dead_code)]
 
 use std::io::Read;
 use std::path::Path;

@@ -74,6 +74,18 @@ pub(crate) enum Lacks {
     Keys { object: String, old: String },
 }
 
+impl Lacks {
+    /// The URL of the object that proves it.
+    pub(crate) fn object(&self) -> &str {
+        match self {
+            Self::Newer { object, .. }
+            | Self::Epoch { object, .. }
+            | Self::Hole { object, .. }
+            | Self::Keys { object, .. } => object,
+        }
+    }
+}
+
 impl<'a> Walk<'a> {
     /// From the tree before the first record on.
     pub(crate) fn new(planner: Planner<'a>, before: &Range, sizes: BTreeSet<u64>) -> Self {

@@ -161,6 +161,18 @@ impl LogPaths {
         self.dir.join("audit.alerts.json")
     }
 
+    /// The newest checkpoint that witnesses cosigned.
+    #[must_use]
+    pub fn cosigned(&self) -> PathBuf {
+        self.dir.join("audit.cosigned")
+    }
+
+    /// How it goes with the witnesses, for those who look.
+    #[must_use]
+    pub fn witness_status(&self) -> PathBuf {
+        self.dir.join("audit.witness.json")
+    }
+
     /// The journal of a restore that is not complete: see [`restore`](crate::audit::files::restore).
     #[must_use]
     pub fn restore_journal(&self) -> PathBuf {

@@ -111,6 +111,7 @@ impl From<&Settings> for Options {
                     full_every: _,
                     encrypt_to: _,
                 },
+            witness: _, // the collector asks them
             archive: _, // the collector's, and `auditctl archive`'s
             origins: _,
         } = settings;

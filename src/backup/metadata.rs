@@ -67,6 +67,9 @@ pub struct Metadata {
     /// Records in its range that it does not hold, because the log did not: in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holes: Vec<Hole>,
+    /// The newest checkpoint that witnesses had cosigned, over no more records than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosigned: Option<String>,
     /// The encrypted file around the archive, if it is encrypted.
     pub encryption: Option<Encryption>,
     /// How it was checked before it was said to be made.

@@ -13,6 +13,7 @@ use crate::fleet::FindingKind;
 use crate::health::Problem;
 use crate::store::StoreErrorKind;
 use crate::validate::PROBLEMS;
+use crate::witness::WitnessNotice;
 
 /// The kinds that commands have beside those of what they call.
 const KINDS: &[&str] = &[
@@ -59,6 +60,11 @@ const KINDS: &[&str] = &[
     "busy",
     "foreign_collector",
     "no_head",
+    "no_quorum",
+    "not_cosigned",
+    "witness",
+    "witness_accept",
+    "witness_put_back",
     "roster",
     "fleet_state",
 ];
@@ -80,6 +86,7 @@ pub fn catalogue() -> Vec<Group> {
     let writer: Vec<_> = Trouble::ALL.iter().map(|trouble| trouble.code()).collect();
     let serve: Vec<_> = Warning::ALL.iter().map(|warning| warning.code()).collect();
     let alerts: Vec<_> = Notice::ALL.iter().map(|notice| notice.code()).collect();
+    let witness: Vec<_> = WitnessNotice::ALL.iter().map(|notice| notice.code()).collect();
     let verify: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     let fleet: Vec<_> = FindingKind::ALL.iter().map(|kind| kind.code()).collect();
     let validate: Vec<_> = PROBLEMS.iter().map(|problem| problem.id).collect();
@@ -92,6 +99,7 @@ pub fn catalogue() -> Vec<Group> {
         group("own", OWN_TYPES),
         group("serve", &serve),
         group("alerts", &alerts),
+        group("witness", &witness),
         group("refusal", REFUSALS),
         group("verify", &verify),
         group("backup", BackupError::KINDS),

@@ -57,6 +57,19 @@ const EXAMPLES: &[Examples] = &[
         ],
     ),
     (
+        "witness",
+        &[
+            (
+                "Make the key, and print what others need to check cosignatures",
+                "auditctl --log-dir /var/lib/auditctl/witness witness --show-key --name witness.example.com/w1",
+            ),
+            (
+                "Cosign for the logs whose keys are in a file",
+                "auditctl --log-dir /var/lib/auditctl/witness witness --accept /etc/auditctl/witnessed-logs --http 10.0.0.7:9752",
+            ),
+        ],
+    ),
+    (
         "archive",
         &[
             ("Ship what is new to a bucket", "auditctl archive s3://acme-audit/trail"),

@@ -13,7 +13,7 @@ use crate::archive::{heads as archive_heads, kept_head};
 use crate::audit::LogPaths;
 use crate::audit::Options;
 use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, read_note};
-use crate::audit::keys::histories::{Contradiction, KnownHead};
+use crate::audit::keys::histories::{Contradiction, Kept, KnownHead};
 use crate::audit::read::snapshot::Snapshot;
 use crate::backup::{Heads, heads, keys_at_hand};
 use crate::collector::pushed_heads;
@@ -104,7 +104,17 @@ pub(super) fn in_reach(settings: &Settings) -> InReach {
             None => found.unread.push(format!("the checkpoints in {place}: they do not answer")),
         }
     }
+    found.heads.extend(cosigned(&settings.log_dir));
     found
+}
+
+/// What witnesses cosigned of the log, which is kept beside it: an older copy of the log
+/// may have been put back without it.
+fn cosigned(log_dir: &Path) -> Option<KnownHead> {
+    let path = LogPaths::new(log_dir).cosigned();
+    let note = SignedCheckpoint::parse(&read_note(&OsFs, &path).ok()??).ok()?;
+    let name = path.display().to_string();
+    Some(KnownHead { name, kept: Kept::Pushed, note, rotations: Vec::new() })
 }
 
 /// The log's id as its checkpoint has it: a hint, only the heads' signatures count.

@@ -29,6 +29,7 @@ pub use catalogue::{Group, catalogue};
 use commands::{
     archive, backup, checkpoint, cleanup, completions, demo, diff, fleet, health, key, list, man,
     monitor, prove, query, record, repair, restore, serve, support_bundle, token, validate, verify,
+    witness,
 };
 use context::Context;
 use exit::Exit;
@@ -112,6 +113,7 @@ enum Command {
     Checkpoint(checkpoint::CheckpointArgs),
     SupportBundle(support_bundle::SupportBundleArgs),
     Key(key::KeyArgs),
+    Witness(witness::WitnessArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -178,6 +180,7 @@ fn run_to_code(args: &[OsString]) -> u8 {
         Command::Checkpoint(args) => checkpoint::run(&context, &args),
         Command::SupportBundle(args) => support_bundle::run(&context, &args),
         Command::Key(args) => key::run(&context, &args),
+        Command::Witness(args) => witness::run(&context, &args),
         Command::Demo(args) => demo::run(&context, &args),
         Command::Completions(args) => completions::run(&context, &args),
         Command::Man(args) => man::run(&context, &args),

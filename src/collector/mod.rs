@@ -42,6 +42,8 @@ mod turns;
 mod upload;
 mod vitals;
 mod warning;
+#[cfg(feature = "application")]
+mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,6 +67,8 @@ pub use push::{PostCheckpoint, Push, PushUrl};
 pub use pushed::heads as pushed_heads;
 pub use server::Trust;
 pub use warning::Warning;
+#[cfg(feature = "application")]
+pub use witness::{WitnessOptions, listen_for_witness, run_witness};
 
 /// How health is wanted over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

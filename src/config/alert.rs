@@ -96,6 +96,8 @@ choices! {
         Integrity = "integrity",
         /// Backups.
         Backup = "backup",
+        /// Witnesses.
+        Witness = "witness",
         /// The certificate for HTTPS.
         Certificate = "certificate",
         /// The delivery of alerts.

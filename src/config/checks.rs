@@ -43,6 +43,7 @@ fn checks_that_are_there(settings: &Settings, problems: &mut Vec<ConfigError>) {
     let needed = [
         (HealthCheckName::Certificate, "collector.tls_cert", settings.collector.tls_cert.is_some()),
         (HealthCheckName::Archive, "archive.destination", ships),
+        (HealthCheckName::Witness, "witness.policy", settings.witness.policy.is_some()),
     ];
     for (check, key, _) in needed.into_iter().filter(|(.., is_set)| !is_set) {
         for alert in settings.alerts.iter().filter(|alert| alert.checks.contains(&check)) {
@@ -97,7 +98,7 @@ fn reach(settings: &Settings, problems: &mut Vec<ConfigError>) {
 
 /// The first of each pair is at most the second. Free disk space and what is left
 /// of a certificate alarm downwards, everything else upwards.
-const ORDERED: [[&str; 2]; 9] = [
+const ORDERED: [[&str; 2]; 10] = [
     ["disk.critical_percent", "disk.warn_percent"],
     ["disk.critical_bytes", "disk.warn_bytes"],
     ["health.write_buffer_warn", "health.write_buffer_critical"],
@@ -106,6 +107,7 @@ const ORDERED: [[&str; 2]; 9] = [
     ["health.validation_errors_warn", "health.validation_errors_critical"],
     ["health.security_warn", "health.security_critical"],
     ["health.backup_age_warn", "health.backup_age_critical"],
+    ["health.witness_age_warn", "health.witness_age_critical"],
     ["health.certificate_critical", "health.certificate_warn"],
 ];
 

@@ -256,7 +256,11 @@ keys! {
     health.backup_age_warn [MINUTE, 366 * DAY] (reloads): "Warn when the newest backup is this old; never if no backup was ever made";
     health.backup_age_critical [MINUTE, 366 * DAY] (reloads): "Critical when the newest backup is this old";
     health.alert_delay_warn [SECOND, 30 * DAY] (reloads): "Warn when an alert has waited this long for its delivery";
+    health.witness_age_warn [SECOND, 366 * DAY] (reloads): "Warn when the newest checkpoint that a quorum of witnesses cosigned is this old, and the log has grown";
+    health.witness_age_critical [SECOND, 366 * DAY] (reloads): "Critical when it is this old";
     health.drill_age_warn [0, 3_660 * DAY] (reloads): "Warn when no restore drill was made for this long; 0s never warns";
+    witness.policy: "A C2SP tlog-policy with the witnesses that cosign this log's checkpoints, each with its URL; the collector asks them; unless set, nobody is asked";
+    witness.interval [SECOND, DAY] recommended [10 * SECOND, HOUR]: "How often witnesses are asked at most, when the log has grown";
     backup.destination: "The destination of every backup: s3://BUCKET/PREFIX, az://… or gs://…; a bucket alone needs --cloud with each command";
     backup.output_dir: "Where backups are written";
     backup.incremental: "Whether a backup holds only what came after the backup before, where it can";

@@ -95,6 +95,8 @@ pub struct Settings {
     pub collector: CollectorSettings,
     /// The keys of `[health]`.
     pub health: HealthSettings,
+    /// `[witness]`.
+    pub witness: WitnessSettings,
     /// The keys of `[backup]`.
     pub backup: BackupSettings,
     /// The keys of `[archive]`.
@@ -247,8 +249,22 @@ pub struct HealthSettings {
     pub backup_age_critical: Duration,
     /// Warn when an alert has waited this long for its delivery.
     pub alert_delay_warn: Duration,
+    /// Warn when the newest checkpoint that a quorum of witnesses cosigned is this old, and the log has grown.
+    pub witness_age_warn: Duration,
+    /// Critical when it is this old.
+    pub witness_age_critical: Duration,
     /// Warn when no restore drill was made for this long; 0s never warns.
     pub drill_age_warn: Duration,
+}
+
+/// `[witness]`: who cosigns the log's checkpoints.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
+pub struct WitnessSettings {
+    /// A C2SP tlog-policy with the witnesses that cosign this log's checkpoints, each with its URL; the collector asks them; unless set, nobody is asked.
+    pub policy: Option<PathBuf>,
+    /// How often witnesses are asked at most, when the log has grown.
+    pub interval: Duration,
 }
 
 /// `[backup]`: where backups go.
@@ -323,6 +339,7 @@ impl Default for Settings {
             disk: DiskSettings::default(),
             collector: CollectorSettings::default(),
             health: HealthSettings::default(),
+            witness: WitnessSettings::default(),
             backup: BackupSettings::default(),
             archive: ArchiveSettings::default(),
             origins: Origins::default(),
@@ -419,8 +436,16 @@ impl Default for HealthSettings {
             backup_age_warn: seconds(26 * 3_600),
             backup_age_critical: seconds(72 * 3_600),
             alert_delay_warn: seconds(600),
+            witness_age_warn: seconds(600),
+            witness_age_critical: seconds(3_600),
             drill_age_warn: Duration::ZERO,
         }
+    }
+}
+
+impl Default for WitnessSettings {
+    fn default() -> Self {
+        Self { policy: None, interval: seconds(10) }
     }
 }
 

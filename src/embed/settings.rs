@@ -13,8 +13,8 @@
 //! ```
 
 pub use crate::config::{
-    AlertKind, AlertSettings, AlertTrigger, AlertingSettings, BackupSettings, CollectorSettings,
-    ConfigError, ConfigErrors, DiskSettings, Durability, HealthCheckName, HealthSettings, Layer,
-    Origin, Profile, RateLimitSettings, SecretUrl, SmtpTls, Sources, load,
+    AlertKind, AlertSettings, AlertTrigger, AlertingSettings, ArchiveSettings, BackupSettings,
+    CollectorSettings, ConfigError, ConfigErrors, DiskSettings, Durability, HealthCheckName,
+    HealthSettings, Layer, Origin, Profile, RateLimitSettings, SecretUrl, SmtpTls, Sources, load,
 };
 pub use crate::units::{ByteSize, UnitError};

@@ -26,6 +26,7 @@ use crate::audit::read::error::ReadError;
 pub use crate::audit::read::verify::{
     Abandoned, Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeptCopy, KeySource,
     KeyStretch, Kind, OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
+    WitnessStanding, Witnessed,
 };
 
 use crate::audit::keys::checkpoint::VerifierKey;

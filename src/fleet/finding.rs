@@ -27,6 +27,8 @@ coded! {
     FalseRange = "false_range",
     /// An object does not hold what was signed.
     ObjectAltered = "object_altered",
+    /// A Parquet object does not give the records again that are in the data object.
+    TableDiffers = "table_differs",
     /// An object that has to be there is not.
     ObjectMissing = "object_missing",
     /// An object that is nobody's.
@@ -205,6 +207,10 @@ impl FindingKind {
             Self::ObjectAltered => {
                 "restore the object's first version. If there is none and the host still has the \
                  records, remove the object, and restore it from a backup of the bucket"
+            }
+            Self::TableDiffers => {
+                "what engines say of these records is wrong. Remove the Parquet object; the data \
+                 object beside it is right. Find out who put it there"
             }
             Self::ObjectMissing => {
                 "restore the object: remove the marker that hides it, or fetch it from a copy of \

@@ -45,7 +45,6 @@ pub(crate) struct Listed {
     pub(crate) tails: u64,
     /// The first range of all by its name, and the last one.
     pub(crate) range_ends: Option<((u32, u64), (u32, u64))>,
-    pub(crate) parquet: u64,
     /// The sum over the names of the data objects whose records are in Parquet, too.
     pub(crate) in_parquet: NameSum,
     /// The epoch and size of the newest checkpoint, by its name, and when it was written.
@@ -54,6 +53,8 @@ pub(crate) struct Listed {
     pub(crate) last_put: Option<Timestamp>,
     pub(crate) data: Sequence,
     pub(crate) proof: Sequence,
+    /// Objects in Parquet.
+    pub(crate) tables: Sequence,
 }
 
 /// Objects in the order of a listing: how many, a hash over all that is listed of them, and a
@@ -154,6 +155,7 @@ impl Inventory {
         for (id, listed) in &mut found.logs {
             listed.data.end(state.data_of(id));
             listed.proof.end(state.proof_of(id));
+            listed.tables.end(state.tables_of(id));
         }
         Ok(found)
     }
@@ -191,7 +193,7 @@ impl Inventory {
                 }
             }
             ObjectName::Parquet(place) => {
-                listed.parquet += 1;
+                listed.tables.add(&object, key, state.tables_of(id));
                 key.add(&mut listed.in_parquet, &ObjectName::Data(place.clone()).to_string());
             }
             ObjectName::Tail(..) => listed.tails += 1,

@@ -8,22 +8,27 @@
 
 mod check;
 mod draft;
+mod exam;
 mod finding;
 mod heads;
 mod inventory;
+mod judge;
 mod list;
 mod look;
+mod memory;
 mod prove;
+mod report;
 mod roster;
 mod state;
+mod tables;
 mod verify;
 mod versions;
 
-pub use check::{EpochReport, LogReport};
 pub use draft::{Drafted, draft};
 pub use finding::{Evidence, Finding, FindingKind, Severity};
 pub use list::{FleetList, LogRow, list};
 pub use prove::{Proven, Wanted, prove};
+pub use report::{EpochReport, LogReport};
 pub use roster::{Expected, MAX_ROSTER_BYTES, Roster, RosterError, Silence, check_name};
 pub use state::{SavedLog, SeenRoster, State, StateError, Verified};
 pub use verify::{Fleet, Request, verify};

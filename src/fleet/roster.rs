@@ -90,6 +90,7 @@ impl Roster {
     /// # Errors
     /// See [`RosterError`].
     pub fn read_signed(bytes: &[u8], key: &VerifierKey) -> Result<Self, RosterError> {
+        check_size(bytes)?;
         let note = Note::parse_within(bytes, MAX_ROSTER_BYTES)?;
         note.verify(key)?;
         Self::parse(note.text())
@@ -100,12 +101,9 @@ impl Roster {
     /// # Errors
     /// See [`RosterError`].
     pub fn read_text(bytes: &[u8]) -> Result<Self, RosterError> {
+        check_size(bytes)?;
         if let Ok(note) = Note::parse_within(bytes, MAX_ROSTER_BYTES) {
             return Self::parse(note.text());
-        }
-        if bytes.len() > MAX_ROSTER_BYTES {
-            let (bytes, most) = (bytes.len(), MAX_ROSTER_BYTES);
-            return Err(NoteError::TooLarge { bytes, most }.into());
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|_| RosterError::Line { line: 1, reason: "it is not UTF-8".to_owned() })?;
@@ -149,6 +147,14 @@ impl Roster {
         }
         Ok(Self { name: name.to_owned(), sequence, date, logs })
     }
+}
+
+fn check_size(bytes: &[u8]) -> Result<(), RosterError> {
+    if bytes.len() <= MAX_ROSTER_BYTES {
+        return Ok(());
+    }
+    let reason = format!("it has {} bytes; at most {MAX_ROSTER_BYTES} are read", bytes.len());
+    Err(RosterError::Line { line: 1, reason })
 }
 
 /// Whether a roster may be called so.

@@ -68,7 +68,9 @@ pub struct Verified {
     pub data: (u64, Hash),
     /// The same of the objects in `proof/`.
     pub proof: (u64, Hash),
-    /// The last of the latter.
+    /// The same of objects in Parquet.
+    pub tables: (u64, Hash),
+    /// The last of those in `proof/`.
     pub last_proof: String,
     /// The host that the log's first record names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +111,10 @@ impl State {
 
     pub(super) fn proof_of(&self, id: &str) -> Option<(u64, [u8; 32])> {
         self.verified(id).map(|it| (it.proof.0, *it.proof.1.as_bytes()))
+    }
+
+    pub(super) fn tables_of(&self, id: &str) -> Option<(u64, [u8; 32])> {
+        self.verified(id).map(|it| (it.tables.0, *it.tables.1.as_bytes()))
     }
 
     pub(super) fn verified(&self, id: &str) -> Option<&Verified> {

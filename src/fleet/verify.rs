@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::check::{Check, LogReport, Subject, found, is_finding};
+use super::exam::{Check, Subject};
 use super::finding::{Finding, FindingKind as Kind, Severity};
 use super::inventory::{Inventory, MOST_SHOWN, SumKey};
+use super::report::{LogReport, found, is_finding};
 use super::roster::{Expected, Roster, Silence};
 use super::state::{SeenRoster, State};
 use super::versions::{self, Versions};

@@ -237,6 +237,12 @@ pub(super) fn steps(kinds: &[Finding], is_damaged: bool) -> Vec<&'static str> {
             has(&[Finding::Unclean]),
             "start the collector: it puts the end of the log in order, and records what it found",
         ),
+        (
+            has(&[Finding::NoQuorum]),
+            "`auditctl health` shows which witness is behind, and why. If the policy is new, wait \
+             until the collector has asked its witnesses, or give a cosigned checkpoint with \
+             --against FILE",
+        ),
     ];
     cases.into_iter().filter(|(applies, _)| *applies).map(|(_, step)| step).collect()
 }

@@ -17,6 +17,7 @@ use crate::audit::state::status::{Damage, StatusError, StatusSnapshot, Word};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::fsio::{FileMeta, Fs, Space, boot};
+use crate::witness::WitnessStatus;
 pub(super) use archive::Archive;
 pub(super) use backups::Backups;
 
@@ -104,6 +105,8 @@ pub(super) struct Facts {
     pub(super) backups: Backups,
     /// How alerts are delivered; none when none are set, or no collector has run.
     pub(super) alerts: Result<Option<AlertsStatus>, String>,
+    /// How it goes with the witnesses; none when none are set, or no collector has run.
+    pub(super) witness: Result<Option<WitnessStatus>, String>,
     /// How far the archive is that the settings name.
     pub(super) archive: Option<Archive>,
     pub(super) process: Process,
@@ -149,6 +152,7 @@ pub(super) fn gather(settings: &Settings, fs: &dyn Fs, clock: &dyn Clock) -> Fac
         space: fs.space(dir).map_err(text),
         backups: backups::look(fs, &settings.backup.output_dir, &paths, clock.now()),
         alerts: alerts(settings, fs, &paths),
+        witness: witness(settings, fs, &paths),
         archive: archive::look(settings.archive.destination.as_deref(), fs, dir, clock.now()),
         process: process(fs, pid),
         boot_id: boot::boot_id(fs),
@@ -253,6 +257,18 @@ fn alerts(
     }
     let path = paths.alerts_status();
     AlertsStatus::read(fs, &path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn witness(
+    settings: &Settings,
+    fs: &dyn Fs,
+    paths: &LogPaths,
+) -> Result<Option<WitnessStatus>, String> {
+    if settings.witness.policy.is_none() {
+        return Ok(None);
+    }
+    let path = paths.witness_status();
+    WitnessStatus::read(fs, &path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 struct Moment {

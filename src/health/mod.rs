@@ -87,6 +87,7 @@ pub fn unanswered(settings: &Settings, clock: &dyn Clock, after: Duration) -> He
         chain_is_short: false,
         backups: Backups { unknown: Some(why.clone()), ..Backups::default() },
         alerts: Err(why.clone()),
+        witness: Err(why.clone()),
         archive: settings
             .archive
             .destination

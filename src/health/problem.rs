@@ -141,6 +141,18 @@ problems! {
     AlertsFailed = "alerts.failed" [Warning],
     /// Records were not looked at for long.
     AlertsBehind = "alerts.behind" [Warning],
+    /// How it goes with the witnesses cannot be looked at.
+    WitnessUnknown = "witness.unknown" [Unknown],
+    /// Witnesses are set, and no collector asks them.
+    WitnessIdle = "witness.not_asking" [Warning],
+    /// The log has grown, and no quorum has cosigned it for long.
+    WitnessNoQuorum = "witness.no_quorum" [Warning, Critical],
+    /// A witness does not cosign.
+    WitnessBehind = "witness.behind" [Warning],
+    /// A witness has cosigned more than the log has.
+    WitnessAhead = "witness.ahead" [Critical],
+    /// The log does not continue what a witness cosigned.
+    WitnessContradicted = "witness.contradicted" [Critical],
     /// How far the archive is cannot be told.
     ArchiveUnknown = "archive.unknown" [Unknown],
     /// The archive has lacked records for long.

@@ -1,7 +1,7 @@
 //! Logs in every state, made without a writer, for tests.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alerts::{AlertStatus, AlertsStatus};
@@ -12,6 +12,7 @@ use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::config::{AlertSettings, Settings};
 use crate::fsio::lock::{FileLock, try_lock};
 use crate::fsio::{FileMeta, Fs, FsFile, OpenMode, OsFs, Space};
+use crate::witness::{StandingOf, WitnessStatus};
 
 use super::{Health, check};
 
@@ -49,6 +50,7 @@ impl Fs for SampleFs {
         let small = [
             ".catalog.json",
             "audit.alerts.json",
+            "audit.witness.json",
             "audit.verified.json",
             "audit.findings.json",
             "audit.keys",
@@ -211,6 +213,33 @@ pub(crate) fn delivering(change: impl FnOnce(&mut AlertsStatus, &Sample)) -> Sam
     change(&mut status, &sample);
     let text = status.to_bytes().expect("serialises");
     std::fs::write(sample.paths().alerts_status(), text).expect("written");
+    sample
+}
+
+/// A collector with two witnesses, of which it goes as `change` makes it.
+pub(crate) fn witnessed(change: impl FnOnce(&mut WitnessStatus, &Sample)) -> Sample {
+    let mut sample = Sample::running();
+    sample.settings.witness.policy = Some(PathBuf::from("policy"));
+    let before =
+        |seconds: i64| Timestamp::from_micros(sample.clock.now().micros() - seconds * 1_000_000);
+    let one = |name: &str| StandingOf {
+        name: name.to_owned(),
+        size: 43,
+        cosigned_at: Some(before(3)),
+        ..StandingOf::default()
+    };
+    let mut status = WitnessStatus {
+        at: before(1),
+        pid: PID as u32,
+        since: before(86_400),
+        tree_size: 43,
+        quorum_at: Some(before(3)),
+        quorum_size: 43,
+        witnesses: vec![one("a"), one("b")],
+    };
+    change(&mut status, &sample);
+    let text = status.to_bytes().expect("serialises");
+    std::fs::write(sample.paths().witness_status(), text).expect("written");
     sample
 }
 

@@ -56,7 +56,7 @@ fn a_log_that_runs_well_is_healthy_in_every_check() {
     // What alerts may name is what health has, under the same names.
     assert_eq!(
         HealthCheckName::NAMES,
-        [&expected[..], &["certificate", "alerts", "archive"]].concat()
+        [&expected[..], &["witness", "certificate", "alerts", "archive"]].concat()
     );
     assert_eq!((report.summary.total_checks, report.summary.healthy), (9, 9));
     assert_eq!(report.uptime_seconds, Some(3_600));
@@ -866,4 +866,78 @@ fn the_published_status_pages_mean_what_is_said_of_them() {
         }
     }
     assert!(seen >= 4, "{seen}");
+}
+
+#[test]
+fn witnesses_are_judged_by_what_they_say_and_by_how_old_their_quorum_is() {
+    use super::samples::witnessed;
+    use crate::witness::WitnessStatus;
+    type Change = fn(&mut WitnessStatus, &Sample);
+    fn ago(sample: &Sample, seconds: i64) -> Timestamp {
+        Timestamp::from_micros(sample.clock.now().micros() - seconds * 1_000_000)
+    }
+    let cases: [(&str, Change, Status, Option<&str>); 9] = [
+        ("well", |_, _| {}, Healthy, None),
+        (
+            "grown, a moment ago",
+            |status, sample| {
+                status.tree_size = 50;
+                status.quorum_at = Some(ago(sample, 599));
+            },
+            Healthy,
+            None,
+        ),
+        (
+            "grown since long",
+            |status, sample| {
+                status.tree_size = 50;
+                status.quorum_at = Some(ago(sample, 600));
+            },
+            Warning,
+            Some("witness.no_quorum"),
+        ),
+        (
+            "grown since longer",
+            |status, sample| {
+                status.tree_size = 50;
+                status.quorum_at = Some(ago(sample, 3_600));
+            },
+            Critical,
+            Some("witness.no_quorum"),
+        ),
+        (
+            "never had one",
+            |status, _| (status.quorum_at, status.quorum_size) = (None, 0),
+            Critical,
+            Some("witness.no_quorum"),
+        ),
+        (
+            "one is behind",
+            |status, _| status.witnesses[1].problem = Some("HTTP 500".to_owned()),
+            Warning,
+            Some("witness.behind"),
+        ),
+        (
+            "one speaks against the log",
+            |status, _| {
+                status.witnesses[0].problem = Some("HTTP 500".to_owned());
+                status.witnesses[1].problem = Some("HTTP 422".to_owned());
+                status.witnesses[1].alarm = Some("contradicted".to_owned());
+            },
+            Critical,
+            Some("witness.contradicted"),
+        ),
+        ("of another run", |status, _| status.pid = 1, Warning, Some("witness.not_asking")),
+        (
+            "nobody asks any more",
+            |status, sample| status.at = ago(sample, 400),
+            Warning,
+            Some("witness.not_asking"),
+        ),
+    ];
+    for (what, change, expected, code) in cases {
+        let report = witnessed(change).health().report;
+        let check = report.check("witness").expect("the check");
+        assert_eq!((check.status, check.code()), (expected, code), "{what}: {}", check.message);
+    }
 }

@@ -208,7 +208,8 @@ fn limits(fleet: &Fleet) -> Vec<String> {
     let parquet: u64 = fleet.logs.iter().map(|log| log.parquet_unchecked).sum();
     if parquet > 0 {
         limits.push(format!(
-            "{} in parquet/ were not compared with the records.",
+            "{} in parquet/ were not compared with the records: this build of auditctl cannot read \
+             them.",
             count(parquet, "object")
         ));
     }
@@ -321,6 +322,7 @@ fn log_value(log: &LogReport) -> Value {
         "signed_heads_unchecked": log.heads_unchecked,
         "records_read": log.records_read,
         "records_known": log.records_known,
+        "parquet_same": log.parquet_same,
         "parquet_unchecked": log.parquet_unchecked,
         "findings": log.findings.iter().map(finding_value).collect::<Vec<_>>(),
     })

@@ -24,6 +24,7 @@ mod tests;
 mod tokens;
 mod validate;
 mod verify;
+mod witness;
 
 pub use archive::{archived_json, archived_text};
 pub use backup::{
@@ -62,3 +63,4 @@ pub use verify::{
     checkpoint_json, checkpoint_text, verified_backup_json, verified_backup_text, verify_json,
     verify_text,
 };
+pub use witness::{with_witnessed, witnessed_text};

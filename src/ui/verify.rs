@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::style::{Style, escape, paint};
+use super::witness::witnessed_text;
 use crate::audit::read::verify::{
-    Anchor, Completeness, Depth, Integrity, KeySource, Report, Stretch,
+    Anchor, Completeness, Depth, Integrity, KeySource, Report, Stretch, Witnessed,
 };
 use crate::backup::{LogHere, VerifiedBackup};
 use crate::health::next_steps;
@@ -19,6 +20,7 @@ fn verdict(report: &Report) -> (&'static str, Style) {
         (Integrity::Damaged, _) => ("DAMAGED", Style::Bad),
         (Integrity::Unproven, _) => ("NOT PROVEN", Style::Bad),
         (Integrity::Intact, Completeness::Incomplete) => ("INCOMPLETE", Style::Bad),
+        (Integrity::Intact, _) if !report.is_witnessed() => ("NOT WITNESSED", Style::Bad),
         (Integrity::Intact, _) => ("VERIFIED", Style::Good),
     }
 }
@@ -123,6 +125,8 @@ pub fn verify_text(report: &Report, place: &str, colour: bool) -> String {
     if let Some(root) = &report.root_hash {
         row("root", format!("{root} over {}", count(report.tree_size, "record")));
     }
+    let witnessed = witnessed_text(report.witnessed.as_ref());
+    lines.extend(witnessed.lines().map(str::to_owned));
     for note in &report.notes {
         lines.push(format!("note: {}", escape(note)));
     }
@@ -376,20 +380,31 @@ pub fn checkpoint_text(anchor: &Anchor, wrong: Option<&str>, colour: bool) -> St
 
 /// The same, for programs.
 #[must_use]
-pub fn checkpoint_json(anchor: &Anchor, wrong: Option<&str>) -> String {
-    json!({
-        "passed": wrong.is_none(),
+pub fn checkpoint_json(
+    anchor: &Anchor,
+    wrong: Option<&str>,
+    witnessed: Option<&Witnessed>,
+) -> String {
+    let mut findings: Vec<Value> = wrong
+        .iter()
+        .map(|why| json!({"kind": "bad_signature", "file": anchor.name, "message": why}))
+        .collect();
+    if let Some(witnessed) = witnessed.filter(|witnessed| !witnessed.quorum_met) {
+        let message = witnessed.why_not();
+        findings.push(json!({"kind": "no_quorum", "file": anchor.name, "message": message}));
+    }
+    let mut value = json!({
+        "passed": findings.is_empty(),
         "checkpoint": anchor.name,
         "origin": anchor.origin,
         "tree_size": anchor.size,
         "root_hash": anchor.root,
-        "findings": wrong.iter().map(|why| json!({
-            "kind": "bad_signature",
-            "file": anchor.name,
-            "message": why,
-        })).collect::<Vec<_>>(),
-    })
-    .to_string()
+        "findings": findings,
+    });
+    if let Some(witnessed) = witnessed {
+        value["witnessed"] = json!(witnessed);
+    }
+    value.to_string()
 }
 
 /// Name and id of a verifier key, as a log's report has it.

@@ -105,6 +105,7 @@ catalogue! {
     CloudCredentials = "environment.cloud_credentials", Environment, Failed, "Cloud credentials", "there are credentials for it";
     CloudReachable = "environment.cloud_reachable", Environment, Failed, "Cloud reachable", "the bucket answers and can be listed";
     CloudWrite = "environment.cloud_write", Environment, Failed, "Cloud write access", "an object can be written, read and removed (only with --probe)";
+    Archive = "environment.archive", Environment, Failed, "Archive", "archive.destination answers and takes what is shipped; nothing is left there";
     Alerts = "environment.alerts", Environment, Failed, "Alerts", "each alert is configured correctly, and its target is allowed";
     AlertTest = "environment.alert_test", Environment, Failed, "Test alert", "a test alert arrives (only with --send-test-alert)";
     DiskSpace = "environment.disk_space", Environment, Failed, "Disk space", "enough space is free, and enough inodes";

@@ -10,6 +10,7 @@
 
 mod abilities;
 mod alert_checks;
+mod archive;
 mod bench;
 mod build;
 mod catalogue;
@@ -84,6 +85,7 @@ fn tasks(request: &Request) -> Vec<Task<Surroundings>> {
         Task { id: Id::Build, deadline: LOOKING, run: build::check },
         Task { id: Id::Http, deadline: LOOKING, run: serving::check },
         Task { id: Id::CloudReachable, deadline: cloud::DEADLINE, run: cloud::check },
+        Task { id: Id::Archive, deadline: cloud::DEADLINE, run: archive::check },
         Task { id: Id::Alerts, deadline: LOOKING, run: alert_checks::configured },
         Task { id: Id::AlertTest, deadline: sending, run: alert_checks::test },
         Task { id: Id::DiskSpace, deadline: LOOKING, run: disk::check },

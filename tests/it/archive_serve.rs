@@ -29,7 +29,9 @@ pub(crate) fn bucket(dir: &Dir) -> PathBuf {
 
 /// Settings that ship there every second.
 pub(crate) fn ships_to(place: &str) -> String {
-    format!("[archive]\ndestination = \"{place}\"\ninterval = \"1s\"\n")
+    format!(
+        "[archive]\ndestination = \"{place}\"\ninterval = \"1s\"\n\n[rate_limit]\nenabled = false\n"
+    )
 }
 
 fn to(bucket: &Path) -> String {
@@ -38,7 +40,7 @@ fn to(bucket: &Path) -> String {
 
 fn send(peer: &mut Peer, n: usize) {
     for n in 0..n {
-        let answer = peer.ask(&format!("{{\"type\":\"login\",\"actor\":\"a{n}\"}}"));
+        let answer = peer.ask(&format!("{{\"event_type\":\"login\",\"actor\":\"a{n}\"}}"));
         assert!(answer.get("ok").is_some(), "{answer}");
     }
 }
@@ -251,8 +253,8 @@ fn a_session_goes_on_after_every_failure() {
     fleet.record(3);
     let mut session = archiver.begin().expect("the lock");
     let faults = [Fault::AnswerLost, Fault::Unreachable, Fault::Denied, Fault::AnswerLost];
-    for fault in faults {
-        fleet.record(3);
+    for fault in faults.into_iter().cycle().take(40) {
+        fleet.record(1);
         fleet.store.next(Operation::Put, fault);
         let _ = session.pass(&archiver, &Unwatched);
         session.pass(&archiver, &Unwatched).expect("shipped");
@@ -344,6 +346,9 @@ fn there_once(dir: &Dir, at_least: u64) -> Vec<String> {
             let path = entry.expect("readable").path();
             if path.is_dir() {
                 folders.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|extension| extension != "gz") {
                 continue;
             }
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();

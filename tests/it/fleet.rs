@@ -68,9 +68,9 @@ impl Hosts {
         self.archiver(&self.homes[at], at, cuts).pass(&Unwatched).expect("shipped");
     }
 
-    /// Everything was put ten minutes ago.
+    /// Everything was put two hours ago.
     pub(crate) fn age(&self) {
-        let then = SystemTime::now() - Duration::from_secs(600);
+        let then = SystemTime::now() - Duration::from_secs(7_200);
         for name in self.names() {
             let file = std::fs::File::options().write(true).open(self.bucket().join(name));
             file.expect("a file").set_modified(then).expect("dated");
@@ -281,7 +281,7 @@ fn what_the_store_lists_unchanged_is_not_read_again_and_only_speed_depends_on_it
     // Whoever can set the time of a file, and is believed, is not found: that is why a directory
     // is not believed without --trust-mtime.
     hosts.age();
-    let then = SystemTime::now() - Duration::from_secs(600);
+    let then = SystemTime::now() - Duration::from_secs(7_200);
     assert!(then.elapsed().is_ok());
     let fleet = hosts.verify_as(Request { state: third.state, ..hosts.request() });
     assert_eq!(codes(&fleet), BTreeSet::from(["object_altered"]), "{}", said(&fleet));

@@ -30,6 +30,11 @@ fn checkpoint(name: &ObjectName) -> bool {
     matches!(name, ObjectName::Checkpoint(..))
 }
 
+#[cfg(feature = "parquet")]
+fn parquet(name: &ObjectName) -> bool {
+    matches!(name, ObjectName::Parquet(_))
+}
+
 fn tail(name: &ObjectName) -> bool {
     matches!(name, ObjectName::Tail(..))
 }
@@ -132,7 +137,7 @@ const FORGERIES: &[Forgery] = &[
             rewrite(hosts, &nth(hosts, 0, range, 0), &own.to_string(), &moved);
             remove(hosts, &own);
         },
-        &["other_host"],
+        &["other_host", "foreign_object"],
         "host=web-1",
     ),
     (
@@ -212,7 +217,7 @@ const FORGERIES: &[Forgery] = &[
             let other = Hosts::new(1);
             copy_tree(&other.bucket(), &hosts.bucket());
         },
-        &["log_unknown"],
+        &["log_unknown", "other_host"],
         "",
     ),
     (
@@ -236,6 +241,29 @@ const FORGERIES: &[Forgery] = &[
         },
         &["foreign_object"],
         "parquet/",
+    ),
+    #[cfg(feature = "parquet")]
+    (
+        "Parquet: two objects are exchanged",
+        |hosts| {
+            let (one, other) = (nth(hosts, 0, parquet, 0), nth(hosts, 0, parquet, 1));
+            std::fs::copy(hosts.path(&other), hosts.path(&one)).expect("copied");
+        },
+        &["table_differs"],
+        ".parquet",
+    ),
+    #[cfg(feature = "parquet")]
+    (
+        "Parquet: a byte of an object is altered",
+        |hosts| {
+            let path = hosts.path(&nth(hosts, 0, parquet, 0));
+            let mut bytes = read(&path);
+            let at = bytes.len() / 3;
+            bytes[at] ^= 1;
+            std::fs::write(path, bytes).expect("written");
+        },
+        &["table_differs"],
+        ".parquet",
     ),
     (
         "a lying range: its hashes",

@@ -18,6 +18,7 @@ mod architecture;
 mod archive;
 mod archive_cli;
 mod archive_forged;
+mod archive_known;
 mod archive_mended;
 mod archive_serve;
 mod backup_cli;
@@ -59,9 +60,14 @@ mod engines;
 mod evidence;
 mod exact;
 mod faults;
+#[cfg(any(feature = "s3", feature = "witness"))]
+mod fetched;
 mod fleet;
 mod fleet_cli;
+#[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
+mod fleet_cloud;
 mod fleet_forged;
+mod fleet_scale;
 mod follow;
 mod foreseen;
 mod forgery;
@@ -150,4 +156,8 @@ mod verify_damage;
 mod verify_python;
 mod ways_out;
 mod who;
+#[cfg(feature = "witness")]
+mod witness;
+#[cfg(feature = "witness")]
+mod witness_others;
 mod zones;

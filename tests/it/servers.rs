@@ -14,6 +14,7 @@ use auditctl::store::{
     BackupStore, Destination, Environment, Limits, LocalStore, Provider, RetryPolicy, connect,
 };
 
+use crate::fetched::{fetched, home, run};
 use crate::support::{eventually, skipped};
 
 /// What the stores' tests run on.
@@ -160,12 +161,6 @@ pub(crate) fn assert_no_secret(text: &str) {
     }
 }
 
-fn home() -> PathBuf {
-    // Beside the programs that were built: …/target/test-servers
-    let target = Path::new(env!("CARGO_BIN_EXE_auditctl")).ancestors().nth(2).expect("target");
-    target.join("test-servers")
-}
-
 /// Python with the packages of requirements.txt.
 pub(crate) fn python() -> Result<PathBuf, String> {
     static READY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -210,34 +205,6 @@ fn azurite() -> Result<PathBuf, String> {
             .current_dir(&folder))
     })?;
     Ok(home().join("npm/node_modules/.bin/azurite-blob"))
-}
-
-/// Runs `install` unless what it installs is there, as the list now is. One
-/// process at a time.
-fn fetched(list: &str, install: impl Fn(&Path) -> Result<(), String>) -> Result<(), String> {
-    let said = |error: std::io::Error| error.to_string();
-    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/servers").join(list);
-    let wanted = std::fs::read(&list).map_err(said)?;
-    std::fs::create_dir_all(home()).map_err(said)?;
-    let name = list.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let lock = File::create(home().join(format!("{name}.lock"))).map_err(said)?;
-    lock.lock().map_err(said)?;
-    let done = home().join(format!("{name}.installed"));
-    if std::fs::read(&done).is_ok_and(|there| there == wanted) {
-        return Ok(());
-    }
-    install(&list)?;
-    std::fs::write(done, wanted).map_err(said)
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let shown = format!("{command:?}");
-    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{shown}: {e}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{shown}: {}", said.lines().last().unwrap_or("no reason")))
 }
 
 /// Starts a program that ends when this process does, however that ends, and

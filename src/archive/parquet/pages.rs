@@ -13,8 +13,8 @@ use super::source::Source;
 pub(super) const MAX_PAGE_BYTES: u64 = 4 << 20;
 /// The most that a page's header may have.
 const MAX_HEADER_BYTES: u64 = 4 << 10;
-/// How deep a header may nest: a page's statistics are three deep.
-const MAX_DEPTH: u32 = 8;
+/// How deep what is described may nest: what the writer writes is eight deep.
+const MAX_DEPTH: u32 = 16;
 
 const DATA_PAGE: i64 = 0;
 const DICTIONARY_PAGE: i64 = 2;
@@ -99,6 +99,22 @@ pub(super) fn look(
         return Err(wrong("fewer rows than the row group has"));
     }
     Ok(pages)
+}
+
+/// How many elements the schema in a file's description has: the library builds the tree of
+/// them by recursion, however deep it is. `None` where it is no description.
+pub(super) fn schema_elements(description: &[u8]) -> Option<u64> {
+    let mut thrift = Thrift { bytes: description, at: 0 };
+    let (mut elements, mut last) = (None, 0);
+    while let Some((id, of)) = thrift.field(&mut last)? {
+        if (id, of) == (2, LIST) {
+            let head = *thrift.bytes.get(thrift.at)?;
+            let mut ahead = Thrift { bytes: description, at: thrift.at + 1 };
+            elements = Some(if head >> 4 == 15 { ahead.varint()? } else { u64::from(head >> 4) });
+        }
+        thrift.skip(of, MAX_DEPTH)?;
+    }
+    elements
 }
 
 /// What is needed of a page's header.

@@ -15,7 +15,7 @@ use super::ParquetError;
 use super::cells::{Cell, Cells};
 use super::claims::Claims;
 use super::columns::Columns;
-use super::pages::{MAX_PAGE_BYTES, look};
+use super::pages::{MAX_PAGE_BYTES, look, schema_elements};
 use super::schema::{self, Column, Kind, ROW_GROUP_ROWS};
 use super::source::Source;
 use crate::archive::documents::RangeProof;
@@ -24,10 +24,13 @@ use crate::archive::members::pass_holes;
 use crate::audit::tree::merkle::{Range, leaf_hash};
 use crate::fsio::FsFile;
 
-/// The most that the description at a file's end, and all its indexes, may have.
-const MAX_FOOTER_BYTES: u64 = 8 << 20;
-/// The most row groups: a file as large as one can be has a few hundred.
-const MAX_ROW_GROUPS: usize = 4096;
+/// The most that the description at a file's end may have: a file as large as one can be has
+/// less than a fourth.
+const MAX_FOOTER_BYTES: u64 = 4 << 20;
+/// The most that all its indexes may have.
+const MAX_INDEX_BYTES: u64 = 16 << 20;
+/// The most row groups: a file as large as one can be has fewer than two hundred.
+const MAX_ROW_GROUPS: usize = 1024;
 const MAGIC: &[u8] = b"PAR1";
 
 /// The lines of a Parquet file, in order. The file may be anybody's: what is kept in memory is
@@ -236,6 +239,13 @@ fn describe(source: &Source, place: &Place) -> Result<ParquetMetaData, ParquetEr
     if u64::from(length) > MAX_FOOTER_BYTES {
         return Err(wrong("its description is larger than one can be"));
     }
+    let begin = size.checked_sub(8 + u64::from(length));
+    let begin = begin.ok_or_else(|| wrong("its description is larger than it is"))?;
+    let description = source.get_bytes(begin, length as usize)?;
+    // The root, and a leaf for each column.
+    if schema_elements(&description) != Some(Column::ALL.len() as u64 + 1) {
+        return Err(wrong("it has not the schema that such files have"));
+    }
     let options = || Some(ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false));
     let about =
         ParquetMetaDataReader::new().with_metadata_options(options()).parse_and_finish(source)?;
@@ -279,7 +289,7 @@ fn describe(source: &Source, place: &Place) -> Result<ParquetMetaData, ParquetEr
     if rows != file.num_rows() {
         return Err(wrong("it has not as many rows as it says"));
     }
-    if indexes > MAX_FOOTER_BYTES {
+    if indexes > MAX_INDEX_BYTES {
         return Err(wrong("its indexes are larger than they can be"));
     }
     Ok(ParquetMetaDataReader::new()

@@ -133,8 +133,9 @@ const PAGE_ROWS: usize = 2_000;
 const PAGE_BYTES: usize = 1 << 20;
 /// Beyond it a column of a row group is stored as it is.
 const DICTIONARY_BYTES: usize = 256 << 10;
-/// Level 6 would save 7% of the bytes and take almost three times as long, level 9 two points more.
-const ZSTD_LEVEL: i32 = 3;
+/// What is stored is kept for years: level 3 is three times as fast and takes 8% more, level 9
+/// takes 2% less and half as long again.
+const ZSTD_LEVEL: i32 = 6;
 /// How often a filter is wrong when it says "perhaps".
 const FALSE_POSITIVES: f64 = 0.01;
 

@@ -83,7 +83,7 @@ pub struct Contradiction {
     /// The head's name.
     pub name: String,
     /// Where it is kept.
-    pub kept: Kept,
+    pub(crate) kept: Kept,
     /// Its epoch.
     pub epoch: u32,
     /// How many records it is over.

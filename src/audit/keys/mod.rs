@@ -1,11 +1,13 @@
-//! Who signed what: signed checkpoints, the signing key, the succession of a log's keys,
+//! Who signed what: signed checkpoints and their cosignatures, the signing key, the succession of a log's keys,
 //! signed JSON files, and signed heads that are kept elsewhere.
 //!
 //! May use [`record`](super::record), [`tree`](super::tree) and
 //! [`paths`](super::paths). A verdict rests on what is here, and on nothing above it.
 
 pub mod checkpoint;
+pub mod cosignature;
 pub mod histories;
+pub mod policy;
 pub mod signed_document;
 pub mod signer;
 mod succession;

@@ -11,6 +11,7 @@ mod key;
 pub use super::checkpoint::VerifierKey;
 pub(crate) use key::MAX_FILE_BYTES as MAX_KEY_FILE_BYTES;
 pub use key::{KeyError, SigningKey};
+pub(super) use key::{encode_private, parse_private, read_private, save_private};
 
 use std::sync::Arc;
 

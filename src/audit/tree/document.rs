@@ -47,6 +47,8 @@ impl Kind {
     pub const ALERTS_JOURNAL: Self = Self::first("auditctl/alerts-journal");
     /// `audit.alerts.json`.
     pub const ALERTS: Self = Self::first("auditctl/alerts");
+    /// `audit.witness.json`.
+    pub const WITNESS: Self = Self::first("auditctl/witness");
     /// The proof of a record.
     pub const PROOF: Self = Self::first("auditctl/proof");
     /// The proof that a tree continues an earlier one.
@@ -89,6 +91,7 @@ impl Kind {
         Self::FINDINGS,
         Self::ALERTS_JOURNAL,
         Self::ALERTS,
+        Self::WITNESS,
         Self::PROOF,
         Self::CONSISTENCY_PROOF,
         Self::BACKUP,

@@ -2,6 +2,7 @@
 
 mod encoded;
 mod opening;
+mod witness;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use crate::clock::Timestamp;
 pub(crate) use encoded::{encode, fits};
 pub use opening::{Contradicting, GivenUp, RollbackAccepted};
 pub(crate) use opening::{LeftBehind, Recovered};
+pub use witness::{Cosigned, CosigningRefused, WitnessState, WitnessedLog};
 
 /// The event types of the log's own records.
 pub const OWN_TYPES: &[&str] = &[
@@ -42,6 +44,9 @@ pub const OWN_TYPES: &[&str] = &[
     "audit.clock_changed",
     ALERTS_LOST,
     ALERTS_POSITION,
+    COSIGNED,
+    COSIGNING_REFUSED,
+    WITNESS_STATE,
     crate::audit::keys::KEY_ROTATED,
     crate::audit::keys::KEY_REPLACED,
 ];
@@ -58,6 +63,13 @@ pub const REPAIRED: &str = "audit.repaired";
 pub const ALERTS_LOST: &str = "audit.alert_lost";
 /// The type of the record of how far alerts are: no alert is about it.
 pub const ALERTS_POSITION: &str = "audit.alerts_position";
+
+/// The type of the record of a checkpoint that was cosigned.
+pub const COSIGNED: &str = "audit.cosigned";
+/// The type of the record of a signed checkpoint that was not cosigned.
+pub const COSIGNING_REFUSED: &str = "audit.cosigning_refused";
+/// The type of the record of all that a witness knows.
+pub const WITNESS_STATE: &str = "audit.witness_state";
 
 /// A setting that changed: key, old and new value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -341,6 +353,12 @@ pub(crate) enum OwnRecord {
     AlertsLost(AlertsLost),
     /// How far alerts are.
     AlertsPosition(AlertsPosition),
+    /// A checkpoint of another log was cosigned.
+    Cosigned(Box<Cosigned>),
+    /// A signed checkpoint of another log was not cosigned.
+    CosigningRefused(Box<CosigningRefused>),
+    /// All that a witness knows.
+    WitnessState(WitnessState),
     /// Somebody asked.
     Queried(Box<Queried>),
     /// Another key signs from here on.
@@ -407,6 +425,9 @@ impl OwnRecord {
             Self::BackupRemoved(_) => BACKUP_REMOVED,
             Self::AlertsLost(_) => ALERTS_LOST,
             Self::AlertsPosition(_) => ALERTS_POSITION,
+            Self::Cosigned(_) => COSIGNED,
+            Self::CosigningRefused(_) => COSIGNING_REFUSED,
+            Self::WitnessState(_) => WITNESS_STATE,
             Self::Queried(_) => "audit.query",
             Self::KeyRotated(_) => crate::audit::keys::KEY_ROTATED,
             Self::KeyReplaced(_) => crate::audit::keys::KEY_REPLACED,

@@ -7,6 +7,7 @@ use super::describe::{describe, link};
 use super::draft::{Draft, Times};
 use super::log::{altered_block, other_history, own_history, unsigned_tail};
 use super::{Creator, Earlier, LEAST_RATIO, Made, Request};
+use crate::audit::keys::checkpoint::{SignedCheckpoint, read_note};
 use crate::audit::read::snapshot::{Part, Snapshot};
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::{LogPaths, Span};
@@ -113,6 +114,7 @@ impl Creator {
         metadata.created_at = self.clock.now();
         metadata.clock_adjusted = clock_adjusted;
         metadata.previous = previous;
+        metadata.cosigned = self.cosigned(&snapshot, &request.log_dir);
         metadata.verified.milliseconds = times.of(Stage::Verify);
         if let Some((digests, _)) = sealed {
             metadata.archive.file = id.archive(true);
@@ -156,6 +158,16 @@ impl Creator {
             seconds,
             catalog_error: None,
         })
+    }
+
+    /// What witnesses had cosigned of what the backup holds, if a key of the log signed it.
+    fn cosigned(&self, snapshot: &Snapshot, log_dir: &Path) -> Option<String> {
+        let text = read_note(&*self.fs, &LogPaths::new(log_dir).cosigned()).ok()??;
+        let note = SignedCheckpoint::parse(&text).ok()?;
+        let checkpoint = snapshot.keys.verify(&note).ok()?.0;
+        let fits = checkpoint.origin == snapshot.checkpoint.origin
+            && checkpoint.size <= snapshot.checkpoint.size;
+        fits.then(|| note.to_string())
     }
 
     /// Of the records that the log does not have: the newest earlier backup that holds

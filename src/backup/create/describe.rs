@@ -93,6 +93,7 @@ pub(super) fn describe(
         },
         segments: packed.stretches,
         holes,
+        cosigned: None,
         encryption: None,
         verified: Verified {
             level: "content".to_owned(),

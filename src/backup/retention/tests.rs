@@ -55,6 +55,7 @@ fn made(id: &str, log: &str, epoch: u32, held: (u64, u64)) -> Listed {
         encryption: None,
         verified: Verified { level: "content".to_owned(), records: 1, milliseconds: 1 },
         signature: None,
+        cosigned: None,
         read_from: None,
     };
     Listed {

@@ -23,3 +23,4 @@ pub(super) mod support_bundle;
 pub(super) mod token;
 pub(super) mod validate;
 pub(super) mod verify;
+pub(super) mod witness;

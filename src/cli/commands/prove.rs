@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use crate::audit::LogPaths;
-use crate::audit::read::verify::{ProveError, TlogProof, prove, prove_from};
+use crate::audit::read::verify::{ProveError, TlogProof, prove, prove_cosigned, prove_from};
 use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -39,6 +39,10 @@ pub(crate) struct ProveArgs {
     /// line in `extra`
     #[arg(long, value_enum, default_value_t = Format::Json, conflicts_with = "from")]
     format: Format,
+    /// Prove the record under the newest checkpoint that witnesses cosigned, so that the proof
+    /// carries their cosignatures. `auditctl verify --proof FILE --policy FILE` checks them
+    #[arg(long, conflicts_with = "from")]
+    cosigned: bool,
     /// Write the proof to this new file instead of stdout
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -57,7 +61,11 @@ pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<u8, CliError> {
         patiently(dir, from, || prove_from(&fs, dir, from))?.encode() + "\n"
     } else {
         let seq = args.seq.ok_or_else(|| CliError::usage("SEQ or --from SIZE is missing"))?;
-        let document = patiently(dir, seq.saturating_add(1), || prove(&fs, dir, seq))?;
+        let document = if args.cosigned {
+            prove_cosigned(&fs, dir, seq).map_err(|error| under_cosigned(error, seq))?
+        } else {
+            patiently(dir, seq.saturating_add(1), || prove(&fs, dir, seq))?
+        };
         match args.format {
             Format::Json => document.encode() + "\n",
             Format::TlogProof => TlogProof::from(&document).encode(),
@@ -140,6 +148,17 @@ fn patiently<T>(
     }
 }
 
+/// What witnesses have cosigned ends before what is signed.
+fn under_cosigned(error: ProveError, seq: u64) -> CliError {
+    let ProveError::NotYet { signed, .. } = error else { return error.into() };
+    let text = format!(
+        "no cosigned checkpoint covers record {seq}: the newest one that witnesses cosigned covers \
+         {signed} records"
+    );
+    CliError::new("not_cosigned", Exit::Failed, text)
+        .hint("a running collector asks its witnesses every `witness.interval`: try again")
+}
+
 fn not_there(error: &ProveError, has: u64) -> CliError {
     let log = match has {
         0 => "the log has no records".to_owned(),
@@ -173,6 +192,12 @@ impl From<ProveError> for CliError {
                 Exit::Found,
                 "run `auditctl verify` to see what is wrong with \
                                                 the log",
+            ),
+            ProveError::NotCosigned => (
+                "not_cosigned",
+                Exit::Failed,
+                "set `witness.policy` and start the collector; `auditctl health` shows how it goes \
+                 with the witnesses",
             ),
             ProveError::Damaged { .. } => {
                 ("damaged", Exit::Found, "run `auditctl verify` to see what is wrong with the log")

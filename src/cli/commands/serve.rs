@@ -2,6 +2,7 @@
 
 mod alerting;
 mod archiving;
+mod witnesses;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use crate::ui;
 
 use alerting::Alerting;
 use archiving::Archiving;
+use witnesses::Witnesses;
 
 /// Run the collector: take events over a Unix socket and HTTP.
 ///
@@ -80,9 +82,12 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
     let running =
         Arc::new(Running { log: OnceLock::new(), settings: Mutex::new(settings.clone()) });
     Alerting::check(&settings)?;
+    Witnesses::check(&settings)?;
     let alerting = Arc::new(alerting(context, &running));
     let archiving = Arc::new(Archiving::new(context, &settings)?);
-    let options = collector_options(context, args, &settings, (&running, &alerting, &archiving))?;
+    let witnesses = Arc::new(Witnesses::default());
+    let beside = (&running, &alerting, &archiving, &witnesses);
+    let options = collector_options(context, args, &settings, beside)?;
     let prepared =
         collector::prepare(options).map_err(|error| collector_error(&error, &settings))?;
     let (log_options, unread) =
@@ -109,13 +114,12 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
         context.printer.error(&format!("auditctl: no alerts: {reason}; SIGHUP tries again"));
     }
     archiving.go_on(&settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        // For what waits: queries, health, files. Each thread keeps memory of its own.
-        .max_blocking_threads(BLOCKING_THREADS)
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new("io", Exit::Failed, format!("cannot start: {error}")))?;
+    let printer = context.printer;
+    let warn = Arc::new(move |text: &str| printer.error(&format!("auditctl: {text}")));
+    if let Err(reason) = witnesses.start(&log, &settings, warn) {
+        context.printer.error(&format!("auditctl: no witness is asked: {reason}"));
+    }
+    let runtime = runtime()?;
     match runtime.block_on(collector::run(log.clone(), prepared)) {
         Ok(Stopped::Drained) => {
             context.printer.note("auditctl: stopped");
@@ -128,16 +132,36 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<u8, CliError> {
             context.printer.error(&Warning::Forced.says(text));
             // Neither waited for nor closed on the way out: that may be what hangs.
             runtime.shutdown_background();
+            std::mem::forget(witnesses);
             std::mem::forget(log);
             Ok(Exit::Interrupted as u8)
         }
         Err(error) => {
             runtime.shutdown_background();
             alerting.stop();
+            witnesses.stop();
             log.close()?;
             Err(collector_error(&error, &settings))
         }
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        // For what waits: queries, health, files. Each thread keeps memory of its own.
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new("io", Exit::Failed, format!("cannot start: {error}")))
+}
+
+/// Runs another server to its end, as the collector is run.
+pub(super) fn run_to_end<T>(server: impl Future<Output = T>) -> Result<T, CliError> {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(server);
+    runtime.shutdown_background();
+    Ok(ended)
 }
 
 /// Retention asks the archive as well, whichever the settings name by then.
@@ -155,7 +179,7 @@ const BLOCKING_THREADS: usize = 32;
 
 /// The signing key and everybody's events are in this process's memory: no core
 /// dump is written, and nobody but root may attach to it or read its memory.
-fn keep_memory_private(context: &Context) {
+pub(super) fn keep_memory_private(context: &Context) {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         let text = format!("auditctl: a crash may write the signing key into a core dump: {error}");
@@ -182,7 +206,7 @@ fn alerting(context: &Context, running: &Arc<Running>) -> Alerting {
     Alerting::new(move || running.settings().clone(), warn)
 }
 
-fn collector_error(error: &CollectorError, settings: &Settings) -> CliError {
+pub(super) fn collector_error(error: &CollectorError, settings: &Settings) -> CliError {
     let (kind, exit) = match error {
         CollectorError::NeedsToken(_) | CollectorError::Tokens(_) => ("token", Exit::Usage),
         CollectorError::NeedsTls(_) | CollectorError::Tls(_) => ("tls", Exit::Usage),
@@ -226,17 +250,20 @@ fn collector_error(error: &CollectorError, settings: &Settings) -> CliError {
     }
 }
 
+/// What runs beside the collector.
+type Beside<'a> = (&'a Arc<Running>, &'a Arc<Alerting>, &'a Arc<Archiving>, &'a Arc<Witnesses>);
+
 fn collector_options(
     context: &Context,
     args: &ServeArgs,
     settings: &Settings,
-    (running, alerting, archiving): (&Arc<Running>, &Arc<Alerting>, &Arc<Archiving>),
+    (running, alerting, archiving, witnesses): Beside<'_>,
 ) -> Result<CollectorOptions, CliError> {
     let printer = context.printer;
     let log_dir = settings.log_dir.clone();
     let for_health = Arc::clone(running);
     let before_close = Arc::clone(alerting);
-    let after_close = Arc::clone(archiving);
+    let after_close = (Arc::clone(archiving), Arc::clone(witnesses));
     let (to, url) = (settings.collector.checkpoint_push_to.clone(), Alerting::push_url(settings)?);
     let every = settings.collector.checkpoint_push_interval;
     let push = (to.is_some() || url.is_some()).then_some(Push { to, url, every });
@@ -244,8 +271,11 @@ fn collector_options(
         notify_socket: std::env::var_os("NOTIFY_SOCKET"),
         push,
         before_close: Box::new(move || before_close.stop()),
-        // The last records, too, are to leave the host.
-        after_close: Box::new(move || after_close.end()),
+        // The last records, too, are to leave the host, and to be cosigned.
+        after_close: Box::new(move || {
+            after_close.1.stop();
+            after_close.0.end();
+        }),
         health: Arc::new(move |format| {
             let settings = for_health.settings().clone();
             // Who asks this very process is told of what it has done by now.

@@ -7,7 +7,8 @@ use clap::Args;
 
 use crate::audit::LogPaths;
 use crate::audit::keys::checkpoint::VerifierKey;
-use crate::audit::read::verify::{Anchor, Integrity, Report, Request, State, verify};
+use crate::audit::keys::policy::{MAX_POLICY_BYTES, Policy};
+use crate::audit::read::verify::{Anchor, Integrity, Kind, Report, Request, State, verify};
 use crate::audit::state::status::Mode;
 use crate::backup::{BackupError, Extent, RestoreRequest, Restorer, Target, Wish};
 use crate::cli::backups::identities;
@@ -54,6 +55,10 @@ pub(crate) struct VerifyArgs {
     /// backup, has to extend it. May be repeated
     #[arg(long, value_name = "FILE")]
     against: Vec<PathBuf>,
+    /// Witnesses that have to have cosigned a checkpoint of the log, as a C2SP tlog-policy. The
+    /// checkpoint is audit.cosigned beside the log, or given with --against
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// The log's public key, kept elsewhere [default: audit.pub beside the log]
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
@@ -89,8 +94,9 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         ),
         None => None,
     };
+    let policy = args.policy.as_deref().map(policy).transpose()?;
     if let Some(path) = &args.proof {
-        return proof::check(context, path, args, key.as_ref());
+        return proof::check(context, path, args, (key.as_ref(), policy.as_ref()));
     }
     let named = args.backup.as_deref();
     let what = named.map_or(Ok(What::Log), |named| what::is(&*shared_fs(), Path::new(named)))?;
@@ -98,7 +104,7 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
         if args.quick {
             return Err(CliError::usage("--quick is for the log, not for a proof"));
         }
-        return proof::check(context, Path::new(path), args, key.as_ref());
+        return proof::check(context, Path::new(path), args, (key.as_ref(), policy.as_ref()));
     }
     if args.record.is_some() {
         return Err(CliError::usage("--record needs a tlog-proof (--proof FILE)"));
@@ -109,14 +115,17 @@ pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<u8, CliError> 
             let message = format!("--quick is for the log, not for the backup {backup}");
             Err(CliError::usage(message).hint("`auditctl list` checks all backups quickly"))
         }
+        (What::Backup, Some(_)) if policy.is_some() => Err(CliError::usage(
+            "--policy is for the log, a proof or a checkpoint, not for a backup",
+        )),
         (What::Backup, Some(backup)) => of_backup(context, &settings, backup, args, key),
         (What::Checkpoint(anchor), _) => {
             if OsFs.meta(&LogPaths::new(&settings.log_dir).manifest()).is_ok() {
-                return log(context, &settings, args, key, Some(*anchor));
+                return log(context, &settings, args, (key, policy), Some(*anchor));
             }
-            what::checkpoint(context, &anchor, key.as_ref())
+            what::checkpoint(context, &anchor, (key.as_ref(), policy.as_ref()))
         }
-        _ => log(context, &settings, args, key, None),
+        _ => log(context, &settings, args, (key, policy), None),
     }
 }
 
@@ -124,13 +133,16 @@ fn log(
     context: &Context,
     settings: &Settings,
     args: &VerifyArgs,
-    key: Option<VerifierKey>,
+    (key, policy): (Option<VerifierKey>, Option<Policy>),
     named: Option<Anchor>,
 ) -> Result<u8, CliError> {
     let fs = shared_fs();
     let mut anchors =
         args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
     anchors.extend(named);
+    if policy.is_some() {
+        anchors.extend(args.against.iter().filter_map(|path| cosigned(path)));
+    }
     // What is in reach and does not fit is held against it, asked for or not.
     let contradicting = heads::contradictions(context, settings);
     for found in &contradicting {
@@ -141,7 +153,8 @@ fn log(
     let since = if args.since_last { last_state(context, &state_file)? } else { None };
     let progress = Progress::new(context)?;
     let now = SystemClock.now();
-    let request = Request { quick: args.quick, key, anchors, since, now, ..Request::default() };
+    let request =
+        Request { quick: args.quick, key, anchors, policy, since, now, ..Request::default() };
     let verified = verify(&fs, &settings.log_dir, &request, &progress);
     progress.finish();
     let (report, state) = verified?;
@@ -152,7 +165,10 @@ fn log(
     // Of a key that was named only its owner can say that it is the log's.
     if args.public_key.is_none() {
         let against = request.anchors.len() > contradicting.len();
-        found::verified(settings, &report, FoundBy::Verify, against);
+        // Which policy is asked about is the asker's: it is nothing that is wrong with the log.
+        let mut of_log = report.clone();
+        of_log.findings.retain(|finding| finding.kind != Kind::NoQuorum);
+        found::verified(settings, &of_log, FoundBy::Verify, against);
     }
     let place = settings.log_dir.display().to_string();
     context.print(&if context.json {
@@ -205,6 +221,18 @@ fn last_state(context: &Context, path: &Path) -> Result<Option<State>, CliError>
     }
 }
 
+fn policy(path: &Path) -> Result<Policy, CliError> {
+    let (text, _) = shared_fs()
+        .read_given(path, MAX_POLICY_BYTES as u64)
+        .map_err(|error| CliError::io("read", path, &error))?;
+    Policy::parse(&text).map_err(|error| {
+        let mut new = CliError::usage(format!("--policy {}: {error}", path.display()))
+            .hint("docs/witnesses.md has an example of a policy");
+        new.path = Some(path.to_path_buf());
+        new
+    })
+}
+
 /// A checkpoint, or a JSON object that holds one, as backup metadata and proofs do.
 fn anchor(path: &Path) -> Result<Anchor, CliError> {
     let (text, _) = shared_fs()
@@ -224,6 +252,14 @@ fn anchor(path: &Path) -> Result<Anchor, CliError> {
         new.path = Some(path.to_path_buf());
         new
     })
+}
+
+/// The cosigned checkpoint in a backup's metadata.
+fn cosigned(path: &Path) -> Option<Anchor> {
+    let (text, _) = shared_fs().read_given(path, MAX_FILE_BYTES).ok()?;
+    let object: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let name = format!("{} (cosigned)", path.display());
+    Anchor::parse(&name, object.get("cosigned")?.as_str()?.as_bytes()).ok()
 }
 
 /// A backup is checked as a restore checks it, and compared with what was kept. What is wrong

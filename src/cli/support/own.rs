@@ -37,6 +37,9 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("audit.redact_key_created", &["key_id"]),
     ("audit.alert_lost", &["count", "first", "last"]),
     ("audit.alerts_position", &["settled_to", "cursor"]),
+    ("audit.cosigned", &["old_size", "tree_size", "root_hash"]),
+    ("audit.cosigning_refused", &["reason", "old_size", "tree_size", "root_hash", "cosigned_size"]),
+    ("audit.witness_state", &["epoch"]),
     ("audit.key_rotated", &["old_key", "new_key", "uid"]),
     (
         "audit.key_replaced",

@@ -33,7 +33,11 @@ pub(super) fn check(facts: &Facts, settings: &Settings) -> Option<Check> {
         Ok(lag) => lag.as_ref(),
         Err(why) => {
             let problem = Problem::ArchiveUnknown;
-            return Some(Check::found(NAME, problem, Status::Unknown, why.clone()));
+            let check = Check::found(NAME, problem, Status::Unknown, why.clone());
+            return Some(check.hint(
+                "correct what the message names. A file that the collector writes is replaced with \
+                 its next pass",
+            ));
         }
     };
     let mut findings = Vec::new();

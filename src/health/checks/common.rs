@@ -73,7 +73,7 @@ pub(super) fn unseen_hint(problem: Problem) -> Option<&'static str> {
             "use the version of auditctl that the service runs. If the page is damaged, restart \
              the service, which recreates it"
         }
-        Problem::AlertsUnknown => {
+        Problem::AlertsUnknown | Problem::WitnessUnknown => {
             "if a newer version wrote the file, use that version (`auditctl --version`). \
              Otherwise restart the collector, which recreates it"
         }

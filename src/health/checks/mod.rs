@@ -14,6 +14,7 @@ mod own_files;
 mod query_cache;
 mod rate_limiting;
 mod security;
+mod witness;
 mod worker_thread;
 mod write_buffer;
 
@@ -47,6 +48,7 @@ fn made(name: Name, (facts, settings, liveness): (&Facts, &Settings, Liveness)) 
         Name::DiskSpace => Some(disk_space::check(facts, settings, liveness)),
         Name::Integrity => Some(integrity::check(facts, settings, liveness)),
         Name::Backup => Some(backup::check(facts, settings)),
+        Name::Witness => witness::check(facts, settings, liveness),
         Name::Certificate => certificate::check(facts, settings, liveness),
         Name::Alerts => alerts::check(facts, settings, liveness),
         Name::Archive => archive::check(facts, settings),

@@ -28,6 +28,7 @@ fn of(sample: &Sample) -> (Status, String) {
 #[test]
 fn the_checks_that_alerts_can_name_are_those_that_there_are() {
     let mut sample = delivering(|_, _| {});
+    sample.settings.witness.policy = Some("policy".into());
     sample.settings.archive.destination = Some("/archive".to_owned());
     sample.set(Word::TlsNotAfter, ago(&sample, -9_000_000).micros() as u64);
     let report = sample.health().report;

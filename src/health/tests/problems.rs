@@ -15,7 +15,7 @@ use crate::audit::tree::merkle::{Range, leaf_hash};
 use crate::clock::{Clock, Timestamp};
 use crate::fsio::{Fs, OsFs, Space};
 use crate::health::Status::{Critical, Healthy, Unknown, Warning};
-use crate::health::samples::{GIB, Sample, delivering, every_state};
+use crate::health::samples::{GIB, Sample, delivering, every_state, witnessed};
 use crate::health::{Findings, Found, FoundBy, Problem, Status, unanswered};
 use crate::units::ByteSize;
 
@@ -141,6 +141,26 @@ pub(crate) fn with(problem: Problem) -> Sample {
         Problem::BackupsUnknown => {
             of_page(|sample| std::fs::write(&sample.settings.backup.output_dir, "").expect("file"))
         }
+        Problem::WitnessUnknown => {
+            let sample = witnessed(|_, _| ());
+            std::fs::write(sample.paths().witness_status(), "x").expect("written");
+            sample
+        }
+        Problem::WitnessIdle => {
+            let sample = witnessed(|_, _| ());
+            std::fs::remove_file(sample.paths().witness_status()).expect("removed");
+            sample
+        }
+        Problem::WitnessNoQuorum => witnessed(|status, sample| {
+            let now = sample.clock.now().micros();
+            status.quorum_at = Some(Timestamp::from_micros(now - 3_600 * 1_000_000));
+            status.tree_size = 44;
+        }),
+        Problem::WitnessBehind => {
+            witnessed(|status, _| status.witnesses[0].problem = Some("HTTP 503".to_owned()))
+        }
+        Problem::WitnessAhead => alarmed("ahead"),
+        Problem::WitnessContradicted => alarmed("contradicted"),
         Problem::AlertsUnknown
         | Problem::AlertsIdle
         | Problem::AlertsQueueFilling
@@ -322,6 +342,13 @@ fn key_change(seconds: u64) -> Sample {
 }
 
 /// A closed log of which something was found a minute ago.
+fn alarmed(alarm: &str) -> Sample {
+    witnessed(|status, _| {
+        status.witnesses[0].problem = Some("it has cosigned 99 records".to_owned());
+        status.witnesses[0].alarm = Some(alarm.to_owned());
+    })
+}
+
 fn found(by: FoundBy) -> Sample {
     let sample = Sample::closed();
     let at = Timestamp::from_micros(sample.clock.now().micros() - 60_000_000);
@@ -500,6 +527,8 @@ fn codes_are_unique_and_say_what_is_looked_at() {
     assert_eq!(codes.len(), Problem::ALL.len());
     // Without alerts there is no check of them.
     let mut sample = delivering(|_, _| {});
+    // Without a policy there is none of witnesses.
+    sample.settings.witness.policy = Some("policy".into());
     sample.settings.archive.destination = Some("/archive".to_owned());
     // Without HTTPS there is no check of its certificate.
     sample.ago(Word::TlsNotAfter, -100 * DAY);

@@ -16,6 +16,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "ui",
             "collector",
             "alerts",
+            "witness",
             "health",
             "monitor",
             "validate",
@@ -85,6 +86,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
             "ui",
             "access",
             "alerts",
+            "witness",
             "health",
             "audit",
             "config",
@@ -97,15 +99,20 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     (
         "validate",
         &[
-            "access", "alerts", "health", "backup", "store", "audit", "config", "units", "zone",
-            "clock", "built", "fsio",
+            "access", "alerts", "archive", "health", "backup", "store", "audit", "config", "units",
+            "zone", "clock", "built", "fsio",
         ],
     ),
     ("monitor", &["alerts", "health", "backup", "audit", "config", "units", "clock", "fsio"]),
     (
         "health",
-        &["coded", "alerts", "archive", "backup", "audit", "config", "units", "clock", "fsio"],
+        &[
+            "coded", "alerts", "archive", "witness", "backup", "audit", "config", "units", "clock",
+            "fsio",
+        ],
     ),
+    // A log's witnesses, and a witness of others' logs: `collector` serves it over HTTP.
+    ("witness", &["coded", "audit", "clock", "fsio"]),
     // `health` and `monitor` tell how delivery is; delivery knows nothing of them.
     ("alerts", &["coded", "audit", "config", "units", "clock", "fsio"]),
     ("access", &["audit", "units", "clock", "fsio"]),

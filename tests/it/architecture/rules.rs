@@ -176,7 +176,7 @@ pub(crate) fn crates_stay_on_their_floors(mentions: &[Mention<'_>]) -> Vec<Findi
     const BELONGS: &[Belongs] = &[
         (
             &["tokio"],
-            &["src/collector", "src/alerts", "src/store", "src/cli"],
+            &["src/collector", "src/alerts", "src/store", "src/witness", "src/cli"],
             "the engine is synchronous threads and channels: only what speaks over networks is asynchronous",
         ),
         (&["axum", "hyper"], &["src/collector"], "only the collector serves HTTP"),

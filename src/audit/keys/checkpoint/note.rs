@@ -37,13 +37,11 @@ const SIGNATURE_START: &str = "— ";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(not(feature = "testing"), non_exhaustive)]
 pub enum NoteError {
-    /// Larger than [`MAX_NOTE_BYTES`], or than what is read in its place.
-    #[error("the signed note has {bytes} bytes; at most {most} are read")]
+    /// Larger than [`MAX_NOTE_BYTES`].
+    #[error("the signed note has {bytes} bytes; at most {MAX_NOTE_BYTES} are read")]
     TooLarge {
         /// Its size.
         bytes: usize,
-        /// How many are read.
-        most: usize,
     },
     /// Not UTF-8, a control character, no final newline, or no signatures.
     #[error("not a signed note: {reason}")]
@@ -212,7 +210,7 @@ impl VerifierKey {
 }
 
 /// The first four bytes of SHA-256(name || LF || type || public key).
-fn key_id(name: &str, kind: u8, key: &[u8]) -> u32 {
+pub(in crate::audit::keys) fn key_id(name: &str, kind: u8, key: &[u8]) -> u32 {
     let mut hasher = Sha256::new();
     hasher.update(name.as_bytes());
     hasher.update([b'\n', kind]);
@@ -227,7 +225,7 @@ fn claims_ed25519(line: &str) -> bool {
     key.is_some_and(|key| key.first() == Some(&ED25519))
 }
 
-fn label(name: &str, id: u32) -> String {
+pub(in crate::audit::keys) fn label(name: &str, id: u32) -> String {
     format!("{name}+{id:08x}")
 }
 
@@ -245,6 +243,31 @@ impl FromStr for VerifierKey {
     /// Reads what `Display` wrote; one newline at the end is allowed.
     fn from_str(text: &str) -> Result<Self, NoteError> {
         let refuse = |reason| NoteError::VerifierKey { reason };
+        let parts = KeyParts::parse(text)?;
+        if parts.kind != ED25519 {
+            return Err(refuse("the key is not an Ed25519 key (type 1)"));
+        }
+        let key = Self::new(parts.name, parts.ed25519()?)?;
+        if key.id() != parts.id {
+            return Err(refuse("the key id does not belong to this name and key"));
+        }
+        Ok(key)
+    }
+}
+
+/// A verifier key of any algorithm, taken apart.
+#[derive(Debug)]
+pub(in crate::audit::keys) struct KeyParts<'a> {
+    pub(in crate::audit::keys) name: &'a str,
+    pub(in crate::audit::keys) id: u32,
+    /// The signature type.
+    pub(in crate::audit::keys) kind: u8,
+    pub(in crate::audit::keys) key: Vec<u8>,
+}
+
+impl<'a> KeyParts<'a> {
+    pub(in crate::audit::keys) fn parse(text: &'a str) -> Result<Self, NoteError> {
+        let refuse = |reason| NoteError::VerifierKey { reason };
         if text.len() > MAX_NOTE_BYTES {
             return Err(refuse("too long"));
         }
@@ -255,15 +278,21 @@ impl FromStr for VerifierKey {
         };
         let id = parse_key_id(id).ok_or_else(|| refuse("the key id is not 8 hex digits"))?;
         let key = STANDARD.decode(key).map_err(|_| refuse("the key is not base64"))?;
-        let Some((&ED25519, key)) = key.split_first() else {
-            return Err(refuse("the key is not an Ed25519 key (type 1)"));
+        let Some((&kind, key)) = key.split_first() else {
+            return Err(refuse("the key is empty"));
         };
-        let key = key.try_into().map_err(|_| refuse("the key has not 32 bytes"))?;
+        Ok(Self { name, id, kind, key: key.to_vec() })
+    }
+
+    /// The key as one of Ed25519.
+    pub(in crate::audit::keys) fn ed25519(&self) -> Result<VerifyingKey, NoteError> {
+        let refuse = |reason| NoteError::VerifierKey { reason };
+        let key = self.key.as_slice().try_into();
+        let key = key.map_err(|_| refuse("the key has not 32 bytes"))?;
         let key =
             VerifyingKey::from_bytes(key).map_err(|_| refuse("the key is not a curve point"))?;
-        let key = Self::new(name, key)?;
-        if key.id() != id {
-            return Err(refuse("the key id does not belong to this name and key"));
+        if key.is_weak() {
+            return Err(refuse("the key is of small order"));
         }
         Ok(key)
     }
@@ -334,7 +363,7 @@ impl Note {
     /// As [`parse`](Self::parse).
     pub(crate) fn parse_within(bytes: &[u8], most: usize) -> Result<Self, NoteError> {
         if bytes.len() > most {
-            return Err(NoteError::TooLarge { bytes: bytes.len(), most });
+            return Err(NoteError::TooLarge { bytes: bytes.len() });
         }
         let note = std::str::from_utf8(bytes).map_err(|_| malformed("it is not UTF-8"))?;
         if note.bytes().any(|b| b < b' ' && b != b'\n') {
@@ -393,7 +422,8 @@ fn malformed(reason: &'static str) -> NoteError {
     NoteError::Malformed { reason }
 }
 
-fn parse_signature(line: &str, number: usize) -> Result<NoteSignature, NoteError> {
+/// Reads one signature line, without its newline.
+pub(crate) fn parse_signature(line: &str, number: usize) -> Result<NoteSignature, NoteError> {
     let refuse = |reason| NoteError::SignatureLine { number, reason };
     if number > MAX_SIGNATURES {
         return Err(refuse("more than 100 signatures"));
@@ -417,11 +447,13 @@ fn parse_signature(line: &str, number: usize) -> Result<NoteSignature, NoteError
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        for signature in &self.signatures {
-            let mut bytes = signature.key_id.to_be_bytes().to_vec();
-            bytes.extend_from_slice(&signature.signature);
-            writeln!(f, "{SIGNATURE_START}{} {}", signature.name, STANDARD.encode(bytes))?;
-        }
-        Ok(())
+        self.signatures.iter().try_for_each(|signature| f.write_str(&signature_line(signature)))
     }
+}
+
+/// A signature's line, with its newline.
+pub(crate) fn signature_line(signature: &NoteSignature) -> String {
+    let mut bytes = signature.key_id.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&signature.signature);
+    format!("{SIGNATURE_START}{} {}\n", signature.name, STANDARD.encode(bytes))
 }

@@ -129,44 +129,19 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Malformed`], which never quotes the text.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let refuse = |reason| KeyError::Malformed { reason };
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        let rest = text.strip_prefix(START).ok_or_else(|| refuse("it begins otherwise"))?;
-        let mut parts = rest.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(refuse("a part is missing"));
-        };
-        let id = parse_key_id(id).ok_or_else(|| refuse("the key id is not 8 hex digits"))?;
-        // Room for what the decoder estimates, which is a little more.
-        let mut bytes = Secret([0_u8; SEED_BYTES + 4]);
-        let length = STANDARD
-            .decode_slice(key, &mut bytes.0)
-            .map_err(|_| refuse("the key is not the base64 of 33 bytes"))?;
-        let Some((&ED25519, seed)) = bytes.0[..length].split_first() else {
-            return Err(refuse("the key is not an Ed25519 key (type 1)"));
-        };
-        let seed = seed.try_into().map_err(|_| refuse("the seed has not 32 bytes"))?;
-        let key = Self::from_seed(name, seed)?;
+        let (name, id, seed) = parse_private(text, ED25519)?;
+        let key = Self::from_seed(name, &seed.0)?;
         if key.verifier.id() != id {
-            return Err(refuse("the key id does not belong to this name and key"));
+            return Err(KeyError::Malformed {
+                reason: "the key id does not belong to this name and key",
+            });
         }
         Ok(key)
     }
 
     /// The file's content.
     pub(crate) fn encode(&self) -> Secret<Vec<u8>> {
-        let mut key = Secret([ED25519; SEED_BYTES + 1]);
-        let seed = Secret(self.key.to_bytes());
-        key.0[1..].copy_from_slice(&seed.0);
-        let start = format!("{START}{}+", self.verifier.label());
-        // All the room at once: growing would leave copies behind.
-        let mut text = Secret(vec![0_u8; start.len() + 45]);
-        text.0[..start.len()].copy_from_slice(start.as_bytes());
-        let base64 = STANDARD
-            .encode_slice(key.0, &mut text.0[start.len()..])
-            .expect("33 bytes are 44 in base64");
-        text.0[start.len() + base64] = b'\n';
-        text
+        encode_private(&self.verifier.label(), ED25519, &Secret(self.key.to_bytes()))
     }
 
     /// The same key once more; both are overwritten when they are dropped.
@@ -239,14 +214,68 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Exists`] and [`KeyError::Io`].
     pub fn save(&self, fs: &dyn Fs, path: &Path) -> Result<(), KeyError> {
-        let io_error = |source| KeyError::Io { action: "write", path: path.to_owned(), source };
-        match fs.meta(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error(error)),
-            Ok(_) => return Err(KeyError::Exists { path: path.to_owned() }),
-        }
-        fsio::replace_file(fs, path, &self.encode().0).map_err(io_error)
+        save_private(fs, path, &self.encode())
     }
+}
+
+/// A private key's name, id and seed.
+pub(in crate::audit::keys) fn parse_private(
+    text: &str,
+    kind: u8,
+) -> Result<(&str, u32, Secret<[u8; SEED_BYTES]>), KeyError> {
+    let refuse = |reason| KeyError::Malformed { reason };
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let rest = text.strip_prefix(START).ok_or_else(|| refuse("it begins otherwise"))?;
+    let mut parts = rest.splitn(3, '+');
+    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(refuse("a part is missing"));
+    };
+    let id = parse_key_id(id).ok_or_else(|| refuse("the key id is not 8 hex digits"))?;
+    // Room for what the decoder estimates, which is a little more.
+    let mut bytes = Secret([0_u8; SEED_BYTES + 4]);
+    let length = STANDARD
+        .decode_slice(key, &mut bytes.0)
+        .map_err(|_| refuse("the key is not the base64 of 33 bytes"))?;
+    let seed = match bytes.0[..length].split_first() {
+        Some((found, seed)) if *found == kind => seed,
+        _ if kind == ED25519 => return Err(refuse("the key is not an Ed25519 key (type 1)")),
+        _ => return Err(refuse("the key is not a witness's (type 4)")),
+    };
+    let seed = seed.try_into().map_err(|_| refuse("the seed has not 32 bytes"))?;
+    Ok((name, id, Secret(seed)))
+}
+
+pub(in crate::audit::keys) fn encode_private(
+    label: &str,
+    kind: u8,
+    seed: &Secret<[u8; SEED_BYTES]>,
+) -> Secret<Vec<u8>> {
+    let mut key = Secret([kind; SEED_BYTES + 1]);
+    key.0[1..].copy_from_slice(&seed.0);
+    let start = format!("{START}{label}+");
+    // All the room at once: growing would leave copies behind.
+    let mut text = Secret(vec![0_u8; start.len() + 45]);
+    text.0[..start.len()].copy_from_slice(start.as_bytes());
+    let base64 = STANDARD
+        .encode_slice(key.0, &mut text.0[start.len()..])
+        .expect("33 bytes are 44 in base64");
+    text.0[start.len() + base64] = b'\n';
+    text
+}
+
+/// Stores a private key in a new file, mode 0600, synced.
+pub(in crate::audit::keys) fn save_private(
+    fs: &dyn Fs,
+    path: &Path,
+    text: &Secret<Vec<u8>>,
+) -> Result<(), KeyError> {
+    let io_error = |source| KeyError::Io { action: "write", path: path.to_owned(), source };
+    match fs.meta(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error(error)),
+        Ok(_) => return Err(KeyError::Exists { path: path.to_owned() }),
+    }
+    fsio::replace_file(fs, path, &text.0).map_err(io_error)
 }
 
 fn under(name: &VerifierKey, signature: Vec<u8>) -> NoteSignature {
@@ -256,7 +285,10 @@ fn under(name: &VerifierKey, signature: Vec<u8>) -> NoteSignature {
 /// Reads a file that is private: its owner's alone, or root's with its group allowed to
 /// read, as Kubernetes hands a Secret to a service. Permissions are asked
 /// of the open file, so that it cannot be swapped in between.
-fn read_private(fs: &dyn Fs, path: &Path) -> Result<Secret<Vec<u8>>, KeyError> {
+pub(in crate::audit::keys) fn read_private(
+    fs: &dyn Fs,
+    path: &Path,
+) -> Result<Secret<Vec<u8>>, KeyError> {
     let io_error = |source| KeyError::Io { action: "read", path: path.to_owned(), source };
     let unusual =
         || io_error(io::Error::new(io::ErrorKind::InvalidData, "not a small regular file"));

@@ -26,6 +26,7 @@ mod tail;
 pub(in crate::audit) mod tally;
 mod tlog_proof;
 pub(in crate::audit) mod view;
+mod witnessed;
 
 use std::path::Path;
 
@@ -33,10 +34,11 @@ pub use anchor::Anchor;
 pub use chance::Chance;
 pub use consistency::{ConsistencyDocument, Grown, NotEarlier};
 pub use proof_document::{DocumentError, ProofDocument, Proven, SignedTree};
-pub use prove::{ProveError, prove, prove_from};
+pub use prove::{ProveError, prove, prove_cosigned, prove_from, prove_growth};
 pub use report::{
     Abandoned, Completeness, Counts, Depth, Finding, GivenUp, Integrity, KeptCopy, KeySource,
     KeyStretch, Kind, OldestRead, Ranges, RemovedBy, ReplacedBy, Report, Stretch, TreePlace,
+    WitnessStanding, Witnessed,
 };
 pub use state::{Reading, State, TURNS};
 pub use tlog_proof::TlogProof;
@@ -48,6 +50,7 @@ use crate::audit::files::ended::{self, Kept};
 use crate::audit::files::facts::{Authority, Fact, Said, Span, said_in};
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint, VerifierKey};
+use crate::audit::keys::policy::Policy;
 use crate::audit::tree::document;
 use crate::clock::Timestamp;
 use crate::fsio::SharedFs;
@@ -65,6 +68,9 @@ pub struct Request {
     pub key: Option<VerifierKey>,
     /// Tree heads from elsewhere.
     pub anchors: Vec<Anchor>,
+    /// Which witnesses have to have cosigned one of these heads, or the one in
+    /// `audit.cosigned`.
+    pub policy: Option<Policy>,
     /// What the last verification had proven: read only what is new, and a part of
     /// the rest. Not together with `quick`.
     pub since: Option<State>,
@@ -117,7 +123,7 @@ impl Run<'_> {
     /// `None` when retention removed meanwhile what was to be read: whether it was
     /// allowed to, only a new look tells.
     fn run(mut self, last: bool) -> Result<Option<(Report, Option<State>)>, ReadError> {
-        let view = self.view;
+        let (view, request) = (self.view, self.request);
         self.files(last);
         let key = signature::keys(view, self.request.key.as_ref(), &mut self.tally);
         let newest = self.newest(key.keys.as_ref(), last);
@@ -181,7 +187,11 @@ impl Run<'_> {
         let trusts = trusted.is_ok();
         let abandoned = self.abandoned(&authority, &pieces, (key.keys.as_ref(), trusts))?;
         let mut anchored = None;
-        for anchor in &self.request.anchors {
+        let cosigned = match &request.policy {
+            Some(_) => witnessed::cosigned(view)?,
+            None => None,
+        };
+        for anchor in request.anchors.iter().chain(&cosigned) {
             let found = anchor::compare(
                 view,
                 &pieces,
@@ -230,6 +240,12 @@ impl Run<'_> {
         report.adopted = authority.adopted.iter().map(stretch).collect();
         report.holes = holes;
         report.abandoned = abandoned;
+        if let Some(policy) = &request.policy {
+            let anchors = request.anchors.iter().chain(&cosigned);
+            let (witnessed, finding) = witnessed::judge(policy, anchors, key.keys.as_ref());
+            report.witnessed = witnessed;
+            report.findings.extend(finding);
+        }
         if let Some(found) = newer.filter(|_| report.passed()) {
             let source = document::DocumentError::Newer { kind: document::Kind::LOG, found };
             return Err(ReadError::Newer { dir: view.log.paths.dir.clone(), source });
@@ -771,6 +787,7 @@ impl Run<'_> {
             holes: Vec::new(),
             abandoned: Vec::new(),
             notes,
+            witnessed: None,
             findings,
         }
     }

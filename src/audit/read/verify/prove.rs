@@ -8,7 +8,7 @@ use super::proof_document::{ProofDocument, SignedTree};
 use super::tail;
 use super::tally::Tally;
 use super::view::View;
-use crate::audit::keys::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
+use crate::audit::keys::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint, read_note};
 use crate::audit::keys::{Keyring, load_keyring};
 use crate::audit::read::error::ReadError;
 use crate::audit::read::watch::Unwatched;
@@ -45,6 +45,9 @@ pub enum ProveError {
         /// What is signed.
         signed: u64,
     },
+    /// No witness has cosigned a checkpoint.
+    #[error("audit.cosigned is missing: no witness has cosigned a checkpoint of this log")]
+    NotCosigned,
     /// Retention removed the record.
     #[error("record {seq} was removed by retention, which removed all before record {begin}")]
     Removed {
@@ -164,38 +167,72 @@ impl Proofs {
 /// # Errors
 /// See [`ProveError`].
 pub fn prove(fs: &SharedFs, dir: &Path, seq: u64) -> Result<ProofDocument, ProveError> {
-    let proofs = Proofs::take(fs, dir)?;
-    let size = proofs.checkpoint.size;
-    if seq >= size {
-        return Err(ProveError::NotYet { seq, signed: size });
+    Proofs::take(fs, dir)?.prove(seq)
+}
+
+/// The same under the newest checkpoint that witnesses cosigned.
+///
+/// # Errors
+/// See [`ProveError`].
+pub fn prove_cosigned(fs: &SharedFs, dir: &Path, seq: u64) -> Result<ProofDocument, ProveError> {
+    Proofs::take(fs, dir)?.cosigned()?.prove(seq)
+}
+
+impl Proofs {
+    /// From the cosigned checkpoint on, in the place of the newest.
+    fn cosigned(self) -> Result<Self, ProveError> {
+        let path = self.view.log.paths.cosigned();
+        let note = read_note(&*self.view.log.fs, &path)
+            .map_err(|source| ReadError::io("read", &path, source))?
+            .ok_or(ProveError::NotCosigned)?;
+        let head = SignedCheckpoint::parse(&note)?;
+        self.under(head)?.ok_or(ProveError::NotCosigned)
     }
-    let begin = Pieces::sealed(&proofs.view).begin();
-    if seq < begin {
-        return Err(ProveError::Removed { seq, begin });
+
+    /// Under that head; `None` if it is of another epoch, or over more than is signed here.
+    fn under(self, head: SignedCheckpoint) -> Result<Option<Self>, ProveError> {
+        let checkpoint = self.keys.verify(&head)?.0.clone();
+        let fits =
+            checkpoint.origin == self.checkpoint.origin && checkpoint.size <= self.checkpoint.size;
+        Ok(fits.then(|| Self { head, checkpoint, ..self }))
     }
-    let pieces = proofs.pieces()?;
-    if let Some(hole) = pieces.piece_of(seq).map(|piece| &piece.block).filter(|b| b.is_hole()) {
-        let by = proofs.view.manifest.holes_by;
-        return Err(ProveError::GivenUp {
-            seq,
-            first: hole.first_seq,
-            last: hole.tree.end() - 1,
-            reason: hole.hole.clone().unwrap_or_default(),
-            by: by.map_or_else(String::new, |by| format!(", and record {by} gave them up")),
-        });
+
+    fn prove(self, seq: u64) -> Result<ProofDocument, ProveError> {
+        let proofs = self;
+        let size = proofs.checkpoint.size;
+        if seq >= size {
+            return Err(ProveError::NotYet { seq, signed: size });
+        }
+        let begin = Pieces::sealed(&proofs.view).begin();
+        if seq < begin {
+            return Err(ProveError::Removed { seq, begin });
+        }
+        let pieces = proofs.pieces()?;
+        if let Some(hole) = pieces.piece_of(seq).map(|piece| &piece.block).filter(|b| b.is_hole()) {
+            let by = proofs.view.manifest.holes_by;
+            return Err(ProveError::GivenUp {
+                seq,
+                first: hole.first_seq,
+                last: hole.tree.end() - 1,
+                reason: hole.hole.clone().unwrap_or_default(),
+                by: by.map_or_else(String::new, |by| format!(", and record {by} gave them up")),
+            });
+        }
+        let damaged =
+            |reason: String| ProveError::Damaged { what: format!("record {seq}"), reason };
+        let record = line_of(&proofs.view, &pieces, seq)?.ok_or_else(|| {
+            damaged("its block cannot be read, or holds other records".to_owned())
+        })?;
+        let proof = inclusion_proof(&Hashes { view: &proofs.view, pieces: &pieces }, seq, size);
+        let inclusion_proof = proof.map_err(|error| match error {
+            ProofError::Source(NoHash::Verify(error)) => ProveError::Verify(error),
+            error => damaged(error.to_string()),
+        })?;
+        let signed = proofs.signed_tree()?;
+        let document = ProofDocument { seq, record, tree_size: size, inclusion_proof, signed };
+        document.check(None).map_err(|error| damaged(error.to_string()))?;
+        Ok(document)
     }
-    let damaged = |reason: String| ProveError::Damaged { what: format!("record {seq}"), reason };
-    let record = line_of(&proofs.view, &pieces, seq)?
-        .ok_or_else(|| damaged("its block cannot be read, or holds other records".to_owned()))?;
-    let proof = inclusion_proof(&Hashes { view: &proofs.view, pieces: &pieces }, seq, size);
-    let inclusion_proof = proof.map_err(|error| match error {
-        ProofError::Source(NoHash::Verify(error)) => ProveError::Verify(error),
-        error => damaged(error.to_string()),
-    })?;
-    let signed = proofs.signed_tree()?;
-    let document = ProofDocument { seq, record, tree_size: size, inclusion_proof, signed };
-    document.check(None).map_err(|error| damaged(error.to_string()))?;
-    Ok(document)
 }
 
 /// Makes the proof that the newest signed tree begins with that of the first `from`
@@ -204,7 +241,26 @@ pub fn prove(fs: &SharedFs, dir: &Path, seq: u64) -> Result<ProofDocument, Prove
 /// # Errors
 /// See [`ProveError`].
 pub fn prove_from(fs: &SharedFs, dir: &Path, from: u64) -> Result<ConsistencyDocument, ProveError> {
+    grown(&Proofs::take(fs, dir)?, from)
+}
+
+/// The same of the tree that a checkpoint of the log covers.
+///
+/// # Errors
+/// See [`ProveError`]; [`ProveError::TooFew`] where the checkpoint covers more than is
+/// signed here.
+pub fn prove_growth(
+    fs: &SharedFs,
+    dir: &Path,
+    from: u64,
+    to: &SignedCheckpoint,
+) -> Result<ConsistencyDocument, ProveError> {
     let proofs = Proofs::take(fs, dir)?;
+    let too_few = ProveError::TooFew { from: to.unverified().size, signed: proofs.checkpoint.size };
+    grown(&proofs.under(to.clone())?.ok_or(too_few)?, from)
+}
+
+fn grown(proofs: &Proofs, from: u64) -> Result<ConsistencyDocument, ProveError> {
     let size = proofs.checkpoint.size;
     if from > size {
         return Err(ProveError::TooFew { from, signed: size });

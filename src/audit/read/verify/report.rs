@@ -36,11 +36,13 @@ pub enum Kind {
     Restored,
     /// What was asked for cannot be told from what is here.
     Unprovable,
+    /// Too few of a policy's witnesses cosigned a checkpoint of the log.
+    NoQuorum,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Altered,
         Self::StoredBytes,
         Self::Missing,
@@ -53,6 +55,7 @@ impl Kind {
         Self::Diverged,
         Self::Restored,
         Self::Unprovable,
+        Self::NoQuorum,
     ];
 
     /// A stable name for scripts.
@@ -71,6 +74,7 @@ impl Kind {
             Self::Diverged => "diverged",
             Self::Restored => "restored",
             Self::Unprovable => "unprovable",
+            Self::NoQuorum => "no_quorum",
         }
     }
 
@@ -80,7 +84,12 @@ impl Kind {
     pub fn is_of_integrity(self) -> bool {
         !matches!(
             self,
-            Self::Truncated | Self::Unclean | Self::Diverged | Self::Restored | Self::Unprovable
+            Self::Truncated
+                | Self::Unclean
+                | Self::Diverged
+                | Self::Restored
+                | Self::Unprovable
+                | Self::NoQuorum
         )
     }
 }
@@ -363,11 +372,44 @@ pub struct Report {
     /// no finding.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<Abandoned>,
+    /// What witnesses say of the log, by the policy that was handed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnessed: Option<Witnessed>,
     /// What cannot be told, or is worth knowing, and is no finding.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Everything that is wrong, in the order of the records.
     pub findings: Vec<Finding>,
+}
+
+/// What witnesses say of a checkpoint of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
+pub struct Witnessed {
+    /// Where the checkpoint was.
+    pub file: String,
+    /// Which log, and which epoch of it.
+    pub origin: String,
+    /// How many records the checkpoint covers.
+    pub tree_size: u64,
+    /// Whether the policy's quorum is met.
+    pub quorum_met: bool,
+    /// The policy's witnesses.
+    pub witnesses: Vec<WitnessStanding>,
+}
+
+/// How a witness stands to the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(not(feature = "testing"), non_exhaustive)]
+pub struct WitnessStanding {
+    /// Its name in the policy.
+    pub name: String,
+    /// `cosigned`, `absent`, `wrong` (a cosignature of its does not fit) or `unsupported`
+    /// (its key's algorithm is not known to this version).
+    pub standing: &'static str,
+    /// When it cosigned, by its own clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cosigned_at: Option<Timestamp>,
 }
 
 /// Records that the log does not have any more.
@@ -459,7 +501,15 @@ impl Report {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.integrity == Integrity::Intact && self.completeness != Completeness::Incomplete
+        self.integrity == Integrity::Intact
+            && self.completeness != Completeness::Incomplete
+            && self.is_witnessed()
+    }
+
+    /// Whether as many witnesses cosigned as the policy asks for, if there is one.
+    #[must_use]
+    pub fn is_witnessed(&self) -> bool {
+        self.findings.iter().all(|finding| finding.kind != Kind::NoQuorum)
     }
 
     /// How many records were given up.

@@ -7,7 +7,8 @@ use super::{AuditLog, Receipt};
 use crate::audit::read::query::redacted;
 use crate::audit::state::status::Word;
 use crate::audit::write::own::{
-    AlertsLost, AlertsPosition, BackupMade, BackupRemoved, OwnRecord, Queried, Repaired,
+    AlertsLost, AlertsPosition, BackupMade, BackupRemoved, Cosigned, CosigningRefused, OwnRecord,
+    Queried, Repaired, WitnessState, fits,
 };
 use crate::audit::write::own_files::{Incident, OwnFile};
 
@@ -51,6 +52,27 @@ impl AuditLog {
     #[doc(hidden)]
     pub fn record_alerts_position(&self, position: AlertsPosition) -> Receipt {
         self.record_own(&OwnRecord::AlertsPosition(position))
+    }
+
+    /// Records that a checkpoint of another log is cosigned: `None` if the record would
+    /// be too long, and nothing is recorded then.
+    #[doc(hidden)]
+    pub fn record_cosigned(&self, cosigned: Cosigned) -> Option<Receipt> {
+        let own = OwnRecord::Cosigned(Box::new(cosigned));
+        fits(&own).then(|| self.record_own(&own))
+    }
+
+    /// Records that a signed checkpoint of another log is not cosigned.
+    #[doc(hidden)]
+    pub fn record_cosigning_refused(&self, refused: CosigningRefused) -> Receipt {
+        self.record_own(&OwnRecord::CosigningRefused(Box::new(refused)))
+    }
+
+    /// Records all that a witness knows; `None` if that is too much for a record.
+    #[doc(hidden)]
+    pub fn record_witness_state(&self, state: WitnessState) -> Option<Receipt> {
+        let own = OwnRecord::WitnessState(state);
+        fits(&own).then(|| self.record_own(&own))
     }
 
     /// Records that somebody asked; what must not be kept is redacted in the question

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::{MAX_FILE_BYTES, VerifyArgs, anchor};
-use crate::audit::keys::checkpoint::VerifierKey;
+use crate::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
+use crate::audit::keys::policy::Policy;
 use crate::audit::read::verify::{
     Anchor, ConsistencyDocument, DocumentError, NotEarlier, ProofDocument, SignedTree, TlogProof,
+    Witnessed,
 };
 use crate::audit::tree::document;
 use crate::audit::tree::document::Kind;
@@ -18,7 +20,7 @@ pub(super) fn check(
     context: &Context,
     path: &Path,
     args: &VerifyArgs,
-    key: Option<&VerifierKey>,
+    (key, policy): (Option<&VerifierKey>, Option<&Policy>),
 ) -> Result<u8, CliError> {
     let text = read(path)?;
     let is_growth = matches!(
@@ -37,10 +39,12 @@ pub(super) fn check(
         return Err(CliError::usage("--record needs a tlog-proof, and this is not one"));
     }
     let refused = |error: DocumentError| refused(path, &error);
+    let mut checkpoint = None;
     let said = if is_growth {
         let anchors =
             args.against.iter().map(|path| anchor(path)).collect::<Result<Vec<_>, _>>()?;
         let document = ConsistencyDocument::parse(&text).map_err(refused)?;
+        checkpoint.get_or_insert(document.signed.checkpoint.clone());
         growth(context, path, &document, &anchors, key)?
     } else if is_tlog {
         let key = key.ok_or_else(|| {
@@ -50,6 +54,7 @@ pub(super) fn check(
         let record = args.record.as_deref().map(read).transpose()?;
         let proof = TlogProof::parse(&text).map_err(refused)?;
         let (record, proven) = proof.check(key, record.as_deref()).map_err(refused)?;
+        checkpoint.get_or_insert(proof.checkpoint.clone());
         let record = (proof.index, record.as_str());
         if context.json {
             ui::proof_json(record, &proven, ProofKey::Given)
@@ -59,6 +64,7 @@ pub(super) fn check(
     } else {
         let document = ProofDocument::parse(&text).map_err(refused)?;
         let proven = document.check(key).map_err(refused)?;
+        checkpoint.get_or_insert(document.signed.checkpoint.clone());
         let (record, key) =
             ((document.seq, document.record.as_str()), source(&document.signed, key));
         if context.json {
@@ -67,8 +73,33 @@ pub(super) fn check(
             ui::proof_text(record, &proven, key, context.printer.color())
         }
     };
+    let witnessed = match (policy, checkpoint) {
+        (Some(policy), Some(checkpoint)) => Some(witnessed(path, &checkpoint, policy)?),
+        _ => None,
+    };
+    let said = match (&witnessed, context.json) {
+        (None, _) => said,
+        (Some(witnessed), true) => ui::with_witnessed(&said, witnessed),
+        (Some(_), false) => said + &ui::witnessed_text(witnessed.as_ref()),
+    };
     context.print(&said)?;
     Ok(Exit::Ok as u8)
+}
+
+/// What witnesses say of the proof's checkpoint; an error unless that is enough.
+fn witnessed(path: &Path, checkpoint: &str, policy: &Policy) -> Result<Witnessed, CliError> {
+    let note = SignedCheckpoint::parse(checkpoint.as_bytes())
+        .map_err(|error| refused(path, &error.into()))?;
+    let file = path.display().to_string();
+    let witnessed = Witnessed::of(&file, &note, policy);
+    if witnessed.quorum_met {
+        return Ok(witnessed);
+    }
+    let mut error =
+        CliError::new("no_quorum", Exit::Found, format!("{file}: {}", witnessed.why_not()))
+            .hint("ask the owner of the log for a proof made with `auditctl prove SEQ --cosigned`");
+    error.path = Some(path.to_path_buf());
+    Err(error)
 }
 
 fn growth(

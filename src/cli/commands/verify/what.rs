@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::anchor;
 use crate::audit::keys::checkpoint::VerifierKey;
-use crate::audit::read::verify::{Anchor, TlogProof};
+use crate::audit::keys::policy::Policy;
+use crate::audit::read::verify::{Anchor, TlogProof, Witnessed};
 use crate::audit::tree::document::{DocumentError, Kind, check_head};
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -83,7 +84,7 @@ pub(super) fn is(fs: &dyn Fs, path: &Path) -> Result<What, CliError> {
 pub(super) fn checkpoint(
     context: &Context,
     anchor: &Anchor,
-    key: Option<&VerifierKey>,
+    (key, policy): (Option<&VerifierKey>, Option<&Policy>),
 ) -> Result<u8, CliError> {
     let (Some(key), Some(note)) = (key, &anchor.note) else {
         let message =
@@ -94,10 +95,14 @@ pub(super) fn checkpoint(
         ));
     };
     let wrong = note.verify(key).err().map(|error| error.to_string());
+    let witnessed = policy.map(|policy| Witnessed::of(&anchor.name, note, policy));
+    let enough = witnessed.as_ref().is_none_or(|witnessed| witnessed.quorum_met);
     context.print(&if context.json {
-        ui::checkpoint_json(anchor, wrong.as_deref())
+        ui::checkpoint_json(anchor, wrong.as_deref(), witnessed.as_ref())
     } else {
-        ui::checkpoint_text(anchor, wrong.as_deref(), context.printer.color())
+        let colour = context.printer.color();
+        ui::checkpoint_text(anchor, wrong.as_deref(), colour)
+            + &ui::witnessed_text(witnessed.as_ref())
     })?;
-    Ok(if wrong.is_none() { Exit::Ok as u8 } else { Exit::Found as u8 })
+    Ok(if wrong.is_none() && enough { Exit::Ok as u8 } else { Exit::Found as u8 })
 }

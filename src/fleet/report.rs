@@ -1,0 +1,95 @@
+//! What is found of one log.
+
+use std::collections::HashSet;
+
+use super::finding::{Finding, FindingKind as Kind};
+use super::state::SavedLog;
+use crate::archive::ArchiveError;
+use crate::audit::tree::merkle::Hash;
+use crate::clock::Timestamp;
+
+/// What was found of one log.
+#[derive(Clone, Debug, Default)]
+pub struct LogReport {
+    /// The log's id.
+    pub id: String,
+    /// The hosts under whose names its data is.
+    pub hosts: Vec<String>,
+    /// The newest epoch of which anything is committed.
+    pub epoch: Option<u32>,
+    /// Its epochs, the oldest first.
+    pub epochs: Vec<EpochReport>,
+    /// How many records it has, up to the newest committed point.
+    pub records: u64,
+    /// The root over them.
+    pub root: Option<Hash>,
+    /// When the first record that is there was accepted.
+    pub first_accepted: Option<Timestamp>,
+    /// When the last one was.
+    pub last_accepted: Option<Timestamp>,
+    /// Its keys, the oldest first.
+    pub keys: Vec<String>,
+    /// Whether one of them is known from elsewhere than the bucket.
+    pub key_is_known: bool,
+    /// Signed heads that were compared with the records.
+    pub heads: u64,
+    /// Signed heads that could not be compared: their records are not there any more.
+    pub heads_unchecked: u64,
+    /// Records that were read, hashed and compared.
+    pub records_read: u64,
+    /// Records that were verified before, in objects that the store lists unchanged.
+    pub records_known: u64,
+    /// Objects in Parquet that give the very records again.
+    pub parquet_same: u64,
+    /// Objects in Parquet that were not compared.
+    pub parquet_unchecked: u64,
+    /// When the object with the newest signed head was written, by the store's clock.
+    pub newest_put: Option<Timestamp>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// For the next time.
+    pub(crate) saved: SavedLog,
+    /// The names of the data objects that were proven, where the bucket lists others.
+    pub(crate) proven: Option<HashSet<String>>,
+}
+
+/// What was found of one epoch.
+#[derive(Clone, Debug)]
+pub struct EpochReport {
+    /// Which.
+    pub epoch: u32,
+    /// The tree before the first record that is there: what retention removed.
+    pub begins: u64,
+    /// The records up to its newest committed point.
+    pub records: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// Records of which only the hashes are there.
+    pub holes: Vec<(u64, u64)>,
+}
+
+/// Whether an error is something that was found, and no failure.
+pub(crate) fn is_finding(error: &ArchiveError) -> bool {
+    matches!(
+        error,
+        ArchiveError::Object { .. }
+            | ArchiveError::SplitView { .. }
+            | ArchiveError::Missing { .. }
+            | ArchiveError::Incomplete { .. }
+    )
+}
+
+/// An error of reading the archive, as what was found.
+pub(crate) fn found(error: ArchiveError) -> Result<Finding, ArchiveError> {
+    Ok(match error {
+        ArchiveError::Object { object, what } => Finding::new(Kind::ObjectAltered, what).at(object),
+        ArchiveError::SplitView { object, what, .. } => {
+            Finding::new(Kind::SplitView, what).at(object)
+        }
+        ArchiveError::Missing { object, what } => {
+            Finding::new(Kind::ObjectMissing, format!("it is missing: {what}")).at(object)
+        }
+        ArchiveError::Incomplete { object, what } => Finding::new(Kind::Truncated, what).at(object),
+        other => return Err(other),
+    })
+}
