@@ -7,7 +7,8 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const COMMIT: Option<&str> = option_env!("BUILT_COMMIT");
 
 /// The cargo features that somebody chooses, and whether they are in.
-const FEATURES: [(&str, bool); 7] = [
+const FEATURES: [(&str, bool); 8] = [
+    ("parquet", cfg!(feature = "parquet")),
     ("encryption", cfg!(feature = "encryption")),
     ("witness", cfg!(feature = "witness")),
     ("alerts", cfg!(feature = "alerts")),

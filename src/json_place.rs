@@ -6,6 +6,9 @@
 
 use std::fmt;
 
+/// So many characters of what is wrong are kept.
+const MOST_TOLD: usize = 512;
+
 /// Why a text is no JSON, or not the JSON that was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "testing"), non_exhaustive)]
@@ -62,7 +65,12 @@ impl From<&serde_json::Error> for JsonError {
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
         let place = format!(" at line {line} column {column}");
-        let what = text.strip_suffix(&*place).unwrap_or(&text).to_owned();
+        let what = text.strip_suffix(&*place).unwrap_or(&text);
+        // It quotes what is there, all of it.
+        let what = match what.char_indices().nth(MOST_TOLD) {
+            Some((at, _)) => format!("{}…", &what[..at]),
+            None => what.to_owned(),
+        };
         Self { what, line, column: column.max(1) }
     }
 }
@@ -104,6 +112,15 @@ mod tests {
         let error = serde_json::from_value::<u8>(Value::from("x")).expect_err("no number");
         let text = JsonError::from(&error).to_string();
         assert!(!text.contains("line") && !text.contains("column"), "{text}");
+    }
+
+    #[test]
+    fn a_message_quotes_no_more_than_people_read_and_the_place_stays() {
+        let text = format!("\"{}\"", "\x7f".repeat(100_000));
+        let error = serde_json::from_str::<u32>(&text).expect_err("no number");
+        let told = JsonError::of(&error, text.as_bytes()).to_string();
+        assert!(told.len() < 700, "{} bytes", told.len());
+        assert!(told.contains("… at column "), "{told}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::bucket::Bucket;
 use super::documents::KeysDocument;
 use super::error::{ArchiveError, io_error};
-use super::keyset::keysets;
+use super::keyset::{KeySet, keysets};
 use super::layout::LogName;
 use super::names::{Proofs, logs};
 use super::plan::{Mark, Plan, Planner};
@@ -21,6 +21,9 @@ use crate::backup::{FileSink, Marker};
 use crate::clock::Timestamp;
 use crate::fsio::{Fs, OpenMode, OsFs};
 use crate::store::BackupStore;
+
+/// So many epochs may have something that the log signed: a restore begins one, and that is rare.
+const MOST_EPOCHS: usize = 1_000;
 
 /// What is wanted from an archive.
 #[derive(Clone, Debug, Default)]
@@ -84,14 +87,19 @@ impl Reader {
         }
         let mut failed = None;
         let (believed, here) = (wanted.public_key.as_ref(), wanted.keys_here.as_ref());
-        for (document, keys) in keysets(&self.0, &proofs, &log, believed, here)? {
-            let planner =
-                Planner { bucket: &self.0, proofs: &proofs, keys: &keys, watch, from: None };
+        let found = keysets(&self.0, &proofs, &log, believed, here)?;
+        if let Some(split) = found.split {
+            refuse(split, wanted)?;
+        }
+        for KeySet { document, keys, .. } in &found.sets {
+            let planner = Planner { bucket: &self.0, proofs: &proofs, keys, watch, from: None };
             match self.plan(planner, &log, wanted) {
                 Ok((log, plan)) => {
-                    return self.write(planner, &log, plan, &document, wanted, dir);
+                    return self.write(planner, &log, plan, document, wanted, dir);
                 }
-                Err(error @ (ArchiveError::Interrupted | ArchiveError::Store(_))) => {
+                Err(error @ (ArchiveError::Interrupted | ArchiveError::Store(_)))
+                    if !error.is_unread() =>
+                {
                     return Err(error);
                 }
                 // Other keys that are there may be those that signed.
@@ -110,16 +118,8 @@ impl Reader {
         wanted: &Wanted,
         dir: &Path,
     ) -> Result<Assembled, ArchiveError> {
-        let objects = |what: Lacks| match wanted.force {
-            true => {
-                tracing::warn!("{}", ArchiveError::from(what));
-                Ok(())
-            }
-            false => Err(ArchiveError::from(what)),
-        };
-        if let Some(newer) = self.nothing_newer(planner, log, &plan, wanted)? {
-            objects(newer)?;
-        }
+        let objects = |what: Lacks| refuse(what.into(), wanted);
+        self.nothing_newer(planner, log, &plan, wanted)?;
         let marks = Self::other_epochs(planner, log, wanted)?;
         let path = dir.join("archive.gz");
         let file = OsFs.open(&path, OpenMode::CreateNew).map_err(io_error("make", &path))?;
@@ -161,25 +161,45 @@ impl Reader {
         Ok(Assembled { log: log.clone(), path, tree_size, last_accepted })
     }
 
-    /// More records of the epoch that the log signed than the point has.
+    /// Whether the log signed no more records of the epoch than the point has, and nothing of an
+    /// epoch after it.
     fn nothing_newer(
         &self,
         planner: Planner<'_>,
         log: &LogName,
         plan: &Plan,
         wanted: &Wanted,
-    ) -> Result<Option<Lacks>, ArchiveError> {
+    ) -> Result<(), ArchiveError> {
         let size = plan.checkpoint.size;
         if wanted.holds.is_some_and(|seq| seq < size) {
-            return Ok(None);
+            return Ok(());
         }
-        let largest = planner.largest(log, size)?.into_iter().chain(plan.larger_inside(log));
-        let largest = largest.max_by_key(|mark| mark.size);
-        Ok(largest.map(|mark| Lacks::Newer {
-            object: self.0.url(&mark.object),
-            signed: mark.size,
-            there: size,
-        }))
+        let above = planner.above(log, size)?;
+        let largest = above.signed.into_iter().chain(plan.larger_inside(log));
+        if let Some(mark) = largest.max_by_key(|mark| mark.size) {
+            let object = self.0.url(&mark.object);
+            refuse(Lacks::Newer { object, signed: mark.size, there: size }.into(), wanted)?;
+        }
+        above.unread.map_or(Ok(()), |unread| refuse(unread, wanted))?;
+        if wanted.epoch.is_some() {
+            return Ok(());
+        }
+        // Epochs of which no point can be put together.
+        let newer = planner.proofs.epochs().into_iter().filter(|epoch| *epoch > log.epoch());
+        for epoch in newer {
+            let above = planner.above(&log.in_epoch(epoch), 0)?;
+            if let Some(mark) = above.signed {
+                let what = format!(
+                    "the log signed {} records in epoch {epoch}, and no point of that epoch can \
+                     be put together",
+                    mark.size
+                );
+                let object = self.0.url(&mark.object);
+                refuse(ArchiveError::Incomplete { object, what }, wanted)?;
+            }
+            above.unread.map_or(Ok(()), |unread| refuse(unread, wanted))?;
+        }
+        Ok(())
     }
 
     /// What earlier epochs signed last: the tree that is put together has to continue it.
@@ -194,6 +214,11 @@ impl Reader {
         }
         for epoch in planner.proofs.epochs().into_iter().filter(|epoch| *epoch < log.epoch()) {
             marks.extend(planner.last_signed(&log.in_epoch(epoch))?);
+            if marks.len() > MOST_EPOCHS {
+                let object = planner.bucket.0.url(&log.proofs());
+                let what = format!("the log signed something in more than {MOST_EPOCHS} epochs");
+                return Err(ArchiveError::Object { object, what });
+            }
         }
         Ok(marks)
     }
@@ -236,6 +261,15 @@ impl Reader {
             _ => Err(ArchiveError::SeveralLogs { place: self.0.place(), logs: found }),
         }
     }
+}
+
+/// What somebody has to look at first, and may then take all the same.
+fn refuse(error: ArchiveError, wanted: &Wanted) -> Result<(), ArchiveError> {
+    if !wanted.force {
+        return Err(error);
+    }
+    tracing::warn!("{error}");
+    Ok(())
 }
 
 /// The archive that is made: members, one after the other.

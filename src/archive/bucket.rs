@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::documents::{MAX_DOCUMENT_BYTES, RangeProof, signed};
-use super::error::ArchiveError;
+use super::error::{ArchiveError, cut};
 use super::layout::{LogName, Nth, ObjectName};
 use super::members::Tail;
 use super::names::{TailThere, fetch, fetch_end};
@@ -82,18 +82,23 @@ impl Bucket {
     }
 
     pub(crate) fn wrong(&self, name: &ObjectName, what: impl Into<String>) -> ArchiveError {
-        ArchiveError::Object { object: self.url(name), what: what.into() }
+        ArchiveError::Object { object: self.url(name), what: cut(what.into()) }
     }
 }
 
 /// What an object that is not what it should be is passed over for: others may have put it
-/// there. Everything else (no connection, a newer version) stays an error.
+/// there, also one that cannot be read, or says that a newer version made it. Everything else
+/// (no connection) stays an error.
 pub(crate) fn unless_foreign<T>(
     read: Result<T, ArchiveError>,
 ) -> Result<Result<T, ArchiveError>, ArchiveError> {
     match read {
         Ok(found) => Ok(Ok(found)),
         Err(error @ (ArchiveError::Object { .. } | ArchiveError::Missing { .. })) => {
+            tracing::warn!("{error}; it is passed over");
+            Ok(Err(error))
+        }
+        Err(error) if error.is_unread() => {
             tracing::warn!("{error}; it is passed over");
             Ok(Err(error))
         }

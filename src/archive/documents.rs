@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::ArchiveError;
+use super::error::{ArchiveError, cut};
 use super::layout::{LogName, ObjectName, Place, Span};
 use crate::audit::keys::checkpoint::{Checkpoint, Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::keys::{Keyring, Rotation};
@@ -12,8 +12,11 @@ use crate::audit::tree::merkle::Range;
 use crate::backup::Hole;
 use crate::clock::Timestamp;
 
-/// The largest such object.
-pub(crate) const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+/// The largest such object: far more than keys that changed once a week for decades take, or
+/// [`MOST_HOLES`].
+pub(crate) const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
+/// So many holes a data object may have: then it ends.
+pub(crate) const MOST_HOLES: usize = 1_024;
 
 /// `….range.json`: which records a data object holds, and what proves them.
 ///
@@ -186,7 +189,7 @@ impl ProofError {
             Self::Document(source) if source.is_newer() => {
                 ArchiveError::Newer { place: object, source }
             }
-            other => ArchiveError::Object { object, what: other.to_string() },
+            other => ArchiveError::Object { object, what: cut(other.to_string()) },
         }
     }
 }

@@ -46,6 +46,16 @@ pub enum ArchiveError {
         /// What is wrong with it.
         what: String,
     },
+    /// A key of the log signed two histories.
+    #[error("{object}: {what}")]
+    SplitView {
+        /// The URL of an object of one of them.
+        object: String,
+        /// How they differ.
+        what: String,
+        /// The signed notes that prove it, as far as they are at hand.
+        notes: Vec<String>,
+    },
     /// An object that has to be there is not.
     #[error("{object} is missing: {what}")]
     Missing {
@@ -112,6 +122,7 @@ impl ArchiveError {
         "corrupt",
         "archive_contradicted",
         "archive_object",
+        "archive_split_view",
         "archive_missing",
         "archive_incomplete",
         "archive_parquet",
@@ -133,6 +144,7 @@ impl ArchiveError {
             Self::Log(_) | Self::LogDamaged(_) => "corrupt",
             Self::Contradicted { .. } => "archive_contradicted",
             Self::Object { .. } => "archive_object",
+            Self::SplitView { .. } => "archive_split_view",
             Self::Missing { .. } => "archive_missing",
             Self::Incomplete { .. } => "archive_incomplete",
             Self::NoParquet { .. } => "archive_parquet",
@@ -143,6 +155,48 @@ impl ArchiveError {
             Self::Interrupted => "interrupted",
         }
     }
+
+    /// Whether it says that one object could not be read: nobody knows what is in it, and others
+    /// may be read all the same. A connection that broke is something else.
+    #[must_use]
+    pub(crate) fn is_unread(&self) -> bool {
+        match self {
+            Self::Newer { .. } => true,
+            Self::Store(error) => {
+                use StoreErrorKind::{AccessDenied, ChecksumMismatch, Locked, Other};
+                let of_object =
+                    matches!(error.kind, AccessDenied | ChecksumMismatch | Locked(_) | Other);
+                of_object && !error.retryable
+            }
+            _ => false,
+        }
+    }
+
+    /// What is wrong, without the object that it is wrong with; no longer than people read.
+    #[must_use]
+    pub(crate) fn what(&self) -> String {
+        cut(match self {
+            Self::Object { what, .. }
+            | Self::Missing { what, .. }
+            | Self::SplitView { what, .. }
+            | Self::Incomplete { what, .. } => what.clone(),
+            Self::Newer { source, .. } => source.to_string(),
+            Self::Store(error) => error.message.clone(),
+            other => other.to_string(),
+        })
+    }
+}
+
+/// So much of a text that may quote what others wrote.
+const MOST_TOLD: usize = 512;
+
+/// The beginning of a text that may quote what others wrote.
+pub(super) fn cut(mut text: String) -> String {
+    if let Some((at, _)) = text.char_indices().nth(MOST_TOLD) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
 }
 
 impl From<StoreError> for ArchiveError {

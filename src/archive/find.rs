@@ -9,7 +9,7 @@ use super::error::ArchiveError;
 use super::layout::{LogName, ObjectName};
 use super::log::{LogView, Piece, Pieces};
 use super::members::{MAX_OBJECT_BYTES, Members};
-use super::names::{Proofs, tails};
+use super::names::Proofs;
 use super::plan::Planner;
 use crate::audit::files::examine::leaves;
 use crate::audit::keys::Keyring;
@@ -140,7 +140,7 @@ impl Seek<'_> {
 
     /// Tails that a key of the log signed over more records than the log has, or over others.
     fn tails_are_in_log(&self, from: u64) -> Result<(), ArchiveError> {
-        for tail in tails(&*self.bucket.0, self.name, from)? {
+        for tail in self.proofs.tails(self.name.epoch(), from) {
             let read = self.bucket.marker(self.name, &tail, self.log.keys());
             if let Ok((_, checkpoint)) = unless_foreign(read)? {
                 self.in_log(&tail.name(self.name), &checkpoint)?;

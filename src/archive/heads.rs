@@ -8,7 +8,7 @@ use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof};
 use super::error::ArchiveError;
 use super::layout::{LogName, ObjectName};
 use super::members::Tail;
-use super::names::{Proofs, fetch_end, tails};
+use super::names::{Proofs, fetch_end};
 use super::position::Position;
 use crate::audit::keys::checkpoint::{MAX_NOTE_BYTES, SignedCheckpoint};
 use crate::audit::keys::histories::{Kept, KnownHead};
@@ -53,9 +53,9 @@ pub fn heads(
                 .and_then(|bytes| document::decode(document::Kind::ARCHIVE_RANGE, &bytes).ok());
             Ok(proof.map(|proof| (object, proof.checkpoint.into_bytes())))
         })?);
-        let there = tails(&**store, &log, 0)?;
-        found.extend(seek.first_of(there.into_iter().rev(), |tail| {
-            let Some(end) = fetch_end(&**store, &log, &tail)? else { return Ok(None) };
+        found.extend(seek.first_of(proofs.tails(epoch, 0).rev(), |tail| {
+            let end = unless_foreign(fetch_end(&**store, &log, &tail))?;
+            let Some(end) = end.ok().flatten() else { return Ok(None) };
             let note = Tail::of(&end).ok().map(|tail| tail.marker.checkpoint.into_bytes());
             Ok(note.map(|note| (tail.name(&log), note)))
         })?);

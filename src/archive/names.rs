@@ -12,6 +12,8 @@ use crate::store::{BackupStore, StoreError, StoreErrorKind};
 /// What proves a log's records, by the names of the objects.
 #[derive(Debug, Default)]
 pub(crate) struct Proofs {
+    /// The tails, by epoch.
+    tails: BTreeMap<u32, BTreeSet<TailThere>>,
     /// The first records of ranges, by epoch.
     pub(crate) ranges: BTreeMap<u32, BTreeSet<(u64, Nth)>>,
     /// The sizes of checkpoints, by epoch.
@@ -21,9 +23,17 @@ pub(crate) struct Proofs {
 }
 
 impl Proofs {
-    /// Of one log.
+    /// Of one log. Asks for two lists. Tails come first: of a host that is at work they are so
+    /// never newer than what is listed of the rest.
     pub(crate) fn of(store: &dyn BackupStore, log: &LogName) -> Result<Self, ArchiveError> {
         let mut found = Self::default();
+        store.visit(&log.tails(), &mut |object| {
+            if let Ok(ObjectName::Tail(log, first, nth)) = object.name.parse() {
+                let there = TailThere { first, nth, bytes: object.size };
+                found.tails.entry(log.epoch()).or_default().insert(there);
+            }
+            Ok(())
+        })?;
         visit(store, &log.proofs(), &mut |name| match name {
             ObjectName::Range(log, first, nth) => {
                 found.ranges.entry(log.epoch()).or_default().insert((first, nth));
@@ -39,12 +49,16 @@ impl Proofs {
         Ok(found)
     }
 
-    /// The epochs of which there is anything, the newest first. Only those that names are of:
-    /// anybody can write any number into a name.
+    /// The epochs of which there is anything that could be signed, the newest first. Only those
+    /// that names are of: anybody can write any number into a name.
     pub(crate) fn epochs(&self) -> Vec<u32> {
-        let keys = self.keys.iter().map(|(epoch, ..)| epoch);
-        let found: BTreeSet<u32> =
-            self.ranges.keys().chain(self.checkpoints.keys()).chain(keys).copied().collect();
+        let found: BTreeSet<u32> = self
+            .ranges
+            .keys()
+            .chain(self.checkpoints.keys())
+            .chain(self.tails.keys())
+            .copied()
+            .collect();
         found.into_iter().rev().collect()
     }
 
@@ -57,6 +71,16 @@ impl Proofs {
     /// The first records of an epoch's ranges, in their order.
     pub(crate) fn firsts(&self, epoch: u32) -> BTreeSet<(u64, Nth)> {
         self.ranges.get(&epoch).cloned().unwrap_or_default()
+    }
+
+    /// The tails of an epoch, from a record on, in their order.
+    pub(crate) fn tails(
+        &self,
+        epoch: u32,
+        from: u64,
+    ) -> impl DoubleEndedIterator<Item = TailThere> + '_ {
+        let from = TailThere { first: from, nth: 0, bytes: 0 };
+        self.tails.get(&epoch).into_iter().flat_map(move |tails| tails.range(from..)).copied()
     }
 }
 
@@ -74,26 +98,6 @@ impl TailThere {
     pub(crate) fn name(&self, log: &LogName) -> ObjectName {
         ObjectName::Tail(log.clone(), self.first, self.nth)
     }
-}
-
-/// A log's tails of an epoch, from a record on, in their order.
-pub(crate) fn tails(
-    store: &dyn BackupStore,
-    log: &LogName,
-    from: u64,
-) -> Result<Vec<TailThere>, ArchiveError> {
-    let mut found = Vec::new();
-    store.visit(&format!("{}e{}.", log.tails(), log.epoch()), &mut |object| {
-        if let Ok(ObjectName::Tail(of, first, nth)) = object.name.parse()
-            && of == *log
-            && first >= from
-        {
-            found.push(TailThere { first, nth, bytes: object.size });
-        }
-        Ok(())
-    })?;
-    found.sort_unstable();
-    Ok(found)
 }
 
 /// The end of a tail, in which its marker is.

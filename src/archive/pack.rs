@@ -20,6 +20,8 @@ pub(super) struct Until {
     pub(super) end: u64,
     /// With the block that brings it to so many stored bytes.
     pub(super) stored_bytes: u64,
+    /// With that many holes.
+    pub(super) holes: usize,
     /// Before the first record that was accepted on a later day.
     pub(super) at_midnight: bool,
 }
@@ -58,7 +60,10 @@ pub(super) fn pack(
         accepted: None,
     };
     let mut packer = Packer::new(level);
-    while packed.tree.end() < until.end && packed.stored_bytes < until.stored_bytes {
+    let has_room = |packed: &Packed| {
+        packed.stored_bytes < until.stored_bytes && packed.holes.len() < until.holes
+    };
+    while packed.tree.end() < until.end && has_room(&packed) {
         if watch.interrupted() {
             return Err(ArchiveError::Interrupted);
         }

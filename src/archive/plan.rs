@@ -6,9 +6,9 @@
 use super::bucket::{Bucket, unless_foreign};
 use super::documents::RangeProof;
 use super::error::ArchiveError;
-use super::layout::{LogName, ObjectName};
+use super::layout::{LogName, Nth, ObjectName};
 use super::members::{MAX_OBJECT_BYTES, Tail};
-use super::names::{Proofs, TailThere, tails};
+use super::names::{Proofs, TailThere};
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::audit::read::watch::Watch;
@@ -32,6 +32,9 @@ pub(crate) struct Plan {
     /// What is missing before the first record, unless a signed record says that retention
     /// removed it.
     pub(crate) gap: Option<ArchiveError>,
+    /// Whether signed checkpoints prove that what is missing was shipped: that retention removed
+    /// it from the log excuses nothing then.
+    pub(crate) was_shipped: bool,
 }
 
 /// A signed checkpoint that the archive holds.
@@ -70,11 +73,34 @@ impl Goal {
     }
 }
 
-/// Data objects that follow each other.
+/// Data objects that follow each other, up to what is wanted.
 struct Chain {
     before: Range,
     steps: Vec<Step>,
     gap: Option<ArchiveError>,
+    was_shipped: bool,
+}
+
+/// Data objects of one epoch that follow each other, as far down as there are any.
+struct Links {
+    /// The last one first.
+    steps: Vec<Step>,
+    /// What has to lead up to the first of them, and where that ends.
+    goal: Goal,
+    end: u64,
+    /// Why what is there was passed over.
+    refused: Option<ArchiveError>,
+    /// A range that is signed, and does not lead up to it.
+    lower: Option<(u64, Nth)>,
+    /// Whether all that lies below is known.
+    is_known: bool,
+}
+
+impl Links {
+    /// Nothing yet.
+    fn up_to(goal: Goal, end: u64) -> Self {
+        Self { steps: Vec::new(), goal, end, refused: None, lower: None, is_known: false }
+    }
 }
 
 impl Planner<'_> {
@@ -104,7 +130,11 @@ impl Planner<'_> {
         let Some(mut plan) = found.map_or_else(|| self.begun(log), |plan| Ok(Some(plan)))? else {
             return Ok(None);
         };
-        self.add_tails(&mut plan, log, holds)?;
+        self.add_tails(&mut plan, log, holds, refused)?;
+        if plan.note.is_empty() {
+            // Begun by a tail that is not whole.
+            return Ok(None);
+        }
         let is_any = !plan.steps.is_empty() || self.from.is_some_and(|from| plan.before == *from);
         Ok(is_any.then_some(plan))
     }
@@ -125,22 +155,25 @@ impl Planner<'_> {
                 return Ok(None);
             }
         };
-        let Chain { before, steps, gap } = self.chain(log, size, Goal::Root(checkpoint.root))?;
-        Ok(Some(Plan { before, steps, checkpoint, note, commit, gap }))
+        let links = self.links(log, Links::up_to(Goal::Root(checkpoint.root), size))?;
+        let Chain { before, steps, gap, was_shipped } = self.chain(log, links)?;
+        Ok(Some(Plan { before, steps, checkpoint, note, commit, gap, was_shipped }))
     }
 
     /// A log, or an epoch of one, of which there are only tails so far: what came before them
     /// is that of an earlier epoch.
     fn begun(self, log: &LogName) -> Result<Option<Plan>, ArchiveError> {
-        for tail in tails(&*self.bucket.0, log, 0)? {
+        for tail in self.proofs.tails(log.epoch(), 0) {
             let Ok((marker, _)) = unless_foreign(self.bucket.marker(log, &tail, self.keys))? else {
                 continue;
             };
-            let Chain { before, steps, gap } = self.earlier(log, &marker.pruned)?;
+            let end = marker.pruned.end();
+            let links = Links::up_to(Goal::Tree(marker.pruned), end);
+            let Chain { before, steps, gap, was_shipped } = self.chain(log, links)?;
             let (size, note) = (tail.first, String::new());
             let checkpoint = Checkpoint { origin: String::new(), size, root: empty_root() };
             let commit = ObjectName::Checkpoint(log.clone(), size);
-            return Ok(Some(Plan { before, steps, checkpoint, note, commit, gap }));
+            return Ok(Some(Plan { before, steps, checkpoint, note, commit, gap, was_shipped }));
         }
         Ok(None)
     }
@@ -151,50 +184,59 @@ impl Planner<'_> {
         plan: &mut Plan,
         log: &LogName,
         holds: Option<u64>,
+        refused: &mut Option<ArchiveError>,
     ) -> Result<(), ArchiveError> {
-        let there = tails(&*self.bucket.0, log, plan.checkpoint.size)?;
         loop {
             let next = plan.checkpoint.size;
             if holds.is_some_and(|seq| seq < next) || self.watch.interrupted() {
                 return Ok(());
             }
-            let names: Vec<_> = there.iter().filter(|tail| tail.first == next).collect();
+            let from_next = self.proofs.tails(log.epoch(), next);
+            let there: Vec<_> = from_next.take_while(|tail| tail.first == next).collect();
             let mut best = None;
-            for tail in &names {
-                let marker = self.bucket.marker(log, tail, self.keys);
-                let Ok((marker, checkpoint)) = unless_foreign(marker)? else { continue };
+            for tail in &there {
+                let read = unless_foreign(self.bucket.marker(log, tail, self.keys))?;
                 // Of several that begin there, one may be signed and altered.
-                if names.len() > 1 && !self.is_whole(log, tail)? {
-                    continue;
+                let read = match read {
+                    Ok(found) if there.len() > 1 => {
+                        unless_foreign(self.is_whole(log, tail))?.map(|()| found)
+                    }
+                    read => read,
+                };
+                match read {
+                    Ok((marker, checkpoint)) if checkpoint.size > next => {
+                        best = Some((*tail, marker, checkpoint));
+                        break;
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        refused.get_or_insert(error);
+                    }
                 }
-                best = Some((**tail, marker, checkpoint));
-                break;
             }
-            let Some((tail, marker, checkpoint)) = best.filter(|it| it.2.size > next) else {
-                return Ok(());
-            };
+            let Some((tail, marker, checkpoint)) = best else { return Ok(()) };
             plan.steps.push(Step::Tail(log.clone(), tail));
             (plan.note, plan.checkpoint) = (marker.checkpoint, checkpoint);
             plan.commit = tail.name(log);
         }
     }
 
-    fn is_whole(self, log: &LogName, tail: &TailThere) -> Result<bool, ArchiveError> {
-        let bytes = self.bucket.fetch(&tail.name(log), MAX_OBJECT_BYTES)?;
-        Ok(Tail::of(&bytes).and_then(|tail| tail.check()).is_ok())
+    fn is_whole(self, log: &LogName, tail: &TailThere) -> Result<(), ArchiveError> {
+        let name = tail.name(log);
+        let bytes = self.bucket.fetch(&name, MAX_OBJECT_BYTES)?;
+        let whole = Tail::of(&bytes).and_then(|tail| tail.check());
+        whole.map_err(|what| self.bucket.wrong(&name, what))
     }
 
-    /// The data objects of an epoch up to `end`, and what lies before them. From the end back:
-    /// each has to give, with what is before it, the very tree that the next one begins with.
-    fn chain(self, log: &LogName, end: u64, goal: Goal) -> Result<Chain, ArchiveError> {
+    /// The data objects of an epoch that lead up to what is wanted. From the end back: each has
+    /// to give, with what is before it, the very tree that the next one begins with.
+    fn links(self, log: &LogName, mut links: Links) -> Result<Links, ArchiveError> {
         let firsts = self.proofs.firsts(log.epoch());
-        let (mut end, mut goal) = (end, goal);
-        let mut own = Vec::new();
-        let (mut refused, mut lower) = (None, None);
-        while end > 0 {
-            if let Some(known) = self.from.filter(|known| known.end() == end && goal.is(known)) {
-                own.reverse();
-                return Ok(Chain { before: known.clone(), steps: own, gap: None });
+        while links.end > 0 {
+            let (end, goal) = (links.end, &links.goal);
+            if self.from.is_some_and(|known| known.end() == end && goal.is(known)) {
+                links.is_known = true;
+                break;
             }
             let mut link = None;
             for there in firsts.range(..(end, 0)).rev() {
@@ -204,7 +246,7 @@ impl Planner<'_> {
                 let proof = match unless_foreign(self.bucket.proof(log, *there, self.keys))? {
                     Ok((proof, _)) => proof,
                     Err(error) => {
-                        refused.get_or_insert(error);
+                        links.refused.get_or_insert(error);
                         continue;
                     }
                 };
@@ -215,59 +257,134 @@ impl Planner<'_> {
                     link = Some(proof);
                     break;
                 }
-                lower.get_or_insert(*there);
+                links.lower.get_or_insert(*there);
             }
             let Some(proof) = link else { break };
             // What was passed over on the way to it did not matter.
-            (refused, lower) = (None, None);
-            let until = end;
-            end = proof.span().first;
-            goal = Goal::Tree(proof.before.clone());
-            own.push(Step::Data(Box::new(proof), until));
+            (links.refused, links.lower) = (None, None);
+            links.end = proof.span().first;
+            links.goal = Goal::Tree(proof.before.clone());
+            links.steps.push(Step::Data(Box::new(proof), end));
         }
-        own.reverse();
-        let range = |first| self.bucket.url(&ObjectName::Range(log.clone(), first, 0));
-        let Goal::Tree(before) = goal else {
-            let what = "no range leads up to this checkpoint".to_owned();
-            let missing = ArchiveError::Missing { object: range(end), what };
-            return Err(refused.unwrap_or(missing));
-        };
-        let committed = || self.committed_up_to(log, end);
-        if end > 0 && (lower.is_some() || committed()?) {
-            // Something was shipped before the first range that is there.
-            let what = format!(
-                "the records before {end} were shipped, and no range that is there leads up to them"
-            );
-            let object = range(lower.map_or(0, |(first, _)| first));
-            let gap = refused.unwrap_or(ArchiveError::Missing { object, what });
-            return Ok(Chain { before, steps: own, gap: Some(gap) });
-        }
-        let mut chain = self.earlier(log, &before)?;
-        chain.steps.append(&mut own);
-        Ok(chain)
+        Ok(links)
     }
 
-    /// Whether a checkpoint that the log signed commits anything up to there.
-    fn committed_up_to(self, log: &LogName, end: u64) -> Result<bool, ArchiveError> {
-        for size in self.proofs.sizes(log.epoch()).filter(|size| *size <= end) {
-            if unless_foreign(self.bucket.checkpoint(log, size, self.keys))?.is_ok() {
+    /// These data objects, and those of earlier epochs that lead up to them, one epoch after the
+    /// other.
+    fn chain(self, log: &LogName, mut links: Links) -> Result<Chain, ArchiveError> {
+        let mut log = log.clone();
+        let mut steps = Vec::new();
+        loop {
+            steps.append(&mut links.steps);
+            let before = match (&links.goal, self.from.filter(|_| links.is_known)) {
+                (_, Some(known)) => known.clone(),
+                (Goal::Tree(before), None) => before.clone(),
+                (Goal::Root(_), None) => {
+                    let object = self.range_url(&log, links.end);
+                    let what = "no range leads up to this checkpoint".to_owned();
+                    return Err(links.refused.unwrap_or(ArchiveError::Missing { object, what }));
+                }
+            };
+            let (gap, was_shipped) = match links.is_known {
+                true => (None, false),
+                false => self.gap(&log, &mut links)?,
+            };
+            let earlier = match links.is_known || gap.is_some() {
+                true => None,
+                false => self.earlier(&log, &before)?,
+            };
+            let Some((older, proof)) = earlier else {
+                steps.reverse();
+                return Ok(Chain { before, steps, gap, was_shipped });
+            };
+            let goal = Links::up_to(Goal::Tree(proof.before.clone()), proof.span().first);
+            steps.push(Step::Data(Box::new(proof), before.end()));
+            links = self.links(&older, goal)?;
+            log = older;
+        }
+    }
+
+    /// Whether something was shipped before the first range that is there, and whether signed
+    /// checkpoints prove that it was what is missing.
+    fn gap(
+        self,
+        log: &LogName,
+        links: &mut Links,
+    ) -> Result<(Option<ArchiveError>, bool), ArchiveError> {
+        let end = links.end;
+        let shipped = match end {
+            0 => None,
+            end => self.committed_up_to(log, end)?,
+        };
+        if end == 0 || shipped.is_none() && links.lower.is_none() {
+            return Ok((None, false));
+        }
+        let what = format!(
+            "the records before {end} were shipped, and no range that is there leads up to them"
+        );
+        let object = self.range_url(log, links.lower.map_or(0, |(first, _)| first));
+        let missing = ArchiveError::Missing { object, what };
+        let was_shipped = match shipped {
+            Some(mark) => mark.size == end || !self.is_whole_below(log, mark)?,
+            None => false,
+        };
+        Ok((Some(links.refused.take().unwrap_or(missing)), was_shipped))
+    }
+
+    /// Whether ranges lead up to a checkpoint, to those below the gaps between them, and so on
+    /// down to the beginning: retention removes what was not shipped, and nothing that was.
+    fn is_whole_below(self, log: &LogName, mark: Mark) -> Result<bool, ArchiveError> {
+        let mut mark = mark;
+        loop {
+            let goal = Links::up_to(Goal::Root(mark.root), mark.size);
+            let links = self.links(log, goal)?;
+            if links.is_known || links.end == 0 {
                 return Ok(true);
             }
+            if matches!(links.goal, Goal::Root(_)) {
+                return Ok(false);
+            }
+            match self.committed_up_to(log, links.end)? {
+                None => return Ok(true),
+                Some(next) if next.size == links.end => return Ok(false),
+                Some(next) => mark = next,
+            }
         }
-        Ok(false)
     }
 
-    /// What lies before an epoch's first record: the data of earlier epochs, as far as they have
-    /// the very tree that this epoch begins with. Else it was removed before anything was
+    fn range_url(self, log: &LogName, first: u64) -> String {
+        self.bucket.url(&ObjectName::Range(log.clone(), first, 0))
+    }
+
+    /// The largest checkpoint that the log signed over nothing that lies behind there.
+    fn committed_up_to(self, log: &LogName, end: u64) -> Result<Option<Mark>, ArchiveError> {
+        for size in self.proofs.sizes(log.epoch()).filter(|size| *size <= end) {
+            let read = self.bucket.checkpoint(log, size, self.keys);
+            if let Ok((Checkpoint { root, .. }, _)) = unless_foreign(read)? {
+                let object = ObjectName::Checkpoint(log.clone(), size);
+                return Ok(Some(Mark { epoch: log.epoch(), size, root, object }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What lies before an epoch's first record: the last data object of an earlier epoch, if it
+    /// has the very tree that this epoch begins with. Else it was removed before anything was
     /// shipped.
-    fn earlier(self, log: &LogName, tree: &Range) -> Result<Chain, ArchiveError> {
-        let nothing = Chain { before: tree.clone(), steps: Vec::new(), gap: None };
+    fn earlier(
+        self,
+        log: &LogName,
+        tree: &Range,
+    ) -> Result<Option<(LogName, RangeProof)>, ArchiveError> {
         if tree.is_empty() {
-            return Ok(nothing);
+            return Ok(None);
         }
         for epoch in self.proofs.epochs().into_iter().filter(|epoch| *epoch < log.epoch()) {
             let log = log.in_epoch(epoch);
             for there in self.proofs.firsts(epoch).range(..(tree.end(), 0)).rev() {
+                if self.watch.interrupted() {
+                    return Err(ArchiveError::Interrupted);
+                }
                 let read = self.bucket.proof(&log, *there, self.keys);
                 let Ok((proof, _)) = unless_foreign(read)? else { continue };
                 if proof.span().end < tree.end() {
@@ -278,64 +395,79 @@ impl Planner<'_> {
                 if !joined || proof.span().end == tree.end() && whole != *tree {
                     continue;
                 }
-                let goal = Goal::Tree(proof.before.clone());
-                let mut chain = self.chain(&log, proof.span().first, goal)?;
-                chain.steps.push(Step::Data(Box::new(proof), tree.end()));
-                return Ok(chain);
+                return Ok(Some((log, proof)));
             }
         }
-        Ok(nothing)
+        Ok(None)
     }
 
     /// The largest size of an epoch that a key of the log committed.
     pub(crate) fn last_committed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
-        for size in self.proofs.sizes(log.epoch()) {
-            let read = self.bucket.checkpoint(log, size, self.keys);
-            if let Ok((Checkpoint { root, .. }, _)) = unless_foreign(read)? {
-                let object = ObjectName::Checkpoint(log.clone(), size);
-                return Ok(Some(Mark { epoch: log.epoch(), size, root, object }));
-            }
-        }
-        Ok(None)
+        self.committed_up_to(log, u64::MAX)
     }
 
     /// The largest checkpoint of an epoch that a key of the log signed.
     pub(crate) fn last_signed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
         let last = self.last_committed(log)?;
         let above = last.as_ref().map_or(0, |mark| mark.size);
-        Ok(self.largest(log, above)?.or(last))
+        Ok(self.above(log, above)?.signed.or(last))
     }
 
-    /// The largest checkpoint over more than `above` records of an epoch that a key of the log
-    /// signed, wherever it stands.
-    pub(crate) fn largest(self, log: &LogName, above: u64) -> Result<Option<Mark>, ArchiveError> {
-        let mut largest: Option<Mark> = None;
-        let mut see = |checkpoint: Checkpoint, object: ObjectName| {
-            let Checkpoint { size, root, .. } = checkpoint;
-            if size > above && largest.as_ref().is_none_or(|mark| size > mark.size) {
-                largest = Some(Mark { epoch: log.epoch(), size, root, object });
-            }
-        };
+    /// What there is over more than so many records of an epoch, wherever it stands.
+    pub(crate) fn above(self, log: &LogName, above: u64) -> Result<Above, ArchiveError> {
+        let mut found = Above { size: above, ..Above::default() };
         for size in self.proofs.sizes(log.epoch()).filter(|size| *size > above) {
-            let read = self.bucket.checkpoint(log, size, self.keys);
-            if let Ok((checkpoint, _)) = unless_foreign(read)? {
-                see(checkpoint, ObjectName::Checkpoint(log.clone(), size));
+            let read =
+                self.bucket.checkpoint(log, size, self.keys).map(|(checkpoint, _)| checkpoint);
+            if found.see(log, read, ObjectName::Checkpoint(log.clone(), size))? {
                 break;
             }
         }
         for there in self.proofs.firsts(log.epoch()).range((above, 0)..) {
-            let read = self.bucket.proof(log, *there, self.keys);
-            if let Ok((_, checkpoint)) = unless_foreign(read)? {
-                see(checkpoint, ObjectName::Range(log.clone(), there.0, there.1));
+            let read = self.bucket.proof(log, *there, self.keys).map(|(_, checkpoint)| checkpoint);
+            found.see(log, read, ObjectName::Range(log.clone(), there.0, there.1))?;
+        }
+        for tail in self.proofs.tails(log.epoch(), above) {
+            let read = self.bucket.marker(log, &tail, self.keys).map(|(_, checkpoint)| checkpoint);
+            found.see(log, read, tail.name(log))?;
+        }
+        Ok(found)
+    }
+}
+
+/// What there is over more than so many records.
+#[derive(Debug, Default)]
+pub(crate) struct Above {
+    size: u64,
+    /// The largest checkpoint that a key of the log signed.
+    pub(crate) signed: Option<Mark>,
+    /// An object that cannot be read: nobody knows what it holds.
+    pub(crate) unread: Option<ArchiveError>,
+}
+
+impl Above {
+    /// Whether it is signed.
+    fn see(
+        &mut self,
+        log: &LogName,
+        read: Result<Checkpoint, ArchiveError>,
+        object: ObjectName,
+    ) -> Result<bool, ArchiveError> {
+        match unless_foreign(read)? {
+            Ok(Checkpoint { size, root, .. }) => {
+                let most = self.signed.as_ref().map_or(self.size, |mark| mark.size);
+                if size > most {
+                    self.signed = Some(Mark { epoch: log.epoch(), size, root, object });
+                }
+                Ok(true)
+            }
+            Err(error) => {
+                if error.is_unread() {
+                    self.unread.get_or_insert(error);
+                }
+                Ok(false)
             }
         }
-        for tail in tails(&*self.bucket.0, log, above)? {
-            if let Ok((_, checkpoint)) = unless_foreign(self.bucket.marker(log, &tail, self.keys))?
-            {
-                see(checkpoint, tail.name(log));
-            }
-        }
-        Ok(largest)
     }
 }
 

@@ -69,19 +69,22 @@ impl Session {
         let note = read_note(&*archiver.fs, &LogPaths::new(&archiver.log_dir).checkpoint());
         let note = note.ok().flatten().unwrap_or_default();
         let last = match last {
-            Some(last) if last.note == note && !is_due(archiver, &last) => {
+            Some(last)
+                if last.note == note
+                    && !is_due(archiver, &last)
+                    && is_seen_lately(archiver, last.seen_ms) =>
+            {
                 let shipped = last.shipped.again();
                 self.last = Some(last);
                 return Ok(shipped);
             }
             last => last.filter(|last| is_still_there(archiver, last)),
         };
-        let now_ms = archiver.clock.boot_ms();
         let seen_ms = last
             .as_ref()
             .map(|last| last.seen_ms)
-            .filter(|seen| now_ms < seen + LOOK_AGAIN.as_millis() as u64)
-            .unwrap_or(now_ms);
+            .filter(|seen| is_seen_lately(archiver, *seen))
+            .unwrap_or_else(|| archiver.clock.boot_ms());
         let (log, begin) = match last {
             Some(last) => {
                 let from = last.position.shipped.end();
@@ -118,10 +121,14 @@ fn is_due(archiver: &Archiver, last: &Last) -> bool {
     !is_data && archiver.is_due(&last.position, last.position.tail_since)
 }
 
-/// Asked once in a while; what cannot be asked now is found when something is put.
+fn is_seen_lately(archiver: &Archiver, seen_ms: u64) -> bool {
+    archiver.clock.boot_ms() < seen_ms.saturating_add(LOOK_AGAIN.as_millis() as u64)
+}
+
+/// Asked once in a while, also where there is nothing new: an archive that was emptied, or that
+/// cannot be reached, is not said to have everything.
 fn is_still_there(archiver: &Archiver, last: &Last) -> bool {
-    let now_ms = archiver.clock.boot_ms();
-    if now_ms < last.seen_ms + LOOK_AGAIN.as_millis() as u64 {
+    if is_seen_lately(archiver, last.seen_ms) {
         return true;
     }
     archiver.is_there(&last.position, &last.known.name).unwrap_or(false)

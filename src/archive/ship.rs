@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bucket::unless_foreign;
-use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, RangeProof, signed};
+use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES, MOST_HOLES, RangeProof, signed};
 use super::error::ArchiveError;
 use super::find::find;
 use super::layout::{Day, HostName, LAST_NAME, LogName, ObjectName, Place};
@@ -344,7 +344,8 @@ impl Pass<'_> {
         let mut bytes = Vec::new();
         let mut pieces = self.log.pieces(first);
         let cuts = self.archiver.cuts;
-        let until = Until { end, stored_bytes: cuts.tail_bytes, at_midnight: false };
+        let (stored_bytes, holes) = (cuts.tail_bytes, MOST_HOLES);
+        let until = Until { end, stored_bytes, holes, at_midnight: false };
         let packed = pack(&mut pieces, first, until, cuts.level, &mut bytes, self.watch)?;
         if packed.tree.end() < end {
             return Ok(false);
@@ -445,7 +446,7 @@ impl Pass<'_> {
         let cuts = self.archiver.cuts;
         let end = self.log.size();
         let stored_bytes = self.archiver.room(cuts.data_bytes);
-        let until = Until { end, stored_bytes, at_midnight: true };
+        let until = Until { end, stored_bytes, holes: MOST_HOLES, at_midnight: true };
         let spool = Spool::new(&self.archiver.fs, &self.archiver.log_dir)?;
         let (packed, digests) = spool
             .fill(|out| pack(pieces, position.data.end(), until, cuts.level, out, self.watch))?;
@@ -471,7 +472,8 @@ impl Pass<'_> {
             Some((name, claimed)) => {
                 // An earlier pass began here, or somebody else: the cut is the one that it made.
                 let span = claimed.span();
-                let until = Until { end: span.end, stored_bytes: u64::MAX, at_midnight: false };
+                let (stored_bytes, holes) = (u64::MAX, usize::MAX);
+                let until = Until { end: span.end, stored_bytes, holes, at_midnight: false };
                 drop(spool);
                 let spool = Spool::new(&self.archiver.fs, &self.archiver.log_dir)?;
                 let mut pieces = self.log.pieces(span.first);
@@ -568,10 +570,13 @@ impl Pass<'_> {
             if let PutResult::Stored = self.put(&name, Body::Bytes(&bytes), JSON)? {
                 break;
             }
-            let there = fetch(&*self.archiver.store, &name, MAX_DOCUMENT_BYTES)?
-                .ok_or_else(|| self.gone(&name))?;
-            let read = KeysDocument::read(&there, self.name.id());
-            match unless_foreign(read.map_err(|error| error.of(self.url(&name))))? {
+            let there = fetch(&*self.archiver.store, &name, MAX_DOCUMENT_BYTES);
+            let read = there.and_then(|there| {
+                let read =
+                    KeysDocument::read(&there.ok_or_else(|| self.gone(&name))?, self.name.id());
+                read.map_err(|error| error.of(self.url(&name)))
+            });
+            match unless_foreign(read)? {
                 Ok((found, _)) if found.public_key == document.public_key => break,
                 Ok((_, ring)) if ring.contains(keys.newest()) || keys.contains(ring.newest()) => {
                     return Err(self.contradicted(&name, "it names other keys than the log has"));

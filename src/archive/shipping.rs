@@ -79,8 +79,6 @@ impl std::fmt::Debug for Shipping {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    /// Ends a pass at work.
-    stop: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -89,6 +87,8 @@ struct State {
     course: Option<Course>,
     /// Counts the changes of it.
     version: u64,
+    /// Ends a pass of this course that is at work.
+    stop: Arc<AtomicBool>,
     ending: bool,
     failing: bool,
     ended: bool,
@@ -112,11 +112,7 @@ impl Shipping {
         tell: impl Fn(ShippingNews<'_>) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let state = State { course, ..State::default() };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            stop: Arc::default(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let worker = Worker {
             shared: Arc::clone(&shared),
             fs,
@@ -136,6 +132,8 @@ impl Shipping {
         let mut state = self.shared.lock();
         state.course = course;
         state.version += 1;
+        // A pass that hangs on the old store is not waited for.
+        std::mem::take(&mut state.stop).store(true, Ordering::Relaxed);
         self.shared.changed.notify_all();
     }
 
@@ -149,7 +147,7 @@ impl Shipping {
             Instant::now() + if state.failing { most.min(NOT_LONG) } else { most }
         };
         if !self.ended_by(until) {
-            self.shared.stop.store(true, Ordering::Relaxed);
+            self.shared.lock().stop.store(true, Ordering::Relaxed);
             self.shared.changed.notify_all();
             if !self.ended_by(Instant::now() + TO_STOP) {
                 // What hangs is left behind; it holds nothing that others wait for.
@@ -178,8 +176,10 @@ impl Shipping {
 
 impl Drop for Shipping {
     fn drop(&mut self) {
-        self.shared.lock().ending = true;
-        self.shared.stop.store(true, Ordering::Relaxed);
+        let mut state = self.shared.lock();
+        state.ending = true;
+        state.stop.store(true, Ordering::Relaxed);
+        drop(state);
         self.shared.changed.notify_all();
     }
 }
@@ -212,12 +212,12 @@ impl Worker {
         // The writer and those who wait for it come first.
         let _ = rustix::process::setpriority_process(Some(thread), 10);
         loop {
-            let (course, version) = {
+            let (course, version, stop) = {
                 let state = self.shared.lock();
-                (state.course.clone(), state.version)
+                (state.course.clone(), state.version, Arc::clone(&state.stop))
             };
             match course {
-                Some(course) => self.follow(&course, version),
+                Some(course) => self.follow(&course, version, &stop),
                 None => self.wait_for(version, None),
             }
             if self.is_ending() && self.shared.lock().version == version {
@@ -227,14 +227,19 @@ impl Worker {
     }
 
     /// Ships until the course changes, or it is to end.
-    fn follow(&mut self, course: &Course, version: u64) {
+    fn follow(&mut self, course: &Course, version: u64, stop: &Arc<AtomicBool>) {
         let mut status = ArchiveStatus::begin(&*self.fs, &self.log_dir, &course.destination);
         let mut at_work: Option<(Archiver, Session)> = None;
         let mut noted = Instant::now();
         loop {
             let is_last = self.is_ending();
             let (began, began_at) = (self.clock.now(), Instant::now());
-            let done = self.pass(course, &mut at_work);
+            let done = self.pass(course, &mut at_work, stop);
+            if matches!(done, Err(ArchiveError::Interrupted))
+                && self.shared.lock().version != version
+            {
+                return;
+            }
             let news = match &done {
                 Ok(shipped) => !shipped.objects.is_empty() || status.failures > 0,
                 Err(_) => true,
@@ -267,12 +272,13 @@ impl Worker {
         &self,
         course: &Course,
         at_work: &mut Option<(Archiver, Session)>,
+        stop: &Arc<AtomicBool>,
     ) -> Result<super::ship::Shipped, ArchiveError> {
         if at_work.is_none() {
             let archiver = Archiver {
                 fs: self.fs.clone(),
                 clock: Arc::clone(&self.clock),
-                store: (course.open)(Stop::when(Arc::clone(&self.shared.stop)))?,
+                store: (course.open)(Stop::when(Arc::clone(stop)))?,
                 log_dir: self.log_dir.clone(),
                 host: course.host.clone(),
                 cuts: course.cuts,
@@ -281,7 +287,7 @@ impl Worker {
             *at_work = Some((archiver, session));
         }
         match at_work {
-            Some((archiver, session)) => session.pass(archiver, &Until(&self.shared.stop)),
+            Some((archiver, session)) => session.pass(archiver, &Until(stop)),
             None => Err(ArchiveError::Interrupted),
         }
     }

@@ -4,7 +4,7 @@
 use super::bucket::unless_foreign;
 use super::documents::{MAX_DOCUMENT_BYTES, RangeProof};
 use super::error::ArchiveError;
-use super::layout::{ObjectName, Span};
+use super::layout::{LAST_NAME, ObjectName, Span};
 use super::members::{MAX_OBJECT_BYTES, Tail, holds};
 use super::names::fetch;
 use super::pack::accepted;
@@ -20,8 +20,7 @@ impl Pass<'_> {
         name: &ObjectName,
         position: &mut Position,
     ) -> Result<bool, ArchiveError> {
-        let bytes =
-            fetch(&*self.archiver.store, name, MAX_OBJECT_BYTES)?.ok_or_else(|| self.gone(name))?;
+        let Some(bytes) = self.there(name, MAX_OBJECT_BYTES)? else { return Ok(false) };
         let first = position.shipped.end();
         let tail = Tail::of(&bytes).and_then(|tail| {
             tail.signed(self.name, first, self.log.keys()).map(|checkpoint| (tail, checkpoint))
@@ -57,6 +56,37 @@ impl Pass<'_> {
         Ok(true)
     }
 
+    /// What has a name that is taken; `None` where it is certainly not the log's: too large for
+    /// it, or not to be read, while the log's own objects are.
+    fn there(&self, name: &ObjectName, most: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
+        match fetch(&*self.archiver.store, name, most) {
+            Ok(there) => there.map(Some).ok_or_else(|| self.gone(name)),
+            Err(ArchiveError::Object { what, .. }) => {
+                self.is_foreign(name, &what);
+                Ok(None)
+            }
+            Err(error) if error.is_unread() && self.reads_keys()? => {
+                self.is_foreign(name, &error.what());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether objects that this host puts can be read at all: its keys are there by now.
+    fn reads_keys(&self) -> Result<bool, ArchiveError> {
+        let changes = u32::try_from(self.log.keys().rotations().len()).unwrap_or(u32::MAX);
+        for nth in 0..=LAST_NAME {
+            let name = ObjectName::Keys(self.name.clone(), changes, nth);
+            let read = fetch(&*self.archiver.store, &name, MAX_DOCUMENT_BYTES);
+            match unless_foreign(read)? {
+                Ok(there) => return Ok(there.is_some()),
+                Err(_) => {}
+            }
+        }
+        Ok(false)
+    }
+
     /// Says that an object is passed over; another name is taken instead.
     pub(super) fn is_foreign(&self, name: &ObjectName, what: &str) -> bool {
         tracing::warn!("{}: {what}; another name is taken", self.url(name));
@@ -75,8 +105,7 @@ impl Pass<'_> {
         name: &ObjectName,
         before: &Range,
     ) -> Result<Option<RangeProof>, ArchiveError> {
-        let bytes = fetch(&*self.archiver.store, name, MAX_DOCUMENT_BYTES)?
-            .ok_or_else(|| self.gone(name))?;
+        let Some(bytes) = self.there(name, MAX_DOCUMENT_BYTES)? else { return Ok(None) };
         let read = RangeProof::read(&bytes, name, self.log.keys());
         let proof = match unless_foreign(read.map_err(|error| error.of(self.url(name))))? {
             Ok((proof, _)) => proof,

@@ -51,6 +51,8 @@ pub(crate) struct Walk<'a> {
     bucket: &'a Bucket,
     keys: &'a Keyring,
     watch: &'a dyn Watch,
+    /// Where it is known already that the archive holds everything below.
+    from: Option<&'a Range>,
     at: Reached,
     /// The sizes at which the root is wanted, and what it is there.
     sizes: BTreeSet<u64>,
@@ -68,6 +70,20 @@ pub(crate) enum Lacks {
     Epoch { object: String, epoch: u32, size: u64, newer: u32 },
     /// Records of which only the hashes are there.
     Hole { object: String, first: u64, end: u64 },
+    /// The keys that follow one of which the log's own record says that it was changed.
+    Keys { object: String, old: String },
+}
+
+impl Lacks {
+    /// The URL of the object that proves it.
+    pub(crate) fn object(&self) -> &str {
+        match self {
+            Self::Newer { object, .. }
+            | Self::Epoch { object, .. }
+            | Self::Hole { object, .. }
+            | Self::Keys { object, .. } => object,
+        }
+    }
 }
 
 impl<'a> Walk<'a> {
@@ -80,11 +96,12 @@ impl<'a> Walk<'a> {
             said: Vec::new(),
             roots: Vec::new(),
         };
-        let Planner { bucket, keys, watch, .. } = planner;
+        let Planner { bucket, keys, watch, from, .. } = planner;
         let mut new = Self {
             bucket,
             keys,
             watch,
+            from,
             at,
             sizes,
             roots: BTreeMap::new(),
@@ -140,7 +157,7 @@ impl<'a> Walk<'a> {
             let range = proof.log().map(|log| ObjectName::Range(log, proof.span().first, 0));
             let what = "it follows another history than the ranges before it: a key of the log \
                         signed two";
-            return Err(self.bucket.wrong(&range.unwrap_or(name), what));
+            return Err(self.split(&range.unwrap_or(name), what, &proof.checkpoint));
         }
         let bytes = self.bucket.fetch(&name, MAX_OBJECT_BYTES)?;
         let wrong = |what: String| self.bucket.wrong(&name, what);
@@ -220,10 +237,15 @@ impl<'a> Walk<'a> {
         if at.tree.root().ok() != Some(checkpoint.root) {
             let what = "it follows another history than the data before it: a key of the log \
                         signed two";
-            return Err(wrong(what.to_owned()));
+            return Err(self.split(&name, what, &tail.marker.checkpoint));
         }
         self.watch.advance(bytes.len() as u64);
         Ok(at)
+    }
+
+    fn split(&self, object: &ObjectName, what: &str, note: &str) -> ArchiveError {
+        let object = self.bucket.url(object);
+        ArchiveError::SplitView { object, what: what.to_owned(), notes: vec![note.to_owned()] }
     }
 
     /// The tree so far.
@@ -269,14 +291,25 @@ impl<'a> Walk<'a> {
         }
         let removal = self.authority(plan).removal;
         let removed = removal.map_or(0, |(_, removal)| removal.end);
-        if let Some(gap) = plan.gap.take() {
+        let begins = plan.before.end();
+        let is_excused = removed >= begins && !plan.was_shipped;
+        match plan.gap.take() {
             // Retention removed them before they were shipped, if a signed record says so.
-            if removed < plan.before.end() {
-                return Err(gap);
+            Some(gap) if is_excused => {
+                tracing::warn!("{gap}: retention removed them, as a signed record says");
+                Ok(())
             }
-            tracing::warn!("{gap}: retention removed them, as a signed record says");
+            Some(gap) => Err(gap),
+            None if is_excused || self.from == Some(&plan.before) => Ok(()),
+            None => {
+                let range = ObjectName::Range(plan.commit.log().clone(), 0, 0);
+                let what = format!(
+                    "the archive begins with record {begins}, and no signed record says that \
+                     retention removed those before it"
+                );
+                Err(ArchiveError::Missing { object: self.bucket.url(&range), what })
+            }
         }
-        Ok(())
     }
 
     /// What is proven to have been there, and cannot be had: holes that no signed record gives
@@ -296,7 +329,13 @@ impl<'a> Walk<'a> {
             size: mark.size,
             newer: epoch,
         });
-        holes.chain(left).collect()
+        let newest = self.keys.newest();
+        let is_changed = authority.keys.changed.contains(&newest.to_string());
+        let keys = is_changed.then(|| Lacks::Keys {
+            object: self.bucket.0.url(&plan.commit.log().proofs()),
+            old: newest.label(),
+        });
+        holes.chain(left).chain(keys).collect()
     }
 }
 
@@ -359,6 +398,13 @@ impl From<Lacks> for ArchiveError {
                 what: format!(
                     "the log signed {size} records in epoch {epoch}, which epoch {newer} does not \
                      continue: it leaves some of them out"
+                ),
+                object,
+            },
+            Lacks::Keys { object, old } => Self::Incomplete {
+                what: format!(
+                    "a signed record says that another key followed {old}, and no keys that are \
+                     there lead on: what was signed since is not read"
                 ),
                 object,
             },

@@ -194,6 +194,7 @@ impl From<ArchiveError> for CliError {
             ArchiveError::LogDamaged(_)
             | ArchiveError::Contradicted { .. }
             | ArchiveError::Object { .. }
+            | ArchiveError::SplitView { .. }
             | ArchiveError::Missing { .. }
             | ArchiveError::Incomplete { .. } => Exit::Found,
             ArchiveError::SeveralLogs { .. } => Exit::Usage,
@@ -231,6 +232,11 @@ fn hint(error: &ArchiveError) -> Option<&'static str> {
             "somebody altered or replaced the object, or it was damaged. If the bucket keeps \
              versions, restore the first one. What is committed before it can be restored: \
              `--to-seq`"
+        }
+        ArchiveError::SplitView { .. } => {
+            "a key of the log is in other hands, or two copies of the log record. Keep everything: \
+             both histories are signed. To restore what is there, add --force, or an earlier \
+             committed point: `--to-seq`"
         }
         ArchiveError::Missing { .. } => {
             "somebody removed the object, or a lifecycle rule did. If the bucket keeps versions, \

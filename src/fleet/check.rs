@@ -10,8 +10,7 @@ use super::look::Look;
 use super::report::{EpochReport, LogReport, found, is_finding, unread};
 use super::state::Verified;
 use crate::archive::{
-    ArchiveError, KeysDocument, Lacks, LogName, ObjectName, Plan, Planner, Proofs, Step, Walk,
-    keysets,
+    ArchiveError, KeySet, Lacks, LogName, ObjectName, Plan, Planner, Proofs, Step, Walk, keysets,
 };
 use crate::audit::files::facts::Authority;
 use crate::audit::keys::Keyring;
@@ -57,7 +56,13 @@ impl Check<'_> {
         let sets = keysets(self.bucket, &proofs, &log, subject.believed, None);
         match sets {
             Ok(sets) => {
-                let keys = exam.choose(&log, sets)?;
+                if let Some(split) = sets.split {
+                    exam.push(found(split)?);
+                }
+                for (object, what) in sets.foreign {
+                    exam.foreign_object(&object, what);
+                }
+                let keys = exam.choose(&log, sets.sets)?;
                 if let Err(error) = exam.all(&log, &keys) {
                     // What was found until then stays.
                     exam.report.saved.verified = None;
@@ -73,12 +78,8 @@ impl Check<'_> {
 
 impl Exam<'_> {
     /// As a restore does: the first keys that a point can be read with.
-    pub(super) fn choose(
-        &self,
-        log: &LogName,
-        sets: Vec<(KeysDocument, Keyring)>,
-    ) -> Result<Keyring, ArchiveError> {
-        let mut rings: Vec<Keyring> = sets.into_iter().map(|(_, ring)| ring).collect();
+    pub(super) fn choose(&self, log: &LogName, sets: Vec<KeySet>) -> Result<Keyring, ArchiveError> {
+        let mut rings: Vec<Keyring> = sets.into_iter().map(|set| set.keys).collect();
         // Those first that know who signed what was seen before. Stable: else the newest ones.
         rings.sort_by_cached_key(|ring| self.of_nobody(log, ring).len());
         if rings.len() > 1 {

@@ -70,7 +70,7 @@ pub fn draft(
         let Some(log) = LogName::new(id, 0) else { continue };
         let proofs = Proofs::of(&*bucket.0, &log)?;
         let keys = match keysets(&bucket, &proofs, &log, None, None) {
-            Ok(mut sets) => sets.swap_remove(0).1,
+            Ok(mut found) => found.sets.swap_remove(0).keys,
             Err(error) => {
                 without_keys.push((id.clone(), unread(error)?.what));
                 continue;

@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 
 use super::finding::Evidence;
 use crate::archive::{
-    ArchiveError, LogName, MAX_OBJECT_BYTES, ObjectName, Planner, Step, Tail, signed, tails,
+    ArchiveError, LogName, MAX_OBJECT_BYTES, ObjectName, Planner, Step, Tail, signed,
     unless_foreign,
 };
 use crate::audit::keys::Keyring;
-use crate::audit::keys::checkpoint::SignedCheckpoint;
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint};
 use crate::audit::tree::merkle::Hash;
 use crate::units::hex;
 
@@ -50,6 +50,15 @@ pub(crate) fn evidence(log: &LogName, size: u64, note: &str) -> Evidence {
     let name =
         format!("{}.e{}.{size:020}.{}.checkpoint", log.id(), log.epoch(), hex(&digest[..16]));
     Evidence { name, note: note.to_owned() }
+}
+
+/// A note that says itself which log it is of.
+pub(crate) fn evidence_of(note: &str) -> Option<Evidence> {
+    let parsed = SignedCheckpoint::parse(note.as_bytes()).ok()?;
+    let head = parsed.unverified();
+    let origin: Origin = head.origin.parse().ok()?;
+    let log = LogName::new(origin.log_id(), origin.epoch())?;
+    Some(evidence(&log, head.size, note))
 }
 
 /// Gathers them.
@@ -111,7 +120,7 @@ impl<'a> Heads<'a> {
             let read = unless_foreign(bucket.checkpoint(self.log, size, keys))?;
             match read {
                 Ok((_, note)) => self.add(&name, &note, None),
-                Err(error) => self.foreign.push((name, reason(error))),
+                Err(error) => self.foreign.push((name, error.what())),
             }
         }
         let firsts = proofs.firsts(epoch);
@@ -126,10 +135,10 @@ impl<'a> Heads<'a> {
             }
             match unless_foreign(bucket.proof(self.log, (*first, *nth), keys))? {
                 Ok((proof, _)) => self.add(&name, &proof.checkpoint, Some(proof.data.clone())),
-                Err(error) => self.foreign.push((name, reason(error))),
+                Err(error) => self.foreign.push((name, error.what())),
             }
         }
-        for tail in tails(&*bucket.0, self.log, 0)? {
+        for tail in proofs.tails(epoch, 0) {
             let name = tail.name(self.log);
             let read = match self.walked.contains(&tail.first) {
                 true => bucket.marker(self.log, &tail, keys).map(|(marker, _)| marker.checkpoint),
@@ -145,7 +154,7 @@ impl<'a> Heads<'a> {
                 Ok(note) => self.add(&name, &note, None),
                 // A lifecycle rule may remove a tail at any moment.
                 Err(ArchiveError::Missing { .. }) => {}
-                Err(error) => self.foreign.push((name, reason(error))),
+                Err(error) => self.foreign.push((name, error.what())),
             }
         }
         Ok(())
@@ -153,12 +162,5 @@ impl<'a> Heads<'a> {
 
     fn is_known(&self, name: &ObjectName) -> bool {
         self.skip.is_some_and(|last| name.to_string().as_str() <= last)
-    }
-}
-
-fn reason(error: ArchiveError) -> String {
-    match error {
-        ArchiveError::Object { what, .. } | ArchiveError::Missing { what, .. } => what,
-        other => other.to_string(),
     }
 }

@@ -69,6 +69,9 @@ pub(crate) struct Sequence {
     pub(crate) names: NameSum,
     /// Whether the first of them are those that were there the last time, unchanged.
     pub(crate) same: bool,
+    /// Whether a name came before one that sorts before it: what is behind a name says nothing
+    /// then, and nothing is the same.
+    unsorted: bool,
     pub(crate) last: String,
 }
 
@@ -102,6 +105,7 @@ impl SumKey {
 impl Sequence {
     /// `known` is how many there were the last time, and the hash over these.
     fn add(&mut self, object: &Object, key: &SumKey, known: Option<(u64, [u8; 32])>) {
+        self.unsorted |= self.last >= object.name;
         if known == Some((self.count, self.hash)) {
             (self.same, self.names) = (true, NameSum::default());
         }
@@ -123,6 +127,7 @@ impl Sequence {
         if known == Some((self.count, self.hash)) {
             (self.same, self.names) = (true, NameSum::default());
         }
+        self.same &= !self.unsorted;
     }
 }
 

@@ -24,6 +24,7 @@ impl Exam<'_> {
         let kind = match &lacks {
             Lacks::Newer { .. } => Kind::Truncated,
             Lacks::Hole { .. } => Kind::RecordsMissing,
+            Lacks::Keys { .. } => Kind::KeysUnproven,
             Lacks::Epoch { epoch, size, .. } => {
                 // The record of a restore holds the head that it sets aside.
                 let set_aside = authority.abandoned.iter().any(|note| {
@@ -38,10 +39,7 @@ impl Exam<'_> {
                 if set_aside { Kind::EpochLeft } else { Kind::EpochContradicts }
             }
         };
-        let (Lacks::Newer { object, .. }
-        | Lacks::Hole { object, .. }
-        | Lacks::Epoch { object, .. }) = &lacks;
-        let object = object.clone();
+        let object = lacks.object().to_owned();
         let what = match ArchiveError::from(lacks) {
             ArchiveError::Incomplete { what, .. } | ArchiveError::Object { what, .. } => what,
             other => other.to_string(),

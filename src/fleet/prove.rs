@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::archive::{
     ArchiveError, Bucket, LogName, MAX_OBJECT_BYTES, Members, ObjectName, Proofs, Tail, keysets,
-    tails, unless_foreign,
+    unless_foreign,
 };
 use crate::audit::files::examine::leaves;
 use crate::audit::keys::Keyring;
@@ -53,8 +53,9 @@ pub fn prove(store: Arc<dyn BackupStore>, wanted: &Wanted) -> Result<Proven, Arc
     let log = LogName::new(&wanted.log, 0).ok_or_else(not_found)?;
     let proofs = Proofs::of(&*bucket.0, &log)?;
     let mut failed = None;
-    for (_, keys) in keysets(&bucket, &proofs, &log, wanted.public_key.as_ref(), None)? {
-        let prover = Prover { bucket: &bucket, proofs: &proofs, keys: &keys, seq: wanted.seq };
+    for set in &keysets(&bucket, &proofs, &log, wanted.public_key.as_ref(), None)?.sets {
+        let keys = &set.keys;
+        let prover = Prover { bucket: &bucket, proofs: &proofs, keys, seq: wanted.seq };
         let epochs = proofs.epochs().into_iter();
         for epoch in epochs.filter(|epoch| wanted.epoch.is_none_or(|it| it == *epoch)) {
             match prover.in_epoch(&log.in_epoch(epoch)) {
@@ -83,8 +84,9 @@ struct Prover<'a> {
 struct Leaves {
     before: Range,
     first: u64,
-    /// The leaf hashes; nothing where only a hole's hashes are known.
-    own: Vec<Option<Hash>>,
+    /// Leaf hashes that follow each other, and where each run of them begins; between the runs
+    /// are holes.
+    own: Vec<(u64, Vec<Hash>)>,
     holes: Vec<Hole>,
     after: Range,
 }
@@ -105,7 +107,7 @@ impl Prover<'_> {
             let holes = proof.holes.clone();
             return self.of(log, &name, members, (before, holes, after), &proof.checkpoint);
         }
-        for tail in tails(&*self.bucket.0, log, 0)?.into_iter().rev() {
+        for tail in self.proofs.tails(log.epoch(), 0).rev() {
             if tail.first > self.seq {
                 continue;
             }
@@ -137,17 +139,26 @@ impl Prover<'_> {
     ) -> Result<Option<Proven>, ArchiveError> {
         let wrong = |what: String| self.bucket.wrong(name, what);
         let first = before.end();
-        let records = usize::try_from(after.begin() - first).unwrap_or(usize::MAX);
-        // Not more than are there: what says how many is signed, and what is there is bounded.
-        let mut own: Vec<Option<Hash>> = Vec::new();
+        let mut next = first;
+        let mut own: Vec<(u64, Vec<Hash>)> = Vec::new();
         let mut record = None;
         while let Some((lines, _)) = members.next_lines().map_err(wrong)? {
-            let at = usize::try_from(lines.first_seq.saturating_sub(first)).unwrap_or(usize::MAX);
-            if at < own.len() || at > records || at - own.len() > MAX_HOLE_RECORDS {
+            // Only what is known as a hole may be missing.
+            while let Some(hole) = holes.iter().find(|hole| hole.tree.begin() == next)
+                && next < lines.first_seq
+                && !hole.tree.is_empty()
+            {
+                next = hole.tree.end();
+            }
+            if lines.first_seq != next {
                 return Err(wrong(format!("record {} is out of place", lines.first_seq)));
             }
-            own.resize(at, None);
-            own.extend(leaves(&lines.raw).map(Some));
+            let hashes: Vec<Hash> = leaves(&lines.raw).collect();
+            next += hashes.len() as u64;
+            match own.last_mut().filter(|(at, run)| at + run.len() as u64 == lines.first_seq) {
+                Some((_, run)) => run.extend(hashes),
+                None => own.push((lines.first_seq, hashes)),
+            }
             let nth = self.seq.checked_sub(lines.first_seq);
             let nth = nth.and_then(|nth| usize::try_from(nth).ok());
             if let Some(line) = nth.and_then(|nth| lines.raw.split(|b| *b == b'\n').nth(nth))
@@ -184,9 +195,6 @@ impl Prover<'_> {
     }
 }
 
-/// The most records that a hole within an object may have for a proof beside it.
-const MAX_HOLE_RECORDS: usize = 16 << 20;
-
 /// A subtree of which a part is not known.
 #[derive(Debug, thiserror::Error)]
 #[error("the hashes of records {0} to {1} are not in the object's proof")]
@@ -202,11 +210,10 @@ impl RangeHashes for Leaves {
             let joined = part.and_then(|part| range.extend(&part).ok());
             joined.ok_or_else(missing)
         };
-        let middle = self.first + self.own.len() as u64;
         if begin < self.first {
             add(self.before.within(begin, end.min(self.first)))?;
         }
-        let (mut at, until) = (begin.max(self.first), end.min(middle.max(self.after.begin())));
+        let (mut at, until) = (begin.max(self.first), end.min(self.after.begin()));
         while at < until {
             let holds = |hole: &&Hole| hole.tree.begin() <= at && at < hole.tree.end();
             if let Some(hole) = self.holes.iter().find(holds) {
@@ -215,12 +222,14 @@ impl RangeHashes for Leaves {
                 at = stop;
                 continue;
             }
-            let leaf = usize::try_from(at - self.first).ok();
-            let leaf = leaf.and_then(|leaf| self.own.get(leaf).copied().flatten());
-            let mut one = Range::empty(at);
-            one.append(leaf.ok_or_else(missing)?);
-            add(Some(one))?;
-            at += 1;
+            let run = self.own.partition_point(|(begin, _)| *begin <= at).checked_sub(1);
+            let (begin, run) = run.map(|run| &self.own[run]).ok_or_else(missing)?;
+            let from = usize::try_from(at - begin).unwrap_or(usize::MAX);
+            let rest = run.get(from..).filter(|rest| !rest.is_empty()).ok_or_else(missing)?;
+            let mut part = Range::empty(at);
+            rest.iter().zip(at..until).for_each(|(leaf, _)| part.append(*leaf));
+            at = part.end();
+            add(Some(part))?;
         }
         if end > self.after.begin() {
             let from = begin.max(self.after.begin());

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::finding::{Finding, FindingKind as Kind};
+use super::heads::evidence_of;
 use super::state::SavedLog;
 use crate::archive::ArchiveError;
 use crate::audit::tree::merkle::Hash;
@@ -76,6 +77,7 @@ pub(crate) fn is_finding(error: &ArchiveError) -> bool {
     matches!(
         error,
         ArchiveError::Object { .. }
+            | ArchiveError::SplitView { .. }
             | ArchiveError::Missing { .. }
             | ArchiveError::Incomplete { .. }
     )
@@ -95,12 +97,11 @@ pub(crate) fn unread(error: ArchiveError) -> Result<Finding, ArchiveError> {
 /// An error of reading the archive, as what was found.
 pub(crate) fn found(error: ArchiveError) -> Result<Finding, ArchiveError> {
     Ok(match error {
-        ArchiveError::Object { object, what } => {
-            let kind = match what.contains("a key of the log signed two") {
-                true => Kind::SplitView,
-                false => Kind::ObjectAltered,
-            };
-            Finding::new(kind, what).at(object)
+        ArchiveError::Object { object, what } => Finding::new(Kind::ObjectAltered, what).at(object),
+        ArchiveError::SplitView { object, what, notes } => {
+            let mut finding = Finding::new(Kind::SplitView, what).at(object);
+            finding.evidence = notes.iter().filter_map(|note| evidence_of(note)).collect();
+            finding
         }
         ArchiveError::Missing { object, what } => {
             Finding::new(Kind::ObjectMissing, format!("it is missing: {what}")).at(object)

@@ -44,11 +44,26 @@ pub(crate) fn put_once(
         Sent::As(version) => Some(version),
         Sent::NameTaken => None,
     };
-    let Some(object) = store.stat(name)? else {
+    let there = match store.stat(name) {
+        // What others put there may be under a key of theirs.
+        Err(error) if version.is_none() && is_hidden(&error) => {
+            let message = "exists already, and cannot be looked at";
+            return Err(StoreError::new(StoreErrorKind::ExistsAndDiffers, url, message)
+                .caused_by(&error)
+                .hint("nothing was replaced; find out what wrote it"));
+        }
+        there => there?,
+    };
+    let Some(object) = there else {
         let message = "was accepted by the store, but is not there";
         return Err(StoreError::new(StoreErrorKind::Unconfirmed, url, message).retryable());
     };
     settle(store, object, &put, version)
+}
+
+/// Whether an object may be there all the same.
+fn is_hidden(error: &StoreError) -> bool {
+    matches!(error.kind, StoreErrorKind::AccessDenied | StoreErrorKind::Other) && !error.retryable
 }
 
 /// Whether what is there is what was to be put. `sent` holds the version that the

@@ -27,6 +27,8 @@ use crate::fsio::{Fs, OpenMode, OsFs};
 const PIECE: u64 = 1 << 20;
 /// What an object's metadata may take; the clouds allow 2 to 8 KiB.
 const MAX_NOTE_BYTES: u64 = 64 << 10;
+/// The longest name of a folder that is looked into: longer than that of any object.
+const MAX_FOLDER_BYTES: usize = 1_024;
 /// What is written goes nowhere else, and waits for nobody: no symbolic link is
 /// followed, and a FIFO is an error.
 const ITSELF: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
@@ -86,7 +88,9 @@ impl LocalStore {
         Ok(())
     }
 
-    /// Shows what is in a folder and below, by name.
+    /// Shows what is in a folder and below, by name. A link, a file whose name is not UTF-8, and
+    /// a folder that lies too deep are shown as well, as they would be on a terminal: whoever
+    /// lists has to know that something is there, and no object has such a name.
     fn show(
         &self,
         folder: &Path,
@@ -98,39 +102,54 @@ impl LocalStore {
         for entry in fs::read_dir(self.root.join(folder)).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let kind = entry.file_type().map_err(failed)?;
-            let path = folder.join(entry.file_name()).to_string_lossy().into_owned();
+            let path = folder.join(entry.file_name());
+            let name = path.to_string_lossy().into_owned();
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
             // As one name would sort among others that are longer.
-            let key = if kind.is_dir() { format!("{path}/") } else { path.clone() };
+            let key = match kind {
+                kind if kind.is_file() => name,
+                kind if kind.is_dir() => format!("{name}/"),
+                kind if kind.is_symlink() => format!("{name}@"),
+                _ => format!("{name}|"),
+            };
             if kind.is_dir() && (key.starts_with(below) || below.starts_with(&key)) {
                 entries.push((key, path, true));
-            } else if kind.is_file() && !hidden && path.starts_with(below) {
+            } else if !kind.is_dir() && !hidden && key.starts_with(below) {
                 entries.push((key, path, false));
             }
         }
         entries.sort_unstable();
-        for (_, path, is_folder) in entries {
-            if is_folder {
-                self.show(Path::new(&path), below, see)?;
+        for (key, path, is_folder) in entries {
+            if is_folder && key.len() <= MAX_FOLDER_BYTES {
+                self.show(&path, below, see)?;
                 continue;
             }
-            match self.look(&path, &self.root.join(&path)) {
+            if is_folder {
+                see(Object { name: key, ..Object::default() })?;
+                continue;
+            }
+            match self.seen(&key, &self.root.join(&path)) {
                 Ok(object) => see(object)?,
                 // Removed since.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(self.failed(&path, "look at it", &error)),
+                Err(error) => return Err(self.failed(&key, "look at it", &error)),
             }
         }
         Ok(())
     }
 
-    fn look(&self, name: &str, path: &Path) -> io::Result<Object> {
+    /// What is there of that name, whatever it is. A link is not followed.
+    fn seen(&self, name: &str, path: &Path) -> io::Result<Object> {
         let meta = fs::symlink_metadata(path)?;
-        if !meta.is_file() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
         let modified = meta.modified().ok().map(timestamp);
         Ok(Object { name: name.to_owned(), size: meta.len(), modified, ..Object::default() })
+    }
+
+    fn look(&self, name: &str, path: &Path) -> io::Result<Object> {
+        if !fs::symlink_metadata(path)?.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.seen(name, path)
     }
 
     fn copy(&self, name: &str, path: &Path, put: &mut Put<'_>) -> Result<Sent, StoreError> {
@@ -250,18 +269,11 @@ impl BackupStore for LocalStore {
     }
 
     fn page(&self, below: &str, _after: Option<&str>) -> Result<Page, StoreError> {
-        let mut paths = Vec::new();
-        let root = Path::new("");
-        self.walk(root, below, &mut paths).map_err(|error| self.failed("", "list", &error))?;
-        let mut objects = Vec::with_capacity(paths.len());
-        for path in paths {
-            let name = path.to_string_lossy().into_owned();
-            let is_hidden = name.rsplit('/').next().is_some_and(|last| last.starts_with('.'));
-            if !is_hidden && name.starts_with(below) {
-                let object = self.look(&name, &self.root.join(&path));
-                objects.push(object.map_err(|error| self.failed(&name, "look at it", &error))?);
-            }
-        }
+        let mut objects = Vec::new();
+        self.visit(below, &mut |object| {
+            objects.push(object);
+            Ok(())
+        })?;
         Ok(Page { objects, next: None })
     }
 
@@ -366,15 +378,46 @@ mod tests {
         let (root, precious) = (dir.path().join("store"), dir.path().join("precious"));
         fs::create_dir(&root).expect("a directory");
         fs::write(&precious, "x").expect("a file");
+        let listed = |store: &LocalStore| -> Vec<String> {
+            store.list().expect("listed").into_iter().map(|object| object.name).collect()
+        };
         for (name, to) in [("a.gz", &precious), ("b.gz", &dir.path().join("nothing"))] {
             std::os::unix::fs::symlink(to, root.join(name)).expect("a link");
         }
         let store = LocalStore::new(&root);
-        assert!(store.list().expect("listed").is_empty());
+        // Others follow it: whoever lists is told that it is there.
+        assert_eq!(listed(&store), ["a.gz@", "b.gz@"]);
         assert!(store.stat("a.gz").expect("asked").is_none());
         assert!(store.open("a.gz", None, 0).is_err());
         store.remove("a.gz", None).expect("the link goes");
         assert_eq!(fs::read_to_string(&precious).expect("there"), "x");
+    }
+
+    #[test]
+    fn what_has_no_name_in_utf8_is_listed_under_one_that_opens_nothing() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let raw = |name: &[u8]| dir.path().join(std::ffi::OsStr::from_bytes(name));
+        fs::create_dir(raw(b"data")).expect("a directory");
+        fs::create_dir(raw(b"data/\xff")).expect("a directory");
+        fs::write(raw(b"data/\xff/a.gz"), "x").expect("a file");
+        fs::write(raw(b"data/\xfe.gz"), "x").expect("a file");
+        fs::write(raw(b"data/b.gz"), "x").expect("a file");
+        let store = LocalStore::new(dir.path());
+        let names: Vec<_> = store.list().expect("listed").into_iter().map(|it| it.name).collect();
+        assert_eq!(names, ["data/b.gz", "data/\u{fffd}.gz", "data/\u{fffd}/a.gz"]);
+        assert!(store.stat("data/\u{fffd}.gz").expect("asked").is_none());
+    }
+
+    #[test]
+    fn a_folder_that_is_deeper_than_any_name_is_listed_and_not_looked_into() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = ["f".repeat(200).as_str(); 6].join("/");
+        fs::create_dir_all(dir.path().join(&folder)).expect("folders");
+        fs::write(dir.path().join(&folder).join("a.gz"), "x").expect("a file");
+        let names: Vec<_> = LocalStore::new(dir.path()).list().expect("listed");
+        assert_eq!(names.len(), 1, "{names:?}");
+        assert!(names[0].name.ends_with('/'), "{names:?}");
     }
 
     #[test]

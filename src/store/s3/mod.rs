@@ -19,7 +19,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumMode, ObjectLockLegalHoldStatus, ObjectLockMode,
+    ChecksumAlgorithm, ChecksumMode, EncodingType, ObjectLockLegalHoldStatus, ObjectLockMode,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -155,6 +155,34 @@ impl S3Store {
     }
 }
 
+/// A key as XML can hold any: S3 escapes it as a form does where it is asked to, and says so.
+fn unescaped(key: &str, encoding: Option<&EncodingType>) -> String {
+    if encoding != Some(&EncodingType::Url) {
+        return key.to_owned();
+    }
+    let mut bytes = Vec::with_capacity(key.len());
+    let mut rest = key.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        let escaped = (*first == b'%').then(|| digit(0).zip(digit(1))).flatten();
+        (bytes, rest) = match (first, escaped) {
+            (_, Some((high, low))) => {
+                bytes.push((high * 16 + low) as u8);
+                (bytes, &after[2..])
+            }
+            (b'+', None) => {
+                bytes.push(b' ');
+                (bytes, after)
+            }
+            (other, None) => {
+                bytes.push(*other);
+                (bytes, after)
+            }
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// "null" is what S3 calls the version of an object without one.
 fn version(id: String) -> Option<String> {
     Some(id).filter(|id| id != "null" && !id.is_empty())
@@ -177,6 +205,13 @@ fn lock_mode(mode: LockMode) -> ObjectLockMode {
     }
 }
 
+impl S3Store {
+    /// The name of an object by its key in a listing.
+    fn named(&self, key: &str, encoding: Option<&EncodingType>) -> Option<String> {
+        self.place.name_of(&unescaped(key, encoding)).map(str::to_owned)
+    }
+}
+
 impl BackupStore for S3Store {
     fn url(&self, name: &str) -> String {
         self.place.url(name)
@@ -194,16 +229,19 @@ impl BackupStore for S3Store {
             .bucket(self.bucket())
             .prefix(self.place.key(below))
             .max_keys(PAGE_KEYS)
+            .encoding_type(EncodingType::Url)
             .set_continuation_token(after.map(str::to_owned));
         let page = self
             .place
             .run("", async { page.send().await.map_err(|error| failure(&url, &error).error) })?;
         let mut objects = Vec::with_capacity(page.contents().len());
+        let encoding = page.encoding_type();
         for object in page.contents() {
-            let name = object.key().and_then(|key| self.place.name_of(key));
-            let Some(name) = name else { continue };
+            let Some(name) = object.key().and_then(|key| self.named(key, encoding)) else {
+                continue;
+            };
             objects.push(Object {
-                name: name.to_owned(),
+                name,
                 size: u64::try_from(object.size().unwrap_or_default()).unwrap_or_default(),
                 modified: object.last_modified().map(timestamp),
                 ..Object::default()
@@ -346,5 +384,19 @@ impl BackupStore for S3Store {
 
     fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, StoreError> {
         self.abort_uploads(older_than)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_a_listing_is_unescaped_where_the_store_says_that_it_escaped_it() {
+        let escaped = "folder/b+c%2Bd%252F%01.json";
+        assert_eq!(unescaped(escaped, Some(&EncodingType::Url)), "folder/b c+d%2F\u{1}.json");
+        assert_eq!(unescaped(escaped, None), escaped);
+        assert_eq!(unescaped("100%", Some(&EncodingType::Url)), "100%");
+        assert_eq!(unescaped("%ff%4", Some(&EncodingType::Url)), "\u{fffd}%4");
     }
 }

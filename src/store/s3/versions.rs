@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::types::EncodingType;
 
 use super::super::error::{StoreError, StoreErrorKind};
 use super::super::listing::{Version, VersionsPage};
 use super::super::wire::http_date;
 use super::failure::{Failure, failure};
-use super::{PAGE_KEYS, S3Store, timestamp};
+use super::{PAGE_KEYS, S3Store, timestamp, unescaped};
 use crate::clock::Timestamp;
 
 /// Keeps the `Date` of an answer.
@@ -69,6 +70,7 @@ impl S3Store {
             .bucket(self.bucket())
             .prefix(self.place.key(below))
             .max_keys(PAGE_KEYS)
+            .encoding_type(EncodingType::Url)
             .set_key_marker(key.map(str::to_owned))
             .set_version_id_marker(id.map(str::to_owned));
         let page = self.place.run("", async {
@@ -81,11 +83,12 @@ impl S3Store {
             })
         })?;
         let mut versions = Vec::new();
+        let encoding = page.encoding_type();
         let id = |id: Option<&str>| id.filter(|id| *id != "null").map(str::to_owned);
         for one in page.versions() {
-            let Some(name) = one.key().and_then(|key| self.place.name_of(key)) else { continue };
+            let Some(name) = one.key().and_then(|key| self.named(key, encoding)) else { continue };
             versions.push(Version {
-                name: name.to_owned(),
+                name,
                 id: id(one.version_id()),
                 is_current: one.is_latest().unwrap_or_default(),
                 is_marker: false,
@@ -93,9 +96,9 @@ impl S3Store {
             });
         }
         for one in page.delete_markers() {
-            let Some(name) = one.key().and_then(|key| self.place.name_of(key)) else { continue };
+            let Some(name) = one.key().and_then(|key| self.named(key, encoding)) else { continue };
             versions.push(Version {
-                name: name.to_owned(),
+                name,
                 id: id(one.version_id()),
                 is_current: one.is_latest().unwrap_or_default(),
                 is_marker: true,
@@ -105,6 +108,7 @@ impl S3Store {
         // Markers come in a list of their own.
         versions.sort_by(|one, other| one.name.cmp(&other.name));
         let next = page.next_key_marker().filter(|_| page.is_truncated().unwrap_or_default());
+        let next = next.map(|key| unescaped(key, encoding));
         let next =
             next.map(|key| format!("{}\n{key}", page.next_version_id_marker().unwrap_or_default()));
         Ok(VersionsPage { versions, next })

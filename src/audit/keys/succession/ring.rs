@@ -129,6 +129,48 @@ impl Keyring {
             && other.rotations.iter().all(|theirs| self.rotations.contains(theirs))
     }
 
+    /// Whether both are the same keys, handed over in the same way.
+    #[must_use]
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.keys == other.keys && self.handovers == other.handovers
+    }
+
+    /// Whether another has all of these keys, one after the other as here, and more, of which
+    /// what follows them is signed by the key before.
+    #[must_use]
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let Some(at) = other.keys.iter().position(|key| key == self.oldest()) else { return false };
+        let end = at + self.handovers.len();
+        self.keys.len() < other.keys.len()
+            && other.handovers.get(at..end) == Some(&self.handovers[..])
+            && other.handovers[end..].iter().all(|handover| handover.replaced.is_none())
+    }
+
+    /// How many handovers, each signed by the key before, lead on from the believed key.
+    #[must_use]
+    pub(crate) fn signed_after(&self) -> usize {
+        self.reach() - self.believed
+    }
+
+    /// Two handovers that one key signed in one epoch, as far as the believed key of each leads.
+    #[must_use]
+    pub(crate) fn divergence<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> Option<(&'a Handover, &'a Handover)> {
+        let signed = |it: &&Handover| it.replaced.is_none();
+        for ours in self.handovers[..self.reach()].iter().filter(signed) {
+            let contradicts = |it: &&Handover| {
+                it.old == ours.old && it.place.epoch == ours.place.epoch && *it != ours
+            };
+            let theirs = other.handovers[..other.reach()].iter().filter(signed).find(contradicts);
+            if let Some(theirs) = theirs {
+                return Some((ours, theirs));
+            }
+        }
+        None
+    }
+
     fn position(&self, key: &VerifierKey) -> usize {
         self.keys.iter().position(|known| known == key).unwrap_or(0)
     }
