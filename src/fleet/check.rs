@@ -360,7 +360,8 @@ impl Exam<'_> {
                         self.lacks(lacks, &authority, keys);
                     }
                 }
-                _ if is_newest && from.is_none() => left.push(lacks),
+                Lacks::Epoch { .. } if from.is_some() => {}
+                _ if is_newest => left.push(lacks),
                 _ => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::exam::Exam;
-use super::finding::{Finding, FindingKind as Kind};
+use super::finding::{Finding, FindingKind as Kind, Severity};
 use super::heads::{Head, evidence};
 use super::inventory::{MOST_SHOWN, NameSum};
 use super::look::Look;
@@ -235,6 +235,13 @@ impl Exam<'_> {
     }
 
     pub(super) fn hosts(&mut self) {
+        let expected = self.check.subject.expected.filter(|it| it.hosts.is_empty());
+        if expected.is_some() && self.host.is_none() && self.report.records > 0 {
+            let what = "whose records these are cannot be checked: the log's first record, which \
+                        names its host, is not there, and the roster has no host= for it";
+            let finding = Finding::new(Kind::OtherHost, what).as_bad_as(Severity::Warning);
+            self.push(finding);
+        }
         let listed = self.check.subject.listed.into_iter().flat_map(|it| &it.hosts);
         let mut hosts: Vec<String> = listed.map(|host| host.as_str().to_owned()).collect();
         if hosts.is_empty() {

@@ -66,6 +66,13 @@ fn a_beginning_that_was_there_before_is_missed() {
     });
     let first_data = hosts.of(0).into_iter().find(|it| matches!(it, ObjectName::Data(..)));
     std::fs::remove_file(hosts.path(&first_data.expect("data"))).expect("removed");
+    let fleet = hosts.verify();
+    assert_eq!(fleet.worst(), Some(Severity::Bad), "{}", said(&fleet));
+    // Whose records they are nobody can tell now but the roster.
+    let mut roster = hosts.roster();
+    roster.logs.values_mut().for_each(|log| log.hosts.clear());
+    let fleet = hosts.verify_as(Request { roster: Some(roster), ..hosts.request() });
+    assert!(codes(&fleet).contains("other_host"), "{}", said(&fleet));
     let fleet = with_state(&hosts, &state);
     assert_bad(&fleet, "records_missing");
     // And again: nothing is learned from it.
