@@ -285,14 +285,16 @@ impl Planner<'_> {
                     return Err(links.refused.unwrap_or(ArchiveError::Missing { object, what }));
                 }
             };
-            let (gap, was_shipped) = match links.is_known {
+            let (mut gap, was_shipped) = match links.is_known {
                 true => (None, false),
                 false => self.gap(&log, &mut links)?,
             };
-            let earlier = match links.is_known || gap.is_some() {
-                true => None,
-                false => self.earlier(&log, &before)?,
-            };
+            let mut earlier = None;
+            if !links.is_known && gap.is_none() {
+                // What cannot be read may be what is missing.
+                gap = links.refused.filter(ArchiveError::is_unread);
+                earlier = self.earlier(&log, &before, &mut gap)?;
+            }
             let Some((older, proof)) = earlier else {
                 steps.reverse();
                 return Ok(Chain { before, steps, gap, was_shipped });
@@ -375,6 +377,7 @@ impl Planner<'_> {
         self,
         log: &LogName,
         tree: &Range,
+        unread: &mut Option<ArchiveError>,
     ) -> Result<Option<(LogName, RangeProof)>, ArchiveError> {
         if tree.is_empty() {
             return Ok(None);
@@ -385,8 +388,15 @@ impl Planner<'_> {
                 if self.watch.interrupted() {
                     return Err(ArchiveError::Interrupted);
                 }
-                let read = self.bucket.proof(&log, *there, self.keys);
-                let Ok((proof, _)) = unless_foreign(read)? else { continue };
+                let proof = match unless_foreign(self.bucket.proof(&log, *there, self.keys))? {
+                    Ok((proof, _)) => proof,
+                    Err(error) => {
+                        if error.is_unread() {
+                            unread.get_or_insert(error);
+                        }
+                        continue;
+                    }
+                };
                 if proof.span().end < tree.end() {
                     break;
                 }
@@ -395,6 +405,7 @@ impl Planner<'_> {
                 if !joined || proof.span().end == tree.end() && whole != *tree {
                     continue;
                 }
+                *unread = None;
                 return Ok(Some((log, proof)));
             }
         }

@@ -565,6 +565,11 @@ impl Pass<'_> {
             rotations: keys.rotations().to_vec(),
         };
         let bytes = document.encode().map_err(ArchiveError::LogDamaged)?;
+        if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
+            let name = ObjectName::Keys(self.name.clone(), changes, 0);
+            let what = format!("{changes} changes of the key are more than an archive can hold");
+            return Err(ArchiveError::Object { object: self.url(&name), what });
+        }
         let named = |nth| ObjectName::Keys(self.name.clone(), changes, nth);
         for name in (0..=LAST_NAME).map(named) {
             if let PutResult::Stored = self.put(&name, Body::Bytes(&bytes), JSON)? {

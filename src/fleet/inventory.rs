@@ -231,3 +231,31 @@ impl Names {
 pub(crate) fn is_in_table(name: &str) -> bool {
     name.starts_with("data/") || name.starts_with("parquet/")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names in a listing, and whether it begins with what was known.
+    fn listed(names: &[&str], known: Option<(u64, [u8; 32])>) -> Sequence {
+        let key = SumKey([7; 32]);
+        let mut sequence = Sequence::default();
+        for name in names {
+            let object = Object { name: (*name).to_owned(), size: 1, ..Object::default() };
+            sequence.add(&object, &key, known);
+        }
+        sequence.end(known);
+        sequence
+    }
+
+    #[test]
+    fn a_store_that_lists_out_of_order_lists_nothing_unchanged() {
+        let before = listed(&["a", "c"], None);
+        let known = Some((before.count, before.hash));
+        assert!(listed(&["a", "c"], known).same);
+        assert!(listed(&["a", "c", "d"], known).same);
+        // What was put since would be taken for what was looked at before.
+        assert!(!listed(&["a", "c", "b"], known).same);
+        assert!(!listed(&["c", "a"], Some((0, [0; 32]))).same);
+    }
+}

@@ -196,7 +196,16 @@ impl LocalStore {
                 .hint("the file changed after it was made; make the backup again"));
         }
         file.sync_all().map_err(failed("sync"))?;
-        self.publish(path, &part, &metadata, put.content_type).map_err(failed("write"))
+        let sent = self.publish(path, &part, &metadata, put.content_type);
+        let sent = sent.map_err(failed("write"))?;
+        if matches!(sent, Sent::NameTaken)
+            && fs::symlink_metadata(path).is_ok_and(|there| !there.is_file())
+        {
+            let message = "the name is taken by what is no file";
+            return Err(StoreError::new(StoreErrorKind::ExistsAndDiffers, url, message)
+                .hint("nothing was replaced; find out what made it"));
+        }
+        Ok(sent)
     }
 
     fn publish(
@@ -389,6 +398,9 @@ mod tests {
         assert_eq!(listed(&store), ["a.gz@", "b.gz@"]);
         assert!(store.stat("a.gz").expect("asked").is_none());
         assert!(store.open("a.gz", None, 0).is_err());
+        let put = Put::new(crate::store::Body::Bytes(b"y"), "application/gzip");
+        let error = store.put_new("a.gz", put).expect_err("taken");
+        assert_eq!(error.kind, StoreErrorKind::ExistsAndDiffers, "{error}");
         store.remove("a.gz", None).expect("the link goes");
         assert_eq!(fs::read_to_string(&precious).expect("there"), "x");
     }

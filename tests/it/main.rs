@@ -18,6 +18,7 @@ mod architecture;
 mod archive;
 mod archive_cli;
 mod archive_forged;
+mod archive_hostile;
 mod archive_known;
 mod archive_mended;
 mod archive_serve;
