@@ -153,9 +153,10 @@ mod tests {
             group.judge(&bucket, &|_: &LogName| end, &mut wrong);
             wrong.into_keys().map(|(_, is_removed)| is_removed).collect::<Vec<_>>()
         };
-        assert_eq!(wrong_with(70, Some(71)), []);
+        let none: [bool; 0] = [];
+        assert_eq!(wrong_with(70, Some(71)), none);
         assert_eq!(wrong_with(70, Some(70)), [true], "the newest one");
         assert_eq!(wrong_with(70, Some(0)), [true], "a log with no data");
-        assert_eq!(wrong_with(70, None), [], "a log that was not asked for");
+        assert_eq!(wrong_with(70, None), none, "a log that was not asked for");
     }
 }
