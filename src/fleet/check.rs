@@ -62,6 +62,8 @@ impl Check<'_> {
                 for (object, what) in sets.foreign {
                     exam.foreign_object(&object, what);
                 }
+                // Also those that are not tried: what they signed is not believed.
+                sets.sets.iter().for_each(|set| exam.unauthorised(&set.keys));
                 let keys = exam.choose(&log, sets.sets)?;
                 if let Err(error) = exam.all(&log, &keys) {
                     // What was found until then stays.
@@ -97,11 +99,7 @@ impl Exam<'_> {
         Ok(rings.swap_remove(0))
     }
 
-    pub(super) fn all(&mut self, log: &LogName, keys: &Keyring) -> Result<(), ArchiveError> {
-        self.report.keys = keys.keys().iter().map(ToString::to_string).collect();
-        for what in keys.unsigned_successions() {
-            self.push(Finding::new(Kind::KeyReplaced, what));
-        }
+    fn unauthorised(&mut self, keys: &Keyring) {
         if let Some(handover) = keys.unauthorised() {
             let what = format!(
                 "{} took over from {} without its signature: what it signed is not believed",
@@ -110,6 +108,14 @@ impl Exam<'_> {
             );
             self.push(Finding::new(Kind::KeysUnproven, what));
         }
+    }
+
+    pub(super) fn all(&mut self, log: &LogName, keys: &Keyring) -> Result<(), ArchiveError> {
+        self.report.keys = keys.keys().iter().map(ToString::to_string).collect();
+        for what in keys.unsigned_successions() {
+            self.push(Finding::new(Kind::KeyReplaced, what));
+        }
+        self.unauthorised(keys);
         let mut known = self.known(keys);
         let before = self.report.clone();
         let helped = self.epochs(log, keys, known.as_ref())?;

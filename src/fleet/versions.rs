@@ -114,7 +114,7 @@ impl Group {
     ) {
         let name = self.name.parse::<ObjectName>().ok();
         let log = name.as_ref().map(|name| name.log().id().to_owned());
-        let end = name.as_ref().map(|name| data_end(&name.log()));
+        let end = name.as_ref().map(|name| data_end(name.log()));
         if self.name.is_empty() || end == Some(None) {
             return;
         }
