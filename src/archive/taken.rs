@@ -79,9 +79,8 @@ impl Pass<'_> {
         for nth in 0..=LAST_NAME {
             let name = ObjectName::Keys(self.name.clone(), changes, nth);
             let read = fetch(&*self.archiver.store, &name, MAX_DOCUMENT_BYTES);
-            match unless_foreign(read)? {
-                Ok(there) => return Ok(there.is_some()),
-                Err(_) => {}
+            if let Ok(there) = unless_foreign(read)? {
+                return Ok(there.is_some());
             }
         }
         Ok(false)
