@@ -7,11 +7,17 @@ use super::finding::{Finding, FindingKind as Kind};
 use super::heads::{Head, Heads};
 use super::inventory::{NameSum, Names};
 use super::look::Look;
-use super::report::{EpochReport, LogReport, found, is_finding};
+use super::report::{EpochReport, LogReport, found, is_finding, unread};
 use super::state::Verified;
-use crate::archive::{ArchiveError, KeySet, LogName, Plan, Planner, Proofs, Step, Walk, keysets};
+use crate::archive::{
+    ArchiveError, KeySet, Lacks, LogName, ObjectName, Plan, Planner, Proofs, Step, Walk, keysets,
+};
+use crate::audit::files::facts::Authority;
 use crate::audit::keys::Keyring;
 use crate::audit::tree::merkle::{Hash, Range};
+
+/// What the points of an epoch give: the roots, the holes, and what the log's own records say.
+type Seen<'a> = (&'a mut BTreeMap<u64, Hash>, &'a mut Vec<(u64, u64)>, &'a mut Vec<Authority>);
 
 /// So often an earlier point is tried where the newest one is damaged.
 const MOST_POINTS: usize = 8;
@@ -41,6 +47,7 @@ impl Check<'_> {
             tables: HashSet::new(),
             present: NameSum::default(),
             marks: Vec::new(),
+            left: None,
             trees: BTreeMap::new(),
             host: None,
             foreign: Names::default(),
@@ -58,8 +65,14 @@ impl Check<'_> {
                 for (object, what) in sets.foreign {
                     exam.foreign_object(&object, what);
                 }
+                // Also those that are not tried: what they signed is not believed.
+                sets.sets.iter().for_each(|set| exam.unauthorised(&set.keys));
                 let keys = exam.choose(&log, sets.sets)?;
-                exam.all(&log, &keys)?;
+                if let Err(error) = exam.all(&log, &keys) {
+                    // What was found until then stays.
+                    exam.report.saved.verified = None;
+                    exam.push(unread(error)?);
+                }
             }
             Err(error) if is_finding(&error) => exam.without_keys(found(error)?),
             Err(error) => return Err(error),
@@ -72,6 +85,8 @@ impl Exam<'_> {
     /// As a restore does: the first keys that a point can be read with.
     pub(super) fn choose(&self, log: &LogName, sets: Vec<KeySet>) -> Result<Keyring, ArchiveError> {
         let mut rings: Vec<Keyring> = sets.into_iter().map(|set| set.keys).collect();
+        // Those first that know who signed what was seen before. Stable: else the newest ones.
+        rings.sort_by_cached_key(|ring| self.of_nobody(log, ring).len());
         if rings.len() > 1 {
             for at in 0..rings.len() {
                 for epoch in self.proofs.epochs() {
@@ -87,11 +102,7 @@ impl Exam<'_> {
         Ok(rings.swap_remove(0))
     }
 
-    pub(super) fn all(&mut self, log: &LogName, keys: &Keyring) -> Result<(), ArchiveError> {
-        self.report.keys = keys.keys().iter().map(ToString::to_string).collect();
-        for what in keys.unsigned_successions() {
-            self.push(Finding::new(Kind::KeyReplaced, what));
-        }
+    fn unauthorised(&mut self, keys: &Keyring) {
         if let Some(handover) = keys.unauthorised() {
             let what = format!(
                 "{} took over from {} without its signature: what it signed is not believed",
@@ -100,6 +111,14 @@ impl Exam<'_> {
             );
             self.push(Finding::new(Kind::KeysUnproven, what));
         }
+    }
+
+    pub(super) fn all(&mut self, log: &LogName, keys: &Keyring) -> Result<(), ArchiveError> {
+        self.report.keys = keys.keys().iter().map(ToString::to_string).collect();
+        for what in keys.unsigned_successions() {
+            self.push(Finding::new(Kind::KeyReplaced, what));
+        }
+        self.unauthorised(keys);
         let mut known = self.known(keys);
         let before = self.report.clone();
         let helped = self.epochs(log, keys, known.as_ref())?;
@@ -107,13 +126,18 @@ impl Exam<'_> {
             // What was verified before is not all of what is there: all of it again.
             (self.report, known) = (before, None);
             (self.names, self.marks, self.trees) = Default::default();
+            self.left = None;
             (self.tables, self.present) = Default::default();
             (self.foreign, self.is_whole) = (Names::default(), true);
             self.epochs(log, keys, None)?;
         }
+        if let Some((left, authority)) = self.left.take() {
+            left.into_iter().for_each(|lacks| self.lacks(lacks, &authority, keys));
+        }
         self.elsewhere(log, keys);
         self.hosts();
         self.is_new_epoch();
+        self.has_records();
         self.strays();
         self.save(keys, known.as_ref());
         Ok(())
@@ -167,35 +191,63 @@ impl Exam<'_> {
             heads.of_objects(&used)?;
             (heads.found, heads.foreign)
         };
+        let end = points.first().map_or(0, |plan| plan.checkpoint.size);
         for (object, what) in foreign {
-            self.foreign_object(&object, what);
+            // Where the log's next tail has to be, there may be nothing else.
+            if matches!(&object, ObjectName::Tail(_, first, 0) if *first == end) {
+                let url = self.check.bucket.url(&object);
+                self.push(Finding::new(Kind::ObjectAltered, what).at(url).in_epoch(log.epoch()));
+            } else {
+                self.foreign_object(&object, what);
+            }
         }
         let mut heads = heads;
         heads.extend(self.kept(log, keys));
         heads.sort_by_key(|head| (head.size, head.object.clone()));
         self.names.extend(heads.iter().filter_map(|head| head.data.clone()));
-        let Some(newest) = points.first() else { return Ok(true) };
+        let is_older = self.proofs.epochs().first() != Some(&log.epoch());
+        if known.is_some() && is_older && self.has_grown(log, &heads) {
+            return Ok(false);
+        }
+        let Some(newest) = points.first() else {
+            self.compare(log, &heads, &BTreeMap::new(), (0, ""))?;
+            self.mark(log, keys, &heads);
+            return Ok(true);
+        };
         let (size, note) = (newest.checkpoint.size, newest.note.clone());
         let mut roots = BTreeMap::new();
-        let mut holes = Vec::new();
+        let (mut holes, mut said) = (Vec::new(), Vec::new());
+        self.left = None;
         for plan in &mut points {
             let is_newest = plan.checkpoint.size == size;
-            self.point(log, keys, plan, &heads, &mut roots, &mut holes, is_newest, from)?;
+            let seen = (&mut roots, &mut holes, &mut said);
+            self.point(log, keys, plan, &heads, seen, is_newest, from)?;
+        }
+        if from.is_some() && !holes.is_empty() {
+            // Whether a signed record gives them up may stand in what is not read again.
+            return Ok(false);
         }
         self.compare(log, &heads, &roots, (size, &note))?;
         let newest = &points[0];
         let begins = points.last().map_or(0, |plan| plan.before.end());
+        let begins = self.begins(log.epoch(), begins, from.is_some());
+        let data_end = points.iter().flat_map(|plan| &plan.steps).map(|step| match step {
+            Step::Data(_, until) => *until,
+            Step::Tail(..) => 0,
+        });
+        let data_end = data_end.max().unwrap_or(0).max(newest.before.end());
         let known_records = from.map_or(0, Range::end);
         self.report.records_known = self.report.records_known.max(known_records);
         let (records, root) = (newest.checkpoint.size, newest.checkpoint.root);
-        let begins = if from.is_some() { 0 } else { begins };
-        self.report.epochs.push(EpochReport { epoch: log.epoch(), begins, records, root, holes });
+        let epoch = log.epoch();
+        let report = EpochReport { epoch, begins, records, root, holes, data_end };
+        self.report.epochs.push(report);
         self.report.epoch = Some(log.epoch());
         (self.report.records, self.report.root) = (records, Some(root));
         if let Some(object) = self.check.bucket.0.stat(&newest.commit.to_string())? {
             self.report.newest_put = object.modified;
         }
-        self.mark(log, &heads);
+        self.mark(log, keys, &heads);
         Ok(true)
     }
 
@@ -225,10 +277,17 @@ impl Exam<'_> {
             if !below || tried == MOST_POINTS {
                 continue;
             }
-            tried += 1;
             match self.planner(keys, from).at(log, size, &mut None) {
-                Ok(plan) => points.extend(plan),
-                Err(error) if is_finding(&error) => self.push(found(error)?.in_epoch(log.epoch())),
+                // What nobody signed is no point.
+                Ok(None) => {}
+                Ok(Some(plan)) => {
+                    tried += 1;
+                    points.push(plan);
+                }
+                Err(error) if is_finding(&error) => {
+                    tried += 1;
+                    self.push(found(error)?.in_epoch(log.epoch()));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -243,8 +302,7 @@ impl Exam<'_> {
         keys: &Keyring,
         plan: &mut Plan,
         heads: &[Head],
-        roots: &mut BTreeMap<u64, Hash>,
-        holes: &mut Vec<(u64, u64)>,
+        (roots, holes, said): Seen<'_>,
         is_newest: bool,
         from: Option<&Range>,
     ) -> Result<(), ArchiveError> {
@@ -257,6 +315,7 @@ impl Exam<'_> {
         let (mut look, mut stuck) = (Look::default(), false);
         for step in &plan.steps {
             look.begin();
+            let before = look.clone();
             match walk.step(step, &mut look) {
                 Ok(()) => {
                     self.report.records_read += look.records;
@@ -269,6 +328,8 @@ impl Exam<'_> {
                     }
                 }
                 Err(error) if is_finding(&error) => {
+                    // Nothing that it says counts.
+                    look = before;
                     self.push(found(error)?.in_epoch(log.epoch()));
                     self.is_whole = false;
                     let passed = matches!(step, Step::Data(proof, until)
@@ -297,12 +358,26 @@ impl Exam<'_> {
             self.push(found(error)?.in_epoch(log.epoch()));
             self.is_whole = false;
         }
-        if is_newest && from.is_none() && self.proofs.epochs().first() == Some(&log.epoch()) {
-            let authority = walk.authority(plan);
-            for lacks in walk.lacks(plan, &self.marks, log.epoch()) {
-                self.lacks(lacks, &authority, keys);
+        let authority = walk.authority(plan);
+        let mut left = Vec::new();
+        for lacks in walk.lacks(plan, &self.marks, log.epoch()) {
+            match &lacks {
+                Lacks::Hole { first, end, .. } => {
+                    // A newer record of the epoch may give them up.
+                    let named = |by: &Authority| by.names_hole(*first, *end);
+                    if !said.iter().any(named) {
+                        self.lacks(lacks, &authority, keys);
+                    }
+                }
+                Lacks::Epoch { .. } if from.is_some() => {}
+                _ if is_newest => left.push(lacks),
+                _ => {}
             }
         }
+        if is_newest {
+            self.left = Some((left, authority.clone()));
+        }
+        said.push(authority);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inventory::{Inventory, SumKey};
+use super::report::unread;
 use super::roster::{Expected, Roster, Silence};
 use super::state::State;
 use crate::archive::{ArchiveError, Bucket, LogName, Proofs, keysets};
@@ -70,11 +71,10 @@ pub fn draft(
         let proofs = Proofs::of(&*bucket.0, &log)?;
         let keys = match keysets(&bucket, &proofs, &log, None, None) {
             Ok(mut found) => found.sets.swap_remove(0).keys,
-            Err(ArchiveError::Object { what, .. } | ArchiveError::Missing { what, .. }) => {
-                without_keys.push((id.clone(), what));
+            Err(error) => {
+                without_keys.push((id.clone(), unread(error)?.what));
                 continue;
             }
-            Err(error) => return Err(error),
         };
         let expected = Expected {
             key: keys.newest().clone(),

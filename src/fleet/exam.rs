@@ -7,12 +7,16 @@ use super::inventory::{Listed, MOST_SHOWN, NameSum, Names, SumKey, is_in_table};
 use super::report::LogReport;
 use super::roster::Expected;
 use super::state::SavedLog;
-use crate::archive::{Bucket, Mark, ObjectName, Planner, Proofs};
+use crate::archive::{Bucket, Lacks, Mark, ObjectName, Planner, Proofs};
+use crate::audit::files::facts::Authority;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{SignedCheckpoint, VerifierKey};
 use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::Range;
 use crate::clock::Timestamp;
+
+/// So many findings of one kind are kept of a log.
+const MOST_ALIKE: usize = 64;
 
 /// What is checked, and by what.
 pub(crate) struct Subject<'a> {
@@ -50,6 +54,8 @@ pub(super) struct Exam<'a> {
     pub(super) present: NameSum,
     /// What each epoch signed last.
     pub(super) marks: Vec<Mark>,
+    /// What the newest epoch of which there is anything leaves out of those before it.
+    pub(super) left: Option<(Vec<Lacks>, Authority)>,
     /// The tree over each epoch's data objects.
     pub(super) trees: BTreeMap<u32, Range>,
     /// The host that the log's first record names.
@@ -63,10 +69,29 @@ pub(super) struct Exam<'a> {
 impl Exam<'_> {
     pub(super) fn push(&mut self, finding: Finding) {
         let finding = finding.of(self.check.subject.id);
-        let known = |it: &Finding| it.kind == finding.kind && it.objects == finding.objects;
-        if !self.report.findings.iter().any(known) {
-            self.report.findings.push(finding);
+        let mut alike = self.report.findings.iter_mut().filter(|it| it.kind == finding.kind);
+        let count = alike.by_ref().count();
+        if count > MOST_ALIKE {
+            return;
         }
+        let known = |it: &&mut Finding| {
+            it.kind == finding.kind && it.objects == finding.objects && it.what == finding.what
+        };
+        match self.report.findings.iter_mut().find(known) {
+            Some(same) if same.evidence.is_empty() => same.evidence = finding.evidence,
+            Some(_) => {}
+            None if count == MOST_ALIKE => {
+                let what = format!("more than {MOST_ALIKE} of them: the others are left out");
+                let rest = Finding::new(finding.kind, what).of(self.check.subject.id);
+                self.report.findings.push(rest.as_bad_as(finding.severity));
+            }
+            None => self.report.findings.push(finding),
+        }
+    }
+
+    /// Whether anything bad was found.
+    pub(super) fn is_bad(&self) -> bool {
+        self.report.findings.iter().any(|it| it.severity == Severity::Bad)
     }
 
     pub(super) fn without_keys(&mut self, mut finding: Finding) {

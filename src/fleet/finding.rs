@@ -49,7 +49,7 @@ coded! {
     RosterOld = "roster_old",
     /// Two rosters have the same number.
     RosterContradicts = "roster_contradicts",
-    /// The store did not give what has to be checked.
+    /// What has to be checked was not.
     Unread = "unread",
 }
 
@@ -217,12 +217,14 @@ impl FindingKind {
                  the bucket. `auditctl restore --to-seq` still gets what was committed before it"
             }
             Self::ForeignObject => {
-                "nothing of the log's proves this object, but engines read it where it lies among \
-                 data. Keep a copy, remove it, and find out who put it there"
+                "nothing of the log's proves this object, and engines read it where it lies among \
+                 data. Keep a copy, and find out who put it there. If it was the log's own and was \
+                 altered, restore its first version; else remove it"
             }
             Self::KeysUnproven => {
                 "compare the key in the roster with the host's (`auditctl key show`). If the host \
-                 is right, somebody replaced the objects in proof/"
+                 is right, somebody replaced the objects in proof/. Keep the saved state: what it \
+                 has was signed by the key that was there before"
             }
             Self::KeyReplaced => {
                 "ask whoever is named in it whether they replaced the key, then write the new key \
@@ -241,7 +243,8 @@ impl FindingKind {
                  `auditctl restore --epoch N`"
             }
             Self::RecordsMissing => {
-                "`auditctl verify` on the host says why. A backup may hold them: `auditctl repair`"
+                "if the bucket keeps versions, restore what was removed. Else `auditctl verify` on \
+                 the host says why, and a backup may hold them: `auditctl repair`"
             }
             Self::RosterOld => {
                 "use the newest roster. If the one before is lost, sign one with a larger number"
@@ -249,7 +252,7 @@ impl FindingKind {
             Self::RosterContradicts => {
                 "find out who signed the other one, and sign one with a larger number"
             }
-            Self::Unread => "mend the connection or the permissions, and run it again",
+            Self::Unread => "mend the connection, the permissions or the command, and run it again",
         }
     }
 }

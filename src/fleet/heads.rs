@@ -11,7 +11,7 @@ use crate::archive::{
     unless_foreign,
 };
 use crate::audit::keys::Keyring;
-use crate::audit::keys::checkpoint::SignedCheckpoint;
+use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint};
 use crate::audit::tree::merkle::Hash;
 use crate::units::hex;
 
@@ -47,8 +47,18 @@ impl Head {
 /// A note, to be kept in a file.
 pub(crate) fn evidence(log: &LogName, size: u64, note: &str) -> Evidence {
     let digest = Sha256::digest(note.as_bytes());
-    let name = format!("{}.e{}.{size:020}.{}.checkpoint", log.id(), log.epoch(), hex(&digest[..4]));
+    let name =
+        format!("{}.e{}.{size:020}.{}.checkpoint", log.id(), log.epoch(), hex(&digest[..16]));
     Evidence { name, note: note.to_owned() }
+}
+
+/// A note that says itself which log it is of.
+pub(crate) fn evidence_of(note: &str) -> Option<Evidence> {
+    let parsed = SignedCheckpoint::parse(note.as_bytes()).ok()?;
+    let head = parsed.unverified();
+    let origin: Origin = head.origin.parse().ok()?;
+    let log = LogName::new(origin.log_id(), origin.epoch())?;
+    Some(evidence(&log, head.size, note))
 }
 
 /// Gathers them.

@@ -143,7 +143,8 @@ impl Inventory {
         watch: &dyn Watch,
     ) -> Result<Self, ArchiveError> {
         let mut found = Self::default();
-        for below in ["proof/", "tail/", "data/", "parquet/"] {
+        // Ranges are put before what they name: listed after it, each is there.
+        for below in ["tail/", "parquet/", "data/", "proof/"] {
             store.visit(below, &mut |object| {
                 if watch.interrupted() {
                     let url = store.url("");
@@ -168,7 +169,7 @@ impl Inventory {
         store: &dyn BackupStore,
     ) -> Result<(), StoreError> {
         self.objects += 1;
-        self.bytes += object.size;
+        self.bytes = self.bytes.saturating_add(object.size);
         let Ok(name) = object.name.parse::<ObjectName>() else {
             self.foreign.add(&object.name);
             return Ok(());
@@ -183,7 +184,7 @@ impl Inventory {
             self.logs.insert(id.to_owned(), Listed::default());
         }
         let Some(listed) = self.logs.get_mut(id) else { return Ok(()) };
-        listed.bytes += object.size;
+        listed.bytes = listed.bytes.saturating_add(object.size);
         listed.last_put = listed.last_put.max(object.modified);
         match &name {
             ObjectName::Data(place) => {

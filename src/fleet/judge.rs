@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::exam::Exam;
-use super::finding::{Finding, FindingKind as Kind};
+use super::finding::{Finding, FindingKind as Kind, Severity};
 use super::heads::{Head, evidence};
 use super::inventory::{MOST_SHOWN, NameSum};
 use super::look::Look;
@@ -13,6 +13,7 @@ use crate::audit::files::facts::Authority;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint};
 use crate::audit::tree::merkle::Hash;
+use crate::clock::Timestamp;
 
 /// A range this old is no run at work any more, by the store's clock.
 const AT_WORK_MICROS: i64 = 3_600_000_000;
@@ -130,26 +131,42 @@ impl Exam<'_> {
                         head.size
                     );
                     let finding = Finding::new(Kind::SplitView, what).at(&head.object);
+                    // Of the same size, where there is one: two notes say all then.
+                    let same = heads
+                        .iter()
+                        .find(|it| it.size == head.size && roots.get(&head.size) == Some(&it.root));
+                    let other = same.map_or_else(
+                        || evidence(log, size, note),
+                        |it| evidence(log, it.size, &it.note),
+                    );
                     let finding = Finding {
-                        evidence: vec![
-                            evidence(log, head.size, &head.note),
-                            evidence(log, size, note),
-                        ],
+                        evidence: vec![evidence(log, head.size, &head.note), other],
                         ..finding.in_epoch(log.epoch())
                     };
                     self.push(finding);
                 }
+                None if head.name.is_none() => {
+                    self.report.heads_unchecked += 1;
+                    let what = format!(
+                        "the log signed {} records, and those that are there do not lead up to \
+                         that point: it cannot be compared",
+                        head.size
+                    );
+                    let finding = Finding::new(Kind::RecordsMissing, what).at(&head.object);
+                    self.push(finding.in_epoch(log.epoch()));
+                }
                 None => self.report.heads_unchecked += 1,
             }
         }
-        let Some(head) = heads.iter().rfind(|head| head.size > size) else { return Ok(()) };
+        let above: Vec<&Head> = heads.iter().filter(|head| head.size > size).collect();
+        let Some(head) = above.last() else { return Ok(()) };
         let what = format!(
             "the log signed {} records, and the archive leads up to {size}: the last {} are not \
              in it",
             head.size,
             head.size - size
         );
-        let kind = match self.is_at_work(head)? {
+        let kind = match self.is_at_work(log, size, &above)? {
             true => Kind::Unfinished,
             false => Kind::Truncated,
         };
@@ -160,26 +177,71 @@ impl Exam<'_> {
     }
 
     /// Whether it looks as a run leaves it that is putting data objects, by the store's clock.
-    pub(super) fn is_at_work(&self, head: &Head) -> Result<bool, ArchiveError> {
-        let Some((name, now)) = head.data.as_ref().and(head.name.as_ref()).zip(self.check.now)
-        else {
+    pub(super) fn is_at_work(
+        &mut self,
+        log: &LogName,
+        size: u64,
+        above: &[&Head],
+    ) -> Result<bool, ArchiveError> {
+        let Some(now) = self.check.now else { return Ok(false) };
+        // A run puts ranges from the last point on, and its checkpoint last.
+        let mut lowest = u64::MAX;
+        for head in above {
+            let name = head.name.as_ref().filter(|_| head.data.is_some());
+            match name.and_then(|name| name.parse().ok()) {
+                Some(ObjectName::Range(_, first, _)) => lowest = lowest.min(first),
+                _ => return Ok(false),
+            }
+        }
+        let Some(name) = above.last().and_then(|head| head.name.as_ref()) else {
             return Ok(false);
         };
         let put = self.check.bucket.0.stat(name)?.and_then(|object| object.modified);
-        Ok(put.is_some_and(|put| now.micros() - put.micros() < AT_WORK_MICROS))
+        let young = |then: Timestamp| {
+            let age = now.micros().saturating_sub(then.micros());
+            (0..AT_WORK_MICROS).contains(&age)
+        };
+        // Who puts the same again and again makes it no younger.
+        let before = self.check.subject.saved.and_then(|it| it.unfinished.get(&log.epoch()));
+        let since = before.filter(|it| it.0 == size).map_or(now, |it| it.1);
+        self.report.saved.unfinished.insert(log.epoch(), (size, since));
+        Ok(lowest == size && put.is_some_and(young) && young(since))
     }
 
     pub(super) fn is_new_epoch(&mut self) {
         let expected = self.check.subject.expected.and_then(|it| it.epoch);
-        if let Some((known, there)) = expected.zip(self.report.epoch)
-            && there > known
-        {
+        let Some((known, there)) = expected.zip(self.report.epoch) else { return };
+        if there > known {
             let what = format!("the log is in epoch {there}, and the roster knows of {known}");
             self.push(Finding::new(Kind::NewEpoch, what).in_epoch(there));
+        }
+        if there < known {
+            let what = format!(
+                "the roster says that the log is in epoch {known}, and the archive leads up to \
+                 epoch {there}"
+            );
+            self.push(Finding::new(Kind::Truncated, what).in_epoch(known));
+        }
+    }
+
+    /// A log that has to be there has records.
+    pub(super) fn has_records(&mut self) {
+        let subject = self.check.subject;
+        let is_expected = subject.expected.is_some() || subject.believed.is_some();
+        if is_expected && self.report.records == 0 && !self.is_bad() {
+            let what = format!("of log {} there is no record that anything proves", subject.id);
+            self.push(Finding::new(Kind::LogMissing, what));
         }
     }
 
     pub(super) fn hosts(&mut self) {
+        let expected = self.check.subject.expected.filter(|it| it.hosts.is_empty());
+        if expected.is_some() && self.host.is_none() && self.report.records > 0 {
+            let what = "whose records these are cannot be checked: the log's first record, which \
+                        names its host, is not there, and the roster has no host= for it";
+            let finding = Finding::new(Kind::OtherHost, what).as_bad_as(Severity::Warning);
+            self.push(finding);
+        }
         let listed = self.check.subject.listed.into_iter().flat_map(|it| &it.hosts);
         let mut hosts: Vec<String> = listed.map(|host| host.as_str().to_owned()).collect();
         if hosts.is_empty() {

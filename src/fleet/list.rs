@@ -10,7 +10,7 @@ use super::state::State;
 use crate::archive::{ArchiveError, Bucket, LogName, ObjectName, RangeProof, unless_foreign};
 use crate::audit::read::watch::Watch;
 use crate::clock::Timestamp;
-use crate::store::BackupStore;
+use crate::store::{BackupStore, StoreErrorKind};
 
 /// The largest range's proof that is read for a list.
 const MAX_RANGE_BYTES: u64 = 4 << 20;
@@ -110,7 +110,13 @@ fn row(bucket: &Bucket, id: &str, listed: &Listed) -> Result<LogRow, ArchiveErro
     let range = |(epoch, first): (u32, u64)| -> Result<Option<RangeProof>, ArchiveError> {
         let Some(log) = LogName::new(id, epoch) else { return Ok(None) };
         let name = ObjectName::Range(log, first, 0);
-        let read = unless_foreign(bucket.fetch(&name, MAX_RANGE_BYTES))?;
+        let read = match unless_foreign(bucket.fetch(&name, MAX_RANGE_BYTES)) {
+            // One object that cannot be read leaves a part of its row empty.
+            Err(ArchiveError::Store(error)) if error.kind != StoreErrorKind::Interrupted => {
+                return Ok(None);
+            }
+            read => read?,
+        };
         Ok(read.ok().and_then(|bytes| RangeProof::unchecked(&bytes).ok()))
     };
     let first = listed.range_ends.map(|(first, _)| range(first)).transpose()?.flatten();

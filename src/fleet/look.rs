@@ -6,7 +6,7 @@ use crate::archive::{ArchiveError, Take, accepted};
 use crate::clock::Timestamp;
 
 /// Looks at records as they go by.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Look {
     /// The first record of the object that is there.
     pub(crate) first_seq: Option<u64>,

@@ -20,6 +20,7 @@ mod prove;
 mod report;
 mod roster;
 mod state;
+mod strays;
 mod tables;
 mod verify;
 mod versions;

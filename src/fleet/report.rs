@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 
 use super::finding::{Finding, FindingKind as Kind};
+use super::heads::evidence_of;
 use super::state::SavedLog;
 use crate::archive::ArchiveError;
 use crate::audit::tree::merkle::Hash;
 use crate::clock::Timestamp;
+use crate::store::StoreErrorKind;
 
 /// What was found of one log.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +68,8 @@ pub struct EpochReport {
     pub root: Hash,
     /// Records of which only the hashes are there.
     pub holes: Vec<(u64, u64)>,
+    /// The records up to the end of its data objects.
+    pub(crate) data_end: u64,
 }
 
 /// Whether an error is something that was found, and no failure.
@@ -79,12 +83,25 @@ pub(crate) fn is_finding(error: &ArchiveError) -> bool {
     )
 }
 
+/// An error that keeps a log from being checked to its end, as a finding.
+pub(crate) fn unread(error: ArchiveError) -> Result<Finding, ArchiveError> {
+    Ok(match error {
+        ArchiveError::Store(error) if error.kind != StoreErrorKind::Interrupted => {
+            Finding::new(Kind::Unread, error.to_string()).at(error.url.clone())
+        }
+        error @ ArchiveError::Newer { .. } => Finding::new(Kind::Unread, error.to_string()),
+        error => return found(error),
+    })
+}
+
 /// An error of reading the archive, as what was found.
 pub(crate) fn found(error: ArchiveError) -> Result<Finding, ArchiveError> {
     Ok(match error {
         ArchiveError::Object { object, what } => Finding::new(Kind::ObjectAltered, what).at(object),
-        ArchiveError::SplitView { object, what, .. } => {
-            Finding::new(Kind::SplitView, what).at(object)
+        ArchiveError::SplitView { object, what, notes } => {
+            let mut finding = Finding::new(Kind::SplitView, what).at(object);
+            finding.evidence = notes.iter().filter_map(|note| evidence_of(note)).collect();
+            finding
         }
         ArchiveError::Missing { object, what } => {
             Finding::new(Kind::ObjectMissing, format!("it is missing: {what}")).at(object)

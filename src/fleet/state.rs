@@ -12,6 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::keys::checkpoint::SignedCheckpoint;
 use crate::audit::tree::document::{self, DocumentError, Kind, Layout};
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::clock::Timestamp;
@@ -25,9 +26,9 @@ const MAX_STATE_BYTES: u64 = 1 << 30;
 pub struct State {
     /// The bucket.
     pub place: String,
-    /// The newest roster that was used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roster: Option<SeenRoster>,
+    /// The rosters that were used: of each name the newest.
+    #[serde(default)]
+    pub rosters: Vec<SeenRoster>,
     /// The logs, by their ids.
     #[serde(default)]
     pub logs: BTreeMap<String, SavedLog>,
@@ -50,6 +51,13 @@ pub struct SavedLog {
     /// The largest signed head of each epoch that was verified.
     #[serde(default)]
     pub heads: BTreeMap<u32, String>,
+    /// The first record of each epoch that was there: the smallest that was ever seen.
+    #[serde(default)]
+    pub begins: BTreeMap<u32, u64>,
+    /// Runs that seemed to be at work: after how many records of each epoch, and when that was
+    /// first seen.
+    #[serde(default)]
+    pub unfinished: BTreeMap<u32, (u64, Timestamp)>,
     /// What need not be read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
@@ -69,6 +77,7 @@ pub struct Verified {
     /// The same of the objects in `proof/`.
     pub proof: (u64, Hash),
     /// The same of objects in Parquet.
+    #[serde(default = "none")]
     pub tables: (u64, Hash),
     /// The last of those in `proof/`.
     pub last_proof: String,
@@ -81,6 +90,10 @@ pub struct Verified {
     /// When the last one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_accepted: Option<Timestamp>,
+}
+
+fn none() -> (u64, Hash) {
+    (0, Hash::from_bytes([0; 32]))
 }
 
 impl State {
@@ -103,6 +116,36 @@ impl State {
     pub fn save(&self, fs: &dyn Fs, path: &Path) -> Result<(), StateError> {
         let bytes = document::encode_file(Kind::FLEET_STATE, self, Layout::Compact)?;
         Ok(fsio::replace_file(fs, path, &bytes)?)
+    }
+
+    /// Takes over what another check found that ran at the same time: of each epoch the larger
+    /// head and the smaller beginning, of each roster the larger number.
+    pub fn merge(&mut self, other: Self) {
+        for roster in other.rosters {
+            match self.rosters.iter_mut().find(|it| it.name == roster.name) {
+                Some(own) if own.sequence < roster.sequence => *own = roster,
+                Some(_) => {}
+                None => self.rosters.push(roster),
+            }
+        }
+        let size = |note: &str| {
+            let note = SignedCheckpoint::parse(note.as_bytes());
+            note.map_or(0, |note| note.unverified().size)
+        };
+        for (id, log) in other.logs {
+            let own = self.logs.entry(id).or_default();
+            for (epoch, note) in log.heads {
+                let head = own.heads.entry(epoch).or_default();
+                if size(head) < size(&note) {
+                    // What was verified is less than what was seen: it is read again.
+                    (*head, own.verified) = (note, None);
+                }
+            }
+            for (epoch, begins) in log.begins {
+                let own = own.begins.entry(epoch).or_insert(begins);
+                *own = begins.min(*own);
+            }
+        }
     }
 
     pub(super) fn data_of(&self, id: &str) -> Option<(u64, [u8; 32])> {

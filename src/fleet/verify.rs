@@ -1,23 +1,23 @@
 //! A fleet's archive, verified: every log of it, against what there has to be.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::exam::{Check, Subject};
 use super::finding::{Finding, FindingKind as Kind, Severity};
-use super::inventory::{Inventory, MOST_SHOWN, SumKey};
-use super::report::{LogReport, found, is_finding};
+use super::inventory::{Inventory, SumKey};
+use super::report::{LogReport, unread};
 use super::roster::{Expected, Roster, Silence};
 use super::state::{SeenRoster, State};
 use super::versions::{self, Versions};
-use crate::archive::{ArchiveError, Bucket, ObjectName};
+use crate::archive::{ArchiveError, Bucket, LogName};
 use crate::audit::keys::checkpoint::{Origin, SignedCheckpoint, VerifierKey};
 use crate::audit::read::watch::{Stage, Watch};
 use crate::audit::tree::merkle::leaf_hash;
 use crate::clock::Timestamp;
-use crate::store::{BackupStore, StoreError, StoreErrorKind};
+use crate::store::{BackupStore, StoreErrorKind};
 
 /// What is to be verified, and against what.
 #[derive(Debug, Default)]
@@ -100,19 +100,24 @@ pub fn verify(
         what: format!("the system gave no randomness: {what}"),
     })?;
     watch.stage(Stage::Download, 0);
+    let before = bucket.0.now()?;
     let inventory = Inventory::take(&*bucket.0, &sums, &request.state, watch)?;
-    let now = bucket.0.now()?;
+    let now = match before {
+        Some(now) => Some(now),
+        // Some stores know the time only from an answer.
+        None => bucket.0.now()?,
+    };
     let run = Run { bucket: &bucket, request: &request, inventory, now, sums, watch };
     run.all()
 }
 
-struct Run<'a> {
-    bucket: &'a Bucket,
-    request: &'a Request,
-    inventory: Inventory,
-    now: Option<Timestamp>,
-    sums: SumKey,
-    watch: &'a dyn Watch,
+pub(super) struct Run<'a> {
+    pub(super) bucket: &'a Bucket,
+    pub(super) request: &'a Request,
+    pub(super) inventory: Inventory,
+    pub(super) now: Option<Timestamp>,
+    pub(super) sums: SumKey,
+    pub(super) watch: &'a dyn Watch,
 }
 
 impl Run<'_> {
@@ -131,16 +136,31 @@ impl Run<'_> {
         fleet.state = State { place: fleet.place.clone(), ..state.clone() };
         self.roster(&mut fleet);
         let ids: Vec<&str> = self.ids().into_iter().collect();
-        let bytes = self.inventory.logs.values().map(|listed| listed.bytes).sum();
+        let bytes = self.inventory.logs.values().map(|it| it.bytes).fold(0, u64::saturating_add);
         self.watch.stage(Stage::Verify, bytes);
         for report in self.in_parallel(&ids)? {
             fleet.logs.push(report);
         }
+        self.nothing(&mut fleet, &ids);
         self.foreign(&mut fleet);
-        self.strays(&mut fleet)?;
-        fleet.versions = versions::look(self.bucket, self.watch, &mut fleet.findings, |id| {
-            ids.binary_search(&id).is_ok()
-        })?;
+        match self.strays(&mut fleet) {
+            Ok(()) => {}
+            Err(ArchiveError::Store(error)) if error.kind != StoreErrorKind::Interrupted => {
+                let what = format!("not all objects could be listed again: {error}");
+                fleet.findings.push(Finding::new(Kind::Unread, what).at(error.url.clone()));
+            }
+            Err(error) => return Err(error),
+        }
+        let ends: HashMap<(&str, u32), u64> = fleet
+            .logs
+            .iter()
+            .flat_map(|log| log.epochs.iter().map(|it| ((log.id.as_str(), it.epoch), it.data_end)))
+            .collect();
+        fleet.versions =
+            versions::look(self.bucket, self.watch, &mut fleet.findings, |log: &LogName| {
+                ids.binary_search(&log.id()).ok()?;
+                Some(ends.get(&(log.id(), log.epoch())).copied().unwrap_or(0))
+            })?;
         for report in &mut fleet.logs {
             let mut saved = std::mem::take(&mut report.saved);
             if report.proven.is_some() {
@@ -157,7 +177,12 @@ impl Run<'_> {
         let digest = leaf_hash(roster.to_string().as_bytes());
         let Roster { name, sequence, .. } = roster;
         let here = SeenRoster { name: name.clone(), sequence: *sequence, digest };
-        let seen = self.request.state.roster.as_ref().filter(|seen| seen.name == *name);
+        let rosters = &self.request.state.rosters;
+        let seen = rosters.iter().find(|seen| seen.name == *name);
+        if let (None, Some(other)) = (seen, rosters.first()) {
+            let what = format!("this roster is called {name}, and the one before {}", other.name);
+            fleet.findings.push(Finding::new(Kind::RosterContradicts, what));
+        }
         if let Some(seen) = seen {
             if seen.sequence > *sequence {
                 let what = format!(
@@ -173,7 +198,8 @@ impl Run<'_> {
                 return;
             }
         }
-        fleet.state.roster = Some(here);
+        fleet.state.rosters.retain(|seen| seen.name != *name);
+        fleet.state.rosters.push(here);
     }
 
     fn expected(&self, id: &str) -> Option<&Expected> {
@@ -185,13 +211,35 @@ impl Run<'_> {
         let roster = self.request.roster.iter().flat_map(|roster| roster.logs.keys());
         let kept: Vec<String> =
             self.request.against.iter().filter_map(|it| log_of(&it.1)).collect();
-        let seen = self.request.state.logs.keys();
         let of_keys: Vec<String> =
             self.request.keys.iter().filter_map(VerifierKey::log_id).collect();
+        // Without a roster there has to be what was there before.
+        let has_roster = self.request.roster.is_some();
+        let seen = self.request.state.logs.iter().filter(|(id, saved)| {
+            !has_roster && !saved.heads.is_empty() || kept.contains(id) || of_keys.contains(id)
+        });
         let there = self.inventory.logs.keys();
-        let known = |id: &&String| kept.contains(*id) || of_keys.contains(*id);
-        let all = roster.chain(there).chain(seen.filter(known)).map(String::as_str);
+        let all = roster.chain(there).chain(seen.map(|(id, _)| id)).map(String::as_str);
         all.filter(|id| self.is_wanted(id)).collect()
+    }
+
+    /// An answer about nothing is none, nor is one that leaves out what was asked.
+    fn nothing(&self, fleet: &mut Fleet, ids: &[&str]) {
+        if ids.is_empty() {
+            let what = match fleet.is_partial {
+                true => "no log in the bucket or the roster is of those that were asked for",
+                false => "there is no log in the bucket",
+            };
+            fleet.findings.push(Finding::new(Kind::LogMissing, what).at(self.bucket.place()));
+        }
+        for (from, note) in &self.request.against {
+            let id = log_of(note);
+            if !id.as_ref().is_some_and(|id| ids.contains(&id.as_str())) {
+                let what = "this checkpoint was compared with nothing: its log is not among those \
+                            that were checked";
+                fleet.findings.push(Finding::new(Kind::Unread, what).at(from.clone()));
+            }
+        }
     }
 
     fn is_wanted(&self, id: &str) -> bool {
@@ -263,15 +311,7 @@ impl Run<'_> {
         let check = Check { bucket, subject: &subject, now: *now, sums, watch: *watch };
         let mut report = match check.run() {
             Ok(report) => report,
-            Err(error) if is_finding(&error) => unread(id, &subject, found(error)?),
-            Err(ArchiveError::Store(error)) if error.kind != StoreErrorKind::Interrupted => {
-                let finding = Finding::new(Kind::Unread, error.to_string()).at(error.url.clone());
-                unread(id, &subject, finding)
-            }
-            Err(error @ ArchiveError::Newer { .. }) => {
-                unread(id, &subject, Finding::new(Kind::Unread, error.to_string()))
-            }
-            Err(error) => return Err(error),
+            Err(error) => not_read(id, &subject, unread(error)?),
         };
         let unknown = self.request.roster.is_some() && expected.is_none();
         if unknown {
@@ -300,94 +340,36 @@ impl Run<'_> {
             Silence::After(after) => Some(after),
             Silence::Unsaid => self.request.silent_after,
         };
-        let Some(((after, now), put)) = after.zip(self.now).zip(report.newest_put) else { return };
+        let Some(after) = after else { return };
+        let Some(now) = self.now else {
+            let what = "the store does not say what time it is: silence cannot be judged";
+            let finding = Finding::new(Kind::Silent, what).of(&report.id);
+            report.findings.push(finding.as_bad_as(Severity::Warning));
+            return;
+        };
+        // Who puts the same object again makes it newer, but not what was signed.
+        let put = report.newest_put.map(|put| report.last_accepted.map_or(put, |it| it.min(put)));
+        let Some(put) = put else {
+            if !report.findings.iter().any(|it| it.severity == Severity::Bad) {
+                let what = "nothing that it shipped says when";
+                report.findings.push(Finding::new(Kind::Silent, what).of(&report.id));
+            }
+            return;
+        };
         let age = now.micros().saturating_sub(put.micros());
         let age = Duration::from_micros(u64::try_from(age).unwrap_or_default());
         if age > after {
             let what = format!(
-                "the newest that it shipped was written {} ago, at {put} by the store's clock",
+                "the newest that it shipped is {} old by the store's clock: of {put}",
                 crate::units::format_duration(Duration::from_secs(age.as_secs()))
             );
             report.findings.push(Finding::new(Kind::Silent, what).of(&report.id));
         }
     }
-
-    /// Names that no object of an archive has.
-    fn foreign(&self, fleet: &mut Fleet) {
-        let names = &self.inventory.foreign;
-        if names.count == 0 || fleet.is_partial {
-            return;
-        }
-        let what = format!(
-            "{} with names that no object of an archive has, {} of them where engines read",
-            if names.count == 1 {
-                "1 object".to_owned()
-            } else {
-                format!("{} objects", names.count)
-            },
-            names.in_tables
-        );
-        let severity = if names.in_tables > 0 { Severity::Bad } else { Severity::Warning };
-        let mut finding = Finding::new(Kind::ForeignObject, what).as_bad_as(severity);
-        finding.objects = names.first.iter().map(|name| self.bucket.0.url(name)).collect();
-        fleet.findings.push(finding);
-    }
-
-    /// The objects of tables that nothing proves, of logs that have some.
-    fn strays(&self, fleet: &mut Fleet) -> Result<(), ArchiveError> {
-        let mut proven: HashMap<String, (HashSet<String>, Vec<String>, u64)> = HashMap::new();
-        for report in &fleet.logs {
-            if let Some(names) = &report.proven {
-                proven.insert(report.id.clone(), (names.clone(), Vec::new(), 0));
-            }
-        }
-        if proven.is_empty() {
-            return Ok(());
-        }
-        for below in ["data/", "parquet/"] {
-            self.bucket.0.visit(below, &mut |object| {
-                if self.watch.interrupted() {
-                    let url = self.bucket.place();
-                    return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
-                }
-                let Ok(name) = object.name.parse::<ObjectName>() else { return Ok(()) };
-                let Some((names, strays, count)) = proven.get_mut(name.log().id()) else {
-                    return Ok(());
-                };
-                let of_data = match &name {
-                    ObjectName::Parquet(place) => ObjectName::Data(place.clone()).to_string(),
-                    _ => object.name.clone(),
-                };
-                if !names.contains(&of_data) {
-                    *count += 1;
-                    if strays.len() < MOST_SHOWN {
-                        strays.push(self.bucket.0.url(&object.name));
-                    }
-                }
-                Ok(())
-            })?;
-        }
-        for report in &mut fleet.logs {
-            let Some((_, strays, count)) = proven.remove(&report.id) else { continue };
-            if count == 0 {
-                continue;
-            }
-            let objects =
-                if count == 1 { "1 object".to_owned() } else { format!("{count} objects") };
-            let what = format!(
-                "{objects} under this log's name where engines read, and nothing that the log \
-                 signed names them"
-            );
-            let mut finding = Finding::new(Kind::ForeignObject, what).of(&report.id);
-            finding.objects = strays;
-            report.findings.push(finding);
-        }
-        Ok(())
-    }
 }
 
 /// A log that could not be checked; what is kept of it stays.
-fn unread(id: &str, subject: &Subject<'_>, finding: Finding) -> LogReport {
+fn not_read(id: &str, subject: &Subject<'_>, finding: Finding) -> LogReport {
     LogReport {
         id: id.to_owned(),
         findings: vec![finding.of(id)],

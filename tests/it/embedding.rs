@@ -26,6 +26,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("backup.full_every", "the backup command's"),
     ("backup.encrypt_to", "the backup command's"),
     ("archive.", "the collector's and the archive command's"),
+    ("witness.", "the collector's"),
 ];
 
 fn of_file(content: &str) -> Settings {

@@ -229,7 +229,7 @@ fn an_older_roster_and_another_with_the_same_number_are_named() {
     let state = with(&newer, State::default()).state;
     let fleet = with(&hosts.roster(), state.clone());
     assert_eq!(codes(&fleet), BTreeSet::from(["roster_old"]));
-    assert_eq!(fleet.state.roster, state.roster, "the newest stays known");
+    assert_eq!(fleet.state.rosters, state.rosters, "the newest stays known");
     let mut other = newer.clone();
     other.logs.values_mut().for_each(|log| log.silent_after = Silence::Never);
     assert_eq!(codes(&with(&other, state.clone())), BTreeSet::from(["roster_contradicts"]));

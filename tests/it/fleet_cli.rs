@@ -80,6 +80,10 @@ fn exit_codes_tell_what_is_bad_from_what_cannot_be_read_and_from_what_was_typed_
     assert_eq!((code, &found["error"]["kind"]), (1, &"roster".into()), "{found}");
     let (code, found) = json(&dir, &["fleet", "verify", "nowhere", "--state", "other"]);
     assert_eq!((code, &found["error"]["kind"]), (3, &"no_bucket".into()), "{found}");
+    let (code, found) = json(&dir, &verify(&["--log", "nothing-like-that"]));
+    assert_eq!(code, 2, "a log that is none: {found}");
+    let (code, found) = json(&dir, &verify(&["--host", "nobody"]));
+    assert_eq!(code, 2, "a host that is none: {found}");
     let (code, _) = json(&dir, &["fleet", "verify", "bucket", "--roster", "roster.txt"]);
     assert_eq!(code, 2, "a roster without its key");
     std::fs::write(dir.path().join("state"), "junk").expect("written");

@@ -104,6 +104,8 @@ async fn serve(state: &Shared, request: Request<Incoming>) -> Answer {
         (_, ["storage", "v1", "b", bucket, "o", ..]) if *bucket != BUCKET => {
             refused(404, "notFound", "The specified bucket does not exist.")
         }
+        // Of a bucket that keeps no versions.
+        (Method::GET, ["storage", "v1", "b", _]) => answer(200, &json!({})),
         (Method::GET, ["storage", "v1", "b", _, "o"]) => list(&locked(state), &query),
         (Method::GET, ["storage", "v1", "b", _, "o", name]) => {
             get(&locked(state), name, &query, &request)

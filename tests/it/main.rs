@@ -64,6 +64,7 @@ mod faults;
 #[cfg(any(feature = "s3", feature = "witness"))]
 mod fetched;
 mod fleet;
+mod fleet_attacked;
 mod fleet_cli;
 #[cfg(all(feature = "s3", feature = "azure", feature = "gcs"))]
 mod fleet_cloud;

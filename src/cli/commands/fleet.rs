@@ -18,6 +18,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Progress;
 use crate::fleet::{self, FindingKind, Fleet, MAX_ROSTER_BYTES, Request, Roster, Severity, State};
+use crate::fsio::lock::lock_for_change;
 use crate::fsio::{Fs, OpenMode, OsFs};
 use crate::store::BackupStore;
 use crate::ui;
@@ -67,8 +68,8 @@ struct PlaceArgs {
 ///
 /// Names what is missing, cut off, silent, altered, overwritten, in the wrong place or from
 /// somebody else, with the objects. Without --roster it cannot see that a host is missing, and
-/// without a key it believes those in the bucket; it says so. Ends with 0 if all is well, 1 if
-/// anything is not, and 3 if not everything could be read.
+/// without a key it believes those in the bucket; it says so. Ends with 0 if nothing is
+/// bad (it may print warnings), 1 if anything is, and 3 if not everything could be read.
 #[derive(Debug, Args)]
 struct VerifyArgs {
     #[command(flatten)]
@@ -172,6 +173,7 @@ pub(crate) fn run(context: &Context, args: &FleetArgs) -> Result<u8, CliError> {
                 true => format!("{}\n", ui::fleet_verify_json(&fleet)),
                 false => ui::fleet_verify_text(&fleet),
             })?;
+            keep_evidence(&args.check, &fleet)?;
             Ok(exit_code(&fleet))
         }
         FleetCommand::Report(args) => report(context, args),
@@ -260,12 +262,18 @@ fn check(context: &Context, args: &CheckArgs) -> Result<Fleet, CliError> {
     };
     let verified = fleet::verify(store, request, &progress);
     progress.finish();
-    let fleet = verified?;
-    if let Some(dir) = &args.evidence {
-        keep_evidence(dir, &fleet)?;
+    let mut fleet = verified?;
+    let is_there = |id: &&String| fleet.logs.iter().any(|log| log.id.starts_with(id.as_str()));
+    if let Some(id) = args.log.iter().find(|id| !is_there(id)) {
+        let text = format!("--log {id}: no log in the archive or the roster begins so");
+        return Err(CliError::usage(text));
+    }
+    if fleet.is_partial && fleet.logs.is_empty() {
+        let text = format!("--host {}: no log is of such a host", args.host.join(", --host "));
+        return Err(CliError::usage(text));
     }
     if let Some(path) = &path {
-        save_state(path, &fleet.state)?;
+        save_state(path, &place, &mut fleet.state)?;
     }
     Ok(fleet)
 }
@@ -324,7 +332,12 @@ fn load_state(path: &Path, place: &str) -> Result<State, CliError> {
     }
 }
 
-fn save_state(path: &Path, state: &State) -> Result<(), CliError> {
+fn save_state(path: &Path, place: &str, state: &mut State) -> Result<(), CliError> {
+    let lock = lock_for_change(path).map_err(|error| CliError::io("lock", path, &error))?;
+    if !lock.is_new() {
+        // Another check may have ended since this one began.
+        state.merge(load_state(path, place)?);
+    }
     state.save(&OsFs, path).map_err(|error| {
         let text = format!("the state {} cannot be written: {error}", path.display());
         CliError::new("fleet_state", Exit::Failed, text)
@@ -332,7 +345,8 @@ fn save_state(path: &Path, state: &State) -> Result<(), CliError> {
     })
 }
 
-fn keep_evidence(dir: &Path, fleet: &Fleet) -> Result<(), CliError> {
+fn keep_evidence(args: &CheckArgs, fleet: &Fleet) -> Result<(), CliError> {
+    let Some(dir) = &args.evidence else { return Ok(()) };
     let all: Vec<_> = fleet.all_findings().flat_map(|it| &it.evidence).collect();
     if all.is_empty() {
         return Ok(());
@@ -345,8 +359,14 @@ fn keep_evidence(dir: &Path, fleet: &Fleet) -> Result<(), CliError> {
                 .write_all_at(one.note.as_bytes(), 0)
                 .and_then(|()| file.sync_data())
                 .map_err(|error| CliError::io("write", &path, &error))?,
-            // Its name holds its digest.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let there = OsFs.read_given(&path, MAX_NOTE_BYTES as u64);
+                if !there.is_ok_and(|(bytes, _)| bytes == one.note.as_bytes()) {
+                    let text = format!("{} holds something else", path.display());
+                    return Err(CliError::new("evidence", Exit::Failed, text)
+                        .hint("name a new directory with --evidence"));
+                }
+            }
             Err(error) => return Err(CliError::io("write", &path, &error)),
         }
     }
@@ -370,6 +390,7 @@ fn report(context: &Context, args: &ReportArgs) -> Result<u8, CliError> {
         None => context.print(&text)?,
         Some(path) => write(path, &text)?,
     }
+    keep_evidence(&args.check, &fleet)?;
     Ok(exit_code(&fleet))
 }
 

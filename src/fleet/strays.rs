@@ -1,0 +1,88 @@
+//! Objects in a bucket that nothing proves.
+
+use std::collections::{HashMap, HashSet};
+
+use super::finding::{Finding, FindingKind as Kind, Severity};
+use super::inventory::MOST_SHOWN;
+use super::verify::{Fleet, Run};
+use crate::archive::{ArchiveError, ObjectName};
+use crate::store::{StoreError, StoreErrorKind};
+
+impl Run<'_> {
+    /// Names that no object of an archive has.
+    pub(super) fn foreign(&self, fleet: &mut Fleet) {
+        let names = &self.inventory.foreign;
+        if names.count == 0 || fleet.is_partial {
+            return;
+        }
+        let what = format!(
+            "{} with names that no object of an archive has, {} of them where engines read",
+            if names.count == 1 {
+                "1 object".to_owned()
+            } else {
+                format!("{} objects", names.count)
+            },
+            names.in_tables
+        );
+        let severity = if names.in_tables > 0 { Severity::Bad } else { Severity::Warning };
+        let mut finding = Finding::new(Kind::ForeignObject, what).as_bad_as(severity);
+        finding.objects = names.first.iter().map(|name| self.bucket.0.url(name)).collect();
+        fleet.findings.push(finding);
+    }
+
+    /// The objects of tables that nothing proves, of logs that have some.
+    pub(super) fn strays(&self, fleet: &mut Fleet) -> Result<(), ArchiveError> {
+        let mut proven: HashMap<String, (HashSet<String>, Vec<String>, u64)> = HashMap::new();
+        for report in &fleet.logs {
+            if let Some(names) = &report.proven {
+                proven.insert(report.id.clone(), (names.clone(), Vec::new(), 0));
+            }
+        }
+        if proven.is_empty() {
+            return Ok(());
+        }
+        let end = self.bucket.0.now()?;
+        for below in ["data/", "parquet/"] {
+            self.bucket.0.visit(below, &mut |object| {
+                if self.watch.interrupted() {
+                    let url = self.bucket.place();
+                    return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));
+                }
+                let Ok(name) = object.name.parse::<ObjectName>() else { return Ok(()) };
+                let Some((names, strays, count)) = proven.get_mut(name.log().id()) else {
+                    return Ok(());
+                };
+                let of_data = match &name {
+                    ObjectName::Parquet(place) => ObjectName::Data(place.clone()).to_string(),
+                    _ => object.name.clone(),
+                };
+                // What came while this ran is for the next time.
+                let came = self.now.zip(end).zip(object.modified);
+                let is_later = came.is_some_and(|((now, end), at)| now <= at && at <= end);
+                if !names.contains(&of_data) && !is_later {
+                    *count += 1;
+                    if strays.len() < MOST_SHOWN {
+                        strays.push(self.bucket.0.url(&object.name));
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        for report in &mut fleet.logs {
+            let Some((_, strays, count)) = proven.remove(&report.id) else { continue };
+            if count == 0 {
+                continue;
+            }
+            let objects =
+                if count == 1 { "1 object".to_owned() } else { format!("{count} objects") };
+            let what = format!(
+                "{objects} under this log's name where engines read, and nothing that the log \
+                 signed names them"
+            );
+            let mut finding = Finding::new(Kind::ForeignObject, what).of(&report.id);
+            finding.objects = strays;
+            report.findings.push(finding);
+        }
+        Ok(())
+    }
+}
