@@ -10,8 +10,9 @@ use super::documents::KeysDocument;
 use super::error::{ArchiveError, io_error};
 use super::keyset::{KeySet, keysets};
 use super::layout::LogName;
+use super::marks::{Mark, Planner};
 use super::names::{Proofs, logs};
-use super::plan::{Mark, Plan, Planner};
+use super::plan::Plan;
 use super::walk::{Lacks, Take, Walk};
 use crate::audit::files::gzip::Packer;
 use crate::audit::keys::Keyring;
@@ -88,14 +89,24 @@ impl Reader {
         let mut failed = None;
         let (believed, here) = (wanted.public_key.as_ref(), wanted.keys_here.as_ref());
         let found = keysets(&self.0, &proofs, &log, believed, here)?;
-        if let Some(split) = found.split {
-            refuse(split, wanted)?;
+        let is_split = found.split.is_some();
+        for error in found.split.into_iter().chain(found.unauthorised) {
+            refuse(error, wanted)?;
         }
-        for KeySet { document, keys, .. } in &found.sets {
+        let mut best: Option<(LogName, Plan, &KeySet)> = None;
+        for set in &found.sets {
+            let KeySet { keys, .. } = set;
             let planner = Planner { bucket: &self.0, proofs: &proofs, keys, watch, from: None };
             match self.plan(planner, &log, wanted) {
                 Ok((log, plan)) => {
-                    return self.write(planner, &log, plan, document, wanted, dir);
+                    let at = |log: &LogName, plan: &Plan| (log.epoch(), plan.checkpoint.size);
+                    if best.as_ref().is_none_or(|it| at(&it.0, &it.1) < at(&log, &plan)) {
+                        best = Some((log, plan, set));
+                    }
+                    // Of two successions, the one that led further.
+                    if !is_split {
+                        break;
+                    }
                 }
                 Err(error @ (ArchiveError::Interrupted | ArchiveError::Store(_)))
                     if !error.is_unread() =>
@@ -106,7 +117,11 @@ impl Reader {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Err(failed.unwrap_or_else(|| self.not_found(wanted)))
+        let Some((log, plan, KeySet { document, keys, .. })) = best else {
+            return Err(failed.unwrap_or_else(|| self.not_found(wanted)));
+        };
+        let planner = Planner { bucket: &self.0, proofs: &proofs, keys, watch, from: None };
+        self.write(planner, &log, plan, document, wanted, dir)
     }
 
     fn write(

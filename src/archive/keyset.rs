@@ -6,9 +6,11 @@ use super::bucket::{Bucket, unless_foreign};
 use super::documents::{KeysDocument, MAX_DOCUMENT_BYTES};
 use super::error::ArchiveError;
 use super::layout::{LogName, ObjectName};
+use super::marks::Planner;
 use super::names::Proofs;
 use crate::audit::keys::Keyring;
 use crate::audit::keys::checkpoint::VerifierKey;
+use crate::audit::read::watch::Unwatched;
 
 /// So many objects that hold no keys of the log are named.
 const MOST_FOREIGN: usize = 100;
@@ -27,6 +29,9 @@ pub(crate) struct KeySets {
     pub(crate) sets: Vec<KeySet>,
     /// A key that is known from elsewhere, or one that it leads to, named two keys to follow it.
     pub(crate) split: Option<ArchiveError>,
+    /// What a key signed that took the place of another without its signature, where that one
+    /// is the last that the known key leads to.
+    pub(crate) unauthorised: Option<ArchiveError>,
     /// The first objects of the name of keys that hold none of the log's, and why not.
     pub(crate) foreign: Vec<(ObjectName, String)>,
 }
@@ -48,7 +53,8 @@ pub(crate) fn keysets(
     let mut names: Vec<_> = proofs.keys.iter().map(|(e, n, nth)| (*n, *e, *nth)).collect();
     names.sort_unstable();
     let mut refused: Option<ArchiveError> = None;
-    let mut found = KeySets { sets: Vec::new(), split: None, foreign: Vec::new() };
+    let (sets, foreign) = (Vec::new(), Vec::new());
+    let mut found = KeySets { sets, split: None, unauthorised: None, foreign };
     for (changes, epoch, nth) in names.into_iter().rev() {
         let object = ObjectName::Keys(log.in_epoch(epoch), changes, nth);
         match unless_foreign(read(bucket, log, &object, changes, believed))? {
@@ -74,6 +80,7 @@ pub(crate) fn keysets(
     found.sets.sort_by_key(|set| Reverse(rank(&set.keys, believed, here)));
     let anchor = believed.or(here.map(Keyring::newest));
     found.split = anchor.and_then(|anchor| found.divergence(bucket, anchor));
+    found.look_beyond(bucket, proofs, log)?;
     Ok(found)
 }
 
@@ -128,6 +135,46 @@ impl KeySets {
         }
         self.sets.retain(|it| !it.keys.is_within(&new.keys));
         self.sets.push(new);
+    }
+
+    /// Anybody can write that his key took over, and is nobody as long as he signs nothing.
+    fn look_beyond(
+        &mut self,
+        bucket: &Bucket,
+        proofs: &Proofs,
+        log: &LogName,
+    ) -> Result<(), ArchiveError> {
+        for set in &self.sets {
+            let Some(handover) = set.keys.unauthorised() else { continue };
+            let (new, old) = (handover.new.label(), handover.old.label());
+            let what = format!(
+                "{new} took over from {old} without its signature: what it signed is not believed"
+            );
+            let keys = &set.keys.by_the_last();
+            let planner = |keys| Planner { bucket, proofs, keys, watch: &Unwatched, from: None };
+            let mut signed = None;
+            for epoch in proofs.epochs().into_iter().filter(|it| *it >= handover.place.epoch) {
+                let log = log.in_epoch(epoch);
+                let Some(mark) = planner(keys).last_signed(&log)? else { continue };
+                let before = planner(&set.keys).last_signed(&log)?;
+                if before.is_none_or(|before| before.object != mark.object) {
+                    signed = Some(mark);
+                    break;
+                }
+            }
+            match signed {
+                Some(mark) => {
+                    let object = bucket.url(&mark.object);
+                    self.unauthorised = Some(ArchiveError::Incomplete { object, what });
+                    return Ok(());
+                }
+                None if self.foreign.len() < MOST_FOREIGN => {
+                    self.foreign.push((set.object.clone(), what));
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     fn divergence(&self, bucket: &Bucket, anchor: &VerifierKey) -> Option<ArchiveError> {

@@ -3,15 +3,14 @@
 //! A name proves nothing: what is listed is a candidate, and one that no key of the log signed,
 //! or that does not fit the others, is passed over. So what others put there stops no restore.
 
-use super::bucket::{Bucket, unless_foreign};
+use super::bucket::unless_foreign;
 use super::documents::RangeProof;
 use super::error::ArchiveError;
 use super::layout::{LogName, Nth, ObjectName};
+use super::marks::{Mark, Planner};
 use super::members::{MAX_OBJECT_BYTES, Tail};
-use super::names::{Proofs, TailThere};
-use crate::audit::keys::Keyring;
+use super::names::TailThere;
 use crate::audit::keys::checkpoint::{Checkpoint, SignedCheckpoint};
-use crate::audit::read::watch::Watch;
 use crate::audit::tree::merkle::{Hash, Range, empty_root};
 
 /// An object, and up to which record it is taken.
@@ -35,27 +34,6 @@ pub(crate) struct Plan {
     /// Whether signed checkpoints prove that what is missing was shipped: that retention removed
     /// it from the log excuses nothing then.
     pub(crate) was_shipped: bool,
-}
-
-/// A signed checkpoint that the archive holds.
-#[derive(Clone, Debug)]
-pub(crate) struct Mark {
-    pub(crate) epoch: u32,
-    pub(crate) size: u64,
-    pub(crate) root: Hash,
-    pub(crate) object: ObjectName,
-}
-
-/// An archive of one log, as one set of keys reads it.
-#[derive(Clone, Copy)]
-pub(crate) struct Planner<'a> {
-    pub(crate) bucket: &'a Bucket,
-    pub(crate) proofs: &'a Proofs,
-    pub(crate) keys: &'a Keyring,
-    pub(crate) watch: &'a dyn Watch,
-    /// A tree of which it is known already that the archive holds all of it: what lies below
-    /// is not looked for again.
-    pub(crate) from: Option<&'a Range>,
 }
 
 /// What data objects have to lead up to.
@@ -358,18 +336,6 @@ impl Planner<'_> {
         self.bucket.url(&ObjectName::Range(log.clone(), first, 0))
     }
 
-    /// The largest checkpoint that the log signed over nothing that lies behind there.
-    fn committed_up_to(self, log: &LogName, end: u64) -> Result<Option<Mark>, ArchiveError> {
-        for size in self.proofs.sizes(log.epoch()).filter(|size| *size <= end) {
-            let read = self.bucket.checkpoint(log, size, self.keys);
-            if let Ok((Checkpoint { root, .. }, _)) = unless_foreign(read)? {
-                let object = ObjectName::Checkpoint(log.clone(), size);
-                return Ok(Some(Mark { epoch: log.epoch(), size, root, object }));
-            }
-        }
-        Ok(None)
-    }
-
     /// What lies before an epoch's first record: the last data object of an earlier epoch, if it
     /// has the very tree that this epoch begins with. Else it was removed before anything was
     /// shipped.
@@ -410,75 +376,6 @@ impl Planner<'_> {
             }
         }
         Ok(None)
-    }
-
-    /// The largest size of an epoch that a key of the log committed.
-    pub(crate) fn last_committed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
-        self.committed_up_to(log, u64::MAX)
-    }
-
-    /// The largest checkpoint of an epoch that a key of the log signed.
-    pub(crate) fn last_signed(self, log: &LogName) -> Result<Option<Mark>, ArchiveError> {
-        let last = self.last_committed(log)?;
-        let above = last.as_ref().map_or(0, |mark| mark.size);
-        Ok(self.above(log, above)?.signed.or(last))
-    }
-
-    /// What there is over more than so many records of an epoch, wherever it stands.
-    pub(crate) fn above(self, log: &LogName, above: u64) -> Result<Above, ArchiveError> {
-        let mut found = Above { size: above, ..Above::default() };
-        for size in self.proofs.sizes(log.epoch()).filter(|size| *size > above) {
-            let read =
-                self.bucket.checkpoint(log, size, self.keys).map(|(checkpoint, _)| checkpoint);
-            if found.see(log, read, ObjectName::Checkpoint(log.clone(), size))? {
-                break;
-            }
-        }
-        for there in self.proofs.firsts(log.epoch()).range((above, 0)..) {
-            let read = self.bucket.proof(log, *there, self.keys).map(|(_, checkpoint)| checkpoint);
-            found.see(log, read, ObjectName::Range(log.clone(), there.0, there.1))?;
-        }
-        for tail in self.proofs.tails(log.epoch(), above) {
-            let read = self.bucket.marker(log, &tail, self.keys).map(|(_, checkpoint)| checkpoint);
-            found.see(log, read, tail.name(log))?;
-        }
-        Ok(found)
-    }
-}
-
-/// What there is over more than so many records.
-#[derive(Debug, Default)]
-pub(crate) struct Above {
-    size: u64,
-    /// The largest checkpoint that a key of the log signed.
-    pub(crate) signed: Option<Mark>,
-    /// An object that cannot be read: nobody knows what it holds.
-    pub(crate) unread: Option<ArchiveError>,
-}
-
-impl Above {
-    /// Whether it is signed.
-    fn see(
-        &mut self,
-        log: &LogName,
-        read: Result<Checkpoint, ArchiveError>,
-        object: ObjectName,
-    ) -> Result<bool, ArchiveError> {
-        match unless_foreign(read)? {
-            Ok(Checkpoint { size, root, .. }) => {
-                let most = self.signed.as_ref().map_or(self.size, |mark| mark.size);
-                if size > most {
-                    self.signed = Some(Mark { epoch: log.epoch(), size, root, object });
-                }
-                Ok(true)
-            }
-            Err(error) => {
-                if error.is_unread() {
-                    self.unread.get_or_insert(error);
-                }
-                Ok(false)
-            }
-        }
     }
 }
 

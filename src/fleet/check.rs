@@ -59,6 +59,9 @@ impl Check<'_> {
                 if let Some(split) = sets.split {
                     exam.push(found(split)?);
                 }
+                if let Some(error) = sets.unauthorised {
+                    exam.without_keys(found(error)?);
+                }
                 for (object, what) in sets.foreign {
                     exam.foreign_object(&object, what);
                 }

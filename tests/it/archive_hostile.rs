@@ -181,6 +181,33 @@ fn keys_that_nobody_but_their_owner_signed_come_after_those_of_the_log() {
     }
 }
 
+/// A key that took the place of one that was lost is not led to by the lost one's signature. Who
+/// believes that one is told that there is more.
+#[test]
+fn what_a_key_signed_that_nobody_authorised_is_not_left_out_without_a_word() {
+    let fleet = Fleet::new();
+    fleet.record(20);
+    fleet.cut();
+    let lines = all_lines(&fleet.home.log_dir());
+    let first = public_key(&fleet);
+    std::fs::remove_file(fleet.home.log_dir().join("audit.key")).expect("removed");
+    let dir = fleet.home.log_dir();
+    let replaced = std::process::Command::new(env!("CARGO_BIN_EXE_auditctl"))
+        .args(["--log-dir", dir.to_str().expect("UTF-8"), "key", "replace", "--reason", "lost"])
+        .output()
+        .expect("run");
+    assert!(replaced.status.success(), "{}", String::from_utf8_lossy(&replaced.stderr));
+    fleet.record(20);
+    fleet.cut();
+    let want = Restored { public_key: Some(first), ..Restored::default() };
+    let error = refused(&fleet, &want);
+    assert!(error.contains("without its signature"), "{error}");
+    let forced = fleet.restored_as(&Restored { force: true, ..want });
+    assert_eq!(forced[..lines.len()], lines);
+    let newer = Restored { public_key: Some(public_key(&fleet)), ..Restored::default() };
+    assert_eq!(fleet.restored_as(&newer), all_lines(&fleet.home.log_dir()));
+}
+
 /// Who has the key, and a copy of the log, names another key to follow it.
 #[test]
 fn two_successors_that_one_key_signed_are_a_split_view() {
@@ -189,12 +216,11 @@ fn two_successors_that_one_key_signed_are_a_split_view() {
     fleet.cut();
     let first = public_key(&fleet);
     let copy = Fleet::new();
-    std::fs::remove_dir_all(copy.home.log_dir()).expect("removed");
     copy_dir(&fleet.home.log_dir(), &copy.home.log_dir());
     rotate(&fleet);
+    fleet.record(20);
     fleet.cut();
     rotate(&copy);
-    copy.forget_position();
     copy.cut();
     let theirs = keys(&copy).pop().expect("keys");
     let ObjectName::Keys(log, changes, _) = theirs.clone() else { panic!("keys") };
@@ -280,7 +306,8 @@ fn an_epoch_of_which_nothing_whole_is_there_is_missed() {
     let fleet = Fleet::new();
     fleet.record(20);
     let made = fleet.home.back_up();
-    fleet.cut();
+    fleet.record(5);
+    fleet.ship();
     let before = all_lines(&fleet.home.log_dir());
     let wish = auditctl::backup::Wish::Id(made.metadata.id);
     fleet.home.restore(wish).expect("restored");
