@@ -27,6 +27,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::fsio::SharedFs;
 use crate::store::{BackupStore, Body, Put, StoreError, StoreErrorKind};
 
+/// What was accepted later than now by more than that tells that the clock was set back.
+const CLOCK_SLACK_MICROS: i64 = 60_000_000;
 const GZIP: &str = "application/gzip";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -242,7 +244,12 @@ impl Archiver {
         let now = self.clock.now();
         let age = now.micros().saturating_sub(since.micros());
         let most = i64::try_from(self.cuts.data_age.as_micros()).unwrap_or(i64::MAX);
-        age >= most || Day::of(now) > Day::of(since) || position.tail_bytes >= self.cuts.data_bytes
+        // A clock that was ahead, and was set back since: waiting for that time would take as long.
+        let is_ahead = age < -CLOCK_SLACK_MICROS;
+        age >= most
+            || is_ahead
+            || Day::of(now) > Day::of(since)
+            || position.tail_bytes >= self.cuts.data_bytes
     }
 
     /// How large an object may be: the log's own disk is not filled for it.

@@ -208,7 +208,10 @@ impl Lag {
         // The record itself tells; an old one is at most as old as the last complete pass, and at
         // least as old as the first of the active segment.
         let age_seconds = match (behind.accepted, complete) {
-            (Some(accepted), _) => seconds(accepted),
+            // One from a time to come tells nothing: the clock was set back since.
+            (Some(accepted), None) => seconds(accepted),
+            (Some(accepted), Some(complete)) if accepted > now => seconds(complete),
+            (Some(accepted), Some(_)) => seconds(accepted),
             (None, Some(complete)) => seconds(complete),
             (None, None) => behind.since.map_or(0, seconds),
         };

@@ -60,6 +60,7 @@ const KINDS: &[&str] = &[
     "busy",
     "foreign_collector",
     "no_head",
+    "evidence",
     "no_quorum",
     "not_cosigned",
     "witness",

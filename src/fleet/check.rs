@@ -65,8 +65,6 @@ impl Check<'_> {
                 for (object, what) in sets.foreign {
                     exam.foreign_object(&object, what);
                 }
-                // Also those that are not tried: what they signed is not believed.
-                sets.sets.iter().for_each(|set| exam.unauthorised(&set.keys));
                 let keys = exam.choose(&log, sets.sets)?;
                 if let Err(error) = exam.all(&log, &keys) {
                     // What was found until then stays.

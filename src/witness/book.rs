@@ -17,6 +17,8 @@ use crate::audit::tree::merkle::Hash;
 use crate::audit::write::own::{COSIGNED, Cosigned, WITNESS_STATE, WitnessState, WitnessedLog};
 use crate::clock::Timestamp;
 
+/// As the log records a restore.
+const RESTORED: &str = "audit.restored";
 /// So many records are looked at together.
 const PAGE: u64 = 256;
 
@@ -49,6 +51,15 @@ pub enum BookError {
         /// The epoch now.
         now: u32,
     },
+    /// Its log is a backup's, which was restored since the key was used last.
+    #[error(
+        "the log here was restored from a backup since the witness started last, so the key {key} may \
+         have cosigned more than the log says"
+    )]
+    Restored {
+        /// Name and id of the key.
+        key: String,
+    },
     /// Its log is one that services record events in.
     #[error("the log here is not a witness's: it holds the events of others")]
     NotAWitness,
@@ -74,13 +85,15 @@ pub(super) struct Book {
     pub(super) logs: BTreeMap<String, Last>,
     /// The epoch of the witness's log when this key was used last; `None` if it never was.
     pub(super) epoch: Option<u32>,
+    /// Whether the log was restored since.
+    pub(super) is_restored: bool,
 }
 
 impl Book {
     /// Reads the witness's log from its end back to where all was summed up.
     pub(super) fn read(log: &AuditLog, key: &WitnessKey) -> Result<Self, BookError> {
         let mut book = Self::default();
-        let event_type = vec![COSIGNED.to_owned(), WITNESS_STATE.to_owned()];
+        let event_type = [COSIGNED, WITNESS_STATE, RESTORED].map(str::to_owned).to_vec();
         let request = Request { event_type, ..Request::default() };
         let failed = |error: String| BookError::Unreadable(error);
         let asked =
@@ -121,6 +134,10 @@ impl Book {
             let note = Some(cosigned.checkpoint);
             let (size, root) = (cosigned.tree_size, cosigned.root_hash);
             self.note(cosigned.origin, Last { size, root, record: record.seq, note });
+            return Ok(false);
+        }
+        if record.event_type == RESTORED {
+            self.is_restored = true;
             return Ok(false);
         }
         let state: WitnessState = details(&record)?;

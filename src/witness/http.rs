@@ -10,7 +10,7 @@ use reqwest::{Client, Response, Url, redirect, retry};
 /// Of an answer so many bytes are read: more than a note has.
 const MAX_ANSWER_BYTES: usize = 160 << 10;
 /// Nobody is waited for longer than this because they say so.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// What a witness answered.
 #[derive(Clone, Debug, Default)]

@@ -120,6 +120,9 @@ impl Notary {
             Some(then) if then != now => {
                 return Err(BookError::PutBack { key: verifier.label(), then, now });
             }
+            Some(_) if book.is_restored => {
+                return Err(BookError::Restored { key: verifier.label() });
+            }
             Some(_) => {}
         }
         let seen = |last: Last| {
@@ -174,12 +177,15 @@ impl Notary {
     /// Records all that is known, so that the next start need not read further back.
     fn sum_up(&self) -> Result<(), BookError> {
         let failed = |why: String| BookError::Unrecorded(why);
-        let all: Vec<_> =
-            lock(&self.logs).iter().map(|(o, s)| (o.clone(), Arc::clone(s))).collect();
-        let logs = all.into_iter().filter_map(|(origin, seen)| {
-            let last = lock(&seen).last.clone()?;
+        // All are held until the record has its place in the log: what is cosigned meanwhile would
+        // stand before it, where the next start does not look any more. Who holds one of them
+        // never asks for another.
+        let known = lock(&self.logs);
+        let held: Vec<_> = known.iter().map(|(origin, seen)| (origin, lock(seen))).collect();
+        let logs = held.iter().filter_map(|(origin, seen)| {
+            let last = seen.last.as_ref()?;
             let (tree_size, root_hash, record) = (last.size, last.root, last.record);
-            Some(WitnessedLog { origin, tree_size, root_hash, record })
+            Some(WitnessedLog { origin: (*origin).clone(), tree_size, root_hash, record })
         });
         let epoch = self.log.manifest().epoch;
         let state = WitnessState { key: self.verifier().to_string(), epoch, logs: logs.collect() };
@@ -187,6 +193,8 @@ impl Notary {
             .log
             .record_witness_state(state)
             .ok_or_else(|| failed(format!("it knows more than {MAX_LOGS} logs")))?;
+        drop(held);
+        drop(known);
         receipt.wait_durable().map(drop).map_err(|error| failed(error.to_string()))
     }
 

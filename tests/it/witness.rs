@@ -473,6 +473,14 @@ fn a_witness_whose_log_was_lost_or_put_back_does_not_start() {
     let (code, _, err) = start(&[]);
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("was put back"), "{err}");
+    // Restored on an empty host, where nothing is set aside and no epoch begins.
+    let place = |name: &str| dir.path().join(name);
+    std::fs::rename(place("witness"), place("before")).expect("moved");
+    ok(&dir, &["--log-dir", "witness", "restore", "latest"]);
+    std::fs::copy(place("before/audit.key"), place("witness/audit.key")).expect("the key");
+    let (code, _, err) = start(&[]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("was restored from a backup"), "{err}");
     // Lost.
     std::fs::rename(dir.path().join("witness"), dir.path().join("gone")).expect("moved");
     std::fs::rename(dir.path().join("backups"), dir.path().join("gone-too")).expect("moved");

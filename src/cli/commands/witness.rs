@@ -138,7 +138,7 @@ fn start(
     (key, accepted): (KeyOf, Accepted),
 ) -> Result<Notary, CliError> {
     let (log_options, unread) =
-        heads::with_heads(open::options(settings, Mode::Collector), settings);
+        heads::of_collector(open::options(settings, Mode::Collector), settings);
     for what in unread {
         let text = format!("auditctl: the log was not compared with {what}");
         context.printer.error(&Warning::NotCompared.says(&text));
@@ -203,7 +203,7 @@ fn accept_error(error: &AcceptError) -> CliError {
 fn book_error(error: &BookError, settings: &Settings) -> CliError {
     let text = error.to_string();
     let mut new = match error {
-        BookError::UnknownKey { .. } | BookError::PutBack { .. } => {
+        BookError::UnknownKey { .. } | BookError::PutBack { .. } | BookError::Restored { .. } => {
             CliError::new("witness_put_back", Exit::Found, text).hint(
                 "make a new witness: another --log-dir, --key and --name, and give its verifier key \
                  to those who rely on it. If you are certain that the log here says everything that \

@@ -31,20 +31,31 @@ pub(super) fn check(facts: &Facts, settings: &Settings, liveness: Liveness) -> O
     let asks = |status: &&WitnessStatus| {
         running.is_none_or(|page| page.get(Word::Pid) == u64::from(status.pid))
     };
+    // Nobody asks: as bad as a quorum that is as old.
+    let idle = |message: String, hint: &str| {
+        let since_quorum =
+            |one: &WitnessStatus| since(one.quorum_at.unwrap_or(one.since), facts.now);
+        let is_critical = running.is_some()
+            && known.is_some_and(|one| since_quorum(one) >= settings.health.witness_age_critical);
+        let (problem, status) = match is_critical {
+            true => (Problem::WitnessNoQuorum, Status::Critical),
+            false => (Problem::WitnessIdle, Status::Warning),
+        };
+        Some(Check::found(NAME, problem, status, message).hint(hint))
+    };
     let Some(status) = known.filter(asks) else {
         let message = match running {
             Some(_) => "the running writer asks no witnesses",
             None => "no collector has asked witnesses yet",
         };
         let hint = "start `auditctl serve` with these settings to have checkpoints cosigned";
-        let problem = Problem::WitnessIdle;
-        return Some(Check::found(NAME, problem, Status::Warning, message).hint(hint));
+        return idle(message.to_owned(), hint);
     };
     let silent = since(status.at, facts.now);
     if running.is_some() && silent > settings.witness.interval * 2 + PATIENCE {
         let message = format!("witnesses have not been asked for {}", age(silent));
         let hint = "restart the collector; if this comes again, send a support bundle";
-        return Some(Check::found(NAME, Problem::WitnessIdle, Status::Warning, message).hint(hint));
+        return idle(message, hint);
     }
     let mut findings: Vec<Finding> = status.witnesses.iter().filter_map(of_one).collect();
     findings.extend(quorum(status, facts, settings));

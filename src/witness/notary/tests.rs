@@ -279,6 +279,23 @@ fn what_was_cosigned_binds_after_a_restart_and_after_the_log_was_sealed() {
     }
 }
 
+/// What is summed up while others cosign never hides what they were answered.
+#[test]
+fn what_is_cosigned_while_all_is_summed_up_is_known_to_the_next_start() {
+    let (place, tree) = (Place::new(), Tree::new());
+    let notary = place.start(&tree);
+    for size in 1..60 {
+        let body = tree.request(size - 1, size);
+        std::thread::scope(|scope| {
+            let summed = scope.spawn(|| notary.sum_up());
+            assert_eq!(status(&notary, &body), 200);
+            summed.join().expect("no panic").expect("recorded");
+        });
+        let book = Book::read(notary.log(), notary.verifier()).expect("read");
+        assert_eq!(book.logs[LOG].size, size);
+    }
+}
+
 #[test]
 fn of_two_who_race_with_different_histories_one_at_most_is_cosigned_for_a_size() {
     for round in 0..8 {
