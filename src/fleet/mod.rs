@@ -1,9 +1,9 @@
 //! A fleet: many logs in one archive, checked together with public keys only.
 //!
-//! [`verify`] checks every log of a bucket as a restore would, and more: every epoch, every
+//! `verify` checks every log of a bucket as a restore would, and more: every epoch, every
 //! signed head, every object of the tables, and whether anything is there that should not be,
-//! or is not there that should. What there has to be says a [`Roster`], which an operator
-//! signs. What it found before is in a [`State`], by which a bucket that was rolled back is
+//! or is not there that should. What there has to be says a `Roster`, which an operator
+//! signs. What it found before is in a `State`, by which a bucket that was rolled back is
 //! noticed, and which spares reading what has not changed.
 
 mod check;
