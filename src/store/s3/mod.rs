@@ -229,7 +229,6 @@ impl BackupStore for S3Store {
             .bucket(self.bucket())
             .prefix(self.place.key(below))
             .max_keys(PAGE_KEYS)
-            .encoding_type(EncodingType::Url)
             .set_continuation_token(after.map(str::to_owned));
         let page = self
             .place

@@ -70,7 +70,6 @@ impl S3Store {
             .bucket(self.bucket())
             .prefix(self.place.key(below))
             .max_keys(PAGE_KEYS)
-            .encoding_type(EncodingType::Url)
             .set_key_marker(key.map(str::to_owned))
             .set_version_id_marker(id.map(str::to_owned));
         let page = self.place.run("", async {
