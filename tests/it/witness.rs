@@ -476,7 +476,7 @@ fn a_witness_whose_log_was_lost_or_put_back_does_not_start() {
     // Restored on an empty host, where nothing is set aside and no epoch begins.
     let place = |name: &str| dir.path().join(name);
     std::fs::rename(place("witness"), place("before")).expect("moved");
-    ok(&dir, &["--log-dir", "witness", "restore", "latest"]);
+    ok(&dir, &["--log-dir", "witness", "restore", "latest", "--force"]);
     std::fs::copy(place("before/audit.key"), place("witness/audit.key")).expect("the key");
     let (code, _, err) = start(&[]);
     assert_eq!(code, 1, "{err}");

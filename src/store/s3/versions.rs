@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::types::EncodingType;
 
 use super::super::error::{StoreError, StoreErrorKind};
 use super::super::listing::{Version, VersionsPage};
