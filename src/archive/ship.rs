@@ -17,7 +17,7 @@ use super::layout::{Day, HostName, LAST_NAME, LogName, ObjectName, Place};
 use super::log::{LogView, Pieces};
 use super::names::fetch;
 use super::pack::{Packed, Until, pack};
-use super::position::Position;
+use super::position::{FILE as POSITION_FILE, Position};
 use super::spool::Spool;
 use crate::audit::keys::checkpoint::MAX_NOTE_BYTES;
 use crate::audit::read::watch::{Stage, Watch};
@@ -189,11 +189,37 @@ impl Archiver {
                 && kept.data.end() >= log.removed().end()
         });
         match kept {
-            Some(kept) if self.is_there(&kept, name)? => {
+            Some(kept) if self.is_borne_out(&kept, log)? => {
                 Ok(Begin { position: kept, is_certain: false, removed: 0 })
             }
             _ => self.found(log, name),
         }
+    }
+
+    /// Whether a position that was read from its file may be believed. Who can write the file
+    /// could say that records are in data objects that are in none: the next checkpoint would
+    /// commit them. So what it says of data has to be what a checkpoint in the archive says.
+    fn is_borne_out(&self, kept: &Position, log: &LogView) -> Result<bool, ArchiveError> {
+        if !kept.committed {
+            return Ok(kept.data == *log.removed() && self.is_there(kept, log.name())?);
+        }
+        let name = ObjectName::Checkpoint(log.name().clone(), kept.data.end());
+        let note = match unless_foreign(fetch(&*self.store, &name, MAX_NOTE_BYTES as u64))? {
+            Ok(note) => note,
+            Err(error) => {
+                tracing::warn!("{error}: the archive is asked");
+                None
+            }
+        };
+        let root = kept.data.root().ok();
+        let says_so = note
+            .and_then(|note| signed(&note, log.name(), log.keys()).ok())
+            .is_some_and(|checkpoint| Some(checkpoint.root) == root);
+        if !says_so {
+            let object = self.store.url(&name.to_string());
+            tracing::warn!("{object} does not say what {POSITION_FILE} does: the archive is asked");
+        }
+        Ok(says_so)
     }
 
     /// Whether the archive has what the position implies: it may have been emptied, or be

@@ -9,7 +9,7 @@ use super::style::escape;
 use crate::clock::{Timestamp, display_seconds};
 use crate::fleet::{Drafted, Finding, Fleet, FleetList, LogReport, Severity, Versions};
 use crate::health::wording::{age, count, since};
-use crate::units::human_bytes;
+use crate::units::{human_bytes, records};
 
 /// So many logs without a finding are shown one by one.
 const MOST_ROWS: usize = 50;
@@ -394,8 +394,10 @@ pub fn fleet_report_text(fleet: &Fleet, made_by: &str) -> String {
         for epoch in &log.epochs {
             let _ = writeln!(
                 out,
-                "  Epoch {}   records {} to {}, root {}",
-                epoch.epoch, epoch.begins, epoch.records, epoch.root
+                "  Epoch {}   {}, root {}",
+                epoch.epoch,
+                records(epoch.begins, epoch.records),
+                epoch.root
             );
             for (first, end) in &epoch.holes {
                 let _ = writeln!(out, "  Gap       records {first} to {}", end - 1);

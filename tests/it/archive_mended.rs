@@ -1,13 +1,15 @@
 //! An archive that accidents, or others who can write there, have left in disorder.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use auditctl::archive::{ArchiveError, ObjectName, Wanted};
+use auditctl::archive::{ArchiveError, Archiver, Cuts, ObjectName, POSITION_FILE, Wanted};
 use auditctl::audit::tree::merkle::Range;
 use auditctl::audit::{Event, Options, RetentionRule};
-use auditctl::backup::Extent;
+use auditctl::backup::{Extent, Unwatched};
 use auditctl::store::fault::Operation;
+use auditctl::store::{BackupStore, LocalStore};
 
 use crate::archive::{Fleet, is_tail};
 use crate::backups::{Home, all_compressed, copy_dir, read, record_into};
@@ -21,6 +23,37 @@ fn proofs(fleet: &Fleet) -> PathBuf {
 
 fn plant(fleet: &Fleet, name: &str) {
     std::fs::write(proofs(fleet).join(name), "junk").expect("written");
+}
+
+/// The position that a log has with another archive, as one that this archive never confirmed.
+#[test]
+fn a_position_that_claims_more_than_the_archive_has_leaves_no_record_out() {
+    for is_committed in [false, true] {
+        let fleet = Fleet::new();
+        fleet.record(20);
+        fleet.cut();
+        fleet.record(20);
+        let elsewhere = fleet.home.dir.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).expect("a directory");
+        let cuts = Cuts { data_age: Duration::ZERO, ..fleet.cuts };
+        let store: Arc<dyn BackupStore> = Arc::new(LocalStore::new(&elsewhere));
+        let other = Archiver { cuts, store: store.clone(), ..fleet.archiver() };
+        other.pass(&Unwatched).expect("shipped elsewhere");
+        let path = fleet.home.log_dir().join(POSITION_FILE);
+        let mut position: serde_json::Value =
+            serde_json::from_slice(&read(&path)).expect("a position");
+        position["destination"] = fleet.store.url("").into();
+        position["committed"] = is_committed.into();
+        std::fs::write(&path, position.to_string()).expect("written");
+        if is_committed {
+            // Whoever can write to both puts something under the name that is asked for.
+            let size = position["data"]["end"].as_u64().expect("an end");
+            plant(&fleet, &format!("e0.{size:020}.checkpoint"));
+        }
+        fleet.record(5);
+        fleet.cut();
+        assert_eq!(fleet.restored(), all_lines(&fleet.home.log_dir()), "{is_committed}");
+    }
 }
 
 #[test]

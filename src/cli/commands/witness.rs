@@ -162,7 +162,7 @@ fn start(
         Ok(notary)
     });
     notary.inspect_err(|_| {
-        // The error that is told is the first.
+        // The operator needs the first error, not what closing says after it.
         let _ = log.close();
     })
 }
