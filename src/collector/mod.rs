@@ -62,7 +62,7 @@ pub use budget::MIN_BUDGET;
 pub(crate) use connection::{MAX_ASKED, MAX_IN_FLIGHT};
 pub use credentials::{TOKENS_LOOKED_AT_EVERY, TokenOptions};
 pub use options::CollectorOptions;
-pub use protocol::REFUSALS;
+pub use protocol::{FEATURES, PROTOCOL, REFUSALS, REQUESTS};
 pub use push::{PostCheckpoint, Push, PushUrl};
 pub use pushed::heads as pushed_heads;
 pub use server::Trust;

@@ -86,6 +86,8 @@ impl Asked {
 impl Connection {
     pub(super) fn control(&mut self, control: &Control) -> serde_json::Value {
         match control {
+            Control::Hello => protocol::hello_value(self.hub.log.options().durability),
+            Control::Unknown(name) => protocol::unknown_request(name),
             Control::Status => match self.hub.log.status() {
                 Ok(page) => protocol::status_value(&page),
                 Err(error) => protocol::error_of("unavailable", &error.to_string()),
