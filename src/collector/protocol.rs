@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::connection::MAX_IN_FLIGHT;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::state::status::{StatusSnapshot, Word};
 use crate::audit::{Durability, RecordError};
@@ -19,6 +18,9 @@ pub const PROTOCOL: u32 = 1;
 /// What this collector can do that not every one could since there is [`PROTOCOL`] 1. A
 /// client asks for a name here before it counts on it.
 pub const FEATURES: &[&str] = &["follow", "import", "key_rotate", "lenient", "query"];
+
+/// Events of a connection in flight; reading pauses beyond.
+pub(crate) const MAX_IN_FLIGHT: usize = 16_384;
 
 /// What `{"hello":{}}` is answered.
 pub(super) fn hello_value(durability: Durability) -> Value {

@@ -239,7 +239,9 @@ impl Connection {
 async fn query_line(hub: Arc<Hub>, peer: Peer, question: Question) -> Told {
     let Question { request, recorded } = question;
     let reader = (origin(peer, false), Guest::User(peer.uid));
-    let answered = match query::answer(Arc::clone(&hub), *request, reader, recorded).await {
+    let bytes = query::room(&request, false);
+    let asked = (*request, bytes);
+    let answered = match query::answer(Arc::clone(&hub), asked, reader, recorded).await {
         Ok(answered) => answered,
         Err(refused) => {
             let mut value = protocol::error_of(refused.kind(), &refused.to_string());
