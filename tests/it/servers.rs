@@ -209,7 +209,10 @@ fn azurite() -> Result<PathBuf, String> {
 
 /// Starts a program that ends when this process does, however that ends, and
 /// waits until it listens.
-fn start(program: &Path, args: impl Fn(SocketAddr) -> Vec<String>) -> Result<Server, String> {
+pub(crate) fn start(
+    program: &Path,
+    args: impl Fn(SocketAddr) -> Vec<String>,
+) -> Result<Server, String> {
     let said = |error: std::io::Error| error.to_string();
     let address = {
         let free = TcpListener::bind("127.0.0.1:0").map_err(said)?;
