@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditctl::archive::{Archiver, Cuts, HostName, ObjectName, Place, Position};
+use auditctl::archive::{Archiver, Cuts, ObjectName, Place, Position};
 use auditctl::audit::Event;
 use auditctl::backup::Unwatched;
 use auditctl::clock::SystemClock;
@@ -13,7 +13,7 @@ use auditctl::store::{BackupStore, LocalStore, Provider};
 
 use crate::archive_serve::ships_to;
 use crate::counting::{Asked, Counting, Counts};
-use crate::servers::{BUCKET, Kind, assert_no_secret, limits};
+use crate::servers::{BUCKET, Kind, assert_no_secret, limits, this_host};
 use crate::serving::{Peer, Serving};
 use crate::support::{Dir, all_lines, auditctl, eventually, measured, open, options};
 
@@ -114,7 +114,7 @@ impl There {
             clock: Arc::new(SystemClock),
             store: Arc::clone(&self.store),
             log_dir: dir.log(),
-            host: HostName::of("web-1"),
+            host: this_host(),
             cuts: Cuts { data_age, ..Cuts::default() },
         }
     }

@@ -16,9 +16,9 @@ use crate::servers::{BUCKET, Kind, limits};
 use crate::serving::Serving;
 use crate::support::{Dir, all_lines, count, eventually, measured, noise, open, options};
 
-const HOSTS: usize = 4;
+const HOSTS: usize = 5;
 /// Of each host.
-const CUTS: usize = 25;
+const CUTS: usize = 20;
 
 /// So many bytes in one direction: a head has about 1,000, a small tail 2,000 to 3,000, an answer
 /// some hundred.
@@ -29,8 +29,8 @@ fn plan(host: usize) -> Vec<(Way, usize)> {
         let random = (random >> 33) as usize;
         match at % 3 {
             0 => (Way::Up, 1 + random % 800),
-            1 => (Way::Up, 800 + random % 3_000),
-            _ => (Way::Down, 1 + random % 400),
+            1 => (Way::Up, 1_500 + random % 2_500),
+            _ => (Way::Down, 1 + random % 200),
         }
     };
     (0..CUTS).map(cut).collect()

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use auditctl::archive::HostName;
 use serde_json::{Value, json};
 
-use crate::servers::{Server, python, start};
+use crate::servers::{Server, python, start, this_host};
 use crate::support::{Dir, auditctl, ok, skipped};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/servers/moto_iam.py");
@@ -97,8 +96,7 @@ fn the_documented_policy_lets_a_host_ship_and_nothing_else() {
     ok(&dir, &["record", "--type", "login"]);
     let id = std::fs::read_to_string(dir.log().join("audit.pub")).expect("a key");
     let id = id.split(['/', '+']).find(|part| part.len() == 32).expect("a log's id").to_owned();
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
-    let host = HostName::of(host.trim()).as_str().to_owned();
+    let host = this_host().as_str().to_owned();
     let policy = policy(&id, &host);
     let other = "f".repeat(32);
     let others = [

@@ -24,9 +24,11 @@ pub(crate) enum Part {
 
 #[derive(Debug, Default)]
 struct Plan {
-    /// The next one is cut after so many bytes that way, counted from the last cut on.
+    /// The next one is cut after so many bytes that way, counted once something was answered
+    /// after the last cut: a client that is cut again and again waits longer and longer.
     cuts: VecDeque<(Way, usize)>,
     passed: usize,
+    is_quiet: bool,
     made: Vec<Part>,
 }
 
@@ -110,10 +112,13 @@ fn pump(
         }
         let kept = {
             let mut plan = locked(plan);
+            let is_quiet = plan.is_quiet;
+            plan.is_quiet &= way == Way::Up;
             match plan.cuts.front().copied() {
+                _ if is_quiet => None,
                 Some((on, after)) if on == way && plan.passed + length >= after => {
                     let kept = after - plan.passed;
-                    (plan.passed, _) = (0, plan.cuts.pop_front());
+                    (plan.passed, plan.is_quiet, _) = (0, true, plan.cuts.pop_front());
                     plan.made.push(match way {
                         Way::Down => Part::Answer,
                         Way::Up if kept <= body_at => Part::Head,

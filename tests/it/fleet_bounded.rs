@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auditctl::backup::Unwatched;
+use auditctl::clock::Timestamp;
 use auditctl::fleet::{FindingKind, Most, Request, Severity, verify};
 use auditctl::store::{BackupStore, LocalStore, Object, Page, Put, Reading, Removed, StoreError};
 
@@ -16,6 +17,10 @@ struct Trapped(LocalStore, String);
 impl BackupStore for Trapped {
     fn url(&self, name: &str) -> String {
         self.0.url(name)
+    }
+
+    fn now(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.0.now()
     }
 
     fn page(&self, below: &str, after: Option<&str>) -> Result<Page, StoreError> {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use auditctl::archive::HostName;
 use auditctl::store::{
     BackupStore, Destination, Environment, Limits, LocalStore, Provider, RetryPolicy, connect,
 };
@@ -152,6 +153,12 @@ pub(crate) fn limits() -> Limits {
         },
         ..Limits::default()
     }
+}
+
+/// This host, as it stands in the names of an archive's objects.
+pub(crate) fn this_host() -> HostName {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    HostName::of(name.trim())
 }
 
 /// No secret of the tests' may be in it.

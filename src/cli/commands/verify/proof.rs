@@ -102,12 +102,15 @@ fn witnessed(
     let file = path.display().to_string();
     let witnessed = Witnessed::of(&file, &note, policy);
     let old = within.and_then(|within| witnessed.too_old(SystemClock.now(), within));
-    let (kind, why) = match (witnessed.quorum_met, old) {
+    let error = match (witnessed.quorum_met, old) {
         (true, None) => return Ok(witnessed),
-        (true, Some(old)) => ("quorum_old", old),
-        (false, _) => ("no_quorum", witnessed.why_not()),
+        (true, Some(old)) => CliError::new("quorum_old", Exit::Found, format!("{file}: {old}")),
+        (false, _) => {
+            let message = format!("{file}: {}", witnessed.why_not());
+            CliError::new("no_quorum", Exit::Found, message)
+        }
     };
-    let mut error = CliError::new(kind, Exit::Found, format!("{file}: {why}"))
+    let mut error = error
         .hint("ask the owner of the log for a proof made with `auditctl prove SEQ --cosigned`");
     error.path = Some(path.to_path_buf());
     Err(error)
