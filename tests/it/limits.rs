@@ -10,7 +10,8 @@ use auditctl::audit::keys::checkpoint::{
     MAX_LOG_ID_BYTES, MAX_NOTE_BYTES, MAX_SIGNATURES, Note, Origin,
 };
 use auditctl::audit::record::event::{
-    EventLimits, MAX_DETAILS_BYTES, MAX_EVENT_TYPE_BYTES, MAX_ID_BYTES, MAX_IDENTIFIER_BYTES, MAX_LINE_BYTES,
+    EventLimits, MAX_DETAILS_BYTES, MAX_EVENT_TYPE_BYTES, MAX_ID_BYTES, MAX_IDENTIFIER_BYTES,
+    MAX_LINE_BYTES,
 };
 use auditctl::audit::record::sanitize::MAX_DETAILS_DEPTH;
 use auditctl::audit::{Event, EventError, ParseMode, member_lengths};
