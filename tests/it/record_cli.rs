@@ -98,7 +98,7 @@ fn a_file_is_imported_in_order_whatever_its_line_ends() {
         let first = told["first_seq"].as_u64().expect("first");
         assert_eq!(
             told,
-            json!({ "recorded": 3, "first_seq": first, "last_seq": first + 2, "rejected": [] })
+            json!({ "recorded": 3, "duplicates": 0, "first_seq": first, "last_seq": first + 2, "rejected": [] })
         );
         let stored = records(&dir.log());
         for (n, event_type) in ["a", "b", "c"].iter().enumerate() {

@@ -265,19 +265,26 @@ impl Opened<'_> {
     fn compare(&self, (number, block): (usize, &Block), lines: &[u8]) -> Looked {
         let found = examine(lines, block.first_seq, (block.offset, block.stored_bytes));
         // What a later version noted of it is not ours to judge.
-        match found.map(|found| Block { unknown: block.unknown.clone(), ..found }) {
+        // Nor is what an earlier one noted nothing of.
+        match found.map(|found| Block {
+            unknown: block.unknown.clone(),
+            ids: block.ids.and(found.ids),
+            ..found
+        }) {
             Ok(found) if found == *block => match &self.filters {
                 Some(filters) if !filters.is_of(number, lines) => Looked::Filtered,
                 _ => Looked::Good,
             },
             Ok(found) if found.tree == block.tree => Looked::Described(format!(
-                "it notes {} bytes from {} to {}, the records have {} from {} to {}",
+                "it notes {} bytes from {} to {} with {} ids, the records have {} from {} to {} with {}",
                 block.raw_bytes,
                 block.min_timestamp,
                 block.max_timestamp,
+                block.ids.unwrap_or(0),
                 found.raw_bytes,
                 found.min_timestamp,
-                found.max_timestamp
+                found.max_timestamp,
+                found.ids.unwrap_or(0)
             )),
             Ok(found) => Looked::Bad((found.records == block.records).then_some(found.tree)),
             Err(_) => Looked::Bad(None),
