@@ -48,6 +48,8 @@ class Collector:
         self.auditctl, self.home = auditctl, home
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs = home / "logs"
+        #: Whether it knows ids; asked when it was started.
+        self.ids = True
         self.socket = self.logs / "audit.sock"
         self.port = free_port() if http else 0
         self.config = home / "auditctl.toml"

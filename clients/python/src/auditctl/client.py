@@ -70,7 +70,7 @@ class Client:
                 self.context = context(ca_file)
             elif self.token and not self.target.is_loopback and not allow_plain_http:
                 raise UsageError("usage", "a token would cross the network in the clear to %s; use https, or say allow_plain_http "
-                                          "where the way is private" % self.target)
+                                          "where the way is private" % (self.target,))
         self.spooled = Spool(os.fspath(spool), spool_max_bytes) if spool is not None else None
         self.drain_every = drain_every if spool is not None else None
         #: The last error that no caller was told, of the thread that drains the spool.
