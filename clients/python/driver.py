@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from auditctl import AuditError, Client, Outcome, __version__  # noqa: E402
+from auditctl import AuditError, Client, Outcome, __version__
 
 FEATURES = ["socket", "http", "https", "peer_check", "spool", "fork", "redact"]
 

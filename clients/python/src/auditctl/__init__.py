@@ -6,6 +6,7 @@
 """
 
 from ._version import __version__
+from .aio import AsyncClient
 from .client import Client
 from .errors import (
     AuditError,
@@ -23,11 +24,13 @@ from .errors import (
     Unreachable,
     UsageError,
 )
+from .handler import AuditHandler
 from .item import Outcome, Seq
+from .recording import Recording, audited, recording
 from .spool import Draining, SpoolState
 
 __all__ = [
-    "AuditError", "Client", "Closed", "Conflict", "Draining", "ForeignCollector", "NotAllowed", "Outcome", "ProtocolError",
-    "QueueFull", "Refused", "Seq", "SpoolError", "SpoolFull", "SpoolState", "TlsFailed", "Unconfirmed", "Unreachable",
-    "UsageError", "__version__",
+    "AsyncClient", "AuditError", "AuditHandler", "Client", "Closed", "Conflict", "Draining", "ForeignCollector", "NotAllowed", "Outcome", "ProtocolError",
+    "QueueFull", "Recording", "Refused", "Seq", "SpoolError", "SpoolFull", "SpoolState", "TlsFailed", "Unconfirmed", "Unreachable",
+    "UsageError", "__version__", "audited", "recording",
 ]

@@ -1,6 +1,7 @@
 """A client of the collector, for threads."""
 
 import atexit
+import datetime
 import os
 import threading
 import time
@@ -247,7 +248,7 @@ class Client:
         """Puts an event into the spool; returns its id once it is on this machine's disk. It gets the time of now."""
         members = dict(event)
         if members.get("timestamp") is None:
-            members["timestamp"] = events.timestamp_text(events.datetime.datetime.now(events.datetime.timezone.utc))
+            members["timestamp"] = events.timestamp_text(datetime.datetime.now(datetime.timezone.utc))
         encoded = self.encode(members)
         self._spool().append(encoded)
         with self._lock:
@@ -416,7 +417,7 @@ def _close_copy(stream: Any) -> None:
 
 
 def _asked(value: Any) -> Any:
-    if isinstance(value, events.datetime.datetime):
+    if isinstance(value, datetime.datetime):
         return events.timestamp_text(value)
     return list(value) if isinstance(value, (tuple, set, frozenset)) else value
 

@@ -21,9 +21,6 @@ class Seq(int):
         made.duplicate = duplicate
         return made
 
-    def __getnewargs__(self) -> "tuple[int, str, bool]":
-        return (int(self), self.id, self.duplicate)
-
 
 #: What became of one event.
 Outcome = Union[Seq, AuditError]

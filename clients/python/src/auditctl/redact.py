@@ -18,7 +18,7 @@ _Pattern = "re.Pattern[str]"
 
 def _segments(name: str) -> List[str]:
     """The parts between dots, with their escapes."""
-    return [part for part in re.findall(r"((?:\\.|[^.\\])*)(?:\.|$)", name)][: name_parts(name)]
+    return re.findall(r"((?:\\.|[^.\\])*)(?:\.|$)", name)[: name_parts(name)]
 
 
 def name_parts(name: str) -> int:

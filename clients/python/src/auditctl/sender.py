@@ -43,7 +43,7 @@ class Sender:
             while not self._over():
                 try:
                     self._turn()
-                except Exception as error:  # noqa: BLE001
+                except Exception as error:
                     # Nobody may wait for ever for a thread that has a fault.
                     self._faulty(error)
         finally:

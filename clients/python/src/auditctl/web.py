@@ -148,7 +148,7 @@ class Web:
     def _exchange(self, method: str, path: str, body: bytes, headers: Dict[str, str], until: float) -> Reply:
         timed = self._connected(until)
         connection = http.client.HTTPConnection(self.target.host, self.target.port)
-        connection.sock = timed  # type: ignore[assignment]
+        connection.sock = timed
         keep = False
         try:
             connection.request(method, self.target.prefix + path, body, headers)

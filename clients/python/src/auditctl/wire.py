@@ -81,9 +81,11 @@ def refused(error: object) -> Answer:
         raise ProtocolError("protocol", "an error without its kind")
     assert isinstance(error, dict)
     after = error.get("retry_after_ms")
-    known = isinstance(after, (int, float)) and not isinstance(after, bool) and 0 <= after < 1e9
+    wait: Optional[float] = None
+    if isinstance(after, (int, float)) and not isinstance(after, bool) and 0 <= after < 1e9:
+        wait = after / 1000
     message = error.get("message")
-    return Answer(None, False, kind[:64], message[:2000] if isinstance(message, str) else "", after / 1000 if known else None)
+    return Answer(None, False, kind[:64], message[:2000] if isinstance(message, str) else "", wait)
 
 
 def results(value: Dict[str, Any], count: int) -> "List[Optional[Answer]]":
