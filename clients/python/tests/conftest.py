@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, List
 
 import pytest
 
@@ -32,7 +32,7 @@ def make(home: Path) -> Iterator[Make]:
     """Makes collectors, which end with the test."""
     target = os.environ.get("CARGO_TARGET_DIR", str(CLIENTS.parent / "target"))
     auditctl = os.environ.get("AUDITCTL_BIN", os.path.join(target, "debug", "auditctl"))
-    made = []
+    made: List[Collector] = []
 
     def one(**options: Any) -> Collector:
         collector = Collector(auditctl, home / ("c%d" % len(made)), **options)

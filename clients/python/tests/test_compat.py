@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict, List
 
 import pytest
 
@@ -74,9 +74,12 @@ def test_the_old_logs_are_asked_as_they_were(make: Any) -> None:
 
 
 def test_settings_of_the_collector_are_said_to_be_that(home: Path) -> None:
-    for options in ({"max_file_size_mb": 10}, {"retention_days": 30}, {"enable_rotation": False}, {"enable_integrity": False}, {"secret_key": "s3cr3t"}):
+    several: List[Dict[str, Any]] = [
+        {"max_file_size_mb": 10}, {"retention_days": 30}, {"enable_rotation": False}, {"enable_integrity": False},
+        {"secret_key": "s3cr3t"}]
+    for options in several:
         with pytest.warns(CollectorSetting) as said:
-            AuditLogger(str(home / "audit.log"), **options)  # type: ignore[arg-type]
+            AuditLogger(str(home / "audit.log"), **options)
         assert "s3cr3t" not in str(said[0].message)
 
 

@@ -87,7 +87,8 @@ def test_answers_are_read_whatever_else_they_hold() -> None:
 def test_results_that_do_not_fit_their_lines_are_no_success() -> None:
     assert wire.results({"results": [{"seq": 1}, {"error": {"kind": "invalid"}}]}, 2)[0] == wire.Answer(1)
     assert wire.results({"results": [{"seq": 1}], "stopped": {"line": 2}}, 2) == [wire.Answer(1), None]
-    for bad in ({}, {"results": [{"seq": 1}]}, {"results": [{"seq": 1}] * 3}, {"results": [7, 7]}, {"runs": []}):
+    several: List[Any] = [{}, {"results": [{"seq": 1}]}, {"results": [{"seq": 1}] * 3}, {"results": [7, 7]}, {"runs": []}]
+    for bad in several:
         with pytest.raises(AuditError):
             wire.results(bad, 2)
 

@@ -67,14 +67,14 @@ def test_a_file_that_was_cut_at_any_byte_loses_no_event_whose_call_returned(home
 
 
 def test_events_leave_in_order_and_what_was_not_taken_stays(home: Path) -> None:
-    spool = Spool(str(home / "s"), 1 << 20)
+    spool = Spool(str(home / "s"), 1 << 22)
     events = [event(n, details={"text": "x" * 3000}) for n in range(700)]
     for one in events[:350]:
         spool.append(one)
     first = Taker(stop_after=123)
     assert spool.drain(first, FAR).events == 350 - 123
     # A new process goes on where the last one was.
-    spool = Spool(str(home / "s"), 1 << 20)
+    spool = Spool(str(home / "s"), 1 << 22)
     second = Taker()
     assert spool.drain(second, FAR) == (227, 0, 0)
     assert first.taken + second.taken == [one.id for one in events[:350]]

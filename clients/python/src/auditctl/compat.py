@@ -176,9 +176,11 @@ class AuditLogger:
         """`total_events`, `event_types`, `leads_processed` (a count), `errors`."""
         names: Dict[str, Any] = dict(_names(None, None, workflow))
         answer = self.client.ask(group_by="type", **names)
-        types = {str(group["value"]): int(group["count"]) for group in _groups(answer)
-                 if group.get("value") is not None and not str(group["value"]).startswith(_RESERVED)}
+        types = {str(group["group"]): int(group["records"]) for group in _groups(answer)
+                 if not group.get("missing") and not str(group["group"]).startswith(_RESERVED)}
         leads = 0
+        if answer.get("partial"):
+            raise AuditError("query", "there are more types of events than the collector counts at once (max_memory_events)")
         if types:
             leads = self._count_leads({**names, "type": [_literal(name) for name in types]})
         return {"total_events": sum(types.values()), "event_types": types, "leads_processed": leads, "errors": types.get("error", 0)}

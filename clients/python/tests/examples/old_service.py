@@ -28,7 +28,8 @@ audit.log_workflow_stopped("nightly")
 audit.flush()
 
 for bad, error in ((("x", "no dict"), TypeError), (("", {}), ValueError), (("x" * 51, {}), ValueError), ((7, {}), TypeError),
-                   (("x", {"text": "x" * 10_001}), ValueError), (("x", {"set": object()}), TypeError), (("x", {"a": ["y" * 6000] * 9}), ValueError)):
+                   (("x", {"text": "x" * 10_001}), ValueError), (("x", {"o": object()}), TypeError),
+                   (("x", {"a": ["y" * 6000] * 9}), ValueError)):
     try:
         audit.log_event(*bad)
     except error:
