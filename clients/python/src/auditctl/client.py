@@ -323,7 +323,7 @@ class Client:
             if not isinstance(error, dict):
                 break
             refused = wire.refused(error)
-            if refused.kind not in wire.AGAIN or now() + (refused.retry_after or 0.2) > until:
+            if not refused.again or now() + (refused.retry_after or 0.2) > until:
                 raise AuditError(refused.kind, refused.message)
             time.sleep(refused.retry_after or 0.2)
         ok = answer if self.target is not None else answer.get("ok", {}).get("query")
