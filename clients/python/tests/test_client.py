@@ -156,6 +156,13 @@ def test_what_was_submitted_is_sent_when_the_program_ends(collector: Collector) 
     assert len(of(collector, "exit")) == 300
 
 
+def test_what_has_no_outcome_when_a_client_is_closed_gets_one(home: Path) -> None:
+    client = Client(str(home / "nobody.sock"), timeout=3600)
+    waiting = [client.submit({"event_type": "x"}) for _ in range(5)]
+    client.close(0.1)
+    assert [type(future.exception(5)) for future in waiting] == [Unreachable] * 5
+
+
 def test_a_closed_client_says_so(audit: Client) -> None:
     audit.record("x")
     audit.close()

@@ -214,7 +214,10 @@ class Client:
             time.sleep(0.002)
 
     def close(self, timeout: Optional[float] = None) -> None:
-        """Waits for what was submitted, then ends the connection. Nothing is taken any more."""
+        """Waits for what was submitted, then ends the connection. Nothing is taken any more.
+
+        Each event has its own deadline; after `timeout` seconds what has no outcome gets one: `Unreachable`, or `Unconfirmed`.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -227,7 +230,12 @@ class Client:
             self._queue.closing = True
         if sender is not None and sender.thread is not None:
             sender.poke()
-            sender.thread.join(self.timeout if timeout is None else timeout)
+            sender.thread.join(timeout)
+            if sender.thread.is_alive():
+                self._queue.cut = True
+                sender.poke()
+                # A request that is under way ends at the deadline of its events.
+                sender.thread.join()
         with self._asking:
             if self._asker is not None:
                 self._asker.socket.close()

@@ -272,8 +272,8 @@ class Unsent(Lost):
 
 
 def _header(id: str) -> Optional[str]:
-    """An id as a header's value; None where a header cannot hold it, which the body does."""
-    return id if id.isascii() and id.strip() == id else None
+    """An id as a header's value; None where a header cannot hold it, which the body does. Quotes around it would be no part of it."""
+    return id if id.isascii() and id.strip() == id and not id.startswith(chr(34)) else None
 
 
 def _words(error: BaseException) -> str:
