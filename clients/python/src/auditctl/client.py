@@ -25,6 +25,8 @@ from .web import Target, Web, context
 NAME = "auditctl-python/" + __version__
 DEFAULT_SOCKET = "/run/auditctl/audit.sock"
 MAX_WINDOW = 16_384
+#: Of a batch so many events are sent while the next ones are encoded.
+AT_ONCE = 512
 
 _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
 
@@ -190,20 +192,27 @@ class Client:
 
     def _outcomes(self, given: "List[Mapping[str, Any]]", timeout: Optional[float]) -> "List[Outcome]":
         deadline = now() + (self.timeout if timeout is None else timeout)
-        out: "List[Optional[Outcome]]" = [None] * len(given)
-        ready: "List[Tuple[int, events.Encoded]]" = []
+        group = Group(len(given))
+        items: "List[Item]" = []
         for at, event in enumerate(given):
             try:
-                ready.append((at, self.encode(event)))
+                items.append(Item(self.encode(event), deadline, group, at))
             except AuditError as error:
-                out[at] = error
-        group = Group(len(ready))
-        items = [Item(encoded, deadline, group, place) for place, (_, encoded) in enumerate(ready)]
-        if items:
-            self._submit(items)
-        for (at, _), outcome in zip(ready, group.wait()):
-            out[at] = outcome
-        return [outcome for outcome in out if outcome is not None]
+                group.settle(at, error)
+            if len(items) == AT_ONCE:
+                self._submit_or_settle(items)
+                items = []
+        self._submit_or_settle(items)
+        return group.wait()
+
+    def _submit_or_settle(self, items: "List[Item]") -> None:
+        """What is sent already is on its way: those that are not taken get their error."""
+        try:
+            if items:
+                self._submit(items)
+        except AuditError as error:
+            for item in items:
+                item.failed(error.kind, error.message)
 
     def flush(self, timeout: Optional[float] = None) -> None:
         """Returns once everything that was submitted has its outcome; raises after `timeout` seconds."""
