@@ -75,6 +75,24 @@ def test_a_future_that_is_cancelled_before_it_was_sent_withdraws_its_event(make:
     assert [record["target"] for record in of(collector, "cancel")] == ["kept"]
 
 
+def test_a_callback_that_would_wait_for_itself_is_told_so(audit: Client) -> None:
+    seen: List[BaseException] = []
+
+    def callback(_: Any) -> None:
+        try:
+            audit.record("inner")
+        except AuditError as error:
+            seen.append(error)
+
+    # It is called in the thread that sends, if the event is not recorded yet.
+    for _ in range(20):
+        future = audit.submit({"event_type": "outer"})
+        future.add_done_callback(callback)
+        future.result()
+    audit.close()
+    assert all("own thread" in str(error) for error in seen)
+
+
 def test_a_full_queue_waits_or_raises_and_never_drops(home: Path) -> None:
     client = Client(str(home / "nobody.sock"), timeout=0.4, capacity=3)
     futures = [client.submit({"event_type": "full"}) for _ in range(3)]

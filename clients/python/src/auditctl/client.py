@@ -191,6 +191,7 @@ class Client:
         return self._outcomes(list(events), timeout)
 
     def _outcomes(self, given: "List[Mapping[str, Any]]", timeout: Optional[float]) -> "List[Outcome]":
+        self._not_in_the_sender()
         deadline = now() + (self.timeout if timeout is None else timeout)
         group = Group(len(given))
         items: "List[Item]" = []
@@ -205,6 +206,12 @@ class Client:
         self._submit_or_settle(items)
         return group.wait()
 
+    def _not_in_the_sender(self) -> None:
+        """A callback of a future runs in the thread that sends: it would wait for itself."""
+        sender = self._sender
+        if sender is not None and sender.thread is threading.current_thread():
+            raise UsageError("usage", "this is the client's own thread, where a call cannot wait; use submit")
+
     def _submit_or_settle(self, items: "List[Item]") -> None:
         """What is sent already is on its way: those that are not taken get their error."""
         try:
@@ -216,6 +223,7 @@ class Client:
 
     def flush(self, timeout: Optional[float] = None) -> None:
         """Returns once everything that was submitted has its outcome; raises after `timeout` seconds."""
+        self._not_in_the_sender()
         until = now() + (self.timeout if timeout is None else timeout)
         while len(self._queue):
             if now() > until:
@@ -305,8 +313,12 @@ class Client:
         return self.spooled
 
     def _deliver(self, encoded: "List[events.Encoded]", deadline: float) -> "List[Outcome]":
+        self._not_in_the_sender()
         group = Group(len(encoded))
-        self._submit([Item(one, deadline, group, at) for at, one in enumerate(encoded)])
+        items = [Item(one, deadline, group, at) for at, one in enumerate(encoded)]
+        for item in items:
+            item.needs_ids = True
+        self._submit_or_settle(items)
         return group.wait()
 
     def _drain_now_and_then(self) -> None:

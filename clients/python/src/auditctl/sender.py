@@ -150,6 +150,14 @@ class Sender:
             item.failed(error.kind, error.message)
 
 
+def without_spooled(items: "List[Item]") -> "List[Item]":
+    """Events of the spool are not sent to a collector without ids."""
+    for item in items:
+        if item.needs_ids:
+            item.no_ids()
+    return [item for item in items if not item.settled]
+
+
 class SocketSender(Sender):
     """Pipelines over the Unix socket."""
 
@@ -249,6 +257,8 @@ class SocketSender(Sender):
         if room <= 0 or (there.inflight and room < self.pace.at_once // 4) or there.inflight_bytes >= self.window_bytes:
             return
         items = self.queue.take(room, self.window_bytes - there.inflight_bytes)
+        if not there.hello.ids:
+            items = without_spooled(items)
         if items:
             there.add(items)
             self.queue.taken = len(there.inflight)
@@ -318,6 +328,8 @@ class WebSender(Sender):
         if self._wait_for(nearest):
             return
         items = self.queue.take(self.pace.at_once, MAX_BODY_BYTES)
+        if not self.web.ids:
+            items = without_spooled(items)
         if not items:
             return
         self.queue.taken, self.held = len(items), items

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import select
 import socket
 import ssl
 import time
@@ -176,6 +177,8 @@ class Web:
         return text
 
     def _connected(self, until: float) -> _Timed:
+        if self._timed is not None and self.context is None and _has_ended(self._timed.stream):
+            self.close()
         if self._timed is None:
             left = max(until - time.monotonic(), 0.001)
             try:
@@ -269,6 +272,13 @@ class Web:
 
 class Unsent(Lost):
     """No byte of the request was sent."""
+
+
+def _has_ended(stream: socket.socket) -> bool:
+    """Whether a kept connection has something to say before it is asked: its end."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _header(id: str) -> Optional[str]:
