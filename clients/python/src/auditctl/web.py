@@ -154,6 +154,9 @@ class Web:
         try:
             connection.request(method, self.target.prefix + path, body, headers)
             answer = connection.getresponse()
+            if answer.length is None and not answer.chunked:
+                # A connection that is cut within the headers looks like their end.
+                raise Lost("%s: it ended the connection in its answer" % (self.target,))
             text = self._body(answer)
             keep = not answer.will_close
             after = answer.getheader("retry-after")
@@ -171,6 +174,9 @@ class Web:
     @staticmethod
     def _body(answer: http.client.HTTPResponse) -> bytes:
         text = answer.read(wire.MAX_QUERY_BYTES + 1)
+        if answer.length and len(text) <= wire.MAX_QUERY_BYTES:
+            # http.client takes the end of the connection for the body's, if it is asked for a part.
+            raise http.client.IncompleteRead(text, answer.length)
         if len(text) > wire.MAX_QUERY_BYTES:
             raise ProtocolError("protocol", "an answer without end")
         answer.read()
