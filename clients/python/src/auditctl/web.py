@@ -63,6 +63,8 @@ class _Timed:
     def __init__(self, stream: socket.socket) -> None:
         self.stream = stream
         self.until = 0.0
+        #: The other side has said all that it will say.
+        self.ended = False
 
     def _left(self) -> None:
         left = self.until - time.monotonic()
@@ -80,7 +82,9 @@ class _Timed:
     def recv_into(self, buffer: "Union[bytearray, memoryview]") -> int:
         """Reads what is there."""
         self._left()
-        return self.stream.recv_into(buffer)
+        count = self.stream.recv_into(buffer)
+        self.ended = count == 0
+        return count
 
     def makefile(self, mode: str = "rb", *_: object, **__: object) -> io.BufferedReader:
         """What answers are read from."""
@@ -166,6 +170,9 @@ class Web:
         except (OSError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
             raise Lost("%s: %s" % (self.target, _words(error))) from None
         except (http.client.HTTPException, ValueError) as error:
+            if timed.ended:
+                # Half a status line, or half a header.
+                raise Lost("%s: %s" % (self.target, _words(error))) from None
             raise ProtocolError("protocol", "%s does not speak HTTP: %s" % (self.target, type(error).__name__)) from None
         finally:
             if not keep:
