@@ -1,0 +1,107 @@
+package auditctl
+
+import (
+	"math"
+	"math/rand"
+	"time"
+)
+
+const (
+	mostSaved = 64
+	freeBelow = 50 * time.Microsecond
+	leastHold = 5 * time.Millisecond
+)
+
+// pacer heeds retry_after. After a refusal for the rate it sends no faster than the collector said
+// it may, and then a little faster with each event that is taken, until nothing is refused any more.
+// Without it a window of a thousand events would be refused a thousand times for each that is taken.
+type pacer struct {
+	notBefore time.Time
+	// interval is the time for each event; 0: as fast as it goes.
+	interval time.Duration
+	saved    float64
+	savedAt  time.Time
+}
+
+// allowance says how many events may go now.
+func (p *pacer) allowance(now time.Time) int {
+	if now.Before(p.notBefore) {
+		return 0
+	}
+	if p.interval == 0 {
+		return math.MaxInt
+	}
+	p.saved = math.Min(mostSaved, p.saved+float64(now.Sub(p.savedAt))/float64(p.interval))
+	p.savedAt = now
+	return int(p.saved)
+}
+
+// wait says when that will be at least one.
+func (p *pacer) wait(now time.Time) time.Duration {
+	hold := p.notBefore.Sub(now)
+	if p.interval == 0 {
+		return hold
+	}
+	// A few at a time: a timer for each costs more than it gives.
+	wanted := math.Min(8, math.Max(1, float64(20*time.Millisecond)/float64(p.interval)))
+	refill := time.Duration((wanted - p.saved) * float64(p.interval))
+	if refill > hold {
+		return refill
+	}
+	return hold
+}
+
+func (p *pacer) took(events int) {
+	if p.interval > 0 {
+		p.saved -= float64(events)
+	}
+}
+
+func (p *pacer) accepted() {
+	p.interval = p.interval * 99 / 100
+	if p.interval < freeBelow {
+		p.interval = 0
+	}
+}
+
+// limited: a refusal for the rate; after wait one more event may come.
+func (p *pacer) limited(now time.Time, wait time.Duration) {
+	// One window's refusals come together, and are one reason to slow down.
+	slower := p.interval
+	if !now.Before(p.notBefore) {
+		slower = slower * 105 / 100
+	}
+	p.interval = longest(wait, slower, freeBelow)
+	p.saved = 0
+	p.hold(now, longest(wait, leastHold))
+	p.savedAt = p.notBefore
+}
+
+// hold: nothing goes before that time is over.
+func (p *pacer) hold(now time.Time, wait time.Duration) {
+	if until := now.Add(wait); until.After(p.notBefore) {
+		p.notBefore = until
+	}
+}
+
+func longest(times ...time.Duration) time.Duration {
+	var result time.Duration
+	for _, one := range times {
+		if one > result {
+			result = one
+		}
+	}
+	return result
+}
+
+// backoff is 50 ms, doubled with each failure up to most, of which chance takes up to a half.
+func backoff(failures int, most time.Duration) time.Duration {
+	if failures > 16 {
+		failures = 16
+	}
+	full := 50 * time.Millisecond << failures
+	if full > most {
+		full = most
+	}
+	return full/2 + time.Duration(rand.Int63n(int64(full/2)+1))
+}
