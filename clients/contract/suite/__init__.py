@@ -1,0 +1,1 @@
+"""The contract suite: a real collector, a client's driver, and what the log says afterwards."""

@@ -1,0 +1,383 @@
+"""Collectors that are killed, connections that are cut, and collectors that are away."""
+
+import json
+import os
+import threading
+import time
+from typing import Any, Dict, Optional, Tuple
+
+from .checking import Events, all_recorded, check, kind, told
+from .collector import Collector, Failed, Skipped
+from .proxies import HELLO, Cutting, Http, Lines, Old, Server
+from .scene import Certificates, Scene, scenario
+
+
+def kill_rounds(scene: Scene, collector: Collector, name: str, **options: Any) -> None:
+    driver = scene.driver(**options)
+    events = Events(name)
+    seen = []
+    for _ in range(scene.rounds):
+        batch = events.many(scene.random.choice([1, 20, 300]))
+        n = driver.send("batch", events=batch)
+        time.sleep(scene.random.random() * 0.03)
+        collector.kill()
+        collector.start()
+        seen += told(batch, driver.results(driver.result(n), len(batch)))
+    driver.end()
+    all_recorded(seen)
+    check(collector, seen)
+
+
+@scenario
+def kill(scene: Scene) -> None:
+    collector = scene.collector()
+    kill_rounds(scene, collector, "kill", socket=collector.socket)
+
+
+@scenario
+def kill_http(scene: Scene) -> None:
+    collector = scene.collector(http=True)
+    kill_rounds(scene, collector, "kill_http", url="http://127.0.0.1:%d" % collector.port, token_file=collector.token_file)
+
+
+def cut_rounds(scene: Scene, collector: Collector, proxy: Cutting, name: str, **options: Any) -> None:
+    driver = scene.driver(**options)
+    events = Events(name)
+    seen = []
+    for _ in range(scene.rounds):
+        batch = events.many(scene.random.choice([1, 30, 400]))
+        with proxy.lock:
+            proxy.cuts_left += 3
+        seen += told(batch, driver.batch(batch))
+        one = events.one()
+        seen += told([one], [driver.call("record", event=one)])
+    driver.end()
+    if proxy.cut < scene.rounds:
+        raise Failed("only %d connections were cut" % proxy.cut)
+    all_recorded(seen)
+    check(collector, seen)
+
+
+@scenario
+def cut_socket(scene: Scene) -> None:
+    collector = scene.collector()
+    path = scene.folder("proxy") / "cut.sock"
+    proxy = scene.serve(Cutting(path, str(collector.socket), scene.random, 1, 40_000))
+    cut_rounds(scene, collector, proxy, "cut_socket", socket=path)
+
+
+@scenario
+def cut_http(scene: Scene) -> None:
+    collector = scene.collector(http=True)
+    proxy = scene.serve(Cutting(None, ("127.0.0.1", collector.port), scene.random, 1, 40_000))
+    cut_rounds(scene, collector, proxy, "cut_http", url="http://127.0.0.1:%d" % proxy.port, token_file=collector.token_file)
+
+
+@scenario
+def away(scene: Scene) -> None:
+    collector = scene.collector(start=False)
+    driver = scene.driver(socket=collector.socket)
+    events = Events("away")
+    for pause in (1.0, 0.3):
+        event = events.one()
+        n = driver.send("record", event=event)
+        time.sleep(pause)
+        collector.start()
+        seen = told([event], [driver.result(n)])
+        batch = events.many(50)
+        seen += told(batch, driver.batch(batch))
+        all_recorded(seen)
+        collector.stop()
+    driver.end()
+
+
+@scenario
+def away_for_good(scene: Scene) -> None:
+    nowhere = scene.folder("nowhere") / "audit.sock"
+    events = Events("away_for_good")
+    for options in ({"socket": nowhere}, {"url": "http://127.0.0.1:9"}):
+        driver = scene.driver(timeout_ms=700, **options)
+        begun = time.monotonic()
+        result = driver.call("record", event=events.one())
+        if kind(result) != "unreachable" or not result["error"].get("id"):
+            raise Failed("nobody is there: %s" % result)
+        if time.monotonic() - begun < 0.6:
+            raise Failed("it gave up before its deadline")
+        results = driver.batch(events.many(3))
+        if [kind(result) for result in results] != ["unreachable"] * 3:
+            raise Failed("nobody is there: %s" % results)
+        driver.end()
+
+
+@scenario
+def silent(scene: Scene) -> None:
+    collector = scene.collector()
+    path = scene.folder("proxy") / "silent.sock"
+    server = scene.serve(Lines(path, lambda nth, count, line: b"", HELLO))
+    driver = scene.driver(socket=path, timeout_ms=800)
+    event = Events("silent").one()
+    result = driver.call("record", event=event)
+    if kind(result) != "unconfirmed" or not result["error"].get("id"):
+        raise Failed("no answer: %s" % result)
+    sent = {json.loads(line)["id"] for line in server.seen}
+    if sent != {result["error"]["id"]}:
+        raise Failed("the event was sent under %s, and the error says %s" % (sent, result["error"]["id"]))
+    # The caller goes on with the id: it is recorded once, however often.
+    driver.ok("open", socket=str(collector.socket), timeout_ms=60_000)
+    event["id"] = result["error"]["id"]
+    seen = told([event], [driver.call("record", event=event)])
+    driver.ok("record", event=event)
+    driver.end()
+    all_recorded(seen)
+    check(collector, seen)
+
+
+@scenario
+def retry_after(scene: Scene) -> None:
+    times: Dict[int, float] = {}
+
+    def script(nth: int, count: int, line: bytes) -> Optional[bytes]:
+        times[len(times)] = time.monotonic()
+        if len(times) == 1:
+            return b'{"error":{"kind":"rate_limited","message":"slowly","retry_after_ms":900}}\n'
+        if len(times) == 2:
+            return b'{"error":{"kind":"busy","message":"slowly","retry_after_ms":700}}\n'
+        return b'{"ok":{"seq":7}}\n'
+
+    server = scene.serve(Lines(scene.folder("proxy") / "retry.sock", script, HELLO))
+    driver = scene.driver(socket=server.path)
+    ok = driver.ok("record", event=Events("retry_after").one())
+    driver.end()
+    if ok["seq"] != 7 or len(times) != 3 or times[1] - times[0] < 0.9 or times[2] - times[1] < 0.7:
+        raise Failed("asked again too early: %s" % times)
+    if len({json.loads(line)["id"] for line in server.seen}) != 1:
+        raise Failed("a try again had another id")
+
+
+@scenario
+def http_retry(scene: Scene) -> None:
+    collector = scene.collector(http=True)
+    answers: Dict[int, Tuple[int, str, Any]] = {}
+
+    def refuse(nth: int) -> Optional[Tuple[int, str, Any]]:
+        return answers.get(nth)
+
+    def error(kind_: str) -> Dict[str, Any]:
+        return {"error": {"kind": kind_, "message": "by script"}}
+
+    proxy = scene.serve(Http(("127.0.0.1", collector.port), refuse))
+    driver = scene.driver(url="http://127.0.0.1:%d" % proxy.port, token_file=collector.token_file)
+    events = Events("http_retry")
+    seen = []
+    # HTML from a proxy in between, too.
+    for nth, status in enumerate((429, 502, 503, 504, 408), start=1):
+        answers[nth] = (status, "retry-after: 1\r\n" if status == 429 else "", error("busy") if status != 502 else "<html>")
+    event = events.one()
+    seen += told([event], [driver.call("record", event=event)])
+    if len(proxy.requests) != 6 or proxy.requests[1][0] - proxy.requests[0][0] < 1.0:
+        raise Failed("%d requests; Retry-After was 1 s" % len(proxy.requests))
+    base = len(proxy.requests)
+    answers[base + 1] = (503, "retry-after: 1\r\n", error("busy"))
+    batch = events.many(30)
+    seen += told(batch, driver.batch(batch))
+    all_recorded(seen)
+    for status, name in ((403, "forbidden"), (422, "invalid"), (400, "malformed"), (413, "too_large"), (409, "conflict"), (401, "unauthorized")):
+        base = len(proxy.requests)
+        for nth in range(base + 1, base + 50):
+            answers[nth] = (status, "", error(name))
+        result = driver.call("record", event=events.one())
+        if kind(result) != name:
+            raise Failed("%d: %s" % (status, result))
+        if len(proxy.requests) != base + 1:
+            raise Failed("%d was tried again" % status)
+        answers.clear()
+    base = len(proxy.requests)
+    answers[base + 1] = (307, "location: http://127.0.0.1:%d/v1/events\r\n" % collector.port, {})
+    result = driver.call("record", event=events.one())
+    if "ok" in result:
+        raise Failed("a redirect was followed")
+    driver.end()
+    check(collector, seen)
+
+
+@scenario
+def old_collector(scene: Scene) -> None:
+    collector = scene.collector(needs_ids=False)
+    old = scene.serve(Old(scene.folder("proxy") / "old.sock", str(collector.socket), [30, 1, 40]))
+    driver = scene.driver(socket=old.path, timeout_ms=20_000)
+    events = Events("old")
+    seen = []
+    for count in (100, 1, 100, 20):
+        batch = events.many(count)
+        seen += told(batch, driver.batch(batch))
+    driver.end()
+    if old.ids_seen:
+        raise Failed("an old collector was sent %d ids" % old.ids_seen)
+    lost = [result for _, result in seen if "ok" not in result]
+    if not lost or any(kind(result) != "unconfirmed" for result in lost):
+        raise Failed("three connections were cut, without ids: %s" % lost[:5])
+    if len(lost) == len(seen):
+        raise Failed("nothing was recorded")
+    check(collector, seen, ids=False)
+
+
+@scenario
+def hostile_answers(scene: Scene) -> None:
+    endless = b'{"ok":{"seq":' + b"1" * (8 << 20)
+    bad = {
+        "garbage": b"garbage\n", "a list": b"[]\n", "no seq": b'{"ok":{}}\n', "below zero": b'{"ok":{"seq":-1}}\n',
+        "a text": b'{"ok":{"seq":"7"}}\n', "a fraction": b'{"ok":{"seq":7.5}}\n', "true": b'{"ok":{"seq":true}}\n',
+        "nothing": b"{}\n", "null": b"null\n", "no UTF-8": b'{"ok":{"seq":7},"\xff":1}\n', "endless": endless,
+        "both": b'{"ok":{"seq":7},"error":{"kind":"busy","message":"x"}}\n', "an error without kind": b'{"error":{}}\n',
+        "deep": b"[" * 100_000 + b"\n",
+    }
+    for name, answer in bad.items():
+        path = scene.folder("proxy") / ("hostile-%d.sock" % len(name) if False else "h-%s.sock" % name.replace(" ", "-"))
+        server = scene.serve(Lines(path, lambda nth, count, line, answer=answer: answer, HELLO))
+        driver = scene.driver(socket=path, timeout_ms=1_500)
+        result = driver.call("record", event=Events("hostile").one())
+        if kind(result) not in ("protocol", "unconfirmed"):
+            raise Failed("%s: %s" % (name, json.dumps(result)[:500]))
+        driver.end()
+        server.close()
+    # An answer that nobody asked for is not the next event's.
+    path = scene.folder("proxy") / "twice.sock"
+    scene.serve(Lines(path, lambda nth, count, line: b'{"ok":{"seq":1}}\n{"ok":{"seq":2}}\n' if nth == 1 else None, HELLO))
+    driver = scene.driver(socket=path, timeout_ms=1_500)
+    events = Events("hostile")
+    first = driver.call("record", event=events.one())
+    time.sleep(0.1)
+    second = driver.call("record", event=events.one())
+    if "ok" in second:
+        raise Failed("an answer that nobody asked for was taken: %s, %s" % (first, second))
+    driver.end()
+
+
+@scenario
+def tls(scene: Scene) -> None:
+    certificates = Certificates(scene.folder("tls"))
+    others = Certificates(scene.folder("others"), "audit.example.com")
+    collector, url, _ = scene.https(certificates)
+    events = Events("tls")
+    cases = [("an unknown authority", {"url": url, "ca_file": others.ca}), ("the system's authorities", {"url": url})]
+    for name, options in cases:
+        driver = scene.driver(token_file=collector.token_file, timeout_ms=20_000, **options)
+        result = driver.call("record", event=events.one())
+        if kind(result) != "tls":
+            raise Failed("%s: %s" % (name, result))
+        driver.end()
+    from .proxies import TlsFront
+    plain_address = ("127.0.0.1", collector.port)
+    front = scene.serve(TlsFront(plain_address, others.cert, others.key))
+    driver = scene.driver(url="https://localhost:%d" % front.port, ca_file=others.ca, token_file=collector.token_file, timeout_ms=20_000)
+    result = driver.call("record", event=events.one())
+    if kind(result) != "tls" or front.requests:
+        raise Failed("another name: %s, %d requests" % (result, front.requests))
+    driver.end()
+    check(collector, [])
+
+
+@scenario
+def token(scene: Scene) -> None:
+    collector = scene.collector(http=True)
+    secret = collector.token_file.read_text().strip()
+    url = "http://127.0.0.1:%d" % collector.port
+    scene.environment = {"CONTRACT_TOKEN": secret}
+    events = Events("token")
+    driver = scene.driver(url=url, token_env="CONTRACT_TOKEN")
+    event = events.one()
+    seen = told([event], [driver.call("record", event=event)])
+    texts = driver.ok("texts")["texts"]
+    revoked = collector.run("token", "revoke", "driver")
+    if revoked.returncode != 0:
+        raise Failed(revoked.stderr)
+    until = time.monotonic() + 30
+    while "ok" in driver.call("record", event=event | {"id": "once"} if False else dict(event, id=seen[0][1].get("ok", {}).get("id"))):
+        if time.monotonic() > until:
+            raise Failed("the token was not revoked")
+        time.sleep(0.2)
+    texts += driver.ok("texts")["texts"]
+    result = driver.call("record", event=events.one())
+    if kind(result) != "unauthorized":
+        raise Failed("a revoked token: %s" % result)
+    driver.end()
+    # From a file, which is read again when it was changed.
+    del scene.environment["CONTRACT_TOKEN"]
+    second = collector.token("second", "write")
+    time.sleep(1.5)
+    driver = scene.driver(url=url, token_file=second)
+    event = events.one()
+    seen += told([event], [driver.call("record", event=event)])
+    collector.run("token", "revoke", "second")
+    third = collector.token("third", "write")
+    second.write_text(third.read_text())
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        event = events.one()
+        seen += told([event], [driver.call("record", event=event)])
+        time.sleep(0.3)
+    texts += driver.ok("texts")["texts"]
+    # One that others can read, and one on a way that is not private.
+    second.chmod(0o644)
+    result = driver.call("open", url=url, token_file=str(second))
+    first_use = driver.call("record", event=events.one()) if "ok" in result else result
+    if kind(first_use) not in ("usage", "token"):
+        raise Failed("a token file that others can read: %s" % first_use)
+    second.chmod(0o600)
+    result = driver.call("open", url="http://audit.example.com:9750", token_file=str(second))
+    if kind(result) != "usage":
+        raise Failed("a token in the clear to another machine: %s" % result)
+    driver.end()
+    all_recorded(seen)
+    secrets = [path.read_text().strip() for path in collector.home.glob("token.*")] + [secret]
+    said = "".join(texts) + driver.messages() + b"".join(driver.stdout_seen).decode("utf-8", "replace")
+    if any(secret[:20] in said for secret in secrets):
+        raise Failed("a token is in what the client says")
+    check(collector, seen)
+
+
+class Foreigner(Server):
+    """Takes what is sent to it, and never answers."""
+
+    def serve(self, stream: Any, nth: int) -> None:
+        while True:
+            part = stream.recv(65_536)
+            if not part:
+                return
+            with open(str(self.path) + ".seen", "ab") as seen:
+                seen.write(part)
+
+
+@scenario
+def foreign(scene: Scene) -> None:
+    if os.geteuid() != 0:
+        raise Skipped("only root can be another user as well", ours=False)
+    folder = scene.folder("foreign")
+    folder.chmod(0o777)
+    scene.home.chmod(0o711)
+    path = folder / "audit.sock"
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            Foreigner(path)
+            path.chmod(0o666)
+            threading.Event().wait()
+        finally:
+            os._exit(1)
+    try:
+        until = time.monotonic() + 20
+        while not path.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        driver = scene.driver("peer_check", socket=path, timeout_ms=5_000)
+        result = driver.call("record", event=Events("foreign").one())
+        if kind(result) != "foreign_collector":
+            raise Failed("another user's program: %s" % result)
+        if os.path.exists(str(path) + ".seen"):
+            raise Failed("it was sent something")
+        driver.end()
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
