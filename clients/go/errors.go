@@ -1,6 +1,7 @@
 package auditctl
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -13,10 +14,9 @@ import (
 //
 //	if errors.Is(err, auditctl.ErrConflict) { … }
 type Error struct {
-	// Kind is a stable name: the collector's own word (invalid, too_large, conflict,
-	// rate_limited, busy, disk_full, forbidden, unauthorized, …) or the client's (timeout,
-	// cancelled, lost, unreachable, foreign, protocol, unsupported, usage, overflow,
-	// spool_full, spool, client_closed).
+	// Kind is a stable name: the collector's own word (invalid, too_large, conflict, forbidden,
+	// unauthorized, …) or the client's (unreachable, unconfirmed, cancelled, foreign_collector, tls,
+	// protocol, usage, spool_full, spool, closed).
 	Kind string
 	// Message says what happened, and where there is something to do, what.
 	Message string
@@ -27,8 +27,10 @@ type Error struct {
 	MaybeRecorded bool
 	// ID is the event's id, with which it can be sent again.
 	ID string
-	// Err is what caused it, such as context.DeadlineExceeded.
+	// Err is what caused it, such as what the last try said.
 	Err error
+	// late: a deadline was over.
+	late bool
 }
 
 // Error implements error.
@@ -37,28 +39,44 @@ func (e *Error) Error() string { return fmt.Sprintf("auditctl: %s: %s", e.Kind, 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is reports whether target is an *Error of the same kind and says no more than that.
+// Is reports whether target is one of the values below of the same kind, or
+// context.DeadlineExceeded and the time was over.
 func (e *Error) Is(target error) bool {
+	if target == context.DeadlineExceeded {
+		return e.late
+	}
 	other, ok := target.(*Error)
 	return ok && other.Message == "" && other.Kind == e.Kind
 }
 
 // Errors to compare with, by errors.Is.
 var (
-	ErrInvalid      = &Error{Kind: "invalid"}
-	ErrTooLarge     = &Error{Kind: "too_large"}
-	ErrConflict     = &Error{Kind: "conflict"}
-	ErrRateLimited  = &Error{Kind: "rate_limited"}
-	ErrForbidden    = &Error{Kind: "forbidden"}
+	// ErrUnreachable: certainly not recorded by this call: never sent, or refused each time.
+	ErrUnreachable = &Error{Kind: "unreachable"}
+	// ErrUnconfirmed: it was sent, and nobody said what became of it. The same ID again is safe.
+	ErrUnconfirmed = &Error{Kind: "unconfirmed"}
+	// ErrInvalid: the collector takes no such event.
+	ErrInvalid = &Error{Kind: "invalid"}
+	// ErrTooLarge: the event has more bytes than it may have.
+	ErrTooLarge = &Error{Kind: "too_large"}
+	// ErrConflict: the ID was used for other content.
+	ErrConflict = &Error{Kind: "conflict"}
+	// ErrForbidden: this user or token may not do that.
+	ErrForbidden = &Error{Kind: "forbidden"}
+	// ErrUnauthorized: the token is not valid.
 	ErrUnauthorized = &Error{Kind: "unauthorized"}
-	ErrTimeout      = &Error{Kind: "timeout"}
-	ErrCancelled    = &Error{Kind: "cancelled"}
-	ErrLost         = &Error{Kind: "lost"}
-	ErrUnreachable  = &Error{Kind: "unreachable"}
-	ErrUnsupported  = &Error{Kind: "unsupported"}
-	ErrOverflow     = &Error{Kind: "overflow"}
-	ErrSpoolFull    = &Error{Kind: "spool_full"}
-	ErrClosed       = &Error{Kind: "client_closed"}
+	// ErrForeign: the program that listens at the socket belongs to a user who is not trusted.
+	ErrForeign = &Error{Kind: "foreign_collector"}
+	// ErrTLS: the server's certificate or name is not accepted.
+	ErrTLS = &Error{Kind: "tls"}
+	// ErrProtocol: what answers does not speak the protocol.
+	ErrProtocol = &Error{Kind: "protocol"}
+	// ErrUsage: an option, or a value of the event, makes no sense.
+	ErrUsage = &Error{Kind: "usage"}
+	// ErrSpoolFull: the spool has no room left.
+	ErrSpoolFull = &Error{Kind: "spool_full"}
+	// ErrClosed: the client was closed.
+	ErrClosed = &Error{Kind: "closed"}
 )
 
 func failure(kind, format string, args ...any) *Error {
@@ -73,16 +91,16 @@ const (
 	again verdict = iota
 	// The event itself is at fault; no other try can succeed.
 	refused
-	// The sender is at fault, whatever it sends.
+	// The sender, or what answers, is at fault, whatever is sent.
 	denied
 )
 
 func verdictOf(kind string) verdict {
 	switch kind {
 	case "rate_limited", "busy", "disk_full", "unavailable", "closed", "failed", "timeout",
-		"too_many_connections", "too_many_refusals", "internal", "lost", "unreachable", "protocol":
+		"too_many_connections", "too_many_refusals", "internal", "lost", "unreachable":
 		return again
-	case "malformed", "too_large", "invalid", "conflict", "usage":
+	case "malformed", "too_large", "invalid", "conflict":
 		return refused
 	default:
 		return denied

@@ -10,10 +10,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // MaxLineBytes is the longest event as JSON; a longer line would end the connection.
 const MaxLineBytes = 1 << 20
+
+const maxIDBytes = 128
 
 // Event is what a caller submits. The collector checks it; what it refuses is an *Error.
 type Event struct {
@@ -42,8 +46,6 @@ type encoded struct {
 	id string
 	// body is the event without its id, for a collector that knows none.
 	body []byte
-	// ownID: the caller gave the id.
-	ownID bool
 }
 
 func (e *encoded) appendTo(out []byte, ids bool) []byte {
@@ -76,7 +78,7 @@ type idMaker struct {
 }
 
 func newIDMaker() (*idMaker, error) {
-	var random [15]byte
+	var random [16]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return nil, fmt.Errorf("auditctl: no random numbers: %w", err)
 	}
@@ -87,11 +89,23 @@ func (m *idMaker) make() string {
 	return m.prefix + strconv.FormatUint(m.next.Add(1)-1, 36)
 }
 
+func checkID(id string) error {
+	if len(id) > maxIDBytes {
+		return failure("invalid", "ID has %d bytes, more than %d", len(id), maxIDBytes)
+	}
+	if !utf8.ValidString(id) || strings.IndexFunc(id, unicode.IsControl) >= 0 {
+		return failure("invalid", "ID must be UTF-8 without control characters")
+	}
+	return nil
+}
+
 // encode copies, redacts and encodes: what the caller changes afterwards changes nothing.
 func encode(event *Event, redact *redactor, ids *idMaker, source string, now time.Time) (*encoded, error) {
-	result := &encoded{id: event.ID, ownID: event.ID != ""}
-	if !result.ownID {
+	result := &encoded{id: event.ID}
+	if result.id == "" {
 		result.id = ids.make()
+	} else if err := checkID(result.id); err != nil {
+		return nil, err
 	}
 	fail := func(kind, format string, args ...any) error {
 		err := failure(kind, format, args...)
@@ -142,9 +156,6 @@ func encode(event *Event, redact *redactor, ids *idMaker, source string, now tim
 	result.body = append(out, '}')
 	if size := result.size(); size > MaxLineBytes {
 		return nil, fail("too_large", "the event has %d bytes as JSON, more than %d", size, MaxLineBytes)
-	}
-	if strings.TrimSpace(event.Type) == "" {
-		return nil, fail("invalid", "Type is missing")
 	}
 	return result, nil
 }

@@ -3,6 +3,8 @@ package auditctl
 import (
 	"math"
 	"math/rand"
+	"os"
+	"sync"
 	"time"
 )
 
@@ -11,6 +13,22 @@ const (
 	freeBelow = 50 * time.Microsecond
 	leastHold = 5 * time.Millisecond
 )
+
+// random: before Go 1.20 the package's own numbers are the same in every process.
+var random = rand.New(&locked{source: rand.NewSource(time.Now().UnixNano() ^ int64(os.Getpid())<<32)})
+
+type locked struct {
+	mu     sync.Mutex
+	source rand.Source
+}
+
+func (l *locked) Int63() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.source.Int63()
+}
+
+func (l *locked) Seed(seed int64) {}
 
 // pacer heeds retry_after. After a refusal for the rate it sends no faster than the collector said
 // it may, and then a little faster with each event that is taken, until nothing is refused any more.
@@ -64,17 +82,16 @@ func (p *pacer) accepted() {
 	}
 }
 
-// limited: a refusal for the rate; after wait one more event may come.
-func (p *pacer) limited(now time.Time, wait time.Duration) {
+// limited: a refusal for the rate; after wait so many events may come.
+func (p *pacer) limited(now time.Time, wait time.Duration, events int) {
 	// One window's refusals come together, and are one reason to slow down.
 	slower := p.interval
 	if !now.Before(p.notBefore) {
 		slower = slower * 105 / 100
 	}
-	p.interval = longest(wait, slower, freeBelow)
-	p.saved = 0
+	p.interval = longest(wait/time.Duration(events), slower, freeBelow)
 	p.hold(now, longest(wait, leastHold))
-	p.savedAt = p.notBefore
+	p.saved, p.savedAt = 0, now
 }
 
 // hold: nothing goes before that time is over.
@@ -94,7 +111,7 @@ func longest(times ...time.Duration) time.Duration {
 	return result
 }
 
-// backoff is 50 ms, doubled with each failure up to most, of which chance takes up to a half.
+// backoff is by chance up to 50 ms, doubled with each failure, and up to most.
 func backoff(failures int, most time.Duration) time.Duration {
 	if failures > 16 {
 		failures = 16
@@ -103,5 +120,5 @@ func backoff(failures int, most time.Duration) time.Duration {
 	if full > most {
 		full = most
 	}
-	return full/2 + time.Duration(rand.Int63n(int64(full/2)+1))
+	return time.Duration(random.Int63n(int64(full) + 1))
 }

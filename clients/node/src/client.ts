@@ -73,6 +73,7 @@ const DEFAULTS = {
 };
 /** Longer than this no timer of Node's can be. */
 const MAX_TIMEOUT = 2 ** 31 - 1;
+const MOST: Partial<Record<keyof typeof DEFAULTS, number>> = { maxInFlight: 16_384 };
 const LEAST: Partial<Record<keyof typeof DEFAULTS, number>> = { maxInFlight: 1, maxInFlightBytes: 1, maxPending: 1 };
 
 /** Sends events to one collector. One for each process is enough; it may be shared freely. */
@@ -95,8 +96,9 @@ export class AuditClient {
     this.#options = { ...DEFAULTS, ...defined(options) };
     for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
       const value = this.#options[name];
-      if (typeof value !== "number" || !(value >= (LEAST[name] ?? 0)) || value > MAX_TIMEOUT) {
-        throw new AuditError("usage", `${name}: ${String(value)} is not a number from ${LEAST[name] ?? 0} to ${MAX_TIMEOUT}`);
+      const [least, most] = [LEAST[name] ?? 0, MOST[name] ?? MAX_TIMEOUT];
+      if (typeof value !== "number" || !(value >= least && value <= most)) {
+        throw new AuditError("usage", `${name}: ${String(value)} is not a number from ${least} to ${most}`);
       }
     }
     this.#redactor = new Redactor(options.redact ?? []);
