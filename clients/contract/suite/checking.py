@@ -49,7 +49,7 @@ def all_recorded(told: Told) -> None:
             raise Failed("%s: %s" % (event.get("target"), json.dumps(result)[:1000]))
 
 
-def check(collector: Collector, told: Told, *, ordered: bool = True, ids: bool = True) -> List[Record]:
+def check(collector: Collector, told: Told, *, ordered: bool = True, ids: Optional[bool] = None) -> List[Record]:
     """Stops the collector, reads its log, and compares it with what the driver said.
 
     Whatever was acknowledged is there once, under that seq, with that content; in the order of `told` if `ordered`.
@@ -58,6 +58,7 @@ def check(collector: Collector, told: Told, *, ordered: bool = True, ids: bool =
     collector.stop()
     records = collector.records()
     collector.verify()
+    ids = collector.ids if ids is None else ids
     by_target: Dict[str, List[Record]] = {}
     seen_ids: Dict[str, int] = {}
     for at, record in enumerate(records):

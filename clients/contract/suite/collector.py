@@ -44,10 +44,12 @@ class Collector:
     """`auditctl serve`, as its users run it."""
 
     def __init__(self, auditctl: str, home: Path, *, http: bool = False, tls: Optional["Any"] = None,
-                 rate: "tuple[int, int]" = (1_000_000, 10_000_000)) -> None:
+                 rate: "tuple[int, int]" = (1_000_000, 1_000_000)) -> None:
         self.auditctl, self.home = auditctl, home
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs = home / "logs"
+        #: Whether it knows ids; asked when it was started.
+        self.ids = True
         self.socket = self.logs / "audit.sock"
         self.port = free_port() if http else 0
         self.config = home / "auditctl.toml"
@@ -57,7 +59,7 @@ class Collector:
         lines.append('http = "%s"' % ("127.0.0.1:%d" % self.port if http else "off"))
         if http:
             lines.append('token_file = "%s"' % (home / "tokens"))
-            lines += ["token_rate = 1000000", "token_requests = 1000000"]
+            lines += ["token_rate = 1000000", "token_requests = 100000"]
         if tls is not None:
             lines += ['tls_cert = "%s"' % tls.cert, 'tls_key = "%s"' % tls.key]
         lines += ["[rate_limit]", "per_second = %d" % rate[0], "burst = %d" % rate[1]]

@@ -54,6 +54,7 @@ class Driver:
         except queue.Empty:
             raise Failed("the driver said nothing for %d s\n%s" % (patience, self.messages())) from None
         if line is None:
+            self.lines.put(None)
             raise Failed("the driver ended (%s)\n%s" % (self.process.wait(), self.messages()))
         result: Result = json.loads(line)
         if result.get("n") != (self.count if n is None else n):

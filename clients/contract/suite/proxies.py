@@ -95,41 +95,41 @@ class Cutting(Server):
         self.cut = 0
         super().__init__(where)
 
-    def budget(self) -> Tuple[Optional[int], Optional[int]]:
+    def budget(self) -> Optional[int]:
+        """After how many bytes a direction of a connection is cut, if it is its turn."""
         with self.lock:
-            if self.cuts_left == 0:
-                return None, None
+            if self.cuts_left == 0 or self.rng.random() < 0.5:
+                return None
             self.cuts_left -= 1
-            self.cut += 1
             # Short ones too: within the first line or answer of a connection.
-            most = self.rng.choice([200, 2_000, self.most])
-            after = self.rng.randrange(1, most)
-            return (after, None) if self.rng.random() < 0.5 else (None, after)
+            return self.rng.randrange(1, self.rng.choice([200, 2_000, self.most]))
 
     def serve(self, stream: socket.socket, nth: int) -> None:
-        up, down = self.budget()
         try:
             there = connect(self.to)
         except OSError:
             return
-        ends = [threading.Thread(target=self._pass, args=(stream, there, up), daemon=True),
-                threading.Thread(target=self._pass, args=(there, stream, down), daemon=True)]
+        ends = [threading.Thread(target=self._pass, args=pair, daemon=True) for pair in ((stream, there), (there, stream))]
         for end in ends:
             end.start()
         for end in ends:
             end.join()
         abort(there)
 
-    @staticmethod
-    def _pass(source: socket.socket, to: socket.socket, budget: Optional[int]) -> None:
+    def _pass(self, source: socket.socket, to: socket.socket) -> None:
+        budget: Optional[int] = None
         try:
             while True:
                 part = source.recv(65_536)
                 if not part:
                     to.shutdown(socket.SHUT_WR)
                     return
+                if budget is None:
+                    budget = self.budget()
                 if budget is not None and len(part) >= budget:
                     to.sendall(part[:budget])
+                    with self.lock:
+                        self.cut += 1
                     abort(source)
                     abort(to)
                     return

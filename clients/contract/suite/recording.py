@@ -43,7 +43,7 @@ def https(scene: Scene) -> None:
 
 @scenario
 def ids(scene: Scene) -> None:
-    collector = scene.collector(http=True)
+    collector = scene.collector(http=True, needs_ids=True)
     seen = []
     events = Events("ids")
     doors = ({"socket": collector.socket}, {"url": "http://127.0.0.1:%d" % collector.port, "token_file": collector.token_file})

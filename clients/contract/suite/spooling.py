@@ -9,7 +9,7 @@ from .scene import Scene, scenario
 
 @scenario
 def spool(scene: Scene) -> None:
-    collector = scene.collector(start=False)
+    collector = scene.collector(start=False, needs_ids=True)
     folder = scene.home / "spool"
     options = {"socket": collector.socket, "spool": folder, "spool_max_bytes": 200_000, "timeout_ms": 2_000}
     driver = scene.driver("spool", **options)
@@ -66,7 +66,7 @@ def spool(scene: Scene) -> None:
 
 @scenario
 def spool_kill(scene: Scene) -> None:
-    collector = scene.collector()
+    collector = scene.collector(needs_ids=True)
     options = {"socket": collector.socket, "spool": scene.home / "spool", "timeout_ms": 20_000}
     events = Events("spool_kill")
     kept: Told = []

@@ -30,13 +30,13 @@ def kill_rounds(scene: Scene, collector: Collector, name: str, **options: Any) -
 
 @scenario
 def kill(scene: Scene) -> None:
-    collector = scene.collector()
+    collector = scene.collector(needs_ids=True)
     kill_rounds(scene, collector, "kill", socket=collector.socket)
 
 
 @scenario
 def kill_http(scene: Scene) -> None:
-    collector = scene.collector(http=True)
+    collector = scene.collector(http=True, needs_ids=True)
     kill_rounds(scene, collector, "kill_http", url="http://127.0.0.1:%d" % collector.port, token_file=collector.token_file)
 
 
@@ -60,7 +60,7 @@ def cut_rounds(scene: Scene, collector: Collector, proxy: Cutting, name: str, **
 
 @scenario
 def cut_socket(scene: Scene) -> None:
-    collector = scene.collector()
+    collector = scene.collector(needs_ids=True)
     path = scene.folder("proxy") / "cut.sock"
     proxy = scene.serve(Cutting(path, str(collector.socket), scene.random, 1, 40_000))
     cut_rounds(scene, collector, proxy, "cut_socket", socket=path)
@@ -68,7 +68,7 @@ def cut_socket(scene: Scene) -> None:
 
 @scenario
 def cut_http(scene: Scene) -> None:
-    collector = scene.collector(http=True)
+    collector = scene.collector(http=True, needs_ids=True)
     proxy = scene.serve(Cutting(None, ("127.0.0.1", collector.port), scene.random, 1, 40_000))
     cut_rounds(scene, collector, proxy, "cut_http", url="http://127.0.0.1:%d" % proxy.port, token_file=collector.token_file)
 
@@ -111,7 +111,7 @@ def away_for_good(scene: Scene) -> None:
 
 @scenario
 def silent(scene: Scene) -> None:
-    collector = scene.collector()
+    collector = scene.collector(needs_ids=True)
     path = scene.folder("proxy") / "silent.sock"
     server = scene.serve(Lines(path, lambda nth, count, line: b"", HELLO))
     driver = scene.driver(socket=path, timeout_ms=800)
@@ -156,7 +156,7 @@ def retry_after(scene: Scene) -> None:
 
 @scenario
 def http_retry(scene: Scene) -> None:
-    collector = scene.collector(http=True)
+    collector = scene.collector(http=True, needs_ids=True)
     answers: Dict[int, Tuple[int, str, Any]] = {}
 
     def refuse(nth: int) -> Optional[Tuple[int, str, Any]]:
@@ -202,7 +202,7 @@ def http_retry(scene: Scene) -> None:
 
 @scenario
 def old_collector(scene: Scene) -> None:
-    collector = scene.collector(needs_ids=False)
+    collector = scene.collector()
     old = scene.serve(Old(scene.folder("proxy") / "old.sock", str(collector.socket), [30, 1, 40]))
     driver = scene.driver(socket=old.path, timeout_ms=20_000)
     events = Events("old")

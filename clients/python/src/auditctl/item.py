@@ -1,0 +1,121 @@
+"""An event on its way, and who waits for it."""
+
+import threading
+import time
+from concurrent.futures import Future
+from typing import Callable, List, NamedTuple, Optional, Union
+
+from .errors import AuditError, error_of
+from .event import Encoded
+
+
+class Seq(int):
+    """The seq of a record: an int that also knows the event's `id`, and whether it had been recorded before."""
+
+    id: str
+    duplicate: bool
+
+    def __new__(cls, seq: int, id: str = "", duplicate: bool = False) -> "Seq":
+        made = super().__new__(cls, seq)
+        made.id = id
+        made.duplicate = duplicate
+        return made
+
+
+#: What became of one event.
+Outcome = Union[Seq, AuditError]
+
+
+class Group:
+    """Events that somebody waits for together."""
+
+    __slots__ = ("_done", "left", "lock", "outcomes", "then")
+
+    def __init__(self, count: int, then: "Optional[Callable[[List[Outcome]], None]]" = None) -> None:
+        self.outcomes: "List[Optional[Outcome]]" = [None] * count
+        self.left = count
+        self.then = then
+        self.lock = threading.Lock()
+        self._done = threading.Event()
+        if count == 0:
+            self._end()
+
+    def settle(self, at: int, outcome: Outcome) -> None:
+        """Called once for each event."""
+        with self.lock:
+            self.outcomes[at] = outcome
+            self.left -= 1
+            last = self.left == 0
+        if last:
+            self._end()
+
+    def _end(self) -> None:
+        self._done.set()
+        if self.then is not None:
+            self.then([outcome for outcome in self.outcomes if outcome is not None])
+
+    def wait(self) -> "List[Outcome]":
+        """Every outcome, in order. Each event has a deadline, so it ends."""
+        self._done.wait()
+        return [outcome for outcome in self.outcomes if outcome is not None]
+
+
+class Item:
+    """One event, from its submission to its outcome."""
+
+    __slots__ = ("at", "deadline", "encoded", "future", "group", "last", "maybe", "settled", "start")
+
+    def __init__(self, encoded: Encoded, deadline: float, group: Optional[Group] = None, at: int = 0,
+                 future: "Optional[Future[Seq]]" = None) -> None:
+        self.encoded = encoded
+        self.deadline = deadline
+        self.group, self.at, self.future = group, at, future
+        #: It was sent on a connection that ended without an answer.
+        self.maybe = False
+        #: The last refusal that allows another try, in words.
+        self.last = ""
+        self.settled = False
+        #: Where its line begins in what this connection has sent.
+        self.start = 0
+
+    def recorded(self, seq: int, duplicate: bool) -> None:
+        """It is durable."""
+        self._settle(Seq(seq, self.encoded.id, duplicate))
+
+    def failed(self, kind: str, message: str) -> None:
+        """It will not be tried again."""
+        self._settle(error_of(kind, message, self.encoded.id))
+
+    def expired(self, trouble: str) -> None:
+        """Its deadline is over."""
+        why = self.last or trouble or "there was no time to send it"
+        if self.maybe:
+            self.failed("unconfirmed", "it was sent, and no answer came before the deadline (%s); it may be recorded: try again with "
+                                       "its id" % why)
+        else:
+            self.failed("unreachable", "it was not recorded before the deadline: %s" % why)
+
+    def _settle(self, outcome: Outcome) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        if self.group is not None:
+            self.group.settle(self.at, outcome)
+        if self.future is not None:
+            if isinstance(outcome, AuditError):
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+
+
+class Settings(NamedTuple):
+    """What the sender needs to know."""
+
+    window: int
+    window_bytes: int
+    name: str
+
+
+def now() -> float:
+    """The clock of deadlines."""
+    return time.monotonic()
