@@ -108,7 +108,7 @@ test("an event that could not be recorded is spooled under the same id, and reco
     const answer = fake.record(line);
     return silent ? "" : answer;
   };
-  const audit = client(t, { socket: fake.path, spool: { dir: join(directory(t), "spool") } });
+  const audit = client(t, { socket: fake.path, answerTimeout: 100, spool: { dir: join(directory(t), "spool") } });
   const first = await audit.recordOrSpool({ event_type: "x" }, { timeout: 80 });
   assert.ok("spooled" in first);
   silent = false;
