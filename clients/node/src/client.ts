@@ -3,7 +3,7 @@ import { AuditError, verdictOf } from "./errors.js";
 import { type AuditEvent, type Encoded, encode, idMaker } from "./event.js";
 import { HttpCaller, HttpTransport } from "./http.js";
 import { Outbox, Pending, type Receipt } from "./outbox.js";
-import { type AuditRecord, type Filter, HttpAsker, type QueryAnswer, SocketAsker, pages } from "./query.js";
+import { type AuditRecord, type Filter, HttpAsker, pages, type QueryAnswer, SocketAsker } from "./query.js";
 import { Redactor } from "./redact.js";
 import { SocketTransport } from "./socket.js";
 import { Spool, type SpoolOptions, type SpoolStatus } from "./spool.js";
@@ -152,8 +152,7 @@ export class AuditClient {
    */
   async drain(options: RecordOptions = {}): Promise<SpoolStatus> {
     const end = performance.now() + (options.timeout ?? this.#options.timeout);
-    const send = (line: Encoded): Promise<Receipt> =>
-      this.#send(line, true, { ...options, timeout: Math.max(0, end - performance.now()) });
+    const send = (line: Encoded): Promise<Receipt> => this.#send(line, true, { ...options, timeout: Math.max(0, end - performance.now()) });
     return this.#needsSpool().drain(send, end);
   }
 

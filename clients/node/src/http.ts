@@ -62,7 +62,10 @@ export class HttpCaller {
     if (username !== "" || password !== "") throw new AuditError("usage", "url: a token goes into tokenFile, not into the URL");
     const hasToken = options.tokenFile !== undefined || options.tokenEnv !== undefined;
     if (hasToken && protocol === "http:" && !isLoopback(hostname) && !options.allowPlainHttp) {
-      throw new AuditError("usage", `url: a token would cross the network to ${hostname} in the clear; use https, or set allowPlainHttp where the way is private`);
+      throw new AuditError(
+        "usage",
+        `url: a token would cross the network to ${hostname} in the clear; use https, or set allowPlainHttp where the way is private`,
+      );
     }
     const shared = { keepAlive: true, maxSockets: 4 };
     if (protocol === "https:") {

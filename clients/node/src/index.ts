@@ -1,4 +1,4 @@
-export { AuditFailed, type Audited, type AuditedOptions } from "./audited.js";
+export { type Audited, type AuditedOptions, AuditFailed } from "./audited.js";
 export { AuditClient, type ClientOptions, type ClientStatus, type RecordOptions } from "./client.js";
 export { AuditError, type OwnKind } from "./errors.js";
 export type { AuditEvent } from "./event.js";

@@ -127,10 +127,14 @@ export class SocketAsker implements Asker {
       socket.on("close", () => fail("lost", "the collector closed the connection"));
       socket.on("data", (chunk: Buffer) => {
         let found: string | undefined;
-        const read = lines.push(chunk, () => MAX_PAGE_BYTES, (line) => {
-          found = line;
-          return false;
-        });
+        const read = lines.push(
+          chunk,
+          () => MAX_PAGE_BYTES,
+          (line) => {
+            found = line;
+            return false;
+          },
+        );
         if (read === "too_long" || read === "not_utf8") return fail("protocol", "an answer without end, or not UTF-8");
         if (found === undefined) return;
         end();

@@ -18,16 +18,16 @@ function keyMatcher(text: string): (key: string) => boolean {
   for (let at = 0; at < text.length; at++) {
     const char = text[at] as string;
     if (char === "\\" && at + 1 < text.length) {
-      source += escape(text[++at] as string);
+      source += escaped(text[++at] as string);
     } else {
-      source += char === "*" ? ".*" : escape(char);
+      source += char === "*" ? ".*" : escaped(char);
     }
   }
   const expression = new RegExp(`^${source}$`, "isu");
   return (key) => expression.test(key);
 }
 
-function escape(char: string): string {
+function escaped(char: string): string {
   return char.replace(/[\\^$.*+?()[\]{}|/-]/u, "\\$&");
 }
 
@@ -90,7 +90,13 @@ export class Redactor {
     for (const [key, value] of Object.entries(event)) {
       if (key === "details") {
         const paths = this.#step(this.#paths, key);
-        copy[key] = this.#copy(value, paths, paths.some((path) => path.length === 0), maxDepth, []);
+        copy[key] = this.#copy(
+          value,
+          paths,
+          paths.some((path) => path.length === 0),
+          maxDepth,
+          [],
+        );
       } else {
         const hidden = FIELDS.includes(key) && this.#hides(key);
         copy[key] = this.#copy(value, [], hidden, maxDepth, []);
@@ -112,9 +118,7 @@ export class Redactor {
 
   #step(paths: Step[][], key: string): Step[][] {
     if (paths.length === 0) return paths;
-    return paths
-      .filter(([first]) => first !== undefined && (first.any || first.matches(key)))
-      .map((path) => path.slice(1));
+    return paths.filter(([first]) => first !== undefined && (first.any || first.matches(key))).map((path) => path.slice(1));
   }
 
   #copy(value: unknown, paths: Step[][], hidden: boolean, depth: number, above: object[]): unknown {

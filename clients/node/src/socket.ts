@@ -67,15 +67,20 @@ export async function open(
     socket.on("close", () => fail(new Error("it closed the connection before it answered")));
     socket.on("data", (chunk: Buffer) => {
       let found: Hello | undefined;
-      const read = lines.push(chunk, () => MAX_ANSWER_BYTES, (line) => {
-        try {
-          found = helloOf(line);
-        } catch (error) {
-          fail(error);
-        }
-        return false;
-      });
-      if (read === "too_long" || read === "not_utf8") return fail(new AuditError("protocol", `${path} does not speak the protocol: ${BAD_LINE[read]}`));
+      const read = lines.push(
+        chunk,
+        () => MAX_ANSWER_BYTES,
+        (line) => {
+          try {
+            found = helloOf(line);
+          } catch (error) {
+            fail(error);
+          }
+          return false;
+        },
+      );
+      if (read === "too_long" || read === "not_utf8")
+        return fail(new AuditError("protocol", `${path} does not speak the protocol: ${BAD_LINE[read]}`));
       if (found === undefined) return;
       // Nothing else was asked.
       if (chunk[chunk.length - 1] !== 0x0a || chunk.indexOf(0x0a) !== chunk.length - 1) {
@@ -194,10 +199,14 @@ export class SocketTransport<P extends Parcel> implements Transport<P> {
 
   #receive(socket: Socket, chunk: Buffer): void {
     if (socket !== this.#socket) return;
-    const read = this.#lines.push(chunk, () => MAX_ANSWER_BYTES, (line) => {
-      this.#answer(socket, line);
-      return socket === this.#socket;
-    });
+    const read = this.#lines.push(
+      chunk,
+      () => MAX_ANSWER_BYTES,
+      (line) => {
+        this.#answer(socket, line);
+        return socket === this.#socket;
+      },
+    );
     if (read === "too_long" || read === "not_utf8") this.#down(socket, BAD_LINE[read], "protocol");
     else if (read === "ok") this.#listener.changed();
   }

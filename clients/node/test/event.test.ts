@@ -13,7 +13,14 @@ test("names hide keys at any depth and fields, paths one place, in whatever case
     event_type: "x",
     actor: "alice",
     target: "kept",
-    details: { Password: "1", deep: [{ api_TOKEN: 2, n: null }], card: { no: "3", of: { pin: 4 } }, users: [{ pin: 5 }, { pin: 6 }], "a.b": 7, token: "kept" },
+    details: {
+      Password: "1",
+      deep: [{ api_TOKEN: 2, n: null }],
+      card: { no: "3", of: { pin: 4 } },
+      users: [{ pin: 5 }, { pin: 6 }],
+      "a.b": 7,
+      token: "kept",
+    },
   };
   const redacted = body(event, ["password", "*_token", "details.card.*", "actor", "details.users.1.pin", "a\\.b"]);
   assert.deepEqual(redacted, {
@@ -36,7 +43,16 @@ test("names hide keys at any depth and fields, paths one place, in whatever case
 });
 
 test("what JSON would lose or alter in silence is kept, or refused", () => {
-  const details = { n: Number.NaN, big: 2n ** 70n, map: new Map([["a", 1]]), set: new Set([1]), error: new TypeError("t"), at: new Date(0), half: "\ud800x", none: undefined };
+  const details = {
+    n: Number.NaN,
+    big: 2n ** 70n,
+    map: new Map([["a", 1]]),
+    set: new Set([1]),
+    error: new TypeError("t"),
+    at: new Date(0),
+    half: "\ud800x",
+    none: undefined,
+  };
   assert.deepEqual(body({ event_type: "x", details }).details, {
     n: "NaN",
     big: "1180591620717411303424",
@@ -64,6 +80,14 @@ test("an id is 1 to 128 bytes without control characters", () => {
 });
 
 test("options that make no sense are refused at once", () => {
-  const bad = [{}, { socket: "a", url: "http://localhost" }, { url: "ftp://x" }, { url: "http://u:p@localhost" }, { socket: "a", timeout: -1 }, { socket: "a", maxInFlight: 0 }, { socket: "a", maxInFlight: 20_000 }];
+  const bad = [
+    {},
+    { socket: "a", url: "http://localhost" },
+    { url: "ftp://x" },
+    { url: "http://u:p@localhost" },
+    { socket: "a", timeout: -1 },
+    { socket: "a", maxInFlight: 0 },
+    { socket: "a", maxInFlight: 20_000 },
+  ];
   for (const options of bad) assert.throws(() => new AuditClient(options), { kind: "usage" }, JSON.stringify(options));
 });

@@ -63,7 +63,10 @@ test("one event goes with its key, several as lines, and each is told its own", 
   await audit.record({ event_type: "x", id: "schlüssel" });
   assert.equal(asked[2]?.request.headers["idempotency-key"], undefined);
   const receipts = await Promise.all(events(1_000).map((event) => audit.record(event)));
-  assert.deepEqual(receipts.map(({ seq }) => seq), Array.from({ length: 1_000 }, (_, at) => at + 2));
+  assert.deepEqual(
+    receipts.map(({ seq }) => seq),
+    Array.from({ length: 1_000 }, (_, at) => at + 2),
+  );
   assert.ok(asked.length < 10, `${asked.length} requests`);
 });
 
@@ -73,15 +76,26 @@ test("a part of the lines that is refused, or was not looked at, is dealt with b
     if (nth > 1) return record(log)(one, answer, nth);
     const slow = { error: { kind: "rate_limited", message: "slowly", retry_after_ms: 60 } };
     const results = [{ seq: 100 }, { error: { kind: "invalid", message: "no" }, line: 2 }, slow];
-    return json(answer, 503, { recorded: 1, rejected: 2, results, stopped: { line: 4, error: { kind: "busy", message: "full", retry_after_ms: 1 } } });
+    return json(answer, 503, {
+      recorded: 1,
+      rejected: 2,
+      results,
+      stopped: { line: 4, error: { kind: "busy", message: "full", retry_after_ms: 1 } },
+    });
   });
   const audit = client(t, { url });
   const begun = performance.now();
   const results = await Promise.allSettled(events(5).map((event) => audit.record(event)));
-  assert.deepEqual(results.map((one) => (one.status === "fulfilled" ? one.value.seq : one.reason.kind)), [100, "invalid", 0, 1, 2]);
+  assert.deepEqual(
+    results.map((one) => (one.status === "fulfilled" ? one.value.seq : one.reason.kind)),
+    [100, "invalid", 0, 1, 2],
+  );
   assert.ok(performance.now() - begun >= 60);
   // Those of the rest, in their order, and no others.
-  assert.deepEqual(asked.slice(1).flatMap(({ lines }) => lines), asked[0]?.lines.slice(2));
+  assert.deepEqual(
+    asked.slice(1).flatMap(({ lines }) => lines),
+    asked[0]?.lines.slice(2),
+  );
 });
 
 test("what a proxy says is tried again or not, and no redirect is followed", async (t) => {
@@ -98,7 +112,11 @@ test("what a proxy says is tried again or not, and no redirect is followed", asy
   await client(t, { url }).record({ event_type: "x" });
   assert.equal(asked.length, 6);
   assert.equal(new Set(asked.map(({ lines }) => lines[0])).size, 1, "the same bytes each time");
-  for (const [status, kind] of [[307, "protocol"], [404, "protocol"], [200, "protocol"]] as const) {
+  for (const [status, kind] of [
+    [307, "protocol"],
+    [404, "protocol"],
+    [200, "protocol"],
+  ] as const) {
     const other = await server(t, (_one, answer) => json(answer, status, { fine: true }, { location: url }));
     await assert.rejects(client(t, { url: other.url }).record({ event_type: "x" }), { kind });
     assert.equal(other.asked.length, 1);
@@ -136,7 +154,10 @@ test("an older collector, which refuses the id, gets the events without", async 
   });
   const audit = client(t, { url });
   const receipts = await Promise.all(events(3).map((event) => audit.record(event)));
-  assert.deepEqual(receipts.map(({ seq }) => seq), [0, 1, 2]);
+  assert.deepEqual(
+    receipts.map(({ seq }) => seq),
+    [0, 1, 2],
+  );
   assert.equal(asked.length, 2);
 });
 

@@ -16,7 +16,10 @@ test("answers that come a byte at a time, and many in one read, are each their e
   };
   const audit = client(t, { socket: fake.path });
   const receipts = await Promise.all(events(100).map((event) => audit.record(event)));
-  assert.deepEqual(receipts.map(({ seq }) => seq), Array.from({ length: 100 }, (_, at) => at));
+  assert.deepEqual(
+    receipts.map(({ seq }) => seq),
+    Array.from({ length: 100 }, (_, at) => at),
+  );
   assert.deepEqual(targets(fake), expected(100));
 });
 
@@ -27,7 +30,11 @@ test("a connection that is cut at any byte of what is sent loses nothing and rec
     const audit = client(t, { socket: fake.path });
     const receipts = await Promise.all(events(2).map((event) => audit.record(event)));
     assert.deepEqual(targets(fake), expected(2), `cut after ${cut} bytes`);
-    assert.deepEqual(receipts.map(({ seq }) => seq), [0, 1], `cut after ${cut} bytes`);
+    assert.deepEqual(
+      receipts.map(({ seq }) => seq),
+      [0, 1],
+      `cut after ${cut} bytes`,
+    );
     await audit.close();
     fake.close();
   }
@@ -46,14 +53,27 @@ test("a connection that is cut at any byte of the answers loses nothing and reco
     const audit = client(t, { socket: fake.path });
     const receipts = await Promise.all(events(4).map((event) => audit.record(event)));
     assert.deepEqual(targets(fake), expected(4), `cut after ${cut} bytes`);
-    assert.deepEqual(receipts.map(({ seq }) => seq), [0, 1, 2, 3]);
+    assert.deepEqual(
+      receipts.map(({ seq }) => seq),
+      [0, 1, 2, 3],
+    );
     await audit.close();
     fake.close();
   }
 });
 
 test("what answers without end, out of turn, or without sense is no collector, and records nothing", async (t) => {
-  const answers = [`{"ok":{"seq":${"1".repeat(100_000)}`, "[]\n", '{"ok":{"seq":-1}}\n', '{"ok":{"seq":1.5}}\n', '{"ok":{"seq":9007199254740993}}\n', '{"ok":{"query":{}}}\n', "\n", '{"ok":{"seq":1},"error":{"kind":"busy"}}\n', '{"error":{"message":"x"}}\n'];
+  const answers = [
+    `{"ok":{"seq":${"1".repeat(100_000)}`,
+    "[]\n",
+    '{"ok":{"seq":-1}}\n',
+    '{"ok":{"seq":1.5}}\n',
+    '{"ok":{"seq":9007199254740993}}\n',
+    '{"ok":{"query":{}}}\n',
+    "\n",
+    '{"ok":{"seq":1},"error":{"kind":"busy"}}\n',
+    '{"error":{"message":"x"}}\n',
+  ];
   for (const answer of answers) {
     const fake = await collector(t);
     fake.script = () => answer;
@@ -117,7 +137,10 @@ test("one event that is refused fails alone", async (t) => {
   fake.script = (line) => (line.includes('"target":"1"') ? '{"error":{"kind":"invalid","message":"no \\u001b[31m"}}\n' : undefined);
   const audit = client(t, { socket: fake.path });
   const results = await Promise.allSettled(events(3).map((event) => audit.record(event)));
-  assert.deepEqual(results.map(({ status }) => status), ["fulfilled", "rejected", "fulfilled"]);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ["fulfilled", "rejected", "fulfilled"],
+  );
   const { reason } = results[1] as PromiseRejectedResult;
   assert.equal(reason.kind, "invalid");
   assert.doesNotMatch(reason.message, /\p{Cc}/u);
@@ -144,7 +167,10 @@ test("a collector that falls silent is left, and asked anew", async (t) => {
   fake.script = (_line, _nth, connection) => (connection === 1 ? "" : undefined);
   const audit = client(t, { socket: fake.path, answerTimeout: 60 });
   const receipts = await Promise.all(events(3).map((event) => audit.record(event)));
-  assert.deepEqual(receipts.map(({ seq }) => seq), [0, 1, 2]);
+  assert.deepEqual(
+    receipts.map(({ seq }) => seq),
+    [0, 1, 2],
+  );
 });
 
 test("a signal ends the wait, and its event is not sent if it was not yet", async (t) => {
@@ -174,7 +200,10 @@ test("an older collector gets no ids, and nothing twice", async (t) => {
   };
   const audit = client(t, { socket: fake.path, maxInFlight: 1 });
   const results = await Promise.allSettled(events(3).map((event) => audit.record(event)));
-  assert.deepEqual(results.map(({ status }) => status), ["fulfilled", "rejected", "fulfilled"]);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ["fulfilled", "rejected", "fulfilled"],
+  );
   assert.equal((results[1] as PromiseRejectedResult).reason.kind, "unconfirmed");
 });
 

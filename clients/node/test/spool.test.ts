@@ -7,7 +7,10 @@ import { AuditClient } from "../src/index.js";
 import { client, collector, directory, events, FakeCollector, targets } from "./collector.js";
 
 const SPOOLER = new URL("./programs/spooler.js", import.meta.url).pathname;
-const files = (dir: string): string[] => readdirSync(dir).filter((name) => /\.(ndjson|draining)$/.test(name) && name !== "refused.ndjson").sort();
+const files = (dir: string): string[] =>
+  readdirSync(dir)
+    .filter((name) => /\.(ndjson|draining)$/.test(name) && name !== "refused.ndjson")
+    .sort();
 
 test("what is spooled is drained in order, once, and then gone", async (t) => {
   const fake = await collector(t);
@@ -20,7 +23,10 @@ test("what is spooled is drained in order, once, and then gone", async (t) => {
   assert.equal(status.events, 600);
   assert.ok(status.oldest instanceof Date && status.bytes > 0);
   assert.deepEqual((await audit.drain()).events, 0);
-  assert.deepEqual(fake.log.map(({ id }) => id), kept.map(({ id }) => id));
+  assert.deepEqual(
+    fake.log.map(({ id }) => id),
+    kept.map(({ id }) => id),
+  );
   assert.deepEqual(files(dir), []);
   const first = JSON.parse(fake.log[0]?.line as string) as { timestamp: string };
   assert.ok(Math.abs(Date.parse(first.timestamp) - Date.now()) < 60_000);
@@ -58,8 +64,14 @@ test("a damaged line, and an event that is refused for good, are kept aside and 
   await audit.spool({ event_type: "test", target: "last" });
   assert.deepEqual(await audit.drain(), { events: 0, bytes: 0, oldest: undefined, refused: 3 });
   assert.deepEqual(targets(fake), ["0", "last"]);
-  const aside = readFileSync(join(dir, "refused.ndjson"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
-  assert.deepEqual(aside.map(({ kind }) => kind), ["invalid", "malformed", "malformed"]);
+  const aside = readFileSync(join(dir, "refused.ndjson"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  assert.deepEqual(
+    aside.map(({ kind }) => kind),
+    ["invalid", "malformed", "malformed"],
+  );
 });
 
 test("a full spool says so, and has room again once it is drained", async (t) => {
@@ -88,7 +100,10 @@ test("a drain that ends early keeps what is left, and loses no place", async (t)
   assert.ok((await audit.spoolStatus()).events < 700);
   fake.script = () => undefined;
   await audit.drain();
-  assert.deepEqual(targets(fake), events(700).map(({ target }) => target));
+  assert.deepEqual(
+    targets(fake),
+    events(700).map(({ target }) => target),
+  );
 });
 
 test("a collector that knows no ids is sent nothing of a spool", async (t) => {
@@ -113,7 +128,10 @@ test("an event that could not be recorded is spooled under the same id, and reco
   assert.ok("spooled" in first);
   silent = false;
   await audit.drain();
-  assert.deepEqual(fake.log.map(({ id }) => id), [first.id]);
+  assert.deepEqual(
+    fake.log.map(({ id }) => id),
+    [first.id],
+  );
   assert.ok("seq" in (await audit.recordOrSpool({ event_type: "y" })));
   await assert.rejects(audit.recordOrSpool({ event_type: "x", id: "a\n" }), { kind: "invalid" });
 });
