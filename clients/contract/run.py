@@ -65,7 +65,7 @@ def main() -> int:
         except Failed as why:
             verdict = "FAILED: %s" % why
             failed.append(name)
-        except Exception:  # noqa: BLE001  (whatever it is, the other scenarios run)
+        except Exception:
             verdict = "FAILED: " + traceback.format_exc()
             failed.append(name)
         print("  %-16s %6.1f s  %s" % (name, time.monotonic() - begun, verdict), flush=True)

@@ -68,12 +68,11 @@ class Collector:
             self.token_file = self.token("driver", "read-write")
 
     def environment(self) -> Dict[str, str]:
-        env = {"PATH": os.environ.get("PATH", ""), "HOME": str(self.home), "LC_ALL": "C.UTF-8"}
-        return env
+        return {"PATH": os.environ.get("PATH", ""), "HOME": str(self.home), "LC_ALL": "C.UTF-8"}
 
     def run(self, *args: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
         command = [self.auditctl, "--config", str(self.config), *args]
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=self.environment(),
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout, env=self.environment(),
                               cwd=str(self.home), encoding="utf-8")
 
     def token(self, name: str, role: str) -> Path:

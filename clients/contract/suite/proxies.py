@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Tuple, Union
 
@@ -258,7 +259,6 @@ class Http(Server):
         super().__init__(None)
 
     def serve(self, stream: socket.socket, nth: int) -> None:
-        import time
         there = connect(self.to)
         with stream.makefile("rb") as requests, there.makefile("rb") as answers:
             while True:

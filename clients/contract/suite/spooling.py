@@ -55,12 +55,11 @@ def spool(scene: Scene) -> None:
     collector.stop()
     by_id = {record.get("id"): record for record in collector.records()}
     seen: Told = []
-    for event, _ in kept + [(dict(event, id=result["ok"]["id"]), result)]:
-        if event in bad:
-            continue
-        if event["id"] not in by_id:
-            raise Failed("%s was spooled and is not in the log" % event["target"])
-        seen.append((event, {"ok": {"seq": by_id[event["id"]]["seq"], "id": event["id"]}}))
+    event["id"] = result["ok"]["id"]
+    for one in [spooled for spooled, _ in kept if spooled not in bad] + [event]:
+        if one["id"] not in by_id:
+            raise Failed("%s was spooled and is not in the log" % one["target"])
+        seen.append((one, {"ok": {"seq": by_id[one["id"]]["seq"], "id": one["id"]}}))
     check(collector, seen)
 
 
@@ -107,7 +106,7 @@ def spool_kill(scene: Scene) -> None:
     collector.stop()
     records = {record.get("target"): record for record in collector.records()}
     seen: Told = []
-    for event, result in kept:
+    for event, _ in kept:
         if event["target"] not in records:
             raise Failed("%s was spooled and is not in the log" % event["target"])
         seen.append((event, {"ok": {"seq": records[event["target"]]["seq"], "id": event["id"]}}))

@@ -30,7 +30,7 @@ from .recording import Recording, audited, recording
 from .spool import Draining, SpoolState
 
 __all__ = [
-    "AsyncClient", "AuditError", "AuditHandler", "Client", "Closed", "Conflict", "Draining", "ForeignCollector", "NotAllowed", "Outcome", "ProtocolError",
-    "QueueFull", "Recording", "Refused", "Seq", "SpoolError", "SpoolFull", "SpoolState", "TlsFailed", "Unconfirmed", "Unreachable",
-    "UsageError", "__version__", "audited", "recording",
+    "AsyncClient", "AuditError", "AuditHandler", "Client", "Closed", "Conflict", "Draining", "ForeignCollector",
+    "NotAllowed", "Outcome", "ProtocolError", "QueueFull", "Recording", "Refused", "Seq", "SpoolError", "SpoolFull",
+    "SpoolState", "TlsFailed", "Unconfirmed", "Unreachable", "UsageError", "__version__", "audited", "recording",
 ]

@@ -323,7 +323,7 @@ class Client:
             if not isinstance(error, dict):
                 break
             refused = wire.refused(error)
-            if refused.kind not in wire.AGAIN or now() + (refused.retry_after or 0.2) > until:
+            if not refused.again or now() + (refused.retry_after or 0.2) > until:
                 raise AuditError(refused.kind, refused.message)
             time.sleep(refused.retry_after or 0.2)
         ok = answer if self.target is not None else answer.get("ok", {}).get("query")
@@ -344,7 +344,7 @@ class Client:
             if not isinstance(records, list):
                 raise ProtocolError("protocol", "an answer without records")
             yield from records
-            left -= len(records)
+            left -= len(records) if limit else 0
             following = page.get("next")
             if page.get("more") is not True or not isinstance(following, dict) or (limit and left <= 0):
                 return
@@ -360,6 +360,27 @@ class Client:
         if not isinstance(status, dict):
             raise AuditError(*_refusal(answer))
         return status
+
+    def metrics(self, timeout: Optional[float] = None) -> str:
+        """The collector's metrics, in Prometheus's text format; over HTTP only."""
+        if self.target is None:
+            raise UsageError("usage", "metrics are for a client with a url; at a socket see status")
+        until = now() + (self.timeout if timeout is None else timeout)
+        with self._asking:
+            if self._asker_web is None:
+                self._asker_web = self._web()
+            try:
+                reply = self._asker_web.request("GET", "/metrics", b"", {"accept": "text/plain"}, until)
+            except Lost as why:
+                raise AuditError("unreachable", str(why)) from None
+        if reply.status != 200:
+            raise AuditError(*_refusal(wire.document(reply.body)))
+        return reply.body.decode("utf-8", "replace")
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def _ask_socket(self, request: Dict[str, Any], until: float) -> Dict[str, Any]:
         line = events._encoder.encode(request).encode("utf-8")

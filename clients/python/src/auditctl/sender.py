@@ -48,6 +48,8 @@ class Sender:
                     self._faulty(error)
         finally:
             self._end()
+            self.wake_reader.close()
+            self.wake_writer.close()
 
     def _faulty(self, error: Exception) -> None:
         words = "the client has a fault: %s" % type(error).__name__
@@ -101,7 +103,7 @@ class Sender:
             if answer.kind == "unavailable":
                 # It was accepted, and may yet become durable.
                 item.maybe = True
-            if answer.kind not in wire.AGAIN:
+            if not answer.again:
                 item.failed(answer.kind, answer.message)
             elif answer.kind == "unavailable" and not ids:
                 item.failed("unconfirmed", "unavailable: %s" % answer.message)

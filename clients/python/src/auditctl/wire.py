@@ -18,6 +18,9 @@ AGAIN = frozenset({
     "too_many_refusals",
 })
 
+#: These are final, whatever else the answer says. Any other kind is final unless it has a time to try again.
+FINAL = frozenset({"invalid", "malformed", "too_large", "conflict", "forbidden", "unauthorized", "unknown_request"})
+
 _RECORDED = re.compile(rb'\{"ok":\{"seq":([0-9]{1,20})(,"duplicate":true)?\}\}')
 _NO_ID = "unknown key `id`"
 
@@ -31,6 +34,11 @@ class Answer(NamedTuple):
     message: str = ""
     #: In seconds.
     retry_after: Optional[float] = None
+
+    @property
+    def again(self) -> bool:
+        """Whether sending it again makes sense."""
+        return self.kind in AGAIN or (self.retry_after is not None and self.kind not in FINAL)
 
     @property
     def knows_no_id(self) -> bool:
