@@ -264,7 +264,7 @@ func (c *Client) RecordOrSpool(ctx context.Context, event Event) (receipt Receip
 		}
 	}
 	var failed *Error
-	if errors.As(err, &failed) && (verdictOf(failed.Kind) == refused || failed.Kind == "cancelled") {
+	if errors.As(err, &failed) && (verdictOf(failed.Kind, false) == refused || failed.Kind == "cancelled") {
 		return receipt, false, err
 	}
 	if err := c.spool.append(encoded); err != nil {

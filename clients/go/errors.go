@@ -95,16 +95,21 @@ const (
 	denied
 )
 
-func verdictOf(kind string) verdict {
+// verdictOf: a kind that nobody knows is final, unless it says when to come again.
+func verdictOf(kind string, saysWhen bool) verdict {
 	switch kind {
 	case "rate_limited", "busy", "disk_full", "unavailable", "closed", "failed", "timeout",
-		"too_many_connections", "too_many_refusals", "internal", "lost", "unreachable":
+		"too_many_connections", "too_many_refusals", "lost", "unreachable":
 		return again
 	case "malformed", "too_large", "invalid", "conflict":
 		return refused
-	default:
+	case "forbidden", "unauthorized", "foreign_collector", "tls", "protocol", "internal", "unknown_request":
 		return denied
 	}
+	if saysWhen {
+		return again
+	}
+	return denied
 }
 
 // printable: what a collector says may end in somebody's terminal.

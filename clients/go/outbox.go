@@ -378,7 +378,7 @@ func (o *outbox) unreachable(err *Error) {
 		for _, p := range queue {
 			p.trouble = err
 			// Those who come later try anew: by then it may be another one who answers.
-			if verdictOf(err.Kind) != again {
+			if verdictOf(err.Kind, err.RetryAfter > 0) != again {
 				o.settle(p, Receipt{}, p.fail(err.Kind, err.Message, err))
 			}
 		}
@@ -406,7 +406,7 @@ func (o *outbox) answer(p *pending, a *answer) {
 	unsure := a.unsure || a.kind == "unavailable"
 	p.unsure = p.unsure || unsure
 	p.trouble = &Error{Kind: a.kind, Message: a.message, RetryAfter: a.retryAfter, ID: p.event.id}
-	verdict := verdictOf(a.kind)
+	verdict := verdictOf(a.kind, a.hasRetry)
 	if verdict != refused {
 		o.lastTrouble = p.trouble
 		o.hold(a)

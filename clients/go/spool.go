@@ -444,7 +444,7 @@ func (s *spool) sendSome(lines [][]byte, send func([]*encoded) []error) (settled
 	for at, reason := range reasons {
 		var failed *Error
 		if reason != nil {
-			if !errors.As(reason, &failed) || verdictOf(failed.Kind) != refused {
+			if !errors.As(reason, &failed) || verdictOf(failed.Kind, false) != refused {
 				return settled, reason
 			}
 			if err := s.setAside(lines[at], failed); err != nil {

@@ -73,13 +73,15 @@ const AGAIN = new Set([
   "timeout",
   "too_many_connections",
   "too_many_refusals",
-  "internal",
   "lost",
   "unreachable",
 ]);
 const REFUSED = new Set(["malformed", "too_large", "invalid", "conflict"]);
+const DENIED = new Set(["forbidden", "unauthorized", "foreign_collector", "tls", "protocol", "internal", "unknown_request"]);
 
-export function verdictOf(kind: string): Verdict {
+/** A kind that nobody knows is final, unless it says when to come again. */
+export function verdictOf(kind: string, saysWhen = false): Verdict {
   if (AGAIN.has(kind)) return "again";
-  return REFUSED.has(kind) ? "refused" : "denied";
+  if (REFUSED.has(kind)) return "refused";
+  return saysWhen && !DENIED.has(kind) ? "again" : "denied";
 }

@@ -189,7 +189,7 @@ export class Outbox implements Listener<Pending> {
     this.lastTrouble = error;
     const wait = Math.max(error.retryAfterMs ?? 0, backoff(this.#failures++, this.#maxBackoff));
     this.#connectAt = performance.now() + wait;
-    const denied = verdictOf(error.kind) !== "again";
+    const denied = verdictOf(error.kind, error.retryAfterMs !== undefined) !== "again";
     const waiting = [...this.#again, ...this.#fresh.slice(this.#freshHead)];
     for (const pending of waiting) {
       pending.trouble = error;
@@ -209,7 +209,7 @@ export class Outbox implements Listener<Pending> {
     const unsure = answer.unsure === true || kind === "unavailable";
     pending.unsure ||= unsure;
     pending.trouble = new AuditError(kind, message, { retryAfterMs, id: pending.encoded.id });
-    const verdict = verdictOf(kind);
+    const verdict = verdictOf(kind, retryAfterMs !== undefined);
     if (verdict !== "refused") {
       this.lastTrouble = pending.trouble;
       this.#hold(answer);
