@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,6 +53,8 @@ type Options struct {
 	Spool string
 	// SpoolMaxBytes is what it may hold. 64 MiB.
 	SpoolMaxBytes int64
+	// DrainEvery is how often the client drains it by itself. 0: not at all.
+	DrainEvery time.Duration
 }
 
 // String names no more than where the collector is.
@@ -107,6 +111,11 @@ type Client struct {
 	outbox  *outbox
 	http    *httpCaller
 	spool   *spool
+
+	// Of DrainEvery.
+	stopDraining context.CancelFunc
+	draining     sync.WaitGroup
+	lastDrain    atomic.Pointer[error]
 }
 
 // New makes a client. It does not need the collector yet.
@@ -135,7 +144,34 @@ func New(options Options) (*Client, error) {
 	} else {
 		client.outbox.start(newSocketTransport(client.socket(), client.outbox))
 	}
+	if client.spool != nil && options.DrainEvery > 0 {
+		ctx, stop := context.WithCancel(context.Background())
+		client.stopDraining = stop
+		client.draining.Add(1)
+		go client.drainAlways(ctx)
+	}
 	return client, nil
+}
+
+// drainAlways drains the spool again and again; what fails is in the status.
+func (c *Client) drainAlways(ctx context.Context) {
+	defer c.draining.Done()
+	ticker := time.NewTicker(c.options.DrainEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		status, err := c.spool.status()
+		if err == nil && status.Events > 0 {
+			within, cancel := context.WithTimeout(ctx, c.options.Timeout)
+			err = c.Drain(within)
+			cancel()
+		}
+		c.lastDrain.Store(&err)
+	}
 }
 
 func (c *Client) socket() socketOptions {
@@ -311,6 +347,8 @@ type Status struct {
 	Retries uint64
 	// LastError is why the last try failed, if one did.
 	LastError error
+	// LastDrain is why the spool was not emptied when Options.DrainEvery last tried.
+	LastDrain error
 }
 
 // Status says what the client has at the moment.
@@ -320,6 +358,9 @@ func (c *Client) Status() Status {
 	status := Status{Pending: len(c.outbox.waiting), Retries: c.outbox.retries}
 	if c.outbox.lastTrouble != nil {
 		status.LastError = c.outbox.lastTrouble
+	}
+	if err := c.lastDrain.Load(); err != nil {
+		status.LastDrain = *err
 	}
 	return status
 }
@@ -335,6 +376,10 @@ func (c *Client) Flush(ctx context.Context) error {
 // Close takes no more events, waits for those under way until ctx ends, and ends the client. Whoever
 // still waits then is told unconfirmed or unreachable.
 func (c *Client) Close(ctx context.Context) error {
+	if c.stopDraining != nil {
+		c.stopDraining()
+		c.draining.Wait()
+	}
 	c.outbox.close(ctx)
 	if c.spool != nil {
 		return c.spool.close()

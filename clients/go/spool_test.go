@@ -351,6 +351,21 @@ func TestANoteOfThePlaceThatLiesCostsNoEvent(t *testing.T) {
 	}
 }
 
+func TestAClientDrainsByItselfAndSaysWhyItCouldNot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "late.sock")
+	client := newClient(t, Options{
+		Socket: path, Spool: filepath.Join(t.TempDir(), "spool"), Timeout: 40 * time.Millisecond, DrainEvery: 20 * time.Millisecond,
+	})
+	spoolAll(t, client, events(1))
+	for !errors.Is(client.Status().LastDrain, ErrUnreachable) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	fake := newFake(t, path)
+	for len(fake.targets()) == 0 || client.Status().LastDrain != nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 func TestADirectoryThatOthersCanReadIsNoSpool(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "open")
 	must(t, os.Mkdir(dir, 0o755))

@@ -7,16 +7,14 @@ const audit = new AuditClient({
   socket: process.env.AUDIT_SOCKET ?? "logs/audit.sock",
   source: "example-spool",
   timeout: 2_000,
+  // A service has it drained all the while: drainEvery: 10_000.
   spool: { dir: process.env.SPOOL ?? "audit-spool", maxBytes: 16 << 20 },
 });
-
-// What was left by this process or another one.
-const draining = setInterval(() => audit.drain().catch((error) => console.error(error.message)), 10_000);
 
 const kept = await audit.recordOrSpool({ event_type: "door.opened", actor: "badge-1138", target: "north" });
 console.log("spooled" in kept ? `on disk, as ${kept.id}` : `recorded, as seq ${kept.seq}`);
 
+// What was left by this process or an earlier one.
 await audit.drain().catch((error) => console.error(error.message));
 console.log(await audit.spoolStatus());
-clearInterval(draining);
 await audit.close();

@@ -60,6 +60,8 @@ export interface ClientStatus {
   retries: number;
   /** Why the last try failed, if one did. */
   lastError: AuditError | undefined;
+  /** Why the spool was not emptied when `drainEvery` last tried. */
+  lastDrain: AuditError | undefined;
 }
 
 const DEFAULTS = {
@@ -86,6 +88,8 @@ export class AuditClient {
   readonly #spool: Spool | undefined;
   readonly #pending = new Set<Pending>();
   readonly #idle = new Set<() => void>();
+  readonly #drains: NodeJS.Timeout | undefined;
+  #drainTrouble: AuditError | undefined;
   #order = 0;
   #closed: Promise<void> | undefined;
 
@@ -103,6 +107,12 @@ export class AuditClient {
     }
     this.#redactor = new Redactor(options.redact ?? []);
     this.#spool = options.spool === undefined ? undefined : new Spool(options.spool);
+    const drainEvery = options.spool?.drainEvery;
+    if (drainEvery !== undefined) {
+      if (!(drainEvery >= 1 && drainEvery <= MAX_TIMEOUT))
+        throw new AuditError("usage", "spool.drainEvery: a number of milliseconds is expected");
+      this.#drains = setInterval(() => void this.#drainQuietly(), drainEvery).unref();
+    }
     this.#outbox = new Outbox(this.#options.maxBackoff);
     if (options.url !== undefined) {
       this.#http = new HttpCaller({ ...this.#options, url: options.url, allowPlainHttp: options.allowPlainHttp === true });
@@ -154,6 +164,16 @@ export class AuditClient {
     const end = performance.now() + (options.timeout ?? this.#options.timeout);
     const send = (line: Encoded): Promise<Receipt> => this.#send(line, true, { ...options, timeout: Math.max(0, end - performance.now()) });
     return this.#needsSpool().drain(send, end);
+  }
+
+  /** What fails is in the status. */
+  async #drainQuietly(): Promise<void> {
+    try {
+      if ((await this.spoolStatus()).events > 0) await this.drain();
+      this.#drainTrouble = undefined;
+    } catch (error) {
+      this.#drainTrouble = error as AuditError;
+    }
   }
 
   /** What is in the spool. */
@@ -249,7 +269,12 @@ export class AuditClient {
   }
 
   get status(): ClientStatus {
-    return { pending: this.#pending.size, retries: this.#outbox.retries, lastError: this.#outbox.lastTrouble };
+    return {
+      pending: this.#pending.size,
+      retries: this.#outbox.retries,
+      lastError: this.#outbox.lastTrouble,
+      lastDrain: this.#drainTrouble,
+    };
   }
 
   /** Resolves once nobody waits any more; what then became of each event its own caller knows. */
@@ -267,6 +292,7 @@ export class AuditClient {
   }
 
   async #end(timeout: number): Promise<void> {
+    clearInterval(this.#drains);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, timeout);

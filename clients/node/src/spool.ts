@@ -11,6 +11,8 @@ export interface SpoolOptions {
   dir: string;
   /** What it may hold, in bytes. 64 MiB. */
   maxBytes?: number | undefined;
+  /** How often the client drains it by itself, in milliseconds. Not at all unless given. */
+  drainEvery?: number | undefined;
 }
 
 export interface SpoolStatus {

@@ -221,6 +221,18 @@ test("a note of the place that lies costs sending twice, and no event", async (t
   }
 });
 
+test("a client drains by itself, and says why it could not", async (t) => {
+  const path = join(directory(t), "late.sock");
+  const audit = client(t, { socket: path, timeout: 40, spool: { dir: join(directory(t), "spool"), drainEvery: 20 } });
+  await audit.spool({ event_type: "test", target: "0" });
+  const until = async (done: () => boolean): Promise<void> => {
+    while (!done()) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  await until(() => audit.status.lastDrain?.kind === "unreachable");
+  const fake = await new FakeCollector(t, path).listen();
+  await until(() => fake.log.length === 1 && audit.status.lastDrain === undefined);
+});
+
 test("a directory that others can read is no spool", (t) => {
   const dir = join(directory(t), "open");
   mkdirSync(dir, { mode: 0o755 });
