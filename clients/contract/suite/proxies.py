@@ -281,6 +281,24 @@ class Http(Server):
         abort(there)
 
 
+class RawHttp(Server):
+    """A server that answers each request with the same bytes, and ends the connection or goes on for ever."""
+
+    def __init__(self, answer: bytes, endless: bytes) -> None:
+        self.answer, self.endless = answer, endless
+        super().__init__(None)
+
+    def serve(self, stream: socket.socket, nth: int) -> None:
+        with stream.makefile("rb") as requests:
+            head, _ = read_message(requests)
+            if not head:
+                return
+            stream.sendall(self.answer)
+            sent = 0
+            while self.endless and sent < 256 << 20:
+                sent += stream.send(self.endless)
+
+
 def read_message(stream: Any) -> Tuple[bytes, bytes]:
     """An HTTP message with its length or in chunks, as it is: head and body."""
     head, length, chunked = b"", 0, False

@@ -61,7 +61,7 @@ class Scene:
         collector.start()
         collector.ids = collector.has_ids()
         if not collector.ids:
-            note = "this auditctl has no ids (hello is not answered): what needs them was skipped"
+            note = "this auditctl has no ids (its hello does not name them): what needs them was skipped"
             if note not in self.notes:
                 self.notes.append(note)
             if needs_ids:

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from .checking import Events, all_recorded, check, kind, told
 from .collector import Collector, Failed, Skipped
-from .proxies import HELLO, Cutting, Http, Lines, Old, Script, Server, TlsFront
+from .proxies import HELLO, Cutting, Http, Lines, Old, RawHttp, Script, Server, TlsFront
 from .scene import Certificates, Scene, scenario
 
 
@@ -212,6 +212,12 @@ def old_collector(scene: Scene) -> None:
     for count in (100, 1, 100, 20):
         batch = events.many(count)
         seen += told(batch, driver.batch(batch))
+    if "spool" in driver.ok("describe")["features"]:
+        driver.ok("open", socket=str(old.path), spool=str(scene.home / "spool"), timeout_ms=2_000)
+        driver.ok("spool", event=events.one())
+        result = driver.call("drain", timeout_ms=2_000)
+        if "ok" in result or driver.ok("spool_state")["events"] != 1:
+            raise Failed("a spool was drained without ids: %s" % result)
     driver.end()
     if old.ids_seen:
         raise Failed("an old collector was sent %d ids" % old.ids_seen)
@@ -247,6 +253,23 @@ def hostile_answers(scene: Scene) -> None:
             raise Failed("%s: %s" % (name, json.dumps(result)[:500]))
         driver.end()
         server.close()
+    head = b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\n"
+    by_http: Dict[str, Tuple[bytes, bytes]] = {
+        "garbage": (b"garbage\r\n\r\n", b""), "no seq": (head + b"content-length: 2\r\n\r\n{}", b""),
+        "a text": (head + b'content-length: 11\r\n\r\n{"seq":"7"}', b""), "cut": (head + b'content-length: 99\r\n\r\n{"seq":7}', b""),
+        "a wrong length": (head + b"content-length: -1\r\n\r\n", b""), "a status that is none": (b"HTTP/1.1 999999999 x\r\n\r\n", b""),
+        "endless headers": (head, b"x: " + b"y" * 8_000 + b"\r\n"), "an endless line": (head, b"y" * 65_536),
+        "an endless body": (head + b"transfer-encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 65_536 + b"\r\n"),
+        "not a collector": (b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n<html></html>", b""),
+    }
+    for name, (answer, endless) in by_http.items():
+        web = scene.serve(RawHttp(answer, endless))
+        driver = scene.driver(url="http://127.0.0.1:%d" % web.port, timeout_ms=800)
+        result = driver.call("record", event=Events("hostile").one())
+        if kind(result) not in ("protocol", "unconfirmed"):
+            raise Failed("HTTP, %s: %s" % (name, json.dumps(result)[:500]))
+        driver.end()
+        web.close()
     # An answer that nobody asked for is not the next event's.
     path = scene.folder("proxy") / "twice.sock"
     scene.serve(Lines(path, lambda nth, count, line: b'{"ok":{"seq":1}}\n{"ok":{"seq":2}}\n' if nth == 1 else None, HELLO))

@@ -75,6 +75,24 @@ def test_a_future_that_is_cancelled_before_it_was_sent_withdraws_its_event(make:
     assert [record["target"] for record in of(collector, "cancel")] == ["kept"]
 
 
+def test_a_callback_that_would_wait_for_itself_is_told_so(audit: Client) -> None:
+    seen: List[BaseException] = []
+
+    def callback(_: Any) -> None:
+        try:
+            audit.record("inner")
+        except AuditError as error:
+            seen.append(error)
+
+    # It is called in the thread that sends, if the event is not recorded yet.
+    for _ in range(20):
+        future = audit.submit({"event_type": "outer"})
+        future.add_done_callback(callback)
+        future.result()
+    audit.close()
+    assert all("own thread" in str(error) for error in seen)
+
+
 def test_a_full_queue_waits_or_raises_and_never_drops(home: Path) -> None:
     client = Client(str(home / "nobody.sock"), timeout=0.4, capacity=3)
     futures = [client.submit({"event_type": "full"}) for _ in range(3)]
@@ -154,6 +172,13 @@ def test_what_was_submitted_is_sent_when_the_program_ends(collector: Collector) 
                "for n in range(300): c.submit({'event_type': 'exit'})\n" % (src, str(collector.socket)))
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
     assert len(of(collector, "exit")) == 300
+
+
+def test_what_has_no_outcome_when_a_client_is_closed_gets_one(home: Path) -> None:
+    client = Client(str(home / "nobody.sock"), timeout=3600)
+    waiting = [client.submit({"event_type": "x"}) for _ in range(5)]
+    client.close(0.1)
+    assert [type(future.exception(5)) for future in waiting] == [Unreachable] * 5
 
 
 def test_a_closed_client_says_so(audit: Client) -> None:

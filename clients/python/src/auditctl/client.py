@@ -25,6 +25,8 @@ from .web import Target, Web, context
 NAME = "auditctl-python/" + __version__
 DEFAULT_SOCKET = "/run/auditctl/audit.sock"
 MAX_WINDOW = 16_384
+#: Of a batch so many events are sent while the next ones are encoded.
+AT_ONCE = 512
 
 _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
 
@@ -189,24 +191,39 @@ class Client:
         return self._outcomes(list(events), timeout)
 
     def _outcomes(self, given: "List[Mapping[str, Any]]", timeout: Optional[float]) -> "List[Outcome]":
+        self._not_in_the_sender()
         deadline = now() + (self.timeout if timeout is None else timeout)
-        out: "List[Optional[Outcome]]" = [None] * len(given)
-        ready: "List[Tuple[int, events.Encoded]]" = []
+        group = Group(len(given))
+        items: "List[Item]" = []
         for at, event in enumerate(given):
             try:
-                ready.append((at, self.encode(event)))
+                items.append(Item(self.encode(event), deadline, group, at))
             except AuditError as error:
-                out[at] = error
-        group = Group(len(ready))
-        items = [Item(encoded, deadline, group, place) for place, (_, encoded) in enumerate(ready)]
-        if items:
-            self._submit(items)
-        for (at, _), outcome in zip(ready, group.wait()):
-            out[at] = outcome
-        return [outcome for outcome in out if outcome is not None]
+                group.settle(at, error)
+            if len(items) == AT_ONCE:
+                self._submit_or_settle(items)
+                items = []
+        self._submit_or_settle(items)
+        return group.wait()
+
+    def _not_in_the_sender(self) -> None:
+        """A callback of a future runs in the thread that sends: it would wait for itself."""
+        sender = self._sender
+        if sender is not None and sender.thread is threading.current_thread():
+            raise UsageError("usage", "this is the client's own thread, where a call cannot wait; use submit")
+
+    def _submit_or_settle(self, items: "List[Item]") -> None:
+        """What is sent already is on its way: those that are not taken get their error."""
+        try:
+            if items:
+                self._submit(items)
+        except AuditError as error:
+            for item in items:
+                item.failed(error.kind, error.message)
 
     def flush(self, timeout: Optional[float] = None) -> None:
         """Returns once everything that was submitted has its outcome; raises after `timeout` seconds."""
+        self._not_in_the_sender()
         until = now() + (self.timeout if timeout is None else timeout)
         while len(self._queue):
             if now() > until:
@@ -214,7 +231,10 @@ class Client:
             time.sleep(0.002)
 
     def close(self, timeout: Optional[float] = None) -> None:
-        """Waits for what was submitted, then ends the connection. Nothing is taken any more."""
+        """Waits for what was submitted, then ends the connection. Nothing is taken any more.
+
+        Each event has its own deadline; after `timeout` seconds what has no outcome gets one: `Unreachable`, or `Unconfirmed`.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -227,7 +247,12 @@ class Client:
             self._queue.closing = True
         if sender is not None and sender.thread is not None:
             sender.poke()
-            sender.thread.join(self.timeout if timeout is None else timeout)
+            sender.thread.join(timeout)
+            if sender.thread.is_alive():
+                self._queue.cut = True
+                sender.poke()
+                # A request that is under way ends at the deadline of its events.
+                sender.thread.join()
         with self._asking:
             if self._asker is not None:
                 self._asker.socket.close()
@@ -288,8 +313,12 @@ class Client:
         return self.spooled
 
     def _deliver(self, encoded: "List[events.Encoded]", deadline: float) -> "List[Outcome]":
+        self._not_in_the_sender()
         group = Group(len(encoded))
-        self._submit([Item(one, deadline, group, at) for at, one in enumerate(encoded)])
+        items = [Item(one, deadline, group, at) for at, one in enumerate(encoded)]
+        for item in items:
+            item.needs_ids = True
+        self._submit_or_settle(items)
         return group.wait()
 
     def _drain_now_and_then(self) -> None:

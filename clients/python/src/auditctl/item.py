@@ -63,7 +63,7 @@ class Group:
 class Item:
     """One event, from its submission to its outcome."""
 
-    __slots__ = ("at", "deadline", "encoded", "future", "group", "last", "maybe", "settled", "start")
+    __slots__ = ("at", "deadline", "encoded", "future", "group", "last", "maybe", "needs_ids", "settled", "start")
 
     def __init__(self, encoded: Encoded, deadline: float, group: Optional[Group] = None, at: int = 0,
                  future: "Optional[Future[Seq]]" = None) -> None:
@@ -74,6 +74,8 @@ class Item:
         self.maybe = False
         #: The last refusal that allows another try, in words.
         self.last = ""
+        #: Of the spool: without ids it could be recorded again and again.
+        self.needs_ids = False
         self.settled = False
         #: Where its line begins in what this connection has sent.
         self.start = 0
@@ -85,6 +87,10 @@ class Item:
     def failed(self, kind: str, message: str) -> None:
         """It will not be tried again."""
         self._settle(error_of(kind, message, self.encoded.id))
+
+    def no_ids(self) -> None:
+        """The collector is an older one."""
+        self.failed("no_ids", "this collector knows no ids, so events from the spool could be recorded twice; they stay in the spool")
 
     def expired(self, trouble: str) -> None:
         """Its deadline is over."""

@@ -12,13 +12,12 @@ class Queue:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.changed = threading.Condition(self.lock)
         self.items: "Deque[Item]" = deque()
         #: Taken by the sender and without an outcome yet.
         self.taken = 0
-        #: Calls `wake` where the sender does not wait for `changed`.
         self.closing = False
-        self.earliest: Optional[float] = None
+        #: Nobody waits any longer.
+        self.cut = False
 
     def __len__(self) -> int:
         return len(self.items) + self.taken
@@ -29,7 +28,6 @@ class Queue:
             if self.closing:
                 return False
             self.items.extend(items)
-            self.changed.notify_all()
         return True
 
     def again(self, items: "Iterable[Item]") -> None:

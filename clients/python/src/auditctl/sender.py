@@ -42,7 +42,10 @@ class Sender:
         try:
             while not self._over():
                 try:
-                    self._turn()
+                    if self.queue.cut:
+                        self._cut_off()
+                    else:
+                        self._turn()
                 except Exception as error:
                     # Nobody may wait for ever for a thread that has a fault.
                     self._faulty(error)
@@ -55,6 +58,12 @@ class Sender:
         words = "the client has a fault: %s" % type(error).__name__
         for item in self._held() + self.queue.take(1 << 30, 1 << 62):
             item.failed("unconfirmed", words)
+        self.queue.taken = 0
+
+    def _cut_off(self) -> None:
+        """The client is closed, and waits no longer: everything gets its outcome all the same."""
+        for item in self._held() + self.queue.take(1 << 30, 1 << 62):
+            item.expired("the client was closed")
         self.queue.taken = 0
 
     def _held(self) -> "List[Item]":
@@ -79,6 +88,11 @@ class Sender:
         except (TimeoutError, OSError):
             pass
         self.wake_reader.setblocking(False)
+
+    def _idle(self, nearest: Optional[float]) -> None:
+        """There is nothing to do. Whoever closes has woken this thread before it looked at the queue."""
+        if not self.queue.closing:
+            self._pause(nearest)
 
     def _wait_for(self, nearest: Optional[float]) -> bool:
         """Whether nothing may be sent yet; it has waited then."""
@@ -136,6 +150,14 @@ class Sender:
             item.failed(error.kind, error.message)
 
 
+def without_spooled(items: "List[Item]") -> "List[Item]":
+    """Events of the spool are not sent to a collector without ids."""
+    for item in items:
+        if item.needs_ids:
+            item.no_ids()
+    return [item for item in items if not item.settled]
+
+
 class SocketSender(Sender):
     """Pipelines over the Unix socket."""
 
@@ -156,6 +178,8 @@ class SocketSender(Sender):
         held, self.again = self.again, []
         if self.stream is not None:
             seen, unseen = self.stream.give_up()
+            for item in seen:
+                item.maybe = True
             held += seen + unseen
             self.stream = None
         return held
@@ -164,7 +188,7 @@ class SocketSender(Sender):
         nearest = self.queue.expire(self.trouble)
         busy = self.stream is not None and bool(self.stream.inflight)
         if not busy and not self.queue.items:
-            self._pause(nearest)
+            self._idle(nearest)
             return
         if not busy and self._wait_for(nearest):
             return
@@ -193,7 +217,7 @@ class SocketSender(Sender):
 
     def _exchange(self, there: Stream) -> None:
         """Sends and reads until there is nothing to do, something fails, or the window has to wait."""
-        while True:
+        while not self.queue.cut:
             self._fill(there)
             if not there.inflight:
                 self._send_again()
@@ -233,6 +257,8 @@ class SocketSender(Sender):
         if room <= 0 or (there.inflight and room < self.pace.at_once // 4) or there.inflight_bytes >= self.window_bytes:
             return
         items = self.queue.take(room, self.window_bytes - there.inflight_bytes)
+        if not there.hello.ids:
+            items = without_spooled(items)
         if items:
             there.add(items)
             self.queue.taken = len(there.inflight)
@@ -297,11 +323,13 @@ class WebSender(Sender):
     def _turn(self) -> None:
         nearest = self.queue.expire(self.trouble)
         if not self.queue.items:
-            self._pause(nearest)
+            self._idle(nearest)
             return
         if self._wait_for(nearest):
             return
         items = self.queue.take(self.pace.at_once, MAX_BODY_BYTES)
+        if not self.web.ids:
+            items = without_spooled(items)
         if not items:
             return
         self.queue.taken, self.held = len(items), items

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import select
 import socket
 import ssl
 import time
@@ -176,6 +177,8 @@ class Web:
         return text
 
     def _connected(self, until: float) -> _Timed:
+        if self._timed is not None and self.context is None and _has_ended(self._timed.stream):
+            self.close()
         if self._timed is None:
             left = max(until - time.monotonic(), 0.001)
             try:
@@ -271,9 +274,16 @@ class Unsent(Lost):
     """No byte of the request was sent."""
 
 
+def _has_ended(stream: socket.socket) -> bool:
+    """Whether a kept connection has something to say before it is asked: its end."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def _header(id: str) -> Optional[str]:
-    """An id as a header's value; None where a header cannot hold it, which the body does."""
-    return id if id.isascii() and id.strip() == id else None
+    """An id as a header's value; None where a header cannot hold it, which the body does. Quotes around it would be no part of it."""
+    return id if id.isascii() and id.strip() == id and not id.startswith(chr(34)) else None
 
 
 def _words(error: BaseException) -> str:
