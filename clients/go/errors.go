@@ -75,6 +75,8 @@ var (
 	ErrUsage = &Error{Kind: "usage"}
 	// ErrSpoolFull: the spool has no room left.
 	ErrSpoolFull = &Error{Kind: "spool_full"}
+	// ErrNoIDs: the collector is too old for a spool; what is in it stays.
+	ErrNoIDs = &Error{Kind: "no_ids"}
 	// ErrClosed: the client was closed.
 	ErrClosed = &Error{Kind: "closed"}
 )
@@ -103,7 +105,7 @@ func verdictOf(kind string, saysWhen bool) verdict {
 		return again
 	case "malformed", "too_large", "invalid", "conflict":
 		return refused
-	case "forbidden", "unauthorized", "foreign_collector", "tls", "protocol", "internal", "unknown_request":
+	case "forbidden", "unauthorized", "foreign_collector", "tls", "protocol", "internal", "unknown_request", "no_ids":
 		return denied
 	}
 	if saysWhen {

@@ -324,7 +324,7 @@ func (o *outbox) next(now time.Time) (batch []*pending, wait time.Duration, conn
 		o.drop()
 		if p.needsIDs && !ids {
 			why := "the collector at " + o.transport.where() + " knows no ids, so nothing is drained: update it"
-			o.settle(p, Receipt{}, p.fail("spool", why, nil))
+			o.settle(p, Receipt{}, p.fail("no_ids", why, nil))
 			continue
 		}
 		bytes -= p.size

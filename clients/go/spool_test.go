@@ -204,7 +204,7 @@ func TestACollectorThatKnowsNoIDsIsSentNothingOfASpool(t *testing.T) {
 	fake.hello = `{"error":{"kind":"invalid","message":"old"}}` + "\n"
 	client := newClient(t, Options{Socket: fake.path, Spool: filepath.Join(t.TempDir(), "spool")})
 	spoolAll(t, client, events(1))
-	if err := client.Drain(context.Background()); !errors.Is(err, &Error{Kind: "spool"}) || fake.lines != 0 {
+	if err := client.Drain(context.Background()); !errors.Is(err, ErrNoIDs) || fake.lines != 0 {
 		t.Fatal(err, fake.lines)
 	}
 }

@@ -67,7 +67,10 @@ async function run(command: Command): Promise<Record<string, unknown>> {
     case "drain": {
       const left = await opened()
         .drain({ timeout: command.timeout_ms })
-        .catch(() => opened().spoolStatus());
+        .catch((error: AuditError) => {
+          if (error.kind === "no_ids") throw error;
+          return opened().spoolStatus();
+        });
       return { ok: { events: left.events, refused: left.refused } };
     }
     case "spool_state": {

@@ -20,6 +20,8 @@ export type OwnKind =
   | "spool_full"
   /** The spool cannot be read, written or drained. */
   | "spool"
+  /** The collector is too old for a spool; what is in it stays. */
+  | "no_ids"
   /** The client was closed. */
   | "closed";
 
@@ -77,7 +79,7 @@ const AGAIN = new Set([
   "unreachable",
 ]);
 const REFUSED = new Set(["malformed", "too_large", "invalid", "conflict"]);
-const DENIED = new Set(["forbidden", "unauthorized", "foreign_collector", "tls", "protocol", "internal", "unknown_request"]);
+const DENIED = new Set(["forbidden", "unauthorized", "foreign_collector", "tls", "protocol", "internal", "unknown_request", "no_ids"]);
 
 /** A kind that nobody knows is final, unless it says when to come again. */
 export function verdictOf(kind: string, saysWhen = false): Verdict {

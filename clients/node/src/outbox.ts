@@ -157,7 +157,7 @@ export class Outbox implements Listener<Pending> {
       this.#drop();
       first.sentWithId = this.#transport.knowsIds;
       if (first.needsIds && !first.sentWithId) {
-        first.fail("spool", `the collector at ${this.#transport.where} knows no ids, so nothing is drained: update it`);
+        first.fail("no_ids", `the collector at ${this.#transport.where} knows no ids, so nothing is drained: update it`);
         continue;
       }
       left -= first.bytes;

@@ -199,6 +199,9 @@ func (d *driver) run(c *command) object {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.TimeoutMS)*time.Millisecond)
 		defer cancel()
 		if err := d.client.Drain(ctx); err != nil {
+			if errors.Is(err, auditctl.ErrNoIDs) {
+				return d.failure(err)
+			}
 			fmt.Fprintln(os.Stderr, "drain:", err)
 		}
 		return d.state(false)
