@@ -117,7 +117,8 @@ func encode(event *Event, redact *redactor, ids *idMaker, source string, now tim
 	}
 	stamp := event.Timestamp
 	if stamp.IsZero() {
-		stamp = now
+		// A record's own times have microseconds: what is finer would be kept in details.
+		stamp = now.Truncate(time.Microsecond)
 	}
 	out := append(make([]byte, 0, 256), '{')
 	field := func(name, value string) {

@@ -77,7 +77,7 @@ export function encode(
       throw new AuditError("invalid", `unknown key ${JSON.stringify(key)}; an event has ${known} (put other keys into details)`);
     }
   }
-  const id = event.id ?? makeId();
+  const id = event.id === undefined ? makeId() : event.id;
   checkId(id);
   const whole: Record<string, unknown> = {};
   for (const key of KEYS) {

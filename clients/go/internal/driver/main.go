@@ -53,7 +53,7 @@ func event(text json.RawMessage) (auditctl.Event, error) {
 		Outcome   string          `json:"outcome"`
 		Timestamp string          `json:"timestamp"`
 		Details   json.RawMessage `json:"details"`
-		ID        *string         `json:"id"`
+		ID        json.RawMessage `json:"id"`
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -64,8 +64,8 @@ func event(text json.RawMessage) (auditctl.Event, error) {
 	result := auditctl.Event{Type: wire.Type, Actor: wire.Actor, Source: wire.Source, Target: wire.Target, Outcome: wire.Outcome}
 	if wire.ID != nil {
 		// An empty ID is none in Go: the client makes one. Here somebody wrote it.
-		if result.ID = *wire.ID; result.ID == "" {
-			return result, invalid(errors.New("an empty id"))
+		if json.Unmarshal(wire.ID, &result.ID) != nil || result.ID == "" {
+			return result, invalid(errors.New("id is no text, or empty"))
 		}
 	}
 	if wire.Details != nil {
