@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional
 from .collector import Failed
 
 #: A result takes at most so many seconds; far more than any deadline that the suite sets.
-PATIENCE = 180.0
+PATIENCE = 90.0
 
 Result = Dict[str, Any]
 

@@ -131,9 +131,9 @@ def refused(scene: Scene) -> None:
 @scenario
 def rate_limited(scene: Scene) -> None:
     for door in ("socket", "http"):
-        collector = scene.collector(http=door == "http", rate=(200, 50))
+        collector = scene.collector(http=door == "http", rate=(300, 50))
         driver = scene.driver(**socket_of(collector) if door == "socket" else http_of(collector))
-        events = Events("rate_limited").many(500)
+        events = Events("rate_limited").many(400)
         seen = told(events, driver.batch(events))
         all_recorded(seen)
         refusals = collector.refused_by_rate()
