@@ -35,7 +35,7 @@ export class FakeCollector {
   constructor(t: TestContext, path?: string) {
     this.path = path ?? join(directory(t), "audit.sock");
     this.#server = createServer((socket) => this.#serve(socket));
-    t.after(() => this.close());
+    cleanup(t, () => this.close());
   }
 
   async listen(): Promise<this> {
@@ -92,15 +92,28 @@ export class FakeCollector {
   }
 }
 
+const cleanups = new WeakMap<TestContext, (() => unknown)[]>();
+
+/** What a test made is ended in reverse: a directory goes after those that write into it. */
+export function cleanup(t: TestContext, end: () => unknown): void {
+  const known = cleanups.get(t);
+  if (known !== undefined) return void known.push(end);
+  const ends = [end];
+  cleanups.set(t, ends);
+  t.after(async () => {
+    for (const one of ends.reverse()) await one();
+  });
+}
+
 export function directory(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), "auditctl-node-"));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
+  cleanup(t, () => rmSync(path, { recursive: true, force: true }));
   return path;
 }
 
 export function client(t: TestContext, options: ClientOptions): AuditClient {
   const made = new AuditClient({ timeout: 20_000, maxBackoff: 5, ...options });
-  t.after(() => made.close({ timeout: 0 }));
+  cleanup(t, () => made.close({ timeout: 0 }));
   return made;
 }
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { client, directory, events } from "./collector.js";
+import { cleanup, client, directory, events } from "./collector.js";
 
 const HERE = fileURLToPath(new URL("../..", import.meta.url));
 const bin = process.env.AUDITCTL_BIN;
@@ -22,7 +22,7 @@ async function started(t: TestContext, socket: string): Promise<ChildProcess> {
     env,
     stdio: ["ignore", "ignore", "pipe"],
   });
-  t.after(() => serving.kill("SIGKILL"));
+  cleanup(t, () => ended(serving));
   let said = "";
   await new Promise<void>((resolve, reject) => {
     serving.once("exit", () => reject(new Error(`the collector ended: ${said}`)));
@@ -32,6 +32,14 @@ async function started(t: TestContext, socket: string): Promise<ChildProcess> {
     });
   });
   return serving;
+}
+
+/** Kills it, if it lives, and waits until it is gone. */
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGKILL");
+  await gone;
 }
 
 /** A project that has the package installed, as npm links a folder. */
@@ -76,7 +84,7 @@ test("the examples run, and what they are asked is in the log", { skip: bin === 
   const env = { ...process.env, AUDIT_SOCKET: socket, PORT: "0" };
   for (const name of readdirSync(join(HERE, "examples"))) writeFileSync(join(home, name), readFileSync(join(HERE, "examples", name)));
   const serving = spawn(process.execPath, ["server.mjs"], { cwd: home, env });
-  t.after(() => serving.kill("SIGKILL"));
+  cleanup(t, () => ended(serving));
   const port = await new Promise<string>((resolve) =>
     serving.stdout.once("data", (said: Buffer) => resolve(/port (\d+)/.exec(String(said))?.[1] ?? "")),
   );
@@ -87,9 +95,9 @@ test("the examples run, and what they are asked is in the log", { skip: bin === 
     await answer.text();
   }
   assert.deepEqual(statuses, [200, 400]);
-  const ended = new Promise((resolve) => serving.once("exit", resolve));
+  const gone = new Promise((resolve) => serving.once("exit", resolve));
   serving.kill("SIGTERM");
-  assert.equal(await ended, 0);
+  assert.equal(await gone, 0);
   for (const name of ["spool.mjs", "query.mjs"]) {
     const { stderr } = await run(process.execPath, [name], { cwd: home, env, timeout: 60_000 });
     assert.equal(stderr, "");
