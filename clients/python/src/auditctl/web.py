@@ -63,6 +63,8 @@ class _Timed:
     def __init__(self, stream: socket.socket) -> None:
         self.stream = stream
         self.until = 0.0
+        #: The other side has said all that it will say.
+        self.ended = False
 
     def _left(self) -> None:
         left = self.until - time.monotonic()
@@ -80,7 +82,9 @@ class _Timed:
     def recv_into(self, buffer: "Union[bytearray, memoryview]") -> int:
         """Reads what is there."""
         self._left()
-        return self.stream.recv_into(buffer)
+        count = self.stream.recv_into(buffer)
+        self.ended = count == 0
+        return count
 
     def makefile(self, mode: str = "rb", *_: object, **__: object) -> io.BufferedReader:
         """What answers are read from."""
@@ -154,6 +158,9 @@ class Web:
         try:
             connection.request(method, self.target.prefix + path, body, headers)
             answer = connection.getresponse()
+            if answer.length is None and not answer.chunked:
+                # A connection that is cut within the headers looks like their end.
+                raise Lost("%s: it ended the connection in its answer" % (self.target,))
             text = self._body(answer)
             keep = not answer.will_close
             after = answer.getheader("retry-after")
@@ -163,6 +170,9 @@ class Web:
         except (OSError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
             raise Lost("%s: %s" % (self.target, _words(error))) from None
         except (http.client.HTTPException, ValueError) as error:
+            if timed.ended:
+                # Half a status line, or half a header.
+                raise Lost("%s: %s" % (self.target, _words(error))) from None
             raise ProtocolError("protocol", "%s does not speak HTTP: %s" % (self.target, type(error).__name__)) from None
         finally:
             if not keep:
@@ -171,6 +181,9 @@ class Web:
     @staticmethod
     def _body(answer: http.client.HTTPResponse) -> bytes:
         text = answer.read(wire.MAX_QUERY_BYTES + 1)
+        if answer.length and len(text) <= wire.MAX_QUERY_BYTES:
+            # http.client takes the end of the connection for the body's, if it is asked for a part.
+            raise http.client.IncompleteRead(text, answer.length)
         if len(text) > wire.MAX_QUERY_BYTES:
             raise ProtocolError("protocol", "an answer without end")
         answer.read()
