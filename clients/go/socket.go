@@ -168,6 +168,8 @@ type socketTransport struct {
 	// window: few after a connection was lost, so that some are answered before the next loss.
 	window  int
 	answers int
+	// settled is closed once everything that the last connection lost is back in the outbox.
+	settled chan struct{}
 }
 
 func newSocketTransport(options socketOptions, outbox *outbox) *socketTransport {
@@ -195,6 +197,10 @@ func (t *socketTransport) room() (events, bytes int) {
 }
 
 func (t *socketTransport) connect(ctx context.Context) *Error {
+	if t.settled != nil {
+		// What was lost goes before anything newer.
+		<-t.settled
+	}
 	conn, reader, greeted, err := t.options.open(ctx)
 	if err != nil {
 		return err
@@ -202,7 +208,8 @@ func (t *socketTransport) connect(ctx context.Context) *Error {
 	t.mu.Lock()
 	t.conn, t.hello, t.answers = conn, greeted, 0
 	t.mu.Unlock()
-	go t.read(conn, reader)
+	t.settled = make(chan struct{})
+	go t.read(conn, reader, t.settled)
 	return nil
 }
 
@@ -238,7 +245,8 @@ func (t *socketTransport) send(batch []*pending) {
 }
 
 // read takes answers until the connection ends.
-func (t *socketTransport) read(conn net.Conn, reader *bufio.Reader) {
+func (t *socketTransport) read(conn net.Conn, reader *bufio.Reader, settled chan struct{}) {
+	defer close(settled)
 	var done []*pending
 	var answers []answer
 	kind, why := "lost", ""
@@ -269,8 +277,7 @@ func (t *socketTransport) read(conn net.Conn, reader *bufio.Reader) {
 			done, answers = done[:0], answers[:0]
 		}
 	}
-	t.outbox.answered(done, answers)
-	t.down(conn, kind, why)
+	t.down(conn, kind, why, done, answers)
 }
 
 func ending(err error) (kind, why string) {
@@ -349,7 +356,9 @@ func (t *socketTransport) heard(conn net.Conn, answers int) {
 	}
 }
 
-func (t *socketTransport) down(conn net.Conn, kind, why string) {
+// down ends the connection. What was answered is told only once nothing more can be sent on it: what
+// its callers send next must not be lost with it.
+func (t *socketTransport) down(conn net.Conn, kind, why string, done []*pending, answers []answer) {
 	conn.Close()
 	t.mu.Lock()
 	lost := t.inFlight
@@ -362,6 +371,7 @@ func (t *socketTransport) down(conn net.Conn, kind, why string) {
 		}
 	}
 	t.mu.Unlock()
+	t.outbox.answered(done, answers)
 	message := "the collector at " + t.where() + " went away before it answered: " + why
 	t.outbox.answered(lost, repeat(answer{kind: kind, message: message, unsure: true}, len(lost)))
 }
