@@ -72,11 +72,14 @@ def test_events_leave_in_order_and_what_was_not_taken_stays(home: Path) -> None:
     for one in events[:350]:
         spool.append(one)
     first = Taker(stop_after=123)
+    assert not spool.is_empty()
     assert spool.drain(first, FAR).events == 350 - 123
     # A new process goes on where the last one was.
     spool = Spool(str(home / "s"), 1 << 22)
     second = Taker()
+    assert not spool.is_empty()
     assert spool.drain(second, FAR) == (227, 0, 0)
+    assert spool.is_empty()
     assert first.taken + second.taken == [one.id for one in events[:350]]
     spool.append(events[400])
     third = Taker()

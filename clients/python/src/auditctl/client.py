@@ -286,7 +286,7 @@ class Client:
         spool = self._spool()
         with_id = dict(event)
         with_id.setdefault("id", events.new_id())
-        if not spool.state().events:
+        if spool.is_empty():
             try:
                 return self.record_event(with_id, timeout=timeout)
             except AuditError as error:
@@ -325,7 +325,7 @@ class Client:
         assert self.drain_every is not None
         while not self._drain_stop.wait(self.drain_every):
             try:
-                if self._spool().state().events:
+                if not self._spool().is_empty():
                     self.drain(min(self.timeout, 10.0))
                 self.last_drain_error = None
             except AuditError as error:

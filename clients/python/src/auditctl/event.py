@@ -78,7 +78,7 @@ def _other(value: object) -> object:
         return sorted(value, key=repr)
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError("a %s has no form in JSON" % type(value).__name__)
+    raise TypeError("values of the type %s have none" % type(value).__name__)
 
 
 def timestamp_text(at: datetime.datetime) -> str:

@@ -28,6 +28,10 @@ MAX_FILE_BYTES = 1 << 20
 FOR_GOOD = ("invalid", "malformed", "too_large", "conflict")
 
 
+#: Not every system can leave the file's times out.
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
 class SpoolState(NamedTuple):
     """What a spool holds."""
 
@@ -149,7 +153,7 @@ class Spool:
             handle = self._open(_name(numbers[-1]), os.O_RDWR)
             try:
                 _cut_torn(handle)
-                os.fdatasync(handle)
+                _sync(handle)
             finally:
                 os.close(handle)
         # Never a number again that the position may still name.
@@ -162,7 +166,7 @@ class Spool:
             done = 0
             while done < len(data):
                 done += os.pwrite(handle, data[done:], end + done)
-            os.fdatasync(handle)
+            _sync(handle)
         except OSError:
             # The caller is told that it is not there.
             with contextlib.suppress(OSError):
@@ -188,7 +192,7 @@ class Spool:
         handle = self._open("position.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             os.write(handle, json.dumps({"file": number, "offset": offset}).encode())
-            os.fdatasync(handle)
+            _sync(handle)
         finally:
             os.close(handle)
         os.rename(self._path("position.new"), self._path("position"))
@@ -321,6 +325,13 @@ class Spool:
         _sync_directory(self.directory)
 
     # Saying
+
+    def is_empty(self) -> bool:
+        """Whether nothing waits; reads no events."""
+        with self._told(), self._locked("append.lock"):
+            at, offset = self._position()
+            return not any(number > at or (number == at and os.stat(self._path(_name(number))).st_size > offset)
+                           for number in self._numbers())
 
     def state(self) -> SpoolState:
         """Counts what is there; reads the spool."""

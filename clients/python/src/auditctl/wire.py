@@ -66,7 +66,9 @@ def answer(line: bytes) -> Answer:
     """The answer to an event, over the socket."""
     match = _RECORDED.fullmatch(line)
     if match is not None:
-        return recorded({"seq": int(match.group(1)), "duplicate": match.group(2) is not None})
+        seq = int(match.group(1))
+        if seq <= MAX_SEQ:
+            return Answer(seq, match.group(2) is not None)
     value = document(line)
     if ("ok" in value) == ("error" in value):
         raise ProtocolError("protocol", "neither ok nor error: %s" % shown(line))
