@@ -1,0 +1,3 @@
+module auditctl.example/go
+
+go 1.19
