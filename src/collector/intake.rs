@@ -17,6 +17,7 @@ use super::accept;
 use super::budget::{NoRoom, Share, charged};
 use super::decode::{ACCEPTED, Coding};
 use super::gate::{self, Caller, Peer};
+use super::pieces::{Piece, Pieces};
 use super::reply::{App, answer, error, with_retry_after};
 use super::seats::Guest;
 use super::tally::{Refused, Tally};
@@ -36,8 +37,6 @@ const REQUEST_BYTES: usize = 256 << 10;
 const COPIES: usize = 3;
 /// Handed to the writer at a time, at most.
 const BATCH_EVENTS: usize = 1_024;
-/// Memory that is kept for the next line.
-const LINE_KEPT: usize = 64 << 10;
 /// When a peer that found no room may come again.
 pub(super) const ROOM_RETRY: Duration = Duration::from_secs(1);
 
@@ -86,16 +85,11 @@ pub(super) async fn post_events(
     let done = match begin(hub, &parts.headers, (guest, peer)).await {
         Ok(Begun { ndjson, coding, share }) => {
             let mut intake = Intake::new(hub, &caller, guest, (share, coding.bytes()));
-            let why = match upload.unpack(coding) {
-                Err(why) => Err(cut(hub, why)),
-                Ok(()) if ndjson => intake.lines(&mut upload).await,
-                Ok(()) => intake.event(&mut upload).await,
-            };
-            let why = why.err();
+            let (many, why) = intake.body(&mut upload, ndjson, coding).await;
             let cut = why.is_some();
             intake.settle().await;
             intake.tell_when();
-            (if ndjson { intake.answer(why) } else { intake.answer_one(why) }, cut)
+            (if many { intake.answer(why) } else { intake.answer_one(why) }, cut)
         }
         Err(refused) => (*refused, true),
     };
@@ -137,7 +131,7 @@ fn no_json(content_type: Option<&str>) -> String {
         }
     };
     format!(
-        "{is}; add the header `Content-Type: application/json` for one event (curl: --json instead of -d, \
+        "{is}; add the header `Content-Type: application/json` for one event or an array of events (curl: --json instead of -d, \
          or -H 'Content-Type: application/json'), `application/x-ndjson` for an event a line (curl: with \
          --data-binary)"
     )
@@ -268,6 +262,29 @@ impl<'a> Intake<'a> {
         Self { hub, caller, session, batch, tally, last: None, share, unpacking, turn }
     }
 
+    /// A request's body; whether it is one of many events, and why it is not read to its
+    /// end, if so.
+    async fn body(
+        &mut self,
+        upload: &mut Upload,
+        ndjson: bool,
+        coding: Coding,
+    ) -> (bool, Option<Why>) {
+        let is_array = match upload.unpack(coding) {
+            Ok(()) if ndjson => Ok(false),
+            Ok(()) => upload.begins_with(b'[').await,
+            Err(why) => Err(why),
+        };
+        let many = ndjson || is_array == Ok(true);
+        let taken = match is_array {
+            Err(why) => Err(cut(self.hub, why)),
+            Ok(true) => self.many(upload, Pieces::array()).await,
+            Ok(false) if ndjson => self.many(upload, Pieces::lines()).await,
+            Ok(false) => self.event(upload).await,
+        };
+        (many, taken.err())
+    }
+
     /// A body that is one event.
     async fn event(&mut self, upload: &mut Upload) -> Result<(), Why> {
         let mut text = Vec::new();
@@ -287,11 +304,8 @@ impl<'a> Intake<'a> {
         self.submit().await
     }
 
-    /// A body with an event a line.
-    async fn lines(&mut self, upload: &mut Upload) -> Result<(), Why> {
-        // A line whose end has not come; `passed` bytes of it are not kept, since it is
-        // longer than any may be.
-        let (mut begun, mut passed) = (Vec::new(), 0);
+    /// A body with many events.
+    async fn many(&mut self, upload: &mut Upload, mut pieces: Pieces) -> Result<(), Why> {
         loop {
             let part = match upload.next().await {
                 Ok(part) => part,
@@ -299,43 +313,45 @@ impl<'a> Intake<'a> {
             };
             let Some(part) = part else { break };
             self.may()?;
-            let mut start = 0;
-            for end in memchr::memchr_iter(b'\n', &part) {
-                let rest = &part[start..end];
-                start = end + 1;
-                if passed > 0 {
-                    self.too_long(std::mem::take(&mut passed) + rest.len()).await?;
-                } else if begun.is_empty() {
-                    self.take(rest).await?;
-                } else {
-                    begun.extend_from_slice(rest);
-                    self.take(&begun).await?;
-                    begun.clear();
-                    begun.shrink_to(LINE_KEPT);
+            let mut at = 0;
+            loop {
+                match pieces.next(&part, &mut at) {
+                    Ok(Some(piece)) => self.piece(piece).await?,
+                    Ok(None) => break,
+                    Err(why) => return self.no_array(why).await,
                 }
-            }
-            if passed > 0 {
-                passed += part.len() - start;
-            } else {
-                begun.extend_from_slice(&part[start..]);
-            }
-            // A CR before its LF is no part of it.
-            if begun.len() > MAX_LINE_BYTES + 1 {
-                passed = begun.len();
-                begun = Vec::new();
             }
             self.submit().await?;
             self.batch = Batch::new();
-            self.hold(begun.capacity()).await?;
+            self.hold(pieces.kept()).await?;
         }
         self.may()?;
-        if passed > 0 {
-            self.too_long(passed).await?;
-        } else {
-            // The last line's end may be missing.
-            self.take(&begun).await?;
+        match pieces.end() {
+            Ok(Some(last)) => self.piece(last).await?,
+            Ok(None) => {}
+            Err(why) => return self.no_array(why).await,
         }
         self.submit().await
+    }
+
+    async fn piece(&mut self, piece: Piece<'_>) -> Result<(), Why> {
+        match piece {
+            Piece::Whole(text) => self.take(text).await,
+            Piece::TooLong(bytes) => self.too_long(bytes).await,
+            Piece::Missing => {
+                self.not_full().await?;
+                self.line(b"");
+                Ok(())
+            }
+        }
+    }
+
+    /// What came before counts; where the array would go on is not known.
+    async fn no_array(&mut self, why: &str) -> Result<(), Why> {
+        self.submit().await?;
+        let detail = "HTTP body that is no JSON array";
+        self.hub.log.security().report(SecurityKind::Malformed, None, detail);
+        Err(Why::new(StatusCode::BAD_REQUEST, "malformed", why))
     }
 
     /// Whether the caller still may: what was taken before stays.

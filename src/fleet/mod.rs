@@ -21,6 +21,7 @@ mod memory;
 mod prove;
 mod report;
 mod roster;
+mod seen_tails;
 mod state;
 mod strays;
 mod tables;
@@ -37,6 +38,7 @@ pub use report::{EpochReport, LogReport};
 pub use roster::{
     Acknowledgement, Expected, MAX_ROSTER_BYTES, Roster, RosterError, Silence, What, check_name,
 };
+pub use seen_tails::SeenTails;
 pub use state::{SavedLog, SeenRoster, State, StateError, Verified};
 pub use verify::{Fleet, Request, verify};
 pub use versions::Versions;

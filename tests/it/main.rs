@@ -73,7 +73,6 @@ mod engines;
 mod evidence;
 mod exact;
 mod faults;
-#[cfg(any(feature = "s3", feature = "witness"))]
 mod fetched;
 mod fleet;
 mod fleet_acknowledged;
@@ -117,6 +116,8 @@ mod model;
 mod monitor;
 mod nagios;
 mod no_reader;
+mod ocsf;
+mod openapi;
 mod other_users;
 mod own_files;
 mod packaging;

@@ -31,6 +31,12 @@ pub const EXACT_TIME: &str = "timestamp_exact";
 
 const KEYS: &str = "event_type, actor, source, target, outcome, timestamp, details";
 
+/// Whether an event may have a key of this name.
+#[must_use]
+pub fn is_event_key(name: &str) -> bool {
+    KEYS.split(", ").any(|key| key == name)
+}
+
 /// What may be configured of the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventLimits {

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::audit::read::query::{
-    Answer, Column, DEFAULT_LIMIT, Found, Query, Question, Request, RequestError, Want,
+    Answer, Column, DEFAULT_LIMIT, Found, History, Query, Question, Request, RequestError, Want,
+    ocsf,
 };
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -126,6 +127,8 @@ enum Format {
     Ndjson,
     /// RFC 4180, with a header
     Csv,
+    /// For a SIEM: one OCSF event a line, of the class API Activity
+    Ocsf,
 }
 
 impl QueryArgs {
@@ -191,6 +194,11 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     if context.json && (args.follow || args.format.is_some() || !columns.is_empty()) {
         return Err(CliError::usage(
             "--json prints one document, so it excludes --format, --fields and --follow",
+        ));
+    }
+    if format == Format::Ocsf && (args.count || args.group_by.is_some() || !columns.is_empty()) {
+        return Err(CliError::usage(
+            "--format ocsf prints records whole, so it excludes --count, --group-by and --fields",
         ));
     }
     let settings = context.settings(&[])?;
@@ -396,14 +404,14 @@ impl Output<'_> {
                 let top = top.unwrap_or(usize::MAX);
                 let text = match self.format {
                     Format::Table => ui::groups_text(&all, top, &self.table()),
-                    Format::Ndjson => ui::groups_ndjson(&all, top),
+                    Format::Ndjson | Format::Ocsf => ui::groups_ndjson(&all, top),
                     Format::Csv => ui::groups_csv(&all, top),
                 };
                 if text.is_empty() { Ok(()) } else { self.context.stream(&text) }
             }
             Found::Records(lines) => {
                 for part in lines.iter().collect::<Vec<_>>().chunks(ui::ROWS_A_TABLE) {
-                    self.records(part)?;
+                    self.records(part, &answer.history)?;
                 }
                 Ok(())
             }
@@ -411,7 +419,7 @@ impl Output<'_> {
     }
 
     /// Prints some records.
-    fn records(&mut self, lines: &[&[u8]]) -> Result<(), CliError> {
+    fn records(&mut self, lines: &[&[u8]], history: &History) -> Result<(), CliError> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -421,6 +429,9 @@ impl Output<'_> {
                 self.context.stream(&ui::records_table(lines, &self.columns, header, &self.table()))
             }
             Format::Csv => self.context.stream(&ui::records_csv(lines, &self.columns, header)),
+            Format::Ocsf => {
+                self.context.print_bytes(ocsf::events(lines.iter().copied(), history).as_bytes())
+            }
             Format::Ndjson if self.chosen => {
                 self.context.stream(&ui::records_chosen(lines, &self.columns))
             }
