@@ -28,7 +28,7 @@ use crate::access::Right;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::state::status::Word;
-use crate::audit::{Batch, HandIn, Handed, ParseMode, RecordError, Session};
+use crate::audit::{Batch, HandIn, Handed, ParseMode, RecordError, Recorded, Session};
 
 /// What a request holds besides a long line and a long answer: what was read of it,
 /// a batch, and the connection's buffers.
@@ -83,8 +83,9 @@ pub(super) async fn post_events(
     let hub = &*app.hub;
     let mut upload = Upload::new(body, hub.max_body, hub.limits.read, hub.stopping.clone());
     let done = match begin(hub, &parts.headers, (guest, peer)).await {
-        Ok(Begun { ndjson, coding, share }) => {
+        Ok(Begun { ndjson, coding, share, id }) => {
             let mut intake = Intake::new(hub, &caller, guest, (share, coding.bytes()));
+            intake.id = id;
             let (many, why) = intake.body(&mut upload, ndjson, coding).await;
             let cut = why.is_some();
             intake.settle().await;
@@ -117,6 +118,38 @@ struct Begun {
     coding: Coding,
     /// Of the budget.
     share: Share,
+    /// The id that a header gives the event.
+    id: Option<String>,
+}
+
+/// The header that gives an event its id.
+const KEY_HEADER: &str = "Idempotency-Key";
+
+/// What a sender is told that sends it with several events.
+const ONE_KEY: &str = "Idempotency-Key names one event; give each event of a body an id of its own";
+
+/// The id in the header, if it is there: as it is, or, as the IETF's draft writes it, in
+/// quotes, which are no part of it.
+fn id_of(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
+    let mut given = headers.get_all(KEY_HEADER).iter();
+    let (Some(value), more) = (given.next(), given.next()) else { return Ok(None) };
+    if more.is_some() {
+        return Err("there is more than one Idempotency-Key; send one");
+    }
+    let bytes = value.as_bytes().trim_ascii();
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| "Idempotency-Key is not UTF-8; send an id without other bytes")?;
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(quoted) = quoted else { return Ok(Some(text.to_owned())) };
+    let (mut id, mut chars) = (String::new(), quoted.chars());
+    while let Some(next) = chars.next() {
+        match next {
+            '\\' => id.extend(chars.next()),
+            '"' => return Err("Idempotency-Key has a quote inside of its quotes"),
+            other => id.push(other),
+        }
+    }
+    Ok(Some(id))
 }
 
 /// What a sender is told that sends no JSON, or does not say that it is.
@@ -164,6 +197,11 @@ async fn begin(
         response.headers_mut().insert(header::ACCEPT_ENCODING, accepted);
         Box::new(response)
     })?;
+    let wrong = |text| Box::new(error(StatusCode::BAD_REQUEST, "malformed", text));
+    let id = id_of(headers).map_err(wrong)?;
+    if id.is_some() && ndjson {
+        return Err(wrong(ONE_KEY));
+    }
     let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > hub.max_body as u64) {
         let why = cut(hub, Cut::TooLarge);
@@ -171,7 +209,7 @@ async fn begin(
     }
     let bytes = REQUEST_BYTES + coding.bytes();
     match hub.budget.take(guest, bytes, hub.log.options().overflow_timeout).await {
-        Ok(share) => Ok(Begun { ndjson, coding, share }),
+        Ok(share) => Ok(Begun { ndjson, coding, share, id }),
         Err(NoRoom) => Err(Box::new(respond(&no_room(hub)))),
     }
 }
@@ -247,6 +285,8 @@ struct Intake<'a> {
     unpacking: usize,
     /// Its turn while the write buffer is full.
     turn: Turn,
+    /// What the header gives the event as its id.
+    id: Option<String>,
 }
 
 impl<'a> Intake<'a> {
@@ -259,7 +299,8 @@ impl<'a> Intake<'a> {
         let session = hub.log.session(&caller.origin(), caller.has_own_rate());
         let (batch, tally) = (Batch::new(), Tally::default());
         let turn = hub.turns.of(guest);
-        Self { hub, caller, session, batch, tally, last: None, share, unpacking, turn }
+        let (last, id) = (None, None);
+        Self { hub, caller, session, batch, tally, last, share, unpacking, turn, id }
     }
 
     /// A request's body; whether it is one of many events, and why it is not read to its
@@ -278,6 +319,9 @@ impl<'a> Intake<'a> {
         let many = ndjson || is_array == Ok(true);
         let taken = match is_array {
             Err(why) => Err(cut(self.hub, why)),
+            Ok(true) if self.id.is_some() => {
+                Err(Why::new(StatusCode::BAD_REQUEST, "malformed", ONE_KEY))
+            }
             Ok(true) => self.many(upload, Pieces::array()).await,
             Ok(false) if ndjson => self.many(upload, Pieces::lines()).await,
             Ok(false) => self.event(upload).await,
@@ -412,8 +456,10 @@ impl<'a> Intake<'a> {
     fn line(&mut self, line: &[u8]) {
         let limit = |bucket| self.hub.log.limit_caller(bucket);
         let allowed = self.caller.bucket().map_or(Ok(()), limit);
-        let prepared =
-            allowed.and_then(|()| self.session.prepare(line, ParseMode::Strict, &mut self.batch));
+        let given = self.id.as_deref().map(|id| (id, KEY_HEADER));
+        let prepared = allowed.and_then(|()| {
+            self.session.prepare_with_id(line, ParseMode::Strict, given, &mut self.batch)
+        });
         match prepared {
             Ok(()) => self.tally.waits(),
             Err(error) => self.tally.refused(error),
@@ -429,8 +475,12 @@ impl<'a> Intake<'a> {
             let submit = |batch: &mut Batch| self.turn.submit(log, batch);
             match hand_in.try_by(log, &mut self.batch, submit) {
                 Handed::Taken(taken) => {
-                    self.tally.accepted(taken.first_seq, taken.count as u64);
-                    self.last = Some(taken.end() - 1);
+                    // Of what was recorded before, too: it need not be durable yet.
+                    let before = taken.repeats.iter().filter(|repeat| repeat.is_same);
+                    let before = before.map(|repeat| repeat.seq).max();
+                    let new = taken.end().checked_sub(1).filter(|last| *last >= taken.first_seq);
+                    self.last = self.last.max(before).max(new);
+                    self.tally.taken(&taken);
                 }
                 Handed::Full => {
                     let _ = tokio::time::timeout(HandIn::TRY_AGAIN, progress.changed()).await;
@@ -516,7 +566,12 @@ impl<'a> Intake<'a> {
 
     fn answer_one(self, why: Option<Why>) -> Response {
         match (self.tally.only(), why) {
-            (Some(Ok(seq)), _) => answer(StatusCode::CREATED, &json!({ "seq": seq })),
+            (Some(Ok(Recorded { seq, is_duplicate: false })), _) => {
+                answer(StatusCode::CREATED, &json!({ "seq": seq }))
+            }
+            (Some(Ok(Recorded { seq, is_duplicate: true })), _) => {
+                answer(StatusCode::OK, &json!({ "seq": seq, "duplicate": true }))
+            }
             (Some(Err(refused)), _) => refusal(&refused),
             (None, Some(why)) => respond(&why),
             (None, None) => error(StatusCode::BAD_REQUEST, "malformed", "no event"),
@@ -529,6 +584,7 @@ fn status_of(refused: &RecordError) -> StatusCode {
         "malformed" => StatusCode::BAD_REQUEST,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "invalid" => StatusCode::UNPROCESSABLE_ENTITY,
+        "conflict" => StatusCode::CONFLICT,
         "rate_limited" => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -537,4 +593,35 @@ fn status_of(refused: &RecordError) -> StatusCode {
 fn refusal(refused: &RecordError) -> Response {
     let response = answer(status_of(refused), &protocol::error_value(refused));
     with_retry_after(response, refused.retry_after())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(values: &[&str]) -> Result<Option<String>, &'static str> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(
+                "idempotency-key",
+                HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+            );
+        }
+        id_of(&headers)
+    }
+
+    #[test]
+    fn the_headers_id_is_taken_as_it_is_or_out_of_its_quotes() {
+        let is = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(id(&[]), Ok(None));
+        assert_eq!(id(&["order-7"]), is("order-7"));
+        assert_eq!(id(&["bä r"]), is("bä r"));
+        assert_eq!(id(&["\"order-7\""]), is("order-7"));
+        assert_eq!(id(&[r#""a\"b\\c""#]), is(r#"a"b\c"#));
+        assert_eq!(id(&["a\"b"]), is("a\"b"));
+        assert_eq!(id(&["\""]), is("\""));
+        assert_eq!(id(&["\"\""]), is(""), "which is refused as an empty id");
+        assert!(id(&["\"a\"b\""]).is_err());
+        assert!(id(&["a", "a"]).is_err());
+    }
 }

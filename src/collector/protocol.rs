@@ -17,7 +17,7 @@ pub const PROTOCOL: u32 = 1;
 
 /// What this collector can do that not every one could since there is [`PROTOCOL`] 1. A
 /// client asks for a name here before it counts on it.
-pub const FEATURES: &[&str] = &["follow", "import", "key_rotate", "lenient", "query"];
+pub const FEATURES: &[&str] = &["follow", "ids", "import", "key_rotate", "lenient", "query"];
 
 /// Events of a connection in flight; reading pauses beyond.
 pub(crate) const MAX_IN_FLIGHT: usize = 16_384;
@@ -55,9 +55,19 @@ pub(super) fn push_ok(out: &mut Vec<u8>, seq: u64) {
     out.extend_from_slice(b"}}\n");
 }
 
+/// `{"ok":{"seq":42,"duplicate":true}}`
+pub(super) fn push_duplicate(out: &mut Vec<u8>, seq: u64) {
+    out.extend_from_slice(b"{\"ok\":{\"seq\":");
+    out.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
+    out.extend_from_slice(b",\"duplicate\":true}}\n");
+}
+
 /// `{"error":{…}}`
 pub(super) fn error_value(error: &RecordError) -> Value {
     let mut value = error_of(error.kind(), &error.to_string());
+    if let RecordError::Conflict { seq } = error {
+        value["error"]["seq"] = json!(seq);
+    }
     if let Some(retry) = error.retry_after() {
         // Rounded up: a moment early would be refused again.
         value["error"]["retry_after_ms"] = json!(retry.as_micros().div_ceil(1_000) as u64);
@@ -117,6 +127,11 @@ pub(super) fn status_value(page: &StatusSnapshot) -> Value {
         "accepted": page.get(Word::Accepted),
         "invalid": page.get(Word::Invalid),
         "rate_limited": page.get(Word::RateLimited),
+        "duplicates": page.get(Word::Duplicates),
+        "id_conflicts": page.get(Word::IdConflicts),
+        "ids": page.get(Word::Ids),
+        "ids_capacity": page.get(Word::IdsCapacity),
+        "ids_crowded_out": page.get(Word::IdsCrowdedOut),
         "busy": page.get(Word::Busy),
         "buffer_events": page.get(Word::BufferEvents),
         "capacity_events": page.get(Word::CapacityEvents),
@@ -135,6 +150,14 @@ mod tests {
         let mut out = Vec::new();
         push_ok(&mut out, 42);
         assert_eq!(out, b"{\"ok\":{\"seq\":42}}\n");
+        out.clear();
+        push_duplicate(&mut out, 42);
+        assert_eq!(out, b"{\"ok\":{\"seq\":42,\"duplicate\":true}}\n");
+        let conflict = error_value(&RecordError::Conflict { seq: 42 });
+        assert_eq!(
+            (&conflict["error"]["kind"], &conflict["error"]["seq"]),
+            (&json!("conflict"), &json!(42))
+        );
         let error = RecordError::RateLimited {
             source_name: "a".to_owned(),
             retry_after: std::time::Duration::from_micros(119_001),

@@ -98,6 +98,8 @@ mod holes;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;
+mod ids;
+mod ids_again;
 mod import_python;
 mod import_redaction;
 mod incremental;

@@ -49,6 +49,9 @@ pub(crate) struct QueryArgs {
     /// How it ended; may be repeated
     #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
     outcome: Vec<String>,
+    /// The id that the sender gave the event; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
+    id: Vec<String>,
     /// Records from this `timestamp` on: RFC 3339, a date (00:00 UTC), or an age such as 24h or
     /// 7d
     #[arg(long, value_name = "TIME", help_heading = "Which records")]
@@ -75,7 +78,7 @@ pub(crate) struct QueryArgs {
     /// `query` asks for it or reads it from standard input. It is never an argument
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Which records")]
     redacted_value: Option<PathBuf>,
-    /// Where to look for that value: actor, source, target, outcome, or a path such as
+    /// Where to look for that value: actor, source, target, outcome, id, or a path such as
     /// details.token
     #[arg(long, value_name = "FIELD", requires = "redacted_value", help_heading = "Which records")]
     redacted_in: Option<String>,
@@ -139,6 +142,7 @@ impl QueryArgs {
             source: self.source.clone(),
             target: self.target.clone(),
             outcome: self.outcome.clone(),
+            id: self.id.clone(),
             since: self.since.clone(),
             until: self.until.clone(),
             seq: self.seq.clone(),
