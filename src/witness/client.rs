@@ -27,6 +27,7 @@ use crate::audit::state::security::SecurityKind;
 use crate::audit::tree::merkle::Hash;
 use crate::audit::{AuditLog, LogPaths};
 use crate::clock::Timestamp;
+use crate::coded::shown;
 use crate::fsio;
 
 /// So long one request may take.
@@ -400,7 +401,7 @@ impl Asking {
         if self.evidence < MAX_EVIDENCE {
             self.evidence += 1;
             let (status, said) = answer.unwrap_or_default();
-            let said = http::shown(&String::from_utf8_lossy(&said), 4_096);
+            let said = shown(&String::from_utf8_lossy(&said), 4_096);
             let note = theirs.as_ref().map(ToString::to_string).unwrap_or_default();
             let text = format!(
                 "witness {name} ({}) answered {status}: {said}\n\nto the request\n\n{body}\n\nIts own \

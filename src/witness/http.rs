@@ -1,11 +1,12 @@
 //! Requests to witnesses: bounded in time and bytes, and no step further than the address
 //! that the policy names. It is the operator's: private ones are allowed.
 
-use std::error::Error;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, Url, redirect, retry};
+
+use crate::coded::chain;
 
 /// Of an answer so many bytes are read: more than a note has.
 const MAX_ANSWER_BYTES: usize = 160 << 10;
@@ -95,27 +96,6 @@ async fn read(mut response: Response) -> Result<Reply, String> {
         reply.body.extend_from_slice(&chunk);
     }
     Ok(reply)
-}
-
-/// An error with its causes, each said once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    shown(&text, 300)
-}
-
-/// What somebody else said, fit for a message.
-pub(super) fn shown(text: &str, chars: usize) -> String {
-    let clean = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    clean.take(chars).collect()
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use reqwest::Url;
 
-use super::http::{Reply, shown};
+use super::http::Reply;
 use super::protocol::{SIZE_TYPE, parse_size};
 use crate::audit::keys::checkpoint::{Note, NoteSignature, SignedCheckpoint};
 use crate::audit::keys::cosignature::{WitnessKey, parse_lines};
 use crate::audit::keys::policy::{Policy, Witness};
+use crate::coded::shown;
 
 /// Nobody is asked less often than this because it fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);

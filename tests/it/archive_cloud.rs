@@ -206,9 +206,10 @@ fn every_store_holds_what_was_shipped_once_and_is_asked_for_no_more_than_it_cost
             let lists = [Asked::List, Asked::Get, Asked::Delete].map(|it| counts.get(&it));
             assert_eq!(lists, [None; 3], "{kind:?}: {of}");
         }
-        // One PUT for each object, and one HEAD with which it is confirmed: docs/archive.md.
-        assert_eq!(*tail, Counts::from([(Asked::Put, 1), (Asked::Head, 1)]), "{kind:?}");
-        assert_eq!(*cut, Counts::from([(Asked::Put, 4), (Asked::Head, 4)]), "{kind:?}");
+        // What stores an object, and one HEAD with which it is confirmed: docs/archive.md.
+        let puts = if kind.provider() == Provider::S3 { 1 } else { 2 };
+        assert_eq!(*tail, Counts::from([(Asked::Put, puts), (Asked::Head, 1)]), "{kind:?}");
+        assert_eq!(*cut, Counts::from([(Asked::Put, 4 * puts), (Asked::Head, 4)]), "{kind:?}");
         let (tail, cut): (u64, u64) = (tail.values().sum(), cut.values().sum());
         let an_hour = |interval: u64| 3_600 / interval * tail + cut + 6;
         measured(&format!(
@@ -218,7 +219,9 @@ fn every_store_holds_what_was_shipped_once_and_is_asked_for_no_more_than_it_cost
             an_hour(10),
             an_hour(60)
         ));
-        is_documented(tail);
+        if kind.provider() == Provider::S3 {
+            is_documented(tail);
+        }
     }
 }
 
@@ -235,6 +238,7 @@ fn is_documented(requests: u64) {
         let row = format!("| {interval} | {thousands},{rest} | ${dollars:.2} |");
         assert!(text.contains(&row), "docs/scale.md lacks the row {row}");
     }
+    assert!(text.contains("Azure and Google take two requests to store an object"));
     let archive = include_str!("../../docs/archive.md");
     let said = "With something new, it makes one PUT, and one HEAD to confirm it";
     assert!(archive.contains(said), "docs/archive.md says another number");

@@ -7,6 +7,10 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// An object takes a client two requests. One that is cut in each of its tries waits longer and
+/// longer between them, and shows nothing but that.
+const QUIET: u64 = 3;
+
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -24,11 +28,12 @@ pub(crate) enum Part {
 
 #[derive(Debug, Default)]
 struct Plan {
-    /// The next one is cut after so many bytes that way, counted once something was answered
-    /// after the last cut: a client that is cut again and again waits longer and longer.
+    /// The next one is cut after so many bytes that way, counted once [`QUIET`] answers came
+    /// after the last cut.
     cuts: VecDeque<(Way, usize)>,
     passed: usize,
-    is_quiet: bool,
+    /// How many answers are still to come before that.
+    quiet: u64,
     made: Vec<Part>,
 }
 
@@ -112,13 +117,13 @@ fn pump(
         }
         let kept = {
             let mut plan = locked(plan);
-            let is_quiet = plan.is_quiet;
-            plan.is_quiet &= way == Way::Up;
+            let is_quiet = plan.quiet > 0;
+            plan.quiet = plan.quiet.saturating_sub(u64::from(way == Way::Down));
             match plan.cuts.front().copied() {
                 _ if is_quiet => None,
                 Some((on, after)) if on == way && plan.passed + length >= after => {
                     let kept = after - plan.passed;
-                    (plan.passed, plan.is_quiet, _) = (0, true, plan.cuts.pop_front());
+                    (plan.passed, plan.quiet, _) = (0, QUIET, plan.cuts.pop_front());
                     plan.made.push(match way {
                         Way::Down => Part::Answer,
                         Way::Up if kept <= body_at => Part::Head,

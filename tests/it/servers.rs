@@ -220,6 +220,9 @@ pub(crate) fn start(
     program: &Path,
     args: impl Fn(SocketAddr) -> Vec<String>,
 ) -> Result<Server, String> {
+    // One after the other: until the program listens, its port is free for the next one.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let said = |error: std::io::Error| error.to_string();
     let address = {
         let free = TcpListener::bind("127.0.0.1:0").map_err(said)?;

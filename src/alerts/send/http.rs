@@ -7,8 +7,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AF
 use reqwest::{Client, Response, StatusCode, redirect, retry};
 
 use super::tls::{self, Trust};
-use super::{Attempt, MAX_ANSWER_BYTES, SHOWN_CHARS, Trouble, chain, shown};
+use super::{Attempt, MAX_ANSWER_BYTES, SHOWN_CHARS, Trouble};
 use crate::alerts::guard::{Guard, Host, Pinned, ResolveError, Target};
+use crate::coded::{chain, shown};
 
 /// Nobody is waited for longer than this because they say so.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);

@@ -6,7 +6,6 @@ mod starttls;
 pub(super) mod tls;
 mod wire;
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -59,25 +58,4 @@ impl Trouble {
     fn later(reason: impl Into<String>) -> Self {
         Self::Temporary { reason: reason.into(), retry_after: None }
     }
-}
-
-/// An error with its causes, each said once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    shown(&text, 400)
-}
-
-/// What somebody else said, fit for a message.
-fn shown(text: &str, chars: usize) -> String {
-    let clean = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    clean.take(chars).collect()
 }

@@ -18,8 +18,9 @@ use tokio_rustls::TlsConnector;
 use super::starttls::{self, ClearError};
 use super::tls::{self, Trust};
 use super::wire::Wire;
-use super::{Attempt, SHOWN_CHARS, Trouble, chain, shown};
+use super::{Attempt, SHOWN_CHARS, Trouble};
 use crate::alerts::guard::{Guard, Host, ResolveError, Target};
+use crate::coded::{chain, shown};
 use crate::config::SmtpTls;
 
 /// How long a server that has taken the letter may take to say goodbye.
