@@ -98,6 +98,7 @@ impl From<&Settings> for Options {
             audit_reads: _,    // of the collector
             disk_reserve,
             alerts: _,
+            mapping: _,
             alerting: _,
             rate_limit,
             disk,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::alert::{AlertSettings, SecretUrl};
+use super::mapping_keys::Mappings;
 use super::origin::{Origin, Origins};
 use super::profile::Profile;
 use crate::defaults;
@@ -85,6 +86,8 @@ pub struct Settings {
     pub disk_reserve: ByteSize,
     /// Alerts: tables in the file; see Alerts.
     pub alerts: Vec<AlertSettings>,
+    /// Mappings of foreign events: tables in the file; see Mappings.
+    pub mapping: Mappings,
     /// The keys of `[alerting]`.
     pub alerting: AlertingSettings,
     /// The keys of `[rate_limit]`.
@@ -334,6 +337,7 @@ impl Default for Settings {
             audit_reads: false,
             disk_reserve: ByteSize(defaults::DISK_RESERVE),
             alerts: Vec::new(),
+            mapping: Mappings::default(),
             alerting: AlertingSettings::default(),
             rate_limit: RateLimitSettings::default(),
             disk: DiskSettings::default(),
