@@ -146,6 +146,8 @@ fn right(method: &Method, path: &str) -> Option<Right> {
     match path {
         "/v1/events" if method == Method::POST => Some(Right::Write),
         "/v1/events" if reads => Some(Right::Query),
+        "/v1/logs" if method == Method::POST => Some(Right::Write),
+        _ if method == Method::POST && path.starts_with("/v1/ingest/") => Some(Right::Write),
         "/v1/checkpoint" if reads => Some(Right::Checkpoint),
         "/health" | "/metrics" if reads => Some(Right::Health),
         _ => None,

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use super::accept::{self, Records};
 use super::budget::charged;
 use super::gate::{Caller, misdirected};
+use super::ingest::post_ingest;
 use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer, post_events};
+use super::otlp::post_logs;
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
 use super::vitals::Rendered;
@@ -29,6 +31,8 @@ pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let app = App { hub, loopback };
     Router::new()
         .route("/v1/events", post(post_events).get(get_events).options(root::there))
+        .route("/v1/ingest/{name}", post(post_ingest).options(root::there))
+        .route("/v1/logs", post(post_logs).options(root::there))
         .route("/v1/checkpoint", get(checkpoint).options(root::there))
         .route("/health", get(health).options(root::there))
         .route("/metrics", get(metrics).options(root::there))

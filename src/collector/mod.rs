@@ -19,9 +19,11 @@ mod front;
 mod gate;
 mod http;
 mod imports;
+mod ingest;
 mod intake;
 mod notify;
 mod options;
+mod otlp;
 mod patient;
 mod places;
 mod presence;
@@ -224,6 +226,7 @@ struct Hub {
     imports: Arc<imports::Imports>,
     queries: Arc<Semaphore>,
     audit_reads: bool,
+    mappings: crate::config::Mappings,
     vitals: vitals::Vitals,
 }
 
@@ -254,6 +257,7 @@ impl Hub {
             ),
             queries: Arc::new(Semaphore::new(query::AT_ONCE)),
             audit_reads: options.audit_reads,
+            mappings: options.mappings.clone(),
             max_body: usize::try_from(options.max_body).unwrap_or(usize::MAX),
             budget: budget::Budget::new(
                 usize::try_from(options.max_memory.max(MIN_BUDGET)).unwrap_or(usize::MAX),

@@ -15,6 +15,8 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
         "/v1/events",
         "record an event (application/json), or one a line (application/x-ndjson)",
     ),
+    ("POST", "/v1/ingest/NAME", "record foreign events, by the mapping of that name"),
+    ("POST", "/v1/logs", "record OpenTelemetry logs (OTLP)"),
     ("GET", "/v1/events", "query the records; needs a token"),
     ("GET", "/v1/checkpoint", "the newest signed checkpoint"),
     (
@@ -50,7 +52,7 @@ fn document() -> Value {
 fn text() -> String {
     let mut text = "auditctl: the collector of an audit log\n\n".to_owned();
     for (method, path, what) in ENDPOINTS {
-        text += &format!("{method:5} {path:15} {what}\n");
+        text += &format!("{method:5} {path:16} {what}\n");
     }
     text + &format!(
         "\nTry it:\n  {TRY}\n\ndocs/access.md and `auditctl token --help` say who may do what.\n"
@@ -62,6 +64,7 @@ fn text() -> String {
 pub(super) async fn there(request: Request) -> Response {
     let methods = match request.uri().path() {
         "/v1/events" => "GET, HEAD, OPTIONS, POST",
+        path if path == "/v1/logs" || path.starts_with("/v1/ingest/") => "OPTIONS, POST",
         _ => "GET, HEAD, OPTIONS",
     };
     debug_assert_eq!(request.method(), Method::OPTIONS);

@@ -232,6 +232,14 @@ impl Tally {
         if is_same && self.recorded() == 0 { Refused::Everything(first) } else { Refused::Some }
     }
 
+    /// Why something was refused that may be taken later.
+    pub(super) fn for_now(&self) -> Option<RecordError> {
+        let is_for_ever = |error: &RecordError| {
+            matches!(error.kind(), "malformed" | "too_large" | "invalid" | "conflict")
+        };
+        self.runs.iter().filter_map(|run| run.error(0)).find(|error| !is_for_ever(error))
+    }
+
     /// The sources of which lines were refused for their rate, and how many.
     pub(super) fn rate_limited(&self) -> BTreeMap<String, u64> {
         let mut found = BTreeMap::new();

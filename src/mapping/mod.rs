@@ -9,6 +9,7 @@
 
 mod apply;
 mod draft;
+pub mod otlp;
 mod path;
 mod pieces;
 mod take;
