@@ -34,6 +34,10 @@ pub const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(600);
 pub const RETENTION_DAYS: u32 = 90;
 /// Whether retention removes only what a backup is proven to hold.
 pub const RETENTION_REQUIRES_BACKUP: bool = true;
+/// How long an event's id is remembered.
+pub const DEDUPE_WINDOW: Duration = Duration::from_secs(24 * 3_600);
+/// How many ids are remembered.
+pub const DEDUPE_IDS: usize = 1_000_000;
 /// Events a second that a source may send.
 pub const RATE_PER_SECOND: u32 = 100;
 /// Events that a source may send at once.

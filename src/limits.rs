@@ -17,8 +17,8 @@ use crate::audit::keys::signer::MAX_KEY_FILE_BYTES;
 use crate::audit::keys::{MAX_KEYS_BYTES, MAX_ROTATIONS};
 use crate::audit::read::query::{MAX_TEXT_BYTES, MAX_TEXTS};
 use crate::audit::record::event::{
-    DEFAULT_MAX_DETAILS_BYTES, MAX_DETAILS_BYTES, MAX_EVENT_TYPE_BYTES, MAX_IDENTIFIER_BYTES,
-    MAX_LINE_BYTES,
+    DEFAULT_MAX_DETAILS_BYTES, MAX_DETAILS_BYTES, MAX_EVENT_TYPE_BYTES, MAX_ID_BYTES,
+    MAX_IDENTIFIER_BYTES, MAX_LINE_BYTES,
 };
 use crate::audit::record::sanitize::MAX_DETAILS_DEPTH;
 use crate::audit::state::security::{MAX_DETAIL_BYTES, MAX_SECURITY_FILE_BYTES, MAX_SOURCE_BYTES};
@@ -80,6 +80,7 @@ pub const TABLE: &[Limit] = &[
         "`event_type`, in UTF-8",
         "refused, `too_large`",
     ),
+    limit("id", MAX_ID_BYTES as u64, "bytes", "`id`, in UTF-8", "refused, `too_large`"),
     limit(
         "identifier",
         MAX_IDENTIFIER_BYTES as u64,

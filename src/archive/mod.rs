@@ -54,7 +54,7 @@ pub(crate) use keyset::{KeySet, keysets};
 pub use layout::{Day, ForeignName, HostName, LogName, Nth, ObjectName, Place, Span};
 pub(crate) use marks::{Mark, Planner};
 pub(crate) use members::{MAX_OBJECT_BYTES, Members, Tail};
-pub(crate) use names::Proofs;
+pub(crate) use names::{Proofs, TailThere};
 pub(crate) use pack::accepted;
 pub(crate) use plan::{Plan, Step};
 pub use position::{FILE as POSITION_FILE, Position};

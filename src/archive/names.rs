@@ -7,6 +7,7 @@ use std::io::Read;
 use super::error::ArchiveError;
 use super::layout::{LogName, Nth, ObjectName, PROOF};
 use crate::backup::MAX_MARKER_BYTES;
+use crate::clock::Timestamp;
 use crate::store::{BackupStore, StoreError, StoreErrorKind};
 
 /// What proves a log's records, by the names of the objects.
@@ -29,8 +30,9 @@ impl Proofs {
         let mut found = Self::default();
         store.visit(&log.tails(), &mut |object| {
             if let Ok(ObjectName::Tail(log, first, nth)) = object.name.parse() {
-                let there = TailThere { first, nth, bytes: object.size };
-                found.tails.entry(log.epoch()).or_default().insert(there);
+                let (bytes, modified) = (object.size, object.modified);
+                let there = TailThere { first, nth, bytes, modified };
+                found.add_tail(log.epoch(), there);
             }
             Ok(())
         })?;
@@ -62,6 +64,15 @@ impl Proofs {
         found.into_iter().rev().collect()
     }
 
+    pub(crate) fn add_tail(&mut self, epoch: u32, tail: TailThere) {
+        self.tails.entry(epoch).or_default().insert(tail);
+    }
+
+    /// All tails with their epochs, the oldest first.
+    pub(crate) fn all_tails(&self) -> impl DoubleEndedIterator<Item = (u32, TailThere)> + '_ {
+        self.tails.iter().flat_map(|(epoch, tails)| tails.iter().map(|tail| (*epoch, *tail)))
+    }
+
     /// The sizes of an epoch's checkpoints, the largest first. Whether they are signed, nobody
     /// knows yet.
     pub(crate) fn sizes(&self, epoch: u32) -> impl DoubleEndedIterator<Item = u64> {
@@ -79,7 +90,7 @@ impl Proofs {
         epoch: u32,
         from: u64,
     ) -> impl DoubleEndedIterator<Item = TailThere> + '_ {
-        let from = TailThere { first: from, nth: 0, bytes: 0 };
+        let from = TailThere { first: from, nth: 0, bytes: 0, modified: None };
         self.tails.get(&epoch).into_iter().flat_map(move |tails| tails.range(from..)).copied()
     }
 }
@@ -92,6 +103,8 @@ pub(crate) struct TailThere {
     pub(crate) nth: Nth,
     /// Its size.
     pub(crate) bytes: u64,
+    /// When it was written, by the store's clock.
+    pub(crate) modified: Option<Timestamp>,
 }
 
 impl TailThere {

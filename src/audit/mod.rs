@@ -44,11 +44,11 @@ pub use record::refusal::RecordError;
 pub use record::same::is_record_of;
 pub use record::{ImportId, Origin, Via};
 pub use state::progress::Progress;
-pub use write::log::{AuditLog, HandIn, Handed, Receipt, ReloadError, Session};
+pub use write::log::{AuditLog, HandIn, Handed, Receipt, Recorded, ReloadError, Session};
 pub use write::options::{
     BackupClaim, BackupsHold, DiskThresholds, Durability, Options, RateLimit, RetentionRule,
     Tunables,
 };
-pub use write::queue::{Batch, Submitted};
+pub use write::queue::{Batch, Repeat, Submitted, Taken};
 pub use write::recovery::{Corruption, Foreseen, OpenError, RESTORE_ACTION, foresee};
 pub use write::seal::Seal;

@@ -95,7 +95,7 @@ impl Recorder {
         match reach::collector(settings) {
             Ok(mut client) => {
                 return match client.backup_made(&made) {
-                    Ok(Answer::Recorded(seq)) => Ok(seq),
+                    Ok(Answer::Recorded(seq) | Answer::Duplicate(seq)) => Ok(seq),
                     Ok(Answer::Refused { kind, message, .. }) => Err(format!("{kind}: {message}")),
                     Err(error) => Err(error.to_string()),
                 };
@@ -141,7 +141,7 @@ impl Recorder {
                 receipt.wait_durable().map(|_| ()).map_err(|error| failed(error.to_string()))
             }
             Self::Socket(client) => match client.backup_removed(removed) {
-                Ok(Answer::Recorded(_)) => Ok(()),
+                Ok(Answer::Recorded(_) | Answer::Duplicate(_)) => Ok(()),
                 Ok(Answer::Refused { kind, message, .. }) => {
                     Err(failed(format!("{kind}: {message}")))
                 }

@@ -277,7 +277,9 @@ impl From<RecordError> for CliError {
     fn from(error: RecordError) -> Self {
         let exit = match &error {
             RecordError::Event(_) => Exit::Usage,
-            RecordError::RateLimited { .. } | RecordError::Busy { .. } => Exit::Busy,
+            RecordError::Conflict { .. }
+            | RecordError::RateLimited { .. }
+            | RecordError::Busy { .. } => Exit::Busy,
             _ => Exit::Failed,
         };
         Self::new(error.kind(), exit, error.to_string())

@@ -47,11 +47,12 @@ const OPENMETRICS_VERSION: &str = "application/openmetrics-text;version=1.0.0";
 const OPENMETRICS_ESCAPED: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8";
 const OPENMETRICS_UTF8: &str = "application/openmetrics-text;charset=utf-8";
 
-/// An answer as one document, or line by line.
+/// An answer as one document, line by line, or as a SIEM's events, which no media type names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Records {
     Document,
     Lines,
+    Ocsf,
 }
 
 /// For records.

@@ -30,6 +30,9 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(3600);
 pub enum Answer {
     /// It is recorded and durable under this seq.
     Recorded(u64),
+    /// It was recorded before, and is durable, under this seq: the sender has used its id for
+    /// the same event.
+    Duplicate(u64),
     /// It is not, or that is not known.
     Refused {
         /// The kind, such as `rate_limited`.
@@ -180,6 +183,8 @@ struct WireRotated {
 #[derive(Deserialize)]
 struct WireOk {
     seq: Option<u64>,
+    #[serde(default)]
+    duplicate: bool,
 }
 
 #[derive(Deserialize)]
@@ -425,7 +430,9 @@ impl Client {
 
     fn answer(&self, wire: Wire) -> Result<Answer, ClientError> {
         match wire {
-            Wire { ok: Some(WireOk { seq: Some(seq) }), .. } => Ok(Answer::Recorded(seq)),
+            Wire { ok: Some(WireOk { seq: Some(seq), duplicate }), .. } => {
+                Ok(if duplicate { Answer::Duplicate(seq) } else { Answer::Recorded(seq) })
+            }
             Wire { error: Some(error), .. } if error.kind == "too_many_connections" => {
                 Err(self.refused(error))
             }

@@ -23,7 +23,7 @@ use super::budget::Share;
 use super::imports::Import;
 use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room};
 use super::places::Place;
-use super::protocol::{self, Control};
+use super::protocol::{self, Control, MAX_IN_FLIGHT};
 use super::seats::Guest;
 use super::turns::Turn;
 use super::{Hub, Seen};
@@ -40,8 +40,6 @@ pub(super) use rights::Peer;
 const READ_BYTES: usize = 64 * 1024;
 /// What a read may come to: its lines, encoded, and their answers.
 const READ_COST: usize = 4 * READ_BYTES;
-/// Events in flight; reading pauses beyond.
-pub(crate) const MAX_IN_FLIGHT: usize = 16_384;
 /// Answers not taken yet; reading pauses beyond.
 const MAX_UNSENT: usize = 256 * 1024;
 /// Queries that a connection may have under way; reading pauses beyond.

@@ -19,6 +19,7 @@ use axum::response::Response;
 use super::Hub;
 use super::auth::groups_of;
 use super::reply::{App, error, with_retry_after};
+use super::routes::{Open, Route};
 use super::seats::network;
 use super::tokens::{Known, Shown};
 use crate::access::{Right, is_well_formed};
@@ -142,23 +143,14 @@ impl Caller {
 
 /// What a request asks for; `None` for what there is not.
 fn right(method: &Method, path: &str) -> Option<Right> {
-    let reads = method == Method::GET || method == Method::HEAD;
-    match path {
-        "/v1/events" if method == Method::POST => Some(Right::Write),
-        "/v1/events" if reads => Some(Right::Query),
-        "/v1/logs" if method == Method::POST => Some(Right::Write),
-        _ if method == Method::POST && path.starts_with("/v1/ingest/") => Some(Right::Write),
-        "/v1/checkpoint" if reads => Some(Right::Checkpoint),
-        "/health" | "/metrics" if reads => Some(Right::Health),
-        _ => None,
-    }
+    Route::of(method, path).and_then(Route::right)
 }
 
 /// Whether anybody may ask it who reaches the collector: whether all is well, whether it
 /// is there at all (`OPTIONS`, as HAProxy asks), and what there is to ask (`/`).
 pub(super) fn is_probe(method: &Method, path: &str) -> bool {
-    let reads = method == Method::GET || method == Method::HEAD;
-    method == Method::OPTIONS || (reads && matches!(path, "/" | "/health"))
+    let is_open = |route: &Route| matches!(route.open, Open::ToAll | Open::InAWord(_));
+    method == Method::OPTIONS || Route::of(method, path).is_some_and(is_open)
 }
 
 /// Lets a request through with its [`Caller`], or answers why not.

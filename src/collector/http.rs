@@ -8,7 +8,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, options, post};
 use axum::{Extension, Router};
 use serde_json::{Value, json};
 
@@ -20,27 +20,44 @@ use super::intake::{NO_ROOM, ROOM_RETRY, count_no_room, guest, peer, post_events
 use super::otlp::post_logs;
 use super::query::Refused;
 use super::reply::{App, answer, error, with_retry_after};
+use super::routes::{Endpoint, ROUTES};
 use super::vitals::Rendered;
 use super::{HealthFormat, Hub, gate, query, root};
 use crate::access::Right;
 use crate::audit;
-use crate::audit::read::query::Answer;
+use crate::audit::read::query::{Answer, ocsf};
 use crate::json_place::JsonError;
 
 pub(super) fn router(hub: Arc<Hub>, loopback: bool) -> Router {
     let app = App { hub, loopback };
-    Router::new()
-        .route("/v1/events", post(post_events).get(get_events).options(root::there))
-        .route("/v1/ingest/{name}", post(post_ingest).options(root::there))
-        .route("/v1/logs", post(post_logs).options(root::there))
-        .route("/v1/checkpoint", get(checkpoint).options(root::there))
-        .route("/health", get(health).options(root::there))
-        .route("/metrics", get(metrics).options(root::there))
-        .route("/", get(root::page).options(root::there))
+    let mut router = Router::new();
+    let mut paths: Vec<&str> = Vec::new();
+    for route in ROUTES {
+        router = router.route(route.path, handler(route.endpoint));
+        if !paths.contains(&route.path) {
+            paths.push(route.path);
+            router = router.route(route.path, options(root::there));
+        }
+    }
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(not_so)
         .layer(middleware::from_fn_with_state(app.clone(), gate::guard))
         .with_state(app)
+}
+
+fn handler(endpoint: Endpoint) -> MethodRouter<App> {
+    match endpoint {
+        Endpoint::Page => get(root::page),
+        Endpoint::Events => post(post_events),
+        Endpoint::Records => get(get_events),
+        Endpoint::Ingest => post(post_ingest),
+        Endpoint::Logs => post(post_logs),
+        Endpoint::Checkpoint => get(checkpoint),
+        Endpoint::Health => get(health),
+        Endpoint::Metrics => get(metrics),
+        Endpoint::OpenApi => get(root::openapi),
+    }
 }
 
 async fn not_found(State(app): State<App>, request: Request) -> Response {
@@ -66,15 +83,18 @@ async fn get_events(
     request: Request,
 ) -> Response {
     let guest = guest(&request);
-    let asked = match request_of(request.uri().query().unwrap_or_default()) {
-        Ok(asked) => asked,
+    let (asked, form) = match request_of(request.uri().query().unwrap_or_default()) {
+        Ok((asked, form)) => {
+            (asked, form.unwrap_or_else(|| accept::wanted(request.headers(), accept::RECORDS)))
+        }
         Err(reason) => {
             misdirected(&app.hub, peer(&request), "a query that cannot be read");
             return error(StatusCode::BAD_REQUEST, "usage", &reason);
         }
     };
     let reader = (caller.origin(), guest);
-    let answered = match query::answer(Arc::clone(&app.hub), asked, reader, false).await {
+    let bytes = query::room(&asked, form == Records::Ocsf);
+    let answered = match query::answer(Arc::clone(&app.hub), (asked, bytes), reader, false).await {
         Ok(answered) => answered,
         Err(refused) => return refused_query(&app.hub, &refused),
     };
@@ -84,23 +104,25 @@ async fn get_events(
     }
     let query::Answered { question, answer: found, share } = answered;
     let told = told_in_headers(&found, &question.query);
-    let (kind, body) = if let Some(lines) = found.lines()
-        && accept::wanted(request.headers(), accept::RECORDS) == Records::Lines
-    {
-        let mut body = Vec::with_capacity(lines.bytes() + lines.len());
-        for line in lines.iter() {
-            body.extend_from_slice(line);
-            body.push(b'\n');
+    let (kind, body) = match (form, found.lines()) {
+        (Records::Lines, Some(lines)) => {
+            let mut body = Vec::with_capacity(lines.bytes() + lines.len());
+            for line in lines.iter() {
+                body.extend_from_slice(line);
+                body.push(b'\n');
+            }
+            (LINES, body)
         }
-        ("application/x-ndjson", body)
-    } else {
-        match found.to_json(&question) {
+        (Records::Ocsf, Some(lines)) => {
+            (LINES, ocsf::events(lines.iter(), &found.history).into_bytes())
+        }
+        _ => match found.to_json(&question) {
             Ok(document) => ("application/json", (document + "\n").into_bytes()),
             Err(failed) => {
                 let text = failed.to_string();
                 return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", &text);
             }
-        }
+        },
     };
     drop(found);
     let mut response = (StatusCode::OK, Body::from(charged(body, share))).into_response();
@@ -126,6 +148,8 @@ fn told_in_headers(answer: &Answer, query: &audit::read::query::Query) -> Header
     headers
 }
 
+/// Records one a line.
+const LINES: &str = "application/x-ndjson";
 /// There are more records: the `seq` to ask with.
 const NEXT_HEADER: &str = "auditctl-next-seq";
 /// Records that were asked about and that retention has removed.
@@ -150,7 +174,9 @@ fn refused_query(hub: &Hub, refused: &Refused) -> Response {
 }
 
 /// `?type=login&actor=alice&limit=10`: keys that take several may be repeated.
-fn request_of(text: &str) -> Result<crate::audit::read::query::Request, String> {
+/// `format` is about the answer, and beats `Accept`.
+fn request_of(text: &str) -> Result<(query::Asked, Option<Records>), String> {
+    let mut form = None;
     let mut object = serde_json::Map::new();
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(
         &format!("/?{text}")
@@ -169,6 +195,18 @@ fn request_of(text: &str) -> Result<crate::audit::read::query::Request, String> 
                 "false" => json!(false),
                 _ => return Err("count: true or false is expected".to_owned()),
             },
+            "format" => {
+                let wanted = match &*value {
+                    "json" => Records::Document,
+                    "ndjson" => Records::Lines,
+                    "ocsf" => Records::Ocsf,
+                    _ => return Err("format: json, ndjson or ocsf is expected".to_owned()),
+                };
+                if form.replace(wanted).is_some() {
+                    return Err("format: only once".to_owned());
+                }
+                continue;
+            }
             "since" | "until" | "seq" | "order" | "group_by" => json!(value),
             _ => {
                 let values = object.entry(key).or_insert_with(|| json!([]));
@@ -182,8 +220,12 @@ fn request_of(text: &str) -> Result<crate::audit::read::query::Request, String> 
             return Err(format!("{key}: only once"));
         }
     }
-    serde_json::from_value(Value::Object(object))
-        .map_err(|error| JsonError::from(&error).to_string())
+    let asked: query::Asked = serde_json::from_value(Value::Object(object))
+        .map_err(|error| JsonError::from(&error).to_string())?;
+    if form == Some(Records::Ocsf) && (asked.count || asked.group_by.is_some()) {
+        return Err("format: ocsf is for records, not for count or group_by".to_owned());
+    }
+    Ok((asked, form))
 }
 
 async fn checkpoint(State(app): State<App>) -> Response {

@@ -17,6 +17,7 @@ use super::accept;
 use super::budget::{NoRoom, Share, charged};
 use super::decode::{ACCEPTED, Coding};
 use super::gate::{self, Caller, Peer};
+use super::pieces::{Piece, Pieces};
 use super::reply::{App, answer, error, with_retry_after};
 use super::seats::Guest;
 use super::tally::{Refused, Tally};
@@ -27,7 +28,9 @@ use crate::access::Right;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::state::status::Word;
-use crate::audit::{Batch, EventError, HandIn, Handed, ParseMode, RecordError, Session};
+use crate::audit::{
+    Batch, EventError, HandIn, Handed, ParseMode, RecordError, Recorded, Session,
+};
 use crate::mapping::OnRefusal;
 
 /// What a request holds besides a long line and a long answer: what was read of it,
@@ -37,8 +40,6 @@ pub(super) const REQUEST_BYTES: usize = 256 << 10;
 const COPIES: usize = 3;
 /// Handed to the writer at a time, at most.
 const BATCH_EVENTS: usize = 1_024;
-/// Memory that is kept for the next line.
-const LINE_KEPT: usize = 64 << 10;
 /// When a peer that found no room may come again.
 pub(super) const ROOM_RETRY: Duration = Duration::from_secs(1);
 
@@ -85,18 +86,14 @@ pub(super) async fn post_events(
     let hub = &*app.hub;
     let mut upload = Upload::new(body, hub.max_body, hub.limits.read, hub.stopping.clone());
     let done = match begin(hub, &parts.headers, (guest, peer)).await {
-        Ok(Begun { ndjson, coding, share }) => {
+        Ok(Begun { ndjson, coding, share, id }) => {
             let mut intake = Intake::new(hub, &caller, guest, (share, coding.bytes()));
-            let why = match upload.unpack(coding) {
-                Err(why) => Err(cut(hub, why)),
-                Ok(()) if ndjson => intake.lines(&mut upload).await,
-                Ok(()) => intake.event(&mut upload).await,
-            };
-            let why = why.err();
+            intake.id = id;
+            let (many, why) = intake.body(&mut upload, ndjson, coding).await;
             let cut = why.is_some();
             intake.settle().await;
             intake.tell_when();
-            (if ndjson { intake.answer(why) } else { intake.answer_one(why) }, cut)
+            (if many { intake.answer(why) } else { intake.answer_one(why) }, cut)
         }
         Err(refused) => (*refused, true),
     };
@@ -124,6 +121,38 @@ struct Begun {
     coding: Coding,
     /// Of the budget.
     share: Share,
+    /// The id that a header gives the event.
+    id: Option<String>,
+}
+
+/// The header that gives an event its id.
+const KEY_HEADER: &str = "Idempotency-Key";
+
+/// What a sender is told that sends it with several events.
+const ONE_KEY: &str = "Idempotency-Key names one event; give each event of a body an id of its own";
+
+/// The id in the header, if it is there: as it is, or, as the IETF's draft writes it, in
+/// quotes, which are no part of it.
+fn id_of(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
+    let mut given = headers.get_all(KEY_HEADER).iter();
+    let (Some(value), more) = (given.next(), given.next()) else { return Ok(None) };
+    if more.is_some() {
+        return Err("there is more than one Idempotency-Key; send one");
+    }
+    let bytes = value.as_bytes().trim_ascii();
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| "Idempotency-Key is not UTF-8; send an id without other bytes")?;
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(quoted) = quoted else { return Ok(Some(text.to_owned())) };
+    let (mut id, mut chars) = (String::new(), quoted.chars());
+    while let Some(next) = chars.next() {
+        match next {
+            '\\' => id.extend(chars.next()),
+            '"' => return Err("Idempotency-Key has a quote inside of its quotes"),
+            other => id.push(other),
+        }
+    }
+    Ok(Some(id))
 }
 
 /// What a sender is told that sends no JSON, or does not say that it is.
@@ -138,7 +167,7 @@ fn no_json(content_type: Option<&str>) -> String {
         }
     };
     format!(
-        "{is}; add the header `Content-Type: application/json` for one event (curl: --json instead of -d, \
+        "{is}; add the header `Content-Type: application/json` for one event or an array of events (curl: --json instead of -d, \
          or -H 'Content-Type: application/json'), `application/x-ndjson` for an event a line (curl: with \
          --data-binary)"
     )
@@ -160,8 +189,13 @@ async fn begin(
         gate::misdirected(hub, peer, "events whose Content-Type is not JSON");
         return Err(Box::new(unsupported(&no_json(media))));
     }
+    let wrong = |text| Box::new(error(StatusCode::BAD_REQUEST, "malformed", text));
+    let id = id_of(headers).map_err(wrong)?;
+    if id.is_some() && ndjson {
+        return Err(wrong(ONE_KEY));
+    }
     let (coding, share) = room(hub, headers, (guest, peer), REQUEST_BYTES).await?;
-    Ok(Begun { ndjson, coding, share })
+    Ok(Begun { ndjson, coding, share, id })
 }
 
 /// How a body is packed, and room for reading it; or why it is not read.
@@ -267,6 +301,8 @@ pub(super) struct Intake<'a> {
     unpacking: usize,
     /// Its turn while the write buffer is full.
     turn: Turn,
+    /// What the header gives the event as its id.
+    id: Option<String>,
 }
 
 impl<'a> Intake<'a> {
@@ -279,7 +315,34 @@ impl<'a> Intake<'a> {
         let session = hub.log.session(&caller.origin(), caller.has_own_rate());
         let (batch, tally) = (Batch::new(), Tally::default());
         let turn = hub.turns.of(guest);
-        Self { hub, caller, session, batch, tally, last: None, share, unpacking, turn }
+        let (last, id) = (None, None);
+        Self { hub, caller, session, batch, tally, last, share, unpacking, turn, id }
+    }
+
+    /// A request's body; whether it is one of many events, and why it is not read to its
+    /// end, if so.
+    async fn body(
+        &mut self,
+        upload: &mut Upload,
+        ndjson: bool,
+        coding: Coding,
+    ) -> (bool, Option<Why>) {
+        let is_array = match upload.unpack(coding) {
+            Ok(()) if ndjson => Ok(false),
+            Ok(()) => upload.begins_with(b'[').await,
+            Err(why) => Err(why),
+        };
+        let many = ndjson || is_array == Ok(true);
+        let taken = match is_array {
+            Err(why) => Err(cut(self.hub, why)),
+            Ok(true) if self.id.is_some() => {
+                Err(Why::new(StatusCode::BAD_REQUEST, "malformed", ONE_KEY))
+            }
+            Ok(true) => self.many(upload, Pieces::array()).await,
+            Ok(false) if ndjson => self.many(upload, Pieces::lines()).await,
+            Ok(false) => self.event(upload).await,
+        };
+        (many, taken.err())
     }
 
     /// A body that is one event.
@@ -301,11 +364,8 @@ impl<'a> Intake<'a> {
         self.submit().await
     }
 
-    /// A body with an event a line.
-    async fn lines(&mut self, upload: &mut Upload) -> Result<(), Why> {
-        // A line whose end has not come; `passed` bytes of it are not kept, since it is
-        // longer than any may be.
-        let (mut begun, mut passed) = (Vec::new(), 0);
+    /// A body with many events.
+    async fn many(&mut self, upload: &mut Upload, mut pieces: Pieces) -> Result<(), Why> {
         loop {
             let part = match upload.next().await {
                 Ok(part) => part,
@@ -313,43 +373,45 @@ impl<'a> Intake<'a> {
             };
             let Some(part) = part else { break };
             self.may()?;
-            let mut start = 0;
-            for end in memchr::memchr_iter(b'\n', &part) {
-                let rest = &part[start..end];
-                start = end + 1;
-                if passed > 0 {
-                    self.too_long(std::mem::take(&mut passed) + rest.len()).await?;
-                } else if begun.is_empty() {
-                    self.take(rest).await?;
-                } else {
-                    begun.extend_from_slice(rest);
-                    self.take(&begun).await?;
-                    begun.clear();
-                    begun.shrink_to(LINE_KEPT);
+            let mut at = 0;
+            loop {
+                match pieces.next(&part, &mut at) {
+                    Ok(Some(piece)) => self.piece(piece).await?,
+                    Ok(None) => break,
+                    Err(why) => return self.no_array(why).await,
                 }
-            }
-            if passed > 0 {
-                passed += part.len() - start;
-            } else {
-                begun.extend_from_slice(&part[start..]);
-            }
-            // A CR before its LF is no part of it.
-            if begun.len() > MAX_LINE_BYTES + 1 {
-                passed = begun.len();
-                begun = Vec::new();
             }
             self.submit().await?;
             self.batch = Batch::new();
-            self.hold(begun.capacity()).await?;
+            self.hold(pieces.kept()).await?;
         }
         self.may()?;
-        if passed > 0 {
-            self.too_long(passed).await?;
-        } else {
-            // The last line's end may be missing.
-            self.take(&begun).await?;
+        match pieces.end() {
+            Ok(Some(last)) => self.piece(last).await?,
+            Ok(None) => {}
+            Err(why) => return self.no_array(why).await,
         }
         self.submit().await
+    }
+
+    async fn piece(&mut self, piece: Piece<'_>) -> Result<(), Why> {
+        match piece {
+            Piece::Whole(text) => self.take(text).await,
+            Piece::TooLong(bytes) => self.too_long(bytes).await,
+            Piece::Missing => {
+                self.not_full().await?;
+                self.line(b"");
+                Ok(())
+            }
+        }
+    }
+
+    /// What came before counts; where the array would go on is not known.
+    async fn no_array(&mut self, why: &str) -> Result<(), Why> {
+        self.submit().await?;
+        let detail = "HTTP body that is no JSON array";
+        self.hub.log.security().report(SecurityKind::Malformed, None, detail);
+        Err(Why::new(StatusCode::BAD_REQUEST, "malformed", why))
     }
 
     /// Whether the caller still may: what was taken before stays.
@@ -429,8 +491,10 @@ impl<'a> Intake<'a> {
     fn line(&mut self, line: &[u8]) {
         let limit = |bucket| self.hub.log.limit_caller(bucket);
         let allowed = self.caller.bucket().map_or(Ok(()), limit);
-        let prepared =
-            allowed.and_then(|()| self.session.prepare(line, ParseMode::Strict, &mut self.batch));
+        let given = self.id.as_deref().map(|id| (id, KEY_HEADER));
+        let prepared = allowed.and_then(|()| {
+            self.session.prepare_with_id(line, ParseMode::Strict, given, &mut self.batch)
+        });
         match prepared {
             Ok(()) => self.tally.waits(),
             Err(error) => self.tally.refused(error),
@@ -446,8 +510,12 @@ impl<'a> Intake<'a> {
             let submit = |batch: &mut Batch| self.turn.submit(log, batch);
             match hand_in.try_by(log, &mut self.batch, submit) {
                 Handed::Taken(taken) => {
-                    self.tally.accepted(taken.first_seq, taken.count as u64);
-                    self.last = Some(taken.end() - 1);
+                    // Of what was recorded before, too: it need not be durable yet.
+                    let before = taken.repeats.iter().filter(|repeat| repeat.is_same);
+                    let before = before.map(|repeat| repeat.seq).max();
+                    let new = taken.end().checked_sub(1).filter(|last| *last >= taken.first_seq);
+                    self.last = self.last.max(before).max(new);
+                    self.tally.taken(&taken);
                 }
                 Handed::Full => {
                     let _ = tokio::time::timeout(HandIn::TRY_AGAIN, progress.changed()).await;
@@ -550,7 +618,12 @@ impl<'a> Intake<'a> {
 
     fn answer_one(self, why: Option<Why>) -> Response {
         match (self.tally.only(), why) {
-            (Some(Ok(seq)), _) => answer(StatusCode::CREATED, &json!({ "seq": seq })),
+            (Some(Ok(Recorded { seq, is_duplicate: false })), _) => {
+                answer(StatusCode::CREATED, &json!({ "seq": seq }))
+            }
+            (Some(Ok(Recorded { seq, is_duplicate: true })), _) => {
+                answer(StatusCode::OK, &json!({ "seq": seq, "duplicate": true }))
+            }
             (Some(Err(refused)), _) => refusal(&refused),
             (None, Some(why)) => respond(&why),
             (None, None) => error(StatusCode::BAD_REQUEST, "malformed", "no event"),
@@ -563,6 +636,7 @@ pub(super) fn status_of(refused: &RecordError) -> StatusCode {
         "malformed" => StatusCode::BAD_REQUEST,
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "invalid" => StatusCode::UNPROCESSABLE_ENTITY,
+        "conflict" => StatusCode::CONFLICT,
         "rate_limited" => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -571,4 +645,35 @@ pub(super) fn status_of(refused: &RecordError) -> StatusCode {
 fn refusal(refused: &RecordError) -> Response {
     let response = answer(status_of(refused), &protocol::error_value(refused));
     with_retry_after(response, refused.retry_after())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(values: &[&str]) -> Result<Option<String>, &'static str> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(
+                "idempotency-key",
+                HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+            );
+        }
+        id_of(&headers)
+    }
+
+    #[test]
+    fn the_headers_id_is_taken_as_it_is_or_out_of_its_quotes() {
+        let is = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(id(&[]), Ok(None));
+        assert_eq!(id(&["order-7"]), is("order-7"));
+        assert_eq!(id(&["bä r"]), is("bä r"));
+        assert_eq!(id(&["\"order-7\""]), is("order-7"));
+        assert_eq!(id(&[r#""a\"b\\c""#]), is(r#"a"b\c"#));
+        assert_eq!(id(&["a\"b"]), is("a\"b"));
+        assert_eq!(id(&["\""]), is("\""));
+        assert_eq!(id(&["\"\""]), is(""), "which is refused as an empty id");
+        assert!(id(&["\"a\"b\""]).is_err());
+        assert!(id(&["a", "a"]).is_err());
+    }
 }

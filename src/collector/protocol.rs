@@ -1,84 +1,51 @@
 //! The socket's language: a JSON object a line, both ways.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::audit::RecordError;
-use crate::audit::read::query::Request;
+use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::state::status::{StatusSnapshot, Word};
-use crate::audit::write::key_change::RotateRequest;
-use crate::audit::write::own::{BackupMade, BackupRemoved};
-use crate::json_place::JsonError;
+use crate::audit::{Durability, RecordError};
 
-/// A line that is not an event.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Control {
-    Status,
-    Query(Box<Request>),
-    Session(SessionWish),
-    BackupMade(Box<BackupMade>),
-    BackupRemoved(Box<BackupRemoved>),
-    KeyRotate(Box<RotateRequest>),
-}
+mod asks;
 
-/// What a peer asks of its session.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SessionWish {
-    #[serde(default)]
-    pub(super) import: bool,
-    /// Which import it is, so that its sender can ask what of it arrived.
-    #[serde(default)]
-    pub(super) import_id: Option<String>,
-    #[serde(default)]
-    pub(super) lenient: bool,
-}
+pub use asks::REQUESTS;
+pub(super) use asks::{Control, SessionWish, control};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wire {
-    status: Option<Value>,
-    query: Option<Box<Request>>,
-    session: Option<SessionWish>,
-    backup_made: Option<Box<BackupMade>>,
-    backup_removed: Option<Box<BackupRemoved>>,
-    key_rotate: Option<Box<RotateRequest>>,
-}
+/// The version of the socket's language. It changes when a client that knows the version
+/// before would misread something; what is merely added has a name in [`FEATURES`].
+pub const PROTOCOL: u32 = 1;
 
-/// The control request that a line is, if it begins like one. Events never do:
-/// they have no such keys.
-pub(super) fn control(line: &[u8]) -> Option<Result<Control, String>> {
-    let trimmed = line.trim_ascii_start();
-    let starts = [
-        &b"{\"status\""[..],
-        b"{\"query\"",
-        b"{\"session\"",
-        b"{\"backup_made\"",
-        b"{\"backup_removed\"",
-        b"{\"key_rotate\"",
-    ];
-    if !starts.iter().any(|start| trimmed.starts_with(start)) {
-        return None;
-    }
-    let wire: Wire = match serde_json::from_slice(trimmed) {
-        Ok(wire) => wire,
-        Err(error) => return Some(Err(JsonError::of(&error, trimmed).to_string())),
+/// What this collector can do that not every one could since there is [`PROTOCOL`] 1. A
+/// client asks for a name here before it counts on it.
+pub const FEATURES: &[&str] = &["follow", "ids", "import", "key_rotate", "lenient", "query"];
+
+/// Events of a connection in flight; reading pauses beyond.
+pub(crate) const MAX_IN_FLIGHT: usize = 16_384;
+
+/// What `{"hello":{}}` is answered.
+pub(super) fn hello_value(durability: Durability) -> Value {
+    let durability = match durability {
+        Durability::Commit => "commit",
+        Durability::Interval => "interval",
     };
-    let Wire { status, query, session, backup_made, backup_removed, key_rotate } = wire;
-    let mut wishes = [
-        status.map(|_| Control::Status),
-        query.map(Control::Query),
-        session.map(Control::Session),
-        backup_made.map(Control::BackupMade),
-        backup_removed.map(Control::BackupRemoved),
-        key_rotate.map(Control::KeyRotate),
-    ]
-    .into_iter()
-    .flatten();
-    Some(match (wishes.next(), wishes.next()) {
-        (Some(wish), None) => Ok(wish),
-        _ => Err("one request a line".to_owned()),
-    })
+    json!({ "ok": { "hello": {
+        "protocol": PROTOCOL,
+        "version": env!("CARGO_PKG_VERSION"),
+        "features": FEATURES,
+        "durability": durability,
+        "limits": { "line_bytes": MAX_LINE_BYTES, "in_flight": MAX_IN_FLIGHT },
+    }}})
+}
+
+/// What a request gets that this version does not have. It is no event that was lost, and
+/// no attack: a later client asks so.
+pub(super) fn unknown_request(name: &str) -> Value {
+    let known = REQUESTS.join(", ");
+    let text =
+        format!("there is no request `{name}`; there are {known} (an event needs `event_type`)");
+    let mut value = error_of("unknown_request", &text);
+    value["error"]["request"] = json!(name);
+    value
 }
 
 /// `{"ok":{"seq":42}}`
@@ -88,9 +55,19 @@ pub(super) fn push_ok(out: &mut Vec<u8>, seq: u64) {
     out.extend_from_slice(b"}}\n");
 }
 
+/// `{"ok":{"seq":42,"duplicate":true}}`
+pub(super) fn push_duplicate(out: &mut Vec<u8>, seq: u64) {
+    out.extend_from_slice(b"{\"ok\":{\"seq\":");
+    out.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
+    out.extend_from_slice(b",\"duplicate\":true}}\n");
+}
+
 /// `{"error":{…}}`
 pub(super) fn error_value(error: &RecordError) -> Value {
     let mut value = error_of(error.kind(), &error.to_string());
+    if let RecordError::Conflict { seq } = error {
+        value["error"]["seq"] = json!(seq);
+    }
     if let Some(retry) = error.retry_after() {
         // Rounded up: a moment early would be refused again.
         value["error"]["retry_after_ms"] = json!(retry.as_micros().div_ceil(1_000) as u64);
@@ -117,6 +94,7 @@ pub const REFUSALS: &[&str] = &[
     "refused",
     "internal",
     "too_many_refusals",
+    "unknown_request",
 ];
 
 pub(super) fn error_of(kind: &str, message: &str) -> Value {
@@ -149,6 +127,11 @@ pub(super) fn status_value(page: &StatusSnapshot) -> Value {
         "accepted": page.get(Word::Accepted),
         "invalid": page.get(Word::Invalid),
         "rate_limited": page.get(Word::RateLimited),
+        "duplicates": page.get(Word::Duplicates),
+        "id_conflicts": page.get(Word::IdConflicts),
+        "ids": page.get(Word::Ids),
+        "ids_capacity": page.get(Word::IdsCapacity),
+        "ids_crowded_out": page.get(Word::IdsCrowdedOut),
         "busy": page.get(Word::Busy),
         "buffer_events": page.get(Word::BufferEvents),
         "capacity_events": page.get(Word::CapacityEvents),
@@ -163,27 +146,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_no_control_request_and_a_request_is_no_event() {
-        assert_eq!(control(b"{\"event_type\":\"status\"}"), None);
-        assert_eq!(control(b"{\"status\":{}}"), Some(Ok(Control::Status)));
-        let query = Box::new(Request { limit: Some(1), ..Request::default() });
-        assert_eq!(control(b" {\"query\":{\"limit\":1}}"), Some(Ok(Control::Query(query))));
-        assert!(matches!(control(b"{\"query\":{\"limt\":1}}"), Some(Err(_))));
-        let rotate = Box::new(RotateRequest { reason: Some("x".into()), ..Default::default() });
-        let asked = control(b"{\"key_rotate\":{\"reason\":\"x\"}}");
-        assert_eq!(asked, Some(Ok(Control::KeyRotate(rotate))));
-        assert!(matches!(control(b"{\"key_rotate\":{\"uid\":0}}"), Some(Err(_))));
-        let wish = SessionWish { import: true, ..SessionWish::default() };
-        assert_eq!(control(b"{\"session\":{\"import\":true}}"), Some(Ok(Control::Session(wish))));
-        assert!(matches!(control(b"{\"session\":{\"root\":true}}"), Some(Err(_))));
-        assert!(matches!(control(b"{\"status\":{},\"query\":{}}"), Some(Err(_))));
-    }
-
-    #[test]
     fn answers_are_the_documented_lines() {
         let mut out = Vec::new();
         push_ok(&mut out, 42);
         assert_eq!(out, b"{\"ok\":{\"seq\":42}}\n");
+        out.clear();
+        push_duplicate(&mut out, 42);
+        assert_eq!(out, b"{\"ok\":{\"seq\":42,\"duplicate\":true}}\n");
+        let conflict = error_value(&RecordError::Conflict { seq: 42 });
+        assert_eq!(
+            (&conflict["error"]["kind"], &conflict["error"]["seq"]),
+            (&json!("conflict"), &json!(42))
+        );
         let error = RecordError::RateLimited {
             source_name: "a".to_owned(),
             retry_after: std::time::Duration::from_micros(119_001),

@@ -7,6 +7,7 @@ use super::Hub;
 use super::budget::{NoRoom, Share};
 use super::seats::Guest;
 use crate::audit::read::error::ReadError;
+pub(super) use crate::audit::read::query::Request as Asked;
 use crate::audit::read::query::{Answer, Found, Question, Request, RequestError};
 use crate::audit::write::own::Queried;
 use crate::audit::{Origin, RecordError};
@@ -17,8 +18,14 @@ pub(super) const AT_ONCE: usize = 4;
 /// the copy for the cache. The blocks that are read belong to the threads that read
 /// them.
 const QUERY_BYTES: usize = 8 << 20;
-/// The same for groups, of which there are `max_memory_events` at most.
+/// The same for groups, of which there are `max_memory_events` at most, and for a page of
+/// small records as events for a SIEM.
 const GROUPS_BYTES: usize = 16 << 20;
+
+/// What the answer to a request takes while it is made.
+pub(super) fn room(request: &Request, is_view: bool) -> usize {
+    if is_view || request.group_by.is_some() { GROUPS_BYTES } else { QUERY_BYTES }
+}
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -60,16 +67,15 @@ pub(super) struct Answered {
 }
 
 /// Answers; `reader` is who asks, by the system's word, and whose share of the budget
-/// it takes from. With `recorded` the log knows of it already.
+/// it takes from, so many `bytes`. With `recorded` the log knows of it already.
 pub(super) async fn answer(
     hub: Arc<Hub>,
-    request: Request,
+    (request, bytes): (Request, usize),
     (reader, guest): (Origin, Guest),
     recorded: bool,
 ) -> Result<Answered, Refused> {
     let internal = |error: &dyn std::fmt::Display| Refused::Internal(error.to_string());
     // Before the turn: who has no room keeps nobody from one.
-    let bytes = if request.group_by.is_some() { GROUPS_BYTES } else { QUERY_BYTES };
     let share = hub.budget.take(guest, bytes, hub.limits.read).await;
     let share = share.map_err(|NoRoom| Refused::NoRoom)?;
     let asked = Arc::clone(&hub);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::protocol;
-use crate::audit::RecordError;
+use crate::audit::{RecordError, Recorded, Submitted, Taken};
 
 /// So many lines are each told of by themselves; more of them as runs.
 pub(super) const MAX_LISTED: u64 = 1_000;
@@ -39,6 +39,8 @@ enum Fate {
     Recorded(u64),
     /// Recorded, with seqs from the first to the last; others' records are among them.
     Scattered(u64, u64),
+    /// Recorded before, the first one with this seq.
+    Duplicate(u64),
     /// Accepted with this seq and those after it, but not known to be durable.
     Unsure(u64, RecordError),
     Refused(RecordError),
@@ -115,8 +117,48 @@ impl Tally {
         self.runs.push(Run { line: self.lines, lines: 1, fate });
     }
 
+    /// What became of the first of those that wait.
+    pub(super) fn taken(&mut self, submitted: &Submitted) {
+        for taken in submitted.taken() {
+            match taken {
+                Taken::New { first_seq, count } => self.accepted(first_seq, count),
+                Taken::Duplicate { seq } => self.is_known(Fate::Duplicate(seq)),
+                Taken::Conflict { seq } => {
+                    let error = RecordError::Conflict { seq };
+                    self.texts += error.to_string().len();
+                    self.is_known(Fate::Refused(error));
+                }
+            }
+        }
+    }
+
+    /// The first of those that wait has this fate.
+    fn is_known(&mut self, fate: Fate) {
+        let Some(at) = self.next_waiting() else { return };
+        if let (Some(before), Fate::Duplicate(seq)) = (at.checked_sub(1), &fate)
+            && let Run { lines, fate: Fate::Duplicate(first), .. } = &mut self.runs[before]
+            && *first + *lines == *seq
+        {
+            *lines += 1;
+            self.runs[at].line += 1;
+            self.runs[at].lines -= 1;
+            if self.runs[at].lines == 0 {
+                self.runs.remove(at);
+            }
+            return;
+        }
+        let line = self.runs[at].line;
+        if self.runs[at].lines == 1 {
+            self.runs[at].fate = fate;
+        } else {
+            self.runs[at].line += 1;
+            self.runs[at].lines -= 1;
+            self.runs.insert(at, Run { line, lines: 1, fate });
+        }
+    }
+
     /// The first `count` of those that wait were accepted.
-    pub(super) fn accepted(&mut self, mut first_seq: u64, mut count: u64) {
+    fn accepted(&mut self, mut first_seq: u64, mut count: u64) {
         while count > 0 {
             let Some(at) = self.next_waiting() else { return };
             let part = self.runs[at].lines.min(count);
@@ -187,7 +229,7 @@ impl Tally {
                 self.texts += trouble.to_string().len();
                 run.fate = Fate::Unsure(first, trouble.clone());
             }
-            let Fate::Recorded(first) = run.fate else {
+            let (Fate::Recorded(first) | Fate::Duplicate(first)) = run.fate else {
                 at += 1;
                 continue;
             };
@@ -212,10 +254,16 @@ impl Tally {
         }
     }
 
-    /// How many were recorded.
+    /// How many are recorded, now or before.
     pub(super) fn recorded(&self) -> u64 {
         let recorded = self.runs.iter().filter(|run| run.span().is_some());
-        recorded.map(|run| run.lines).sum()
+        recorded.map(|run| run.lines).sum::<u64>() + self.duplicates()
+    }
+
+    /// How many of them were recorded before.
+    pub(super) fn duplicates(&self) -> u64 {
+        let duplicates = self.runs.iter().filter(|run| matches!(run.fate, Fate::Duplicate(_)));
+        duplicates.map(|run| run.lines).sum()
     }
 
     /// Why the first that was not recorded was not.
@@ -268,11 +316,13 @@ impl Tally {
         self.runs.iter().filter_map(|run| run.error(0)?.retry_after()).max()
     }
 
-    /// The only line's seq, or why it has none.
-    pub(super) fn only(&self) -> Option<Result<u64, RecordError>> {
+    /// The only line's record, or why it has none.
+    pub(super) fn only(&self) -> Option<Result<Recorded, RecordError>> {
         let run = self.runs.first()?;
+        let recorded = |seq, is_duplicate| Ok(Recorded { seq, is_duplicate });
         Some(match run.fate {
-            Fate::Recorded(seq) | Fate::Scattered(seq, _) => Ok(seq),
+            Fate::Recorded(seq) | Fate::Scattered(seq, _) => recorded(seq, false),
+            Fate::Duplicate(seq) => recorded(seq, true),
             _ => Err(run.error(0)?),
         })
     }
@@ -281,7 +331,10 @@ impl Tally {
     pub(super) fn document(&self, stopped: Option<Value>) -> String {
         let recorded = self.recorded();
         let rejected = self.lines - recorded;
-        let mut text = format!("{{\"recorded\":{recorded},\"rejected\":{rejected}");
+        let duplicates = self.duplicates();
+        let mut text = format!(
+            "{{\"recorded\":{recorded},\"duplicates\":{duplicates},\"rejected\":{rejected}"
+        );
         let listed = self.lines <= MAX_LISTED;
         text.push_str(if listed { ",\"results\":[" } else { ",\"runs\":[" });
         let mut first = true;
@@ -314,7 +367,7 @@ impl Run {
         match self.fate {
             Fate::Recorded(first) => Some((first, first + self.lines - 1)),
             Fate::Scattered(first, last) => Some((first, last)),
-            Fate::Waiting | Fate::Unsure(..) | Fate::Refused(_) => None,
+            Fate::Waiting | Fate::Duplicate(_) | Fate::Unsure(..) | Fate::Refused(_) => None,
         }
     }
 
@@ -325,7 +378,7 @@ impl Run {
     /// Why the run's `nth` line was not recorded.
     fn error(&self, nth: u64) -> Option<RecordError> {
         match &self.fate {
-            Fate::Recorded(_) | Fate::Scattered(..) => None,
+            Fate::Recorded(_) | Fate::Scattered(..) | Fate::Duplicate(_) => None,
             Fate::Refused(error) => Some(error.clone()),
             Fate::Unsure(first, error) => Some(error.clone().about(first + nth)),
             // Nothing waits any more when it is asked.
@@ -336,6 +389,7 @@ impl Run {
     fn result(&self, nth: u64) -> Value {
         match (&self.fate, self.error(nth)) {
             (Fate::Recorded(first), _) => json!({ "seq": first + nth }),
+            (Fate::Duplicate(first), _) => json!({ "seq": first + nth, "duplicate": true }),
             (_, Some(error)) => {
                 let mut value = protocol::error_value(&error);
                 value["line"] = json!(self.line + nth);
@@ -348,6 +402,7 @@ impl Run {
     fn summary(&self) -> Value {
         let mut value = match (&self.fate, self.error(0)) {
             (Fate::Recorded(first), _) => json!({ "seq": first }),
+            (Fate::Duplicate(first), _) => json!({ "seq": first, "duplicate": true }),
             (Fate::Scattered(first, last), _) => json!({ "seq": first, "last_seq": last }),
             (_, Some(error)) => protocol::error_value(&error),
             (_, None) => json!({}),
@@ -369,7 +424,7 @@ fn is_same(one: &RecordError, two: &RecordError) -> bool {
             RecordError::RateLimited { source_name: one, .. },
             RecordError::RateLimited { source_name: two, .. },
         ) => one == two,
-        _ => one.kind() == two.kind() && one.kind() != "unavailable",
+        _ => one.kind() == two.kind() && !matches!(one.kind(), "unavailable" | "conflict"),
     }
 }
 
@@ -378,6 +433,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::audit::Repeat;
     use crate::audit::record::event::EventError;
 
     fn limited(source: &str, millis: u64) -> RecordError {
@@ -483,6 +539,39 @@ mod tests {
             (&runs[2]["line"], &runs[2]["error"]["kind"]),
             (&json!(1_201), &json!("closed"))
         );
+    }
+
+    #[test]
+    fn lines_that_were_recorded_before_are_told_of_with_the_seqs_of_then() {
+        let repeat = |at, seq, is_same| Repeat { at, seq, is_same };
+        let mut tally = Tally::default();
+        (0..6).for_each(|_| tally.waits());
+        let repeats = vec![repeat(1, 3, true), repeat(2, 4, true), repeat(4, 2, false)];
+        tally.taken(&Submitted { first_seq: 90, count: 6, repeats });
+        let told = read(&tally);
+        assert_eq!((&told["recorded"], &told["rejected"]), (&json!(5), &json!(1)));
+        assert_eq!(told["duplicates"], 2);
+        let results = told["results"].as_array().expect("results");
+        assert_eq!(results[0], json!({ "seq": 90 }));
+        assert_eq!(results[1], json!({ "seq": 3, "duplicate": true }));
+        assert_eq!(results[2], json!({ "seq": 4, "duplicate": true }));
+        assert_eq!(results[3], json!({ "seq": 91 }));
+        assert_eq!(
+            (&results[4]["error"]["kind"], &results[4]["line"]),
+            (&json!("conflict"), &json!(5))
+        );
+        assert_eq!(results[5], json!({ "seq": 92 }));
+        // Their records may not be durable yet, and then it is not known of them either.
+        tally.unsure(4, &RecordError::Closed);
+        assert_eq!((tally.recorded(), tally.duplicates()), (1, 1));
+        // A body that is sent again is one run.
+        let mut tally = Tally::default();
+        (0..2_000).for_each(|_| tally.waits());
+        let repeats = (0..2_000).map(|at| repeat(at, 7 + at as u64, true)).collect();
+        tally.taken(&Submitted { first_seq: 90, count: 2_000, repeats });
+        let run = json!({ "seq": 7, "line": 1, "lines": 2_000, "duplicate": true });
+        assert_eq!(read(&tally)["runs"], json!([run]));
+        assert_eq!(tally.duplicates(), 2_000);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct Upload {
     taken: usize,
     max: usize,
     begun: bool,
+    /// Looked at, and to be given again.
+    ahead: Option<Bytes>,
 }
 
 /// Why a body is not read to its end.
@@ -63,7 +65,8 @@ impl Upload {
         time: Duration,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self { body, decoder: None, stopping, left: time, sent: 0, taken: 0, max, begun: false }
+        let (decoder, ahead, begun) = (None, None, false);
+        Self { body, decoder, stopping, left: time, sent: 0, taken: 0, max, begun, ahead }
     }
 
     /// Unpacks what comes. Before anything is read.
@@ -72,9 +75,25 @@ impl Upload {
         Ok(())
     }
 
+    /// Whether the first byte that is no blank is this one. Parts before it that are all
+    /// blank are given to nobody.
+    pub(super) async fn begins_with(&mut self, byte: u8) -> Result<bool, Cut> {
+        while let Some(part) = self.next().await? {
+            let text = part.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&part);
+            if let Some(first) = text.trim_ascii_start().first().copied() {
+                self.ahead = Some(part);
+                return Ok(first == byte);
+            }
+        }
+        Ok(false)
+    }
+
     /// The next part, unpacked; `None` at the end. Time in which nobody asks for it,
     /// because the writer is behind, does not count as the peer's.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Cut> {
+        if let Some(ahead) = self.ahead.take() {
+            return Ok(Some(ahead));
+        }
         loop {
             if let Some(decoder) = &mut self.decoder
                 && let Some(piece) = decoder.piece().map_err(|error| unpackable(&error))?

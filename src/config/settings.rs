@@ -72,6 +72,10 @@ pub struct Settings {
     pub retention_days: u32,
     /// Whether retention removes only records that a backup is proven to hold; false removes old records even if no backup holds them.
     pub retention_requires_backup: bool,
+    /// How long the id of an event is remembered, so that the same event of the same sender is not recorded twice; 0s remembers none.
+    pub dedupe_window: Duration,
+    /// How many ids are remembered, the newest, at up to 64 bytes of memory each; 0 remembers none.
+    pub dedupe_ids: usize,
     /// The signing key; unless set, audit.key in log_dir.
     pub key_path: Option<PathBuf>,
     /// Values to replace by their HMAC before they are stored: names of keys, and paths such as details.card.*; see docs/redaction.md.
@@ -330,6 +334,8 @@ impl Default for Settings {
             idle_checkpoint_interval: defaults::IDLE_CHECKPOINT_INTERVAL,
             retention_days: defaults::RETENTION_DAYS,
             retention_requires_backup: defaults::RETENTION_REQUIRES_BACKUP,
+            dedupe_window: defaults::DEDUPE_WINDOW,
+            dedupe_ids: defaults::DEDUPE_IDS,
             key_path: None,
             redact: Vec::new(),
             redact_key_path: None,

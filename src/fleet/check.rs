@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::exam::{Check, Exam};
 use super::finding::{Finding, FindingKind as Kind};
-use super::heads::{Head, Heads};
+use super::heads::{Head, Heads, Skip};
 use super::inventory::{NameSum, Names};
 use super::look::Look;
 use super::report::{EpochReport, LogReport, found, is_finding, unread};
@@ -180,7 +180,10 @@ impl Exam<'_> {
                 _ => None,
             })
             .collect();
-        let skip = known.map(|known| known.last_proof.as_str());
+        let skip = known.map(|known| {
+            let tails = known.tails.as_ref().and_then(|seen| seen.unchanged(self.proofs));
+            Skip { proof: &known.last_proof, tails }
+        });
         let (heads, foreign) = {
             let mut heads = Heads::new(self.planner(keys, from), log, skip);
             for step in points.iter().flat_map(|plan| &plan.steps) {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use super::finding::Evidence;
+use super::seen_tails::Stretch;
 use crate::archive::{
     ArchiveError, LogName, MAX_OBJECT_BYTES, ObjectName, Planner, Step, Tail, signed,
     unless_foreign,
@@ -61,12 +62,21 @@ pub(crate) fn evidence_of(note: &str) -> Option<Evidence> {
     Some(evidence(&log, head.size, note))
 }
 
+/// What was looked at before, and is unchanged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Skip<'a> {
+    /// In `proof/`, up to this name.
+    pub(crate) proof: &'a str,
+    /// Tails.
+    pub(crate) tails: Option<Stretch>,
+}
+
 /// Gathers them.
 pub(crate) struct Heads<'a> {
     planner: Planner<'a>,
     log: &'a LogName,
-    /// Names up to this one were looked at before, and are unchanged.
-    skip: Option<&'a str>,
+    /// What was looked at before, and is unchanged.
+    skip: Option<Skip<'a>>,
     pub(crate) found: Vec<Head>,
     /// Objects that no key of the log signed, and why not.
     pub(crate) foreign: Vec<(ObjectName, String)>,
@@ -75,7 +85,7 @@ pub(crate) struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    pub(crate) fn new(planner: Planner<'a>, log: &'a LogName, skip: Option<&'a str>) -> Self {
+    pub(crate) fn new(planner: Planner<'a>, log: &'a LogName, skip: Option<Skip<'a>>) -> Self {
         let (found, foreign, walked) = (Vec::new(), Vec::new(), BTreeSet::new());
         Self { planner, log, skip, found, foreign, walked }
     }
@@ -138,7 +148,14 @@ impl<'a> Heads<'a> {
                 Err(error) => self.foreign.push((name, error.what())),
             }
         }
+        let known = self.skip.and_then(|skip| skip.tails);
         for tail in proofs.tails(epoch, 0) {
+            if known.is_some_and(|known| known.has(epoch, &tail)) {
+                continue;
+            }
+            if watch.interrupted() {
+                return Err(ArchiveError::Interrupted);
+            }
             let name = tail.name(self.log);
             let read = match self.walked.contains(&tail.first) {
                 true => bucket.marker(self.log, &tail, keys).map(|(marker, _)| marker.checkpoint),
@@ -161,6 +178,6 @@ impl<'a> Heads<'a> {
     }
 
     fn is_known(&self, name: &ObjectName) -> bool {
-        self.skip.is_some_and(|last| name.to_string().as_str() <= last)
+        self.skip.is_some_and(|skip| name.to_string().as_str() <= skip.proof)
     }
 }

@@ -145,7 +145,7 @@ impl Inventory {
         let mut found = Self::default();
         // Ranges are put before what they name: listed after it, each is there.
         for below in ["tail/", "parquet/", "data/", "proof/"] {
-            store.visit(below, &mut |object| {
+            store.visit_of_many(below, &mut |object| {
                 if watch.interrupted() {
                     let url = store.url("");
                     return Err(StoreError::new(StoreErrorKind::Interrupted, url, "interrupted"));

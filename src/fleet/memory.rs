@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::exam::Exam;
 use super::finding::{Finding, FindingKind as Kind, Severity};
 use super::heads::Head;
+use super::seen_tails::SeenTails;
 use super::state::Verified;
 use crate::archive::{LogName, Mark, ObjectName, signed};
 use crate::audit::keys::Keyring;
@@ -145,6 +146,7 @@ impl Exam<'_> {
             proof: (listed.proof.count, Hash::from_bytes(listed.proof.hash)),
             tables: (listed.tables.count, Hash::from_bytes(listed.tables.hash)),
             last_proof: listed.proof.last.clone(),
+            tails: SeenTails::of(self.proofs, now),
             host: self.host.clone().or_else(|| known.and_then(|known| known.host.clone())),
             first_accepted: known
                 .and_then(|known| known.first_accepted)

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::seen_tails::SeenTails;
 use crate::audit::keys::checkpoint::SignedCheckpoint;
 use crate::audit::tree::document::{self, DocumentError, Kind, Layout};
 use crate::audit::tree::merkle::{Hash, Range};
@@ -81,6 +82,9 @@ pub struct Verified {
     pub tables: (u64, Hash),
     /// The last of those in `proof/`.
     pub last_proof: String,
+    /// The tails whose signed heads were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tails: Option<SeenTails>,
     /// The host that the log's first record names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,

@@ -17,8 +17,6 @@ const MAX_IDENTIFIER_BYTES: usize = 256;
 const MAX_ID_BYTES: usize = 128;
 /// Room in details for what the log adds to it: a time with all of its digits.
 const KEPT_FREE: usize = 128;
-/// Whether events have a key `id`.
-const HAS_ID: bool = false;
 /// The engine's own event types begin so.
 const RESERVED: &str = "audit.";
 
@@ -121,9 +119,7 @@ impl Mapping {
         }
         let (details, shed) = self.details(text, &found, max_details);
         let mut line = b"{".to_vec();
-        for field in fields.iter().filter(|field| HAS_ID || field.target != Target::Id) {
-            let key = field.target.name();
-            line.extend_from_slice(format!("\"{key}\":{},", json!(field.text)).as_bytes());
+        for field in &fields {key}\":{},", json!(field.text)).as_bytes());
         }
         line.extend_from_slice(b"\"details\":");
         line.extend_from_slice(details.as_bytes());

@@ -123,10 +123,30 @@ pub struct Events {
     pub per_second: f64,
     /// In each of them, the oldest first.
     pub last_60_seconds: Vec<u64>,
-    /// Refused: invalid, over a rate limit, buffer full, disk full or failing.
+    /// Refused: invalid, over a rate limit, buffer full, disk full or failing, or with the id
+    /// of another event.
     pub refused: u64,
+    /// Recorded before, by their ids.
+    pub duplicates: u64,
+    /// The ids that are remembered.
+    pub ids: Ids,
     /// When the last one was accepted.
     pub last_event_at: Option<Timestamp>,
+}
+
+/// The ids of events that are remembered, so that none is recorded twice.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ids {
+    /// How many are.
+    pub remembered: u64,
+    /// How many may be.
+    pub capacity: u64,
+    /// Those forgotten before `dedupe_window` was over, because there were more.
+    pub crowded_out: u64,
+    /// Events refused because another event has their id.
+    pub conflicts: u64,
+    /// Records whose ids are not known, because they could not be read when the log was opened.
+    pub unread_records: u64,
 }
 
 /// Events accepted and not yet settled.
@@ -354,13 +374,22 @@ impl Events {
         // The last slot is of the second that has not ended.
         let mut seconds = page.ring(Ring::Events, now, RATE_SECONDS);
         seconds.truncate(RATE_SECONDS);
-        let refused = [Word::Invalid, Word::RateLimited, Word::Busy, Word::Unavailable];
+        let refused =
+            [Word::Invalid, Word::RateLimited, Word::Busy, Word::Unavailable, Word::IdConflicts];
         Self {
             total: page.get(Word::Accepted),
             records: page.get(Word::NextSeq),
             per_second: seconds.iter().sum::<u64>() as f64 / RATE_SECONDS as f64,
             last_60_seconds: seconds,
             refused: refused.into_iter().map(|word| page.get(word)).sum(),
+            duplicates: page.get(Word::Duplicates),
+            ids: Ids {
+                remembered: page.get(Word::Ids),
+                capacity: page.get(Word::IdsCapacity),
+                crowded_out: page.get(Word::IdsCrowdedOut),
+                conflicts: page.get(Word::IdConflicts),
+                unread_records: page.get(Word::IdsUnread),
+            },
             last_event_at: page.time(Word::LastEventAt),
         }
     }

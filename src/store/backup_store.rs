@@ -52,6 +52,18 @@ pub trait BackupStore: Send + Sync + Debug {
         listing::visit(&self.url(below), &|after| self.page(below, after), see)
     }
 
+    /// As [`visit`](Self::visit), where the objects of many hosts are: up to 250 million of them.
+    ///
+    /// # Errors
+    /// As [`visit`](Self::visit).
+    fn visit_of_many(
+        &self,
+        below: &str,
+        see: &mut dyn FnMut(Object) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        listing::visit_of_many(&self.url(below), &|after| self.page(below, after), see)
+    }
+
     /// Everything below the prefix, by name: all of it or an error, never a part.
     ///
     /// # Errors

@@ -68,6 +68,13 @@ const BOUNDS: Bounds = Bounds {
     name: 1_024,
     token: 16 << 10,
 };
+/// Of many hosts: each has ten thousand tails a day.
+const OF_MANY_HOSTS: Bounds = Bounds {
+    pages: 500_000,
+    objects: 250_000_000,
+    time: Duration::from_secs(12 * 3_600),
+    ..BOUNDS
+};
 /// How many objects a list in memory may have.
 pub(super) const MOST_KEPT: usize = 200_000;
 
@@ -79,6 +86,11 @@ type See<'a> = &'a mut dyn FnMut(Object) -> Result<(), StoreError>;
 /// Goes through a listing.
 pub(super) fn visit(url: &str, fetch: Fetch<'_>, see: See<'_>) -> Result<(), StoreError> {
     within(url, fetch, see, BOUNDS)
+}
+
+/// The same of a bucket in which many hosts are.
+pub(super) fn visit_of_many(url: &str, fetch: Fetch<'_>, see: See<'_>) -> Result<(), StoreError> {
+    within(url, fetch, see, OF_MANY_HOSTS)
 }
 
 /// The same through all versions.
@@ -97,7 +109,7 @@ pub(super) fn visit_versions(
         Ok(Page { objects, next })
     };
     let mut next = |_| pending.borrow_mut().pop().map_or(Ok(()), &mut *see);
-    within(url, &page, &mut next, BOUNDS)
+    within(url, &page, &mut next, OF_MANY_HOSTS)
 }
 
 fn within(url: &str, fetch: Fetch<'_>, see: See<'_>, bounds: Bounds) -> Result<(), StoreError> {

@@ -336,7 +336,18 @@ fn counters(page: &StatusSnapshot) -> Vec<Family> {
                 ("rate_limited", word(Word::RateLimited)),
                 ("busy", word(Word::Busy)),
                 ("unavailable", word(Word::Unavailable)),
+                ("conflict", word(Word::IdConflicts)),
             ],
+        ),
+        counter(
+            "events_duplicate",
+            "Events that had been recorded before, by their ids.",
+            word(Word::Duplicates),
+        ),
+        counter(
+            "ids_crowded_out",
+            "Ids forgotten before dedupe_window was over, because there were more than dedupe_ids.",
+            word(Word::IdsCrowdedOut),
         ),
         labelled("security_events", "Security events, by kind.", "kind", kinds.to_vec()),
         counter("flushes", "Batches written.", word(Word::Flushes)),
@@ -409,6 +420,13 @@ fn gauges(page: &StatusSnapshot) -> Vec<Option<Family>> {
 
 /// Numbers of the page as they are.
 const PLAIN: &[(&str, &str, Word)] = &[
+    ("ids", "Ids of events that are remembered.", Word::Ids),
+    ("ids_capacity", "Ids of events that are remembered at most.", Word::IdsCapacity),
+    (
+        "ids_unread_records",
+        "Records that the start could not read, and whose ids are not remembered.",
+        Word::IdsUnread,
+    ),
     ("write_buffer_events", "Events accepted and not yet settled.", Word::BufferEvents),
     (
         "write_buffer_capacity_events",

@@ -1,5 +1,5 @@
-//! Every command in README.md, DEPLOYMENT_GUIDE.md, docs/tutorial.md and docs/integrations.md is
-//! run, in the order of the document, and prints what the document says it prints.
+//! Every command in README.md, DEPLOYMENT_GUIDE.md, docs/tutorial.md, docs/integrations.md,
+//! docs/http.md and docs/siem.md is run, in the order of the document, and prints what the document says it prints.
 //!
 //! A document has a directory of its own, in which `/etc`, `/opt`, `/run`, `/usr/lib`, `/var`,
 //! `/mnt` and `/srv` lie too; the program built here comes first on PATH. Blocks of `sh` are
@@ -25,6 +25,7 @@
 
 mod document;
 mod sandbox;
+mod socket;
 mod units;
 
 use std::process::Command;
@@ -135,6 +136,16 @@ fn the_tutorial_s_commands_do_what_it_says() {
 #[test]
 fn the_commands_of_the_integrations_do_what_they_say() {
     run("docs/integrations.md");
+}
+
+#[test]
+fn the_requests_of_the_page_about_http_get_the_answers_it_says() {
+    run("docs/http.md");
+}
+
+#[test]
+fn the_commands_for_a_siem_print_what_the_page_says() {
+    run("docs/siem.md");
 }
 
 #[test]

@@ -72,6 +72,44 @@ const ROWS: &[Row] = &[
         peak: ENGINE + BUDGET,
     },
     Row {
+        name: "http: too much: arrays of the smallest events, and of nothing",
+        settings: "",
+        misuse: |collector, _| {
+            let events = format!("[{}{}]", format!("{},", EVENT.trim()).repeat(60_000), EVENT);
+            let nothing = format!("[{}]", ",".repeat(2_000_000));
+            at_once(2, || {
+                let (status, text) = post(collector, &events);
+                assert!(matches!(status, 200 | 503), "{status}: {text:.300}");
+                let (status, text) = post(collector, &nothing);
+                // All the same refusal: one run.
+                assert!(matches!(status, 400 | 503), "{status}: {text:.300}");
+                assert!(text.len() < 4_096, "{}", text.len());
+            });
+        },
+        peak: ENGINE + BUDGET,
+    },
+    Row {
+        name: "http: never ends: arrays of one element",
+        settings: "",
+        misuse: |collector, _| {
+            let begun: Vec<TcpStream> = (0..24)
+                .map(|nth| {
+                    let headers = "content-length: 8000000\r\n";
+                    let mut stream = begin_of(collector, "application/json", headers);
+                    let inside = if nth % 2 == 0 { b"[" } else { b"," };
+                    let _ = stream.write_all(b"[{\"event_type\":\"");
+                    let _ = stream.write_all(&inside.repeat(7_000_000));
+                    stream
+                })
+                .collect();
+            for stream in begun {
+                let (status, text) = answer(stream);
+                assert!(matches!(status, 408 | 503), "{status}: {text}");
+            }
+        },
+        peak: ENGINE + BUDGET,
+    },
+    Row {
         name: "http: never ends: bodies that are one line",
         settings: "",
         misuse: |collector, _| {
@@ -506,13 +544,17 @@ fn at_once(threads: usize, what: impl Fn() + Sync) {
 
 /// A request with NDJSON whose body follows.
 fn begin(collector: &Serving, headers: &str) -> TcpStream {
+    begin_of(collector, "application/x-ndjson", headers)
+}
+
+fn begin_of(collector: &Serving, content_type: &str, headers: &str) -> TcpStream {
     let mut stream = TcpStream::connect(collector.http).expect("connect");
     let timeout = Some(PATIENCE);
     stream.set_read_timeout(timeout).expect("timeout");
     stream.set_write_timeout(timeout).expect("timeout");
     let head = format!(
         "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-         content-type: application/x-ndjson\r\n{headers}\r\n"
+         content-type: {content_type}\r\n{headers}\r\n"
     );
     stream.write_all(head.as_bytes()).expect("sent");
     stream
@@ -534,7 +576,8 @@ fn answer(mut stream: TcpStream) -> (u16, String) {
 }
 
 fn post(collector: &Serving, body: &str) -> (u16, String) {
-    let mut stream = begin(collector, &format!("content-length: {}\r\n", body.len()));
+    let kind = if body.starts_with('[') { "application/json" } else { "application/x-ndjson" };
+    let mut stream = begin_of(collector, kind, &format!("content-length: {}\r\n", body.len()));
     let _ = stream.write_all(body.as_bytes());
     answer(stream)
 }

@@ -3,10 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-#[cfg(feature = "witness")]
 use std::sync::OnceLock;
 
-#[cfg(feature = "witness")]
 use crate::support::skipped;
 
 pub(crate) fn home() -> PathBuf {
@@ -39,6 +37,33 @@ pub(crate) fn witness_python() -> Option<PathBuf> {
             let required = std::env::var_os("CLOUD_TEST_SERVERS").is_some();
             assert!(!required, "another witness is required by CLOUD_TEST_SERVERS: {why}");
             skipped(&format!("cloud server: another witness: {why}"));
+            None
+        }
+    }
+}
+
+/// Python with the packages of http-requirements.txt; says that the test is skipped, and
+/// why, where there is none that is new enough.
+pub(crate) fn http_python() -> Option<PathBuf> {
+    static READY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let ready = READY.get_or_init(|| {
+        let venv = home().join("http-venv");
+        let python = venv.join("bin/python");
+        fetched("http-requirements.txt", |list| {
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+            run(Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(["--no-deps", "--no-compile", "-r"])
+                .arg(list))
+        })?;
+        Ok(python)
+    });
+    match ready {
+        Ok(python) => Some(python.clone()),
+        Err(why) => {
+            let required = std::env::var_os("CLOUD_TEST_SERVERS").is_some();
+            assert!(!required, "schemathesis is required by CLOUD_TEST_SERVERS: {why}");
+            skipped(&format!("cloud server: schemathesis: {why}"));
             None
         }
     }

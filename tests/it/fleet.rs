@@ -68,12 +68,16 @@ impl Hosts {
         self.archiver(&self.homes[at], at, cuts).pass(&Unwatched).expect("shipped");
     }
 
-    /// Everything was put two hours ago.
+    /// What is new was put two hours ago.
     pub(crate) fn age(&self) {
         let then = SystemTime::now() - Duration::from_secs(7_200);
         for name in self.names() {
             let file = std::fs::File::options().write(true).open(self.bucket().join(name));
-            file.expect("a file").set_modified(then).expect("dated");
+            let file = file.expect("a file");
+            let modified = file.metadata().and_then(|it| it.modified()).expect("dated");
+            if modified.elapsed().is_ok_and(|age| age < Duration::from_secs(3_600)) {
+                file.set_modified(then).expect("dated");
+            }
         }
     }
 
@@ -265,6 +269,7 @@ fn what_the_store_lists_unchanged_is_not_read_again_and_only_speed_depends_on_it
     let log = third.logs.iter().find(|log| log.id == hosts.id(0)).expect("its log");
     assert_eq!(log.records, all_lines(&hosts.homes[0].log_dir()).len() as u64);
     assert_eq!(log.records_known + log.records_read, log.records);
+    assert!(log.records_known > 70, "{log:?}");
     // A state may be lost: everything is read then. It may be of no use.
     assert_eq!(again(&State::default(), false).logs[0].records_known, 0);
     assert_eq!(again(&third.state, true).logs[0].records_known, 0);
@@ -285,6 +290,45 @@ fn what_the_store_lists_unchanged_is_not_read_again_and_only_speed_depends_on_it
     assert!(then.elapsed().is_ok());
     let fleet = hosts.verify_as(Request { state: third.state, ..hosts.request() });
     assert_eq!(codes(&fleet), BTreeSet::from(["object_altered"]), "{}", said(&fleet));
+}
+
+#[test]
+fn tails_that_were_compared_once_are_not_read_again_and_others_of_their_names_are() {
+    let hosts = Hosts::new(1);
+    for _ in 0..70 {
+        hosts.homes[0].record(2);
+        hosts.ship(0);
+    }
+    hosts.cut(0);
+    hosts.age();
+    let opened = |state: &State| {
+        let store = Arc::new(FaultStore::new(LocalStore::new(hosts.bucket())));
+        let request = Request { state: state.clone(), trusts_times: true, ..hosts.request() };
+        let fleet = verify(store.clone(), request, &Unwatched).expect("verified");
+        (fleet, store.calls(Operation::Open))
+    };
+    let (first, all) = opened(&State::default());
+    assert_eq!(first.worst(), None, "{}", said(&first));
+    let tails: Vec<ObjectName> =
+        hosts.of(0).into_iter().filter(|it| matches!(it, ObjectName::Tail(..))).collect();
+    assert!(tails.len() > 70 && all > tails.len(), "{} of {all}", tails.len());
+    // A rule removes the oldest, and new ones come.
+    tails[..20].iter().for_each(|name| std::fs::remove_file(hosts.path(name)).expect("removed"));
+    for _ in 0..5 {
+        hosts.homes[0].record(2);
+        hosts.ship(0);
+    }
+    hosts.age();
+    let (second, fewer) = opened(&first.state);
+    assert_eq!(second.worst(), None, "{}", said(&second));
+    assert!(fewer < all - 60, "{fewer} of {all}");
+    // One that was put again is read again, though it is as long as it was.
+    let path = hosts.path(&tails[50]);
+    let mut bytes = read(&path);
+    bytes[60] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let (third, _) = opened(&second.state);
+    assert_eq!(codes(&third), BTreeSet::from(["foreign_object"]), "{}", said(&third));
 }
 
 #[test]

@@ -61,7 +61,6 @@ mod engines;
 mod evidence;
 mod exact;
 mod faults;
-#[cfg(any(feature = "s3", feature = "witness"))]
 mod fetched;
 mod fleet;
 mod fleet_attacked;
@@ -85,6 +84,8 @@ mod holes;
 mod hostile;
 #[cfg(feature = "tls")]
 mod https;
+mod ids;
+mod ids_again;
 mod import_python;
 mod import_redaction;
 mod incremental;
@@ -103,6 +104,8 @@ mod model;
 mod monitor;
 mod nagios;
 mod no_reader;
+mod ocsf;
+mod openapi;
 mod other_users;
 mod own_files;
 mod packaging;

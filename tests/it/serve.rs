@@ -63,6 +63,47 @@ fn answers_come_in_the_order_of_the_requests() {
 }
 
 #[test]
+fn hello_says_the_protocol_s_version_and_what_the_collector_can_do() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    let mut peer = collector.connect();
+    for ask in [r#"{"hello":{}}"#, r#"{"hello":{"client":"auditctl-python/0.1"}}"#] {
+        let hello = peer.ask(ask)["ok"]["hello"].clone();
+        assert_eq!(hello["protocol"], auditctl::collector::PROTOCOL);
+        assert_eq!(hello["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(hello["features"], json!(auditctl::collector::FEATURES));
+        assert_eq!(hello["durability"], "commit");
+        assert_eq!(hello["limits"], json!({ "line_bytes": 1 << 20, "in_flight": 16_384 }));
+    }
+}
+
+/// E7: a later client is told so; it is not taken for one that sends bad events.
+#[test]
+fn a_request_of_a_later_version_is_answered_so_and_is_no_attack() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    let mut peer = collector.connect();
+    let events = || std::fs::read_to_string(dir.log().join("security_events.log"));
+    for _ in 0..200 {
+        let error = peer.ask(r#"{"version":{}}"#)["error"].clone();
+        assert_eq!(
+            (&error["kind"], &error["request"]),
+            (&json!("unknown_request"), &json!("version"))
+        );
+        assert!(error["message"].as_str().expect("why").contains("hello, status"), "{error}");
+    }
+    let status = peer.ask(r#"{"status":{}}"#);
+    assert_eq!(status["ok"]["status"]["invalid"], 0, "{status}");
+    assert!(!events().unwrap_or_default().contains("invalid"), "{:?}", events());
+    // The same with an event's key, or without an object, is a bad event as before.
+    for bad in [r#"{"version":1}"#, r#"{"details":{}}"#, r#"{"version":{},"actor":"x"}"#] {
+        assert_eq!(peer.ask(bad)["error"]["kind"], "invalid", "{bad}");
+    }
+    let status = peer.ask(r#"{"status":{}}"#);
+    assert_eq!(status["ok"]["status"]["invalid"], 3, "{status}");
+}
+
+#[test]
 fn a_record_says_who_sent_it_as_the_kernel_attests() {
     let dir = Dir::new();
     let collector = Serving::start(&dir, "");

@@ -50,6 +50,59 @@ fn many_events_are_told_one_by_one() {
 }
 
 #[test]
+fn an_array_of_events_is_answered_as_lines_are() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "[rate_limit]\nenabled = false\n");
+    let body = format!("\n [{EVENT},\n {{}} , 7, {EVENT}\n,]\n");
+    let (status, head, answer) = collector.post(JSON, "", &body);
+    assert_eq!(status, 207, "{answer}");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    assert_eq!((&answer["recorded"], &answer["rejected"]), (&2.into(), &3.into()));
+    let results = answer["results"].as_array().expect("results");
+    let kinds: Vec<_> = results.iter().map(|one| one["error"]["kind"].as_str()).collect();
+    assert_eq!(kinds, [None, Some("invalid"), Some("malformed"), None, Some("malformed")]);
+    assert_eq!((&results[1]["line"], &results[4]["line"]), (&2.into(), &5.into()));
+    let (status, _, answer) = collector.post(JSON, "", &format!("[{EVENT}]"));
+    assert_eq!((status, &answer["recorded"]), (200, &1.into()), "also of one: {answer}");
+    assert!(answer["results"][0]["seq"].is_u64(), "{answer}");
+    assert_eq!(collector.post(JSON, "", "[{},{}]").0, 422);
+    assert_eq!(collector.post(JSON, "", "[]").0, 400, "nothing at all");
+}
+
+#[test]
+fn of_an_array_that_breaks_off_what_came_before_is_recorded_and_said() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "");
+    for (rest, why) in [(",{\"event_type\":\"lo", "does not end"), ("] x", "behind the end")] {
+        let (status, _, answer) = collector.post(JSON, "", &format!("[{EVENT}{rest}"));
+        assert_eq!((status, &answer["recorded"]), (400, &1.into()), "{answer}");
+        let stopped = &answer["stopped"];
+        assert_eq!((&stopped["line"], &stopped["error"]["kind"]), (&2.into(), &"malformed".into()));
+        assert!(stopped["error"]["message"].as_str().expect("why").contains(why), "{stopped}");
+    }
+    let (status, _, answer) = collector.post(JSON, "", "[");
+    assert_eq!((status, &answer["error"]["kind"]), (400, &"malformed".into()), "{answer}");
+}
+
+/// Far more than is kept of it at a time, in one line and indented.
+#[test]
+fn a_large_array_is_recorded_whole_and_in_order() {
+    let dir = Dir::new();
+    let collector = Serving::start(&dir, "[rate_limit]\nenabled = false\n");
+    let event = |n: usize| {
+        let text = "x]},[{\\\"".repeat(20);
+        format!("{{\n  \"event_type\": \"n{n}\",\n  \"details\": {{\"text\": \"{text}\"}}\n}}")
+    };
+    let events: Vec<String> = (0..20_000).map(event).collect();
+    let body = format!("[\n{}\n]", events.join(",\n"));
+    let (status, _, answer) = collector.post(JSON, "", &body);
+    assert_eq!((status, &answer["recorded"]), (200, &20_000.into()), "{answer}");
+    let stored = records(&dir.log());
+    let types = stored.iter().filter_map(|(_, r)| r["event_type"].as_str()?.strip_prefix('n'));
+    assert!(types.eq((0..20_000).map(|n| n.to_string())), "each once, in order");
+}
+
+#[test]
 fn refusals_for_now_say_when_to_come_again() {
     let dir = Dir::new();
     let collector = Serving::start(&dir, "[rate_limit]\nper_second = 1\nburst = 1\n");

@@ -234,10 +234,15 @@ impl Peer {
 
     /// The next answer; `None` when the collector has hung up.
     pub(crate) fn answer(&mut self) -> Option<Value> {
+        self.line().map(|line| serde_json::from_str(&line).expect(&line))
+    }
+
+    /// The same as it was sent, without its end.
+    pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.input.read_line(&mut line) {
             Ok(0) => None,
-            Ok(_) => Some(serde_json::from_str(&line).expect(&line)),
+            Ok(_) => Some(line.trim_end_matches('\n').to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
             Err(error) => panic!("no answer: {error}"),
         }

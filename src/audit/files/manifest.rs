@@ -70,6 +70,10 @@ pub struct Manifest {
     /// signs. The log's first record says it too, or the newest `audit.pruned` record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_key: Option<String>,
+    /// No record before this one has an id. What versions sealed that knew nothing of ids
+    /// need not be read for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids_from: Option<u64>,
     /// Sealed segments, in order, without gaps.
     pub segments: Vec<Segment>,
     /// What a newer version has added.
@@ -120,6 +124,8 @@ const MEMBERS: &[&str] = &[
     "adopted",
     "backed_up",
     "first_key",
+    "ids_from",
+    "ids",
     "segments",
     "file",
     "first_seq",
@@ -191,6 +197,7 @@ impl Manifest {
             adopted: Vec::new(),
             backed_up: None,
             first_key: None,
+            ids_from: None,
             segments: Vec::new(),
             unknown: Unknown::default(),
             signature: None,

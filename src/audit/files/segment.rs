@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::record::id::is_recalled;
 use crate::audit::tree::document::Unknown;
 use crate::audit::tree::merkle::{Hash, Range};
 use crate::clock::Timestamp;
@@ -34,6 +35,10 @@ pub struct Block {
     pub max_timestamp: Timestamp,
     /// Subtree hashes over its records.
     pub tree: Range,
+    /// How many of its records have an id, or tell that the clock was set: what the window
+    /// of ids is made again from. Absent where an older version sealed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<u64>,
     /// Why its records are not here. Such a block is a hole: it has no bytes, and its
     /// subtree hashes keep the tree whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +57,7 @@ impl Block {
             min_timestamp: times.0,
             max_timestamp: times.1,
             hole: Some(why.to_owned()),
+            ids: None,
             ..Self { tree: tree.clone(), ..Self::empty(tree.begin(), 0) }
         }
     }
@@ -72,6 +78,7 @@ impl Block {
             min_timestamp: Timestamp::from_micros(i64::MAX),
             max_timestamp: Timestamp::from_micros(i64::MIN),
             tree: Range::empty(first_seq),
+            ids: Some(0),
             hole: None,
             unknown: Unknown::default(),
         }
@@ -85,6 +92,9 @@ impl Block {
         self.records += 1;
         self.min_timestamp = self.min_timestamp.min(event_time);
         self.max_timestamp = self.max_timestamp.max(event_time);
+        if is_recalled(line) {
+            self.ids = self.ids.map(|ids| ids + 1);
+        }
         leaf
     }
 
@@ -95,6 +105,7 @@ impl Block {
         self.records += next.records;
         self.min_timestamp = self.min_timestamp.min(next.min_timestamp);
         self.max_timestamp = self.max_timestamp.max(next.max_timestamp);
+        self.ids = self.ids.zip(next.ids).map(|(ids, next)| ids + next);
     }
 }
 

@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::sanitize;
-use super::sanitize::{DetailsError, clean_identifier, json_type};
+use super::sanitize::{DetailsError, clean_identifier, has_control, json_type};
 use crate::clock::{Timestamp, TimestampError, is_finer_than_kept};
 use crate::json_place::JsonError;
 
@@ -16,6 +16,8 @@ use crate::json_place::JsonError;
 pub const MAX_EVENT_TYPE_BYTES: usize = 128;
 /// `actor`, `source`, `target` and `outcome`, in bytes, at most.
 pub const MAX_IDENTIFIER_BYTES: usize = 256;
+/// `id`, in bytes, at most.
+pub const MAX_ID_BYTES: usize = 128;
 /// A line, in bytes, at most; without its LF.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 /// However large `max_details_size` is: a record has to fit into a line.
@@ -29,7 +31,13 @@ pub const RESERVED_PREFIX: &str = "audit.";
 /// record's own.
 pub const EXACT_TIME: &str = "timestamp_exact";
 
-const KEYS: &str = "event_type, actor, source, target, outcome, timestamp, details";
+const KEYS: &str = "event_type, actor, source, target, outcome, timestamp, details, id";
+
+/// Whether an event may have a key of this name.
+#[must_use]
+pub fn is_event_key(name: &str) -> bool {
+    KEYS.split(", ").any(|key| key == name)
+}
 
 /// What may be configured of the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +97,12 @@ pub enum EventError {
         /// Bytes given.
         actual: usize,
     },
+    /// A field has a control character in it, and must not have one.
+    #[error("`{0}` has a control character in it")]
+    Control(&'static str),
+    /// The event's id is not the one that was given beside it.
+    #[error("`id` is not the one that {0} gives")]
+    OtherId(&'static str),
     /// The event type is one of the engine's own.
     #[error("event types that begin with `{RESERVED_PREFIX}` belong to the log itself")]
     ReservedType,
@@ -165,6 +179,8 @@ pub struct Event {
     pub(in crate::audit) timestamp: Option<Timestamp>,
     /// A compact JSON object.
     pub(in crate::audit) details: Option<String>,
+    /// The sender's own name for the event.
+    pub(in crate::audit) id: Option<String>,
 }
 
 impl Event {
@@ -237,6 +253,21 @@ impl Event {
         Ok(self)
     }
 
+    /// The sender's own name for this event, up to [`MAX_ID_BYTES`] without control characters:
+    /// whoever hands in the same event with the same id again gets the seq of the first, and
+    /// nothing is recorded twice. It is stored in the clear.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// The id, if one was given.
+    #[must_use]
+    pub fn id_value(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// The source, if one was given.
     #[must_use]
     pub fn source_name(&self) -> Option<&str> {
@@ -275,6 +306,7 @@ impl Event {
             outcome: string("outcome", fields.outcome)?,
             timestamp: None,
             details: None,
+            id: string("id", fields.id)?,
         };
         let mut finer = None;
         if let Some(text) = string("timestamp", fields.timestamp)? {
@@ -364,6 +396,9 @@ impl Event {
                 cleaned |= check_text(field, MAX_IDENTIFIER_BYTES, text)?;
             }
         }
+        if let Some(id) = &self.id {
+            check_id(id)?;
+        }
         let actual = self.details.as_ref().map_or(0, String::len);
         if actual > limits.max_details_bytes {
             return Err(EventError::DetailsTooLarge { limit: limits.max_details_bytes, actual });
@@ -380,6 +415,18 @@ fn check_text(field: &'static str, limit: usize, text: &mut String) -> Result<bo
         // U+FFFD is longer than what it replaces: a name at its limit may grow
         // a little past it, and stays one.
         _ => Ok(clean_identifier(text)),
+    }
+}
+
+/// An id is compared as it is: nothing in it is replaced, or two would become one.
+fn check_id(id: &str) -> Result<(), EventError> {
+    match id.len() {
+        0 => Err(EventError::Empty("id")),
+        actual if actual > MAX_ID_BYTES => {
+            Err(EventError::TooLong { field: "id", limit: MAX_ID_BYTES, actual })
+        }
+        _ if has_control(id) => Err(EventError::Control("id")),
+        _ => Ok(()),
     }
 }
 
@@ -423,6 +470,7 @@ struct Fields<'a> {
     outcome: Option<&'a RawValue>,
     timestamp: Option<&'a RawValue>,
     details: Option<&'a RawValue>,
+    id: Option<&'a RawValue>,
     unknown: Vec<(Cow<'a, str>, &'a RawValue)>,
     duplicate: Option<String>,
 }
@@ -454,6 +502,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "outcome" => &mut fields.outcome,
                 "timestamp" => &mut fields.timestamp,
                 "details" => &mut fields.details,
+                "id" => &mut fields.id,
                 _ => {
                     if fields.unknown.iter().any(|(known, _)| *known == key) {
                         fields.duplicate.get_or_insert_with(|| key.to_string());

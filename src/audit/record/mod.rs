@@ -6,6 +6,7 @@
 
 pub mod event;
 pub(in crate::audit) mod head;
+pub(in crate::audit) mod id;
 pub(in crate::audit) mod redact;
 pub(in crate::audit) mod refusal;
 pub(in crate::audit) mod same;

@@ -94,6 +94,11 @@ impl Redactor {
                 any = true;
             }
         }
+        // The same id has the same HMAC: it is recognised when it comes again.
+        if let Some(id) = event.id.as_mut().filter(|id| self.rules.id && !id.is_empty()) {
+            *id = self.key.redacted(id.as_bytes());
+            any = true;
+        }
         let Some(details) = &mut event.details else { return Ok(()) };
         let limit = limits.max_details_bytes;
         any |= self.pass(details, &self.rules, true, limit)?;
@@ -130,6 +135,11 @@ impl Redactor {
     /// Whether the text field at that place may hold what the rules name.
     pub(in crate::audit) fn names_text(&self, at: usize) -> bool {
         self.rules.texts[at] || self.copies.texts[at]
+    }
+
+    /// Whether the event's id is what the rules name.
+    pub(in crate::audit) fn names_id(&self) -> bool {
+        self.rules.id
     }
 
     /// Whether what stands at a path below `details` may be replaced, or in part.

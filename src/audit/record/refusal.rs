@@ -16,6 +16,15 @@ pub enum RecordError {
     /// It is not a valid event; sending it again cannot help.
     #[error(transparent)]
     Event(#[from] EventError),
+    /// The sender has used its id before, for an event with other content.
+    #[error(
+        "record {seq} has the same id and other content; an id stands for one event: give another event \
+             another id"
+    )]
+    Conflict {
+        /// The record that has the id.
+        seq: u64,
+    },
     /// Its source sends more than it may.
     #[error("source \"{source_name}\" sends more than its rate limit; try again in {} ms", retry_after.as_millis())]
     RateLimited {
@@ -41,7 +50,7 @@ pub enum RecordError {
     },
     /// The event was accepted but the log cannot be written at the moment. It is
     /// kept in memory and tried again, so it may still be recorded under its seq:
-    /// sending it again can record it twice.
+    /// sending it again can record it twice, unless it has an id.
     #[error(
         "accepted as record {seq}, but not durable yet: {reason}; the writer keeps it and \
              tries again"
@@ -76,6 +85,7 @@ impl RecordError {
         "malformed",
         "too_large",
         "invalid",
+        "conflict",
         "rate_limited",
         "busy",
         "disk_full",
@@ -90,6 +100,7 @@ impl RecordError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Event(error) => error.kind(),
+            Self::Conflict { .. } => "conflict",
             Self::RateLimited { .. } => "rate_limited",
             Self::Busy { .. } => "busy",
             Self::DiskFull { .. } => "disk_full",
@@ -119,7 +130,11 @@ impl RecordError {
             | Self::Busy { retry_after }
             | Self::DiskFull { retry_after }
             | Self::Unavailable { retry_after, .. } => Some(*retry_after),
-            Self::Event(_) | Self::Closed | Self::Forked | Self::Failed { .. } => None,
+            Self::Event(_)
+            | Self::Conflict { .. }
+            | Self::Closed
+            | Self::Forked
+            | Self::Failed { .. } => None,
         }
     }
 }

@@ -241,6 +241,11 @@ pub(crate) fn is_clean(name: &str, longest: usize) -> bool {
     name.len() <= longest && !name.contains(is_control)
 }
 
+/// Whether there are control characters in it.
+pub(crate) fn has_control(text: &str) -> bool {
+    text.contains(is_control)
+}
+
 /// Replaces control characters by U+FFFD in place; whether there were any.
 pub fn clean_identifier(text: &mut String) -> bool {
     // Printable ASCII, the usual case, is seen without decoding.

@@ -4,7 +4,7 @@
 //! of acceptance); the writer puts the two together with [`assemble`]. Keys
 //! stand in this order, absent ones are left out: `seq`, `timestamp`,
 //! `event_type`, `actor`, `source`, `target`, `outcome`, `details`, `origin`,
-//! `recorded_at`.
+//! `id`, `recorded_at`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ pub struct EncodedOrigin {
     json: Arc<[u8]>,
     /// Who sends, for the rate limit.
     sender: Arc<str>,
-    /// The source of events that name none, for the rate limit.
+    /// Who sends, by the system's word: also the source of events that name none.
     default_source: Arc<str>,
 }
 
@@ -127,7 +127,7 @@ impl EncodedOrigin {
     /// Encodes it.
     #[must_use]
     pub fn new(origin: &Origin) -> Self {
-        let mut json = br#"{"via":""#.to_vec();
+        let mut json = ORIGIN_VIA.to_vec();
         json.extend_from_slice(origin.via.as_str().as_bytes());
         json.push(b'"');
         for (key, value) in [(&b",\"uid\":"[..], origin.uid), (b",\"pid\":", origin.pid)] {
@@ -171,6 +171,13 @@ impl EncodedOrigin {
         &self.sender
     }
 
+    /// Whose the ids of its events are: `token:web-1`, `uid:1000`, or how it came in
+    /// where neither is known. `origin` in the record says the same.
+    #[must_use]
+    pub(crate) fn id_sender(&self) -> &str {
+        &self.default_source
+    }
+
     /// The source of events that name none, for the rate limit.
     #[must_use]
     pub fn default_source(&self) -> &str {
@@ -178,10 +185,15 @@ impl EncodedOrigin {
     }
 }
 
+/// How each origin begins.
+pub(super) const ORIGIN_VIA: &[u8] = br#"{"via":""#;
+
 /// Appends an event's part of its record: everything after seq and the time of
 /// acceptance, without the closing brace. An event with its own time begins
-/// with `"timestamp"`.
-pub fn encode_body(event: &Event, origin: &EncodedOrigin, out: &mut Vec<u8>) {
+/// with `"timestamp"`. Returns how many of the bytes are the event's content: what its
+/// sender said, without `origin` and `id`.
+pub fn encode_body(event: &Event, origin: &EncodedOrigin, out: &mut Vec<u8>) -> usize {
+    let start = out.len();
     if let Some(at) = event.timestamp {
         out.extend_from_slice(b"\"timestamp\":\"");
         at.write_to(out);
@@ -204,9 +216,18 @@ pub fn encode_body(event: &Event, origin: &EncodedOrigin, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"details\":");
         out.extend_from_slice(details.as_bytes());
     }
-    out.extend_from_slice(b",\"origin\":");
+    let content = out.len() - start;
+    out.extend_from_slice(ORIGIN_START);
     out.extend_from_slice(&origin.json);
+    if let Some(id) = &event.id {
+        out.extend_from_slice(ID_START);
+        push_string(out, id);
+    }
+    content
 }
+
+pub(super) const ORIGIN_START: &[u8] = b",\"origin\":";
+pub(super) const ID_START: &[u8] = b",\"id\":";
 
 /// Appends the whole line, without its LF. `accepted_at` is the 27-byte text.
 pub fn assemble(seq: u64, accepted_at: &[u8], has_timestamp: bool, body: &[u8], out: &mut Vec<u8>) {
@@ -215,7 +236,7 @@ pub fn assemble(seq: u64, accepted_at: &[u8], has_timestamp: bool, body: &[u8], 
     if has_timestamp {
         out.push(b',');
         out.extend_from_slice(body);
-        out.extend_from_slice(b",\"recorded_at\":\"");
+        out.extend_from_slice(RECORDED_AT);
         out.extend_from_slice(accepted_at);
         out.extend_from_slice(b"\"}");
     } else {
@@ -227,6 +248,8 @@ pub fn assemble(seq: u64, accepted_at: &[u8], has_timestamp: bool, body: &[u8], 
     }
 }
 
+pub(super) const TIMESTAMP: &[u8] = b"\"timestamp\":\"";
+pub(super) const RECORDED_AT: &[u8] = b",\"recorded_at\":\"";
 const SEQ_START: &[u8] = b"{\"seq\":";
 
 /// Appends a JSON string, in the one way in which records have them: escaped are
@@ -296,12 +319,11 @@ pub fn check_line(line: &[u8]) -> Result<u64, RecordLineError> {
 pub fn peek_times(line: &[u8]) -> Option<(Timestamp, Timestamp)> {
     let rest = line.strip_prefix(SEQ_START)?;
     let comma = memchr::memchr(b',', rest)?;
-    let at = text_after(&rest[comma + 1..], b"\"timestamp\":\"")?;
-    const TAIL: &[u8] = b",\"recorded_at\":\"";
-    let tail = line.len().checked_sub(TAIL.len() + 27 + 2).and_then(|from| line.get(from..));
-    let accepted = tail.and_then(|tail| text_after(tail, TAIL)).or_else(|| {
+    let at = text_after(&rest[comma + 1..], TIMESTAMP)?;
+    let tail = line.len().checked_sub(RECORDED_AT.len() + 27 + 2).and_then(|from| line.get(from..));
+    let accepted = tail.and_then(|tail| text_after(tail, RECORDED_AT)).or_else(|| {
         // Not where this version writes it: a later one may have added members behind it.
-        memchr::memmem::find(line, TAIL)?;
+        memchr::memmem::find(line, RECORDED_AT)?;
         serde_json::from_slice::<Record<'_>>(line).ok()?.recorded_at
     });
     Some((at, accepted.unwrap_or(at)))
@@ -340,6 +362,9 @@ pub struct Record<'a> {
     /// What the system attested of the sender, as stored.
     #[serde(borrow, default)]
     pub origin: Option<&'a RawValue>,
+    /// The sender's own name for it.
+    #[serde(borrow, default)]
+    pub id: Option<Cow<'a, str>>,
     /// When it was accepted, if the caller gave `timestamp`.
     #[serde(default)]
     pub recorded_at: Option<Timestamp>,

@@ -66,6 +66,8 @@ coded! {
     ManifestRebuilt = "manifest_rebuilt",
     /// Somebody appended lines to the log while it was closed.
     ForeignLines = "foreign_lines",
+    /// Records cannot be read whose ids should be remembered.
+    IdsUnread = "ids_unread",
     /// The setting `origin` is not what the log was made with, and changes nothing.
     OtherOrigin = "origin_not_of_the_log",
     /// The log was not closed cleanly.

@@ -8,7 +8,7 @@ mod receipt;
 mod rotate;
 mod start;
 
-pub use hand_in::{HandIn, Handed};
+pub use hand_in::{HandIn, Handed, Recorded};
 pub use intake::Session;
 pub use receipt::Receipt;
 
@@ -34,6 +34,7 @@ use crate::audit::keys::KeyFiles;
 use crate::audit::paths::LogPaths;
 use crate::audit::read::error::ReadError;
 use crate::audit::read::query::{Answer, CacheUse, Engine, Query};
+use crate::audit::record::id::IdKey;
 use crate::audit::record::redact::{RedactKeyError, Redactor};
 use crate::audit::record::refusal::{FORKED, RecordError};
 use crate::audit::record::{EncodedOrigin, Origin, Via};
@@ -55,6 +56,7 @@ struct Inner {
     redactor: RwLock<Option<Arc<Redactor>>>,
     origin: EncodedOrigin,
     log_id: String,
+    id_key: IdKey,
     /// One change of key at a time.
     rotating: Mutex<()>,
     threads: Mutex<Option<Threads>>,
@@ -89,7 +91,11 @@ impl AuditLog {
         let options = Arc::new(options);
         // Also for the threads, which inherit it.
         let _shelter = Shelter::enter();
-        let mut opened = recovery::open(&options)?;
+        let id_key = IdKey::random().map_err(|error| OpenError::Start {
+            dir: options.dir.clone(),
+            reason: format!("no random numbers: {error}"),
+        })?;
+        let (mut opened, ids) = recovery::open(&options, &id_key)?;
         let paths = LogPaths::new(&options.dir);
         let redactor = redactor(&options, &paths, &options.redact)?;
         let page = make_page(&options, &paths, &opened)?;
@@ -102,6 +108,8 @@ impl AuditLog {
         let log_id = shared.keeper.manifest().log_id.clone();
         warn_of_another_origin(&options, opened.signer.origin());
         push_opening(&shared, &opened, &log_id);
+        page.set(Word::IdsUnread, ids.unread);
+        shared.queue.remember(ids.window);
         let redactor = redactor.map(|opened| shared_redactor(&shared, opened));
         let (restored, replaced) = (opened.restored.is_some(), opened.replaced.is_some());
         let Opened { active, signer, grown, head, leaves, keys, rotates, .. } = opened;
@@ -144,6 +152,7 @@ impl AuditLog {
             redactor,
             origin,
             log_id,
+            id_key,
             rotating: Mutex::default(),
             threads,
             lock,

@@ -5,6 +5,7 @@
 //! is here.
 
 pub(in crate::audit) mod head_file;
+pub(in crate::audit) mod ids;
 pub(in crate::audit) mod keeper;
 pub mod key_change;
 pub mod key_replace;

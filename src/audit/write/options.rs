@@ -225,6 +225,12 @@ pub struct Options {
     /// Whether what is removed has to be in a backup; default
     /// [`RetentionRule::OnlyWhatABackupHolds`].
     pub retention_rule: RetentionRule,
+    /// How long an event's [`id`](crate::Event::id) is remembered: the same event of the same
+    /// sender is not recorded again meanwhile. Zero remembers none; default 24 h.
+    pub dedupe_window: Duration,
+    /// How many ids are remembered, the newest, at 64 bytes of memory each at most; 0
+    /// remembers none; default 1,000,000.
+    pub dedupe_ids: usize,
     /// Who knows what backups hold, and can prove it. Default none: nobody can, and
     /// nothing is removed. [`Options::backups_in`] names a directory of backups.
     #[doc(hidden)]
@@ -284,6 +290,8 @@ impl Default for Options {
             idle_checkpoint_interval: defaults::IDLE_CHECKPOINT_INTERVAL,
             retention: retention_after(defaults::RETENTION_DAYS),
             retention_rule: RetentionRule::from_setting(defaults::RETENTION_REQUIRES_BACKUP),
+            dedupe_window: defaults::DEDUPE_WINDOW,
+            dedupe_ids: defaults::DEDUPE_IDS,
             backups: None,
             heads: Vec::new(),
             accept_rollback: false,

@@ -16,18 +16,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ids::{IdWindow, Known};
 use super::key_change::KeyWish;
 use super::own;
 use super::own::OwnRecord;
+use crate::audit::record::id::Fingerprint;
 use crate::audit::record::refusal::RecordError;
 use crate::audit::state::status::{Ring, StatusPage, Word};
 use crate::audit::state::trouble::Trouble;
 use crate::clock::{Clock, ClockWatch, Timestamp};
-pub use batch::{Batch, Submitted};
+pub use batch::{Batch, Repeat, Submitted, Taken};
 pub(crate) use batch::{Chunk, Entry};
 
 /// Chunks are filled up to this.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Ids whose memory is given back at a time.
+const FORGOTTEN_AT_ONCE: usize = 4_096;
 /// Empty chunks kept for reuse.
 const SPARE_CHUNKS: usize = 4;
 
@@ -64,8 +68,16 @@ struct State {
     oldest: Option<(Timestamp, Instant)>,
     last_accepted: Timestamp,
     watch: ClockWatch,
+    ids: IdWindow,
     gate: Gate,
     commands: VecDeque<Command>,
+}
+
+/// An event that was accepted, now or before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub(crate) seq: u64,
+    pub(crate) is_duplicate: bool,
 }
 
 /// When the writer wants to be woken.
@@ -110,6 +122,7 @@ impl Queue {
         overflow_timeout: Duration,
         page: Arc<StatusPage>,
         (clock, watch): (Arc<dyn Clock>, ClockWatch),
+        ids: IdWindow,
     ) -> Self {
         page.set(Word::NextSeq, next_seq);
         page.set(Word::CapacityEvents, capacity.0 as u64);
@@ -127,6 +140,7 @@ impl Queue {
                 oldest: None,
                 last_accepted: Timestamp::from_micros(0),
                 watch,
+                ids,
                 gate: Gate::Open,
                 commands: VecDeque::new(),
             }),
@@ -152,16 +166,29 @@ impl Queue {
         &self,
         body: &[u8],
         caller_time: Option<Timestamp>,
-    ) -> Result<u64, RecordError> {
+        id: Option<&Fingerprint>,
+    ) -> Result<Accepted, RecordError> {
         let mut state = self.lock();
         let mut deadline = None;
         loop {
             check_gate(&state.gate)?;
+            if let Some(id) = id {
+                let now = self.tell_time(&mut state);
+                match self.look(&state, id, now) {
+                    Known::Same(seq) => return Ok(Accepted { seq, is_duplicate: true }),
+                    Known::Other(seq) => return Err(RecordError::Conflict { seq }),
+                    Known::New => {}
+                }
+            }
             if self.has_room(&state, body.len()) {
                 let now = self.tell_time(&mut state);
                 let seq = append(&mut state, body, caller_time, now);
+                if let Some(id) = id {
+                    state.ids.add(id, seq, now);
+                    self.tell_ids(&state);
+                }
                 self.after_append(&mut state, 1);
-                return Ok(seq);
+                return Ok(Accepted { seq, is_duplicate: false });
             }
             let now = Instant::now();
             let until = *deadline.get_or_insert(now + self.overflow_timeout);
@@ -181,28 +208,82 @@ impl Queue {
         check_gate(&state.gate)?;
         let mut start = 0;
         let mut count = 0;
+        let mut repeats = Vec::new();
+        let mut ids = batch.ids.iter().peekable();
         // One time for all: nothing of the engine's own may come between their seqs.
         let first = batch.entries.first().map_or(0, |entry| entry.end as usize);
-        if batch.is_empty() || !self.has_room(&state, first) {
-            return Ok(Submitted { first_seq: state.next_seq, count });
+        // A known event needs no room.
+        let may_be_known = ids.peek().is_some_and(|(at, _)| *at == 0);
+        if batch.is_empty() || !(may_be_known || self.has_room(&state, first)) {
+            return Ok(Submitted { first_seq: state.next_seq, ..Submitted::default() });
         }
         let now = self.tell_time(&mut state);
         let first_seq = state.next_seq;
-        for entry in &batch.entries {
+        for (at, entry) in batch.entries.iter().enumerate() {
             let body = &batch.bytes[start..entry.end as usize];
-            if !self.has_room(&state, body.len()) {
-                break;
+            let id = ids.next_if(|(its, _)| *its == at).map(|(_, id)| id);
+            let known = id.map_or(Known::New, |id| self.look(&state, id, now));
+            match known {
+                Known::New if !self.has_room(&state, body.len()) => break,
+                Known::New => {
+                    let time = entry.has_timestamp.then_some(entry.event_time);
+                    let seq = append(&mut state, body, time, now);
+                    if let Some(id) = id {
+                        state.ids.add(id, seq, now);
+                    }
+                }
+                Known::Same(seq) => repeats.push(Repeat { at, seq, is_same: true }),
+                Known::Other(seq) => repeats.push(Repeat { at, seq, is_same: false }),
             }
-            append(&mut state, body, entry.has_timestamp.then_some(entry.event_time), now);
             start = entry.end as usize;
             count += 1;
         }
+        let new = count - repeats.len();
+        if new > 0 {
+            if !batch.ids.is_empty() {
+                self.tell_ids(&state);
+            }
+            self.after_append(&mut state, new as u64);
+        }
+        drop(state);
         if count > 0 {
-            self.after_append(&mut state, count as u64);
-            drop(state);
             batch.remove_front(count);
         }
-        Ok(Submitted { first_seq, count })
+        Ok(Submitted { first_seq, count, repeats })
+    }
+
+    /// Takes over what is known of the time before, once the opening is recorded and before
+    /// anybody can hand in an event.
+    pub(crate) fn remember(&self, ids: IdWindow) {
+        let mut state = self.lock();
+        state.ids = ids;
+        self.tell_ids(&state);
+    }
+
+    /// Whether an event is known, which is counted.
+    fn look(&self, state: &State, id: &Fingerprint, now: Timestamp) -> Known {
+        let known = state.ids.look(id, now);
+        match known {
+            Known::New => {}
+            Known::Same(_) => self.page.add(Word::Duplicates, 1),
+            Known::Other(_) => self.page.add(Word::IdConflicts, 1),
+        }
+        known
+    }
+
+    fn tell_ids(&self, state: &State) {
+        self.page.set(Word::Ids, state.ids.len() as u64);
+        self.page.set(Word::IdsCrowdedOut, state.ids.crowded_out());
+    }
+
+    /// Gives back memory of ids that are too old, a part at a time.
+    pub(crate) fn forget_old_ids(&self) {
+        let mut state = self.lock();
+        if state.ids.len() > 0 {
+            let now = self.clock.now();
+            state.ids.forget_old(FORGOTTEN_AT_ONCE, now);
+            self.tell_ids(&state);
+        }
     }
 
     /// Accepts a record of the engine's own, whatever the room and the gate.
@@ -238,6 +319,7 @@ impl Queue {
         let now = self.clock.now();
         if let Some(change) = state.watch.look(now, || self.clock.boot_ms()) {
             let (from, to, by_seconds) = (change.from, change.to, change.seconds());
+            state.ids.clock_set(from, to);
             let record = own::encode(&OwnRecord::ClockChanged { from, to, by_seconds });
             append(state, &record, None, now);
             tracing::warn!(code = Trouble::ClockChanged.code(), %from, %to, by_seconds, "the clock was set");

@@ -25,6 +25,7 @@ mod give_up;
 mod heads;
 mod histories;
 mod identity;
+mod ids;
 mod inspect;
 mod judge;
 mod keys;
@@ -38,18 +39,20 @@ mod removed;
 mod rescan;
 mod start;
 
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use super::options::Options;
 use crate::audit::files::restore::Settled;
 use crate::audit::files::segment::Block;
 use crate::audit::paths::LogPaths;
+use crate::audit::record::id::IdKey;
 use crate::audit::state::status::StatusSnapshot;
 use crate::fsio::Fs;
 pub(crate) use crate::fsio::aside::copy_to_new;
 pub use error::{Corruption, OpenError, RESTORE_ACTION};
 pub use foresee::{Foreseen, foresee};
+pub(crate) use ids::KnownIds;
 pub(crate) use opened::Opened;
 
 /// A log that is being opened, and what is known before its records are read.
@@ -64,12 +67,14 @@ struct Opening<'a> {
     /// A restore that is complete but for its record.
     settled: Option<Settled>,
     /// Holes that records name, once they were asked for.
-    claimed: OnceCell<Vec<Block>>,
+    claimed: OnceLock<Vec<Block>>,
 }
 
 /// Opens the log's files. An interrupted restore is settled first; after that, nothing is changed
 /// before `decide` has returned.
-pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
+///
+/// What was recorded with an id is told by digests under that key.
+pub(crate) fn open(options: &Options, id_key: &IdKey) -> Result<(Opened, KnownIds), OpenError> {
     let paths = LogPaths::new(&options.dir);
     let lock = start::lock(options, &paths)?;
     let settled = start::settle_restore(options, &paths)?;
@@ -77,5 +82,7 @@ pub(crate) fn open(options: &Options) -> Result<Opened, OpenError> {
     let opening = Opening::new(options, &*options.fs, (&paths, &names), settled);
     let seen = opening.inspect()?;
     let plan = opening.decide(seen)?;
-    opening.apply(plan, lock)
+    let opened = opening.apply(plan, lock)?;
+    let ids = opening.known_ids(id_key, (&opened.manifest, &opened.active), opened.watch);
+    Ok((opened, ids))
 }

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::audit::read::query::{
-    Answer, Column, DEFAULT_LIMIT, Found, Query, Question, Request, RequestError, Want,
+    Answer, Column, DEFAULT_LIMIT, Found, History, Query, Question, Request, RequestError, Want,
+    ocsf,
 };
 use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
@@ -48,6 +49,9 @@ pub(crate) struct QueryArgs {
     /// How it ended; may be repeated
     #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
     outcome: Vec<String>,
+    /// The id that the sender gave the event; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = "Which records")]
+    id: Vec<String>,
     /// Records from this `timestamp` on: RFC 3339, a date (00:00 UTC), or an age such as 24h or
     /// 7d
     #[arg(long, value_name = "TIME", help_heading = "Which records")]
@@ -74,7 +78,7 @@ pub(crate) struct QueryArgs {
     /// `query` asks for it or reads it from standard input. It is never an argument
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Which records")]
     redacted_value: Option<PathBuf>,
-    /// Where to look for that value: actor, source, target, outcome, or a path such as
+    /// Where to look for that value: actor, source, target, outcome, id, or a path such as
     /// details.token
     #[arg(long, value_name = "FIELD", requires = "redacted_value", help_heading = "Which records")]
     redacted_in: Option<String>,
@@ -126,6 +130,8 @@ enum Format {
     Ndjson,
     /// RFC 4180, with a header
     Csv,
+    /// For a SIEM: one OCSF event a line, of the class API Activity
+    Ocsf,
 }
 
 impl QueryArgs {
@@ -136,6 +142,7 @@ impl QueryArgs {
             source: self.source.clone(),
             target: self.target.clone(),
             outcome: self.outcome.clone(),
+            id: self.id.clone(),
             since: self.since.clone(),
             until: self.until.clone(),
             seq: self.seq.clone(),
@@ -191,6 +198,11 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<u8, CliError> {
     if context.json && (args.follow || args.format.is_some() || !columns.is_empty()) {
         return Err(CliError::usage(
             "--json prints one document, so it excludes --format, --fields and --follow",
+        ));
+    }
+    if format == Format::Ocsf && (args.count || args.group_by.is_some() || !columns.is_empty()) {
+        return Err(CliError::usage(
+            "--format ocsf prints records whole, so it excludes --count, --group-by and --fields",
         ));
     }
     let settings = context.settings(&[])?;
@@ -396,14 +408,14 @@ impl Output<'_> {
                 let top = top.unwrap_or(usize::MAX);
                 let text = match self.format {
                     Format::Table => ui::groups_text(&all, top, &self.table()),
-                    Format::Ndjson => ui::groups_ndjson(&all, top),
+                    Format::Ndjson | Format::Ocsf => ui::groups_ndjson(&all, top),
                     Format::Csv => ui::groups_csv(&all, top),
                 };
                 if text.is_empty() { Ok(()) } else { self.context.stream(&text) }
             }
             Found::Records(lines) => {
                 for part in lines.iter().collect::<Vec<_>>().chunks(ui::ROWS_A_TABLE) {
-                    self.records(part)?;
+                    self.records(part, &answer.history)?;
                 }
                 Ok(())
             }
@@ -411,7 +423,7 @@ impl Output<'_> {
     }
 
     /// Prints some records.
-    fn records(&mut self, lines: &[&[u8]]) -> Result<(), CliError> {
+    fn records(&mut self, lines: &[&[u8]], history: &History) -> Result<(), CliError> {
         if lines.is_empty() {
             return Ok(());
         }
@@ -421,6 +433,9 @@ impl Output<'_> {
                 self.context.stream(&ui::records_table(lines, &self.columns, header, &self.table()))
             }
             Format::Csv => self.context.stream(&ui::records_csv(lines, &self.columns, header)),
+            Format::Ocsf => {
+                self.context.print_bytes(ocsf::events(lines.iter().copied(), history).as_bytes())
+            }
             Format::Ndjson if self.chosen => {
                 self.context.stream(&ui::records_chosen(lines, &self.columns))
             }

@@ -55,6 +55,10 @@ pub(crate) struct RecordArgs {
     /// Anything else: a JSON object
     #[arg(long, value_name = "JSON", conflicts_with = "file")]
     details: Option<String>,
+    /// Your own name for the event, up to 128 bytes. If the same event is sent with the same id
+    /// again, it is not recorded again: `record` prints the seq of the first
+    #[arg(long, conflicts_with = "file")]
+    id: Option<String>,
     /// When it happened (RFC 3339) [default: now]
     #[arg(long, value_name = "TIME", conflicts_with = "file")]
     timestamp: Option<String>,
@@ -183,6 +187,7 @@ fn line_of(args: &RecordArgs) -> Result<String, CliError> {
         ("target", &args.target),
         ("outcome", &args.outcome),
         ("timestamp", &args.timestamp),
+        ("id", &args.id),
     ] {
         if let Some(value) = value {
             object.insert(key.to_owned(), json!(value));
@@ -218,10 +223,15 @@ fn one(
     loop {
         let answer = sink.send(&[line.as_bytes()])?.pop();
         match answer {
-            Some(Answer::Recorded(seq)) => {
+            Some(answer @ (Answer::Recorded(seq) | Answer::Duplicate(seq))) => {
                 sink.close()?;
-                let text = if context.json {
+                let is_duplicate = matches!(answer, Answer::Duplicate(_));
+                let text = if context.json && is_duplicate {
+                    json!({ "seq": seq, "duplicate": true }).to_string()
+                } else if context.json {
                     json!({ "seq": seq }).to_string()
+                } else if context.prints_to_terminal() && is_duplicate {
+                    format!("recorded before, seq {seq}")
                 } else if context.prints_to_terminal() {
                     format!("recorded seq {seq}")
                 } else {
@@ -250,6 +260,7 @@ fn refused(kind: &str, message: &str) -> CliError {
         "malformed" => ("malformed", Exit::Usage),
         "invalid" => ("invalid", Exit::Usage),
         "too_large" => ("too_large", Exit::Usage),
+        "conflict" => ("conflict", Exit::Busy),
         "forbidden" => ("forbidden", Exit::Busy),
         "disk_full" => ("disk_full", Exit::Failed),
         "unavailable" => ("unavailable", Exit::Failed),

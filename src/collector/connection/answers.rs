@@ -14,7 +14,7 @@ impl Connection {
             let log = &self.hub.log;
             let submit = |batch: &mut Batch| self.turn.submit(log, batch);
             match self.hand_in.try_by(log, &mut self.batch, submit) {
-                Handed::Taken(taken) => self.owed.accept(taken.first_seq, taken.count as u64),
+                Handed::Taken(taken) => self.owed.taken(&taken),
                 Handed::Full => return,
                 Handed::Refused(error) => self.refuse_waiting(&error),
             }

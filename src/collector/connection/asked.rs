@@ -86,6 +86,8 @@ impl Asked {
 impl Connection {
     pub(super) fn control(&mut self, control: &Control) -> serde_json::Value {
         match control {
+            Control::Hello => protocol::hello_value(self.hub.log.options().durability),
+            Control::Unknown(name) => protocol::unknown_request(name),
             Control::Status => match self.hub.log.status() {
                 Ok(page) => protocol::status_value(&page),
                 Err(error) => protocol::error_of("unavailable", &error.to_string()),
@@ -237,7 +239,9 @@ impl Connection {
 async fn query_line(hub: Arc<Hub>, peer: Peer, question: Question) -> Told {
     let Question { request, recorded } = question;
     let reader = (origin(peer, false), Guest::User(peer.uid));
-    let answered = match query::answer(Arc::clone(&hub), *request, reader, recorded).await {
+    let bytes = query::room(&request, false);
+    let asked = (*request, bytes);
+    let answered = match query::answer(Arc::clone(&hub), asked, reader, recorded).await {
         Ok(answered) => answered,
         Err(refused) => {
             let mut value = protocol::error_of(refused.kind(), &refused.to_string());

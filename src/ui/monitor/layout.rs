@@ -273,6 +273,9 @@ fn total_pieces(events: &Events, screen: &Screen) -> Vec<Piece> {
     let style = if events.refused > 0 { Some(Style::Warning) } else { None };
     let refused = format!("{} refused", thousands(events.refused));
     pieces.push(Piece { text: refused, style });
+    if events.duplicates > 0 {
+        pieces.push(Piece::plain(format!("{} sent again", thousands(events.duplicates))));
+    }
     pieces
 }
 

@@ -66,6 +66,30 @@ fn every_data_object_has_its_parquet_object_before_the_checkpoint_and_once() {
     assert!(fleet.cut().objects.is_empty(), "nothing is put again");
 }
 
+/// The schema has no column for ids: the line itself is kept, and comes back.
+#[test]
+fn records_with_ids_come_back_to_the_byte() {
+    let fleet = Fleet::new();
+    let log = fleet.home.open();
+    let at = "2026-01-01T00:00:00Z".parse().expect("a time");
+    for n in 0..50 {
+        let event = auditctl::audit::Event::new("paid").actor("alice").id(format!("order \"{n}\""));
+        let event = if n % 2 == 0 { event.timestamp(at) } else { event };
+        log.record(event).expect("accepted").wait().expect("durable");
+    }
+    log.close().expect("closed");
+    fleet.cut();
+    all_are_there(&fleet);
+    let place = tables(&fleet).swap_remove(0);
+    let mut lines =
+        Lines::of(bytes_of(&fleet, &ObjectName::Parquet(place.clone())), &place).expect("a file");
+    let mut found = 0;
+    while let Some((_, line)) = lines.next_line().expect("a line") {
+        found += usize::from(String::from_utf8_lossy(line).contains(r#","id":"order \""#));
+    }
+    assert_eq!(found, 50);
+}
+
 #[test]
 fn a_pass_that_ends_between_the_data_and_its_parquet_object_is_gone_on_with() {
     for lost in [Fault::Unreachable, Fault::AnswerLost] {

@@ -20,7 +20,7 @@ enum Kind {
 }
 
 /// The keys of a record, in stored order.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "seq",
     "timestamp",
     "event_type",
@@ -30,6 +30,7 @@ const KEYS: [&str; 10] = [
     "outcome",
     "details",
     "origin",
+    "id",
     "recorded_at",
 ];
 

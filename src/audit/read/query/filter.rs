@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Filter {
     pub(super) fields: [Vec<Pattern>; 5],
+    pub(super) ids: Vec<Pattern>,
     pub(super) since: Option<Timestamp>,
     pub(super) until: Option<Timestamp>,
     /// From, and up to but without.
@@ -26,6 +27,7 @@ impl Default for Filter {
     fn default() -> Self {
         Self {
             fields: Default::default(),
+            ids: Vec::new(),
             since: None,
             until: None,
             seq: (0, u64::MAX),
@@ -38,7 +40,7 @@ impl Default for Filter {
 impl Filter {
     /// Brings it into its normal form.
     pub(super) fn normalize(&mut self) {
-        for patterns in &mut self.fields {
+        for patterns in self.fields.iter_mut().chain([&mut self.ids]) {
             patterns.sort_unstable();
             patterns.dedup();
         }
@@ -51,12 +53,7 @@ impl Filter {
 
     /// The exact names that a field must have one of, if only exact ones will do.
     pub(super) fn exact(&self, field: Field) -> Option<Vec<&[u8]>> {
-        let patterns = &self.fields[field as usize];
-        if patterns.is_empty() {
-            return None;
-        }
-        let exact: Option<Vec<_>> = patterns.iter().map(Pattern::exact).collect();
-        Some(exact?.concat())
+        exact(&self.fields[field as usize])
     }
 
     /// Records whose `seq` is below this are not wanted.
@@ -83,6 +80,15 @@ impl Filter {
         let seq = (self.seq.0.max(first_seq), self.seq.1.min(end_seq));
         Self { seq, ..self.clone() }
     }
+}
+
+/// The exact names that these patterns stand for, if only exact ones will do.
+pub(super) fn exact(patterns: &[Pattern]) -> Option<Vec<&[u8]>> {
+    if patterns.is_empty() {
+        return None;
+    }
+    let exact: Option<Vec<_>> = patterns.iter().map(Pattern::exact).collect();
+    Some(exact?.concat())
 }
 
 /// Which end is asked for first.

@@ -7,6 +7,7 @@ use memchr::memmem::Finder;
 
 use super::filter::Filter;
 use crate::audit::record::head::{Field, Head};
+use crate::audit::record::id::id_text;
 use crate::audit::record::push_string;
 
 /// A filter, made ready.
@@ -59,7 +60,7 @@ impl<'a> Matcher<'a> {
     /// Whether every record in the filter's range of seqs is one.
     pub(super) fn takes_all(&self) -> bool {
         let filter = self.filter;
-        filter.fields.iter().all(Vec::is_empty)
+        filter.fields.iter().chain([&filter.ids]).all(Vec::is_empty)
             && filter.since.is_none()
             && filter.until.is_none()
             && filter.conditions.is_empty()
@@ -132,6 +133,9 @@ impl<'a> Matcher<'a> {
                         .text(*field)
                         .is_some_and(|text| patterns.iter().any(|pattern| pattern.matches(text)))
             })
+            && (filter.ids.is_empty()
+                || id_text(line)
+                    .is_some_and(|id| filter.ids.iter().any(|pattern| pattern.matches(&id))))
             && self.texts.iter().all(|text| text.is_in(line))
             && filter.conditions.iter().all(|condition| condition.holds(line))
     }
@@ -146,16 +150,16 @@ impl Needle {
 
 /// The needle that is likely to be rarest.
 fn needle(filter: &Filter) -> Option<Needle> {
-    let of_field = |field: Field| {
-        let text = match &filter.exact(field)?[..] {
-            [only] => std::str::from_utf8(only).ok()?,
-            _ => return None,
-        };
+    let of_name = |name: &str, exact: &[&[u8]]| {
+        let [only] = exact else { return None };
+        let text = std::str::from_utf8(only).ok()?;
         // The writer has one way to write it.
-        let mut needle = format!("\"{}\":", field.as_str()).into_bytes();
+        let mut needle = format!("\"{name}\":").into_bytes();
         push_string(&mut needle, text);
         Some(Needle { finder: finder(&needle), or: None })
     };
+    let of_field = |field: Field| of_name(field.as_str(), &filter.exact(field)?);
+    let of_id = || of_name("id", &super::filter::exact(&filter.ids)?);
     let of_texts = || {
         // One that may have been copied has more than one form.
         let plain = filter.texts.iter().filter(|text| !text.contains('\\'));
@@ -167,7 +171,8 @@ fn needle(filter: &Filter) -> Option<Needle> {
         let longest = needles.max_by_key(Vec::len)?;
         Some(Needle { finder: finder(&longest), or: Some(Finder::new("\\u")) })
     };
-    of_field(Field::Target)
+    of_id()
+        .or_else(|| of_field(Field::Target))
         .or_else(|| of_field(Field::Actor))
         .or_else(of_texts)
         .or_else(|| of_field(Field::Source))

@@ -21,6 +21,7 @@ mod groups;
 mod json;
 mod matcher;
 mod number;
+pub mod ocsf;
 mod path;
 mod pattern;
 mod plan;

@@ -207,6 +207,7 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let filters = self.filters(segment);
+        let asks_for_ids = !self.filter.ids.is_empty() && self.view.manifest_is_signed;
         let mut wanted = Vec::new();
         for (nth, block) in segment.blocks.iter().enumerate() {
             if block.is_hole() {
@@ -215,6 +216,8 @@ impl<'a> Planner<'a> {
                 self.effort.skipped_seq += 1;
             } else if !self.overlaps_time(block.min_timestamp, block.max_timestamp) {
                 self.effort.skipped_time += 1;
+            } else if block.ids == Some(0) && asks_for_ids {
+                self.effort.skipped_filter += 1;
             } else if filters.as_ref().is_some_and(|filters| {
                 !self.probes.iter().all(|names| filters.may_have(nth, names))
             }) {

@@ -43,6 +43,8 @@ impl Serialize for Question {
             let texts: Vec<&str> = patterns.iter().map(|pattern| pattern.as_written()).collect();
             several(&mut map, key, &texts)?;
         }
+        let ids: Vec<&str> = filter.ids.iter().map(|pattern| pattern.as_written()).collect();
+        several(&mut map, "id", &ids)?;
         for (key, time) in [("since", filter.since), ("until", filter.until)] {
             if let Some(time) = time {
                 map.serialize_entry(key, &time.to_string())?;

@@ -17,6 +17,11 @@ pub(in crate::audit) fn redact(question: &mut Question, redactor: &Redactor) {
             }
         }
     }
+    if redactor.names_id() {
+        for pattern in &mut filter.ids {
+            *pattern = Pattern::new(&redactor.hidden(pattern.as_written()));
+        }
+    }
     filter.texts.iter_mut().for_each(|text| *text = redactor.hidden(text));
     let conditions = std::mem::take(&mut filter.conditions);
     filter.conditions = conditions.into_iter().filter_map(|one| redacted(one, redactor)).collect();

@@ -40,6 +40,9 @@ pub struct Request {
     /// The same for `outcome`.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub outcome: Vec<String>,
+    /// The same for `id`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
+    pub id: Vec<String>,
     /// From this `timestamp` on: RFC 3339, a date, or how long ago.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -130,6 +133,7 @@ impl Request {
             .map_err(|error| RequestError { key: "where", reason: error.to_string() })?;
         let mut filter = Filter {
             fields,
+            ids: self.id.iter().map(|text| Pattern::new(text)).collect(),
             since: at("since", &self.since)?,
             until: at("until", &self.until)?,
             seq: self.seq.as_deref().map_or(Ok((0, u64::MAX)), parse_seq)?,
@@ -152,6 +156,7 @@ impl Request {
             ("source", &self.source),
             ("target", &self.target),
             ("outcome", &self.outcome),
+            ("id", &self.id),
             ("where", &self.conditions),
             ("grep", &self.grep),
         ];

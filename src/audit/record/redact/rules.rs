@@ -11,6 +11,8 @@ const _: () = assert!(MAX_FIELD_PATHS <= OnPath::BITS as usize);
 pub(super) struct Rules {
     /// Whether `actor`, `source`, `target` and `outcome` are.
     pub(super) texts: [bool; 4],
+    /// Whether the event's `id` is.
+    pub(super) id: bool,
     /// Whether all of `details` is.
     pub(super) all_details: bool,
     /// Names in lower case, by their length in bytes.
@@ -43,6 +45,7 @@ impl Rules {
             {
                 *is_named |= name.matches(text);
             }
+            rules.id |= name.matches("id");
             rules.all_details |= name.matches("details");
             match name {
                 Step::Exact(exact) => {

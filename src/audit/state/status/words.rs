@@ -243,6 +243,20 @@ words! {
     KeyChanges = 462,
     /// Ring: security events by who has shown no credentials, by five minutes, 16 words.
     StrangersRing = 464,
+    /// Events that were recorded before, by their ids: answered with the seq of then.
+    Duplicates = 480,
+    /// Events refused because another event of the same sender has their id.
+    IdConflicts = 481,
+    /// Ids that are remembered.
+    Ids = 482,
+    /// Ids that may be remembered at most.
+    IdsCapacity = 483,
+    /// Ids that were forgotten before `dedupe_window` was over, because there were more than
+    /// `dedupe_ids`.
+    IdsCrowdedOut = 484,
+    /// Records that the log's opening could not read, and that may have had ids which are to
+    /// be remembered.
+    IdsUnread = 485,
     /// CRC-32 (ISO-HDLC, as gzip has it) of the 4,088 bytes before.
     Checksum = 511,
 }

@@ -6,13 +6,22 @@ use std::time::{Duration, Instant};
 use super::{AuditLog, Session};
 use crate::audit::record::event::ParseMode;
 use crate::audit::record::refusal::RecordError;
-use crate::audit::write::queue::{BUSY_RETRY, Batch, Submitted};
+use crate::audit::write::queue::{BUSY_RETRY, Batch, Submitted, Taken};
 
 /// A caller's patience with a write buffer that is full.
 #[derive(Debug, Default)]
 pub struct HandIn {
     full_since: Option<Instant>,
     is_import: bool,
+}
+
+/// An event that is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its record.
+    pub seq: u64,
+    /// Whether it was there before, by its id.
+    pub is_duplicate: bool,
 }
 
 /// What became of one try.
@@ -96,7 +105,7 @@ impl HandIn {
 
 impl Session {
     /// Records lines of NDJSON, each one event, and waits until each is durable. Returns
-    /// what became of each, in their order: its seq, or why it was not recorded.
+    /// what became of each, in their order: its record, or why it was not recorded.
     ///
     /// Waits for room in the write buffer as [`HandIn`] says. An import gives up as others
     /// do once the log cannot be written: then nobody knows when there will be room.
@@ -105,15 +114,16 @@ impl Session {
         lines: &[&[u8]],
         mode: ParseMode,
         mut patience: HandIn,
-    ) -> Vec<Result<u64, RecordError>> {
+    ) -> Vec<Result<Recorded, RecordError>> {
         let log = self.log();
         let mut batch = Batch::new();
         let prepared = lines.iter().map(|line| self.prepare(line, mode, &mut batch));
-        let mut outcomes: Vec<Result<u64, RecordError>> =
-            prepared.map(|prepared| prepared.map(|()| 0)).collect();
-        let mut waiting: Vec<&mut Result<u64, RecordError>> =
+        let nothing = Recorded { seq: 0, is_duplicate: false };
+        let mut outcomes: Vec<Result<Recorded, RecordError>> =
+            prepared.map(|prepared| prepared.map(|()| nothing)).collect();
+        let mut waiting: Vec<&mut Result<Recorded, RecordError>> =
             outcomes.iter_mut().filter(|outcome| outcome.is_ok()).collect();
-        let (mut accepted, mut end) = (0, 0);
+        let mut accepted = 0;
         while !batch.is_empty() {
             let submit = |batch: &mut Batch| {
                 log.try_submit(batch).map(|taken| Some(taken).filter(|taken| taken.count > 0))
@@ -128,13 +138,11 @@ impl Session {
             }
             match handed {
                 Handed::Taken(taken) => {
-                    for (outcome, seq) in
-                        waiting[accepted..].iter_mut().zip(taken.first_seq..taken.end())
-                    {
-                        **outcome = Ok(seq);
+                    let fates = taken.taken().flat_map(one_by_one);
+                    for (outcome, fate) in waiting[accepted..].iter_mut().zip(fates) {
+                        **outcome = fate;
                     }
                     accepted += taken.count;
-                    end = taken.end();
                 }
                 Handed::Full => {}
                 Handed::Refused(error) => {
@@ -144,9 +152,11 @@ impl Session {
                 }
             }
         }
-        if let Err((acked, error)) = log.wait_acked(end) {
+        // Also of those that were recorded before: they need not be durable yet.
+        let end = outcomes.iter().flatten().map(|recorded| recorded.seq + 1).max();
+        if let Err((acked, error)) = log.wait_acked(end.unwrap_or(0)) {
             for outcome in &mut outcomes {
-                if let Ok(seq) = *outcome
+                if let Ok(Recorded { seq, .. }) = *outcome
                     && seq >= acked
                 {
                     *outcome = Err(error.clone().about(seq));
@@ -154,6 +164,17 @@ impl Session {
             }
         }
         outcomes
+    }
+}
+
+fn one_by_one(taken: Taken) -> Box<dyn Iterator<Item = Result<Recorded, RecordError>>> {
+    let recorded = |seq, is_duplicate| Ok(Recorded { seq, is_duplicate });
+    match taken {
+        Taken::New { first_seq, count } => {
+            Box::new((first_seq..first_seq + count).map(move |seq| recorded(seq, false)))
+        }
+        Taken::Duplicate { seq } => Box::new(std::iter::once(recorded(seq, true))),
+        Taken::Conflict { seq } => Box::new(std::iter::once(Err(RecordError::Conflict { seq }))),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{AuditLog, Receipt};
 use crate::audit::record::event::{Event, EventError, EventLimits, MAX_DETAILS_BYTES, ParseMode};
+use crate::audit::record::id::Fingerprint;
 use crate::audit::record::refusal::RecordError;
 use crate::audit::record::{EncodedOrigin, Origin, encode_body};
 use crate::audit::state::security::SecurityKind;
@@ -31,12 +32,14 @@ impl AuditLog {
     ) -> Result<Receipt, RecordError> {
         self.0.not_forked()?;
         let mut body = Vec::with_capacity(512);
-        self.encode(&mut event, origin, exempt, &mut body)?;
-        let seq =
-            self.0.shared.queue.push(&body, event.timestamp_value()).inspect_err(|error| {
-                self.count_refusal(error, 1);
-            })?;
-        Ok(Receipt { log: Arc::clone(&self.0), seq })
+        let id = self.encode(&mut event, origin, exempt, &mut body)?;
+        let pushed = self.0.shared.queue.push(&body, event.timestamp_value(), id.as_ref());
+        let accepted = pushed.inspect_err(|error| self.count_refusal(error, 1))?;
+        Ok(Receipt {
+            log: Arc::clone(&self.0),
+            seq: accepted.seq,
+            is_duplicate: accepted.is_duplicate,
+        })
     }
 
     /// Redacts, validates, rate-limits and encodes; counts what is refused.
@@ -46,7 +49,7 @@ impl AuditLog {
         origin: &EncodedOrigin,
         exempt: bool,
         body: &mut Vec<u8>,
-    ) -> Result<(), RecordError> {
+    ) -> Result<Option<Fingerprint>, RecordError> {
         let shared = &self.0.shared;
         let limits = self.limits();
         // First of all: what is refused is spoken of as well.
@@ -61,8 +64,10 @@ impl AuditLog {
             let source = event.source_name().unwrap_or_else(|| origin.default_source());
             self.limit(&shared.limiter, Some(origin.sender()), source)?;
         }
-        encode_body(event, origin, body);
-        Ok(())
+        let start = body.len();
+        let content = encode_body(event, origin, body);
+        let content = &body[start..start + content];
+        Ok(event.id_value().map(|id| self.0.id_key.of(origin.id_sender(), id, content)))
     }
 
     fn limit(
@@ -133,6 +138,18 @@ impl AuditLog {
         if matches!(error, RecordError::DiskFull { .. } | RecordError::Failed { .. }) {
             self.0.shared.page.add(Word::Unavailable, events);
         }
+        if matches!(error, RecordError::Conflict { .. }) {
+            self.report_conflicts(events);
+        }
+    }
+
+    /// An id that comes again with something else: an event that its sender loses, unless
+    /// somebody looks.
+    fn report_conflicts(&self, events: u64) {
+        for _ in 0..events {
+            let detail = "an id was used again for an event with other content";
+            self.0.shared.security.report(SecurityKind::Validation, None, detail);
+        }
     }
 
     /// For events whose origin somebody attests: a socket's peer, a token.
@@ -153,7 +170,11 @@ impl AuditLog {
     pub fn try_submit(&self, batch: &mut Batch) -> Result<Submitted, RecordError> {
         self.0.not_forked()?;
         let events = batch.len() as u64;
-        self.0.shared.queue.push_batch(batch).inspect_err(|error| self.count_refusal(error, events))
+        let pushed = self.0.shared.queue.push_batch(batch);
+        let taken = pushed.inspect_err(|error| self.count_refusal(error, events))?;
+        let conflicts = taken.repeats.iter().filter(|repeat| !repeat.is_same).count();
+        self.report_conflicts(conflicts as u64);
+        Ok(taken)
     }
 
     /// Counts events that a caller gave up on because the buffer stayed full.
@@ -204,10 +225,31 @@ impl Session {
         mode: ParseMode,
         batch: &mut Batch,
     ) -> Result<(), RecordError> {
+        self.prepare_with_id(line, mode, None, batch)
+    }
+
+    /// The same, of an event whose id was given beside it, too.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare), and if the line has another id.
+    pub fn prepare_with_id(
+        &self,
+        line: &[u8],
+        mode: ParseMode,
+        given: Option<(&str, &'static str)>,
+        batch: &mut Batch,
+    ) -> Result<(), RecordError> {
         self.log.0.not_forked()?;
-        let mut event =
-            Event::from_json(line, mode).map_err(|error| self.log.refuse_event(None, error))?;
-        self.log.encode(&mut event, &self.origin, self.exempt, &mut batch.bytes)?;
+        let refuse = |error| self.log.refuse_event(None, error);
+        let mut event = Event::from_json(line, mode).map_err(refuse)?;
+        if let Some((id, by)) = given {
+            if event.id_value().is_some_and(|own| own != id) {
+                return Err(refuse(EventError::OtherId(by)));
+            }
+            event = event.id(id);
+        }
+        let id = self.log.encode(&mut event, &self.origin, self.exempt, &mut batch.bytes)?;
+        batch.ids.extend(id.map(|id| (batch.entries.len(), id)));
         let caller_time = event.timestamp_value();
         batch.entries.push(Entry {
             // A batch is what one read brought: far below 4 GiB.

@@ -12,6 +12,7 @@ use crate::audit::write::options::Durability;
 pub struct Receipt {
     pub(super) log: Arc<Inner>,
     pub(super) seq: u64,
+    pub(super) is_duplicate: bool,
 }
 
 impl Receipt {
@@ -19,6 +20,14 @@ impl Receipt {
     #[must_use]
     pub fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Whether the event was recorded before: its sender has handed in the same one with the
+    /// same [`id`](crate::Event::id), and [`seq`](Self::seq) is that record's. It need not be
+    /// durable yet.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        self.is_duplicate
     }
 
     /// Waits until the record is acknowledged: durable with

@@ -15,6 +15,7 @@ use crate::audit::state::status::{
     Activity, RetentionMode, StatusError, StatusPage, Word, WriterState,
 };
 use crate::audit::state::trouble::Trouble;
+use crate::audit::write::ids::{IdLimits, IdWindow};
 use crate::audit::write::keeper::{Keeper, Work, newest_record};
 use crate::audit::write::options::{Options, RetentionRule};
 use crate::audit::write::own::{LeftBehind, OwnRecord, Recovered};
@@ -155,6 +156,9 @@ pub(super) fn build(
     let next_seq = opened.active.layout.next_seq();
     let clock = &options.clock;
     let watch = opened.watch.unwrap_or_else(|| ClockWatch::new(clock.now(), Some(clock.boot_ms())));
+    let limits = IdLimits { count: options.dedupe_ids, age: options.dedupe_window };
+    let ids = IdWindow::new(limits);
+    page.set(Word::IdsCapacity, options.dedupe_ids as u64);
     let queue = Arc::new(Queue::new(
         next_seq,
         (options.write_queue_capacity, options.write_queue_bytes as usize),
@@ -162,6 +166,7 @@ pub(super) fn build(
         options.overflow_timeout,
         Arc::clone(page),
         (Arc::clone(&options.clock), watch),
+        ids,
     ));
     let counted = Arc::clone(page);
     let (security, security_log) = SecurityLog::new(

@@ -41,6 +41,8 @@ with! {
     idle_checkpoint_interval: Duration;
     retention: impl Into<Option<Duration>>;
     retention_rule: RetentionRule;
+    dedupe_window: Duration;
+    dedupe_ids: usize;
     rate_limit: impl Into<Option<RateLimit>>;
     disk: DiskThresholds;
     disk_reserve: u64;

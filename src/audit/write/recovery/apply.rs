@@ -148,6 +148,11 @@ impl Opening<'_> {
             adopt(manifest, span);
         }
         manifest.first_key = Some(evidence.keys.first_key());
+        if manifest.ids_from.is_none() {
+            // Before the first event of this version: a manifest that was signed without it
+            // lists what others sealed. One that nobody signed tells nothing.
+            manifest.ids_from = Some(if evidence.was_signed { manifest.end_seq() } else { 0 });
+        }
         if !ended.is_empty() {
             // Before the epoch's first head: whatever happens until the record is written,
             // what was left behind is known.

@@ -1,8 +1,8 @@
 //! What comes before the log's records are looked at: the directory, its lock, and a
 //! restore that was interrupted.
 
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use super::error::io_error;
 use super::{OpenError, Opening, RESTORE_ACTION};
@@ -61,7 +61,7 @@ impl<'a> Opening<'a> {
         settled: Option<Settled>,
     ) -> Self {
         let earlier = StatusSnapshot::read(&paths.status()).ok();
-        Self { options, fs, paths, names, earlier, settled, claimed: OnceCell::new() }
+        Self { options, fs, paths, names, earlier, settled, claimed: OnceLock::new() }
     }
 
     pub(super) fn start_error(&self, reason: impl ToString) -> OpenError {

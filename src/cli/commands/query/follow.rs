@@ -202,7 +202,7 @@ fn begin(
     let answer = asker.ask(&question.about(newest))?;
     if let Some(lines) = answer.lines() {
         let in_order: Vec<&[u8]> = lines.iter().rev().collect();
-        output.records(&in_order)?;
+        output.records(&in_order, &answer.history)?;
     }
     Ok(Place { next: answer.end, history: Some(answer.history) })
 }

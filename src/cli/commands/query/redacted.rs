@@ -53,6 +53,7 @@ pub(super) fn asked(
         Some("source") => &mut request.source,
         Some("target") => &mut request.target,
         Some("outcome") => &mut request.outcome,
+        Some("id") => &mut request.id,
         Some(path) => {
             request.conditions.push(format!("{path} = {redacted}"));
             return Ok(request);

@@ -39,6 +39,8 @@ const WINDOW_BYTES: usize = 512 * 1024;
 #[derive(Default)]
 struct Tally {
     recorded: u64,
+    /// Events that the log had before, by their ids.
+    duplicates: u64,
     first_seq: Option<u64>,
     last_seq: Option<u64>,
     rejected: Vec<Rejected>,
@@ -128,6 +130,7 @@ impl Tally {
             .collect();
         let mut map = serde_json::Map::new();
         map.insert("recorded".to_owned(), json!(self.recorded));
+        map.insert("duplicates".to_owned(), json!(self.duplicates));
         map.insert("first_seq".to_owned(), json!(self.first_seq));
         map.insert("last_seq".to_owned(), json!(self.last_seq));
         map.insert("rejected".to_owned(), json!(rejected));
@@ -172,14 +175,22 @@ impl Tally {
             }
             _ => "0 events recorded".to_owned(),
         };
+        let text = match self.duplicates {
+            0 => text,
+            before => format!("{text}; {} recorded before, by their ids", count(before, "event")),
+        };
         match &self.before {
             // A position may have been written by anybody who may write the user's files.
-            Some(before) if self.recorded == 0 && self.rejected.is_empty() => format!(
-                "0 events recorded: an interrupted run had come to {}, with {} recorded; --from-start \
+            Some(before)
+                if self.recorded == 0 && self.duplicates == 0 && self.rejected.is_empty() =>
+            {
+                format!(
+                    "0 events recorded: an interrupted run had come to {}, with {} recorded; --from-start \
                  records all of it again",
-                self.place(&before.place),
-                count(before.recorded, "event")
-            ),
+                    self.place(&before.place),
+                    count(before.recorded, "event")
+                )
+            }
             Some(before) => format!("{text}, after {} of an interrupted run", before.recorded),
             None => text,
         }
@@ -497,6 +508,7 @@ fn send_all(
         for ((place, line), answer) in window.into_iter().zip(answers) {
             match answer {
                 Answer::Recorded(seq) => tally.recorded(seq),
+                Answer::Duplicate(_) => tally.duplicates += 1,
                 Answer::Refused { kind, retry_after: Some(after), .. } if may_resend(&kind) => {
                     wait = wait.max(after);
                     again.push((place, line));

@@ -9,7 +9,7 @@ use super::arrived::Arrived;
 use crate::audit::read::query::Request;
 use crate::audit::state::status::Mode;
 use crate::audit::{
-    AuditLog, EventLimits, HandIn, ImportId, Origin, ParseMode, RecordError, Session, Via,
+    AuditLog, EventLimits, HandIn, ImportId, Origin, ParseMode, RecordError, Recorded, Session, Via,
 };
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::open::Waiting;
@@ -181,10 +181,7 @@ impl Sink {
             To::Direct(direct) => {
                 let patience = if self.import.is_some() { HandIn::import() } else { HandIn::new() };
                 let outcomes = direct.session.record_all(lines, direct.mode, patience);
-                outcomes
-                    .into_iter()
-                    .map(|done| done.map_or_else(answer, Answer::Recorded))
-                    .collect()
+                outcomes.into_iter().map(|done| done.map_or_else(answer, recorded)).collect()
             }
             To::Socket(client, exempt) => match client.send(lines) {
                 Ok(answers) if !*exempt || !answers.iter().any(is_lost) => answers,
@@ -199,7 +196,7 @@ impl Sink {
         };
         let last = answers.iter().filter_map(|answer| match answer {
             Answer::Recorded(seq) => Some(seq + 1),
-            Answer::Refused { .. } => None,
+            Answer::Duplicate(_) | Answer::Refused { .. } => None,
         });
         self.from_seq = last.max().unwrap_or(0).max(self.from_seq);
         Ok(answers)
@@ -322,6 +319,12 @@ fn is_gone(error: &ClientError) -> bool {
 fn is_lost(answer: &Answer) -> bool {
     matches!(answer, Answer::Refused { kind, .. } if matches!(&**kind, "lost" | "closed"))
 }
+
+fn recorded(recorded: Recorded) -> Answer {
+    let Recorded { seq, is_duplicate } = recorded;
+    if is_duplicate { Answer::Duplicate(seq) } else { Answer::Recorded(seq) }
+}
+
 fn answer(error: RecordError) -> Answer {
     Answer::Refused {
         kind: error.kind().to_owned(),

@@ -1,0 +1,205 @@
+//! The window of ids: which events are known, so that one that is sent again is not
+//! recorded again.
+//!
+//! It holds the newest ids, so many at most and not longer than so long. Each takes
+//! [`BYTES_AN_ID`] at most. The time that counts is that of acceptance, and it passes as the
+//! boot clock has it: a wall clock that is set makes no id older or younger.
+
+mod ring;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use crate::audit::record::id::Fingerprint;
+use crate::clock::Timestamp;
+use ring::Ring;
+use table::Table;
+
+/// What one id takes at most, once there are many: its entry, and its part of the table.
+#[cfg(test)]
+const BYTES_AN_ID: usize = 64;
+/// So many that are too old are forgotten with each event that has an id.
+const A_FEW: usize = 4;
+
+/// How many ids are remembered, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IdLimits {
+    pub(crate) count: usize,
+    pub(crate) age: Duration,
+}
+
+impl IdLimits {
+    /// Whether no id is remembered at all.
+    pub(crate) fn remember_nothing(&self) -> bool {
+        self.count == 0 || self.age.is_zero()
+    }
+
+    /// Whether what was accepted `at` is not to be remembered any more; both in µs.
+    pub(crate) fn is_over(&self, at: i64, now: i64) -> bool {
+        let age = i64::try_from(self.age.as_micros()).unwrap_or(i64::MAX);
+        now.saturating_sub(at) >= age
+    }
+}
+
+/// What is known of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing, or nothing any more.
+    New,
+    /// It is this record.
+    Same(u64),
+    /// This record has its id, and other content.
+    Other(u64),
+}
+
+/// A remembered id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Entry {
+    name: [u64; 2],
+    content: u64,
+    seq: u64,
+    /// When it was accepted, in µs, on a clock that nobody sets.
+    at: i64,
+}
+
+/// The ids that are remembered.
+#[derive(Debug)]
+pub(crate) struct IdWindow {
+    limits: IdLimits,
+    /// In the order of their seqs.
+    entries: Ring,
+    /// Where they are, by name.
+    table: Table,
+    /// How far the wall clock was set ahead since the log was opened, in µs.
+    set_ahead: i64,
+    /// Ids that were forgotten before their time, for want of room.
+    crowded_out: u64,
+}
+
+impl IdWindow {
+    pub(crate) fn new(limits: IdLimits) -> Self {
+        Self {
+            limits,
+            entries: Ring::default(),
+            table: Table::default(),
+            set_ahead: 0,
+            crowded_out: 0,
+        }
+    }
+
+    /// How many are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many were forgotten before their time.
+    pub(crate) fn crowded_out(&self) -> u64 {
+        self.crowded_out
+    }
+
+    /// Its memory.
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        self.entries.bytes() + self.table.bytes()
+    }
+
+    /// The wall clock was set.
+    pub(crate) fn clock_set(&mut self, from: Timestamp, to: Timestamp) {
+        let step = to.micros().saturating_sub(from.micros());
+        self.set_ahead = self.set_ahead.saturating_add(step);
+    }
+
+    fn steady(&self, now: Timestamp) -> i64 {
+        now.micros().saturating_sub(self.set_ahead)
+    }
+
+    fn is_over(&self, entry: &Entry, now: i64) -> bool {
+        self.limits.is_over(entry.at, now)
+    }
+
+    fn find(&self, name: [u64; 2]) -> Option<(usize, &Entry)> {
+        let slot = self
+            .table
+            .find(name[0], |nth| self.entries.get(nth).is_some_and(|entry| entry.name == name))?;
+        Some((slot, self.entries.get(self.table.at(slot)?)?))
+    }
+
+    /// What is known of an event that comes in now.
+    pub(crate) fn look(&self, fingerprint: &Fingerprint, now: Timestamp) -> Known {
+        match self.find(fingerprint.name) {
+            Some((_, entry)) if self.is_over(entry, self.steady(now)) => Known::New,
+            Some((_, entry)) if entry.content == fingerprint.content => Known::Same(entry.seq),
+            Some((_, entry)) => Known::Other(entry.seq),
+            None => Known::New,
+        }
+    }
+
+    /// Remembers an event that was accepted now as this record. Seqs ascend.
+    pub(crate) fn add(&mut self, fingerprint: &Fingerprint, seq: u64, now: Timestamp) {
+        self.add_at(fingerprint, seq, self.steady(now), self.steady(now));
+    }
+
+    /// Remembers one that an earlier writer accepted, before any is added. Seqs ascend.
+    pub(crate) fn recall(
+        &mut self,
+        fingerprint: &Fingerprint,
+        seq: u64,
+        at: Timestamp,
+        now: Timestamp,
+    ) {
+        self.add_at(fingerprint, seq, at.micros(), self.steady(now));
+        self.crowded_out = 0;
+    }
+
+    fn add_at(&mut self, fingerprint: &Fingerprint, seq: u64, at: i64, now: i64) {
+        if self.limits.remember_nothing() {
+            return;
+        }
+        self.forget_some(A_FEW, now);
+        while self.entries.len() >= self.limits.count {
+            self.forget_first(now);
+        }
+        let Fingerprint { name, content } = *fingerprint;
+        let nth = self.entries.push(Entry { name, content, seq, at });
+        match self.find(name) {
+            // One that is too old, which goes with its turn.
+            Some((slot, _)) => self.table.set(slot, nth),
+            None => {
+                let entries = &self.entries;
+                let hash = |nth| entries.get(nth).map_or(0, |entry| entry.name[0]);
+                self.table.insert(name[0], nth, hash);
+            }
+        }
+    }
+
+    /// Forgets ids that are too old, so many at most. Those that remain count for nothing
+    /// either; it is for their memory.
+    pub(crate) fn forget_old(&mut self, most: usize, now: Timestamp) {
+        self.forget_some(most, self.steady(now));
+    }
+
+    fn forget_some(&mut self, most: usize, now: i64) {
+        for _ in 0..most {
+            match self.entries.first() {
+                Some(entry) if self.is_over(entry, now) => self.forget_first(now),
+                _ => return,
+            }
+        }
+    }
+
+    fn forget_first(&mut self, now: i64) {
+        let Some((nth, entry)) = self.entries.first_nth() else { return };
+        let entries = &self.entries;
+        let hash = |nth| entries.get(nth).map_or(0, |entry| entry.name[0]);
+        // Not where the id came again since, after its time.
+        if self.table.remove(entry.name[0], nth, hash) && !self.is_over(&entry, now) {
+            self.crowded_out += 1;
+        }
+        self.entries.pop();
+        if self.entries.len() == 0 {
+            (self.entries, self.table) = (Ring::starting_at(nth + 1), Table::default());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+use std::collections::VecDeque;
+
+use super::*;
+use proptest::prelude::*;
+
+/// The same, the obvious way.
+#[derive(Default)]
+struct Naive {
+    /// Name, content, seq, when.
+    seen: VecDeque<(u64, u64, u64, i64)>,
+}
+
+impl Naive {
+    fn look(&self, (name, content): (u64, u64), now: i64, age: i64) -> Known {
+        match self.seen.iter().rev().find(|seen| seen.0 == name) {
+            Some((.., at)) if now - at >= age => Known::New,
+            Some((_, known, seq, _)) if *known == content => Known::Same(*seq),
+            Some((_, _, seq, _)) => Known::Other(*seq),
+            None => Known::New,
+        }
+    }
+
+    fn add(&mut self, (name, content): (u64, u64), seq: u64, now: i64, count: usize, age: i64) {
+        while self.seen.front().is_some_and(|(.., at)| now - at >= age) {
+            self.seen.pop_front();
+        }
+        while self.seen.len() >= count {
+            self.seen.pop_front();
+        }
+        self.seen.push_back((name, content, seq, now));
+    }
+}
+
+fn print(name: u64, content: u64) -> Fingerprint {
+    // Names that want the same places of the table.
+    Fingerprint { name: [name % 5, name], content }
+}
+
+fn window(count: usize, age_us: u64) -> IdWindow {
+    IdWindow::new(IdLimits { count, age: Duration::from_micros(age_us) })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn the_window_answers_as_a_naive_list_does_however_the_clock_is_set(
+        count in 1_usize..40, age in 1_i64..200,
+        steps in proptest::collection::vec((0_u64..60, 0_u64..2, 0_i64..9, -500_i64..500, any::<bool>()), 1..400),
+    ) {
+        let mut window = window(count, age as u64);
+        let mut naive = Naive::default();
+        let (mut steady, mut wall) = (1_000_i64, 50_000_i64);
+        for (seq, (name, content, passed, set, is_set)) in steps.into_iter().enumerate() {
+            (steady, wall) = (steady + passed, wall + passed);
+            if is_set {
+                window.clock_set(Timestamp::from_micros(wall), Timestamp::from_micros(wall + set));
+                wall += set;
+            }
+            let now = Timestamp::from_micros(wall);
+            let known = window.look(&print(name, content), now);
+            prop_assert_eq!(known, naive.look((name, content), steady, age));
+            if known == Known::New {
+                window.add(&print(name, content), seq as u64, now);
+                naive.add((name, content), seq as u64, steady, count, age);
+            }
+            prop_assert!(window.len() <= count);
+        }
+    }
+}
+
+#[test]
+fn the_oldest_goes_first_and_it_is_counted_when_it_was_not_its_time_yet() {
+    let mut window = window(3, 1_000);
+    let at = Timestamp::from_micros;
+    for seq in 0..4 {
+        window.add(&print(seq, 0), seq, at(seq as i64));
+    }
+    assert_eq!((window.len(), window.crowded_out()), (3, 1));
+    assert_eq!(window.look(&print(0, 0), at(9)), Known::New);
+    assert_eq!(window.look(&print(1, 0), at(9)), Known::Same(1));
+    assert_eq!(window.look(&print(1, 7), at(9)), Known::Other(1));
+    window.forget_old(100, at(2_000));
+    assert_eq!((window.len(), window.crowded_out(), window.bytes()), (0, 1, 0));
+}
+
+#[test]
+fn an_id_that_comes_again_after_its_time_is_new_and_known_from_then_on() {
+    let mut window = window(1_000, 10);
+    let at = Timestamp::from_micros;
+    for seq in 0..100 {
+        window.add(&print(seq, 0), seq, at(0));
+    }
+    assert_eq!(window.look(&print(50, 0), at(9)), Known::Same(50));
+    assert_eq!(window.look(&print(50, 0), at(10)), Known::New);
+    window.add(&print(50, 1), 500, at(10));
+    assert_eq!(window.look(&print(50, 1), at(11)), Known::Same(500));
+    window.forget_old(1_000, at(11));
+    assert_eq!((window.len(), window.crowded_out()), (1, 0));
+    assert_eq!(window.look(&print(50, 1), at(11)), Known::Same(500), "the first one went alone");
+}
+
+#[test]
+fn with_no_room_for_ids_none_is_remembered() {
+    let mut window = window(0, 10);
+    window.add(&print(1, 1), 1, Timestamp::from_micros(0));
+    assert_eq!((window.len(), window.bytes()), (0, 0));
+}
+
+#[test]
+fn an_id_takes_no_more_memory_than_is_said() {
+    let mut window = window(1_000_000, 1_000_000_000);
+    let mut most = 0.0_f64;
+    let mut next = 1_u64;
+    for seq in 0..1_200_000_u64 {
+        // Any that spreads.
+        next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let name = [next ^ (next >> 29), seq];
+        window.add(&Fingerprint { name, content: 0 }, seq, Timestamp::from_micros(seq as i64));
+        if seq % 10_000 == 9_999 {
+            most = most.max(window.bytes() as f64 / window.len() as f64);
+        }
+    }
+    assert_eq!((window.len(), window.crowded_out()), (1_000_000, 200_000));
+    assert!(most < BYTES_AN_ID as f64, "{most} bytes");
+    println!("{most:.1} bytes an id at most, {:.1} when full", window.bytes() as f64 / 1e6);
+}
+
+#[test]
+fn numbers_may_come_round() {
+    let mut table = Table::default();
+    let base = 3 * u64::from(u32::MAX) - 20;
+    let hash = |nth: u64| nth % 7;
+    for nth in base..base + 40 {
+        table.insert(hash(nth), nth, hash);
+        if nth >= base + 10 {
+            assert!(table.remove(hash(nth - 10), nth - 10, hash));
+        }
+    }
+    for nth in base..base + 40 {
+        let found = table.find(hash(nth), |other| other == nth).and_then(|slot| table.at(slot));
+        assert_eq!(found, (nth >= base + 30).then_some(nth), "{nth}");
+    }
+}
