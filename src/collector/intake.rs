@@ -28,9 +28,7 @@ use crate::access::Right;
 use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::state::security::SecurityKind;
 use crate::audit::state::status::Word;
-use crate::audit::{
-    Batch, EventError, HandIn, Handed, ParseMode, RecordError, Recorded, Session,
-};
+use crate::audit::{Batch, EventError, HandIn, Handed, ParseMode, RecordError, Recorded, Session};
 use crate::mapping::OnRefusal;
 
 /// What a request holds besides a long line and a long answer: what was read of it,

@@ -119,7 +119,9 @@ impl Mapping {
         }
         let (details, shed) = self.details(text, &found, max_details);
         let mut line = b"{".to_vec();
-        for field in &fields {key}\":{},", json!(field.text)).as_bytes());
+        for field in &fields {
+            let key = field.target.name();
+            line.extend_from_slice(format!("\"{key}\":{},", json!(field.text)).as_bytes());
         }
         line.extend_from_slice(b"\"details\":");
         line.extend_from_slice(details.as_bytes());
