@@ -17,7 +17,7 @@ use crate::audit::record::event::MAX_LINE_BYTES;
 use crate::audit::{Event, EventError, EventLimits, ParseMode};
 use crate::cli::exit::{CliError, Exit};
 use crate::config::Settings;
-use crate::mapping::{Mapping, Piece, Pieces};
+use crate::mapping::{Mapping, Piece, Pieces, Shape};
 
 /// Where a line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,9 @@ pub(super) fn check(line: &[u8], mode: ParseMode, settings: &Settings) -> Result
     Event::from_json(line, mode)?.check(&limits).map(|_| ())
 }
 
+/// An OTLP request in a file may have so many bytes.
+const MAX_REQUEST_BYTES: usize = 8 << 20;
+
 /// A line with its place, or why it is none.
 type PlacedLine = (Place, Result<Vec<u8>, EventError>);
 
@@ -163,7 +166,9 @@ impl Lines {
 
     /// The same of objects that are cut out of whatever they are in.
     pub(super) fn cut(files: Vec<PathBuf>, mapping: &Mapping) -> Result<Self, CliError> {
-        let pieces = mapping.pieces(MAX_LINE_BYTES);
+        // A line of OTLP has many events.
+        let is_otlp = mapping.draft().shape == Shape::Otlp;
+        let pieces = mapping.pieces(if is_otlp { MAX_REQUEST_BYTES } else { MAX_LINE_BYTES });
         Self::open_as(files, MAX_LINE_BYTES, Some(pieces))
     }
 

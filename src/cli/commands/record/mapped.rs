@@ -14,7 +14,8 @@ use crate::cli::context::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::config::{self, Settings};
 use crate::health::wording::count;
-use crate::mapping::{self, Mapping, NotMapped};
+use crate::mapping::otlp::{Encoding, LogError, Logs};
+use crate::mapping::{self, Mapping, NotMapped, Shape};
 
 /// So many misfits are named.
 const MAX_NAMED: usize = 20;
@@ -64,6 +65,26 @@ fn max_details(settings: &Settings) -> usize {
     (settings.max_details_size.0 as usize).min(MAX_DETAILS_BYTES)
 }
 
+/// What a piece of the input holds: itself, or the log records of an OTLP request, which
+/// are taken together or not at all.
+fn objects(
+    mapping: &Mapping,
+    piece: Vec<u8>,
+    settings: &Settings,
+) -> Result<Vec<Vec<u8>>, EventError> {
+    if mapping.draft().shape != Shape::Otlp {
+        return Ok(vec![piece]);
+    }
+    let limit = max_details(settings);
+    let logs = Logs::new(&piece, Encoding::Json, limit).map_err(EventError::Malformed)?;
+    let log = |log: Result<String, LogError>| match log {
+        Ok(log) => Ok(log.into_bytes()),
+        Err(LogError::Broken(reason)) => Err(EventError::Malformed(reason)),
+        Err(LogError::TooLarge(actual)) => Err(EventError::DetailsTooLarge { limit, actual }),
+    };
+    logs.map(log).collect()
+}
+
 /// The event of an object, checked as the collector will.
 fn apply(
     mapping: &Mapping,
@@ -94,16 +115,18 @@ impl Translate for Mapped<'_> {
         place: &Place,
         line: Result<Vec<u8>, EventError>,
     ) -> Result<Vec<Vec<u8>>, EventError> {
-        self.records += 1;
-        let mapped = apply(&self.mapping, &line?, self.settings)?;
-        self.shed += u64::from(!mapped.shed.is_empty());
-        self.misfits += mapped.misfits.len() as u64;
-        for misfit in &mapped.misfits {
-            if self.named.len() < MAX_NAMED {
-                self.named.push((place.clone(), misfit.to_string()));
-            }
+        let mut events = Vec::new();
+        for object in objects(&self.mapping, line?, self.settings)? {
+            self.records += 1;
+            let mapped = apply(&self.mapping, &object, self.settings)?;
+            self.shed += u64::from(!mapped.shed.is_empty());
+            self.misfits += mapped.misfits.len() as u64;
+            let room = MAX_NAMED.saturating_sub(self.named.len());
+            let named = mapped.misfits.iter().take(room);
+            self.named.extend(named.map(|misfit| (place.clone(), misfit.to_string())));
+            events.push(mapped.line);
         }
-        Ok(vec![mapped.line])
+        Ok(events)
     }
 
     fn is_suspicious(&self) -> bool {
@@ -157,10 +180,19 @@ pub(super) fn explain(
     while (explained.len() as u64) < first
         && let Some((place, object)) = lines.next()?
     {
-        let size = object.as_ref().map_or(0, Vec::len);
-        let outcome = object.and_then(|object| apply(&mapping, &object, settings));
-        is_good &= outcome.as_ref().is_ok_and(|mapped| mapped.misfits.is_empty());
-        explained.push((place, size, outcome));
+        let objects = object.and_then(|object| objects(&mapping, object, settings));
+        let objects = match objects {
+            Ok(objects) => objects.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        for object in objects {
+            let size = object.as_ref().map_or(0, Vec::len);
+            let outcome = object.and_then(|object| apply(&mapping, &object, settings));
+            is_good &= outcome.as_ref().is_ok_and(|mapped| mapped.misfits.is_empty());
+            if (explained.len() as u64) < first {
+                explained.push((place.clone(), size, outcome));
+            }
+        }
     }
     if context.json {
         let all: Vec<Value> = explained.iter().map(|one| document(settings, one)).collect();
