@@ -101,6 +101,7 @@ impl From<&Settings> for Options {
             disk_reserve,
             alerts: _,
             mapping: _,
+            listener: _,
             alerting: _,
             rate_limit,
             disk,

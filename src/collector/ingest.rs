@@ -18,8 +18,8 @@ use super::intake::{Intake, REQUEST_BYTES, Why, cut, guest, peer, room};
 use super::reply::{App, error};
 use super::upload::Upload;
 use super::{Hub, accept};
-use crate::audit::EventError;
 use crate::audit::record::event::{MAX_DETAILS_BYTES, MAX_LINE_BYTES};
+use crate::audit::{Event, EventError, ParseMode};
 use crate::mapping::{Found, Mapped, Mapping, Misfit, NotMapped, Piece, Shape, Target};
 
 /// Misfits that an answer names.
@@ -129,12 +129,51 @@ pub(super) struct Ingest<'a> {
     named: Vec<String>,
     /// How long it was held up.
     paced: Duration,
+    max_paced: Duration,
 }
 
 impl<'a> Ingest<'a> {
     pub(super) fn new(intake: Intake<'a>, mapping: &'a Mapping) -> Self {
         let max_details = intake.hub.log.options().max_details_size.min(MAX_DETAILS_BYTES);
-        Self { intake, mapping, max_details, misfits: 0, named: Vec::new(), paced: Duration::ZERO }
+        Self {
+            intake,
+            mapping,
+            max_details,
+            misfits: 0,
+            named: Vec::new(),
+            paced: Duration::ZERO,
+            max_paced: PACED,
+        }
+    }
+
+    /// What is over its rate is waited for, however long: its sender gets no answer.
+    pub(super) fn waits_for_its_rate(&mut self) {
+        self.max_paced = Duration::MAX / 4;
+    }
+
+    /// The line of a foreign event; what is none is refused and counted.
+    pub(super) fn line_of(&mut self, found: Found) -> Option<Vec<u8>> {
+        let error = match found.piece {
+            Piece::Object(object) => match self.mapping.apply(&object, self.max_details) {
+                Ok(mapped) => {
+                    self.misfits += mapped.misfits.len() as u64;
+                    return Some(mapped.line);
+                }
+                Err(error) => refusal(error),
+            },
+            Piece::TooLong(actual) => EventError::LineTooLong { actual },
+            Piece::Bad(what) => EventError::Malformed(what),
+        };
+        // Counted there; nobody waits for an answer.
+        let _ = self.intake.session.refuse(error);
+        None
+    }
+
+    /// Records such a line.
+    pub(super) async fn mapped_line(&mut self, line: &[u8]) -> Result<(), Why> {
+        let source = Event::from_json(line, ParseMode::Strict).ok();
+        self.keep_pace(source.as_ref().and_then(Event::source_name)).await?;
+        self.intake.take(line).await
     }
 
     pub(super) fn max_details(&self) -> usize {
@@ -202,14 +241,14 @@ impl<'a> Ingest<'a> {
             own.max(caller)
         };
         let mut pause = wait(&self.intake);
-        if pause.is_zero() || self.paced >= PACED {
+        if pause.is_zero() || self.paced >= self.max_paced {
             return Ok(());
         }
         // What was taken so far is durable meanwhile.
         self.intake.submit().await?;
         let begun = Instant::now();
         let mut stopping = self.intake.hub.stopping.clone();
-        while !pause.is_zero() && self.paced + begun.elapsed() < PACED {
+        while !pause.is_zero() && self.paced + begun.elapsed() < self.max_paced {
             tokio::select! {
                 () = tokio::time::sleep(pause.min(PACED)) => {}
                 () = super::stopped(&mut stopping) => break,

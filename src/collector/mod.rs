@@ -21,6 +21,7 @@ mod http;
 mod imports;
 mod ingest;
 mod intake;
+mod listen;
 mod notify;
 mod options;
 mod otlp;
@@ -183,6 +184,14 @@ pub enum CollectorError {
         /// Why.
         source: std::io::Error,
     },
+    /// A listener cannot be made.
+    #[error("[listener.{name}]: {reason}")]
+    Listener {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Anything but loopback needs a token.
     #[error("HTTP on {0} needs a token: set collector.token_file, or listen on 127.0.0.1")]
     NeedsToken(SocketAddr),
@@ -284,6 +293,7 @@ pub struct Prepared {
     access: auth::Access,
     credentials: credentials::Credentials,
     http: Option<std::net::TcpListener>,
+    listeners: Vec<listen::Bound>,
 }
 
 /// Checks the options and takes HTTP's address, so that what is wrong with them
@@ -307,7 +317,10 @@ pub fn prepare(options: CollectorOptions) -> Result<Prepared, CollectorError> {
     }
     let credentials = credentials::Credentials::load(&options.tokens, options.tls.as_ref())?;
     let http = options.http.map(listen).transpose()?;
-    Ok(Prepared { options, access, credentials, http })
+    let listeners = options.listeners.iter();
+    let listeners = listeners.map(|one| listen::Bound::new(one.clone(), &options.mappings));
+    let listeners = listeners.collect::<Result<_, _>>()?;
+    Ok(Prepared { options, access, credentials, http, listeners })
 }
 
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, CollectorError> {
@@ -325,7 +338,7 @@ fn listen(address: SocketAddr) -> Result<std::net::TcpListener, CollectorError> 
 /// When it cannot start: nothing was taken then, and closing the log is the
 /// caller's. Or when the log did not close cleanly.
 pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, CollectorError> {
-    let Prepared { options, access, credentials, http } = prepared;
+    let Prepared { options, access, credentials, http, listeners } = prepared;
     socket::raise_file_limit();
     let open_to_others = access.open_to_others();
     let (stop, stopping) = watch::channel(false);
@@ -345,7 +358,9 @@ pub async fn run(log: AuditLog, prepared: Prepared) -> Result<Stopped, Collector
     warn_of_unknown_users(&hub, ready.http, &*options.warn);
     let mut presence = presence::Presence::new(Arc::clone(&guard));
     let look = move |hub: &Hub| presence.look(hub);
-    let mut servers = vec![tokio::spawn(socket::serve(listener, look, Arc::clone(&hub)))];
+    let listeners = listeners.into_iter().map(|listener| listener.serve(&hub));
+    let mut servers = listeners.collect::<Result<Vec<_>, _>>()?;
+    servers.push(tokio::spawn(socket::serve(listener, look, Arc::clone(&hub))));
     if let Some(listener) = http {
         servers.push(tokio::spawn(front::serve(listener, Arc::clone(&hub))));
     }

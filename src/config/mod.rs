@@ -26,6 +26,7 @@ mod file;
 mod keys;
 mod kind;
 mod layers;
+mod listener_keys;
 mod mapping_keys;
 mod names;
 mod origin;
@@ -46,6 +47,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use file::{CandidatePaths, candidate_paths};
 pub use keys::{KEYS, Key, Range, find};
 pub use kind::Kind;
+pub use listener_keys::{LISTENER_KEYS, Listener, ListenerAddress};
 pub use mapping_keys::{MAPPING_KEYS, MAX_MAPPINGS, Mappings, PRESETS};
 pub use origin::{Layer, Origin};
 pub use profile::Profile;
@@ -107,7 +109,7 @@ pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
             Ok(entries) => {
                 let is_tables = |entry: &file::Entry| match entry.raw {
                     Raw::Tables(_) => entry.name == "alerts",
-                    Raw::Table(_) => entry.name == "mapping",
+                    Raw::Table(_) => entry.name == "mapping" || entry.name == "listener",
                     _ => false,
                 };
                 let (found, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_tables);
@@ -121,13 +123,17 @@ pub fn examine(sources: &Sources<'_>) -> (Settings, Option<ConfigErrors>) {
     sources.flags.iter().map(from_flag).for_each(&mut take);
 
     let mut settings = layers::resolve(assignments, &mut problems);
-    for file::Entry { raw, line, .. } in tables {
+    for file::Entry { name, raw, line } in tables {
         let Some((path, _)) = &sources.file else { continue };
         let origin = Origin::File { path: path.clone(), line };
         match raw {
             Raw::Tables(tables) => {
                 settings.alerts = alert_keys::read(path, tables, &mut problems);
                 settings.origins.set("alerts", origin);
+            }
+            Raw::Table(table) if name == "listener" => {
+                settings.listener = listener_keys::read(path, table, &mut problems);
+                settings.origins.set("listener", origin);
             }
             Raw::Table(table) => {
                 settings.mapping = mapping_keys::read(path, table, &mut problems);

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use super::{
-    ALERT_KEYS, AlertKind, AlertSettings, KEYS, Key, Kind, MAPPING_KEYS, Profile, Settings, Sources, load,
+    ALERT_KEYS, AlertKind, AlertSettings, KEYS, Key, Kind, LISTENER_KEYS, MAPPING_KEYS, Profile,
+    Settings, Sources, load,
 };
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -90,6 +91,9 @@ fn the_page_holds_the_table_of_keys() {
     let mut expected = "| key | what |\n|---|---|\n".to_owned();
     expected.extend(MAPPING_KEYS.iter().map(|(key, what)| format!("| `{key}` | {what} |\n")));
     assert!(marked("mapping") == expected, "docs/configuration.md, mapping: paste\n{expected}");
+    let mut expected = "| key | what |\n|---|---|\n".to_owned();
+    expected.extend(LISTENER_KEYS.iter().map(|(key, what)| format!("| `{key}` | {what} |\n")));
+    assert!(marked("listener") == expected, "docs/configuration.md, listener: paste\n{expected}");
     let expected = markdown_table(ALERT_KEYS, &AlertSettings::default());
     assert!(marked("alerts") == expected, "docs/configuration.md, alerts: paste\n{expected}");
 }
@@ -120,7 +124,9 @@ fn the_example_file_without_its_comment_signs_sets_every_key_to_its_default() {
     let file = Some((PathBuf::from("auditctl.example.toml"), content.join("\n")));
     let settings = load(&Sources { file, ..Sources::default() }).expect("it is valid");
     assert_eq!(settings.changes_from(&Settings::default()).len(), 0);
-    for (key, _, origin) in settings.entries().filter(|(key, ..)| !["alerts", "mapping"].contains(key)) {
+    for (key, _, origin) in
+        settings.entries().filter(|(key, ..)| !["alerts", "mapping", "listener"].contains(key))
+    {
         assert_eq!(origin.layer(), super::Layer::File, "{key} is in the file");
     }
 }

@@ -625,3 +625,58 @@ fn hostile_objects_are_refused_and_the_others_are_taken() {
     assert_eq!(told["rejected"][7]["line"], 8, "{told}");
     assert!(!err.contains(&"x".repeat(1_000)), "nothing is repeated at length");
 }
+
+const VAULT: &str = "[listener.vault]\naddress = \"DIR/vault.sock\"\nformat = \"vault\"\n";
+
+#[test]
+fn vault_s_socket_device_is_taken_without_answers_and_over_its_rate_it_waits() {
+    let dir = Dir::new();
+    let settings = VAULT.replace("DIR", dir.path().to_str().expect("UTF-8"));
+    let more = "[listener.tcp]\naddress = \"127.0.0.1:0\"\nformat = \"vault\"\n[rate_limit]\nper_second = 200\nburst = 20\n";
+    let collector = Serving::start(&dir, &format!("{settings}{more}"));
+    let mut stream =
+        std::os::unix::net::UnixStream::connect(dir.path().join("vault.sock")).expect("connect");
+    let lines = std::fs::read_to_string(fixture("vault.ndjson")).expect("fixture");
+    stream.write_all(lines.as_bytes()).expect("sent");
+    stream.write_all(b"no JSON\n").expect("sent");
+    for n in 0..100 {
+        let line = format!(
+            "{{\"type\":\"request\",\"request\":{{\"id\":\"{n}\",\"operation\":\"read\"}}}}\n"
+        );
+        stream.write_all(line.as_bytes()).expect("sent");
+    }
+    drop(stream);
+    crate::support::eventually("all are recorded", || stored(&dir).len() == 103);
+    let found = stored(&dir);
+    assert_eq!(fields(&found[0])[..2], ["request:read", "root"]);
+    assert_eq!(found[0]["origin"]["via"], "listener");
+    assert_eq!(found[0]["origin"]["uid"], json!(rustix::process::getuid().as_raw()));
+    assert_eq!(fields(&found[102])[6], "request/99", "in their order");
+    let (_, status) = crate::support::json(&dir, &["monitor", "--once", "--json"]);
+    assert!(status.to_string().contains("\"invalid\":1"), "{status}");
+    collector.terminate();
+    assert!(!dir.path().join("vault.sock").exists());
+}
+
+#[test]
+fn a_listener_that_cannot_be_is_told_before_the_log_is_opened() {
+    let dir = Dir::new();
+    for (text, part) in [
+        (
+            "[listener.x]\naddress = \"0.0.0.0:9751\"\nformat = \"vault\"\n",
+            "An address on loopback",
+        ),
+        ("[listener.x]\naddress = \"127.0.0.1:0\"\n", "format is missing"),
+        (
+            "[listener.x]\naddress = \"127.0.0.1:0\"\nformat = \"valt\"\n",
+            "there is no mapping \"valt\"",
+        ),
+        ("[listener.x]\nadress = \"127.0.0.1:0\"\n", "did you mean address?"),
+    ] {
+        std::fs::write(dir.path().join("auditctl.toml"), text).expect("settings");
+        let (code, said) = crate::serving::refuses_to_start(&dir, &[]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!dir.log().exists());
+}
