@@ -59,7 +59,8 @@ fn map(mapping: &Mapping, object: &[u8]) {
         }
     };
     if let Ok(mut event) = Event::from_json(&mapped.line, ParseMode::Strict) {
-        let checked = event.check(&auditctl::audit::EventLimits { max_details_bytes: 2 * MAX_BYTES });
+        let checked =
+            event.check(&auditctl::audit::EventLimits { max_details_bytes: 2 * MAX_BYTES });
         assert!(checked.is_ok(), "{checked:?}");
     }
 }

@@ -142,7 +142,7 @@ impl Mapping {
             let from = || take.written(&self.paths).into_owned();
             let what = match text {
                 Text::Nothing => continue,
-                Text::Misfit(what) => what.to_owned(),
+                Text::Misfit(what) => format!("it is {what}"),
                 Text::Some(text) => {
                     let is_constant = path.is_none() && take.paths().is_empty();
                     let text = if is_constant { text } else { self.stands_for(target, text) };
@@ -155,7 +155,7 @@ impl Mapping {
                 }
             };
             let path = path.map_or_else(from, |path| self.paths[path].text().to_owned());
-            misfit.get_or_insert(Misfit { target, path, what: format!("it is {what}") });
+            misfit.get_or_insert(Misfit { target, path, what });
         }
         misfit.map_or(Ok(None), Err)
     }

@@ -351,7 +351,9 @@ impl Pieces {
                     self.array = Some(self.open.len() + 1);
                 }
                 b'{' if !is_last => self.matched += 1,
-                b'n' => self.misfit = Some("null"),
+                // Another object that happens to have such a key.
+                _ if !is_last => {}
+                b'n' => {}
                 b'{' => self.misfit = Some("an object"),
                 b'[' => self.misfit = Some("an array"),
                 b'"' => self.misfit = Some("a string"),
@@ -404,7 +406,7 @@ impl Pieces {
     /// What has ended: an element, or a document.
     fn ended(&mut self) -> Option<Found> {
         let held = std::mem::take(&mut self.held);
-        let mut misfit = None;
+        let mut misfit: Option<&str> = None;
         if self.open.is_empty() {
             (self.matched, self.array) = (0, None);
             misfit = self.misfit.take();
@@ -413,8 +415,6 @@ impl Pieces {
             return None;
         }
         let piece = match (misfit, held.first) {
-            // No records at all.
-            (Some("null"), _) => return None,
             (Some(what), _) => {
                 Piece::Bad(format!("{} is {what}, not an array", self.records.join(".")))
             }
