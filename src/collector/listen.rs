@@ -53,7 +53,8 @@ impl Bound {
         })?;
         let tcp = match &listener.address {
             ListenerAddress::Tcp(address) => {
-                let bound = super::listen(*address).map_err(|error| unusable(error.to_string()))?;
+                let bound = super::bind_tcp(*address);
+                let bound = bound.map_err(|error| unusable(format!("{address}: {error}")))?;
                 Some(bound)
             }
             ListenerAddress::Unix(path) => {

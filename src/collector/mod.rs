@@ -324,11 +324,13 @@ pub fn prepare(options: CollectorOptions) -> Result<Prepared, CollectorError> {
 }
 
 fn listen(address: SocketAddr) -> Result<std::net::TcpListener, CollectorError> {
-    let listener = std::net::TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    listener.map_err(|source| CollectorError::Http { address, source })
+    bind_tcp(address).map_err(|source| CollectorError::Http { address, source })
+}
+
+fn bind_tcp(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Runs until SIGTERM or SIGINT, answers what was read and closes the log. Another one ends it
